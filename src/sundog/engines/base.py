@@ -1,0 +1,142 @@
+"""What an engine is: the contract that every engine keeps and one conformance suite checks.
+
+Owns requests, chunks, capabilities and the registry. Never schedules, retries or shares: sched does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sundog.registry import Registry
+from sundog.secrets import Secrets
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One LLM call.
+
+    `temperature` 0 is greedy. `max_tokens` None leaves the limit to the engine. `json_schema` is JSON text that the
+    answer must satisfy. `priority`: smaller is sooner, for engines that take one.
+    """
+
+    request_id: str
+    messages: tuple[Message, ...]
+    max_tokens: int | None = None
+    temperature: float = 0.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    json_schema: str | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request; `num_cached_tokens` of the prompt came from the engine's prefix cache.
+    None where the engine does not tell."""
+
+    num_prompt_tokens: int
+    num_output_tokens: int
+    num_cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of an answer. The last chunk, and only it, has `finish_reason` and `usage`."""
+
+    text: str
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What one replica can do; `max_context_tokens` and `max_kv_tokens` are None where it is not known."""
+
+    max_context_tokens: int | None
+    max_kv_tokens: int | None
+    has_json_schema: bool
+    has_priority: bool
+    has_prefix_cache: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Counters since the start of one replica."""
+
+    num_requests: int = 0
+    num_running: int = 0
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
+    num_output_tokens: int = 0
+
+
+class Engine(Protocol):
+    """One replica. All methods are called on one event loop; no method blocks it.
+
+    `generate` yields at least one chunk, the last with finish_reason and usage. Closing the generator aborts
+    the request and frees what it held. Failures are EngineError: EngineUnavailable (not there),
+    EngineOverloaded (429, 503), EngineTimeout, PromptTooLong, BadResponse.
+    """
+
+    async def start(self) -> None:
+        """Load or connect; EngineUnavailable or ConfigError with what to do."""
+        ...
+
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]: ...
+
+    def capabilities(self) -> Capabilities: ...
+
+    def stats(self) -> EngineStats: ...
+
+    def count_prompt_tokens(self, request: GenerateRequest) -> int:
+        """Prompt tokens of a request: exact where the engine's tokenizer is here, else an estimate."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class EngineOptions(BaseModel):
+    """Options of every engine block; each kind adds its own. Strings may hold `${env:NAME}`.
+
+    `max_concurrency`: requests in flight per replica. `max_tokens_in_flight`: prompt plus output tokens
+    admitted per replica; None takes the replica's KV capacity where known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    model: str
+    replicas: int = Field(default=1, ge=1)
+    max_concurrency: int = Field(default=32, ge=1)
+    max_tokens_in_flight: int | None = Field(default=None, ge=1)
+
+
+class EngineKind(Protocol):
+    """One entry of the registry: how to read options and open replicas."""
+
+    Options: type[EngineOptions]
+
+    def identity(self, options: Any) -> Mapping[str, Any]:
+        """What decides the answers: model and weights, never the name, address, replicas or limits.
+        Two engines with equal identity may share results. Contains no secret."""
+        ...
+
+    def num_replicas(self, options: Any) -> int: ...
+
+    def open(self, options: Any, replica: int, secrets: Secrets) -> Engine:
+        """Replica number `replica` (from 0), not started."""
+        ...
+
+
+ENGINES: Registry[type[EngineKind]] = Registry("sundog.engines", "engine kind")

@@ -1,0 +1,1 @@
+"""The plan language: data only. Never runs anything."""

@@ -1,0 +1,63 @@
+"""The order in a set of nodes: who waits for whom.
+
+Owns dependencies, cycles and topological order. Never reads anything but the nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+
+from sundog.errors import FlowError
+from sundog.ir.logical import Filter, Loop, Node, templates_of
+
+
+def names_read(node: Node) -> frozenset[str]:
+    """The outermost names that a node's templates read from outside the node."""
+    names = {name for template in templates_of(node) for name in template.names}
+    if isinstance(node, Loop):
+        names -= {inner.name for inner in node.body} | {"loop"}
+    return frozenset(names)
+
+
+def dependencies(nodes: Sequence[Node], resource_order: Iterable[tuple[str, str]] = ()) -> dict[str, tuple[str, ...]]:
+    """For each node the nodes it must wait for, in file order.
+
+    Three reasons: its templates read the other's value; `after` names it; the other is a filter written
+    before it. `resource_order` adds pairs (first, second) that touch the same outside state.
+    """
+    position = {node.name: index for index, node in enumerate(nodes)}
+    before: dict[str, set[str]] = {node.name: set() for node in nodes}
+    filters: list[str] = []
+    for node in nodes:
+        before[node.name] |= (names_read(node) | set(node.after)) & position.keys()
+        before[node.name] |= set(filters)
+        if isinstance(node, Filter):
+            filters.append(node.name)
+    for first, second in resource_order:
+        before[second].add(first)
+    return {name: tuple(sorted(found, key=position.__getitem__)) for name, found in before.items()}
+
+
+def topological_order(nodes: Sequence[Node], before: Mapping[str, Sequence[str]]) -> tuple[Node, ...]:
+    """`nodes` so that each comes after what it waits for, otherwise in file order; FlowError on a cycle."""
+    by_name = {node.name: node for node in nodes}
+    position = {node.name: index for index, node in enumerate(nodes)}
+    sorter = TopologicalSorter(before)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        cycle: list[str] = list(reversed(error.args[1]))
+        raise FlowError(
+            f"the steps wait for each other in a circle: {' -> '.join(cycle)}",
+            where=by_name[cycle[0]].location,
+            hint="an arrow means 'is waited for by'; break the circle, or use a loop",
+        ) from error
+    order: list[Node] = []
+    ready: list[str] = []
+    while sorter.is_active():
+        ready = sorted([*ready, *sorter.get_ready()], key=position.__getitem__)
+        name = ready.pop(0)
+        order.append(by_name[name])
+        sorter.done(name)
+    return tuple(order)

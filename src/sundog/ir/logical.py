@@ -1,0 +1,156 @@
+"""The logical plan: what must be computed for each row, as an immutable DAG.
+
+Owns the node types. Never says how or where a step runs; that is ir.physical.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from sundog.errors import Location
+from sundog.ir.template import Template
+
+
+class OperatorSpec(BaseModel):
+    """What the user wrote for one operator; every operator has its own subclass. Immutable by convention:
+    a rewrite makes a new one with `model_copy`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    # Fields whose text is taken as it is even where `${env:NAME}` may stand elsewhere are the operator's affair.
+    allows_secrets: ClassVar[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ForEach:
+    """Fan out over the list that `items` yields; each element is in scope as `variable`."""
+
+    items: Template
+    variable: str = "item"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operator, run once per row (or once per element with `for_each`).
+
+    `after`: steps that must have ended first though no value of theirs is read.
+    `timeout_s`: of one attempt; None takes the operator's default. `retries`: further attempts after the first.
+    `share`: None leaves sharing to the operator's rules.
+    """
+
+    name: str
+    operator: str
+    spec: OperatorSpec
+    when: Template | None = None
+    for_each: ForEach | None = None
+    after: tuple[str, ...] = ()
+    timeout_s: float | None = None
+    retries: int | None = None
+    share: bool | None = None
+    location: Location | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A body repeated until `until` holds or `max_turns` is reached.
+
+    In the body, `loop.turn` counts from 1 and `loop.last.<step>` is the value of the turn before (skipped in
+    the first). The loop's value: {"turns": int, "<step>": value of the last turn, ...}.
+    """
+
+    name: str
+    body: tuple[Node, ...]
+    max_turns: int
+    until: Template | None = None
+    when: Template | None = None
+    for_each: ForEach | None = None
+    after: tuple[str, ...] = ()
+    location: Location | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Rows for which `predicate` is false end here, without output and without running any later step."""
+
+    name: str
+    predicate: Template
+    after: tuple[str, ...] = ()
+    location: Location | None = field(default=None, compare=False)
+
+
+Node = Step | Loop | Filter
+
+
+@dataclass(frozen=True, slots=True)
+class EngineBlock:
+    """One entry of `engines`: `kind` names the registry entry, `options` its validated options.
+
+    Secrets in `options` are still `${env:NAME}`.
+    """
+
+    name: str
+    kind: str
+    options: Mapping[str, Any]
+    location: Location | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InputSource:
+    """One entry of `inputs`: exactly one of `path`, `query`, `call` is set.
+
+    `path`: csv, jsonl or parquet, globs allowed. `query`: DuckDB SQL. `call`: "module:function" that returns
+    an iterable of dicts. The first input drives: one row of it is one row of the run. Every other input is
+    joined to it: `key` maps its column to the driving column, and its row is `row.<name>` (null if unmatched).
+    `types`: DuckDB types of CSV columns that must not be guessed.
+    """
+
+    name: str
+    path: str | None = None
+    query: str | None = None
+    call: str | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+    key: tuple[str, str] | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+    location: Location | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LogicalPlan:
+    """A bound flow: `nodes` in the order written, `outputs` in the order of columns."""
+
+    name: str
+    engines: tuple[EngineBlock, ...]
+    inputs: tuple[InputSource, ...]
+    constants: Mapping[str, Any]
+    nodes: tuple[Node, ...]
+    outputs: tuple[tuple[str, Template], ...]
+
+    def engine(self, name: str) -> EngineBlock:
+        return next(block for block in self.engines if block.name == name)
+
+
+def templates_of(value: Any) -> Iterator[Template]:
+    """Every template inside a node, a spec or any nesting of mappings and sequences."""
+    match value:
+        case Template():
+            yield value
+        case BaseModel():
+            for name in type(value).model_fields:
+                yield from templates_of(getattr(value, name))
+        case Mapping():
+            for item in value.values():
+                yield from templates_of(item)
+        case list() | tuple():
+            for item in value:
+                yield from templates_of(item)
+        case ForEach():
+            yield value.items
+        case Step():
+            yield from templates_of((value.spec, value.when, value.for_each))
+        case Loop():
+            yield from templates_of((value.body, value.until, value.when, value.for_each))
+        case Filter():
+            yield value.predicate

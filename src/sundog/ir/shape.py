@@ -1,0 +1,57 @@
+"""What a step's value looks like: enough to find a wrong reference before anything runs.
+
+Owns shapes and the check of a path against one. Never holds data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sundog.errors import suggest
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """Not known before the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """Text, a number, a truth value or null: it has no fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Named fields, and no others."""
+
+    fields: tuple[tuple[str, Shape], ...]
+
+    @classmethod
+    def of(cls, **fields: Shape) -> Record:
+        return cls(tuple(fields.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    item: Shape
+
+
+Shape = Anything | Scalar | Record | ListOf
+
+
+def find_mistake(shape: Shape, path: tuple[str, ...], holder: str) -> tuple[str, str] | None:
+    """What is wrong with reading `path` from a value of `shape`, and a hint; None when it may be right."""
+    if not path:
+        return None
+    key, rest = path[0], path[1:]
+    match shape:
+        case Record(fields=fields):
+            known = dict(fields)
+            if key in known:
+                return find_mistake(known[key], rest, f"{holder}.{key}")
+            return f"'{holder}' has no field '{key}'", suggest(key, known)
+        case ListOf(item=item):
+            if key.isdigit():
+                return find_mistake(item, rest, f"{holder}[{key}]")
+            return f"'{holder}' is a list and has no field '{key}'", f"take an element: {holder}[0].{key}"
+    return None

@@ -1,0 +1,1 @@
+"""Operators: kinds of steps. One file each; found by entry point."""

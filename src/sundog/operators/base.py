@@ -1,0 +1,116 @@
+"""What an operator is: the contract that every kind of step keeps and one conformance suite checks.
+
+Owns the call, its outcome and the registry. Never schedules, retries, shares or stores: runtime and sched do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sundog.engines.base import Engine, Message, Usage
+from sundog.ir.logical import EngineBlock, OperatorSpec
+from sundog.ir.physical import Sharing
+from sundog.ir.render import Scope
+from sundog.ir.shape import Shape
+from sundog.registry import Registry
+from sundog.secrets import Secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What the optimizer and the runtime may know of a step without knowing its operator.
+
+    `resource`: the outside state it touches (a database, a host), None for none; two steps on one resource
+    of which one writes keep their written order. `writes`: it changes that state. `is_effect`: claimed before
+    it runs, never shared, never repeated by itself. `engine`: the engine block's name, for LLM steps.
+    `max_concurrency`: calls in flight on its pool.
+    """
+
+    sharing: Sharing
+    pool: str
+    is_effect: bool = False
+    resource: str | None = None
+    writes: bool = False
+    engine: str | None = None
+    max_concurrency: int = 8
+    timeout_s: float = 60.0
+    retries: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class BoundCall:
+    """An operator on one row, rendered.
+
+    `payload`: JSON types only, holds everything that decides the result (the spec's constants too), secrets
+    still as `${env:NAME}`; two calls of an operator are the same when their payloads are equal.
+    `prompt`: of an LLM call, in order.
+    """
+
+    payload: Any
+    prompt: tuple[Message, ...] = ()
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`value`: JSON types only. `usage`: of an LLM call."""
+
+    value: Any
+    usage: Usage | None = None
+
+
+class CallContext(Protocol):
+    """What a running call may use.
+
+    `idempotency_key`: the same for every attempt of one effect, in every process.
+    """
+
+    @property
+    def secrets(self) -> Secrets: ...
+    @property
+    def engine(self) -> Engine: ...
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def idempotency_key(self) -> str: ...
+    @property
+    def timeout_s(self) -> float: ...
+    @property
+    def priority(self) -> int: ...
+    def prefill_ended(self) -> None:
+        """Called once when the first output token is there."""
+        ...
+
+
+class Operator(Protocol):
+    """One kind of step. An instance serves all its steps of one run.
+
+    `check`, `traits`, `shape` and `bind` are pure. `run` may be called many times at once on one event loop
+    and never blocks it; it raises CallError, and nothing else, for what is not a bug.
+    """
+
+    name: str
+    Spec: type[OperatorSpec]
+
+    def check(self, spec: Any, engines: Mapping[str, EngineBlock]) -> None:
+        """What pydantic cannot see; raises FlowError (no location: bind adds it)."""
+        ...
+
+    def traits(self, spec: Any) -> Traits: ...
+
+    def shape(self, spec: Any) -> Shape: ...
+
+    def bind(self, spec: Any, scope: Scope, engines: Mapping[str, Mapping[str, Any]]) -> BoundCall:
+        """Render `spec` for one row; `engines` maps names to identities. OperatorError for a bad row."""
+        ...
+
+    async def run(self, call: BoundCall, context: CallContext) -> Outcome: ...
+
+    async def close(self) -> None:
+        """Release connections; called once, at the end of the run."""
+        ...
+
+
+OPERATORS: Registry[type[Operator]] = Registry("sundog.operators", "operator")
