@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from sundog.engines.base import Engine, Message, Usage
@@ -93,6 +94,11 @@ class Operator(Protocol):
 
     name: str
     Spec: type[OperatorSpec]
+
+    def __init__(self, base_dir: Path) -> None:
+        """`base_dir`: the flow file's folder (the working directory for a flow built in Python); relative paths
+        and modules that a spec names are found from there. Opens nothing."""
+        ...
 
     def check(self, spec: Any, engines: Mapping[str, EngineBlock]) -> None:
         """What pydantic cannot see; raises FlowError (no location: bind adds it)."""
