@@ -88,6 +88,7 @@ class CallError(SundogError):
 
     `retryable`: the same call may succeed later. `retry_after_s`: the server's wish, in seconds.
     `is_outcome_unknown`: the other side may have acted; an effect with it is never repeated by itself.
+    `num_attempts`: how many were made; counted by the runtime.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class CallError(SundogError):
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.is_outcome_unknown = is_outcome_unknown
+        self.num_attempts = 0
 
 
 class OperatorError(CallError):

@@ -1,0 +1,221 @@
+"""One call's way: render, look up, join or claim, run, commit.
+
+Owns keys, sharing, claims and the commit point (DESIGN 2.2, 2.3). Never decides when or where a call runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from sundog.engines.base import Engine, GenerateRequest, Usage
+from sundog.errors import CallError, EngineTimeout, OperatorError, RunStopped
+from sundog.ir.canonical import canonical_json
+from sundog.ir.physical import CallExec, Sharing
+from sundog.ir.render import Scope
+from sundog.operators.base import BoundCall, Operator, Outcome
+from sundog.runtime.host import Host
+from sundog.runtime.prefix_key import prefix_key
+from sundog.runtime.store.store import NO_USAGE, Store
+from sundog.sched.events import RequestArrived, RequestFinished, Submit
+from sundog.secrets import Secrets
+
+DEFAULT_OUTPUT_TOKENS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which call of the run this is. `path`: step, element and turn, unique inside the row."""
+
+    row_index: int
+    path: str
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A call's value and what computing it took, now or when it was first computed."""
+
+    value: Any
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RunScope:
+    """What a run's keys depend on. `is_fresh`: results of other runs do not count.
+    `repeats_unknown_effects`: run effects again whose claim has no outcome."""
+
+    run_id: str
+    is_fresh: bool
+    repeats_unknown_effects: bool
+
+
+@dataclass(slots=True)
+class _Context:
+    secrets: Secrets
+    idempotency_key: str
+    timeout_s: float
+    request_id: str
+    host: Host
+    replica: Engine | None
+    priority: int
+    has_prefilled: bool = False
+
+    @property
+    def engine(self) -> Engine:
+        assert self.replica is not None, "this call has no engine"
+        return self.replica
+
+    def prefill_ended(self) -> None:
+        if not self.has_prefilled:
+            self.has_prefilled = True
+            self.host.prefill_ended(self.request_id)
+
+
+class Dispatcher:
+    """Answers calls: from the store, from an equal call in flight, or by running them."""
+
+    def __init__(
+        self,
+        run: RunScope,
+        store: Store,
+        host: Host,
+        operators: Mapping[str, Operator],
+        engines: Mapping[str, Engine],
+        identities: Mapping[str, Mapping[str, Any]],
+        secrets: Secrets,
+        *,
+        needs_prefixes: bool,
+    ) -> None:
+        self._run = run
+        self._store = store
+        self._host = host
+        self._operators = operators
+        self._engines = engines
+        self._identities = identities
+        self._secrets = secrets
+        self._by_pool = {f"engine:{replica_id.rpartition('/')[0]}": engine for replica_id, engine in engines.items()}
+        self._needs_prefixes = needs_prefixes
+        self._in_flight: dict[bytes, asyncio.Future[Answer]] = {}
+        self.is_stopping = False
+
+    async def call(self, node: CallExec, scope: Scope, place: Place) -> Answer:
+        """The call's answer, committed; CallError when it failed, RunStopped when the run drains."""
+        call = self._operators[node.step.operator].bind(node.step.spec, scope, self._identities)
+        key = self._key(node, call, place)
+        shared = self._in_flight.get(key)
+        if shared is not None:
+            return await asyncio.shield(shared)
+        stored = self._store.get(key)
+        if stored is not None and (stored.run_id == self._run.run_id or not self._run.is_fresh):
+            return Answer(stored.value, stored.usage)
+        if node.sharing is Sharing.NEVER:
+            return await self._execute(node, call, key, place)
+        return await self._lead(node, call, key, place)
+
+    async def _lead(self, node: CallExec, call: BoundCall, key: bytes, place: Place) -> Answer:
+        """Run a call whose equals may join while it is in flight; they get its failure too."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._in_flight[key] = future
+        try:
+            answer = await self._execute(node, call, key, place)
+            future.set_result(answer)
+            return answer
+        except BaseException as error:
+            # A cancelled leader means that the process is going down: those who joined must not wait for ever.
+            future.set_exception(RunStopped("the run was stopped") if isinstance(error, asyncio.CancelledError) else error)
+            future.exception()
+            raise
+        finally:
+            del self._in_flight[key]
+
+    async def _execute(self, node: CallExec, call: BoundCall, key: bytes, place: Place) -> Answer:
+        request_id = f"{place.row_index}/{place.path}"
+        if node.is_effect:
+            await self._claim(key, request_id)
+
+        async def attempt(submit: Submit) -> tuple[Outcome, RequestFinished]:
+            outcome = await self._attempt(node, call, key, submit)
+            used = outcome.usage or NO_USAGE
+            tokens = (used.num_prompt_tokens, used.num_cached_tokens or 0, used.num_output_tokens)
+            return outcome, RequestFinished(self._host.now_s(), request_id, *tokens)
+
+        try:
+            outcome = await self._host.run(self._arrived(node, call, request_id, place), attempt)
+        except (CallError, RunStopped) as error:
+            is_unknown = isinstance(error, CallError) and error.is_outcome_unknown
+            if node.is_effect and not is_unknown:
+                await self._store.release(key)
+            raise
+        value = self._secrets.redact_all(outcome.value)
+        await self._store.put(
+            key, self._run.run_id, node.step.name, value, outcome.usage, settles_claim=node.is_effect
+        )
+        return Answer(value, outcome.usage or NO_USAGE)
+
+    async def _attempt(self, node: CallExec, call: BoundCall, key: bytes, submit: Submit) -> Outcome:
+        if self.is_stopping:
+            raise RunStopped("the run is stopping")
+        context = _Context(
+            self._secrets,
+            key.hex(),
+            node.timeout_s,
+            submit.request_id,
+            self._host,
+            self._engines.get(submit.replica_id),
+            0,
+        )
+        try:
+            async with asyncio.timeout(node.timeout_s):
+                return await self._operators[node.step.operator].run(call, context)
+        except TimeoutError as error:
+            raise EngineTimeout(
+                f"no answer within {node.timeout_s:g} s",
+                hint="raise the step's `timeout` if the call may take longer",
+                retryable=not node.is_effect,
+                is_outcome_unknown=node.is_effect,
+            ) from error
+
+    async def _claim(self, key: bytes, request_id: str) -> None:
+        if self._store.is_claimed(key) and not self._run.repeats_unknown_effects:
+            raise OperatorError(
+                f"this effect was started before a crash and its outcome is unknown (idempotency key {key.hex()})",
+                hint="look at the other side; then repeat the command with --retry-failed --repeat-unknown-effects to "
+                "run it again under the same key",
+                is_outcome_unknown=True,
+            )
+        await self._store.claim(key, self._run.run_id, request_id)
+
+    def _arrived(self, node: CallExec, call: BoundCall, request_id: str, place: Place) -> RequestArrived:
+        now_s = self._host.now_s()
+        engine = self._by_pool.get(node.pool)
+        if engine is None:
+            return RequestArrived(
+                now_s, request_id, node.pool, place.row_index, place.depth, max_attempts=node.max_attempts
+            )
+        num_prompt_tokens = engine.count_prompt_tokens(GenerateRequest(request_id, call.prompt))
+        has_key = self._needs_prefixes and engine.capabilities().has_prefix_cache
+        return RequestArrived(
+            now_s,
+            request_id,
+            node.pool,
+            place.row_index,
+            place.depth,
+            num_prompt_tokens,
+            call.max_tokens or DEFAULT_OUTPUT_TOKENS,
+            prefix_key(call.prompt) if has_key else (),
+            node.max_attempts,
+        )
+
+    def _key(self, node: CallExec, call: BoundCall, place: Place) -> bytes:
+        """16 bytes; equal for calls that may share one result, and for the same call after a restart."""
+        digest = blake2b(node.step.operator.encode(), digest_size=16)
+        digest.update(canonical_json(call.payload))
+        if node.sharing is not Sharing.ALWAYS:
+            digest.update(self._run.run_id.encode())
+        if node.sharing is Sharing.NEVER:
+            digest.update(f"{place.row_index}/{place.path}".encode())
+        return digest.digest()

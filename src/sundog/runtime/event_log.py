@@ -1,0 +1,110 @@
+"""The event log of one process's part of a run: every event of the core, in order, as compressed JSON lines.
+
+Owns the file form: a gzip file of lines [type, field, ...], after one line with the host's facts. A process that is
+killed loses only what it had not flushed. Never interprets events.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from sundog.errors import StoreError
+from sundog.sched.events import EVENT_TYPES, Event
+
+FLUSH_EVENTS = 4096
+_FIELDS = {kind: attrgetter(*(one.name for one in fields(kind))) for kind in EVENT_TYPES.values()}
+_SINGLE = {kind for kind in EVENT_TYPES.values() if len(fields(kind)) == 1}
+
+
+@dataclass(frozen=True, slots=True)
+class LogHeader:
+    """What a reader needs beside the events: the policy set that acted, and when time 0 was."""
+
+    policy: str
+    started_at: str
+
+
+class EventLog:
+    """Appends events; writes them in a thread, in blocks that are whole gzip members."""
+
+    def __init__(self, folder: Path, policy: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        number = len(list(folder.glob("events-*.jsonl.gz"))) + 1
+        self.path = folder / f"events-{number:04}.jsonl.gz"
+        self._pending: list[Event] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sundog-log")
+        self._last: Future[None] | None = None
+        header = ["LogHeader", policy, datetime.now(UTC).isoformat()]
+        self._write(json.dumps(header).encode() + b"\n")
+
+    def append(self, event: Event) -> None:
+        self._pending.append(event)
+        if len(self._pending) >= FLUSH_EVENTS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what is pending to the thread; raises StoreError if an earlier block could not be written."""
+        if self._last is not None and self._last.done():
+            self._last.result()
+        block, self._pending = self._pending, []
+        if block:
+            self._last = self._thread.submit(self._encode_and_write, block)
+
+    def close(self) -> None:
+        self.flush()
+        if self._last is not None:
+            self._last.result()
+        self._thread.shutdown()
+
+    def _encode_and_write(self, block: list[Event]) -> None:
+        self._write(b"".join(_encode(event) for event in block))
+
+    def _write(self, data: bytes) -> None:
+        try:
+            with self.path.open("ab") as file:
+                file.write(gzip.compress(data, compresslevel=1, mtime=0))
+        except OSError as error:
+            raise StoreError(
+                f"the event log cannot be written: {error.strerror}",
+                where=str(self.path),
+                hint="free some space and repeat the command: it continues the run",
+            ) from error
+
+
+def read_log(path: Path) -> tuple[LogHeader, Iterator[Event]]:
+    """The header and the events of a log; a torn end (the process was killed) ends the events."""
+    lines = _lines(path)
+    kind, *values = json.loads(next(lines))
+    assert kind == "LogHeader", f"{path} is no event log"
+    return LogHeader(*values), (_decode(line) for line in lines)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with gzip.open(path, "rb") as file:
+        try:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield line
+        except EOFError:
+            return
+
+
+def _encode(event: Event) -> bytes:
+    kind = type(event)
+    values = _FIELDS[kind](event)
+    record = (kind.__name__, values) if kind in _SINGLE else (kind.__name__, *values)
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+def _decode(line: bytes) -> Event:
+    kind, *values = json.loads(line)
+    event: Any = EVENT_TYPES[kind](*(tuple(value) if isinstance(value, list) else value for value in values))
+    return event  # type: ignore[no-any-return]  # EVENT_TYPES holds exactly the members of Event

@@ -1,0 +1,192 @@
+"""The wavefront of one row: each step starts as soon as what it waits for has ended.
+
+Owns the meaning of `when`, `for_each`, `loop` and `filter`. Never runs a call itself; runtime.dispatch does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import to_json
+
+from sundog.errors import CallError, OperatorError
+from sundog.ir.canonical import to_json_value
+from sundog.ir.environment import SKIPPED
+from sundog.ir.logical import ForEach, LogicalPlan
+from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec
+from sundog.ir.render import render_condition, render_value
+from sundog.runtime.dispatch import Answer, Place
+from sundog.runtime.store.store import RowState
+from sundog.runtime.store.writer import Asked
+
+Call = Callable[[CallExec, Mapping[str, Any], Place], Awaitable[Answer]]
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RowEnd:
+    """How a row ended. `body`: the output row, or {node, cause, attempts} of a failed one; as JSON."""
+
+    row_index: int
+    state: RowState
+    body: bytes
+    asked: tuple[Asked, ...]
+
+
+class RowDropped(Exception):
+    """A filter ended the row. Never leaves this module."""
+
+
+class NodeFailed(Exception):
+    """A step of the row failed. Never leaves this module."""
+
+    def __init__(self, node: str, error: CallError) -> None:
+        super().__init__(node)
+        self.node = node
+        self.error = error
+
+
+@dataclass(slots=True)
+class _Row:
+    """A row on its way. `asked` grows with each answered call."""
+
+    row_index: int
+    asked: list[Asked] = field(default_factory=list)
+
+
+class RowExecutor:
+    """Runs rows of one plan; `call` answers a call."""
+
+    def __init__(self, plan: LogicalPlan, nodes: tuple[Exec, ...], call: Call) -> None:
+        self._plan = plan
+        self._nodes = nodes
+        self._call = call
+
+    async def run(self, row_index: int, row: Mapping[str, Any]) -> RowEnd:
+        """The row's end as a value, whatever its data does. RunStopped passes through."""
+        on_its_way = _Row(row_index)
+        scope: Values = {**self._plan.constants, "row": row}
+        try:
+            await self._run_nodes(self._nodes, scope, on_its_way, "")
+            return RowEnd(row_index, "done", self._output(scope), tuple(on_its_way.asked))
+        except RowDropped:
+            return RowEnd(row_index, "dropped", b"{}", tuple(on_its_way.asked))
+        except NodeFailed as failed:
+            return RowEnd(row_index, "failed", _failure(failed), tuple(on_its_way.asked))
+
+    def _output(self, scope: Values) -> bytes:
+        columns: Values = {}
+        for name, template in self._plan.outputs:
+            try:
+                columns[name] = to_json_value(render_value(template, scope))
+            except CallError as error:
+                raise NodeFailed(f"outputs.{name}", error) from error
+            except ValueError as error:
+                raise NodeFailed(f"outputs.{name}", OperatorError(f"no JSON value: {error}")) from error
+        return to_json(columns)
+
+    async def _run_nodes(self, nodes: Sequence[Exec], scope: Values, row: _Row, prefix: str) -> None:
+        """Fill `scope` with the value of every node. Of several failures, the first in plan order is raised:
+        which one ends a row must not depend on timing."""
+        if _is_chain(nodes):
+            for depth, node in enumerate(nodes):
+                scope[node.name] = await self._run_node(node, scope, row, prefix, depth)
+            return
+        tasks: dict[str, asyncio.Task[None]] = {}
+
+        async def wait_and_run(node: Exec, depth: int) -> None:
+            for name in node.before:
+                await asyncio.shield(tasks[name])
+            scope[node.name] = await self._run_node(node, scope, row, prefix, depth)
+
+        for depth, node in enumerate(nodes):
+            tasks[node.name] = asyncio.ensure_future(wait_and_run(node, depth))
+        await _all_then_first_failure(list(tasks.values()))
+
+    async def _run_node(self, node: Exec, scope: Values, row: _Row, prefix: str, depth: int) -> Any:
+        try:
+            match node:
+                case FilterExec():
+                    if not render_condition(node.filter.predicate, scope):
+                        raise RowDropped
+                    return True
+                case CallExec(step=body) | LoopExec(loop=body):
+                    if body.when is not None and not render_condition(body.when, scope):
+                        return SKIPPED
+                    if body.for_each is not None:
+                        return await self._run_each(node, body.for_each, scope, row, prefix, depth)
+                    return await self._run_once(node, scope, row, prefix + body.name, depth)
+        except CallError as error:
+            raise NodeFailed(prefix + node.name, error) from error
+
+    async def _run_each(
+        self, node: CallExec | LoopExec, each: ForEach, scope: Values, row: _Row, prefix: str, depth: int
+    ) -> list[Any]:
+        items = render_value(each.items, scope)
+        if items is None:
+            return []
+        if not isinstance(items, list | tuple):
+            raise OperatorError(
+                f"for_each needs a list, got {type(items).__name__}", hint=f"the template is {each.items.source!r}"
+            )
+        tasks = [
+            asyncio.ensure_future(
+                self._run_once(node, {**scope, each.variable: item}, row, f"{prefix}{node.name}[{index}]", depth)
+            )
+            for index, item in enumerate(items)
+        ]
+        await _all_then_first_failure(tasks)
+        return [task.result() for task in tasks]
+
+    async def _run_once(self, node: CallExec | LoopExec, scope: Values, row: _Row, path: str, depth: int) -> Any:
+        if isinstance(node, LoopExec):
+            return await self._run_loop(node, scope, row, path)
+        answer = await self._call(node, scope, Place(row.row_index, path, depth))
+        usage = answer.usage
+        row.asked.append(Asked(node.name, usage.num_prompt_tokens, usage.num_output_tokens))
+        return answer.value
+
+    async def _run_loop(self, node: LoopExec, scope: Values, row: _Row, path: str) -> Values:
+        loop = node.loop
+        last: Any = SKIPPED
+        turn = 0
+        while turn < loop.max_turns:
+            turn += 1
+            inner = {**scope, "loop": {"turn": turn, "last": last}}
+            await self._run_nodes(node.body, inner, row, f"{path}.{turn}/")
+            last = {body.name: inner[body.name] for body in node.body}
+            inner["loop"] = {"turn": turn, "last": last}
+            if loop.until is not None and render_condition(loop.until, inner):
+                break
+        return {"turns": turn, **{name: None if value is SKIPPED else value for name, value in last.items()}}
+
+
+def _is_chain(nodes: Sequence[Exec]) -> bool:
+    """Whether each node waits for the one before it, so that nothing can overlap."""
+    return all(first.name in second.before for first, second in zip(nodes, nodes[1:], strict=False))
+
+
+async def _all_then_first_failure(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Wait for all; then raise the first failure in their order. A cancelled caller cancels them all."""
+    try:
+        await asyncio.wait(tasks) if tasks else None
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        raise
+    failures = [error for task in tasks if (error := task.exception()) is not None]
+    # A row that the run stopped has not failed, whatever else happened to it: it is run again later.
+    failures.sort(key=lambda error: isinstance(error, NodeFailed | RowDropped))
+    if failures:
+        raise failures[0]
+
+
+def _failure(failed: NodeFailed) -> bytes:
+    error = failed.error
+    hint = {"hint": error.hint} if error.hint else {}
+    return to_json(
+        {"node": failed.node, "cause": f"{type(error).__name__}: {error.what}", **hint, "attempts": error.num_attempts}
+    )

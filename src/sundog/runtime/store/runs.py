@@ -1,0 +1,127 @@
+"""The list of runs: which there are, which one a command means, and who works on it now.
+
+Owns run records and their locks. Never touches rows or results.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from sundog.errors import ConfigError, UserError, suggest
+from sundog.runtime.store.store import Store
+
+RunState = Literal["unfinished", "finished", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run. `num_rows` of its input; `busy_s`: seconds that processes worked on it, ended ones only.
+    `is_fresh`: it reads no result that another run computed."""
+
+    run_id: str
+    identity: bytes
+    flow: str
+    output: str
+    state: RunState
+    is_fresh: bool
+    started_at: str
+    ended_at: str | None
+    num_rows: int
+    busy_s: float
+
+
+COLUMNS = "run_id, identity, flow, output, state, is_fresh, started_at, ended_at, num_rows, busy_s"
+
+
+class RunList:
+    """The runs of one state folder."""
+
+    def __init__(self, store: Store, state_dir: Path) -> None:
+        self._store = store
+        self._state_dir = state_dir
+
+    def all(self) -> list[RunRecord]:
+        """Newest first."""
+        return self._select("order by started_at desc, rowid desc", ())
+
+    def find(self, run_id: str) -> RunRecord:
+        """The run of that id; ConfigError when there is none."""
+        found = self._select("where run_id = ?", (run_id,))
+        if not found:
+            known = [record.run_id for record in self.all()]
+            raise ConfigError(f"there is no run '{run_id}' in {self._state_dir}", hint=suggest(run_id, known))
+        return found[0]
+
+    def latest(self, identity: bytes) -> RunRecord | None:
+        """The newest run of this plan, these inputs and this output."""
+        found = self._select("where identity = ? order by started_at desc, rowid desc limit 1", (identity,))
+        return found[0] if found else None
+
+    def start(self, identity: bytes, flow: str, output: str, num_rows: int, *, is_fresh: bool) -> RunRecord:
+        run_id = f"{flow}-{uuid.uuid4().hex[:8]}"
+        values = (run_id, identity, flow, output, "unfinished", int(is_fresh), _now(), None, num_rows, 0.0)
+        self._store.execute("insert into runs values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        return self.find(run_id)
+
+    def end(self, run_id: str, state: RunState, busy_s: float) -> None:
+        values = (state, _now(), busy_s, run_id)
+        self._store.execute("update runs set state = ?, ended_at = ?, busy_s = busy_s + ? where run_id = ?", values)
+
+    def folder(self, run_id: str) -> Path:
+        """Where the run keeps its event log and its snapshots of rows."""
+        return self._state_dir / "runs" / run_id
+
+    def is_locked(self, identity: bytes) -> bool:
+        """Whether a process works on a run of this identity now."""
+        try:
+            with self.lock(identity):
+                return False
+        except UserError:
+            return True
+
+    @contextmanager
+    def lock(self, identity: bytes) -> Iterator[None]:
+        """Keep other processes off this plan, inputs and output. It ends with the process, however that dies."""
+        path = self._state_dir / "locks" / identity.hex()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            _lock_or_refuse(descriptor)
+            os.truncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _select(self, rest: str, values: tuple[object, ...]) -> list[RunRecord]:
+        rows = self._store.connection.execute(f"select {COLUMNS} from runs {rest}", values)
+        return [RunRecord(*row[:5], bool(row[5]), *row[6:]) for row in rows]
+
+
+def _lock_or_refuse(descriptor: int) -> None:
+    """Take the lock; UserError with the holder's pid when it is held. Somebody who only looks holds it for an instant."""
+    for wait_s in (0.02, 0.1, 0.3, None):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if wait_s is None:
+                holder = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
+                raise UserError(
+                    f"another process (pid {holder}) is working on this run",
+                    hint="wait for it, or stop it; then repeat the command to continue the run",
+                ) from error
+            time.sleep(wait_s)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,101 @@
+"""The tables of the store and how a connection is opened.
+
+Owns the schema and its version. Never reads or writes rows.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from sundog.errors import StoreError
+
+VERSION = 1
+CREATE = """
+create table results (
+    key blob primary key,
+    run_id text not null,
+    node text not null,
+    value blob not null,
+    num_prompt_tokens integer not null,
+    num_cached_tokens integer not null,
+    num_output_tokens integer not null
+) strict;
+create table claims (
+    key blob primary key,
+    run_id text not null,
+    request_id text not null
+) strict;
+create table rows (
+    run_id text not null,
+    row_index integer not null,
+    state text not null,
+    body blob not null,
+    primary key (run_id, row_index)
+) strict, without rowid;
+create table asked (
+    run_id text not null,
+    node text not null,
+    num_calls integer not null,
+    num_prompt_tokens integer not null,
+    num_output_tokens integer not null,
+    primary key (run_id, node)
+) strict, without rowid;
+create table runs (
+    run_id text primary key,
+    identity blob not null,
+    flow text not null,
+    output text not null,
+    state text not null,
+    is_fresh integer not null,
+    started_at text not null,
+    ended_at text,
+    num_rows integer not null,
+    busy_s real not null default 0
+) strict;
+create index runs_by_identity on runs (identity);
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection in WAL mode; a commit is on the disk when it returns. Creates the tables when they are missing."""
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=60.0)
+        connection.execute("pragma journal_mode=wal")
+        connection.execute("pragma synchronous=full")
+        connection.execute("pragma cache_size=-65536")
+        _migrate(connection, path)
+    except sqlite3.Error as error:
+        raise store_error(path, error) from error
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("pragma user_version").fetchone()
+    if version == VERSION:
+        return
+    connection.execute("begin immediate")
+    (version,) = connection.execute("pragma user_version").fetchone()
+    if version == 0:
+        for statement in CREATE.split(";"):
+            connection.execute(statement)
+        connection.execute(f"pragma user_version={VERSION}")
+    connection.execute("commit")
+    if version not in (0, VERSION):
+        raise StoreError(
+            f"the store has form {version}, this sundog reads form {VERSION}",
+            where=str(path),
+            hint="use another --state folder, or the sundog version that made this one",
+        )
+
+
+def store_error(path: Path, error: Exception) -> StoreError:
+    """What a failure of SQLite means for the user."""
+    text = str(error)
+    if "full" in text:
+        return StoreError(
+            "the disk is full", where=str(path), hint="free some space and repeat the command: it continues the run"
+        )
+    if "malformed" in text or "not a database" in text:
+        return StoreError(f"the store is damaged ({text})", where=str(path), hint="move it away, or use another --state")
+    return StoreError(f"the store failed: {text}", where=str(path), hint="repeat the command: it continues the run")

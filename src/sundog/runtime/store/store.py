@@ -1,0 +1,165 @@
+"""The store: what calls have answered, what effects are claimed, which rows are done, which runs there are.
+
+Owns reading and the meaning of the tables. Writes go through the writer thread; a write is over when its future is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic_core import from_json, to_json
+
+from sundog.engines.base import Usage
+from sundog.errors import StoreError
+from sundog.runtime.store import writer as sql
+from sundog.runtime.store.schema import connect, store_error
+from sundog.runtime.store.writer import Asked, Writer
+
+RowState = Literal["done", "failed", "dropped"]
+NO_USAGE = Usage(0, 0, 0)
+GET_RESULT = """
+select value, num_prompt_tokens, num_cached_tokens, num_output_tokens, run_id from results where key = ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A committed result; `run_id` is the run that computed it."""
+
+    value: Any
+    usage: Usage
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTotals:
+    """One node's calls and tokens in one run: asked for by finished rows, and executed."""
+
+    node: str
+    num_asked: int = 0
+    num_asked_prompt_tokens: int = 0
+    num_asked_output_tokens: int = 0
+    num_executed: int = 0
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
+    num_output_tokens: int = 0
+
+
+class Store:
+    """One process's view of the state folder's database. Used on one event loop."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.path = state_dir / "store.sqlite"
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the state folder cannot be made: {error.strerror}", where=str(state_dir), hint="choose another --state"
+            ) from error
+        self.connection = connect(self.path)
+        self._writer: Writer | None = None
+
+    def open_writer(self) -> None:
+        self._writer = Writer(self.path)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self.connection.close()
+
+    def get(self, key: bytes) -> Stored | None:
+        row = self._fetch(GET_RESULT, (key,))
+        if row is None:
+            return None
+        value, num_prompt, num_cached, num_output, run_id = row
+        return Stored(from_json(value), Usage(num_prompt, num_output, num_cached), run_id)
+
+    def put(
+        self, key: bytes, run_id: str, node: str, value: Any, usage: Usage | None, *, settles_claim: bool = False
+    ) -> asyncio.Future[None]:
+        """Commit a result, and settle the claim on the same key in the same commit."""
+        used = usage or NO_USAGE
+        tokens = (used.num_prompt_tokens, used.num_cached_tokens or 0, used.num_output_tokens)
+        result = (sql.PUT_RESULT, (key, run_id, node, to_json(value), *tokens))
+        if settles_claim:
+            return self._write(result, (sql.DROP_CLAIM, (key,)))
+        return self._write(result)
+
+    def is_claimed(self, key: bytes) -> bool:
+        return self._fetch("select 1 from claims where key = ?", (key,)) is not None
+
+    def claim(self, key: bytes, run_id: str, request_id: str) -> asyncio.Future[None]:
+        """Say that an effect is about to start; it may start once the future is set."""
+        return self._write((sql.PUT_CLAIM, (key, run_id, request_id)))
+
+    def release(self, key: bytes) -> asyncio.Future[None]:
+        """Say that a claimed effect is known not to have happened."""
+        return self._write((sql.DROP_CLAIM, (key,)))
+
+    def put_row(
+        self, run_id: str, row_index: int, state: RowState, body: bytes, asked: tuple[Asked, ...]
+    ) -> asyncio.Future[None]:
+        return self._write((sql.PUT_ROW, (run_id, row_index, state, body)), run_id=run_id, asked=asked)
+
+    def finished_rows(self, run_id: str, first: int, last: int) -> set[int]:
+        """Row indices in [first, last] that have ended in any way."""
+        query = "select row_index from rows where run_id = ? and row_index between ? and ?"
+        return {index for (index,) in self._rows(query, (run_id, first, last))}
+
+    def rows(self, run_id: str, state: RowState) -> Iterator[tuple[int, bytes]]:
+        """Rows of one state in row order, streamed."""
+        query = "select row_index, body from rows where run_id = ? and state = ? order by row_index"
+        yield from self._rows(query, (run_id, state))
+
+    def count_rows(self, run_id: str) -> dict[str, int]:
+        query = "select state, count(*) from rows where run_id = ? group by state"
+        return dict(self._rows(query, (run_id,)))
+
+    def forget_failed_rows(self, run_id: str) -> None:
+        """Let the failed rows of a run be tried again."""
+        self.execute("delete from rows where run_id = ? and state = 'failed'", (run_id,))
+
+    def node_totals(self, run_id: str) -> dict[str, NodeTotals]:
+        asked = {
+            node: values
+            for node, *values in self._rows(
+                "select node, num_calls, num_prompt_tokens, num_output_tokens from asked where run_id = ?", (run_id,)
+            )
+        }
+        executed = {
+            node: values
+            for node, *values in self._rows(
+                "select node, count(*), sum(num_prompt_tokens), sum(num_cached_tokens), sum(num_output_tokens)"
+                " from results where run_id = ? group by node",
+                (run_id,),
+            )
+        }
+        return {
+            node: NodeTotals(node, *asked.get(node, (0, 0, 0)), *executed.get(node, (0, 0, 0, 0)))
+            for node in {**asked, **executed}
+        }
+
+    def execute(self, statement: str, values: tuple[Any, ...]) -> None:
+        """One small write outside the writer thread, for what happens before and after a run's calls."""
+        try:
+            self.connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise store_error(self.path, error) from error
+
+    def _write(self, *statements: tuple[str, tuple[Any, ...]], **more: Any) -> asyncio.Future[None]:
+        assert self._writer is not None, "open_writer first"
+        return self._writer.write(*statements, **more)
+
+    def _fetch(self, query: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return next(iter(self._rows(query, values)), None)
+
+    def _rows(self, query: str, values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self.connection.execute(query, values)
+        except sqlite3.Error as error:
+            raise store_error(self.path, error) from error

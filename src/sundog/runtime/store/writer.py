@@ -1,0 +1,138 @@
+"""The writer thread: everything that is written becomes one commit per batch, and each writer hears of it.
+
+Owns the order of writes. Never reads results; see runtime.store.store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from sundog.errors import StoreError
+from sundog.runtime.store.schema import connect, store_error
+
+MAX_BATCH = 4096
+PUT_RESULT = "insert or replace into results values (?, ?, ?, ?, ?, ?, ?)"
+PUT_CLAIM = "insert or replace into claims values (?, ?, ?)"
+DROP_CLAIM = "delete from claims where key = ?"
+PUT_ROW = "insert or replace into rows values (?, ?, ?, ?)"
+ADD_ASKED = """
+insert into asked values (?, ?, ?, ?, ?) on conflict (run_id, node) do update set
+    num_calls = num_calls + excluded.num_calls,
+    num_prompt_tokens = num_prompt_tokens + excluded.num_prompt_tokens,
+    num_output_tokens = num_output_tokens + excluded.num_output_tokens
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one finished row asked of one node; goes into the run's totals in the row's own commit."""
+
+    node: str
+    num_prompt_tokens: int
+    num_output_tokens: int
+
+
+@dataclass(slots=True)
+class _Write:
+    statements: tuple[tuple[str, tuple[Any, ...]], ...]
+    run_id: str
+    asked: tuple[Asked, ...]
+    done: asyncio.Future[None]
+
+
+class Writer:
+    """Group commit: `write` returns a future that is set once the commit is on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._queue: SimpleQueue[_Write | None] = SimpleQueue()
+        self._error: StoreError | None = None
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="sundog-store", daemon=True)
+        self._thread.start()
+
+    def write(
+        self, *statements: tuple[str, tuple[Any, ...]], run_id: str = "", asked: tuple[Asked, ...] = ()
+    ) -> asyncio.Future[None]:
+        """Commit all `statements` or none; the future raises StoreError when they could not be."""
+        done = self._loop.create_future()
+        self._queue.put(_Write(statements, run_id, asked, done))
+        return done
+
+    def close(self) -> None:
+        """Commit what is queued and end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        connection = connect(self._path)
+        is_open = True
+        while is_open:
+            batch: list[_Write] = []
+            item = self._queue.get()
+            while item is not None:
+                batch.append(item)
+                if self._queue.empty() or len(batch) >= MAX_BATCH:
+                    break
+                item = self._queue.get()
+            is_open = item is not None
+            if batch:
+                self._commit(connection, batch)
+                self._loop.call_soon_threadsafe(_resolve, batch, self._error)
+        connection.close()
+
+    def _commit(self, connection: sqlite3.Connection, batch: list[_Write]) -> None:
+        if self._error is not None:
+            return
+        try:
+            connection.execute("begin immediate")
+            for statement, values in _by_statement(batch):
+                connection.executemany(statement, values)
+            connection.executemany(ADD_ASKED, _asked_totals(batch))
+            connection.execute("commit")
+        except sqlite3.Error as error:
+            self._error = store_error(self._path, error)
+            if connection.in_transaction:
+                connection.execute("rollback")
+
+
+def _by_statement(batch: list[_Write]) -> Iterable[tuple[str, list[tuple[Any, ...]]]]:
+    """The rows of each statement. Order between statements is free: no two of one batch touch the same row,
+    since a claim is awaited before its result is written."""
+    values: dict[str, list[tuple[Any, ...]]] = {}
+    for write in batch:
+        for statement, row in write.statements:
+            values.setdefault(statement, []).append(row)
+    return values.items()
+
+
+def _asked_totals(batch: list[_Write]) -> list[tuple[str, str, int, int, int]]:
+    calls: Counter[tuple[str, str]] = Counter()
+    prompt: Counter[tuple[str, str]] = Counter()
+    output: Counter[tuple[str, str]] = Counter()
+    for write in batch:
+        for asked in write.asked:
+            key = (write.run_id, asked.node)
+            calls[key] += 1
+            prompt[key] += asked.num_prompt_tokens
+            output[key] += asked.num_output_tokens
+    return [(*key, calls[key], prompt[key], output[key]) for key in calls]
+
+
+def _resolve(batch: list[_Write], error: StoreError | None) -> None:
+    for write in batch:
+        if write.done.cancelled():
+            continue
+        if error is None:
+            write.done.set_result(None)
+        else:
+            write.done.set_exception(error)
+            write.done.exception()

@@ -1,0 +1,28 @@
+"""The named policy sets that sundog brings. Data only."""
+
+from __future__ import annotations
+
+from sundog.sched.admission import one_warms_the_prefix, within_token_budget
+from sundog.sched.order import first_come, shared_prefix_adjacent
+from sundog.sched.policy import PolicySet
+from sundog.sched.retry import exponential_backoff
+from sundog.sched.routing import least_outstanding, not_where_it_failed, prefix_affinity
+
+FCFS = PolicySet(
+    name="fcfs",
+    rank=first_come,
+    admit=(within_token_budget,),
+    filters=(),
+    scores=((not_where_it_failed, 4.0), (least_outstanding, 1.0)),
+    retry=exponential_backoff,
+)
+
+PREFIX_GROUPED = PolicySet(
+    name="prefix_grouped",
+    rank=shared_prefix_adjacent,
+    admit=(within_token_budget, one_warms_the_prefix),
+    filters=(),
+    scores=((not_where_it_failed, 4.0), (prefix_affinity, 1.0), (least_outstanding, 1.0)),
+    retry=exponential_backoff,
+    needs_prefixes=True,
+)

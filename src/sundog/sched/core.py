@@ -1,0 +1,247 @@
+"""The scheduler core: keeps the books and turns each event into actions.
+
+Owns requests, replicas and queues, changed only through `handle`. Never does I/O, never reads a clock: hosts
+perform the actions and report what happened.
+
+A request is waiting (in its pool's queue), parked (until another request's prefill), delayed (until a time, before
+a retry), or running (on a replica). It leaves the books when it finished, was given up or was cancelled.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sundog.sched.events import (
+    Abort,
+    Action,
+    Event,
+    GiveUp,
+    PrefillEnded,
+    ReplicaAdded,
+    RequestArrived,
+    RequestCancelled,
+    RequestFailed,
+    RequestFinished,
+    Submit,
+    TimerFired,
+    WakeAt,
+)
+from sundog.sched.policy import Admitted, Deferred, PolicySet
+from sundog.sched.prefix_index import PrefixIndex
+from sundog.sched.views import ReplicaView, RequestView, SchedView
+
+
+@dataclass(slots=True)
+class _Pool:
+    replicas: list[ReplicaView] = field(default_factory=list)
+    waiting: list[tuple[tuple[float, ...], int, str]] = field(default_factory=list)
+    num_free: int = 0
+
+
+class SchedulerCore:
+    """One instance schedules all pools of one host."""
+
+    def __init__(self, policies: PolicySet) -> None:
+        self._policies = policies
+        self._pools: dict[str, _Pool] = {}
+        self._replicas: dict[str, ReplicaView] = {}
+        self._requests: dict[str, RequestView] = {}
+        self._parked: dict[str, list[str]] = {}
+        self._delayed: list[tuple[float, int, str]] = []
+        self._sequence = 0
+        self._view = SchedView()
+        self._handlers: dict[type, Callable[[Any, list[Action]], None]] = {
+            ReplicaAdded: self._replica_added,
+            RequestArrived: self._request_arrived,
+            PrefillEnded: self._prefill_ended,
+            RequestFinished: self._request_finished,
+            RequestFailed: self._request_failed,
+            RequestCancelled: self._request_cancelled,
+            TimerFired: self._timer_fired,
+        }
+
+    def handle(self, event: Event) -> list[Action]:
+        """What is to be done now that `event` happened. Events come in order of time."""
+        self._view.time_s = event.time_s
+        actions: list[Action] = []
+        self._handlers[type(event)](event, actions)
+        return actions
+
+    @property
+    def num_unfinished(self) -> int:
+        return len(self._requests)
+
+    def check(self) -> None:
+        """Assert that the books agree with each other; for tests and idle moments."""
+        running = [request for request in self._requests.values() if request.replica_id is not None]
+        for replica in self._replicas.values():
+            mine = [request for request in running if request.replica_id == replica.replica_id]
+            assert replica.num_running == len(mine) <= replica.max_concurrency, replica
+            assert replica.num_tokens_in_flight == sum(request.num_tokens for request in mine), replica
+        for pool in self._pools.values():
+            assert pool.num_free == sum(replica.max_concurrency - replica.num_running for replica in pool.replicas)
+        waiting = [entry[2] for pool in self._pools.values() for entry in pool.waiting]
+        parked = [request_id for group in self._parked.values() for request_id in group]
+        delayed = [entry[2] for entry in self._delayed]
+        placed = sorted([*waiting, *parked, *delayed, *(request.request_id for request in running)])
+        assert placed == sorted(self._requests), "every request is in exactly one place"
+        assert all(holder in self._requests for holder in self._parked), "parked behind a request that is gone"
+
+    def _replica_added(self, event: ReplicaAdded, actions: list[Action]) -> None:
+        assert event.replica_id not in self._replicas, f"replica {event.replica_id} is there already"
+        replica = ReplicaView(
+            event.replica_id,
+            event.pool,
+            event.max_concurrency,
+            event.max_tokens_in_flight,
+            prefixes=PrefixIndex(event.num_prefix_blocks),
+        )
+        self._replicas[event.replica_id] = replica
+        pool = self._pools.setdefault(event.pool, _Pool())
+        pool.replicas.append(replica)
+        pool.num_free += replica.max_concurrency
+        self._fill(pool, actions)
+
+    def _request_arrived(self, event: RequestArrived, actions: list[Action]) -> None:
+        assert event.request_id not in self._requests, f"request {event.request_id} is there already"
+        request = RequestView(
+            event.request_id,
+            event.pool,
+            event.time_s,
+            event.row_index,
+            event.depth,
+            event.num_prompt_tokens,
+            event.num_expected_output_tokens,
+            event.prefix_key,
+            event.max_attempts,
+        )
+        self._requests[event.request_id] = request
+        pool = self._pools.setdefault(event.pool, _Pool())
+        self._enqueue(pool, request)
+        self._fill(pool, actions)
+
+    def _prefill_ended(self, event: PrefillEnded, actions: list[Action]) -> None:
+        request = self._requests[event.request_id]
+        assert request.replica_id is not None, f"{event.request_id} is not running"
+        replica = self._replicas[request.replica_id]
+        replica.prefixes.end(request.prefix_key, request.request_id, is_warm=True)
+        self._unpark(request.request_id)
+        self._fill(self._pools[request.pool], actions)
+
+    def _request_finished(self, event: RequestFinished, actions: list[Action]) -> None:
+        request = self._requests.pop(event.request_id)
+        self._leave_replica(request, is_warm=True)
+        self._unpark(request.request_id)
+        self._fill(self._pools[request.pool], actions)
+
+    def _request_failed(self, event: RequestFailed, actions: list[Action]) -> None:
+        request = self._requests[event.request_id]
+        replica_id = self._leave_replica(request, is_warm=False)
+        request.failed_replicas = (*request.failed_replicas, replica_id)
+        self._unpark(request.request_id)
+        if event.retryable and request.num_attempts < request.max_attempts:
+            at_s = event.time_s + self._policies.retry(request, event.retry_after_s, self._view)
+            heapq.heappush(self._delayed, (at_s, self._next_sequence(), request.request_id))
+            actions.append(WakeAt(at_s))
+        else:
+            del self._requests[request.request_id]
+            actions.append(GiveUp(request.request_id, request.num_attempts))
+        self._fill(self._pools[request.pool], actions)
+
+    def _request_cancelled(self, event: RequestCancelled, actions: list[Action]) -> None:
+        request = self._requests.pop(event.request_id)
+        pool = self._pools[request.pool]
+        if request.replica_id is not None:
+            self._leave_replica(request, is_warm=False)
+            actions.append(Abort(request.request_id))
+        else:
+            self._forget_place(pool, request.request_id)
+        self._unpark(request.request_id)
+        self._fill(pool, actions)
+
+    def _timer_fired(self, event: TimerFired, actions: list[Action]) -> None:
+        touched: dict[str, _Pool] = {}
+        while self._delayed and self._delayed[0][0] <= event.time_s:
+            request = self._requests[heapq.heappop(self._delayed)[2]]
+            touched[request.pool] = self._pools[request.pool]
+            self._enqueue(touched[request.pool], request)
+        for pool in touched.values():
+            self._fill(pool, actions)
+
+    def _fill(self, pool: _Pool, actions: list[Action]) -> None:
+        """Start what may start, in rank order. The first request without room holds the others back: no starvation."""
+        while pool.waiting and pool.num_free > 0:
+            request = self._requests[pool.waiting[0][2]]
+            self._view.num_waiting = len(pool.waiting)
+            replica, verdict = self._choose(pool, request)
+            if isinstance(verdict, Deferred) and verdict.until is None:
+                return
+            heapq.heappop(pool.waiting)
+            if isinstance(verdict, Deferred):
+                assert verdict.until in self._requests, f"deferred until {verdict.until}, which is not there"
+                self._parked.setdefault(verdict.until, []).append(request.request_id)
+            else:
+                self._start(pool, request, replica, actions)
+
+    def _choose(self, pool: _Pool, request: RequestView) -> tuple[ReplicaView, Admitted | Deferred]:
+        """The best replica with a free slot, and whether the policies admit the request there."""
+        free = [replica for replica in pool.replicas if replica.num_running < replica.max_concurrency]
+        fit = [one for one in free if all(keep(request, one, self._view) for keep in self._policies.filters)]
+        if not fit:
+            return free[0], Deferred()
+        replica = fit[0] if len(fit) == 1 else max(fit, key=lambda one: self._preference(request, one))
+        for admit in self._policies.admit:
+            verdict = admit(request, replica, self._view)
+            if isinstance(verdict, Deferred):
+                return replica, verdict
+        return replica, Admitted()
+
+    def _preference(self, request: RequestView, replica: ReplicaView) -> tuple[float, int]:
+        total = sum(weight * score(request, replica, self._view) for score, weight in self._policies.scores)
+        return total, -replica.num_routed
+
+    def _start(self, pool: _Pool, request: RequestView, replica: ReplicaView, actions: list[Action]) -> None:
+        request.replica_id = replica.replica_id
+        request.num_attempts += 1
+        replica.num_running += 1
+        replica.num_routed += 1
+        replica.num_tokens_in_flight += request.num_tokens
+        replica.prefixes.begin(request.prefix_key, request.request_id)
+        pool.num_free -= 1
+        actions.append(Submit(request.request_id, replica.replica_id, request.num_attempts))
+
+    def _leave_replica(self, request: RequestView, *, is_warm: bool) -> str:
+        assert request.replica_id is not None, f"{request.request_id} is not running"
+        replica = self._replicas[request.replica_id]
+        replica.num_running -= 1
+        replica.num_tokens_in_flight -= request.num_tokens
+        replica.prefixes.end(request.prefix_key, request.request_id, is_warm=is_warm)
+        self._pools[request.pool].num_free += 1
+        request.replica_id = None
+        return replica.replica_id
+
+    def _enqueue(self, pool: _Pool, request: RequestView) -> None:
+        rank = self._policies.rank(request, self._view)
+        heapq.heappush(pool.waiting, (rank, self._next_sequence(), request.request_id))
+
+    def _unpark(self, holder: str) -> None:
+        for request_id in self._parked.pop(holder, ()):
+            request = self._requests[request_id]
+            self._enqueue(self._pools[request.pool], request)
+
+    def _forget_place(self, pool: _Pool, request_id: str) -> None:
+        """Take a request that does not run out of whichever queue holds it. Rare, so linear."""
+        pool.waiting = [entry for entry in pool.waiting if entry[2] != request_id]
+        heapq.heapify(pool.waiting)
+        self._delayed = [entry for entry in self._delayed if entry[2] != request_id]
+        heapq.heapify(self._delayed)
+        for group in self._parked.values():
+            if request_id in group:
+                group.remove(request_id)
+
+    def _next_sequence(self) -> int:
+        self._sequence += 1
+        return self._sequence

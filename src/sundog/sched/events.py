@@ -1,0 +1,127 @@
+"""What happens (events, past participles) and what is to be done (actions, imperatives).
+
+Owns the vocabulary between the core and its hosts, and the event log's form. Never decides.
+Times are seconds on the host's monotonic clock; they travel in events because the core has no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaAdded:
+    """A replica joined a pool. `max_tokens_in_flight`: prompt plus output tokens it may hold, None for no limit.
+    `num_prefix_blocks`: prefix blocks its cache is believed to hold, 0 for no prefix cache."""
+
+    time_s: float
+    replica_id: str
+    pool: str
+    max_concurrency: int
+    max_tokens_in_flight: int | None = None
+    num_prefix_blocks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestArrived:
+    """A call wants to run. `prefix_key`: one cumulative hash per full block of its prompt, outermost first.
+    `num_expected_output_tokens`: what it will hold besides its prompt. `row_index`, `depth`: where it stands."""
+
+    time_s: float
+    request_id: str
+    pool: str
+    row_index: int = 0
+    depth: int = 0
+    num_prompt_tokens: int = 0
+    num_expected_output_tokens: int = 0
+    prefix_key: tuple[int, ...] = ()
+    max_attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillEnded:
+    """The first output token is there, so the prompt's KV blocks are."""
+
+    time_s: float
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFinished:
+    time_s: float
+    request_id: str
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
+    num_output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """One attempt failed. `retryable`: another one makes sense. `retry_after_s`: not before that many seconds."""
+
+    time_s: float
+    request_id: str
+    retryable: bool
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCancelled:
+    """Nobody waits for it any more."""
+
+    time_s: float
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    time_s: float
+
+
+Event = ReplicaAdded | RequestArrived | PrefillEnded | RequestFinished | RequestFailed | RequestCancelled | TimerFired
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Start attempt number `attempt` (from 1) on a replica."""
+
+    request_id: str
+    replica_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The last attempt failed: tell whoever waits."""
+
+    request_id: str
+    num_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send TimerFired at that time."""
+
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Stop a running attempt; its end is not reported."""
+
+    request_id: str
+
+
+Action = Submit | GiveUp | WakeAt | Abort
+EVENT_TYPES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        ReplicaAdded,
+        RequestArrived,
+        PrefillEnded,
+        RequestFinished,
+        RequestFailed,
+        RequestCancelled,
+        TimerFired,
+    )
+}

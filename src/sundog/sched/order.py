@@ -1,0 +1,20 @@
+"""Ranks: which waiting request runs first. Pure."""
+
+from __future__ import annotations
+
+from sundog.sched.views import RequestView, SchedView
+
+
+def first_come(request: RequestView, sched: SchedView) -> tuple[float, ...]:
+    """In order of arrival. Loses when many prompts share prefixes: neighbours in time are no neighbours in text."""
+    return (request.arrival_time,)
+
+
+def shared_prefix_adjacent(request: RequestView, sched: SchedView) -> tuple[float, ...]:
+    """Prompts with a common prefix run side by side, so that its KV blocks are warm and few are needed at once.
+
+    Cumulative block hashes sort like the leaves of a radix tree met depth first, a child right after the prompt
+    that it extends (Helium, arXiv 2603.16104, section 5; BatchLLM, arXiv 2412.03594, section 4). Rows in order
+    within a group. Loses nothing but arrival order when there is nothing to share.
+    """
+    return (*request.prefix_key, -1.0, request.row_index, request.depth)

@@ -1,0 +1,52 @@
+"""The forms a policy can have, and the set that names one choice per decision.
+
+Owns signatures and the registry. Never holds state: a policy is a pure function of views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sundog.registry import Registry
+from sundog.sched.views import ReplicaView, RequestView, SchedView
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The request may start on this replica now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Not now. `until`: the request whose prefill (or end) is worth waiting for; None waits for room."""
+
+    until: str | None = None
+
+
+Rank = Callable[[RequestView, SchedView], tuple[float, ...]]
+"""Smaller runs first."""
+Admit = Callable[[RequestView, ReplicaView, SchedView], Admitted | Deferred]
+Filter = Callable[[RequestView, ReplicaView, SchedView], bool]
+"""False rules the replica out for this request."""
+Score = Callable[[RequestView, ReplicaView, SchedView], float]
+"""In [0, 1]; 1 is best."""
+Retry = Callable[[RequestView, float | None, SchedView], float]
+"""Seconds until the next attempt, given the server's `retry_after_s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """One choice per decision. `admit`: all must admit, the first deferral counts. `scores`: with weights.
+    `needs_prefixes`: hosts compute `prefix_key` only for a set that reads it."""
+
+    name: str
+    rank: Rank
+    admit: tuple[Admit, ...]
+    filters: tuple[Filter, ...]
+    scores: tuple[tuple[Score, float], ...]
+    retry: Retry
+    needs_prefixes: bool = False
+
+
+POLICIES: Registry[PolicySet] = Registry("sundog.policies", "policy set")

@@ -1,0 +1,51 @@
+"""Which prompt prefixes a replica holds or is computing, as far as the scheduler knows.
+
+Owns the block table of one replica. Never talks to the engine: what the engine evicts it learns by its own bound.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+
+class PrefixIndex:
+    """Blocks by cumulative hash: warm, or being computed by a request. At most `max_blocks`, oldest out first."""
+
+    def __init__(self, max_blocks: int) -> None:
+        self._max_blocks = max_blocks
+        self._computing_by: OrderedDict[int, str | None] = OrderedDict()
+
+    def num_warm_blocks(self, key: tuple[int, ...]) -> int:
+        """How many leading blocks of `key` are warm."""
+        count = 0
+        for block in key:
+            if self._computing_by.get(block, "") is not None:
+                break
+            count += 1
+        return count
+
+    def computing(self, key: tuple[int, ...]) -> str | None:
+        """The request that is computing the deepest known block of `key`; None when that block is warm or unknown."""
+        for block in reversed(key):
+            if block in self._computing_by:
+                return self._computing_by[block]
+        return None
+
+    def begin(self, key: tuple[int, ...], request_id: str) -> None:
+        """`request_id` computes every block of `key` that nobody has."""
+        for block in key:
+            if block in self._computing_by:
+                self._computing_by.move_to_end(block)
+            else:
+                self._computing_by[block] = request_id
+        while len(self._computing_by) > self._max_blocks:
+            self._computing_by.popitem(last=False)
+
+    def end(self, key: tuple[int, ...], request_id: str, *, is_warm: bool) -> None:
+        """`request_id` has computed its blocks (`is_warm`) or will not."""
+        for block in key:
+            if self._computing_by.get(block) == request_id:
+                if is_warm:
+                    self._computing_by[block] = None
+                else:
+                    del self._computing_by[block]
