@@ -1,0 +1,38 @@
+"""What is wrong with a flow, collected: a user sees all of it at once.
+
+Owns the list of complaints and the one FlowError made of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sundog.errors import FlowError, Location
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    what: str
+    where: Location
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        return str(FlowError(self.what, where=self.where, hint=self.hint))
+
+
+class Complaints:
+    def __init__(self) -> None:
+        self._found: dict[Complaint, None] = {}
+
+    def add(self, what: str, where: Location, hint: str | None = None) -> None:
+        self._found[Complaint(what, where, hint)] = None
+
+    def raise_if_any(self) -> None:
+        """FlowError with everything found, in the order of the file; its place is that of the first."""
+        if not self._found:
+            return
+        first, *others = sorted(self._found, key=lambda found: (found.where.line, found.where.column))
+        if not others:
+            raise FlowError(first.what, where=first.where, hint=first.hint)
+        text = first.what if first.hint is None else f"{first.what}\n  {first.hint}"
+        raise FlowError("\n".join([text, *map(str, others)]), where=first.where)

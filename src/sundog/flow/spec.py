@@ -1,0 +1,124 @@
+"""What a user writes, section by section. The YAML file and the Python builder both give this.
+
+Owns the keys of a flow and their types. Never looks at names, templates or operators' own keys: that is bind.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from sundog.functions import is_reference
+from sundog.ir.template import Template
+
+
+class _Written(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class FlowSpec(_Written):
+    """A flow. Each entry of a section is read by its own model, so that every mistake is found at once."""
+
+    name: str = Field(min_length=1)
+    engines: dict[str, Any] = Field(default_factory=dict)
+    inputs: dict[str, Any]
+    constants: dict[str, Any] = Field(default_factory=dict)
+    nodes: dict[str, Any] = Field(default_factory=dict)
+    outputs: dict[str, Any]
+
+
+class EngineSpec(_Written):
+    """`kind` names an entry of the engine registry; every other key is an option of that kind."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class InputSpec(_Written):
+    """Where rows come from: `path` (csv, jsonl, parquet, globs), `query` (DuckDB SQL) or `call` (module:function).
+
+    A text alone is a path. `key` joins an input to the first one: a column of both, or {its column: the first's}.
+    `args` are given to `call`; `types` are DuckDB types of columns of `path`.
+    """
+
+    path: str | None = None
+    query: str | None = None
+    call: str | None = None
+    args: dict[str, Any] = Field(default_factory=dict)
+    key: dict[str, str] | None = None
+    types: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_is_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _text_is_column(cls, value: Any) -> Any:
+        return {value: value} if isinstance(value, str) else value
+
+    @field_validator("key")
+    @classmethod
+    def _one_column(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        if value is not None and len(value) != 1:
+            raise ValueError("must be one column, or one pair {its column: column of the first input}")
+        return value
+
+    @field_validator("call")
+    @classmethod
+    def _is_reference(cls, value: str | None) -> str | None:
+        if value is not None and not is_reference(value):
+            raise ValueError("must be module:function")
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> InputSpec:
+        if [self.path, self.query, self.call].count(None) != 2:
+            raise ValueError("an input has exactly one of 'path', 'query' and 'call'")
+        if self.args and self.call is None:
+            raise ValueError("'args' belong to 'call'")
+        if self.types and self.path is None:
+            raise ValueError("'types' belong to 'path'")
+        return self
+
+
+class NodeSpec(_Written):
+    """One node: exactly one operator (`filter`, `loop` or a name of the operator registry) beside its modifiers.
+
+    `timeout` is in seconds, for one attempt; `retries` are attempts after the first.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, arbitrary_types_allowed=True)
+    when: Template | None = None
+    for_each: Template | None = None
+    as_: str | None = Field(default=None, alias="as")
+    after: tuple[str, ...] = ()
+    timeout: float | None = Field(default=None, gt=0)
+    retries: int | None = Field(default=None, ge=0)
+    share: bool | None = None
+    filter: Template | None = None
+    loop: dict[str, Any] | None = None
+
+    @property
+    def operators(self) -> dict[str, Any]:
+        """The keys that are no modifiers: names of registered operators, or mistakes."""
+        return dict(self.model_extra or {})
+
+
+class LoopSpec(_Written):
+    """A body of nodes, repeated until `until` holds or `max_turns` is reached."""
+
+    max_turns: int = Field(ge=1)
+    until: Template | None = None
+    nodes: dict[str, Any]
+
+
+STEP_MODIFIERS = ("when", "for_each", "as", "after", "timeout", "retries", "share")
+LOOP_MODIFIERS = ("when", "for_each", "as", "after")
+FILTER_MODIFIERS = ("after",)
