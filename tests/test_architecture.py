@@ -1,0 +1,209 @@
+"""The house rules that a machine can check; who may import whom is import-linter's part (pyproject.toml).
+
+Reads source and git's list of files; imports nothing of sundog.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "sundog"
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
+PURE_ROOMS = ("ir", "sched")
+PURE_MODULES = {
+    "__future__", "abc", "bisect", "collections", "copy", "dataclasses", "decimal", "difflib", "enum", "fractions",
+    "functools", "graphlib", "hashlib", "heapq", "itertools", "jinja2", "json", "math", "operator", "pydantic",
+    "pydantic_core", "re", "statistics", "string", "sundog", "textwrap", "types", "typing", "zlib",
+}  # fmt: skip
+IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
+CONTRACTS = ("*/base.py", "ir/*.py", "sched/core.py", "sched/events.py", "sched/policy.py", "sched/views.py")
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """The files that git tracks and that are there, by git's patterns."""
+    listed = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, check=True).stdout
+    return [path for name in listed.decode().split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def place(path: Path, line: int) -> str:
+    return f"{path.relative_to(ROOT)}:{line}"
+
+
+def modules(*patterns: str) -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted({found for pattern in patterns for found in SOURCE.glob(pattern)}):
+        yield path, ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def listing(found: list[str]) -> str:
+    return "\n" + "\n".join(found)
+
+
+def is_public(name: str) -> bool:
+    return not name.startswith("_")
+
+
+def test_files_stay_small() -> None:
+    sizes = {place(path, 1): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
+    assert sizes
+    assert {where: size for where, size in sizes.items() if size > MAX_FILE_LINES} == {}
+
+
+def test_functions_stay_short() -> None:
+    long = [
+        f"{place(path, node.lineno)} {node.name}: {lines} lines"
+        for path, module in modules("**/*.py")
+        for node in ast.walk(module)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or node.lineno) - node.lineno + 1) > MAX_FUNCTION_LINES
+    ]
+    assert not long, listing(long)
+
+
+def test_modules_are_named_for_what_they_own() -> None:
+    assert [str(path) for path in SOURCE.rglob("*") if VAGUE_NAMES & set(path.stem.split("_"))] == []
+
+
+def test_every_module_says_what_it_owns() -> None:
+    silent = [place(path, 1) for path, module in modules("**/*.py") if module.body and not ast.get_docstring(module)]
+    assert not silent, listing(silent)
+
+
+def test_every_contract_is_documented() -> None:
+    silent = [
+        f"{place(path, node.lineno)} {node.name}"
+        for path, module in modules(*CONTRACTS)
+        for node in module.body
+        if isinstance(node, Definition) and is_public(node.name) and not ast.get_docstring(node)
+    ]
+    assert not silent, listing(silent)
+
+
+def test_every_protocol_says_what_its_methods_promise() -> None:
+    """A method of a protocol has a docstring of its own or is named in that of its class."""
+    silent = [
+        f"{place(path, method.lineno)} {node.name}.{method.name}"
+        for path, module in modules("**/*.py")
+        for node in ast.walk(module)
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Protocol" for base in node.bases)
+        for method in node.body
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not ast.get_docstring(method)
+        and f"`{method.name}`" not in (ast.get_docstring(node) or "")
+    ]
+    assert not silent, listing(silent)
+
+
+@pytest.mark.parametrize("room", PURE_ROOMS)
+def test_pure_rooms_use_no_clock_randomness_or_io(room: str) -> None:
+    impure = [
+        f"{place(path, line)} {name}"
+        for path, module in modules(f"{room}/**/*.py")
+        for node in ast.walk(module)
+        for line, name in impurities(node)
+    ]
+    assert not impure, listing(impure)
+
+
+def impurities(node: ast.AST) -> Iterator[tuple[int, str]]:
+    match node:
+        case ast.Import():
+            for alias in node.names:
+                if alias.name.partition(".")[0] not in PURE_MODULES:
+                    yield node.lineno, f"imports {alias.name}"
+        case ast.ImportFrom(module=str(name)) if name.partition(".")[0] not in PURE_MODULES:
+            yield node.lineno, f"imports from {name}"
+        case ast.Call(func=ast.Name(id=name)) if name in IMPURE_CALLS:
+            yield node.lineno, f"calls {name}()"
+
+
+@pytest.mark.parametrize(
+    ("source", "complaints"),
+    [
+        ("import time", ["imports time"]),
+        ("from random import random", ["imports from random"]),
+        ("import os.path", ["imports os.path"]),
+        ("print(1)", ["calls print()"]),
+        ("from collections.abc import Callable", []),
+    ],
+)
+def test_an_impurity_is_seen(source: str, complaints: list[str]) -> None:
+    assert [name for node in ast.walk(ast.parse(source)) for _, name in impurities(node)] == complaints
+
+
+def test_every_room_has_an_import_contract() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = config["tool"]["importlinter"]["contracts"]
+    guarded = {contract["source_modules"][0] for contract in contracts if contract["forbidden_modules"] == ["sundog.*"]}
+    rooms = {
+        f"sundog.{path.stem}" for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
+    assert rooms - guarded == {"sundog.__init__", "sundog.cli"}
+
+
+BARE_EXEMPTION = re.compile(
+    r"#\s*(?:type:\s*ignore(?!\[[\w-]+(?:,\s*[\w-]+)*\]\W*\w{2})|noqa(?!:\s*[A-Z]+\d+(?:,\s*[A-Z]+\d+)*\W+\w{2}))"
+)
+
+
+def test_every_exemption_has_a_code_and_a_reason() -> None:
+    bare = [
+        f"{place(path, number)} {line.strip()}"
+        for path in tracked("*.py")
+        if path != Path(__file__).resolve()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if BARE_EXEMPTION.search(line)
+    ]
+    assert not bare, listing(bare)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_bare"),
+    [
+        ("x = y  # type: ignore", True),
+        ("x = y  # type: ignore[arg-type]", True),
+        ("x = y  # type: ignore[arg-type]  # the stub is too narrow", False),
+        ("import a  # noqa", True),
+        ("import a  # noqa: F401", True),
+        ("import a  # noqa: F401 - loaded for its effect", False),
+    ],
+)
+def test_a_bare_exemption_is_seen(line: str, is_bare: bool) -> None:
+    assert bool(BARE_EXEMPTION.search(line)) == is_bare
+
+
+MACHINE_PATH = re.compile(r"(?<![\w.}\])])(?:/(?:home|Users|root|work)/\w|[A-Z]:\\\\?Users)")
+
+
+def test_no_file_names_a_place_on_somebodys_machine() -> None:
+    named = [
+        f"{place(path, number)} {line.strip()[:100]}"
+        for path in tracked()
+        if path != Path(__file__).resolve()
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1)
+        if MACHINE_PATH.search(line) or f"{ROOT}/" in line
+    ]
+    assert not named, listing(named)
+
+
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)[^)]*\)")
+
+
+def test_links_of_the_documents_point_at_files() -> None:
+    links = [
+        (path, match.group(1)) for path in tracked("*.md") for match in LINK.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert links
+    broken = [f"{path.relative_to(ROOT)} -> {target}" for path, target in links if not (path.parent / target).exists()]
+    assert not broken, listing(broken)
