@@ -20,6 +20,8 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """One turn of a prompt."""
+
     role: Role
     content: str
 
@@ -97,15 +99,21 @@ class Engine(Protocol):
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]: ...
 
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """What this replica can do; asked after `start`."""
+        ...
 
-    def stats(self) -> EngineStats: ...
+    def stats(self) -> EngineStats:
+        """The counters so far; cheap, may be asked at any time."""
+        ...
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:
         """Prompt tokens of a request: exact where the engine's tokenizer is here, else an estimate."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Abort what runs and free everything; called once, after `start` or its failure."""
+        ...
 
 
 class EngineOptions(BaseModel):
@@ -132,7 +140,9 @@ class EngineKind(Protocol):
         Two engines with equal identity may share results. Contains no secret."""
         ...
 
-    def num_replicas(self, options: Any) -> int: ...
+    def num_replicas(self, options: Any) -> int:
+        """How many replicas `open` may be asked for."""
+        ...
 
     def open(self, options: Any, replica: int, secrets: Secrets) -> Engine:
         """Replica number `replica` (from 0), not started."""

@@ -42,6 +42,8 @@ class CallExec:
 
 @dataclass(frozen=True, slots=True)
 class LoopExec:
+    """How a loop runs: `body` in topological order, turn after turn."""
+
     loop: Loop
     body: tuple[Exec, ...]
     before: tuple[str, ...]
@@ -53,6 +55,8 @@ class LoopExec:
 
 @dataclass(frozen=True, slots=True)
 class FilterExec:
+    """A row ends here when the condition is false."""
+
     filter: Filter
     before: tuple[str, ...]
 

@@ -33,6 +33,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
+    """Any number of elements of one shape."""
+
     item: Shape
 
 

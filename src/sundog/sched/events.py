@@ -48,6 +48,8 @@ class PrefillEnded:
 
 @dataclass(frozen=True, slots=True)
 class RequestFinished:
+    """An attempt succeeded. `num_cached_tokens`: of the prompt, from the replica's prefix cache."""
+
     time_s: float
     request_id: str
     num_prompt_tokens: int = 0
@@ -75,6 +77,8 @@ class RequestCancelled:
 
 @dataclass(frozen=True, slots=True)
 class TimerFired:
+    """The time asked for with WakeAt has come."""
+
     time_s: float
 
 
