@@ -6,15 +6,33 @@ Owns the JSON form used for keys. Never used for the user's output files.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from hashlib import blake2b
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 
 def to_json_value(value: Any) -> Any:
     """`value` in JSON types only (dates as ISO text, decimals as text, sets as lists); ValueError if impossible."""
     return to_jsonable_python(value, serialize_unknown=False, bytes_mode="base64", inf_nan_mode="null")
+
+
+def describe(value: Any) -> Any:
+    """Plan nodes, specs and templates as JSON types: what they mean, without where they were written."""
+    match value:
+        case BaseModel():
+            return {name: describe(getattr(value, name)) for name in type(value).model_fields}
+        case _ if is_dataclass(value):
+            compared = {one.name: describe(getattr(value, one.name)) for one in fields(value) if one.compare}
+            return {"type": type(value).__name__, **compared}
+        case Mapping():
+            return {str(key): describe(item) for key, item in value.items()}
+        case list() | tuple():
+            return [describe(item) for item in value]
+    return to_json_value(value)
 
 
 def canonical_json(value: Any) -> bytes:

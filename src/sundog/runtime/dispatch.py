@@ -19,6 +19,7 @@ from sundog.ir.render import Scope
 from sundog.operators.base import BoundCall, Operator, Outcome
 from sundog.runtime.host import Host
 from sundog.runtime.prefix_key import prefix_key
+from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import NO_USAGE, Store
 from sundog.sched.events import RequestArrived, RequestFinished, Submit
 from sundog.secrets import Secrets
@@ -87,6 +88,7 @@ class Dispatcher:
         engines: Mapping[str, Engine],
         identities: Mapping[str, Mapping[str, Any]],
         secrets: Secrets,
+        progress: Progress,
         *,
         needs_prefixes: bool,
     ) -> None:
@@ -97,13 +99,19 @@ class Dispatcher:
         self._engines = engines
         self._identities = identities
         self._secrets = secrets
+        self._progress = progress
         self._by_pool = {f"engine:{replica_id.rpartition('/')[0]}": engine for replica_id, engine in engines.items()}
         self._needs_prefixes = needs_prefixes
         self._in_flight: dict[bytes, asyncio.Future[Answer]] = {}
-        self.is_stopping = False
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Start no further attempt; what runs goes on to its commit."""
+        self._is_stopping = True
 
     async def call(self, node: CallExec, scope: Scope, place: Place) -> Answer:
         """The call's answer, committed; CallError when it failed, RunStopped when the run drains."""
+        self._progress.num_asked += 1
         call = self._operators[node.step.operator].bind(node.step.spec, scope, self._identities)
         key = self._key(node, call, place)
         shared = self._in_flight.get(key)
@@ -126,7 +134,8 @@ class Dispatcher:
             return answer
         except BaseException as error:
             # A cancelled leader means that the process is going down: those who joined must not wait for ever.
-            future.set_exception(RunStopped("the run was stopped") if isinstance(error, asyncio.CancelledError) else error)
+            is_cancelled = isinstance(error, asyncio.CancelledError)
+            future.set_exception(RunStopped("the run was stopped") if is_cancelled else error)
             future.exception()
             raise
         finally:
@@ -151,13 +160,15 @@ class Dispatcher:
                 await self._store.release(key)
             raise
         value = self._secrets.redact_all(outcome.value)
-        await self._store.put(
-            key, self._run.run_id, node.step.name, value, outcome.usage, settles_claim=node.is_effect
-        )
-        return Answer(value, outcome.usage or NO_USAGE)
+        usage = outcome.usage or NO_USAGE
+        await self._store.put(key, self._run.run_id, node.step.name, value, usage, settles_claim=node.is_effect)
+        self._progress.num_executed += 1
+        self._progress.num_prompt_tokens += usage.num_prompt_tokens
+        self._progress.num_output_tokens += usage.num_output_tokens
+        return Answer(value, usage)
 
     async def _attempt(self, node: CallExec, call: BoundCall, key: bytes, submit: Submit) -> Outcome:
-        if self.is_stopping:
+        if self._is_stopping:
             raise RunStopped("the run is stopping")
         context = _Context(
             self._secrets,

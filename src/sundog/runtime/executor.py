@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from pydantic_core import to_json
@@ -166,7 +167,7 @@ class RowExecutor:
 
 def _is_chain(nodes: Sequence[Exec]) -> bool:
     """Whether each node waits for the one before it, so that nothing can overlap."""
-    return all(first.name in second.before for first, second in zip(nodes, nodes[1:], strict=False))
+    return all(first.name in second.before for first, second in pairwise(nodes))
 
 
 async def _all_then_first_failure(tasks: Sequence[asyncio.Future[Any]]) -> None:

@@ -46,7 +46,7 @@ class Pools:
 
     async def start(self) -> None:
         """Start every engine that a step uses; the first failure is raised, after the others are closed."""
-        used = {pool for pool in (call.pool for call in calls_of(self._plan.nodes))}
+        used = {call.pool for call in calls_of(self._plan.nodes)}
         for block in self._plan.logical.engines:
             if engine_pool(block.name) in used:
                 self._open(block)
@@ -57,8 +57,10 @@ class Pools:
             raise
 
     async def close(self) -> None:
-        for closing in (*self.engines.values(), *self._operators.values()):
-            await closing.close()
+        for engine in self.engines.values():
+            await engine.close()
+        for operator in self._operators.values():
+            await operator.close()
 
     def replicas(self, time_s: float) -> Iterator[ReplicaAdded]:
         """The events that tell the core what there is."""

@@ -24,10 +24,12 @@ RunState = Literal["unfinished", "finished", "stopped"]
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run. `num_rows` of its input; `busy_s`: seconds that processes worked on it, ended ones only.
+    """One run. `command`: plan, inputs as written and output; `identity`: the same with the inputs' content.
+    `num_rows` of its input; `busy_s`: seconds that processes worked on it, ended ones only.
     `is_fresh`: it reads no result that another run computed."""
 
     run_id: str
+    command: bytes
     identity: bytes
     flow: str
     output: str
@@ -39,7 +41,7 @@ class RunRecord:
     busy_s: float
 
 
-COLUMNS = "run_id, identity, flow, output, state, is_fresh, started_at, ended_at, num_rows, busy_s"
+COLUMNS = "run_id, command, identity, flow, output, state, is_fresh, started_at, ended_at, num_rows, busy_s"
 
 
 class RunList:
@@ -47,7 +49,7 @@ class RunList:
 
     def __init__(self, store: Store, state_dir: Path) -> None:
         self._store = store
-        self._state_dir = state_dir
+        self.state_dir = state_dir
 
     def all(self) -> list[RunRecord]:
         """Newest first."""
@@ -58,18 +60,20 @@ class RunList:
         found = self._select("where run_id = ?", (run_id,))
         if not found:
             known = [record.run_id for record in self.all()]
-            raise ConfigError(f"there is no run '{run_id}' in {self._state_dir}", hint=suggest(run_id, known))
+            raise ConfigError(f"there is no run '{run_id}' in {self.state_dir}", hint=suggest(run_id, known))
         return found[0]
 
-    def latest(self, identity: bytes) -> RunRecord | None:
-        """The newest run of this plan, these inputs and this output."""
-        found = self._select("where identity = ? order by started_at desc, rowid desc limit 1", (identity,))
+    def latest(self, command: bytes) -> RunRecord | None:
+        """The newest run of a command."""
+        found = self._select("where command = ? order by started_at desc, rowid desc limit 1", (command,))
         return found[0] if found else None
 
-    def start(self, identity: bytes, flow: str, output: str, num_rows: int, *, is_fresh: bool) -> RunRecord:
+    def start(
+        self, command: bytes, identity: bytes, flow: str, output: str, num_rows: int, *, is_fresh: bool
+    ) -> RunRecord:
         run_id = f"{flow}-{uuid.uuid4().hex[:8]}"
-        values = (run_id, identity, flow, output, "unfinished", int(is_fresh), _now(), None, num_rows, 0.0)
-        self._store.execute("insert into runs values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        values = (run_id, command, identity, flow, output, "unfinished", int(is_fresh), _now(), None, num_rows, 0.0)
+        self._store.execute("insert into runs values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         return self.find(run_id)
 
     def end(self, run_id: str, state: RunState, busy_s: float) -> None:
@@ -78,20 +82,20 @@ class RunList:
 
     def folder(self, run_id: str) -> Path:
         """Where the run keeps its event log and its snapshots of rows."""
-        return self._state_dir / "runs" / run_id
+        return self.state_dir / "runs" / run_id
 
-    def is_locked(self, identity: bytes) -> bool:
-        """Whether a process works on a run of this identity now."""
+    def is_locked(self, command: bytes) -> bool:
+        """Whether a process works on a run of this command now."""
         try:
-            with self.lock(identity):
+            with self.lock(command):
                 return False
         except UserError:
             return True
 
     @contextmanager
-    def lock(self, identity: bytes) -> Iterator[None]:
-        """Keep other processes off this plan, inputs and output. It ends with the process, however that dies."""
-        path = self._state_dir / "locks" / identity.hex()
+    def lock(self, command: bytes) -> Iterator[None]:
+        """Keep other processes off the runs of this command. The lock ends with the process, however that dies."""
+        path = self.state_dir / "locks" / command.hex()
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
         try:
@@ -104,11 +108,11 @@ class RunList:
 
     def _select(self, rest: str, values: tuple[object, ...]) -> list[RunRecord]:
         rows = self._store.connection.execute(f"select {COLUMNS} from runs {rest}", values)
-        return [RunRecord(*row[:5], bool(row[5]), *row[6:]) for row in rows]
+        return [RunRecord(*row) for row in rows]
 
 
 def _lock_or_refuse(descriptor: int) -> None:
-    """Take the lock; UserError with the holder's pid when it is held. Somebody who only looks holds it for an instant."""
+    """Take the lock; UserError with the holder's pid when it is held. Who only looks holds it for an instant."""
     for wait_s in (0.02, 0.1, 0.3, None):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -43,6 +43,7 @@ create table asked (
 ) strict, without rowid;
 create table runs (
     run_id text primary key,
+    command blob not null,
     identity blob not null,
     flow text not null,
     output text not null,
@@ -53,7 +54,7 @@ create table runs (
     num_rows integer not null,
     busy_s real not null default 0
 ) strict;
-create index runs_by_identity on runs (identity);
+create index runs_by_command on runs (command);
 """
 
 
@@ -97,5 +98,5 @@ def store_error(path: Path, error: Exception) -> StoreError:
             "the disk is full", where=str(path), hint="free some space and repeat the command: it continues the run"
         )
     if "malformed" in text or "not a database" in text:
-        return StoreError(f"the store is damaged ({text})", where=str(path), hint="move it away, or use another --state")
+        return StoreError(f"the store is damaged ({text})", where=str(path), hint="move it away or use another --state")
     return StoreError(f"the store failed: {text}", where=str(path), hint="repeat the command: it continues the run")

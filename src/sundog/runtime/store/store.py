@@ -59,7 +59,9 @@ class Store:
             state_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
-                f"the state folder cannot be made: {error.strerror}", where=str(state_dir), hint="choose another --state"
+                f"the state folder cannot be made: {error.strerror}",
+                where=str(state_dir),
+                hint="choose another --state",
             ) from error
         self.connection = connect(self.path)
         self._writer: Writer | None = None
@@ -67,9 +69,14 @@ class Store:
     def open_writer(self) -> None:
         self._writer = Writer(self.path)
 
-    def close(self) -> None:
+    def close_writer(self) -> None:
+        """Commit what is queued; writes are over."""
         if self._writer is not None:
             self._writer.close()
+            self._writer = None
+
+    def close(self) -> None:
+        self.close_writer()
         self.connection.close()
 
     def get(self, key: bytes) -> Stored | None:
@@ -80,11 +87,10 @@ class Store:
         return Stored(from_json(value), Usage(num_prompt, num_output, num_cached), run_id)
 
     def put(
-        self, key: bytes, run_id: str, node: str, value: Any, usage: Usage | None, *, settles_claim: bool = False
+        self, key: bytes, run_id: str, node: str, value: Any, usage: Usage, *, settles_claim: bool = False
     ) -> asyncio.Future[None]:
         """Commit a result, and settle the claim on the same key in the same commit."""
-        used = usage or NO_USAGE
-        tokens = (used.num_prompt_tokens, used.num_cached_tokens or 0, used.num_output_tokens)
+        tokens = (usage.num_prompt_tokens, usage.num_cached_tokens or 0, usage.num_output_tokens)
         result = (sql.PUT_RESULT, (key, run_id, node, to_json(value), *tokens))
         if settles_claim:
             return self._write(result, (sql.DROP_CLAIM, (key,)))

@@ -1,0 +1,112 @@
+"""Rows into the wavefront: bounded in flight, each ended row committed.
+
+Owns back-pressure and the reasons to stop. Never runs a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from sundog.errors import RunStopped, SundogError
+from sundog.runtime.executor import RowEnd, RowExecutor
+from sundog.runtime.progress import Progress
+from sundog.runtime.store.store import Store
+
+Batch = list[tuple[int, Mapping[str, Any]]]
+
+
+class Feed:
+    """Takes batches of rows and runs them, at most `max_rows_in_flight` at once."""
+
+    def __init__(
+        self,
+        run_id: str,
+        executor: RowExecutor,
+        store: Store,
+        progress: Progress,
+        *,
+        max_rows_in_flight: int,
+        max_errors: int | None,
+        on_row: Callable[[RowEnd], None],
+        on_stop: Callable[[], None],
+    ) -> None:
+        self._run_id = run_id
+        self._executor = executor
+        self._store = store
+        self._progress = progress
+        self._slots = asyncio.Semaphore(max_rows_in_flight)
+        self._max_errors = max_errors
+        self._on_row = on_row
+        self._on_stop = on_stop
+        self._is_stopping = False
+        self._failure: BaseException | None = None
+        self._rows: set[asyncio.Task[None]] = set()
+
+    def stop(self, reason: BaseException | None = None) -> None:
+        """Start nothing more; rows in flight end when their running calls do. The first reason counts."""
+        self._failure = self._failure or reason
+        self._is_stopping = True
+        self._on_stop()
+
+    async def run(self, batches: Iterator[Batch]) -> None:
+        """Run all rows; raises what stopped the run, if anything did."""
+        try:
+            while not self._is_stopping and (batch := await asyncio.to_thread(next, batches, None)):
+                await self._start(batch)
+            while self._rows:
+                await asyncio.wait(self._rows)
+        except asyncio.CancelledError:
+            for task in self._rows:
+                task.cancel()
+            await asyncio.gather(*self._rows, return_exceptions=True)
+            raise
+        if self._failure is not None:
+            raise self._failure
+        if self._is_stopping:
+            raise RunStopped("the run was interrupted")
+
+    async def _start(self, batch: Batch) -> None:
+        ended = self._store.finished_rows(self._run_id, batch[0][0], batch[-1][0])
+        for row_index, row in batch:
+            if row_index in ended:
+                continue
+            await self._slots.acquire()
+            if self._is_stopping:
+                return
+            task = asyncio.ensure_future(self._run_row(row_index, row))
+            self._rows.add(task)
+            task.add_done_callback(self._forget)
+
+    async def _run_row(self, row_index: int, row: Mapping[str, Any]) -> None:
+        end = await self._executor.run(row_index, row)
+        await self._store.put_row(self._run_id, row_index, end.state, end.body, end.asked)
+        self._count(end)
+        self._on_row(end)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._rows.discard(task)
+        self._slots.release()
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if not (isinstance(error, RunStopped) and self._is_stopping):
+            self.stop(error)
+
+    def _count(self, end: RowEnd) -> None:
+        match end.state:
+            case "done":
+                self._progress.num_done += 1
+            case "dropped":
+                self._progress.num_dropped += 1
+            case "failed":
+                self._progress.num_failed += 1
+                if self._max_errors is not None and self._progress.num_failed > self._max_errors:
+                    self.stop(too_many_failures(self._progress.num_failed, self._max_errors))
+
+
+def too_many_failures(num_failed: int, max_errors: int) -> SundogError:
+    return RunStopped(
+        f"{num_failed} rows failed, more than the {max_errors} allowed",
+        hint="see the errors file; repeat the command with --retry-failed to try those rows again",
+    )

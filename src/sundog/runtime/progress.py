@@ -1,0 +1,37 @@
+"""Where a run stands, as numbers that anybody may read at any time.
+
+Owns the counters. Never prints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Progress:
+    """Rows of the whole run; calls and tokens of this process. `num_rows` is None while it is not known.
+    `num_restored`: rows that an earlier process had ended."""
+
+    num_rows: int | None = None
+    num_restored: int = 0
+    num_done: int = 0
+    num_failed: int = 0
+    num_dropped: int = 0
+    num_asked: int = 0
+    num_executed: int = 0
+    num_prompt_tokens: int = 0
+    num_output_tokens: int = 0
+    elapsed_s: float = 0.0
+
+    @property
+    def num_ended(self) -> int:
+        return self.num_done + self.num_failed + self.num_dropped
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds left at this process's mean rate of rows; None before the first row."""
+        ended_here = self.num_ended - self.num_restored
+        if self.num_rows is None or ended_here <= 0:
+            return None
+        return (self.num_rows - self.num_ended) * self.elapsed_s / ended_here

@@ -1,0 +1,243 @@
+"""A run from its plan to its files: find it or begin it, feed the rows, write what came out.
+
+Owns the order of these steps and the run's state. Everything it does is in the rooms that it calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json
+
+from sundog.errors import RunStopped
+from sundog.ir.canonical import describe, fingerprint
+from sundog.ir.physical import PhysicalPlan
+from sundog.operators.base import Operator
+from sundog.runtime.dispatch import Dispatcher, RunScope
+from sundog.runtime.event_log import EventLog
+from sundog.runtime.executor import RowEnd, RowExecutor
+from sundog.runtime.feed import Feed, too_many_failures
+from sundog.runtime.host import Host
+from sundog.runtime.io.inputs import RowSource
+from sundog.runtime.io.outputs import write_errors, write_output
+from sundog.runtime.pools import Pools, calls_of, identities
+from sundog.runtime.progress import Progress
+from sundog.runtime.report import Report, read_report
+from sundog.runtime.select import OpenRows, select_run
+from sundog.runtime.store.runs import RunList, RunRecord, RunState
+from sundog.runtime.store.store import Store
+from sundog.sched.core import SchedulerCore
+from sundog.sched.policy import POLICIES
+from sundog.secrets import Secrets
+
+TICK_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run. `output` None keeps the rows in the store only. `max_errors`: failed rows that are still
+    allowed, None for any number. `retry_failed`: run the failed rows of a finished run again.
+    `repeat_unknown_effects`: run effects again whose outcome a crash left unknown."""
+
+    state_dir: Path
+    output: Path | None = None
+    is_fresh: bool = False
+    max_errors: int | None = None
+    retry_failed: bool = False
+    repeat_unknown_effects: bool = False
+
+
+@contextmanager
+def open_run(
+    plan: PhysicalPlan,
+    open_rows: OpenRows,
+    inputs: Mapping[str, Any],
+    operators: Mapping[str, Operator],
+    secrets: Secrets,
+    options: RunOptions,
+) -> Iterator[Run]:
+    """The run that this command means, locked against other processes while open. `inputs`: how the rows are
+    chosen beyond the plan (limit, sample), as JSON types."""
+    store = Store(options.state_dir)
+    try:
+        runs = RunList(store, options.state_dir)
+        output = "" if options.output is None else str(options.output.resolve())
+        plan_parts = replace(plan.logical, engines=())
+        command = {"plan": describe(plan_parts), "engines": identities(plan), "inputs": inputs, "output": output}
+        with runs.lock(fingerprint(command)):
+            selected = select_run(
+                runs, command, open_rows, flow=plan.logical.name, output=output, is_fresh=options.is_fresh
+            )
+            yield Run(plan, selected.source, selected.record, store, runs, operators, secrets, options)
+    finally:
+        store.close()
+
+
+class Run:
+    """One process's part in one run. Open it with `open_run`; then `execute` once."""
+
+    def __init__(
+        self,
+        plan: PhysicalPlan,
+        source: RowSource,
+        record: RunRecord,
+        store: Store,
+        runs: RunList,
+        operators: Mapping[str, Operator],
+        secrets: Secrets,
+        options: RunOptions,
+    ) -> None:
+        self.plan = plan
+        self.record = record
+        self.progress = Progress()
+        self._source = source
+        self._store = store
+        self._runs = runs
+        self._operators = operators
+        self._secrets = secrets
+        self._options = options
+        self._feed: Feed | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every row had ended before this process began."""
+        return self.record.state == "finished" and not self._options.retry_failed
+
+    def stop(self) -> None:
+        """Start nothing more and let `execute` raise RunStopped once what is running has been committed."""
+        if self._feed is not None:
+            self._feed.stop()
+
+    async def execute(self, on_row: Callable[[RowEnd], None] = lambda end: None) -> Report:
+        """Run what has not ended, write the files, give the report. `on_row` hears of each row as it ends.
+        RunStopped after an interruption or too many failures; the same command continues."""
+        if self.is_finished:
+            return self._write_files(0.0)
+        begin_s = time.monotonic()
+        state: RunState = "unfinished"
+        try:
+            await self._run_rows(on_row)
+            state = "finished"
+            return await asyncio.to_thread(self._write_files, time.monotonic() - begin_s)
+        except RunStopped:
+            self._write_errors()
+            raise
+        finally:
+            self._runs.end(self.record.run_id, state, time.monotonic() - begin_s)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The output rows there are, in row order."""
+        return (from_json(body) for _, body in self._store.rows(self.record.run_id, "done"))
+
+    def failures(self) -> Iterator[dict[str, Any]]:
+        """{row, node, cause, attempts} of each failed row, in row order."""
+        return (
+            {"row": row_index, **from_json(body)} for row_index, body in self._store.rows(self.record.run_id, "failed")
+        )
+
+    def _write_files(self, busy_s: float) -> Report:
+        run_id, output = self.record.run_id, self._options.output
+        warnings: tuple[str, ...] = ()
+        if output is not None:
+            columns = [name for name, _ in self.plan.logical.outputs]
+            warnings = tuple(write_output(output, columns, lambda: self._store.rows(run_id, "done")))
+        errors = self._write_errors()
+        return read_report(
+            self._store,
+            run_id,
+            "finished",
+            tuple(call.name for call in calls_of(self.plan.nodes)),
+            busy_s=self.record.busy_s + busy_s,
+            output=None if output is None else str(output),
+            errors=None if errors is None else str(errors),
+            warnings=warnings,
+        )
+
+    def _write_errors(self) -> Path | None:
+        """The errors file beside the output: there when rows failed, gone when none did."""
+        output = self._options.output
+        return None if output is None else write_errors(output, self.failures())
+
+    async def _run_rows(self, on_row: Callable[[RowEnd], None]) -> None:
+        run_id = self.record.run_id
+        if self._options.retry_failed:
+            self._store.forget_failed_rows(run_id)
+        self._restore_progress()
+        policies = POLICIES.get(self.plan.policy)
+        async with self._pools() as pools, self._event_log(policies.name) as log:
+            host = Host(SchedulerCore(policies), log.append)
+            for replica in pools.replicas(host.now_s()):
+                host.add_replica(replica)
+            scope = RunScope(run_id, bool(self.record.is_fresh), self._options.repeat_unknown_effects)
+            dispatcher = Dispatcher(
+                scope,
+                self._store,
+                host,
+                self._operators,
+                pools.engines,
+                identities(self.plan),
+                self._secrets,
+                self.progress,
+                needs_prefixes=policies.needs_prefixes,
+            )
+            self._feed = Feed(
+                run_id,
+                RowExecutor(self.plan.logical, self.plan.nodes, dispatcher.call),
+                self._store,
+                self.progress,
+                max_rows_in_flight=self.plan.max_rows_in_flight,
+                max_errors=self._options.max_errors,
+                on_row=on_row,
+                on_stop=dispatcher.stop,
+            )
+            await self._feed.run(self._source.batches())
+
+    def _restore_progress(self) -> None:
+        counts = self._store.count_rows(self.record.run_id)
+        progress = self.progress
+        progress.num_rows = self.record.num_rows
+        progress.num_done = counts.get("done", 0)
+        progress.num_failed = counts.get("failed", 0)
+        progress.num_dropped = counts.get("dropped", 0)
+        progress.num_restored = progress.num_ended
+        limit = self._options.max_errors
+        if limit is not None and progress.num_failed > limit:
+            raise too_many_failures(progress.num_failed, limit)
+
+    @asynccontextmanager
+    async def _pools(self) -> AsyncIterator[Pools]:
+        pools = Pools(self.plan, self._operators, self._secrets)
+        await pools.start()
+        try:
+            yield pools
+        finally:
+            await pools.close()
+
+    @asynccontextmanager
+    async def _event_log(self, policy: str) -> AsyncIterator[EventLog]:
+        """The log, and the writer thread, while rows run; the log is flushed at every tick."""
+        log = EventLog(self._runs.folder(self.record.run_id), policy)
+        begin_s = time.monotonic()
+
+        async def tick() -> None:
+            while True:
+                await asyncio.sleep(TICK_S)
+                self.progress.elapsed_s = time.monotonic() - begin_s
+                log.flush()
+
+        ticking = asyncio.ensure_future(tick())
+        self._store.open_writer()
+        try:
+            yield log
+        finally:
+            ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticking
+            self._store.close_writer()
+            log.close()
