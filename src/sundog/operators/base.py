@@ -26,7 +26,7 @@ class Traits:
     `resource`: the outside state it touches (a database, a host), None for none; two steps on one resource
     of which one writes keep their written order. `writes`: it changes that state. `is_effect`: claimed before
     it runs, never shared, never repeated by itself. `engine`: the engine block's name, for LLM steps.
-    `max_concurrency`: calls in flight on its pool.
+    `max_concurrency`: calls in flight on its pool. `reason`: why it is taken for what it is, as a phrase for explain.
     """
 
     sharing: Sharing
@@ -38,6 +38,7 @@ class Traits:
     max_concurrency: int = 8
     timeout_s: float = 60.0
     retries: int = 2
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
