@@ -1,0 +1,110 @@
+"""Database URLs: what may stand in one, what a plan may know of it, and its secrets.
+
+Owns parsing and checking. Never connects. A secret in a URL stands for one part of it (user, password, host, database
+or a query value) and is put in as it is: it needs no percent-encoding.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from sundog.errors import FlowError
+from sundog.operators.arguments import reveal_text
+from sundog.secrets import PATTERN, Secrets
+
+# Private-use characters: `${env:NAME}` holds a colon, which a URL reads as its own.
+_MARK = re.compile("\ue000(\\w+)\ue001")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_]*)(\+[A-Za-z0-9_]+)?://")
+
+
+def backend_of(database: str) -> str:
+    """The kind of database: `sqlite`, `postgresql`, ...; FlowError where the URL does not begin with it."""
+    match = _SCHEME.match(database)
+    if match is None:
+        raise FlowError(
+            "this is no database URL",
+            hint="begin with the kind: sqlite:///file.db, or postgresql+psycopg://user:${env:PASSWORD}@host/db",
+        )
+    return match.group(1)
+
+
+def check_url(database: str) -> None:
+    """FlowError for a URL that cannot work here: unknown kind, missing or async driver, a password in plain text."""
+    backend = backend_of(database)
+    try:
+        url = _parse(database)
+        if url.password is not None and _MARK.search(str(url.password)) is None:
+            raise FlowError("a password stands in the flow", hint="write ${env:NAME} in its place and export NAME")
+        dialect = url.get_dialect()
+        if dialect.is_async:
+            raise FlowError(f"'{url.drivername}' is an async driver", hint="name a sync one, as in postgresql+psycopg")
+        dialect.import_dbapi()
+    except NoSuchModuleError as error:
+        raise FlowError(
+            f"no driver knows databases of kind '{backend}'", hint="install the SQLAlchemy dialect for it"
+        ) from error
+    except ImportError as error:
+        raise FlowError(
+            f"the database driver '{error.name}' is not installed",
+            hint="install it, or name another one in the URL, as in postgresql+psycopg:// or mysql+pymysql://",
+        ) from error
+    except (ArgumentError, ValueError) as error:
+        raise FlowError(
+            "this is no database URL", hint="write kind+driver://user:${env:NAME}@host:port/name"
+        ) from error
+    if backend == "sqlite":
+        _check_sqlite(url)
+
+
+def resource_of(database: str, base_dir: Path) -> str:
+    """The database as a plan names it: no user, no password, no options; equal for two URLs of one database."""
+    url = _parse(database)
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        path = sqlite_path(url, base_dir)
+        base = base_dir.resolve()
+        return f"sqlite:{path.relative_to(base) if path.is_relative_to(base) else path}"
+    port = f":{url.port}" if url.port else ""
+    return _MARK.sub(r"${env:\1}", f"{backend}:{url.host or ''}{port}/{url.database or ''}")
+
+
+def reveal_url(database: str, secrets: Secrets) -> URL:
+    """The URL to connect to; OperatorError where a variable is not set."""
+    url = _parse(database)
+
+    def reveal(part: str | None) -> str | None:
+        return None if part is None else reveal_text(_MARK.sub(r"${env:\1}", part), secrets)
+
+    query = {
+        key: tuple(reveal(item) or "" for item in value) if isinstance(value, tuple) else reveal(value) or ""
+        for key, value in url.query.items()
+    }
+    return url.set(
+        username=reveal(url.username),
+        password=reveal(url.password),
+        host=reveal(url.host),
+        database=reveal(url.database),
+        query=query,
+    )
+
+
+def sqlite_path(url: URL, base_dir: Path) -> Path:
+    """The file of a SQLite URL; a relative one is looked for in `base_dir`."""
+    return (base_dir / (url.database or "")).resolve()
+
+
+def _parse(database: str) -> URL:
+    return make_url(PATTERN.sub("\ue000\\1\ue001", database))
+
+
+def _check_sqlite(url: URL) -> None:
+    if url.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise FlowError(f"'{url.drivername}' is not supported", hint="write sqlite:///file.db")
+    if not url.database or url.database.startswith(":memory:"):
+        raise FlowError("a database in memory is empty for every call", hint="name a file: sqlite:///file.db")
+    if url.database.startswith("file:") or url.query:
+        raise FlowError("a SQLite URL has no options here", hint="write the path alone: sqlite:///file.db")
