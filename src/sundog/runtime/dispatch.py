@@ -114,12 +114,14 @@ class Dispatcher:
         self._progress.num_asked += 1
         call = self._operators[node.step.operator].bind(node.step.spec, scope, self._identities)
         key = self._key(node, call, place)
+        # Awaited as it is: with one more turn of the loop between the look-up and the check for equal calls in flight,
+        # such a call could commit and leave unseen.
+        stored = await self._store.get(key)
+        if stored is not None and (stored.run_id == self._run.run_id or not self._run.is_fresh):
+            return Answer(stored.value, stored.usage)
         shared = self._in_flight.get(key)
         if shared is not None:
             return await asyncio.shield(shared)
-        stored = self._store.get(key)
-        if stored is not None and (stored.run_id == self._run.run_id or not self._run.is_fresh):
-            return Answer(stored.value, stored.usage)
         if node.sharing is Sharing.NEVER:
             return await self._execute(node, call, key, place)
         return await self._lead(node, call, key, place)

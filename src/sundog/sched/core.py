@@ -188,8 +188,9 @@ class SchedulerCore:
 
     def _choose(self, pool: _Pool, request: RequestView) -> tuple[ReplicaView, Admitted | Deferred]:
         """The best replica with a free slot, and whether the policies admit the request there."""
-        free = [replica for replica in pool.replicas if replica.num_running < replica.max_concurrency]
-        fit = [one for one in free if all(keep(request, one, self._view) for keep in self._policies.filters)]
+        fit = free = [replica for replica in pool.replicas if replica.num_running < replica.max_concurrency]
+        if self._policies.filters:
+            fit = [one for one in free if all(keep(request, one, self._view) for keep in self._policies.filters)]
         if not fit:
             return free[0], Deferred()
         replica = fit[0] if len(fit) == 1 else max(fit, key=lambda one: self._preference(request, one))

@@ -22,9 +22,12 @@ from sundog.runtime.store.writer import Asked, Writer
 
 RowState = Literal["done", "failed", "dropped"]
 NO_USAGE = Usage(0, 0, 0)
-GET_RESULT = """
-select value, num_prompt_tokens, num_cached_tokens, num_output_tokens, run_id from results where key = ?
-"""
+LOOK_UP_SIZES = (256, 16, 1)
+GET_RESULTS = {
+    size: "select key, value, num_prompt_tokens, num_cached_tokens, num_output_tokens, run_id"
+    f" from results where key in ({', '.join('?' * size)})"
+    for size in LOOK_UP_SIZES
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Store:
             ) from error
         self.connection = connect(self.path)
         self._writer: Writer | None = None
+        self._wanted: dict[bytes, asyncio.Future[Stored | None]] = {}
 
     def open_writer(self) -> None:
         self._writer = Writer(self.path)
@@ -79,12 +83,36 @@ class Store:
         self.close_writer()
         self.connection.close()
 
-    def get(self, key: bytes) -> Stored | None:
-        row = self._fetch(GET_RESULT, (key,))
-        if row is None:
-            return None
-        value, num_prompt, num_cached, num_output, run_id = row
-        return Stored(from_json(value), Usage(num_prompt, num_output, num_cached), run_id)
+    def get(self, key: bytes) -> asyncio.Future[Stored | None]:
+        """The committed result of a key. Look-ups of one turn of the loop become one query: alone, each costs
+        SQLite's locks (measured: 80 us against 5 us)."""
+        if not self._wanted:
+            asyncio.get_running_loop().call_soon(self._look_up)
+        wanted = self._wanted.get(key)
+        if wanted is None:
+            wanted = self._wanted[key] = asyncio.get_running_loop().create_future()
+        return wanted
+
+    def _look_up(self) -> None:
+        wanted, self._wanted = self._wanted, {}
+        try:
+            found = self._results(list(wanted))
+        except StoreError as error:
+            for future in wanted.values():
+                future.set_exception(error)
+            return
+        for key, future in wanted.items():
+            if not future.done():
+                future.set_result(found.get(key))
+
+    def _results(self, keys: list[bytes]) -> dict[bytes, Stored]:
+        found: dict[bytes, Stored] = {}
+        while keys:
+            size = next(size for size in LOOK_UP_SIZES if size <= len(keys))
+            some, keys = keys[:size], keys[size:]
+            for key, value, num_prompt, num_cached, num_output, run_id in self._rows(GET_RESULTS[size], tuple(some)):
+                found[key] = Stored(from_json(value), Usage(num_prompt, num_output, num_cached), run_id)
+        return found
 
     def put(
         self, key: bytes, run_id: str, node: str, value: Any, usage: Usage, *, settles_claim: bool = False
