@@ -1,0 +1,185 @@
+"""The core: events in, actions out, the books checked after every event."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sundog.sched.catalog import FCFS, PREFIX_GROUPED
+from sundog.sched.core import SchedulerCore
+from sundog.sched.events import (
+    Abort,
+    Action,
+    Event,
+    GiveUp,
+    PrefillEnded,
+    ReplicaAdded,
+    RequestArrived,
+    RequestCancelled,
+    RequestFailed,
+    RequestFinished,
+    Submit,
+    TimerFired,
+    WakeAt,
+)
+from sundog.sched.policy import PolicySet
+
+
+Ends = list[tuple[int, int]]
+"""Which running request, and how it ends."""
+
+
+class Driven:
+    """A core whose books are checked after every event."""
+
+    def __init__(self, policies: PolicySet, *replicas: int, max_tokens: int | None = None) -> None:
+        self.core = SchedulerCore(policies)
+        for number, slots in enumerate(replicas):
+            self.tell(ReplicaAdded(0.0, f"p/{number}", "p", slots, max_tokens, 1000))
+
+    def tell(self, event: Event) -> list[Action]:
+        actions = self.core.handle(event)
+        self.core.check()
+        return actions
+
+
+def submitted(actions: list[Action]) -> list[tuple[str, str]]:
+    return [(action.request_id, action.replica_id) for action in actions if isinstance(action, Submit)]
+
+
+def arrived(request_id: str, time_s: float = 0.0, **more: object) -> RequestArrived:
+    return replace(RequestArrived(time_s, request_id, "p"), **more)  # type: ignore[arg-type]  # fields by name
+
+
+def test_concurrency_is_the_limit_and_order_is_arrival() -> None:
+    core = Driven(FCFS, 2)
+    started = [core.tell(arrived(name, float(index))) for index, name in enumerate("abcd")]
+    assert [submitted(actions) for actions in started] == [[("a", "p/0")], [("b", "p/0")], [], []]
+    assert submitted(core.tell(RequestFinished(9.0, "b"))) == [("c", "p/0")]
+    assert submitted(core.tell(RequestFinished(9.0, "a"))) == [("d", "p/0")]
+
+
+def test_requests_may_arrive_before_a_replica() -> None:
+    core = Driven(FCFS)
+    assert core.tell(arrived("a")) == []
+    assert submitted(core.tell(ReplicaAdded(1.0, "p/0", "p", 1))) == [("a", "p/0")]
+
+
+def test_load_spreads_over_replicas() -> None:
+    core = Driven(FCFS, 2, 2)
+    where = [submitted(core.tell(arrived(name)))[0][1] for name in "abcd"]
+    assert where == ["p/0", "p/1", "p/0", "p/1"]
+
+
+def test_token_budget_holds_back_the_next_and_keeps_order() -> None:
+    core = Driven(FCFS, 8, max_tokens=1000)
+    assert submitted(core.tell(arrived("big", 0.0, num_prompt_tokens=900)))
+    assert not submitted(core.tell(arrived("second", 1.0, num_prompt_tokens=200)))
+    assert not submitted(core.tell(arrived("small", 2.0, num_prompt_tokens=10))), "no overtaking: nobody starves"
+    assert submitted(core.tell(RequestFinished(3.0, "big"))) == [("second", "p/0"), ("small", "p/0")]
+
+
+def test_retry_waits_then_goes_elsewhere() -> None:
+    core = Driven(FCFS, 1, 1)
+    core.tell(arrived("a", max_attempts=2))
+    (wake,) = core.tell(RequestFailed(1.0, "a", retryable=True))
+    assert isinstance(wake, WakeAt)
+    assert wake.time_s > 1.0
+    assert core.tell(TimerFired(wake.time_s)) == [Submit("a", "p/1", 2)]
+    assert core.tell(RequestFailed(9.0, "a", retryable=True)) == [GiveUp("a", 2)]
+    assert core.core.num_unfinished == 0
+
+
+def test_what_is_not_retryable_is_given_up_at_once() -> None:
+    core = Driven(FCFS, 1)
+    core.tell(arrived("a", max_attempts=5))
+    assert core.tell(RequestFailed(1.0, "a", retryable=False)) == [GiveUp("a", 1)]
+
+
+def test_one_request_warms_a_cold_prefix() -> None:
+    core = Driven(PREFIX_GROUPED, 8)
+    key = (1, 2, 3)
+    assert submitted(core.tell(arrived("first", prefix_key=key)))
+    for name in "bcd":
+        assert core.tell(arrived(name, prefix_key=(*key, ord(name)))) == []
+    released = submitted(core.tell(PrefillEnded(1.0, "first")))
+    assert [name for name, _ in released] == ["b", "c", "d"]
+
+
+def test_a_failed_prefill_lets_the_next_one_warm() -> None:
+    core = Driven(PREFIX_GROUPED, 8)
+    for name in "abc":
+        core.tell(arrived(name, prefix_key=(1,)))
+    actions = core.tell(RequestFailed(1.0, "a", retryable=False))
+    assert submitted(actions) == [("b", "p/0")]
+    assert [name for name, _ in submitted(core.tell(PrefillEnded(2.0, "b")))] == ["c"]
+
+
+@pytest.mark.parametrize("state", ["running", "waiting", "parked", "delayed"])
+def test_cancel_in_every_state(state: str) -> None:
+    core = Driven(PREFIX_GROUPED, 2 if state == "parked" else 1)
+    target = "a" if state in ("running", "delayed") else "b"
+    core.tell(arrived("a", prefix_key=(1,), max_attempts=2))
+    if state in ("waiting", "parked"):
+        core.tell(arrived("b", prefix_key=(1,)))
+    if state == "delayed":
+        core.tell(RequestFailed(0.5, "a", retryable=True))
+    actions = core.tell(RequestCancelled(1.0, target))
+    assert (Abort(target) in actions) == (state == "running")
+    assert core.core.num_unfinished == (0 if state in ("running", "delayed") else 1)
+
+
+@given(
+    policies=st.sampled_from([FCFS, PREFIX_GROUPED]),
+    slots=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    keys=st.lists(st.lists(st.integers(0, 2), max_size=3), min_size=1, max_size=12),
+    choices=st.lists(st.tuples(st.integers(0, 99), st.integers(0, 4)), max_size=120),
+)
+def test_every_request_ends_whatever_happens(
+    policies: PolicySet, slots: list[int], keys: list[list[int]], choices: Ends
+) -> None:
+    """Random ends of random requests: the books hold, the same story gives the same actions, nothing is forgotten."""
+    first, second = (_story(policies, slots, keys, choices) for _ in range(2))
+    assert first == second
+
+
+def _story(policies: PolicySet, slots: list[int], keys: list[list[int]], choices: Ends) -> list[Action]:
+    core = Driven(policies, *slots)
+    running: list[str] = []
+    told: list[Action] = []
+    ended: set[str] = set()
+    time_s = 0.0
+
+    def tell(event: Event) -> None:
+        actions = core.tell(event)
+        told.extend(actions)
+        running.extend(action.request_id for action in actions if isinstance(action, Submit))
+        ended.update(action.request_id for action in actions if isinstance(action, GiveUp))
+
+    def end(request_id: str, how: int) -> None:
+        if how == 0:
+            tell(PrefillEnded(time_s, request_id))
+            return
+        running.remove(request_id)
+        if how in (1, 2):
+            ended.add(request_id)
+            tell(RequestFinished(time_s, request_id))
+        else:
+            tell(RequestFailed(time_s, request_id, retryable=how == 3))
+
+    for index, key in enumerate(keys):
+        tell(arrived(f"r{index}", prefix_key=tuple(key), num_prompt_tokens=10, max_attempts=2))
+    for pick, how in choices:
+        time_s += 1.0
+        if running:
+            end(running[pick % len(running)], how)
+    while len(ended) < len(keys):
+        time_s += 100.0
+        tell(TimerFired(time_s))
+        for request_id in list(running):
+            end(request_id, 1)
+    assert core.core.num_unfinished == 0
+    return told

@@ -1,0 +1,123 @@
+"""Policies as tables: views in, decision out."""
+
+from __future__ import annotations
+
+import pytest
+
+from sundog.sched.admission import one_warms_the_prefix, within_token_budget
+from sundog.sched.order import first_come, shared_prefix_adjacent
+from sundog.sched.policy import Admitted, Deferred
+from sundog.sched.prefix_index import PrefixIndex
+from sundog.sched.retry import exponential_backoff
+from sundog.sched.routing import least_outstanding, not_where_it_failed, prefix_affinity
+from sundog.sched.views import ReplicaView, RequestView, SchedView
+
+NOW = SchedView()
+
+
+def make_request(**changes: object) -> RequestView:
+    request = RequestView("r", "pool")
+    for name, value in changes.items():
+        setattr(request, name, value)
+    return request
+
+
+def make_replica(**changes: object) -> ReplicaView:
+    replica = ReplicaView("p/0", "pool", max_concurrency=4, prefixes=PrefixIndex(100))
+    for name, value in changes.items():
+        setattr(replica, name, value)
+    return replica
+
+
+@pytest.mark.parametrize(
+    ("limit", "running", "in_flight", "needs", "expected"),
+    [
+        (None, 3, 10_000, 500, Admitted()),
+        (1000, 1, 500, 500, Admitted()),
+        (1000, 1, 501, 500, Deferred()),
+        (1000, 0, 0, 5000, Admitted()),
+    ],
+)
+def test_token_budget(limit: int | None, running: int, in_flight: int, needs: int, expected: object) -> None:
+    replica = make_replica(max_tokens_in_flight=limit, num_running=running, num_tokens_in_flight=in_flight)
+    request = make_request(num_prompt_tokens=needs - 100, num_expected_output_tokens=100)
+    assert within_token_budget(request, replica, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ((1, 2, 3), Deferred(until="other")),  # the whole prefix is being computed
+        ((1, 2, 9), Deferred(until="other")),  # part of it is
+        ((7, 8), Admitted()),  # nothing shared
+        ((), Admitted()),  # too short to have a block
+    ],
+)
+def test_one_warms_the_prefix(key: tuple[int, ...], expected: object) -> None:
+    replica = make_replica()
+    replica.prefixes.begin((1, 2, 3), "other")
+    assert one_warms_the_prefix(make_request(prefix_key=key), replica, NOW) == expected
+
+
+def test_a_warm_prefix_is_not_waited_for() -> None:
+    replica = make_replica()
+    replica.prefixes.begin((1, 2, 3), "other")
+    replica.prefixes.end((1, 2, 3), "other", is_warm=True)
+    assert one_warms_the_prefix(make_request(prefix_key=(1, 2, 4)), replica, NOW) == Admitted()
+    assert replica.prefixes.num_warm_blocks((1, 2, 4)) == 2
+
+
+def test_prefix_index_forgets_the_oldest() -> None:
+    index = PrefixIndex(3)
+    index.begin((1, 2), "a")
+    index.end((1, 2), "a", is_warm=True)
+    index.begin((3, 4), "b")
+    assert index.num_warm_blocks((1,)) == 0
+    assert index.num_warm_blocks((2,)) == 1
+
+
+def test_failed_prefill_leaves_nothing_warm() -> None:
+    index = PrefixIndex(10)
+    index.begin((1, 2), "a")
+    index.end((1, 2), "a", is_warm=False)
+    assert index.num_warm_blocks((1, 2)) == 0
+    assert index.computing((1, 2)) is None
+
+
+def test_prefixes_are_met_depth_first_and_rows_in_order() -> None:
+    requests = [
+        make_request(request_id="other group", prefix_key=(5,), row_index=0),
+        make_request(request_id="child", prefix_key=(1, 2, 3), row_index=0),
+        make_request(request_id="late row", prefix_key=(1, 2), row_index=7),
+        make_request(request_id="parent", prefix_key=(1, 2), row_index=0),
+        make_request(request_id="sibling", prefix_key=(1, 4), row_index=0),
+    ]
+    ranked = sorted(requests, key=lambda request: shared_prefix_adjacent(request, NOW))
+    assert [request.request_id for request in ranked] == ["parent", "late row", "child", "sibling", "other group"]
+
+
+def test_first_come() -> None:
+    early, late = make_request(arrival_time=1.0), make_request(arrival_time=2.0)
+    assert first_come(early, NOW) < first_come(late, NOW)
+
+
+def test_scores_lie_in_the_unit_interval() -> None:
+    request = make_request(prefix_key=(1, 2), failed_replicas=("p/0",))
+    replica = make_replica(num_running=1)
+    replica.prefixes.begin((1,), "a")
+    replica.prefixes.end((1,), "a", is_warm=True)
+    assert least_outstanding(request, replica, NOW) == 0.75
+    assert prefix_affinity(request, replica, NOW) == 0.5
+    assert not_where_it_failed(request, replica, NOW) == 0.0
+    assert not_where_it_failed(make_request(), replica, NOW) == 1.0
+
+
+@pytest.mark.parametrize(("attempts", "low_s", "high_s"), [(1, 0.25, 0.5), (2, 0.5, 1.0), (20, 15.0, 30.0)])
+def test_backoff_grows_up_to_its_bound(attempts: int, low_s: float, high_s: float) -> None:
+    delays = {exponential_backoff(make_request(request_id=str(i), num_attempts=attempts), None, NOW) for i in range(50)}
+    assert all(low_s <= delay_s <= high_s for delay_s in delays)
+    assert len(delays) == 50, "each request has its own jitter"
+
+
+def test_backoff_obeys_the_server() -> None:
+    assert exponential_backoff(make_request(num_attempts=1), 7.0, NOW) == 7.0
