@@ -1,0 +1,216 @@
+"""The `python` step: one call of a user's function.
+
+Owns the spec, what the plan knows of the step, and one attempt. An async function runs on the event loop, any other in
+a bounded pool of threads. A thread cannot be stopped: a function past its time limit holds its thread until it returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from sundog.errors import FlowError, OperatorError, suggest
+from sundog.functions import resolve
+from sundog.ir.canonical import to_json_value
+from sundog.ir.logical import EngineBlock, OperatorSpec
+from sundog.ir.physical import Sharing
+from sundog.ir.render import Scope
+from sundog.ir.shape import Anything, Shape
+from sundog.operators.arguments import (
+    Argument,
+    check_secrets,
+    redact_error,
+    render_argument,
+    reveal_argument,
+    secret_places,
+)
+from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
+
+MAX_THREADS = 8
+Function = Callable[..., Any]
+
+
+class PythonSpec(OperatorSpec):
+    """`call`: `module:function`; modules in the flow file's folder come first. `args`: by name.
+    `effect`: the function changes something outside, so it is claimed and never repeated by itself."""
+
+    allows_secrets = frozenset({"args"})
+
+    call: str
+    args: dict[str, Argument] = Field(default_factory=dict)
+    effect: bool = False
+
+
+class PythonOperator:
+    """Python functions of the user's own modules."""
+
+    name = "python"
+    Spec = PythonSpec
+
+    def __init__(self, base_dir: Path) -> None:
+        self._base_dir = base_dir.resolve()
+        self._resolve = lru_cache(maxsize=None)(lambda reference: resolve(reference, base_dir=str(base_dir)))
+        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="sundog-python")
+
+    def check(self, spec: PythonSpec, engines: Mapping[str, EngineBlock]) -> None:
+        function = self._resolve(spec.call)
+        check_secrets(spec.args)
+        _check_arguments(spec, function)
+
+    def traits(self, spec: PythonSpec) -> Traits:
+        if not spec.effect:
+            return Traits(Sharing.NEVER, pool="python", max_concurrency=MAX_THREADS, reason="a function of the user's")
+        return Traits(
+            Sharing.NEVER,
+            pool="python",
+            is_effect=True,
+            resource=f"python:{spec.call}",
+            writes=True,
+            max_concurrency=MAX_THREADS,
+            retries=0,
+            reason="effect: true",
+        )
+
+    def shape(self, spec: PythonSpec) -> Shape:
+        return Anything()
+
+    def bind(self, spec: PythonSpec, scope: Scope, engines: Mapping[str, Mapping[str, Any]]) -> BoundCall:
+        return BoundCall(
+            {
+                "call": spec.call,
+                "args": render_argument(spec.args, scope),
+                "secrets": secret_places(spec.args),
+                "effect": spec.effect,
+            }
+        )
+
+    async def run(self, call: BoundCall, context: CallContext) -> Outcome:
+        payload = call.payload
+        function = self._resolve(payload["call"])
+        is_effect = payload["effect"]
+        try:
+            args = reveal_argument(payload["args"], payload["secrets"], context.secrets)
+            if _is_async(function):
+                value = await self._await(function, args, context.timeout_s, is_effect=is_effect)
+            else:
+                value = await self._run_in_thread(function, args, context.timeout_s, is_effect=is_effect)
+            value = _to_json(value, payload["call"])
+        except OperatorError as error:
+            raise redact_error(error, context.secrets) from None
+        return Outcome(context.secrets.redact_all(value))
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _await(self, function: Function, args: Mapping[str, Any], timeout_s: float, *, is_effect: bool) -> Any:
+        try:
+            async with asyncio.timeout(timeout_s) as limit:
+                return await function(**args)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise self._fault(error, function, is_effect=is_effect) from error
+        except Exception as error:
+            if limit.expired() and isinstance(error, TimeoutError):
+                raise _late(timeout_s, is_effect=is_effect) from error
+            raise self._fault(error, function, is_effect=is_effect) from error
+
+    async def _run_in_thread(
+        self, function: Function, args: Mapping[str, Any], timeout_s: float, *, is_effect: bool
+    ) -> Any:
+        future: Future[Any] = self._threads.submit(self._call, function, args, is_effect)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.wrap_future(future)
+        except TimeoutError as error:
+            # Cancelling succeeds exactly where no thread has taken the call yet.
+            if future.cancel():
+                raise OperatorError(
+                    f"no thread was free within {timeout_s:g} s: earlier calls still run past their limit",
+                    hint="let the function return sooner, or give its own calls a time limit",
+                    retryable=True,
+                ) from error
+            raise _late(timeout_s, is_effect=is_effect) from error
+
+    def _call(self, function: Function, args: Mapping[str, Any], is_effect: bool) -> Any:
+        try:
+            return function(**args)
+        except (Exception, asyncio.CancelledError) as error:
+            raise self._fault(error, function, is_effect=is_effect) from error
+
+    def _fault(self, error: BaseException, function: Function, *, is_effect: bool) -> OperatorError:
+        """The user's exception: its type, its message, and the last line of the user's own file."""
+        frames = traceback.extract_tb(error.__traceback__)
+        code = getattr(inspect.unwrap(function), "__code__", None)
+        own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
+        where = None
+        if own:
+            path = Path(own[-1].filename)
+            shown = path.relative_to(self._base_dir) if path.is_relative_to(self._base_dir) else path
+            where = f"{shown}:{own[-1].lineno}"
+        return OperatorError(
+            f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
+            where=where,
+            hint=f"in the line: {own[-1].line}" if own and own[-1].line else None,
+            is_outcome_unknown=is_effect,
+        )
+
+
+def _check_arguments(spec: PythonSpec, function: Function) -> None:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some built-ins tell nothing about their arguments
+        return
+    try:
+        signature.bind(**spec.args)
+    except TypeError as error:
+        known = [name for name, each in signature.parameters.items() if each.kind is not each.VAR_KEYWORD]
+        wrong = sorted(spec.args.keys() - set(known))
+        raise FlowError(
+            f"'{spec.call}' cannot be called with these args: {error}",
+            hint=suggest(wrong[0], known) if wrong else f"it is {function.__name__}{signature}",
+        ) from error
+
+
+def _is_async(function: Function) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _late(timeout_s: float, *, is_effect: bool) -> OperatorError:
+    return OperatorError(
+        f"the function did not return within {timeout_s:g} s",
+        hint="the function may or may not have acted" if is_effect else "raise the step's timeout",
+        retryable=not is_effect,
+        is_outcome_unknown=is_effect,
+    )
+
+
+def _to_json(value: Any, call: str) -> Any:
+    try:
+        return to_json_value(value)
+    except ValueError as error:
+        place, kind = _first_without_json(value, "the value")
+        raise OperatorError(
+            f"'{call}' returned no JSON: {place} is of type {kind}",
+            hint="return dicts, lists, text, numbers, true, false or None",
+        ) from error
+
+
+def _first_without_json(value: Any, place: str) -> tuple[str, str]:
+    """The innermost part of `value` that has no JSON form, and its type's name."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, item in items:
+        try:
+            to_json_value(item)
+        except ValueError:
+            return _first_without_json(item, f"{place}[{key!r}]")
+    return place, type(value).__name__
