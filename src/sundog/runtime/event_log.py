@@ -79,10 +79,14 @@ class EventLog:
             ) from error
 
 
-def read_log(path: Path) -> tuple[LogHeader, Iterator[Event]]:
-    """The header and the events of a log; a torn end (the process was killed) ends the events."""
+def read_log(path: Path) -> tuple[LogHeader, Iterator[Event]] | None:
+    """The header and the events of a log; a torn end (the process was killed) ends the events.
+    None when not even the header was written."""
     lines = _lines(path)
-    kind, *values = json.loads(next(lines))
+    header = next(lines, None)
+    if header is None:
+        return None
+    kind, *values = json.loads(header)
     assert kind == "LogHeader", f"{path} is no event log"
     return LogHeader(*values), (_decode(line) for line in lines)
 
@@ -93,7 +97,7 @@ def _lines(path: Path) -> Iterator[bytes]:
             for line in file:
                 if line.endswith(b"\n"):
                     yield line
-        except EOFError:
+        except (EOFError, gzip.BadGzipFile):
             return
 
 
