@@ -1,0 +1,139 @@
+"""The store: commits, totals, locks, and what it says when it cannot write."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from sundog.engines.base import Usage
+from sundog.errors import StoreError, UserError
+from sundog.runtime.store.runs import RunList
+from sundog.runtime.store.schema import connect
+from sundog.runtime.store.store import NodeTotals, Store
+from sundog.runtime.store.writer import Asked
+
+USAGE = Usage(num_prompt_tokens=10, num_output_tokens=3, num_cached_tokens=4)
+
+
+def test_a_set_future_means_that_others_can_read(tmp_path: Path) -> None:
+    async def write_then_read_elsewhere() -> None:
+        store, other = Store(tmp_path), Store(tmp_path)
+        store.open_writer()
+        await store.put(b"k", "run", "node", {"text": "é"}, USAGE)
+        stored = await other.get(b"k")
+        assert stored is not None
+        assert (stored.value, stored.usage, stored.run_id) == ({"text": "é"}, USAGE, "run")
+        assert await other.get(b"nothing") is None
+        store.close()
+        other.close()
+
+    asyncio.run(write_then_read_elsewhere())
+
+
+def test_many_look_ups_at_once(tmp_path: Path) -> None:
+    async def look_up() -> list[object]:
+        store = Store(tmp_path)
+        store.open_writer()
+        keys = [index.to_bytes(16, "big") for index in range(1000)]
+        await asyncio.gather(*(store.put(key, "run", "n", index, USAGE) for index, key in enumerate(keys) if index % 2))
+        found = await asyncio.gather(*(store.get(key) for key in [*keys, *keys]))
+        store.close()
+        return [one and one.value for one in found]
+
+    expected = [index if index % 2 else None for index in range(1000)]
+    assert asyncio.run(look_up()) == expected * 2
+
+
+def test_totals_are_of_finished_rows_and_of_this_run(tmp_path: Path) -> None:
+    async def fill(store: Store) -> None:
+        store.open_writer()
+        asked = (Asked("a", 10, 3), Asked("a", 10, 3), Asked("b", 1, 1))
+        await asyncio.gather(
+            store.put(b"1", "run", "a", 1, USAGE),
+            store.put(b"2", "other", "a", 1, USAGE),
+            store.put_row("run", 0, "done", b"{}", asked),
+            store.put_row("run", 7, "failed", b"{}", asked[:1]),
+        )
+
+    store = Store(tmp_path)
+    asyncio.run(fill(store))
+    assert store.node_totals("run") == {"a": NodeTotals("a", 3, 30, 9, 1, 10, 4, 3), "b": NodeTotals("b", 1, 1, 1)}
+    assert store.count_rows("run") == {"done": 1, "failed": 1}
+    assert store.finished_rows("run", 1, 7) == {7}
+    store.forget_failed_rows("run")
+    assert store.count_rows("run") == {"done": 1}
+    store.close()
+
+
+def test_a_full_disk_is_told_and_loses_nothing_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect_small(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
+        connection.execute("pragma max_page_count=60")
+        return connection
+
+    monkeypatch.setattr("sundog.runtime.store.writer.connect", connect_small)
+
+    async def write_until_full() -> tuple[int, str]:
+        store = Store(tmp_path)
+        store.open_writer()
+        for count in range(1000):
+            try:
+                await store.put(count.to_bytes(16, "big"), "run", "n", "x" * 2000, USAGE)
+            except StoreError as error:
+                store.close()
+                return count, str(error)
+        raise AssertionError("never full")
+
+    committed, message = asyncio.run(write_until_full())
+    assert "the disk is full" in message
+    assert "repeat the command" in message
+    connection = sqlite3.connect(tmp_path / "store.sqlite")
+    assert connection.execute("select count(*) from results").fetchone() == (committed,)
+    connection.close()
+    assert committed > 0
+
+
+def test_a_file_that_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "store.sqlite").write_text("this is no database " * 100)
+    with pytest.raises(StoreError, match="damaged"):
+        Store(tmp_path)
+
+
+def test_a_store_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "store.sqlite")
+    connection.execute("pragma user_version=99")
+    connection.close()
+    with pytest.raises(StoreError, match="form 99"):
+        Store(tmp_path)
+
+
+def _hold_lock(
+    state_dir: Path, held: multiprocessing.synchronize.Event, forever: multiprocessing.synchronize.Event
+) -> None:
+    with RunList(Store(state_dir), state_dir).lock(b"command"):
+        held.set()
+        forever.wait()
+
+
+def test_a_command_is_locked_against_other_processes_until_they_die(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held, forever = context.Event(), context.Event()
+    holder = context.Process(target=_hold_lock, args=(tmp_path, held, forever))
+    holder.start()
+    assert held.wait(30)
+    store = Store(tmp_path)
+    runs = RunList(store, tmp_path)
+    assert runs.is_locked(b"command")
+    with pytest.raises(UserError, match=f"pid {holder.pid}"), runs.lock(b"command"):
+        pass
+    assert not runs.is_locked(b"another command")
+    holder.kill()
+    holder.join()
+    with runs.lock(b"command"):
+        pass
+    holder.close()
+    store.close()
