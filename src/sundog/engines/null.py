@@ -1,0 +1,145 @@
+"""The null engine: answers made from a hash of the request, at no cost; the engine of tests and benchmarks.
+
+Owns deterministic answers and their token counts. Never looks at the meaning of a prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from hashlib import blake2b
+from typing import Any
+
+from pydantic import Field
+
+from sundog.engines.base import Capabilities, Chunk, EngineOptions, EngineStats, FinishReason, GenerateRequest, Usage
+from sundog.engines.json_schema import Choice, Fields, Items, Literals, Number, Shape, Text, read_schema
+from sundog.errors import EngineUnavailable
+from sundog.secrets import Secrets
+
+CHARACTERS_PER_TOKEN = 4
+
+
+class NullOptions(EngineOptions):
+    """`latency_s`: seconds that every answer takes."""
+
+    model: str = "null"
+    latency_s: float = Field(default=0.0, ge=0.0)
+
+
+class NullEngine:
+    def __init__(self, options: NullOptions) -> None:
+        self._latency_s = options.latency_s
+        self._model = options.model
+        self._is_open = False
+        self._num_requests = self._num_running = self._num_prompt_tokens = self._num_output_tokens = 0
+
+    async def start(self) -> None:
+        self._is_open = True
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        if not self._is_open:
+            raise EngineUnavailable("the null engine is not started, or closed", retryable=True)
+        self._num_requests += 1
+        self._num_running += 1
+        try:
+            if self._latency_s:
+                await asyncio.sleep(self._latency_s)
+            text, finish_reason = answer(self._model, request)
+            usage = Usage(self.count_prompt_tokens(request), count_tokens(text), 0)
+            self._num_prompt_tokens += usage.num_prompt_tokens
+            self._num_output_tokens += usage.num_output_tokens
+            yield Chunk(text, finish_reason, usage)
+        finally:
+            self._num_running -= 1
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            max_context_tokens=None,
+            max_kv_tokens=None,
+            has_json_schema=True,
+            has_priority=False,
+            has_prefix_cache=False,
+        )
+
+    def stats(self) -> EngineStats:
+        return EngineStats(
+            num_requests=self._num_requests,
+            num_running=self._num_running,
+            num_prompt_tokens=self._num_prompt_tokens,
+            num_output_tokens=self._num_output_tokens,
+        )
+
+    def count_prompt_tokens(self, request: GenerateRequest) -> int:
+        return sum(len(message.content) for message in request.messages) // CHARACTERS_PER_TOKEN + 1
+
+    async def close(self) -> None:
+        self._is_open = False
+
+
+class NullKind:
+    """`kind: null`."""
+
+    Options = NullOptions
+
+    def identity(self, options: NullOptions) -> Mapping[str, Any]:
+        return {"kind": "null", "model": options.model}
+
+    def num_replicas(self, options: NullOptions) -> int:
+        return options.replicas
+
+    def open(self, options: NullOptions, replica: int, secrets: Secrets) -> NullEngine:
+        return NullEngine(options)
+
+
+def count_tokens(text: str) -> int:
+    return len(text) // CHARACTERS_PER_TOKEN + 1
+
+
+def answer(model: str, request: GenerateRequest) -> tuple[str, FinishReason]:
+    """The answer to `request` and why it ends there; equal in every process."""
+    parts = [model, str(request.seed), request.json_schema or ""]
+    for message in request.messages:
+        parts += (message.role, message.content)
+    digest = blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8)
+    if request.json_schema is None:
+        text = f"answer {digest.hexdigest()}"
+    else:
+        text = instance(read_schema(request.json_schema), int.from_bytes(digest.digest(), "big"))
+    for stop in request.stop:
+        text = text.partition(stop)[0]
+    if request.max_tokens is not None and count_tokens(text) > request.max_tokens:
+        return text[: request.max_tokens * CHARACTERS_PER_TOKEN - 1], "length"
+    return text, "stop"
+
+
+def instance(shape: Shape, entropy: int) -> str:
+    """A compact JSON text of `shape`, chosen by `entropy`."""
+    match shape:
+        case Literals(texts=texts):
+            return texts[entropy % len(texts)]
+        case Number():
+            return str(_number(shape, entropy))
+        case Text(min_length=least, max_length=most):
+            text = f"text {entropy % 2**32:08x}"[:most]
+            return f'"{text.ljust(least, "x")}"'
+        case Items(item=item, min_items=least, max_items=most):
+            num_items = least + entropy % 3 if most is None else min(least + entropy % 3, most)
+            return f"[{','.join(instance(item, _next(entropy, position)) for position in range(num_items))}]"
+        case Fields(fields=fields):
+            parts = (f"{json.dumps(name)}:{instance(one, _next(entropy, i))}" for i, (name, one) in enumerate(fields))
+            return f"{{{','.join(parts)}}}"
+        case Choice(options=options):
+            return instance(options[entropy % len(options)], _next(entropy, 0))
+
+
+def _number(shape: Number, entropy: int) -> int:
+    low = shape.minimum if shape.minimum is not None else min(0, shape.maximum or 0)
+    high = shape.maximum if shape.maximum is not None else low + 99
+    return low + entropy % (high - low + 1)
+
+
+def _next(entropy: int, position: int) -> int:
+    """Other bits of the same entropy for each part of a value (the multiplier of a 64-bit linear generator)."""
+    return ((entropy + position + 1) * 6364136223846793005 + 1442695040888963407) % 2**64 >> 7
