@@ -1,7 +1,7 @@
 """Killed at random moments and continued each time: is the result the same, and how many calls were made twice?
 
-The engine is an OpenAI-compatible server of this script, in its own process, that counts the requests it answers: an account
-that sundog cannot embellish.
+The engine is an OpenAI-compatible server of this script, in its own process, that counts the requests it answers: an
+account that sundog cannot embellish.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def measure(folder: Path, port: int, num_answered: Any, num_kills: int, chance: 
     num_answered.value = 0
     killed = 0
     while killed < num_kills:
-        # Spread the kills over the work: a share of an undisturbed run each, after the start-up that every attempt pays.
+        # Spread the kills over the work: a share of an undisturbed run each, after the start-up that each pays.
         after_s = chance.uniform(0.2, 0.8) if killed % 2 else chance.uniform(0.8, 0.8 + 3 * quiet_s / num_kills)
         if not start_and_kill(folder, "killed", after_s):
             break
