@@ -5,9 +5,11 @@ Owns reveal and redact. Never writes a value anywhere.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from sundog.errors import ConfigError
 
@@ -36,9 +38,9 @@ class Secrets:
 
     def redact(self, text: str) -> str:
         """`text` with every value revealed so far replaced by its `${env:NAME}`."""
-        for name, value in self._revealed.items():
-            if value in text:
-                text = text.replace(value, f"${{env:{name}}}")
+        for spelling, name in self._revealed.items():
+            if spelling in text:
+                text = text.replace(spelling, f"${{env:{name}}}")
         return text
 
     def redact_all(self, value: Any) -> Any:
@@ -53,7 +55,10 @@ class Secrets:
                 f"the value of {name} is too short to be kept out of logs ({len(value)} characters)",
                 hint=f"secrets have at least {MIN_LENGTH} characters; write other settings as constants",
             )
-        self._revealed[name] = value
+        if value not in self._revealed:
+            spellings = self._revealed | dict.fromkeys(_spellings(value), name)
+            # Longest first: one value may be a part of another.
+            self._revealed = dict(sorted(spellings.items(), key=lambda item: len(item[0]), reverse=True))
         return value
 
     def _map(self, value: Any, change: Callable[[str], str]) -> Any:
@@ -65,3 +70,9 @@ class Secrets:
             case list() | tuple():
                 return type(value)(self._map(item, change) for item in value)
         return value
+
+
+def _spellings(value: str) -> set[str]:
+    """`value` as it may come back: as it is, in a URL, in JSON."""
+    in_json = (json.dumps(value, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False))
+    return {value, quote(value), quote(value, safe=""), quote_plus(value), *in_json}
