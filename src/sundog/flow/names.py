@@ -15,8 +15,9 @@ _MEANINGS = {
     LOOP: "the state of a loop",
 }
 _TEMPLATE_WORDS = frozenset(
-    "and as block call caller do elif else endfor endif extends false filter for from if import in include is macro "
-    "none not or range raw recursive self set super true varargs kwargs with False None True".split()
+    {"and", "block", "call", "caller", "elif", "else", "extends", "filter", "for", "from", "if", "import", "in"}
+    | {"include", "is", "kwargs", "macro", "not", "or", "range", "raw", "recursive", "self", "set", "super", "varargs"}
+    | {"with", "true", "false", "none", "True", "False", "None"}
 )
 
 
@@ -47,12 +48,8 @@ class Names:
 
     def give_variable(self, name: str, where: Location) -> None:
         """A for_each variable: `item` is free for it, and sibling steps may use the same one."""
-        if name != ITEM and self._given.get(name, ("variable", where))[0] != "variable":
+        if name != ITEM and self._given.get(name, ("",))[0] != "variable":
             self.give(name, "variable", where)
-        elif name in (ROW, LOOP):
-            self.give(name, "variable", where)
-        elif self.check(name, "variable", where):
-            self._given.setdefault(name, ("variable", where))
 
     def check(self, name: str, kind: str, where: Location) -> bool:
         """True when templates can spell `name`."""

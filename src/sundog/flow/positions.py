@@ -129,7 +129,7 @@ class _Reader:
         lines: dict[str, int] = {}
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
-                raise self._error(key, "a key must be text", f"templates are quoted: \"{{{{ ... }}}}\"; {_QUOTE_HINT}")
+                raise self._error(key, "a key must be text", f'templates are quoted: "{{{{ ... }}}}"; {_QUOTE_HINT}')
             if key.tag == f"{_TAG}merge":
                 raise self._error(key, "merge keys (<<) are not read here", "write the keys out")
             if key.value in found:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
 
 from sundog.functions import is_reference
 from sundog.ir.template import Template
@@ -86,6 +86,10 @@ class InputSpec(_Written):
         if self.types and self.path is None:
             raise ValueError("'types' belong to 'path'")
         return self
+
+
+class OutputSpec(RootModel[Template]):
+    """One output column."""
 
 
 class NodeSpec(_Written):

@@ -39,3 +39,4 @@ ENVIRONMENT = _Environment(undefined=StrictUndefined, keep_trailing_newline=True
 ENVIRONMENT.globals.clear()
 ENVIRONMENT.globals["range"] = range
 ENVIRONMENT.tests["none"] = lambda value: value is None or isinstance(value, Skipped)
+del ENVIRONMENT.filters["random"]  # a template is a function of its scope

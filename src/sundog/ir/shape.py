@@ -40,6 +40,8 @@ class ListOf:
 
 Shape = Anything | Scalar | Record | ListOf
 
+_MAPPING_METHODS = frozenset({"get", "items", "keys", "values"})
+
 
 def find_mistake(shape: Shape, path: tuple[str, ...], holder: str) -> tuple[str, str] | None:
     """What is wrong with reading `path` from a value of `shape`, and a hint; None when it may be right."""
@@ -51,6 +53,8 @@ def find_mistake(shape: Shape, path: tuple[str, ...], holder: str) -> tuple[str,
             known = dict(fields)
             if key in known:
                 return find_mistake(known[key], rest, f"{holder}.{key}")
+            if key in _MAPPING_METHODS:
+                return None
             return f"'{holder}' has no field '{key}'", suggest(key, known)
         case ListOf(item=item):
             if key.isdigit():

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import TemplateSyntaxError, meta, nodes
+from jinja2 import TemplateAssertionError, TemplateSyntaxError, meta, nodes
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from sundog.errors import FlowError
+from sundog.errors import FlowError, suggest
 from sundog.ir.environment import ENVIRONMENT
 
 Path = tuple[str, ...]
@@ -103,6 +103,7 @@ class _Parsed:
 def _parse(source: str) -> _Parsed:
     try:
         tree = ENVIRONMENT.parse(source)
+        _check_means(tree)
     except TemplateSyntaxError as error:
         raise FlowError(f"template error in line {error.lineno} of the template: {error.message}") from error
     free = meta.find_undeclared_variables(tree)
@@ -114,6 +115,16 @@ def _parse(source: str) -> _Parsed:
         and not isinstance(tree.body[0].nodes[0], nodes.TemplateData)
     )
     return _Parsed(segments, is_expression, frozenset(_paths(tree, free)))
+
+
+def _check_means(tree: nodes.Template) -> None:
+    """TemplateAssertionError for what parses but can never render here."""
+    for node in tree.find_all((nodes.Filter, nodes.Test)):
+        kind, known = ("filter", ENVIRONMENT.filters) if isinstance(node, nodes.Filter) else ("test", ENVIRONMENT.tests)
+        if node.name not in known:
+            raise TemplateAssertionError(f"there is no {kind} '{node.name}'; {suggest(node.name, known)}", node.lineno)
+    for file in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+        raise TemplateAssertionError("templates cannot read files", file.lineno)
 
 
 def _segments(tree: nodes.Template, free: set[str]) -> list[Segment]:

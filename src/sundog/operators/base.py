@@ -102,7 +102,8 @@ class Operator(Protocol):
         ...
 
     def check(self, spec: Any, engines: Mapping[str, EngineBlock]) -> None:
-        """What pydantic cannot see; raises FlowError (no location: bind adds it)."""
+        """What pydantic cannot see; raises FlowError. `where` is None or names the field, as in "params.id": bind
+        turns it into a place in the file."""
         ...
 
     def traits(self, spec: Any) -> Traits: ...

@@ -1,0 +1,129 @@
+"""What the user wrote -> logical plan.
+
+Owns the order of the checks and the making of plan nodes. Decides nothing about how a step runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from sundog.engines.base import ENGINES
+from sundog.errors import FlowError, UserError
+from sundog.flow.complaints import Complaints
+from sundog.flow.names import Names
+from sundog.flow.nodes import NodeBinder
+from sundog.flow.positions import DataPath, Positions, read_document
+from sundog.flow.references import ReferenceCheck
+from sundog.flow.secret_check import check_no_secrets, check_secret_spelling
+from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, OutputSpec
+from sundog.flow.validation import read
+from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan
+
+
+def load_flow(path: Path) -> LogicalPlan:
+    """The plan of a flow file; FlowError with its place for whatever is wrong in it."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise FlowError(f"the flow cannot be read: {error.strerror}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise FlowError("the flow is not UTF-8 text", where=str(path), hint=f"byte {error.start}") from error
+    document = read_document(text, str(path))
+    return bind(document.data, document.positions, base_dir=path.parent)
+
+
+def bind(data: Any, positions: Positions, *, base_dir: Path) -> LogicalPlan:
+    """The plan of a flow given as plain data; FlowError that lists everything that is wrong.
+
+    `base_dir`: the folder that relative paths and module names of operators start from.
+    """
+    complaints = Complaints()
+    flow = read(FlowSpec, data, (), positions, complaints)
+    complaints.raise_if_any()
+    assert flow is not None
+    binder = _Binder(positions, complaints, base_dir)
+    plan = binder.plan(flow)
+    complaints.raise_if_any()
+    return plan
+
+
+class _Binder:
+    def __init__(self, positions: Positions, complaints: Complaints, base_dir: Path) -> None:
+        self._positions = positions
+        self._complaints = complaints
+        self._names = Names(complaints)
+        self._base_dir = base_dir
+
+    def plan(self, flow: FlowSpec) -> LogicalPlan:
+        if not flow.inputs:
+            self._complain("a flow needs an input: its rows are what it runs on", ("inputs",))
+        if not flow.outputs:
+            self._complain("a flow needs outputs: the columns of its result", ("outputs",))
+        engines = tuple(block for name, data in flow.engines.items() if (block := self._engine(name, data)))
+        inputs = tuple(
+            source
+            for index, item in enumerate(flow.inputs.items())
+            if (source := self._input(*item, is_first=not index))
+        )
+        for name in flow.constants:
+            self._names.give(name, "constant", self._positions.key(("constants", name)))
+        binder = NodeBinder(
+            self._positions,
+            self._complaints,
+            self._names,
+            self._base_dir,
+            # A block that was wrong stands for itself, so that the steps on it are not called wrong too.
+            {**{name: EngineBlock(name, "", {}) for name in flow.engines}, **{block.name: block for block in engines}},
+        )
+        drafts = binder.drafts(flow.nodes, ("nodes",))
+        outputs = tuple(
+            (name, output.root)
+            for name, data in flow.outputs.items()
+            if (output := read(OutputSpec, data, ("outputs", name), self._positions, self._complaints))
+        )
+        for section in ("inputs", "constants", "outputs"):
+            check_no_secrets(getattr(flow, section), (section,), self._positions, self._complaints)
+        ReferenceCheck(self._positions, self._complaints, inputs).check(drafts, flow.constants, outputs)
+        nodes = tuple(draft.node for draft in drafts if draft.node is not None)
+        return LogicalPlan(flow.name, engines, inputs, flow.constants, nodes, outputs)
+
+    def _engine(self, name: str, data: Any) -> EngineBlock | None:
+        path: DataPath = ("engines", name)
+        self._names.check(name, "engine", self._positions.key(path))
+        spec = read(EngineSpec, data, path, self._positions, self._complaints)
+        if spec is None:
+            return None
+        try:
+            kind = ENGINES.get(spec.kind)
+        except UserError as error:
+            self._complaints.add(error.what, self._positions.value((*path, "kind")), error.hint)
+            return None
+        check_secret_spelling(spec.options, path, self._positions, self._complaints)
+        options: BaseModel | None = read(kind.Options, spec.options, path, self._positions, self._complaints)
+        if options is None:
+            return None
+        return EngineBlock(name, spec.kind, options.model_dump(mode="json"), self._positions.key(path))
+
+    def _input(self, name: str, data: Any, *, is_first: bool) -> InputSource | None:
+        path: DataPath = ("inputs", name)
+        where = self._positions.key(path)
+        self._names.give(name, "input", where)
+        spec = read(InputSpec, data, path, self._positions, self._complaints)
+        if spec is None:
+            return None
+        if is_first and spec.key is not None:
+            self._complain("the first input has no 'key': the others are joined to it", (*path, "key"))
+        if not is_first and spec.key is None:
+            self._complaints.add(
+                f"the input '{name}' needs a 'key' that joins it to the first input",
+                where,
+                "write key: column, or key: {its_column: column_of_the_first}",
+            )
+        key = next(iter(spec.key.items())) if spec.key else None
+        return InputSource(name, spec.path, spec.query, spec.call, spec.args, key, spec.types, where)
+
+    def _complain(self, what: str, path: DataPath) -> None:
+        self._complaints.add(what, self._positions.key(path))

@@ -1,0 +1,45 @@
+"""Columns that a plan reads against the columns that there are.
+
+Owns the check that waits until the inputs have been opened. Never opens them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sundog.errors import InputError, Location, suggest
+from sundog.flow.names import ROW
+from sundog.ir.logical import LogicalPlan, templates_of
+from sundog.ir.shape import Record, find_mistake
+from sundog.ir.template import Path
+
+
+def check_columns(plan: LogicalPlan, row_shape: Record) -> None:
+    """InputError for the first column that `plan` reads and `row_shape` lacks.
+
+    `row_shape`: the columns of the first input, and for each joined input its name with a Record of its columns.
+    """
+    for source in plan.inputs:
+        if source.key is None:
+            continue
+        own, driving = source.key
+        _check((source.name, own), row_shape, source.location or source.name)
+        _check((driving,), row_shape, source.location or source.name)
+    for path, where in _columns_read(plan):
+        _check(path, row_shape, where)
+
+
+def _columns_read(plan: LogicalPlan) -> Iterator[tuple[Path, Location | str]]:
+    for node in plan.nodes:
+        for template in templates_of(node):
+            yield from ((path[1:], node.location or node.name) for path in sorted(template.paths) if path[0] == ROW)
+    for name, template in plan.outputs:
+        yield from ((path[1:], f"outputs.{name}") for path in sorted(template.paths) if path[0] == ROW)
+
+
+def _check(path: Path, row_shape: Record, where: Location | str) -> None:
+    if path and path[0] not in dict(row_shape.fields):
+        columns = [name for name, _ in row_shape.fields]
+        raise InputError(f"the input has no column '{path[0]}'", where=where, hint=suggest(path[0], columns))
+    if mistake := find_mistake(row_shape, path, ROW):
+        raise InputError(mistake[0], where=where, hint=mistake[1])

@@ -1,0 +1,206 @@
+"""One written node -> one plan node, with the operator's own spec.
+
+Owns the rules of a node by itself: its operator, its modifiers. Never looks at other nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sundog.errors import FlowError, UserError, suggest
+from sundog.flow.complaints import Complaints
+from sundog.flow.names import ITEM, LOOP, Names
+from sundog.flow.positions import DataPath, Positions
+from sundog.flow.secret_check import check_no_secrets
+from sundog.flow.spec import FILTER_MODIFIERS, LOOP_MODIFIERS, STEP_MODIFIERS, LoopSpec, NodeSpec
+from sundog.flow.validation import known_keys, read
+from sundog.ir.logical import EngineBlock, Filter, ForEach, Loop, Node, OperatorSpec, Step
+from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
+from sundog.ir.template import Template
+from sundog.operators.base import OPERATORS, Operator
+
+_UNKNOWN = Anything()
+_ALLOWED = {"filter": FILTER_MODIFIERS, "loop": LOOP_MODIFIERS}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A node and where it was written. `node` is None when it is wrong: its name is known all the same.
+
+    `shape` is that of the node's value, `operator` the key that says what it does, `block` what stands below it.
+    """
+
+    name: str
+    path: DataPath
+    operator: str = ""
+    block: Any = None
+    node: Node | None = None
+    shape: Shape = _UNKNOWN
+    body: tuple[Draft, ...] = ()
+
+
+class NodeBinder:
+    def __init__(
+        self,
+        positions: Positions,
+        complaints: Complaints,
+        names: Names,
+        base_dir: Path,
+        engines: Mapping[str, EngineBlock],
+    ) -> None:
+        self._positions = positions
+        self._complaints = complaints
+        self._names = names
+        self._base_dir = base_dir
+        self._engines = engines
+
+    def drafts(self, nodes: Mapping[str, Any], path: DataPath) -> tuple[Draft, ...]:
+        return tuple(self._draft(name, data, (*path, name)) for name, data in nodes.items())
+
+    def _draft(self, name: str, data: Any, path: DataPath) -> Draft:
+        self._names.give(name, "step", self._positions.key(path))
+        spec = read(NodeSpec, data, path, self._positions, self._complaints)
+        operator = None if spec is None else self._operator_of(spec, path)
+        if spec is None or operator is None:
+            return Draft(name, path)
+        self._check_modifiers(operator, spec, data, path)
+        beside = {key: text for key, text in data.items() if key != operator or key == "filter"}
+        check_no_secrets(beside, path, self._positions, self._complaints)
+        match operator:
+            case "filter":
+                return self._filter(name, spec, path)
+            case "loop":
+                return self._loop(name, spec, path)
+        return self._step(name, operator, spec, path)
+
+    def _operator_of(self, spec: NodeSpec, path: DataPath) -> str | None:
+        """The node's one operator; None after complaining."""
+        built_in = [name for name in ("filter", "loop") if getattr(spec, name) is not None]
+        known = [*built_in, *(key for key in spec.operators if key in OPERATORS.names())]
+        unknown = [key for key in spec.operators if key not in OPERATORS.names()]
+        for key in unknown:
+            self._complain_of_key(key, known, path)
+        if len(known) == 1:
+            return known[0]
+        if known:
+            listed = " and ".join(f"'{key}'" for key in known)
+            self._add(f"one node cannot be {listed} at once", (*path, known[1]), "make a node of each")
+        elif not unknown:
+            every = ", ".join(sorted({"filter", "loop", *OPERATORS.names()}))
+            self._add(f"the node '{path[-1]}' does not say what it does", path, f"give it one of: {every}")
+        return None
+
+    def _complain_of_key(self, key: str, operators: list[str], path: DataPath) -> None:
+        for operator in operators:
+            if operator in OPERATORS.names() and key in known_keys(OPERATORS.get(operator).Spec):
+                self._add(f"unknown key '{key}' in '{path[-1]}'", (*path, key), f"'{key}' belongs inside '{operator}'")
+                return
+        hint = suggest(key, {"filter", "loop", *OPERATORS.names(), *STEP_MODIFIERS})
+        self._add(f"unknown key '{key}' in '{path[-1]}'", (*path, key), hint)
+
+    def _check_modifiers(self, operator: str, spec: NodeSpec, data: Mapping[str, Any], path: DataPath) -> None:
+        allowed = _ALLOWED.get(operator, STEP_MODIFIERS)
+        for key in STEP_MODIFIERS:
+            if key in data and key not in allowed:
+                listed = ", ".join(allowed)
+                self._add(f"a {operator} cannot have '{key}'", (*path, key), f"it can have: {listed}")
+        for key in ("when", "for_each", "filter"):
+            self._check_expression(getattr(spec, key), key, (*path, key))
+        if spec.as_ is not None and spec.for_each is None:
+            self._add("'as' names the element of a 'for_each', and there is none", (*path, "as"))
+        if spec.for_each is not None:
+            place = (*path, "as" if spec.as_ is not None else "for_each")
+            self._names.give_variable(spec.as_ or ITEM, self._positions.key(place))
+
+    def _check_expression(self, template: Template | None, key: str, path: DataPath) -> None:
+        if template is not None and not template.is_expression:
+            hint = "put all of it between {{ and }}, as in \"{{ answer.unit != 'none' }}\""
+            self._complaints.add(f"'{key}' must be one expression", self._positions.value(path), hint)
+
+    def _filter(self, name: str, spec: NodeSpec, path: DataPath) -> Draft:
+        assert spec.filter is not None
+        node = Filter(name, spec.filter, spec.after, self._positions.key(path))
+        return Draft(name, path, "filter", node=node)
+
+    def _loop(self, name: str, spec: NodeSpec, path: DataPath) -> Draft:
+        block = (*path, "loop")
+        loop = read(LoopSpec, spec.loop, block, self._positions, self._complaints)
+        if loop is None:
+            return Draft(name, path)
+        body = self.drafts(loop.nodes, (*block, "nodes"))
+        self._check_loop(loop, body, block)
+        check_no_secrets(str(loop.until or ""), (*block, "until"), self._positions, self._complaints)
+        shape = Record((("turns", Scalar()), *((draft.name, draft.shape) for draft in body)))
+        nodes = tuple(draft.node for draft in body if draft.node is not None)
+        where = self._positions.key(path)
+        each = _each(spec)
+        node = Loop(name, nodes, loop.max_turns, loop.until, spec.when, each, spec.after, where)
+        return Draft(name, path, "loop", spec.loop, node, ListOf(shape) if each else shape, body)
+
+    def _check_loop(self, loop: LoopSpec, body: tuple[Draft, ...], block: DataPath) -> None:
+        if not body:
+            self._add("a loop needs nodes", (*block, "nodes"))
+        for draft in body:
+            if draft.name == "turns":
+                self._add("'turns' cannot name a step of a loop: it is the loop's number of turns", draft.path)
+            if draft.operator == "filter":
+                self._add("a filter cannot stand inside a loop", draft.path, "put it before or after the loop")
+        self._check_expression(loop.until, "until", (*block, "until"))
+        if loop.until is not None and not loop.until.names & {LOOP, *(draft.name for draft in body)}:
+            hint = "let it read a step of the loop, or loop.turn; leave it out to use all max_turns"
+            self._add("'until' reads nothing that changes from turn to turn", (*block, "until"), hint)
+
+    def _step(self, name: str, key: str, spec: NodeSpec, path: DataPath) -> Draft:
+        block, data = (*path, key), spec.operators[key]
+        try:
+            operator = OPERATORS.get(key)(self._base_dir)
+        except UserError as error:
+            self._add(error.what, block, error.hint)
+            return Draft(name, path)
+        beside = {modifier: f"'{modifier}' stands beside '{key}', not inside it" for modifier in STEP_MODIFIERS}
+        own = read(operator.Spec, data, block, self._positions, self._complaints, beside)
+        if own is None or not self._passes_check(operator, own, block):
+            return Draft(name, path)
+        open_fields = operator.Spec.allows_secrets
+        closed = (
+            {field: value for field, value in data.items() if field not in open_fields} if type(data) is dict else data
+        )
+        check_no_secrets(closed, block, self._positions, self._complaints)
+        if spec.share and operator.traits(own).is_effect:
+            self._add("an effect cannot be shared: every row has its own", (*path, "share"), "take out 'share'")
+        node = Step(
+            name,
+            key,
+            own,
+            spec.when,
+            _each(spec),
+            spec.after,
+            spec.timeout,
+            spec.retries,
+            spec.share,
+            self._positions.key(path),
+        )
+        shape = operator.shape(own)
+        return Draft(name, path, key, data, node, ListOf(shape) if node.for_each else shape)
+
+    def _passes_check(self, operator: Operator, spec: OperatorSpec, block: DataPath) -> bool:
+        try:
+            operator.check(spec, self._engines)
+        except FlowError as error:
+            if isinstance(error.where, str):
+                field = tuple(error.where.split("."))
+                self._complaints.add(error.what, self._positions.value((*block, *field)), error.hint)
+            else:
+                self._add(error.what, block, error.hint)
+            return False
+        return True
+
+    def _add(self, what: str, path: DataPath, hint: str | None = None) -> None:
+        self._complaints.add(what, self._positions.key(path), hint)
+
+
+def _each(spec: NodeSpec) -> ForEach | None:
+    return None if spec.for_each is None else ForEach(spec.for_each, spec.as_ or ITEM)

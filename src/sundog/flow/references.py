@@ -1,0 +1,188 @@
+"""What templates may read: every name and path is known, and no step waits for itself.
+
+Owns scopes and the check of references in them. Never changes a plan.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sundog.errors import FlowError, Location, suggest
+from sundog.flow.complaints import Complaints
+from sundog.flow.names import ITEM, LOOP, ROW
+from sundog.flow.nodes import Draft
+from sundog.flow.positions import DataPath, Positions
+from sundog.ir.graph import dependencies, topological_order
+from sundog.ir.logical import Filter, ForEach, InputSource, Loop, Node, Step, templates_of
+from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape, find_mistake
+from sundog.ir.template import Path, Reference, Template
+
+Shapes = Mapping[str, Shape]
+
+
+class ReferenceCheck:
+    def __init__(self, positions: Positions, complaints: Complaints, inputs: Sequence[InputSource]) -> None:
+        self._positions = positions
+        self._complaints = complaints
+        self._hints = {source.name: "columns are read as row.<column>" for source in inputs[:1]}
+        self._hints |= {source.name: f"its columns are read as row.{source.name}.<column>" for source in inputs[1:]}
+        self._hints |= {
+            ITEM: "'item' is known only in the operator of a node with for_each",
+            LOOP: "'loop' is known only inside a loop",
+        }
+
+    def check(
+        self, drafts: Sequence[Draft], constants: Mapping[str, Any], outputs: Sequence[tuple[str, Template]]
+    ) -> None:
+        for name, place in _inner_names(drafts):
+            self._hints.setdefault(name, f"it is a step inside a loop: read {place}")
+        scope = {ROW: Anything(), **{name: _shape_of(value) for name, value in constants.items()}}
+        self._check_nodes(drafts, scope)
+        scope |= _values(drafts)
+        for name, template in outputs:
+            self._check_template(template, ("outputs", name), scope)
+
+    def _check_nodes(self, drafts: Sequence[Draft], outer: Shapes) -> None:
+        """The nodes of one scope: the flow's own, or the body of one loop."""
+        self._hints |= {draft.name: "a filter has no value" for draft in drafts if draft.operator == "filter"}
+        scope = {**outer, **_values(drafts)}
+        for draft in drafts:
+            match draft.node:
+                case Step() as step:
+                    inner = self._check_modifiers(step, draft.path, scope)
+                    for template in templates_of(step.spec):
+                        place = _place_of(template.source, draft.block, (*draft.path, draft.operator))
+                        self._check_template(template, place, inner)
+                case Loop() as loop:
+                    self._check_loop(loop, draft, self._check_modifiers(loop, draft.path, scope))
+                case Filter() as node:
+                    self._check_template(node.predicate, (*draft.path, "filter"), scope)
+            self._check_after(draft, drafts)
+        self._check_order(drafts)
+
+    def _check_modifiers(self, node: Step | Loop, path: DataPath, scope: Shapes) -> Shapes:
+        """The scope inside `node`."""
+        if node.when is not None:
+            if node.for_each is not None and node.for_each.variable in node.when.names:
+                self._complaints.add(
+                    f"'when' cannot read '{node.for_each.variable}': it is decided once, before for_each",
+                    self._positions.value((*path, "when")),
+                    "choose the elements in for_each itself, with selectattr or select",
+                )
+            else:
+                self._check_template(node.when, (*path, "when"), scope)
+        if node.for_each is None:
+            return scope
+        self._check_template(node.for_each.items, (*path, "for_each"), scope)
+        return {**scope, node.for_each.variable: _item_shape(node.for_each, scope)}
+
+    def _check_loop(self, loop: Loop, draft: Draft, scope: Shapes) -> None:
+        last = Record(tuple((inner.name, inner.shape) for inner in draft.body))
+        within = {**scope, LOOP: Record.of(turn=Scalar(), last=last)}
+        self._check_nodes(draft.body, within)
+        if loop.until is not None:
+            self._check_template(loop.until, (*draft.path, "loop", "until"), {**within, **_values(draft.body)})
+
+    def _check_template(self, template: Template, place: DataPath, scope: Shapes) -> None:
+        for path in sorted(template.paths):
+            where = self._positions.match(place, _pattern(path))
+            name = path[0]
+            if name not in scope:
+                self._complaints.add(f"unknown name '{name}'", where, self._hints.get(name) or suggest(name, scope))
+            elif mistake := find_mistake(scope[name], path[1:], name):
+                self._complaints.add(mistake[0], where, mistake[1])
+
+    def _check_after(self, draft: Draft, siblings: Sequence[Draft]) -> None:
+        if draft.node is None:
+            return
+        known = {sibling.name for sibling in siblings}
+        for index, name in enumerate(draft.node.after):
+            if name not in known:
+                where = self._positions.value((*draft.path, "after", index))
+                hint = suggest(name, known - {draft.name})
+                self._complaints.add(f"'after' names '{name}', which is no node beside this one", where, hint)
+
+    def _check_order(self, drafts: Sequence[Draft]) -> None:
+        nodes = [draft.node for draft in drafts if draft.node is not None]
+        if self._reads_below_filter(drafts, nodes):
+            return
+        try:
+            topological_order(nodes, dependencies(nodes))
+        except FlowError as error:
+            if not isinstance(error.where, Location):
+                raise
+            self._complaints.add(error.what, error.where, error.hint)
+
+    def _reads_below_filter(self, drafts: Sequence[Draft], nodes: Sequence[Node]) -> bool:
+        """A filter that waits for a step below it: a circle that deserves its own words."""
+        found = False
+        paths = {draft.name: draft.path for draft in drafts}
+        for index, node in enumerate(nodes):
+            if not isinstance(node, Filter):
+                continue
+            below = (node.predicate.names | set(node.after)) & {later.name for later in nodes[index + 1 :]}
+            for name in sorted(below):
+                found = True
+                self._complaints.add(
+                    f"the filter '{node.name}' waits for '{name}', which is written below it",
+                    self._positions.key(paths[node.name]),
+                    f"steps below a filter wait for it: write '{node.name}' below '{name}'",
+                )
+        return found
+
+
+def _inner_names(drafts: Sequence[Draft], outer: str = "") -> Iterator[tuple[str, str]]:
+    for draft in drafts:
+        for inner in draft.body:
+            yield inner.name, f"{outer}{draft.name}.{inner.name}"
+        yield from _inner_names(draft.body, f"{outer}{draft.name}.")
+
+
+def _values(drafts: Sequence[Draft]) -> dict[str, Shape]:
+    return {draft.name: draft.shape for draft in drafts if draft.operator != "filter"}
+
+
+def _shape_of(value: Any) -> Shape:
+    match value:
+        case dict():
+            return Record(tuple((key, _shape_of(item)) for key, item in value.items()))
+        case list():
+            return ListOf(Anything())
+    return Scalar()
+
+
+def _item_shape(each: ForEach, scope: Shapes) -> Shape:
+    """The shape of one element, where the list is a plain path to a list whose shape is known."""
+    if not each.items.is_expression:
+        return Anything()
+    (segment,) = each.items.segments
+    if not isinstance(segment, Reference):
+        return Anything()
+    shape: Shape = scope.get(segment.path[0], Anything())
+    for key in segment.path[1:]:
+        shape = dict(shape.fields).get(key, Anything()) if isinstance(shape, Record) else Anything()
+    return shape.item if isinstance(shape, ListOf) else Anything()
+
+
+def _place_of(source: str, data: Any, path: DataPath) -> DataPath:
+    """Where the text `source` stands in `data`, which stands at `path`; `path` itself where it is not to be found."""
+    items: Iterator[tuple[str | int, Any]] = iter(())
+    match data:
+        case dict():
+            items = iter(data.items())
+        case list() | tuple():
+            items = iter(enumerate(data))
+    for key, item in items:
+        if item == source:
+            return (*path, key)
+        found = _place_of(source, item, (*path, key))
+        if found != (*path, key):
+            return found
+    return path
+
+
+def _pattern(path: Path) -> re.Pattern[str]:
+    steps = (rf"\s*(?:\.\s*{re.escape(key)}\b|\[\s*['\"]?{re.escape(key)}['\"]?\s*\])" for key in path[1:])
+    return re.compile(rf"\b{re.escape(path[0])}\b{''.join(steps)}")

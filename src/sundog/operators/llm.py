@@ -1,0 +1,146 @@
+"""The LLM step: renders a prompt, drives one engine request, checks the answer's form.
+
+Owns the request's making and the answer's parsing. Never chooses an engine's replica, retries or shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+
+from sundog.engines.base import Chunk, GenerateRequest, Message, Role
+from sundog.errors import BadResponse, FlowError, suggest
+from sundog.ir.logical import EngineBlock, OperatorSpec
+from sundog.ir.output_schema import OutputSchema, parse_answer
+from sundog.ir.physical import Sharing
+from sundog.ir.render import Scope, render_text
+from sundog.ir.shape import Anything, Record, Scalar, Shape
+from sundog.ir.template import Template
+from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
+
+
+class PromptMessage(BaseModel):
+    """One message of a conversation given in full."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    role: Role
+    content: Template
+
+
+class LLMSpec(OperatorSpec):
+    """One question to an engine: `prompt` alone, or `messages`; `system` comes before either.
+
+    `max_tokens` None leaves the limit to the engine. `temperature` 0 is greedy. `output`: the answer's form, as
+    ir.output_schema says.
+    """
+
+    engine: str
+    prompt: Template | None = None
+    messages: tuple[PromptMessage, ...] = ()
+    system: Template | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    output: Annotated[OutputSchema, PlainValidator(OutputSchema.of)] | None = None
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> LLMSpec:
+        if (self.prompt is None) == (not self.messages):
+            raise ValueError("an llm step has exactly one of 'prompt' and 'messages'")
+        if self.system is not None and any(message.role == "system" for message in self.messages):
+            raise ValueError("'system' is given twice: as a key and in 'messages'")
+        return self
+
+    def conversation(self) -> Iterator[tuple[Role, Template]]:
+        """The messages in the order in which the engine sees them."""
+        if self.system is not None:
+            yield "system", self.system
+        if self.prompt is not None:
+            yield "user", self.prompt
+        for message in self.messages:
+            yield message.role, message.content
+
+
+class LLMOperator:
+    """`{text, <fields of output>}` from one generated answer."""
+
+    name = "llm"
+    Spec = LLMSpec
+
+    def __init__(self, base_dir: Path) -> None:
+        pass
+
+    def check(self, spec: LLMSpec, engines: Mapping[str, EngineBlock]) -> None:
+        if spec.engine not in engines:
+            what = f"there is no engine '{spec.engine}'"
+            raise FlowError(what, where="engine", hint=suggest(spec.engine, engines))
+
+    def traits(self, spec: LLMSpec) -> Traits:
+        sharing = Sharing.ALWAYS if spec.temperature == 0 else Sharing.NEVER
+        return Traits(sharing, f"engine:{spec.engine}", engine=spec.engine, timeout_s=600.0)
+
+    def shape(self, spec: LLMSpec) -> Shape:
+        if spec.output is None:
+            return Record.of(text=Scalar())
+        if isinstance(spec.output.shape, Record):
+            return Record((("text", Scalar()), *spec.output.shape.fields))
+        return Anything()
+
+    def bind(self, spec: LLMSpec, scope: Scope, engines: Mapping[str, Mapping[str, Any]]) -> BoundCall:
+        messages = tuple(Message(role, render_text(content, scope)) for role, content in spec.conversation())
+        payload = {
+            "engine": dict(engines[spec.engine]),
+            "messages": [[message.role, message.content] for message in messages],
+            "max_tokens": spec.max_tokens,
+            "temperature": spec.temperature,
+            "seed": spec.seed,
+            "stop": list(spec.stop),
+            "json_schema": None if spec.output is None else spec.output.text,
+        }
+        return BoundCall(payload, messages, spec.max_tokens)
+
+    async def run(self, call: BoundCall, context: CallContext) -> Outcome:
+        payload = call.payload
+        request = GenerateRequest(
+            request_id=context.request_id,
+            messages=call.prompt,
+            max_tokens=payload["max_tokens"],
+            temperature=payload["temperature"],
+            seed=payload["seed"],
+            stop=tuple(payload["stop"]),
+            json_schema=payload["json_schema"],
+            priority=context.priority,
+        )
+        text, last = await _collect(request, context)
+        if request.json_schema is None:
+            return Outcome({"text": text}, last.usage)
+        is_cut = last.finish_reason == "length"
+        fields = parse_answer(
+            text,
+            request.json_schema,
+            hint="the answer was cut off: raise max_tokens" if is_cut else None,
+            retryable=request.temperature > 0,
+        )
+        return Outcome({"text": text, **fields}, last.usage)
+
+    async def close(self) -> None:
+        pass
+
+
+async def _collect(request: GenerateRequest, context: CallContext) -> tuple[str, Chunk]:
+    """The whole text and the last chunk; leaving early closes the stream, which aborts the request."""
+    pieces: list[str] = []
+    last: Chunk | None = None
+    async with aclosing(context.engine.generate(request)) as stream:
+        async for last in stream:
+            if not pieces:
+                context.prefill_ended()
+            pieces.append(last.text)
+    if last is None or last.finish_reason is None:
+        raise BadResponse("the engine's stream ended before the answer did", retryable=True)
+    return "".join(pieces), last
