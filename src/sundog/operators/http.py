@@ -51,7 +51,7 @@ class HTTPSpec(OperatorSpec):
     """`params`: added to the URL's query, a list for a repeated one. `json` or `body`: what is sent.
     `expect_status`: the statuses that are no failure, 200 to 299 without it. `follow_redirects`: for GET and HEAD."""
 
-    allows_secrets = frozenset({"url", "params", "headers", "json", "json_body", "body"})
+    allows_secrets = frozenset({"url", "params", "headers", "json", "body"})
 
     url: Template
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
@@ -69,7 +69,7 @@ class HTTPOperator:
     """HTTP requests over one client with pooled connections; `transport` replaces the network, for tests."""
 
     name = "http"
-    Spec = HTTPSpec
+    Spec: type[OperatorSpec] = HTTPSpec
 
     def __init__(self, base_dir: Path, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._transport = transport

@@ -53,7 +53,7 @@ class PythonOperator:
     """Python functions of the user's own modules."""
 
     name = "python"
-    Spec = PythonSpec
+    Spec: type[OperatorSpec] = PythonSpec
 
     def __init__(self, base_dir: Path) -> None:
         self._base_dir = base_dir.resolve()

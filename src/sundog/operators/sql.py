@@ -47,7 +47,7 @@ class SQLOperator:
     """SQL statements over SQLAlchemy; one pool of connections for each database."""
 
     name = "sql"
-    Spec = SQLSpec
+    Spec: type[OperatorSpec] = SQLSpec
 
     def __init__(self, base_dir: Path) -> None:
         self._base_dir = base_dir
