@@ -1,0 +1,234 @@
+"""A flow written in Python: the same data as a flow file, and so the same plan.
+
+Owns the calls that make that data. Never checks what bind checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sundog.errors import FlowError
+from sundog.flow.bind import bind
+from sundog.flow.call_sites import CallSites, caller
+from sundog.flow.names import ITEM, LOOP, ROW
+from sundog.flow.positions import DataPath
+from sundog.flow.reference import Expression, Ref
+from sundog.flow.rows import Rows, register_rows
+from sundog.functions import refer_to
+from sundog.ir.canonical import to_json_value
+from sundog.ir.logical import LogicalPlan
+from sundog.ir.template import Template
+
+Text = str | Expression
+After = Ref | str | Iterable[Ref | str]
+
+row = Ref(ROW)
+item = Ref(ITEM)
+
+
+class NodesBuilder:
+    """Adds nodes to one scope: a flow, or the body of a loop.
+
+    Each method names a node and returns its value as a `Ref`, for f-strings and conditions. The modifiers of
+    every step: `when`, `for_each` and `as_`, `after`, `timeout` (seconds), `retries`, `share`.
+    """
+
+    def __init__(self, nodes: dict[str, Any], path: DataPath, sites: CallSites) -> None:
+        self._nodes = nodes
+        self._path = path
+        self._sites = sites
+
+    def step(
+        self,
+        name: str,
+        operator: str,
+        *,
+        when: Text | None = None,
+        for_each: Text | None = None,
+        as_: str | None = None,
+        after: After = (),
+        timeout: float | None = None,
+        retries: int | None = None,
+        share: bool | None = None,
+        **spec: Any,
+    ) -> Ref:
+        """A step of any registered operator; `spec` is what stands below the operator in a flow file."""
+        modifiers = {
+            "when": when,
+            "for_each": for_each,
+            "as": as_,
+            "after": _names(after),
+            "timeout": timeout,
+            "retries": retries,
+            "share": share,
+        }
+        return self._add(name, {operator: _given(spec), **_given(modifiers)})
+
+    def llm(self, name: str, *, engine: str, prompt: Text | None = None, **fields: Any) -> Ref:
+        """An LLM call: also `messages`, `system`, `output`, `max_tokens`, `temperature`, `seed`, `stop`, modifiers."""
+        return self.step(name, "llm", engine=engine, prompt=prompt, **fields)
+
+    def sql(self, name: str, *, database: str, query: str, **fields: Any) -> Ref:
+        """A SQL statement with bound `params`, and modifiers."""
+        return self.step(name, "sql", database=database, query=query, **fields)
+
+    def http(self, name: str, *, url: Text, **fields: Any) -> Ref:
+        """An HTTP request, and modifiers."""
+        return self.step(name, "http", url=url, **fields)
+
+    def python(self, name: str, call: Callable[..., Any] | str, **fields: Any) -> Ref:
+        """A call of a function or "module:function" with `args`, and modifiers."""
+        return self.step(name, "python", call=call, **fields)
+
+    def filter(self, name: str, predicate: Text, *, after: After = ()) -> None:
+        """Rows for which `predicate` is false end here."""
+        self._add(name, {"filter": predicate, **_given({"after": _names(after)})})
+
+    def loop(
+        self,
+        name: str,
+        *,
+        max_turns: int,
+        until: Text | None = None,
+        when: Text | None = None,
+        for_each: Text | None = None,
+        as_: str | None = None,
+        after: After = (),
+    ) -> LoopBuilder:
+        """A bounded loop; its steps are added to what this returns."""
+        nodes: dict[str, Any] = {}
+        body = {**_given({"max_turns": max_turns, "until": _plain(until)}), "nodes": nodes}
+        modifiers = {"when": when, "for_each": for_each, "as": as_, "after": _names(after)}
+        value = self._add(name, {"loop": body, **_given(modifiers)})
+        return LoopBuilder(nodes, (*self._path, name, "loop"), self._sites, value, body)
+
+    def _add(self, name: str, node: dict[str, Any]) -> Ref:
+        where = self._sites.record((*self._path, name))
+        if name in self._nodes:
+            raise FlowError(f"the node '{name}' is already there", where=where, hint="choose another name")
+        # Kept as it is where the loop's builder goes on filling it.
+        self._nodes[name] = {key: value if key == "loop" else _plain(value) for key, value in node.items()}
+        return Ref(name)
+
+
+class LoopBuilder(NodesBuilder):
+    """The body of a loop. `turn` counts from 1; `last.<step>` is a value of the turn before; `value` is what
+    steps outside read. As a context manager it does nothing but indent."""
+
+    turn = Ref(f"{LOOP}.turn")
+    last = Ref(f"{LOOP}.last")
+
+    def __init__(
+        self, nodes: dict[str, Any], path: DataPath, sites: CallSites, value: Ref, body: dict[str, Any]
+    ) -> None:
+        super().__init__(nodes, (*path, "nodes"), sites)
+        self._body = body
+        self.value = value
+
+    def until(self, condition: Text) -> None:
+        """End the loop after the turn in which `condition` holds: for conditions that read the loop's own steps."""
+        self._sites.record((*self._path[:-1], "until"))
+        self._body["until"] = _plain(condition)
+
+    def __enter__(self) -> LoopBuilder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+
+class FlowBuilder(NodesBuilder):
+    """A flow. `plan()` gives the plan that a flow file with the same words would give."""
+
+    def __init__(self, name: str, *, base_dir: Path | None = None) -> None:
+        self.name = name
+        self.base_dir = Path() if base_dir is None else base_dir
+        self._data: dict[str, Any] = {"name": name, "engines": {}, "inputs": {}, "constants": {}, "outputs": {}}
+        super().__init__({}, ("nodes",), CallSites())
+
+    def engine(self, name: str, *, kind: str, **options: Any) -> str:
+        """An engine block; returns its name."""
+        self._put("engines", name, {"kind": kind, **_given(options)})
+        return name
+
+    def input(
+        self,
+        name: str,
+        path: str | Path | None = None,
+        *,
+        query: str | None = None,
+        call: Callable[..., Any] | str | None = None,
+        rows: Rows | None = None,
+        args: Mapping[str, Any] | None = None,
+        key: str | Mapping[str, str] | None = None,
+        types: Mapping[str, str] | None = None,
+    ) -> Ref:
+        """An input from a file, a DuckDB query, a function, or rows themselves; returns its columns.
+
+        The first input drives: its columns are `row.<column>`. The others are joined to it by `key`.
+        """
+        if rows is not None and (path, query, call) != (None, None, None):
+            raise FlowError("an input has exactly one of path, query, call and rows", where=self._sites.record(()))
+        is_first = not self._data["inputs"]
+        source = {
+            "path": None if path is None else str(path),
+            "query": query,
+            "call": call if rows is None else register_rows(name, rows),
+            "args": args,
+            "key": key,
+            "types": types,
+        }
+        self._put("inputs", name, _given(source))
+        return row if is_first else Ref(f"{ROW}.{name}")
+
+    def constant(self, name: str, value: Any) -> Ref:
+        """A value that templates read by its name."""
+        self._put("constants", name, value)
+        return Ref(name)
+
+    def output(self, **columns: Text) -> None:
+        """Columns of the result, in this order."""
+        for name, template in columns.items():
+            self._put("outputs", name, template)
+
+    def plan(self) -> LogicalPlan:
+        """The logical plan; FlowError that lists everything that is wrong, by the lines that wrote it."""
+        return bind({**self._data, "nodes": self._nodes}, self._sites, base_dir=self.base_dir)
+
+    def _put(self, section: str, name: str, value: Any) -> None:
+        where = self._sites.record((section, name))
+        if name in self._data[section]:
+            raise FlowError(f"'{name}' is already in {section}", where=where, hint="choose another name")
+        self._data[section][name] = _plain(value)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _names(after: After) -> list[str] | None:
+    names = [after] if isinstance(after, Ref | str) else after
+    return [name._source if isinstance(name, Ref) else name for name in names] or None
+
+
+def _plain(value: Any) -> Any:
+    """`value` as a flow file would hold it: text for templates and functions, dicts and lists for the rest."""
+    match value:
+        case Expression() | Template():
+            return str(value)
+        case Mapping():
+            return {str(key): _plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case Path():
+            return str(value)
+        case _ if callable(value):
+            return refer_to(value)
+    try:
+        return to_json_value(value)
+    except ValueError as error:
+        raise FlowError(
+            f"a {type(value).__name__} cannot stand in a flow: it has no JSON form", where=caller()
+        ) from error
