@@ -1,0 +1,224 @@
+"""Python steps: functions of a module in the flow's folder."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sundog.errors import FlowError, OperatorError
+from sundog.ir.physical import Sharing
+from sundog.ir.render import Scope
+from sundog.operators.python import MAX_THREADS, PythonOperator, PythonSpec
+from tests.operators.conformance import SECRET, SECRET_VALUE, Case, Context, OperatorConformance, Subject, until
+
+MODULE = "sundog_test_functions"
+SOURCE = """
+import asyncio, datetime, decimal, threading
+
+received = []
+running = []
+go_on = threading.Event()
+
+def echo(**args):
+    received.append(args)
+    return args
+
+def add(a, b=1):
+    return a + b
+
+async def add_later(a, b):
+    await asyncio.sleep(0)
+    return a + b
+
+async def forever():
+    running.append(1)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        running.pop()
+
+def block():
+    running.append(1)
+    go_on.wait(10)
+    return "done"
+
+def fail(message):
+    raise KeyError(message)
+
+async def fail_later(message):
+    raise TimeoutError(message)
+
+async def cancel_itself():
+    raise asyncio.CancelledError
+
+def leave():
+    raise SystemExit(3)
+
+def rich():
+    return {"day": datetime.date(2020, 1, 31), "price": decimal.Decimal("2.50"), "set": {1}, "pair": (1, 2)}
+
+def odd():
+    return {"a": [1, object()]}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    (tmp_path / f"{MODULE}.py").write_text(SOURCE)
+    path = list(sys.path)
+    yield tmp_path
+    sys.path[:] = path
+    sys.modules.pop(MODULE, None)
+
+
+def module() -> Any:
+    return sys.modules[MODULE]
+
+
+def spec(function: str, effect: bool = False, **args: Any) -> PythonSpec:
+    return PythonSpec.model_validate({"call": f"{MODULE}:{function}", "args": args, "effect": effect})
+
+
+def run(folder: Path, step: PythonSpec, scope: Scope | None = None, context: Context | None = None) -> Any:
+    async def once() -> Any:
+        operator = PythonOperator(folder)
+        try:
+            operator.check(step, {})
+            return (await operator.run(operator.bind(step, scope or {}, {}), context or Context())).value
+        finally:
+            await operator.close()
+
+    return asyncio.run(once())
+
+
+def fault(folder: Path, step: PythonSpec, context: Context | None = None) -> OperatorError:
+    with pytest.raises(OperatorError) as caught:
+        run(folder, step, context=context)
+    return caught.value
+
+
+class TestConformance(OperatorConformance):
+    @pytest.fixture
+    def subject(self, folder: Path) -> Subject:
+        row = {"row": {"n": 2, "list": [1]}}
+        return Subject(
+            operator=PythonOperator(folder),
+            good=Case(spec("add", a="{{ row.n }}", b=3), row),
+            other=Case(spec("add", a=5)),
+            unbound=(Case(spec("echo", a="{{ row.nix }}"), row), Case(spec("echo", a=["{{ 1 / 0 }}"]), row)),
+            faulty=(
+                Case(spec("fail", message=f"with {SECRET}")),
+                Case(spec("fail_later", message="x")),
+                Case(spec("cancel_itself")),
+                Case(spec("odd")),
+                Case(spec("add", a="{{ row.list }}"), row),
+                Case(spec("echo", a="${env:SUNDOG_UNSET}")),
+            ),
+            endless=Case(spec("forever")),
+            num_running=lambda: len(module().running) if MODULE in sys.modules else 0,
+            secret=Case(spec("echo", a=[f"key {SECRET}"])),
+            effects=(Case(spec("add", effect=True, a=1)),),
+        )
+
+
+def test_arguments_keep_their_types(folder: Path) -> None:
+    row = {"row": {"n": 1, "f": 0.5, "list": [1, {"a": None}]}}
+    value = run(folder, spec("echo", n="{{ row.n }}", tree={"f": ["{{ row.f }}", "{{ row.list }}"]}, c=True), row)
+    assert value == {"n": 1, "tree": {"f": [0.5, [1, {"a": None}]]}, "c": True}
+
+
+def test_an_async_function_is_awaited(folder: Path) -> None:
+    assert run(folder, spec("add_later", a=1, b=2)) == 3
+
+
+def test_results_become_json(folder: Path) -> None:
+    assert run(folder, spec("rich")) == {"day": "2020-01-31", "price": "2.50", "set": [1], "pair": [1, 2]}
+
+
+def test_a_result_without_json_form_is_told_by_place_and_type(folder: Path) -> None:
+    assert fault(folder, spec("odd")).what == f"'{MODULE}:odd' returned no JSON: the value['a'][1] is of type object"
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "message", "hint"),
+    [
+        ("add", {"a": 1, "bb": 2}, "unexpected keyword argument 'bb'", "did you mean 'b'?"),
+        ("add", {"b": 2}, "missing a required argument: 'a'", "add(a, b=1)"),
+        ("nix", {}, "is not there", "known here"),
+        ("echo", {"a": "{{ '${env:NAME}' }}"}, "inside an expression", "outside"),
+    ],
+)
+def test_mistakes_found_before_the_run(
+    folder: Path, function: str, args: dict[str, Any], message: str, hint: str
+) -> None:
+    with pytest.raises(FlowError) as caught:
+        PythonOperator(folder).check(spec(function, **args), {})
+    assert message in caught.value.what
+    assert hint in (caught.value.hint or "")
+
+
+def test_an_exception_names_the_line_in_the_users_file(folder: Path) -> None:
+    error = fault(folder, spec("fail", message="no"))
+    line = SOURCE.splitlines().index("    raise KeyError(message)") + 1
+    assert error.what == "KeyError: 'no'"
+    assert error.where == f"{MODULE}.py:{line}"
+    assert error.hint == "in the line: raise KeyError(message)"
+    assert (error.retryable, error.is_outcome_unknown) == (False, False)
+
+
+def test_a_failed_effect_may_have_acted(folder: Path) -> None:
+    assert fault(folder, spec("fail", effect=True, message="no")).is_outcome_unknown
+
+
+@pytest.mark.parametrize("effect", [False, True])
+@pytest.mark.parametrize("function", ["forever", "block"])
+def test_a_function_past_its_time(folder: Path, function: str, effect: bool) -> None:
+    try:
+        error = fault(folder, spec(function, effect=effect), Context(timeout_s=0.05))
+    finally:
+        module().go_on.set()
+    assert error.what == "the function did not return within 0.05 s"
+    assert (error.retryable, error.is_outcome_unknown) == (not effect, effect)
+
+
+def test_a_timeout_of_the_function_itself_is_its_own(folder: Path) -> None:
+    assert fault(folder, spec("fail_later", message="mine")).what == "TimeoutError: mine"
+
+
+def test_a_call_that_found_no_thread_never_ran(folder: Path) -> None:
+    async def crowd() -> None:
+        operator = PythonOperator(folder)
+        call = operator.bind(spec("block", effect=True), {}, {})
+        blocked = [asyncio.create_task(operator.run(call, Context())) for _ in range(MAX_THREADS)]
+        await until(lambda: MODULE in sys.modules and len(module().running) == MAX_THREADS)
+        with pytest.raises(OperatorError, match="no thread was free") as caught:
+            await operator.run(call, Context(timeout_s=0.05))
+        assert (caught.value.retryable, caught.value.is_outcome_unknown) == (True, False)
+        module().go_on.set()
+        assert {(await each).value for each in blocked} == {"done"}
+        assert len(module().running) == MAX_THREADS
+        await operator.close()
+
+    asyncio.run(crowd())
+
+
+def test_leaving_the_process_is_not_swallowed(folder: Path) -> None:
+    with pytest.raises(SystemExit):
+        run(folder, spec("leave"))
+
+
+def test_secrets_reach_the_function_and_nothing_else(folder: Path) -> None:
+    value = run(folder, spec("echo", key=f"Bearer {SECRET}", data="{{ row.text }}"), {"row": {"text": SECRET}})
+    assert module().received == [{"key": f"Bearer {SECRET_VALUE}", "data": SECRET}]
+    assert value == {"key": f"Bearer {SECRET}", "data": SECRET}
+
+
+def test_traits(folder: Path) -> None:
+    plain, effect = (PythonOperator(folder).traits(spec("add", effect=effect)) for effect in (False, True))
+    assert (plain.sharing, plain.is_effect, plain.resource) == (Sharing.NEVER, False, None)
+    assert (effect.is_effect, effect.resource) == (True, f"python:{MODULE}:add")

@@ -1,0 +1,80 @@
+"""What errors of databases mean, by their codes."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from sundog.errors import OperatorError
+from sundog.operators.sql_faults import Phase, fault_of
+
+CONNECTING, EXECUTING, COMMITTING = Phase.CONNECTING, Phase.EXECUTING, Phase.COMMITTING
+
+
+class ServerError(Exception):
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(f"the server says: {sqlstate}.")
+        self.sqlstate = sqlstate
+
+
+def sqlite_error(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("the file says no")
+    error.sqlite_errorcode = code
+    return error
+
+
+def wrapped(original: Exception, *, is_lost: bool = False) -> DBAPIError:
+    return OperationalError("select secret", {"p": "secret"}, original, connection_invalidated=is_lost)
+
+
+@pytest.mark.parametrize(
+    ("error", "phase", "backend", "on_read", "on_write"),
+    [
+        # (retryable, is_outcome_unknown)
+        (wrapped(sqlite_error(5)), EXECUTING, "sqlite", (True, False), (True, False)),
+        (wrapped(sqlite_error(261)), EXECUTING, "sqlite", (True, False), (True, False)),
+        (wrapped(sqlite_error(5)), COMMITTING, "sqlite", (True, False), (True, False)),
+        (wrapped(sqlite_error(787)), COMMITTING, "sqlite", (False, False), (False, False)),
+        (wrapped(sqlite_error(10)), COMMITTING, "sqlite", (False, False), (False, True)),
+        (wrapped(sqlite_error(1)), EXECUTING, "sqlite", (False, False), (False, False)),
+        (wrapped(ServerError("40001")), EXECUTING, "postgresql", (True, False), (True, False)),
+        (wrapped(ServerError("40001")), COMMITTING, "postgresql", (True, False), (True, False)),
+        (wrapped(ServerError("40P01")), EXECUTING, "postgresql", (True, False), (True, False)),
+        (wrapped(ServerError("55P03")), EXECUTING, "postgresql", (True, False), (True, False)),
+        (wrapped(ServerError("23505")), EXECUTING, "postgresql", (False, False), (False, False)),
+        (wrapped(ServerError("23503")), COMMITTING, "postgresql", (False, False), (False, False)),
+        (wrapped(ServerError("42P01")), EXECUTING, "postgresql", (False, False), (False, False)),
+        (wrapped(ServerError("57P01"), is_lost=True), EXECUTING, "postgresql", (True, False), (True, False)),
+        (wrapped(ServerError(""), is_lost=True), COMMITTING, "postgresql", (True, False), (False, True)),
+        (wrapped(ServerError("")), CONNECTING, "postgresql", (True, False), (True, False)),
+        (wrapped(Exception(1213, "deadlock")), EXECUTING, "mysql", (True, False), (True, False)),
+        (wrapped(Exception(2013, "lost"), is_lost=True), EXECUTING, "mysql", (True, False), (False, True)),
+        (wrapped(Exception(2003, "no route")), CONNECTING, "mysql", (True, False), (True, False)),
+        (wrapped(Exception(1064, "syntax")), EXECUTING, "mysql", (False, False), (False, False)),
+    ],
+)
+def test_what_an_error_means(
+    error: DBAPIError, phase: Phase, backend: str, on_read: tuple[bool, bool], on_write: tuple[bool, bool]
+) -> None:
+    for is_write, expected in ((False, on_read), (True, on_write)):
+        found = fault_of(error, phase, backend, is_write=is_write)
+        assert (found.retryable, found.is_outcome_unknown) == expected
+        assert str(error.orig) in found.what
+        assert "secret" not in str(found)
+
+
+def test_an_error_of_sundogs_own_stays_as_it_is() -> None:
+    own = OperatorError("no such file")
+    assert fault_of(own, CONNECTING, "sqlite", is_write=True) is own
+
+
+def test_a_value_the_driver_refuses_was_never_sent() -> None:
+    found = fault_of(OverflowError("too large"), EXECUTING, "sqlite", is_write=True)
+    assert (found.retryable, found.is_outcome_unknown) == (False, False)
+
+
+def test_integrity_errors_are_final() -> None:
+    error = IntegrityError("insert", {}, sqlite_error(2067))
+    assert not fault_of(error, EXECUTING, "sqlite", is_write=True).retryable

@@ -1,0 +1,95 @@
+"""SQL steps on a real PostgreSQL server: what SQLite cannot show."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from sundog.errors import OperatorError
+from sundog.operators.sql_database import Database, Statement
+
+SERVER_URL = os.environ.get("SUNDOG_TEST_POSTGRES_URL")
+pytestmark = pytest.mark.skipif(SERVER_URL is None, reason="SUNDOG_TEST_POSTGRES_URL names no PostgreSQL server")
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    assert SERVER_URL is not None
+    engine = create_engine(SERVER_URL)
+    with engine.begin() as connection:
+        connection.execute(text("drop table if exists sundog_test"))
+        connection.execute(text("create table sundog_test (id int primary key, price numeric, day date, tags text[])"))
+        connection.execute(text("insert into sundog_test values (1, 2.50, '2020-01-31', '{a,b}')"))
+    opened = Database(make_url(SERVER_URL), Path())
+    yield opened
+    opened.close()
+    with engine.begin() as connection:
+        connection.execute(text("drop table sundog_test"))
+    engine.dispose()
+
+
+def execute(database: Database, query: str, *, is_write: bool = False, timeout_s: float = 10, **params: Any) -> Any:
+    statement = Statement(text(query), params, is_write, max_rows=100)
+    return asyncio.run(database.execute(statement, timeout_s=timeout_s))
+
+
+def fault(database: Database, query: str, **options: Any) -> OperatorError:
+    with pytest.raises(OperatorError) as caught:
+        execute(database, query, **options)
+    return caught.value
+
+
+def num_rows(database: Database) -> int:
+    return int(execute(database, "select count(*) as n from sundog_test")[0]["n"])
+
+
+def test_values_become_json(database: Database) -> None:
+    found = execute(database, "select * from sundog_test where id = :id", id="1")
+    assert found == [{"id": 1, "price": "2.50", "day": "2020-01-31", "tags": ["a", "b"]}]
+
+
+def test_a_write_is_committed_and_counted(database: Database) -> None:
+    assert execute(database, "insert into sundog_test values (:id)", is_write=True, id=2) == [{"num_rows": 1}]
+    assert num_rows(database) == 2
+
+
+def test_a_read_cannot_write(database: Database) -> None:
+    error = fault(database, "delete from sundog_test")
+    assert "read-only transaction" in error.what
+    assert num_rows(database) == 1
+
+
+@pytest.mark.parametrize("is_write", [False, True])
+def test_a_statement_past_its_time_is_stopped(database: Database, is_write: bool) -> None:
+    error = fault(database, "select pg_sleep(30)", is_write=is_write, timeout_s=0.2)
+    assert (error.retryable, error.is_outcome_unknown) == (True, False)
+    running = execute(
+        database, "select count(*) as n from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'"
+    )
+    assert running == [{"n": 0}]
+
+
+def test_a_lost_connection_may_be_tried_again(database: Database) -> None:
+    error = fault(database, "select pg_terminate_backend(pg_backend_pid())")
+    assert (error.retryable, error.is_outcome_unknown) == (True, False)
+    assert num_rows(database) == 1
+
+
+def test_a_refused_write_is_known_and_final(database: Database) -> None:
+    error = fault(database, "insert into sundog_test values (1)", is_write=True)
+    assert "duplicate key" in error.what
+    assert (error.retryable, error.is_outcome_unknown) == (False, False)
+
+
+def test_a_server_that_is_not_there() -> None:
+    assert SERVER_URL is not None
+    absent = Database(make_url(SERVER_URL).set(host="127.0.0.1", port=1), Path())
+    error = fault(absent, "delete from sundog_test", is_write=True)
+    assert (error.retryable, error.is_outcome_unknown) == (True, False)
+    absent.close()
