@@ -1,0 +1,210 @@
+"""CSV files: the header names the columns, all values of a column decide its type.
+
+Owns the dialect and the typing. A column is a number only when every value in it is written as a plain number:
+007, 12345678901234567890 and 1,5 stay text, and so do dates. An empty field is null, "" is empty text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import duckdb
+from duckdb.sqltypes import DuckDBPyType
+
+from sundog.errors import InputError, SundogError, suggest
+from sundog.ir.shape import Record, Shape
+from sundog.runtime.io.csv_text import MAX_LINE_BYTES, UNREADABLE, BadQuoting, delimiter_of, records
+from sundog.runtime.io.duck import file_list, literal, stream
+from sundog.runtime.io.failures import different_columns, explained, no_key_column, shorten, unreadable
+from sundog.runtime.io.paths import InputFiles
+from sundog.runtime.io.table import Key, Scan
+from sundog.runtime.io.values import Column, column_of, decoder, key_of, select_list, shape_of
+
+EMPTY, SHORT_WHOLE, LONG_WHOLE, DECIMAL, TRUTH, TEXT = 0, 1, 2, 4, 8, 16
+
+
+class CSVTable:
+    """A Table over `files`; `types` are DuckDB types of columns that must not be guessed."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, files: InputFiles, types: Mapping[str, str]) -> None:
+        self.name = files.name
+        self._connection = connection
+        self._files = files
+        self._types = dict(types)
+        self._delimiter = self._find_delimiter()
+        self._names = self._read_headers()
+        self._check_types()
+
+    def shape(self) -> Shape:
+        given = dict(zip(self._names, self._given_types, strict=True))
+        return Record(tuple((name, shape_of(given[name])) for name in self._names))
+
+    def count(self) -> int:
+        return self._profile[0]
+
+    def scan(self) -> Scan:
+        return Scan(
+            f"SELECT {select_list(self._columns)} FROM {self._reader}", len(self._columns), decoder(self._columns)
+        )
+
+    def key(self, column: str) -> Key:
+        key = key_of(self._columns, column)
+        if key is None:
+            raise no_key_column(self._files, column, self._names)
+        return key
+
+    def explain(self, error: duckdb.Error) -> SundogError:
+        path = self._files.mentioned_in(str(error))
+        if path is None:
+            return unreadable(self.name, str(self._files.base_dir), error)
+        bad_type = re.search(r'converting column "r(\d+)".*?string "(.*?)" to \'?([\w() ,]+)', str(error), re.DOTALL)
+        if bad_type:
+            name = self._names[int(bad_type[1])]
+            return InputError(
+                f"'{shorten(bad_type[2])}' in column '{name}' is not of type {bad_type[3]}",
+                where=f"{self._files.show(path)}:{self._line_of(path, error)}",
+                hint=f"correct the line, or give the column a wider type: types: {{{name}: VARCHAR}}",
+            )
+        return self._bad_record(path) or unreadable(self.name, self._files.show(path), error)
+
+    @property
+    def _reader(self) -> str:
+        """The files as a table function; its columns are r0, r1, ..."""
+        columns = ", ".join(
+            f"'r{index}': {literal(self._types.get(name, 'VARCHAR'))}" for index, name in enumerate(self._names)
+        )
+        return (
+            f"read_csv({file_list(self._files.paths)}, columns={{{columns}}}, delim={literal(self._delimiter)}, "
+            f"header=true, auto_detect=false, quote='\"', escape='\"', strict_mode=true, allow_quoted_nulls=false, "
+            f"hive_partitioning=false, max_line_size={MAX_LINE_BYTES}, buffer_size={2 * MAX_LINE_BYTES})"
+        )
+
+    @cached_property
+    def _given_types(self) -> list[DuckDBPyType]:
+        return list(self._connection.sql(f"SELECT * FROM {self._reader}").types)
+
+    @cached_property
+    def _profile(self) -> tuple[int, list[int]]:
+        """The number of rows, and for each column what its values look like (bits)."""
+        kinds = ", ".join(
+            f"count(r{index})" if name in self._types else f"bit_or({_kind_of(f'r{index}')})"
+            for index, name in enumerate(self._names)
+        )
+        with explained(self.explain):
+            ((row,),) = stream(self._connection, f"SELECT count(*), {kinds} FROM {self._reader}")
+        return row[0], [kind or EMPTY for kind in row[1:]]
+
+    @cached_property
+    def _columns(self) -> list[Column]:
+        columns = []
+        for index, (name, type, kinds) in enumerate(zip(self._names, self._given_types, self._profile[1], strict=True)):
+            decided = "VARCHAR" if name in self._types else _type_of(kinds)
+            if decided == "VARCHAR":
+                columns.append(column_of(name, type, f"r{index}"))
+            else:
+                cast = f"CAST(nullif(r{index}, '') AS {decided})"
+                columns.append(Column(name, self._connection.type(decided), cast, False))
+        return columns
+
+    def _find_delimiter(self) -> str:
+        path = self._files.paths[0]
+        try:
+            return delimiter_of(path)
+        except UNREADABLE as error:
+            where = f"{self._files.show(path)}:1"
+            raise InputError(f"cannot read the header: {error}", where=where, hint="write it as UTF-8 text") from error
+
+    def _read_headers(self) -> list[str]:
+        first, *others = self._files.paths
+        names = self._read_header(first)
+        for path in others:
+            found = self._read_header(path)
+            if found != names:
+                raise different_columns(self._files, path, found, names)
+        return names
+
+    def _read_header(self, path: Path) -> list[str]:
+        where = f"{self._files.show(path)}:1"
+        try:
+            _, names = next(records(path, self._delimiter), (1, []))
+        except (BadQuoting, *UNREADABLE) as error:
+            raise InputError(f"cannot read the header: {error}", where=where, hint="write it as UTF-8 text") from error
+        if not names or "" in names:
+            what = f"column {names.index('') + 1} has no name" if names else "the first line is blank"
+            raise InputError(what, where=where, hint="the first line names the columns")
+        repeated = [name for name, times in Counter(names).items() if times > 1]
+        if repeated:
+            raise InputError(f"the column '{repeated[0]}' is there twice", where=where, hint="rename one of them")
+        return names
+
+    def _check_types(self) -> None:
+        where = f"{self._files.show(self._files.paths[0])}:1"
+        for name, type in self._types.items():
+            if name not in self._names:
+                raise InputError(
+                    f"`types` names '{name}', which is no column", where=where, hint=suggest(name, self._names)
+                )
+            try:
+                self._connection.type(type)
+            except duckdb.Error as error:
+                raise InputError(
+                    f"`types` gives '{name}' the type '{type}', which DuckDB does not know",
+                    where=where,
+                    hint="types are VARCHAR, BIGINT, DOUBLE, BOOLEAN, DATE, TIMESTAMP and the like",
+                ) from error
+
+    def _line_of(self, path: Path, error: duckdb.Error) -> int:
+        """DuckDB counts records; a quoted field may hold line ends."""
+        counted = re.search(r"CSV Error on Line: (\d+)", str(error))
+        number = int(counted[1]) if counted else 1
+        return next((line for line, _ in islice(records(path, self._delimiter), number - 1, None)), number)
+
+    def _bad_record(self, path: Path) -> InputError | None:
+        """The first line that does not have the header's number of fields, or breaks the rules of quoting."""
+        where = self._files.show(path)
+        try:
+            for line, record in records(path, self._delimiter):
+                if record and len(record) != len(self._names):
+                    return InputError(
+                        f"{len(record)} fields where the header names {len(self._names)}: "
+                        f"{shorten(self._delimiter.join(record))!r}",
+                        where=f"{where}:{line}",
+                        hint="a field that holds the delimiter or a line end stands in double quotes",
+                    )
+        except BadQuoting as error:
+            return InputError(
+                f"a quoted field does not end as it should ({error})",
+                where=f"{where}:{error.line}",
+                hint='a quote inside a quoted field is written twice: "say ""yes"""',
+            )
+        except UnicodeDecodeError as error:
+            return InputError(f"the file is not UTF-8 text ({error.reason})", where=where, hint="save it as UTF-8")
+        except UNREADABLE as error:
+            return InputError(f"cannot read on: {error}", where=where, hint="write the file again")
+        return None
+
+
+def _kind_of(column: str) -> str:
+    return (
+        f"CASE WHEN {column} IS NULL OR {column} = '' THEN {EMPTY}"
+        f" WHEN regexp_full_match({column}, '0|-?[1-9][0-9]{{0,14}}') THEN {SHORT_WHOLE}"
+        f" WHEN regexp_full_match({column}, '-?[1-9][0-9]{{15,17}}') THEN {LONG_WHOLE}"
+        f" WHEN regexp_full_match({column}, '-?(0|[1-9][0-9]{{0,14}})([.][0-9]+)?([eE][+-]?[0-9]{{1,2}})?')"
+        f" THEN {DECIMAL} WHEN lower({column}) IN ('true', 'false') THEN {TRUTH} ELSE {TEXT} END"
+    )
+
+
+def _type_of(kinds: int) -> str:
+    """The narrowest type that keeps every value; whole numbers of more than 15 digits are no doubles."""
+    if kinds == TRUTH:
+        return "BOOLEAN"
+    if kinds and kinds | SHORT_WHOLE | LONG_WHOLE == SHORT_WHOLE | LONG_WHOLE:
+        return "BIGINT"
+    if kinds and kinds | SHORT_WHOLE | DECIMAL == SHORT_WHOLE | DECIMAL:
+        return "DOUBLE"
+    return "VARCHAR"

@@ -1,0 +1,54 @@
+"""The DuckDB connection of one run: bounded, offline, one thread, no writing outside its scratch folder.
+
+Owns the settings and the quoting. Never holds rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+MEMORY_LIMIT = "512MB"
+
+
+def connect(scratch_dir: Path) -> duckdb.DuckDBPyConnection:
+    """A connection that spills into `scratch_dir`. One thread: rows come in one order only."""
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "threads": 1,
+            "memory_limit": MEMORY_LIMIT,
+            "temp_directory": str(scratch_dir),
+            "preserve_insertion_order": True,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "python_enable_replacements": False,
+        },
+    )
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    return connection
+
+
+def stream(connection: duckdb.DuckDBPyConnection, sql: str, size: int = 1024) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows of `sql`, `size` at a time, without holding the others."""
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(sql)
+        while rows := cursor.fetchmany(size):
+            yield rows
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def file_list(paths: Sequence[Path]) -> str:
+    """`paths` as a DuckDB list; characters that DuckDB would read as a glob stand for themselves."""
+    return "[" + ", ".join(literal(_escape_glob(str(path))) for path in paths) + "]"
+
+
+def _escape_glob(path: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)

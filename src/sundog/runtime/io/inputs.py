@@ -1,0 +1,192 @@
+"""The rows of a run: opened, counted, identified, and read in order.
+
+Owns the choice of rows (limit, sample) and their numbers. The formats, joins and snapshots are in their own modules.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from sundog.errors import InputError, SundogError
+from sundog.ir.logical import InputSource
+from sundog.ir.shape import Record, Shape
+from sundog.runtime.io.csv_table import CSVTable
+from sundog.runtime.io.duck import connect, stream
+from sundog.runtime.io.failures import explained
+from sundog.runtime.io.identity import identity_of
+from sundog.runtime.io.join import Joined, Splitter, check_join, read_joined
+from sundog.runtime.io.json_table import JSONTable
+from sundog.runtime.io.parquet_table import ParquetTable
+from sundog.runtime.io.paths import find_files
+from sundog.runtime.io.snapshot import take_snapshot
+from sundog.runtime.io.table import Row, Table
+
+Batch = list[tuple[int, Row]]
+
+
+def open_rows(
+    inputs: Sequence[InputSource],
+    *,
+    base_dir: Path,
+    snapshot_dir: Path | None,
+    limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+) -> RowSource:
+    """The rows of `inputs`, the first of which drives; nothing is read yet.
+
+    `base_dir`: relative paths begin here. `snapshot_dir`: keeps the rows of queries and calls, None for a folder
+    that goes when the source does. `limit`: the first rows only. `sample`: so many of them, chosen by `seed`.
+    """
+    return RowSource(inputs, base_dir.absolute(), snapshot_dir, limit, sample, seed)
+
+
+class RowSource:
+    """Rows in the order of the driving input, numbered from 0 in the full input. All methods raise InputError."""
+
+    def __init__(
+        self,
+        inputs: Sequence[InputSource],
+        base_dir: Path,
+        snapshot_dir: Path | None,
+        limit: int | None,
+        sample: int | None,
+        seed: int,
+    ) -> None:
+        self._inputs = tuple(inputs)
+        self._base_dir = base_dir
+        self._scratch_dir = Path(tempfile.mkdtemp(prefix="sundog-"))
+        self._snapshot_dir = snapshot_dir or self._scratch_dir
+        self._limit = limit
+        self._sample = sample
+        self._seed = seed
+        self.close = weakref.finalize(self, shutil.rmtree, self._scratch_dir, ignore_errors=True)
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Of one row, from headers and first rows; Anything where a query or a call has no rows."""
+        shape = self._driver.shape()
+        if not isinstance(shape, Record):
+            return shape
+        columns = dict(shape.fields)
+        for joined in self._joins:
+            name = joined.table.name
+            if name in columns:
+                raise InputError(
+                    f"input '{name}' has the name of a column of '{self._driver.name}'",
+                    where=joined.location,
+                    hint="rename the input: its row would hide that column",
+                )
+            columns[name] = joined.table.shape()
+        return Record(tuple(columns.items()))
+
+    def count(self) -> int:
+        """How many rows `batches` gives. All rows of csv and jsonl files are read and checked for this."""
+        num_rows = self._num_candidates
+        return num_rows if self._sample is None else min(num_rows, self._sample)
+
+    def content_identity(self) -> Any:
+        """A JSON value, equal for equal rows; see `identity_of` for queries and calls."""
+        return {
+            "inputs": identity_of(self._inputs, self._base_dir),
+            "limit": self._limit,
+            "sample": None if self._sample is None else [self._sample, self._seed],
+        }
+
+    def batches(self, start_row: int = 0, batch_size: int = 1024) -> Iterator[Batch]:
+        """(row index, row in JSON types) in order, from the row numbered `start_row` on."""
+        with explained(self._explain):
+            num_candidates = self._num_candidates
+            chosen = self._chosen(num_candidates)
+            decode = Splitter(self._driver, self._joins).decode if self._joins else self._driver.scan().decode
+            for first, rows in self._read(start_row, num_candidates, batch_size):
+                numbered = [
+                    (index, row)
+                    for index, row in enumerate(rows, start=first)
+                    if start_row <= index < num_candidates and (chosen is None or index in chosen)
+                ]
+                if numbered:
+                    decoded = decode([row for _, row in numbered])
+                    yield [(index, row) for (index, _), row in zip(numbered, decoded, strict=True)]
+
+    @cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        return connect(self._scratch_dir)
+
+    @cached_property
+    def _driver(self) -> Table:
+        if not self._inputs:
+            raise InputError("the flow has no inputs", hint="name one: inputs: {rows: {path: rows.csv}}")
+        return self._open(self._inputs[0])
+
+    @cached_property
+    def _joins(self) -> list[Joined]:
+        return [self._open_joined(source) for source in self._inputs[1:]]
+
+    @cached_property
+    def _num_candidates(self) -> int:
+        """Rows from which the sample is taken; the joins are checked on the way."""
+        num_rows = self._driver.count()
+        with explained(self._explain):
+            for joined in self._joins:
+                check_join(self._connection, self._driver, joined)
+        return num_rows if self._limit is None else min(num_rows, self._limit)
+
+    def _open(self, source: InputSource) -> Table:
+        if source.path is None:
+            files = take_snapshot(source, self._connection, self._base_dir, self._snapshot_dir)
+            return JSONTable(self._connection, files, is_whole_shape=True)
+        files = find_files(source, self._base_dir)
+        if source.types and files.format != "csv":
+            raise InputError(
+                f"input '{source.name}' has `types`, but a {files.format} file has its own",
+                where=source.location,
+                hint="remove `types`, or use a `query:` with casts",
+            )
+        match files.format:
+            case "csv":
+                return CSVTable(self._connection, files, source.types)
+            case "jsonl":
+                return JSONTable(self._connection, files)
+            case "parquet":
+                return ParquetTable(self._connection, files)
+
+    def _open_joined(self, source: InputSource) -> Joined:
+        if source.key is None:
+            raise InputError(
+                f"input '{source.name}' has no `key` to join it by",
+                where=source.location,
+                hint=f"key: {{<its column>: <column of {self._inputs[0].name}>}}",
+            )
+        return Joined(self._open(source), *source.key, source.location)
+
+    def _chosen(self, num_candidates: int) -> frozenset[int] | None:
+        if self._sample is None or self._sample >= num_candidates:
+            return None
+        return frozenset(random.Random(self._seed).sample(range(num_candidates), self._sample))
+
+    def _read(self, start_row: int, end_row: int, size: int) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
+        """(index of the first, raw rows) of consecutive rows."""
+        if self._joins:
+            yield from read_joined(self._connection, self._driver, self._joins, start_row, end_row, size)
+            return
+        first = 0
+        for rows in stream(self._connection, self._driver.scan().select, size):
+            if first >= end_row:
+                return
+            if first + len(rows) > start_row:
+                yield first, rows
+            first += len(rows)
+
+    def _explain(self, error: duckdb.Error) -> SundogError:
+        """Most tables are known to be good by now; what is left names its file."""
+        return self._driver.explain(error)

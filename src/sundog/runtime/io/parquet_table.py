@@ -1,0 +1,97 @@
+"""Parquet files: names and types are in the file.
+
+Owns nothing but their reading. Files read together have the same column names; DuckDB widens their types.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sundog.errors import InputError, SundogError
+from sundog.ir.shape import Record, Shape
+from sundog.runtime.io.duck import file_list
+from sundog.runtime.io.failures import different_columns, explained, no_key_column, unreadable
+from sundog.runtime.io.paths import InputFiles
+from sundog.runtime.io.table import Key, Scan
+from sundog.runtime.io.values import Column, column_of, decoder, key_of, select_list, shape_of
+
+
+class ParquetTable:
+    """A Table over `files`; only their footers are read before the first row."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, files: InputFiles) -> None:
+        self.name = files.name
+        self._connection = connection
+        self._files = files
+        self._names, self._num_rows = self._read_footers()
+
+    def shape(self) -> Shape:
+        return Record(tuple((column.name, shape_of(column.type)) for column in self._columns))
+
+    def count(self) -> int:
+        return self._num_rows
+
+    def scan(self) -> Scan:
+        return Scan(
+            f"SELECT {select_list(self._columns)} FROM {self._reader}", len(self._columns), decoder(self._columns)
+        )
+
+    def key(self, column: str) -> Key:
+        key = key_of(self._columns, column)
+        if key is None:
+            raise no_key_column(self._files, column, self._names)
+        return key
+
+    def explain(self, error: duckdb.Error) -> SundogError:
+        path = self._files.mentioned_in(str(error))
+        return unreadable(self.name, self._files.show(path) if path else str(self._files.base_dir), error)
+
+    @property
+    def _reader(self) -> str:
+        names = ", ".join(f"r{index}" for index in range(len(self._names)))
+        files = file_list(self._files.paths)
+        return f"read_parquet({files}, union_by_name=true, hive_partitioning=false) AS t({names})"
+
+    @cached_property
+    def _columns(self) -> list[Column]:
+        with explained(self.explain):
+            types = self._connection.sql(f"SELECT * FROM {self._reader}").types
+        return [
+            column_of(name, type, f"r{index}")
+            for index, (name, type) in enumerate(zip(self._names, types, strict=True))
+        ]
+
+    def _read_footers(self) -> tuple[list[str], int]:
+        first, *others = self._files.paths
+        names, num_rows = self._read_footer(first)
+        for path in others:
+            found, more_rows = self._read_footer(path)
+            if set(found) != set(names):
+                raise different_columns(self._files, path, found, names)
+            num_rows += more_rows
+        return names, num_rows
+
+    def _read_footer(self, path: Path) -> tuple[list[str], int]:
+        try:
+            with pq.ParquetFile(path) as file:
+                names, num_rows = list(file.schema_arrow.names), file.metadata.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                "this is not a readable parquet file",
+                where=self._files.show(path),
+                hint=f"it may be half written or of another format ({str(error).splitlines()[0]})",
+            ) from error
+        repeated = [name for name, times in Counter(name.lower() for name in names).items() if times > 1]
+        if repeated:
+            raise InputError(
+                f"the column '{repeated[0]}' is there twice (upper and lower case count as the same)",
+                where=self._files.show(path),
+                hint="rename one of them",
+            )
+        return names, num_rows

@@ -1,0 +1,132 @@
+"""Which files an input means, and of which format.
+
+Owns globs, suffixes and the complaints about names. Never reads what is in a file.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+from sundog.errors import InputError, suggest
+from sundog.ir.logical import InputSource
+
+Format = Literal["csv", "jsonl", "parquet"]
+FORMATS: dict[str, Format] = {
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".tsv": "csv",
+    ".tsv.gz": "csv",
+    ".jsonl": "jsonl",
+    ".jsonl.gz": "jsonl",
+    ".ndjson": "jsonl",
+    ".ndjson.gz": "jsonl",
+    ".parquet": "parquet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InputFiles:
+    """The files of one input, at least one, in the order in which they are read."""
+
+    name: str
+    paths: tuple[Path, ...]
+    format: Format
+    base_dir: Path
+
+    def show(self, path: Path) -> str:
+        """`path` as a message names it: from the flow's folder where it lies inside."""
+        return str(path.relative_to(self.base_dir) if path.is_relative_to(self.base_dir) else path)
+
+    def mentioned_in(self, message: str) -> Path | None:
+        """The file of this input that `message` names; the only one when it names none."""
+        named = [path for path in self.paths if str(path) in message]
+        return max(named, key=lambda path: len(str(path))) if named else self.only
+
+    @property
+    def only(self) -> Path | None:
+        return self.paths[0] if len(self.paths) == 1 else None
+
+
+def find_files(source: InputSource, base_dir: Path) -> InputFiles:
+    """The files that `source.path` names, sorted by name; InputError when there are none to read."""
+    assert source.path is not None
+    pattern = base_dir / source.path
+    if pattern.is_dir():
+        raise _error(source, f"'{source.path}' is a folder", f"name its files: {source.path.rstrip('/')}/*.parquet")
+    if pattern.exists():
+        found = [pattern]
+    elif glob.has_magic(source.path):
+        names = glob.glob(source.path, root_dir=base_dir, recursive=True)  # noqa: PTH207 - Path.glob takes hidden files
+        found = sorted(path for name in names if (path := base_dir / name).is_file())
+        if not found:
+            raise _error(source, f"no file matches '{source.path}'", f"looked in {base_dir}")
+    else:
+        raise _error(source, f"there is no file '{source.path}'", _near(pattern))
+    formats = {path: _format(source, path) for path in found}
+    if len(set(formats.values())) > 1:
+        raise _error(
+            source,
+            f"'{source.path}' matches files of different formats: {', '.join(sorted(set(formats.values())))}",
+            f"end the pattern with one suffix: {source.path}.parquet",
+        )
+    files = InputFiles(source.name, tuple(found), formats[found[0]], base_dir)
+    for path in found:
+        _check_readable(source, files, path)
+    return files
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """`path` for reading, decompressed where its name ends in `.gz`."""
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
+        yield cast(BinaryIO, stream)
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[io.TextIOWrapper]:
+    """The text of `path`, UTF-8 with or without a mark, line ends as they are."""
+    with open_bytes(path) as stream:
+        yield io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+
+
+def _format(source: InputSource, path: Path) -> Format:
+    matching = [suffix for suffix in FORMATS if path.name.lower().endswith(suffix)]
+    if not matching:
+        raise _error(
+            source,
+            f"cannot tell the format of '{path.name}' from its name",
+            f"sundog reads {', '.join(FORMATS)}; read other files with `query:` (DuckDB SQL) or `call:` (Python)",
+        )
+    return FORMATS[max(matching, key=len)]
+
+
+def _check_readable(source: InputSource, files: InputFiles, path: Path) -> None:
+    try:
+        with path.open("rb") as stream:
+            is_empty = not stream.read(1)
+    except OSError as error:
+        raise _error(source, f"cannot read '{files.show(path)}': {error.strerror}", "check its permissions") from error
+    if is_empty:
+        raise _error(source, f"'{files.show(path)}' is empty", "write its rows first, or name another file")
+
+
+def _near(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    names = [entry.name for entry in path.parent.iterdir() if not entry.name.startswith(".")]
+    readable = [name for name in names if any(name.lower().endswith(suffix) for suffix in FORMATS)]
+    hint = suggest(path.name, names)
+    if hint.startswith("did you mean"):
+        return hint
+    return f"data files in {path.parent}: {', '.join(sorted(readable)[:10]) or 'none'}"
+
+
+def _error(source: InputSource, what: str, hint: str) -> InputError:
+    return InputError(what, where=source.location or f"input '{source.name}'", hint=hint)

@@ -1,0 +1,55 @@
+"""One input as DuckDB sees it: what every format has to say about its rows.
+
+Owns the contract of a table. The formats are in csv_table, json_table and parquet_table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import duckdb
+
+from sundog.errors import SundogError
+from sundog.ir.shape import Shape
+
+Row = dict[str, Any]
+Decode = Callable[[Sequence[tuple[Any, ...]]], list[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """`select`: SQL whose columns are c0, c1, ... (`width` of them), in the order of the file.
+    `decode`: rows of that SQL to rows in JSON types."""
+
+    select: str
+    width: int
+    decode: Decode
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A column to join by: an expression over the columns of the scan. Only keys of equal `kind` can match;
+    kind None is a column that holds nothing but nulls."""
+
+    expression: str
+    kind: str | None
+
+
+class Table(Protocol):
+    """`shape` looks at a header or at the first rows only. `count` reads what it must to know that every row can
+    be read, and counts them; `scan` and `key` may do the same work first. `explain` turns DuckDB's error about
+    this table into one for the user. All raise InputError."""
+
+    name: str
+
+    def shape(self) -> Shape: ...
+
+    def count(self) -> int: ...
+
+    def scan(self) -> Scan: ...
+
+    def key(self, column: str) -> Key: ...
+
+    def explain(self, error: duckdb.Error) -> SundogError: ...
