@@ -75,8 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
         name, _, argument = url.path.lstrip("/").partition("/")
         getattr(self, f"_{name}")(argument)
 
-    # http.server looks for do_<METHOD>.
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer_any  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer_any  # noqa: N815 - http.server's names
 
     def _echo(self, argument: str) -> None:
         seen = self.owner.seen[-1]
