@@ -5,7 +5,7 @@ Owns the node types. Never says how or where a step runs; that is ir.physical.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -130,6 +130,18 @@ class LogicalPlan:
 
     def engine(self, name: str) -> EngineBlock:
         return next(block for block in self.engines if block.name == name)
+
+
+def steps_of(nodes: Sequence[Node]) -> list[Step]:
+    """All steps, those inside loops too, as written."""
+    found: list[Step] = []
+    for node in nodes:
+        match node:
+            case Step():
+                found.append(node)
+            case Loop():
+                found += steps_of(node.body)
+    return found
 
 
 def templates_of(value: Any) -> Iterator[Template]:

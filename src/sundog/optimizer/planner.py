@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from sundog.errors import FlowError
 from sundog.ir.graph import dependencies, topological_order
-from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step
+from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, steps_of
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing
 from sundog.operators.base import Operator, Traits
 
@@ -32,7 +32,7 @@ def plan_physical(
 class _Planner:
     def __init__(self, operators: Mapping[str, Operator], plan: LogicalPlan) -> None:
         self._operators = operators
-        touched = [self._traits(step) for step in _steps(plan.nodes)]
+        touched = [self._traits(step) for step in steps_of(plan.nodes)]
         self._written = {traits.resource for traits in touched if traits.writes and traits.resource}
 
     def place(self, nodes: Sequence[Node]) -> tuple[Exec, ...]:
@@ -55,7 +55,7 @@ class _Planner:
     def _touched(self, node: Node) -> dict[str, bool]:
         """Resources of a node (a loop's are its body's), and whether it writes them."""
         found: dict[str, bool] = {}
-        for step in _steps([node]):
+        for step in steps_of([node]):
             traits = self._traits(step)
             if traits.resource is not None:
                 found[traits.resource] = found.get(traits.resource, False) or traits.writes
@@ -95,15 +95,3 @@ class _Planner:
         if step.share and traits.sharing is Sharing.NEVER:
             return Sharing.ALWAYS if traits.engine else Sharing.RUN
         return traits.sharing
-
-
-def _steps(nodes: Sequence[Node]) -> list[Step]:
-    """All steps, those inside loops too."""
-    found: list[Step] = []
-    for node in nodes:
-        match node:
-            case Step():
-                found.append(node)
-            case Loop():
-                found += _steps(node.body)
-    return found

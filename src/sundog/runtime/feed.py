@@ -6,7 +6,7 @@ Owns back-pressure and the reasons to stop. Never runs a call.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sundog.errors import RunStopped, SundogError
@@ -14,7 +14,7 @@ from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import Store
 
-Batch = list[tuple[int, Mapping[str, Any]]]
+Batch = Sequence[tuple[int, Mapping[str, Any]]]
 
 
 class Feed:

@@ -66,12 +66,7 @@ class Pools:
         """The events that tell the core what there is."""
         for replica_id, engine in self.engines.items():
             yield self._engine_replica(time_s, replica_id, engine)
-        tools: dict[str, int] = {}
-        for call in calls_of(self._plan.nodes):
-            traits = self._operators[call.step.operator].traits(call.step.spec)
-            if traits.engine is None:
-                tools[call.pool] = max(tools.get(call.pool, 1), traits.max_concurrency)
-        for pool, max_concurrency in tools.items():
+        for pool, max_concurrency in tool_limits(self._plan, self._operators).items():
             yield ReplicaAdded(time_s, pool, pool, max_concurrency)
 
     def _open(self, block: EngineBlock) -> None:
@@ -93,6 +88,26 @@ class Pools:
             options.max_tokens_in_flight or can.max_kv_tokens,
             num_blocks if can.has_prefix_cache else 0,
         )
+
+
+def tool_limits(plan: PhysicalPlan, operators: Mapping[str, Operator]) -> dict[str, int]:
+    """The tools' pools and how many calls each takes at once, in the order of the plan."""
+    limits: dict[str, int] = {}
+    for call in calls_of(plan.nodes):
+        traits = operators[call.step.operator].traits(call.step.spec)
+        if traits.engine is None:
+            limits[call.pool] = max(limits.get(call.pool, 1), traits.max_concurrency)
+    return limits
+
+
+def engine_limits(plan: PhysicalPlan) -> Iterator[tuple[str, int, EngineOptions]]:
+    """(pool, replicas, options) of each engine that a step uses. Starts nothing."""
+    used = {call.pool for call in calls_of(plan.nodes)}
+    for block in plan.logical.engines:
+        if engine_pool(block.name) in used:
+            kind = ENGINES.get(block.kind)()
+            options = kind.Options.model_validate(block.options)
+            yield engine_pool(block.name), kind.num_replicas(options), options
 
 
 def identities(plan: PhysicalPlan) -> dict[str, Mapping[str, Any]]:

@@ -24,13 +24,12 @@ from sundog.runtime.event_log import EventLog
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.feed import Feed, too_many_failures
 from sundog.runtime.host import Host
-from sundog.runtime.io.inputs import RowSource
 from sundog.runtime.io.outputs import write_errors, write_output
 from sundog.runtime.pools import Pools, calls_of, identities
 from sundog.runtime.progress import Progress
 from sundog.runtime.report import Report, read_report
-from sundog.runtime.select import OpenRows, select_run
-from sundog.runtime.store.runs import RunList, RunRecord, RunState
+from sundog.runtime.select import OpenRows, SelectedRun, select_run
+from sundog.runtime.store.runs import RunList, RunState
 from sundog.runtime.store.store import Store
 from sundog.sched.core import SchedulerCore
 from sundog.sched.policy import POLICIES
@@ -74,7 +73,7 @@ def open_run(
             selected = select_run(
                 runs, command, open_rows, flow=plan.logical.name, output=output, is_fresh=options.is_fresh
             )
-            yield Run(plan, selected.source, selected.record, store, runs, operators, secrets, options)
+            yield Run(plan, selected, store, runs, operators, secrets, options)
     finally:
         store.close()
 
@@ -85,8 +84,7 @@ class Run:
     def __init__(
         self,
         plan: PhysicalPlan,
-        source: RowSource,
-        record: RunRecord,
+        selected: SelectedRun,
         store: Store,
         runs: RunList,
         operators: Mapping[str, Operator],
@@ -94,15 +92,18 @@ class Run:
         options: RunOptions,
     ) -> None:
         self.plan = plan
-        self.record = record
+        self.record = selected.record
+        self.is_new = selected.is_new
         self.progress = Progress()
-        self._source = source
+        self._source = selected.source
         self._store = store
         self._runs = runs
         self._operators = operators
         self._secrets = secrets
         self._options = options
         self._feed: Feed | None = None
+        self._is_stopping = False
+        self._restore_progress()
 
     @property
     def is_finished(self) -> bool:
@@ -111,6 +112,7 @@ class Run:
 
     def stop(self) -> None:
         """Start nothing more and let `execute` raise RunStopped once what is running has been committed."""
+        self._is_stopping = True
         if self._feed is not None:
             self._feed.stop()
 
@@ -168,7 +170,8 @@ class Run:
         run_id = self.record.run_id
         if self._options.retry_failed:
             self._store.forget_failed_rows(run_id)
-        self._restore_progress()
+            self._restore_progress()
+        self._refuse_too_many_failures()
         policies = POLICIES.get(self.plan.policy)
         async with self._pools() as pools, self._event_log(policies.name) as log:
             host = Host(SchedulerCore(policies), log.append)
@@ -196,6 +199,8 @@ class Run:
                 on_row=on_row,
                 on_stop=dispatcher.stop,
             )
+            if self._is_stopping:
+                self._feed.stop()
             await self._feed.run(self._source.batches())
 
     def _restore_progress(self) -> None:
@@ -206,9 +211,11 @@ class Run:
         progress.num_failed = counts.get("failed", 0)
         progress.num_dropped = counts.get("dropped", 0)
         progress.num_restored = progress.num_ended
-        limit = self._options.max_errors
-        if limit is not None and progress.num_failed > limit:
-            raise too_many_failures(progress.num_failed, limit)
+
+    def _refuse_too_many_failures(self) -> None:
+        limit, num_failed = self._options.max_errors, self.progress.num_failed
+        if limit is not None and num_failed > limit:
+            raise too_many_failures(num_failed, limit)
 
     @asynccontextmanager
     async def _pools(self) -> AsyncIterator[Pools]:

@@ -5,6 +5,7 @@ Owns that choice and the snapshots that belong to a run. Never runs anything.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -35,16 +36,18 @@ def select_run(
     latest = None if is_fresh else runs.latest(key)
     if latest is not None and latest.state != "finished":
         # Rows of a query or a function may have changed since; an unfinished run goes on with those it began with.
-        source = open_rows(runs.folder(latest.run_id) / "inputs")
-        if _identity(key, source) == latest.identity:
+        snapshots = runs.folder(latest.run_id) / "inputs"
+        source = open_rows(snapshots)
+        if _identity(key, source, snapshots) == latest.identity:
             return SelectedRun(latest, source, is_new=False)
     staging = Path(tempfile.mkdtemp(prefix="inputs-", dir=runs.state_dir))
     try:
         source = open_rows(staging)
-        identity = _identity(key, source)
+        num_rows = source.count()
+        identity = _identity(key, source, staging)
         if latest is not None and latest.identity == identity:
             return SelectedRun(latest, open_rows(runs.folder(latest.run_id) / "inputs"), is_new=False)
-        record = runs.start(key, identity, flow, output, source.count(), is_fresh=is_fresh)
+        record = runs.start(key, identity, flow, output, num_rows, is_fresh=is_fresh)
         folder = runs.folder(record.run_id)
         folder.mkdir(parents=True)
         staging.rename(folder / "inputs")
@@ -53,5 +56,13 @@ def select_run(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _identity(command: bytes, source: RowSource) -> bytes:
-    return fingerprint([command.hex(), source.content_identity()])
+def _identity(command: bytes, source: RowSource, snapshots: Path) -> bytes:
+    """Of the rows, too: those of files by the files, those of queries and functions by their snapshots, which
+    `source.count()` has made."""
+    made = sorted(snapshots.glob("*.jsonl"))
+    return fingerprint([command.hex(), source.content_identity(), [[path.name, _digest(path)] for path in made]])
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,30 @@
+"""`sundog explain`: the plans of a flow, as text. Runs nothing."""
+
+from __future__ import annotations
+
+from sundog.cli.console import print_result
+from sundog.cli.options import Debug, FlowFile, Inputs, Limit, MaxRows, Policy, Sample, parse_inputs
+from sundog.config import read_config
+
+
+def explain(
+    flow: FlowFile,
+    inputs: Inputs = [],  # noqa: B006 - typer reads the default, nobody changes it
+    limit: Limit = None,
+    sample: Sample = None,
+    policy: Policy = None,
+    max_rows_in_flight: MaxRows = None,
+    debug: Debug = False,
+) -> None:
+    """Print the logical and the physical plan of a flow."""
+    from sundog.session import Choice, Session, load_plan
+
+    session = Session(
+        load_plan(flow, parse_inputs(inputs)),
+        flow.parent,
+        read_config(),
+        choice=Choice(limit, sample),
+        policy=policy,
+        max_rows_in_flight=max_rows_in_flight,
+    )
+    print_result(session.explain())

@@ -1,0 +1,50 @@
+"""Options that several commands share, each said once.
+
+Owns their names and help. Never reads them, but for --debug, which is kept where errors are printed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sundog.errors import ConfigError
+
+DEBUG = "sundog.debug"
+
+
+def _keep_debug(context: typer.Context, is_asked: bool) -> None:
+    context.meta[DEBUG] = is_asked
+
+
+def parse_inputs(written: list[str]) -> dict[str, str]:
+    """`name=path` pairs; ConfigError for another form or a name given twice."""
+    found: dict[str, str] = {}
+    for text in written:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise ConfigError(f"--input {text!r} is not of the form name=path", hint="as in --input questions=q.jsonl")
+        if name in found:
+            raise ConfigError(f"--input {name}= is given twice", hint="use a glob for several files")
+        found[name] = path
+    return found
+
+
+FlowFile = Annotated[Path, typer.Argument(metavar="FLOW", help="The flow file (YAML).", show_default=False)]
+Inputs = Annotated[
+    list[str], typer.Option("--input", metavar="NAME=PATH", help="Read this input from another path. Repeatable.")
+]
+State = Annotated[
+    Path | None, typer.Option("--state", help="Folder that runs are kept in. [default: $SUNDOG_STATE or .sundog]")
+]
+Policy = Annotated[str | None, typer.Option(help="Scheduling policy set.", show_default=False)]
+MaxRows = Annotated[int | None, typer.Option(min=1, help="Rows worked on at once.", show_default=False)]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N rows.", show_default=False)]
+Sample = Annotated[int | None, typer.Option(min=1, help="Only N rows, chosen at random.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Of --sample.")]
+JSON = Annotated[bool, typer.Option("--json", help="For machines: JSON on stdout, JSON lines on stderr.")]
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_keep_debug, expose_value=True, help="Show tracebacks.", is_eager=True)
+]

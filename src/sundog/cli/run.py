@@ -1,0 +1,163 @@
+"""`sundog run`: run a flow over its rows, show how it goes, say what came out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import sys
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sundog.cli.console import print_note, print_result
+from sundog.cli.options import (
+    JSON,
+    Debug,
+    FlowFile,
+    Inputs,
+    Limit,
+    MaxRows,
+    Policy,
+    Sample,
+    Seed,
+    State,
+    parse_inputs,
+)
+from sundog.config import read_config
+from sundog.errors import ConfigError, RunStopped, SundogError
+
+if TYPE_CHECKING:
+    from sundog.cli.display import Display
+    from sundog.runtime.progress import Progress
+    from sundog.runtime.report import Report
+    from sundog.runtime.run import Run
+
+MAX_SHOWN_FAILURES = 5
+
+
+def run(
+    flow: FlowFile,
+    inputs: Inputs = [],  # noqa: B006 - typer reads the default, nobody changes it
+    output: Annotated[
+        Path | None, typer.Option(help="Result file (.csv, .jsonl, .parquet); failed rows beside it.")
+    ] = None,
+    state: State = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew and use no earlier result.")] = False,
+    limit: Limit = None,
+    sample: Sample = None,
+    seed: Seed = 0,
+    max_errors: Annotated[
+        int | None, typer.Option(min=0, help="Stop when more rows have failed.", show_default=False)
+    ] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="The same as --max-errors 0.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run the failed rows again.")] = False,
+    repeat_unknown_effects: Annotated[
+        bool,
+        typer.Option("--repeat-unknown-effects", help="Run effects again that a crash left without an outcome."),
+    ] = False,
+    policy: Policy = None,
+    max_rows_in_flight: MaxRows = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report.")] = False,
+    as_json: JSON = False,
+    debug: Debug = False,
+) -> None:
+    """Run a flow. The same command continues what was interrupted, and repeats nothing that is finished."""
+    from sundog.cli.display import open_display
+    from sundog.runtime.run import RunOptions
+    from sundog.session import Choice, Session, load_plan
+
+    if fail_fast and max_errors:
+        raise ConfigError("--fail-fast and --max-errors contradict each other", hint="leave one of them away")
+    config = read_config(state)
+    session = Session(
+        load_plan(flow, parse_inputs(inputs)),
+        flow.parent,
+        config,
+        choice=Choice(limit, sample, seed),
+        policy=policy,
+        max_rows_in_flight=max_rows_in_flight,
+    )
+    options = RunOptions(
+        config.state_dir, output, fresh, 0 if fail_fast else max_errors, retry_failed, repeat_unknown_effects
+    )
+    with session.open_run(options) as opened:
+        display = open_display(is_quiet=quiet, is_json=as_json)
+        try:
+            display.note(_headline(opened))
+            outcome = asyncio.run(_execute(opened, display))
+        except SundogError as error:
+            if as_json:
+                print_result(json.dumps({"run_id": opened.record.run_id, "state": "unfinished", "error": str(error)}))
+            raise
+        finally:
+            display.close()
+        if isinstance(outcome, int):
+            _say_how_to_continue(opened, is_json=as_json)
+            raise typer.Exit(outcome)
+        _show_report(outcome, is_quiet=quiet, is_json=as_json)
+        if output is None and not quiet:
+            _show_failures(opened)
+    raise typer.Exit(1 if outcome.num_failed and not outcome.num_done and not outcome.num_dropped else 0)
+
+
+async def _execute(opened: Run, display: Display) -> Report | int:
+    """The report, or the exit code of an interruption."""
+    from sundog.cli.interrupt import Interrupt
+
+    interrupt = Interrupt(opened.stop, display.note)
+    showing = asyncio.ensure_future(_show(opened.progress, display))
+    try:
+        return await opened.execute()
+    except (RunStopped, asyncio.CancelledError):
+        if interrupt.signal_number is None:
+            raise
+        return 128 + interrupt.signal_number
+    finally:
+        showing.cancel()
+        with suppress(asyncio.CancelledError):
+            await showing
+        interrupt.remove()
+
+
+async def _show(progress: Progress, display: Display) -> None:
+    while True:
+        await asyncio.sleep(display.period_s)
+        display.show(progress)
+
+
+def _headline(opened: Run) -> str:
+    progress, run_id = opened.progress, opened.record.run_id
+    rows = f"{progress.num_rows:,} rows"
+    if opened.is_finished:
+        return f"run {run_id} is finished already: {rows}; --fresh runs them again"
+    if opened.is_new:
+        return f"run {run_id}: new, {rows}"
+    return f"run {run_id}: continued, {progress.num_restored:,} of {rows} have ended before"
+
+
+def _show_report(report: Report, *, is_quiet: bool, is_json: bool) -> None:
+    if is_json:
+        print_result(json.dumps(report.to_dict()))
+    elif not is_quiet:
+        head, *rest = str(report).splitlines()
+        print_result("\n".join([typer.style(head, bold=True), *rest]))
+
+
+def _show_failures(opened: Run) -> None:
+    """The first failed rows of a run without an output, and so without an errors file."""
+    for failure in islice(opened.failures(), MAX_SHOWN_FAILURES):
+        print_note(f"row {failure['row']} failed in {failure['node']}: {failure['cause']}")
+
+
+def _say_how_to_continue(opened: Run, *, is_json: bool) -> None:
+    progress = opened.progress
+    facts: dict[str, Any] = {"run_id": opened.record.run_id, "state": "unfinished", "num_ended": progress.num_ended}
+    if is_json:
+        print_result(json.dumps({**facts, "error": "interrupted"}))
+        return
+    print_note(f"interrupted: {progress.num_ended:,} of {progress.num_rows:,} rows have ended and are kept")
+    print_note(f"  continue with: {shlex.join(['sundog', *sys.argv[1:]])}")

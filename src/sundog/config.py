@@ -1,0 +1,28 @@
+"""What the environment decides. The one place that reads it.
+
+Owns the variables and their defaults: SUNDOG_STATE, and those that flows name as `${env:NAME}`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sundog.secrets import Secrets
+
+STATE_DIR = ".sundog"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`state_dir`: where runs, results and event logs are kept. `secrets`: the environment that flows may name."""
+
+    state_dir: Path
+    secrets: Secrets
+
+
+def read_config(state_dir: Path | None = None) -> Config:
+    """The environment's settings; `state_dir` comes before SUNDOG_STATE."""
+    chosen = state_dir or Path(os.environ.get("SUNDOG_STATE") or STATE_DIR)
+    return Config(chosen, Secrets(os.environ))

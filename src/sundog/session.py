@@ -1,0 +1,122 @@
+"""From a flow to an open run: the one place where the rooms are wired together, for the command line and for Python.
+
+Owns the order of these steps. Everything it does is in the rooms that it calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sundog.config import Config
+from sundog.errors import ConfigError, suggest
+from sundog.flow.bind import load_flow
+from sundog.flow.columns import check_columns
+from sundog.ir.explain import logical_tree, print_tree
+from sundog.ir.explain_physical import PoolFacts, physical_tree
+from sundog.ir.logical import InputSource, LogicalPlan, steps_of
+from sundog.ir.physical import CallExec
+from sundog.ir.shape import Record
+from sundog.operators.base import OPERATORS
+from sundog.optimizer.planner import plan_physical
+from sundog.runtime.io.inputs import RowSource, open_rows
+from sundog.runtime.io.outputs import check_output_path
+from sundog.runtime.pools import calls_of, engine_limits, tool_limits
+from sundog.runtime.run import Run, RunOptions, open_run
+from sundog.sched.policy import POLICIES
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which rows of the input: the first `limit`; of these, `sample` chosen by `seed`. None takes all."""
+
+    limit: int | None = None
+    sample: int | None = None
+    seed: int = 0
+
+
+class Session:
+    """One flow, planned; for one run. `policy` and `max_rows_in_flight`: None takes the planner's."""
+
+    def __init__(
+        self,
+        logical: LogicalPlan,
+        base_dir: Path,
+        config: Config,
+        *,
+        choice: Choice | None = None,
+        policy: str | None = None,
+        max_rows_in_flight: int | None = None,
+    ) -> None:
+        self._base_dir = base_dir
+        self._secrets = config.secrets
+        self._choice = choice or Choice()
+        names = sorted({step.operator for step in steps_of(logical.nodes)})
+        self._operators = {name: OPERATORS.get(name)(base_dir) for name in names}
+        options: dict[str, Any] = {}
+        if policy is not None:
+            options["policy"] = POLICIES.get(policy).name
+        if max_rows_in_flight is not None:
+            options["max_rows_in_flight"] = max_rows_in_flight
+        self.plan = plan_physical(logical, self._operators, **options)
+
+    @contextmanager
+    def open_run(self, options: RunOptions) -> Iterator[Run]:
+        """The run that is meant, locked while open; InputError for columns that are not there."""
+        if options.output is not None:
+            check_output_path(options.output)
+        inputs = asdict(self._choice)
+        with open_run(self.plan, self._open_rows, inputs, self._operators, self._secrets, options) as run:
+            yield run
+
+    def explain(self) -> str:
+        """The logical and the physical plan as text. Reads the inputs, runs no step."""
+        with closing(self._open_rows(None)) as rows:
+            physical = physical_tree(self.plan, self._pool_facts(), self._reasons(), rows.count())
+        return f"{print_tree(logical_tree(self.plan.logical))}\n{print_tree(physical)}".rstrip("\n")
+
+    def _open_rows(self, snapshot_dir: Path | None) -> RowSource:
+        logical, choice = self.plan.logical, self._choice
+        rows = open_rows(logical.inputs, base_dir=self._base_dir, snapshot_dir=snapshot_dir, **asdict(choice))
+        if isinstance(rows.shape, Record):
+            check_columns(logical, rows.shape)
+        return rows
+
+    def _pool_facts(self) -> list[PoolFacts]:
+        engines = [
+            PoolFacts(pool, num_replicas, options.max_concurrency, options.max_tokens_in_flight)
+            for pool, num_replicas, options in engine_limits(self.plan)
+        ]
+        return engines + [PoolFacts(pool, 1, limit) for pool, limit in tool_limits(self.plan, self._operators).items()]
+
+    def _reasons(self) -> dict[str, str]:
+        found = {call.name: self._reason(call) for call in calls_of(self.plan.nodes)}
+        return {name: reason for name, reason in found.items() if reason is not None}
+
+    def _reason(self, call: CallExec) -> str | None:
+        if call.step.share is not None:
+            return f"share: {str(call.step.share).lower()}"
+        traits = self._operators[call.step.operator].traits(call.step.spec)
+        if call.sharing is not traits.sharing:
+            return f"{traits.reason}, but this flow writes there" if traits.reason else "this flow writes there"
+        return traits.reason
+
+
+def load_plan(path: Path, inputs: Mapping[str, str | Path]) -> LogicalPlan:
+    """The plan of a flow file. `inputs`: other paths for inputs, from the working directory; globs as in a flow."""
+    plan = load_flow(path)
+    known = [source.name for source in plan.inputs]
+    for name in inputs:
+        if name not in known:
+            raise ConfigError(f"the flow has no input '{name}'", where=str(path), hint=suggest(name, known))
+    return replace(plan, inputs=tuple(_read_from(source, inputs.get(source.name)) for source in plan.inputs))
+
+
+def _read_from(source: InputSource, path: str | Path | None) -> InputSource:
+    if path is None:
+        return source
+    types = source.types if source.path is not None else {}
+    return InputSource(source.name, path=str(Path(path).absolute()), key=source.key, types=types)
