@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -234,6 +236,12 @@ def test_a_missing_parameter_gets_a_suggestion(folder: Path) -> None:
     assert "did you mean 'filingid'?" in (caught.value.hint or "")
 
 
+def test_a_parameter_before_a_double_colon_gets_a_suggestion(folder: Path) -> None:
+    with pytest.raises(FlowError) as caught:
+        SQLOperator(folder).check(spec("select :day::date", params={"day": 1}), {})
+    assert caught.value.hint == "write cast(:day as ...) in place of :day::..."
+
+
 def test_a_colon_in_a_text_can_be_written(folder: Path) -> None:
     assert run(folder, spec(r"select '\:name' as a, '12:30' as b")) == [{"a": ":name", "b": "12:30"}]
 
@@ -352,3 +360,9 @@ def test_a_value_never_changes_the_statement(value: Any, watched: tuple[Database
     (row,) = asyncio.run(operator.run(call, Context())).value
     assert row == {"v": value, "name": "tea"}
     assert set(texts) == {"select ? as v, name from item where id = 1 or name = ?"}
+
+
+def test_a_flow_without_sql_does_not_wait_for_its_libraries() -> None:
+    code = "import sys, sundog.operators.sql; print(sorted({'sqlalchemy', 'sqlglot'} & sys.modules.keys()))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"

@@ -152,7 +152,10 @@ def _check_params(spec: SQLSpec) -> None:
             hint=f"{suggest(name, spec.params)} (a colon that begins no parameter is written \\:)",
         )
     for name in spec.params.keys() - wanted:
-        raise FlowError(f"the query does not read the parameter '{name}'", hint=suggest(name, wanted))
+        # SQLAlchemy takes no name that is followed by a colon for a parameter.
+        is_cast = f":{name}::" in spec.query
+        hint = f"write cast(:{name} as ...) in place of :{name}::..." if is_cast else suggest(name, wanted)
+        raise FlowError(f"the query does not read the parameter '{name}'", hint=hint)
 
 
 @lru_cache(maxsize=1024)

@@ -1,0 +1,209 @@
+"""The llm step: requests as written, answers as parsed, streams closed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sundog.engines.base import Capabilities, Chunk, EngineStats, FinishReason, GenerateRequest, Message, Usage
+from sundog.errors import BadResponse, EngineOverloaded, FlowError, OperatorError
+from sundog.ir.environment import SKIPPED
+from sundog.ir.logical import EngineBlock
+from sundog.ir.physical import Sharing
+from sundog.ir.shape import Anything, Record, Scalar
+from sundog.operators.base import BoundCall
+from sundog.operators.llm import LLMOperator, LLMSpec
+
+from .conformance import Case, Context, OperatorConformance, Subject
+
+IDENTITY = {"kind": "scripted", "model": "m"}
+USAGE = Usage(3, 2, 1)
+
+
+class ScriptedEngine:
+    """Answers with the last message in two chunks; "never" blocks after the first, "busy" fails."""
+
+    def __init__(self, answer: str | None = None, finish_reason: FinishReason | None = "stop") -> None:
+        self.answer = answer
+        self.finish_reason = finish_reason
+        self.requests: list[GenerateRequest] = []
+        self.num_running = 0
+
+    async def start(self) -> None: ...
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        self.requests.append(request)
+        self.num_running += 1
+        text = request.messages[-1].content if self.answer is None else self.answer
+        try:
+            if text == "busy":
+                raise EngineOverloaded("busy", retryable=True)
+            yield Chunk(text[:1])
+            if text == "never":
+                await asyncio.Event().wait()
+            yield Chunk(text[1:], self.finish_reason, USAGE if self.finish_reason else None)
+        finally:
+            self.num_running -= 1
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(None, None, has_json_schema=True, has_priority=True, has_prefix_cache=False)
+
+    def stats(self) -> EngineStats:
+        return EngineStats(num_running=self.num_running)
+
+    def count_prompt_tokens(self, request: GenerateRequest) -> int:
+        return 3
+
+    async def close(self) -> None: ...
+
+
+def spec(**fields: Any) -> LLMSpec:
+    return LLMSpec.model_validate({"engine": "local", **({} if "messages" in fields else {"prompt": "p"}), **fields})
+
+
+def bind(written: LLMSpec, scope: Mapping[str, Any] | None = None, identity: Mapping[str, Any] = IDENTITY) -> BoundCall:
+    return LLMOperator(Path()).bind(written, scope or {}, {"local": identity, "other": identity})
+
+
+def run(written: LLMSpec, engine: ScriptedEngine, context: Context | None = None) -> Any:
+    used = context or Context()
+    used.llm = engine
+    return asyncio.run(LLMOperator(Path()).run(bind(written), used)).value
+
+
+class TestConformance(OperatorConformance):
+    @pytest.fixture
+    def subject(self) -> Subject:
+        engine = ScriptedEngine()
+        prompt = spec(prompt="{{ row.text }}")
+        return Subject(
+            operator=LLMOperator(Path()),
+            good=Case(prompt, {"row": {"text": "good"}}),
+            other=Case(prompt, {"row": {"text": "other"}}),
+            unbound=(Case(prompt, {"row": {}}), Case(spec(prompt="{{ row.text / 2 }}"), {"row": {"text": "x"}})),
+            faulty=(
+                Case(prompt, {"row": {"text": "busy"}}),
+                Case(spec(prompt="no json", output={"answer": "str"})),
+            ),
+            endless=Case(prompt, {"row": {"text": "never"}}),
+            num_running=lambda: engine.num_running,
+            engines={"local": EngineBlock("local", "scripted", {"model": "m"})},
+            identities={"local": IDENTITY},
+            engine=engine,
+        )
+
+
+def test_the_request_is_what_was_written() -> None:
+    engine = ScriptedEngine('{"answer": "x"}')
+    context = Context(priority=7)
+    written = spec(system="s", max_tokens=9, temperature=0.5, seed=4, stop=["\n"], output={"answer": "str"})
+    assert run(written, engine, context) == {"text": '{"answer": "x"}', "answer": "x"}
+    (request,) = engine.requests
+    schema = request.json_schema
+    assert schema is not None
+    assert json.loads(schema)["required"] == ["answer"]
+    assert request == GenerateRequest(
+        request_id="request-1",
+        messages=(Message("system", "s"), Message("user", "p")),
+        max_tokens=9,
+        temperature=0.5,
+        seed=4,
+        stop=("\n",),
+        json_schema=schema,
+        priority=7,
+    )
+
+
+def test_messages_keep_their_order_and_roles() -> None:
+    written = spec(
+        system="s", messages=[{"role": "user", "content": "{{ row.q }}"}, {"role": "assistant", "content": "a"}]
+    )
+    call = bind(written, {"row": {"q": "why"}})
+    assert call.prompt == (Message("system", "s"), Message("user", "why"), Message("assistant", "a"))
+
+
+def test_what_decides_the_answer_is_in_the_payload_and_nothing_else() -> None:
+    plain = bind(spec()).payload
+    assert bind(spec(engine="other")).payload == plain
+    for changed in ({"prompt": "q"}, {"max_tokens": 1}, {"temperature": 1}, {"seed": 1}, {"stop": ["a"]}):
+        assert bind(spec(**changed)).payload != plain
+    assert bind(spec(output={"a": "str"})).payload != plain
+    assert bind(spec(), identity={"kind": "scripted", "model": "n"}).payload != plain
+
+
+def test_greedy_calls_are_shared_always_and_others_never() -> None:
+    operator = LLMOperator(Path())
+    assert operator.traits(spec()).sharing is Sharing.ALWAYS
+    assert operator.traits(spec(temperature=0.1, seed=1)).sharing is Sharing.NEVER
+    assert operator.traits(spec()).pool == "engine:local"
+    assert operator.traits(spec()).engine == "local"
+
+
+def test_the_shape_names_the_fields() -> None:
+    operator = LLMOperator(Path())
+    assert operator.shape(spec()) == Record.of(text=Scalar())
+    assert operator.shape(spec(output={"a": "int"})) == Record.of(text=Scalar(), a=Scalar())
+    assert operator.shape(spec(output={"json_schema": {"type": "object"}})) == Anything()
+
+
+def test_an_unknown_engine_is_said_with_its_field() -> None:
+    with pytest.raises(FlowError, match="no engine 'local'") as caught:
+        LLMOperator(Path()).check(spec(), {"locale": EngineBlock("locale", "null", {"model": "m"})})
+    assert caught.value.where == "engine"
+    assert caught.value.hint == "did you mean 'locale'?"
+
+
+def test_prefill_is_reported_once_per_call() -> None:
+    context = Context()
+    run(spec(), ScriptedEngine("long"), context)
+    assert context.num_prefills == 1
+
+
+def test_a_cut_answer_is_text_without_a_schema_and_an_error_with_one() -> None:
+    assert run(spec(), ScriptedEngine("half", "length")) == {"text": "half"}
+    with pytest.raises(BadResponse) as caught:
+        run(spec(output={"a": "str"}), ScriptedEngine('{"a": "ha', "length"))
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("the answer was cut off: raise max_tokens")
+    assert not caught.value.retryable
+    assert run(spec(output={"a": "str"}), ScriptedEngine('{"a": "b"}', "length"))["a"] == "b"
+
+
+def test_a_wrong_answer_is_worth_another_try_only_when_sampling() -> None:
+    for temperature in (0.0, 0.7):
+        with pytest.raises(BadResponse) as caught:
+            run(spec(output={"a": "str"}, temperature=temperature), ScriptedEngine("no"))
+        assert caught.value.retryable is (temperature > 0)
+
+
+def test_a_stream_without_an_end_is_a_bad_response() -> None:
+    with pytest.raises(BadResponse, match="stream ended") as caught:
+        run(spec(), ScriptedEngine("text", None))
+    assert caught.value.retryable
+
+
+def test_a_skipped_step_is_empty_text_and_a_missing_column_an_error() -> None:
+    assert bind(spec(prompt="[{{ facts.text }}]"), {"facts": SKIPPED}).prompt == (Message("user", "[]"),)
+    with pytest.raises(OperatorError, match="template error"):
+        bind(spec(prompt="{{ row.q }}"), {"row": {}})
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"messages": [{"role": "user", "content": "a"}], "prompt": "b"}, "exactly one"),
+        ({"messages": []}, "exactly one"),
+        ({"messages": [{"role": "system", "content": "a"}], "system": "b"}, "given twice"),
+        ({"temperature": -1}, "greater than or equal"),
+        ({"max_tokens": 0}, "greater than or equal"),
+        ({"output": {"text": "str"}}, "whole answer"),
+    ],
+)
+def test_wrong_specs_are_refused(fields: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        spec(**fields)
