@@ -6,6 +6,7 @@ Owns reading key-value metadata. Never reads tensors.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,29 +18,29 @@ TEXT, ARRAY = 8, 9
 
 
 def context_tokens(path: Path) -> int:
-    """The context length that a GGUF model was trained for, in tokens; ConfigError for a file that is not GGUF."""
+    """The context length that a GGUF model was made for, in tokens; ConfigError for a file that does not tell it."""
     try:
         with path.open("rb") as file:
-            metadata = _read_metadata(file)
-    except (OSError, struct.error, KeyError, UnicodeDecodeError) as error:
+            architecture = None
+            for key, value in _read_metadata(file):
+                if key == "general.architecture":
+                    architecture = value
+                elif key == f"{architecture}.context_length":
+                    return int(value)
+    except (OSError, struct.error, KeyError) as error:
         raise ConfigError(
             f"not a readable GGUF file: {path} ({error})", hint="pull or copy the weights again"
         ) from error
-    length = metadata.get(f"{metadata.get('general.architecture')}.context_length")
-    if not isinstance(length, int):
-        raise ConfigError(f"the GGUF file {path} does not name its context length", hint="set 'max_context_tokens'")
-    return length
+    raise ConfigError(f"the GGUF file {path} does not name its context length", hint="use another conversion of it")
 
 
-def _read_metadata(file: BinaryIO) -> dict[str, Any]:
+def _read_metadata(file: BinaryIO) -> Iterator[tuple[str, Any]]:
     magic, _version, _num_tensors, num_keys = _read(file, "4sIQQ")
     if magic != b"GGUF":
         raise struct.error(f"it starts with {magic!r}")
-    metadata = {}
     for _ in range(num_keys):
         key = _read_text(file)
-        metadata[key] = _read_value(file, *_read(file, "I"))
-    return metadata
+        yield key, _read_value(file, *_read(file, "I"))
 
 
 def _read_value(file: BinaryIO, kind: int) -> Any:

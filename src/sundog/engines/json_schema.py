@@ -16,10 +16,8 @@ from typing import Any, NoReturn
 
 from sundog.errors import BadResponse
 
-ANNOTATIONS = frozenset(
-    ("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly")
-    + ("$schema", "$id", "$comment", "$defs", "definitions")
-)
+ANNOTATIONS = {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"}
+ANNOTATIONS |= {"$schema", "$id", "$comment", "$defs", "definitions"}
 
 
 @dataclass(frozen=True, slots=True)

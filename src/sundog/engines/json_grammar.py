@@ -1,0 +1,188 @@
+"""A schema as a grammar whose JSON has no white space and ends in time.
+
+Owns the grammar text (EBNF as xgrammar reads it). Never runs it.
+
+Two reasons for a grammar of our own. A small model offered white space between the parts of a JSON answer fills the
+answer with it until `max_tokens`, and openvino-genai has no switch against that. And a string without a bound may never
+end. So every part gets a share of the token budget, and strings and lists without a bound get one from their share,
+counted at two characters a token; text of rarer characters may still run out.
+
+The form of the rules follows what the sampler can check quickly: a counted repetition is fast up to 127 and very slow
+beyond, and so is whatever can be read in two ways. Nested options are fast at run time but cost about 7 ms a character
+to compile, once. Hence three forms of a string: counted, nested, and beyond that counted in words of bounded length.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+
+from sundog.engines.json_schema import Choice, Fields, Items, Literals, Number, Shape, Text, read_schema
+from sundog.errors import BadResponse
+
+DEFAULT_TOKENS = 1024
+CHARACTERS_PER_TOKEN = 2
+MAX_REPEAT = 127
+MAX_NESTED = 512
+MAX_WORD = 24
+TOKENS_PER_WORD = 3
+MAX_ITEMS = 16
+MAX_DIGITS = 15
+MIN_TEXT_TOKENS = 8
+
+BASE_RULES = (
+    r"""
+char ::= [^"\\\x00-\x1f] | "\\" ["\\/bfnrt]
+letter ::= [^ "\\\x00-\x1f] | "\\" ["\\/bfnrt]
+fraction ::= "" | "." [0-9]{1,6}
+word ::= """
+    f"letter{{0,{MAX_WORD}}}"
+)
+
+
+@lru_cache(maxsize=256)
+def compact_grammar(schema_text: str, max_tokens: int | None) -> str:
+    """The grammar of a schema for answers of at most `max_tokens`; BadResponse for a schema outside the subset."""
+    return f"root ::= {_rule(read_schema(schema_text), max_tokens or DEFAULT_TOKENS)}{BASE_RULES}"
+
+
+def _rule(shape: Shape, budget: int) -> str:
+    match shape:
+        case Literals(texts=texts):
+            return _any_of([_quote(text) for text in texts])
+        case Number():
+            return _number(shape)
+        case Text():
+            return _text(shape, budget)
+        case Items():
+            return _items(shape, budget)
+        case Fields():
+            return _fields(shape, budget)
+        case Choice(options=options):
+            return _any_of([_rule(option, budget) for option in options])
+
+
+def _fields(shape: Fields, budget: int) -> str:
+    keys = [f"{json.dumps(name, ensure_ascii=False)}:" for name, _ in shape.fields]
+    elastic = [one for _, one in shape.fields if _is_elastic(one)]
+    spare = budget - _least_tokens(shape) + sum(map(_least_tokens, elastic))
+    parts = [_rule(one, spare // max(len(elastic), 1)) for _, one in shape.fields]
+    pairs = [f"{_quote(('{' if i == 0 else ',') + keys[i])} {part}" for i, part in enumerate(parts)]
+    return f"({' '.join(pairs)} {_quote('}')})"
+
+
+def _items(shape: Items, budget: int) -> str:
+    if shape.max_items == 0:
+        return _quote("[]")
+    if shape.min_items > min(MAX_REPEAT, shape.max_items or MAX_REPEAT):
+        raise BadResponse(f"this engine cannot generate lists of {shape.min_items} items", hint="ask for fewer")
+    fitting = budget // (_least_tokens(shape.item) + 1)
+    most = max(shape.min_items, min(shape.max_items or MAX_ITEMS, MAX_REPEAT, fitting), 1)
+    item = _rule(shape.item, budget // most - 1)
+    more = _repeat(f"{_quote(',')} {item}", max(shape.min_items - 1, 0), most - 1)
+    filled = f"{_quote('[')} {item} {more} {_quote(']')}"
+    return f"({filled})" if shape.min_items else _any_of([_quote("[]"), filled])
+
+
+def _text(shape: Text, budget: int) -> str:
+    least, budget = shape.min_length, max(budget, MIN_TEXT_TOKENS)
+    most = max(least, min(budget * CHARACTERS_PER_TOKEN, shape.max_length or budget * CHARACTERS_PER_TOKEN))
+    if least > MAX_REPEAT or least > (shape.max_length or least):
+        raise BadResponse(f"this engine cannot generate strings of at least {least} characters", hint="ask for fewer")
+    if shape.max_length == 0:
+        return _quote('""')
+    if most <= MAX_REPEAT:
+        body = _repeat("char", least, most)
+    elif shape.max_length is not None and most <= MAX_NESTED:
+        body = f"{_repeat('char', least, least)} {'(char ' * (most - least)}{')?' * (most - least)}"
+    else:
+        more = _repeat('" " word', 0, _num_words(shape, budget) - 1)
+        body = f"{_repeat('char', least, least)} word {more}"
+    return f'("\\"" {body} "\\"")'
+
+
+def _num_words(shape: Text, budget: int) -> int:
+    fitting = budget // TOKENS_PER_WORD
+    if shape.max_length is not None:
+        fitting = min(fitting, (shape.max_length - shape.min_length + 1) // (MAX_WORD + 1))
+    return max(1, min(fitting, MAX_REPEAT))
+
+
+def _number(shape: Number) -> str:
+    """Between the bounds exactly; an open side ends at `MAX_DIGITS` digits."""
+    largest = 10**MAX_DIGITS - 1
+    low = -largest if shape.minimum is None else shape.minimum
+    high = largest if shape.maximum is None else shape.maximum
+    if low > high:
+        raise BadResponse(f"no number is between {low} and {high}", hint="correct the bounds in the schema")
+    signs = []
+    if high >= 0:
+        signs.append(_magnitudes(max(low, 0), high, shape.is_integer))
+    if low < 0:
+        signs.append(f'"-" {_magnitudes(max(-high, 1 if shape.is_integer else 0), -low, shape.is_integer)}')
+    return _any_of(signs)
+
+
+def _magnitudes(low: int, high: int, is_integer: bool) -> str:
+    if is_integer:
+        return _any_of(list(_digit_patterns(low, high)))
+    below = [f"{_any_of(list(_digit_patterns(low, high - 1)))} fraction"] if low < high else []
+    return _any_of([*below, _quote(str(high))])
+
+
+def _digit_patterns(low: int, high: int) -> Iterator[str]:
+    """Patterns that together match the decimal numbers from `low` to `high`, 0 <= low <= high, each once."""
+    while low <= high:
+        num_free = 0
+        while low % 10 ** (num_free + 1) == 0 < low and low + 10 ** (num_free + 1) - 1 <= high:
+            num_free += 1
+        block = 10**num_free
+        head, digit = divmod(low // block, 10)
+        last = min(9, digit + (high - low + 1) // block - 1)
+        free = f" [0-9]{{{num_free}}}" if num_free else ""
+        yield f"{_quote(str(head)) if head else ''} [{digit}-{last}]{free}"
+        low += (last - digit + 1) * block
+
+
+def _least_tokens(shape: Shape) -> int:
+    """A guess at the tokens that a value of `shape` needs, its elastic parts at their smallest."""
+    match shape:
+        case Literals(texts=texts):
+            return max(map(len, texts)) // CHARACTERS_PER_TOKEN + 1
+        case Number(maximum=maximum):
+            return len(str(maximum)) + 1 if maximum is not None else 8
+        case Text(max_length=most):
+            return min(MIN_TEXT_TOKENS, MIN_TEXT_TOKENS if most is None else most // CHARACTERS_PER_TOKEN) + 2
+        case Items(item=item, min_items=least):
+            return max(least, 1) * (_least_tokens(item) + 1) + 1
+        case Fields(fields=fields):
+            return sum(len(name) // CHARACTERS_PER_TOKEN + 3 + _least_tokens(one) for name, one in fields) + 1
+        case Choice(options=options):
+            return max(map(_least_tokens, options))
+
+
+def _is_elastic(shape: Shape) -> bool:
+    """Whether the length of a value follows from the budget."""
+    match shape:
+        case Text() | Items():
+            return True
+        case Fields(fields=fields):
+            return any(_is_elastic(one) for _, one in fields)
+        case Choice(options=options):
+            return any(map(_is_elastic, options))
+    return False
+
+
+def _any_of(rules: list[str]) -> str:
+    return f"({' | '.join(rules)})"
+
+
+def _repeat(rule: str, least: int, most: int) -> str:
+    return f"({rule}){{{least},{most}}}" if most else ""
+
+
+def _quote(text: str) -> str:
+    """`text` as a literal of the grammar."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in escaped) + '"'

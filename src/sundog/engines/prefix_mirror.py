@@ -1,0 +1,46 @@
+"""Which prompt tokens a prefix cache holds, computed beside an engine that does not tell.
+
+Owns a mirror of the cache's full blocks. Never decides anything: it only counts.
+
+The count is computed, not measured. It is a lower bound while nothing is evicted (the engine may also reuse a partly
+filled block), and an estimate after that: blocks of running requests are not told from idle ones here.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+
+class PrefixMirror:
+    """`num_blocks` blocks of `block_tokens` tokens, least recently used evicted first."""
+
+    def __init__(self, block_tokens: int, num_blocks: int) -> None:
+        self._block_tokens = block_tokens
+        self._num_blocks = num_blocks
+        self._blocks: OrderedDict[int, None] = OrderedDict()
+
+    def num_cached_tokens(self, prompt: Sequence[int]) -> int:
+        """Tokens of `prompt` that need no computing; the last one always does, to give the first output token."""
+        num_hit = 0
+        for key in self._keys(prompt):
+            if key not in self._blocks:
+                break
+            self._blocks.move_to_end(key)
+            num_hit += 1
+        return min(num_hit * self._block_tokens, len(prompt) - 1)
+
+    def add(self, tokens: Sequence[int]) -> None:
+        """The full blocks of `tokens` have been computed."""
+        for key in self._keys(tokens):
+            self._blocks[key] = None
+            self._blocks.move_to_end(key)
+        while len(self._blocks) > self._num_blocks:
+            self._blocks.popitem(last=False)
+
+    def _keys(self, tokens: Sequence[int]) -> Iterator[int]:
+        """One key per full block; it stands for the block and all before it."""
+        key = 0
+        for end in range(self._block_tokens, len(tokens) + 1, self._block_tokens):
+            key = hash((key, *tokens[end - self._block_tokens : end]))
+            yield key

@@ -1,0 +1,66 @@
+"""From tokens to text, piece by piece: whole characters only, and never past a stop string.
+
+Owns what is held back and why. Never knows a tokenizer: decoding is handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+DecodeBatch = Callable[[Sequence[Sequence[int]]], Sequence[str]]
+
+# What a decoder gives for bytes that are not a character, or not yet.
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(slots=True)
+class TokenTail:
+    """The end of one answer: `pending` tokens have no text yet; `context` are the last ones that have.
+
+    Decoded alone, a token can lose the blank before it, so pending tokens are decoded after their context.
+    """
+
+    context: list[int] = field(default_factory=list)
+    pending: list[int] = field(default_factory=list)
+
+
+def take_text(tails: Sequence[TokenTail], are_last: Sequence[bool], decode_batch: DecodeBatch) -> list[str]:
+    """The new text of each answer, in one call of the decoder; an unfinished character waits unless it is the last."""
+    sequences = [sequence for tail in tails for sequence in (tail.context, tail.context + tail.pending) if sequence]
+    decoded = iter(decode_batch(sequences) if sequences else ())
+    texts = []
+    for tail, is_last in zip(tails, are_last, strict=True):
+        known = next(decoded) if tail.context else ""
+        whole = next(decoded) if tail.context or tail.pending else ""
+        if whole.endswith(REPLACEMENT) and not is_last:
+            texts.append("")
+            continue
+        texts.append(whole[len(known) :])
+        if tail.pending:
+            tail.context, tail.pending = tail.pending, []
+    return texts
+
+
+class StopScanner:
+    """Cuts a text that comes in pieces at the first of `stops`, which stays out of it."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stop for stop in stops if stop)
+        self._held = ""
+
+    def feed(self, piece: str, *, is_last: bool) -> tuple[str, bool]:
+        """The text that may go out now, and whether a stop was found; what may begin a stop is held back."""
+        text = self._held + piece
+        found = [position for stop in self._stops if (position := text.find(stop)) >= 0]
+        if found:
+            self._held = ""
+            return text[: min(found)], True
+        num_held = 0 if is_last else max((_overlap(text, stop) for stop in self._stops), default=0)
+        self._held = text[len(text) - num_held :]
+        return text[: len(text) - num_held], False
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of `text` may begin `stop`."""
+    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
