@@ -7,13 +7,12 @@ directly). Never calls a function.
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
 from collections.abc import Callable
 from hashlib import blake2b
 from importlib.machinery import PathFinder
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from sundog.errors import FlowError, suggest
@@ -57,8 +56,8 @@ def resolve(reference: str, *, base_dir: str | None) -> Callable[..., Any]:
 def refer_to(function: Callable[..., Any]) -> str:
     """A reference that `resolve` turns into `function` again.
 
-    `module:name` when it can be imported by that name. Otherwise a name made of its source and of what it captures,
-    known in this process only: the same code gives the same reference in every process.
+    `module:name` when it can be imported by that name. Otherwise a name made of its code and of what it captures,
+    known in this process only: the same code gives the same reference in every process of one Python version.
     """
     if not isinstance(function, FunctionType | BuiltinFunctionType | type):
         raise FlowError(
@@ -137,16 +136,27 @@ def _put_first(top: str, reference: str, folder: str) -> None:
 
 
 def _code_of(function: FunctionType) -> bytes:
-    """Bytes that decide what the function does: its source, defaults and captured values."""
-    try:
-        source = inspect.getsource(function).encode()
-    except (OSError, TypeError):
-        source = function.__code__.co_code + repr(function.__code__.co_consts).encode()
+    """Bytes that decide what the function does: its code, defaults and captured values."""
     captured = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     parts = [(name, _describe(function, name, cell.cell_contents)) for name, cell in captured]
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     parts += [("default", _describe(function, "a default", value)) for value in defaults]
-    return source + repr(parts).encode()
+    return repr((_describe_code(function.__code__), parts)).encode()
+
+
+def _describe_code(code: CodeType) -> str:
+    """The same text in every process of one Python version. Source would not do: two lambdas may share a line."""
+    constants = [_describe_constant(constant) for constant in code.co_consts]
+    return repr((code.co_code, code.co_exceptiontable, code.co_names, code.co_varnames, constants))
+
+
+def _describe_constant(constant: object) -> str:
+    match constant:
+        case CodeType():
+            return _describe_code(constant)
+        case frozenset():  # its order changes from process to process
+            return repr(sorted(map(repr, constant)))
+    return repr(constant)
 
 
 def _describe(owner: FunctionType, name: str, value: object) -> str:

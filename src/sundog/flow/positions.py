@@ -136,6 +136,8 @@ class _Reader:
                 raise self._error(
                     key, f"the key '{key.value}' is written twice", f"first written in line {lines[key.value]}"
                 )
+            if isinstance(value, ScalarNode) and value.tag == f"{_TAG}null" and not value.value:
+                raise self._error(key, f"the key '{key.value}' has no value", "write null if you mean nothing")
             lines[key.value] = key.start_mark.line + 1
             found[key.value] = self.plain(value)
         return found

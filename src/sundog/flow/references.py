@@ -141,7 +141,7 @@ def _inner_names(drafts: Sequence[Draft], outer: str = "") -> Iterator[tuple[str
 
 
 def _values(drafts: Sequence[Draft]) -> dict[str, Shape]:
-    return {draft.name: draft.shape for draft in drafts if draft.operator != "filter"}
+    return {draft.name: draft.shape for draft in drafts if draft.operator != "filter" and draft.name != ROW}
 
 
 def _shape_of(value: Any) -> Shape:

@@ -34,6 +34,12 @@ class EngineSpec(_Written):
     model_config = ConfigDict(extra="allow", frozen=True)
     kind: str
 
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _null_is_a_kind(cls, value: Any) -> Any:
+        """YAML reads `kind: null` as nothing; the engine of that name is meant."""
+        return "null" if value is None else value
+
     @property
     def options(self) -> dict[str, Any]:
         return dict(self.model_extra or {})

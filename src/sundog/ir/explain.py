@@ -62,7 +62,8 @@ def shorten(value: Any) -> str:
     """A value on one line of at most MAX_SHOWN_CHARACTERS: templates and text quoted, the rest as JSON."""
     match value:
         case OutputSchema():
-            text = f"{{{', '.join(json.loads(value.text)['properties', {})}}}"
+            fields = json.loads(value.text).get("properties", {})
+            text = f"{{{', '.join(fields)}}}"
         case Template() if value.is_expression:
             text = " ".join(value.source.split())
         case _:

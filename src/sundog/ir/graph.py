@@ -51,7 +51,7 @@ def topological_order(nodes: Sequence[Node], before: Mapping[str, Sequence[str]]
         raise FlowError(
             f"the steps wait for each other in a circle: {' -> '.join(cycle)}",
             where=by_name[cycle[0]].location,
-            hint="an arrow means 'is waited for by'; break the circle, or use a loop",
+            hint="an arrow means 'waits for'; break the circle, or use a loop",
         ) from error
     order: list[Node] = []
     ready: list[str] = []

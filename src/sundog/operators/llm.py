@@ -70,7 +70,7 @@ class LLMOperator:
     """`{text, <fields of output>}` from one generated answer."""
 
     name = "llm"
-    Spec = LLMSpec
+    Spec: type[OperatorSpec] = LLMSpec
 
     def __init__(self, base_dir: Path) -> None:
         pass
@@ -138,7 +138,8 @@ async def _collect(request: GenerateRequest, context: CallContext) -> tuple[str,
     last: Chunk | None = None
     async with aclosing(context.engine.generate(request)) as stream:
         async for last in stream:
-            if not pieces:
+            # An answer in one piece ends with its prefill: its end says all.
+            if not pieces and last.finish_reason is None:
                 context.prefill_ended()
             pieces.append(last.text)
     if last is None or last.finish_reason is None:

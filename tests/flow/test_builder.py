@@ -1,0 +1,221 @@
+"""The Python builder: the same plan as the file, and errors at the line of the call."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from sundog.errors import FlowError, Location
+from sundog.flow.bind import load_flow
+from sundog.flow.builder import FlowBuilder, item
+from sundog.flow.reference import Ref
+from sundog.functions import resolve
+from sundog.ir.canonical import describe
+from sundog.ir.logical import LogicalPlan, Step
+
+HERE = Path(__file__).parent
+
+
+def everything() -> FlowBuilder:
+    flow = FlowBuilder("everything")
+    local = flow.engine("local", kind="null", model="tiny", replicas=2)
+    remote = flow.engine("remote", kind="null", model="big", latency_s=0.5)
+    row = flow.input("questions", "data/*.csv", types={"id": "VARCHAR"})
+    filings = flow.input("filings", query="select * from 'filings.parquet'", key="filing_id")
+    flow.input("owners", call=json.loads, args={"s": "[]"}, key={"owner": "user"})
+    tone = flow.constant("tone", "formal")
+    limits = flow.constant("limits", {"low": 1, "high": (2, 3)})
+    context = flow.sql(
+        "context",
+        database="sqlite:///filings.db",
+        query="select body from filing where id = :id",
+        params={"id": filings.id},
+        timeout=5,
+        retries=1,
+        share=False,
+    )
+    flow.filter("keep", "{{ (context | length) > 0 }}", after=context)
+    facts = flow.llm(
+        "facts",
+        engine=local,
+        system=f"You are {tone}.",
+        prompt=f"{context[0].body}\n{row.topic}",
+        max_tokens=64,
+        temperature=0.5,
+        seed=3,
+        stop=["\n\n"],
+        output={"answer": "str", "unit": ["none", "thousand"], "parts": [{"title": "str"}]},
+        when="{{ row.topic != 'none' }}",
+        share=True,
+    )
+    part = Ref("part")
+    flow.llm(
+        "each",
+        for_each=facts.parts,
+        as_="part",
+        engine=remote,
+        messages=[
+            {"role": "system", "content": "Be short."},
+            {"role": "user", "content": f"{part.title} {limits.high[0]}"},
+        ],
+        output={"json_schema": {"type": "object", "properties": {"a": {"type": "integer"}}}},
+    )
+    with flow.loop("refine", max_turns=3, when="{{ facts.unit == 'none' }}") as refine:
+        draft = refine.llm("draft", engine=local, prompt=f"{refine.last.critique.text} {refine.turn}")
+        refine.llm("critique", engine=local, prompt=draft.text)
+        refine.until("{{ critique.text == 'ok' }}")
+    audit = flow.python("audit", json.loads, args={"s": refine.value.draft.text}, after=["each"])
+    flow.http("send", method="POST", url=f"http://localhost/{row.id}", json={"a": audit})
+    flow.output(id=row.id, answer=f"{facts.answer} ({refine.value.turns})")
+    return flow
+
+
+def small() -> FlowBuilder:
+    flow = FlowBuilder("small")
+    flow.engine("local", kind="null", model="tiny")
+    flow.input("rows", rows=[{"a": 1}])
+    flow.output(a="{{ row.a }}")
+    return flow
+
+
+def test_the_builder_and_the_file_give_equal_plans() -> None:
+    from_file = load_flow(HERE / "everything.yaml")
+    from_python = everything().plan()
+    assert describe(from_python) == describe(from_file)
+    assert from_python == from_file
+
+
+def test_the_order_of_nodes_and_columns_is_that_of_the_calls() -> None:
+    plan = everything().plan()
+    assert [node.name for node in plan.nodes] == [
+        "context", "keep", "facts", "each", "refine", "audit", "send",
+    ]  # fmt: skip
+    assert [name for name, _ in plan.outputs] == ["id", "answer"]
+
+
+def test_errors_point_at_the_call() -> None:
+    flow = small()
+    flow.llm("facts", engine="lcal", prompt="x")
+    line = inspect.currentframe().f_lineno - 1  # type: ignore[union-attr]  # CPython has frames
+    flow.output(b="{{ fact.text }}")
+    with pytest.raises(FlowError) as caught:
+        flow.plan()
+    assert caught.value.where == Location(__file__, line, 5)
+    assert f"{__file__}:{line + 2}:5: unknown name 'fact'" in str(caught.value)
+
+
+def test_errors_of_a_loops_steps_point_at_them() -> None:
+    flow = small()
+    loop = flow.loop("refine", max_turns=2)
+    loop.llm("draft", engine="local", prompt="{{ loop.last.draf.text }}")
+    line = inspect.currentframe().f_lineno - 1  # type: ignore[union-attr]  # CPython has frames
+    with pytest.raises(FlowError, match="has no field 'draf'") as caught:
+        flow.plan()
+    assert caught.value.where == Location(__file__, line, 5)
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        lambda flow: flow.output(a="{{ row.a }}"),
+        lambda flow: flow.engine("local", kind="null"),
+        lambda flow: [flow.filter("keep", "{{ row.a }}") for _ in range(2)],
+    ],
+)
+def test_a_name_is_given_once(twice: Any) -> None:
+    with pytest.raises(FlowError, match="already"):
+        twice(small())
+
+
+def test_expressions_are_templates() -> None:
+    row, page = Ref("row"), Ref("page")
+    assert str(row.a) == "{{ row.a }}"
+    assert f"{row['a b'][0].c}" == '{{ row["a b"][0].c }}'
+    assert str((row.a != "it's") & ~(page.b >= 2) | (row.c == None)) == (  # noqa: E711  # builds an expression
+        '{{ ((row.a != "it\'s") and (not (page.b >= 2))) or (row.c == none) }}'
+    )
+    assert str((row.a < True) & (row.a <= 1.5) & (row.a > page.b)) == (
+        "{{ ((row.a < true) and (row.a <= 1.5)) and (row.a > page.b) }}"
+    )
+    assert str(item.x) == "{{ item.x }}"
+
+
+def test_an_expression_has_no_value_yet() -> None:
+    row = Ref("row")
+    with pytest.raises(TypeError, match=r"& \| ~"):
+        bool(row.a == 1)
+    with pytest.raises(TypeError, match="for_each"):
+        list(row.a)
+    with pytest.raises(TypeError, match="only text, numbers"):
+        row.a == [1]  # noqa: B015  # the comparison itself is refused
+    assert not hasattr(row, "_repr_html_")
+
+
+def plan_of(rows: Any) -> LogicalPlan:
+    flow = FlowBuilder("rows")
+    row = flow.input("given", rows=rows)
+    flow.output(a=row.a)
+    return flow.plan()
+
+
+class Frame:
+    """A table of another library, seen only through Arrow's C interface."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._table.__arrow_c_stream__()  # type: ignore[no-untyped-call]  # pyarrow says nothing of it
+
+
+TABLE = pa.table({"a": [1, 2], "b": ["x", None]})
+
+
+@pytest.mark.parametrize("rows", [TABLE, Frame(TABLE), TABLE.to_pylist(), tuple(TABLE.to_pylist())])
+def test_rows_given_directly_become_a_function_that_yields_them(rows: Any) -> None:
+    (source,) = plan_of(rows).inputs
+    assert source.call is not None
+    for _ in range(2):
+        assert list(resolve(source.call, base_dir=None)()) == TABLE.to_pylist()
+
+
+def test_rows_are_known_by_their_content() -> None:
+    assert plan_of([{"a": 1}]) == plan_of([{"a": 1}])
+    assert plan_of([{"a": 1}]) != plan_of([{"a": 2}])
+    assert plan_of(TABLE) == plan_of(Frame(TABLE))
+    assert plan_of(TABLE) != plan_of(TABLE.slice(1))
+
+
+@pytest.mark.parametrize("rows", [[1], 3, [{"a": object()}]])
+def test_what_is_no_rows_is_refused(rows: Any) -> None:
+    with pytest.raises(FlowError, match="rows"):
+        plan_of(rows)
+
+
+def test_an_input_has_one_source() -> None:
+    with pytest.raises(FlowError, match="exactly one of path, query, call and rows"):
+        FlowBuilder("two").input("given", "a.csv", rows=[{"a": 1}])
+
+
+def test_a_function_of_the_script_is_called_by_reference() -> None:
+    def double(value: int) -> int:
+        return value * 2
+
+    flow = small()
+    flow.python("twice", double, args={"value": "{{ row.a }}"})
+    (step,) = flow.plan().nodes
+    assert isinstance(step, Step)
+    reference = describe(step.spec)["call"]
+    assert resolve(reference, base_dir=None) is double
+
+
+def test_a_value_without_json_form_is_refused_at_the_call() -> None:
+    with pytest.raises(FlowError, match="a object cannot stand in a flow") as caught:
+        small().constant("thing", object())
+    assert isinstance(caught.value.where, Location)
+    assert caught.value.where.file == __file__
