@@ -1,1 +1,31 @@
-"""sundog."""
+"""sundog: batches of agentic LLM workflows, run the way a database runs queries.
+
+    import sundog as sd
+
+    result = sd.run("review.yaml", inputs={"questions": "questions.jsonl"}, output="answers.parquet")
+
+Owns the public names. Each is imported when it is first used, so that `import sundog` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sundog import errors
+    from sundog.api import Flow, FlowFile, Result, Row, explain, item, load, row, run
+
+__all__ = ["Flow", "FlowFile", "Result", "Row", "errors", "explain", "item", "load", "row", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("sundog.errors")
+    if name in __all__:
+        return getattr(import_module("sundog.api"), name)
+    raise AttributeError(f"module 'sundog' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,7 +6,7 @@ Owns back-pressure and the reasons to stop. Never runs a call.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sundog.errors import RunStopped, SundogError
@@ -15,6 +15,9 @@ from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import Store
 
 Batch = Sequence[tuple[int, Mapping[str, Any]]]
+
+OnRow = Callable[[RowEnd], Awaitable[None]]
+"""Hears of a committed row; the row keeps its place among those in flight until it returns."""
 
 
 class Feed:
@@ -29,7 +32,7 @@ class Feed:
         *,
         max_rows_in_flight: int,
         max_errors: int | None,
-        on_row: Callable[[RowEnd], None],
+        on_row: OnRow | None,
         on_stop: Callable[[], None],
     ) -> None:
         self._run_id = run_id
@@ -65,7 +68,7 @@ class Feed:
         if self._failure is not None:
             raise self._failure
         if self._is_stopping:
-            raise RunStopped("the run was interrupted")
+            raise RunStopped("the run was interrupted", hint="the same command, or call, continues it")
 
     async def _start(self, batch: Batch) -> None:
         ended = self._store.finished_rows(self._run_id, batch[0][0], batch[-1][0])
@@ -83,7 +86,8 @@ class Feed:
         end = await self._executor.run(row_index, row)
         await self._store.put_row(self._run_id, row_index, end.state, end.body, end.asked)
         self._count(end)
-        self._on_row(end)
+        if self._on_row is not None:
+            await self._on_row(end)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._rows.discard(task)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +21,8 @@ from sundog.ir.physical import PhysicalPlan
 from sundog.operators.base import Operator
 from sundog.runtime.dispatch import Dispatcher, RunScope
 from sundog.runtime.event_log import EventLog
-from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.feed import Feed, too_many_failures
+from sundog.runtime.executor import RowExecutor
+from sundog.runtime.feed import Feed, OnRow, too_many_failures
 from sundog.runtime.host import Host
 from sundog.runtime.io.outputs import write_errors, write_output
 from sundog.runtime.pools import Pools, calls_of, identities
@@ -116,8 +116,8 @@ class Run:
         if self._feed is not None:
             self._feed.stop()
 
-    async def execute(self, on_row: Callable[[RowEnd], None] = lambda end: None) -> Report:
-        """Run what has not ended, write the files, give the report. `on_row` hears of each row as it ends.
+    async def execute(self, on_row: OnRow | None = None) -> Report:
+        """Run what has not ended, write the files, give the report. `on_row` hears of each row once it is committed.
         RunStopped after an interruption or too many failures; the same command continues."""
         if self.is_finished:
             return self._write_files(0.0)
@@ -133,9 +133,9 @@ class Run:
         finally:
             self._runs.end(self.record.run_id, state, time.monotonic() - begin_s)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """The output rows there are, in row order."""
-        return (from_json(body) for _, body in self._store.rows(self.record.run_id, "done"))
+    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(row index, columns) of the output rows there are, in row order."""
+        return ((index, from_json(body)) for index, body in self._store.rows(self.record.run_id, "done"))
 
     def failures(self) -> Iterator[dict[str, Any]]:
         """{row, node, cause, attempts} of each failed row, in row order."""
@@ -166,7 +166,7 @@ class Run:
         output = self._options.output
         return None if output is None else write_errors(output, self.failures())
 
-    async def _run_rows(self, on_row: Callable[[RowEnd], None]) -> None:
+    async def _run_rows(self, on_row: OnRow | None) -> None:
         run_id = self.record.run_id
         if self._options.retry_failed:
             self._store.forget_failed_rows(run_id)
