@@ -18,9 +18,9 @@ from duckdb.sqltypes import DuckDBPyType
 
 from sundog.errors import InputError, SundogError, suggest
 from sundog.ir.shape import Record, Shape
-from sundog.runtime.io.csv_text import MAX_LINE_BYTES, UNREADABLE, BadQuoting, delimiter_of, records
-from sundog.runtime.io.duck import file_list, literal, stream
-from sundog.runtime.io.failures import different_columns, explained, no_key_column, shorten, unreadable
+from sundog.runtime.io.csv_text import UNREADABLE, BadQuoting, delimiter_of, first_line_not_utf8, records
+from sundog.runtime.io.duck import MAX_LINE_BYTES, file_list, literal, stream
+from sundog.runtime.io.failures import different_columns, explained, no_key_column, shorten, too_long, unreadable
 from sundog.runtime.io.paths import InputFiles
 from sundog.runtime.io.table import Key, Scan
 from sundog.runtime.io.values import Column, column_of, decoder, key_of, select_list, shape_of
@@ -32,9 +32,8 @@ class CSVTable:
     """A Table over `files`; `types` are DuckDB types of columns that must not be guessed."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, files: InputFiles, types: Mapping[str, str]) -> None:
-        self.name = files.name
         self._connection = connection
-        self._files = files
+        self.files = files
         self._types = dict(types)
         self._delimiter = self._find_delimiter()
         self._names = self._read_headers()
@@ -55,22 +54,22 @@ class CSVTable:
     def key(self, column: str) -> Key:
         key = key_of(self._columns, column)
         if key is None:
-            raise no_key_column(self._files, column, self._names)
+            raise no_key_column(self.files, column, self._names)
         return key
 
     def explain(self, error: duckdb.Error) -> SundogError:
-        path = self._files.mentioned_in(str(error))
+        path = self.files.mentioned_in(str(error))
         if path is None:
-            return unreadable(self.name, str(self._files.base_dir), error)
+            return unreadable(self.files.name, str(self.files.base_dir), error)
         bad_type = re.search(r'converting column "r(\d+)".*?string "(.*?)" to \'?([\w() ,]+)', str(error), re.DOTALL)
         if bad_type:
             name = self._names[int(bad_type[1])]
             return InputError(
                 f"'{shorten(bad_type[2])}' in column '{name}' is not of type {bad_type[3]}",
-                where=f"{self._files.show(path)}:{self._line_of(path, error)}",
+                where=f"{self.files.show(path)}:{self._line_of(path, error)}",
                 hint=f"correct the line, or give the column a wider type: types: {{{name}: VARCHAR}}",
             )
-        return self._bad_record(path) or unreadable(self.name, self._files.show(path), error)
+        return self._bad_record(path)
 
     @property
     def _reader(self) -> str:
@@ -79,7 +78,7 @@ class CSVTable:
             f"'r{index}': {literal(self._types.get(name, 'VARCHAR'))}" for index, name in enumerate(self._names)
         )
         return (
-            f"read_csv({file_list(self._files.paths)}, columns={{{columns}}}, delim={literal(self._delimiter)}, "
+            f"read_csv({file_list(self.files.paths)}, columns={{{columns}}}, delim={literal(self._delimiter)}, "
             f"header=true, auto_detect=false, quote='\"', escape='\"', strict_mode=true, allow_quoted_nulls=false, "
             f"hive_partitioning=false, max_line_size={MAX_LINE_BYTES}, buffer_size={2 * MAX_LINE_BYTES})"
         )
@@ -112,28 +111,27 @@ class CSVTable:
         return columns
 
     def _find_delimiter(self) -> str:
-        path = self._files.paths[0]
+        path = self.files.paths[0]
         try:
             return delimiter_of(path)
         except UNREADABLE as error:
-            where = f"{self._files.show(path)}:1"
-            raise InputError(f"cannot read the header: {error}", where=where, hint="write it as UTF-8 text") from error
+            raise self._unreadable(path, error) from error
 
     def _read_headers(self) -> list[str]:
-        first, *others = self._files.paths
+        first, *others = self.files.paths
         names = self._read_header(first)
         for path in others:
             found = self._read_header(path)
             if found != names:
-                raise different_columns(self._files, path, found, names)
+                raise different_columns(self.files, path, found, names)
         return names
 
     def _read_header(self, path: Path) -> list[str]:
-        where = f"{self._files.show(path)}:1"
+        where = f"{self.files.show(path)}:1"
         try:
             _, names = next(records(path, self._delimiter), (1, []))
         except (BadQuoting, *UNREADABLE) as error:
-            raise InputError(f"cannot read the header: {error}", where=where, hint="write it as UTF-8 text") from error
+            raise self._unreadable(path, error) from error
         if not names or "" in names:
             what = f"column {names.index('') + 1} has no name" if names else "the first line is blank"
             raise InputError(what, where=where, hint="the first line names the columns")
@@ -143,7 +141,7 @@ class CSVTable:
         return names
 
     def _check_types(self) -> None:
-        where = f"{self._files.show(self._files.paths[0])}:1"
+        where = f"{self.files.show(self.files.paths[0])}:1"
         for name, type in self._types.items():
             if name not in self._names:
                 raise InputError(
@@ -164,9 +162,9 @@ class CSVTable:
         number = int(counted[1]) if counted else 1
         return next((line for line, _ in islice(records(path, self._delimiter), number - 1, None)), number)
 
-    def _bad_record(self, path: Path) -> InputError | None:
+    def _bad_record(self, path: Path) -> InputError:
         """The first line that does not have the header's number of fields, or breaks the rules of quoting."""
-        where = self._files.show(path)
+        where = self.files.show(path)
         try:
             for line, record in records(path, self._delimiter):
                 if record and len(record) != len(self._names):
@@ -176,17 +174,29 @@ class CSVTable:
                         where=f"{where}:{line}",
                         hint="a field that holds the delimiter or a line end stands in double quotes",
                     )
-        except BadQuoting as error:
-            return InputError(
-                f"a quoted field does not end as it should ({error})",
-                where=f"{where}:{error.line}",
-                hint='a quote inside a quoted field is written twice: "say ""yes"""',
-            )
-        except UnicodeDecodeError as error:
-            return InputError(f"the file is not UTF-8 text ({error.reason})", where=where, hint="save it as UTF-8")
-        except UNREADABLE as error:
-            return InputError(f"cannot read on: {error}", where=where, hint="write the file again")
-        return None
+                if sum(map(len, record)) > MAX_LINE_BYTES:
+                    return too_long(f"{where}:{line}")
+        except (BadQuoting, *UNREADABLE) as error:
+            return self._unreadable(path, error)
+        return InputError(
+            "the lines do not all end in the same way, or a quote stands where none may be",
+            where=where,
+            hint="write it again with one kind of line end, and quotes only around whole fields",
+        )
+
+    def _unreadable(self, path: Path, error: Exception) -> InputError:
+        where = self.files.show(path)
+        match error:
+            case BadQuoting():
+                return InputError(
+                    f"a quoted field does not end as it should ({error})",
+                    where=f"{where}:{error.line}",
+                    hint='a quote inside a quoted field is written twice: "say ""yes"""',
+                )
+            case UnicodeDecodeError():
+                line = first_line_not_utf8(path)
+                return InputError("this line is not UTF-8 text", where=f"{where}:{line}", hint="save the file as UTF-8")
+        return InputError(f"cannot read the file: {error}", where=where, hint="it may be damaged; write it again")
 
 
 def _kind_of(column: str) -> str:

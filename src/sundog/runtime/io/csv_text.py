@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from sundog.runtime.io.paths import open_text
+from sundog.runtime.io.duck import MAX_LINE_BYTES
+from sundog.runtime.io.paths import open_bytes, open_text
 
 DELIMITERS = ",;\t|"
-MAX_LINE_BYTES = 16 * 2**20
 UNREADABLE = (OSError, EOFError, UnicodeDecodeError)
 
 
@@ -27,7 +27,7 @@ class BadQuoting(Exception):
 
 def records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """(line it begins on, fields) of each record; BadQuoting, or one of UNREADABLE."""
-    csv.field_size_limit(MAX_LINE_BYTES)
+    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
     with open_text(path) as text:
         reader = csv.reader(text, delimiter=delimiter, strict=True)
         line = 1
@@ -46,3 +46,14 @@ def delimiter_of(path: Path) -> str:
     with open_text(path) as text:
         header = re.sub(r'"[^"]*"', "", text.readline(MAX_LINE_BYTES))
     return max(DELIMITERS, key=header.count)
+
+
+def first_line_not_utf8(path: Path) -> int:
+    """The line that UnicodeDecodeError is about, which does not say."""
+    with open_bytes(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    raise AssertionError(f"{path} is UTF-8 text")

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 
 MEMORY_LIMIT = "512MB"
+MAX_LINE_BYTES = 16 * 2**20
 
 
 def connect(scratch_dir: Path) -> duckdb.DuckDBPyConnection:

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from sundog.errors import InputError, RunError, SundogError, suggest
-from sundog.runtime.io.duck import MEMORY_LIMIT
+from sundog.runtime.io.duck import MAX_LINE_BYTES, MEMORY_LIMIT
 from sundog.runtime.io.paths import InputFiles
 
 MAX_QUOTED_CHARS = 80
@@ -35,6 +35,14 @@ def unreadable(name: str, file: str, error: duckdb.Error) -> InputError:
         f"cannot read the rows of input '{name}': {first_sentence(error)}",
         where=file,
         hint="the file may be damaged or only half written; write it again",
+    )
+
+
+def too_long(where: str) -> InputError:
+    return InputError(
+        f"this line is longer than {MAX_LINE_BYTES // 2**20} MiB",
+        where=where,
+        hint="keep such texts in files of their own, or write the rows as parquet",
     )
 
 

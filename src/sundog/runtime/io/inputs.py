@@ -21,7 +21,7 @@ from sundog.ir.logical import InputSource
 from sundog.ir.shape import Record, Shape
 from sundog.runtime.io.csv_table import CSVTable
 from sundog.runtime.io.duck import connect, stream
-from sundog.runtime.io.failures import explained
+from sundog.runtime.io.failures import explained, unreadable
 from sundog.runtime.io.identity import identity_of
 from sundog.runtime.io.join import Joined, Splitter, check_join, read_joined
 from sundog.runtime.io.json_table import JSONTable
@@ -79,10 +79,10 @@ class RowSource:
             return shape
         columns = dict(shape.fields)
         for joined in self._joins:
-            name = joined.table.name
+            name = joined.table.files.name
             if name in columns:
                 raise InputError(
-                    f"input '{name}' has the name of a column of '{self._driver.name}'",
+                    f"input '{name}' has the name of a column of '{self._driver.files.name}'",
                     where=joined.location,
                     hint="rename the input: its row would hide that column",
                 )
@@ -188,5 +188,9 @@ class RowSource:
             first += len(rows)
 
     def _explain(self, error: duckdb.Error) -> SundogError:
-        """Most tables are known to be good by now; what is left names its file."""
-        return self._driver.explain(error)
+        """All tables were checked before, but parquet pages, and files may have changed since."""
+        tables = [self._driver, *(joined.table for joined in self._joins)]
+        named = [table for table in tables if any(str(path) in str(error) for path in table.files.paths)]
+        if named or len(tables) == 1:
+            return (named or tables)[0].explain(error)
+        return unreadable(", ".join(table.files.name for table in tables), str(self._base_dir), error)

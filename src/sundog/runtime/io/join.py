@@ -34,10 +34,10 @@ def check_join(connection: duckdb.DuckDBPyConnection, driver: Table, joined: Joi
     """Read all of the joined table; InputError where its key is not unique or can never match."""
     joined.table.count()
     own, driving = joined.table.key(joined.own_column), driver.key(joined.driving_column)
-    name = f"{joined.table.name}.{joined.own_column}"
+    name = f"{joined.table.files.name}.{joined.own_column}"
     if own.kind and driving.kind and own.kind != driving.kind:
         raise InputError(
-            f"'{name}' is {own.kind} and '{driver.name}.{joined.driving_column}' is {driving.kind}: "
+            f"'{name}' is {own.kind} and '{driver.files.name}.{joined.driving_column}' is {driving.kind}: "
             "they can never be equal",
             where=joined.location,
             hint="give both one type: `types: {column: VARCHAR}` for csv files, or a `query:` with a cast",
@@ -89,7 +89,7 @@ class Splitter:
 
     def __init__(self, driver: Table, joins: Sequence[Joined]) -> None:
         self._scan = driver.scan()
-        self._joins = [(joined.table.name, joined.table.scan()) for joined in joins]
+        self._joins = [(joined.table.files.name, joined.table.scan()) for joined in joins]
 
     def decode(self, rows: Sequence[tuple[Any, ...]]) -> list[Row]:
         begin = 1 + self._scan.width

@@ -5,6 +5,7 @@ Owns their reading. A row has every column that any line has; what a line lacks 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +16,13 @@ from pydantic_core import from_json
 
 from sundog.errors import InputError, SundogError
 from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
-from sundog.runtime.io.duck import file_list, literal, stream
-from sundog.runtime.io.failures import explained, no_key_column, shorten, unreadable
+from sundog.runtime.io.duck import MAX_LINE_BYTES, file_list, literal, stream
+from sundog.runtime.io.failures import explained, no_key_column, shorten, too_long, unreadable
 from sundog.runtime.io.paths import InputFiles, open_bytes
 from sundog.runtime.io.table import Key, Row, Scan
 
 NUM_SAMPLE_ROWS = 10_000
 WHOLE_NUMBERS = {"BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT"}
-MAX_LINE_BYTES = 16 * 2**20
 
 
 class JSONTable:
@@ -31,10 +31,10 @@ class JSONTable:
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, files: InputFiles, *, is_whole_shape: bool = False
     ) -> None:
-        self.name = files.name
         self._connection = connection
-        self._files = files
+        self.files = files
         self._is_whole_shape = is_whole_shape
+        self._keys: dict[str, Key] = {}
 
     def shape(self) -> Shape:
         sampled = shape_of_rows(self._sample)
@@ -56,8 +56,15 @@ class JSONTable:
         return Scan(f"SELECT json AS c0 FROM {self._reader}", 1, decode)
 
     def key(self, column: str) -> Key:
+        if not self._names:
+            return Key("CAST(NULL AS VARCHAR)", None)
         if column not in self._names:
-            raise no_key_column(self._files, column, self._names)
+            raise no_key_column(self.files, column, self._names)
+        if column not in self._keys:
+            self._keys[column] = self._find_key(column)
+        return self._keys[column]
+
+    def _find_key(self, column: str) -> Key:
         pointer = literal("/" + column.replace("~", "~0").replace("/", "~1"))
         sql = f"SELECT DISTINCT json_type(json, {pointer}) FROM {self._reader}"
         types = {row[0] for rows in stream(self._connection, sql) for row in rows} - {None, "NULL"}
@@ -69,19 +76,19 @@ class JSONTable:
         return Key(text, "text" if types == {"VARCHAR"} else f"of JSON type {' and '.join(sorted(types))}")
 
     def explain(self, error: duckdb.Error) -> SundogError:
-        return self._bad_line() or unreadable(self.name, self._files.show(self._files.paths[0]), error)
+        return self._bad_line() or unreadable(self.files.name, self.files.show(self.files.paths[0]), error)
 
     @property
     def _reader(self) -> str:
-        return f"read_ndjson_objects({file_list(self._files.paths)}, maximum_object_size={MAX_LINE_BYTES})"
+        return f"read_ndjson_objects({file_list(self.files.paths)}, maximum_object_size={MAX_LINE_BYTES})"
 
     @cached_property
     def _sample(self) -> list[Row]:
         with explained(self.explain):
-            return self._parse(next(stream(self._connection, self.scan_text, NUM_SAMPLE_ROWS), []))
+            return self._parse(next(stream(self._connection, self._select, NUM_SAMPLE_ROWS), []))
 
     @property
-    def scan_text(self) -> str:
+    def _select(self) -> str:
         return f"SELECT json FROM {self._reader}"
 
     @cached_property
@@ -94,7 +101,7 @@ class JSONTable:
         num_rows = 0
         names: Row = {}
         with explained(self.explain):
-            for texts in stream(self._connection, self.scan_text):
+            for texts in stream(self._connection, self._select):
                 num_rows += len(texts)
                 for row in self._parse(texts):
                     if not row.keys() <= names.keys():
@@ -106,19 +113,21 @@ class JSONTable:
         try:
             rows = [from_json(text, allow_inf_nan=False) for (text,) in texts]
         except ValueError as error:
-            raise (self._bad_line() or InputError(f"a line is not JSON: {error}", where=self.name)) from error
+            raise (self._bad_line() or InputError(f"a line is not JSON: {error}", where=self.files.name)) from error
         if not all(type(row) is dict for row in rows):
-            raise self._bad_line() or InputError("a line is not a JSON object", where=self.name)
+            raise self._bad_line() or InputError("a line is not a JSON object", where=self.files.name)
         return rows
 
     def _bad_line(self) -> InputError | None:
-        return next((error for path in self._files.paths if (error := self._bad_line_of(path))), None)
+        return next((error for path in self.files.paths if (error := self._bad_line_of(path))), None)
 
     def _bad_line_of(self, path: Path) -> InputError | None:
-        number, where = 0, self._files.show(path)
+        number, where = 0, self.files.show(path)
         try:
             with open_bytes(path) as stream:
                 for number, line in enumerate(stream, start=1):
+                    if len(line) > MAX_LINE_BYTES:
+                        return too_long(f"{where}:{number}")
                     complaint = _complaint(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
                     if complaint:
                         return InputError(
@@ -174,5 +183,6 @@ def _complaint(line: bytes) -> str | None:
     try:
         value = from_json(line, allow_inf_nan=False)
     except ValueError as error:
-        return f"this line is not JSON ({error})"
+        reason = re.sub(r" at line \d+ (column \d+)", r" at \1", str(error))
+        return f"this line is not JSON ({reason})"
     return None if isinstance(value, dict) else "this line is not a JSON object"

@@ -26,9 +26,8 @@ class ParquetTable:
     """A Table over `files`; only their footers are read before the first row."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, files: InputFiles) -> None:
-        self.name = files.name
         self._connection = connection
-        self._files = files
+        self.files = files
         self._names, self._num_rows = self._read_footers()
 
     def shape(self) -> Shape:
@@ -45,17 +44,17 @@ class ParquetTable:
     def key(self, column: str) -> Key:
         key = key_of(self._columns, column)
         if key is None:
-            raise no_key_column(self._files, column, self._names)
+            raise no_key_column(self.files, column, self._names)
         return key
 
     def explain(self, error: duckdb.Error) -> SundogError:
-        path = self._files.mentioned_in(str(error))
-        return unreadable(self.name, self._files.show(path) if path else str(self._files.base_dir), error)
+        path = self.files.mentioned_in(str(error))
+        return unreadable(self.files.name, self.files.show(path) if path else str(self.files.base_dir), error)
 
     @property
     def _reader(self) -> str:
         names = ", ".join(f"r{index}" for index in range(len(self._names)))
-        files = file_list(self._files.paths)
+        files = file_list(self.files.paths)
         return f"read_parquet({files}, union_by_name=true, hive_partitioning=false) AS t({names})"
 
     @cached_property
@@ -68,12 +67,12 @@ class ParquetTable:
         ]
 
     def _read_footers(self) -> tuple[list[str], int]:
-        first, *others = self._files.paths
+        first, *others = self.files.paths
         names, num_rows = self._read_footer(first)
         for path in others:
             found, more_rows = self._read_footer(path)
             if set(found) != set(names):
-                raise different_columns(self._files, path, found, names)
+                raise different_columns(self.files, path, found, names)
             num_rows += more_rows
         return names, num_rows
 
@@ -84,14 +83,14 @@ class ParquetTable:
         except (pa.ArrowException, OSError) as error:
             raise InputError(
                 "this is not a readable parquet file",
-                where=self._files.show(path),
+                where=self.files.show(path),
                 hint=f"it may be half written or of another format ({str(error).splitlines()[0]})",
             ) from error
         repeated = [name for name, times in Counter(name.lower() for name in names).items() if times > 1]
         if repeated:
             raise InputError(
                 f"the column '{repeated[0]}' is there twice (upper and lower case count as the same)",
-                where=self._files.show(path),
+                where=self.files.show(path),
                 hint="rename one of them",
             )
         return names, num_rows

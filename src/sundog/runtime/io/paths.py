@@ -47,11 +47,9 @@ class InputFiles:
     def mentioned_in(self, message: str) -> Path | None:
         """The file of this input that `message` names; the only one when it names none."""
         named = [path for path in self.paths if str(path) in message]
-        return max(named, key=lambda path: len(str(path))) if named else self.only
-
-    @property
-    def only(self) -> Path | None:
-        return self.paths[0] if len(self.paths) == 1 else None
+        if not named and len(self.paths) == 1:
+            return self.paths[0]
+        return max(named, key=lambda path: len(str(path)), default=None)
 
 
 def find_files(source: InputSource, base_dir: Path) -> InputFiles:

@@ -6,9 +6,10 @@ Owns the snapshot files, one `<input>.jsonl` each. Never reads the rows back; js
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import chdir, closing
 from pathlib import Path
 from typing import Any
 
@@ -19,40 +20,46 @@ from pydantic_core import to_json
 from sundog.errors import InputError
 from sundog.functions import resolve
 from sundog.ir.logical import InputSource
-from sundog.runtime.io.duck import literal, stream
+from sundog.runtime.io.duck import stream
 from sundog.runtime.io.failures import explained, first_sentence
 from sundog.runtime.io.paths import InputFiles
 from sundog.runtime.io.values import column_of, decoder, select_list
 from sundog.runtime.io.whole_file import whole_file
+
+# DuckDB looks for relative names in the working folder before any other, so a query runs in the flow's folder.
+_WORKING_FOLDER = threading.Lock()
 
 
 def take_snapshot(
     source: InputSource, connection: duckdb.DuckDBPyConnection, base_dir: Path, snapshot_dir: Path
 ) -> InputFiles:
     """The rows of `source` in `snapshot_dir`; an existing snapshot is used as it is."""
-    path = snapshot_dir / f"{source.name}.jsonl"
+    path = snapshot_dir.absolute() / f"{source.name}.jsonl"
     if not path.exists():
-        snapshot_dir.mkdir(parents=True, exist_ok=True)
-        rows = _query_rows(source, connection, base_dir) if source.query else _call_rows(source, base_dir)
-        with whole_file(path) as file:
-            for number, row in enumerate(rows, start=1):
-                file.write(_to_json(source, number, row) + b"\n")
-    return InputFiles(source.name, (path,), "jsonl", snapshot_dir)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if source.query is not None:
+            with _WORKING_FOLDER, chdir(base_dir):
+                _write(source, path, _query_rows(source, source.query, connection))
+        else:
+            _write(source, path, _call_rows(source, base_dir))
+    return InputFiles(source.name, (path,), "jsonl", path.parent)
 
 
-def _query_rows(
-    source: InputSource, connection: duckdb.DuckDBPyConnection, base_dir: Path
-) -> Iterator[Mapping[str, Any]]:
-    assert source.query is not None
+def _write(source: InputSource, path: Path, rows: Iterator[object]) -> None:
+    with whole_file(path) as file:
+        for number, row in enumerate(rows, start=1):
+            file.write(_to_json(source, number, row) + b"\n")
+
+
+def _query_rows(source: InputSource, sql: str, connection: duckdb.DuckDBPyConnection) -> Iterator[Mapping[str, Any]]:
     with closing(connection.cursor()) as cursor, explained(lambda error: _query_error(source, error)):
-        statements = cursor.extract_statements(source.query)
+        statements = cursor.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != StatementType.SELECT:
             raise InputError(
                 f"the query of input '{source.name}' is not one SELECT",
                 where=source.location,
                 hint="write one statement that begins with SELECT, WITH or FROM",
             )
-        cursor.execute(f"SET file_search_path = {literal(str(base_dir))}")
         query = statements[0].query.strip().rstrip(";")
         relation = cursor.sql(query)
         repeated = [name for name, times in Counter(relation.columns).items() if times > 1]
@@ -72,7 +79,7 @@ def _query_rows(
             yield from decode(rows)
 
 
-def _call_rows(source: InputSource, base_dir: Path) -> Iterator[Mapping[str, Any]]:
+def _call_rows(source: InputSource, base_dir: Path) -> Iterator[object]:
     assert source.call is not None
     function = resolve(source.call, base_dir=str(base_dir))
     number = 0

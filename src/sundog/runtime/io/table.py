@@ -13,6 +13,7 @@ import duckdb
 
 from sundog.errors import SundogError
 from sundog.ir.shape import Shape
+from sundog.runtime.io.paths import InputFiles
 
 Row = dict[str, Any]
 Decode = Callable[[Sequence[tuple[Any, ...]]], list[Row]]
@@ -42,7 +43,7 @@ class Table(Protocol):
     be read, and counts them; `scan` and `key` may do the same work first. `explain` turns DuckDB's error about
     this table into one for the user. All raise InputError."""
 
-    name: str
+    files: InputFiles
 
     def shape(self) -> Shape: ...
 
