@@ -66,7 +66,6 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Run a flow. The same command continues what was interrupted, and repeats nothing that is finished."""
-    from sundog.cli.display import open_display
     from sundog.runtime.run import RunOptions
     from sundog.session import Choice, Session, load_plan
 
@@ -81,27 +80,33 @@ def run(
         policy=policy,
         max_rows_in_flight=max_rows_in_flight,
     )
-    options = RunOptions(
-        config.state_dir, output, fresh, 0 if fail_fast else max_errors, retry_failed, repeat_unknown_effects
-    )
+    allowed = 0 if fail_fast else max_errors
+    options = RunOptions(config.state_dir, output, fresh, allowed, retry_failed, repeat_unknown_effects)
     with session.open_run(options) as opened:
-        display = open_display(is_quiet=quiet, is_json=as_json)
-        try:
-            display.note(_headline(opened))
-            outcome = asyncio.run(_execute(opened, display))
-        except SundogError as error:
-            if as_json:
-                print_result(json.dumps({"run_id": opened.record.run_id, "state": "unfinished", "error": str(error)}))
-            raise
-        finally:
-            display.close()
-        if isinstance(outcome, int):
-            _say_how_to_continue(opened, is_json=as_json)
-            raise typer.Exit(outcome)
-        _show_report(outcome, is_quiet=quiet, is_json=as_json)
-        if output is None and not quiet:
-            _show_failures(opened)
-    raise typer.Exit(1 if outcome.num_failed and not outcome.num_done and not outcome.num_dropped else 0)
+        raise typer.Exit(_run(opened, has_output=output is not None, is_quiet=quiet, is_json=as_json))
+
+
+def _run(opened: Run, *, has_output: bool, is_quiet: bool, is_json: bool) -> int:
+    """Execute and report; the exit code."""
+    from sundog.cli.display import open_display
+
+    display = open_display(is_quiet=is_quiet, is_json=is_json)
+    try:
+        display.note(_headline(opened))
+        outcome = asyncio.run(_execute(opened, display))
+    except SundogError as error:
+        if is_json:
+            print_result(json.dumps({"run_id": opened.record.run_id, "state": "unfinished", "error": str(error)}))
+        raise
+    finally:
+        display.close()
+    if isinstance(outcome, int):
+        _say_how_to_continue(opened, is_json=is_json)
+        return outcome
+    _show_report(outcome, is_quiet=is_quiet, is_json=is_json)
+    if not has_output and not is_quiet:
+        _show_failures(opened)
+    return 1 if outcome.num_failed and not outcome.num_done and not outcome.num_dropped else 0
 
 
 async def _execute(opened: Run, display: Display) -> Report | int:
