@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 DecodeBatch = Callable[[Sequence[Sequence[int]]], Sequence[str]]
 
-# What a decoder gives for bytes that are not a character, or not yet.
+# What many decoders give for bytes that are not a character, or not yet; others give nothing.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -18,7 +18,8 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 class TokenTail:
     """The end of one answer: `pending` tokens have no text yet; `context` are the last ones that have.
 
-    Decoded alone, a token can lose the blank before it, so pending tokens are decoded after their context.
+    Decoded alone, a token can lose the blank before it or be half a character, so pending tokens are decoded after
+    their context.
     """
 
     context: list[int] = field(default_factory=list)
@@ -33,12 +34,12 @@ def take_text(tails: Sequence[TokenTail], are_last: Sequence[bool], decode_batch
     for tail, is_last in zip(tails, are_last, strict=True):
         known = next(decoded) if tail.context else ""
         whole = next(decoded) if tail.context or tail.pending else ""
-        if whole.endswith(REPLACEMENT) and not is_last:
+        is_unfinished = len(whole) <= len(known) or whole.endswith(REPLACEMENT)
+        if is_unfinished and not is_last:
             texts.append("")
             continue
         texts.append(whole[len(known) :])
-        if tail.pending:
-            tail.context, tail.pending = tail.pending, []
+        tail.context, tail.pending = tail.pending, []
     return texts
 
 
