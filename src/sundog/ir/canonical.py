@@ -35,9 +35,13 @@ def describe(value: Any) -> Any:
     return to_json_value(value)
 
 
+# One encoder for all: making one costs as much as encoding a prompt.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def canonical_json(value: Any) -> bytes:
     """`value` (JSON types only) as bytes with sorted keys and no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return _ENCODER.encode(value).encode("utf-8", "surrogatepass")
 
 
 def fingerprint(value: Any, *, size_bytes: int = 16) -> bytes:

@@ -13,7 +13,7 @@ from jinja2 import TemplateError, Undefined
 
 from sundog.errors import OperatorError
 from sundog.ir.environment import ENVIRONMENT, Skipped
-from sundog.ir.template import Literal, Reference, Template
+from sundog.ir.template import Literal, Path, Reference, Template
 
 Scope = Mapping[str, Any]
 
@@ -57,27 +57,66 @@ def _render_error(template: Template, error: Exception) -> OperatorError:
 
 @lru_cache(maxsize=4096)
 def _text_function(source: str) -> Callable[[Scope], str]:
-    segments = Template(source).segments
-    if all(isinstance(segment, Literal) for segment in segments):
-        text = "".join(segment.text for segment in segments if isinstance(segment, Literal))
-        return lambda scope: text
     compiled = ENVIRONMENT.from_string(source)
-    return lambda scope: compiled.render(scope)
+    pieces = _plain_pieces(source)
+    if pieces is None:
+        return lambda scope: compiled.render(scope)
+
+    def join(scope: Scope) -> str:
+        texts: list[str] = []
+        for piece in pieces:
+            value = piece if isinstance(piece, str) else _look_up(scope, piece)
+            if value is _NOT_PLAIN:
+                return compiled.render(scope)
+            texts.append(value if type(value) is str else str(value))
+        return "".join(texts)
+
+    return join
 
 
 @lru_cache(maxsize=4096)
 def _value_function(source: str) -> Callable[[Scope], Any]:
-    (segment,) = Template(source).segments
-    if isinstance(segment, Reference) and len(segment.path) == 2:
-        name, key = segment.path
-        slow = _compiled_expression(source)
+    compiled = _compiled_expression(source)
+    pieces = _plain_pieces(source)
+    if pieces is None:
+        return compiled
+    (path,) = pieces
+    assert not isinstance(path, str)
 
-        def look_up(scope: Scope) -> Any:
-            holder = scope.get(name)
-            return holder[key] if type(holder) is dict and key in holder else slow(scope)
+    def look_up(scope: Scope) -> Any:
+        value = _look_up(scope, path)
+        return compiled(scope) if value is _NOT_PLAIN else value
 
-        return look_up
-    return _compiled_expression(source)
+    return look_up
+
+
+# Most templates are text and dotted paths into dicts. Walking those here costs a tenth of a Jinja context;
+# whatever is not that simple goes to Jinja, which also words the errors.
+_NOT_PLAIN = object()
+_PLAIN_TYPES = frozenset({str, int, float, bool, type(None), list, dict})
+
+
+def _plain_pieces(source: str) -> tuple[str | Path, ...] | None:
+    """The template as texts and paths of names; None where it has more (a digit may be an element or a key)."""
+    pieces: list[str | Path] = []
+    for segment in Template(source).segments:
+        match segment:
+            case Literal(text=text):
+                pieces.append(text)
+            case Reference(path=path) if not any(key.isdigit() for key in path):
+                pieces.append(path)
+            case _:
+                return None
+    return tuple(pieces)
+
+
+def _look_up(scope: Scope, path: Path) -> Any:
+    value: Any = scope
+    for key in path:
+        if type(value) is not dict or key not in value:
+            return _NOT_PLAIN
+        value = value[key]
+    return value if type(value) in _PLAIN_TYPES else _NOT_PLAIN
 
 
 def _compiled_expression(source: str) -> Callable[[Scope], Any]:

@@ -20,6 +20,7 @@ from sundog.errors import StoreError
 from sundog.sched.events import EVENT_TYPES, Event
 
 FLUSH_EVENTS = 4096
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _FIELDS = {kind: attrgetter(*(one.name for one in fields(kind))) for kind in EVENT_TYPES.values()}
 _SINGLE = {kind for kind in EVENT_TYPES.values() if len(fields(kind)) == 1}
 
@@ -105,7 +106,7 @@ def _encode(event: Event) -> bytes:
     kind = type(event)
     values = _FIELDS[kind](event)
     record = (kind.__name__, values) if kind in _SINGLE else (kind.__name__, *values)
-    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    return _ENCODER.encode(record).encode() + b"\n"
 
 
 def _decode(line: bytes) -> Event:

@@ -6,6 +6,7 @@ Owns the order of these steps and the run's state. Everything it does is in the 
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -173,7 +174,7 @@ class Run:
             self._restore_progress()
         self._refuse_too_many_failures()
         policies = POLICIES.get(self.plan.policy)
-        async with self._pools() as pools, self._event_log(policies.name) as log:
+        async with self._pools() as pools, self._event_log(policies.name) as log, _rare_collections():
             host = Host(SchedulerCore(policies), log.append)
             for replica in pools.replicas(host.now_s()):
                 host.add_replica(replica)
@@ -248,3 +249,15 @@ class Run:
                 await ticking
             self._store.close_writer()
             log.close()
+
+
+@asynccontextmanager
+async def _rare_collections() -> AsyncIterator[None]:
+    """Collect cycles seldom while rows run. The rows in flight are many objects and no garbage: looking through them
+    at Python's default rate took a quarter of the coordinator's time (benchmarks/overhead.py)."""
+    threshold = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*threshold)

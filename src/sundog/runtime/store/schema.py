@@ -64,7 +64,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=60.0)
         connection.execute("pragma journal_mode=wal")
         connection.execute("pragma synchronous=full")
-        connection.execute("pragma cache_size=-65536")
+        connection.execute("pragma cache_size=-16384")
         _migrate(connection, path)
     except sqlite3.Error as error:
         raise store_error(path, error) from error
