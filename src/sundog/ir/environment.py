@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import ChainableUndefined, StrictUndefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 
 
 class Skipped(ChainableUndefined):
@@ -37,6 +37,6 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 ENVIRONMENT = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
 ENVIRONMENT.globals.clear()
-ENVIRONMENT.globals["range"] = range
+ENVIRONMENT.globals["range"] = safe_range
 ENVIRONMENT.tests["none"] = lambda value: value is None or isinstance(value, Skipped)
 del ENVIRONMENT.filters["random"]  # a template is a function of its scope

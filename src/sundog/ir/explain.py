@@ -143,4 +143,4 @@ def _fields(spec: BaseModel) -> Iterator[tuple[str, Any]]:
     for name, field in type(spec).model_fields.items():
         value = getattr(spec, name)
         if field.is_required() or value != getattr(unset, name):
-            yield name, value
+            yield field.alias or name, value

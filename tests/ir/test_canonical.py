@@ -1,0 +1,53 @@
+"""Equal meaning, equal bytes."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sundog.errors import Location
+from sundog.ir.canonical import canonical_json, describe, fingerprint, to_json_value
+from sundog.ir.logical import Filter
+from sundog.ir.template import Template
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(), JSON))
+def test_the_order_of_keys_does_not_count(value: dict[str, Any]) -> None:
+    assert canonical_json(dict(reversed(value.items()))) == canonical_json(value)
+
+
+@given(JSON, JSON)
+def test_fingerprints_are_equal_exactly_when_the_json_is(first: Any, second: Any) -> None:
+    assert (fingerprint(first) == fingerprint(second)) == (canonical_json(first) == canonical_json(second))
+
+
+def test_bytes_are_stable() -> None:
+    assert (
+        canonical_json({"b": [1, 2.5, None, True], "a": "é\ud800"})
+        == b'{"a":"\xc3\xa9\xed\xa0\x80","b":[1,2.5,null,true]}'
+    )
+    assert fingerprint({"a": 1}).hex() == "2c6b113b8dd15ffbded9860b43eb0c6c"
+
+
+def test_values_become_json() -> None:
+    value = {"day": date(2024, 1, 2), "price": Decimal("1.50"), "pair": (1, 2), "raw": b"ab"}
+    assert to_json_value(value) == {"day": "2024-01-02", "price": "1.50", "pair": [1, 2], "raw": "YWI="}
+    with pytest.raises(ValueError, match="object"):
+        to_json_value({"a": object()})
+
+
+def test_a_description_leaves_out_where_things_were_written() -> None:
+    first = Filter("keep", Template("{{ a }}"), location=Location("f.yaml", 1, 1))
+    second = Filter("keep", Template("{{ a }}"), location=Location("g.yaml", 2, 2))
+    assert describe(first) == describe(second) != describe(Filter("keep", Template("{{ b }}")))
