@@ -12,6 +12,8 @@ from pathlib import Path
 from sundog.secrets import Secrets
 
 STATE_DIR = ".sundog"
+# One for the process: what one run reveals, no error of this process may show.
+_SECRETS = Secrets(os.environ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,4 +27,4 @@ class Config:
 def read_config(state_dir: Path | None = None) -> Config:
     """The environment's settings; `state_dir` comes before SUNDOG_STATE."""
     chosen = state_dir or Path(os.environ.get("SUNDOG_STATE") or STATE_DIR)
-    return Config(chosen, Secrets(os.environ))
+    return Config(chosen, _SECRETS)

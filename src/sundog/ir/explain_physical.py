@@ -12,9 +12,9 @@ from sundog.ir.explain import Tree, shorten
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing
 
 _SHARED = {
-    Sharing.ALWAYS: "always: one call for all runs",
-    Sharing.RUN: "run: one call in this run",
-    Sharing.NEVER: "never: one call for each row",
+    Sharing.ALWAYS: "always: equal calls are made once",
+    Sharing.RUN: "run: equal calls are made once in a run",
+    Sharing.NEVER: "never: each call is made",
 }
 
 
@@ -54,16 +54,19 @@ def _exec_tree(node: Exec, reasons: Mapping[str, str]) -> Tree:
 
 
 def _sharing(node: CallExec, reasons: Mapping[str, str]) -> str:
-    kind = "effect: claimed, at most once for each row" if node.is_effect else f"shared {_SHARED[node.sharing]}"
+    kind = "effect: claimed, each call is made at most once" if node.is_effect else f"shared {_SHARED[node.sharing]}"
     return f"{kind} ({reasons[node.name]})" if node.name in reasons else kind
 
 
 def _attempts(node: CallExec) -> str:
-    attempts = "1 attempt" if node.max_attempts == 1 else f"at most {node.max_attempts} attempts"
-    return f"{attempts} of {node.timeout_s:g} s"
+    return f"at most {_count(node.max_attempts, 'attempt')} of {node.timeout_s:g} s"
 
 
 def _pool(pool: PoolFacts) -> str:
-    replicas = "1 replica" if pool.num_replicas == 1 else f"{pool.num_replicas} replicas"
-    tokens = "" if pool.max_tokens_in_flight is None else f", {pool.max_tokens_in_flight:,} tokens"
-    return f"{pool.name}: {replicas}, at most {pool.max_concurrency} calls{tokens} in flight on each"
+    tokens = "" if pool.max_tokens_in_flight is None else f" and {_count(pool.max_tokens_in_flight, 'token')}"
+    calls = _count(pool.max_concurrency, "call")
+    return f"{pool.name}: {_count(pool.num_replicas, 'replica')}, each with at most {calls}{tokens} in flight"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
