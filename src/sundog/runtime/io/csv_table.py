@@ -55,17 +55,18 @@ class CSVTable:
         key = key_of(self._columns, column)
         if key is None:
             raise no_key_column(self.files, column, self._names)
-        return key
+        is_empty = column not in self._types and self._profile[1][self._names.index(column)] == EMPTY
+        return Key(key.expression, None) if is_empty else key
 
     def explain(self, error: duckdb.Error) -> SundogError:
         path = self.files.mentioned_in(str(error))
         if path is None:
             return unreadable(self.files.name, str(self.files.base_dir), error)
-        bad_type = re.search(r'converting column "r(\d+)".*?string "(.*?)" to \'?([\w() ,]+)', str(error), re.DOTALL)
+        bad_type = re.search(r'converting column "r(\d+)".*?string "(.*?)" to ', str(error), re.DOTALL)
         if bad_type:
             name = self._names[int(bad_type[1])]
             return InputError(
-                f"'{shorten(bad_type[2])}' in column '{name}' is not of type {bad_type[3]}",
+                f"'{shorten(bad_type[2])}' in column '{name}' is not of type {self._types[name]}",
                 where=f"{self.files.show(path)}:{self._line_of(path, error)}",
                 hint=f"correct the line, or give the column a wider type: types: {{{name}: VARCHAR}}",
             )

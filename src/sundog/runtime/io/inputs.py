@@ -79,14 +79,7 @@ class RowSource:
             return shape
         columns = dict(shape.fields)
         for joined in self._joins:
-            name = joined.table.files.name
-            if name in columns:
-                raise InputError(
-                    f"input '{name}' has the name of a column of '{self._driver.files.name}'",
-                    where=joined.location,
-                    hint="rename the input: its row would hide that column",
-                )
-            columns[name] = joined.table.shape()
+            columns[joined.table.files.name] = joined.table.shape()
         return Record(tuple(columns.items()))
 
     def count(self) -> int:
@@ -166,6 +159,13 @@ class RowSource:
                 f"input '{source.name}' has no `key` to join it by",
                 where=source.location,
                 hint=f"key: {{<its column>: <column of {self._inputs[0].name}>}}",
+            )
+        driving_shape = self._driver.shape()
+        if isinstance(driving_shape, Record) and source.name in dict(driving_shape.fields):
+            raise InputError(
+                f"input '{source.name}' has the name of a column of '{self._driver.files.name}'",
+                where=source.location,
+                hint="rename the input: its row would hide that column",
             )
         return Joined(self._open(source), *source.key, source.location)
 

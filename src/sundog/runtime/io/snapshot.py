@@ -61,6 +61,7 @@ def _query_rows(source: InputSource, sql: str, connection: duckdb.DuckDBPyConnec
                 hint="write one statement that begins with SELECT, WITH or FROM",
             )
         query = statements[0].query.strip().rstrip(";")
+        cursor.execute(f"EXPLAIN {query}")  # a relation's errors name no line
         relation = cursor.sql(query)
         repeated = [name for name, times in Counter(relation.columns).items() if times > 1]
         if repeated:
@@ -75,7 +76,7 @@ def _query_rows(source: InputSource, sql: str, connection: duckdb.DuckDBPyConnec
         ]
         renamed = ", ".join(f"r{index}" for index in range(len(columns)))
         decode = decoder(columns)
-        for rows in stream(cursor, f"SELECT {select_list(columns)} FROM (\n{query}\n) AS t({renamed})"):
+        for rows in stream(cursor, f"SELECT {select_list(columns)} FROM ({query}\n) AS t({renamed})"):
             yield from decode(rows)
 
 
