@@ -155,7 +155,7 @@ def test_every_room_has_an_import_contract() -> None:
 
 
 BARE_EXEMPTION = re.compile(
-    r"#\s*(?:type:\s*ignore(?!\[[\w-]+(?:,\s*[\w-]+)*\]\W*\w{2})|noqa(?!:\s*[A-Z]+\d+(?:,\s*[A-Z]+\d+)*\W+\w{2}))"
+    r"#\s*(?:type:\s*ignore(?!\[[\w-]+(?:,\s*[\w-]+)*\]\W*\w)|noqa(?!:\s*[A-Z]+\d+(?:,\s*[A-Z]+\d+)*\W+\w))"
 )
 
 
