@@ -34,6 +34,7 @@ def print_tree(tree: Tree) -> str:
 
 
 def logical_tree(plan: LogicalPlan) -> Tree:
+    """The plan as a tree, one section for each part of it that is not empty."""
     sections = [
         Tree("engines", tuple(Tree(_engine(block)) for block in plan.engines)),
         Tree("inputs", tuple(Tree(_input(source)) for source in plan.inputs)),
