@@ -21,7 +21,7 @@ inputs:
 constants: {tone: calm}
 nodes:
   policy:
-    sql: {database: "sqlite:///policy.db", query: "select text from policy where id = :id", params: {id: "{{ row.id }}"}}
+    sql: {database: "sqlite:///policy.db", query: "select text from p where id = :id", params: {id: "{{ row.id }}"}}
   now:
     sql: {database: "sqlite:///policy.db", query: "select datetime('now') as at"}
   page:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +207,7 @@ def test_a_column_that_is_not_there_is_found_before_anything_runs(tmp_path: Path
 
 
 @pytest.fixture
-def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A flow that a bug meets when it runs."""
 
     def fail(*arguments: object) -> None:
@@ -216,7 +215,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     monkeypatch.setattr(run_module, "EventLog", fail)
     write_review(tmp_path)
-    yield tmp_path
+    return tmp_path
 
 
 def test_a_bug_is_one_line_unless_debug_is_asked_for(broken: Path) -> None:

@@ -65,7 +65,7 @@ def _attempts(node: CallExec) -> str:
 def _pool(pool: PoolFacts) -> str:
     tokens = "" if pool.max_tokens_in_flight is None else f" and {_count(pool.max_tokens_in_flight, 'token')}"
     calls = _count(pool.max_concurrency, "call")
-    return f"{pool.name}: {_count(pool.num_replicas, 'replica')}, each with at most {calls}{tokens} in flight"
+    return f"{pool.name}: {_count(pool.num_replicas, 'replica')} of at most {calls}{tokens} in flight"
 
 
 def _count(number: int, what: str) -> str:

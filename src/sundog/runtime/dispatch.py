@@ -145,10 +145,18 @@ class Dispatcher:
 
     async def _execute(self, node: CallExec, call: BoundCall, key: bytes, place: Place) -> Answer:
         request_id = f"{place.row_index}/{place.path}"
+        is_claimed = False
         if node.is_effect:
-            await self._claim(key, request_id)
+            self._refuse_unknown_outcome(key)
 
         async def attempt(submit: Submit) -> tuple[Outcome, RequestFinished]:
+            nonlocal is_claimed
+            if self._is_stopping:
+                raise RunStopped("the run is stopping")
+            if node.is_effect and not is_claimed:
+                # Not before the core has submitted it: a crash must leave no doubt about effects that only waited.
+                await self._store.claim(key, self._run.run_id, request_id)
+                is_claimed = True
             outcome = await self._attempt(node, call, key, submit)
             used = outcome.usage or NO_USAGE
             tokens = (used.num_prompt_tokens, used.num_cached_tokens or 0, used.num_output_tokens)
@@ -158,7 +166,7 @@ class Dispatcher:
             outcome = await self._host.run(self._arrived(node, call, request_id, place), attempt)
         except (CallError, RunStopped) as error:
             is_unknown = isinstance(error, CallError) and error.is_outcome_unknown
-            if node.is_effect and not is_unknown:
+            if is_claimed and not is_unknown:
                 await self._store.release(key)
             raise
         value = self._secrets.redact_all(outcome.value)
@@ -170,8 +178,6 @@ class Dispatcher:
         return Answer(value, usage)
 
     async def _attempt(self, node: CallExec, call: BoundCall, key: bytes, submit: Submit) -> Outcome:
-        if self._is_stopping:
-            raise RunStopped("the run is stopping")
         context = _Context(
             self._secrets,
             key.hex(),
@@ -192,7 +198,7 @@ class Dispatcher:
                 is_outcome_unknown=node.is_effect,
             ) from error
 
-    async def _claim(self, key: bytes, request_id: str) -> None:
+    def _refuse_unknown_outcome(self, key: bytes) -> None:
         if self._store.is_claimed(key) and not self._run.repeats_unknown_effects:
             raise OperatorError(
                 f"this effect was started before a crash and its outcome is unknown (idempotency key {key.hex()})",
@@ -200,7 +206,6 @@ class Dispatcher:
                 "run it again under the same key",
                 is_outcome_unknown=True,
             )
-        await self._store.claim(key, self._run.run_id, request_id)
 
     def _arrived(self, node: CallExec, call: BoundCall, request_id: str, place: Place) -> RequestArrived:
         now_s = self._host.now_s()

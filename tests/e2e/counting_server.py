@@ -1,0 +1,96 @@
+"""A server that counts what it is asked for each row, and keeps everybody waiting while its gate is shut."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Condition, Thread
+from types import TracebackType
+from typing import Any
+
+WAIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    method: str
+    row: int
+    key: str | None
+
+
+class CountingServer:
+    """`asked`: every request, when it came. A test opens and shuts the gate, and kills at a count, not at a time."""
+
+    def __init__(self, *, is_open: bool = True) -> None:
+        self.asked: list[Asked] = []
+        self._is_open = is_open
+        self._changed = Condition()
+
+    @property
+    def by_row(self) -> Counter[int]:
+        return Counter(one.row for one in self.asked)
+
+    def open_gate(self) -> None:
+        with self._changed:
+            self._is_open = True
+            self._changed.notify_all()
+
+    def shut_gate(self) -> None:
+        with self._changed:
+            self._is_open = False
+
+    def wait_for(self, num_asked: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.asked) >= num_asked, WAIT_S), f"only {len(self.asked)} came"
+
+    def receive(self, asked: Asked) -> None:
+        with self._changed:
+            self.asked.append(asked)
+            self._changed.notify_all()
+            assert self._changed.wait_for(lambda: self._is_open, WAIT_S), "the gate stayed shut"
+
+    def __enter__(self) -> CountingServer:
+        server = self
+
+        class Handler(_Handler):
+            owner = server
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self._thread = Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self._thread.start()
+        self.origin = f"http://127.0.0.1:{self._http.server_port}"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.open_gate()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    owner: CountingServer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        row = int(self.path.rpartition("/")[2])
+        self.owner.receive(Asked(self.command, row, self.headers.get("idempotency-key")))
+        body = json.dumps({"row": row}).encode()
+        try:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        except OSError:
+            self.close_connection = True  # the client was killed
+
+    do_GET = do_POST = _answer  # noqa: N815 - http.server's names

@@ -1,0 +1,70 @@
+"""sundog in processes of its own, over a flow whose calls a CountingServer sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+FLOW = """
+name: sent
+engines:
+  local: {{kind: "null"}}
+inputs:
+  rows: {{path: rows.jsonl}}
+nodes:
+  text:
+    llm: {{engine: local, prompt: "Write about {{{{ row.topic }}}} for {{{{ row.id }}}}."}}
+  send:
+    http: {{method: {method}, url: "{origin}/{{{{ row.id }}}}"}}
+  note:
+    llm: {{engine: local, prompt: "{{{{ send.json.row }}}}: {{{{ text.text }}}}"}}
+outputs: {{id: "{{{{ row.id }}}}", text: "{{{{ text.text }}}}", note: "{{{{ note.text }}}}"}}
+"""
+NUM_AT_ONCE = 8
+WAIT_S = 30.0
+
+
+def write_sending(folder: Path, origin: str, method: str, num_rows: int) -> None:
+    """A flow with a GET or a POST for each row, between two LLM steps; NUM_AT_ONCE of them run at once."""
+    (folder / "flow.yaml").write_text(FLOW.format(method=method, origin=origin))
+    rows = ({"id": number, "topic": f"topic {number % 5}"} for number in range(num_rows))
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`sundog ...` in a process of its own session, so that a signal reaches it alone."""
+    environment = {name: value for name, value in os.environ.items() if name != "SUNDOG_STATE"}
+    return subprocess.Popen(
+        [sys.executable, "-c", "from sundog.cli.main import entry; entry()", *arguments],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a process that ends by itself."""
+    stdout, stderr = process.communicate(timeout=WAIT_S)
+    return process.returncode, stdout, stderr
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    return finish(start(folder, *arguments))
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """stderr up to the line that holds `text`."""
+    assert process.stderr is not None
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(f"{text!r} did not come: {seen}")

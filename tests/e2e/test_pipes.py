@@ -1,0 +1,60 @@
+"""Streams that are no plain files: a reader that stops early, a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.flows import write_review
+
+pytestmark = pytest.mark.slow
+SUNDOG = [sys.executable, "-c", "from sundog.cli.main import entry; entry()"]
+
+
+@pytest.mark.parametrize("command", [["explain", "flow.yaml"], ["run", "flow.yaml"], ["runs"], ["--help"]])
+def test_a_reader_that_stops_early_is_no_error(tmp_path: Path, command: list[str]) -> None:
+    write_review(tmp_path)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as stdout:
+        ended = subprocess.run([*SUNDOG, *command], cwd=tmp_path, stdout=stdout, stderr=subprocess.PIPE, check=False)
+    assert b"Traceback" not in ended.stderr
+    assert b"BrokenPipe" not in ended.stderr
+    assert ended.returncode == (1 if command == ["--help"] else 0), ended.stderr
+
+
+def test_a_terminal_gets_a_bar_and_its_cursor_back(tmp_path: Path) -> None:
+    write_review(tmp_path)
+    flow = (tmp_path / "flow.yaml").read_text()
+    (tmp_path / "flow.yaml").write_text(flow.replace('{kind: "null"}', '{kind: "null", latency_s: 0.3}'))
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"}
+    with subprocess.Popen(
+        [*SUNDOG, "run", "flow.yaml"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=theirs, env=environment
+    ) as process:
+        os.close(theirs)
+        seen = _read_all(ours)
+        assert process.stdout is not None
+        report = process.stdout.read()
+    assert process.returncode == 0
+    assert "/12 rows" in seen
+    assert "calls (" in seen
+    assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l"), "the cursor is shown again"
+    assert report.startswith(b"run review-"), "no styles where stdout is no terminal"
+
+
+def _read_all(descriptor: int) -> str:
+    seen = b""
+    try:
+        while piece := os.read(descriptor, 65536):
+            seen += piece
+    except OSError:
+        """The other end is closed."""
+    finally:
+        os.close(descriptor)
+    return seen.decode()

@@ -1,0 +1,35 @@
+"""What a crash leaves of effects: a claim for each that was started, none for those that only waited."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+from sundog.ir.physical import Sharing
+from tests.runtime.fakes import FakeOperator, World, plan_of, step
+
+
+def test_an_effect_that_waits_for_its_turn_is_not_claimed(tmp_path: Path) -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    world = World(tmp_path, FakeOperator(behaviours={"send": lambda payload: never()}), max_concurrency=3)
+    plan = plan_of(step("send", "mail", sharing=Sharing.NEVER, effect=True))
+
+    async def crash() -> None:
+        rows = tuple({"x": row} for row in range(20))
+        running = asyncio.ensure_future(world._run(world.physical(plan), rows, {}))
+        while world.operator.runs["mail"] < 3:
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(crash())
+    with sqlite3.connect(tmp_path / "store.sqlite") as connection:
+        claimed = connection.execute("select request_id from claims order by 1").fetchall()
+    connection.close()
+    assert claimed == [("0/send",), ("1/send",), ("2/send",)]
+    world.operator = FakeOperator()
+    ends = world.run(plan, *({"x": row} for row in range(20)))
+    assert [end.state for end in ends] == ["failed"] * 3 + ["done"] * 17
