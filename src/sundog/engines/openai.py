@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Self
 
 import httpx
@@ -163,9 +163,14 @@ class OpenAIEngine:
                 raise error_of(response.status_code, response.headers, body, now_s=time.time())
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 raise BadResponse("the server sent no event stream", hint="it must support 'stream': true")
-            async with aclosing(read_chunks(response.aiter_bytes())) as chunks:
+            pieces = response.aiter_bytes()
+            async with aclosing(read_chunks(pieces)) as chunks:
                 async for chunk in chunks:
                     yield chunk
+            # The answer is whole; a body read to its end leaves the connection for the next request.
+            with suppress(httpx.TransportError):
+                async for _ in pieces:
+                    pass
 
     def _content(self, request: GenerateRequest) -> bytes:
         options = self._options

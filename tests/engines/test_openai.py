@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from sundog.engines.base import GenerateRequest, Message
+from sundog.engines.openai import OpenAIEngine, OpenAIKind, OpenAIOptions
+from sundog.errors import (
+    BadResponse,
+    ConfigError,
+    EngineError,
+    EngineOverloaded,
+    EngineTimeout,
+    EngineUnavailable,
+    PromptTooLong,
+)
+from sundog.secrets import Secrets
+from tests.engines.conformance import SCHEMA, Answer, EngineConformance, ask_for, collect
+from tests.engines.server import MODEL, Behaviour, Exchange, Server, event, running_server
+
+KEY = "sk-secret-of-the-test"
+
+
+class OverServer(EngineConformance):
+    kind = OpenAIKind()
+    counts_exactly = False
+    server: ClassVar[Server]
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def serve(cls) -> Iterator[None]:
+        with running_server() as cls.server:
+            yield
+
+
+class TestChatConformance(OverServer):
+    @classmethod
+    def options(cls) -> OpenAIOptions:
+        return OpenAIOptions(model=MODEL, base_url=cls.server.base_url)
+
+
+class TestCompletionsConformance(OverServer):
+    @classmethod
+    def options(cls) -> OpenAIOptions:
+        return OpenAIOptions(model=MODEL, base_url=cls.server.base_url, api="completions")
+
+
+@pytest.fixture(scope="module")
+def module_server() -> Iterator[Server]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(module_server: Server) -> Iterator[Server]:
+    module_server.exchanges.clear()
+    yield module_server
+    assert not module_server.script, "the server was to be asked more often"
+
+
+def options_for(server: Server, **fields: Any) -> OpenAIOptions:
+    return OpenAIOptions(**{"model": MODEL, "base_url": server.base_url, **fields})
+
+
+async def one_answer(server: Server, request: GenerateRequest, **fields: Any) -> Answer:
+    engine = OpenAIKind().open(options_for(server, **fields), 0, Secrets({"KEY": KEY}))
+    script, server.script = server.script.copy(), type(server.script)()
+    await engine.start()
+    server.script = script
+    try:
+        return await collect(engine, request)
+    finally:
+        await engine.close()
+        assert engine.stats().num_running == 0
+
+
+def answer_of(server: Server, *behaviours: Behaviour, request: GenerateRequest | None = None, **fields: Any) -> Answer:
+    server.script.extend(behaviours)
+    return asyncio.run(one_answer(server, request or ask_for("Say hello."), **fields))
+
+
+def error_of(server: Server, behaviour: Behaviour, **fields: Any) -> EngineError:
+    with pytest.raises(EngineError) as caught:
+        answer_of(server, behaviour, **fields)
+    assert KEY not in repr(caught.value)
+    assert KEY not in str(caught.value)
+    return caught.value
+
+
+def status(number: int, body: Any = None, **headers: str) -> Behaviour:
+    async def behave(exchange: Exchange) -> None:
+        await exchange.send(number, body if isinstance(body, str) else json.dumps(body or {}), **headers)
+
+    return behave
+
+
+def stream(*events: Any, ends: bool = True) -> Behaviour:
+    async def behave(exchange: Exchange) -> None:
+        await exchange.begin_stream()
+        for one in events:
+            await (exchange.send_raw(one) if isinstance(one, bytes) else exchange.send_event(one))
+        if ends:
+            await exchange.end_stream()
+        else:
+            exchange.writer.transport.abort()
+
+    return behave
+
+
+async def reset(exchange: Exchange) -> None:
+    exchange.writer.transport.abort()
+
+
+async def hang(exchange: Exchange) -> None:
+    await asyncio.Event().wait()
+
+
+USAGE = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 1}}
+
+
+def test_the_request_on_the_wire(server: Server) -> None:
+    request = GenerateRequest(
+        "r", (Message("user", "Hi\u2028there"),), 7, 0.5, 3, ("\n\n",), '{"type": "boolean"}', priority=4
+    )
+    fields = {"api_key": "${env:KEY}", "has_priority": True, "extra_body": {"top_p": 0.9, "model": "not this one"}}
+    answer_of(server, request=request, **fields)
+    asked = server.exchanges[-1]
+    assert (asked.method, asked.path) == ("POST", "/v1/chat/completions")
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert asked.body == {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "Hi\u2028there"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "max_tokens": 7,
+        "temperature": 0.5,
+        "seed": 3,
+        "stop": ["\n\n"],
+        "top_p": 0.9,
+        "priority": 4,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "strict": True, "schema": {"type": "boolean"}},
+        },
+    }
+
+
+def test_what_was_not_asked_for_is_not_sent(server: Server) -> None:
+    answer_of(server, api="completions")
+    body = server.exchanges[-1].body
+    assert body["prompt"] == "You are brief.\n\nSay hello."
+    assert set(body) == {"model", "prompt", "stream", "stream_options", "temperature"}
+    assert "authorization" not in server.exchanges[-1].headers
+
+
+def test_connections_are_used_again(server: Server) -> None:
+    async def use() -> None:
+        engine = OpenAIKind().open(options_for(server), 0, Secrets({}))
+        await engine.start()
+        before = server.num_connections
+        for _ in range(5):
+            await collect(engine, ask_for("Say hello."))
+        assert server.num_connections == before
+        await engine.close()
+
+    asyncio.run(use())
+
+
+def test_an_abort_closes_the_connection(server: Server) -> None:
+    async def first_then_silence(exchange: Exchange) -> None:
+        await exchange.begin_stream()
+        await exchange.send_event(event(True, "first"))
+        await hang(exchange)
+
+    async def use() -> None:
+        engine = OpenAIKind().open(options_for(server), 0, Secrets({}))
+        await engine.start()
+        server.script.append(first_then_silence)
+        generator = engine.generate(ask_for("Say hello."))
+        assert (await anext(generator)).text == "first"
+        await generator.aclose()
+        assert await asyncio.to_thread(server.exchanges[-1].is_abandoned.wait, 5)
+        await engine.close()
+
+    asyncio.run(use())
+
+
+def test_events_may_come_in_any_pieces(server: Server) -> None:
+    text = "ü\u2028\x85 end"
+    data = b"".join(
+        f"{head}{json.dumps(one, ensure_ascii=False)}\r\n\r\n".encode()
+        for head, one in (
+            (": a comment\r\ndata:", event(True, text)),
+            ("data: ", event(True, "", "stop")),
+            ("data: ", USAGE),
+        )
+    )
+    answer = answer_of(server, stream(*(data[i : i + 7] for i in range(0, len(data), 7))))
+    assert answer.text == text
+    assert answer.usage.num_cached_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kind", "retryable", "retry_after_s"),
+    [
+        (status(429, {"error": {"message": "slow"}}, Retry_After="7"), EngineOverloaded, True, 7.0),
+        (status(503, "busy", Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"), EngineOverloaded, True, 0.0),
+        (status(503, "busy", Retry_After="soon"), EngineOverloaded, True, None),
+        (status(429, {"error": {"message": "pay", "code": "insufficient_quota"}}), EngineOverloaded, False, None),
+        (status(500), EngineUnavailable, True, None),
+        (status(502, "<html>"), EngineUnavailable, True, None),
+        (status(504), EngineTimeout, True, None),
+        (status(401, {"error": {"message": f"wrong key {KEY}"}}), BadResponse, False, None),
+        (status(404, {"error": {"message": "no such model"}}), BadResponse, False, None),
+        (
+            status(400, {"object": "error", "message": "bad schema", "type": "BadRequestError"}),
+            BadResponse,
+            False,
+            None,
+        ),
+        (status(400, {"error": {"message": "x", "code": "context_length_exceeded"}}), PromptTooLong, False, None),
+        (
+            status(400, {"message": "max_tokens=600 cannot be greater than max_model_len=512"}),
+            PromptTooLong,
+            False,
+            None,
+        ),
+        (status(200, "{}"), BadResponse, False, None),
+        (reset, EngineUnavailable, True, None),
+        (stream(event(True, "half"), ends=False), EngineUnavailable, True, None),
+        (stream(event(True, "half")), BadResponse, True, None),
+        (stream(b"data: {nonsense\n\n"), BadResponse, True, None),
+        (stream([1]), BadResponse, True, None),
+        (stream({"choices": [3]}), BadResponse, True, None),
+        (stream({"error": {"message": "out of room", "code": 503}}), EngineOverloaded, True, None),
+        (stream(event(True, "x", "content_filter"), USAGE), BadResponse, False, None),
+        (stream({"choices": [{"delta": {"refusal": "no"}, "finish_reason": None}]}), BadResponse, False, None),
+        (stream(event(True, "x", "stop")), BadResponse, False, None),
+        (stream(event(True, "x", "stop"), {"usage": {"prompt_tokens": -1}}), BadResponse, True, None),
+        (
+            stream({"usage": {"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": 2}}}),
+            BadResponse,
+            True,
+            None,
+        ),
+    ],
+)
+def test_one_failure_is_one_error_and_no_second_attempt(
+    server: Server, behaviour: Behaviour, kind: type[EngineError], retryable: bool, retry_after_s: float | None
+) -> None:
+    error = error_of(server, behaviour, api_key="${env:KEY}")
+    assert (type(error), error.retryable, error.retry_after_s) == (kind, retryable, retry_after_s)
+    assert len([one for one in server.exchanges if one.method == "POST"]) == 1
+
+
+def test_a_key_written_in_the_flow_stays_out_of_errors(server: Server) -> None:
+    error = error_of(server, status(403, f"not with {KEY}"), api_key=KEY)
+    assert "<api_key>" in str(error)
+
+
+def test_silence_is_a_timeout(server: Server) -> None:
+    error = error_of(server, hang, timeout_s=0.05)
+    assert (type(error), error.retryable) == (EngineTimeout, True)
+
+
+@pytest.mark.parametrize("number", [404, 405])
+def test_a_server_without_a_list_of_models_is_accepted(server: Server, number: int) -> None:
+    server.script.append(status(number))
+    asyncio.run(start_and_close(options_for(server)))
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kind", "says"),
+    [
+        (status(401), ConfigError, "api_key"),
+        (status(200, "<html>"), ConfigError, "/v1"),
+        (status(200, {"data": [{"id": "servd"}]}), ConfigError, "did you mean 'servd'?"),
+        (status(500), EngineUnavailable, "500"),
+        (reset, EngineUnavailable, "base_url"),
+    ],
+)
+def test_what_start_refuses(server: Server, behaviour: Behaviour, kind: type[Exception], says: str) -> None:
+    server.script.append(behaviour)
+    with pytest.raises(kind) as caught:
+        asyncio.run(start_and_close(options_for(server)))
+    assert says in str(caught.value)
+
+
+def test_nobody_there(unused_port: int) -> None:
+    with pytest.raises(EngineUnavailable, match="no server answers"):
+        asyncio.run(start_and_close(OpenAIOptions(model="m", base_url=f"http://127.0.0.1:{unused_port}/v1")))
+
+
+@pytest.mark.parametrize("base_url", ["localhost:8000/v1", "ftp://localhost/v1"])
+def test_no_address(base_url: str) -> None:
+    with pytest.raises(ConfigError, match="not an address"):
+        asyncio.run(start_and_close(OpenAIOptions(model="m", base_url=base_url)))
+
+
+@pytest.fixture
+def unused_port() -> int:
+    import socket
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+async def start_and_close(options: OpenAIOptions) -> None:
+    engine: OpenAIEngine = OpenAIKind().open(options, 0, Secrets({}))
+    try:
+        await engine.start()
+    finally:
+        await engine.close()
+
+
+def test_every_base_url_is_a_replica() -> None:
+    kind, options = OpenAIKind(), OpenAIOptions(model="m", base_url=("http://a/v1", "http://b/v1"))
+    assert kind.num_replicas(options) == 2
+    with pytest.raises(ValidationError, match="replicas"):
+        OpenAIOptions(model="m", base_url="http://a/v1", replicas=2)
+
+
+def test_identity_has_no_address_and_no_key() -> None:
+    kind = OpenAIKind()
+    one = OpenAIOptions(model="m", base_url="http://a/v1", api_key=KEY, timeout_s=5)
+    other = OpenAIOptions(model="m", base_url=("http://b/v1", "http://c/v1"))
+    assert kind.identity(one) == kind.identity(other)
+    assert kind.identity(one) != kind.identity(
+        OpenAIOptions(model="m", base_url="http://a/v1", extra_body={"top_k": 1})
+    )
+
+
+def test_the_schema_goes_out_as_it_is(server: Server) -> None:
+    answer_of(server, request=ask_for("Judge.", json_schema=SCHEMA))
+    assert server.exchanges[-1].body["response_format"]["json_schema"]["schema"] == json.loads(SCHEMA)
+    assert httpx.URL(server.base_url).path == "/v1"
