@@ -115,6 +115,14 @@ def test_globs_are_read_in_the_order_of_names(put: Put, read: Read) -> None:
     assert read("*/*.jsonl") == [{"a": 1, "b": None}, {"a": None, "b": 2}]
 
 
+def test_a_file_whose_name_looks_like_a_pattern_is_read_alone(put: Put, read: Read) -> None:
+    for name in ("a[12].csv", "a1.csv", "b*.csv", "bb.csv", "c?.csv", "cc.csv"):
+        put(name, f"name\n{name}\n")
+    for name in ("a[12].csv", "b*.csv", "c?.csv"):
+        assert read(name) == [{"name": name}]
+    assert len(read("*.csv")) == 6
+
+
 def test_an_absolute_path_and_one_from_the_flows_folder_are_the_same(put: Put, read: Read) -> None:
     path = put("a.csv", "a\n1\n")
     assert read(str(path)) == read("a.csv")

@@ -185,10 +185,9 @@ def test_bad_queries(put: Put, tmp_path: Path, open_at: Open, sql: str, message:
 
 
 def test_a_query_sees_no_python_variable(open_at: Open) -> None:
-    frame = [{"a": 1}]
-    assert frame
-    with pytest.raises(InputError, match="frame"):
-        open_at(query("from frame")).count()
+    for name in ("source", "cursor", "relation"):
+        with pytest.raises(InputError, match=f"Table with name {name} does not exist"):
+            open_at(query(f"from {name}")).count()
 
 
 def test_a_query_may_be_joined(put: Put, read: Read) -> None:
