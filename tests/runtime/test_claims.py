@@ -11,7 +11,10 @@ from tests.runtime.fakes import FakeOperator, World, plan_of, step
 
 
 def test_an_effect_that_waits_for_its_turn_is_not_claimed(tmp_path: Path) -> None:
+    started = asyncio.Semaphore(0)
+
     async def never() -> None:
+        started.release()
         await asyncio.Event().wait()
 
     world = World(tmp_path, FakeOperator(behaviours={"send": lambda payload: never()}), max_concurrency=3)
@@ -20,8 +23,8 @@ def test_an_effect_that_waits_for_its_turn_is_not_claimed(tmp_path: Path) -> Non
     async def crash() -> None:
         rows = tuple({"x": row} for row in range(20))
         running = asyncio.ensure_future(world._run(world.physical(plan), rows, {}))
-        while world.operator.runs["mail"] < 3:
-            await asyncio.sleep(0)
+        for _ in range(3):
+            await started.acquire()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
