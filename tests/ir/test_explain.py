@@ -13,7 +13,7 @@ EVERYTHING = Path(__file__).parents[1] / "flow" / "everything.yaml"
 
 
 def test_a_plan_with_everything(check_golden: Callable[[str, str], None]) -> None:
-    check_golden("explain/everything.txt", print_tree(logical_tree(load_flow(EVERYTHING))))
+    check_golden("explain/logical.txt", print_tree(logical_tree(load_flow(EVERYTHING))))
 
 
 def test_a_tree_draws_its_branches() -> None:
