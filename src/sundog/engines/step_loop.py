@@ -104,20 +104,26 @@ class StepLoop:
             self._wake.notify()
         if self._thread.is_alive():
             await asyncio.wait([self._ended], timeout=CLOSE_WAIT_S)
+            if self._ended.done():
+                self._thread.join()
 
     # From here on everything runs on the thread.
 
     def _run(self) -> None:
+        self._load_and_drive()
+        # By now the pipeline is freed, which can take a while.
+        self._post(_settle, self._ended, None)
+
+    def _load_and_drive(self) -> None:
         try:
             pipeline = self._load()
         except Exception as error:
             self._post(_settle, self._started, error)
-        else:
-            with self._wake:
-                self._refusal = "the engine is closed" if self._is_closing else None
-            self._post(_settle, self._started, None)
-            self._drive(pipeline)
-        self._post(_settle, self._ended, None)
+            return
+        with self._wake:
+            self._refusal = "the engine is closed" if self._is_closing else None
+        self._post(_settle, self._started, None)
+        self._drive(pipeline)
 
     def _drive(self, pipeline: Pipeline) -> None:
         try:

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sundog.engines.json_grammar import MAX_WORD, compact_grammar
+from sundog.engines.json_schema import Fields, Items, Literals, Number, Text, read_schema
+from sundog.errors import BadResponse
+
+
+def test_a_schema_as_pydantic_writes_it() -> None:
+    schema = {
+        "$defs": {"Unit": {"enum": ["m", "kg"], "title": "Unit", "type": "string"}},
+        "title": "Answer",
+        "type": "object",
+        "properties": {
+            "unit": {"$ref": "#/$defs/Unit"},
+            "values": {"type": "array", "items": {"type": "number"}, "maxItems": 3},
+            "note": {"anyOf": [{"type": "string"}], "default": None, "description": "free"},
+            "count": {"type": "integer", "exclusiveMinimum": 0, "maximum": 9},
+        },
+        "required": ["unit"],
+    }
+    assert read_schema(json.dumps(schema)) == Fields(
+        (
+            ("unit", Literals(('"m"', '"kg"'))),
+            ("values", Items(Number(None, None, is_integer=False), 0, 3)),
+            ("note", Text(0, None)),
+            ("count", Number(1, 9, is_integer=True)),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"type": "string", "pattern": "a"}, "schema $: .*'pattern'"),
+        ({"type": "object", "properties": {"a": {"type": "string", "format": "date"}}}, r"schema \$.a: .*'format'"),
+        ({"type": "array", "items": {}}, r"schema \$\[\]: .*type None"),
+        ({"type": "object"}, "without properties"),
+        ({"type": "object", "properties": {"a": {"type": "null"}}, "required": ["b"]}, "field 'b'"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}}, "recursive"),
+        ({"$ref": "other.json"}, "leads nowhere"),
+        ({"oneOf": [{"type": "null"}]}, "'oneOf'"),
+        ({"type": "number", "minimum": 0.5}, "fractional minimum"),
+        ({"type": "float"}, "the type 'float'"),
+        ([], "says nothing"),
+    ],
+)
+def test_what_lies_outside_is_refused_with_its_place(schema: Any, says: str) -> None:
+    with pytest.raises(BadResponse) as caught:
+        read_schema(json.dumps(schema))
+    assert re.search(says.replace("$:", r"\$:"), str(caught.value))
+    assert not caught.value.retryable
+    assert caught.value.hint
+
+
+def pattern_of(grammar: str) -> re.Pattern[str]:
+    """The grammar as a regular expression: it has no recursion, so its rules can be put into one another."""
+    lines = dict(line.split(" ::= ") for line in grammar.strip().split("\n"))
+
+    def translate(rule: str) -> str:
+        out, rest = "", rule
+        while rest:
+            literal = re.match(r'"((?:[^"\\]|\\.)*)"', rest)
+            characters = re.match(r"\[(?:[^\]\\]|\\.)*\]", rest)
+            name = re.match(r"[a-z]+", rest)
+            if literal:
+                out += re.escape(json.loads(f'"{literal[1]}"'))
+            elif characters:
+                out += characters[0]
+            elif name:
+                out += f"(?:{translate(lines[name[0]])})"
+            else:
+                out += rest[0].strip()
+            rest = rest[len((literal or characters or name or [rest[0]])[0]) :]
+            bounds = re.match(r"\{(\d+)(,\d+)?\}", rest)
+            if bounds:
+                out, rest = out + bounds[0], rest[len(bounds[0]) :]
+        return out
+
+    return re.compile(translate(lines["root"]), re.S)
+
+
+def matches(schema: Any, text: str, max_tokens: int | None = None) -> bool:
+    return pattern_of(compact_grammar(json.dumps(schema), max_tokens)).fullmatch(text) is not None
+
+
+@given(st.integers(-2500, 2500), st.integers(0, 2500), st.integers(-3000, 3000))
+def test_integers_are_within_their_bounds_exactly(low: int, width: int, value: int) -> None:
+    schema = {"type": "integer", "minimum": low, "maximum": low + width}
+    for probe in (value, low, low + width, low - 1, low + width + 1):
+        assert matches(schema, str(probe)) == (low <= probe <= low + width)
+
+
+@given(st.integers(-30, 30), st.integers(0, 40), st.decimals(-80, 80, places=2))
+def test_numbers_are_within_their_bounds(low: int, width: int, value: Any) -> None:
+    schema = {"type": "number", "minimum": low, "maximum": low + width}
+    assert matches(schema, str(value)) or not low < value < low + width
+    assert not matches(schema, str(value)) or low <= value <= low + width
+    assert matches(schema, str(low))
+    assert matches(schema, str(low + width))
+
+
+def test_open_numbers() -> None:
+    for text, is_integer, is_number in (
+        ("0", 1, 1),
+        ("-7", 1, 1),
+        ("1.5", 0, 1),
+        ("-0.25", 0, 1),
+        ("01", 0, 0),
+        ("1e3", 0, 0),
+    ):
+        assert matches({"type": "integer"}, text) == is_integer
+        assert matches({"type": "number"}, text) == is_number
+
+
+def test_objects_are_compact_and_complete() -> None:
+    schema = {"type": "object", "properties": {'a"b': {"type": "boolean"}, "ü\n": {"enum": ["x y", 3, None]}}}
+    assert matches(schema, '{"a\\"b":true,"ü\\n":"x y"}')
+    assert matches(schema, '{"a\\"b":false,"ü\\n":null}')
+    assert not matches(schema, '{"a\\"b": true,"ü\\n":"x y"}')
+    assert not matches(schema, '{"a\\"b":true}')
+
+
+def test_lists_obey_their_lengths() -> None:
+    schema = {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3}
+    lists = ["[]", "[true]", "[true,false]", "[true,true,true]", "[true,true,true,true]"]
+    assert [matches(schema, text) for text in lists] == [False, True, True, True, False]
+    assert matches({**schema, "minItems": 0}, "[]")
+    assert matches({**schema, "minItems": 0, "maxItems": 0}, "[]")
+    assert not matches({**schema, "minItems": 0, "maxItems": 0}, "[true]")
+
+
+@pytest.mark.parametrize(("most", "least"), [(0, 0), (1, 0), (20, 5), (127, 3), (128, 0), (300, 2)])
+def test_strings_obey_their_lengths_exactly(most: int, least: int) -> None:
+    schema = {"type": "string", "minLength": least, "maxLength": most}
+    for length in {least - 1, least, most, most + 1} - {-1}:
+        assert matches(schema, json.dumps("x" * length)) == (least <= length <= most), length
+
+
+@given(st.integers(513, 4000), st.integers(0, 100), st.lists(st.integers(0, MAX_WORD), max_size=130))
+def test_longer_strings_are_words_and_never_too_long(most: int, least: int, words: list[int]) -> None:
+    schema = {"type": "string", "minLength": least, "maxLength": most}
+    text = "y" * least + " ".join("x" * word for word in words)
+    if matches(schema, f'"{text}"', max_tokens=4000):
+        assert len(text) <= most
+    assert matches(schema, f'"{"y" * least} a few words"', max_tokens=4000)
+
+
+@given(st.integers(16, 60))
+def test_strings_without_a_bound_get_one_from_the_budget(max_tokens: int) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}}
+    longest = max(
+        n for n in range(200) if matches(schema, json.dumps({"a": "x" * n, "b": ""}, separators=(",", ":")), max_tokens)
+    )
+    assert 8 <= longest <= max(max_tokens, 16)
+
+
+def test_text_is_escaped_and_has_no_control_characters() -> None:
+    assert matches({"type": "string"}, r'"a\n\"b\\ ü🎉"')
+    assert not matches({"type": "string"}, '"a\nb"')
+    assert not matches({"type": "string"}, '"a"b"')
+
+
+def test_what_no_grammar_can_say_is_refused() -> None:
+    for schema in (
+        {"type": "array", "items": {"type": "null"}, "minItems": 500},
+        {"type": "string", "minLength": 500},
+        {"type": "integer", "minimum": 2, "maximum": 1},
+    ):
+        with pytest.raises(BadResponse):
+            compact_grammar(json.dumps(schema), None)
