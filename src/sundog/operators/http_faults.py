@@ -2,9 +2,9 @@
 
 Owns the reading of statuses and transport errors. Never sends.
 
-An effect (any method but GET and HEAD) is known not to have happened when nothing was sent, when the server refuses it
-(4xx, 501, 505), or puts it off (429, 503: the idempotency key makes another attempt safe). After any other 5xx, and when
-the connection ends or the time runs out once sending began, nobody here knows.
+An effect (any method but GET and HEAD) is known not to have happened when nothing was sent, when the server refuses
+it (4xx, 501, 505), or puts it off (429, 503: the idempotency key makes another attempt safe). After any other 5xx, and
+when the connection ends or the time runs out once sending began, nobody here knows.
 """
 
 from __future__ import annotations
