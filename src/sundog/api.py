@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from pydantic_core import from_json
 
 from sundog.config import read_config
-from sundog.errors import RunStopped
+from sundog.errors import RunStopped, suggest
 from sundog.flow.builder import FlowBuilder, item, row
 from sundog.ir.logical import LogicalPlan
 from sundog.runtime.executor import RowEnd
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 __all__ = ["Flow", "FlowFile", "Result", "Row", "explain", "item", "load", "row", "run"]
 
 MAX_UNREAD_ROWS = 256
+
+
+def _check(options: Options | PlanOptions, known: type) -> None:
+    """TypeError for a name that no option has."""
+    for name in options:
+        if name not in known.__annotations__:
+            raise TypeError(f"unknown option '{name}': {suggest(name, known.__annotations__)}")
 
 
 def _run_options(options: Options) -> RunOptions:
@@ -149,6 +156,7 @@ class Runnable:
     async def stream(self, **options: Unpack[Options]) -> AsyncGenerator[Row, None]:
         """Output rows as they finish, those of an earlier part of the run first. Leaving early lets running calls
         end and keeps what is finished. A slow reader slows the run down, so that memory stays bounded."""
+        _check(options, Options)
         session, run_options = self._session(options), _run_options(options)
         with session.open_run(run_options) as opened:
             for row_index, columns in opened.rows():
@@ -160,9 +168,11 @@ class Runnable:
 
     def explain(self, **options: Unpack[PlanOptions]) -> Text:
         """The logical and the physical plan. Reads the inputs, runs no step."""
+        _check(options, PlanOptions)
         return Text(self._session(options).explain())
 
     async def _execute(self, drive: _Drive, options: Options) -> Result:
+        _check(options, Options)
         session, run_options = self._session(options), _run_options(options)
         with session.open_run(run_options) as opened:
             drive.begin(opened)
