@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sundog.config import read_config
 from sundog.runtime import run as run_module
 from tests.cli.flows import num_checks, report_of, sundog, write_checked, write_review, write_rows
 
@@ -225,6 +226,19 @@ def test_a_bug_is_one_line_unless_debug_is_asked_for(broken: Path) -> None:
     assert "--debug" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert "Traceback" in sundog(broken, "run", "flow.yaml", "--debug").stderr
+
+
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+def test_no_error_shows_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, debug: list[str]) -> None:
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError(f"refused: {read_config().secrets.reveal('${env:OUR_TOKEN}')}")
+
+    monkeypatch.setenv("OUR_TOKEN", "tok-93c1f7")
+    monkeypatch.setattr(run_module, "EventLog", fail)
+    write_review(tmp_path)
+    ran = sundog(tmp_path, "run", "flow.yaml", *debug)
+    assert "refused: ${env:OUR_TOKEN}" in ran.stderr
+    assert "tok-93c1f7" not in ran.stderr
 
 
 def test_a_users_mistake_has_a_traceback_with_debug(tmp_path: Path) -> None:
