@@ -40,7 +40,7 @@ def write_log(folder: Path, events: Sequence[Event]) -> Path:
 
 
 def trace(*logs: Path) -> list[dict[str, Any]]:
-    text = io.StringIO()
+    text = io.BytesIO()
     write_trace(logs, text)
     records: list[dict[str, Any]] = json.loads(text.getvalue())["traceEvents"]
     return records

@@ -164,5 +164,7 @@ def _say_how_to_continue(opened: Run, *, is_json: bool) -> None:
     if is_json:
         print_result(json.dumps({**facts, "error": "interrupted"}))
         return
-    print_note(f"interrupted: {progress.num_ended:,} of {progress.num_rows:,} rows have ended; every finished call is kept")
+    print_note(
+        f"interrupted: {progress.num_ended:,} of {progress.num_rows:,} rows have ended; every finished call is kept"
+    )
     print_note(f"  continue with: {shlex.join(['sundog', *sys.argv[1:]])}")

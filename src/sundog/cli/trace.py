@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +10,6 @@ import typer
 from sundog.cli.console import print_result
 from sundog.cli.options import Debug, State
 from sundog.config import read_config
-from sundog.errors import ConfigError
 
 
 def trace(
@@ -23,18 +20,11 @@ def trace(
 ) -> None:
     """Export a run as a trace that ui.perfetto.dev and chrome://tracing open."""
     from sundog.runtime.history import event_logs
+    from sundog.runtime.io.whole_file import whole_file
     from sundog.runtime.trace import write_trace
 
     logs = event_logs(read_config(state).state_dir, run)
     target = output or Path(f"{run}.trace.json")
-    try:
-        descriptor, part = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                write_trace(logs, file)
-            Path(part).replace(target)
-        finally:
-            Path(part).unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(f"the trace cannot be written: {error.strerror}", where=str(target)) from error
+    with whole_file(target) as file:
+        write_trace(logs, file)
     print_result(f"{target}: open it at https://ui.perfetto.dev or in chrome://tracing")

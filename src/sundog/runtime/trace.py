@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from sundog.runtime.event_log import read_log
 from sundog.sched.core import SchedulerCore
@@ -33,14 +33,14 @@ Record = dict[str, Any]
 _COUNTERS = re.compile(r"\[\d+\]|\.\d+(?=/)")
 
 
-def write_trace(logs: Iterable[Path], file: IO[str]) -> None:
+def write_trace(logs: Iterable[Path], file: BinaryIO) -> None:
     """The logs of one run, oldest first, one after another on the time axis; one event a line."""
-    file.write('{"displayTimeUnit":"ms","traceEvents":[')
+    file.write(b'{"displayTimeUnit":"ms","traceEvents":[')
     separator = "\n"
     for record in trace_records(logs):
-        file.write(separator + json.dumps(record, separators=(",", ":")))
+        file.write((separator + json.dumps(record, separators=(",", ":"))).encode())
         separator = ",\n"
-    file.write("\n]}\n")
+    file.write(b"\n]}\n")
 
 
 def trace_records(logs: Iterable[Path]) -> Iterator[Record]:
