@@ -27,7 +27,6 @@ from sundog.sched.events import (
 )
 from sundog.sched.policy import PolicySet
 
-
 Ends = list[tuple[int, int]]
 """Which running request, and how it ends."""
 
