@@ -217,9 +217,9 @@ def _open_sqlite(path: Path, *, is_write: bool) -> Engine:
 
     engine = create_engine("sqlite://", creator=connect, **_POOL)
     if is_write:
-        # IMMEDIATE: two writers that both began by reading could never both go on.
+        # Without an isolation level sqlite3 begins no transaction by itself, and DDL would not be part of one with it.
         def begin(connection: Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.exec_driver_sql("BEGIN")
 
         event.listen(engine, "begin", begin)
     return engine
