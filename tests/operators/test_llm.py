@@ -142,6 +142,7 @@ def test_greedy_calls_are_shared_always_and_others_never() -> None:
     assert operator.traits(spec(temperature=0.1, seed=1)).sharing is Sharing.NEVER
     assert operator.traits(spec()).pool == "engine:local"
     assert operator.traits(spec()).engine == "local"
+    assert [operator.traits(spec(temperature=t)).reason for t in (0, 0.5)] == ["greedy", "temperature 0.5"]
 
 
 def test_the_shape_names_the_fields() -> None:
@@ -207,3 +208,17 @@ def test_a_skipped_step_is_empty_text_and_a_missing_column_an_error() -> None:
 def test_wrong_specs_are_refused(fields: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         spec(**fields)
+
+
+def test_a_call_that_stops_reading_closes_its_stream() -> None:
+    class Stopped(Context):
+        def prefill_ended(self) -> None:
+            raise RuntimeError("the reader is gone")
+
+    async def stop() -> None:
+        engine = ScriptedEngine("long")
+        with pytest.raises(RuntimeError, match="gone"):
+            await LLMOperator(Path()).run(bind(spec()), Stopped(llm=engine))
+        assert engine.num_running == 0
+
+    asyncio.run(stop())

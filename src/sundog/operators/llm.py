@@ -81,8 +81,14 @@ class LLMOperator:
             raise FlowError(what, where="engine", hint=suggest(spec.engine, engines))
 
     def traits(self, spec: LLMSpec) -> Traits:
-        sharing = Sharing.ALWAYS if spec.temperature == 0 else Sharing.NEVER
-        return Traits(sharing, f"engine:{spec.engine}", engine=spec.engine, timeout_s=600.0)
+        is_greedy = spec.temperature == 0
+        return Traits(
+            Sharing.ALWAYS if is_greedy else Sharing.NEVER,
+            pool=f"engine:{spec.engine}",
+            engine=spec.engine,
+            timeout_s=600.0,
+            reason="greedy" if is_greedy else f"temperature {spec.temperature:g}",
+        )
 
     def shape(self, spec: LLMSpec) -> Shape:
         if spec.output is None:
