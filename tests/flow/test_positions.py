@@ -7,7 +7,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -123,6 +123,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text("abcxyz", min_size=1), VALUES, min_size=1), st.booleans(), st.integers(2, 6))
 def test_reading_gives_back_what_was_written_with_a_place_for_all_of_it(
     data: dict[str, Any], is_flow: bool, indent: int

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sundog.errors import Location
@@ -22,11 +22,13 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(), JSON))
 def test_the_order_of_keys_does_not_count(value: dict[str, Any]) -> None:
     assert canonical_json(dict(reversed(value.items()))) == canonical_json(value)
 
 
+@settings(max_examples=40)
 @given(JSON, JSON)
 def test_fingerprints_are_equal_exactly_when_the_json_is(first: Any, second: Any) -> None:
     assert (fingerprint(first) == fingerprint(second)) == (canonical_json(first) == canonical_json(second))
