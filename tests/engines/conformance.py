@@ -76,7 +76,11 @@ class Started:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._runner = asyncio.Runner()
-        self.run(engine.start())
+        try:
+            self.run(engine.start())
+        except BaseException:
+            self._runner.close()
+            raise
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)

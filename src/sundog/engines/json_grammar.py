@@ -5,11 +5,12 @@ Owns the grammar text (EBNF as xgrammar reads it). Never runs it.
 Two reasons for a grammar of our own. A small model offered white space between the parts of a JSON answer fills the
 answer with it until `max_tokens`, and openvino-genai has no switch against that. And a string without a bound may never
 end. So every part gets a share of the token budget, and strings and lists without a bound get one from their share,
-counted at two characters a token; text of rarer characters may still run out.
+counted at two characters a token: prose takes about half of it, and a model that falls into digits can still run out.
 
 The form of the rules follows what the sampler can check quickly: a counted repetition is fast up to 127 and very slow
 beyond, and so is whatever can be read in two ways. Nested options are fast at run time but cost about 7 ms a character
-to compile, once. Hence three forms of a string: counted, nested, and beyond that counted in words of bounded length.
+to compile, once. Hence three forms of a string: counted, nested, and for the longest counted in bounded words. So a
+string of moderate budget has at most 512 characters; long texts are better asked for without a schema.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ CHARACTERS_PER_TOKEN = 2
 MAX_REPEAT = 127
 MAX_NESTED = 512
 MAX_WORD = 24
-TOKENS_PER_WORD = 3
+# From here on words hold more text than nested characters, though most words are shorter than they may be.
+MIN_WORDS_CHARACTERS = 2000
 MAX_ITEMS = 16
 MAX_DIGITS = 15
 MIN_TEXT_TOKENS = 8
@@ -94,19 +96,14 @@ def _text(shape: Text, budget: int) -> str:
         return _quote('""')
     if most <= MAX_REPEAT:
         body = _repeat("char", least, most)
-    elif shape.max_length is not None and most <= MAX_NESTED:
-        body = f"{_repeat('char', least, least)} {'(char ' * (most - least)}{')?' * (most - least)}"
+    elif most < MIN_WORDS_CHARACTERS:
+        num_free = min(most, MAX_NESTED) - least
+        body = f"{_repeat('char', least, least)} {'(char ' * num_free}{')?' * num_free}"
     else:
-        more = _repeat('" " word', 0, _num_words(shape, budget) - 1)
+        num_words = min((most - least + 1) // (MAX_WORD + 1), MAX_REPEAT)
+        more = _repeat('" " word', 0, num_words - 1)
         body = f"{_repeat('char', least, least)} word {more}"
     return f'("\\"" {body} "\\"")'
-
-
-def _num_words(shape: Text, budget: int) -> int:
-    fitting = budget // TOKENS_PER_WORD
-    if shape.max_length is not None:
-        fitting = min(fitting, (shape.max_length - shape.min_length + 1) // (MAX_WORD + 1))
-    return max(1, min(fitting, MAX_REPEAT))
 
 
 def _number(shape: Number) -> str:

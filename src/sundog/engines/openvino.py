@@ -124,7 +124,11 @@ class OpenVINOEngine:
         )
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:
-        return len(self._encode(request.messages).tokens)
+        try:
+            return len(self._encode(request.messages).tokens)
+        except BadResponse:
+            # `generate` will say what is wrong with this prompt; no tokens of it will be computed.
+            return 0
 
     async def close(self) -> None:
         await self._steps.close()
@@ -140,8 +144,11 @@ class OpenVINOEngine:
         history = [{"role": message.role, "content": message.content} for message in messages]
         try:
             text = self._tokenizer.apply_chat_template(history, True)
-        except UnicodeEncodeError as error:
-            raise BadResponse(f"the prompt cannot be written as UTF-8: {error.reason}", hint="clean the row") from error
+        except RuntimeError as error:
+            raise BadResponse(
+                f"the model's chat template does not take this prompt: {_last_line(error)}",
+                hint="look at its roles, and for characters that are no UTF-8",
+            ) from error
         tensor = self._tokenizer.encode(text, add_special_tokens=False).input_ids
         return Prompt(tensor.data[0].tolist(), tensor)
 
@@ -179,9 +186,9 @@ class OpenVINOEngine:
             pipeline = openvino_genai.ContinuousBatchingPipeline(
                 str(self._path), scheduler, "CPU", dict(PROPERTIES[self._options.precision]), {}
             )
-        except RuntimeError as error:
+        except Exception as error:  # the library raises whatever its C++ parts throw
             raise EngineUnavailable(
-                f"openvino-genai cannot load {self._path}: {str(error).strip().splitlines()[-1]}",
+                f"openvino-genai cannot load {self._path}: {_last_line(error)}",
                 hint="it reads GGUF files of llama, qwen2 and qwen3 models, and folders exported by optimum-intel",
             ) from error
         tokenizer = pipeline.get_tokenizer()
@@ -271,6 +278,11 @@ def import_openvino_genai() -> Any:
         raise ConfigError(
             f"the embedded engine needs openvino-genai: {error}", hint='pip install "sundog[local]"'
         ) from error
+
+
+def _last_line(error: Exception) -> str:
+    """The sentence in a C++ exception; the lines before it are places in its source."""
+    return str(error).strip().splitlines()[-1]
 
 
 def find_model(path: Path) -> tuple[Path, int]:

@@ -128,8 +128,9 @@ class StepLoop:
     def _drive(self, pipeline: Pipeline) -> None:
         try:
             while self._take_commands(pipeline):
-                pipeline.step()
-                self._hand_over(self._collect(pipeline))
+                if pipeline.has_work():
+                    pipeline.step()
+                    self._hand_over(self._collect(pipeline))
             self._drain(pipeline)
             self._fail_all("the engine is closed")
         except Exception as error:
