@@ -5,10 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 MODEL := smollm2-135m
-
-# The tests marked `vllm` start this interpreter's server; empty where `make vllm` has not run.
+# Where the tests marked `vllm` look, unless SUNDOG_VLLM_PYTHON names another interpreter.
 VLLM_VENV := .venv-vllm
-export SUNDOG_VLLM_PYTHON ?= $(wildcard $(CURDIR)/$(VLLM_VENV)/bin/python)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
