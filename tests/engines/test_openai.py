@@ -324,6 +324,7 @@ async def start_and_close(options: OpenAIOptions) -> None:
 def test_every_base_url_is_a_replica() -> None:
     kind, options = OpenAIKind(), OpenAIOptions(model="m", base_url=("http://a/v1", "http://b/v1"))
     assert kind.num_replicas(options) == 2
+    assert OpenAIOptions.model_validate(options.model_dump(mode="json")) == options, "a plan holds them like this"
     with pytest.raises(ValidationError, match="replicas"):
         OpenAIOptions(model="m", base_url="http://a/v1", replicas=2)
 

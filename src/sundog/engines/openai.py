@@ -55,11 +55,18 @@ class OpenAIOptions(EngineOptions):
     def base_urls(self) -> tuple[str, ...]:
         return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
 
+    @model_validator(mode="before")
+    @classmethod
+    def _count_replicas(cls, written: Any) -> Any:
+        """So that options read from a plan, where every field is given, are those that were written."""
+        urls = written.get("base_url") if isinstance(written, dict) else None
+        return {"replicas": len(urls), **written} if isinstance(urls, list | tuple) and urls else written
+
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:
         if not self.base_urls:
             raise ValueError("base_url is empty")
-        if "replicas" in self.model_fields_set and self.replicas != len(self.base_urls):
+        if self.replicas != len(self.base_urls):
             raise ValueError("every base_url is one replica: leave 'replicas' out and list the addresses in 'base_url'")
         return self
 
