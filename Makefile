@@ -17,6 +17,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: model ## run the licence audit on the embedded model (installs what it needs)
+	@mkdir -p demo
 	$(BIN)/sundog run examples/licence_audit/flow.yaml --output demo/answers.jsonl
 
 test: check fast marked ## run the checks and all tests (installs what it needs)
