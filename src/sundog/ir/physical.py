@@ -12,7 +12,7 @@ from sundog.ir.logical import Filter, LogicalPlan, Loop, Step
 
 
 class Sharing(Enum):
-    """How far one call's result reaches (DESIGN 2.2)."""
+    """How far one call's result reaches (docs/design.md)."""
 
     ALWAYS = "always"  # equal calls of any run: deterministic by its own declaration, as a greedy LLM call
     RUN = "run"  # equal calls of this run: read-only, but the world may change between runs

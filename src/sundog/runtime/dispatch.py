@@ -1,6 +1,6 @@
 """One call's way: render, look up, join or claim, run, commit.
 
-Owns keys, sharing, claims and the commit point (DESIGN 2.2, 2.3). Never decides when or where a call runs.
+Owns keys, sharing, claims and the commit point (docs/design.md). Never decides when or where a call runs.
 """
 
 from __future__ import annotations
