@@ -33,7 +33,7 @@ SCHEMA = json.dumps(
                 "type": "array",
                 "items": {
                     "type": "object",
-                    "properties": {"part": {"type": "integer"}},
+                    "properties": {"part": {"type": "integer", "minimum": 1, "maximum": 99}},
                     "required": ["part"],
                     "additionalProperties": False,
                 },
