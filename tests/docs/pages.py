@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -60,7 +61,7 @@ def inline_codes(page: Path) -> Iterator[str]:
 
 def headings(page: Path) -> list[str]:
     tokens = _tokens(page)
-    return [below.content for token, below in zip(tokens, tokens[1:], strict=False) if token.type == "heading_open"]
+    return [below.content for token, below in pairwise(tokens) if token.type == "heading_open"]
 
 
 def tables(page: Path) -> dict[str, list[list[str]]]:

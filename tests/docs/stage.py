@@ -1,6 +1,7 @@
 """A folder in which a page is played: its files are written, its commands and Python run, on the null engine.
 
-Owns the replacement of what a test does not have: models, servers, downloads. Options of engines are checked all the same.
+Owns the replacement of what a test does not have: models, servers, downloads. Engines' options are checked all the
+same.
 """
 
 from __future__ import annotations
@@ -70,7 +71,11 @@ class Stage:
     def _compare(self, expected: str, *, hides_numbers: bool) -> None:
         masks = [(RUN_ID, r"\1-ID"), (re.compile(r"in [\d.,]+ s$", re.M), "in TIME"), (re.compile(r" +$", re.M), "")]
         if hides_numbers:
-            masks += [(re.compile(r"\b[\d,.]*\d\b"), "N"), (re.compile(r" +"), " "), (re.compile(r"  \(N% saved\)"), "")]
+            masks += [
+                (re.compile(r"\b[\d,.]*\d\b"), "N"),
+                (re.compile(r" +"), " "),
+                (re.compile(r"  \(N% saved\)"), ""),
+            ]
         texts = []
         for text in (self.printed, expected):
             for pattern, mask in masks:
@@ -125,10 +130,12 @@ class Stage:
     def _run_part(self, text: str) -> None:
         """Complete a part of a flow and run it: every row must end well."""
         part = YAML(typ="safe", pure=True).load(text)
-        assert FLOW_KEYS >= set(part), f"no section of a flow: {sorted(set(part) - FLOW_KEYS)}"
+        assert set(part) <= FLOW_KEYS, f"no section of a flow: {sorted(set(part) - FLOW_KEYS)}"
         flow = {**self._base, **part}
         if "nodes" in part and "outputs" not in part:
-            flow["outputs"] = {name: f"{{{{ {name} }}}}" for name, node in part["nodes"].items() if "filter" not in node}
+            flow["outputs"] = {
+                name: f"{{{{ {name} }}}}" for name, node in part["nodes"].items() if "filter" not in node
+            }
             flow["outputs"] = flow["outputs"] or {"row": "{{ row }}"}
         elif "inputs" in part and "outputs" not in part:
             flow |= {"nodes": {}, "outputs": {"row": "{{ row }}"}}
