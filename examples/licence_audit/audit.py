@@ -36,7 +36,7 @@ POLICY = (
     ("isc", "fine", "Fine. Keep the notice."),
     ("psf", "fine", "Fine. Keep the notice."),
     ("apache", "fine", "Fine. Keep the notices and state the changes."),
-    ("mpl", "review", "Review. Files that are changed must stay open: ask the legal team first."),
+    ("mpl", "review", "Review. Ask the legal team before you change a file."),
     ("lgpl", "review", "Review. Ask the legal team how it is linked."),
     ("gpl", "reject", "Reject. It would force us to publish our own code."),
     ("agpl", "reject", "Reject. It would force us to publish our own code."),
@@ -75,7 +75,7 @@ def check(verdict: str, classifiers: Sequence[str], declared: str) -> dict[str, 
 
 
 def licences_named(classifiers: Sequence[str]) -> list[str]:
-    """"MIT License" from "License :: OSI Approved :: MIT License"; the other classifiers say nothing here."""
+    """ "MIT License" from "License :: OSI Approved :: MIT License"; the other classifiers say nothing here."""
     return [line.rpartition(" :: ")[2] for line in classifiers if line.startswith("License :: ")]
 
 
@@ -98,20 +98,27 @@ def _without_holders(paragraph: str) -> str:
 
 
 def _row(name: str, distribution: Distribution) -> dict[str, Any]:
-    metadata = distribution.metadata
-    classifiers = metadata.get_all("Classifier") or []
-    written = metadata.get("License-Expression") or metadata.get("License") or " / ".join(licences_named(classifiers))
+    classifiers = distribution.metadata.get_all("Classifier") or []
+    written = (
+        _field(distribution, "License-Expression")
+        or _field(distribution, "License")
+        or " / ".join(licences_named(classifiers))
+    )
     declared = written.strip().partition("\n")[0]
     text = normalise(_licence(distribution))
     return {
         "name": name,
         "version": distribution.version,
-        "summary": metadata.get("Summary") or "",
+        "summary": _field(distribution, "Summary"),
         "declared": declared,
         "classifiers": classifiers,
         "family": family_of(text or declared),
         "licence": (text or f"No licence text. The package declares: {declared}")[:MAX_LICENCE_CHARACTERS],
     }
+
+
+def _field(distribution: Distribution, name: str) -> str:
+    return str((distribution.metadata.get_all(name) or [""])[0])
 
 
 def _licence(distribution: Distribution) -> str:

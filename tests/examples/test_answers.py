@@ -1,0 +1,67 @@
+"""What the examples promise, whatever the model says: counts, forms and which answers belong together."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+
+from tests.engines.test_openvino import needs_model
+from tests.examples.stage import EMBEDDED, NULL, copy_example, run_example
+
+ENGINES = [pytest.param(NULL, id="null"), pytest.param(EMBEDDED, id="embedded", marks=needs_model)]
+NUM_AUDITED_BY_THE_MODEL = 16
+
+pytestmark = pytest.mark.parametrize("engine", ENGINES)
+
+
+def test_licence_audit(tmp_path: Path, engine: str) -> None:
+    folder = tmp_path / "licence_audit"
+    copy_example("licence_audit", folder, engine)
+    installed = {re.sub(r"[-_.]+", "-", found.name).lower() for found in distributions()}
+    limit = len(installed) if engine == NULL else NUM_AUDITED_BY_THE_MODEL
+    finished = run_example(folder, "--limit", str(limit))
+    assert [row["package"] for row in finished.rows] == sorted(installed)[:limit]
+    assert finished.report["num_failed"] == 0
+    for row in finished.rows:
+        assert row["verdict"] in {"fine", "review", "reject"}
+        assert (row["reason"] is None) == (row["verdict"] == "fine")
+        assert row["agrees"] == (None if row["expected"] is None else row["verdict"] == row["expected"])
+    for step in ("policy", "obligations", "judge"):
+        asked, executed = finished.calls(step)
+        assert asked == limit
+        assert executed < asked, f"packages with one licence text share '{step}'"
+    assert finished.calls("reason")[0] == sum(row["verdict"] != "fine" for row in finished.rows)
+    assert finished.calls("metadata") == (limit, limit), "a Python function of the user's is not shared"
+    assert finished.report["num_computed_prompt_tokens"] < finished.report["num_asked_prompt_tokens"]
+
+
+def test_handbook_digest(tmp_path: Path, engine: str) -> None:
+    folder = tmp_path / "handbook_digest"
+    copy_example("handbook_digest", folder, engine)
+    handbooks = [json.loads(line) for line in (folder / "handbooks.jsonl").read_text().splitlines()]
+    sections = [section for handbook in handbooks for section in handbook["sections"]]
+    finished = run_example(folder)
+    assert [row["title"] for row in finished.rows] == [handbook["title"] for handbook in handbooks]
+    rules = [rule for row in finished.rows for rule in row["rules"]]
+    assert [len(row["rules"]) for row in finished.rows] == [len(handbook["sections"]) for handbook in handbooks]
+    rule_of = {section["body"]: rule for section, rule in zip(sections, rules, strict=True)}
+    assert rules == [rule_of[section["body"]] for section in sections], "gathered in the order of the sections"
+    assert finished.calls("rules") == (len(sections), len(rule_of))
+    assert finished.calls("digest") == (len(handbooks), len(handbooks))
+
+
+def test_draft_critique(tmp_path: Path, engine: str) -> None:
+    folder = tmp_path / "draft_critique"
+    copy_example("draft_critique", folder, engine)
+    finished = run_example(folder)
+    assert len(finished.rows) == len((folder / "events.csv").read_text().splitlines()) - 1
+    turns = [row["turns"] for row in finished.rows]
+    assert len(set(turns)) > 1, "some drafts are good at once and some are not"
+    for row in finished.rows:
+        assert row["verdict"] == "good" if row["turns"] < 3 else row["verdict"] in {"good", "revise"}
+    for step in ("draft", "facts", "critique"):
+        assert finished.calls(step)[0] == sum(turns), "one call for each turn"
