@@ -107,6 +107,12 @@ def test_commands_in_the_prose_exist() -> None:
                     assert option in options_of(command), f"{page.name}: {code}"
 
 
+def test_make_targets_in_the_prose_exist() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    named = {match[1] for page in PAGES for code in inline_codes(page) if (match := re.fullmatch(r"make (\w+)", code))}
+    assert {"demo", "test"} <= named <= targets
+
+
 def test_every_variable_of_the_environment_is_there() -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
     names = set(re.findall(r"\bSUNDOG_[A-Z_]+\b", source))
