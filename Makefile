@@ -18,7 +18,7 @@ help: ## list the targets
 
 demo: model ## run the licence audit on the embedded model (installs what it needs)
 	@mkdir -p demo
-	$(BIN)/sundog run examples/licence_audit/flow.yaml --output demo/answers.jsonl
+	$(BIN)/sundog run examples/licence_audit/flow.yaml --output demo/licences.csv
 
 test: check fast marked ## run the checks and all tests (installs what it needs)
 
