@@ -119,3 +119,11 @@ def test_a_timeout_is_a_failure_of_the_row(world: World) -> None:
     (end,) = world.run(plan_of(step("a", "x", timeout_s=0.01, retries=1)), {})
     assert json.loads(end.body)["cause"] == "EngineTimeout: no answer within 0.01 s"
     assert json.loads(end.body)["attempts"] == 2
+
+
+def test_an_effect_that_may_have_happened_is_not_retried_whatever_its_operator_says(world: World) -> None:
+    world.operator = FakeOperator(behaviours={"send": fails(1, retryable=True, is_outcome_unknown=True)})
+    plan = plan_of(step("send", "mail", sharing=Sharing.NEVER, effect=True, retries=5))
+    (end,) = world.run(plan, {})
+    assert end.state == "failed"
+    assert world.operator.runs["mail"] == 1

@@ -167,4 +167,6 @@ def _say_how_to_continue(opened: Run, *, is_json: bool) -> None:
     print_note(
         f"interrupted: {progress.num_ended:,} of {progress.num_rows:,} rows have ended; every finished call is kept"
     )
-    print_note(f"  continue with: {shlex.join(['sundog', *sys.argv[1:]])}")
+    # With --fresh the same words would begin anew.
+    words = [word for word in sys.argv[1:] if word != "--fresh"]
+    print_note(f"  continue with: {shlex.join(['sundog', *words])}")

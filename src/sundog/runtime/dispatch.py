@@ -159,7 +159,7 @@ class Dispatcher:
                 # Not before the core has submitted it: a crash must leave no doubt about effects that only waited.
                 await self._store.claim(key, self._run.run_id, request_id)
                 is_claimed = True
-            outcome = await self._attempt(node, call, key, submit)
+            outcome = await self._attempt(node, call, key, submit, place)
             used = outcome.usage or NO_USAGE
             tokens = (used.num_prompt_tokens, used.num_cached_tokens or 0, used.num_output_tokens)
             return outcome, RequestFinished(self._host.now_s(), request_id, *tokens)
@@ -179,7 +179,7 @@ class Dispatcher:
         self._progress.num_output_tokens += usage.num_output_tokens
         return Answer(value, usage)
 
-    async def _attempt(self, node: CallExec, call: BoundCall, key: bytes, submit: Submit) -> Outcome:
+    async def _attempt(self, node: CallExec, call: BoundCall, key: bytes, submit: Submit, place: Place) -> Outcome:
         context = _Context(
             self._secrets,
             key.hex(),
@@ -187,11 +187,16 @@ class Dispatcher:
             submit.request_id,
             self._host,
             self._engines.get(submit.replica_id),
-            0,
+            # A server that ranks by priority finishes early rows first, as the core does here.
+            place.row_index,
         )
         try:
             async with asyncio.timeout(node.timeout_s + GRACE_S):
                 return await self._operators[node.step.operator].run(call, context)
+        except CallError as error:
+            # Whatever the operator says of retries: what may have happened must not happen twice.
+            error.retryable = error.retryable and not (node.is_effect and error.is_outcome_unknown)
+            raise
         except TimeoutError as error:
             raise EngineTimeout(
                 f"no answer within {node.timeout_s:g} s",

@@ -36,7 +36,7 @@ from sundog.sched.core import SchedulerCore
 from sundog.sched.policy import POLICIES
 from sundog.secrets import Secrets
 
-TICK_S = 0.25
+TICK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class Run:
             self._write_errors()
             raise
         finally:
-            self._runs.end(self.record.run_id, state, time.monotonic() - begin_s)
+            self._runs.end(self.record.run_id, state, self.record.busy_s + time.monotonic() - begin_s)
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(row index, columns) of the output rows there are, in row order."""
@@ -238,6 +238,7 @@ class Run:
                 await asyncio.sleep(TICK_S)
                 self.progress.elapsed_s = time.monotonic() - begin_s
                 log.flush()
+                await self._store.put_busy(self.record.run_id, self.record.busy_s + self.progress.elapsed_s)
 
         ticking = asyncio.ensure_future(tick())
         self._store.open_writer()

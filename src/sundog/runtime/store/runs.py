@@ -25,7 +25,7 @@ RunState = Literal["unfinished", "finished", "stopped"]
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """One run. `command`: plan, inputs as written and output; `identity`: the same with the inputs' content.
-    `num_rows` of its input; `busy_s`: seconds that processes worked on it, ended ones only.
+    `num_rows` of its input; `busy_s`: seconds that processes worked on it.
     `is_fresh`: it reads no result that another run computed."""
 
     run_id: str
@@ -78,7 +78,7 @@ class RunList:
 
     def end(self, run_id: str, state: RunState, busy_s: float) -> None:
         values = (state, _now(), busy_s, run_id)
-        self._store.execute("update runs set state = ?, ended_at = ?, busy_s = busy_s + ? where run_id = ?", values)
+        self._store.execute("update runs set state = ?, ended_at = ?, busy_s = ? where run_id = ?", values)
 
     def folder(self, run_id: str) -> Path:
         """Where the run keeps its event log and its snapshots of rows."""

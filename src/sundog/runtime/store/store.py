@@ -140,6 +140,10 @@ class Store:
     ) -> asyncio.Future[None]:
         return self._write((sql.PUT_ROW, (run_id, row_index, state, body)), run_id=run_id, asked=asked)
 
+    def put_busy(self, run_id: str, busy_s: float) -> asyncio.Future[None]:
+        """Keep how long processes have worked on a run, for the case that this one is killed."""
+        return self._write((sql.PUT_BUSY, (busy_s, run_id)))
+
     def finished_rows(self, run_id: str, first: int, last: int) -> set[int]:
         """Row indices in [first, last] that have ended in any way."""
         query = "select row_index from rows where run_id = ? and row_index between ? and ?"

@@ -23,6 +23,7 @@ PUT_RESULT = "insert or replace into results values (?, ?, ?, ?, ?, ?, ?)"
 PUT_CLAIM = "insert or replace into claims values (?, ?, ?)"
 DROP_CLAIM = "delete from claims where key = ?"
 PUT_ROW = "insert or replace into rows values (?, ?, ?, ?)"
+PUT_BUSY = "update runs set busy_s = ? where run_id = ?"
 ADD_ASKED = """
 insert into asked values (?, ?, ?, ?, ?) on conflict (run_id, node) do update set
     num_calls = num_calls + excluded.num_calls,
