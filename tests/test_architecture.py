@@ -19,7 +19,7 @@ SOURCE = ROOT / "src" / "sundog"
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
-PURE_ROOMS = ("ir", "sched")
+PURE_ROOMS = ("cost", "ir", "sched")
 PURE_MODULES = {
     "__future__", "abc", "bisect", "collections", "copy", "dataclasses", "decimal", "difflib", "enum", "fractions",
     "functools", "graphlib", "hashlib", "heapq", "itertools", "jinja2", "json", "jsonschema", "math", "operator",

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sundog.cli.calibrate import calibrate
 from sundog.cli.console import print_error, print_result
 from sundog.cli.explain import explain
 from sundog.cli.model import model
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.command("run")(run)
 app.command("explain")(explain)
+app.command("calibrate")(calibrate)
 app.command("runs")(runs)
 app.command("trace")(trace)
 app.add_typer(model, name="model")

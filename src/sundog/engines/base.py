@@ -65,13 +65,15 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What one replica can do; `max_context_tokens` and `max_kv_tokens` are None where it is not known."""
+    """What one replica can do; `max_context_tokens`, `max_kv_tokens` and `max_step_tokens` (computed in one step)
+    are None where they are not known."""
 
     max_context_tokens: int | None
     max_kv_tokens: int | None
     has_json_schema: bool
     has_priority: bool
     has_prefix_cache: bool
+    max_step_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +118,20 @@ class Engine(Protocol):
         ...
 
 
+class TokenPrices(BaseModel):
+    """US dollars per million tokens; `cached_input_usd_per_mtok` None: a cached token costs as much as any other."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    input_usd_per_mtok: float = Field(ge=0.0)
+    output_usd_per_mtok: float = Field(ge=0.0)
+    cached_input_usd_per_mtok: float | None = Field(default=None, ge=0.0)
+
+
 class EngineOptions(BaseModel):
     """Options of every engine block; each kind adds its own. Strings may hold `${env:NAME}`.
 
     `max_concurrency`: requests in flight per replica. `max_tokens_in_flight`: prompt plus output tokens
-    admitted per replica; None takes the replica's KV capacity where known.
+    admitted per replica; None takes the replica's KV capacity where known. `price`: None where tokens cost nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -128,6 +139,7 @@ class EngineOptions(BaseModel):
     replicas: int = Field(default=1, ge=1)
     max_concurrency: int = Field(default=32, ge=1)
     max_tokens_in_flight: int | None = Field(default=None, ge=1)
+    price: TokenPrices | None = None
 
 
 class EngineKind(Protocol):

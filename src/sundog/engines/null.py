@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from hashlib import blake2b
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydantic import Field
 
 from sundog.engines.base import Capabilities, Chunk, EngineOptions, EngineStats, FinishReason, GenerateRequest, Usage
 from sundog.engines.json_schema import Choice, Fields, Items, Literals, Number, Shape, Text, read_schema
+from sundog.engines.null_steps import ModelledSteps, StepSeconds
 from sundog.errors import EngineUnavailable
 from sundog.secrets import Secrets
 
@@ -22,16 +24,23 @@ CHARACTERS_PER_TOKEN = 4
 
 
 class NullOptions(EngineOptions):
-    """`latency_s`: seconds that every answer takes."""
+    """`latency_s`: seconds that every answer takes. `step_time`: instead, answers come token by token in shared steps
+    that last as long as these five coefficients say (a step, a prefill token, a decoding request, a token of its
+    context, a pair of attention, in seconds), with at most `max_step_tokens` in a step. `output_tokens`: the length of
+    answers without a schema.
+    """
 
     model: str = "null"
     latency_s: float = Field(default=0.0, ge=0.0)
+    step_time: StepSeconds | None = None
+    max_step_tokens: int = Field(default=256, ge=1)
+    output_tokens: int | None = Field(default=None, ge=1)
 
 
 class NullEngine:
     def __init__(self, options: NullOptions) -> None:
-        self._latency_s = options.latency_s
-        self._model = options.model
+        self._options = options
+        self._steps = None if options.step_time is None else ModelledSteps(options.step_time, options.max_step_tokens)
         self._is_open = False
         self._num_requests = self._num_running = self._num_prompt_tokens = self._num_output_tokens = 0
 
@@ -44,10 +53,19 @@ class NullEngine:
         self._num_requests += 1
         self._num_running += 1
         try:
-            if self._latency_s:
-                await asyncio.sleep(self._latency_s)
-            text, finish_reason = answer(self._model, request)
+            text, finish_reason = answer(self._options.model, request, self._options.output_tokens)
             usage = Usage(self.count_prompt_tokens(request), count_tokens(text), 0)
+            if self._steps is not None:
+                *pieces, text = (
+                    text[begin : begin + CHARACTERS_PER_TOKEN]
+                    for begin in range(0, usage.num_output_tokens * CHARACTERS_PER_TOKEN, CHARACTERS_PER_TOKEN)
+                )
+                async with aclosing(self._steps.generate(usage.num_prompt_tokens, usage.num_output_tokens)) as tokens:
+                    async for number in tokens:
+                        if number < len(pieces):
+                            yield Chunk(pieces[number])
+            elif self._options.latency_s:
+                await asyncio.sleep(self._options.latency_s)
             self._num_prompt_tokens += usage.num_prompt_tokens
             self._num_output_tokens += usage.num_output_tokens
             yield Chunk(text, finish_reason, usage)
@@ -61,6 +79,7 @@ class NullEngine:
             has_json_schema=True,
             has_priority=False,
             has_prefix_cache=False,
+            max_step_tokens=None if self._steps is None else self._options.max_step_tokens,
         )
 
     def stats(self) -> EngineStats:
@@ -76,6 +95,8 @@ class NullEngine:
 
     async def close(self) -> None:
         self._is_open = False
+        if self._steps is not None:
+            await self._steps.close()
 
 
 class NullKind:
@@ -97,14 +118,17 @@ def count_tokens(text: str) -> int:
     return len(text) // CHARACTERS_PER_TOKEN + 1
 
 
-def answer(model: str, request: GenerateRequest) -> tuple[str, FinishReason]:
-    """The answer to `request` and why it ends there; equal in every process."""
+def answer(model: str, request: GenerateRequest, num_tokens: int | None = None) -> tuple[str, FinishReason]:
+    """The answer to `request` and why it ends there; equal in every process. Without a schema it has `num_tokens`."""
     parts = [model, str(request.seed), request.json_schema or ""]
     for message in request.messages:
         parts += (message.role, message.content)
     digest = blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8)
     if request.json_schema is None:
         text = f"answer {digest.hexdigest()}"
+        if num_tokens is not None:
+            num_characters = num_tokens * CHARACTERS_PER_TOKEN - 1
+            text = (f"{text} " * -(-num_characters // (len(text) + 1)))[:num_characters]
     else:
         text = instance(read_schema(request.json_schema), int.from_bytes(digest.digest(), "big"))
     for stop in request.stop:

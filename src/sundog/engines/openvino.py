@@ -112,6 +112,7 @@ class OpenVINOEngine:
             has_json_schema=True,
             has_priority=False,
             has_prefix_cache=True,
+            max_step_tokens=self._options.max_num_batched_tokens,
         )
 
     def stats(self) -> EngineStats:

@@ -1,0 +1,70 @@
+"""An engine's profile: its step time, how well that fits, and how large its steps get.
+
+Owns the numbers and their JSON form. Never reads or writes a file: runtime.profiles does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sundog.cost.step_time import FitError, StepTime, Work, decode_work, prefill_work
+
+
+@dataclass(frozen=True, slots=True)
+class StepLimits:
+    """The largest step: tokens in it, and requests that decode in it."""
+
+    max_step_tokens: int
+    max_decode_requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """`fitted` and `held_out`: errors on the steps that made the fit, and on mixed steps of other shapes.
+    `measured_on`: machine, time and load, for the reader."""
+
+    step_time: StepTime
+    limits: StepLimits
+    fitted: FitError
+    held_out: FitError
+    measured_on: Mapping[str, Any]
+
+    @property
+    def prefill_tokens_per_s(self) -> float:
+        """The peak: full steps of one fresh prompt."""
+        num_tokens = self.limits.max_step_tokens
+        return num_tokens / self.step_time.seconds(Work(num_steps=1) + prefill_work(num_tokens))
+
+    @property
+    def decode_tokens_per_s(self) -> float:
+        """The peak: full batches with little context."""
+        num_requests = self.limits.max_decode_requests
+        return num_requests / self.step_time.seconds(Work(num_steps=1) + decode_work(1, 0) * num_requests)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Profile:
+        """The inverse of `to_json`; KeyError or TypeError for anything else."""
+        return cls(
+            StepTime(**value["step_time"]),
+            StepLimits(**value["limits"]),
+            FitError(**value["fitted"]),
+            FitError(**value["held_out"]),
+            value["measured_on"],
+        )
+
+
+def least_seconds(work: Work, profile: Profile) -> float:
+    """The work bound: the least time in which `work` can pass the engine, in steps as full as its limits allow.
+
+    A step may hold prefill and decode, so the number of steps is the larger of the two needs; whatever `work` says of
+    steps is ignored.
+    """
+    limits = profile.limits
+    for_tokens = (work.num_prefill_tokens + work.num_decode_tokens) / limits.max_step_tokens
+    num_steps = max(for_tokens, work.num_decode_tokens / limits.max_decode_requests)
+    return profile.step_time.seconds(work + Work(num_steps=num_steps - work.num_steps))

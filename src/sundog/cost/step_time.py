@@ -1,0 +1,170 @@
+"""The time of an engine's step as a linear function of the work in it, and the fit of that function.
+
+Owns the work of a step, the five coefficients and their error. Never measures: runtime.calibrate does.
+
+    seconds = c0 + c1*prefill tokens + c2*decode requests + c3*context tokens + c4*attention pairs
+
+The fit minimises relative errors under non-negative coefficients. The minimum over all sets of coefficients that are
+not zero is exact, and with five of them there are 31 sets: no solver is needed. Outliers count less (Huber's weights).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+from itertools import combinations
+from statistics import fmean, median
+
+NUM_REWEIGHTINGS = 10
+# Huber's constant: 95 % as efficient as least squares where the errors are normal.
+HUBER = 1.345
+NORMAL_MAD = 1.4826
+MIN_PIVOT = 1e-9
+
+Vector = Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one step computes, or the sum of several: the model is linear.
+
+    `num_context_tokens`: tokens that the decoding requests attend to, summed over them. `num_attention_pairs`: of the
+    prefill chunks, chunk * context before it + chunk^2 / 2, summed.
+    """
+
+    num_steps: float = 0.0
+    num_prefill_tokens: float = 0.0
+    num_decode_tokens: float = 0.0
+    num_context_tokens: float = 0.0
+    num_attention_pairs: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
+
+    def __mul__(self, factor: float) -> Work:
+        return Work(*(factor * one for one in astuple(self)))
+
+    @property
+    def is_mixed(self) -> bool:
+        return self.num_prefill_tokens > 0 and self.num_decode_tokens > 0
+
+
+def prefill_work(num_tokens: float, num_context_tokens: float = 0.0) -> Work:
+    """A chunk of `num_tokens` after `num_context_tokens` that are computed or cached; without the step itself."""
+    pairs = num_tokens * num_context_tokens + num_tokens**2 / 2
+    return Work(num_prefill_tokens=num_tokens, num_attention_pairs=pairs)
+
+
+def decode_work(num_tokens: float, num_prompt_tokens: float) -> Work:
+    """The output tokens that are fed back one by one after a prompt; without the steps themselves."""
+    context = num_tokens * num_prompt_tokens + num_tokens * (num_tokens + 1) / 2
+    return Work(num_decode_tokens=num_tokens, num_context_tokens=context)
+
+
+def call_work(num_prompt_tokens: float, num_cached_tokens: float, num_output_tokens: float) -> Work:
+    """A whole call, without steps. Its first output token comes from the prefill, its last is not fed back."""
+    prefill = prefill_work(num_prompt_tokens - num_cached_tokens, num_cached_tokens)
+    return prefill + decode_work(max(0.0, num_output_tokens - 1), num_prompt_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """Seconds for each part of `Work`, in its order; none is negative."""
+
+    step_s: float
+    prefill_token_s: float
+    decode_token_s: float
+    context_token_s: float
+    attention_pair_s: float
+
+    def seconds(self, work: Work) -> float:
+        return _dot(astuple(self), astuple(work))
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredStep:
+    """A step that was seen; `elapsed_s` is positive."""
+
+    work: Work
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FitError:
+    """Relative errors of the model over `num_steps` measured steps; `mape` is their mean, as fractions."""
+
+    num_steps: int
+    mape: float
+    median: float
+    p90: float
+
+
+def fit(steps: Sequence[MeasuredStep]) -> StepTime:
+    """The coefficients with the least relative errors over `steps` (at least one). A part of the work that never
+    occurs, or cannot be told from others, gets the coefficient 0."""
+    assert steps, "nothing to fit"
+    rows = [[part / step.elapsed_s for part in astuple(step.work)] for step in steps]
+    weights = [1.0] * len(rows)
+    coefficients = _least_squares(rows, weights)
+    for _ in range(NUM_REWEIGHTINGS):
+        errors = [abs(1.0 - _dot(row, coefficients)) for row in rows]
+        bound = HUBER * NORMAL_MAD * median(errors)
+        weights = [1.0 if error <= bound else bound / error for error in errors]
+        coefficients = _least_squares(rows, weights)
+    return StepTime(*coefficients)
+
+
+def error_of(model: StepTime, steps: Sequence[MeasuredStep]) -> FitError:
+    """How far the model is from `steps` (at least one)."""
+    errors = sorted(abs(model.seconds(step.work) / step.elapsed_s - 1.0) for step in steps)
+    return FitError(len(errors), fmean(errors), median(errors), errors[int(0.9 * (len(errors) - 1))])
+
+
+def _least_squares(rows: Sequence[Vector], weights: Vector) -> list[float]:
+    """Non-negative x that minimises sum(weight * (1 - row . x)^2)."""
+    columns = list(zip(*rows, strict=True))
+    scales = [sum(w * a * a for w, a in zip(weights, column, strict=True)) ** 0.5 for column in columns]
+    used = [j for j, scale in enumerate(scales) if scale > 0]
+    gram = {(i, j): _weighted(columns[i], columns[j], weights) / (scales[i] * scales[j]) for i in used for j in used}
+    target = {j: _dot(weights, columns[j]) / scales[j] for j in used}
+    best, best_gain = [0.0] * len(columns), 0.0
+    for chosen in _subsets(used):
+        found = _solve([[gram[i, j] for j in chosen] for i in chosen], [target[i] for i in chosen])
+        if found is None or min(found) < 0:
+            continue
+        # What the sum of squares falls by against x = 0.
+        gain = _dot(found, [target[i] for i in chosen])
+        if gain > best_gain:
+            best_gain, best = gain, [0.0] * len(columns)
+            for j, value in zip(chosen, found, strict=True):
+                best[j] = value / scales[j]
+    return best
+
+
+def _subsets(items: Sequence[int]) -> Iterable[tuple[int, ...]]:
+    for size in range(1, len(items) + 1):
+        yield from combinations(items, size)
+
+
+def _solve(matrix: list[list[float]], target: list[float]) -> list[float] | None:
+    """Gauss with pivoting; None where the matrix is singular. Its diagonal is 1."""
+    rows = [[*row, value] for row, value in zip(matrix, target, strict=True)]
+    size = len(rows)
+    for column in range(size):
+        pivot = max(range(column, size), key=lambda i: abs(rows[i][column]))
+        if abs(rows[pivot][column]) < MIN_PIVOT:
+            return None
+        rows[column], rows[pivot] = rows[pivot], rows[column]
+        for i in range(size):
+            if i != column:
+                factor = rows[i][column] / rows[column][column]
+                rows[i] = [a - factor * b for a, b in zip(rows[i], rows[column], strict=True)]
+    return [rows[i][size] / rows[i][i] for i in range(size)]
+
+
+def _dot(one: Vector, two: Vector) -> float:
+    return sum(a * b for a, b in zip(one, two, strict=True))
+
+
+def _weighted(one: Vector, two: Vector, weights: Vector) -> float:
+    return sum(w * a * b for w, a, b in zip(weights, one, two, strict=True))

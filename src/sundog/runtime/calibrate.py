@@ -1,0 +1,45 @@
+"""Calibrates an engine block: opens its first replica, measures it, fits the step time.
+
+Owns the order of these steps. The measuring is calibrate_rounds', the fit is cost's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sundog.cost.profile import Profile
+from sundog.cost.step_time import error_of, fit
+from sundog.engines.base import ENGINES
+from sundog.ir.logical import EngineBlock
+from sundog.runtime.calibrate_rounds import Measured, measure
+from sundog.runtime.profiles import machine
+from sundog.secrets import Secrets
+
+
+async def calibrate_engine(
+    block: EngineBlock, secrets: Secrets, *, budget_s: float, on_round: Callable[[int, int], None]
+) -> Profile:
+    """The profile of the block's first replica, measured for about `budget_s`; EngineError and ConfigError as the
+    engine raises them, RunError when it does not show its steps."""
+    kind = ENGINES.get(block.kind)()
+    options = kind.Options.model_validate(block.options)
+    engine = kind.open(options, 0, secrets)
+    load_1min = os.getloadavg()[0]
+    try:
+        await engine.start()
+        measured = await measure(engine, options.max_concurrency, budget_s=budget_s, on_round=on_round)
+    finally:
+        await engine.close()
+    return profile_of(measured, load_1min)
+
+
+def profile_of(measured: Measured, load_1min: float) -> Profile:
+    model = fit(measured.fit)
+    facts = {
+        **machine(),
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "load_1min": round(load_1min, 2),
+    }
+    return Profile(model, measured.limits, error_of(model, measured.fit), error_of(model, measured.held_out), facts)

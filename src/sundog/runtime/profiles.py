@@ -1,0 +1,80 @@
+"""Where profiles of engines are kept: one JSON file for each engine, model and machine.
+
+Owns the key and the files. Never measures and never looks inside a profile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sundog.cost.profile import Profile
+from sundog.engines.base import ENGINES, EngineOptions
+from sundog.errors import RunError
+from sundog.ir.canonical import fingerprint
+from sundog.ir.logical import EngineBlock
+
+FORM = 1
+
+
+def machine() -> dict[str, Any]:
+    """What of this machine decides how fast an engine is."""
+    return {"processor": _processor(), "num_cores": os.cpu_count()}
+
+
+def profile_path(folder: Path, block: EngineBlock) -> Path:
+    """The file of an engine block's profile on this machine, whether or not it is there.
+
+    Its name depends on the engine's identity, the options of its kind and the machine; not on the limits, prices and
+    replicas that every kind has, and on no secret.
+    """
+    kind = ENGINES.get(block.kind)()
+    options = kind.Options.model_validate(block.options)
+    own = options.model_dump(mode="json", exclude={*EngineOptions.model_fields, "api_key"})
+    key = {"identity": kind.identity(options), "options": own, "machine": machine(), "form": FORM}
+    slug = re.sub(r"[^a-z0-9.]+", "-", f"{block.kind}-{options.model}".lower()).strip("-")[-60:]
+    return folder / "profiles" / f"{slug}-{fingerprint(key, size_bytes=6).hex()}.json"
+
+
+def load_profile(folder: Path, block: EngineBlock) -> Profile | None:
+    """None when this engine was not calibrated here; RunError for a damaged file."""
+    path = profile_path(folder, block)
+    try:
+        return Profile.from_json(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"the profile cannot be read: {error!r}", where=str(path), hint="delete it and calibrate again"
+        ) from error
+
+
+def save_profile(folder: Path, block: EngineBlock, profile: Profile) -> Path:
+    """Write the file, whole or not at all; its path."""
+    path = profile_path(folder, block)
+    content: Mapping[str, Any] = {"kind": block.kind, "model": block.options["model"], **profile.to_json()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as file:
+            file.write(json.dumps(content, indent=2) + "\n")
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise RunError(
+            f"the profile cannot be written: {error.strerror or error}", where=str(path), hint="set SUNDOG_CACHE"
+        ) from error
+    return path
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())

@@ -1,0 +1,158 @@
+"""Calibration against engines whose step time is known, in virtual time; and against real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sundog.cost.step_time import error_of, fit
+from sundog.engines.base import Engine, TokenPrices
+from sundog.engines.null import NullKind, NullOptions
+from sundog.errors import EngineUnavailable, RunError
+from sundog.ir.logical import EngineBlock
+from sundog.runtime.calibrate import profile_of
+from sundog.runtime.calibrate_rounds import Measured, measure
+from sundog.runtime.profiles import load_profile, profile_path, save_profile
+from sundog.secrets import Secrets
+from tests.cli.flows import sundog
+from tests.cost.virtual_time import run_virtually
+
+PRICE = TokenPrices(input_usd_per_mtok=1, output_usd_per_mtok=2)
+SECONDS = (20e-3, 1e-3, 1.5e-3, 2.6e-6, 0.9e-6)
+
+
+def null_engine(**options: Any) -> Engine:
+    return NullKind().open(NullOptions(output_tokens=500, **options), 0, Secrets({}))
+
+
+async def measured(engine: Engine, max_concurrency: int = 64, budget_s: float = 1.0) -> Measured:
+    await engine.start()
+    try:
+        return await measure(engine, max_concurrency, budget_s=budget_s)
+    finally:
+        await engine.close()
+
+
+@pytest.mark.parametrize("max_step_tokens", [100, 256, 4096])
+def test_chunk_times_tell_the_steps_exactly(max_step_tokens: int) -> None:
+    found = run_virtually(measured(null_engine(step_time=SECONDS, max_step_tokens=max_step_tokens)))
+    model = fit(found.fit)
+    assert astuple(model) == pytest.approx(SECONDS, rel=1e-6)
+    assert error_of(model, found.held_out).mape < 1e-6
+    assert (found.limits.max_step_tokens, found.limits.max_decode_requests) == (max_step_tokens, 64)
+
+
+def test_enough_mixed_steps_are_held_out() -> None:
+    found = run_virtually(measured(null_engine(step_time=SECONDS)))
+    num_mixed = sum(step.work.is_mixed for step in found.fit)
+    assert all(step.work.is_mixed for step in found.held_out)
+    assert len(found.held_out) / (len(found.held_out) + num_mixed) >= 0.1
+    shapes = {(step.work.num_prefill_tokens, step.work.num_decode_tokens) for step in found.fit}
+    assert not shapes & {(step.work.num_prefill_tokens, step.work.num_decode_tokens) for step in found.held_out}
+
+
+def test_rounds_are_repeated_while_they_fit() -> None:
+    once, often = (run_virtually(measured(null_engine(step_time=SECONDS), budget_s=budget_s)) for budget_s in (1, 120))
+    assert len(often.fit) % len(once.fit) == 0
+    assert len(often.fit) > len(once.fit)
+
+
+def test_few_at_once_give_small_rounds_only() -> None:
+    found = run_virtually(measured(null_engine(step_time=SECONDS), max_concurrency=6))
+    assert max(step.work.num_decode_tokens for step in found.fit) == 5
+    assert found.limits.max_decode_requests == 6
+    assert found.held_out
+
+
+def test_an_engine_that_does_not_stream_is_refused() -> None:
+    with pytest.raises(RunError, match="cannot be seen from the outside"):
+        run_virtually(measured(null_engine(latency_s=0.1)))
+
+
+def test_a_failure_of_the_engine_ends_the_measuring() -> None:
+    async def close_early() -> None:
+        engine = null_engine(step_time=SECONDS)
+        await engine.start()
+        measuring = asyncio.create_task(measure(engine, 8, budget_s=1))
+        await asyncio.sleep(2.0)
+        await engine.close()
+        await measuring
+
+    with pytest.raises(EngineUnavailable):
+        run_virtually(close_early())
+
+
+def block(**options: Any) -> EngineBlock:
+    return EngineBlock("local", "null", NullOptions(**options).model_dump())
+
+
+def test_profiles_are_kept_by_engine_and_machine(tmp_path: Path) -> None:
+    found = run_virtually(measured(null_engine(step_time=SECONDS)))
+    profile = profile_of(found, load_1min=0.25)
+    assert load_profile(tmp_path, block()) is None
+    path = save_profile(tmp_path, block(), profile)
+    assert load_profile(tmp_path, block()) == profile
+    assert path.parent == tmp_path / "profiles"
+    assert list(path.parent.iterdir()) == [path]
+    assert path == profile_path(tmp_path, block(replicas=3, max_concurrency=5, price=PRICE))
+    assert path != profile_path(tmp_path, block(model="other"))
+    assert path != profile_path(tmp_path, block(max_step_tokens=9))
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"step_time": {"step_s": 1}}', b"[1]"])
+def test_a_damaged_profile_is_named(tmp_path: Path, content: bytes) -> None:
+    path = profile_path(tmp_path, block())
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="cannot be read") as failure:
+        load_profile(tmp_path, block())
+    assert failure.value.where == str(path)
+
+
+FLOW = """
+name: one
+engines:
+  first: {kind: "null", step_time: [1e-5, 1e-7, 1e-6, 1e-9, 1e-10], output_tokens: 500}
+  second: {kind: "null"}
+nodes: {}
+inputs: {rows: {query: "select 1 as id"}}
+outputs: {id: "{{ row.id }}"}
+"""
+
+
+@pytest.fixture
+def flow_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SUNDOG_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "flow.yaml").write_text(FLOW)
+    return tmp_path
+
+
+def test_the_command_saves_what_it_prints(flow_folder: Path) -> None:
+    """The steps are too short for their times to mean anything here."""
+    ran = sundog(flow_folder, "calibrate", "flow.yaml", "--engine", "first", "--seconds", "1", "--json")
+    assert ran.exit_code == 0, ran.stderr
+    printed = json.loads(ran.stdout)
+    saved = json.loads(Path(printed.pop("profile")).read_bytes())
+    assert (saved.pop("kind"), saved.pop("model")) == ("null", "null")
+    assert saved == printed
+    assert printed["measured_on"]["num_cores"] >= 1
+    assert printed["held_out"]["num_steps"] > 0
+    ran = sundog(flow_folder, "calibrate", "flow.yaml", "--engine", "first", "--seconds", "1")
+    assert ran.exit_code == 0, ran.stderr
+    assert "decode tokens/s at best, 32 at once" in ran.stdout
+
+
+def test_the_engine_must_be_named_among_several(flow_folder: Path) -> None:
+    ran = sundog(flow_folder, "calibrate", "flow.yaml")
+    assert (ran.exit_code, ran.stderr) == (2, "error: the flow has 2 engines\n  --engine: known here: first, second\n")
+    ran = sundog(flow_folder, "calibrate", "flow.yaml", "--engine", "frist")
+    assert (ran.exit_code, ran.stderr) == (2, "error: the flow has no engine 'frist'\n  did you mean 'first'?\n")
+    ran = sundog(flow_folder, "calibrate", "flow.yaml", "--engine", "second", "--seconds", "1")
+    assert ran.exit_code == 1
+    assert "the steps of this engine cannot be seen" in ran.stderr
+    assert not (flow_folder / "cache").exists()
