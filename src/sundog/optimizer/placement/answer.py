@@ -1,0 +1,55 @@
+"""From a solver's steps to its answer, and the order of any two answers.
+
+Owns where free tools stand in the sequence, and the score. Never changes a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from sundog.optimizer.placement.bound import Bound
+from sundog.optimizer.placement.indexed import Indexed
+from sundog.optimizer.placement.problem import Assignment, Placement
+from sundog.optimizer.placement.schedule import Schedule, Step
+from sundog.optimizer.placement.simulate import simulate
+
+TOLERANCE = 1e-9  # relative; the noise of adding seconds in another order stays below it
+
+
+def score(schedule: Schedule) -> tuple[float, float]:
+    """Smaller is better: the objective, then the sum of all ends, so that ties go to what is early everywhere."""
+    return schedule.value(), schedule.sum_s
+
+
+def is_below(value: float, other: float) -> bool:
+    return value < other - TOLERANCE * abs(other)
+
+
+def best_of(root: Schedule, candidates: Iterable[tuple[Step, ...]]) -> tuple[Step, ...]:
+    """The first of the best by `score`; at least one candidate."""
+    return min(candidates, key=lambda steps: score(root.copy().play(steps)))
+
+
+def answer(ix: Indexed, steps: Iterable[Step], solver: str, lower_bound: float | None = None) -> Placement:
+    """`lower_bound`: what the solver has proven; the bound of the empty schedule where it is None."""
+    sequence = tuple(_assignments(ix, steps))
+    timeline = simulate(ix.problem, sequence)
+    if lower_bound is None:
+        root = Schedule(ix)
+        lower_bound = timeline.value if root.done == ix.all_mask else Bound(root)(root)
+    lower_bound = min(lower_bound, timeline.value)
+    return Placement(sequence, timeline, solver, lower_bound, not is_below(lower_bound, timeline.value))
+
+
+def _assignments(ix: Indexed, steps: Iterable[Step]) -> Iterator[Assignment]:
+    """Tools that need no decision stand right behind the last of their parents."""
+    placed = 0
+    free_tools = [node for node in ix.order if node not in ix.decided]
+    for node, replicas in [(-1, ()), *steps]:
+        if node >= 0:
+            placed |= 1 << node
+            yield Assignment(ix.names[node], tuple(ix.problem.replicas[replica].name for replica in replicas))
+        for tool in free_tools:
+            if not placed >> tool & 1 and not ix.parents_mask[tool] & ~placed:
+                placed |= 1 << tool
+                yield Assignment(ix.names[tool])

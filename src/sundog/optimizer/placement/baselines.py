@@ -1,0 +1,114 @@
+"""The baselines: what schedulers without a search do, behind the solvers' interface.
+
+Owns their rules. They are what the search starts from and is compared with; none is chosen for a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from sundog.optimizer.placement.answer import answer
+from sundog.optimizer.placement.indexed import Indexed
+from sundog.optimizer.placement.moves import ready_nodes
+from sundog.optimizer.placement.problem import Placement, PlacementProblem
+from sundog.optimizer.placement.schedule import Schedule, Step
+
+Choose = Callable[[Schedule], Step]  # the next step of an incomplete schedule
+
+
+def round_robin(problem: PlacementProblem) -> Placement:
+    """Nodes in topological order, each on the next replica in turn that serves it."""
+    return _solve(problem, _round_robin_step, "round_robin")
+
+
+def operator_wise(problem: PlacementProblem) -> Placement:
+    """Nodes in topological order, each split as widely as it may be."""
+    return _solve(problem, _operator_wise_step, "operator_wise")
+
+
+def min_switch(problem: PlacementProblem) -> Placement:
+    """The step with the least loading first, among equals the one that ends first."""
+    return _solve(problem, _min_switch_step, "min_switch")
+
+
+def heft(problem: PlacementProblem) -> Placement:
+    """The node with the longest tail first, where and as widely split as it ends first (Topcuoglu et al., 2002)."""
+    return _solve(problem, _heft_step, "heft")
+
+
+def all_steps_of_baselines(root: Schedule) -> list[tuple[Step, ...]]:
+    """One complete step sequence for each baseline."""
+    rules = (_round_robin_step, _operator_wise_step, _min_switch_step, _heft_step)
+    return [_steps(root, rule) for rule in rules]
+
+
+def earliest(schedule: Schedule, node: int, width: int) -> tuple[int, ...]:
+    """The replicas that would end `width` shards of an LLM node first."""
+    able = schedule.ix.replicas_of[node]
+    return tuple(sorted(sorted(able, key=lambda replica: schedule.shard(node, replica, width)[1])[:width]))
+
+
+def _solve(problem: PlacementProblem, choose: Choose, name: str) -> Placement:
+    ix = Indexed(problem)
+    return answer(ix, _steps(Schedule(ix), choose), name)
+
+
+def _steps(root: Schedule, choose: Choose) -> tuple[Step, ...]:
+    schedule = root.copy()
+    steps: list[Step] = []
+    while schedule.done != schedule.ix.all_mask:
+        steps.append(choose(schedule))
+        schedule.place(*steps[-1])
+    return tuple(steps)
+
+
+def _first(schedule: Schedule) -> int:
+    return next(node for node in schedule.ix.order if node in schedule.ix.decided and schedule.is_ready(node))
+
+
+def _round_robin_step(schedule: Schedule) -> Step:
+    node = _first(schedule)
+    if _is_tool(schedule.ix, node):
+        return node, ()
+    able = schedule.ix.replicas_of[node]
+    num_placed = sum(schedule.done >> other & 1 for other in range(schedule.ix.num_llm))
+    return node, (able[num_placed % len(able)],)
+
+
+def _operator_wise_step(schedule: Schedule) -> Step:
+    node = _first(schedule)
+    return (node, ()) if _is_tool(schedule.ix, node) else (node, earliest(schedule, node, schedule.ix.max_width[node]))
+
+
+def _min_switch_step(schedule: Schedule) -> Step:
+    def loading_then_end(step: Step) -> tuple[float, float]:
+        node, replicas = step
+        if not replicas:
+            return -1.0, 0.0
+        return schedule.load_s(schedule.ix.model[node], replicas[0]), schedule.shard(node, replicas[0], 1)[1]
+
+    return min(_single_steps(schedule), key=loading_then_end)
+
+
+def _heft_step(schedule: Schedule) -> Step:
+    node = max(ready_nodes(schedule), key=lambda ready: schedule.ix.tail_s[ready])
+    if _is_tool(schedule.ix, node):
+        return node, ()
+
+    def end_s(replicas: tuple[int, ...]) -> float:
+        return max(schedule.shard(node, replica, len(replicas))[1] for replica in replicas)
+
+    widths = range(1, schedule.ix.max_width[node] + 1)
+    return node, min((earliest(schedule, node, width) for width in widths), key=end_s)
+
+
+def _single_steps(schedule: Schedule) -> Iterator[Step]:
+    for node in ready_nodes(schedule):
+        if _is_tool(schedule.ix, node):
+            yield node, ()
+        else:
+            yield from ((node, (replica,)) for replica in schedule.ix.replicas_of[node])
+
+
+def _is_tool(ix: Indexed, node: int) -> bool:
+    return node >= ix.num_llm

@@ -1,0 +1,83 @@
+"""Beam search over partial schedules: the dynamic program's steps, of which only the most promising are kept.
+
+Owns the choice of steps and of what is kept. Loses where a good plan must look bad for longer than the beam is wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import itemgetter
+
+from sundog.optimizer.placement.answer import answer, score
+from sundog.optimizer.placement.baselines import all_steps_of_baselines, earliest
+from sundog.optimizer.placement.bound import Bound
+from sundog.optimizer.placement.improve import improve
+from sundog.optimizer.placement.indexed import Indexed
+from sundog.optimizer.placement.moves import one_of_each, ready_nodes, shape_and_times
+from sundog.optimizer.placement.problem import Placement, PlacementProblem
+from sundog.optimizer.placement.schedule import Schedule, Step
+
+MIN_WIDTH = 4
+MAX_WIDTH = 240  # over the number of nodes to decide: the wider, the shorter the plan
+NUM_STARTS = 3  # of the beam's sequences, for local improvement
+MAX_PLACEMENTS = 100_000  # in local improvement
+MAX_CHOICES = 4  # single replicas tried for a node, earliest end first
+MAX_READY = 8  # nodes tried for a schedule, longest tail first
+
+
+def solve_beam(problem: PlacementProblem) -> Placement:
+    """Never worse than a baseline, whose sequences are improved beside the beam's own."""
+    ix = Indexed(problem)
+    return answer(ix, beam_steps(Schedule(ix)), "beam")
+
+
+def beam_steps(root: Schedule) -> tuple[Step, ...]:
+    """The steps of `solve_beam`."""
+    if root.done == root.ix.all_mask:
+        return ()
+    width = max(MIN_WIDTH, MAX_WIDTH // max(1, len(root.ix.decided)))
+    starts = [*search(root, width)[:NUM_STARTS], *all_steps_of_baselines(root)]
+    starts.sort(key=lambda steps: score(root.copy().play(steps)))
+    return improve(root, starts, Bound(root)(root), MAX_PLACEMENTS)
+
+
+def search(root: Schedule, width: int) -> list[tuple[Step, ...]]:
+    """Complete step sequences, best first; at most `width`, at least one."""
+    bound = Bound(root)
+    beam: list[tuple[Schedule, tuple[Step, ...]]] = [(root, ())]
+    while beam[0][0].done != root.ix.all_mask:
+        ranked: list[tuple[float, float, int, Schedule, tuple[Step, ...]]] = []
+        seen: set[object] = set()
+        for schedule, steps in beam:
+            for step in promising_steps(schedule):
+                child = schedule.copy()
+                child.place(*step)
+                key = shape_and_times(child)
+                if key not in seen:
+                    seen.add(key)
+                    ranked.append((bound(child), child.sum_s, len(ranked), child, (*steps, step)))
+        ranked.sort(key=itemgetter(0, 1, 2))
+        beam = [(child, steps) for _, _, _, child, steps in ranked[:width]]
+    return [steps for _, steps in beam]
+
+
+def promising_steps(schedule: Schedule) -> Iterator[Step]:
+    """The ready nodes with the longest tails; for each width the replicas that would end it first."""
+    ix = schedule.ix
+    ready = sorted(ready_nodes(schedule), key=lambda node: -ix.tail_s[node])[:MAX_READY]
+    for node in ready:
+        if node >= ix.num_llm:
+            yield node, ()
+            continue
+        able = ix.replicas_of[node]
+        singles = one_of_each(schedule, able)
+        for replica in sorted(singles, key=lambda r: schedule.shard(node, r, 1)[1])[:MAX_CHOICES]:
+            yield node, (replica,)
+        for width in _widths(ix.max_width[node]):
+            yield node, earliest(schedule, node, width)
+
+
+def _widths(most: int) -> list[int]:
+    """2, 3, 4, 6, 8, 12, ... and the most itself."""
+    widths = {most} | {power * odd // 2 for power in (2, 4, 8, 16, 32, 64) for odd in (2, 3)}
+    return sorted(width for width in widths if 1 < width <= most)

@@ -1,0 +1,182 @@
+"""The admissible lower bound: no completion of a partial schedule has a smaller objective.
+
+Owns the bound alone. It grants every KV saving that is still possible (Halo's own bound grants none and can prune the
+optimum), the widest split, and the cheapest replica.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from math import inf
+
+from sundog.optimizer.placement.problem import Objective
+from sundog.optimizer.placement.schedule import Schedule
+
+
+class Bound:
+    """Call it with a schedule of the problem it was built for."""
+
+    def __init__(self, root: Schedule) -> None:
+        ix = self._ix = root.ix
+        self._pending_order = ix.order
+        after_s = [tail_s - least_s for tail_s, least_s in zip(ix.tail_s, ix.least_s, strict=True)]
+        self._after_s = after_s
+        nodes = sorted(range(ix.num_llm), key=lambda node: -after_s[node])
+        groups = sorted({frozenset(able) for able in ix.replicas_of} | {frozenset().union(*ix.replicas_of)}, key=sorted)
+        self._groups = [
+            (sorted(group), [node for node in nodes if group.issuperset(ix.replicas_of[node])]) for group in groups
+        ]
+        self._is_one_sink = len(ix.sinks) == 1
+
+    def __call__(self, schedule: Schedule) -> float:
+        ends_s = self._least_ends(schedule)
+        match self._ix.objective:
+            case Objective.COST:
+                return self._cost(schedule, ends_s)
+            case Objective.MEAN_COMPLETION if not self._is_one_sink:
+                return self._mean(schedule, ends_s)
+            case _:
+                return self._makespan(schedule, ends_s)
+
+    def _least_ends(self, schedule: Schedule) -> dict[int, float]:
+        """For each pending node an end that it cannot beat, with the heads of all pending nodes raised to match."""
+        ix, done = self._ix, schedule.done
+        begins_s: dict[int, list[float]] = {}
+        ends_s: dict[int, float] = {}
+        for node in self._pending_order:
+            if done >> node & 1:
+                continue
+            head_s = schedule.heads_s[node]
+            for parent in ix.parents[node]:
+                if parent in ends_s and ends_s[parent] > head_s:
+                    head_s = ends_s[parent]
+            if node >= ix.num_llm:
+                if schedule.workers_s and schedule.workers_s[0] > head_s:
+                    head_s = schedule.workers_s[0]
+                ends_s[node] = head_s + ix.exec_s[node]
+                continue
+            model = ix.model[node]
+            if model not in begins_s:
+                begins_s[model] = sorted(schedule.free_s[r] + schedule.load_s(model, r) for r in ix.replicas_of[node])
+            ends_s[node] = self._least_end(schedule, node, head_s, begins_s[model])
+        return ends_s
+
+    def _least_end(self, schedule: Schedule, node: int, head_s: float, begins_s: Sequence[float]) -> float:
+        """`begins_s`: when each replica could have the model, ascending."""
+        ix = self._ix
+        work_s = ix.exec_s[node]
+        warm = ix.warm_parents[node]
+        end_s = inf
+        if any(not schedule.done >> parent & 1 for parent in warm):
+            work_s = ix.least_work_s[node]
+        elif warm:
+            for replica in ix.replicas_of[node]:
+                if schedule.last[replica] in warm:
+                    if ix.max_width[node] > 1:
+                        work_s = ix.least_work_s[node]
+                        break
+                    end_s = min(end_s, schedule.shard(node, replica, 1)[1])
+        for width in range(1, ix.max_width[node] + 1):
+            start_s = begins_s[width - 1]
+            end_s = min(end_s, (start_s if start_s > head_s else head_s) + work_s / width)
+        return end_s
+
+    def _makespan(self, schedule: Schedule, ends_s: dict[int, float]) -> float:
+        bound_s = schedule.end_s
+        after_s = self._after_s
+        for node, end_s in ends_s.items():
+            if end_s + after_s[node] > bound_s:
+                bound_s = end_s + after_s[node]
+        for replicas, nodes in self._groups:
+            pending = [node for node in nodes if node in ends_s]
+            if pending:
+                bound_s = max(bound_s, self._area(schedule, replicas, pending))
+        return bound_s
+
+    def _area(self, schedule: Schedule, replicas: Sequence[int], pending: Sequence[int]) -> float:
+        """All work with at least a certain tail fits in before that tail begins. `pending`: longest tail first."""
+        free_s = sorted(schedule.free_s[replica] for replica in replicas)
+        loads_s = self._missing_loads(schedule, replicas, pending)
+        saving = _Saving(schedule)
+        work_s = bound_s = 0.0
+        for node in pending:
+            work_s += self._ix.exec_s[node]
+            saving.add(node)
+            bound_s = max(bound_s, _level(free_s, work_s - saving.most_s) + self._after_s[node])
+        return max(bound_s, _level(free_s, work_s - saving.most_s + loads_s))
+
+    def _missing_loads(self, schedule: Schedule, replicas: Sequence[int], pending: Sequence[int]) -> float:
+        """Seconds of the loads that some replica must still do: a model that is nowhere is loaded once at least."""
+        ix = self._ix
+        return sum(
+            min(schedule.load_s(model, replica) for replica in replicas if model in ix.serves[replica])
+            for model in {ix.model[node] for node in pending}
+        )
+
+    def _mean(self, schedule: Schedule, ends_s: dict[int, float]) -> float:
+        """The k-th sink to end ends neither before the k-th least end nor before the k smallest works are done."""
+        ix = self._ix
+        sinks = [node for node in ix.sinks if node in ends_s]
+        free_s = sorted(schedule.free_s)
+        works_s = accumulate(sorted(ix.least_work_s[node] if node < ix.num_llm else 0.0 for node in sinks))
+        least_s = sorted(ends_s[node] for node in sinks)
+        total_s = sum(max(end_s, _level(free_s, work_s)) for end_s, work_s in zip(least_s, works_s, strict=True))
+        return (schedule.sink_sum_s + total_s) / len(ix.sinks)
+
+    def _cost(self, schedule: Schedule, ends_s: dict[int, float]) -> float:
+        """Work is paid where it is cheapest, and the replica that ends a node is paid until then."""
+        ix = self._ix
+        pending = [node for node in ends_s if node < ix.num_llm]
+        prices = {node: min(ix.usd_per_s[replica] for replica in ix.replicas_of[node]) for node in pending}
+        saving = _Saving(schedule)
+        work_usd = wait_usd = 0.0
+        for node in pending:
+            saving.add(node)
+            work_usd += ix.exec_s[node] * prices[node]
+            least_s = ends_s[node]
+            wait_usd = max(
+                wait_usd, min(ix.usd_per_s[r] * (least_s - schedule.free_s[r]) for r in ix.replicas_of[node])
+            )
+        loads_s = self._missing_loads(schedule, range(ix.num_replicas), pending)
+        work_usd += loads_s * min(prices.values(), default=0.0) - saving.most_s * max(prices.values(), default=0.0)
+        return schedule.value() + max(work_usd, wait_usd)
+
+
+class _Saving:
+    """The most that KV reuse can still save among the nodes added: each at most its own share, and what comes right
+    after a parent, over all replicas, at most the largest share of one child."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._by_parent: dict[int, float] = {}
+        self._by_node_s = 0.0
+
+    def add(self, node: int) -> None:
+        schedule = self._schedule
+        ix = schedule.ix
+        if not ix.warm_parents[node]:
+            return
+        most_s = ix.exec_s[node] - ix.least_work_s[node]
+        is_open = False
+        for parent in ix.warm_parents[node]:
+            if not schedule.done >> parent & 1 or parent in schedule.last:
+                is_open = True
+                self._by_parent[parent] = max(self._by_parent.get(parent, 0.0), most_s)
+        if is_open:
+            self._by_node_s += most_s
+
+    @property
+    def most_s(self) -> float:
+        return min(self._by_node_s, sum(self._by_parent.values()))
+
+
+def _level(free_s: Sequence[float], work_s: float) -> float:
+    """When `work_s` of work is done at the earliest by replicas free from `free_s` (ascending) on."""
+    level_s, total_s = inf, 0.0
+    for count, start_s in enumerate(free_s, start=1):
+        total_s += start_s
+        if start_s >= level_s:
+            break
+        level_s = min(level_s, (total_s + work_s) / count)
+    return level_s

@@ -1,0 +1,100 @@
+"""Halo's dynamic program over partial schedules (arXiv 2509.02121, section 4), exact where it finishes.
+
+A state is a done set (closed under dependencies) with the multiset of its replicas' signatures; where Halo adds the
+epoch number, it keeps the times themselves, so that no state is merged with a worse one. It grows by one node at a
+time, on any set of replicas, best bound first. Owns the search; `schedule` says what a step means.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from sundog.optimizer.placement.answer import answer, is_below
+from sundog.optimizer.placement.beam import beam_steps
+from sundog.optimizer.placement.bound import Bound
+from sundog.optimizer.placement.indexed import Indexed
+from sundog.optimizer.placement.moves import Shape, all_steps, shape_and_times
+from sundog.optimizer.placement.problem import Placement, PlacementProblem
+from sundog.optimizer.placement.schedule import Schedule, Step
+
+MAX_STATES = 6_000  # below a second
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """`steps`: a better schedule than the incumbent, or None. `is_exhausted`: the states ran out before the search."""
+
+    steps: tuple[Step, ...] | None
+    value: float
+    lower_bound: float
+    is_exhausted: bool
+
+
+def solve_dp(problem: PlacementProblem, max_states: int = MAX_STATES) -> Placement:
+    """Starts from the beam's answer. Where the search ends, the answer is optimal and its solver is `dp`; where it runs
+    out of states, the answer is the best seen and its solver is `beam`."""
+    ix = Indexed(problem)
+    root = Schedule(ix)
+    incumbent = beam_steps(root)
+    found = search(root, root.copy().play(incumbent).value(), max_states)
+    steps = incumbent if found.steps is None else found.steps
+    return answer(ix, steps, "beam" if found.is_exhausted else "dp", found.lower_bound)
+
+
+def search(root: Schedule, incumbent: float, max_states: int) -> Searched:
+    """The best completion of `root` below `incumbent`; gives up after `max_states` states looked at."""
+    return _Search(root, incumbent, max_states).run()
+
+
+class _Search:
+    def __init__(self, root: Schedule, incumbent: float, max_states: int) -> None:
+        self._bound = Bound(root)
+        self._root = root
+        self._value = incumbent
+        self._steps: tuple[Step, ...] | None = None
+        self._max_states = max_states
+        self._num_states = 0
+        self._times: dict[Shape, list[tuple[float, ...]]] = {}
+        self._heap: list[tuple[float, int, int, Schedule, tuple[Step, ...]]] = []
+
+    def run(self) -> Searched:
+        least = self._bound(self._root)
+        self._heap.append((least, 0, 0, self._root, ()))
+        while self._heap:
+            bound, _, _, schedule, steps = heapq.heappop(self._heap)
+            least = max(least, min(bound, self._value))
+            if not is_below(bound, self._value):
+                break
+            if self._num_states >= self._max_states:
+                return Searched(self._steps, self._value, least, True)
+            self._expand(schedule, steps, bound)
+        return Searched(self._steps, self._value, self._value, False)
+
+    def _expand(self, schedule: Schedule, steps: tuple[Step, ...], bound: float) -> None:
+        all_mask = schedule.ix.all_mask
+        for step in all_steps(schedule):
+            self._num_states += 1
+            child = schedule.copy()
+            child.place(*step)
+            if child.done == all_mask:
+                if is_below(child.value(), self._value):
+                    self._value, self._steps = child.value(), (*steps, step)
+                continue
+            if self._is_dominated(child):
+                continue
+            child_bound = max(bound, self._bound(child))
+            if is_below(child_bound, self._value):
+                depth = len(steps) + 1
+                heapq.heappush(self._heap, (child_bound, -depth, self._num_states, child, (*steps, step)))
+
+    def _is_dominated(self, schedule: Schedule) -> bool:
+        """Keeps the times of the schedule unless a kept one of its shape is at least as early everywhere."""
+        shape, times = shape_and_times(schedule)
+        kept = self._times.setdefault(shape, [])
+        for other in kept:
+            if all(map(float.__le__, other, times)):
+                return True
+        kept[:] = [other for other in kept if not all(map(float.__le__, times, other))]
+        kept.append(times)
+        return False

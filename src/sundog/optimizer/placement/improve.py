@@ -1,0 +1,155 @@
+"""Local improvement of complete step sequences: climb to a local optimum, shake, climb again.
+
+Owns the neighbourhood, the shaking and the rule of acceptance (first improvement). Never makes a sequence worse. The
+shaking follows a fixed stream of numbers: the same problem gives the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+
+from sundog.optimizer.placement.answer import TOLERANCE, is_below, score
+from sundog.optimizer.placement.problem import Objective
+from sundog.optimizer.placement.schedule import Schedule, Step
+
+NUM_SHAKEN = 3  # nodes moved at random before a climb
+MAX_SUBSETS_OF = 4  # of so many replicas every subset is tried, of more only the likely ones
+SEED = 0
+
+
+def improve(root: Schedule, starts: Sequence[tuple[Step, ...]], target: float, max_placements: int) -> tuple[Step, ...]:
+    """The best sequence found from `starts`; stops at the value `target`, or after placing `max_placements` nodes."""
+    if not root.ix.decided:
+        return ()
+    climb = _Climb(root, max_placements)
+    best, best_score = starts[0], score(root.copy().play(starts[0]))
+    stream = Random(SEED)
+    num_climbs = 0
+    while climb.placements_left > 0 and is_below(target, best_score[0]):
+        start = starts[num_climbs] if num_climbs < len(starts) else climb.shaken(best, stream)
+        num_climbs += 1
+        found, found_score = climb.run(start)
+        if found_score <= best_score:
+            best, best_score = found, found_score
+    return best
+
+
+class _Climb:
+    """`placements_left` is shared by all climbs."""
+
+    def __init__(self, root: Schedule, max_placements: int) -> None:
+        self.placements_left = max_placements
+        self._root = root
+        self._is_makespan = root.ix.objective is Objective.MAKESPAN
+
+    def run(self, start: Sequence[Step]) -> tuple[tuple[Step, ...], tuple[float, float]]:
+        """A local optimum at or above `start`, with its score."""
+        self._steps = list(start)
+        self._remember()
+        nodes = [node for node, _ in start]
+        unchanged = turn = 0
+        while unchanged < len(nodes) and self.placements_left > 0:
+            unchanged = 0 if self._better_place(nodes[turn % len(nodes)]) else unchanged + 1
+            turn += 1
+        return tuple(self._steps), self._score
+
+    def shaken(self, steps: Sequence[Step], stream: Random) -> tuple[Step, ...]:
+        ix = self._root.ix
+        shaken = list(steps)
+        for _ in range(NUM_SHAKEN):
+            node, replicas = shaken.pop(stream.randrange(len(shaken)))
+            low, high = self._window(node, shaken)
+            if replicas:
+                width = stream.randint(1, ix.max_width[node])
+                replicas = tuple(sorted(stream.sample(ix.replicas_of[node], width)))
+            shaken.insert(stream.randint(low, high), (node, replicas))
+        return tuple(shaken)
+
+    def _remember(self) -> None:
+        """Keep the schedule before each step, so that a neighbour is played from its first change on."""
+        self._before = [self._root.copy()]
+        for step in self._steps:
+            schedule = self._before[-1].copy()
+            schedule.place(*step)
+            self._before.append(schedule)
+        self.placements_left -= len(self._steps)
+        self._score = score(self._before[-1])
+
+    def _better_place(self, node: int) -> bool:
+        for first, steps in self._neighbours(node):
+            if self.placements_left <= 0:
+                return False
+            if self._is_better(first, steps):
+                self._steps = steps
+                self._remember()
+                return True
+        return False
+
+    def _is_better(self, first: int, steps: list[Step]) -> bool:
+        """Played until it is clear that it cannot be."""
+        schedule = self._before[first].copy()
+        ix = schedule.ix
+        limit, limit_sum_s = self._score
+        for node, replicas in steps[first:]:
+            self.placements_left -= 1
+            end_s = schedule.place(node, replicas)
+            if self._is_makespan and is_below(limit, end_s + ix.tail_s[node] - ix.least_s[node]):
+                return False
+        value, sum_s = score(schedule)
+        return is_below(value, limit) or (not is_below(limit, value) and sum_s < limit_sum_s * (1 - TOLERANCE))
+
+    def _neighbours(self, node: int) -> Iterator[tuple[int, list[Step]]]:
+        """Sequences with `node` moved, and the first position at which each differs."""
+        position = next(index for index, step in enumerate(self._steps) if step[0] == node)
+        rest = self._steps[:position] + self._steps[position + 1 :]
+        low, high = self._window(node, rest)
+        for replicas in self._replica_sets(node):
+            for target in range(low, high + 1):
+                if target != position or replicas != self._steps[position][1]:
+                    yield min(target, position), [*rest[:target], (node, replicas), *rest[target:]]
+        yield from self._exchanges(position)
+
+    def _window(self, node: int, rest: Sequence[Step]) -> tuple[int, int]:
+        """First and last index in `rest` before which `node` may stand."""
+        ancestors_mask = self._root.ix.ancestors_mask
+        low = 0
+        for index, (other, _) in enumerate(rest):
+            if ancestors_mask[node] >> other & 1:
+                low = index + 1
+            elif ancestors_mask[other] >> node & 1:
+                return low, index
+        return low, len(rest)
+
+    def _replica_sets(self, node: int) -> list[tuple[int, ...]]:
+        """Single replicas; where it may be split, also the sets of other nodes and what is free first in the end."""
+        ix = self._root.ix
+        if node >= ix.num_llm:
+            return [()]
+        able = ix.replicas_of[node]
+        most = ix.max_width[node]
+        if len(able) <= MAX_SUBSETS_OF:
+            return ix.subsets_of(node)
+        sets: set[tuple[int, ...]] = {(replica,) for replica in able}
+        if most > 1:
+            sets |= {replicas for _, replicas in self._steps if self._fits(node, replicas)}
+            free_s = self._before[-1].free_s
+            earliest = sorted(able, key=lambda replica: (free_s[replica], replica))
+            sets |= {tuple(sorted(earliest[:width])) for width in range(2, most + 1)}
+        return sorted(sets)
+
+    def _exchanges(self, position: int) -> Iterator[tuple[int, list[Step]]]:
+        """The node at `position` and a later one on each other's replicas."""
+        node, replicas = self._steps[position]
+        for other in range(position + 1, len(self._steps)):
+            other_node, other_replicas = self._steps[other]
+            if replicas != other_replicas and self._fits(node, other_replicas) and self._fits(other_node, replicas):
+                steps = self._steps[:]
+                steps[position], steps[other] = (node, other_replicas), (other_node, replicas)
+                yield position, steps
+
+    def _fits(self, node: int, replicas: tuple[int, ...]) -> bool:
+        ix = self._root.ix
+        if node >= ix.num_llm or not replicas:
+            return False
+        return len(replicas) <= ix.max_width[node] and set(replicas) <= set(ix.replicas_of[node])

@@ -1,0 +1,98 @@
+"""A placement problem in integers and bitmasks, for the solvers' inner loops.
+
+Owns the numbering: LLM nodes first, then tools, each as written. Never decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from graphlib import TopologicalSorter
+from itertools import combinations
+
+from sundog.optimizer.placement.problem import PlacementProblem
+
+
+class Indexed:
+    """Read-only once built. Masks have bit n for node n; lists are indexed by node, model or replica.
+
+    `warm_parents[n]`: parents whose KV cache n can reuse. `max_width[n]`: over how many replicas n may be split.
+    `twins[r]`: equal for replicas that differ in name alone. `least_s[n]`: no schedule runs n in less.
+    `tail_s[n]`: no schedule ends less than this after n starts. `has_free_tools`: workers are never contended,
+    so that tools need no decision and run when their parents end.
+    """
+
+    def __init__(self, problem: PlacementProblem) -> None:
+        nodes = problem.nodes
+        self.problem = problem
+        self.objective = problem.objective
+        self.names = [node.name for node in nodes]
+        self.index = {name: number for number, name in enumerate(self.names)}
+        self.num_llm = len(problem.llm_nodes)
+        self.num_nodes = len(nodes)
+        self.num_replicas = len(problem.replicas)
+        self.num_workers = problem.num_tool_workers
+        self.has_free_tools = len(problem.tool_nodes) <= problem.num_tool_workers
+        self.exec_s = [node.exec_s for node in nodes]
+        self._index_graph([node.parents for node in nodes])
+        self._index_models(problem)
+        self._index_least()
+
+    def _index_graph(self, parents: Sequence[tuple[str, ...]]) -> None:
+        self.parents = [tuple(sorted({self.index[name] for name in names})) for names in parents]
+        self.parents_mask = [sum(1 << parent for parent in before) for before in self.parents]
+        self.children = [
+            tuple(child for child in range(self.num_nodes) if node in self.parents[child])
+            for node in range(self.num_nodes)
+        ]
+        self.all_mask = (1 << self.num_nodes) - 1
+        self.order = list(TopologicalSorter({n: self.parents[n] for n in range(self.num_nodes)}).static_order())
+        self.ancestors_mask = self.parents_mask[:]
+        for node in self.order:
+            for parent in self.parents[node]:
+                self.ancestors_mask[node] |= self.ancestors_mask[parent]
+        self.sinks = [node for node in range(self.num_nodes) if not self.children[node]]
+        self.decided = range(self.num_llm if self.has_free_tools else self.num_nodes)
+
+    def _index_models(self, problem: PlacementProblem) -> None:
+        number = {model.name: index for index, model in enumerate(problem.models)}
+        self.load_s = [model.load_s for model in problem.models]
+        self.switch_s = [model.switch_s for model in problem.models]
+        self.model = [number[node.model] for node in problem.llm_nodes]
+        self.saved_share = [node.kv_saved_share for node in problem.llm_nodes]
+        self.serves = [frozenset(number[name] for name in replica.models) for replica in problem.replicas]
+        self.resident = [tuple(number[name] for name in replica.resident) for replica in problem.replicas]
+        self.max_resident = [replica.max_resident for replica in problem.replicas]
+        self.usd_per_s = [replica.usd_per_s for replica in problem.replicas]
+        kinds = list(zip(self.serves, self.max_resident, self.usd_per_s, strict=True))
+        self.twins = [kinds.index(kind) for kind in kinds]
+        everywhere = range(self.num_replicas)
+        self.replicas_of = [tuple(r for r in everywhere if model in self.serves[r]) for model in self.model]
+        self.max_width = [
+            min(node.max_replicas, len(able)) for node, able in zip(problem.llm_nodes, self.replicas_of, strict=True)
+        ]
+
+    def _index_least(self) -> None:
+        self.warm_parents = [
+            frozenset(p for p in self.parents[n] if p < self.num_llm and self.model[p] == self.model[n])
+            if self.saved_share[n] > 0
+            else frozenset()
+            for n in range(self.num_llm)
+        ]
+        self.warm_children_mask = [
+            sum(1 << child for child in range(self.num_llm) if node in self.warm_parents[child])
+            for node in range(self.num_llm)
+        ]
+        self.least_work_s = [
+            self.exec_s[n] * (1 - self.saved_share[n] if self.warm_parents[n] else 1) for n in range(self.num_llm)
+        ]
+        self.least_s = [work_s / width for work_s, width in zip(self.least_work_s, self.max_width, strict=True)]
+        self.least_s += self.exec_s[self.num_llm :]
+        self.tail_s = [0.0] * self.num_nodes
+        for node in reversed(self.order):
+            after_s = max((self.tail_s[child] for child in self.children[node]), default=0.0)
+            self.tail_s[node] = self.least_s[node] + after_s
+
+    def subsets_of(self, node: int) -> list[tuple[int, ...]]:
+        """Every set of replicas that an LLM node may take."""
+        widths = range(1, self.max_width[node] + 1)
+        return [subset for width in widths for subset in combinations(self.replicas_of[node], width)]

@@ -1,0 +1,67 @@
+"""What may be appended to a partial schedule, and when two partial schedules are the same or one is no worse.
+
+Owns symmetry: replicas in the same state are interchangeable, and only one of their permutations is ever tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from sundog.optimizer.placement.problem import Objective
+from sundog.optimizer.placement.schedule import Schedule, Step
+
+Signature = tuple[int, tuple[int, ...], int, int]  # of a replica: its twins, resident models, last node, its width
+Shape = tuple[int, tuple[Signature, ...]]  # done set and the multiset of signatures
+
+
+def ready_nodes(schedule: Schedule) -> list[int]:
+    return [node for node in schedule.ix.decided if schedule.is_ready(node)]
+
+
+def all_steps(schedule: Schedule) -> Iterator[Step]:
+    """Each ready node on each set of replicas that it may take, one of each symmetric family."""
+    for node in ready_nodes(schedule):
+        if node >= schedule.ix.num_llm:
+            yield node, ()
+            continue
+        most = schedule.ix.max_width[node]
+        families = list(_families(schedule, schedule.ix.replicas_of[node]).values())
+        for counts in product(*(range(min(len(family), most) + 1) for family in families)):
+            if 0 < sum(counts) <= most:
+                yield node, tuple(r for family, count in zip(families, counts, strict=True) for r in family[:count])
+
+
+def one_of_each(schedule: Schedule, replicas: tuple[int, ...]) -> list[int]:
+    """The first of each family of interchangeable replicas."""
+    return [family[0] for family in _families(schedule, replicas).values()]
+
+
+def shape_and_times(schedule: Schedule) -> tuple[Shape, tuple[float, ...]]:
+    """Of two schedules of one shape, one with no greater times can be completed as well as the other."""
+    ix = schedule.ix
+    lanes = sorted((signature(schedule, r), schedule.free_s[r]) for r in range(ix.num_replicas))
+    times = [free_s for _, free_s in lanes]
+    times += [schedule.heads_s[node] for node in range(ix.num_nodes) if not schedule.done >> node & 1]
+    times += schedule.workers_s
+    if ix.objective is Objective.MAKESPAN:
+        times.append(schedule.end_s)
+    elif ix.objective is Objective.MEAN_COMPLETION:
+        times.append(schedule.sink_sum_s)
+    return (schedule.done, tuple(lane for lane, _ in lanes)), tuple(times)
+
+
+def signature(schedule: Schedule, replica: int) -> Signature:
+    """The last node counts while a child that could reuse its KV cache is pending."""
+    ix = schedule.ix
+    last = schedule.last[replica]
+    if last < 0 or ix.warm_children_mask[last] & ~schedule.done == 0:
+        return ix.twins[replica], schedule.resident[replica], -1, 1
+    return ix.twins[replica], schedule.resident[replica], last, schedule.last_width[replica]
+
+
+def _families(schedule: Schedule, replicas: tuple[int, ...]) -> dict[tuple[Signature, float], list[int]]:
+    families: dict[tuple[Signature, float], list[int]] = {}
+    for replica in replicas:
+        families.setdefault((signature(schedule, replica), schedule.free_s[replica]), []).append(replica)
+    return families

@@ -1,0 +1,179 @@
+"""The exact solver for small problems: the semantics of `simulate` as a constraint program (ortools CP-SAT).
+
+Owns the model. Used by tests and benchmarks alone: ortools is in the extra `dev`, and a run never needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ortools.sat.python import cp_model
+
+from sundog.errors import PlanError
+from sundog.optimizer.placement.answer import answer
+from sundog.optimizer.placement.indexed import Indexed
+from sundog.optimizer.placement.problem import Objective, Placement, PlacementProblem
+from sundog.optimizer.placement.schedule import Step
+
+TICKS_PER_S = 100
+
+
+def solve_oracle(problem: PlacementProblem, *, max_effort: float = 60.0) -> Placement:
+    """The optimum, but for rounding each time to a hundredth of a second.
+
+    PlanError when a replica holds several models at once, and when `max_effort` (CP-SAT's deterministic seconds) is
+    spent before the optimum is proven.
+    """
+    if any(replica.max_resident > 1 for replica in problem.replicas):
+        raise PlanError("the oracle knows replicas with one resident model only", hint="compare with brute force")
+    model = _Model(Indexed(problem))
+    solver = cp_model.CpSolver()
+    solver.parameters.max_deterministic_time = max_effort
+    solver.parameters.num_workers = 8
+    solver.parameters.interleave_search = True
+    status = solver.solve(model.cp)
+    if status != cp_model.OPTIMAL:
+        raise PlanError(f"no proven optimum: {solver.status_name(status)}", hint="a smaller problem or more max_effort")
+    placement = answer(model.ix, model.steps(solver), "oracle")
+    return Placement(placement.sequence, placement.timeline, "oracle", placement.value, True)
+
+
+class _Model:
+    """`on[n, r]`: node n has a shard on replica r, from `start[n, r]` to `end[n, r]`. `rank`: the global sequence."""
+
+    def __init__(self, ix: Indexed) -> None:
+        self.ix = ix
+        self.cp = cp_model.CpModel()
+        self._horizon = self._most_ticks()
+        self._ends = [self._time(f"end {name}") for name in ix.names]
+        self._ranks = [self.cp.new_int_var(0, max(0, ix.num_nodes - 1), f"rank {name}") for name in ix.names]
+        self._paid = [self._time(f"paid {replica}") for replica in range(ix.num_replicas)]
+        self._on: dict[tuple[int, int], cp_model.IntVar] = {}
+        self._shard_start: dict[tuple[int, int], cp_model.IntVar] = {}
+        self._shard_end: dict[tuple[int, int], cp_model.IntVar] = {}
+        self._width: list[dict[int, cp_model.IntVar]] = []
+        for node in range(ix.num_llm):
+            self._add_llm_node(node)
+        self._add_tools()
+        for replica in range(ix.num_replicas):
+            self._add_sequence(replica)
+        for node in range(ix.num_nodes):
+            for parent in ix.parents[node]:
+                self.cp.add(self._ranks[node] > self._ranks[parent])
+        self._minimize()
+
+    def steps(self, solver: cp_model.CpSolver) -> Iterator[Step]:
+        ix = self.ix
+        for node in sorted(ix.decided, key=lambda node: solver.value(self._ranks[node])):
+            if node < ix.num_llm:
+                yield node, tuple(r for r in ix.replicas_of[node] if solver.boolean_value(self._on[node, r]))
+            else:
+                yield node, ()
+
+    def _most_ticks(self) -> int:
+        ix = self.ix
+        loads_s = sum(ix.switch_s[ix.model[node]] for node in range(ix.num_llm))
+        return sum(map(_ticks, ix.exec_s)) + _ticks(loads_s) + ix.num_nodes
+
+    def _time(self, name: str) -> cp_model.IntVar:
+        return self.cp.new_int_var(0, self._horizon, name)
+
+    def _add_llm_node(self, node: int) -> None:
+        ix, cp = self.ix, self.cp
+        widths = {width: cp.new_bool_var(f"width {node} {width}") for width in range(1, ix.max_width[node] + 1)}
+        self._width.append(widths)
+        cp.add_exactly_one(widths.values())
+        for replica in ix.replicas_of[node]:
+            key = node, replica
+            self._on[key] = cp.new_bool_var(f"on {key}")
+            self._shard_start[key], self._shard_end[key] = self._time(f"start {key}"), self._time(f"end {key}")
+            cp.add(self._ends[node] >= self._shard_end[key]).only_enforce_if(self._on[key])
+            cp.add(self._paid[replica] >= self._shard_end[key]).only_enforce_if(self._on[key])
+            for parent in ix.parents[node]:
+                cp.add(self._shard_start[key] >= self._ends[parent]).only_enforce_if(self._on[key])
+        chosen = sum(self._on[node, replica] for replica in ix.replicas_of[node])
+        cp.add(chosen == sum(width * literal for width, literal in widths.items()))
+
+    def _add_tools(self) -> None:
+        ix, cp = self.ix, self.cp
+        tools = range(ix.num_llm, ix.num_nodes)
+        starts = {tool: self._time(f"start {tool}") for tool in tools}
+        for tool in tools:
+            cp.add(self._ends[tool] == starts[tool] + _ticks(ix.exec_s[tool]))
+            for parent in ix.parents[tool]:
+                cp.add(starts[tool] >= self._ends[parent])
+        if ix.has_free_tools:
+            return
+        spans = [cp.new_interval_var(starts[t], _ticks(ix.exec_s[t]), self._ends[t], f"tool {t}") for t in tools]
+        cp.add_cumulative(spans, [1] * len(spans), ix.num_workers)
+        for first in tools:
+            for second in range(first + 1, ix.num_nodes):
+                is_first = cp.new_bool_var(f"{first} before {second}")
+                for literal, early, late in ((is_first, first, second), (~is_first, second, first)):
+                    cp.add(starts[early] <= starts[late]).only_enforce_if(literal)
+                    cp.add(self._ranks[early] < self._ranks[late]).only_enforce_if(literal)
+
+    def _add_sequence(self, replica: int) -> None:
+        """A circuit through the nodes on the replica; number 0 is its begin and its end."""
+        ix, cp = self.ix, self.cp
+        nodes = [node for node in range(ix.num_llm) if replica in ix.replicas_of[node]]
+        if not nodes:
+            cp.add(self._paid[replica] == 0)
+            return
+        arcs: list[tuple[int, int, cp_model.LiteralT]] = []
+        empty = cp.new_bool_var(f"empty {replica}")
+        cp.add(self._paid[replica] == 0).only_enforce_if(empty)
+        arcs.append((0, 0, empty))
+        for node in nodes:
+            arcs.append((node + 1, node + 1, ~self._on[node, replica]))
+            arcs.append((node + 1, 0, cp.new_bool_var(f"last {node} {replica}")))
+            first = cp.new_bool_var(f"first {node} {replica}")
+            arcs.append((0, node + 1, first))
+            self._add_shard(None, node, replica, first)
+            for before in nodes:
+                if before != node:
+                    follows = cp.new_bool_var(f"{before} then {node} on {replica}")
+                    arcs.append((before + 1, node + 1, follows))
+                    cp.add(self._ranks[node] > self._ranks[before]).only_enforce_if(follows)
+                    self._add_shard(before, node, replica, follows)
+        cp.add_circuit(arcs)
+
+    def _add_shard(self, before: int | None, node: int, replica: int, follows: cp_model.IntVar) -> None:
+        ix, cp = self.ix, self.cp
+        start, end = self._shard_start[node, replica], self._shard_end[node, replica]
+        free = 0 if before is None else self._shard_end[before, replica]
+        cp.add(start >= free + _ticks(self._load_s(before, node, replica))).only_enforce_if(follows)
+        is_warm = before is not None and before in ix.warm_parents[node]
+        for width, literal in self._width[node].items():
+            exec_s = ix.exec_s[node] / width
+            if before is None or not is_warm:
+                cp.add(end == start + _ticks(exec_s)).only_enforce_if(follows, literal)
+                continue
+            for parent_width, parent_literal in self._width[before].items():
+                warm_s = exec_s * (1 - ix.saved_share[node] * min(1.0, width / parent_width))
+                cp.add(end == start + _ticks(warm_s)).only_enforce_if(follows, literal, parent_literal)
+
+    def _load_s(self, before: int | None, node: int, replica: int) -> float:
+        ix = self.ix
+        model = ix.model[node]
+        resident = ix.resident[replica] if before is None else (ix.model[before],)
+        if model in resident:
+            return 0.0
+        return ix.switch_s[model] if resident else ix.load_s[model]
+
+    def _minimize(self) -> None:
+        ix = self.ix
+        match ix.objective:
+            case Objective.MAKESPAN:
+                makespan = self._time("makespan")
+                self.cp.add_max_equality(makespan, self._ends)
+                self.cp.minimize(makespan)
+            case Objective.MEAN_COMPLETION:
+                self.cp.minimize(sum(self._ends[sink] for sink in ix.sinks))
+            case Objective.COST:
+                prices = zip(ix.usd_per_s, self._paid, strict=True)
+                self.cp.minimize(sum(price * paid for price, paid in prices))
+
+
+def _ticks(seconds: float) -> int:
+    return round(seconds * TICKS_PER_S)

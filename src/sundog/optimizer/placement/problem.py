@@ -1,0 +1,252 @@
+"""The placement problem of one consolidated batch, and the form of its answer.
+
+Owns these dataclasses and the check that a problem makes sense. Never computes a cost; that is `simulate`.
+All times are seconds for the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from graphlib import CycleError, TopologicalSorter
+from math import inf
+
+from sundog.errors import PlanError, suggest
+
+
+class Objective(Enum):
+    """What is made small.
+
+    MAKESPAN: the end of the last node. MEAN_COMPLETION: the mean end of the nodes that no other node reads.
+    COST: dollars; a replica is paid from time 0 until its last work ends, waiting included, and not at all when unused.
+    """
+
+    MAKESPAN = "makespan"
+    MEAN_COMPLETION = "mean_completion"
+    COST = "cost"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """`load_s` into free room of a replica; `switch_s` when another resident model must leave first."""
+
+    name: str
+    load_s: float
+    switch_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A running engine.
+
+    `models`: what it may serve. `resident`: loaded at time 0, longest unused first. `max_resident` models fit at once.
+    """
+
+    name: str
+    models: frozenset[str]
+    resident: tuple[str, ...] = ()
+    max_resident: int = 1
+    usd_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LLMNode:
+    """`exec_s`: the whole batch on one replica with no KV cache to reuse.
+
+    `kv_saved_share` in [0, 1): the part of that time saved right after a direct parent of the same model.
+    `max_replicas`: over how many replicas the batch may be split, 1 for none.
+    """
+
+    name: str
+    model: str
+    exec_s: float
+    parents: tuple[str, ...] = ()
+    kv_saved_share: float = 0.0
+    max_replicas: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ToolNode:
+    """Work beside the replicas: SQL, HTTP, Python. Takes one tool worker for `exec_s`."""
+
+    name: str
+    exec_s: float
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementProblem:
+    """`num_tool_workers` tools may run at once. PlanError when no placement can be valid."""
+
+    llm_nodes: tuple[LLMNode, ...]
+    tool_nodes: tuple[ToolNode, ...]
+    models: tuple[Model, ...]
+    replicas: tuple[Replica, ...]
+    num_tool_workers: int
+    objective: Objective = Objective.MAKESPAN
+
+    @property
+    def nodes(self) -> tuple[LLMNode | ToolNode, ...]:
+        return (*self.llm_nodes, *self.tool_nodes)
+
+    def __post_init__(self) -> None:
+        _check_unique("node", (node.name for node in self.nodes))
+        _check_unique("model", (model.name for model in self.models))
+        _check_unique("replica", (replica.name for replica in self.replicas))
+        for replica in self.replicas:
+            _check_replica(replica, {model.name for model in self.models})
+        for node in self.llm_nodes:
+            _check_llm_node(node, self.replicas)
+        if self.tool_nodes and self.num_tool_workers < 1:
+            raise PlanError("tool nodes without a tool worker", hint="give num_tool_workers of at least 1")
+        _check_numbers(self)
+        _check_order({node.name: node.parents for node in self.nodes})
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A node and the replicas that share its batch in equal parts; none for a tool."""
+
+    node: str
+    replicas: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A node's part on one replica; before it, where `is_load`, the replica loads the node's model for `load_s`.
+
+    `kv_saved_s`: what the KV cache of a parent saved.
+    """
+
+    node: str
+    replica: str
+    is_load: bool
+    load_start_s: float
+    load_s: float
+    start_s: float
+    end_s: float
+    kv_saved_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Estimated start and end of a node, and its epoch (see `simulate`)."""
+
+    node: str
+    start_s: float
+    end_s: float
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What a sequence of assignments comes to. `spans` and `shards` in the order of the sequence."""
+
+    objective: Objective
+    value: float
+    spans: tuple[Span, ...]
+    shards: tuple[Shard, ...]
+
+    @property
+    def makespan_s(self) -> float:
+        return max((span.end_s for span in self.spans), default=0.0)
+
+    @property
+    def epochs(self) -> tuple[tuple[str, ...], ...]:
+        """The nodes of each planning stage. A stage is no barrier: nothing waits for it."""
+        last = max((span.epoch for span in self.spans), default=-1)
+        return tuple(tuple(s.node for s in self.spans if s.epoch == epoch) for epoch in range(last + 1))
+
+    @property
+    def model_loads(self) -> tuple[Shard, ...]:
+        """The shards before which a model is loaded."""
+        return tuple(shard for shard in self.shards if shard.is_load)
+
+    def order_on(self, replica: str) -> tuple[str, ...]:
+        return tuple(shard.node for shard in self.shards if shard.replica == replica)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A solver's answer: the `sequence` is the decision, the `timeline` its meaning.
+
+    `solver` names what found it. No placement has a value below `lower_bound`; `is_optimal` when that is proven
+    to be this one's value.
+    """
+
+    sequence: tuple[Assignment, ...]
+    timeline: Timeline
+    solver: str
+    lower_bound: float
+    is_optimal: bool
+
+    @property
+    def value(self) -> float:
+        return self.timeline.value
+
+
+Solver = Callable[[PlacementProblem], Placement]
+
+
+def _check_unique(kind: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise PlanError(f"two {kind}s are named '{name}'", where=f"{kind} {name}", hint="names must differ")
+        seen.add(name)
+
+
+def _check_replica(replica: Replica, models: set[str]) -> None:
+    where = f"replica {replica.name}"
+    for name in sorted(replica.models | set(replica.resident)):
+        if name not in models:
+            raise PlanError(f"unknown model '{name}'", where=where, hint=suggest(name, models))
+    if not set(replica.resident) <= replica.models or len(set(replica.resident)) < len(replica.resident):
+        raise PlanError("resident models must be different ones that it can serve", where=where)
+    if replica.max_resident < max(1, len(replica.resident)):
+        raise PlanError(
+            f"{len(replica.resident)} models resident, room for {replica.max_resident}",
+            where=where,
+            hint="max_resident is at least 1 and at least the number of resident models",
+        )
+    if not 0 <= replica.usd_per_s < inf:
+        raise PlanError(f"a price of {replica.usd_per_s}", where=where, hint="usd_per_s must be at least 0")
+
+
+def _check_llm_node(node: LLMNode, replicas: tuple[Replica, ...]) -> None:
+    where = f"node {node.name}"
+    if not any(node.model in replica.models for replica in replicas):
+        raise PlanError(
+            f"no replica can serve model '{node.model}'",
+            where=where,
+            hint=suggest(node.model, {name for replica in replicas for name in replica.models}),
+        )
+    if not 0 <= node.kv_saved_share < 1 or node.max_replicas < 1:
+        raise PlanError("kv_saved_share must be in [0, 1) and max_replicas at least 1", where=where)
+
+
+def _check_numbers(problem: PlacementProblem) -> None:
+    for node in problem.nodes:
+        if not 0 <= node.exec_s < inf:
+            raise PlanError(
+                f"exec_s of {node.exec_s}", where=f"node {node.name}", hint="seconds are finite and at least 0"
+            )
+    for model in problem.models:
+        if not 0 <= model.load_s <= model.switch_s < inf:
+            raise PlanError(
+                f"load_s {model.load_s}, switch_s {model.switch_s}",
+                where=f"model {model.name}",
+                hint="a switch is a load and more: 0 <= load_s <= switch_s",
+            )
+
+
+def _check_order(parents: dict[str, tuple[str, ...]]) -> None:
+    for name, before in parents.items():
+        for parent in before:
+            if parent not in parents:
+                raise PlanError(f"unknown parent '{parent}'", where=f"node {name}", hint=suggest(parent, parents))
+    try:
+        TopologicalSorter(parents).prepare()
+    except CycleError as error:
+        raise PlanError(f"nodes wait for each other: {' -> '.join(reversed(error.args[1]))}") from error

@@ -1,0 +1,149 @@
+"""The meaning of a placement: a schedule built by appending one node after another.
+
+Owns the single definition of time, model loads, KV reuse and cost. Never chooses what to append.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sundog.optimizer.placement.indexed import Indexed
+from sundog.optimizer.placement.problem import Objective
+
+Step = tuple[int, tuple[int, ...]]  # a node and the replicas that share it; no replicas for a tool
+
+
+class Schedule:
+    """A partial schedule; `place` appends. The rules are written in `simulate`.
+
+    `heads_s[n]`: the latest end of n's parents so far. `free_s`, `resident`, `last` and `last_width` are by replica:
+    when it is free, its models (longest unused first), the node it ran last (-1 for none) and over how many
+    replicas that one was split. `workers_s`: when each tool worker is free, ascending.
+    """
+
+    __slots__ = (
+        "done", "end_s", "free_s", "heads_s", "ix", "last", "last_width", "resident", "sink_sum_s", "sum_s",
+        "workers_s",
+    )  # fmt: skip
+
+    def __init__(self, ix: Indexed) -> None:
+        self.ix = ix
+        self.done = 0
+        self.end_s = 0.0
+        self.sum_s = 0.0
+        self.sink_sum_s = 0.0
+        self.free_s = [0.0] * ix.num_replicas
+        self.resident = list(ix.resident)
+        self.last = [-1] * ix.num_replicas
+        self.last_width = [1] * ix.num_replicas
+        self.heads_s = [0.0] * ix.num_nodes
+        self.workers_s = [] if ix.has_free_tools else [0.0] * ix.num_workers
+        if ix.has_free_tools:
+            self._run_free_tools(range(ix.num_llm, ix.num_nodes))
+
+    def copy(self) -> Schedule:
+        new = Schedule.__new__(Schedule)
+        new.ix = self.ix
+        new.done = self.done
+        new.end_s = self.end_s
+        new.sum_s = self.sum_s
+        new.sink_sum_s = self.sink_sum_s
+        new.free_s = self.free_s[:]
+        new.resident = self.resident[:]
+        new.last = self.last[:]
+        new.last_width = self.last_width[:]
+        new.heads_s = self.heads_s[:]
+        new.workers_s = self.workers_s[:]
+        return new
+
+    def is_ready(self, node: int) -> bool:
+        return not self.done >> node & 1 and not self.ix.parents_mask[node] & ~self.done
+
+    def load_s(self, model: int, replica: int) -> float:
+        """Seconds until `replica` has `model` resident."""
+        resident = self.resident[replica]
+        if model in resident:
+            return 0.0
+        full = len(resident) >= self.ix.max_resident[replica]
+        return self.ix.switch_s[model] if full else self.ix.load_s[model]
+
+    def shard(self, node: int, replica: int, width: int) -> tuple[float, float]:
+        """Start and end of one of `width` equal parts of an LLM node if it were appended here."""
+        ix = self.ix
+        start_s = self.free_s[replica] + self.load_s(ix.model[node], replica)
+        head_s = self.heads_s[node]
+        if start_s < head_s:
+            start_s = head_s
+        exec_s = ix.exec_s[node] / width
+        if self.last[replica] in ix.warm_parents[node]:
+            exec_s *= 1 - ix.saved_share[node] * min(1.0, width / self.last_width[replica])
+        return start_s, start_s + exec_s
+
+    def place(self, node: int, replicas: Sequence[int]) -> float:
+        """Append a node whose parents are placed; its end."""
+        if node >= self.ix.num_llm:
+            return self._place_tool(node)
+        width = len(replicas)
+        model = self.ix.model[node]
+        end_s = 0.0
+        for replica in replicas:
+            shard_end_s = self.shard(node, replica, width)[1]
+            end_s = max(end_s, shard_end_s)
+            self.free_s[replica] = shard_end_s
+            self._use(model, replica)
+            self.last[replica] = node
+            self.last_width[replica] = width
+        self._end(node, end_s)
+        if self.ix.has_free_tools:
+            self._run_free_tools(self.ix.children[node])
+        return end_s
+
+    def play(self, steps: Iterable[Step]) -> Schedule:
+        for node, replicas in steps:
+            self.place(node, replicas)
+        return self
+
+    def value(self) -> float:
+        """The objective of what is placed."""
+        match self.ix.objective:
+            case Objective.MAKESPAN:
+                return self.end_s
+            case Objective.MEAN_COMPLETION:
+                return self.sink_sum_s / max(1, len(self.ix.sinks))
+            case Objective.COST:
+                return sum(price * self.free_s[replica] for replica, price in enumerate(self.ix.usd_per_s))
+
+    def _use(self, model: int, replica: int) -> None:
+        resident = self.resident[replica]
+        if resident and resident[-1] == model:
+            return
+        others = tuple(other for other in resident if other != model)
+        if len(others) == self.ix.max_resident[replica]:
+            others = others[1:]
+        self.resident[replica] = (*others, model)
+
+    def _place_tool(self, node: int) -> float:
+        start_s = max(self.heads_s[node], self.workers_s.pop(0))
+        end_s = start_s + self.ix.exec_s[node]
+        self.workers_s.append(end_s)
+        self.workers_s.sort()
+        self._end(node, end_s)
+        return end_s
+
+    def _run_free_tools(self, candidates: Iterable[int]) -> None:
+        for tool in candidates:
+            if tool >= self.ix.num_llm and self.is_ready(tool):
+                self._end(tool, self.heads_s[tool] + self.ix.exec_s[tool])
+                self._run_free_tools(self.ix.children[tool])
+
+    def _end(self, node: int, end_s: float) -> None:
+        self.done |= 1 << node
+        self.sum_s += end_s
+        if end_s > self.end_s:
+            self.end_s = end_s
+        children = self.ix.children[node]
+        if not children:
+            self.sink_sum_s += end_s
+        for child in children:
+            if self.heads_s[child] < end_s:
+                self.heads_s[child] = end_s

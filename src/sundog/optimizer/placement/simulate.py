@@ -1,0 +1,95 @@
+"""The evaluator: what a sequence of assignments comes to. Every solver's answer is judged by it.
+
+Owns the check that a sequence is a valid placement, and the timeline. Never improves anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sundog.errors import PlanError, suggest
+from sundog.optimizer.placement.indexed import Indexed
+from sundog.optimizer.placement.problem import Assignment, PlacementProblem, Shard, Span, Timeline
+from sundog.optimizer.placement.schedule import Schedule
+
+
+def simulate(problem: PlacementProblem, sequence: Sequence[Assignment]) -> Timeline:
+    """The timeline of `sequence`; PlanError unless each node is in it once, after its parents, where it is served.
+
+    The semantics, for all solvers, bounds and the oracle alike:
+
+    - One global sequence. Each replica runs its nodes in this order, the tool workers take theirs in this order.
+    - A node starts when all its parents have ended. Rows do not overlap between a node and its child: the run does
+      better than this, but by about the same for every placement, and nothing is promised that one row would break.
+    - An LLM node over k replicas is k equal shards. Each starts when its own replica is free and has the model;
+      the node ends with its last shard. Nothing waits for another replica's shard but the children.
+    - A replica loads a missing model as soon as it is free, also before the parents end (preload): `load_s` into free
+      room, else `switch_s`, and the model longest unused leaves.
+    - A shard that comes right after a direct parent of the same model on its replica finds that parent's rows in the KV
+      cache: all of its own rows, or k/j of them when the parent was split wider (j > k). On them it saves
+      `kv_saved_share` of its time.
+    - A tool takes the worker that is free first.
+    - The epoch of an LLM node is the least one that is above those of the nodes before it on its replicas and
+      not below those of its parents; a tool has its parents' highest one. Epochs are stages, never barriers.
+    """
+    ix = Indexed(problem)
+    schedule = Schedule(ix)
+    epochs: dict[int, int] = {}
+    lane_epochs = [-1] * ix.num_replicas
+    spans: list[Span] = []
+    shards: list[Shard] = []
+    placed = 0
+    for assignment in sequence:
+        node, replicas = _checked(ix, assignment, placed)
+        placed |= 1 << node
+        epochs[node] = max(
+            [0, *(epochs[parent] for parent in ix.parents[node]), *(lane_epochs[replica] + 1 for replica in replicas)]
+        )
+        for replica in replicas:
+            lane_epochs[replica] = epochs[node]
+        own = [_shard(schedule, node, replica, len(replicas)) for replica in replicas]
+        shards += own
+        end_s = schedule.heads_s[node] + ix.exec_s[node]
+        if own or not ix.has_free_tools:
+            end_s = schedule.place(node, replicas)
+        start_s = min((shard.start_s for shard in own), default=end_s - ix.exec_s[node])
+        spans.append(Span(ix.names[node], start_s, end_s, epochs[node]))
+    if placed != ix.all_mask:
+        missing = [name for number, name in enumerate(ix.names) if not placed >> number & 1]
+        raise PlanError(f"the placement leaves out {', '.join(missing)}", hint="each node stands in it once")
+    return Timeline(problem.objective, schedule.value(), tuple(spans), tuple(shards))
+
+
+def _checked(ix: Indexed, assignment: Assignment, placed: int) -> tuple[int, tuple[int, ...]]:
+    where = f"placement of {assignment.node}"
+    if assignment.node not in ix.index:
+        raise PlanError("no such node", where=where, hint=suggest(assignment.node, ix.names))
+    node = ix.index[assignment.node]
+    if placed >> node & 1 or ix.parents_mask[node] & ~placed:
+        raise PlanError("placed twice or before a parent", where=where, hint="each node once, after its parents")
+    number = {replica.name: index for index, replica in enumerate(ix.problem.replicas)}
+    replicas = tuple(sorted(number.get(name, -1) for name in set(assignment.replicas)))
+    allowed = ix.replicas_of[node] if node < ix.num_llm else ()
+    most = ix.max_width[node] if node < ix.num_llm else 0
+    if len(replicas) != len(assignment.replicas) or not set(replicas) <= set(allowed):
+        raise PlanError(
+            f"cannot run on {', '.join(assignment.replicas)}", where=where, hint="different ones that serve it"
+        )
+    if not min(1, most) <= len(replicas) <= most:
+        raise PlanError(f"on {len(replicas)} replicas, at most {most}", where=where, hint="see max_replicas")
+    return node, replicas
+
+
+def _shard(schedule: Schedule, node: int, replica: int, width: int) -> Shard:
+    ix = schedule.ix
+    start_s, end_s = schedule.shard(node, replica, width)
+    return Shard(
+        node=ix.names[node],
+        replica=ix.problem.replicas[replica].name,
+        is_load=ix.model[node] not in schedule.resident[replica],
+        load_start_s=schedule.free_s[replica],
+        load_s=schedule.load_s(ix.model[node], replica),
+        start_s=start_s,
+        end_s=end_s,
+        kv_saved_s=ix.exec_s[node] / width - (end_s - start_s),
+    )
