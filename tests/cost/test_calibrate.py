@@ -30,7 +30,7 @@ def null_engine(**options: Any) -> Engine:
     return NullKind().open(NullOptions(output_tokens=500, **options), 0, Secrets({}))
 
 
-async def measured(engine: Engine, max_concurrency: int = 64, budget_s: float = 1.0) -> Measured:
+async def measured(engine: Engine, max_concurrency: int = 64, budget_s: float = 40.0) -> Measured:
     await engine.start()
     try:
         return await measure(engine, max_concurrency, budget_s=budget_s)
@@ -57,7 +57,7 @@ def test_enough_mixed_steps_are_held_out() -> None:
 
 
 def test_rounds_are_repeated_while_they_fit() -> None:
-    once, often = (run_virtually(measured(null_engine(step_time=SECONDS), budget_s=budget_s)) for budget_s in (1, 120))
+    once, often = (run_virtually(measured(null_engine(step_time=SECONDS), budget_s=budget_s)) for budget_s in (40, 150))
     assert len(often.fit) % len(once.fit) == 0
     assert len(often.fit) > len(once.fit)
 
@@ -78,7 +78,7 @@ def test_a_failure_of_the_engine_ends_the_measuring() -> None:
     async def close_early() -> None:
         engine = null_engine(step_time=SECONDS)
         await engine.start()
-        measuring = asyncio.create_task(measure(engine, 8, budget_s=1))
+        measuring = asyncio.create_task(measure(engine, 8, budget_s=40))
         await asyncio.sleep(2.0)
         await engine.close()
         await measuring

@@ -6,12 +6,14 @@ step, and the prompts of a step are taken in their order of arrival. What does n
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import median
 
 from sundog.cost.step_time import MeasuredStep, Work, decode_work, prefill_work
+
+MAX_SHIFT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,16 @@ class StreamTimes:
     num_cached_tokens: int
     num_output_tokens: int
     is_background: bool
+
+    @property
+    def has_all_chunks(self) -> bool:
+        """Whether there was one for each token: an engine may keep back what is not yet text."""
+        return len(self.chunk_s) >= self.num_output_tokens
+
+    @property
+    def token_s(self) -> tuple[float, ...]:
+        """Without a last chunk that brings no token but the usage."""
+        return self.chunk_s[: max(1, self.num_output_tokens)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +56,18 @@ class _Life:
 def read_steps(streams: Sequence[StreamTimes], max_step_tokens: int | None) -> list[MeasuredStep]:
     """The steps in which something was decoded, in order. `max_step_tokens`: what the engine computes in one step;
     None when every prompt is computed in one."""
-    # A last chunk may follow that brings no token but the usage.
-    times = [stream.chunk_s[: max(1, stream.num_output_tokens)] for stream in streams]
-    ends, members = _cluster(times)
-    lives = [_Life(stream, *_bounds(number, members)) for number, stream in enumerate(streams)]
-    if any(abs(life.last - life.first + 1 - life.stream.num_output_tokens) > 1 for life in lives):
+    whole = [stream for stream in streams if stream.is_background and stream.has_all_chunks]
+    if not whole:
         return []
+    marks = max(whole, key=lambda stream: stream.chunk_s[-1]).token_s
+    lives = [_align(stream, marks) for stream in streams if stream.chunk_s[0] <= marks[-1]]
+    ends = _step_ends(lives, len(marks))
     prefills, unclear = _prefills(lives, ends, max_step_tokens)
-    begin = max((life.first for life in lives if life.stream.is_background), default=0) + 1
+    begin = max(0, *(life.first for life in lives if life.stream.is_background)) + 1
     found = []
     for step in range(begin, len(ends)):
         decoding = [life for life in lives if life.is_decoding(step)]
-        if decoding and step not in unclear:
+        if decoding and step not in unclear and ends[step] > ends[step - 1]:
             work = sum((_decode(life, step) for life in decoding), prefills.get(step, Work()))
             found.append(MeasuredStep(work + Work(num_steps=1), ends[step] - ends[step - 1]))
     return found
@@ -65,27 +77,29 @@ def _decode(life: _Life, step: int) -> Work:
     return decode_work(1, life.stream.num_prompt_tokens + step - life.first - 1)
 
 
-def _cluster(times: Sequence[Sequence[float]]) -> tuple[list[float], list[set[int]]]:
-    """The end of each step and who got a token in it. A new step begins with the second chunk of one request, or after
-    a pause of half a usual step."""
-    longest = max(times, key=len)
-    gaps = [late - early for early, late in pairwise(longest)]
-    pause_s = median(gaps) / 2 if gaps else 0.0
-    ends: list[float] = []
-    members: list[set[int]] = []
-    last_s = float("-inf")
-    for time_s, number in sorted((time_s, number) for number, some in enumerate(times) for time_s in some):
-        if not members or number in members[-1] or time_s - last_s > pause_s:
-            ends.append(time_s)
-            members.append(set())
-        members[-1].add(number)
-        last_s = time_s
-    return ends, members
+def _align(stream: StreamTimes, marks: Sequence[float]) -> _Life:
+    """Which steps, by their end times `marks`, gave the tokens of a stream: one each, so only the first is sought."""
+    times = stream.token_s
+    middle = len(times) // 2
+    guess = bisect_left(marks, times[middle]) - middle
+
+    def distance(first: int) -> float:
+        pairs = [(time_s, first + i) for i, time_s in enumerate(times) if 0 <= first + i < len(marks)]
+        return median(abs(time_s - marks[step]) for time_s, step in pairs) if pairs else float("inf")
+
+    first = min(range(guess - MAX_SHIFT, guess + MAX_SHIFT + 1), key=distance)
+    return _Life(stream, first, first + stream.num_output_tokens - 1)
 
 
-def _bounds(number: int, members: Sequence[set[int]]) -> tuple[int, int]:
-    steps = [step for step, who in enumerate(members) if number in who]
-    return steps[0], steps[-1]
+def _step_ends(lives: Sequence[_Life], num_steps: int) -> list[float]:
+    """When the first chunk of each step came."""
+    ends = [float("inf")] * num_steps
+    for life in lives:
+        if life.stream.has_all_chunks:
+            for step, time_s in enumerate(life.stream.token_s, start=life.first):
+                if 0 <= step < num_steps:
+                    ends[step] = min(ends[step], time_s)
+    return ends
 
 
 def _prefills(
@@ -96,7 +110,7 @@ def _prefills(
     prefills: dict[int, Work] = {}
     unclear: set[int] = set()
     for life in lives:
-        if life.stream.is_background:
+        if life.stream.is_background or life.first >= len(ends):
             continue
         chunks = _chunks(life, lives, max_step_tokens)
         begin = life.first - len(chunks) + 1
