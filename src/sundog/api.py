@@ -6,7 +6,7 @@ Owns the public classes and functions. Everything that a run does is behind sund
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, closing, suppress
 from pathlib import Path
@@ -24,7 +24,7 @@ from sundog.runtime.io.outputs import write_output
 from sundog.runtime.report import Report
 from sundog.runtime.run import Run, RunOptions
 from sundog.runtime.store.store import Store
-from sundog.session import Choice, Session, load_plan
+from sundog.session import Choice, Rewriting, Session, load_plan
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,13 +54,15 @@ def _run_options(options: Options) -> RunOptions:
 
 
 class PlanOptions(TypedDict, total=False):
-    """Which rows, and how they are planned; as the options of `sundog run`."""
+    """Which rows, and how they are planned; as the options of `sundog run`. `without_rules`: as --no-rule."""
 
     limit: int | None
     sample: int | None
     seed: int
     policy: str | None
     max_rows_in_flight: int | None
+    without_rules: Sequence[str]
+    naive: bool
 
 
 class Options(PlanOptions, total=False):
@@ -132,7 +134,8 @@ class Result:
 
 class Runnable:
     """A flow that can be run. The options of `run`, `arun` and `stream` are those of `sundog run`: output, limit,
-    sample, seed, fresh, state, max_errors, retry_failed, repeat_unknown_effects, policy, max_rows_in_flight.
+    sample, seed, fresh, state, max_errors, retry_failed, repeat_unknown_effects, policy, max_rows_in_flight,
+    without_rules, naive.
 
     As on the command line, the same flow over the same rows to the same output is one run: what was interrupted
     is continued, what is finished is given back without calling anything, unless `fresh=True`.
@@ -185,6 +188,7 @@ class Runnable:
             self.base_dir,
             read_config(),
             choice=Choice(options.get("limit"), options.get("sample"), options.get("seed", 0)),
+            rewriting=Rewriting(tuple(options.get("without_rules", ())), options.get("naive", False)),
             policy=options.get("policy"),
             max_rows_in_flight=options.get("max_rows_in_flight"),
         )

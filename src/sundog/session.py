@@ -22,6 +22,8 @@ from sundog.ir.physical import CallExec
 from sundog.ir.shape import Record
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.planner import plan_physical
+from sundog.optimizer.rewrite import check_rule_names, rewrite
+from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES
 from sundog.runtime.io.inputs import RowSource, open_rows
 from sundog.runtime.io.outputs import check_output_path
 from sundog.runtime.pools import calls_of, engine_limits, tool_limits
@@ -38,6 +40,15 @@ class Choice:
     seed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """Which rewrites are made. `without`: rules switched off, by name. `is_naive`: none at all, every call is executed,
+    and a row's steps run one after the other."""
+
+    without: tuple[str, ...] = ()
+    is_naive: bool = False
+
+
 class Session:
     """One flow, planned; for one run. `policy` and `max_rows_in_flight`: None takes the planner's."""
 
@@ -48,12 +59,14 @@ class Session:
         config: Config,
         *,
         choice: Choice | None = None,
+        rewriting: Rewriting | None = None,
         policy: str | None = None,
         max_rows_in_flight: int | None = None,
     ) -> None:
         self._base_dir = base_dir
         self._secrets = config.secrets
         self._choice = choice or Choice()
+        self._rewriting = rewriting or Rewriting()
         names = sorted({step.operator for step in steps_of(logical.nodes)})
         self._operators = {name: OPERATORS.get(name)(base_dir) for name in names}
         options: dict[str, Any] = {}
@@ -61,28 +74,45 @@ class Session:
             options["policy"] = POLICIES.get(policy).name
         if max_rows_in_flight is not None:
             options["max_rows_in_flight"] = max_rows_in_flight
-        self.plan = plan_physical(logical, self._operators, **options)
+        check_rule_names(self._rewriting.without)
+        without = RULE_NAMES if self._rewriting.is_naive else self._rewriting.without
+        self._rewritten = rewrite(logical, self._operators, without=without)
+        self.plan = plan_physical(
+            self._rewritten.plan,
+            self._operators,
+            written=logical,
+            merges_calls=MERGE_CALLS not in without,
+            is_serial=self._rewriting.is_naive,
+            **options,
+        )
 
     @contextmanager
     def open_run(self, options: RunOptions) -> Iterator[Run]:
         """The run that is meant, locked while open; InputError for columns that are not there."""
         if options.output is not None:
             check_output_path(options.output)
-        inputs = asdict(self._choice)
+        inputs = {**asdict(self._choice), **self._rewriting_identity()}
         with open_run(self.plan, self._open_rows, inputs, self._operators, self._secrets, options) as run:
             yield run
 
     def explain(self) -> str:
-        """The logical and the physical plan as text. Reads the inputs, runs no step."""
+        """The logical plan as written, the rewrites and the physical plan as text. Reads the inputs, runs no step."""
         with closing(self._open_rows(None)) as rows:
             physical = physical_tree(self.plan, self._pool_facts(), self._reasons(), rows.count())
-        return f"{print_tree(logical_tree(self.plan.logical))}\n{print_tree(physical)}".rstrip("\n")
+        rewrites = [self._rewritten.tree()] if self._rewritten.fired else []
+        trees = [logical_tree(self.plan.written), *rewrites, physical]
+        return "\n".join(print_tree(tree) for tree in trees).rstrip("\n")
+
+    def _rewriting_identity(self) -> dict[str, Any]:
+        """Other rules may leave other calls behind, so that they make another run."""
+        chosen = {"without": sorted(set(self._rewriting.without)), "is_naive": self._rewriting.is_naive}
+        return {} if self._rewriting == Rewriting() else {"rewriting": chosen}
 
     def _open_rows(self, snapshot_dir: Path | None) -> RowSource:
         logical, choice = self.plan.logical, self._choice
         rows = open_rows(logical.inputs, base_dir=self._base_dir, snapshot_dir=snapshot_dir, **asdict(choice))
         if isinstance(rows.shape, Record):
-            check_columns(logical, rows.shape)
+            check_columns(self.plan.written, rows.shape)
         return rows
 
     def _pool_facts(self) -> list[PoolFacts]:
@@ -100,6 +130,8 @@ class Session:
         if call.step.share is not None:
             return f"share: {str(call.step.share).lower()}"
         traits = self._operators[call.step.operator].traits(call.step.spec)
+        if self._rewriting.is_naive or MERGE_CALLS in self._rewriting.without:
+            return traits.reason if call.sharing is traits.sharing else "calls are not merged"
         if call.sharing is not traits.sharing:
             return f"{traits.reason}, but this flow writes there" if traits.reason else "this flow writes there"
         return traits.reason

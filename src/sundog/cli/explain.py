@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sundog.cli.console import print_result
-from sundog.cli.options import Debug, FlowFile, Inputs, Limit, MaxRows, Policy, Sample, parse_inputs
+from sundog.cli.options import Debug, FlowFile, Inputs, Limit, MaxRows, Naive, NoRule, Policy, Sample, parse_inputs
 from sundog.config import read_config
 
 
@@ -14,16 +14,19 @@ def explain(
     sample: Sample = None,
     policy: Policy = None,
     max_rows_in_flight: MaxRows = None,
+    no_rule: NoRule = [],  # noqa: B006 - as inputs
+    naive: Naive = False,
     debug: Debug = False,
 ) -> None:
     """Print the logical and the physical plan of a flow."""
-    from sundog.session import Choice, Session, load_plan
+    from sundog.session import Choice, Rewriting, Session, load_plan
 
     session = Session(
         load_plan(flow, parse_inputs(inputs)),
         flow.parent,
         read_config(),
         choice=Choice(limit, sample),
+        rewriting=Rewriting(tuple(no_rule), naive),
         policy=policy,
         max_rows_in_flight=max_rows_in_flight,
     )

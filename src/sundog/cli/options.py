@@ -41,6 +41,12 @@ State = Annotated[
 ]
 Policy = Annotated[str | None, typer.Option(help="Scheduling policy set.", show_default=False)]
 MaxRows = Annotated[int | None, typer.Option(min=1, help="Rows worked on at once.", show_default=False)]
+NoRule = Annotated[
+    list[str], typer.Option("--no-rule", metavar="NAME", help="Go without this rewrite rule. Repeatable.")
+]
+Naive = Annotated[
+    bool, typer.Option("--naive", help="No rewrites: every call is executed, a row's steps one after the other.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N rows.", show_default=False)]
 Sample = Annotated[int | None, typer.Option(min=1, help="Only N rows, chosen at random.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Of --sample.")]

@@ -21,6 +21,8 @@ from sundog.cli.options import (
     Inputs,
     Limit,
     MaxRows,
+    Naive,
+    NoRule,
     Policy,
     Sample,
     Seed,
@@ -61,13 +63,15 @@ def run(
     ] = False,
     policy: Policy = None,
     max_rows_in_flight: MaxRows = None,
+    no_rule: NoRule = [],  # noqa: B006 - as inputs
+    naive: Naive = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report.")] = False,
     as_json: JSON = False,
     debug: Debug = False,
 ) -> None:
     """Run a flow. The same command continues what was interrupted, and repeats nothing that is finished."""
     from sundog.runtime.run import RunOptions
-    from sundog.session import Choice, Session, load_plan
+    from sundog.session import Choice, Rewriting, Session, load_plan
 
     if fail_fast and max_errors:
         raise ConfigError("--fail-fast and --max-errors contradict each other", hint="leave one of them away")
@@ -77,6 +81,7 @@ def run(
         flow.parent,
         config,
         choice=Choice(limit, sample, seed),
+        rewriting=Rewriting(tuple(no_rule), naive),
         policy=policy,
         max_rows_in_flight=max_rows_in_flight,
     )

@@ -39,6 +39,18 @@ def dependencies(nodes: Sequence[Node], resource_order: Iterable[tuple[str, str]
     return {name: tuple(sorted(found, key=position.__getitem__)) for name, found in before.items()}
 
 
+def ancestors(name: str, before: Mapping[str, Sequence[str]]) -> frozenset[str]:
+    """Everything that `name` waits for, also through others."""
+    found: set[str] = set()
+    left = list(before[name])
+    while left:
+        one = left.pop()
+        if one not in found:
+            found.add(one)
+            left += before[one]
+    return frozenset(found)
+
+
 def topological_order(nodes: Sequence[Node], before: Mapping[str, Sequence[str]]) -> tuple[Node, ...]:
     """`nodes` so that each comes after what it waits for, otherwise in file order; FlowError on a cycle."""
     by_name = {node.name: node for node in nodes}

@@ -104,7 +104,7 @@ class InputSource:
     `path`: csv, jsonl or parquet, globs allowed. `query`: DuckDB SQL. `call`: "module:function" that returns
     an iterable of dicts. The first input drives: one row of it is one row of the run. Every other input is
     joined to it: `key` maps its column to the driving column, and its row is `row.<name>` (null if unmatched).
-    `types`: DuckDB types of CSV columns that must not be guessed.
+    `types`: DuckDB types of CSV columns that must not be guessed. `columns`: those that rows shall have, None for all.
     """
 
     name: str
@@ -115,6 +115,7 @@ class InputSource:
     key: tuple[str, str] | None = None
     types: Mapping[str, str] = field(default_factory=dict)
     location: Location | None = field(default=None, compare=False)
+    columns: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,9 +70,11 @@ Exec = CallExec | LoopExec | FilterExec
 
 @dataclass(frozen=True, slots=True)
 class PhysicalPlan:
-    """`nodes` in topological order; `policy` names a policy set; `max_rows_in_flight` bounds memory."""
+    """`nodes` in topological order; `policy` names a policy set; `max_rows_in_flight` bounds memory.
+    `logical` is what the rewrites left of `written`, the plan as bound, by which a run is known."""
 
     logical: LogicalPlan
     nodes: tuple[Exec, ...]
     policy: str
     max_rows_in_flight: int
+    written: LogicalPlan

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
-from sundog.errors import FlowError
 from sundog.ir.graph import dependencies, topological_order
 from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, steps_of
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing
-from sundog.operators.base import Operator, Traits
+from sundog.operators.base import Operator
+from sundog.optimizer.facts import PlanFacts
 
 MAX_ROWS_IN_FLIGHT = 2048
 
@@ -21,26 +23,32 @@ def plan_physical(
     plan: LogicalPlan,
     operators: Mapping[str, Operator],
     *,
+    written: LogicalPlan | None = None,
     policy: str = "prefix_grouped",
     max_rows_in_flight: int = MAX_ROWS_IN_FLIGHT,
+    merges_calls: bool = True,
+    is_serial: bool = False,
 ) -> PhysicalPlan:
-    """`operators` holds an instance for each operator name in the plan. FlowError for what cannot be planned."""
-    planner = _Planner(operators, plan)
-    return PhysicalPlan(plan, planner.place(plan.nodes), policy, max_rows_in_flight)
+    """`operators` holds an instance for each operator name in the plan. `written`: the plan before rewrites, by which
+    the run is known; None for `plan`. `merges_calls` False executes every call. `is_serial`: a row's steps run one
+    after the other, as written where they do not wait for later ones. FlowError for what cannot be planned.
+    """
+    planner = _Planner(operators, plan, merges_calls=merges_calls, is_serial=is_serial)
+    return PhysicalPlan(plan, planner.place(plan.nodes), policy, max_rows_in_flight, written or plan)
 
 
 class _Planner:
-    def __init__(self, operators: Mapping[str, Operator], plan: LogicalPlan) -> None:
-        self._operators = operators
-        touched = [self._traits(step) for step in steps_of(plan.nodes)]
-        self._written = {traits.resource for traits in touched if traits.writes and traits.resource}
+    def __init__(
+        self, operators: Mapping[str, Operator], plan: LogicalPlan, *, merges_calls: bool, is_serial: bool
+    ) -> None:
+        self._facts = PlanFacts(plan, operators)
+        self._merges_calls = merges_calls
+        self._is_serial = is_serial
 
     def place(self, nodes: Sequence[Node]) -> tuple[Exec, ...]:
         before = dependencies(nodes, self._resource_order(nodes))
-        return tuple(self._exec(node, before[node.name]) for node in topological_order(nodes, before))
-
-    def _traits(self, step: Step) -> Traits:
-        return self._operators[step.operator].traits(step.spec)
+        placed = tuple(self._exec(node, before[node.name]) for node in topological_order(nodes, before))
+        return _one_after_the_other(placed) if self._is_serial else placed
 
     def _resource_order(self, nodes: Sequence[Node]) -> list[tuple[str, str]]:
         """Pairs of steps that touch one resource, of which at least one writes, as written."""
@@ -56,7 +64,7 @@ class _Planner:
         """Resources of a node (a loop's are its body's), and whether it writes them."""
         found: dict[str, bool] = {}
         for step in steps_of([node]):
-            traits = self._traits(step)
+            traits = self._facts.traits(step)
             if traits.resource is not None:
                 found[traits.resource] = found.get(traits.resource, False) or traits.writes
         return found
@@ -71,27 +79,23 @@ class _Planner:
                 return FilterExec(node, before)
 
     def _call(self, step: Step, before: tuple[str, ...]) -> CallExec:
-        traits = self._traits(step)
+        traits = self._facts.traits(step)
         retries = traits.retries if step.retries is None else step.retries
+        sharing = self._facts.sharing(step)
         return CallExec(
             step=step,
             pool=traits.pool,
-            sharing=self._sharing(step, traits),
+            sharing=sharing if self._merges_calls else Sharing.NEVER,
             is_effect=traits.is_effect,
             timeout_s=traits.timeout_s if step.timeout_s is None else step.timeout_s,
             max_attempts=1 + retries,
             before=before,
         )
 
-    def _sharing(self, step: Step, traits: Traits) -> Sharing:
-        if step.share and traits.is_effect:
-            raise FlowError(
-                f"step '{step.name}' changes the outside world and cannot be shared",
-                where=step.location,
-                hint="take `share: true` away: an effect happens once for each row",
-            )
-        if step.share is False or traits.resource in self._written:
-            return Sharing.NEVER
-        if step.share and traits.sharing is Sharing.NEVER:
-            return Sharing.ALWAYS if traits.engine else Sharing.RUN
-        return traits.sharing
+
+def _one_after_the_other(nodes: tuple[Exec, ...]) -> tuple[Exec, ...]:
+    chained = [
+        node if first.name in node.before else replace(node, before=(*node.before, first.name))
+        for first, node in pairwise(nodes)
+    ]
+    return (*nodes[:1], *chained)

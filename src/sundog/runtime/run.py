@@ -68,7 +68,7 @@ def open_run(
     try:
         runs = RunList(store, options.state_dir)
         output = "" if options.output is None else str(options.output.resolve())
-        plan_parts = replace(plan.logical, engines=())
+        plan_parts = replace(plan.written, engines=())
         command = {"plan": describe(plan_parts), "engines": identities(plan), "inputs": inputs, "output": output}
         with runs.lock(fingerprint(command)):
             selected = select_run(

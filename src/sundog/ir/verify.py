@@ -1,0 +1,140 @@
+"""What a rewrite must keep, checked on the plans before and after it.
+
+Owns the check. Never mends a plan: what it finds is a bug in a rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from sundog.errors import FlowError, PlanError
+from sundog.ir.graph import ancestors, dependencies, topological_order
+from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, templates_of
+from sundog.ir.template import Template
+
+ROW = "row"
+IsOrdered = Callable[[Step], bool]
+"""Whether a step changes the outside world, or touches something there that the plan changes."""
+
+
+def check_rewrite(before: LogicalPlan, after: LogicalPlan, is_effect: IsOrdered, is_ordered: IsOrdered) -> None:
+    """PlanError for the first thing that `after` does not keep of `before`."""
+    _check_names(before, after)
+    _check_cycles(after.nodes)
+    if [name for name, _ in before.outputs] != [name for name, _ in after.outputs]:
+        raise PlanError("the outputs are not the columns that they were")
+    _check_columns(before, after)
+    _check_effects(before, after, is_effect)
+    _check_order(before, after, is_ordered)
+
+
+def _check_names(before: LogicalPlan, after: LogicalPlan) -> None:
+    names = [name for name, _ in _named(after.nodes)]
+    if len(names) != len(set(names)):
+        raise PlanError("two nodes have one name")
+    for name in sorted(set(_unknown_names(after)) - set(_unknown_names(before))):
+        raise PlanError(f"'{name}' is read, and no longer there")
+
+
+def _unknown_names(plan: LogicalPlan) -> Iterator[str]:
+    scope = {ROW, *plan.constants}
+    yield from _unknown_in(plan.nodes, scope)
+    known = scope | {node.name for node in plan.nodes if not isinstance(node, Filter)}
+    for _, template in plan.outputs:
+        yield from template.names - known
+
+
+def _unknown_in(nodes: Sequence[Node], outer: set[str]) -> Iterator[str]:
+    scope = outer | {node.name for node in nodes if not isinstance(node, Filter)}
+    for node in nodes:
+        yield from set(node.after) - {other.name for other in nodes}
+        inner, modifiers = scope, []
+        if not isinstance(node, Filter):
+            modifiers = list(templates_of((node.when, node.for_each)))
+            inner = scope | ({node.for_each.variable} if node.for_each else set())
+        yield from _names(modifiers) - scope
+        match node:
+            case Step():
+                yield from _names(templates_of(node.spec)) - inner
+            case Filter():
+                yield from node.predicate.names - scope
+            case Loop():
+                yield from _unknown_in(node.body, inner | {"loop"})
+                body = {one.name for one in node.body}
+                yield from _names(templates_of(node.until)) - inner - body - {"loop"}
+
+
+def _names(templates: Iterator[Template] | list[Template]) -> set[str]:
+    return {name for template in templates for name in template.names}
+
+
+def _check_cycles(nodes: Sequence[Node]) -> None:
+    try:
+        topological_order(nodes, dependencies(nodes))
+    except FlowError as error:
+        raise PlanError(error.what) from error
+    for node in nodes:
+        if isinstance(node, Loop):
+            _check_cycles(node.body)
+
+
+def _check_columns(before: LogicalPlan, after: LogicalPlan) -> None:
+    """Nothing is read that was not read before, and every column read is still there."""
+    if more := _columns(after) - _columns(before):
+        raise PlanError(f"the column '{min(more)}' is read, and was not before")
+    for source in after.inputs:
+        if source.columns is not None and source is after.inputs[0]:
+            joined = {other.name for other in after.inputs[1:]}
+            if lost := _columns(after) - set(source.columns) - joined:
+                raise PlanError(f"the column '{min(lost)}' is read, and was pruned")
+
+
+def _columns(plan: LogicalPlan) -> set[str]:
+    templates = [*templates_of(plan.nodes), *(template for _, template in plan.outputs)]
+    return {path[1] if len(path) > 1 else "" for one in templates for path in one.paths if path[0] == ROW}
+
+
+def _check_effects(before: LogicalPlan, after: LogicalPlan, is_effect: IsOrdered) -> None:
+    old, new = _guards(before.nodes, is_effect), _guards(after.nodes, is_effect)
+    if old.keys() != new.keys():
+        name = min(old.keys() ^ new.keys())
+        raise PlanError(f"the effect '{name}' was {'lost' if name in old else 'made up'}")
+    left = {node.name for node in after.nodes}
+    decided = {
+        node.name
+        for node in before.nodes
+        if isinstance(node, Filter) and node.name not in left and node.predicate.names <= before.constants.keys()
+    }
+    for name, guards in old.items():
+        if guards - decided != new[name]:
+            raise PlanError(f"the effect '{name}' does not stand below the filters that it stood below")
+
+
+def _guards(nodes: Sequence[Node], is_effect: IsOrdered) -> dict[str, frozenset[str]]:
+    """For each effect, where it is (its loops) and the filters that must have let the row pass."""
+    filters = {node.name for node in nodes if isinstance(node, Filter)}
+    before = dependencies(nodes)
+    return {
+        path: frozenset(ancestors(node.name, before) & filters)
+        for node in nodes
+        for path, step in _named([node])
+        if isinstance(step, Step) and is_effect(step)
+    }
+
+
+def _check_order(before: LogicalPlan, after: LogicalPlan, is_ordered: IsOrdered) -> None:
+    """Steps on changing state keep their written order, which is the order that the planner gives them."""
+    old, new = (
+        [name for name, step in _named(plan.nodes) if isinstance(step, Step) and is_ordered(step)]
+        for plan in (before, after)
+    )
+    if [name for name in old if name in new] != new:
+        raise PlanError("steps on changing state are not in the order that they were in")
+
+
+def _named(nodes: Sequence[Node]) -> Iterator[tuple[str, Node]]:
+    """Every node, those inside loops too, by its name with those of its loops."""
+    for node in nodes:
+        yield node.name, node
+        if isinstance(node, Loop):
+            yield from ((f"{node.name}/{name}", inner) for name, inner in _named(node.body))

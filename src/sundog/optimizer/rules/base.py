@@ -1,0 +1,41 @@
+"""What a rewrite rule is.
+
+Owns the contract. The rules are beside it, their order is in catalog, and optimizer.rewrite drives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sundog.ir.logical import LogicalPlan
+from sundog.optimizer.facts import PlanFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a rule may know. `selectivity`: the share of rows that a filter lets pass, in [0, 1], by its name, where
+    it has been measured."""
+
+    facts: PlanFacts
+    selectivity: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The plan after a rule; `notes` say what it did, a short sentence each."""
+
+    plan: LogicalPlan
+    notes: tuple[str, ...]
+
+
+class Rule(Protocol):
+    """A rewrite that keeps the answers whatever the rows are; where it would have to guess, it does not fire.
+
+    `apply` is pure and gives None where there is nothing to do; applied to its own result it gives None.
+    """
+
+    name: str
+
+    def apply(self, plan: LogicalPlan, context: Context) -> Change | None: ...

@@ -1,0 +1,65 @@
+"""drop_dead_steps: a step that nobody reads, and that is no effect, is not run.
+
+Named in `after` counts as read: the flow asks for its end. In a loop, a step lives as long as its value leaves the
+turn. A step that is gone can no longer fail its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, steps_of
+from sundog.ir.reads import names_needed, paths_read
+from sundog.ir.template import Path
+from sundog.optimizer.facts import PlanFacts
+from sundog.optimizer.rules.base import Change, Context
+
+Nodes = tuple[Node, ...]
+
+
+class DropDeadSteps:
+    name = "drop_dead_steps"
+
+    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+        paths = frozenset[Path]().union(*(template.paths for _, template in plan.outputs))
+        nodes = _living(plan.nodes, paths, frozenset(), context.facts)
+        notes = tuple(f"{name} is not run: nobody reads it" for name in _lost(plan.nodes, nodes))
+        return Change(replace(plan, nodes=nodes), notes) if notes else None
+
+
+def _living(nodes: Nodes, outer: frozenset[Path], needed: frozenset[str], facts: PlanFacts) -> Nodes:
+    """`nodes` without the dead ones. `outer`: paths read from outside their scope; `needed`: names that live anyhow."""
+    alive: set[str] = set()
+    found = {node.name for node in nodes if node.name in needed or _must_run(node, facts)}
+    found |= {path[0] for path in outer}
+    while found - alive:
+        alive |= found
+        living = [node for node in nodes if node.name in alive]
+        found = {path[0] for node in living for path in paths_read(node)} | {
+            name for one in living for name in one.after
+        }
+    kept = tuple(node for node in nodes if node.name in alive)
+    read = outer.union(*(paths_read(node) for node in kept))
+    return tuple(_with_living_body(node, read, facts) if isinstance(node, Loop) else node for node in kept)
+
+
+def _must_run(node: Node, facts: PlanFacts) -> bool:
+    return isinstance(node, Filter) or any(facts.is_effect(step) for step in steps_of([node]))
+
+
+def _with_living_body(loop: Loop, read: frozenset[Path], facts: PlanFacts) -> Loop:
+    body = _living(loop.body, frozenset(), names_needed(loop, read), facts)
+    return loop if len(body) == 0 or body == loop.body else replace(loop, body=body)
+
+
+def _lost(before: Nodes, after: Nodes) -> Iterator[str]:
+    left = {node.name: node for node in after}
+    for node in before:
+        match node, left.get(node.name):
+            case _, None:
+                yield node.name
+            case Loop(), Loop() as other:
+                yield from _lost(node.body, other.body)
+            case Step() | Filter(), _:
+                pass

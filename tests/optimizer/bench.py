@@ -1,0 +1,119 @@
+"""Runs plans on the null engine with the real dispatcher, one after another on one loop and one store."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from sundog.engines.base import ENGINES
+from sundog.errors import Location
+from sundog.flow.bind import bind
+from sundog.flow.positions import DataPath
+from sundog.ir.logical import LogicalPlan
+from sundog.ir.physical import PhysicalPlan
+from sundog.operators.base import OPERATORS
+from sundog.runtime.dispatch import Dispatcher, RunScope
+from sundog.runtime.executor import RowEnd, RowExecutor
+from sundog.runtime.host import Host
+from sundog.runtime.pools import calls_of
+from sundog.runtime.progress import Progress
+from sundog.runtime.store.store import Store
+from sundog.sched.catalog import FCFS
+from sundog.sched.core import SchedulerCore
+from sundog.sched.events import ReplicaAdded
+from sundog.secrets import Secrets
+from tests.optimizer.flows import EFFECTS
+
+HERE = Location("flow.yaml", 1, 1)
+
+
+class Nowhere:
+    """Positions of a flow that no file holds."""
+
+    def key(self, path: DataPath) -> Location:
+        return HERE
+
+    def value(self, path: DataPath) -> Location:
+        return HERE
+
+    def match(self, path: DataPath, pattern: re.Pattern[str]) -> Location:
+        return HERE
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How each row ended, what effects it had, and how many calls were executed."""
+
+    ends: tuple[tuple[str, bytes], ...]
+    effects: dict[Any, list[str]]
+    num_executed: int
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with closing(sqlite3.connect(folder / "docs.db")) as connection:
+            connection.executescript(
+                "create table docs (id integer, body text);insert into docs values (0, 'zero'), (1, 'one'), (2, 'two');"
+            )
+        self._log = sqlite3.connect(folder / "log.db", isolation_level=None)
+        self._log.execute("create table log (id integer)")
+        self.operators = {name: OPERATORS.get(name)(folder) for name in ("llm", "sql", "python")}
+        kind = ENGINES.get("null")()
+        self._engine = kind.open(kind.Options(model="null"), 0, Secrets({}))
+        self._identity = kind.identity(kind.Options(model="null"))
+        self._runner = asyncio.Runner()
+        self._store = Store(folder)
+        self._runner.run(self._start())
+        self._numbers = count()
+
+    async def _start(self) -> None:
+        self._store.open_writer()
+        await self._engine.start()
+
+    def close(self) -> None:
+        for operator in self.operators.values():
+            self._runner.run(operator.close())
+        self._store.close()
+        self._runner.close()
+        self._log.close()
+
+    def bind(self, flow: Mapping[str, Any]) -> LogicalPlan:
+        return bind(flow, Nowhere(), base_dir=self.folder)
+
+    def run(self, plan: PhysicalPlan, rows: Sequence[Mapping[str, Any]]) -> Ran:
+        EFFECTS.clear()
+        self._log.execute("delete from log")
+        progress = Progress()
+        ends = self._runner.run(self._run(plan, rows, progress))
+        effects = {row: sorted(seen) for row, seen in EFFECTS.items()}
+        for (row,) in self._log.execute("select id from log").fetchall():
+            effects.setdefault(row, []).append("logged")
+        return Ran(tuple((end.state, end.body) for end in ends), effects, progress.num_executed)
+
+    async def _run(self, plan: PhysicalPlan, rows: Sequence[Mapping[str, Any]], progress: Progress) -> list[RowEnd]:
+        host = Host(SchedulerCore(FCFS), lambda event: None)
+        for pool in {call.pool for call in calls_of(plan.nodes)}:
+            replica = "local/0" if pool == "engine:local" else pool
+            host.add_replica(ReplicaAdded(0.0, replica, pool, 64))
+        scope = RunScope(f"run-{next(self._numbers)}", is_fresh=True, repeats_unknown_effects=False)
+        dispatcher = Dispatcher(
+            scope,
+            self._store,
+            host,
+            self.operators,
+            {"local/0": self._engine},
+            {"local": self._identity},
+            Secrets({}),
+            progress,
+            needs_prefixes=False,
+        )
+        executor = RowExecutor(plan.logical, plan.nodes, dispatcher.call)
+        return list(await asyncio.gather(*(executor.run(index, row) for index, row in enumerate(rows))))

@@ -1,0 +1,132 @@
+"""The driver, and what it does not let a rule do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sundog.errors import ConfigError, PlanError
+from sundog.ir.logical import LogicalPlan, Loop
+from sundog.ir.template import Template
+from sundog.optimizer.rewrite import check_rule_names, rewrite
+from sundog.optimizer.rules.base import Change, Context
+from tests.cli.flows import report_of, sundog, write_review
+from tests.runtime.fakes import FakeOperator, keep, plan_of, step
+
+OPERATORS = {"fake": FakeOperator()}
+PLAN = plan_of(
+    step("a", "{{ row.x }}"),
+    step("sent", "{{ a }}", effect=True),
+    keep("kept", "{{ row.y }}"),
+    step("b", "{{ row.x }}"),
+    step("told", "{{ b }}", effect=True),
+    step("seen", "1", resource="r"),
+    step("written", "1", resource="r", writes=True),
+    outputs={"a": "{{ a }}", "b": "{{ b }}"},
+)
+
+
+class Broken:
+    name = "break_plans"
+
+    def __init__(self, edit: Callable[[LogicalPlan], LogicalPlan]) -> None:
+        self._edit = edit
+
+    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+        return Change(self._edit(plan), ("broke it",))
+
+
+def without(name: str) -> Callable[[LogicalPlan], LogicalPlan]:
+    return lambda plan: replace(plan, nodes=tuple(node for node in plan.nodes if node.name != name))
+
+
+def in_order(*names: str) -> Callable[[LogicalPlan], LogicalPlan]:
+    return lambda plan: replace(plan, nodes=tuple(sorted(plan.nodes, key=lambda node: names.index(node.name))))
+
+
+def put(name: str, *, at: str = "a") -> Callable[[LogicalPlan], LogicalPlan]:
+    """The step `at` replaced by one that reads `name`."""
+    new = step(at, f"{{{{ {name} }}}}")
+    return lambda plan: replace(plan, nodes=tuple(new if node.name == at else node for node in plan.nodes))
+
+
+BROKEN: dict[str, tuple[Callable[[LogicalPlan], LogicalPlan], str]] = {
+    "a step that is read is gone": (without("b"), "'b' is read, and no longer there"),
+    "a circle": (put("sent"), "the steps wait for each other in a circle"),
+    "an output is gone": (lambda plan: replace(plan, outputs=plan.outputs[:1]), "the outputs are not the columns"),
+    "an effect is gone": (without("told"), "the effect 'told' was lost"),
+    "an effect is made twice": (
+        lambda plan: replace(plan, nodes=(*plan.nodes, step("again", "1", effect=True))),
+        "the effect 'again' was made up",
+    ),
+    "a filter is gone": (without("kept"), "the effect 'told' does not stand below the filters"),
+    "a filter is above an effect": (
+        in_order("kept", "a", "sent", "b", "told", "seen", "written"),
+        "the effect 'sent' does not stand below the filters",
+    ),
+    "a read is behind a write": (
+        in_order("a", "sent", "kept", "b", "told", "written", "seen"),
+        "steps on changing state are not in the order",
+    ),
+    "another column": (put("row.z"), "the column 'z' is read, and was not before"),
+    "two of one name": (lambda plan: replace(plan, nodes=(plan.nodes[0], *plan.nodes)), "two nodes have one name"),
+    "an effect is in a loop": (
+        lambda plan: replace(plan, nodes=(*plan.nodes[:4], Loop("l", plan.nodes[4:5], 2), *plan.nodes[5:])),
+        "the effect 'l/told' was made up",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_rule_that_breaks_the_plan_is_named(case: str) -> None:
+    edit, what = BROKEN[case]
+    with pytest.raises(PlanError) as raised:
+        rewrite(PLAN, OPERATORS, rules=[Broken(edit)])
+    assert raised.value.what.startswith("the rule break_plans broke the plan: ")
+    assert what in raised.value.what
+    assert "--no-rule break_plans" in str(raised.value)
+
+
+def test_rules_that_never_rest_are_stopped() -> None:
+    flip = Broken(lambda plan: replace(plan, outputs=(("a", Template("{{ a }}")), ("b", plan.outputs[0][1]))))
+    with pytest.raises(PlanError, match="do not come to rest; the last was break_plans"):
+        rewrite(PLAN, OPERATORS, rules=[flip])
+
+
+def test_a_rule_can_be_left_out() -> None:
+    assert rewrite(PLAN, OPERATORS, rules=[Broken(without("b"))], without=["break_plans"]).plan is PLAN
+
+
+def test_unknown_rules_are_refused() -> None:
+    with pytest.raises(ConfigError) as raised:
+        check_rule_names(["drop_dead_step"])
+    assert "did you mean 'drop_dead_steps'?" in str(raised.value)
+
+
+def test_the_naive_run_executes_every_call_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    write_review(tmp_path)
+    flow = (tmp_path / "flow.yaml").read_text()
+    unread = '  unread:\n    llm: {engine: local, prompt: "{{ row.id }}"}\n'
+    (tmp_path / "flow.yaml").write_text(flow.replace("outputs:", unread + "outputs:"))
+    num_executed, outputs = {}, set()
+    for options in ("", "--no-rule merge_calls", "--no-rule drop_dead_steps", "--naive"):
+        report = report_of(sundog(tmp_path, "run", "flow.yaml", "--json", "--output", "a.jsonl", *options.split()))
+        num_executed[options] = {node["node"]: node["num_executed"] for node in report["nodes"]}
+        outputs.add((tmp_path / "a.jsonl").read_bytes())
+    assert len(outputs) == 1
+    assert num_executed[""] == {"facts": 3, "answer": 12, "audit": 5}
+    assert num_executed["--no-rule merge_calls"] == {"facts": 12, "answer": 12, "audit": 5}
+    # Greedy calls that an earlier run made are not made again.
+    assert num_executed["--no-rule drop_dead_steps"] == {"facts": 0, "answer": 0, "audit": 0, "unread": 12}
+    assert num_executed["--naive"] == {"facts": 12, "answer": 12, "audit": 5, "unread": 12}
+
+
+def test_explain_shows_no_rewrites_where_there_are_none(tmp_path: Path) -> None:
+    write_review(tmp_path)
+    ran = sundog(tmp_path, "explain", "flow.yaml", "--naive")
+    assert "rewrites" not in ran.stdout
+    assert "shared never: each call is made (calls are not merged)" in ran.stdout
+    assert sundog(tmp_path, "explain", "flow.yaml", "--no-rule", "x").exit_code == 2
