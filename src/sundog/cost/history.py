@@ -1,0 +1,117 @@
+"""What earlier runs have shown of a flow's steps: lengths of answers, time of calls, how often conditions hold.
+
+Owns the histograms and what is read from them. Never reads or writes a file: runtime.node_history does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil, exp, log, sqrt
+
+from sundog.cost.estimate import Estimate, share_of
+
+# Buckets 5 % wide: a quantile is off by 2.5 % at most.
+_LOG_WIDTH = log(1.05)
+ZERO_BUCKET = -(2**31)
+MIN_TOLD = 5
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Non-negative values in geometric buckets; sums of histograms are exact.
+
+    `counts`: by bucket; bucket b holds the values near 1.05^b. `total`, `squares`: of the values themselves.
+    """
+
+    counts: dict[int, int] = field(default_factory=dict)
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, value: float) -> None:
+        bucket = ZERO_BUCKET if value <= 0 else round(log(value) / _LOG_WIDTH)
+        self.counts[bucket] = self.counts.get(bucket, 0) + 1
+        self.total += value
+        self.squares += value * value
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def mean(self) -> float:
+        """Of at least one value."""
+        return self.total / self.count
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation; that of one value is the value itself."""
+        count = self.count
+        if count < 2:
+            return self.total
+        variance = (self.squares - self.total * self.total / count) / (count - 1)
+        return sqrt(max(0.0, variance))
+
+    def quantile(self, share: float) -> float:
+        """The value that `share` of at least one value do not exceed, within 2.5 %."""
+        left = max(1, ceil(share * self.count))
+        for bucket in sorted(self.counts):
+            left -= self.counts[bucket]
+            if left <= 0:
+                return 0.0 if bucket == ZERO_BUCKET else exp(bucket * _LOG_WIDTH)
+        raise AssertionError("a quantile of nothing")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    count: int
+    mean: float
+    p50: float
+    p90: float
+
+
+@dataclass(slots=True)
+class NodeRecord:
+    """What is known of one node with one model. `call_s`: of executed calls, without their wait.
+    `num_held` of `num_judged`: how often its `when`, or a filter's predicate, was true."""
+
+    output_tokens: Histogram = field(default_factory=Histogram)
+    call_s: Histogram = field(default_factory=Histogram)
+    num_held: int = 0
+    num_judged: int = 0
+
+
+# By (node, model); the model of a step without an engine is "".
+History = Mapping[tuple[str, str], NodeRecord]
+
+
+def summary(histogram: Histogram) -> Summary | None:
+    """None of an empty one."""
+    if not histogram.counts:
+        return None
+    return Summary(histogram.count, histogram.mean, histogram.quantile(0.5), histogram.quantile(0.9))
+
+
+def mean_of(known: Histogram, num_calls: float) -> Estimate | None:
+    """The mean over `num_calls` further calls; None where nothing is known.
+
+    Both what is known and what is to come are samples. Below MIN_TOLD values their own spread is not to be trusted:
+    the mean itself is taken for it.
+    """
+    if not known.counts:
+        return None
+    count = known.count
+    spread = max(known.spread, known.mean) if count < MIN_TOLD else known.spread
+    return Estimate.around(known.mean, 1.645 * spread * (1 / count + 1 / max(1.0, num_calls)) ** 0.5)
+
+
+def output_tokens(record: NodeRecord | None, num_calls: float, max_tokens: int) -> Estimate:
+    """Mean tokens of an answer. Without history: anything up to `max_tokens`, and half of it expected."""
+    known = None if record is None else mean_of(record.output_tokens, num_calls)
+    limit = Estimate.exactly(max_tokens)
+    return Estimate(1.0, (1 + max_tokens) / 2, max_tokens) if known is None else known.at_most(limit)
+
+
+def selectivity(record: NodeRecord | None) -> Estimate:
+    """The share of rows for which a condition holds; anything from 0 to 1 without history."""
+    return share_of(0, 0) if record is None else share_of(record.num_held, record.num_judged)

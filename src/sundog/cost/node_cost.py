@@ -1,0 +1,177 @@
+"""What one step of a plan will take: calls, tokens, seconds, dollars, each with its range.
+
+Owns the arithmetic from a sample of rows to the whole batch. Never reads rows, never renders: see prompt_sample.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence, Set
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Protocol
+
+from sundog.cost.estimate import NOTHING, Estimate, distinct_of, sum_of, total_of
+from sundog.cost.profile import Profile
+from sundog.cost.prompt_sample import SampledCall
+from sundog.cost.step_time import Work, call_work
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """`num_sampled` of `num_rows` rows, chosen at random; all of them make every count exact."""
+
+    num_sampled: int
+    num_rows: int
+
+
+class TokenPrices(Protocol):
+    """US dollars per million tokens; a cached token costs as much as any other where its price is None."""
+
+    @property
+    def input_usd_per_mtok(self) -> float: ...
+    @property
+    def output_usd_per_mtok(self) -> float: ...
+    @property
+    def cached_input_usd_per_mtok(self) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallCost:
+    """Calls of a step: asked for by the rows, and executed once equal ones are shared."""
+
+    num_asked: Estimate
+    num_executed: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCost:
+    """Tokens of an LLM step: `prompt_asked` if every call were executed, `prompt` of the executed ones, of which
+    `prompt_computed` are in no prefix cache; `output` of the executed ones."""
+
+    prompt_asked: Estimate
+    prompt: Estimate
+    prompt_computed: Estimate
+    output: Estimate
+
+
+def count_calls(calls: Sequence[SampledCall], sample: Sample, passing: Estimate, *, is_shared: bool) -> CallCost:
+    """`calls`: of all sampled rows. `passing`: the share of them whose condition, not known yet, will hold."""
+    per_row = Counter(call.row for call in calls)
+    counts = [float(count) for count in per_row.values()] + [0.0] * (sample.num_sampled - len(per_row))
+    num_asked = total_of(counts, sample.num_rows) * passing
+    if not is_shared:
+        return CallCost(num_asked, num_asked)
+    # A value that many calls share is executed if any of them passes: the share of values is at least that of calls.
+    wide = Estimate(passing.low, passing.expected, 1.0)
+    num_distinct = _distinct([(call.row, call.signature) for call in calls], sample)
+    return CallCost(num_asked, (num_distinct * wide).at_most(num_asked))
+
+
+def count_tokens(
+    calls: Sequence[SampledCall],
+    sample: Sample,
+    cost: CallCost,
+    output_tokens: Estimate,
+    *,
+    block_tokens: int | None,
+    warm: Set[int] = frozenset(),
+) -> TokenCost:
+    """`output_tokens`: mean of one answer. `block_tokens`: of the engine's prefix cache, None where there is none;
+    `warm`: blocks that earlier steps of the batch leave there. The cache is taken to hold a block until its last
+    reader; a smaller one computes up to `prompt` tokens."""
+    if not calls:
+        return TokenCost(NOTHING, NOTHING, NOTHING, NOTHING)
+    distinct = list({call.signature: call for call in calls}.values())
+    prompt = _mean([call.num_prompt_tokens for call in distinct], sample) * cost.num_executed
+    prompt_asked = _mean([call.num_prompt_tokens for call in calls], sample) * cost.num_asked
+    computed = prompt
+    if block_tokens is not None:
+        read = [(call.row, block) for call in distinct for block in call.blocks]
+        fresh = _distinct([(row, block) for row, block in read if block not in warm], sample) * block_tokens
+        tail = _mean([_beyond(call, block_tokens) for call in distinct], sample) * cost.num_executed
+        computed = (fresh + tail).at_most(prompt)
+    return TokenCost(prompt_asked, prompt, computed, output_tokens * cost.num_executed)
+
+
+def estimate_seconds(cost: CallCost, tokens: TokenCost, profile: Profile, *, num_replicas: int = 1) -> Estimate:
+    """Seconds of `num_replicas` equal engines that have nothing else to do.
+
+    The batch: as many requests decode at once as the profile's limits allow, or as there are; prompts are computed in
+    the same steps, in what room is left. Low: no step of either kind is short of the other. High: they never meet, and
+    the last requests end one by one. The profile's error on held-out steps (nine in ten) widens both ends.
+    """
+    error = profile.held_out.p90
+    ends = zip(
+        _ends(cost.num_executed),
+        _ends(tokens.prompt),
+        _ends(tokens.prompt_computed),
+        _ends(tokens.output),
+        (False, False, True),
+        strict=True,
+    )
+    low, expected, high = sorted(
+        _seconds(calls / num_replicas, prompt / calls, computed / calls, output / calls, profile, is_apart=is_apart)
+        if calls > 0
+        else 0.0
+        for calls, prompt, computed, output, is_apart in ends
+    )
+    return Estimate(max(0.0, low * (1 - error)), expected, high * (1 + error))
+
+
+def estimate_tool_seconds(cost: CallCost, call_s: Estimate, max_concurrency: int) -> Estimate:
+    """Seconds of a tool that answers up to `max_concurrency` calls at once; `call_s`: mean of one call."""
+    return call_s * cost.num_executed * (1 / max_concurrency)
+
+
+def dollars(tokens: TokenCost, prices: TokenPrices) -> Estimate:
+    cached_usd = prices.cached_input_usd_per_mtok
+    if cached_usd is None:
+        cached_usd = prices.input_usd_per_mtok
+    ends = zip(_ends(tokens.prompt), _ends(tokens.prompt_computed), strict=True)
+    cached = Estimate(*sorted(max(0.0, prompt - computed) for prompt, computed in ends))
+    parts = (
+        tokens.prompt_computed * prices.input_usd_per_mtok,
+        cached * cached_usd,
+        tokens.output * prices.output_usd_per_mtok,
+    )
+    return sum_of(parts) * 1e-6
+
+
+def _seconds(
+    num_calls: float, prompt: float, computed: float, output: float, profile: Profile, *, is_apart: bool
+) -> float:
+    """Of `num_calls` equal calls on one engine, with the tokens of each; `is_apart`: no step holds both kinds."""
+    limits = profile.limits
+    work = call_work(prompt, max(0.0, prompt - computed), output) * num_calls
+    decode_steps = work.num_decode_tokens / max(1.0, min(limits.max_decode_requests, num_calls))
+    if is_apart:
+        num_steps = work.num_prefill_tokens / limits.max_step_tokens + decode_steps + output
+    else:
+        num_steps = max((work.num_prefill_tokens + work.num_decode_tokens) / limits.max_step_tokens, decode_steps)
+    return profile.step_time.seconds(work + Work(num_steps=num_steps))
+
+
+def _distinct(seen: Sequence[tuple[int, Hashable]], sample: Sample) -> Estimate:
+    """Distinct values of the whole batch, from (row, value) pairs of the sample."""
+    rows = Counter(value for _, value in set(seen))
+    return distinct_of(rows.values(), sample.num_sampled, sample.num_rows)
+
+
+def _mean(estimates: Sequence[Estimate], sample: Sample) -> Estimate:
+    """Their mean over the whole batch: its range has theirs and that of sampling."""
+    low, expected, high = (fmean(end) for end in zip(*map(_ends, estimates), strict=True))
+    scale = len(estimates) / sample.num_sampled
+    num_in_all = max(len(estimates), round(sample.num_rows * scale))
+    sampling = total_of([one.expected for one in estimates], num_in_all) * (1 / num_in_all)
+    return Estimate(max(0.0, low - expected + sampling.low), expected, high - expected + sampling.high)
+
+
+def _beyond(call: SampledCall, block_tokens: int) -> Estimate:
+    """Tokens after the known full blocks."""
+    in_blocks = len(call.blocks) * block_tokens
+    return Estimate(*(max(1.0, end - in_blocks) for end in _ends(call.num_prompt_tokens)))
+
+
+def _ends(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.low, estimate.expected, estimate.high

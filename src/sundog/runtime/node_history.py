@@ -1,0 +1,95 @@
+"""The history of a state folder: what its runs have shown of each node, in a small database of its own.
+
+Owns the file `history.sqlite`. Every run adds to it in one transaction, so that runs that end at the same time both
+count; a run that is killed adds nothing. Never estimates: cost.history does.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sundog.cost.history import Histogram, History, NodeRecord
+from sundog.runtime.store.schema import store_error
+
+CREATE = """
+create table if not exists buckets (
+    flow text not null, node text not null, model text not null, kind text not null, bucket integer not null,
+    num_values integer not null,
+    primary key (flow, node, model, kind, bucket)
+) strict, without rowid;
+create table if not exists sums (
+    flow text not null, node text not null, model text not null, kind text not null,
+    total real not null, squares real not null,
+    primary key (flow, node, model, kind)
+) strict, without rowid;
+"""
+ADD_BUCKET = """
+insert into buckets values (?, ?, ?, ?, ?, ?)
+on conflict do update set num_values = num_values + excluded.num_values
+"""
+ADD_SUMS = """
+insert into sums values (?, ?, ?, ?, ?, ?)
+on conflict do update set total = total + excluded.total, squares = squares + excluded.squares
+"""
+
+
+def history_path(state_dir: Path) -> Path:
+    return state_dir / "history.sqlite"
+
+
+def read_history(state_dir: Path, flow: str) -> dict[tuple[str, str], NodeRecord]:
+    """What is known of a flow's nodes; empty where nothing is. StoreError for a damaged file."""
+    found: dict[tuple[str, str], NodeRecord] = {}
+    if not history_path(state_dir).is_file():
+        return found
+    with _opened(state_dir) as connection:
+        buckets = "select node, model, kind, bucket, num_values from buckets where flow = ?"
+        for node, model, kind, bucket, num_values in connection.execute(buckets, (flow,)):
+            record = found.setdefault((node, model), NodeRecord())
+            if kind == "judged":
+                record.num_judged += num_values
+                record.num_held += bucket * num_values
+            else:
+                _histograms(record)[kind].counts[bucket] = num_values
+        sums = "select node, model, kind, total, squares from sums where flow = ?"
+        for node, model, kind, total, squares in connection.execute(sums, (flow,)):
+            histogram = _histograms(found[node, model])[kind]
+            histogram.total, histogram.squares = total, squares
+    return found
+
+
+def extend_history(state_dir: Path, flow: str, seen: History) -> None:
+    """Add what one process's part of a run has shown. StoreError when it cannot be written."""
+    with _opened(state_dir) as connection, connection:
+        connection.execute("begin immediate")
+        for (node, model), record in seen.items():
+            key = (flow, node, model)
+            for kind, histogram in _histograms(record).items():
+                values = ((*key, kind, *counted) for counted in histogram.counts.items())
+                connection.executemany(ADD_BUCKET, values)
+                if histogram.counts:
+                    connection.execute(ADD_SUMS, (*key, kind, histogram.total, histogram.squares))
+            judged = ((0, record.num_judged - record.num_held), (1, record.num_held))
+            connection.executemany(ADD_BUCKET, ((*key, "judged", *counted) for counted in judged if counted[1]))
+
+
+def _histograms(record: NodeRecord) -> dict[str, Histogram]:
+    return {"output_tokens": record.output_tokens, "call_s": record.call_s}
+
+
+@contextmanager
+def _opened(state_dir: Path) -> Iterator[sqlite3.Connection]:
+    path = history_path(state_dir)
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=60.0)
+        try:
+            connection.execute("pragma journal_mode=wal")
+            connection.executescript(CREATE)
+            yield connection
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise store_error(path, error) from error

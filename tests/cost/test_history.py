@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import random
+import statistics
+import threading
+from pathlib import Path
+
+import pytest
+
+from sundog.cost.estimate import Estimate
+from sundog.cost.history import Histogram, NodeRecord, mean_of, output_tokens, selectivity, summary
+from sundog.errors import StoreError
+from sundog.runtime.node_history import extend_history, history_path, read_history
+
+
+def histogram(values: list[float]) -> Histogram:
+    found = Histogram()
+    for value in values:
+        found.add(value)
+    return found
+
+
+def test_a_histogram_tells_mean_spread_and_quantiles() -> None:
+    rng = random.Random(0)
+    values = [rng.lognormvariate(4, 0.7) for _ in range(2000)] + [0.0]
+    found = histogram(values)
+    told = summary(found)
+    assert told is not None
+    assert (told.count, told.mean) == (2001, pytest.approx(statistics.fmean(values)))
+    assert found.spread == pytest.approx(statistics.stdev(values))
+    cuts = statistics.quantiles(values, n=10)
+    assert (told.p50, told.p90) == (pytest.approx(cuts[4], rel=0.03), pytest.approx(cuts[8], rel=0.03))
+    assert found.quantile(0.0) == 0.0
+    assert len(found.counts) < 120
+    assert summary(Histogram()) is None
+
+
+def test_the_mean_to_come_is_in_the_range() -> None:
+    num_held = 0
+    for seed in range(300):
+        rng = random.Random(seed)
+        past = histogram([rng.lognormvariate(4, 0.5) for _ in range(40)])
+        to_come = [rng.lognormvariate(4, 0.5) for _ in range(100)]
+        estimate = mean_of(past, len(to_come))
+        assert estimate is not None
+        num_held += statistics.fmean(to_come) in estimate
+    assert num_held / 300 >= 0.85
+
+
+def test_without_history_the_range_is_all_there_can_be() -> None:
+    assert output_tokens(None, 10, max_tokens=64) == Estimate(1, 32.5, 64)
+    assert output_tokens(NodeRecord(), 10, max_tokens=64) == Estimate(1, 32.5, 64)
+    assert selectivity(None) == Estimate(0, 0.5, 1)
+
+
+def test_answers_are_never_longer_than_allowed() -> None:
+    record = NodeRecord(output_tokens=histogram([90.0, 100.0, 95.0, 120.0, 80.0, 99.0]))
+    assert output_tokens(record, 10, max_tokens=50) == Estimate.exactly(50)
+
+
+def test_runs_add_up(tmp_path: Path) -> None:
+    assert read_history(tmp_path, "review") == {}
+    assert list(tmp_path.iterdir()) == []
+    rng = random.Random(1)
+    all_tokens: list[float] = []
+    for _ in range(3):
+        tokens = [float(rng.randrange(0, 60)) for _ in range(50)]
+        all_tokens += tokens
+        record = NodeRecord(histogram(tokens), histogram([0.25]), num_held=2, num_judged=5)
+        extend_history(tmp_path, "review", {("facts", "smol"): record, ("keep", ""): NodeRecord(num_judged=1)})
+        extend_history(tmp_path, "other", {("facts", "smol"): record})
+    found = read_history(tmp_path, "review")
+    assert found[("facts", "smol")].output_tokens == histogram(all_tokens)
+    assert found[("facts", "smol")].call_s == histogram([0.25] * 3)
+    assert found[("keep", "")] == NodeRecord(num_judged=3)
+    assert (found[("facts", "smol")].num_held, found[("facts", "smol")].num_judged) == (6, 15)
+
+
+def test_runs_that_end_together_both_count(tmp_path: Path) -> None:
+    def extend() -> None:
+        for _ in range(10):
+            extend_history(tmp_path, "f", {("a", "m"): NodeRecord(histogram([7.0]))})
+
+    threads = [threading.Thread(target=extend) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert read_history(tmp_path, "f")[("a", "m")].output_tokens.count == 40
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    history_path(tmp_path).write_bytes(b"no database at all, but long enough to be read as one" * 40)
+    with pytest.raises(StoreError) as failure:
+        read_history(tmp_path, "f")
+    assert failure.value.where == str(history_path(tmp_path))
