@@ -74,6 +74,7 @@ def count_tokens(
     cost: CallCost,
     output_tokens: Estimate,
     *,
+    is_shared: bool,
     block_tokens: int | None,
     warm: Set[int] = frozenset(),
 ) -> TokenCost:
@@ -82,14 +83,14 @@ def count_tokens(
     reader; a smaller one computes up to `prompt` tokens."""
     if not calls:
         return TokenCost(NOTHING, NOTHING, NOTHING, NOTHING)
-    distinct = list({call.signature: call for call in calls}.values())
-    prompt = _mean([call.num_prompt_tokens for call in distinct], sample) * cost.num_executed
+    executed = list({call.signature: call for call in calls}.values()) if is_shared else calls
+    prompt = _mean([call.num_prompt_tokens for call in executed], sample) * cost.num_executed
     prompt_asked = _mean([call.num_prompt_tokens for call in calls], sample) * cost.num_asked
     computed = prompt
     if block_tokens is not None:
-        read = [(call.row, block) for call in distinct for block in call.blocks]
+        read = [(call.row, block) for call in executed for block in call.blocks]
         fresh = _distinct([(row, block) for row, block in read if block not in warm], sample) * block_tokens
-        tail = _mean([_beyond(call, block_tokens) for call in distinct], sample) * cost.num_executed
+        tail = _mean([_beyond(call, block_tokens) for call in executed], sample) * cost.num_executed
         computed = (fresh + tail).at_most(prompt)
     return TokenCost(prompt_asked, prompt, computed, output_tokens * cost.num_executed)
 
@@ -164,7 +165,8 @@ def _mean(estimates: Sequence[Estimate], sample: Sample) -> Estimate:
     scale = len(estimates) / sample.num_sampled
     num_in_all = max(len(estimates), round(sample.num_rows * scale))
     sampling = total_of([one.expected for one in estimates], num_in_all) * (1 / num_in_all)
-    return Estimate(max(0.0, low - expected + sampling.low), expected, high - expected + sampling.high)
+    below, above = expected - low + expected - sampling.low, high - expected + sampling.high - expected
+    return Estimate(max(0.0, expected - max(0.0, below)), expected, expected + max(0.0, above))
 
 
 def _beyond(call: SampledCall, block_tokens: int) -> Estimate:
