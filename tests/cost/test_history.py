@@ -26,10 +26,12 @@ def test_a_histogram_tells_mean_spread_and_quantiles() -> None:
     found = histogram(values)
     told = summary(found)
     assert told is not None
-    assert (told.count, told.mean) == (2001, pytest.approx(statistics.fmean(values)))
+    assert told.count == 2001
+    assert told.mean == pytest.approx(statistics.fmean(values))
     assert found.spread == pytest.approx(statistics.stdev(values))
     cuts = statistics.quantiles(values, n=10)
-    assert (told.p50, told.p90) == (pytest.approx(cuts[4], rel=0.03), pytest.approx(cuts[8], rel=0.03))
+    assert told.p50 == pytest.approx(cuts[4], rel=0.03)
+    assert told.p90 == pytest.approx(cuts[8], rel=0.03)
     assert found.quantile(0.0) == 0.0
     assert len(found.counts) < 120
     assert summary(Histogram()) is None
