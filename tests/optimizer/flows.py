@@ -59,7 +59,8 @@ def text(draw: Draw, scope: Scope) -> str:
     pieces = st.sampled_from(
         ["", " - ", *ROW_TEXTS, *CONSTANT_TEXTS, *(_spell(TEXT_OF, *one) for one in scope.items())]
     )
-    return "T " * draw(st.booleans()) + "".join(draw(st.lists(pieces, min_size=1, max_size=3)))
+    found: list[str] = draw(st.lists(pieces, min_size=1, max_size=3))
+    return ("T " if draw(st.booleans()) else "") + "".join(found)
 
 
 def condition(draw: Draw, scope: Scope) -> str:

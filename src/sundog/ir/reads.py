@@ -25,22 +25,32 @@ def paths_read(node: Node) -> frozenset[Path]:
 
 
 def names_needed(loop: Loop, outer: Iterable[Path]) -> frozenset[str]:
-    """The steps of a loop's body whose values are read by other than the turn's own steps: through the loop's value
-    (by the paths `outer`), `loop.last` and `until`. All of them where the value is read as a whole."""
-    names = frozenset(inner.name for inner in loop.body)
-    needed: set[str] = {path[0] for path in _paths(loop.until)}
+    """The steps of a loop's body whose values are read by other than the turn's own steps: as `names_passed_on`, and
+    those that `until` reads."""
+    return names_passed_on(loop, outer) | ({path[0] for path in _paths(loop.until)} & _names(loop))
+
+
+def names_passed_on(loop: Loop, outer: Iterable[Path]) -> frozenset[str]:
+    """The steps of a loop's body that are read through the loop's value (by the paths `outer`) or `loop.last`.
+    All of them where such a value is read as a whole."""
+    names = _names(loop)
+    passed: set[str] = set()
     for path in outer:
         if path[0] == loop.name:
-            needed |= _needed_of(path[1:] if loop.for_each is None else _of_element(path[1:]), names)
+            passed |= _needed_of(path[1:] if loop.for_each is None else _of_element(path[1:]), names)
     for path in _paths(loop.until).union(*(paths_read(inner) for inner in loop.body)):
         match path:
             case ("loop", "turn", *_):
                 pass
             case ("loop", "last", *rest):
-                needed |= _needed_of(tuple(rest), names)
+                passed |= _needed_of(tuple(rest), names)
             case ("loop", *_):
-                needed |= names
-    return frozenset(needed) & names
+                passed |= names
+    return frozenset(passed)
+
+
+def _names(loop: Loop) -> frozenset[str]:
+    return frozenset(inner.name for inner in loop.body)
 
 
 def _needed_of(path: Path, names: frozenset[str]) -> frozenset[str]:
