@@ -209,3 +209,10 @@ def test_links_of_the_documents_point_at_files() -> None:
     assert links
     broken = [f"{path.relative_to(ROOT)} -> {target}" for path, target in links if not (path.parent / target).exists()]
     assert not broken, listing(broken)
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    contents = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {path.name for path in tracked("docs/*.md")} - {"index.md"}
+    assert pages
+    assert sorted(pages - set(LINK.findall(contents))) == []
