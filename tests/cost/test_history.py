@@ -11,6 +11,7 @@ from sundog.cost.estimate import Estimate
 from sundog.cost.history import Histogram, NodeRecord, mean_of, output_tokens, selectivity, summary
 from sundog.errors import StoreError
 from sundog.runtime.node_history import extend_history, history_path, read_history
+from tests.cli.flows import report_of, sundog, write_review
 
 
 def histogram(values: list[float]) -> Histogram:
@@ -96,3 +97,19 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as failure:
         read_history(tmp_path, "f")
     assert failure.value.where == str(history_path(tmp_path))
+
+
+def test_every_run_extends_the_history(tmp_path: Path) -> None:
+    write_review(tmp_path)
+    for _ in range(2):
+        report = report_of(sundog(tmp_path, "run", "flow.yaml", "--fresh", "--json"))
+    executed = {node["node"]: node for node in report["nodes"]}
+    found = read_history(tmp_path / ".sundog", "review")
+    assert set(found) == {("facts", "null"), ("answer", "null"), ("audit", "null"), ("audit", "")}
+    for (node, model), record in found.items():
+        if model:
+            assert record.call_s.count == record.output_tokens.count == 2 * executed[node]["num_executed"]
+            assert record.output_tokens.total == 2 * executed[node]["num_output_tokens"]
+    audit = found["audit", ""]
+    assert audit.num_judged == 24
+    assert audit.num_held == 2 * executed["audit"]["num_asked"]

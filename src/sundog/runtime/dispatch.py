@@ -18,6 +18,7 @@ from sundog.ir.physical import CallExec, Sharing
 from sundog.ir.render import Scope
 from sundog.operators.base import BoundCall, Operator, Outcome
 from sundog.runtime.host import Host
+from sundog.runtime.node_history import Observations
 from sundog.runtime.prefix_key import prefix_key
 from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import NO_USAGE, Store
@@ -93,7 +94,10 @@ class Dispatcher:
         progress: Progress,
         *,
         needs_prefixes: bool,
+        models: Mapping[str, str] | None = None,
+        observations: Observations | None = None,
     ) -> None:
+        """`models`: of each engine pool, under which `observations` keeps what its calls show."""
         self._run = run
         self._store = store
         self._host = host
@@ -104,6 +108,8 @@ class Dispatcher:
         self._progress = progress
         self._by_pool = {f"engine:{replica_id.rpartition('/')[0]}": engine for replica_id, engine in engines.items()}
         self._needs_prefixes = needs_prefixes
+        self._models = models or {}
+        self._observations = observations or Observations()
         self._in_flight: dict[bytes, asyncio.Future[Answer]] = {}
         self._is_stopping = False
 
@@ -159,10 +165,13 @@ class Dispatcher:
                 # Not before the core has submitted it: a crash must leave no doubt about effects that only waited.
                 await self._store.claim(key, self._run.run_id, request_id)
                 is_claimed = True
+            begin_s = self._host.now_s()
             outcome = await self._attempt(node, call, key, submit, place)
+            end_s = self._host.now_s()
+            self._observations.executed(node.name, self._models.get(node.pool, ""), outcome.usage, end_s - begin_s)
             used = outcome.usage or NO_USAGE
             tokens = (used.num_prompt_tokens, used.num_cached_tokens or 0, used.num_output_tokens)
-            return outcome, RequestFinished(self._host.now_s(), request_id, *tokens)
+            return outcome, RequestFinished(end_s, request_id, *tokens)
 
         try:
             outcome = await self._host.run(self._arrived(node, call, request_id, place), attempt)

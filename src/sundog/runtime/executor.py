@@ -19,6 +19,7 @@ from sundog.ir.environment import SKIPPED
 from sundog.ir.logical import ForEach, LogicalPlan
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec
 from sundog.ir.render import render_condition, render_value
+from sundog.ir.template import Template
 from sundog.runtime.dispatch import Answer, Place
 from sundog.runtime.store.store import RowState
 from sundog.runtime.store.writer import Asked
@@ -59,12 +60,19 @@ class _Row:
 
 
 class RowExecutor:
-    """Runs rows of one plan; `call` answers a call."""
+    """Runs rows of one plan; `call` answers a call, `on_judged` hears how each condition of a node turned out."""
 
-    def __init__(self, plan: LogicalPlan, nodes: tuple[Exec, ...], call: Call) -> None:
+    def __init__(
+        self,
+        plan: LogicalPlan,
+        nodes: tuple[Exec, ...],
+        call: Call,
+        on_judged: Callable[[str, bool], None] = lambda node, holds: None,
+    ) -> None:
         self._plan = plan
         self._nodes = nodes
         self._call = call
+        self._on_judged = on_judged
 
     async def run(self, row_index: int, row: Mapping[str, Any]) -> RowEnd:
         """The row's end as a value, whatever its data does. RunStopped passes through."""
@@ -111,17 +119,22 @@ class RowExecutor:
         try:
             match node:
                 case FilterExec():
-                    if not render_condition(node.filter.predicate, scope):
+                    if not self._holds(node.name, node.filter.predicate, scope):
                         raise RowDropped
                     return True
                 case CallExec(step=body) | LoopExec(loop=body):
-                    if body.when is not None and not render_condition(body.when, scope):
+                    if body.when is not None and not self._holds(body.name, body.when, scope):
                         return SKIPPED
                     if body.for_each is not None:
                         return await self._run_each(node, body.for_each, scope, row, prefix, depth)
                     return await self._run_once(node, scope, row, prefix + body.name, depth)
         except CallError as error:
             raise NodeFailed(prefix + node.name, error) from error
+
+    def _holds(self, name: str, condition: Template, scope: Values) -> bool:
+        holds = render_condition(condition, scope)
+        self._on_judged(name, holds)
+        return holds
 
     async def _run_each(
         self, node: CallExec | LoopExec, each: ForEach, scope: Values, row: _Row, prefix: str, depth: int

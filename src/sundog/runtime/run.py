@@ -26,7 +26,8 @@ from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
 from sundog.runtime.host import Host
 from sundog.runtime.io.outputs import write_errors, write_output
-from sundog.runtime.pools import Pools, calls_of, identities
+from sundog.runtime.node_history import Observations, extend_history
+from sundog.runtime.pools import Pools, calls_of, engine_pool, identities
 from sundog.runtime.progress import Progress
 from sundog.runtime.report import Report, read_report
 from sundog.runtime.select import OpenRows, SelectedRun, select_run
@@ -104,6 +105,7 @@ class Run:
         self._options = options
         self._feed: Feed | None = None
         self._is_stopping = False
+        self._observations = Observations()
         self._restore_progress()
 
     @property
@@ -133,6 +135,7 @@ class Run:
             raise
         finally:
             self._runs.end(self.record.run_id, state, self.record.busy_s + time.monotonic() - begin_s)
+            extend_history(self._options.state_dir, self.plan.logical.name, self._observations.records)
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(row index, columns) of the output rows there are, in row order."""
@@ -189,10 +192,12 @@ class Run:
                 self._secrets,
                 self.progress,
                 needs_prefixes=policies.needs_prefixes,
+                models={engine_pool(block.name): block.options["model"] for block in self.plan.logical.engines},
+                observations=self._observations,
             )
             self._feed = Feed(
                 run_id,
-                RowExecutor(self.plan.logical, self.plan.nodes, dispatcher.call),
+                RowExecutor(self.plan.logical, self.plan.nodes, dispatcher.call, self._observations.judged),
                 self._store,
                 self.progress,
                 max_rows_in_flight=self.plan.max_rows_in_flight,
