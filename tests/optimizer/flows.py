@@ -56,18 +56,22 @@ CONDITION_OF = {
 
 
 def text(draw: Draw, scope: Scope) -> str:
-    pieces = st.sampled_from(
-        ["", " - ", *ROW_TEXTS, *CONSTANT_TEXTS, *(_spell(TEXT_OF, *one) for one in scope.items())]
-    )
-    found: list[str] = draw(st.lists(pieces, min_size=1, max_size=3))
+    others = [_spell(TEXT_OF, *one) for one in scope.items()]
+    pieces = st.sampled_from(["", " - ", *ROW_TEXTS, *CONSTANT_TEXTS])
+    found: list[str] = draw(st.lists(pieces, min_size=1, max_size=2))
+    if others and draw(st.integers(0, 3)):
+        found.append(draw(st.sampled_from(others)))
     return ("T " if draw(st.booleans()) else "") + "".join(found)
 
 
 def condition(draw: Draw, scope: Scope) -> str:
-    every = [*ROW_CONDITIONS, *CONSTANT_CONDITIONS, *(_spell(CONDITION_OF, *one) for one in scope.items())]
-    first, second = (draw(st.sampled_from(every)) for _ in range(2))
-    form = draw(st.sampled_from(["{{ %s }}", "{{ not (%s) }}", "{{ %s and %s }}"]))
-    return str(form % ((first, second)[: form.count("%s")]))
+    def one() -> str:
+        of_steps = [_spell(CONDITION_OF, *one) for one in scope.items()]
+        found = [of_steps, ROW_CONDITIONS, ROW_CONDITIONS, CONSTANT_CONDITIONS]
+        return str(draw(st.sampled_from(draw(st.sampled_from([some for some in found if some])))))
+
+    form: str = draw(st.sampled_from(["{{ %s }}", "{{ not (%s) }}", "{{ %s and %s }}"]))
+    return form % tuple(one() for _ in range(form.count("%s")))
 
 
 def _spell(forms: dict[str, str], name: str, kind: str) -> str:
@@ -97,7 +101,7 @@ def step(draw: Draw, scope: Scope, *, in_loop: bool = False) -> tuple[dict[str, 
                 st.sampled_from(["insert into log values (:id)", "select count(*) as n from log where id = :id"])
             )
             node, kind = {"sql": {"database": database, "query": query, "params": params}}, "whole"
-    if draw(st.integers(0, 3)) == 0:
+    if draw(st.booleans()):
         node["when"] = condition(draw, scope)
     if kind in ("llm", "python") and draw(st.integers(0, 5)) == 0:
         node["for_each"] = draw(st.sampled_from(["{{ [1, 2] }}", "{{ nested.a }}", "{{ range(row.a) | list }}"]))
@@ -127,23 +131,27 @@ def loop(draw: Draw, scope: Scope, number: int) -> dict[str, Any]:
 def flows(draw: Draw) -> dict[str, Any]:
     scope: Scope = {}
     nodes: dict[str, Any] = {}
-    for number in range(draw(st.integers(1, 7))):
+    for number in range(draw(st.integers(2, 8))):
         name = f"n{number}"
-        choice = draw(st.integers(0, 9))
-        if choice <= 1:
+        choice = draw(st.integers(0, 11))
+        if choice <= 2:
             nodes[name] = {"filter": condition(draw, scope)}
-        elif choice == 2:
+        elif choice == 4:
             nodes[name] = loop(draw, scope, number)
             scope[name] = draw(st.sampled_from(["whole", "list"]))
-        elif choice <= 4 and scope:
+        elif choice <= 6 and scope:
             twin = draw(st.sampled_from(sorted(scope)))
             if "loop" not in nodes[twin]:
                 nodes[name], scope[name] = dict(nodes[twin]), scope[twin]
+        elif choice <= 8 and scope:
+            read = _spell(TEXT_OF, *list(scope.items())[-1])
+            nodes[name] = {"llm": {"engine": "local", "prompt": f"P {read}"}, "when": condition(draw, {})}
+            scope[name] = "llm"
         else:
             nodes[name], scope[name] = step(draw, scope)
         if name in nodes and scope and "loop" not in nodes[name] and draw(st.integers(0, 9)) == 0:
             nodes[name]["after"] = [other for other in sorted(scope)[:1] if other != name]
-    shown = draw(st.lists(st.sampled_from(sorted(scope)), max_size=2)) if scope else []
+    shown = draw(st.lists(st.sampled_from(sorted(scope)[-3:]), max_size=2)) if scope else []
     outputs = {
         "id": "{{ row.id }}",
         **{f"o{index}": _spell(TEXT_OF, name, scope[name]) for index, name in enumerate(shown)},

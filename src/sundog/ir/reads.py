@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sundog.ir.logical import Filter, Loop, Node, Step, templates_of
+from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, templates_of
 from sundog.ir.template import Path
 
 LOOP = "loop"
@@ -22,6 +22,12 @@ def paths_read(node: Node) -> frozenset[Path]:
             own = {inner.name for inner in node.body} | {LOOP}
             inside = _paths(node.until).union(*(paths_read(inner) for inner in node.body))
             return _paths((node.when, node.for_each)) | {path for path in inside if path[0] not in own}
+
+
+def outer_paths(plan: LogicalPlan) -> frozenset[Path]:
+    """The paths that a plan's nodes and outputs read, outside the bodies of loops."""
+    shown = (template.paths for _, template in plan.outputs)
+    return frozenset[Path]().union(*shown, *(paths_read(node) for node in plan.nodes))
 
 
 def names_needed(loop: Loop, outer: Iterable[Path]) -> frozenset[str]:

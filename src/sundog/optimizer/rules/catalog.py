@@ -8,13 +8,21 @@ from __future__ import annotations
 from sundog.optimizer.rules.base import Rule
 from sundog.optimizer.rules.drop_dead_steps import DropDeadSteps
 from sundog.optimizer.rules.merge_subplans import MergeSubplans
+from sundog.optimizer.rules.push_down_filter import PushDownFilter
+from sundog.optimizer.rules.push_down_when import PushDownWhen
+from sundog.optimizer.rules.reorder_filters import ReorderFilters
 
 MERGE_CALLS = "merge_calls"
 
 RULES: tuple[Rule, ...] = (
     # Readers of the same step then look the same too, and so does what waits for them.
     MergeSubplans(),
-    # What nobody reads is gone before others look at it.
+    # A dead step would count as a reader that always runs, and hold back filters and conditions.
     DropDeadSteps(),
+    # The cheapest filter must be the first before steps are put behind filters.
+    ReorderFilters(),
+    PushDownFilter(),
+    # Only where no filter stands between a step and its readers; so after the filters have found their places.
+    PushDownWhen(),
 )
 RULE_NAMES = (*(rule.name for rule in RULES), MERGE_CALLS)

@@ -11,7 +11,7 @@ from itertools import combinations
 
 from sundog.ir.logical import LogicalPlan, Loop, Node, Step
 from sundog.ir.physical import Sharing
-from sundog.ir.reads import LOOP, names_passed_on, paths_read
+from sundog.ir.reads import LOOP, names_passed_on, outer_paths, paths_read
 from sundog.ir.substitute import change_templates, rename
 from sundog.ir.template import Path, Template
 from sundog.optimizer.facts import PlanFacts
@@ -44,7 +44,7 @@ def _merge_once(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, str] 
             except CannotRename:
                 continue
             return replace(plan, nodes=nodes, outputs=outputs), f"{second.name} is {first.name}: one step for both"
-    outer = _outer_paths(plan)
+    outer = outer_paths(plan)
     for index, node in enumerate(plan.nodes):
         if isinstance(node, Loop) and (merged := _merge_in_loop(node, outer, facts)):
             loop, note = merged
@@ -95,7 +95,7 @@ def _renamed(template: Template, old: str, new: str) -> Template:
 
 
 def _hoist_once(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, str] | None:
-    outer = _outer_paths(plan)
+    outer = outer_paths(plan)
     for index, loop in enumerate(plan.nodes):
         if isinstance(loop, Loop) and loop.when is None and loop.for_each is None:
             for step in loop.body:
@@ -117,8 +117,3 @@ def _is_invariant(step: Node, loop: Loop, outer: frozenset[Path], facts: PlanFac
         return False
     read = {path[0] for path in paths_read(step)}
     return not read & (names | {LOOP}) and step.name not in names_passed_on(loop, outer)
-
-
-def _outer_paths(plan: LogicalPlan) -> frozenset[Path]:
-    shown = (template.paths for _, template in plan.outputs)
-    return frozenset[Path]().union(*shown, *(paths_read(node) for node in plan.nodes))
