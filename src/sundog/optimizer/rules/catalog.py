@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sundog.optimizer.rules.base import Rule
 from sundog.optimizer.rules.drop_dead_steps import DropDeadSteps
+from sundog.optimizer.rules.fold_constants import FoldConstants
 from sundog.optimizer.rules.merge_subplans import MergeSubplans
 from sundog.optimizer.rules.push_down_filter import PushDownFilter
 from sundog.optimizer.rules.push_down_when import PushDownWhen
@@ -15,6 +16,8 @@ from sundog.optimizer.rules.reorder_filters import ReorderFilters
 MERGE_CALLS = "merge_calls"
 
 RULES: tuple[Rule, ...] = (
+    # Steps may become equal, dead or free of conditions by it.
+    FoldConstants(),
     # Readers of the same step then look the same too, and so does what waits for them.
     MergeSubplans(),
     # A dead step would count as a reader that always runs, and hold back filters and conditions.
