@@ -36,7 +36,7 @@ def answer(ix: Indexed, steps: Iterable[Step], solver: str, lower_bound: float |
     timeline = simulate(ix.problem, sequence)
     if lower_bound is None:
         root = Schedule(ix)
-        lower_bound = timeline.value if root.done == ix.all_mask else Bound(root)(root)
+        lower_bound = Bound(root)(root)
     lower_bound = min(lower_bound, timeline.value)
     return Placement(sequence, timeline, solver, lower_bound, not is_below(lower_bound, timeline.value))
 

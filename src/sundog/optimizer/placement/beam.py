@@ -5,7 +5,7 @@ Owns the choice of steps and of what is kept. Loses where a good plan must look 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 
 from sundog.optimizer.placement.answer import answer, score
@@ -20,25 +20,26 @@ from sundog.optimizer.placement.schedule import Schedule, Step
 MIN_WIDTH = 4
 MAX_WIDTH = 240  # over the number of nodes to decide: the wider, the shorter the plan
 NUM_STARTS = 3  # of the beam's sequences, for local improvement
-MAX_PLACEMENTS = 100_000  # in local improvement
+PLACEMENTS_PER_NODE = 25_000  # in local improvement
+MAX_PLACEMENTS = 250_000  # and at most so many
 MAX_CHOICES = 4  # single replicas tried for a node, earliest end first
 MAX_READY = 8  # nodes tried for a schedule, longest tail first
 
 
 def solve_beam(problem: PlacementProblem) -> Placement:
-    """Never worse than a baseline, whose sequences are improved beside the beam's own."""
+    """Never worse than a baseline: their sequences are improved beside the beam's own."""
     ix = Indexed(problem)
-    return answer(ix, beam_steps(Schedule(ix)), "beam")
+    root = Schedule(ix)
+    lower_bound = Bound(root)(root)
+    return answer(ix, beam_steps(root, all_steps_of_baselines(root), lower_bound), "beam", lower_bound)
 
 
-def beam_steps(root: Schedule) -> tuple[Step, ...]:
-    """The steps of `solve_beam`."""
-    if root.done == root.ix.all_mask:
-        return ()
+def beam_steps(root: Schedule, known: Sequence[tuple[Step, ...]], target: float) -> tuple[Step, ...]:
+    """At least as good as the `known` sequences; stops early when it reaches the value `target`."""
     width = max(MIN_WIDTH, MAX_WIDTH // max(1, len(root.ix.decided)))
-    starts = [*search(root, width)[:NUM_STARTS], *all_steps_of_baselines(root)]
+    starts = [*search(root, width)[:NUM_STARTS], *known]
     starts.sort(key=lambda steps: score(root.copy().play(steps)))
-    return improve(root, starts, Bound(root)(root), MAX_PLACEMENTS)
+    return improve(root, starts, target, min(MAX_PLACEMENTS, PLACEMENTS_PER_NODE * len(root.ix.decided)))
 
 
 def search(root: Schedule, width: int) -> list[tuple[Step, ...]]:

@@ -121,8 +121,9 @@ class Bound:
         free_s = sorted(schedule.free_s)
         works_s = accumulate(sorted(ix.least_work_s[node] if node < ix.num_llm else 0.0 for node in sinks))
         least_s = sorted(ends_s[node] for node in sinks)
-        total_s = sum(max(end_s, _level(free_s, work_s)) for end_s, work_s in zip(least_s, works_s, strict=True))
-        return (schedule.sink_sum_s + total_s) / len(ix.sinks)
+        done_s = [_level(free_s, work_s) if work_s > 0 else 0.0 for work_s in works_s]  # a tool waits for no replica
+        total_s = sum(map(max, least_s, done_s))
+        return (schedule.sink_sum_s + total_s) / max(1, len(ix.sinks))
 
     def _cost(self, schedule: Schedule, ends_s: dict[int, float]) -> float:
         """Work is paid where it is cheapest, and the replica that ends a node is paid until then."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
-from sundog.optimizer.placement.answer import answer, is_below
+from sundog.optimizer.placement.answer import answer, best_of, is_below
+from sundog.optimizer.placement.baselines import all_steps_of_baselines
 from sundog.optimizer.placement.beam import beam_steps
 from sundog.optimizer.placement.bound import Bound
 from sundog.optimizer.placement.indexed import Indexed
@@ -32,14 +33,19 @@ class Searched:
 
 
 def solve_dp(problem: PlacementProblem, max_states: int = MAX_STATES) -> Placement:
-    """Starts from the beam's answer. Where the search ends, the answer is optimal and its solver is `dp`; where it runs
-    out of states, the answer is the best seen and its solver is `beam`."""
+    """Where the search ends, the answer is optimal and its solver is `dp`.
+
+    Where it runs out of states, it hands the best that it has seen, and its bound, to the beam: then that one answers.
+    """
     ix = Indexed(problem)
     root = Schedule(ix)
-    incumbent = beam_steps(root)
-    found = search(root, root.copy().play(incumbent).value(), max_states)
-    steps = incumbent if found.steps is None else found.steps
-    return answer(ix, steps, "beam" if found.is_exhausted else "dp", found.lower_bound)
+    known = best_of(root, all_steps_of_baselines(root))
+    found = search(root, root.copy().play(known).value(), max_states)
+    if found.steps is not None:
+        known = found.steps
+    if found.is_exhausted:
+        return answer(ix, beam_steps(root, [known], found.lower_bound), "beam", found.lower_bound)
+    return answer(ix, known, "dp", found.lower_bound)
 
 
 def search(root: Schedule, incumbent: float, max_states: int) -> Searched:

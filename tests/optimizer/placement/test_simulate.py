@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import pytest
+
+from sundog.errors import PlanError
+from sundog.optimizer.placement.problem import (
+    Assignment,
+    LLMNode,
+    Model,
+    Objective,
+    PlacementProblem,
+    Replica,
+    Timeline,
+    ToolNode,
+)
+from sundog.optimizer.placement.simulate import simulate
+
+MODELS = (Model("a", 5, 8), Model("b", 3, 4), Model("c", 2, 2))
+ALL = frozenset("abc")
+
+
+def problem(
+    *nodes: LLMNode | ToolNode,
+    replicas: tuple[Replica, ...] = (Replica("r0", ALL, ("a",)), Replica("r1", ALL, ("a",))),
+    num_tool_workers: int = 1,
+    objective: Objective = Objective.MAKESPAN,
+) -> PlacementProblem:
+    llm_nodes = tuple(node for node in nodes if isinstance(node, LLMNode))
+    tool_nodes = tuple(node for node in nodes if isinstance(node, ToolNode))
+    return PlacementProblem(llm_nodes, tool_nodes, MODELS, replicas, num_tool_workers, objective)
+
+
+def play(given: PlacementProblem, *steps: str) -> Timeline:
+    """Each step as 'node' or 'node replica replica'."""
+    return simulate(given, [Assignment(name, tuple(replicas)) for name, *replicas in map(str.split, steps)])
+
+
+def times(timeline: Timeline) -> dict[str, tuple[float, float]]:
+    return {span.node: (span.start_s, span.end_s) for span in timeline.spans}
+
+
+X, Y = LLMNode("x", "a", 10), LLMNode("y", "a", 20, ("x",), kv_saved_share=0.5)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "steps", "expected"),
+    [
+        pytest.param(
+            (X, Y), ["x r0", "y r1"], {"x": (0, 10), "y": (10, 30)}, id="a child waits, and elsewhere saves nothing"
+        ),
+        pytest.param((X, Y), ["x r0", "y r0"], {"x": (0, 10), "y": (10, 20)}, id="kv reuse right after the parent"),
+        pytest.param(
+            (X, LLMNode("z", "a", 1), Y),
+            ["x r0", "z r0", "y r0"],
+            {"x": (0, 10), "z": (10, 11), "y": (11, 31)},
+            id="no kv reuse after another node",
+        ),
+        pytest.param(
+            (X, LLMNode("y", "b", 20, ("x",), kv_saved_share=0.5)),
+            ["x r0", "y r0"],
+            {"x": (0, 10), "y": (14, 34)},
+            id="another model switches and reuses nothing",
+        ),
+        pytest.param(
+            (ToolNode("t", 30), LLMNode("y", "b", 5, ("t",))),
+            ["t", "y r0"],
+            {"t": (0, 30), "y": (30, 35)},
+            id="a model is loaded while a tool runs",
+        ),
+        pytest.param(
+            (LLMNode("x", "a", 10, max_replicas=2), Y),
+            ["x r0 r1", "y r0"],
+            {"x": (0, 5), "y": (5, 20)},
+            id="half of the rows are warm where the parent ran half",
+        ),
+        pytest.param(
+            (LLMNode("x", "a", 10, max_replicas=2), LLMNode("y", "a", 20, ("x",), 0.5, max_replicas=2)),
+            ["x r0 r1", "y r0 r1"],
+            {"x": (0, 5), "y": (5, 10)},
+            id="equal splits are warm throughout",
+        ),
+        pytest.param(
+            (LLMNode("z", "a", 6), LLMNode("x", "a", 10, max_replicas=2)),
+            ["z r0", "x r0 r1"],
+            {"z": (0, 6), "x": (0, 11)},
+            id="a shard waits for its own replica alone",
+        ),
+        pytest.param(
+            (X, ToolNode("s", 4, ("x",)), ToolNode("t", 6, ("x",)), ToolNode("u", 1)),
+            ["u", "x r0", "t", "s"],
+            {"u": (0, 1), "x": (0, 10), "t": (10, 16), "s": (16, 20)},
+            id="tools after the last LLM node, one worker, in sequence",
+        ),
+    ],
+)
+def test_times(
+    nodes: tuple[LLMNode | ToolNode, ...], steps: list[str], expected: dict[str, tuple[float, float]]
+) -> None:
+    assert times(play(problem(*nodes), *steps)) == expected
+
+
+def test_two_workers_run_two_tools() -> None:
+    given = problem(ToolNode("s", 4), ToolNode("t", 6), ToolNode("u", 1), num_tool_workers=2)
+    assert times(play(given, "t", "s", "u")) == {"t": (0, 6), "s": (0, 4), "u": (4, 5)}
+
+
+def test_the_model_longest_unused_leaves() -> None:
+    replica = Replica("r0", ALL, ("a",), max_resident=2)
+    nodes = [LLMNode(name, model, 10) for name, model in zip("vwxyz", "bacab", strict=True)]
+    timeline = play(problem(*nodes, replicas=(replica,)), *(f"{name} r0" for name in "vwxyz"))
+    assert [(shard.node, shard.load_s) for shard in timeline.model_loads] == [("v", 3), ("x", 2), ("z", 4)]
+
+
+def test_a_shard_says_what_it_loaded_and_saved() -> None:
+    timeline = play(problem(X, Y, LLMNode("z", "b", 1)), "x r0", "y r0", "z r1")
+    assert [(s.is_load, s.load_s, s.kv_saved_s) for s in timeline.shards] == [
+        (False, 0, 0),
+        (False, 0, 10),
+        (True, 4, 0),
+    ]
+    assert timeline.order_on("r0") == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("objective", "value"),
+    [(Objective.MAKESPAN, 21), (Objective.MEAN_COMPLETION, 13), (Objective.COST, 2 * 20 + 3 * 5)],
+)
+def test_objectives(objective: Objective, value: float) -> None:
+    replicas = (Replica("r0", ALL, ("a",), usd_per_s=2), Replica("r1", ALL, ("a",), usd_per_s=3), Replica("r2", ALL))
+    given = problem(X, Y, LLMNode("z", "a", 5), ToolNode("t", 1, ("y",)), replicas=replicas, objective=objective)
+    assert play(given, "x r0", "y r0", "t", "z r1").value == value
+
+
+def test_epochs_are_stages_of_one_node_for_each_replica() -> None:
+    nodes = (X, Y, LLMNode("z", "a", 5, ("x",)), ToolNode("t", 1, ("z",)), LLMNode("w", "a", 1, ("t",)))
+    timeline = play(problem(*nodes), "x r0", "z r1", "y r0", "t", "w r1")
+    assert timeline.epochs == (("x", "z", "t"), ("y", "w"))
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (["y r0", "x r0"], "placement of y: placed twice or before a parent"),
+        (["x r0", "x r0"], "placement of x: placed twice"),
+        (["x r0"], "leaves out y"),
+        (["x r9", "y r0"], "cannot run on r9"),
+        (["x r0 r1", "y r0"], "on 2 replicas, at most 1"),
+        (["x", "y r0"], "on 0 replicas"),
+        (["x r0 r0", "y r0"], "cannot run on r0, r0"),
+        (["x r2", "y r0"], "cannot run on r2"),
+        (["xx r0"], "did you mean 'x'"),
+    ],
+)
+def test_what_is_no_placement(steps: list[str], message: str) -> None:
+    replicas = (Replica("r0", ALL, ("a",)), Replica("r1", ALL), Replica("r2", frozenset("b")))
+    with pytest.raises(PlanError, match=message):
+        play(problem(X, Y, replicas=replicas), *steps)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "replicas", "message"),
+    [
+        ((X, X), (), "two nodes are named 'x'"),
+        ((LLMNode("x", "d", 1),), (), "no replica can serve model 'd'"),
+        ((Y,), (), "unknown parent 'x'"),
+        ((LLMNode("x", "a", -1),), (), "exec_s of -1"),
+        ((LLMNode("x", "a", float("nan")),), (), "exec_s of nan"),
+        ((LLMNode("x", "a", 1, kv_saved_share=1),), (), r"kv_saved_share must be in \[0, 1\)"),
+        ((LLMNode("x", "a", 1, ("t",)), ToolNode("t", 1, ("x",))), (), "wait for each other: "),
+        ((X,), (Replica("r0", frozenset("ad")),), "unknown model 'd'"),
+        ((X,), (Replica("r0", frozenset("a"), ("b",)),), "resident models must be different ones that it can serve"),
+        ((X,), (Replica("r0", ALL, ("a", "b")),), "2 models resident, room for 1"),
+    ],
+)
+def test_what_is_no_problem(nodes: tuple[LLMNode | ToolNode, ...], replicas: tuple[Replica, ...], message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        problem(*nodes, replicas=replicas or (Replica("r0", ALL),))
+
+
+def test_tools_need_a_worker() -> None:
+    with pytest.raises(PlanError, match="tool nodes without a tool worker"):
+        problem(ToolNode("t", 1), num_tool_workers=0)

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise, round_robin
+from sundog.optimizer.placement.beam import solve_beam
+from sundog.optimizer.placement.choose import MAX_DP_LLM_NODES, place
+from sundog.optimizer.placement.dp import solve_dp
+from sundog.optimizer.placement.problem import (
+    LLMNode,
+    Model,
+    Objective,
+    Placement,
+    PlacementProblem,
+    Replica,
+    Solver,
+    ToolNode,
+)
+from sundog.optimizer.placement.simulate import simulate
+from tests.optimizer.placement.plans import random_plan, small_plan
+
+BASELINES = (round_robin, operator_wise, min_switch, heft)
+SOLVERS = (solve_dp, solve_beam, *BASELINES)
+
+seeds = st.integers(min_value=0, max_value=10**6)
+objectives = st.sampled_from(Objective)
+
+
+def on(*resident: str, models: str = "ab", max_resident: int = 1, usd_per_s: float = 1) -> tuple[Replica, ...]:
+    return tuple(
+        Replica(f"r{number}", frozenset(models), tuple(names), max_resident, usd_per_s)
+        for number, names in enumerate(resident)
+    )
+
+
+def problem(
+    llm: list[LLMNode], tools: list[ToolNode], replicas: tuple[Replica, ...], objective: Objective = Objective.MAKESPAN
+) -> PlacementProblem:
+    models = (Model("a", 5, 5), Model("b", 5, 5))
+    return PlacementProblem(tuple(llm), tuple(tools), models, replicas, 1, objective)
+
+
+def replicas_of(placement: Placement, node: str) -> tuple[str, ...]:
+    return next(step.replicas for step in placement.sequence if step.node == node)
+
+
+def test_dp_splits_the_hot_operator_over_all_replicas() -> None:
+    nodes = [LLMNode("x", "a", 40, max_replicas=4), LLMNode("y", "a", 4, ("x",))]
+    found = solve_dp(problem(nodes, [], on("a", "a", "a", "a")))
+    assert replicas_of(found, "x") == ("r0", "r1", "r2", "r3")
+    assert (found.value, found.solver, found.is_optimal) == (14, "dp", True)
+
+
+def test_dp_runs_a_child_where_its_parents_kv_is() -> None:
+    nodes = [LLMNode("x", "a", 10), LLMNode("z", "a", 8), LLMNode("y", "a", 10, ("x",), kv_saved_share=0.5)]
+    found = solve_dp(problem(nodes, [], on("a", "a")))
+    assert replicas_of(found, "y") == replicas_of(found, "x")
+    assert found.value == 15
+
+
+def test_dp_keeps_models_where_they_are() -> None:
+    nodes = [LLMNode(name, model, 10) for name, model in zip("vwxy", "abab", strict=True)]
+    found = solve_dp(problem(nodes, [], on("a", "b")))
+    assert found.timeline.model_loads == ()
+    assert found.value == 20
+
+
+def test_dp_uses_room_for_two_models() -> None:
+    nodes = [LLMNode("x", "a", 10), LLMNode("y", "b", 10, ("x",)), LLMNode("z", "a", 10, ("y",))]
+    one, two = (solve_dp(problem(nodes, [], on("a", max_resident=room))).value for room in (1, 2))
+    assert (one, two) == (40, 35)
+
+
+def test_dp_plans_tools_before_between_and_after_the_llm_nodes() -> None:
+    nodes = [LLMNode("x", "a", 10, ("before",)), LLMNode("y", "a", 10, ("between",)), LLMNode("z", "a", 10)]
+    tools = [ToolNode("before", 2), ToolNode("between", 5, ("x",)), ToolNode("after", 7, ("y",)), ToolNode("alone", 9)]
+    found = solve_dp(problem(nodes, tools, on("a", "a")))
+    assert found.value == 34  # before, x, between, y, after, with `alone` in between on the one worker
+    assert found.is_optimal
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_plans_without_llm_nodes_or_without_nodes(solver: Solver) -> None:
+    assert solver(problem([], [ToolNode("s", 2), ToolNode("t", 3, ("s",))], ())).value == 5
+    assert solver(problem([], [ToolNode("s", 2), ToolNode("t", 3)], on("a"))).value == 5
+    assert solver(problem([], [], on("a"))).value == 0
+
+
+def test_cost_takes_the_cheap_replica_and_makespan_both() -> None:
+    nodes = [LLMNode("x", "a", 10), LLMNode("y", "a", 10)]
+    replicas = (
+        Replica("dear", frozenset("a"), ("a",), usd_per_s=3),
+        Replica("cheap", frozenset("a"), ("a",), usd_per_s=1),
+    )
+    cost = solve_dp(problem(nodes, [], replicas, Objective.COST))
+    assert (cost.value, cost.timeline.order_on("dear")) == (20, ())
+    assert solve_dp(problem(nodes, [], replicas)).value == 10
+
+
+def test_mean_completion_runs_the_short_first() -> None:
+    nodes = [LLMNode("long", "a", 30), LLMNode("short", "a", 2)]
+    found = solve_dp(problem(nodes, [], on("a"), Objective.MEAN_COMPLETION))
+    assert [step.node for step in found.sequence] == ["short", "long"]
+    assert found.value == (2 + 32) / 2
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=seeds, objective=objectives)
+def test_every_solver_gives_a_valid_placement_and_the_search_none_worse_than_a_baseline(
+    seed: int, objective: Objective
+) -> None:
+    given_problem = small_plan(Random(seed), 4, objective)
+    answers = {solver.__name__: solver(given_problem) for solver in SOLVERS}
+    for found in answers.values():
+        assert simulate(given_problem, found.sequence) == found.timeline  # and it raises for what is no placement
+        assert found.lower_bound <= found.value
+    least = min(answers[solver.__name__].value for solver in BASELINES)
+    assert max(answers["solve_dp"].value, answers["solve_beam"].value) <= least * (1 + 1e-9)
+    if answers["solve_dp"].is_optimal:
+        assert answers["solve_dp"].value <= answers["solve_beam"].value * (1 + 1e-9)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=seeds)
+def test_the_names_and_order_of_equal_replicas_do_not_matter(seed: int) -> None:
+    given_problem = small_plan(Random(seed), 5)
+    turned = tuple(replace(replica, name=f"other {replica.name}") for replica in reversed(given_problem.replicas))
+    first, second = solve_dp(given_problem), solve_dp(replace(given_problem, replicas=turned))
+    if first.is_optimal and second.is_optimal:
+        assert first.value == pytest.approx(second.value)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_same_problem_gives_the_same_answer(solver: Solver) -> None:
+    given_problem = small_plan(Random(7), 4)
+    assert solver(given_problem) == solver(given_problem)
+
+
+def test_out_of_states_the_beam_answers_and_says_so() -> None:
+    given_problem = small_plan(Random(2), 5)
+    short, whole = solve_dp(given_problem, max_states=1), solve_dp(given_problem)
+    assert short.solver == "beam"
+    assert short.lower_bound <= whole.value <= short.value * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("num_llm", "solver"), [(MAX_DP_LLM_NODES, "dp"), (MAX_DP_LLM_NODES + 1, "beam")])
+def test_the_choice_of_the_solver(num_llm: int, solver: str) -> None:
+    chain = [LLMNode(f"n{number}", "a", 1, (f"n{number - 1}",) if number else ()) for number in range(num_llm)]
+    assert place(problem(chain, [], on("a"))).solver == solver
+
+
+def test_forty_llm_nodes_are_placed() -> None:
+    given_problem = random_plan(
+        Random(1), num_llm=40, num_tools=20, num_replicas=8, num_models=3, num_tool_workers=4, split_share=0.5
+    )
+    found = place(given_problem)
+    assert found.solver == "beam"
+    assert found.value < heft(given_problem).value
