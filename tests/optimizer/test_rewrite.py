@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sundog.errors import ConfigError, PlanError
-from sundog.ir.logical import LogicalPlan, Loop
+from sundog.ir.logical import InputSource, LogicalPlan, Loop
 from sundog.ir.template import Template
 from sundog.optimizer.rewrite import check_rule_names, rewrite
 from sundog.optimizer.rules.base import Change, Context
@@ -88,6 +88,18 @@ def test_a_rule_that_breaks_the_plan_is_named(case: str) -> None:
     assert raised.value.what.startswith("the rule break_plans broke the plan: ")
     assert what in raised.value.what
     assert "--no-rule break_plans" in str(raised.value)
+
+
+def test_a_column_that_is_read_must_stay() -> None:
+    inputs = (InputSource("rows", path="r.csv"), InputSource("who", path="w.csv", key=("id", "x")))
+    reading = plan_of(step("a", "{{ row.x }} {{ row.who.name }}"))
+    for number, columns, what in [(0, ("y",), "'x' of rows"), (1, ("id",), "'name' of who")]:
+        pruned = tuple(
+            replace(source, columns=columns) if number == index else source for index, source in enumerate(inputs)
+        )
+        rule = Broken(lambda plan, pruned=pruned: replace(plan, inputs=pruned))  # type: ignore[misc]  # one a turn
+        with pytest.raises(PlanError, match=f"the column {what} is read, and was pruned"):
+            rewrite(replace(reading, inputs=inputs), OPERATORS, rules=[rule])
 
 
 def test_rules_that_never_rest_are_stopped() -> None:

@@ -91,7 +91,8 @@ def _input(source: InputSource) -> str:
     )
     args = f" {shorten(source.args)}" if source.args else ""
     key = f", joined by {source.key[0]} = row.{source.key[1]}" if source.key else ""
-    return f"{source.name}: {kind} {shorten(text)}{args}{key}"
+    columns = f", columns {', '.join(source.columns)}" if source.columns is not None else ""
+    return f"{source.name}: {kind} {shorten(text)}{args}{key}{columns}"
 
 
 def _modifiers(node: Step | Loop) -> Iterator[Tree]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from sundog.errors import FlowError, PlanError
 from sundog.ir.graph import ancestors, dependencies, topological_order
 from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, templates_of
-from sundog.ir.template import Template
+from sundog.ir.template import Path, Template
 
 ROW = "row"
 IsOrdered = Callable[[Step], bool]
@@ -82,16 +82,26 @@ def _check_columns(before: LogicalPlan, after: LogicalPlan) -> None:
     """Nothing is read that was not read before, and every column read is still there."""
     if more := _columns(after) - _columns(before):
         raise PlanError(f"the column '{min(more)}' is read, and was not before")
-    for source in after.inputs:
-        if source.columns is not None and source is after.inputs[0]:
-            joined = {other.name for other in after.inputs[1:]}
-            if lost := _columns(after) - set(source.columns) - joined:
-                raise PlanError(f"the column '{min(lost)}' is read, and was pruned")
+    joined = {other.name for other in after.inputs[1:]}
+    for number, source in enumerate(after.inputs):
+        read = _columns_of_joined(after, source.name) if number else _columns(after) - joined
+        if source.columns is not None and (lost := read - set(source.columns)):
+            raise PlanError(f"the column '{min(lost)}' of {source.name} is read, and was pruned")
 
 
 def _columns(plan: LogicalPlan) -> set[str]:
+    """The columns read; "" stands for a row read as a whole."""
+    return {path[1] if len(path) > 1 else "" for path in _row_paths(plan)}
+
+
+def _columns_of_joined(plan: LogicalPlan, name: str) -> set[str]:
+    of_whole_rows = {"" for path in _row_paths(plan) if path == (ROW,)}
+    return of_whole_rows | {path[2] if len(path) > 2 else "" for path in _row_paths(plan) if path[1:2] == (name,)}
+
+
+def _row_paths(plan: LogicalPlan) -> set[Path]:
     templates = [*templates_of(plan.nodes), *(template for _, template in plan.outputs)]
-    return {path[1] if len(path) > 1 else "" for one in templates for path in one.paths if path[0] == ROW}
+    return {path for one in templates for path in one.paths if path[0] == ROW}
 
 
 def _check_effects(before: LogicalPlan, after: LogicalPlan, is_effect: IsOrdered) -> None:

@@ -9,6 +9,7 @@ from sundog.optimizer.rules.base import Rule
 from sundog.optimizer.rules.drop_dead_steps import DropDeadSteps
 from sundog.optimizer.rules.fold_constants import FoldConstants
 from sundog.optimizer.rules.merge_subplans import MergeSubplans
+from sundog.optimizer.rules.prune_columns import PruneColumns
 from sundog.optimizer.rules.push_down_filter import PushDownFilter
 from sundog.optimizer.rules.push_down_when import PushDownWhen
 from sundog.optimizer.rules.reorder_filters import ReorderFilters
@@ -27,5 +28,7 @@ RULES: tuple[Rule, ...] = (
     PushDownFilter(),
     # Only where no filter stands between a step and its readers; so after the filters have found their places.
     PushDownWhen(),
+    # Last: what is still read then.
+    PruneColumns(),
 )
 RULE_NAMES = (*(rule.name for rule in RULES), MERGE_CALLS)

@@ -47,12 +47,11 @@ class CSVTable:
         return self._profile[0]
 
     def scan(self) -> Scan:
-        return Scan(
-            f"SELECT {select_list(self._columns)} FROM {self._reader}", len(self._columns), decoder(self._columns)
-        )
+        columns = self._wanted
+        return Scan(f"SELECT {select_list(columns)} FROM {self._reader}", len(columns), decoder(columns))
 
     def key(self, column: str) -> Key:
-        key = key_of(self._columns, column)
+        key = key_of(self._wanted, column)
         if key is None:
             raise no_key_column(self.files, column, self._names)
         is_empty = column not in self._types and self._profile[1][self._names.index(column)] == EMPTY
@@ -71,6 +70,10 @@ class CSVTable:
                 hint=f"correct the line, or give the column a wider type: types: {{{name}: VARCHAR}}",
             )
         return self._bad_record(path)
+
+    @property
+    def _wanted(self) -> list[Column]:
+        return [column for column in self._columns if self.files.is_wanted(column.name)]
 
     @property
     def _reader(self) -> str:

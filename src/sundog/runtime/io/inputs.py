@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -137,8 +138,8 @@ class RowSource:
     def _open(self, source: InputSource) -> Table:
         if source.path is None:
             files = take_snapshot(source, self._connection, self._base_dir, self._snapshot_dir)
-            return JSONTable(self._connection, files, is_whole_shape=True)
-        files = find_files(source, self._base_dir)
+            return JSONTable(self._connection, replace(files, columns=source.columns), is_whole_shape=True)
+        files = replace(find_files(source, self._base_dir), columns=source.columns)
         if source.types and files.format != "csv":
             raise InputError(
                 f"input '{source.name}' has `types`, but a {files.format} file has its own",

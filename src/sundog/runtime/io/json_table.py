@@ -47,11 +47,11 @@ class JSONTable:
         return self._profile[0]
 
     def scan(self) -> Scan:
-        blank: Row = dict.fromkeys(self._names)
+        blank: Row = dict.fromkeys(name for name in self._names if self.files.is_wanted(name))
 
         def decode(rows: Sequence[tuple[Any, ...]]) -> list[Row]:
             decoded = [from_json(text, allow_inf_nan=False) for (text,) in rows]
-            return [row if row.keys() == blank.keys() else {**blank, **row} for row in decoded]
+            return [row if row.keys() == blank.keys() else {name: row.get(name) for name in blank} for row in decoded]
 
         return Scan(f"SELECT json AS c0 FROM {self._reader}", 1, decode)
 

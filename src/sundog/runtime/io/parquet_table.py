@@ -37,12 +37,11 @@ class ParquetTable:
         return self._num_rows
 
     def scan(self) -> Scan:
-        return Scan(
-            f"SELECT {select_list(self._columns)} FROM {self._reader}", len(self._columns), decoder(self._columns)
-        )
+        columns = self._wanted
+        return Scan(f"SELECT {select_list(columns)} FROM {self._reader}", len(columns), decoder(columns))
 
     def key(self, column: str) -> Key:
-        key = key_of(self._columns, column)
+        key = key_of(self._wanted, column)
         if key is None:
             raise no_key_column(self.files, column, self._names)
         return key
@@ -50,6 +49,10 @@ class ParquetTable:
     def explain(self, error: duckdb.Error) -> SundogError:
         path = self.files.mentioned_in(str(error))
         return unreadable(self.files.name, self.files.show(path) if path else str(self.files.base_dir), error)
+
+    @property
+    def _wanted(self) -> list[Column]:
+        return [column for column in self._columns if self.files.is_wanted(column.name)]
 
     @property
     def _reader(self) -> str:

@@ -33,12 +33,17 @@ FORMATS: dict[str, Format] = {
 
 @dataclass(frozen=True, slots=True)
 class InputFiles:
-    """The files of one input, at least one, in the order in which they are read."""
+    """The files of one input, at least one, in the order in which they are read. `columns`: those that rows shall
+    have, None for all."""
 
     name: str
     paths: tuple[Path, ...]
     format: Format
     base_dir: Path
+    columns: tuple[str, ...] | None = None
+
+    def is_wanted(self, column: str) -> bool:
+        return self.columns is None or column in self.columns
 
     def show(self, path: Path) -> str:
         """`path` as a message names it: from the flow's folder where it lies inside."""
