@@ -145,21 +145,23 @@ class _Driver:
         self._tokens_per_word, self._overhead_tokens = 1.0, 0.0
         # Not seeded: a server's prefix cache must not know the prompts of an earlier calibration.
         self._random = random.Random()
+        self._numbers = count()
 
     async def warm_up(self) -> None:
         """Also learns how many tokens a prompt has by its words."""
-        short, long = [await self._stream(num_words, 2) for num_words in (1, 1 + WARM_UP_WORDS)]
+        short, long = [await self._stream(self._request(num_words, 2)) for num_words in (1, 1 + WARM_UP_WORDS)]
         self._tokens_per_word = (long.num_prompt_tokens - short.num_prompt_tokens) / WARM_UP_WORDS
         self._overhead_tokens = short.num_prompt_tokens - self._tokens_per_word
 
     async def run(self, one: Round) -> list[MeasuredStep]:
         num_output = _background_tokens(one, self._max_step_tokens)
-        begun = [asyncio.Event() for _ in range(one.background)]
-        background = [asyncio.create_task(self._stream(one.context_tokens, num_output, event)) for event in begun]
+        prompts = [self._request(num_tokens, INJECTED_TOKENS) for num_tokens in one.prompts]
+        marking = [(self._request(one.context_tokens, num_output), asyncio.Event()) for _ in range(one.background)]
+        background = [asyncio.create_task(self._stream(request, begun)) for request, begun in marking]
         try:
-            for event in begun:
-                await event.wait()
-            streams = [await self._stream(num_tokens, INJECTED_TOKENS) for num_tokens in one.prompts]
+            for _, begun in marking:
+                await begun.wait()
+            streams = [await self._stream(request) for request in prompts]
             streams += [replace(await task, is_background=True) for task in background]
         finally:
             for task in background:
@@ -167,13 +169,18 @@ class _Driver:
             await asyncio.gather(*background, return_exceptions=True)
         return read_steps(streams, self._max_step_tokens)
 
-    async def _stream(self, num_prompt_tokens: int, max_tokens: int, begun: asyncio.Event | None = None) -> StreamTimes:
-        """One request, to its end; `begun` is set with its first chunk or its failure."""
-        loop = asyncio.get_running_loop()
+    def _request(self, num_prompt_tokens: int, max_tokens: int) -> GenerateRequest:
         num_words = round((num_prompt_tokens - self._overhead_tokens) / self._tokens_per_word)
         words = self._random.choices(WORDS.split(), k=max(1, num_words))
-        text = f"{' '.join(words)}\n{TASK} {words[0]}"
-        request = GenerateRequest(f"calibrate/{loop.time()}", (Message("user", text),), max_tokens)
+        message = Message("user", f"{' '.join(words)}\n{TASK} {words[0]}")
+        request = GenerateRequest(f"calibrate/{next(self._numbers)}", (message,), max_tokens)
+        # An engine with a tokenizer remembers the tokens: no step shall wait for them.
+        self._engine.count_prompt_tokens(request)
+        return request
+
+    async def _stream(self, request: GenerateRequest, begun: asyncio.Event | None = None) -> StreamTimes:
+        """One request, to its end; `begun` is set with its first chunk or its failure."""
+        loop = asyncio.get_running_loop()
         sent_s = loop.time()
         times: list[float] = []
         usage: Usage | None = None
