@@ -142,3 +142,11 @@ def test_explain_shows_no_rewrites_where_there_are_none(tmp_path: Path) -> None:
     assert "rewrites" not in ran.stdout
     assert "shared never: each call is made (calls are not merged)" in ran.stdout
     assert sundog(tmp_path, "explain", "flow.yaml", "--no-rule", "x").exit_code == 2
+
+
+def test_measured_selectivity_orders_filters_of_equal_cost() -> None:
+    plan = plan_of(keep("first", "{{ row.x == 1 }}"), keep("second", "{{ row.y == 1 }}"), outputs={"x": "{{ row.x }}"})
+    assert rewrite(plan, OPERATORS, without=["prune_columns"]).plan is plan
+    found = rewrite(plan, OPERATORS, selectivity={"first": 0.9, "second": 0.2})
+    assert [node.name for node in found.plan.nodes] == ["second", "first"]
+    assert rewrite(plan, OPERATORS, selectivity={"first": 0.2, "second": 0.9}).plan is plan
