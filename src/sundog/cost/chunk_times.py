@@ -9,11 +9,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from sundog.cost.step_time import MeasuredStep, Work, decode_work, prefill_work
 
 MAX_SHIFT = 3
+# Of the usual time of a step: what comes sooner after another was kept on its way.
+BURST = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +67,21 @@ def read_steps(streams: Sequence[StreamTimes], max_step_tokens: int | None) -> l
     ends = _step_ends(lives, len(marks))
     prefills, unclear = _prefills(lives, ends, max_step_tokens)
     begin = max(0, *(life.first for life in lives if life.stream.is_background)) + 1
-    found = []
+    usual_s = median([late - early for early, late in pairwise(ends[begin - 1 :])] or [0.0])
+    found: list[MeasuredStep] = []
+    not_clear: set[int] = set()
     for step in range(begin, len(ends)):
         decoding = [life for life in lives if life.is_decoding(step)]
-        if decoding and step not in unclear and ends[step] > ends[step - 1]:
-            work = sum((_decode(life, step) for life in decoding), prefills.get(step, Work()))
-            found.append(MeasuredStep(work + Work(num_steps=1), ends[step] - ends[step - 1]))
-    return found
+        work = sum((_decode(life, step) for life in decoding), prefills.get(step, Work()))
+        seen = MeasuredStep(work + Work(num_steps=1), ends[step] - ends[step - 1])
+        if found and seen.elapsed_s < BURST * usual_s:
+            # The step before was reported late, together with this one: only their sum was seen.
+            found[-1] = MeasuredStep(found[-1].work + seen.work, found[-1].elapsed_s + seen.elapsed_s)
+        else:
+            found.append(seen)
+        if not decoding or step in unclear:
+            not_clear.add(len(found) - 1)
+    return [step for number, step in enumerate(found) if number not in not_clear and step.elapsed_s > 0]
 
 
 def _decode(life: _Life, step: int) -> Work:
@@ -114,6 +125,9 @@ def _prefills(
             continue
         chunks = _chunks(life, lives, max_step_tokens)
         begin = life.first - len(chunks) + 1
+        next_s = ends[life.first + 1] if life.first + 1 < len(ends) else float("inf")
+        if not ends[life.first] <= life.stream.chunk_s[0] < next_s:
+            unclear.update(range(begin - 1, life.first + 2))
         # A step that was half over when the request was sent cannot have begun with it.
         if begin < 1 or min(chunks) < 1 or life.stream.sent_s > (ends[begin - 1] + ends[begin]) / 2:
             unclear.update(range(begin, life.first + 1))
