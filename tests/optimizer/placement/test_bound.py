@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from random import Random
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from sundog.optimizer.placement.bound import Bound
 from sundog.optimizer.placement.dp import solve_dp
 from sundog.optimizer.placement.indexed import Indexed
+from sundog.optimizer.placement.moves import Shape, shape_and_times
 from sundog.optimizer.placement.problem import LLMNode, Model, Objective, PlacementProblem, Replica
 from sundog.optimizer.placement.schedule import Schedule
 from tests.optimizer.placement.brute_force import optimum
@@ -23,7 +25,7 @@ def tiny_plan(seed: int, objective: Objective) -> PlacementProblem:
         num_tools=stream.randint(0, 5 - num_llm),
         num_replicas=2,
         num_models=3,
-        num_tool_workers=1,
+        num_tool_workers=stream.randint(1, 2),
         split_share=stream.choice([0.0, 0.6]),
         objective=objective,
     )
@@ -39,7 +41,7 @@ def tiny_plan(seed: int, objective: Objective) -> PlacementProblem:
 @pytest.mark.parametrize("objective", Objective)
 def test_no_bound_is_above_the_best_completion_and_the_search_finds_the_optimum(objective: Objective) -> None:
     num_states = 0
-    for seed in range(60):
+    for seed in range(150):
         problem = tiny_plan(seed, objective)
         bound = Bound(Schedule(Indexed(problem)))
 
@@ -54,6 +56,39 @@ def test_no_bound_is_above_the_best_completion_and_the_search_finds_the_optimum(
         assert found.is_optimal
         assert found.lower_bound <= best + 1e-9
     assert num_states > 1000
+
+
+@pytest.mark.parametrize("objective", Objective)
+def test_a_schedule_that_is_no_later_can_be_completed_as_well(objective: Objective) -> None:
+    """What the search relies on when it drops a schedule; replicas in equal states are never told apart."""
+    num_pairs = 0
+    for seed in range(150):
+        shapes: dict[Shape, dict[tuple[float, ...], float]] = {}
+
+        def keep(schedule: Schedule, best: float, shapes: dict[Shape, dict[tuple[float, ...], float]] = shapes) -> None:
+            shape, times = shape_and_times(schedule)
+            assert shapes.setdefault(shape, {}).setdefault(times, best) == pytest.approx(best)
+
+        optimum(tiny_plan(seed, objective), keep)
+        for found in shapes.values():
+            for (early, best), (late, other) in permutations(found.items(), 2):
+                if all(a <= b for a, b in zip(early, late, strict=True)):
+                    num_pairs += 1
+                    assert best <= other + 1e-9, f"seed {seed}"
+    assert num_pairs > 100
+
+
+def test_replicas_with_other_models_are_told_apart() -> None:
+    """Each has run a parent with the same model; beside it they hold different ones."""
+    first, second = LLMNode("x", "a", 10), LLMNode("y", "a", 10)
+    children = [LLMNode(f"{node.name} child", "a", 10, (node.name,), kv_saved_share=0.5) for node in (first, second)]
+    models = tuple(Model(name, 1, 1) for name in "abc")
+    replicas = tuple(Replica(f"with {name}", frozenset("abc"), (name,), max_resident=2) for name in "bc")
+    ix = Indexed(PlacementProblem((first, second, *children), (), models, replicas, 0))
+    straight, crossed = (
+        shape_and_times(Schedule(ix).play(steps)) for steps in ([(0, (0,)), (1, (1,))], [(0, (1,)), (1, (0,))])
+    )
+    assert straight != crossed
 
 
 def test_the_bound_grants_the_kv_saving() -> None:

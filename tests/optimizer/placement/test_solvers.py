@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sundog.optimizer.placement import beam
 from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise, round_robin
 from sundog.optimizer.placement.beam import solve_beam
 from sundog.optimizer.placement.choose import MAX_DP_LLM_NODES, place
 from sundog.optimizer.placement.dp import solve_dp
+from sundog.optimizer.placement.indexed import Indexed
 from sundog.optimizer.placement.problem import (
     LLMNode,
     Model,
@@ -21,6 +23,7 @@ from sundog.optimizer.placement.problem import (
     Solver,
     ToolNode,
 )
+from sundog.optimizer.placement.schedule import Schedule
 from sundog.optimizer.placement.simulate import simulate
 from tests.optimizer.placement.plans import random_plan, small_plan
 
@@ -146,6 +149,13 @@ def test_out_of_states_the_beam_answers_and_says_so() -> None:
     short, whole = solve_dp(given_problem, max_states=1), solve_dp(given_problem)
     assert short.solver == "beam"
     assert short.lower_bound <= whole.value <= short.value * (1 + 1e-9)
+
+
+def test_the_beam_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beam, "MAX_PLACEMENTS", 0)
+    root = Schedule(Indexed(problem([LLMNode("x", "a", 10, max_replicas=2)], [], on("a", "a"))))
+    monkeypatch.setattr(beam, "search", lambda root, width: [((0, (1,)),)])
+    assert beam.beam_steps(root, [((0, (0, 1)),)], target=0) == ((0, (0, 1)),)
 
 
 @pytest.mark.parametrize(("num_llm", "solver"), [(MAX_DP_LLM_NODES, "dp"), (MAX_DP_LLM_NODES + 1, "beam")])
