@@ -10,17 +10,19 @@ from typing import Any
 
 import pytest
 
-from sundog.cost.step_time import error_of, fit
+from sundog.cost.chunk_times import StreamTimes, read_steps
+from sundog.cost.step_time import StepTime, error_of, fit
 from sundog.engines.base import Engine, TokenPrices
 from sundog.engines.null import NullKind, NullOptions
 from sundog.errors import EngineUnavailable, RunError
 from sundog.ir.logical import EngineBlock
-from sundog.runtime.calibrate import profile_of
+from sundog.runtime.calibrate import calibrate_engine, profile_of
 from sundog.runtime.calibrate_rounds import Measured, measure
 from sundog.runtime.profiles import load_profile, profile_path, save_profile
 from sundog.secrets import Secrets
 from tests.cli.flows import sundog
 from tests.cost.virtual_time import run_virtually
+from tests.engines.test_openvino import why_not
 
 PRICE = TokenPrices(input_usd_per_mtok=1, output_usd_per_mtok=2)
 SECONDS = (20e-3, 1e-3, 1.5e-3, 2.6e-6, 0.9e-6)
@@ -156,3 +158,26 @@ def test_the_engine_must_be_named_among_several(flow_folder: Path) -> None:
     assert ran.exit_code == 1
     assert "the steps of this engine cannot be seen" in ran.stderr
     assert not (flow_folder / "cache").exists()
+
+
+def test_chunks_that_were_kept_on_their_way_are_seen_as_one() -> None:
+    """Ten steps of 20 ms; those that ended at 60 and 80 ms were reported with the one at 100 ms."""
+    times = [0.02 * step if step not in (3, 4) else 0.0999 for step in range(11)]
+    stream = StreamTimes(-0.1, tuple(times), 50, 0, 11, is_background=True)
+    steps = read_steps([stream], None)
+    assert sum(step.elapsed_s for step in steps) == pytest.approx(0.2)
+    assert sum(step.work.num_steps for step in steps) == 10
+    assert [step.work.num_steps for step in steps] == [1, 1, 3, 1, 1, 1, 1, 1]
+    assert error_of(StepTime(20e-3, 0, 0, 0, 0), steps).mape < 0.01
+
+
+@pytest.mark.local
+def test_the_embedded_engine_can_be_calibrated(tmp_path: Path) -> None:
+    """Its steps are seen and fitted; how well is benchmarks/calibration.py's question."""
+    if reason := why_not():
+        pytest.skip(reason)
+    local = EngineBlock("local", "openvino", {"model": "smollm2-135m", "max_concurrency": 5})
+    profile = asyncio.run(calibrate_engine(local, Secrets({}), budget_s=8, on_round=lambda done, total: None))
+    assert profile.limits.max_step_tokens == 256
+    assert profile.step_time.prefill_token_s > 0
+    assert profile.fitted.num_steps >= 20
