@@ -13,7 +13,10 @@ import jsonschema
 import pytest
 
 from sundog.engines import models, openvino
-from sundog.engines.openvino import OpenVINOEngine, OpenVINOKind, OpenVINOOptions
+from sundog.engines.base import Chunk
+from sundog.engines.openvino import OpenVINOKind, OpenVINOOptions
+from sundog.engines.openvino_pipeline import BLOCK_TOKENS, PipelineSettings, Sampling, load_pipeline, open_tokenizer
+from sundog.engines.step_loop import Job, StepLoop
 from sundog.errors import BadResponse, ConfigError, EngineUnavailable, SundogError
 from sundog.secrets import Secrets
 from tests.engines.conformance import Answer, EngineConformance, Started, ask_for, collect
@@ -90,6 +93,11 @@ class TestOpenVINOConformance(EngineConformance):
         with pytest.raises(BadResponse, match="'pattern'"):
             started.ask("x", json_schema='{"type": "string", "pattern": "a"}')
 
+    def test_a_seed_that_the_pipeline_does_not_take_fails_its_request_alone(self, started: Started) -> None:
+        with pytest.raises(BadResponse, match="does not take this request"):
+            started.ask("x", max_tokens=2, temperature=1.0, seed=-1)
+        assert started.ask("x", max_tokens=2).usage.num_output_tokens > 0
+
     def test_a_prefix_is_cached_for_those_who_come_later(self, started: Started) -> None:
         text = "A document. " * 60
         assert started.ask(f"{text} What is it?", max_tokens=2).usage.num_cached_tokens == 0
@@ -118,35 +126,22 @@ class TestBatchInvariant:
 @pytest.mark.local
 @pytest.mark.skipif(why_not() is not None, reason=why_not() or "it can")
 def test_the_computed_number_of_cached_tokens_is_what_the_pipeline_skips() -> None:
-    num_steps = 0
-
-    class Counted(OpenVINOEngine):
-        def _load(self) -> Any:
-            pipeline = super()._load()
-            step = pipeline.step
-
-            def count() -> None:
-                nonlocal num_steps
-                num_steps += 1
-                step()
-
-            pipeline.step = count  # type: ignore[method-assign] # it counts what cannot be asked
-            return pipeline
-
-    block = openvino.BLOCK_TOKENS
-    started = Started(Counted(options(max_num_batched_tokens=block), 0))
-    for text in (
-        "A document. " * 60,
-        "A document. " * 60,
-        "A document. " * 40 + "Another.",
-        "A document. " * 60 + "More.",
-    ):
-        before = num_steps
-        usage = started.ask(text, max_tokens=1).usage
-        assert usage.num_cached_tokens is not None
+    path, _ = openvino.find_model(models.resolve(MODEL, models.cache_folder()))
+    settings = PipelineSettings(path, openvino.PROPERTIES["fast"], 8192, max_num_batched_tokens=32, max_num_seqs=4)
+    pipeline, files = load_pipeline(settings)
+    steps, tokenizer = StepLoop(pipeline), open_tokenizer(path, files)
+    for number, text in enumerate(("A document. " * 60, "A document. " * 60, "A document. " * 40 + "Another.")):
+        prompt = tokenizer.encode(text).input_ids.data[0].tolist()
+        steps.add(number, Job(prompt, Sampling(max_new_tokens=1, temperature=0.0, seed=0, grammar=None)))
+        num_steps = 1
+        while not (results := steps.step()):
+            num_steps += 1
+        ((_, last),) = results
+        assert isinstance(last, Chunk)
+        assert last.usage is not None
+        num_computed = last.usage.num_prompt_tokens - (last.usage.num_cached_tokens or 0)
         # A step computes one block of the prompt: whole steps tell the cached tokens up to less than a block.
-        assert num_steps - before == -(-(usage.num_prompt_tokens - usage.num_cached_tokens) // block)
-    started.close()
+        assert num_steps == -(-num_computed // BLOCK_TOKENS)
 
 
 @pytest.mark.local
