@@ -6,6 +6,7 @@ Owns the model. Used by tests and benchmarks alone: ortools is in the extra `dev
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from ortools.sat.python import cp_model
 
@@ -17,17 +18,21 @@ from sundog.optimizer.placement.problem import Objective, Placement, PlacementPr
 from sundog.optimizer.placement.schedule import Step
 
 TICKS_PER_S = 100
+MAX_EFFORT = 8.0
 
 
-def solve_oracle(problem: PlacementProblem, *, max_effort: float = 60.0) -> Placement:
+def solve_oracle(
+    problem: PlacementProblem, *, reached: float | None = None, max_effort: float = MAX_EFFORT
+) -> Placement:
     """The optimum, but for rounding each time to a hundredth of a second.
 
+    `reached`: a makespan that some placement has; nothing longer is looked at.
     PlanError when a replica holds several models at once, and when `max_effort` (CP-SAT's deterministic seconds) is
     spent before the optimum is proven.
     """
     if any(replica.max_resident > 1 for replica in problem.replicas):
         raise PlanError("the oracle knows replicas with one resident model only", hint="compare with brute force")
-    model = _Model(Indexed(problem))
+    model = _Model(Indexed(problem), reached)
     solver = cp_model.CpSolver()
     solver.parameters.max_deterministic_time = max_effort
     solver.parameters.num_workers = 1  # one thread gives one answer, and is the fastest on problems this small
@@ -41,10 +46,11 @@ def solve_oracle(problem: PlacementProblem, *, max_effort: float = 60.0) -> Plac
 class _Model:
     """`on[n, r]`: node n has a shard on replica r, from `start[n, r]` to `end[n, r]`. `rank`: the global sequence."""
 
-    def __init__(self, ix: Indexed) -> None:
+    def __init__(self, ix: Indexed, reached: float | None) -> None:
         self.ix = ix
+        self._rounding = ix.num_nodes * max(1, ix.num_replicas)  # a tick for each shard
         self.cp = cp_model.CpModel()
-        self._horizon = self._most_ticks()
+        self._horizon = self._most_ticks(reached)
         self._ends = [self._time(f"end {name}") for name in ix.names]
         self._ranks = [self.cp.new_int_var(0, max(0, ix.num_nodes - 1), f"rank {name}") for name in ix.names]
         self._paid = [self._time(f"paid {replica}") for replica in range(ix.num_replicas)]
@@ -60,6 +66,7 @@ class _Model:
         for node in range(ix.num_nodes):
             for parent in ix.parents[node]:
                 self.cp.add(self._ranks[node] > self._ranks[parent])
+        self._break_symmetry()
         self._minimize()
 
     def steps(self, solver: cp_model.CpSolver) -> Iterator[Step]:
@@ -70,10 +77,10 @@ class _Model:
             else:
                 yield node, ()
 
-    def _most_ticks(self) -> int:
+    def _most_ticks(self, reached: float | None) -> int:
         ix = self.ix
         if ix.objective is Objective.MAKESPAN:
-            return _ticks(heft(ix.problem).value) + ix.num_nodes * ix.num_replicas  # rounding: a tick for each shard
+            return _ticks(heft(ix.problem).value if reached is None else reached) + self._rounding
         loads_s = sum(ix.switch_s[ix.model[node]] for node in range(ix.num_llm))
         return sum(map(_ticks, ix.exec_s)) + _ticks(loads_s) + ix.num_nodes
 
@@ -171,6 +178,17 @@ class _Model:
         if model in resident:
             return 0.0
         return ix.switch_s[model] if resident else ix.load_s[model]
+
+    def _break_symmetry(self) -> None:
+        """Of replicas that differ in name alone, the earlier has the larger set of nodes, read as a binary number."""
+        ix = self.ix
+        kinds: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        for replica in range(ix.num_replicas):
+            kinds.setdefault((ix.twins[replica], ix.resident[replica]), []).append(replica)
+        for replicas in kinds.values():
+            sets = [sum((1 << node) * on for (node, at), on in self._on.items() if at == r) for r in replicas]
+            for larger, smaller in pairwise(sets):
+                self.cp.add(larger >= smaller)
 
     def _minimize(self) -> None:
         ix = self.ix
