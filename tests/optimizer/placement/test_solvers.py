@@ -146,7 +146,7 @@ def test_the_same_problem_gives_the_same_answer(solver: Solver) -> None:
 
 def test_out_of_states_the_beam_answers_and_says_so() -> None:
     given_problem = small_plan(Random(2), 5)
-    short, whole = solve_dp(given_problem, max_states=1), solve_dp(given_problem)
+    short, whole = solve_dp(given_problem, state_budget=1), solve_dp(given_problem)
     assert short.solver == "beam"
     assert short.lower_bound <= whole.value <= short.value * (1 + 1e-9)
 

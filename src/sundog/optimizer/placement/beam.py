@@ -18,10 +18,10 @@ from sundog.optimizer.placement.problem import Placement, PlacementProblem
 from sundog.optimizer.placement.schedule import Schedule, Step
 
 MIN_WIDTH = 4
-MAX_WIDTH = 240  # over the number of nodes to decide: the wider, the shorter the plan
+WIDTH_BUDGET = 4_500  # nodes kept, times the size of the problem: the wider, the shorter the plan
 NUM_STARTS = 3  # of the beam's sequences, for local improvement
 PLACEMENTS_PER_NODE = 25_000  # in local improvement
-MAX_PLACEMENTS = 250_000  # and at most so many
+MAX_PLACEMENTS = 160_000  # and at most so many
 MAX_CHOICES = 4  # single replicas tried for a node, earliest end first
 MAX_READY = 8  # nodes tried for a schedule, longest tail first
 
@@ -36,10 +36,12 @@ def solve_beam(problem: PlacementProblem) -> Placement:
 
 def beam_steps(root: Schedule, known: Sequence[tuple[Step, ...]], target: float) -> tuple[Step, ...]:
     """At least as good as the `known` sequences; stops early when it reaches the value `target`."""
-    width = max(MIN_WIDTH, MAX_WIDTH // max(1, len(root.ix.decided)))
+    ix = root.ix
+    num_decided = len(ix.decided)
+    width = max(MIN_WIDTH, WIDTH_BUDGET // (max(1, num_decided) * ix.size))
     starts = [*search(root, width)[:NUM_STARTS], *known]
     starts.sort(key=lambda steps: score(root.copy().play(steps)))
-    return improve(root, starts, target, min(MAX_PLACEMENTS, PLACEMENTS_PER_NODE * len(root.ix.decided)))
+    return improve(root, starts, target, min(MAX_PLACEMENTS, PLACEMENTS_PER_NODE * num_decided))
 
 
 def search(root: Schedule, width: int) -> list[tuple[Step, ...]]:

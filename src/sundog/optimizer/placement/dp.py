@@ -19,7 +19,7 @@ from sundog.optimizer.placement.moves import Shape, all_steps, shape_and_times
 from sundog.optimizer.placement.problem import Placement, PlacementProblem
 from sundog.optimizer.placement.schedule import Schedule, Step
 
-MAX_STATES = 6_000  # below a second
+STATE_BUDGET = 60_000  # states times the size of the problem: a quarter of a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Searched:
     is_exhausted: bool
 
 
-def solve_dp(problem: PlacementProblem, max_states: int = MAX_STATES) -> Placement:
+def solve_dp(problem: PlacementProblem, state_budget: int = STATE_BUDGET) -> Placement:
     """Where the search ends, the answer is optimal and its solver is `dp`.
 
     Where it runs out of states, it hands the best that it has seen, and its bound, to the beam: then that one answers.
@@ -40,7 +40,7 @@ def solve_dp(problem: PlacementProblem, max_states: int = MAX_STATES) -> Placeme
     ix = Indexed(problem)
     root = Schedule(ix)
     known = best_of(root, all_steps_of_baselines(root))
-    found = search(root, root.copy().play(known).value(), max_states)
+    found = search(root, root.copy().play(known).value(), state_budget // ix.size)
     if found.steps is not None:
         known = found.steps
     if found.is_exhausted:

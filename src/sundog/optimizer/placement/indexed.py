@@ -18,7 +18,7 @@ class Indexed:
     `warm_parents[n]`: parents whose KV cache n can reuse. `max_width[n]`: over how many replicas n may be split.
     `twins[r]`: equal for replicas that differ in name alone. `least_s[n]`: no schedule runs n in less.
     `tail_s[n]`: no schedule ends less than this after n starts. `has_free_tools`: workers are never contended,
-    so that tools need no decision and run when their parents end.
+    so that tools need no decision and run when their parents end. `size`: what the time for one state grows with.
     """
 
     def __init__(self, problem: PlacementProblem) -> None:
@@ -30,6 +30,7 @@ class Indexed:
         self.num_llm = len(problem.llm_nodes)
         self.num_nodes = len(nodes)
         self.num_replicas = len(problem.replicas)
+        self.size = self.num_nodes + self.num_replicas
         self.num_workers = problem.num_tool_workers
         self.has_free_tools = len(problem.tool_nodes) <= problem.num_tool_workers
         self.exec_s = [node.exec_s for node in nodes]
