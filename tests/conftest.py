@@ -1,4 +1,4 @@
-"""Golden files for the whole suite: texts that users see, kept in tests/golden and reviewed in diffs."""
+"""Golden files for the whole suite: texts that users see, kept in tests/golden and reviewed in diffs. No deadlines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("without_deadline", deadline=None)
+settings.load_profile("without_deadline")
 
 GOLDEN = Path(__file__).parent / "golden"
 
