@@ -27,6 +27,7 @@ from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES
 from sundog.runtime.io.inputs import RowSource, open_rows
 from sundog.runtime.io.outputs import check_output_path
 from sundog.runtime.pools import calls_of, engine_limits, tool_limits
+from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.run import Run, RunOptions, open_run
 from sundog.sched.policy import POLICIES
 
@@ -98,7 +99,8 @@ class Session:
     def explain(self) -> str:
         """The logical plan as written, the rewrites and the physical plan as text. Reads the inputs, runs no step."""
         with closing(self._open_rows(None)) as rows:
-            physical = physical_tree(self.plan, self._pool_facts(), self._reasons(), rows.count())
+            order = reading_order_of(self.plan, rows)
+            physical = physical_tree(self.plan, self._pool_facts(), self._reasons(), rows.count(), order)
         rewrites = [self._rewritten.tree()] if self._rewritten.fired else []
         trees = [logical_tree(self.plan.written), *rewrites, physical]
         return "\n".join(print_tree(tree) for tree in trees).rstrip("\n")

@@ -66,7 +66,7 @@ def test_explain_shows_both_plans(tmp_path: Path, check_golden: Callable[[str, s
 def test_explain_shows_the_choice_of_rows_and_policy(tmp_path: Path) -> None:
     write_review(tmp_path)
     ran = sundog(tmp_path, "explain", "flow.yaml", "--limit", "7", "--policy", "fcfs", "--max-rows-in-flight", "5")
-    assert "physical plan, policy fcfs\n├── rows: 7, at most 5 in flight\n" in ran.stdout
+    assert "physical plan, policy fcfs\n├── rows: 7, at most 5 in flight, read by row.topic\n" in ran.stdout
 
 
 def test_explain_finds_missing_columns(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def thousand(put: Put) -> str:
     return "a.csv"
 
 
-def numbers(source: RowSource, **options: int) -> list[int]:
+def numbers(source: RowSource, **options: Any) -> list[int]:
     found = [(index, row["id"]) for batch in source.batches(**options) for index, row in batch]
     assert all(index == number for index, number in found)
     return [number for _, number in found]

@@ -63,7 +63,7 @@ def test_totals_are_of_finished_rows_and_of_this_run(tmp_path: Path) -> None:
     asyncio.run(fill(store))
     assert store.node_totals("run") == {"a": NodeTotals("a", 3, 30, 9, 1, 10, 4, 3), "b": NodeTotals("b", 1, 1, 1)}
     assert store.count_rows("run") == {"done": 1, "failed": 1}
-    assert store.finished_rows("run", 1, 7) == {7}
+    assert store.finished_rows("run", [7, 3, 1]) == {7}
     store.forget_failed_rows("run")
     assert store.count_rows("run") == {"done": 1}
     store.close()

@@ -112,12 +112,15 @@ def _edges(node: Node) -> Iterator[Tree]:
     if node.after:
         yield Tree(f"after {', '.join(node.after)}")
     own = {"loop", *(inner.name for inner in node.body)} if isinstance(node, Loop) else set()
-    reads = sorted({_spell(path) for template in _own_templates(node) for path in template.paths if path[0] not in own})
+    reads = sorted(
+        {spell_path(path) for template in _own_templates(node) for path in template.paths if path[0] not in own}
+    )
     if reads:
         yield Tree(f"reads {', '.join(reads)}")
 
 
-def _spell(path: Path) -> str:
+def spell_path(path: Path) -> str:
+    """A path as a user writes it."""
     return path[0] + "".join(f"[{key}]" if key.isdigit() else f".{key}" for key in path[1:])
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sundog.ir.explain import Tree, shorten
+from sundog.ir.explain import Tree, shorten, spell_path
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing
+from sundog.ir.template import Path
 
 _SHARED = {
     Sharing.ALWAYS: "always: equal calls are made once",
@@ -28,12 +29,19 @@ class PoolFacts:
     max_tokens_in_flight: int | None = None
 
 
-def physical_tree(plan: PhysicalPlan, pools: Sequence[PoolFacts], reasons: Mapping[str, str], num_rows: int) -> Tree:
-    """`reasons`: by step, why its calls may be shared or not. `num_rows`: of the input."""
+def physical_tree(
+    plan: PhysicalPlan,
+    pools: Sequence[PoolFacts],
+    reasons: Mapping[str, str],
+    num_rows: int,
+    order: Sequence[Path] = (),
+) -> Tree:
+    """`reasons`: by step, why its calls may be shared or not. `num_rows`: of the input. `order`: by what it is read."""
+    read = f", read by {', '.join(map(spell_path, order))}" if order else ""
     return Tree(
         f"physical plan, policy {plan.policy}",
         (
-            Tree(f"rows: {num_rows:,}, at most {plan.max_rows_in_flight:,} in flight"),
+            Tree(f"rows: {num_rows:,}, at most {plan.max_rows_in_flight:,} in flight{read}"),
             Tree("steps", tuple(_exec_tree(node, reasons) for node in plan.nodes)),
             Tree("pools", tuple(Tree(_pool(pool)) for pool in pools)),
         ),

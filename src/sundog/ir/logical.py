@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from sundog.errors import Location
-from sundog.ir.template import Template
+from sundog.ir.template import Path, Template
 
 
 class OperatorSpec(BaseModel):
@@ -119,8 +119,21 @@ class InputSource:
 
 
 @dataclass(frozen=True, slots=True)
+class RowKey:
+    """A value of the row by which rows may be read: `path` as in ("row", "document"). `is_lookup`: prompts do not hold
+    the value itself but a text that a tool finds by it."""
+
+    path: Path
+    is_lookup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LogicalPlan:
-    """A bound flow: `nodes` in the order written, `outputs` in the order of columns."""
+    """A bound flow: `nodes` in the order written, `outputs` in the order of columns.
+
+    `row_order`: rows with equal values there share prompt text, so they are better read side by side. It changes no
+    answer, so plans that differ in nothing else are equal.
+    """
 
     name: str
     engines: tuple[EngineBlock, ...]
@@ -128,6 +141,7 @@ class LogicalPlan:
     constants: Mapping[str, Any]
     nodes: tuple[Node, ...]
     outputs: tuple[tuple[str, Template], ...]
+    row_order: tuple[RowKey, ...] = field(default=(), compare=False)
 
     def engine(self, name: str) -> EngineBlock:
         return next(block for block in self.engines if block.name == name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from sundog.ir.logical import Filter, LogicalPlan, Loop, Step
+from sundog.ir.logical import Filter, LogicalPlan, Loop, RowKey, Step
 
 
 class Sharing(Enum):
@@ -71,10 +71,12 @@ Exec = CallExec | LoopExec | FilterExec
 @dataclass(frozen=True, slots=True)
 class PhysicalPlan:
     """`nodes` in topological order; `policy` names a policy set; `max_rows_in_flight` bounds memory.
-    `logical` is what the rewrites left of `written`, the plan as bound, by which a run is known."""
+    `logical` is what the rewrites left of `written`, the plan as bound, by which a run is known. `row_order`: by what
+    rows are read where they do not all fit in flight; empty: as they come."""
 
     logical: LogicalPlan
     nodes: tuple[Exec, ...]
     policy: str
     max_rows_in_flight: int
     written: LogicalPlan
+    row_order: tuple[RowKey, ...] = ()

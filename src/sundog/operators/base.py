@@ -15,6 +15,7 @@ from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
 from sundog.ir.render import Scope
 from sundog.ir.shape import Shape
+from sundog.ir.template import Template
 from sundog.registry import Registry
 from sundog.secrets import Secrets
 
@@ -26,6 +27,7 @@ class Traits:
     `resource`: the outside state it touches (a database, a host), None for none; two steps on one resource
     of which one writes keep their written order. `writes`: it changes that state. `is_effect`: claimed before
     it runs, never shared, never repeated by itself. `engine`: the engine block's name, for LLM steps.
+    `conversation`: an LLM step's messages, (role, text), in order.
     `max_concurrency`: calls in flight on its pool. `reason`: why it is taken for what it is, as a phrase for explain.
     """
 
@@ -35,6 +37,7 @@ class Traits:
     resource: str | None = None
     writes: bool = False
     engine: str | None = None
+    conversation: tuple[tuple[str, Template], ...] = ()
     max_concurrency: int = 8
     timeout_s: float = 60.0
     retries: int = 2

@@ -86,6 +86,7 @@ class LLMOperator:
             Sharing.ALWAYS if is_greedy else Sharing.NEVER,
             pool=f"engine:{spec.engine}",
             engine=spec.engine,
+            conversation=tuple(spec.conversation()),
             timeout_s=600.0,
             reason="greedy" if is_greedy else f"temperature {spec.temperature:g}",
         )

@@ -34,7 +34,8 @@ def plan_physical(
     after the other, as written where they do not wait for later ones. FlowError for what cannot be planned.
     """
     planner = _Planner(operators, plan, merges_calls=merges_calls, is_serial=is_serial)
-    return PhysicalPlan(plan, planner.place(plan.nodes), policy, max_rows_in_flight, written or plan)
+    nodes = planner.place(plan.nodes)
+    return PhysicalPlan(plan, nodes, policy, max_rows_in_flight, written or plan, plan.row_order)
 
 
 class _Planner:

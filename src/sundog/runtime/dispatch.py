@@ -32,11 +32,13 @@ GRACE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which call of the run this is. `path`: step, element and turn, unique inside the row."""
+    """Which call of the run this is. `path`: step, element and turn, unique inside the row. `position`: how many rows
+    this process took up before this one."""
 
     row_index: int
     path: str
     depth: int
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,7 @@ class Dispatcher:
             self._host,
             self._engines.get(submit.replica_id),
             # A server that ranks by priority finishes early rows first, as the core does here.
-            place.row_index,
+            place.position,
         )
         try:
             async with asyncio.timeout(node.timeout_s + GRACE_S):

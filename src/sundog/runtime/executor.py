@@ -56,6 +56,7 @@ class _Row:
     """A row on its way. `asked` grows with each answered call."""
 
     row_index: int
+    position: int
     asked: list[Asked] = field(default_factory=list)
 
 
@@ -74,9 +75,9 @@ class RowExecutor:
         self._call = call
         self._on_judged = on_judged
 
-    async def run(self, row_index: int, row: Mapping[str, Any]) -> RowEnd:
-        """The row's end as a value, whatever its data does. RunStopped passes through."""
-        on_its_way = _Row(row_index)
+    async def run(self, row_index: int, row: Mapping[str, Any], position: int = 0) -> RowEnd:
+        """The row's end as a value, whatever its data does. `position`: as in `Place`. RunStopped passes through."""
+        on_its_way = _Row(row_index, position)
         scope: Values = {**self._plan.constants, "row": row}
         try:
             await self._run_nodes(self._nodes, scope, on_its_way, "")
@@ -158,7 +159,7 @@ class RowExecutor:
     async def _run_once(self, node: CallExec | LoopExec, scope: Values, row: _Row, path: str, depth: int) -> Any:
         if isinstance(node, LoopExec):
             return await self._run_loop(node, scope, row, path)
-        answer = await self._call(node, scope, Place(row.row_index, path, depth))
+        answer = await self._call(node, scope, Place(row.row_index, path, depth, row.position))
         usage = answer.usage
         row.asked.append(Asked(node.name, usage.num_prompt_tokens, usage.num_output_tokens))
         return answer.value

@@ -46,6 +46,7 @@ class Feed:
         self._is_stopping = False
         self._failure: BaseException | None = None
         self._rows: set[asyncio.Task[None]] = set()
+        self._num_started = 0
 
     def stop(self, reason: BaseException | None = None) -> None:
         """Start nothing more; rows in flight end when their running calls do. The first reason counts."""
@@ -71,19 +72,20 @@ class Feed:
             raise RunStopped("the run was interrupted", hint="the same command, or call, continues it")
 
     async def _start(self, batch: Batch) -> None:
-        ended = self._store.finished_rows(self._run_id, batch[0][0], batch[-1][0])
+        ended = self._store.finished_rows(self._run_id, (row_index for row_index, _ in batch))
         for row_index, row in batch:
             if row_index in ended:
                 continue
             await self._slots.acquire()
             if self._is_stopping:
                 return
-            task = asyncio.ensure_future(self._run_row(row_index, row))
+            task = asyncio.ensure_future(self._run_row(row_index, row, self._num_started))
+            self._num_started += 1
             self._rows.add(task)
             task.add_done_callback(self._forget)
 
-    async def _run_row(self, row_index: int, row: Mapping[str, Any]) -> None:
-        end = await self._executor.run(row_index, row)
+    async def _run_row(self, row_index: int, row: Mapping[str, Any], position: int) -> None:
+        end = await self._executor.run(row_index, row, position)
         await self._store.put_row(self._run_id, row_index, end.state, end.body, end.asked)
         self._count(end)
         if self._on_row is not None:

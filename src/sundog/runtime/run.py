@@ -30,6 +30,7 @@ from sundog.runtime.node_history import Observations, extend_history
 from sundog.runtime.pools import Pools, calls_of, engine_pool, identities
 from sundog.runtime.progress import Progress
 from sundog.runtime.report import Report, read_report
+from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.select import OpenRows, SelectedRun, select_run
 from sundog.runtime.store.runs import RunList, RunState
 from sundog.runtime.store.store import Store
@@ -207,7 +208,8 @@ class Run:
             )
             if self._is_stopping:
                 self._feed.stop()
-            await self._feed.run(self._source.batches())
+            order = await asyncio.to_thread(reading_order_of, self.plan, self._source)
+            await self._feed.run(self._source.batches(order=order))
 
     def _restore_progress(self) -> None:
         counts = self._store.count_rows(self.record.run_id)

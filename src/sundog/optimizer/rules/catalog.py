@@ -8,6 +8,7 @@ from __future__ import annotations
 from sundog.optimizer.rules.base import Rule
 from sundog.optimizer.rules.drop_dead_steps import DropDeadSteps
 from sundog.optimizer.rules.fold_constants import FoldConstants
+from sundog.optimizer.rules.hoist_prefix import HoistPrefix
 from sundog.optimizer.rules.merge_subplans import MergeSubplans
 from sundog.optimizer.rules.prune_columns import PruneColumns
 from sundog.optimizer.rules.push_down_filter import PushDownFilter
@@ -28,7 +29,9 @@ RULES: tuple[Rule, ...] = (
     PushDownFilter(),
     # Only where no filter stands between a step and its readers; so after the filters have found their places.
     PushDownWhen(),
-    # Last: what is still read then.
+    # What is still read then.
     PruneColumns(),
+    # Last: the prompts as they will be.
+    HoistPrefix(),
 )
 RULE_NAMES = (*(rule.name for rule in RULES), MERGE_CALLS)

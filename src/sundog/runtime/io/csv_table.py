@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from sundog.runtime.io.duck import MAX_LINE_BYTES, file_list, literal, stream
 from sundog.runtime.io.failures import different_columns, explained, no_key_column, shorten, too_long, unreadable
 from sundog.runtime.io.paths import InputFiles
 from sundog.runtime.io.table import Key, Scan
-from sundog.runtime.io.values import Column, column_of, decoder, key_of, select_list, shape_of
+from sundog.runtime.io.values import Column, column_of, decoder, key_of, select_list, shape_of, value_of
 
 EMPTY, SHORT_WHOLE, LONG_WHOLE, DECIMAL, TRUTH, TEXT = 0, 1, 2, 4, 8, 16
 
@@ -56,6 +56,9 @@ class CSVTable:
             raise no_key_column(self.files, column, self._names)
         is_empty = column not in self._types and self._profile[1][self._names.index(column)] == EMPTY
         return Key(key.expression, None) if is_empty else key
+
+    def value(self, path: Sequence[str]) -> str:
+        return value_of(self._wanted, path)
 
     def explain(self, error: duckdb.Error) -> SundogError:
         path = self.files.mentioned_in(str(error))

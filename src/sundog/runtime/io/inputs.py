@@ -9,7 +9,7 @@ import random
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,21 +17,25 @@ from typing import Any
 
 import duckdb
 
+from sundog.cost.row_statistics import Fields, RowStatistics
 from sundog.errors import InputError, SundogError
 from sundog.ir.logical import InputSource
 from sundog.ir.shape import Record, Shape
+from sundog.ir.template import Path as ValuePath
 from sundog.runtime.io.csv_table import CSVTable
 from sundog.runtime.io.duck import connect, stream
 from sundog.runtime.io.failures import explained, unreadable
 from sundog.runtime.io.identity import identity_of
-from sundog.runtime.io.join import Joined, Splitter, check_join, read_joined
+from sundog.runtime.io.join import Splitter, check_join
 from sundog.runtime.io.json_table import JSONTable
 from sundog.runtime.io.parquet_table import ParquetTable
 from sundog.runtime.io.paths import find_files
+from sundog.runtime.io.relation import Joined, Relation
 from sundog.runtime.io.snapshot import take_snapshot
 from sundog.runtime.io.table import Row, Table
 
 Batch = list[tuple[int, Row]]
+Numbered = list[tuple[int, tuple[Any, ...]]]
 
 
 def open_rows(
@@ -96,21 +100,38 @@ class RowSource:
             "sample": None if self._sample is None else [self._sample, self._seed],
         }
 
-    def batches(self, start_row: int = 0, batch_size: int = 1024) -> Iterator[Batch]:
-        """(row index, row in JSON types) in order, from the row numbered `start_row` on."""
+    def batches(self, start_row: int = 0, batch_size: int = 1024, order: Sequence[ValuePath] = ()) -> Iterator[Batch]:
+        """(row index, row in JSON types), from the row numbered `start_row` on: by the values at `order` and then by
+        number, or by number alone. DuckDB sorts, in bounded memory and then in the scratch folder."""
         with explained(self._explain):
             num_candidates = self._num_candidates
             chosen = self._chosen(num_candidates)
-            decode = Splitter(self._driver, self._joins).decode if self._joins else self._driver.scan().decode
-            for first, rows in self._read(start_row, num_candidates, batch_size):
+            is_related = bool(self._joins or order)
+            decode = Splitter(self._driver, self._joins).decode if is_related else self._driver.scan().decode
+            read = self._read_related(start_row, batch_size, order) if is_related else self._read_plain(batch_size)
+            for rows in read:
                 numbered = [
                     (index, row)
-                    for index, row in enumerate(rows, start=first)
+                    for index, row in rows
                     if start_row <= index < num_candidates and (chosen is None or index in chosen)
                 ]
                 if numbered:
                     decoded = decode([row for _, row in numbered])
                     yield [(index, row) for (index, _), row in zip(numbered, decoded, strict=True)]
+
+    def statistics(self, sets: Collection[Fields]) -> RowStatistics:
+        """Of the values in `sets`, over all rows or, with a limit, the first ones. Reads them once."""
+        columns = [sorted(one) for one in sets]
+        values = sorted({path for one in sets for path in one})
+        with explained(self._explain):
+            sql = Relation(self._driver, self._joins, values).statistics(columns, self._num_candidates)
+            ((found,),) = stream(self._connection, sql)
+        num_rows, distinct, lengths = found[0], found[1 : 1 + len(columns)], found[1 + len(columns) :]
+        return RowStatistics(
+            num_rows,
+            {frozenset(one): float(count) for one, count in zip(columns, distinct, strict=True)},
+            {path: float(length or 0.0) for path, length in zip(values, lengths, strict=True)},
+        )
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
@@ -175,17 +196,18 @@ class RowSource:
             return None
         return frozenset(random.Random(self._seed).sample(range(num_candidates), self._sample))
 
-    def _read(self, start_row: int, end_row: int, size: int) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
-        """(index of the first, raw rows) of consecutive rows."""
-        if self._joins:
-            yield from read_joined(self._connection, self._driver, self._joins, start_row, end_row, size)
-            return
+    def _read_related(self, start_row: int, size: int, order: Sequence[ValuePath]) -> Iterator[Numbered]:
+        relation = Relation(self._driver, self._joins, order)
+        sql = relation.rows(start_row, self._num_candidates, order=bool(order))
+        for rows in stream(self._connection, sql, size):
+            yield [(row[0], row) for row in rows]
+
+    def _read_plain(self, size: int) -> Iterator[Numbered]:
         first = 0
         for rows in stream(self._connection, self._driver.scan().select, size):
-            if first >= end_row:
+            if first >= self._num_candidates:
                 return
-            if first + len(rows) > start_row:
-                yield first, rows
+            yield list(enumerate(rows, start=first))
             first += len(rows)
 
     def _explain(self, error: duckdb.Error) -> SundogError:

@@ -20,6 +20,7 @@ from sundog.runtime.io.duck import MAX_LINE_BYTES, file_list, literal, stream
 from sundog.runtime.io.failures import explained, no_key_column, shorten, too_long, unreadable
 from sundog.runtime.io.paths import InputFiles, open_bytes
 from sundog.runtime.io.table import Key, Row, Scan
+from sundog.runtime.io.values import json_text, pointer_to
 
 NUM_SAMPLE_ROWS = 10_000
 WHOLE_NUMBERS = {"BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT"}
@@ -65,15 +66,17 @@ class JSONTable:
         return self._keys[column]
 
     def _find_key(self, column: str) -> Key:
-        pointer = literal("/" + column.replace("~", "~0").replace("/", "~1"))
-        sql = f"SELECT DISTINCT json_type(json, {pointer}) FROM {self._reader}"
+        sql = f"SELECT DISTINCT json_type(json, {literal(pointer_to([column]))}) FROM {self._reader}"
         types = {row[0] for rows in stream(self._connection, sql) for row in rows} - {None, "NULL"}
-        text = f"json_extract_string(c0, {pointer})"
+        text = self.value([column])
         if not types:
             return Key(text, None)
         if types <= WHOLE_NUMBERS:
             return Key(f"CAST({text} AS HUGEINT)", "a whole number")
         return Key(text, "text" if types == {"VARCHAR"} else f"of JSON type {' and '.join(sorted(types))}")
+
+    def value(self, path: Sequence[str]) -> str:
+        return json_text("c0", path)
 
     def explain(self, error: duckdb.Error) -> SundogError:
         return self._bad_line() or unreadable(self.files.name, self.files.show(self.files.paths[0]), error)

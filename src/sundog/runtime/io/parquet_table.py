@@ -6,6 +6,7 @@ Owns nothing but their reading. Files read together have the same column names; 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from sundog.runtime.io.duck import file_list
 from sundog.runtime.io.failures import different_columns, explained, no_key_column, unreadable
 from sundog.runtime.io.paths import InputFiles
 from sundog.runtime.io.table import Key, Scan
-from sundog.runtime.io.values import Column, column_of, decoder, key_of, select_list, shape_of
+from sundog.runtime.io.values import Column, column_of, decoder, key_of, select_list, shape_of, value_of
 
 
 class ParquetTable:
@@ -45,6 +46,9 @@ class ParquetTable:
         if key is None:
             raise no_key_column(self.files, column, self._names)
         return key
+
+    def value(self, path: Sequence[str]) -> str:
+        return value_of(self._wanted, path)
 
     def explain(self, error: duckdb.Error) -> SundogError:
         path = self.files.mentioned_in(str(error))

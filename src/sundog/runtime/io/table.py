@@ -53,4 +53,9 @@ class Table(Protocol):
 
     def key(self, column: str) -> Key: ...
 
+    def value(self, path: Sequence[str]) -> str:
+        """An expression over the columns of the scan: the text of what stands at `path`, a column and then what lies
+        in it; null where nothing does."""
+        ...
+
     def explain(self, error: duckdb.Error) -> SundogError: ...

@@ -14,6 +14,7 @@ from typing import Any
 from duckdb.sqltypes import DuckDBPyType
 
 from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
+from sundog.runtime.io.duck import literal
 from sundog.runtime.io.table import Decode, Key, Row
 
 WHOLE = {
@@ -85,6 +86,24 @@ def key_of(columns: Sequence[Column], name: str) -> Key | None:
                 return Key(f"CAST(c{index} AS VARCHAR)", "text")
             return Key(f"c{index}", f"of type {column.type}")
     return None
+
+
+def value_of(columns: Sequence[Column], path: Sequence[str]) -> str:
+    """The text at `path`: a column, and then what lies in it."""
+    index = next(index for index, column in enumerate(columns) if column.name == path[0])
+    if len(path) == 1:
+        return f"CAST(c{index} AS VARCHAR)"
+    return json_text(f"c{index}", path[1:]) if columns[index].is_json else "CAST(NULL AS VARCHAR)"
+
+
+def json_text(expression: str, path: Sequence[str]) -> str:
+    """The text at `path` inside JSON."""
+    return f"json_extract_string({expression}, {literal(pointer_to(path))})"
+
+
+def pointer_to(path: Sequence[str]) -> str:
+    """`path` as a JSON pointer."""
+    return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)
 
 
 def _children(type: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:

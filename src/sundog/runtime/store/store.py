@@ -6,8 +6,9 @@ Owns reading and the meaning of the tables. Writes go through the writer thread;
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -144,10 +145,10 @@ class Store:
         """Keep how long processes have worked on a run, for the case that this one is killed."""
         return self._write((sql.PUT_BUSY, (busy_s, run_id)))
 
-    def finished_rows(self, run_id: str, first: int, last: int) -> set[int]:
-        """Row indices in [first, last] that have ended in any way."""
-        query = "select row_index from rows where run_id = ? and row_index between ? and ?"
-        return {index for (index,) in self._rows(query, (run_id, first, last))}
+    def finished_rows(self, run_id: str, row_indices: Iterable[int]) -> set[int]:
+        """Those of `row_indices` that have ended in any way."""
+        query = "select row_index from rows where run_id = ? and row_index in (select value from json_each(?))"
+        return {index for (index,) in self._rows(query, (run_id, json.dumps(list(row_indices))))}
 
     def rows(self, run_id: str, state: RowState) -> Iterator[tuple[int, bytes]]:
         """Rows of one state in row order, streamed."""

@@ -1,0 +1,23 @@
+"""What the values of rows tell of a batch: how many different ones there are, and how long they are.
+
+Owns the numbers. Never reads rows: runtime.io counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sundog.ir.template import Path
+
+Fields = frozenset[Path]
+
+
+@dataclass(frozen=True, slots=True)
+class RowStatistics:
+    """Of `num_rows` rows. `num_distinct`: by set of values, how many different combinations there are, within a few
+    per cent. `num_characters`: by value, the mean length of its text."""
+
+    num_rows: int
+    num_distinct: Mapping[Fields, float]
+    num_characters: Mapping[Path, float]

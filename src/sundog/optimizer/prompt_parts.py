@@ -1,0 +1,159 @@
+"""The prompts of a plan's LLM steps as parts: text, and values with the row's values that decide them.
+
+Owns what decides a value. Never renders anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sundog.ir.explain import spell_path
+from sundog.ir.logical import LogicalPlan, Node, Step, steps_of, templates_of
+from sundog.ir.physical import Sharing
+from sundog.ir.template import Computed, Literal, Path, Reference, Segment, Template
+from sundog.optimizer.facts import PlanFacts
+
+ROW = "row"
+Fields = frozenset[Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The same for every row."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What an expression gives; `label` names it to the user. Two are the same where all is equal: `place` tells apart
+    what has one label and may differ, as the elements of two lists.
+
+    `fields`: values of the row that decide it, so that rows equal in them share its text; none where it is the same
+    for every row. None: each call has its own. `path`: where it is itself a value of the row.
+    `is_lookup`: a tool finds it by `fields`.
+    """
+
+    label: str
+    fields: Fields | None
+    path: Path | None = None
+    is_lookup: bool = False
+    place: str = ""
+
+
+Part = Text | Value
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a prompt: its role, then its parts, no two texts side by side."""
+
+    role: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The messages of an LLM step."""
+
+    step: str
+    messages: tuple[Message, ...]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All of it as the engine sees it, roles included."""
+        parts: list[Part] = []
+        for message in self.messages:
+            parts += (Text(f"{message.role}\n"), *message.parts, Text("\n"))
+        return merged(parts)
+
+
+def prompts_of(plan: LogicalPlan, facts: PlanFacts) -> dict[str, tuple[Prompt, ...]]:
+    """The prompts of all LLM steps, by the pool that serves them, as written."""
+    reader = _Reader(plan, facts)
+    found: dict[str, list[Prompt]] = {}
+    for step in steps_of(plan.nodes):
+        traits = facts.traits(step)
+        if traits.conversation:
+            messages = tuple(reader.message(step.name, role, template) for role, template in traits.conversation)
+            found.setdefault(traits.pool, []).append(Prompt(step.name, messages))
+    return {pool: tuple(prompts) for pool, prompts in found.items()}
+
+
+def merged(parts: list[Part]) -> tuple[Part, ...]:
+    """`parts` with neighbouring texts made one, and no empty ones."""
+    found: list[Part] = []
+    for part in parts:
+        match found, part:
+            case [*_, Text(text=first)], Text(text=second):
+                found[-1] = Text(first + second)
+            case _, Text(text=""):
+                pass
+            case _:
+                found.append(part)
+    return tuple(found)
+
+
+class _Reader:
+    def __init__(self, plan: LogicalPlan, facts: PlanFacts) -> None:
+        self._constants = plan.constants
+        self._joined = {source.name for source in plan.inputs[1:]}
+        self._facts = facts
+        self._nodes: Mapping[str, Node] = {node.name: node for node in plan.nodes}
+        self._known: dict[str, Fields | None] = {}
+
+    def message(self, step: str, role: str, template: Template) -> Message:
+        parts = [self._part(step, template, number, segment) for number, segment in enumerate(template.segments)]
+        return Message(role, merged(parts))
+
+    def _part(self, step: str, template: Template, number: int, segment: Segment) -> Part:
+        match segment:
+            case Literal(text=text):
+                return Text(text)
+            case Reference(path=(name,)) if isinstance(self._constants.get(name), str):
+                return Text(self._constants[name])
+            case Reference(path=path):
+                if path[0] == ROW and len(path) > 1:
+                    return Value(spell_path(path), frozenset({path}), path)
+                place = "" if path[0] in self._nodes or path[0] in self._constants else step
+                return Value(spell_path(path), self._fields({path}), None, self._is_lookup({path}), place)
+            case Computed(paths=paths):
+                label = f"an expression of {', '.join(sorted(map(spell_path, paths)))}"
+                place = f"{step} {number} {template.source}"
+                return Value(label, self._fields(paths), None, self._is_lookup(paths), place)
+
+    def _fields(self, paths: set[Path] | frozenset[Path]) -> Fields | None:
+        """The values of the row that decide what stands at `paths`; None where something else does too."""
+        found: set[Path] = set()
+        for path in paths:
+            fields = self._fields_of(path)
+            if fields is None:
+                return None
+            found |= fields
+        return frozenset(found)
+
+    def _fields_of(self, path: Path) -> Fields | None:
+        name = path[0]
+        if name == ROW:
+            # Whole columns: what follows may be a method.
+            return frozenset({path[: 3 if path[1] in self._joined else 2]}) if len(path) > 1 else None
+        if name in self._constants:
+            return frozenset()
+        if name not in self._known:
+            self._known[name] = None  # for what is no step: an element, a loop's turn
+            node = self._nodes.get(name)
+            if isinstance(node, Step):
+                self._known[name] = self._fields_of_step(node)
+        return self._known[name]
+
+    def _fields_of_step(self, step: Step) -> Fields | None:
+        if self._facts.sharing(step) is Sharing.NEVER:
+            return None
+        own = step.for_each.variable if step.for_each else None
+        paths = {path for template in templates_of(step) for path in template.paths if path[0] != own}
+        return self._fields(paths)
+
+    def _is_lookup(self, paths: set[Path] | frozenset[Path]) -> bool:
+        nodes = [self._nodes[path[0]] for path in paths if path[0] in self._nodes]
+        return any(isinstance(node, Step) and self._facts.traits(node).engine is None for node in nodes)

@@ -1,0 +1,88 @@
+"""The driving rows with their partners and their numbers, as SQL.
+
+Owns the SQL of numbering, joining, filtering and ordering. Never runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sundog.errors import Location
+from sundog.ir.template import Path
+from sundog.runtime.io.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """`table` is joined where its column `own_column` equals the driving column `driving_column`."""
+
+    table: Table
+    own_column: str
+    driving_column: str
+    location: Location | None
+
+
+class Relation:
+    """`joins` to `driver`; `values`: paths of the row, as in ("row", "topic"), that the SQL can order by and count."""
+
+    def __init__(self, driver: Table, joins: Sequence[Joined], values: Sequence[Path] = ()) -> None:
+        self._driver = driver
+        self._joins = tuple(joins)
+        self._values = tuple(values)
+
+    def rows(self, start_row: int, end_row: int, *, order: bool) -> str:
+        """The columns of `Splitter`, from row `start_row` to before `end_row`; by `values` first if `order`."""
+        by = [self._value(path) for path in self._values] if order else []
+        columns = ["d.row_index", *(f"d.c{index}" for index in range(self._driver.scan().width))]
+        for number, joined in enumerate(self._joins):
+            width = joined.table.scan().width
+            columns += [f"j{number}.k IS NOT NULL", *(f"j{number}.c{index}" for index in range(width))]
+        order_by = ", ".join([*by, "d.row_index"])
+        return f"{self._select(columns)} WHERE {_within(start_row, end_row)} ORDER BY {order_by}"
+
+    def statistics(self, sets: Sequence[Sequence[Path]], end_row: int) -> str:
+        """One row: the number of rows, for each of `sets` its different combinations, for each value its length."""
+        hashes = (f"hash({', '.join(self._value(path) for path in one)})" for one in sets)
+        lengths = (f"avg(length({self._value(path)}))" for path in self._values)
+        columns = ["count(*)", *(f"approx_count_distinct({one})" for one in hashes), *lengths]
+        return f"{self._select(columns)} WHERE {_within(0, end_row)}"
+
+    def _select(self, columns: Sequence[str]) -> str:
+        scan = self._driver.scan()
+        keys = [
+            f"{self._driver.key(joined.driving_column).expression} AS k{number}"
+            for number, joined in enumerate(self._joins)
+        ]
+        driving = ", ".join(["row_number() OVER () - 1 AS row_index", *keys, *self._expressions(None), "*"])
+        parts = [f"d AS (SELECT {driving} FROM ({scan.select}))"]
+        clauses = []
+        for number, joined in enumerate(self._joins):
+            key = f"{joined.table.key(joined.own_column).expression} AS k"
+            selected = ", ".join([key, *self._expressions(joined), "*"])
+            parts.append(f"j{number} AS (SELECT {selected} FROM ({joined.table.scan().select}))")
+            clauses.append(f"LEFT JOIN j{number} ON j{number}.k = d.k{number}")
+        return f"WITH {', '.join(parts)} SELECT {', '.join(columns)} FROM d {' '.join(clauses)}"
+
+    def _expressions(self, of: Joined | None) -> Iterator[str]:
+        """Those of `values` that are of the driving table (None) or of a joined one."""
+        for number, path in enumerate(self._values):
+            joined = self._joined(path)
+            if joined is of and (joined is None or len(path) > 2):
+                table, inside = (self._driver, path[1:]) if joined is None else (joined.table, path[2:])
+                yield f"{table.value(inside)} AS v{number}"
+
+    def _value(self, path: Path) -> str:
+        """A value as a column; of a partner's whole row, its key."""
+        joined = self._joined(path)
+        if joined is None:
+            return f"d.v{self._values.index(path)}"
+        number = self._joins.index(joined)
+        return f"j{number}.v{self._values.index(path)}" if len(path) > 2 else f"CAST(j{number}.k AS VARCHAR)"
+
+    def _joined(self, path: Path) -> Joined | None:
+        return next((joined for joined in self._joins if joined.table.files.name == path[1]), None)
+
+
+def _within(start_row: int, end_row: int) -> str:
+    return f"d.row_index >= {start_row} AND d.row_index < {end_row}"

@@ -1,0 +1,20 @@
+"""In which order a run reads its rows.
+
+Owns the decision whether the plan's order is worth it for these rows. The order itself is optimizer.prefix's.
+"""
+
+from __future__ import annotations
+
+from sundog.ir.physical import PhysicalPlan
+from sundog.ir.template import Path
+from sundog.optimizer.prefix import reading_order
+from sundog.runtime.io.inputs import RowSource
+
+
+def reading_order_of(plan: PhysicalPlan, source: RowSource) -> tuple[Path, ...]:
+    """The values to read the rows of `source` by; none, and so as they come, where all fit in flight (the scheduler
+    sees them all) or where no value repeats. InputError from reading the rows once."""
+    if not plan.row_order or source.count() <= plan.max_rows_in_flight:
+        return ()
+    statistics = source.statistics({frozenset({key.path}) for key in plan.row_order})
+    return tuple(key.path for key in reading_order(plan.row_order, statistics))

@@ -1,0 +1,80 @@
+"""Rows that share a document are run side by side, wherever they stand; the output is in row order all the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.flows import CHECKS, sundog
+
+FLOW = """
+name: grouped
+engines:
+  local: {kind: "null"}
+inputs:
+  rows: {path: rows.jsonl}
+nodes:
+  check:
+    python: {call: "checks:check", args: {id: "{{ row.id }}"}}
+    retries: 0
+  answer:
+    llm: {engine: local, system: "Read.", prompt: "{{ row.document }} {{ check }}"}
+outputs: {id: "{{ row.id }}", found: "{{ check }}", answer: "{{ answer.text }}"}
+"""
+# By the documents a, b and c.
+NUM_ROWS = 12
+GROUPED = [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]
+COMMAND = ("run", "flow.yaml", "--output", "out.jsonl", "--max-rows-in-flight", "1")
+
+
+def write(folder: Path, bad: str = "") -> None:
+    (folder / "flow.yaml").write_text(FLOW)
+    (folder / "checks.py").write_text(CHECKS)
+    (folder / "bad").write_text(bad)
+    rows = ({"id": number, "document": "abc"[number % 3]} for number in range(NUM_ROWS))
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def called(folder: Path) -> list[int]:
+    return [int(text) for text in (folder / "calls").read_text().split()]
+
+
+def output_of(folder: Path) -> list[int]:
+    return [json.loads(line)["id"] for line in (folder / "out.jsonl").read_text().splitlines()]
+
+
+def test_rows_of_one_document_run_side_by_side(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert sundog(tmp_path, *COMMAND).exit_code == 0
+    assert called(tmp_path) == GROUPED
+    assert output_of(tmp_path) == list(range(NUM_ROWS))
+
+
+@pytest.mark.parametrize("option", [["--no-rule", "hoist_prefix"], ["--naive"]])
+def test_without_the_rule_rows_run_as_they_come(tmp_path: Path, option: list[str]) -> None:
+    write(tmp_path)
+    assert sundog(tmp_path, *COMMAND, *option).exit_code == 0
+    assert called(tmp_path) == list(range(NUM_ROWS))
+
+
+def test_explain_says_by_what_rows_are_read(tmp_path: Path) -> None:
+    write(tmp_path)
+    explained = sundog(tmp_path, "explain", "flow.yaml", "--max-rows-in-flight", "1")
+    assert "rows: 12, at most 1 in flight, read by row.document\n" in explained.stdout
+    # The scheduler sees them all.
+    explained = sundog(tmp_path, "explain", "flow.yaml", "--max-rows-in-flight", "12")
+    assert "rows: 12, at most 12 in flight\n" in explained.stdout
+
+
+def test_a_run_continues_in_another_order(tmp_path: Path) -> None:
+    """Rows are known by number: those that ended are not run again, whatever the order of the process before."""
+    write(tmp_path, bad="7")
+    assert sundog(tmp_path, *COMMAND, "--fail-fast").exit_code == 1
+    assert called(tmp_path) == GROUPED[:7]
+    (tmp_path / "bad").write_text("")
+    (tmp_path / "calls").unlink()
+    assert sundog(tmp_path, *COMMAND[:-1], str(NUM_ROWS), "--retry-failed").exit_code == 0
+    assert sorted(called(tmp_path)) == [2, 5, 7, 8, 10, 11]
+    assert output_of(tmp_path) == list(range(NUM_ROWS))
