@@ -12,7 +12,9 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from sundog.errors import OperatorError
+from sundog.operators.sql import SQLOperator
 from sundog.operators.sql_database import Database, Statement
+from tests.operators.lookups import compare
 
 SERVER_URL = os.environ.get("SUNDOG_TEST_POSTGRES_URL")
 pytestmark = pytest.mark.skipif(SERVER_URL is None, reason="SUNDOG_TEST_POSTGRES_URL names no PostgreSQL server")
@@ -97,3 +99,62 @@ def test_a_server_that_is_not_there() -> None:
     error = fault(absent, "delete from sundog_test", is_write=True)
     assert (error.retryable, error.is_outcome_unknown) == (True, False)
     absent.close()
+
+
+@pytest.fixture(scope="module")
+def tables() -> Iterator[SQLOperator]:
+    """A schema whose tables hold keys of many types, and an operator that looks there first."""
+    assert SERVER_URL is not None
+    engine = create_engine(SERVER_URL)
+    with engine.begin() as connection:
+        for statement in TABLES.split(";"):
+            connection.execute(text(statement))
+    opened = SQLOperator(Path())
+    yield opened
+    asyncio.run(opened.close())
+    with engine.begin() as connection:
+        connection.execute(text("drop schema sundog_keys cascade"))
+        connection.execute(text("alter role current_user reset search_path"))
+    engine.dispose()
+
+
+TABLES = """
+drop schema if exists sundog_keys cascade;
+create schema sundog_keys;
+set search_path = sundog_keys;
+create collation loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+create table "Ints" (k int primary key, n int);
+insert into "Ints" values (1, 10), (5, 50), (-3, 30), (16777216, 70);
+create table texts (k varchar(9), n int);
+insert into texts values ('a', 1), ('A', 2), ('a ', 3), ('5', 4), ('twice', 5), ('twice', 6);
+create table reals (k real, n int);
+insert into reals values (5, 1), (16777216, 2);
+create table numerics (k numeric, n int);
+insert into numerics values (5, 1), (5.0, 2), (5.5, 3);
+create table padded (k char(3), n int);
+insert into padded values ('a', 1), ('abc', 2);
+create table loosely (k text collate loose, n int);
+insert into loosely values ('a', 1), ('B', 2);
+create table days (k date, n int);
+insert into days values ('2020-01-31', 1);
+create table parts (k int, n int) partition by list (k);
+create table part_5 partition of parts for values in (5);
+insert into parts values (5, 1);
+create view seen as select * from texts;
+alter role current_user set search_path = sundog_keys
+"""
+KEYS = [1, 5, -3, 16777217, 99, None, True, 5.0, 2**40, "5", "1", "05", "a", "A", "a ", "abc", "B", "b", "2020-01-31"]
+KEYS += ["twice", "nothing", "a\0", "x" * 12]
+
+
+ALONE = ("reals", "numerics", "padded", "loosely", "days", "parts", "seen")
+
+
+@pytest.mark.parametrize("table", ['"Ints"', "texts", *ALONE])
+def test_a_gathered_answer_is_the_one_alone(tables: SQLOperator, table: str) -> None:
+    assert SERVER_URL is not None
+    num_answers = 0
+    words = ["a", "A", "a ", "twice", "nothing", "abc"]
+    for some in (KEYS, KEYS[:5], ["5", "1", "77"], words, ["b", "nothing"], [5, 16777217], [1, 2**40]):
+        num_answers += compare(tables, SERVER_URL, f"select k, n from {table} where k = :id order by n", some)
+    assert (num_answers == 0) == (table in ALONE)

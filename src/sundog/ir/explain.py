@@ -106,6 +106,8 @@ def _modifiers(node: Step | Loop) -> Iterator[Tree]:
         given = ", ".join(f"{name} {json.dumps(value)}" for name, value in limits.items() if value is not None)
         if given:
             yield Tree(given)
+        if node.is_gathered:
+            yield Tree("gathered: calls that wait together are one request")
 
 
 def _edges(node: Node) -> Iterator[Tree]:

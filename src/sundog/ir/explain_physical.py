@@ -52,7 +52,8 @@ def _exec_tree(node: Exec, reasons: Mapping[str, str]) -> Tree:
     waits = [Tree(f"waits for {', '.join(node.before)}")] if node.before else []
     match node:
         case CallExec():
-            facts = [Tree(_sharing(node, reasons)), Tree(_attempts(node))]
+            gathered = [Tree("gathered: calls that wait together are one request")] if node.step.is_gathered else []
+            facts = [Tree(_sharing(node, reasons)), *gathered, Tree(_attempts(node))]
             return Tree(f"CallExec {node.name}: {node.step.operator} on {node.pool}", (*waits, *facts))
         case LoopExec():
             body = (_exec_tree(inner, reasons) for inner in node.body)

@@ -38,7 +38,7 @@ class Step:
 
     `after`: steps that must have ended first though no value of theirs is read.
     `timeout_s`: of one attempt; None takes the operator's default. `retries`: further attempts after the first.
-    `share`: None leaves sharing to the operator's rules.
+    `share`: None leaves sharing to the operator's rules. `is_gathered`: calls that wait together may be one request.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Step:
     retries: int | None = None
     share: bool | None = None
     location: Location | None = field(default=None, compare=False)
+    is_gathered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Owns the call, its outcome and the registry. Never schedules, retries, shares or
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ class Traits:
     it runs, never shared, never repeated by itself. `engine`: the engine block's name, for LLM steps.
     `conversation`: an LLM step's messages, (role, text), in order.
     `max_concurrency`: calls in flight on its pool. `reason`: why it is taken for what it is, as a phrase for explain.
+    `lookup`: the parameter by which calls may be gathered; the operator then is a GatheringOperator.
     """
 
     sharing: Sharing
@@ -42,6 +43,7 @@ class Traits:
     timeout_s: float = 60.0
     retries: int = 2
     reason: str | None = None
+    lookup: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,21 @@ class Operator(Protocol):
 
     async def close(self) -> None:
         """Release connections; called once, at the end of the run."""
+        ...
+
+
+class GatheringOperator(Operator, Protocol):
+    """An operator that can answer calls of one step by one request, where its traits name a `lookup`."""
+
+    def group_of(self, spec: Any, call: BoundCall) -> Hashable | None:
+        """Calls of one group may be gathered; None for a call that must run alone. Pure."""
+        ...
+
+    async def run_gathered(
+        self, spec: Any, calls: Sequence[BoundCall], context: CallContext
+    ) -> Sequence[Outcome | None]:
+        """The outcome of each call of one group, exactly as it would be alone; None where that is not certain, and the
+        call must run alone. CallError where the one request failed, which says nothing about any call."""
         ...
 
 

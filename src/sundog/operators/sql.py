@@ -1,14 +1,14 @@
 """The `sql` step: one statement on a database, its values bound, never pasted.
 
-Owns the spec, what the plan knows of the step, and binding. Judging is sql_judge's, executing sql_database's; both are
-loaded when first needed, so that a flow without SQL never waits for their libraries.
+Owns the spec, what the plan knows of the step, and binding. Judging is sql_judge's, gathering sql_lookup's, executing
+sql_database's; they are loaded when first needed, so that a flow without SQL never waits for their libraries.
 
 A row is a dict of JSON types: numbers as they are, decimals and dates as text (nothing is rounded), bytes as base64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from sundog.errors import FlowError, OperatorError, suggest
-from sundog.ir.logical import EngineBlock, OperatorSpec
+from sundog.ir.canonical import canonical_json
+from sundog.ir.logical import EngineBlock, OperatorSpec, templates_of
 from sundog.ir.physical import Sharing
 from sundog.ir.render import Scope
 from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
@@ -26,8 +27,9 @@ from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
 if TYPE_CHECKING:
     from sqlalchemy import TextClause
 
-    from sundog.operators.sql_database import Database
+    from sundog.operators.sql_database import Database, Row
     from sundog.operators.sql_judge import Judgement
+    from sundog.operators.sql_lookup import Lookup
 
 
 class SQLSpec(OperatorSpec):
@@ -52,6 +54,7 @@ class SQLOperator:
     def __init__(self, base_dir: Path) -> None:
         self._base_dir = base_dir
         self._databases: dict[str, Database] = {}
+        self._has_plain_table: dict[tuple[str, str], bool] = {}
 
     def check(self, spec: SQLSpec, engines: Mapping[str, EngineBlock]) -> None:
         from sundog.operators.sql_url import check_url
@@ -75,7 +78,14 @@ class SQLOperator:
         resource = resource_of(spec.database, self._base_dir)
         if found.reach is not Reach.WRITE:
             sharing = Sharing.RUN if found.reach is Reach.READ else Sharing.NEVER
-            return Traits(sharing, pool=resource, resource=resource, reason=f"read-only: {found.reason}")
+            lookup = _lookup(spec)
+            return Traits(
+                sharing,
+                pool=resource,
+                resource=resource,
+                reason=f"read-only: {found.reason}",
+                lookup=None if lookup is None else lookup.param,
+            )
         # SQLite takes one writer at a time: others would only wait for its lock.
         is_sqlite = backend_of(spec.database) == "sqlite"
         return Traits(
@@ -106,27 +116,87 @@ class SQLOperator:
         return BoundCall({"database": spec.database, "query": spec.query, "params": params, "max_rows": spec.max_rows})
 
     async def run(self, call: BoundCall, context: CallContext) -> Outcome:
-        from sundog.operators.sql_database import Statement
         from sundog.operators.sql_judge import Reach, judge
         from sundog.operators.sql_url import backend_of
 
         payload = call.payload
-        database = self._open(payload["database"], context)
         reach = judge(payload["query"], backend_of(payload["database"])).reach
-        lists = tuple(sorted(name for name, value in payload["params"].items() if isinstance(value, list)))
-        statement = Statement(
-            _text(payload["query"], lists), payload["params"], reach is Reach.WRITE, payload["max_rows"]
+        rows = await self._execute(
+            payload["database"],
+            payload["query"],
+            payload["params"],
+            context,
+            is_write=reach is Reach.WRITE,
+            max_rows=payload["max_rows"],
         )
-        try:
-            rows = await database.execute(statement, timeout_s=context.timeout_s)
-        except OperatorError as error:
-            raise redact_error(error, context.secrets) from None
         return Outcome(context.secrets.redact_all(rows))
+
+    def group_of(self, spec: SQLSpec, call: BoundCall) -> Hashable | None:
+        from sundog.operators.sql_lookup import kind_of
+
+        lookup = _lookup(spec)
+        assert lookup is not None, "this step has no look-up"
+        params = dict(call.payload["params"])
+        kind = kind_of(params.pop(lookup.param))
+        return None if kind is None else (kind, canonical_json(params))
+
+    async def run_gathered(
+        self, spec: SQLSpec, calls: Sequence[BoundCall], context: CallContext
+    ) -> Sequence[Outcome | None]:
+        from sundog.operators.sql_lookup import KEY, kind_of, split_rows
+
+        lookup = _lookup(spec)
+        assert lookup is not None, "this step has no look-up"
+        if not await self._is_plain_table(spec.database, lookup, context):
+            return [None] * len(calls)
+        params = calls[0].payload["params"]
+        asked = [call.payload["params"][lookup.param] for call in calls]
+        keys = list(dict.fromkeys(asked))
+        # More rows than keys: some key has several, and their order alone is not known from here.
+        rows = await self._execute(
+            spec.database, lookup.query, {**params, lookup.param: keys}, context, max_rows=len(keys), raw_column=KEY
+        )
+        kind = kind_of(keys[0])
+        assert kind is not None, "a call that must run alone was gathered"
+        found = split_rows(rows, keys, kind)
+        if found is None:
+            return [None] * len(calls)
+        return [Outcome(context.secrets.redact_all(found[key])) if len(found[key]) <= 1 else None for key in asked]
 
     async def close(self) -> None:
         databases, self._databases = self._databases, {}
         for database in databases.values():
             database.close()
+
+    async def _is_plain_table(self, url: str, lookup: Lookup, context: CallContext) -> bool:
+        """Whether the proof holds for the table that there is; asked once in a run."""
+        known = (url, lookup.query)
+        if known not in self._has_plain_table:
+            names = {"table": lookup.table, "column": lookup.column}
+            rows = await self._execute(url, lookup.table_check, names, context, max_rows=1)
+            self._has_plain_table[known] = bool(rows)
+        return self._has_plain_table[known]
+
+    async def _execute(
+        self,
+        url: str,
+        query: str,
+        params: Mapping[str, Any],
+        context: CallContext,
+        *,
+        max_rows: int,
+        is_write: bool = False,
+        raw_column: str | None = None,
+    ) -> list[Row]:
+        from sundog.operators.sql_database import Statement
+
+        lists = tuple(sorted(name for name, value in params.items() if isinstance(value, list)))
+        statement = Statement(_text(query, lists), params, is_write, max_rows, raw_column)
+        database = self._open(url, context)
+        try:
+            return await database.execute(statement, timeout_s=context.timeout_s)
+        except OperatorError as error:
+            raise redact_error(error, context.secrets) from None
 
     def _open(self, url: str, context: CallContext) -> Database:
         from sundog.operators.sql_database import Database
@@ -142,6 +212,14 @@ def _judge(spec: SQLSpec) -> Judgement:
     from sundog.operators.sql_url import backend_of
 
     return judge(spec.query, backend_of(spec.database))
+
+
+def _lookup(spec: SQLSpec) -> Lookup | None:
+    from sundog.operators.sql_lookup import lookup_of
+    from sundog.operators.sql_url import backend_of
+
+    varying = frozenset(name for name, value in spec.params.items() if any(one.names for one in templates_of(value)))
+    return lookup_of(spec.query, backend_of(spec.database), varying)
 
 
 def _check_params(spec: SQLSpec) -> None:

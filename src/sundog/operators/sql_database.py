@@ -35,12 +35,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """`text` with every parameter named in it; `params`: their values, a list for each expanding one."""
+    """`text` with every parameter named in it; `params`: their values, a list for each expanding one.
+    `raw_column`: a column whose values are given as the driver has them, and not as JSON types."""
 
     text: TextClause
     params: Mapping[str, Any]
     is_write: bool
     max_rows: int
+    raw_column: str | None = None
 
 
 class Database:
@@ -159,7 +161,7 @@ class _Attempt:
         if not result.returns_rows:
             # Drivers say -1 where a statement counts nothing, as CREATE TABLE.
             return [{"num_rows": result.rowcount if result.rowcount >= 0 else None}]
-        return _fetch(result, self.statement.max_rows)
+        return _fetch(result, self.statement.max_rows, self.statement.raw_column)
 
     def _enter_commit(self) -> None:
         with self._lock:
@@ -178,7 +180,7 @@ class _Attempt:
         )
 
 
-def _fetch(result: CursorResult[Any], max_rows: int) -> list[Row]:
+def _fetch(result: CursorResult[Any], max_rows: int, raw_column: str | None) -> list[Row]:
     names = list(result.keys())
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise OperatorError(f"two columns are called '{twice[0]}'", hint="name them apart in the query with AS")
@@ -186,14 +188,14 @@ def _fetch(result: CursorResult[Any], max_rows: int) -> list[Row]:
     result.close()
     if len(found) > max_rows:
         raise OperatorError(f"the query gave more than {max_rows} rows", hint="narrow it or raise max_rows of the step")
-    return [_to_row(names, row) for row in found]
+    return [_to_row(names, row, raw_column) for row in found]
 
 
-def _to_row(names: list[str], row: Any) -> Row:
+def _to_row(names: list[str], row: Any, raw_column: str | None) -> Row:
     values: Row = {}
     for name, value in zip(names, row, strict=True):
         try:
-            values[name] = to_json_value(value)
+            values[name] = value if name == raw_column else to_json_value(value)
         except ValueError as error:
             raise OperatorError(
                 f"the column '{name}' holds a {type(value).__name__}, which has no JSON form",

@@ -81,3 +81,12 @@ VOLATILE_NAMES = _words(
     sysdate uuid_short unix_timestamp connection_id found_rows row_count rand user
     """
 )
+
+# Of sqlglot's classes those that make one value out of one row: no aggregate, and nothing that makes rows.
+SCALAR_TYPES = _words(
+    """
+    And Or Xor Case If Cast Coalesce Nullif Abs Ceil Floor Round Sign Sqrt Lower Upper Length Trim Left Right Replace
+    Substring Concat ConcatWs StrPosition StartsWith EndsWith Contains JSONExtract JSONExtractScalar
+    JSONBExtract JSONBExtractScalar Hex Typeof
+    """
+)

@@ -6,17 +6,18 @@ Owns keys, sharing, claims and the commit point (docs/design.md). Never decides 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from sundog.engines.base import Engine, GenerateRequest, Usage
 from sundog.errors import CallError, EngineTimeout, OperatorError, RunStopped
 from sundog.ir.canonical import canonical_json
 from sundog.ir.physical import CallExec, Sharing
 from sundog.ir.render import Scope
-from sundog.operators.base import BoundCall, Operator, Outcome
+from sundog.operators.base import BoundCall, GatheringOperator, Operator, Outcome
+from sundog.runtime.gather import Gatherer, Take
 from sundog.runtime.host import Host
 from sundog.runtime.node_history import Observations
 from sundog.runtime.prefix_key import prefix_key
@@ -25,7 +26,10 @@ from sundog.runtime.store.store import NO_USAGE, Store
 from sundog.sched.events import RequestArrived, RequestFinished, Submit
 from sundog.secrets import Secrets
 
+T = TypeVar("T")
 DEFAULT_OUTPUT_TOKENS = 256
+GATHERED = " gathered"
+"""Ends the id of a request that answers several calls: its first call may have a request of its own afterwards."""
 GRACE_S = 1.0
 """An operator that keeps the limit itself knows what a late answer means, so this host lets it speak first."""
 
@@ -113,6 +117,7 @@ class Dispatcher:
         self._models = models or {}
         self._observations = observations or Observations()
         self._in_flight: dict[bytes, asyncio.Future[Answer]] = {}
+        self._gatherer = Gatherer(self._send_gathered)
         self._is_stopping = False
 
     def stop(self) -> None:
@@ -154,6 +159,18 @@ class Dispatcher:
             del self._in_flight[key]
 
     async def _execute(self, node: CallExec, call: BoundCall, key: bytes, place: Place) -> Answer:
+        outcome = await self._gathered(node, call, place)
+        if outcome is None:
+            outcome = await self._alone(node, call, key, place)
+        value = self._secrets.redact_all(outcome.value)
+        usage = outcome.usage or NO_USAGE
+        await self._store.put(key, self._run.run_id, node.step.name, value, usage, settles_claim=node.is_effect)
+        self._progress.num_executed += 1
+        self._progress.num_prompt_tokens += usage.num_prompt_tokens
+        self._progress.num_output_tokens += usage.num_output_tokens
+        return Answer(value, usage)
+
+    async def _alone(self, node: CallExec, call: BoundCall, key: bytes, place: Place) -> Outcome:
         request_id = f"{place.row_index}/{place.path}"
         is_claimed = False
         if node.is_effect:
@@ -176,22 +193,52 @@ class Dispatcher:
             return outcome, RequestFinished(end_s, request_id, *tokens)
 
         try:
-            outcome = await self._host.run(self._arrived(node, call, request_id, place), attempt)
+            return await self._host.run(self._arrived(node, call, request_id, place), attempt)
         except (CallError, RunStopped) as error:
             is_unknown = isinstance(error, CallError) and error.is_outcome_unknown
             if is_claimed and not is_unknown:
                 await self._store.release(key)
             raise
-        value = self._secrets.redact_all(outcome.value)
-        usage = outcome.usage or NO_USAGE
-        await self._store.put(key, self._run.run_id, node.step.name, value, usage, settles_claim=node.is_effect)
-        self._progress.num_executed += 1
-        self._progress.num_prompt_tokens += usage.num_prompt_tokens
-        self._progress.num_output_tokens += usage.num_output_tokens
-        return Answer(value, usage)
+
+    async def _gathered(self, node: CallExec, call: BoundCall, place: Place) -> Outcome | None:
+        """The outcome from a request that answered other calls too; None where the call must run alone."""
+        if not node.step.is_gathered:
+            return None
+        group = self._gathering(node).group_of(node.step.spec, call)
+        return None if group is None else await self._gatherer.ask(node, group, call, place)
+
+    async def _send_gathered(self, node: CallExec, place: Place, take: Take) -> Sequence[Outcome | None]:
+        request_id = f"{place.row_index}/{place.path}{GATHERED}"
+        operator = self._gathering(node)
+
+        async def attempt(submit: Submit) -> tuple[Sequence[Outcome | None], RequestFinished]:
+            if self._is_stopping:
+                raise RunStopped("the run is stopping")
+            calls = take()
+            begin_s = self._host.now_s()
+            context = self._context(node, b"", submit, place)
+            outcomes = await self._within_limit(node, operator.run_gathered(node.step.spec, calls, context))
+            end_s = self._host.now_s()
+            for outcome in outcomes:
+                if outcome is not None:
+                    self._observations.executed(node.name, "", None, (end_s - begin_s) / len(calls))
+            return outcomes, RequestFinished(end_s, request_id, num_calls=len(calls))
+
+        now_s = self._host.now_s()
+        return await self._host.run(
+            RequestArrived(now_s, request_id, node.pool, place.row_index, place.depth, max_attempts=1), attempt
+        )
+
+    def _gathering(self, node: CallExec) -> GatheringOperator:
+        # Its traits named a look-up, or the step would not be gathered.
+        return cast(GatheringOperator, self._operators[node.step.operator])
 
     async def _attempt(self, node: CallExec, call: BoundCall, key: bytes, submit: Submit, place: Place) -> Outcome:
-        context = _Context(
+        context = self._context(node, key, submit, place)
+        return await self._within_limit(node, self._operators[node.step.operator].run(call, context))
+
+    def _context(self, node: CallExec, key: bytes, submit: Submit, place: Place) -> _Context:
+        return _Context(
             self._secrets,
             key.hex(),
             node.timeout_s,
@@ -201,9 +248,11 @@ class Dispatcher:
             # A server that ranks by priority finishes early rows first, as the core does here.
             place.position,
         )
+
+    async def _within_limit(self, node: CallExec, attempt: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(node.timeout_s + GRACE_S):
-                return await self._operators[node.step.operator].run(call, context)
+                return await attempt
         except CallError as error:
             # Whatever the operator says of retries: what may have happened must not happen twice.
             error.retryable = error.retryable and not (node.is_effect and error.is_outcome_unknown)

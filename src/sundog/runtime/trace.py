@@ -148,7 +148,8 @@ class _Replay:
                     "cached_tokens": event.num_cached_tokens,
                     "output_tokens": event.num_output_tokens,
                 }
-                yield from self._end(self._requests.pop(event.request_id), "finished", tokens)
+                more = tokens if event.num_calls == 1 else {**tokens, "calls": event.num_calls}
+                yield from self._end(self._requests.pop(event.request_id), "finished", more)
             case RequestFailed():
                 yield from self._end(self._requests[event.request_id], "failed", {"retryable": event.retryable})
             case RequestCancelled():

@@ -48,13 +48,15 @@ class PrefillEnded:
 
 @dataclass(frozen=True, slots=True)
 class RequestFinished:
-    """An attempt succeeded. `num_cached_tokens`: of the prompt, from the replica's prefix cache."""
+    """An attempt succeeded. `num_cached_tokens`: of the prompt, from the replica's prefix cache. `num_calls`: that this
+    one request was made for."""
 
     time_s: float
     request_id: str
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
     num_output_tokens: int = 0
+    num_calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)

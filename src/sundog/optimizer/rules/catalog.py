@@ -8,6 +8,7 @@ from __future__ import annotations
 from sundog.optimizer.rules.base import Rule
 from sundog.optimizer.rules.drop_dead_steps import DropDeadSteps
 from sundog.optimizer.rules.fold_constants import FoldConstants
+from sundog.optimizer.rules.gather_lookups import GatherLookups
 from sundog.optimizer.rules.hoist_prefix import HoistPrefix
 from sundog.optimizer.rules.merge_subplans import MergeSubplans
 from sundog.optimizer.rules.prune_columns import PruneColumns
@@ -29,6 +30,8 @@ RULES: tuple[Rule, ...] = (
     PushDownFilter(),
     # Only where no filter stands between a step and its readers; so after the filters have found their places.
     PushDownWhen(),
+    # Which parameters vary is known when constants have been written in.
+    GatherLookups(),
     # What is still read then.
     PruneColumns(),
     # Last: the prompts as they will be.

@@ -1,0 +1,45 @@
+"""gather_lookups: point look-ups of one statement that wait at the same time are asked for by one query.
+
+Only marks the step. Which statements may be, the operator says (`Traits.lookup`); it proves each answer when it runs.
+Not where the flow writes to that database, or says `share: false`: there the moment of each look-up counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sundog.ir.logical import LogicalPlan, Loop, Node, Step
+from sundog.ir.physical import Sharing
+from sundog.optimizer.facts import PlanFacts
+from sundog.optimizer.rules.base import Change, Context
+
+Nodes = tuple[Node, ...]
+
+
+class GatherLookups:
+    name = "gather_lookups"
+
+    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+        nodes, notes = _gathered(plan.nodes, context.facts)
+        return Change(replace(plan, nodes=nodes), notes) if notes else None
+
+
+def _gathered(nodes: Nodes, facts: PlanFacts) -> tuple[Nodes, tuple[str, ...]]:
+    found: list[Node] = []
+    notes: tuple[str, ...] = ()
+    for node in nodes:
+        match node:
+            case Loop():
+                body, more = _gathered(node.body, facts)
+                found.append(replace(node, body=body) if more else node)
+                notes += more
+            case Step() if not node.is_gathered and _may_gather(node, facts):
+                found.append(replace(node, is_gathered=True))
+                notes += (f"{node.name} asks for many :{facts.traits(node).lookup} at once",)
+            case _:
+                found.append(node)
+    return tuple(found), notes
+
+
+def _may_gather(step: Step, facts: PlanFacts) -> bool:
+    return facts.traits(step).lookup is not None and facts.sharing(step) is not Sharing.NEVER
