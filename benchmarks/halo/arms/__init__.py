@@ -1,0 +1,1 @@
+"""The arms: ways to run one and the same batch."""

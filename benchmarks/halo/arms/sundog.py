@@ -1,0 +1,68 @@
+"""sundog: the workload's flow file, with the case's engines, rows and addresses put in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+import sundog as sd
+from halo.case import Case
+from halo.graph import Row
+from halo.workloads.catalog import FLOWS
+from halo.workloads.dialect import adapt
+from sundog.config import read_config
+from sundog.ir.logical import steps_of
+from sundog.runtime.report import Report
+from sundog.session import Rewriting, Session, load_plan
+
+SERVER = "http://127.0.0.1:8731"
+
+
+async def run_flow(
+    case: Case, rows: Sequence[Row], base_url: str, folder: Path, *, is_naive: bool, without_rules: tuple[str, ...] = ()
+) -> tuple[list[Any], Report]:
+    """One value or one failure for each row, in order, and the report of the run."""
+    path = write_flow(case, rows, base_url, folder)
+    flow = sd.load(path)
+    result = await flow.arun(state=folder / "state", naive=is_naive, without_rules=without_rules)
+    values: dict[int, Any] = {row.row_index: row["answer"] for row in result}
+    values |= {failure["row"]: RuntimeError(f"{failure['node']}: {failure['cause']}") for failure in result.errors}
+    return [values[number] for number in range(len(rows))], result.report
+
+
+def planning_s(path: Path, *, is_naive: bool, without_rules: tuple[str, ...] = ()) -> float:
+    """How long it takes to read, rewrite and plan the flow; `run_flow` does it once more."""
+    begin_s = time.perf_counter()
+    Session(load_plan(path, {}), path.parent, read_config(), rewriting=Rewriting(without_rules, is_naive))
+    return time.perf_counter() - begin_s
+
+
+def write_flow(case: Case, rows: Sequence[Row], base_url: str, folder: Path) -> Path:
+    """The flow file of this case in `folder`, with everything it needs beside it."""
+    yaml = YAML(typ="safe")
+    flow = yaml.load((FLOWS / f"{case.workload}.yaml").read_text())
+    flow["engines"] = {model: dict(block) for model, block in case.blocks.items()}
+    for node in flow["nodes"].values():
+        if "sql" in node:
+            node["sql"] |= {"database": case.database, "query": adapt(node["sql"]["query"], case.database)}
+        if "http" in node:
+            node["http"]["url"] = node["http"]["url"].replace(SERVER, base_url)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(FLOWS / "parameters.py", folder)
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = folder / "flow.yaml"
+    # JSON is YAML, and says every text as it is.
+    path.write_text(json.dumps(flow, indent=1))
+    return path
+
+
+def operators_of(case: Case) -> dict[str, str]:
+    """The operator of each step by its name."""
+    plan = load_plan(FLOWS / f"{case.workload}.yaml", {})
+    return {step.name: step.operator for step in steps_of(plan.nodes)}

@@ -1,0 +1,170 @@
+"""The command line of the benchmark, behind `sundog bench`. Wiring only."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from halo.arms.catalog import DESCRIPTIONS, flow_arm, is_installed
+from halo.case import KVSize
+from halo.deployments import modelled_profile
+from halo.endpoint import MODEL
+from halo.inputs import REPETITIONS, Repetition
+from halo.report import write_report
+from halo.results import group, read_results
+from halo.runner import Settings, refuse_busy_machine, run
+from halo.table import markdown_table, write_into
+from halo.workloads.catalog import WORKLOADS, check_packages
+from sundog.cost.profile import Profile
+from sundog.engines.models import cache_folder
+from sundog.errors import ConfigError, suggest
+from sundog.ir.logical import EngineBlock
+from sundog.runtime.profiles import load_profile
+
+RESULTS = Path(__file__).parents[1] / "results" / "halo"
+QUICK_ROWS = 12
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def _names(text: str, known: tuple[str, ...], what: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"there is no {what} '{name}'", hint=suggest(name, known))
+    return names
+
+
+@app.callback(invoke_without_command=True)
+def bench(
+    context: typer.Context,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="All workloads and arms on the null engine, in seconds.")
+    ] = False,
+    engine: Annotated[str, typer.Option(help="null, embedded, vllm or modelled.")] = "embedded",
+    rows: Annotated[str, typer.Option(help="Rows of a case; several with commas.")] = "32",
+    repeats: Annotated[int, typer.Option(min=1, help="How often each arm runs.")] = 5,
+    repetition: Annotated[str, typer.Option(help="none, halo, zipf; several with commas.")] = "halo,none",
+    kv: Annotated[str, typer.Option(help="large, small; several with commas.")] = "large,small",
+    workloads: Annotated[str, typer.Option(help="w1 to w6; several with commas.")] = ",".join(WORKLOADS),
+    arms: Annotated[str, typer.Option(help="Several with commas; sundog-without-RULE for an ablation.")] = "",
+    seed: Annotated[int, typer.Option(help="Of the rows.")] = 1,
+    replicas: Annotated[int, typer.Option(min=3, help="Of the modelled engine, all models together.")] = 8,
+    http_mean_s: Annotated[float, typer.Option("--http-mean", min=0, help="Mean latency of the HTTP server.")] = 0.5,
+    tpch_scale: Annotated[float, typer.Option(help="Scale factor of TPC-H.")] = 0.01,
+    database: Annotated[str | None, typer.Option(help="A PostgreSQL URL, in place of SQLite files.")] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Of the engine, from sundog calibrate; for the work bound.")
+    ] = None,
+    folder: Annotated[
+        Path, typer.Option("--results", help="Where result files are; a run goes on where it ended.")
+    ] = RESULTS,
+    allow_busy: Annotated[bool, typer.Option("--allow-busy", help="Measure on a busy machine all the same.")] = False,
+) -> None:
+    """Run the workloads of Halo by sundog and by what users would write instead."""
+    if context.invoked_subcommand is not None:
+        return
+    check_packages()
+    chosen_arms = tuple(arms.split(",")) if arms else tuple(DESCRIPTIONS)
+    for arm in chosen_arms:
+        flow_arm(arm)
+    names = _names(workloads, tuple(WORKLOADS), "workload")
+    if quick:
+        _quick(names, chosen_arms, seed, tpch_scale, database)
+        return
+    if not allow_busy and engine != "modelled":
+        refuse_busy_machine()
+    repetitions: tuple[Repetition, ...] = tuple(
+        one for one in REPETITIONS if one in _names(repetition, REPETITIONS, "repetition")
+    )
+    kvs: tuple[KVSize, ...] = ("large", "small")
+    settings = Settings(
+        engine=engine,
+        workloads=names,
+        arms=chosen_arms,
+        repetitions=repetitions,
+        kvs=tuple(one for one in kvs if one in _names(kv, kvs, "KV size")),
+        num_rows=tuple(int(one) for one in rows.split(",")),
+        num_repeats=repeats,
+        seed=seed,
+        folder=folder,
+        replicas=replicas,
+        http_mean_s=http_mean_s,
+        tpch_scale=tpch_scale,
+        database=database,
+        profile=_profile(engine, profile),
+    )
+    num_measured = run(settings, typer.echo)
+    typer.echo(f"{num_measured} measurements; results in {folder}")
+
+
+def _quick(
+    workloads: tuple[str, ...], arms: tuple[str, ...], seed: int, tpch_scale: float, database: str | None
+) -> None:
+    """Every arm once, in this process. Its times say nothing of a model; it shows that all arms give the same rows."""
+    with tempfile.TemporaryDirectory(prefix="sundog-bench-") as folder:
+        installed = tuple(arm for arm in arms if is_installed(arm))
+        settings = Settings(
+            engine="null",
+            workloads=workloads,
+            arms=installed,
+            repetitions=("halo",),
+            kvs=("large",),
+            num_rows=(QUICK_ROWS,),
+            num_repeats=1,
+            seed=seed,
+            folder=Path(folder),
+            http_mean_s=0.01,
+            tpch_scale=tpch_scale,
+            database=database,
+            is_isolated=False,
+        )
+        run(settings, typer.echo)
+        cases = group(read_results(Path(folder)))
+        typer.echo(markdown_table(cases))
+        for arm in arms:
+            if arm not in installed:
+                typer.echo(f"{arm}: not installed (pip install '.[bench]')")
+        wrong = [f"{case.slug} {arm}" for case in cases for arm in case.arms if case.share_equal(arm) != 1.0]
+        if wrong and "asyncio" in installed:
+            raise AssertionError(f"these arms gave other rows than plain asyncio: {', '.join(wrong)}")
+
+
+def _profile(engine: str, path: Path | None) -> Profile | None:
+    if path is not None:
+        return Profile.from_json(json.loads(path.read_bytes()))
+    if engine == "modelled":
+        return modelled_profile()
+    if engine != "embedded":
+        return None
+    found = load_profile(cache_folder(), EngineBlock("local", "openvino", {"model": MODEL}))
+    if found is None:
+        typer.echo("no profile of the embedded engine: without it there is no work bound (sundog calibrate)", err=True)
+    return found
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Option("--results", help="Where result files are.")] = RESULTS,
+    output: Annotated[Path, typer.Option(help="The page to write.")] = Path("bench.html"),
+) -> None:
+    """Write one HTML page of all results."""
+    write_report(group(read_results(folder)), output)
+    typer.echo(str(output))
+
+
+@app.command()
+def table(
+    folder: Annotated[Path, typer.Option("--results", help="Where result files are.")] = RESULTS,
+    readme: Annotated[Path | None, typer.Option(help="Put it between the marks in this file.")] = None,
+) -> None:
+    """Print the Markdown table of all results, or write it into a file."""
+    text = markdown_table(group(read_results(folder)))
+    if readme is None:
+        typer.echo(text)
+    else:
+        write_into(readme, text)

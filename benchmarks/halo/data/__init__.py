@@ -1,0 +1,1 @@
+"""The data of the workloads: from installed packages, nothing is downloaded."""

@@ -1,0 +1,1 @@
+"""The flow files, and the function that two of them call."""

@@ -1,0 +1,128 @@
+"""One arm on one case, measured: what it took, what it executed, what it answered.
+
+Owns the form of a measurement. `python -m halo.measure` does it in a process of its own, so that no arm inherits
+another's memory, imports or collector.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from halo import modelled
+from halo.arms.catalog import BASELINES, FlowArm, flow_arm
+from halo.arms.sundog import operators_of, planning_s, run_flow, write_flow
+from halo.calls import LLMCall, open_client
+from halo.case import Case
+from halo.inputs import make_rows
+from halo.latency_server import LatencyServer
+from halo.work import describe_work
+from halo.workloads.catalog import WORKLOADS
+from sundog.config import read_config
+
+MAX_FAILURES_KEPT = 5
+Measurement = dict[str, Any]
+
+
+def measure(case: Case, arm: str) -> Measurement:
+    """Run the arm from its first call to its last answer. Nothing of the case is cached in this process."""
+    modelled.register()
+    factory = modelled.SkippingLoop if case.is_modelled else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(_measure(case, arm))
+
+
+async def _measure(case: Case, arm: str) -> Measurement:
+    flow = flow_arm(arm)
+    rows = make_rows(case.workload, case.num_rows, case.repetition, case.seed)
+    clock = asyncio.get_running_loop().time
+    with tempfile.TemporaryDirectory(prefix="sundog-bench-") as folder:
+        async with LatencyServer(case.http_mean_s).serving() as server:
+            facts: Measurement = {} if flow is None else _plan(case, rows, flow, Path(folder) / "plan")
+            begin_s, begin_cpu_s = clock(), time.process_time()
+            if flow is None:
+                values, executed = await _run_baseline(case, arm, rows, server.base_url)
+            else:
+                values, executed = await _run_sundog(case, flow, rows, server.base_url, Path(folder) / "run")
+            wall_s, cpu_s = clock() - begin_s, time.process_time() - begin_cpu_s
+            executed["num_http_requests"] = server.num_requests
+    facts |= {"arm": arm, "wall_s": round(wall_s, 4), "cpu_s": round(cpu_s, 4), **executed, **_summary(values)}
+    if arm == "asyncio":
+        # It executes every call of the batch, so that its calls say what the batch is made of.
+        facts["batch"] = describe_work(facts.pop("calls"))
+    facts.pop("calls", None)
+    return facts
+
+
+async def _run_baseline(
+    case: Case, arm: str, rows: list[dict[str, Any]], base_url: str
+) -> tuple[list[Any], Measurement]:
+    async with open_client(case, base_url, read_config().secrets) as client:
+        values = await BASELINES[arm](WORKLOADS[case.workload].graph, client, rows)
+    return values, {"num_sql": client.counts.num_sql, **_totals(client.counts.llm)}
+
+
+async def _run_sundog(
+    case: Case, arm: FlowArm, rows: list[dict[str, Any]], base_url: str, folder: Path
+) -> tuple[list[Any], Measurement]:
+    values, report = await run_flow(
+        case, rows, base_url, folder, is_naive=arm.is_naive, without_rules=arm.without_rules
+    )
+    operators = operators_of(case)
+    executed = {
+        kind: sum(node.num_executed for node in report.nodes if operators[node.node] == kind) for kind in ("llm", "sql")
+    }
+    return values, {
+        "num_llm": executed["llm"],
+        "num_sql": executed["sql"],
+        "num_prompt_tokens": report.num_prompt_tokens,
+        "num_computed_prompt_tokens": report.num_computed_prompt_tokens,
+        "num_output_tokens": report.num_output_tokens,
+    }
+
+
+def _plan(case: Case, rows: list[dict[str, Any]], arm: FlowArm, folder: Path) -> Measurement:
+    path = write_flow(case, rows, "http://127.0.0.1:1", folder)
+    return {"planning_s": round(planning_s(path, is_naive=arm.is_naive, without_rules=arm.without_rules), 4)}
+
+
+def _totals(calls: list[LLMCall]) -> Measurement:
+    prompt = sum(call.usage.num_prompt_tokens for call in calls)
+    return {
+        "num_llm": len(calls),
+        "num_prompt_tokens": prompt,
+        "num_computed_prompt_tokens": prompt - sum(call.usage.num_cached_tokens or 0 for call in calls),
+        "num_output_tokens": sum(call.usage.num_output_tokens for call in calls),
+        "calls": calls,
+    }
+
+
+def _summary(values: list[Any]) -> Measurement:
+    """`answers`: a digest for each row, None for a failed one."""
+    failures = [value for value in values if isinstance(value, BaseException)]
+    return {
+        "num_done": len(values) - len(failures),
+        "num_failed": len(failures),
+        "failures": [_describe(failure) for failure in failures[:MAX_FAILURES_KEPT]],
+        "answers": [None if isinstance(value, BaseException) else _digest(value) for value in values],
+    }
+
+
+def _describe(failure: BaseException) -> str:
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return f"{type(failure).__name__}: {failure}"[:300]
+
+
+def _digest(value: Any) -> str:
+    return blake2b(json.dumps(value).encode(), digest_size=6).hexdigest()
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Case.from_json(sys.argv[1]), sys.argv[2])))

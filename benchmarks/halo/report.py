@@ -1,0 +1,157 @@
+"""The report: one self-contained HTML page of all results.
+
+Owns its content. Numbers come from result files, plots from `svg`, the tables from `table`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from halo.arms.catalog import DESCRIPTIONS, LEFT_OUT
+from halo.results import CaseResults, geometric_mean
+from halo.svg import bars, lines
+from halo.table import OWN, arms_of, notes_of, percent, setting_of, times
+from halo.workloads.catalog import WORKLOADS
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 900px; margin: 2rem auto; padding: 0 1rem; color: #1f2933; }
+table { border-collapse: collapse; font-size: 13px; margin: 1rem 0; display: block; overflow-x: auto; }
+td, th { padding: 3px 9px; text-align: right; border-bottom: 1px solid #d9e0e6; white-space: nowrap; }
+td:first-child, th:first-child { text-align: left; }
+figure { margin: 1rem 0; } svg { width: 100%; } svg text { font-size: 11px; fill: #52606d; }
+.grid { stroke: #e4e7eb; } figcaption span { margin-right: 1rem; font-size: 12px; }
+figcaption i { display: inline-block; width: 10px; height: 10px; margin-right: 4px; }
+"""
+READING = """
+<p>Every arm has the same engines, prompts, limits and prefix cache, which is emptied before each run; arms take turns.
+Ratios are medians over the pairs of one repetition. <b>achieved</b> is the work bound (the least time in which the
+batch's distinct prefill and decode tokens could have passed the engines) over the time taken. <b>distinct calls</b> and
+<b>distinct prefixes</b> say how much of the batch repeats: merging calls can save no more than that.</p>
+<p>Where nothing repeats and every prefix fits into the KV cache, the engine's own prefix cache already does most of
+what can be done: expect ratios near 1 there. Latencies of the HTTP server depend on the request alone.</p>
+"""
+
+
+def write_report(cases: Sequence[CaseResults], path: Path) -> None:
+    path.write_text(render(cases))
+
+
+def render(cases: Sequence[CaseResults]) -> str:
+    """The whole page; it needs nothing from elsewhere."""
+    ordered = sorted(cases, key=setting_of)
+    settings = [_setting(title, list(found)) for title, found in groupby(ordered, key=setting_of)]
+    body = "".join(["<h1>sundog bench</h1>", _environment(cases), READING, *settings, _scaling(cases), _arms(cases)])
+    head = f'<meta charset="utf-8"><title>sundog bench</title><style>{STYLE}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+
+
+def _setting(title: str, cases: list[CaseResults]) -> str:
+    arms = arms_of(cases)
+    others = [arm for arm in arms if arm != OWN]
+    names = {case.slug: case.case["workload"].upper() for case in cases}
+    taken = {names[case.slug]: {arm: found.middle("wall_s") for arm, found in case.arms.items()} for case in cases}
+    ratios = {names[case.slug]: _ratios(case, others) for case in cases}
+    achieved = {names[case.slug]: {arm: _percent(case.achieved(arm)) for arm in case.arms} for case in cases}
+    parts = [f"<h2>{escape(title)}</h2>", "<h3>Time</h3>", bars(taken, arms, " s")]
+    parts += ["<h3>Times sundog's time</h3>", bars(ratios, others, "x"), _mean_table(cases, others)]
+    if any(value is not None for group in achieved.values() for value in group.values()):
+        parts += ["<h3>Achieved share of the work bound</h3>", bars(achieved, arms, " %")]
+    notes = [note for case in cases for note in notes_of(case)]
+    parts += ["<h3>What every arm did</h3>", *(_detail(case, arms) for case in cases)]
+    return "".join([*parts, *(f"<p>{escape(note)}</p>" for note in notes)])
+
+
+def _ratios(case: CaseResults, others: Sequence[str]) -> dict[str, float | None]:
+    own = case.arms.get(OWN)
+    return {arm: own.ratio_to(case.arms[arm]) if own and arm in case.arms else None for arm in others}
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _mean_table(cases: Sequence[CaseResults], others: Sequence[str]) -> str:
+    means = {
+        arm: geometric_mean(ratio for case in cases if (ratio := _ratios(case, others)[arm]) is not None)
+        for arm in others
+    }
+    return _table(["geometric mean", *others], [["", *(times(means[arm]) for arm in others)]])
+
+
+def _detail(case: CaseResults, arms: Sequence[str]) -> str:
+    """Medians of one case: a line for each arm."""
+    head = (
+        "arm,time s,CPU s,engines' CPU s,LLM calls,prompt tokens,computed,hit rate,output tokens,achieved,failed rows"
+    )
+    rows = []
+    for arm in arms:
+        if arm not in case.arms:
+            continue
+        found = case.arms[arm]
+        keys = ("wall_s", "cpu_s", "engine_cpu_s", "num_llm", "num_prompt_tokens", "num_computed_prompt_tokens")
+        numbers = [found.middle(key) for key in keys]
+        prompt, computed = numbers[-2], numbers[-1]
+        rate = None if not prompt or computed is None else 1 - computed / prompt
+        cells = [*map(_number, numbers), percent(rate), _number(found.middle("num_output_tokens"))]
+        rows.append([arm, *cells, percent(case.achieved(arm)), _number(found.middle("num_failed"))])
+    workload, batch = WORKLOADS[case.case["workload"]], case.batch or {}
+    shares = [f"{percent(batch.get(f'distinct_{what}_ratio'))} distinct {what}s" for what in ("signature", "prefix")]
+    title = f"{workload.name.upper()}, {workload.shape}: {', '.join(shares)}".replace("prefixs", "prefixes")
+    return f"<h4>{escape(title)}</h4>" + _table(head.split(","), rows)
+
+
+def _scaling(cases: Sequence[CaseResults]) -> str:
+    """Geometric mean over the workloads of the time, for each arm, over the number of rows."""
+    found: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for case in cases:
+        setting = setting_of(case).rpartition(", ")[0]
+        for arm, results in case.arms.items():
+            if results.times_s:
+                found[setting][arm][case.case["num_rows"]].append(median(results.times_s.values()))
+    parts = []
+    for setting, arms in sorted(found.items()):
+        if max(len(sizes) for sizes in arms.values()) > 1:
+            points = {
+                arm: [(float(size), geometric_mean(values) or 0.0) for size, values in sorted(sizes.items())]
+                for arm, sizes in arms.items()
+            }
+            parts += [f"<h2>Scaling: {escape(setting)}</h2><p>Seconds over rows.</p>", lines(points, " s")]
+    return "".join(parts)
+
+
+def _arms(cases: Sequence[CaseResults]) -> str:
+    lines_of = [f"<li><b>{escape(arm)}</b>: {escape(text)}</li>" for arm, text in DESCRIPTIONS.items()]
+    left_out = [f"<li><b>{escape(name)}</b>: {escape(reason)}</li>" for name, reason in LEFT_OUT.items()]
+    return f"<h2>Arms</h2><ul>{''.join(lines_of)}</ul><h2>Left out</h2><ul>{''.join(left_out)}</ul>"
+
+
+def _environment(cases: Sequence[CaseResults]) -> str:
+    """Machines, versions, commits and seeds of all results, each value once."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for case in cases:
+        values["seed"].add(str(case.case["seed"]))
+        values["HTTP latency"].add(f"mean {case.case['http_mean_s']:g} s, Gamma")
+        for run in (run for arm in case.arms.values() for run in arm.runs.values()):
+            for name, value in run["machine"].items():
+                if name not in ("measured_at", "load_1min"):
+                    values[name].add(str(value))
+    rows: list[list[str]] = [[name, ", ".join(sorted(found))] for name, found in values.items()]
+    return _table(["run", ""], rows)
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.2f}" if isinstance(value, float) and value != int(value) else f"{int(value):,}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    first = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    rest = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{first}</tr>{rest}</table>"

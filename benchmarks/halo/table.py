@@ -1,0 +1,115 @@
+"""The Markdown tables: for each setting one line for each workload, the other arms as multiples of sundog's time.
+
+Owns their form. Every number comes from result files; nothing is written by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from halo.arms.catalog import DESCRIPTIONS, WITHOUT
+from halo.results import CaseResults, geometric_mean
+from halo.workloads.catalog import WORKLOADS
+from sundog.errors import ConfigError
+
+BEGIN = "<!-- bench: sundog bench table --readme README.md writes what is between these marks -->"
+END = "<!-- bench end -->"
+OWN = "sundog"
+
+
+def markdown_table(cases: Sequence[CaseResults]) -> str:
+    """All settings, one after the other."""
+    parts = [_setting(title, list(found)) for title, found in groupby(sorted(cases, key=setting_of), key=setting_of)]
+    return "\n\n".join(parts)
+
+
+def write_into(path: Path, text: str) -> None:
+    """Replace what stands between the marks; ConfigError where there are none."""
+    page = path.read_text()
+    if BEGIN not in page or END not in page:
+        raise ConfigError("the file has no marks for the table", where=str(path), hint=f"put in: {BEGIN} and {END}")
+    head, _, rest = page.partition(BEGIN)
+    path.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
+
+
+def setting_of(case: CaseResults) -> str:
+    """What the cases of one table have in common, in words."""
+    one = case.case
+    share = {
+        "none": "nothing repeats",
+        "halo": "parameters repeat as in Halo",
+        "zipf": "parameters repeat as Zipf says",
+    }
+    kv = {"large": "room for all prefixes", "small": "room for a tenth of the prompt tokens"}
+    return f"{one['engine']}, {kv[one['kv']]}, {share[one['repetition']]}, {one['num_rows']} rows"
+
+
+def arms_of(cases: Iterable[CaseResults]) -> list[str]:
+    """The arms that any case has: sundog first, then as they are listed, then the ablations."""
+    found = {arm for case in cases for arm in case.arms}
+    listed = [arm for arm in DESCRIPTIONS if arm in found]
+    return listed + sorted(arm for arm in found if arm.startswith(WITHOUT))
+
+
+def _setting(title: str, cases: list[CaseResults]) -> str:
+    others = [arm for arm in arms_of(cases) if arm != OWN]
+    num_repeats = max(len(arm.runs) for case in cases for arm in case.arms.values())
+    head = ["workload", "distinct calls", "distinct prefixes", OWN, *others, "achieved", "planning"]
+    lines = [_line(case, others) for case in cases] + [_means(cases, others)]
+    rows = [head, ["---"] * len(head), *lines]
+    notes = [note for case in cases for note in notes_of(case)]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    text = f"**{title}**: median of {num_repeats}; other arms as multiples of sundog's time, pair by pair.\n\n{table}"
+    return "\n".join([text, *(["", *(f"- {note}" for note in notes)] if notes else [])])
+
+
+def _line(case: CaseResults, others: Sequence[str]) -> list[str]:
+    own, batch, workload = case.arms.get(OWN), case.batch or {}, WORKLOADS[case.case["workload"]]
+    ratios = [own.ratio_to(case.arms[arm]) if own and arm in case.arms else None for arm in others]
+    planning, wall = (own.middle("planning_s"), own.middle("wall_s")) if own else (None, None)
+    return [
+        f"{workload.name.upper()} {workload.shape}",
+        percent(batch.get("distinct_signature_ratio")),
+        percent(batch.get("distinct_prefix_ratio")),
+        "-" if wall is None else f"{wall:.2f} s",
+        *(times(ratio) for ratio in ratios),
+        percent(case.achieved(OWN)) if own else "-",
+        percent(planning / wall, 1) if planning is not None and wall else "-",
+    ]
+
+
+def _means(cases: Sequence[CaseResults], others: Sequence[str]) -> list[str]:
+    def mean_of(arm: str) -> float | None:
+        found = [case.arms[OWN].ratio_to(case.arms[arm]) for case in cases if OWN in case.arms and arm in case.arms]
+        return geometric_mean(ratio for ratio in found if ratio is not None)
+
+    achieved = geometric_mean(share for case in cases if OWN in case.arms and (share := case.achieved(OWN)) is not None)
+    return ["geometric mean", "", "", "", *(times(mean_of(arm)) for arm in others), percent(achieved), ""]
+
+
+def notes_of(case: CaseResults) -> list[str]:
+    """What went wrong, and where answers differ."""
+    notes = []
+    for arm, found in case.arms.items():
+        errors = [run["error"] for run in found.runs.values() if "error" in run]
+        num_failed = sum(run.get("num_failed", 0) for run in found.runs.values())
+        equal = case.share_equal(arm)
+        name = f"{case.case['workload'].upper()} {arm}"
+        if errors:
+            notes.append(f"{name}: {len(errors)} runs failed: {errors[0].splitlines()[-1][:200]}")
+        if num_failed:
+            first = next(run["failures"][0] for run in found.runs.values() if run.get("failures"))
+            notes.append(f"{name}: {num_failed} rows failed in all runs, as with: {first[:200]}")
+        if equal is not None and equal < 1:
+            notes.append(f"{name}: {equal:.0%} of the answers are those of plain asyncio")
+    return notes
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    return "-" if share is None else f"{share:.{digits}%}"
+
+
+def times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}x"

@@ -1,0 +1,143 @@
+"""Every arm gives the rows that sundog gives, and says what failed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from halo.arms.baselines import Memo, careful, operator_by_operator, plain_asyncio
+from halo.arms.catalog import BASELINES, NEEDS, flow_arm
+from halo.case import MODELS, Case
+from halo.graph import Calls, Graph, Row
+from halo.measure import measure
+from halo.workloads.catalog import FLOWS, WORKLOADS
+
+from sundog.errors import ConfigError
+from sundog.ir.logical import steps_of
+from sundog.session import load_plan
+
+NUM_ROWS = 5
+# Of Halo's benchmarks, version 2: LLM steps, SQL, HTTP, rules.
+SHAPES = {"w1": (8, 7, 2, 0), "w2": (10, 2, 1, 0), "w3": (9, 4, 2, 0), "w4": (9, 2, 1, 0), "w5": (7, 7, 2, 1)}
+SHAPES["w6"] = (9, 10, 2, 1)
+MODELS_USED = {"w1": (3, 3, 2), "w2": (4, 3, 3), "w3": (4, 3, 2), "w4": (4, 3, 2), "w5": (2, 3, 2), "w6": (2, 2, 5)}
+
+
+def null_case(workload: str, database: str, num_rows: int = NUM_ROWS) -> Case:
+    blocks = {model: {"kind": "null", "model": model} for model in MODELS}
+    return Case(workload, num_rows, "zipf", 1, "null", "large", blocks, database, 0.0)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_every_arm_gives_the_same_rows(workload: str, database_of: Callable[[str], str]) -> None:
+    case = null_case(workload, database_of(workload))
+    expected = measure(case, "sundog")["answers"]
+    assert len(expected) == NUM_ROWS
+    assert None not in expected
+    assert len(set(expected)) > 1
+    for arm in ["sundog-naive", *(name for name in BASELINES if name not in NEEDS)]:
+        assert measure(case, arm)["answers"] == expected, arm
+
+
+def test_langgraph_gives_the_same_rows(database_of: Callable[[str], str]) -> None:
+    pytest.importorskip("langgraph")
+    case = null_case("w4", database_of("w4"))
+    assert measure(case, "langgraph")["answers"] == measure(case, "sundog")["answers"]
+
+
+def test_what_is_executed_is_counted(database_of: Callable[[str], str]) -> None:
+    case = null_case("w6", database_of("w6"))
+    naive, plain, careful_, own = (measure(case, arm) for arm in ("sundog-naive", "asyncio", "careful", "sundog"))
+    num_llm, num_sql, num_http, _ = SHAPES["w6"]
+    for result in (naive, plain):
+        executed = [result[f"num_{name}"] for name in ("llm", "sql", "http_requests")]
+        assert executed == [NUM_ROWS * number for number in (num_llm, num_sql, num_http)]
+    share = plain["batch"]["distinct_signature_ratio"]
+    assert share < 1
+    assert own["num_llm"] == careful_["num_llm"] == round(share * NUM_ROWS * num_llm)
+    # The second five queries are the first five under other names.
+    assert own["num_sql"] == careful_["num_sql"] <= NUM_ROWS * num_sql / 2
+    assert own["num_prompt_tokens"] == careful_["num_prompt_tokens"] < plain["num_prompt_tokens"]
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_the_flows_have_the_shapes_of_halo(workload: str) -> None:
+    steps = list(steps_of(load_plan(FLOWS / f"{workload}.yaml", {}).nodes))
+    operators = [step.operator for step in steps]
+    assert tuple(operators.count(name) for name in ("llm", "sql", "http", "python")) == SHAPES[workload]
+    used = [json.loads(step.spec.model_dump_json())["engine"] for step in steps if step.operator == "llm"]
+    assert tuple(used.count(model) for model in MODELS) == MODELS_USED[workload]
+
+
+async def double(calls: Calls, row: Row) -> int:
+    if row["number"] == 1:
+        raise ValueError("one is not doubled")
+    return 2 * int(row["number"])
+
+
+async def text(calls: Calls, double: int) -> str:
+    return f"{double}: {await calls.http('/x', number=double)}"
+
+
+class Echo:
+    """Calls that answer themselves."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    async def llm(self, model: str, system: str, prompt: str, max_tokens: int) -> str:
+        self.asked.append((model, prompt))
+        return prompt
+
+    async def sql(self, query: str, **params: Any) -> list[dict[str, Any]]:
+        self.asked.append((query, params))
+        return [params]
+
+    async def http(self, path: str, **params: Any) -> Any:
+        self.asked.append((path, params))
+        await asyncio.sleep(0)
+        return params
+
+
+@pytest.mark.parametrize("arm", [plain_asyncio, careful, operator_by_operator])
+def test_a_failed_row_is_a_value_and_the_others_go_on(arm: Any) -> None:
+    rows = [{"id": index, "number": number} for index, number in enumerate((2, 1, 0, 2))]
+    values = asyncio.run(arm(Graph(double, text, output="text"), Echo(), rows))
+    assert [value for value in values if isinstance(value, str)] == [
+        "4: {'number': 4}",
+        "0: {'number': 0}",
+        "4: {'number': 4}",
+    ]
+    assert [index for index, value in enumerate(values) if isinstance(value, BaseException)] == [1]
+    assert "one is not doubled" in str(getattr(values[1], "exceptions", [values[1]])[0])
+
+
+def test_a_memo_makes_equal_calls_once() -> None:
+    async def ask() -> Echo:
+        echo = Echo()
+        memo = Memo(echo)
+        await asyncio.gather(*(memo.http("/x", number=number) for number in (1, 2, 1)))
+        await asyncio.gather(*(memo.llm("a", "", prompt, 8) for prompt in ("p", "q", "p")), memo.llm("b", "", "p", 8))
+        await asyncio.gather(memo.sql("q", x=1), memo.sql("q", x=1), memo.sql("q", x=2))
+        return echo
+
+    assert len(asyncio.run(ask()).asked) == 2 + 3 + 2
+
+
+def test_a_step_waits_for_what_its_parameters_name() -> None:
+    graph = WORKLOADS["w4"].graph
+    assert graph.reads["b1"] == ("modules", "a1")
+    assert graph.reads["article"] == ()
+    assert graph.order.index("a0") < graph.order.index("a1") < graph.order.index("b1") < graph.order.index("final")
+
+
+def test_arms_that_are_not_there_are_refused() -> None:
+    assert flow_arm("asyncio") is None
+    switched_off = flow_arm("sundog-without-merge_calls")
+    assert switched_off is not None
+    assert switched_off.without_rules == ("merge_calls",)
+    with pytest.raises(ConfigError, match="there is no arm 'sundog-without-luck'"):
+        flow_arm("sundog-without-luck")

@@ -1,0 +1,91 @@
+"""What is counted from result files: medians, ratios of pairs, tables and the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from halo.report import render
+from halo.results import Result, group, read_results, result_path, write_result
+from halo.table import BEGIN, END, markdown_table, write_into
+
+from sundog.errors import ConfigError
+
+CASE = {"workload": "w4", "num_rows": 2, "repetition": "halo", "seed": 1, "engine": "null", "kv": "large"}
+CASE_FULL = {**CASE, "http_mean_s": 0.5}
+
+
+def result(arm: str, repeat: int, wall_s: float, **more: Any) -> Result:
+    return {
+        "slug": "one",
+        "case": CASE_FULL,
+        "arm": arm,
+        "repeat": repeat,
+        "machine": {"commit": "abc"},
+        "wall_s": wall_s,
+        "cpu_s": 0.1,
+        "num_failed": 0,
+        "failures": [],
+        "answers": ["x", "y"],
+        **more,
+    }
+
+
+BATCH = {"batch": {"distinct_signature_ratio": 0.25, "distinct_prefix_ratio": 0.1}, "bound_s": 3.0}
+FAILED: Result = {"slug": "one", "case": CASE_FULL, "machine": {"commit": "abc"}}
+RESULTS = [
+    *(result("sundog", repeat, wall_s, planning_s=0.01) for repeat, wall_s in enumerate((4.0, 5.0, 6.0))),
+    *(result("asyncio", repeat, wall_s, **BATCH) for repeat, wall_s in enumerate((8.0, 20.0, 18.0))),
+    result("opwise", 0, 2.0, answers=["x", "other"]),
+    {**FAILED, "arm": "opwise", "repeat": 1, "error": "ended with 1: boom"},
+]
+
+
+def test_ratios_are_of_pairs_of_one_repetition() -> None:
+    (case,) = group(RESULTS)
+    own = case.arms["sundog"]
+    assert own.middle("wall_s") == 5.0
+    assert own.ratio_to(case.arms["asyncio"]) == 3.0  # of 2, 4 and 3
+    assert own.ratio_to(case.arms["opwise"]) == 0.5  # its second run has no pair
+    assert case.achieved("sundog") == 3.0 / 5.0
+    assert case.share_equal("sundog") == 1.0
+    assert case.share_equal("opwise") == 0.5
+
+
+def test_the_table_says_what_went_wrong() -> None:
+    text = markdown_table(group(RESULTS))
+    assert "| W4 bridge | 25% | 10% | 5.00 s | 3.00x | 0.50x | 60% | 0.2% |" in text
+    assert "- W4 opwise: 1 runs failed: ended with 1: boom" in text
+    assert "- W4 opwise: 50% of the answers are those of plain asyncio" in text
+    failed = [result("sundog", 0, 1.0, num_failed=1, failures=["SQLError: no"]), result("asyncio", 0, 1.0)]
+    assert "W4 sundog: 1 rows failed in all runs, as with: SQLError: no" in markdown_table(group(failed))
+
+
+def test_the_table_goes_between_its_marks(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write_into(page, "new")
+    write_into(page, "newer")
+    assert page.read_text() == f"before\n{BEGIN}\nnewer\n{END}\nafter\n"
+    page.write_text("no marks")
+    with pytest.raises(ConfigError, match="no marks"):
+        write_into(page, "new")
+
+
+def test_the_page_is_whole_and_needs_nothing_from_elsewhere() -> None:
+    other_size = [{**one, "slug": "two", "case": {**CASE_FULL, "num_rows": 200}} for one in RESULTS]
+    page = render(group([*RESULTS, *other_size]))
+    assert page.count("<svg") == 3 * 2 + 1  # time, ratio and achieved of each setting; scaling
+    for text in ("W4, bridge", "60%", "3.00x", "boom", "abc", "Scaling", "LangGraph", "DSPy"):
+        assert text in page
+    for link in ("http://", "https://", "<script", "<link", "src="):
+        assert link not in page
+
+
+def test_result_files_are_read_as_written(tmp_path: Path) -> None:
+    for one in RESULTS:
+        write_result(result_path(tmp_path, one["slug"], one["arm"], one["repeat"]), one)
+    found = read_results(tmp_path)
+    assert sorted(found, key=str) == sorted(RESULTS, key=str)
+    assert [path.name for path in tmp_path.rglob("*.part")] == []

@@ -1,0 +1,94 @@
+"""The ratios, the bound, and the modelled engine in its own time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from halo.calls import LLMCall
+from halo.deployments import modelled_profile
+from halo.modelled import ModelledEngine, ModelledOptions, SkippingLoop
+from halo.work import describe_work, work_bound_s
+
+from sundog.engines.base import GenerateRequest, Message, Usage
+
+SHARED = "s" * 128 * 3
+
+
+def call(model: str, text: str, num_prompt_tokens: int = 200, num_output_tokens: int = 11) -> LLMCall:
+    return LLMCall(model, (Message("user", text),), Usage(num_prompt_tokens, num_output_tokens))
+
+
+def test_repetition_is_told_from_what_is_new() -> None:
+    calls = [call("a", SHARED + "x" * 128), call("a", SHARED + "y" * 128), call("a", SHARED + "x" * 128)]
+    found = describe_work([*calls, call("b", SHARED + "x" * 128)])
+    assert found["num_calls"] == 4
+    assert found["distinct_signature_ratio"] == 0.75
+    # Four blocks each; the second shares three (its fourth differs), the third all, another model none.
+    assert found["distinct_prefix_ratio"] == (4 + 1 + 0 + 4) / 16
+    assert set(found["work"]) == {"a", "b"}
+    # The first call's 200 tokens, of the second one's the last quarter; of the output the last token is not fed back.
+    assert found["work"]["a"]["num_prefill_tokens"] == 200 + 50
+    assert found["work"]["a"]["num_decode_tokens"] == 2 * 10
+
+
+def test_the_bound_adds_models_up_only_on_one_machine() -> None:
+    work = describe_work([call("a", "x"), call("b", "y"), call("b", "z")])["work"]
+    profile = modelled_profile()
+    together = work_bound_s(work, profile, num_replicas=1, is_one_machine=True)
+    apart = work_bound_s(work, profile, num_replicas=1, is_one_machine=False)
+    assert together == pytest.approx(1.5 * apart)
+    assert work_bound_s(work, profile, num_replicas=2, is_one_machine=False) == pytest.approx(apart / 2)
+
+
+def in_modelled_time(main: Coroutine[Any, Any, Any]) -> Any:
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        return runner.run(main)
+
+
+async def ask(engine: ModelledEngine, text: str) -> tuple[float, Usage]:
+    loop = asyncio.get_running_loop()
+    begin_s = loop.time()
+    async for chunk in engine.generate(GenerateRequest("1", (Message("user", text),), max_tokens=10)):
+        last = chunk
+    assert last.usage is not None
+    return loop.time() - begin_s, last.usage
+
+
+def test_a_warm_prefix_saves_modelled_time() -> None:
+    async def both() -> list[tuple[float, Usage]]:
+        engine = ModelledEngine(ModelledOptions(model="a", max_kv_tokens=4096, step_time=(1.0, 0.1, 0.0, 0.0, 0.0)))
+        return [await ask(engine, "x" * 1271), await ask(engine, "x" * 1271 + "y" * 40)]
+
+    (cold_s, cold), (warm_s, warm) = in_modelled_time(both())
+    assert (cold.num_prompt_tokens, cold.num_cached_tokens) == (320, 0)
+    assert warm.num_cached_tokens == 288
+    assert cold_s == pytest.approx(10 * 1.0 + 320 * 0.1)
+    assert warm_s == pytest.approx(10 * 1.0 + (warm.num_prompt_tokens - 288) * 0.1)
+
+
+def test_modelled_time_costs_no_time() -> None:
+    begin_s = time.monotonic()
+    assert in_modelled_time(asyncio.sleep(3600, "slept")) == "slept"
+    assert time.monotonic() - begin_s < 60
+
+
+def test_modelled_time_waits_for_threads() -> None:
+    """A timer of an hour does not overtake a thread that works."""
+
+    async def both() -> tuple[list[str], float]:
+        order: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.call_later(3600, order.append, "timer")
+        await asyncio.to_thread(time.sleep, 0.02)
+        order.append("thread")
+        passed_s = loop.time()
+        await asyncio.sleep(3601)
+        return order, passed_s
+
+    order, passed_s = in_modelled_time(both())
+    assert order == ["thread", "timer"]
+    assert 0.01 < passed_s < 60
