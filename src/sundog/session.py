@@ -15,13 +15,16 @@ from sundog.config import Config
 from sundog.errors import ConfigError, suggest
 from sundog.flow.bind import load_flow
 from sundog.flow.columns import check_columns
-from sundog.ir.explain import logical_tree, print_tree
+from sundog.ir.explain import Tree, logical_tree, print_tree
 from sundog.ir.explain_physical import PoolFacts, physical_tree
 from sundog.ir.logical import InputSource, LogicalPlan, steps_of
 from sundog.ir.physical import CallExec
 from sundog.ir.shape import Record
 from sundog.operators.base import OPERATORS
+from sundog.optimizer.advice import advise, fields_wanted
+from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.planner import plan_physical
+from sundog.optimizer.prompt_parts import Fields, prompts_of
 from sundog.optimizer.rewrite import check_rule_names, rewrite
 from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES
 from sundog.runtime.io.inputs import RowSource, open_rows
@@ -30,6 +33,9 @@ from sundog.runtime.pools import calls_of, engine_limits, tool_limits
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.run import Run, RunOptions, open_run
 from sundog.sched.policy import POLICIES
+
+MAX_ADVICE_ROWS = 100_000
+"""Advice takes no longer on more rows; it says how many it looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +106,22 @@ class Session:
         """The logical plan as written, the rewrites and the physical plan as text. Reads the inputs, runs no step."""
         with closing(self._open_rows(None)) as rows:
             order = reading_order_of(self.plan, rows)
+            advice = self._advice(rows)
             physical = physical_tree(self.plan, self._pool_facts(), self._reasons(), rows.count(), order)
         rewrites = [self._rewritten.tree()] if self._rewritten.fired else []
-        trees = [logical_tree(self.plan.written), *rewrites, physical]
+        trees = [logical_tree(self.plan.written), *rewrites, physical, *advice]
         return "\n".join(print_tree(tree) for tree in trees).rstrip("\n")
+
+    def _advice(self, rows: RowSource) -> list[Tree]:
+        """What the user could change in the prompts; nothing where nothing would be gained."""
+        prompts = prompts_of(self.plan.logical, PlanFacts(self.plan.logical, self._operators))
+        wanted = frozenset[Fields]().union(*map(fields_wanted, prompts.values()))
+        if not wanted:
+            return []
+        statistics = rows.statistics(wanted, first=MAX_ADVICE_ROWS)
+        found = [Tree(str(one)) for of_pool in prompts.values() for one in advise(of_pool, statistics)]
+        title = f"advice, from {statistics.num_rows:,} rows; sundog changes no prompt by itself"
+        return [Tree(title, tuple(found))] if found else []
 
     def _rewriting_identity(self) -> dict[str, Any]:
         """Other rules may leave other calls behind, so that they make another run."""

@@ -78,3 +78,19 @@ def test_a_run_continues_in_another_order(tmp_path: Path) -> None:
     assert sundog(tmp_path, *COMMAND[:-1], str(NUM_ROWS), "--retry-failed").exit_code == 0
     assert sorted(called(tmp_path)) == [2, 5, 7, 8, 10, 11]
     assert output_of(tmp_path) == list(range(NUM_ROWS))
+
+
+def test_explain_advises_where_prompts_could_share_more(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert "advice" not in sundog(tmp_path, "explain", "flow.yaml").stdout
+    rows = ({"id": number, "document": "abc"[number % 3] * 400} for number in range(NUM_ROWS))
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "flow.yaml").write_text(
+        FLOW.replace("{{ row.document }} {{ check }}", "{{ check }} {{ row.document }}")
+    )
+    explained = sundog(tmp_path, "explain", "flow.yaml").stdout
+    # 12 documents of 100 tokens are computed; 3 would do.
+    told = "answer: put row.document before check to save 21% of the prompt tokens, if results have 256"
+    assert f"advice, from 12 rows; sundog changes no prompt by itself\n└── {told}\n" in explained
+    limited = sundog(tmp_path, "explain", "flow.yaml", "--limit", "3").stdout
+    assert "advice" not in limited, "in three rows no document repeats"

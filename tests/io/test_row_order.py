@@ -87,3 +87,6 @@ def test_statistics_are_of_all_rows_or_of_the_first(name: str, open_at: Open) ->
     texts = [row["document"] for row in given if row["document"] is not None]
     assert found.num_characters[DOCUMENT] == pytest.approx(sum(map(len, texts)) / len(texts))
     assert open_at(name, limit=10).statistics({both}).num_rows == 10
+    exact = open_at(name).statistics({both, frozenset({("row", "id")})}, first=200)
+    assert exact.num_rows == exact.num_distinct[frozenset({("row", "id")})] == 200
+    assert exact.num_distinct[both] == len({(row["document"], row["topic"]) for row in given[:200]})

@@ -119,12 +119,15 @@ class RowSource:
                     decoded = decode([row for _, row in numbered])
                     yield [(index, row) for (index, _), row in zip(numbered, decoded, strict=True)]
 
-    def statistics(self, sets: Collection[Fields]) -> RowStatistics:
-        """Of the values in `sets`, over all rows or, with a limit, the first ones. Reads them once."""
+    def statistics(self, sets: Collection[Fields], first: int | None = None) -> RowStatistics:
+        """Of the values in `sets`: over all rows, counted within some per cent, or exactly over the `first` ones.
+        Reads these once, and knows no sample."""
         columns = [sorted(one) for one in sets]
         values = sorted({path for one in sets for path in one})
         with explained(self._explain):
-            sql = Relation(self._driver, self._joins, values).statistics(columns, self._num_candidates)
+            num_read = self._num_candidates if first is None else min(first, self._num_candidates)
+            relation = Relation(self._driver, self._joins, values)
+            sql = relation.statistics(columns, num_read, is_exact=first is not None)
             ((found,),) = stream(self._connection, sql)
         num_rows, distinct, lengths = found[0], found[1 : 1 + len(columns)], found[1 + len(columns) :]
         return RowStatistics(

@@ -41,11 +41,13 @@ class Relation:
         order_by = ", ".join([*by, "d.row_index"])
         return f"{self._select(columns)} WHERE {_within(start_row, end_row)} ORDER BY {order_by}"
 
-    def statistics(self, sets: Sequence[Sequence[Path]], end_row: int) -> str:
-        """One row: the number of rows, for each of `sets` its different combinations, for each value its length."""
+    def statistics(self, sets: Sequence[Sequence[Path]], end_row: int, *, is_exact: bool) -> str:
+        """One row: the number of rows, for each of `sets` its different combinations, for each value its length.
+        An exact count takes memory for each combination."""
         hashes = (f"hash({', '.join(self._value(path) for path in one)})" for one in sets)
+        count = "count(DISTINCT {})" if is_exact else "approx_count_distinct({})"
         lengths = (f"avg(length({self._value(path)}))" for path in self._values)
-        columns = ["count(*)", *(f"approx_count_distinct({one})" for one in hashes), *lengths]
+        columns = ["count(*)", *(count.format(one) for one in hashes), *lengths]
         return f"{self._select(columns)} WHERE {_within(0, end_row)}"
 
     def _select(self, columns: Sequence[str]) -> str:
