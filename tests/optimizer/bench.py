@@ -102,7 +102,7 @@ class Bench:
         host = Host(SchedulerCore(FCFS), lambda event: None)
         for pool in {call.pool for call in calls_of(plan.nodes)}:
             replica = "local/0" if pool == "engine:local" else pool
-            host.add_replica(ReplicaAdded(0.0, replica, pool, 64))
+            host.tell(ReplicaAdded(0.0, replica, pool, 64))
         scope = RunScope(f"run-{next(self._numbers)}", is_fresh=True, repeats_unknown_effects=False)
         dispatcher = Dispatcher(
             scope,
@@ -110,6 +110,7 @@ class Bench:
             host,
             self.operators,
             {"local/0": self._engine},
+            {"engine:local": self._engine},
             {"local": self._identity},
             Secrets({}),
             progress,

@@ -142,10 +142,10 @@ class World:
         store.open_writer()
         try:
             host = Host(SchedulerCore(FCFS), self.events.append)
-            host.add_replica(ReplicaAdded(0.0, "fake", "fake", self.max_concurrency))
+            host.tell(ReplicaAdded(0.0, "fake", "fake", self.max_concurrency))
             run = RunScope(**{"run_id": "run-1", "is_fresh": False, "repeats_unknown_effects": False, **scope})
             dispatcher = Dispatcher(
-                run, store, host, {"fake": self.operator}, {}, {}, Secrets({}), Progress(), needs_prefixes=False
+                run, store, host, {"fake": self.operator}, {}, {}, {}, Secrets({}), Progress(), needs_prefixes=False
             )
             executor = RowExecutor(plan.logical, plan.nodes, dispatcher.call)
             return list(await asyncio.gather(*(executor.run(index, row) for index, row in enumerate(rows))))

@@ -102,7 +102,7 @@ class Engine(Protocol):
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]: ...
 
     def capabilities(self) -> Capabilities:
-        """What this replica can do; asked after `start`."""
+        """What this replica can do; asked after `start`, also when it is closed."""
         ...
 
     def stats(self) -> EngineStats:
@@ -110,7 +110,8 @@ class Engine(Protocol):
         ...
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:
-        """Prompt tokens of a request: exact where the engine's tokenizer is here, else an estimate."""
+        """Prompt tokens of a request: exact where the engine's tokenizer is here, else an estimate. Asked after
+        `start`, also when the replica is closed: another one may be loaded later."""
         ...
 
     async def close(self) -> None:

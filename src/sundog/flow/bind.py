@@ -11,16 +11,16 @@ from typing import Any
 from pydantic import BaseModel
 
 from sundog.engines.base import ENGINES
-from sundog.errors import FlowError, UserError
+from sundog.errors import FlowError, UserError, suggest
 from sundog.flow.complaints import Complaints
 from sundog.flow.names import Names
 from sundog.flow.nodes import NodeBinder
 from sundog.flow.positions import DataPath, Positions, read_document
 from sundog.flow.references import ReferenceCheck
 from sundog.flow.secret_check import check_no_secrets, check_secret_spelling
-from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, OutputSpec
+from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, OutputSpec, WorkersSpec
 from sundog.flow.validation import read
-from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan
+from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan, WorkerGroup
 
 
 def load_flow(path: Path) -> LogicalPlan:
@@ -62,7 +62,8 @@ class _Binder:
             self._complain("a flow needs an input: its rows are what it runs on", ("inputs",))
         if not flow.outputs:
             self._complain("a flow needs outputs: the columns of its result", ("outputs",))
-        engines = tuple(block for name, data in flow.engines.items() if (block := self._engine(name, data)))
+        workers = tuple(group for name, data in flow.workers.items() if (group := self._workers(name, data)))
+        engines = tuple(block for name, data in flow.engines.items() if (block := self._engine(name, data, flow)))
         inputs = tuple(
             source
             for index, item in enumerate(flow.inputs.items())
@@ -88,9 +89,15 @@ class _Binder:
             check_no_secrets(getattr(flow, section), (section,), self._positions, self._complaints)
         ReferenceCheck(self._positions, self._complaints, inputs).check(drafts, flow.constants, outputs)
         nodes = tuple(draft.node for draft in drafts if draft.node is not None)
-        return LogicalPlan(flow.name, engines, inputs, flow.constants, nodes, outputs)
+        return LogicalPlan(flow.name, engines, inputs, flow.constants, nodes, outputs, workers, flow.objective)
 
-    def _engine(self, name: str, data: Any) -> EngineBlock | None:
+    def _workers(self, name: str, data: Any) -> WorkerGroup | None:
+        path: DataPath = ("workers", name)
+        self._names.check(name, "group of workers", self._positions.key(path))
+        spec = read(WorkersSpec, data, path, self._positions, self._complaints)
+        return None if spec is None else WorkerGroup(name, **spec.model_dump())
+
+    def _engine(self, name: str, data: Any, flow: FlowSpec) -> EngineBlock | None:
         path: DataPath = ("engines", name)
         self._names.check(name, "engine", self._positions.key(path))
         spec = read(EngineSpec, data, path, self._positions, self._complaints)
@@ -105,7 +112,20 @@ class _Binder:
         options: BaseModel | None = read(kind.Options, spec.options, path, self._positions, self._complaints)
         if options is None:
             return None
-        return EngineBlock(name, spec.kind, options.model_dump(mode="json"), self._positions.key(path))
+        if spec.workers is not None:
+            self._check_workers(spec, kind().num_replicas(options), flow, path)
+        where = self._positions.key(path)
+        return EngineBlock(name, spec.kind, options.model_dump(mode="json"), where, spec.workers)
+
+    def _check_workers(self, spec: EngineSpec, num_replicas: int, flow: FlowSpec, path: DataPath) -> None:
+        if spec.workers not in flow.workers:
+            hint = suggest(spec.workers or "", flow.workers) if flow.workers else "write workers: {gpu: {count: 1}}"
+            where = self._positions.value((*path, "workers"))
+            self._complaints.add(f"unknown group of workers '{spec.workers}'", where, hint)
+        if "replicas" in spec.options or num_replicas != 1:
+            where = self._positions.key((*path, "replicas" if "replicas" in spec.options else "workers"))
+            hint = "leave 'replicas' out: the group's count and the plan decide how many there are"
+            self._complaints.add("an engine on workers has one replica on each", where, hint)
 
     def _input(self, name: str, data: Any, *, is_first: bool) -> InputSource | None:
         path: DataPath = ("inputs", name)

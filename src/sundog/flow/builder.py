@@ -142,11 +142,18 @@ class LoopBuilder(NodesBuilder):
 class FlowBuilder(NodesBuilder):
     """A flow. `plan()` gives the plan that a flow file with the same words would give."""
 
-    def __init__(self, name: str, *, base_dir: Path | None = None) -> None:
+    def __init__(self, name: str, *, base_dir: Path | None = None, objective: str = "makespan") -> None:
+        """`objective`: what the placement on workers makes small: makespan, mean-completion or cost."""
         self.name = name
         self.base_dir = Path() if base_dir is None else base_dir
-        self._data: dict[str, Any] = {"name": name, "engines": {}, "inputs": {}, "constants": {}, "outputs": {}}
+        sections: dict[str, Any] = {"workers": {}, "engines": {}, "inputs": {}, "constants": {}, "outputs": {}}
+        self._data: dict[str, Any] = {"name": name, "objective": objective, **sections}
         super().__init__({}, ("nodes",), CallSites())
+
+    def workers(self, name: str, *, count: int, max_resident: int = 1, usd_per_hour: float = 0.0) -> str:
+        """A group of workers that load and unload the engines given to it; returns its name, for `engine`."""
+        self._put("workers", name, {"count": count, "max_resident": max_resident, "usd_per_hour": usd_per_hour})
+        return name
 
     def engine(self, name: str, *, kind: str, **options: Any) -> str:
         """An engine block; returns its name."""

@@ -5,7 +5,7 @@ Owns the keys of a flow and their types. Never looks at names, templates or oper
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
 
@@ -21,6 +21,8 @@ class FlowSpec(_Written):
     """A flow. Each entry of a section is read by its own model, so that every mistake is found at once."""
 
     name: str = Field(min_length=1)
+    workers: dict[str, Any] = Field(default_factory=dict)
+    objective: Literal["makespan", "mean-completion", "cost"] = "makespan"
     engines: dict[str, Any] = Field(default_factory=dict)
     inputs: dict[str, Any]
     constants: dict[str, Any] = Field(default_factory=dict)
@@ -28,11 +30,22 @@ class FlowSpec(_Written):
     outputs: dict[str, Any]
 
 
+class WorkersSpec(_Written):
+    """`count` equal places (GPUs, or room in memory), each for at most `max_resident` engines at once. `usd_per_hour`:
+    the price of one, while it is in use."""
+
+    count: int = Field(ge=1)
+    max_resident: int = Field(default=1, ge=1)
+    usd_per_hour: float = Field(default=0.0, ge=0.0)
+
+
 class EngineSpec(_Written):
-    """`kind` names an entry of the engine registry; every other key is an option of that kind."""
+    """`kind` names an entry of the engine registry; every other key is an option of that kind. `workers`: the group
+    whose workers load and unload it, where it does not stay loaded."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     kind: str
+    workers: str | None = None
 
     @field_validator("kind", mode="before")
     @classmethod

@@ -13,7 +13,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from sundog.ir.canonical import describe
-from sundog.ir.logical import EngineBlock, Filter, InputSource, LogicalPlan, Loop, Node, Step, templates_of
+from sundog.ir.logical import (
+    EngineBlock,
+    Filter,
+    InputSource,
+    LogicalPlan,
+    Loop,
+    Node,
+    Step,
+    WorkerGroup,
+    templates_of,
+)
 from sundog.ir.output_schema import OutputSchema
 from sundog.ir.template import Path, Template
 
@@ -36,6 +46,7 @@ def print_tree(tree: Tree) -> str:
 def logical_tree(plan: LogicalPlan) -> Tree:
     """The plan as a tree, one section for each part of it that is not empty."""
     sections = [
+        Tree("workers", tuple(Tree(_workers(group)) for group in plan.workers)),
         Tree("engines", tuple(Tree(_engine(block)) for block in plan.engines)),
         Tree("inputs", tuple(Tree(_input(source)) for source in plan.inputs)),
         Tree("constants", tuple(Tree(f"{name} = {shorten(value)}") for name, value in plan.constants.items())),
@@ -80,7 +91,13 @@ def _lines(tree: Tree, first: str, rest: str) -> Iterator[str]:
 
 
 def _engine(block: EngineBlock) -> str:
-    return f"{block.name}: {block.kind} {block.options['model']}"
+    on = "" if block.workers is None else f" on {block.workers}"
+    return f"{block.name}: {block.kind} {block.options['model']}{on}"
+
+
+def _workers(group: WorkerGroup) -> str:
+    price = f", {group.usd_per_hour:g} dollars an hour each" if group.usd_per_hour else ""
+    return f"{group.name}: {group.count}, each with room for {group.max_resident}{price}"
 
 
 def _input(source: InputSource) -> str:

@@ -86,16 +86,28 @@ Node = Step | Loop | Filter
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerGroup:
+    """One entry of `workers`: `count` equal places, each for at most `max_resident` engines at once."""
+
+    name: str
+    count: int
+    max_resident: int = 1
+    usd_per_hour: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class EngineBlock:
     """One entry of `engines`: `kind` names the registry entry, `options` its validated options.
 
-    Secrets in `options` are still `${env:NAME}`.
+    Secrets in `options` are still `${env:NAME}`. `workers`: the group whose workers load it, None where its replicas
+    stay loaded.
     """
 
     name: str
     kind: str
     options: Mapping[str, Any]
     location: Location | None = field(default=None, compare=False)
+    workers: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +142,8 @@ class RowKey:
 
 @dataclass(frozen=True, slots=True)
 class LogicalPlan:
-    """A bound flow: `nodes` in the order written, `outputs` in the order of columns.
+    """A bound flow: `nodes` in the order written, `outputs` in the order of columns. `workers` and `objective`: where
+    engines are loaded, and what is made small in choosing when; they change no answer.
 
     `row_order`: rows with equal values there share prompt text, so they are better read side by side. It changes no
     answer, so plans that differ in nothing else are equal.
@@ -142,6 +155,8 @@ class LogicalPlan:
     constants: Mapping[str, Any]
     nodes: tuple[Node, ...]
     outputs: tuple[tuple[str, Template], ...]
+    workers: tuple[WorkerGroup, ...] = ()
+    objective: str = "makespan"
     row_order: tuple[RowKey, ...] = field(default=(), compare=False)
 
     def engine(self, name: str) -> EngineBlock:

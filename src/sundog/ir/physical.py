@@ -69,10 +69,54 @@ Exec = CallExec | LoopExec | FilterExec
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A step, or its share, on one worker, by the estimate; times in seconds from the start of the run. `is_load`: the
+    worker loads the engine of `pool` first."""
+
+    step: str
+    pool: str
+    epoch: int
+    start_s: float
+    end_s: float
+    is_load: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOrder:
+    """What one worker runs, in order."""
+
+    worker: str
+    steps: tuple[PlannedStep, ...]
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The engines in order, one after the other never the same."""
+        pools = [planned.pool for planned in self.steps]
+        return tuple(pool for index, pool in enumerate(pools) if pools[index - 1 : index] != [pool])
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What the workers run, chosen by `solver` for `objective`. `value`, and `lower_bound`, below which no placement
+    is: seconds, or dollars for the objective cost. `basis`: what the figures come from. `needs_s`: when the results of
+    each tool step are needed."""
+
+    objective: str
+    solver: str
+    orders: tuple[WorkerOrder, ...]
+    makespan_s: float
+    value: float
+    lower_bound: float
+    basis: str
+    needs_s: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PhysicalPlan:
     """`nodes` in topological order; `policy` names a policy set; `max_rows_in_flight` bounds memory.
     `logical` is what the rewrites left of `written`, the plan as bound, by which a run is known. `row_order`: by what
-    rows are read where they do not all fit in flight; empty: as they come."""
+    rows are read where they do not all fit in flight; empty: as they come. `objective` and `solver`: how steps are
+    placed on workers; `placement`: where they are, None before the rows are known, and where there are no workers."""
 
     logical: LogicalPlan
     nodes: tuple[Exec, ...]
@@ -80,3 +124,6 @@ class PhysicalPlan:
     max_rows_in_flight: int
     written: LogicalPlan
     row_order: tuple[RowKey, ...] = ()
+    objective: str = "makespan"
+    solver: str = "auto"
+    placement: Placement | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, TypeVar, cast
 
@@ -28,6 +28,7 @@ from sundog.secrets import Secrets
 
 T = TypeVar("T")
 DEFAULT_OUTPUT_TOKENS = 256
+CHARACTERS_PER_TOKEN = 4
 GATHERED = " gathered"
 """Ends the id of a request that answers several calls: its first call may have a request of its own afterwards."""
 GRACE_S = 1.0
@@ -95,6 +96,7 @@ class Dispatcher:
         host: Host,
         operators: Mapping[str, Operator],
         engines: Mapping[str, Engine],
+        by_pool: Mapping[str, Engine],
         identities: Mapping[str, Mapping[str, Any]],
         secrets: Secrets,
         progress: Progress,
@@ -102,8 +104,11 @@ class Dispatcher:
         needs_prefixes: bool,
         models: Mapping[str, str] | None = None,
         observations: Observations | None = None,
+        needs_s: Mapping[str, float] | None = None,
     ) -> None:
-        """`models`: of each engine pool, under which `observations` keeps what its calls show."""
+        """`engines`: those that are started, now; `by_pool`: one of each pool that has had one.
+        `models`: of each engine pool, under which `observations` keeps what its calls show.
+        `needs_s`: of each step, when the plan needs its results."""
         self._run = run
         self._store = store
         self._host = host
@@ -112,10 +117,11 @@ class Dispatcher:
         self._identities = identities
         self._secrets = secrets
         self._progress = progress
-        self._by_pool = {f"engine:{replica_id.rpartition('/')[0]}": engine for replica_id, engine in engines.items()}
+        self._by_pool = by_pool
         self._needs_prefixes = needs_prefixes
         self._models = models or {}
         self._observations = observations or Observations()
+        self._needs_s = needs_s or {}
         self._in_flight: dict[bytes, asyncio.Future[Answer]] = {}
         self._gatherer = Gatherer(self._send_gathered)
         self._is_stopping = False
@@ -275,24 +281,25 @@ class Dispatcher:
             )
 
     def _arrived(self, node: CallExec, call: BoundCall, request_id: str, place: Place) -> RequestArrived:
-        now_s = self._host.now_s()
-        engine = self._by_pool.get(node.pool)
-        if engine is None:
-            return RequestArrived(
-                now_s, request_id, node.pool, place.row_index, place.depth, max_attempts=node.max_attempts
-            )
-        num_prompt_tokens = engine.count_prompt_tokens(GenerateRequest(request_id, call.prompt))
-        has_key = self._needs_prefixes and engine.capabilities().has_prefix_cache
-        return RequestArrived(
-            now_s,
+        arrived = RequestArrived(
+            self._host.now_s(),
             request_id,
             node.pool,
             place.row_index,
             place.depth,
-            num_prompt_tokens,
-            call.max_tokens or DEFAULT_OUTPUT_TOKENS,
-            prefix_key(call.prompt) if has_key else (),
-            node.max_attempts,
+            max_attempts=node.max_attempts,
+            step=node.name,
+            need_s=self._needs_s.get(node.name, 0.0),
+        )
+        if not call.prompt:
+            return arrived
+        engine = self._by_pool.get(node.pool)
+        has_key = self._needs_prefixes and (engine is None or engine.capabilities().has_prefix_cache)
+        return replace(
+            arrived,
+            num_prompt_tokens=_prompt_tokens(engine, GenerateRequest(request_id, call.prompt)),
+            num_expected_output_tokens=call.max_tokens or DEFAULT_OUTPUT_TOKENS,
+            prefix_key=prefix_key(call.prompt) if has_key else (),
         )
 
     def _key(self, node: CallExec, call: BoundCall, place: Place) -> bytes:
@@ -304,3 +311,10 @@ class Dispatcher:
         if node.sharing is Sharing.NEVER:
             digest.update(f"{place.row_index}/{place.path}".encode())
         return digest.digest()
+
+
+def _prompt_tokens(engine: Engine | None, request: GenerateRequest) -> int:
+    """An estimate while no worker has loaded the engine yet."""
+    if engine is not None:
+        return engine.count_prompt_tokens(request)
+    return sum(len(message.content) for message in request.messages) // CHARACTERS_PER_TOKEN + 1

@@ -61,7 +61,8 @@ class _Row:
 
 
 class RowExecutor:
-    """Runs rows of one plan; `call` answers a call, `on_judged` hears how each condition of a node turned out."""
+    """Runs rows of one plan; `call` answers a call, `on_judged` hears how each condition of a node turned out,
+    `on_passed` once for each row and node of the plan (not inside loops) that the row has passed it, or never will."""
 
     def __init__(
         self,
@@ -69,11 +70,13 @@ class RowExecutor:
         nodes: tuple[Exec, ...],
         call: Call,
         on_judged: Callable[[str, bool], None] = lambda node, holds: None,
+        on_passed: Callable[[str], None] = lambda node: None,
     ) -> None:
         self._plan = plan
         self._nodes = nodes
         self._call = call
         self._on_judged = on_judged
+        self._on_passed = on_passed
 
     async def run(self, row_index: int, row: Mapping[str, Any], position: int = 0) -> RowEnd:
         """The row's end as a value, whatever its data does. `position`: as in `Place`. RunStopped passes through."""
@@ -86,6 +89,10 @@ class RowExecutor:
             return RowEnd(row_index, "dropped", b"{}", tuple(on_its_way.asked))
         except NodeFailed as failed:
             return RowEnd(row_index, "failed", _failure(failed), tuple(on_its_way.asked))
+        finally:
+            for node in self._nodes:
+                if node.name not in scope:
+                    self._on_passed(node.name)
 
     def _output(self, scope: Values) -> bytes:
         columns: Values = {}
@@ -103,18 +110,23 @@ class RowExecutor:
         which one ends a row must not depend on timing."""
         if _is_chain(nodes):
             for depth, node in enumerate(nodes):
-                scope[node.name] = await self._run_node(node, scope, row, prefix, depth)
+                self._set(scope, node, await self._run_node(node, scope, row, prefix, depth), prefix)
             return
         tasks: dict[str, asyncio.Task[None]] = {}
 
         async def wait_and_run(node: Exec, depth: int) -> None:
             for name in node.before:
                 await asyncio.shield(tasks[name])
-            scope[node.name] = await self._run_node(node, scope, row, prefix, depth)
+            self._set(scope, node, await self._run_node(node, scope, row, prefix, depth), prefix)
 
         for depth, node in enumerate(nodes):
             tasks[node.name] = asyncio.ensure_future(wait_and_run(node, depth))
         await _all_then_first_failure(list(tasks.values()))
+
+    def _set(self, scope: Values, node: Exec, value: Any, prefix: str) -> None:
+        scope[node.name] = value
+        if not prefix:
+            self._on_passed(node.name)
 
     async def _run_node(self, node: Exec, scope: Values, row: _Row, prefix: str, depth: int) -> Any:
         try:

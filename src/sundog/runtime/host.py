@@ -1,33 +1,46 @@
 """The asyncio host of the scheduler core: reports events, performs actions, decides nothing.
 
-Owns waiters, timers and the event log's order. Never knows what a request computes.
+Owns waiters, timers, loads under way and the event log's order. Never knows what a request computes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
-from sundog.errors import CallError
+from sundog.errors import CallError, RunError
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
     Abort,
     Event,
     GiveUp,
+    Load,
+    LoadFailed,
     PrefillEnded,
     ReplicaAdded,
+    ReplicaRemoved,
     RequestArrived,
     RequestCancelled,
     RequestFailed,
     RequestFinished,
     Submit,
     TimerFired,
+    Unload,
     WakeAt,
 )
 
 T = TypeVar("T")
 Attempt = Callable[[Submit], Awaitable[tuple[T, RequestFinished]]]
+
+
+class Loader(Protocol):
+    """Where engines are loaded and closed. `load`: the replica, at time 0, or why there is none. `unload`: of one that
+    runs nothing."""
+
+    async def load(self, worker_id: str, pool: str) -> ReplicaAdded: ...
+    async def unload(self, replica_id: str) -> None: ...
 
 
 class _Waiter:
@@ -56,11 +69,16 @@ class _Waiter:
 
 
 class Host:
-    """Runs requests through one core on the running loop. `log` sees every event, in order."""
+    """Runs requests through one core on the running loop. `log` sees every event, in order. `loader`: None without
+    workers."""
 
-    def __init__(self, core: SchedulerCore, log: Callable[[Event], None]) -> None:
+    def __init__(self, core: SchedulerCore, log: Callable[[Event], None], loader: Loader | None = None) -> None:
         self._core = core
         self._log = log
+        self._loader = loader
+        self._loads: set[asyncio.Task[None]] = set()
+        self._unloads: set[asyncio.Task[None]] = set()
+        self._load_errors: dict[str, Exception] = {}
         self._loop = asyncio.get_running_loop()
         self._start_s = self._loop.time()
         self._waiters: dict[str, _Waiter] = {}
@@ -69,21 +87,29 @@ class Host:
         """Seconds since this host began."""
         return self._loop.time() - self._start_s
 
-    def add_replica(self, replica: ReplicaAdded) -> None:
-        self._handle(replica)
+    def tell(self, event: Event) -> None:
+        """Report what is no request's: replicas, workers, plans, drained steps."""
+        self._handle(event)
+
+    async def close(self) -> None:
+        """Load nothing more; engines on their way out are let go."""
+        for task in self._loads:
+            task.cancel()
+        await asyncio.gather(*self._loads, *self._unloads, return_exceptions=True)
 
     async def run(self, arrived: RequestArrived, attempt: Attempt[T]) -> T:
         """Run `attempt` when and where the core says, again if it says so; CallError when it gives up."""
         request_id = arrived.request_id
         waiter = self._waiters[request_id] = _Waiter()
         failure: CallError | None = None
+        is_given_up = False
         try:
             self._handle(arrived)
             while True:
                 action = await waiter.next()
                 if isinstance(action, GiveUp):
-                    assert failure is not None, f"{request_id} was given up without a failure"
-                    raise failure
+                    is_given_up = True
+                    raise failure or self._why_lost(arrived.pool)
                 try:
                     result, finished = await attempt(action)
                 except CallError as error:
@@ -93,8 +119,8 @@ class Host:
                     continue
                 self._handle(finished)
                 return result
-        except BaseException as error:
-            if error is not failure:
+        except BaseException:
+            if not is_given_up:
                 self._handle(RequestCancelled(self.now_s(), request_id))
             raise
         finally:
@@ -102,6 +128,33 @@ class Host:
 
     def prefill_ended(self, request_id: str) -> None:
         self._handle(PrefillEnded(self.now_s(), request_id))
+
+    def _why_lost(self, pool: str) -> Exception:
+        """Nobody can load the engine: that is the run's failure, not the row's."""
+        error = self._load_errors[pool]
+        name = pool.partition(":")[2]
+        return RunError(f"the engine '{name}' cannot be loaded: {error}") if isinstance(error, CallError) else error
+
+    async def _load(self, action: Load) -> None:
+        assert self._loader is not None, "no workers, no loads"
+        try:
+            replica = await self._loader.load(action.worker_id, action.pool)
+        except Exception as error:  # whoever needs the engine raises it, bugs too
+            self._load_errors[action.pool] = error
+            is_retryable = isinstance(error, CallError) and error.retryable
+            self._handle(LoadFailed(self.now_s(), action.worker_id, action.pool, is_retryable))
+        else:
+            self._handle(replace(replica, time_s=self.now_s()))
+
+    async def _unload(self, action: Unload) -> None:
+        assert self._loader is not None, "no workers, no loads"
+        await self._loader.unload(action.replica_id)
+        self._handle(ReplicaRemoved(self.now_s(), action.replica_id))
+
+    def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = self._loop.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     def _handle(self, event: Event) -> None:
         self._log(event)
@@ -111,6 +164,10 @@ class Host:
                     self._waiters[action.request_id].tell(action)
                 case WakeAt():
                     self._loop.call_at(self._start_s + action.time_s, self._wake, action.time_s)
+                case Load():
+                    self._spawn(self._load(action), self._loads)
+                case Unload():
+                    self._spawn(self._unload(action), self._unloads)
                 case Abort():
                     """The attempt was cancelled with its task, before the core was told."""
 

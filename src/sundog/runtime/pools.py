@@ -1,16 +1,18 @@
 """The pools of a run: its engines, started, and the limits of its tools.
 
-Owns opening and closing of replicas and operators. Never picks a replica; the core does.
+Owns opening and closing of replicas and operators, and the names of pools, replicas and workers. Never picks a replica,
+nor when a worker loads one; the core does.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from sundog.engines.base import ENGINES, Engine, EngineOptions
-from sundog.ir.logical import EngineBlock
+from sundog.engines.base import ENGINES, Engine, EngineKind, EngineOptions
+from sundog.ir.logical import EngineBlock, WorkerGroup
 from sundog.ir.physical import CallExec, Exec, LoopExec, PhysicalPlan
 from sundog.operators.base import Operator
 from sundog.sched.events import ReplicaAdded
@@ -34,22 +36,31 @@ def calls_of(nodes: tuple[Exec, ...]) -> Iterator[CallExec]:
                 yield from calls_of(node.body)
 
 
+def worker_ids(group: WorkerGroup) -> list[str]:
+    return [f"{group.name}-{number}" for number in range(group.count)]
+
+
 class Pools:
-    """Replicas by id, one pool per engine block and per tool."""
+    """Replicas by id, one pool per engine block and per tool. `engines`: those that are started. `by_pool`: one of
+    each pool that has had one, for what all replicas of a pool know, as the tokens of a prompt. `loads_s`: by pool,
+    what each load on a worker took."""
 
     def __init__(self, plan: PhysicalPlan, operators: Mapping[str, Operator], secrets: Secrets) -> None:
         self._plan = plan
         self._operators = operators
         self._secrets = secrets
         self.engines: dict[str, Engine] = {}
+        self.by_pool: dict[str, Engine] = {}
+        self.loads_s: dict[str, list[float]] = {}
         self._options: dict[str, EngineOptions] = {}
 
     async def start(self) -> None:
-        """Start every engine that a step uses; the first failure is raised, after the others are closed."""
-        used = {call.pool for call in calls_of(self._plan.nodes)}
-        for block in self._plan.logical.engines:
-            if engine_pool(block.name) in used:
-                self._open(block)
+        """Start every engine that a step uses and no worker loads; the first failure is raised, after the others are
+        closed."""
+        for block in used_engines(self._plan):
+            if block.workers is None:
+                for number in range(_kind(block).num_replicas(_options(block))):
+                    self._open(block, str(number), number)
         try:
             await asyncio.gather(*(engine.start() for engine in self.engines.values()))
         except BaseException:
@@ -62,6 +73,25 @@ class Pools:
         for operator in self._operators.values():
             await operator.close()
 
+    async def load(self, worker_id: str, pool: str) -> ReplicaAdded:
+        """Start the engine of `pool` on a worker; the event's time is 0. SundogError when it cannot be started; then it
+        is closed again."""
+        block = next(block for block in self._plan.logical.engines if engine_pool(block.name) == pool)
+        replica_id = self._open(block, worker_id, 0)
+        engine, begin_s = self.engines[replica_id], asyncio.get_running_loop().time()
+        try:
+            await engine.start()
+        except BaseException:
+            del self.engines[replica_id]
+            await engine.close()
+            raise
+        self.loads_s.setdefault(pool, []).append(asyncio.get_running_loop().time() - begin_s)
+        self.by_pool[pool] = engine
+        return replace(self._engine_replica(0.0, replica_id, engine), worker_id=worker_id)
+
+    async def unload(self, replica_id: str) -> None:
+        await self.engines.pop(replica_id).close()
+
     def replicas(self, time_s: float) -> Iterator[ReplicaAdded]:
         """The events that tell the core what there is."""
         for replica_id, engine in self.engines.items():
@@ -69,13 +99,14 @@ class Pools:
         for pool, max_concurrency in tool_limits(self._plan, self._operators).items():
             yield ReplicaAdded(time_s, pool, pool, max_concurrency)
 
-    def _open(self, block: EngineBlock) -> None:
-        kind = ENGINES.get(block.kind)()
-        options = kind.Options.model_validate(block.options)
-        for number in range(kind.num_replicas(options)):
-            replica_id = f"{block.name}/{number}"
-            self.engines[replica_id] = kind.open(options, number, self._secrets)
-            self._options[replica_id] = options
+    def _open(self, block: EngineBlock, place: str, number: int) -> str:
+        options, replica_id = _options(block), f"{block.name}/{place}"
+        engine = _kind(block).open(options, number, self._secrets)
+        self.engines[replica_id] = engine
+        self._options[replica_id] = options
+        if block.workers is None:
+            self.by_pool[engine_pool(block.name)] = engine
+        return replica_id
 
     def _engine_replica(self, time_s: float, replica_id: str, engine: Engine) -> ReplicaAdded:
         options, can = self._options[replica_id], engine.capabilities()
@@ -100,20 +131,30 @@ def tool_limits(plan: PhysicalPlan, operators: Mapping[str, Operator]) -> dict[s
     return limits
 
 
-def engine_limits(plan: PhysicalPlan) -> Iterator[tuple[str, int, EngineOptions]]:
-    """(pool, replicas, options) of each engine that a step uses. Starts nothing."""
+def used_engines(plan: PhysicalPlan) -> list[EngineBlock]:
+    """The blocks of the engines that a step uses."""
     used = {call.pool for call in calls_of(plan.nodes)}
-    for block in plan.logical.engines:
-        if engine_pool(block.name) in used:
-            kind = ENGINES.get(block.kind)()
-            options = kind.Options.model_validate(block.options)
-            yield engine_pool(block.name), kind.num_replicas(options), options
+    return [block for block in plan.logical.engines if engine_pool(block.name) in used]
+
+
+def engine_limits(plan: PhysicalPlan) -> Iterator[tuple[str, int, EngineOptions]]:
+    """(pool, replicas, options) of each engine that a step uses; an engine on workers has as many replicas as there are
+    workers, at most. Starts nothing."""
+    counts = {group.name: group.count for group in plan.logical.workers}
+    for block in used_engines(plan):
+        options = _options(block)
+        num_replicas = _kind(block).num_replicas(options) if block.workers is None else counts[block.workers]
+        yield engine_pool(block.name), num_replicas, options
 
 
 def identities(plan: PhysicalPlan) -> dict[str, Mapping[str, Any]]:
     """What decides each engine's answers, by the name of its block."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for block in plan.logical.engines:
-        kind = ENGINES.get(block.kind)()
-        found[block.name] = kind.identity(kind.Options.model_validate(block.options))
-    return found
+    return {block.name: _kind(block).identity(_options(block)) for block in plan.logical.engines}
+
+
+def _kind(block: EngineBlock) -> EngineKind:
+    return ENGINES.get(block.kind)()
+
+
+def _options(block: EngineBlock) -> EngineOptions:
+    return _kind(block).Options.model_validate(block.options)

@@ -20,12 +20,16 @@ from sundog.errors import RunStopped
 from sundog.ir.canonical import describe, fingerprint
 from sundog.ir.physical import PhysicalPlan
 from sundog.operators.base import Operator
+from sundog.optimizer.placing import Figures, figures_by_calls, place_steps
 from sundog.runtime.dispatch import Dispatcher, RunScope
+from sundog.runtime.drains import Drains
 from sundog.runtime.event_log import EventLog
 from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
+from sundog.runtime.follow import engine_places, orders, workers
 from sundog.runtime.host import Host
 from sundog.runtime.io.outputs import write_errors, write_output
+from sundog.runtime.loads import expected_loads, keep_loads
 from sundog.runtime.node_history import Observations, extend_history
 from sundog.runtime.pools import Pools, calls_of, engine_pool, identities
 from sundog.runtime.progress import Progress
@@ -35,7 +39,8 @@ from sundog.runtime.select import OpenRows, SelectedRun, select_run
 from sundog.runtime.store.runs import RunList, RunState
 from sundog.runtime.store.store import Store
 from sundog.sched.core import SchedulerCore
-from sundog.sched.policy import POLICIES
+from sundog.sched.events import StepDrained
+from sundog.sched.policy import POLICIES, PolicySet
 from sundog.secrets import Secrets
 
 TICK_S = 0.5
@@ -70,7 +75,7 @@ def open_run(
     try:
         runs = RunList(store, options.state_dir)
         output = "" if options.output is None else str(options.output.resolve())
-        plan_parts = replace(plan.written, engines=())
+        plan_parts = replace(plan.written, engines=(), workers=(), objective="")
         command = {"plan": describe(plan_parts), "engines": identities(plan), "inputs": inputs, "output": output}
         with runs.lock(fingerprint(command)):
             selected = select_run(
@@ -178,10 +183,23 @@ class Run:
             self._restore_progress()
         self._refuse_too_many_failures()
         policies = POLICIES.get(self.plan.policy)
-        async with self._pools() as pools, self._event_log(policies.name) as log, _rare_collections():
-            host = Host(SchedulerCore(policies), log.append)
+        num_left = self.record.num_rows - self.progress.num_ended
+        figures = self._figures(num_left)
+        placement = await asyncio.to_thread(place_steps, self.plan, engine_places(self.plan), figures)
+        async with (
+            self._pools() as pools,
+            self._event_log(policies.name) as log,
+            self._host(policies, log, pools) as host,
+            _rare_collections(),
+        ):
             for replica in pools.replicas(host.now_s()):
-                host.add_replica(replica)
+                host.tell(replica)
+            if placement is not None:
+                for worker in workers(self.plan, figures, num_left, host.now_s()):
+                    host.tell(worker)
+                for order in orders(placement, host.now_s()):
+                    host.tell(order)
+            drains = Drains(self.plan.nodes, num_left, lambda step: host.tell(StepDrained(host.now_s(), step)))
             scope = RunScope(run_id, bool(self.record.is_fresh), self._options.repeat_unknown_effects)
             dispatcher = Dispatcher(
                 scope,
@@ -189,16 +207,20 @@ class Run:
                 host,
                 self._operators,
                 pools.engines,
+                pools.by_pool,
                 identities(self.plan),
                 self._secrets,
                 self.progress,
                 needs_prefixes=policies.needs_prefixes,
                 models={engine_pool(block.name): block.options["model"] for block in self.plan.logical.engines},
                 observations=self._observations,
+                needs_s=None if placement is None else dict(placement.needs_s),
             )
             self._feed = Feed(
                 run_id,
-                RowExecutor(self.plan.logical, self.plan.nodes, dispatcher.call, self._observations.judged),
+                RowExecutor(
+                    self.plan.logical, self.plan.nodes, dispatcher.call, self._observations.judged, drains.passed
+                ),
                 self._store,
                 self.progress,
                 max_rows_in_flight=self.plan.max_rows_in_flight,
@@ -233,6 +255,19 @@ class Run:
             yield pools
         finally:
             await pools.close()
+            keep_loads(self._options.state_dir, self.plan, pools.loads_s)
+
+    def _figures(self, num_rows: int) -> Figures:
+        return figures_by_calls(self.plan, num_rows, expected_loads(self._options.state_dir, self.plan))
+
+    @asynccontextmanager
+    async def _host(self, policies: PolicySet, log: EventLog, pools: Pools) -> AsyncIterator[Host]:
+        """The host, which loads nothing more in the end."""
+        host = Host(SchedulerCore(policies), log.append, pools)
+        try:
+            yield host
+        finally:
+            await host.close()
 
     @asynccontextmanager
     async def _event_log(self, policy: str) -> AsyncIterator[EventLog]:

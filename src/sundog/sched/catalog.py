@@ -5,6 +5,7 @@ from __future__ import annotations
 from sundog.sched.admission import one_warms_the_prefix, within_token_budget
 from sundog.sched.order import first_come, shared_prefix_adjacent
 from sundog.sched.policy import PolicySet
+from sundog.sched.residency import follow_plan, oldest_call_first
 from sundog.sched.retry import exponential_backoff
 from sundog.sched.routing import least_outstanding, not_where_it_failed, prefix_affinity
 
@@ -15,6 +16,7 @@ FCFS = PolicySet(
     filters=(),
     scores=((not_where_it_failed, 4.0), (least_outstanding, 1.0)),
     retry=exponential_backoff,
+    residency=oldest_call_first,
 )
 
 PREFIX_GROUPED = PolicySet(
@@ -24,5 +26,6 @@ PREFIX_GROUPED = PolicySet(
     filters=(),
     scores=((not_where_it_failed, 4.0), (prefix_affinity, 1.0), (least_outstanding, 1.0)),
     retry=exponential_backoff,
+    residency=follow_plan,
     needs_prefixes=True,
 )

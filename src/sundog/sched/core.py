@@ -1,7 +1,7 @@
 """The scheduler core: keeps the books and turns each event into actions.
 
-Owns requests, replicas and queues, changed only through `handle`. Never does I/O, never reads a clock: hosts
-perform the actions and report what happened.
+Owns requests, replicas and queues, changed only through `handle`; the books on workers, whose replicas come and go, are
+in `workers`. Never does I/O, never reads a clock: hosts perform the actions and report what happened.
 
 A request is waiting (in its pool's queue), parked (until another request's prefill), delayed (until a time, before
 a retry), or running (on a replica). It leaves the books when it finished, was given up or was cancelled.
@@ -11,34 +11,33 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+from sundog.sched.books import Pool
 from sundog.sched.events import (
     Abort,
     Action,
     Event,
     GiveUp,
+    LoadFailed,
     PrefillEnded,
     ReplicaAdded,
+    ReplicaRemoved,
     RequestArrived,
     RequestCancelled,
     RequestFailed,
     RequestFinished,
+    StepDrained,
     Submit,
     TimerFired,
     WakeAt,
+    WorkerAdded,
+    WorkerPlanned,
 )
 from sundog.sched.policy import Admitted, Deferred, PolicySet
 from sundog.sched.prefix_index import PrefixIndex
 from sundog.sched.views import ReplicaView, RequestView, SchedView
-
-
-@dataclass(slots=True)
-class _Pool:
-    replicas: list[ReplicaView] = field(default_factory=list)
-    waiting: list[tuple[tuple[float, ...], int, str]] = field(default_factory=list)
-    num_free: int = 0
+from sundog.sched.workers import WorkerBook
 
 
 class SchedulerCore:
@@ -46,13 +45,15 @@ class SchedulerCore:
 
     def __init__(self, policies: PolicySet) -> None:
         self._policies = policies
-        self._pools: dict[str, _Pool] = {}
+        self._pools: dict[str, Pool] = {}
         self._replicas: dict[str, ReplicaView] = {}
         self._requests: dict[str, RequestView] = {}
         self._parked: dict[str, list[str]] = {}
         self._delayed: list[tuple[float, int, str]] = []
         self._sequence = 0
+        self._num_running = 0
         self._view = SchedView()
+        self._workers = WorkerBook(policies.residency, self._view, self._pools, self._requests)
         self._handlers: dict[type, Callable[[Any, list[Action]], None]] = {
             ReplicaAdded: self._replica_added,
             RequestArrived: self._request_arrived,
@@ -61,13 +62,22 @@ class SchedulerCore:
             RequestFailed: self._request_failed,
             RequestCancelled: self._request_cancelled,
             TimerFired: self._timer_fired,
+            ReplicaRemoved: self._replica_removed,
+            LoadFailed: lambda event, actions: self._workers.fail_load(event, actions),
+            WorkerAdded: lambda event, actions: self._workers.add(event),
+            WorkerPlanned: lambda event, actions: self._workers.plan(event),
+            StepDrained: lambda event, actions: self._workers.drain_step(event),
         }
 
     def handle(self, event: Event) -> list[Action]:
         """What is to be done now that `event` happened. Events come in order of time."""
         self._view.time_s = event.time_s
         actions: list[Action] = []
+        self._workers.pass_time(event.time_s)
         self._handlers[type(event)](event, actions)
+        if self._workers:
+            self._give_up_lost(actions)
+            self._workers.settle(self._num_running + len(self._delayed), actions)
         return actions
 
     @property
@@ -77,18 +87,22 @@ class SchedulerCore:
     def check(self) -> None:
         """Assert that the books agree with each other; for tests and idle moments."""
         running = [request for request in self._requests.values() if request.replica_id is not None]
+        assert self._num_running == len(running)
         for replica in self._replicas.values():
             mine = [request for request in running if request.replica_id == replica.replica_id]
             assert replica.num_running == len(mine) <= replica.max_concurrency, replica
             assert replica.num_tokens_in_flight == sum(request.num_tokens for request in mine), replica
         for pool in self._pools.values():
-            assert pool.num_free == sum(replica.max_concurrency - replica.num_running for replica in pool.replicas)
+            serving = [replica for replica in pool.replicas if not replica.is_draining]
+            assert pool.num_free == sum(replica.max_concurrency - replica.num_running for replica in serving)
         waiting = [entry[2] for pool in self._pools.values() for entry in pool.waiting]
         parked = [request_id for group in self._parked.values() for request_id in group]
+        assert len(parked) == sum(pool.num_parked for pool in self._pools.values())
         delayed = [entry[2] for entry in self._delayed]
         placed = sorted([*waiting, *parked, *delayed, *(request.request_id for request in running)])
         assert placed == sorted(self._requests), "every request is in exactly one place"
         assert all(holder in self._requests for holder in self._parked), "parked behind a request that is gone"
+        self._workers.check()
 
     def _replica_added(self, event: ReplicaAdded, actions: list[Action]) -> None:
         assert event.replica_id not in self._replicas, f"replica {event.replica_id} is there already"
@@ -98,12 +112,21 @@ class SchedulerCore:
             event.max_concurrency,
             event.max_tokens_in_flight,
             prefixes=PrefixIndex(event.num_prefix_blocks),
+            worker_id=event.worker_id,
         )
         self._replicas[event.replica_id] = replica
-        pool = self._pools.setdefault(event.pool, _Pool())
+        if event.worker_id is not None:
+            self._workers.add_replica(replica)
+        pool = self._pools.setdefault(event.pool, Pool())
         pool.replicas.append(replica)
         pool.num_free += replica.max_concurrency
         self._fill(pool, actions)
+
+    def _replica_removed(self, event: ReplicaRemoved, actions: list[Action]) -> None:
+        replica = self._replicas.pop(event.replica_id)
+        assert replica.num_running == 0, f"{event.replica_id} still runs requests"
+        self._pools[replica.pool].replicas.remove(replica)
+        self._workers.remove_replica(replica, actions)
 
     def _request_arrived(self, event: RequestArrived, actions: list[Action]) -> None:
         assert event.request_id not in self._requests, f"request {event.request_id} is there already"
@@ -117,9 +140,11 @@ class SchedulerCore:
             event.num_expected_output_tokens,
             event.prefix_key,
             event.max_attempts,
+            need_s=event.need_s,
         )
         self._requests[event.request_id] = request
-        pool = self._pools.setdefault(event.pool, _Pool())
+        pool = self._pools.setdefault(event.pool, Pool())
+        self._workers.begin_step(event.pool, event.step)
         self._enqueue(pool, request)
         self._fill(pool, actions)
 
@@ -134,6 +159,7 @@ class SchedulerCore:
     def _request_finished(self, event: RequestFinished, actions: list[Action]) -> None:
         request = self._requests.pop(event.request_id)
         self._leave_replica(request, is_warm=True)
+        self._pools[request.pool].num_finished += 1
         self._unpark(request.request_id)
         self._fill(self._pools[request.pool], actions)
 
@@ -163,7 +189,7 @@ class SchedulerCore:
         self._fill(pool, actions)
 
     def _timer_fired(self, event: TimerFired, actions: list[Action]) -> None:
-        touched: dict[str, _Pool] = {}
+        touched: dict[str, Pool] = {}
         while self._delayed and self._delayed[0][0] <= event.time_s:
             request = self._requests[heapq.heappop(self._delayed)[2]]
             touched[request.pool] = self._pools[request.pool]
@@ -171,7 +197,7 @@ class SchedulerCore:
         for pool in touched.values():
             self._fill(pool, actions)
 
-    def _fill(self, pool: _Pool, actions: list[Action]) -> None:
+    def _fill(self, pool: Pool, actions: list[Action]) -> None:
         """Start what may start, in rank order. The first request without room holds the others back: no starvation."""
         while pool.waiting and pool.num_free > 0:
             request = self._requests[pool.waiting[0][2]]
@@ -183,12 +209,17 @@ class SchedulerCore:
             if isinstance(verdict, Deferred):
                 assert verdict.until in self._requests, f"deferred until {verdict.until}, which is not there"
                 self._parked.setdefault(verdict.until, []).append(request.request_id)
+                pool.num_parked += 1
             else:
                 self._start(pool, request, replica, actions)
 
-    def _choose(self, pool: _Pool, request: RequestView) -> tuple[ReplicaView, Admitted | Deferred]:
+    def _choose(self, pool: Pool, request: RequestView) -> tuple[ReplicaView, Admitted | Deferred]:
         """The best replica with a free slot, and whether the policies admit the request there."""
-        fit = free = [replica for replica in pool.replicas if replica.num_running < replica.max_concurrency]
+        fit = free = [
+            replica
+            for replica in pool.replicas
+            if replica.num_running < replica.max_concurrency and not replica.is_draining
+        ]
         if self._policies.filters:
             fit = [one for one in free if all(keep(request, one, self._view) for keep in self._policies.filters)]
         if not fit:
@@ -204,9 +235,10 @@ class SchedulerCore:
         total = sum(weight * score(request, replica, self._view) for score, weight in self._policies.scores)
         return total, -replica.num_routed
 
-    def _start(self, pool: _Pool, request: RequestView, replica: ReplicaView, actions: list[Action]) -> None:
+    def _start(self, pool: Pool, request: RequestView, replica: ReplicaView, actions: list[Action]) -> None:
         request.replica_id = replica.replica_id
         request.num_attempts += 1
+        self._num_running += 1
         replica.num_running += 1
         replica.num_routed += 1
         replica.num_tokens_in_flight += request.num_tokens
@@ -217,23 +249,25 @@ class SchedulerCore:
     def _leave_replica(self, request: RequestView, *, is_warm: bool) -> str:
         assert request.replica_id is not None, f"{request.request_id} is not running"
         replica = self._replicas[request.replica_id]
+        self._num_running -= 1
         replica.num_running -= 1
         replica.num_tokens_in_flight -= request.num_tokens
         replica.prefixes.end(request.prefix_key, request.request_id, is_warm=is_warm)
-        self._pools[request.pool].num_free += 1
+        self._pools[request.pool].num_free += not replica.is_draining
         request.replica_id = None
         return replica.replica_id
 
-    def _enqueue(self, pool: _Pool, request: RequestView) -> None:
+    def _enqueue(self, pool: Pool, request: RequestView) -> None:
         rank = self._policies.rank(request, self._view)
         heapq.heappush(pool.waiting, (rank, self._next_sequence(), request.request_id))
 
     def _unpark(self, holder: str) -> None:
         for request_id in self._parked.pop(holder, ()):
             request = self._requests[request_id]
+            self._pools[request.pool].num_parked -= 1
             self._enqueue(self._pools[request.pool], request)
 
-    def _forget_place(self, pool: _Pool, request_id: str) -> None:
+    def _forget_place(self, pool: Pool, request_id: str) -> None:
         """Take a request that does not run out of whichever queue holds it. Rare, so linear."""
         pool.waiting = [entry for entry in pool.waiting if entry[2] != request_id]
         heapq.heapify(pool.waiting)
@@ -242,6 +276,15 @@ class SchedulerCore:
         for group in self._parked.values():
             if request_id in group:
                 group.remove(request_id)
+                pool.num_parked -= 1
+
+    def _give_up_lost(self, actions: list[Action]) -> None:
+        """What waits for an engine that no worker can load waits in vain."""
+        for name in self._workers.lost_pools():
+            pool = self._pools[name]
+            for _, _, request_id in pool.waiting:
+                actions.append(GiveUp(request_id, self._requests.pop(request_id).num_attempts))
+            pool.waiting.clear()
 
     def _next_sequence(self) -> int:
         self._sequence += 1

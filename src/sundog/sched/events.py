@@ -12,7 +12,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class ReplicaAdded:
     """A replica joined a pool. `max_tokens_in_flight`: prompt plus output tokens it may hold, None for no limit.
-    `num_prefix_blocks`: prefix blocks its cache is believed to hold, 0 for no prefix cache."""
+    `num_prefix_blocks`: prefix blocks its cache is believed to hold, 0 for no prefix cache.
+    `worker_id`: of the worker that has loaded it, as asked; None for a replica that stays."""
 
     time_s: float
     replica_id: str
@@ -20,12 +21,63 @@ class ReplicaAdded:
     max_concurrency: int
     max_tokens_in_flight: int | None = None
     num_prefix_blocks: int = 0
+    worker_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRemoved:
+    """What Unload asked for is done."""
+
+    time_s: float
+    replica_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """What Load asked for went wrong. `retryable`: another attempt makes sense."""
+
+    time_s: float
+    worker_id: str
+    pool: str
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerAdded:
+    """A place for at most `max_resident` engines at once. `pools`: what it may load; parallel to them `load_s`, what a
+    load is expected to take, and `call_s`, the seconds of one replica that a call is expected to cost."""
+
+    time_s: float
+    worker_id: str
+    max_resident: int
+    pools: tuple[str, ...]
+    load_s: tuple[float, ...]
+    call_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlanned:
+    """The plan of a worker, from now on: `steps` in order, and parallel to them the `pools` that serve them."""
+
+    time_s: float
+    worker_id: str
+    steps: tuple[str, ...]
+    pools: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepDrained:
+    """No further call of this step will come: every row has passed it, or ended."""
+
+    time_s: float
+    step: str
 
 
 @dataclass(frozen=True, slots=True)
 class RequestArrived:
     """A call wants to run. `prefix_key`: one cumulative hash per full block of its prompt, outermost first.
-    `num_expected_output_tokens`: what it will hold besides its prompt. `row_index`, `depth`: where it stands."""
+    `num_expected_output_tokens`: what it will hold besides its prompt. `row_index`, `depth`: where it stands.
+    `step`: whose call it is. `need_s`: when the plan needs its result."""
 
     time_s: float
     request_id: str
@@ -36,6 +88,8 @@ class RequestArrived:
     num_expected_output_tokens: int = 0
     prefix_key: tuple[int, ...] = ()
     max_attempts: int = 1
+    step: str = ""
+    need_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +138,20 @@ class TimerFired:
     time_s: float
 
 
-Event = ReplicaAdded | RequestArrived | PrefillEnded | RequestFinished | RequestFailed | RequestCancelled | TimerFired
+Event = (
+    ReplicaAdded
+    | ReplicaRemoved
+    | LoadFailed
+    | WorkerAdded
+    | WorkerPlanned
+    | StepDrained
+    | RequestArrived
+    | PrefillEnded
+    | RequestFinished
+    | RequestFailed
+    | RequestCancelled
+    | TimerFired
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +185,31 @@ class Abort:
     request_id: str
 
 
-Action = Submit | GiveUp | WakeAt | Abort
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Start a replica of `pool` on a worker, and report ReplicaAdded or LoadFailed."""
+
+    worker_id: str
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """Close an idle replica of a worker, and report ReplicaRemoved."""
+
+    replica_id: str
+
+
+Action = Submit | GiveUp | WakeAt | Abort | Load | Unload
 EVENT_TYPES: dict[str, type] = {
     kind.__name__: kind
     for kind in (
         ReplicaAdded,
+        ReplicaRemoved,
+        LoadFailed,
+        WorkerAdded,
+        WorkerPlanned,
+        StepDrained,
         RequestArrived,
         PrefillEnded,
         RequestFinished,

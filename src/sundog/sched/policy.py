@@ -5,11 +5,11 @@ Owns signatures and the registry. Never holds state: a policy is a pure function
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sundog.registry import Registry
-from sundog.sched.views import ReplicaView, RequestView, SchedView
+from sundog.sched.views import PoolView, ReplicaView, RequestView, SchedView, WorkerView
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,21 @@ class Deferred:
     until: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The worker's engines stay. `until_s`: when to ask again even if nothing happens."""
+
+    until_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bring:
+    """Load the engine of `pool`, in free room or `instead_of` a resident one, which finishes what it runs first."""
+
+    pool: str
+    instead_of: str | None = None
+
+
 Rank = Callable[[RequestView, SchedView], tuple[float, ...]]
 """Smaller runs first."""
 Admit = Callable[[RequestView, ReplicaView, SchedView], Admitted | Deferred]
@@ -33,6 +48,8 @@ Score = Callable[[RequestView, ReplicaView, SchedView], float]
 """In [0, 1]; 1 is best."""
 Retry = Callable[[RequestView, float | None, SchedView], float]
 """Seconds until the next attempt, given the server's `retry_after_s`."""
+Residency = Callable[[WorkerView, Mapping[str, PoolView], SchedView], Keep | Bring]
+"""Asked of a worker that neither loads nor lets go; of the pools, those that workers load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,7 @@ class PolicySet:
     filters: tuple[Filter, ...]
     scores: tuple[tuple[Score, float], ...]
     retry: Retry
+    residency: Residency
     needs_prefixes: bool = False
 
 

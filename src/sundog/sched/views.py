@@ -12,7 +12,8 @@ from sundog.sched.prefix_index import PrefixIndex
 
 @dataclass(slots=True)
 class RequestView:
-    """One request from its arrival to its end. `failed_replicas`: where an attempt of it failed."""
+    """One request from its arrival to its end. `failed_replicas`: where an attempt of it failed. `need_s`: when the
+    plan needs its result."""
 
     request_id: str
     pool: str
@@ -26,6 +27,7 @@ class RequestView:
     num_attempts: int = 0
     replica_id: str | None = None
     failed_replicas: tuple[str, ...] = ()
+    need_s: float = 0.0
 
     @property
     def num_tokens(self) -> int:
@@ -35,7 +37,9 @@ class RequestView:
 
 @dataclass(slots=True)
 class ReplicaView:
-    """One replica. `num_routed`: requests ever sent to it; `num_tokens_in_flight`: predicted peak of what runs."""
+    """One replica. `num_routed`: requests ever sent to it; `num_tokens_in_flight`: predicted peak of what runs.
+    `worker_id`: where it is loaded, None for one that stays. `is_draining`: it takes no further request.
+    `idle_since_s`: on a worker, since when nothing runs here and nothing waits for it."""
 
     replica_id: str
     pool: str
@@ -45,11 +49,72 @@ class ReplicaView:
     num_tokens_in_flight: int = 0
     num_routed: int = 0
     prefixes: PrefixIndex = field(default_factory=lambda: PrefixIndex(0))
+    worker_id: str | None = None
+    is_draining: bool = False
+    idle_since_s: float | None = None
+
+
+@dataclass(slots=True)
+class PoolView:
+    """One engine that workers load. `load_s`: what a load takes; `call_s`: seconds of one replica for one call, at the
+    concurrency reached; both measured once there is something to measure.
+
+    `num_serving`: replicas that take requests, or will when loaded. `num_open_steps`: steps that have sent a call, and
+    may send more. `lull_since_s`: since when no call waits. `oldest_arrival_s`: of the call that is next.
+    `busy_s`: seconds that replicas had something to do, summed. `num_loads` so far.
+    """
+
+    pool: str
+    load_s: float
+    call_s: float
+    num_waiting: int = 0
+    num_serving: int = 0
+    num_open_steps: int = 0
+    lull_since_s: float | None = None
+    oldest_arrival_s: float | None = None
+    busy_s: float = 0.0
+    num_loads: int = 0
+
+    @property
+    def waiting_s(self) -> float:
+        """Seconds of one replica for the calls that wait."""
+        return self.num_waiting * self.call_s
+
+
+@dataclass(slots=True)
+class WorkerView:
+    """A place for at most `max_resident` engines at once, out of `pools`.
+
+    `residents`: by pool. `planned`: what its plan needs from now on, soonest first, each engine once. `coming`: the
+    engine that is loaded, or will be when `leaving` has gone. `not_before_s`: by pool, after a load that failed.
+    `wake_s`: until when the last answer was to keep things.
+    """
+
+    worker_id: str
+    pools: tuple[str, ...]
+    max_resident: int
+    residents: dict[str, ReplicaView] = field(default_factory=dict)
+    planned: tuple[str, ...] = ()
+    coming: str | None = None
+    is_loading: bool = False
+    load_began_s: float = 0.0
+    leaving: ReplicaView | None = None
+    is_unloading: bool = False
+    num_failures: dict[str, int] = field(default_factory=dict)
+    not_before_s: dict[str, float] = field(default_factory=dict)
+    wake_s: float = 0.0
+
+    def engines(self) -> tuple[ReplicaView, ...]:
+        """All that it holds, the one that leaves too."""
+        leaving = () if self.leaving is None else (self.leaving,)
+        return (*self.residents.values(), *leaving)
 
 
 @dataclass(slots=True)
 class SchedView:
-    """The moment: `time_s` of the event being handled, `num_waiting` in the pool at hand."""
+    """The moment: `time_s` of the event being handled, `num_waiting` in the pool at hand. `quiet_since_s`: since when
+    nothing runs, loads or waits for a time, so that no call can come but from what is being committed."""
 
     time_s: float = 0.0
     num_waiting: int = 0
+    quiet_since_s: float | None = None

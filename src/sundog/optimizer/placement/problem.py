@@ -23,7 +23,7 @@ class Objective(Enum):
     """
 
     MAKESPAN = "makespan"
-    MEAN_COMPLETION = "mean_completion"
+    MEAN_COMPLETION = "mean-completion"
     COST = "cost"
 
 

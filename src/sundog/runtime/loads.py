@@ -1,0 +1,45 @@
+"""What loading an engine takes: measured by every run, kept with the history of the state folder.
+
+Owns the key under which it is kept, by what decides the engine's answers, whatever flow and name it is loaded for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sundog.cost.history import NodeRecord
+from sundog.ir.canonical import canonical_json
+from sundog.ir.physical import PhysicalPlan
+from sundog.optimizer.placing import DEFAULT_LOAD_S
+from sundog.runtime.node_history import extend_history, read_history
+from sundog.runtime.pools import engine_pool, identities, used_engines
+
+ANY_FLOW = ""
+LOAD = "load"
+
+
+def expected_loads(state_dir: Path, plan: PhysicalPlan) -> dict[str, float]:
+    """Seconds by engine pool: the mean of the loads known here, else DEFAULT_LOAD_S."""
+    known = read_history(state_dir, ANY_FLOW)
+    found: dict[str, float] = {}
+    for pool, identity in _identities(plan).items():
+        record = known.get((LOAD, identity))
+        found[pool] = record.call_s.mean if record is not None and record.call_s.counts else DEFAULT_LOAD_S
+    return found
+
+
+def keep_loads(state_dir: Path, plan: PhysicalPlan, took_s: Mapping[str, Sequence[float]]) -> None:
+    """Add the loads of one process's part of a run, by engine pool."""
+    by_pool = _identities(plan)
+    records: dict[tuple[str, str], NodeRecord] = {}
+    for pool, values in took_s.items():
+        record = records.setdefault((LOAD, by_pool[pool]), NodeRecord())
+        for value in values:
+            record.call_s.add(value)
+    extend_history(state_dir, ANY_FLOW, records)
+
+
+def _identities(plan: PhysicalPlan) -> dict[str, str]:
+    known = identities(plan)
+    return {engine_pool(block.name): canonical_json(known[block.name]).decode() for block in used_engines(plan)}
