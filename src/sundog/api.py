@@ -63,6 +63,8 @@ class PlanOptions(TypedDict, total=False):
     max_rows_in_flight: int | None
     without_rules: Sequence[str]
     naive: bool
+    objective: str | None
+    placement: str
 
 
 class Options(PlanOptions, total=False):
@@ -135,7 +137,7 @@ class Result:
 class Runnable:
     """A flow that can be run. The options of `run`, `arun` and `stream` are those of `sundog run`: output, limit,
     sample, seed, fresh, state, max_errors, retry_failed, repeat_unknown_effects, policy, max_rows_in_flight,
-    without_rules, naive.
+    without_rules, naive, objective, placement.
 
     As on the command line, the same flow over the same rows to the same output is one run: what was interrupted
     is continued, what is finished is given back without calling anything, unless `fresh=True`.
@@ -191,6 +193,8 @@ class Runnable:
             rewriting=Rewriting(tuple(options.get("without_rules", ())), options.get("naive", False)),
             policy=options.get("policy"),
             max_rows_in_flight=options.get("max_rows_in_flight"),
+            objective=options.get("objective"),
+            placement=options.get("placement", "auto"),
         )
 
 

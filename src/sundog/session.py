@@ -18,17 +18,20 @@ from sundog.flow.columns import check_columns
 from sundog.ir.explain import Tree, logical_tree, print_tree
 from sundog.ir.explain_physical import PoolFacts, physical_tree
 from sundog.ir.logical import InputSource, LogicalPlan, steps_of
-from sundog.ir.physical import CallExec
+from sundog.ir.physical import CallExec, PhysicalPlan
 from sundog.ir.shape import Record
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.advice import advise, fields_wanted
 from sundog.optimizer.facts import PlanFacts
+from sundog.optimizer.placing import figures_by_calls, place_steps
 from sundog.optimizer.planner import plan_physical
 from sundog.optimizer.prompt_parts import Fields, prompts_of
 from sundog.optimizer.rewrite import check_rule_names, rewrite
 from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES
+from sundog.runtime.follow import engine_places
 from sundog.runtime.io.inputs import RowSource, open_rows
 from sundog.runtime.io.outputs import check_output_path
+from sundog.runtime.loads import expected_loads
 from sundog.runtime.pools import calls_of, engine_limits, tool_limits
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.run import Run, RunOptions, open_run
@@ -57,7 +60,8 @@ class Rewriting:
 
 
 class Session:
-    """One flow, planned; for one run. `policy` and `max_rows_in_flight`: None takes the planner's."""
+    """One flow, planned; for one run. `policy` and `max_rows_in_flight`: None takes the planner's. `objective`: None
+    takes the flow's; `placement`: the solver that places steps on workers."""
 
     def __init__(
         self,
@@ -69,9 +73,12 @@ class Session:
         rewriting: Rewriting | None = None,
         policy: str | None = None,
         max_rows_in_flight: int | None = None,
+        objective: str | None = None,
+        placement: str = "auto",
     ) -> None:
         self._base_dir = base_dir
         self._secrets = config.secrets
+        self._state_dir = config.state_dir
         self._choice = choice or Choice()
         self._rewriting = rewriting or Rewriting()
         names = sorted({step.operator for step in steps_of(logical.nodes)})
@@ -90,6 +97,8 @@ class Session:
             written=logical,
             merges_calls=MERGE_CALLS not in without,
             is_serial=self._rewriting.is_naive,
+            objective=objective,
+            solver=placement,
             **options,
         )
 
@@ -107,7 +116,9 @@ class Session:
         with closing(self._open_rows(None)) as rows:
             order = reading_order_of(self.plan, rows)
             advice = self._advice(rows)
-            physical = physical_tree(self.plan, self._pool_facts(), self._reasons(), rows.count(), order)
+            num_rows = rows.count()
+            placed = self._placed(num_rows)
+            physical = physical_tree(placed, self._pool_facts(), self._reasons(), num_rows, order)
         rewrites = [self._rewritten.tree()] if self._rewritten.fired else []
         trees = [logical_tree(self.plan.written), *rewrites, physical, *advice]
         return "\n".join(print_tree(tree) for tree in trees).rstrip("\n")
@@ -135,9 +146,14 @@ class Session:
             check_columns(self.plan.written, rows.shape)
         return rows
 
+    def _placed(self, num_rows: int) -> PhysicalPlan:
+        figures = figures_by_calls(self.plan, num_rows, expected_loads(self._state_dir, self.plan))
+        return replace(self.plan, placement=place_steps(self.plan, engine_places(self.plan), figures))
+
     def _pool_facts(self) -> list[PoolFacts]:
+        groups = {place.pool: None if place.group is None else place.group.name for place in engine_places(self.plan)}
         engines = [
-            PoolFacts(pool, num_replicas, options.max_concurrency, options.max_tokens_in_flight)
+            PoolFacts(pool, num_replicas, options.max_concurrency, options.max_tokens_in_flight, groups[pool])
             for pool, num_replicas, options in engine_limits(self.plan)
         ]
         return engines + [PoolFacts(pool, 1, limit) for pool, limit in tool_limits(self.plan, self._operators).items()]

@@ -5,6 +5,7 @@ Owns the reading of Markdown. A comment right above a block says how the tests t
     <!-- file: NAME -->                  the block is that file
     <!-- output -->                      what the command or code before it prints
     <!-- output, with other numbers -->  the same, but numbers come from another engine
+    <!-- output, in part -->             lines of it
     <!-- exit N -->                      the commands end with that code (0 without it)
     <!-- not run: REASON -->             left alone
 """

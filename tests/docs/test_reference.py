@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from sundog.cli.main import app
 from sundog.engines.base import ENGINES, EngineOptions
-from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, LoopSpec, NodeSpec
+from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, LoopSpec, NodeSpec, WorkersSpec
 from sundog.operators.base import OPERATORS
 from tests.docs.pages import PAGES, ROOT, headings, inline_codes, tables
 
@@ -29,6 +29,7 @@ def described() -> dict[tuple[Path, str], Models]:
     found: dict[tuple[Path, str], Models] = {
         (LANGUAGE, "The sections of a flow"): (FlowSpec,),
         (LANGUAGE, "Engines"): (EngineSpec, EngineOptions),
+        (LANGUAGE, "Workers"): (WorkersSpec,),
         (LANGUAGE, "Inputs"): (InputSpec,),
         (LANGUAGE, "Nodes"): (NodeSpec,),
         (LANGUAGE, "loop"): (LoopSpec,),

@@ -96,6 +96,14 @@ def test_prefixes_are_met_depth_first_and_rows_in_order() -> None:
     assert [request.request_id for request in ranked] == ["parent", "late row", "child", "sibling", "other group"]
 
 
+def test_tools_run_as_the_plan_needs_them_then_by_row() -> None:
+    late = make_request(request_id="late", need_s=9.0, row_index=0)
+    soon = make_request(request_id="soon", need_s=1.0, row_index=5)
+    next_row = make_request(request_id="next row", need_s=1.0, row_index=6)
+    ranked = sorted([late, next_row, soon], key=lambda request: shared_prefix_adjacent(request, NOW))
+    assert [request.request_id for request in ranked] == ["soon", "next row", "late"]
+
+
 def test_first_come() -> None:
     early, late = make_request(arrival_time=1.0), make_request(arrival_time=2.0)
     assert first_come(early, NOW) < first_come(late, NOW)

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from sundog.cli.console import print_result
-from sundog.cli.options import Debug, FlowFile, Inputs, Limit, MaxRows, Naive, NoRule, Policy, Sample, parse_inputs
+from sundog.cli.options import (
+    Debug,
+    FlowFile,
+    Inputs,
+    Limit,
+    MaxRows,
+    Naive,
+    NoRule,
+    ObjectiveOption,
+    PlacementOption,
+    Policy,
+    Sample,
+    parse_inputs,
+)
 from sundog.config import read_config
 
 
@@ -16,6 +29,8 @@ def explain(
     max_rows_in_flight: MaxRows = None,
     no_rule: NoRule = [],  # noqa: B006 - as inputs
     naive: Naive = False,
+    objective: ObjectiveOption = None,
+    placement: PlacementOption = "auto",
     debug: Debug = False,
 ) -> None:
     """Print the logical and the physical plan of a flow."""
@@ -29,5 +44,7 @@ def explain(
         rewriting=Rewriting(tuple(no_rule), naive),
         policy=policy,
         max_rows_in_flight=max_rows_in_flight,
+        objective=objective,
+        placement=placement,
     )
     print_result(session.explain())

@@ -47,6 +47,20 @@ NoRule = Annotated[
 Naive = Annotated[
     bool, typer.Option("--naive", help="No rewrites: every call is executed, a row's steps one after the other.")
 ]
+ObjectiveOption = Annotated[
+    str | None,
+    typer.Option(
+        "--objective",
+        help="What the placement on workers makes small: makespan, mean-completion or cost. [default: the flow's]",
+        show_default=False,
+    ),
+]
+PlacementOption = Annotated[
+    str,
+    typer.Option(
+        "--placement", help="Who places steps on workers: auto, round_robin, operator_wise, min_switch or heft."
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N rows.", show_default=False)]
 Sample = Annotated[int | None, typer.Option(min=1, help="Only N rows, chosen at random.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Of --sample.")]

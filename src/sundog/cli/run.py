@@ -23,6 +23,8 @@ from sundog.cli.options import (
     MaxRows,
     Naive,
     NoRule,
+    ObjectiveOption,
+    PlacementOption,
     Policy,
     Sample,
     Seed,
@@ -65,6 +67,8 @@ def run(
     max_rows_in_flight: MaxRows = None,
     no_rule: NoRule = [],  # noqa: B006 - as inputs
     naive: Naive = False,
+    objective: ObjectiveOption = None,
+    placement: PlacementOption = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report.")] = False,
     as_json: JSON = False,
     debug: Debug = False,
@@ -84,6 +88,8 @@ def run(
         rewriting=Rewriting(tuple(no_rule), naive),
         policy=policy,
         max_rows_in_flight=max_rows_in_flight,
+        objective=objective,
+        placement=placement,
     )
     allowed = 0 if fail_fast else max_errors
     options = RunOptions(config.state_dir, output, fresh, allowed, retry_failed, repeat_unknown_effects)

@@ -9,8 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sundog.ir.explain import Tree, shorten, spell_path
-from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing
+from sundog.ir.physical import (
+    CallExec,
+    Exec,
+    FilterExec,
+    LoopExec,
+    PhysicalPlan,
+    Placement,
+    Sharing,
+    WorkerOrder,
+)
 from sundog.ir.template import Path
+
+NO_GAP = 1e-6
 
 _SHARED = {
     Sharing.ALWAYS: "always: equal calls are made once",
@@ -21,12 +32,14 @@ _SHARED = {
 
 @dataclass(frozen=True, slots=True)
 class PoolFacts:
-    """One pool as planned; its limits are those of one replica. `max_tokens_in_flight` None: as the replica says."""
+    """One pool as planned; its limits are those of one replica. `max_tokens_in_flight` None: as the replica says.
+    `workers`: the group that loads its replicas, at most so many."""
 
     name: str
     num_replicas: int
     max_concurrency: int
     max_tokens_in_flight: int | None = None
+    workers: str | None = None
 
 
 def physical_tree(
@@ -44,8 +57,31 @@ def physical_tree(
             Tree(f"rows: {num_rows:,}, at most {plan.max_rows_in_flight:,} in flight{read}"),
             Tree("steps", tuple(_exec_tree(node, reasons) for node in plan.nodes)),
             Tree("pools", tuple(Tree(_pool(pool)) for pool in pools)),
+            *([] if plan.placement is None else [_placement(plan.placement)]),
         ),
     )
+
+
+def _placement(placement: Placement) -> Tree:
+    above = placement.value / placement.lower_bound - 1 if placement.lower_bound else 0.0
+    bound = "proven least" if above < NO_GAP else f"at most {above:.1%} above the least"
+    cost = f", {placement.value:.4g} dollars" if placement.objective == "cost" else ""
+    return Tree(
+        f"workers: about {placement.makespan_s:.4g} s{cost}, for {placement.objective} by {placement.solver}, {bound}",
+        (Tree(f"figures: {placement.basis}"), *(_order(order) for order in placement.orders)),
+    )
+
+
+def _order(order: WorkerOrder) -> Tree:
+    if not order.steps:
+        return Tree(f"{order.worker}: nothing planned, loads what calls wait for")
+    last_s = max(planned.end_s for planned in order.steps)
+    engines = " then ".join(pool.partition(":")[2] for pool in order.pools)
+    steps = (
+        Tree(f"{planned.step}: epoch {planned.epoch}, {planned.start_s:.4g} to {planned.end_s:.4g} s")
+        for planned in order.steps
+    )
+    return Tree(f"{order.worker}: {engines}, until {last_s:.4g} s", tuple(steps))
 
 
 def _exec_tree(node: Exec, reasons: Mapping[str, str]) -> Tree:
@@ -74,7 +110,10 @@ def _attempts(node: CallExec) -> str:
 def _pool(pool: PoolFacts) -> str:
     tokens = "" if pool.max_tokens_in_flight is None else f" and {_count(pool.max_tokens_in_flight, 'token')}"
     calls = _count(pool.max_concurrency, "call")
-    return f"{pool.name}: {_count(pool.num_replicas, 'replica')} of at most {calls}{tokens} in flight"
+    replicas = _count(pool.num_replicas, "replica")
+    if pool.workers is not None:
+        replicas = f"up to {replicas} on {pool.workers},"
+    return f"{pool.name}: {replicas} of at most {calls}{tokens} in flight"
 
 
 def _count(number: int, what: str) -> str:

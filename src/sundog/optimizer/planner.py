@@ -15,6 +15,7 @@ from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, steps_of
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing
 from sundog.operators.base import Operator
 from sundog.optimizer.facts import PlanFacts
+from sundog.optimizer.placement.choose import objective_named, solver_named
 
 MAX_ROWS_IN_FLIGHT = 2048
 
@@ -26,16 +27,28 @@ def plan_physical(
     written: LogicalPlan | None = None,
     policy: str = "prefix_grouped",
     max_rows_in_flight: int = MAX_ROWS_IN_FLIGHT,
+    objective: str | None = None,
+    solver: str = "auto",
     merges_calls: bool = True,
     is_serial: bool = False,
 ) -> PhysicalPlan:
     """`operators` holds an instance for each operator name in the plan. `written`: the plan before rewrites, by which
     the run is known; None for `plan`. `merges_calls` False executes every call. `is_serial`: a row's steps run one
-    after the other, as written where they do not wait for later ones. FlowError for what cannot be planned.
+    after the other, as written where they do not wait for later ones. `objective`: None takes the flow's.
+    FlowError for what cannot be planned, ConfigError for an unknown objective or solver.
     """
+    solver_named(solver)
     planner = _Planner(operators, plan, merges_calls=merges_calls, is_serial=is_serial)
-    nodes = planner.place(plan.nodes)
-    return PhysicalPlan(plan, nodes, policy, max_rows_in_flight, written or plan, plan.row_order)
+    return PhysicalPlan(
+        plan,
+        planner.place(plan.nodes),
+        policy,
+        max_rows_in_flight,
+        written or plan,
+        plan.row_order,
+        objective_named(objective or plan.objective).value,
+        solver,
+    )
 
 
 class _Planner:

@@ -19,6 +19,8 @@ from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
     Event,
     GiveUp,
+    Load,
+    LoadFailed,
     PrefillEnded,
     ReplicaAdded,
     RequestArrived,
@@ -30,6 +32,7 @@ from sundog.sched.events import (
 from sundog.sched.policy import POLICIES, PolicySet
 
 Record = dict[str, Any]
+WORKERS = "workers"
 _COUNTERS = re.compile(r"\[\d+\]|\.\d+(?=/)")
 
 
@@ -44,7 +47,8 @@ def write_trace(logs: Iterable[Path], file: BinaryIO) -> None:
 
 
 def trace_records(logs: Iterable[Path]) -> Iterator[Record]:
-    """Trace events: a process per pool, a thread per slot of a replica, a slice per attempt."""
+    """Trace events: a process per pool, a thread per slot of a replica, a slice per attempt; a process for the workers,
+    a thread each, a slice per load."""
     lanes = _Lanes()
     begin_s = 0.0
     for number, path in enumerate(logs, start=1):
@@ -128,6 +132,7 @@ class _Replay:
         self._lanes = lanes
         self._slots: dict[str, _Slots] = {}
         self._requests: dict[str, _Request] = {}
+        self._loads_s: dict[str, float] = {}
         self.last_s = begin_s
 
     def handle(self, event: Event) -> Iterator[Record]:
@@ -136,6 +141,10 @@ class _Replay:
         match event:
             case ReplicaAdded():
                 self._slots[event.replica_id] = _Slots()
+                if event.worker_id is not None:
+                    yield from self._end_load(event.worker_id, event.pool, "loaded")
+            case LoadFailed():
+                yield from self._end_load(event.worker_id, event.pool, "failed")
             case RequestArrived():
                 self._requests[event.request_id] = _Request(event, self.last_s)
             case PrefillEnded():
@@ -160,11 +169,19 @@ class _Replay:
                     yield from self._begin(self._requests[action.request_id], action)
                 case GiveUp():
                     del self._requests[action.request_id]
+                case Load():
+                    self._loads_s[action.worker_id] = self.last_s
 
     def cut_off(self) -> Iterator[Record]:
         """The attempts that the log's end finds running: the process was killed."""
         for request in self._requests.values():
             yield from self._end(request, "cut off", {})
+
+    def _end_load(self, worker_id: str, pool: str, ending: str) -> Iterator[Record]:
+        pid, tid, named = self._lanes.place(WORKERS, worker_id, 1)
+        yield from named
+        args = {"ending": ending}
+        yield _slice(f"load {pool}", (pid, tid), self._loads_s.pop(worker_id), self.last_s, args)
 
     def _begin(self, request: _Request, action: Submit) -> Iterator[Record]:
         slot = self._slots[action.replica_id].take()

@@ -15,6 +15,7 @@ def shared_prefix_adjacent(request: RequestView, sched: SchedView) -> tuple[floa
 
     Cumulative block hashes sort like the leaves of a radix tree met depth first, a child right after the prompt
     that it extends (Helium, arXiv 2603.16104, section 5; BatchLLM, arXiv 2412.03594, section 4). Rows in order
-    within a group. Loses nothing but arrival order when there is nothing to share.
+    within a group; among tools, which have no prompt, what the plan needs soonest first. Loses nothing but arrival
+    order when there is nothing to share.
     """
-    return (*request.prefix_key, -1.0, request.row_index, request.depth)
+    return (*request.prefix_key, -1.0, request.need_s, request.row_index, request.depth)
