@@ -177,10 +177,10 @@ def test_a_run_that_stops_starts_no_request(tmp_path: Path) -> None:
         store = Store(tmp_path)
         store.open_writer()
         host = Host(SchedulerCore(FCFS), here.events.append)
-        host.add_replica(ReplicaAdded(0.0, "fake", "fake", 1))
+        host.tell(ReplicaAdded(0.0, "fake", "fake", 1))
         run = RunScope("run-1", is_fresh=False, repeats_unknown_effects=False)
         operators = {"fake": here.operator}
-        dispatcher = Dispatcher(run, store, host, operators, {}, {}, Secrets({}), Progress(), needs_prefixes=False)
+        dispatcher = Dispatcher(run, store, host, operators, {}, {}, {}, Secrets({}), Progress(), needs_prefixes=False)
         executor = RowExecutor(PLAN, here.physical(PLAN).nodes, dispatcher.call)
         dispatcher.stop()
         ends = await asyncio.gather(*(executor.run(0, row) for row in ROWS), return_exceptions=True)

@@ -197,8 +197,8 @@ class Run:
             if placement is not None:
                 for worker in workers(self.plan, figures, num_left, host.now_s()):
                     host.tell(worker)
-                for order in orders(placement, host.now_s()):
-                    host.tell(order)
+                for planned in orders(placement, host.now_s()):
+                    host.tell(planned)
             drains = Drains(self.plan.nodes, num_left, lambda step: host.tell(StepDrained(host.now_s(), step)))
             scope = RunScope(run_id, bool(self.record.is_fresh), self._options.repeat_unknown_effects)
             dispatcher = Dispatcher(
