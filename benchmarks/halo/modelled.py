@@ -17,8 +17,17 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from pydantic import Field
 
-from sundog.engines.base import ENGINES, Capabilities, Chunk, EngineOptions, EngineStats, GenerateRequest, Usage
-from sundog.engines.null import CHARACTERS_PER_TOKEN, answer, count_tokens
+from sundog.engines.base import (
+    ENGINES,
+    Capabilities,
+    Chunk,
+    EngineOptions,
+    EngineOutline,
+    EngineStats,
+    GenerateRequest,
+    Usage,
+)
+from sundog.engines.null import CHARACTERS_PER_TOKEN, answer, count_prompt_tokens, count_tokens
 from sundog.engines.null_steps import ModelledSteps, StepSeconds
 from sundog.engines.prefix_mirror import PrefixMirror
 from sundog.secrets import Secrets
@@ -78,7 +87,7 @@ class ModelledEngine:
         return self._stats
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:
-        return sum(len(message.content) for message in request.messages) // CHARACTERS_PER_TOKEN + 1
+        return count_prompt_tokens(request.messages)
 
     async def close(self) -> None:
         await self._steps.close()
@@ -94,6 +103,9 @@ class ModelledKind:
 
     def num_replicas(self, options: ModelledOptions) -> int:
         return options.replicas
+
+    def outline(self, options: ModelledOptions) -> EngineOutline:
+        return EngineOutline(count_prompt_tokens, 0.0, None, BLOCK_TOKENS, options.max_kv_tokens)
 
     def open(self, options: ModelledOptions, replica: int, secrets: Secrets) -> ModelledEngine:
         return ModelledEngine(options)

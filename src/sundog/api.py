@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from pydantic_core import from_json
 
-from sundog.config import read_config
+from sundog.config import Config, read_config
 from sundog.errors import RunStopped, suggest
 from sundog.flow.builder import FlowBuilder, item, row
 from sundog.ir.logical import LogicalPlan
@@ -41,10 +41,15 @@ def _check(options: Options | PlanOptions, known: type) -> None:
             raise TypeError(f"unknown option '{name}': {suggest(name, known.__annotations__)}")
 
 
+def _config(options: PlanOptions) -> Config:
+    state = options.get("state")
+    return read_config(None if state is None else Path(state))
+
+
 def _run_options(options: Options) -> RunOptions:
-    output, state = options.get("output"), options.get("state")
+    output = options.get("output")
     return RunOptions(
-        read_config(None if state is None else Path(state)).state_dir,
+        _config(options).state_dir,
         None if output is None else Path(output),
         options.get("fresh", False),
         options.get("max_errors"),
@@ -54,8 +59,10 @@ def _run_options(options: Options) -> RunOptions:
 
 
 class PlanOptions(TypedDict, total=False):
-    """Which rows, and how they are planned; as the options of `sundog run`. `without_rules`: as --no-rule."""
+    """Which rows, and how they are planned; as the options of `sundog run`. `without_rules`: as --no-rule.
+    `state`: the state folder."""
 
+    state: str | Path | None
     limit: int | None
     sample: int | None
     seed: int
@@ -68,11 +75,10 @@ class PlanOptions(TypedDict, total=False):
 
 
 class Options(PlanOptions, total=False):
-    """How to run; as the options of `sundog run`. `state`: the state folder."""
+    """How to run; as the options of `sundog run`."""
 
     output: str | Path | None
     fresh: bool
-    state: str | Path | None
     max_errors: int | None
     retry_failed: bool
     repeat_unknown_effects: bool
@@ -172,7 +178,7 @@ class Runnable:
                         yield Row(end.row_index, from_json(end.body))
 
     def explain(self, **options: Unpack[PlanOptions]) -> Text:
-        """The logical and the physical plan. Reads the inputs, runs no step."""
+        """The plans, and what a run will take. Reads the inputs, runs no step."""
         _check(options, PlanOptions)
         return Text(self._session(options).explain())
 
@@ -188,7 +194,7 @@ class Runnable:
         return Session(
             self.plan(),
             self.base_dir,
-            read_config(),
+            _config(options),
             choice=Choice(options.get("limit"), options.get("sample"), options.get("seed", 0)),
             rewriting=Rewriting(tuple(options.get("without_rules", ())), options.get("naive", False)),
             policy=options.get("policy"),

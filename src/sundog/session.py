@@ -5,20 +5,21 @@ Owns the order of these steps. Everything it does is in the rooms that it calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sundog.config import Config
+from sundog.cost.plan_estimate import PlanEstimate
 from sundog.errors import ConfigError, suggest
 from sundog.flow.bind import load_flow
 from sundog.flow.columns import check_columns
-from sundog.ir.explain import Tree, logical_tree, print_tree
+from sundog.ir.explain import Tree, logical_tree
 from sundog.ir.explain_physical import PoolFacts, physical_tree
 from sundog.ir.logical import InputSource, LogicalPlan, steps_of
-from sundog.ir.physical import CallExec, PhysicalPlan
+from sundog.ir.physical import CallExec, PhysicalPlan, calls_of
 from sundog.ir.shape import Record
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.advice import advise, fields_wanted
@@ -28,11 +29,14 @@ from sundog.optimizer.planner import plan_physical
 from sundog.optimizer.prompt_parts import Fields, prompts_of
 from sundog.optimizer.rewrite import check_rule_names, rewrite
 from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES
+from sundog.present.document import Document, RewriteDocument, document_of, merged_calls, rewrite_document
+from sundog.present.text import text_of
 from sundog.runtime.follow import engine_places
 from sundog.runtime.io.inputs import RowSource, open_rows
 from sundog.runtime.io.outputs import check_output_path
 from sundog.runtime.loads import expected_loads
-from sundog.runtime.pools import calls_of, engine_limits, tool_limits
+from sundog.runtime.plan_costs import PlanCosts, num_rows_to_sample
+from sundog.runtime.pools import engine_limits, tool_limits
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.run import Run, RunOptions, open_run
 from sundog.sched.policy import POLICIES
@@ -89,18 +93,11 @@ class Session:
         if max_rows_in_flight is not None:
             options["max_rows_in_flight"] = max_rows_in_flight
         check_rule_names(self._rewriting.without)
-        without = RULE_NAMES if self._rewriting.is_naive else self._rewriting.without
-        self._rewritten = rewrite(logical, self._operators, without=without)
-        self.plan = plan_physical(
-            self._rewritten.plan,
-            self._operators,
-            written=logical,
-            merges_calls=MERGE_CALLS not in without,
-            is_serial=self._rewriting.is_naive,
-            objective=objective,
-            solver=placement,
-            **options,
-        )
+        self._without = RULE_NAMES if self._rewriting.is_naive else self._rewriting.without
+        self._written = logical
+        self._plan_options = {"objective": objective, "solver": placement, **options}
+        self._rewritten = rewrite(logical, self._operators, without=self._without)
+        self.plan = self._planned(self._rewritten.plan)
 
     @contextmanager
     def open_run(self, options: RunOptions) -> Iterator[Run]:
@@ -112,16 +109,63 @@ class Session:
             yield run
 
     def explain(self) -> str:
-        """The logical plan as written, the rewrites and the physical plan as text. Reads the inputs, runs no step."""
-        with closing(self._open_rows(None)) as rows:
+        """The logical plan as written, the rewrites, the physical plan and what it takes, as text. Reads the inputs,
+        runs no step."""
+        document = self.document()
+        placed = self._placed(document.num_rows)
+        physical = physical_tree(placed, self._pool_facts(), self._reasons(), document.num_rows, document.reading_order)
+        return text_of(document, physical).rstrip("\n")
+
+    def document(self) -> Document:
+        """What explain shows, as data. Reads the inputs, runs no step."""
+        with closing(self._open_rows(None, self.plan.written.inputs)) as rows:
+            num_rows, sampled = rows.count(), rows.sampled(num_rows_to_sample(self.plan))
             order = reading_order_of(self.plan, rows)
             advice = self._advice(rows)
-            num_rows = rows.count()
-            placed = self._placed(num_rows)
-            physical = physical_tree(placed, self._pool_facts(), self._reasons(), num_rows, order)
-        rewrites = [self._rewritten.tree()] if self._rewritten.fired else []
-        trees = [logical_tree(self.plan.written), *rewrites, physical, *advice]
-        return "\n".join(print_tree(tree) for tree in trees).rstrip("\n")
+        written = self.plan.written
+        costs = PlanCosts(written.name, written.engines, self._operators, self._state_dir, sampled, num_rows)
+        estimate = costs.estimate(self.plan)
+        rewrites = self._rewrite_documents(costs, estimate)
+        return document_of(
+            self.plan, logical_tree(written), rewrites, self._pool_facts(), self._reasons(), order, estimate, advice
+        )
+
+    def _rewrite_documents(self, costs: PlanCosts, estimate: PlanEstimate) -> list[RewriteDocument]:
+        """Each rule with what it saves in all, and merge_calls, which the planner does."""
+        before: dict[str, list[PlanEstimate]] = {}
+        after: dict[str, list[PlanEstimate]] = {}
+        notes: dict[str, list[str]] = {}
+        # Some rules leave all steps as they are, and the last one leaves the plan: those cost no second estimate.
+        known = [(self.plan.nodes, estimate)]
+
+        def estimated(logical: LogicalPlan) -> PlanEstimate:
+            plan = self._planned(logical)
+            found = next((one for nodes, one in known if nodes == plan.nodes), None)
+            if found is None:
+                found = costs.estimate(plan)
+                known.append((plan.nodes, found))
+            return found
+
+        last = self.plan.written
+        for fired in self._rewritten.fired:
+            before.setdefault(fired.rule, []).append(estimated(last))
+            after.setdefault(fired.rule, []).append(estimated(fired.plan))
+            notes.setdefault(fired.rule, []).extend(fired.notes)
+            last = fired.plan
+        found = [rewrite_document(rule, notes[rule], before[rule], after[rule]) for rule in notes]
+        merged = merged_calls(estimate)
+        return found if merged is None else [*found, merged]
+
+    def _planned(self, logical: LogicalPlan) -> PhysicalPlan:
+        """The physical plan of this session's options."""
+        return plan_physical(
+            logical,
+            self._operators,
+            written=self._written,
+            merges_calls=MERGE_CALLS not in self._without,
+            is_serial=self._rewriting.is_naive,
+            **self._plan_options,
+        )
 
     def _advice(self, rows: RowSource) -> list[Tree]:
         """What the user could change in the prompts; nothing where nothing would be gained."""
@@ -139,9 +183,9 @@ class Session:
         chosen = {"without": sorted(set(self._rewriting.without)), "is_naive": self._rewriting.is_naive}
         return {} if self._rewriting == Rewriting() else {"rewriting": chosen}
 
-    def _open_rows(self, snapshot_dir: Path | None) -> RowSource:
-        logical, choice = self.plan.logical, self._choice
-        rows = open_rows(logical.inputs, base_dir=self._base_dir, snapshot_dir=snapshot_dir, **asdict(choice))
+    def _open_rows(self, snapshot_dir: Path | None, inputs: Sequence[InputSource] | None = None) -> RowSource:
+        inputs, choice = self.plan.logical.inputs if inputs is None else inputs, self._choice
+        rows = open_rows(inputs, base_dir=self._base_dir, snapshot_dir=snapshot_dir, **asdict(choice))
         if isinstance(rows.shape, Record):
             check_columns(self.plan.written, rows.shape)
         return rows

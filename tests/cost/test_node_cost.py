@@ -22,7 +22,7 @@ from sundog.cost.node_cost import (
     estimate_tool_seconds,
 )
 from sundog.cost.profile import Profile, StepLimits, least_seconds
-from sundog.cost.prompt_sample import SampledCall, Upstream, sample_call
+from sundog.cost.prompt_sample import Measured, SampledCall, Texts, Upstream, sample_call, text_blocks
 from sundog.cost.step_time import FitError, StepTime, Work, call_work, decode_work, prefill_work
 from sundog.engines.base import GenerateRequest, Message, TokenPrices
 from sundog.engines.null import NullKind, NullOptions
@@ -46,6 +46,15 @@ def tokens_of(text: str) -> int:
     return len(text) // CHARACTERS_PER_TOKEN + 1
 
 
+def measure(texts: Texts) -> Measured:
+    num_tokens = tokens_of("".join(f"{role}\n{text}\n" for role, text in texts))
+    return Measured(num_tokens, text_blocks(texts, BLOCK_TOKENS * CHARACTERS_PER_TOKEN))
+
+
+def characters(texts: Texts) -> Measured:
+    return Measured(sum(len(text) for _, text in texts), text_blocks(texts, 128))
+
+
 def reports(seed: int, num_rows: int = 300) -> list[dict[str, Any]]:
     """About six rows share a report, and about two ask the same."""
     rng = random.Random(seed)
@@ -54,11 +63,7 @@ def reports(seed: int, num_rows: int = 300) -> list[dict[str, Any]]:
 
 
 def calls_of(rows: Sequence[tuple[int, dict[str, Any]]]) -> list[SampledCall]:
-    block_characters = BLOCK_TOKENS * CHARACTERS_PER_TOKEN
-    return [
-        sample_call(number, CONVERSATION, {"row": row}, {}, tokens_of, block_characters=block_characters)
-        for number, row in rows
-    ]
+    return [sample_call(number, CONVERSATION, {"row": row}, {}, measure) for number, row in rows]
 
 
 @dataclass(frozen=True)
@@ -133,23 +138,33 @@ def test_a_step_that_never_runs_costs_nothing() -> None:
     assert estimate_seconds(cost, tokens, PROFILE) == NOTHING
 
 
-def test_the_text_to_come_ends_the_shared_prefix() -> None:
+def test_text_to_come_stands_for_whose_it_is() -> None:
     conversation = (("user", Template("{{ row.a }} then {{ facts.text }} and {{ row.b }}{{ facts.n + 1 }}")),)
     upstream = {"facts": Upstream("one", Estimate(5, 10, 20))}
     scope = {"row": {"a": "a" * 300, "b": ["é"]}}
-    call = sample_call(0, conversation, scope, upstream, len, overhead_tokens=7)
-    assert call.num_prompt_tokens == Estimate.exactly(
-        len("user\n" + "a" * 300 + " then " + ' and ["é"]\n') + 7
-    ) + Estimate(10, 20, 40)
-    assert len(call.blocks) == 2
-    other = {"facts": Upstream("two", Estimate(5, 10, 20))}
-    assert call.signature == sample_call(1, conversation, scope, upstream, len).signature
-    assert call.signature != sample_call(1, conversation, scope, other, len).signature
+    call = sample_call(0, conversation, scope, upstream, characters)
+    assert call.num_prompt_tokens == Estimate.exactly(len("a" * 300 + ' then  and ["é"]')) + Estimate(5, 10, 20)
+    assert (call.num_gaps, call.guessed_tokens) == (1, Estimate(0, 10, 20)), "facts.n is no text of a known length"
+    assert sample_call(1, conversation, scope, upstream, characters).signature == call.signature
+    other = sample_call(0, conversation, scope, {"facts": Upstream("two", Estimate(5, 10, 20))}, characters)
+    assert other.signature != call.signature
+    assert other.blocks[:2] == call.blocks[:2]
+    assert other.blocks[2] != call.blocks[2]
+    longer = (("user", conversation[0][1]), ("assistant", Template("Yes.")), ("user", Template("Why? " * 60)))
+    assert sample_call(0, longer, scope, upstream, characters).blocks[:3] == call.blocks[:3]
+
+
+def test_text_that_nobody_can_tell_is_a_gap() -> None:
+    conversation = (("user", Template("{{ row.a | upper }} {{ page.text }}")),)
+    upstream = {"page": Upstream("page", None)}
+    one, two = (sample_call(0, conversation, {"row": {"a": a}}, upstream, characters) for a in "xy")
+    assert one.num_gaps == 2
+    assert one.signature != two.signature, "a part that cannot be rendered alone still depends on what it reads"
 
 
 def test_equal_prompts_of_different_templates_are_one_call() -> None:
     one, two = (
-        sample_call(0, (("user", Template(source)),), {"row": {"a": "x"}}, {}, len)
+        sample_call(0, (("user", Template(source)),), {"row": {"a": "x"}}, {}, characters)
         for source in ("Say {{ row.a }}", "{{ 'Say x' }}")
     )
     assert one.signature == two.signature
@@ -176,7 +191,7 @@ def test_seconds_are_those_of_a_modelled_engine(num_calls: int, num_prompt: int,
     actual_s = run_virtually(run())
     cost = CallCost(Estimate.exactly(num_calls), Estimate.exactly(num_calls))
     prompt, output = Estimate.exactly(num_calls * num_prompt), Estimate.exactly(num_calls * num_output)
-    found = estimate_seconds(cost, TokenCost(prompt, prompt, prompt, output), PROFILE)
+    found = estimate_seconds(cost, TokenCost(prompt, prompt, prompt, output, output), PROFILE)
     assert actual_s in found
     assert found.expected == pytest.approx(actual_s, rel=0.2)
     bound_s = least_seconds(call_work(num_prompt, 0, num_output) * num_calls, PROFILE)
@@ -186,7 +201,7 @@ def test_seconds_are_those_of_a_modelled_engine(num_calls: int, num_prompt: int,
 def test_the_error_of_the_profile_widens_the_range() -> None:
     profile = Profile(PROFILE.step_time, PROFILE.limits, NO_ERROR, FitError(9, 0.1, 0.1, 0.25), {})
     cost = CallCost(Estimate.exactly(50), Estimate.exactly(50))
-    tokens = TokenCost(*(Estimate.exactly(50 * count) for count in (100, 100, 100, 20)))
+    tokens = TokenCost(*(Estimate.exactly(50 * count) for count in (100, 100, 100, 20, 20)))
     sure, unsure = estimate_seconds(cost, tokens, PROFILE), estimate_seconds(cost, tokens, profile)
     assert (unsure.low, unsure.expected) == pytest.approx((sure.low * 0.75, sure.expected))
     assert unsure.high == pytest.approx(sure.high * 1.25)
@@ -213,7 +228,7 @@ def both_with_steps(work: Work) -> Work:
 
 
 def test_dollars() -> None:
-    tokens = TokenCost(*(Estimate.exactly(count) for count in (9e6, 3e6, 1e6, 2e6)))
+    tokens = TokenCost(*(Estimate.exactly(count) for count in (9e6, 3e6, 1e6, 2e6, 2e6)))
     prices = TokenPrices(input_usd_per_mtok=2, output_usd_per_mtok=8, cached_input_usd_per_mtok=0.5)
     assert dollars(tokens, prices).expected == pytest.approx(1 * 2 + 2 * 0.5 + 2 * 8)
     no_discount = TokenPrices(input_usd_per_mtok=2, output_usd_per_mtok=8)

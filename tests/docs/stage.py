@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 import sundog as sd
 from sundog.cli.main import app
 from sundog.engines import models
-from sundog.engines.null import NullEngine, NullOptions
+from sundog.engines.null import NullEngine, NullKind, NullOptions
 from sundog.engines.openai import OpenAIKind
 from sundog.engines.openvino import OpenVINOKind
 from sundog.operators.http import HTTPOperator
@@ -158,6 +158,7 @@ def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUNDOG_STATE", raising=False)
     for kind in (OpenAIKind, OpenVINOKind):
         monkeypatch.setattr(kind, "open", lambda self, options, replica, secrets: NullEngine(NullOptions()))
+        monkeypatch.setattr(kind, "outline", lambda self, options: NullKind().outline(NullOptions()))
     _put_weights(folder / "cache", monkeypatch)
     monkeypatch.setattr(HTTPOperator, "__init__", _without_network)
     monkeypatch.setattr(sys, "path", [*sys.path])

@@ -17,12 +17,12 @@ from sundog.errors import Location
 from sundog.flow.bind import bind
 from sundog.flow.positions import DataPath
 from sundog.ir.logical import LogicalPlan
-from sundog.ir.physical import PhysicalPlan
+from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import OPERATORS
 from sundog.runtime.dispatch import Dispatcher, RunScope
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.host import Host
-from sundog.runtime.pools import calls_of
+from sundog.runtime.node_history import Observations
 from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import Store
 from sundog.sched.catalog import FCFS
@@ -116,5 +116,5 @@ class Bench:
             progress,
             needs_prefixes=False,
         )
-        executor = RowExecutor(plan.logical, plan.nodes, dispatcher.call)
+        executor = RowExecutor(plan.logical, plan.nodes, dispatcher.call, Observations())
         return list(await asyncio.gather(*(executor.run(index, row) for index, row in enumerate(rows))))

@@ -21,6 +21,7 @@ from sundog.optimizer.planner import plan_physical
 from sundog.runtime.dispatch import Dispatcher, RunScope
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.host import Host
+from sundog.runtime.node_history import Observations
 from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import Store
 from sundog.sched.catalog import FCFS
@@ -147,7 +148,7 @@ class World:
             dispatcher = Dispatcher(
                 run, store, host, {"fake": self.operator}, {}, {}, {}, Secrets({}), Progress(), needs_prefixes=False
             )
-            executor = RowExecutor(plan.logical, plan.nodes, dispatcher.call)
+            executor = RowExecutor(plan.logical, plan.nodes, dispatcher.call, Observations())
             return list(await asyncio.gather(*(executor.run(index, row) for index, row in enumerate(rows))))
         finally:
             store.close()

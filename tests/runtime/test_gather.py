@@ -21,6 +21,7 @@ from sundog.runtime.dispatch import Dispatcher, Place, RunScope
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.gather import Gatherer, Take
 from sundog.runtime.host import Host
+from sundog.runtime.node_history import Observations
 from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import Store
 from sundog.sched.catalog import FCFS
@@ -181,7 +182,7 @@ def test_a_run_that_stops_starts_no_request(tmp_path: Path) -> None:
         run = RunScope("run-1", is_fresh=False, repeats_unknown_effects=False)
         operators = {"fake": here.operator}
         dispatcher = Dispatcher(run, store, host, operators, {}, {}, {}, Secrets({}), Progress(), needs_prefixes=False)
-        executor = RowExecutor(PLAN, here.physical(PLAN).nodes, dispatcher.call)
+        executor = RowExecutor(PLAN, here.physical(PLAN).nodes, dispatcher.call, Observations())
         dispatcher.stop()
         ends = await asyncio.gather(*(executor.run(0, row) for row in ROWS), return_exceptions=True)
         store.close()

@@ -1,4 +1,4 @@
-"""`sundog explain`: the plans of a flow, as text. Runs nothing."""
+"""`sundog explain`: the plans of a flow and what they take, as text. Runs nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from sundog.cli.options import (
     PlacementOption,
     Policy,
     Sample,
+    Seed,
+    State,
     parse_inputs,
 )
 from sundog.config import read_config
@@ -25,6 +27,8 @@ def explain(
     inputs: Inputs = [],  # noqa: B006 - typer reads the default, nobody changes it
     limit: Limit = None,
     sample: Sample = None,
+    seed: Seed = 0,
+    state: State = None,
     policy: Policy = None,
     max_rows_in_flight: MaxRows = None,
     no_rule: NoRule = [],  # noqa: B006 - as inputs
@@ -33,14 +37,14 @@ def explain(
     placement: PlacementOption = "auto",
     debug: Debug = False,
 ) -> None:
-    """Print the logical and the physical plan of a flow."""
+    """Print the plans of a flow, and what running it will take."""
     from sundog.session import Choice, Rewriting, Session, load_plan
 
     session = Session(
         load_plan(flow, parse_inputs(inputs)),
         flow.parent,
-        read_config(),
-        choice=Choice(limit, sample),
+        read_config(state),
+        choice=Choice(limit, sample, seed),
         rewriting=Rewriting(tuple(no_rule), naive),
         policy=policy,
         max_rows_in_flight=max_rows_in_flight,

@@ -52,6 +52,11 @@ class Histogram:
         variance = (self.squares - self.total * self.total / count) / (count - 1)
         return sqrt(max(0.0, variance))
 
+    def share_at_least(self, value: float) -> tuple[int, int]:
+        """How many of how many values are at least `value`, within half a bucket."""
+        bound = round(log(value) / _LOG_WIDTH)
+        return sum(count for bucket, count in self.counts.items() if bucket >= bound), self.count
+
     def quantile(self, share: float) -> float:
         """The value that `share` of at least one value do not exceed, within 2.5 %."""
         left = max(1, ceil(share * self.count))
@@ -72,16 +77,20 @@ class Summary:
 
 @dataclass(slots=True)
 class NodeRecord:
-    """What is known of one node with one model. `call_s`: of executed calls, without their wait.
-    `num_held` of `num_judged`: how often its `when`, or a filter's predicate, was true."""
+    """What is known of one node with one model. `call_s`: of executed calls, without their wait. `num_items`: of the
+    lists that `for_each` fanned out over; `num_turns`: of a loop. `num_held` of `num_judged`: how often its `when`, or
+    a filter's predicate, was true."""
 
     output_tokens: Histogram = field(default_factory=Histogram)
     call_s: Histogram = field(default_factory=Histogram)
     num_held: int = 0
     num_judged: int = 0
+    prompt_tokens: Histogram = field(default_factory=Histogram)
+    num_items: Histogram = field(default_factory=Histogram)
+    num_turns: Histogram = field(default_factory=Histogram)
 
 
-# By (node, model); the model of a step without an engine is "".
+# By (node, model); the model of a step without an engine, and of what no model decides, is "".
 History = Mapping[tuple[str, str], NodeRecord]
 
 

@@ -43,28 +43,59 @@ class CallCost:
     num_asked: Estimate
     num_executed: Estimate
 
+    def __add__(self, other: CallCost) -> CallCost:
+        return CallCost(self.num_asked + other.num_asked, self.num_executed + other.num_executed)
+
 
 @dataclass(frozen=True, slots=True)
 class TokenCost:
-    """Tokens of an LLM step: `prompt_asked` if every call were executed, `prompt` of the executed ones, of which
-    `prompt_computed` are in no prefix cache; `output` of the executed ones."""
+    """Tokens of an LLM step: `prompt_asked` and `output_asked` if every call were executed, `prompt` of the executed
+    ones, of which `prompt_computed` are in no prefix cache; `output` of the executed ones."""
 
     prompt_asked: Estimate
     prompt: Estimate
     prompt_computed: Estimate
     output: Estimate
+    output_asked: Estimate
+
+    def __add__(self, other: TokenCost) -> TokenCost:
+        return TokenCost(
+            self.prompt_asked + other.prompt_asked,
+            self.prompt + other.prompt,
+            self.prompt_computed + other.prompt_computed,
+            self.output + other.output,
+            self.output_asked + other.output_asked,
+        )
+
+    def with_error(self, error: float) -> TokenCost:
+        """When prompt tokens were counted with a relative error of up to `error`."""
+        off = Estimate(1 - error, 1.0, 1 + error)
+        prompts = self.prompt_asked * off, self.prompt * off, self.prompt_computed * off
+        return TokenCost(*prompts, self.output, self.output_asked)
 
 
-def count_calls(calls: Sequence[SampledCall], sample: Sample, passing: Estimate, *, is_shared: bool) -> CallCost:
-    """`calls`: of all sampled rows. `passing`: the share of them whose condition, not known yet, will hold."""
+NO_CALLS = CallCost(NOTHING, NOTHING)
+NO_TOKENS = TokenCost(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
+
+
+def count_calls(
+    calls: Sequence[SampledCall],
+    sample: Sample,
+    passing: Estimate,
+    *,
+    is_shared: bool,
+    made: Set[Hashable] = frozenset(),
+) -> CallCost:
+    """`calls`: of all sampled rows. `passing`: how many of them there will be for each that is listed, as far as that
+    is not known yet. `made`: signatures of calls that other steps have made, which are not executed again."""
     per_row = Counter(call.row for call in calls)
     counts = [float(count) for count in per_row.values()] + [0.0] * (sample.num_sampled - len(per_row))
     num_asked = total_of(counts, sample.num_rows) * passing
     if not is_shared:
         return CallCost(num_asked, num_asked)
     # A value that many calls share is executed if any of them passes: the share of values is at least that of calls.
-    wide = Estimate(passing.low, passing.expected, 1.0)
-    num_distinct = _distinct([(call.row, call.signature) for call in calls], sample)
+    wide = Estimate(passing.low, passing.expected, max(1.0, passing.high))
+    num_distinct = _distinct([(call.row, call.signature) for call in calls if call.signature not in made], sample)
     return CallCost(num_asked, (num_distinct * wide).at_most(num_asked))
 
 
@@ -77,22 +108,35 @@ def count_tokens(
     is_shared: bool,
     block_tokens: int | None,
     warm: Set[int] = frozenset(),
+    made: Set[Hashable] = frozenset(),
 ) -> TokenCost:
     """`output_tokens`: mean of one answer. `block_tokens`: of the engine's prefix cache, None where there is none;
     `warm`: blocks that earlier steps of the batch leave there. The cache is taken to hold a block until its last
-    reader; a smaller one computes up to `prompt` tokens."""
+    reader; a smaller one computes up to `prompt` tokens. `made`: as in `count_calls`."""
+    executed = executed_of(calls, is_shared=is_shared, made=made)
     if not calls:
-        return TokenCost(NOTHING, NOTHING, NOTHING, NOTHING)
-    executed = list({call.signature: call for call in calls}.values()) if is_shared else calls
-    prompt = _mean([call.num_prompt_tokens for call in executed], sample) * cost.num_executed
+        return NO_TOKENS
     prompt_asked = _mean([call.num_prompt_tokens for call in calls], sample) * cost.num_asked
+    output_asked = output_tokens * cost.num_asked
+    if not executed:
+        return TokenCost(prompt_asked, NOTHING, NOTHING, NOTHING, output_asked)
+    prompt = _mean([call.num_prompt_tokens for call in executed], sample) * cost.num_executed
     computed = prompt
     if block_tokens is not None:
         read = [(call.row, block) for call in executed for block in call.blocks]
         fresh = _distinct([(row, block) for row, block in read if block not in warm], sample) * block_tokens
         tail = _mean([_beyond(call, block_tokens) for call in executed], sample) * cost.num_executed
         computed = (fresh + tail).at_most(prompt)
-    return TokenCost(prompt_asked, prompt, computed, output_tokens * cost.num_executed)
+    return TokenCost(prompt_asked, prompt, computed, output_tokens * cost.num_executed, output_asked)
+
+
+def executed_of(
+    calls: Sequence[SampledCall], *, is_shared: bool, made: Set[Hashable] = frozenset()
+) -> Sequence[SampledCall]:
+    """Of the sampled calls those that are executed: one of each kind where they are shared."""
+    if not is_shared:
+        return calls
+    return list({call.signature: call for call in calls if call.signature not in made}.values())
 
 
 def estimate_seconds(cost: CallCost, tokens: TokenCost, profile: Profile, *, num_replicas: int = 1) -> Estimate:

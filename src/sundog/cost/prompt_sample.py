@@ -5,48 +5,96 @@ Owns the split of templates into text that is there and text still to come. Neve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 from zlib import crc32
 
-from sundog.cost.estimate import Estimate, sum_of
+from sundog.cost.estimate import NOTHING, Estimate, sum_of
 from sundog.ir.canonical import canonical_json
 from sundog.ir.render import Scope, render_text
 from sundog.ir.template import Computed, Literal, Path, Reference, Template
 
 Conversation = Sequence[tuple[str, Template]]
-CountTokens = Callable[[str], int]
+Texts = Sequence[tuple[str, str]]
+"""Messages, each a role and its text."""
+# What stands for text to come where blocks are cut: its length is a guess, where it begins and whose it is are not.
+# Each is a token of its own for any tokenizer of English.
+FILLER_WORDS = (
+    *("time", "year", "people", "way", "day", "man", "thing", "woman"),
+    *("life", "child", "world", "school", "state", "family", "student", "group"),
+)
+FILLER_TOKENS = 32
+UNKNOWN_TOKENS = Estimate(0.0, 64.0, 1024.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Tokens of a prompt; `blocks`: a key for each full block of the prefix cache, each stands for itself and all
+    before it; None where there is no such cache."""
+
+    num_tokens: float
+    blocks: tuple[int, ...] | None = None
+
+
+Measure = Callable[[Texts], Measured]
+
+
+def text_blocks(texts: Texts, num_characters: int) -> tuple[int, ...]:
+    """Blocks of characters, where there is no tokenizer to tell them."""
+    data = "".join(f"{role}\n{text}\n" for role, text in texts).encode("utf-8", "surrogatepass")
+    return _blocks(data, num_characters)
+
+
+def token_blocks(tokens: Sequence[int], num_tokens: int) -> tuple[int, ...]:
+    return _blocks(array("q", tokens).tobytes(), 8 * num_tokens)
+
+
+def _blocks(data: bytes, num_bytes: int) -> tuple[int, ...]:
+    keys: list[int] = []
+    key = 0
+    for start in range(0, len(data) - num_bytes + 1, num_bytes):
+        key = crc32(data[start : start + num_bytes], key)
+        keys.append(key)
+    return tuple(keys)
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A step whose value is not known yet: `signature` is equal for rows for which the value will be,
-    `value_tokens` is how long its text will be."""
+    """A step whose value is not known yet: `signature` is equal for rows for which the value will be, `value_tokens`
+    is how long its text will be, None where nobody can tell."""
 
-    signature: Hashable
-    value_tokens: Estimate
+    signature: str
+    value_tokens: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
 class SampledCall:
     """One call that row `row` of a sample asks for.
 
-    `signature`: equal for calls that will be the same. `blocks`: a key for each full block of the text known before
-    anything runs, from the start on; each stands for itself and all before it. `num_prompt_tokens` of the whole.
+    `signature`: equal for calls that will be the same. `num_prompt_tokens`: of the whole but for `num_gaps` places of
+    unknown length, which are `guessed_tokens` where no earlier run tells better. `blocks`: as Measured has them; text
+    to come stands in them as whose value it is.
     """
 
     row: int
-    signature: Hashable
+    signature: str
     num_prompt_tokens: Estimate
     blocks: tuple[int, ...] = ()
+    num_gaps: int = 0
+    guessed_tokens: Estimate = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class _Gap:
-    """A place of a prompt whose text is still to come; of `steps`, none where only the template can tell it."""
+    """A place of a prompt whose text cannot be told: of `steps`, none where it only takes rendering it apart from its
+    template. `reads`: what else it depends on, as text. `is_text`: whether it is the whole text of the step's value."""
 
     steps: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    is_text: bool = False
 
 
 def sample_call(
@@ -54,46 +102,59 @@ def sample_call(
     conversation: Conversation,
     scope: Scope,
     upstream: Mapping[str, Upstream],
-    count_tokens: CountTokens,
+    measure: Measure,
     *,
-    overhead_tokens: int = 0,
-    block_characters: int = 128,
+    identity: str = "",
 ) -> SampledCall:
     """The call of one row. `scope` holds what is known (the row, constants, values of steps), `upstream` what is not;
-    `overhead_tokens`: of the chat template. OperatorError where a template cannot be rendered.
+    `identity`: what else decides the answer. OperatorError where a template cannot be rendered."""
+    messages = [(role, _parts(template, scope, upstream)) for role, template in conversation]
+    texts = [(role, "".join(part for part in parts if isinstance(part, str))) for role, parts in messages]
+    gaps = [part for _, parts in messages for part in parts if isinstance(part, _Gap)]
+    steps = [name for gap in gaps for name in gap.steps]
+    marks = [identity, *(part for message in texts for part in message)]
+    if gaps:
+        marks += (template.source for _, template in conversation)
+        marks += (text for gap in gaps for text in gap.reads)
+        marks += (upstream[name].signature for name in steps)
+    known = measure(texts)
+    blocks = known.blocks
+    if gaps and blocks is not None:
+        blocks = measure([(role, "".join(_fill(parts, upstream))) for role, parts in messages]).blocks
+    texts_to_come = [gap for gap in gaps if gap.is_text and upstream[gap.steps[0]].value_tokens is not None]
+    unknown = [gap for gap in gaps if gap not in texts_to_come]
+    num_tokens = Estimate.exactly(known.num_tokens) + sum_of(_guess(gap, upstream) for gap in texts_to_come)
+    guessed = sum_of(_guess(gap, upstream) for gap in unknown)
+    return SampledCall(row, signature_of(marks), num_tokens, blocks or (), len(unknown), guessed)
 
-    Text after the first gap shares no block: where it will begin is not known.
-    """
-    parts: list[str | _Gap] = []
-    for role, template in conversation:
-        parts += (f"{role}\n", *_parts(template, scope, upstream), "\n")
-    gaps = [number for number, part in enumerate(parts) if isinstance(part, _Gap)]
-    texts = ["" if isinstance(part, _Gap) else part for part in parts]
-    prefix = "".join(texts[: gaps[0]] if gaps else texts)
-    rest = "".join(texts[gaps[0] :]) if gaps else ""
-    steps = [name for part in parts if isinstance(part, _Gap) for name in part.steps]
-    num_known = overhead_tokens + count_tokens(prefix) + (count_tokens(rest) if rest else 0)
-    sources = tuple(template.source for _, template in conversation) if gaps else ()
-    return SampledCall(
-        row,
-        (*texts, sources, *(upstream[name].signature for name in steps)),
-        sum_of(upstream[name].value_tokens for name in steps) + Estimate.exactly(num_known),
-        _blocks(prefix, block_characters),
-    )
+
+def _guess(gap: _Gap, upstream: Mapping[str, Upstream]) -> Estimate:
+    """Tokens of a gap as far as the steps it comes from tell."""
+    found = sum_of(upstream[name].value_tokens or UNKNOWN_TOKENS for name in gap.steps) if gap.steps else UNKNOWN_TOKENS
+    return found if gap.is_text else Estimate(0.0, found.expected, found.high)
 
 
-def _parts(template: Template, scope: Scope, upstream: Mapping[str, Upstream]) -> Iterator[str | _Gap]:
+def signature_of(texts: Iterable[str]) -> str:
+    """Equal for equal texts in equal order, in every process."""
+    return blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _parts(template: Template, scope: Scope, upstream: Mapping[str, Upstream]) -> list[str | _Gap]:
     if not template.names & upstream.keys():
-        yield render_text(template, scope)
-        return
+        return [render_text(template, scope)]
+    found: list[str | _Gap] = []
     for segment in template.segments:
         match segment:
             case Literal(text=text):
-                yield text
+                found.append(text)
             case Reference(path=path):
-                yield _Gap((path[0],)) if path[0] in upstream else _text_at(path, scope)
+                is_text = path[1:] in (("text",), ())
+                found.append(_Gap((path[0],), is_text=is_text) if path[0] in upstream else _text_at(path, scope))
             case Computed(paths=paths):
-                yield _Gap(tuple(sorted({path[0] for path in paths} & upstream.keys())))
+                steps = tuple(sorted({path[0] for path in paths} & upstream.keys()))
+                known = sorted(path for path in paths if path[0] not in upstream)
+                found.append(_Gap(steps, tuple(_text_at(path, scope) for path in known)))
+    return found
 
 
 def _text_at(path: Path, scope: Mapping[str, Any]) -> str:
@@ -111,11 +172,14 @@ def _text_at(path: Path, scope: Mapping[str, Any]) -> str:
     return value if isinstance(value, str) else canonical_json(value).decode("utf-8", "surrogatepass")
 
 
-def _blocks(text: str, block_characters: int) -> tuple[int, ...]:
-    keys: list[int] = []
-    key = 0
-    for start in range(0, len(text) - block_characters + 1, block_characters):
-        block = text[start : start + block_characters].encode("utf-8", "surrogatepass")
-        key = crc32(block, key)
-        keys.append(key)
-    return tuple(keys)
+def _fill(parts: Sequence[str | _Gap], upstream: Mapping[str, Upstream]) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, str):
+            yield part
+            continue
+        yield from part.reads
+        for name in part.steps:
+            tokens = upstream[name].value_tokens
+            words = [FILLER_WORDS[int(digit, 16)] for digit in signature_of([upstream[name].signature])]
+            num_words = FILLER_TOKENS if tokens is None else round(tokens.expected)
+            yield " ".join((words * (num_words // len(words) + 1))[:num_words])

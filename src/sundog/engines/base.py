@@ -5,7 +5,7 @@ Owns requests, chunks, capabilities and the registry. Never schedules, retries o
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -46,12 +46,13 @@ class GenerateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request; `num_cached_tokens` of the prompt came from the engine's prefix cache.
-    None where the engine does not tell."""
+    """Tokens of one request; `num_cached_tokens` of the prompt came from the engine's prefix cache. `num_seen_tokens`:
+    as many as a cache without end would have held. None where the engine does not tell."""
 
     num_prompt_tokens: int
     num_output_tokens: int
     num_cached_tokens: int | None = None
+    num_seen_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,20 @@ class EngineOptions(BaseModel):
     price: TokenPrices | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EngineOutline:
+    """What can be told of a replica that is not started. `count`: prompt tokens of a conversation, the chat template
+    included, off by up to `count_error` as a fraction (0: exact). `encode`: the tokens themselves, None where no
+    tokenizer is here. `block_tokens`: of its prefix cache, None where it has none. `max_kv_tokens`: None where it is
+    not known."""
+
+    count: Callable[[Sequence[Message]], int]
+    count_error: float
+    encode: Callable[[Sequence[Message]], Sequence[int]] | None
+    block_tokens: int | None
+    max_kv_tokens: int | None
+
+
 class EngineKind(Protocol):
     """One entry of the registry: how to read options and open replicas."""
 
@@ -155,6 +170,10 @@ class EngineKind(Protocol):
 
     def num_replicas(self, options: Any) -> int:
         """How many replicas `open` may be asked for."""
+        ...
+
+    def outline(self, options: Any) -> EngineOutline:
+        """Starts nothing and connects to nothing; ConfigError or EngineError when the tokenizer cannot be loaded."""
         ...
 
     def open(self, options: Any, replica: int, secrets: Secrets) -> Engine:

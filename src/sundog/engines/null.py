@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from hashlib import blake2b
 from typing import Any
 
 from pydantic import Field
 
-from sundog.engines.base import Capabilities, Chunk, EngineOptions, EngineStats, FinishReason, GenerateRequest, Usage
+from sundog.engines.base import (
+    Capabilities,
+    Chunk,
+    EngineOptions,
+    EngineOutline,
+    EngineStats,
+    FinishReason,
+    GenerateRequest,
+    Message,
+    Usage,
+)
 from sundog.engines.json_schema import Choice, Fields, Items, Literals, Number, Shape, Text, read_schema
 from sundog.engines.null_steps import ModelledSteps, StepSeconds
 from sundog.errors import EngineUnavailable
@@ -91,7 +101,7 @@ class NullEngine:
         )
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:
-        return sum(len(message.content) for message in request.messages) // CHARACTERS_PER_TOKEN + 1
+        return count_prompt_tokens(request.messages)
 
     async def close(self) -> None:
         self._is_open = False
@@ -110,8 +120,15 @@ class NullKind:
     def num_replicas(self, options: NullOptions) -> int:
         return options.replicas
 
+    def outline(self, options: NullOptions) -> EngineOutline:
+        return EngineOutline(count_prompt_tokens, 0.0, None, None, None)
+
     def open(self, options: NullOptions, replica: int, secrets: Secrets) -> NullEngine:
         return NullEngine(options)
+
+
+def count_prompt_tokens(messages: Sequence[Message]) -> int:
+    return sum(len(message.content) for message in messages) // CHARACTERS_PER_TOKEN + 1
 
 
 def count_tokens(text: str) -> int:

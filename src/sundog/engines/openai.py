@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Self
 
 import httpx
 from pydantic import Field, model_validator
 
-from sundog.engines.base import Capabilities, Chunk, EngineOptions, EngineStats, GenerateRequest, Usage
+from sundog.engines.base import (
+    Capabilities,
+    Chunk,
+    EngineOptions,
+    EngineOutline,
+    EngineStats,
+    GenerateRequest,
+    Message,
+    Usage,
+)
 from sundog.engines.openai_wire import PATHS, Api, error_of, read_chunks, request_body
 from sundog.errors import (
     BadResponse,
@@ -33,6 +42,9 @@ START_TIMEOUT_S = 30.0
 # Without the server's tokenizer: what English text and a chat template come to.
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_MESSAGE = 4
+COUNT_ERROR = 0.25
+# A server does not tell the size of its cache's blocks: this is vLLM's on a GPU.
+BLOCK_TOKENS = 16
 
 
 class OpenAIOptions(EngineOptions):
@@ -155,7 +167,7 @@ class OpenAIEngine:
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:
         """An estimate: the server's tokenizer is not here."""
-        return sum(len(message.content) // CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE for message in request.messages)
+        return count_prompt_tokens(request.messages)
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -235,5 +247,14 @@ class OpenAIKind:
     def num_replicas(self, options: OpenAIOptions) -> int:
         return len(options.base_urls)
 
+    def outline(self, options: OpenAIOptions) -> EngineOutline:
+        return EngineOutline(
+            count_prompt_tokens, COUNT_ERROR, None, BLOCK_TOKENS if options.has_prefix_cache else None, None
+        )
+
     def open(self, options: OpenAIOptions, replica: int, secrets: Secrets) -> OpenAIEngine:
         return OpenAIEngine(options, replica, secrets)
+
+
+def count_prompt_tokens(messages: Sequence[Message]) -> int:
+    return sum(len(message.content) // CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE for message in messages)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,16 @@ from zlib import crc32
 from pydantic import Field
 
 from sundog.engines import gguf, models
-from sundog.engines.base import Capabilities, Chunk, EngineOptions, EngineStats, GenerateRequest, Message, Usage
+from sundog.engines.base import (
+    Capabilities,
+    Chunk,
+    EngineOptions,
+    EngineOutline,
+    EngineStats,
+    GenerateRequest,
+    Message,
+    Usage,
+)
 from sundog.engines.engine_process import EngineProcess
 from sundog.engines.json_grammar import compact_grammar
 from sundog.engines.openvino_pipeline import (
@@ -33,6 +42,7 @@ from sundog.engines.openvino_pipeline import (
     import_openvino,
     last_line,
     load_pipeline,
+    load_tokenizer,
     open_tokenizer,
 )
 from sundog.engines.step_loop import Job
@@ -143,16 +153,7 @@ class OpenVINOEngine:
     def _encode_prompt(self, messages: tuple[Message, ...]) -> list[int]:
         if self._tokenizer is None:
             raise EngineUnavailable("the engine is not started")
-        history = [{"role": message.role, "content": message.content} for message in messages]
-        try:
-            text = self._tokenizer.apply_chat_template(history, True)
-        except RuntimeError as error:
-            raise BadResponse(
-                f"the model's chat template does not take this prompt: {last_line(error)}",
-                hint="look at its roles, and for characters that are no UTF-8",
-            ) from error
-        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False).input_ids.data[0].tolist()
-        return tokens
+        return encode_prompt(self._tokenizer, messages)
 
     def _sampling(self, request: GenerateRequest, num_prompt_tokens: int) -> Sampling:
         """PromptTooLong, or BadResponse for a schema that it cannot do."""
@@ -191,8 +192,35 @@ class OpenVINOKind:
     def num_replicas(self, options: OpenVINOOptions) -> int:
         return options.replicas
 
+    def outline(self, options: OpenVINOOptions) -> EngineOutline:
+        path, _ = find_model(models.resolve(options.model, models.cache_folder()))
+        tokenizer, _ = load_tokenizer(path)
+
+        def encode(messages: Sequence[Message]) -> list[int]:
+            try:
+                return encode_prompt(tokenizer, messages)
+            except BadResponse:
+                # `generate` will say what is wrong with this prompt; no tokens of it will be computed.
+                return []
+
+        return EngineOutline(lambda messages: len(encode(messages)), 0.0, encode, BLOCK_TOKENS, options.max_kv_tokens)
+
     def open(self, options: OpenVINOOptions, replica: int, secrets: Secrets) -> OpenVINOEngine:
         return OpenVINOEngine(options)
+
+
+def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """The tokens of a conversation; BadResponse where the model's chat template does not take it."""
+    history = [{"role": message.role, "content": message.content} for message in messages]
+    try:
+        text = tokenizer.apply_chat_template(history, True)
+    except RuntimeError as error:
+        raise BadResponse(
+            f"the model's chat template does not take this prompt: {last_line(error)}",
+            hint="look at its roles, and for characters that are no UTF-8",
+        ) from error
+    tokens: list[int] = tokenizer.encode(text, add_special_tokens=False).input_ids.data[0].tolist()
+    return tokens
 
 
 def find_model(path: Path) -> tuple[Path, int]:

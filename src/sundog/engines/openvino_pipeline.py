@@ -7,7 +7,9 @@ has too. openvino-genai is imported when something is loaded, not before.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -15,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from sundog.engines.base import FinishReason
+from sundog.engines.models import cache_folder
 from sundog.engines.prefix_mirror import PrefixMirror
 from sundog.errors import BadResponse, ConfigError, EngineOverloaded, EngineUnavailable
 
@@ -57,7 +60,7 @@ def load_pipeline(settings: PipelineSettings) -> tuple[OpenVINOPipeline, Tokeniz
     scheduler.max_num_seqs = settings.max_num_seqs
     scheduler.enable_prefix_caching = True
     try:
-        tokenizer, files = _load_tokenizer(settings.path)
+        tokenizer, files = load_tokenizer(settings.path)
         pipeline = genai.ContinuousBatchingPipeline(
             str(settings.path), tokenizer, scheduler, "CPU", **settings.properties
         )
@@ -81,17 +84,38 @@ def open_tokenizer(path: Path, files: TokenizerFiles) -> Any:
     return genai.Tokenizer(texts[0], weights[0], texts[1], weights[1])
 
 
-def _load_tokenizer(path: Path) -> tuple[Any, TokenizerFiles]:
-    """The tokenizer, and what it was made of. Making it from a GGUF file takes 1.5 s, so it is done once."""
-    genai = import_openvino("openvino_genai")
+def load_tokenizer(path: Path) -> tuple[Any, TokenizerFiles]:
+    """The tokenizer, and what it is made of. Making it from a GGUF file takes 1.5 s, so it is kept in the cache folder;
+    EngineUnavailable where it cannot be made."""
     if path.is_dir():
-        return genai.Tokenizer(str(path)), {}
-    with TemporaryDirectory(prefix="sundog-") as name:
+        return open_tokenizer(path, {}), {}
+    stat, version = path.stat(), import_openvino("openvino_genai").__version__
+    key = blake2b(f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns} {version}".encode(), digest_size=8).hexdigest()
+    kept = cache_folder() / "tokenizers" / key
+    try:
+        if not kept.is_dir():
+            _keep_tokenizer(path, kept)
+        files = {file.name: file.read_bytes() for file in kept.iterdir()}
+    except OSError as error:
+        raise EngineUnavailable(
+            f"the tokenizer cannot be kept in {kept}: {error.strerror or error}", hint="set SUNDOG_CACHE"
+        ) from error
+    return open_tokenizer(path, files), files
+
+
+def _keep_tokenizer(path: Path, kept: Path) -> None:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=kept.parent) as name:
         # It saves beside the model's file.
-        link = Path(name) / path.name
+        link, made = Path(name) / path.name, Path(name) / "made"
         link.symlink_to(path.absolute())
-        tokenizer = genai.Tokenizer(str(link), enable_save_ov_model=True)
-        return tokenizer, {file.name: file.read_bytes() for file in Path(name).iterdir() if file.suffix != link.suffix}
+        import_openvino("openvino_genai").Tokenizer(str(link), enable_save_ov_model=True)
+        made.mkdir()
+        for file in Path(name).glob("openvino_*"):
+            file.rename(made / file.name)
+        with suppress(OSError):
+            # Not where another process has been quicker; whatever else went wrong, the reader will say.
+            made.rename(kept)
 
 
 class OpenVINOPipeline:

@@ -11,14 +11,30 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
+# About 40 MB of keys.
+MAX_SEEN_BLOCKS = 1 << 19
+
 
 class PrefixMirror:
-    """`num_blocks` blocks of `block_tokens` tokens, least recently used evicted first."""
+    """`num_blocks` blocks of `block_tokens` tokens, least recently used evicted first. `see`
+    tells what a cache with room for everything would hold."""
 
     def __init__(self, block_tokens: int, num_blocks: int) -> None:
         self._block_tokens = block_tokens
         self._num_blocks = num_blocks
         self._blocks: OrderedDict[int, None] = OrderedDict()
+        self._seen: set[int] = set()
+
+    def see(self, prompt: Sequence[int]) -> int | None:
+        """As `num_cached_tokens` of a cache that never evicts and has every prompt since it came; None once there were
+        more than MAX_SEEN_BLOCKS."""
+        if len(self._seen) > MAX_SEEN_BLOCKS:
+            return None
+        num_seen = 0
+        for key in self._keys(prompt):
+            num_seen += key in self._seen
+            self._seen.add(key)
+        return min(num_seen * self._block_tokens, len(prompt) - 1)
 
     def num_cached_tokens(self, prompt: Sequence[int]) -> int:
         """Tokens of `prompt` that need no computing; the last one always does, to give the first output token."""
@@ -33,6 +49,8 @@ class PrefixMirror:
     def add(self, tokens: Sequence[int]) -> None:
         """The full blocks of `tokens` have been computed."""
         for key in self._keys(tokens):
+            if len(self._seen) <= MAX_SEEN_BLOCKS:
+                self._seen.add(key)
             self._blocks[key] = None
             self._blocks.move_to_end(key)
         while len(self._blocks) > self._num_blocks:

@@ -60,6 +60,7 @@ class _Running:
     scanner: StopScanner
     handle: Handle
     num_cached_tokens: int
+    num_seen_tokens: int | None
     tail: TokenTail = field(default_factory=TokenTail)
     output: list[int] = field(default_factory=list)
 
@@ -73,13 +74,14 @@ class StepLoop:
         self._refused: list[Result] = []
 
     def add(self, number: int, job: Job) -> None:
-        num_cached_tokens = self._pipeline.prefix_cache.num_cached_tokens(job.prompt)
+        cache = self._pipeline.prefix_cache
+        cached = cache.num_cached_tokens(job.prompt), cache.see(job.prompt)
         try:
             handle = self._pipeline.add(job.prompt, job.settings)
         except EngineError as error:
             self._refused.append((number, error))
             return
-        self._running[number] = _Running(number, job.prompt, StopScanner(job.stop), handle, num_cached_tokens)
+        self._running[number] = _Running(number, job.prompt, StopScanner(job.stop), handle, *cached)
 
     def abort(self, number: int) -> None:
         """Free what the job holds; nothing happens if it has ended."""
@@ -128,4 +130,5 @@ class StepLoop:
         self.abort(running.number)
         # The last token of an answer was never fed back, so it is in no block.
         self._pipeline.prefix_cache.add([*running.prompt, *running.output[:-1]])
-        return Chunk(text, finish_reason, Usage(len(running.prompt), len(running.output), running.num_cached_tokens))
+        lengths = len(running.prompt), len(running.output)
+        return Chunk(text, finish_reason, Usage(*lengths, running.num_cached_tokens, running.num_seen_tokens))

@@ -5,6 +5,7 @@ Owns the Exec nodes. Never runs them; that is runtime.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -127,3 +128,13 @@ class PhysicalPlan:
     objective: str = "makespan"
     solver: str = "auto"
     placement: Placement | None = None
+
+
+def calls_of(nodes: Sequence[Exec]) -> Iterator[CallExec]:
+    """Every call in a plan, those inside loops too."""
+    for node in nodes:
+        match node:
+            case CallExec():
+                yield node
+            case LoopExec():
+                yield from calls_of(node.body)

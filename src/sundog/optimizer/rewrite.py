@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sundog.errors import ConfigError, PlanError, suggest
-from sundog.ir.explain import Tree
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.verify import check_rewrite
 from sundog.operators.base import Operator
@@ -23,10 +22,11 @@ MAX_PASSES = 32
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """One rule's work. `notes`: what it did, a short sentence each."""
+    """One rule's work. `notes`: what it did, a short sentence each. `plan`: what it left."""
 
     rule: str
     notes: tuple[str, ...]
+    plan: LogicalPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,6 @@ class Rewritten:
 
     plan: LogicalPlan
     fired: tuple[Fired, ...]
-
-    def tree(self) -> Tree:
-        """For explain: the rules that fired, each with all it did."""
-        notes: dict[str, list[Tree]] = {}
-        for fired in self.fired:
-            notes.setdefault(fired.rule, []).extend(Tree(note) for note in fired.notes)
-        return Tree("rewrites", tuple(Tree(rule, tuple(lines)) for rule, lines in notes.items()))
 
 
 def check_rule_names(names: Collection[str]) -> None:
@@ -71,7 +64,7 @@ def rewrite(
             change = rule.apply(plan, Context(PlanFacts(plan, operators), selectivity or {}))
             if change is not None:
                 _check(rule, plan, change, operators)
-                fired.append(Fired(rule.name, change.notes))
+                fired.append(Fired(rule.name, change.notes, change.plan))
                 plan = change.plan
         if plan is begun:
             return Rewritten(plan, tuple(fired))

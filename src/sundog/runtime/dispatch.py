@@ -20,6 +20,7 @@ from sundog.operators.base import BoundCall, GatheringOperator, Operator, Outcom
 from sundog.runtime.gather import Gatherer, Take
 from sundog.runtime.host import Host
 from sundog.runtime.node_history import Observations
+from sundog.runtime.pool_work import RunWork
 from sundog.runtime.prefix_key import prefix_key
 from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import NO_USAGE, Store
@@ -105,10 +106,11 @@ class Dispatcher:
         models: Mapping[str, str] | None = None,
         observations: Observations | None = None,
         needs_s: Mapping[str, float] | None = None,
+        work: RunWork | None = None,
     ) -> None:
         """`engines`: those that are started, now; `by_pool`: one of each pool that has had one.
-        `models`: of each engine pool, under which `observations` keeps what its calls show.
-        `needs_s`: of each step, when the plan needs its results."""
+        `models`: of each engine pool, under which `observations` keeps what its calls show; `work`: what they were for
+        each pool. `needs_s`: of each step, when the plan needs its results."""
         self._run = run
         self._store = store
         self._host = host
@@ -122,6 +124,7 @@ class Dispatcher:
         self._models = models or {}
         self._observations = observations or Observations()
         self._needs_s = needs_s or {}
+        self._work = work or RunWork()
         self._in_flight: dict[bytes, asyncio.Future[Answer]] = {}
         self._gatherer = Gatherer(self._send_gathered)
         self._is_stopping = False
@@ -191,9 +194,11 @@ class Dispatcher:
                 await self._store.claim(key, self._run.run_id, request_id)
                 is_claimed = True
             begin_s = self._host.now_s()
+            self._work.began(node.pool, begin_s)
             outcome = await self._attempt(node, call, key, submit, place)
             end_s = self._host.now_s()
             self._observations.executed(node.name, self._models.get(node.pool, ""), outcome.usage, end_s - begin_s)
+            self._work.executed(node.pool, outcome.usage, begin_s, end_s)
             used = outcome.usage or NO_USAGE
             tokens = (used.num_prompt_tokens, used.num_cached_tokens or 0, used.num_output_tokens)
             return outcome, RequestFinished(end_s, request_id, *tokens)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sundog.ir.physical import Exec
-from sundog.runtime.pools import calls_of
+from sundog.ir.physical import Exec, calls_of
 
 
 class Drains:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic_core import to_json
 
@@ -60,22 +60,31 @@ class _Row:
     asked: list[Asked] = field(default_factory=list)
 
 
+class Observer(Protocol):
+    """Hears what the rows decide: `judged`, how a condition of a node turned out; `fanned_out`, how long a list of
+    `for_each` was; `turned`, after how many turns a loop ended."""
+
+    def judged(self, node: str, holds: bool) -> None: ...
+    def fanned_out(self, node: str, num_items: int) -> None: ...
+    def turned(self, node: str, num_turns: int) -> None: ...
+
+
 class RowExecutor:
-    """Runs rows of one plan; `call` answers a call, `on_judged` hears how each condition of a node turned out,
-    `on_passed` once for each row and node of the plan (not inside loops) that the row has passed it, or never will."""
+    """Runs rows of one plan; `call` answers a call. `on_passed` hears once for each row and node of the plan (not
+    inside loops) that the row has passed it, or never will."""
 
     def __init__(
         self,
         plan: LogicalPlan,
         nodes: tuple[Exec, ...],
         call: Call,
-        on_judged: Callable[[str, bool], None] = lambda node, holds: None,
+        observer: Observer,
         on_passed: Callable[[str], None] = lambda node: None,
     ) -> None:
         self._plan = plan
         self._nodes = nodes
         self._call = call
-        self._on_judged = on_judged
+        self._observer = observer
         self._on_passed = on_passed
 
     async def run(self, row_index: int, row: Mapping[str, Any], position: int = 0) -> RowEnd:
@@ -146,7 +155,7 @@ class RowExecutor:
 
     def _holds(self, name: str, condition: Template, scope: Values) -> bool:
         holds = render_condition(condition, scope)
-        self._on_judged(name, holds)
+        self._observer.judged(name, holds)
         return holds
 
     async def _run_each(
@@ -159,6 +168,7 @@ class RowExecutor:
             raise OperatorError(
                 f"for_each needs a list, got {type(items).__name__}", hint=f"the template is {each.items.source!r}"
             )
+        self._observer.fanned_out(node.name, len(items))
         tasks = [
             asyncio.ensure_future(
                 self._run_once(node, {**scope, each.variable: item}, row, f"{prefix}{node.name}[{index}]", depth)
@@ -188,6 +198,7 @@ class RowExecutor:
             inner["loop"] = {"turn": turn, "last": last}
             if loop.until is not None and render_condition(loop.until, inner):
                 break
+        self._observer.turned(loop.name, turn)
         return {"turns": turn, **{name: None if value is SKIPPED else value for name, value in last.items()}}
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sundog.ir.physical import PhysicalPlan, Placement
+from sundog.ir.physical import PhysicalPlan, Placement, calls_of
 from sundog.optimizer.placing import DEFAULT_CALL_S, Figures, Places
-from sundog.runtime.pools import calls_of, engine_limits, engine_pool, used_engines
+from sundog.runtime.pools import engine_limits, engine_pool, used_engines
 from sundog.sched.events import WorkerAdded, WorkerPlanned
 
 

@@ -48,6 +48,7 @@ class Observations:
         record = self.records.setdefault((node, model), NodeRecord())
         record.call_s.add(call_s)
         if usage is not None:
+            record.prompt_tokens.add(usage.num_prompt_tokens)
             record.output_tokens.add(usage.num_output_tokens)
 
     def judged(self, node: str, holds: bool) -> None:
@@ -55,6 +56,14 @@ class Observations:
         record = self.records.setdefault((node, ""), NodeRecord())
         record.num_judged += 1
         record.num_held += holds
+
+    def fanned_out(self, node: str, num_items: int) -> None:
+        """A `for_each` had a list of so many elements."""
+        self.records.setdefault((node, ""), NodeRecord()).num_items.add(num_items)
+
+    def turned(self, node: str, num_turns: int) -> None:
+        """A loop ended after so many turns."""
+        self.records.setdefault((node, ""), NodeRecord()).num_turns.add(num_turns)
 
 
 def history_path(state_dir: Path) -> Path:
@@ -100,7 +109,8 @@ def extend_history(state_dir: Path, flow: str, seen: History) -> None:
 
 
 def _histograms(record: NodeRecord) -> dict[str, Histogram]:
-    return {"output_tokens": record.output_tokens, "call_s": record.call_s}
+    kinds = ("prompt_tokens", "output_tokens", "call_s", "num_items", "num_turns")
+    return {kind: getattr(record, kind) for kind in kinds}
 
 
 @contextmanager

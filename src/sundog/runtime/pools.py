@@ -13,7 +13,7 @@ from typing import Any
 
 from sundog.engines.base import ENGINES, Engine, EngineKind, EngineOptions
 from sundog.ir.logical import EngineBlock, WorkerGroup
-from sundog.ir.physical import CallExec, Exec, LoopExec, PhysicalPlan
+from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import Operator
 from sundog.sched.events import ReplicaAdded
 from sundog.secrets import Secrets
@@ -24,16 +24,6 @@ UNKNOWN_CACHE_BLOCKS = 65_536
 
 def engine_pool(name: str) -> str:
     return f"engine:{name}"
-
-
-def calls_of(nodes: tuple[Exec, ...]) -> Iterator[CallExec]:
-    """Every call in a plan, those inside loops too."""
-    for node in nodes:
-        match node:
-            case CallExec():
-                yield node
-            case LoopExec():
-                yield from calls_of(node.body)
 
 
 def worker_ids(group: WorkerGroup) -> list[str]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sundog.runtime.engine_report import EngineReport
 from sundog.runtime.store.store import NodeTotals, Store
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """`nodes` in plan order. `busy_s`: seconds that processes worked on the run; `warnings`: what the reader
-    should know of the output."""
+    should know of the output. Of this process alone: `rows_s`, from the first row's start to the last one's end with
+    the engines started, None when it ran none, and `engines`."""
 
     run_id: str
     state: str
@@ -26,6 +28,8 @@ class Report:
     output: str | None
     errors: str | None
     warnings: tuple[str, ...] = ()
+    rows_s: float | None = None
+    engines: tuple[EngineReport, ...] = ()
 
     @property
     def num_asked(self) -> int:
@@ -81,6 +85,7 @@ class Report:
             _saving("prompt", self.num_asked_prompt_tokens, "computed", self.num_computed_prompt_tokens, "tokens "),
             _saving("output", self.num_asked_output_tokens, "computed", self.num_output_tokens, "tokens "),
             f"prefix cache hit rate {self.prefix_cache_hit_rate:.0%} of executed prompt tokens",
+            *map(str, self.engines),
             "",
             *_table(self.nodes),
         ]
@@ -100,6 +105,8 @@ def read_report(
     output: str | None,
     errors: str | None,
     warnings: tuple[str, ...] = (),
+    rows_s: float | None = None,
+    engines: tuple[EngineReport, ...] = (),
 ) -> Report:
     rows = store.count_rows(run_id)
     totals = store.node_totals(run_id)
@@ -114,6 +121,8 @@ def read_report(
         output=output,
         errors=errors,
         warnings=warnings,
+        rows_s=rows_s,
+        engines=engines,
     )
 
 

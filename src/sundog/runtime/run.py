@@ -18,11 +18,12 @@ from pydantic_core import from_json
 
 from sundog.errors import RunStopped
 from sundog.ir.canonical import describe, fingerprint
-from sundog.ir.physical import PhysicalPlan
+from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import Operator
 from sundog.optimizer.placing import Figures, figures_by_calls, place_steps
 from sundog.runtime.dispatch import Dispatcher, RunScope
 from sundog.runtime.drains import Drains
+from sundog.runtime.engine_report import engine_reports
 from sundog.runtime.event_log import EventLog
 from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
@@ -31,7 +32,8 @@ from sundog.runtime.host import Host
 from sundog.runtime.io.outputs import write_errors, write_output
 from sundog.runtime.loads import expected_loads, keep_loads
 from sundog.runtime.node_history import Observations, extend_history
-from sundog.runtime.pools import Pools, calls_of, engine_pool, identities
+from sundog.runtime.pool_work import RunWork
+from sundog.runtime.pools import Pools, engine_pool, identities
 from sundog.runtime.progress import Progress
 from sundog.runtime.report import Report, read_report
 from sundog.runtime.row_order import reading_order_of
@@ -112,6 +114,7 @@ class Run:
         self._feed: Feed | None = None
         self._is_stopping = False
         self._observations = Observations()
+        self._work = RunWork()
         self._restore_progress()
 
     @property
@@ -169,6 +172,8 @@ class Run:
             output=None if output is None else str(output),
             errors=None if errors is None else str(errors),
             warnings=warnings,
+            rows_s=self._work.rows_s,
+            engines=engine_reports(self.plan.logical.engines, self._work),
         )
 
     def _write_errors(self) -> Path | None:
@@ -215,12 +220,11 @@ class Run:
                 models={engine_pool(block.name): block.options["model"] for block in self.plan.logical.engines},
                 observations=self._observations,
                 needs_s=None if placement is None else dict(placement.needs_s),
+                work=self._work,
             )
             self._feed = Feed(
                 run_id,
-                RowExecutor(
-                    self.plan.logical, self.plan.nodes, dispatcher.call, self._observations.judged, drains.passed
-                ),
+                RowExecutor(self.plan.logical, self.plan.nodes, dispatcher.call, self._observations, drains.passed),
                 self._store,
                 self.progress,
                 max_rows_in_flight=self.plan.max_rows_in_flight,
@@ -231,7 +235,9 @@ class Run:
             if self._is_stopping:
                 self._feed.stop()
             order = await asyncio.to_thread(reading_order_of, self.plan, self._source)
+            begin_s = host.now_s()
             await self._feed.run(self._source.batches(order=order))
+            self._work.rows_s = host.now_s() - begin_s
 
     def _restore_progress(self) -> None:
         counts = self._store.count_rows(self.record.run_id)

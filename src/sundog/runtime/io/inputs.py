@@ -136,6 +136,20 @@ class RowSource:
             {path: float(length or 0.0) for path, length in zip(values, lengths, strict=True)},
         )
 
+    def sampled(self, max_rows: int) -> Batch:
+        """At most `max_rows` of the rows of `batches`, chosen at random but always the same ones, in order. What is not
+        chosen is not decoded."""
+        num_candidates = self._num_candidates
+        picked = self._chosen(num_candidates)
+        among = range(num_candidates) if picked is None else sorted(picked)
+        if len(among) <= max_rows:
+            return [numbered for batch in self.batches() for numbered in batch]
+        chosen = sorted(random.Random(self._seed).sample(among, max_rows))
+        with explained(self._explain):
+            sql = Relation(self._driver, self._joins).chosen(chosen)
+            rows = [row for some in stream(self._connection, sql) for row in some]
+            return list(zip(chosen, Splitter(self._driver, self._joins).decode(rows), strict=True))
+
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
         return connect(self._scratch_dir)

@@ -34,12 +34,20 @@ class Relation:
     def rows(self, start_row: int, end_row: int, *, order: bool) -> str:
         """The columns of `Splitter`, from row `start_row` to before `end_row`; by `values` first if `order`."""
         by = [self._value(path) for path in self._values] if order else []
+        order_by = ", ".join([*by, "d.row_index"])
+        return f"{self._select(self._columns())} WHERE {_within(start_row, end_row)} ORDER BY {order_by}"
+
+    def chosen(self, numbers: Sequence[int]) -> str:
+        """The columns of `Splitter` of the rows with these numbers, in their order."""
+        listed = f"SELECT unnest([{', '.join(map(str, numbers))}]::BIGINT[])"
+        return f"{self._select(self._columns())} WHERE d.row_index IN ({listed}) ORDER BY d.row_index"
+
+    def _columns(self) -> list[str]:
         columns = ["d.row_index", *(f"d.c{index}" for index in range(self._driver.scan().width))]
         for number, joined in enumerate(self._joins):
             width = joined.table.scan().width
             columns += [f"j{number}.k IS NOT NULL", *(f"j{number}.c{index}" for index in range(width))]
-        order_by = ", ".join([*by, "d.row_index"])
-        return f"{self._select(columns)} WHERE {_within(start_row, end_row)} ORDER BY {order_by}"
+        return columns
 
     def statistics(self, sets: Sequence[Sequence[Path]], end_row: int, *, is_exact: bool) -> str:
         """One row: the number of rows, for each of `sets` its different combinations, for each value its length.

@@ -1,0 +1,202 @@
+"""What a whole plan will take: calls, tokens, seconds and dollars of every step, their sums, and the makespan.
+
+Owns the result and how steps add up to it. The calls come from plan_sample, the figures of one step from node_cost, the
+makespan from makespan.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sundog.cost.estimate import NOTHING, Estimate, sum_of
+from sundog.cost.gaps import fill_gaps
+from sundog.cost.history import mean_of, output_tokens
+from sundog.cost.makespan import Step, estimate_makespan
+from sundog.cost.node_cost import (
+    NO_CALLS,
+    NO_TOKENS,
+    CallCost,
+    Sample,
+    TokenCost,
+    count_calls,
+    count_tokens,
+    dollars,
+    estimate_seconds,
+    estimate_tool_seconds,
+    executed_of,
+)
+from sundog.cost.plan_sample import UNLIMITED_OUTPUT_TOKENS, PlannedCall
+from sundog.cost.pools import EnginePool, Known
+from sundog.ir.physical import CallExec, Exec, LoopExec, Sharing, calls_of
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEstimate:
+    """One call of the plan. `tokens`: None of a step without an engine. `seconds`: of its pool, if it had that for
+    itself; None where nothing was measured. `usd`: None where nothing has a price."""
+
+    node: str
+    operator: str
+    pool: str
+    calls: CallCost
+    tokens: TokenCost | None
+    seconds: Estimate | None
+    usd: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanEstimate:
+    """`nodes` in plan order. `makespan_s`: from the first call to the last row's end, engines started before; None
+    where something that it needs was never measured. `critical_path`: of the steps that wait for each other the
+    costliest chain, the first first; empty where the makespan is None. `missing`: what was not known, and what to do
+    about it."""
+
+    sample: Sample
+    nodes: tuple[NodeEstimate, ...]
+    makespan_s: Estimate | None
+    critical_path: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def calls(self) -> CallCost:
+        return sum((node.calls for node in self.nodes), NO_CALLS)
+
+    @property
+    def tokens(self) -> TokenCost:
+        return sum((node.tokens for node in self.nodes if node.tokens is not None), NO_TOKENS)
+
+    @property
+    def usd(self) -> Estimate | None:
+        """Of all steps that have a price; None where none has."""
+        priced = [node.usd for node in self.nodes if node.usd is not None]
+        return sum_of(priced) if priced else None
+
+
+def estimate_plan(
+    nodes: Sequence[Exec], calls: Sequence[PlannedCall], sample: Sample, known: Known, *, max_rows_in_flight: int
+) -> PlanEstimate:
+    """`calls`: what plan_sample found for the sampled rows."""
+    planned = {node.name: node for node in calls_of(nodes)}
+    by_node: dict[str, list[int]] = defaultdict(list)
+    for place, call in enumerate(calls):
+        by_node[call.node].append(place)
+    filled = list(calls)
+    for name, places in by_node.items():
+        some = fill_gaps([calls[place] for place in places], known.record(name, planned[name].pool))
+        for place, call in zip(places, some, strict=True):
+            filled[place] = call
+    steps = _Steps(sample, known)
+    found = {name: steps.estimate(node, [filled[place] for place in by_node[name]]) for name, node in planned.items()}
+    missing = _missing(found, known)
+    if any(node.seconds is None for node in found.values()):
+        return PlanEstimate(sample, tuple(found.values()), None, (), missing)
+    for_makespan = {
+        name: Step(node.pool, planned[name].sharing, node.calls, node.tokens) for name, node in found.items()
+    }
+    makespan_s = estimate_makespan(for_makespan, filled, sample, known, max_rows_in_flight=max_rows_in_flight)
+    return PlanEstimate(sample, tuple(found.values()), makespan_s, _longest(nodes, found)[1], missing)
+
+
+class _Steps:
+    """Steps in plan order: what earlier ones have made and computed, later ones find."""
+
+    def __init__(self, sample: Sample, known: Known) -> None:
+        self._sample = sample
+        self._known = known
+        self._made: set[Hashable] = set()
+        self._warm: dict[str, set[int]] = defaultdict(set)
+
+    def estimate(self, node: CallExec, calls: Sequence[PlannedCall]) -> NodeEstimate:
+        pool = self._known.pools[node.pool]
+        if isinstance(pool, EnginePool):
+            return self._engine_step(node, pool, calls)
+        cost = sum((one for one, _ in self._groups(node, calls)), NO_CALLS)
+        record = self._known.record(node.name)
+        call_s = None if record is None else mean_of(record.call_s, cost.num_executed.expected)
+        if cost.num_asked == NOTHING:
+            call_s = NOTHING
+        seconds = None if call_s is None else estimate_tool_seconds(cost, call_s, pool.max_concurrency)
+        return NodeEstimate(node.name, node.step.operator, node.pool, cost, None, seconds, None)
+
+    def _engine_step(self, node: CallExec, pool: EnginePool, calls: Sequence[PlannedCall]) -> NodeEstimate:
+        cost, tokens = NO_CALLS, NO_TOKENS
+        for one, more in self._groups(node, calls):
+            cost, tokens = cost + one, tokens + more
+        usd = None if pool.prices is None else dollars(tokens, pool.prices)
+        seconds = None
+        if pool.profile is not None:
+            seconds = estimate_seconds(cost, tokens, pool.profile, num_replicas=pool.num_replicas)
+        return NodeEstimate(node.name, node.step.operator, node.pool, cost, tokens, seconds, usd)
+
+    def _groups(self, node: CallExec, calls: Sequence[PlannedCall]) -> list[tuple[CallCost, TokenCost]]:
+        """The costs of the calls that are made with one chance, the likelier ones first."""
+        pool, is_shared = self._known.pools[node.pool], node.sharing is not Sharing.NEVER
+        by_chance: dict[Estimate, list[PlannedCall]] = defaultdict(list)
+        for call in calls:
+            by_chance[call.chance].append(call)
+        costs: list[tuple[CallCost, TokenCost]] = []
+        for chance in sorted(by_chance, key=lambda one: -one.expected):
+            sampled = [call.sampled for call in by_chance[chance]]
+            cost = count_calls(sampled, self._sample, chance, is_shared=is_shared, made=self._made)
+            tokens = NO_TOKENS
+            if isinstance(pool, EnginePool):
+                tokens = count_tokens(
+                    sampled,
+                    self._sample,
+                    cost,
+                    self._answer_tokens(node, cost),
+                    is_shared=is_shared,
+                    block_tokens=pool.block_tokens,
+                    warm=self._warm[node.pool],
+                    made=self._made,
+                ).with_error(pool.token_error)
+            executed = executed_of(sampled, is_shared=is_shared, made=self._made)
+            self._warm[node.pool].update(block for call in executed for block in call.blocks)
+            if is_shared:
+                self._made.update(call.signature for call in executed)
+            costs.append((cost, tokens))
+        return costs
+
+    def _answer_tokens(self, node: CallExec, cost: CallCost) -> Estimate:
+        limit = self._known.steps[node.name].max_tokens or UNLIMITED_OUTPUT_TOKENS
+        record = self._known.record(node.name, node.pool)
+        return output_tokens(record, max(1.0, cost.num_executed.expected), limit)
+
+
+def _missing(found: Mapping[str, NodeEstimate], known: Known) -> tuple[str, ...]:
+    pools = [known.pools[name] for name in dict.fromkeys(node.pool for node in found.values())]
+    notes = [
+        f"the engine {pool.engine} is not calibrated, so there are no seconds: sundog calibrate FLOW --engine"
+        f" {pool.engine}"
+        for pool in pools
+        if isinstance(pool, EnginePool) and pool.profile is None
+    ]
+    if not known.history:
+        notes.append("no earlier run of this flow: lengths of answers and all that depends on answers have wide ranges")
+    tools = [name for name, node in found.items() if node.tokens is None and node.seconds is None]
+    if tools:
+        notes.append(f"never timed, so there is no makespan: {', '.join(tools)}; the first run times them")
+    notes += [
+        f"prompt tokens for {pool.engine} are counted from characters, within {pool.token_error:.0%}"
+        for pool in pools
+        if isinstance(pool, EnginePool) and pool.token_error
+    ]
+    return tuple(notes)
+
+
+def _longest(nodes: Sequence[Exec], found: Mapping[str, NodeEstimate]) -> tuple[float, tuple[str, ...]]:
+    """The chain with the most seconds through `nodes`, which are in topological order."""
+    best: dict[str, tuple[float, tuple[str, ...]]] = {}
+    for node in nodes:
+        before = max((best[name] for name in node.before), default=(0.0, ()), key=lambda chain: chain[0])
+        if isinstance(node, LoopExec):
+            seconds, names = _longest(node.body, found)
+        elif isinstance(node, CallExec):
+            own = found[node.name].seconds
+            seconds, names = 0.0 if own is None else own.expected, (node.name,)
+        else:
+            seconds, names = 0.0, ()
+        best[node.name] = before[0] + seconds, before[1] + names
+    return max(best.values(), default=(0.0, ()), key=lambda chain: chain[0])

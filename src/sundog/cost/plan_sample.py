@@ -1,0 +1,223 @@
+"""The calls that sampled rows will make, found by walking the plan with what is known of each row.
+
+Owns what is known when: conditions, lists and prompts that read only the row are certain, the rest comes from the
+history. Runs nothing; the meaning of the nodes is that of runtime.executor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sundog.cost.estimate import NOTHING, Estimate, share_of, sum_of
+from sundog.cost.history import mean_of, output_tokens, selectivity
+from sundog.cost.pools import EnginePool, Known
+from sundog.cost.prompt_sample import Measured, SampledCall, Texts, Upstream, sample_call, signature_of
+from sundog.errors import CallError
+from sundog.ir.environment import SKIPPED
+from sundog.ir.logical import ForEach
+from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, Sharing
+from sundog.ir.render import render_condition, render_value
+from sundog.ir.template import Template
+
+ONCE = Estimate.exactly(1.0)
+# Without `max_tokens` and without history.
+UNLIMITED_OUTPUT_TOKENS = 1024
+UNKNOWN_ITEMS = Estimate(0.0, 3.0, 10.0)
+UNKNOWN_TURN = Estimate(0.0, 0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """A call that a row may make. `chance`: how many times it is made, as far as that is not certain. `before`: the
+    places in the list of calls of those that must have ended."""
+
+    node: str
+    sampled: SampledCall
+    chance: Estimate
+    before: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Scope:
+    """What one row has at one place of the plan. `gone`: nodes that it never ends; `passing`: of filters that cannot
+    be judged yet; `ends`: by node, the calls that must have ended before it has."""
+
+    row: int
+    known: dict[str, Any]
+    unknown: dict[str, Upstream]
+    chance: Estimate
+    begin: tuple[int, ...] = ()
+    gone: set[str] = field(default_factory=set)
+    passing: dict[str, Estimate] = field(default_factory=dict)
+    ends: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def inner(self, chance: Estimate, begin: tuple[int, ...]) -> _Scope:
+        return _Scope(self.row, dict(self.known), dict(self.unknown), chance, begin)
+
+    def can_tell(self, template: Template) -> bool:
+        return not template.names & self.unknown.keys()
+
+    def learn(self, name: str, value: Any) -> None:
+        self.unknown.pop(name, None)
+        self.known[name] = value
+
+    def expect(self, name: str, value: Upstream) -> None:
+        self.known.pop(name, None)
+        self.unknown[name] = value
+
+
+def sample_plan(
+    nodes: Sequence[Exec], constants: Mapping[str, Any], rows: Sequence[tuple[int, Mapping[str, Any]]], known: Known
+) -> list[PlannedCall]:
+    """The calls of `rows`, each with its number, row by row and in the order of the plan."""
+    walk = _Walk(known)
+    for number, row in rows:
+        walk.nodes(nodes, _Scope(number, {**constants, "row": row}, {}, ONCE))
+    return walk.calls
+
+
+class _Walk:
+    def __init__(self, known: Known) -> None:
+        self.calls: list[PlannedCall] = []
+        self._known = known
+        self._value_tokens: dict[str, Estimate | None] = {}
+
+    def nodes(self, nodes: Sequence[Exec], scope: _Scope) -> None:
+        for node in nodes:
+            if any(name in scope.gone for name in node.before):
+                scope.gone.add(node.name)
+                continue
+            waits = {end for name in node.before for end in scope.ends.get(name, ())}
+            scope.ends[node.name] = tuple(sorted(waits)) or scope.begin
+            chance = scope.chance
+            for name in node.before:
+                chance = chance * scope.passing.get(name, ONCE)
+            try:
+                self._node(node, scope, chance)
+            except CallError:
+                # This row fails here: what waits for it is not run.
+                scope.gone.add(node.name)
+
+    def _node(self, node: Exec, scope: _Scope, chance: Estimate) -> None:
+        if isinstance(node, FilterExec):
+            self._filter(node, scope)
+            return
+        body = node.step if isinstance(node, CallExec) else node.loop
+        share = ONCE
+        if body.when is not None:
+            if not scope.can_tell(body.when):
+                share = selectivity(self._known.record(node.name))
+            elif not render_condition(body.when, scope.known):
+                scope.learn(node.name, SKIPPED)
+                return
+        if body.for_each is None:
+            value = self._once(node, scope, chance * share, scope.ends[node.name], "")
+        else:
+            value = self._each(node, body.for_each, scope, chance * share)
+        tokens = None if value.value_tokens is None else value.value_tokens * share
+        scope.expect(node.name, replace(value, value_tokens=tokens))
+
+    def _filter(self, node: FilterExec, scope: _Scope) -> None:
+        if not scope.can_tell(node.filter.predicate):
+            scope.passing[node.name] = selectivity(self._known.record(node.name))
+        elif not render_condition(node.filter.predicate, scope.known):
+            scope.gone.add(node.name)
+
+    def _each(self, node: CallExec | LoopExec, each: ForEach, scope: _Scope, chance: Estimate) -> Upstream:
+        waits = scope.ends[node.name]
+        values: list[Upstream] = []
+        ends: list[int] = []
+        items, factor = self._items(node.name, each, scope)
+        for number, item in enumerate(items):
+            inner = scope.inner(chance, waits)
+            if isinstance(item, Upstream):
+                inner.expect(each.variable, item)
+            else:
+                inner.learn(each.variable, item)
+            values.append(self._once(node, inner, chance * factor, waits, f"[{number}]"))
+            ends += inner.ends[node.name]
+        scope.ends[node.name] = tuple(sorted(set(ends))) or waits
+        told = [value.value_tokens for value in values if value.value_tokens is not None]
+        tokens = sum_of(told) * factor if len(told) == len(values) else None
+        return Upstream(signature_of(value.signature for value in values), tokens)
+
+    def _items(self, node: str, each: ForEach, scope: _Scope) -> tuple[list[Any], Estimate]:
+        """The elements, and how many there will be for each of them."""
+        if scope.can_tell(each.items):
+            value = render_value(each.items, scope.known)
+            return list(value) if isinstance(value, list | tuple) else [], ONCE
+        record = self._known.record(node)
+        length = None if record is None else mean_of(record.num_items, 1.0)
+        length = UNKNOWN_ITEMS if length is None else length
+        num_items = round(length.expected)
+        sources = [scope.unknown[name].signature for name in sorted(each.items.names & scope.unknown.keys())]
+        marks = [each.items.source, str(scope.row), *sources]
+        items = [Upstream(signature_of([*marks, str(number)]), None) for number in range(num_items)]
+        return items, length * (1 / num_items) if num_items else NOTHING
+
+    def _once(
+        self, node: CallExec | LoopExec, scope: _Scope, chance: Estimate, waits: tuple[int, ...], element: str
+    ) -> Upstream:
+        """One call, or one loop; afterwards `scope.ends` says what ends it."""
+        if isinstance(node, LoopExec):
+            return self._loop(node, scope, chance, waits)
+        facts, pool = self._known.steps[node.name], self._known.pools[node.pool]
+        call = sample_call(
+            scope.row,
+            facts.conversation,
+            scope.known,
+            scope.unknown,
+            pool.measure if isinstance(pool, EnginePool) else _no_tokens,
+            identity=facts.identity,
+        )
+        self.calls.append(PlannedCall(node.name, call, chance, waits))
+        scope.ends[node.name] = (len(self.calls) - 1,)
+        is_own = node.sharing is Sharing.NEVER
+        signature = signature_of([call.signature, str(len(self.calls))]) if is_own else call.signature
+        if node.name not in self._value_tokens:
+            self._value_tokens[node.name] = self._mean_value_tokens(node) if isinstance(pool, EnginePool) else None
+        return Upstream(signature, self._value_tokens[node.name])
+
+    def _mean_value_tokens(self, node: CallExec) -> Estimate:
+        record = self._known.record(node.name, node.pool)
+        num_told = 1 if record is None else record.output_tokens.count
+        limit = self._known.steps[node.name].max_tokens or UNLIMITED_OUTPUT_TOKENS
+        return output_tokens(record, num_told, limit)
+
+    def _loop(self, node: LoopExec, scope: _Scope, chance: Estimate, waits: tuple[int, ...]) -> Upstream:
+        signature, ends = "", waits
+        for turn in range(1, node.loop.max_turns + 1):
+            share = self._share_of_turn(node, turn)
+            if share == NOTHING:
+                break
+            inner = scope.inner(chance * share, ends)
+            if turn == 1:
+                inner.learn("loop", {"turn": turn, "last": SKIPPED})
+            else:
+                inner.expect("loop", Upstream(signature_of([signature, str(turn)]), None))
+            self.nodes(node.body, inner)
+            made = {end for body in node.body for end in inner.ends.get(body.name, ())}
+            ends = tuple(sorted(made)) or ends
+            values = [inner.unknown[body.name].signature for body in node.body if body.name in inner.unknown]
+            signature = signature_of([signature, *values])
+            until = node.loop.until
+            if until is not None and inner.can_tell(until) and render_condition(until, inner.known):
+                break
+        scope.ends[node.name] = ends
+        return Upstream(signature, None)
+
+    def _share_of_turn(self, node: LoopExec, turn: int) -> Estimate:
+        """The share of loops that get to this turn."""
+        if turn == 1 or node.loop.until is None:
+            return ONCE
+        record = self._known.record(node.name)
+        if record is None or not record.num_turns.counts:
+            return UNKNOWN_TURN
+        num_there, num_all = record.num_turns.share_at_least(turn)
+        return share_of(num_there, num_all) if num_there else NOTHING
+
+
+def _no_tokens(texts: Texts) -> Measured:
+    return Measured(0)

@@ -1,0 +1,1 @@
+"""Present: plans, estimates and what came of them, as documents, text and pages. Never plans, never runs anything."""

@@ -1,0 +1,217 @@
+"""The one document that explain shows: what of a plan and its estimate its reader gets, in every format.
+
+Owns the document and its JSON form (docs/cli.md). Text and HTML are made from it; it computes nothing but differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sundog.cost.estimate import Estimate
+from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
+from sundog.ir.explain import Tree, shorten
+from sundog.ir.explain_physical import PoolFacts
+from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan
+from sundog.ir.template import Path
+
+Figures = Mapping[str, Estimate]
+"""By quantity, those that are known and mean something for the step, in the order of QUANTITIES."""
+
+QUANTITIES = {
+    "num_asked": "calls asked for",
+    "num_executed": "calls executed",
+    "num_asked_prompt_tokens": "prompt tokens asked for",
+    "num_prompt_tokens": "prompt tokens executed",
+    "num_computed_prompt_tokens": "prompt tokens computed",
+    "num_output_tokens": "output tokens",
+    "seconds": "seconds",
+    "usd": "dollars",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StepDocument:
+    """One node of the physical plan. `kind`: call, loop or filter; `title`: its operator or condition, shortened.
+    `sharing`: always, run or never, None of other kinds; `sharing_reason`: why. `body`: of a loop."""
+
+    name: str
+    kind: str
+    title: str
+    waits_for: tuple[str, ...]
+    is_critical: bool
+    pool: str | None = None
+    sharing: str | None = None
+    sharing_reason: str | None = None
+    is_effect: bool = False
+    max_attempts: int | None = None
+    timeout_s: float | None = None
+    max_turns: int | None = None
+    estimate: Figures | None = None
+    body: tuple[StepDocument, ...] = ()
+
+    def calls(self) -> Iterator[StepDocument]:
+        """This call, or those of the loop's body."""
+        if self.kind == "call":
+            yield self
+        for inner in self.body:
+            yield from inner.calls()
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteDocument:
+    """A rule that fired, what it did, and how much less the plan then takes: expected values, less than 0 where it
+    takes more; `seconds` of the makespan, None where that is not known."""
+
+    rule: str
+    notes: tuple[str, ...]
+    num_calls: float
+    num_prompt_tokens: float
+    num_output_tokens: float
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """`logical`: the plan as written. `num_sampled` of `num_rows` rows made the estimate. `reading_order`: the values
+    that rows are read by, none for their own order. `totals`: over all steps. `missing`: what was not known, and what
+    to do about it. `advice`: what the user could change in the prompts."""
+
+    flow: str
+    policy: str
+    max_rows_in_flight: int
+    num_rows: int
+    num_sampled: int
+    reading_order: tuple[Path, ...]
+    logical: Tree
+    rewrites: tuple[RewriteDocument, ...]
+    steps: tuple[StepDocument, ...]
+    pools: tuple[PoolFacts, ...]
+    totals: Figures
+    makespan_s: Estimate | None
+    critical_path: tuple[str, ...]
+    missing: tuple[str, ...]
+    advice: tuple[Tree, ...]
+
+    def calls(self) -> Iterator[StepDocument]:
+        for step in self.steps:
+            yield from step.calls()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types; an estimate is {low, expected, high}."""
+        return {"form": 1, **asdict(self)}
+
+
+def document_of(
+    plan: PhysicalPlan,
+    logical: Tree,
+    rewrites: Sequence[RewriteDocument],
+    pools: Sequence[PoolFacts],
+    reasons: Mapping[str, str],
+    reading_order: Sequence[Path],
+    estimate: PlanEstimate,
+    advice: Sequence[Tree],
+) -> Document:
+    """`reasons`: by step, why its calls may be shared or not. `reading_order`: the values that rows are read by."""
+    by_name = {node.node: node for node in estimate.nodes}
+    path = frozenset(estimate.critical_path)
+    return Document(
+        flow=plan.logical.name,
+        policy=plan.policy,
+        max_rows_in_flight=plan.max_rows_in_flight,
+        num_rows=estimate.sample.num_rows,
+        num_sampled=estimate.sample.num_sampled,
+        reading_order=tuple(reading_order),
+        logical=logical,
+        rewrites=tuple(rewrites),
+        steps=tuple(_step(node, by_name, path, reasons) for node in plan.nodes),
+        pools=tuple(pools),
+        totals=_totals(estimate),
+        makespan_s=estimate.makespan_s,
+        critical_path=estimate.critical_path,
+        missing=estimate.missing,
+        advice=tuple(advice),
+    )
+
+
+def rewrite_document(
+    rule: str, notes: Sequence[str], before: Sequence[PlanEstimate], after: Sequence[PlanEstimate]
+) -> RewriteDocument:
+    """`before` and `after` each time that the rule fired."""
+    pairs = list(zip(before, after, strict=True))
+    spans = [(one.makespan_s, two.makespan_s) for one, two in pairs]
+    seconds = [one.expected - two.expected for one, two in spans if one is not None and two is not None]
+    return RewriteDocument(
+        rule,
+        tuple(notes),
+        sum(one.calls.num_executed.expected - two.calls.num_executed.expected for one, two in pairs),
+        sum(one.tokens.prompt_computed.expected - two.tokens.prompt_computed.expected for one, two in pairs),
+        sum(one.tokens.output.expected - two.tokens.output.expected for one, two in pairs),
+        sum(seconds) if len(seconds) == len(pairs) else None,
+    )
+
+
+def merged_calls(estimate: PlanEstimate) -> RewriteDocument | None:
+    """What executing equal calls once saves; None where no two are equal, as far as can be seen."""
+    calls, tokens = estimate.calls, estimate.tokens
+    num_saved = calls.num_asked.expected - calls.num_executed.expected
+    if num_saved < 0.5:
+        return None
+    return RewriteDocument(
+        "merge_calls",
+        ("equal calls are executed once",),
+        num_saved,
+        tokens.prompt_asked.expected - tokens.prompt.expected,
+        tokens.output_asked.expected - tokens.output.expected,
+        None,
+    )
+
+
+def _step(
+    node: Exec, by_name: Mapping[str, NodeEstimate], path: frozenset[str], reasons: Mapping[str, str]
+) -> StepDocument:
+    match node:
+        case FilterExec():
+            return StepDocument(node.name, "filter", shorten(node.filter.predicate), node.before, False)
+        case LoopExec():
+            body = tuple(_step(inner, by_name, path, reasons) for inner in node.body)
+            is_critical = any(call.is_critical for inner in body for call in inner.calls())
+            title = f"at most {node.loop.max_turns} turns"
+            return StepDocument(
+                node.name, "loop", title, node.before, is_critical, max_turns=node.loop.max_turns, body=body
+            )
+        case CallExec():
+            return StepDocument(
+                node.name,
+                "call",
+                node.step.operator,
+                node.before,
+                node.name in path,
+                pool=node.pool,
+                sharing=node.sharing.value,
+                sharing_reason=reasons.get(node.name),
+                is_effect=node.is_effect,
+                max_attempts=node.max_attempts,
+                timeout_s=node.timeout_s,
+                estimate=_figures(by_name[node.name]),
+            )
+
+
+def _figures(node: NodeEstimate) -> Figures:
+    found = {"num_asked": node.calls.num_asked, "num_executed": node.calls.num_executed}
+    if node.tokens is not None:
+        found["num_asked_prompt_tokens"] = node.tokens.prompt_asked
+        found["num_prompt_tokens"] = node.tokens.prompt
+        found["num_computed_prompt_tokens"] = node.tokens.prompt_computed
+        found["num_output_tokens"] = node.tokens.output
+    if node.seconds is not None:
+        found["seconds"] = node.seconds
+    if node.usd is not None:
+        found["usd"] = node.usd
+    return found
+
+
+def _totals(estimate: PlanEstimate) -> Figures:
+    tokens = estimate.tokens if any(node.tokens is not None for node in estimate.nodes) else None
+    return _figures(NodeEstimate("", "", "", estimate.calls, tokens, None, estimate.usd))

@@ -1,0 +1,65 @@
+"""Numbers as a reader wants them: exact ones in full, estimates short and with their range.
+
+Owns rounding and units. Never decides which numbers are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sundog.cost.estimate import Estimate
+
+Format = Callable[[float], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """`value` with ≈ where it is not certain; `span`: its range, empty where it is certain."""
+
+    value: str
+    span: str
+
+    def __str__(self) -> str:
+        return f"{self.value} ({self.span})" if self.span else self.value
+
+
+def show(estimate: Estimate, quantity: str) -> Shown:
+    """`quantity` as in document.QUANTITIES: its name tells the unit."""
+    form = FORMATS.get(quantity, count)
+    exact = f"{estimate.expected:,.0f}" if form is count else form(estimate.expected)
+    if is_exact(estimate):
+        return Shown(exact, "")
+    return Shown(f"≈{form(estimate.expected)}", f"{form(estimate.low)}-{form(estimate.high)}")
+
+
+def is_exact(estimate: Estimate) -> bool:
+    return estimate.high - estimate.low <= 1e-9 * max(1.0, estimate.high)
+
+
+def count(value: float) -> str:
+    """1,234, 12.3k or 1.23M."""
+    if value < 9_999.5:
+        return f"{value:,.0f}"
+    for factor, letter in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
+        if value < 999.5 * factor or letter == "G":
+            scaled = value / factor
+            digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
+            return f"{scaled:,.{digits}f}{letter}"
+    raise AssertionError("the last letter takes all")
+
+
+def seconds(value: float) -> str:
+    """0.123, 1.2 or 123."""
+    if value < 0.9995:
+        return f"{value:.3f}"
+    if value < 99.95:
+        return f"{value:.1f}"
+    return f"{value:,.0f}"
+
+
+def dollars(value: float) -> str:
+    return f"${value:,.4f}" if value < 0.9995 else f"${value:,.2f}"
+
+
+FORMATS: dict[str, Format] = {"seconds": seconds, "usd": dollars}

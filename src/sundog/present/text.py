@@ -1,0 +1,126 @@
+"""A document as text: the trees of the plans, then what they take.
+
+Owns the tables. The trees of the plans are in ir.explain and ir.explain_physical.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sundog.ir.explain import Tree, print_tree
+from sundog.present.document import QUANTITIES, Document, Figures, RewriteDocument, StepDocument
+from sundog.present.figures import Shown, count, seconds, show
+
+HEADS = {
+    "num_asked": ("calls", "asked"),
+    "num_executed": ("calls", "executed"),
+    "num_asked_prompt_tokens": ("prompt tokens", "asked"),
+    "num_prompt_tokens": ("prompt tokens", "executed"),
+    "num_computed_prompt_tokens": ("prompt tokens", "computed"),
+    "num_output_tokens": ("output", "tokens"),
+    "seconds": ("", "seconds"),
+    "usd": ("", "dollars"),
+}
+NOTHING_SHOWN = Shown("", "")
+
+
+def text_of(document: Document, physical: Tree) -> str:
+    """`physical`: the physical plan as ir.explain_physical draws it."""
+    trees = [document.logical, *([rewrites_tree(document.rewrites)] if document.rewrites else []), physical]
+    return "\n".join([*map(print_tree, [*trees, *document.advice]), *estimate_lines(document)])
+
+
+def rewrites_tree(rewrites: Sequence[RewriteDocument]) -> Tree:
+    return Tree("rewrites", tuple(Tree(_saving(one), tuple(map(Tree, one.notes))) for one in rewrites))
+
+
+def estimate_lines(document: Document) -> Iterator[str]:
+    if document.num_sampled == document.num_rows:
+        basis = f"all {document.num_rows:,} rows"
+    else:
+        basis = f"{document.num_sampled:,} of {document.num_rows:,} rows, chosen at random"
+    yield f"estimate, from {basis}"
+    yield ""
+    yield from _table(document)
+    yield ""
+    if document.makespan_s is not None:
+        yield f"makespan       {_with_unit(show(document.makespan_s, 'seconds'))}, with the engines started"
+    if document.critical_path:
+        yield f"critical path  {' -> '.join(document.critical_path)}"
+    for line in document.missing:
+        yield f"note: {line}"
+
+
+def _saving(rewrite: RewriteDocument) -> str:
+    parts = [
+        _part(rewrite.num_calls, "calls"),
+        _part(rewrite.num_prompt_tokens, "prompt tokens"),
+        _part(rewrite.num_output_tokens, "output tokens"),
+    ]
+    if rewrite.seconds is not None and abs(rewrite.seconds) >= 0.05:
+        parts.append(f"{_signed(rewrite.seconds, seconds(abs(rewrite.seconds)))} s")
+    found = [part for part in parts if part]
+    return f"{rewrite.rule}: {', '.join(found)}" if found else rewrite.rule
+
+
+def _part(saved: float, unit: str) -> str:
+    text = count(abs(saved))
+    return f"{_signed(saved, text)} {unit.removesuffix('s') if text == '1' else unit}" if abs(saved) >= 0.5 else ""
+
+
+def _signed(saved: float, text: str) -> str:
+    """What is saved is less."""
+    return f"-{text}" if saved > 0 else f"+{text}"
+
+
+def _with_unit(shown: Shown) -> str:
+    return f"{shown.value} s ({shown.span} s)" if shown.span else f"{shown.value} s"
+
+
+def _table(document: Document) -> Iterator[str]:
+    lines = [*_rows(document.steps, ""), ("total", document.totals)]
+    quantities = [name for name in QUANTITIES if any(figures and name in figures for _, figures in lines)]
+    cells = [[_cell(figures, name) for name in quantities] for _, figures in lines]
+    heads = [HEADS[name] for name in quantities]
+    widths = [
+        max(len(heads[column][1]), *(max(len(row[column].value), len(row[column].span)) for row in cells)) + 2
+        for column in range(len(quantities))
+    ]
+    names = max(4, *(len(name) for name, _ in lines))
+    yield " " * names + _group_heads([head for head, _ in heads], widths)
+    yield _line("step", [head for _, head in heads], names, widths)
+    for (name, _), row in zip(lines, cells, strict=True):
+        yield _line(name, [cell.value for cell in row], names, widths)
+        if any(cell.span for cell in row):
+            yield _line("", [cell.span for cell in row], names, widths)
+
+
+def _rows(steps: Sequence[StepDocument], indent: str) -> Iterator[tuple[str, Figures | None]]:
+    for step in steps:
+        mark = "* " if step.is_critical else "  "
+        if step.kind == "call":
+            yield f"{mark}{indent}{step.name}", step.estimate
+        elif step.kind == "loop":
+            yield f"{mark}{indent}{step.name}", None
+            yield from _rows(step.body, f"{indent}  ")
+
+
+def _cell(figures: Figures | None, quantity: str) -> Shown:
+    return show(figures[quantity], quantity) if figures and quantity in figures else NOTHING_SHOWN
+
+
+def _line(name: str, cells: Sequence[str], names: int, widths: Sequence[int]) -> str:
+    aligned = "".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+    return f"{name:<{names}}{aligned}".rstrip()
+
+
+def _group_heads(heads: Sequence[str], widths: Sequence[int]) -> str:
+    """Each head once, over the columns that have it."""
+    line, column = "", 0
+    while column < len(heads):
+        end = column
+        while end < len(heads) and heads[end] == heads[column]:
+            end += 1
+        line += f"{heads[column]:>{sum(widths[column:end])}}"
+        column = end
+    return line.rstrip()

@@ -1,0 +1,137 @@
+"""What the estimate of a plan rests on: sampled rows, tokenizers, profiles, limits, prices and the history.
+
+Owns gathering it. Starts no engine and runs no step; the arithmetic is in the room cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from sundog.cost.history import History
+from sundog.cost.node_cost import Sample
+from sundog.cost.plan_estimate import PlanEstimate, estimate_plan
+from sundog.cost.plan_sample import sample_plan
+from sundog.cost.pools import EnginePool, Known, StepFacts, ToolPool
+from sundog.cost.profile import Profile
+from sundog.cost.prompt_sample import Measured, Texts, text_blocks, token_blocks
+from sundog.engines.base import ENGINES, EngineKind, EngineOptions, EngineOutline, Message, Role
+from sundog.engines.models import cache_folder
+from sundog.errors import SundogError
+from sundog.ir.canonical import canonical_json, describe
+from sundog.ir.logical import EngineBlock, Step, templates_of
+from sundog.ir.physical import PhysicalPlan, calls_of
+from sundog.operators.base import Operator
+from sundog.operators.llm import LLMSpec
+from sundog.runtime.node_history import read_history
+from sundog.runtime.pools import engine_pool, identities, tool_limits
+from sundog.runtime.profiles import load_profile
+
+MAX_SAMPLED_ROWS = 200
+MAX_SAMPLED_CALLS = 2000
+CHARACTERS_PER_TOKEN = 4.0
+# Where the tokenizer cannot be had: English text has 3 to 5 characters a token.
+ESTIMATED_ERROR = 0.25
+
+Rows = Sequence[tuple[int, Mapping[str, Any]]]
+
+
+def num_rows_to_sample(plan: PhysicalPlan) -> int:
+    """As many as keep an estimate quick, whatever the number of steps."""
+    num_steps = max(1, sum(1 for _ in calls_of(plan.nodes)))
+    return max(20, min(MAX_SAMPLED_ROWS, MAX_SAMPLED_CALLS // num_steps))
+
+
+class PlanCosts:
+    """Estimates plans of one flow over one sample of its rows. `engines`: the flow's blocks."""
+
+    def __init__(
+        self,
+        flow: str,
+        engines: Sequence[EngineBlock],
+        operators: Mapping[str, Operator],
+        state_dir: Path,
+        rows: Rows,
+        num_rows: int,
+    ) -> None:
+        self._operators = operators
+        self._rows = rows
+        self._sample = Sample(len(rows), num_rows)
+        self._blocks = {engine_pool(block.name): block for block in engines}
+        self._history: History = read_history(state_dir, flow)
+        self._pools: dict[str, EnginePool] = {}
+
+    def estimate(self, plan: PhysicalPlan) -> PlanEstimate:
+        """Of a run of `plan` that finds no results of earlier runs, as with --fresh."""
+        known = self._known(plan)
+        calls = sample_plan(plan.nodes, plan.logical.constants, self._rows, known)
+        return estimate_plan(plan.nodes, calls, self._sample, known, max_rows_in_flight=plan.max_rows_in_flight)
+
+    def _known(self, plan: PhysicalPlan) -> Known:
+        who = identities(plan)
+        steps = {call.name: _facts(call.step, who) for call in calls_of(plan.nodes)}
+        tools = {pool: ToolPool(pool, limit) for pool, limit in tool_limits(plan, self._operators).items()}
+        for pool in sorted({call.pool for call in calls_of(plan.nodes)} - tools.keys() - self._pools.keys()):
+            self._pools[pool] = _engine_pool(pool, self._blocks[pool])
+        return Known(steps, {**tools, **self._pools}, self._history)
+
+
+def _engine_pool(name: str, block: EngineBlock) -> EnginePool:
+    kind = ENGINES.get(block.kind)()
+    options: EngineOptions = kind.Options.model_validate(block.options)
+    outline = _outline(kind, options)
+    profile = load_profile(cache_folder(), block)
+    return EnginePool(
+        name=name,
+        engine=block.name,
+        model=options.model,
+        measure=partial(_measure, outline),
+        token_error=outline.count_error,
+        block_tokens=outline.block_tokens,
+        num_replicas=kind.num_replicas(options),
+        max_concurrency=options.max_concurrency,
+        max_tokens_in_flight=options.max_tokens_in_flight or outline.max_kv_tokens,
+        profile=None if profile is None else _within(profile, options),
+        prices=options.price,
+    )
+
+
+def _outline(kind: EngineKind, options: EngineOptions) -> EngineOutline:
+    """A model that is not there yet can be explained all the same: its tokens are then counted from characters, which
+    the estimate's range and its notes say."""
+    try:
+        return kind.outline(options)
+    except SundogError:
+        return EngineOutline(_count_characters, ESTIMATED_ERROR, None, None, None)
+
+
+def _count_characters(messages: Sequence[Message]) -> int:
+    return round(sum(len(message.content) for message in messages) / CHARACTERS_PER_TOKEN)
+
+
+def _measure(outline: EngineOutline, texts: Texts) -> Measured:
+    messages = [Message(cast(Role, role), text) for role, text in texts]
+    if outline.encode is None:
+        num_characters = round(CHARACTERS_PER_TOKEN * (outline.block_tokens or 0))
+        return Measured(outline.count(messages), text_blocks(texts, num_characters) if num_characters else None)
+    tokens = outline.encode(messages)
+    return Measured(len(tokens), token_blocks(tokens, outline.block_tokens) if outline.block_tokens else None)
+
+
+def _within(profile: Profile, options: EngineOptions) -> Profile:
+    """Fewer requests may be let in than were measured together."""
+    num_requests = min(profile.limits.max_decode_requests, options.max_concurrency)
+    return replace(profile, limits=replace(profile.limits, max_decode_requests=num_requests))
+
+
+def _facts(step: Step, who: Mapping[str, Mapping[str, Any]]) -> StepFacts:
+    spec = step.spec
+    if not isinstance(spec, LLMSpec):
+        identity = canonical_json([step.operator, describe(spec)]).decode()
+        return StepFacts(tuple(("", template) for template in templates_of(spec)), identity)
+    others = spec.model_copy(update={"engine": "", "prompt": None, "messages": (), "system": None})
+    identity = canonical_json([dict(who[spec.engine]), describe(others)]).decode()
+    return StepFacts(tuple(spec.conversation()), identity, spec.max_tokens)

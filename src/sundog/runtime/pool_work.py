@@ -1,0 +1,69 @@
+"""What each pool did in this process: when it was at work, and how much work an engine had.
+
+Owns the sums. Adding a call costs a microsecond.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sundog.cost.step_time import Work
+from sundog.engines.base import Usage
+
+
+@dataclass(slots=True)
+class PoolWork:
+    """`begin_s`: when its first call was started, `end_s`: when its last one was answered. `is_distinct`: whether the
+    prompt tokens are those of distinct blocks, what a prefix cache without end would have left to compute; otherwise
+    they are the computed ones."""
+
+    begin_s: float
+    end_s: float = 0.0
+    num_calls: int = 0
+    call_s: float = 0.0
+    is_distinct: bool = True
+    _prefill: float = 0.0
+    _decode: float = 0.0
+    _context: float = 0.0
+    _pairs: float = 0.0
+
+    @property
+    def wall_s(self) -> float:
+        return self.end_s - self.begin_s
+
+    @property
+    def work(self) -> Work:
+        """The least that the executed calls can be computed with, without steps; as cost.step_time.call_work."""
+        return Work(0.0, self._prefill, self._decode, self._context, self._pairs)
+
+    def add(self, usage: Usage | None, begin_s: float, end_s: float) -> None:
+        self.end_s = max(self.end_s, end_s)
+        self.num_calls += 1
+        self.call_s += end_s - begin_s
+        if usage is None:
+            return
+        cached = usage.num_seen_tokens
+        if cached is None:
+            self.is_distinct = False
+            cached = usage.num_cached_tokens or 0
+        chunk, num_fed_back = usage.num_prompt_tokens - cached, max(0, usage.num_output_tokens - 1)
+        self._prefill += chunk
+        self._decode += num_fed_back
+        self._context += num_fed_back * (usage.num_prompt_tokens + (num_fed_back + 1) / 2)
+        self._pairs += chunk * (cached + chunk / 2)
+
+
+@dataclass(slots=True)
+class RunWork:
+    """`rows_s`: from the first row's start to the last one's end, the engines started before; None until then."""
+
+    pools: dict[str, PoolWork] = field(default_factory=dict)
+    rows_s: float | None = None
+
+    def began(self, pool: str, begin_s: float) -> None:
+        if pool not in self.pools:
+            self.pools[pool] = PoolWork(begin_s)
+
+    def executed(self, pool: str, usage: Usage | None, begin_s: float, end_s: float) -> None:
+        """A call that succeeded."""
+        self.pools[pool].add(usage, begin_s, end_s)

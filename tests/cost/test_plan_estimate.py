@@ -1,0 +1,122 @@
+"""Estimates of whole plans against what runs of them really did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import sundog as sd
+from sundog.config import read_config
+from sundog.present.document import Document
+from sundog.runtime.report import Report
+from sundog.session import Session
+
+COUNTS = ("num_asked", "num_executed", "num_asked_prompt_tokens", "num_prompt_tokens")
+ANSWER_TOKENS = 7
+
+prompts = st.lists(
+    st.sampled_from(["About {{ row.a }}. ", "{{ row.b | upper }} ", "Say {{ tone }}. ", "{{ row.parts | length }} "]),
+    min_size=1,
+    max_size=3,
+).map("".join)
+conditions = st.sampled_from([None, "{{ row.a > 1 }}", "{{ row.b == 'x' }}"])
+steps = st.fixed_dictionaries(
+    {
+        "prompt": prompts,
+        "when": conditions,
+        "each": st.booleans(),
+        "share": st.sampled_from([None, False]),
+        "filter": conditions,
+    }
+)
+rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            "a": st.integers(0, 3),
+            "b": st.sampled_from(["x", "y"]),
+            "parts": st.lists(st.sampled_from(["p", "q", "r"]), max_size=3),
+        }
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+def flow_of(written: list[dict[str, Any]], given_rows: list[dict[str, Any]]) -> sd.Flow:
+    flow = sd.Flow("generated")
+    flow.engine("local", kind="null", output_tokens=ANSWER_TOKENS)
+    flow.constant("tone", "calm")
+    flow.input("rows", rows=given_rows)
+    for number, step in enumerate(written):
+        options = {"when": step["when"]} if step["when"] else {}
+        if step["each"]:
+            options["for_each"] = "{{ row.parts }}"
+        tail = "{{ item }}" if step["each"] else ""
+        flow.llm(f"s{number}", engine="local", prompt=f"{step['prompt']}{tail}", share=step["share"], **options)
+        if step["filter"]:
+            flow.filter(f"f{number}", step["filter"])
+    flow.output(a="{{ row.a }}", **{f"o{number}": f"{{{{ s{number} }}}}" for number in range(len(written))})
+    return flow
+
+
+def run_and_explain(flow: sd.Flow, state: Path) -> tuple[Report, Document]:
+    report = flow.run(state=state, fresh=True).report
+    return report, Session(flow.plan(), flow.base_dir, read_config(state)).document()
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(steps, min_size=1, max_size=4), rows)
+def test_what_is_known_is_estimated_exactly(written: list[dict[str, Any]], given_rows: list[dict[str, Any]]) -> None:
+    with TemporaryDirectory() as state:
+        report, document = run_and_explain(flow_of(written, given_rows), Path(state))
+    for name in COUNTS:
+        found = document.totals[name]
+        assert (found.low, found.expected, found.high) == pytest.approx((getattr(report, name),) * 3), name
+    assert document.totals["num_output_tokens"].expected == pytest.approx(report.num_output_tokens)
+
+
+def flow_with_answers() -> sd.Flow:
+    """Everything that only a run can tell: lists, conditions and turns that depend on answers, and a tool's value."""
+    flow = sd.Flow("answers")
+    flow.engine("local", kind="null")
+    flow.input("rows", rows=[{"a": number, "text": f"text {number}"} for number in range(30)])
+    output = {"parts": "list[str]", "kind": ["x", "y"]}
+    flow.llm("first", engine="local", prompt="List {{ row.text }}", output=output, share=False)
+    flow.python("count", "statistics:median", args={"data": "{{ [first.parts | length] }}"})
+    flow.llm("each", engine="local", for_each="{{ first.parts }}", prompt="Part {{ item }} of {{ count }}", share=False)
+    flow.llm("some", engine="local", when="{{ first.kind == 'x' }}", prompt="Say {{ first.kind }}", share=False)
+    with flow.loop("again", max_turns=4, until="{{ judge.kind == 'x' }}") as body:
+        body.llm("judge", engine="local", prompt="Turn {{ loop.turn }} of {{ row.text }}", output={"kind": ["x", "y"]})
+    flow.filter("keep", "{{ some.text }}")
+    flow.llm("last", engine="local", prompt="End {{ row.text }} {{ again.turns }}", share=False)
+    flow.output(a="{{ row.a }}", each="{{ each }}", last="{{ last.text }}")
+    return flow
+
+
+def test_what_a_run_has_shown_is_expected_of_the_next(tmp_path: Path) -> None:
+    flow = flow_with_answers()
+    before = Session(flow.plan(), flow.base_dir, read_config(tmp_path)).document()
+    report, document = run_and_explain(flow, tmp_path)
+    actual = {node.node: node for node in report.nodes}
+    for step in document.calls():
+        assert step.estimate is not None
+        done = actual[step.name]
+        for name in COUNTS if step.name not in ("count", "judge") else COUNTS[:2]:
+            assert step.estimate[name].expected == pytest.approx(getattr(done, name), rel=0.02), (step.name, name)
+            assert getattr(done, name) in step.estimate[name]
+    for step in before.calls():
+        assert step.estimate is not None
+        assert actual[step.name].num_asked in step.estimate["num_asked"], "the range without history holds it too"
+
+
+def test_without_a_profile_there_are_no_seconds(tmp_path: Path) -> None:
+    document = Session(flow_with_answers().plan(), tmp_path, read_config(tmp_path)).document()
+    assert document.makespan_s is None
+    assert document.critical_path == ()
+    assert "seconds" not in document.totals
+    assert any("sundog calibrate FLOW --engine local" in line for line in document.missing)
