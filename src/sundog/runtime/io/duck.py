@@ -6,7 +6,8 @@ Owns the settings and the quoting. Never holds rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import duckdb
 
 MEMORY_LIMIT = "512MB"
 MAX_LINE_BYTES = 16 * 2**20
+_NUMBERS = count()
 
 
 def connect(scratch_dir: Path) -> duckdb.DuckDBPyConnection:
@@ -40,6 +42,16 @@ def stream(connection: duckdb.DuckDBPyConnection, sql: str, size: int = 1024) ->
         cursor.execute(sql)
         while rows := cursor.fetchmany(size):
             yield rows
+
+
+@contextmanager
+def scratch_table(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """The name of a table that may be made and is gone afterwards, with what it spilled."""
+    name = f"scratch_{next(_NUMBERS)}"
+    try:
+        yield name
+    finally:
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
 
 
 def literal(text: str) -> str:

@@ -23,7 +23,7 @@ from sundog.ir.logical import InputSource
 from sundog.ir.shape import Record, Shape
 from sundog.ir.template import Path as ValuePath
 from sundog.runtime.io.csv_table import CSVTable
-from sundog.runtime.io.duck import connect, stream
+from sundog.runtime.io.duck import connect, scratch_table, stream
 from sundog.runtime.io.failures import explained, unreadable
 from sundog.runtime.io.identity import identity_of
 from sundog.runtime.io.join import Splitter, check_join
@@ -101,15 +101,15 @@ class RowSource:
         }
 
     def batches(self, start_row: int = 0, batch_size: int = 1024, order: Sequence[ValuePath] = ()) -> Iterator[Batch]:
-        """(row index, row in JSON types), from the row numbered `start_row` on: by the values at `order` and then by
-        number, or by number alone. DuckDB sorts, in bounded memory and then in the scratch folder."""
+        """(row index, row in JSON types), by number, from the row numbered `start_row` on. With `order`, rows that are
+        equal in its first value stand side by side, among them those equal in the next, and then by number; DuckDB
+        keeps and sorts them, in bounded memory and then in the scratch folder."""
         with explained(self._explain):
             num_candidates = self._num_candidates
             chosen = self._chosen(num_candidates)
             is_related = bool(self._joins or order)
             decode = Splitter(self._driver, self._joins).decode if is_related else self._driver.scan().decode
-            read = self._read_related(start_row, batch_size, order) if is_related else self._read_plain(batch_size)
-            for rows in read:
+            for rows in self._read(start_row, batch_size, order):
                 numbered = [
                     (index, row)
                     for index, row in rows
@@ -213,11 +213,23 @@ class RowSource:
             return None
         return frozenset(random.Random(self._seed).sample(range(num_candidates), self._sample))
 
-    def _read_related(self, start_row: int, size: int, order: Sequence[ValuePath]) -> Iterator[Numbered]:
-        relation = Relation(self._driver, self._joins, order)
-        sql = relation.rows(start_row, self._num_candidates, order=bool(order))
+    def _read(self, start_row: int, size: int, order: Sequence[ValuePath]) -> Iterator[Numbered]:
+        if order:
+            return self._read_grouped(start_row, size, order)
+        return self._read_related(start_row, size) if self._joins else self._read_plain(size)
+
+    def _read_related(self, start_row: int, size: int) -> Iterator[Numbered]:
+        sql = Relation(self._driver, self._joins).rows(start_row, self._num_candidates)
         for rows in stream(self._connection, sql, size):
             yield [(row[0], row) for row in rows]
+
+    def _read_grouped(self, start_row: int, size: int, order: Sequence[ValuePath]) -> Iterator[Numbered]:
+        relation = Relation(self._driver, self._joins, order)
+        with scratch_table(self._connection) as table:
+            make, sql = relation.grouped_rows(start_row, self._num_candidates, table)
+            self._connection.execute(make)
+            for rows in stream(self._connection, sql, size):
+                yield [(row[0], row) for row in rows]
 
     def _read_plain(self, size: int) -> Iterator[Numbered]:
         first = 0

@@ -24,30 +24,34 @@ class Joined:
 
 
 class Relation:
-    """`joins` to `driver`; `values`: paths of the row, as in ("row", "topic"), that the SQL can order by and count."""
+    """`joins` to `driver`; `values`: paths of the row, as in ("row", "topic"), to group by or to count."""
 
     def __init__(self, driver: Table, joins: Sequence[Joined], values: Sequence[Path] = ()) -> None:
         self._driver = driver
         self._joins = tuple(joins)
         self._values = tuple(values)
 
-    def rows(self, start_row: int, end_row: int, *, order: bool) -> str:
-        """The columns of `Splitter`, from row `start_row` to before `end_row`; by `values` first if `order`."""
-        by = [self._value(path) for path in self._values] if order else []
-        order_by = ", ".join([*by, "d.row_index"])
-        return f"{self._select(self._columns())} WHERE {_within(start_row, end_row)} ORDER BY {order_by}"
+    def rows(self, start_row: int, end_row: int) -> str:
+        """The columns of `Splitter`, by number, from row `start_row` to before `end_row`."""
+        return f"{self._select(self._columns())} WHERE {_within(start_row, end_row)} ORDER BY d.row_index"
 
     def chosen(self, numbers: Sequence[int]) -> str:
         """The columns of `Splitter` of the rows with these numbers, in their order."""
         listed = f"SELECT unnest([{', '.join(map(str, numbers))}]::BIGINT[])"
         return f"{self._select(self._columns())} WHERE d.row_index IN ({listed}) ORDER BY d.row_index"
 
-    def _columns(self) -> list[str]:
-        columns = ["d.row_index", *(f"d.c{index}" for index in range(self._driver.scan().width))]
-        for number, joined in enumerate(self._joins):
-            width = joined.table.scan().width
-            columns += [f"j{number}.k IS NOT NULL", *(f"j{number}.c{index}" for index in range(width))]
-        return columns
+    def grouped_rows(self, start_row: int, end_row: int, table: str) -> tuple[str, str]:
+        """The same, with rows equal in `values` side by side: a statement that makes `table`, and a query on it.
+
+        The values' hashes order the rows: texts are wide keys. And the rows are kept first: to read wide rows, as of
+        large parquet row groups, and to sort them at once takes more memory than there may be.
+        """
+        columns = [f"{column} AS x{index}" for index, column in enumerate(self._columns())]
+        hashes = [f"hash({self._value(path)}) AS h{number}" for number, path in enumerate(self._values)]
+        make = f"CREATE TABLE {table} AS {self._select([*columns, *hashes])} WHERE {_within(start_row, end_row)}"
+        shown = ", ".join(f"x{index}" for index in range(len(columns)))
+        by = ", ".join([*(f"h{number}" for number in range(len(hashes))), "x0"])
+        return make, f"SELECT {shown} FROM {table} ORDER BY {by}"
 
     def statistics(self, sets: Sequence[Sequence[Path]], end_row: int, *, is_exact: bool) -> str:
         """One row: the number of rows, for each of `sets` its different combinations, for each value its length.
@@ -57,6 +61,13 @@ class Relation:
         lengths = (f"avg(length({self._value(path)}))" for path in self._values)
         columns = ["count(*)", *(count.format(one) for one in hashes), *lengths]
         return f"{self._select(columns)} WHERE {_within(0, end_row)}"
+
+    def _columns(self) -> list[str]:
+        columns = ["d.row_index", *(f"d.c{index}" for index in range(self._driver.scan().width))]
+        for number, joined in enumerate(self._joins):
+            width = joined.table.scan().width
+            columns += [f"j{number}.k IS NOT NULL", *(f"j{number}.c{index}" for index in range(width))]
+        return columns
 
     def _select(self, columns: Sequence[str]) -> str:
         scan = self._driver.scan()
