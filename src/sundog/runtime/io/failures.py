@@ -78,8 +78,8 @@ def _lack_of_room(error: duckdb.Error) -> RunError | None:
     if isinstance(error, duckdb.OutOfMemoryException):
         return RunError(
             f"reading the inputs needs more memory than the {MEMORY_LIMIT} it may take, or its temporary files no room",
-            hint="make room in the temporary folder (TMPDIR), join fewer or narrower columns, or read the rows as they come "
-            "(--no-rule hoist_prefix)",
+            hint="make room in the temporary folder (TMPDIR), join fewer or narrower columns, or read the rows "
+            "as they come (--no-rule hoist_prefix)",
         )
     if any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT)):
         return RunError(
