@@ -33,8 +33,8 @@ from sundog.engines.prefix_mirror import PrefixMirror
 from sundog.secrets import Secrets
 
 BLOCK_TOKENS = 32
-# Round numbers of the order of an 8-billion-parameter model on one data-centre GPU; not measured.
-STEP_TIME: StepSeconds = (8e-3, 2.5e-5, 4e-5, 2e-8, 1.5e-9)
+# Round numbers of the order of a 30-billion-parameter model on one data-centre GPU; not measured.
+STEP_TIME: StepSeconds = (2.5e-2, 1e-4, 1.5e-4, 5e-8, 5e-9)
 MAX_STEP_TOKENS = 2048
 # A thread's result, or a socket's, may be on its way when the loop has nothing to do.
 GRACE_S = 5e-4

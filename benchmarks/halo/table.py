@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from halo.arms.catalog import DESCRIPTIONS, WITHOUT
+from halo.arms.catalog import DESCRIPTIONS
 from halo.results import CaseResults, geometric_mean
 from halo.workloads.catalog import WORKLOADS
 from sundog.errors import ConfigError
@@ -50,7 +50,7 @@ def arms_of(cases: Iterable[CaseResults]) -> list[str]:
     """The arms that any case has: sundog first, then as they are listed, then the ablations."""
     found = {arm for case in cases for arm in case.arms}
     listed = [arm for arm in DESCRIPTIONS if arm in found]
-    return listed + sorted(arm for arm in found if arm.startswith(WITHOUT))
+    return listed + sorted(found - set(listed))
 
 
 def _setting(title: str, cases: list[CaseResults]) -> str:

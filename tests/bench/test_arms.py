@@ -139,5 +139,8 @@ def test_arms_that_are_not_there_are_refused() -> None:
     switched_off = flow_arm("sundog-without-merge_calls")
     assert switched_off is not None
     assert switched_off.without_rules == ("merge_calls",)
+    other_order = flow_arm("sundog-policy-fcfs")
+    assert other_order is not None
+    assert other_order.policy == "fcfs"
     with pytest.raises(ConfigError, match="there is no arm 'sundog-without-luck'"):
         flow_arm("sundog-without-luck")

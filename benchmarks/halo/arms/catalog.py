@@ -12,6 +12,7 @@ from halo.arms.langgraph import langgraph
 from halo.graph import Calls, Graph, Row
 from sundog.errors import ConfigError, suggest
 from sundog.optimizer.rules.catalog import RULE_NAMES
+from sundog.sched.policy import POLICIES
 
 Baseline = Callable[[Graph, Calls, Sequence[Row]], Awaitable[list[Any]]]
 
@@ -23,6 +24,7 @@ BASELINES: Mapping[str, Baseline] = {
 }
 NEEDS = {"langgraph": "langgraph"}
 WITHOUT = "sundog-without-"
+WITH_POLICY = "sundog-policy-"
 DESCRIPTIONS = {
     "sundog": "sundog run, as installed",
     "sundog-naive": "sundog run --naive: every call executed, a row's steps one after the other",
@@ -41,10 +43,11 @@ LEFT_OUT = {
 
 @dataclass(frozen=True, slots=True)
 class FlowArm:
-    """An arm that runs sundog. `without_rules`: switched off, for the ablation table."""
+    """An arm that runs sundog. `without_rules` and another `policy` than the planner's make an ablation."""
 
     is_naive: bool = False
     without_rules: tuple[str, ...] = ()
+    policy: str | None = None
 
 
 def flow_arm(name: str) -> FlowArm | None:
@@ -53,10 +56,13 @@ def flow_arm(name: str) -> FlowArm | None:
         return None
     if name in ("sundog", "sundog-naive"):
         return FlowArm(is_naive=name == "sundog-naive")
-    rule = name.removeprefix(WITHOUT)
+    rule, policy = name.removeprefix(WITHOUT), name.removeprefix(WITH_POLICY)
     if name.startswith(WITHOUT) and rule in RULE_NAMES:
         return FlowArm(without_rules=(rule,))
-    known = [*DESCRIPTIONS, *(f"{WITHOUT}{rule}" for rule in RULE_NAMES)]
+    if name.startswith(WITH_POLICY) and policy in POLICIES.names():
+        return FlowArm(policy=policy)
+    ablations = [f"{WITHOUT}{rule}" for rule in RULE_NAMES] + [f"{WITH_POLICY}{one}" for one in POLICIES.names()]
+    known = [*DESCRIPTIONS, *ablations]
     raise ConfigError(f"there is no arm '{name}'", hint=suggest(name, known))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 import sundog as sd
+from halo.arms.catalog import FlowArm
 from halo.case import Case
 from halo.graph import Row
 from halo.workloads.catalog import FLOWS
@@ -25,21 +26,22 @@ SERVER = "http://127.0.0.1:8731"
 
 
 async def run_flow(
-    case: Case, rows: Sequence[Row], base_url: str, folder: Path, *, is_naive: bool, without_rules: tuple[str, ...] = ()
+    case: Case, rows: Sequence[Row], base_url: str, folder: Path, arm: FlowArm
 ) -> tuple[list[Any], Report]:
     """One value or one failure for each row, in order, and the report of the run."""
-    path = write_flow(case, rows, base_url, folder)
-    flow = sd.load(path)
-    result = await flow.arun(state=folder / "state", naive=is_naive, without_rules=without_rules)
+    flow = sd.load(write_flow(case, rows, base_url, folder))
+    state = folder / "state"
+    result = await flow.arun(state=state, naive=arm.is_naive, without_rules=arm.without_rules, policy=arm.policy)
     values: dict[int, Any] = {row.row_index: row["answer"] for row in result}
     values |= {failure["row"]: RuntimeError(f"{failure['node']}: {failure['cause']}") for failure in result.errors}
     return [values[number] for number in range(len(rows))], result.report
 
 
-def planning_s(path: Path, *, is_naive: bool, without_rules: tuple[str, ...] = ()) -> float:
+def planning_s(path: Path, arm: FlowArm) -> float:
     """How long it takes to read, rewrite and plan the flow; `run_flow` does it once more."""
     begin_s = time.perf_counter()
-    Session(load_plan(path, {}), path.parent, read_config(), rewriting=Rewriting(without_rules, is_naive))
+    rewriting = Rewriting(arm.without_rules, arm.is_naive)
+    Session(load_plan(path, {}), path.parent, read_config(), rewriting=rewriting, policy=arm.policy)
     return time.perf_counter() - begin_s
 
 
