@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,13 @@ from halo.arms.catalog import BASELINES, NEEDS, flow_arm
 from halo.case import MODELS, Case
 from halo.graph import Calls, Graph, Row
 from halo.measure import measure
-from halo.workloads.catalog import FLOWS, WORKLOADS
+from halo.workloads.catalog import FLOWS, WORKLOADS, open_data
 
 from sundog.errors import ConfigError
 from sundog.ir.logical import steps_of
+from sundog.secrets import Secrets
 from sundog.session import load_plan
+from tests.bench.conftest import TPCH_SCALE
 
 NUM_ROWS = 5
 # Of Halo's benchmarks, version 2: LLM steps, SQL, HTTP, rules.
@@ -46,6 +49,20 @@ def test_langgraph_gives_the_same_rows(database_of: Callable[[str], str]) -> Non
     pytest.importorskip("langgraph")
     case = null_case("w4", database_of("w4"))
     assert measure(case, "langgraph")["answers"] == measure(case, "sundog")["answers"]
+
+
+@pytest.mark.parametrize("workload", ["w1", "w3", "w5"])
+def test_postgres_gives_every_arm_the_same_rows(workload: str) -> None:
+    url = os.environ.get("SUNDOG_TEST_POSTGRES_URL")
+    if not url:
+        pytest.skip("SUNDOG_TEST_POSTGRES_URL names no PostgreSQL server")
+    data = WORKLOADS[workload].data
+    other = open_data(data, 2 * TPCH_SCALE, url, Secrets({}))
+    assert open_data(data, TPCH_SCALE, url, Secrets({})) == other == url
+    case = null_case(workload, url)
+    found = measure(case, "sundog")
+    assert found["num_failed"] == 0
+    assert measure(case, "asyncio")["answers"] == found["answers"]
 
 
 def test_what_is_executed_is_counted(database_of: Callable[[str], str]) -> None:

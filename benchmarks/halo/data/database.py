@@ -17,6 +17,8 @@ from sundog.operators.sql_url import reveal_url
 from sundog.secrets import Secrets
 
 Value = str | int | float | None
+# SQLite's integers have 64 bits and its reals are doubles.
+SERVER_TYPES = {"integer": "bigint", "real": "double precision"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def _load_sqlite(path: Path, tables: Iterable[Table]) -> None:
     part.unlink(missing_ok=True)
     connection = sqlite3.connect(part)
     for table in tables:
-        connection.execute(_create(table))
+        connection.execute(_create(table, {}))
         marks = ", ".join("?" * len(table.columns))
         connection.executemany(f"insert into {table.name} values ({marks})", table.rows)
         for column in table.indexes:
@@ -74,9 +76,13 @@ def _load_server(url: str, tables: Iterable[Table], mark: str, secrets: Secrets)
     engine = create_engine(reveal_url(url, secrets))
     try:
         with engine.begin() as connection:
+            # Marks of the same data at another scale stand for tables that go now.
+            for name in inspect(connection).get_table_names():
+                if name.rpartition("_")[0] == mark.rpartition("_")[0]:
+                    connection.execute(text(f"drop table {name}"))
             for table in tables:
                 connection.execute(text(f"drop table if exists {table.name}"))
-                connection.execute(text(_create(table).replace(" real", " double precision")))
+                connection.execute(text(_create(table, SERVER_TYPES)))
                 values = ", ".join(f":{name}" for name in table.columns)
                 rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
                 connection.execute(text(f"insert into {table.name} values ({values})"), rows)
@@ -87,8 +93,8 @@ def _load_server(url: str, tables: Iterable[Table], mark: str, secrets: Secrets)
         engine.dispose()
 
 
-def _create(table: Table) -> str:
-    columns = ", ".join(f"{name} {kind}" for name, kind in table.columns.items())
+def _create(table: Table, types: Mapping[str, str]) -> str:
+    columns = ", ".join(f"{name} {types.get(kind, kind)}" for name, kind in table.columns.items())
     return f"create table {table.name} ({columns})"
 
 
