@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -72,6 +74,8 @@ def bench(
     """Run the workloads of Halo by sundog and by what users would write instead."""
     if context.invoked_subcommand is not None:
         return
+    # So that a run that is stopped takes its servers with it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     check_packages()
     chosen_arms = tuple(arms.split(",")) if arms else tuple(DESCRIPTIONS)
     for arm in chosen_arms:

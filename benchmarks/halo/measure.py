@@ -57,8 +57,8 @@ async def _measure(case: Case, arm: str) -> Measurement:
             wall_s, cpu_s = clock() - begin_s, time.process_time() - begin_cpu_s
             executed["num_http_requests"] = server.num_requests
     facts |= {"arm": arm, "wall_s": round(wall_s, 4), "cpu_s": round(cpu_s, 4), **executed, **_summary(values)}
-    if arm == "asyncio":
-        # It executes every call of the batch, so that its calls say what the batch is made of.
+    if arm in ("asyncio", "careful"):
+        # The one executes every call of the batch, the other each distinct one: what it is made of, and the work.
         facts["batch"] = describe_work(facts.pop("calls"))
     facts.pop("calls", None)
     return facts

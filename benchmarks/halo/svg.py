@@ -9,6 +9,7 @@ from math import log10
 COLOURS = ("#1b6ca8", "#9aa5b1", "#d98324", "#3a7d44", "#8f3985", "#b23a48", "#5f6c7b", "#c2a83e")
 WIDTH, HEIGHT = 860, 300
 LEFT, TOP, BOTTOM, RIGHT = 60, 16, 34, 12
+MAX_BAR = 40
 
 
 def bars(groups: Mapping[str, Mapping[str, float | None]], series: Sequence[str], unit: str) -> str:
@@ -17,10 +18,11 @@ def bars(groups: Mapping[str, Mapping[str, float | None]], series: Sequence[str]
     top = _round_up(max(values, default=1.0))
     parts = [_axis(value, TOP + _height() * (1 - value / top), unit) for value in _ticks(top)]
     slot = (WIDTH - LEFT - RIGHT) / max(1, len(groups))
-    width = slot * 0.8 / max(1, len(series))
+    width = min(MAX_BAR, slot * 0.8 / max(1, len(series)))
     for position, (name, group) in enumerate(groups.items()):
-        start = LEFT + slot * (position + 0.1)
-        parts.append(_text(start + slot * 0.4, HEIGHT - 14, name, "middle"))
+        middle = LEFT + slot * (position + 0.5)
+        start = middle - width * len(series) / 2
+        parts.append(_text(middle, HEIGHT - 14, name, "middle"))
         for number, arm in enumerate(series):
             value = group.get(arm)
             if value is not None:

@@ -49,6 +49,8 @@ def test_ratios_are_of_pairs_of_one_repetition() -> None:
     assert own.ratio_to(case.arms["asyncio"]) == 3.0  # of 2, 4 and 3
     assert own.ratio_to(case.arms["opwise"]) == 0.5  # its second run has no pair
     assert case.achieved("sundog") == 3.0 / 5.0
+    (exact,) = group([*RESULTS, result("careful", 1, 5.0, bound_s=2.0)])
+    assert exact.achieved("sundog") == 2.0 / 5.0
     assert case.share_equal("sundog") == 1.0
     assert case.share_equal("opwise") == 0.5
 
