@@ -24,7 +24,7 @@ from sundog.ir.shape import Record
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.advice import advise, fields_wanted
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.placing import figures_by_calls, place_steps
+from sundog.optimizer.placing import Figures, figures_of, place_steps
 from sundog.optimizer.planner import plan_physical
 from sundog.optimizer.prompt_parts import Fields, prompts_of
 from sundog.optimizer.rewrite import check_rule_names, rewrite
@@ -35,7 +35,7 @@ from sundog.runtime.follow import engine_places
 from sundog.runtime.io.inputs import RowSource, open_rows
 from sundog.runtime.io.outputs import check_output_path
 from sundog.runtime.loads import expected_loads
-from sundog.runtime.plan_costs import PlanCosts, num_rows_to_sample
+from sundog.runtime.plan_costs import PlanCosts, Rows, num_rows_to_sample
 from sundog.runtime.pools import engine_limits, tool_limits
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.run import Run, RunOptions, open_run
@@ -105,14 +105,16 @@ class Session:
         if options.output is not None:
             check_output_path(options.output)
         inputs = {**asdict(self._choice), **self._rewriting_identity()}
-        with open_run(self.plan, self._open_rows, inputs, self._operators, self._secrets, options) as run:
+        with open_run(
+            self.plan, self._open_rows, inputs, self._operators, self._secrets, options, self._figures
+        ) as run:
             yield run
 
     def explain(self) -> str:
         """The logical plan as written, the rewrites, the physical plan and what it takes, as text. Reads the inputs,
         runs no step."""
         document = self.document()
-        placed = self._placed(document.num_rows)
+        placed = replace(self.plan, placement=document.placement)
         physical = physical_tree(placed, self._pool_facts(), self._reasons(), document.num_rows, document.reading_order)
         return text_of(document, physical).rstrip("\n")
 
@@ -122,13 +124,24 @@ class Session:
             num_rows, sampled = rows.count(), rows.sampled(num_rows_to_sample(self.plan))
             order = reading_order_of(self.plan, rows)
             advice = self._advice(rows)
-        written = self.plan.written
-        costs = PlanCosts(written.name, written.engines, self._operators, self._state_dir, sampled, num_rows)
+        written, costs = self.plan.written, self._costs(sampled, num_rows)
         estimate = costs.estimate(self.plan)
         rewrites = self._rewrite_documents(costs, estimate)
+        placement = place_steps(self.plan, engine_places(self.plan), self._figures_of(estimate))
         return document_of(
-            self.plan, logical_tree(written), rewrites, self._pool_facts(), self._reasons(), order, estimate, advice
+            replace(self.plan, placement=placement),
+            logical_tree(written),
+            rewrites,
+            self._pool_facts(),
+            self._reasons(),
+            order,
+            estimate,
+            advice,
         )
+
+    def _costs(self, sampled: Rows, num_rows: int) -> PlanCosts:
+        written = self.plan.written
+        return PlanCosts(written.name, written.engines, self._operators, self._state_dir, sampled, num_rows)
 
     def _rewrite_documents(self, costs: PlanCosts, estimate: PlanEstimate) -> list[RewriteDocument]:
         """Each rule with what it saves in all, and merge_calls, which the planner does."""
@@ -190,9 +203,14 @@ class Session:
             check_columns(self.plan.written, rows.shape)
         return rows
 
-    def _placed(self, num_rows: int) -> PhysicalPlan:
-        figures = figures_by_calls(self.plan, num_rows, expected_loads(self._state_dir, self.plan))
-        return replace(self.plan, placement=place_steps(self.plan, engine_places(self.plan), figures))
+    def _figures(self) -> Figures:
+        """What the steps of the whole input take, for the placement of a run."""
+        with closing(self._open_rows(None, self.plan.written.inputs)) as rows:
+            num_rows, sampled = rows.count(), rows.sampled(num_rows_to_sample(self.plan))
+        return self._figures_of(self._costs(sampled, num_rows).estimate(self.plan))
+
+    def _figures_of(self, estimate: PlanEstimate) -> Figures:
+        return figures_of(estimate, engine_places(self.plan), expected_loads(self._state_dir, self.plan))
 
     def _pool_facts(self) -> list[PoolFacts]:
         groups = {place.pool: None if place.group is None else place.group.name for place in engine_places(self.plan)}

@@ -34,13 +34,14 @@ CHARACTERS_PER_TOKEN = 4
 
 
 class NullOptions(EngineOptions):
-    """`latency_s`: seconds that every answer takes. `step_time`: instead, answers come token by token in shared steps
-    that last as long as these five coefficients say (a step, a prefill token, a decoding request, a token of its
-    context, a pair of attention, in seconds), with at most `max_step_tokens` in a step. `output_tokens`: the length of
-    answers without a schema.
+    """`load_s`: seconds that starting takes. `latency_s`: seconds that every answer takes. `step_time`: instead,
+    answers come token by token in shared steps that last as long as these five coefficients say (a step, a prefill
+    token, a decoding request, a token of its context, a pair of attention, in seconds), with at most `max_step_tokens`
+    in a step. `output_tokens`: the length of answers without a schema.
     """
 
     model: str = "null"
+    load_s: float = Field(default=0.0, ge=0.0)
     latency_s: float = Field(default=0.0, ge=0.0)
     step_time: StepSeconds | None = None
     max_step_tokens: int = Field(default=256, ge=1)
@@ -55,6 +56,8 @@ class NullEngine:
         self._num_requests = self._num_running = self._num_prompt_tokens = self._num_output_tokens = 0
 
     async def start(self) -> None:
+        if self._options.load_s:
+            await asyncio.sleep(self._options.load_s)
         self._is_open = True
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:

@@ -5,10 +5,12 @@ Owns both translations. Never searches; that is `placement`. Never estimates; th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from statistics import median
 
 from sundog.cost.estimate import Estimate
+from sundog.cost.plan_estimate import PlanEstimate
 from sundog.errors import ConfigError
 from sundog.ir.logical import WorkerGroup
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, PlannedStep, WorkerOrder
@@ -25,16 +27,38 @@ HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Seconds of the batch. `exec_s`: by step, the whole batch on one replica, or by its tool; `load_s`: by engine
-    pool. `basis`: where they come from, as a phrase for explain."""
+    """Seconds of the batch. `exec_s`: by step, the whole batch on one replica, or by its tool; a step that is left out
+    has nothing to do. `load_s`: by engine pool. `basis`: where they come from, as a phrase for explain. `is_measured`:
+    False where no time was, so that only the proportions count."""
 
     exec_s: Mapping[str, Estimate]
     load_s: Mapping[str, float]
     basis: str
+    is_measured: bool
 
-    def left(self, shares: Mapping[str, float], basis: str) -> Figures:
+    def left(self, shares: Mapping[str, float]) -> Figures:
         """The figures of what remains: `shares`, by step, of the batch."""
-        return Figures({step: exec_s * shares[step] for step, exec_s in self.exec_s.items()}, self.load_s, basis)
+        exec_s = {step: estimate * shares[step] for step, estimate in self.exec_s.items() if shares[step]}
+        return replace(self, exec_s=exec_s)
+
+    def corrected(self, exec_s: Mapping[str, float], load_s: Mapping[str, float]) -> Figures | None:
+        """With what was measured since; None where that lies in the ranges (of loads: within a factor of two)."""
+        is_off = any(seconds not in self.exec_s[step] for step, seconds in exec_s.items())
+        is_load_off = any(seconds not in _about(self.load_s[pool]) for pool, seconds in load_s.items())
+        if not is_off and not is_load_off:
+            return None
+        ratios = [
+            seconds / self.exec_s[step].expected for step, seconds in exec_s.items() if self.exec_s[step].expected
+        ]
+        # What is not measured yet was guessed as the rest was, and is off as the rest is.
+        scale = 1.0 if self.is_measured or not ratios else median(ratios)
+        found = {step: estimate * scale for step, estimate in self.exec_s.items()}
+        found |= {step: _about(seconds) for step, seconds in exec_s.items()}
+        return Figures(found, {**self.load_s, **load_s}, "this run so far", is_measured=True)
+
+
+def _about(seconds: float) -> Estimate:
+    return Estimate(seconds / 2, seconds, seconds * 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +84,45 @@ class _Part:
     parents: tuple[str, ...]
 
 
-def figures_by_calls(plan: PhysicalPlan, num_rows: int, load_s: Mapping[str, float]) -> Figures:
-    """Where nothing was measured: every row calls every step, all calls take as long; any of that may be off by a
-    factor of ten. A loop makes all its turns."""
+def figures_of(estimate: PlanEstimate, places: Sequence[Places], load_s: Mapping[str, float]) -> Figures:
+    """The estimate's figures. Where a step was never measured, its calls are taken to be as long as all others, and
+    that may be off by a factor of ten."""
+    num_replicas = {place.pool: place.num_replicas for place in places}
+    unknown = [node.node for node in estimate.nodes if node.seconds is None]
     exec_s = {
-        call.name: Estimate(0.1, 1.0, 10.0) * (num_rows * turns * DEFAULT_CALL_S)
-        for call, turns in _calls_with_turns(plan.nodes, 1)
+        node.node: node.calls.num_executed * (Estimate(0.1, 1.0, 10.0) * DEFAULT_CALL_S)
+        if node.seconds is None
+        else node.seconds * num_replicas.get(node.pool, 1)
+        for node in estimate.nodes
     }
-    return Figures(exec_s, load_s, "call counts alone, all calls taken as equal")
+    if len(unknown) == len(estimate.nodes):
+        basis = "call counts alone, all calls taken as equal"
+    else:
+        basis = f"measured calls; for {', '.join(unknown)} call counts alone" if unknown else "measured calls"
+    return Figures(exec_s, load_s, basis, is_measured=not unknown)
 
 
-def place_steps(plan: PhysicalPlan, places: Sequence[Places], figures: Figures) -> Placed | None:
+def place_steps(
+    plan: PhysicalPlan,
+    places: Sequence[Places],
+    figures: Figures,
+    residents: Mapping[str, tuple[str, ...]] | None = None,
+) -> Placed | None:
     """The placement by the plan's objective and solver; None where no step runs on a worker. `places`: of every engine
-    pool that a step uses. ConfigError for the objective cost without a price."""
+    pool that a step uses. `residents`: the engine pools loaded already, by worker. ConfigError for the objective cost
+    without a price."""
     if not any(place.group for place in places):
         return None
-    problem = placement_problem(plan, places, figures)
+    problem = placement_problem(plan, places, figures, residents or {})
     found = solver_named(plan.solver)(problem)
-    return _placed(plan, problem, found, figures.basis)
+    workers = {name for place in places if place.group for name in place.names}
+    return _placed(plan, problem, found, figures.basis, workers)
 
 
-def placement_problem(plan: PhysicalPlan, places: Sequence[Places], figures: Figures) -> PlacementProblem:
-    """A node for each call of the plan: a loop's steps once, in their order."""
+def placement_problem(
+    plan: PhysicalPlan, places: Sequence[Places], figures: Figures, residents: Mapping[str, tuple[str, ...]]
+) -> PlacementProblem:
+    """A node for each call of the plan that has something to do: a loop's steps once, in their order."""
     objective = objective_named(plan.objective)
     groups = {place.group for place in places if place.group is not None}
     if objective is Objective.COST and not any(group.usd_per_hour for group in groups):
@@ -89,25 +130,28 @@ def placement_problem(plan: PhysicalPlan, places: Sequence[Places], figures: Fig
     by_pool = {place.pool: place for place in places}
     llm_nodes: list[LLMNode] = []
     tool_nodes: list[ToolNode] = []
-    for part in _parts(plan.nodes):
+    parts = [part for part in _parts(plan.nodes) if part.call is None or part.name in figures.exec_s]
+    left = {part.name for part in parts}
+    for part in parts:
         exec_s = figures.exec_s[part.name].expected if part.call else 0.0
+        parents = tuple(parent for parent in part.parents if parent in left)
         if part.call and part.call.pool in by_pool:
             width = by_pool[part.call.pool].num_replicas
-            llm_nodes.append(LLMNode(part.name, part.call.pool, exec_s, part.parents, max_replicas=width))
+            llm_nodes.append(LLMNode(part.name, part.call.pool, exec_s, parents, max_replicas=width))
         else:
-            tool_nodes.append(ToolNode(part.name, exec_s, part.parents))
+            tool_nodes.append(ToolNode(part.name, exec_s, parents))
     # Each tool has limits of its own, so that its time is known already; none waits for another one's worker.
     return PlacementProblem(
         tuple(llm_nodes),
         tuple(tool_nodes),
         tuple(Model(pool, figures.load_s[pool], figures.load_s[pool]) for pool in by_pool),
-        tuple(_replicas(places)),
+        tuple(_replicas(places, residents)),
         max(1, len(tool_nodes)),
         objective,
     )
 
 
-def _replicas(places: Sequence[Places]) -> Iterator[Replica]:
+def _replicas(places: Sequence[Places], residents: Mapping[str, tuple[str, ...]]) -> Iterator[Replica]:
     shared: dict[str, list[Places]] = {}
     for place in places:
         shared.setdefault(place.names[0], []).append(place)
@@ -118,7 +162,7 @@ def _replicas(places: Sequence[Places]) -> Iterator[Replica]:
                 yield Replica(name, pools, (first.pool,))
             else:
                 price = first.group.usd_per_hour / HOUR_S
-                yield Replica(name, pools, max_resident=first.group.max_resident, usd_per_s=price)
+                yield Replica(name, pools, residents.get(name, ()), first.group.max_resident, price)
 
 
 def _parts(nodes: Sequence[Exec]) -> Iterator[_Part]:
@@ -140,16 +184,7 @@ def _parts_below(nodes: Sequence[Exec], above: tuple[str, ...], ends: dict[str, 
         yield from own
 
 
-def _calls_with_turns(nodes: Sequence[Exec], turns: int) -> Iterator[tuple[CallExec, int]]:
-    for node in nodes:
-        match node:
-            case CallExec():
-                yield node, turns
-            case LoopExec():
-                yield from _calls_with_turns(node.body, turns * node.loop.max_turns)
-
-
-def _placed(plan: PhysicalPlan, problem: PlacementProblem, found: Placement, basis: str) -> Placed:
+def _placed(plan: PhysicalPlan, problem: PlacementProblem, found: Placement, basis: str, workers: Set[str]) -> Placed:
     timeline = found.timeline
     epochs = {span.node: span.epoch for span in timeline.spans}
     pools = {node.name: node.model for node in problem.llm_nodes}
@@ -163,7 +198,7 @@ def _placed(plan: PhysicalPlan, problem: PlacementProblem, found: Placement, bas
             ),
         )
         for replica in problem.replicas
-        if not replica.resident
+        if replica.name in workers
     )
     return Placed(
         plan.objective,

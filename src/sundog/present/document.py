@@ -13,7 +13,7 @@ from sundog.cost.estimate import Estimate
 from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
 from sundog.ir.explain import Tree, shorten
 from sundog.ir.explain_physical import PoolFacts
-from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan
+from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Placement
 from sundog.ir.template import Path
 
 Figures = Mapping[str, Estimate]
@@ -76,7 +76,8 @@ class RewriteDocument:
 class Document:
     """`logical`: the plan as written. `num_sampled` of `num_rows` rows made the estimate. `reading_order`: the values
     that rows are read by, none for their own order. `totals`: over all steps. `missing`: what was not known, and what
-    to do about it. `advice`: what the user could change in the prompts."""
+    to do about it. `advice`: what the user could change in the prompts. `placement`: of steps on workers, None where
+    there are none."""
 
     flow: str
     policy: str
@@ -93,6 +94,7 @@ class Document:
     critical_path: tuple[str, ...]
     missing: tuple[str, ...]
     advice: tuple[Tree, ...]
+    placement: Placement | None
 
     def calls(self) -> Iterator[StepDocument]:
         for step in self.steps:
@@ -132,6 +134,7 @@ def document_of(
         critical_path=estimate.critical_path,
         missing=estimate.missing,
         advice=tuple(advice),
+        placement=plan.placement,
     )
 
 

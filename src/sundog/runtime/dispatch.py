@@ -110,7 +110,7 @@ class Dispatcher:
     ) -> None:
         """`engines`: those that are started, now; `by_pool`: one of each pool that has had one.
         `models`: of each engine pool, under which `observations` keeps what its calls show; `work`: what they were for
-        each pool. `needs_s`: of each step, when the plan needs its results."""
+        each pool. `needs_s`: of each step, when the plan needs its results; may change."""
         self._run = run
         self._store = store
         self._host = host
@@ -123,7 +123,7 @@ class Dispatcher:
         self._needs_prefixes = needs_prefixes
         self._models = models or {}
         self._observations = observations or Observations()
-        self._needs_s = needs_s or {}
+        self._needs_s = {} if needs_s is None else needs_s
         self._work = work or RunWork()
         self._in_flight: dict[bytes, asyncio.Future[Answer]] = {}
         self._gatherer = Gatherer(self._send_gathered)
@@ -237,7 +237,17 @@ class Dispatcher:
 
         now_s = self._host.now_s()
         return await self._host.run(
-            RequestArrived(now_s, request_id, node.pool, place.row_index, place.depth, max_attempts=1), attempt
+            RequestArrived(
+                now_s,
+                request_id,
+                node.pool,
+                place.row_index,
+                place.depth,
+                max_attempts=1,
+                step=node.name,
+                need_s=self._needs_s.get(node.name, 0.0),
+            ),
+            attempt,
         )
 
     def _gathering(self, node: CallExec) -> GatheringOperator:

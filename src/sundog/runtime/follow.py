@@ -1,16 +1,101 @@
-"""The run's side of a placement: tells the core what workers there are, what is planned for them, and what has drained.
+"""The run's side of a placement: tells the core what workers there are, what is planned for them and what has drained,
+and plans anew what is left when the run shows that the estimate was wrong.
 
-Owns these events. Never decides what a worker loads; the core does.
+Owns these events, and when to plan anew. Never decides what a worker loads; the core does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from statistics import fmean
 
 from sundog.ir.physical import PhysicalPlan, Placement, calls_of
-from sundog.optimizer.placing import DEFAULT_CALL_S, Figures, Places
-from sundog.runtime.pools import engine_limits, engine_pool, used_engines
-from sundog.sched.events import WorkerAdded, WorkerPlanned
+from sundog.optimizer.placing import Figures, Places, place_steps
+from sundog.runtime.drains import Drains
+from sundog.runtime.host import Host
+from sundog.runtime.pools import Pools, engine_limits, engine_pool, used_engines
+from sundog.sched.events import StepDrained, WorkerAdded, WorkerPlanned
+
+REVIEW_S = 2.0
+Placing = tuple[Figures, Placement]
+"""What the batch takes, and where it runs."""
+
+
+class Follower:
+    """One run's placement. `needs_s`: by step, when its results are needed; changes when the plan does. `drains`: told
+    of each node that a row has passed."""
+
+    def __init__(self, plan: PhysicalPlan, placing: Placing | None, num_rows: int, host: Host, pools: Pools) -> None:
+        """`placing`: None where there are no workers; then nothing is told and nothing reviewed."""
+        self.needs_s: dict[str, float] = {}
+        self.drains = Drains(plan.nodes, num_rows, self._on_drained)
+        self._plan = plan
+        self._placing = placing
+        self._num_rows = num_rows
+        self._host = host
+        self._pools = pools
+
+    def begin(self) -> None:
+        """Tell the core of the workers, and of the plan."""
+        if self._placing is None:
+            return
+        figures, placement = self._placing
+        for worker in workers(self._plan, figures, self._num_rows, self._host.now_s()):
+            self._host.tell(worker)
+        self._tell(placement)
+
+    @asynccontextmanager
+    async def reviewing(self) -> AsyncIterator[None]:
+        """Reviews the plan now and then while rows run."""
+        if self._placing is None:
+            yield
+            return
+
+        async def review_often() -> None:
+            while True:
+                await asyncio.sleep(REVIEW_S)
+                await self.review()
+
+        reviews = asyncio.ensure_future(review_often())
+        try:
+            yield
+        finally:
+            reviews.cancel()
+            with suppress(asyncio.CancelledError):
+                await reviews
+
+    async def review(self) -> None:
+        """Plan anew what is left if what was measured lies outside of the ranges of the figures."""
+        assert self._placing is not None, "nothing was placed"
+        shares = self.drains.shares_left()
+        measured = self._host.meter.batch_seconds(shares, self._host.now_s())
+        loads_s = {pool: fmean(took_s) for pool, took_s in self._pools.loads_s.items()}
+        figures = self._placing[0].corrected(measured, loads_s)
+        if figures is None:
+            return
+        places, residents = engine_places(self._plan), self._pools.residents()
+        placement = await in_thread(self._plan, places, figures.left(shares), residents)
+        assert placement is not None, "there were workers before"
+        self._placing = figures, placement
+        self._tell(placement)
+
+    def _tell(self, placement: Placement) -> None:
+        self.needs_s |= dict(placement.needs_s)
+        for order in orders(placement, self._host.now_s()):
+            self._host.tell(order)
+
+    def _on_drained(self, step: str) -> None:
+        if self._placing is not None:
+            self._host.tell(StepDrained(self._host.now_s(), step))
+
+
+async def in_thread(
+    plan: PhysicalPlan, places: list[Places], figures: Figures, residents: dict[str, tuple[str, ...]]
+) -> Placement | None:
+    """A search takes up to a second; rows go on meanwhile."""
+    return await asyncio.to_thread(place_steps, plan, places, figures, residents)
 
 
 def engine_places(plan: PhysicalPlan) -> list[Places]:
@@ -49,4 +134,4 @@ def orders(placement: Placement, time_s: float) -> Iterator[WorkerPlanned]:
 def _call_s(plan: PhysicalPlan, figures: Figures, pool: str, num_rows: int) -> float:
     """Seconds of one replica for a call of the pool, by the figures."""
     exec_s = [figures.exec_s[call.name].expected for call in calls_of(plan.nodes) if call.pool == pool]
-    return sum(exec_s) / (len(exec_s) * num_rows) if num_rows else DEFAULT_CALL_S
+    return sum(exec_s) / (len(exec_s) * num_rows)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from sundog.errors import CallError, RunError
+from sundog.runtime.meter import Meter
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
     Abort,
@@ -70,9 +71,10 @@ class _Waiter:
 
 class Host:
     """Runs requests through one core on the running loop. `log` sees every event, in order. `loader`: None without
-    workers."""
+    workers. `meter`: what attempts take."""
 
     def __init__(self, core: SchedulerCore, log: Callable[[Event], None], loader: Loader | None = None) -> None:
+        self.meter = Meter()
         self._core = core
         self._log = log
         self._loader = loader
@@ -111,7 +113,7 @@ class Host:
                     is_given_up = True
                     raise failure or self._why_lost(arrived.pool)
                 try:
-                    result, finished = await attempt(action)
+                    result, finished = await self._metered(attempt, action, arrived)
                 except CallError as error:
                     failure = error
                     failure.num_attempts = action.attempt
@@ -125,6 +127,14 @@ class Host:
             raise
         finally:
             del self._waiters[request_id]
+
+    async def _metered(self, attempt: Attempt[T], action: Submit, arrived: RequestArrived) -> tuple[T, RequestFinished]:
+        begin_s = self.now_s()
+        self.meter.begin(arrived.pool, action.replica_id, begin_s)
+        try:
+            return await attempt(action)
+        finally:
+            self.meter.end(arrived.pool, action.replica_id, arrived.step, begin_s, self.now_s())
 
     def prefill_ended(self, request_id: str) -> None:
         self._handle(PrefillEnded(self.now_s(), request_id))

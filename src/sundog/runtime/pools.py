@@ -82,6 +82,16 @@ class Pools:
     async def unload(self, replica_id: str) -> None:
         await self.engines.pop(replica_id).close()
 
+    def residents(self) -> dict[str, tuple[str, ...]]:
+        """By worker, the pools of the engines loaded there."""
+        found: dict[str, tuple[str, ...]] = {}
+        for block in self._plan.logical.engines:
+            for replica_id in self.engines:
+                name, _, worker_id = replica_id.rpartition("/")
+                if block.workers is not None and name == block.name:
+                    found[worker_id] = (*found.get(worker_id, ()), engine_pool(name))
+        return found
+
     def replicas(self, time_s: float) -> Iterator[ReplicaAdded]:
         """The events that tell the core what there is."""
         for replica_id, engine in self.engines.items():

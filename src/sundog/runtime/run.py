@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,17 +20,16 @@ from sundog.errors import RunStopped
 from sundog.ir.canonical import describe, fingerprint
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import Operator
-from sundog.optimizer.placing import Figures, figures_by_calls, place_steps
+from sundog.optimizer.placing import Figures, place_steps
 from sundog.runtime.dispatch import Dispatcher, RunScope
-from sundog.runtime.drains import Drains
 from sundog.runtime.engine_report import engine_reports
 from sundog.runtime.event_log import EventLog
 from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
-from sundog.runtime.follow import engine_places, orders, workers
+from sundog.runtime.follow import Follower, Placing, engine_places
 from sundog.runtime.host import Host
 from sundog.runtime.io.outputs import write_errors, write_output
-from sundog.runtime.loads import expected_loads, keep_loads
+from sundog.runtime.loads import keep_loads
 from sundog.runtime.node_history import Observations, extend_history
 from sundog.runtime.pool_work import RunWork
 from sundog.runtime.pools import Pools, engine_pool, identities
@@ -41,7 +40,6 @@ from sundog.runtime.select import OpenRows, SelectedRun, select_run
 from sundog.runtime.store.runs import RunList, RunState
 from sundog.runtime.store.store import Store
 from sundog.sched.core import SchedulerCore
-from sundog.sched.events import StepDrained
 from sundog.sched.policy import POLICIES, PolicySet
 from sundog.secrets import Secrets
 
@@ -70,9 +68,10 @@ def open_run(
     operators: Mapping[str, Operator],
     secrets: Secrets,
     options: RunOptions,
+    figures: Callable[[], Figures],
 ) -> Iterator[Run]:
     """The run that this command means, locked against other processes while open. `inputs`: how the rows are
-    chosen beyond the plan (limit, sample), as JSON types."""
+    chosen beyond the plan (limit, sample), as JSON types. `figures`: asked only where there are workers."""
     store = Store(options.state_dir)
     try:
         runs = RunList(store, options.state_dir)
@@ -83,7 +82,7 @@ def open_run(
             selected = select_run(
                 runs, command, open_rows, flow=plan.logical.name, output=output, is_fresh=options.is_fresh
             )
-            yield Run(plan, selected, store, runs, operators, secrets, options)
+            yield Run(plan, selected, store, runs, operators, secrets, options, figures)
     finally:
         store.close()
 
@@ -100,6 +99,7 @@ class Run:
         operators: Mapping[str, Operator],
         secrets: Secrets,
         options: RunOptions,
+        figures: Callable[[], Figures],
     ) -> None:
         self.plan = plan
         self.record = selected.record
@@ -111,6 +111,7 @@ class Run:
         self._operators = operators
         self._secrets = secrets
         self._options = options
+        self._figures = figures
         self._feed: Feed | None = None
         self._is_stopping = False
         self._observations = Observations()
@@ -188,9 +189,7 @@ class Run:
             self._restore_progress()
         self._refuse_too_many_failures()
         policies = POLICIES.get(self.plan.policy)
-        num_left = self.record.num_rows - self.progress.num_ended
-        figures = self._figures(num_left)
-        placement = await asyncio.to_thread(place_steps, self.plan, engine_places(self.plan), figures)
+        placing = await asyncio.to_thread(self._place)
         async with (
             self._pools() as pools,
             self._event_log(policies.name) as log,
@@ -199,12 +198,9 @@ class Run:
         ):
             for replica in pools.replicas(host.now_s()):
                 host.tell(replica)
-            if placement is not None:
-                for worker in workers(self.plan, figures, num_left, host.now_s()):
-                    host.tell(worker)
-                for planned in orders(placement, host.now_s()):
-                    host.tell(planned)
-            drains = Drains(self.plan.nodes, num_left, lambda step: host.tell(StepDrained(host.now_s(), step)))
+            num_left = self.record.num_rows - self.progress.num_ended
+            follower = Follower(self.plan, placing, num_left, host, pools)
+            follower.begin()
             scope = RunScope(run_id, bool(self.record.is_fresh), self._options.repeat_unknown_effects)
             dispatcher = Dispatcher(
                 scope,
@@ -219,12 +215,14 @@ class Run:
                 needs_prefixes=policies.needs_prefixes,
                 models={engine_pool(block.name): block.options["model"] for block in self.plan.logical.engines},
                 observations=self._observations,
-                needs_s=None if placement is None else dict(placement.needs_s),
+                needs_s=follower.needs_s,
                 work=self._work,
             )
             self._feed = Feed(
                 run_id,
-                RowExecutor(self.plan.logical, self.plan.nodes, dispatcher.call, self._observations, drains.passed),
+                RowExecutor(
+                    self.plan.logical, self.plan.nodes, dispatcher.call, self._observations, follower.drains.passed
+                ),
                 self._store,
                 self.progress,
                 max_rows_in_flight=self.plan.max_rows_in_flight,
@@ -236,7 +234,8 @@ class Run:
                 self._feed.stop()
             order = await asyncio.to_thread(reading_order_of, self.plan, self._source)
             begin_s = host.now_s()
-            await self._feed.run(self._source.batches(order=order))
+            async with follower.reviewing():
+                await self._feed.run(self._source.batches(order=order))
             self._work.rows_s = host.now_s() - begin_s
 
     def _restore_progress(self) -> None:
@@ -263,8 +262,16 @@ class Run:
             await pools.close()
             keep_loads(self._options.state_dir, self.plan, pools.loads_s)
 
-    def _figures(self, num_rows: int) -> Figures:
-        return figures_by_calls(self.plan, num_rows, expected_loads(self._options.state_dir, self.plan))
+    def _place(self) -> Placing | None:
+        """Where the steps run and why; None without workers, or rows. A continued run has so much less to do."""
+        places = engine_places(self.plan)
+        num_rows, num_ended = self.record.num_rows, self.progress.num_ended
+        if num_ended == num_rows or not any(place.group for place in places):
+            return None
+        figures = self._figures()
+        figures = figures.left(dict.fromkeys(figures.exec_s, 1 - num_ended / num_rows))
+        placement = place_steps(self.plan, places, figures)
+        return None if placement is None else (figures, placement)
 
     @asynccontextmanager
     async def _host(self, policies: PolicySet, log: EventLog, pools: Pools) -> AsyncIterator[Host]:

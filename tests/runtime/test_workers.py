@@ -1,0 +1,272 @@
+"""Workers in a run: real rows, host, core and null engines with load times, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sundog as sd
+from sundog.cost.estimate import Estimate
+from sundog.engines.base import GenerateRequest, Message
+from sundog.errors import EngineUnavailable, RunError
+from sundog.ir.physical import CallExec, PhysicalPlan, calls_of
+from sundog.operators.base import OPERATORS
+from sundog.optimizer.placing import Figures, Places, place_steps
+from sundog.optimizer.planner import plan_physical
+from sundog.runtime import follow
+from sundog.runtime.dispatch import Answer, Place
+from sundog.runtime.executor import RowEnd, RowExecutor
+from sundog.runtime.follow import Follower, engine_places
+from sundog.runtime.host import Host
+from sundog.runtime.node_history import Observations
+from sundog.runtime.pools import Pools
+from sundog.runtime.store.store import NO_USAGE
+from sundog.sched.catalog import FCFS, PREFIX_GROUPED
+from sundog.sched.core import SchedulerCore
+from sundog.sched.events import (
+    Event,
+    Load,
+    ReplicaAdded,
+    RequestArrived,
+    RequestFinished,
+    Submit,
+    WorkerAdded,
+    WorkerPlanned,
+)
+from sundog.sched.policy import PolicySet
+from sundog.secrets import Secrets
+from tests.cost.virtual_time import run_virtually
+
+LOAD_S = 5.0
+CALL_S = 0.1
+SLOTS = 8
+
+
+def two_models(count: int = 1, **workers: int) -> tuple[sd.Flow, str, str]:
+    """A flow with two engines that take turns: a call takes 0.1 s, eight run at once, a load takes 5 s."""
+    flow = sd.Flow("turns")
+    gpu = flow.workers("gpu", count=count, **workers)
+    names = (
+        flow.engine(name, kind="null", model=name, latency_s=CALL_S, load_s=LOAD_S, max_concurrency=SLOTS, workers=gpu)
+        for name in ("small", "large")
+    )
+    flow.input("rows", rows=[{"id": 0}])
+    return flow, *names  # type: ignore[return-value]  # two of them
+
+
+@dataclass
+class Ran:
+    ends: list[RowEnd]
+    events: list[Event]
+    loads: list[str]
+    took_s: float
+
+
+@dataclass
+class Bench:
+    """Runs rows without a store: every call goes to the host, tools take `tool_s`."""
+
+    flow: sd.Flow
+    policies: PolicySet = PREFIX_GROUPED
+    tool_s: float = 0.0
+    gap_s: float = 0.0
+    max_rows: int = 1000
+    figures: Figures | None = None
+    events: list[Event] = field(default_factory=list)
+
+    def run(self, num_rows: int) -> Ran:
+        return run_virtually(self._run(num_rows))
+
+    async def _run(self, num_rows: int) -> Ran:
+        logical = self.flow.plan()
+        names = {node.operator for node in logical.nodes if hasattr(node, "operator")}
+        operators = {name: OPERATORS.get(name)(Path()) for name in names}
+        plan = plan_physical(logical, operators)
+        self.pools = Pools(plan, operators, Secrets({}))
+        self.host = Host(SchedulerCore(self.policies), self.events.append, self.pools)
+        await self.pools.start()
+        for replica in self.pools.replicas(0.0):
+            self.host.tell(replica)
+        places = engine_places(plan)
+        figures = self.figures or true_figures(plan, places, num_rows)
+        placement = place_steps(plan, places, figures)
+        placing = None if placement is None else (figures, placement)
+        follower = Follower(plan, placing, num_rows, self.host, self.pools)
+        follower.begin()
+        executor = RowExecutor(logical, plan.nodes, self._call, Observations(), follower.drains.passed)
+        slots = asyncio.Semaphore(self.max_rows)
+
+        async def row(index: int) -> RowEnd:
+            await asyncio.sleep(index * self.gap_s)
+            async with slots:
+                return await executor.run(index, {"id": index})
+
+        async with follower.reviewing():
+            ends = list(await asyncio.gather(*(row(index) for index in range(num_rows))))
+        took_s = self.host.now_s()
+        await self.host.close()
+        await self.pools.close()
+        loads = [event.pool for event in self.events if getattr(event, "worker_id", None) and hasattr(event, "pool")]
+        return Ran(ends, self.events, loads, took_s)
+
+    async def _call(self, node: CallExec, scope: Mapping[str, Any], place: Place) -> Answer:
+        request_id = f"{place.row_index}/{place.path}"
+
+        async def attempt(submit: Submit) -> tuple[str, RequestFinished]:
+            engine = self.pools.engines.get(submit.replica_id)
+            text = request_id
+            if engine is None:
+                await asyncio.sleep(self.tool_s)
+            else:
+                request = GenerateRequest(request_id, (Message("user", request_id),))
+                text = "".join([chunk.text async for chunk in engine.generate(request)])
+            return text, RequestFinished(self.host.now_s(), request_id)
+
+        arrived = RequestArrived(self.host.now_s(), request_id, node.pool, place.row_index, place.depth, step=node.name)
+        return Answer({"text": await self.host.run(arrived, attempt)}, NO_USAGE)
+
+
+def true_figures(plan: PhysicalPlan, places: list[Places], num_rows: int) -> Figures:
+    exec_s = {call.name: Estimate(0.5, 1.0, 2.0) * (num_rows * CALL_S / SLOTS) for call in calls_of(plan.nodes)}
+    return Figures(exec_s, {place.pool: LOAD_S for place in places}, "a test", is_measured=True)
+
+
+def there_and_back() -> sd.Flow:
+    flow, small, large = two_models()
+    first = flow.llm("first", engine=small, prompt="begin")
+    second = flow.llm("second", engine=large, prompt=f"{first.text}")
+    flow.output(third=flow.llm("third", engine=small, prompt=f"{second.text}").text)
+    return flow
+
+
+def side_by_side() -> sd.Flow:
+    flow, small, large = two_models()
+    flow.output(one=flow.llm("one", engine=small, prompt="a").text, two=flow.llm("two", engine=large, prompt="b").text)
+    return flow
+
+
+def tool_between() -> sd.Flow:
+    flow, small, large = two_models()
+    first = flow.llm("first", engine=small, prompt="begin")
+    found = flow.http("found", url=f"http://host/{first.text}")
+    flow.output(second=flow.llm("second", engine=large, prompt=f"{found.text}").text)
+    return flow
+
+
+def test_a_chain_over_two_models_loads_as_planned() -> None:
+    """Three stages, three loads: every row is done with one before the next engine comes."""
+    ran = Bench(there_and_back()).run(64)
+    assert {end.state for end in ran.ends} == {"done"}
+    assert ran.loads == ["engine:small", "engine:large", "engine:small"]
+    assert ran.took_s == pytest.approx(3 * (LOAD_S + 64 / SLOTS * CALL_S))
+
+
+@pytest.mark.parametrize(("policies", "num_loads"), [(PREFIX_GROUPED, 2), (FCFS, 32)])
+def test_rows_that_come_in_turns(policies: PolicySet, num_loads: int) -> None:
+    """128 rows, a little apart, each with a call for both models. First come first served loads for every eight."""
+    ran = Bench(side_by_side(), policies, gap_s=0.01).run(128)
+    assert {end.state for end in ran.ends} == {"done"}
+    assert len(ran.loads) == num_loads
+
+
+def test_the_next_model_is_loaded_while_tools_run() -> None:
+    """The tool takes as long as the load: the load costs nothing."""
+    ran = Bench(tool_between(), tool_s=LOAD_S).run(8)
+    assert ran.loads == ["engine:small", "engine:large"]
+    assert ran.took_s == pytest.approx(LOAD_S + CALL_S + LOAD_S + CALL_S)
+
+
+def test_few_rows_in_flight_switch_once_a_window() -> None:
+    """With 16 rows at once nothing drains before the end; still no model comes twice for one window of rows."""
+    ran = Bench(side_by_side(), max_rows=16).run(64)
+    assert {end.state for end in ran.ends} == {"done"}
+    assert len(ran.loads) <= 1 + 64 // 16
+
+
+def test_two_places_need_no_turns() -> None:
+    flow, small, large = two_models(max_resident=2)
+    first = flow.llm("first", engine=small, prompt="begin")
+    flow.output(second=flow.llm("second", engine=large, prompt=f"{first.text}").text)
+    assert sorted(Bench(flow, max_rows=4).run(32).loads) == ["engine:large", "engine:small"]
+
+
+def test_a_step_is_split_over_workers() -> None:
+    """640 calls of one model on two workers: both load it."""
+    flow, small, _ = two_models(count=2)
+    flow.output(text=flow.llm("only", engine=small, prompt="begin").text)
+    ran = Bench(flow).run(640)
+    assert ran.loads == ["engine:small", "engine:small"]
+    assert ran.took_s == pytest.approx(LOAD_S + 640 / 2 / SLOTS * CALL_S)
+
+
+def test_what_is_left_is_planned_anew_when_the_estimate_was_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second step takes 8 s where 100 to 150 were expected: seen while it runs, when the first has drained. The
+    log tells the same story when it is replayed."""
+
+    async def at_once(*question: Any) -> Any:
+        return place_steps(*question)
+
+    monkeypatch.setattr(follow, "in_thread", at_once)
+    exec_s = {"first": Estimate(6, 8, 10), "second": Estimate(100, 120, 150), "third": Estimate(6, 8, 10)}
+    loads_s = {"engine:small": LOAD_S, "engine:large": LOAD_S}
+    wrong = Figures(exec_s, loads_s, "a test", is_measured=True)
+    right = replace(wrong, exec_s={**exec_s, "second": Estimate(6, 8, 10)})
+    assert len(plans(Bench(there_and_back(), figures=right).run(640).events)) == 1
+    events = Bench(there_and_back(), figures=wrong).run(640).events
+    before, after = plans(events)
+    assert before.steps == ("first", "second", "third")
+    assert after.steps == ("second", "third")
+    replayed = SchedulerCore(PREFIX_GROUPED)
+    loads = [action.pool for event in events for action in replayed.handle(event) if isinstance(action, Load)]
+    assert loads == ["engine:small", "engine:large", "engine:small"]
+
+
+def plans(events: list[Event]) -> list[WorkerPlanned]:
+    return [event for event in events if isinstance(event, WorkerPlanned)]
+
+
+def test_a_slow_engine_holds_back_the_one_before_it() -> None:
+    """Both stay loaded. The first is twenty times as fast; it is never further ahead than the rows in flight."""
+    flow = sd.Flow("uneven")
+    fast = flow.engine("fast", kind="null", latency_s=0.05)
+    slow = flow.engine("slow", kind="null", latency_s=1.0, max_concurrency=4)
+    flow.input("rows", rows=[{"id": 0}])
+    first = flow.llm("first", engine=fast, prompt="begin")
+    flow.output(second=flow.llm("second", engine=slow, prompt=f"{first.text}").text)
+    ahead = most = 0
+    for event in Bench(flow, max_rows=16).run(64).events:
+        if isinstance(event, RequestFinished):
+            ahead += 1 if event.request_id.endswith("/first") else -1
+            most = max(most, ahead)
+    assert most == 16
+
+
+def test_an_engine_that_cannot_be_loaded_stops_the_run() -> None:
+    class Broken:
+        num_loads = 0
+
+        async def load(self, worker_id: str, pool: str) -> ReplicaAdded:
+            self.num_loads += 1
+            raise EngineUnavailable("no memory", retryable=True)
+
+        async def unload(self, replica_id: str) -> None:
+            raise AssertionError("nothing was loaded")
+
+    async def ask() -> None:
+        host = Host(SchedulerCore(PREFIX_GROUPED), lambda event: None, broken)
+        host.tell(WorkerAdded(0.0, "gpu-0", 1, ("engine:small",), (LOAD_S,), (CALL_S,)))
+
+        async def attempt(submit: Submit) -> tuple[None, RequestFinished]:
+            raise AssertionError("there is no engine to run on")
+
+        await host.run(RequestArrived(0.0, "0/first", "engine:small"), attempt)
+
+    broken = Broken()
+    with pytest.raises(RunError, match="the engine 'small' cannot be loaded: no memory"):
+        run_virtually(ask())
+    assert broken.num_loads == 3
