@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sundog.sched.admission import one_warms_the_prefix, within_token_budget
+from sundog.sched.admission import one_warms_the_prefix, open_prefixes_first, within_token_budget
 from sundog.sched.order import first_come, shared_prefix_adjacent
 from sundog.sched.policy import Admitted, Deferred
 from sundog.sched.prefix_index import PrefixIndex
@@ -65,6 +65,32 @@ def test_a_warm_prefix_is_not_waited_for() -> None:
     replica.prefixes.end((1, 2, 3), "other", is_warm=True)
     assert one_warms_the_prefix(make_request(prefix_key=(1, 2, 4)), replica, NOW) == Admitted()
     assert replica.prefixes.num_warm_blocks((1, 2, 4)) == 2
+
+
+@pytest.mark.parametrize(
+    ("max_blocks", "running", "parked", "key", "expected"),
+    [
+        (47, 1, 3, (7, 8, 9), Deferred()),  # three wait for what is computed, and there is no slot besides
+        (48, 1, 3, (7, 8, 9), Admitted()),  # the cache holds four prompts for each of four slots
+        (47, 1, 2, (7, 8, 9), Admitted()),  # a slot is left over
+        (47, 3, 3, (7, 8, 9), Deferred()),
+        (47, 1, 3, (1, 2, 9), Admitted()),  # most of it is warm: one of those that were waited for
+        (47, 1, 3, (1, 8, 9), Deferred()),  # some of it is
+        (47, 1, 3, (), Admitted()),  # nothing to share
+    ],
+)
+def test_open_prefixes_first(
+    max_blocks: int, running: int, parked: int, key: tuple[int, ...], expected: object
+) -> None:
+    replica = make_replica(num_running=running, num_parked=parked, prefixes=PrefixIndex(max_blocks))
+    replica.prefixes.begin((1, 2), "other")
+    replica.prefixes.end((1, 2), "other", is_warm=True)
+    assert open_prefixes_first(make_request(prefix_key=key), replica, NOW) == expected
+
+
+def test_those_that_wait_at_a_replica_are_outstanding_there() -> None:
+    assert least_outstanding(make_request(), make_replica(num_running=1, num_parked=1), NOW) == 0.5
+    assert least_outstanding(make_request(), make_replica(num_running=3, num_parked=5), NOW) == 0.0
 
 
 def test_prefix_index_forgets_the_oldest() -> None:

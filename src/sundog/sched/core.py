@@ -98,6 +98,7 @@ class SchedulerCore:
         waiting = [entry[2] for pool in self._pools.values() for entry in pool.waiting]
         parked = [request_id for group in self._parked.values() for request_id in group]
         assert len(parked) == sum(pool.num_parked for pool in self._pools.values())
+        assert len(parked) == sum(replica.num_parked for replica in self._replicas.values())
         delayed = [entry[2] for entry in self._delayed]
         placed = sorted([*waiting, *parked, *delayed, *(request.request_id for request in running)])
         assert placed == sorted(self._requests), "every request is in exactly one place"
@@ -184,7 +185,7 @@ class SchedulerCore:
             self._leave_replica(request, is_warm=False)
             actions.append(Abort(request.request_id))
         else:
-            self._forget_place(pool, request.request_id)
+            self._forget_place(pool, request)
         self._unpark(request.request_id)
         self._fill(pool, actions)
 
@@ -209,6 +210,8 @@ class SchedulerCore:
             if isinstance(verdict, Deferred):
                 assert verdict.until in self._requests, f"deferred until {verdict.until}, which is not there"
                 self._parked.setdefault(verdict.until, []).append(request.request_id)
+                request.parked_at = replica.replica_id
+                replica.num_parked += 1
                 pool.num_parked += 1
             else:
                 self._start(pool, request, replica, actions)
@@ -264,11 +267,18 @@ class SchedulerCore:
     def _unpark(self, holder: str) -> None:
         for request_id in self._parked.pop(holder, ()):
             request = self._requests[request_id]
-            self._pools[request.pool].num_parked -= 1
+            self._leave_parking(request)
             self._enqueue(self._pools[request.pool], request)
 
-    def _forget_place(self, pool: Pool, request_id: str) -> None:
+    def _leave_parking(self, request: RequestView) -> None:
+        assert request.parked_at is not None, f"{request.request_id} is not parked"
+        self._replicas[request.parked_at].num_parked -= 1
+        self._pools[request.pool].num_parked -= 1
+        request.parked_at = None
+
+    def _forget_place(self, pool: Pool, request: RequestView) -> None:
         """Take a request that does not run out of whichever queue holds it. Rare, so linear."""
+        request_id = request.request_id
         pool.waiting = [entry for entry in pool.waiting if entry[2] != request_id]
         heapq.heapify(pool.waiting)
         self._delayed = [entry for entry in self._delayed if entry[2] != request_id]
@@ -276,7 +286,7 @@ class SchedulerCore:
         for group in self._parked.values():
             if request_id in group:
                 group.remove(request_id)
-                pool.num_parked -= 1
+                self._leave_parking(request)
 
     def _give_up_lost(self, actions: list[Action]) -> None:
         """What waits for an engine that no worker can load waits in vain."""

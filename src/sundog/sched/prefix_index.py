@@ -15,6 +15,10 @@ class PrefixIndex:
         self._max_blocks = max_blocks
         self._computing_by: OrderedDict[int, str | None] = OrderedDict()
 
+    @property
+    def max_blocks(self) -> int:
+        return self._max_blocks
+
     def num_warm_blocks(self, key: tuple[int, ...]) -> int:
         """How many leading blocks of `key` are warm."""
         count = 0

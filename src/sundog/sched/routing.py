@@ -6,8 +6,8 @@ from sundog.sched.views import ReplicaView, RequestView, SchedView
 
 
 def least_outstanding(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:
-    """The emptiest replica, by its share of running requests."""
-    return 1.0 - replica.num_running / replica.max_concurrency
+    """The emptiest replica, by the share of its slots that requests have or wait for."""
+    return max(0.0, 1.0 - (replica.num_running + replica.num_parked) / replica.max_concurrency)
 
 
 def prefix_affinity(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:

@@ -12,8 +12,8 @@ from sundog.sched.prefix_index import PrefixIndex
 
 @dataclass(slots=True)
 class RequestView:
-    """One request from its arrival to its end. `failed_replicas`: where an attempt of it failed. `need_s`: when the
-    plan needs its result."""
+    """One request from its arrival to its end. `failed_replicas`: where an attempt of it failed. `parked_at`: where
+    another request computes its prefix. `need_s`: when the plan needs its result."""
 
     request_id: str
     pool: str
@@ -27,6 +27,7 @@ class RequestView:
     num_attempts: int = 0
     replica_id: str | None = None
     failed_replicas: tuple[str, ...] = ()
+    parked_at: str | None = None
     need_s: float = 0.0
 
     @property
@@ -37,7 +38,8 @@ class RequestView:
 
 @dataclass(slots=True)
 class ReplicaView:
-    """One replica. `num_routed`: requests ever sent to it; `num_tokens_in_flight`: predicted peak of what runs.
+    """One replica. `num_parked`: requests that wait until another has computed their prefix here; `num_routed`: ever
+    sent to it; `num_tokens_in_flight`: predicted peak of what runs.
     `worker_id`: where it is loaded, None for one that stays. `is_draining`: it takes no further request.
     `idle_since_s`: on a worker, since when nothing runs here and nothing waits for it."""
 
@@ -46,6 +48,7 @@ class ReplicaView:
     max_concurrency: int = 1
     max_tokens_in_flight: int | None = None
     num_running: int = 0
+    num_parked: int = 0
     num_tokens_in_flight: int = 0
     num_routed: int = 0
     prefixes: PrefixIndex = field(default_factory=lambda: PrefixIndex(0))
