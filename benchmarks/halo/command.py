@@ -74,8 +74,6 @@ def bench(
     """Run the workloads of Halo by sundog and by what users would write instead."""
     if context.invoked_subcommand is not None:
         return
-    # So that a run that is stopped takes its servers with it.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     check_packages()
     chosen_arms = tuple(arms.split(",")) if arms else tuple(DESCRIPTIONS)
     for arm in chosen_arms:
@@ -84,6 +82,8 @@ def bench(
     if quick:
         _quick(names, chosen_arms, seed, tpch_scale, database)
         return
+    # So that a run that is stopped takes its servers with it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if not allow_busy and engine != "modelled":
         refuse_busy_machine()
     repetitions: tuple[Repetition, ...] = tuple(

@@ -43,27 +43,29 @@ def running_endpoint(kv_tokens: int, max_concurrency: int) -> Iterator[Endpoint]
     """A server that lives as long as the block."""
     command = [sys.executable, "-m", "halo.endpoint", str(kv_tokens), str(max_concurrency)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert server.stdout is not None
-        line = server.stdout.readline()
-        if not line:
-            raise EngineUnavailable("the endpoint of the embedded engine did not start", hint="see its output above")
-        yield Endpoint(line.strip(), (server.pid,))
-    finally:
-        server.terminate()
-        server.wait(STOP_TIMEOUT_S)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            assert server.stdout is not None, "it was asked for"
+            line = server.stdout.readline()
+            if not line:
+                what = "the endpoint of the embedded engine did not start"
+                raise EngineUnavailable(what, hint="see its output above")
+            yield Endpoint(line.strip(), (server.pid,))
+        finally:
+            server.terminate()
+            server.wait(STOP_TIMEOUT_S)
 
 
 class Models:
-    """The engines by name."""
+    """The engines by name, of one kind and with equal options."""
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, kind: str, options: Mapping[str, Any]) -> None:
+        self._kind = kind
         self._options = options
         self._engines: dict[str, Engine] = {}
 
     async def load(self) -> None:
-        kind = ENGINES.get("openvino")()
+        kind = ENGINES.get(self._kind)()
         options = kind.Options.model_validate(self._options)
         self._engines = {model: kind.open(options, 0, Secrets({})) for model in MODELS}
         await asyncio.gather(*(engine.start() for engine in self._engines.values()))
@@ -132,7 +134,7 @@ def make_app(models: Models) -> Any:
 def main(kv_tokens: int, max_concurrency: int) -> None:
     uvicorn = importlib.import_module("uvicorn")
     options = {"model": MODEL, "max_kv_tokens": kv_tokens, "max_concurrency": max_concurrency}
-    config = uvicorn.Config(make_app(Models(options)), port=0, log_level="warning")
+    config = uvicorn.Config(make_app(Models("openvino", options)), port=0, log_level="warning")
     listener = config.bind_socket()
     os.environ["SUNDOG_BENCH_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
     uvicorn.Server(config).run(sockets=[listener])

@@ -74,7 +74,8 @@ def run(settings: Settings, say: Say) -> int:
             for number, case in enumerate(cases):
                 case = replace(case, blocks=deployment.blocks, is_modelled=deployment.is_modelled)
                 if number == 0 and settings.is_isolated:
-                    _measure(settings, replace(case, num_rows=2, repetition="none"), "asyncio")
+                    warmed = _measure(settings, replace(case, num_rows=2, repetition="none"), "asyncio")
+                    say(f"warm-up: {warmed.get('error') or 'done'}")
                 for arm, repeat in _missing(settings, case):
                     result = _one(settings, deployment, case, arm, repeat)
                     write_result(result_path(settings.folder, case.slug, arm, repeat), result)
