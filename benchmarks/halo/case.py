@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from halo.inputs import Repetition
 
 MODELS = ("a", "b", "c")
 KVSize = Literal["large", "small"]
+KV_SIZES: tuple[KVSize, ...] = get_args(KVSize)
 
 
 @dataclass(frozen=True, slots=True)

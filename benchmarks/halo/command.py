@@ -12,13 +12,13 @@ from typing import Annotated
 import typer
 
 from halo.arms.catalog import DESCRIPTIONS, flow_arm, is_installed
-from halo.case import KVSize
+from halo.case import KV_SIZES
 from halo.deployments import modelled_profile
 from halo.endpoint import MODEL
-from halo.inputs import REPETITIONS, Repetition
+from halo.inputs import REPETITIONS
 from halo.report import write_report
 from halo.results import group, read_results
-from halo.runner import Settings, refuse_busy_machine, run
+from halo.runner import Condition, Settings, refuse_busy_machine, run
 from halo.table import markdown_table, write_into
 from halo.workloads.catalog import WORKLOADS, check_packages
 from sundog.cost.profile import Profile
@@ -29,6 +29,7 @@ from sundog.runtime.profiles import load_profile
 
 RESULTS = Path(__file__).parents[1] / "results" / "halo"
 QUICK_ROWS = 12
+CONDITIONS = "halo/large,none/large,none/small"
 # Thousands of rows through the eight connections that every arm has: with longer ones, only HTTP would be measured.
 HTTP_MEAN_S = {"modelled": 0.02}
 
@@ -43,6 +44,12 @@ def _names(text: str, known: tuple[str, ...], what: str) -> tuple[str, ...]:
     return names
 
 
+def _conditions(text: str) -> tuple[Condition, ...]:
+    """ConfigError for a pair that is none."""
+    known: dict[str, Condition] = {f"{one}/{kv}": (one, kv) for one in REPETITIONS for kv in KV_SIZES}
+    return tuple(known[name] for name in _names(text, tuple(known), "condition"))
+
+
 @app.callback(invoke_without_command=True)
 def bench(
     context: typer.Context,
@@ -50,10 +57,9 @@ def bench(
         bool, typer.Option("--quick", help="All workloads and arms on the null engine, in seconds.")
     ] = False,
     engine: Annotated[str, typer.Option(help="null, embedded, vllm or modelled.")] = "embedded",
-    rows: Annotated[str, typer.Option(help="Rows of a case; several with commas.")] = "32",
+    rows: Annotated[str, typer.Option(help="Rows of a case; several with commas.")] = "24",
     repeats: Annotated[int, typer.Option(min=1, help="How often each arm runs.")] = 5,
-    repetition: Annotated[str, typer.Option(help="none, halo, zipf; several with commas.")] = "halo,none",
-    kv: Annotated[str, typer.Option(help="large, small; several with commas.")] = "large,small",
+    conditions: Annotated[str, typer.Option(help="REPETITION/KV: none, halo or zipf, large or small.")] = CONDITIONS,
     workloads: Annotated[str, typer.Option(help="w1 to w6; several with commas.")] = ",".join(WORKLOADS),
     arms: Annotated[str, typer.Option(help="Several with commas; sundog-without-RULE for an ablation.")] = "",
     seed: Annotated[int, typer.Option(help="Of the rows.")] = 1,
@@ -86,16 +92,11 @@ def bench(
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if not allow_busy and engine != "modelled":
         refuse_busy_machine()
-    repetitions: tuple[Repetition, ...] = tuple(
-        one for one in REPETITIONS if one in _names(repetition, REPETITIONS, "repetition")
-    )
-    kvs: tuple[KVSize, ...] = ("large", "small")
     settings = Settings(
         engine=engine,
         workloads=names,
         arms=chosen_arms,
-        repetitions=repetitions,
-        kvs=tuple(one for one in kvs if one in _names(kv, kvs, "KV size")),
+        conditions=_conditions(conditions),
         num_rows=tuple(int(one) for one in rows.split(",")),
         num_repeats=repeats,
         seed=seed,
@@ -120,8 +121,7 @@ def _quick(
             engine="null",
             workloads=workloads,
             arms=installed,
-            repetitions=("halo",),
-            kvs=("large",),
+            conditions=(("halo", "large"),),
             num_rows=(QUICK_ROWS,),
             num_repeats=1,
             seed=seed,

@@ -40,18 +40,19 @@ KV_STEP_TOKENS = 1024
 LIBRARIES = ("langgraph", "openvino-genai", "bokeh-sampledata", "tpchgen-cli")
 
 Say = Callable[[str], None]
+Condition = tuple[Repetition, KVSize]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`num_rows`: one case for each. `replicas`: of the modelled engines, all models together. `is_isolated`: each arm
-    in a process of its own. `profile`: of the engine, for the work bound."""
+    """`conditions`: repetition of the rows and size of the KV cache. `num_rows`: one case for each. `replicas`: of the
+    modelled engines, all models together. `is_isolated`: each arm in a process of its own. `profile`: of the engine,
+    for the work bound."""
 
     engine: str
     workloads: tuple[str, ...]
     arms: tuple[str, ...]
-    repetitions: tuple[Repetition, ...]
-    kvs: tuple[KVSize, ...]
+    conditions: tuple[Condition, ...]
     num_rows: tuple[int, ...]
     num_repeats: int
     seed: int
@@ -97,8 +98,8 @@ def refuse_busy_machine() -> None:
 def _cases(settings: Settings) -> Iterator[Case]:
     """Cases of one KV size stand together, so that engines are started as seldom as possible."""
     secrets = read_config().secrets
-    found = product(settings.kvs, settings.repetitions, settings.num_rows, settings.workloads)
-    for kv, repetition, num_rows, workload in found:
+    conditions = sorted(settings.conditions, key=lambda condition: condition[1])
+    for (repetition, kv), num_rows, workload in product(conditions, settings.num_rows, settings.workloads):
         data = WORKLOADS[workload].data
         url = open_data(data, settings.tpch_scale, settings.database, secrets)
         yield Case(

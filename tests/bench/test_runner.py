@@ -29,8 +29,7 @@ def settings(tmp_path: Path, database_of: Any, monkeypatch: pytest.MonkeyPatch) 
         engine="null",
         workloads=("w4",),
         arms=("sundog", "asyncio"),
-        repetitions=("halo",),
-        kvs=("large",),
+        conditions=(("halo", "large"),),
         num_rows=(4,),
         num_repeats=2,
         seed=1,
@@ -82,7 +81,7 @@ def test_a_busy_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_tenth_of_the_prompt_tokens_fits_into_the_small_cache(settings: Settings) -> None:
-    sized = replace(settings, engine="modelled", num_rows=(64,), kvs=("large", "small"))
+    sized = replace(settings, engine="modelled", num_rows=(64,), conditions=(("halo", "small"), ("halo", "large")))
     large, small = (halo.runner._kv_tokens(sized, case) for case in halo.runner._cases(sized))
     (case, _) = halo.runner._cases(sized)
     blocks = {model: {"kind": "null", "model": model, "output_tokens": 24} for model in "abc"}
@@ -118,6 +117,7 @@ def test_quick_fails_when_an_arm_gives_other_rows(database_of: Any, monkeypatch:
     ("options", "complaint"),
     [
         (["--workloads", "w9"], "there is no workload 'w9'"),
+        (["--conditions", "halo", "--allow-busy"], "there is no condition 'halo'"),
         (["--arms", "luck"], "there is no arm 'luck'"),
         (["--engine", "steam", "--allow-busy", "--workloads", "w4"], "there are no engines called 'steam'"),
     ],
