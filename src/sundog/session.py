@@ -5,6 +5,7 @@ Owns the order of these steps. Everything it does is in the rooms that it calls.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -29,18 +30,23 @@ from sundog.optimizer.planner import plan_physical
 from sundog.optimizer.prompt_parts import Fields, prompts_of
 from sundog.optimizer.rewrite import check_rule_names, rewrite
 from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES
+from sundog.present.analysis import with_actual
 from sundog.present.document import Document, RewriteDocument, document_of, merged_calls, rewrite_document
+from sundog.present.html import html_of
 from sundog.present.text import text_of
+from sundog.runtime.actuals import actuals_of
 from sundog.runtime.follow import engine_places
 from sundog.runtime.io.inputs import RowSource, open_rows
 from sundog.runtime.io.outputs import check_output_path
 from sundog.runtime.loads import expected_loads
 from sundog.runtime.plan_costs import PlanCosts, Rows, num_rows_to_sample
 from sundog.runtime.pools import engine_limits, tool_limits
+from sundog.runtime.report import Report
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.run import Run, RunOptions, open_run
 from sundog.sched.policy import POLICIES
 
+NOT_WHOLE = "this process has not run all of the run: seconds are its own, --fresh runs everything"
 MAX_ADVICE_ROWS = 100_000
 """Advice takes no longer on more rows; it says how many it looked at."""
 
@@ -113,7 +119,19 @@ class Session:
     def explain(self) -> str:
         """The logical plan as written, the rewrites, the physical plan and what it takes, as text. Reads the inputs,
         runs no step."""
-        document = self.document()
+        return self.shown(self.document(), "text")
+
+    def analyzed(self, document: Document, report: Report, *, is_whole: bool) -> Document:
+        """`document` with what the run did. `is_whole`: the process that reports has run all of it."""
+        notes = () if is_whole else (NOT_WHOLE,)
+        return with_actual(document, actuals_of(report, self.plan), report.rows_s if is_whole else None, notes)
+
+    def shown(self, document: Document, form: str) -> str:
+        """A document of this session; `form`: text, json or html."""
+        if form == "json":
+            return json.dumps(document.to_dict())
+        if form == "html":
+            return html_of(document)
         placed = replace(self.plan, placement=document.placement)
         physical = physical_tree(placed, self._pool_facts(), self._reasons(), document.num_rows, document.reading_order)
         return text_of(document, physical).rstrip("\n")

@@ -1,6 +1,12 @@
-"""`sundog explain`: the plans of a flow and what they take, as text. Runs nothing."""
+"""`sundog explain`: the plans of a flow and what they take, as text, JSON or a page. Only --analyze runs anything."""
 
 from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from sundog.cli.console import print_result
 from sundog.cli.options import (
@@ -19,12 +25,35 @@ from sundog.cli.options import (
     State,
     parse_inputs,
 )
+from sundog.cli.run import execute
 from sundog.config import read_config
+from sundog.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sundog.present.document import Document
+    from sundog.runtime.run import RunOptions
+    from sundog.session import Session
+
+
+class Format(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+    HTML = "html"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print it; html is one page for a browser.")]
+Analyze = Annotated[bool, typer.Option("--analyze", help="Run the flow and print what it did beside the estimate.")]
+Output = Annotated[Path | None, typer.Option(help="With --analyze: result file, as of `run`.", show_default=False)]
+Fresh = Annotated[bool, typer.Option("--fresh", help="With --analyze: begin anew and use no earlier result.")]
 
 
 def explain(
     flow: FlowFile,
     inputs: Inputs = [],  # noqa: B006 - typer reads the default, nobody changes it
+    analyze: Analyze = False,
+    output: Output = None,
+    fresh: Fresh = False,
+    form: FormatOption = Format.TEXT,
     limit: Limit = None,
     sample: Sample = None,
     seed: Seed = 0,
@@ -38,12 +67,16 @@ def explain(
     debug: Debug = False,
 ) -> None:
     """Print the plans of a flow, and what running it will take."""
+    from sundog.runtime.run import RunOptions
     from sundog.session import Choice, Rewriting, Session, load_plan
 
+    if not analyze and (output is not None or fresh):
+        raise ConfigError("--output and --fresh say how to run the flow", hint="add --analyze, or leave them away")
+    config = read_config(state)
     session = Session(
         load_plan(flow, parse_inputs(inputs)),
         flow.parent,
-        read_config(state),
+        config,
         choice=Choice(limit, sample, seed),
         rewriting=Rewriting(tuple(no_rule), naive),
         policy=policy,
@@ -51,4 +84,17 @@ def explain(
         objective=objective,
         placement=placement,
     )
-    print_result(session.explain())
+    document = session.document()
+    if analyze:
+        document = _analyze(session, document, RunOptions(config.state_dir, output, fresh))
+    print_result(session.shown(document, form.value))
+
+
+def _analyze(session: Session, document: Document, options: RunOptions) -> Document:
+    """The document with what a run did; the run says on stderr how it goes."""
+    with session.open_run(options) as opened:
+        is_whole = opened.is_new
+        report = execute(opened)
+        if isinstance(report, int):
+            raise typer.Exit(report)
+        return session.analyzed(document, report, is_whole=is_whole)

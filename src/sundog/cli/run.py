@@ -99,6 +99,17 @@ def run(
 
 def _run(opened: Run, *, has_output: bool, is_quiet: bool, is_json: bool) -> int:
     """Execute and report; the exit code."""
+    outcome = execute(opened, is_quiet=is_quiet, is_json=is_json)
+    if isinstance(outcome, int):
+        return outcome
+    _show_report(outcome, is_quiet=is_quiet, is_json=is_json)
+    if not has_output and not is_quiet:
+        _show_failures(opened)
+    return 1 if outcome.num_failed and not outcome.num_done and not outcome.num_dropped else 0
+
+
+def execute(opened: Run, *, is_quiet: bool = False, is_json: bool = False) -> Report | int:
+    """Execute and show how it goes: the report, or the exit code of an interruption."""
     from sundog.cli.display import open_display
 
     display = open_display(is_quiet=is_quiet, is_json=is_json)
@@ -113,11 +124,7 @@ def _run(opened: Run, *, has_output: bool, is_quiet: bool, is_json: bool) -> int
         display.close()
     if isinstance(outcome, int):
         _say_how_to_continue(opened, is_json=is_json)
-        return outcome
-    _show_report(outcome, is_quiet=is_quiet, is_json=is_json)
-    if not has_output and not is_quiet:
-        _show_failures(opened)
-    return 1 if outcome.num_failed and not outcome.num_done and not outcome.num_dropped else 0
+    return outcome
 
 
 async def _execute(opened: Run, display: Display) -> Report | int:

@@ -126,7 +126,11 @@ def count_tokens(
         read = [(call.row, block) for call in executed for block in call.blocks]
         fresh = _distinct([(row, block) for row, block in read if block not in warm], sample) * block_tokens
         tail = _mean([_beyond(call, block_tokens) for call in executed], sample) * cost.num_executed
-        computed = (fresh + tail).at_most(prompt)
+        # Where a block of text to come ends is not known: each such prompt may share one more, or one less.
+        share = sum(not call.is_known for call in executed) / len(executed)
+        margin = share * block_tokens * cost.num_executed.high
+        found = fresh + tail
+        computed = Estimate(max(0.0, found.low - margin), found.expected, found.high + margin).at_most(prompt)
     return TokenCost(prompt_asked, prompt, computed, output_tokens * cost.num_executed, output_asked)
 
 

@@ -196,7 +196,8 @@ class _Walk:
             if turn == 1:
                 inner.learn("loop", {"turn": turn, "last": SKIPPED})
             else:
-                inner.expect("loop", Upstream(signature_of([signature, str(turn)]), None))
+                inner.unknown["loop"] = Upstream(signature_of([signature, str(turn)]), None)
+                inner.known["loop"] = {"turn": turn}
             self.nodes(node.body, inner)
             made = {end for body in node.body for end in inner.ends.get(body.name, ())}
             ends = tuple(sorted(made)) or ends

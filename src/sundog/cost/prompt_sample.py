@@ -76,7 +76,7 @@ class SampledCall:
 
     `signature`: equal for calls that will be the same. `num_prompt_tokens`: of the whole but for `num_gaps` places of
     unknown length, which are `guessed_tokens` where no earlier run tells better. `blocks`: as Measured has them; text
-    to come stands in them as whose value it is.
+    to come stands in them as whose value it is. `is_known`: whether there is none.
     """
 
     row: int
@@ -85,6 +85,7 @@ class SampledCall:
     blocks: tuple[int, ...] = ()
     num_gaps: int = 0
     guessed_tokens: Estimate = NOTHING
+    is_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ def sample_call(
     *,
     identity: str = "",
 ) -> SampledCall:
-    """The call of one row. `scope` holds what is known (the row, constants, values of steps), `upstream` what is not;
+    """The call of one row. `scope` holds what is known (the row, constants, values of steps), `upstream` what is not; a
+    name in both is known in part, as `loop.turn` is.
     `identity`: what else decides the answer. OperatorError where a template cannot be rendered."""
     messages = [(role, _parts(template, scope, upstream)) for role, template in conversation]
     texts = [(role, "".join(part for part in parts if isinstance(part, str))) for role, parts in messages]
@@ -125,7 +127,7 @@ def sample_call(
     unknown = [gap for gap in gaps if gap not in texts_to_come]
     num_tokens = Estimate.exactly(known.num_tokens) + sum_of(_guess(gap, upstream) for gap in texts_to_come)
     guessed = sum_of(_guess(gap, upstream) for gap in unknown)
-    return SampledCall(row, signature_of(marks), num_tokens, blocks or (), len(unknown), guessed)
+    return SampledCall(row, signature_of(marks), num_tokens, blocks or (), len(unknown), guessed, not gaps)
 
 
 def _guess(gap: _Gap, upstream: Mapping[str, Upstream]) -> Estimate:
@@ -148,12 +150,13 @@ def _parts(template: Template, scope: Scope, upstream: Mapping[str, Upstream]) -
             case Literal(text=text):
                 found.append(text)
             case Reference(path=path):
-                is_text = path[1:] in (("text",), ())
-                found.append(_Gap((path[0],), is_text=is_text) if path[0] in upstream else _text_at(path, scope))
+                known = _text_at(path, scope)
+                is_gap = path[0] in upstream and not known
+                found.append(_Gap((path[0],), is_text=path[1:] in (("text",), ())) if is_gap else known)
             case Computed(paths=paths):
                 steps = tuple(sorted({path[0] for path in paths} & upstream.keys()))
-                known = sorted(path for path in paths if path[0] not in upstream)
-                found.append(_Gap(steps, tuple(_text_at(path, scope) for path in known)))
+                others = sorted(path for path in paths if path[0] not in upstream)
+                found.append(_Gap(steps, tuple(_text_at(path, scope) for path in others)))
     return found
 
 

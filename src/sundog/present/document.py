@@ -34,7 +34,8 @@ QUANTITIES = {
 @dataclass(frozen=True, slots=True)
 class StepDocument:
     """One node of the physical plan. `kind`: call, loop or filter; `title`: its operator or condition, shortened.
-    `sharing`: always, run or never, None of other kinds; `sharing_reason`: why. `body`: of a loop."""
+    `sharing`: always, run or never, None of other kinds; `sharing_reason`: why. `actual`: what
+    a run did, by quantity. `body`: of a loop."""
 
     name: str
     kind: str
@@ -49,6 +50,7 @@ class StepDocument:
     timeout_s: float | None = None
     max_turns: int | None = None
     estimate: Figures | None = None
+    actual: Mapping[str, float] | None = None
     body: tuple[StepDocument, ...] = ()
 
     def calls(self) -> Iterator[StepDocument]:
@@ -77,7 +79,7 @@ class Document:
     """`logical`: the plan as written. `num_sampled` of `num_rows` rows made the estimate. `reading_order`: the values
     that rows are read by, none for their own order. `totals`: over all steps. `missing`: what was not known, and what
     to do about it. `advice`: what the user could change in the prompts. `placement`: of steps on workers, None where
-    there are none."""
+    there are none. `actual_totals`, `actual_makespan_s`: of a run, None where there was none or it does not tell."""
 
     flow: str
     policy: str
@@ -95,6 +97,8 @@ class Document:
     missing: tuple[str, ...]
     advice: tuple[Tree, ...]
     placement: Placement | None
+    actual_totals: Mapping[str, float] | None = None
+    actual_makespan_s: float | None = None
 
     def calls(self) -> Iterator[StepDocument]:
         for step in self.steps:

@@ -27,10 +27,15 @@ class Shown:
 def show(estimate: Estimate, quantity: str) -> Shown:
     """`quantity` as in document.QUANTITIES: its name tells the unit."""
     form = FORMATS.get(quantity, count)
-    exact = f"{estimate.expected:,.0f}" if form is count else form(estimate.expected)
     if is_exact(estimate):
-        return Shown(exact, "")
+        return Shown(show_actual(estimate.expected, quantity), "")
     return Shown(f"≈{form(estimate.expected)}", f"{form(estimate.low)}-{form(estimate.high)}")
+
+
+def show_actual(value: float, quantity: str) -> str:
+    """A number that is certain."""
+    form = FORMATS.get(quantity, count)
+    return f"{value:,.0f}" if form is count else form(value)
 
 
 def is_exact(estimate: Estimate) -> bool:
@@ -62,4 +67,4 @@ def dollars(value: float) -> str:
     return f"${value:,.4f}" if value < 0.9995 else f"${value:,.2f}"
 
 
-FORMATS: dict[str, Format] = {"seconds": seconds, "usd": dollars}
+FORMATS: dict[str, Format] = {"seconds": seconds, "makespan": seconds, "usd": dollars}

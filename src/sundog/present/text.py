@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sundog.ir.explain import Tree, print_tree
+from sundog.present.analysis import analysis_lines
 from sundog.present.document import QUANTITIES, Document, Figures, RewriteDocument, StepDocument
 from sundog.present.figures import Shown, count, seconds, show
 
@@ -31,7 +32,7 @@ def text_of(document: Document, physical: Tree) -> str:
 
 
 def rewrites_tree(rewrites: Sequence[RewriteDocument]) -> Tree:
-    return Tree("rewrites", tuple(Tree(_saving(one), tuple(map(Tree, one.notes))) for one in rewrites))
+    return Tree("rewrites", tuple(Tree(saving(one), tuple(map(Tree, one.notes))) for one in rewrites))
 
 
 def estimate_lines(document: Document) -> Iterator[str]:
@@ -39,11 +40,11 @@ def estimate_lines(document: Document) -> Iterator[str]:
         basis = f"all {document.num_rows:,} rows"
     else:
         basis = f"{document.num_sampled:,} of {document.num_rows:,} rows, chosen at random"
-    yield f"estimate, from {basis}"
+    yield f"{'estimate' if document.actual_totals is None else 'estimate and actual'}, from {basis}"
     yield ""
-    yield from _table(document)
+    yield from _table(document) if document.actual_totals is None else analysis_lines(document)
     yield ""
-    if document.makespan_s is not None:
+    if document.makespan_s is not None and document.actual_makespan_s is None:
         yield f"makespan       {_with_unit(show(document.makespan_s, 'seconds'))}, with the engines started"
     if document.critical_path:
         yield f"critical path  {' -> '.join(document.critical_path)}"
@@ -51,7 +52,8 @@ def estimate_lines(document: Document) -> Iterator[str]:
         yield f"note: {line}"
 
 
-def _saving(rewrite: RewriteDocument) -> str:
+def saving(rewrite: RewriteDocument) -> str:
+    """A rule and how much less it leaves, on one line."""
     parts = [
         _part(rewrite.num_calls, "calls"),
         _part(rewrite.num_prompt_tokens, "prompt tokens"),

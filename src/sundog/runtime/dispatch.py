@@ -194,11 +194,14 @@ class Dispatcher:
                 await self._store.claim(key, self._run.run_id, request_id)
                 is_claimed = True
             begin_s = self._host.now_s()
-            self._work.began(node.pool, begin_s)
-            outcome = await self._attempt(node, call, key, submit, place)
-            end_s = self._host.now_s()
+            self._work.began(node.pool, node.name, begin_s)
+            try:
+                outcome = await self._attempt(node, call, key, submit, place)
+            finally:
+                end_s = self._host.now_s()
+                self._work.ended(node.pool, node.name, end_s)
             self._observations.executed(node.name, self._models.get(node.pool, ""), outcome.usage, end_s - begin_s)
-            self._work.executed(node.pool, outcome.usage, begin_s, end_s)
+            self._work.executed(node.pool, outcome.usage, end_s)
             used = outcome.usage or NO_USAGE
             tokens = (used.num_prompt_tokens, used.num_cached_tokens or 0, used.num_output_tokens)
             return outcome, RequestFinished(end_s, request_id, *tokens)

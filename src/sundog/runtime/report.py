@@ -5,10 +5,12 @@ Owns the numbers and their text. Read from the store, so that it covers every pr
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sundog.runtime.engine_report import EngineReport
+from sundog.runtime.pool_work import RunWork
 from sundog.runtime.store.store import NodeTotals, Store
 
 
@@ -16,7 +18,7 @@ from sundog.runtime.store.store import NodeTotals, Store
 class Report:
     """`nodes` in plan order. `busy_s`: seconds that processes worked on the run; `warnings`: what the reader
     should know of the output. Of this process alone: `rows_s`, from the first row's start to the last one's end with
-    the engines started, None when it ran none, and `engines`."""
+    the engines started, None when it ran none, `step_seconds`, each step's share of its pool's time, and `engines`."""
 
     run_id: str
     state: str
@@ -29,6 +31,7 @@ class Report:
     errors: str | None
     warnings: tuple[str, ...] = ()
     rows_s: float | None = None
+    step_seconds: Mapping[str, float] = field(default_factory=dict)
     engines: tuple[EngineReport, ...] = ()
 
     @property
@@ -105,8 +108,8 @@ def read_report(
     output: str | None,
     errors: str | None,
     warnings: tuple[str, ...] = (),
-    rows_s: float | None = None,
-    engines: tuple[EngineReport, ...] = (),
+    work: RunWork,
+    engines: tuple[EngineReport, ...],
 ) -> Report:
     rows = store.count_rows(run_id)
     totals = store.node_totals(run_id)
@@ -121,7 +124,8 @@ def read_report(
         output=output,
         errors=errors,
         warnings=warnings,
-        rows_s=rows_s,
+        rows_s=work.rows_s,
+        step_seconds=work.seconds,
         engines=engines,
     )
 

@@ -173,7 +173,7 @@ class Run:
             output=None if output is None else str(output),
             errors=None if errors is None else str(errors),
             warnings=warnings,
-            rows_s=self._work.rows_s,
+            work=self._work,
             engines=engine_reports(self.plan.logical.engines, self._work),
         )
 

@@ -1,0 +1,75 @@
+"""What a run did beside what was expected of it.
+
+Owns the comparison and its text. The numbers of the run come from its report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from sundog.cost.estimate import Estimate
+from sundog.present.document import QUANTITIES, Document, StepDocument
+from sundog.present.figures import show, show_actual
+
+LEFT = "left its range"
+
+
+def with_actual(
+    document: Document, by_step: Mapping[str, Mapping[str, float]], makespan_s: float | None, notes: tuple[str, ...]
+) -> Document:
+    """`by_step`: quantities of each call that the run knows; `makespan_s`: None where one process did not do it all;
+    `notes`: what the reader should know of these numbers."""
+    totals = {
+        name: sum(actual[name] for actual in by_step.values() if name in actual)
+        for name in QUANTITIES
+        if name in document.totals and any(name in actual for actual in by_step.values())
+    }
+    return replace(
+        document,
+        steps=tuple(_step(step, by_step) for step in document.steps),
+        actual_totals=totals,
+        actual_makespan_s=makespan_s,
+        missing=(*document.missing, *notes),
+    )
+
+
+def left_range(estimate: Estimate, actual: float, quantity: str) -> bool:
+    """Whether a number is outside its range as both are shown."""
+    slack = 0.5 if quantity.startswith("num_") else 1e-9
+    return not estimate.low - slack <= actual <= estimate.high + slack
+
+
+def analysis_lines(document: Document) -> Iterator[str]:
+    """Estimate and actual of each step and in total, one quantity a line."""
+    assert document.actual_totals is not None, "nothing was run"
+    rows = [row for step in document.calls() for row in _rows(step.name, step.estimate or {}, step.actual or {})]
+    rows += _rows("total", document.totals, document.actual_totals)
+    if document.makespan_s is not None and document.actual_makespan_s is not None:
+        rows += _rows("", {"makespan": document.makespan_s}, {"makespan": document.actual_makespan_s})
+    widths = [max(len(row[column]) for row in [HEAD, *rows]) for column in range(4)]
+    for name, quantity, estimate, actual, mark in [HEAD, *rows]:
+        line = f"{name:<{widths[0]}}  {quantity:<{widths[1]}}  {estimate:<{widths[2]}}  {actual:>{widths[3]}}  {mark}"
+        yield line.rstrip()
+
+
+HEAD = ("step", "", "estimate", "actual", "")
+
+
+def _rows(
+    name: str, estimates: Mapping[str, Estimate], actual: Mapping[str, float]
+) -> list[tuple[str, str, str, str, str]]:
+    found: list[tuple[str, str, str, str, str]] = []
+    for quantity, estimate in estimates.items():
+        label = QUANTITIES.get(quantity, "makespan, seconds")
+        done, mark = "", ""
+        if quantity in actual:
+            done = show_actual(actual[quantity], quantity)
+            mark = LEFT if left_range(estimate, actual[quantity], quantity) else ""
+        found.append((name if not found else "", label, str(show(estimate, quantity)), done, mark))
+    return found
+
+
+def _step(step: StepDocument, by_step: Mapping[str, Mapping[str, float]]) -> StepDocument:
+    body = tuple(_step(inner, by_step) for inner in step.body)
+    return replace(step, body=body, actual=by_step.get(step.name) if step.kind == "call" else None)
