@@ -27,9 +27,9 @@ from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import Store
 from sundog.sched.catalog import FCFS
 from sundog.sched.core import SchedulerCore
-from sundog.sched.events import ReplicaAdded
+from sundog.sched.events import Event, ReplicaAdded, RequestFinished
 from sundog.secrets import Secrets
-from tests.optimizer.flows import EFFECTS
+from tests.optimizer.flows import EFFECTS, LOOKUPS_SCHEMA
 
 HERE = Location("flow.yaml", 1, 1)
 
@@ -49,20 +49,19 @@ class Nowhere:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How each row ended, what effects it had, and how many calls were executed."""
+    """How each row ended, what effects it had, how many calls were executed, and how many of them together."""
 
     ends: tuple[tuple[str, bytes], ...]
     effects: dict[Any, list[str]]
     num_executed: int
+    num_gathered: int
 
 
 class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         with closing(sqlite3.connect(folder / "docs.db")) as connection:
-            connection.executescript(
-                "create table docs (id integer, body text);insert into docs values (0, 'zero'), (1, 'one'), (2, 'two');"
-            )
+            connection.executescript(LOOKUPS_SCHEMA)
         self._log = sqlite3.connect(folder / "log.db", isolation_level=None)
         self._log.execute("create table log (id integer)")
         self.operators = {name: OPERATORS.get(name)(folder) for name in ("llm", "sql", "python")}
@@ -73,6 +72,7 @@ class Bench:
         self._store = Store(folder)
         self._runner.run(self._start())
         self._numbers = count()
+        self._events: list[Event] = []
 
     async def _start(self) -> None:
         self._store.open_writer()
@@ -96,10 +96,14 @@ class Bench:
         effects = {row: sorted(seen) for row, seen in EFFECTS.items()}
         for (row,) in self._log.execute("select id from log").fetchall():
             effects.setdefault(row, []).append("logged")
-        return Ran(tuple((end.state, end.body) for end in ends), effects, progress.num_executed)
+        num_gathered = sum(
+            event.num_calls for event in self._events if isinstance(event, RequestFinished) and event.num_calls > 1
+        )
+        return Ran(tuple((end.state, end.body) for end in ends), effects, progress.num_executed, num_gathered)
 
     async def _run(self, plan: PhysicalPlan, rows: Sequence[Mapping[str, Any]], progress: Progress) -> list[RowEnd]:
-        host = Host(SchedulerCore(FCFS), lambda event: None)
+        self._events.clear()
+        host = Host(SchedulerCore(FCFS), self._events.append)
         for pool in {call.pool for call in calls_of(plan.nodes)}:
             replica = "local/0" if pool == "engine:local" else pool
             host.tell(ReplicaAdded(0.0, replica, pool, 64))
@@ -117,4 +121,7 @@ class Bench:
             needs_prefixes=False,
         )
         executor = RowExecutor(plan.logical, plan.nodes, dispatcher.call, Observations())
+        columns = plan.logical.inputs[0].columns
+        if columns is not None:
+            rows = [{name: row[name] for name in columns} for row in rows]
         return list(await asyncio.gather(*(executor.run(index, row) for index, row in enumerate(rows))))

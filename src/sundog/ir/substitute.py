@@ -15,6 +15,7 @@ from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 from pydantic import BaseModel
 
+from sundog.errors import FlowError
 from sundog.ir.environment import ENVIRONMENT
 from sundog.ir.logical import Filter, ForEach, Loop, Node, Step
 from sundog.ir.template import Literal, Reference, Segment, Template
@@ -131,7 +132,11 @@ def _substitute(template: Template, spelling: Mapping[str, str], values: Mapping
         is_name = kind == "name" and text in spelling and before not in (".", "|")
         texts.append(spelling[text] if is_name else text)
         before = before if kind == "whitespace" else text
-    found = Template("".join(texts))
+    try:
+        found = Template("".join(texts))
+    except FlowError:
+        # The name was also a keyword's, as in `round(precision=precision)`, or is bound again, as by `for`.
+        return None
     old, new = ENVIRONMENT.parse(template.source), ENVIRONMENT.parse(found.source)
     stored = {name.name for tree in (old, new) for name in tree.find_all(nodes.Name) if name.ctx != "load"}
     if stored & (spelling.keys() | set(spelling.values())):
