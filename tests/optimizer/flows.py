@@ -186,7 +186,7 @@ def loop(draw: Draw, scope: Scope, number: int) -> dict[str, Any]:
 def twin(draw: Draw, scope: Scope, node: dict[str, Any]) -> dict[str, Any]:
     """An equal step, or one that differs in what is easily overlooked."""
     other = dict(node)
-    change = draw(st.sampled_from(["nothing", "nothing", "when", "when", "for_each", "after", "share"]))
+    change = draw(st.sampled_from(["nothing", "nothing", "when", "when", "for_each", "for_each", "after"]))
     if change in other:
         del other[change]
     elif change == "when":
