@@ -13,7 +13,7 @@ import pytest
 import sundog as sd
 from sundog.cost.estimate import Estimate
 from sundog.engines.base import GenerateRequest, Message
-from sundog.errors import EngineUnavailable, RunError
+from sundog.errors import EngineUnavailable, RunError, RunStopped
 from sundog.ir.physical import CallExec, PhysicalPlan, calls_of
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.placing import Figures, Places, place_steps
@@ -244,6 +244,30 @@ def test_a_slow_engine_holds_back_the_one_before_it() -> None:
             ahead += 1 if event.request_id.endswith("/first") else -1
             most = max(most, ahead)
     assert most == 16
+
+
+def test_a_run_that_stops_waits_for_no_load() -> None:
+    class Slow:
+        async def load(self, worker_id: str, pool: str) -> ReplicaAdded:
+            await asyncio.sleep(3600)
+            raise AssertionError("nobody waits that long")
+
+        async def unload(self, replica_id: str) -> None:
+            raise AssertionError("nothing was loaded")
+
+    async def ask_and_stop() -> float:
+        host = Host(SchedulerCore(PREFIX_GROUPED), lambda event: None, Slow())
+        host.tell(WorkerAdded(0.0, "gpu-0", 1, ("engine:small",), (LOAD_S,), (CALL_S,)))
+
+        async def attempt(submit: Submit) -> tuple[None, RequestFinished]:
+            raise AssertionError("there is no engine to run on")
+
+        asyncio.get_running_loop().call_later(1.0, host.stop)
+        with pytest.raises(RunStopped):
+            await host.run(RequestArrived(0.0, "0/first", "engine:small"), attempt)
+        return host.now_s()
+
+    assert run_virtually(ask_and_stop()) == pytest.approx(1.0)
 
 
 def test_an_engine_that_cannot_be_loaded_stops_the_run() -> None:

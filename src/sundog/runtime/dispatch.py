@@ -130,8 +130,9 @@ class Dispatcher:
         self._is_stopping = False
 
     def stop(self) -> None:
-        """Start no further attempt; what runs goes on to its commit."""
+        """Start no further attempt, load no further engine; what runs goes on to its commit."""
         self._is_stopping = True
+        self._host.stop()
 
     async def call(self, node: CallExec, scope: Scope, place: Place) -> Answer:
         """The call's answer, committed; CallError when it failed, RunStopped when the run drains."""

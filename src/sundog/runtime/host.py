@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from sundog.errors import CallError, RunError
+from sundog.errors import CallError, RunError, RunStopped
 from sundog.runtime.meter import Meter
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
@@ -81,6 +81,7 @@ class Host:
         self._loads: set[asyncio.Task[None]] = set()
         self._unloads: set[asyncio.Task[None]] = set()
         self._load_errors: dict[str, Exception] = {}
+        self._is_stopping = False
         self._loop = asyncio.get_running_loop()
         self._start_s = self._loop.time()
         self._waiters: dict[str, _Waiter] = {}
@@ -92,6 +93,12 @@ class Host:
     def tell(self, event: Event) -> None:
         """Report what is no request's: replicas, workers, plans, drained steps."""
         self._handle(event)
+
+    def stop(self) -> None:
+        """Give up loads under way, and load nothing more: what waits for an engine ends as RunStopped."""
+        self._is_stopping = True
+        for task in self._loads:
+            task.cancel()
 
     async def close(self) -> None:
         """Load nothing more; engines on their way out are let go."""
@@ -146,15 +153,24 @@ class Host:
         return RunError(f"the engine '{name}' cannot be loaded: {error}") if isinstance(error, CallError) else error
 
     async def _load(self, action: Load) -> None:
-        assert self._loader is not None, "no workers, no loads"
         try:
-            replica = await self._loader.load(action.worker_id, action.pool)
+            replica = await self._loaded(action)
         except Exception as error:  # whoever needs the engine raises it, bugs too
             self._load_errors[action.pool] = error
             is_retryable = isinstance(error, CallError) and error.retryable
             self._handle(LoadFailed(self.now_s(), action.worker_id, action.pool, is_retryable))
         else:
             self._handle(replace(replica, time_s=self.now_s()))
+
+    async def _loaded(self, action: Load) -> ReplicaAdded:
+        assert self._loader is not None, "no workers, no loads"
+        try:
+            if not self._is_stopping:
+                return await self._loader.load(action.worker_id, action.pool)
+        except asyncio.CancelledError:
+            if not self._is_stopping:
+                raise
+        raise RunStopped("the run is stopping")
 
     async def _unload(self, action: Unload) -> None:
         assert self._loader is not None, "no workers, no loads"

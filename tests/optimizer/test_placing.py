@@ -1,0 +1,137 @@
+"""From a plan and its figures to a placement problem and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import sundog as sd
+from sundog.cost.estimate import Estimate
+from sundog.cost.node_cost import CallCost, Sample
+from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
+from sundog.ir.logical import WorkerGroup, steps_of
+from sundog.ir.physical import PhysicalPlan, calls_of
+from sundog.operators.base import OPERATORS
+from sundog.optimizer.placing import DEFAULT_CALL_S, Figures, Places, figures_of, place_steps, placement_problem
+from sundog.optimizer.planner import plan_physical
+
+GPU = WorkerGroup("gpu", 2)
+PLACES = [Places("engine:small", GPU, 2), Places("engine:large", GPU, 2), Places("engine:fixed", None, 3)]
+LOADS_S = {place.pool: 10.0 for place in PLACES}
+
+
+def plan() -> PhysicalPlan:
+    """A look-up, a filter, a loop over two engines, and a step on an engine that stays."""
+    flow = sd.Flow("placed")
+    gpu = flow.workers("gpu", count=2)
+    small, large = (flow.engine(name, kind="null", workers=gpu) for name in ("small", "large"))
+    fixed = flow.engine("fixed", kind="null", replicas=3)
+    row = flow.input("rows", rows=[{"id": 0}])
+    page = flow.http("page", url=f"http://host/{row.id}")
+    flow.filter("known", page.status == 200)
+    with flow.loop("rounds", max_turns=2) as rounds:
+        draft = rounds.llm("draft", engine=small, prompt=f"{page.text}")
+        rounds.llm("check", engine=large, prompt=f"{draft.text}")
+    flow.output(text=flow.llm("last", engine=fixed, prompt=f"{rounds.value.draft.text}").text)
+    logical = flow.plan()
+    return plan_physical(
+        logical, {step.operator: OPERATORS.get(step.operator)(Path()) for step in steps_of(logical.nodes)}
+    )
+
+
+def figures(**exec_s: float) -> Figures:
+    found = {name: Estimate(seconds / 2, seconds, seconds * 2) for name, seconds in exec_s.items()}
+    return Figures(found, LOADS_S, "a test", is_measured=True)
+
+
+ALL = figures(page=5.0, draft=20.0, check=30.0, last=6.0)
+
+
+def test_the_problem_has_a_node_for_each_call() -> None:
+    problem = placement_problem(plan(), PLACES, ALL, {"gpu-1": ("engine:large",)})
+    assert {node.name: (node.model, node.exec_s, node.parents, node.max_replicas) for node in problem.llm_nodes} == {
+        "draft": ("engine:small", 20.0, ("page", "known"), 2),
+        "check": ("engine:large", 30.0, ("draft",), 2),
+        "last": ("engine:fixed", 6.0, ("known", "draft", "check"), 3),
+    }
+    assert {node.name: (node.exec_s, node.parents) for node in problem.tool_nodes} == {
+        "page": (5.0, ()),
+        "known": (0.0, ("page",)),
+    }
+    assert [(replica.name, replica.resident) for replica in problem.replicas] == [
+        ("gpu-0", ()),
+        ("gpu-1", ("engine:large",)),
+        *((f"engine:fixed-{number}", ("engine:fixed",)) for number in range(3)),
+    ]
+
+
+def test_what_has_drained_is_left_out() -> None:
+    left = ALL.left({"page": 0.0, "draft": 0.0, "check": 0.5, "last": 1.0})
+    problem = placement_problem(plan(), PLACES, left, {})
+    assert [(node.name, node.exec_s, node.parents) for node in problem.llm_nodes] == [
+        ("check", 15.0, ()),
+        ("last", 6.0, ("known", "check")),
+    ]
+
+
+def test_the_answer_is_an_order_for_each_worker() -> None:
+    placed = place_steps(plan(), PLACES, ALL)
+    assert placed is not None
+    assert [order.worker for order in placed.orders] == ["gpu-0", "gpu-1"]
+    assert {planned.step for order in placed.orders for planned in order.steps} == {"draft", "check"}
+    assert placed.makespan_s >= placed.lower_bound > 0
+    starts_s = {planned.step: planned.start_s for order in placed.orders for planned in order.steps}
+    assert dict(placed.needs_s) == {"page": starts_s["draft"], "known": starts_s["draft"]}
+
+
+def test_without_workers_there_is_nothing_to_place() -> None:
+    assert place_steps(plan(), [Places(place.pool, None, 1) for place in PLACES], ALL) is None
+
+
+def estimate(**seconds: Estimate | None) -> PlanEstimate:
+    """Of a hundred calls a step."""
+    calls = CallCost(Estimate.exactly(100), Estimate.exactly(100))
+    pools = {call.name: call.pool for call in calls_of(plan().nodes)}
+    nodes = tuple(NodeEstimate(name, "", pools[name], calls, None, one, None) for name, one in seconds.items())
+    return PlanEstimate(Sample(10, 100), nodes, None, (), ())
+
+
+@pytest.mark.parametrize(
+    ("known", "basis", "is_measured"),
+    [
+        ({}, "call counts alone, all calls taken as equal", False),
+        ({"page": 5.0, "draft": 10.0}, "measured calls; for check, last call counts alone", False),
+        ({"page": 5.0, "draft": 10.0, "check": 15.0, "last": 2.0}, "measured calls", True),
+    ],
+)
+def test_figures_come_from_the_estimate(known: dict[str, float], basis: str, is_measured: bool) -> None:
+    """Seconds of one replica: of two that share the batch it takes twice as long as of both."""
+    found = figures_of(
+        estimate(**{name: Estimate.exactly(known[name]) if name in known else None for name in ALL.exec_s}),
+        PLACES,
+        LOADS_S,
+    )
+    assert (found.basis, found.is_measured) == (basis, is_measured)
+    by_one = {"page": 5.0, "draft": 20.0, "check": 30.0, "last": 6.0}
+    guessed = Estimate.exactly(100) * (Estimate(0.1, 1.0, 10.0) * DEFAULT_CALL_S)
+    for name, one in found.exec_s.items():
+        assert one == (Estimate.exactly(by_one[name]) if name in known else guessed)
+
+
+def test_figures_are_corrected_when_they_are_wrong() -> None:
+    assert ALL.corrected({"draft": 39.0}, {"engine:small": 19.0}) is None
+    corrected = ALL.corrected({"draft": 41.0}, {"engine:small": 19.0})
+    assert corrected is not None
+    assert corrected.exec_s["draft"] == Estimate(20.5, 41.0, 82.0)
+    assert corrected.exec_s["check"] == ALL.exec_s["check"]
+    assert corrected.load_s["engine:small"] == 19.0
+    assert corrected.corrected({"draft": 41.0}, {"engine:small": 19.0}) is None
+    assert ALL.corrected({}, {"engine:small": 21.0}) is not None
+
+
+def test_what_was_guessed_moves_with_what_was_measured() -> None:
+    guessed = Figures(ALL.exec_s, LOADS_S, "a guess", is_measured=False)
+    corrected = guessed.corrected({"draft": 200.0}, {})
+    assert corrected is not None
+    assert corrected.exec_s["check"].expected == 300.0
