@@ -67,7 +67,15 @@ def _modelled(sizes: Sizes) -> Iterator[Deployment]:
     shares = {model: sizes.replicas // len(MODELS) for model in MODELS}
     for model in MODELS[: sizes.replicas % len(MODELS)]:
         shares[model] += 1
-    block = {"kind": "modelled", "max_concurrency": MODELLED_CONCURRENCY, "max_kv_tokens": sizes.kv_tokens}
+    block = {
+        "kind": "null",
+        "max_concurrency": MODELLED_CONCURRENCY,
+        "max_kv_tokens": sizes.kv_tokens,
+        "step_time": STEP_TIME,
+        "max_step_tokens": MAX_STEP_TOKENS,
+        # As long as each step's max_tokens allow.
+        "output_tokens": 1024,
+    }
     # A new process, or a new engine, for each arm: there is nothing to forget.
     yield Deployment(
         {model: {**block, "model": model, "replicas": max(1, shares[model])} for model in MODELS},

@@ -16,13 +16,13 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from halo import modelled
 from halo.arms.catalog import BASELINES, FlowArm, flow_arm
 from halo.arms.sundog import operators_of, planning_s, run_flow, write_flow
 from halo.calls import LLMCall, open_client
 from halo.case import MODELS, Case
 from halo.inputs import make_rows
 from halo.latency_server import LatencyServer
+from halo.modelled import SkippingLoop
 from halo.work import describe_work
 from halo.workloads.catalog import WORKLOADS
 from sundog.config import read_config
@@ -33,8 +33,7 @@ Measurement = dict[str, Any]
 
 def measure(case: Case, arm: str) -> Measurement:
     """Run the arm from its first call to its last answer. Nothing of the case is cached in this process."""
-    modelled.register()
-    factory = modelled.SkippingLoop if case.is_modelled else None
+    factory = SkippingLoop if case.is_modelled else None
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(_measure(case, arm))
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from halo.calls import LLMCall
 from halo.deployments import modelled_profile
-from halo.modelled import ModelledEngine, ModelledOptions, SkippingLoop
+from halo.modelled import SkippingLoop
 from halo.work import describe_work, work_bound_s
 
-from sundog.engines.base import GenerateRequest, Message, Usage
+from sundog.engines.base import Message, Usage
 
 SHARED = "s" * 128 * 3
 
@@ -47,27 +47,6 @@ def test_the_bound_adds_models_up_only_on_one_machine() -> None:
 def in_modelled_time(main: Coroutine[Any, Any, Any]) -> Any:
     with asyncio.Runner(loop_factory=SkippingLoop) as runner:
         return runner.run(main)
-
-
-async def ask(engine: ModelledEngine, text: str) -> tuple[float, Usage]:
-    loop = asyncio.get_running_loop()
-    begin_s = loop.time()
-    async for chunk in engine.generate(GenerateRequest("1", (Message("user", text),), max_tokens=10)):
-        last = chunk
-    assert last.usage is not None
-    return loop.time() - begin_s, last.usage
-
-
-def test_a_warm_prefix_saves_modelled_time() -> None:
-    async def both() -> list[tuple[float, Usage]]:
-        engine = ModelledEngine(ModelledOptions(model="a", max_kv_tokens=4096, step_time=(1.0, 0.1, 0.0, 0.0, 0.0)))
-        return [await ask(engine, "x" * 1271), await ask(engine, "x" * 1271 + "y" * 40)]
-
-    (cold_s, cold), (warm_s, warm) = in_modelled_time(both())
-    assert (cold.num_prompt_tokens, cold.num_cached_tokens) == (320, 0)
-    assert warm.num_cached_tokens == 288
-    assert cold_s == pytest.approx(10 * 1.0 + 320 * 0.1)
-    assert warm_s == pytest.approx(10 * 1.0 + (warm.num_prompt_tokens - 288) * 0.1)
 
 
 def test_modelled_time_costs_no_time() -> None:

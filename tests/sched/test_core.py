@@ -21,6 +21,7 @@ from sundog.sched.events import (
     RequestCancelled,
     RequestFailed,
     RequestFinished,
+    RowLeft,
     Submit,
     TimerFired,
     WakeAt,
@@ -34,10 +35,12 @@ Ends = list[tuple[int, int]]
 class Driven:
     """A core whose books are checked after every event."""
 
-    def __init__(self, policies: PolicySet, *replicas: int, max_tokens: int | None = None) -> None:
+    def __init__(
+        self, policies: PolicySet, *replicas: int, max_tokens: int | None = None, num_blocks: int = 1000
+    ) -> None:
         self.core = SchedulerCore(policies)
         for number, slots in enumerate(replicas):
-            self.tell(ReplicaAdded(0.0, f"p/{number}", "p", slots, max_tokens, 1000))
+            self.tell(ReplicaAdded(0.0, f"p/{number}", "p", slots, max_tokens, num_blocks))
 
     def tell(self, event: Event) -> list[Action]:
         actions = self.core.handle(event)
@@ -117,6 +120,42 @@ def test_a_failed_prefill_lets_the_next_one_warm() -> None:
     assert [name for name, _ in submitted(core.tell(PrefillEnded(2.0, "b")))] == ["c"]
 
 
+def test_those_who_arrive_together_are_ranked_together() -> None:
+    """Rows of one document are not scattered by the slots that are free when the first of them comes."""
+    core = Driven(PREFIX_GROUPED, 2, num_blocks=7)
+    keys = {"a": (1, 10), "b": (2, 20), "c": (1, 11), "d": (2, 21)}
+    told = [core.tell(arrived(name, prefix_key=key, more_follow=name != "d")) for name, key in keys.items()]
+    assert [submitted(actions) for actions in told[:3]] == [[], [], []]
+    # c waits for what a computes, and has the second slot.
+    assert submitted(told[3]) == [("a", "p/0")]
+    assert submitted(core.tell(PrefillEnded(1.0, "a"))) == [("c", "p/0")]
+
+
+def test_a_row_between_two_steps_keeps_its_slot() -> None:
+    core = Driven(PREFIX_GROUPED, 2, num_blocks=7)
+    for index, name in enumerate("abc"):
+        core.tell(arrived(name, row_index=index, prefix_key=(index,), has_successor=True))
+    assert core.tell(RequestFinished(1.0, "a")) == [], "c must not take the slot of a's next step"
+    assert submitted(core.tell(arrived("a2", 1.1, row_index=0, prefix_key=(0, 7)))) == [("a2", "p/0")]
+    assert submitted(core.tell(RequestFinished(2.0, "a2"))) == [("c", "p/0")]
+
+
+def test_a_row_that_left_gives_its_slot_up() -> None:
+    core = Driven(PREFIX_GROUPED, 2, num_blocks=7)
+    for index, name in enumerate("abc"):
+        core.tell(arrived(name, row_index=index, prefix_key=(index,), has_successor=True))
+    core.tell(RequestFinished(1.0, "a"))
+    assert submitted(core.tell(RowLeft(1.1, "p", 0))) == [("c", "p/0")]
+    assert core.tell(RowLeft(1.2, "p", 0)) == []
+
+
+def test_an_idle_replica_takes_what_comes() -> None:
+    core = Driven(PREFIX_GROUPED, 1)
+    core.tell(arrived("a", row_index=0, prefix_key=(1,), has_successor=True))
+    core.tell(arrived("b", row_index=1, prefix_key=(2,)))
+    assert submitted(core.tell(RequestFinished(1.0, "a"))) == [("b", "p/0")]
+
+
 @pytest.mark.parametrize("state", ["running", "waiting", "parked", "delayed"])
 def test_cancel_in_every_state(state: str) -> None:
     core = Driven(PREFIX_GROUPED, 2 if state == "parked" else 1)
@@ -166,16 +205,24 @@ def _story(policies: PolicySet, slots: list[int], keys: list[list[int]], choices
         if how in (1, 2):
             ended.add(request_id)
             tell(RequestFinished(time_s, request_id))
+            row = int(request_id[1:].rstrip("'"))
+            if request_id == f"r{row}" and how == 1:
+                names.append(f"{request_id}'")
+                tell(arrived(names[-1], time_s, row_index=row, prefix_key=(*keys[row], 9), num_prompt_tokens=12))
+            elif request_id == f"r{row}":
+                tell(RowLeft(time_s, "p", row))
         else:
             tell(RequestFailed(time_s, request_id, retryable=how == 3))
 
+    names = [f"r{index}" for index in range(len(keys))]
     for index, key in enumerate(keys):
-        tell(arrived(f"r{index}", prefix_key=tuple(key), num_prompt_tokens=10, max_attempts=2))
+        more = {"max_attempts": 2, "has_successor": True, "more_follow": index % 3 == 0 and index + 1 < len(keys)}
+        tell(arrived(names[index], row_index=index, prefix_key=tuple(key), num_prompt_tokens=10, **more))
     for pick, how in choices:
         time_s += 1.0
         if running:
             end(running[pick % len(running)], how)
-    while len(ended) < len(keys):
+    while len(ended) < len(names):
         time_s += 100.0
         tell(TimerFired(time_s))
         for request_id in list(running):

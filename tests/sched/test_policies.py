@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sundog.sched.admission import one_warms_the_prefix, open_prefixes_first, within_token_budget
+from sundog.sched.admission import one_warms_the_prefix, promised_slots_are_kept, within_token_budget
 from sundog.sched.order import first_come, shared_prefix_adjacent
 from sundog.sched.policy import Admitted, Deferred
-from sundog.sched.prefix_index import PrefixIndex
+from sundog.sched.prefix_index import PrefixIndex, PrefixOrder
 from sundog.sched.retry import exponential_backoff
 from sundog.sched.routing import least_outstanding, not_where_it_failed, prefix_affinity
 from sundog.sched.views import ReplicaView, RequestView, SchedView
@@ -30,17 +30,22 @@ def make_replica(**changes: object) -> ReplicaView:
 
 
 @pytest.mark.parametrize(
-    ("limit", "running", "in_flight", "needs", "expected"),
+    ("limit", "running", "in_flight", "needs", "key", "expected"),
     [
-        (None, 3, 10_000, 500, Admitted()),
-        (1000, 1, 500, 500, Admitted()),
-        (1000, 1, 501, 500, Deferred()),
-        (1000, 0, 0, 5000, Admitted()),
+        (None, 3, 10_000, 500, (), Admitted()),
+        (1000, 1, 500, 500, (), Admitted()),
+        (1000, 1, 501, 500, (), Deferred()),
+        (1000, 0, 0, 5000, (), Admitted()),
+        (1000, 1, 501, 500, (1, 2, 3), Admitted()),  # three quarters of its 400 prompt tokens are there already
+        (1000, 1, 801, 500, (1, 2, 3), Deferred()),
     ],
 )
-def test_token_budget(limit: int | None, running: int, in_flight: int, needs: int, expected: object) -> None:
-    replica = make_replica(max_tokens_in_flight=limit, num_running=running, num_tokens_in_flight=in_flight)
-    request = make_request(num_prompt_tokens=needs - 100, num_expected_output_tokens=100)
+def test_token_budget(
+    limit: int | None, running: int, in_flight: int, needs: int, key: tuple[int, ...], expected: object
+) -> None:
+    replica = make_replica(max_tokens_in_flight=limit, num_running=running)
+    replica.running.hold("other", (1, 2, 3), in_flight, 0)
+    request = make_request(num_prompt_tokens=needs - 100, num_expected_output_tokens=100, prefix_key=key)
     assert within_token_budget(request, replica, NOW) == expected
 
 
@@ -67,27 +72,6 @@ def test_a_warm_prefix_is_not_waited_for() -> None:
     assert replica.prefixes.num_warm_blocks((1, 2, 4)) == 2
 
 
-@pytest.mark.parametrize(
-    ("max_blocks", "running", "parked", "key", "expected"),
-    [
-        (47, 1, 3, (7, 8, 9), Deferred()),  # three wait for what is computed, and there is no slot besides
-        (48, 1, 3, (7, 8, 9), Admitted()),  # the cache holds four prompts for each of four slots
-        (47, 1, 2, (7, 8, 9), Admitted()),  # a slot is left over
-        (47, 3, 3, (7, 8, 9), Deferred()),
-        (47, 1, 3, (1, 2, 9), Admitted()),  # most of it is warm: one of those that were waited for
-        (47, 1, 3, (1, 8, 9), Deferred()),  # some of it is
-        (47, 1, 3, (), Admitted()),  # nothing to share
-    ],
-)
-def test_open_prefixes_first(
-    max_blocks: int, running: int, parked: int, key: tuple[int, ...], expected: object
-) -> None:
-    replica = make_replica(num_running=running, num_parked=parked, prefixes=PrefixIndex(max_blocks))
-    replica.prefixes.begin((1, 2), "other")
-    replica.prefixes.end((1, 2), "other", is_warm=True)
-    assert open_prefixes_first(make_request(prefix_key=key), replica, NOW) == expected
-
-
 def test_those_that_wait_at_a_replica_are_outstanding_there() -> None:
     assert least_outstanding(make_request(), make_replica(num_running=1, num_parked=1), NOW) == 0.5
     assert least_outstanding(make_request(), make_replica(num_running=3, num_parked=5), NOW) == 0.0
@@ -112,14 +96,45 @@ def test_failed_prefill_leaves_nothing_warm() -> None:
 
 def test_prefixes_are_met_depth_first_and_rows_in_order() -> None:
     requests = [
-        make_request(request_id="other group", prefix_key=(5,), row_index=0),
-        make_request(request_id="child", prefix_key=(1, 2, 3), row_index=0),
-        make_request(request_id="late row", prefix_key=(1, 2), row_index=7),
-        make_request(request_id="parent", prefix_key=(1, 2), row_index=0),
-        make_request(request_id="sibling", prefix_key=(1, 4), row_index=0),
+        make_request(request_id="other group", prefix_order=(5,), row_index=0),
+        make_request(request_id="child", prefix_order=(1, 2, 3), row_index=0),
+        make_request(request_id="late row", prefix_order=(1, 2), row_index=7),
+        make_request(request_id="parent", prefix_order=(1, 2), row_index=0),
+        make_request(request_id="sibling", prefix_order=(1, 4), row_index=0),
+        make_request(request_id="begun", prefix_order=(9,), row_index=8, is_successor=True),
     ]
     ranked = sorted(requests, key=lambda request: shared_prefix_adjacent(request, NOW))
-    assert [request.request_id for request in ranked] == ["parent", "late row", "child", "sibling", "other group"]
+    assert [request.request_id for request in ranked] == [
+        *("begun", "parent", "late row", "child", "sibling", "other group")
+    ]
+
+
+def test_prefixes_are_numbered_as_they_come_and_forgotten_in_that_order() -> None:
+    order = PrefixOrder(3)
+    assert order.numbers((77, 5)) == (0, 1)
+    assert order.numbers((77, 3)) == (0, 2)
+    assert order.numbers((8,)) == (3,)
+    assert order.numbers((77,)) == (4,), "the oldest was forgotten"
+
+
+@pytest.mark.parametrize(
+    ("max_blocks", "running", "parked", "open_rows", "is_successor", "expected"),
+    [
+        (47, 2, 1, 0, False, Admitted()),
+        (47, 2, 1, 1, False, Deferred()),
+        (47, 1, 3, 0, False, Deferred()),
+        (47, 2, 1, 1, True, Admitted()),  # it is what the slot was promised to
+        (48, 2, 1, 1, False, Admitted()),  # the cache holds four prompts for each of four slots
+        (47, 0, 9, 9, False, Admitted()),  # or nothing would move
+    ],
+)
+def test_promised_slots_are_kept(
+    max_blocks: int, running: int, parked: int, open_rows: int, is_successor: bool, expected: object
+) -> None:
+    replica = make_replica(num_running=running, num_parked=parked, num_open_rows=open_rows)
+    replica.prefixes = PrefixIndex(max_blocks)
+    request = make_request(is_successor=is_successor, prefix_key=(7, 8, 9))
+    assert promised_slots_are_kept(request, replica, NOW) == expected
 
 
 def test_tools_run_as_the_plan_needs_them_then_by_row() -> None:

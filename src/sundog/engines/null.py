@@ -9,10 +9,11 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sundog.engines.base import (
     Capabilities,
@@ -26,18 +27,21 @@ from sundog.engines.base import (
     Usage,
 )
 from sundog.engines.json_schema import Choice, Fields, Items, Literals, Number, Shape, Text, read_schema
+from sundog.engines.null_cache import BlockTable, block_keys
 from sundog.engines.null_steps import ModelledSteps, StepSeconds
-from sundog.errors import EngineUnavailable
+from sundog.errors import EngineUnavailable, PromptTooLong
 from sundog.secrets import Secrets
 
 CHARACTERS_PER_TOKEN = 4
+BLOCK_TOKENS = 32
 
 
 class NullOptions(EngineOptions):
     """`load_s`: seconds that starting takes. `latency_s`: seconds that every answer takes. `step_time`: instead,
     answers come token by token in shared steps that last as long as these five coefficients say (a step, a prefill
     token, a decoding request, a token of its context, a pair of attention, in seconds), with at most `max_step_tokens`
-    in a step. `output_tokens`: the length of answers without a schema.
+    in a step. `max_kv_tokens`: they also hold their KV blocks, and prefixes are kept while there is room.
+    `output_tokens`: the length of answers without a schema.
     """
 
     model: str = "null"
@@ -45,15 +49,23 @@ class NullOptions(EngineOptions):
     latency_s: float = Field(default=0.0, ge=0.0)
     step_time: StepSeconds | None = None
     max_step_tokens: int = Field(default=256, ge=1)
+    max_kv_tokens: int | None = Field(default=None, ge=BLOCK_TOKENS)
     output_tokens: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _cache_has_steps(self) -> Self:
+        if self.max_kv_tokens is not None and self.step_time is None:
+            raise ValueError("max_kv_tokens needs step_time: without steps nothing is held")
+        return self
 
 
 class NullEngine:
     def __init__(self, options: NullOptions) -> None:
         self._options = options
-        self._steps = None if options.step_time is None else ModelledSteps(options.step_time, options.max_step_tokens)
+        self._steps = modelled_steps(options)
         self._is_open = False
-        self._num_requests = self._num_running = self._num_prompt_tokens = self._num_output_tokens = 0
+        self._num_requests = self._num_running = 0
+        self._num_prompt_tokens = self._num_cached_tokens = self._num_output_tokens = 0
 
     async def start(self) -> None:
         if self._options.load_s:
@@ -73,13 +85,20 @@ class NullEngine:
                     text[begin : begin + CHARACTERS_PER_TOKEN]
                     for begin in range(0, usage.num_output_tokens * CHARACTERS_PER_TOKEN, CHARACTERS_PER_TOKEN)
                 )
-                async with aclosing(self._steps.generate(usage.num_prompt_tokens, usage.num_output_tokens)) as tokens:
-                    async for number in tokens:
+                steps = self._steps.generate(
+                    usage.num_prompt_tokens, usage.num_output_tokens, self._keys(request, usage)
+                )
+                number = 0
+                async with aclosing(steps) as tokens:
+                    async for num_cached_tokens in tokens:
+                        usage = replace(usage, num_cached_tokens=num_cached_tokens)
                         if number < len(pieces):
                             yield Chunk(pieces[number])
+                        number += 1
             elif self._options.latency_s:
                 await asyncio.sleep(self._options.latency_s)
             self._num_prompt_tokens += usage.num_prompt_tokens
+            self._num_cached_tokens += usage.num_cached_tokens or 0
             self._num_output_tokens += usage.num_output_tokens
             yield Chunk(text, finish_reason, usage)
         finally:
@@ -88,10 +107,10 @@ class NullEngine:
     def capabilities(self) -> Capabilities:
         return Capabilities(
             max_context_tokens=None,
-            max_kv_tokens=None,
+            max_kv_tokens=self._options.max_kv_tokens,
             has_json_schema=True,
             has_priority=False,
-            has_prefix_cache=False,
+            has_prefix_cache=self._options.max_kv_tokens is not None,
             max_step_tokens=None if self._steps is None else self._options.max_step_tokens,
         )
 
@@ -100,16 +119,39 @@ class NullEngine:
             num_requests=self._num_requests,
             num_running=self._num_running,
             num_prompt_tokens=self._num_prompt_tokens,
+            num_cached_tokens=self._num_cached_tokens,
             num_output_tokens=self._num_output_tokens,
         )
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:
         return count_prompt_tokens(request.messages)
 
+    def _keys(self, request: GenerateRequest, usage: Usage) -> tuple[int, ...]:
+        """Of the prompt's full blocks; PromptTooLong where prompt and answer do not fit into all of them."""
+        max_kv_tokens = self._options.max_kv_tokens
+        if max_kv_tokens is None:
+            return ()
+        num_tokens = usage.num_prompt_tokens + usage.num_output_tokens
+        if num_tokens > max_kv_tokens // BLOCK_TOKENS * BLOCK_TOKENS:
+            raise PromptTooLong(
+                f"prompt and answer have {num_tokens} tokens, and the engine holds {max_kv_tokens}",
+                hint="shorten the prompt or raise max_kv_tokens",
+            )
+        text = "".join(message.content for message in request.messages)
+        return block_keys(text, BLOCK_TOKENS * CHARACTERS_PER_TOKEN)
+
     async def close(self) -> None:
         self._is_open = False
         if self._steps is not None:
             await self._steps.close()
+
+
+def modelled_steps(options: NullOptions) -> ModelledSteps | None:
+    if options.step_time is None:
+        return None
+    max_kv_tokens = options.max_kv_tokens
+    table = None if max_kv_tokens is None else BlockTable(max_kv_tokens // BLOCK_TOKENS, BLOCK_TOKENS)
+    return ModelledSteps(options.step_time, options.max_step_tokens, table)
 
 
 class NullKind:

@@ -26,6 +26,7 @@ class CallExec:
 
     `is_effect`: changes the outside world; claimed before, never repeated by itself.
     `before`: names in the same scope that must have ended. `max_attempts` >= 1. `timeout_s` of one attempt.
+    `has_successor`: as soon as a row's call has ended, the row asks again in the same pool.
     """
 
     step: Step
@@ -35,6 +36,7 @@ class CallExec:
     timeout_s: float
     max_attempts: int
     before: tuple[str, ...]
+    has_successor: bool = False
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ Owns these decisions. Never rewrites steps.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import pairwise
 
@@ -62,7 +62,9 @@ class _Planner:
     def place(self, nodes: Sequence[Node]) -> tuple[Exec, ...]:
         before = dependencies(nodes, self._resource_order(nodes))
         placed = tuple(self._exec(node, before[node.name]) for node in topological_order(nodes, before))
-        return _one_after_the_other(placed) if self._is_serial else placed
+        if self._is_serial:
+            placed = _one_after_the_other(placed)
+        return tuple(_with_successor(node, placed) for node in placed)
 
     def _resource_order(self, nodes: Sequence[Node]) -> list[tuple[str, str]]:
         """Pairs of steps that touch one resource, of which at least one writes, as written."""
@@ -113,3 +115,29 @@ def _one_after_the_other(nodes: tuple[Exec, ...]) -> tuple[Exec, ...]:
         for first, node in pairwise(nodes)
     ]
     return (*nodes[:1], *chained)
+
+
+def _with_successor(node: Exec, nodes: Sequence[Exec]) -> Exec:
+    if not isinstance(node, CallExec) or node.step.for_each is not None:
+        return node
+    ended = {node.name, *_ancestors(node, nodes)}
+    return replace(node, has_successor=any(_follows(other, node, ended) for other in nodes))
+
+
+def _follows(other: Exec, node: CallExec, ended: Set[str]) -> bool:
+    """Whether `other` asks in the pool of `node` in any case, and waits for nothing that may still run when it ends."""
+    if not isinstance(other, CallExec) or other.pool != node.pool or other.step.when is not None:
+        return False
+    return node.name in other.before and set(other.before) <= ended
+
+
+def _ancestors(node: Exec, nodes: Sequence[Exec]) -> set[str]:
+    by_name = {other.name: other for other in nodes}
+    found: set[str] = set()
+    left = list(node.before)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += by_name[name].before
+    return found

@@ -143,9 +143,11 @@ class Dispatcher:
         # such a call could commit and leave unseen.
         stored = await self._store.get(key)
         if stored is not None and (stored.run_id == self._run.run_id or not self._run.is_fresh):
+            self._host.row_left(place.row_index)
             return Answer(stored.value, stored.usage)
         shared = self._in_flight.get(key)
         if shared is not None:
+            self._host.row_left(place.row_index)
             return await asyncio.shield(shared)
         if node.sharing is Sharing.NEVER:
             return await self._execute(node, call, key, place)
@@ -314,11 +316,13 @@ class Dispatcher:
             return arrived
         engine = self._by_pool.get(node.pool)
         has_key = self._needs_prefixes and (engine is None or engine.capabilities().has_prefix_cache)
+        key = prefix_key(call.prompt) if has_key else ()
         return replace(
             arrived,
             num_prompt_tokens=_prompt_tokens(engine, GenerateRequest(request_id, call.prompt)),
             num_expected_output_tokens=call.max_tokens or DEFAULT_OUTPUT_TOKENS,
-            prefix_key=prefix_key(call.prompt) if has_key else (),
+            prefix_key=key,
+            has_successor=node.has_successor and bool(key),
         )
 
     def _key(self, node: CallExec, call: BoundCall, place: Place) -> bytes:

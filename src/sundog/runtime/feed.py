@@ -21,7 +21,8 @@ OnRow = Callable[[RowEnd], Awaitable[None]]
 
 
 class Feed:
-    """Takes batches of rows and runs them, at most `max_rows_in_flight` at once."""
+    """Takes batches of rows and runs them, at most `max_rows_in_flight` at once. `on_ended` hears of each row's end
+    before it is committed."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Feed:
         max_errors: int | None,
         on_row: OnRow | None,
         on_stop: Callable[[], None],
+        on_ended: Callable[[int], None],
     ) -> None:
         self._run_id = run_id
         self._executor = executor
@@ -43,6 +45,7 @@ class Feed:
         self._max_errors = max_errors
         self._on_row = on_row
         self._on_stop = on_stop
+        self._on_ended = on_ended
         self._is_stopping = False
         self._failure: BaseException | None = None
         self._rows: set[asyncio.Task[None]] = set()
@@ -86,6 +89,7 @@ class Feed:
 
     async def _run_row(self, row_index: int, row: Mapping[str, Any], position: int) -> None:
         end = await self._executor.run(row_index, row, position)
+        self._on_ended(row_index)
         await self._store.put_row(self._run_id, row_index, end.state, end.body, end.asked)
         self._count(end)
         if self._on_row is not None:

@@ -26,6 +26,7 @@ from sundog.sched.events import (
     RequestCancelled,
     RequestFailed,
     RequestFinished,
+    RowLeft,
     Submit,
     TimerFired,
     Unload,
@@ -85,6 +86,8 @@ class Host:
         self._loop = asyncio.get_running_loop()
         self._start_s = self._loop.time()
         self._waiters: dict[str, _Waiter] = {}
+        self._between_steps: dict[int, str] = {}
+        self._arrivals: list[RequestArrived] = []
 
     def now_s(self) -> float:
         """Seconds since this host began."""
@@ -113,7 +116,7 @@ class Host:
         failure: CallError | None = None
         is_given_up = False
         try:
-            self._handle(arrived)
+            self._arrive(arrived)
             while True:
                 action = await waiter.next()
                 if isinstance(action, GiveUp):
@@ -127,6 +130,8 @@ class Host:
                     self._handle(RequestFailed(self.now_s(), request_id, error.retryable, error.retry_after_s))
                     continue
                 self._handle(finished)
+                if arrived.has_successor:
+                    self._between_steps[arrived.row_index] = arrived.pool
                 return result
         except BaseException:
             if not is_given_up:
@@ -142,6 +147,26 @@ class Host:
             return await attempt(action)
         finally:
             self.meter.end(arrived.pool, action.replica_id, arrived.step, begin_s, self.now_s())
+
+    def _arrive(self, arrived: RequestArrived) -> None:
+        """With all others of this turn of the loop: which of them starts first must not depend on who spoke first."""
+        if not self._arrivals:
+            self._loop.call_soon(self._flush)
+        self._arrivals.append(arrived)
+
+    def _flush(self) -> None:
+        arrivals, self._arrivals = self._arrivals, []
+        # None of them can have been cancelled: a task learns of that in a later turn than this.
+        for arrived in arrivals:
+            if self._between_steps.get(arrived.row_index) == arrived.pool:
+                del self._between_steps[arrived.row_index]
+            self._handle(replace(arrived, time_s=self.now_s(), more_follow=arrived is not arrivals[-1]))
+
+    def row_left(self, row_index: int) -> None:
+        """The row's next call was answered without an engine, or there is none."""
+        pool = self._between_steps.pop(row_index, None)
+        if pool is not None:
+            self._handle(RowLeft(self.now_s(), pool, row_index))
 
     def prefill_ended(self, request_id: str) -> None:
         self._handle(PrefillEnded(self.now_s(), request_id))

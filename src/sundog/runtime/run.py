@@ -229,6 +229,7 @@ class Run:
                 max_errors=self._options.max_errors,
                 on_row=on_row,
                 on_stop=dispatcher.stop,
+                on_ended=host.row_left,
             )
             if self._is_stopping:
                 self._feed.stop()

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sundog.sched.prefix_index import PrefixOrder
 from sundog.sched.views import ReplicaView
+
+# Of the prefixes of all rows in flight, and more; at 100 bytes each.
+MAX_ORDERED_BLOCKS = 250_000
 
 
 @dataclass(slots=True)
@@ -20,3 +24,4 @@ class Pool:
     num_free: int = 0
     num_parked: int = 0
     num_finished: int = 0
+    prefixes: PrefixOrder = field(default_factory=lambda: PrefixOrder(MAX_ORDERED_BLOCKS))

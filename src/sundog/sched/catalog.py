@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sundog.sched.admission import one_warms_the_prefix, open_prefixes_first, within_token_budget
+from sundog.sched.admission import one_warms_the_prefix, promised_slots_are_kept, within_token_budget
 from sundog.sched.order import first_come, shared_prefix_adjacent
 from sundog.sched.policy import PolicySet
 from sundog.sched.residency import follow_plan, oldest_call_first
@@ -22,7 +22,7 @@ FCFS = PolicySet(
 PREFIX_GROUPED = PolicySet(
     name="prefix_grouped",
     rank=shared_prefix_adjacent,
-    admit=(within_token_budget, one_warms_the_prefix, open_prefixes_first),
+    admit=(within_token_budget, promised_slots_are_kept, one_warms_the_prefix),
     filters=(),
     scores=((not_where_it_failed, 4.0), (prefix_affinity, 1.0), (least_outstanding, 1.0)),
     retry=exponential_backoff,

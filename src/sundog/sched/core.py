@@ -27,6 +27,7 @@ from sundog.sched.events import (
     RequestCancelled,
     RequestFailed,
     RequestFinished,
+    RowLeft,
     StepDrained,
     Submit,
     TimerFired,
@@ -50,6 +51,8 @@ class SchedulerCore:
         self._requests: dict[str, RequestView] = {}
         self._parked: dict[str, list[str]] = {}
         self._delayed: list[tuple[float, int, str]] = []
+        self._arrived_in: dict[str, Pool] = {}
+        self._open_rows: dict[tuple[str, int], ReplicaView] = {}
         self._sequence = 0
         self._num_running = 0
         self._view = SchedView()
@@ -61,6 +64,7 @@ class SchedulerCore:
             RequestFinished: self._request_finished,
             RequestFailed: self._request_failed,
             RequestCancelled: self._request_cancelled,
+            RowLeft: self._row_left,
             TimerFired: self._timer_fired,
             ReplicaRemoved: self._replica_removed,
             LoadFailed: lambda event, actions: self._workers.fail_load(event, actions),
@@ -91,10 +95,12 @@ class SchedulerCore:
         for replica in self._replicas.values():
             mine = [request for request in running if request.replica_id == replica.replica_id]
             assert replica.num_running == len(mine) <= replica.max_concurrency, replica
-            assert replica.num_tokens_in_flight == sum(request.num_tokens for request in mine), replica
+            assert all(request.request_id in replica.running for request in mine), replica
         for pool in self._pools.values():
             serving = [replica for replica in pool.replicas if not replica.is_draining]
             assert pool.num_free == sum(replica.max_concurrency - replica.num_running for replica in serving)
+        for replica in self._replicas.values():
+            assert replica.num_open_rows == sum(one is replica for one in self._open_rows.values()), replica
         waiting = [entry[2] for pool in self._pools.values() for entry in pool.waiting]
         parked = [request_id for group in self._parked.values() for request_id in group]
         assert len(parked) == sum(pool.num_parked for pool in self._pools.values())
@@ -127,10 +133,13 @@ class SchedulerCore:
         replica = self._replicas.pop(event.replica_id)
         assert replica.num_running == 0, f"{event.replica_id} still runs requests"
         self._pools[replica.pool].replicas.remove(replica)
+        for pool, row_index in [place for place, where in self._open_rows.items() if where is replica]:
+            self._close_row(pool, row_index)
         self._workers.remove_replica(replica, actions)
 
     def _request_arrived(self, event: RequestArrived, actions: list[Action]) -> None:
         assert event.request_id not in self._requests, f"request {event.request_id} is there already"
+        pool = self._pools.setdefault(event.pool, Pool())
         request = RequestView(
             event.request_id,
             event.pool,
@@ -142,12 +151,18 @@ class SchedulerCore:
             event.prefix_key,
             event.max_attempts,
             need_s=event.need_s,
+            prefix_order=pool.prefixes.numbers(event.prefix_key),
+            has_successor=event.has_successor,
+            is_successor=self._close_row(event.pool, event.row_index),
         )
         self._requests[event.request_id] = request
-        pool = self._pools.setdefault(event.pool, Pool())
         self._workers.begin_step(event.pool, event.step)
         self._enqueue(pool, request)
-        self._fill(pool, actions)
+        self._arrived_in[event.pool] = pool
+        if not event.more_follow:
+            for one in self._arrived_in.values():
+                self._fill(one, actions)
+            self._arrived_in.clear()
 
     def _prefill_ended(self, event: PrefillEnded, actions: list[Action]) -> None:
         request = self._requests[event.request_id]
@@ -159,7 +174,9 @@ class SchedulerCore:
 
     def _request_finished(self, event: RequestFinished, actions: list[Action]) -> None:
         request = self._requests.pop(event.request_id)
-        self._leave_replica(request, is_warm=True)
+        replica = self._replicas[self._leave_replica(request, is_warm=True)]
+        if request.has_successor:
+            self._open_row(request, replica)
         self._pools[request.pool].num_finished += 1
         self._unpark(request.request_id)
         self._fill(self._pools[request.pool], actions)
@@ -188,6 +205,10 @@ class SchedulerCore:
             self._forget_place(pool, request)
         self._unpark(request.request_id)
         self._fill(pool, actions)
+
+    def _row_left(self, event: RowLeft, actions: list[Action]) -> None:
+        if self._close_row(event.pool, event.row_index):
+            self._fill(self._pools[event.pool], actions)
 
     def _timer_fired(self, event: TimerFired, actions: list[Action]) -> None:
         touched: dict[str, Pool] = {}
@@ -244,7 +265,8 @@ class SchedulerCore:
         self._num_running += 1
         replica.num_running += 1
         replica.num_routed += 1
-        replica.num_tokens_in_flight += request.num_tokens
+        tokens = request.num_prompt_tokens, request.num_expected_output_tokens
+        replica.running.hold(request.request_id, request.prefix_key, *tokens)
         replica.prefixes.begin(request.prefix_key, request.request_id)
         pool.num_free -= 1
         actions.append(Submit(request.request_id, replica.replica_id, request.num_attempts))
@@ -254,11 +276,24 @@ class SchedulerCore:
         replica = self._replicas[request.replica_id]
         self._num_running -= 1
         replica.num_running -= 1
-        replica.num_tokens_in_flight -= request.num_tokens
+        replica.running.release(request.request_id)
         replica.prefixes.end(request.prefix_key, request.request_id, is_warm=is_warm)
         self._pools[request.pool].num_free += not replica.is_draining
         request.replica_id = None
         return replica.replica_id
+
+    def _open_row(self, request: RequestView, replica: ReplicaView) -> None:
+        """Its next call is promised a slot where the KV blocks of its prompt are."""
+        self._close_row(request.pool, request.row_index)
+        self._open_rows[request.pool, request.row_index] = replica
+        replica.num_open_rows += 1
+
+    def _close_row(self, pool: str, row_index: int) -> bool:
+        """Whether it was open."""
+        replica = self._open_rows.pop((pool, row_index), None)
+        if replica is not None:
+            replica.num_open_rows -= 1
+        return replica is not None
 
     def _enqueue(self, pool: Pool, request: RequestView) -> None:
         rank = self._policies.rank(request, self._view)

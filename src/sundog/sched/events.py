@@ -77,7 +77,9 @@ class StepDrained:
 class RequestArrived:
     """A call wants to run. `prefix_key`: one cumulative hash per full block of its prompt, outermost first.
     `num_expected_output_tokens`: what it will hold besides its prompt. `row_index`, `depth`: where it stands.
-    `step`: whose call it is. `need_s`: when the plan needs its result."""
+    `step`: whose call it is. `need_s`: when the plan needs its result. `has_successor`: its row will ask again in this
+    pool as soon as it has ended. `more_follow`: other calls arrive at the same moment; the last of them starts what may
+    start."""
 
     time_s: float
     request_id: str
@@ -90,6 +92,8 @@ class RequestArrived:
     max_attempts: int = 1
     step: str = ""
     need_s: float = 0.0
+    has_successor: bool = False
+    more_follow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,15 @@ class RequestCancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class RowLeft:
+    """A row between two steps needs this pool no more: its next call was answered without it, or the row has ended."""
+
+    time_s: float
+    pool: str
+    row_index: int
+
+
+@dataclass(frozen=True, slots=True)
 class TimerFired:
     """The time asked for with WakeAt has come."""
 
@@ -150,6 +163,7 @@ Event = (
     | RequestFinished
     | RequestFailed
     | RequestCancelled
+    | RowLeft
     | TimerFired
 )
 
@@ -215,6 +229,7 @@ EVENT_TYPES: dict[str, type] = {
         RequestFinished,
         RequestFailed,
         RequestCancelled,
+        RowLeft,
         TimerFired,
     )
 }

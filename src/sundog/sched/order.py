@@ -13,9 +13,9 @@ def first_come(request: RequestView, sched: SchedView) -> tuple[float, ...]:
 def shared_prefix_adjacent(request: RequestView, sched: SchedView) -> tuple[float, ...]:
     """Prompts with a common prefix run side by side, so that its KV blocks are warm and few are needed at once.
 
-    Cumulative block hashes sort like the leaves of a radix tree met depth first, a child right after the prompt
-    that it extends (Helium, arXiv 2603.16104, section 5; BatchLLM, arXiv 2412.03594, section 4). Rows in order
-    within a group; among tools, which have no prompt, what the plan needs soonest first. Loses nothing but arrival
-    order when there is nothing to share.
+    Rows that have begun come first. Then the leaves of a radix tree met depth first, in the order in which its branches
+    first came, a child right after the prompt that it extends (Helium, arXiv 2603.16104, section 5; BatchLLM, arXiv
+    2412.03594, section 4); no new group overtakes an older one. Rows in order within a group; among tools, which have
+    no prompt, what the plan needs soonest first. Loses nothing but arrival order when there is nothing to share.
     """
-    return (*request.prefix_key, -1.0, request.need_s, request.row_index, request.depth)
+    return (not request.is_successor, *request.prefix_order, -1.0, request.need_s, request.row_index, request.depth)

@@ -6,6 +6,7 @@ Owns the block table of one replica. Never talks to the engine: what the engine 
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import count
 
 
 class PrefixIndex:
@@ -53,3 +54,23 @@ class PrefixIndex:
                     self._computing_by[block] = None
                 else:
                     del self._computing_by[block]
+
+
+class PrefixOrder:
+    """Numbers blocks as they are first seen, so that keys compare as their prefixes came. Forgets the first seen beyond
+    `max_blocks`; a block that comes again then counts as new."""
+
+    def __init__(self, max_blocks: int) -> None:
+        self._max_blocks = max_blocks
+        self._numbers: OrderedDict[int, int] = OrderedDict()
+        self._count = count()
+
+    def numbers(self, key: tuple[int, ...]) -> tuple[int, ...]:
+        found = tuple(self._numbers[block] if block in self._numbers else self._add(block) for block in key)
+        while len(self._numbers) > self._max_blocks:
+            self._numbers.popitem(last=False)
+        return found
+
+    def _add(self, block: int) -> int:
+        number = self._numbers[block] = next(self._count)
+        return number

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sundog.sched.kv_ledger import KVLedger
 from sundog.sched.prefix_index import PrefixIndex
 
 
 @dataclass(slots=True)
 class RequestView:
     """One request from its arrival to its end. `failed_replicas`: where an attempt of it failed. `parked_at`: where
-    another request computes its prefix. `need_s`: when the plan needs its result."""
+    another request computes its prefix. `need_s`: when the plan needs its result. `has_successor`: its row will ask
+    again in this pool as soon as it has ended; `is_successor`: such a call of its row came before. `prefix_order`:
+    `prefix_key` in numbers that grow as new prefixes come."""
 
     request_id: str
     pool: str
@@ -29,17 +32,16 @@ class RequestView:
     failed_replicas: tuple[str, ...] = ()
     parked_at: str | None = None
     need_s: float = 0.0
-
-    @property
-    def num_tokens(self) -> int:
-        """KV tokens it will hold at its peak."""
-        return self.num_prompt_tokens + self.num_expected_output_tokens
+    prefix_order: tuple[int, ...] = ()
+    has_successor: bool = False
+    is_successor: bool = False
 
 
 @dataclass(slots=True)
 class ReplicaView:
-    """One replica. `num_parked`: requests that wait until another has computed their prefix here; `num_routed`: ever
-    sent to it; `num_tokens_in_flight`: predicted peak of what runs.
+    """One replica. `running`: KV tokens of what runs, at its predicted peak. `num_parked`: requests that wait until
+    another has computed their prefix here; `num_open_rows`: rows whose last call ran here, and whose next is about to
+    come; `num_routed`: requests ever sent here.
     `worker_id`: where it is loaded, None for one that stays. `is_draining`: it takes no further request.
     `idle_since_s`: on a worker, since when nothing runs here and nothing waits for it."""
 
@@ -49,9 +51,10 @@ class ReplicaView:
     max_tokens_in_flight: int | None = None
     num_running: int = 0
     num_parked: int = 0
-    num_tokens_in_flight: int = 0
+    num_open_rows: int = 0
     num_routed: int = 0
     prefixes: PrefixIndex = field(default_factory=lambda: PrefixIndex(0))
+    running: KVLedger = field(default_factory=KVLedger)
     worker_id: str | None = None
     is_draining: bool = False
     idle_since_s: float | None = None

@@ -1,0 +1,50 @@
+"""What a batch of calls must compute at least: distinct prefix blocks, and the time these tokens take an engine.
+
+Owns the two figures that every arm is compared with. Never runs a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sundog.cost.profile import Profile, least_seconds
+from sundog.cost.step_time import Work, call_work
+from sundog.engines.base import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A call that was made: its prompt's tokens, and what it took."""
+
+    prompt: Sequence[int]
+    usage: Usage
+
+
+def distinct_prefix_minimum(made: Iterable[Made], block_tokens: int) -> tuple[int, Work]:
+    """Prompt tokens to compute with a cache that forgets nothing and knows whole blocks, and the work of all calls.
+
+    The last token of a prompt is always computed: it gives the first one of the answer. An order that reaches the
+    minimum exists whenever each block is computed once, so the order of `made` does not matter.
+    """
+    known: set[int] = set()
+    num_tokens, work = 0, Work()
+    for call in made:
+        num_cached = min(_num_known(call.prompt, block_tokens, known), len(call.prompt) - 1)
+        num_tokens += len(call.prompt) - num_cached
+        work += call_work(len(call.prompt), num_cached, call.usage.num_output_tokens)
+    return num_tokens, work
+
+
+def work_bound_s(work: Work, profile: Profile) -> float:
+    return least_seconds(work, profile)
+
+
+def _num_known(prompt: Sequence[int], block_tokens: int, known: set[int]) -> int:
+    key, num_known, is_known = 0, 0, True
+    for end in range(block_tokens, len(prompt) + 1, block_tokens):
+        key = hash((key, *prompt[end - block_tokens : end]))
+        is_known = is_known and key in known
+        num_known += block_tokens * is_known
+        known.add(key)
+    return num_known

@@ -1,0 +1,161 @@
+"""The policies on a modelled engine in virtual time: three LLM steps, rows that share documents, a KV cache that is
+large or small. Nothing depends on the machine's load.
+
+From the end of a call to the arrival of the row's next one: COMMIT_S, as measured for the store's group commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+from halo.modelled import SkippingLoop
+from machine import save
+
+from sundog.engines.base import GenerateRequest, Message
+from sundog.engines.null import NullEngine, NullKind
+from sundog.runtime.host import Host
+from sundog.runtime.pools import PREFIX_BLOCK_TOKENS
+from sundog.runtime.prefix_key import prefix_key
+from sundog.sched.catalog import FCFS, PREFIX_GROUPED
+from sundog.sched.core import SchedulerCore
+from sundog.sched.events import ReplicaAdded, RequestArrived, RequestFinished, Submit
+from sundog.sched.policy import PolicySet
+from sundog.secrets import Secrets
+
+COMMIT_S = 0.004
+# Of the embedded model on two cores.
+STEP_TIME = (0.009, 0.00064, 0.00067, 4e-6, 3.5e-7)
+OUTPUT_TOKENS = (32, 24, 8)
+SYSTEM = "You read financial reports and answer briefly. "
+Ask = Callable[[str, int, int], Awaitable[str]]
+
+
+def make_rows(num_rows: int, shared: int) -> list[tuple[str, str]]:
+    """(document, question); the documents have 1,400 to 2,600 characters."""
+    chance = random.Random(1)
+    documents = ["".join(chance.choices("abcdefgh ", k=chance.randint(1400, 2600))) for _ in range(num_rows // shared)]
+    rows = [(documents[i // shared], f"question {i}: " + "why " * 12) for i in range(shared * len(documents))]
+    chance.shuffle(rows)
+    return rows
+
+
+async def chain(row: int, document: str, question: str, ask: Ask) -> None:
+    found = ""
+    for depth in range(len(OUTPUT_TOKENS)):
+        found = await ask(f"{document}\n{found} {question} step {depth}", row, depth)
+        await asyncio.sleep(COMMIT_S)
+
+
+async def plain(engine: NullEngine, rows: list[tuple[str, str]], limit: int) -> None:
+    slots = asyncio.Semaphore(limit)
+
+    async def ask(prompt: str, row: int, depth: int) -> str:
+        async with slots:
+            return await generate(engine, f"{row}/{depth}", prompt, depth)
+
+    await asyncio.gather(*(chain(i, *row, ask) for i, row in enumerate(rows)))
+
+
+async def scheduled(engine: NullEngine, rows: list[tuple[str, str]], limit: int, policies: PolicySet) -> None:
+    host = Host(SchedulerCore(policies), lambda event: None)
+    max_kv_tokens = engine.capabilities().max_kv_tokens
+    assert max_kv_tokens is not None
+    host.tell(ReplicaAdded(0.0, "a/0", "a", limit, max_kv_tokens, max_kv_tokens // PREFIX_BLOCK_TOKENS))
+    waiting_rows = asyncio.Semaphore(2048)
+
+    async def ask(prompt: str, row: int, depth: int) -> str:
+        request_id = f"{row}/{depth}"
+        messages = (Message("system", SYSTEM), Message("user", prompt))
+        num_tokens = engine.count_prompt_tokens(GenerateRequest(request_id, messages))
+        key = prefix_key(messages) if policies.needs_prefixes else ()
+        arrived = RequestArrived(
+            host.now_s(),
+            request_id,
+            "a",
+            row,
+            depth,
+            num_tokens,
+            OUTPUT_TOKENS[depth],
+            key,
+            has_successor=depth + 1 < len(OUTPUT_TOKENS),
+        )
+
+        async def attempt(submit: Submit) -> tuple[str, RequestFinished]:
+            text = await generate(engine, request_id, prompt, depth, lambda: host.prefill_ended(request_id))
+            return text, RequestFinished(host.now_s(), request_id)
+
+        return await host.run(arrived, attempt)
+
+    async def run(index: int, row: tuple[str, str]) -> None:
+        async with waiting_rows:
+            await chain(index, *row, ask)
+
+    await asyncio.gather(*(run(i, row) for i, row in enumerate(rows)))
+
+
+async def generate(
+    engine: NullEngine, request_id: str, prompt: str, depth: int, on_first: Callable[[], None] = lambda: None
+) -> str:
+    messages = (Message("system", SYSTEM), Message("user", prompt))
+    pieces: list[str] = []
+    async with aclosing(engine.generate(GenerateRequest(request_id, messages, OUTPUT_TOKENS[depth]))) as chunks:
+        async for chunk in chunks:
+            if not pieces:
+                on_first()
+            pieces.append(chunk.text)
+    return "".join(pieces)
+
+
+def measure(run: Callable[[NullEngine], Awaitable[None]], limit: int, max_kv_tokens: int) -> dict[str, Any]:
+    async def main() -> dict[str, Any]:
+        options = NullKind.Options(
+            model="null", max_concurrency=limit, step_time=STEP_TIME, max_kv_tokens=max_kv_tokens, output_tokens=64
+        )
+        engine = NullKind().open(options, 0, Secrets({}))
+        await engine.start()
+        await run(engine)
+        stats, steps = engine.stats(), engine._steps
+        assert steps is not None
+        elapsed_s = asyncio.get_running_loop().time()
+        await engine.close()
+        return {
+            "makespan_s": round(elapsed_s, 2),
+            "computed_prompt_tokens": stats.num_prompt_tokens - stats.num_cached_tokens,
+            "num_steps": steps.num_steps,
+            "num_preemptions": steps.num_preemptions,
+        }
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        return runner.run(main())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=600)
+    parser.add_argument("--limit", type=int, default=32)
+    given = parser.parse_args()
+    rows = make_rows(given.rows, 6)
+    num_prompt_tokens = sum(len(OUTPUT_TOKENS) * (len(document) + 140) // 4 for document, _ in rows)
+    result: dict[str, Any] = {}
+    by_document = sorted(rows)
+    arms: dict[str, Callable[[NullEngine], Awaitable[None]]] = {
+        "asyncio": lambda engine: plain(engine, rows, given.limit),
+        "asyncio, sorted": lambda engine: plain(engine, by_document, given.limit),
+        "fcfs": lambda engine: scheduled(engine, rows, given.limit, FCFS),
+        "prefix_grouped": lambda engine: scheduled(engine, rows, given.limit, PREFIX_GROUPED),
+    }
+    for share in (1.0, 0.1, 0.05):
+        for name, arm in arms.items():
+            measured = measure(arm, given.limit, int(share * num_prompt_tokens))
+            result[f"{name}, cache {share}"] = measured
+            print(share, name, measured, flush=True)
+    save("prefix_order", {"num_rows": len(rows), "arms": result})
+
+
+if __name__ == "__main__":
+    main()
