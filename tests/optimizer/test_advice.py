@@ -111,6 +111,7 @@ def test_what_a_tool_finds_is_as_good_as_a_column() -> None:
         {"answer": f"{QUESTION} {{{{ row.id }}}}"},  # nothing repeats
         {"answer": "Hello"},
         {"a": f"{DOCUMENT}{QUESTION}", "b": "{{ a.text }}"},
+        {"a": DOCUMENT, "b": f"{QUESTION} {{{{ a.text }}}}"},  # an answer is short
         {"a": f"List: {QUESTION}", "b": f"Check: {QUESTION}"},  # shorter than a block of the cache
     ],
 )

@@ -71,7 +71,8 @@ def advise(prompts: Sequence[Prompt], statistics: RowStatistics) -> tuple[Advice
         return RESULT_TOKENS if known is None else known / CHARACTERS_PER_TOKEN
 
     now = num_computed_tokens(prefix_tree(prompts), statistics, num_tokens)
-    has_results = any(isinstance(part, Value) and part.path is None for prompt in prompts for part in prompt.parts)
+    values = (part for prompt in prompts for part in prompt.parts if isinstance(part, Value))
+    has_results = any(value.path is None and value.fields != frozenset() for value in values)
     best: dict[Value, tuple[float, _Move]] = {}
     for move in _moves(prompts):
         saved = now - num_computed_tokens(prefix_tree(move.prompts), statistics, num_tokens)
@@ -91,11 +92,10 @@ def _rounded(number: float) -> int:
 
 
 def _moves(prompts: Sequence[Prompt]) -> Iterator[_Move]:
-    """For each value that rows share, from the least change to the greatest."""
-    values = dict.fromkeys(
-        part for prompt in prompts for part in prompt.parts if isinstance(part, Value) and part.fields
-    )
-    for value in values:
+    """For each column and each text that a tool finds, from the least change to the greatest. Not for answers: they are
+    short as a rule."""
+    values = (part for prompt in prompts for part in prompt.parts if isinstance(part, Value) and part.fields)
+    for value in dict.fromkeys(value for value in values if value.path is not None or value.is_lookup):
         yield from _single_moves(prompts, value)
         for where, moved in _joint_moves(prompts, value):
             steps = tuple(new.step for old, new in zip(prompts, moved, strict=True) if new != old)
