@@ -19,7 +19,7 @@ from sundog.flow.bind import load_flow
 from sundog.flow.columns import check_columns
 from sundog.ir.explain import Tree, logical_tree
 from sundog.ir.explain_physical import PoolFacts, physical_tree
-from sundog.ir.logical import InputSource, LogicalPlan, steps_of
+from sundog.ir.logical import Filter, InputSource, LogicalPlan, steps_of
 from sundog.ir.physical import CallExec, PhysicalPlan, calls_of
 from sundog.ir.shape import Record
 from sundog.operators.base import OPERATORS
@@ -30,6 +30,7 @@ from sundog.optimizer.planner import plan_physical
 from sundog.optimizer.prompt_parts import Fields, prompts_of
 from sundog.optimizer.rewrite import check_rule_names, rewrite
 from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES
+from sundog.optimizer.rules.reorder_filters import cannot_fail
 from sundog.present.analysis import with_actual
 from sundog.present.document import Document, RewriteDocument, document_of, merged_calls, rewrite_document
 from sundog.present.html import html_of
@@ -39,11 +40,13 @@ from sundog.runtime.follow import engine_places
 from sundog.runtime.io.inputs import RowSource, open_rows
 from sundog.runtime.io.outputs import check_output_path
 from sundog.runtime.loads import expected_loads
-from sundog.runtime.plan_costs import PlanCosts, Rows, num_rows_to_sample
+from sundog.runtime.node_history import read_history
+from sundog.runtime.plan_costs import MAX_SAMPLED_ROWS, PlanCosts, Rows, num_rows_to_sample
 from sundog.runtime.pools import engine_limits, tool_limits
 from sundog.runtime.report import Report
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.run import Run, RunOptions, open_run
+from sundog.runtime.selectivity import selectivity_of
 from sundog.sched.policy import POLICIES
 
 NOT_WHOLE = "this process has not run all of the run: seconds are its own, --fresh runs everything"
@@ -102,7 +105,7 @@ class Session:
         self._without = RULE_NAMES if self._rewriting.is_naive else self._rewriting.without
         self._written = logical
         self._plan_options = {"objective": objective, "solver": placement, **options}
-        self._rewritten = rewrite(logical, self._operators, without=self._without)
+        self._rewritten = rewrite(logical, self._operators, without=self._without, selectivity=self._selectivity())
         self.plan = self._planned(self._rewritten.plan)
 
     @contextmanager
@@ -187,6 +190,20 @@ class Session:
         merged = merged_calls(estimate)
         return found if merged is None else [*found, merged]
 
+    def _selectivity(self) -> dict[str, float]:
+        """Of the filters, where their order may depend on it and files tell it: a query or a function is run once only,
+        for the run itself."""
+        plan = self._written
+        filters = [node for node in plan.nodes if isinstance(node, Filter)]
+        constants = frozenset(plan.constants)
+        if not any(cannot_fail(node.predicate, constants) for node in filters[1:]):
+            return {}
+        rows: Rows = []
+        if all(source.path is not None for source in plan.inputs):
+            with closing(self._open_rows(None, plan.inputs)) as source:
+                rows = source.sampled(MAX_SAMPLED_ROWS)
+        return selectivity_of(plan, rows, read_history(self._state_dir, plan.name))
+
     def _planned(self, logical: LogicalPlan) -> PhysicalPlan:
         """The physical plan of this session's options."""
         return plan_physical(
@@ -218,7 +235,7 @@ class Session:
         inputs, choice = self.plan.logical.inputs if inputs is None else inputs, self._choice
         rows = open_rows(inputs, base_dir=self._base_dir, snapshot_dir=snapshot_dir, **asdict(choice))
         if isinstance(rows.shape, Record):
-            check_columns(self.plan.written, rows.shape)
+            check_columns(self._written, rows.shape)
         return rows
 
     def _figures(self) -> Figures:

@@ -140,6 +140,9 @@ class EngineConformance:
         counted = started.engine.count_prompt_tokens(request)
         used = started.run(collect(started.engine, request)).usage.num_prompt_tokens
         assert counted == used if self.counts_exactly else counted > 0
+        outline = self.kind.outline(self.options())
+        assert outline.count(request.messages) == counted, "the same without a running engine"
+        assert self.counts_exactly or outline.count_error > 0
 
     def test_a_greedy_request_has_one_answer(self, started: Started) -> None:
         # The first one warms the prefix cache: what an engine computes anew may differ in the last bit.

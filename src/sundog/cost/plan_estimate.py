@@ -50,8 +50,8 @@ class NodeEstimate:
 class PlanEstimate:
     """`nodes` in plan order. `makespan_s`: from the first call to the last row's end, engines started before; None
     where something that it needs was never measured. `critical_path`: of the steps that wait for each other the
-    costliest chain, the first first; empty where the makespan is None. `missing`: what was not known, and what to do
-    about it."""
+    costliest chain, the first first; empty where their seconds are not known. `missing`: what was not known, and what
+    to do about it."""
 
     sample: Sample
     nodes: tuple[NodeEstimate, ...]
@@ -92,11 +92,12 @@ def estimate_plan(
     missing = _missing(found, known)
     if any(node.seconds is None for node in found.values()):
         return PlanEstimate(sample, tuple(found.values()), None, (), missing)
-    for_makespan = {
-        name: Step(node.pool, planned[name].sharing, node.calls, node.tokens) for name, node in found.items()
-    }
-    makespan_s = estimate_makespan(for_makespan, filled, sample, known, max_rows_in_flight=max_rows_in_flight)
-    return PlanEstimate(sample, tuple(found.values()), makespan_s, _longest(nodes, found)[1], missing)
+    path = _longest(nodes, found)[1]
+    if any(isinstance(pool, EnginePool) and pool.is_on_workers for pool in known.pools.values()):
+        return PlanEstimate(sample, tuple(found.values()), None, path, missing)
+    costs = {name: Step(node.pool, planned[name].sharing, node.calls, node.tokens) for name, node in found.items()}
+    makespan_s = estimate_makespan(costs, filled, sample, known, max_rows_in_flight=max_rows_in_flight)
+    return PlanEstimate(sample, tuple(found.values()), makespan_s, path, missing)
 
 
 class _Steps:
@@ -173,6 +174,8 @@ def _missing(found: Mapping[str, NodeEstimate], known: Known) -> tuple[str, ...]
         for pool in pools
         if isinstance(pool, EnginePool) and pool.profile is None
     ]
+    if any(isinstance(pool, EnginePool) and pool.is_on_workers for pool in pools):
+        notes.append("engines take turns on workers: the placement has their times, there is no makespan of its own")
     if not known.history:
         notes.append("no earlier run of this flow: lengths of answers and all that depends on answers have wide ranges")
     tools = [name for name, node in found.items() if node.tokens is None and node.seconds is None]

@@ -19,7 +19,8 @@ class EnginePool:
     """Equal replicas of one model. The limits are of one replica.
 
     `engine`: its block. `token_error`: how far `measure` may be off, as a fraction. `block_tokens`: of the prefix
-    cache, None where there is none. `profile`: None when it was not calibrated here.
+    cache, None where there is none. `profile`: None when it was not calibrated here. `is_on_workers`: it takes turns
+    with other engines, so that it is not there all the time.
     """
 
     name: str
@@ -33,6 +34,7 @@ class EnginePool:
     max_tokens_in_flight: int | None
     profile: Profile | None
     prices: TokenPrices | None
+    is_on_workers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

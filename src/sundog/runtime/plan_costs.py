@@ -96,6 +96,7 @@ def _engine_pool(name: str, block: EngineBlock) -> EnginePool:
         max_tokens_in_flight=options.max_tokens_in_flight or outline.max_kv_tokens,
         profile=None if profile is None else _within(profile, options),
         prices=options.price,
+        is_on_workers=block.workers is not None,
     )
 
 

@@ -1,0 +1,52 @@
+"""How selective filters are, and what the plan makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sundog.config import read_config
+from sundog.cost.history import NodeRecord
+from sundog.ir.logical import Filter, LogicalPlan
+from sundog.ir.physical import FilterExec
+from sundog.ir.template import Template
+from sundog.runtime.selectivity import selectivity_of
+from sundog.session import Rewriting, Session, load_plan
+
+FLOW = """
+name: sieves
+inputs:
+  rows: {path: rows.jsonl}
+nodes:
+  wide: {filter: "{{ row.kind != 'rare' }}"}
+  narrow: {filter: "{{ row.number == 3 }}"}
+outputs: {number: "{{ row.number }}"}
+"""
+
+
+def write(folder: Path) -> Path:
+    (folder / "flow.yaml").write_text(FLOW)
+    rows = (f'{{"number": {number}, "kind": "{"rare" if number == 7 else "common"}"}}\n' for number in range(10))
+    (folder / "rows.jsonl").write_text("".join(rows))
+    return folder / "flow.yaml"
+
+
+def filters_of(flow: Path, *without: str) -> list[str]:
+    rewriting = Rewriting(without)
+    session = Session(load_plan(flow, {}), flow.parent, read_config(flow.parent / "state"), rewriting=rewriting)
+    return [node.name for node in session.plan.nodes if isinstance(node, FilterExec)]
+
+
+def test_the_filter_that_drops_more_rows_comes_first(tmp_path: Path) -> None:
+    flow = write(tmp_path)
+    assert filters_of(flow) == ["narrow", "wide"]
+    assert filters_of(flow, "reorder_filters") == ["wide", "narrow"]
+
+
+def test_the_sample_tells_what_it_can_and_earlier_runs_the_rest() -> None:
+    filters = {"seen": "{{ row.a > 1 }}", "bad": "{{ row.a.b.c }}", "later": "{{ page.ok }}", "never": "{{ page.no }}"}
+    nodes = tuple(Filter(name, Template(text)) for name, text in filters.items())
+    plan = LogicalPlan("f", (), (), {}, nodes, ())
+    rows = [(number, {"a": number}) for number in range(4)]
+    history = {("later", ""): NodeRecord(num_held=3, num_judged=4), ("seen", ""): NodeRecord(num_held=9, num_judged=9)}
+    assert selectivity_of(plan, rows, history) == {"seen": 0.5, "bad": 0.0, "later": 0.75}
+    assert selectivity_of(plan, [], history) == {"seen": 1.0, "later": 0.75}
