@@ -22,9 +22,10 @@ HERE = Path(__file__).parent
 
 
 def everything() -> FlowBuilder:
-    flow = FlowBuilder("everything")
+    flow = FlowBuilder("everything", objective="cost")
+    gpu = flow.workers("gpu", count=2, max_resident=3, usd_per_hour=1.5)
     local = flow.engine("local", kind="null", model="tiny", replicas=2)
-    remote = flow.engine("remote", kind="null", model="big", latency_s=0.5)
+    remote = flow.engine("remote", kind="null", model="big", latency_s=0.5, workers=gpu)
     row = flow.input("questions", "data/*.csv", types={"id": "VARCHAR"})
     filings = flow.input("filings", query="select * from 'filings.parquet'", key="filing_id")
     flow.input("owners", call=json.loads, args={"s": "[]"}, key={"owner": "user"})
