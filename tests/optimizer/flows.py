@@ -196,6 +196,20 @@ def twin(draw: Draw, scope: Scope, node: dict[str, Any]) -> dict[str, Any]:
     return other
 
 
+def filters(draw: Draw, scope: Scope, nodes: dict[str, Any], number: int) -> None:
+    """A filter; often a second one after it, on columns alone, that may fail where the first has dropped the row."""
+    nodes[f"n{number}"] = {"filter": condition(draw, scope)}
+    if not scope or draw(st.booleans()):
+        return
+    name = draw(st.sampled_from(sorted(scope)))
+    nodes[f"n{number}"] = {"filter": f"{{{{ row.a != 1 and {_spell(CONDITION_OF, name, scope[name])} }}}}"}
+    if draw(st.integers(0, 3)) == 0:
+        args = {"row": "{{ row.id }}", "text": "{{ row.b }}"}
+        nodes[f"e{number}"] = {"python": {"call": "tests.optimizer.flows:emit", "args": args, "effect": True}}
+    second = draw(st.sampled_from(["row.a != 0", "row.b == 'x'", "row.b < bound or row.a < 9", "row.a != 2"]))
+    nodes[f"s{number}"] = {"filter": f"{{{{ {second} }}}}"}
+
+
 def private(draw: Draw, scope: Scope, nodes: dict[str, Any], number: int) -> None:
     """A step for conditional readers, most often for nobody else."""
     name = f"p{number}"
@@ -205,7 +219,8 @@ def private(draw: Draw, scope: Scope, nodes: dict[str, Any], number: int) -> Non
         nodes[f"f{number}"] = {"filter": condition(draw, scope)}
     for reader in [f"n{number}", f"m{number}"][: draw(st.integers(1, 2))]:
         prompt = f"P {_spell(TEXT_OF, name, kind)}"
-        nodes[reader] = {"llm": {"engine": "local", "prompt": prompt}, "when": condition(draw, scope)}
+        when = condition(draw, {} if draw(st.booleans()) else scope)
+        nodes[reader] = {"llm": {"engine": "local", "prompt": prompt}, "when": when}
         scope[reader] = "llm"
     if draw(st.integers(0, 4)) == 0:
         scope[name] = kind
@@ -219,9 +234,7 @@ def flows(draw: Draw) -> dict[str, Any]:
         name, above = f"n{number}", sorted(scope)
         choice = draw(st.integers(0, 11))
         if choice <= 2:
-            is_second = any("filter" in node for node in nodes.values()) and draw(st.booleans())
-            total = "{{ row.a " + draw(st.sampled_from(["== 1", "!= 0", "!= 2"])) + " }}"
-            nodes[name] = {"filter": total if is_second else condition(draw, scope)}
+            filters(draw, scope, nodes, number)
         elif choice <= 4:
             nodes[name] = loop(draw, scope, number)
             parts = [] if "for_each" in nodes[name] else [f"loop {inner}" for inner in nodes[name]["loop"]["nodes"]]
@@ -239,8 +252,8 @@ def flows(draw: Draw) -> dict[str, Any]:
         if name in nodes and above and "loop" not in nodes[name] and draw(st.integers(0, 9)) == 0:
             nodes[name]["after"] = above[:1]
     # Often the last step alone: what leads to it is then read by nobody else.
-    last = sorted(scope)[-draw(st.sampled_from([1, 1, 2, 4])) :]
-    shown = draw(st.lists(st.sampled_from(last), max_size=2)) if scope else []
+    last = list(scope)[-draw(st.sampled_from([1, 2, 2, 4])) :]
+    shown = draw(st.lists(st.sampled_from(last), min_size=1, max_size=2, unique=True)) if scope else []
     outputs = {
         "id": "{{ row.id }}",
         **{f"o{index}": _spell(TEXT_OF, name, scope[name]) for index, name in enumerate(shown)},
