@@ -46,6 +46,11 @@ class TestChat(OverVLLM):
     def test_the_server_tells_its_context(self, started: Started) -> None:
         assert started.engine.capabilities().max_context_tokens == MAX_MODEL_LEN
 
+    def test_the_server_tells_its_kv_capacity(self, started: Started) -> None:
+        max_kv_tokens = started.engine.capabilities().max_kv_tokens
+        assert max_kv_tokens is not None
+        assert max_kv_tokens > MAX_MODEL_LEN
+
     def test_a_shared_prefix_is_reported_as_cached(self, started: Started) -> None:
         text = "A document that many ask about. " * 5
         started.ask(f"{text} What is it?", max_tokens=2)

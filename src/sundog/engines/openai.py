@@ -26,6 +26,7 @@ from sundog.engines.base import (
     Usage,
 )
 from sundog.engines.openai_wire import PATHS, Api, error_of, read_chunks, request_body
+from sundog.engines.vllm_metrics import VLLM, kv_capacity_tokens, metrics_url
 from sundog.errors import (
     BadResponse,
     ConfigError,
@@ -92,6 +93,7 @@ class OpenAIEngine:
         self._key = None if options.api_key is None else secrets.reveal(options.api_key)
         self._extra_body = secrets.reveal_all(options.extra_body)
         self._max_context_tokens = options.max_context_tokens
+        self._max_kv_tokens: int | None = None
         self._client: httpx.AsyncClient | None = None
         self._num_requests = self._num_running = 0
         self._num_prompt_tokens = self._num_cached_tokens = self._num_output_tokens = 0
@@ -117,10 +119,12 @@ class OpenAIEngine:
                 retryable=True,
             ) from None
         try:
-            self._check_models(response)
+            is_vllm = self._check_models(response)
         except SundogError:
             await self.close()
             raise
+        if is_vllm:
+            await self._read_kv_capacity(self._client)
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         if self._client is None:
@@ -150,7 +154,7 @@ class OpenAIEngine:
     def capabilities(self) -> Capabilities:
         return Capabilities(
             max_context_tokens=self._max_context_tokens,
-            max_kv_tokens=None,
+            max_kv_tokens=self._max_kv_tokens,
             has_json_schema=True,
             has_priority=self._options.has_priority,
             has_prefix_cache=self._options.has_prefix_cache,
@@ -199,10 +203,17 @@ class OpenAIEngine:
         except UnicodeEncodeError as error:
             raise BadResponse(f"the prompt cannot be written as UTF-8: {error.reason}", hint="clean the row") from error
 
-    def _check_models(self, response: httpx.Response) -> None:
+    async def _read_kv_capacity(self, client: httpx.AsyncClient) -> None:
+        """It stays unknown where the page is not reachable: a proxy may serve the protocol alone."""
+        with suppress(httpx.TransportError):
+            response = await client.get(metrics_url(self._base_url), timeout=START_TIMEOUT_S)
+            self._max_kv_tokens = kv_capacity_tokens(response.text)
+
+    def _check_models(self, response: httpx.Response) -> bool:
+        """Whether it is a vLLM server."""
         status = response.status_code
         if status in (404, 405):
-            return
+            return False
         if status in (401, 403):
             raise ConfigError(f"{self._shown_url} refuses the key ({status})", hint="check api_key")
         if status != 200:
@@ -220,6 +231,7 @@ class OpenAIEngine:
             raise ConfigError(f"{self._shown_url} does not serve the model '{self._options.model}'", hint=hint)
         if self._max_context_tokens is None:
             self._max_context_tokens = served[self._options.model].get("max_model_len")
+        return bool(served[self._options.model].get("owned_by") == VLLM)
 
     def _failure(self, kind: type[EngineError], what: str, error: Exception) -> EngineError:
         detail = self._hide(str(error)) or type(error).__name__
