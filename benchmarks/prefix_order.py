@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -32,7 +32,9 @@ COMMIT_S = 0.004
 STEP_TIME = (0.009, 0.00064, 0.00067, 4e-6, 3.5e-7)
 OUTPUT_TOKENS = (32, 24, 8)
 SYSTEM = "You read financial reports and answer briefly. "
+Engines = Sequence[NullEngine]
 Ask = Callable[[str, int, int], Awaitable[str]]
+Arm = Callable[[Engines], Awaitable[None]]
 
 
 def make_rows(num_rows: int, shared: int) -> list[tuple[str, str]]:
@@ -51,27 +53,28 @@ async def chain(row: int, document: str, question: str, ask: Ask) -> None:
         await asyncio.sleep(COMMIT_S)
 
 
-async def plain(engine: NullEngine, rows: list[tuple[str, str]], limit: int) -> None:
-    slots = asyncio.Semaphore(limit)
+async def plain(engines: Engines, rows: list[tuple[str, str]], limit: int) -> None:
+    slots = asyncio.Semaphore(limit * len(engines))
 
     async def ask(prompt: str, row: int, depth: int) -> str:
         async with slots:
-            return await generate(engine, f"{row}/{depth}", prompt, depth)
+            return await generate(engines[row % len(engines)], f"{row}/{depth}", prompt, depth)
 
     await asyncio.gather(*(chain(i, *row, ask) for i, row in enumerate(rows)))
 
 
-async def scheduled(engine: NullEngine, rows: list[tuple[str, str]], limit: int, policies: PolicySet) -> None:
+async def scheduled(engines: Engines, rows: list[tuple[str, str]], limit: int, policies: PolicySet) -> None:
     host = Host(SchedulerCore(policies), lambda event: None)
-    max_kv_tokens = engine.capabilities().max_kv_tokens
+    max_kv_tokens = engines[0].capabilities().max_kv_tokens
     assert max_kv_tokens is not None
-    host.tell(ReplicaAdded(0.0, "a/0", "a", limit, max_kv_tokens, max_kv_tokens // PREFIX_BLOCK_TOKENS))
+    for number in range(len(engines)):
+        host.tell(ReplicaAdded(0.0, f"a/{number}", "a", limit, max_kv_tokens, max_kv_tokens // PREFIX_BLOCK_TOKENS))
     waiting_rows = asyncio.Semaphore(2048)
 
     async def ask(prompt: str, row: int, depth: int) -> str:
         request_id = f"{row}/{depth}"
         messages = (Message("system", SYSTEM), Message("user", prompt))
-        num_tokens = engine.count_prompt_tokens(GenerateRequest(request_id, messages))
+        num_tokens = engines[0].count_prompt_tokens(GenerateRequest(request_id, messages))
         key = prefix_key(messages) if policies.needs_prefixes else ()
         arrived = RequestArrived(
             host.now_s(),
@@ -86,6 +89,7 @@ async def scheduled(engine: NullEngine, rows: list[tuple[str, str]], limit: int,
         )
 
         async def attempt(submit: Submit) -> tuple[str, RequestFinished]:
+            engine = engines[int(submit.replica_id.removeprefix("a/"))]
             text = await generate(engine, request_id, prompt, depth, lambda: host.prefill_ended(request_id))
             return text, RequestFinished(host.now_s(), request_id)
 
@@ -111,23 +115,23 @@ async def generate(
     return "".join(pieces)
 
 
-def measure(run: Callable[[NullEngine], Awaitable[None]], limit: int, max_kv_tokens: int) -> dict[str, Any]:
+def measure(run: Arm, limit: int, num_replicas: int, max_kv_tokens: int) -> dict[str, Any]:
     async def main() -> dict[str, Any]:
         options = NullKind.Options(
             model="null", max_concurrency=limit, step_time=STEP_TIME, max_kv_tokens=max_kv_tokens, output_tokens=64
         )
-        engine = NullKind().open(options, 0, Secrets({}))
-        await engine.start()
-        await run(engine)
-        stats, steps = engine.stats(), engine._steps
-        assert steps is not None
+        engines = [NullKind().open(options, number, Secrets({})) for number in range(num_replicas)]
+        for engine in engines:
+            await engine.start()
+        await run(engines)
         elapsed_s = asyncio.get_running_loop().time()
-        await engine.close()
+        for engine in engines:
+            await engine.close()
+        stats = [engine.stats() for engine in engines]
         return {
             "makespan_s": round(elapsed_s, 2),
-            "computed_prompt_tokens": stats.num_prompt_tokens - stats.num_cached_tokens,
-            "num_steps": steps.num_steps,
-            "num_preemptions": steps.num_preemptions,
+            "computed_prompt_tokens": sum(one.num_prompt_tokens - one.num_cached_tokens for one in stats),
+            "num_steps": sum(engine.num_steps for engine in engines),
         }
 
     with asyncio.Runner(loop_factory=SkippingLoop) as runner:
@@ -137,24 +141,26 @@ def measure(run: Callable[[NullEngine], Awaitable[None]], limit: int, max_kv_tok
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=600)
-    parser.add_argument("--limit", type=int, default=32)
+    parser.add_argument("--limit", type=int, default=32, help="requests in flight, for each replica")
+    parser.add_argument("--replicas", type=int, default=1)
     given = parser.parse_args()
     rows = make_rows(given.rows, 6)
     num_prompt_tokens = sum(len(OUTPUT_TOKENS) * (len(document) + 140) // 4 for document, _ in rows)
     result: dict[str, Any] = {}
     by_document = sorted(rows)
-    arms: dict[str, Callable[[NullEngine], Awaitable[None]]] = {
-        "asyncio": lambda engine: plain(engine, rows, given.limit),
-        "asyncio, sorted": lambda engine: plain(engine, by_document, given.limit),
-        "fcfs": lambda engine: scheduled(engine, rows, given.limit, FCFS),
-        "prefix_grouped": lambda engine: scheduled(engine, rows, given.limit, PREFIX_GROUPED),
+    arms: dict[str, Arm] = {
+        "asyncio": lambda engines: plain(engines, rows, given.limit),
+        "asyncio, sorted": lambda engines: plain(engines, by_document, given.limit),
+        "fcfs": lambda engines: scheduled(engines, rows, given.limit, FCFS),
+        "prefix_grouped": lambda engines: scheduled(engines, rows, given.limit, PREFIX_GROUPED),
     }
     for share in (1.0, 0.1, 0.05):
         for name, arm in arms.items():
-            measured = measure(arm, given.limit, int(share * num_prompt_tokens))
+            measured = measure(arm, given.limit, given.replicas, int(share * num_prompt_tokens / given.replicas))
             result[f"{name}, cache {share}"] = measured
             print(share, name, measured, flush=True)
-    save("prefix_order", {"num_rows": len(rows), "arms": result})
+    name = f"prefix_order_{given.replicas}_replicas"
+    save(name, {"num_rows": len(rows), "num_replicas": given.replicas, "arms": result})
 
 
 if __name__ == "__main__":

@@ -114,6 +114,11 @@ class NullEngine:
             max_step_tokens=None if self._steps is None else self._options.max_step_tokens,
         )
 
+    @property
+    def num_steps(self) -> int:
+        """Modelled so far."""
+        return 0 if self._steps is None else self._steps.num_steps
+
     def stats(self) -> EngineStats:
         return EngineStats(
             num_requests=self._num_requests,
