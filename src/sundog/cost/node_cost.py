@@ -125,6 +125,11 @@ def count_tokens(
     if block_tokens is not None:
         read = [(call.row, block) for call in executed for block in call.blocks]
         fresh = _distinct([(row, block) for row, block in read if block not in warm], sample) * block_tokens
+        # Of calls that may not happen only some of the blocks are read; one that many calls read, if any of them is.
+        listed = [(call.row, call.signature if is_shared else number) for number, call in enumerate(calls)]
+        num_listed = _distinct([one for one in listed if one[1] not in made], sample).expected
+        low, expected, _ = (min(1.0, end / num_listed) for end in _ends(cost.num_executed))
+        fresh *= Estimate(low, expected, 1.0) if expected < 1.0 else Estimate.exactly(1.0)
         tail = _mean([_beyond(call, block_tokens) for call in executed], sample) * cost.num_executed
         # Where a block of text to come ends is not known: each such prompt may share one more, or one less.
         share = sum(not call.is_known for call in executed) / len(executed)
