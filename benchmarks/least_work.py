@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sundog.cost.profile import Profile, least_seconds
 from sundog.cost.step_time import Work, call_work
 from sundog.engines.base import Usage
 
@@ -32,12 +31,8 @@ def distinct_prefix_minimum(made: Iterable[Made], block_tokens: int) -> tuple[in
     for call in made:
         num_cached = min(_num_known(call.prompt, block_tokens, known), len(call.prompt) - 1)
         num_tokens += len(call.prompt) - num_cached
-        work += call_work(len(call.prompt), num_cached, call.usage.num_output_tokens)
+        work += call_work(len(call.prompt), num_cached, call.usage.num_output_tokens, is_shared=True)
     return num_tokens, work
-
-
-def work_bound_s(work: Work, profile: Profile) -> float:
-    return least_seconds(work, profile)
 
 
 def _num_known(prompt: Sequence[int], block_tokens: int, known: set[int]) -> int:

@@ -45,9 +45,9 @@ WORDS = (
 )
 QUESTIONS = ["revenue", "cost", "margin", "tax", "inventory", "equity"]
 SYSTEM = "You read financial reports and answer briefly."
-FACTS = "{{ row.document }}\n\nList the figures about {{ row.topic }}."
-ANSWER = "{{ row.document }}\n\nFigures: {{ facts.text }}\n\nHow did {{ row.topic }} change?"
-CHECK = "{{ row.document }}\n\nClaim: {{ answer.text }}\n\nIs the claim supported?"
+FACTS = "{{ row.facts }}{{ row.document }}\n\nList the figures about {{ row.topic }}."
+ANSWER = "{{ row.answer }}{{ row.document }}\n\nFigures: {{ facts.text }}\n\nHow did {{ row.topic }} change?"
+CHECK = "{{ row.check }}{{ row.document }}\n\nClaim: {{ answer.text }}\n\nIs the claim supported?"
 LIMITS = {"facts": 32, "answer": 24, "check": 8}
 MAX_CONCURRENCY = 32
 BLOCK_TOKENS = 32
@@ -89,7 +89,7 @@ class Recorded:
 
 def main() -> None:
     given = read_arguments()
-    rows = make_rows(given.rows, words=given.words, shared=given.shared)
+    rows = make_rows(given.rows, words=given.words, shared=given.shared, is_apart=given.apart)
     options = engine_options(given, rows)
     profile = read_profile(given, options)
     arms = {"sundog": sundog_arm, "asyncio": asyncio_arm, "careful": careful_arm}
@@ -118,6 +118,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=102)
     parser.add_argument("--words", type=int, default=350, help="mean length of a document")
     parser.add_argument("--shared", type=int, default=6, help="rows with the same document")
+    parser.add_argument("--apart", action="store_true", help="every prompt begins with words of its own")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--arms", default="sundog,asyncio,careful")
     parser.add_argument("--cache-share", type=float, help="a KV cache for this share of the prompt tokens (openvino)")
@@ -146,7 +147,8 @@ def read_profile(given: argparse.Namespace, options: dict[str, Any]) -> Profile 
     return load_profile(cache_folder(), block)
 
 
-def make_rows(num_rows: int, *, words: int, shared: int) -> Rows:
+def make_rows(num_rows: int, *, words: int, shared: int, is_apart: bool) -> Rows:
+    """`facts`, `answer`, `check`: what the prompts of these steps begin with."""
     chance = random.Random(1)
     spread = round(words * 0.3)
     documents = [
@@ -154,7 +156,9 @@ def make_rows(num_rows: int, *, words: int, shared: int) -> Rows:
         for _ in range(-(-num_rows // shared))
     ]
     rows = [
-        {"id": i, "document": documents[i // shared], "topic": QUESTIONS[i % len(QUESTIONS)]} for i in range(num_rows)
+        {"id": i, "document": documents[i // shared], "topic": QUESTIONS[i % len(QUESTIONS)]}
+        | {step: f"{step} of row {i}: " if is_apart else "" for step in LIMITS}
+        for i in range(num_rows)
     ]
     chance.shuffle(rows)
     return rows
@@ -280,9 +284,9 @@ def careful_arm(rows: Rows, options: dict[str, Any], recorder: Recorder) -> None
 
 async def chain(row: dict[str, Any], ask: Ask) -> None:
     document, topic = row["document"], row["topic"]
-    facts = await ask("facts", f"{document}\n\nList the figures about {topic}.", row)
-    answer = await ask("answer", f"{document}\n\nFigures: {facts}\n\nHow did {topic} change?", row)
-    await ask("check", f"{document}\n\nClaim: {answer}\n\nIs the claim supported?", row)
+    facts = await ask("facts", f"{row['facts']}{document}\n\nList the figures about {topic}.", row)
+    answer = await ask("answer", f"{row['answer']}{document}\n\nFigures: {facts}\n\nHow did {topic} change?", row)
+    await ask("check", f"{row['check']}{document}\n\nClaim: {answer}\n\nIs the claim supported?", row)
 
 
 def asker(engine: Engine) -> Ask:

@@ -108,4 +108,4 @@ def modelled_profile() -> Profile:
     """The modelled engines' own: what they do is what their model says."""
     limits = StepLimits(MAX_STEP_TOKENS, MODELLED_CONCURRENCY)
     exact = FitError(0, 0.0, 0.0, 0.0)
-    return Profile(StepTime(*STEP_TIME), limits, exact, exact, {"processor": "modelled"})
+    return Profile(StepTime(*STEP_TIME, STEP_TIME[3]), limits, exact, exact, {"processor": "modelled"})

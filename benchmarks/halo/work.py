@@ -44,7 +44,7 @@ def _work_of(call: LLMCall, num_new: int, num_blocks: int) -> Work:
     """Of a prompt's tokens, the share that lies in blocks which no earlier call had."""
     num_tokens = call.usage.num_prompt_tokens
     num_cached = int(num_tokens * (num_blocks - num_new) / num_blocks) if num_blocks else 0
-    return call_work(num_tokens, min(num_cached, num_tokens - 1), call.usage.num_output_tokens)
+    return call_work(num_tokens, min(num_cached, num_tokens - 1), call.usage.num_output_tokens, is_shared=True)
 
 
 def work_bound_s(work: Mapping[str, Any], profile: Profile, *, num_replicas: int, is_one_machine: bool) -> float:

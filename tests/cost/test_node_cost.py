@@ -34,7 +34,7 @@ CHARACTERS_PER_TOKEN = 4
 BLOCK_TOKENS = 32
 SECONDS = (10e-3, 1e-3, 1e-3, 5e-6, 1e-7)
 NO_ERROR = FitError(1, 0.0, 0.0, 0.0)
-PROFILE = Profile(StepTime(*SECONDS), StepLimits(256, 16), NO_ERROR, NO_ERROR, {})
+PROFILE = Profile(StepTime(*SECONDS, SECONDS[3]), StepLimits(256, 16), NO_ERROR, NO_ERROR, {})
 CONVERSATION = (
     ("system", Template("You read reports.")),
     ("user", Template("{{ row.report }} About {{ row.topic }}:")),

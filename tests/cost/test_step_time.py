@@ -20,13 +20,15 @@ from sundog.cost.step_time import (
     prefill_work,
 )
 
-MODEL = StepTime(20e-3, 1.1e-3, 1.4e-3, 2.6e-6, 0.9e-6)
+MODEL = StepTime(20e-3, 1.1e-3, 1.4e-3, 2.6e-6, 0.9e-6, 0.7e-6)
 
 
 def some_work(rng: random.Random) -> Work:
     """A step like one of a running engine."""
     num_decoding = rng.choice((0, 1, 4, 16, 32))
-    work = sum((decode_work(1, rng.randrange(20, 1500)) for _ in range(num_decoding)), Work(num_steps=1))
+    num_shared = rng.choice((0, 0, 300, 700))
+    prompts = [num_shared + rng.randrange(20, 1500) for _ in range(num_decoding)]
+    work = sum((decode_work(1, num_tokens, num_shared) for num_tokens in prompts), Work(num_steps=1))
     if not num_decoding or rng.random() < 0.4:
         work += prefill_work(rng.randrange(1, 500), rng.choice((0, 0, 256, 900)))
     return work
@@ -38,7 +40,7 @@ def some_steps(model: StepTime, seed: int, num_steps: int = 300, noise: float = 
     return [MeasuredStep(work, model.seconds(work) * rng.lognormvariate(0, noise)) for work in works]
 
 
-@given(st.lists(st.floats(0.1, 10), min_size=5, max_size=5), st.integers(0, 1000))
+@given(st.lists(st.floats(0.1, 10), min_size=6, max_size=6), st.integers(0, 1000))
 @settings(max_examples=15, deadline=None)
 def test_a_fit_finds_the_coefficients(factors: list[float], seed: int) -> None:
     model = StepTime(*(factor * each for factor, each in zip(factors, astuple(MODEL), strict=True)))
@@ -62,14 +64,14 @@ def test_interrupted_steps_count_little() -> None:
     assert error_of(fit(steps), some_steps(MODEL, seed=4)).mape < 0.02
 
 
-@pytest.mark.parametrize("absent", range(5))
+@pytest.mark.parametrize("absent", range(6))
 def test_what_costs_nothing_gets_no_negative_coefficient(absent: int) -> None:
     coefficients = list(astuple(MODEL))
     coefficients[absent] = 0.0
     found = astuple(fit(some_steps(StepTime(*coefficients), seed=5, noise=0.05)))
     assert min(found) >= 0.0
-    assert [found[i] for i in range(5) if i != absent] == pytest.approx(
-        [coefficients[i] for i in range(5) if i != absent], rel=0.25
+    assert [found[i] for i in range(6) if i != absent] == pytest.approx(
+        [coefficients[i] for i in range(6) if i != absent], rel=0.25
     )
 
 
@@ -82,7 +84,7 @@ def test_what_never_occurs_gets_no_coefficient() -> None:
 
 def test_errors_are_relative() -> None:
     steps = [MeasuredStep(Work(1), seconds) for seconds in (1.0, 0.5, 2.0, 1.0, 0.8)]
-    found = error_of(StepTime(1.0, 0, 0, 0, 0), steps)
+    found = error_of(StepTime(1.0, 0, 0, 0, 0, 0), steps)
     assert found.num_steps == 5
     assert found.mape == pytest.approx((0 + 1.0 + 0.5 + 0 + 0.25) / 5)
     assert found.median == pytest.approx(0.25)
@@ -94,3 +96,5 @@ def test_the_work_of_a_call_is_that_of_its_steps() -> None:
     steps = [prefill_work(50, 32), prefill_work(18, 82), *(decode_work(1, 100 + number) for number in range(3))]
     assert sum(steps, Work()) == call_work(100, 32, 4)
     assert call_work(100, 100, 0) == Work()
+    assert call_work(100, 32, 4, is_shared=True) == prefill_work(68, 32) + decode_work(3, 100, 32)
+    assert decode_work(3, 100, 32).num_shared_context_tokens == 96

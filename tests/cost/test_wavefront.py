@@ -19,7 +19,7 @@ NO_ERROR = FitError(1, 0.0, 0.0, 0.0)
 
 
 def engine(max_concurrency: int, max_tokens: int | None = None, block_tokens: int | None = None) -> EngineModel:
-    profile = Profile(StepTime(*SECONDS), StepLimits(256, 64), NO_ERROR, NO_ERROR, {})
+    profile = Profile(StepTime(*SECONDS, SECONDS[3]), StepLimits(256, 64), NO_ERROR, NO_ERROR, {})
     return EngineModel(
         "e", profile, max_concurrency=max_concurrency, max_tokens_in_flight=max_tokens, block_tokens=block_tokens
     )

@@ -50,6 +50,7 @@ class TestChat(OverVLLM):
         max_kv_tokens = started.engine.capabilities().max_kv_tokens
         assert max_kv_tokens is not None
         assert max_kv_tokens > MAX_MODEL_LEN
+        assert started.engine.capabilities().shares_cold_prefixes
 
     def test_a_shared_prefix_is_reported_as_cached(self, started: Started) -> None:
         text = "A document that many ask about. " * 5

@@ -17,7 +17,7 @@ from sundog.runtime.profiles import save_profile
 
 BLOCK = EngineBlock("local", "null", {"model": "null"})
 NO_ERROR = FitError(1, 0.0, 0.0, 0.0)
-PROFILE = Profile(StepTime(10e-3, 1e-3, 1e-3, 5e-6, 1e-7), StepLimits(256, 16), NO_ERROR, NO_ERROR, {})
+PROFILE = Profile(StepTime(10e-3, 1e-3, 1e-3, 5e-6, 1e-7, 1e-6), StepLimits(256, 16), NO_ERROR, NO_ERROR, {})
 
 
 def done(*usages: Usage) -> RunWork:
@@ -31,13 +31,13 @@ def done(*usages: Usage) -> RunWork:
 
 def test_work_is_that_of_the_calls() -> None:
     pool = done(Usage(300, 20, 96, 128), Usage(50, 1, 0, 0)).pools["engine:local"]
-    assert pool.work == call_work(300, 128, 20) + call_work(50, 0, 1)
+    assert pool.work == call_work(300, 128, 20, is_shared=True) + call_work(50, 0, 1)
     assert (pool.wall_s, pool.num_calls, pool.is_distinct) == (2.0, 2, True)
 
 
 def test_without_blocks_the_computed_tokens_count() -> None:
     pool = done(Usage(300, 20, 96), Usage(300, 20)).pools["engine:local"]
-    assert pool.work == call_work(300, 96, 20) + call_work(300, 0, 20)
+    assert pool.work == call_work(300, 96, 20, is_shared=True) + call_work(300, 0, 20)
     assert not pool.is_distinct
 
 

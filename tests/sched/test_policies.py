@@ -64,6 +64,12 @@ def test_one_warms_the_prefix(key: tuple[int, ...], expected: object) -> None:
     assert one_warms_the_prefix(make_request(prefix_key=key), replica, NOW) == expected
 
 
+def test_nobody_waits_where_cold_prefixes_are_shared() -> None:
+    replica = make_replica(shares_cold_prefixes=True)
+    replica.prefixes.begin((1, 2, 3), "other")
+    assert one_warms_the_prefix(make_request(prefix_key=(1, 2, 3)), replica, NOW) == Admitted()
+
+
 def test_a_warm_prefix_is_not_waited_for() -> None:
     replica = make_replica()
     replica.prefixes.begin((1, 2, 3), "other")
@@ -115,6 +121,17 @@ def test_prefixes_are_numbered_as_they_come_and_forgotten_in_that_order() -> Non
     assert order.numbers((77, 3)) == (0, 2)
     assert order.numbers((8,)) == (3,)
     assert order.numbers((77,)) == (4,), "the oldest was forgotten"
+
+
+def test_with_room_for_all_the_longest_chains_go_first() -> None:
+    requests = [
+        make_request(request_id="begun", prefix_order=(1,), depth=1, is_successor=True),
+        make_request(request_id="new", prefix_order=(9,), depth=0),
+    ]
+    for num_cache_blocks, expected in ((20, ["new", "begun"]), (19, ["begun", "new"])):
+        sched = SchedView(num_seen_blocks=10, num_cache_blocks=num_cache_blocks)
+        ranked = sorted(requests, key=lambda request: shared_prefix_adjacent(request, sched))
+        assert [request.request_id for request in ranked] == expected
 
 
 @pytest.mark.parametrize(

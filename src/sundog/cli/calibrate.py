@@ -74,6 +74,7 @@ def _lines(profile: Profile, path: Path) -> list[str]:
         "a prefill token": model.prefill_token_s,
         "a decoding request": model.decode_token_s,
         "1,000 tokens of its context": model.context_token_s * 1e3,
+        "1,000 tokens of shared context": model.shared_context_token_s * 1e3,
         "1,000,000 pairs of attention": model.attention_pair_s * 1e6,
     }
     return [

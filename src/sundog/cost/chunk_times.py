@@ -85,7 +85,10 @@ def read_steps(streams: Sequence[StreamTimes], max_step_tokens: int | None) -> l
 
 
 def _decode(life: _Life, step: int) -> Work:
-    return decode_work(1, life.stream.num_prompt_tokens + step - life.first - 1)
+    """What it found cached are the prompts of others in the background: they are sent so."""
+    stream = life.stream
+    num_shared = stream.num_cached_tokens if stream.is_background else 0
+    return decode_work(1, stream.num_prompt_tokens + step - life.first - 1, num_shared)
 
 
 def _align(stream: StreamTimes, marks: Sequence[float]) -> _Life:

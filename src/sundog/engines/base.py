@@ -67,7 +67,8 @@ class Chunk:
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What one replica can do; `max_context_tokens`, `max_kv_tokens` and `max_step_tokens` (computed in one step)
-    are None where they are not known."""
+    are None where they are not known. `shares_cold_prefixes`: a request also finds prefixes that another one is still
+    computing."""
 
     max_context_tokens: int | None
     max_kv_tokens: int | None
@@ -75,6 +76,7 @@ class Capabilities:
     has_priority: bool
     has_prefix_cache: bool
     max_step_tokens: int | None = None
+    shares_cold_prefixes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

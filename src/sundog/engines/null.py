@@ -111,6 +111,7 @@ class NullEngine:
             has_json_schema=True,
             has_priority=False,
             has_prefix_cache=self._options.max_kv_tokens is not None,
+            shares_cold_prefixes=True,
             max_step_tokens=None if self._steps is None else self._options.max_step_tokens,
         )
 

@@ -94,6 +94,7 @@ class OpenAIEngine:
         self._extra_body = secrets.reveal_all(options.extra_body)
         self._max_context_tokens = options.max_context_tokens
         self._max_kv_tokens: int | None = None
+        self._is_vllm = False
         self._client: httpx.AsyncClient | None = None
         self._num_requests = self._num_running = 0
         self._num_prompt_tokens = self._num_cached_tokens = self._num_output_tokens = 0
@@ -119,11 +120,11 @@ class OpenAIEngine:
                 retryable=True,
             ) from None
         try:
-            is_vllm = self._check_models(response)
+            self._is_vllm = self._check_models(response)
         except SundogError:
             await self.close()
             raise
-        if is_vllm:
+        if self._is_vllm:
             await self._read_kv_capacity(self._client)
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
@@ -158,6 +159,7 @@ class OpenAIEngine:
             has_json_schema=True,
             has_priority=self._options.has_priority,
             has_prefix_cache=self._options.has_prefix_cache,
+            shares_cold_prefixes=self._is_vllm,
         )
 
     def stats(self) -> EngineStats:

@@ -42,12 +42,14 @@ TASK = "Tell a very long story with all of these words, and begin it with"
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """`background` requests of `context_tokens` decode for some steps; meanwhile prompts of `prompts` tokens come."""
+    """`background` requests of `context_tokens` decode for some steps, after `shared_tokens` that they have in common;
+    meanwhile prompts of `prompts` tokens come."""
 
     background: int
     context_tokens: int
     prompts: tuple[int, ...] = ()
     is_held_out: bool = False
+    shared_tokens: int = 0
 
 
 # In an order that gives something of everything early.
@@ -61,12 +63,15 @@ ROUNDS = (
     Round(1, 16),
     Round(16, 16, (32, 120, 400)),
     Round(8, 350),
+    Round(32, 16, shared_tokens=450),
     Round(4, 300, (100, 300)),
     Round(24, 16, (80, 150), is_held_out=True),
     *(Round(batch, 16) for batch in (2, 4, 8, 16, 64)),
     Round(1, 1000),
     Round(6, 200, (150,), is_held_out=True),
     Round(32, 16, (64, 250)),
+    Round(12, 16, shared_tokens=700),
+    Round(24, 16, (120, 200), shared_tokens=300),
 )
 
 
@@ -118,8 +123,8 @@ async def measure(
 def _fits(one: Round, engine: Engine, max_concurrency: int) -> bool:
     can = engine.capabilities()
     num_each = max(one.context_tokens, MIN_PROMPT_TOKENS) + _background_tokens(one, can.max_step_tokens)
-    longest = max(num_each, *one.prompts, 0) + MIN_PROMPT_TOKENS
-    num_held = one.background * num_each + max(one.prompts, default=0)
+    longest = max(one.shared_tokens + num_each, *one.prompts, 0) + MIN_PROMPT_TOKENS
+    num_held = one.shared_tokens + one.background * num_each + max(one.prompts, default=0)
     return (
         one.background + bool(one.prompts) <= min(max_concurrency, MAX_BATCH)
         and longest < (can.max_context_tokens or ASSUMED_CONTEXT_TOKENS)
@@ -158,7 +163,12 @@ class _Driver:
     async def run(self, one: Round) -> list[MeasuredStep]:
         num_output = _background_tokens(one, self._max_step_tokens)
         prompts = [self._request(num_tokens, INJECTED_TOKENS) for num_tokens in one.prompts]
-        marking = [(self._request(one.context_tokens, num_output), asyncio.Event()) for _ in range(one.background)]
+        shared = " ".join(self._words(one.shared_tokens / self._tokens_per_word))
+        if shared:
+            # Only what has been computed is shared.
+            await self._stream(self._request(one.context_tokens, 1, shared))
+        requests = [self._request(one.context_tokens, num_output, shared) for _ in range(one.background)]
+        marking = [(request, asyncio.Event()) for request in requests]
         background = [asyncio.create_task(self._stream(request, begun)) for request, begun in marking]
         try:
             for _, begun in marking:
@@ -171,10 +181,13 @@ class _Driver:
             await asyncio.gather(*background, return_exceptions=True)
         return read_steps(streams, self._max_step_tokens)
 
-    def _request(self, num_prompt_tokens: int, max_tokens: int) -> GenerateRequest:
-        num_words = round((num_prompt_tokens - self._overhead_tokens) / self._tokens_per_word)
-        words = self._random.choices(WORDS.split(), k=max(1, num_words))
-        message = Message("user", f"{' '.join(words)}\n{TASK} {words[0]}")
+    def _words(self, number: float) -> list[str]:
+        return self._random.choices(WORDS.split(), k=round(number))
+
+    def _request(self, num_prompt_tokens: int, max_tokens: int, shared: str = "") -> GenerateRequest:
+        """`shared`: text before the prompt, without which it has so many tokens."""
+        words = self._words(max(1.0, (num_prompt_tokens - self._overhead_tokens) / self._tokens_per_word))
+        message = Message("user", f"{shared} {' '.join(words)}\n{TASK} {words[0]}")
         request = GenerateRequest(f"calibrate/{next(self._numbers)}", (message,), max_tokens)
         # An engine with a tokenizer remembers the tokens: no step shall wait for them.
         self._engine.count_prompt_tokens(request)

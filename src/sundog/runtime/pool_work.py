@@ -29,6 +29,7 @@ class PoolWork:
     _decode: float = 0.0
     _context: float = 0.0
     _pairs: float = 0.0
+    _shared_context: float = 0.0
 
     @property
     def wall_s(self) -> float:
@@ -36,8 +37,9 @@ class PoolWork:
 
     @property
     def work(self) -> Work:
-        """The least that the executed calls can be computed with, without steps; as cost.step_time.call_work."""
-        return Work(0.0, self._prefill, self._decode, self._context, self._pairs)
+        """The least that the executed calls can be computed with, without steps: cost.step_time.call_work with
+        `is_shared`."""
+        return Work(0.0, self._prefill, self._decode, self._context, self._pairs, self._shared_context)
 
     def count(self, step: str, change: int, now_s: float) -> None:
         """A call of `step` starts (1) or ends (-1)."""
@@ -62,7 +64,9 @@ class PoolWork:
         chunk, num_fed_back = usage.num_prompt_tokens - cached, max(0, usage.num_output_tokens - 1)
         self._prefill += chunk
         self._decode += num_fed_back
-        self._context += num_fed_back * (usage.num_prompt_tokens + (num_fed_back + 1) / 2)
+        self._context += num_fed_back * (chunk + (num_fed_back + 1) / 2)
+        # At best, everybody who has a block in common decodes at the same time.
+        self._shared_context += num_fed_back * cached
         self._pairs += chunk * (cached + chunk / 2)
 
 

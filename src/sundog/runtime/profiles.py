@@ -20,7 +20,7 @@ from sundog.errors import RunError
 from sundog.ir.canonical import fingerprint
 from sundog.ir.logical import EngineBlock
 
-FORM = 1
+FORM = 2
 
 
 def machine() -> dict[str, Any]:

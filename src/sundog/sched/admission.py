@@ -49,7 +49,10 @@ def one_warms_the_prefix(request: RequestView, replica: ReplicaView, sched: Sche
     """While another request computes this one's prefix, wait for it instead of computing the prefix again.
 
     Measured on openvino-genai: 64 requests with one cold prefix, sent at once, share nothing; one first, then
-    the rest, share all of it. Loses one prefill's time when the shared prefix is short against the rest.
+    the rest, share all of it. Loses one prefill's time when the shared prefix is short against the rest. vLLM lets
+    requests share blocks that are still being computed: there nobody waits.
     """
+    if replica.shares_cold_prefixes:
+        return ADMITTED
     warming = replica.prefixes.computing(request.prefix_key)
     return ADMITTED if warming is None else Deferred(until=warming)

@@ -51,7 +51,7 @@ class SchedulerCore:
         self._requests: dict[str, RequestView] = {}
         self._parked: dict[str, list[str]] = {}
         self._delayed: list[tuple[float, int, str]] = []
-        self._arrived_in: dict[str, Pool] = {}
+        self._arrived: list[RequestView] = []
         self._open_rows: dict[tuple[str, int], ReplicaView] = {}
         self._sequence = 0
         self._num_running = 0
@@ -101,12 +101,13 @@ class SchedulerCore:
             assert pool.num_free == sum(replica.max_concurrency - replica.num_running for replica in serving)
         for replica in self._replicas.values():
             assert replica.num_open_rows == sum(one is replica for one in self._open_rows.values()), replica
+        arrived = [request.request_id for request in self._arrived]
         waiting = [entry[2] for pool in self._pools.values() for entry in pool.waiting]
         parked = [request_id for group in self._parked.values() for request_id in group]
         assert len(parked) == sum(pool.num_parked for pool in self._pools.values())
         assert len(parked) == sum(replica.num_parked for replica in self._replicas.values())
         delayed = [entry[2] for entry in self._delayed]
-        placed = sorted([*waiting, *parked, *delayed, *(request.request_id for request in running)])
+        placed = sorted([*arrived, *waiting, *parked, *delayed, *(request.request_id for request in running)])
         assert placed == sorted(self._requests), "every request is in exactly one place"
         assert all(holder in self._requests for holder in self._parked), "parked behind a request that is gone"
         self._workers.check()
@@ -119,6 +120,7 @@ class SchedulerCore:
             event.max_concurrency,
             event.max_tokens_in_flight,
             prefixes=PrefixIndex(event.num_prefix_blocks),
+            shares_cold_prefixes=event.shares_cold_prefixes,
             worker_id=event.worker_id,
         )
         self._replicas[event.replica_id] = replica
@@ -157,12 +159,17 @@ class SchedulerCore:
         )
         self._requests[event.request_id] = request
         self._workers.begin_step(event.pool, event.step)
-        self._enqueue(pool, request)
-        self._arrived_in[event.pool] = pool
+        self._arrived.append(request)
         if not event.more_follow:
-            for one in self._arrived_in.values():
-                self._fill(one, actions)
-            self._arrived_in.clear()
+            self._take_arrived(actions)
+
+    def _take_arrived(self, actions: list[Action]) -> None:
+        """All are known before the first is ranked."""
+        arrived, self._arrived = self._arrived, []
+        for request in arrived:
+            self._enqueue(self._pools[request.pool], request)
+        for name in dict.fromkeys(request.pool for request in arrived):
+            self._fill(self._pools[name], actions)
 
     def _prefill_ended(self, event: PrefillEnded, actions: list[Action]) -> None:
         request = self._requests[event.request_id]
@@ -296,6 +303,8 @@ class SchedulerCore:
         return replica is not None
 
     def _enqueue(self, pool: Pool, request: RequestView) -> None:
+        self._view.num_seen_blocks = pool.prefixes.num_blocks
+        self._view.num_cache_blocks = min((replica.prefixes.max_blocks for replica in pool.replicas), default=0)
         rank = self._policies.rank(request, self._view)
         heapq.heappush(pool.waiting, (rank, self._next_sequence(), request.request_id))
 

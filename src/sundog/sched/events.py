@@ -12,7 +12,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class ReplicaAdded:
     """A replica joined a pool. `max_tokens_in_flight`: prompt plus output tokens it may hold, None for no limit.
-    `num_prefix_blocks`: prefix blocks its cache is believed to hold, 0 for no prefix cache.
+    `num_prefix_blocks`: prefix blocks its cache is believed to hold, 0 for no prefix cache. `shares_cold_prefixes`: a
+    request also finds blocks that another one is still computing.
     `worker_id`: of the worker that has loaded it, as asked; None for a replica that stays."""
 
     time_s: float
@@ -22,6 +23,7 @@ class ReplicaAdded:
     max_tokens_in_flight: int | None = None
     num_prefix_blocks: int = 0
     worker_id: str | None = None
+    shares_cold_prefixes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

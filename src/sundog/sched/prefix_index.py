@@ -65,6 +65,11 @@ class PrefixOrder:
         self._numbers: OrderedDict[int, int] = OrderedDict()
         self._count = count()
 
+    @property
+    def num_blocks(self) -> int:
+        """Different ones seen, as far as they are remembered."""
+        return len(self._numbers)
+
     def numbers(self, key: tuple[int, ...]) -> tuple[int, ...]:
         found = tuple(self._numbers[block] if block in self._numbers else self._add(block) for block in key)
         while len(self._numbers) > self._max_blocks:

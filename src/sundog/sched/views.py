@@ -54,6 +54,7 @@ class ReplicaView:
     num_open_rows: int = 0
     num_routed: int = 0
     prefixes: PrefixIndex = field(default_factory=lambda: PrefixIndex(0))
+    shares_cold_prefixes: bool = False
     running: KVLedger = field(default_factory=KVLedger)
     worker_id: str | None = None
     is_draining: bool = False
@@ -119,8 +120,11 @@ class WorkerView:
 @dataclass(slots=True)
 class SchedView:
     """The moment: `time_s` of the event being handled, `num_waiting` in the pool at hand. `quiet_since_s`: since when
-    nothing runs, loads or waits for a time, so that no call can come but from what is being committed."""
+    nothing runs, loads or waits for a time, so that no call can come but from what is being committed.
+    `num_seen_blocks`: different prefix blocks that came to this pool; `num_cache_blocks`: of its smallest replica."""
 
     time_s: float = 0.0
     num_waiting: int = 0
+    num_seen_blocks: int = 0
+    num_cache_blocks: int = 0
     quiet_since_s: float | None = None
