@@ -122,7 +122,7 @@ def test_a_failed_prefill_lets_the_next_one_warm() -> None:
 
 def test_those_who_arrive_together_are_ranked_together() -> None:
     """Rows of one document are not scattered by the slots that are free when the first of them comes."""
-    core = Driven(PREFIX_GROUPED, 2, num_blocks=7)
+    core = Driven(PREFIX_GROUPED, 2, num_blocks=5)
     keys = {"a": (1, 10), "b": (2, 20), "c": (1, 11), "d": (2, 21)}
     told = [core.tell(arrived(name, prefix_key=key, more_follow=name != "d")) for name, key in keys.items()]
     assert [submitted(actions) for actions in told[:3]] == [[], [], []]
@@ -132,7 +132,7 @@ def test_those_who_arrive_together_are_ranked_together() -> None:
 
 
 def test_a_row_between_two_steps_keeps_its_slot() -> None:
-    core = Driven(PREFIX_GROUPED, 2, num_blocks=7)
+    core = Driven(PREFIX_GROUPED, 2, num_blocks=5)
     for index, name in enumerate("abc"):
         core.tell(arrived(name, row_index=index, prefix_key=(index,), has_successor=True))
     assert core.tell(RequestFinished(1.0, "a")) == [], "c must not take the slot of a's next step"
@@ -141,7 +141,7 @@ def test_a_row_between_two_steps_keeps_its_slot() -> None:
 
 
 def test_a_row_that_left_gives_its_slot_up() -> None:
-    core = Driven(PREFIX_GROUPED, 2, num_blocks=7)
+    core = Driven(PREFIX_GROUPED, 2, num_blocks=5)
     for index, name in enumerate("abc"):
         core.tell(arrived(name, row_index=index, prefix_key=(index,), has_successor=True))
     core.tell(RequestFinished(1.0, "a"))

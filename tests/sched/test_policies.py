@@ -152,6 +152,8 @@ def test_promised_slots_are_kept(
     replica.prefixes = PrefixIndex(max_blocks)
     request = make_request(is_successor=is_successor, prefix_key=(7, 8, 9))
     assert promised_slots_are_kept(request, replica, NOW) == expected
+    roomy = SchedView(num_seen_blocks=10, num_cache_blocks=20)
+    assert promised_slots_are_kept(request, replica, roomy) == Admitted()
 
 
 def test_tools_run_as_the_plan_needs_them_then_by_row() -> None:

@@ -37,7 +37,7 @@ def promised_slots_are_kept(request: RequestView, replica: ReplicaView, sched: S
     with a cache for a twentieth of the prompt tokens nothing is computed twice, where 1.01 to 1.3 times as much was
     without this rule. Loses a slot for the moment between two steps.
     """
-    if request.is_successor or replica.num_running == 0:
+    if sched.is_roomy or request.is_successor or replica.num_running == 0:
         return ADMITTED
     num_prompt_blocks = CACHED_PROMPTS_PER_SLOT * replica.max_concurrency * len(request.prefix_key)
     num_taken = replica.num_running + replica.num_parked + replica.num_open_rows

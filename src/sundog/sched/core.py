@@ -230,7 +230,7 @@ class SchedulerCore:
         """Start what may start, in rank order. The first request without room holds the others back: no starvation."""
         while pool.waiting and pool.num_free > 0:
             request = self._requests[pool.waiting[0][2]]
-            self._view.num_waiting = len(pool.waiting)
+            self._look_at(pool)
             replica, verdict = self._choose(pool, request)
             if isinstance(verdict, Deferred) and verdict.until is None:
                 return
@@ -303,10 +303,14 @@ class SchedulerCore:
         return replica is not None
 
     def _enqueue(self, pool: Pool, request: RequestView) -> None:
-        self._view.num_seen_blocks = pool.prefixes.num_blocks
-        self._view.num_cache_blocks = min((replica.prefixes.max_blocks for replica in pool.replicas), default=0)
+        self._look_at(pool)
         rank = self._policies.rank(request, self._view)
         heapq.heappush(pool.waiting, (rank, self._next_sequence(), request.request_id))
+
+    def _look_at(self, pool: Pool) -> None:
+        self._view.num_waiting = len(pool.waiting)
+        self._view.num_seen_blocks = pool.prefixes.num_blocks
+        self._view.num_cache_blocks = min((replica.prefixes.max_blocks for replica in pool.replicas), default=0)
 
     def _unpark(self, holder: str) -> None:
         for request_id in self._parked.pop(holder, ()):

@@ -16,9 +16,8 @@ def shared_prefix_adjacent(request: RequestView, sched: SchedView) -> tuple[floa
     Rows that have begun come first. Then the leaves of a radix tree met depth first, in the order in which its branches
     first came, a child right after the prompt that it extends (Helium, arXiv 2603.16104, section 5; BatchLLM, arXiv
     2412.03594, section 4); no new group overtakes an older one. Rows in order within a group; among tools, which have
-    no prompt, what the plan needs soonest first. While the cache has room for twice the blocks ever seen, nothing is
-    evicted, and the rows with most steps to come go first instead: the batch ends with fuller steps.
+    no prompt, what the plan needs soonest first. While the cache has room for everything, the rows with most steps to
+    come go first instead: the batch ends with fuller steps.
     """
-    is_roomy = 0 < 2 * sched.num_seen_blocks <= sched.num_cache_blocks
-    first = request.depth if is_roomy else -request.is_successor
+    first = request.depth if sched.is_roomy else -request.is_successor
     return (first, *request.prefix_order, -1.0, request.need_s, request.row_index, request.depth)

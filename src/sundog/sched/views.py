@@ -128,3 +128,9 @@ class SchedView:
     num_seen_blocks: int = 0
     num_cache_blocks: int = 0
     quiet_since_s: float | None = None
+
+    @property
+    def is_roomy(self) -> bool:
+        """Whether the cache has room for twice the blocks ever seen, so that nothing needed is evicted: answers and
+        what prompts do not share pass through it too."""
+        return 0 < 2 * self.num_seen_blocks <= self.num_cache_blocks
