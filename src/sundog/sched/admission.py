@@ -35,7 +35,7 @@ def promised_slots_are_kept(request: RequestView, replica: ReplicaView, sched: S
     Small: it does not hold a prompt such as this for four times the slots (what a prompt does not share passes through
     the cache too). Modelled on 102 to 600 rows of three steps, six rows to a document (benchmarks/prefix_order.py):
     with a cache for a twentieth of the prompt tokens nothing is computed twice, where 1.01 to 1.3 times as much was
-    without this rule. Loses a slot for the moment between two steps.
+    without this rule. Loses a slot for the moment between two steps, so it rests while nothing is evicted at all.
     """
     if sched.is_roomy or request.is_successor or replica.num_running == 0:
         return ADMITTED
