@@ -9,7 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sundog.registry import Registry
-from sundog.sched.views import PoolView, ReplicaView, RequestView, SchedView, WorkerView
+from sundog.sched.retention import least_recently_used, nothing_is_retained
+from sundog.sched.speculation import full_length
+from sundog.sched.views import (
+    BlockView,
+    PoolView,
+    ReplicaView,
+    RequestView,
+    SchedView,
+    StepView,
+    WorkerView,
+    WorkflowView,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ class Bring:
 
 
 Rank = Callable[[RequestView, SchedView], tuple[float, ...]]
-"""Smaller runs first."""
+"""Smaller runs first; of those that run, the largest is preempted first."""
 Admit = Callable[[RequestView, ReplicaView, SchedView], Admitted | Deferred]
 Filter = Callable[[RequestView, ReplicaView, SchedView], bool]
 """False rules the replica out for this request."""
@@ -50,12 +61,19 @@ Retry = Callable[[RequestView, float | None, SchedView], float]
 """Seconds until the next attempt, given the server's `retry_after_s`."""
 Residency = Callable[[WorkerView, Mapping[str, PoolView], SchedView], Keep | Bring]
 """Asked of a worker that neither loads nor lets go; of the pools, those that workers load."""
+Retain = Callable[[WorkflowView, ReplicaView, SchedView], float]
+"""Seconds to keep a workflow's KV blocks from now on; asked when a call has ended and a tool or another step begins."""
+EvictRank = Callable[[BlockView, SchedView], tuple[float, ...]]
+"""Smaller is evicted first. A wish, never a bar: where room is needed, every block that nobody uses may go."""
+Draft = Callable[[StepView, SchedView], int]
+"""Draft tokens for each request of the step, from 0 to `max_draft_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
     """One choice per decision. `admit`: all must admit, the first deferral counts. `scores`: with weights.
-    `needs_prefixes`: hosts compute `prefix_key` only for a set that reads it."""
+    `needs_prefixes`: hosts compute `prefix_key` only for a set that reads it. `retain`, `evict_rank`, `draft`: taken
+    inside an engine; the defaults are what vLLM does."""
 
     name: str
     rank: Rank
@@ -65,6 +83,9 @@ class PolicySet:
     retry: Retry
     residency: Residency
     needs_prefixes: bool = False
+    retain: Retain = nothing_is_retained
+    evict_rank: EvictRank = least_recently_used
+    draft: Draft = full_length
 
 
 POLICIES: Registry[PolicySet] = Registry("sundog.policies", "policy set")

@@ -1,12 +1,16 @@
-"""What a policy may see: requests, replicas and the moment. Read-only for policies, written by the core alone.
+"""What a policy may see: requests, workflows, blocks, replicas and the moment. Read-only for policies, written by the
+host's books alone: the core's for a batch, the plugin's inside vLLM.
 
-Owns the books' records. Never decides. Attribute names are vLLM's where the meaning is the same.
+Owns the books' records. Never decides. Attribute names are vLLM's where the meaning is the same. All times of one host
+are on one clock of its own. What a host does not know keeps its default, and no policy takes a default for knowledge.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from sundog.sched.histories import SampleHistory
 from sundog.sched.kv_ledger import KVLedger
 from sundog.sched.prefix_index import PrefixIndex
 
@@ -16,7 +20,15 @@ class RequestView:
     """One request from its arrival to its end. `failed_replicas`: where an attempt of it failed. `parked_at`: where
     another request computes its prefix. `need_s`: when the plan needs its result. `has_successor`: its row will ask
     again in this pool as soon as it has ended; `is_successor`: such a call of its row came before. `prefix_order`:
-    `prefix_key` in numbers that grow as new prefixes come."""
+    `prefix_key` in numbers that grow as new prefixes come.
+
+    `num_expected_output_tokens`: as told, or the bound; `max_tokens`: the bound where it is another number, else 0.
+    `num_computed_tokens` (prompt and output whose KV is there), `num_output_tokens` (produced so far) and
+    `num_preemptions` stay 0 where the host does not see them. `priority`: smaller is sooner, as in vLLM.
+    `workflow_id`: of the program or row that asks, "" for a request on its own. `node`: the step whose call it is.
+    `turn`: calls of its workflow before it. `prefix_group`: the plan's name for those who share its prefix.
+    `steps_to_next_use`: of its KV blocks, in steps of the plan; None where nobody told. `successor_path_s`: the longest
+    path of steps after it, in seconds. `deadline_s`: when its workflow must have ended."""
 
     request_id: str
     pool: str
@@ -35,13 +47,97 @@ class RequestView:
     prefix_order: tuple[int, ...] = ()
     has_successor: bool = False
     is_successor: bool = False
+    max_tokens: int = 0
+    num_computed_tokens: int = 0
+    num_output_tokens: int = 0
+    num_preemptions: int = 0
+    priority: int = 0
+    workflow_id: str = ""
+    node: str = ""
+    model: str = ""
+    tenant: str = ""
+    turn: int = 0
+    is_last_turn: bool = True
+    prefix_group: str = ""
+    steps_to_next_use: float | None = None
+    successor_path_s: float = 0.0
+    deadline_s: float | None = None
+
+    @property
+    def max_output_tokens(self) -> int:
+        """Its answer is never longer."""
+        return max(self.max_tokens, self.num_expected_output_tokens)
+
+    @property
+    def num_prefill_tokens(self) -> int:
+        """Of its prompt, still to be computed."""
+        return max(0, self.num_prompt_tokens - self.num_computed_tokens)
+
+    @property
+    def num_decode_tokens(self) -> int:
+        """Of its answer, still expected; one at least, as it has not ended."""
+        return max(1, self.num_expected_output_tokens - self.num_output_tokens)
+
+
+@dataclass(slots=True)
+class WorkflowView:
+    """One row's run, or one agent's program: the calls that belong together, from its first call to its last.
+
+    `num_turns`: calls that have ended. `num_attained_tokens`: prompt tokens computed for it and output tokens produced,
+    so far. `tool`: what runs between two of its calls, "" while none does; `tool_began_s`: since when.
+    `num_held_tokens`: KV tokens that its next call will find, as long as they are kept. `retained_until_s`: until when
+    they are, as last decided. `num_remaining_steps` (None where nobody told) and `num_remaining_tokens` (prompt and
+    output, 0 where nobody told): of calls that have not arrived."""
+
+    workflow_id: str
+    arrival_s: float
+    tenant: str = ""
+    num_turns: int = 0
+    num_attained_tokens: int = 0
+    tool: str = ""
+    tool_began_s: float | None = None
+    num_held_tokens: int = 0
+    retained_until_s: float = 0.0
+    steps_to_next_use: float | None = None
+    num_remaining_steps: float | None = None
+    num_remaining_tokens: float = 0.0
+    deadline_s: float | None = None
+
+
+@dataclass(slots=True)
+class BlockView:
+    """KV blocks that no running request uses and that one decision evicts: a block, or a request's blocks of one depth.
+
+    `workflow_id`: who used them last. `depth`: blocks of the prompt before it. `steps_to_next_use`: the least over
+    those whose prompts pass through it, None where nobody told. `retained_until_s`: as its workflow's, the latest."""
+
+    last_used_s: float
+    depth: int = 0
+    workflow_id: str = ""
+    prefix_group: str = ""
+    steps_to_next_use: float | None = None
+    retained_until_s: float = 0.0
+
+
+@dataclass(slots=True)
+class StepView:
+    """An engine step that is about to decode for `num_requests` requests, with drafts to verify.
+
+    `acceptance_rate`: of draft tokens, measured, in [0, 1]; None while nothing is. `max_draft_tokens`: for each
+    request. `step_s`: predicted seconds of the step and its drafting, when each request verifies so many of them."""
+
+    num_requests: int
+    max_draft_tokens: int
+    step_s: Callable[[int], float]
+    acceptance_rate: float | None = None
 
 
 @dataclass(slots=True)
 class ReplicaView:
-    """One replica. `running`: KV tokens of what runs, at its predicted peak. `num_parked`: requests that wait until
-    another has computed their prefix here; `num_open_rows`: rows whose last call ran here, and whose next is about to
-    come; `num_routed`: requests ever sent here.
+    """One replica. `running`: KV tokens of what runs, at its end. `requests`: what runs, by id, where the host sees it
+    progress. `num_retained_tokens`: KV tokens kept for workflows between two calls. `num_parked`: requests that wait
+    until another has computed their prefix here; `num_open_rows`: rows whose last call ran here, and whose next is
+    about to come; `num_routed`: requests ever sent here.
     `worker_id`: where it is loaded, None for one that stays. `is_draining`: it takes no further request.
     `idle_since_s`: on a worker, since when nothing runs here and nothing waits for it."""
 
@@ -56,6 +152,8 @@ class ReplicaView:
     prefixes: PrefixIndex = field(default_factory=lambda: PrefixIndex(0))
     shares_cold_prefixes: bool = False
     running: KVLedger = field(default_factory=KVLedger)
+    requests: dict[str, RequestView] = field(default_factory=dict)
+    num_retained_tokens: int = 0
     worker_id: str | None = None
     is_draining: bool = False
     idle_since_s: float | None = None
@@ -121,13 +219,27 @@ class WorkerView:
 class SchedView:
     """The moment: `time_s` of the event being handled, `num_waiting` in the pool at hand. `quiet_since_s`: since when
     nothing runs, loads or waits for a time, so that no call can come but from what is being committed.
-    `num_seen_blocks`: different prefix blocks that came to this pool; `num_cache_blocks`: of its smallest replica."""
+    `num_seen_blocks`: different prefix blocks that came to this pool; `num_cache_blocks`: of its smallest replica.
+
+    What the host has measured: `prefill_token_s` and `decode_token_s`, seconds of a request for each token of its
+    prompt and of its answer, at the load reached; `output_lengths` in tokens, by (node, model); `tool_times_s` by tool,
+    those of all tools together under ""; `requeue_s`, the mean wait of calls that came back and found their KV blocks
+    gone; `turns_correlation`, of turns done with turns left in programs that have ended, -1 until known.
+    `virtual_tokens`: service by tenant, as `sched.fairness` counts it. `workflows`: those that are under way, by id."""
 
     time_s: float = 0.0
     num_waiting: int = 0
     num_seen_blocks: int = 0
     num_cache_blocks: int = 0
     quiet_since_s: float | None = None
+    prefill_token_s: float = 0.0
+    decode_token_s: float = 0.0
+    output_lengths: Mapping[tuple[str, str], SampleHistory] = field(default_factory=dict)
+    tool_times_s: Mapping[str, SampleHistory] = field(default_factory=dict)
+    requeue_s: float = 0.0
+    turns_correlation: float = -1.0
+    virtual_tokens: Mapping[str, float] = field(default_factory=dict)
+    workflows: Mapping[str, WorkflowView] = field(default_factory=dict)
 
     @property
     def is_roomy(self) -> bool:

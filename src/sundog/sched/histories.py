@@ -1,0 +1,64 @@
+"""What has been measured so far, in bounded memory.
+
+Owns samples; the host adds to them and policies read them. Never decides, never forgets but by its bounds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
+
+Key = TypeVar("Key")
+
+
+class SampleHistory:
+    """The last `max_samples` of one quantity, also in order of size."""
+
+    def __init__(self, max_samples: int) -> None:
+        assert max_samples > 0, "a history without samples"
+        self._samples: deque[float] = deque()
+        self._ordered: list[float] = []
+        self._max_samples = max_samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @property
+    def ordered(self) -> Sequence[float]:
+        """Smallest first; not to be changed."""
+        return self._ordered
+
+    def add(self, sample: float) -> None:
+        if len(self._samples) == self._max_samples:
+            oldest = self._samples.popleft()
+            del self._ordered[bisect_right(self._ordered, oldest) - 1]
+        self._samples.append(sample)
+        insort(self._ordered, sample)
+
+
+class KeyedHistory(Mapping[Key, SampleHistory]):
+    """A SampleHistory for each key, at most `max_keys` of them; the one that was added to longest ago goes."""
+
+    def __init__(self, max_samples: int, max_keys: int) -> None:
+        self._max_samples = max_samples
+        self._max_keys = max_keys
+        self._histories: OrderedDict[Key, SampleHistory] = OrderedDict()
+
+    def __getitem__(self, key: Key) -> SampleHistory:
+        return self._histories[key]
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._histories)
+
+    def __len__(self) -> int:
+        return len(self._histories)
+
+    def add(self, key: Key, sample: float) -> None:
+        if key not in self._histories:
+            self._histories[key] = SampleHistory(self._max_samples)
+        self._histories.move_to_end(key)
+        self._histories[key].add(sample)
+        if len(self._histories) > self._max_keys:
+            self._histories.popitem(last=False)
