@@ -9,7 +9,7 @@ from sundog.sched.order import first_come, shared_prefix_adjacent
 from sundog.sched.policy import Admitted, Deferred
 from sundog.sched.prefix_index import PrefixIndex, PrefixOrder
 from sundog.sched.retry import exponential_backoff
-from sundog.sched.routing import least_outstanding, not_where_it_failed, prefix_affinity
+from sundog.sched.routing import least_outstanding, not_where_it_failed, prefix_affinity, within_load_bound
 from sundog.sched.views import ReplicaView, RequestView, SchedView
 
 NOW = SchedView()
@@ -75,12 +75,23 @@ def test_a_warm_prefix_is_not_waited_for() -> None:
     replica.prefixes.begin((1, 2, 3), "other")
     replica.prefixes.end((1, 2, 3), "other", is_warm=True)
     assert one_warms_the_prefix(make_request(prefix_key=(1, 2, 4)), replica, NOW) == Admitted()
-    assert replica.prefixes.num_warm_blocks((1, 2, 4)) == 2
+    assert replica.prefixes.num_known_blocks((1, 2, 4)) == 2
 
 
 def test_those_that_wait_at_a_replica_are_outstanding_there() -> None:
-    assert least_outstanding(make_request(), make_replica(num_running=1, num_parked=1), NOW) == 0.5
-    assert least_outstanding(make_request(), make_replica(num_running=3, num_parked=5), NOW) == 0.0
+    assert least_outstanding(make_request(), make_replica(), NOW) == 1.0
+    assert least_outstanding(make_request(), make_replica(num_running=1, num_waiting=2, num_parked=1), NOW) == 0.5
+    assert least_outstanding(make_request(), make_replica(num_running=3, num_parked=5), NOW) == 1 / 3
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting", "least", "expected"), [(4, 1, 4, True), (4, 2, 4, False), (1, 0, 0, True)]
+)
+def test_no_replica_has_many_more_requests_than_the_emptiest(
+    running: int, waiting: int, least: int, expected: bool
+) -> None:
+    replica = make_replica(num_running=running, num_waiting=waiting)
+    assert within_load_bound(make_request(), replica, SchedView(least_outstanding=least)) is expected
 
 
 def test_prefix_index_forgets_the_oldest() -> None:
@@ -88,15 +99,15 @@ def test_prefix_index_forgets_the_oldest() -> None:
     index.begin((1, 2), "a")
     index.end((1, 2), "a", is_warm=True)
     index.begin((3, 4), "b")
-    assert index.num_warm_blocks((1,)) == 0
-    assert index.num_warm_blocks((2,)) == 1
+    assert index.num_known_blocks((1,)) == 0
+    assert index.num_known_blocks((2,)) == 1
 
 
 def test_failed_prefill_leaves_nothing_warm() -> None:
     index = PrefixIndex(10)
     index.begin((1, 2), "a")
     index.end((1, 2), "a", is_warm=False)
-    assert index.num_warm_blocks((1, 2)) == 0
+    assert index.num_known_blocks((1, 2)) == 0
     assert index.computing((1, 2)) is None
 
 
@@ -174,7 +185,7 @@ def test_scores_lie_in_the_unit_interval() -> None:
     replica = make_replica(num_running=1)
     replica.prefixes.begin((1,), "a")
     replica.prefixes.end((1,), "a", is_warm=True)
-    assert least_outstanding(request, replica, NOW) == 0.75
+    assert least_outstanding(request, replica, NOW) == 0.8
     assert prefix_affinity(request, replica, NOW) == 0.5
     assert not_where_it_failed(request, replica, NOW) == 0.0
     assert not_where_it_failed(make_request(), replica, NOW) == 1.0

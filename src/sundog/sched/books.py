@@ -1,10 +1,12 @@
-"""The core's record of a pool.
+"""The core's record of a pool: its replicas, and who waits where.
 
 Owns the record; the core and its worker book write it. Never decides.
 """
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sundog.sched.prefix_index import PrefixOrder
@@ -13,15 +15,94 @@ from sundog.sched.views import ReplicaView
 # Of the prefixes of all rows in flight, and more; at 100 bytes each.
 MAX_ORDERED_BLOCKS = 250_000
 
+Entry = tuple[tuple[float, ...], int, str]
+"""(rank, sequence, request), so that queues are heaps and compare with each other."""
+
 
 @dataclass(slots=True)
 class Pool:
-    """`waiting`: a heap of (rank, sequence, request). `num_free`: slots of the replicas that are not draining.
-    `num_parked`: requests that wait for another one's prefill. `num_finished`: requests so far."""
+    """`waiting`: a heap of those without a replica; `at_replica`: by replica, of those that wait for a slot there.
+    `num_free`: slots of the replicas that serve. `num_parked`: requests that wait for another one's prefill.
+    `num_finished`: requests so far. `is_lost`: replicas were there, and none will ever serve again."""
 
     replicas: list[ReplicaView] = field(default_factory=list)
-    waiting: list[tuple[tuple[float, ...], int, str]] = field(default_factory=list)
+    waiting: list[Entry] = field(default_factory=list)
+    at_replica: dict[str, list[Entry]] = field(default_factory=dict)
     num_free: int = 0
     num_parked: int = 0
     num_finished: int = 0
+    is_lost: bool = False
     prefixes: PrefixOrder = field(default_factory=lambda: PrefixOrder(MAX_ORDERED_BLOCKS))
+
+    @property
+    def num_waiting(self) -> int:
+        return sum(len(queue) for queue in self._queues())
+
+    def first_waiting(self) -> Entry | None:
+        """The one with the smallest rank."""
+        return min((queue[0] for queue in self._queues() if queue), default=None)
+
+    def all_waiting(self) -> Iterator[Entry]:
+        for queue in self._queues():
+            yield from queue
+
+    def add(self, replica: ReplicaView) -> None:
+        self.replicas.append(replica)
+        self.at_replica[replica.replica_id] = []
+        self.num_free += replica.max_concurrency
+
+    def remove(self, replica: ReplicaView) -> None:
+        self.replicas.remove(replica)
+        assert not self.at_replica.pop(replica.replica_id), f"{replica.replica_id} still has requests"
+
+    def push(self, replica: ReplicaView, entry: Entry) -> None:
+        replica.num_waiting += 1
+        heapq.heappush(self.at_replica[replica.replica_id], entry)
+
+    def pop(self, replica: ReplicaView) -> Entry:
+        replica.num_waiting -= 1
+        return heapq.heappop(self.at_replica[replica.replica_id])
+
+    def pop_last(self, replica: ReplicaView) -> Entry:
+        """The one that would have waited longest."""
+        queue = self.at_replica[replica.replica_id]
+        last = max(queue)
+        self.at_replica[replica.replica_id] = [entry for entry in queue if entry is not last]
+        heapq.heapify(self.at_replica[replica.replica_id])
+        replica.num_waiting -= 1
+        return last
+
+    def stop_serving(self, replica: ReplicaView) -> None:
+        """To be called before the replica is marked: what waits there goes elsewhere."""
+        if replica.is_serving:
+            self.num_free -= replica.max_concurrency - replica.num_running
+        for entry in self.at_replica[replica.replica_id]:
+            heapq.heappush(self.waiting, entry)
+        self.at_replica[replica.replica_id] = []
+        replica.num_waiting = 0
+
+    def forget(self, request_id: str) -> None:
+        """Take a request out of whichever queue holds it. Rare, so linear."""
+        self.waiting = _without(self.waiting, request_id)
+        for replica in self.replicas:
+            queue = self.at_replica[replica.replica_id] = _without(self.at_replica[replica.replica_id], request_id)
+            replica.num_waiting = len(queue)
+
+    def clear(self) -> list[str]:
+        """All that waited."""
+        found = [entry[2] for entry in self.all_waiting()]
+        self.waiting.clear()
+        for replica in self.replicas:
+            self.at_replica[replica.replica_id].clear()
+            replica.num_waiting = 0
+        return found
+
+    def _queues(self) -> Iterator[list[Entry]]:
+        yield self.waiting
+        yield from self.at_replica.values()
+
+
+def _without(queue: list[Entry], request_id: str) -> list[Entry]:
+    left = [entry for entry in queue if entry[2] != request_id]
+    heapq.heapify(left)
+    return left

@@ -3,8 +3,8 @@
 Owns requests, replicas and queues, changed only through `handle`; the books on workers, whose replicas come and go, are
 in `workers`. Never does I/O, never reads a clock: hosts perform the actions and report what happened.
 
-A request is waiting (in its pool's queue), parked (until another request's prefill), delayed (until a time, before
-a retry), or running (on a replica). It leaves the books when it finished, was given up or was cancelled.
+A request is waiting (in its pool's queue, or a replica's), parked (until another request's prefill), delayed (until a
+time, before a retry), or running (on a replica). It leaves the books when it finished, was given up or was cancelled.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from sundog.sched.events import (
     WorkerAdded,
     WorkerPlanned,
 )
-from sundog.sched.policy import Admitted, Deferred, PolicySet
+from sundog.sched.filling import Filler
+from sundog.sched.policy import Deferred, PolicySet
 from sundog.sched.prefix_index import PrefixIndex
 from sundog.sched.views import ReplicaView, RequestView, SchedView
 from sundog.sched.workers import WorkerBook
@@ -56,6 +57,7 @@ class SchedulerCore:
         self._sequence = 0
         self._num_running = 0
         self._view = SchedView()
+        self._filler = Filler(policies, self._view, self._requests)
         self._workers = WorkerBook(policies.residency, self._view, self._pools, self._requests)
         self._handlers: dict[type, Callable[[Any, list[Action]], None]] = {
             ReplicaAdded: self._replica_added,
@@ -97,12 +99,13 @@ class SchedulerCore:
             assert replica.num_running == len(mine) <= replica.max_concurrency, replica
             assert all(request.request_id in replica.running for request in mine), replica
         for pool in self._pools.values():
-            serving = [replica for replica in pool.replicas if not replica.is_draining]
+            serving = [replica for replica in pool.replicas if replica.is_serving]
             assert pool.num_free == sum(replica.max_concurrency - replica.num_running for replica in serving)
         for replica in self._replicas.values():
+            assert replica.num_waiting == len(self._pools[replica.pool].at_replica[replica.replica_id]), replica
             assert replica.num_open_rows == sum(one is replica for one in self._open_rows.values()), replica
         arrived = [request.request_id for request in self._arrived]
-        waiting = [entry[2] for pool in self._pools.values() for entry in pool.waiting]
+        waiting = [entry[2] for pool in self._pools.values() for entry in pool.all_waiting()]
         parked = [request_id for group in self._parked.values() for request_id in group]
         assert len(parked) == sum(pool.num_parked for pool in self._pools.values())
         assert len(parked) == sum(replica.num_parked for replica in self._replicas.values())
@@ -127,14 +130,13 @@ class SchedulerCore:
         if event.worker_id is not None:
             self._workers.add_replica(replica)
         pool = self._pools.setdefault(event.pool, Pool())
-        pool.replicas.append(replica)
-        pool.num_free += replica.max_concurrency
+        pool.add(replica)
         self._fill(pool, actions)
 
     def _replica_removed(self, event: ReplicaRemoved, actions: list[Action]) -> None:
         replica = self._replicas.pop(event.replica_id)
         assert replica.num_running == 0, f"{event.replica_id} still runs requests"
-        self._pools[replica.pool].replicas.remove(replica)
+        self._pools[replica.pool].remove(replica)
         for pool, row_index in [place for place, where in self._open_rows.items() if where is replica]:
             self._close_row(pool, row_index)
         self._workers.remove_replica(replica, actions)
@@ -227,51 +229,24 @@ class SchedulerCore:
             self._fill(pool, actions)
 
     def _fill(self, pool: Pool, actions: list[Action]) -> None:
-        """Start what may start, in rank order. The first request without room holds the others back: no starvation."""
-        while pool.waiting and pool.num_free > 0:
-            request = self._requests[pool.waiting[0][2]]
-            self._look_at(pool)
-            replica, verdict = self._choose(pool, request)
-            if isinstance(verdict, Deferred) and verdict.until is None:
-                return
-            heapq.heappop(pool.waiting)
+        for request, replica, verdict in self._filler.moves(pool):
             if isinstance(verdict, Deferred):
-                assert verdict.until in self._requests, f"deferred until {verdict.until}, which is not there"
-                self._parked.setdefault(verdict.until, []).append(request.request_id)
-                request.parked_at = replica.replica_id
-                replica.num_parked += 1
-                pool.num_parked += 1
+                self._park(pool, request, replica, verdict)
             else:
                 self._start(pool, request, replica, actions)
 
-    def _choose(self, pool: Pool, request: RequestView) -> tuple[ReplicaView, Admitted | Deferred]:
-        """The best replica with a free slot, and whether the policies admit the request there."""
-        fit = free = [
-            replica
-            for replica in pool.replicas
-            if replica.num_running < replica.max_concurrency and not replica.is_draining
-        ]
-        if self._policies.filters:
-            fit = [one for one in free if all(keep(request, one, self._view) for keep in self._policies.filters)]
-        if not fit:
-            return free[0], Deferred()
-        replica = fit[0] if len(fit) == 1 else max(fit, key=lambda one: self._preference(request, one))
-        for admit in self._policies.admit:
-            verdict = admit(request, replica, self._view)
-            if isinstance(verdict, Deferred):
-                return replica, verdict
-        return replica, Admitted()
-
-    def _preference(self, request: RequestView, replica: ReplicaView) -> tuple[float, int]:
-        total = sum(weight * score(request, replica, self._view) for score, weight in self._policies.scores)
-        return total, -replica.num_routed
+    def _park(self, pool: Pool, request: RequestView, replica: ReplicaView, verdict: Deferred) -> None:
+        assert verdict.until in self._requests, f"deferred until {verdict.until}, which is not there"
+        self._parked.setdefault(verdict.until, []).append(request.request_id)
+        request.parked_at = replica.replica_id
+        replica.num_parked += 1
+        pool.num_parked += 1
 
     def _start(self, pool: Pool, request: RequestView, replica: ReplicaView, actions: list[Action]) -> None:
         request.replica_id = replica.replica_id
         request.num_attempts += 1
         self._num_running += 1
         replica.num_running += 1
-        replica.num_routed += 1
         tokens = request.num_prompt_tokens, request.num_expected_output_tokens
         replica.running.hold(request.request_id, request.prefix_key, *tokens)
         replica.prefixes.begin(request.prefix_key, request.request_id)
@@ -285,7 +260,7 @@ class SchedulerCore:
         replica.num_running -= 1
         replica.running.release(request.request_id)
         replica.prefixes.end(request.prefix_key, request.request_id, is_warm=is_warm)
-        self._pools[request.pool].num_free += not replica.is_draining
+        self._pools[request.pool].num_free += replica.is_serving
         request.replica_id = None
         return replica.replica_id
 
@@ -303,14 +278,9 @@ class SchedulerCore:
         return replica is not None
 
     def _enqueue(self, pool: Pool, request: RequestView) -> None:
-        self._look_at(pool)
+        self._filler.look_at(pool)
         rank = self._policies.rank(request, self._view)
         heapq.heappush(pool.waiting, (rank, self._next_sequence(), request.request_id))
-
-    def _look_at(self, pool: Pool) -> None:
-        self._view.num_waiting = len(pool.waiting)
-        self._view.num_seen_blocks = pool.prefixes.num_blocks
-        self._view.num_cache_blocks = min((replica.prefixes.max_blocks for replica in pool.replicas), default=0)
 
     def _unpark(self, holder: str) -> None:
         for request_id in self._parked.pop(holder, ()):
@@ -327,8 +297,7 @@ class SchedulerCore:
     def _forget_place(self, pool: Pool, request: RequestView) -> None:
         """Take a request that does not run out of whichever queue holds it. Rare, so linear."""
         request_id = request.request_id
-        pool.waiting = [entry for entry in pool.waiting if entry[2] != request_id]
-        heapq.heapify(pool.waiting)
+        pool.forget(request_id)
         self._delayed = [entry for entry in self._delayed if entry[2] != request_id]
         heapq.heapify(self._delayed)
         for group in self._parked.values():
@@ -339,10 +308,8 @@ class SchedulerCore:
     def _give_up_lost(self, actions: list[Action]) -> None:
         """What waits for an engine that no worker can load waits in vain."""
         for name in self._workers.lost_pools():
-            pool = self._pools[name]
-            for _, _, request_id in pool.waiting:
+            for request_id in self._pools[name].clear():
                 actions.append(GiveUp(request_id, self._requests.pop(request_id).num_attempts))
-            pool.waiting.clear()
 
     def _next_sequence(self) -> int:
         self._sequence += 1

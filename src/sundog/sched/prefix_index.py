@@ -20,14 +20,9 @@ class PrefixIndex:
     def max_blocks(self) -> int:
         return self._max_blocks
 
-    def num_warm_blocks(self, key: tuple[int, ...]) -> int:
-        """How many leading blocks of `key` are warm."""
-        count = 0
-        for block in key:
-            if self._computing_by.get(block, "") is not None:
-                break
-            count += 1
-        return count
+    def num_known_blocks(self, key: tuple[int, ...]) -> int:
+        """How many leading blocks of `key` are warm or being computed."""
+        return next((number for number, block in enumerate(key) if block not in self._computing_by), len(key))
 
     def computing(self, key: tuple[int, ...]) -> str | None:
         """The request that is computing the deepest known block of `key`; None when that block is warm or unknown."""

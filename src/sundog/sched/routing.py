@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from sundog.sched.views import ReplicaView, RequestView, SchedView
 
+SLACK = 0.25
+"""Of a replica's slots."""
+
+
+def within_load_bound(request: RequestView, replica: ReplicaView, sched: SchedView) -> bool:
+    """No replica has more than a quarter of its slots in requests beyond what the emptiest one has.
+
+    So affinity never piles work up on one replica while others idle (consistent hashing with bounded loads, arXiv
+    1608.01350, with a difference in place of a ratio, so that it also holds when replicas are nearly empty). Loses the
+    cached prefix of what it sends elsewhere.
+    """
+    return replica.num_outstanding <= sched.least_outstanding + SLACK * replica.max_concurrency
+
 
 def least_outstanding(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:
-    """The emptiest replica, by the share of its slots that requests have or wait for."""
-    return max(0.0, 1.0 - (replica.num_running + replica.num_parked) / replica.max_concurrency)
+    """The emptiest replica: 1 with nothing outstanding, 1/2 with as many requests as slots."""
+    return replica.max_concurrency / (replica.max_concurrency + replica.num_outstanding)
 
 
 def prefix_affinity(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:
-    """The replica that holds most of the prompt already."""
+    """The replica that holds, or computes, most of the prompt already."""
     key = request.prefix_key
-    return replica.prefixes.num_warm_blocks(key) / len(key) if key else 0.0
+    return replica.prefixes.num_known_blocks(key) / len(key) if key else 0.0
 
 
 def not_where_it_failed(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:

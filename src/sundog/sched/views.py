@@ -135,10 +135,11 @@ class StepView:
 @dataclass(slots=True)
 class ReplicaView:
     """One replica. `running`: KV tokens of what runs, at its end. `requests`: what runs, by id, where the host sees it
-    progress. `num_retained_tokens`: KV tokens kept for workflows between two calls. `num_parked`: requests that wait
-    until another has computed their prefix here; `num_open_rows`: rows whose last call ran here, and whose next is
-    about to come; `num_routed`: requests ever sent here.
-    `worker_id`: where it is loaded, None for one that stays. `is_draining`: it takes no further request.
+    progress. `num_retained_tokens`: KV tokens kept for workflows between two calls. `num_waiting`: requests that wait
+    for a slot here; `num_parked`: that wait until another has computed their prefix here; `num_open_rows`: rows whose
+    last call ran here, and whose next is about to come; `num_routed`: requests ever sent here.
+    `worker_id`: where it is loaded, None for one that stays. `is_draining`: it takes no further request; `is_down`: nor
+    does it until its server answers again.
     `idle_since_s`: on a worker, since when nothing runs here and nothing waits for it."""
 
     replica_id: str
@@ -146,6 +147,7 @@ class ReplicaView:
     max_concurrency: int = 1
     max_tokens_in_flight: int | None = None
     num_running: int = 0
+    num_waiting: int = 0
     num_parked: int = 0
     num_open_rows: int = 0
     num_routed: int = 0
@@ -156,7 +158,18 @@ class ReplicaView:
     num_retained_tokens: int = 0
     worker_id: str | None = None
     is_draining: bool = False
+    is_down: bool = False
     idle_since_s: float | None = None
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it takes requests."""
+        return not (self.is_draining or self.is_down)
+
+    @property
+    def num_outstanding(self) -> int:
+        """Requests that run here or will."""
+        return self.num_running + self.num_waiting + self.num_parked
 
 
 @dataclass(slots=True)
@@ -220,6 +233,7 @@ class SchedView:
     """The moment: `time_s` of the event being handled, `num_waiting` in the pool at hand. `quiet_since_s`: since when
     nothing runs, loads or waits for a time, so that no call can come but from what is being committed.
     `num_seen_blocks`: different prefix blocks that came to this pool; `num_cache_blocks`: of its smallest replica.
+    `least_outstanding`: of its replicas, how many requests the emptiest has.
 
     What the host has measured: `prefill_token_s` and `decode_token_s`, seconds of a request for each token of its
     prompt and of its answer, at the load reached; `output_lengths` in tokens, by (node, model); `tool_times_s` by tool,
@@ -231,6 +245,7 @@ class SchedView:
     num_waiting: int = 0
     num_seen_blocks: int = 0
     num_cache_blocks: int = 0
+    least_outstanding: int = 0
     quiet_since_s: float | None = None
     prefill_token_s: float = 0.0
     decode_token_s: float = 0.0

@@ -31,7 +31,7 @@ MIN_MEASURED_CALLS = 5
 
 
 class WorkerBook:
-    """`sched`, `pools` and `requests` are the core's; of these only a pool's free slots are written here."""
+    """`sched`, `pools` and `requests` are the core's; of these only pools are written here."""
 
     def __init__(
         self,
@@ -168,8 +168,9 @@ class WorkerBook:
     def _refresh_pool(self, view: PoolView) -> None:
         pool = self._pools[view.pool]
         view.num_serving = 0
-        view.num_waiting = len(pool.waiting) + pool.num_parked
-        view.oldest_arrival_s = self._requests[pool.waiting[0][2]].arrival_time if pool.waiting else None
+        first = pool.first_waiting()
+        view.num_waiting = pool.num_waiting + pool.num_parked
+        view.oldest_arrival_s = None if first is None else self._requests[first[2]].arrival_time
         view.lull_since_s = None if view.num_waiting else _since(view.lull_since_s, self._sched.time_s)
         view.num_open_steps = sum(name == view.pool for name in self._open.values())
         if pool.num_finished >= MIN_MEASURED_CALLS:
@@ -191,9 +192,9 @@ class WorkerBook:
             self._load(worker, actions)
             return
         leaving = worker.leaving = worker.residents.pop(answer.instead_of)
+        self._pools[leaving.pool].stop_serving(leaving)
         leaving.is_draining = True
         self._views[leaving.pool].num_serving -= 1
-        self._pools[leaving.pool].num_free -= leaving.max_concurrency - leaving.num_running
 
     def _load(self, worker: WorkerView, actions: list[Action]) -> None:
         assert worker.coming is not None, f"nothing is to come to {worker.worker_id}"

@@ -1,0 +1,112 @@
+"""Filling: which replica a waiting request goes to, and whether it may start there now.
+
+Owns the moves of requests between queues, as the policies say. Never starts one: the core does, and keeps the books.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+
+from sundog.sched.books import Pool
+from sundog.sched.policy import Admitted, Deferred, PolicySet
+from sundog.sched.views import ReplicaView, RequestView, SchedView
+
+Move = tuple[RequestView, ReplicaView, Admitted | Deferred]
+"""A request that has left its queue: it starts on the replica, or is deferred until another one's prefill."""
+
+
+class Filler:
+    """`sched` and `requests` are the core's; of the first, what concerns the pool at hand is written here."""
+
+    def __init__(self, policies: PolicySet, sched: SchedView, requests: Mapping[str, RequestView]) -> None:
+        self._policies = policies
+        self._sched = sched
+        self._requests = requests
+
+    def look_at(self, pool: Pool) -> None:
+        """What ranks are told of the pool."""
+        self._sched.num_waiting = len(pool.waiting)
+        self._sched.num_seen_blocks = pool.prefixes.num_blocks
+        self._sched.num_cache_blocks = min((replica.prefixes.max_blocks for replica in pool.replicas), default=0)
+
+    def moves(self, pool: Pool) -> Iterator[Move]:
+        """Carry each out before the next is asked for.
+
+        Strictly by rank on each replica: the first request without room there holds back those behind it, so nobody
+        starves. Requests find their replica while any has a free slot, and wait for it if that one is full.
+        """
+        if not pool.num_free:
+            return
+        self.look_at(pool)
+        blocked: set[str] = set()
+        while free := _with_free_slots(pool, blocked):
+            replica = _first_in_rank(pool, free)
+            if replica is None:
+                if not (self._route(pool) if pool.waiting else self._take_over(pool, free)):
+                    return
+                continue
+            request = self._requests[pool.at_replica[replica.replica_id][0][2]]
+            verdict = self._admit(request, replica)
+            if isinstance(verdict, Deferred) and verdict.until is None:
+                blocked.add(replica.replica_id)
+                continue
+            pool.pop(replica)
+            yield request, replica, verdict
+
+    def _route(self, pool: Pool) -> bool:
+        """Send the pool's next request to a replica. Where none is fit, it holds back those behind it."""
+        request = self._requests[pool.waiting[0][2]]
+        serving = [replica for replica in pool.replicas if replica.is_serving]
+        self._sched.least_outstanding = min(replica.num_outstanding for replica in serving)
+        fit = [replica for replica in serving if self._is_fit(request, replica)]
+        if fit:
+            replica = fit[0] if len(fit) == 1 else max(fit, key=lambda one: self._preference(request, one))
+            replica.num_routed += 1
+            pool.push(replica, heapq.heappop(pool.waiting))
+        return bool(fit)
+
+    def _take_over(self, pool: Pool, free: Sequence[ReplicaView]) -> bool:
+        """Nothing waits for the free replicas: one gets what has come to wait too long elsewhere, if anything has."""
+        taker = min(free, key=lambda one: one.num_outstanding)
+        self._sched.least_outstanding = taker.num_outstanding
+        fullest = max(pool.replicas, key=lambda one: (one.num_waiting > 0, one.num_outstanding))
+        if not fullest.num_waiting or fullest in free:
+            return False
+        # Judged as when it was sent there: without itself.
+        last = pool.pop_last(fullest)
+        request = self._requests[last[2]]
+        is_taken = self._is_fit(request, taker) and not self._is_fit(request, fullest)
+        pool.push(taker if is_taken else fullest, last)
+        return is_taken
+
+    def _is_fit(self, request: RequestView, replica: ReplicaView) -> bool:
+        return all(keep(request, replica, self._sched) for keep in self._policies.filters)
+
+    def _preference(self, request: RequestView, replica: ReplicaView) -> tuple[float, int]:
+        total = sum(weight * score(request, replica, self._sched) for score, weight in self._policies.scores)
+        return total, -replica.num_routed
+
+    def _admit(self, request: RequestView, replica: ReplicaView) -> Admitted | Deferred:
+        for admit in self._policies.admit:
+            verdict = admit(request, replica, self._sched)
+            if isinstance(verdict, Deferred):
+                return verdict
+        return Admitted()
+
+
+def _with_free_slots(pool: Pool, blocked: set[str]) -> list[ReplicaView]:
+    return [
+        replica
+        for replica in pool.replicas
+        if replica.num_running < replica.max_concurrency and replica.is_serving and replica.replica_id not in blocked
+    ]
+
+
+def _first_in_rank(pool: Pool, free: Sequence[ReplicaView]) -> ReplicaView | None:
+    """The replica whose first request comes before those of the others; None where the pool's own does, or none is."""
+    queues = [(queue[0], replica) for replica in free if (queue := pool.at_replica[replica.replica_id])]
+    if not queues:
+        return None
+    entry, replica = min(queues, key=lambda pair: pair[0])
+    return None if pool.waiting and pool.waiting[0] < entry else replica

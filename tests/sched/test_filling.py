@@ -1,0 +1,77 @@
+"""Requests and replicas: who waits where, and who takes over what waits too long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sundog.sched.catalog import PREFIX_GROUPED
+from sundog.sched.core import SchedulerCore
+from sundog.sched.events import Action, Event, ReplicaAdded, RequestArrived, RequestFinished, Submit
+
+NUM_SLOTS = 4
+"""So that a replica may have one request more than the emptiest."""
+
+
+class Pool:
+    """A core with replicas p/0, p/1 … whose requests share prefixes as told; its books are checked after every event."""
+
+    def __init__(self, num_replicas: int) -> None:
+        self.core = SchedulerCore(replace(PREFIX_GROUPED, admit=()))
+        for number in range(num_replicas):
+            self.tell(ReplicaAdded(0.0, f"p/{number}", "p", NUM_SLOTS, None, 1000))
+
+    def tell(self, event: Event) -> list[tuple[str, str]]:
+        actions: list[Action] = self.core.handle(event)
+        self.core.check()
+        return [(action.request_id, action.replica_id) for action in actions if isinstance(action, Submit)]
+
+    def arrive(self, name: str, *prefix: int) -> list[tuple[str, str]]:
+        return self.tell(RequestArrived(0.0, name, "p", prefix_key=prefix))
+
+    def finish(self, name: str) -> list[tuple[str, str]]:
+        return self.tell(RequestFinished(1.0, name))
+
+
+def full() -> Pool:
+    """Two replicas: a0 to a3 with prefix 1 on the first, b0 to b3 with prefix 2 on the second."""
+    pool = Pool(2)
+    for number in range(NUM_SLOTS):
+        assert pool.arrive(f"a{number}", 1) == [(f"a{number}", "p/0")]
+        assert pool.arrive(f"b{number}", 2) == [(f"b{number}", "p/1")]
+    return pool
+
+
+def test_a_prefix_that_is_being_computed_counts() -> None:
+    pool = Pool(2)
+    assert pool.arrive("a", 1, 2) == [("a", "p/0")]
+    assert pool.arrive("b", 3, 4) == [("b", "p/1")]
+    assert pool.arrive("c", 1, 2, 5) == [("c", "p/0")]
+
+
+def test_a_request_waits_for_the_replica_that_has_its_prefix() -> None:
+    pool = full()
+    assert pool.arrive("a4", 1) == []
+    assert pool.finish("b0") == [], "its place is at p/0"
+    assert pool.finish("a0") == [("a4", "p/0")]
+
+
+def test_what_ranks_first_does_not_wait_behind_what_came_to_the_replica_before() -> None:
+    pool = full()
+    assert pool.arrive("a4", 1, 9) == []
+    assert pool.finish("b0") == []
+    assert pool.arrive("begun", 1, 5) == [("begun", "p/1")], "p/0 has too many"
+    assert pool.finish("a0") == [("a4", "p/0")]
+
+
+def test_no_replica_has_many_more_than_another() -> None:
+    pool = full()
+    assert pool.arrive("a4", 1) == []
+    assert pool.arrive("a5", 1) == []
+    assert pool.finish("b0") == [("a5", "p/1")]
+
+
+def test_an_idle_replica_takes_over_what_waits_elsewhere() -> None:
+    pool = full()
+    assert pool.arrive("a4", 1) == []
+    assert pool.finish("b0") == []
+    assert pool.finish("b1") == [("a4", "p/1")], "p/0 has three more"
