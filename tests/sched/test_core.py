@@ -17,6 +17,8 @@ from sundog.sched.events import (
     GiveUp,
     PrefillEnded,
     ReplicaAdded,
+    ReplicaDown,
+    ReplicaUp,
     RequestArrived,
     RequestCancelled,
     RequestFailed,
@@ -220,8 +222,14 @@ def _story(policies: PolicySet, slots: list[int], keys: list[list[int]], choices
         tell(arrived(names[index], row_index=index, prefix_key=tuple(key), num_prompt_tokens=10, **more))
     for pick, how in choices:
         time_s += 1.0
-        if running:
+        if how == 0 and pick % 4 == 0:
+            tell(ReplicaDown(time_s, f"p/{pick % len(slots)}"))
+        elif how == 0 and pick % 4 == 1:
+            tell(ReplicaUp(time_s, f"p/{pick % len(slots)}"))
+        elif running:
             end(running[pick % len(running)], how)
+    for number in range(len(slots)):
+        tell(ReplicaUp(time_s, f"p/{number}"))
     while len(ended) < len(names):
         time_s += 100.0
         tell(TimerFired(time_s))

@@ -6,14 +6,27 @@ from dataclasses import replace
 
 from sundog.sched.catalog import PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
-from sundog.sched.events import Action, Event, ReplicaAdded, RequestArrived, RequestFinished, Submit
+from sundog.sched.events import (
+    Action,
+    Event,
+    GiveUp,
+    ReplicaAdded,
+    ReplicaDown,
+    ReplicaLost,
+    ReplicaReported,
+    ReplicaUp,
+    RequestArrived,
+    RequestFailed,
+    RequestFinished,
+    Submit,
+)
 
 NUM_SLOTS = 4
 """So that a replica may have one request more than the emptiest."""
 
 
 class Pool:
-    """A core with replicas p/0, p/1 … whose requests share prefixes as told; its books are checked after every event."""
+    """A core with replicas p/0, p/1 … for requests with prefixes; its books are checked after every event."""
 
     def __init__(self, num_replicas: int) -> None:
         self.core = SchedulerCore(replace(PREFIX_GROUPED, admit=()))
@@ -75,3 +88,32 @@ def test_an_idle_replica_takes_over_what_waits_elsewhere() -> None:
     assert pool.arrive("a4", 1) == []
     assert pool.finish("b0") == []
     assert pool.finish("b1") == [("a4", "p/1")], "p/0 has three more"
+
+
+def test_what_waits_at_a_replica_that_goes_down_runs_elsewhere() -> None:
+    pool = full()
+    assert pool.arrive("a4", 1) == []
+    assert pool.finish("b0") == []
+    assert pool.tell(ReplicaDown(2.0, "p/0")) == [("a4", "p/1")]
+    assert pool.arrive("c", 3) == []
+    assert pool.finish("a0") == [], "it takes nothing while it is down"
+    assert pool.tell(ReplicaUp(3.0, "p/0")) == [("c", "p/0")]
+
+
+def test_a_pool_that_has_lost_every_replica_gives_up_what_waits_and_what_comes() -> None:
+    pool = Pool(2)
+    pool.tell(ReplicaLost(0.0, "p/0"))
+    assert pool.arrive("a") == [("a", "p/1")]
+    for number in range(NUM_SLOTS):
+        pool.arrive(f"b{number}")
+    assert pool.core.handle(ReplicaLost(1.0, "p/1")) == [GiveUp("b3", 0)]
+    assert pool.core.handle(RequestArrived(2.0, "c", "p")) == [GiveUp("c", 0)]
+    assert pool.core.handle(RequestFailed(3.0, "a", retryable=True)) == [GiveUp("a", 1)]
+    pool.core.check()
+
+
+def test_requests_of_other_clients_count() -> None:
+    pool = Pool(2)
+    pool.tell(ReplicaReported(0.0, "p/0", num_server_running=3, num_server_waiting=1, kv_usage=0.5, num_preemptions=0))
+    assert pool.arrive("a") == [("a", "p/1")]
+    assert pool.arrive("b") == [("b", "p/1")]

@@ -21,6 +21,7 @@ from sundog.sched.events import (
     LoadFailed,
     PrefillEnded,
     ReplicaAdded,
+    ReplicaLost,
     ReplicaRemoved,
     RequestArrived,
     RequestCancelled,
@@ -96,6 +97,11 @@ class Host:
     def tell(self, event: Event) -> None:
         """Report what is no request's: replicas, workers, plans, drained steps."""
         self._handle(event)
+
+    def lose(self, replica_id: str, pool: str, why: Exception) -> None:
+        """A replica will not come back; RunError for what waits when it was the pool's last."""
+        self._load_errors[pool] = RunError(f"no replica of the engine '{pool.partition(':')[2]}' is left: {why}")
+        self._handle(ReplicaLost(self.now_s(), replica_id))
 
     def stop(self) -> None:
         """Give up loads under way, and load nothing more: what waits for an engine ends as RunStopped."""

@@ -23,7 +23,7 @@ Entry = tuple[tuple[float, ...], int, str]
 class Pool:
     """`waiting`: a heap of those without a replica; `at_replica`: by replica, of those that wait for a slot there.
     `num_free`: slots of the replicas that serve. `num_parked`: requests that wait for another one's prefill.
-    `num_finished`: requests so far. `is_lost`: replicas were there, and none will ever serve again."""
+    `num_finished`: requests so far."""
 
     replicas: list[ReplicaView] = field(default_factory=list)
     waiting: list[Entry] = field(default_factory=list)
@@ -31,7 +31,6 @@ class Pool:
     num_free: int = 0
     num_parked: int = 0
     num_finished: int = 0
-    is_lost: bool = False
     prefixes: PrefixOrder = field(default_factory=lambda: PrefixOrder(MAX_ORDERED_BLOCKS))
 
     @property
@@ -80,6 +79,12 @@ class Pool:
             heapq.heappush(self.waiting, entry)
         self.at_replica[replica.replica_id] = []
         replica.num_waiting = 0
+
+    def start_serving(self, replica: ReplicaView) -> None:
+        """It answers again, if it did not."""
+        was_serving, replica.is_down = replica.is_serving, False
+        if replica.is_serving and not was_serving:
+            self.num_free += replica.max_concurrency - replica.num_running
 
     def forget(self, request_id: str) -> None:
         """Take a request out of whichever queue holds it. Rare, so linear."""

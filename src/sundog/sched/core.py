@@ -22,7 +22,11 @@ from sundog.sched.events import (
     LoadFailed,
     PrefillEnded,
     ReplicaAdded,
+    ReplicaDown,
+    ReplicaLost,
     ReplicaRemoved,
+    ReplicaReported,
+    ReplicaUp,
     RequestArrived,
     RequestCancelled,
     RequestFailed,
@@ -54,6 +58,7 @@ class SchedulerCore:
         self._delayed: list[tuple[float, int, str]] = []
         self._arrived: list[RequestView] = []
         self._open_rows: dict[tuple[str, int], ReplicaView] = {}
+        self._lost_pools: list[str] = []
         self._sequence = 0
         self._num_running = 0
         self._view = SchedView()
@@ -69,6 +74,10 @@ class SchedulerCore:
             RowLeft: self._row_left,
             TimerFired: self._timer_fired,
             ReplicaRemoved: self._replica_removed,
+            ReplicaDown: lambda event, actions: self._take_out(self._replicas[event.replica_id], actions),
+            ReplicaUp: self._replica_up,
+            ReplicaLost: self._replica_lost,
+            ReplicaReported: self._replica_reported,
             LoadFailed: lambda event, actions: self._workers.fail_load(event, actions),
             WorkerAdded: lambda event, actions: self._workers.add(event),
             WorkerPlanned: lambda event, actions: self._workers.plan(event),
@@ -81,8 +90,8 @@ class SchedulerCore:
         actions: list[Action] = []
         self._workers.pass_time(event.time_s)
         self._handlers[type(event)](event, actions)
+        self._give_up_lost(actions)
         if self._workers:
-            self._give_up_lost(actions)
             self._workers.settle(self._num_running + len(self._delayed), actions)
         return actions
 
@@ -140,6 +149,33 @@ class SchedulerCore:
         for pool, row_index in [place for place, where in self._open_rows.items() if where is replica]:
             self._close_row(pool, row_index)
         self._workers.remove_replica(replica, actions)
+
+    def _take_out(self, replica: ReplicaView, actions: list[Action]) -> None:
+        pool = self._pools[replica.pool]
+        pool.stop_serving(replica)
+        replica.is_down = True
+        replica.prefixes = PrefixIndex(replica.prefixes.max_blocks)
+        self._fill(pool, actions)
+
+    def _replica_up(self, event: ReplicaUp, actions: list[Action]) -> None:
+        replica = self._replicas[event.replica_id]
+        assert not replica.is_lost, f"{event.replica_id} was not to come back"
+        pool = self._pools[replica.pool]
+        pool.start_serving(replica)
+        self._fill(pool, actions)
+
+    def _replica_lost(self, event: ReplicaLost, actions: list[Action]) -> None:
+        replica = self._replicas[event.replica_id]
+        replica.is_lost = True
+        self._take_out(replica, actions)
+        if all(one.is_lost for one in self._pools[replica.pool].replicas):
+            self._lost_pools.append(replica.pool)
+
+    def _replica_reported(self, event: ReplicaReported, actions: list[Action]) -> None:
+        replica = self._replicas[event.replica_id]
+        replica.num_foreign = max(0, event.num_server_running + event.num_server_waiting - replica.num_running)
+        replica.kv_usage = event.kv_usage
+        replica.num_preemptions = event.num_preemptions
 
     def _request_arrived(self, event: RequestArrived, actions: list[Action]) -> None:
         assert event.request_id not in self._requests, f"request {event.request_id} is there already"
@@ -306,8 +342,8 @@ class SchedulerCore:
                 self._leave_parking(request)
 
     def _give_up_lost(self, actions: list[Action]) -> None:
-        """What waits for an engine that no worker can load waits in vain."""
-        for name in self._workers.lost_pools():
+        """What waits for an engine that no worker can load, or whose replicas are lost, waits in vain."""
+        for name in (*self._workers.lost_pools(), *self._lost_pools):
             for request_id in self._pools[name].clear():
                 actions.append(GiveUp(request_id, self._requests.pop(request_id).num_attempts))
 

@@ -35,6 +35,44 @@ class ReplicaRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaDown:
+    """Its server does not answer: it takes no further request until ReplicaUp, and what waits there goes elsewhere.
+    What ran there fails by itself. Its prefix cache is taken for empty."""
+
+    time_s: float
+    replica_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaUp:
+    """Its server answers again."""
+
+    time_s: float
+    replica_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLost:
+    """It will not come back. When a pool has lost every replica, its requests are given up."""
+
+    time_s: float
+    replica_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReported:
+    """What the replica's server says of itself: requests of all its clients, the used share of its KV blocks, and
+    preemptions since its start."""
+
+    time_s: float
+    replica_id: str
+    num_server_running: int
+    num_server_waiting: int
+    kv_usage: float
+    num_preemptions: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoadFailed:
     """What Load asked for went wrong. `retryable`: another attempt makes sense."""
 
@@ -156,6 +194,10 @@ class TimerFired:
 Event = (
     ReplicaAdded
     | ReplicaRemoved
+    | ReplicaDown
+    | ReplicaUp
+    | ReplicaLost
+    | ReplicaReported
     | LoadFailed
     | WorkerAdded
     | WorkerPlanned
@@ -222,6 +264,10 @@ EVENT_TYPES: dict[str, type] = {
     for kind in (
         ReplicaAdded,
         ReplicaRemoved,
+        ReplicaDown,
+        ReplicaUp,
+        ReplicaLost,
+        ReplicaReported,
         LoadFailed,
         WorkerAdded,
         WorkerPlanned,

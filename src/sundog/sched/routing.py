@@ -19,8 +19,8 @@ def within_load_bound(request: RequestView, replica: ReplicaView, sched: SchedVi
 
 
 def least_outstanding(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:
-    """The emptiest replica: 1 with nothing outstanding, 1/2 with as many requests as slots."""
-    return replica.max_concurrency / (replica.max_concurrency + replica.num_outstanding)
+    """The emptiest replica, requests of other clients counted: 1 with none, 1/2 with as many as slots."""
+    return replica.max_concurrency / (replica.max_concurrency + replica.num_outstanding + replica.num_foreign)
 
 
 def prefix_affinity(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:

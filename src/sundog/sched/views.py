@@ -139,7 +139,9 @@ class ReplicaView:
     for a slot here; `num_parked`: that wait until another has computed their prefix here; `num_open_rows`: rows whose
     last call ran here, and whose next is about to come; `num_routed`: requests ever sent here.
     `worker_id`: where it is loaded, None for one that stays. `is_draining`: it takes no further request; `is_down`: nor
-    does it until its server answers again.
+    does it until its server answers again, which it never will when it `is_lost`.
+    As its server told last: `num_foreign`, requests of other clients; `kv_usage`, the used share of its KV blocks;
+    `num_preemptions` since its start.
     `idle_since_s`: on a worker, since when nothing runs here and nothing waits for it."""
 
     replica_id: str
@@ -159,6 +161,10 @@ class ReplicaView:
     worker_id: str | None = None
     is_draining: bool = False
     is_down: bool = False
+    is_lost: bool = False
+    num_foreign: int = 0
+    kv_usage: float = 0.0
+    num_preemptions: int = 0
     idle_since_s: float | None = None
 
     @property
