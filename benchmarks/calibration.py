@@ -13,9 +13,12 @@ from typing import Any
 
 import machine
 
+from sundog.config import read_config
 from sundog.cost.profile import Profile
 from sundog.ir.logical import EngineBlock
 from sundog.runtime.calibrate import calibrate_engine
+from sundog.runtime.run_servers import RunServers
+from sundog.runtime.servers import Servers
 from sundog.secrets import Secrets
 
 TARGET = 0.10
@@ -38,8 +41,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     given = parser.parse_args()
     block = EngineBlock("measured", given.kind, given.options)
+    servers = RunServers(Servers(read_config().state_dir, Secrets({})))
     runs = [
-        asyncio.run(calibrate_engine(block, Secrets({}), budget_s=given.seconds, on_round=lambda done, total: None))
+        asyncio.run(
+            calibrate_engine(block, Secrets({}), servers, budget_s=given.seconds, on_round=lambda done, total: None)
+        )
         for _ in range(given.repeats)
     ]
     model = str(given.options["model"]).rpartition("/")[2]

@@ -19,6 +19,8 @@ from sundog.ir.logical import EngineBlock
 from sundog.runtime.calibrate import calibrate_engine, profile_of
 from sundog.runtime.calibrate_rounds import Measured, measure
 from sundog.runtime.profiles import load_profile, profile_path, save_profile
+from sundog.runtime.run_servers import RunServers
+from sundog.runtime.servers import Servers
 from sundog.secrets import Secrets
 from tests.cli.flows import sundog
 from tests.cost.virtual_time import run_virtually
@@ -180,7 +182,8 @@ def test_the_embedded_engine_can_be_calibrated(tmp_path: Path) -> None:
     if reason := why_not():
         pytest.skip(reason)
     local = EngineBlock("local", "openvino", {"model": "smollm2-135m", "max_concurrency": 5})
-    profile = asyncio.run(calibrate_engine(local, Secrets({}), budget_s=8, on_round=lambda done, total: None))
+    servers = RunServers(Servers(tmp_path, Secrets({})))
+    profile = asyncio.run(calibrate_engine(local, Secrets({}), servers, budget_s=8, on_round=lambda done, total: None))
     assert profile.limits.max_step_tokens == 256
     assert profile.step_time.prefill_token_s > 0
     assert profile.fitted.num_steps >= 20

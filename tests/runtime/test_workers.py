@@ -25,6 +25,8 @@ from sundog.runtime.follow import Follower, engine_places
 from sundog.runtime.host import Host
 from sundog.runtime.node_history import Observations
 from sundog.runtime.pools import Pools
+from sundog.runtime.run_servers import RunServers
+from sundog.runtime.servers import Servers
 from sundog.runtime.store.store import NO_USAGE
 from sundog.sched.catalog import FCFS, PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
@@ -87,7 +89,7 @@ class Bench:
         names = {node.operator for node in logical.nodes if hasattr(node, "operator")}
         operators = {name: OPERATORS.get(name)(Path()) for name in names}
         plan = plan_physical(logical, operators)
-        self.pools = Pools(plan, operators, Secrets({}))
+        self.pools = Pools(plan, operators, Secrets({}), RunServers(Servers(Path(), Secrets({}))))
         self.host = Host(SchedulerCore(self.policies), self.events.append, self.pools)
         await self.pools.start()
         for replica in self.pools.replicas(0.0):

@@ -35,14 +35,17 @@ def calibrate(
     from sundog.engines.models import cache_folder
     from sundog.runtime.calibrate import calibrate_engine
     from sundog.runtime.profiles import save_profile
+    from sundog.runtime.run_servers import RunServers
+    from sundog.runtime.servers import Servers
     from sundog.session import load_plan
 
     block = _choose(load_plan(flow, {}), engine)
     print_note(f"{block.name}: measuring {block.kind} {block.options['model']} for about {seconds:g} s")
     if os.getloadavg()[0] > (os.cpu_count() or 1) / 2:
         print_note(f"warning: the machine is busy (load {os.getloadavg()[0]:.1f}): the result will be too slow")
-    secrets = read_config().secrets
-    profile = asyncio.run(calibrate_engine(block, secrets, budget_s=seconds, on_round=_show_round))
+    config = read_config()
+    servers = RunServers(Servers(config.state_dir, config.secrets))
+    profile = asyncio.run(calibrate_engine(block, config.secrets, servers, budget_s=seconds, on_round=_show_round))
     path = save_profile(cache_folder(), block, profile)
     if as_json:
         print_result(json.dumps({"profile": str(path), **profile.to_json()}))

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from sundog.cli.bench import bench
 from sundog.cli.calibrate import calibrate
 from sundog.cli.console import print_error, print_result
+from sundog.cli.engine import engine
 from sundog.cli.explain import explain
 from sundog.cli.model import model
 from sundog.cli.options import DEBUG
@@ -51,6 +52,7 @@ app.command("trace")(trace)
 # Its own command line reads the options, --help too.
 passed_on = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 app.command("bench", context_settings=passed_on)(bench)
+app.add_typer(engine, name="engine")
 app.add_typer(model, name="model")
 
 

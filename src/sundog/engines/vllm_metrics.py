@@ -7,17 +7,28 @@ from __future__ import annotations
 
 import re
 
+from sundog.engines.served import ReplicaLoad
+
 VLLM = "vllm"
 """What its list of models names as owner."""
 
 # Of the form of 0.32: one sample whose labels are the settings of the KV cache.
 _CACHE = re.compile(r"^vllm:cache_config_info\{(.*)\} ", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
+_SAMPLE = re.compile(r"^vllm:(\w+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+
+
+def server_root(base_url: str) -> str:
+    """`base_url` ends in /v1; what is no part of the OpenAI protocol is beside it."""
+    return base_url.removesuffix("/v1")
 
 
 def metrics_url(base_url: str) -> str:
-    """`base_url` ends in /v1; the page is beside it."""
-    return f"{base_url.removesuffix('/v1')}/metrics"
+    return f"{server_root(base_url)}/metrics"
+
+
+def health_url(base_url: str) -> str:
+    return f"{server_root(base_url)}/health"
 
 
 def kv_capacity_tokens(page: str) -> int | None:
@@ -30,3 +41,23 @@ def kv_capacity_tokens(page: str) -> int | None:
         return int(labels["num_gpu_blocks"]) * int(labels["block_size"])
     except (KeyError, ValueError):
         return None
+
+
+def replica_load(page: str) -> ReplicaLoad:
+    """The load that a page tells; what is not on it is 0. Of several engines behind one address (data parallel)
+    counts are added, and the fullest one's KV usage is given."""
+    values: dict[str, list[float]] = {}
+    for name, value in _SAMPLE.findall(page):
+        values.setdefault(name, []).append(float(value))
+
+    def total(name: str) -> int:
+        return int(sum(values.get(name, ())))
+
+    return ReplicaLoad(
+        num_running=total("num_requests_running"),
+        num_waiting=total("num_requests_waiting"),
+        kv_usage=max(values.get("kv_cache_usage_perc", (0.0,))),
+        num_preemptions=total("num_preemptions_total"),
+        num_queried_tokens=total("prefix_cache_queries_total"),
+        num_cached_tokens=total("prefix_cache_hits_total"),
+    )

@@ -11,25 +11,33 @@ from datetime import UTC, datetime
 
 from sundog.cost.profile import Profile
 from sundog.cost.step_time import error_of, fit
-from sundog.engines.base import ENGINES
+from sundog.engines.base import ENGINES, Engine
 from sundog.ir.logical import EngineBlock
 from sundog.runtime.calibrate_rounds import Measured, measure
 from sundog.runtime.profiles import machine
+from sundog.runtime.run_servers import RunServers
 from sundog.secrets import Secrets
 
 
 async def calibrate_engine(
-    block: EngineBlock, secrets: Secrets, *, budget_s: float, on_round: Callable[[int, int], None]
+    block: EngineBlock, secrets: Secrets, servers: RunServers, *, budget_s: float, on_round: Callable[[int, int], None]
 ) -> Profile:
     """The profile of the block's first replica, measured for about `budget_s`; EngineError and ConfigError as the
     engine raises them, RunError when it does not show its steps."""
     kind = ENGINES.get(block.kind)()
     options = kind.Options.model_validate(block.options)
-    engine = kind.open(options, 0, secrets)
     load_1min = os.getloadavg()[0]
+    async with servers.serving([block]):
+        engine = servers.attach(f"{block.name}/0") or kind.open(options, 0, secrets)
+        return await _calibrate(engine, options.max_concurrency, load_1min, budget_s, on_round)
+
+
+async def _calibrate(
+    engine: Engine, max_concurrency: int, load_1min: float, budget_s: float, on_round: Callable[[int, int], None]
+) -> Profile:
     try:
         await engine.start()
-        measured = await measure(engine, options.max_concurrency, budget_s=budget_s, on_round=on_round)
+        measured = await measure(engine, max_concurrency, budget_s=budget_s, on_round=on_round)
     finally:
         await engine.close()
     return profile_of(measured, load_1min)

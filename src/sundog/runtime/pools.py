@@ -15,6 +15,7 @@ from sundog.engines.base import ENGINES, Engine, EngineKind, EngineOptions
 from sundog.ir.logical import EngineBlock, WorkerGroup
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import Operator
+from sundog.runtime.run_servers import RunServers
 from sundog.sched.events import ReplicaAdded
 from sundog.secrets import Secrets
 
@@ -33,12 +34,15 @@ def worker_ids(group: WorkerGroup) -> list[str]:
 class Pools:
     """Replicas by id, one pool per engine block and per tool. `engines`: those that are started. `by_pool`: one of
     each pool that has had one, for what all replicas of a pool know, as the tokens of a prompt. `loads_s`: by pool,
-    what each load on a worker took."""
+    what each load on a worker took. `servers`: those of the engines that are servers of ours."""
 
-    def __init__(self, plan: PhysicalPlan, operators: Mapping[str, Operator], secrets: Secrets) -> None:
+    def __init__(
+        self, plan: PhysicalPlan, operators: Mapping[str, Operator], secrets: Secrets, servers: RunServers
+    ) -> None:
         self._plan = plan
         self._operators = operators
         self._secrets = secrets
+        self.servers = servers
         self.engines: dict[str, Engine] = {}
         self.by_pool: dict[str, Engine] = {}
         self.loads_s: dict[str, list[float]] = {}
@@ -47,11 +51,12 @@ class Pools:
     async def start(self) -> None:
         """Start every engine that a step uses and no worker loads; the first failure is raised, after the others are
         closed."""
-        for block in used_engines(self._plan):
-            if block.workers is None:
-                for number in range(_kind(block).num_replicas(_options(block))):
-                    self._open(block, str(number), number)
         try:
+            await self.servers.up([block for block in used_engines(self._plan) if block.workers is None])
+            for block in used_engines(self._plan):
+                if block.workers is None:
+                    for number in range(_kind(block).num_replicas(_options(block))):
+                        self._open(block, str(number), number)
             await asyncio.gather(*(engine.start() for engine in self.engines.values()))
         except BaseException:
             await self.close()
@@ -60,6 +65,7 @@ class Pools:
     async def close(self) -> None:
         for engine in self.engines.values():
             await engine.close()
+        await self.servers.down()
         for operator in self._operators.values():
             await operator.close()
 
@@ -101,7 +107,7 @@ class Pools:
 
     def _open(self, block: EngineBlock, place: str, number: int) -> str:
         options, replica_id = _options(block), f"{block.name}/{place}"
-        engine = _kind(block).open(options, number, self._secrets)
+        engine = self.servers.attach(replica_id) or _kind(block).open(options, number, self._secrets)
         self.engines[replica_id] = engine
         self._options[replica_id] = options
         if block.workers is None:

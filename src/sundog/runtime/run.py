@@ -36,7 +36,9 @@ from sundog.runtime.pools import Pools, engine_pool, identities
 from sundog.runtime.progress import Progress
 from sundog.runtime.report import Report, read_report
 from sundog.runtime.row_order import reading_order_of
+from sundog.runtime.run_servers import RunServers
 from sundog.runtime.select import OpenRows, SelectedRun, select_run
+from sundog.runtime.servers import Servers
 from sundog.runtime.store.runs import RunList, RunState
 from sundog.runtime.store.store import Store
 from sundog.sched.core import SchedulerCore
@@ -255,7 +257,8 @@ class Run:
 
     @asynccontextmanager
     async def _pools(self) -> AsyncIterator[Pools]:
-        pools = Pools(self.plan, self._operators, self._secrets)
+        servers = RunServers(Servers(self._options.state_dir, self._secrets))
+        pools = Pools(self.plan, self._operators, self._secrets, servers)
         await pools.start()
         try:
             yield pools

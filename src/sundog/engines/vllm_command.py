@@ -1,0 +1,91 @@
+"""The command line and environment of a vLLM server, from an engine block.
+
+Owns the spelling of vLLM's options and what a machine without a GPU needs. Never starts a process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+Device = Literal["gpu", "cpu"]
+Argument = bool | int | float | str | list[Any] | dict[str, Any]
+
+# `vllm serve` fails with the CPU builds, whose package has another name.
+SERVER_MODULE = "vllm.entrypoints.openai.api_server"
+PYTHON_VARIABLE = "SUNDOG_VLLM_PYTHON"
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+# Said by other keys of the block, or chosen at the start.
+RESERVED = {"model": "model", "served_model_name": "model", "api_key": "api_key", "host": None, "port": None}
+SWITCHES = {"scheduling_policy", "scheduler_cls"}
+
+
+def python_of(written: str | None, environment: Mapping[str, str] = os.environ) -> str:
+    """The interpreter that has vLLM: the block's, that of SUNDOG_VLLM_PYTHON, or the one that runs this."""
+    return written or environment.get(PYTHON_VARIABLE) or sys.executable
+
+
+def argument_name(key: str) -> str:
+    """As Python spells it: `max-num-seqs` and `max_num_seqs` are one option."""
+    return key.replace("-", "_")
+
+
+def server_argv(python: str, model: str, port: int, arguments: Mapping[str, Argument]) -> tuple[str, ...]:
+    """`arguments`: true and false are switches; a list gives several values; a mapping is written as JSON. Where none
+    of them says who schedules, the server ranks by the requests' priority."""
+    command = [python, "-m", SERVER_MODULE, "--model", model, "--host", "127.0.0.1", "--port", str(port)]
+    if not SWITCHES & {argument_name(key) for key in arguments}:
+        command += ["--scheduling-policy", "priority"]
+    for key, value in arguments.items():
+        command += _words(argument_name(key).replace("_", "-"), value)
+    return tuple(command)
+
+
+def _words(option: str, value: Argument) -> list[str]:
+    match value:
+        case True:
+            return [f"--{option}"]
+        case False:
+            return [f"--no-{option}"]
+        case list():
+            return [f"--{option}", *(_text(one) for one in value)]
+    return [f"--{option}", _text(value)]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
+
+
+def server_environment(
+    device: Device,
+    replica: int,
+    num_replicas: int,
+    arguments: Mapping[str, Argument],
+    written: Mapping[str, str],
+    environment: Mapping[str, str] = os.environ,
+) -> dict[str, str]:
+    """What a server gets beside this process's environment; `written` comes before all of it, but for GPUs, of which
+    each replica takes its part."""
+    own = {"VLLM_NO_USAGE_STATS": "1"}
+    if device == "gpu":
+        sizes = (arguments.get(key, 1) for key in ("tensor_parallel_size", "pipeline_parallel_size"))
+        num_gpus = 1
+        for size in sizes:
+            num_gpus *= size if isinstance(size, int) else 1
+        visible = (written.get(VISIBLE_GPUS) or environment.get(VISIBLE_GPUS) or "").split(",")
+        shared = _gpus(replica, num_gpus, [one.strip() for one in visible if one.strip()])
+        return {**own, **written, VISIBLE_GPUS: shared} if num_replicas > 1 else {**own, **written}
+    # vLLM's own binding puts every server of a machine on the same first core.
+    num_threads = max(1, (os.cpu_count() or 1) // num_replicas)
+    own |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(num_threads)}
+    return {**own, **written}
+
+
+def _gpus(replica: int, num_gpus: int, visible: Sequence[str]) -> str:
+    """The replica's part of the GPUs that may be used; of all where nothing says which those are."""
+    first = replica * num_gpus
+    numbers = range(first, first + num_gpus)
+    return ",".join(visible[first : first + num_gpus] if visible else map(str, numbers))

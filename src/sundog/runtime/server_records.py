@@ -1,0 +1,180 @@
+"""Servers that sundog has started: their records in the state folder, and their processes.
+
+Owns one JSON file and one log for each server, and how its processes are found, started and ended. Never waits for a
+server to be ready and never asks it anything.
+
+A record is written before its process is started, with a token that the process gets in its environment. So a server is
+found by its token whatever happened to whoever started it, and no process is ever taken for a server because of a
+number that was used before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sundog.engines.served import ServerCommand
+from sundog.errors import StoreError
+from sundog.ir.canonical import fingerprint
+
+TOKEN_VARIABLE = "SUNDOG_SERVER_TOKEN"
+LOG_TAIL_BYTES = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """One server. `key`: of its command and place. `owner_pid`: of the run that stops it in its end, None for a server
+    that stays until `sundog engine down`. `pid`: None until the process is started. `time_s`: of its start, since 1970.
+    """
+
+    key: str
+    engine: str
+    place: str
+    model: str
+    base_url: str
+    health_url: str
+    port: int
+    token: str
+    time_s: float
+    owner_pid: int | None = None
+    pid: int | None = None
+
+
+class ServerRecords:
+    """The records of one state folder."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._folder = state_dir / "servers"
+
+    def all(self) -> list[ServerRecord]:
+        """In the order of their engines and places; StoreError for a damaged file."""
+        found = [self._read(path) for path in sorted(self._folder.glob("*.json"))]
+        return sorted(found, key=lambda record: (record.engine, record.place, record.key))
+
+    def get(self, key: str) -> ServerRecord | None:
+        path = self._folder / f"{key}.json"
+        return self._read(path) if path.exists() else None
+
+    def put(self, record: ServerRecord) -> None:
+        """Written whole or not at all."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=self._folder, suffix=".part", delete=False) as file:
+            file.write(json.dumps(asdict(record), indent=2) + "\n")
+        Path(file.name).replace(self._folder / f"{record.key}.json")
+
+    def forget(self, record: ServerRecord) -> None:
+        (self._folder / f"{record.key}.json").unlink(missing_ok=True)
+
+    def log_path(self, record: ServerRecord) -> Path:
+        return self._folder / f"{record.key}.log"
+
+    def log_tail(self, record: ServerRecord) -> str:
+        """The end of what the server has printed."""
+        with suppress(FileNotFoundError), self.log_path(record).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+            return file.read().decode("utf-8", "replace").strip()
+        return ""
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Against other processes that start or stop servers of this folder."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def spawn(self, record: ServerRecord, command: ServerCommand) -> ServerRecord:
+        """Start the process of a record, in a process group of its own; the record is put before and after."""
+        self.put(record)
+        environment = {**os.environ, **command.environment, TOKEN_VARIABLE: record.token}
+        log = os.open(self.log_path(record), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        null = os.open(os.devnull, os.O_RDONLY)
+        actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
+        try:
+            pid = os.posix_spawnp(command.argv[0], command.argv, environment, file_actions=actions, setsid=True)
+        except OSError as error:
+            raise StoreError(f"{command.argv[0]} cannot be started: {error.strerror}") from error
+        finally:
+            os.close(log)
+            os.close(null)
+        started = ServerRecord(**{**asdict(record), "pid": pid})
+        self.put(started)
+        return started
+
+    def _read(self, path: Path) -> ServerRecord:
+        try:
+            return ServerRecord(**json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            what = f"the record of a server cannot be read: {error}"
+            raise StoreError(what, where=str(path), hint="end the server by hand and delete the file") from error
+
+
+def new_record(engine: str, place: str, model: str, command: ServerCommand, port: int, key: str) -> ServerRecord:
+    token = uuid.uuid4().hex
+    return ServerRecord(key, engine, place, model, command.base_url, command.health_url, port, token, time.time())
+
+
+def record_key(identity: Mapping[str, Any], place: str) -> str:
+    """Of the servers of one command at one place; equal in every flow."""
+    return f"{fingerprint(dict(identity), size_bytes=6).hex()}-{place}"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def processes_of(record: ServerRecord) -> list[int]:
+    """The living processes of a server, its children among them, lowest number first."""
+    if record.pid is not None:
+        # Where this process started it, its end must be taken note of, or it stays as a zombie.
+        with suppress(ChildProcessError):
+            os.waitpid(record.pid, os.WNOHANG)
+    mark = f"{TOKEN_VARIABLE}={record.token}".encode()
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            with suppress(OSError):
+                if mark in (path / "environ").read_bytes().split(b"\0"):
+                    found.append(int(path.name))
+    return sorted(found)
+
+
+def is_alive(record: ServerRecord) -> bool:
+    """Whether the server's first process lives: what it leaves behind serves nobody."""
+    living = processes_of(record)
+    return record.pid in living if record.pid is not None else bool(living)
+
+
+def end(record: ServerRecord, number: signal.Signals) -> None:
+    """Send a signal: SIGTERM to the first process, which ends its children; any other to all."""
+    living = processes_of(record)
+    first = [record.pid] if record.pid in living else living
+    for pid in first if number is signal.SIGTERM else living:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def is_owner_gone(record: ServerRecord) -> bool:
+    """Whether the run that was to stop it has ended without doing so."""
+    if record.owner_pid is None:
+        return False
+    with suppress(PermissionError):
+        try:
+            os.kill(record.owner_pid, 0)
+        except ProcessLookupError:
+            return True
+    return False

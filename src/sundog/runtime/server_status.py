@@ -1,0 +1,59 @@
+"""How the servers that were started here are doing.
+
+Owns the words for their state. Never changes anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import httpx
+
+from sundog.engines.served import ReplicaLoad
+from sundog.engines.vllm import probe
+from sundog.errors import EngineError
+from sundog.runtime.server_records import ServerRecord, is_alive
+
+State = Literal["ready", "starting", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """`state`: `gone` when its process has ended, `starting` while it lives and is not healthy. `load`: when ready."""
+
+    record: ServerRecord
+    state: State
+    load: ReplicaLoad | None = None
+
+    @property
+    def figures(self) -> str:
+        load = self.load
+        if load is None:
+            return ""
+        hit_rate = load.num_cached_tokens / load.num_queried_tokens if load.num_queried_tokens else 0.0
+        return (
+            f"{load.num_running} running, {load.num_waiting} waiting, {load.kv_usage:.0%} of KV blocks, "
+            f"{hit_rate:.0%} of prompt tokens cached, {load.num_preemptions} preemptions"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        record = self.record
+        known = {"engine": record.engine, "replica": record.place, "state": self.state, "base_url": record.base_url}
+        return {**known, "pid": record.pid, "load": None if self.load is None else asdict(self.load)}
+
+
+async def statuses_of(records: Sequence[ServerRecord]) -> list[ServerStatus]:
+    async with httpx.AsyncClient(timeout=5.0) as client:
+        return await asyncio.gather(*(_status_of(client, record) for record in records))
+
+
+async def _status_of(client: httpx.AsyncClient, record: ServerRecord) -> ServerStatus:
+    if not is_alive(record):
+        return ServerStatus(record, "gone")
+    try:
+        return ServerStatus(record, "ready", await probe(client, record.base_url, record.base_url))
+    except EngineError:
+        return ServerStatus(record, "starting")
