@@ -52,8 +52,8 @@ def test_what_contradicts_itself_is_refused(written: dict[str, Any], message: st
 
 
 def test_arguments_become_words() -> None:
-    arguments = {"enforce_eager": True, "enable_prefix_caching": False, "max-model-len": 64}
-    more = {"hf_overrides": {"num_hidden_layers": 2}, "lora_modules": ["a=x", "b=y"]}
+    arguments: dict[str, Any] = {"enforce_eager": True, "enable_prefix_caching": False, "max-model-len": 64}
+    more: dict[str, Any] = {"hf_overrides": {"num_hidden_layers": 2}, "lora_modules": ["a=x", "b=y"]}
     assert server_argv("python", "m", 5, {**arguments, **more})[9:] == (
         *("--scheduling-policy", "priority"),
         *("--enforce-eager", "--no-enable-prefix-caching", "--max-model-len", "64"),
