@@ -24,9 +24,11 @@ class RequestView(Protocol):
     num_tokens: int
     num_computed_tokens: int
     num_preemptions: int
-    block_hashes: Sequence[bytes]
     lora_request: Any
     mm_features: Sequence[Any]
+
+    @property
+    def block_hashes(self) -> Sequence[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
