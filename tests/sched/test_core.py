@@ -29,6 +29,7 @@ from sundog.sched.events import (
     WakeAt,
 )
 from sundog.sched.policy import PolicySet
+from tests.sched.sets import SETS
 
 Ends = list[tuple[int, int]]
 """Which running request, and how it ends."""
@@ -173,7 +174,7 @@ def test_cancel_in_every_state(state: str) -> None:
 
 
 @given(
-    policies=st.sampled_from([FCFS, PREFIX_GROUPED]),
+    policies=st.sampled_from(SETS),
     slots=st.lists(st.integers(1, 3), min_size=1, max_size=3),
     keys=st.lists(st.lists(st.integers(0, 2), max_size=3), min_size=1, max_size=12),
     choices=st.lists(st.tuples(st.integers(0, 99), st.integers(0, 4)), max_size=120),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sundog.sched.admission import one_warms_the_prefix, promised_slots_are_kept, within_token_budget
+from sundog.sched.admission import conservative, one_warms_the_prefix, promised_slots_are_kept
 from sundog.sched.order import first_come, shared_prefix_adjacent
 from sundog.sched.policy import Admitted, Deferred
 from sundog.sched.prefix_index import PrefixIndex, PrefixOrder
@@ -46,7 +46,7 @@ def test_token_budget(
     replica = make_replica(max_tokens_in_flight=limit, num_running=running)
     replica.running.hold("other", (1, 2, 3), in_flight, 0)
     request = make_request(num_prompt_tokens=needs - 100, num_expected_output_tokens=100, prefix_key=key)
-    assert within_token_budget(request, replica, NOW) == expected
+    assert conservative(request, replica, NOW) == expected
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from sundog.sched.events import (
     WorkerPlanned,
 )
 from sundog.sched.policy import PolicySet
+from tests.sched.sets import SETS
 
 LOAD_S = 10.0
 
@@ -210,7 +211,7 @@ Happenings = list[tuple[int, int]]
 
 
 @given(
-    policies=st.sampled_from([FCFS, PREFIX_GROUPED]),
+    policies=st.sampled_from(SETS),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 2)),
     plans=st.lists(st.text("abc", max_size=4), min_size=3, max_size=3),
     pools=st.text("abc", max_size=14),

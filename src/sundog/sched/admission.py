@@ -1,30 +1,97 @@
 """Admission: may this request start on this replica now. Pure.
 
-The concurrency limit is the core's own rule (no policy lifts it); these add to it.
+The concurrency limit is the core's own rule (no policy lifts it); these add to it. A prefix that several requests share
+counts once, as it is held once. An idle replica takes anything, or nothing would move.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sundog.sched.policy import Admitted, Deferred
+from sundog.sched.prediction import draw, remaining_output_tokens
 from sundog.sched.views import ReplicaView, RequestView, SchedView
 
 ADMITTED = Admitted()
 NO_ROOM = Deferred()
 CACHED_PROMPTS_PER_SLOT = 4
+RESERVED_SHARE = 0.05
+MAX_DRAWS = 5
+DRAWN_REQUESTS = 200
 
 
-def within_token_budget(request: RequestView, replica: ReplicaView, sched: SchedView) -> Admitted | Deferred:
-    """Predicted KV peak stays within the replica's budget; an idle replica takes anything, or nothing would move.
+def conservative(request: RequestView, replica: ReplicaView, sched: SchedView) -> Admitted | Deferred:
+    """There is room for every answer at its full length: nothing is ever preempted for want of memory.
 
-    A prefix that several requests share is counted once, as it is held once.
+    Loses where answers end early: half the memory stays empty when they are half as long as they may be.
     """
     limit = replica.max_tokens_in_flight
     if limit is None or replica.num_running == 0:
         return ADMITTED
     num_further = replica.running.num_further_tokens(
-        request.prefix_key, request.num_prompt_tokens, request.num_expected_output_tokens
+        request.prefix_key, request.num_prompt_tokens, request.max_output_tokens
     )
     return ADMITTED if replica.running.num_tokens + num_further <= limit else NO_ROOM
+
+
+def aggressive(request: RequestView, replica: ReplicaView, sched: SchedView) -> Admitted | Deferred:
+    """There is room for the prompt now, whatever the answers will need: as vLLM, which preempts when they need it.
+
+    Loses near the limit: what was computed for a preempted request is computed again. A host that does not see output
+    (`ReplicaView.requests` is empty) takes it for none.
+    """
+    limit = replica.max_tokens_in_flight
+    if limit is None or replica.num_running == 0:
+        return ADMITTED
+    num_shared, own = replica.running.split_beside(request.prefix_key)
+    num_now = num_shared + sum(own.values()) + sum(one.num_output_tokens for one in replica.requests.values())
+    num_further = replica.running.num_further_tokens(request.prefix_key, request.num_prompt_tokens, 0)
+    return ADMITTED if num_now + num_further <= limit else NO_ROOM
+
+
+def past_future(request: RequestView, replica: ReplicaView, sched: SchedView) -> Admitted | Deferred:
+    """Past-Future (Gong et al., ASPLOS 2025, LightLLM): the predicted KV peak of all that would run stays within the
+    limit, less a reserve of 5 % and what is retained.
+
+    How long answers become is drawn from those of the same step and model, longer than what is there already; the
+    largest peak of a few draws counts. A request's draws are its own and stay the same, so one that was refused is not
+    admitted by luck. Where nothing is known the bound is taken, as `conservative` does.
+    Loses where a step's answers change their length all at once (the history is of yesterday), and for the first calls
+    of each step; counts tokens with half a block for each request, so that a few of the largest may still collide.
+    """
+    limit = replica.max_tokens_in_flight
+    if limit is None or replica.num_running == 0:
+        return ADMITTED
+    num_shared, own = replica.running.split_beside(request.prefix_key)
+    num_rounded = (replica.block_tokens - 1) / 2
+    room = limit * (1 - RESERVED_SHARE) - replica.num_retained_tokens - num_shared
+    num_new = replica.running.num_further_tokens(request.prefix_key, request.num_prompt_tokens, 0)
+    for number in range(min(MAX_DRAWS, DRAWN_REQUESTS // (len(own) + 1) + 1)):
+        held = [(num_new + num_rounded, _drawn_tokens(request, sched, number))]
+        for owner, num_own in own.items():
+            other = replica.requests.get(owner)
+            if other is None:
+                held.append((num_own + num_rounded, replica.running.num_other_tokens(owner)))
+            else:
+                num_now = num_own + num_rounded + other.num_output_tokens
+                held.append((num_now, _drawn_tokens(other, sched, number)))
+        if predicted_peak_tokens(held) > room:
+            return NO_ROOM
+    return ADMITTED
+
+
+def _drawn_tokens(request: RequestView, sched: SchedView, number: int) -> float:
+    return remaining_output_tokens(request, sched, draw(request.request_id, number))
+
+
+def predicted_peak_tokens(held: Iterable[tuple[float, float]]) -> float:
+    """The most tokens that requests hold at once, of pairs (held now, still to come), when each grows by one token a
+    step and gives all back at its end: it is reached at the end of one of them."""
+    peak = num_held = 0.0
+    for num_left, (num_now, num_to_come) in enumerate(sorted(held, key=lambda pair: -pair[1]), start=1):
+        num_held += num_now
+        peak = max(peak, num_held + num_left * num_to_come)
+    return peak
 
 
 def promised_slots_are_kept(request: RequestView, replica: ReplicaView, sched: SchedView) -> Admitted | Deferred:

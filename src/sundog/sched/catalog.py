@@ -1,31 +1,60 @@
-"""The named policy sets that sundog brings. Data only."""
+"""The named policy sets that sundog brings; docs/policies.md says what each is for. Data only."""
 
 from __future__ import annotations
 
-from sundog.sched.admission import one_warms_the_prefix, promised_slots_are_kept, within_token_budget
-from sundog.sched.order import first_come, shared_prefix_adjacent
+from dataclasses import replace
+
+from sundog.sched import order
+from sundog.sched.admission import aggressive, conservative, one_warms_the_prefix, past_future, promised_slots_are_kept
 from sundog.sched.policy import PolicySet
 from sundog.sched.residency import follow_plan, oldest_call_first
+from sundog.sched.retention import continuum_ttl, farthest_use_first, latest_program_first
 from sundog.sched.retry import exponential_backoff
 from sundog.sched.routing import least_outstanding, not_where_it_failed, prefix_affinity, within_load_bound
+from sundog.sched.speculation import smart_spec
+
+AWAY_FROM_LOAD = ((not_where_it_failed, 4.0), (least_outstanding, 1.0))
+TO_THE_PREFIX = ((not_where_it_failed, 4.0), (prefix_affinity, 1.0), (least_outstanding, 1.0))
 
 FCFS = PolicySet(
     name="fcfs",
-    rank=first_come,
-    admit=(within_token_budget,),
+    rank=order.first_come,
+    admit=(conservative,),
     filters=(within_load_bound,),
-    scores=((not_where_it_failed, 4.0), (least_outstanding, 1.0)),
+    scores=AWAY_FROM_LOAD,
     retry=exponential_backoff,
     residency=oldest_call_first,
 )
 
 PREFIX_GROUPED = PolicySet(
     name="prefix_grouped",
-    rank=shared_prefix_adjacent,
-    admit=(within_token_budget, promised_slots_are_kept, one_warms_the_prefix),
+    rank=order.shared_prefix_adjacent,
+    admit=(conservative, promised_slots_are_kept, one_warms_the_prefix),
     filters=(within_load_bound,),
-    scores=((not_where_it_failed, 4.0), (prefix_affinity, 1.0), (least_outstanding, 1.0)),
+    scores=TO_THE_PREFIX,
     retry=exponential_backoff,
     residency=follow_plan,
     needs_prefixes=True,
+    draft=smart_spec,
 )
+
+VLLM_DEFAULT = replace(FCFS, name="vllm_default", rank=order.priority_first, admit=())
+
+_RANKED = replace(VLLM_DEFAULT, admit=(aggressive,), residency=follow_plan, draft=smart_spec)
+_REUSING = replace(_RANKED, scores=TO_THE_PREFIX, needs_prefixes=True)
+
+PAST_FUTURE = replace(_REUSING, name="past_future", admit=(past_future,))
+CONTINUUM = replace(
+    _REUSING,
+    name="continuum",
+    rank=order.program_first_come,
+    retain=continuum_ttl,
+    evict_rank=latest_program_first,
+)
+KVFLOW = replace(_REUSING, name="kvflow", evict_rank=farthest_use_first)
+
+SHORTEST_REMAINING = replace(_RANKED, name="shortest_remaining", rank=order.shortest_remaining)
+LEAST_ATTAINED_SERVICE = replace(_RANKED, name="least_attained_service", rank=order.least_attained_service)
+CRITICAL_PATH = replace(_RANKED, name="critical_path", rank=order.critical_path)
+FAIR_SHARE = replace(_RANKED, name="fair_share", rank=order.fair_share)
+SLACK_EDF = replace(_RANKED, name="slack_edf", rank=order.slack_edf)

@@ -5,22 +5,34 @@ Owns the count, in blocks of the prefix key. Never knows what a cache does with 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
 class _Block:
-    num_owners: int
     num_tokens: int
+    owners: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Holding:
+    """`num_own_tokens`: of the prompt, in no block that another owner holds too."""
+
+    key: tuple[int, ...]
+    num_own_tokens: int
+    num_other_tokens: int
 
 
 class KVLedger:
-    """Owners by name; each holds the blocks of its key, and tokens of its own beyond them."""
+    """Owners by name; each holds the blocks of its key, and tokens of its own beyond them.
+
+    `num_tokens`: of all. `num_shared_tokens`: in blocks that have several owners."""
 
     def __init__(self) -> None:
         self.num_tokens = 0
+        self.num_shared_tokens = 0
         self._blocks: dict[int, _Block] = {}
-        self._held: dict[str, tuple[tuple[int, ...], int]] = {}
+        self._held: dict[str, _Holding] = {}
 
     def __contains__(self, owner: str) -> bool:
         return owner in self._held
@@ -30,29 +42,60 @@ class KVLedger:
         num_held = sum(block in self._blocks for block in key)
         return num_prompt_tokens + num_other_tokens - num_held * _block_tokens(key, num_prompt_tokens)
 
+    def num_other_tokens(self, owner: str) -> int:
+        """What it holds, or will, beyond its prompt."""
+        return self._held[owner].num_other_tokens
+
+    def split_beside(self, key: tuple[int, ...]) -> tuple[int, dict[str, int]]:
+        """How the prompts' tokens are held, were a prompt with this key held too: those in blocks with several owners;
+        and of each owner, those that go when it goes. What the prompt itself adds is in neither."""
+        num_shared = self.num_shared_tokens
+        own = {owner: holding.num_own_tokens for owner, holding in self._held.items()}
+        for one in dict.fromkeys(key):
+            block = self._blocks.get(one)
+            if block is not None and len(block.owners) == 1:
+                num_shared += block.num_tokens
+                own[next(iter(block.owners))] -= block.num_tokens
+        return num_shared, own
+
     def hold(self, owner: str, key: tuple[int, ...], num_prompt_tokens: int, num_other_tokens: int) -> None:
         assert owner not in self._held, f"{owner} holds blocks already"
         block_tokens = _block_tokens(key, num_prompt_tokens)
-        num_own = num_prompt_tokens + num_other_tokens - len(key) * block_tokens
-        self._held[owner] = key, num_own
-        self.num_tokens += num_own
-        for block in key:
-            known = self._blocks.get(block)
-            if known is None:
-                self._blocks[block] = _Block(1, block_tokens)
-                self.num_tokens += block_tokens
-            else:
-                known.num_owners += 1
+        key = tuple(dict.fromkeys(key))  # two hashes may collide
+        num_last_tokens = num_prompt_tokens - len(key) * block_tokens
+        self._held[owner] = _Holding(key, num_last_tokens, num_other_tokens)
+        self.num_tokens += num_last_tokens + num_other_tokens
+        for one in key:
+            self._add_owner(one, owner, block_tokens)
 
     def release(self, owner: str) -> None:
-        key, num_own = self._held.pop(owner)
-        self.num_tokens -= num_own
-        for one in key:
-            block = self._blocks[one]
-            block.num_owners -= 1
-            if block.num_owners == 0:
-                self.num_tokens -= block.num_tokens
-                del self._blocks[one]
+        holding = self._held[owner]
+        for one in holding.key:
+            self._remove_owner(one, owner)
+        del self._held[owner]
+        self.num_tokens -= holding.num_own_tokens + holding.num_other_tokens
+
+    def _add_owner(self, one: int, owner: str, block_tokens: int) -> None:
+        block = self._blocks.get(one)
+        if block is None:
+            block = self._blocks[one] = _Block(block_tokens)
+            self.num_tokens += block_tokens
+            self._held[owner].num_own_tokens += block_tokens
+        elif len(block.owners) == 1:
+            self.num_shared_tokens += block.num_tokens
+            self._held[next(iter(block.owners))].num_own_tokens -= block.num_tokens
+        block.owners.add(owner)
+
+    def _remove_owner(self, one: int, owner: str) -> None:
+        """Leaves it to the owner's own tokens where nobody else holds the block."""
+        block = self._blocks[one]
+        if len(block.owners) == 1:
+            del self._blocks[one]
+            return
+        block.owners.remove(owner)
+        if len(block.owners) == 1:
+            self.num_shared_tokens -= block.num_tokens
+            self._held[next(iter(block.owners))].num_own_tokens += block.num_tokens
 
 
 def _block_tokens(key: tuple[int, ...], num_prompt_tokens: int) -> int:

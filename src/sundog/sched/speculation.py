@@ -11,3 +11,26 @@ def full_length(step: StepView, sched: SchedView) -> int:
     Loses where many requests decode together: each rejected token takes time from all of them.
     """
     return step.max_draft_tokens
+
+
+def smart_spec(step: StepView, sched: SchedView) -> int:
+    """SmartSpec (arXiv 2406.14066): the length with most tokens expected for a second of the step; the shortest of
+    equals. At full length while no acceptance is measured, to measure it.
+
+    Loses where acceptance differs much between requests, as one length is for all. At length 0 nothing is measured any
+    more: a host that wants to try again forgets the rate after a while.
+    """
+    rate = step.acceptance_rate
+    if rate is None:
+        return step.max_draft_tokens
+
+    def tokens_per_s(num_drafts: int) -> float:
+        return expected_tokens(rate, num_drafts) / step.step_s(num_drafts)
+
+    return max(range(step.max_draft_tokens + 1), key=tokens_per_s)
+
+
+def expected_tokens(acceptance_rate: float, num_drafts: int) -> float:
+    """That a request gains by a step: the drafts up to the first that is rejected, and the one that the step computes
+    in any case."""
+    return sum(acceptance_rate**number for number in range(num_drafts + 1))

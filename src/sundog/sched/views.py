@@ -135,9 +135,10 @@ class StepView:
 @dataclass(slots=True)
 class ReplicaView:
     """One replica. `running`: KV tokens of what runs, at its end. `requests`: what runs, by id, where the host sees it
-    progress. `num_retained_tokens`: KV tokens kept for workflows between two calls. `num_waiting`: requests that wait
-    for a slot here; `num_parked`: that wait until another has computed their prefix here; `num_open_rows`: rows whose
-    last call ran here, and whose next is about to come; `num_routed`: requests ever sent here.
+    progress. `num_retained_tokens`: KV tokens kept for workflows between two calls. `block_tokens`: of a KV block.
+    `num_waiting`: requests that wait for a slot here; `num_parked`: that wait until another has computed their prefix
+    here; `num_open_rows`: rows whose last call ran here, and whose next is about to come; `num_routed`: requests ever
+    sent here.
     `worker_id`: where it is loaded, None for one that stays. `is_draining`: it takes no further request; `is_down`: nor
     does it until its server answers again, which it never will when it `is_lost`.
     As its server told last: `num_foreign`, requests of other clients; `kv_usage`, the used share of its KV blocks;
@@ -158,6 +159,7 @@ class ReplicaView:
     running: KVLedger = field(default_factory=KVLedger)
     requests: dict[str, RequestView] = field(default_factory=dict)
     num_retained_tokens: int = 0
+    block_tokens: int = 1
     worker_id: str | None = None
     is_draining: bool = False
     is_down: bool = False
