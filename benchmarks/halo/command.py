@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import tempfile
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +19,9 @@ from halo.endpoint import MODEL
 from halo.inputs import REPETITIONS
 from halo.report import write_report
 from halo.results import group, read_results
-from halo.runner import Condition, Settings, refuse_busy_machine, run
+from halo.runner import run
 from halo.table import markdown_table, write_into
+from halo.turns import Condition, Settings
 from halo.workloads.catalog import WORKLOADS, check_packages
 from sundog.cost.profile import Profile
 from sundog.engines.models import cache_folder
@@ -32,6 +34,8 @@ QUICK_ROWS = 12
 CONDITIONS = "halo/large,none/large,none/small"
 # Thousands of rows through the eight connections that every arm has: with longer ones, only HTTP would be measured.
 HTTP_MEAN_S = {"modelled": 0.02}
+# The same every time.
+NUM_REPEATS = {"modelled": 1}
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -58,7 +62,9 @@ def bench(
     ] = False,
     engine: Annotated[str, typer.Option(help="null, embedded, vllm or modelled.")] = "embedded",
     rows: Annotated[str, typer.Option(help="Rows of a case; several with commas.")] = "24",
-    repeats: Annotated[int, typer.Option(min=1, help="How often each arm runs.")] = 5,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="How often each arm runs. [default: 5; modelled 1, all are alike]")
+    ] = None,
     conditions: Annotated[str, typer.Option(help="REPETITION/KV: none, halo or zipf, large or small.")] = CONDITIONS,
     workloads: Annotated[str, typer.Option(help="w1 to w6; several with commas.")] = ",".join(WORKLOADS),
     arms: Annotated[str, typer.Option(help="Several with commas; sundog-without-RULE for an ablation.")] = "",
@@ -76,6 +82,7 @@ def bench(
         Path, typer.Option("--results", help="Where result files are; a run goes on where it ended.")
     ] = RESULTS,
     allow_busy: Annotated[bool, typer.Option("--allow-busy", help="Measure on a busy machine all the same.")] = False,
+    max_hours: Annotated[float, typer.Option(min=0, help="Begin nothing after that many.")] = inf,
 ) -> None:
     """Run the workloads of Halo by sundog and by what users would write instead."""
     if context.invoked_subcommand is not None:
@@ -90,21 +97,21 @@ def bench(
         return
     # So that a run that is stopped takes its servers with it.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    if not allow_busy and engine != "modelled":
-        refuse_busy_machine()
     settings = Settings(
         engine=engine,
         workloads=names,
         arms=chosen_arms,
         conditions=_conditions(conditions),
         num_rows=tuple(int(one) for one in rows.split(",")),
-        num_repeats=repeats,
+        num_repeats=repeats or NUM_REPEATS.get(engine, 5),
         seed=seed,
         folder=folder,
         replicas=replicas,
         http_mean_s=HTTP_MEAN_S.get(engine, 0.5) if http_mean_s is None else http_mean_s,
         tpch_scale=tpch_scale,
         database=database,
+        needs_idle_machine=not allow_busy and engine != "modelled",
+        max_s=3600 * max_hours,
         profile=_profile(engine, profile),
     )
     num_measured = run(settings, typer.echo)

@@ -11,6 +11,7 @@ import json
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -21,6 +22,7 @@ from halo.arms.sundog import operators_of, planning_s, run_flow, write_flow
 from halo.calls import LLMCall, open_client
 from halo.case import MODELS, Case
 from halo.inputs import make_rows
+from halo.kept_queries import kept_queries
 from halo.latency_server import LatencyServer
 from halo.modelled import SkippingLoop
 from halo.work import describe_work
@@ -33,9 +35,16 @@ Measurement = dict[str, Any]
 
 def measure(case: Case, arm: str) -> Measurement:
     """Run the arm from its first call to its last answer. Nothing of the case is cached in this process."""
-    factory = SkippingLoop if case.is_modelled else None
-    with asyncio.Runner(loop_factory=factory) as runner:
+    if not case.is_modelled:
+        return asyncio.run(_measure(case, arm))
+    kept = kept_queries(_kept_path(case)) if case.database.startswith("sqlite") else nullcontext()
+    with kept, asyncio.Runner(loop_factory=SkippingLoop) as runner:
         return runner.run(_measure(case, arm))
+
+
+def _kept_path(case: Case) -> Path:
+    """Beside the database, whose name says which data it has."""
+    return Path(case.database.removeprefix("sqlite:///")).with_suffix(".kept")
 
 
 async def _measure(case: Case, arm: str) -> Measurement:

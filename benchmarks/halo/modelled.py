@@ -3,6 +3,7 @@
 Owns how long the modelled engines' steps last, and an event loop that does not wait.
 In modelled time the engines' steps and the HTTP server's latency pass as modelled; databases, commits and the
 coordinator's own processor time take none, so that a busy machine changes nothing. Processor time is reported beside.
+What the loop gives to threads runs in the loop, at once: results then come in the order of the calls, every time.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 from sundog.engines.null_steps import StepSeconds
 
@@ -33,30 +34,33 @@ class _SkippingSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
-        self.num_threads = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if ready := super().select(0):
             return ready
-        if timeout is not None and timeout <= 0:
-            return []
-        if timeout is None or self.num_threads:
+        if timeout is None:
             return super().select()
-        # Threads that no executor of this loop knows, such as the one that commits results.
-        while not (ready := super().select(GRACE_S)) and _other_threads_work():
-            """What it finishes wakes the loop."""
-        if not ready:
-            self.now_s += timeout
-        return ready
+        if timeout <= 0:
+            return []
+        while True:
+            before = _other_threads()
+            if ready := super().select(GRACE_S):
+                return ready
+            # One that waits for Python's lock sleeps too, but not while this one waits.
+            if before == _other_threads() and all(is_asleep for _, is_asleep, _ in before):
+                self.now_s += timeout
+                return []
 
 
-def _other_threads_work() -> bool:
-    """Whether any other thread of this process runs or waits for the disk; an idle one sleeps."""
+def _other_threads() -> list[tuple[str, bool, str]]:
+    """Of each other thread of this process: its number, whether it sleeps, and how often it has."""
     own = str(threading.get_native_id())
+    found = []
     for path in Path("/proc/self/task").iterdir():
-        if path.name != own and (path / "stat").read_text().rpartition(")")[2].split()[0] in ("R", "D"):
-            return True
-    return False
+        if path.name != own:
+            facts = dict(line.split(":\t", 1) for line in (path / "status").read_text().splitlines() if ":\t" in line)
+            found.append((path.name, facts["State"].startswith("S"), facts["voluntary_ctxt_switches"]))
+    return found
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
@@ -70,10 +74,9 @@ class SkippingLoop(asyncio.SelectorEventLoop):
         return self._skipping.now_s
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        self._skipping.num_threads += 1
-        future = super().run_in_executor(executor, func, *args)
-        future.add_done_callback(self._thread_ended)
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
         return future
-
-    def _thread_ended(self, future: asyncio.Future[Any]) -> None:
-        self._skipping.num_threads -= 1

@@ -1,7 +1,7 @@
-"""A run of the benchmark: which cases, on which engines, in which order.
+"""A run of the benchmark: engines, arms, results.
 
-Owns the discipline: warm-up, arms interleaved, caches emptied before each arm, a busy machine refused, every result
-in a file of its own and nothing measured twice. Never decides what an arm does.
+Owns the discipline: warm-up, caches emptied before each arm, a busy machine waited for, every result in a file of its
+own. Never decides what an arm does; the order is decided in `turns`.
 """
 
 from __future__ import annotations
@@ -10,113 +10,103 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
-from itertools import groupby, product
-from pathlib import Path
+from itertools import groupby
 from typing import Any
 
 from machine import facts
 
 from halo.arms.catalog import is_installed
-from halo.case import MODELS, Case, KVSize
+from halo.case import Case
 from halo.deployments import Deployment, Sizes, running_engines
-from halo.inputs import Repetition
+from halo.idle import Say, wait_until_idle
 from halo.measure import measure
 from halo.processes import cpu_s
 from halo.results import Result, result_path, write_result
+from halo.turns import Item, Settings, turns
 from halo.work import work_bound_s
-from halo.workloads.catalog import WORKLOADS, open_data
-from sundog.config import read_config
-from sundog.cost.profile import Profile
-from sundog.errors import ConfigError
 
-MAX_LOAD = 0.5
-"""Of the load average, for each core."""
 ARM_TIMEOUT_S = 1800
-KV_STEP_TOKENS = 1024
 LIBRARIES = ("langgraph", "openvino-genai", "bokeh-sampledata", "tpchgen-cli")
-
-Say = Callable[[str], None]
-Condition = tuple[Repetition, KVSize]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """`conditions`: repetition of the rows and size of the KV cache. `num_rows`: one case for each. `replicas`: of the
-    modelled engines, all models together. `is_isolated`: each arm in a process of its own. `profile`: of the engine,
-    for the work bound."""
-
-    engine: str
-    workloads: tuple[str, ...]
-    arms: tuple[str, ...]
-    conditions: tuple[Condition, ...]
-    num_rows: tuple[int, ...]
-    num_repeats: int
-    seed: int
-    folder: Path
-    replicas: int = 8
-    http_mean_s: float = 0.5
-    tpch_scale: float = 0.01
-    database: str | None = None
-    is_isolated: bool = True
-    profile: Profile | None = None
 
 
 def run(settings: Settings, say: Say) -> int:
     """Measure what has no result file yet; the number of measurements made."""
     num_measured = 0
-    waiting = [case for case in _cases(settings) if any(_missing(settings, case))]
-    for kv_tokens, cases in groupby(waiting, key=lambda case: _kv_tokens(settings, case)):
-        sizes = Sizes(kv_tokens, settings.replicas)
-        with running_engines(settings.engine, sizes) as deployment:
-            for number, case in enumerate(cases):
-                case = replace(case, blocks=deployment.blocks, is_modelled=deployment.is_modelled)
-                if number == 0 and settings.is_isolated:
-                    warmed = _measure(settings, replace(case, num_rows=2, repetition="none"), "asyncio")
-                    say(f"warm-up: {warmed.get('error') or 'done'}")
-                for arm, repeat in _missing(settings, case):
-                    result = _one(settings, deployment, case, arm, repeat)
-                    write_result(result_path(settings.folder, case.slug, arm, repeat), result)
-                    say(f"{case.slug} {arm} {repeat}: {result.get('error') or format(result['wall_s'], '.2f') + ' s'}")
+    begin_s = time.monotonic()
+    with _Engines(settings, say) as engines:
+        for turn in turns(settings):
+            if settings.needs_idle_machine:
+                wait_until_idle(say)
+            for _, items in groupby(turn, key=lambda item: item.kv_tokens):
+                for item, result in _results(settings, engines, list(items)):
+                    path = result_path(settings.folder, item.case.slug, item.arm, item.repeat)
+                    write_result(path, result)
+                    outcome = result.get("error") or f"{result['wall_s']:.2f} s"
+                    say(f"{item.case.slug} {item.arm} {item.repeat}: {outcome}")
                     num_measured += 1
+                    if time.monotonic() - begin_s > settings.max_s:
+                        say("the time is up; the same command goes on from here")
+                        return num_measured
     return num_measured
 
 
-def refuse_busy_machine() -> None:
-    """ConfigError when other work would be measured too."""
-    load, limit = os.getloadavg()[0], MAX_LOAD * (os.cpu_count() or 1)
-    if load > limit:
-        raise ConfigError(
-            f"the machine is busy: its load is {load:.1f}, and results are noise above {limit:.1f}",
-            hint="wait, or measure all the same with --allow-busy",
-        )
+class _Engines:
+    """The engines of a run, started anew only when their size changes."""
+
+    def __init__(self, settings: Settings, say: Say) -> None:
+        self._settings = settings
+        self._say = say
+        self._running = ExitStack()
+        self._kv_tokens: int | None = None
+        self._deployment: Deployment | None = None
+
+    def __enter__(self) -> _Engines:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._running.close()
+
+    def sized(self, case: Case, kv_tokens: int) -> Deployment:
+        """Engines with room for `kv_tokens`, warmed up with the first case that they serve."""
+        if self._deployment is None or self._kv_tokens != kv_tokens:
+            self._running.close()
+            sizes = Sizes(kv_tokens, self._settings.replicas)
+            self._deployment = self._running.enter_context(running_engines(self._settings.engine, sizes))
+            self._kv_tokens = kv_tokens
+            if self._settings.is_isolated and not self._deployment.is_modelled:
+                warmed = _measure(
+                    self._settings, _on(self._deployment, replace(case, num_rows=2, repetition="none")), "asyncio"
+                )
+                self._say(f"warm-up: {warmed.get('error') or 'done'}")
+        return self._deployment
 
 
-def _cases(settings: Settings) -> Iterator[Case]:
-    """Cases of one KV size stand together, so that engines are started as seldom as possible."""
-    secrets = read_config().secrets
-    conditions = sorted(settings.conditions, key=lambda condition: condition[1])
-    for (repetition, kv), num_rows, workload in product(conditions, settings.num_rows, settings.workloads):
-        data = WORKLOADS[workload].data
-        url = open_data(data, settings.tpch_scale, settings.database, secrets)
-        yield Case(
-            workload, num_rows, repetition, settings.seed, _engine_name(settings), kv, {}, url, settings.http_mean_s
-        )
+def _on(deployment: Deployment, case: Case) -> Case:
+    return replace(case, blocks=deployment.blocks, is_modelled=deployment.is_modelled)
 
 
-def _engine_name(settings: Settings) -> str:
-    return f"{settings.engine}{settings.replicas}" if settings.engine == "modelled" else settings.engine
+def _results(settings: Settings, engines: _Engines, items: list[Item]) -> Iterator[tuple[Item, Result]]:
+    """Of items for the same engines, in order. In modelled time they run side by side."""
+    deployment = engines.sized(items[0].case, items[0].kv_tokens)
 
+    def measured(item: Item) -> Result:
+        return _one(settings, deployment, _on(deployment, item.case), item.arm, item.repeat)
 
-def _missing(settings: Settings, case: Case) -> Iterator[tuple[str, int]]:
-    """Arms take turns: A B A B."""
-    for repeat in range(settings.num_repeats):
-        for arm in settings.arms:
-            if not result_path(settings.folder, case.slug, arm, repeat).exists():
-                yield arm, repeat
+    if not (deployment.is_modelled and settings.is_isolated):
+        for item in items:
+            yield item, measured(item)
+        return
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        yield from zip(items, pool.map(measured, items), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _one(settings: Settings, deployment: Deployment, case: Case, arm: str, repeat: int) -> Result:
@@ -134,12 +124,9 @@ def _one(settings: Settings, deployment: Deployment, case: Case, arm: str, repea
     result |= _measure(settings, case, arm)
     result["engine_cpu_s"] = round(cpu_s(deployment.process_ids) - begin_cpu_s, 2)
     if "batch" in result and settings.profile is not None:
-        # Models with fewer replicas than others would have a larger bound: this one is the smallest.
-        num_replicas = max(1, -(-settings.replicas // len(MODELS))) if case.is_modelled else 1
-        work = result["batch"]["work"]
-        result["bound_s"] = round(
-            work_bound_s(work, settings.profile, num_replicas=num_replicas, is_one_machine=not case.is_modelled), 4
-        )
+        replicas = {model: block.get("replicas", 1) for model, block in case.blocks.items()}
+        bound_s = work_bound_s(result["batch"]["work"], settings.profile, replicas, is_one_machine=not case.is_modelled)
+        result["bound_s"] = round(bound_s, 4)
     return result
 
 
@@ -156,31 +143,6 @@ def _measure(settings: Settings, case: Case, arm: str) -> dict[str, Any]:
         return {"error": f"ended with {done.returncode}: {done.stderr[-1000:]}"}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
-
-
-def _kv_tokens(settings: Settings, case: Case) -> int:
-    """Room for the prefixes of one model: all of the batch, or a tenth of its prompt tokens."""
-    if settings.engine == "null":
-        return 0
-    needs = [
-        _prompt_tokens(replace(one, kv="large", engine="null"))
-        for one in _cases(settings)
-        if case.kv == "large" or one.slug == case.slug
-    ]
-    divisor = 1 if case.kv == "large" else 10
-    return -(-max(needs) // (divisor * len(MODELS) * KV_STEP_TOKENS)) * KV_STEP_TOKENS
-
-
-@cache
-def _prompt_tokens_of(text: str) -> int:
-    counted: int = measure(Case.from_json(text), "asyncio")["num_prompt_tokens"]
-    return counted
-
-
-def _prompt_tokens(case: Case) -> int:
-    """Of every call of the batch, answers included in later prompts; four characters are a token."""
-    blocks: Mapping[str, Any] = {model: {"kind": "null", "model": model, "output_tokens": 24} for model in MODELS}
-    return _prompt_tokens_of(replace(case, blocks=blocks, http_mean_s=0.0, is_modelled=False).to_json())
 
 
 def _versions() -> dict[str, str]:

@@ -47,8 +47,10 @@ def _work_of(call: LLMCall, num_new: int, num_blocks: int) -> Work:
     return call_work(num_tokens, min(num_cached, num_tokens - 1), call.usage.num_output_tokens, is_shared=True)
 
 
-def work_bound_s(work: Mapping[str, Any], profile: Profile, *, num_replicas: int, is_one_machine: bool) -> float:
+def work_bound_s(
+    work: Mapping[str, Any], profile: Profile, replicas: Mapping[str, int], *, is_one_machine: bool
+) -> float:
     """The least seconds for the work of all models. On one machine they share its processors, so their times add up;
-    elsewhere each model has `num_replicas` of its own."""
-    each = [least_seconds(Work(**one), profile) / num_replicas for one in work.values()]
+    elsewhere each model has its own `replicas`."""
+    each = [least_seconds(Work(**one), profile) / replicas[model] for model, one in work.items()]
     return sum(each) if is_one_machine else max(each)

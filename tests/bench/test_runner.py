@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import halo.idle
 import halo.runner
+import halo.turns
 import pytest
+from halo.deployments import running_engines
+from halo.idle import wait_until_idle
 from halo.measure import measure
 from halo.results import read_results
-from halo.runner import Settings, refuse_busy_machine, run
+from halo.runner import run
+from halo.turns import Settings, cases_of, kv_tokens_of
 from typer.testing import CliRunner
 
 import sundog.cli.bench
@@ -24,7 +28,7 @@ from tests.bench.conftest import TPCH_SCALE
 @pytest.fixture
 def settings(tmp_path: Path, database_of: Any, monkeypatch: pytest.MonkeyPatch) -> Settings:
     database = database_of("w4")
-    monkeypatch.setattr(halo.runner, "open_data", lambda *_: database)
+    monkeypatch.setattr(halo.turns, "open_data", lambda *_: database)
     return Settings(
         engine="null",
         workloads=("w4",),
@@ -71,19 +75,58 @@ def test_a_process_that_breaks_is_a_result(settings: Settings, monkeypatch: pyte
     assert {result["error"] for result in read_results(settings.folder)} == {"ended with 1: "}
 
 
-def test_a_busy_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(os, "getloadavg", lambda: (1.1, 0.0, 0.0))
-    with pytest.raises(ConfigError, match=r"the machine is busy: its load is 1\.1"):
-        refuse_busy_machine()
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.9, 0.0, 0.0))
-    refuse_busy_machine()
+def test_a_busy_machine_is_waited_for() -> None:
+    shares, said, slept = iter((0.9, 0.5, 0.1)), list[str](), list[float]()
+    wait_until_idle(said.append, lambda: next(shares), slept.append)
+    assert said == ["the machine is busy with other work (90% of its processors): waiting"]
+    assert len(slept) == 2
+    with pytest.raises(ConfigError, match="the machine stayed busy for 30 minutes"):
+        wait_until_idle(said.append, lambda: 0.21, slept.append)
+    assert 0 <= halo.idle.busy_share(sleep=lambda _: None) <= 1
+
+
+def test_a_repetition_of_all_cases_comes_before_the_next_and_engines_are_started_seldom(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    def counted(name: str, sizes: Any) -> Any:
+        started.append(sizes.kv_tokens)
+        return running_engines(name, sizes)
+
+    monkeypatch.setattr(halo.runner, "running_engines", counted)
+    monkeypatch.setattr(halo.turns, "kv_tokens_of", lambda _, case: case.num_rows * 100)
+    monkeypatch.setattr(halo.runner, "wait_until_idle", lambda say: say("idle"))
+    said: list[str] = []
+    busy = replace(settings, num_rows=(3, 2), num_repeats=3, needs_idle_machine=True)
+    assert run(busy, said.append) == 3 * 2 * 2
+    order = [line.split(":")[0].removeprefix("null-large-halo-w4-") for line in said]
+    assert order[:5] == ["idle", "2 sundog 0", "2 asyncio 0", "3 sundog 0", "3 asyncio 0"]
+    assert order[5:9] == ["idle", "3 sundog 1", "3 asyncio 1", "2 sundog 1"]
+    assert order[10:12] == ["idle", "2 sundog 2"]
+    assert started == [200, 300, 200, 300]
+
+
+def test_a_run_whose_time_is_up_goes_on_later(settings: Settings) -> None:
+    said: list[str] = []
+    assert run(replace(settings, max_s=0), said.append) == 1
+    assert said[-1] == "the time is up; the same command goes on from here"
+    assert run(settings, said.append) == 3
+
+
+def test_arms_in_modelled_time_run_in_processes_side_by_side(settings: Settings) -> None:
+    modelled = replace(settings, engine="modelled", num_rows=(6,), is_isolated=True, num_repeats=1)
+    run(modelled, lambda line: None)
+    own, other = read_results(settings.folder)
+    assert {own["arm"], other["arm"]} == {"sundog", "asyncio"}
+    assert own["answers"] == other["answers"]
+    assert own["wall_s"] > 1  # modelled seconds
 
 
 def test_a_tenth_of_the_prompt_tokens_fits_into_the_small_cache(settings: Settings) -> None:
     sized = replace(settings, engine="modelled", num_rows=(64,), conditions=(("halo", "small"), ("halo", "large")))
-    large, small = (halo.runner._kv_tokens(sized, case) for case in halo.runner._cases(sized))
-    (case, _) = halo.runner._cases(sized)
+    large, small = (kv_tokens_of(sized, case) for case in cases_of(sized))
+    (case, _) = cases_of(sized)
     blocks = {model: {"kind": "null", "model": model, "output_tokens": 24} for model in "abc"}
     total = measure(replace(case, blocks=blocks), "asyncio")["num_prompt_tokens"]
     assert 0 <= 3 * large - total < 3 * 1024
@@ -92,7 +135,7 @@ def test_a_tenth_of_the_prompt_tokens_fits_into_the_small_cache(settings: Settin
 
 def test_quick_shows_that_all_arms_agree(database_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     database = database_of("w4")
-    monkeypatch.setattr(halo.runner, "open_data", lambda *_: database)
+    monkeypatch.setattr(halo.turns, "open_data", lambda *_: database)
     options = ["--quick", "--workloads", "w4", "--arms", "sundog,asyncio,careful", "--tpch-scale", str(TPCH_SCALE)]
     shown = CliRunner().invoke(app, ["bench", *options])
     assert shown.exit_code == 0, shown.output
@@ -101,7 +144,7 @@ def test_quick_shows_that_all_arms_agree(database_of: Any, monkeypatch: pytest.M
 
 def test_quick_fails_when_an_arm_gives_other_rows(database_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     database = database_of("w4")
-    monkeypatch.setattr(halo.runner, "open_data", lambda *_: database)
+    monkeypatch.setattr(halo.turns, "open_data", lambda *_: database)
 
     def forgetful(case: Any, arm: str) -> dict[str, Any]:
         found = measure(case, arm)

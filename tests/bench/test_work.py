@@ -39,10 +39,10 @@ def test_repetition_is_told_from_what_is_new() -> None:
 def test_the_bound_adds_models_up_only_on_one_machine() -> None:
     work = describe_work([call("a", "x"), call("b", "y"), call("b", "z")])["work"]
     profile = modelled_profile()
-    together = work_bound_s(work, profile, num_replicas=1, is_one_machine=True)
-    apart = work_bound_s(work, profile, num_replicas=1, is_one_machine=False)
+    together = work_bound_s(work, profile, dict.fromkeys("ab", 1), is_one_machine=True)
+    apart = work_bound_s(work, profile, dict.fromkeys("ab", 1), is_one_machine=False)
     assert together == pytest.approx(1.5 * apart)
-    assert work_bound_s(work, profile, num_replicas=2, is_one_machine=False) == pytest.approx(apart / 2)
+    assert work_bound_s(work, profile, {"a": 1, "b": 2}, is_one_machine=False) == pytest.approx(apart / 2)
 
 
 def in_modelled_time(main: Coroutine[Any, Any, Any]) -> Any:
