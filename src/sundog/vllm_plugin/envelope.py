@@ -1,0 +1,68 @@
+"""What a request says about the workflow it belongs to: one JSON object under one key.
+
+Owns the envelope's form and its check. Never decides what follows from it.
+
+Over HTTP the object travels as JSON text, since `vllm_xargs` takes no nested objects:
+`{"vllm_xargs": {"sundog": "{...}"}}`. In-process it may be the object itself:
+`SamplingParams(extra_args={"sundog": {...}})`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sundog.errors import UserError
+
+KEY = "sundog"
+
+
+class BadEnvelope(UserError):
+    """The request carries an envelope that cannot be read; `what` names the first wrong field."""
+
+
+class Envelope(BaseModel):
+    """`flow`, `node`: which step of which flow; output lengths are remembered for both together. `workflow`: one row's
+    run of the flow, or one agent's program: its requests are turns of it. `turn` counts from 0. `last_turn`: nothing of
+    this workflow will follow. `prefix_group`: requests of a group share a prompt prefix. `steps_to_next_use`: calls of
+    the workflow until the prompt's blocks are read again. `deadline_s`: seconds from arrival until the workflow should
+    have ended. `tool`: what runs between this turn and the next. Of what comes after this request: `successor_path_s`,
+    the longest path of steps in seconds; `remaining_steps` and `remaining_tokens` (prompts and answers) of its
+    workflow."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    flow: str = ""
+    node: str = ""
+    workflow: str = ""
+    turn: int = Field(default=0, ge=0)
+    last_turn: bool = True
+    prefix_group: str = ""
+    steps_to_next_use: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    expected_output_tokens: int | None = Field(default=None, ge=1)
+    deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    successor_path_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    remaining_steps: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    remaining_tokens: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    tenant: str = ""
+    tool: str = ""
+
+
+def read_envelope(extra_args: Mapping[str, Any] | None) -> Envelope | None:
+    """The envelope among a request's `extra_args`; None when there is none, BadEnvelope when it cannot be read."""
+    value = None if extra_args is None else extra_args.get(KEY)
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            return Envelope.model_validate_json(value)
+        return Envelope.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise BadEnvelope(
+            f"the envelope '{KEY}' of this request is wrong: {field + ': ' if field else ''}{first['msg']}",
+            hint=f"it is a JSON object with these fields only: {', '.join(Envelope.model_fields)}",
+        ) from error
