@@ -72,4 +72,4 @@ def names_of(found: type) -> set[str]:
     return names
 
 
-_SPECIAL = ("__bool__", "__len__", "__iter__")
+_SPECIAL = ("__len__", "__iter__")
