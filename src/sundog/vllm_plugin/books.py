@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from sundog.sched.fairness import VirtualTokens
 from sundog.sched.histories import KeyedHistory
 from sundog.sched.prefix_index import PrefixIndex, PrefixOrder
 from sundog.sched.views import ReplicaView, RequestView, SchedView, WorkflowView
@@ -43,11 +44,14 @@ class Books:
         self.workflows: OrderedDict[str, WorkflowView] = OrderedDict()
         self.output_lengths: KeyedHistory[tuple[str, str]] = KeyedHistory(MAX_LENGTHS, MAX_KEYS)
         self.tool_times_s: KeyedHistory[str] = KeyedHistory(MAX_TOOL_TIMES, MAX_KEYS)
+        self.service = VirtualTokens()
         self.replica = ReplicaView(
             "",
             "",
             max_concurrency=max_num_seqs,
-            max_tokens_in_flight=num_blocks * block_size,
+            # vLLM keeps one block that stands for none.
+            max_tokens_in_flight=(num_blocks - 1) * block_size,
+            block_tokens=block_size,
             prefixes=PrefixIndex(num_blocks),
             shares_cold_prefixes=True,
         )
@@ -55,6 +59,7 @@ class Books:
             num_cache_blocks=num_blocks,
             output_lengths=self.output_lengths,
             tool_times_s=self.tool_times_s,
+            virtual_tokens=self.service,
             workflows=self.workflows,
         )
         self._model = model
@@ -84,6 +89,7 @@ class Books:
         if envelope is not None:
             self.envelopes[view.request_id] = envelope
             self._tell(view, envelope)
+            self.service.arrive(view.tenant)
         return view
 
     def start(self, request: EngineRequest, *, num_cached_tokens: int) -> None:
@@ -92,21 +98,23 @@ class Books:
         self.replica.requests[view.request_id] = view
         self.replica.num_running = len(self.replica.requests)
         self.replica.num_routed += view.num_preemptions == 0
-        self.replica.running.hold(
-            view.request_id, view.prefix_key, view.num_prompt_tokens, view.num_expected_output_tokens
-        )
+        self.replica.running.hold(view.request_id, view.prefix_key, view.num_prompt_tokens, view.max_output_tokens)
         self.see(request)
+        if view.request_id in self.envelopes:
+            self._charge(view, max(0, view.num_prompt_tokens - num_cached_tokens), 0)
         workflow = self.workflows.get(view.workflow_id)
         if workflow is None:
             return
         if view.num_preemptions == 0 and workflow.num_held_tokens > num_cached_tokens + self._block_size:
             self.sched.requeue_s = _moved(self.sched.requeue_s, max(0.0, self.sched.time_s - view.arrival_time))
-        workflow.num_attained_tokens += max(0, view.num_prompt_tokens - num_cached_tokens)
         workflow.num_held_tokens = 0
 
     def see(self, request: EngineRequest) -> None:
         """How far it has come."""
         view = self.requests[request.request_id]
+        num_new = request.num_output_tokens - view.num_output_tokens
+        if num_new and view.request_id in self.envelopes:
+            self._charge(view, 0, num_new)
         view.num_computed_tokens = request.num_computed_tokens
         view.num_output_tokens = request.num_output_tokens
 
@@ -124,16 +132,18 @@ class Books:
 
     def end(self, request: EngineRequest, *, is_whole: bool) -> WorkflowView | None:
         """The request has ended; `is_whole`: by itself, not aborted. The workflow, while another turn will come."""
+        self.see(request)
         self.leave(request)
         view = self.requests.pop(request.request_id)
         envelope = self.envelopes.pop(request.request_id, None)
+        if envelope is not None:
+            self.service.leave(view.tenant)
         if is_whole:
             self.output_lengths.add((view.node, view.model), request.num_output_tokens)
         workflow = self.workflows.get(view.workflow_id)
         if envelope is None or workflow is None:
             return None
         workflow.num_turns += 1
-        workflow.num_attained_tokens += request.num_output_tokens
         if envelope.last_turn or not is_whole:
             self._turns.add(workflow.num_turns)
             self.sched.turns_correlation = self._turns.correlation
@@ -153,6 +163,11 @@ class Books:
             sched.prefill_token_s = _moved(sched.prefill_token_s, elapsed_s / num_prefill_tokens)
         elif num_decode_tokens:
             sched.decode_token_s = _moved(sched.decode_token_s, elapsed_s)
+
+    def _charge(self, view: RequestView, num_prompt_tokens: int, num_output_tokens: int) -> None:
+        self.service.charge(view.tenant, num_prompt_tokens, num_output_tokens)
+        if view.workflow_id in self.workflows:
+            self.workflows[view.workflow_id].num_attained_tokens += num_prompt_tokens + num_output_tokens
 
     def _tell(self, view: RequestView, envelope: Envelope) -> None:
         view.node = f"{envelope.flow}/{envelope.node}"

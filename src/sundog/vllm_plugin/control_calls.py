@@ -95,10 +95,12 @@ def steps(scheduler: Controlled, arguments: Since) -> dict[str, Any]:
 
 
 def plan(scheduler: Controlled, arguments: Plan) -> dict[str, Any]:
-    workflows = scheduler.sundog.books.workflows
+    workflows, kept = scheduler.sundog.books.workflows, scheduler.sundog.free_blocks
     known = [name for name in arguments.steps_to_next_use if name in workflows]
     for name in known:
         workflows[name].steps_to_next_use = arguments.steps_to_next_use[name]
+        if kept is not None and name in kept.holds:
+            kept.holds[name].steps_to_next_use = arguments.steps_to_next_use[name]
     return {"num_known": len(known)}
 
 

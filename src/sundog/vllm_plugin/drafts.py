@@ -11,6 +11,7 @@ from sundog.sched.views import SchedView, StepView
 KEPT = 0.99
 """Weight that the past keeps at each step."""
 PRIOR_STEP_S = 1e-3
+MAX_STEPS_WITHOUT = 500
 
 
 class Drafts:
@@ -20,6 +21,7 @@ class Drafts:
         self._draft = draft
         self._max_draft_tokens = max_draft_tokens
         self._num_accepted = self._num_rejected = 0.0
+        self._num_steps_without = 0
         self._weight = self._x = self._y = self._xx = self._xy = 0.0
 
     def length(self, num_requests: int, sched: SchedView) -> int:
@@ -33,6 +35,10 @@ class Drafts:
             ),
             sched,
         )
+        self._num_steps_without += wished == 0
+        if self._num_steps_without > MAX_STEPS_WITHOUT:
+            # Nothing is measured without drafts: forget, so that they are tried again.
+            self._num_steps_without, self._num_accepted, self._num_rejected = 0, 0.0, 0.0
         assert 0 <= wished <= self._max_draft_tokens, f"a draft of {wished} tokens of {self._max_draft_tokens}"
         return wished
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from sundog.sched.policy import Admitted, PolicySet
-from sundog.sched.views import BlockView
+from sundog.sched.retention import farthest_use_first
+from sundog.sched.views import BlockView, WorkflowView
 from sundog.vllm_plugin.books import Books
 from sundog.vllm_plugin.drafts import Drafts
 from sundog.vllm_plugin.engine_types import EngineBlock, EngineRequest
@@ -31,7 +32,6 @@ class EnginePolicy:
         self.num_bad_envelopes = 0
         self.num_preempted = 0
         self._block_size = block_size
-        self._has_seen_running = False
 
     @property
     def name(self) -> str:
@@ -62,19 +62,16 @@ class EnginePolicy:
 
     def begin_step(self, time_s: float, num_waiting: int) -> None:
         self.books.sched.time_s = time_s
-        self.books.sched.num_waiting = num_waiting
+        self.books.sched.num_waiting = self.books.replica.num_waiting = num_waiting
         self.num_preempted = 0
-        self._has_seen_running = False
         if self.free_blocks is not None:
             self.free_blocks.release_expired(time_s)
             self.books.replica.num_retained_tokens = self.free_blocks.num_kept_blocks * self._block_size
 
     def see_running(self, running: Sequence[EngineRequest]) -> None:
-        """Bring the views of what runs up to date, once a step."""
-        if not self._has_seen_running:
-            for request in running:
-                self.books.see(request)
-            self._has_seen_running = True
+        """Bring the views of what runs up to date."""
+        for request in running:
+            self.books.see(request)
 
     def start_new(self, running: Sequence[EngineRequest], scheduled: Mapping[str, int]) -> None:
         """Note those at the end of `running` that are new there; `scheduled`: tokens already counted as computed."""
@@ -95,7 +92,6 @@ class EnginePolicy:
         if not running or request.num_computed_tokens > 0 or not self.policy.admit:
             return True
         self.start_new(running, {})
-        self.see_running(running)
         if self.free_blocks is not None:
             self.books.replica.num_retained_tokens = self.free_blocks.num_kept_blocks * self._block_size
         view, replica, sched = self.books.requests[request.request_id], self.books.replica, self.books.sched
@@ -137,24 +133,27 @@ class EnginePolicy:
         workflow = self.books.end(request, is_whole=is_whole)
         if self.policy is None or self.free_blocks is None or not view.workflow_id:
             return
-        keep_s = 0.0
-        if workflow is not None:
-            keep_s = self.policy.retain(workflow, self.books.replica, self.books.sched)
-        if keep_s <= 0 or workflow is None:
+        until_s = 0.0 if workflow is None else self._keep_until_s(self.policy, workflow)
+        if workflow is None or until_s <= self.books.sched.time_s:
             self.free_blocks.release(view.workflow_id)
             return
-        workflow.retained_until_s = self.books.sched.time_s + keep_s
-        hold = Hold(view.workflow_id, workflow.retained_until_s, self.books.sched.time_s, view.prefix_group)
+        workflow.retained_until_s = until_s
+        hold = Hold(view.workflow_id, until_s, self.books.sched.time_s, view.prefix_group, workflow.steps_to_next_use)
         self.free_blocks.keep(hold, blocks)
+
+    def _keep_until_s(self, policy: PolicySet, workflow: WorkflowView) -> float:
+        """Blocks whose next use the plan has told stay until then, if the set evicts by it."""
+        if policy.evict_rank is farthest_use_first and workflow.steps_to_next_use is not None:
+            return float("inf")
+        return self.books.sched.time_s + policy.retain(workflow, self.books.replica, self.books.sched)
 
     def evict_rank(self, hold: Hold) -> tuple[float, ...]:
         """Of all blocks of a hold; smaller is given up first."""
-        workflow = self.books.workflows.get(hold.owner)
         block = BlockView(
             hold.last_used_s,
             workflow_id=hold.owner,
             prefix_group=hold.prefix_group,
-            steps_to_next_use=None if workflow is None else workflow.steps_to_next_use,
+            steps_to_next_use=hold.steps_to_next_use,
             retained_until_s=hold.until_s,
         )
         assert self.policy is not None, "holds are made by a policy"

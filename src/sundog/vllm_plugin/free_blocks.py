@@ -21,6 +21,7 @@ class Hold:
     until_s: float
     last_used_s: float
     prefix_group: str = ""
+    steps_to_next_use: float | None = None
     is_pin: bool = False
     blocks: list[EngineBlock] = field(default_factory=list)
 

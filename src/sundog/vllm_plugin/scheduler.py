@@ -52,7 +52,7 @@ class SundogMixin(Hooks):
         options = read_options(self.vllm_config.additional_config)
         policy = None if options.policy == OBSERVE else POLICIES.get(options.policy)
         if policy is not None:
-            self._refuse_conflicts(policy)
+            self._check_conflicts(policy)
         pool = self.kv_cache_manager.block_pool
         books = Books(
             model=str(self.vllm_config.model_config.model),
@@ -85,10 +85,11 @@ class SundogMixin(Hooks):
         sundog = self.sundog
         sundog.begin_step(time.time(), len(self.waiting))
         if not sundog.is_idle:
+            sundog.see_running(self.running)
             self.waiting.refresh()
-            sundog.cut_drafts(self.running)
+            if not self.scheduler_config.async_scheduling:
+                sundog.cut_drafts(self.running)
             if self._may_preempt():
-                sundog.see_running(self.running)
                 self.running = worst_last(self.running, sundog.rank_of)
         output = super().schedule(throttle_prefills)
         if sundog.policy is not None:
@@ -131,7 +132,7 @@ class SundogMixin(Hooks):
         self.sundog.end(request, blocks, is_whole=str(request.get_finished_reason()) in WHOLE)
         super()._free_blocks(request)
 
-    def _refuse_conflicts(self, policy: PolicySet) -> None:
+    def _check_conflicts(self, policy: PolicySet) -> None:
         if self.scheduler_config.policy != "fcfs":
             raise ConfigError(
                 f"--scheduling-policy {self.scheduler_config.policy} decides who is preempted, and so does sundog's"
@@ -139,10 +140,7 @@ class SundogMixin(Hooks):
                 hint=f"start vLLM with --scheduling-policy fcfs, or sundog with policy {OBSERVE}",
             )
         if policy.draft is not full_length and self.num_spec_tokens and self.scheduler_config.async_scheduling:
-            raise ConfigError(
-                f"policy '{policy.name}' chooses the length of drafts, which async scheduling fixes a step ahead",
-                hint="start vLLM with --no-async-scheduling, or without --speculative-config",
-            )
+            log.warning("sundog: drafts keep their configured length, which async scheduling fixes a step ahead")
 
     def _may_preempt(self) -> bool:
         """Whether the step to come could run out of free blocks."""
