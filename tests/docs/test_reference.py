@@ -15,9 +15,11 @@ from sundog.cli.main import app
 from sundog.engines.base import ENGINES, EngineOptions
 from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, LoopSpec, NodeSpec, WorkersSpec
 from sundog.operators.base import OPERATORS
+from sundog.vllm_plugin.envelope import Envelope
+from sundog.vllm_plugin.options import Options as PluginOptions
 from tests.docs.pages import PAGES, ROOT, headings, inline_codes, tables
 
-LANGUAGE, ENGINE_PAGE, CLI, GUARANTEES = (
+LANGUAGE, ENGINE_PAGE, VLLM_PAGE, CLI, GUARANTEES = (
     ROOT / "docs" / f"{name}.md" for name in ("flow-language", "engines", "cli", "guarantees")
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -33,6 +35,8 @@ def described() -> dict[tuple[Path, str], Models]:
         (LANGUAGE, "Inputs"): (InputSpec,),
         (LANGUAGE, "Nodes"): (NodeSpec,),
         (LANGUAGE, "loop"): (LoopSpec,),
+        (VLLM_PAGE, "Install and start"): (PluginOptions,),
+        (VLLM_PAGE, "The envelope"): (Envelope,),
     }
     found |= {(LANGUAGE, name): (OPERATORS.get(name).Spec,) for name in OPERATORS.names()}
     return found | {(ENGINE_PAGE, name): (ENGINES.get(name).Options,) for name in ENGINES.names()}
@@ -91,7 +95,7 @@ def test_every_option_is_in_its_section(name: str) -> None:
 
 def test_only_options_that_exist_are_mentioned() -> None:
     known = {option for command in commands().values() for option in options_of(command)} | {"--version", "--help"}
-    of_others = {"--scheduling-policy", "--enable-prompt-tokens-details"}
+    of_others = {"--additional-config", "--scheduling-policy", "--enable-prompt-tokens-details"}
     for page in PAGES:
         for code in inline_codes(page):
             assert set(re.findall(r"(?<![\w-])--[a-z-]+", code)) <= known | of_others, f"{page.name}: {code}"

@@ -5,7 +5,7 @@ Owns the check at start and its message. The names are those of `engine_types`: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from inspect import getmro
 from types import FunctionType
@@ -44,7 +44,7 @@ def check_engine() -> None:
         )
 
 
-def missing_names(classes: dict[str, type]) -> Iterator[str]:
+def missing_names(classes: Mapping[str, type]) -> Iterator[str]:
     """Of each class (module:name), the names that its declaration has and it has not."""
     for place, declaration in classes.items():
         module, _, name = place.partition(":")
