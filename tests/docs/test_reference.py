@@ -20,7 +20,7 @@ from sundog.vllm_plugin.options import Options as PluginOptions
 from tests.docs.pages import PAGES, ROOT, headings, inline_codes, tables
 
 LANGUAGE, ENGINE_PAGE, VLLM_PAGE, CLI, GUARANTEES = (
-    ROOT / "docs" / f"{name}.md" for name in ("flow-language", "engines", "cli", "guarantees")
+    ROOT / "docs" / f"{name}.md" for name in ("flow-language", "engines", "vllm", "cli", "guarantees")
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 Models = tuple[type[BaseModel], ...]
