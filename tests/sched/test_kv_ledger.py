@@ -21,6 +21,20 @@ def test_a_common_prefix_is_counted_once() -> None:
     assert ledger.num_tokens == 0
 
 
+def test_what_goes_with_each_owner_and_what_stays() -> None:
+    ledger = KVLedger()
+    ledger.hold("a", (1, 2, 3), 400, 50)
+    assert ledger.split_beside(()) == (0, {"a": 400})
+    assert ledger.split_beside((1, 2, 9)) == (200, {"a": 200}), "were another there with two of its blocks"
+    ledger.hold("b", (1, 2, 9), 400, 70)
+    assert ledger.split_beside((7,)) == (200, {"a": 200, "b": 200})
+    ledger.hold("c", (1, 8), 300, 10)
+    assert ledger.split_beside((2, 3, 8)) == (400, {"a": 100, "b": 200, "c": 100})
+    ledger.release("a")
+    assert ledger.split_beside(()) == (100, {"b": 300, "c": 200})
+    assert ledger.num_other_tokens("b") == 70
+
+
 @given(st.lists(st.tuples(st.lists(st.integers(0, 3), max_size=4, unique=True), st.integers(0, 50)), max_size=12))
 def test_what_is_held_is_the_union_of_all_keys(prompts: list[tuple[list[int], int]]) -> None:
     """With blocks of ten tokens; whoever holds, `num_further_tokens` foretells the next one."""
@@ -37,4 +51,11 @@ def test_what_is_held_is_the_union_of_all_keys(prompts: list[tuple[list[int], in
             ledger.release(str(number // 2)) if str(number // 2) in held else None
             held.pop(str(number // 2), None)
         blocks = {block for key, _ in held.values() for block in key}
+        num_shared, own = ledger.split_beside(())
+        assert (
+            num_shared
+            == ledger.num_shared_tokens
+            == 10 * sum(sum(block in key for key, _ in held.values()) > 1 for block in blocks)
+        )
+        assert num_shared + sum(own.values()) == ledger.num_tokens - sum(output for _, output in held.values())
         assert ledger.num_tokens == 10 * len(blocks) + sum(10 + output for _, output in held.values())

@@ -8,7 +8,7 @@ from sundog.sched import order
 from sundog.sched.admission import aggressive, conservative, one_warms_the_prefix, past_future, promised_slots_are_kept
 from sundog.sched.policy import PolicySet
 from sundog.sched.residency import follow_plan, oldest_call_first
-from sundog.sched.retention import continuum_ttl, farthest_use_first, latest_program_first
+from sundog.sched.retention import continuum_ttl, farthest_use_first, latest_program_first, while_use_is_told
 from sundog.sched.retry import exponential_backoff
 from sundog.sched.routing import least_outstanding, not_where_it_failed, prefix_affinity, within_load_bound
 from sundog.sched.speculation import smart_spec
@@ -51,7 +51,7 @@ CONTINUUM = replace(
     retain=continuum_ttl,
     evict_rank=latest_program_first,
 )
-KVFLOW = replace(_REUSING, name="kvflow", evict_rank=farthest_use_first)
+KVFLOW = replace(_REUSING, name="kvflow", retain=while_use_is_told, evict_rank=farthest_use_first)
 
 SHORTEST_REMAINING = replace(_RANKED, name="shortest_remaining", rank=order.shortest_remaining)
 LEAST_ATTAINED_SERVICE = replace(_RANKED, name="least_attained_service", rank=order.least_attained_service)

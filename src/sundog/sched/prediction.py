@@ -19,17 +19,16 @@ MEDIAN = 0.5
 def quantile_above(history: SampleHistory, num_so_far: float, bound: float, quantile: float) -> float:
     """The `quantile` of the samples above `num_so_far`, between neighbours in proportion; never above `bound`, which
     counts as one sample more. With none above, as if everything from here to the bound were as likely."""
-    start = bisect_right(history.ordered, num_so_far)
-    num_above = len(history) - start
+    ordered = history.ordered
+    start = bisect_right(ordered, num_so_far)
+    num_above = len(ordered) - start
     if num_above == 0:
         return num_so_far + quantile * max(0.0, bound - num_so_far)
-    num_points = num_above + max(1, MIN_SAMPLES - len(history))
-    position = quantile * (num_points - 1)
+    position = quantile * (num_above + max(1, MIN_SAMPLES - len(ordered)) - 1)
     below = int(position)
-    low, high = (
-        min(bound, history.ordered[start + index]) if index < num_above else bound for index in (below, below + 1)
-    )
-    return low + (position - below) * (high - low)
+    low = ordered[start + below] if below < num_above else bound
+    high = ordered[start + below + 1] if below + 1 < num_above else bound
+    return min(bound, low + (position - below) * (high - low))
 
 
 def remaining_output_tokens(request: RequestView, sched: SchedView, quantile: float) -> float:

@@ -11,6 +11,7 @@ from sundog.sched.views import BlockView, ReplicaView, SchedView, WorkflowView
 ALL_TOOLS = ""
 MIN_TOOL_SAMPLES = 20
 COLD_S = 2.0
+MAX_TOLD_S = 600.0
 
 
 def nothing_is_retained(workflow: WorkflowView, replica: ReplicaView, sched: SchedView) -> float:
@@ -44,6 +45,15 @@ def continuum_ttl(workflow: WorkflowView, replica: ReplicaView, sched: SchedView
         if utility_s > best_utility_s:
             best_s, best_utility_s = time_s, utility_s
     return best_s
+
+
+def while_use_is_told(workflow: WorkflowView, replica: ReplicaView, sched: SchedView) -> float:
+    """KVFlow (NeurIPS 2025): blocks that the plan will use again are kept until it does; which of them go first under
+    pressure is for `farthest_use_first` to say. At most 10 minutes, for a workflow that is never heard of again.
+
+    Loses where the plan is wrong: what it names is kept in place of what is used.
+    """
+    return 0.0 if workflow.steps_to_next_use is None else MAX_TOLD_S
 
 
 def _tool_times_s(tool: str, sched: SchedView) -> SampleHistory | None:
