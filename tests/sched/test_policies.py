@@ -85,13 +85,13 @@ def test_those_that_wait_at_a_replica_are_outstanding_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("running", "waiting", "least", "expected"), [(4, 1, 4, True), (4, 2, 4, False), (1, 0, 0, True)]
+    ("running", "waiting", "least", "expected"), [(4, 1, 1.0, True), (4, 2, 1.0, False), (1, 0, 0.0, True)]
 )
 def test_no_replica_has_many_more_requests_than_the_emptiest(
-    running: int, waiting: int, least: int, expected: bool
+    running: int, waiting: int, least: float, expected: bool
 ) -> None:
     replica = make_replica(num_running=running, num_waiting=waiting)
-    assert within_load_bound(make_request(), replica, SchedView(least_outstanding=least)) is expected
+    assert within_load_bound(make_request(), replica, SchedView(least_load=least)) is expected
 
 
 def test_prefix_index_forgets_the_oldest() -> None:

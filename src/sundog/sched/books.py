@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sundog.sched.prefix_index import PrefixOrder
-from sundog.sched.views import ReplicaView
+from sundog.sched.views import ReplicaView, RequestView
 
 # Of the prefixes of all rows in flight, and more; at 100 bytes each.
 MAX_ORDERED_BLOCKS = 250_000
 
-Entry = tuple[tuple[float, ...], int, str]
-"""(rank, sequence, request), so that queues are heaps and compare with each other."""
+Entry = tuple[tuple[float, ...], int, RequestView]
+"""(rank, sequence, request), so that queues are heaps and compare with each other. No two sequences are equal."""
 
 
 @dataclass(slots=True)
@@ -55,30 +55,28 @@ class Pool:
         assert not self.at_replica.pop(replica.replica_id), f"{replica.replica_id} still has requests"
 
     def push(self, replica: ReplicaView, entry: Entry) -> None:
+        replica.queue(entry[2])
         replica.num_waiting += 1
         heapq.heappush(self.at_replica[replica.replica_id], entry)
 
     def pop(self, replica: ReplicaView) -> Entry:
-        replica.num_waiting -= 1
-        return heapq.heappop(self.at_replica[replica.replica_id])
+        entry = heapq.heappop(self.at_replica[replica.replica_id])
+        self._has_left(replica, entry)
+        return entry
 
     def pop_last(self, replica: ReplicaView) -> Entry:
         """The one that would have waited longest."""
-        queue = self.at_replica[replica.replica_id]
-        last = max(queue)
-        self.at_replica[replica.replica_id] = [entry for entry in queue if entry is not last]
-        heapq.heapify(self.at_replica[replica.replica_id])
-        replica.num_waiting -= 1
+        last = max(self.at_replica[replica.replica_id])
+        self._withdraw(replica, last)
         return last
 
     def stop_serving(self, replica: ReplicaView) -> None:
         """To be called before the replica is marked: what waits there goes elsewhere."""
         if replica.is_serving:
             self.num_free -= replica.max_concurrency - replica.num_running
-        for entry in self.at_replica[replica.replica_id]:
+        for entry in list(self.at_replica[replica.replica_id]):
+            self._withdraw(replica, entry)
             heapq.heappush(self.waiting, entry)
-        self.at_replica[replica.replica_id] = []
-        replica.num_waiting = 0
 
     def start_serving(self, replica: ReplicaView) -> None:
         """It answers again, if it did not."""
@@ -86,28 +84,35 @@ class Pool:
         if replica.is_serving and not was_serving:
             self.num_free += replica.max_concurrency - replica.num_running
 
-    def forget(self, request_id: str) -> None:
+    def forget(self, request: RequestView) -> None:
         """Take a request out of whichever queue holds it. Rare, so linear."""
-        self.waiting = _without(self.waiting, request_id)
+        self.waiting = [entry for entry in self.waiting if entry[2] is not request]
+        heapq.heapify(self.waiting)
         for replica in self.replicas:
-            queue = self.at_replica[replica.replica_id] = _without(self.at_replica[replica.replica_id], request_id)
-            replica.num_waiting = len(queue)
+            for entry in self.at_replica[replica.replica_id]:
+                if entry[2] is request:
+                    self._withdraw(replica, entry)
+                    return
 
-    def clear(self) -> list[str]:
+    def clear(self) -> list[RequestView]:
         """All that waited."""
         found = [entry[2] for entry in self.all_waiting()]
         self.waiting.clear()
         for replica in self.replicas:
-            self.at_replica[replica.replica_id].clear()
-            replica.num_waiting = 0
+            for entry in list(self.at_replica[replica.replica_id]):
+                self._withdraw(replica, entry)
         return found
 
     def _queues(self) -> Iterator[list[Entry]]:
         yield self.waiting
         yield from self.at_replica.values()
 
+    def _withdraw(self, replica: ReplicaView, entry: Entry) -> None:
+        queue = self.at_replica[replica.replica_id]
+        queue.remove(entry)
+        heapq.heapify(queue)
+        self._has_left(replica, entry)
 
-def _without(queue: list[Entry], request_id: str) -> list[Entry]:
-    left = [entry for entry in queue if entry[2] != request_id]
-    heapq.heapify(left)
-    return left
+    def _has_left(self, replica: ReplicaView, entry: Entry) -> None:
+        replica.num_waiting -= 1
+        replica.unqueue(entry[2])

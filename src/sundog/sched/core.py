@@ -62,8 +62,8 @@ class SchedulerCore:
         self._sequence = 0
         self._num_running = 0
         self._view = SchedView()
-        self._filler = Filler(policies, self._view, self._requests)
-        self._workers = WorkerBook(policies.residency, self._view, self._pools, self._requests)
+        self._filler = Filler(policies, self._view)
+        self._workers = WorkerBook(policies.residency, self._view, self._pools)
         self._handlers: dict[type, Callable[[Any, list[Action]], None]] = {
             ReplicaAdded: self._replica_added,
             RequestArrived: self._request_arrived,
@@ -111,10 +111,13 @@ class SchedulerCore:
             serving = [replica for replica in pool.replicas if replica.is_serving]
             assert pool.num_free == sum(replica.max_concurrency - replica.num_running for replica in serving)
         for replica in self._replicas.values():
+            queued = [one for one in self._requests.values() if one.parked_at == replica.replica_id]
+            queued += [entry[2] for entry in self._pools[replica.pool].at_replica[replica.replica_id]]
+            assert replica.num_queued_tokens == sum(one.num_queued_tokens for one in queued), replica
             assert replica.num_waiting == len(self._pools[replica.pool].at_replica[replica.replica_id]), replica
             assert replica.num_open_rows == sum(one is replica for one in self._open_rows.values()), replica
         arrived = [request.request_id for request in self._arrived]
-        waiting = [entry[2] for pool in self._pools.values() for entry in pool.all_waiting()]
+        waiting = [entry[2].request_id for pool in self._pools.values() for entry in pool.all_waiting()]
         parked = [request_id for group in self._parked.values() for request_id in group]
         assert len(parked) == sum(pool.num_parked for pool in self._pools.values())
         assert len(parked) == sum(replica.num_parked for replica in self._replicas.values())
@@ -275,6 +278,7 @@ class SchedulerCore:
         assert verdict.until in self._requests, f"deferred until {verdict.until}, which is not there"
         self._parked.setdefault(verdict.until, []).append(request.request_id)
         request.parked_at = replica.replica_id
+        replica.queue(request)
         replica.num_parked += 1
         pool.num_parked += 1
 
@@ -316,7 +320,7 @@ class SchedulerCore:
     def _enqueue(self, pool: Pool, request: RequestView) -> None:
         self._filler.look_at(pool)
         rank = self._policies.rank(request, self._view)
-        heapq.heappush(pool.waiting, (rank, self._next_sequence(), request.request_id))
+        heapq.heappush(pool.waiting, (rank, self._next_sequence(), request))
 
     def _unpark(self, holder: str) -> None:
         for request_id in self._parked.pop(holder, ()):
@@ -326,14 +330,16 @@ class SchedulerCore:
 
     def _leave_parking(self, request: RequestView) -> None:
         assert request.parked_at is not None, f"{request.request_id} is not parked"
-        self._replicas[request.parked_at].num_parked -= 1
+        replica = self._replicas[request.parked_at]
+        replica.unqueue(request)
+        replica.num_parked -= 1
         self._pools[request.pool].num_parked -= 1
         request.parked_at = None
 
     def _forget_place(self, pool: Pool, request: RequestView) -> None:
         """Take a request that does not run out of whichever queue holds it. Rare, so linear."""
         request_id = request.request_id
-        pool.forget(request_id)
+        pool.forget(request)
         self._delayed = [entry for entry in self._delayed if entry[2] != request_id]
         heapq.heapify(self._delayed)
         for group in self._parked.values():
@@ -344,8 +350,9 @@ class SchedulerCore:
     def _give_up_lost(self, actions: list[Action]) -> None:
         """What waits for an engine that no worker can load, or whose replicas are lost, waits in vain."""
         for name in (*self._workers.lost_pools(), *self._lost_pools):
-            for request_id in self._pools[name].clear():
-                actions.append(GiveUp(request_id, self._requests.pop(request_id).num_attempts))
+            for request in self._pools[name].clear():
+                del self._requests[request.request_id]
+                actions.append(GiveUp(request.request_id, request.num_attempts))
 
     def _next_sequence(self) -> int:
         self._sequence += 1

@@ -6,7 +6,7 @@ Owns the moves of requests between queues, as the policies say. Never starts one
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from sundog.sched.books import Pool
 from sundog.sched.policy import Admitted, Deferred, PolicySet
@@ -17,12 +17,11 @@ Move = tuple[RequestView, ReplicaView, Admitted | Deferred]
 
 
 class Filler:
-    """`sched` and `requests` are the core's; of the first, what concerns the pool at hand is written here."""
+    """`sched` is the core's; what concerns the pool at hand is written here."""
 
-    def __init__(self, policies: PolicySet, sched: SchedView, requests: Mapping[str, RequestView]) -> None:
+    def __init__(self, policies: PolicySet, sched: SchedView) -> None:
         self._policies = policies
         self._sched = sched
-        self._requests = requests
 
     def look_at(self, pool: Pool) -> None:
         """What ranks are told of the pool."""
@@ -46,7 +45,7 @@ class Filler:
                 if not (self._route(pool) if pool.waiting else self._take_over(pool, free)):
                     return
                 continue
-            request = self._requests[pool.at_replica[replica.replica_id][0][2]]
+            request = pool.at_replica[replica.replica_id][0][2]
             verdict = self._admit(request, replica)
             if isinstance(verdict, Deferred) and verdict.until is None:
                 blocked.add(replica.replica_id)
@@ -56,9 +55,9 @@ class Filler:
 
     def _route(self, pool: Pool) -> bool:
         """Send the pool's next request to a replica. Where none is fit, it holds back those behind it."""
-        request = self._requests[pool.waiting[0][2]]
+        request = pool.waiting[0][2]
         serving = [replica for replica in pool.replicas if replica.is_serving]
-        self._sched.least_outstanding = min(replica.num_outstanding for replica in serving)
+        self._sched.least_load = min(replica.load for replica in serving)
         fit = [replica for replica in serving if self._is_fit(request, replica)]
         if fit:
             replica = fit[0] if len(fit) == 1 else max(fit, key=lambda one: self._preference(request, one))
@@ -68,15 +67,14 @@ class Filler:
 
     def _take_over(self, pool: Pool, free: Sequence[ReplicaView]) -> bool:
         """Nothing waits for the free replicas: one gets what has come to wait too long elsewhere, if anything has."""
-        taker = min(free, key=lambda one: one.num_outstanding)
-        self._sched.least_outstanding = taker.num_outstanding
-        fullest = max(pool.replicas, key=lambda one: (one.num_waiting > 0, one.num_outstanding))
+        taker = min(free, key=lambda one: one.load)
+        self._sched.least_load = taker.load
+        fullest = max(pool.replicas, key=lambda one: (one.num_waiting > 0, one.load))
         if not fullest.num_waiting or fullest in free:
             return False
         # Judged as when it was sent there: without itself.
         last = pool.pop_last(fullest)
-        request = self._requests[last[2]]
-        is_taken = self._is_fit(request, taker) and not self._is_fit(request, fullest)
+        is_taken = self._is_fit(last[2], taker) and not self._is_fit(last[2], fullest)
         pool.push(taker if is_taken else fullest, last)
         return is_taken
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from sundog.sched.views import ReplicaView, RequestView, SchedView
 
 SLACK = 0.25
-"""Of a replica's slots."""
+"""Of a replica's slots or KV tokens."""
 
 
 def within_load_bound(request: RequestView, replica: ReplicaView, sched: SchedView) -> bool:
-    """No replica has more than a quarter of its slots in requests beyond what the emptiest one has.
+    """No replica has more than a quarter of its capacity in requests beyond what the emptiest one has.
 
     So affinity never piles work up on one replica while others idle (consistent hashing with bounded loads, arXiv
     1608.01350, with a difference in place of a ratio, so that it also holds when replicas are nearly empty). Loses the
     cached prefix of what it sends elsewhere.
     """
-    return replica.num_outstanding <= sched.least_outstanding + SLACK * replica.max_concurrency
+    return replica.load <= sched.least_load + SLACK
 
 
 def least_outstanding(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:
-    """The emptiest replica, requests of other clients counted: 1 with none, 1/2 with as many as slots."""
-    return replica.max_concurrency / (replica.max_concurrency + replica.num_outstanding + replica.num_foreign)
+    """The emptiest replica: 1 with nothing outstanding, 1/2 when what is outstanding fills it."""
+    return 1.0 / (1.0 + replica.load)
 
 
 def prefix_affinity(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:

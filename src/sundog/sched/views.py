@@ -18,9 +18,10 @@ from sundog.sched.prefix_index import PrefixIndex
 @dataclass(slots=True)
 class RequestView:
     """One request from its arrival to its end. `failed_replicas`: where an attempt of it failed. `parked_at`: where
-    another request computes its prefix. `need_s`: when the plan needs its result. `has_successor`: its row will ask
-    again in this pool as soon as it has ended; `is_successor`: such a call of its row came before. `prefix_order`:
-    `prefix_key` in numbers that grow as new prefixes come.
+    another request computes its prefix; `num_queued_tokens`: KV tokens that it will add where it is parked or waits.
+    `need_s`: when the plan needs its result. `has_successor`: its row will ask again in this pool as soon as it has
+    ended; `is_successor`: such a call of its row came before. `prefix_order`: `prefix_key` in numbers that grow as new
+    prefixes come.
 
     `num_expected_output_tokens`: as told, or the bound; `max_tokens`: the bound where it is another number, else 0.
     `num_computed_tokens` (prompt and output whose KV is there), `num_output_tokens` (produced so far) and
@@ -43,6 +44,7 @@ class RequestView:
     replica_id: str | None = None
     failed_replicas: tuple[str, ...] = ()
     parked_at: str | None = None
+    num_queued_tokens: int = 0
     need_s: float = 0.0
     prefix_order: tuple[int, ...] = ()
     has_successor: bool = False
@@ -137,8 +139,8 @@ class ReplicaView:
     """One replica. `running`: KV tokens of what runs, at its end. `requests`: what runs, by id, where the host sees it
     progress. `num_retained_tokens`: KV tokens kept for workflows between two calls. `block_tokens`: of a KV block.
     `num_waiting`: requests that wait for a slot here; `num_parked`: that wait until another has computed their prefix
-    here; `num_open_rows`: rows whose last call ran here, and whose next is about to come; `num_routed`: requests ever
-    sent here.
+    here; `num_queued_tokens`: KV tokens that both will add; `num_open_rows`: rows whose last call ran here, and whose
+    next is about to come; `num_routed`: requests ever sent here.
     `worker_id`: where it is loaded, None for one that stays. `is_draining`: it takes no further request; `is_down`: nor
     does it until its server answers again, which it never will when it `is_lost`.
     As its server told last: `num_foreign`, requests of other clients; `kv_usage`, the used share of its KV blocks;
@@ -152,6 +154,7 @@ class ReplicaView:
     num_running: int = 0
     num_waiting: int = 0
     num_parked: int = 0
+    num_queued_tokens: int = 0
     num_open_rows: int = 0
     num_routed: int = 0
     prefixes: PrefixIndex = field(default_factory=lambda: PrefixIndex(0))
@@ -175,9 +178,24 @@ class ReplicaView:
         return not (self.is_draining or self.is_down)
 
     @property
-    def num_outstanding(self) -> int:
-        """Requests that run here or will."""
-        return self.num_running + self.num_waiting + self.num_parked
+    def load(self) -> float:
+        """The share of its slots, or of its KV tokens where those are scarcer, that requests have or wait for."""
+        num_requests = self.num_running + self.num_waiting + self.num_parked + self.num_foreign
+        slots = num_requests / self.max_concurrency
+        if self.max_tokens_in_flight is None:
+            return slots
+        return max(slots, (self.running.num_tokens + self.num_queued_tokens) / self.max_tokens_in_flight)
+
+    def queue(self, request: RequestView) -> None:
+        """It waits here, for a slot or for a prefix, for what it does not share with what runs."""
+        request.num_queued_tokens = self.running.num_further_tokens(
+            request.prefix_key, request.num_prompt_tokens, request.num_expected_output_tokens
+        )
+        self.num_queued_tokens += request.num_queued_tokens
+
+    def unqueue(self, request: RequestView) -> None:
+        self.num_queued_tokens -= request.num_queued_tokens
+        request.num_queued_tokens = 0
 
 
 @dataclass(slots=True)
@@ -241,7 +259,7 @@ class SchedView:
     """The moment: `time_s` of the event being handled, `num_waiting` in the pool at hand. `quiet_since_s`: since when
     nothing runs, loads or waits for a time, so that no call can come but from what is being committed.
     `num_seen_blocks`: different prefix blocks that came to this pool; `num_cache_blocks`: of its smallest replica.
-    `least_outstanding`: of its replicas, how many requests the emptiest has.
+    `least_load`: of its replicas, that of the emptiest.
 
     What the host has measured: `prefill_token_s` and `decode_token_s`, seconds of a request for each token of its
     prompt and of its answer, at the load reached; `output_lengths` in tokens, by (node, model); `tool_times_s` by tool,
@@ -253,7 +271,7 @@ class SchedView:
     num_waiting: int = 0
     num_seen_blocks: int = 0
     num_cache_blocks: int = 0
-    least_outstanding: int = 0
+    least_load: float = 0.0
     quiet_since_s: float | None = None
     prefill_token_s: float = 0.0
     decode_token_s: float = 0.0

@@ -9,7 +9,7 @@ request, and is unloaded when its last one has ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from sundog.sched.books import Pool
 from sundog.sched.events import (
@@ -23,7 +23,7 @@ from sundog.sched.events import (
     WorkerPlanned,
 )
 from sundog.sched.policy import Bring, Residency
-from sundog.sched.views import PoolView, ReplicaView, RequestView, SchedView, WorkerView
+from sundog.sched.views import PoolView, ReplicaView, SchedView, WorkerView
 
 MAX_LOAD_ATTEMPTS = 3
 LOAD_RETRY_S = 1.0
@@ -31,19 +31,17 @@ MIN_MEASURED_CALLS = 5
 
 
 class WorkerBook:
-    """`sched`, `pools` and `requests` are the core's; of these only pools are written here."""
+    """`sched` and `pools` are the core's; of these only pools are written here."""
 
     def __init__(
         self,
         residency: Residency,
         sched: SchedView,
         pools: dict[str, Pool],
-        requests: Mapping[str, RequestView],
     ) -> None:
         self._residency = residency
         self._sched = sched
         self._pools = pools
-        self._requests = requests
         self._workers: dict[str, WorkerView] = {}
         self._views: dict[str, PoolView] = {}
         self._steps: dict[str, list[tuple[str, str]]] = {}
@@ -170,7 +168,7 @@ class WorkerBook:
         view.num_serving = 0
         first = pool.first_waiting()
         view.num_waiting = pool.num_waiting + pool.num_parked
-        view.oldest_arrival_s = None if first is None else self._requests[first[2]].arrival_time
+        view.oldest_arrival_s = None if first is None else first[2].arrival_time
         view.lull_since_s = None if view.num_waiting else _since(view.lull_since_s, self._sched.time_s)
         view.num_open_steps = sum(name == view.pool for name in self._open.values())
         if pool.num_finished >= MIN_MEASURED_CALLS:
