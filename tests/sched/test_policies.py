@@ -118,7 +118,7 @@ def test_prefixes_are_met_depth_first_and_rows_in_order() -> None:
         make_request(request_id="late row", prefix_order=(1, 2), row_index=7),
         make_request(request_id="parent", prefix_order=(1, 2), row_index=0),
         make_request(request_id="sibling", prefix_order=(1, 4), row_index=0),
-        make_request(request_id="begun", prefix_order=(9,), row_index=8, is_successor=True),
+        make_request(request_id="begun", prefix_order=(9, 8), prefix_key=(9, 8), row_index=8, num_inherited_blocks=1),
     ]
     ranked = sorted(requests, key=lambda request: shared_prefix_adjacent(request, NOW))
     assert [request.request_id for request in ranked] == [
@@ -136,7 +136,7 @@ def test_prefixes_are_numbered_as_they_come_and_forgotten_in_that_order() -> Non
 
 def test_with_room_for_all_the_longest_chains_go_first() -> None:
     requests = [
-        make_request(request_id="begun", prefix_order=(1,), depth=1, is_successor=True),
+        make_request(request_id="begun", prefix_order=(1,), prefix_key=(1,), depth=1, num_inherited_blocks=1),
         make_request(request_id="new", prefix_order=(9,), depth=0),
     ]
     for num_cache_blocks, expected in ((20, ["new", "begun"]), (19, ["begun", "new"])):

@@ -41,7 +41,7 @@ from sundog.sched.events import (
 )
 from sundog.sched.filling import Filler
 from sundog.sched.policy import Deferred, PolicySet
-from sundog.sched.prefix_index import PrefixIndex
+from sundog.sched.prefix_index import PrefixIndex, num_common_blocks
 from sundog.sched.views import ReplicaView, RequestView, SchedView
 from sundog.sched.workers import WorkerBook
 
@@ -57,7 +57,7 @@ class SchedulerCore:
         self._parked: dict[str, list[str]] = {}
         self._delayed: list[tuple[float, int, str]] = []
         self._arrived: list[RequestView] = []
-        self._open_rows: dict[tuple[str, int], ReplicaView] = {}
+        self._open_rows: dict[tuple[str, int], tuple[ReplicaView, tuple[int, ...]]] = {}
         self._lost_pools: list[str] = []
         self._sequence = 0
         self._num_running = 0
@@ -115,7 +115,7 @@ class SchedulerCore:
             queued += [entry[2] for entry in self._pools[replica.pool].at_replica[replica.replica_id]]
             assert replica.num_queued_tokens == sum(one.num_queued_tokens for one in queued), replica
             assert replica.num_waiting == len(self._pools[replica.pool].at_replica[replica.replica_id]), replica
-            assert replica.num_open_rows == sum(one is replica for one in self._open_rows.values()), replica
+            assert replica.num_open_rows == sum(one is replica for one, _ in self._open_rows.values()), replica
         arrived = [request.request_id for request in self._arrived]
         waiting = [entry[2].request_id for pool in self._pools.values() for entry in pool.all_waiting()]
         parked = [request_id for group in self._parked.values() for request_id in group]
@@ -149,7 +149,7 @@ class SchedulerCore:
         replica = self._replicas.pop(event.replica_id)
         assert replica.num_running == 0, f"{event.replica_id} still runs requests"
         self._pools[replica.pool].remove(replica)
-        for pool, row_index in [place for place, where in self._open_rows.items() if where is replica]:
+        for pool, row_index in [place for place, (where, _) in self._open_rows.items() if where is replica]:
             self._close_row(pool, row_index)
         self._workers.remove_replica(replica, actions)
 
@@ -183,6 +183,7 @@ class SchedulerCore:
     def _request_arrived(self, event: RequestArrived, actions: list[Action]) -> None:
         assert event.request_id not in self._requests, f"request {event.request_id} is there already"
         pool = self._pools.setdefault(event.pool, Pool())
+        last_key = self._close_row(event.pool, event.row_index)
         request = RequestView(
             event.request_id,
             event.pool,
@@ -196,7 +197,8 @@ class SchedulerCore:
             need_s=event.need_s,
             prefix_order=pool.prefixes.numbers(event.prefix_key),
             has_successor=event.has_successor,
-            is_successor=self._close_row(event.pool, event.row_index),
+            is_successor=last_key is not None,
+            num_inherited_blocks=num_common_blocks(last_key or (), event.prefix_key),
         )
         self._requests[event.request_id] = request
         self._workers.begin_step(event.pool, event.step)
@@ -255,7 +257,7 @@ class SchedulerCore:
         self._fill(pool, actions)
 
     def _row_left(self, event: RowLeft, actions: list[Action]) -> None:
-        if self._close_row(event.pool, event.row_index):
+        if self._close_row(event.pool, event.row_index) is not None:
             self._fill(self._pools[event.pool], actions)
 
     def _timer_fired(self, event: TimerFired, actions: list[Action]) -> None:
@@ -307,15 +309,16 @@ class SchedulerCore:
     def _open_row(self, request: RequestView, replica: ReplicaView) -> None:
         """Its next call is promised a slot where the KV blocks of its prompt are."""
         self._close_row(request.pool, request.row_index)
-        self._open_rows[request.pool, request.row_index] = replica
+        self._open_rows[request.pool, request.row_index] = replica, request.prefix_key
         replica.num_open_rows += 1
 
-    def _close_row(self, pool: str, row_index: int) -> bool:
-        """Whether it was open."""
-        replica = self._open_rows.pop((pool, row_index), None)
-        if replica is not None:
-            replica.num_open_rows -= 1
-        return replica is not None
+    def _close_row(self, pool: str, row_index: int) -> tuple[int, ...] | None:
+        """The prefix key of its last call; None if it was not open."""
+        if (place := (pool, row_index)) not in self._open_rows:
+            return None
+        replica, last_key = self._open_rows.pop(place)
+        replica.num_open_rows -= 1
+        return last_key
 
     def _enqueue(self, pool: Pool, request: RequestView) -> None:
         self._filler.look_at(pool)

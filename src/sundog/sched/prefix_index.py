@@ -74,3 +74,11 @@ class PrefixOrder:
     def _add(self, block: int) -> int:
         number = self._numbers[block] = next(self._count)
         return number
+
+
+def num_common_blocks(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """How many leading blocks two keys share."""
+    return next(
+        (number for number, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
+        min(len(one), len(other)),
+    )

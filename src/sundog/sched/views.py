@@ -20,8 +20,8 @@ class RequestView:
     """One request from its arrival to its end. `failed_replicas`: where an attempt of it failed. `parked_at`: where
     another request computes its prefix; `num_queued_tokens`: KV tokens that it will add where it is parked or waits.
     `need_s`: when the plan needs its result. `has_successor`: its row will ask again in this pool as soon as it has
-    ended; `is_successor`: such a call of its row came before. `prefix_order`: `prefix_key` in numbers that grow as new
-    prefixes come.
+    ended; `is_successor`: such a call of its row came before, and shares `num_inherited_blocks` leading blocks with it.
+    `prefix_order`: `prefix_key` in numbers that grow as new prefixes come.
 
     `num_expected_output_tokens`: as told, or the bound; `max_tokens`: the bound where it is another number, else 0.
     `num_computed_tokens` (prompt and output whose KV is there), `num_output_tokens` (produced so far) and
@@ -49,6 +49,7 @@ class RequestView:
     prefix_order: tuple[int, ...] = ()
     has_successor: bool = False
     is_successor: bool = False
+    num_inherited_blocks: int = 0
     max_tokens: int = 0
     num_computed_tokens: int = 0
     num_output_tokens: int = 0
