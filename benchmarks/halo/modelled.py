@@ -13,6 +13,7 @@ import selectors
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
@@ -57,9 +58,12 @@ def _other_threads() -> list[tuple[str, bool, str]]:
     own = str(threading.get_native_id())
     found = []
     for path in Path("/proc/self/task").iterdir():
-        if path.name != own:
-            facts = dict(line.split(":\t", 1) for line in (path / "status").read_text().splitlines() if ":\t" in line)
-            found.append((path.name, facts["State"].startswith("S"), facts["voluntary_ctxt_switches"]))
+        # One that has ended since is no thread of this process any more.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if path.name != own:
+                lines = (path / "status").read_text().splitlines()
+                facts = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+                found.append((path.name, facts["State"].startswith("S"), facts["voluntary_ctxt_switches"]))
     return found
 
 
