@@ -66,7 +66,12 @@ CASES = [
     ("slack_edf", "one that is lost comes last", {}, {"deadline_s": 105.0, "arrival_time": 1.0}),
     ("slack_edf", "steps after it count", {}, {"deadline_s": 107.0, "successor_path_s": 2.0, "arrival_time": 1.0}),
     ("slack_edf", "the lost as they came", {"deadline_s": 99.0, "arrival_time": 1.0}, {"deadline_s": 105.0}),
-    ("prefix_grouped", "rows that have begun", {"is_successor": True, "prefix_order": (9,)}, {"prefix_order": (1,)}),
+    (
+        "prefix_grouped",
+        "what extends its row's last call",
+        {"prefix_order": (9,), "prefix_key": (9,), "num_inherited_blocks": 1},
+        {"prefix_order": (1,)},
+    ),
 ]
 
 
