@@ -25,6 +25,9 @@ if os.path.exists(os.path.join(folder, "is-stubborn")):
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 
 
+lock = threading.Lock()
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -40,6 +43,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with open(os.path.join(folder, "asked"), "a") as file:
             file.write(json.dumps({"port": arguments["--port"], **asked}) + "\\n")
+        if self.dies():
+            os.kill(os.getpid(), signal.SIGKILL)
         text = asked["messages"][-1]["content"].upper()
         events = [
             {"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]},
@@ -47,6 +52,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         ]
         lines = [f"data: {json.dumps(one)}\\n\\n" for one in events]
         self.reply("".join(lines) + "data: [DONE]\\n\\n", "text/event-stream")
+
+    def dies(self):
+        path = os.path.join(folder, "dies")
+        with lock:
+            if not os.path.exists(path):
+                return False
+            with open(os.path.join(folder, "asked")) as file:
+                mine = [line for line in file if json.loads(line)["port"] == arguments["--port"]]
+            if len(mine) < 8:
+                return False
+            os.remove(path)
+            return True
 
     def reply(self, body, kind):
         self.send_response(200)
@@ -66,8 +83,9 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(arguments["--port"])), Handler
 
 def write_fake_vllm(folder: Path) -> Path:
     """The interpreter, to be named as an engine's `python`. Each start of a server adds its port to the file `starts`
-    in `folder`, each request its body to `asked`; while a file `refuses` is there, a server ends at once, and while
-    `is-stubborn` is, it ignores SIGTERM and has a child."""
+    in `folder`, each request its body to `asked`. While a file `refuses` is there, a server ends at once; while
+    `is-stubborn` is, it ignores SIGTERM and has a child; while `dies` is, whoever is asked for the eighth time removes
+    it and is killed by SIGKILL, with all that it was asked and has not answered."""
     path = folder / "python-with-vllm"
     path.write_text(f"#!{sys.executable}\n{SCRIPT}")
     path.chmod(0o755)

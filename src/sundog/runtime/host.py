@@ -83,6 +83,7 @@ class Host:
         self._loads: set[asyncio.Task[None]] = set()
         self._unloads: set[asyncio.Task[None]] = set()
         self._load_errors: dict[str, Exception] = {}
+        self._lost: dict[str, RunError] = {}
         self._is_stopping = False
         self._loop = asyncio.get_running_loop()
         self._start_s = self._loop.time()
@@ -98,9 +99,11 @@ class Host:
         """Report what is no request's: replicas, workers, plans, drained steps."""
         self._handle(event)
 
-    def lose(self, replica_id: str, pool: str, why: Exception) -> None:
-        """A replica will not come back; RunError for what waits when it was the pool's last."""
-        self._load_errors[pool] = RunError(f"no replica of the engine '{pool.partition(':')[2]}' is left: {why}")
+    def lose(self, replica_id: str, pool: str, why: Exception, *, is_last: bool) -> None:
+        """A replica will not come back. Of the pool's last one RunError is what all that waits for it gets: no row is
+        to blame."""
+        if is_last:
+            self._lost[pool] = RunError(f"no replica of the engine '{pool.partition(':')[2]}' is left: {why}")
         self._handle(ReplicaLost(self.now_s(), replica_id))
 
     def stop(self) -> None:
@@ -127,7 +130,7 @@ class Host:
                 action = await waiter.next()
                 if isinstance(action, GiveUp):
                     is_given_up = True
-                    raise failure or self._why_lost(arrived.pool)
+                    raise self._lost.get(arrived.pool) or failure or self._why_lost(arrived.pool)
                 try:
                     result, finished = await self._metered(attempt, action, arrived)
                 except CallError as error:

@@ -98,6 +98,10 @@ class Pools:
                     found[worker_id] = (*found.get(worker_id, ()), engine_pool(name))
         return found
 
+    def names(self) -> dict[str, str]:
+        """The pool of each replica that is started."""
+        return {replica_id: engine_pool(replica_id.rpartition("/")[0]) for replica_id in self.engines}
+
     def replicas(self, time_s: float) -> Iterator[ReplicaAdded]:
         """The events that tell the core what there is."""
         for replica_id, engine in self.engines.items():

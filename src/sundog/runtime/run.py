@@ -27,6 +27,7 @@ from sundog.runtime.event_log import EventLog
 from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
 from sundog.runtime.follow import Follower, Placing, engine_places
+from sundog.runtime.health import Health
 from sundog.runtime.host import Host
 from sundog.runtime.io.outputs import write_errors, write_output
 from sundog.runtime.loads import keep_loads
@@ -237,7 +238,8 @@ class Run:
                 self._feed.stop()
             order = await asyncio.to_thread(reading_order_of, self.plan, self._source)
             begin_s = host.now_s()
-            async with follower.reviewing():
+            health = Health(pools.engines, pools.names(), pools.servers, host)
+            async with follower.reviewing(), health.watching():
                 await self._feed.run(self._source.batches(order=order))
             self._work.rows_s = host.now_s() - begin_s
 
