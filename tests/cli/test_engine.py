@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert sundog(tmp_path, "engine", "down").exit_code == 0
 
 
-def asked(folder: Path) -> list[dict[str, str]]:
+def asked(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "asked").read_text().splitlines()]
 
 
@@ -45,6 +46,21 @@ def test_up_run_status_down(folder: Path) -> None:
     assert sundog(folder, "engine", "down", "--engine", "other").stderr == "no server was started here\n"
     assert sundog(folder, "engine", "down").stderr.count(": stopped") == 2
     assert sundog(folder, "engine", "status").stdout == ""
+
+
+def test_a_server_with_our_plugin_hears_what_a_call_is_for(folder: Path) -> None:
+    (folder / "flow.yaml").write_text(flow_text(folder, start=True))
+    assert sundog(folder, "run", "flow.yaml").exit_code == 0
+    assert not any("vllm_xargs" in one for one in asked(folder))
+    scheduler = {"scheduler_cls": "sundog.vllm_plugin.scheduler.SundogScheduler"}
+    extra = {"vllm_xargs": {"mine": 1}, "top_k": 4}
+    (folder / "flow.yaml").write_text(flow_text(folder, start=True, arguments=scheduler, extra_body=extra))
+    assert sundog(folder, "run", "flow.yaml", "--fresh").exit_code == 0
+    sent = asked(folder)[6:]
+    assert {one["vllm_xargs"]["mine"] for one in sent} == {1}
+    said = [json.loads(one["vllm_xargs"]["sundog"]) for one in sent]
+    assert {one.pop("workflow").partition("/")[2] for one in said} == set("012345")
+    assert said == [{"flow": "served", "node": "say", "turn": 0, "last_turn": True}] * 6
 
 
 def test_a_run_without_its_servers_says_what_to_run(folder: Path) -> None:

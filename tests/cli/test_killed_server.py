@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -52,7 +53,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     assert sundog(tmp_path, "engine", "down").exit_code == 0
 
 
-def rows_of(folder: Path) -> list[dict[str, str]]:
+def rows_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
 
 

@@ -33,6 +33,7 @@ from sundog.engines.null import NullEngine, NullKind, NullOptions
 from sundog.engines.openai import OpenAIKind
 from sundog.engines.openvino import OpenVINOKind
 from sundog.engines.vllm import VLLMKind
+from sundog.engines.vllm_local import VLLMLocalKind
 from sundog.operators.http import HTTPOperator
 from sundog.secrets import PATTERN
 from tests.docs.pages import ROOT, Block
@@ -157,7 +158,7 @@ def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make `folder` the working folder of a page: no model, no server and no network is needed in it."""
     monkeypatch.chdir(folder)
     monkeypatch.delenv("SUNDOG_STATE", raising=False)
-    for kind in (OpenAIKind, OpenVINOKind, VLLMKind):
+    for kind in (OpenAIKind, OpenVINOKind, VLLMKind, VLLMLocalKind):
         monkeypatch.setattr(kind, "open", lambda self, options, replica, secrets: NullEngine(NullOptions()))
         monkeypatch.setattr(kind, "outline", lambda self, options: NullKind().outline(NullOptions()))
     monkeypatch.setattr(VLLMKind, "needs_server", lambda self, options: False)

@@ -1,7 +1,9 @@
-"""The openai engine against a real vLLM server."""
+"""The engines on a real vLLM: `openai` and `vllm` on a server, `vllm_local` in an interpreter with vLLM."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -9,9 +11,11 @@ import httpx
 import pytest
 
 from sundog.engines.openai import OpenAIKind, OpenAIOptions
+from sundog.engines.served import ReplicaLoad, Watched
+from sundog.engines.vllm import VLLMKind, VLLMOptions
 from sundog.errors import PromptTooLong
 from tests.engines.conformance import EngineConformance, Started, ask_for
-from tests.engines.vllm_server import MAX_MODEL_LEN, MODEL, running_vllm, why_not
+from tests.engines.vllm_server import MAX_MODEL_LEN, MODEL, ROOT, python_with_vllm, running_vllm, why_not
 
 pytestmark = pytest.mark.vllm
 
@@ -76,6 +80,42 @@ class TestChat(OverVLLM):
         assert 0 < metric(self.base_url, "generation_tokens_total") - before < 400
 
 
+class TestVLLM(EngineConformance):
+    kind = VLLMKind()
+    counts_exactly = False
+    schema_tokens = 400
+    base_url: ClassVar[str]
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def serve(cls, vllm_url: str) -> None:
+        cls.base_url = vllm_url
+
+    @classmethod
+    def options(cls) -> VLLMOptions:
+        return VLLMOptions(model=MODEL, base_url=cls.base_url, has_plugin=True)
+
+    def test_the_probe_tells_the_load(self, started: Started) -> None:
+        async def watch() -> tuple[ReplicaLoad, ReplicaLoad]:
+            engine = started.engine
+            assert isinstance(engine, Watched)
+            before = await engine.probe()
+            generator = engine.generate(ask_for("Tell me a story.", max_tokens=400))
+            await anext(generator)
+            while not (load := await engine.probe()).num_running:
+                pass
+            await generator.aclose()
+            return before, load
+
+        before, load = started.run(watch())
+        assert load.num_queried_tokens > before.num_queried_tokens > before.num_cached_tokens
+        assert 0 < load.kv_usage < 1
+
+    def test_what_it_says_of_the_workflow_is_taken(self, started: Started) -> None:
+        about = {"flow": "f", "node": "n", "turn": 1}
+        assert started.ask("Say hello.", max_tokens=2, about=about).usage.num_output_tokens > 0
+
+
 class TestCompletions(OverVLLM):
     @classmethod
     def options(cls) -> OpenAIOptions:
@@ -85,3 +125,23 @@ class TestCompletions(OverVLLM):
 def metric(base_url: str, name: str) -> float:
     lines = httpx.get(base_url.removesuffix("/v1") + "/metrics").text.splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"vllm:{name}{{"))
+
+
+IN_ITS_ENVIRONMENT = """
+import sys
+# vLLM's own packages come first; what only the tests need comes from here.
+sys.path[:0], sys.path[len(sys.path):] = sys.argv[1:3], sys.argv[3:]
+import pytest
+sys.exit(pytest.main(["tests/engines/vllm_local_suite.py", "-p", "no:cacheprovider", "-o", "filterwarnings=default"]))
+"""
+
+
+def test_vllm_local_conforms_in_the_environment_of_vllm() -> None:
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    command = [str(python_with_vllm()), "-c", IN_ITS_ENVIRONMENT, str(ROOT / "src"), str(ROOT), *packages]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout

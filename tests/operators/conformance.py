@@ -38,6 +38,7 @@ class Context:
     idempotency_key: str = "key-1"
     timeout_s: float = 30.0
     priority: int = 0
+    about: Mapping[str, Any] = field(default_factory=dict)
     num_prefills: int = 0
 
     @property

@@ -100,7 +100,7 @@ class TestConformance(OperatorConformance):
 
 def test_the_request_is_what_was_written() -> None:
     engine = ScriptedEngine('{"answer": "x"}')
-    context = Context(priority=7)
+    context = Context(priority=7, about={"node": "n"})
     written = spec(system="s", max_tokens=9, temperature=0.5, seed=4, stop=["\n"], output={"answer": "str"})
     assert run(written, engine, context) == {"text": '{"answer": "x"}', "answer": "x"}
     (request,) = engine.requests
@@ -116,6 +116,7 @@ def test_the_request_is_what_was_written() -> None:
         stop=("\n",),
         json_schema=schema,
         priority=7,
+        about={"node": "n"},
     )
 
 

@@ -6,7 +6,7 @@ Owns requests, chunks, capabilities and the registry. Never schedules, retries o
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,7 +31,8 @@ class GenerateRequest:
     """One LLM call.
 
     `temperature` 0 is greedy. `max_tokens` None leaves the limit to the engine. `json_schema` is JSON text that the
-    answer must satisfy. `priority`: smaller is sooner, for engines that take one.
+    answer must satisfy. `priority`: smaller is sooner, for engines that take one. `about`: what the call is for, as
+    JSON types, for engines that plan by it (docs/engines.md).
     """
 
     request_id: str
@@ -42,6 +43,7 @@ class GenerateRequest:
     stop: tuple[str, ...] = ()
     json_schema: str | None = None
     priority: int = 0
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Self
 
@@ -85,8 +85,17 @@ class OpenAIOptions(EngineOptions):
 
 
 class OpenAIEngine:
-    def __init__(self, options: OpenAIOptions, replica: int, secrets: Secrets) -> None:
+    def __init__(
+        self,
+        options: OpenAIOptions,
+        replica: int,
+        secrets: Secrets,
+        *,
+        more: Callable[[GenerateRequest], Mapping[str, Any]] = lambda request: {},
+    ) -> None:
+        """`more`: what a request's body has beside the protocol and `extra_body`, before which it comes."""
         self._options = options
+        self._more = more
         self._secrets = secrets
         self._base_url = secrets.reveal(options.base_urls[replica]).rstrip("/")
         self._shown_url = secrets.redact(self._base_url)
@@ -201,7 +210,7 @@ class OpenAIEngine:
         options = self._options
         body = request_body(request, model=options.model, api=options.api, has_priority=options.has_priority)
         try:
-            return json.dumps({**self._extra_body, **body}, ensure_ascii=False).encode()
+            return json.dumps({**self._extra_body, **self._more(request), **body}, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             raise BadResponse(f"the prompt cannot be written as UTF-8: {error.reason}", hint="clean the row") from error
 

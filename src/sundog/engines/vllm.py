@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping
@@ -75,6 +76,11 @@ OF_SPEED = frozenset(
         "uvicorn_log_level",
     }
 )
+
+
+PLUGIN = "sundog.vllm_plugin"
+ENVELOPE = "sundog"
+"""Under which our plugin finds what a request says of its workflow; as JSON text, since the values are scalars."""
 
 
 class VLLMOptions(EngineOptions):
@@ -163,7 +169,9 @@ class VLLMEngine:
     def __init__(self, options: VLLMOptions, base_url: str, secrets: Secrets) -> None:
         self.suspicion = asyncio.Event()
         self.max_down_s = options.max_down_s
-        self._protocol = OpenAIEngine(options.of_openai(base_url), 0, secrets)
+        self._xargs = options.extra_body.get("vllm_xargs", {})
+        more = self._about if options.has_plugin or serves_plugin(options.arguments) else _nothing
+        self._protocol = OpenAIEngine(options.of_openai(base_url), 0, secrets, more=more)
         self._base_url = secrets.reveal(base_url).rstrip("/")
         self._shown_url = secrets.redact(self._base_url)
         self._client: httpx.AsyncClient | None = None
@@ -195,6 +203,9 @@ class VLLMEngine:
             raise EngineUnavailable("the engine is not started, or closed")
         return await probe(self._client, self._base_url, self._shown_url)
 
+    def _about(self, request: GenerateRequest) -> dict[str, Any]:
+        return {"vllm_xargs": {**self._xargs, ENVELOPE: json.dumps(request.about)}} if request.about else {}
+
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
@@ -208,9 +219,8 @@ class VLLMKind:
     Options = VLLMOptions
 
     def identity(self, options: VLLMOptions) -> Mapping[str, Any]:
-        answering = {key: value for key, value in options.arguments.items() if key not in OF_SPEED}
         known = {"kind": "vllm", "model": options.model, "api": options.api, "extra_body": options.extra_body}
-        return {**known, "arguments": answering}
+        return {**known, "arguments": answering(options.arguments)}
 
     def num_replicas(self, options: VLLMOptions) -> int:
         return options.replicas
@@ -251,6 +261,20 @@ class VLLMKind:
 
     def attach(self, options: VLLMOptions, base_url: str, secrets: Secrets) -> Engine:
         return VLLMEngine(options, base_url, secrets)
+
+
+def serves_plugin(arguments: Mapping[str, Argument]) -> bool:
+    """Whether what is started so runs our plugin."""
+    return str(arguments.get("scheduler_cls", "")).startswith(PLUGIN)
+
+
+def _nothing(request: GenerateRequest) -> dict[str, Any]:
+    return {}
+
+
+def answering(arguments: Mapping[str, Argument]) -> dict[str, Argument]:
+    """Those that may change answers."""
+    return {key: value for key, value in arguments.items() if key not in OF_SPEED}
 
 
 async def probe(client: httpx.AsyncClient, base_url: str, shown_url: str) -> ReplicaLoad:

@@ -122,6 +122,7 @@ class LLMOperator:
             stop=tuple(payload["stop"]),
             json_schema=payload["json_schema"],
             priority=context.priority,
+            about=context.about,
         )
         text, last = await _collect(request, context)
         if request.json_schema is None:

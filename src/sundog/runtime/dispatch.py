@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, TypeVar, cast
 
-from sundog.engines.base import Engine, GenerateRequest, Usage
+from sundog.engines.base import Engine, GenerateRequest, Message, Usage
 from sundog.errors import CallError, EngineTimeout, OperatorError, RunStopped
 from sundog.ir.canonical import canonical_json
 from sundog.ir.physical import CallExec, Sharing
@@ -58,11 +58,12 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class RunScope:
     """What a run's keys depend on. `is_fresh`: results of other runs do not count.
-    `repeats_unknown_effects`: run effects again whose claim has no outcome."""
+    `repeats_unknown_effects`: run effects again whose claim has no outcome. `flow`: its name, for engines."""
 
     run_id: str
     is_fresh: bool
     repeats_unknown_effects: bool
+    flow: str = ""
 
 
 @dataclass(slots=True)
@@ -74,6 +75,7 @@ class _Context:
     host: Host
     replica: Engine | None
     priority: int
+    about: Mapping[str, Any]
     has_prefilled: bool = False
 
     @property
@@ -233,7 +235,7 @@ class Dispatcher:
                 raise RunStopped("the run is stopping")
             calls = take()
             begin_s = self._host.now_s()
-            context = self._context(node, b"", submit, place)
+            context = self._context(node, b"", submit, place, ())
             outcomes = await self._within_limit(node, operator.run_gathered(node.step.spec, calls, context))
             end_s = self._host.now_s()
             for outcome in outcomes:
@@ -261,10 +263,12 @@ class Dispatcher:
         return cast(GatheringOperator, self._operators[node.step.operator])
 
     async def _attempt(self, node: CallExec, call: BoundCall, key: bytes, submit: Submit, place: Place) -> Outcome:
-        context = self._context(node, key, submit, place)
+        context = self._context(node, key, submit, place, call.prompt)
         return await self._within_limit(node, self._operators[node.step.operator].run(call, context))
 
-    def _context(self, node: CallExec, key: bytes, submit: Submit, place: Place) -> _Context:
+    def _context(
+        self, node: CallExec, key: bytes, submit: Submit, place: Place, prompt: tuple[Message, ...]
+    ) -> _Context:
         return _Context(
             self._secrets,
             key.hex(),
@@ -274,6 +278,7 @@ class Dispatcher:
             self._engines.get(submit.replica_id),
             # A server that ranks by priority finishes early rows first, as the core does here.
             place.position,
+            _about(self._run, node, place, prompt),
         )
 
     async def _within_limit(self, node: CallExec, attempt: Awaitable[T]) -> T:
@@ -334,6 +339,23 @@ class Dispatcher:
         if node.sharing is Sharing.NEVER:
             digest.update(f"{place.row_index}/{place.path}".encode())
         return digest.digest()
+
+
+def _about(run: RunScope, node: CallExec, place: Place, prompt: tuple[Message, ...]) -> dict[str, Any]:
+    """What an engine that plans by it may know of a call: the envelope of docs/engines.md."""
+    if not prompt:
+        return {}
+    known: dict[str, Any] = {
+        "flow": run.flow,
+        "node": node.name,
+        "workflow": f"{run.run_id}/{place.row_index}",
+        "turn": place.depth,
+        "last_turn": not node.has_successor,
+    }
+    if node.has_successor:
+        known["steps_to_next_use"] = 1
+    blocks = prefix_key(prompt)
+    return {**known, "prefix_group": f"{blocks[0]:x}"} if blocks else known
 
 
 def _prompt_tokens(engine: Engine | None, request: GenerateRequest) -> int:

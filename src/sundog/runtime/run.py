@@ -204,7 +204,8 @@ class Run:
             num_left = self.record.num_rows - self.progress.num_ended
             follower = Follower(self.plan, placing, num_left, host, pools)
             follower.begin()
-            scope = RunScope(run_id, bool(self.record.is_fresh), self._options.repeat_unknown_effects)
+            flow = self.plan.logical.name
+            scope = RunScope(run_id, bool(self.record.is_fresh), self._options.repeat_unknown_effects, flow)
             dispatcher = Dispatcher(
                 scope,
                 self._store,
