@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, TypeVar, cast
 
@@ -17,6 +17,7 @@ from sundog.ir.canonical import canonical_json
 from sundog.ir.physical import CallExec, Sharing
 from sundog.ir.render import Scope
 from sundog.operators.base import BoundCall, GatheringOperator, Operator, Outcome
+from sundog.runtime.about import Outlook, about
 from sundog.runtime.gather import Gatherer, Take
 from sundog.runtime.host import Host
 from sundog.runtime.node_history import Observations
@@ -58,12 +59,14 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class RunScope:
     """What a run's keys depend on. `is_fresh`: results of other runs do not count.
-    `repeats_unknown_effects`: run effects again whose claim has no outcome. `flow`: its name, for engines."""
+    `repeats_unknown_effects`: run effects again whose claim has no outcome. `flow`: its name, and `outlooks`: of its
+    steps, for engines."""
 
     run_id: str
     is_fresh: bool
     repeats_unknown_effects: bool
     flow: str = ""
+    outlooks: Mapping[str, Outlook] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -278,8 +281,15 @@ class Dispatcher:
             self._engines.get(submit.replica_id),
             # A server that ranks by priority finishes early rows first, as the core does here.
             place.position,
-            _about(self._run, node, place, prompt),
+            self._about(node, place, prompt),
         )
+
+    def _about(self, node: CallExec, place: Place, prompt: tuple[Message, ...]) -> Mapping[str, Any]:
+        if not prompt:
+            return {}
+        workflow = f"{self._run.run_id}/{place.row_index}"
+        outlook = self._run.outlooks.get(node.name, Outlook(0))
+        return about(self._run.flow, workflow, node.name, place.depth, outlook, prompt)
 
     async def _within_limit(self, node: CallExec, attempt: Awaitable[T]) -> T:
         try:
@@ -339,23 +349,6 @@ class Dispatcher:
         if node.sharing is Sharing.NEVER:
             digest.update(f"{place.row_index}/{place.path}".encode())
         return digest.digest()
-
-
-def _about(run: RunScope, node: CallExec, place: Place, prompt: tuple[Message, ...]) -> dict[str, Any]:
-    """What an engine that plans by it may know of a call: the envelope of docs/engines.md."""
-    if not prompt:
-        return {}
-    known: dict[str, Any] = {
-        "flow": run.flow,
-        "node": node.name,
-        "workflow": f"{run.run_id}/{place.row_index}",
-        "turn": place.depth,
-        "last_turn": not node.has_successor,
-    }
-    if node.has_successor:
-        known["steps_to_next_use"] = 1
-    blocks = prefix_key(prompt)
-    return {**known, "prefix_group": f"{blocks[0]:x}"} if blocks else known
 
 
 def _prompt_tokens(engine: Engine | None, request: GenerateRequest) -> int:

@@ -21,6 +21,7 @@ from sundog.ir.canonical import describe, fingerprint
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import Operator
 from sundog.optimizer.placing import Figures, place_steps
+from sundog.runtime.about import outlooks
 from sundog.runtime.dispatch import Dispatcher, RunScope
 from sundog.runtime.engine_report import engine_reports
 from sundog.runtime.event_log import EventLog
@@ -204,10 +205,8 @@ class Run:
             num_left = self.record.num_rows - self.progress.num_ended
             follower = Follower(self.plan, placing, num_left, host, pools)
             follower.begin()
-            flow = self.plan.logical.name
-            scope = RunScope(run_id, bool(self.record.is_fresh), self._options.repeat_unknown_effects, flow)
             dispatcher = Dispatcher(
-                scope,
+                self._scope(),
                 self._store,
                 host,
                 self._operators,
@@ -243,6 +242,15 @@ class Run:
             async with follower.reviewing(), health.watching():
                 await self._feed.run(self._source.batches(order=order))
             self._work.rows_s = host.now_s() - begin_s
+
+    def _scope(self) -> RunScope:
+        return RunScope(
+            self.record.run_id,
+            bool(self.record.is_fresh),
+            self._options.repeat_unknown_effects,
+            self.plan.logical.name,
+            outlooks(self.plan.nodes),
+        )
 
     def _restore_progress(self) -> None:
         counts = self._store.count_rows(self.record.run_id)
