@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,16 @@ def test_up_starts_each_server_once(yard: Yard) -> None:
     assert [yard.servers.find(site) for site in sites] == first
 
 
-def test_up_in_two_processes_at_once_starts_one(yard: Yard) -> None:
+def test_up_in_two_processes_at_once_starts_one(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is about to start a server waits a moment for another one who is: nobody comes."""
+    both = threading.Barrier(2)
+
+    def wait_for_the_other() -> int:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.1)
+        return server_records.free_port()
+
+    monkeypatch.setattr(servers, "free_port", wait_for_the_other)
     sites = yard.sites()
     with ThreadPoolExecutor(2) as threads:
         one, other = threads.map(lambda _: yard.up(sites), range(2))
