@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from sundog.errors import ConfigError
 from sundog.vllm_plugin.kv_decision import PrefillCost
 from sundog.vllm_plugin.kv_options import KVOptions, open_folder, read_options, read_prefill_cost
+from tests.docs.pages import ROOT, blocks
 
 GOOD = {"folder": "/dev/shm/kv", "max_bytes": 1000}
 
@@ -33,6 +35,15 @@ def test_a_wrong_option_is_named(given: dict[str, Any], message: str) -> None:
         read_options(given)
     assert message in str(caught.value)
     assert "kv_connector_extra_config" in str(caught.value)
+
+
+def test_the_page_shows_what_is_accepted() -> None:
+    page = ROOT / "docs" / "vllm_kv.md"
+    (shown,) = (json.loads(block.text) for block in blocks(page) if block.language == "json")
+    options = read_options(shown["kv_connector_extra_config"])
+    assert options.max_bytes == 8_000_000_000
+    assert importlib.util.find_spec(shown["kv_connector_module_path"]) is not None
+    assert all(f"| `{name}` |" in page.read_text() for name in KVOptions.model_fields)
 
 
 def test_the_folder_is_made_and_closed_to_others(tmp_path: Path) -> None:
