@@ -52,6 +52,14 @@ def test_the_folder_is_made_and_closed_to_others(tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o707])
+def test_a_folder_that_others_reach_is_refused(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "kv").mkdir()
+    (tmp_path / "kv").chmod(mode)
+    with pytest.raises(ConfigError, match="other users"):
+        open_folder(KVOptions(folder=str(tmp_path / "kv"), max_bytes=1))
+
+
 def test_more_bytes_than_the_file_system_has_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has .* in all"):
         open_folder(KVOptions(folder=str(tmp_path), max_bytes=10**18))

@@ -60,6 +60,7 @@ def open_folder(options: KVOptions) -> Path:
         raise ConfigError(
             f"the folder {folder} cannot be written", where=WHERE, hint="let the server's user write there"
         )
+    _check_private(folder)
     if options.max_bytes > capacity_bytes:
         raise ConfigError(
             f"max_bytes is {options.max_bytes:,}, but the file system of {folder} has {capacity_bytes:,} in all",
@@ -67,6 +68,17 @@ def open_folder(options: KVOptions) -> Path:
             hint="lower it, or choose a folder on a larger file system (containers often have a small /dev/shm)",
         )
     return folder
+
+
+def _check_private(folder: Path) -> None:
+    """Whoever writes there decides what the model has read; whoever reads there sees what it was asked."""
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise ConfigError(
+            f"other users can read or change the folder {folder}",
+            where=WHERE,
+            hint="it must belong to the server's user, with mode 700: let the server make it, or chmod 700",
+        )
 
 
 def read_prefill_cost(options: KVOptions) -> PrefillCost | None:
