@@ -176,7 +176,12 @@ def serve(kind: str, folder: str) -> None:
         watch_saves(save_s, is_inline=kind == "inline")
     llm = LLM(**options, **({} if kind == "stock" else {"kv_transfer_config": sharing}))
     tokens = llm.get_tokenizer().encode(long_text())
-    tell({"vllm": vllm.__version__, "num_threads": os.environ["OMP_NUM_THREADS"], **options, **sharing})
+    named = {
+        "model": Path(options["model"]).name,
+        "vllm": vllm.__version__,
+        "num_threads": os.environ["OMP_NUM_THREADS"],
+    }
+    tell(options | sharing | named)
     for line in sys.stdin:
         request = json.loads(line)
         save_s[0] = 0.0

@@ -102,3 +102,60 @@ def test_only_options_that_exist_are_mentioned() -> None:
         "--prefix-caching-hash-algo",
         "--kv-transfer-config",
     }
+    for page in PAGES:
+        for code in inline_codes(page):
+            assert set(re.findall(r"(?<![\w-])--[a-z-]+", code)) <= known | of_others, f"{page.name}: {code}"
+
+
+def test_commands_in_the_prose_exist() -> None:
+    for page in PAGES:
+        for code in inline_codes(page):
+            if match := re.match(r"sundog (\w+)(?: (\w+))?", code):
+                names = {match[1], f"{match[1]} {match[2]}"}
+                assert names & set(commands()) or match[1] == "model", f"{page.name}: {code}"
+                for option in re.findall(r"(?<!\S)--[a-z-]+", code):
+                    (command,) = (commands()[name] for name in names if name in commands())
+                    assert option in options_of(command), f"{page.name}: {code}"
+
+
+def test_make_targets_in_the_prose_exist() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    named = {match[1] for page in PAGES for code in inline_codes(page) if (match := re.fullmatch(r"make (\w+)", code))}
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_every_variable_of_the_environment_is_there() -> None:
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    names = set(re.findall(r"\bSUNDOG_[A-Z_]+\b", source))
+    rows = {row[0].strip("`") for row in tables(CLI)["Environment"]}
+    assert names
+    assert names <= rows
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_anchors_lead_to_headings(page: Path) -> None:
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        if not anchor or "://" in target:
+            continue
+        file = (page.parent / name).resolve() if name else page
+        known = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings(file)}
+        assert anchor in known, f"{page.name}: {target}"
+
+
+def test_the_tests_that_guarantees_name_are_there() -> None:
+    num_named = 0
+    file = ROOT
+    for link, name in re.findall(r"\]\(([^)\s]+)\)|`(test_\w+)`", GUARANTEES.read_text(encoding="utf-8")):
+        if link:
+            file = GUARANTEES.parent / link
+            continue
+        source = file.read_text(encoding="utf-8")
+        assert re.search(rf"^ *(?:async )?def {name}\(", source, re.M), f"{file.name}: {name}"
+        num_named += 1
+    assert num_named > 40
+
+
+def test_every_page_is_in_the_index() -> None:
+    listed = LINK.findall((ROOT / "docs" / "index.md").read_text(encoding="utf-8"))
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"} <= set(listed)

@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from sundog.vllm_plugin import kv_budget
 from sundog.vllm_plugin.kv_budget import Budget
 from sundog.vllm_plugin.kv_store import BlockStore
 from tests.vllm_plugin.test_kv_store import FILE_BYTES, block, held, key, open_store, read, total_bytes
@@ -83,10 +86,13 @@ def test_a_killed_writer_leaves_nothing_that_is_read(tmp_path: Path) -> None:
     assert read(store, 5) == bytes(block(5))
 
 
-def test_a_writer_that_holds_the_lock_stops_no_reader(tmp_path: Path) -> None:
+def test_a_writer_that_holds_the_lock_stops_no_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kv_budget, "LOCK_TIMEOUT_S", 0.01)
     budget = Budget(tmp_path, 10 * FILE_BYTES)
     store = BlockStore(tmp_path, "a", 0, budget)
     store.write(key(1), block(1))
     with budget._locked() as fd:
         assert fd is not None
         assert read(store, 1) == bytes(block(1))
+        assert not open_store(tmp_path).write(key(2), block(2))
+    assert open_store(tmp_path).write(key(2), block(2))

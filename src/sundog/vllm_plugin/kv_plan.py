@@ -163,9 +163,9 @@ class KVPlan:
             books.num_saved_blocks = request.num_computed_tokens // self._block_tokens
             if books.num_saved_blocks:
                 step.used.append(tuple(request.block_hashes[: books.num_saved_blocks]))
-        # Drafted tokens beyond `num_tokens` may be refused: they fill no block yet.
-        num_known = min(request.num_computed_tokens + num_tokens, request.num_tokens)
-        first, end = books.num_saved_blocks, min(num_known // self._block_tokens, len(request.block_hashes))
+        # Drafted tokens may be refused: they have no hash and fill no block yet.
+        num_full = (request.num_computed_tokens + num_tokens) // self._block_tokens
+        first, end = books.num_saved_blocks, min(num_full, len(request.block_hashes))
         if first < end:
             step.saves.append(Save(tuple(block_ids(request_id)[first:end]), tuple(request.block_hashes[first:end])))
             books.num_saved_blocks = end
