@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.sched.catalog import FCFS, PREFIX_GROUPED
+from sundog.sched.catalog import FCFS, PAST_FUTURE, PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
     Abort,
@@ -85,6 +85,22 @@ def test_token_budget_holds_back_the_next_and_keeps_order() -> None:
     assert not submitted(core.tell(arrived("second", 1.0, num_prompt_tokens=200)))
     assert not submitted(core.tell(arrived("small", 2.0, num_prompt_tokens=10))), "no overtaking: nobody starves"
     assert submitted(core.tell(RequestFinished(3.0, "big"))) == [("second", "p/0"), ("small", "p/0")]
+
+
+def test_answers_that_were_short_make_room_for_more() -> None:
+    """Each may have 500 tokens and has 10: once twenty answers are known, another fits beside the first."""
+    core = Driven(PAST_FUTURE, 8, max_tokens=1000)
+    more = {"num_prompt_tokens": 10, "num_expected_output_tokens": 500}
+
+    def num_together(turn: int) -> int:
+        told = [core.tell(arrived(f"{turn}/{number}", float(turn), step="short", **more)) for number in range(8)]
+        running = [name for actions in told for name, _ in submitted(actions)]
+        num_running = len(running)
+        for name in running:
+            running += [one for one, _ in submitted(core.tell(RequestFinished(turn + 0.5, name, num_output_tokens=10)))]
+        return num_running
+
+    assert [num_together(turn) for turn in range(4)] == [1, 1, 1, 2]
 
 
 def test_retry_waits_then_goes_elsewhere() -> None:

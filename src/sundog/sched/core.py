@@ -40,10 +40,15 @@ from sundog.sched.events import (
     WorkerPlanned,
 )
 from sundog.sched.filling import Filler
+from sundog.sched.histories import KeyedHistory
 from sundog.sched.policy import Deferred, PolicySet
 from sundog.sched.prefix_index import PrefixIndex, num_common_blocks
 from sundog.sched.views import ReplicaView, RequestView, SchedView
 from sundog.sched.workers import WorkerBook
+
+MAX_LENGTHS = 200
+"""Of the last answers of each step and model, as Past-Future keeps."""
+MAX_STEPS = 1000
 
 
 class SchedulerCore:
@@ -61,7 +66,8 @@ class SchedulerCore:
         self._lost_pools: list[str] = []
         self._sequence = 0
         self._num_running = 0
-        self._view = SchedView()
+        self._output_lengths: KeyedHistory[tuple[str, str]] = KeyedHistory(MAX_LENGTHS, MAX_STEPS)
+        self._view = SchedView(output_lengths=self._output_lengths)
         self._filler = Filler(policies, self._view)
         self._workers = WorkerBook(policies.residency, self._view, self._pools)
         self._handlers: dict[type, Callable[[Any, list[Action]], None]] = {
@@ -194,6 +200,8 @@ class SchedulerCore:
             event.num_expected_output_tokens,
             event.prefix_key,
             event.max_attempts,
+            node=event.step,
+            model=event.pool,
             need_s=event.need_s,
             prefix_order=pool.prefixes.numbers(event.prefix_key),
             has_successor=event.has_successor,
@@ -225,6 +233,8 @@ class SchedulerCore:
     def _request_finished(self, event: RequestFinished, actions: list[Action]) -> None:
         request = self._requests.pop(event.request_id)
         replica = self._replicas[self._leave_replica(request, is_warm=True)]
+        if event.num_output_tokens:
+            self._output_lengths.add((request.node, request.model), event.num_output_tokens)
         if request.has_successor:
             self._open_row(request, replica)
         self._pools[request.pool].num_finished += 1
