@@ -1,10 +1,10 @@
-"""Agents with tools between their turns, more of them than the KV cache holds: stock vLLM and the policy set `continuum`.
+"""Agents with tools between their turns, more of them than the KV cache holds: stock vLLM and a policy set.
 
 A program is one agent: each turn sends all that was said before plus an observation, so a turn finds its prompt cached
 unless others pushed it out while the tool ran. PYTHONPATH=benchmarks .venv-vllm/bin/python benchmarks/vllm_agents.py
 
-The table below has the shape of 5,789 steps of 133 runs of SWE-agent (ThunderAgent's traces, MIT), scaled down to a small
-model: tokens by 16, turns by 4, seconds of tools as they were.
+The table below has the shape of 5,789 steps of 133 runs of SWE-agent (ThunderAgent's traces, MIT), scaled down to a
+small model: tokens by 16, turns by 4, seconds of tools as they were.
 """
 
 from __future__ import annotations

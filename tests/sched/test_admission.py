@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.sched.admission import aggressive, conservative, past_future, predicted_peak_tokens
+from sundog.sched.admission import aggressive, beside_retained, conservative, past_future, predicted_peak_tokens
 from sundog.sched.histories import KeyedHistory
 from sundog.sched.policy import Admit, Admitted
-from sundog.sched.views import ReplicaView, RequestView, SchedView
+from sundog.sched.views import ReplicaView, RequestView, SchedView, WorkflowView
 
 Lengths = KeyedHistory[tuple[str, str]]
 
@@ -101,7 +101,7 @@ def test_three_running_and_one_that_wants_to(
     assert told == expected, why
 
 
-ADMITS = pytest.mark.parametrize("admit", [conservative, aggressive, past_future])
+ADMITS = pytest.mark.parametrize("admit", [conservative, aggressive, past_future, beside_retained])
 
 
 @ADMITS
@@ -144,6 +144,22 @@ def test_retained_tokens_are_no_room() -> None:
     assert past_future(request("n", 100, 200, "short"), replica, KNOWN) == Admitted()
     replica.num_retained_tokens = 400
     assert past_future(request("n", 100, 200, "short"), replica, KNOWN) != Admitted()
+
+
+def test_new_programs_take_no_room_that_is_retained() -> None:
+    """Of 1000 tokens 400 are retained; 100 are held by one that will hold 150: 450 are left for who is new."""
+    replica = ReplicaView("p/0", "p", 8, 1000, num_retained_tokens=400)
+    start(replica, request("a", 100, 50))
+    assert beside_retained(request("n", 450, 9), replica, SchedView()) == Admitted()
+    assert beside_retained(request("n", 451, 9), replica, SchedView()) != Admitted()
+    back = request("b", 600, 9)
+    back.workflow_id = "w"
+    workflow = WorkflowView("w", arrival_s=0.0, retained_until_s=1.0)
+    assert beside_retained(back, replica, SchedView(workflows={"w": workflow})) == Admitted()
+    workflow.retained_until_s = 0.0
+    assert beside_retained(back, replica, SchedView(workflows={"w": workflow})) != Admitted()
+    replica.num_retained_tokens = 0
+    assert beside_retained(back, replica, SchedView()) == Admitted()
 
 
 def test_each_request_may_end_inside_a_block() -> None:

@@ -80,6 +80,27 @@ def past_future(request: RequestView, replica: ReplicaView, sched: SchedView) ->
     return ADMITTED
 
 
+def beside_retained(request: RequestView, replica: ReplicaView, sched: SchedView) -> Admitted | Deferred:
+    """A program that has nothing retained starts only in room that neither what runs will need nor what is retained
+    takes: else it pushes out what another's next call will read, and that call computes it again.
+
+    Modelled on 24 to 32 agents of ten turns, with a cache for 20 to 30 % of their last prompts
+    (benchmarks/vllm_agents_modelled.py): mean completion 1.35 to 1.7 times better than by Continuum's retention alone.
+    That admitting whole programs matters more than pinning is ThunderAgent's finding. Loses slots while tools run: a
+    cache that is full of what is retained lets nobody new begin, so retention needs its bound in time.
+    """
+    limit = replica.max_tokens_in_flight
+    workflow = sched.workflows.get(request.workflow_id)
+    is_retained = workflow is not None and request.arrival_time < workflow.retained_until_s
+    if limit is None or is_retained or replica.num_running == 0 or replica.num_retained_tokens == 0:
+        return ADMITTED
+    num_shared, own = replica.running.split_beside(request.prefix_key)
+    num_to_come = sum(one.num_output_tokens + one.num_decode_tokens for one in replica.requests.values())
+    num_further = replica.running.num_further_tokens(request.prefix_key, request.num_prompt_tokens, 0)
+    num_tokens = num_shared + sum(own.values()) + num_to_come + num_further + replica.num_retained_tokens
+    return ADMITTED if num_tokens <= limit else NO_ROOM
+
+
 def _drawn_tokens(request: RequestView, sched: SchedView, number: int) -> float:
     return remaining_output_tokens(request, sched, draw(request.request_id, number))
 

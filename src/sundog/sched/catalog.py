@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sundog.sched import order
-from sundog.sched.admission import aggressive, conservative, one_warms_the_prefix, past_future, promised_slots_are_kept
+from sundog.sched.admission import (
+    aggressive,
+    beside_retained,
+    conservative,
+    one_warms_the_prefix,
+    past_future,
+    promised_slots_are_kept,
+)
 from sundog.sched.policy import PolicySet
 from sundog.sched.residency import follow_plan, oldest_call_first
 from sundog.sched.retention import continuum_ttl, farthest_use_first, latest_program_first, while_use_is_told
@@ -47,6 +54,7 @@ PAST_FUTURE = replace(_REUSING, name="past_future", admit=(past_future,))
 CONTINUUM = replace(
     _REUSING,
     name="continuum",
+    admit=(aggressive, beside_retained),
     rank=order.program_first_come,
     retain=continuum_ttl,
     evict_rank=latest_program_first,

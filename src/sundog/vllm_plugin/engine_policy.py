@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from sundog.sched.policy import Admitted, PolicySet
-from sundog.sched.retention import farthest_use_first
-from sundog.sched.views import BlockView, WorkflowView
+from sundog.sched.views import BlockView
 from sundog.vllm_plugin.books import Books
 from sundog.vllm_plugin.drafts import Drafts
 from sundog.vllm_plugin.engine_types import EngineBlock, EngineRequest
@@ -133,19 +132,15 @@ class EnginePolicy:
         workflow = self.books.end(request, is_whole=is_whole)
         if self.policy is None or self.free_blocks is None or not view.workflow_id:
             return
-        until_s = 0.0 if workflow is None else self._keep_until_s(self.policy, workflow)
-        if workflow is None or until_s <= self.books.sched.time_s:
+        keep_s = 0.0
+        if workflow is not None:
+            keep_s = self.policy.retain(workflow, self.books.replica, self.books.sched)
+        if workflow is None or keep_s <= 0:
             self.free_blocks.release(view.workflow_id)
             return
-        workflow.retained_until_s = until_s
+        until_s = workflow.retained_until_s = self.books.sched.time_s + keep_s
         hold = Hold(view.workflow_id, until_s, self.books.sched.time_s, view.prefix_group, workflow.steps_to_next_use)
         self.free_blocks.keep(hold, blocks)
-
-    def _keep_until_s(self, policy: PolicySet, workflow: WorkflowView) -> float:
-        """Blocks whose next use the plan has told stay until then, if the set evicts by it."""
-        if policy.evict_rank is farthest_use_first and workflow.steps_to_next_use is not None:
-            return float("inf")
-        return self.books.sched.time_s + policy.retain(workflow, self.books.replica, self.books.sched)
 
     def evict_rank(self, hold: Hold) -> tuple[float, ...]:
         """Of all blocks of a hold; smaller is given up first."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from importlib import import_module
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,10 @@ log = logging.getLogger("vllm.sundog")
 
 
 class SundogMixin(Hooks):
+    """`clock`: of everything here; that of vLLM's arrival times unless a test or a model of time sets another."""
+
+    clock: Callable[[], float] = staticmethod(time.time)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         check_engine()
         super().__init__(*args, **kwargs)
@@ -83,7 +88,7 @@ class SundogMixin(Hooks):
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         sundog = self.sundog
-        sundog.begin_step(time.time(), len(self.waiting))
+        sundog.begin_step(self.clock(), len(self.waiting))
         if not sundog.is_idle:
             sundog.see_running(self.running)
             self.waiting.refresh()
@@ -101,9 +106,9 @@ class SundogMixin(Hooks):
     def update_from_output(
         self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
     ) -> dict[int, Any]:
-        step = self.telemetry.end(scheduler_output, time.monotonic())
+        step = self.telemetry.end(scheduler_output, self.clock())
         if step is not None:
-            self.sundog.end_step(time.time(), step)
+            self.sundog.end_step(self.clock(), step)
         for request_id, drafted in scheduler_output.scheduled_spec_decode_tokens.items():
             sampled = model_runner_output.sampled_token_ids[model_runner_output.req_id_to_index[request_id]]
             self.sundog.verify_drafts(len(drafted), max(0, len(sampled) - 1))
@@ -148,7 +153,7 @@ class SundogMixin(Hooks):
         return self.kv_cache_manager.block_pool.get_num_free_blocks() < num_wanted
 
     def _note_step(self, output: SchedulerOutput) -> None:
-        step = self.telemetry.begin(output, time.monotonic())
+        step = self.telemetry.begin(output, self.clock())
         for request_id, num_scheduled in output.num_scheduled_tokens.items():
             request = self.requests[request_id]
             step.add(num_scheduled, request.num_computed_tokens - num_scheduled, request.num_tokens)

@@ -61,7 +61,8 @@ class Telemetry:
         while self._open:
             found, step = self._open.popleft()
             if found is key:
-                step.elapsed_s = time_s - max(step.time_s, self._last_end_s)
+                # The wall clock may be set back in between.
+                step.elapsed_s = max(0.0, time_s - max(step.time_s, self._last_end_s))
                 self._last_end_s = time_s
                 self._steps.append(step)
                 return step
