@@ -21,7 +21,7 @@ TARGETS = "at least 80 % fewer preemptions than stock at no more than 3 % lower 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=96)
+    parser.add_argument("--requests", type=int, default=240)
     parser.add_argument("--blocks", type=int, default=96, help="of 32 tokens")
     parser.add_argument("--slots", type=int, default=24)
     parser.add_argument("--repetitions", type=int, default=3)

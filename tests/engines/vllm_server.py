@@ -12,8 +12,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
@@ -103,8 +104,11 @@ def byte_characters() -> list[str]:
 
 
 @contextlib.contextmanager
-def running_vllm(folder: Path) -> Iterator[str]:
-    """The base_url of a server that lives as long as the block."""
+def running_vllm(
+    folder: Path, options: Mapping[str, str] = MappingProxyType({}), variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
+    """The base_url of a server that lives as long as the block. `options` and `variables` (of its environment) go
+    before what is set here."""
     write_model(folder / MODEL)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -122,6 +126,7 @@ def running_vllm(folder: Path) -> Iterator[str]:
         # Noise would fill an answer with the white space that JSON allows.
         "--structured-outputs-config": '{"backend": "xgrammar", "disable_any_whitespace": true}',
     }
+    arguments |= options
     command = [str(python_with_vllm()), "-m", "vllm.entrypoints.openai.api_server"]
     command += [part for pair in arguments.items() for part in pair]
     command += ["--enforce-eager", "--enable-prompt-tokens-details"]
@@ -132,6 +137,7 @@ def running_vllm(folder: Path) -> Iterator[str]:
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        **variables,
     }
     log_path = folder / "server.log"
     with log_path.open("wb") as log:
