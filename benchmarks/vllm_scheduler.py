@@ -57,6 +57,7 @@ class Driven:
         max_num_seqs: int = 8,
         max_num_batched_tokens: int = 256,
         max_model_len: int = 512,
+        is_async: bool = False,
     ) -> None:
         config = vllm("config")
         with tempfile.TemporaryDirectory() as name:
@@ -73,7 +74,7 @@ class Driven:
                     max_model_len=max_model_len,
                     enable_chunked_prefill=True,
                     is_encoder_decoder=False,
-                    async_scheduling=False,
+                    async_scheduling=is_async,
                 ),
                 additional_config={"sundog": {"policy": policy}} if policy else {},
             )
@@ -87,8 +88,9 @@ class Driven:
             kv_cache_tensors=[],
             kv_cache_groups=[interface.KVCacheGroupSpec(["layer"], spec)],
         )
-        module = import_module(PLUGIN) if policy else vllm("v1.core.sched.scheduler")
-        self.scheduler: Any = getattr(module, "SundogScheduler" if policy else "Scheduler")(
+        name = "AsyncScheduler" if is_async else "Scheduler"
+        stock = vllm(f"v1.core.sched.{'async_scheduler' if is_async else 'scheduler'}")
+        self.scheduler: Any = getattr(import_module(PLUGIN) if policy else stock, f"Sundog{name}" if policy else name)(
             vllm_config=self.config,
             kv_cache_config=cache,
             structured_output_manager=vllm("v1.structured_output").StructuredOutputManager(self.config),

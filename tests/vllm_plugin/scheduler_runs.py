@@ -22,7 +22,9 @@ Envelopes = Callable[[int], Mapping[str, Any] | None]
 MAX_STEPS = 3000
 
 
-def trace(policy: str | None, envelope: Envelopes, *, num_blocks: int, seed: int) -> dict[str, Any]:
+def trace(
+    policy: str | None, envelope: Envelopes, *, num_blocks: int, seed: int, is_async: bool = False
+) -> dict[str, Any]:
     """Forty requests of mixed lengths, arriving a few at each step; every third begins with the same 48 tokens."""
     draw = random.Random(seed)
     shared = [draw.randrange(10, 300) for _ in range(48)]
@@ -32,7 +34,7 @@ def trace(policy: str | None, envelope: Envelopes, *, num_blocks: int, seed: int
         prompt = shared + own if number % 3 == 0 else own
         num_output_tokens = draw.randrange(1, 60)
         asks.append(Ask(f"r{number}", prompt, num_output_tokens, 64, float(number), envelope(number)))
-    driven = Driven(policy, num_blocks=num_blocks)
+    driven = Driven(policy, num_blocks=num_blocks, is_async=is_async)
     waiting, steps, ended = list(asks), [], []
     num_preempted = 0
     while waiting or driven.scheduler.has_requests():
@@ -66,6 +68,14 @@ def stock_alike() -> dict[str, Any]:
             if trace(policy, nothing, num_blocks=num_blocks, seed=seed) != stock:
                 different.append([policy, num_blocks])
     return {"different": different, "num_preempted": num_preempted, "policies": POLICIES.names()}
+
+
+def ahead() -> dict[str, Any]:
+    """The same for the schedulers that schedule ahead."""
+    stock = trace(None, nothing, num_blocks=40, seed=5, is_async=True)
+    ours = trace("continuum", nothing, num_blocks=40, seed=5, is_async=True)
+    ended = trace("continuum", workflow, num_blocks=40, seed=5, is_async=True)["ended"]
+    return {"is_alike": ours == stock, "num_preempted": stock["num_preempted"], "num_ended": len(set(ended))}
 
 
 def all_end() -> dict[str, Any]:
@@ -187,7 +197,7 @@ def main() -> None:
     for entry in vars(catalog).values():
         if isinstance(entry, PolicySet):
             POLICIES.add(entry.name, entry)
-    runs = (stock_alike, all_end, mixed, order, victims, full_pressure, controls, refusals)
+    runs = (stock_alike, ahead, all_end, mixed, order, victims, full_pressure, controls, refusals)
     found: dict[str, Any] = {run.__name__: run() for run in runs}
     found["kept"] = {str(policy): cached_after_pressure(policy) for policy in (None, "continuum", "kvflow")}
     found["pinned"] = cached_after_pressure("past_future", is_pinned=True)

@@ -40,6 +40,12 @@ def test_requests_without_an_envelope_are_scheduled_as_in_vllm_step_by_step(foun
     assert len(found["stock_alike"]["policies"]) >= 11
 
 
+def test_the_same_holds_with_async_scheduling(found: dict[str, Any]) -> None:
+    assert found["ahead"]["is_alike"]
+    assert found["ahead"]["num_preempted"] > 5
+    assert found["ahead"]["num_ended"] == 40
+
+
 def test_with_envelopes_every_request_ends_under_pressure(found: dict[str, Any]) -> None:
     assert set(found["all_end"].values()) == {40}
     assert found["mixed"] == {"num_ended": 40}
