@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from halo.arms.catalog import DESCRIPTIONS, flow_arm, is_installed
+from halo.arms.catalog import default_arms, flow_arm, is_installed
 from halo.case import KV_SIZES
 from halo.deployments import modelled_profile
 from halo.endpoint import MODEL
@@ -88,7 +88,7 @@ def bench(
     if context.invoked_subcommand is not None:
         return
     check_packages()
-    chosen_arms = tuple(arms.split(",")) if arms else tuple(DESCRIPTIONS)
+    chosen_arms = tuple(arms.split(",")) if arms else default_arms()
     for arm in chosen_arms:
         flow_arm(arm)
     names = _names(workloads, tuple(WORKLOADS), "workload")
@@ -143,7 +143,7 @@ def _quick(
         typer.echo(markdown_table(cases))
         for arm in arms:
             if arm not in installed:
-                typer.echo(f"{arm}: not installed (pip install '.[bench]')")
+                typer.echo(f"{arm}: not installed (pip install '.[bench,bench-others]')")
         wrong = [f"{case.slug} {arm}" for case in cases for arm in case.arms if case.share_equal(arm) != 1.0]
         if wrong and "asyncio" in installed:
             raise AssertionError(f"these arms gave other rows than plain asyncio: {', '.join(wrong)}")

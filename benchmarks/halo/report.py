@@ -13,10 +13,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from halo.ablation import OWN
 from halo.arms.catalog import DESCRIPTIONS, LEFT_OUT
 from halo.results import CaseResults, geometric_mean
 from halo.svg import bars, lines
-from halo.table import OWN, arms_of, notes_of, percent, setting_of, times
+from halo.table import NOTHING_TO_SAVE, ablation_rows, arms_of, is_nothing_to_save, notes_of, percent, setting_of, times
 from halo.workloads.catalog import WORKLOADS
 
 STYLE = """
@@ -33,8 +34,8 @@ READING = """
 Ratios are medians over the pairs of one repetition. <b>achieved</b> is the work bound (the least time in which the
 batch's distinct prefill and decode tokens could have passed the engines) over the time taken. <b>distinct calls</b> and
 <b>distinct prefixes</b> say how much of the batch repeats: merging calls can save no more than that.</p>
-<p>Where nothing repeats and every prefix fits into the KV cache, the engine's own prefix cache already does most of
-what can be done: expect ratios near 1 there. Latencies of the HTTP server depend on the request alone.</p>
+<p>Latencies of the HTTP server depend on the request alone. <b>planning</b> is the time of reading, rewriting
+and planning the flow, as a share of the run.</p>
 """
 
 
@@ -58,10 +59,18 @@ def _setting(title: str, cases: list[CaseResults]) -> str:
     taken = {names[case.slug]: {arm: found.middle("wall_s") for arm, found in case.arms.items()} for case in cases}
     ratios = {names[case.slug]: _ratios(case, others) for case in cases}
     achieved = {names[case.slug]: {arm: _percent(case.achieved(arm)) for arm in case.arms} for case in cases}
-    parts = [f"<h2>{escape(title)}</h2>", "<h3>Time</h3>", bars(taken, arms, " s")]
+    hits = {names[case.slug]: {arm: _percent(found.hit_rate) for arm, found in case.arms.items()} for case in cases}
+    parts = [f"<h2>{escape(title)}</h2>"]
+    if is_nothing_to_save(cases[0]):
+        parts.append(f"<p>{NOTHING_TO_SAVE} Expect ratios near 1.</p>")
+    parts += ["<h3>Time</h3>", bars(taken, arms, " s")]
     parts += ["<h3>Times sundog's time</h3>", bars(ratios, others, "x"), _mean_table(cases, others)]
-    if any(value is not None for group in achieved.values() for value in group.values()):
-        parts += ["<h3>Achieved share of the work bound</h3>", bars(achieved, arms, " %")]
+    for heading, values in (("Achieved share of the work bound", achieved), ("Prefix cache hit rate", hits)):
+        if any(value is not None for group in values.values() for value in group.values()):
+            parts += [f"<h3>{heading}</h3>", bars(values, arms, " %")]
+    head, rows = ablation_rows(cases)
+    if rows:
+        parts += ["<h3>One thing changed: times sundog's time</h3>", _table(head, rows)]
     notes = [note for case in cases for note in notes_of(case)]
     parts += ["<h3>What every arm did</h3>", *(_detail(case, arms) for case in cases)]
     return "".join([*parts, *(f"<p>{escape(note)}</p>" for note in notes)])
@@ -87,7 +96,8 @@ def _mean_table(cases: Sequence[CaseResults], others: Sequence[str]) -> str:
 def _detail(case: CaseResults, arms: Sequence[str]) -> str:
     """Medians of one case: a line for each arm."""
     head = (
-        "arm,time s,CPU s,engines' CPU s,LLM calls,prompt tokens,computed,hit rate,output tokens,achieved,failed rows"
+        "arm,time s,CPU s,engines' CPU s,LLM calls,prompt tokens,computed,hit rate,output tokens,achieved,planning,"
+        "failed rows"
     )
     rows = []
     for arm in arms:
@@ -96,10 +106,9 @@ def _detail(case: CaseResults, arms: Sequence[str]) -> str:
         found = case.arms[arm]
         keys = ("wall_s", "cpu_s", "engine_cpu_s", "num_llm", "num_prompt_tokens", "num_computed_prompt_tokens")
         numbers = [found.middle(key) for key in keys]
-        prompt, computed = numbers[-2], numbers[-1]
-        rate = None if not prompt or computed is None else 1 - computed / prompt
-        cells = [*map(_number, numbers), percent(rate), _number(found.middle("num_output_tokens"))]
-        rows.append([arm, *cells, percent(case.achieved(arm)), _number(found.middle("num_failed"))])
+        cells = [*map(_number, numbers), percent(found.hit_rate), _number(found.middle("num_output_tokens"))]
+        cells += [percent(case.achieved(arm)), percent(found.planning_share, 1)]
+        rows.append([arm, *cells, _number(found.middle("num_failed"))])
     workload, batch = WORKLOADS[case.case["workload"]], case.batch or {}
     shares = [f"{percent(batch.get(f'distinct_{what}_ratio'))} distinct {what}s" for what in ("signature", "prefix")]
     title = f"{workload.name.upper()}, {workload.shape}: {', '.join(shares)}".replace("prefixs", "prefixes")
@@ -111,7 +120,8 @@ def _scaling(cases: Sequence[CaseResults]) -> str:
     found: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for case in cases:
         setting = setting_of(case).rpartition(", ")[0]
-        for arm, results in case.arms.items():
+        for arm in arms_of([case]):
+            results = case.arms[arm]
             if results.times_s:
                 found[setting][arm][case.case["num_rows"]].append(median(results.times_s.values()))
     parts = []

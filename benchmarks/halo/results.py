@@ -49,6 +49,18 @@ class ArmResults:
         found = [run[key] for run in self.runs.values() if run.get(key) is not None]
         return median(found) if found else None
 
+    @property
+    def planning_share(self) -> float | None:
+        """Of the arm's time; None for an arm that plans nothing."""
+        planning_s, wall_s = self.middle("planning_s"), self.middle("wall_s")
+        return None if planning_s is None or not wall_s else planning_s / wall_s
+
+    @property
+    def hit_rate(self) -> float | None:
+        """The share of the prompt tokens that engines found in their prefix caches."""
+        prompt, computed = self.middle("num_prompt_tokens"), self.middle("num_computed_prompt_tokens")
+        return None if not prompt or computed is None else 1 - computed / prompt
+
     def ratio_to(self, other: ArmResults) -> float | None:
         """How many times this arm's time the other's is: the median of the ratios of each repetition's pair."""
         mine, theirs = self.times_s, other.times_s

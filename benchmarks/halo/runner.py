@@ -32,7 +32,7 @@ from halo.turns import Item, Settings, turns
 from halo.work import work_bound_s
 
 ARM_TIMEOUT_S = 1800
-LIBRARIES = ("langgraph", "openvino-genai", "bokeh-sampledata", "tpchgen-cli")
+LIBRARIES = ("langgraph", "dspy", "daft", "openvino-genai", "bokeh-sampledata", "tpchgen-cli")
 
 
 def run(settings: Settings, say: Say) -> int:

@@ -1,4 +1,5 @@
-"""The Markdown tables: for each setting one line for each workload, the other arms as multiples of sundog's time.
+"""The Markdown tables: for each setting one line for each workload, the other arms as multiples of sundog's time, and
+one line for each ablation.
 
 Owns their form. Every number comes from result files; nothing is written by hand.
 """
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from halo.ablation import OWN, ablations_of, is_ablation
 from halo.arms.catalog import DESCRIPTIONS
 from halo.results import CaseResults, geometric_mean
 from halo.workloads.catalog import WORKLOADS
@@ -16,13 +18,14 @@ from sundog.errors import ConfigError
 
 BEGIN = "<!-- bench: sundog bench table --readme README.md writes what is between these marks -->"
 END = "<!-- bench end -->"
-OWN = "sundog"
+NOTHING_TO_SAVE = "Nothing repeats and all prefixes fit: the engine's own prefix cache already does most of the work."
 
 
 def markdown_table(cases: Sequence[CaseResults]) -> str:
     """All settings, one after the other."""
-    parts = [_setting(title, list(found)) for title, found in groupby(sorted(cases, key=setting_of), key=setting_of)]
-    return "\n\n".join(parts)
+    settings = [(title, list(found)) for title, found in groupby(sorted(cases, key=setting_of), key=setting_of)]
+    parts = [_setting(title, found) for title, found in settings]
+    return "\n\n".join([*parts, *(_ablations(title, found) for title, found in settings if ablations_of(found))])
 
 
 def write_into(path: Path, text: str) -> None:
@@ -47,10 +50,40 @@ def setting_of(case: CaseResults) -> str:
 
 
 def arms_of(cases: Iterable[CaseResults]) -> list[str]:
-    """The arms that any case has: sundog first, then as they are listed, then the ablations."""
+    """The arms that any case has, without ablations: sundog first, then as they are listed."""
     found = {arm for case in cases for arm in case.arms}
-    listed = [arm for arm in DESCRIPTIONS if arm in found]
-    return listed + sorted(found - set(listed))
+    assert all(arm in DESCRIPTIONS or is_ablation(arm) for arm in found), found
+    return [arm for arm in DESCRIPTIONS if arm in found]
+
+
+def is_nothing_to_save(case: CaseResults) -> bool:
+    return (case.case["kv"], case.case["repetition"]) == ("large", "none")
+
+
+def ablation_rows(cases: Sequence[CaseResults]) -> tuple[list[str], list[list[str]]]:
+    """Head and lines of the ablations: by workload, their mean, and how many pairs of runs there are."""
+    names = sorted({case.case["workload"] for case in cases})
+    rows = [
+        [
+            one.change,
+            *(times(one.ratios[name][0] if name in one.ratios else None) for name in names),
+            times(one.mean),
+            str(one.num_pairs),
+        ]
+        for one in ablations_of(cases)
+    ]
+    return ["", *(name.upper() for name in names), "geometric mean", "pairs"], rows
+
+
+def _ablations(title: str, cases: list[CaseResults]) -> str:
+    head, rows = ablation_rows(cases)
+    return (
+        f"**{title}, one thing changed**: as multiples of sundog's time, median of the pairs.\n\n{_table(head, rows)}"
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
 def _setting(title: str, cases: list[CaseResults]) -> str:
@@ -58,17 +91,18 @@ def _setting(title: str, cases: list[CaseResults]) -> str:
     num_repeats = max(len(arm.runs) for case in cases for arm in case.arms.values())
     head = ["workload", "distinct calls", "distinct prefixes", OWN, *others, "achieved", "planning"]
     lines = [_line(case, others) for case in cases] + [_means(cases, others)]
-    rows = [head, ["---"] * len(head), *lines]
     notes = [note for case in cases for note in notes_of(case)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    text = f"**{title}**: median of {num_repeats}; other arms as multiples of sundog's time, pair by pair.\n\n{table}"
+    intro = f"**{title}**: median of {num_repeats}; other arms as multiples of sundog's time, pair by pair."
+    if is_nothing_to_save(cases[0]):
+        intro += f" {NOTHING_TO_SAVE}"
+    text = f"{intro}\n\n{_table(head, lines)}"
     return "\n".join([text, *(["", *(f"- {note}" for note in notes)] if notes else [])])
 
 
 def _line(case: CaseResults, others: Sequence[str]) -> list[str]:
     own, batch, workload = case.arms.get(OWN), case.batch or {}, WORKLOADS[case.case["workload"]]
     ratios = [own.ratio_to(case.arms[arm]) if own and arm in case.arms else None for arm in others]
-    planning, wall = (own.middle("planning_s"), own.middle("wall_s")) if own else (None, None)
+    wall = own.middle("wall_s") if own else None
     return [
         f"{workload.name.upper()} {workload.shape}",
         percent(batch.get("distinct_signature_ratio")),
@@ -76,7 +110,7 @@ def _line(case: CaseResults, others: Sequence[str]) -> list[str]:
         "-" if wall is None else f"{wall:.2f} s",
         *(times(ratio) for ratio in ratios),
         percent(case.achieved(OWN)) if own else "-",
-        percent(planning / wall, 1) if planning is not None and wall else "-",
+        percent(own.planning_share if own else None, 1),
     ]
 
 

@@ -14,6 +14,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from halo.arms.catalog import OWN_THREADS
 from halo.case import MODELS, Case, KVSize
 from halo.inputs import Repetition
 from halo.measure import measure
@@ -98,8 +99,10 @@ def _engine_name(settings: Settings) -> str:
 
 
 def missing(settings: Settings, case: Case) -> Iterator[tuple[str, int]]:
+    """Arms and repetitions without a result."""
+    arms = [arm for arm in settings.arms if settings.engine != "modelled" or arm not in OWN_THREADS]
     for repeat in range(settings.num_repeats):
-        for arm in settings.arms:
+        for arm in arms:
             if not result_path(settings.folder, case.slug, arm, repeat).exists():
                 yield arm, repeat
 

@@ -64,6 +64,38 @@ def test_the_table_says_what_went_wrong() -> None:
     assert "W4 sundog: 1 rows failed in all runs, as with: SQLError: no" in markdown_table(group(failed))
 
 
+def test_ablations_have_a_table_of_their_own() -> None:
+    changed = [
+        *(result("sundog-without-merge_calls", repeat, wall_s) for repeat, wall_s in enumerate((8.0, 15.0))),
+        result("sundog-policy-fcfs", 2, 5.4),
+    ]
+    cases = group([*RESULTS, *changed])
+    text = markdown_table(cases)
+    results, _, ablations = text.partition(", one thing changed**")
+    assert "merge_calls" not in results
+    assert ablations.endswith(
+        "| without merge_calls | 2.50x | 2.50x | 2 |\n| policy fcfs | 0.90x | 0.90x | 1 |"  # of 2 and 3; of 5.4 to 6
+    )
+    assert "one thing changed" not in markdown_table(group(RESULTS))
+    assert "<td>without merge_calls</td><td>2.50x</td>" in render(cases)
+
+
+def test_where_nothing_can_be_saved_it_is_said() -> None:
+    nothing = [{**one, "case": {**CASE_FULL, "repetition": "none"}} for one in RESULTS]
+    for shown in (markdown_table, render):
+        assert "already does most of the work" in shown(group(nothing))
+        assert "already does most of the work" not in shown(group(RESULTS))
+
+
+def test_the_page_shows_what_caches_and_planning_did() -> None:
+    page = render(
+        group([result("sundog", 0, 4.0, planning_s=0.1, num_prompt_tokens=90, num_computed_prompt_tokens=30)])
+    )
+    assert "Prefix cache hit rate" in page
+    assert "67%" in page
+    assert "2.5%" in page
+
+
 def test_the_table_goes_between_its_marks(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")

@@ -16,7 +16,7 @@ Values = list[Any]
 
 async def plain_asyncio(graph: Graph, calls: Calls, rows: Sequence[Row]) -> Values:
     """A coroutine for each row, in which every step starts when the steps that it reads are done."""
-    return await asyncio.gather(*(_run_row(graph, calls, row) for row in rows), return_exceptions=True)
+    return await asyncio.gather(*(run_row(graph, calls, row) for row in rows), return_exceptions=True)
 
 
 async def careful(graph: Graph, calls: Calls, rows: Sequence[Row]) -> Values:
@@ -69,7 +69,8 @@ class Memo:
         return await self._asked[key]
 
 
-async def _run_row(graph: Graph, calls: Calls, row: Row) -> Any:
+async def run_row(graph: Graph, calls: Calls, row: Row) -> Any:
+    """The answer of one row; each step starts when the steps that it reads are done."""
     tasks: dict[str, asyncio.Task[Any]] = {}
 
     async def step(name: str) -> Any:
