@@ -187,6 +187,7 @@ def test_scores_lie_in_the_unit_interval() -> None:
     replica.prefixes.end((1,), "a", is_warm=True)
     assert least_outstanding(request, replica, NOW) == 0.8
     assert prefix_affinity(request, replica, NOW) == 0.5
+    assert prefix_affinity(make_request(prefix_key=(1, 2, 3)), replica, NOW) == 0.0, "less than half is not worth it"
     assert not_where_it_failed(request, replica, NOW) == 0.0
     assert not_where_it_failed(make_request(), replica, NOW) == 1.0
 
