@@ -22,7 +22,8 @@ if os.path.exists(os.path.join(folder, "refuses")):
     sys.exit("no memory left")
 if os.path.exists(os.path.join(folder, "is-stubborn")):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    # Without the environment, as vLLM's engine processes: they write their titles over it.
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={})
 
 
 lock = threading.Lock()

@@ -144,13 +144,24 @@ def processes_of(record: ServerRecord) -> list[int]:
         with suppress(ChildProcessError):
             os.waitpid(record.pid, os.WNOHANG)
     mark = f"{TOKEN_VARIABLE}={record.token}".encode()
-    found = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            with suppress(OSError):
-                if mark in (path / "environ").read_bytes().split(b"\0"):
-                    found.append(int(path.name))
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    found = {pid for pid in pids if mark in _environment(pid)}
+    if record.pid is not None and (record.pid in found or record.pid not in pids):
+        # vLLM's engine processes write their titles over their environment; they are of the first one's session.
+        found |= {pid for pid in pids if _session(pid) == record.pid}
     return sorted(found)
+
+
+def _environment(pid: int) -> list[bytes]:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return []
+
+
+def _session(pid: int) -> int | None:
+    with suppress(OSError):
+        return os.getsid(pid)
+    return None
 
 
 def is_alive(record: ServerRecord) -> bool:
