@@ -159,8 +159,10 @@ def _environment(pid: int) -> list[bytes]:
 
 
 def _session(pid: int) -> int | None:
+    """None for one that has ended, whether anybody has taken note of it or not."""
     with suppress(OSError):
-        return os.getsid(pid)
+        state, _parent, _group, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+        return None if state == "Z" else int(session)
     return None
 
 
