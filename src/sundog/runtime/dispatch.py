@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, TypeVar, cast
 
@@ -317,28 +317,30 @@ class Dispatcher:
             )
 
     def _arrived(self, node: CallExec, call: BoundCall, request_id: str, place: Place) -> RequestArrived:
-        arrived = RequestArrived(
+        num_prompt_tokens, key = self._prompt_of(node, call, request_id)
+        return RequestArrived(
             self._host.now_s(),
             request_id,
             node.pool,
             place.row_index,
             place.depth,
+            num_prompt_tokens,
+            (call.max_tokens or DEFAULT_OUTPUT_TOKENS) if call.prompt else 0,
+            key,
             max_attempts=node.max_attempts,
             step=node.name,
             need_s=self._needs_s.get(node.name, 0.0),
+            has_successor=node.has_successor and bool(key),
         )
+
+    def _prompt_of(self, node: CallExec, call: BoundCall, request_id: str) -> tuple[int, tuple[int, ...]]:
+        """Its tokens and its prefix key; none for a call without a prompt."""
         if not call.prompt:
-            return arrived
+            return 0, ()
         engine = self._by_pool.get(node.pool)
         has_key = self._needs_prefixes and (engine is None or engine.capabilities().has_prefix_cache)
         key = prefix_key(call.prompt) if has_key else ()
-        return replace(
-            arrived,
-            num_prompt_tokens=_prompt_tokens(engine, GenerateRequest(request_id, call.prompt)),
-            num_expected_output_tokens=call.max_tokens or DEFAULT_OUTPUT_TOKENS,
-            prefix_key=key,
-            has_successor=node.has_successor and bool(key),
-        )
+        return _prompt_tokens(engine, GenerateRequest(request_id, call.prompt)), key
 
     def _key(self, node: CallExec, call: BoundCall, place: Place) -> bytes:
         """16 bytes; equal for calls that may share one result, and for the same call after a restart."""

@@ -23,7 +23,7 @@ Entry = tuple[tuple[float, ...], int, RequestView]
 class Pool:
     """`waiting`: a heap of those without a replica; `at_replica`: by replica, of those that wait for a slot there.
     `num_free`: slots of the replicas that serve. `num_parked`: requests that wait for another one's prefill.
-    `num_finished`: requests so far."""
+    `num_finished`: requests so far. `num_cache_blocks`: of its smallest replica."""
 
     replicas: list[ReplicaView] = field(default_factory=list)
     waiting: list[Entry] = field(default_factory=list)
@@ -31,6 +31,7 @@ class Pool:
     num_free: int = 0
     num_parked: int = 0
     num_finished: int = 0
+    num_cache_blocks: int = 0
     prefixes: PrefixOrder = field(default_factory=lambda: PrefixOrder(MAX_ORDERED_BLOCKS))
 
     @property
@@ -49,10 +50,12 @@ class Pool:
         self.replicas.append(replica)
         self.at_replica[replica.replica_id] = []
         self.num_free += replica.max_concurrency
+        self._measure_caches()
 
     def remove(self, replica: ReplicaView) -> None:
         self.replicas.remove(replica)
         assert not self.at_replica.pop(replica.replica_id), f"{replica.replica_id} still has requests"
+        self._measure_caches()
 
     def push(self, replica: ReplicaView, entry: Entry) -> None:
         replica.queue(entry[2])
@@ -102,6 +105,9 @@ class Pool:
             for entry in list(self.at_replica[replica.replica_id]):
                 self._withdraw(replica, entry)
         return found
+
+    def _measure_caches(self) -> None:
+        self.num_cache_blocks = min((replica.prefixes.max_blocks for replica in self.replicas), default=0)
 
     def _queues(self) -> Iterator[list[Entry]]:
         yield self.waiting

@@ -27,7 +27,7 @@ class Filler:
         """What ranks are told of the pool."""
         self._sched.num_waiting = len(pool.waiting)
         self._sched.num_seen_blocks = pool.prefixes.num_blocks
-        self._sched.num_cache_blocks = min((replica.prefixes.max_blocks for replica in pool.replicas), default=0)
+        self._sched.num_cache_blocks = pool.num_cache_blocks
 
     def moves(self, pool: Pool) -> Iterator[Move]:
         """Carry each out before the next is asked for.
@@ -103,8 +103,10 @@ def _with_free_slots(pool: Pool, blocked: set[str]) -> list[ReplicaView]:
 
 def _first_in_rank(pool: Pool, free: Sequence[ReplicaView]) -> ReplicaView | None:
     """The replica whose first request comes before those of the others; None where the pool's own does, or none is."""
-    queues = [(queue[0], replica) for replica in free if (queue := pool.at_replica[replica.replica_id])]
-    if not queues:
-        return None
-    entry, replica = min(queues, key=lambda pair: pair[0])
-    return None if pool.waiting and pool.waiting[0] < entry else replica
+    first = pool.waiting[0] if pool.waiting else None
+    found = None
+    for replica in free:
+        queue = pool.at_replica[replica.replica_id]
+        if queue and (first is None or queue[0] < first):
+            first, found = queue[0], replica
+    return found
