@@ -17,7 +17,17 @@ from halo.ablation import OWN
 from halo.arms.catalog import DESCRIPTIONS, LEFT_OUT
 from halo.results import CaseResults, geometric_mean
 from halo.svg import bars, lines
-from halo.table import NOTHING_TO_SAVE, ablation_rows, arms_of, is_nothing_to_save, notes_of, percent, setting_of, times
+from halo.table import (
+    NOTHING_TO_SAVE,
+    ablation_rows,
+    arms_of,
+    is_nothing_to_save,
+    notes_of,
+    other_answers,
+    percent,
+    setting_of,
+    times,
+)
 from halo.workloads.catalog import WORKLOADS
 
 STYLE = """
@@ -71,7 +81,7 @@ def _setting(title: str, cases: list[CaseResults]) -> str:
     head, rows = ablation_rows(cases)
     if rows:
         parts += ["<h3>One thing changed: times sundog's time</h3>", _table(head, rows)]
-    notes = [note for case in cases for note in notes_of(case)]
+    notes = [note for case in cases for note in notes_of(case)] + other_answers(cases)
     parts += ["<h3>What every arm did</h3>", *(_detail(case, arms) for case in cases)]
     return "".join([*parts, *(f"<p>{escape(note)}</p>" for note in notes)])
 

@@ -91,7 +91,7 @@ def _setting(title: str, cases: list[CaseResults]) -> str:
     num_repeats = max(len(arm.runs) for case in cases for arm in case.arms.values())
     head = ["workload", "distinct calls", "distinct prefixes", OWN, *others, "achieved", "planning"]
     lines = [_line(case, others) for case in cases] + [_means(cases, others)]
-    notes = [note for case in cases for note in notes_of(case)]
+    notes = [note for case in cases for note in notes_of(case)] + other_answers(cases)
     intro = f"**{title}**: median of {num_repeats}; other arms as multiples of sundog's time, pair by pair."
     if is_nothing_to_save(cases[0]):
         intro += f" {NOTHING_TO_SAVE}"
@@ -124,21 +124,32 @@ def _means(cases: Sequence[CaseResults], others: Sequence[str]) -> list[str]:
 
 
 def notes_of(case: CaseResults) -> list[str]:
-    """What went wrong, and where answers differ."""
+    """What went wrong."""
     notes = []
     for arm, found in case.arms.items():
         errors = [run["error"] for run in found.runs.values() if "error" in run]
         num_failed = sum(run.get("num_failed", 0) for run in found.runs.values())
-        equal = case.share_equal(arm)
         name = f"{case.case['workload'].upper()} {arm}"
         if errors:
             notes.append(f"{name}: {len(errors)} runs failed: {errors[0].splitlines()[-1][:200]}")
         if num_failed:
             first = next(run["failures"][0] for run in found.runs.values() if run.get("failures"))
             notes.append(f"{name}: {num_failed} rows failed in all runs, as with: {first[:200]}")
-        if equal is not None and equal < 1:
-            notes.append(f"{name}: {equal:.0%} of the answers are those of plain asyncio")
     return notes
+
+
+def other_answers(cases: Sequence[CaseResults]) -> list[str]:
+    """One line on the arms whose answers are not all those of plain asyncio, if there are such."""
+    shares = {
+        arm: [share for case in cases if arm in case.arms and (share := case.share_equal(arm)) is not None]
+        for arm in arms_of(cases)
+    }
+    ranges = [
+        f"{arm} {min(found):.0%} to {max(found):.0%}" for arm, found in shares.items() if found and min(found) < 1
+    ]
+    return (
+        [f"Answers equal to those of plain asyncio, least to most by workload: {', '.join(ranges)}."] if ranges else []
+    )
 
 
 def percent(share: float | None, digits: int = 0) -> str:

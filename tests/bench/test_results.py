@@ -59,7 +59,7 @@ def test_the_table_says_what_went_wrong() -> None:
     text = markdown_table(group(RESULTS))
     assert "| W4 bridge | 25% | 10% | 5.00 s | 3.00x | 0.50x | 60% | 0.2% |" in text
     assert "- W4 opwise: 1 runs failed: ended with 1: boom" in text
-    assert "- W4 opwise: 50% of the answers are those of plain asyncio" in text
+    assert "- Answers equal to those of plain asyncio, least to most by workload: opwise 50% to 50%." in text
     failed = [result("sundog", 0, 1.0, num_failed=1, failures=["SQLError: no"]), result("asyncio", 0, 1.0)]
     assert "W4 sundog: 1 rows failed in all runs, as with: SQLError: no" in markdown_table(group(failed))
 
