@@ -38,6 +38,11 @@ class Case:
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
+    def for_result(self) -> dict[str, Any]:
+        """What a result file says of it: of the database its kind alone, since a URL names this machine's folders, or
+        holds a password."""
+        return asdict(self) | {"database": self.database.partition(":")[0]}
+
     @classmethod
     def from_json(cls, text: str) -> Case:
         return cls(**json.loads(text))

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from typing import Any
@@ -115,7 +115,7 @@ def _one(settings: Settings, deployment: Deployment, case: Case, arm: str, repea
         "slug": case.slug,
         "arm": arm,
         "repeat": repeat,
-        "case": asdict(case),
+        "case": case.for_result(),
         "machine": facts() | _versions() | dict(deployment.versions or {}),
     }
     if not is_installed(arm):

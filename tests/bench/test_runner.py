@@ -51,6 +51,9 @@ def test_arms_take_turns_and_nothing_is_measured_twice(settings: Settings) -> No
     assert [line.rpartition(":")[0] for line in said] == [
         f"null-large-halo-w4-4 {arm} {repeat}" for repeat in (0, 1) for arm in ("sundog", "asyncio")
     ]
+    assert {run["case"]["database"] for run in read_results(settings.folder)} == {"sqlite"}, (
+        "its URL is of this machine"
+    )
 
 
 def test_a_result_says_how_it_came_to_be(settings: Settings) -> None:
@@ -58,6 +61,7 @@ def test_a_result_says_how_it_came_to_be(settings: Settings) -> None:
     for result in read_results(settings.folder):
         assert {"commit", "processor", "python", "load_1min", "tpchgen-cli"} <= result["machine"].keys()
         assert result["case"]["seed"] == 1
+        assert result["case"]["database"] == "sqlite", "the URL names folders of this machine"
         assert {"wall_s", "cpu_s", "engine_cpu_s", "num_llm", "num_output_tokens", "answers"} <= result.keys()
         assert ("planning_s" in result) == (result["arm"] == "sundog")
         assert ("batch" in result) == (result["arm"] == "asyncio")
