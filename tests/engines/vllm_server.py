@@ -21,6 +21,7 @@ import httpx
 ROOT = Path(__file__).parents[2]
 MODEL = "tiny"
 MAX_MODEL_LEN = 512
+MAX_POSITIONS = 32_768
 READY_TIMEOUT_S = 240
 STOP_TIMEOUT_S = 20
 
@@ -61,7 +62,7 @@ def write_model(folder: Path) -> None:
         "hidden_act": "silu",
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
-        "max_position_embeddings": 2048,
+        "max_position_embeddings": MAX_POSITIONS,
         "vocab_size": 320,
         "tie_word_embeddings": True,
         "torch_dtype": "float32",

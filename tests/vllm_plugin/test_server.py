@@ -10,11 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.engines.vllm_server import MODEL, ROOT, running_vllm, why_not
+from tests.engines.vllm_server import MAX_POSITIONS, MODEL, ROOT, running_vllm, why_not
 
 pytestmark = pytest.mark.vllm
 TOKEN = "a-token-for-this-test"
 TIMEOUT_S = 120
+ENDLESS_TOKENS = MAX_POSITIONS - 100
+"""A minute of steps and more, so that an abort never comes too late."""
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +27,7 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     options = {
         "--scheduler-cls": "sundog.vllm_plugin.scheduler.SundogScheduler",
         "--scheduling-policy": "fcfs",
+        "--max-model-len": str(MAX_POSITIONS),
         "--additional-config": '{"sundog": {"policy": "continuum"}}',
     }
     variables = {"VLLM_PLUGINS": "sundog", "SUNDOG_CONTROL_TOKEN": TOKEN, "PYTHONPATH": str(ROOT / "src")}
@@ -72,7 +75,7 @@ def test_who_has_no_token_learns_nothing(base_url: str) -> None:
 
 def test_an_abort_ends_the_requests_of_a_workflow(base_url: str) -> None:
     request = {
-        "model": MODEL, "prompt": "Tell me a story.", "max_tokens": 450, "ignore_eos": True, "stream": True,
+        "model": MODEL, "prompt": "Tell me a story.", "max_tokens": ENDLESS_TOKENS, "ignore_eos": True, "stream": True,
         "vllm_xargs": {"sundog": '{"workflow": "long", "tenant": "t"}'},
     }  # fmt: skip
     num_chunks, reason = 0, None
@@ -86,4 +89,4 @@ def test_an_abort_ends_the_requests_of_a_workflow(base_url: str) -> None:
                 assert control(base_url, "abort", {"workflow": "other"}).json() == {"num_aborted": 0}
                 assert control(base_url, "abort", {"workflow": "long", "tenant": "t"}).json() == {"num_aborted": 1}
     assert reason == "abort"
-    assert num_chunks < 450
+    assert num_chunks < ENDLESS_TOKENS
