@@ -108,13 +108,15 @@ class Arm:
         )
         self._eos = self._llm.get_tokenizer().eos_token_id
         self._serial = count()
+        self._num_preempted = 0
+        self._count_preemptions()
 
     def run(self, calls: Iterable[tuple[float, Call]], then: Callable[[Answer], tuple[float, Call] | None]) -> Counts:
         """Send each call when its time (seconds from the start) has come; `then` says what follows an answer, and after
         how many seconds."""
         engine: Any = self._llm.llm_engine
         self._llm.reset_prefix_cache()
-        counts = Counts(num_preempted=-self._num_preempted())
+        counts = Counts(num_preempted=-self._num_preempted)
         due = [(due_s, next(self._serial), call) for due_s, call in calls]
         heapq.heapify(due)
         asked: dict[str, tuple[float, Call]] = {}
@@ -136,7 +138,7 @@ class Arm:
                     if following is not None:
                         heapq.heappush(due, (answer.ended_s + following[0], next(self._serial), following[1]))
         counts.wall_s, counts.cpu_s = time.monotonic() - began_s, time.process_time() - began_cpu_s
-        counts.num_preempted += self._num_preempted()
+        counts.num_preempted += self._num_preempted
         return counts
 
     def _parameters(self, call: Call) -> Any:
@@ -151,8 +153,18 @@ class Arm:
             extra_args={"sundog": json.dumps(call.envelope)},
         )
 
-    def _num_preempted(self) -> int:
-        return sum(int(one.value) for one in self._llm.get_metrics() if one.name == "vllm:num_preemptions")
+    def _count_preemptions(self) -> None:
+        """Of this engine alone: the metrics of a process are those of the engine that was made last."""
+        engine: Any = self._llm.llm_engine
+        scheduler = engine.engine_core.engine_core.scheduler
+        schedule = scheduler.schedule
+
+        def counted(*arguments: Any) -> Any:
+            output = schedule(*arguments)
+            self._num_preempted += len(output.preempted_req_ids or ())
+            return output
+
+        scheduler.schedule = counted
 
 
 def _answer(output: Any, asked_s: float, call: Call, ended_s: float) -> Answer:

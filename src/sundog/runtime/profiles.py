@@ -32,11 +32,11 @@ def profile_path(folder: Path, block: EngineBlock) -> Path:
     """The file of an engine block's profile on this machine, whether or not it is there.
 
     Its name depends on the engine's identity, the options of its kind and the machine; not on the limits, prices and
-    replicas that every kind has, and on no secret.
+    replicas that every kind has, on the size of the KV cache, and on no secret.
     """
     kind = ENGINES.get(block.kind)()
     options = kind.Options.model_validate(block.options)
-    own = options.model_dump(mode="json", exclude={*EngineOptions.model_fields, "api_key"})
+    own = options.model_dump(mode="json", exclude={*EngineOptions.model_fields, "api_key", "max_kv_tokens"})
     key = {"identity": kind.identity(options), "options": own, "machine": machine(), "form": FORM}
     slug = re.sub(r"[^a-z0-9.]+", "-", f"{block.kind}-{options.model}".lower()).strip("-")[-60:]
     return folder / "profiles" / f"{slug}-{fingerprint(key, size_bytes=6).hex()}.json"
