@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 import statistics
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,16 +80,15 @@ def test_runs_add_up(tmp_path: Path) -> None:
 
 
 def test_runs_that_end_together_both_count(tmp_path: Path) -> None:
-    def extend() -> None:
-        for _ in range(10):
-            extend_history(tmp_path, "f", {("a", "m"): NodeRecord(histogram([7.0]))})
+    def extend(folder: Path) -> None:
+        extend_history(folder, "f", {("a", "m"): NodeRecord(histogram([7.0]))})
 
-    threads = [threading.Thread(target=extend) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert read_history(tmp_path, "f")[("a", "m")].output_tokens.count == 40
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(20):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            list(pool.map(extend, [folder] * 24))
+            assert read_history(folder, "f")[("a", "m")].output_tokens.count == 24
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,14 @@ def test_a_full_disk_is_told_and_loses_nothing_committed(tmp_path: Path, monkeyp
     assert connection.execute("select count(*) from results").fetchone() == (committed,)
     connection.close()
     assert committed > 0
+
+
+def test_a_new_store_can_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(20):
+            path = tmp_path / f"{number}.sqlite"
+            for connection in pool.map(connect, [path] * 8):
+                connection.close()
 
 
 def test_a_file_that_is_no_store(tmp_path: Path) -> None:

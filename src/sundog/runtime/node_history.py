@@ -119,7 +119,6 @@ def _opened(state_dir: Path) -> Iterator[sqlite3.Connection]:
     try:
         connection = sqlite3.connect(path, isolation_level=None, timeout=60.0)
         try:
-            connection.execute("pragma journal_mode=wal")
             connection.executescript(CREATE)
             yield connection
         finally:

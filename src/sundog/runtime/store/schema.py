@@ -5,6 +5,7 @@ Owns the schema and its version. Never reads or writes rows.
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 from pathlib import Path
 
@@ -60,13 +61,16 @@ create index runs_by_command on runs (command);
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection in WAL mode; a commit is on the disk when it returns. Creates the tables when they are missing."""
+    # One opens at a time: while two switch a new file to WAL mode, SQLite refuses one of them without waiting.
     try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=60.0)
-        connection.execute("pragma journal_mode=wal")
-        connection.execute("pragma synchronous=full")
-        connection.execute("pragma cache_size=-16384")
-        _migrate(connection, path)
-    except sqlite3.Error as error:
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=60.0)
+            connection.execute("pragma journal_mode=wal")
+            connection.execute("pragma synchronous=full")
+            connection.execute("pragma cache_size=-16384")
+            _migrate(connection, path)
+    except (sqlite3.Error, OSError) as error:
         raise store_error(path, error) from error
     return connection
 
@@ -93,7 +97,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 def store_error(path: Path, error: Exception) -> StoreError:
     """What a failure of SQLite means for the user."""
     text = str(error)
-    if "full" in text:
+    if "full" in text or "No space" in text:
         return StoreError(
             "the disk is full", where=str(path), hint="free some space and repeat the command: it continues the run"
         )
