@@ -34,7 +34,7 @@ class EchoPipeline:
     """The settings of a job say what it does: None echoes."""
 
     def __init__(self) -> None:
-        self.prefix_cache = PrefixMirror(block_tokens=2, num_blocks=100)
+        self.prefix_cache = PrefixMirror(block_tokens=2, num_blocks=4_000_000)
         self.handles: list[EchoHandle] = []
         self.num_steps = 0
         self.on_step: Callable[[], None] = lambda: None

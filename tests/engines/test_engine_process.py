@@ -33,7 +33,7 @@ async def rest_of(stream: Stream) -> list[Chunk]:
 
 
 async def ask(process: EngineProcess, text: str, settings: Any = None) -> str:
-    stream = await process.submit(Job(list(text.encode()), settings))
+    stream = await process.submit(Job(list(text.encode()), settings, len(text.encode())))
     return "".join(chunk.text for chunk in await rest_of(stream))
 
 
@@ -66,7 +66,7 @@ def test_answers_come_back_and_the_process_ends_with_close() -> None:
 
 def test_jobs_larger_than_a_pipe() -> None:
     async def use(process: EngineProcess) -> None:
-        streams = [await process.submit(Job(LONG, None)) for _ in range(3)]
+        streams = [await process.submit(Job(LONG, None, len(LONG))) for _ in range(3)]
         assert [await stream.chunks.get() for stream in streams] == [Chunk("x")] * 3
         for stream in streams:
             stream.abort()
@@ -113,7 +113,7 @@ def test_a_refused_job_fails_alone() -> None:
 def test_a_death_fails_what_runs_and_the_next_job_has_another_process(how: str, message: str) -> None:
     async def use(process: EngineProcess) -> None:
         first_pid = await pid_of(process)
-        running = await process.submit(Job(LONG, None))
+        running = await process.submit(Job(LONG, None, len(LONG)))
         await running.chunks.get()
         for failing in (ask(process, "x", how), rest_of(running)):
             with pytest.raises(EngineUnavailable) as caught:
@@ -143,7 +143,7 @@ def test_a_process_that_never_answers_is_started_twice_only() -> None:
 
 def test_close_fails_what_still_runs() -> None:
     async def use(process: EngineProcess) -> None:
-        stream = await process.submit(Job(LONG, None))
+        stream = await process.submit(Job(LONG, None, len(LONG)))
         await stream.chunks.get()
         await process.close()
         with pytest.raises(EngineUnavailable, match="is closed"):
@@ -215,7 +215,7 @@ async def main():
     process = EngineProcess(load_echo, "")
     await process.start()
     print(await pid_of(process), flush=True)
-    await process.submit(Job([1] * 1_000_000, None))
+    await process.submit(Job([1] * 1_000_000, None, 1_000_000))
     await asyncio.sleep(60)
 
 asyncio.run(main())

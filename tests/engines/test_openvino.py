@@ -125,6 +125,26 @@ class TestBatchInvariant:
 
 @pytest.mark.local
 @pytest.mark.skipif(why_not() is not None, reason=why_not() or "it can")
+def test_more_requests_than_blocks_are_all_answered() -> None:
+    """Of requests that extend what is cached, the pipeline by itself gives all up when their blocks run out."""
+    started = Started(OpenVINOKind().open(options(max_kv_tokens=1024), 0, Secrets({})))
+
+    async def converse(number: int) -> None:
+        text = f"Document {number % 6}. " + "It tells of a number. " * 30
+        for turn in range(2):
+            answer = await collect(started.engine, ask_for(f"{text}Question {turn}: which one?", max_tokens=30))
+            text += answer.text
+
+    async def together() -> None:
+        await asyncio.gather(*(converse(number) for number in range(24)))
+
+    started.run(together())
+    assert started.engine.stats().num_requests == 48
+    started.close()
+
+
+@pytest.mark.local
+@pytest.mark.skipif(why_not() is not None, reason=why_not() or "it can")
 def test_the_computed_number_of_cached_tokens_is_what_the_pipeline_skips() -> None:
     path, _ = openvino.find_model(models.resolve(MODEL, models.cache_folder()))
     settings = PipelineSettings(path, openvino.PROPERTIES["fast"], 8192, max_num_batched_tokens=32, max_num_seqs=4)
@@ -132,7 +152,7 @@ def test_the_computed_number_of_cached_tokens_is_what_the_pipeline_skips() -> No
     steps, tokenizer = StepLoop(pipeline), open_tokenizer(path, files)
     for number, text in enumerate(("A document. " * 60, "A document. " * 60, "A document. " * 40 + "Another.")):
         prompt = tokenizer.encode(text).input_ids.data[0].tolist()
-        steps.add(number, Job(prompt, Sampling(max_new_tokens=1, temperature=0.0, seed=0, grammar=None)))
+        steps.add(number, Job(prompt, Sampling(max_new_tokens=1, temperature=0.0, seed=0, grammar=None), 1))
         num_steps = 1
         while not (results := steps.step()):
             num_steps += 1

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from sundog.engines.base import Chunk
+from sundog.engines.prefix_mirror import PrefixMirror
 from sundog.engines.step_loop import Job, Result, StepLoop
 from sundog.errors import BadResponse, EngineError, EngineOverloaded
 from tests.engines.echo_pipeline import EchoPipeline
 
 
 def job_of(text: str, *stops: str) -> Job:
-    return Job(list(text.encode()), None, stops)
+    tokens = list(text.encode())
+    return Job(tokens, None, len(tokens), stops)
 
 
 def run_dry(steps: StepLoop) -> list[Result]:
@@ -77,7 +79,7 @@ def test_an_aborted_job_is_cancelled_once_and_silent() -> None:
 
 def test_a_job_that_the_pipeline_does_not_take_fails_alone() -> None:
     steps = StepLoop(EchoPipeline())
-    steps.add(0, Job([1], "refuse"))
+    steps.add(0, Job([1], "refuse", 1))
     assert steps.has_work()
     steps.add(1, job_of("two"))
     results = run_dry(steps)
@@ -90,7 +92,36 @@ def test_a_job_dropped_for_room_fails_alone() -> None:
     steps = StepLoop(pipeline)
     steps.add(0, job_of("one"))
     steps.add(1, job_of("two"))
+    results = steps.step()
     pipeline.handles[0].is_dropped = True
-    results = run_dry(steps)
+    results += run_dry(steps)
     assert errors(results) == [(0, EngineOverloaded)]
     assert "".join(chunk.text for chunk in chunks(results, 1)) == "two"
+
+
+def small_pipeline(num_blocks: int) -> EchoPipeline:
+    pipeline = EchoPipeline()
+    pipeline.prefix_cache = PrefixMirror(block_tokens=2, num_blocks=num_blocks)
+    return pipeline
+
+
+def test_jobs_wait_for_room_in_their_order() -> None:
+    pipeline = small_pipeline(num_blocks=8)
+    steps = StepLoop(pipeline)
+    for number, text in enumerate(("abcd", "efgh", "ijklmnop", "qr")):
+        steps.add(number, job_of(text))
+    assert [number for number, _ in steps.step()] == [0, 1], "8 blocks for prompts and answers of the first two"
+    assert len(pipeline.handles) == 2
+    ended = [number for number, result in run_dry(steps) if isinstance(result, Chunk) and result.finish_reason]
+    assert ended == [0, 1, 2, 3], "the small one at the end does not overtake"
+
+
+def test_a_waiting_job_can_be_aborted_and_the_largest_runs_alone() -> None:
+    pipeline = small_pipeline(num_blocks=2)
+    steps = StepLoop(pipeline)
+    for number in range(3):
+        steps.add(number, job_of("larger than all blocks"))
+    steps.abort(1)
+    assert {number for number, _ in run_dry(steps)} == {0, 2}
+    assert len(pipeline.handles) == 2
+    assert not steps.has_work()

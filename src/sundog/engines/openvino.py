@@ -99,7 +99,8 @@ class OpenVINOEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         prompt = self._encode(request.messages)
-        stream = await self._process.submit(Job(prompt, self._sampling(request, len(prompt)), request.stop))
+        sampling = self._sampling(request, len(prompt))
+        stream = await self._process.submit(Job(prompt, sampling, sampling.max_new_tokens, request.stop))
         self._num_requests += 1
         self._num_running += 1
         try:

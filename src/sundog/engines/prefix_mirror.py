@@ -20,8 +20,8 @@ class PrefixMirror:
     tells what a cache with room for everything would hold."""
 
     def __init__(self, block_tokens: int, num_blocks: int) -> None:
-        self._block_tokens = block_tokens
-        self._num_blocks = num_blocks
+        self.block_tokens = block_tokens
+        self.num_blocks = num_blocks
         self._blocks: OrderedDict[int, None] = OrderedDict()
         self._seen: set[int] = set()
 
@@ -31,34 +31,34 @@ class PrefixMirror:
         if len(self._seen) > MAX_SEEN_BLOCKS:
             return None
         num_seen = 0
-        for key in self._keys(prompt):
+        for key in self.keys(prompt):
             num_seen += key in self._seen
             self._seen.add(key)
-        return min(num_seen * self._block_tokens, len(prompt) - 1)
+        return min(num_seen * self.block_tokens, len(prompt) - 1)
 
     def num_cached_tokens(self, prompt: Sequence[int]) -> int:
         """Tokens of `prompt` that need no computing; the last one always does, to give the first output token."""
         num_hit = 0
-        for key in self._keys(prompt):
+        for key in self.keys(prompt):
             if key not in self._blocks:
                 break
             self._blocks.move_to_end(key)
             num_hit += 1
-        return min(num_hit * self._block_tokens, len(prompt) - 1)
+        return min(num_hit * self.block_tokens, len(prompt) - 1)
 
     def add(self, tokens: Sequence[int]) -> None:
         """The full blocks of `tokens` have been computed."""
-        for key in self._keys(tokens):
+        for key in self.keys(tokens):
             if len(self._seen) <= MAX_SEEN_BLOCKS:
                 self._seen.add(key)
             self._blocks[key] = None
             self._blocks.move_to_end(key)
-        while len(self._blocks) > self._num_blocks:
+        while len(self._blocks) > self.num_blocks:
             self._blocks.popitem(last=False)
 
-    def _keys(self, tokens: Sequence[int]) -> Iterator[int]:
+    def keys(self, tokens: Sequence[int]) -> Iterator[int]:
         """One key per full block; it stands for the block and all before it."""
         key = 0
-        for end in range(self._block_tokens, len(tokens) + 1, self._block_tokens):
-            key = hash((key, *tokens[end - self._block_tokens : end]))
+        for end in range(self.block_tokens, len(tokens) + 1, self.block_tokens):
+            key = hash((key, *tokens[end - self.block_tokens : end]))
             yield key

@@ -1,16 +1,18 @@
 """Drives a pipeline step by step and gives what came out as text.
 
-Owns the requests inside the pipeline, their text and the mirror of its prefix cache. Never waits, never knows which
-engine it drives or who asked, and never decides who runs first.
+Owns the requests inside the pipeline, those that wait for room in its KV cache, their text and the mirror of its prefix
+cache. Never knows which engine it drives or who asked, and never decides who runs first: they go in as they came.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sundog.engines.base import Chunk, FinishReason, Usage
+from sundog.engines.kv_room import KVRoom
 from sundog.engines.prefix_mirror import PrefixMirror
 from sundog.engines.token_text import StopScanner, TokenTail, take_text
 from sundog.errors import EngineError, EngineOverloaded
@@ -42,10 +44,12 @@ class Pipeline(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request as the pipeline takes it: tokens of the prompt, the pipeline's own settings, stop strings."""
+    """A request as the pipeline takes it: tokens of the prompt, the pipeline's own settings, the most tokens that they
+    allow the answer, stop strings."""
 
     prompt: Sequence[int]
     settings: Any
+    max_output_tokens: int
     stop: tuple[str, ...] = ()
 
 
@@ -70,34 +74,52 @@ class StepLoop:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self._room = KVRoom(pipeline.prefix_cache.num_blocks)
+        self._waiting: deque[tuple[int, Job]] = deque()
         self._running: dict[int, _Running] = {}
-        self._refused: list[Result] = []
 
     def add(self, number: int, job: Job) -> None:
-        cache = self._pipeline.prefix_cache
-        cached = cache.num_cached_tokens(job.prompt), cache.see(job.prompt)
-        try:
-            handle = self._pipeline.add(job.prompt, job.settings)
-        except EngineError as error:
-            self._refused.append((number, error))
-            return
-        self._running[number] = _Running(number, job.prompt, StopScanner(job.stop), handle, *cached)
+        self._waiting.append((number, job))
 
     def abort(self, number: int) -> None:
         """Free what the job holds; nothing happens if it has ended."""
         running = self._running.pop(number, None)
         if running is not None:
+            self._room.leave(number)
             running.handle.cancel()
+        else:
+            self._waiting = deque(one for one in self._waiting if one[0] != number)
 
     def has_work(self) -> bool:
-        return bool(self._refused) or self._pipeline.has_work()
+        return bool(self._waiting) or self._pipeline.has_work()
 
     def step(self) -> list[Result]:
         """One step of the pipeline, if it has work, and all that came out."""
+        refused = self._take_in()
         if self._pipeline.has_work():
             self._pipeline.step()
-        refused, self._refused = self._refused, []
         return [*refused, *self._collect()]
+
+    def _take_in(self) -> list[Result]:
+        """Those that wait, while there is room for their answers at full length; the errors of those that the pipeline
+        does not take."""
+        cache, refused = self._pipeline.prefix_cache, list[Result]()
+        while self._waiting:
+            number, job = self._waiting[0]
+            keys = list(cache.keys(job.prompt))
+            num_blocks = -(-(len(job.prompt) + job.max_output_tokens) // cache.block_tokens)
+            if not self._room.take(number, keys, num_blocks):
+                break
+            self._waiting.popleft()
+            try:
+                cached = cache.num_cached_tokens(job.prompt), cache.see(job.prompt)
+                handle = self._pipeline.add(job.prompt, job.settings)
+            except EngineError as error:
+                self._room.leave(number)
+                refused.append((number, error))
+            else:
+                self._running[number] = _Running(number, job.prompt, StopScanner(job.stop), handle, *cached)
+        return refused
 
     def _collect(self) -> list[Result]:
         ready: list[tuple[_Running, FinishReason | None]] = []
@@ -106,12 +128,13 @@ class StepLoop:
             try:
                 tokens, finish_reason = running.handle.read()
             except EngineOverloaded as error:
-                del self._running[running.number]
+                self.abort(running.number)
                 results.append((running.number, error))
                 continue
             if tokens or finish_reason:
                 if not running.output:
                     self._pipeline.prefix_cache.add(running.prompt)
+                    self._room.compute(running.number)
                 running.output += tokens
                 running.tail.pending += tokens
                 ready.append((running, finish_reason))
