@@ -84,3 +84,14 @@ def test_what_has_no_servers_cannot_be_started(folder: Path) -> None:
     (folder / "flow.yaml").write_text(FLOW.replace("ENGINE", "{kind: 'null'}"))
     ran = sundog(folder, "engine", "up", "flow.yaml")
     assert (ran.exit_code, "no engine here has servers to start" in ran.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"scheduler_cls": "sundog.vllm_plugin.scheduler.SundogScheduler"}])
+def test_only_a_server_with_the_plugin_is_told_what_a_call_is_for(folder: Path, arguments: dict[str, str]) -> None:
+    (folder / "flow.yaml").write_text(flow_text(folder, arguments=arguments, start=True))
+    ran = sundog(folder, "run", "flow.yaml", "--output", "out.jsonl")
+    assert ran.exit_code == 0, ran.stderr
+    told = [json.loads(one["vllm_xargs"]["sundog"]) for one in asked(folder) if "vllm_xargs" in one]
+    assert len(told) == (6 if arguments else 0)
+    assert {(one["flow"], one["node"], one["last_turn"]) for one in told} <= {("served", "say", True)}
+    assert len({one["workflow"] for one in told}) == len(told), "a workflow is one row's way"

@@ -70,7 +70,7 @@ class Chunk:
 class Capabilities:
     """What one replica can do; `max_context_tokens`, `max_kv_tokens` and `max_step_tokens` (computed in one step)
     are None where they are not known. `shares_cold_prefixes`: a request also finds prefixes that another one is still
-    computing."""
+    computing. `reads_about`: it plans by GenerateRequest.about; the others are given none."""
 
     max_context_tokens: int | None
     max_kv_tokens: int | None
@@ -79,6 +79,7 @@ class Capabilities:
     has_prefix_cache: bool
     max_step_tokens: int | None = None
     shares_cold_prefixes: bool = False
+    reads_about: bool = False
 
 
 @dataclass(frozen=True, slots=True)

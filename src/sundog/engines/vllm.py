@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from functools import cache
 from typing import Any, Self
 
@@ -170,7 +171,8 @@ class VLLMEngine:
         self.suspicion = asyncio.Event()
         self.max_down_s = options.max_down_s
         self._xargs = options.extra_body.get("vllm_xargs", {})
-        more = self._about if options.has_plugin or serves_plugin(options.arguments) else _nothing
+        self._has_plugin = options.has_plugin or serves_plugin(options.arguments)
+        more = self._about if self._has_plugin else _nothing
         self._protocol = OpenAIEngine(options.of_openai(base_url), 0, secrets, more=more)
         self._base_url = secrets.reveal(base_url).rstrip("/")
         self._shown_url = secrets.redact(self._base_url)
@@ -190,7 +192,7 @@ class VLLMEngine:
             raise
 
     def capabilities(self) -> Capabilities:
-        return self._protocol.capabilities()
+        return replace(self._protocol.capabilities(), reads_about=self._has_plugin)
 
     def stats(self) -> EngineStats:
         return self._protocol.stats()

@@ -73,6 +73,7 @@ class VLLMLocalEngine:
     def __init__(self, options: VLLMLocalOptions, secrets: Secrets) -> None:
         self._options = options
         self._secrets = secrets
+        self._has_plugin = serves_plugin(options.arguments)
         self._encode: Encode | None = None
         self._loaded: _Loaded | None = None
         self._known: _Loaded | None = None
@@ -95,7 +96,7 @@ class VLLMLocalEngine:
         try:
             prompt = _prompt(self._encode, request)
             _check_length(prompt, request, self._loaded.max_context_tokens)
-            about = request.about if serves_plugin(self._options.arguments) else {}
+            about = request.about if self._has_plugin else {}
             async with aclosing(_answer(self._loaded.engine, prompt, request, about)) as chunks:
                 async for chunk in chunks:
                     if chunk.usage is not None:
@@ -115,6 +116,7 @@ class VLLMLocalEngine:
             has_prefix_cache=known.has_prefix_cache,
             max_step_tokens=known.max_step_tokens,
             shares_cold_prefixes=True,
+            reads_about=self._has_plugin,
         )
 
     def stats(self) -> EngineStats:

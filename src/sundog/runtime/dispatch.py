@@ -272,21 +272,21 @@ class Dispatcher:
     def _context(
         self, node: CallExec, key: bytes, submit: Submit, place: Place, prompt: tuple[Message, ...]
     ) -> _Context:
+        engine = self._engines.get(submit.replica_id)
+        reads_about = engine is not None and engine.capabilities().reads_about
         return _Context(
             self._secrets,
             key.hex(),
             node.timeout_s,
             submit.request_id,
             self._host,
-            self._engines.get(submit.replica_id),
+            engine,
             # A server that ranks by priority finishes early rows first, as the core does here.
             place.position,
-            self._about(node, place, prompt),
+            self._about(node, place, prompt) if reads_about else {},
         )
 
     def _about(self, node: CallExec, place: Place, prompt: tuple[Message, ...]) -> Mapping[str, Any]:
-        if not prompt:
-            return {}
         workflow = f"{self._run.run_id}/{place.row_index}"
         outlook = self._run.outlooks.get(node.name, Outlook(0))
         return about(self._run.flow, workflow, node.name, place.depth, outlook, prompt)
