@@ -26,6 +26,7 @@ from sundog.engines.base import (
     Message,
     Usage,
 )
+from sundog.engines.counters import Counters
 from sundog.engines.json_schema import Choice, Fields, Items, Literals, Number, Shape, Text, read_schema
 from sundog.engines.null_cache import BlockTable, block_keys
 from sundog.engines.null_steps import ModelledSteps, StepSeconds
@@ -64,8 +65,7 @@ class NullEngine:
         self._options = options
         self._steps = modelled_steps(options)
         self._is_open = False
-        self._num_requests = self._num_running = 0
-        self._num_prompt_tokens = self._num_cached_tokens = self._num_output_tokens = 0
+        self._counters = Counters()
 
     async def start(self) -> None:
         if self._options.load_s:
@@ -75,9 +75,7 @@ class NullEngine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         if not self._is_open:
             raise EngineUnavailable("the null engine is not started, or closed", retryable=True)
-        self._num_requests += 1
-        self._num_running += 1
-        try:
+        with self._counters:
             text, finish_reason = answer(self._options.model, request, self._options.output_tokens)
             usage = Usage(self.count_prompt_tokens(request), count_tokens(text), 0)
             if self._steps is not None:
@@ -97,12 +95,8 @@ class NullEngine:
                         number += 1
             elif self._options.latency_s:
                 await asyncio.sleep(self._options.latency_s)
-            self._num_prompt_tokens += usage.num_prompt_tokens
-            self._num_cached_tokens += usage.num_cached_tokens or 0
-            self._num_output_tokens += usage.num_output_tokens
+            self._counters.add(usage)
             yield Chunk(text, finish_reason, usage)
-        finally:
-            self._num_running -= 1
 
     def capabilities(self) -> Capabilities:
         return Capabilities(
@@ -121,13 +115,7 @@ class NullEngine:
         return 0 if self._steps is None else self._steps.num_steps
 
     def stats(self) -> EngineStats:
-        return EngineStats(
-            num_requests=self._num_requests,
-            num_running=self._num_running,
-            num_prompt_tokens=self._num_prompt_tokens,
-            num_cached_tokens=self._num_cached_tokens,
-            num_output_tokens=self._num_output_tokens,
-        )
+        return self._counters.stats()
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:
         return count_prompt_tokens(request.messages)

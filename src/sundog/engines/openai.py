@@ -23,8 +23,8 @@ from sundog.engines.base import (
     EngineStats,
     GenerateRequest,
     Message,
-    Usage,
 )
+from sundog.engines.counters import Counters
 from sundog.engines.openai_wire import PATHS, Api, error_of, read_chunks, request_body
 from sundog.engines.vllm_metrics import VLLM, kv_capacity_tokens, metrics_url
 from sundog.errors import (
@@ -105,8 +105,7 @@ class OpenAIEngine:
         self._max_kv_tokens: int | None = None
         self._is_vllm = False
         self._client: httpx.AsyncClient | None = None
-        self._num_requests = self._num_running = 0
-        self._num_prompt_tokens = self._num_cached_tokens = self._num_output_tokens = 0
+        self._counters = Counters()
 
     async def start(self) -> None:
         """Connect and see that the model is served, where the server has a list of models."""
@@ -139,27 +138,24 @@ class OpenAIEngine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         if self._client is None:
             raise EngineUnavailable("the engine is not started, or closed")
-        self._num_requests += 1
-        self._num_running += 1
-        try:
-            async with aclosing(self._attempt(self._client, self._content(request))) as chunks:
-                async for chunk in chunks:
-                    if chunk.usage is not None:
-                        self._count(chunk.usage)
-                    yield chunk
-        except httpx.TimeoutException as error:
-            raise self._failure(EngineTimeout, "did not answer in time", error) from None
-        except httpx.TransportError as error:
-            raise self._failure(EngineUnavailable, "broke the connection", error) from None
-        except httpx.DecodingError as error:
-            raise self._failure(BadResponse, "sent a damaged answer", error) from None
-        except EngineError as error:
-            error.what = self._hide(error.what)
-            error.args = (error.what,)
-            error.where = self._shown_url
-            raise
-        finally:
-            self._num_running -= 1
+        with self._counters:
+            try:
+                async with aclosing(self._attempt(self._client, self._content(request))) as chunks:
+                    async for chunk in chunks:
+                        if chunk.usage is not None:
+                            self._counters.add(chunk.usage)
+                        yield chunk
+            except httpx.TimeoutException as error:
+                raise self._failure(EngineTimeout, "did not answer in time", error) from None
+            except httpx.TransportError as error:
+                raise self._failure(EngineUnavailable, "broke the connection", error) from None
+            except httpx.DecodingError as error:
+                raise self._failure(BadResponse, "sent a damaged answer", error) from None
+            except EngineError as error:
+                error.what = self._hide(error.what)
+                error.args = (error.what,)
+                error.where = self._shown_url
+                raise
 
     def capabilities(self) -> Capabilities:
         return Capabilities(
@@ -172,13 +168,7 @@ class OpenAIEngine:
         )
 
     def stats(self) -> EngineStats:
-        return EngineStats(
-            num_requests=self._num_requests,
-            num_running=self._num_running,
-            num_prompt_tokens=self._num_prompt_tokens,
-            num_cached_tokens=self._num_cached_tokens,
-            num_output_tokens=self._num_output_tokens,
-        )
+        return self._counters.stats()
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:
         """An estimate: the server's tokenizer is not here."""
@@ -252,11 +242,6 @@ class OpenAIEngine:
         """`text` without the key, be it a named secret or written in the flow."""
         text = self._secrets.redact(text)
         return text.replace(self._key, "<api_key>") if self._key else text
-
-    def _count(self, usage: Usage) -> None:
-        self._num_prompt_tokens += usage.num_prompt_tokens
-        self._num_cached_tokens += usage.num_cached_tokens or 0
-        self._num_output_tokens += usage.num_output_tokens
 
 
 class OpenAIKind:

@@ -31,8 +31,8 @@ from sundog.engines.base import (
     EngineStats,
     GenerateRequest,
     Message,
-    Usage,
 )
+from sundog.engines.counters import Counters
 from sundog.engines.engine_process import EngineProcess
 from sundog.engines.json_grammar import compact_grammar
 from sundog.engines.openvino_pipeline import (
@@ -84,8 +84,7 @@ class OpenVINOEngine:
         self._tokenizer: Any = None
         self._process = EngineProcess(load_pipeline, self._pipeline_settings())
         self._encode = lru_cache(maxsize=NUM_PROMPTS_REMEMBERED)(self._encode_prompt)
-        self._num_requests = self._num_running = 0
-        self._num_prompt_tokens = self._num_cached_tokens = self._num_output_tokens = 0
+        self._counters = Counters()
 
     async def start(self) -> None:
         try:
@@ -101,21 +100,19 @@ class OpenVINOEngine:
         prompt = self._encode(request.messages)
         sampling = self._sampling(request, len(prompt))
         stream = await self._process.submit(Job(prompt, sampling, sampling.max_new_tokens, request.stop))
-        self._num_requests += 1
-        self._num_running += 1
-        try:
-            while True:
-                chunk = await stream.chunks.get()
-                if isinstance(chunk, EngineError):
-                    raise chunk
-                if chunk.usage is not None:
-                    self._count(chunk.usage)
-                yield chunk
-                if chunk.finish_reason is not None:
-                    return
-        finally:
-            self._num_running -= 1
-            stream.abort()
+        with self._counters:
+            try:
+                while True:
+                    chunk = await stream.chunks.get()
+                    if isinstance(chunk, EngineError):
+                        raise chunk
+                    if chunk.usage is not None:
+                        self._counters.add(chunk.usage)
+                    yield chunk
+                    if chunk.finish_reason is not None:
+                        return
+            finally:
+                stream.abort()
 
     def capabilities(self) -> Capabilities:
         return Capabilities(
@@ -128,13 +125,7 @@ class OpenVINOEngine:
         )
 
     def stats(self) -> EngineStats:
-        return EngineStats(
-            num_requests=self._num_requests,
-            num_running=self._num_running,
-            num_prompt_tokens=self._num_prompt_tokens,
-            num_cached_tokens=self._num_cached_tokens,
-            num_output_tokens=self._num_output_tokens,
-        )
+        return self._counters.stats()
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:
         try:
@@ -145,11 +136,6 @@ class OpenVINOEngine:
 
     async def close(self) -> None:
         await self._process.close()
-
-    def _count(self, usage: Usage) -> None:
-        self._num_prompt_tokens += usage.num_prompt_tokens
-        self._num_cached_tokens += usage.num_cached_tokens or 0
-        self._num_output_tokens += usage.num_output_tokens
 
     def _encode_prompt(self, messages: tuple[Message, ...]) -> list[int]:
         if self._tokenizer is None:

@@ -29,6 +29,7 @@ from sundog.engines.base import (
     Message,
     Usage,
 )
+from sundog.engines.counters import Counters
 from sundog.engines.openai import BLOCK_TOKENS
 from sundog.engines.vllm import ENVELOPE, MAX_NUM_SEQS, answering, serves_plugin
 from sundog.engines.vllm_command import Argument, Device, argument_name, server_environment
@@ -77,8 +78,7 @@ class VLLMLocalEngine:
         self._encode: Encode | None = None
         self._loaded: _Loaded | None = None
         self._known: _Loaded | None = None
-        self._num_requests = self._num_running = 0
-        self._num_prompt_tokens = self._num_cached_tokens = self._num_output_tokens = 0
+        self._counters = Counters()
 
     async def start(self) -> None:
         """Load the weights; takes seconds to minutes, off the event loop."""
@@ -91,19 +91,15 @@ class VLLMLocalEngine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         if self._loaded is None or self._encode is None:
             raise EngineUnavailable("the engine is not started, or closed")
-        self._num_requests += 1
-        self._num_running += 1
-        try:
+        with self._counters:
             prompt = _prompt(self._encode, request)
             _check_length(prompt, request, self._loaded.max_context_tokens)
             about = request.about if self._has_plugin else {}
             async with aclosing(_answer(self._loaded.engine, prompt, request, about)) as chunks:
                 async for chunk in chunks:
                     if chunk.usage is not None:
-                        self._count(chunk.usage)
+                        self._counters.add(chunk.usage)
                     yield chunk
-        finally:
-            self._num_running -= 1
 
     def capabilities(self) -> Capabilities:
         known = self._known
@@ -120,13 +116,7 @@ class VLLMLocalEngine:
         )
 
     def stats(self) -> EngineStats:
-        return EngineStats(
-            num_requests=self._num_requests,
-            num_running=self._num_running,
-            num_prompt_tokens=self._num_prompt_tokens,
-            num_cached_tokens=self._num_cached_tokens,
-            num_output_tokens=self._num_output_tokens,
-        )
+        return self._counters.stats()
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:
         assert self._encode is not None, "asked before the engine was started"
@@ -136,11 +126,6 @@ class VLLMLocalEngine:
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
             await asyncio.to_thread(loaded.engine.shutdown)
-
-    def _count(self, usage: Usage) -> None:
-        self._num_prompt_tokens += usage.num_prompt_tokens
-        self._num_cached_tokens += usage.num_cached_tokens or 0
-        self._num_output_tokens += usage.num_output_tokens
 
 
 class VLLMLocalKind:
