@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import signal
 import sqlite3
 import threading
@@ -30,7 +31,7 @@ engines:
     kind: vllm
     model: MODEL
     device: cpu
-    replicas: 2
+    replicas: REPLICAS
     max_concurrency: 16
     arguments: {load_format: dummy, dtype: float32, max_model_len: 512, block_size: 32, enforce_eager: true}
     environment: {VLLM_CPU_KVCACHE_SPACE: "1", HF_HUB_OFFLINE: "1"}
@@ -80,12 +81,14 @@ def test_two_servers_one_killed(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.vllm
-def test_two_real_servers_one_killed_by_sigkill(folder: Path) -> None:
+@pytest.mark.parametrize(("num_servers", "what_follows"), [(2, b"ReplicaDown"), (1, b"ReplicaUp")])
+def test_a_real_server_is_killed_by_sigkill(folder: Path, num_servers: int, what_follows: bytes) -> None:
+    """Its calls go to the other one; where there is none, they wait until it is there again."""
     if reason := vllm_server.why_not():
         pytest.skip(reason)
     vllm_server.write_model(folder / "tiny")
-    text = REAL.replace("MODEL", str(folder / "tiny")).replace("PYTHON", str(vllm_server.python_with_vllm()))
-    (folder / "flow.yaml").write_text(text)
+    words = {"MODEL": folder / "tiny", "PYTHON": vllm_server.python_with_vllm(), "REPLICAS": num_servers}
+    (folder / "flow.yaml").write_text(re.sub("|".join(words), lambda found: str(words[found[0]]), REAL))
     up = sundog(folder, "engine", "up", "flow.yaml")
     assert up.exit_code == 0, up.stderr
     record = ServerRecords(folder / ".sundog").all()[0]
@@ -109,4 +112,4 @@ def test_two_real_servers_one_killed_by_sigkill(folder: Path) -> None:
     assert all(row["said"] and row["again"] for row in rows_of(folder))
     assert num_results(folder) == report_of(ran)["num_executed"] == 2 * NUM_ROWS
     (log,) = (folder / ".sundog").glob("runs/*/events*")
-    assert b"ReplicaDown" in gzip.decompress(log.read_bytes())
+    assert what_follows in gzip.decompress(log.read_bytes())
