@@ -20,7 +20,7 @@ from halo.inputs import REPETITIONS
 from halo.report import write_report
 from halo.results import group, read_results
 from halo.runner import run
-from halo.table import markdown_table, write_into
+from halo.table import markdown_table, short_table, write_into
 from halo.turns import Condition, Settings
 from halo.workloads.catalog import WORKLOADS, check_packages
 from sundog.cost.profile import Profile
@@ -175,11 +175,13 @@ def report(
 @app.command()
 def table(
     folder: Annotated[Path, typer.Option("--results", help="Where result files are.")] = RESULTS,
-    readme: Annotated[Path | None, typer.Option(help="Put it between the marks in this file.")] = None,
+    readme: Annotated[Path | None, typer.Option(help="Put the short table between the marks in this file.")] = None,
+    full: Annotated[Path | None, typer.Option(help="Put all tables between the marks in this file.")] = None,
 ) -> None:
-    """Print the Markdown table of all results, or write it into a file."""
-    text = markdown_table(group(read_results(folder)))
-    if readme is None:
-        typer.echo(text)
-    else:
-        write_into(readme, text)
+    """Print the Markdown tables of all results, or write them into files."""
+    cases = group(read_results(folder))
+    if readme is None and full is None:
+        typer.echo(markdown_table(cases))
+    for path, write in ((readme, short_table), (full, markdown_table)):
+        if path is not None:
+            write_into(path, write(cases))

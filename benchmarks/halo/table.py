@@ -1,5 +1,5 @@
 """The Markdown tables: for each setting one line for each workload, the other arms as multiples of sundog's time, and
-one line for each ablation.
+one line for each ablation; and the short table, one line for each setting.
 
 Owns their form. Every number comes from result files; nothing is written by hand.
 """
@@ -16,16 +16,40 @@ from halo.results import CaseResults, geometric_mean
 from halo.workloads.catalog import WORKLOADS
 from sundog.errors import ConfigError
 
-BEGIN = "<!-- bench: sundog bench table --readme README.md writes what is between these marks -->"
+BEGIN = "<!-- bench: `sundog bench table` writes what is between these marks -->"
 END = "<!-- bench end -->"
 NOTHING_TO_SAVE = "Nothing repeats and all prefixes fit: the engine's own prefix cache already does most of the work."
 
 
 def markdown_table(cases: Sequence[CaseResults]) -> str:
     """All settings, one after the other."""
-    settings = [(title, list(found)) for title, found in groupby(sorted(cases, key=setting_of), key=setting_of)]
+    settings = _by_setting(cases)
     parts = [_setting(title, found) for title, found in settings]
     return "\n\n".join([*parts, *(_ablations(title, found) for title, found in settings if ablations_of(found))])
+
+
+def short_table(cases: Sequence[CaseResults]) -> str:
+    """The geometric means over the workloads of each setting that plain asyncio was measured in."""
+    settings = [(title, found) for title, found in _by_setting(cases) if "asyncio" in arms_of(found)]
+    others = [arm for arm in arms_of(case for _, found in settings for case in found) if arm != OWN]
+    rows = [
+        [title, str(len(found)), str(_num_repeats(found)), *_means(found, others), percent(_most_planning(found), 1)]
+        for title, found in settings
+    ]
+    return _table(["setting", "workloads", "repetitions", *others, "achieved", "planning, at most"], rows)
+
+
+def _by_setting(cases: Sequence[CaseResults]) -> list[tuple[str, list[CaseResults]]]:
+    return [(title, list(found)) for title, found in groupby(sorted(cases, key=setting_of), key=setting_of)]
+
+
+def _num_repeats(cases: Sequence[CaseResults]) -> int:
+    return max(len(arm.runs) for case in cases for arm in case.arms.values())
+
+
+def _most_planning(cases: Sequence[CaseResults]) -> float | None:
+    own = [case.arms[OWN].planning_share for case in cases if OWN in case.arms]
+    return max((share for share in own if share is not None), default=None)
 
 
 def write_into(path: Path, text: str) -> None:
@@ -88,11 +112,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _setting(title: str, cases: list[CaseResults]) -> str:
     others = [arm for arm in arms_of(cases) if arm != OWN]
-    num_repeats = max(len(arm.runs) for case in cases for arm in case.arms.values())
     head = ["workload", "distinct calls", "distinct prefixes", OWN, *others, "achieved", "planning"]
-    lines = [_line(case, others) for case in cases] + [_means(cases, others)]
+    lines = [_line(case, others) for case in cases] + [["geometric mean", "", "", "", *_means(cases, others), ""]]
     notes = [note for case in cases for note in notes_of(case)] + other_answers(cases)
-    intro = f"**{title}**: median of {num_repeats}; other arms as multiples of sundog's time, pair by pair."
+    intro = f"**{title}**: median of {_num_repeats(cases)}; other arms as multiples of sundog's time, pair by pair."
     if is_nothing_to_save(cases[0]):
         intro += f" {NOTHING_TO_SAVE}"
     text = f"{intro}\n\n{_table(head, lines)}"
@@ -115,12 +138,14 @@ def _line(case: CaseResults, others: Sequence[str]) -> list[str]:
 
 
 def _means(cases: Sequence[CaseResults], others: Sequence[str]) -> list[str]:
+    """Of each other arm, and of the share of the bound that sundog achieved."""
+
     def mean_of(arm: str) -> float | None:
         found = [case.arms[OWN].ratio_to(case.arms[arm]) for case in cases if OWN in case.arms and arm in case.arms]
         return geometric_mean(ratio for ratio in found if ratio is not None)
 
     achieved = geometric_mean(share for case in cases if OWN in case.arms and (share := case.achieved(OWN)) is not None)
-    return ["geometric mean", "", "", "", *(times(mean_of(arm)) for arm in others), percent(achieved), ""]
+    return [*(times(mean_of(arm)) for arm in others), percent(achieved)]
 
 
 def notes_of(case: CaseResults) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from halo.report import render
 from halo.results import Result, group, read_results, result_path, write_result
-from halo.table import BEGIN, END, markdown_table, write_into
+from halo.table import BEGIN, END, markdown_table, short_table, write_into
 
 from sundog.errors import ConfigError
 
@@ -62,6 +62,15 @@ def test_the_table_says_what_went_wrong() -> None:
     assert "- Answers equal to those of plain asyncio, least to most by workload: opwise 50% to 50%." in text
     failed = [result("sundog", 0, 1.0, num_failed=1, failures=["SQLError: no"]), result("asyncio", 0, 1.0)]
     assert "W4 sundog: 1 rows failed in all runs, as with: SQLError: no" in markdown_table(group(failed))
+
+
+def test_the_short_table_has_a_line_for_each_setting_with_asyncio() -> None:
+    own = [one for one in RESULTS if one["arm"] == "sundog"]
+    small = [{**one, "slug": "small", "case": {**CASE_FULL, "kv": "small"}} for one in own]
+    head, _, *lines = short_table(group([*RESULTS, *small])).splitlines()
+    assert head == "| setting | workloads | repetitions | asyncio | opwise | achieved | planning, at most |"
+    setting = "null, room for all prefixes, parameters repeat as in Halo, 2 rows"
+    assert lines == [f"| {setting} | 1 | 3 | 3.00x | 0.50x | 60% | 0.2% |"]
 
 
 def test_ablations_have_a_table_of_their_own() -> None:
