@@ -39,6 +39,8 @@ from sundog.errors import (
 from sundog.secrets import Secrets
 
 CONNECT_TIMEOUT_S = 10.0
+KEEP_ALIVE_S = 3.0
+"""Less than the 5 s after which uvicorn, and so vLLM, closes an idle connection: a request on its way would be lost."""
 START_TIMEOUT_S = 30.0
 # Without the server's tokenizer: what English text and a chat template come to.
 CHARACTERS_PER_TOKEN = 4
@@ -113,7 +115,11 @@ class OpenAIEngine:
         self._client = httpx.AsyncClient(
             headers={} if self._key is None else {"Authorization": f"Bearer {self._key}"},
             timeout=httpx.Timeout(options.timeout_s, connect=CONNECT_TIMEOUT_S),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=options.max_concurrency),
+            limits=httpx.Limits(
+                max_connections=None,
+                max_keepalive_connections=options.max_concurrency,
+                keepalive_expiry=KEEP_ALIVE_S,
+            ),
         )
         try:
             response = await self._client.get(f"{self._base_url}/models", timeout=START_TIMEOUT_S)
