@@ -75,11 +75,11 @@ class StepLoop:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._room = KVRoom(pipeline.prefix_cache.num_blocks)
-        self._waiting: deque[tuple[int, Job]] = deque()
+        self._waiting: deque[tuple[int, Job, Sequence[int]]] = deque()
         self._running: dict[int, _Running] = {}
 
     def add(self, number: int, job: Job) -> None:
-        self._waiting.append((number, job))
+        self._waiting.append((number, job, list(self._pipeline.prefix_cache.keys(job.prompt))))
 
     def abort(self, number: int) -> None:
         """Free what the job holds; nothing happens if it has ended."""
@@ -103,10 +103,10 @@ class StepLoop:
     def _take_in(self) -> list[Result]:
         """Those that wait, while there is room for their answers at full length; the errors of those that the pipeline
         does not take."""
-        cache, refused = self._pipeline.prefix_cache, list[Result]()
+        cache = self._pipeline.prefix_cache
+        refused: list[Result] = []
         while self._waiting:
-            number, job = self._waiting[0]
-            keys = list(cache.keys(job.prompt))
+            number, job, keys = self._waiting[0]
             num_blocks = -(-(len(job.prompt) + job.max_output_tokens) // cache.block_tokens)
             if not self._room.take(number, keys, num_blocks):
                 break

@@ -172,8 +172,7 @@ class VLLMEngine:
         self.max_down_s = options.max_down_s
         self._xargs = options.extra_body.get("vllm_xargs", {})
         self._has_plugin = options.has_plugin or serves_plugin(options.arguments)
-        more = self._about if self._has_plugin else _nothing
-        self._protocol = OpenAIEngine(options.of_openai(base_url), 0, secrets, more=more)
+        self._protocol = OpenAIEngine(options.of_openai(base_url), 0, secrets, more=self._about)
         self._base_url = secrets.reveal(base_url).rstrip("/")
         self._shown_url = secrets.redact(self._base_url)
         self._client: httpx.AsyncClient | None = None
@@ -268,10 +267,6 @@ class VLLMKind:
 def serves_plugin(arguments: Mapping[str, Argument]) -> bool:
     """Whether what is started so runs our plugin."""
     return str(arguments.get("scheduler_cls", "")).startswith(PLUGIN)
-
-
-def _nothing(request: GenerateRequest) -> dict[str, Any]:
-    return {}
 
 
 def answering(arguments: Mapping[str, Argument]) -> dict[str, Argument]:

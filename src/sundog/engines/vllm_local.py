@@ -94,8 +94,7 @@ class VLLMLocalEngine:
         with self._counters:
             prompt = _prompt(self._encode, request)
             _check_length(prompt, request, self._loaded.max_context_tokens)
-            about = request.about if self._has_plugin else {}
-            async with aclosing(_answer(self._loaded.engine, prompt, request, about)) as chunks:
+            async with aclosing(_answer(self._loaded.engine, prompt, request)) as chunks:
                 async for chunk in chunks:
                     if chunk.usage is not None:
                         self._counters.add(chunk.usage)
@@ -227,15 +226,13 @@ def _check_length(prompt: Sequence[int], request: GenerateRequest, max_context_t
         )
 
 
-async def _answer(
-    engine: Any, prompt: list[int], request: GenerateRequest, about: Mapping[str, Any]
-) -> AsyncGenerator[Chunk, None]:
+async def _answer(engine: Any, prompt: list[int], request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
     """The chunks of an answer. What vLLM refuses is BadResponse; its end is EngineUnavailable."""
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
     num_output_tokens, num_cached_tokens = 0, 0
     stream = engine.generate(
-        {"prompt_token_ids": prompt}, _sampling(request, about), request.request_id, priority=request.priority
+        {"prompt_token_ids": prompt}, _sampling(request), request.request_id, priority=request.priority
     )
     try:
         async with aclosing(stream) as outputs:
@@ -257,7 +254,7 @@ async def _answer(
         raise BadResponse(f"vLLM refuses the request: {error}") from error
 
 
-def _sampling(request: GenerateRequest, about: Mapping[str, Any]) -> Any:
+def _sampling(request: GenerateRequest) -> Any:
     from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
     schema = request.json_schema
@@ -268,5 +265,5 @@ def _sampling(request: GenerateRequest, about: Mapping[str, Any]) -> Any:
         stop=list(request.stop),
         structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
         output_kind=RequestOutputKind.DELTA,
-        extra_args={ENVELOPE: dict(about)} if about else None,
+        extra_args={ENVELOPE: dict(request.about)} if request.about else None,
     )
