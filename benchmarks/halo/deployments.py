@@ -99,8 +99,14 @@ def _vllm(sizes: Sizes) -> Iterator[Deployment]:
 
 
 def _blocks(base_urls: Mapping[str, str], sizes: Sizes) -> dict[str, dict[str, Any]]:
-    """The same for every arm; `max_tokens_in_flight` is what a user who knows the server's KV cache would write."""
-    common = {"kind": "openai", "max_concurrency": MAX_CONCURRENCY, "max_tokens_in_flight": sizes.kv_tokens}
+    """The same for every arm. What a user would write who knows the servers: their KV cache, and that they share this
+    machine's processor."""
+    common = {
+        "kind": "openai",
+        "max_concurrency": MAX_CONCURRENCY,
+        "max_tokens_in_flight": sizes.kv_tokens,
+        "shared_device": "cpu",
+    }
     return {model: {**common, "model": model, "base_url": url} for model, url in base_urls.items()}
 
 

@@ -55,7 +55,7 @@ async def _measure(case: Case, arm: str) -> Measurement:
         async with LatencyServer(case.http_mean_s).serving() as server:
             facts: Measurement = {}
             if flow is not None:
-                path = write_flow(case, rows, server.base_url, Path(folder) / "plan")
+                path = write_flow(case, rows, server.base_url, Path(folder) / "plan", flow)
                 # Arms in modelled time run side by side, where only processor time means anything.
                 planning_clock = time.process_time if case.is_modelled else time.perf_counter
                 facts["planning_s"] = round(planning_s(path, flow, planning_clock), 4)

@@ -170,5 +170,8 @@ def test_arms_that_are_not_there_are_refused() -> None:
     other_order = flow_arm("sundog-policy-fcfs")
     assert other_order is not None
     assert other_order.policy == "fcfs"
+    unaware = flow_arm("sundog-without-time_slices")
+    assert unaware is not None
+    assert not unaware.has_slices
     with pytest.raises(ConfigError, match="there is no arm 'sundog-without-luck'"):
         flow_arm("sundog-without-luck")

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 import sundog as sd
 from sundog.config import read_config
+from sundog.cost.estimate import Estimate
+from sundog.cost.profile import Profile, StepLimits
+from sundog.cost.step_time import FitError, StepTime
+from sundog.engines.models import cache_folder
 from sundog.present.document import Document
+from sundog.runtime.profiles import save_profile
 from sundog.runtime.report import Report
 from sundog.session import Session
 
@@ -120,3 +125,30 @@ def test_without_a_profile_there_are_no_seconds(tmp_path: Path) -> None:
     assert document.critical_path == ()
     assert "seconds" not in document.totals
     assert any("sundog calibrate FLOW --engine local" in line for line in document.missing)
+
+
+def test_engines_that_share_a_processor_take_as_long_as_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUNDOG_CACHE", str(tmp_path))
+    exact = FitError(1, 0.0, 0.0, 0.0)
+    profile = Profile(StepTime(0.01, 1e-3, 1e-3, 0.0, 0.0, 0.0), StepLimits(256, 8), exact, exact, {})
+
+    def makespan(*devices: str | None) -> Estimate:
+        flow = sd.Flow("shared")
+        for name, device in zip("ab", devices, strict=True):
+            flow.engine(name, kind="null", model=name, output_tokens=ANSWER_TOKENS, shared_device=device)
+            flow.llm(f"s{name}", engine=name, prompt="About {{ row.a }}")
+        flow.input("rows", rows=[{"a": number} for number in range(100)])
+        flow.output(a="{{ sa }}", b="{{ sb }}")
+        plan = flow.plan()
+        for block in plan.engines:
+            save_profile(cache_folder(), block, profile)
+        found = Session(plan, flow.base_dir, read_config(tmp_path)).document().makespan_s
+        assert found is not None
+        return found
+
+    apart, together = makespan("gpu0", "gpu1"), makespan("gpu0", "gpu0")
+    assert makespan(None, None) == apart
+    assert together.expected == pytest.approx(2 * apart.expected, rel=0.01)
+    assert together.high == pytest.approx(2 * apart.high, rel=0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import sundog as sd
 from sundog.runtime.event_log import EventLog, read_log
 from sundog.sched.catalog import FCFS
 from sundog.sched.core import SchedulerCore
@@ -87,3 +88,16 @@ def test_a_run_replays_to_the_same_decisions(tmp_path: Path) -> None:
 
     assert submits(read_events(log.path)) == submits(world.events)
     assert len(submits(world.events)) == 40
+
+
+def test_a_run_tells_the_core_which_engines_share_a_device(tmp_path: Path) -> None:
+    flow = sd.Flow("shared")
+    for name, device in {"a": "gpu0", "b": "gpu0", "c": None}.items():
+        flow.engine(name, kind="null", shared_device=device)
+        flow.llm(f"s{name}", engine=name, prompt="Hello")
+    flow.input("rows", rows=[{"x": 1}])
+    flow.output(a="{{ sa }}", b="{{ sb }}", c="{{ sc }}")
+    flow.run(state=tmp_path)
+    (log,) = tmp_path.rglob("events-*.jsonl.gz")
+    added = [event for event in read_events(log) if isinstance(event, ReplicaAdded)]
+    assert {one.replica_id: one.shared_device for one in added} == {"a/0": "gpu0", "b/0": "gpu0", "c/0": None}

@@ -33,6 +33,7 @@ OWN_THREADS = ("daft",)
 """Threads of their own that wait for the loop: modelled time does not know them."""
 WITHOUT = "sundog-without-"
 WITH_POLICY = "sundog-policy-"
+SLICES = "time_slices"
 DESCRIPTIONS = {
     "sundog": "sundog run, as installed",
     "sundog-naive": "sundog run --naive: every call executed, a row's steps one after the other",
@@ -52,11 +53,13 @@ LEFT_OUT = {
 
 @dataclass(frozen=True, slots=True)
 class FlowArm:
-    """An arm that runs sundog. `without_rules` and another `policy` than the planner's make an ablation."""
+    """An arm that runs sundog. `without_rules`, another `policy` than the planner's, and engines of which sundog is not
+    told that they share a device (`has_slices` false) make an ablation."""
 
     is_naive: bool = False
     without_rules: tuple[str, ...] = ()
     policy: str | None = None
+    has_slices: bool = True
 
 
 def flow_arm(name: str) -> FlowArm | None:
@@ -68,9 +71,13 @@ def flow_arm(name: str) -> FlowArm | None:
     rule, policy = name.removeprefix(WITHOUT), name.removeprefix(WITH_POLICY)
     if name.startswith(WITHOUT) and rule in RULE_NAMES:
         return FlowArm(without_rules=(rule,))
+    if name == f"{WITHOUT}{SLICES}":
+        return FlowArm(has_slices=False)
     if name.startswith(WITH_POLICY) and policy in POLICIES.names():
         return FlowArm(policy=policy)
-    ablations = [f"{WITHOUT}{rule}" for rule in RULE_NAMES] + [f"{WITH_POLICY}{one}" for one in POLICIES.names()]
+    ablations = [f"{WITHOUT}{one}" for one in (*RULE_NAMES, SLICES)] + [
+        f"{WITH_POLICY}{one}" for one in POLICIES.names()
+    ]
     known = [*DESCRIPTIONS, *ablations]
     raise ConfigError(f"there is no arm '{name}'", hint=suggest(name, known))
 

@@ -28,7 +28,7 @@ async def run_flow(
     case: Case, rows: Sequence[Row], base_url: str, folder: Path, arm: FlowArm
 ) -> tuple[list[Any], Report]:
     """One value or one failure for each row, in order, and the report of the run."""
-    flow = sd.load(write_flow(case, rows, base_url, folder))
+    flow = sd.load(write_flow(case, rows, base_url, folder, arm))
     state = folder / "state"
     result = await flow.arun(state=state, naive=arm.is_naive, without_rules=arm.without_rules, policy=arm.policy)
     values: dict[int, Any] = {row.row_index: row["answer"] for row in result}
@@ -44,11 +44,14 @@ def planning_s(path: Path, arm: FlowArm, clock: Callable[[], float]) -> float:
     return clock() - begin_s
 
 
-def write_flow(case: Case, rows: Sequence[Row], base_url: str, folder: Path) -> Path:
-    """The flow file of this case in `folder`, with everything it needs beside it."""
+def write_flow(case: Case, rows: Sequence[Row], base_url: str, folder: Path, arm: FlowArm) -> Path:
+    """The flow file of this case in `folder`, as the arm wants it, with everything it needs beside it."""
     yaml = YAML(typ="safe")
     flow = yaml.load((FLOWS / f"{case.workload}.yaml").read_text())
-    flow["engines"] = {model: dict(block) for model, block in case.blocks.items()}
+    hidden = () if arm.has_slices else ("shared_device",)
+    flow["engines"] = {
+        model: {key: value for key, value in block.items() if key not in hidden} for model, block in case.blocks.items()
+    }
     for node in flow["nodes"].values():
         if "sql" in node:
             node["sql"] |= {"database": case.database, "query": adapt(node["sql"]["query"], case.database)}

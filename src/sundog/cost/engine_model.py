@@ -59,6 +59,10 @@ class EngineModel:
         self._step_s = 0.0
         self._num_prefill_tokens = 0  # of each of them
 
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._reserved)
+
     def has_room(self, num_reserved_tokens: int) -> bool:
         """An idle replica takes anything."""
         limit = self._max_tokens_in_flight

@@ -50,7 +50,7 @@ def estimate_makespan(
     simulated = _simulated(played, steps, known, max_rows_in_flight)
     engines = {pool.name: _replicas(pool) for pool in known.pools.values() if isinstance(pool, EnginePool)}
     tools = {pool.name: pool.max_concurrency for pool in known.pools.values() if isinstance(pool, ToolPool)}
-    makespan_s = play(simulated, engines, tools).makespan_s
+    makespan_s = play(simulated, engines, tools, _devices(known)).makespan_s
     if num_rows < sample.num_rows:
         makespan_s += expected * (1 - num_rows / sample.num_rows)
     if not expected:
@@ -150,12 +150,20 @@ def _replicas(pool: EnginePool) -> list[EngineModel]:
     ]
 
 
+def _devices(known: Known) -> dict[str, str]:
+    """By pool, of those that have one."""
+    pools = (pool for pool in known.pools.values() if isinstance(pool, EnginePool))
+    return {pool.name: pool.shared_device for pool in pools if pool.shared_device is not None}
+
+
 def _load_s(steps: Mapping[str, Step], known: Known, end: str) -> float:
-    """Seconds of the busiest pool if it is never idle, with one end of every estimate."""
-    loads: dict[str, float] = {}
+    """Seconds of the busiest pool, or of the busiest device, if it is never idle, with one end of every estimate."""
+    loads: dict[tuple[str, str], float] = defaultdict(float)
+    devices = _devices(known)
     for pool in known.pools.values():
         served = {name: step for name, step in steps.items() if step.pool == pool.name}
-        loads[pool.name] = (
+        place = ("device", devices[pool.name]) if pool.name in devices else ("pool", pool.name)
+        loads[place] += (
             _engine_s(pool, served.values(), end)
             if isinstance(pool, EnginePool)
             else sum(_tool_s(name, step, known, end) for name, step in served.items()) / pool.max_concurrency

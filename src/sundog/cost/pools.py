@@ -20,7 +20,8 @@ class EnginePool:
 
     `engine`: its block. `token_error`: how far `measure` may be off, as a fraction. `block_tokens`: of the prefix
     cache, None where there is none. `profile`: None when it was not calibrated here. `is_on_workers`: it takes turns
-    with other engines, so that it is not there all the time.
+    with other engines, so that it is not there all the time. `shared_device`: engines with the same one
+    share its processor.
     """
 
     name: str
@@ -35,6 +36,7 @@ class EnginePool:
     profile: Profile | None
     prices: TokenPrices | None
     is_on_workers: bool = False
+    shared_device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 Owns the clock and the queues of this model. It knows no row and no plan, only calls; equal input gives equal seconds.
 An engine's step gives one token to every request that decodes and fills what is left with prompts, first come first
-served, as a continuously batching engine does; `sched.order.shared_prefix_adjacent` is the order of those who wait.
+served, as a continuously batching engine does; `sched.order.shared_prefix_adjacent` is the order of those who wait. Of
+the engines on one device one works at a time.
 """
 
 from __future__ import annotations
@@ -41,18 +42,29 @@ class Played:
 
 
 def play(
-    calls: Sequence[SimulatedCall], engines: Mapping[str, Sequence[EngineModel]], tools: Mapping[str, int]
+    calls: Sequence[SimulatedCall],
+    engines: Mapping[str, Sequence[EngineModel]],
+    tools: Mapping[str, int],
+    devices: Mapping[str, str],
 ) -> Played:
-    """`engines`: the replicas of each engine pool, fresh; `tools`: how many calls each other pool takes at once."""
-    return _Play(calls, engines, tools).run()
+    """`engines`: the replicas of each engine pool, fresh; `tools`: how many calls each other pool takes at once.
+    `devices`: by engine pool, of those that share one."""
+    return _Play(calls, engines, tools, devices).run()
 
 
 class _Play:
     def __init__(
-        self, calls: Sequence[SimulatedCall], engines: Mapping[str, Sequence[EngineModel]], tools: Mapping[str, int]
+        self,
+        calls: Sequence[SimulatedCall],
+        engines: Mapping[str, Sequence[EngineModel]],
+        tools: Mapping[str, int],
+        devices: Mapping[str, str],
     ) -> None:
         self._calls = calls
         self._engines = engines
+        self._sharing = {
+            pool: tuple(other for other in engines if devices.get(other) == device) for pool, device in devices.items()
+        }
         self._free = dict(tools)
         self._queues: dict[str, list[tuple[tuple[float, ...], int]]] = {pool: [] for pool in (*engines, *tools)}
         self._busy_s = dict.fromkeys(self._queues, 0.0)
@@ -81,7 +93,8 @@ class _Play:
                 self._start_tools(pool)
             elif what.is_due(self._now_s):
                 self._end(what.finish_steps())
-                self._feed(what)
+                pool = self._at_work(what.pool)
+                self._feed([what] if pool == what.pool else self._engines[pool])
         assert all(self._has_ended), "a call waits for ever"
         for pool, replicas in self._engines.items():
             self._busy_s[pool] = sum(replica.busy_s for replica in replicas)
@@ -115,8 +128,7 @@ class _Play:
                 pools.add(call.pool)
         for pool in sorted(pools):
             if pool in self._engines:
-                for replica in self._engines[pool]:
-                    self._feed(replica)
+                self._feed(self._engines[self._at_work(pool)])
             else:
                 self._start_tools(pool)
 
@@ -128,17 +140,27 @@ class _Play:
             self._busy_s[pool] += self._calls[number].tool_s
             self._plan(self._now_s + self._calls[number].tool_s, number)
 
-    def _feed(self, replica: EngineModel) -> None:
-        """Give a replica what it has room for, and plan when to look at it again."""
-        call_of, queue = self._calls, self._queues[replica.pool]
-        while queue and replica.has_room(call_of[queue[0][1]].num_reserved_tokens):
-            _, number = heapq.heappop(queue)
-            call = call_of[number]
-            tokens = call.num_prompt_tokens, call.num_output_tokens, call.num_reserved_tokens
-            replica.add(number, call.blocks, *tokens)
-        due_s = replica.next_due_s(self._now_s)
-        if due_s is not None:
-            self._plan(due_s, replica)
+    def _at_work(self, pool: str) -> str:
+        """Of the pools on its device the one that is busy; if none is, the one for which most calls wait."""
+
+        def claim(one: str) -> tuple[bool, int]:
+            return any(replica.is_busy for replica in self._engines[one]), len(self._queues[one])
+
+        return max(self._sharing.get(pool, (pool,)), key=claim)
+
+    def _feed(self, replicas: Sequence[EngineModel]) -> None:
+        """Give replicas of one pool what they have room for, and plan when to look at them again."""
+        call_of = self._calls
+        for replica in replicas:
+            queue = self._queues[replica.pool]
+            while queue and replica.has_room(call_of[queue[0][1]].num_reserved_tokens):
+                _, number = heapq.heappop(queue)
+                call = call_of[number]
+                tokens = call.num_prompt_tokens, call.num_output_tokens, call.num_reserved_tokens
+                replica.add(number, call.blocks, *tokens)
+            due_s = replica.next_due_s(self._now_s)
+            if due_s is not None:
+                self._plan(due_s, replica)
 
     def _plan(self, time_s: float, what: int | EngineModel) -> None:
         self._sequence += 1

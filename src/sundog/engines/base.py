@@ -138,7 +138,8 @@ class EngineOptions(BaseModel):
     """Options of every engine block; each kind adds its own. Strings may hold `${env:NAME}`.
 
     `max_concurrency`: requests in flight per replica. `max_tokens_in_flight`: prompt plus output tokens
-    admitted per replica; None takes the replica's KV capacity where known. `price`: None where tokens cost nothing.
+    admitted per replica; None takes the replica's KV capacity where known. `shared_device`: engines with the same one
+    share its processor; None for one of its own. `price`: None where tokens cost nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -146,6 +147,7 @@ class EngineOptions(BaseModel):
     replicas: int = Field(default=1, ge=1)
     max_concurrency: int = Field(default=32, ge=1)
     max_tokens_in_flight: int | None = Field(default=None, ge=1)
+    shared_device: str | None = Field(default=None, min_length=1)
     price: TokenPrices | None = None
 
 

@@ -69,6 +69,7 @@ class OpenVINOOptions(EngineOptions):
     faster for long prompts, and lets others wait longer.
     """
 
+    shared_device: str | None = Field(default="cpu", min_length=1)
     precision: Literal["fast", "batch_invariant"] = "fast"
     max_kv_tokens: int = Field(default=32_768, ge=BLOCK_TOKENS)
     max_num_batched_tokens: int = Field(default=256, ge=BLOCK_TOKENS)

@@ -97,6 +97,7 @@ def _engine_pool(name: str, block: EngineBlock) -> EnginePool:
         profile=None if profile is None else _within(profile, options),
         prices=options.price,
         is_on_workers=block.workers is not None,
+        shared_device=options.shared_device,
     )
 
 

@@ -129,6 +129,7 @@ class Pools:
             options.max_tokens_in_flight or can.max_kv_tokens,
             num_blocks if can.has_prefix_cache else 0,
             shares_cold_prefixes=can.shares_cold_prefixes,
+            shared_device=options.shared_device,
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sundog.sched.prefix_index import PrefixOrder
-from sundog.sched.views import ReplicaView, RequestView
+from sundog.sched.views import DeviceView, ReplicaView, RequestView
 
 # Of the prefixes of all rows in flight, and more; at 100 bytes each.
 MAX_ORDERED_BLOCKS = 250_000
@@ -23,7 +23,8 @@ Entry = tuple[tuple[float, ...], int, RequestView]
 class Pool:
     """`waiting`: a heap of those without a replica; `at_replica`: by replica, of those that wait for a slot there.
     `num_free`: slots of the replicas that serve. `num_parked`: requests that wait for another one's prefill.
-    `num_finished`: requests so far. `num_cache_blocks`: of its smallest replica."""
+    `num_finished`: requests so far. `num_cache_blocks`: of its smallest replica. `device`: the one that it
+    shares."""
 
     replicas: list[ReplicaView] = field(default_factory=list)
     waiting: list[Entry] = field(default_factory=list)
@@ -32,6 +33,7 @@ class Pool:
     num_parked: int = 0
     num_finished: int = 0
     num_cache_blocks: int = 0
+    device: DeviceView | None = None
     prefixes: PrefixOrder = field(default_factory=lambda: PrefixOrder(MAX_ORDERED_BLOCKS))
 
     @property

@@ -19,6 +19,7 @@ from sundog.sched.retention import continuum_ttl, farthest_use_first, latest_pro
 from sundog.sched.retry import exponential_backoff
 from sundog.sched.routing import least_outstanding, not_where_it_failed, prefix_affinity, within_load_bound
 from sundog.sched.speculation import smart_spec
+from sundog.sched.time_slice import widest_steps
 
 AWAY_FROM_LOAD = ((not_where_it_failed, 4.0), (least_outstanding, 1.0))
 TO_THE_PREFIX = ((not_where_it_failed, 4.0), (prefix_affinity, 1.0), (least_outstanding, 1.0))
@@ -42,6 +43,7 @@ PREFIX_GROUPED = PolicySet(
     retry=exponential_backoff,
     residency=follow_plan,
     needs_prefixes=True,
+    time_slice=widest_steps,
     draft=smart_spec,
 )
 

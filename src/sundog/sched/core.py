@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sundog.sched.books import Pool
+from sundog.sched.devices import DeviceBook
 from sundog.sched.events import (
     Abort,
     Action,
@@ -69,6 +70,7 @@ class SchedulerCore:
         self._output_lengths: KeyedHistory[tuple[str, str]] = KeyedHistory(MAX_LENGTHS, MAX_STEPS)
         self._view = SchedView(output_lengths=self._output_lengths)
         self._filler = Filler(policies, self._view)
+        self._devices = DeviceBook(policies.time_slice, self._view, self._pools)
         self._workers = WorkerBook(policies.residency, self._view, self._pools)
         self._handlers: dict[type, Callable[[Any, list[Action]], None]] = {
             ReplicaAdded: self._replica_added,
@@ -131,6 +133,7 @@ class SchedulerCore:
         placed = sorted([*arrived, *waiting, *parked, *delayed, *(request.request_id for request in running)])
         assert placed == sorted(self._requests), "every request is in exactly one place"
         assert all(holder in self._requests for holder in self._parked), "parked behind a request that is gone"
+        self._devices.check()
         self._workers.check()
 
     def _replica_added(self, event: ReplicaAdded, actions: list[Action]) -> None:
@@ -149,6 +152,7 @@ class SchedulerCore:
             self._workers.add_replica(replica)
         pool = self._pools.setdefault(event.pool, Pool())
         pool.add(replica)
+        self._devices.add(event.shared_device, event.pool)
         self._fill(pool, actions)
 
     def _replica_removed(self, event: ReplicaRemoved, actions: list[Action]) -> None:
@@ -280,6 +284,7 @@ class SchedulerCore:
             self._fill(pool, actions)
 
     def _fill(self, pool: Pool, actions: list[Action]) -> None:
+        pool = self._devices.starting(pool)
         for request, replica, verdict in self._filler.moves(pool):
             if isinstance(verdict, Deferred):
                 self._park(pool, request, replica, verdict)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 class ReplicaAdded:
     """A replica joined a pool. `max_tokens_in_flight`: prompt plus output tokens it may hold, None for no limit.
     `num_prefix_blocks`: prefix blocks its cache is believed to hold, 0 for no prefix cache. `shares_cold_prefixes`: a
-    request also finds blocks that another one is still computing.
+    request also finds blocks that another one is still computing. `shared_device`: the processor that it shares
+    with replicas of other pools, None where it shares none.
     `worker_id`: of the worker that has loaded it, as asked; None for a replica that stays."""
 
     time_s: float
@@ -24,6 +25,7 @@ class ReplicaAdded:
     num_prefix_blocks: int = 0
     worker_id: str | None = None
     shares_cold_prefixes: bool = False
+    shared_device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from sundog.sched.retention import least_recently_used, nothing_is_retained
 from sundog.sched.speculation import full_length
 from sundog.sched.views import (
     BlockView,
+    DeviceView,
     PoolView,
     ReplicaView,
     RequestView,
@@ -61,6 +62,8 @@ Retry = Callable[[RequestView, float | None, SchedView], float]
 """Seconds until the next attempt, given the server's `retry_after_s`."""
 Residency = Callable[[WorkerView, Mapping[str, PoolView], SchedView], Keep | Bring]
 """Asked of a worker that neither loads nor lets go; of the pools, those that workers load."""
+TimeSlice = Callable[[DeviceView, SchedView], str]
+"""The pool whose requests may start, of those that share a device."""
 Retain = Callable[[WorkflowView, ReplicaView, SchedView], float]
 """Seconds to keep a workflow's KV blocks from now on; asked when a call has ended and a tool or another step begins."""
 EvictRank = Callable[[BlockView, SchedView], tuple[float, ...]]
@@ -72,8 +75,8 @@ Draft = Callable[[StepView, SchedView], int]
 @dataclass(frozen=True, slots=True)
 class PolicySet:
     """One choice per decision. `admit`: all must admit, the first deferral counts. `scores`: with weights.
-    `needs_prefixes`: hosts compute `prefix_key` only for a set that reads it. `retain`, `evict_rank`, `draft`: taken
-    inside an engine; the defaults are what vLLM does."""
+    `needs_prefixes`: hosts compute `prefix_key` only for a set that reads it. `time_slice`: None lets all engines of a
+    device start requests. `retain`, `evict_rank`, `draft`: taken inside an engine; the defaults are what vLLM does."""
 
     name: str
     rank: Rank
@@ -83,6 +86,7 @@ class PolicySet:
     retry: Retry
     residency: Residency
     needs_prefixes: bool = False
+    time_slice: TimeSlice | None = None
     retain: Retain = nothing_is_retained
     evict_rank: EvictRank = least_recently_used
     draft: Draft = full_length

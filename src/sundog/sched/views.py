@@ -256,6 +256,17 @@ class WorkerView:
 
 
 @dataclass(slots=True)
+class DeviceView:
+    """A processor that the engines of several pools share. By pool: `num_running`, requests of all its replicas;
+    `num_waiting`, for a slot or a prefix, 0 while no replica serves. `sliced`: the pool whose requests start, None
+    before the first."""
+
+    num_running: dict[str, int] = field(default_factory=dict)
+    num_waiting: dict[str, int] = field(default_factory=dict)
+    sliced: str | None = None
+
+
+@dataclass(slots=True)
 class SchedView:
     """The moment: `time_s` of the event being handled, `num_waiting` in the pool at hand. `quiet_since_s`: since when
     nothing runs, loads or waits for a time, so that no call can come but from what is being committed.

@@ -1,0 +1,32 @@
+"""Time slices: which of the engines on one device may start requests now. Pure.
+
+Models that share a processor slow each other: their steps take turns on it, and each is only as wide as the requests of
+its own model.
+"""
+
+from __future__ import annotations
+
+from sundog.sched.views import DeviceView, SchedView
+
+FEW = 0.5
+"""Of what waits for another engine. Modelled between 0.25 and 0.75 within 3 % of each other."""
+
+
+def widest_steps(device: DeviceView, sched: SchedView) -> str:
+    """The engine that has the slice starts requests until those that it runs, or that wait for it, are fewer than half
+    of those that wait for another; then that one has it, beside what still runs. So steps are wide, and most of the
+    time they have the processor to themselves. Halo (arXiv 2509.02121, section 5) keeps to a model likewise, to save
+    loads.
+
+    Measured on two cores with three copies of a model: the same requests took 1.13 times as long when all three ran at
+    once as one after another. Loses where the processor is wider than one model's steps.
+    """
+    if device.sliced is None:
+        return _most_asked(device)
+    num_own = device.num_running[device.sliced] + device.num_waiting[device.sliced]
+    other = _most_asked(device)
+    return other if num_own < FEW * device.num_waiting[other] else device.sliced
+
+
+def _most_asked(device: DeviceView) -> str:
+    return max(device.num_waiting, key=lambda pool: device.num_waiting[pool])
