@@ -9,7 +9,7 @@ from __future__ import annotations
 from sundog.sched.views import DeviceView, SchedView
 
 FEW = 0.5
-"""Of what waits for another engine. Modelled between 0.25 and 0.75 within 3 % of each other."""
+"""Of what waits for another engine. In a simulation with measured step times 0.25 to 0.75 were within 3 %."""
 
 
 def widest_steps(device: DeviceView, sched: SchedView) -> str:
@@ -18,8 +18,9 @@ def widest_steps(device: DeviceView, sched: SchedView) -> str:
     time they have the processor to themselves. Halo (arXiv 2509.02121, section 5) keeps to a model likewise, to save
     loads.
 
-    Measured on two cores with three copies of a model: the same requests took 1.13 times as long when all three ran at
-    once as one after another. Loses where the processor is wider than one model's steps.
+    Measured on two cores with three copies of a model: the same requests took 1.10 times as long when all three ran at
+    once as one after another (benchmarks/shared_processor.py). Loses where the processor is wider than one model's
+    steps.
     """
     if device.sliced is None:
         return _most_asked(device)
