@@ -87,9 +87,10 @@ def _modelled(sizes: Sizes) -> Iterator[Deployment]:
 @contextmanager
 def _embedded(sizes: Sizes) -> Iterator[Deployment]:
     with running_endpoint(sizes.kv_tokens, MAX_CONCURRENCY) as endpoint:
-        yield Deployment(
-            _blocks(dict.fromkeys(MODELS, endpoint.base_url), sizes), endpoint.forget, endpoint.process_ids
-        )
+        blocks = _blocks(dict.fromkeys(MODELS, endpoint.base_url), sizes)
+        # Each copy computes on all cores.
+        shared = {model: {**block, "shared_device": "cpu"} for model, block in blocks.items()}
+        yield Deployment(shared, endpoint.forget, endpoint.process_ids)
 
 
 @contextmanager
@@ -99,14 +100,8 @@ def _vllm(sizes: Sizes) -> Iterator[Deployment]:
 
 
 def _blocks(base_urls: Mapping[str, str], sizes: Sizes) -> dict[str, dict[str, Any]]:
-    """The same for every arm. What a user would write who knows the servers: their KV cache, and that they share this
-    machine's processor."""
-    common = {
-        "kind": "openai",
-        "max_concurrency": MAX_CONCURRENCY,
-        "max_tokens_in_flight": sizes.kv_tokens,
-        "shared_device": "cpu",
-    }
+    """The same for every arm; `max_tokens_in_flight` is what a user who knows the server's KV cache would write."""
+    common = {"kind": "openai", "max_concurrency": MAX_CONCURRENCY, "max_tokens_in_flight": sizes.kv_tokens}
     return {model: {**common, "model": model, "base_url": url} for model, url in base_urls.items()}
 
 
