@@ -105,6 +105,20 @@ def test_down_ends_all_processes_of_a_server_that_ignores_it(yard: Yard) -> None
     assert yard.servers.records.all() == []
 
 
+def test_children_are_found_before_anybody_has_noted_that_the_first_process_ended(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (yard.folder / "is-stubborn").touch()
+    (record,) = yard.up(yard.sites())
+    first, child = processes_of(record)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "waitpid", lambda pid, options: (0, 0))
+        os.kill(first, signal.SIGKILL)
+        while first in processes_of(record):
+            pass
+        assert processes_of(record) == [child]
+
+
 def test_who_is_killed_between_two_writes_leaves_no_orphan(yard: Yard) -> None:
     """The process is there, its number was not written yet: it is found by its token."""
     (site,) = yard.sites()
