@@ -135,12 +135,17 @@ def test_prefixes_are_numbered_as_they_come_and_forgotten_in_that_order() -> Non
 
 
 def test_with_room_for_all_the_longest_chains_go_first() -> None:
+    """Not where other engines wait for what those that have begun will ask."""
     requests = [
         make_request(request_id="begun", prefix_order=(1,), prefix_key=(1,), depth=1, num_inherited_blocks=1),
         make_request(request_id="new", prefix_order=(9,), depth=0),
     ]
-    for num_cache_blocks, expected in ((20, ["new", "begun"]), (19, ["begun", "new"])):
-        sched = SchedView(num_seen_blocks=10, num_cache_blocks=num_cache_blocks)
+    for num_cache_blocks, num_devices, expected in (
+        (20, 1, ["new", "begun"]),
+        (19, 1, ["begun", "new"]),
+        (20, 2, ["begun", "new"]),
+    ):
+        sched = SchedView(num_seen_blocks=10, num_cache_blocks=num_cache_blocks, num_devices=num_devices)
         ranked = sorted(requests, key=lambda request: shared_prefix_adjacent(request, sched))
         assert [request.request_id for request in ranked] == expected
 

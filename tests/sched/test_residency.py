@@ -102,6 +102,37 @@ IDLE_A = resident("a", idle_since_s=NOW_S - 1)
             Keep(),
         ),
         (
+            "it is all that the plan has left for this worker, and others have what is asked for: it stays",
+            worker(IDLE_A, planned="a"),
+            pools(
+                pool("a", num_open_steps=1, lull_since_s=0.0, last_arrival_s=NOW_S - 0.5),
+                pool("b", num_waiting=90, num_serving=1),
+            ),
+            BUSY,
+            Keep(until_s=NOW_S - 0.5 + 2 * LOAD_S),
+        ),
+        (
+            "the same, before the first call for it: for as long as it takes",
+            worker(resident("a", idle_since_s=0.0), planned="a"),
+            pools(pool("b", num_waiting=90, num_serving=1)),
+            BUSY,
+            Keep(),
+        ),
+        (
+            "the plan has done with it here, others have it too: go though calls for it wait",
+            worker(resident("a", 8), planned="b"),
+            pools(pool("a", num_waiting=9, num_serving=2)),
+            BUSY,
+            Bring("b", instead_of="a"),
+        ),
+        (
+            "the same: calls that trickle in are no reason to drain it",
+            worker(resident("a", 1), planned="a"),
+            pools(pool("a", num_open_steps=1, lull_since_s=0.0), pool("b", num_waiting=90, num_serving=1)),
+            BUSY,
+            Keep(),
+        ),
+        (
             "few calls wait elsewhere: idle for as long as two switches take",
             worker(IDLE_A, planned="a"),
             pools(pool("a", num_open_steps=1, lull_since_s=NOW_S - 1), pool("b", num_waiting=1)),

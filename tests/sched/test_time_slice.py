@@ -22,7 +22,7 @@ from sundog.sched.events import (
 )
 from sundog.sched.policy import PolicySet
 from sundog.sched.time_slice import widest_steps
-from sundog.sched.views import DeviceView, SchedView
+from sundog.sched.views import DeviceView, RequestView, SchedView
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,28 @@ def test_engines_on_one_device_take_turns() -> None:
 )
 def test_who_shares_nothing_waits_for_nobody(policies: PolicySet, devices: tuple[str | None, str | None]) -> None:
     assert len(Driven(policies, devices).arrive("a0", "a1", "b0", "b1")) == 4
+
+
+@pytest.mark.parametrize(
+    ("devices", "num_blocks", "num_devices"),
+    [(("d", "d"), 9, 1), ((None, None), 9, 2), (("d", "e"), 9, 2), (("d", None), 9, 2), ((None, None), 0, 0)],
+)
+def test_policies_are_told_how_many_devices_compute(
+    devices: tuple[str | None, str | None], num_blocks: int, num_devices: int
+) -> None:
+    """A tool has no prefix cache, and is none of them."""
+    told: list[int] = []
+
+    def rank(request: RequestView, sched: SchedView) -> tuple[float, ...]:
+        told.append(sched.num_devices)
+        return ()
+
+    core = SchedulerCore(replace(PREFIX_GROUPED, rank=rank))
+    for pool, device in zip("ab", devices, strict=True):
+        core.handle(ReplicaAdded(0.0, f"{pool}/0", pool, 8, num_prefix_blocks=num_blocks, shared_device=device))
+    core.handle(ReplicaAdded(0.0, "tool", "tool", 8))
+    core.handle(RequestArrived(0.0, "a0", "a"))
+    assert told == [num_devices]
 
 
 def test_a_cancelled_request_gives_its_turn_away() -> None:

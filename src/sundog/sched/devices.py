@@ -1,6 +1,7 @@
 """The core's books on devices: processors that the engines of several pools share.
 
-Owns who shares what, and asks the time-slice policy whose requests may start. Never decides, never starts one.
+Owns who shares what, how many there are, and asks the time-slice policy whose requests may start. Never decides, never
+starts one.
 """
 
 from __future__ import annotations
@@ -18,15 +19,24 @@ class DeviceBook:
         self._sched = sched
         self._pools = pools
         self._devices: dict[str, DeviceView] = {}
+        self._shared: dict[str, str] = {}
 
     def add(self, device: str | None, pool: str) -> None:
         """An engine of the pool is on the device; None: it shares none."""
+        if device is not None:
+            self._shared[pool] = device
+        self.count()
         if device is None or self._time_slice is None:
             return
         view = self._devices.setdefault(device, DeviceView())
         self._pools[pool].device = view
         view.num_running.setdefault(pool, 0)
         view.num_waiting.setdefault(pool, 0)
+
+    def count(self) -> None:
+        """An engine has come or gone."""
+        engines = [name for name, pool in self._pools.items() if pool.num_cache_blocks]
+        self._sched.num_devices = len({self._shared.get(name, name) for name in engines})
 
     def starting(self, pool: Pool) -> Pool:
         """Whose requests may start, now that something has changed in `pool`."""

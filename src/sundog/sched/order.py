@@ -31,11 +31,12 @@ def shared_prefix_adjacent(request: RequestView, sched: SchedView) -> tuple[floa
     What has at least half its prompt from its row's last call comes first: else it would be evicted. Then the leaves of
     a radix tree met depth first, in the order in which its branches first came, a child right after the prompt that it
     extends (Helium, arXiv 2603.16104, section 5; BatchLLM, arXiv 2412.03594, section 4); no new group overtakes an old
-    one. Rows in order within a group; among tools, which have no prompt, what the plan needs soonest first. While the
-    cache has room for everything, the rows with most steps to come go first instead: the batch ends with fuller steps.
+    one. Rows in order within a group; among tools, which have no prompt, what the plan needs soonest first. Where all
+    engines share one device and the cache has room for everything, the rows with most steps to come go first instead:
+    the batch ends with fuller steps. Engines side by side would wait for the rows that this holds back.
     """
     extends_last_call = 0 < len(request.prefix_key) <= 2 * request.num_inherited_blocks
-    first = request.depth if sched.is_roomy else -extends_last_call
+    first = request.depth if sched.is_roomy and sched.num_devices == 1 else -extends_last_call
     return (first, *request.prefix_order, -1.0, request.need_s, request.row_index, request.depth)
 
 

@@ -7,6 +7,7 @@ the core asks nothing; so each function here sees a worker whose engines all ser
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from sundog.sched.policy import Bring, Keep
 from sundog.sched.views import PoolView, ReplicaView, SchedView, WorkerView
@@ -22,7 +23,9 @@ def follow_plan(worker: WorkerView, pools: Mapping[str, PoolView], sched: SchedV
     soon as another is wanted: what the plan has next (preload, before any call waits), else what most calls wait for.
     One whose steps may still send calls goes when it idles and the calls waiting elsewhere are worth two switches, or
     when it has idled for as long as two switches take, or when nothing runs that could send it a call. Where calls only
-    trickle in, it is drained on the same terms.
+    trickle in, it is drained on the same terms. One that is all the worker's plan has left is there for rows to flow
+    through: it goes when none has come for as long as two switches take, or for an engine that no worker has. One that
+    the plan has done with here goes though calls wait, where other workers have it too.
     Loses against a plan of exact times where two engines take turns and the calls come in bursts just too small.
     """
     planned, asked = _next_planned(worker, sched), _most_asked(worker, pools, sched)
@@ -30,6 +33,8 @@ def follow_plan(worker: WorkerView, pools: Mapping[str, PoolView], sched: SchedV
         wanted = planned or asked
         return Keep() if wanted is None else Bring(wanted)
     for resident in _last_needed_first(worker):
+        if planned and _is_left_to_others(resident, worker, pools):
+            return Bring(planned, instead_of=resident.pool)
         if _is_idle(resident, pools) and not _is_held(resident, worker, pools) and (wanted := planned or asked):
             return Bring(wanted, instead_of=resident.pool)
     if asked is None:
@@ -37,7 +42,7 @@ def follow_plan(worker: WorkerView, pools: Mapping[str, PoolView], sched: SchedV
     dues = [
         (due_s, number, resident.pool)
         for number, resident in enumerate(_last_needed_first(worker))
-        if (due_s := _leaves_at(resident, pools, asked, sched)) is not None
+        if (due_s := _leaves_at(resident, worker, pools, asked, sched)) is not None
     ]
     if not dues:
         return Keep()
@@ -67,7 +72,7 @@ def oldest_call_first(worker: WorkerView, pools: Mapping[str, PoolView], sched: 
 
 
 def _oldest_s(view: PoolView) -> float:
-    return float("inf") if view.oldest_arrival_s is None else view.oldest_arrival_s
+    return inf if view.oldest_arrival_s is None else view.oldest_arrival_s
 
 
 def _absent(worker: WorkerView, sched: SchedView) -> list[str]:
@@ -109,21 +114,31 @@ def _is_idle(resident: ReplicaView, pools: Mapping[str, PoolView]) -> bool:
     return resident.num_running == 0 and pools[resident.pool].num_waiting == 0
 
 
+def _is_left_to_others(resident: ReplicaView, worker: WorkerView, pools: Mapping[str, PoolView]) -> bool:
+    """Whether this worker's part of the engine's work is done, by the plan, and other workers have the rest."""
+    return resident.pool not in worker.planned and pools[resident.pool].num_serving > 1
+
+
 def _is_held(resident: ReplicaView, worker: WorkerView, pools: Mapping[str, PoolView]) -> bool:
     """Whether calls may come: from steps that have begun, or because the plan has it next."""
     return pools[resident.pool].num_open_steps > 0 or resident.pool in worker.planned[: worker.max_resident]
 
 
-def _leaves_at(resident: ReplicaView, pools: Mapping[str, PoolView], asked: str, sched: SchedView) -> float | None:
+def _leaves_at(
+    resident: ReplicaView, worker: WorkerView, pools: Mapping[str, PoolView], asked: str, sched: SchedView
+) -> float | None:
     """When it makes room for `asked` though calls may still come for it; None while calls wait, or as things are."""
-    own, other = pools[resident.pool], pools[asked]
+    own, other, idle_since_s = pools[resident.pool], pools[asked], resident.idle_since_s
     if own.lull_since_s is None:
         return None
     two_switches_s = own.load_s + other.load_s
     is_worth_it = other.waiting_s >= two_switches_s
-    if resident.idle_since_s is None:
-        return own.lull_since_s + two_switches_s if is_worth_it else None
-    due_s = resident.idle_since_s + (SETTLE_S if is_worth_it else two_switches_s)
-    if sched.quiet_since_s is not None:
-        due_s = min(due_s, max(resident.idle_since_s, sched.quiet_since_s) + SETTLE_S)
-    return due_s
+    if worker.planned == (resident.pool,) and other.num_serving:
+        due_s = inf if idle_since_s is None else max(idle_since_s, own.last_arrival_s) + two_switches_s
+    elif idle_since_s is None:
+        due_s = own.lull_since_s + two_switches_s if is_worth_it else inf
+    else:
+        due_s = idle_since_s + (SETTLE_S if is_worth_it else two_switches_s)
+    if idle_since_s is not None and sched.quiet_since_s is not None:
+        due_s = min(due_s, max(idle_since_s, sched.quiet_since_s) + SETTLE_S)
+    return due_s if due_s < inf else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from sundog.sched.histories import SampleHistory
 from sundog.sched.kv_ledger import KVLedger
@@ -205,7 +206,8 @@ class PoolView:
     concurrency reached; both measured once there is something to measure.
 
     `num_serving`: replicas that take requests, or will when loaded. `num_open_steps`: steps that have sent a call, and
-    may send more. `lull_since_s`: since when no call waits. `oldest_arrival_s`: of the call that is next.
+    may send more. `lull_since_s`: since when no call waits. `oldest_arrival_s`: of the call that is next;
+    `last_arrival_s`: of the call that came last, infinite before the first.
     `busy_s`: seconds that replicas had something to do, summed. `num_loads` so far.
     """
 
@@ -217,6 +219,7 @@ class PoolView:
     num_open_steps: int = 0
     lull_since_s: float | None = None
     oldest_arrival_s: float | None = None
+    last_arrival_s: float = inf
     busy_s: float = 0.0
     num_loads: int = 0
 
@@ -271,7 +274,8 @@ class SchedView:
     """The moment: `time_s` of the event being handled, `num_waiting` in the pool at hand. `quiet_since_s`: since when
     nothing runs, loads or waits for a time, so that no call can come but from what is being committed.
     `num_seen_blocks`: different prefix blocks that came to this pool; `num_cache_blocks`: of its smallest replica.
-    `least_load`: of its replicas, that of the emptiest.
+    `least_load`: of its replicas, that of the emptiest. `num_devices`: on which engines with a prefix cache compute;
+    pools that share one count once.
 
     What the host has measured: `prefill_token_s` and `decode_token_s`, seconds of a request for each token of its
     prompt and of its answer, at the load reached; `output_lengths` in tokens, by (node, model); `tool_times_s` by tool,
@@ -284,6 +288,7 @@ class SchedView:
     num_seen_blocks: int = 0
     num_cache_blocks: int = 0
     least_load: float = 0.0
+    num_devices: int = 1
     quiet_since_s: float | None = None
     prefill_token_s: float = 0.0
     decode_token_s: float = 0.0

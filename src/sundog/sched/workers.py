@@ -68,6 +68,7 @@ class WorkerBook:
         """A call of the step has come: others may."""
         if pool in self._views and step not in self._drained:
             self._open[step] = pool
+            self._views[pool].last_arrival_s = self._sched.time_s
 
     def drain_step(self, event: StepDrained) -> None:
         self._drained.add(event.step)
