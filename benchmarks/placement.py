@@ -18,7 +18,7 @@ from machine import save
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the tests' generator of plans
 
 from sundog.errors import PlanError
-from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise, round_robin
+from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise, partition, round_robin
 from sundog.optimizer.placement.choose import place
 from sundog.optimizer.placement.oracle import solve_oracle
 from sundog.optimizer.placement.problem import PlacementProblem
@@ -27,7 +27,7 @@ from tests.optimizer.placement.plans import random_plan, small_plan
 NUM_PLANS = 250
 NUM_TIMED = 20
 MAX_LLM_NODES = 9
-BASELINES = (round_robin, operator_wise, min_switch, heft)
+BASELINES = (round_robin, operator_wise, min_switch, heft, partition)
 
 
 def main() -> None:
@@ -54,6 +54,7 @@ def timed(num_llm: int, num_tools: int) -> dict[str, Any]:
             num_models=3,
             num_tool_workers=4,
             split_share=(0.0, 0.5, 1.0)[seed % 3],
+            flow_share=(0.0, 1.0)[seed % 2],
         )
         begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
         placement = place(problem)

@@ -114,9 +114,7 @@ class Session:
         if options.output is not None:
             check_output_path(options.output)
         inputs = {**asdict(self._choice), **self._rewriting_identity()}
-        with open_run(
-            self.plan, self._open_rows, inputs, self._operators, self._secrets, options, self._figures
-        ) as run:
+        with open_run(self.plan, self._open_rows, inputs, self._operators, self._secrets, options, self.figures) as run:
             yield run
 
     def explain(self) -> str:
@@ -238,14 +236,16 @@ class Session:
             check_columns(self._written, rows.shape)
         return rows
 
-    def _figures(self) -> Figures:
+    def figures(self) -> Figures:
         """What the steps of the whole input take, for the placement of a run."""
         with closing(self._open_rows(None, self.plan.written.inputs)) as rows:
             num_rows, sampled = rows.count(), rows.sampled(num_rows_to_sample(self.plan))
         return self._figures_of(self._costs(sampled, num_rows).estimate(self.plan))
 
     def _figures_of(self, estimate: PlanEstimate) -> Figures:
-        return figures_of(estimate, engine_places(self.plan), expected_loads(self._state_dir, self.plan))
+        limits = {pool: options.max_concurrency for pool, _, options in engine_limits(self.plan)}
+        limits |= tool_limits(self.plan, self._operators)
+        return figures_of(estimate, engine_places(self.plan), limits, expected_loads(self._state_dir, self.plan))
 
     def _pool_facts(self) -> list[PoolFacts]:
         groups = {place.pool: None if place.group is None else place.group.name for place in engine_places(self.plan)}

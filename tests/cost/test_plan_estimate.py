@@ -16,6 +16,7 @@ from sundog.cost.estimate import Estimate
 from sundog.cost.profile import Profile, StepLimits
 from sundog.cost.step_time import FitError, StepTime
 from sundog.engines.models import cache_folder
+from sundog.optimizer.placing import Figures
 from sundog.present.document import Document
 from sundog.runtime.profiles import save_profile
 from sundog.runtime.report import Report
@@ -152,3 +153,27 @@ def test_engines_that_share_a_processor_take_as_long_as_one_after_the_other(
     assert makespan(None, None) == apart
     assert together.expected == pytest.approx(2 * apart.expected, rel=0.01)
     assert together.high == pytest.approx(2 * apart.high, rel=0.01)
+
+
+def test_what_one_worker_takes_does_not_depend_on_how_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step's seconds are of all workers; those of one replica, which a placement rests on, are their sum."""
+    monkeypatch.setenv("SUNDOG_CACHE", str(tmp_path))
+    exact = FitError(1, 0.0, 0.0, 0.0)
+    profile = Profile(StepTime(0.01, 1e-3, 1e-3, 0.0, 0.0, 0.0), StepLimits(256, 8), exact, exact, {})
+
+    def figures(num_workers: int) -> Figures:
+        flow = sd.Flow("placed")
+        gpu = flow.workers("gpu", count=num_workers)
+        flow.engine("a", kind="null", model="a", output_tokens=ANSWER_TOKENS, max_concurrency=8, workers=gpu)
+        flow.llm("s", engine="a", prompt="About {{ row.a }}")
+        flow.input("rows", rows=[{"a": number} for number in range(400)])
+        flow.output(s="{{ s }}")
+        plan = flow.plan()
+        save_profile(cache_folder(), plan.engines[0], profile)
+        return Session(plan, flow.base_dir, read_config(tmp_path)).figures()
+
+    one, many = figures(1), figures(10)
+    assert many.exec_s["s"].expected == pytest.approx(one.exec_s["s"].expected, rel=0.05)
+    assert many.num_waves == one.num_waves == {"s": 400 / 8}

@@ -13,12 +13,14 @@ from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
 from sundog.ir.logical import WorkerGroup, steps_of
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import OPERATORS
+from sundog.optimizer.placement.problem import LLMNode, ToolNode
 from sundog.optimizer.placing import DEFAULT_CALL_S, Figures, Places, figures_of, place_steps, placement_problem
 from sundog.optimizer.planner import plan_physical
 
 GPU = WorkerGroup("gpu", 2)
 PLACES = [Places("engine:small", GPU, 2), Places("engine:large", GPU, 2), Places("engine:fixed", None, 3)]
 LOADS_S = {place.pool: 10.0 for place in PLACES}
+NUM_WAVES = 4.0
 
 
 def plan() -> PhysicalPlan:
@@ -42,7 +44,7 @@ def plan() -> PhysicalPlan:
 
 def figures(**exec_s: float) -> Figures:
     found = {name: Estimate(seconds / 2, seconds, seconds * 2) for name, seconds in exec_s.items()}
-    return Figures(found, LOADS_S, "a test", is_measured=True)
+    return Figures(found, dict.fromkeys(found, NUM_WAVES), LOADS_S, "a test")
 
 
 ALL = figures(page=5.0, draft=20.0, check=30.0, last=6.0)
@@ -50,15 +52,12 @@ ALL = figures(page=5.0, draft=20.0, check=30.0, last=6.0)
 
 def test_the_problem_has_a_node_for_each_call() -> None:
     problem = placement_problem(plan(), PLACES, ALL, {"gpu-1": ("engine:large",)})
-    assert {node.name: (node.model, node.exec_s, node.parents, node.max_replicas) for node in problem.llm_nodes} == {
-        "draft": ("engine:small", 20.0, ("page", "known"), 2),
-        "check": ("engine:large", 30.0, ("draft",), 2),
-        "last": ("engine:fixed", 6.0, ("known", "draft", "check"), 3),
-    }
-    assert {node.name: (node.exec_s, node.parents) for node in problem.tool_nodes} == {
-        "page": (5.0, ()),
-        "known": (0.0, ("page",)),
-    }
+    assert problem.llm_nodes == (
+        LLMNode("draft", "engine:small", 20.0, ("page", "known"), max_replicas=2, wave_s=5.0),
+        LLMNode("check", "engine:large", 30.0, ("draft",), max_replicas=2, wave_s=7.5),
+        LLMNode("last", "engine:fixed", 6.0, ("known", "draft", "check"), max_replicas=3, wave_s=1.5),
+    )
+    assert problem.tool_nodes == (ToolNode("page", 5.0, (), 1.25), ToolNode("known", 0.0, ("page",), 0.0))
     assert [(replica.name, replica.resident) for replica in problem.replicas] == [
         ("gpu-0", ()),
         ("gpu-1", ("engine:large",)),
@@ -69,9 +68,9 @@ def test_the_problem_has_a_node_for_each_call() -> None:
 def test_what_has_drained_is_left_out() -> None:
     left = ALL.left({"page": 0.0, "draft": 0.0, "check": 0.5, "last": 1.0})
     problem = placement_problem(plan(), PLACES, left, {})
-    assert [(node.name, node.exec_s, node.parents) for node in problem.llm_nodes] == [
-        ("check", 15.0, ()),
-        ("last", 6.0, ("known", "check")),
+    assert [(node.name, node.exec_s, node.parents, node.wave_s) for node in problem.llm_nodes] == [
+        ("check", 15.0, (), 7.5),
+        ("last", 6.0, ("known", "check"), 1.5),
     ]
 
 
@@ -98,25 +97,32 @@ def estimate(**seconds: Estimate | None) -> PlanEstimate:
 
 
 @pytest.mark.parametrize(
-    ("known", "basis", "is_measured"),
+    ("known", "basis", "guessed"),
     [
-        ({}, "call counts alone, all calls taken as equal", False),
-        ({"page": 5.0, "draft": 10.0}, "measured calls; for check, last call counts alone", False),
-        ({"page": 5.0, "draft": 10.0, "check": 15.0, "last": 2.0}, "measured calls", True),
+        ({}, "call counts alone, all calls taken as equal", frozenset(ALL.exec_s)),
+        (
+            {"page": 5.0, "draft": 10.0},
+            "measured calls; for check, last call counts alone",
+            frozenset({"check", "last"}),
+        ),
+        ({"page": 5.0, "draft": 10.0, "check": 15.0, "last": 2.0}, "measured calls", frozenset()),
     ],
 )
-def test_figures_come_from_the_estimate(known: dict[str, float], basis: str, is_measured: bool) -> None:
-    """Seconds of one replica: of two that share the batch it takes twice as long as of both."""
+def test_figures_come_from_the_estimate(known: dict[str, float], basis: str, guessed: frozenset[str]) -> None:
+    """Seconds of one replica: of two that share the batch it takes twice as long as of both. A tool's guess is of all
+    the calls that it runs at once."""
     found = figures_of(
         estimate(**{name: Estimate.exactly(known[name]) if name in known else None for name in ALL.exec_s}),
         PLACES,
+        {"http:http://host": 50, "engine:small": 200, "engine:large": 8, "engine:fixed": 8},
         LOADS_S,
     )
-    assert (found.basis, found.is_measured) == (basis, is_measured)
+    assert found.num_waves == {"page": 2.0, "draft": 0.5, "check": 12.5, "last": 12.5}
+    assert (found.basis, found.guessed) == (basis, guessed)
     by_one = {"page": 5.0, "draft": 20.0, "check": 30.0, "last": 6.0}
-    guessed = Estimate.exactly(100) * (Estimate(0.1, 1.0, 10.0) * DEFAULT_CALL_S)
+    guess = Estimate.exactly(100) * (Estimate(0.1, 1.0, 10.0) * DEFAULT_CALL_S)
     for name, one in found.exec_s.items():
-        assert one == (Estimate.exactly(by_one[name]) if name in known else guessed)
+        assert one == (Estimate.exactly(by_one[name]) if name in known else guess * (1 / 50 if name == "page" else 1))
 
 
 def test_figures_are_corrected_when_they_are_wrong() -> None:
@@ -131,7 +137,15 @@ def test_figures_are_corrected_when_they_are_wrong() -> None:
 
 
 def test_what_was_guessed_moves_with_what_was_measured() -> None:
-    guessed = Figures(ALL.exec_s, LOADS_S, "a guess", is_measured=False)
-    corrected = guessed.corrected({"draft": 200.0}, {})
+    guess = Figures(ALL.exec_s, ALL.num_waves, LOADS_S, "a guess", frozenset({"draft", "check"}))
+    corrected = guess.corrected({"draft": 200.0}, {})
     assert corrected is not None
-    assert corrected.exec_s["check"].expected == 300.0
+    assert {name: one.expected for name, one in corrected.exec_s.items()} == {
+        "page": 5.0,
+        "draft": 200.0,
+        "check": 300.0,
+        "last": 6.0,
+    }
+    of_another = guess.corrected({"last": 600.0}, {})
+    assert of_another is not None
+    assert of_another.exec_s["check"].expected == 30.0

@@ -135,7 +135,8 @@ class Bench:
 
 def true_figures(plan: PhysicalPlan, places: list[Places], num_rows: int) -> Figures:
     exec_s = {call.name: Estimate(0.5, 1.0, 2.0) * (num_rows * CALL_S / SLOTS) for call in calls_of(plan.nodes)}
-    return Figures(exec_s, {place.pool: LOAD_S for place in places}, "a test", is_measured=True)
+    num_waves = dict.fromkeys(exec_s, num_rows / SLOTS)
+    return Figures(exec_s, num_waves, {place.pool: LOAD_S for place in places}, "a test")
 
 
 def there_and_back() -> sd.Flow:
@@ -206,6 +207,18 @@ def test_a_step_is_split_over_workers() -> None:
     assert ran.took_s == pytest.approx(LOAD_S + 640 / 2 / SLOTS * CALL_S)
 
 
+def test_two_models_on_two_workers_stay_and_rows_flow_through_them() -> None:
+    """Three stages of 8 s each: two for one model, one for the other. Stage by stage on both workers they would take 12
+    s and two loads more."""
+    flow, small, large = two_models(count=2)
+    first = flow.llm("first", engine=small, prompt="begin")
+    second = flow.llm("second", engine=large, prompt=f"{first.text}")
+    flow.output(third=flow.llm("third", engine=large, prompt=f"{second.text}").text)
+    ran = Bench(flow).run(640)
+    assert {end.state for end in ran.ends} == {"done"}
+    assert sorted(ran.loads) == ["engine:large", "engine:small"]
+
+
 def test_what_is_left_is_planned_anew_when_the_estimate_was_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second step takes 8 s where 100 to 150 were expected: seen while it runs, when the first has drained. The
     log tells the same story when it is replayed."""
@@ -216,7 +229,7 @@ def test_what_is_left_is_planned_anew_when_the_estimate_was_wrong(monkeypatch: p
     monkeypatch.setattr(follow, "in_thread", at_once)
     exec_s = {"first": Estimate(6, 8, 10), "second": Estimate(100, 120, 150), "third": Estimate(6, 8, 10)}
     loads_s = {"engine:small": LOAD_S, "engine:large": LOAD_S}
-    wrong = Figures(exec_s, loads_s, "a test", is_measured=True)
+    wrong = Figures(exec_s, dict.fromkeys(exec_s, 640 / SLOTS), loads_s, "a test")
     right = replace(wrong, exec_s={**exec_s, "second": Estimate(6, 8, 10)})
     assert len(plans(Bench(there_and_back(), figures=right).run(640).events)) == 1
     events = Bench(there_and_back(), figures=wrong).run(640).events

@@ -58,7 +58,8 @@ ObjectiveOption = Annotated[
 PlacementOption = Annotated[
     str,
     typer.Option(
-        "--placement", help="Who places steps on workers: auto, round_robin, operator_wise, min_switch or heft."
+        "--placement",
+        help="Who places steps on workers: auto, round_robin, operator_wise, min_switch, heft or partition.",
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N rows.", show_default=False)]

@@ -21,25 +21,31 @@ from sundog.optimizer.placement.problem import LLMNode, Model, Objective, Placem
 DEFAULT_LOAD_S = 10.0
 """Of an engine that was never loaded here."""
 DEFAULT_CALL_S = 0.1
-"""Seconds of one replica for one call, where nothing is known; a tool's call is taken to be as long."""
+"""Of a call, where nothing is known: seconds of a replica for itself, or of a place among those of a tool."""
 HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
     """Seconds of the batch. `exec_s`: by step, the whole batch on one replica, or by its tool; a step that is left out
-    has nothing to do. `load_s`: by engine pool. `basis`: where they come from, as a phrase for explain. `is_measured`:
-    False where no time was, so that only the proportions count."""
+    has nothing to do. `num_waves`: by step, its calls over those that run at once there. `load_s`: by engine pool.
+    `basis`: where they come from, as a phrase for explain. `guessed`: the steps of which no time is known, so that only
+    their proportions count."""
 
     exec_s: Mapping[str, Estimate]
+    num_waves: Mapping[str, float]
     load_s: Mapping[str, float]
     basis: str
-    is_measured: bool
+    guessed: frozenset[str] = frozenset()
 
     def left(self, shares: Mapping[str, float]) -> Figures:
         """The figures of what remains: `shares`, by step, of the batch."""
-        exec_s = {step: estimate * shares[step] for step, estimate in self.exec_s.items() if shares[step]}
-        return replace(self, exec_s=exec_s)
+        left = {step: shares[step] for step in self.exec_s if shares[step]}
+        return replace(
+            self,
+            exec_s={step: self.exec_s[step] * share for step, share in left.items()},
+            num_waves={step: self.num_waves[step] * share for step, share in left.items()},
+        )
 
     def corrected(self, exec_s: Mapping[str, float], load_s: Mapping[str, float]) -> Figures | None:
         """With what was measured since; None where that lies in the ranges (of loads: within a factor of two)."""
@@ -48,13 +54,16 @@ class Figures:
         if not is_off and not is_load_off:
             return None
         ratios = [
-            seconds / self.exec_s[step].expected for step, seconds in exec_s.items() if self.exec_s[step].expected
+            seconds / self.exec_s[step].expected
+            for step, seconds in exec_s.items()
+            if step in self.guessed and self.exec_s[step].expected
         ]
-        # What is not measured yet was guessed as the rest was, and is off as the rest is.
-        scale = 1.0 if self.is_measured or not ratios else median(ratios)
-        found = {step: estimate * scale for step, estimate in self.exec_s.items()}
+        # What is still a guess is off as the other guesses were.
+        scale = median(ratios) if ratios else 1.0
+        found = {step: estimate * (scale if step in self.guessed else 1.0) for step, estimate in self.exec_s.items()}
         found |= {step: _about(seconds) for step, seconds in exec_s.items()}
-        return Figures(found, {**self.load_s, **load_s}, "this run so far", is_measured=True)
+        guessed = frozenset() if ratios else self.guessed
+        return Figures(found, self.num_waves, {**self.load_s, **load_s}, "this run so far", guessed)
 
 
 def _about(seconds: float) -> Estimate:
@@ -84,22 +93,26 @@ class _Part:
     parents: tuple[str, ...]
 
 
-def figures_of(estimate: PlanEstimate, places: Sequence[Places], load_s: Mapping[str, float]) -> Figures:
-    """The estimate's figures. Where a step was never measured, its calls are taken to be as long as all others, and
-    that may be off by a factor of ten."""
+def figures_of(
+    estimate: PlanEstimate, places: Sequence[Places], limits: Mapping[str, int], load_s: Mapping[str, float]
+) -> Figures:
+    """The estimate's figures. `limits`: by pool, how many calls a replica of it, or a tool, runs at once. Where a step
+    was never measured, its calls are taken to be as long as all others, and that may be off by a factor of ten."""
     num_replicas = {place.pool: place.num_replicas for place in places}
     unknown = [node.node for node in estimate.nodes if node.seconds is None]
+    guessed_s = Estimate(0.1, 1.0, 10.0) * DEFAULT_CALL_S
     exec_s = {
-        node.node: node.calls.num_executed * (Estimate(0.1, 1.0, 10.0) * DEFAULT_CALL_S)
+        node.node: node.calls.num_executed * guessed_s * (1 if node.pool in num_replicas else 1 / limits[node.pool])
         if node.seconds is None
         else node.seconds * num_replicas.get(node.pool, 1)
         for node in estimate.nodes
     }
+    num_waves = {node.node: node.calls.num_executed.expected / limits[node.pool] for node in estimate.nodes}
     if len(unknown) == len(estimate.nodes):
         basis = "call counts alone, all calls taken as equal"
     else:
         basis = f"measured calls; for {', '.join(unknown)} call counts alone" if unknown else "measured calls"
-    return Figures(exec_s, load_s, basis, is_measured=not unknown)
+    return Figures(exec_s, num_waves, load_s, basis, frozenset(unknown))
 
 
 def place_steps(
@@ -134,12 +147,13 @@ def placement_problem(
     left = {part.name for part in parts}
     for part in parts:
         exec_s = figures.exec_s[part.name].expected if part.call else 0.0
+        wave_s = exec_s / max(1.0, figures.num_waves[part.name]) if part.call else 0.0
         parents = tuple(parent for parent in part.parents if parent in left)
         if part.call and part.call.pool in by_pool:
             width = by_pool[part.call.pool].num_replicas
-            llm_nodes.append(LLMNode(part.name, part.call.pool, exec_s, parents, max_replicas=width))
+            llm_nodes.append(LLMNode(part.name, part.call.pool, exec_s, parents, max_replicas=width, wave_s=wave_s))
         else:
-            tool_nodes.append(ToolNode(part.name, exec_s, parents))
+            tool_nodes.append(ToolNode(part.name, exec_s, parents, wave_s))
     # Each tool has limits of its own, so that its time is known already; none waits for another one's worker.
     return PlacementProblem(
         tuple(llm_nodes),

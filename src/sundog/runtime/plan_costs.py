@@ -27,7 +27,7 @@ from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import Operator
 from sundog.operators.llm import LLMSpec
 from sundog.runtime.node_history import read_history
-from sundog.runtime.pools import engine_pool, identities, tool_limits
+from sundog.runtime.pools import engine_limits, engine_pool, identities, tool_limits
 from sundog.runtime.profiles import load_profile
 
 MAX_SAMPLED_ROWS = 200
@@ -74,12 +74,13 @@ class PlanCosts:
         who = identities(plan)
         steps = {call.name: _facts(call.step, who) for call in calls_of(plan.nodes)}
         tools = {pool: ToolPool(pool, limit) for pool, limit in tool_limits(plan, self._operators).items()}
-        for pool in sorted({call.pool for call in calls_of(plan.nodes)} - tools.keys() - self._pools.keys()):
-            self._pools[pool] = _engine_pool(pool, self._blocks[pool])
+        for pool, num_replicas, _ in engine_limits(plan):
+            if pool not in self._pools:
+                self._pools[pool] = _engine_pool(pool, self._blocks[pool], num_replicas)
         return Known(steps, {**tools, **self._pools}, self._history)
 
 
-def _engine_pool(name: str, block: EngineBlock) -> EnginePool:
+def _engine_pool(name: str, block: EngineBlock, num_replicas: int) -> EnginePool:
     kind = ENGINES.get(block.kind)()
     options: EngineOptions = kind.Options.model_validate(block.options)
     outline = _outline(kind, options)
@@ -91,7 +92,7 @@ def _engine_pool(name: str, block: EngineBlock) -> EnginePool:
         measure=partial(_measure, outline),
         token_error=outline.count_error,
         block_tokens=outline.block_tokens,
-        num_replicas=kind.num_replicas(options),
+        num_replicas=num_replicas,
         max_concurrency=options.max_concurrency,
         max_tokens_in_flight=options.max_tokens_in_flight or outline.max_kv_tokens,
         profile=None if profile is None else _within(profile, options),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from random import Random
 
 from sundog.optimizer.placement.problem import LLMNode, Model, Objective, PlacementProblem, Replica, ToolNode
@@ -16,9 +17,11 @@ def random_plan(
     num_models: int,
     num_tool_workers: int,
     split_share: float,
+    flow_share: float,
     objective: Objective = Objective.MAKESPAN,
 ) -> PlacementProblem:
-    """Each node has up to two parents among those before it; `split_share` of the LLM nodes can be split."""
+    """Each node has up to two parents among those before it; `split_share` of the LLM nodes can be split; of
+    `flow_share` of the nodes rows go on before the batch has ended."""
     models = []
     for number in range(num_models):
         load_s = stream.randint(2, 12)
@@ -42,7 +45,7 @@ def random_plan(
         name = f"{kind}{number}"
         parents = tuple(sorted(stream.sample(names, min(len(names), stream.randint(0, most_parents)))))
         if kind == "tool":
-            tool_nodes.append(ToolNode(name, stream.randint(1, 15), parents))
+            tool_nodes.append(ToolNode(name, stream.randint(1, 15), parents, wave_s(stream, flow_share)))
         else:
             can_split = stream.random() < split_share
             llm_nodes.append(
@@ -53,12 +56,17 @@ def random_plan(
                     parents,
                     kv_saved_share=stream.choice([0.0, 0.1, 0.3]),
                     max_replicas=stream.choice([2, num_replicas]) if can_split else 1,
+                    wave_s=wave_s(stream, flow_share),
                 )
             )
         names.append(name)
     return PlacementProblem(
         tuple(llm_nodes), tuple(tool_nodes), tuple(models), tuple(replicas), num_tool_workers, objective
     )
+
+
+def wave_s(stream: Random, flow_share: float) -> float:
+    return stream.randint(1, 20) if stream.random() < flow_share else inf
 
 
 def small_plan(stream: Random, most_llm: int, objective: Objective = Objective.MAKESPAN) -> PlacementProblem:
@@ -71,5 +79,6 @@ def small_plan(stream: Random, most_llm: int, objective: Objective = Objective.M
         num_models=stream.randint(1, 3),
         num_tool_workers=stream.randint(1, 3),
         split_share=stream.choice([0.0, 0.5, 1.0]),
+        flow_share=stream.choice([0.0, 0.5, 1.0]),
         objective=objective,
     )

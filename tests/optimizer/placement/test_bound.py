@@ -27,6 +27,7 @@ def tiny_plan(seed: int, objective: Objective) -> PlacementProblem:
         num_models=3,
         num_tool_workers=stream.randint(1, 2),
         split_share=stream.choice([0.0, 0.6]),
+        flow_share=stream.choice([0.0, 0.7]),
         objective=objective,
     )
     replicas = list(problem.replicas)

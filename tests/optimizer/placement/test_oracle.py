@@ -29,6 +29,7 @@ def test_the_oracle_is_brute_force(objective: Objective) -> None:
             num_models=2,
             num_tool_workers=1,
             split_share=0.5,
+            flow_share=0.5 * (seed % 2),
             objective=objective,
         )
         assert solve_oracle(problem).value == pytest.approx(optimum(problem), rel=ROUNDING), f"seed {seed}"

@@ -99,6 +99,62 @@ def test_times(
     assert times(play(problem(*nodes), *steps)) == expected
 
 
+FAST, SLOW = LLMNode("fast", "a", 10, wave_s=1), LLMNode("slow", "a", 20, ("fast",), wave_s=2)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "steps", "expected"),
+    [
+        pytest.param(
+            (FAST, SLOW),
+            ["fast r0", "slow r1"],
+            {"fast": (0, 10), "slow": (1, 21)},
+            id="a child starts after the first wave",
+        ),
+        pytest.param(
+            (FAST, LLMNode("y", "a", 6, ("fast",), wave_s=2)),
+            ["fast r0", "y r1"],
+            {"fast": (0, 10), "y": (1, 12)},
+            id="it ends a wave after its parent, its replica waits for rows",
+        ),
+        pytest.param(
+            (FAST, LLMNode("y", "a", 6, ("fast",), wave_s=2), LLMNode("z", "a", 3)),
+            ["fast r0", "y r1", "z r1"],
+            {"fast": (0, 10), "y": (1, 12), "z": (12, 15)},
+            id="what comes next on that replica waits too",
+        ),
+        pytest.param(
+            (FAST, SLOW),
+            ["fast r0", "slow r0"],
+            {"fast": (0, 10), "slow": (10, 30)},
+            id="on one replica nothing overlaps",
+        ),
+        pytest.param(
+            (LLMNode("z", "a", 5), LLMNode("x", "a", 10, max_replicas=2, wave_s=2), ToolNode("t", 9, ("x",), 1)),
+            ["z r0", "x r0 r1", "t"],
+            {"z": (0, 5), "x": (0, 10), "t": (7, 16)},
+            id="the first wave is through when it is on every replica",
+        ),
+        pytest.param(
+            (FAST, ToolNode("t", 4, ("fast",), 0.5), LLMNode("y", "a", 1, ("t",), wave_s=0.25)),
+            ["fast r0", "t", "y r1"],
+            {"fast": (0, 10), "t": (1, 10.5), "y": (1.5, 10.75)},
+            id="rows flow through tools",
+        ),
+        pytest.param(
+            (FAST, LLMNode("other", "a", 4, wave_s=3), LLMNode("y", "a", 1, ("fast", "other"), wave_s=1)),
+            ["other r1", "fast r0", "y r1"],
+            {"other": (0, 4), "fast": (0, 10), "y": (4, 11)},
+            id="rows of both parents are needed",
+        ),
+    ],
+)
+def test_rows_flow(
+    nodes: tuple[LLMNode | ToolNode, ...], steps: list[str], expected: dict[str, tuple[float, float]]
+) -> None:
+    assert times(play(problem(*nodes), *steps)) == expected
+
+
 def test_two_workers_run_two_tools() -> None:
     given = problem(ToolNode("s", 4), ToolNode("t", 6), ToolNode("u", 1), num_tool_workers=2)
     assert times(play(given, "t", "s", "u")) == {"t": (0, 6), "s": (0, 4), "u": (4, 5)}
@@ -165,6 +221,7 @@ def test_what_is_no_placement(steps: list[str], message: str) -> None:
         ((Y,), (), "unknown parent 'x'"),
         ((LLMNode("x", "a", -1),), (), "exec_s of -1"),
         ((LLMNode("x", "a", float("nan")),), (), "exec_s of nan"),
+        ((LLMNode("x", "a", 1, wave_s=float("nan")),), (), "wave_s of nan"),
         ((LLMNode("x", "a", 1, kv_saved_share=1),), (), r"kv_saved_share must be in \[0, 1\)"),
         ((LLMNode("x", "a", 1, ("t",)), ToolNode("t", 1, ("x",))), (), "wait for each other: "),
         ((X,), (Replica("r0", frozenset("ad")),), "unknown model 'd'"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from random import Random
 
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sundog.optimizer.placement import beam
-from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise, round_robin
+from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise, partition, round_robin
 from sundog.optimizer.placement.beam import solve_beam
-from sundog.optimizer.placement.choose import MAX_DP_LLM_NODES, place
+from sundog.optimizer.placement.choose import MAX_DP_LLM_NODES, TURNS_MARGIN, place
+from sundog.optimizer.placement.choose import SOLVERS as BY_NAME
 from sundog.optimizer.placement.dp import solve_dp
 from sundog.optimizer.placement.indexed import Indexed
 from sundog.optimizer.placement.problem import (
@@ -27,7 +29,7 @@ from sundog.optimizer.placement.schedule import Schedule
 from sundog.optimizer.placement.simulate import simulate
 from tests.optimizer.placement.plans import random_plan, small_plan
 
-BASELINES = (round_robin, operator_wise, min_switch, heft)
+BASELINES = (round_robin, operator_wise, min_switch, heft, partition)
 SOLVERS = (solve_dp, solve_beam, *BASELINES)
 
 seeds = st.integers(min_value=0, max_value=10**6)
@@ -77,6 +79,35 @@ def test_dp_uses_room_for_two_models() -> None:
     nodes = [LLMNode("x", "a", 10), LLMNode("y", "b", 10, ("x",)), LLMNode("z", "a", 10, ("y",))]
     one, two = (solve_dp(problem(nodes, [], on("a", max_resident=room))).value for room in (1, 2))
     assert (one, two) == (40, 35)
+
+
+@pytest.mark.parametrize(
+    ("resident", "exec_s", "expected"),
+    [
+        pytest.param(("a", "a", "b"), (20, 10), {"a": ("r0", "r1"), "b": ("r2",)}, id="where they are loaded"),
+        pytest.param(("a", "a", "a"), (90, 1), {"a": ("r0", "r2"), "b": ("r1",)}, id="each has one at least"),
+        pytest.param(("", "", "", ""), (10, 31), {"a": ("r1",), "b": ("r0", "r2", "r3")}, id="as many as its work is"),
+        pytest.param(("a",), (20, 10), {"a": ("r0",), "b": ("r0",)}, id="more models than replicas"),
+    ],
+)
+def test_a_partition_gives_each_model_its_share(
+    resident: tuple[str, ...], exec_s: tuple[float, float], expected: dict[str, tuple[str, ...]]
+) -> None:
+    nodes = [
+        LLMNode(model, model, seconds, max_replicas=len(resident)) for model, seconds in zip("ab", exec_s, strict=True)
+    ]
+    found = partition(problem(nodes, [], on(*resident)))
+    assert {node.name: replicas_of(found, node.name) for node in nodes} == expected
+
+
+def test_a_chain_whose_rows_flow_keeps_each_model_where_it_is() -> None:
+    """As whole steps: on each replica 40 s of work and three loads. Flowing: the work of each model, and two waves."""
+    nodes = [LLMNode("x", "a", 20), LLMNode("y", "b", 40, ("x",)), LLMNode("z", "a", 20, ("y",))]
+    whole = solve_dp(problem([replace(node, max_replicas=2) for node in nodes], [], on("a", "b")))
+    flowing = solve_dp(problem([replace(node, max_replicas=2, wave_s=1) for node in nodes], [], on("a", "b")))
+    assert whole.value == 55
+    assert flowing.timeline.model_loads == ()
+    assert flowing.value == 42
 
 
 def test_dp_plans_tools_before_between_and_after_the_llm_nodes() -> None:
@@ -164,9 +195,47 @@ def test_the_choice_of_the_solver(num_llm: int, solver: str) -> None:
     assert place(problem(chain, [], on("a"))).solver == solver
 
 
+CHAIN = [LLMNode("x", "a", 20, wave_s=1), LLMNode("y", "b", 20, ("x",), wave_s=1)]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "replicas", "objective", "solver"),
+    [
+        pytest.param(CHAIN, on("", ""), Objective.MAKESPAN, "partition", id="rows flow"),
+        pytest.param(CHAIN, on("", ""), Objective.COST, "dp", id="only for the makespan"),
+        pytest.param(CHAIN, on(""), Objective.MAKESPAN, "dp", id="one worker: turns"),
+        pytest.param(CHAIN, on("", max_resident=2), Objective.MAKESPAN, "partition", id="one worker with room for two"),
+        pytest.param(
+            [replace(node, wave_s=inf) for node in CHAIN], on("", ""), Objective.MAKESPAN, "dp", id="one wave each"
+        ),
+        pytest.param(
+            [replace(CHAIN[0], exec_s=300, max_replicas=2), CHAIN[1]],
+            on("", ""),
+            Objective.MAKESPAN,
+            "dp",
+            id="turns are far better",
+        ),
+    ],
+)
+def test_a_run_prefers_engines_that_stay(
+    nodes: list[LLMNode], replicas: tuple[Replica, ...], objective: Objective, solver: str
+) -> None:
+    given_problem = problem(nodes, [], replicas, objective)
+    found = BY_NAME["auto"](given_problem)
+    assert found.solver == solver
+    assert found.value <= (1 + TURNS_MARGIN) * place(given_problem).value
+
+
 def test_forty_llm_nodes_are_placed() -> None:
     given_problem = random_plan(
-        Random(1), num_llm=40, num_tools=20, num_replicas=8, num_models=3, num_tool_workers=4, split_share=0.5
+        Random(1),
+        num_llm=40,
+        num_tools=20,
+        num_replicas=8,
+        num_models=3,
+        num_tool_workers=4,
+        split_share=0.5,
+        flow_share=0.5,
     )
     found = place(given_problem)
     assert found.solver == "beam"

@@ -36,9 +36,14 @@ def heft(problem: PlacementProblem) -> Placement:
     return _solve(problem, _heft_step, "heft")
 
 
+def partition(problem: PlacementProblem) -> Placement:
+    """Each replica keeps one model, as many replicas for each as its work asks for, and rows flow through all."""
+    return _solve(problem, _partition_step, "partition")
+
+
 def all_steps_of_baselines(root: Schedule) -> list[tuple[Step, ...]]:
     """One complete step sequence for each baseline."""
-    rules = (_round_robin_step, _operator_wise_step, _min_switch_step, _heft_step)
+    rules = (_round_robin_step, _operator_wise_step, _min_switch_step, _heft_step, _partition_step)
     return [_steps(root, rule) for rule in rules]
 
 
@@ -91,7 +96,7 @@ def _min_switch_step(schedule: Schedule) -> Step:
 
 
 def _heft_step(schedule: Schedule) -> Step:
-    node = max(ready_nodes(schedule), key=lambda ready: schedule.ix.tail_s[ready])
+    node = _longest_tail(schedule)
     if _is_tool(schedule.ix, node):
         return node, ()
 
@@ -100,6 +105,35 @@ def _heft_step(schedule: Schedule) -> Step:
 
     widths = range(1, schedule.ix.max_width[node] + 1)
     return node, min((earliest(schedule, node, width) for width in widths), key=end_s)
+
+
+def _partition_step(schedule: Schedule) -> Step:
+    ix, node = schedule.ix, _longest_tail(schedule)
+    if _is_tool(ix, node):
+        return node, ()
+    own = _partitioned(ix)[ix.model[node]] or ix.replicas_of[node]
+    return node, tuple(own[: ix.max_width[node]])
+
+
+def _partitioned(ix: Indexed) -> list[tuple[int, ...]]:
+    """By model, the replicas that are its own. The model with the most work for each that it has gets the next one:
+    where it is loaded already, else one that serves little else."""
+    left = set(range(ix.num_replicas))
+    found: list[list[int]] = [[] for _ in ix.load_s]
+    work_s = [0.0] * len(found)
+    for node, model in enumerate(ix.model):
+        work_s[model] += ix.exec_s[node]
+    while wanting := [model for model in set(ix.model) if any(model in ix.serves[replica] for replica in left)]:
+        model = max(wanting, key=lambda one: (not found[one], work_s[one] / max(1, len(found[one])), -one))
+        able = [replica for replica in left if model in ix.serves[replica]]
+        replica = min(able, key=lambda one: (model not in ix.resident[one], len(ix.serves[one]), one))
+        left.remove(replica)
+        found[model].append(replica)
+    return [tuple(sorted(replicas)) for replicas in found]
+
+
+def _longest_tail(schedule: Schedule) -> int:
+    return max(ready_nodes(schedule), key=lambda ready: schedule.ix.tail_s[ready])
 
 
 def _single_steps(schedule: Schedule) -> Iterator[Step]:

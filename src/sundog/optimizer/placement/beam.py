@@ -18,10 +18,10 @@ from sundog.optimizer.placement.problem import Placement, PlacementProblem
 from sundog.optimizer.placement.schedule import Schedule, Step
 
 MIN_WIDTH = 4
-WIDTH_BUDGET = 4_500  # nodes kept, times the size of the problem: the wider, the shorter the plan
+WIDTH_BUDGET = 3_600  # nodes kept, times the size of the problem: the wider, the shorter the plan
 NUM_STARTS = 3  # of the beam's sequences, for local improvement
 PLACEMENTS_PER_NODE = 25_000  # in local improvement
-MAX_PLACEMENTS = 160_000  # and at most so many
+MAX_PLACEMENTS = 115_000  # and at most so many
 MAX_CHOICES = 4  # single replicas tried for a node, earliest end first
 MAX_READY = 8  # nodes tried for a schedule, longest tail first
 

@@ -20,9 +20,7 @@ class Bound:
     def __init__(self, root: Schedule) -> None:
         ix = self._ix = root.ix
         self._pending_order = ix.order
-        after_s = [tail_s - least_s for tail_s, least_s in zip(ix.tail_s, ix.least_s, strict=True)]
-        self._after_s = after_s
-        nodes = sorted(range(ix.num_llm), key=lambda node: -after_s[node])
+        nodes = sorted(range(ix.num_llm), key=lambda node: -ix.after_s[node])
         groups = sorted({frozenset(able) for able in ix.replicas_of} | {frozenset().union(*ix.replicas_of)}, key=sorted)
         self._groups = [
             (sorted(group), [node for node in nodes if group.issuperset(ix.replicas_of[node])]) for group in groups
@@ -43,31 +41,41 @@ class Bound:
         """For each pending node an end that it cannot beat, with the heads of all pending nodes raised to match."""
         ix, done = self._ix, schedule.done
         begins_s: dict[int, list[float]] = {}
+        firsts_s: dict[int, float] = {}
         ends_s: dict[int, float] = {}
         for node in self._pending_order:
             if done >> node & 1:
                 continue
-            head_s = schedule.heads_s[node]
+            head_s, fed_s = schedule.heads_s[node], schedule.fed_s[node]
             for parent in ix.parents[node]:
-                if parent in ends_s and ends_s[parent] > head_s:
-                    head_s = ends_s[parent]
+                if parent in ends_s:
+                    if firsts_s[parent] > head_s:
+                        head_s = firsts_s[parent]
+                    if ends_s[parent] > fed_s:
+                        fed_s = ends_s[parent]
             if node >= ix.num_llm:
-                if schedule.workers_s and schedule.workers_s[0] > head_s:
-                    head_s = schedule.workers_s[0]
-                ends_s[node] = head_s + ix.exec_s[node]
+                ends_s[node], firsts_s[node] = self._least_of_tool(schedule, node, head_s, fed_s)
                 continue
             model = ix.model[node]
             if model not in begins_s:
                 begins_s[model] = sorted(schedule.free_s[r] + schedule.load_s(model, r) for r in ix.replicas_of[node])
-            ends_s[node] = self._least_end(schedule, node, head_s, begins_s[model])
+            ends_s[node], firsts_s[node] = self._least(schedule, node, head_s, fed_s, begins_s[model])
         return ends_s
 
-    def _least_end(self, schedule: Schedule, node: int, head_s: float, begins_s: Sequence[float]) -> float:
-        """`begins_s`: when each replica could have the model, ascending."""
+    def _least_of_tool(self, schedule: Schedule, node: int, head_s: float, fed_s: float) -> tuple[float, float]:
+        ix = self._ix
+        if schedule.workers_s and schedule.workers_s[0] > head_s:
+            head_s = schedule.workers_s[0]
+        return max(head_s + ix.exec_s[node], fed_s + ix.least_wave_s[node]), head_s + ix.least_wave_s[node]
+
+    def _least(
+        self, schedule: Schedule, node: int, head_s: float, fed_s: float, begins_s: Sequence[float]
+    ) -> tuple[float, float]:
+        """End, and end of the first wave. `begins_s`: when each replica could have the model, ascending."""
         ix = self._ix
         work_s = ix.exec_s[node]
         warm = ix.warm_parents[node]
-        end_s = inf
+        end_s = first_s = inf
         if any(not schedule.done >> parent & 1 for parent in warm):
             work_s = ix.least_work_s[node]
         elif warm:
@@ -76,15 +84,21 @@ class Bound:
                     if ix.max_width[node] > 1:
                         work_s = ix.least_work_s[node]
                         break
-                    end_s = min(end_s, schedule.shard(node, replica, 1)[1])
+                    _, warm_end_s, warm_first_s = schedule.shard(node, replica, 1)
+                    end_s, first_s = min(end_s, warm_end_s), min(first_s, warm_first_s)
         for width in range(1, ix.max_width[node] + 1):
+            part_s = work_s / width
+            wave_s = part_s if part_s < ix.wave_s[node] else ix.wave_s[node]
             start_s = begins_s[width - 1]
-            end_s = min(end_s, (start_s if start_s > head_s else head_s) + work_s / width)
-        return end_s
+            if start_s < head_s:
+                start_s = head_s
+            end_s = min(end_s, max(start_s + part_s, fed_s + wave_s))
+            first_s = min(first_s, start_s + wave_s)
+        return end_s, first_s
 
     def _makespan(self, schedule: Schedule, ends_s: dict[int, float]) -> float:
         bound_s = schedule.end_s
-        after_s = self._after_s
+        after_s = self._ix.after_s
         for node, end_s in ends_s.items():
             if end_s + after_s[node] > bound_s:
                 bound_s = end_s + after_s[node]
@@ -103,7 +117,7 @@ class Bound:
         for node in pending:
             work_s += self._ix.exec_s[node]
             saving.add(node)
-            bound_s = max(bound_s, _level(free_s, work_s - saving.most_s) + self._after_s[node])
+            bound_s = max(bound_s, _level(free_s, work_s - saving.most_s) + self._ix.after_s[node])
         return max(bound_s, _level(free_s, work_s - saving.most_s + loads_s))
 
     def _missing_loads(self, schedule: Schedule, replicas: Sequence[int], pending: Sequence[int]) -> float:

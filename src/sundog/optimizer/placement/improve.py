@@ -94,7 +94,7 @@ class _Climb:
         for node, replicas in steps[first:]:
             self.placements_left -= 1
             end_s = schedule.place(node, replicas)
-            if self._is_makespan and is_below(limit, end_s + ix.tail_s[node] - ix.least_s[node]):
+            if self._is_makespan and is_below(limit, end_s + ix.after_s[node]):
                 return False
         value, sum_s = score(schedule)
         return is_below(value, limit) or (not is_below(limit, value) and sum_s < limit_sum_s * (1 - TOLERANCE))

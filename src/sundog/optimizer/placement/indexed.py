@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from graphlib import TopologicalSorter
 from itertools import combinations
+from math import inf
 
 from sundog.optimizer.placement.problem import PlacementProblem
 
@@ -16,9 +17,11 @@ class Indexed:
     """Read-only once built. Masks have bit n for node n; lists are indexed by node, model or replica.
 
     `warm_parents[n]`: parents whose KV cache n can reuse. `max_width[n]`: over how many replicas n may be split.
-    `twins[r]`: equal for replicas that differ in name alone. `least_s[n]`: no schedule runs n in less.
-    `tail_s[n]`: no schedule ends less than this after n starts. `has_free_tools`: workers are never contended,
-    so that tools need no decision and run when their parents end. `size`: what the time for one state grows with.
+    `twins[r]`: equal for replicas that differ in name alone. `least_s[n]`: no schedule runs n in less, nor its first
+    rows in less than `least_wave_s[n]`. `tail_s[n]`: no schedule ends less than this after n starts; `after_s[n]`:
+    after n ends. `rows_flow`: some node lets rows go on before its batch has ended. `has_free_tools`: workers are never
+    contended, so that tools need no decision and run when their rows come. `size`: what the time for one state grows
+    with.
     """
 
     def __init__(self, problem: PlacementProblem) -> None:
@@ -34,6 +37,8 @@ class Indexed:
         self.num_workers = problem.num_tool_workers
         self.has_free_tools = len(problem.tool_nodes) <= problem.num_tool_workers
         self.exec_s = [node.exec_s for node in nodes]
+        self.wave_s = [node.wave_s for node in nodes]
+        self.rows_flow = any(wave_s < inf for wave_s in self.wave_s)
         self._index_graph([node.parents for node in nodes])
         self._index_models(problem)
         self._index_least()
@@ -88,10 +93,14 @@ class Indexed:
         ]
         self.least_s = [work_s / width for work_s, width in zip(self.least_work_s, self.max_width, strict=True)]
         self.least_s += self.exec_s[self.num_llm :]
+        self.least_wave_s = list(map(min, self.wave_s, self.least_s))
         self.tail_s = [0.0] * self.num_nodes
+        self.after_s = [0.0] * self.num_nodes
         for node in reversed(self.order):
-            after_s = max((self.tail_s[child] for child in self.children[node]), default=0.0)
-            self.tail_s[node] = self.least_s[node] + after_s
+            below = self.children[node]
+            self.after_s[node] = max((self.least_wave_s[child] + self.after_s[child] for child in below), default=0.0)
+            after_wave_s = max((self.tail_s[child] for child in below), default=0.0)
+            self.tail_s[node] = max(self.least_s[node] + self.after_s[node], self.least_wave_s[node] + after_wave_s)
 
     def subsets_of(self, node: int) -> list[tuple[int, ...]]:
         """Every set of replicas that an LLM node may take."""

@@ -42,7 +42,10 @@ def shape_and_times(schedule: Schedule) -> tuple[Shape, tuple[float, ...]]:
     ix = schedule.ix
     lanes = sorted((signature(schedule, r), schedule.free_s[r]) for r in range(ix.num_replicas))
     times = [free_s for _, free_s in lanes]
-    times += [schedule.heads_s[node] for node in range(ix.num_nodes) if not schedule.done >> node & 1]
+    pending = [node for node in range(ix.num_nodes) if not schedule.done >> node & 1]
+    times += [schedule.heads_s[node] for node in pending]
+    if ix.rows_flow:
+        times += [schedule.fed_s[node] for node in pending]
     times += schedule.workers_s
     if ix.objective is Objective.MAKESPAN:
         times.append(schedule.end_s)

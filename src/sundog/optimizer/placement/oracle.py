@@ -5,7 +5,7 @@ Owns the model. Used by tests and benchmarks alone: ortools is in the extra `dev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from ortools.sat.python import cp_model
@@ -44,7 +44,8 @@ def solve_oracle(
 
 
 class _Model:
-    """`on[n, r]`: node n has a shard on replica r, from `start[n, r]` to `end[n, r]`. `rank`: the global sequence."""
+    """`on[n, r]`: node n has a shard on replica r, from `start[n, r]` to `end[n, r]`. `firsts`: when the first rows of
+    each node are through. `rank`: the global sequence."""
 
     def __init__(self, ix: Indexed, reached: float | None) -> None:
         self.ix = ix
@@ -55,6 +56,7 @@ class _Model:
         self._ranks = [self.cp.new_int_var(0, max(0, ix.num_nodes - 1), f"rank {name}") for name in ix.names]
         self._paid = [self._time(f"paid {replica}") for replica in range(ix.num_replicas)]
         self._on: dict[tuple[int, int], cp_model.IntVar] = {}
+        self._firsts = [self._time(f"first {name}") for name in ix.names] if ix.rows_flow else self._ends
         self._shard_start: dict[tuple[int, int], cp_model.IntVar] = {}
         self._shard_end: dict[tuple[int, int], cp_model.IntVar] = {}
         self._width: list[dict[int, cp_model.IntVar]] = []
@@ -99,7 +101,7 @@ class _Model:
             cp.add(self._ends[node] >= self._shard_end[key]).only_enforce_if(self._on[key])
             cp.add(self._paid[replica] >= self._shard_end[key]).only_enforce_if(self._on[key])
             for parent in ix.parents[node]:
-                cp.add(self._shard_start[key] >= self._ends[parent]).only_enforce_if(self._on[key])
+                cp.add(self._shard_start[key] >= self._firsts[parent]).only_enforce_if(self._on[key])
         chosen = sum(self._on[node, replica] for replica in ix.replicas_of[node])
         cp.add(chosen == sum(width * literal for width, literal in widths.items()))
 
@@ -108,12 +110,14 @@ class _Model:
         tools = range(ix.num_llm, ix.num_nodes)
         starts = {tool: self._time(f"start {tool}") for tool in tools}
         for tool in tools:
-            cp.add(self._ends[tool] == starts[tool] + _ticks(ix.exec_s[tool]))
+            self._add_run(tool, starts[tool], self._ends[tool], ix.exec_s[tool], ())
             for parent in ix.parents[tool]:
-                cp.add(starts[tool] >= self._ends[parent])
+                cp.add(starts[tool] >= self._firsts[parent])
         if ix.has_free_tools:
             return
-        spans = [cp.new_interval_var(starts[t], _ticks(ix.exec_s[t]), self._ends[t], f"tool {t}") for t in tools]
+        spans = [
+            cp.new_interval_var(starts[tool], self._size(tool), self._ends[tool], f"tool {tool}") for tool in tools
+        ]
         cp.add_cumulative(spans, [1] * len(spans), ix.num_workers)
         for first in tools:
             for second in range(first + 1, ix.num_nodes):
@@ -151,10 +155,32 @@ class _Model:
     def _span(self, node: int, replica: int) -> cp_model.IntervalVar:
         """The circuit implies that these do not overlap; said outright, the search is far shorter."""
         key = node, replica
-        size = self.cp.new_int_var(0, _ticks(self.ix.exec_s[node]) + 1, f"size {key}")
         return self.cp.new_optional_interval_var(
-            self._shard_start[key], size, self._shard_end[key], self._on[key], f"span {key}"
+            self._shard_start[key], self._size(node), self._shard_end[key], self._on[key], f"span {key}"
         )
+
+    def _size(self, node: int) -> cp_model.IntVar:
+        """As long as its work, or as it may wait for rows."""
+        most = self._horizon if self.ix.rows_flow else _ticks(self.ix.exec_s[node]) + 1
+        return self.cp.new_int_var(0, most, f"size {node}")
+
+    def _add_run(
+        self,
+        node: int,
+        start: cp_model.IntVar,
+        end: cp_model.IntVar,
+        work_s: float,
+        literals: Sequence[cp_model.LiteralT],
+    ) -> None:
+        """Of a tool, or of a shard where the `literals` hold."""
+        wave = _ticks(min(work_s, self.ix.wave_s[node]))
+        if not self.ix.rows_flow:
+            self.cp.add(end == start + _ticks(work_s)).only_enforce_if(literals)
+            return
+        self.cp.add(self._firsts[node] >= start + wave).only_enforce_if(literals)
+        self.cp.add(end >= start + _ticks(work_s)).only_enforce_if(literals)
+        for parent in self.ix.parents[node]:
+            self.cp.add(end >= self._ends[parent] + wave).only_enforce_if(literals)
 
     def _add_shard(self, before: int | None, node: int, replica: int, follows: cp_model.IntVar) -> None:
         ix, cp = self.ix, self.cp
@@ -165,11 +191,11 @@ class _Model:
         for width, literal in self._width[node].items():
             exec_s = ix.exec_s[node] / width
             if before is None or not is_warm:
-                cp.add(end == start + _ticks(exec_s)).only_enforce_if(follows, literal)
+                self._add_run(node, start, end, exec_s, (follows, literal))
                 continue
             for parent_width, parent_literal in self._width[before].items():
                 warm_s = exec_s * (1 - ix.saved_share[node] * min(1.0, width / parent_width))
-                cp.add(end == start + _ticks(warm_s)).only_enforce_if(follows, literal, parent_literal)
+                self._add_run(node, start, end, warm_s, (follows, literal, parent_literal))
 
     def _load_s(self, before: int | None, node: int, replica: int) -> float:
         ix = self.ix

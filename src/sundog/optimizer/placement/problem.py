@@ -55,7 +55,8 @@ class LLMNode:
     """`exec_s`: the whole batch on one replica with no KV cache to reuse.
 
     `kv_saved_share` in [0, 1): the part of that time saved right after a direct parent of the same model.
-    `max_replicas`: over how many replicas the batch may be split, 1 for none.
+    `max_replicas`: over how many replicas the batch may be split, 1 for none. `wave_s`: how long the rows that one
+    replica runs at once take; infinite where those are the whole batch.
     """
 
     name: str
@@ -64,15 +65,18 @@ class LLMNode:
     parents: tuple[str, ...] = ()
     kv_saved_share: float = 0.0
     max_replicas: int = 1
+    wave_s: float = inf
 
 
 @dataclass(frozen=True, slots=True)
 class ToolNode:
-    """Work beside the replicas: SQL, HTTP, Python. Takes one tool worker for `exec_s`."""
+    """Work beside the replicas: SQL, HTTP, Python. Takes one tool worker for `exec_s`, or until the last rows have come
+    and gone; `wave_s` as of an LLM node."""
 
     name: str
     exec_s: float
     parents: tuple[str, ...] = ()
+    wave_s: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +236,8 @@ def _check_numbers(problem: PlacementProblem) -> None:
             raise PlanError(
                 f"exec_s of {node.exec_s}", where=f"node {node.name}", hint="seconds are finite and at least 0"
             )
+        if not node.wave_s >= 0:
+            raise PlanError(f"wave_s of {node.wave_s}", where=f"node {node.name}", hint="it is at least 0")
     for model in problem.models:
         if not 0 <= model.load_s <= model.switch_s < inf:
             raise PlanError(

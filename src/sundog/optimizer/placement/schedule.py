@@ -16,13 +16,14 @@ Step = tuple[int, tuple[int, ...]]  # a node and the replicas that share it; no 
 class Schedule:
     """A partial schedule; `place` appends. The rules are written in `simulate`.
 
-    `heads_s[n]`: the latest end of n's parents so far. `free_s`, `resident`, `last` and `last_width` are by replica:
-    when it is free, its models (longest unused first), the node it ran last (-1 for none) and over how many
-    replicas that one was split. `workers_s`: when each tool worker is free, ascending.
+    `heads_s[n]`: when the first rows of n have come, `fed_s[n]`: when the last ones have, of n's parents so far.
+    `free_s`, `resident`, `last` and `last_width` are by replica: when it is free, its models (longest unused first),
+    the node it ran last (-1 for none) and over how many replicas that one was split. `workers_s`: when each tool worker
+    is free, ascending.
     """
 
     __slots__ = (
-        "done", "end_s", "free_s", "heads_s", "ix", "last", "last_width", "resident", "sink_sum_s", "sum_s",
+        "done", "end_s", "fed_s", "free_s", "heads_s", "ix", "last", "last_width", "resident", "sink_sum_s", "sum_s",
         "workers_s",
     )  # fmt: skip
 
@@ -37,6 +38,7 @@ class Schedule:
         self.last = [-1] * ix.num_replicas
         self.last_width = [1] * ix.num_replicas
         self.heads_s = [0.0] * ix.num_nodes
+        self.fed_s = [0.0] * ix.num_nodes
         self.workers_s = [] if ix.has_free_tools else [0.0] * ix.num_workers
         if ix.has_free_tools:
             self._run_free_tools(range(ix.num_llm, ix.num_nodes))
@@ -53,6 +55,7 @@ class Schedule:
         new.last = self.last[:]
         new.last_width = self.last_width[:]
         new.heads_s = self.heads_s[:]
+        new.fed_s = self.fed_s[:]
         new.workers_s = self.workers_s[:]
         return new
 
@@ -67,17 +70,33 @@ class Schedule:
         full = len(resident) >= self.ix.max_resident[replica]
         return self.ix.switch_s[model] if full else self.ix.load_s[model]
 
-    def shard(self, node: int, replica: int, width: int) -> tuple[float, float]:
-        """Start and end of one of `width` equal parts of an LLM node if it were appended here."""
+    def work_s(self, node: int, replica: int, width: int) -> float:
+        """Seconds of one of `width` equal parts of an LLM node if it were appended here and never waited for rows."""
+        ix = self.ix
+        exec_s = ix.exec_s[node] / width
+        if self.last[replica] in ix.warm_parents[node]:
+            exec_s *= 1 - ix.saved_share[node] * min(1.0, width / self.last_width[replica])
+        return exec_s
+
+    def shard(self, node: int, replica: int, width: int) -> tuple[float, float, float]:
+        """Start and end of such a part, and when its first rows are through."""
         ix = self.ix
         start_s = self.free_s[replica] + self.load_s(ix.model[node], replica)
         head_s = self.heads_s[node]
         if start_s < head_s:
             start_s = head_s
-        exec_s = ix.exec_s[node] / width
-        if self.last[replica] in ix.warm_parents[node]:
-            exec_s *= 1 - ix.saved_share[node] * min(1.0, width / self.last_width[replica])
-        return start_s, start_s + exec_s
+        work_s = self.work_s(node, replica, width) if ix.warm_parents[node] else ix.exec_s[node] / width
+        end_s = start_s + work_s
+        if not ix.rows_flow:
+            return start_s, end_s, end_s
+        return start_s, *self._flow(node, start_s, end_s)
+
+    def tool(self, node: int) -> tuple[float, float, float]:
+        """The same of a tool."""
+        start_s = self.heads_s[node]
+        if self.workers_s and start_s < self.workers_s[0]:
+            start_s = self.workers_s[0]
+        return start_s, *self._flow(node, start_s, start_s + self.ix.exec_s[node])
 
     def place(self, node: int, replicas: Sequence[int]) -> float:
         """Append a node whose parents are placed; its end."""
@@ -85,15 +104,16 @@ class Schedule:
             return self._place_tool(node)
         width = len(replicas)
         model = self.ix.model[node]
-        end_s = 0.0
+        end_s = first_s = 0.0
         for replica in replicas:
-            shard_end_s = self.shard(node, replica, width)[1]
+            _, shard_end_s, shard_first_s = self.shard(node, replica, width)
             end_s = max(end_s, shard_end_s)
+            first_s = max(first_s, shard_first_s)
             self.free_s[replica] = shard_end_s
             self._use(model, replica)
             self.last[replica] = node
             self.last_width[replica] = width
-        self._end(node, end_s)
+        self._end(node, end_s, first_s)
         if self.ix.has_free_tools:
             self._run_free_tools(self.ix.children[node])
         return end_s
@@ -113,6 +133,14 @@ class Schedule:
             case Objective.COST:
                 return sum(price * self.free_s[replica] for replica, price in enumerate(self.ix.usd_per_s))
 
+    def _flow(self, node: int, start_s: float, end_s: float) -> tuple[float, float]:
+        """When it ends, at `end_s` if rows come in time, and when its first rows are through."""
+        first_s = start_s + self.ix.wave_s[node]
+        if first_s > end_s:
+            first_s = end_s
+        fed_end_s = self.fed_s[node] + first_s - start_s
+        return end_s if end_s > fed_end_s else fed_end_s, first_s
+
     def _use(self, model: int, replica: int) -> None:
         resident = self.resident[replica]
         if resident and resident[-1] == model:
@@ -123,20 +151,20 @@ class Schedule:
         self.resident[replica] = (*others, model)
 
     def _place_tool(self, node: int) -> float:
-        start_s = max(self.heads_s[node], self.workers_s.pop(0))
-        end_s = start_s + self.ix.exec_s[node]
-        self.workers_s.append(end_s)
+        _, end_s, first_s = self.tool(node)
+        self.workers_s[0] = end_s
         self.workers_s.sort()
-        self._end(node, end_s)
+        self._end(node, end_s, first_s)
         return end_s
 
     def _run_free_tools(self, candidates: Iterable[int]) -> None:
         for tool in candidates:
             if tool >= self.ix.num_llm and self.is_ready(tool):
-                self._end(tool, self.heads_s[tool] + self.ix.exec_s[tool])
+                _, end_s, first_s = self.tool(tool)
+                self._end(tool, end_s, first_s)
                 self._run_free_tools(self.ix.children[tool])
 
-    def _end(self, node: int, end_s: float) -> None:
+    def _end(self, node: int, end_s: float, first_s: float) -> None:
         self.done |= 1 << node
         self.sum_s += end_s
         if end_s > self.end_s:
@@ -145,5 +173,7 @@ class Schedule:
         if not children:
             self.sink_sum_s += end_s
         for child in children:
-            if self.heads_s[child] < end_s:
-                self.heads_s[child] = end_s
+            if self.heads_s[child] < first_s:
+                self.heads_s[child] = first_s
+            if self.fed_s[child] < end_s:
+                self.fed_s[child] = end_s

@@ -19,11 +19,12 @@ def simulate(problem: PlacementProblem, sequence: Sequence[Assignment]) -> Timel
     The semantics, for all solvers, bounds and the oracle alike:
 
     - One global sequence. Each replica runs its nodes in this order, the tool workers take theirs in this order.
-    - A node starts when all its parents have ended. Rows do not overlap between a node and its child: the run does
-      better than this, but by about the same for every placement, and nothing is promised that one row would break.
+    - Rows flow. A node starts when the first rows of all its parents are through, a wave (`wave_s`, at most the whole
+      part) after they started on each replica. It ends no earlier than a wave after its last parent; until then
+      its replica, or its tool worker, waits for rows.
     - An LLM node over k replicas is k equal shards. Each starts when its own replica is free and has the model;
       the node ends with its last shard. Nothing waits for another replica's shard but the children.
-    - A replica loads a missing model as soon as it is free, also before the parents end (preload): `load_s` into free
+    - A replica loads a missing model as soon as it is free, also before rows come (preload): `load_s` into free
       room, else `switch_s`, and the model longest unused leaves.
     - A shard that comes right after a direct parent of the same model on its replica finds that parent's rows in the KV
       cache: all of its own rows, or k/j of them when the parent was split wider (j > k). On them it saves
@@ -49,10 +50,9 @@ def simulate(problem: PlacementProblem, sequence: Sequence[Assignment]) -> Timel
             lane_epochs[replica] = epochs[node]
         own = [_shard(schedule, node, replica, len(replicas)) for replica in replicas]
         shards += own
-        end_s = schedule.heads_s[node] + ix.exec_s[node]
+        start_s, end_s = _extent(own) if own else schedule.tool(node)[:2]
         if own or not ix.has_free_tools:
-            end_s = schedule.place(node, replicas)
-        start_s = min((shard.start_s for shard in own), default=end_s - ix.exec_s[node])
+            schedule.place(node, replicas)
         spans.append(Span(ix.names[node], start_s, end_s, epochs[node]))
     if placed != ix.all_mask:
         missing = [name for number, name in enumerate(ix.names) if not placed >> number & 1]
@@ -80,9 +80,13 @@ def _checked(ix: Indexed, assignment: Assignment, placed: int) -> tuple[int, tup
     return node, replicas
 
 
+def _extent(shards: Sequence[Shard]) -> tuple[float, float]:
+    return min(shard.start_s for shard in shards), max(shard.end_s for shard in shards)
+
+
 def _shard(schedule: Schedule, node: int, replica: int, width: int) -> Shard:
     ix = schedule.ix
-    start_s, end_s = schedule.shard(node, replica, width)
+    start_s, end_s, _ = schedule.shard(node, replica, width)
     return Shard(
         node=ix.names[node],
         replica=ix.problem.replicas[replica].name,
@@ -91,5 +95,5 @@ def _shard(schedule: Schedule, node: int, replica: int, width: int) -> Shard:
         load_s=schedule.load_s(ix.model[node], replica),
         start_s=start_s,
         end_s=end_s,
-        kv_saved_s=ix.exec_s[node] / width - (end_s - start_s),
+        kv_saved_s=ix.exec_s[node] / width - schedule.work_s(node, replica, width),
     )
