@@ -17,7 +17,8 @@ KV_SIZES: tuple[KVSize, ...] = get_args(KVSize)
 @dataclass(frozen=True, slots=True)
 class Case:
     """`engine`: what the report calls it. `blocks`: the engine block of each model, as in a flow. `database`: its
-    URL. `http_mean_s`: mean latency of the HTTP server. `is_modelled`: time is the engines', not the machine's."""
+    URL. `http_mean_s`: mean latency of the HTTP server. `is_modelled`: time is the engines', not the machine's.
+    `num_workers`: on which an arm that places engines itself may put them, instead of the replicas of the blocks."""
 
     workload: str
     num_rows: int
@@ -29,6 +30,7 @@ class Case:
     database: str
     http_mean_s: float
     is_modelled: bool = False
+    num_workers: int = 0
 
     @property
     def slug(self) -> str:

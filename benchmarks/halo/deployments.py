@@ -12,7 +12,7 @@ from typing import Any
 
 from halo.case import MODELS
 from halo.endpoint import running_endpoint
-from halo.modelled import MAX_STEP_TOKENS, STEP_TIME
+from halo.modelled import LOAD_S, MAX_STEP_TOKENS, STEP_TIME
 from halo.vllm_servers import running_vllm
 from sundog.cost.profile import Profile, StepLimits
 from sundog.cost.step_time import FitError, StepTime
@@ -26,13 +26,14 @@ LATENCY_S = 0.002
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """`blocks`: an engine block for each model. `forget`: empty every prefix cache. `process_ids`: of the servers.
-    `versions`: what the report should name."""
+    `versions`: what the report should name. `num_workers`: as of a case."""
 
     blocks: Mapping[str, Mapping[str, Any]]
     forget: Callable[[], None]
     process_ids: tuple[int, ...] = ()
     is_modelled: bool = False
     versions: Mapping[str, str] | None = None
+    num_workers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ def _modelled(sizes: Sizes) -> Iterator[Deployment]:
         "max_kv_tokens": sizes.kv_tokens,
         "step_time": STEP_TIME,
         "max_step_tokens": MAX_STEP_TOKENS,
+        "load_s": LOAD_S,
         # As long as each step's max_tokens allow.
         "output_tokens": 1024,
     }
@@ -81,6 +83,7 @@ def _modelled(sizes: Sizes) -> Iterator[Deployment]:
         {model: {**block, "model": model, "replicas": max(1, shares[model])} for model in MODELS},
         lambda: None,
         is_modelled=True,
+        num_workers=sizes.replicas,
     )
 
 

@@ -11,7 +11,7 @@ import json
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -23,6 +23,7 @@ from halo.calls import LLMCall, open_client
 from halo.case import MODELS, Case
 from halo.inputs import make_rows
 from halo.kept_queries import kept_queries
+from halo.known_engines import calibrated
 from halo.latency_server import LatencyServer
 from halo.modelled import SkippingLoop
 from halo.work import describe_work
@@ -51,7 +52,7 @@ async def _measure(case: Case, arm: str) -> Measurement:
     flow = flow_arm(arm)
     rows = make_rows(case.workload, case.num_rows, case.repetition, case.seed)
     clock = asyncio.get_running_loop().time
-    with tempfile.TemporaryDirectory(prefix="sundog-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="sundog-bench-") as folder, _calibrated(case, Path(folder) / "cache"):
         async with LatencyServer(case.http_mean_s).serving() as server:
             facts: Measurement = {}
             if flow is not None:
@@ -72,6 +73,10 @@ async def _measure(case: Case, arm: str) -> Measurement:
         facts["batch"] = describe_work(facts.pop("calls"))
     facts.pop("calls", None)
     return facts
+
+
+def _calibrated(case: Case, cache: Path) -> AbstractContextManager[None]:
+    return calibrated(case, cache) if case.num_workers else nullcontext()
 
 
 async def _run_baseline(
@@ -134,7 +139,7 @@ def _digest(value: Any) -> str:
 def warm_up(case: Case, arm: str) -> None:
     """Load everything that the arm needs, on an engine without a model: imports are no part of its time."""
     blocks = {model: {"kind": "null", "model": model} for model in MODELS}
-    measure(replace(case, num_rows=1, blocks=blocks, http_mean_s=0.0, is_modelled=False), arm)
+    measure(replace(case, num_rows=1, blocks=blocks, http_mean_s=0.0, is_modelled=False, num_workers=0), arm)
 
 
 def main(case: Case, arm: str) -> None:

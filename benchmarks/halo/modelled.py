@@ -22,6 +22,8 @@ from sundog.engines.null_steps import StepSeconds
 # Round numbers of the order of a 30-billion-parameter model on one data-centre GPU; not measured.
 STEP_TIME: StepSeconds = (2.5e-2, 1e-4, 1.5e-4, 5e-8, 5e-9)
 MAX_STEP_TOKENS = 2048
+# Its weights, 60 GB, from the memory of the host. Every arm's engines are loaded within its time.
+LOAD_S = 1.5
 # A thread's result, or a socket's, may be on its way when the loop has nothing to do.
 GRACE_S = 5e-4
 

@@ -88,7 +88,9 @@ class _Engines:
 
 
 def _on(deployment: Deployment, case: Case) -> Case:
-    return replace(case, blocks=deployment.blocks, is_modelled=deployment.is_modelled)
+    return replace(
+        case, blocks=deployment.blocks, is_modelled=deployment.is_modelled, num_workers=deployment.num_workers
+    )
 
 
 def _results(settings: Settings, engines: _Engines, items: list[Item]) -> Iterator[tuple[Item, Result]]:
@@ -124,9 +126,7 @@ def _one(settings: Settings, deployment: Deployment, case: Case, arm: str, repea
     result |= _measure(settings, case, arm)
     result["engine_cpu_s"] = round(cpu_s(deployment.process_ids) - begin_cpu_s, 2)
     if "batch" in result and settings.profile is not None:
-        replicas = {model: block.get("replicas", 1) for model, block in case.blocks.items()}
-        bound_s = work_bound_s(result["batch"]["work"], settings.profile, replicas, is_one_machine=not case.is_modelled)
-        result["bound_s"] = round(bound_s, 4)
+        result["bound_s"] = round(work_bound_s(result["batch"]["work"], settings.profile, case.num_workers or 1), 4)
     return result
 
 

@@ -47,10 +47,7 @@ def _work_of(call: LLMCall, num_new: int, num_blocks: int) -> Work:
     return call_work(num_tokens, min(num_cached, num_tokens - 1), call.usage.num_output_tokens, is_shared=True)
 
 
-def work_bound_s(
-    work: Mapping[str, Any], profile: Profile, replicas: Mapping[str, int], *, is_one_machine: bool
-) -> float:
-    """The least seconds for the work of all models. On one machine they share its processors, so their times add up;
-    elsewhere each model has its own `replicas`."""
-    each = [least_seconds(Work(**one), profile) / replicas[model] for model, one in work.items()]
-    return sum(each) if is_one_machine else max(each)
+def work_bound_s(work: Mapping[str, Any], profile: Profile, num_places: int) -> float:
+    """The least seconds for the work of all models on `num_places`, each of which can do any of it: on one machine the
+    engines share its processors, on workers they can be anywhere."""
+    return sum(least_seconds(Work(**one), profile) for one in work.values()) / num_places

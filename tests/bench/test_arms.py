@@ -6,11 +6,13 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from halo.arms.baselines import Memo
-from halo.arms.catalog import BASELINES, NEEDS, flow_arm
+from halo.arms.catalog import BASELINES, NEEDS, FlowArm, flow_arm
+from halo.arms.sundog import engines_of
 from halo.case import MODELS, Case
 from halo.graph import Calls, Graph, Row
 from halo.measure import measure
@@ -162,6 +164,16 @@ def test_a_step_waits_for_what_its_parameters_name() -> None:
     assert graph.order.index("a0") < graph.order.index("a1") < graph.order.index("b1") < graph.order.index("final")
 
 
+def test_sundog_places_engines_where_there_are_workers() -> None:
+    block = {"kind": "null", "model": "a", "replicas": 3, "shared_device": "cpu"}
+    case = Case("w4", 1, "none", 1, "modelled3", "large", {"a": block}, "", 0.0, True, num_workers=3)
+    placed = {"kind": "null", "model": "a", "shared_device": "cpu", "workers": "gpu"}
+    assert engines_of(case, FlowArm()) == {"engines": {"a": placed}, "workers": {"gpu": {"count": 3}}}
+    assert engines_of(case, FlowArm(has_placement=False)) == {"engines": {"a": block}}
+    unaware = {"kind": "null", "model": "a", "replicas": 3}
+    assert engines_of(replace(case, num_workers=0), FlowArm(has_slices=False)) == {"engines": {"a": unaware}}
+
+
 def test_arms_that_are_not_there_are_refused() -> None:
     assert flow_arm("asyncio") is None
     switched_off = flow_arm("sundog-without-merge_calls")
@@ -173,5 +185,8 @@ def test_arms_that_are_not_there_are_refused() -> None:
     unaware = flow_arm("sundog-without-time_slices")
     assert unaware is not None
     assert not unaware.has_slices
+    fixed = flow_arm("sundog-without-placement")
+    assert fixed is not None
+    assert not fixed.has_placement
     with pytest.raises(ConfigError, match="there is no arm 'sundog-without-luck'"):
         flow_arm("sundog-without-luck")

@@ -36,13 +36,12 @@ def test_repetition_is_told_from_what_is_new() -> None:
     assert found["work"]["a"]["num_decode_tokens"] == 2 * 10
 
 
-def test_the_bound_adds_models_up_only_on_one_machine() -> None:
-    work = describe_work([call("a", "x"), call("b", "y"), call("b", "z")])["work"]
+def test_the_bound_adds_models_up_and_shares_them_out() -> None:
     profile = modelled_profile()
-    together = work_bound_s(work, profile, dict.fromkeys("ab", 1), is_one_machine=True)
-    apart = work_bound_s(work, profile, dict.fromkeys("ab", 1), is_one_machine=False)
-    assert together == pytest.approx(1.5 * apart)
-    assert work_bound_s(work, profile, {"a": 1, "b": 2}, is_one_machine=False) == pytest.approx(apart / 2)
+    all_calls = [call("a", "x"), call("b", "y"), call("b", "z")]
+    together, of_a = (work_bound_s(describe_work(calls)["work"], profile, 1) for calls in (all_calls, all_calls[:1]))
+    assert together == pytest.approx(3 * of_a)
+    assert work_bound_s(describe_work(all_calls)["work"], profile, 8) == pytest.approx(together / 8)
 
 
 def in_modelled_time(main: Coroutine[Any, Any, Any]) -> Any:

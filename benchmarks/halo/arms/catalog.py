@@ -34,6 +34,7 @@ OWN_THREADS = ("daft",)
 WITHOUT = "sundog-without-"
 WITH_POLICY = "sundog-policy-"
 SLICES = "time_slices"
+PLACEMENT = "placement"
 DESCRIPTIONS = {
     "sundog": "sundog run, as installed",
     "sundog-naive": "sundog run --naive: every call executed, a row's steps one after the other",
@@ -53,13 +54,15 @@ LEFT_OUT = {
 
 @dataclass(frozen=True, slots=True)
 class FlowArm:
-    """An arm that runs sundog. `without_rules`, another `policy` than the planner's, and engines of which sundog is not
-    told that they share a device (`has_slices` false) make an ablation."""
+    """An arm that runs sundog. `without_rules`, another `policy` than the planner's, engines of which sundog is not
+    told that they share a device (`has_slices` false), and engines that it does not place on workers itself
+    (`has_placement` false) make an ablation."""
 
     is_naive: bool = False
     without_rules: tuple[str, ...] = ()
     policy: str | None = None
     has_slices: bool = True
+    has_placement: bool = True
 
 
 def flow_arm(name: str) -> FlowArm | None:
@@ -73,9 +76,11 @@ def flow_arm(name: str) -> FlowArm | None:
         return FlowArm(without_rules=(rule,))
     if name == f"{WITHOUT}{SLICES}":
         return FlowArm(has_slices=False)
+    if name == f"{WITHOUT}{PLACEMENT}":
+        return FlowArm(has_placement=False)
     if name.startswith(WITH_POLICY) and policy in POLICIES.names():
         return FlowArm(policy=policy)
-    ablations = [f"{WITHOUT}{one}" for one in (*RULE_NAMES, SLICES)] + [
+    ablations = [f"{WITHOUT}{one}" for one in (*RULE_NAMES, SLICES, PLACEMENT)] + [
         f"{WITH_POLICY}{one}" for one in POLICIES.names()
     ]
     known = [*DESCRIPTIONS, *ablations]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import sundog as sd
 from halo.arms.catalog import FlowArm
 from halo.case import Case
 from halo.graph import Row
+from halo.known_engines import keep_known_loads
 from halo.workloads.catalog import FLOWS
 from halo.workloads.dialect import adapt
 from sundog.config import read_config
 from sundog.ir.logical import steps_of
+from sundog.optimizer.placing import place_steps
+from sundog.runtime.follow import engine_places
 from sundog.runtime.report import Report
 from sundog.session import Rewriting, Session, load_plan
 
@@ -29,18 +33,22 @@ async def run_flow(
 ) -> tuple[list[Any], Report]:
     """One value or one failure for each row, in order, and the report of the run."""
     flow = sd.load(write_flow(case, rows, base_url, folder, arm))
-    state = folder / "state"
-    result = await flow.arun(state=state, naive=arm.is_naive, without_rules=arm.without_rules, policy=arm.policy)
+    result = await flow.arun(
+        state=state_of(folder), naive=arm.is_naive, without_rules=arm.without_rules, policy=arm.policy
+    )
     values: dict[int, Any] = {row.row_index: row["answer"] for row in result}
     values |= {failure["row"]: RuntimeError(f"{failure['node']}: {failure['cause']}") for failure in result.errors}
     return [values[number] for number in range(len(rows))], result.report
 
 
 def planning_s(path: Path, arm: FlowArm, clock: Callable[[], float]) -> float:
-    """How long it takes to read, rewrite and plan the flow; `run_flow` does it once more."""
+    """How long it takes to read, rewrite, plan and place the flow; `run_flow` does it once more."""
     begin_s = clock()
     rewriting = Rewriting(arm.without_rules, arm.is_naive)
-    Session(load_plan(path, {}), path.parent, read_config(), rewriting=rewriting, policy=arm.policy)
+    config = replace(read_config(), state_dir=state_of(path.parent))
+    session = Session(load_plan(path, {}), path.parent, config, rewriting=rewriting, policy=arm.policy)
+    if session.plan.logical.workers:
+        place_steps(session.plan, engine_places(session.plan), session.figures())
     return clock() - begin_s
 
 
@@ -48,10 +56,7 @@ def write_flow(case: Case, rows: Sequence[Row], base_url: str, folder: Path, arm
     """The flow file of this case in `folder`, as the arm wants it, with everything it needs beside it."""
     yaml = YAML(typ="safe")
     flow = yaml.load((FLOWS / f"{case.workload}.yaml").read_text())
-    hidden = () if arm.has_slices else ("shared_device",)
-    flow["engines"] = {
-        model: {key: value for key, value in block.items() if key not in hidden} for model, block in case.blocks.items()
-    }
+    flow |= engines_of(case, arm)
     for node in flow["nodes"].values():
         if "sql" in node:
             node["sql"] |= {"database": case.database, "query": adapt(node["sql"]["query"], case.database)}
@@ -63,7 +68,28 @@ def write_flow(case: Case, rows: Sequence[Row], base_url: str, folder: Path, arm
     path = folder / "flow.yaml"
     # JSON is YAML, and says every text as it is.
     path.write_text(json.dumps(flow, indent=1))
+    if "workers" in flow:
+        keep_known_loads(case, path, state_of(folder))
     return path
+
+
+def state_of(folder: Path) -> Path:
+    """The state folder of a flow in `folder`."""
+    return folder / "state"
+
+
+def engines_of(case: Case, arm: FlowArm) -> dict[str, Any]:
+    """The flow's engines, and the workers on which it may put them."""
+    hidden = set() if arm.has_slices else {"shared_device"}
+    group: dict[str, Any] = {}
+    if case.num_workers and arm.has_placement:
+        hidden.add("replicas")
+        group = {"workers": "gpu"}
+    blocks = {
+        model: {key: value for key, value in block.items() if key not in hidden} | group
+        for model, block in case.blocks.items()
+    }
+    return {"engines": blocks, **({"workers": {"gpu": {"count": case.num_workers}}} if group else {})}
 
 
 def operators_of(case: Case) -> dict[str, str]:
