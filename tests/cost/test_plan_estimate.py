@@ -24,6 +24,8 @@ from sundog.session import Session
 
 COUNTS = ("num_asked", "num_executed", "num_asked_prompt_tokens", "num_prompt_tokens")
 ANSWER_TOKENS = 7
+EXACT = FitError(1, 0.0, 0.0, 0.0)
+PROFILE = Profile(StepTime(0.01, 1e-3, 1e-3, 0.0, 0.0, 0.0), StepLimits(256, 8), EXACT, EXACT, {})
 
 prompts = st.lists(
     st.sampled_from(["About {{ row.a }}. ", "{{ row.b | upper }} ", "Say {{ tone }}. ", "{{ row.parts | length }} "]),
@@ -132,8 +134,6 @@ def test_engines_that_share_a_processor_take_as_long_as_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SUNDOG_CACHE", str(tmp_path))
-    exact = FitError(1, 0.0, 0.0, 0.0)
-    profile = Profile(StepTime(0.01, 1e-3, 1e-3, 0.0, 0.0, 0.0), StepLimits(256, 8), exact, exact, {})
 
     def makespan(*devices: str | None) -> Estimate:
         flow = sd.Flow("shared")
@@ -144,7 +144,7 @@ def test_engines_that_share_a_processor_take_as_long_as_one_after_the_other(
         flow.output(a="{{ sa }}", b="{{ sb }}")
         plan = flow.plan()
         for block in plan.engines:
-            save_profile(cache_folder(), block, profile)
+            save_profile(cache_folder(), block, PROFILE)
         found = Session(plan, flow.base_dir, read_config(tmp_path)).document().makespan_s
         assert found is not None
         return found
@@ -160,8 +160,6 @@ def test_what_one_worker_takes_does_not_depend_on_how_many_there_are(
 ) -> None:
     """A step's seconds are of all workers; those of one replica, which a placement rests on, are their sum."""
     monkeypatch.setenv("SUNDOG_CACHE", str(tmp_path))
-    exact = FitError(1, 0.0, 0.0, 0.0)
-    profile = Profile(StepTime(0.01, 1e-3, 1e-3, 0.0, 0.0, 0.0), StepLimits(256, 8), exact, exact, {})
 
     def figures(num_workers: int) -> Figures:
         flow = sd.Flow("placed")
@@ -171,7 +169,7 @@ def test_what_one_worker_takes_does_not_depend_on_how_many_there_are(
         flow.input("rows", rows=[{"a": number} for number in range(400)])
         flow.output(s="{{ s }}")
         plan = flow.plan()
-        save_profile(cache_folder(), plan.engines[0], profile)
+        save_profile(cache_folder(), plan.engines[0], PROFILE)
         return Session(plan, flow.base_dir, read_config(tmp_path)).figures()
 
     one, many = figures(1), figures(10)
