@@ -49,7 +49,7 @@ def test_every_arm_gives_the_same_rows(workload: str, database_of: Callable[[str
 
 @pytest.mark.parametrize("arm", NEEDS)
 def test_a_library_gives_the_same_rows(arm: str, database_of: Callable[[str], str]) -> None:
-    pytest.importorskip(NEEDS[arm])
+    pytest.importorskip(NEEDS[arm], reason=f"the arm {arm} needs it: extra bench or bench-others")
     case = null_case("w4", database_of("w4"))
     found = measure(case, arm)
     assert found["answers"] == measure(case, "sundog")["answers"]
@@ -128,7 +128,7 @@ class Echo:
 @pytest.mark.parametrize("arm", [name for name in BASELINES if name != "langgraph"])
 def test_a_failed_row_is_a_value_and_the_others_go_on(arm: str) -> None:
     if arm in NEEDS:
-        pytest.importorskip(NEEDS[arm])
+        pytest.importorskip(NEEDS[arm], reason=f"the arm {arm} needs it: extra bench or bench-others")
     rows = [{"id": index, "number": number} for index, number in enumerate((2, 1, 0, 2))]
     graph = Graph(double, text, output="text")
 

@@ -36,7 +36,7 @@ async def ask(model: str, **options: Any) -> list[Chunk]:
 
 
 def test_an_answer_comes_as_the_engine_gave_it() -> None:
-    pytest.importorskip("starlette")
+    pytest.importorskip("starlette", reason="of the extra bench")
     chunks = asyncio.run(ask("b"))
     text, reason = answer("same", REQUEST)
     assert "".join(chunk.text for chunk in chunks) == text
@@ -47,7 +47,7 @@ def test_an_answer_comes_as_the_engine_gave_it() -> None:
 
 
 def test_a_failure_of_the_engine_is_an_error_event() -> None:
-    pytest.importorskip("starlette")
+    pytest.importorskip("starlette", reason="of the extra bench")
 
     async def fail() -> None:
         models = Models("null", {"model": "same"})

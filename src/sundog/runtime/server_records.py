@@ -146,9 +146,8 @@ def processes_of(record: ServerRecord) -> list[int]:
     mark = f"{TOKEN_VARIABLE}={record.token}".encode()
     pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     found = {pid for pid in pids if mark in _environment(pid)}
-    is_own_number = record.pid in found or record.pid not in pids
-    # One that has ended and that nobody has taken note of yet has no environment any more.
-    if record.pid is not None and (is_own_number or _session(record.pid) is None):
+    # Once it has ended it has no environment, even while nobody has taken note of that.
+    if record.pid is not None and (record.pid in found or _session(record.pid) is None):
         # vLLM's engine processes write their titles over their environment; they are of the first one's session.
         found |= {pid for pid in pids if _session(pid) == record.pid}
     return sorted(found)

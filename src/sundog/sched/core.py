@@ -159,7 +159,7 @@ class SchedulerCore:
         replica = self._replicas.pop(event.replica_id)
         assert replica.num_running == 0, f"{event.replica_id} still runs requests"
         self._pools[replica.pool].remove(replica)
-        self._devices.count()
+        self._devices.count_devices()
         for pool, row_index in [place for place, (where, _) in self._open_rows.items() if where is replica]:
             self._close_row(pool, row_index)
         self._workers.remove_replica(replica, actions)

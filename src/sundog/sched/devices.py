@@ -25,7 +25,7 @@ class DeviceBook:
         """An engine of the pool is on the device; None: it shares none."""
         if device is not None:
             self._shared[pool] = device
-        self.count()
+        self.count_devices()
         if device is None or self._time_slice is None:
             return
         view = self._devices.setdefault(device, DeviceView())
@@ -33,7 +33,7 @@ class DeviceBook:
         view.num_running.setdefault(pool, 0)
         view.num_waiting.setdefault(pool, 0)
 
-    def count(self) -> None:
+    def count_devices(self) -> None:
         """An engine has come or gone."""
         engines = [name for name, pool in self._pools.items() if pool.num_cache_blocks]
         self._sched.num_devices = len({self._shared.get(name, name) for name in engines})

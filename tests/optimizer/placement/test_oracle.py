@@ -6,7 +6,7 @@ from statistics import mean
 
 import pytest
 
-pytest.importorskip("ortools")
+pytest.importorskip("ortools", reason="of the extra dev")
 
 from sundog.errors import PlanError
 from sundog.optimizer.placement.choose import place
