@@ -122,6 +122,22 @@ def test_what_a_run_has_shown_is_expected_of_the_next(tmp_path: Path) -> None:
         assert actual[step.name].num_asked in step.estimate["num_asked"], "the range without history holds it too"
 
 
+def test_a_tool_is_expected_to_make_the_same_of_the_same(tmp_path: Path) -> None:
+    """A function is called for each row, but what reads its values is expected to be shared as the values will be."""
+    flow = sd.Flow("same")
+    flow.engine("local", kind="null")
+    flow.input("rows", rows=[{"a": number % 5} for number in range(20)])
+    flow.python("middle", "statistics:median", args={"data": "{{ [row.a] }}"})
+    flow.llm("say", engine="local", prompt="Say {{ middle }}")
+    flow.output(text="{{ say.text }}")
+    before = Session(flow.plan(), flow.base_dir, read_config(tmp_path)).document()
+    report = flow.run(state=tmp_path).report
+    for step, done in zip(before.calls(), report.nodes, strict=True):
+        assert step.estimate is not None
+        assert step.estimate["num_executed"].expected == done.num_executed, step.name
+    assert [done.num_executed for done in report.nodes] == [20, 5]
+
+
 def test_without_a_profile_there_are_no_seconds(tmp_path: Path) -> None:
     document = Session(flow_with_answers().plan(), tmp_path, read_config(tmp_path)).document()
     assert document.makespan_s is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,16 @@ from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
 from sundog.ir.logical import WorkerGroup, steps_of
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import OPERATORS
-from sundog.optimizer.placement.problem import LLMNode, ToolNode
-from sundog.optimizer.placing import DEFAULT_CALL_S, Figures, Places, figures_of, place_steps, placement_problem
+from sundog.optimizer.placement.problem import LLMNode, Model, ToolNode
+from sundog.optimizer.placing import (
+    GUESSED_CALL_S,
+    GUESSED_TOOL_S,
+    Figures,
+    Places,
+    figures_of,
+    place_steps,
+    placement_problem,
+)
 from sundog.optimizer.planner import plan_physical
 
 GPU = WorkerGroup("gpu", 2)
@@ -65,6 +74,17 @@ def test_the_problem_has_a_node_for_each_call() -> None:
     ]
 
 
+def test_a_turn_costs_a_wave_beside_the_load() -> None:
+    """None of a step that is one wave."""
+    waves = {"page": 1.0, "draft": 4.0, "check": 0.5, "last": 1.0}
+    problem = placement_problem(plan(), PLACES, replace(ALL, num_waves=waves), {})
+    assert problem.models == (
+        Model("engine:small", 10.0, 15.0),
+        Model("engine:large", 10.0, 10.0),
+        Model("engine:fixed", 10.0, 10.0),
+    )
+
+
 def test_what_has_drained_is_left_out() -> None:
     left = ALL.left({"page": 0.0, "draft": 0.0, "check": 0.5, "last": 1.0})
     problem = placement_problem(plan(), PLACES, left, {})
@@ -99,7 +119,7 @@ def estimate(**seconds: Estimate | None) -> PlanEstimate:
 @pytest.mark.parametrize(
     ("known", "basis", "guessed"),
     [
-        ({}, "call counts alone, all calls taken as equal", frozenset(ALL.exec_s)),
+        ({}, "call counts alone", frozenset(ALL.exec_s)),
         (
             {"page": 5.0, "draft": 10.0},
             "measured calls; for check, last call counts alone",
@@ -120,9 +140,9 @@ def test_figures_come_from_the_estimate(known: dict[str, float], basis: str, gue
     assert found.num_waves == {"page": 2.0, "draft": 0.5, "check": 12.5, "last": 12.5}
     assert (found.basis, found.guessed) == (basis, guessed)
     by_one = {"page": 5.0, "draft": 20.0, "check": 30.0, "last": 6.0}
-    guess = Estimate.exactly(100) * (Estimate(0.1, 1.0, 10.0) * DEFAULT_CALL_S)
     for name, one in found.exec_s.items():
-        assert one == (Estimate.exactly(by_one[name]) if name in known else guess * (1 / 50 if name == "page" else 1))
+        guess = GUESSED_TOOL_S * (1 / 50) if name == "page" else GUESSED_CALL_S
+        assert one == (Estimate.exactly(by_one[name]) if name in known else Estimate.exactly(100) * guess)
 
 
 def test_figures_are_corrected_when_they_are_wrong() -> None:

@@ -174,7 +174,8 @@ class _Walk:
         )
         self.calls.append(PlannedCall(node.name, call, chance, waits))
         scope.ends[node.name] = (len(self.calls) - 1,)
-        is_own = node.sharing is Sharing.NEVER
+        # What a tool makes of equal arguments is taken to be equal, though it is called for each row.
+        is_own = node.sharing is Sharing.NEVER and isinstance(pool, EnginePool)
         signature = signature_of([call.signature, str(len(self.calls))]) if is_own else call.signature
         if node.name not in self._value_tokens:
             self._value_tokens[node.name] = self._mean_value_tokens(node) if isinstance(pool, EnginePool) else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from statistics import median
+from statistics import fmean, median
 
 from sundog.cost.estimate import Estimate
 from sundog.cost.plan_estimate import PlanEstimate
@@ -20,8 +20,10 @@ from sundog.optimizer.placement.problem import LLMNode, Model, Objective, Placem
 
 DEFAULT_LOAD_S = 10.0
 """Of an engine that was never loaded here."""
-DEFAULT_CALL_S = 0.1
-"""Of a call, where nothing is known: seconds of a replica for itself, or of a place among those of a tool."""
+GUESSED_CALL_S = Estimate(0.01, 0.1, 1.0)
+"""Of a call of an engine that is not calibrated: seconds of a replica for itself."""
+GUESSED_TOOL_S = Estimate(0.001, 0.01, 0.1)
+"""Of a call of a tool that was never measured, a function or a query or a web page: seconds of a place in its pool."""
 HOUR_S = 3600.0
 
 
@@ -97,19 +99,19 @@ def figures_of(
     estimate: PlanEstimate, places: Sequence[Places], limits: Mapping[str, int], load_s: Mapping[str, float]
 ) -> Figures:
     """The estimate's figures. `limits`: by pool, how many calls a replica of it, or a tool, runs at once. Where a step
-    was never measured, its calls are taken to be as long as all others, and that may be off by a factor of ten."""
+    was never measured, its calls are guessed, and that may be off by a factor of ten."""
     num_replicas = {place.pool: place.num_replicas for place in places}
     unknown = [node.node for node in estimate.nodes if node.seconds is None]
-    guessed_s = Estimate(0.1, 1.0, 10.0) * DEFAULT_CALL_S
     exec_s = {
-        node.node: node.calls.num_executed * guessed_s * (1 if node.pool in num_replicas else 1 / limits[node.pool])
+        node.node: node.calls.num_executed
+        * (GUESSED_CALL_S if node.pool in num_replicas else GUESSED_TOOL_S * (1 / limits[node.pool]))
         if node.seconds is None
         else node.seconds * num_replicas.get(node.pool, 1)
         for node in estimate.nodes
     }
     num_waves = {node.node: node.calls.num_executed.expected / limits[node.pool] for node in estimate.nodes}
     if len(unknown) == len(estimate.nodes):
-        basis = "call counts alone, all calls taken as equal"
+        basis = "call counts alone"
     else:
         basis = f"measured calls; for {', '.join(unknown)} call counts alone" if unknown else "measured calls"
     return Figures(exec_s, num_waves, load_s, basis, frozenset(unknown))
@@ -143,6 +145,7 @@ def placement_problem(
     by_pool = {place.pool: place for place in places}
     llm_nodes: list[LLMNode] = []
     tool_nodes: list[ToolNode] = []
+    waves_s: dict[str, list[float]] = {pool: [] for pool in by_pool}
     parts = [part for part in _parts(plan.nodes) if part.call is None or part.name in figures.exec_s]
     left = {part.name for part in parts}
     for part in parts:
@@ -152,17 +155,24 @@ def placement_problem(
         if part.call and part.call.pool in by_pool:
             width = by_pool[part.call.pool].num_replicas
             llm_nodes.append(LLMNode(part.name, part.call.pool, exec_s, parents, max_replicas=width, wave_s=wave_s))
+            waves_s[part.call.pool].append(wave_s if wave_s < exec_s else 0.0)
         else:
             tool_nodes.append(ToolNode(part.name, exec_s, parents, wave_s))
     # Each tool has limits of its own, so that its time is known already; none waits for another one's worker.
     return PlacementProblem(
         tuple(llm_nodes),
         tuple(tool_nodes),
-        tuple(Model(pool, figures.load_s[pool], figures.load_s[pool]) for pool in by_pool),
+        tuple(_model(pool, figures.load_s[pool], waves_s[pool]) for pool in by_pool),
         tuple(_replicas(places, residents)),
         max(1, len(tool_nodes)),
         objective,
     )
+
+
+def _model(pool: str, load_s: float, waves_s: Sequence[float]) -> Model:
+    """While its last calls end, and while the first ones of the next engine come, half of a worker's places are empty:
+    a turn costs a wave beside the load. Of a step that is one wave, its seconds have that already."""
+    return Model(pool, load_s, load_s + (fmean(waves_s) if waves_s else 0.0))
 
 
 def _replicas(places: Sequence[Places], residents: Mapping[str, tuple[str, ...]]) -> Iterator[Replica]:

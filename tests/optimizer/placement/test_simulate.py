@@ -120,8 +120,14 @@ FAST, SLOW = LLMNode("fast", "a", 10, wave_s=1), LLMNode("slow", "a", 20, ("fast
         pytest.param(
             (FAST, LLMNode("y", "a", 6, ("fast",), wave_s=2), LLMNode("z", "a", 3)),
             ["fast r0", "y r1", "z r1"],
-            {"fast": (0, 10), "y": (1, 12), "z": (12, 15)},
-            id="what comes next on that replica waits too",
+            {"fast": (0, 10), "y": (1, 12), "z": (7, 10)},
+            id="what comes next on that replica does not wait",
+        ),
+        pytest.param(
+            (FAST, LLMNode("y", "a", 6, ("fast",), wave_s=2), LLMNode("z", "a", 3), LLMNode("w", "b", 3)),
+            ["fast r0", "y r1", "z r1", "w r1"],
+            {"fast": (0, 10), "y": (1, 12), "z": (7, 10), "w": (16, 19)},
+            id="another model waits for the last rows",
         ),
         pytest.param(
             (FAST, SLOW),

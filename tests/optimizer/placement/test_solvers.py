@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sundog.optimizer.placement import beam
+from sundog.optimizer.placement import beam, choose
 from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise, partition, round_robin
 from sundog.optimizer.placement.beam import solve_beam
 from sundog.optimizer.placement.choose import MAX_DP_LLM_NODES, TURNS_MARGIN, place
@@ -177,7 +177,7 @@ def test_the_same_problem_gives_the_same_answer(solver: Solver) -> None:
 
 def test_out_of_states_the_beam_answers_and_says_so() -> None:
     given_problem = small_plan(Random(2), 5)
-    short, whole = solve_dp(given_problem, state_budget=1), solve_dp(given_problem)
+    short, whole = solve_dp(given_problem, effort=0), solve_dp(given_problem)
     assert short.solver == "beam"
     assert short.lower_bound <= whole.value <= short.value * (1 + 1e-9)
 
@@ -198,6 +198,10 @@ def test_the_choice_of_the_solver(num_llm: int, solver: str) -> None:
 CHAIN = [LLMNode("x", "a", 20, wave_s=1), LLMNode("y", "b", 20, ("x",), wave_s=1)]
 
 
+def halves(x_s: float, y_s: float) -> list[LLMNode]:
+    return [replace(node, exec_s=exec_s, max_replicas=2) for node, exec_s in zip(CHAIN, (x_s, y_s), strict=True)]
+
+
 @pytest.mark.parametrize(
     ("nodes", "replicas", "objective", "solver"),
     [
@@ -215,6 +219,10 @@ CHAIN = [LLMNode("x", "a", 20, wave_s=1), LLMNode("y", "b", 20, ("x",), wave_s=1
             "dp",
             id="turns are far better",
         ),
+        pytest.param(
+            halves(100, 84), on("", ""), Objective.MAKESPAN, "partition", id="turns are hardly better: 102 s, not 106"
+        ),
+        pytest.param(halves(100, 80), on("", ""), Objective.MAKESPAN, "dp", id="turns are better: 100 s, not 106"),
     ],
 )
 def test_a_run_prefers_engines_that_stay(
@@ -224,6 +232,30 @@ def test_a_run_prefers_engines_that_stay(
     found = BY_NAME["auto"](given_problem)
     assert found.solver == solver
     assert found.value <= (1 + TURNS_MARGIN) * place(given_problem).value
+
+
+def test_engines_that_stay_may_still_be_ordered_better() -> None:
+    """The partition starts `u`, which can start first, and so keeps the other engine waiting."""
+    llm = [
+        LLMNode("u", "a", 20, wave_s=1),
+        LLMNode("v", "a", 10, ("t",), wave_s=1),
+        LLMNode("r", "b", 20, ("v",), wave_s=1),
+    ]
+    given_problem = problem(llm, [ToolNode("t", 1)], on("a", "b"))
+    assert (partition(given_problem).value, BY_NAME["auto"](given_problem).value) == (41, 31)
+
+
+@pytest.mark.parametrize(("exec_s", "effort"), [(15, 0.1), (1500, 1.0)])
+def test_a_short_run_is_not_searched_for_long(monkeypatch: pytest.MonkeyPatch, exec_s: float, effort: float) -> None:
+    asked: list[float] = []
+
+    def spy(given_problem: PlacementProblem, effort: float) -> Placement:
+        asked.append(effort)
+        return place(given_problem)
+
+    monkeypatch.setattr(choose, "place", spy)
+    BY_NAME["auto"](problem([LLMNode("x", "a", exec_s)], [], on("")))
+    assert asked == [pytest.approx(effort)]
 
 
 def test_forty_llm_nodes_are_placed() -> None:

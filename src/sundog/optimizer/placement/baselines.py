@@ -108,11 +108,20 @@ def _heft_step(schedule: Schedule) -> Step:
 
 
 def _partition_step(schedule: Schedule) -> Step:
-    ix, node = schedule.ix, _longest_tail(schedule)
-    if _is_tool(ix, node):
-        return node, ()
-    own = _partitioned(ix)[ix.model[node]] or ix.replicas_of[node]
-    return node, tuple(own[: ix.max_width[node]])
+    """What can start first, since a replica that waits for rows of one step could run those of another."""
+    ix = schedule.ix
+    owns = _partitioned(ix)
+
+    def of(node: int) -> tuple[int, ...]:
+        return () if _is_tool(ix, node) else (owns[ix.model[node]] or ix.replicas_of[node])[: ix.max_width[node]]
+
+    def start_then_tail(node: int) -> tuple[float, float]:
+        own = of(node)
+        starts_s = [schedule.shard(node, replica, len(own))[0] for replica in own] or [schedule.tool(node)[0]]
+        return max(starts_s), -ix.tail_s[node]
+
+    node = min(ready_nodes(schedule), key=start_then_tail)
+    return node, of(node)
 
 
 def _partitioned(ix: Indexed) -> list[tuple[int, ...]]:

@@ -26,22 +26,25 @@ MAX_CHOICES = 4  # single replicas tried for a node, earliest end first
 MAX_READY = 8  # nodes tried for a schedule, longest tail first
 
 
-def solve_beam(problem: PlacementProblem) -> Placement:
-    """Never worse than a baseline: their sequences are improved beside the beam's own."""
+def solve_beam(problem: PlacementProblem, effort: float = 1.0) -> Placement:
+    """Never worse than a baseline: their sequences are improved beside the beam's own. `effort`: as in the dynamic
+    program."""
     ix = Indexed(problem)
     root = Schedule(ix)
     lower_bound = Bound(root)(root)
-    return answer(ix, beam_steps(root, all_steps_of_baselines(root), lower_bound), "beam", lower_bound)
+    return answer(ix, beam_steps(root, all_steps_of_baselines(root), lower_bound, effort), "beam", lower_bound)
 
 
-def beam_steps(root: Schedule, known: Sequence[tuple[Step, ...]], target: float) -> tuple[Step, ...]:
+def beam_steps(
+    root: Schedule, known: Sequence[tuple[Step, ...]], target: float, effort: float = 1.0
+) -> tuple[Step, ...]:
     """At least as good as the `known` sequences; stops early when it reaches the value `target`."""
     ix = root.ix
     num_decided = len(ix.decided)
-    width = max(MIN_WIDTH, WIDTH_BUDGET // (max(1, num_decided) * ix.size))
-    starts = [*search(root, width)[:NUM_STARTS], *known]
+    width = int(effort * max(MIN_WIDTH, WIDTH_BUDGET // (max(1, num_decided) * ix.size)))
+    starts = [*(search(root, width)[:NUM_STARTS] if width else ()), *known]
     starts.sort(key=lambda steps: score(root.copy().play(steps)))
-    return improve(root, starts, target, min(MAX_PLACEMENTS, PLACEMENTS_PER_NODE * num_decided))
+    return improve(root, starts, target, int(effort * min(MAX_PLACEMENTS, PLACEMENTS_PER_NODE * num_decided)))
 
 
 def search(root: Schedule, width: int) -> list[tuple[Step, ...]]:

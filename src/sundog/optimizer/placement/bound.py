@@ -58,7 +58,7 @@ class Bound:
                 continue
             model = ix.model[node]
             if model not in begins_s:
-                begins_s[model] = sorted(schedule.free_s[r] + schedule.load_s(model, r) for r in ix.replicas_of[node])
+                begins_s[model] = sorted(schedule.begin_s(model, r) for r in ix.replicas_of[node])
             ends_s[node], firsts_s[node] = self._least(schedule, node, head_s, fed_s, begins_s[model])
         return ends_s
 
@@ -84,7 +84,7 @@ class Bound:
                     if ix.max_width[node] > 1:
                         work_s = ix.least_work_s[node]
                         break
-                    _, warm_end_s, warm_first_s = schedule.shard(node, replica, 1)
+                    _, warm_end_s, warm_first_s, _ = schedule.shard(node, replica, 1)
                     end_s, first_s = min(end_s, warm_end_s), min(first_s, warm_first_s)
         for width in range(1, ix.max_width[node] + 1):
             part_s = work_s / width
@@ -110,15 +110,15 @@ class Bound:
 
     def _area(self, schedule: Schedule, replicas: Sequence[int], pending: Sequence[int]) -> float:
         """All work with at least a certain tail fits in before that tail begins. `pending`: longest tail first."""
-        free_s = sorted(schedule.free_s[replica] for replica in replicas)
+        open_s = sorted(schedule.open_s[replica] for replica in replicas)
         loads_s = self._missing_loads(schedule, replicas, pending)
         saving = _Saving(schedule)
         work_s = bound_s = 0.0
         for node in pending:
             work_s += self._ix.exec_s[node]
             saving.add(node)
-            bound_s = max(bound_s, _level(free_s, work_s - saving.most_s) + self._ix.after_s[node])
-        return max(bound_s, _level(free_s, work_s - saving.most_s + loads_s))
+            bound_s = max(bound_s, _level(open_s, work_s - saving.most_s) + self._ix.after_s[node])
+        return max(bound_s, _level(open_s, work_s - saving.most_s + loads_s))
 
     def _missing_loads(self, schedule: Schedule, replicas: Sequence[int], pending: Sequence[int]) -> float:
         """Seconds of the loads that some replica must still do: a model that is nowhere is loaded once at least."""
@@ -132,15 +132,16 @@ class Bound:
         """The k-th sink to end ends neither before the k-th least end nor before the k smallest works are done."""
         ix = self._ix
         sinks = [node for node in ix.sinks if node in ends_s]
-        free_s = sorted(schedule.free_s)
+        open_s = sorted(schedule.open_s)
         works_s = accumulate(sorted(ix.least_work_s[node] if node < ix.num_llm else 0.0 for node in sinks))
         least_s = sorted(ends_s[node] for node in sinks)
-        done_s = [_level(free_s, work_s) if work_s > 0 else 0.0 for work_s in works_s]  # a tool waits for no replica
+        done_s = [_level(open_s, work_s) if work_s > 0 else 0.0 for work_s in works_s]  # a tool waits for no replica
         total_s = sum(map(max, least_s, done_s))
         return (schedule.sink_sum_s + total_s) / max(1, len(ix.sinks))
 
     def _cost(self, schedule: Schedule, ends_s: dict[int, float]) -> float:
-        """Work is paid where it is cheapest, and the replica that ends a node is paid until then."""
+        """Work is paid where it is cheapest, unless it finds room in what is paid already; and the replica that ends a
+        node is paid until then."""
         ix = self._ix
         pending = [node for node in ends_s if node < ix.num_llm]
         prices = {node: min(ix.usd_per_s[replica] for replica in ix.replicas_of[node]) for node in pending}
@@ -155,7 +156,11 @@ class Bound:
             )
         loads_s = self._missing_loads(schedule, range(ix.num_replicas), pending)
         work_usd += loads_s * min(prices.values(), default=0.0) - saving.most_s * max(prices.values(), default=0.0)
-        return schedule.value() + max(work_usd, wait_usd)
+        room_usd = sum(
+            price * (free_s - open_s)
+            for price, free_s, open_s in zip(ix.usd_per_s, schedule.free_s, schedule.open_s, strict=True)
+        )
+        return schedule.value() + max(work_usd - room_usd, wait_usd)
 
 
 class _Saving:
@@ -186,10 +191,10 @@ class _Saving:
         return min(self._by_node_s, sum(self._by_parent.values()))
 
 
-def _level(free_s: Sequence[float], work_s: float) -> float:
-    """When `work_s` of work is done at the earliest by replicas free from `free_s` (ascending) on."""
+def _level(open_s: Sequence[float], work_s: float) -> float:
+    """When `work_s` of work is done at the earliest by replicas with room from `open_s` (ascending) on."""
     level_s, total_s = inf, 0.0
-    for count, start_s in enumerate(free_s, start=1):
+    for count, start_s in enumerate(open_s, start=1):
         total_s += start_s
         if start_s >= level_s:
             break

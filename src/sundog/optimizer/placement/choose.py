@@ -12,29 +12,34 @@ from sundog.optimizer.placement.dp import solve_dp
 from sundog.optimizer.placement.problem import Objective, Placement, PlacementProblem, Solver
 
 MAX_DP_LLM_NODES = 20
-TURNS_MARGIN = 0.4
-"""Of the plan with turns. Four workflows on eight modelled workers, whose calls were estimated about right, took 19 to
-36 % longer with turns than `simulate` says, as loads empty caches and a row's calls come when they come; as a
-partition 10 % less to 10 % more."""
+FULL_SEARCH_S = 1.0
+"""Of processor time, about, for a search that may look at all its states."""
+MAX_SEARCH_SHARE = 0.005
+"""Of the time that is planned, for the search."""
+TURNS_MARGIN = 0.05
+"""By how much more a partition may take than a plan with turns, whose loads also take what caches held."""
 
 
-def place(problem: PlacementProblem) -> Placement:
-    """The dynamic program up to 20 LLM nodes, which yields to the beam when it runs out of states; else the beam."""
-    return solve_dp(problem) if len(problem.llm_nodes) <= MAX_DP_LLM_NODES else solve_beam(problem)
+def place(problem: PlacementProblem, effort: float = 1.0) -> Placement:
+    """The dynamic program up to 20 LLM nodes, which yields to the beam when it runs out of states; else the beam.
+    `effort`: the share of their states that they may look at."""
+    solve = solve_dp if len(problem.llm_nodes) <= MAX_DP_LLM_NODES else solve_beam
+    return solve(problem, effort)
 
 
 def place_to_run(problem: PlacementProblem) -> Placement:
-    """What `place` finds; where rows flow, a partition without turns all the same if it comes within TURNS_MARGIN."""
-    rows_flow = any(node.wave_s < node.exec_s for node in problem.llm_nodes)
-    if problem.objective is not Objective.MAKESPAN or not rows_flow:
-        return place(problem)
+    """What `place` finds in a time that is worth it for so long a run. Where rows flow, a partition all the same unless
+    what is found has no turns either or is better by more than TURNS_MARGIN."""
     steady = partition(problem)
-    if _has_turns(problem, steady):
-        return place(problem)
-    if steady.value <= steady.lower_bound * (1 + TURNS_MARGIN):
+    effort = min(1.0, MAX_SEARCH_SHARE * steady.timeline.makespan_s / FULL_SEARCH_S)
+    rows_flow = any(node.wave_s < node.exec_s for node in problem.llm_nodes)
+    if problem.objective is not Objective.MAKESPAN or not rows_flow or _has_turns(problem, steady):
+        return place(problem, effort)
+    if steady.is_optimal:
         return steady
-    found = place(problem)
-    return steady if steady.value <= found.value * (1 + TURNS_MARGIN) else found
+    found = place(problem, effort)
+    margin = TURNS_MARGIN if _has_turns(problem, found) else 0.0
+    return steady if steady.value <= found.value * (1 + margin) else found
 
 
 def _has_turns(problem: PlacementProblem, placement: Placement) -> bool:

@@ -32,19 +32,20 @@ class Searched:
     is_exhausted: bool
 
 
-def solve_dp(problem: PlacementProblem, state_budget: int = STATE_BUDGET) -> Placement:
+def solve_dp(problem: PlacementProblem, effort: float = 1.0) -> Placement:
     """Where the search ends, the answer is optimal and its solver is `dp`.
 
     Where it runs out of states, it hands the best that it has seen, and its bound, to the beam: then that one answers.
+    `effort`, of this and of the beam: a share of the states that they may look at.
     """
     ix = Indexed(problem)
     root = Schedule(ix)
     known = best_of(root, all_steps_of_baselines(root))
-    found = search(root, root.copy().play(known).value(), state_budget // ix.size)
+    found = search(root, root.copy().play(known).value(), int(STATE_BUDGET * effort) // ix.size)
     if found.steps is not None:
         known = found.steps
     if found.is_exhausted:
-        return answer(ix, beam_steps(root, [known], found.lower_bound), "beam", found.lower_bound)
+        return answer(ix, beam_steps(root, [known], found.lower_bound, effort), "beam", found.lower_bound)
     return answer(ix, known, "dp", found.lower_bound)
 
 

@@ -40,18 +40,19 @@ def one_of_each(schedule: Schedule, replicas: tuple[int, ...]) -> list[int]:
 def shape_and_times(schedule: Schedule) -> tuple[Shape, tuple[float, ...]]:
     """Of two schedules of one shape, one with no greater times can be completed as well as the other."""
     ix = schedule.ix
-    lanes = sorted((signature(schedule, r), schedule.free_s[r]) for r in range(ix.num_replicas))
-    times = [free_s for _, free_s in lanes]
+    lanes = sorted((signature(schedule, r), schedule.free_s[r], schedule.open_s[r]) for r in range(ix.num_replicas))
+    times = [free_s for _, free_s, _ in lanes]
     pending = [node for node in range(ix.num_nodes) if not schedule.done >> node & 1]
     times += [schedule.heads_s[node] for node in pending]
     if ix.rows_flow:
         times += [schedule.fed_s[node] for node in pending]
+        times += [open_s for _, _, open_s in lanes]
     times += schedule.workers_s
     if ix.objective is Objective.MAKESPAN:
         times.append(schedule.end_s)
     elif ix.objective is Objective.MEAN_COMPLETION:
         times.append(schedule.sink_sum_s)
-    return (schedule.done, tuple(lane for lane, _ in lanes)), tuple(times)
+    return (schedule.done, tuple(lane for lane, _, _ in lanes)), tuple(times)
 
 
 def signature(schedule: Schedule, replica: int) -> Signature:
@@ -63,8 +64,9 @@ def signature(schedule: Schedule, replica: int) -> Signature:
     return ix.twins[replica], schedule.resident[replica], last, schedule.last_width[replica]
 
 
-def _families(schedule: Schedule, replicas: tuple[int, ...]) -> dict[tuple[Signature, float], list[int]]:
-    families: dict[tuple[Signature, float], list[int]] = {}
+def _families(schedule: Schedule, replicas: tuple[int, ...]) -> dict[tuple[Signature, float, float], list[int]]:
+    families: dict[tuple[Signature, float, float], list[int]] = {}
     for replica in replicas:
-        families.setdefault((signature(schedule, replica), schedule.free_s[replica]), []).append(replica)
+        state = signature(schedule, replica), schedule.free_s[replica], schedule.open_s[replica]
+        families.setdefault(state, []).append(replica)
     return families

@@ -44,8 +44,8 @@ def solve_oracle(
 
 
 class _Model:
-    """`on[n, r]`: node n has a shard on replica r, from `start[n, r]` to `end[n, r]`. `firsts`: when the first rows of
-    each node are through. `rank`: the global sequence."""
+    """`on[n, r]`: node n has a shard on replica r, from `start[n, r]` to `end[n, r]`; `open` and `free` are those of a
+    schedule after it. `firsts`: when the first rows of each node are through. `rank`: the global sequence."""
 
     def __init__(self, ix: Indexed, reached: float | None) -> None:
         self.ix = ix
@@ -59,6 +59,8 @@ class _Model:
         self._firsts = [self._time(f"first {name}") for name in ix.names] if ix.rows_flow else self._ends
         self._shard_start: dict[tuple[int, int], cp_model.IntVar] = {}
         self._shard_end: dict[tuple[int, int], cp_model.IntVar] = {}
+        self._open: dict[tuple[int, int], cp_model.IntVar] = {}
+        self._free: dict[tuple[int, int], cp_model.IntVar] = {}
         self._width: list[dict[int, cp_model.IntVar]] = []
         for node in range(ix.num_llm):
             self._add_llm_node(node)
@@ -98,6 +100,10 @@ class _Model:
             key = node, replica
             self._on[key] = cp.new_bool_var(f"on {key}")
             self._shard_start[key], self._shard_end[key] = self._time(f"start {key}"), self._time(f"end {key}")
+            self._open[key] = self._free[key] = self._shard_end[key]
+            if ix.rows_flow:
+                self._open[key], self._free[key] = self._time(f"open {key}"), self._time(f"free {key}")
+                cp.add(self._free[key] >= self._shard_end[key])
             cp.add(self._ends[node] >= self._shard_end[key]).only_enforce_if(self._on[key])
             cp.add(self._paid[replica] >= self._shard_end[key]).only_enforce_if(self._on[key])
             for parent in ix.parents[node]:
@@ -110,7 +116,7 @@ class _Model:
         tools = range(ix.num_llm, ix.num_nodes)
         starts = {tool: self._time(f"start {tool}") for tool in tools}
         for tool in tools:
-            self._add_run(tool, starts[tool], self._ends[tool], ix.exec_s[tool], ())
+            self._add_run(tool, starts[tool], self._ends[tool], self._ends[tool], ix.exec_s[tool], ())
             for parent in ix.parents[tool]:
                 cp.add(starts[tool] >= self._firsts[parent])
         if ix.has_free_tools:
@@ -156,7 +162,7 @@ class _Model:
         """The circuit implies that these do not overlap; said outright, the search is far shorter."""
         key = node, replica
         return self.cp.new_optional_interval_var(
-            self._shard_start[key], self._size(node), self._shard_end[key], self._on[key], f"span {key}"
+            self._shard_start[key], self._size(node), self._open[key], self._on[key], f"span {key}"
         )
 
     def _size(self, node: int) -> cp_model.IntVar:
@@ -169,15 +175,17 @@ class _Model:
         node: int,
         start: cp_model.IntVar,
         end: cp_model.IntVar,
+        done: cp_model.IntVar,
         work_s: float,
         literals: Sequence[cp_model.LiteralT],
     ) -> None:
-        """Of a tool, or of a shard where the `literals` hold."""
+        """Of a tool, or of a shard where the `literals` hold. `done`: when its work would be done without waiting."""
         wave = _ticks(min(work_s, self.ix.wave_s[node]))
         if not self.ix.rows_flow:
             self.cp.add(end == start + _ticks(work_s)).only_enforce_if(literals)
             return
         self.cp.add(self._firsts[node] >= start + wave).only_enforce_if(literals)
+        self.cp.add(done >= start + _ticks(work_s)).only_enforce_if(literals)
         self.cp.add(end >= start + _ticks(work_s)).only_enforce_if(literals)
         for parent in self.ix.parents[node]:
             self.cp.add(end >= self._ends[parent] + wave).only_enforce_if(literals)
@@ -185,17 +193,24 @@ class _Model:
     def _add_shard(self, before: int | None, node: int, replica: int, follows: cp_model.IntVar) -> None:
         ix, cp = self.ix, self.cp
         start, end = self._shard_start[node, replica], self._shard_end[node, replica]
-        free = 0 if before is None else self._shard_end[before, replica]
-        cp.add(start >= free + _ticks(self._load_s(before, node, replica))).only_enforce_if(follows)
+        done = self._open[node, replica]
+        if before is None:
+            cp.add(start >= _ticks(self._load_s(before, node, replica))).only_enforce_if(follows)
+        elif ix.model[before] == ix.model[node]:
+            cp.add(start >= self._open[before, replica]).only_enforce_if(follows)
+            cp.add(self._free[node, replica] >= self._free[before, replica]).only_enforce_if(follows)
+        else:
+            load_s = self._load_s(before, node, replica)
+            cp.add(start >= self._free[before, replica] + _ticks(load_s)).only_enforce_if(follows)
         is_warm = before is not None and before in ix.warm_parents[node]
         for width, literal in self._width[node].items():
             exec_s = ix.exec_s[node] / width
             if before is None or not is_warm:
-                self._add_run(node, start, end, exec_s, (follows, literal))
+                self._add_run(node, start, end, done, exec_s, (follows, literal))
                 continue
             for parent_width, parent_literal in self._width[before].items():
                 warm_s = exec_s * (1 - ix.saved_share[node] * min(1.0, width / parent_width))
-                self._add_run(node, start, end, warm_s, (follows, literal, parent_literal))
+                self._add_run(node, start, end, done, warm_s, (follows, literal, parent_literal))
 
     def _load_s(self, before: int | None, node: int, replica: int) -> float:
         ix = self.ix

@@ -17,14 +17,14 @@ class Schedule:
     """A partial schedule; `place` appends. The rules are written in `simulate`.
 
     `heads_s[n]`: when the first rows of n have come, `fed_s[n]`: when the last ones have, of n's parents so far.
-    `free_s`, `resident`, `last` and `last_width` are by replica: when it is free, its models (longest unused first),
-    the node it ran last (-1 for none) and over how many replicas that one was split. `workers_s`: when each tool worker
-    is free, ascending.
+    `free_s`, `open_s`, `resident`, `last` and `last_width` are by replica: when its last rows are through, when it has
+    work for no more than the rows that come later, its models (longest unused first), the node it ran last (-1 for
+    none) and over how many replicas that one was split. `workers_s`: when each tool worker is free, ascending.
     """
 
     __slots__ = (
-        "done", "end_s", "fed_s", "free_s", "heads_s", "ix", "last", "last_width", "resident", "sink_sum_s", "sum_s",
-        "workers_s",
+        "done", "end_s", "fed_s", "free_s", "heads_s", "ix", "last", "last_width", "open_s", "resident", "sink_sum_s",
+        "sum_s", "workers_s",
     )  # fmt: skip
 
     def __init__(self, ix: Indexed) -> None:
@@ -34,6 +34,7 @@ class Schedule:
         self.sum_s = 0.0
         self.sink_sum_s = 0.0
         self.free_s = [0.0] * ix.num_replicas
+        self.open_s = [0.0] * ix.num_replicas
         self.resident = list(ix.resident)
         self.last = [-1] * ix.num_replicas
         self.last_width = [1] * ix.num_replicas
@@ -51,6 +52,7 @@ class Schedule:
         new.sum_s = self.sum_s
         new.sink_sum_s = self.sink_sum_s
         new.free_s = self.free_s[:]
+        new.open_s = self.open_s[:]
         new.resident = self.resident[:]
         new.last = self.last[:]
         new.last_width = self.last_width[:]
@@ -70,6 +72,12 @@ class Schedule:
         full = len(resident) >= self.ix.max_resident[replica]
         return self.ix.switch_s[model] if full else self.ix.load_s[model]
 
+    def begin_s(self, model: int, replica: int) -> float:
+        """When `replica` can have `model` and room for its calls."""
+        if model in self.resident[replica]:
+            return self.open_s[replica]
+        return self.free_s[replica] + self.load_s(model, replica)
+
     def work_s(self, node: int, replica: int, width: int) -> float:
         """Seconds of one of `width` equal parts of an LLM node if it were appended here and never waited for rows."""
         ix = self.ix
@@ -78,18 +86,19 @@ class Schedule:
             exec_s *= 1 - ix.saved_share[node] * min(1.0, width / self.last_width[replica])
         return exec_s
 
-    def shard(self, node: int, replica: int, width: int) -> tuple[float, float, float]:
-        """Start and end of such a part, and when its first rows are through."""
+    def shard(self, node: int, replica: int, width: int) -> tuple[float, float, float, float]:
+        """Start and end of such a part, when its first rows are through, and when its work would be done if it never
+        waited for rows."""
         ix = self.ix
-        start_s = self.free_s[replica] + self.load_s(ix.model[node], replica)
+        start_s = self.begin_s(ix.model[node], replica)
         head_s = self.heads_s[node]
         if start_s < head_s:
             start_s = head_s
         work_s = self.work_s(node, replica, width) if ix.warm_parents[node] else ix.exec_s[node] / width
-        end_s = start_s + work_s
+        done_s = start_s + work_s
         if not ix.rows_flow:
-            return start_s, end_s, end_s
-        return start_s, *self._flow(node, start_s, end_s)
+            return start_s, done_s, done_s, done_s
+        return start_s, *self._flow(node, start_s, done_s), done_s
 
     def tool(self, node: int) -> tuple[float, float, float]:
         """The same of a tool."""
@@ -106,10 +115,11 @@ class Schedule:
         model = self.ix.model[node]
         end_s = first_s = 0.0
         for replica in replicas:
-            _, shard_end_s, shard_first_s = self.shard(node, replica, width)
+            _, shard_end_s, shard_first_s, self.open_s[replica] = self.shard(node, replica, width)
             end_s = max(end_s, shard_end_s)
             first_s = max(first_s, shard_first_s)
-            self.free_s[replica] = shard_end_s
+            if shard_end_s > self.free_s[replica]:
+                self.free_s[replica] = shard_end_s
             self._use(model, replica)
             self.last[replica] = node
             self.last_width[replica] = width

@@ -20,12 +20,13 @@ def simulate(problem: PlacementProblem, sequence: Sequence[Assignment]) -> Timel
 
     - One global sequence. Each replica runs its nodes in this order, the tool workers take theirs in this order.
     - Rows flow. A node starts when the first rows of all its parents are through, a wave (`wave_s`, at most the whole
-      part) after they started on each replica. It ends no earlier than a wave after its last parent; until then
-      its replica, or its tool worker, waits for rows.
+      part) after they started on each replica. It ends no earlier than a wave after its last parent; until then its
+      tool worker waits for rows. A replica does not: as soon as it has had the time for all the work of a step, the
+      next one of a resident model starts beside it.
     - An LLM node over k replicas is k equal shards. Each starts when its own replica is free and has the model;
       the node ends with its last shard. Nothing waits for another replica's shard but the children.
-    - A replica loads a missing model as soon as it is free, also before rows come (preload): `load_s` into free
-      room, else `switch_s`, and the model longest unused leaves.
+    - A replica loads a missing model as soon as all its steps have ended, also before rows come (preload): `load_s`
+      into free room, else `switch_s`, and the model longest unused leaves.
     - A shard that comes right after a direct parent of the same model on its replica finds that parent's rows in the KV
       cache: all of its own rows, or k/j of them when the parent was split wider (j > k). On them it saves
       `kv_saved_share` of its time.
@@ -86,13 +87,14 @@ def _extent(shards: Sequence[Shard]) -> tuple[float, float]:
 
 def _shard(schedule: Schedule, node: int, replica: int, width: int) -> Shard:
     ix = schedule.ix
-    start_s, end_s, _ = schedule.shard(node, replica, width)
+    start_s, end_s, _, _ = schedule.shard(node, replica, width)
+    load_s = schedule.load_s(ix.model[node], replica)
     return Shard(
         node=ix.names[node],
         replica=ix.problem.replicas[replica].name,
         is_load=ix.model[node] not in schedule.resident[replica],
-        load_start_s=schedule.free_s[replica],
-        load_s=schedule.load_s(ix.model[node], replica),
+        load_start_s=schedule.begin_s(ix.model[node], replica) - load_s,
+        load_s=load_s,
         start_s=start_s,
         end_s=end_s,
         kv_saved_s=ix.exec_s[node] / width - schedule.work_s(node, replica, width),
