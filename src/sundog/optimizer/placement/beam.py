@@ -23,7 +23,7 @@ NUM_STARTS = 3  # of the beam's sequences, for local improvement
 PLACEMENTS_PER_NODE = 25_000  # in local improvement
 MAX_PLACEMENTS = 115_000  # and at most so many
 MAX_CHOICES = 4  # single replicas tried for a node, earliest end first
-MAX_READY = 8  # nodes tried for a schedule, longest tail first
+MAX_READY = 6  # nodes tried for a schedule, longest tail first
 
 
 def solve_beam(problem: PlacementProblem, effort: float = 1.0) -> Placement:

@@ -6,6 +6,7 @@ optimum), the widest split, and the cheapest replica.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from math import inf
@@ -73,7 +74,7 @@ class Bound:
     ) -> tuple[float, float]:
         """End, and end of the first wave. `begins_s`: when each replica could have the model, ascending."""
         ix = self._ix
-        work_s = ix.exec_s[node]
+        work_s, most_wave_s = ix.exec_s[node], ix.wave_s[node]
         warm = ix.warm_parents[node]
         end_s = first_s = inf
         if any(not schedule.done >> parent & 1 for parent in warm):
@@ -86,14 +87,20 @@ class Bound:
                         break
                     _, warm_end_s, warm_first_s, _ = schedule.shard(node, replica, 1)
                     end_s, first_s = min(end_s, warm_end_s), min(first_s, warm_first_s)
-        for width in range(1, ix.max_width[node] + 1):
-            part_s = work_s / width
-            wave_s = part_s if part_s < ix.wave_s[node] else ix.wave_s[node]
+        # Over fewer replicas than have the model before the rows come it takes longer and starts no earlier.
+        for width in range(min(max(1, bisect_right(begins_s, head_s)), ix.max_width[node]), ix.max_width[node] + 1):
             start_s = begins_s[width - 1]
             if start_s < head_s:
                 start_s = head_s
-            end_s = min(end_s, max(start_s + part_s, fed_s + wave_s))
-            first_s = min(first_s, start_s + wave_s)
+            part_s = work_s / width
+            wave_s = part_s if part_s < most_wave_s else most_wave_s
+            part_end_s, fed_end_s, part_first_s = start_s + part_s, fed_s + wave_s, start_s + wave_s
+            if part_end_s < fed_end_s:
+                part_end_s = fed_end_s
+            if part_end_s < end_s:
+                end_s = part_end_s
+            if part_first_s < first_s:
+                first_s = part_first_s
         return end_s, first_s
 
     def _makespan(self, schedule: Schedule, ends_s: dict[int, float]) -> float:
@@ -105,19 +112,23 @@ class Bound:
         for replicas, nodes in self._groups:
             pending = [node for node in nodes if node in ends_s]
             if pending:
-                bound_s = max(bound_s, self._area(schedule, replicas, pending))
+                bound_s = self._area(schedule, replicas, pending, bound_s)
         return bound_s
 
-    def _area(self, schedule: Schedule, replicas: Sequence[int], pending: Sequence[int]) -> float:
-        """All work with at least a certain tail fits in before that tail begins. `pending`: longest tail first."""
+    def _area(self, schedule: Schedule, replicas: Sequence[int], pending: Sequence[int], bound_s: float) -> float:
+        """`bound_s` or later: all work with at least a certain tail fits in before that tail begins. `pending`: longest
+        tail first."""
+        ix = self._ix
         open_s = sorted(schedule.open_s[replica] for replica in replicas)
         loads_s = self._missing_loads(schedule, replicas, pending)
+        latest_s = _level(open_s, sum(ix.exec_s[node] for node in pending))
         saving = _Saving(schedule)
-        work_s = bound_s = 0.0
+        work_s = 0.0
         for node in pending:
-            work_s += self._ix.exec_s[node]
+            work_s += ix.exec_s[node]
             saving.add(node)
-            bound_s = max(bound_s, _level(open_s, work_s - saving.most_s) + self._ix.after_s[node])
+            if latest_s + ix.after_s[node] > bound_s:
+                bound_s = max(bound_s, _level(open_s, work_s - saving.most_s) + ix.after_s[node])
         return max(bound_s, _level(open_s, work_s - saving.most_s + loads_s))
 
     def _missing_loads(self, schedule: Schedule, replicas: Sequence[int], pending: Sequence[int]) -> float:
@@ -195,8 +206,8 @@ def _level(open_s: Sequence[float], work_s: float) -> float:
     """When `work_s` of work is done at the earliest by replicas with room from `open_s` (ascending) on."""
     level_s, total_s = inf, 0.0
     for count, start_s in enumerate(open_s, start=1):
-        total_s += start_s
         if start_s >= level_s:
             break
-        level_s = min(level_s, (total_s + work_s) / count)
+        total_s += start_s
+        level_s = (total_s + work_s) / count
     return level_s
