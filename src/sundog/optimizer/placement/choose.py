@@ -16,7 +16,7 @@ FULL_SEARCH_S = 1.0
 """Of processor time, about, for a search that may look at all its states."""
 MAX_SEARCH_SHARE = 0.005
 """Of the time that is planned, for the search."""
-TURNS_MARGIN = 0.05
+TURNS_MARGIN = 0.08
 """By how much more a partition may take than a plan with turns, whose loads also take what caches held."""
 
 
