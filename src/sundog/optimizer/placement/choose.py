@@ -16,8 +16,10 @@ FULL_SEARCH_S = 1.0
 """Of processor time, about, for a search that may look at all its states."""
 MAX_SEARCH_SHARE = 0.005
 """Of the time that is planned, for the search."""
-TURNS_MARGIN = 0.08
-"""By how much more a partition may take than a plan with turns, whose loads also take what caches held."""
+TURNS_MARGIN = 0.15
+"""By how much more a partition may take than a plan with turns. Rows overtake the plan's order where engines stay: on
+eight modelled workers six partitions took 15 % more to 23 % less than foretold, plans with turns 2 % less to 29 % more.
+"""
 
 
 def place(problem: PlacementProblem, effort: float = 1.0) -> Placement:
