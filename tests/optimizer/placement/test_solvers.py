@@ -210,7 +210,11 @@ def halves(x_s: float, y_s: float) -> list[LLMNode]:
         pytest.param(CHAIN, on(""), Objective.MAKESPAN, "dp", id="one worker: turns"),
         pytest.param(CHAIN, on("", max_resident=2), Objective.MAKESPAN, "partition", id="one worker with room for two"),
         pytest.param(
-            [replace(node, wave_s=inf) for node in CHAIN], on("", ""), Objective.MAKESPAN, "dp", id="one wave each"
+            [replace(node, wave_s=inf) for node in CHAIN],
+            on("", ""),
+            Objective.MAKESPAN,
+            "partition",
+            id="one wave each",
         ),
         pytest.param(
             [replace(CHAIN[0], exec_s=300, max_replicas=2), CHAIN[1]],
@@ -254,7 +258,7 @@ def test_a_short_run_is_not_searched_for_long(monkeypatch: pytest.MonkeyPatch, e
         return place(given_problem)
 
     monkeypatch.setattr(choose, "place", spy)
-    BY_NAME["auto"](problem([LLMNode("x", "a", exec_s)], [], on("")))
+    BY_NAME["auto"](problem([LLMNode("x", "a", exec_s)], [], on(""), Objective.COST))
     assert asked == [pytest.approx(effort)]
 
 

@@ -30,12 +30,11 @@ def place(problem: PlacementProblem, effort: float = 1.0) -> Placement:
 
 
 def place_to_run(problem: PlacementProblem) -> Placement:
-    """What `place` finds in a time that is worth it for so long a run. Where rows flow, a partition all the same unless
+    """What `place` finds in a time that is worth it for so long a run; for the makespan a partition all the same unless
     what is found has no turns either or is better by more than TURNS_MARGIN."""
     steady = partition(problem)
     effort = min(1.0, MAX_SEARCH_SHARE * steady.timeline.makespan_s / FULL_SEARCH_S)
-    rows_flow = any(node.wave_s < node.exec_s for node in problem.llm_nodes)
-    if problem.objective is not Objective.MAKESPAN or not rows_flow or _has_turns(problem, steady):
+    if problem.objective is not Objective.MAKESPAN or _has_turns(problem, steady):
         return place(problem, effort)
     if steady.is_optimal:
         return steady
