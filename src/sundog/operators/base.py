@@ -96,6 +96,31 @@ class CallContext(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong with a step that can be seen before its first call.
+
+    `what`: one sentence without the step's name, which the reader is told. `hint`: what to do. `is_fatal`: each call of
+    the step would fail. `is_of_state`: it was seen in outside state (a database, a server), so an earlier step of the
+    same run may mend it.
+    """
+
+    what: str
+    hint: str | None = None
+    is_fatal: bool = False
+    is_of_state: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What `inspect` may use. `calls`: by row number, those that can be rendered before the run, which are none where
+    the step reads what other steps give. `timeout_s`: the time it has; then it is cancelled."""
+
+    calls: Mapping[int, BoundCall]
+    secrets: Secrets
+    timeout_s: float
+
+
 class Operator(Protocol):
     """One kind of step. An instance serves all its steps of one run.
 
@@ -143,6 +168,16 @@ class GatheringOperator(Operator, Protocol):
     ) -> Sequence[Outcome | None]:
         """The outcome of each call of one group, exactly as it would be alone; None where that is not certain, and the
         call must run alone. CallError where the one request failed, which says nothing about any call."""
+        ...
+
+
+class InspectingOperator(Operator, Protocol):
+    """An operator that can tell what is wrong with a step before any call, paid or not, is made."""
+
+    async def inspect(self, spec: Any, given: Inspection) -> Sequence[Finding]:
+        """What is wrong, nothing where all is well. It may connect and read; it never changes anything outside, and
+        needs no call to be in `given`. A SundogError says why it could not look: this is told and stops nothing.
+        `close` is called afterwards, as after a run."""
         ...
 
 
