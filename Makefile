@@ -11,7 +11,7 @@ VLLM_VENV := .venv-vllm
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test fast bench marked check format model vllm clean
+.PHONY: help demo test fast fuzz bench marked check format model vllm clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo: model ## run the licence audit on the embedded model (installs what it nee
 	@mkdir -p demo
 	$(BIN)/sundog run examples/licence_audit/flow.yaml --output demo/licences.csv
 
-test: check fast bench marked ## run the checks and all tests (installs what it needs)
+test: check fast fuzz bench marked ## run the checks and all tests (installs what it needs)
 
 check: $(VENV)/.dev ## format, lint, types, who may import whom
 	$(BIN)/ruff format --check .
@@ -30,6 +30,9 @@ check: $(VENV)/.dev ## format, lint, types, who may import whom
 
 fast: $(VENV)/.dev ## the tests that need no model, no network and no vLLM
 	$(PYTEST) -n 2 -m "not local and not vllm and not slow"
+
+fuzz: $(VENV)/.dev ## a minute of hostile flows, rows, answers and streams
+	$(PYTEST) -n 2 tests/fuzz --fuzz-examples 600
 
 bench: $(VENV)/.dev ## the benchmark on an engine without a model: do all arms give the same rows?
 	$(BIN)/sundog bench --quick

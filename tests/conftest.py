@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.fuzz.budget import DEFAULT_EXAMPLES, set_examples
+
 # How long an example takes depends on what else the machine does.
 settings.register_profile("without_deadline", deadline=None)
 settings.load_profile("without_deadline")
@@ -17,6 +19,17 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files instead of comparing")
+    parser.addoption(
+        "--fuzz-examples",
+        type=int,
+        default=DEFAULT_EXAMPLES,
+        metavar="N",
+        help="how many examples each property of tests/fuzz tries; more than the default are random ones",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    set_examples(config.getoption("--fuzz-examples"))
 
 
 @pytest.fixture
