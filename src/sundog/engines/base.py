@@ -155,14 +155,15 @@ class EngineOptions(BaseModel):
 class EngineOutline:
     """What can be told of a replica that is not started. `count`: prompt tokens of a conversation, the chat template
     included, off by up to `count_error` as a fraction (0: exact). `encode`: the tokens themselves, None where no
-    tokenizer is here. `block_tokens`: of its prefix cache, None where it has none. `max_kv_tokens`: None where it is
-    not known."""
+    tokenizer is here. `block_tokens`: of its prefix cache, None where it has none. `max_kv_tokens` and
+    `max_context_tokens` (of prompt and answer together): None where they are not known."""
 
     count: Callable[[Sequence[Message]], int]
     count_error: float
     encode: Callable[[Sequence[Message]], Sequence[int]] | None
     block_tokens: int | None
     max_kv_tokens: int | None
+    max_context_tokens: int | None = None
 
 
 class EngineKind(Protocol):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from sundog.engines.base import Engine, Message, Usage
+from sundog.engines.base import Engine, EngineOutline, Message, Usage
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
 from sundog.ir.render import Scope
@@ -113,12 +113,25 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What `inspect` may use. `calls`: by row number, those that can be rendered before the run, which are none where
-    the step reads what other steps give. `timeout_s`: the time it has; then it is cancelled."""
+    """What `inspect` may use.
 
-    calls: Mapping[int, BoundCall]
+    `calls`: by row number, those that can be rendered before the run; none where the step reads what other steps give.
+    They are of the first `num_inspected` of `num_rows` rows, less those that never come to the step. `timeout_s`: the
+    time it has; then it is cancelled. `engine`: of an LLM step, None where its tokenizer cannot be had.
+    """
+
+    calls: Mapping[int, tuple[BoundCall, ...]]
     secrets: Secrets
     timeout_s: float
+    num_rows: int = 0
+    num_inspected: int = 0
+    engine: EngineOutline | None = None
+
+    def rows(self, num_rows: int) -> str:
+        """So many rows of those looked at, as a phrase."""
+        if self.num_inspected == self.num_rows:
+            return f"{num_rows:,} of {self.num_rows:,} rows"
+        return f"{num_rows:,} of the first {self.num_inspected:,} rows"
 
 
 class Operator(Protocol):
