@@ -5,8 +5,9 @@ Owns lookup by name and lazy loading. Never knows what an entry does.
 
 from __future__ import annotations
 
-from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable
+from functools import cache, cached_property
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Generic, TypeVar, cast
 
 from sundog.errors import ConfigError, suggest
@@ -24,7 +25,7 @@ class Registry(Generic[T]):
 
     @cached_property
     def _entry_points(self) -> dict[str, EntryPoint]:
-        return {entry.name: entry for entry in entry_points(group=self._group)}
+        return {entry.name: entry for entry in _installed()(self._group)}
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted({*self._entry_points, *self._loaded}))
@@ -49,3 +50,10 @@ class Registry(Generic[T]):
                 f"the {self._kind} '{entry.name}' cannot be imported: {error}",
                 hint=f"install what it needs (package of the entry: {entry.value})",
             ) from error
+
+
+@cache
+def _installed() -> Callable[[str], EntryPoints]:
+    """The entry points of all packages, by group: read once for all registries, since that opens a file of each."""
+    found = entry_points()
+    return lambda group: found.select(group=group)

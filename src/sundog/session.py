@@ -33,7 +33,6 @@ from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES
 from sundog.optimizer.rules.reorder_filters import cannot_fail
 from sundog.present.analysis import with_actual
 from sundog.present.document import Document, RewriteDocument, document_of, merged_calls, rewrite_document
-from sundog.present.html import html_of
 from sundog.present.text import text_of
 from sundog.runtime.actuals import actuals_of
 from sundog.runtime.follow import engine_places
@@ -132,6 +131,8 @@ class Session:
         if form == "json":
             return json.dumps(document.to_dict())
         if form == "html":
+            from sundog.present.html import html_of
+
             return html_of(document)
         placed = replace(self.plan, placement=document.placement)
         physical = physical_tree(placed, self._pool_facts(), self._reasons(), document.num_rows, document.reading_order)

@@ -15,6 +15,7 @@ from sundog.ir.logical import WorkerGroup, steps_of
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.placement.problem import LLMNode, Model, ToolNode
+from sundog.optimizer.placement_of_plan import placement_problem
 from sundog.optimizer.placing import (
     GUESSED_CALL_S,
     GUESSED_TOOL_S,
@@ -22,7 +23,6 @@ from sundog.optimizer.placing import (
     Places,
     figures_of,
     place_steps,
-    placement_problem,
 )
 from sundog.optimizer.planner import plan_physical
 

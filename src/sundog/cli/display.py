@@ -10,11 +10,6 @@ import sys
 from dataclasses import asdict
 from typing import Literal, Protocol
 
-from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-
 from sundog.cli.console import print_note
 from sundog.runtime.progress import Progress
 
@@ -95,11 +90,17 @@ class TerminalDisplay:
     period_s = 0.2
 
     def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
 
     def show(self, progress: Progress) -> None:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
         table = Table.grid(padding=(0, 1))
         table.add_column(width=30)
         table.add_column()

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
-import pyarrow as pa
-
 from sundog.errors import FlowError
 from sundog.functions import register
 from sundog.ir.canonical import canonical_json, to_json_value
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from typing_extensions import Buffer
 
 
@@ -34,6 +33,8 @@ Rows = Sequence[Mapping[str, Any]] | ArrowRows
 def register_rows(name: str, rows: Rows) -> str:
     """A reference to a function that yields `rows` as dicts; equal rows give an equal reference."""
     if hasattr(rows, "__arrow_c_stream__"):
+        import pyarrow as pa
+
         table = pa.table(rows)
         return register(lambda: _dicts(table), name=name, content=_content_of(table))
     if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
@@ -69,6 +70,8 @@ class _Hash(io.RawIOBase):
 
 
 def _content_of(table: pa.Table) -> bytes:
+    import pyarrow as pa
+
     sink = _Hash()
     with pa.PythonFile(sink, mode="w") as file, pa.ipc.new_stream(file, table.schema) as writer:
         writer.write_table(table, max_chunksize=65536)

@@ -18,17 +18,14 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-from jsonschema import SchemaError
-from jsonschema.protocols import Validator
-from jsonschema.validators import Draft202012Validator, validator_for
-from referencing import Registry, Resource
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012
+from typing import TYPE_CHECKING, Any
 
 from sundog.errors import BadResponse, suggest
 from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+    from referencing import Registry
 
 _SCALARS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 _NUM_SHOWN_CHARACTERS = 200
@@ -79,6 +76,9 @@ def _refuse_constant(name: str) -> None:
 
 @lru_cache(maxsize=256)
 def _validator(schema_text: str) -> Validator:
+    from jsonschema.validators import Draft202012Validator, validator_for
+    from referencing import Registry
+
     schema = json.loads(schema_text)
     # An empty registry: a schema that names a web address must not make a run fetch it.
     return validator_for(schema, default=Draft202012Validator)(schema, registry=Registry())
@@ -135,6 +135,9 @@ def _one_of(literals: list[Any], where: str) -> dict[str, Any]:
 
 
 def _full_schema(written: Mapping[str, Any]) -> dict[str, Any]:
+    from jsonschema import SchemaError
+    from jsonschema.validators import Draft202012Validator, validator_for
+
     schema = written["json_schema"]
     if len(written) != 1:
         raise ValueError("'json_schema' stands alone in 'output'")
@@ -149,6 +152,10 @@ def _full_schema(written: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_references(schema: dict[str, Any]) -> None:
+    from referencing import Registry, Resource
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
     resource = Resource.from_contents(schema, default_specification=DRAFT202012)
     registry: Registry[Any] = Registry().with_resource(schema.get("$id", ""), resource)
     resolver = registry.resolver(schema.get("$id", ""))

@@ -15,7 +15,7 @@ from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, steps_of
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing
 from sundog.operators.base import Operator
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.placement.choose import objective_named, solver_named
+from sundog.optimizer.placement.objective import objective_named
 
 MAX_ROWS_IN_FLIGHT = 2048
 
@@ -37,7 +37,10 @@ def plan_physical(
     after the other, as written where they do not wait for later ones. `objective`: None takes the flow's.
     FlowError for what cannot be planned, ConfigError for an unknown objective or solver.
     """
-    solver_named(solver)
+    if solver != "auto":
+        from sundog.optimizer.placement.choose import solver_named  # the solvers, which few plans need
+
+        solver_named(solver)
     planner = _Planner(operators, plan, merges_calls=merges_calls, is_serial=is_serial)
     return PhysicalPlan(
         plan,

@@ -12,9 +12,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from sundog.engines.base import ENGINES
 from sundog.engines.served import ServedKind, ServerCommand
@@ -32,6 +30,9 @@ from sundog.runtime.server_records import (
     record_key,
 )
 from sundog.secrets import Secrets
+
+if TYPE_CHECKING:
+    import httpx
 
 POLL_S = 0.25
 POLL_TIMEOUT_S = 5.0
@@ -98,6 +99,8 @@ class Servers:
         return records
 
     async def wait_ready(self, site: Site, record: ServerRecord) -> None:
+        import httpx
+
         timeout_s = site.command(record.port, self.secrets).ready_timeout_s
         try:
             async with asyncio.timeout(timeout_s), httpx.AsyncClient(timeout=POLL_TIMEOUT_S) as client:
@@ -166,6 +169,8 @@ class Servers:
 
 
 async def _is_healthy(client: httpx.AsyncClient, record: ServerRecord) -> bool:
+    import httpx
+
     try:
         return (await client.get(record.health_url)).status_code == 200
     except httpx.TransportError:

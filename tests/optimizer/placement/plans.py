@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import inf
 from random import Random
 
-from sundog.optimizer.placement.problem import LLMNode, Model, Objective, PlacementProblem, Replica, ToolNode
+from sundog.optimizer.placement.objective import Objective
+from sundog.optimizer.placement.problem import LLMNode, Model, PlacementProblem, Replica, ToolNode
 
 
 def random_plan(

@@ -10,7 +10,8 @@ from sundog.optimizer.placement.bound import Bound
 from sundog.optimizer.placement.dp import solve_dp
 from sundog.optimizer.placement.indexed import Indexed
 from sundog.optimizer.placement.moves import Shape, shape_and_times
-from sundog.optimizer.placement.problem import LLMNode, Model, Objective, PlacementProblem, Replica
+from sundog.optimizer.placement.objective import Objective
+from sundog.optimizer.placement.problem import LLMNode, Model, PlacementProblem, Replica
 from sundog.optimizer.placement.schedule import Schedule
 from tests.optimizer.placement.brute_force import optimum
 from tests.optimizer.placement.plans import random_plan

@@ -10,8 +10,9 @@ pytest.importorskip("ortools", reason="of the extra dev")
 
 from sundog.errors import PlanError
 from sundog.optimizer.placement.choose import place
+from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.oracle import solve_oracle
-from sundog.optimizer.placement.problem import LLMNode, Model, Objective, PlacementProblem, Replica
+from sundog.optimizer.placement.problem import LLMNode, Model, PlacementProblem, Replica
 from tests.optimizer.placement.brute_force import optimum
 from tests.optimizer.placement.plans import random_plan, small_plan
 

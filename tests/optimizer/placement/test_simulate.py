@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from sundog.errors import PlanError
+from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.problem import (
     Assignment,
     LLMNode,
     Model,
-    Objective,
     PlacementProblem,
     Replica,
     Timeline,

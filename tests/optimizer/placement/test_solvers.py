@@ -15,10 +15,10 @@ from sundog.optimizer.placement.choose import MAX_DP_LLM_NODES, TURNS_MARGIN, pl
 from sundog.optimizer.placement.choose import SOLVERS as BY_NAME
 from sundog.optimizer.placement.dp import solve_dp
 from sundog.optimizer.placement.indexed import Indexed
+from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.problem import (
     LLMNode,
     Model,
-    Objective,
     Placement,
     PlacementProblem,
     Replica,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from math import inf
 
-from sundog.optimizer.placement.problem import Objective
+from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.schedule import Schedule
 
 

@@ -9,7 +9,8 @@ from sundog.errors import ConfigError, suggest
 from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise, partition, round_robin
 from sundog.optimizer.placement.beam import solve_beam
 from sundog.optimizer.placement.dp import solve_dp
-from sundog.optimizer.placement.problem import Objective, Placement, PlacementProblem, Solver
+from sundog.optimizer.placement.objective import Objective
+from sundog.optimizer.placement.problem import Placement, PlacementProblem, Solver
 
 MAX_DP_LLM_NODES = 20
 FULL_SEARCH_S = 1.0
@@ -67,11 +68,3 @@ def solver_named(name: str) -> Solver:
     if name not in SOLVERS:
         raise ConfigError(f"unknown placement '{name}'", hint=suggest(name, SOLVERS))
     return SOLVERS[name]
-
-
-def objective_named(name: str) -> Objective:
-    """ConfigError for an unknown name."""
-    known = [objective.value for objective in Objective]
-    if name not in known:
-        raise ConfigError(f"unknown objective '{name}'", hint=suggest(name, known))
-    return Objective(name)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 
 from sundog.optimizer.placement.answer import TOLERANCE, is_below, score
-from sundog.optimizer.placement.problem import Objective
+from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.schedule import Schedule, Step
 
 NUM_SHAKEN = 3  # nodes moved at random before a climb

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
-from sundog.optimizer.placement.problem import Objective
+from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.schedule import Schedule, Step
 
 Signature = tuple[int, tuple[int, ...], int, int]  # of a replica: its twins, resident models, last node, its width

@@ -14,7 +14,8 @@ from sundog.errors import PlanError
 from sundog.optimizer.placement.answer import answer
 from sundog.optimizer.placement.baselines import heft
 from sundog.optimizer.placement.indexed import Indexed
-from sundog.optimizer.placement.problem import Objective, Placement, PlacementProblem
+from sundog.optimizer.placement.objective import Objective
+from sundog.optimizer.placement.problem import Placement, PlacementProblem
 from sundog.optimizer.placement.schedule import Step
 
 TICKS_PER_S = 100

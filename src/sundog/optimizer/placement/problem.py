@@ -8,23 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum
 from graphlib import CycleError, TopologicalSorter
 from math import inf
 
 from sundog.errors import PlanError, suggest
-
-
-class Objective(Enum):
-    """What is made small.
-
-    MAKESPAN: the end of the last node. MEAN_COMPLETION: the mean end of the nodes that no other node reads.
-    COST: dollars; a replica is paid from time 0 until its last work ends, waiting included, and not at all when unused.
-    """
-
-    MAKESPAN = "makespan"
-    MEAN_COMPLETION = "mean-completion"
-    COST = "cost"
+from sundog.optimizer.placement.objective import Objective
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sundog.optimizer.placement.indexed import Indexed
-from sundog.optimizer.placement.problem import Objective
+from sundog.optimizer.placement.objective import Objective
 
 Step = tuple[int, tuple[int, ...]]  # a node and the replicas that share it; no replicas for a tool
 

@@ -22,13 +22,11 @@ from sundog.errors import InputError, SundogError
 from sundog.ir.logical import InputSource
 from sundog.ir.shape import Record, Shape
 from sundog.ir.template import Path as ValuePath
-from sundog.runtime.io.csv_table import CSVTable
 from sundog.runtime.io.duck import connect, scratch_table, stream
 from sundog.runtime.io.failures import explained, unreadable
 from sundog.runtime.io.identity import identity_of
 from sundog.runtime.io.join import Splitter, check_join
 from sundog.runtime.io.json_table import JSONTable
-from sundog.runtime.io.parquet_table import ParquetTable
 from sundog.runtime.io.paths import find_files
 from sundog.runtime.io.relation import Joined, Relation
 from sundog.runtime.io.snapshot import take_snapshot
@@ -186,10 +184,14 @@ class RowSource:
             )
         match files.format:
             case "csv":
+                from sundog.runtime.io.csv_table import CSVTable
+
                 return CSVTable(self._connection, files, source.types)
             case "jsonl":
                 return JSONTable(self._connection, files)
             case "parquet":
+                from sundog.runtime.io.parquet_table import ParquetTable
+
                 return ParquetTable(self._connection, files)
 
     def _open_joined(self, source: InputSource) -> Joined:

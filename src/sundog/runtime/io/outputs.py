@@ -13,9 +13,10 @@ from typing import Any, BinaryIO, Literal
 from pydantic_core import from_json, to_json
 
 from sundog.errors import ConfigError, suggest
-from sundog.runtime.io.parquet_file import SizedRow, write_parquet
 from sundog.runtime.io.whole_file import whole_file
 
+SizedRow = tuple[dict[str, Any], int]
+"""A row and the bytes of its JSON."""
 StoredRows = Callable[[], Iterator[tuple[int, bytes]]]
 """Each call gives the rows anew: (row index, JSON of a dict), in row order."""
 
@@ -49,6 +50,8 @@ def write_output(path: Path, columns: Sequence[str], rows: StoredRows) -> tuple[
             case "jsonl":
                 warnings = _write_jsonl(stream, columns, replaced.parsed(rows()))
             case "parquet":
+                from sundog.runtime.io.parquet_file import write_parquet
+
                 warnings = write_parquet(stream, columns, lambda: replaced.parsed(rows()))
     return warnings + replaced.warnings()
 

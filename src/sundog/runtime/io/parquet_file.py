@@ -6,7 +6,7 @@ Owns types and row groups. Same rows, same bytes: the file holds no time and no 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,11 +14,11 @@ from pydantic_core import to_json
 
 from sundog.runtime.io.column_type import ColumnType
 
+if TYPE_CHECKING:
+    from sundog.runtime.io.outputs import SizedRow
+
 MAX_GROUP_ROWS = 32_768
 MAX_GROUP_BYTES = 32 * 2**20
-
-SizedRow = tuple[dict[str, Any], int]
-"""A row and the bytes of its JSON."""
 
 
 def write_parquet(stream: BinaryIO, columns: Sequence[str], rows: Callable[[], Iterator[SizedRow]]) -> tuple[str, ...]:
