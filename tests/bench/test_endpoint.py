@@ -12,7 +12,8 @@ from halo.endpoint import Models, make_app, running_endpoint
 
 from sundog.engines.base import ENGINES, Chunk, GenerateRequest, Message
 from sundog.engines.null import answer
-from sundog.engines.openai_wire import read_chunks, request_body
+from sundog.engines.openai_protocol.answers import read_chunks
+from sundog.engines.openai_protocol.bodies import request_body
 from sundog.errors import EngineError
 from sundog.secrets import Secrets
 from tests.engines.test_openvino import needs_model
@@ -29,7 +30,7 @@ async def ask(model: str, **options: Any) -> list[Chunk]:
         assert tuple(one["id"] for one in listed) == MODELS
         body = request_body(REQUEST, model=model, api="chat", has_priority=False)
         async with client.stream("POST", "/v1/chat/completions", json=body) as response:
-            chunks = [chunk async for chunk in read_chunks(response.aiter_bytes())]
+            chunks = [chunk async for chunk in read_chunks(response.aiter_bytes(), lambda: 2)]
         assert (await client.post("/v1/forget")).status_code == 200
     await models.close()
     return chunks
@@ -55,7 +56,7 @@ def test_a_failure_of_the_engine_is_an_error_event() -> None:
         await models.close()
         body = request_body(REQUEST, model="a", api="chat", has_priority=False)
         pieces = (event.encode() async for event in models.events(body))
-        async for _ in read_chunks(pieces):
+        async for _ in read_chunks(pieces, lambda: 2):
             pass
 
     with pytest.raises(EngineError, match="not started, or closed"):

@@ -49,12 +49,14 @@ class GenerateRequest:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one request; `num_cached_tokens` of the prompt came from the engine's prefix cache. `num_seen_tokens`:
-    as many as a cache without end would have held. None where the engine does not tell."""
+    as many as a cache without end would have held. None where the engine does not tell. `is_estimated`: the engine did
+    not tell the tokens of prompt or answer, and they are what its characters come to."""
 
     num_prompt_tokens: int
     num_output_tokens: int
     num_cached_tokens: int | None = None
     num_seen_tokens: int | None = None
+    is_estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

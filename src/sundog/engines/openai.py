@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any, Self
 
 import httpx
@@ -25,7 +26,10 @@ from sundog.engines.base import (
     Message,
 )
 from sundog.engines.counters import Counters
-from sundog.engines.openai_wire import PATHS, Api, error_of, read_chunks, request_body
+from sundog.engines.openai_protocol.answers import read_chunks
+from sundog.engines.openai_protocol.bodies import PATHS, Api, request_body
+from sundog.engines.openai_protocol.failures import error_of
+from sundog.engines.openai_protocol.usage import CHARACTERS_PER_TOKEN
 from sundog.engines.vllm_metrics import VLLM, kv_capacity_tokens, metrics_url
 from sundog.errors import (
     BadResponse,
@@ -42,8 +46,7 @@ CONNECT_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 3.0
 """Less than the 5 s after which uvicorn, and so vLLM, closes an idle connection: a request on its way would be lost."""
 START_TIMEOUT_S = 30.0
-# Without the server's tokenizer: what English text and a chat template come to.
-CHARACTERS_PER_TOKEN = 4
+# What a chat template comes to.
 TOKENS_PER_MESSAGE = 4
 COUNT_ERROR = 0.25
 # A server does not tell the size of its cache's blocks: this is vLLM's on a GPU.
@@ -146,7 +149,7 @@ class OpenAIEngine:
             raise EngineUnavailable("the engine is not started, or closed")
         with self._counters:
             try:
-                async with aclosing(self._attempt(self._client, self._content(request))) as chunks:
+                async with aclosing(self._attempt(self._client, request)) as chunks:
                     async for chunk in chunks:
                         if chunk.usage is not None:
                             self._counters.add(chunk.usage)
@@ -185,16 +188,13 @@ class OpenAIEngine:
         if client is not None:
             await client.aclose()
 
-    async def _attempt(self, client: httpx.AsyncClient, content: bytes) -> AsyncGenerator[Chunk, None]:
+    async def _attempt(self, client: httpx.AsyncClient, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         url, headers = self._base_url + PATHS[self._options.api], {"Content-Type": "application/json"}
-        async with client.stream("POST", url, content=content, headers=headers) as response:
+        async with client.stream("POST", url, content=self._content(request), headers=headers) as response:
             if response.status_code != 200:
-                body = (await response.aread()).decode("utf-8", "replace")
-                raise error_of(response.status_code, response.headers, body, now_s=time.time())
-            if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                raise BadResponse("the server sent no event stream", hint="it must support 'stream': true")
+                raise error_of(response.status_code, response.headers, await response.aread(), now_s=time.time())
             pieces = response.aiter_bytes()
-            async with aclosing(read_chunks(pieces)) as chunks:
+            async with aclosing(read_chunks(pieces, partial(self.count_prompt_tokens, request))) as chunks:
                 async for chunk in chunks:
                     yield chunk
             # The answer is whole; a body read to its end leaves the connection for the next request.

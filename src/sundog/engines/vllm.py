@@ -30,7 +30,7 @@ from sundog.engines.base import (
     GenerateRequest,
 )
 from sundog.engines.openai import BLOCK_TOKENS, COUNT_ERROR, OpenAIEngine, OpenAIOptions, count_prompt_tokens
-from sundog.engines.openai_wire import Api
+from sundog.engines.openai_protocol.bodies import Api
 from sundog.engines.served import ReplicaLoad, ServerCommand
 from sundog.engines.vllm_command import (
     RESERVED,

@@ -15,14 +15,15 @@ from sundog.engines.base import Usage
 class PoolWork:
     """`begin_s`: when its first call was started, `end_s`: when its last one was answered. `is_distinct`: whether the
     prompt tokens are those of distinct blocks, what a prefix cache without end would have left to compute; otherwise
-    they are the computed ones. `seconds`: by step, its share of the time in which calls ran, each moment divided
-    equally among the calls that ran in it."""
+    they are the computed ones. `num_estimated`: calls whose tokens the engine did not tell. `seconds`: by step, its
+    share of the time in which calls ran, each moment divided equally among the calls that ran in it."""
 
     begin_s: float
     end_s: float = 0.0
     num_calls: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     is_distinct: bool = True
+    num_estimated: int = 0
     _running: dict[str, int] = field(default_factory=dict)
     _now_s: float = 0.0
     _prefill: float = 0.0
@@ -57,6 +58,7 @@ class PoolWork:
         self.num_calls += 1
         if usage is None:
             return
+        self.num_estimated += usage.is_estimated
         cached = usage.num_seen_tokens
         if cached is None:
             self.is_distinct = False
@@ -81,6 +83,14 @@ class RunWork:
     def seconds(self) -> dict[str, float]:
         """By step, its share of its pool's time."""
         return {step: seconds for pool in self.pools.values() for step, seconds in pool.seconds.items()}
+
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader should know of the counts, a sentence for each pool."""
+        return tuple(
+            f"{pool.replace(':', ' ')} did not tell the tokens of {work.num_estimated:,} answers: they are estimates"
+            for pool, work in self.pools.items()
+            if work.num_estimated
+        )
 
     def began(self, pool: str, step: str, begin_s: float) -> None:
         if pool not in self.pools:

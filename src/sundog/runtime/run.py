@@ -176,7 +176,7 @@ class Run:
             busy_s=self.record.busy_s + busy_s,
             output=None if output is None else str(output),
             errors=None if errors is None else str(errors),
-            warnings=warnings,
+            warnings=warnings + self._work.warnings(),
             work=self._work,
             engines=engine_reports(self.plan.logical.engines, self._work),
         )

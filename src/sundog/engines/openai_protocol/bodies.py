@@ -1,0 +1,42 @@
+"""What a request looks like on the wire.
+
+Owns request bodies and their paths. Never opens a connection.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from sundog.engines.base import GenerateRequest
+
+Api = Literal["chat", "completions"]
+
+PATHS: Mapping[Api, str] = {"chat": "/chat/completions", "completions": "/completions"}
+
+
+def request_body(
+    request: GenerateRequest, *, model: str, api: Api, has_priority: bool, is_streamed: bool = True
+) -> dict[str, Any]:
+    """Return the body of one call. For `completions` the contents of all messages are joined by empty lines."""
+    body: dict[str, Any] = {"model": model, "stream": is_streamed}
+    if is_streamed:
+        body["stream_options"] = {"include_usage": True}
+    if api == "chat":
+        body["messages"] = [{"role": message.role, "content": message.content} for message in request.messages]
+    else:
+        body["prompt"] = "\n\n".join(message.content for message in request.messages)
+    body["temperature"] = request.temperature
+    if request.max_tokens is not None:
+        body["max_tokens"] = request.max_tokens
+    if request.seed is not None:
+        body["seed"] = request.seed
+    if request.stop:
+        body["stop"] = list(request.stop)
+    if request.json_schema is not None:
+        schema = {"name": "answer", "strict": True, "schema": json.loads(request.json_schema)}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if has_priority:
+        body["priority"] = request.priority
+    return body
