@@ -128,6 +128,8 @@ class World:
     operator: FakeOperator = field(default_factory=FakeOperator)
     events: list[Event] = field(default_factory=list)
     max_concurrency: int = 64
+    dispatcher: Dispatcher | None = None
+    host: Host | None = None
 
     def physical(self, plan: LogicalPlan) -> PhysicalPlan:
         return plan_physical(plan, {"fake": self.operator})
@@ -148,8 +150,10 @@ class World:
             dispatcher = Dispatcher(
                 run, store, host, {"fake": self.operator}, {}, {}, {}, Secrets({}), Progress(), needs_prefixes=False
             )
+            self.dispatcher, self.host = dispatcher, host
             executor = RowExecutor(plan.logical, plan.nodes, dispatcher.call, Observations())
-            return list(await asyncio.gather(*(executor.run(index, row) for index, row in enumerate(rows))))
+            ends = (executor.run(index, row) for index, row in enumerate(rows))
+            return list(await asyncio.gather(*ends))
         finally:
             store.close()
 

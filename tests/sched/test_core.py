@@ -13,6 +13,7 @@ from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
     Abort,
     Action,
+    Draining,
     Event,
     GiveUp,
     PrefillEnded,
@@ -111,6 +112,31 @@ def test_retry_waits_then_goes_elsewhere() -> None:
     assert wake.time_s > 1.0
     assert core.tell(TimerFired(wake.time_s)) == [Submit("a", "p/1", 2)]
     assert core.tell(RequestFailed(9.0, "a", retryable=True)) == [GiveUp("a", 2)]
+    assert core.core.num_unfinished == 0
+
+
+@pytest.mark.parametrize("asked_s", [600.5, 86_400.0, float("inf"), float("nan")])
+def test_a_wait_above_the_bound_is_not_begun(asked_s: float) -> None:
+    core = Driven(FCFS, 1)
+    core.tell(arrived("a", max_attempts=5, max_retry_wait_s=600.0))
+    assert core.tell(RequestFailed(1.0, "a", True, asked_s)) == [GiveUp("a", 1, "wait")]
+
+
+def test_a_wait_up_to_the_bound_names_who_waits() -> None:
+    core = Driven(FCFS, 1)
+    core.tell(arrived("a", max_attempts=5, max_retry_wait_s=600.0))
+    assert core.tell(RequestFailed(1.0, "a", True, 600.0)) == [WakeAt(601.0, "a")]
+
+
+def test_draining_gives_up_what_waits_for_another_attempt() -> None:
+    """Now and from then on; what runs goes on to its end."""
+    core = Driven(FCFS, 3)
+    for name in "abc":
+        core.tell(arrived(name, max_attempts=5))
+    core.tell(RequestFailed(1.0, "b", True, 30.0))
+    core.tell(RequestFailed(1.0, "a", True, 20.0))
+    assert core.tell(Draining(2.0)) == [GiveUp("a", 1, "draining"), GiveUp("b", 1, "draining")]
+    assert core.tell(RequestFailed(3.0, "c", True, 1.0)) == [GiveUp("c", 1, "draining")]
     assert core.core.num_unfinished == 0
 
 
@@ -243,6 +269,8 @@ def _story(policies: PolicySet, slots: list[int], keys: list[list[int]], choices
             tell(ReplicaDown(time_s, f"p/{pick % len(slots)}"))
         elif how == 0 and pick % 4 == 1:
             tell(ReplicaUp(time_s, f"p/{pick % len(slots)}"))
+        elif how == 0 and pick == 42:
+            tell(Draining(time_s))
         elif running:
             end(running[pick % len(running)], how)
     for number in range(len(slots)):

@@ -11,7 +11,8 @@ from dataclasses import asdict
 from typing import Literal, Protocol
 
 from sundog.cli.console import print_note
-from sundog.runtime.progress import Progress
+from sundog.runtime.progress import Progress, Wait
+from sundog.runtime.waits import span
 
 Mode = Literal["terminal", "lines", "json", "quiet"]
 
@@ -126,7 +127,15 @@ def describe(progress: Progress) -> str:
         parts.append(f"{tokens_per_s(progress):,.0f} tokens/s")
     if progress.remaining_s is not None:
         parts.append(f"{duration(progress.remaining_s)} left")
+    parts += map(describe_wait, progress.waits)
     return ", ".join(parts)
+
+
+def describe_wait(wait: Wait) -> str:
+    """Who waits how long, and why, as in: 3 calls wait 40 s: 'local' asks for it (HTTP 429)."""
+    calls = "1 call waits" if wait.num_calls == 1 else f"{wait.num_calls:,} calls wait"
+    who = f"'{wait.target}' asks for it" if wait.is_asked_for else f"'{wait.target}' failed"
+    return f"{calls} {span(wait.wait_s)}: {who} ({wait.cause})"
 
 
 def tokens_per_s(progress: Progress) -> float:

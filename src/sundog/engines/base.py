@@ -141,7 +141,8 @@ class EngineOptions(BaseModel):
 
     `max_concurrency`: requests in flight per replica. `max_tokens_in_flight`: prompt plus output tokens
     admitted per replica; None takes the replica's KV capacity where known. `shared_device`: engines with the same one
-    share its processor; None for one of its own. `price`: None where tokens cost nothing.
+    share its processor; None for one of its own. `max_retry_wait_s`: the longest wait before another attempt that the
+    server may ask for; None takes the default. `price`: None where tokens cost nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -150,6 +151,7 @@ class EngineOptions(BaseModel):
     max_concurrency: int = Field(default=32, ge=1)
     max_tokens_in_flight: int | None = Field(default=None, ge=1)
     shared_device: str | None = Field(default=None, min_length=1)
+    max_retry_wait_s: float | None = Field(default=None, ge=0.0)
     price: TokenPrices | None = None
 
 

@@ -32,7 +32,8 @@ class NodesBuilder:
     """Adds nodes to one scope: a flow, or the body of a loop.
 
     Each method names a node and returns its value as a `Ref`, for f-strings and conditions. The modifiers of
-    every step: `when`, `for_each` and `as_`, `after`, `timeout` (seconds), `retries`, `share`.
+    every step: `when`, `for_each` and `as_`, `after`, `timeout` (seconds), `retries`,
+    `max_retry_wait` (seconds), `share`.
     """
 
     def __init__(self, nodes: dict[str, Any], path: DataPath, sites: CallSites) -> None:
@@ -51,6 +52,7 @@ class NodesBuilder:
         after: After = (),
         timeout: float | None = None,
         retries: int | None = None,
+        max_retry_wait: float | None = None,
         share: bool | None = None,
         **spec: Any,
     ) -> Ref:
@@ -62,6 +64,7 @@ class NodesBuilder:
             "after": _names(after),
             "timeout": timeout,
             "retries": retries,
+            "max_retry_wait": max_retry_wait,
             "share": share,
         }
         return self._add(name, {operator: _given(spec), **_given(modifiers)})

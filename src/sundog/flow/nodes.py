@@ -182,6 +182,7 @@ class NodeBinder:
             spec.retries,
             spec.share,
             self._positions.key(path),
+            max_retry_wait_s=spec.max_retry_wait,
         )
         shape = operator.shape(own)
         return Draft(name, path, key, data, node, ListOf(shape) if node.for_each else shape)

@@ -114,7 +114,8 @@ class OutputSpec(RootModel[Template]):
 class NodeSpec(_Written):
     """One node: exactly one operator (`filter`, `loop` or a name of the operator registry) beside its modifiers.
 
-    `timeout` is in seconds, for one attempt; `retries` are attempts after the first.
+    `timeout` is in seconds, for one attempt; `retries` are attempts after the first; `max_retry_wait`: in
+    seconds, the longest wait before one that a server may ask for.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, arbitrary_types_allowed=True)
@@ -124,6 +125,7 @@ class NodeSpec(_Written):
     after: tuple[str, ...] = ()
     timeout: float | None = Field(default=None, gt=0)
     retries: int | None = Field(default=None, ge=0)
+    max_retry_wait: float | None = Field(default=None, ge=0)
     share: bool | None = None
     filter: Template | None = None
     loop: dict[str, Any] | None = None
@@ -142,6 +144,6 @@ class LoopSpec(_Written):
     nodes: dict[str, Any]
 
 
-STEP_MODIFIERS = ("when", "for_each", "as", "after", "timeout", "retries", "share")
+STEP_MODIFIERS = ("when", "for_each", "as", "after", "timeout", "retries", "max_retry_wait", "share")
 LOOP_MODIFIERS = ("when", "for_each", "as", "after")
 FILTER_MODIFIERS = ("after",)

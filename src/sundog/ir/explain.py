@@ -119,7 +119,12 @@ def _modifiers(node: Step | Loop) -> Iterator[Tree]:
         yield Tree(f"for each {node.for_each.variable} in {shorten(node.for_each.items)}")
     yield from _edges(node)
     if isinstance(node, Step):
-        limits = {"timeout_s": node.timeout_s, "retries": node.retries, "share": node.share}
+        limits = {
+            "timeout_s": node.timeout_s,
+            "retries": node.retries,
+            "max_retry_wait_s": node.max_retry_wait_s,
+            "share": node.share,
+        }
         given = ", ".join(f"{name} {json.dumps(value)}" for name, value in limits.items() if value is not None)
         if given:
             yield Tree(given)

@@ -38,6 +38,7 @@ class Step:
 
     `after`: steps that must have ended first though no value of theirs is read.
     `timeout_s`: of one attempt; None takes the operator's default. `retries`: further attempts after the first.
+    `max_retry_wait_s`: the longest wait before one that a server may ask for; None takes the engine's, or the default.
     `share`: None leaves sharing to the operator's rules. `is_gathered`: calls that wait together may be one request.
     """
 
@@ -52,6 +53,7 @@ class Step:
     share: bool | None = None
     location: Location | None = field(default=None, compare=False)
     is_gathered: bool = False
+    max_retry_wait_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ from enum import Enum
 
 from sundog.ir.logical import Filter, LogicalPlan, Loop, RowKey, Step
 
+MAX_RETRY_WAIT_S = 600.0
+"""A call whose server asks for a longer wait before the next attempt ends, where the flow says nothing else."""
+
 
 class Sharing(Enum):
     """How far one call's result reaches (docs/design.md)."""
@@ -26,6 +29,7 @@ class CallExec:
 
     `is_effect`: changes the outside world; claimed before, never repeated by itself.
     `before`: names in the same scope that must have ended. `max_attempts` >= 1. `timeout_s` of one attempt.
+    `max_retry_wait_s`: the longest wait before another attempt that a server may ask for.
     `has_successor`: as soon as a row's call has ended, the row asks again in the same pool.
     """
 
@@ -37,6 +41,7 @@ class CallExec:
     max_attempts: int
     before: tuple[str, ...]
     has_successor: bool = False
+    max_retry_wait_s: float = MAX_RETRY_WAIT_S
 
     @property
     def name(self) -> str:

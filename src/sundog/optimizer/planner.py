@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from sundog.ir.graph import dependencies, topological_order
 from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, steps_of
-from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing
+from sundog.ir.physical import MAX_RETRY_WAIT_S, CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing
 from sundog.operators.base import Operator
 from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.placement.objective import objective_named
@@ -59,6 +59,7 @@ class _Planner:
         self, operators: Mapping[str, Operator], plan: LogicalPlan, *, merges_calls: bool, is_serial: bool
     ) -> None:
         self._facts = PlanFacts(plan, operators)
+        self._engines = {block.name: block for block in plan.engines}
         self._merges_calls = merges_calls
         self._is_serial = is_serial
 
@@ -109,7 +110,16 @@ class _Planner:
             timeout_s=traits.timeout_s if step.timeout_s is None else step.timeout_s,
             max_attempts=1 + retries,
             before=before,
+            max_retry_wait_s=self._max_retry_wait_s(step, traits.engine),
         )
+
+    def _max_retry_wait_s(self, step: Step, engine: str | None) -> float:
+        """The step's own, else its engine's, else the default."""
+        if step.max_retry_wait_s is not None:
+            return step.max_retry_wait_s
+        block = self._engines.get(engine or "")
+        of_engine = None if block is None else block.options.get("max_retry_wait_s")
+        return MAX_RETRY_WAIT_S if of_engine is None else float(of_engine)
 
 
 def _one_after_the_other(nodes: tuple[Exec, ...]) -> tuple[Exec, ...]:

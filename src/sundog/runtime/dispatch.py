@@ -331,6 +331,7 @@ class Dispatcher:
             step=node.name,
             need_s=self._needs_s.get(node.name, 0.0),
             has_successor=node.has_successor and bool(key),
+            max_retry_wait_s=node.max_retry_wait_s,
         )
 
     def _prompt_of(self, node: CallExec, call: BoundCall, request_id: str) -> tuple[int, tuple[int, ...]]:

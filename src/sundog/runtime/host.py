@@ -12,9 +12,11 @@ from typing import Any, Protocol, TypeVar
 
 from sundog.errors import CallError, RunError, RunStopped
 from sundog.runtime.meter import Meter
+from sundog.runtime.waits import Waits, refusal_to_wait
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
     Abort,
+    Draining,
     Event,
     GiveUp,
     Load,
@@ -47,11 +49,14 @@ class Loader(Protocol):
 
 
 class _Waiter:
-    """Where a request learns what the core wants: at once when it is known, else when it comes."""
+    """Where a request learns what the core wants: at once when it is known, else when it comes. `failure`: of its
+    last attempt."""
 
-    __slots__ = ("_future", "_next")
+    __slots__ = ("_future", "_next", "failure", "pool")
 
-    def __init__(self) -> None:
+    def __init__(self, pool: str) -> None:
+        self.pool = pool
+        self.failure: CallError | None = None
         self._next: Submit | GiveUp | None = None
         self._future: asyncio.Future[Submit | GiveUp] | None = None
 
@@ -73,10 +78,17 @@ class _Waiter:
 
 class Host:
     """Runs requests through one core on the running loop. `log` sees every event, in order. `loader`: None without
-    workers. `meter`: what attempts take."""
+    workers. `meter`: what attempts take. `waits`: calls that wait for their next attempt."""
 
-    def __init__(self, core: SchedulerCore, log: Callable[[Event], None], loader: Loader | None = None) -> None:
+    def __init__(
+        self,
+        core: SchedulerCore,
+        log: Callable[[Event], None],
+        loader: Loader | None = None,
+        waits: Waits | None = None,
+    ) -> None:
         self.meter = Meter()
+        self.waits = Waits() if waits is None else waits
         self._core = core
         self._log = log
         self._loader = loader
@@ -107,8 +119,10 @@ class Host:
         self._handle(ReplicaLost(self.now_s(), replica_id))
 
     def stop(self) -> None:
-        """Give up loads under way, and load nothing more: what waits for an engine ends as RunStopped."""
+        """Give up loads under way, and load nothing more: what waits for an engine, or for its next attempt, ends as
+        RunStopped."""
         self._is_stopping = True
+        self._handle(Draining(self.now_s()))
         for task in self._loads:
             task.cancel()
 
@@ -121,21 +135,22 @@ class Host:
     async def run(self, arrived: RequestArrived, attempt: Attempt[T]) -> T:
         """Run `attempt` when and where the core says, again if it says so; CallError when it gives up."""
         request_id = arrived.request_id
-        waiter = self._waiters[request_id] = _Waiter()
-        failure: CallError | None = None
+        waiter = self._waiters[request_id] = _Waiter(arrived.pool)
         is_given_up = False
         try:
             self._arrive(arrived)
             while True:
                 action = await waiter.next()
+                if waiter.failure is not None:
+                    self.waits.end(request_id)
                 if isinstance(action, GiveUp):
                     is_given_up = True
-                    raise self._lost.get(arrived.pool) or failure or self._why_lost(arrived.pool)
+                    raise self._why_given_up(action, arrived, waiter.failure)
                 try:
                     result, finished = await self._metered(attempt, action, arrived)
                 except CallError as error:
-                    failure = error
-                    failure.num_attempts = action.attempt
+                    waiter.failure = error
+                    error.num_attempts = action.attempt
                     self._handle(RequestFailed(self.now_s(), request_id, error.retryable, error.retry_after_s))
                     continue
                 self._handle(finished)
@@ -148,6 +163,8 @@ class Host:
             raise
         finally:
             del self._waiters[request_id]
+            if waiter.failure is not None:
+                self.waits.end(request_id)
 
     async def _metered(self, attempt: Attempt[T], action: Submit, arrived: RequestArrived) -> tuple[T, RequestFinished]:
         begin_s = self.now_s()
@@ -179,6 +196,18 @@ class Host:
 
     def prefill_ended(self, request_id: str) -> None:
         self._handle(PrefillEnded(self.now_s(), request_id))
+
+    def _why_given_up(self, action: GiveUp, arrived: RequestArrived, failure: CallError | None) -> Exception:
+        match action.why:
+            case "draining":
+                # What failed may pass: the row is run again later, with all its attempts.
+                return RunStopped("the run is stopping")
+            case "wait":
+                assert failure is not None, "only a failed attempt is followed by a wait"
+                failure.what = refusal_to_wait(failure, arrived.max_retry_wait_s)
+                failure.hint = failure.hint or "raise the step's `max_retry_wait`, or repeat the command later"
+                return failure
+        return self._lost.get(arrived.pool) or failure or self._why_lost(arrived.pool)
 
     def _why_lost(self, pool: str) -> Exception:
         """Nobody can load the engine: that is the run's failure, not the row's."""
@@ -223,6 +252,7 @@ class Host:
                 case Submit() | GiveUp():
                     self._waiters[action.request_id].tell(action)
                 case WakeAt():
+                    self._note_wait(action, event.time_s)
                     self._loop.call_at(self._start_s + action.time_s, self._wake, action.time_s)
                 case Load():
                     self._spawn(self._load(action), self._loads)
@@ -230,6 +260,13 @@ class Host:
                     self._spawn(self._unload(action), self._unloads)
                 case Abort():
                     """The attempt was cancelled with its task, before the core was told."""
+
+    def _note_wait(self, action: WakeAt, now_s: float) -> None:
+        if action.request_id is None:
+            return
+        waiter = self._waiters[action.request_id]
+        assert waiter.failure is not None, "only a failed attempt is followed by a wait"
+        self.waits.begin(action.request_id, waiter.pool, action.time_s - now_s, waiter.failure)
 
     def _wake(self, time_s: float) -> None:
         # The loop's clock may fire a timer a clock tick early; the core must not see time run backwards.

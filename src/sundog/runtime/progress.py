@@ -8,10 +8,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Calls that wait for their next attempt: how many, the longest of their waits in seconds, the engine, database or
+    host that they are for, and how the last attempt failed. `is_asked_for`: the other side named the time, as with
+    `Retry-After`; else it is a back-off."""
+
+    num_calls: int
+    wait_s: float
+    target: str
+    cause: str
+    is_asked_for: bool
+
+
 @dataclass(slots=True)
 class Progress:
     """Rows of the whole run; calls and tokens of this process. `num_rows` is None while it is not known.
-    `num_restored`: rows that an earlier process had ended."""
+    `num_restored`: rows that an earlier process had ended. `waits`: what waits for another attempt now, one entry for
+    each engine or resource."""
 
     num_rows: int | None = None
     num_restored: int = 0
@@ -23,6 +37,7 @@ class Progress:
     num_prompt_tokens: int = 0
     num_output_tokens: int = 0
     elapsed_s: float = 0.0
+    waits: tuple[Wait, ...] = ()
 
     @property
     def num_ended(self) -> int:

@@ -43,6 +43,7 @@ from sundog.runtime.select import OpenRows, SelectedRun, select_run
 from sundog.runtime.servers import Servers
 from sundog.runtime.store.runs import RunList, RunState
 from sundog.runtime.store.store import Store
+from sundog.runtime.waits import Waits
 from sundog.sched.core import SchedulerCore
 from sundog.sched.policy import POLICIES, PolicySet
 from sundog.secrets import Secrets
@@ -120,6 +121,7 @@ class Run:
         self._is_stopping = False
         self._observations = Observations()
         self._work = RunWork()
+        self._waits = Waits()
         self._restore_progress()
 
     @property
@@ -291,7 +293,7 @@ class Run:
     @asynccontextmanager
     async def _host(self, policies: PolicySet, log: EventLog, pools: Pools) -> AsyncIterator[Host]:
         """The host, which loads nothing more in the end."""
-        host = Host(SchedulerCore(policies), log.append, pools)
+        host = Host(SchedulerCore(policies), log.append, pools, self._waits)
         try:
             yield host
         finally:
@@ -307,6 +309,7 @@ class Run:
             while True:
                 await asyncio.sleep(TICK_S)
                 self.progress.elapsed_s = time.monotonic() - begin_s
+                self.progress.waits = self._waits.by_pool()
                 log.flush()
                 await self._store.put_busy(self.record.run_id, self.record.busy_s + self.progress.elapsed_s)
 

@@ -4,7 +4,8 @@ Owns requests, replicas and queues, changed only through `handle`; the books on 
 in `workers`. Never does I/O, never reads a clock: hosts perform the actions and report what happened.
 
 A request is waiting (in its pool's queue, or a replica's), parked (until another request's prefill), delayed (until a
-time, before a retry), or running (on a replica). It leaves the books when it finished, was given up or was cancelled.
+time, before a retry; in `delays`), or running (on a replica). It leaves the books when it finished, was given up or
+was cancelled.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 from sundog.sched.books import Pool
+from sundog.sched.delays import DelayBook, is_too_long
 from sundog.sched.devices import DeviceBook
 from sundog.sched.events import (
     Abort,
     Action,
+    Draining,
     Event,
     GiveUp,
     LoadFailed,
@@ -37,6 +40,7 @@ from sundog.sched.events import (
     Submit,
     TimerFired,
     WakeAt,
+    Why,
     WorkerAdded,
     WorkerPlanned,
 )
@@ -61,7 +65,8 @@ class SchedulerCore:
         self._replicas: dict[str, ReplicaView] = {}
         self._requests: dict[str, RequestView] = {}
         self._parked: dict[str, list[str]] = {}
-        self._delayed: list[tuple[float, int, str]] = []
+        self._delayed = DelayBook()
+        self._is_draining = False
         self._arrived: list[RequestView] = []
         self._open_rows: dict[tuple[str, int], tuple[ReplicaView, tuple[int, ...]]] = {}
         self._lost_pools: list[str] = []
@@ -81,6 +86,7 @@ class SchedulerCore:
             RequestCancelled: self._request_cancelled,
             RowLeft: self._row_left,
             TimerFired: self._timer_fired,
+            Draining: self._drain,
             ReplicaRemoved: self._replica_removed,
             ReplicaDown: lambda event, actions: self._take_out(self._replicas[event.replica_id], actions),
             ReplicaUp: self._replica_up,
@@ -129,8 +135,9 @@ class SchedulerCore:
         parked = [request_id for group in self._parked.values() for request_id in group]
         assert len(parked) == sum(pool.num_parked for pool in self._pools.values())
         assert len(parked) == sum(replica.num_parked for replica in self._replicas.values())
-        delayed = [entry[2] for entry in self._delayed]
-        placed = sorted([*arrived, *waiting, *parked, *delayed, *(request.request_id for request in running)])
+        placed = sorted(
+            [*arrived, *waiting, *parked, *self._delayed.request_ids(), *(request.request_id for request in running)]
+        )
         assert placed == sorted(self._requests), "every request is in exactly one place"
         assert all(holder in self._requests for holder in self._parked), "parked behind a request that is gone"
         self._devices.check()
@@ -205,6 +212,7 @@ class SchedulerCore:
             event.num_expected_output_tokens,
             event.prefix_key,
             event.max_attempts,
+            max_retry_wait_s=event.max_retry_wait_s,
             node=event.step,
             model=event.pool,
             need_s=event.need_s,
@@ -251,13 +259,16 @@ class SchedulerCore:
         replica_id = self._leave_replica(request, is_warm=False)
         request.failed_replicas = (*request.failed_replicas, replica_id)
         self._unpark(request.request_id)
-        if event.retryable and request.num_attempts < request.max_attempts:
-            at_s = event.time_s + self._policies.retry(request, event.retry_after_s, self._view)
-            heapq.heappush(self._delayed, (at_s, self._next_sequence(), request.request_id))
-            actions.append(WakeAt(at_s))
+        if not event.retryable or request.num_attempts >= request.max_attempts:
+            self._give_up(request, actions)
+        elif is_too_long(event.retry_after_s, request.max_retry_wait_s):
+            self._give_up(request, actions, "wait")
+        elif self._is_draining:
+            self._give_up(request, actions, "draining")
         else:
-            del self._requests[request.request_id]
-            actions.append(GiveUp(request.request_id, request.num_attempts))
+            at_s = event.time_s + self._policies.retry(request, event.retry_after_s, self._view)
+            self._delayed.add(request.request_id, at_s)
+            actions.append(WakeAt(at_s, request.request_id))
         self._fill(self._pools[request.pool], actions)
 
     def _request_cancelled(self, event: RequestCancelled, actions: list[Action]) -> None:
@@ -277,12 +288,21 @@ class SchedulerCore:
 
     def _timer_fired(self, event: TimerFired, actions: list[Action]) -> None:
         touched: dict[str, Pool] = {}
-        while self._delayed and self._delayed[0][0] <= event.time_s:
-            request = self._requests[heapq.heappop(self._delayed)[2]]
+        for request_id in self._delayed.due(event.time_s):
+            request = self._requests[request_id]
             touched[request.pool] = self._pools[request.pool]
             self._enqueue(touched[request.pool], request)
         for pool in touched.values():
             self._fill(pool, actions)
+
+    def _drain(self, event: Draining, actions: list[Action]) -> None:
+        self._is_draining = True
+        for request_id in self._delayed.clear():
+            self._give_up(self._requests[request_id], actions, "draining")
+
+    def _give_up(self, request: RequestView, actions: list[Action], why: Why = "failed") -> None:
+        del self._requests[request.request_id]
+        actions.append(GiveUp(request.request_id, request.num_attempts, why))
 
     def _fill(self, pool: Pool, actions: list[Action]) -> None:
         pool = self._devices.starting(pool)
@@ -359,8 +379,7 @@ class SchedulerCore:
         """Take a request that does not run out of whichever queue holds it. Rare, so linear."""
         request_id = request.request_id
         pool.forget(request)
-        self._delayed = [entry for entry in self._delayed if entry[2] != request_id]
-        heapq.heapify(self._delayed)
+        self._delayed.forget(request_id)
         for group in self._parked.values():
             if request_id in group:
                 group.remove(request_id)
@@ -370,8 +389,7 @@ class SchedulerCore:
         """What waits for an engine that no worker can load, or whose replicas are lost, waits in vain."""
         for name in (*self._workers.lost_pools(), *self._lost_pools):
             for request in self._pools[name].clear():
-                del self._requests[request.request_id]
-                actions.append(GiveUp(request.request_id, request.num_attempts))
+                self._give_up(request, actions)
 
     def _next_sequence(self) -> int:
         self._sequence += 1

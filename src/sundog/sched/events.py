@@ -7,6 +7,12 @@ Times are seconds on the host's monotonic clock; they travel in events because t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+Why = Literal["failed", "wait", "draining"]
+"""A request is given up because its last attempt failed, because the server asks for a longer wait than is allowed, or
+because the run drains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +125,7 @@ class StepDrained:
 class RequestArrived:
     """A call wants to run. `prefix_key`: one cumulative hash per full block of its prompt, outermost first.
     `num_expected_output_tokens`: what it will hold besides its prompt. `row_index`, `depth`: where it stands.
+    `max_retry_wait_s`: the longest wait before another attempt that a server may ask for.
     `step`: whose call it is. `need_s`: when the plan needs its result. `has_successor`: its row will ask again in this
     pool as soon as it has ended. `more_follow`: other calls arrive at the same moment; the last of them starts what may
     start."""
@@ -136,6 +143,7 @@ class RequestArrived:
     need_s: float = 0.0
     has_successor: bool = False
     more_follow: bool = False
+    max_retry_wait_s: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +169,8 @@ class RequestFinished:
 
 @dataclass(frozen=True, slots=True)
 class RequestFailed:
-    """One attempt failed. `retryable`: another one makes sense. `retry_after_s`: not before that many seconds."""
+    """One attempt failed. `retryable`: another one makes sense. `retry_after_s`: not before that many seconds, as the
+    server says; it may be infinite."""
 
     time_s: float
     request_id: str
@@ -193,6 +202,13 @@ class TimerFired:
     time_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """The run is to end soon: what waits for another attempt is given up, now and from now on."""
+
+    time_s: float
+
+
 Event = (
     ReplicaAdded
     | ReplicaRemoved
@@ -211,6 +227,7 @@ Event = (
     | RequestCancelled
     | RowLeft
     | TimerFired
+    | Draining
 )
 
 
@@ -225,17 +242,19 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The last attempt failed: tell whoever waits."""
+    """There is no further attempt: tell whoever waits."""
 
     request_id: str
     num_attempts: int
+    why: Why = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class WakeAt:
-    """Send TimerFired at that time."""
+    """Send TimerFired at that time. `request_id`: of the request whose next attempt it is, None for anything else."""
 
     time_s: float
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,5 +300,6 @@ EVENT_TYPES: dict[str, type] = {
         RequestCancelled,
         RowLeft,
         TimerFired,
+        Draining,
     )
 }

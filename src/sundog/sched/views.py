@@ -41,6 +41,7 @@ class RequestView:
     num_expected_output_tokens: int = 0
     prefix_key: tuple[int, ...] = ()
     max_attempts: int = 1
+    max_retry_wait_s: float = inf
     num_attempts: int = 0
     replica_id: str | None = None
     failed_replicas: tuple[str, ...] = ()

@@ -1,0 +1,67 @@
+"""Calls that wait for their next attempt: how many, how long and for whom, for whoever watches the run.
+
+Owns these facts and their words. Never decides to wait; the core does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sundog.errors import CallError
+from sundog.runtime.progress import Wait
+
+MAX_SPAN_S = 1e6 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class _Delay:
+    pool: str
+    wait_s: float
+    failure: CallError
+
+
+class Waits:
+    """The calls of one process that wait now, by request."""
+
+    def __init__(self) -> None:
+        self._delays: dict[str, _Delay] = {}
+
+    def begin(self, request_id: str, pool: str, wait_s: float, failure: CallError) -> None:
+        self._delays[request_id] = _Delay(pool, wait_s, failure)
+
+    def end(self, request_id: str) -> None:
+        self._delays.pop(request_id, None)
+
+    def by_pool(self) -> tuple[Wait, ...]:
+        """One entry for each pool, with the longest wait and what that call was told."""
+        by_pool: dict[str, list[_Delay]] = {}
+        for delay in self._delays.values():
+            by_pool.setdefault(delay.pool, []).append(delay)
+        return tuple(_summary(pool, delays) for pool, delays in by_pool.items())
+
+
+def _summary(pool: str, delays: Iterable[_Delay]) -> Wait:
+    waiting = list(delays)
+    longest = max(waiting, key=lambda delay: delay.wait_s)
+    is_asked_for = longest.failure.retry_after_s is not None
+    return Wait(len(waiting), longest.wait_s, pool.partition(":")[2] or pool, longest.failure.what, is_asked_for)
+
+
+def refusal_to_wait(failure: CallError, max_retry_wait_s: float) -> str:
+    """Why a call is not tried again: what the other side asked for, and what is allowed."""
+    assert failure.retry_after_s is not None, "nobody asked for a wait"
+    asked = span(failure.retry_after_s)
+    return (
+        f"{failure.what}; the next attempt was asked for in {asked}, and a call waits at most {span(max_retry_wait_s)}"
+    )
+
+
+def span(seconds: float) -> str:
+    """As 0.5 s, 40 s, 10 min, 2 hours, 1,000 days; what is no number, or has no end, in words."""
+    if not seconds < MAX_SPAN_S:
+        return "more than a million days"
+    for unit, length_s in (("days", 86_400), ("hours", 3_600), ("min", 60)):
+        if seconds >= 2 * length_s:
+            return f"{round(seconds / length_s):,} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
