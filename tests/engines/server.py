@@ -35,7 +35,9 @@ class Exchange:
     is_abandoned: threading.Event = field(default_factory=threading.Event)
 
     async def send(self, status: int, body: str, content_type: str = "application/json", **headers: str) -> None:
-        data = body.encode()
+        await self.send_body(status, body.encode(), content_type, **headers)
+
+    async def send_body(self, status: int, data: bytes, content_type: str, **headers: str) -> None:
         lines = [f"HTTP/1.1 {status} Status", f"Content-Type: {content_type}", f"Content-Length: {len(data)}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         self.writer.write("\r\n".join([*lines, "", ""]).encode() + data)

@@ -40,7 +40,7 @@ class AnswerReader:
         self._splitter = EventSplitter()
         self._plain = PlainEvents()
         self._form: Literal["events", "json"] | None = None
-        self._undecided = b""
+        self._beginning = b""
         self._body: list[bytes] = []
         self._num_body_bytes = 0
         self._has_events = False
@@ -61,8 +61,10 @@ class AnswerReader:
         """Return the text that `piece` completes; EngineError as soon as the answer cannot become one."""
         if self._form is None:
             # Empty lines keep a connection alive until the answer comes.
-            piece = self._undecided = (self._undecided + piece).lstrip()
+            piece = self._beginning = (self._beginning + piece).lstrip()
             self._form = _form_of(piece)
+        elif len(self._beginning) < MAX_SHOWN_CHARACTERS:
+            self._beginning += piece
         if self._form == "json":
             self._keep(piece)
         return self._read_events(self._splitter.feed(piece)) if self._form == "events" else ""
@@ -140,7 +142,7 @@ class AnswerReader:
     def _read_value(self, event: Any) -> str:
         """The text of an event or of a whole answer."""
         if not isinstance(event, dict):
-            raise BadResponse(f"the server sent JSON that is not an object: {self._shown()}", retryable=True)
+            raise BadResponse(f"the server sent JSON that is not an object: {_shown(event)}", retryable=True)
         if is_error(event):
             raise error_told(event)
         self._counts = self._counts.updated(event.get("usage"))
@@ -183,8 +185,9 @@ class AnswerReader:
         if self._refusal.strip():
             raise BadResponse(f"the model refused: {shown(self._refusal, MAX_SHOWN_CHARACTERS)}")
         if not self._has_events:
+            sent = _shown(self._beginning.decode("utf-8", "replace"))
             hint = "see that base_url is that of a server that speaks the OpenAI protocol"
-            raise BadResponse(f"the server sent no answer but: {self._shown()}", hint=hint)
+            raise BadResponse(f"the server sent no answer but: {sent}", hint=hint)
         has_text = self._num_characters > 0
         is_counted = self.is_over and has_text and self._counts.num_output_tokens is not None
         if self._finish_reason is None and not is_counted:
@@ -198,8 +201,9 @@ class AnswerReader:
             hint = "raise max_tokens, or see whether the server takes the answer for thinking"
             raise BadResponse("the answer is empty: the model thought and then said nothing", hint=hint)
 
-    def _shown(self) -> str:
-        return repr(shown(self._undecided.decode("utf-8", "replace"), MAX_SHOWN_CHARACTERS))
+
+def _shown(sent: Any) -> str:
+    return repr(shown(sent, MAX_SHOWN_CHARACTERS))
 
 
 def _form_of(beginning: bytes) -> Literal["events", "json"] | None:

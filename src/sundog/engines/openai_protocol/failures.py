@@ -125,7 +125,11 @@ def _text_of_html(page: str) -> str:
     """What a reader sees of an error page: its title, or else its text."""
     page = page[:MAX_PAGE_CHARACTERS]
     title = re.search(r"<title[^>]*>([^<]*)</title", page, re.I)
-    text = title[1] if title else re.sub(r"<[^>]*>", " ", re.sub(r"<(script|style)\b.*?</\1", " ", page, flags=re.S))
+    text = (
+        title[1]
+        if title
+        else re.sub(r"<[^>]*>", " ", re.sub(r"<(script|style)\b.*?</\1[^>]*>?", " ", page, flags=re.S))
+    )
     return html.unescape(text) if text.strip() else page
 
 

@@ -6,15 +6,15 @@ quotes of a JSON string, characters that are no quote, backslash or control char
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 from sundog.engines.openai_protocol.choices import Piece, read_choice
+from sundog.engines.openai_protocol.json_text import parse_json
 
 MAX_FAILURES = 8
 """After so many forms that fitted no other event, the server writes something new into each one."""
-PROBE = "sundog"
+PROBE = b"sundog"
 
 _CONTENT = re.compile(rb'("(?:content|text)"\s*:\s*")(?:[^"\\]|\\.)*"', re.S)
 _NOT_ITSELF = re.compile(rb'["\\\x00-\x1f]')
@@ -42,14 +42,16 @@ class PlainEvents:
         """Take the form of an event that says nothing but its text."""
         if self._num_failures > MAX_FAILURES or _only_text(event) is None:
             return
-        written = _CONTENT.search(data)
-        head, tail = (data[: written.end(1)], data[written.end() - 1 :]) if written else (b"", b"")
         if self._head is not None and not self._is_used:
             self._num_failures += 1
-        if _only_text(json.loads(head + PROBE.encode() + tail or b"0")) != PROBE:
-            self._num_failures += 1
+        written = _CONTENT.search(data)
+        if written is None:
             return
-        self._head, self._tail, self._is_used = head, tail, False
+        head, tail = data[: written.end(1)], data[written.end() - 1 :]
+        if _only_text(parse_json(head + PROBE + tail)) == PROBE.decode():
+            self._head, self._tail, self._is_used = head, tail, False
+        else:
+            self._num_failures += 1
 
 
 def _only_text(event: Any) -> str | None:
