@@ -176,6 +176,12 @@ def test_a_cut_answer_is_text_without_a_schema_and_an_error_with_one() -> None:
     assert run(spec(output={"a": "str"}), ScriptedEngine('{"a": "b"}', "length"))["a"] == "b"
 
 
+def test_a_field_text_of_the_answer_does_not_replace_the_answer() -> None:
+    open_schema = {"json_schema": {"type": "object", "properties": {"kind": {"type": "string"}}}}
+    answer = '{"kind": "lamp", "text": "mine"}'
+    assert run(spec(output=open_schema), ScriptedEngine(answer)) == {"text": answer, "kind": "lamp"}
+
+
 def test_a_wrong_answer_is_worth_another_try_only_when_sampling() -> None:
     for temperature in (0.0, 0.7):
         with pytest.raises(BadResponse) as caught:

@@ -134,7 +134,8 @@ class LLMOperator:
             hint="the answer was cut off: raise max_tokens" if is_cut else None,
             retryable=request.temperature > 0,
         )
-        return Outcome({"text": text, **fields}, last.usage)
+        # A schema that leaves room for other fields may be answered with one of this name.
+        return Outcome({"text": text} | fields | {"text": text}, last.usage)
 
     async def close(self) -> None:
         pass
