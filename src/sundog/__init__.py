@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from sundog import errors
     from sundog.api import Flow, FlowFile, Result, Row, explain, item, load, row, run
 
-__all__ = ["Flow", "FlowFile", "Result", "Row", "errors", "explain", "item", "load", "row", "run"]
+__version__: str
+
+__all__ = ["Flow", "FlowFile", "Result", "Row", "__version__", "errors", "explain", "item", "load", "row", "run"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "errors":
         return import_module("sundog.errors")
+    if name == "__version__":
+        return import_module("importlib.metadata").version("sundog")
     if name in __all__:
         return getattr(import_module("sundog.api"), name)
     raise AttributeError(f"module 'sundog' has no attribute '{name}'")

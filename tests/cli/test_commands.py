@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import sundog as sd
 from tests.cli.flows import report_of, sundog, write_checked, write_review, write_rows
 
 EVERYTHING = """
@@ -136,3 +137,12 @@ def test_models_are_listed_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_version_is_the_packages(tmp_path: Path) -> None:
     assert sundog(tmp_path, "--version").stdout == f"sundog {version('sundog')}\n"
+    assert sd.__version__ == version("sundog")
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["engine", "up"], ["model", "pull"]])
+def test_help_has_a_short_form(tmp_path: Path, command: list[str]) -> None:
+    short, long = (sundog(tmp_path, *command, option) for option in ("-h", "--help"))
+    assert short.exit_code == 0
+    assert short.stdout == long.stdout
+    assert short.stdout.startswith(f"Usage: {' '.join(['root', *command])} [OPTIONS]")

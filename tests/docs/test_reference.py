@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,23 @@ def test_every_option_is_in_its_section(name: str) -> None:
         assert re.search(rf"`[^`\n]*{option}\b", section), f"{option} of {name}"
 
 
+@pytest.mark.parametrize("name", commands())
+def test_the_help_of_every_command_has_an_example_that_is_right(name: str) -> None:
+    """The words of the example are parsed as the command would; nothing is run."""
+    example = (commands()[name].epilog or "").removeprefix("Example: ")
+    words = shlex.split(example)
+    assert words[: 1 + len(name.split())] == ["sundog", *name.split()]
+    if name != "bench":
+        commands()[name].make_context(name, words[1 + len(name.split()) :])
+
+
 def test_only_options_that_exist_are_mentioned() -> None:
-    known = {option for command in commands().values() for option in options_of(command)} | {"--version", "--help"}
+    known = {option for command in commands().values() for option in options_of(command)} | {
+        "--version",
+        "--help",
+        "--install-completion",
+        "--show-completion",
+    }
     of_others = {
         "--additional-config",
         "--scheduling-policy",

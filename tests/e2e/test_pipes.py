@@ -13,10 +13,11 @@ import pytest
 from tests.cli.flows import write_review
 
 pytestmark = pytest.mark.slow
-SUNDOG = [sys.executable, "-c", "from sundog.cli.main import entry; entry()"]
+SUNDOG = [sys.executable, "-m", "sundog"]
+COMMANDS = [["explain", "flow.yaml"], ["run", "flow.yaml"], ["run", "flow.yaml", "--output", "-"], ["runs"], ["--help"]]
 
 
-@pytest.mark.parametrize("command", [["explain", "flow.yaml"], ["run", "flow.yaml"], ["runs"], ["--help"]])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_reader_that_stops_early_is_no_error(tmp_path: Path, command: list[str]) -> None:
     write_review(tmp_path)
     reading, writing = os.pipe()
@@ -26,6 +27,33 @@ def test_a_reader_that_stops_early_is_no_error(tmp_path: Path, command: list[str
     assert b"Traceback" not in ended.stderr
     assert b"BrokenPipe" not in ended.stderr
     assert ended.returncode == (1 if command == ["--help"] else 0), ended.stderr
+
+
+def shell(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
+    """`line` in a shell that knows `sundog`."""
+    text = f"sundog() {{ '{sys.executable}' -m sundog \"$@\"; }}; {line}"
+    return subprocess.run(["bash", "-c", text], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_closed_stderr_changes_neither_exit_code_nor_file(tmp_path: Path) -> None:
+    write_review(tmp_path)
+    ended = shell(tmp_path, "sundog run flow.yaml --output out.jsonl 2>&-")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 12
+    assert shell(tmp_path, "sundog run nothing.yaml 2>&-").returncode == 2
+    assert shell(tmp_path, "sundog runs <&- 2>&- >&-").returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("options", ["--json", "--output -", ""])
+def test_a_full_disk_under_stdout_is_told_as_such(tmp_path: Path, options: str) -> None:
+    write_review(tmp_path)
+    ended = shell(tmp_path, f"sundog run flow.yaml {options} >/dev/full")
+    assert ended.returncode == 1
+    assert "error: cannot write to stdout: No space left on device\n  make room" in ended.stderr
+    assert "bug" not in ended.stderr
+    assert "Exception ignored" not in ended.stderr
+    assert shell(tmp_path, "sundog run flow.yaml 2>/dev/full").returncode == 0
 
 
 def test_a_terminal_gets_a_bar_and_its_cursor_back(tmp_path: Path) -> None:

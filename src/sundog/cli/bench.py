@@ -12,7 +12,10 @@ from sundog.errors import ConfigError
 
 
 def bench(context: typer.Context) -> None:
-    """Run sundog's benchmark, from a clone of its repository; `sundog bench --help` lists the options."""
+    """Run the benchmark of a clone.
+
+    `sundog bench --help` lists its options.
+    """
     folder = _find()
     sys.path.insert(0, str(folder))
     command = importlib.import_module("halo.command")

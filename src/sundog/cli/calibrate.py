@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sundog.cli.completion import engines
 from sundog.cli.console import print_note, print_result
 from sundog.cli.options import JSON, Debug, FlowFile
 from sundog.config import read_config
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
 
 EngineName = Annotated[
     str | None,
-    typer.Option("--engine", metavar="NAME", help="An engine of the flow. [default: its only one]", show_default=False),
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="An engine of the flow. [default: its only one]",
+        show_default=False,
+        autocompletion=engines,
+    ),
 ]
 Seconds = Annotated[float, typer.Option("--seconds", min=1, help="Repeat the rounds while they fit into this time.")]
 
@@ -31,7 +38,10 @@ Seconds = Annotated[float, typer.Option("--seconds", min=1, help="Repeat the rou
 def calibrate(
     flow: FlowFile, engine: EngineName = None, seconds: Seconds = 60.0, as_json: JSON = False, debug: Debug = False
 ) -> None:
-    """Measure how long the steps of an engine take; it and the machine should have nothing else to do."""
+    """Measure an engine's step time for `explain`.
+
+    The engine and the machine should have nothing else to do.
+    """
     from sundog.engines.models import cache_folder
     from sundog.runtime.calibrate import calibrate_engine
     from sundog.runtime.profiles import save_profile

@@ -8,28 +8,67 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
 
 import typer
 
-from sundog.errors import SundogError
+from sundog.errors import RunError, SundogError
+
+
+def open_closed_streams() -> None:
+    """Open the null device where the shell has closed stdin, stdout or stderr, as `2>&-` does.
+
+    Otherwise the next file that is opened takes the number of the stream, and what is meant for the reader of the
+    stream is written into that file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is given out, and the ones below are open by now.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 def print_result(text: str) -> None:
-    """To stdout. Whoever reads it may stop early (`| head`): the rest is dropped, the command goes on.
-    Styles are left out where stdout is no terminal."""
+    """To stdout. Whoever reads it may stop early (`| head`): the rest is dropped, the command goes on. RunError where
+    stdout cannot be written otherwise. Styles are left out where stdout is no terminal."""
     try:
         typer.echo(text)
-    except BrokenPipeError:
-        # The interpreter flushes stdout once more at its end: that must not meet the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _stdout_failed(error)
+
+
+@contextmanager
+def result_stream() -> Iterator[BinaryIO]:
+    """Stdout for many lines; once nobody reads any more, what is left of the block is not done. RunError as for
+    `print_result`."""
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        _stdout_failed(error)
+
+
+def _stdout_failed(error: OSError) -> None:
+    """RunError, unless the reader has stopped reading."""
+    # The interpreter flushes stdout once more at its end: that must not meet what failed here.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):
+        raise RunError(
+            f"cannot write to stdout: {error.strerror or error}",
+            hint="make room where it is written to, and repeat the command: nothing finished is lost",
+        ) from error
 
 
 def print_note(text: str) -> None:
-    """To stderr; a stderr that nobody reads any more stops nothing."""
+    """To stderr; a stderr that nobody reads any more, or that is full, stops nothing."""
     try:
         typer.echo(text, err=True)
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sundog.cli.completion import engines
 from sundog.cli.console import print_note, print_result
 from sundog.cli.options import JSON, Debug, FlowFile, State
 from sundog.config import read_config
@@ -18,16 +19,29 @@ if TYPE_CHECKING:
     from sundog.runtime.server_records import ServerRecord
     from sundog.runtime.servers import Servers
 
-engine = typer.Typer(no_args_is_help=True, help="Start, stop and show the servers of a flow's engines.")
+engine = typer.Typer(
+    no_args_is_help=True,
+    help="Start, stop and show the servers of a flow's engines.",
+    epilog="Example: sundog engine up flow.yaml",
+)
 EngineName = Annotated[
     str | None,
-    typer.Option("--engine", metavar="NAME", help="Only those of this engine. [default: all]", show_default=False),
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="Only those of this engine. [default: all]",
+        show_default=False,
+        autocompletion=engines,
+    ),
 ]
 
 
-@engine.command()
+@engine.command(epilog="Example: sundog engine up flow.yaml")
 def up(flow: FlowFile, engine: EngineName = None, state: State = None, debug: Debug = False) -> None:
-    """Start the servers that are not up, and wait until all are ready."""
+    """Start servers and wait until all are ready.
+
+    Those that are up already are left alone: repeating it is safe.
+    """
     from sundog.runtime.servers import sites_of
     from sundog.session import load_plan
 
@@ -38,9 +52,12 @@ def up(flow: FlowFile, engine: EngineName = None, state: State = None, debug: De
         print_result(f"{_name(record)}  {record.base_url}")
 
 
-@engine.command()
+@engine.command(epilog="Example: sundog engine down --engine local")
 def down(engine: EngineName = None, state: State = None, debug: Debug = False) -> None:
-    """Stop servers and forget them."""
+    """Stop servers and forget them.
+
+    Those that do not end when asked are stopped by force.
+    """
     servers = _servers(state)
     chosen = [record for record in servers.records.all() if engine in (None, record.engine)]
     asyncio.run(servers.down(chosen))
@@ -48,9 +65,9 @@ def down(engine: EngineName = None, state: State = None, debug: Debug = False) -
         print_note("no server was started here")
 
 
-@engine.command()
+@engine.command(epilog="Example: sundog engine status")
 def status(state: State = None, as_json: JSON = False, debug: Debug = False) -> None:
-    """What has been started, and how busy it is."""
+    """Show what has been started, and how busy it is."""
     from sundog.runtime.server_status import statuses_of
 
     servers = _servers(state)

@@ -66,7 +66,10 @@ def explain(
     placement: PlacementOption = "auto",
     debug: Debug = False,
 ) -> None:
-    """Print the plans of a flow, and what running it will take."""
+    """Print the plans of a flow and their cost.
+
+    Reads the inputs and runs no step, but for --analyze.
+    """
     from sundog.runtime.run import RunOptions
     from sundog.session import Choice, Rewriting, Session, load_plan
 

@@ -7,17 +7,28 @@ from typing import Annotated
 
 import typer
 
+from sundog.cli.completion import models
 from sundog.cli.console import print_note, print_result
 from sundog.cli.options import Debug
 from sundog.errors import ConfigError
 
-model = typer.Typer(no_args_is_help=True, help="Pull, list and find the weights of embedded models.")
-Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+model = typer.Typer(
+    no_args_is_help=True,
+    help="Pull, list and find the weights of embedded models.",
+    epilog="Example: sundog model pull smollm2-135m",
+)
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="As `list` shows it.", show_default=False, autocompletion=models),
+]
 
 
-@model.command()
+@model.command(epilog="Example: sundog model pull smollm2-135m")
 def pull(name: Name, debug: Debug = False) -> None:
-    """Download weights into the cache, checked against their checksum; does nothing when they are there."""
+    """Download weights into the cache.
+
+    They are checked against their checksum. Nothing is done where they are there already.
+    """
     from sundog.engines.models import cache_folder
     from sundog.engines.models import pull as pull_weights
 
@@ -30,9 +41,12 @@ def pull(name: Name, debug: Debug = False) -> None:
     print_result(str(pull_weights(name, cache_folder(), show)))
 
 
-@model.command("list")
+@model.command("list", epilog="Example: sundog model list")
 def list_models(debug: Debug = False) -> None:
-    """The models that have a name, and where their weights are."""
+    """List the models that have a name.
+
+    Each with the place of its weights, or the size of their download.
+    """
     from sundog.engines.models import CATALOG, cache_folder, resolve
 
     for name, known in CATALOG.items():
@@ -43,9 +57,9 @@ def list_models(debug: Debug = False) -> None:
         print_result(f"{name}  {where}")
 
 
-@model.command()
+@model.command(epilog="Example: sundog model path smollm2-135m")
 def path(name: Name, debug: Debug = False) -> None:
-    """Where the weights of a model are."""
+    """Print where the weights of a model are."""
     from sundog.engines.models import cache_folder, resolve
 
     print_result(str(resolve(name, cache_folder())))

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from sundog.cli import completion
 from sundog.errors import ConfigError
 
 DEBUG = "sundog.debug"
@@ -32,17 +33,46 @@ def parse_inputs(written: list[str]) -> dict[str, str]:
     return found
 
 
-FlowFile = Annotated[Path, typer.Argument(metavar="FLOW", help="The flow file (YAML).", show_default=False)]
+FlowFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FLOW", help="The flow file (YAML).", show_default=False, autocompletion=completion.flow_files
+    ),
+]
+RunId = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="The run's id, as `sundog runs` lists it, as much of it as no other begins with, or `last`.",
+        show_default=False,
+        autocompletion=completion.run_ids,
+    ),
+]
 Inputs = Annotated[
-    list[str], typer.Option("--input", metavar="NAME=PATH", help="Read this input from another path. Repeatable.")
+    list[str],
+    typer.Option(
+        "--input",
+        metavar="NAME=PATH",
+        help="Read this input from another path. Repeatable.",
+        autocompletion=completion.inputs,
+    ),
 ]
 State = Annotated[
     Path | None, typer.Option("--state", help="Folder that runs are kept in. [default: $SUNDOG_STATE or .sundog]")
 ]
-Policy = Annotated[str | None, typer.Option(help="Scheduling policy set.", show_default=False)]
+Policy = Annotated[
+    str | None,
+    typer.Option(help="Scheduling policy set.", show_default=False, autocompletion=completion.policies),
+]
 MaxRows = Annotated[int | None, typer.Option(min=1, help="Rows worked on at once.", show_default=False)]
 NoRule = Annotated[
-    list[str], typer.Option("--no-rule", metavar="NAME", help="Go without this rewrite rule. Repeatable.")
+    list[str],
+    typer.Option(
+        "--no-rule",
+        metavar="NAME",
+        help="Go without this rewrite rule. Repeatable.",
+        autocompletion=completion.rules,
+    ),
 ]
 Naive = Annotated[
     bool, typer.Option("--naive", help="No rewrites: every call is executed, a row's steps one after the other.")
@@ -53,6 +83,7 @@ ObjectiveOption = Annotated[
         "--objective",
         help="What the placement on workers makes small: makespan, mean-completion or cost. [default: the flow's]",
         show_default=False,
+        autocompletion=completion.objectives,
     ),
 ]
 PlacementOption = Annotated[
@@ -60,6 +91,7 @@ PlacementOption = Annotated[
     typer.Option(
         "--placement",
         help="Who places steps on workers: auto, round_robin, operator_wise, min_switch, heft or partition.",
+        autocompletion=completion.placements,
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N rows.", show_default=False)]

@@ -6,14 +6,16 @@ import asyncio
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic_core import to_json
 
-from sundog.cli.console import print_note, print_result
+from sundog.cli.console import print_note, print_result, result_stream
 from sundog.cli.options import (
     JSON,
     Debug,
@@ -41,13 +43,15 @@ if TYPE_CHECKING:
     from sundog.runtime.run import Run
 
 MAX_SHOWN_FAILURES = 5
+STDOUT = Path("-")
 
 
 def run(
     flow: FlowFile,
     inputs: Inputs = [],  # noqa: B006 - typer reads the default, nobody changes it
     output: Annotated[
-        Path | None, typer.Option(help="Result file (.csv, .jsonl, .parquet); failed rows beside it.")
+        Path | None,
+        typer.Option(help="Result file (.csv, .jsonl, .parquet), failed rows beside it; - for JSON lines on stdout."),
     ] = None,
     state: State = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew and use no earlier result.")] = False,
@@ -73,7 +77,10 @@ def run(
     as_json: JSON = False,
     debug: Debug = False,
 ) -> None:
-    """Run a flow. The same command continues what was interrupted, and repeats nothing that is finished."""
+    """Run a flow.
+
+    The same command continues what was interrupted, and repeats nothing that is finished.
+    """
     from sundog.runtime.run import RunOptions
     from sundog.session import Choice, Rewriting, Session, load_plan
 
@@ -92,24 +99,31 @@ def run(
         placement=placement,
     )
     allowed = 0 if fail_fast else max_errors
-    options = RunOptions(config.state_dir, output, fresh, allowed, retry_failed, repeat_unknown_effects)
+    path = None if output == STDOUT else output
+    options = RunOptions(config.state_dir, path, fresh, allowed, retry_failed, repeat_unknown_effects)
     with session.open_run(options) as opened:
-        raise typer.Exit(_run(opened, has_output=output is not None, is_quiet=quiet, is_json=as_json))
+        raise typer.Exit(_run(opened, output, is_quiet=quiet, is_json=as_json))
 
 
-def _run(opened: Run, *, has_output: bool, is_quiet: bool, is_json: bool) -> int:
+def _run(opened: Run, output: Path | None, *, is_quiet: bool, is_json: bool) -> int:
     """Execute and report; the exit code."""
-    outcome = execute(opened, is_quiet=is_quiet, is_json=is_json)
+    say = print_note if output == STDOUT else print_result
+    outcome = execute(opened, is_quiet=is_quiet, is_json=is_json, say=say)
     if isinstance(outcome, int):
         return outcome
-    _show_report(outcome, is_quiet=is_quiet, is_json=is_json)
-    if not has_output and not is_quiet:
-        _show_failures(opened)
+    if output == STDOUT:
+        _print_rows(opened)
+    _show_report(outcome, say, is_quiet=is_quiet, is_json=is_json)
+    if output in (None, STDOUT) and not is_quiet:
+        _show_failures(opened, outcome, is_json=is_json)
     return 1 if outcome.num_failed and not outcome.num_done and not outcome.num_dropped else 0
 
 
-def execute(opened: Run, *, is_quiet: bool = False, is_json: bool = False) -> Report | int:
-    """Execute and show how it goes: the report, or the exit code of an interruption."""
+def execute(
+    opened: Run, *, is_quiet: bool = False, is_json: bool = False, say: Callable[[str], None] = print_result
+) -> Report | int:
+    """Execute and show how it goes: the report, or the exit code of an interruption. `say`: takes the JSON of a run
+    that did not finish."""
     from sundog.cli.display import open_display
 
     display = open_display(is_quiet=is_quiet, is_json=is_json)
@@ -118,12 +132,12 @@ def execute(opened: Run, *, is_quiet: bool = False, is_json: bool = False) -> Re
         outcome = asyncio.run(_execute(opened, display))
     except SundogError as error:
         if is_json:
-            print_result(json.dumps({"run_id": opened.record.run_id, "state": "unfinished", "error": str(error)}))
+            say(json.dumps({"run_id": opened.record.run_id, "state": "unfinished", "error": str(error)}))
         raise
     finally:
         display.close()
     if isinstance(outcome, int):
-        _say_how_to_continue(opened, is_json=is_json)
+        _say_how_to_continue(opened, say, is_json=is_json)
     return outcome
 
 
@@ -162,25 +176,38 @@ def _headline(opened: Run) -> str:
     return f"run {run_id}: continued, {progress.num_restored:,} of {rows} have ended before"
 
 
-def _show_report(report: Report, *, is_quiet: bool, is_json: bool) -> None:
+def _print_rows(opened: Run) -> None:
+    """The output rows as JSON lines on stdout, in row order."""
+    with result_stream() as stream:
+        for _, columns in opened.rows():
+            stream.write(to_json(columns) + b"\n")
+
+
+def _show_report(report: Report, say: Callable[[str], None], *, is_quiet: bool, is_json: bool) -> None:
     if is_json:
-        print_result(json.dumps(report.to_dict()))
+        say(json.dumps(report.to_dict()))
     elif not is_quiet:
         head, *rest = str(report).splitlines()
-        print_result("\n".join([typer.style(head, bold=True), *rest]))
+        say("\n".join([typer.style(head, bold=True), *rest]))
 
 
-def _show_failures(opened: Run) -> None:
+def _show_failures(opened: Run, report: Report, *, is_json: bool) -> None:
     """The first failed rows of a run without an output, and so without an errors file."""
     for failure in islice(opened.failures(), MAX_SHOWN_FAILURES):
-        print_note(f"row {failure['row']} failed in {failure['node']}: {failure['cause']}")
+        _note(f"row {failure['row']} failed in {failure['node']}: {failure['cause']}", is_json=is_json)
+    if report.num_failed > MAX_SHOWN_FAILURES:
+        _note(f"  all {report.num_failed:,} of them: sundog show {report.run_id} --errors", is_json=is_json)
 
 
-def _say_how_to_continue(opened: Run, *, is_json: bool) -> None:
+def _note(text: str, *, is_json: bool) -> None:
+    print_note(json.dumps({"event": "note", "text": text}) if is_json else text)
+
+
+def _say_how_to_continue(opened: Run, say: Callable[[str], None], *, is_json: bool) -> None:
     progress = opened.progress
     facts: dict[str, Any] = {"run_id": opened.record.run_id, "state": "unfinished", "num_ended": progress.num_ended}
     if is_json:
-        print_result(json.dumps({**facts, "error": "interrupted"}))
+        say(json.dumps({**facts, "error": "interrupted"}))
         return
     print_note(
         f"interrupted: {progress.num_ended:,} of {progress.num_rows:,} rows have ended; every finished call is kept"

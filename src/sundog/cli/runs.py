@@ -3,33 +3,78 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import shutil
+import sys
+from typing import Annotated, Any
 
+import typer
+
+from sundog.cli.completion import run_ids
 from sundog.cli.console import print_result
 from sundog.cli.options import JSON, Debug, State
 from sundog.config import read_config
 
 COLUMNS = ("run", "state", "rows", "done", "failed", "dropped", "began", "output")
+LEAST_WANTED = ("dropped", "began", "output", "failed", "rows")
+"""The columns that go first where a terminal is too narrow for all."""
+MIN_OUTPUT_CHARS = 16
+Prefix = Annotated[
+    str,
+    typer.Argument(
+        metavar="[RUN]",
+        help="Only runs whose id begins so; `last` is the newest.",
+        show_default=False,
+        autocompletion=run_ids,
+    ),
+]
 
 
-def runs(state: State = None, as_json: JSON = False, debug: Debug = False) -> None:
+def runs(run: Prefix = "", state: State = None, as_json: JSON = False, debug: Debug = False) -> None:
     """List the runs of a state folder, newest first."""
     from sundog.runtime.history import list_runs
 
     folder = read_config(state).state_dir
-    found = [summary.to_dict() for summary in list_runs(folder)]
+    found = [summary.to_dict() for summary in list_runs(folder, run)]
     if as_json:
         print_result(json.dumps(found))
     elif found:
-        print_result("\n".join(_table(found)))
+        width = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None
+        print_result("\n".join(table_lines(found, width)))
     else:
         print_result(f"no runs in {folder}")
 
 
-def _table(found: list[dict[str, Any]]) -> list[str]:
-    cells = [COLUMNS, *(tuple(_cell(one[name]) for name in COLUMNS) for one in found)]
-    widths = [max(len(row[index]) for row in cells) for index in range(len(COLUMNS))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+def table_lines(found: list[dict[str, Any]], width: int | None) -> list[str]:
+    """A line a run, of at most `width` characters; None for as many as there are. A narrow terminal gets times without
+    fractions, the end of the output's path, and then fewer columns."""
+    columns = list(COLUMNS)
+    cells = {name: [name, *(_cell(one[name]) for one in found)] for name in columns}
+    if width is not None:
+        cells["began"] = [text[:19].replace("T", " ") for text in cells["began"]]
+        cells["output"] = [
+            _end_of(text, max(MIN_OUTPUT_CHARS, _room(cells, columns, width))) for text in cells["output"]
+        ]
+        for name in LEAST_WANTED:
+            if _room(cells, columns, width) < _width(cells["output"]) * ("output" in columns):
+                columns.remove(name)
+    widths = {name: _width(cells[name]) for name in columns}
+    lines = zip(*(cells[name] for name in columns), strict=True)
+    return [
+        "  ".join(text.ljust(widths[name]) for name, text in zip(columns, line, strict=True)).rstrip() for line in lines
+    ]
+
+
+def _room(cells: dict[str, list[str]], columns: list[str], width: int) -> int:
+    """Characters that the columns before the output leave to it."""
+    return width - sum(_width(cells[name]) + 2 for name in columns if name != "output")
+
+
+def _width(texts: list[str]) -> int:
+    return max(map(len, texts))
+
+
+def _end_of(text: str, length: int) -> str:
+    return text if len(text) <= length else f"…{text[1 - length :]}"
 
 
 def _cell(value: object) -> str:

@@ -1,6 +1,7 @@
 """The runs of a state folder, for whoever looks at them from outside.
 
-Owns summaries and where a run's event logs are. Never changes a run, never makes a state folder.
+Owns summaries, what a written run id means, a run's rows and where its event logs are. Never changes a run, never makes
+a state folder.
 """
 
 from __future__ import annotations
@@ -8,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
-from sundog.errors import ConfigError
+from pydantic_core import from_json, to_json
+
+from sundog.errors import ConfigError, suggest
+from sundog.runtime.io.outputs import write_text
 from sundog.runtime.store.runs import RunList, RunRecord
 from sundog.runtime.store.store import Store
 
@@ -37,23 +42,106 @@ class RunSummary:
         return asdict(self)
 
 
-def list_runs(state_dir: Path) -> list[RunSummary]:
-    """Newest first; empty where there is no state folder."""
+LAST = "last"
+FAILURE_COLUMNS = ("row", "node", "cause", "hint", "attempts")
+
+
+class RunRows:
+    """The output rows of a run, or its failed ones, streamed in row order. `num_others`: how many there are of the
+    other kind."""
+
+    def __init__(self, store: Store, run_id: str, *, is_failed: bool) -> None:
+        self._store = store
+        self.run_id = run_id
+        self.is_failed = is_failed
+        counts = store.count_rows(run_id)
+        num_done, num_failed = counts.get("done", 0), counts.get("failed", 0)
+        self.num_rows, self.num_others = (num_failed, num_done) if is_failed else (num_done, num_failed)
+        self.columns = FAILURE_COLUMNS if is_failed else tuple(next(iter(self), {}))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (from_json(body) for _, body in self._bodies())
+
+    def write(self, stream: BinaryIO, form: Literal["csv", "jsonl"], limit: int | None = None) -> tuple[str, ...]:
+        """Write the first `limit` rows, None for all, as an output file would hold them; returns warnings."""
+        return write_text(stream, form, self.columns, islice(self._bodies(), limit))
+
+    def _bodies(self) -> Iterator[tuple[int, bytes]]:
+        if not self.is_failed:
+            yield from self._store.rows(self.run_id, "done")
+            return
+        for row_index, body in self._store.rows(self.run_id, "failed"):
+            yield row_index, to_json({"row": row_index, "hint": None, **from_json(body)})
+
+
+@contextmanager
+def opened_rows(state_dir: Path, run_id: str, *, is_failed: bool) -> Iterator[RunRows]:
+    """The rows of the run that `run_id` means, as `run_id_of` says."""
+    with _opened(_known(state_dir)) as (store, runs):
+        yield RunRows(store, _meant(runs, run_id), is_failed=is_failed)
+
+
+def list_runs(state_dir: Path, prefix: str = "") -> list[RunSummary]:
+    """The runs whose id begins with `prefix`, newest first; `last` is the newest one. Empty where there is no state
+    folder; ConfigError where no id begins so."""
+    if not prefix and not state_dir.is_dir():
+        return []
+    with _opened(_known(state_dir)) as (store, runs):
+        records = runs.all()
+        wanted = records[:1] if prefix == LAST else [one for one in records if one.run_id.startswith(prefix)]
+        if prefix and not wanted:
+            raise _no_run(runs, prefix)
+        return [_summary(record, store, runs) for record in wanted]
+
+
+def run_ids_of(state_dir: Path) -> list[str]:
+    """The ids of all runs, newest first; empty where there is no state folder."""
     if not state_dir.is_dir():
         return []
-    with _opened(state_dir) as (store, runs):
-        return [_summary(record, store, runs) for record in runs.all()]
+    with _opened(state_dir) as (_, runs):
+        return [record.run_id for record in runs.all()]
+
+
+def run_id_of(state_dir: Path, written: str) -> str:
+    """The id of the run that `written` means: an id, as much of it as no other begins with, or `last`; ConfigError
+    where there is none."""
+    with _opened(_known(state_dir)) as (_, runs):
+        return _meant(runs, written)
 
 
 def event_logs(state_dir: Path, run_id: str) -> list[Path]:
     """The logs of a run, oldest first; ConfigError where there is no such run or nothing of it was executed."""
-    if not state_dir.is_dir():
-        raise ConfigError(f"there are no runs in {state_dir}", hint="name the folder with --state or SUNDOG_STATE")
-    with _opened(state_dir) as (_, runs):
+    with _opened(_known(state_dir)) as (_, runs):
         logs = sorted(runs.folder(runs.find(run_id).run_id).glob("events-*.jsonl.gz"))
     if not logs:
         raise ConfigError(f"the run '{run_id}' has no event log", hint="it was stopped before anything was executed")
     return logs
+
+
+def _known(state_dir: Path) -> Path:
+    if not state_dir.is_dir():
+        raise ConfigError(f"there are no runs in {state_dir}", hint="name the folder with --state or SUNDOG_STATE")
+    return state_dir
+
+
+def _meant(runs: RunList, written: str) -> str:
+    known = [record.run_id for record in runs.all()]
+    if written in known:
+        return written
+    if written == LAST and known:
+        return known[0]
+    found = [run_id for run_id in known if written and run_id.startswith(written)]
+    if len(found) > 1:
+        listed = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+        raise ConfigError(f"{len(found)} runs begin with '{written}'", hint=f"write more of one of: {listed}")
+    if not found:
+        raise _no_run(runs, written)
+    return found[0]
+
+
+def _no_run(runs: RunList, written: str) -> ConfigError:
+    known = [record.run_id for record in runs.all()]
+    return ConfigError(f"there is no run '{written}' in {runs.state_dir}", hint=suggest(written, known))
 
 
 @contextmanager

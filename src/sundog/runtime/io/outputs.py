@@ -56,6 +56,16 @@ def write_output(path: Path, columns: Sequence[str], rows: StoredRows) -> tuple[
     return warnings + replaced.warnings()
 
 
+def write_text(
+    stream: BinaryIO, format: Literal["csv", "jsonl"], columns: Sequence[str], rows: Iterator[tuple[int, bytes]]
+) -> tuple[str, ...]:
+    """Write rows to a stream as `write_output` writes them to a file; returns the same warnings."""
+    replaced = _Replaced()
+    write = _write_csv if format == "csv" else _write_jsonl
+    write(stream, columns, replaced.parsed(rows))
+    return replaced.warnings()
+
+
 def errors_path(output: Path) -> Path:
     """Where the failed rows of `output` are listed."""
     return output.with_name(f"{output.name}.errors.jsonl")

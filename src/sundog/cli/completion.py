@@ -1,0 +1,109 @@
+"""What the shell completes: run ids, flow files, and names of policies, rules, engines and models.
+
+Owns the candidates. Never fails: where something cannot be read there is nothing to complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from sundog.config import read_config
+
+Complete = Callable[[typer.Context, str], list[str]]
+FLOW_SUFFIXES = {".yaml", ".yml"}
+
+
+def _completing(candidates: Callable[[typer.Context, str], Iterable[str]]) -> Complete:
+    """The candidates that begin with what is written."""
+
+    @wraps(candidates)
+    def complete(context: typer.Context, incomplete: str) -> list[str]:
+        try:
+            return [name for name in candidates(context, incomplete) if name.startswith(incomplete)]
+        except Exception:
+            # A traceback in the middle of a line that is being typed helps nobody.
+            return []
+
+    complete.__annotations__ = {"context": typer.Context, "incomplete": str}
+    return complete
+
+
+@_completing
+def flow_files(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """Flow files, and the folders that may hold some."""
+    folder = incomplete.rpartition("/")[0]
+    for path in sorted(Path(folder or ("/" if incomplete.startswith("/") else ".")).iterdir()):
+        if path.name.startswith("."):
+            continue
+        name = f"{folder}/{path.name}" if "/" in incomplete else path.name
+        if path.is_dir():
+            yield f"{name}/"
+        elif path.suffix in FLOW_SUFFIXES:
+            yield name
+
+
+@_completing
+def run_ids(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """The runs of the state folder, newest first, and `last`."""
+    from sundog.runtime.history import run_ids_of
+
+    yield from run_ids_of(read_config(context.params.get("state")).state_dir)
+    yield "last"
+
+
+@_completing
+def policies(context: typer.Context, incomplete: str) -> Iterable[str]:
+    from sundog.sched.policy import POLICIES
+
+    return POLICIES.names()
+
+
+@_completing
+def rules(context: typer.Context, incomplete: str) -> Iterable[str]:
+    from sundog.optimizer.rules.catalog import RULE_NAMES
+
+    return RULE_NAMES
+
+
+@_completing
+def engines(context: typer.Context, incomplete: str) -> Iterable[str]:
+    """The engines of the flow that is named before."""
+    return list(_flow(context).get("engines", {}))
+
+
+@_completing
+def inputs(context: typer.Context, incomplete: str) -> Iterable[str]:
+    """The inputs of the flow that is named before, as `NAME=`."""
+    return [f"{name}=" for name in _flow(context).get("inputs", {})]
+
+
+@_completing
+def models(context: typer.Context, incomplete: str) -> Iterable[str]:
+    from sundog.engines.models import CATALOG
+
+    return CATALOG
+
+
+@_completing
+def objectives(context: typer.Context, incomplete: str) -> Iterable[str]:
+    return ("makespan", "mean-completion", "cost")
+
+
+@_completing
+def placements(context: typer.Context, incomplete: str) -> Iterable[str]:
+    return ("auto", "round_robin", "operator_wise", "min_switch", "heft", "partition")
+
+
+def _flow(context: typer.Context) -> dict[str, Any]:
+    """The flow file as plain data: it need not be right to be completed from."""
+    from sundog.flow.positions import read_document
+
+    # Where an option still lacks its value, what stands before it has not been given to the parameters yet.
+    path = Path(context.params.get("flow") or context.args[0])
+    data: dict[str, Any] = read_document(path.read_text(encoding="utf-8"), str(path)).data
+    return data
