@@ -22,7 +22,7 @@ from sundog.ir.explain_physical import PoolFacts, physical_tree
 from sundog.ir.logical import Filter, InputSource, LogicalPlan, steps_of
 from sundog.ir.physical import CallExec, PhysicalPlan, calls_of
 from sundog.ir.shape import Record
-from sundog.operators.base import OPERATORS
+from sundog.operators.base import OPERATORS, Operator
 from sundog.optimizer.advice import advise, fields_wanted
 from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.placing import Figures, figures_of, place_steps
@@ -32,10 +32,18 @@ from sundog.optimizer.rewrite import check_rule_names, rewrite
 from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES
 from sundog.optimizer.rules.reorder_filters import cannot_fail
 from sundog.present.analysis import with_actual
-from sundog.present.document import Document, RewriteDocument, document_of, merged_calls, rewrite_document
+from sundog.present.document import (
+    Document,
+    RewriteDocument,
+    WarningDocument,
+    document_of,
+    merged_calls,
+    rewrite_document,
+)
 from sundog.present.text import text_of
 from sundog.runtime.actuals import actuals_of
 from sundog.runtime.follow import engine_places
+from sundog.runtime.inspection import PlanFinding, inspect_plan, refuse
 from sundog.runtime.io.inputs import RowSource, open_rows
 from sundog.runtime.io.outputs import check_output_path
 from sundog.runtime.loads import expected_loads
@@ -93,8 +101,6 @@ class Session:
         self._state_dir = config.state_dir
         self._choice = choice or Choice()
         self._rewriting = rewriting or Rewriting()
-        names = sorted({step.operator for step in steps_of(logical.nodes)})
-        self._operators = {name: OPERATORS.get(name)(base_dir) for name in names}
         options: dict[str, Any] = {}
         if policy is not None:
             options["policy"] = POLICIES.get(policy).name
@@ -103,17 +109,22 @@ class Session:
         check_rule_names(self._rewriting.without)
         self._without = RULE_NAMES if self._rewriting.is_naive else self._rewriting.without
         self._written = logical
+        self._operators = self._open_operators()
         self._plan_options = {"objective": objective, "solver": placement, **options}
         self._rewritten = rewrite(logical, self._operators, without=self._without, selectivity=self._selectivity())
         self.plan = self._planned(self._rewritten.plan)
 
     @contextmanager
     def open_run(self, options: RunOptions) -> Iterator[Run]:
-        """The run that is meant, locked while open; InputError for columns that are not there."""
+        """The run that is meant, locked while open, and looked at; InputError for columns that are not there,
+        ConfigError where no row can succeed."""
         if options.output is not None:
             check_output_path(options.output)
         inputs = {**asdict(self._choice), **self._rewriting_identity()}
         with open_run(self.plan, self._open_rows, inputs, self._operators, self._secrets, options, self.figures) as run:
+            if not run.is_finished:
+                run.findings = self._inspect(run.source)
+                refuse(run.findings)
             yield run
 
     def explain(self) -> str:
@@ -144,6 +155,7 @@ class Session:
             num_rows, sampled = rows.count(), rows.sampled(num_rows_to_sample(self.plan))
             order = reading_order_of(self.plan, rows)
             advice = self._advice(rows)
+            findings = self._inspect(rows)
         written, costs = self.plan.written, self._costs(sampled, num_rows)
         estimate = costs.estimate(self.plan)
         rewrites = self._rewrite_documents(costs, estimate)
@@ -157,7 +169,15 @@ class Session:
             order,
             estimate,
             advice,
+            [WarningDocument(one.place, one.what, one.hint, one.is_fatal) for one in findings],
         )
+
+    def _inspect(self, rows: RowSource) -> tuple[PlanFinding, ...]:
+        return inspect_plan(self.plan, rows, self._open_operators, self._secrets)
+
+    def _open_operators(self) -> dict[str, Operator]:
+        names = sorted({step.operator for step in steps_of(self._written.nodes)})
+        return {name: OPERATORS.get(name)(self._base_dir) for name in names}
 
     def _costs(self, sampled: Rows, num_rows: int) -> PlanCosts:
         written = self.plan.written

@@ -246,3 +246,43 @@ def test_a_users_mistake_has_a_traceback_with_debug(tmp_path: Path) -> None:
     assert ran.exit_code == 2
     assert "Traceback" in ran.stderr
     assert "error: flow.yaml: the flow cannot be read: No such file or directory" in ran.stderr
+
+
+def test_a_run_with_which_no_row_can_succeed_calls_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    write_checked(tmp_path, 3, bad="")
+    flow = tmp_path / "flow.yaml"
+    flow.write_text(
+        flow.read_text()
+        .replace("outputs:", "  ask:\n    http: {url: 'http://127.0.0.1:1/${env:NO_SUCH_KEY}/{{ check }}'}\noutputs:")
+        .replace('"{{ check }}"', '"{{ ask.text }}"')
+    )
+    ran = sundog(tmp_path, "run", "flow.yaml")
+    assert ran.exit_code == 2
+    assert "step 'ask': no row can succeed, so nothing was called: the environment variable NO_SUCH_KEY" in ran.stderr
+    assert not (tmp_path / "calls").exists()
+    shown = sundog(tmp_path, "explain", "flow.yaml")
+    assert shown.exit_code == 0
+    assert "no row can succeed, and a run would stop here\n└── step 'ask': the environment variable" in shown.stdout
+    assert json.loads(sundog(tmp_path, "explain", "flow.yaml", "--format", "json").stdout)["warnings"] == [
+        {
+            "place": "step 'ask'",
+            "what": "the environment variable NO_SUCH_KEY is not set",
+            "hint": "export NO_SUCH_KEY=... and run again",
+            "is_fatal": True,
+        }
+    ]
+    assert "No row can succeed" in sundog(tmp_path, "explain", "flow.yaml", "--format", "html").stdout
+
+
+def test_what_fails_for_some_rows_is_a_warning(tmp_path: Path) -> None:
+    write_review(tmp_path, 4)
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write('{"id": 4, "topic": null}\n')
+    ran = sundog(tmp_path, "run", "flow.yaml", "--json")
+    assert ran.exit_code == 0
+    (warning,) = report_of(ran)["warnings"]
+    assert warning.startswith("step 'facts': null reaches the prompt: row.topic in 1 of 5 rows")
+    assert "warning: step 'facts'" in ran.stderr
+    again = report_of(sundog(tmp_path, "run", "flow.yaml", "--json"))
+    assert again["warnings"] == [], "a finished run calls nothing, and nothing is looked at"

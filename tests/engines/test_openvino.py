@@ -13,15 +13,16 @@ import jsonschema
 import pytest
 
 from sundog.engines import models, openvino
-from sundog.engines.base import Chunk
+from sundog.engines.base import Chunk, Message
 from sundog.engines.openvino import OpenVINOKind, OpenVINOOptions
 from sundog.engines.openvino_pipeline import BLOCK_TOKENS, PipelineSettings, Sampling, load_pipeline, open_tokenizer
 from sundog.engines.step_loop import Job, StepLoop
-from sundog.errors import BadResponse, ConfigError, EngineUnavailable, SundogError
+from sundog.errors import BadResponse, ConfigError, EngineUnavailable, PromptTooLong, SundogError
 from sundog.secrets import Secrets
 from tests.engines.conformance import Answer, EngineConformance, Started, ask_for, collect
 
 MODEL = "smollm2-135m"
+ROOT = Path(__file__).parents[2]
 
 
 def why_not() -> str | None:
@@ -55,6 +56,17 @@ class TestOpenVINOConformance(EngineConformance):
         assert any(ord(character) > 0xFFF for character in answer.text)
         assert "\N{REPLACEMENT CHARACTER}" not in answer.text
         assert "" in [chunk.text for chunk in answer.chunks[:-1]]
+
+    def test_a_long_prompt_is_counted_whole(self, started: Started) -> None:
+        """The tokenizer by itself leaves out all but the last 8,192 tokens."""
+        with pytest.raises(PromptTooLong, match=r"the prompt has 1380\d\d tokens"):
+            started.ask("hello world " * 69_000)
+        outline = self.kind.outline(self.options())
+        text = (ROOT / "docs" / "guarantees.md").read_text()
+        whole, one = (outline.count([Message("user", part)]) for part in (text * 20, text))
+        template = outline.count([Message("user", "")])
+        assert whole - template == pytest.approx(20 * (one - template), rel=0.001)
+        assert outline.max_context_tokens == 8192
 
     @pytest.mark.parametrize(
         "schema",

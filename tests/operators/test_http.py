@@ -16,7 +16,9 @@ from pydantic import ValidationError
 from sundog.errors import FlowError, OperatorError
 from sundog.ir.physical import Sharing
 from sundog.ir.render import Scope
+from sundog.operators.base import Inspection
 from sundog.operators.http import HTTPOperator, HTTPSpec
+from sundog.secrets import Secrets
 from tests.operators.conformance import SECRET, SECRET_VALUE, Case, Context, OperatorConformance, Subject
 from tests.operators.server import Server
 
@@ -157,6 +159,29 @@ def test_reads_are_shared_and_effects_are_not() -> None:
 def test_mistakes_found_before_the_run(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(FlowError, match=message):
         HTTPOperator(Path()).check(HTTPSpec.model_validate(fields), {})
+
+
+@pytest.mark.parametrize(
+    ("url", "is_wrong"),
+    [
+        ("http://a.org", False),
+        ("HTTPS://user:p@a.org:8443/x?y=z", False),
+        ("${env:BASE}/x", False),
+        ("https://${env:HOST_NAME}/x", False),
+        ("", True),
+        ("a.org/x", True),
+        ("ftp://a.org", True),
+        ("http://", True),
+        ("http://a.org:port/", True),
+        ("http://[::1/", True),
+    ],
+)
+def test_rows_without_a_url_are_counted_before_the_run(url: str, *, is_wrong: bool) -> None:
+    operator, written = HTTPOperator(Path()), spec("{{ row.url }}")
+    calls = {row: (operator.bind(written, {"row": {"url": one}}, {}),) for row, one in enumerate((url, "http://b.org"))}
+    found = asyncio.run(operator.inspect(written, Inspection(calls, Secrets({}), 1.0, 2, 2)))
+    assert bool(found) is is_wrong
+    assert all("1 of 2 rows have no URL" in one.what and not one.is_fatal for one in found)
 
 
 def test_an_unknown_method_is_refused() -> None:

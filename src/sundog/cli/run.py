@@ -129,6 +129,8 @@ def execute(
     display = open_display(is_quiet=is_quiet, is_json=is_json)
     try:
         display.note(_headline(opened))
+        for finding in opened.findings:
+            display.note(f"warning: {finding}")
         outcome = asyncio.run(_execute(opened, display))
     except SundogError as error:
         if is_json:

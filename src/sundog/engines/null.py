@@ -122,13 +122,13 @@ class NullEngine:
 
     def _keys(self, request: GenerateRequest, usage: Usage) -> tuple[int, ...]:
         """Of the prompt's full blocks; PromptTooLong where prompt and answer do not fit into all of them."""
-        max_kv_tokens = self._options.max_kv_tokens
-        if max_kv_tokens is None:
+        most = max_request_tokens(self._options)
+        if most is None:
             return ()
         num_tokens = usage.num_prompt_tokens + usage.num_output_tokens
-        if num_tokens > max_kv_tokens // BLOCK_TOKENS * BLOCK_TOKENS:
+        if num_tokens > most:
             raise PromptTooLong(
-                f"prompt and answer have {num_tokens} tokens, and the engine holds {max_kv_tokens}",
+                f"prompt and answer have {num_tokens} tokens, and the engine holds {most}",
                 hint="shorten the prompt or raise max_kv_tokens",
             )
         text = "".join(message.content for message in request.messages)
@@ -138,6 +138,11 @@ class NullEngine:
         self._is_open = False
         if self._steps is not None:
             await self._steps.close()
+
+
+def max_request_tokens(options: NullOptions) -> int | None:
+    """Of prompt and answer together: all blocks."""
+    return None if options.max_kv_tokens is None else options.max_kv_tokens // BLOCK_TOKENS * BLOCK_TOKENS
 
 
 def modelled_steps(options: NullOptions) -> ModelledSteps | None:
@@ -160,7 +165,7 @@ class NullKind:
         return options.replicas
 
     def outline(self, options: NullOptions) -> EngineOutline:
-        return EngineOutline(count_prompt_tokens, 0.0, None, None, None)
+        return EngineOutline(count_prompt_tokens, 0.0, None, None, None, max_request_tokens(options))
 
     def open(self, options: NullOptions, replica: int, secrets: Secrets) -> NullEngine:
         return NullEngine(options)

@@ -262,8 +262,9 @@ class OpenAIKind:
         return len(options.base_urls)
 
     def outline(self, options: OpenAIOptions) -> EngineOutline:
+        block_tokens = BLOCK_TOKENS if options.has_prefix_cache else None
         return EngineOutline(
-            count_prompt_tokens, COUNT_ERROR, None, BLOCK_TOKENS if options.has_prefix_cache else None, None
+            count_prompt_tokens, COUNT_ERROR, None, block_tokens, None, max_context_tokens=options.max_context_tokens
         )
 
     def open(self, options: OpenAIOptions, replica: int, secrets: Secrets) -> OpenAIEngine:

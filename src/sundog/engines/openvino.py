@@ -40,11 +40,11 @@ from sundog.engines.openvino_pipeline import (
     PipelineSettings,
     Sampling,
     import_openvino,
-    last_line,
     load_pipeline,
     load_tokenizer,
     open_tokenizer,
 )
+from sundog.engines.openvino_tokens import encode_prompt
 from sundog.engines.step_loop import Job
 from sundog.errors import BadResponse, ConfigError, EngineError, EngineUnavailable, PromptTooLong
 from sundog.secrets import Secrets
@@ -181,7 +181,7 @@ class OpenVINOKind:
         return options.replicas
 
     def outline(self, options: OpenVINOOptions) -> EngineOutline:
-        path, _ = find_model(models.resolve(options.model, models.cache_folder()))
+        path, max_context_tokens = find_model(models.resolve(options.model, models.cache_folder()))
         tokenizer, _ = load_tokenizer(path)
 
         def encode(messages: Sequence[Message]) -> list[int]:
@@ -191,24 +191,17 @@ class OpenVINOKind:
                 # `generate` will say what is wrong with this prompt; no tokens of it will be computed.
                 return []
 
-        return EngineOutline(lambda messages: len(encode(messages)), 0.0, encode, BLOCK_TOKENS, options.max_kv_tokens)
+        return EngineOutline(
+            lambda messages: len(encode(messages)),
+            0.0,
+            encode,
+            BLOCK_TOKENS,
+            options.max_kv_tokens,
+            min(max_context_tokens, options.max_kv_tokens),
+        )
 
     def open(self, options: OpenVINOOptions, replica: int, secrets: Secrets) -> OpenVINOEngine:
         return OpenVINOEngine(options)
-
-
-def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
-    """The tokens of a conversation; BadResponse where the model's chat template does not take it."""
-    history = [{"role": message.role, "content": message.content} for message in messages]
-    try:
-        text = tokenizer.apply_chat_template(history, True)
-    except RuntimeError as error:
-        raise BadResponse(
-            f"the model's chat template does not take this prompt: {last_line(error)}",
-            hint="look at its roles, and for characters that are no UTF-8",
-        ) from error
-    tokens: list[int] = tokenizer.encode(text, add_special_tokens=False).input_ids.data[0].tolist()
-    return tokens
 
 
 def find_model(path: Path) -> tuple[Path, int]:

@@ -227,7 +227,8 @@ class VLLMKind:
         return options.replicas
 
     def outline(self, options: VLLMOptions) -> EngineOutline:
-        return EngineOutline(count_prompt_tokens, COUNT_ERROR, None, BLOCK_TOKENS, None)
+        known = options.max_context_tokens or context_argument(options.arguments)
+        return EngineOutline(count_prompt_tokens, COUNT_ERROR, None, BLOCK_TOKENS, None, max_context_tokens=known)
 
     def open(self, options: VLLMOptions, replica: int, secrets: Secrets) -> Engine:
         if not options.base_urls:
@@ -272,6 +273,12 @@ def serves_plugin(arguments: Mapping[str, Argument]) -> bool:
 def answering(arguments: Mapping[str, Argument]) -> dict[str, Argument]:
     """Those that may change answers."""
     return {key: value for key, value in arguments.items() if key not in OF_SPEED}
+
+
+def context_argument(arguments: Mapping[str, Argument]) -> int | None:
+    """The context that is asked for in tokens; None where vLLM takes the model's own, or reads it from text (`32k`)."""
+    written = arguments.get("max_model_len")
+    return written if isinstance(written, int) and written > 0 else None
 
 
 async def probe(client: httpx.AsyncClient, base_url: str, shown_url: str) -> ReplicaLoad:

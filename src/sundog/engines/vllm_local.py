@@ -31,7 +31,7 @@ from sundog.engines.base import (
 )
 from sundog.engines.counters import Counters
 from sundog.engines.openai import BLOCK_TOKENS
-from sundog.engines.vllm import ENVELOPE, MAX_NUM_SEQS, answering, serves_plugin
+from sundog.engines.vllm import ENVELOPE, MAX_NUM_SEQS, answering, context_argument, serves_plugin
 from sundog.engines.vllm_command import Argument, Device, argument_name, server_environment
 from sundog.errors import BadResponse, ConfigError, EngineUnavailable, PromptTooLong
 from sundog.secrets import Secrets
@@ -144,7 +144,12 @@ class VLLMLocalKind:
         block_tokens = size if isinstance(size, int) else BLOCK_TOKENS
         has_cache = options.arguments.get("enable_prefix_caching") is not False
         return EngineOutline(
-            lambda messages: len(encode(messages)), 0.0, encode, block_tokens if has_cache else None, None
+            lambda messages: len(encode(messages)),
+            0.0,
+            encode,
+            block_tokens if has_cache else None,
+            None,
+            context_argument(options.arguments),
         )
 
     def open(self, options: VLLMLocalOptions, replica: int, secrets: Secrets) -> VLLMLocalEngine:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -33,9 +33,10 @@ from sundog.operators.arguments import (
     reveal_argument,
     secret_places,
 )
-from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
+from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
 from sundog.operators.http_faults import status_fault, transport_fault
-from sundog.operators.http_origin import origin_of, starts_wrong
+from sundog.operators.http_origin import is_address, origin_of, starts_wrong
+from sundog.secrets import PATTERN
 
 READS = frozenset({"GET", "HEAD"})
 MAX_REDIRECTS = 5
@@ -121,6 +122,15 @@ class HTTPOperator:
                 "follow_redirects": spec.follow_redirects,
             }
         )
+
+    async def inspect(self, spec: HTTPSpec, given: Inspection) -> Sequence[Finding]:
+        urls = {row: call.payload["request"]["url"] for row, calls in given.calls.items() for call in calls}
+        wrong = {row: url for row, url in urls.items() if PATTERN.match(url) is None and not is_address(url)}
+        if not wrong:
+            return []
+        row, url = next(iter(wrong.items()))
+        what = f"{given.rows(len(wrong))} have no URL to ask (row {row}: {url[:100]!r})"
+        return [Finding(what, "a URL begins with https:// or http://", is_fatal=len(wrong) == given.num_rows)]
 
     async def run(self, call: BoundCall, context: CallContext) -> Outcome:
         progress = _Progress()

@@ -6,8 +6,10 @@ Owns the reading of the literal start. Never renders.
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 from sundog.ir.template import Literal, Template
+from sundog.secrets import PATTERN
 
 ANY_ORIGIN = "http:*"
 
@@ -34,6 +36,16 @@ def starts_wrong(url: Template) -> bool:
     return not any(
         start.startswith(scheme) or (len(url.segments) > 1 and scheme.startswith(start)) for scheme in _SCHEMES
     )
+
+
+def is_address(url: str) -> bool:
+    """Whether a rendered URL names a server to ask; secrets may still be names in it."""
+    try:
+        # The name of a secret stands for a part of a host, or for a port.
+        parts = urlsplit(PATTERN.sub("1", url))
+        return bool(parts.scheme.lower() in ("http", "https") and parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 _SCHEMES = ("http://", "https://")

@@ -5,7 +5,8 @@ Owns the request's making and the answer's parsing. Never chooses an engine's re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,8 @@ from sundog.ir.physical import Sharing
 from sundog.ir.render import Scope, render_text
 from sundog.ir.shape import Anything, Record, Scalar, Shape
 from sundog.ir.template import Template
-from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
+from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
+from sundog.operators.llm_inspection import long_prompts, small_limits
 
 
 class PromptMessage(BaseModel):
@@ -110,6 +112,12 @@ class LLMOperator:
             "json_schema": None if spec.output is None else spec.output.text,
         }
         return BoundCall(payload, messages, spec.max_tokens)
+
+    async def inspect(self, spec: LLMSpec, given: Inspection) -> Sequence[Finding]:
+        schema = None if spec.output is None else spec.output.text
+        return await asyncio.to_thread(
+            lambda: [*small_limits(schema, spec.max_tokens, given.engine), *long_prompts(given)]
+        )
 
     async def run(self, call: BoundCall, context: CallContext) -> Outcome:
         payload = call.payload

@@ -75,11 +75,23 @@ class RewriteDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class WarningDocument:
+    """Something wrong with the plan that can be seen before it runs. `place`: as in "step 'answer'". `is_fatal`: no row
+    can succeed, so that `sundog run` would call nothing."""
+
+    place: str
+    what: str
+    hint: str | None
+    is_fatal: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """`logical`: the plan as written. `num_sampled` of `num_rows` rows made the estimate. `reading_order`: the values
     that rows are read by, none for their own order. `totals`: over all steps. `missing`: what was not known, and what
     to do about it. `advice`: what the user could change in the prompts. `placement`: of steps on workers, None where
-    there are none. `actual_totals`, `actual_makespan_s`: of a run, None where there was none or it does not tell."""
+    there are none. `warnings`: what is wrong before the first call. `actual_totals`, `actual_makespan_s`: of a run,
+    None where there was none or it does not tell."""
 
     flow: str
     policy: str
@@ -97,6 +109,7 @@ class Document:
     missing: tuple[str, ...]
     advice: tuple[Tree, ...]
     placement: Placement | None
+    warnings: tuple[WarningDocument, ...] = ()
     actual_totals: Mapping[str, float] | None = None
     actual_makespan_s: float | None = None
 
@@ -118,6 +131,7 @@ def document_of(
     reading_order: Sequence[Path],
     estimate: PlanEstimate,
     advice: Sequence[Tree],
+    warnings: Sequence[WarningDocument] = (),
 ) -> Document:
     """`reasons`: by step, why its calls may be shared or not. `reading_order`: the values that rows are read by."""
     by_name = {node.node: node for node in estimate.nodes}
@@ -139,6 +153,7 @@ def document_of(
         missing=estimate.missing,
         advice=tuple(advice),
         placement=plan.placement,
+        warnings=tuple(warnings),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from sundog.ir.explain import Tree, print_tree
 from sundog.present.analysis import analysis_lines
-from sundog.present.document import QUANTITIES, Document, Figures, RewriteDocument, StepDocument
+from sundog.present.document import QUANTITIES, Document, Figures, RewriteDocument, StepDocument, WarningDocument
 from sundog.present.figures import Shown, count, seconds, show
 
 HEADS = {
@@ -28,7 +28,20 @@ NOTHING_SHOWN = Shown("", "")
 def text_of(document: Document, physical: Tree) -> str:
     """`physical`: the physical plan as ir.explain_physical draws it."""
     trees = [document.logical, *([rewrites_tree(document.rewrites)] if document.rewrites else []), physical]
-    return "\n".join([*map(print_tree, [*trees, *document.advice]), *estimate_lines(document)])
+    lines = [*map(print_tree, [*trees, *document.advice]), *estimate_lines(document)]
+    if document.warnings:
+        lines += ["", print_tree(warnings_tree(document.warnings))]
+    return "\n".join(lines)
+
+
+def warnings_tree(warnings: Sequence[WarningDocument]) -> Tree:
+    title = "warnings, from looking before the first call"
+    if any(one.is_fatal for one in warnings):
+        title += "; no row can succeed, and a run would stop here"
+    return Tree(
+        title,
+        tuple(Tree(f"{one.place}: {one.what}", (Tree(one.hint),) if one.hint else ()) for one in warnings),
+    )
 
 
 def rewrites_tree(rewrites: Sequence[RewriteDocument]) -> Tree:

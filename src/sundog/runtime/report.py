@@ -16,9 +16,10 @@ from sundog.runtime.store.store import NodeTotals, Store
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`nodes` in plan order. `busy_s`: seconds that processes worked on the run; `warnings`: what the reader
-    should know of the output. Of this process alone: `rows_s`, from the first row's start to the last one's end with
-    the engines started, None when it ran none, `step_seconds`, each step's share of its pool's time, and `engines`."""
+    """`nodes` in plan order. `busy_s`: seconds that processes worked on the run; `warnings`: what the reader should
+    know of the output, and what was seen before the first call. Of this process alone: `rows_s`, from the first row's
+    start to the last one's end with the engines started, None when it ran none, `step_seconds`, each step's share of
+    its pool's time, and `engines`."""
 
     run_id: str
     state: str

@@ -30,6 +30,8 @@ from sundog.runtime.feed import Feed, OnRow, too_many_failures
 from sundog.runtime.follow import Follower, Placing, engine_places
 from sundog.runtime.health import Health
 from sundog.runtime.host import Host
+from sundog.runtime.inspection import PlanFinding
+from sundog.runtime.io.inputs import RowSource
 from sundog.runtime.io.outputs import write_errors, write_output
 from sundog.runtime.loads import keep_loads
 from sundog.runtime.node_history import Observations, extend_history
@@ -93,7 +95,8 @@ def open_run(
 
 
 class Run:
-    """One process's part in one run. Open it with `open_run`; then `execute` once."""
+    """One process's part in one run. Open it with `open_run`; then `execute` once. `findings`: what was seen to be
+    wrong before the first call; the report tells it again."""
 
     def __init__(
         self,
@@ -110,6 +113,7 @@ class Run:
         self.record = selected.record
         self.is_new = selected.is_new
         self.progress = Progress()
+        self.findings: tuple[PlanFinding, ...] = ()
         self._source = selected.source
         self._store = store
         self._runs = runs
@@ -123,6 +127,11 @@ class Run:
         self._work = RunWork()
         self._waits = Waits()
         self._restore_progress()
+
+    @property
+    def source(self) -> RowSource:
+        """The rows, also those that have ended before."""
+        return self._source
 
     @property
     def is_finished(self) -> bool:
@@ -165,10 +174,10 @@ class Run:
 
     def _write_files(self, busy_s: float) -> Report:
         run_id, output = self.record.run_id, self._options.output
-        warnings: tuple[str, ...] = ()
+        warnings = tuple(map(str, self.findings))
         if output is not None:
             columns = [name for name, _ in self.plan.logical.outputs]
-            warnings = tuple(write_output(output, columns, lambda: self._store.rows(run_id, "done")))
+            warnings += tuple(write_output(output, columns, lambda: self._store.rows(run_id, "done")))
         errors = self._write_errors()
         return read_report(
             self._store,
