@@ -135,7 +135,9 @@ class Session:
     def analyzed(self, document: Document, report: Report, *, is_whole: bool) -> Document:
         """`document` with what the run did. `is_whole`: the process that reports has run all of it."""
         notes = () if is_whole else (NOT_WHOLE,)
-        return with_actual(document, actuals_of(report, self.plan), report.rows_s if is_whole else None, notes)
+        return with_actual(
+            document, actuals_of(report, self.plan), report.rows_s if is_whole else None, notes, is_whole=is_whole
+        )
 
     def shown(self, document: Document, form: str) -> str:
         """A document of this session; `form`: text, json or html."""

@@ -191,3 +191,29 @@ def test_what_one_worker_takes_does_not_depend_on_how_many_there_are(
     one, many = figures(1), figures(10)
     assert many.exec_s["s"].expected == pytest.approx(one.exec_s["s"].expected, rel=0.05)
     assert many.num_waves == one.num_waves == {"s": 400 / 8}
+
+
+def test_a_tool_that_was_never_called_does_not_hide_the_makespan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUNDOG_CACHE", str(tmp_path))
+    flow = sd.Flow("rare")
+    flow.engine("local", kind="null", output_tokens=ANSWER_TOKENS)
+    flow.engine("unused", kind="null", model="other")
+    flow.input("rows", rows=[{"a": number} for number in range(10)])
+    flow.llm("say", engine="local", prompt="About {{ row.a }}")
+    flow.llm("never", engine="unused", when="{{ row.a > 10 }}", prompt="About {{ row.a }}")
+    flow.python("check", "statistics:median", args={"data": "{{ [say.text] }}"}, when="{{ say.text == 'no answer' }}")
+    flow.output(a="{{ say.text }}", b="{{ check }}", c="{{ never.text }}")
+    plan = flow.plan()
+
+    def document() -> Document:
+        return Session(plan, flow.base_dir, read_config(tmp_path)).document()
+
+    save_profile(cache_folder(), plan.engines[0], PROFILE)
+    found = document()
+    assert found.makespan_s is not None
+    assert found.critical_path == ("say", "check")
+    assert [line for line in found.missing if "check" in line] == [
+        "never timed: check; in the makespan a call of them is taken to last 0.01 s (0.001-0.1 s)"
+    ]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sundog.cost.estimate import Estimate
-from sundog.present.analysis import left_range
+from sundog.present.analysis import LEFT, left_range
 from sundog.present.figures import Shown, show
 from tests.cli.flows import sundog
 
@@ -118,6 +118,21 @@ def test_analyze_puts_the_run_beside_the_estimate(folder: Path, check_golden: Ca
     assert actual["facts"]["num_executed"] == 2
 
 
+def left(text: str) -> list[str]:
+    """Lines of counts that left their range; times are the machine's."""
+    return [line for line in text.splitlines() if LEFT in line and "seconds" not in line]
+
+
+def test_reused_results_do_not_leave_the_range_of_what_is_executed(folder: Path) -> None:
+    command = ("explain", "flow.yaml", "--analyze", "--output")
+    assert not left(sundog(folder, *command, "one.jsonl").stdout)
+    text = sundog(folder, *command, "two.jsonl").stdout
+    assert not left(text)
+    assert "note: results of earlier runs answered calls: 6 of facts, 12 of draft; --fresh executes them" in text
+    assert re.search(r"facts  calls asked for +6 +6\n +calls executed +2 +0\n", text)
+    assert not left(sundog(folder, *command, "three.jsonl", "--fresh").stdout)
+
+
 def test_what_only_a_run_takes_needs_analyze(folder: Path) -> None:
     ran = sundog(folder, "explain", "flow.yaml", "--output", "out.jsonl")
     assert ran.exit_code == 2
@@ -143,3 +158,6 @@ def test_a_number_leaves_its_range_as_it_is_shown() -> None:
     assert not left_range(Estimate(0.5, 1.4, 2.4), 0, "num_asked")
     assert left_range(Estimate(0.6, 1.4, 2.4), 0, "num_asked")
     assert left_range(Estimate(1.0, 2.0, 3.0), 3.01, "seconds")
+    assert left_range(Estimate(1.0, 2.0, 3.0), 0.5, "seconds")
+    assert not left_range(Estimate(1.0, 2.0, 3.0), 0.5, "seconds", is_partial=True)
+    assert left_range(Estimate(1.0, 2.0, 3.0), 0.0, "num_asked", is_partial=True)

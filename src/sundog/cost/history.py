@@ -15,6 +15,8 @@ from sundog.cost.estimate import Estimate, share_of
 _LOG_WIDTH = log(1.05)
 ZERO_BUCKET = -(2**31)
 MIN_TOLD = 5
+# Of a call of a tool that was never timed, which may be off by a factor of ten.
+ASSUMED_TOOL_S = Estimate(0.001, 0.01, 0.1)
 
 
 @dataclass(slots=True)
@@ -112,6 +114,12 @@ def mean_of(known: Histogram, num_calls: float) -> Estimate | None:
     count = known.count
     spread = max(known.spread, known.mean) if count < MIN_TOLD else known.spread
     return Estimate.around(known.mean, 1.645 * spread * (1 / count + 1 / max(1.0, num_calls)) ** 0.5)
+
+
+def tool_call_s(record: NodeRecord | None, num_calls: float) -> Estimate:
+    """Mean seconds of a tool's call; ASSUMED_TOOL_S where none was ever timed."""
+    known = None if record is None else mean_of(record.call_s, num_calls)
+    return ASSUMED_TOOL_S if known is None else known
 
 
 def output_tokens(record: NodeRecord | None, num_calls: float, max_tokens: int) -> Estimate:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sundog.cost.engine_model import EngineModel
 from sundog.cost.estimate import Estimate
-from sundog.cost.history import Histogram, mean_of
+from sundog.cost.history import Histogram, tool_call_s
 from sundog.cost.node_cost import CallCost, Sample, TokenCost
 from sundog.cost.plan_sample import PlannedCall
 from sundog.cost.pools import EnginePool, Known, ToolPool
@@ -43,12 +43,15 @@ def estimate_makespan(
     *,
     max_rows_in_flight: int,
 ) -> Estimate:
-    """`steps` by name, each with its whole costs; `calls` of the sampled rows. Every engine has a profile and every
-    tool a time."""
+    """`steps` by name, each with its whole costs; `calls` of the sampled rows. Every engine that
+    has calls has a profile; a tool that was never timed is taken to need ASSUMED_TOOL_S."""
     low, expected, high = (_load_s(steps, known, end) for end in ("low", "expected", "high"))
     played, num_rows = _first_rows(calls, sample)
     simulated = _simulated(played, steps, known, max_rows_in_flight)
-    engines = {pool.name: _replicas(pool) for pool in known.pools.values() if isinstance(pool, EnginePool)}
+    # An engine without a profile has no calls.
+    engines = {
+        pool.name: _replicas(pool) for pool in known.pools.values() if isinstance(pool, EnginePool) and pool.profile
+    }
     tools = {pool.name: pool.max_concurrency for pool in known.pools.values() if isinstance(pool, ToolPool)}
     makespan_s = play(simulated, engines, tools, _devices(known)).makespan_s
     if num_rows < sample.num_rows:
@@ -114,8 +117,7 @@ def _made(
     record = known.record(call.node, step.pool)
     key = None if step.sharing is Sharing.NEVER else sampled.signature
     if isinstance(pool, ToolPool):
-        call_s = None if record is None else mean_of(record.call_s, 1.0)
-        return SimulatedCall(step.pool, before, key, (sampled.row,), tool_s=0.0 if call_s is None else call_s.expected)
+        return SimulatedCall(step.pool, before, key, (sampled.row,), tool_s=tool_call_s(record, 1.0).expected)
     assert step.tokens is not None
     mean = step.tokens.output_asked.expected / step.calls.num_asked.expected
     num_output = _of_luck(None if record is None else record.output_tokens, luck, mean)
@@ -172,14 +174,14 @@ def _load_s(steps: Mapping[str, Step], known: Known, end: str) -> float:
 
 
 def _tool_s(name: str, step: Step, known: Known, end: str) -> float:
-    record = known.record(name)
-    call_s = None if record is None else mean_of(record.call_s, step.calls.num_executed.expected)
-    return 0.0 if call_s is None else float(getattr(call_s * step.calls.num_executed, end))
+    num_executed = step.calls.num_executed
+    return float(getattr(tool_call_s(known.record(name), num_executed.expected) * num_executed, end))
 
 
 def _engine_s(pool: EnginePool, steps: Iterable[Step], end: str) -> float:
     """All steps of one engine together: a step of it may hold prompts of one and answers of another."""
-    assert pool.profile is not None
+    if pool.profile is None:
+        return 0.0
     work, num_calls = Work(), 0.0
     for step in steps:
         assert step.tokens is not None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sundog.cost.estimate import NOTHING, Estimate, sum_of
 from sundog.cost.gaps import fill_gaps
-from sundog.cost.history import mean_of, output_tokens
+from sundog.cost.history import ASSUMED_TOOL_S, mean_of, output_tokens
 from sundog.cost.makespan import Step, estimate_makespan
 from sundog.cost.node_cost import (
     NO_CALLS,
@@ -49,7 +49,7 @@ class NodeEstimate:
 @dataclass(frozen=True, slots=True)
 class PlanEstimate:
     """`nodes` in plan order. `makespan_s`: from the first call to the last row's end, engines started before; None
-    where something that it needs was never measured. `critical_path`: of the steps that wait for each other the
+    where an engine was never measured, or no step was. `critical_path`: of the steps that wait for each other the
     costliest chain, the first first; empty where their seconds are not known. `missing`: what was not known, and what
     to do about it."""
 
@@ -90,7 +90,7 @@ def estimate_plan(
     steps = _Steps(sample, known)
     found = {name: steps.estimate(node, [filled[place] for place in by_node[name]]) for name, node in planned.items()}
     missing = _missing(found, known)
-    if any(node.seconds is None for node in found.values()):
+    if not _has_makespan(found, known):
         return PlanEstimate(sample, tuple(found.values()), None, (), missing)
     path = _longest(nodes, found)[1]
     if any(isinstance(pool, EnginePool) and pool.is_on_workers for pool in known.pools.values()):
@@ -98,6 +98,12 @@ def estimate_plan(
     costs = {name: Step(node.pool, planned[name].sharing, node.calls, node.tokens) for name, node in found.items()}
     makespan_s = estimate_makespan(costs, filled, sample, known, max_rows_in_flight=max_rows_in_flight)
     return PlanEstimate(sample, tuple(found.values()), makespan_s, path, missing)
+
+
+def _has_makespan(found: Mapping[str, NodeEstimate], known: Known) -> bool:
+    """Whether the times of all engines are known; those of tools may be assumed, as long as anything was measured."""
+    unknown = [node for node in found.values() if node.seconds is None]
+    return len(unknown) < len(found) and not any(isinstance(known.pools[node.pool], EnginePool) for node in unknown)
 
 
 class _Steps:
@@ -127,7 +133,9 @@ class _Steps:
             cost, tokens = cost + one, tokens + more
         usd = None if pool.prices is None else dollars(tokens, pool.prices)
         seconds = None
-        if pool.profile is not None:
+        if cost.num_asked == NOTHING:
+            seconds = NOTHING
+        elif pool.profile is not None:
             seconds = estimate_seconds(cost, tokens, pool.profile, num_replicas=pool.num_replicas)
         return NodeEstimate(node.name, node.step.operator, node.pool, cost, tokens, seconds, usd)
 
@@ -180,7 +188,12 @@ def _missing(found: Mapping[str, NodeEstimate], known: Known) -> tuple[str, ...]
         notes.append("no earlier run of this flow: lengths of answers and all that depends on answers have wide ranges")
     tools = [name for name, node in found.items() if node.tokens is None and node.seconds is None]
     if tools:
-        notes.append(f"never timed, so there is no makespan: {', '.join(tools)}; the first run times them")
+        assumed = f"{ASSUMED_TOOL_S.expected:g} s ({ASSUMED_TOOL_S.low:g}-{ASSUMED_TOOL_S.high:g} s)"
+        notes.append(
+            f"never timed: {', '.join(tools)}; in the makespan a call of them is taken to last {assumed}"
+            if _has_makespan(found, known)
+            else f"never timed: {', '.join(tools)}; the first run times them"
+        )
     notes += [
         f"prompt tokens for {pool.engine} are counted from characters, within {pool.token_error:.0%}"
         for pool in pools
@@ -197,8 +210,9 @@ def _longest(nodes: Sequence[Exec], found: Mapping[str, NodeEstimate]) -> tuple[
         if isinstance(node, LoopExec):
             seconds, names = _longest(node.body, found)
         elif isinstance(node, CallExec):
-            own = found[node.name].seconds
-            seconds, names = 0.0 if own is None else own.expected, (node.name,)
+            own = found[node.name]
+            assumed = ASSUMED_TOOL_S * own.calls.num_executed
+            seconds, names = (assumed if own.seconds is None else own.seconds).expected, (node.name,)
         else:
             seconds, names = 0.0, ()
         best[node.name] = before[0] + seconds, before[1] + names

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from sundog.cost.estimate import Estimate
+from sundog.cost.history import ASSUMED_TOOL_S
 from sundog.cost.plan_estimate import PlanEstimate
 from sundog.ir.logical import WorkerGroup
 from sundog.ir.physical import PhysicalPlan, Placement
@@ -19,7 +20,6 @@ DEFAULT_LOAD_S = 10.0
 """Of an engine that was never loaded here."""
 GUESSED_CALL_S = Estimate(0.01, 0.1, 1.0)
 """Of a call of an engine that is not calibrated: seconds of a replica for itself."""
-GUESSED_TOOL_S = Estimate(0.001, 0.01, 0.1)
 """Of a call of a tool that was never measured, a function or a query or a web page: seconds of a place in its pool."""
 
 
@@ -91,7 +91,7 @@ def figures_of(
     unknown = [node.node for node in estimate.nodes if node.seconds is None]
     exec_s = {
         node.node: node.calls.num_executed
-        * (GUESSED_CALL_S if node.pool in num_replicas else GUESSED_TOOL_S * (1 / limits[node.pool]))
+        * (GUESSED_CALL_S if node.pool in num_replicas else ASSUMED_TOOL_S * (1 / limits[node.pool]))
         if node.seconds is None
         else node.seconds * num_replicas.get(node.pool, 1)
         for node in estimate.nodes

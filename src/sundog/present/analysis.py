@@ -13,13 +13,25 @@ from sundog.present.document import QUANTITIES, Document, StepDocument
 from sundog.present.figures import show, show_actual
 
 LEFT = "left its range"
+REUSED = "num_reused"
+OF_ALL = frozenset({"num_asked", "num_asked_prompt_tokens"})
+"""Quantities that do not grow smaller where results of earlier runs are used."""
 
 
 def with_actual(
-    document: Document, by_step: Mapping[str, Mapping[str, float]], makespan_s: float | None, notes: tuple[str, ...]
+    document: Document,
+    by_step: Mapping[str, Mapping[str, float]],
+    makespan_s: float | None,
+    notes: tuple[str, ...],
+    *,
+    is_whole: bool = True,
 ) -> Document:
     """`by_step`: quantities of each call that the run knows; `makespan_s`: None where one process did not do it all;
-    `notes`: what the reader should know of these numbers."""
+    `notes`: what the reader should know of these numbers; `is_whole`: one process did it all."""
+    reused = {name: actual[REUSED] for name, actual in by_step.items() if REUSED in actual}
+    if reused:
+        counts = ", ".join(f"{number:,.0f} of {name}" for name, number in reused.items())
+        notes = (*notes, f"results of earlier runs answered calls: {counts}; --fresh executes them")
     totals = {
         name: sum(actual[name] for actual in by_step.values() if name in actual)
         for name in QUANTITIES
@@ -30,23 +42,32 @@ def with_actual(
         steps=tuple(_step(step, by_step) for step in document.steps),
         actual_totals=totals,
         actual_makespan_s=makespan_s,
+        is_actual_partial=bool(reused) or not is_whole,
         missing=(*document.missing, *notes),
     )
 
 
-def left_range(estimate: Estimate, actual: float, quantity: str) -> bool:
-    """Whether a number is outside its range as both are shown."""
+def left_range(estimate: Estimate, actual: float, quantity: str, *, is_partial: bool = False) -> bool:
+    """Whether a number is outside its range as both are shown. `is_partial`: other runs or processes did a part of the
+    work, so that less than the estimate says nothing."""
     slack = 0.5 if quantity.startswith("num_") else 1e-9
-    return not estimate.low - slack <= actual <= estimate.high + slack
+    is_below = actual < estimate.low - slack and not (is_partial and quantity not in OF_ALL)
+    return is_below or actual > estimate.high + slack
 
 
 def analysis_lines(document: Document) -> Iterator[str]:
     """Estimate and actual of each step and in total, one quantity a line."""
     assert document.actual_totals is not None, "nothing was run"
-    rows = [row for step in document.calls() for row in _rows(step.name, step.estimate or {}, step.actual or {})]
-    rows += _rows("total", document.totals, document.actual_totals)
+    is_partial = document.is_actual_partial
+    rows = [
+        row
+        for step in document.calls()
+        for row in _rows(step.name, step.estimate or {}, step.actual or {}, is_partial=is_partial)
+    ]
+    rows += _rows("total", document.totals, document.actual_totals, is_partial=is_partial)
     if document.makespan_s is not None and document.actual_makespan_s is not None:
-        rows += _rows("", {"makespan": document.makespan_s}, {"makespan": document.actual_makespan_s})
+        makespan = {"makespan": document.makespan_s}, {"makespan": document.actual_makespan_s}
+        rows += _rows("", *makespan, is_partial=is_partial)
     widths = [max(len(row[column]) for row in [HEAD, *rows]) for column in range(4)]
     for name, quantity, estimate, actual, mark in [HEAD, *rows]:
         line = f"{name:<{widths[0]}}  {quantity:<{widths[1]}}  {estimate:<{widths[2]}}  {actual:>{widths[3]}}  {mark}"
@@ -57,7 +78,7 @@ HEAD = ("step", "", "estimate", "actual", "")
 
 
 def _rows(
-    name: str, estimates: Mapping[str, Estimate], actual: Mapping[str, float]
+    name: str, estimates: Mapping[str, Estimate], actual: Mapping[str, float], *, is_partial: bool
 ) -> list[tuple[str, str, str, str, str]]:
     found: list[tuple[str, str, str, str, str]] = []
     for quantity, estimate in estimates.items():
@@ -65,7 +86,7 @@ def _rows(
         done, mark = "", ""
         if quantity in actual:
             done = show_actual(actual[quantity], quantity)
-            mark = LEFT if left_range(estimate, actual[quantity], quantity) else ""
+            mark = LEFT if left_range(estimate, actual[quantity], quantity, is_partial=is_partial) else ""
         found.append((name if not found else "", label, str(show(estimate, quantity)), done, mark))
     return found
 

@@ -91,7 +91,8 @@ class Document:
     that rows are read by, none for their own order. `totals`: over all steps. `missing`: what was not known, and what
     to do about it. `advice`: what the user could change in the prompts. `placement`: of steps on workers, None where
     there are none. `warnings`: what is wrong before the first call. `actual_totals`, `actual_makespan_s`: of a run,
-    None where there was none or it does not tell."""
+    None where there was none or it does not tell; `is_actual_partial`: other runs or processes did a part of its
+    work."""
 
     flow: str
     policy: str
@@ -112,6 +113,7 @@ class Document:
     warnings: tuple[WarningDocument, ...] = ()
     actual_totals: Mapping[str, float] | None = None
     actual_makespan_s: float | None = None
+    is_actual_partial: bool = False
 
     def calls(self) -> Iterator[StepDocument]:
         for step in self.steps:

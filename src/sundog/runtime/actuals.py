@@ -15,14 +15,19 @@ from sundog.runtime.pools import engine_pool
 from sundog.runtime.report import Report
 from sundog.runtime.store.store import NodeTotals
 
+REUSED = "num_reused"
+"""Calls that results of other runs answered; no estimate counts on them."""
+
 
 def actuals_of(report: Report, plan: PhysicalPlan) -> dict[str, dict[str, float]]:
-    """By step, each quantity that the run knows; seconds are those of this process."""
+    """By step, each quantity that the run knows, and REUSED where there were any; seconds are those of this process."""
     prices = _prices(plan)
     totals = {node.node: node for node in report.nodes}
     found: dict[str, dict[str, float]] = {}
     for call in calls_of(plan.nodes):
         found[call.name] = _counts(totals[call.name], is_engine=call.pool in prices)
+        if call.name in report.num_reused:
+            found[call.name][REUSED] = report.num_reused[call.name]
         if call.name in report.step_seconds:
             found[call.name]["seconds"] = report.step_seconds[call.name]
         price = prices.get(call.pool)

@@ -149,6 +149,8 @@ class Dispatcher:
         stored = await self._store.get(key)
         if stored is not None and (stored.run_id == self._run.run_id or not self._run.is_fresh):
             self._host.row_left(place.row_index)
+            if stored.run_id != self._run.run_id:
+                self._work.reused(node.name)
             return Answer(stored.value, stored.usage)
         shared = self._in_flight.get(key)
         if shared is not None:

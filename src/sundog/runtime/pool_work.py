@@ -74,10 +74,12 @@ class PoolWork:
 
 @dataclass(slots=True)
 class RunWork:
-    """`rows_s`: from the first row's start to the last one's end, the engines started before; None until then."""
+    """`rows_s`: from the first row's start to the last one's end, the engines started before; None until then.
+    `num_reused`: by step, the calls that a result of another run answered."""
 
     pools: dict[str, PoolWork] = field(default_factory=dict)
     rows_s: float | None = None
+    num_reused: dict[str, int] = field(default_factory=dict)
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -91,6 +93,10 @@ class RunWork:
             for pool, work in self.pools.items()
             if work.num_estimated
         )
+
+    def reused(self, step: str) -> None:
+        """A result of another run is the answer to a call."""
+        self.num_reused[step] = self.num_reused.get(step, 0) + 1
 
     def began(self, pool: str, step: str, begin_s: float) -> None:
         if pool not in self.pools:

@@ -19,7 +19,7 @@ class Report:
     """`nodes` in plan order. `busy_s`: seconds that processes worked on the run; `warnings`: what the reader should
     know of the output, and what was seen before the first call. Of this process alone: `rows_s`, from the first row's
     start to the last one's end with the engines started, None when it ran none, `step_seconds`, each step's share of
-    its pool's time, and `engines`."""
+    its pool's time, `engines`, and `num_reused`, by step the calls that results of other runs answered."""
 
     run_id: str
     state: str
@@ -34,6 +34,7 @@ class Report:
     rows_s: float | None = None
     step_seconds: Mapping[str, float] = field(default_factory=dict)
     engines: tuple[EngineReport, ...] = ()
+    num_reused: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def num_asked(self) -> int:
@@ -128,6 +129,7 @@ def read_report(
         rows_s=work.rows_s,
         step_seconds=work.seconds,
         engines=engines,
+        num_reused=work.num_reused,
     )
 
 
