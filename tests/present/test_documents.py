@@ -89,7 +89,9 @@ def test_the_page_is_whole_and_harmless(folder: Path) -> None:
     assert any("</script>" in text for text in page.texts), "the prompt is shown as it is written"
     names = {text.strip() for text in page.texts}
     assert {"facts", "keep", "again", "draft", "check"} <= names
-    assert page.tags.count("rect") == 5
+    assert page.tags.count("rect") == 7, "five steps, the inputs and the outputs"
+    assert {"inputs", "rows: rows.jsonl", "keeps rows where row.id < 6", "outputs", "id = row.id"} <= names
+    assert any("facts (llm) waits for keep." in text for text in names), "for those who cannot see it"
 
 
 def test_the_document_is_the_same_in_all_forms(folder: Path, check_golden: Callable[[str, str], None]) -> None:

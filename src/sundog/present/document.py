@@ -13,8 +13,9 @@ from sundog.cost.estimate import Estimate
 from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
 from sundog.ir.explain import Tree, shorten
 from sundog.ir.explain_physical import PoolFacts
+from sundog.ir.logical import ForEach, InputSource
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Placement
-from sundog.ir.template import Path
+from sundog.ir.template import Path, Template
 
 Figures = Mapping[str, Estimate]
 """By quantity, those that are known and mean something for the step, in the order of QUANTITIES."""
@@ -34,6 +35,8 @@ QUANTITIES = {
 @dataclass(frozen=True, slots=True)
 class StepDocument:
     """One node of the physical plan. `kind`: call, loop or filter; `title`: its operator or condition, shortened.
+    `condition`: of `when`, or of a filter; `for_each`: the list that it fans out over; `until`: what ends a loop; all
+    as written, None where there is none.
     `sharing`: always, run or never, None of other kinds; `sharing_reason`: why. `actual`: what
     a run did, by quantity. `body`: of a loop."""
 
@@ -52,6 +55,9 @@ class StepDocument:
     estimate: Figures | None = None
     actual: Mapping[str, float] | None = None
     body: tuple[StepDocument, ...] = ()
+    condition: str | None = None
+    for_each: str | None = None
+    until: str | None = None
 
     def calls(self) -> Iterator[StepDocument]:
         """This call, or those of the loop's body."""
@@ -59,6 +65,25 @@ class StepDocument:
             yield self
         for inner in self.body:
             yield from inner.calls()
+
+
+@dataclass(frozen=True, slots=True)
+class InputDocument:
+    """One input. `source`: its path, query or function as written; `key`: (its column, the driving column), None of the
+    first input."""
+
+    name: str
+    source: str
+    key: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputDocument:
+    """One output column. `reads`: the nodes whose values it has."""
+
+    name: str
+    template: str
+    reads: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +135,8 @@ class Document:
     missing: tuple[str, ...]
     advice: tuple[Tree, ...]
     placement: Placement | None
+    inputs: tuple[InputDocument, ...] = ()
+    outputs: tuple[OutputDocument, ...] = ()
     warnings: tuple[WarningDocument, ...] = ()
     actual_totals: Mapping[str, float] | None = None
     actual_makespan_s: float | None = None
@@ -155,6 +182,8 @@ def document_of(
         missing=estimate.missing,
         advice=tuple(advice),
         placement=plan.placement,
+        inputs=tuple(_input(source) for source in plan.logical.inputs),
+        outputs=tuple(_output(name, template, plan) for name, template in plan.logical.outputs),
         warnings=tuple(warnings),
     )
 
@@ -192,18 +221,45 @@ def merged_calls(estimate: PlanEstimate) -> RewriteDocument | None:
     )
 
 
+def _input(source: InputSource) -> InputDocument:
+    return InputDocument(source.name, source.path or source.query or source.call or "", source.key)
+
+
+def _output(name: str, template: Template, plan: PhysicalPlan) -> OutputDocument:
+    reads = tuple(node.name for node in plan.nodes if node.name in template.names)
+    return OutputDocument(name, template.source, reads)
+
+
+def _text(template: Template | None) -> str | None:
+    return None if template is None else template.source
+
+
+def _each(each: ForEach | None) -> str | None:
+    return None if each is None else each.items.source
+
+
 def _step(
     node: Exec, by_name: Mapping[str, NodeEstimate], path: frozenset[str], reasons: Mapping[str, str]
 ) -> StepDocument:
     match node:
         case FilterExec():
-            return StepDocument(node.name, "filter", shorten(node.filter.predicate), node.before, False)
+            predicate = node.filter.predicate
+            return StepDocument(node.name, "filter", shorten(predicate), node.before, False, condition=predicate.source)
         case LoopExec():
             body = tuple(_step(inner, by_name, path, reasons) for inner in node.body)
             is_critical = any(call.is_critical for inner in body for call in inner.calls())
             title = f"at most {node.loop.max_turns} turns"
             return StepDocument(
-                node.name, "loop", title, node.before, is_critical, max_turns=node.loop.max_turns, body=body
+                node.name,
+                "loop",
+                title,
+                node.before,
+                is_critical,
+                max_turns=node.loop.max_turns,
+                body=body,
+                condition=_text(node.loop.when),
+                for_each=_each(node.loop.for_each),
+                until=_text(node.loop.until),
             )
         case CallExec():
             return StepDocument(
@@ -219,6 +275,8 @@ def _step(
                 max_attempts=node.max_attempts,
                 timeout_s=node.timeout_s,
                 estimate=_figures(by_name[node.name]),
+                condition=_text(node.step.when),
+                for_each=_each(node.step.for_each),
             )
 
 

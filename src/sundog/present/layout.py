@@ -1,35 +1,38 @@
-"""The physical plan as a picture: layers from the top, each step below what it waits for.
+"""A plan as a picture: layers from the top, each card below what it waits for, the body of a loop inside its card.
 
-Owns positions and lines, in pixels. Never draws, and knows no colours.
+Owns positions and lines, in pixels. Never draws, and knows neither texts nor colours.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import fmean
 
-from sundog.present.document import StepDocument
-
-CARD_WIDTH = 292
-HEAD_HEIGHT = 50
-LINE_HEIGHT = 19
-PADDING = 12
+CARD_WIDTH = 316
+PADDING = 14
 GAP_X = 28
-GAP_Y = 46
+GAP_Y = 44
+TURN_WIDTH = 22
+"""Room in a loop, at its right, for the line that leads to the next turn."""
+LANE_WIDTH = 10
+"""Room between cards for a line that passes them."""
+MAX_CARDS = 3
+"""Side by side; a page is about as wide as three."""
 NUM_SWEEPS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """A step's card, its top left corner at `x`, `y`; `inner`: the body of a loop."""
+class Node:
+    """A card to be placed. `height`: its own; of a loop that of its head, below which its `body` stands."""
 
-    step: StepDocument
-    x: float
-    y: float
-    width: float
+    name: str
+    waits_for: tuple[str, ...]
     height: float
-    inner: tuple[Box, ...] = ()
+    is_critical: bool = False
+    body: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,21 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
+class Box:
+    """A node's card, its top left corner at `x`, `y`. Of a loop `inner` and `edges` are its body's, and `turn` is the
+    line from its end back to its beginning."""
+
+    node: Node
+    x: float
+    y: float
+    width: float
+    height: float
+    inner: tuple[Box, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    turn: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     width: float
     height: float
@@ -50,23 +68,53 @@ class Picture:
     edges: tuple[Edge, ...]
 
 
-def picture_of(steps: Sequence[StepDocument], num_lines: Mapping[str, int]) -> Picture:
-    """`steps` in topological order; `num_lines`: of figures on the card of each step, those inside loops too."""
-    before = _reduced({step.name: step.waits_for for step in steps})
-    layers = _ordered(_layers(steps, before), before)
-    by_name = {step.name: step for step in steps}
-    sizes = {step.name: _size(step, num_lines) for step in steps}
-    width = max((_row_width(layer, sizes) for layer in layers), default=0.0)
-    boxes: dict[str, Box] = {}
-    y = 0.0
-    for layer in layers:
-        x = (width - _row_width(layer, sizes)) / 2
-        for name in layer:
-            boxes[name] = _box(by_name[name], x, y, num_lines)
-            x += sizes[name][0] + GAP_X
-        y += max(sizes[name][1] for name in layer) + GAP_Y
-    edges = tuple(_edge(boxes[first], boxes[name]) for name in boxes for first in before[name])
-    return Picture(width, max(0.0, y - GAP_Y), tuple(boxes.values()), edges)
+_Lane = tuple[float, float, float]
+"""The middle of a lane, its top and its bottom."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Arranged:
+    """`layers`: names from left to right, lanes among them. `lanes`: by edge (source, target), those that it passes
+    through on its way down."""
+
+    nodes: Mapping[str, Node]
+    inner: Mapping[str, _Arranged]
+    layers: list[list[str]]
+    lanes: Mapping[tuple[str, str], list[str]]
+    sizes: Mapping[str, tuple[float, float]]
+    width: float
+    height: float
+
+
+def picture_of(nodes: Sequence[Node]) -> Picture:
+    """`nodes` in topological order."""
+    return _drawn(_arranged(nodes), 0.0, 0.0)
+
+
+def _arranged(nodes: Sequence[Node]) -> _Arranged:
+    inner = {node.name: _arranged(node.body) for node in nodes if node.body}
+    sizes = {node.name: _size(node, inner.get(node.name)) for node in nodes}
+    before = _reduced({node.name: node.waits_for for node in nodes})
+    layers = _layers(before)
+    lanes = _add_lanes(layers, before)
+    sizes |= {lane: (LANE_WIDTH, 0.0) for some in lanes.values() for lane in some}
+    layers = _ordered(layers, _steps_down(before, lanes))
+    heights = [max(sizes[name][1] for name in layer) for layer in layers]
+    return _Arranged(
+        {node.name: node for node in nodes},
+        inner,
+        layers,
+        lanes,
+        sizes,
+        max((_layer_width(layer, sizes) for layer in layers), default=0.0),
+        sum(heights) + GAP_Y * max(0, len(layers) - 1),
+    )
+
+
+def _size(node: Node, inner: _Arranged | None) -> tuple[float, float]:
+    if inner is None:
+        return CARD_WIDTH, node.height
+    return max(CARD_WIDTH, inner.width + 2 * PADDING + TURN_WIDTH), node.height + inner.height + PADDING
 
 
 def _reduced(before: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -80,14 +128,47 @@ def _reduced(before: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _layers(steps: Sequence[StepDocument], before: Mapping[str, Sequence[str]]) -> list[list[str]]:
+def _layers(before: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """Each card in the first layer below what it waits for that has room."""
     depth: dict[str, int] = {}
-    for step in steps:
-        depth[step.name] = max((depth[other] + 1 for other in before[step.name]), default=0)
-    layers: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
-    for name, layer in depth.items():
+    layers: list[list[str]] = []
+    for name, waits in before.items():
+        layer = max((depth[other] + 1 for other in waits), default=0)
+        while layer < len(layers) and len(layers[layer]) == MAX_CARDS:
+            layer += 1
+        if layer == len(layers):
+            layers.append([])
         layers[layer].append(name)
+        depth[name] = layer
     return layers
+
+
+def _add_lanes(layers: list[list[str]], before: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], list[str]]:
+    """A lane in each layer that an edge passes, so that no line runs behind a card. Edges from one card share theirs,
+    or those to one card, whichever are more."""
+    depth = {name: number for number, layer in enumerate(layers) for name in layer}
+    num_after = Counter(source for waits in before.values() for source in waits)
+    lanes: dict[tuple[str, str], list[str]] = {}
+    for target, waits in before.items():
+        for source in waits:
+            passed = range(depth[source] + 1, depth[target])
+            bundle = f"from {source}" if num_after[source] > len(waits) else f"to {target}"
+            lanes[source, target] = [f"{bundle} {layer}" for layer in passed]
+            for layer, lane in zip(passed, lanes[source, target], strict=True):
+                if lane not in layers[layer]:
+                    layers[layer].append(lane)
+    return lanes
+
+
+def _steps_down(
+    before: Mapping[str, Sequence[str]], lanes: Mapping[tuple[str, str], Sequence[str]]
+) -> dict[str, list[str]]:
+    """By name, cards and lanes alike, what a line comes from in the layer above."""
+    found: dict[str, list[str]] = {name: [] for name in before}
+    for (source, target), passed in lanes.items():
+        for first, second in pairwise((source, *passed, target)):
+            found.setdefault(second, []).append(first)
+    return found
 
 
 def _ordered(layers: list[list[str]], before: Mapping[str, Sequence[str]]) -> list[list[str]]:
@@ -106,31 +187,58 @@ def _ordered(layers: list[list[str]], before: Mapping[str, Sequence[str]]) -> li
     return layers
 
 
-def _row_width(layer: Sequence[str], sizes: Mapping[str, tuple[float, float]]) -> float:
+def _layer_width(layer: Sequence[str], sizes: Mapping[str, tuple[float, float]]) -> float:
     return sum(sizes[name][0] for name in layer) + GAP_X * (len(layer) - 1)
 
 
-def _size(step: StepDocument, num_lines: Mapping[str, int]) -> tuple[float, float]:
-    if not step.body:
-        return CARD_WIDTH, HEAD_HEIGHT + LINE_HEIGHT * num_lines[step.name] + (PADDING if num_lines[step.name] else 0)
-    inner = [_size(one, num_lines) for one in step.body]
-    height = HEAD_HEIGHT + sum(height + PADDING for _, height in inner)
-    return max(width for width, _ in inner) + 2 * PADDING, height
+def _drawn(arranged: _Arranged, left: float, top: float) -> Picture:
+    boxes: dict[str, Box] = {}
+    lanes: dict[str, _Lane] = {}
+    bottoms: dict[str, float] = {}
+    y = top
+    for layer in arranged.layers:
+        x = left + (arranged.width - _layer_width(layer, arranged.sizes)) / 2
+        height = max(arranged.sizes[name][1] for name in layer)
+        for name in layer:
+            width = arranged.sizes[name][0]
+            if name in arranged.nodes:
+                boxes[name] = _box(arranged, name, x, y)
+            else:
+                lanes[name] = x + width / 2, y, y + height
+            bottoms[name] = y + height
+            x += width + GAP_X
+        y += height + GAP_Y
+    edges = tuple(
+        _edge(boxes[source], bottoms[source], boxes[target], [lanes[lane] for lane in passed])
+        for (source, target), passed in arranged.lanes.items()
+    )
+    return Picture(arranged.width, arranged.height, tuple(boxes.values()), edges)
 
 
-def _box(step: StepDocument, x: float, y: float, num_lines: Mapping[str, int]) -> Box:
-    width, height = _size(step, num_lines)
-    inner: list[Box] = []
-    inner_y = y + HEAD_HEIGHT
-    for one in step.body:
-        inner.append(_box(one, x + PADDING, inner_y, num_lines))
-        inner_y += inner[-1].height + PADDING
-    return Box(step, x, y, width, height, tuple(inner))
+def _box(arranged: _Arranged, name: str, x: float, y: float) -> Box:
+    node, (width, height) = arranged.nodes[name], arranged.sizes[name]
+    box = Box(node, x, y, width, height)
+    if not node.body:
+        return box
+    body = arranged.inner[name]
+    inner = _drawn(body, x + (width - TURN_WIDTH - body.width) / 2, y + node.height)
+    side, end = x + width - PADDING, y + height - PADDING
+    turn = f"M{side - 10:g},{end:g} L{side:g},{end:g} L{side:g},{y + node.height:g} L{side - 10:g},{y + node.height:g}"
+    return replace(box, inner=inner.boxes, edges=inner.edges, turn=turn)
 
 
-def _edge(source: Box, target: Box) -> Edge:
-    x0, y0 = source.x + source.width / 2, source.y + source.height
-    x1, y1 = target.x + target.width / 2, target.y
+def _edge(source: Box, bottom: float, target: Box, lanes: Sequence[_Lane]) -> Edge:
+    """`bottom`: of the source's layer, where there is room to turn."""
+    x, y = source.x + source.width / 2, bottom
+    path = f"M{x:g},{source.y + source.height:g}" + (f" L{x:g},{y:g}" if y > source.y + source.height else "")
+    for lane_x, lane_top, lane_bottom in lanes:
+        path += f"{_curve(x, y, lane_x, lane_top)} L{lane_x:g},{lane_bottom:g}"
+        x, y = lane_x, lane_bottom
+    path += _curve(x, y, target.x + target.width / 2, target.y - 1)
+    is_critical = source.node.is_critical and target.node.is_critical
+    return Edge(source.node.name, target.node.name, path, is_critical)
+
+
+def _curve(x0: float, y0: float, x1: float, y1: float) -> str:
     bend = max(GAP_Y / 2, (y1 - y0) / 2)
-    path = f"M{x0:g},{y0:g} C{x0:g},{y0 + bend:g} {x1:g},{y1 - bend:g} {x1:g},{y1 - 1:g}"
-    return Edge(source.step.name, target.step.name, path, source.step.is_critical and target.step.is_critical)
+    return f" C{x0:g},{y0 + bend:g} {x1:g},{y1 - bend:g} {x1:g},{y1:g}"
