@@ -6,12 +6,12 @@ Owns the public classes and functions. Everything that a run does is behind sund
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, closing, suppress
+from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 from pydantic_core import from_json
 
@@ -19,19 +19,19 @@ from sundog.config import Config, read_config
 from sundog.errors import RunStopped, suggest
 from sundog.flow.builder import FlowBuilder, item, row
 from sundog.ir.logical import LogicalPlan
+from sundog.result import Page, Result, Row, Text
 from sundog.runtime.executor import RowEnd
-from sundog.runtime.io.outputs import write_output
 from sundog.runtime.report import Report
 from sundog.runtime.run import Run, RunOptions
-from sundog.runtime.store.store import Store
 from sundog.session import Choice, Rewriting, Session, load_plan
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from sundog.display import Display
 
 __all__ = ["Flow", "FlowFile", "Result", "Row", "explain", "item", "load", "row", "run"]
 
 MAX_UNREAD_ROWS = 256
+ExplainForm = Literal["text", "json", "html"]
 
 
 def _check(options: Options | PlanOptions, known: type) -> None:
@@ -84,66 +84,17 @@ class Options(PlanOptions, total=False):
     repeat_unknown_effects: bool
 
 
-class Row(dict[str, Any]):
-    """An output row by column; `row_index` is its number in the input, from 0."""
+class WatchedOptions(Options, total=False):
+    """`progress`: show how the run goes; None does on a terminal and in a notebook."""
 
-    def __init__(self, row_index: int, columns: Mapping[str, Any]) -> None:
-        super().__init__(columns)
-        self.row_index = row_index
-
-
-class Text(str):
-    """Text that a notebook shows as it is."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-class Result:
-    """What a run gave. The rows stay in the state folder and are read when they are asked for."""
-
-    def __init__(self, state_dir: Path, report: Report, columns: tuple[str, ...]) -> None:
-        self.report = report
-        self.columns = columns
-        self._state_dir = state_dir
-
-    def __iter__(self) -> Iterator[Row]:
-        """The output rows in input order, streamed."""
-        with closing(Store(self._state_dir)) as store:
-            for row_index, body in store.rows(self.report.run_id, "done"):
-                yield Row(row_index, from_json(body))
-
-    def __len__(self) -> int:
-        return self.report.num_done
-
-    @property
-    def errors(self) -> list[dict[str, Any]]:
-        """{row, node, cause, attempts} of each failed row, in input order."""
-        with closing(Store(self._state_dir)) as store:
-            return [{"row": index, **from_json(body)} for index, body in store.rows(self.report.run_id, "failed")]
-
-    def to_list(self) -> list[Row]:
-        return list(self)
-
-    def to_arrow(self) -> pa.Table:
-        """The rows with the types that a Parquet output would have."""
-        from pyarrow import parquet
-
-        with TemporaryDirectory(prefix="sundog-") as folder, closing(Store(self._state_dir)) as store:
-            path = Path(folder) / "rows.parquet"
-            write_output(path, self.columns, lambda: store.rows(self.report.run_id, "done"))
-            return parquet.read_table(path)
-
-    def __repr__(self) -> str:
-        return str(self.report)
+    progress: bool | None
 
 
 class Runnable:
     """A flow that can be run. The options of `run`, `arun` and `stream` are those of `sundog run`: output, limit,
     sample, seed, fresh, state, max_errors, retry_failed, repeat_unknown_effects, policy, max_rows_in_flight,
-    without_rules, naive, objective, placement.
+    without_rules, naive, objective, placement. `run` and `arun` show how the run goes on a terminal and in a notebook,
+    unless `progress=False`.
 
     As on the command line, the same flow over the same rows to the same output is one run: what was interrupted
     is continued, what is finished is given back without calling anything, unless `fresh=True`.
@@ -155,14 +106,15 @@ class Runnable:
         """The logical plan; FlowError for whatever is wrong in the flow."""
         raise NotImplementedError
 
-    def run(self, **options: Unpack[Options]) -> Result:
+    def run(self, **options: Unpack[WatchedOptions]) -> Result:
         """Run the flow and wait for it. Works inside a running event loop, as in a notebook: the run has its own
-        loop in its own thread. Ctrl-C lets running calls end and raises RunStopped, a second one stops at once."""
-        return _Drive().run(self, options)
+        loop in its own thread. Ctrl-C, or a notebook's stop button, lets running calls end and raises RunStopped, a
+        second one stops at once."""
+        return _Drive(_display(options)).run(self, options)
 
-    async def arun(self, **options: Unpack[Options]) -> Result:
+    async def arun(self, **options: Unpack[WatchedOptions]) -> Result:
         """Run the flow on the running loop. Opening it reads the inputs, which blocks the loop for that long."""
-        return await self._execute(_Drive(), options)
+        return await self._execute(_Drive(_display(options)), options)
 
     async def stream(self, **options: Unpack[Options]) -> AsyncGenerator[Row, None]:
         """Output rows as they finish, those of an earlier part of the run first. Leaving early lets running calls
@@ -177,17 +129,21 @@ class Runnable:
                     if end.state == "done":
                         yield Row(end.row_index, from_json(end.body))
 
-    def explain(self, **options: Unpack[PlanOptions]) -> Text:
-        """The plans, and what a run will take. Reads the inputs, runs no step."""
+    def explain(self, format: ExplainForm = "text", **options: Unpack[PlanOptions]) -> Text:
+        """The plans, and what a run will take: as text, as JSON text, or as a page of HTML, which a notebook shows.
+        Reads the inputs, runs no step."""
+        if format not in get_args(ExplainForm):
+            raise TypeError(f"format must be one of: {', '.join(get_args(ExplainForm))}; not {format!r}")
         _check(options, PlanOptions)
-        return Text(self._session(options).explain())
+        session = self._session(options)
+        shown = session.shown(session.document(), format)
+        return Page(shown) if format == "html" else Text(shown)
 
-    async def _execute(self, drive: _Drive, options: Options) -> Result:
-        _check(options, Options)
+    async def _execute(self, drive: _Drive, options: WatchedOptions) -> Result:
+        _check(options, WatchedOptions)
         session, run_options = self._session(options), _run_options(options)
         with session.open_run(run_options) as opened:
-            drive.begin(opened)
-            report = await opened.execute()
+            report = await drive.execute(session, opened)
         return Result(run_options.state_dir, report, tuple(name for name, _ in session.plan.logical.outputs))
 
     def _session(self, options: PlanOptions) -> Session:
@@ -227,38 +183,75 @@ def load(path: str | Path, inputs: Mapping[str, str | Path] | None = None) -> Fl
     return flow
 
 
-def run(path: str | Path, inputs: Mapping[str, str | Path] | None = None, **options: Unpack[Options]) -> Result:
+def run(path: str | Path, inputs: Mapping[str, str | Path] | None = None, **options: Unpack[WatchedOptions]) -> Result:
     """Run a flow file; see `Runnable.run`."""
     return FlowFile(path, inputs).run(**options)
 
 
-def explain(path: str | Path, inputs: Mapping[str, str | Path] | None = None, **options: Unpack[PlanOptions]) -> Text:
-    """The plans of a flow file."""
-    return FlowFile(path, inputs).explain(**options)
+def explain(
+    path: str | Path,
+    inputs: Mapping[str, str | Path] | None = None,
+    format: ExplainForm = "text",
+    **options: Unpack[PlanOptions],
+) -> Text:
+    """The plans of a flow file; see `Runnable.explain`."""
+    return FlowFile(path, inputs).explain(format, **options)
+
+
+def _display(options: WatchedOptions) -> Display:
+    from sundog.display import QuietDisplay, TerminalDisplay, is_notebook, open_live_display
+
+    wanted = options.get("progress")
+    if wanted is None:
+        return open_live_display()
+    if not wanted:
+        return QuietDisplay()
+    return open_live_display() if is_notebook() else TerminalDisplay()
 
 
 class _Drive:
-    """One run in a thread of its own, and its two ways to end early."""
+    """One run, how it is shown, and its two ways to end early."""
 
-    def __init__(self) -> None:
+    def __init__(self, display: Display) -> None:
+        self._display = display
         self._is_stopped = False
         self._begun: tuple[Run, asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
 
-    def begin(self, opened: Run) -> None:
-        """Called on the run's loop, before it executes anything."""
+    async def execute(self, session: Session, opened: Run) -> Report:
+        """Execute on the running loop, and show how it goes until that has ended."""
+        from sundog.display import watch
+
+        self._begin(opened)
+        for finding in opened.findings:
+            self._display.note(f"warning: {finding}")
+        plan_calls = partial(session.planned_calls, opened.record)
+        watching = asyncio.ensure_future(watch(opened.progress, self._display, plan_calls))
+        try:
+            return await opened.execute()
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+            self._display.close()
+
+    def _begin(self, opened: Run) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._begun = opened, asyncio.get_running_loop(), task
         if self._is_stopped:
             opened.stop()
 
-    def run(self, flow: Runnable, options: Options) -> Result:
+    def run(self, flow: Runnable, options: WatchedOptions) -> Result:
+        """Execute in a thread of its own; an interrupt of this thread stops it."""
         with ThreadPoolExecutor(1, thread_name_prefix="sundog-run") as thread:
             future = thread.submit(asyncio.run, flow._execute(self, options))
             try:
                 return future.result()
             except KeyboardInterrupt:
                 self._is_stopped = True
+                self._display.note(
+                    "stopping: calls that run are finished and kept; interrupt once more to stop at once"
+                )
                 self._on_loop(lambda opened, task: opened.stop())
             try:
                 return future.result()

@@ -54,6 +54,7 @@ from sundog.runtime.report import Report
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.run import Run, RunOptions, open_run
 from sundog.runtime.selectivity import selectivity_of
+from sundog.runtime.store.runs import RunRecord
 from sundog.sched.policy import POLICIES
 
 NOT_WHOLE = "this process has not run all of the run: seconds are its own, --fresh runs everything"
@@ -126,11 +127,6 @@ class Session:
                 run.findings = self._inspect(run.source)
                 refuse(run.findings)
             yield run
-
-    def explain(self) -> str:
-        """The logical plan as written, the rewrites, the physical plan and what it takes, as text. Reads the inputs,
-        runs no step."""
-        return self.shown(self.document(), "text")
 
     def analyzed(self, document: Document, report: Report, *, is_whole: bool) -> Document:
         """`document` with what the run did. `is_whole`: the process that reports has run all of it."""
@@ -264,6 +260,23 @@ class Session:
         with closing(self._open_rows(None, self.plan.written.inputs)) as rows:
             num_rows, sampled = rows.count(), rows.sampled(num_rows_to_sample(self.plan))
         return self._figures_of(self._costs(sampled, num_rows).estimate(self.plan))
+
+    def planned_calls(self, run: RunRecord) -> float:
+        """How many calls the whole of a run is expected to execute, if it finds no results of others. Reads rows of the
+        run, those of a query or a function as they were kept."""
+        with closing(self._open_rows(self._state_dir / "runs" / run.run_id / "inputs")) as rows:
+            sampled = rows.sampled(num_rows_to_sample(self.plan))
+        written = self.plan.written
+        costs = PlanCosts(
+            written.name,
+            written.engines,
+            self._operators,
+            self._state_dir,
+            sampled,
+            run.num_rows,
+            counts_tokens=False,
+        )
+        return costs.estimate(self.plan).calls.num_executed.expected
 
     def _figures_of(self, estimate: PlanEstimate) -> Figures:
         limits = {pool: options.max_concurrency for pool, _, options in engine_limits(self.plan)}

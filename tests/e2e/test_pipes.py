@@ -70,8 +70,8 @@ def test_a_terminal_gets_a_bar_and_its_cursor_back(tmp_path: Path) -> None:
         assert process.stdout is not None
         report = process.stdout.read()
     assert process.returncode == 0
-    assert "/12 rows" in seen
-    assert "calls (" in seen
+    assert " of 12 rows" in seen
+    assert "of ≈" in seen
     assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l"), "the cursor is shown again"
     assert report.startswith(b"run review-"), "no styles where stdout is no terminal"
 

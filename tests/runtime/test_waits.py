@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sundog.cli.display import describe_wait
+from sundog.display import describe_wait
 from sundog.errors import CallError, RunStopped
 from sundog.ir.physical import Sharing
 from sundog.runtime.progress import Wait

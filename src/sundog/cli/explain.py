@@ -97,7 +97,7 @@ def _analyze(session: Session, document: Document, options: RunOptions) -> Docum
     """The document with what a run did; the run says on stderr how it goes."""
     with session.open_run(options) as opened:
         is_whole = opened.is_new
-        report = execute(opened)
+        report = execute(session, opened)
         if isinstance(report, int):
             raise typer.Exit(report)
         return session.analyzed(document, report, is_whole=is_whole)

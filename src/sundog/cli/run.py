@@ -37,10 +37,10 @@ from sundog.config import read_config
 from sundog.errors import ConfigError, RunStopped, SundogError
 
 if TYPE_CHECKING:
-    from sundog.cli.display import Display
-    from sundog.runtime.progress import Progress
+    from sundog.display import Display
     from sundog.runtime.report import Report
     from sundog.runtime.run import Run
+    from sundog.session import Session
 
 MAX_SHOWN_FAILURES = 5
 STDOUT = Path("-")
@@ -102,13 +102,14 @@ def run(
     path = None if output == STDOUT else output
     options = RunOptions(config.state_dir, path, fresh, allowed, retry_failed, repeat_unknown_effects)
     with session.open_run(options) as opened:
-        raise typer.Exit(_run(opened, output, is_quiet=quiet, is_json=as_json))
+        raise typer.Exit(_run(session, opened, output, is_quiet=quiet, is_json=as_json))
 
 
-def _run(opened: Run, output: Path | None, *, is_quiet: bool, is_json: bool) -> int:
+def _run(session: Session, opened: Run, output: Path | None, *, is_quiet: bool, is_json: bool) -> int:
     """Execute and report; the exit code."""
     say = print_note if output == STDOUT else print_result
-    outcome = execute(opened, is_quiet=is_quiet, is_json=is_json, say=say)
+    display = _open_display(is_quiet=is_quiet, is_json=is_json)
+    outcome = execute(session, opened, display, say, is_json=is_json)
     if isinstance(outcome, int):
         return outcome
     if output == STDOUT:
@@ -119,19 +120,32 @@ def _run(opened: Run, output: Path | None, *, is_quiet: bool, is_json: bool) -> 
     return 1 if outcome.num_failed and not outcome.num_done and not outcome.num_dropped else 0
 
 
+def _open_display(*, is_quiet: bool, is_json: bool) -> Display:
+    from sundog.display import JSONDisplay, LineDisplay, QuietDisplay, TerminalDisplay
+
+    if is_json:
+        return JSONDisplay(print_note)
+    if is_quiet:
+        return QuietDisplay()
+    return TerminalDisplay() if sys.stderr.isatty() else LineDisplay(print_note)
+
+
 def execute(
-    opened: Run, *, is_quiet: bool = False, is_json: bool = False, say: Callable[[str], None] = print_result
+    session: Session,
+    opened: Run,
+    display: Display | None = None,
+    say: Callable[[str], None] = print_result,
+    *,
+    is_json: bool = False,
 ) -> Report | int:
     """Execute and show how it goes: the report, or the exit code of an interruption. `say`: takes the JSON of a run
     that did not finish."""
-    from sundog.cli.display import open_display
-
-    display = open_display(is_quiet=is_quiet, is_json=is_json)
+    display = display or _open_display(is_quiet=False, is_json=is_json)
     try:
         display.note(_headline(opened))
         for finding in opened.findings:
             display.note(f"warning: {finding}")
-        outcome = asyncio.run(_execute(opened, display))
+        outcome = asyncio.run(_execute(session, opened, display))
     except SundogError as error:
         if is_json:
             say(json.dumps({"run_id": opened.record.run_id, "state": "unfinished", "error": str(error)}))
@@ -143,12 +157,13 @@ def execute(
     return outcome
 
 
-async def _execute(opened: Run, display: Display) -> Report | int:
+async def _execute(session: Session, opened: Run, display: Display) -> Report | int:
     """The report, or the exit code of an interruption."""
     from sundog.cli.interrupt import Interrupt
+    from sundog.display import watch
 
     interrupt = Interrupt(opened.stop, display.note)
-    showing = asyncio.ensure_future(_show(opened.progress, display))
+    showing = asyncio.ensure_future(watch(opened.progress, display, lambda: session.planned_calls(opened.record)))
     try:
         return await opened.execute()
     except (RunStopped, asyncio.CancelledError):
@@ -160,12 +175,6 @@ async def _execute(opened: Run, display: Display) -> Report | int:
         with suppress(asyncio.CancelledError):
             await showing
         interrupt.remove()
-
-
-async def _show(progress: Progress, display: Display) -> None:
-    while True:
-        await asyncio.sleep(display.period_s)
-        display.show(progress)
 
 
 def _headline(opened: Run) -> str:

@@ -151,11 +151,14 @@ class Dispatcher:
             self._host.row_left(place.row_index)
             if stored.run_id != self._run.run_id:
                 self._work.reused(node.name)
+            self._progress.num_reused += 1
             return Answer(stored.value, stored.usage)
         shared = self._in_flight.get(key)
         if shared is not None:
             self._host.row_left(place.row_index)
-            return await asyncio.shield(shared)
+            answer = await asyncio.shield(shared)
+            self._progress.num_reused += 1
+            return answer
         if node.sharing is Sharing.NEVER:
             return await self._execute(node, call, key, place)
         return await self._lead(node, call, key, place)

@@ -104,6 +104,7 @@ class Feed:
             self.stop(error)
 
     def _count(self, end: RowEnd) -> None:
+        self._progress.num_asked_by_ended += len(end.asked)
         match end.state:
             case "done":
                 self._progress.num_done += 1

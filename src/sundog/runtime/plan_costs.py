@@ -46,7 +46,8 @@ def num_rows_to_sample(plan: PhysicalPlan) -> int:
 
 
 class PlanCosts:
-    """Estimates plans of one flow over one sample of its rows. `engines`: the flow's blocks."""
+    """Estimates plans of one flow over one sample of its rows. `engines`: the flow's blocks. `counts_tokens` False:
+    only the numbers of calls are wanted, for which no tokenizer is loaded."""
 
     def __init__(
         self,
@@ -56,7 +57,10 @@ class PlanCosts:
         state_dir: Path,
         rows: Rows,
         num_rows: int,
+        *,
+        counts_tokens: bool = True,
     ) -> None:
+        self._counts_tokens = counts_tokens
         self._operators = operators
         self._rows = rows
         self._sample = Sample(len(rows), num_rows)
@@ -76,14 +80,20 @@ class PlanCosts:
         tools = {pool: ToolPool(pool, limit) for pool, limit in tool_limits(plan, self._operators).items()}
         for pool, num_replicas, _ in engine_limits(plan):
             if pool not in self._pools:
-                self._pools[pool] = _engine_pool(pool, self._blocks[pool], num_replicas)
+                self._pools[pool] = self._engine_pool(pool, num_replicas)
         return Known(steps, {**tools, **self._pools}, self._history)
 
+    def _engine_pool(self, pool: str, num_replicas: int) -> EnginePool:
+        block = self._blocks[pool]
+        kind = ENGINES.get(block.kind)()
+        options: EngineOptions = kind.Options.model_validate(block.options)
+        outline = _outline(kind, options) if self._counts_tokens else NO_TOKENIZER
+        return _engine_pool(pool, block, options, outline, num_replicas)
 
-def _engine_pool(name: str, block: EngineBlock, num_replicas: int) -> EnginePool:
-    kind = ENGINES.get(block.kind)()
-    options: EngineOptions = kind.Options.model_validate(block.options)
-    outline = _outline(kind, options)
+
+def _engine_pool(
+    name: str, block: EngineBlock, options: EngineOptions, outline: EngineOutline, num_replicas: int
+) -> EnginePool:
     profile = load_profile(cache_folder(), block)
     return EnginePool(
         name=name,
@@ -108,11 +118,14 @@ def _outline(kind: EngineKind, options: EngineOptions) -> EngineOutline:
     try:
         return kind.outline(options)
     except SundogError:
-        return EngineOutline(_count_characters, ESTIMATED_ERROR, None, None, None)
+        return NO_TOKENIZER
 
 
 def _count_characters(messages: Sequence[Message]) -> int:
     return round(sum(len(message.content) for message in messages) / CHARACTERS_PER_TOKEN)
+
+
+NO_TOKENIZER = EngineOutline(_count_characters, ESTIMATED_ERROR, None, None, None)
 
 
 def _measure(outline: EngineOutline, texts: Texts) -> Measured:

@@ -24,16 +24,20 @@ class Wait:
 @dataclass(slots=True)
 class Progress:
     """Rows of the whole run; calls and tokens of this process. `num_rows` is None while it is not known.
-    `num_restored`: rows that an earlier process had ended. `waits`: what waits for another attempt now, one entry for
-    each engine or resource."""
+    `num_restored`: rows that an earlier process had ended, and `num_restored_executed`: calls that it had executed.
+    `num_reused`: calls answered without executing them. `num_asked_by_ended`: answered calls of the rows that ended
+    here. `waits`: what waits for another attempt now, one entry for each engine or resource."""
 
     num_rows: int | None = None
     num_restored: int = 0
+    num_restored_executed: int = 0
     num_done: int = 0
     num_failed: int = 0
     num_dropped: int = 0
     num_asked: int = 0
+    num_asked_by_ended: int = 0
     num_executed: int = 0
+    num_reused: int = 0
     num_prompt_tokens: int = 0
     num_output_tokens: int = 0
     elapsed_s: float = 0.0
@@ -42,11 +46,3 @@ class Progress:
     @property
     def num_ended(self) -> int:
         return self.num_done + self.num_failed + self.num_dropped
-
-    @property
-    def remaining_s(self) -> float | None:
-        """Seconds left at this process's mean rate of rows; None before the first row."""
-        ended_here = self.num_ended - self.num_restored
-        if self.num_rows is None or ended_here <= 0:
-            return None
-        return (self.num_rows - self.num_ended) * self.elapsed_s / ended_here

@@ -271,6 +271,9 @@ class Run:
         progress.num_failed = counts.get("failed", 0)
         progress.num_dropped = counts.get("dropped", 0)
         progress.num_restored = progress.num_ended
+        if not self.is_new and not self.is_finished:
+            totals = self._store.node_totals(self.record.run_id).values()
+            progress.num_restored_executed = sum(node.num_executed for node in totals)
 
     def _refuse_too_many_failures(self) -> None:
         limit, num_failed = self._options.max_errors, self.progress.num_failed

@@ -1,0 +1,219 @@
+"""How a run's progress is shown: live on a terminal or in a notebook, as lines in a log, as JSON for machines, or not.
+
+Owns the forms. Reads runtime.progress and its forecast, never changes them; all but a notebook's goes to stderr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from html import escape
+from importlib import import_module
+from typing import Any, Protocol
+
+from sundog.runtime.forecast import Forecast, Forecaster
+from sundog.runtime.progress import Progress, Wait
+from sundog.runtime.waits import span
+
+BAR_CHARS = 30
+Say = Callable[[str], None]
+
+
+class Display(Protocol):
+    """`period_s`: how often `show` wants to be called. `note` says one thing. `close` leaves a clean terminal."""
+
+    period_s: float
+
+    def show(self, progress: Progress, forecast: Forecast) -> None: ...
+    def note(self, text: str) -> None: ...
+    def close(self) -> None: ...
+
+
+def open_live_display() -> Display:
+    """For a call in Python: live in a notebook and on a terminal, else quiet."""
+    if is_notebook():
+        return NotebookDisplay()
+    return TerminalDisplay() if sys.stderr is not None and sys.stderr.isatty() else QuietDisplay()
+
+
+def is_notebook() -> bool:
+    """Whether this process is the kernel of a notebook. IPython is asked only where it runs already."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+async def watch(progress: Progress, display: Display, plan_calls: Callable[[], float]) -> None:
+    """Show the progress of a run until cancelled. `plan_calls`: how many calls the run is expected to execute; asked
+    in a thread of its own, and only of runs that last longer than a period."""
+    forecaster = Forecaster()
+    await asyncio.sleep(display.period_s)
+    try:
+        forecaster.num_planned = await asyncio.to_thread(plan_calls)
+    except Exception as error:
+        # The rows do not need it: a picture must not end a run.
+        display.note(f"no forecast of the number of calls: {type(error).__name__}: {error}")
+    while True:
+        display.show(progress, forecaster.at(progress))
+        await asyncio.sleep(display.period_s)
+
+
+class QuietDisplay:
+    period_s = 3600.0
+
+    def show(self, progress: Progress, forecast: Forecast) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class LineDisplay:
+    """A line every few seconds, and only when something has changed."""
+
+    period_s = 5.0
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._last = ""
+
+    def show(self, progress: Progress, forecast: Forecast) -> None:
+        # The time left changes where nothing else does.
+        done = describe(progress, Forecast(forecast.num_calls))
+        if done != self._last:
+            self._last = done
+            self._say(describe(progress, forecast))
+
+    def note(self, text: str) -> None:
+        self._say(text)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class JSONDisplay:
+    """One JSON object a line: {"event": "progress", ...}, and {"event": "note", "text": ...}."""
+
+    period_s = 2.0
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+
+    def show(self, progress: Progress, forecast: Forecast) -> None:
+        calls = None if forecast.num_calls is None else round(forecast.num_calls)
+        rates = {"tokens_per_s": round(tokens_per_s(progress), 3), "remaining_s": forecast.remaining_s}
+        self._say(json.dumps({"event": "progress", **asdict(progress), "num_expected_executed": calls, **rates}))
+
+    def note(self, text: str) -> None:
+        self._say(json.dumps({"event": "note", "text": text}))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class TerminalDisplay:
+    """A bar and the counters, drawn over themselves."""
+
+    period_s = 0.2
+
+    def __init__(self, console: Any = None) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = console or Console(stderr=True, highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._live.start()
+
+    def show(self, progress: Progress, forecast: Forecast) -> None:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=BAR_CHARS)
+        table.add_column()
+        bar = ProgressBar(total=1.0, completed=forecast.share or 0.0, width=BAR_CHARS)
+        table.add_row(bar, describe(progress, forecast))
+        self._live.update(table, refresh=True)
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+class NotebookDisplay:
+    """A bar and the counters as HTML in the cell that runs; the last one stays."""
+
+    period_s = 0.5
+
+    def __init__(self) -> None:
+        # Asked of the kernel, which has it: sundog does not depend on IPython.
+        display = import_module("IPython.display").display
+
+        self._notes: list[str] = []
+        self._bar = ""
+        self._handle = display({"text/plain": "", "text/html": ""}, raw=True, display_id=True)
+
+    def show(self, progress: Progress, forecast: Forecast) -> None:
+        text = describe(progress, forecast)
+        bar = f'<progress value="{forecast.share or 0.0:.3f}" max="1"></progress> {escape(text)}'
+        self._draw(text, bar)
+
+    def note(self, text: str) -> None:
+        self._notes.append(text)
+        self._draw(text, self._bar)
+
+    def close(self) -> None:
+        """The cell keeps what it shows."""
+
+    def _draw(self, text: str, bar: str) -> None:
+        self._bar = bar
+        html = "<br>".join([*map(escape, self._notes), bar])
+        self._handle.update({"text/plain": text, "text/html": html}, raw=True)
+
+
+def describe(progress: Progress, forecast: Forecast) -> str:
+    """Rows, executed calls of those expected, tokens per second, time left and waits, on one line."""
+    total = "" if progress.num_rows is None else f" of {progress.num_rows:,}"
+    parts = [f"{progress.num_ended:,}{total} rows"]
+    if progress.num_failed:
+        parts.append(f"{progress.num_failed:,} failed")
+    num_executed = progress.num_restored_executed + progress.num_executed
+    expected = "" if forecast.num_calls is None else f" of ≈{round(forecast.num_calls):,}"
+    parts.append(f"{num_executed:,}{expected} calls")
+    if progress.num_prompt_tokens or progress.num_output_tokens:
+        parts.append(f"{tokens_per_s(progress):,.0f} tokens/s")
+    if forecast.remaining_s is not None:
+        parts.append(f"{duration(forecast.remaining_s)} left")
+    parts += map(describe_wait, progress.waits)
+    return ", ".join(parts)
+
+
+def describe_wait(wait: Wait) -> str:
+    """Who waits how long, and why, as in: 3 calls wait 40 s: 'local' asks for it (HTTP 429)."""
+    calls = "1 call waits" if wait.num_calls == 1 else f"{wait.num_calls:,} calls wait"
+    who = f"'{wait.target}' asks for it" if wait.is_asked_for else f"'{wait.target}' failed"
+    return f"{calls} {span(wait.wait_s)}: {who} ({wait.cause})"
+
+
+def tokens_per_s(progress: Progress) -> float:
+    """Prompt and output tokens of this process's executed calls, over its time so far."""
+    tokens = progress.num_prompt_tokens + progress.num_output_tokens
+    return tokens / progress.elapsed_s if progress.elapsed_s > 0 else 0.0
+
+
+def duration(seconds: float) -> str:
+    """As 42 s, 3 min 05 s, or 2 h 07 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole // 60 % 60:02} min"
