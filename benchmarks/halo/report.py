@@ -1,6 +1,6 @@
-"""The report: one self-contained HTML page of all results.
+"""The report: one self-contained HTML page of all results, the summary first and the machines last.
 
-Owns its content. Numbers come from result files, plots from `svg`, the tables from `table`.
+Owns its content and the colour of each arm. Numbers come from result files, plots from `svg`, the tables from `table`.
 """
 
 from __future__ import annotations
@@ -16,27 +16,45 @@ from typing import Any
 from halo.ablation import OWN
 from halo.arms.catalog import DESCRIPTIONS, LEFT_OUT
 from halo.results import CaseResults, geometric_mean
-from halo.svg import bars, lines
+from halo.svg import bars, lines, lying_bars
 from halo.table import (
     NOTHING_TO_SAVE,
     ablation_rows,
     arms_of,
     is_nothing_to_save,
+    means_by_setting,
     notes_of,
     other_answers,
     percent,
     setting_of,
+    short_rows,
     times,
 )
 from halo.workloads.catalog import WORKLOADS
 
+COLOURS = dict(
+    zip(
+        DESCRIPTIONS,
+        ("#1b6ca8", "#6fb1e0", "#8a96a3", "#d98324", "#3a9d5a", "#8f3985", "#b23a48", "#b59a2a"),
+        strict=True,
+    )
+)
+"""One colour an arm, in every plot; they can be told apart on white and on black."""
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 900px; margin: 2rem auto; padding: 0 1rem; color: #1f2933; }
+:root { color-scheme: light dark; --text: #1f2933; --dim: #52606d; --line: #d9e0e6; --grid: #e4e7eb; --page: #fff; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e6eaf0; --dim: #9aa7b5; --line: #323b47; --grid: #262e38; --page: #12161c; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 900px; margin: 2rem auto; padding: 0 1rem; }
+body { color: var(--text); background: var(--page); overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: 13px; margin: 1rem 0; display: block; overflow-x: auto; }
-td, th { padding: 3px 9px; text-align: right; border-bottom: 1px solid #d9e0e6; white-space: nowrap; }
+td, th { padding: 3px 9px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 td:first-child, th:first-child { text-align: left; }
-figure { margin: 1rem 0; } svg { width: 100%; } svg text { font-size: 11px; fill: #52606d; }
-.grid { stroke: #e4e7eb; } figcaption span { margin-right: 1rem; font-size: 12px; }
+td:first-child { white-space: normal; min-width: 9em; }
+figure { margin: 1rem 0; overflow-x: auto; } svg { width: 100%; min-width: 520px; }
+svg text { font-size: 11px; fill: var(--dim); }
+.grid { stroke: var(--grid); } .mark { stroke: var(--text); stroke-dasharray: 5 3; }
+figcaption span { margin-right: 1rem; font-size: 12px; }
 figcaption i { display: inline-block; width: 10px; height: 10px; margin-right: 4px; }
 """
 READING = """
@@ -57,9 +75,25 @@ def render(cases: Sequence[CaseResults]) -> str:
     """The whole page; it needs nothing from elsewhere."""
     ordered = sorted(cases, key=setting_of)
     settings = [_setting(title, list(found)) for title, found in groupby(ordered, key=setting_of)]
-    body = "".join(["<h1>sundog bench</h1>", _environment(cases), READING, *settings, _scaling(cases), _arms(cases)])
-    head = f'<meta charset="utf-8"><title>sundog bench</title><style>{STYLE}</style>'
+    parts = ["<h1>sundog bench</h1>", _summary(cases), _scaling(cases), *settings, _arms(cases), _environment(cases)]
+    body = "".join(parts)
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f"<title>sundog bench</title><style>{STYLE}</style>"
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+
+
+def _summary(cases: Sequence[CaseResults]) -> str:
+    """The geometric means over the workloads, and how to read them."""
+    means = means_by_setting(cases)
+    if not means:
+        return READING
+    others = [arm for arm in arms_of(cases) if any(arm in group for group in means.values())]
+    plot = lying_bars(means, others, COLOURS, "x", 1.0)
+    intro = (
+        "<p>Each bar is the time of another arm over sundog's, as the geometric mean over the workloads: 2x took twice"
+    )
+    intro += " as long. The line at 1x is sundog; a bar that ends before it was faster.</p>"
+    return "".join(["<h2>Summary</h2>", intro, plot, _table(*short_rows(cases)), READING])
 
 
 def _setting(title: str, cases: list[CaseResults]) -> str:
@@ -73,11 +107,11 @@ def _setting(title: str, cases: list[CaseResults]) -> str:
     parts = [f"<h2>{escape(title)}</h2>"]
     if is_nothing_to_save(cases[0]):
         parts.append(f"<p>{NOTHING_TO_SAVE} Expect ratios near 1.</p>")
-    parts += ["<h3>Time</h3>", bars(taken, arms, " s")]
-    parts += ["<h3>Times sundog's time</h3>", bars(ratios, others, "x"), _mean_table(cases, others)]
+    parts += ["<h3>Time</h3>", bars(taken, arms, COLOURS, " s")]
+    parts += ["<h3>Times sundog's time</h3>", bars(ratios, others, COLOURS, "x", 1.0), _mean_table(cases, others)]
     for heading, values in (("Achieved share of the work bound", achieved), ("Prefix cache hit rate", hits)):
         if any(value is not None for group in values.values() for value in group.values()):
-            parts += [f"<h3>{heading}</h3>", bars(values, arms, " %")]
+            parts += [f"<h3>{heading}</h3>", bars(values, arms, COLOURS, " %")]
     head, rows = ablation_rows(cases)
     if rows:
         parts += ["<h3>One thing changed: times sundog's time</h3>", _table(head, rows)]
@@ -141,7 +175,7 @@ def _scaling(cases: Sequence[CaseResults]) -> str:
                 arm: [(float(size), geometric_mean(values) or 0.0) for size, values in sorted(sizes.items())]
                 for arm, sizes in arms.items()
             }
-            parts += [f"<h2>Scaling: {escape(setting)}</h2><p>Seconds over rows.</p>", lines(points, " s")]
+            parts += [f"<h2>Scaling: {escape(setting)}</h2><p>Seconds over rows.</p>", lines(points, COLOURS, " s")]
     return "".join(parts)
 
 
@@ -162,7 +196,7 @@ def _environment(cases: Sequence[CaseResults]) -> str:
                 if name not in ("measured_at", "load_1min"):
                     values[name].add(str(value))
     rows: list[list[str]] = [[name, ", ".join(sorted(found))] for name, found in values.items()]
-    return _table(["run", ""], rows)
+    return f"<h2>Machines and versions</h2>{_table(['run', ''], rows)}"
 
 
 def _number(value: Any) -> str:

@@ -30,13 +30,24 @@ def markdown_table(cases: Sequence[CaseResults]) -> str:
 
 def short_table(cases: Sequence[CaseResults]) -> str:
     """The geometric means over the workloads of each setting that plain asyncio was measured in."""
+    return _table(*short_rows(cases))
+
+
+def short_rows(cases: Sequence[CaseResults]) -> tuple[list[str], list[list[str]]]:
+    """Head and lines of the short table."""
     settings = [(title, found) for title, found in _by_setting(cases) if "asyncio" in arms_of(found)]
     others = [arm for arm in arms_of(case for _, found in settings for case in found) if arm != OWN]
     rows = [
         [title, str(len(found)), str(_num_repeats(found)), *_means(found, others), percent(_most_planning(found), 1)]
         for title, found in settings
     ]
-    return _table(["setting", "workloads", "repetitions", *others, "achieved", "planning, at most"], rows)
+    return ["setting", "workloads", "repetitions", *others, "achieved", "planning, at most"], rows
+
+
+def means_by_setting(cases: Sequence[CaseResults]) -> dict[str, dict[str, float | None]]:
+    """For each setting of the short table, the other arms' times as multiples of sundog's."""
+    settings = [(title, found) for title, found in _by_setting(cases) if "asyncio" in arms_of(found)]
+    return {title: {arm: _mean_ratio(found, arm) for arm in arms_of(found) if arm != OWN} for title, found in settings}
 
 
 def _by_setting(cases: Sequence[CaseResults]) -> list[tuple[str, list[CaseResults]]]:
@@ -140,12 +151,13 @@ def _line(case: CaseResults, others: Sequence[str]) -> list[str]:
 def _means(cases: Sequence[CaseResults], others: Sequence[str]) -> list[str]:
     """Of each other arm, and of the share of the bound that sundog achieved."""
 
-    def mean_of(arm: str) -> float | None:
-        found = [case.arms[OWN].ratio_to(case.arms[arm]) for case in cases if OWN in case.arms and arm in case.arms]
-        return geometric_mean(ratio for ratio in found if ratio is not None)
-
     achieved = geometric_mean(share for case in cases if OWN in case.arms and (share := case.achieved(OWN)) is not None)
-    return [*(times(mean_of(arm)) for arm in others), percent(achieved)]
+    return [*(times(_mean_ratio(cases, arm)) for arm in others), percent(achieved)]
+
+
+def _mean_ratio(cases: Sequence[CaseResults], arm: str) -> float | None:
+    found = [case.arms[OWN].ratio_to(case.arms[arm]) for case in cases if OWN in case.arms and arm in case.arms]
+    return geometric_mean(ratio for ratio in found if ratio is not None)
 
 
 def notes_of(case: CaseResults) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +121,31 @@ def test_the_table_goes_between_its_marks(tmp_path: Path) -> None:
 def test_the_page_is_whole_and_needs_nothing_from_elsewhere() -> None:
     other_size = [{**one, "slug": "two", "case": {**CASE_FULL, "num_rows": 200}} for one in RESULTS]
     page = render(group([*RESULTS, *other_size]))
-    assert page.count("<svg") == 3 * 2 + 1  # time, ratio and achieved of each setting; scaling
+    assert page.count("<svg") == 3 * 2 + 2  # time, ratio and achieved of each setting; summary and scaling
     for text in ("W4, bridge", "60%", "3.00x", "boom", "abc", "Scaling", "LangGraph", "DSPy"):
         assert text in page
     for link in ("http://", "https://", "<script", "<link", "src="):
         assert link not in page
+
+
+def test_the_summary_is_first_and_the_machines_are_last() -> None:
+    headings = re.findall(r"<h2>([^<]*)</h2>", render(group(RESULTS)))
+    assert (headings[0], headings[-1]) == ("Summary", "Machines and versions")
+
+
+def test_an_arm_has_one_colour_and_the_plots_of_ratios_have_a_line_at_1x() -> None:
+    other_size = [{**one, "slug": "two", "case": {**CASE_FULL, "num_rows": 200}} for one in RESULTS]
+    figures = re.findall(r"<figure>.*?</figure>", render(group([*RESULTS, *other_size])))
+    colours: dict[str, set[str]] = defaultdict(set)
+    for figure in figures:
+        for colour, arm in re.findall(r'<i style="background:([^"]*)"></i>([^<]*)</span>', figure):
+            colours[arm].add(colour)
+            assert figure.count(f'"{colour}"'), "what the legend shows is in the plot"
+    assert {"sundog", "asyncio"} <= colours.keys()
+    assert all(len(found) == 1 for found in colours.values())
+    assert len({colour for found in colours.values() for colour in found}) == len(colours)
+    # The summary has one for each setting.
+    assert [figure.count('class="mark"') for figure in figures] == [2, 0, 0, 1, 0, 0, 1, 0]
 
 
 def test_result_files_are_read_as_written(tmp_path: Path) -> None:
