@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -65,3 +67,28 @@ def test_draft_critique(tmp_path: Path, engine: str) -> None:
         assert row["verdict"] == "good" if row["turns"] < 3 else row["verdict"] in {"good", "revise"}
     for step in ("draft", "facts", "critique"):
         assert finished.calls(step)[0] == sum(turns), "one call for each turn"
+
+
+def test_shop_agent(tmp_path: Path, engine: str) -> None:
+    folder = tmp_path / "shop_agent"
+    copy_example("shop_agent", folder, engine)
+    finished = run_example(folder)
+    assert len(finished.rows) == len((folder / "questions.jsonl").read_text().splitlines())
+    turns = [row["turns"] for row in finished.rows]
+    assert len(set(turns)) > 1, "some questions take more turns than others"
+    with closing(sqlite3.connect(folder / "shop.sqlite")) as shop, closing(sqlite3.connect(":memory:")) as written:
+        price_of = dict(shop.execute("select name, euros from product"))
+        written.executescript((folder / "shop.sql").read_text())
+        assert list(shop.iterdump()) == list(written.iterdump()), "the file is that of its text"
+    for row in finished.rows:
+        assert row["turns"] <= 4
+        found = [note for note in row["notes"] if note["action"] == "look_up"]
+        assert all(note["found"]["euros"] == price_of[note["product"]] for note in found)
+        # A turn that found nothing new, or chose to answer, was the last one.
+        assert row["turns"] in {len(row["notes"]), len(row["notes"]) + 1}
+    for step in ("decide", "memory"):
+        assert finished.calls(step)[0] == sum(turns), "one call for each turn"
+    asked, executed = finished.calls("look_up")
+    assert asked + finished.calls("total")[0] <= sum(turns), "at most one tool in a turn"
+    assert executed <= min(asked, len(price_of)), "equal look-ups of all questions are made once"
+    assert finished.calls("answer")[0] == len(turns)

@@ -31,7 +31,8 @@ def wait_for_half(folder: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "latency_s"), [("licence_audit", 0.05), ("handbook_digest", 0.3), ("draft_critique", 0.1)]
+    ("name", "latency_s"),
+    [("licence_audit", 0.05), ("handbook_digest", 0.3), ("draft_critique", 0.1), ("shop_agent", 0.1)],
 )
 def test_killed_half_way_and_continued(tmp_path: Path, name: str, latency_s: float) -> None:
     calm, killed = tmp_path / "calm", tmp_path / "killed"
