@@ -21,10 +21,10 @@ MAX_FUNCTION_LINES = 60
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 PURE_ROOMS = ("cost", "ir", "sched")
 PURE_MODULES = {
-    "__future__", "abc", "array", "bisect", "collections", "copy", "dataclasses", "decimal", "difflib", "enum",
-    "fractions", "functools", "graphlib", "hashlib", "heapq", "itertools", "jinja2", "json", "jsonschema", "math",
-    "operator", "pydantic", "pydantic_core", "re", "referencing", "statistics", "string", "sundog", "textwrap", "types",
-    "typing", "zlib",
+    "__future__", "abc", "array", "base64", "bisect", "collections", "copy", "dataclasses", "decimal", "difflib",
+    "enum", "fractions", "functools", "graphlib", "hashlib", "heapq", "itertools", "jinja2", "json", "jsonschema",
+    "math", "operator", "pydantic", "pydantic_core", "re", "referencing", "statistics", "string", "sundog", "textwrap",
+    "types", "typing", "zlib",
 }  # fmt: skip
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 CONTRACTS = ("*/base.py", "ir/*.py", "sched/core.py", "sched/events.py", "sched/policy.py", "sched/views.py")

@@ -22,6 +22,9 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+MAX_MESSAGE = 2000
+"""Characters that are shown of an exception which is not sundog's own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -143,3 +146,15 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     return f"known here: {', '.join(names)}" if names else "nothing is defined here"
+
+
+def error_text(error: BaseException) -> str:
+    """The class and the message of any exception on their own: a message may be endless, and asking for it may fail."""
+    name = type(error).__name__
+    try:
+        message = str(error)
+    except BaseException as failure:  # the code of the user, which may raise whatever it likes
+        return f"{name} (its text cannot be had: {type(failure).__name__})"
+    if len(message) > MAX_MESSAGE:
+        message = f"{message[:MAX_MESSAGE]}... ({len(message):,} characters)"
+    return f"{name}: {message}" if message else name

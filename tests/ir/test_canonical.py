@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
-from decimal import Decimal
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sundog.errors import Location
-from sundog.ir.canonical import canonical_json, describe, fingerprint, to_json_value
+from sundog.ir.canonical import canonical_json, describe, fingerprint
 from sundog.ir.logical import Filter
 from sundog.ir.template import Template
 
@@ -40,13 +37,6 @@ def test_bytes_are_stable() -> None:
         == b'{"a":"\xc3\xa9\xed\xa0\x80","b":[1,2.5,null,true]}'
     )
     assert fingerprint({"a": 1}).hex() == "2c6b113b8dd15ffbded9860b43eb0c6c"
-
-
-def test_values_become_json() -> None:
-    value = {"day": date(2024, 1, 2), "price": Decimal("1.50"), "pair": (1, 2), "raw": b"ab"}
-    assert to_json_value(value) == {"day": "2024-01-02", "price": "1.50", "pair": [1, 2], "raw": "YWI="}
-    with pytest.raises(ValueError, match="object"):
-        to_json_value({"a": object()})
 
 
 def test_a_description_leaves_out_where_things_were_written() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,48 @@ async def cancel_itself():
 
 def leave():
     raise SystemExit(3)
+
+async def leave_later():
+    raise SystemExit(0)
+
+def close_itself():
+    raise GeneratorExit
+
+def interrupt_itself():
+    raise KeyboardInterrupt
+
+class Stop(BaseException):
+    pass
+
+def stop():
+    raise Stop
+
+class Shy(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+def be_shy():
+    raise Shy
+
+def ring():
+    value = [1]
+    value.append(value)
+    return {"a": value}
+
+def not_a_number():
+    return {"ratio": float("nan")}
+
+def unbounded():
+    return (-float("inf"),)
+
+def numbered():
+    return {1: 2}
+
+def deep():
+    value = 1
+    for _ in range(101):
+        value = [value]
+    return value
 
 def rich():
     return {"day": datetime.date(2020, 1, 31), "price": decimal.Decimal("2.50"), "set": {1}, "pair": (1, 2)}
@@ -207,9 +250,27 @@ def test_a_call_that_found_no_thread_never_ran(folder: Path) -> None:
     asyncio.run(crowd())
 
 
-def test_leaving_the_process_is_not_swallowed(folder: Path) -> None:
-    with pytest.raises(SystemExit):
-        run(folder, spec("leave"))
+@pytest.mark.parametrize("function", ["leave", "leave_later", "close_itself", "interrupt_itself", "stop"])
+def test_leaving_the_process_is_an_error_of_the_row(folder: Path, function: str) -> None:
+    assert re.match("(SystemExit|GeneratorExit|KeyboardInterrupt|Stop)", fault(folder, spec(function)).what)
+
+
+def test_an_exception_whose_text_raises_is_named_by_its_class(folder: Path) -> None:
+    assert fault(folder, spec("be_shy")).what == "Shy (its text cannot be had: RuntimeError)"
+
+
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [
+        ("ring", "the value['a'][1] contains itself"),
+        ("not_a_number", "the value['ratio'] is NaN, which is no JSON number"),
+        ("unbounded", "the value[0] is minus infinity, which is no JSON number"),
+        ("numbered", "the value has the key 1, which is no text but of type int"),
+        ("deep", f"the value{'[0]' * 20}... is nested more than 100 levels deep"),
+    ],
+)
+def test_a_value_that_json_has_not_is_told_by_its_place(folder: Path, function: str, what: str) -> None:
+    assert fault(folder, spec(function)).what == f"'{MODULE}:{function}' returned no JSON: {what}"
 
 
 def test_secrets_reach_the_function_and_nothing_else(folder: Path) -> None:

@@ -20,6 +20,7 @@ from sundog.runtime import gather
 from sundog.runtime.dispatch import Dispatcher, Place, RunScope
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.gather import Gatherer, Take
+from sundog.runtime.guard import Kept
 from sundog.runtime.host import Host
 from sundog.runtime.node_history import Observations
 from sundog.runtime.progress import Progress
@@ -156,7 +157,7 @@ def test_failures_are_those_of_the_calls_alone(tmp_path: Path) -> None:
 def test_what_never_pays_is_given_up(tmp_path: Path) -> None:
     requested: list[int] = []
 
-    async def send(node: CallExec, place: Place, take: Take) -> Sequence[Outcome | None]:
+    async def send(node: CallExec, place: Place, take: Take) -> Sequence[Kept | None]:
         requested.append(place.row_index)
         return [None for _ in take()]
 

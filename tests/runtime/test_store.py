@@ -12,6 +12,7 @@ import pytest
 
 from sundog.engines.base import Usage
 from sundog.errors import StoreError, UserError
+from sundog.ir.normal_form import encode
 from sundog.runtime.store.runs import RunList
 from sundog.runtime.store.schema import connect
 from sundog.runtime.store.store import NodeTotals, Store
@@ -24,7 +25,7 @@ def test_a_set_future_means_that_others_can_read(tmp_path: Path) -> None:
     async def write_then_read_elsewhere() -> None:
         store, other = Store(tmp_path), Store(tmp_path)
         store.open_writer()
-        await store.put(b"k", "run", "node", {"text": "é"}, USAGE)
+        await store.put(b"k", "run", "node", encode({"text": "é"}), USAGE)
         stored = await other.get(b"k")
         assert stored is not None
         assert (stored.value, stored.usage, stored.run_id) == ({"text": "é"}, USAGE, "run")
@@ -40,7 +41,9 @@ def test_many_look_ups_at_once(tmp_path: Path) -> None:
         store = Store(tmp_path)
         store.open_writer()
         keys = [index.to_bytes(16, "big") for index in range(1000)]
-        await asyncio.gather(*(store.put(key, "run", "n", index, USAGE) for index, key in enumerate(keys) if index % 2))
+        await asyncio.gather(
+            *(store.put(key, "run", "n", encode(index), USAGE) for index, key in enumerate(keys) if index % 2)
+        )
         found = await asyncio.gather(*(store.get(key) for key in [*keys, *keys]))
         store.close()
         return [one and one.value for one in found]
@@ -54,8 +57,8 @@ def test_totals_are_of_finished_rows_and_of_this_run(tmp_path: Path) -> None:
         store.open_writer()
         asked = (Asked("a", 10, 3), Asked("a", 10, 3), Asked("b", 1, 1))
         await asyncio.gather(
-            store.put(b"1", "run", "a", 1, USAGE),
-            store.put(b"2", "other", "a", 1, USAGE),
+            store.put(b"1", "run", "a", b"1", USAGE),
+            store.put(b"2", "other", "a", b"1", USAGE),
             store.put_row("run", 0, "done", b"{}", asked),
             store.put_row("run", 7, "failed", b"{}", asked[:1]),
         )
@@ -83,7 +86,7 @@ def test_a_full_disk_is_told_and_loses_nothing_committed(tmp_path: Path, monkeyp
         store.open_writer()
         for count in range(1000):
             try:
-                await store.put(count.to_bytes(16, "big"), "run", "n", "x" * 2000, USAGE)
+                await store.put(count.to_bytes(16, "big"), "run", "n", encode("x" * 2000), USAGE)
             except StoreError as error:
                 store.close()
                 return count, str(error)
@@ -96,6 +99,47 @@ def test_a_full_disk_is_told_and_loses_nothing_committed(tmp_path: Path, monkeyp
     assert connection.execute("select count(*) from results").fetchone() == (committed,)
     connection.close()
     assert committed > 0
+
+
+async def _failing_writes(state_dir: Path, num_tokens: int) -> list[BaseException | None]:
+    store = Store(state_dir)
+    store.open_writer()
+    usage = Usage(num_tokens, 3, 4)
+    writes = [store.put(key, "run", "n", b"1", usage) for key in (b"1", b"2")]
+    told = await asyncio.wait_for(asyncio.gather(*writes, return_exceptions=True), 30)
+    told += await asyncio.wait_for(asyncio.gather(store.release(b"1"), return_exceptions=True), 30)
+    store.close()
+    return told
+
+
+def test_whatever_fails_in_the_writer_is_told_to_all_who_wait(tmp_path: Path) -> None:
+    first, second, later = asyncio.run(_failing_writes(tmp_path, 10**30))  # no SQLite integer
+    assert {type(first), type(second), type(later)} == {StoreError}
+    assert "OverflowError" in str(first)
+
+
+def test_a_writer_that_cannot_open_the_store_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> sqlite3.Connection:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("sundog.runtime.store.writer.connect", refuse)
+    first, second, later = asyncio.run(_failing_writes(tmp_path, 1))
+    assert {type(first), type(second), type(later)} == {StoreError}
+    assert "MemoryError: no room" in str(first)
+
+
+def test_a_value_that_is_no_json_any_more_is_told_as_damage(tmp_path: Path) -> None:
+    async def look_up() -> None:
+        store = Store(tmp_path)
+        store.execute("insert into results values (?, 'run', 'n', ?, 1, 1, 1)", (b"k", b'{"text": "a'))
+        with pytest.raises(StoreError, match="the store is damaged"):
+            await asyncio.wait_for(store.get(b"k"), 30)
+        store.execute("insert into rows values (cast(x'ff' as text), 0, 'done', x'00')", ())
+        with pytest.raises(StoreError, match="the store is damaged"):
+            list(store._rows("select run_id from rows", ()))
+        store.close()
+
+    asyncio.run(look_up())
 
 
 def test_a_new_store_can_be_opened_by_many_at_once(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from sundog.flow.positions import DataPath
 from sundog.flow.reference import Expression, Ref
 from sundog.flow.rows import Rows, register_rows
 from sundog.functions import refer_to
-from sundog.ir.canonical import to_json_value
 from sundog.ir.logical import LogicalPlan
+from sundog.ir.normal_form import normal_form
 from sundog.ir.template import Template
 
 Text = str | Expression
@@ -237,7 +237,7 @@ def _plain(value: Any) -> Any:
         case _ if callable(value):
             return refer_to(value)
     try:
-        return to_json_value(value)
+        return normal_form(value)
     except ValueError as error:
         raise FlowError(
             f"a {type(value).__name__} cannot stand in a flow: it has no JSON form", where=caller()

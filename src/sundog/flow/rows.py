@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sundog.errors import FlowError
 from sundog.functions import register
-from sundog.ir.canonical import canonical_json, to_json_value
+from sundog.ir.canonical import canonical_json
+from sundog.ir.normal_form import normal_form
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +41,7 @@ def register_rows(name: str, rows: Rows) -> str:
     if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
         raise FlowError("rows are a list of dicts or a table (pyarrow, pandas, polars)", hint="as in [{'id': 1}]")
     try:
-        plain = to_json_value([dict(row) for row in rows])
+        plain = normal_form([dict(row) for row in rows], on_not_finite=lambda: None)
     except ValueError as error:
         raise FlowError(f"the rows hold a value that is no JSON: {error}") from error
     return register(lambda: iter(plain), name=name, content=canonical_json(plain))

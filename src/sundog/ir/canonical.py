@@ -12,12 +12,8 @@ from hashlib import blake2b
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
 
-
-def to_json_value(value: Any) -> Any:
-    """`value` in JSON types only (dates as ISO text, decimals as text, sets as lists); ValueError if impossible."""
-    return to_jsonable_python(value, serialize_unknown=False, bytes_mode="base64", inf_nan_mode="null")
+from sundog.ir.normal_form import normal_form
 
 
 def describe(value: Any) -> Any:
@@ -32,7 +28,7 @@ def describe(value: Any) -> Any:
             return {str(key): describe(item) for key, item in value.items()}
         case list() | tuple():
             return [describe(item) for item in value]
-    return to_json_value(value)
+    return normal_form(value)
 
 
 # One encoder for all: making one costs as much as encoding a prompt.

@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sundog.errors import BadResponse, suggest
+from sundog.ir.normal_form import normal_form
 from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ class OutputSchema:
 def parse_answer(answer: str, schema_text: str, *, hint: str | None = None, retryable: bool = False) -> dict[str, Any]:
     """`answer` as the object that the schema asks for; BadResponse that says what is wrong and shows its beginning."""
     try:
-        value = json.loads(answer, parse_constant=_refuse_constant)
+        value = normal_form(json.loads(answer, parse_constant=_refuse_constant))
+    except RecursionError as error:
+        raise _bad("the answer is nested too deeply", answer, hint, retryable) from error
     except ValueError as error:
         raise _bad(f"the answer is not JSON: {error}", answer, hint, retryable) from error
     mistakes = sorted(_validator(schema_text).iter_errors(value), key=lambda mistake: mistake.json_path)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import PlainValidator
 
 from sundog.errors import ConfigError, FlowError, OperatorError
-from sundog.ir.canonical import to_json_value
+from sundog.ir.normal_form import NoNormalForm, normal_form
 from sundog.ir.render import Scope, render_value
 from sundog.ir.template import Literal, Template
 from sundog.secrets import PATTERN, Secrets
@@ -114,8 +114,8 @@ def _render_leaf(template: Template, scope: Scope) -> Any:
             hint=f"in the template {template.source!r}: put the secret and the value into two arguments",
         )
     try:
-        return to_json_value(value)
-    except ValueError as error:
+        return normal_form(value)
+    except NoNormalForm as error:
         raise OperatorError(f"an argument is no JSON value: {error}", hint=f"in {template.source!r}") from error
 
 

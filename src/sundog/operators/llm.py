@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validat
 from sundog.engines.base import Chunk, GenerateRequest, Message, Role
 from sundog.errors import BadResponse, FlowError, suggest
 from sundog.ir.logical import EngineBlock, OperatorSpec
+from sundog.ir.normal_form import whole_text
 from sundog.ir.output_schema import OutputSchema, parse_answer
 from sundog.ir.physical import Sharing
 from sundog.ir.render import Scope, render_text
@@ -161,4 +162,5 @@ async def _collect(request: GenerateRequest, context: CallContext) -> tuple[str,
             pieces.append(last.text)
     if last is None or last.finish_reason is None:
         raise BadResponse("the engine's stream ended before the answer did", retryable=True)
-    return "".join(pieces), last
+    # Engines that cut text into tokens may cut a character, and servers write what Python cannot encode.
+    return whole_text("".join(pieces)), last

@@ -17,10 +17,10 @@ from typing import Any
 
 from pydantic import Field
 
-from sundog.errors import FlowError, OperatorError, suggest
+from sundog.errors import FlowError, OperatorError, error_text, suggest
 from sundog.functions import resolve
-from sundog.ir.canonical import to_json_value
 from sundog.ir.logical import EngineBlock, OperatorSpec
+from sundog.ir.normal_form import NoNormalForm, normal_form
 from sundog.ir.physical import Sharing
 from sundog.ir.render import Scope
 from sundog.ir.shape import Anything, Shape
@@ -100,9 +100,9 @@ class PythonOperator:
             args = reveal_argument(payload["args"], payload["secrets"], context.secrets)
             if _is_async(function):
                 value = await self._await(function, args, context.timeout_s, is_effect=is_effect)
+                value = _to_json(value, payload["call"], is_effect=is_effect)
             else:
-                value = await self._run_in_thread(function, args, context.timeout_s, is_effect=is_effect)
-            value = _to_json(value, payload["call"])
+                value = await self._run_in_thread(payload["call"], args, context.timeout_s, is_effect=is_effect)
         except OperatorError as error:
             raise redact_error(error, context.secrets) from None
         return Outcome(context.secrets.redact_all(value))
@@ -119,15 +119,15 @@ class PythonOperator:
             if task is not None and task.cancelling():
                 raise
             raise self._fault(error, function, is_effect=is_effect) from error
-        except Exception as error:
+        except (Exception, SystemExit, GeneratorExit) as error:
             if limit.expired() and isinstance(error, TimeoutError):
                 raise _late(timeout_s, is_effect=is_effect) from error
             raise self._fault(error, function, is_effect=is_effect) from error
 
     async def _run_in_thread(
-        self, function: Function, args: Mapping[str, Any], timeout_s: float, *, is_effect: bool
+        self, reference: str, args: Mapping[str, Any], timeout_s: float, *, is_effect: bool
     ) -> Any:
-        future: Future[Any] = self._threads.submit(self._call, function, args, is_effect)
+        future: Future[Any] = self._threads.submit(self._call, reference, args, is_effect)
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.wrap_future(future)
@@ -141,11 +141,14 @@ class PythonOperator:
                 ) from error
             raise _late(timeout_s, is_effect=is_effect) from error
 
-    def _call(self, function: Function, args: Mapping[str, Any], is_effect: bool) -> Any:
+    def _call(self, reference: str, args: Mapping[str, Any], is_effect: bool) -> Any:
+        """In a thread; so is the making of JSON, since a value may be large and its own code slow."""
+        function = self._resolve(reference)
         try:
-            return function(**args)
-        except (Exception, asyncio.CancelledError) as error:
+            value = function(**args)
+        except BaseException as error:  # no signal ends a thread, so all of these are the function's own
             raise self._fault(error, function, is_effect=is_effect) from error
+        return _to_json(value, reference, is_effect=is_effect)
 
     def _fault(self, error: BaseException, function: Function, *, is_effect: bool) -> OperatorError:
         """The user's exception: its type, its message, and the last line of the user's own file."""
@@ -158,7 +161,7 @@ class PythonOperator:
             shown = path.relative_to(self._base_dir) if path.is_relative_to(self._base_dir) else path
             where = f"{shown}:{own[-1].lineno}"
         return OperatorError(
-            f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
+            error_text(error),
             where=where,
             hint=f"in the line: {own[-1].line}" if own and own[-1].line else None,
             is_outcome_unknown=is_effect,
@@ -194,23 +197,12 @@ def _late(timeout_s: float, *, is_effect: bool) -> OperatorError:
     )
 
 
-def _to_json(value: Any, call: str) -> Any:
+def _to_json(value: Any, call: str, *, is_effect: bool) -> Any:
     try:
-        return to_json_value(value)
-    except ValueError as error:
-        place, kind = _first_without_json(value, "the value")
+        return normal_form(value)
+    except NoNormalForm as error:
         raise OperatorError(
-            f"'{call}' returned no JSON: {place} is of type {kind}",
-            hint="return dicts, lists, text, numbers, true, false or None",
+            f"'{call}' returned no JSON: {error}",
+            hint="return dicts with text keys, lists, text, finite numbers, true, false or None",
+            is_outcome_unknown=is_effect,
         ) from error
-
-
-def _first_without_json(value: Any, place: str) -> tuple[str, str]:
-    """The innermost part of `value` that has no JSON form, and its type's name."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    for key, item in items:
-        try:
-            to_json_value(item)
-        except ValueError:
-            return _first_without_json(item, f"{place}[{key!r}]")
-    return place, type(value).__name__

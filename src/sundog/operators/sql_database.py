@@ -19,7 +19,7 @@ from sqlalchemy import URL, Connection, CursorResult, Engine, QueuePool, TextCla
 from sqlalchemy.exc import SQLAlchemyError
 
 from sundog.errors import OperatorError
-from sundog.ir.canonical import to_json_value
+from sundog.ir.normal_form import NoNormalForm, normal_form
 from sundog.operators.sql_faults import TRANSACTIONAL, Phase, fault_of
 from sundog.operators.sql_url import sqlite_path
 
@@ -195,10 +195,10 @@ def _to_row(names: list[str], row: Any, raw_column: str | None) -> Row:
     values: Row = {}
     for name, value in zip(names, row, strict=True):
         try:
-            values[name] = value if name == raw_column else to_json_value(value)
-        except ValueError as error:
+            values[name] = value if name == raw_column else normal_form(value)
+        except NoNormalForm as error:
             raise OperatorError(
-                f"the column '{name}' holds a {type(value).__name__}, which has no JSON form",
+                f"the column '{name}' has no JSON form: {error}",
                 hint="cast it to text in the query",
             ) from error
     return values

@@ -14,11 +14,13 @@ from typing import Any, TypeVar, cast
 from sundog.engines.base import Engine, GenerateRequest, Message, Usage
 from sundog.errors import CallError, EngineTimeout, OperatorError, RunStopped
 from sundog.ir.canonical import canonical_json
+from sundog.ir.normal_form import NoNormalForm
 from sundog.ir.physical import CallExec, Sharing
 from sundog.ir.render import Scope
 from sundog.operators.base import BoundCall, GatheringOperator, Operator, Outcome
 from sundog.runtime.about import Outlook, about
 from sundog.runtime.gather import Gatherer, Take
+from sundog.runtime.guard import Kept, fail_call, keep
 from sundog.runtime.host import Host
 from sundog.runtime.node_history import Observations
 from sundog.runtime.pool_work import RunWork
@@ -142,8 +144,11 @@ class Dispatcher:
     async def call(self, node: CallExec, scope: Scope, place: Place) -> Answer:
         """The call's answer, committed; CallError when it failed, RunStopped when the run drains."""
         self._progress.num_asked += 1
-        call = self._operators[node.step.operator].bind(node.step.spec, scope, self._identities)
-        key = self._key(node, call, place)
+        try:
+            call = self._operators[node.step.operator].bind(node.step.spec, scope, self._identities)
+            key = self._key(node, call, place)
+        except BaseException as error:  # fail_call decides what passes
+            fail_call(error, self._secrets)
         # Awaited as it is: with one more turn of the loop between the look-up and the check for equal calls in flight,
         # such a call could commit and leave unseen.
         stored = await self._store.get(key)
@@ -181,24 +186,23 @@ class Dispatcher:
             del self._in_flight[key]
 
     async def _execute(self, node: CallExec, call: BoundCall, key: bytes, place: Place) -> Answer:
-        outcome = await self._gathered(node, call, place)
-        if outcome is None:
-            outcome = await self._alone(node, call, key, place)
-        value = self._secrets.redact_all(outcome.value)
-        usage = outcome.usage or NO_USAGE
-        await self._store.put(key, self._run.run_id, node.step.name, value, usage, settles_claim=node.is_effect)
+        kept = await self._gathered(node, call, place)
+        if kept is None:
+            kept = await self._alone(node, call, key, place)
+        usage = kept.usage or NO_USAGE
+        await self._store.put(key, self._run.run_id, node.step.name, kept.body, usage, settles_claim=node.is_effect)
         self._progress.num_executed += 1
         self._progress.num_prompt_tokens += usage.num_prompt_tokens
         self._progress.num_output_tokens += usage.num_output_tokens
-        return Answer(value, usage)
+        return Answer(kept.value, usage)
 
-    async def _alone(self, node: CallExec, call: BoundCall, key: bytes, place: Place) -> Outcome:
+    async def _alone(self, node: CallExec, call: BoundCall, key: bytes, place: Place) -> Kept:
         request_id = f"{place.row_index}/{place.path}"
         is_claimed = False
         if node.is_effect:
             self._refuse_unknown_outcome(key)
 
-        async def attempt(submit: Submit) -> tuple[Outcome, RequestFinished]:
+        async def attempt(submit: Submit) -> tuple[Kept, RequestFinished]:
             nonlocal is_claimed
             if self._is_stopping:
                 raise RunStopped("the run is stopping")
@@ -209,15 +213,15 @@ class Dispatcher:
             begin_s = self._host.now_s()
             self._work.began(node.pool, node.name, begin_s)
             try:
-                outcome = await self._attempt(node, call, key, submit, place)
+                kept = await self._attempt(node, call, key, submit, place)
             finally:
                 end_s = self._host.now_s()
                 self._work.ended(node.pool, node.name, end_s)
-            self._observations.executed(node.name, self._models.get(node.pool, ""), outcome.usage, end_s - begin_s)
-            self._work.executed(node.pool, outcome.usage, end_s)
-            used = outcome.usage or NO_USAGE
+            self._observations.executed(node.name, self._models.get(node.pool, ""), kept.usage, end_s - begin_s)
+            self._work.executed(node.pool, kept.usage, end_s)
+            used = kept.usage or NO_USAGE
             tokens = (used.num_prompt_tokens, used.num_cached_tokens or 0, used.num_output_tokens)
-            return outcome, RequestFinished(end_s, request_id, *tokens)
+            return kept, RequestFinished(end_s, request_id, *tokens)
 
         try:
             return await self._host.run(self._arrived(node, call, request_id, place), attempt)
@@ -227,29 +231,30 @@ class Dispatcher:
                 await self._store.release(key)
             raise
 
-    async def _gathered(self, node: CallExec, call: BoundCall, place: Place) -> Outcome | None:
+    async def _gathered(self, node: CallExec, call: BoundCall, place: Place) -> Kept | None:
         """The outcome from a request that answered other calls too; None where the call must run alone."""
         if not node.step.is_gathered:
             return None
-        group = self._gathering(node).group_of(node.step.spec, call)
+        try:
+            group = self._gathering(node).group_of(node.step.spec, call)
+        except BaseException as error:  # as in call
+            fail_call(error, self._secrets)
         return None if group is None else await self._gatherer.ask(node, group, call, place)
 
-    async def _send_gathered(self, node: CallExec, place: Place, take: Take) -> Sequence[Outcome | None]:
+    async def _send_gathered(self, node: CallExec, place: Place, take: Take) -> Sequence[Kept | None]:
         request_id = f"{place.row_index}/{place.path}{GATHERED}"
-        operator = self._gathering(node)
 
-        async def attempt(submit: Submit) -> tuple[Sequence[Outcome | None], RequestFinished]:
+        async def attempt(submit: Submit) -> tuple[Sequence[Kept | None], RequestFinished]:
             if self._is_stopping:
                 raise RunStopped("the run is stopping")
             calls = take()
             begin_s = self._host.now_s()
-            context = self._context(node, b"", submit, place, ())
-            outcomes = await self._within_limit(node, operator.run_gathered(node.step.spec, calls, context))
+            answers = await self._within_limit(node, self._attempt_gathered(node, calls, submit, place))
             end_s = self._host.now_s()
-            for outcome in outcomes:
-                if outcome is not None:
+            for kept in answers:
+                if kept is not None:
                     self._observations.executed(node.name, "", None, (end_s - begin_s) / len(calls))
-            return outcomes, RequestFinished(end_s, request_id, num_calls=len(calls))
+            return answers, RequestFinished(end_s, request_id, num_calls=len(calls))
 
         now_s = self._host.now_s()
         return await self._host.run(
@@ -270,9 +275,34 @@ class Dispatcher:
         # Its traits named a look-up, or the step would not be gathered.
         return cast(GatheringOperator, self._operators[node.step.operator])
 
-    async def _attempt(self, node: CallExec, call: BoundCall, key: bytes, submit: Submit, place: Place) -> Outcome:
-        context = self._context(node, key, submit, place, call.prompt)
-        return await self._within_limit(node, self._operators[node.step.operator].run(call, context))
+    async def _attempt_gathered(
+        self, node: CallExec, calls: Sequence[BoundCall], submit: Submit, place: Place
+    ) -> Sequence[Kept | None]:
+        """As `run_gathered`, guarded; None also for an outcome that cannot be kept."""
+        try:
+            context = self._context(node, b"", submit, place, ())
+            outcomes = await self._gathering(node).run_gathered(node.step.spec, calls, context)
+            assert len(outcomes) == len(calls), "an outcome, or None, for each call"
+            return [self._kept_or_none(outcome) for outcome in outcomes]
+        except BaseException as error:  # as in call
+            fail_call(error, self._secrets)
+
+    def _kept_or_none(self, outcome: Outcome | None) -> Kept | None:
+        try:
+            return None if outcome is None else keep(outcome, self._secrets)
+        except NoNormalForm:
+            return None
+
+    async def _attempt(self, node: CallExec, call: BoundCall, key: bytes, submit: Submit, place: Place) -> Kept:
+        return await self._within_limit(node, self._run_guarded(node, call, key, submit, place))
+
+    async def _run_guarded(self, node: CallExec, call: BoundCall, key: bytes, submit: Submit, place: Place) -> Kept:
+        try:
+            context = self._context(node, key, submit, place, call.prompt)
+            return keep(await self._operators[node.step.operator].run(call, context), self._secrets)
+        except BaseException as error:  # as in call
+            # An effect that fails in a way nobody foresaw, or whose result cannot be kept, may have happened.
+            fail_call(error, self._secrets, is_outcome_unknown=node.is_effect)
 
     def _context(
         self, node: CallExec, key: bytes, submit: Submit, place: Place, prompt: tuple[Message, ...]
@@ -343,10 +373,13 @@ class Dispatcher:
         """Its tokens and its prefix key; none for a call without a prompt."""
         if not call.prompt:
             return 0, ()
-        engine = self._by_pool.get(node.pool)
-        has_key = self._needs_prefixes and (engine is None or engine.capabilities().has_prefix_cache)
-        key = prefix_key(call.prompt) if has_key else ()
-        return _prompt_tokens(engine, GenerateRequest(request_id, call.prompt)), key
+        try:
+            engine = self._by_pool.get(node.pool)
+            has_key = self._needs_prefixes and (engine is None or engine.capabilities().has_prefix_cache)
+            key = prefix_key(call.prompt) if has_key else ()
+            return _prompt_tokens(engine, GenerateRequest(request_id, call.prompt)), key
+        except BaseException as error:  # as in call
+            fail_call(error, self._secrets)
 
     def _key(self, node: CallExec, call: BoundCall, place: Place) -> bytes:
         """16 bytes; equal for calls that may share one result, and for the same call after a restart."""

@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol
 
-from pydantic_core import to_json
-
 from sundog.errors import CallError, OperatorError
-from sundog.ir.canonical import to_json_value
 from sundog.ir.environment import SKIPPED
 from sundog.ir.logical import ForEach, LogicalPlan
+from sundog.ir.normal_form import encode, normal_form, whole_text
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec
 from sundog.ir.render import render_condition, render_value
 from sundog.ir.template import Template
@@ -107,12 +105,15 @@ class RowExecutor:
         columns: Values = {}
         for name, template in self._plan.outputs:
             try:
-                columns[name] = to_json_value(render_value(template, scope))
+                columns[name] = normal_form(render_value(template, scope))
             except CallError as error:
                 raise NodeFailed(f"outputs.{name}", error) from error
             except ValueError as error:
                 raise NodeFailed(f"outputs.{name}", OperatorError(f"no JSON value: {error}")) from error
-        return to_json(columns)
+        try:
+            return encode(columns)
+        except ValueError as error:
+            raise NodeFailed("outputs", OperatorError(str(error))) from error
 
     async def _run_nodes(self, nodes: Sequence[Exec], scope: Values, row: _Row, prefix: str) -> None:
         """Fill `scope` with the value of every node. Of several failures, the first in plan order is raised:
@@ -224,7 +225,6 @@ async def _all_then_first_failure(tasks: Sequence[asyncio.Future[Any]]) -> None:
 
 def _failure(failed: NodeFailed) -> bytes:
     error = failed.error
-    hint = {"hint": error.hint} if error.hint else {}
-    return to_json(
-        {"node": failed.node, "cause": f"{type(error).__name__}: {error.what}", **hint, "attempts": error.num_attempts}
-    )
+    hint = {"hint": whole_text(error.hint)} if error.hint else {}
+    cause = whole_text(f"{type(error).__name__}: {error.what}")
+    return encode({"node": failed.node, "cause": cause, **hint, "attempts": error.num_attempts})

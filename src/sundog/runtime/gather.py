@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from sundog.errors import CallError, RunStopped
 from sundog.ir.physical import CallExec
-from sundog.operators.base import BoundCall, Outcome
+from sundog.operators.base import BoundCall
+from sundog.runtime.guard import Kept
 
 if TYPE_CHECKING:
     from sundog.runtime.dispatch import Place
@@ -24,7 +25,7 @@ MAX_CALLS = 500
 MAX_MISSES = 3
 """So many requests of a step in which most calls got no answer, and its calls are no longer gathered."""
 
-Answer = Outcome | None
+Answer = Kept | None
 Take = Callable[[], Sequence[BoundCall]]
 Send = Callable[[CallExec, "Place", Take], Awaitable[Sequence[Answer]]]
 """Runs one request of the core, in the place of its first call, and takes the calls when it starts."""

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sundog.ir.canonical import to_json_value
 from sundog.ir.logical import InputSource
+from sundog.ir.normal_form import normal_form
 from sundog.runtime.io.paths import find_files
 
 
@@ -26,7 +26,7 @@ def _identity(source: InputSource, base_dir: Path) -> dict[str, Any]:
     if source.query is not None:
         described["query"] = source.query
     elif source.call is not None:
-        described |= {"call": source.call, "args": to_json_value(source.args)}
+        described |= {"call": source.call, "args": normal_form(source.args)}
     else:
         files = find_files(source, base_dir)
         described |= {"format": files.format, "content": [_digest(path) for path in files.paths]}

@@ -9,7 +9,7 @@ import fcntl
 import sqlite3
 from pathlib import Path
 
-from sundog.errors import StoreError
+from sundog.errors import StoreError, error_text
 
 VERSION = 1
 CREATE = """
@@ -94,6 +94,15 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
+_DAMAGED = ("malformed", "not a database", "Could not decode to UTF-8", "database corruption")
+
+
+def damaged(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"the store is damaged ({error_text(error)})", where=str(path), hint="move it away or use another --state"
+    )
+
+
 def store_error(path: Path, error: Exception) -> StoreError:
     """What a failure of SQLite means for the user."""
     text = str(error)
@@ -101,6 +110,7 @@ def store_error(path: Path, error: Exception) -> StoreError:
         return StoreError(
             "the disk is full", where=str(path), hint="free some space and repeat the command: it continues the run"
         )
-    if "malformed" in text or "not a database" in text:
-        return StoreError(f"the store is damaged ({text})", where=str(path), hint="move it away or use another --state")
+    if isinstance(error, ValueError) or any(word in text for word in _DAMAGED):
+        return damaged(path, error)
+    text = text if isinstance(error, sqlite3.Error | OSError) else error_text(error)
     return StoreError(f"the store failed: {text}", where=str(path), hint="repeat the command: it continues the run")

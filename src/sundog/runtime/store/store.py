@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic_core import from_json, to_json
-
 from sundog.engines.base import Usage
 from sundog.errors import StoreError
+from sundog.ir.normal_form import decode
 from sundog.runtime.store import writer as sql
-from sundog.runtime.store.schema import connect, store_error
+from sundog.runtime.store.schema import connect, damaged, store_error
 from sundog.runtime.store.writer import Asked, Writer
 
 RowState = Literal["done", "failed", "dropped"]
@@ -98,9 +97,10 @@ class Store:
         wanted, self._wanted = self._wanted, {}
         try:
             found = self._results(list(wanted))
-        except StoreError as error:
+        except Exception as error:
             for future in wanted.values():
-                future.set_exception(error)
+                if not future.done():
+                    future.set_exception(error)
             return
         for key, future in wanted.items():
             if not future.done():
@@ -112,15 +112,22 @@ class Store:
             size = next(size for size in LOOK_UP_SIZES if size <= len(keys))
             some, keys = keys[:size], keys[size:]
             for key, value, num_prompt, num_cached, num_output, run_id in self._rows(GET_RESULTS[size], tuple(some)):
-                found[key] = Stored(from_json(value), Usage(num_prompt, num_output, num_cached), run_id)
+                found[key] = Stored(self.decoded(value), Usage(num_prompt, num_output, num_cached), run_id)
         return found
 
+    def decoded(self, body: bytes) -> Any:
+        """The value of a body of the store; StoreError where the file no longer holds what was written."""
+        try:
+            return decode(body)
+        except ValueError as error:
+            raise damaged(self.path, error) from error
+
     def put(
-        self, key: bytes, run_id: str, node: str, value: Any, usage: Usage, *, settles_claim: bool = False
+        self, key: bytes, run_id: str, node: str, body: bytes, usage: Usage, *, settles_claim: bool = False
     ) -> asyncio.Future[None]:
-        """Commit a result, and settle the claim on the same key in the same commit."""
+        """Commit a result, encoded, and settle the claim on the same key in the same commit."""
         tokens = (usage.num_prompt_tokens, usage.num_cached_tokens or 0, usage.num_output_tokens)
-        result = (sql.PUT_RESULT, (key, run_id, node, to_json(value), *tokens))
+        result = (sql.PUT_RESULT, (key, run_id, node, body, *tokens))
         if settles_claim:
             return self._write(result, (sql.DROP_CLAIM, (key,)))
         return self._write(result)
@@ -199,6 +206,14 @@ class Store:
 
     def _rows(self, query: str, values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
         try:
-            yield from self.connection.execute(query, values)
+            rows = iter(self.connection.execute(query, values))
         except sqlite3.Error as error:
+            raise store_error(self.path, error) from error
+        while (row := self._next(rows)) is not None:
+            yield row
+
+    def _next(self, rows: Iterator[tuple[Any, ...]]) -> tuple[Any, ...] | None:
+        try:
+            return next(rows, None)
+        except (sqlite3.Error, ValueError) as error:  # UnicodeDecodeError: text of a damaged file
             raise store_error(self.path, error) from error

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -74,7 +75,7 @@ class Writer:
         self._thread.join()
 
     def _work(self) -> None:
-        connection = connect(self._path)
+        connection = self._connect()
         is_open = True
         while is_open:
             batch: list[_Write] = []
@@ -88,10 +89,19 @@ class Writer:
             if batch:
                 self._commit(connection, batch)
                 self._loop.call_soon_threadsafe(_resolve, batch, self._error)
-        connection.close()
+        if connection is not None:
+            connection.close()
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[_Write]) -> None:
-        if self._error is not None:
+    def _connect(self) -> sqlite3.Connection | None:
+        try:
+            return connect(self._path)
+        except Exception as error:  # those who write hear of it
+            self._error = error if isinstance(error, StoreError) else store_error(self._path, error)
+            return None
+
+    def _commit(self, connection: sqlite3.Connection | None, batch: list[_Write]) -> None:
+        """Whatever goes wrong ends all writing: a future that is never set would hold the run for ever."""
+        if connection is None or self._error is not None:
             return
         try:
             connection.execute("begin immediate")
@@ -99,9 +109,9 @@ class Writer:
                 connection.executemany(statement, values)
             connection.executemany(ADD_ASKED, _asked_totals(batch))
             connection.execute("commit")
-        except sqlite3.Error as error:
+        except Exception as error:  # also what Python's driver cannot bind
             self._error = store_error(self._path, error)
-            if connection.in_transaction:
+            with suppress(sqlite3.Error):
                 connection.execute("rollback")
 
 
