@@ -62,6 +62,7 @@ class YamlPositions:
         self._root = root
         self._text = text
         self._file = file
+        self._pairs: dict[int, dict[Any, tuple[Node, Node]]] = {}
 
     def key(self, path: DataPath) -> Location:
         return self._location(self._find(path)[0])
@@ -81,7 +82,7 @@ class YamlPositions:
         for part in path:
             match value:
                 case MappingNode():
-                    pair = next((pair for pair in value.value if pair[0].value == part), None)
+                    pair = self._pairs_of(value).get(part)
                     if pair is None:
                         return key, value
                     key, value = pair
@@ -90,6 +91,12 @@ class YamlPositions:
                 case _:
                     return key, value
         return key, value
+
+    def _pairs_of(self, node: MappingNode) -> dict[Any, tuple[Node, Node]]:
+        """The mapping's pairs by key, of equal keys the first."""
+        if id(node) not in self._pairs:
+            self._pairs[id(node)] = {pair[0].value: pair for pair in reversed(node.value)}
+        return self._pairs[id(node)]
 
     def _location(self, node: Node | None) -> Location:
         if node is None:

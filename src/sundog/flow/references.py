@@ -6,7 +6,7 @@ Owns scopes and the check of references in them. Never changes a plan.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from sundog.errors import FlowError, Location, suggest
@@ -48,6 +48,7 @@ class ReferenceCheck:
         """The nodes of one scope: the flow's own, or the body of one loop."""
         self._hints |= {draft.name: "a filter has no value" for draft in drafts if draft.operator == "filter"}
         scope = {**outer, **_values(drafts)}
+        beside = {draft.name for draft in drafts}
         for draft in drafts:
             match draft.node:
                 case Step() as step:
@@ -59,7 +60,7 @@ class ReferenceCheck:
                     self._check_loop(loop, draft, self._check_modifiers(loop, draft.path, scope))
                 case Filter() as node:
                     self._check_template(node.predicate, (*draft.path, "filter"), scope)
-            self._check_after(draft, drafts)
+            self._check_after(draft, beside)
         self._check_order(drafts)
 
     def _check_modifiers(self, node: Step | Loop, path: DataPath, scope: Shapes) -> Shapes:
@@ -87,17 +88,18 @@ class ReferenceCheck:
 
     def _check_template(self, template: Template, place: DataPath, scope: Shapes) -> None:
         for path in sorted(template.paths):
-            where = self._positions.match(place, _pattern(path))
             name = path[0]
             if name not in scope:
-                self._complaints.add(f"unknown name '{name}'", where, self._hints.get(name) or suggest(name, scope))
-            elif mistake := find_mistake(scope[name], path[1:], name):
-                self._complaints.add(mistake[0], where, mistake[1])
+                mistake = f"unknown name '{name}'", self._hints.get(name) or suggest(name, scope)
+            elif (found := find_mistake(scope[name], path[1:], name)) is None:
+                continue
+            else:
+                mistake = found
+            self._complaints.add(mistake[0], self._positions.match(place, _pattern(path)), mistake[1])
 
-    def _check_after(self, draft: Draft, siblings: Sequence[Draft]) -> None:
+    def _check_after(self, draft: Draft, known: Set[str]) -> None:
         if draft.node is None:
             return
-        known = {sibling.name for sibling in siblings}
         for index, name in enumerate(draft.node.after):
             if name not in known:
                 where = self._positions.value((*draft.path, "after", index))
@@ -119,11 +121,12 @@ class ReferenceCheck:
         """A filter that waits for a step below it: a circle that deserves its own words."""
         found = False
         paths = {draft.name: draft.path for draft in drafts}
+        position = {node.name: index for index, node in enumerate(nodes)}
         for index, node in enumerate(nodes):
             if not isinstance(node, Filter):
                 continue
-            below = (node.predicate.names | set(node.after)) & {later.name for later in nodes[index + 1 :]}
-            for name in sorted(below):
+            read = node.predicate.names | set(node.after)
+            for name in sorted(one for one in read if position.get(one, -1) > index):
                 found = True
                 self._complaints.add(
                     f"the filter '{node.name}' waits for '{name}', which is written below it",

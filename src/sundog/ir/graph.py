@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 
 from sundog.errors import FlowError
 from sundog.ir.logical import Filter, Loop, Node, templates_of
@@ -66,10 +67,11 @@ def topological_order(nodes: Sequence[Node], before: Mapping[str, Sequence[str]]
             hint="an arrow means 'waits for'; break the circle, or use a loop",
         ) from error
     order: list[Node] = []
-    ready: list[str] = []
+    ready: list[tuple[int, str]] = []
     while sorter.is_active():
-        ready = sorted([*ready, *sorter.get_ready()], key=position.__getitem__)
-        name = ready.pop(0)
+        for name in sorter.get_ready():
+            heappush(ready, (position[name], name))
+        _, name = heappop(ready)
         order.append(by_name[name])
         sorter.done(name)
     return tuple(order)

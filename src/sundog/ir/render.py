@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+import jinja2
 from jinja2 import TemplateError, Undefined
 
 from sundog.errors import OperatorError
 from sundog.ir.environment import ENVIRONMENT, Skipped
-from sundog.ir.template import Literal, Path, Reference, Template
+from sundog.ir.template import MAX_KEPT_TEMPLATES, Literal, Path, Reference, Template
 
 Scope = Mapping[str, Any]
 
@@ -55,37 +56,35 @@ def _render_error(template: Template, error: Exception) -> OperatorError:
     return OperatorError(f"template error: {error}", hint=f"in the template {text!r}")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=MAX_KEPT_TEMPLATES)
 def _text_function(source: str) -> Callable[[Scope], str]:
-    compiled = ENVIRONMENT.from_string(source)
     pieces = _plain_pieces(source)
     if pieces is None:
-        return lambda scope: compiled.render(scope)
+        return lambda scope: _compiled_text(source).render(scope)
 
     def join(scope: Scope) -> str:
         texts: list[str] = []
         for piece in pieces:
             value = piece if isinstance(piece, str) else _look_up(scope, piece)
             if value is _NOT_PLAIN:
-                return compiled.render(scope)
+                return _compiled_text(source).render(scope)
             texts.append(value if type(value) is str else str(value))
         return "".join(texts)
 
     return join
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=MAX_KEPT_TEMPLATES)
 def _value_function(source: str) -> Callable[[Scope], Any]:
-    compiled = _compiled_expression(source)
     pieces = _plain_pieces(source)
     if pieces is None:
-        return compiled
+        return _compiled_expression(source)
     (path,) = pieces
     assert not isinstance(path, str)
 
     def look_up(scope: Scope) -> Any:
         value = _look_up(scope, path)
-        return compiled(scope) if value is _NOT_PLAIN else value
+        return _compiled_expression(source)(scope) if value is _NOT_PLAIN else value
 
     return look_up
 
@@ -119,6 +118,13 @@ def _look_up(scope: Scope, path: Path) -> Any:
     return value if type(value) in _PLAIN_TYPES else _NOT_PLAIN
 
 
+# Compiling one takes half a millisecond, and most are never needed: so only where they are.
+@lru_cache(maxsize=MAX_KEPT_TEMPLATES)
+def _compiled_text(source: str) -> jinja2.Template:
+    return ENVIRONMENT.from_string(source)
+
+
+@lru_cache(maxsize=MAX_KEPT_TEMPLATES)
 def _compiled_expression(source: str) -> Callable[[Scope], Any]:
     inner = source.strip()[2:-2].strip("-+")
     compiled = ENVIRONMENT.compile_expression(inner, undefined_to_none=False)

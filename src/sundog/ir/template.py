@@ -17,6 +17,8 @@ from sundog.errors import FlowError, suggest
 from sundog.ir.environment import ENVIRONMENT
 
 Path = tuple[str, ...]
+MAX_KEPT_TEMPLATES = 16_384
+"""Parsed ones, and what ir.render makes of them: more than a plan of some thousand steps has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Template:
     @property
     def names(self) -> frozenset[str]:
         """The outermost names read: `row`, node names, constants."""
-        return frozenset(path[0] for path in self.paths)
+        return _parse(self.source).names
 
     @property
     def is_expression(self) -> bool:
@@ -97,9 +99,10 @@ class _Parsed:
     segments: tuple[Segment, ...]
     is_expression: bool
     paths: frozenset[Path] = field(default_factory=frozenset)
+    names: frozenset[str] = field(default_factory=frozenset)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=MAX_KEPT_TEMPLATES)
 def _parse(source: str) -> _Parsed:
     try:
         tree = ENVIRONMENT.parse(source)
@@ -114,7 +117,8 @@ def _parse(source: str) -> _Parsed:
         and len(tree.body[0].nodes) == 1
         and not isinstance(tree.body[0].nodes[0], nodes.TemplateData)
     )
-    return _Parsed(segments, is_expression, frozenset(_paths(tree, free)))
+    paths = frozenset(_paths(tree, free))
+    return _Parsed(segments, is_expression, paths, frozenset(path[0] for path in paths))
 
 
 def _check_means(tree: nodes.Template) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from sundog.errors import FlowError, PlanError
-from sundog.ir.graph import ancestors, dependencies, topological_order
+from sundog.ir.graph import dependencies, topological_order
 from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, templates_of
 from sundog.ir.template import Path, Template
 
@@ -46,8 +46,9 @@ def _unknown_names(plan: LogicalPlan) -> Iterator[str]:
 
 def _unknown_in(nodes: Sequence[Node], outer: set[str]) -> Iterator[str]:
     scope = outer | {node.name for node in nodes if not isinstance(node, Filter)}
+    beside = {node.name for node in nodes}
     for node in nodes:
-        yield from set(node.after) - {other.name for other in nodes}
+        yield from set(node.after) - beside
         inner, modifiers = scope, []
         if not isinstance(node, Filter):
             modifiers = list(templates_of((node.when, node.for_each)))
@@ -80,23 +81,24 @@ def _check_cycles(nodes: Sequence[Node]) -> None:
 
 def _check_columns(before: LogicalPlan, after: LogicalPlan) -> None:
     """Nothing is read that was not read before, and every column read is still there."""
-    if more := _columns(after) - _columns(before):
+    if more := _columns(_row_paths(after)) - _columns(_row_paths(before)):
         raise PlanError(f"the column '{min(more)}' is read, and was not before")
+    paths = _row_paths(after)
     joined = {other.name for other in after.inputs[1:]}
     for number, source in enumerate(after.inputs):
-        read = _columns_of_joined(after, source.name) if number else _columns(after) - joined
+        read = _columns_of_joined(paths, source.name) if number else _columns(paths) - joined
         if source.columns is not None and (lost := read - set(source.columns)):
             raise PlanError(f"the column '{min(lost)}' of {source.name} is read, and was pruned")
 
 
-def _columns(plan: LogicalPlan) -> set[str]:
+def _columns(paths: set[Path]) -> set[str]:
     """The columns read; "" stands for a row read as a whole."""
-    return {path[1] if len(path) > 1 else "" for path in _row_paths(plan)}
+    return {path[1] if len(path) > 1 else "" for path in paths}
 
 
-def _columns_of_joined(plan: LogicalPlan, name: str) -> set[str]:
-    of_whole_rows = {"" for path in _row_paths(plan) if path == (ROW,)}
-    return of_whole_rows | {path[2] if len(path) > 2 else "" for path in _row_paths(plan) if path[1:2] == (name,)}
+def _columns_of_joined(paths: set[Path], name: str) -> set[str]:
+    of_whole_rows = {"" for path in paths if path == (ROW,)}
+    return of_whole_rows | {path[2] if len(path) > 2 else "" for path in paths if path[1:2] == (name,)}
 
 
 def _row_paths(plan: LogicalPlan) -> set[Path]:
@@ -123,9 +125,13 @@ def _check_effects(before: LogicalPlan, after: LogicalPlan, is_effect: IsOrdered
 def _guards(nodes: Sequence[Node], is_effect: IsOrdered) -> dict[str, frozenset[str]]:
     """For each effect, where it is (its loops) and the filters that must have let the row pass."""
     filters = {node.name for node in nodes if isinstance(node, Filter)}
+    passed: dict[str, frozenset[str]] = {}
     before = dependencies(nodes)
+    for node in topological_order(nodes, before):
+        own = {name for name in before[node.name] if name in filters}
+        passed[node.name] = frozenset(own).union(*(passed[name] for name in before[node.name] if passed[name]))
     return {
-        path: frozenset(ancestors(node.name, before) & filters)
+        path: passed[node.name]
         for node in nodes
         for path, step in _named([node])
         if isinstance(step, Step) and is_effect(step)
@@ -138,7 +144,8 @@ def _check_order(before: LogicalPlan, after: LogicalPlan, is_ordered: IsOrdered)
         [name for name, step in _named(plan.nodes) if isinstance(step, Step) and is_ordered(step)]
         for plan in (before, after)
     )
-    if [name for name in old if name in new] != new:
+    kept = set(new)
+    if [name for name in old if name in kept] != new:
         raise PlanError("steps on changing state are not in the order that they were in")
 
 

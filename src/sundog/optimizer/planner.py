@@ -6,7 +6,7 @@ Owns these decisions. Never rewrites steps.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -68,7 +68,7 @@ class _Planner:
         placed = tuple(self._exec(node, before[node.name]) for node in topological_order(nodes, before))
         if self._is_serial:
             placed = _one_after_the_other(placed)
-        return tuple(_with_successor(node, placed) for node in placed)
+        return _with_successors(placed)
 
     def _resource_order(self, nodes: Sequence[Node]) -> list[tuple[str, str]]:
         """Pairs of steps that touch one resource, of which at least one writes, as written."""
@@ -130,27 +130,36 @@ def _one_after_the_other(nodes: tuple[Exec, ...]) -> tuple[Exec, ...]:
     return (*nodes[:1], *chained)
 
 
-def _with_successor(node: Exec, nodes: Sequence[Exec]) -> Exec:
-    if not isinstance(node, CallExec) or node.step.for_each is not None:
-        return node
-    ended = {node.name, *_ancestors(node, nodes)}
-    return replace(node, has_successor=any(_follows(other, node, ended) for other in nodes))
+def _with_successors(nodes: tuple[Exec, ...]) -> tuple[Exec, ...]:
+    """`nodes`, in topological order, each with its `has_successor`."""
+    ended = _with_ancestors(nodes)
+    bits = {node.name: 1 << index for index, node in enumerate(nodes)}
+    by_name = {node.name: node for node in nodes}
+    followed: set[str] = set()
+    for other in nodes:
+        if isinstance(other, CallExec) and other.step.when is None:
+            waits_for = sum(bits[name] for name in other.before)
+            followed |= {
+                name
+                for name in other.before
+                if isinstance(node := by_name[name], CallExec)
+                and node.pool == other.pool
+                and node.step.for_each is None
+                and not waits_for & ~ended[name]
+            }
+    return tuple(
+        replace(node, has_successor=True) if isinstance(node, CallExec) and node.name in followed else node
+        for node in nodes
+    )
 
 
-def _follows(other: Exec, node: CallExec, ended: Set[str]) -> bool:
-    """Whether `other` asks in the pool of `node` in any case, and waits for nothing that may still run when it ends."""
-    if not isinstance(other, CallExec) or other.pool != node.pool or other.step.when is not None:
-        return False
-    return node.name in other.before and set(other.before) <= ended
-
-
-def _ancestors(node: Exec, nodes: Sequence[Exec]) -> set[str]:
-    by_name = {other.name: other for other in nodes}
-    found: set[str] = set()
-    left = list(node.before)
-    while left:
-        name = left.pop()
-        if name not in found:
-            found.add(name)
-            left += by_name[name].before
-    return found
+def _with_ancestors(nodes: Sequence[Exec]) -> dict[str, int]:
+    """Of each node, itself and all that has ended when it has, as the bits of one number: a set of names for each of
+    thousands of nodes is too much."""
+    ended: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        bits = 1 << index
+        for name in node.before:
+            bits |= ended[name]
+        ended[node.name] = bits
+    return ended

@@ -30,21 +30,66 @@ class PrefixNode:
     children: tuple[PrefixNode, ...]
 
 
-Tail = tuple[str, tuple[Part, ...]]
+@dataclass(slots=True)
+class _Tail:
+    """What is left of a prompt: of its part number `index` the text from `begin` on, and the parts after it."""
+
+    prompt: Prompt
+    parts: tuple[Part, ...]
+    index: int = 0
+    begin: int = 0
+
+    @property
+    def first(self) -> Part:
+        part = self.parts[self.index]
+        return Text(part.text[self.begin :]) if self.begin and isinstance(part, Text) else part
+
+    def without(self, part: Part) -> _Tail | None:
+        """What comes after `part`, with which it begins; None at its end."""
+        first = self.first
+        if isinstance(first, Text) and isinstance(part, Text) and len(part.text) < len(first.text):
+            return _Tail(self.prompt, self.parts, self.index, self.begin + len(part.text))
+        return _Tail(self.prompt, self.parts, self.index + 1) if self.index + 1 < len(self.parts) else None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A node of the tree before its children are made. `children`: their numbers."""
+
+    part: Part
+    tails: list[_Tail]
+    fields: Fields | None
+    children: range = range(0)
 
 
 def prefix_tree(prompts: Iterable[Prompt]) -> tuple[PrefixNode, ...]:
-    """The first level of the tree; children in the order of the prompts."""
-    return _nodes([(prompt.step, prompt.parts) for prompt in prompts], frozenset())
+    """The first level of the tree; children in the order of the prompts. Without recursion: a prompt may have
+    thousands of parts."""
+    drafts: list[_Draft] = []
+    roots = _begin([_Tail(prompt, parts) for prompt in prompts if (parts := prompt.parts)], frozenset(), drafts)
+    for draft in drafts:  # which grows on the way
+        left = [tail for one in draft.tails if (tail := one.without(draft.part))]
+        draft.children = _begin(left, draft.fields, drafts)
+    nodes: dict[int, PrefixNode] = {}
+    for number in reversed(range(len(drafts))):
+        draft = drafts[number]
+        steps = tuple(tail.prompt.step for tail in draft.tails)
+        nodes[number] = PrefixNode(draft.part, steps, draft.fields, tuple(nodes[one] for one in draft.children))
+    return tuple(nodes[root] for root in roots)
 
 
 def num_computed_tokens(tree: Iterable[PrefixNode], statistics: RowStatistics, num_tokens: NumTokens) -> float:
     """Prompt tokens that are computed when each different prefix is computed once."""
-    total = 0.0
-    for node in tree:
-        total += num_distinct(node.fields, statistics) * num_tokens(node.part)
-        total += num_computed_tokens(node.children, statistics, num_tokens)
-    return total
+    return sum(num_distinct(node.fields, statistics) * num_tokens(node.part) for node in _all_nodes(tree))
+
+
+def _all_nodes(tree: Iterable[PrefixNode]) -> Iterator[PrefixNode]:
+    """Each before its children."""
+    left = list(tree)[::-1]
+    while left:
+        node = left.pop()
+        yield node
+        left += node.children[::-1]
 
 
 def num_distinct(fields: Fields | None, statistics: RowStatistics) -> float:
@@ -56,10 +101,7 @@ def num_distinct(fields: Fields | None, statistics: RowStatistics) -> float:
 
 def fields_of(tree: Iterable[PrefixNode]) -> Iterator[Fields]:
     """The sets of values that `num_computed_tokens` wants counted."""
-    for node in tree:
-        if node.fields:
-            yield node.fields
-        yield from fields_of(node.children)
+    return (node.fields for node in _all_nodes(tree) if node.fields)
 
 
 def row_keys(trees: Iterable[Sequence[PrefixNode]]) -> tuple[RowKey, ...]:
@@ -95,29 +137,21 @@ def reading_order(keys: Sequence[RowKey], statistics: RowStatistics) -> tuple[Ro
     return tuple(sorted(repeated, key=lambda key: (not key.is_lookup, -saved_characters(key))))
 
 
-def _nodes(tails: Sequence[Tail], above: Fields | None) -> tuple[PrefixNode, ...]:
-    groups: dict[Hashable, list[Tail]] = {}
-    for step, parts in tails:
-        if parts:
-            first = parts[0]
-            groups.setdefault(first.text[0] if isinstance(first, Text) else first, []).append((step, parts))
-    return tuple(_node(group, above) for group in groups.values())
-
-
-def _node(tails: Sequence[Tail], above: Fields | None) -> PrefixNode:
-    """Of tails that begin alike."""
-    steps = tuple(step for step, _ in tails)
-    part = tails[0][1][0]
-    if isinstance(part, Value):
-        fields = None if above is None or part.fields is None else above | part.fields
-        return PrefixNode(part, steps, fields, _nodes([(step, parts[1:]) for step, parts in tails], fields))
-    texts = [first.text for _, (first, *_) in tails if isinstance(first, Text)]
-    common = _common_prefix(texts)
-    rest = [
-        (step, (*((Text(text[len(common) :]),) if text != common else ()), *parts[1:]))
-        for text, (step, parts) in zip(texts, tails, strict=True)
-    ]
-    return PrefixNode(Text(common), steps, above, _nodes(rest, above))
+def _begin(tails: Sequence[_Tail], above: Fields | None, drafts: list[_Draft]) -> range:
+    """Add a draft for each part with which some of `tails` begin alike; their numbers."""
+    groups: dict[Hashable, list[_Tail]] = {}
+    for tail in tails:
+        first = tail.first
+        groups.setdefault(first.text[0] if isinstance(first, Text) else first, []).append(tail)
+    begin = len(drafts)
+    for alike in groups.values():
+        part, fields = alike[0].first, above
+        if isinstance(part, Value):
+            fields = None if above is None or part.fields is None else above | part.fields
+        else:
+            part = Text(_common_prefix([first.text for tail in alike if isinstance(first := tail.first, Text)]))
+        drafts.append(_Draft(part, alike, fields))
+    return range(begin, len(drafts))
 
 
 def _common_prefix(texts: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sundog.ir.explain import spell_path
+from sundog.ir.graph import dependencies, topological_order
 from sundog.ir.logical import LogicalPlan, Node, Step, steps_of, templates_of
 from sundog.ir.physical import Sharing
 from sundog.ir.template import Computed, Literal, Path, Reference, Segment, Template
@@ -102,6 +103,9 @@ class _Reader:
         self._facts = facts
         self._nodes: Mapping[str, Node] = {node.name: node for node in plan.nodes}
         self._known: dict[str, Fields | None] = {}
+        # In the order in which they read each other, so that a long chain is no deep recursion.
+        for node in topological_order(plan.nodes, dependencies(plan.nodes)):
+            self._known[node.name] = self._fields_of_step(node) if isinstance(node, Step) else None
 
     def message(self, step: str, role: str, template: Template) -> Message:
         parts = [self._part(step, template, number, segment) for number, segment in enumerate(template.segments)]
@@ -140,12 +144,7 @@ class _Reader:
             return frozenset({path[: 3 if path[1] in self._joined else 2]}) if len(path) > 1 else None
         if name in self._constants:
             return frozenset()
-        if name not in self._known:
-            self._known[name] = None  # for what is no step: an element, a loop's turn
-            node = self._nodes.get(name)
-            if isinstance(node, Step):
-                self._known[name] = self._fields_of_step(node)
-        return self._known[name]
+        return self._known.get(name)  # None also for what is no step: an element, a loop's turn
 
     def _fields_of_step(self, step: Step) -> Fields | None:
         if self._facts.sharing(step) is Sharing.NEVER:

@@ -5,6 +5,7 @@ Owns its fields. Never knows what an engine does with them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,11 +31,16 @@ def outlooks(nodes: Sequence[Exec]) -> dict[str, Outlook]:
     calls = list(calls_of(nodes))
     looped = {call.name for node in nodes if isinstance(node, LoopExec) for call in calls_of(node.body)}
     found: dict[str, Outlook] = {}
-    for index, call in enumerate(calls):
-        later = [number for number in range(index + 1, len(calls)) if calls[number].pool == call.pool]
-        between = calls[index + 1 : later[0]] if later else []
-        tools = [one.name for one in between if not one.pool.startswith("engine:")]
-        found[call.name] = Outlook(len(later), tools[0] if tools else "", call.name in looped)
+    num_later: Counter[str] = Counter()
+    # Backwards: of each pool, the first tool between here and its next call.
+    next_tools: dict[str, str] = {}
+    for call in reversed(calls):
+        tool = next_tools.get(call.pool, "") if num_later[call.pool] else ""
+        found[call.name] = Outlook(num_later[call.pool], tool, call.name in looped)
+        num_later[call.pool] += 1
+        next_tools[call.pool] = ""
+        if not call.pool.startswith("engine:"):
+            next_tools = dict.fromkeys(num_later, call.name) | {call.pool: ""}
     return found
 
 

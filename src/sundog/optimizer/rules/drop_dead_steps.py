@@ -30,17 +30,19 @@ class DropDeadSteps:
 
 def _living(nodes: Nodes, outer: frozenset[Path], needed: frozenset[str], facts: PlanFacts) -> Nodes:
     """`nodes` without the dead ones. `outer`: paths read from outside their scope; `needed`: names that live anyhow."""
+    by_name = {node.name: node for node in nodes}
+    read_by = {node.name: paths_read(node) for node in nodes}
     alive: set[str] = set()
-    found = {node.name for node in nodes if node.name in needed or _must_run(node, facts)}
-    found |= {path[0] for path in outer}
-    while found - alive:
-        alive |= found
-        living = [node for node in nodes if node.name in alive]
-        found = {path[0] for node in living for path in paths_read(node)} | {
-            name for one in living for name in one.after
-        }
+    left = [node.name for node in nodes if node.name in needed or _must_run(node, facts)]
+    left += (path[0] for path in outer)
+    while left:
+        name = left.pop()
+        if name in by_name and name not in alive:
+            alive.add(name)
+            left += (path[0] for path in read_by[name])
+            left += by_name[name].after
     kept = tuple(node for node in nodes if node.name in alive)
-    read = outer.union(*(paths_read(node) for node in kept))
+    read = outer.union(*(read_by[node.name] for node in kept))
     return tuple(_with_living_body(node, read, facts) if isinstance(node, Loop) else node for node in kept)
 
 

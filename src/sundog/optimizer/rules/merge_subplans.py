@@ -6,10 +6,12 @@ Only steps whose equal calls may share a result: a Python function of the user's
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Hashable, Set
 from dataclasses import replace
-from itertools import combinations
 
-from sundog.ir.logical import LogicalPlan, Loop, Node, Step
+from sundog.ir.graph import dependencies, topological_order
+from sundog.ir.logical import LogicalPlan, Loop, Node, Step, templates_of
 from sundog.ir.physical import Sharing
 from sundog.ir.reads import LOOP, names_passed_on, outer_paths, paths_read
 from sundog.ir.substitute import change_templates, rename
@@ -29,62 +31,109 @@ class MergeSubplans:
 
     def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
         notes: list[str] = []
-        while (found := _merge_once(plan, context.facts)) or (found := _hoist_once(plan, context.facts)):
-            plan, note = found
-            notes.append(note)
+        while (found := _merge_once(plan, context.facts)) or (found := _hoist(plan, context.facts)):
+            plan, more = found
+            notes += more
         return Change(plan, tuple(notes)) if notes else None
 
 
-def _merge_once(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, str] | None:
-    for first, second in combinations(plan.nodes, 2):
-        if _are_equal(first, second, facts):
-            try:
-                nodes = _merged(plan.nodes, first.name, second.name)
-                outputs = tuple((name, _renamed(text, second.name, first.name)) for name, text in plan.outputs)
-            except CannotRename:
-                continue
-            return replace(plan, nodes=nodes, outputs=outputs), f"{second.name} is {first.name}: one step for both"
+def _merge_once(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, list[str]] | None:
+    """All steps merged that are equal now; that may make others equal."""
+    scope = _Scope(plan.nodes, plan.outputs)
+    notes = scope.merge(facts, frozenset())
+    if notes:
+        return replace(plan, nodes=scope.nodes, outputs=scope.templates), notes
     outer = outer_paths(plan)
     for index, node in enumerate(plan.nodes):
         if isinstance(node, Loop) and (merged := _merge_in_loop(node, outer, facts)):
-            loop, note = merged
-            return replace(plan, nodes=(*plan.nodes[:index], loop, *plan.nodes[index + 1 :])), note
+            loop, notes = merged
+            return replace(plan, nodes=(*plan.nodes[:index], loop, *plan.nodes[index + 1 :])), notes
     return None
 
 
-def _merge_in_loop(loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> tuple[Loop, str] | None:
-    """Two equal steps of a body, of which the second's value stays inside the turn."""
-    passed_on = names_passed_on(loop, outer)
-    for first, second in combinations(loop.body, 2):
-        if second.name not in passed_on and _are_equal(first, second, facts):
-            try:
-                body = _merged(loop.body, first.name, second.name)
-                until = None if loop.until is None else _renamed(loop.until, second.name, first.name)
-            except CannotRename:
-                continue
-            return replace(loop, body=body, until=until), f"{second.name} is {first.name}: one step for both"
-    return None
+def _merge_in_loop(loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> tuple[Loop, list[str]] | None:
+    """Equal steps of a body, where the second's value stays inside the turn."""
+    scope = _Scope(loop.body, (("until", loop.until),) if loop.until is not None else ())
+    notes = scope.merge(facts, names_passed_on(loop, outer))
+    if not notes:
+        return None
+    until = scope.templates[0][1] if loop.until is not None else None
+    return replace(loop, body=scope.nodes, until=until), notes
 
 
-def _are_equal(first: Node, second: Node, facts: PlanFacts) -> bool:
-    return (
-        isinstance(first, Step)
-        and isinstance(second, Step)
-        and replace(first, name="") == replace(second, name="")
-        and facts.sharing(first) is not Sharing.NEVER
-    )
+class _Scope:
+    """Nodes beside each other and the other templates that read them, with an index of who reads whom: a merge changes
+    its readers only."""
+
+    def __init__(self, nodes: Nodes, templates: tuple[tuple[str, Template], ...]) -> None:
+        self._nodes: dict[str, Node] = {node.name: node for node in nodes}
+        self._templates = dict(templates)
+        self._readers: dict[str, set[str]] = defaultdict(set)
+        self._readers_outside: dict[str, set[str]] = defaultdict(set)
+        for node in nodes:
+            for name in _names_in(node):
+                self._readers[name].add(node.name)
+        for name, template in templates:
+            for read in template.names:
+                self._readers_outside[read].add(name)
+
+    @property
+    def nodes(self) -> Nodes:
+        return tuple(self._nodes.values())
+
+    @property
+    def templates(self) -> tuple[tuple[str, Template], ...]:
+        return tuple(self._templates.items())
+
+    def merge(self, facts: PlanFacts, kept: Set[str]) -> list[str]:
+        """Merge what is equal, the later into the earlier, but nothing of `kept`; a note for each. What reads merged
+        steps comes after them and may be equal by then, so that one pass does it, however long the chains are."""
+        notes: list[str] = []
+        known: dict[Hashable, list[str]] = defaultdict(list)
+        for node in topological_order(self.nodes, dependencies(self.nodes)):
+            step = self._nodes[node.name]
+            if isinstance(step, Step) and facts.sharing(step) is not Sharing.NEVER:
+                firsts = known[_likeness(step)]
+                merges = (name for name in firsts if step.name not in kept and self._merged(name, step.name))
+                first = next(merges, None)
+                if first is None:
+                    firsts.append(step.name)
+                else:
+                    notes.append(f"{step.name} is {first}: one step for both")
+        return notes
+
+    def _merged(self, new: str, old: str) -> bool:
+        """Whether both are one step now: not where they differ, or where a reader does not take the other name."""
+        if replace(self._nodes[new], name="") != replace(self._nodes[old], name=""):
+            return False
+        try:
+            nodes = {name: _reading(self._nodes[name], old, new) for name in self._readers[old]}
+            templates = {name: _renamed(self._templates[name], old, new) for name in self._readers_outside[old]}
+        except CannotRename:
+            return False
+        for name in _names_in(self._nodes.pop(old)):
+            self._readers[name].discard(old)
+        self._nodes |= nodes
+        self._templates |= templates
+        for readers in (self._readers, self._readers_outside):
+            readers[new] |= readers.pop(old, set())
+        return True
 
 
-def _merged(nodes: Nodes, kept: str, gone: str) -> Nodes:
-    def change(template: Template) -> Template:
-        return _renamed(template, gone, kept)
-
-    left = [change_templates(node, change) for node in nodes if node.name != gone]
-    return tuple(replace(node, after=_renamed_after(node.after, kept, gone)) for node in left)
+def _likeness(step: Step) -> Hashable:
+    """Equal for equal steps, and for few others."""
+    return (step.operator, *(template.source for template in templates_of(step)))
 
 
-def _renamed_after(after: tuple[str, ...], kept: str, gone: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(kept if name == gone else name for name in after))
+def _names_in(node: Node) -> set[str]:
+    """Every name in a node's templates, and those that it waits for."""
+    return {name for template in templates_of(node) for name in template.names} | set(node.after)
+
+
+def _reading(node: Node, old: str, new: str) -> Node:
+    """`node` with the other name in its templates and in `after`."""
+    changed = change_templates(node, lambda template: _renamed(template, old, new))
+    return replace(changed, after=tuple(dict.fromkeys(new if name == old else name for name in changed.after)))
 
 
 def _renamed(template: Template, old: str, new: str) -> Template:
@@ -94,26 +143,34 @@ def _renamed(template: Template, old: str, new: str) -> Template:
     return found
 
 
-def _hoist_once(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, str] | None:
+def _hoist(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, list[str]] | None:
+    """All steps before their loops that need not be in them."""
     outer = outer_paths(plan)
-    for index, loop in enumerate(plan.nodes):
-        if isinstance(loop, Loop) and loop.when is None and loop.for_each is None:
-            for step in loop.body:
-                if _is_invariant(step, loop, outer, facts):
-                    assert isinstance(step, Step)
-                    body = tuple(node for node in loop.body if node is not step)
-                    nodes = (replace(step, after=loop.after), replace(loop, body=body))
-                    note = f"{step.name} is computed once, before the loop {loop.name}"
-                    return replace(plan, nodes=(*plan.nodes[:index], *nodes, *plan.nodes[index + 1 :])), note
-    return None
+    nodes: list[Node] = []
+    notes: list[str] = []
+    for node in plan.nodes:
+        if isinstance(node, Loop) and node.when is None and node.for_each is None:
+            while steps := _invariants(node, outer, facts):
+                nodes += (replace(step, after=node.after) for step in steps)
+                notes += (f"{step.name} is computed once, before the loop {node.name}" for step in steps)
+                gone = {step.name for step in steps}
+                node = replace(node, body=tuple(inner for inner in node.body if inner.name not in gone))
+        nodes.append(node)
+    return (replace(plan, nodes=tuple(nodes)), notes) if notes else None
 
 
-def _is_invariant(step: Node, loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> bool:
-    """Whether each turn would compute the same, and nobody reads the step through the loop."""
-    names = {node.name for node in loop.body}
-    if not isinstance(step, Step) or len(names) == 1 or step.after or facts.sharing(step) is Sharing.NEVER:
-        return False
-    if any(step.name in node.after for node in loop.body):
-        return False
-    read = {path[0] for path in paths_read(step)}
-    return not read & (names | {LOOP}) and step.name not in names_passed_on(loop, outer)
+def _invariants(loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> list[Step]:
+    """The steps that each turn would compute anew to the same, and that nobody reads through the loop; but for one that
+    is all of the loop."""
+    own = {LOOP, *(node.name for node in loop.body)}
+    held = {name for node in loop.body for name in node.after} | names_passed_on(loop, outer)
+    found = [
+        step
+        for step in loop.body
+        if isinstance(step, Step)
+        and not step.after
+        and step.name not in held
+        and facts.sharing(step) is not Sharing.NEVER
+        and own.isdisjoint(path[0] for path in paths_read(step))
+    ]
+    return found if len(found) < len(loop.body) else found[:-1]
