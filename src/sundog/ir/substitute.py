@@ -44,11 +44,13 @@ def change_templates(node: N, change: Change) -> N:
     return node
 
 
-def rename(template: Template, old: str, new: str) -> Template | None:
-    """`template` reading `new` wherever it read `old`; None where that cannot be done for certain."""
-    if old not in template.names:
+def rename(template: Template, names: Mapping[str, str]) -> Template | None:
+    """`template` reading the values of `names` wherever it read their keys; None where that cannot be done for
+    certain."""
+    read = {old: new for old, new in names.items() if old in template.names}
+    if not read:
         return template
-    return _substitute(template, {old: new}, {old: nodes.Name(new, "load")})
+    return _substitute(template, read, {old: nodes.Name(new, "load") for old, new in read.items()})
 
 
 def with_values(template: Template, values: Mapping[str, Any]) -> Template | None:

@@ -12,20 +12,33 @@ from sundog.engines.base import Usage
 
 
 @dataclass(slots=True)
+class _StepShare:
+    """`seconds`: a step's share up to the moment at which one call that ran all the time would have had `begin_s`, and
+    from which on `num_running` calls of it run. So a start or an end touches its own step only, of thousands."""
+
+    seconds: float = 0.0
+    begin_s: float = 0.0
+    num_running: int = 0
+
+    def until(self, share_s: float) -> float:
+        return self.seconds + self.num_running * (share_s - self.begin_s)
+
+
+@dataclass(slots=True)
 class PoolWork:
     """`begin_s`: when its first call was started, `end_s`: when its last one was answered. `is_distinct`: whether the
     prompt tokens are those of distinct blocks, what a prefix cache without end would have left to compute; otherwise
-    they are the computed ones. `num_estimated`: calls whose tokens the engine did not tell. `seconds`: by step, its
-    share of the time in which calls ran, each moment divided equally among the calls that ran in it."""
+    they are the computed ones. `num_estimated`: calls whose tokens the engine did not tell."""
 
     begin_s: float
     end_s: float = 0.0
     num_calls: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
     is_distinct: bool = True
     num_estimated: int = 0
-    _running: dict[str, int] = field(default_factory=dict)
+    _steps: dict[str, _StepShare] = field(default_factory=dict)
+    _num_running: int = 0
     _now_s: float = 0.0
+    _share_s: float = 0.0
     _prefill: float = 0.0
     _decode: float = 0.0
     _context: float = 0.0
@@ -37,6 +50,12 @@ class PoolWork:
         return self.end_s - self.begin_s
 
     @property
+    def seconds(self) -> dict[str, float]:
+        """By step, its share of the time in which calls ran, each moment divided equally among the calls that ran in
+        it; up to the last start or end of a call."""
+        return {step: share.until(self._share_s) for step, share in self._steps.items()}
+
+    @property
     def work(self) -> Work:
         """The least that the executed calls can be computed with, without steps: cost.step_time.call_work with
         `is_shared`."""
@@ -44,13 +63,16 @@ class PoolWork:
 
     def count(self, step: str, change: int, now_s: float) -> None:
         """A call of `step` starts (1) or ends (-1)."""
-        num_running = sum(self._running.values())
-        if num_running:
-            share_s = (now_s - self._now_s) / num_running
-            for name, number in self._running.items():
-                self.seconds[name] = self.seconds.get(name, 0.0) + number * share_s
+        if self._num_running:
+            self._share_s += (now_s - self._now_s) / self._num_running
         self._now_s = now_s
-        self._running[step] = self._running.get(step, 0) + change
+        self._num_running += change
+        share = self._steps.get(step)
+        if share is None:
+            share = self._steps[step] = _StepShare()
+        share.seconds = share.until(self._share_s)
+        share.begin_s = self._share_s
+        share.num_running += change
 
     def add(self, usage: Usage | None, end_s: float) -> None:
         """A call has succeeded."""

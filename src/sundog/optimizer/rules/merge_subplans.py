@@ -7,7 +7,7 @@ Only steps whose equal calls may share a result: a Python function of the user's
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Set
+from collections.abc import Hashable, Mapping, Set
 from dataclasses import replace
 
 from sundog.ir.graph import dependencies, topological_order
@@ -23,7 +23,11 @@ Nodes = tuple[Node, ...]
 
 
 class CannotRename(Exception):
-    """A template does not take the other name for certain. Never leaves this module."""
+    """A template does not take other names for certain in place of `names`. Never leaves this module."""
+
+    def __init__(self, names: Set[str]) -> None:
+        super().__init__(names)
+        self.names = names
 
 
 class MergeSubplans:
@@ -38,11 +42,11 @@ class MergeSubplans:
 
 
 def _merge_once(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, list[str]] | None:
-    """All steps merged that are equal now; that may make others equal."""
-    scope = _Scope(plan.nodes, plan.outputs)
-    notes = scope.merge(facts, frozenset())
+    """Equal steps of the plan merged, or of the first loop that has some."""
+    outputs = dict(plan.outputs)
+    nodes, outputs, notes = _merged(plan.nodes, outputs, facts, frozenset())
     if notes:
-        return replace(plan, nodes=scope.nodes, outputs=scope.templates), notes
+        return replace(plan, nodes=nodes, outputs=tuple(outputs.items())), notes
     outer = outer_paths(plan)
     for index, node in enumerate(plan.nodes):
         if isinstance(node, Loop) and (merged := _merge_in_loop(node, outer, facts)):
@@ -53,71 +57,43 @@ def _merge_once(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, list[
 
 def _merge_in_loop(loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> tuple[Loop, list[str]] | None:
     """Equal steps of a body, where the second's value stays inside the turn."""
-    scope = _Scope(loop.body, (("until", loop.until),) if loop.until is not None else ())
-    notes = scope.merge(facts, names_passed_on(loop, outer))
-    if not notes:
-        return None
-    until = scope.templates[0][1] if loop.until is not None else None
-    return replace(loop, body=scope.nodes, until=until), notes
+    until = {} if loop.until is None else {"until": loop.until}
+    body, until, notes = _merged(loop.body, until, facts, names_passed_on(loop, outer))
+    return (replace(loop, body=body, until=until.get("until")), notes) if notes else None
 
 
-class _Scope:
-    """Nodes beside each other and the other templates that read them, with an index of who reads whom: a merge changes
-    its readers only."""
-
-    def __init__(self, nodes: Nodes, templates: tuple[tuple[str, Template], ...]) -> None:
-        self._nodes: dict[str, Node] = {node.name: node for node in nodes}
-        self._templates = dict(templates)
-        self._readers: dict[str, set[str]] = defaultdict(set)
-        self._readers_outside: dict[str, set[str]] = defaultdict(set)
-        for node in nodes:
-            for name in _names_in(node):
-                self._readers[name].add(node.name)
-        for name, template in templates:
-            for read in template.names:
-                self._readers_outside[read].add(name)
-
-    @property
-    def nodes(self) -> Nodes:
-        return tuple(self._nodes.values())
-
-    @property
-    def templates(self) -> tuple[tuple[str, Template], ...]:
-        return tuple(self._templates.items())
-
-    def merge(self, facts: PlanFacts, kept: Set[str]) -> list[str]:
-        """Merge what is equal, the later into the earlier, but nothing of `kept`; a note for each. What reads merged
-        steps comes after them and may be equal by then, so that one pass does it, however long the chains are."""
-        notes: list[str] = []
-        known: dict[Hashable, list[str]] = defaultdict(list)
-        for node in topological_order(self.nodes, dependencies(self.nodes)):
-            step = self._nodes[node.name]
-            if isinstance(step, Step) and facts.sharing(step) is not Sharing.NEVER:
-                firsts = known[_likeness(step)]
-                merges = (name for name in firsts if step.name not in kept and self._merged(name, step.name))
-                first = next(merges, None)
-                if first is None:
-                    firsts.append(step.name)
-                else:
-                    notes.append(f"{step.name} is {first}: one step for both")
-        return notes
-
-    def _merged(self, new: str, old: str) -> bool:
-        """Whether both are one step now: not where they differ, or where a reader does not take the other name."""
-        if replace(self._nodes[new], name="") != replace(self._nodes[old], name=""):
-            return False
+def _merged(
+    nodes: Nodes, beside: dict[str, Template], facts: PlanFacts, kept: Set[str]
+) -> tuple[Nodes, dict[str, Template], list[str]]:
+    """Equal nodes merged, the later into the earlier, but nothing of `kept`, nor what a reader does not let go; the
+    other templates that read them, `beside`, with the names that remain; and a note for each."""
+    while True:
         try:
-            nodes = {name: _reading(self._nodes[name], old, new) for name in self._readers[old]}
-            templates = {name: _renamed(self._templates[name], old, new) for name in self._readers_outside[old]}
-        except CannotRename:
-            return False
-        for name in _names_in(self._nodes.pop(old)):
-            self._readers[name].discard(old)
-        self._nodes |= nodes
-        self._templates |= templates
-        for readers in (self._readers, self._readers_outside):
-            readers[new] |= readers.pop(old, set())
-        return True
+            return _try_merge(nodes, beside, facts, kept)
+        except CannotRename as error:
+            kept = kept | error.names
+
+
+def _try_merge(
+    nodes: Nodes, beside: dict[str, Template], facts: PlanFacts, kept: Set[str]
+) -> tuple[Nodes, dict[str, Template], list[str]]:
+    """In one pass, however long the chains are: what reads merged steps comes after them, and may be equal by then."""
+    names: dict[str, str] = {}
+    known: dict[Hashable, list[Step]] = defaultdict(list)
+    left: dict[str, Node] = {}
+    for written in topological_order(nodes, dependencies(nodes)):
+        node = _reading(written, names)
+        if isinstance(node, Step) and facts.sharing(node) is not Sharing.NEVER:
+            firsts = known[_likeness(node)]
+            first = None if node.name in kept else next((one for one in firsts if _are_equal(one, node)), None)
+            if first is not None:
+                names[node.name] = first.name
+                continue
+            firsts.append(node)
+        left[node.name] = node
+    notes = [f"{old} is {new}: one step for both" for old, new in names.items()]
+    found = tuple(left[node.name] for node in nodes if node.name in left)
+    return found, {key: _renamed(template, names) for key, template in beside.items()}, notes
 
 
 def _likeness(step: Step) -> Hashable:
@@ -125,21 +101,27 @@ def _likeness(step: Step) -> Hashable:
     return (step.operator, *(template.source for template in templates_of(step)))
 
 
-def _names_in(node: Node) -> set[str]:
-    """Every name in a node's templates, and those that it waits for."""
-    return {name for template in templates_of(node) for name in template.names} | set(node.after)
+def _are_equal(first: Step, second: Step) -> bool:
+    return replace(first, name="") == replace(second, name="")
 
 
-def _reading(node: Node, old: str, new: str) -> Node:
-    """`node` with the other name in its templates and in `after`."""
-    changed = change_templates(node, lambda template: _renamed(template, old, new))
-    return replace(changed, after=tuple(dict.fromkeys(new if name == old else name for name in changed.after)))
+def _reading(node: Node, names: Mapping[str, str]) -> Node:
+    """`node` with other names in its templates and in `after`."""
+    if names.keys().isdisjoint(name for template in templates_of(node) for name in template.names):
+        changed = node
+    else:
+        changed = change_templates(node, lambda template: _renamed(template, names))
+    if names.keys().isdisjoint(node.after):
+        return changed
+    return replace(changed, after=tuple(dict.fromkeys(names.get(name, name) for name in node.after)))
 
 
-def _renamed(template: Template, old: str, new: str) -> Template:
-    found = rename(template, old, new)
+def _renamed(template: Template, names: Mapping[str, str]) -> Template:
+    wanted = {old: names[old] for old in template.names if old in names}
+    found = rename(template, wanted)
     if found is None:
-        raise CannotRename
+        alone = {old for old, new in wanted.items() if rename(template, {old: new}) is None}
+        raise CannotRename(alone or wanted.keys())
     return found
 
 

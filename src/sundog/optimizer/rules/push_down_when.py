@@ -37,30 +37,74 @@ def _pushed(nodes: Nodes, needed: frozenset[str], outer: frozenset[Path], facts:
             body, more = _pushed(node.body, names_needed(node, outer), frozenset(), facts)
             nodes = (*nodes[:index], replace(node, body=body), *nodes[index + 1 :]) if more else nodes
             notes += more
+    scope = _Scope(nodes, facts)
     # Backwards: a condition that has reached a step reaches what only that step reads in the same pass.
-    for index in reversed(range(len(nodes))):
-        node = nodes[index]
+    for node in reversed(nodes):
         if isinstance(node, Step | Loop) and node.when is None and node.name not in needed:
-            when = _condition_of_readers(node, nodes)
-            if when is not None and _may_wait(node, when, nodes, facts):
-                nodes = (*nodes[:index], replace(node, when=when), *nodes[index + 1 :])
+            when = scope.condition_of_readers(node)
+            if when is not None and scope.may_wait(node, when):
+                scope.put(replace(node, when=when))
                 notes.append(f"{node.name} runs only when {when}")
-    return nodes, notes
+    return scope.nodes, notes
 
 
-def _condition_of_readers(node: Node, nodes: Sequence[Node]) -> Template | None:
-    """One that holds exactly where a reader of `node` runs; None where a reader always runs, or there is none."""
-    conditions: list[Template] = []
-    for other in nodes:
-        if node.name in other.after or any(path[0] == node.name for path in paths_read(other)):
+class _Scope:
+    """Nodes beside each other, with who reads and who waits for whom: looked up for each node, not found anew."""
+
+    def __init__(self, nodes: Nodes, facts: PlanFacts) -> None:
+        self._facts = facts
+        self._by_name = {node.name: node for node in nodes}
+        self._position = {node.name: index for index, node in enumerate(nodes)}.__getitem__
+        self._before = dependencies(nodes)
+        self._readers: dict[str, dict[str, None]] = {node.name: {} for node in nodes}
+        self._waiting: dict[str, dict[str, None]] = {node.name: {} for node in nodes}
+        for node in nodes:
+            for name in (*node.after, *(path[0] for path in paths_read(node))):
+                self._readers.get(name, {})[node.name] = None
+            for name in self._before[node.name]:
+                self._waiting[name][node.name] = None
+
+    @property
+    def nodes(self) -> Nodes:
+        return tuple(self._by_name.values())
+
+    def put(self, node: Step | Loop) -> None:
+        """Take `node`, which has a condition now, in place of the one of its name."""
+        self._by_name[node.name] = node
+        assert node.when is not None
+        for name in node.when.names & self._before.keys():
+            self._readers[name][node.name] = None
+            self._waiting[name][node.name] = None
+            self._before[node.name] = (*self._before[node.name], name)
+
+    def condition_of_readers(self, node: Node) -> Template | None:
+        """One that holds exactly where a reader of `node` runs; None where a reader always runs, or there is none."""
+        conditions: list[Template] = []
+        for name in sorted(self._readers[node.name], key=self._position):
+            other = self._by_name[name]
             if isinstance(other, Filter) or other.when is None or node.name in other.when.names:
                 return None
             conditions.append(other.when)
-    different = list(dict.fromkeys(conditions))
-    if len(different) < 2:
-        return different[0] if different else None
-    inner = [_inside(condition) for condition in different]
-    return None if None in inner else Template(f"{{{{ {' or '.join(f'({text})' for text in inner)} }}}}")
+        different = list(dict.fromkeys(conditions))
+        if len(different) < 2:
+            return different[0] if different else None
+        inner = [_inside(condition) for condition in different]
+        return None if None in inner else Template(f"{{{{ {' or '.join(f'({text})' for text in inner)} }}}}")
+
+    def may_wait(self, node: Node, when: Template) -> bool:
+        """Whether `node` may wait for what `when` reads."""
+        waited = ancestors(node.name, self._before)
+        new = _waited_for(when, self._before) - waited
+        # A filter between the step and its readers keeps rows from the condition, which might fail on them.
+        waited_by_readers = frozenset[str]().union(
+            *(ancestors(name, self._before) for name in self._waiting[node.name])
+        )
+        if any(isinstance(self._by_name[name], Filter) for name in (new | waited_by_readers) - waited):
+            return False
+        is_movable = self._facts.is_movable
+        if node.name in new or not is_movable(node) or not all(is_movable(self._by_name[name]) for name in new):
+            return False
+        return self._facts.work(node) >= max((self._facts.work(self._by_name[name]) for name in new), default=0)
 
 
 def _inside(condition: Template) -> str | None:
@@ -68,21 +112,6 @@ def _inside(condition: Template) -> str | None:
     text = condition.source.strip()
     plain = text.startswith("{{ ") and text.endswith(" }}") and "{#" not in text
     return text[3:-3] if plain else None
-
-
-def _may_wait(node: Node, when: Template, nodes: Sequence[Node], facts: PlanFacts) -> bool:
-    before = dependencies(nodes)
-    by_name = {other.name: other for other in nodes}
-    waited = ancestors(node.name, before)
-    new = _waited_for(when, before) - waited
-    # A filter between the step and its readers keeps rows from the condition, which might fail on them.
-    readers = [other for other in nodes if node.name in before[other.name]]
-    waited_by_readers = frozenset[str]().union(*(ancestors(other.name, before) for other in readers))
-    if any(isinstance(by_name[name], Filter) for name in (new | waited_by_readers) - waited):
-        return False
-    if node.name in new or not facts.is_movable(node) or not all(facts.is_movable(by_name[name]) for name in new):
-        return False
-    return facts.work(node) >= max((facts.work(by_name[name]) for name in new), default=0)
 
 
 def _waited_for(when: Template, before: Mapping[str, Sequence[str]]) -> frozenset[str]:
