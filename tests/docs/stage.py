@@ -125,7 +125,7 @@ class Stage:
         return str(found[0]) if found else argument
 
     def _run_python(self, source: str) -> None:
-        code = compile(source, "the page", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        code = compile(source, "the page", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             result = eval(code, self._names)
             if inspect.iscoroutine(result):

@@ -17,6 +17,8 @@ from sundog.flow.reference import Ref
 from sundog.functions import resolve
 from sundog.ir.canonical import describe
 from sundog.ir.logical import LogicalPlan, Step
+from sundog.ir.render import render_text
+from sundog.ir.template import Template
 
 HERE = Path(__file__).parent
 
@@ -220,3 +222,39 @@ def test_a_value_without_json_form_is_refused_at_the_call() -> None:
         small().constant("thing", object())
     assert isinstance(caught.value.where, Location)
     assert caught.value.where.file == __file__
+
+
+def test_text_beside_a_value_is_a_template() -> None:
+    price = Ref("row").price
+    assert "Price: " + price == "Price: {{ row.price }}"
+    assert price + " euros" == "{{ row.price }} euros"
+
+
+@pytest.mark.parametrize(
+    ("write", "hint"),
+    [
+        (lambda price: f"{price:.2f}", 'write {{ "%.2f" | format(row.price) }}'),
+        (lambda price: price + 1, "write {{ row.price + 1 }} as text"),
+        (lambda price: 1 + price, "write {{ row.price + 1 }} as text"),
+        (lambda price: price * 2, "write {{ row.price * 2 }} as text"),
+        (lambda price: price - price, "write {{ row.price - row.price }} as text"),
+        (lambda price: price / 3, "write {{ row.price / 3 }} as text"),
+        (lambda price: price % 3, "write {{ row.price % 3 }} as text"),
+        (lambda price: price + price, 'write {{ row.price + row.price }} as text or, for text, f"{...}{...}"'),
+        (lambda price: price.upper(), "a template has filters, as in {{ row.name | upper }}"),
+    ],
+)
+def test_what_a_value_cannot_do_yet_says_what_to_write(write: Any, hint: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        write(Ref("row").price)
+    assert "is known only when the flow runs" in str(caught.value)
+    assert hint in str(caught.value)
+
+
+def test_the_written_formats_work_in_a_template() -> None:
+    assert render_text(Template('{{ "%.2f" | format(row.price) }}'), {"row": {"price": 3}}) == "3.00"
+
+
+def test_a_folder_may_be_given_as_text(tmp_path: Path) -> None:
+    assert FlowBuilder("f", base_dir=str(tmp_path)).base_dir == tmp_path
+    assert FlowBuilder("f").base_dir == Path()

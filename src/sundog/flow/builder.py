@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sundog.errors import FlowError
+from sundog.flow.answer_type import output_of
 from sundog.flow.bind import bind
 from sundog.flow.call_sites import CallSites, caller
 from sundog.flow.names import ITEM, LOOP, ROW
@@ -22,6 +23,7 @@ from sundog.ir.normal_form import normal_form
 from sundog.ir.template import Template
 
 Text = str | Expression
+Prompt = Text | Mapping[str, str]
 After = Ref | str | Iterable[Ref | str]
 
 row = Ref(ROW)
@@ -69,9 +71,14 @@ class NodesBuilder:
         }
         return self._add(name, {operator: _given(spec), **_given(modifiers)})
 
-    def llm(self, name: str, *, engine: str, prompt: Text | None = None, **fields: Any) -> Ref:
-        """An LLM call: also `messages`, `system`, `output`, `max_tokens`, `temperature`, `seed`, `stop`, modifiers."""
-        return self.step(name, "llm", engine=engine, prompt=prompt, **fields)
+    def llm(self, name: str, *, engine: str, prompt: Prompt | None = None, output: Any = None, **fields: Any) -> Ref:
+        """An LLM call: also `messages`, `system`, `max_tokens`, `temperature`, `seed`, `stop`, modifiers. `output`: the
+        answer's form as in a flow file, or a pydantic model, a dataclass or a TypedDict."""
+        try:
+            form = output_of(output)
+        except ValueError as error:
+            raise FlowError(f"the output of '{name}': {error}", where=caller()) from error
+        return self.step(name, "llm", engine=engine, prompt=prompt, output=form, **fields)
 
     def sql(self, name: str, *, database: str, query: str, **fields: Any) -> Ref:
         """A SQL statement with bound `params`, and modifiers."""
@@ -145,10 +152,11 @@ class LoopBuilder(NodesBuilder):
 class FlowBuilder(NodesBuilder):
     """A flow. `plan()` gives the plan that a flow file with the same words would give."""
 
-    def __init__(self, name: str, *, base_dir: Path | None = None, objective: str = "makespan") -> None:
-        """`objective`: what the placement on workers makes small: makespan, mean-completion or cost."""
+    def __init__(self, name: str, *, base_dir: str | Path | None = None, objective: str = "makespan") -> None:
+        """`base_dir`: the folder that relative paths count from, None for the working directory.
+        `objective`: what the placement on workers makes small: makespan, mean-completion or cost."""
         self.name = name
-        self.base_dir = Path() if base_dir is None else base_dir
+        self.base_dir = Path(base_dir or "")
         sections: dict[str, Any] = {"workers": {}, "engines": {}, "inputs": {}, "constants": {}, "outputs": {}}
         self._data: dict[str, Any] = {"name": name, "objective": objective, **sections}
         super().__init__({}, ("nodes",), CallSites())

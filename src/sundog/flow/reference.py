@@ -57,6 +57,49 @@ class Expression:
     def __invert__(self) -> Expression:
         return Expression(f"not {_operand(self)}")
 
+    def __add__(self, other: object) -> str:
+        """Text before and after a value is a template: `reference + " euros"`."""
+        if isinstance(other, str):
+            return f"{self}{other}"
+        raise self._refusal("+", other)
+
+    def __radd__(self, other: object) -> str:
+        if isinstance(other, str):
+            return f"{other}{self}"
+        raise self._refusal("+", other)
+
+    def __sub__(self, other: object) -> Any:
+        raise self._refusal("-", other)
+
+    def __mul__(self, other: object) -> Any:
+        raise self._refusal("*", other)
+
+    def __truediv__(self, other: object) -> Any:
+        raise self._refusal("/", other)
+
+    def __mod__(self, other: object) -> Any:
+        raise self._refusal("%", other)
+
+    def __format__(self, form: str) -> str:
+        if not form:
+            return str(self)
+        written = f'{{{{ "%{form}" | format({self._source}) }}}}'
+        raise TypeError(f"{self} is known only when the flow runs, so :{form} cannot be done here; write {written}")
+
+    def __call__(self, *arguments: object, **options: object) -> Any:
+        raise TypeError(
+            f"{self} is a value that is known only when the flow runs, and no function; a template has filters, as in "
+            "{{ row.name | upper }}, and a python step calls any function"
+        )
+
+    def _refusal(self, operator: str, other: object) -> TypeError:
+        """Numbers are reckoned with where they are known."""
+        shown = other._source if isinstance(other, Expression) else repr(other)
+        text = ' or, for text, f"{...}{...}"' if operator == "+" and isinstance(other, Expression) else ""
+        return TypeError(
+            f"{self} is known only when the flow runs; write {{{{ {self._source} {operator} {shown} }}}} as text{text}"
+        )
+
     def _join(self, operator: str, other: object) -> Expression:
         return Expression(f"{_operand(self)} {operator} {_operand(other)}")
 
