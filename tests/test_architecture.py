@@ -213,6 +213,6 @@ def test_links_of_the_documents_point_at_files() -> None:
 
 def test_every_page_is_in_the_table_of_contents() -> None:
     contents = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    pages = {path.name for path in tracked("docs/*.md")} - {"index.md"}
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in tracked("docs/*.md")} - {"index.md"}
     assert pages
     assert sorted(pages - set(LINK.findall(contents))) == []

@@ -21,7 +21,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
@@ -34,8 +33,9 @@ from sundog.engines.openai import OpenAIKind
 from sundog.engines.openvino import OpenVINOKind
 from sundog.engines.vllm import VLLMKind
 from sundog.engines.vllm_local import VLLMLocalKind
-from sundog.operators.http import HTTPOperator
 from sundog.secrets import PATTERN
+from sundog.transport.answer import WholeAnswer
+from sundog.transport.client import Client, Request
 from tests.docs.pages import ROOT, Block
 
 RUN_ID = re.compile(r"\b([a-z_]\w*)-[0-9a-f]{8}\b")
@@ -163,7 +163,7 @@ def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kind, "outline", lambda self, options: NullKind().outline(NullOptions()))
     monkeypatch.setattr(VLLMKind, "needs_server", lambda self, options: False)
     _put_weights(folder / "cache", monkeypatch)
-    monkeypatch.setattr(HTTPOperator, "__init__", _without_network)
+    monkeypatch.setattr("sundog.operators.http.exchange", _without_network)
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
@@ -179,9 +179,5 @@ def _put_weights(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "pull", pull)
 
 
-def _without_network(self: HTTPOperator, base_dir: Path) -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"url": str(request.url), "price": 3})
-
-    self._transport = httpx.MockTransport(answer)
-    self._client = None
+async def _without_network(client: Client, request: Request, payload: object, progress: object) -> WholeAnswer:
+    return WholeAnswer(200, "OK", {}, json.dumps({"url": request.url, "price": 3}).encode())

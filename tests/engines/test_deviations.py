@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 
 from sundog.engines.base import GenerateRequest, Message
-from sundog.engines.openai import OpenAIKind, OpenAIOptions
+from sundog.engines.openai import OpenAIKind
+from sundog.engines.openai_options import OpenAIOptions
 from sundog.engines.openai_protocol.answers import read_chunks
 from sundog.errors import EngineError
 from sundog.secrets import Secrets

@@ -5,12 +5,12 @@ import json
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-import httpx
 import pytest
 from pydantic import ValidationError
 
 from sundog.engines.base import GenerateRequest, Message
-from sundog.engines.openai import OpenAIEngine, OpenAIKind, OpenAIOptions
+from sundog.engines.openai import OpenAIEngine, OpenAIKind
+from sundog.engines.openai_options import OpenAIOptions
 from sundog.errors import (
     BadResponse,
     ConfigError,
@@ -121,6 +121,10 @@ async def hang(exchange: Exchange) -> None:
     await asyncio.Event().wait()
 
 
+def num_posts(server: Server) -> int:
+    return sum(one.method == "POST" for one in server.exchanges)
+
+
 USAGE = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 1}}
 
 
@@ -128,7 +132,11 @@ def test_the_request_on_the_wire(server: Server) -> None:
     request = GenerateRequest(
         "r", (Message("user", "Hi\u2028there"),), 7, 0.5, 3, ("\n\n",), '{"type": "boolean"}', priority=4
     )
-    fields = {"api_key": "${env:KEY}", "has_priority": True, "extra_body": {"top_p": 0.9, "model": "not this one"}}
+    fields = {
+        "api_key": "${env:KEY}",
+        "has_priority": True,
+        "extra_body": {"top_p": 0.9, "model": "not this one", "stream": True},
+    }
     answer_of(server, request=request, **fields)
     asked = server.exchanges[-1]
     assert (asked.method, asked.path) == ("POST", "/v1/chat/completions")
@@ -136,8 +144,7 @@ def test_the_request_on_the_wire(server: Server) -> None:
     assert asked.body == {
         "model": MODEL,
         "messages": [{"role": "user", "content": "Hi\u2028there"}],
-        "stream": True,
-        "stream_options": {"include_usage": True},
+        "stream": False,
         "max_tokens": 7,
         "temperature": 0.5,
         "seed": 3,
@@ -155,7 +162,7 @@ def test_what_was_not_asked_for_is_not_sent(server: Server) -> None:
     answer_of(server, api="completions")
     body = server.exchanges[-1].body
     assert body["prompt"] == "You are brief.\n\nSay hello."
-    assert set(body) == {"model", "prompt", "stream", "stream_options", "temperature"}
+    assert set(body) == {"model", "prompt", "stream", "temperature"}
     assert "authorization" not in server.exchanges[-1].headers
 
 
@@ -182,7 +189,7 @@ def test_an_abort_closes_the_connection(server: Server) -> None:
         engine = OpenAIKind().open(options_for(server), 0, Secrets({}))
         await engine.start()
         server.script.append(first_then_silence)
-        generator = engine.generate(ask_for("Say hello."))
+        generator = engine.generate(ask_for("Say hello.", needs_first_token=True))
         assert (await anext(generator)).text == "first"
         await generator.aclose()
         assert await asyncio.to_thread(server.exchanges[-1].is_abandoned.wait, 5)
@@ -232,7 +239,6 @@ def test_events_may_come_in_any_pieces(server: Server) -> None:
             None,
         ),
         (status(200, "{}"), BadResponse, False, None),
-        (reset, EngineUnavailable, True, None),
         (stream(event(True, "half"), ends=False), EngineUnavailable, True, None),
         (stream(event(True, "half")), BadResponse, True, None),
         (stream(b"data: {nonsense\n\n"), BadResponse, True, None),
@@ -248,7 +254,19 @@ def test_one_failure_is_one_error_and_no_second_attempt(
 ) -> None:
     error = error_of(server, behaviour, api_key="${env:KEY}")
     assert (type(error), error.retryable, error.retry_after_s) == (kind, retryable, retry_after_s)
-    assert len([one for one in server.exchanges if one.method == "POST"]) == 1
+    assert num_posts(server) == 1
+
+
+def test_a_kept_connection_that_the_server_closed_fails_no_call(server: Server) -> None:
+    assert answer_of(server, reset).text
+    assert num_posts(server) == 2
+
+
+def test_a_new_connection_that_breaks_is_a_failure(server: Server) -> None:
+    server.script.append(reset)
+    error = error_of(server, reset)
+    assert (type(error), error.retryable) == (EngineUnavailable, True)
+    assert num_posts(server) == 2, "the first of them on the connection of the list of models"
 
 
 def test_a_key_written_in_the_flow_stays_out_of_errors(server: Server) -> None:
@@ -261,10 +279,33 @@ def test_silence_is_a_timeout(server: Server) -> None:
     assert (type(error), error.retryable) == (EngineTimeout, True)
 
 
-@pytest.mark.parametrize("number", [404, 405])
-def test_a_server_without_a_list_of_models_is_accepted(server: Server, number: int) -> None:
-    server.script.append(status(number))
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        *(status(number, {"error": "not for you"}) for number in (400, 403, 404, 405, 429, 500, 501, 503)),
+        status(200, {"object": "list", "data": None}),
+        status(200, {"data": [{"id": f"models/{MODEL}"}]}),
+        status(200, {"data": [{"id": f"{MODEL}:latest"}]}),
+        status(200, [{"id": MODEL}]),
+        status(200, {"data": [3, {"id": 4}, {"id": MODEL, "max_model_len": "many"}]}),
+        status(200, {"data": [{"id": "another"}]}),
+    ],
+)
+def test_a_list_that_does_not_rule_the_model_out_stops_nothing(server: Server, behaviour: Behaviour) -> None:
+    server.script.append(behaviour)
     asyncio.run(start_and_close(options_for(server)))
+
+
+def test_a_model_that_is_not_listed_is_told_when_the_server_has_none(server: Server) -> None:
+    async def use() -> None:
+        engine = OpenAIKind().open(options_for(server, model="servd"), 0, Secrets({}))
+        await engine.start()
+        server.script.append(status(404, {"error": {"message": "no such model"}}))
+        with pytest.raises(BadResponse, match="did you mean 'served'"):
+            await collect(engine, ask_for("Say hello."))
+        await engine.close()
+
+    asyncio.run(use())
 
 
 @pytest.mark.parametrize(
@@ -272,8 +313,8 @@ def test_a_server_without_a_list_of_models_is_accepted(server: Server, number: i
     [
         (status(401), ConfigError, "api_key"),
         (status(200, "<html>"), ConfigError, "/v1"),
-        (status(200, {"data": [{"id": "servd"}]}), ConfigError, "did you mean 'servd'?"),
-        (status(500), EngineUnavailable, "500"),
+        (status(200, {"data": [{"id": "servd", "owned_by": "vllm"}]}), ConfigError, "did you mean 'servd'?"),
+        (status(308, "", Location="https://elsewhere/v1/models"), ConfigError, "https://elsewhere/v1/models"),
         (reset, EngineUnavailable, "base_url"),
     ],
 )
@@ -334,4 +375,3 @@ def test_identity_has_no_address_and_no_key() -> None:
 def test_the_schema_goes_out_as_it_is(server: Server) -> None:
     answer_of(server, request=ask_for("Judge.", json_schema=SCHEMA))
     assert server.exchanges[-1].body["response_format"]["json_schema"]["schema"] == json.loads(SCHEMA)
-    assert httpx.URL(server.base_url).path == "/v1"

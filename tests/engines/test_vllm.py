@@ -6,11 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from typing import ClassVar
+from urllib.request import urlopen
 
-import httpx
 import pytest
 
-from sundog.engines.openai import OpenAIKind, OpenAIOptions
+from sundog.engines.openai import OpenAIKind
+from sundog.engines.openai_options import OpenAIOptions
 from sundog.engines.served import ReplicaLoad, Watched
 from sundog.engines.vllm import VLLMKind, VLLMOptions
 from sundog.errors import PromptTooLong
@@ -69,7 +70,7 @@ class TestChat(OverVLLM):
 
     def test_an_abort_reaches_the_server(self, started: Started) -> None:
         async def abort() -> None:
-            generator = started.engine.generate(ask_for("Tell me a story.", max_tokens=400))
+            generator = started.engine.generate(ask_for("Tell me a story.", max_tokens=400, needs_first_token=True))
             await anext(generator)
             await generator.aclose()
 
@@ -100,7 +101,7 @@ class TestVLLM(EngineConformance):
             engine = started.engine
             assert isinstance(engine, Watched)
             before = await engine.probe()
-            generator = engine.generate(ask_for("Tell me a story.", max_tokens=400))
+            generator = engine.generate(ask_for("Tell me a story.", max_tokens=400, needs_first_token=True))
             await anext(generator)
             while not (load := await engine.probe()).num_running:
                 pass
@@ -123,7 +124,7 @@ class TestCompletions(OverVLLM):
 
 
 def metric(base_url: str, name: str) -> float:
-    lines = httpx.get(base_url.removesuffix("/v1") + "/metrics").text.splitlines()
+    lines = urlopen(base_url.removesuffix("/v1") + "/metrics").read().decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"vllm:{name}{{"))
 
 

@@ -195,12 +195,13 @@ def test_an_unknown_method_is_refused() -> None:
         # (retryable, is_outcome_unknown)
         (400, (False, False), (False, False)),
         (404, (False, False), (False, False)),
-        (408, (True, False), (True, False)),
+        (408, (True, False), (False, True)),
+        (425, (True, False), (True, False)),
         (429, (True, False), (True, False)),
         (500, (True, False), (False, True)),
         (501, (False, False), (False, False)),
         (502, (True, False), (False, True)),
-        (503, (True, False), (True, False)),
+        (503, (True, False), (False, True)),
         (504, (True, False), (False, True)),
     ],
 )

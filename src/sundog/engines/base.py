@@ -32,7 +32,8 @@ class GenerateRequest:
 
     `temperature` 0 is greedy. `max_tokens` None leaves the limit to the engine. `json_schema` is JSON text that the
     answer must satisfy. `priority`: smaller is sooner, for engines that take one. `about`: what the call is for, as
-    JSON types, for engines that plan by it (docs/engines.md).
+    JSON types, for engines that plan by it (docs/engines.md). `needs_first_token`: the caller acts on the first chunk
+    before the answer is whole; without it an engine may give the answer in one chunk, which costs less.
     """
 
     request_id: str
@@ -44,6 +45,7 @@ class GenerateRequest:
     json_schema: str | None = None
     priority: int = 0
     about: Mapping[str, Any] = field(default_factory=dict)
+    needs_first_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)

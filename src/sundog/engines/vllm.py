@@ -17,7 +17,6 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, Self
 
-import httpx
 from pydantic import Field, field_validator, model_validator
 
 from sundog.engines.base import (
@@ -29,7 +28,8 @@ from sundog.engines.base import (
     EngineStats,
     GenerateRequest,
 )
-from sundog.engines.openai import BLOCK_TOKENS, COUNT_ERROR, OpenAIEngine, OpenAIOptions, count_prompt_tokens
+from sundog.engines.openai import BLOCK_TOKENS, COUNT_ERROR, OpenAIEngine, count_prompt_tokens
+from sundog.engines.openai_options import OpenAIOptions
 from sundog.engines.openai_protocol.bodies import Api
 from sundog.engines.served import ReplicaLoad, ServerCommand
 from sundog.engines.vllm_command import (
@@ -41,11 +41,11 @@ from sundog.engines.vllm_command import (
     server_argv,
     server_environment,
 )
-from sundog.engines.vllm_metrics import health_url, metrics_url, replica_load
-from sundog.errors import ConfigError, EngineTimeout, EngineUnavailable
+from sundog.engines.vllm_health import probe
+from sundog.engines.vllm_metrics import health_url
+from sundog.errors import ConfigError, EngineUnavailable
 from sundog.secrets import Secrets
 
-PROBE_TIMEOUT_S = 10.0
 # vLLM's own for most machines; tokens in flight, bounded by the KV capacity, are the tighter limit of long prompts.
 MAX_NUM_SEQS = 256
 # They change how fast a server answers, not what.
@@ -103,6 +103,9 @@ class VLLMOptions(EngineOptions):
     max_down_s: float = Field(default=300.0, gt=0.0)
     has_plugin: bool = False
     api_key: str | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+    ca_file: str | None = None
+    proxy: str | None = None
     api: Api = "chat"
     timeout_s: float = Field(default=600.0, gt=0.0)
     max_context_tokens: int | None = Field(default=None, ge=1)
@@ -141,6 +144,9 @@ class VLLMOptions(EngineOptions):
     @model_validator(mode="after")
     def _check_servers(self) -> Self:
         if not self.base_urls:
+            for key in ("headers", "ca_file", "proxy"):
+                if getattr(self, key):
+                    raise ValueError(f"'{key}' is for servers that are attached to by 'base_url'")
             return self
         if self.replicas != len(self.base_urls):
             raise ValueError("every base_url is one replica: leave 'replicas' out and list the addresses in 'base_url'")
@@ -156,6 +162,9 @@ class VLLMOptions(EngineOptions):
             base_url=base_url,
             max_concurrency=self.max_concurrency,
             api_key=self.api_key,
+            headers=self.headers,
+            ca_file=self.ca_file,
+            proxy=self.proxy,
             api=self.api,
             timeout_s=self.timeout_s,
             has_priority=True,
@@ -173,13 +182,10 @@ class VLLMEngine:
         self._xargs = options.extra_body.get("vllm_xargs", {})
         self._has_plugin = options.has_plugin or serves_plugin(options.arguments)
         self._protocol = OpenAIEngine(options.of_openai(base_url), 0, secrets, more=self._about)
-        self._base_url = secrets.reveal(base_url).rstrip("/")
-        self._shown_url = secrets.redact(self._base_url)
-        self._client: httpx.AsyncClient | None = None
+        self._base_url = secrets.reveal(base_url)
 
     async def start(self) -> None:
         await self._protocol.start()
-        self._client = httpx.AsyncClient(timeout=PROBE_TIMEOUT_S)
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         try:
@@ -191,7 +197,7 @@ class VLLMEngine:
             raise
 
     def capabilities(self) -> Capabilities:
-        return replace(self._protocol.capabilities(), reads_about=self._has_plugin)
+        return replace(self._protocol.capabilities(), reads_about=self._has_plugin, shares_cold_prefixes=True)
 
     def stats(self) -> EngineStats:
         return self._protocol.stats()
@@ -200,17 +206,12 @@ class VLLMEngine:
         return self._protocol.count_prompt_tokens(request)
 
     async def probe(self) -> ReplicaLoad:
-        if self._client is None:
-            raise EngineUnavailable("the engine is not started, or closed")
-        return await probe(self._client, self._base_url, self._shown_url)
+        return await probe(self._protocol.connection.get, self._base_url, self._protocol.connection.shown_url)
 
     def _about(self, request: GenerateRequest) -> dict[str, Any]:
         return {"vllm_xargs": {**self._xargs, ENVELOPE: json.dumps(request.about)}} if request.about else {}
 
     async def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
         await self._protocol.close()
 
 
@@ -262,7 +263,8 @@ class VLLMKind:
         )
 
     def attach(self, options: VLLMOptions, base_url: str, secrets: Secrets) -> Engine:
-        return VLLMEngine(options, base_url, secrets)
+        # On this machine: no proxy of the environment leads there.
+        return VLLMEngine(options.model_copy(update={"proxy": ""}), base_url, secrets)
 
 
 def serves_plugin(arguments: Mapping[str, Argument]) -> bool:
@@ -279,21 +281,6 @@ def context_argument(arguments: Mapping[str, Argument]) -> int | None:
     """The context that is asked for in tokens; None where vLLM takes the model's own, or reads it from text (`32k`)."""
     written = arguments.get("max_model_len")
     return written if isinstance(written, int) and written > 0 else None
-
-
-async def probe(client: httpx.AsyncClient, base_url: str, shown_url: str) -> ReplicaLoad:
-    """What the server at `base_url` says of itself; errors as of Watched.probe."""
-    try:
-        health = await client.get(health_url(base_url))
-        if health.status_code != 200:
-            what = f"the server says that it is ill ({health.status_code})"
-            raise EngineUnavailable(what, where=shown_url, retryable=True)
-        return replica_load((await client.get(metrics_url(base_url))).text)
-    except httpx.TimeoutException as error:
-        raise EngineTimeout("the server is silent", where=shown_url, retryable=True) from error
-    except httpx.TransportError as error:
-        what = f"no server answers: {type(error).__name__}"
-        raise EngineUnavailable(what, where=shown_url, retryable=True) from error
 
 
 @cache

@@ -188,7 +188,7 @@ class _Driver:
         """`shared`: text before the prompt, without which it has so many tokens."""
         words = self._words(max(1.0, (num_prompt_tokens - self._overhead_tokens) / self._tokens_per_word))
         message = Message("user", f"{shared} {' '.join(words)}\n{TASK} {words[0]}")
-        request = GenerateRequest(f"calibrate/{next(self._numbers)}", (message,), max_tokens)
+        request = GenerateRequest(f"calibrate/{next(self._numbers)}", (message,), max_tokens, needs_first_token=True)
         # An engine with a tokenizer remembers the tokens: no step shall wait for them.
         self._engine.count_prompt_tokens(request)
         return request

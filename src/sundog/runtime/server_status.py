@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import httpx
-
 from sundog.engines.served import ReplicaLoad
-from sundog.engines.vllm import probe
+from sundog.engines.vllm_health import probe
 from sundog.errors import EngineError
+from sundog.runtime.local_pages import LocalPages
 from sundog.runtime.server_records import ServerRecord, is_alive
 
 State = Literal["ready", "starting", "gone"]
@@ -46,14 +45,17 @@ class ServerStatus:
 
 
 async def statuses_of(records: Sequence[ServerRecord]) -> list[ServerStatus]:
-    async with httpx.AsyncClient(timeout=5.0) as client:
-        return await asyncio.gather(*(_status_of(client, record) for record in records))
+    pages = LocalPages()
+    try:
+        return await asyncio.gather(*(_status_of(pages, record) for record in records))
+    finally:
+        await pages.close()
 
 
-async def _status_of(client: httpx.AsyncClient, record: ServerRecord) -> ServerStatus:
+async def _status_of(pages: LocalPages, record: ServerRecord) -> ServerStatus:
     if not is_alive(record):
         return ServerStatus(record, "gone")
     try:
-        return ServerStatus(record, "ready", await probe(client, record.base_url, record.base_url))
+        return ServerStatus(record, "ready", await probe(pages.get, record.base_url, record.base_url))
     except EngineError:
         return ServerStatus(record, "starting")

@@ -12,12 +12,13 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sundog.engines.base import ENGINES
 from sundog.engines.served import ServedKind, ServerCommand
 from sundog.errors import ConfigError, EngineUnavailable
 from sundog.ir.logical import EngineBlock
+from sundog.runtime.local_pages import LocalPages
 from sundog.runtime.server_records import (
     ServerRecord,
     ServerRecords,
@@ -30,9 +31,7 @@ from sundog.runtime.server_records import (
     record_key,
 )
 from sundog.secrets import Secrets
-
-if TYPE_CHECKING:
-    import httpx
+from sundog.transport.faults import TransportFault
 
 POLL_S = 0.25
 POLL_TIMEOUT_S = 5.0
@@ -99,17 +98,18 @@ class Servers:
         return records
 
     async def wait_ready(self, site: Site, record: ServerRecord) -> None:
-        import httpx
-
         timeout_s = site.command(record.port, self.secrets).ready_timeout_s
+        pages = LocalPages()
         try:
-            async with asyncio.timeout(timeout_s), httpx.AsyncClient(timeout=POLL_TIMEOUT_S) as client:
-                while not await _is_healthy(client, record):
+            async with asyncio.timeout(timeout_s):
+                while not await _is_healthy(pages, record):
                     if not is_alive(record):
                         raise self._failure(record, "ended before it was ready")
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             raise self._failure(record, f"was not ready in {timeout_s:g} s") from None
+        finally:
+            await pages.close()
         self.on_progress(record, "ready")
 
     async def down(self, records: Sequence[ServerRecord]) -> None:
@@ -168,12 +168,10 @@ class Servers:
         return record_key(site.command(0, self.secrets).identity, site.place)
 
 
-async def _is_healthy(client: httpx.AsyncClient, record: ServerRecord) -> bool:
-    import httpx
-
+async def _is_healthy(pages: LocalPages, record: ServerRecord) -> bool:
     try:
-        return (await client.get(record.health_url)).status_code == 200
-    except httpx.TransportError:
+        return (await pages.get(record.health_url, within_s=POLL_TIMEOUT_S)).status == 200
+    except TransportFault:
         return False
 
 

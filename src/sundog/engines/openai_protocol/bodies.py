@@ -14,6 +14,10 @@ from sundog.engines.base import GenerateRequest
 Api = Literal["chat", "completions"]
 
 PATHS: Mapping[Api, str] = {"chat": "/chat/completions", "completions": "/completions"}
+OURS = frozenset({"model", "messages", "prompt", "stream", "stream_options"})
+"""What a request is about and how its answer is read: no extra field replaces it."""
+SETTINGS = frozenset({"temperature", "max_tokens", "seed", "stop", "response_format", "priority"})
+"""What an extra field may replace, or leave out by null."""
 
 
 def request_body(
@@ -40,3 +44,10 @@ def request_body(
     if has_priority:
         body["priority"] = request.priority
     return body
+
+
+def with_extra(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `body` with the fields of `extra`, which win over settings; a setting that is null there is left out."""
+    left_out = {name for name in SETTINGS if name in extra and extra[name] is None}
+    added = {name: value for name, value in extra.items() if name not in OURS}
+    return {name: value for name, value in {**body, **added}.items() if name not in left_out}

@@ -1,6 +1,6 @@
 """What a failure means, be it an error status, an error event in a stream, or an error body with status 200.
 
-Owns the reading of error bodies and of Retry-After. Never retries.
+Owns the reading of error bodies. Never retries.
 """
 
 from __future__ import annotations
@@ -8,17 +8,16 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from sundog.engines.openai_protocol.json_text import parse_json, shown
 from sundog.errors import BadResponse, EngineError, EngineOverloaded, EngineTimeout, EngineUnavailable, PromptTooLong
+from sundog.transport.retry_after import retry_after_s
 
 MAX_ERROR_BYTES = 64 * 2**10
 """As much of an error body is read."""
 MAX_MESSAGE_CHARACTERS = 500
 MAX_PAGE_CHARACTERS = 4096
-MAX_WAIT_S = 1e9
 
 # OpenAI says it with a code; vLLM, llama.cpp and others only with words.
 CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error"}
@@ -131,18 +130,3 @@ def _text_of_html(page: str) -> str:
         else re.sub(r"<[^>]*>", " ", re.sub(r"<(script|style)\b.*?</\1[^>]*>?", " ", page, flags=re.S))
     )
     return html.unescape(text) if text.strip() else page
-
-
-def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
-    """Return the seconds from now of `retry-after-ms` or Retry-After, be that a number or a date, at most MAX_WAIT_S;
-    None when absent or unreadable."""
-    milliseconds = headers.get("retry-after-ms", "").strip()
-    if re.fullmatch(r"\d+(\.\d+)?", milliseconds, re.ASCII):
-        return min(float(milliseconds) / 1000, MAX_WAIT_S)
-    text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
-        return min(float(text), MAX_WAIT_S)
-    try:
-        return min(max(0.0, parsedate_to_datetime(text).timestamp() - now_s), MAX_WAIT_S)
-    except (ValueError, OverflowError):
-        return None

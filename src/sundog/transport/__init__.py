@@ -1,0 +1,1 @@
+"""HTTP on the wire: one client for engines, servers and http steps."""
