@@ -14,11 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sundog import errors
-    from sundog.api import Flow, FlowFile, Result, Row, explain, item, load, row, run
+    from sundog.api import Flow, FlowFile, Result, Row, explain, item, load, prompt_file, row, run
 
 __version__: str
 
-__all__ = ["Flow", "FlowFile", "Result", "Row", "__version__", "errors", "explain", "item", "load", "row", "run"]
+__all__ = [
+    "Flow",
+    "FlowFile",
+    "Result",
+    "Row",
+    "__version__",
+    "errors",
+    "explain",
+    "item",
+    "load",
+    "prompt_file",
+    "row",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

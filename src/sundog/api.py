@@ -18,6 +18,7 @@ from pydantic_core import from_json
 from sundog.config import Config, read_config
 from sundog.errors import RunStopped, suggest
 from sundog.flow.builder import FlowBuilder, item, row
+from sundog.flow.prompt_file import prompt_file
 from sundog.ir.logical import LogicalPlan
 from sundog.result import Page, Result, Row, Text
 from sundog.runtime.executor import RowEnd
@@ -28,7 +29,7 @@ from sundog.session import Choice, Rewriting, Session, load_plan
 if TYPE_CHECKING:
     from sundog.display import Display
 
-__all__ = ["Flow", "FlowFile", "Result", "Row", "explain", "item", "load", "row", "run"]
+__all__ = ["Flow", "FlowFile", "Result", "Row", "explain", "item", "load", "prompt_file", "row", "run"]
 
 MAX_UNREAD_ROWS = 256
 ExplainForm = Literal["text", "json", "html"]

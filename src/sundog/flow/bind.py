@@ -16,6 +16,7 @@ from sundog.flow.complaints import Complaints
 from sundog.flow.names import Names
 from sundog.flow.nodes import NodeBinder
 from sundog.flow.positions import DataPath, Positions, read_document
+from sundog.flow.prompt_file import FilePositions
 from sundog.flow.references import ReferenceCheck
 from sundog.flow.secret_check import check_no_secrets, check_secret_spelling
 from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, OutputSpec, WorkersSpec
@@ -44,14 +45,14 @@ def bind(data: Any, positions: Positions, *, base_dir: Path) -> LogicalPlan:
     flow = read(FlowSpec, data, (), positions, complaints)
     complaints.raise_if_any()
     assert flow is not None
-    binder = _Binder(positions, complaints, base_dir)
+    binder = _Binder(FilePositions(positions), complaints, base_dir)
     plan = binder.plan(flow)
     complaints.raise_if_any()
     return plan
 
 
 class _Binder:
-    def __init__(self, positions: Positions, complaints: Complaints, base_dir: Path) -> None:
+    def __init__(self, positions: FilePositions, complaints: Complaints, base_dir: Path) -> None:
         self._positions = positions
         self._complaints = complaints
         self._names = Names(complaints)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sundog.errors import FlowError, UserError, suggest
+from sundog.errors import FlowError, Location, UserError, suggest
 from sundog.flow.complaints import Complaints
 from sundog.flow.names import ITEM, LOOP, Names
-from sundog.flow.positions import DataPath, Positions
+from sundog.flow.positions import DataPath
+from sundog.flow.prompt_file import FilePositions, with_prompt_files
 from sundog.flow.secret_check import check_no_secrets
 from sundog.flow.spec import FILTER_MODIFIERS, LOOP_MODIFIERS, STEP_MODIFIERS, LoopSpec, NodeSpec
 from sundog.flow.validation import known_keys, read
@@ -45,7 +46,7 @@ class Draft:
 class NodeBinder:
     def __init__(
         self,
-        positions: Positions,
+        positions: FilePositions,
         complaints: Complaints,
         names: Names,
         base_dir: Path,
@@ -159,6 +160,13 @@ class NodeBinder:
             operator = OPERATORS.get(key)(self._base_dir)
         except UserError as error:
             self._add(error.what, block, error.hint)
+            return Draft(name, path)
+        try:
+            data = with_prompt_files(data, block, operator.Spec.allows_files, self._base_dir, self._positions)
+        except FlowError as error:
+            if not isinstance(error.where, Location):
+                raise
+            self._complaints.add(error.what, error.where, error.hint)
             return Draft(name, path)
         beside = {modifier: f"'{modifier}' stands beside '{key}', not inside it" for modifier in STEP_MODIFIERS}
         own = read(operator.Spec, data, block, self._positions, self._complaints, beside)

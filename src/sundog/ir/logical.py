@@ -23,6 +23,8 @@ class OperatorSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
     # Fields whose text is taken as it is even where `${env:NAME}` may stand elsewhere are the operator's affair.
     allows_secrets: ClassVar[frozenset[str]] = frozenset()
+    # Fields whose text, or that of the messages in them, may stand in a file: `{file: prompt.md}`.
+    allows_files: ClassVar[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
@@ -41,6 +41,7 @@ class LLMSpec(OperatorSpec):
     ir.output_schema says.
     """
 
+    allows_files: ClassVar[frozenset[str]] = frozenset({"prompt", "system", "messages"})
     engine: str
     prompt: Template | None = None
     messages: tuple[PromptMessage, ...] = ()
