@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from sundog.cost.chunk_times import StreamTimes, read_steps
-from sundog.cost.step_time import StepTime, error_of, fit
+from sundog.cost.profile import Profile, StepLimits
+from sundog.cost.step_time import FitError, StepTime, error_of, fit
 from sundog.engines.base import Engine, TokenPrices
 from sundog.engines.null import NullKind, NullOptions
 from sundog.errors import EngineUnavailable, RunError
@@ -149,9 +150,24 @@ def test_the_command_saves_what_it_prints(flow_folder: Path) -> None:
     assert saved == printed
     assert printed["measured_on"]["num_cores"] >= 1
     assert printed["held_out"]["num_steps"] > 0
-    ran = sundog(flow_folder, "calibrate", "flow.yaml", "--engine", "first", "--seconds", "1")
+    ran = sundog(flow_folder, "calibrate", "flow.yaml", "--engine", "first", "--seconds", "1", "--keep")
     assert ran.exit_code == 0, ran.stderr
     assert "decode tokens/s at best, 32 at once" in ran.stdout
+
+
+def test_a_profile_that_fits_badly_is_told_and_not_kept(flow_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def measured(*given: object, **options: object) -> Profile:
+        bad = FitError(30, 0.53, 0.4, 0.9)
+        return Profile(StepTime(0.01, 1e-3, 1e-3, 0.0, 0.0, 0.0), StepLimits(256, 8), bad, bad, {})
+
+    monkeypatch.setattr("sundog.runtime.calibrate.calibrate_engine", measured)
+    command = ("calibrate", "flow.yaml", "--engine", "first")
+    ran = sundog(flow_folder, *command)
+    assert ran.exit_code == 1
+    assert "the profile is not kept: 53.0% mean" in ran.stderr
+    assert not (flow_folder / "cache").exists()
+    assert sundog(flow_folder, *command, "--keep").exit_code == 0
+    assert (flow_folder / "cache").exists()
 
 
 def test_the_engine_must_be_named_among_several(flow_folder: Path) -> None:
@@ -159,7 +175,7 @@ def test_the_engine_must_be_named_among_several(flow_folder: Path) -> None:
     assert (ran.exit_code, ran.stderr) == (2, "error: the flow has 2 engines\n  --engine: known here: first, second\n")
     ran = sundog(flow_folder, "calibrate", "flow.yaml", "--engine", "frist")
     assert (ran.exit_code, ran.stderr) == (2, "error: the flow has no engine 'frist'\n  did you mean 'first'?\n")
-    ran = sundog(flow_folder, "calibrate", "flow.yaml", "--engine", "second", "--seconds", "1")
+    ran = sundog(flow_folder, "calibrate", "flow.yaml", "--engine", "second", "--seconds", "1", "--keep")
     assert ran.exit_code == 1
     assert "the steps of this engine cannot be seen" in ran.stderr
     assert not (flow_folder / "cache").exists()

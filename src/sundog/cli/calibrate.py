@@ -15,7 +15,7 @@ from sundog.cli.completion import engines
 from sundog.cli.console import print_note, print_result
 from sundog.cli.options import JSON, Debug, FlowFile
 from sundog.config import read_config
-from sundog.errors import ConfigError, suggest
+from sundog.errors import ConfigError, RunError, suggest
 
 if TYPE_CHECKING:
     from sundog.cost.profile import Profile
@@ -32,11 +32,20 @@ EngineName = Annotated[
         autocompletion=engines,
     ),
 ]
+MAX_MEAN_ERROR = 0.4
+"""Of held-out steps: on a quiet machine it is 0.05 to 0.2, and an estimate that is off by more helps nobody."""
+
+Keep = Annotated[bool, typer.Option("--keep", help="Keep the profile even if it is off by more than 40 %.")]
 Seconds = Annotated[float, typer.Option("--seconds", min=1, help="Repeat the rounds while they fit into this time.")]
 
 
 def calibrate(
-    flow: FlowFile, engine: EngineName = None, seconds: Seconds = 60.0, as_json: JSON = False, debug: Debug = False
+    flow: FlowFile,
+    engine: EngineName = None,
+    seconds: Seconds = 60.0,
+    keep: Keep = False,
+    as_json: JSON = False,
+    debug: Debug = False,
 ) -> None:
     """Measure an engine's step time for `explain`.
 
@@ -56,6 +65,12 @@ def calibrate(
     config = read_config()
     servers = RunServers(Servers(config.state_dir, config.secrets))
     profile = asyncio.run(calibrate_engine(block, config.secrets, servers, budget_s=seconds, on_round=_show_round))
+    if profile.held_out.mape > MAX_MEAN_ERROR and not keep:
+        raise RunError(
+            f"the measured steps do not fit together, so the profile is not kept: {_error(profile.held_out)} steps"
+            " that were held out",
+            hint="let nothing else run on the machine and repeat the command; --keep keeps it all the same",
+        )
     path = save_profile(cache_folder(), block, profile)
     if as_json:
         print_result(json.dumps({"profile": str(path), **profile.to_json()}))
