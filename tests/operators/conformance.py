@@ -39,6 +39,7 @@ class Context:
     timeout_s: float = 30.0
     priority: int = 0
     about: Mapping[str, Any] = field(default_factory=dict)
+    needs_first_token: bool = False
     num_prefills: int = 0
 
     @property

@@ -91,6 +91,11 @@ class CallContext(Protocol):
         """What the call is for, as GenerateRequest.about."""
         ...
 
+    @property
+    def needs_first_token(self) -> bool:
+        """Whether other calls wait for `prefill_ended`, as GenerateRequest.needs_first_token."""
+        ...
+
     def prefill_ended(self) -> None:
         """Called once when the first output token is there."""
         ...

@@ -133,6 +133,7 @@ class LLMOperator:
             json_schema=payload["json_schema"],
             priority=context.priority,
             about=context.about,
+            needs_first_token=context.needs_first_token,
         )
         text, last = await _collect(request, context)
         if request.json_schema is None:

@@ -81,6 +81,7 @@ class _Context:
     replica: Engine | None
     priority: int
     about: Mapping[str, Any]
+    needs_first_token: bool
     has_prefilled: bool = False
 
     @property
@@ -319,12 +320,12 @@ class Dispatcher:
             # A server that ranks by priority finishes early rows first, as the core does here.
             place.position,
             self._about(node, place, prompt) if reads_about else {},
+            submit.needs_first_token,
         )
 
     def _about(self, node: CallExec, place: Place, prompt: tuple[Message, ...]) -> Mapping[str, Any]:
-        workflow = f"{self._run.run_id}/{place.row_index}"
-        outlook = self._run.outlooks.get(node.name, Outlook(0))
-        return about(self._run.flow, workflow, node.name, place.depth, outlook, prompt)
+        run, outlook = self._run, self._run.outlooks.get(node.name, Outlook(0))
+        return about(run.flow, f"{run.run_id}/{place.row_index}", node.name, place.depth, outlook, prompt)
 
     async def _within_limit(self, node: CallExec, attempt: Awaitable[T]) -> T:
         try:

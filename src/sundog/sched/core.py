@@ -327,9 +327,11 @@ class SchedulerCore:
         replica.num_running += 1
         tokens = request.num_prompt_tokens, request.num_expected_output_tokens
         replica.running.hold(request.request_id, request.prefix_key, *tokens)
-        replica.prefixes.begin(request.prefix_key, request.request_id)
+        num_known = replica.prefixes.begin(request.prefix_key, request.request_id)
         pool.num_free -= 1
-        actions.append(Submit(request.request_id, replica.replica_id, request.num_attempts))
+        # Others with its prefix wait until it is computed, unless the engine shares what is being computed.
+        leads = not replica.shares_cold_prefixes and pool.prefixes.is_shared(request.prefix_key[num_known:])
+        actions.append(Submit(request.request_id, replica.replica_id, request.num_attempts, leads))
 
     def _leave_replica(self, request: RequestView, *, is_warm: bool) -> str:
         assert request.replica_id is not None, f"{request.request_id} is not running"

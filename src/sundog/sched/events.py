@@ -233,11 +233,13 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Start attempt number `attempt` (from 1) on a replica."""
+    """Start attempt number `attempt` (from 1) on a replica. `needs_first_token`: the end of its prefill decides when
+    others start, so it is to be reported when it comes."""
 
     request_id: str
     replica_id: str
     attempt: int
+    needs_first_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,9 @@ class PrefixIndex:
                 return self._computing_by[block]
         return None
 
-    def begin(self, key: tuple[int, ...], request_id: str) -> None:
-        """`request_id` computes every block of `key` that nobody has."""
+    def begin(self, key: tuple[int, ...], request_id: str) -> int:
+        """`request_id` computes every block of `key` that nobody has: all from the number that is returned."""
+        num_known = self.num_known_blocks(key)
         for block in key:
             if block in self._computing_by:
                 self._computing_by.move_to_end(block)
@@ -40,6 +41,7 @@ class PrefixIndex:
                 self._computing_by[block] = request_id
         while len(self._computing_by) > self._max_blocks:
             self._computing_by.popitem(last=False)
+        return num_known
 
     def end(self, key: tuple[int, ...], request_id: str, *, is_warm: bool) -> None:
         """`request_id` has computed its blocks (`is_warm`) or will not."""
@@ -58,6 +60,7 @@ class PrefixOrder:
     def __init__(self, max_blocks: int) -> None:
         self._max_blocks = max_blocks
         self._numbers: OrderedDict[int, int] = OrderedDict()
+        self._repeated: set[int] = set()
         self._count = count()
 
     @property
@@ -66,10 +69,17 @@ class PrefixOrder:
         return len(self._numbers)
 
     def numbers(self, key: tuple[int, ...]) -> tuple[int, ...]:
+        num_known = next((number for number, block in enumerate(key) if block not in self._numbers), len(key))
+        if num_known:
+            self._repeated.add(key[num_known - 1])
         found = tuple(self._numbers[block] if block in self._numbers else self._add(block) for block in key)
         while len(self._numbers) > self._max_blocks:
-            self._numbers.popitem(last=False)
+            self._repeated.discard(self._numbers.popitem(last=False)[0])
         return found
+
+    def is_shared(self, blocks: tuple[int, ...]) -> bool:
+        """Whether another key had a prefix that ends in one of `blocks`, as far as is remembered."""
+        return not self._repeated.isdisjoint(blocks)
 
     def _add(self, block: int) -> int:
         number = self._numbers[block] = next(self._count)
