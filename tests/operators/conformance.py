@@ -149,7 +149,6 @@ class OperatorConformance:
             assert not traits.writes or traits.resource is not None
             if traits.is_effect:
                 assert traits.sharing is Sharing.NEVER
-                assert traits.retries == 0
 
     def test_effects_are_known_as_such(self, subject: Subject) -> None:
         assert all(subject.operator.traits(case.spec).is_effect for case in subject.effects)

@@ -20,52 +20,15 @@ from sqlalchemy import event, make_url, text
 
 from sundog.errors import FlowError, OperatorError
 from sundog.ir.physical import Sharing
-from sundog.ir.render import Scope
 from sundog.operators import sql_database
 from sundog.operators.sql import SQLOperator, SQLSpec
 from sundog.operators.sql_database import Database, Statement
 from sundog.operators.sql_url import resource_of, reveal_url
 from sundog.secrets import Secrets
 from tests.operators.conformance import SECRET, SECRET_VALUE, Case, Context, OperatorConformance, Subject, until
+from tests.operators.shop import URL, fault, names, run, spec
 
-URL = "sqlite:///shop.db"
 ENDLESS = "with recursive c(x) as (select 1 union all select x + 1 from c) select count(*) from c"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
-        connection.execute("create table item (id integer primary key, name text unique, price real, photo blob)")
-        connection.execute("insert into item values (1, 'tea', 2.5, x'00ff'), (2, 'milk', null, null)")
-        connection.commit()
-    return tmp_path
-
-
-def spec(query: str, database: str = URL, **fields: Any) -> SQLSpec:
-    return SQLSpec.model_validate({"database": database, "query": query, **fields})
-
-
-def run(folder: Path, step: SQLSpec, scope: Scope | None = None, context: Context | None = None) -> Any:
-    async def once() -> Any:
-        operator = SQLOperator(folder)
-        try:
-            operator.check(step, {})
-            return (await operator.run(operator.bind(step, scope or {}, {}), context or Context())).value
-        finally:
-            await operator.close()
-
-    return asyncio.run(once())
-
-
-def fault(folder: Path, step: SQLSpec, context: Context | None = None) -> OperatorError:
-    with pytest.raises(OperatorError) as caught:
-        run(folder, step, context=context)
-    return caught.value
-
-
-def names(folder: Path) -> list[str]:
-    with closing(sqlite3.connect(folder / "shop.db")) as connection:
-        return [name for (name,) in connection.execute("select name from item order by id")]
 
 
 def is_locked(folder: Path) -> bool:

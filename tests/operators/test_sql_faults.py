@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 import pytest
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
 from sundog.errors import OperatorError
 from sundog.operators.sql_faults import Phase, fault_of
@@ -17,6 +18,17 @@ class ServerError(Exception):
     def __init__(self, sqlstate: str) -> None:
         super().__init__(f"the server says: {sqlstate}.")
         self.sqlstate = sqlstate
+
+
+class OracleError:
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"ORA-{self.code}"
+
+
+REFUSED = 'connection failed: FATAL:  password authentication failed for user "u"'
 
 
 def sqlite_error(code: int) -> sqlite3.OperationalError:
@@ -53,6 +65,19 @@ def wrapped(original: Exception, *, is_lost: bool = False) -> DBAPIError:
         (wrapped(Exception(2013, "lost"), is_lost=True), EXECUTING, "mysql", (True, False), (False, True)),
         (wrapped(Exception(2003, "no route")), CONNECTING, "mysql", (True, False), (True, False)),
         (wrapped(Exception(1064, "syntax")), EXECUTING, "mysql", (False, False), (False, False)),
+        (wrapped(Exception(1213, "deadlock")), EXECUTING, "mariadb", (True, False), (True, False)),
+        (wrapped(Exception(1213, "deadlock")), COMMITTING, "mysql", (True, False), (True, False)),
+        (wrapped(Exception(1205, "lock wait")), EXECUTING, "mysql", (True, False), (True, False)),
+        (wrapped(Exception(1205, "deadlock victim")), EXECUTING, "mssql", (True, False), (True, False)),
+        (wrapped(Exception(3960, "update conflict")), EXECUTING, "mssql", (True, False), (True, False)),
+        (wrapped(Exception("40001", "deadlock victim")), EXECUTING, "mssql", (True, False), (True, False)),
+        (wrapped(Exception(OracleError(8177))), EXECUTING, "oracle", (True, False), (True, False)),
+        (wrapped(Exception(OracleError(60))), EXECUTING, "oracle", (True, False), (True, False)),
+        (wrapped(Exception(OracleError(942))), EXECUTING, "oracle", (False, False), (False, False)),
+        (wrapped(Exception("too many connections for role")), CONNECTING, "postgresql", (True, False), (True, False)),
+        (wrapped(Exception(REFUSED)), CONNECTING, "postgresql", (False, False), (False, False)),
+        (wrapped(Exception('database "x" does not exist')), CONNECTING, "postgresql", (False, False), (False, False)),
+        (wrapped(Exception(1045, "access denied")), CONNECTING, "mysql", (False, False), (False, False)),
     ],
 )
 def test_what_an_error_means(
@@ -63,6 +88,7 @@ def test_what_an_error_means(
         assert (found.retryable, found.is_outcome_unknown) == expected
         assert str(error.orig) in found.what
         assert "secret" not in str(found)
+        assert found.retryable == ("`retries`" in str(found.hint))
 
 
 def test_an_error_of_sundogs_own_stays_as_it_is() -> None:
@@ -73,6 +99,25 @@ def test_an_error_of_sundogs_own_stays_as_it_is() -> None:
 def test_a_value_the_driver_refuses_was_never_sent() -> None:
     found = fault_of(OverflowError("too large"), EXECUTING, "sqlite", is_write=True)
     assert (found.retryable, found.is_outcome_unknown) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "params", "hint"),
+    [
+        ("42P18", {"n": 1, "x": None}, "write cast(:x as type): the database cannot tell which type a parameter has"),
+        ("42804", {"mood": "fine"}, "write cast(:mood as type): the database cannot tell which type a parameter has"),
+        ("42804", {}, None),
+        ("42P01", {"x": None}, None),
+    ],
+)
+def test_a_type_that_cannot_be_told_gets_a_hint(sqlstate: str, params: dict[str, Any], hint: str | None) -> None:
+    error = wrapped(ServerError(sqlstate))
+    assert fault_of(error, EXECUTING, "postgresql", is_write=False, params=params).hint == hint
+
+
+def test_a_value_that_the_driver_cannot_hold_gets_a_hint() -> None:
+    error = DataError("select", {}, Exception("out of range"))
+    assert "cast it to text" in str(fault_of(error, EXECUTING, "postgresql", is_write=False))
 
 
 def test_integrity_errors_are_final() -> None:

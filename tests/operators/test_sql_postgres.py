@@ -12,8 +12,10 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from sundog.errors import OperatorError
-from sundog.operators.sql import SQLOperator
+from sundog.operators.base import Inspection
+from sundog.operators.sql import SQLOperator, SQLSpec
 from sundog.operators.sql_database import Database, Statement
+from sundog.secrets import Secrets
 from tests.operators.lookups import compare
 
 SERVER_URL = os.environ.get("SUNDOG_TEST_POSTGRES_URL")
@@ -21,7 +23,18 @@ pytestmark = pytest.mark.skipif(SERVER_URL is None, reason="SUNDOG_TEST_POSTGRES
 
 
 @pytest.fixture
-def database() -> Iterator[Database]:
+def alone() -> Iterator[None]:
+    """Processes that test side by side have one server."""
+    assert SERVER_URL is not None
+    engine = create_engine(SERVER_URL)
+    with engine.connect() as connection:
+        connection.execute(text("select pg_advisory_lock(1)"))
+        yield
+    engine.dispose()
+
+
+@pytest.fixture
+def database(alone: None) -> Iterator[Database]:
     assert SERVER_URL is not None
     engine = create_engine(SERVER_URL)
     with engine.begin() as connection:
@@ -57,6 +70,105 @@ def num_rows(database: Database) -> int:
 def test_values_become_json(database: Database) -> None:
     found = execute(database, "select * from sundog_test where id = :id", id="1")
     assert found == [{"id": 1, "price": "2.50", "day": "2020-01-31", "tags": ["a", "b"]}]
+
+
+def test_values_that_python_does_not_know_stay_as_they_are_written(database: Database) -> None:
+    query = (
+        "select interval '1 mon' as m, interval '-1 year 2 mons' as y, array[interval '1 mon'] as ms,"
+        " date 'infinity' as d, date '0044-03-15 BC' as bc, timestamp '12000-01-01' as far, time '24:00' as end_of_day,"
+        " array[date '-infinity', date '2020-01-31'] as days, timestamptz '2020-01-31 12:00+02' as known,"
+        " to_jsonb(12345678901234567890.123) as j, cast(:j as json) as tree, numeric '1.10' as n"
+    )
+    (row,) = execute(database, query, j='{"a": [1.10, 0.1, 1e400, 12345678901234567890]}')
+    assert row == {
+        "m": "P1M",
+        "y": "P-10M",
+        "ms": ["P1M"],
+        "d": "infinity",
+        "bc": "0044-03-15 BC",
+        "far": "12000-01-01 00:00:00",
+        "end_of_day": "24:00:00",
+        "days": ["-infinity", "2020-01-31"],
+        "known": row["known"],
+        "j": "12345678901234567890.123",
+        "tree": {"a": [1.1, 0.1, "1E+400", 12345678901234567890]},
+        "n": "1.10",
+    }
+    assert row["known"].startswith("2020-01-31T")
+
+
+@pytest.mark.parametrize("value", ["float8 'NaN'", "float8 'Infinity'", "numeric 'NaN'", "array[float8 '-Infinity']"])
+def test_a_number_that_json_does_not_know_is_an_error_that_names_it(database: Database, value: str) -> None:
+    error = fault(database, f"select {value} as x")
+    assert "the column 'x' has no JSON form" in error.what
+    assert error.hint == "cast it to text in the query"
+    assert execute(database, f"select cast({value} as text) as x")
+
+
+def test_a_null_without_a_type_gets_the_hint(database: Database) -> None:
+    error = fault(database, "select id from sundog_test where (:x is null or id = :x)", x=None)
+    assert error.hint is not None
+    assert "cast(:x as type)" in error.hint
+    assert execute(database, "select id from sundog_test where cast(:x as int) is null", x=None) == [{"id": 1}]
+
+
+def test_writers_that_roll_each_other_back_are_known_not_to_have_acted(database: Database) -> None:
+    assert SERVER_URL is not None
+    serializable = make_url(SERVER_URL).update_query_dict({"options": "-cdefault_transaction_isolation=serializable"})
+    other = Database(serializable, Path())
+
+    async def both() -> list[Any]:
+        query = text("with w as (select pg_sleep(0.2)) update sundog_test set price = price + 1 from w where id = 1")
+        statement = Statement(query, {}, is_write=True, max_rows=1)
+        return await asyncio.gather(*(other.execute(statement, timeout_s=10) for _ in range(2)), return_exceptions=True)
+
+    first, second = sorted(asyncio.run(both()), key=lambda found: isinstance(found, Exception))
+    assert first == [{"num_rows": 1}]
+    assert isinstance(second, OperatorError)
+    assert (second.retryable, second.is_outcome_unknown) == (True, False)
+    other.close()
+
+
+def found_by_inspection(query: str, **fields: Any) -> list[tuple[str, bool, bool]]:
+    spec = SQLSpec.model_validate({"database": SERVER_URL, "query": query, **fields})
+    inspection = Inspection({}, Secrets({}), timeout_s=10)
+    findings = asyncio.run(SQLOperator(Path()).inspect(spec, inspection))
+    return [(one.what, one.is_fatal, one.is_of_state) for one in findings]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("select id from sundog_test where id = :x", []),
+        ("select id from sundog_test where id in :x", []),
+        ("select id from sundog_test where (:x is null or id = :x)", []),
+        ("insert into sundog_test values (:x)", []),
+        ("create table sundog_new (x int)", []),
+        ("select :x", []),
+        ("selct id frm sundog_test", [('postgresql: syntax error at or near "selct"', True, False)]),
+        ("select id from sundog_tst", [('postgresql: relation "sundog_tst" does not exist', True, True)]),
+        ("update sundog_test set prize = :x", [("postgresql: column", True, True)]),
+        ("do $$ begin perform 1; end $$", []),
+    ],
+)
+def test_the_server_looks_at_a_statement_without_running_it(
+    database: Database, query: str, found: list[tuple[str, bool, bool]]
+) -> None:
+    asked = found_by_inspection(query)
+    assert [one[1:] for one in asked] == [one[1:] for one in found]
+    assert all(one[0].startswith(other[0]) for one, other in zip(asked, found, strict=True))
+    assert num_rows(database) == 1
+    assert execute(database, "select to_regclass('sundog_new') as t") == [{"t": None}]
+
+
+def test_a_server_that_cannot_be_reached_is_found() -> None:
+    assert SERVER_URL is not None
+    absent = make_url(SERVER_URL).set(host="127.0.0.1", port=1).render_as_string()
+    spec = SQLSpec(database=absent, query="selct 1")
+    findings = asyncio.run(SQLOperator(Path()).inspect(spec, Inspection({}, Secrets({}), timeout_s=10)))
+    assert [one.is_of_state for one in findings] == [False, True]
+    assert "could not be parsed (line 1, column" in findings[0].what
+    assert not findings[0].is_fatal
 
 
 def test_a_write_is_committed_and_counted(database: Database) -> None:
@@ -106,6 +218,8 @@ def tables() -> Iterator[SQLOperator]:
     """A schema whose tables hold keys of many types, and an operator that looks there first."""
     assert SERVER_URL is not None
     engine = create_engine(SERVER_URL)
+    lock = engine.connect()
+    lock.execute(text("select pg_advisory_lock(2)"))
     with engine.begin() as connection:
         for statement in TABLES.split(";"):
             connection.execute(text(statement))
@@ -115,6 +229,7 @@ def tables() -> Iterator[SQLOperator]:
     with engine.begin() as connection:
         connection.execute(text("drop schema sundog_keys cascade"))
         connection.execute(text("alter role current_user reset search_path"))
+    lock.close()
     engine.dispose()
 
 

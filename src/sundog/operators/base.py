@@ -29,6 +29,7 @@ class Traits:
     it runs, never shared, never repeated by itself. `engine`: the engine block's name, for LLM steps.
     `conversation`: an LLM step's messages, (role, text), in order.
     `max_concurrency`: calls in flight on its pool. `reason`: why it is taken for what it is, as a phrase for explain.
+    `files`: those that it reads or writes, from the flow's folder: no output may replace them.
     `lookup`: the parameter by which calls may be gathered; the operator then is a GatheringOperator.
     """
 
@@ -44,6 +45,7 @@ class Traits:
     retries: int = 2
     reason: str | None = None
     lookup: str | None = None
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

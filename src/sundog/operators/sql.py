@@ -8,6 +8,8 @@ A row is a dict of JSON types: numbers as they are, decimals and dates as text (
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +24,7 @@ from sundog.ir.physical import Sharing
 from sundog.ir.render import Scope
 from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.operators.arguments import Argument, redact_error, render_argument
-from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
+from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
 
 if TYPE_CHECKING:
     from sqlalchemy import TextClause
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     from sundog.operators.sql_database import Database, Row
     from sundog.operators.sql_judge import Judgement
     from sundog.operators.sql_lookup import Lookup
+
+
+WRITE_RETRIES = 5
+_LIST_PARAM = re.compile(r"\bin\s*:(\w+)", re.IGNORECASE)
 
 
 class SQLSpec(OperatorSpec):
@@ -72,10 +78,11 @@ class SQLOperator:
 
     def traits(self, spec: SQLSpec) -> Traits:
         from sundog.operators.sql_judge import Reach
-        from sundog.operators.sql_url import backend_of, resource_of
+        from sundog.operators.sql_url import backend_of, files_of, resource_of
 
         found = _judge(spec)
         resource = resource_of(spec.database, self._base_dir)
+        files = files_of(spec.database)
         if found.reach is not Reach.WRITE:
             sharing = Sharing.RUN if found.reach is Reach.READ else Sharing.NEVER
             lookup = _lookup(spec)
@@ -85,6 +92,7 @@ class SQLOperator:
                 resource=resource,
                 reason=f"read-only: {found.reason}",
                 lookup=None if lookup is None else lookup.param,
+                files=files,
             )
         # SQLite takes one writer at a time: others would only wait for its lock.
         is_sqlite = backend_of(spec.database) == "sqlite"
@@ -95,8 +103,10 @@ class SQLOperator:
             resource=resource,
             writes=True,
             max_concurrency=1 if is_sqlite else 8,
-            retries=0,
+            # Only what is known not to have happened: many writers of one row get in each other's way at first.
+            retries=WRITE_RETRIES,
             reason=f"a write: {found.reason}",
+            files=files,
         )
 
     def shape(self, spec: SQLSpec) -> Shape:
@@ -113,6 +123,13 @@ class SQLOperator:
                         f"the parameter '{name}' holds a {'mapping' if isinstance(item, dict) else 'list of lists'}",
                         hint="a parameter is text, a number, true, false, null or a list of these; | tojson makes text",
                     )
+        for name in _LIST_PARAM.findall(spec.query):
+            if not isinstance(params.get(name, []), list):
+                kind = "null" if params[name] is None else "a single value"
+                raise OperatorError(
+                    f"the parameter '{name}' is {kind}, and after `in` stands a list",
+                    hint=f"give it a list: {{{{ [...] }}}}, or write in (:{name}) for a single value",
+                )
         return BoundCall({"database": spec.database, "query": spec.query, "params": params, "max_rows": spec.max_rows})
 
     async def run(self, call: BoundCall, context: CallContext) -> Outcome:
@@ -163,6 +180,13 @@ class SQLOperator:
             return [None] * len(calls)
         return [Outcome(context.secrets.redact_all(found[key])) if len(found[key]) <= 1 else None for key in asked]
 
+    async def inspect(self, spec: SQLSpec, given: Inspection) -> Sequence[Finding]:
+        from sundog.operators.sql_inspection import findings_of
+        from sundog.operators.sql_url import reveal_url
+
+        url = reveal_url(spec.database, given.secrets)
+        return await asyncio.to_thread(findings_of, spec.query, url, self._base_dir, _judge(spec))
+
     async def close(self) -> None:
         databases, self._databases = self._databases, {}
         for database in databases.values():
@@ -191,7 +215,7 @@ class SQLOperator:
         from sundog.operators.sql_database import Statement
 
         lists = tuple(sorted(name for name, value in params.items() if isinstance(value, list)))
-        statement = Statement(_text(query, lists), params, is_write, max_rows, raw_column)
+        statement = Statement(_text(query, lists), params, is_write, max_rows, raw_column, lists)
         database = self._open(url, context)
         try:
             return await database.execute(statement, timeout_s=context.timeout_s)

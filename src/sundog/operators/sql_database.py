@@ -22,6 +22,7 @@ from sundog.errors import OperatorError
 from sundog.ir.normal_form import NoNormalForm, normal_form
 from sundog.operators.sql_faults import TRANSACTIONAL, Phase, fault_of
 from sundog.operators.sql_url import sqlite_path
+from sundog.operators.sql_values import exact_json, read_postgresql_as_it_is
 
 MAX_CONNECTIONS = 8
 STOP_WAIT_S = 5.0
@@ -35,14 +36,15 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """`text` with every parameter named in it; `params`: their values, a list for each expanding one.
-    `raw_column`: a column whose values are given as the driver has them, and not as JSON types."""
+    """`text` with every parameter named in it; `params`: their values, a list for each expanding one, which `lists`
+    names. `raw_column`: a column whose values are given as the driver has them, and not as JSON types."""
 
     text: TextClause
     params: Mapping[str, Any]
     is_write: bool
     max_rows: int
     raw_column: str | None = None
+    lists: tuple[str, ...] = ()
 
 
 class Database:
@@ -52,10 +54,12 @@ class Database:
         self.backend = url.get_backend_name()
         if self.backend == "sqlite":
             path = sqlite_path(url, base_dir)
-            self._engines = {is_write: _open_sqlite(path, is_write=is_write) for is_write in (False, True)}
+            self._engines = {is_write: open_sqlite(path, is_write=is_write) for is_write in (False, True)}
         else:
             engine = _open_server(url)
             self._engines = {False: engine, True: engine}
+        # SQLAlchemy's own cache takes a statement with a list and one with a value in its place for the same.
+        self._compiled: dict[tuple[str, ...], dict[Any, Any]] = {}
         self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="sundog-sql")
 
     async def execute(self, statement: Statement, *, timeout_s: float) -> list[Row]:
@@ -63,7 +67,8 @@ class Database:
 
         A statement past `timeout_s`, or whose caller is cancelled, is stopped and not committed.
         """
-        attempt = _Attempt(self._engines[statement.is_write], self.backend, statement, timeout_s)
+        compiled = self._compiled.setdefault(statement.lists, {})
+        attempt = _Attempt(self._engines[statement.is_write], self.backend, statement, timeout_s, compiled)
         future = asyncio.get_running_loop().run_in_executor(self._threads, attempt.run)
         try:
             await asyncio.wait({future}, timeout=timeout_s)
@@ -107,6 +112,7 @@ class _Attempt:
     backend: str
     statement: Statement
     timeout_s: float
+    compiled: dict[Any, Any]
     is_stopped: bool = False
     is_committing: bool = False
     _driver_connection: Any = None
@@ -131,7 +137,8 @@ class _Attempt:
         except _FAULTS as error:
             if self.is_stopped and not self.is_committing:
                 raise self._timeout() from error
-            raise fault_of(error, phase, self.backend, is_write=self.statement.is_write) from error
+            is_write, params = self.statement.is_write, self.statement.params
+            raise fault_of(error, phase, self.backend, is_write=is_write, params=params) from error
 
     def stop(self) -> None:
         """Keep `run` from committing and end its statement, unless the commit has begun."""
@@ -156,7 +163,7 @@ class _Attempt:
 
     def _execute(self, connection: Connection) -> list[Row]:
         self._raise_if_stopped()
-        options = {"stream_results": not self.statement.is_write}
+        options = {"stream_results": not self.statement.is_write, "compiled_cache": self.compiled}
         result = connection.execute(self.statement.text, self.statement.params, execution_options=options)
         if not result.returns_rows:
             # Drivers say -1 where a statement counts nothing, as CREATE TABLE.
@@ -204,7 +211,7 @@ def _to_row(names: list[str], row: Any, raw_column: str | None) -> Row:
     return values
 
 
-def _open_sqlite(path: Path, *, is_write: bool) -> Engine:
+def open_sqlite(path: Path, *, is_write: bool) -> Engine:
     """Connections that never create the file, and that cannot write unless asked to."""
 
     def connect() -> sqlite3.Connection:
@@ -229,4 +236,12 @@ def _open_sqlite(path: Path, *, is_write: bool) -> Engine:
 
 def _open_server(url: URL) -> Engine:
     # Pre-ping: a connection idle while a model answers may be gone, and a write is not tried twice.
-    return create_engine(url, pool_pre_ping=True, **_POOL)
+    options: dict[str, Any] = {"json_deserializer": exact_json} if url.get_backend_name() == "postgresql" else {}
+    engine = create_engine(url, pool_pre_ping=True, **options, **_POOL)
+    if options:
+
+        def connected(connection: Any, record: Any) -> None:
+            read_postgresql_as_it_is(connection)
+
+        event.listen(engine, "connect", connected)
+    return engine

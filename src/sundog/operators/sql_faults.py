@@ -5,10 +5,13 @@ Owns the reading of error codes. Never raises by itself.
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from collections.abc import Mapping
 from enum import Enum
+from typing import Any
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
 from sundog.errors import OperatorError
 
@@ -23,6 +26,24 @@ _SQLSTATE_RETRYABLE = ("40", "08", "53", "57P", "55P03")
 _SQLSTATE_ROLLED_BACK = ("23", "40")
 # Lock wait, deadlock; too many connections, cannot connect, gone away, lost.
 _MYSQL_RETRYABLE = {1205, 1213, 1040, 2002, 2003, 2006, 2013}
+_MYSQL_ROLLED_BACK = {1213}
+# SQL Server: deadlock victim, update conflict of a snapshot. Oracle: deadlock, cannot serialize.
+_MSSQL_RETRYABLE = {1205, 3960}
+_ORACLE_RETRYABLE = {60, 8177}
+# Refused for a reason that time does not mend. libpq gives the words alone.
+_REFUSED_FOR_GOOD = re.compile(
+    r"password authentication failed|no password supplied|no pg_hba\.conf entry"
+    r"|(database|role) \S+ does not exist|role \S+ is not permitted"
+)
+_MYSQL_REFUSED_FOR_GOOD = {1044, 1045, 1049}
+# The type of a parameter could not be found out, or is another one: PostgreSQL's own four words for it.
+_SQLSTATE_OF_TYPES = ("42P18", "42P08", "42804", "42883")
+_RETRYABLE_CODES = {
+    "mysql": _MYSQL_RETRYABLE,
+    "mariadb": _MYSQL_RETRYABLE,
+    "mssql": _MSSQL_RETRYABLE,
+    "oracle": _ORACLE_RETRYABLE,
+}
 
 
 class Phase(Enum):
@@ -33,36 +54,57 @@ class Phase(Enum):
     COMMITTING = "committing"
 
 
-def fault_of(error: Exception, phase: Phase, backend: str, *, is_write: bool) -> OperatorError:
-    """`error` as the call's failure, with the database's own message."""
+def fault_of(
+    error: Exception, phase: Phase, backend: str, *, is_write: bool, params: Mapping[str, Any] | None = None
+) -> OperatorError:
+    """`error` as the call's failure, with the database's own message. `params`: of the statement."""
     if isinstance(error, OperatorError):
         return error
     if not isinstance(error, DBAPIError):
         return OperatorError(f"the statement could not be sent: {error}")
     is_unknown = is_write and _may_have_acted(error, phase, backend)
+    is_retryable = not is_unknown and _is_retryable(error, phase, backend)
+    hint = _hint(error, phase, params or {})
+    if is_unknown:
+        hint = "the commit may or may not have happened"
+    elif is_retryable:
+        hint = "nothing was changed; a larger `retries` of the step tries it more often"
     return OperatorError(
         f"{backend}: {str(error.orig).strip()}",
-        hint="the commit may or may not have happened" if is_unknown else None,
-        retryable=not is_unknown and _is_retryable(error, phase),
+        hint=hint,
+        retryable=is_retryable,
         is_outcome_unknown=is_unknown,
     )
 
 
-def _is_retryable(error: DBAPIError, phase: Phase) -> bool:
+def _hint(error: DBAPIError, phase: Phase, params: Mapping[str, Any]) -> str | None:
+    if phase is Phase.EXECUTING and _sqlstate(error).startswith(_SQLSTATE_OF_TYPES) and params:
+        nulls = [name for name, value in params.items() if value is None]
+        return f"write cast(:{(nulls or list(params))[0]} as type): the database cannot tell which type a parameter has"
+    if isinstance(error, DataError) and not _sqlstate(error):
+        return "the driver cannot hold this value: cast it to text in the query"
+    return None
+
+
+def _is_refused_for_good(error: DBAPIError) -> bool:
+    return _REFUSED_FOR_GOOD.search(str(error.orig)) is not None or _code(error) in _MYSQL_REFUSED_FOR_GOOD
+
+
+def _is_retryable(error: DBAPIError, phase: Phase, backend: str) -> bool:
     if error.connection_invalidated:
         return True
     if isinstance(error.orig, sqlite3.Error):
         return _sqlite_code(error.orig) in _SQLITE_LOCKED
     if phase is Phase.CONNECTING:
-        return isinstance(error, OperationalError)
-    return _sqlstate(error).startswith(_SQLSTATE_RETRYABLE) or _mysql_code(error) in _MYSQL_RETRYABLE
+        return isinstance(error, OperationalError) and not _is_refused_for_good(error)
+    return _sqlstate(error).startswith(_SQLSTATE_RETRYABLE) or _code(error) in _RETRYABLE_CODES.get(backend, ())
 
 
 def _may_have_acted(error: DBAPIError, phase: Phase, backend: str) -> bool:
     if phase is Phase.COMMITTING:
         if isinstance(error.orig, sqlite3.Error):
             return _sqlite_code(error.orig) not in _SQLITE_REFUSED
-        return not _sqlstate(error).startswith(_SQLSTATE_ROLLED_BACK)
+        return not _sqlstate(error).startswith(_SQLSTATE_ROLLED_BACK) and _code(error) not in _MYSQL_ROLLED_BACK
     # A lost connection ends the transaction, except where some statements commit on their own.
     return phase is Phase.EXECUTING and error.connection_invalidated and backend not in TRANSACTIONAL
 
@@ -73,10 +115,18 @@ def _sqlite_code(error: sqlite3.Error) -> int:
 
 
 def _sqlstate(error: DBAPIError) -> str:
-    # psycopg calls it sqlstate, psycopg2 pgcode.
-    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or ""
+    # psycopg calls it sqlstate, psycopg2 pgcode, and with pyodbc it is the first argument.
+    first = _first_argument(error)
+    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    return state or (first if isinstance(first, str) and re.fullmatch("[0-9A-Z]{5}", first) else "")
 
 
-def _mysql_code(error: DBAPIError) -> object:
+def _code(error: DBAPIError) -> object:
+    """The server's own number of the error: with MySQL and pymssql the first argument, with Oracle a part of it."""
+    first = _first_argument(error)
+    return getattr(first, "code", first)
+
+
+def _first_argument(error: DBAPIError) -> object:
     arguments = error.orig.args if error.orig is not None else ()
     return arguments[0] if arguments else None

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Literal
 
 from sqlglot import exp, parse
-from sqlglot.errors import SqlglotError
+from sqlglot.errors import ParseError, SqlglotError
 
 from sundog.operators import sql_functions
 
@@ -39,12 +39,13 @@ class Reach(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """`reason`: why, as a phrase for explain. `has_rows`: False for a statement that returns none,
-    None where only the run can tell."""
+    None where only the run can tell. `complaint`: why it could not be parsed, None where it could."""
 
     reach: Reach
     reason: str
     num_statements: int = 1
     has_rows: Literal[False] | None = None
+    complaint: str | None = None
 
 
 @lru_cache(maxsize=1024)
@@ -57,8 +58,9 @@ def judge(query: str, backend: str) -> Judgement:
         return Judgement(Reach.WRITE, "a comment that MySQL executes")
     try:
         statements = [found for found in parse(query, read=dialect) if found is not None]
-    except (SqlglotError, RecursionError):
-        return Judgement(Reach.WRITE, "it could not be parsed, so it counts as a write")
+    except (SqlglotError, RecursionError) as error:
+        reason = "it could not be parsed, so it counts as a write"
+        return Judgement(Reach.WRITE, reason, complaint=_complaint(error))
     if len(statements) != 1:
         return Judgement(Reach.WRITE, "not one statement", num_statements=len(statements))
     (root,) = statements
@@ -67,6 +69,14 @@ def judge(query: str, backend: str) -> Judgement:
         return Judgement(Reach.WRITE, f"{root.key} is no query", has_rows=False if is_silent else None)
     reach, reason = max((_judge_node(node, backend) for node in root.walk()), key=lambda found: found[0])
     return Judgement(reach, reason or "a query without volatile functions")
+
+
+def _complaint(error: Exception) -> str:
+    """What the parser says on its first line, with the place in the statement."""
+    if isinstance(error, ParseError) and error.errors:
+        first = error.errors[0]
+        return f"line {first['line']}, column {first['col']}: {first['description'].rstrip('.')}"
+    return str(error).strip().partition("\n")[0] or "it is nested too deeply"
 
 
 _PURE = (Reach.READ, "")

@@ -7,6 +7,7 @@ or a query value) and is put in as it is: it needs no percent-encoding.
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from sqlalchemy import URL, make_url
@@ -19,6 +20,24 @@ from sundog.secrets import PATTERN, Secrets
 # Private-use characters: `${env:NAME}` holds a colon, which a URL reads as its own.
 _MARK = re.compile("\ue000(\\w+)\ue001")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_]*)(\+[A-Za-z0-9_]+)?://")
+
+# What SQLAlchemy does not know under this name.
+_OTHER_NAMES = {"postgres": "postgresql+psycopg", "sqlserver": "mssql+pyodbc", "sqlite3": "sqlite", "pg": "postgresql"}
+_DIALECT_PACKAGES = {
+    "bigquery": "sqlalchemy-bigquery",
+    "clickhouse": "clickhouse-sqlalchemy",
+    "databricks": "databricks-sqlalchemy",
+    "duckdb": "duckdb-engine",
+    "redshift": "sqlalchemy-redshift",
+    "snowflake": "snowflake-sqlalchemy",
+    "trino": "trino[sqlalchemy]",
+}
+_DRIVER_PACKAGES = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+_OTHER_DRIVERS = {
+    "postgresql": {"postgresql+psycopg": "psycopg", "postgresql+psycopg2": "psycopg2", "postgresql+pg8000": "pg8000"},
+    "mysql": {"mysql+pymysql": "pymysql", "mysql+mysqldb": "MySQLdb", "mysql+mysqlconnector": "mysql"},
+    "mssql": {"mssql+pyodbc": "pyodbc", "mssql+pymssql": "pymssql"},
+}
 
 
 def backend_of(database: str) -> str:
@@ -44,13 +63,10 @@ def check_url(database: str) -> None:
             raise FlowError(f"'{url.drivername}' is an async driver", hint="name a sync one, as in postgresql+psycopg")
         dialect.import_dbapi()
     except NoSuchModuleError as error:
-        raise FlowError(
-            f"no driver knows databases of kind '{backend}'", hint="install the SQLAlchemy dialect for it"
-        ) from error
+        raise FlowError(f"no driver knows databases of kind '{url.drivername}'", hint=_kind_hint(backend)) from error
     except ImportError as error:
         raise FlowError(
-            f"the database driver '{error.name}' is not installed",
-            hint="install it, or name another one in the URL, as in postgresql+psycopg:// or mysql+pymysql://",
+            f"the database driver '{error.name}' is not installed", hint=_driver_hint(backend, error.name or "")
         ) from error
     except (ArgumentError, ValueError) as error:
         raise FlowError(
@@ -70,6 +86,13 @@ def resource_of(database: str, base_dir: Path) -> str:
         return f"sqlite:{path.relative_to(base) if path.is_relative_to(base) else path}"
     port = f":{url.port}" if url.port else ""
     return _MARK.sub(r"${env:\1}", f"{backend}:{url.host or ''}{port}/{url.database or ''}")
+
+
+def files_of(database: str) -> tuple[str, ...]:
+    """The file that the database is, where it is one and no secret hides its name; from the flow's folder."""
+    url = _parse(database)
+    name = url.database or ""
+    return (name,) if url.get_backend_name() in ("sqlite", "duckdb") and name and not _MARK.search(name) else ()
 
 
 def reveal_url(database: str, secrets: Secrets) -> URL:
@@ -99,6 +122,21 @@ def sqlite_path(url: URL, base_dir: Path) -> Path:
 
 def _parse(database: str) -> URL:
     return make_url(PATTERN.sub("\ue000\\1\ue001", database))
+
+
+def _kind_hint(backend: str) -> str:
+    if backend in _OTHER_NAMES:
+        return f"write {_OTHER_NAMES[backend]}:// instead"
+    if backend in _DIALECT_PACKAGES:
+        return f"pip install {_DIALECT_PACKAGES[backend]}"
+    return "install the SQLAlchemy dialect for it, or correct the name before ://"
+
+
+def _driver_hint(backend: str, module: str) -> str:
+    name = module.partition(".")[0]
+    install = f"pip install '{_DRIVER_PACKAGES.get(name, name)}'"
+    other = next((url for url, driver in _OTHER_DRIVERS.get(backend, {}).items() if find_spec(driver)), None)
+    return f"write {other}://, whose driver is installed, or: {install}" if other else install
 
 
 def _check_sqlite(url: URL) -> None:

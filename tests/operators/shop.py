@@ -1,0 +1,45 @@
+"""SQL steps on a small SQLite database, run as a row would run them."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sundog.errors import OperatorError
+from sundog.ir.render import Scope
+from sundog.operators.sql import SQLOperator, SQLSpec
+from tests.operators.conformance import Context
+
+URL = "sqlite:///shop.db"
+
+
+def spec(query: str, database: str = URL, **fields: Any) -> SQLSpec:
+    return SQLSpec.model_validate({"database": database, "query": query, **fields})
+
+
+def run(folder: Path, step: SQLSpec, scope: Scope | None = None, context: Context | None = None) -> Any:
+    async def once() -> Any:
+        operator = SQLOperator(folder)
+        try:
+            operator.check(step, {})
+            return (await operator.run(operator.bind(step, scope or {}, {}), context or Context())).value
+        finally:
+            await operator.close()
+
+    return asyncio.run(once())
+
+
+def fault(folder: Path, step: SQLSpec, context: Context | None = None) -> OperatorError:
+    with pytest.raises(OperatorError) as caught:
+        run(folder, step, context=context)
+    return caught.value
+
+
+def names(folder: Path) -> list[str]:
+    with closing(sqlite3.connect(folder / "shop.db")) as connection:
+        return [name for (name,) in connection.execute("select name from item order by id")]
