@@ -44,6 +44,7 @@ from sundog.present.text import text_of
 from sundog.runtime.actuals import actuals_of
 from sundog.runtime.follow import engine_places
 from sundog.runtime.inspection import PlanFinding, inspect_plan, refuse
+from sundog.runtime.io.distinct_files import check_distinct
 from sundog.runtime.io.inputs import RowSource, open_rows
 from sundog.runtime.io.outputs import check_output_path
 from sundog.runtime.loads import expected_loads
@@ -121,12 +122,22 @@ class Session:
         ConfigError where no row can succeed."""
         if options.output is not None:
             check_output_path(options.output)
+            check_distinct(options.output, self._written.inputs, self._base_dir, self._files())
         inputs = {**asdict(self._choice), **self._rewriting_identity()}
         with open_run(self.plan, self._open_rows, inputs, self._operators, self._secrets, options, self.figures) as run:
             if not run.is_finished:
                 run.findings = self._inspect(run.source)
                 refuse(run.findings)
             yield run
+
+    def _files(self) -> dict[Path, str]:
+        """Files that a run reads or writes besides its inputs, and what each is."""
+        steps = steps_of(self._written.nodes)
+        found = {Path(step.location.file): "the flow" for step in steps if step.location is not None}
+        for step in steps:
+            for name in self._operators[step.operator].traits(step.spec).files:
+                found[self._base_dir / name] = f"a file of step '{step.name}'"
+        return found
 
     def analyzed(self, document: Document, report: Report, *, is_whole: bool) -> Document:
         """`document` with what the run did. `is_whole`: the process that reports has run all of it."""
@@ -320,4 +331,4 @@ def _read_from(source: InputSource, path: str | Path | None) -> InputSource:
     if path is None:
         return source
     types = source.types if source.path is not None else {}
-    return InputSource(source.name, path=str(Path(path).absolute()), key=source.key, types=types)
+    return InputSource(source.name, path=str(Path(path).absolute()), key=source.key, types=types, at=source.at)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
@@ -58,6 +60,9 @@ outputs: {id: "{{ row.id }}", text: "{{ revise.draft.text }}", n: "{{ logged[0].
 def test_explain_shows_both_plans(tmp_path: Path, check_golden: Callable[[str, str], None]) -> None:
     (tmp_path / "flow.yaml").write_text(EVERYTHING)
     write_rows(tmp_path, 1200)
+    for name, table in (("policy.db", "p (id int, text text)"), ("log.db", "log (id int)")):
+        with closing(sqlite3.connect(tmp_path / name)) as connection:
+            connection.execute(f"create table {table}")
     ran = sundog(tmp_path, "explain", "flow.yaml")
     assert (ran.exit_code, ran.stderr) == (0, "")
     check_golden("explain/everything.txt", ran.stdout)

@@ -152,10 +152,26 @@ def test_damaged_gzip_files(put: Put, open_at: Open) -> None:
     assert complaint(open_at("cut.jsonl.gz")).startswith("cut.jsonl.gz: cannot read on after line ")
 
 
+def test_a_gzip_file_with_a_flipped_byte(put: Put, open_at: Open) -> None:
+    for name, content in (("a.csv.gz", b"a,b\n" + b"1,2\n" * 9), ("a.jsonl.gz", b'{"a": 1}\n' * 9)):
+        whole = bytearray(gzip.compress(content))
+        whole[10] ^= 0xFF
+        put(name, bytes(whole))
+        assert "Error -3 while decompressing" in complaint(open_at(name))
+        assert "it may be damaged" in complaint(open_at(name))
+
+
+def test_a_gzip_file_that_is_damaged_and_no_text(put: Put, open_at: Open) -> None:
+    whole = bytearray(gzip.compress(b"a,b\n1,caf\xe9"))
+    whole[-8] ^= 0xFF
+    put("a.csv.gz", bytes(whole))
+    assert complaint(open_at("a.csv.gz")).startswith("a.csv.gz")
+
+
 def test_damaged_parquet_files(put: Put, tmp_path: Path, open_at: Open) -> None:
     put("text.parquet", "PAR1 no")
     assert complaint(open_at("text.parquet")).startswith(
-        "text.parquet: this is not a readable parquet file\n  it may be half written or of another format (Parquet"
+        "text.parquet: this is not a readable parquet file\n  it may be half written or of another format (ArrowInvalid"
     )
     path = tmp_path / "page.parquet"
     pq.write_table(pa.table({"a": range(10_000)}), path, use_dictionary=False)
@@ -201,8 +217,8 @@ def test_files_read_together_have_the_same_columns(put: Put, tmp_path: Path, ope
         (
             "notes.txt",
             "cannot tell the format of 'notes.txt' from its name\n  sundog reads .csv, .csv.gz, .tsv, .tsv.gz, "
-            ".jsonl, .jsonl.gz, .ndjson, .ndjson.gz, .parquet; read other files with `query:` (DuckDB SQL) or "
-            "`call:` (Python)",
+            ".json, .json.gz, .jsonl, .jsonl.gz, .ndjson, .ndjson.gz, .parquet; read other files with "
+            "`query:` (DuckDB SQL) or `call:` (Python)",
         ),
         (
             "folder/*",

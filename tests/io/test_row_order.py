@@ -15,6 +15,7 @@ import pytest
 
 from sundog.ir.logical import InputSource
 from sundog.runtime.io.inputs import RowSource
+from sundog.runtime.io.table import BadRow
 
 Put = Callable[[str, str | bytes], Path]
 Open = Callable[..., RowSource]
@@ -49,7 +50,8 @@ def topic(row: dict[str, Any]) -> Any:
 
 
 def read(source: RowSource, *order: tuple[str, ...], **options: Any) -> list[Numbered]:
-    return [row for batch in source.batches(order=order, **options) for row in batch]
+    batches = source.batches(order=order, **options)
+    return [(index, row) for batch in batches for index, row in batch if not isinstance(row, BadRow)]
 
 
 def check_grouped(found: list[Numbered], expected: list[Numbered], *values: Callable[[dict[str, Any]], Any]) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import resource
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,18 @@ import pytest
 from sundog.errors import ConfigError, RunError
 from sundog.ir.canonical import canonical_json
 from sundog.runtime.io import parquet_file
-from sundog.runtime.io.outputs import check_output_path, errors_path, write_errors, write_output
+from sundog.runtime.io.outputs import (
+    STREAMED,
+    Format,
+    check_output_path,
+    errors_path,
+    write_errors,
+    write_output,
+    write_rows,
+)
 
-FORMATS = ["csv", "jsonl", "parquet"]
+SUFFIXES = ".csv, .duckdb, .json, .jsonl, .ndjson, .parquet"
+FORMATS = ["csv", "json", "jsonl", "parquet"]
 ROWS: list[dict[str, Any]] = [
     {"id": 1, "text": "plain", "more": {"z": 1, "a": [1, "x"]}},
     {"id": 2, "text": 'say "yes", no\nnew line', "more": None},
@@ -53,8 +63,37 @@ def test_csv_bytes(tmp_path: Path) -> None:
 
 
 def test_a_csv_row_is_never_a_blank_line(tmp_path: Path) -> None:
-    write(tmp_path / "out.csv", [{"a, b": None}, {"a, b": 1}])
+    assert write(tmp_path / "out.csv", [{"a, b": None}, {"a, b": 1}]) == (
+        '1 nulls are written as empty text (""): a blank line is no row of a csv file with one column',
+    )
     assert (tmp_path / "out.csv").read_text() == '"a, b"\n""\n1\n'
+
+
+def test_texts_that_a_spreadsheet_runs_are_written_as_they_are_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    texts = ["=1+1", "+x", "-x", "@x", "\tx", "-1.5e3", "+1", "-", "a=1", "", None, -1]
+    assert write(path, [{"id": 1, "text": text} for text in texts]) == (
+        "5 texts begin with = + - or @ (the first in column 'text' of output row 0); they are written as they are, and "
+        "a spreadsheet may run them as formulas",
+    )
+    assert path.read_text().splitlines()[1] == "1,=1+1"
+
+
+def test_json_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    assert write(path, [{"a": "\u2028"}, {"a": None}]) == ()
+    assert path.read_text() == '[\n{"a":"\u2028"},\n{"a":null}\n]\n'
+    assert write_output(path, ["a"], stored([])) == ()
+    assert path.read_text() == "[]\n"
+    write(tmp_path / "out.ndjson", [{"a": 1}])
+    assert (tmp_path / "out.ndjson").read_text() == '{"a":1}\n'
+
+
+@pytest.mark.parametrize("format", sorted(STREAMED))
+def test_a_stream_gets_what_a_file_gets(tmp_path: Path, format: Format) -> None:
+    path, stream = tmp_path / f"out.{format}", BytesIO()
+    assert write_rows(stream, format, list(ROWS[0]), stored(ROWS)) == write(path, ROWS)
+    assert stream.getvalue() == path.read_bytes()
 
 
 def test_jsonl_bytes(tmp_path: Path) -> None:
@@ -69,6 +108,7 @@ def test_columns_keep_their_order_and_others_stay_out(tmp_path: Path) -> None:
         write(tmp_path / f"out.{suffix}", [{"a": 1, "b": 2, "c": 3}], ["c", "a"])
     assert (tmp_path / "out.csv").read_text() == "c,a\n3,1\n"
     assert (tmp_path / "out.jsonl").read_text() == '{"c":3,"a":1}\n'
+    assert (tmp_path / "out.json").read_text() == '[\n{"c":3,"a":1}\n]\n'
     assert pq.read_table(tmp_path / "out.parquet").column_names == ["c", "a"]
 
 
@@ -160,7 +200,7 @@ def test_no_rows(tmp_path: Path, suffix: str) -> None:
     if suffix == "parquet":
         assert pq.read_table(path).num_rows == 0
     else:
-        assert path.read_text() == ("a,b\n" if suffix == "csv" else "")
+        assert path.read_text() == {"csv": "a,b\n", "json": "[]\n", "jsonl": ""}[suffix]
 
 
 def test_row_groups_are_limited_in_rows_and_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,6 +312,29 @@ def test_the_part_file_of_a_killed_process_is_overwritten(tmp_path: Path) -> Non
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.csv"]
 
 
+def test_an_output_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    link, target = tmp_path / "out.csv", tmp_path / "far" / "rows.csv"
+    link.symlink_to(target)
+    for value in (1, 2):
+        write(link, [{"a": value}])
+        assert link.is_symlink()
+        assert target.read_text() == f"a\n{value}\n"
+    assert [entry.name for entry in target.parent.iterdir()] == ["rows.csv"]
+
+
+def test_nothing_is_written_through_a_part_file_that_is_a_link(tmp_path: Path) -> None:
+    part, other = tmp_path / ".out.csv.part", tmp_path / "other"
+    other.write_text("precious")
+    for make in (part.symlink_to, part.hardlink_to, lambda other: os.mkfifo(part)):
+        make(other)
+        with pytest.raises(RunError, match="is a link, or no file"):
+            write(tmp_path / "out.csv", [{"a": 1}])
+        assert other.read_text() == "precious"
+        assert not (tmp_path / "out.csv").exists()
+        part.unlink()
+
+
 def test_two_writers_of_one_file(tmp_path: Path) -> None:
     part = tmp_path / ".out.csv.part"
     with part.open("ab") as other:
@@ -285,9 +348,9 @@ def test_two_writers_of_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("out.xlsx", "{unknown} 'out.xlsx' from its name\n  known here: .csv, .jsonl, .parquet"),
+        ("out.xlsx", f"{{unknown}} 'out.xlsx' from its name\n  known here: {SUFFIXES}"),
         ("out.parqet", "{unknown} 'out.parqet' from its name\n  did you mean '.parquet'?"),
-        ("out", "{unknown} 'out' from its name\n  end it with one of: .csv, .jsonl, .parquet"),
+        ("out", f"{{unknown}} 'out' from its name\n  end it with one of: {SUFFIXES}"),
         ("gone/out.csv", "the folder of the output is not there: {folder}/gone\n  mkdir -p {folder}/gone"),
         ("dir.csv", "the output {folder}/dir.csv is a folder\n  name a file in it: {folder}/dir.csv/rows.parquet"),
     ],

@@ -144,7 +144,7 @@ class _Binder:
                 "write key: column, or key: {its_column: column_of_the_first}",
             )
         key = next(iter(spec.key.items())) if spec.key else None
-        return InputSource(name, spec.path, spec.query, spec.call, spec.args, key, spec.types, where)
+        return InputSource(name, spec.path, spec.query, spec.call, spec.args, key, spec.types, where, at=spec.at)
 
     def _complain(self, what: str, path: DataPath) -> None:
         self._complaints.add(what, self._positions.key(path))

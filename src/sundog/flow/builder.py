@@ -182,6 +182,7 @@ class FlowBuilder(NodesBuilder):
         args: Mapping[str, Any] | None = None,
         key: str | Mapping[str, str] | None = None,
         types: Mapping[str, str] | None = None,
+        at: str | None = None,
     ) -> Ref:
         """An input from a file, a DuckDB query, a function, or rows themselves; returns its columns.
 
@@ -197,6 +198,7 @@ class FlowBuilder(NodesBuilder):
             "args": args,
             "key": key,
             "types": types,
+            "at": at,
         }
         self._put("inputs", name, _given(source))
         return row if is_first else Ref(f"{ROW}.{name}")

@@ -62,7 +62,8 @@ class InputSpec(_Written):
     """Where rows come from: `path` (csv, jsonl, parquet, globs), `query` (DuckDB SQL) or `call` (module:function).
 
     A text alone is a path. `key` joins an input to the first one: a column of both, or {its column: the first's}.
-    `args` are given to `call`; `types` are DuckDB types of columns of `path`.
+    `args` are given to `call`; `types` are DuckDB types of columns of `path`; `at` is the place of the
+    array in a .json file.
     """
 
     path: str | None = None
@@ -71,6 +72,7 @@ class InputSpec(_Written):
     args: dict[str, Any] = Field(default_factory=dict)
     key: dict[str, str] | None = None
     types: dict[str, str] = Field(default_factory=dict)
+    at: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="before")
     @classmethod

@@ -119,9 +119,10 @@ class EngineBlock:
 class InputSource:
     """One entry of `inputs`: exactly one of `path`, `query`, `call` is set.
 
-    `path`: csv, jsonl or parquet, globs allowed. `query`: DuckDB SQL. `call`: "module:function" that returns
+    `path`: csv, json, jsonl or parquet, globs allowed. `query`: DuckDB SQL. `call`: "module:function" that returns
     an iterable of dicts. The first input drives: one row of it is one row of the run. Every other input is
     joined to it: `key` maps its column to the driving column, and its row is `row.<name>` (null if unmatched).
+    `at`: where the array of rows is in a JSON document, as in "items.rows"; None for the whole document.
     `types`: DuckDB types of CSV columns that must not be guessed. `columns`: those that rows shall have, None for all.
     """
 
@@ -134,6 +135,7 @@ class InputSource:
     types: Mapping[str, str] = field(default_factory=dict)
     location: Location | None = field(default=None, compare=False)
     columns: tuple[str, ...] | None = None
+    at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

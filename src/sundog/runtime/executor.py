@@ -19,11 +19,14 @@ from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec
 from sundog.ir.render import render_condition, render_value
 from sundog.ir.template import Template
 from sundog.runtime.dispatch import Answer, Place
+from sundog.runtime.io.table import BadRow
 from sundog.runtime.store.store import RowState
 from sundog.runtime.store.writer import Asked
 
 Call = Callable[[CallExec, Mapping[str, Any], Place], Awaitable[Answer]]
 Values = dict[str, Any]
+INPUTS = "inputs"
+"""In the place of a node: the row came in with a value that none can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +88,13 @@ class RowExecutor:
         self._observer = observer
         self._on_passed = on_passed
 
-    async def run(self, row_index: int, row: Mapping[str, Any], position: int = 0) -> RowEnd:
+    async def run(self, row_index: int, row: Mapping[str, Any] | BadRow, position: int = 0) -> RowEnd:
         """The row's end as a value, whatever its data does. `position`: as in `Place`. RunStopped passes through."""
         on_its_way = _Row(row_index, position)
         scope: Values = {**self._plan.constants, "row": row}
         try:
+            if isinstance(row, BadRow):
+                raise NodeFailed(INPUTS, OperatorError(row.reason, hint="mend the row: another input is another run"))
             await self._run_nodes(self._nodes, scope, on_its_way, "")
             return RowEnd(row_index, "done", self._output(scope), tuple(on_its_way.asked))
         except RowDropped:

@@ -11,10 +11,11 @@ from typing import Any
 
 from sundog.errors import RunStopped, SundogError
 from sundog.runtime.executor import RowEnd, RowExecutor
+from sundog.runtime.io.table import BadRow
 from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import Store
 
-Batch = Sequence[tuple[int, Mapping[str, Any]]]
+Batch = Sequence[tuple[int, Mapping[str, Any] | BadRow]]
 
 OnRow = Callable[[RowEnd], Awaitable[None]]
 """Hears of a committed row; the row keeps its place among those in flight until it returns."""
@@ -87,7 +88,7 @@ class Feed:
             self._rows.add(task)
             task.add_done_callback(self._forget)
 
-    async def _run_row(self, row_index: int, row: Mapping[str, Any], position: int) -> None:
+    async def _run_row(self, row_index: int, row: Mapping[str, Any] | BadRow, position: int) -> None:
         end = await self._executor.run(row_index, row, position)
         self._on_ended(row_index)
         await self._store.put_row(self._run_id, row_index, end.state, end.body, end.asked)

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal
 from pydantic_core import from_json, to_json
 
 from sundog.errors import ConfigError, suggest
-from sundog.runtime.io.outputs import write_text
+from sundog.runtime.io.outputs import write_rows
 from sundog.runtime.store.runs import RunList, RunRecord
 from sundog.runtime.store.store import Store
 
@@ -64,7 +64,7 @@ class RunRows:
 
     def write(self, stream: BinaryIO, form: Literal["csv", "jsonl"], limit: int | None = None) -> tuple[str, ...]:
         """Write the first `limit` rows, None for all, as an output file would hold them; returns warnings."""
-        return write_text(stream, form, self.columns, islice(self._bodies(), limit))
+        return write_rows(stream, form, self.columns, lambda: islice(self._bodies(), limit))
 
     def _bodies(self) -> Iterator[tuple[int, bytes]]:
         if not self.is_failed:

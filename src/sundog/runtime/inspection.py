@@ -21,6 +21,7 @@ from sundog.ir.logical import EngineBlock
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing, calls_of
 from sundog.operators.base import Finding, InspectingOperator, Inspection, Operator
 from sundog.runtime.io.inputs import RowSource
+from sundog.runtime.io.table import BadRow
 from sundog.runtime.known_calls import KnownCalls, Walk
 from sundog.runtime.pools import identities, used_engines
 from sundog.secrets import PATTERN, Secrets
@@ -58,7 +59,7 @@ def inspect_plan(
     walk = Walk(plan.nodes, plan.logical.constants, operators, identities(plan))
     num_inspected = _look_at_rows(walk, rows)
     inspector = _Inspector(plan, operators, secrets, walk.found, num_rows, num_inspected)
-    return (*_engine_findings(plan, secrets), *_in_thread(inspector.run))
+    return (*_notes(rows), *_engine_findings(plan, secrets), *_in_thread(inspector.run))
 
 
 def refuse(findings: Sequence[PlanFinding]) -> None:
@@ -76,11 +77,18 @@ def _look_at_rows(walk: Walk, rows: RowSource) -> int:
     num_rows = 0
     for batch in rows.batches(batch_size=64):
         for number, row in batch:
-            walk.row(number, row)
+            if not isinstance(row, BadRow):
+                walk.row(number, row)
             num_rows += 1
             if num_rows >= MAX_ROWS or walk.found.num_characters > MAX_CHARACTERS or time.monotonic() > end_s:
                 return num_rows
     return num_rows
+
+
+def _notes(rows: RowSource) -> Iterator[PlanFinding]:
+    """What changes in values when the inputs are read."""
+    for name, note in rows.notes():
+        yield PlanFinding(f"input '{name}'", note, "say otherwise in a query: cast the column to text", is_fatal=False)
 
 
 class _Inspector:

@@ -177,7 +177,7 @@ class Run:
         warnings = tuple(map(str, self.findings))
         if output is not None:
             columns = [name for name, _ in self.plan.logical.outputs]
-            warnings += tuple(write_output(output, columns, lambda: self._store.rows(run_id, "done")))
+            warnings += write_output(output, columns, lambda: self._store.rows(run_id, "done"))
         errors = self._write_errors()
         return read_report(
             self._store,

@@ -18,12 +18,12 @@ from duckdb.sqltypes import DuckDBPyType
 
 from sundog.errors import InputError, SundogError, suggest
 from sundog.ir.shape import Record, Shape
-from sundog.runtime.io.csv_text import UNREADABLE, BadQuoting, delimiter_of, first_line_not_utf8, records
+from sundog.runtime.io.csv_text import BadQuoting, delimiter_of, first_line_not_utf8, records
 from sundog.runtime.io.duck import MAX_LINE_BYTES, file_list, literal, stream
 from sundog.runtime.io.failures import different_columns, explained, no_key_column, shorten, too_long, unreadable
-from sundog.runtime.io.paths import InputFiles
+from sundog.runtime.io.paths import UNREADABLE, InputFiles
 from sundog.runtime.io.table import Key, Scan
-from sundog.runtime.io.values import Column, column_of, decoder, key_of, select_list, shape_of, value_of
+from sundog.runtime.io.values import Column, column_of, decoder, key_of, notes_on, select_list, shape_of, value_of
 
 EMPTY, SHORT_WHOLE, LONG_WHOLE, DECIMAL, TRUTH, TEXT = 0, 1, 2, 4, 8, 16
 
@@ -59,6 +59,10 @@ class CSVTable:
 
     def value(self, path: Sequence[str]) -> str:
         return value_of(self._wanted, path)
+
+    def notes(self) -> tuple[str, ...]:
+        with explained(self.explain):
+            return notes_on(self._connection, self._wanted, self._reader)
 
     def explain(self, error: duckdb.Error) -> SundogError:
         path = self.files.mentioned_in(str(error))

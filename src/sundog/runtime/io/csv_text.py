@@ -8,13 +8,13 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from sundog.runtime.io.duck import MAX_LINE_BYTES
-from sundog.runtime.io.paths import open_bytes, open_text
+from sundog.runtime.io.paths import UNREADABLE, open_bytes, open_text
 
 DELIMITERS = ",;\t|"
-UNREADABLE = (OSError, EOFError, UnicodeDecodeError)
 
 
 class BadQuoting(Exception):
@@ -49,11 +49,10 @@ def delimiter_of(path: Path) -> str:
 
 
 def first_line_not_utf8(path: Path) -> int:
-    """The line that UnicodeDecodeError is about, which does not say."""
-    with open_bytes(path) as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    raise AssertionError(f"{path} is UTF-8 text")
+    """The line that UnicodeDecodeError is about, which does not say; the last one that can be read at all."""
+    number = 0
+    with open_bytes(path) as stream, suppress(*UNREADABLE):
+        for line in stream:
+            number += 1
+            line.decode()
+    return max(1, number)

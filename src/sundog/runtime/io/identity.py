@@ -23,6 +23,8 @@ def identity_of(inputs: Sequence[InputSource], base_dir: Path) -> list[Any]:
 
 def _identity(source: InputSource, base_dir: Path) -> dict[str, Any]:
     described: dict[str, Any] = {"name": source.name, "key": source.key, "types": dict(source.types)}
+    if source.at is not None:
+        described["at"] = source.at
     if source.query is not None:
         described["query"] = source.query
     elif source.call is not None:

@@ -30,9 +30,9 @@ from sundog.runtime.io.json_table import JSONTable
 from sundog.runtime.io.paths import find_files
 from sundog.runtime.io.relation import Joined, Relation
 from sundog.runtime.io.snapshot import take_snapshot
-from sundog.runtime.io.table import Row, Table
+from sundog.runtime.io.table import BadRow, Row, Table
 
-Batch = list[tuple[int, Row]]
+Batch = list[tuple[int, Row | BadRow]]
 Numbered = list[tuple[int, tuple[Any, ...]]]
 
 
@@ -90,6 +90,12 @@ class RowSource:
         num_rows = self._num_candidates
         return num_rows if self._sample is None else min(num_rows, self._sample)
 
+    def notes(self) -> tuple[tuple[str, str], ...]:
+        """(input, what changes in its values when they are read), a sentence each."""
+        with explained(self._explain):
+            tables = [self._driver, *(joined.table for joined in self._joins)]
+            return tuple((table.files.name, note) for table in tables for note in table.notes())
+
     def content_identity(self) -> Any:
         """A JSON value, equal for equal rows; see `identity_of` for queries and calls."""
         return {
@@ -134,9 +140,12 @@ class RowSource:
             {path: float(length or 0.0) for path, length in zip(values, lengths, strict=True)},
         )
 
-    def sampled(self, max_rows: int) -> Batch:
+    def sampled(self, max_rows: int) -> list[tuple[int, Row]]:
         """At most `max_rows` of the rows of `batches`, chosen at random but always the same ones, in order. What is not
-        chosen is not decoded."""
+        chosen is not decoded; bad rows are left out."""
+        return [(number, row) for number, row in self._sampled(max_rows) if not isinstance(row, BadRow)]
+
+    def _sampled(self, max_rows: int) -> Batch:
         num_candidates = self._num_candidates
         picked = self._chosen(num_candidates)
         among = range(num_candidates) if picked is None else sorted(picked)
@@ -174,7 +183,8 @@ class RowSource:
     def _open(self, source: InputSource) -> Table:
         if source.path is None:
             files = take_snapshot(source, self._connection, self._base_dir, self._snapshot_dir)
-            return JSONTable(self._connection, replace(files, columns=source.columns), is_whole_shape=True)
+            files = replace(files, columns=source.columns)
+            return JSONTable(self._connection, files, self._scratch_dir, is_snapshot=True)
         files = replace(find_files(source, self._base_dir), columns=source.columns)
         if source.types and files.format != "csv":
             raise InputError(
@@ -182,13 +192,23 @@ class RowSource:
                 where=source.location,
                 hint="remove `types`, or use a `query:` with casts",
             )
+        if source.at is not None and files.format != "json":
+            raise InputError(
+                f"input '{source.name}' has `at`, but a {files.format} file holds no array",
+                where=source.location,
+                hint="`at` names the array inside a .json file",
+            )
         match files.format:
+            case "json":
+                from sundog.runtime.io.json_elements import as_lines
+
+                return JSONTable(self._connection, as_lines(files, source.at, self._scratch_dir), self._scratch_dir)
             case "csv":
                 from sundog.runtime.io.csv_table import CSVTable
 
                 return CSVTable(self._connection, files, source.types)
             case "jsonl":
-                return JSONTable(self._connection, files)
+                return JSONTable(self._connection, files, self._scratch_dir)
             case "parquet":
                 from sundog.runtime.io.parquet_table import ParquetTable
 

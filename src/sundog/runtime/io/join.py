@@ -15,7 +15,7 @@ from sundog.errors import InputError
 from sundog.runtime.io.duck import stream
 from sundog.runtime.io.failures import shorten
 from sundog.runtime.io.relation import Joined
-from sundog.runtime.io.table import Row, Table
+from sundog.runtime.io.table import BadRow, Row, Table
 
 
 def check_join(connection: duckdb.DuckDBPyConnection, driver: Table, joined: Joined) -> None:
@@ -49,13 +49,22 @@ class Splitter:
         self._scan = driver.scan()
         self._joins = [(joined.table.files.name, joined.table.scan()) for joined in joins]
 
-    def decode(self, rows: Sequence[tuple[Any, ...]]) -> list[Row]:
+    def decode(self, rows: Sequence[tuple[Any, ...]]) -> list[Row | BadRow]:
         begin = 1 + self._scan.width
         decoded = self._scan.decode([row[1:begin] for row in rows])
         for name, scan in self._joins:
             end = begin + 1 + scan.width
             partners = iter(scan.decode([row[begin + 1 : end] for row in rows if row[begin]]))
-            for row, source in zip(decoded, rows, strict=True):
-                row[name] = next(partners) if source[begin] else None
+            for index, source in enumerate(rows):
+                decoded[index] = _with_partner(decoded[index], name, next(partners) if source[begin] else None)
             begin = end
         return decoded
+
+
+def _with_partner(row: Row | BadRow, name: str, partner: Row | BadRow | None) -> Row | BadRow:
+    if isinstance(row, BadRow):
+        return row
+    if isinstance(partner, BadRow):
+        return BadRow(f"its row of input '{name}': {partner.reason}")
+    row[name] = partner
+    return row

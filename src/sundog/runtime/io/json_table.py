@@ -1,45 +1,56 @@
 """JSONL files: one JSON object per line, kept as it is.
 
-Owns their reading. A row has every column that any line has; what a line lacks is null.
+Owns their reading. A row has every column that any line has; what a line lacks is null. A line that holds what no row
+can hold is a bad row.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from sundog.errors import InputError, SundogError
 from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.runtime.io.duck import MAX_LINE_BYTES, file_list, literal, stream
 from sundog.runtime.io.failures import explained, no_key_column, shorten, too_long, unreadable
-from sundog.runtime.io.paths import InputFiles, open_bytes
-from sundog.runtime.io.table import Key, Row, Scan
+from sundog.runtime.io.json_line import NotARow, row_of
+from sundog.runtime.io.paths import UNREADABLE, InputFiles, open_bytes
+from sundog.runtime.io.table import BadRow, Key, Row, Scan
 from sundog.runtime.io.values import json_text, pointer_to
 
+T = TypeVar("T")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 NUM_SAMPLE_ROWS = 10_000
 WHOLE_NUMBERS = {"BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT"}
 
 
 class JSONTable:
-    """A Table over `files`. `is_whole_shape`: look at every line for the shape, not at the first ones only."""
+    """A Table over `files`. `scratch_dir`: for copies without what DuckDB cannot read. `is_snapshot`: every
+    line is looked at for the shape, not the first ones only, and a text is a bad row's reason."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, files: InputFiles, *, is_whole_shape: bool = False
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        files: InputFiles,
+        scratch_dir: Path,
+        *,
+        is_snapshot: bool = False,
     ) -> None:
         self._connection = connection
         self.files = files
-        self._is_whole_shape = is_whole_shape
+        self._scratch_dir = scratch_dir
+        self._is_snapshot = is_snapshot
         self._keys: dict[str, Key] = {}
+        self._copies: tuple[Path, ...] = ()
 
     def shape(self) -> Shape:
         sampled = shape_of_rows(self._sample)
-        if not self._is_whole_shape:
+        if not self._is_snapshot:
             return sampled
         known = dict(sampled.fields) if isinstance(sampled, Record) else {}
         return Record(tuple((name, known.get(name, Anything())) for name in self._names)) if self._names else Anything()
@@ -50,11 +61,13 @@ class JSONTable:
     def scan(self) -> Scan:
         blank: Row = dict.fromkeys(name for name in self._names if self.files.is_wanted(name))
 
-        def decode(rows: Sequence[tuple[Any, ...]]) -> list[Row]:
-            decoded = [from_json(text, allow_inf_nan=False) for (text,) in rows]
-            return [row if row.keys() == blank.keys() else {name: row.get(name) for name in blank} for row in decoded]
+        def decoded(text: str) -> Row | BadRow:
+            row = self._parse(text)
+            if isinstance(row, BadRow) or row.keys() == blank.keys():
+                return row
+            return {name: row.get(name) for name in blank}
 
-        return Scan(f"SELECT json AS c0 FROM {self._reader}", 1, decode)
+        return Scan(f"SELECT json AS c0 FROM {self._reader}", 1, lambda rows: [decoded(text) for (text,) in rows])
 
     def key(self, column: str) -> Key:
         if not self._names:
@@ -78,17 +91,24 @@ class JSONTable:
     def value(self, path: Sequence[str]) -> str:
         return json_text("c0", path)
 
+    def notes(self) -> tuple[str, ...]:
+        return self.files.notes
+
     def explain(self, error: duckdb.Error) -> SundogError:
         return self._bad_line() or unreadable(self.files.name, self.files.show(self.files.paths[0]), error)
 
     @property
     def _reader(self) -> str:
-        return f"read_ndjson_objects({file_list(self.files.paths)}, maximum_object_size={MAX_LINE_BYTES})"
+        paths = self._copies or self.files.paths
+        return f"read_ndjson_objects({file_list(paths)}, maximum_object_size={MAX_LINE_BYTES})"
 
     @cached_property
     def _sample(self) -> list[Row]:
-        with explained(self.explain):
-            return self._parse(next(stream(self._connection, self._select, NUM_SAMPLE_ROWS), []))
+        def read() -> list[Row]:
+            texts = next(stream(self._connection, self._select, NUM_SAMPLE_ROWS), [])
+            return [row for (text,) in texts if not isinstance(row := self._checked(text), BadRow)]
+
+        return self._read(read)
 
     @property
     def _select(self) -> str:
@@ -101,45 +121,78 @@ class JSONTable:
     @cached_property
     def _profile(self) -> tuple[int, list[str]]:
         """The number of rows and every column, in the order of first appearance; each line is parsed."""
-        num_rows = 0
-        names: Row = {}
-        with explained(self.explain):
+
+        def read() -> tuple[int, list[str]]:
+            num_rows = 0
+            names: Row = {}
             for texts in stream(self._connection, self._select):
                 num_rows += len(texts)
-                for row in self._parse(texts):
-                    if not row.keys() <= names.keys():
+                for (text,) in texts:
+                    row = self._checked(text)
+                    if not isinstance(row, BadRow) and not row.keys() <= names.keys():
                         names.update(row)
-        return num_rows, list(names)
+            return num_rows, list(names)
 
-    def _parse(self, texts: Sequence[tuple[Any, ...]]) -> list[Row]:
-        """Strictly: DuckDB is content with less than JSON."""
+        return self._read(read)
+
+    def _read(self, read: Callable[[], T]) -> T:
+        """What `read` gives. DuckDB refuses a file for a half of a surrogate pair; such lines are bad rows, so that it
+        reads a copy in which they are marked."""
+        with explained(self.explain):
+            try:
+                return read()
+            except duckdb.InvalidInputException:
+                if self._copies or self._bad_line() is not None:
+                    raise
+                self._copies = tuple(self._marked(index, path) for index, path in enumerate(self.files.paths))
+                return read()
+
+    def _marked(self, index: int, path: Path) -> Path:
+        """A copy of `path` in which each bad row is a text, its reason."""
+        copy = self._scratch_dir / f"{self.files.name}-{index}.jsonl"
+        with open_bytes(path) as lines, copy.open("wb") as marked:
+            for line in lines:
+                text = line.removeprefix(BYTE_ORDER_MARK)
+                row = row_of(text) if text.strip() else None
+                marked.write(to_json(row.reason) + b"\n" if isinstance(row, BadRow) else line)
+        return copy
+
+    def _parse(self, text: str) -> Row | BadRow:
+        if (self._copies or self._is_snapshot) and text.startswith('"'):
+            return BadRow(from_json(text))
+        return row_of(text)
+
+    def _checked(self, text: str) -> Row | BadRow:
+        """The row; InputError with the line where it is none."""
         try:
-            rows = [from_json(text, allow_inf_nan=False) for (text,) in texts]
-        except ValueError as error:
-            raise (self._bad_line() or InputError(f"a line is not JSON: {error}", where=self.files.name)) from error
-        if not all(type(row) is dict for row in rows):
-            raise self._bad_line() or InputError("a line is not a JSON object", where=self.files.name)
-        return rows
+            return self._parse(text)
+        except NotARow as error:
+            raise (self._bad_line() or InputError(str(error), where=self.files.name)) from error
 
     def _bad_line(self) -> InputError | None:
         return next((error for path in self.files.paths if (error := self._bad_line_of(path))), None)
 
     def _bad_line_of(self, path: Path) -> InputError | None:
-        number, where = 0, self.files.show(path)
+        number = 0
         try:
             with open_bytes(path) as stream:
                 for number, line in enumerate(stream, start=1):
+                    where = self.files.show_line(path, number)
                     if len(line) > MAX_LINE_BYTES:
-                        return too_long(f"{where}:{number}")
-                    complaint = _complaint(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+                        return too_long(where)
+                    complaint = _complaint(line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line)
                     if complaint:
                         return InputError(
                             f"{complaint}: {shorten(line.decode('utf-8', 'replace'))!r}",
-                            where=f"{where}:{number}",
+                            where=where,
                             hint='each line is one whole JSON object: {"column": value, ...}',
                         )
-        except (OSError, EOFError) as error:
-            return InputError(f"cannot read on after line {number}: {error}", where=where, hint="write the file again")
+        except UNREADABLE as error:
+            return InputError(
+                f"cannot read on after line {number}: {error}",
+                where=self.files.show(path),
+                hint="it may be damaged; write the file again",
+            )
         return None
 
 
@@ -184,8 +237,7 @@ def _complaint(line: bytes) -> str | None:
     if not line.strip():
         return None
     try:
-        value = from_json(line, allow_inf_nan=False)
-    except ValueError as error:
-        reason = re.sub(r" at line \d+ (column \d+)", r" at \1", str(error))
-        return f"this line is not JSON ({reason})"
-    return None if isinstance(value, dict) else "this line is not a JSON object"
+        row_of(line)
+    except NotARow as error:
+        return str(error)
+    return None

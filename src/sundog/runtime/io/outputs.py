@@ -6,7 +6,9 @@ Owns formats and names of the output. A file appears whole or not at all, and th
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -20,55 +22,98 @@ SizedRow = tuple[dict[str, Any], int]
 StoredRows = Callable[[], Iterator[tuple[int, bytes]]]
 """Each call gives the rows anew: (row index, JSON of a dict), in row order."""
 
-Format = Literal["csv", "jsonl", "parquet"]
-SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
+Format = Literal["csv", "duckdb", "json", "jsonl", "parquet"]
+SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".duckdb": "duckdb",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+STREAMED: frozenset[Format] = frozenset({"csv", "json", "jsonl"})
+"""Formats that need no file to be written: each row once, and never back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an output path means: `file`, and the `table` in it where that is a database."""
+
+    file: Path
+    format: Format
+    table: str | None = None
+
+
+def target_of(path: Path) -> Target:
+    """`out.parquet` is a file, `out.duckdb#answers` a table in one; ConfigError for anything else."""
+    name, _, table = path.name.partition("#")
+    file, is_database = path.with_name(name), name.lower().endswith(".duckdb")
+    if is_database and re.fullmatch(r"\w+", table) is None:
+        hint = f"name it after a #, in letters, digits and _: {name}#rows"
+        raise ConfigError(f"the output {path} names no table of the database", hint=hint)
+    return Target(file, "duckdb", table) if is_database else Target(path, _format_of(path))
 
 
 def check_output_path(path: Path) -> None:
     """Say now what would go wrong at the end; ConfigError."""
-    _format_of(path)
-    folder = path.absolute().parent
-    if path.is_dir():
+    target = target_of(path)
+    folder = Path(os.path.realpath(target.file)).parent
+    if target.file.is_dir():
         raise ConfigError(f"the output {path} is a folder", hint=f"name a file in it: {path / 'rows.parquet'}")
     if not folder.is_dir():
         raise ConfigError(f"the folder of the output is not there: {folder}", hint=f"mkdir -p {folder}")
     if not os.access(folder, os.W_OK):
         raise ConfigError(f"cannot write into {folder}", hint="name an output elsewhere, or change its permissions")
+    if target.format == "duckdb":
+        from sundog.runtime.io.duckdb_file import check_database
+
+        check_database(target.file)
 
 
 def write_output(path: Path, columns: Sequence[str], rows: StoredRows) -> tuple[str, ...]:
     """Write `columns` of all rows to `path`, as its suffix says; returns warnings, one sentence each.
 
-    csv: null is an empty field, empty text is "", lists and records are JSON text. jsonl: one object per line.
-    parquet: types from the values (column_type). RunError when it cannot be written; the old file then stays.
+    csv: null is an empty field, empty text is "", lists and records are JSON text. jsonl: one object per line; json: an
+    array of them. parquet and duckdb: types from the values (column_type). What `path` links to is replaced. RunError
+    when it cannot be written; what was there then stays.
     """
-    format, replaced = _format_of(path), _Replaced()
+    target = target_of(path)
+    if target.table is not None:
+        from sundog.runtime.io.duckdb_file import write_table
+
+        return write_table(target.file, target.table, columns, rows)
     with whole_file(path) as stream:
-        match format:
-            case "csv":
-                warnings = _write_csv(stream, columns, replaced.parsed(rows()))
-            case "jsonl":
-                warnings = _write_jsonl(stream, columns, replaced.parsed(rows()))
-            case "parquet":
-                from sundog.runtime.io.parquet_file import write_parquet
-
-                warnings = write_parquet(stream, columns, lambda: replaced.parsed(rows()))
-    return warnings + replaced.warnings()
+        return write_rows(stream, target.format, columns, rows)
 
 
-def write_text(
-    stream: BinaryIO, format: Literal["csv", "jsonl"], columns: Sequence[str], rows: Iterator[tuple[int, bytes]]
-) -> tuple[str, ...]:
-    """Write rows to a stream as `write_output` writes them to a file; returns the same warnings."""
+def write_rows(stream: BinaryIO, format: Format, columns: Sequence[str], rows: StoredRows) -> tuple[str, ...]:
+    """Write `columns` of all rows in `format`; a stream that is no file takes those of `STREAMED`. The warnings."""
     replaced = _Replaced()
-    write = _write_csv if format == "csv" else _write_jsonl
-    write(stream, columns, replaced.parsed(rows))
-    return replaced.warnings()
+
+    def read() -> Iterator[SizedRow]:
+        return replaced.parsed(rows())
+
+    match format:
+        case "csv":
+            from sundog.runtime.io.csv_file import write_csv
+
+            warnings = write_csv(stream, columns, read())
+        case "json":
+            warnings = _write_json(stream, columns, read())
+        case "jsonl":
+            warnings = _write_jsonl(stream, columns, read())
+        case "parquet":
+            from sundog.runtime.io.parquet_file import write_parquet
+
+            warnings = write_parquet(stream, columns, read)
+        case "duckdb":
+            raise AssertionError("a table is written into its database")
+    return warnings + replaced.warnings()
 
 
 def errors_path(output: Path) -> Path:
     """Where the failed rows of `output` are listed."""
-    return output.with_name(f"{output.name}.errors.jsonl")
+    return output.with_name(f"{output.name.replace('#', '.')}.errors.jsonl")
 
 
 def write_errors(output: Path, failures: Iterable[Mapping[str, Any]]) -> Path | None:
@@ -122,34 +167,17 @@ def _format_of(path: Path) -> Format:
     return format
 
 
+def _write_json(stream: BinaryIO, columns: Sequence[str], rows: Iterator[SizedRow]) -> tuple[str, ...]:
+    """An array with a row on each line."""
+    before = b"[\n"
+    for row, _ in rows:
+        stream.write(before + to_json({name: row[name] for name in columns}))
+        before = b",\n"
+    stream.write(b"[]\n" if before == b"[\n" else b"\n]\n")
+    return ()
+
+
 def _write_jsonl(stream: BinaryIO, columns: Sequence[str], rows: Iterator[SizedRow]) -> tuple[str, ...]:
     for row, _ in rows:
         stream.write(to_json({name: row[name] for name in columns}) + b"\n")
     return ()
-
-
-def _write_csv(stream: BinaryIO, columns: Sequence[str], rows: Iterator[SizedRow]) -> tuple[str, ...]:
-    stream.write((",".join(_quote(name) for name in columns) + "\n").encode())
-    for row, _ in rows:
-        line = ",".join([_field(row[name]) for name in columns])
-        # A blank line is no record to many readers.
-        stream.write((line or '""').encode() + b"\n")
-    return ()
-
-
-def _field(value: Any) -> str:
-    match value:
-        case None:
-            return ""
-        case str():
-            return _quote(value)
-        case bool() | int() | float():
-            return to_json(value).decode()
-    return _quote(to_json(value).decode())
-
-
-def _quote(text: str) -> str:
-    """As RFC 4180 has it; empty text is quoted, so that it is not null."""
-    if text and not any(mark in text for mark in ',"\r\n'):
-        return text
-    return '"' + text.replace('"', '""') + '"'

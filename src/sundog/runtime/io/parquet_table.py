@@ -14,13 +14,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sundog.errors import InputError, SundogError
+from sundog.errors import InputError, SundogError, error_text
 from sundog.ir.shape import Record, Shape
 from sundog.runtime.io.duck import file_list
 from sundog.runtime.io.failures import different_columns, explained, no_key_column, unreadable
 from sundog.runtime.io.paths import InputFiles
 from sundog.runtime.io.table import Key, Scan
-from sundog.runtime.io.values import Column, column_of, decoder, key_of, select_list, shape_of, value_of
+from sundog.runtime.io.values import Column, column_of, decoder, key_of, notes_on, select_list, shape_of, value_of
 
 
 class ParquetTable:
@@ -49,6 +49,10 @@ class ParquetTable:
 
     def value(self, path: Sequence[str]) -> str:
         return value_of(self._wanted, path)
+
+    def notes(self) -> tuple[str, ...]:
+        with explained(self.explain):
+            return notes_on(self._connection, self._wanted, self._reader)
 
     def explain(self, error: duckdb.Error) -> SundogError:
         path = self.files.mentioned_in(str(error))
@@ -87,11 +91,11 @@ class ParquetTable:
         try:
             with pq.ParquetFile(path) as file:
                 names, num_rows = list(file.schema_arrow.names), file.metadata.num_rows
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:  # also for names that are no text
             raise InputError(
                 "this is not a readable parquet file",
                 where=self.files.show(path),
-                hint=f"it may be half written or of another format ({str(error).splitlines()[0]})",
+                hint=f"it may be half written or of another format ({error_text(error).partition(chr(10))[0]})",
             ) from error
         repeated = [name for name, times in Counter(name.lower() for name in names).items() if times > 1]
         if repeated:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import gzip
 import io
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ from typing import BinaryIO, Literal, cast
 from sundog.errors import InputError, suggest
 from sundog.ir.logical import InputSource
 
-Format = Literal["csv", "jsonl", "parquet"]
+Format = Literal["csv", "json", "jsonl", "parquet"]
 FORMATS: dict[str, Format] = {
     ".csv": "csv",
     ".csv.gz": "csv",
     ".tsv": "csv",
     ".tsv.gz": "csv",
+    ".json": "json",
+    ".json.gz": "json",
     ".jsonl": "jsonl",
     ".jsonl.gz": "jsonl",
     ".ndjson": "jsonl",
@@ -31,23 +34,37 @@ FORMATS: dict[str, Format] = {
 }
 
 
+UNREADABLE = (OSError, EOFError, UnicodeDecodeError, zlib.error)
+"""What reading a damaged or vanished file raises."""
+
+
 @dataclass(frozen=True, slots=True)
 class InputFiles:
     """The files of one input, at least one, in the order in which they are read. `columns`: those that rows shall
-    have, None for all."""
+    have, None for all. `written_from`: the documents that they were made from, one for each, an element a line; none
+    where they are the user's own. `notes`: what had changed
+    before they were written, a sentence each."""
 
     name: str
     paths: tuple[Path, ...]
     format: Format
     base_dir: Path
     columns: tuple[str, ...] | None = None
+    written_from: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def is_wanted(self, column: str) -> bool:
         return self.columns is None or column in self.columns
 
     def show(self, path: Path) -> str:
         """`path` as a message names it: from the flow's folder where it lies inside."""
+        if path in self.paths and self.written_from:
+            path = self.written_from[self.paths.index(path)]
         return str(path.relative_to(self.base_dir) if path.is_relative_to(self.base_dir) else path)
+
+    def show_line(self, path: Path, number: int) -> str:
+        """The line numbered `number` from 1, as a message names it."""
+        return f"{self.show(path)}: element {number}" if self.written_from else f"{self.show(path)}:{number}"
 
     def mentioned_in(self, message: str) -> Path | None:
         """The file of this input that `message` names; the only one when it names none."""

@@ -1,6 +1,7 @@
 """Rows that a query or a function makes, written once so that a resumed run reads the very same ones.
 
-Owns the snapshot files, one `<input>.jsonl` each. Never reads the rows back; json_table does.
+Owns the snapshot files: `<input>.jsonl`, and `<input>.notes.json` where values changed on the way. Never reads the rows
+back; json_table does.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from typing import Any
 
 import duckdb
 from duckdb import StatementType
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from sundog.errors import InputError
 from sundog.functions import resolve
 from sundog.ir.logical import InputSource
+from sundog.ir.normal_form import NoNormalForm, normal_form
 from sundog.runtime.io.duck import stream
 from sundog.runtime.io.failures import explained, first_sentence
 from sundog.runtime.io.paths import InputFiles
-from sundog.runtime.io.values import column_of, decoder, select_list
+from sundog.runtime.io.table import BadRow
+from sundog.runtime.io.values import column_of, count_nulled, decoder, note_nulled, select_list
 from sundog.runtime.io.whole_file import whole_file
 
 # DuckDB looks for relative names in the working folder before any other, so a query runs in the flow's folder.
@@ -35,23 +38,26 @@ def take_snapshot(
 ) -> InputFiles:
     """The rows of `source` in `snapshot_dir`; an existing snapshot is used as it is."""
     path = snapshot_dir.absolute() / f"{source.name}.jsonl"
+    notes_path = path.with_suffix(".notes.json")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        if source.query is not None:
-            with _WORKING_FOLDER, chdir(base_dir):
-                _write(source, path, _query_rows(source, source.query, connection))
-        else:
-            _write(source, path, _call_rows(source, base_dir))
-    return InputFiles(source.name, (path,), "jsonl", path.parent)
+        nulled = Counter[str]()
+        with whole_file(path) as file:
+            if source.query is not None:
+                with _WORKING_FOLDER, chdir(base_dir):
+                    file.writelines(_query_lines(source, source.query, connection, nulled))
+            else:
+                file.writelines(_call_lines(source, base_dir, nulled))
+            notes = [note_nulled(column, count) for column, count in nulled.items() if count]
+            if notes:
+                notes_path.write_bytes(to_json(notes))
+    notes = from_json(notes_path.read_bytes()) if notes_path.exists() else []
+    return InputFiles(source.name, (path,), "jsonl", path.parent, notes=tuple(notes))
 
 
-def _write(source: InputSource, path: Path, rows: Iterator[object]) -> None:
-    with whole_file(path) as file:
-        for number, row in enumerate(rows, start=1):
-            file.write(_to_json(source, number, row) + b"\n")
-
-
-def _query_rows(source: InputSource, sql: str, connection: duckdb.DuckDBPyConnection) -> Iterator[Mapping[str, Any]]:
+def _query_lines(
+    source: InputSource, sql: str, connection: duckdb.DuckDBPyConnection, nulled: Counter[str]
+) -> Iterator[bytes]:
     with closing(connection.cursor()) as cursor, explained(lambda error: _query_error(source, error)):
         statements = cursor.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != StatementType.SELECT:
@@ -75,9 +81,19 @@ def _query_rows(source: InputSource, sql: str, connection: duckdb.DuckDBPyConnec
             column_of(name, type, f"r{index}") for index, (name, type) in enumerate(zip(names, types, strict=True))
         ]
         renamed = ", ".join(f"r{index}" for index in range(len(columns)))
-        decode = decoder(columns)
-        for rows in stream(cursor, f"SELECT {select_list(columns)} FROM ({query}\n) AS t({renamed})"):
-            yield from decode(rows)
+        decode, counted = decoder(columns), count_nulled(columns)
+        selection = ", ".join([select_list(columns), *(expression for _, expression in counted)])
+        for rows in stream(cursor, f"SELECT {selection} FROM ({query}\n) AS t({renamed})"):
+            for place, (name, _) in enumerate(counted, start=len(columns)):
+                nulled[name] += sum(row[place] for row in rows)
+            for row in decode([row[: len(columns)] for row in rows]):
+                # A text where a row should be is read as a bad one, with this reason.
+                yield to_json(row.reason if isinstance(row, BadRow) else row) + b"\n"
+
+
+def _call_lines(source: InputSource, base_dir: Path, nulled: Counter[str]) -> Iterator[bytes]:
+    for number, row in enumerate(_call_rows(source, base_dir), start=1):
+        yield _line(source, number, row, nulled) + b"\n"
 
 
 def _call_rows(source: InputSource, base_dir: Path) -> Iterator[object]:
@@ -98,34 +114,24 @@ def _call_rows(source: InputSource, base_dir: Path) -> Iterator[object]:
         ) from error
 
 
-def _to_json(source: InputSource, number: int, row: object) -> bytes:
+def _line(source: InputSource, number: int, row: object, nulled: Counter[str]) -> bytes:
     if not isinstance(row, Mapping) or not all(isinstance(name, str) for name in row):
         raise InputError(
             f"row {number} of input '{source.name}' is not a dict with text keys but {type(row).__name__}",
             where=source.location,
             hint=f"let '{source.call}' yield one dict per row",
         )
-    try:
-        return _encode(dict(row))
-    except ValueError as error:
-        column = next((name for name in row if not _can_encode(name) or not _can_encode(row[name])), "?")
-        raise InputError(
-            f"row {number} of input '{source.name}': the value in column '{column}' has no JSON form ({error})",
-            where=source.location,
-            hint="make it text, a number, a truth value, null, a list or a dict",
-        ) from error
+    formed: dict[str, Any] = {}
+    for name, value in row.items():
 
+        def count(column: str = name) -> None:
+            nulled[column] += 1
 
-def _encode(value: Any) -> bytes:
-    return to_json(value, inf_nan_mode="null", bytes_mode="base64")
-
-
-def _can_encode(value: Any) -> bool:
-    try:
-        _encode(value)
-    except ValueError:
-        return False
-    return True
+        try:
+            formed[name] = normal_form(value, count)
+        except NoNormalForm as error:
+            return to_json(f"column '{name}': {error}")
+    return to_json(formed)
 
 
 def _query_error(source: InputSource, error: duckdb.Error) -> InputError:

@@ -7,16 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import duckdb
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sundog.errors import SundogError
 from sundog.ir.shape import Shape
 from sundog.runtime.io.paths import InputFiles
 
+if TYPE_CHECKING:
+    import duckdb
+
 Row = dict[str, Any]
-Decode = Callable[[Sequence[tuple[Any, ...]]], list[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that is there and holds what no value can be. `reason`: what and where, as a sentence."""
+
+    reason: str
+
+
+Decode = Callable[[Sequence[tuple[Any, ...]]], list[Row | BadRow]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +50,8 @@ class Key:
 
 class Table(Protocol):
     """`shape` looks at a header or at the first rows only. `count` reads what it must to know that every row can
-    be read, and counts them; `scan` and `key` may do the same work first. `explain` turns DuckDB's error about
-    this table into one for the user. All raise InputError."""
+    be read, and counts them; `scan` and `key` may do the same work first. `notes` says what changes on the way in, a
+    sentence each. `explain` turns DuckDB's error about this table into one for the user. All raise InputError."""
 
     files: InputFiles
 
@@ -57,5 +67,7 @@ class Table(Protocol):
         """An expression over the columns of the scan: the text of what stands at `path`, a column and then what lies
         in it; null where nothing does."""
         ...
+
+    def notes(self) -> tuple[str, ...]: ...
 
     def explain(self, error: duckdb.Error) -> SundogError: ...

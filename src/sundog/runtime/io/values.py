@@ -1,7 +1,6 @@
-"""DuckDB values as JSON values.
+"""Columns of DuckDB as columns of JSON types.
 
-Owns what each DuckDB type becomes: whole numbers stay whole, decimals become numbers, dates and times ISO text,
-blobs base64, NaN and infinities null, nested values what DuckDB's to_json says.
+Owns how the rows of a select are decoded, keyed and described. What each type becomes is in value_sql.
 """
 
 from __future__ import annotations
@@ -11,36 +10,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
+from sundog.ir.normal_form import INTEGER_BOUND, MAX_LEVELS, NoNormalForm, normal_form
 from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
-from sundog.runtime.io.duck import literal
-from sundog.runtime.io.table import Decode, Key, Row
-
-WHOLE = {
-    "tinyint", "smallint", "integer", "bigint", "hugeint",
-    "utinyint", "usmallint", "uinteger", "ubigint", "uhugeint",
-}  # fmt: skip
-TEXT = {"varchar", "enum"}
-NESTED = {"struct", "list", "array", "map", "union", "variant"}
+from sundog.runtime.io.duck import literal, stream
+from sundog.runtime.io.table import BadRow, Decode, Key, Row
+from sundog.runtime.io.value_sql import NESTED, TEXT, WHOLE, children_of, is_json, num_not_finite, selected
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A named column: `expression` selects it, `is_json` when what it selects is JSON text."""
+    """A named column: `expression` selects it, `is_json` when what it selects is JSON text, `is_foreign` when others
+    wrote that text. `num_nulled`: an expression for how many values become null for being NaN or infinite, None where
+    none can."""
 
     name: str
     type: DuckDBPyType
     expression: str
     is_json: bool
+    is_foreign: bool = False
+    num_nulled: str | None = None
 
 
 def column_of(name: str, type: DuckDBPyType, source: str) -> Column:
     """How to read the SQL column `source` of `type`."""
-    if _is_json(type):
-        return Column(name, type, source, True)
-    expression = _expression(type, source)
-    return Column(name, type, expression, type.id in NESTED)
+    is_foreign = is_json(type) or type.id == "variant"
+    is_text = is_foreign or type.id in NESTED
+    return Column(name, type, selected(type, source), is_text, is_foreign, num_not_finite(type, source))
 
 
 def select_list(columns: Sequence[Column]) -> str:
@@ -51,25 +49,61 @@ def decoder(columns: Sequence[Column]) -> Decode:
     """Rows of the columns' expressions to rows in JSON types."""
     names = [column.name for column in columns]
     json_names = [column.name for column in columns if column.is_json]
+    foreign = [column.name for column in columns if column.is_foreign]
 
-    def decode(rows: Sequence[tuple[Any, ...]]) -> list[Row]:
-        decoded = [dict(zip(names, row, strict=True)) for row in rows]
-        for name in json_names:
-            for row in decoded:
-                row[name] = _parse(row[name])
-        return decoded
+    def decoded(values: tuple[Any, ...]) -> Row | BadRow:
+        row = dict(zip(names, values, strict=True))
+        try:
+            for name in json_names:
+                if row[name] is not None:
+                    row[name] = json.loads(row[name], parse_int=whole_number)
+            for name in foreign:
+                row[name] = normal_form(row[name])
+        except NoNormalForm as error:
+            return BadRow(f"column '{name}': {error}")
+        except RecursionError:
+            return BadRow(f"column '{name}': the value is nested more than {MAX_LEVELS} levels deep")
+        return row
 
-    return decode
+    return lambda rows: [decoded(values) for values in rows]
+
+
+def count_nulled(columns: Sequence[Column]) -> list[tuple[str, str]]:
+    """(column, expression) of each column in which NaN or an infinity may become null: how many do in a row."""
+    return [(column.name, column.num_nulled) for column in columns if column.num_nulled is not None]
+
+
+def notes_on(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], reader: str) -> tuple[str, ...]:
+    """What changes when `columns` of `reader` are read: a look at every value of those that may hold NaN."""
+    counted = count_nulled(columns)
+    if not counted:
+        return ()
+    sums = ", ".join(f"sum({expression})" for _, expression in counted)
+    ((found,),) = stream(connection, f"SELECT {sums} FROM {reader}")
+    return tuple(note_nulled(name, count) for (name, _), count in zip(counted, found, strict=True) if count)
+
+
+def note_nulled(column: str, count: int) -> str:
+    """What a user is told of values that become null."""
+    return f"{count:,} values of column '{column}' are NaN or infinite, and become null"
+
+
+def whole_number(digits: str) -> int:
+    """The number; one that Python refuses to read is too large for a row in any case."""
+    try:
+        return int(digits)
+    except ValueError:
+        return INTEGER_BOUND
 
 
 def shape_of(type: DuckDBPyType) -> Shape:
-    if _is_json(type):
+    if is_json(type):
         return Anything()
     match type.id:
         case "struct":
-            return Record(tuple((name, shape_of(child)) for name, child in _children(type)))
+            return Record(tuple((name, shape_of(child)) for name, child in children_of(type)))
         case "list" | "array":
-            return ListOf(shape_of(dict(_children(type))["child"]))
+            return ListOf(shape_of(dict(children_of(type))["child"]))
         case "map" | "union" | "variant":
             return Anything()
     return Scalar()
@@ -104,34 +138,3 @@ def json_text(expression: str, path: Sequence[str]) -> str:
 def pointer_to(path: Sequence[str]) -> str:
     """`path` as a JSON pointer."""
     return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)
-
-
-def _children(type: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
-    return [(name, child) for name, child in type.children if isinstance(child, DuckDBPyType)]
-
-
-def _is_json(type: DuckDBPyType) -> bool:
-    return str(type) == "JSON"
-
-
-def _expression(type: DuckDBPyType, source: str) -> str:
-    match type.id:
-        case "boolean":
-            return source
-        case id if id in WHOLE or id in TEXT:
-            return source
-        case "float" | "double":
-            return f"CASE WHEN isfinite({source}) THEN {source} END"
-        case "decimal":
-            return f"CAST({source} AS {'HUGEINT' if dict(type.children)['scale'] == 0 else 'DOUBLE'})"
-        case id if id.startswith("timestamp"):
-            return f"replace(CAST({source} AS VARCHAR), ' ', 'T')"
-        case "blob":
-            return f"base64({source})"
-        case id if id in NESTED:
-            return f"CAST(to_json({source}) AS VARCHAR)"
-    return f"CAST({source} AS VARCHAR)"
-
-
-def _parse(text: str | None) -> Any:
-    return None if text is None else json.loads(text, parse_constant=lambda constant: None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,22 +23,43 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file that becomes `path` when the block ends well, and vanishes when it does not.
 
-    A part file that a killed process left is overwritten. RunError when it cannot be written; `path` is then
-    as it was before.
+    Where `path` is a symbolic link, what it points to is replaced and the link stays. A part file that a killed process
+    left is overwritten; one that is a link is refused, as somebody else may have put it there. RunError when it cannot
+    be written; `path` is then as it was before.
     """
-    part = path.with_name(f".{path.name}.part")
-    with _write_errors(path), part.open("ab") as stream:
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".{target.name}.part")
+    with told_failures(str(path)), _open_part(part) as stream:
         _lock(stream, path)
         try:
             stream.truncate(0)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-            part.replace(path)
+            part.replace(target)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-    _sync_folder(path.parent)
+    _sync_folder(target.parent)
+
+
+def _open_part(part: Path) -> BinaryIO:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        stream = os.fdopen(os.open(part, flags, 0o666), "ab")
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):
+            raise
+        raise _no_part_file(part) from error
+    found = os.fstat(stream.fileno())
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        stream.close()
+        raise _no_part_file(part)
+    return stream
+
+
+def _no_part_file(part: Path) -> RunError:
+    return RunError(f"{part} is a link, or no file: it is not written through", hint="look who made it, and remove it")
 
 
 def _lock(stream: BinaryIO, path: Path) -> None:
@@ -48,17 +70,18 @@ def _lock(stream: BinaryIO, path: Path) -> None:
 
 
 @contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
+def told_failures(name: str) -> Iterator[None]:
+    """Raise the RunError of an OSError that happens while `name` is written."""
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
             raise RunError(
-                f"cannot write {path}: {os.strerror(error.errno or 0)}",
+                f"cannot write {name}: {os.strerror(error.errno or 0)}",
                 hint="make room and repeat the command: nothing finished is lost, what was there before is unchanged",
             ) from error
         raise RunError(
-            f"cannot write {path}: {error.strerror or error}", hint="check the folder, then repeat the command"
+            f"cannot write {name}: {error.strerror or error}", hint="check the folder, then repeat the command"
         ) from error
 
 
