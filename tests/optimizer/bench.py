@@ -19,7 +19,8 @@ from sundog.flow.positions import DataPath
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import OPERATORS
-from sundog.runtime.dispatch import Dispatcher, RunScope
+from sundog.runtime.call_key import RunScope
+from sundog.runtime.dispatch import Dispatcher
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.host import Host
 from sundog.runtime.node_history import Observations

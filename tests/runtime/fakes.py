@@ -18,7 +18,8 @@ from sundog.ir.shape import Anything, Shape
 from sundog.ir.template import Template
 from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
 from sundog.optimizer.planner import plan_physical
-from sundog.runtime.dispatch import Dispatcher, RunScope
+from sundog.runtime.call_key import RunScope
+from sundog.runtime.dispatch import Dispatcher
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.host import Host
 from sundog.runtime.node_history import Observations
@@ -139,9 +140,13 @@ class World:
         return asyncio.run(self._run(self.physical(plan), rows, scope))
 
     async def _run(
-        self, plan: PhysicalPlan, rows: tuple[Mapping[str, Any], ...], scope: dict[str, Any]
+        self,
+        plan: PhysicalPlan,
+        rows: tuple[Mapping[str, Any], ...],
+        scope: dict[str, Any],
+        store: Store | None = None,
     ) -> list[RowEnd]:
-        store = Store(self.state_dir)
+        store = store or Store(self.state_dir)
         store.open_writer()
         try:
             host = Host(SchedulerCore(FCFS), self.events.append)

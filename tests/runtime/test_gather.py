@@ -17,7 +17,8 @@ from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import CallExec
 from sundog.operators.base import BoundCall, CallContext, Outcome
 from sundog.runtime import gather
-from sundog.runtime.dispatch import Dispatcher, Place, RunScope
+from sundog.runtime.call_key import Place, RunScope
+from sundog.runtime.dispatch import Dispatcher
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.gather import Gatherer, Take
 from sundog.runtime.guard import Kept

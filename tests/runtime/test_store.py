@@ -101,12 +101,12 @@ def test_a_full_disk_is_told_and_loses_nothing_committed(tmp_path: Path, monkeyp
     assert committed > 0
 
 
-async def _failing_writes(state_dir: Path, num_tokens: int) -> list[BaseException | None]:
+async def _failing_writes(state_dir: Path, num_tokens: int) -> list[object]:
     store = Store(state_dir)
     store.open_writer()
     usage = Usage(num_tokens, 3, 4)
     writes = [store.put(key, "run", "n", b"1", usage) for key in (b"1", b"2")]
-    told = await asyncio.wait_for(asyncio.gather(*writes, return_exceptions=True), 30)
+    told: list[object] = list(await asyncio.wait_for(asyncio.gather(*writes, return_exceptions=True), 30))
     told += await asyncio.wait_for(asyncio.gather(store.release(b"1"), return_exceptions=True), 30)
     store.close()
     return told

@@ -19,7 +19,8 @@ from sundog.operators.base import OPERATORS
 from sundog.optimizer.placing import Figures, Places, place_steps
 from sundog.optimizer.planner import plan_physical
 from sundog.runtime import follow
-from sundog.runtime.dispatch import Answer, Place
+from sundog.runtime.call_key import Place
+from sundog.runtime.dispatch import Answer
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.follow import Follower, engine_places
 from sundog.runtime.host import Host

@@ -1,24 +1,24 @@
 """One call's way: render, look up, join or claim, run, commit.
 
-Owns keys, sharing, claims and the commit point (docs/design.md). Never decides when or where a call runs.
+Owns sharing in flight and the commit point (docs/design.md). Never decides when or where a call runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from sundog.engines.base import Engine, GenerateRequest, Message, Usage
-from sundog.errors import CallError, EngineTimeout, OperatorError, RunStopped
-from sundog.ir.canonical import canonical_json
+from sundog.errors import CallError, EngineTimeout, RunStopped
 from sundog.ir.normal_form import NoNormalForm
 from sundog.ir.physical import CallExec, Sharing
 from sundog.ir.render import Scope
 from sundog.operators.base import BoundCall, GatheringOperator, Operator, Outcome
 from sundog.runtime.about import Outlook, about
+from sundog.runtime.call_key import Place, RunScope, call_key
+from sundog.runtime.claims import Claim
 from sundog.runtime.gather import Gatherer, Take
 from sundog.runtime.guard import Kept, fail_call, keep
 from sundog.runtime.host import Host
@@ -40,35 +40,11 @@ GRACE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Which call of the run this is. `path`: step, element and turn, unique inside the row. `position`: how many rows
-    this process took up before this one."""
-
-    row_index: int
-    path: str
-    depth: int
-    position: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """A call's value and what computing it took, now or when it was first computed."""
 
     value: Any
     usage: Usage
-
-
-@dataclass(frozen=True, slots=True)
-class RunScope:
-    """What a run's keys depend on. `is_fresh`: results of other runs do not count.
-    `repeats_unknown_effects`: run effects again whose claim has no outcome. `flow`: its name, and `outlooks`: of its
-    steps, for engines."""
-
-    run_id: str
-    is_fresh: bool
-    repeats_unknown_effects: bool
-    flow: str = ""
-    outlooks: Mapping[str, Outlook] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -147,13 +123,13 @@ class Dispatcher:
         self._progress.num_asked += 1
         try:
             call = self._operators[node.step.operator].bind(node.step.spec, scope, self._identities)
-            key = self._key(node, call, place)
+            key = call_key(self._run, node, call, place)
         except BaseException as error:  # fail_call decides what passes
             fail_call(error, self._secrets)
         # Awaited as it is: with one more turn of the loop between the look-up and the check for equal calls in flight,
         # such a call could commit and leave unseen.
         stored = await self._store.get(key)
-        if stored is not None and (stored.run_id == self._run.run_id or not self._run.is_fresh):
+        if stored is not None:
             self._host.row_left(place.row_index)
             if stored.run_id != self._run.run_id:
                 self._work.reused(node.name)
@@ -191,26 +167,23 @@ class Dispatcher:
         if kept is None:
             kept = await self._alone(node, call, key, place)
         usage = kept.usage or NO_USAGE
-        await self._store.put(key, self._run.run_id, node.step.name, kept.body, usage, settles_claim=node.is_effect)
+        run_id = self._run.run_id
+        first = await self._store.put(key, run_id, node.step.name, kept.body, usage, settles_claim=node.is_effect)
         self._progress.num_executed += 1
         self._progress.num_prompt_tokens += usage.num_prompt_tokens
         self._progress.num_output_tokens += usage.num_output_tokens
-        return Answer(kept.value, usage)
+        # Another process may have answered an equal call meanwhile: the first result is the result.
+        return Answer(kept.value, usage) if first is None else Answer(first.value, first.usage)
 
     async def _alone(self, node: CallExec, call: BoundCall, key: bytes, place: Place) -> Kept:
         request_id = f"{place.row_index}/{place.path}"
-        is_claimed = False
-        if node.is_effect:
-            self._refuse_unknown_outcome(key)
+        claim = Claim(self._store, self._run, key, request_id) if node.is_effect else None
 
         async def attempt(submit: Submit) -> tuple[Kept, RequestFinished]:
-            nonlocal is_claimed
             if self._is_stopping:
                 raise RunStopped("the run is stopping")
-            if node.is_effect and not is_claimed:
-                # Not before the core has submitted it: a crash must leave no doubt about effects that only waited.
-                await self._store.claim(key, self._run.run_id, request_id)
-                is_claimed = True
+            if claim is not None:
+                await claim.take()
             begin_s = self._host.now_s()
             self._work.began(node.pool, node.name, begin_s)
             try:
@@ -227,9 +200,8 @@ class Dispatcher:
         try:
             return await self._host.run(self._arrived(node, call, request_id, place), attempt)
         except (CallError, RunStopped) as error:
-            is_unknown = isinstance(error, CallError) and error.is_outcome_unknown
-            if is_claimed and not is_unknown:
-                await self._store.release(key)
+            if claim is not None:
+                await claim.failed(error)
             raise
 
     async def _gathered(self, node: CallExec, call: BoundCall, place: Place) -> Kept | None:
@@ -343,15 +315,6 @@ class Dispatcher:
                 is_outcome_unknown=node.is_effect,
             ) from error
 
-    def _refuse_unknown_outcome(self, key: bytes) -> None:
-        if self._store.is_claimed(key) and not self._run.repeats_unknown_effects:
-            raise OperatorError(
-                f"this effect was started before a crash and its outcome is unknown (idempotency key {key.hex()})",
-                hint="look at the other side; then repeat the command with --retry-failed --repeat-unknown-effects to "
-                "run it again under the same key",
-                is_outcome_unknown=True,
-            )
-
     def _arrived(self, node: CallExec, call: BoundCall, request_id: str, place: Place) -> RequestArrived:
         num_prompt_tokens, key = self._prompt_of(node, call, request_id)
         return RequestArrived(
@@ -381,16 +344,6 @@ class Dispatcher:
             return _prompt_tokens(engine, GenerateRequest(request_id, call.prompt)), key
         except BaseException as error:  # as in call
             fail_call(error, self._secrets)
-
-    def _key(self, node: CallExec, call: BoundCall, place: Place) -> bytes:
-        """16 bytes; equal for calls that may share one result, and for the same call after a restart."""
-        digest = blake2b(node.step.operator.encode(), digest_size=16)
-        digest.update(canonical_json(call.payload))
-        if node.sharing is not Sharing.ALWAYS:
-            digest.update(self._run.run_id.encode())
-        if node.sharing is Sharing.NEVER:
-            digest.update(f"{place.row_index}/{place.path}".encode())
-        return digest.digest()
 
 
 def _prompt_tokens(engine: Engine | None, request: GenerateRequest) -> int:

@@ -18,7 +18,8 @@ from sundog.ir.normal_form import encode, normal_form, whole_text
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec
 from sundog.ir.render import render_condition, render_value
 from sundog.ir.template import Template
-from sundog.runtime.dispatch import Answer, Place
+from sundog.runtime.call_key import Place
+from sundog.runtime.dispatch import Answer
 from sundog.runtime.io.table import BadRow
 from sundog.runtime.store.store import RowState
 from sundog.runtime.store.writer import Asked

@@ -10,15 +10,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from sundog.errors import CallError, RunStopped
 from sundog.ir.physical import CallExec
 from sundog.operators.base import BoundCall
+from sundog.runtime.call_key import Place
 from sundog.runtime.guard import Kept
-
-if TYPE_CHECKING:
-    from sundog.runtime.dispatch import Place
 
 # Databases take at least 999 values in one statement.
 MAX_CALLS = 500
@@ -27,7 +24,7 @@ MAX_MISSES = 3
 
 Answer = Kept | None
 Take = Callable[[], Sequence[BoundCall]]
-Send = Callable[[CallExec, "Place", Take], Awaitable[Sequence[Answer]]]
+Send = Callable[[CallExec, Place, Take], Awaitable[Sequence[Answer]]]
 """Runs one request of the core, in the place of its first call, and takes the calls when it starts."""
 
 

@@ -22,7 +22,8 @@ from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import Operator
 from sundog.optimizer.placing import Figures, place_steps
 from sundog.runtime.about import outlooks
-from sundog.runtime.dispatch import Dispatcher, RunScope
+from sundog.runtime.call_key import RunScope
+from sundog.runtime.dispatch import Dispatcher
 from sundog.runtime.engine_report import engine_reports
 from sundog.runtime.event_log import EventLog
 from sundog.runtime.executor import RowExecutor

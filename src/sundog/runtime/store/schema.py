@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sundog.errors import StoreError, error_text
 
-VERSION = 1
+VERSION = 2
 CREATE = """
 create table results (
     key blob primary key,
@@ -27,6 +27,15 @@ create table claims (
     run_id text not null,
     request_id text not null
 ) strict;
+create table executed (
+    run_id text not null,
+    node text not null,
+    num_calls integer not null,
+    num_prompt_tokens integer not null,
+    num_cached_tokens integer not null,
+    num_output_tokens integer not null,
+    primary key (run_id, node)
+) strict, without rowid;
 create table rows (
     run_id text not null,
     row_index integer not null,

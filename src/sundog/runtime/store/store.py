@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -124,13 +124,19 @@ class Store:
 
     def put(
         self, key: bytes, run_id: str, node: str, body: bytes, usage: Usage, *, settles_claim: bool = False
-    ) -> asyncio.Future[None]:
-        """Commit a result, encoded, and settle the claim on the same key in the same commit."""
+    ) -> Awaitable[Stored | None]:
+        """Commit a result, encoded, and settle the claim on the same key in the same commit. Where one has been
+        committed before, that one stays and is what this gives; None where this one stays."""
         tokens = (usage.num_prompt_tokens, usage.num_cached_tokens or 0, usage.num_output_tokens)
-        result = (sql.PUT_RESULT, (key, run_id, node, body, *tokens))
-        if settles_claim:
-            return self._write(result, (sql.DROP_CLAIM, (key,)))
-        return self._write(result)
+        settled = [(sql.DROP_CLAIM, (key,))] if settles_claim else []
+        return self._first(self._open_writer().put((key, run_id, node, body, *tokens), *settled))
+
+    async def _first(self, put: Awaitable[sql.ResultRow | None]) -> Stored | None:
+        row = await put
+        if row is None:
+            return None
+        _, run_id, _, value, num_prompt, num_cached, num_output = row
+        return Stored(self.decoded(value), Usage(num_prompt, num_output, num_cached), run_id)
 
     def is_claimed(self, key: bytes) -> bool:
         return self._fetch("select 1 from claims where key = ?", (key,)) is not None
@@ -180,8 +186,8 @@ class Store:
         executed = {
             node: values
             for node, *values in self._rows(
-                "select node, count(*), sum(num_prompt_tokens), sum(num_cached_tokens), sum(num_output_tokens)"
-                " from results where run_id = ? group by node",
+                "select node, num_calls, num_prompt_tokens, num_cached_tokens, num_output_tokens"
+                " from executed where run_id = ?",
                 (run_id,),
             )
         }
@@ -198,8 +204,11 @@ class Store:
             raise store_error(self.path, error) from error
 
     def _write(self, *statements: tuple[str, tuple[Any, ...]], **more: Any) -> asyncio.Future[None]:
+        return self._open_writer().write(*statements, **more)
+
+    def _open_writer(self) -> Writer:
         assert self._writer is not None, "open_writer first"
-        return self._writer.write(*statements, **more)
+        return self._writer
 
     def _fetch(self, query: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
         return next(iter(self._rows(query, values)), None)

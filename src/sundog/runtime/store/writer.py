@@ -20,7 +20,8 @@ from sundog.errors import StoreError
 from sundog.runtime.store.schema import connect, store_error
 
 MAX_BATCH = 4096
-PUT_RESULT = "insert or replace into results values (?, ?, ?, ?, ?, ?, ?)"
+PUT_RESULT = "insert into results values (?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing"
+GET_RESULT = "select * from results where key = ?"
 PUT_CLAIM = "insert or replace into claims values (?, ?, ?)"
 DROP_CLAIM = "delete from claims where key = ?"
 PUT_ROW = "insert or replace into rows values (?, ?, ?, ?)"
@@ -28,9 +29,20 @@ PUT_BUSY = "update runs set busy_s = ? where run_id = ?"
 ADD_ASKED = """
 insert into asked values (?, ?, ?, ?, ?) on conflict (run_id, node) do update set
     num_calls = num_calls + excluded.num_calls,
-    num_prompt_tokens = num_prompt_tokens + excluded.num_prompt_tokens,
-    num_output_tokens = num_output_tokens + excluded.num_output_tokens
+    num_prompt_tokens = min(num_prompt_tokens + excluded.num_prompt_tokens, 1 << 53),
+    num_output_tokens = min(num_output_tokens + excluded.num_output_tokens, 1 << 53)
 """
+ADD_EXECUTED = """
+insert into executed values (?, ?, ?, ?, ?, ?) on conflict (run_id, node) do update set
+    num_calls = num_calls + excluded.num_calls,
+    num_prompt_tokens = min(num_prompt_tokens + excluded.num_prompt_tokens, 1 << 53),
+    num_cached_tokens = min(num_cached_tokens + excluded.num_cached_tokens, 1 << 53),
+    num_output_tokens = min(num_output_tokens + excluded.num_output_tokens, 1 << 53)
+"""
+MAX_TOTAL = 1 << 53
+"""Where sums of tokens stop growing: far beyond any true one, and below what SQLite can hold."""
+ResultRow = tuple[bytes, str, str, bytes, int, int, int]
+"""Key, run, node, value as JSON; prompt, cached and output tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +59,13 @@ class _Write:
     statements: tuple[tuple[str, tuple[Any, ...]], ...]
     run_id: str
     asked: tuple[Asked, ...]
-    done: asyncio.Future[None]
+    done: asyncio.Future[ResultRow | None]
+    result: ResultRow | None = None
+    first: ResultRow | None = None
 
 
 class Writer:
-    """Group commit: `write` returns a future that is set once the commit is on the disk."""
+    """Group commit: `write` and `put` return a future that is set once the commit is on the disk."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -67,6 +81,13 @@ class Writer:
         """Commit all `statements` or none; the future raises StoreError when they could not be."""
         done = self._loop.create_future()
         self._queue.put(_Write(statements, run_id, asked, done))
+        return done
+
+    def put(self, result: ResultRow, *statements: tuple[str, tuple[Any, ...]]) -> asyncio.Future[ResultRow | None]:
+        """Commit a result, that it was computed, and `statements`. Where another run has put one under its key before,
+        that one stays, and the future gives it; None where this one stays."""
+        done: asyncio.Future[ResultRow | None] = self._loop.create_future()
+        self._queue.put(_Write(statements, "", (), done, result))
         return done
 
     def close(self) -> None:
@@ -105,14 +126,27 @@ class Writer:
             return
         try:
             connection.execute("begin immediate")
+            _put_results(connection, [write for write in batch if write.result is not None])
             for statement, values in _by_statement(batch):
                 connection.executemany(statement, values)
             connection.executemany(ADD_ASKED, _asked_totals(batch))
+            connection.executemany(ADD_EXECUTED, _executed_totals(batch))
             connection.execute("commit")
         except Exception as error:  # also what Python's driver cannot bind
             self._error = store_error(self._path, error)
             with suppress(sqlite3.Error):
                 connection.execute("rollback")
+
+
+def _put_results(connection: sqlite3.Connection, writes: list[_Write]) -> None:
+    results = [write.result for write in writes if write.result is not None]
+    num_put = connection.executemany(PUT_RESULT, results).rowcount if results else 0
+    if num_put == len(writes):
+        return
+    for write, result in zip(writes, results, strict=True):
+        (found,) = connection.execute(GET_RESULT, (result[0],))
+        if found != result:
+            write.first = found
 
 
 def _by_statement(batch: list[_Write]) -> Iterable[tuple[str, list[tuple[Any, ...]]]]:
@@ -135,7 +169,18 @@ def _asked_totals(batch: list[_Write]) -> list[tuple[str, str, int, int, int]]:
             calls[key] += 1
             prompt[key] += asked.num_prompt_tokens
             output[key] += asked.num_output_tokens
-    return [(*key, calls[key], prompt[key], output[key]) for key in calls]
+    return [(*key, calls[key], min(prompt[key], MAX_TOTAL), min(output[key], MAX_TOTAL)) for key in calls]
+
+
+def _executed_totals(batch: list[_Write]) -> list[tuple[str, str, int, int, int, int]]:
+    totals: dict[tuple[str, str], list[int]] = {}
+    for write in batch:
+        if write.result is not None:
+            _, run_id, node, _, *tokens = write.result
+            total = totals.setdefault((run_id, node), [0, 0, 0, 0])
+            for index, number in enumerate((1, *tokens)):
+                total[index] = min(total[index] + number, MAX_TOTAL)
+    return [(*key, calls, prompt, cached, output) for key, (calls, prompt, cached, output) in totals.items()]
 
 
 def _resolve(batch: list[_Write], error: StoreError | None) -> None:
@@ -143,7 +188,7 @@ def _resolve(batch: list[_Write], error: StoreError | None) -> None:
         if write.done.cancelled():
             continue
         if error is None:
-            write.done.set_result(None)
+            write.done.set_result(write.first)
         else:
             write.done.set_exception(error)
             write.done.exception()

@@ -1,0 +1,47 @@
+"""Which calls have one result in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sundog.ir.physical import CallExec, Sharing
+from sundog.operators.base import BoundCall
+from sundog.runtime.call_key import Place, RunScope, call_key
+from tests.runtime.fakes import World, plan_of, step
+
+BASE: dict[str, Any] = {"run": "r1", "fresh": False, "row": 0, "path": "a", "payload": {"x": 1}}
+
+
+def key(tmp_path: Any, sharing: Sharing, *, effect: bool = False, **changed: Any) -> bytes:
+    of = {**BASE, **changed}
+    (node,) = World(tmp_path).physical(plan_of(step("a", "x", sharing=sharing, effect=effect))).nodes
+    assert isinstance(node, CallExec)
+    run = RunScope(of["run"], of["fresh"], repeats_unknown_effects=False)
+    return call_key(run, node, BoundCall(of["payload"]), Place(of["row"], of["path"], 0))
+
+
+@pytest.mark.parametrize(
+    ("sharing", "effect", "counts"),
+    [
+        (Sharing.ALWAYS, False, {"payload", "fresh"}),
+        (Sharing.RUN, False, {"payload", "run"}),
+        (Sharing.NEVER, False, {"payload", "run", "row", "path"}),
+        (Sharing.NEVER, True, {"run", "row", "path"}),
+    ],
+)
+def test_what_counts_for_a_key(tmp_path: Any, sharing: Sharing, effect: bool, counts: set[str]) -> None:
+    other = {"payload": {"x": 2}, "run": "r2", "row": 1, "path": "b", "fresh": True}
+    same = key(tmp_path, sharing, effect=effect)
+    found = {name for name, value in other.items() if key(tmp_path, sharing, effect=effect, **{name: value}) != same}
+    assert found == counts
+
+
+def test_a_fresh_run_has_its_own_results(tmp_path: Any) -> None:
+    keys = {key(tmp_path, Sharing.ALWAYS, run=run, fresh=True) for run in ("r1", "r2")}
+    assert len(keys | {key(tmp_path, Sharing.ALWAYS)}) == 3
+
+
+def test_parts_of_a_key_do_not_run_together(tmp_path: Any) -> None:
+    assert key(tmp_path, Sharing.NEVER, row=1, path="1/a") != key(tmp_path, Sharing.NEVER, row=11, path="/a")
