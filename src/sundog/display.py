@@ -56,9 +56,13 @@ async def watch(progress: Progress, display: Display, plan_calls: Callable[[], f
     except Exception as error:
         # The rows do not need it: a picture must not end a run.
         display.note(f"no forecast of the number of calls: {type(error).__name__}: {error}")
-    while True:
+    try:
+        while True:
+            display.show(progress, forecaster.at(progress))
+            await asyncio.sleep(display.period_s)
+    finally:
+        # What is left on the screen is how it ended.
         display.show(progress, forecaster.at(progress))
-        await asyncio.sleep(display.period_s)
 
 
 class QuietDisplay:

@@ -127,7 +127,11 @@ def test_failed_rows_are_tried_again_when_asked(tmp_path: Path) -> None:
     assert num_checks(tmp_path) == 4
     sundog(tmp_path, "run", "flow.yaml", "--output", "out.jsonl")
     assert num_checks(tmp_path) == 4, "a finished run is not run again by itself"
+    ran = sundog(tmp_path, "run", "flow.yaml", "--output", "out.jsonl")
+    assert ran.stdout.splitlines()[-1].startswith("failed   ")
+    assert "; --retry-failed (in Python retry_failed=True) tries them again" in ran.stdout
     ran = sundog(tmp_path, "run", "flow.yaml", "--output", "out.jsonl", "--retry-failed")
+    assert "failed   " not in ran.stdout
     assert ran.exit_code == 0
     assert num_checks(tmp_path) == 6
     assert [row["found"] for row in lines(tmp_path / "out.jsonl")] == [0, 2, 4, 6]

@@ -97,6 +97,9 @@ class Report:
         lines += [f"warning: {warning}" for warning in self.warnings]
         lines += [f"output   {self.output}"] if self.output else []
         lines += [f"errors   {self.errors}"] if self.errors else []
+        if self.num_failed:
+            rows = "1 row" if self.num_failed == 1 else f"{self.num_failed:,} rows"
+            lines.append(f"failed   {rows}; --retry-failed (in Python retry_failed=True) tries them again")
         return "\n".join(lines)
 
 
