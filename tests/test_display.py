@@ -157,3 +157,19 @@ def test_a_plan_that_cannot_be_estimated_stops_nothing() -> None:
     asyncio.run(_watched(display, lambda: 1 / 0))
     assert display.forecasts[0] == Forecast(None, 0.0, None)
     assert display.notes == ["no forecast of the number of calls: ZeroDivisionError: division by zero"]
+
+
+def test_what_is_left_on_the_screen_is_how_it_ended() -> None:
+    async def ended() -> list[Forecast]:
+        progress, display = Progress(num_rows=10), _Kept()
+        watching = asyncio.ensure_future(watch(progress, display, lambda: 40.0))
+        await display.is_seen.wait()
+        progress.num_done = progress.num_executed = progress.num_asked_by_ended = 10
+        watching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watching
+        return display.forecasts
+
+    first, *_, last = asyncio.run(ended())
+    assert (first.num_calls, first.share) == (40.0, 0.0)
+    assert (last.num_calls, last.share) == (10.0, 1.0)
