@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from io import StringIO
 from typing import Any
@@ -89,11 +90,47 @@ def test_what_is_referred_to_twice_is_read_twice() -> None:
     assert data["a"] is not data["b"]
 
 
+def test_merged_keys_are_taken_over_and_own_keys_count_more() -> None:
+    text = "base: &base {a: 1, b: 2}\nmore: &more {b: 3, c: 4}\nboth:\n  a: 0\n  <<: [*base, *more]\n  d: 5\n"
+    document = read_document(text, "f.yaml")
+    assert document.data["both"] == {"a": 0, "b": 2, "c": 4, "d": 5}
+    assert document.positions.key(("both", "a")) == at(4, 3)
+    assert document.positions.key(("both", "b")) == at(1, 20)
+    assert document.positions.value(("both", "c")) == at(2, 23)
+    assert document.data["base"] == {"a": 1, "b": 2}
+
+
+def test_halves_of_a_character_are_that_character_as_in_json() -> None:
+    assert read_document(json.dumps({"a \U0001f600": "\U0001f600 b"}), "f").data == {"a \U0001f600": "\U0001f600 b"}
+
+
+def test_an_anchor_may_be_given_anew() -> None:
+    assert read_document("a: &x 1\nb: *x\nc: &x 2\nd: *x\n", "f").data == {"a": 1, "b": 1, "c": 2, "d": 2}
+
+
 @pytest.mark.parametrize(
     ("text", "place", "complaint"),
     [
         ("a: &x {b: *x}", at(1, 4), "contains itself"),
-        ("<<: {a: 1}", at(1, 1), "merge keys"),
+        ("<<: 1", at(1, 5), "keys of a mapping"),
+        ("<<: [{a: 1}, 2]", at(1, 14), "keys of a mapping"),
+        ("a: &x {<<: *x}", at(1, 4), "contains itself"),
+        ("a: " + "[" * 101 + "]" * 101, at(1, 103), "deeper than 100 levels"),
+        ("a: " + "[" * 3000, at(1, 103), "deeper than 100 levels"),
+        (
+            "\n".join(["a0: &a0 [x]"] + [f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 120)]),
+            at(1, 10),
+            "deeper than 100",
+        ),
+        (
+            "\n".join(["a0: &a0 x"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]),
+            at(1, 5),
+            "100,000",
+        ),
+        ('a: "\\ud83d x"', at(1, 4), "half a character"),
+        ('a: 1\n"\\udead": 2', at(2, 1), "half a character"),
+        ("a: 1\n%YAML 3.0\n---\nb: 2", at(2, 1), "directive"),
+        ("%YAML 3.0\n---\na: 1", at(1, 1), "directive"),
         ("a: .nan", at(1, 4), "JSON has no number .nan"),
         ("a: !!int x", at(1, 4), "'x' is no int"),
         ("a: !!bool x", at(1, 4), "'x' is no bool"),

@@ -166,3 +166,60 @@ def test_what_is_read_is_what_is_rendered(parts: list[tuple[str, str, str]], end
         if isinstance(segment, Literal | Reference)
     )
     assert rebuilt == expected
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ " + "(" * 400 + "1" + ")" * 400 + " }}",
+        "{{ 1" + "+1" * 3000 + " }}",
+        "{{ row" + ".a" * 200 + " }}",
+        "{{ " + "not " * 600 + "1 }}",
+        "{{ x" + "|upper" * 120 + " }}",
+        "{% for x in row %}" * 30 + "{% endfor %}" * 30,
+        "{% if 1 %}" * 120 + "{% endif %}" * 120,
+    ],
+    ids=lambda source: source[:12],
+)
+def test_what_is_nested_too_deeply_is_told_when_the_flow_is_read(source: str) -> None:
+    with pytest.raises(FlowError, match="nested deeper than 100 levels"):
+        Template(source)
+
+
+def test_long_templates_and_long_sums_are_read() -> None:
+    assert render_text(Template("{{ 0" + "+1" * 90 + " }}"), {}) == "90"
+    assert render_text(Template("{{ a" + " ~ a" * 2000 + " }}"), {"a": "x"}) == "x" * 2001
+    assert render_text(Template("{{ a }}" * 2000), {"a": 1}) == "1" * 2000
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ 1e999 }}", "{{ -1e999 }}", "{{ [1e999] }}", "{% if row.a > 1e999 %}{% endif %}"]
+)
+def test_a_number_that_json_does_not_have_is_told_when_the_flow_is_read(source: str) -> None:
+    with pytest.raises(FlowError, match="no JSON number"):
+        Template(source)
+
+
+def test_a_number_of_more_digits_than_python_reads_is_told() -> None:
+    with pytest.raises(FlowError, match="4300 digits"):
+        Template("{{ " + "9" * 5000 + " }}")
+
+
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [
+        ("{% for x in row.items %}{{ loop.turn }}{% endfor %}", "loop.turn"),
+        ("{% for x in row.items %}{% if loop.last.draft.text %}a{% endif %}{% endfor %}", "loop.last.draft"),
+        ("{% for x in row.items %}{% for y in x %}{{ loop.turn + 1 }}{% endfor %}{% endfor %}", "loop.turn"),
+    ],
+)
+def test_the_loop_of_a_flow_is_not_that_of_for(source: str, path: str) -> None:
+    with pytest.raises(FlowError, match=r"inside \{% for %\} 'loop' is the loop of the template") as caught:
+        Template(source)
+    assert f"{{% set kept = {path} %}}" in str(caught.value)
+
+
+def test_both_loops_may_be_used_where_they_are_meant() -> None:
+    for_each = "{% for x in loop.last.parts %}{{ t }}{{ loop.index }}{{ loop.last }} {% endfor %}"
+    source = "{% set t = loop.turn %}" + for_each + "{{ loop.turn }}"
+    assert render_text(Template(source), {"loop": {"turn": 2, "last": {"parts": "ab"}}}) == "21False 22True 2"

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sundog.engines.base import ENGINES
-from sundog.errors import FlowError, UserError, suggest
+from sundog.errors import FlowError, Location, UserError, suggest
 from sundog.flow.complaints import Complaints
 from sundog.flow.names import Names
 from sundog.flow.nodes import NodeBinder
@@ -31,7 +31,9 @@ def load_flow(path: Path) -> LogicalPlan:
     except OSError as error:
         raise FlowError(f"the flow cannot be read: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:
-        raise FlowError("the flow is not UTF-8 text", where=str(path), hint=f"byte {error.start}") from error
+        before = error.object[: error.start]
+        where = Location(str(path), before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
+        raise FlowError(f"the flow is not UTF-8 text: byte 0x{error.object[error.start]:02X}", where=where) from error
     document = read_document(text, str(path))
     return bind(document.data, document.positions, base_dir=path.parent)
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
@@ -19,6 +20,12 @@ from sundog.errors import FlowError, Location
 
 DataPath = tuple[str | int, ...]
 
+MAX_DEPTH = 100
+"""Levels of lists and mappings."""
+MAX_COPIES = 100_000
+"""Values that aliases may add to those that are written out."""
+
+_HALF = re.compile("[\ud800-\udfff]")
 _TAG = "tag:yaml.org,2002:"
 _QUOTE_HINT = 'text that begins with {{ or contains ": " must be quoted, or written as a block after |'
 
@@ -45,12 +52,15 @@ class Document:
 
 def read_document(text: str, file: str) -> Document:
     """`text` as YAML 1.2; FlowError for what is not plain data, with its place in `file`."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.max_depth = MAX_DEPTH
+    yaml.composer.warn_double_anchors = False  # YAML 1.2 allows it: an alias means the anchor above it
     try:
-        root = YAML(typ="safe", pure=True).compose(text)
+        root = yaml.compose(text)
     except (MarkedYAMLError, ReaderError) as error:
         raise _syntax_error(error, text, file) from error
-    except YAMLError as error:
-        raise FlowError(f"bad YAML: {error}", where=file) from error
+    except Exception as error:  # the library raises KeyError and others for what its authors did not expect
+        raise _unreadable(error, text, file) from error
     reader = _Reader(file)
     return Document(None if root is None else reader.plain(root), YamlPositions(root, text, file))
 
@@ -95,7 +105,7 @@ class YamlPositions:
     def _pairs_of(self, node: MappingNode) -> dict[Any, tuple[Node, Node]]:
         """The mapping's pairs by key, of equal keys the first."""
         if id(node) not in self._pairs:
-            self._pairs[id(node)] = {pair[0].value: pair for pair in reversed(node.value)}
+            self._pairs[id(node)] = {pair[0].value: pair for pair in reversed(list(_pairs(node)))}
         return self._pairs[id(node)]
 
     def _location(self, node: Node | None) -> Location:
@@ -113,12 +123,17 @@ class _Reader:
 
     def __init__(self, file: str) -> None:
         self._file = file
+        self._read: set[int] = set()
+        self._num_copies = 0
         self._open: list[Node] = []
         self._constructor = YAML(typ="safe", pure=True).constructor
 
     def plain(self, node: Node) -> Any:
         if any(node is outer for outer in self._open):
             raise self._error(node, "this value contains itself", "write it out")
+        if len(self._open) > MAX_DEPTH:
+            raise self._error(node, f"this value is nested deeper than {MAX_DEPTH} levels", "aliases count too")
+        self._count(node)
         self._open.append(node)
         try:
             match node:
@@ -126,35 +141,54 @@ class _Reader:
                     return self._mapping(node)
                 case SequenceNode():
                     return [self.plain(item) for item in node.value]
+            assert isinstance(node, ScalarNode)
             return self._scalar(node)
         finally:
             self._open.pop()
+
+    def _count(self, node: Node) -> None:
+        if id(node) not in self._read:
+            self._read.add(id(node))
+            return
+        self._num_copies += 1
+        if self._num_copies > MAX_COPIES:
+            hint = "refer to fewer values, or to smaller ones"
+            raise self._error(node, f"aliases repeat more than {MAX_COPIES:,} values, this one among them", hint)
 
     def _mapping(self, node: MappingNode) -> dict[str, Any]:
         self._check_tag(node, "map")
         found: dict[str, Any] = {}
         lines: dict[str, int] = {}
-        for key, value in node.value:
+        for key, value in _merged_first(node):
             if not isinstance(key, ScalarNode):
                 raise self._error(key, "a key must be text", f'templates are quoted: "{{{{ ... }}}}"; {_QUOTE_HINT}')
-            if key.tag == f"{_TAG}merge":
-                raise self._error(key, "merge keys (<<) are not read here", "write the keys out")
-            if key.value in found:
-                raise self._error(
-                    key, f"the key '{key.value}' is written twice", f"first written in line {lines[key.value]}"
-                )
+            if _is_merge(key):
+                for mapping in self._merged(value):
+                    found = {**mapping, **found}
+                continue
+            name = self._text(key)
+            if name in lines:
+                raise self._error(key, f"the key '{name}' is written twice", f"first written in line {lines[name]}")
             if isinstance(value, ScalarNode) and value.tag == f"{_TAG}null" and not value.value:
-                raise self._error(key, f"the key '{key.value}' has no value", "write null if you mean nothing")
-            lines[key.value] = key.start_mark.line + 1
-            found[key.value] = self.plain(value)
+                raise self._error(key, f"the key '{name}' has no value", "write null if you mean nothing")
+            lines[name] = key.start_mark.line + 1
+            found[name] = self.plain(value)
         return found
 
-    def _scalar(self, node: Node) -> Any:
+    def _merged(self, node: Node) -> list[dict[str, Any]]:
+        """The mappings whose keys are taken over, the one that counts most first."""
+        mappings = node.value if isinstance(node, SequenceNode) else [node]
+        for one in mappings:
+            if not isinstance(one, MappingNode):
+                raise self._error(one, "'<<' takes over the keys of a mapping, or of a list of mappings", None)
+        return [self.plain(one) for one in mappings]
+
+    def _scalar(self, node: ScalarNode) -> Any:
         kind = str(node.tag).removeprefix(_TAG)
         try:
             match kind:
                 case "str" | "timestamp":
-                    return node.value
+                    return self._text(node)
                 case "null":
                     return None
                 case "bool":
@@ -166,6 +200,15 @@ class _Reader:
         except (ValueError, LookupError) as error:
             raise self._error(node, f"'{node.value}' is no {kind}", None) from error
         raise self._tag_error(node)
+
+    def _text(self, node: ScalarNode) -> str:
+        """What is written; the two halves of a character, as JSON escapes it, are that character."""
+        text: str = node.value
+        if not text.isascii() and _HALF.search(text) is not None:
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            if "\ufffd" in text and "\ufffd" not in node.value:
+                raise self._error(node, "this text holds half a character (a lone surrogate)", "write the whole one")
+        return text
 
     def _finite(self, node: Node, number: float) -> float:
         if not math.isfinite(number):
@@ -185,6 +228,34 @@ class _Reader:
         return FlowError(what, where=where, hint=hint)
 
 
+def _is_merge(key: Node) -> bool:
+    return key.tag == f"{_TAG}merge"
+
+
+def _merged_first(node: MappingNode) -> list[tuple[Node, Node]]:
+    """The pairs of a mapping, what it takes over first: its own keys count more and may stand anywhere."""
+    return sorted(node.value, key=lambda pair: not _is_merge(pair[0]))
+
+
+def _pairs(node: MappingNode) -> Iterator[tuple[Node, Node]]:
+    """The pairs of a mapping that count, then those that it takes over."""
+    yield from (pair for pair in node.value if not _is_merge(pair[0]))
+    for key, value in node.value:
+        if _is_merge(key):
+            for one in value.value if isinstance(value, SequenceNode) else [value]:
+                yield from _pairs(one)
+
+
+def _unreadable(error: Exception, text: str, file: str) -> FlowError:
+    """What the library gave up on without saying where: directives (`%`), as far as anybody has seen."""
+    directive = re.search(r"^%.*", text, re.MULTILINE)
+    if directive is not None:
+        where = Location(file, text.count("\n", 0, directive.start()) + 1, 1)
+        return FlowError("bad YAML: this directive is not read here", where=where, hint="take out the line")
+    what = "it is nested too deeply" if isinstance(error, RecursionError) else f"{type(error).__name__}: {error}"
+    return FlowError(f"bad YAML: {what}", where=Location(file, 1, 1))
+
+
 def _syntax_error(error: MarkedYAMLError | ReaderError, text: str, file: str) -> FlowError:
     if isinstance(error, ReaderError):
         line = text.count("\n", 0, error.position) + 1
@@ -194,6 +265,10 @@ def _syntax_error(error: MarkedYAMLError | ReaderError, text: str, file: str) ->
     mark = error.problem_mark or error.context_mark
     where = Location(file, mark.line + 1, mark.column + 1) if mark else file
     problem = error.problem or error.context or "it cannot be read"
+    if "incompatible YAML" in problem:
+        return _unreadable(error, text, file)
+    if "maximum depth" in problem:
+        return FlowError(f"bad YAML: it is nested deeper than {MAX_DEPTH} levels", where=where)
     if mark and text[mark.index : mark.index + 1] == "\t":
         return FlowError("bad YAML: a tab stands where spaces are needed", where=where, hint="indent with spaces")
     if "undefined alias" in problem:

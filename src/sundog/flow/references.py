@@ -9,13 +9,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from sundog.errors import FlowError, Location, suggest
+from sundog.errors import CallError, FlowError, Location, suggest
 from sundog.flow.complaints import Complaints
 from sundog.flow.names import ITEM, LOOP, ROW
 from sundog.flow.nodes import Draft
 from sundog.flow.positions import DataPath, Positions
 from sundog.ir.graph import dependencies, topological_order
 from sundog.ir.logical import Filter, ForEach, InputSource, Loop, Node, Step, templates_of
+from sundog.ir.normal_form import normal_form
+from sundog.ir.render import render_value
 from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape, find_mistake
 from sundog.ir.template import Path, Reference, Template
 
@@ -87,6 +89,8 @@ class ReferenceCheck:
             self._check_template(loop.until, (*draft.path, "loop", "until"), {**within, **_values(draft.body)})
 
     def _check_template(self, template: Template, place: DataPath, scope: Shapes) -> None:
+        if not template.paths:
+            self._check_constant(template, place)
         for path in sorted(template.paths):
             name = path[0]
             if name not in scope:
@@ -96,6 +100,15 @@ class ReferenceCheck:
             else:
                 mistake = found
             self._complaints.add(mistake[0], self._positions.match(place, _pattern(path)), mistake[1])
+
+    def _check_constant(self, template: Template, place: DataPath) -> None:
+        """A template that reads nothing gives every row the same: what cannot be is known before the first one."""
+        try:
+            normal_form(render_value(template, {}))
+        except CallError as error:
+            self._complaints.add(error.what, self._positions.value(place), error.hint)
+        except ValueError as error:
+            self._complaints.add(f"this template gives no JSON value: {error}", self._positions.value(place))
 
     def _check_after(self, draft: Draft, known: Set[str]) -> None:
         if draft.node is None:

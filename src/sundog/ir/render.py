@@ -13,7 +13,8 @@ import jinja2
 from jinja2 import TemplateError, Undefined
 
 from sundog.errors import OperatorError
-from sundog.ir.environment import ENVIRONMENT, Skipped
+from sundog.ir.environment import ENVIRONMENT, Skipped, shown
+from sundog.ir.spending import SPENT, Spending, refuse_long
 from sundog.ir.template import MAX_KEPT_TEMPLATES, Literal, Path, Reference, Template
 
 Scope = Mapping[str, Any]
@@ -23,7 +24,9 @@ def render_text(template: Template, scope: Scope) -> str:
     """The template's text; OperatorError where it reads what is not there."""
     try:
         return _text_function(template.source)(scope)
-    except _RENDER_ERRORS as error:
+    except OperatorError:
+        raise
+    except Exception as error:  # a template works on the user's data: whatever it does there is that row's error
         raise _render_error(template, error) from error
 
 
@@ -38,7 +41,9 @@ def render_value(template: Template, scope: Scope) -> Any:
         if isinstance(value, Undefined):
             str(value)
         return value
-    except _RENDER_ERRORS as error:
+    except OperatorError:
+        raise
+    except Exception as error:  # a template works on the user's data: whatever it does there is that row's error
         raise _render_error(template, error) from error
 
 
@@ -47,29 +52,42 @@ def render_condition(template: Template, scope: Scope) -> bool:
     return bool(render_value(template, scope))
 
 
-# A template works on the user's data: it can fail in any of these ways, and each one is that row's error.
-_RENDER_ERRORS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
-
-
 def _render_error(template: Template, error: Exception) -> OperatorError:
     text = template.source if len(template.source) <= 80 else template.source[:77] + "..."
-    return OperatorError(f"template error: {error}", hint=f"in the template {text!r}")
+    return OperatorError(f"template error: {_words(error)}", hint=f"in the template {text!r}")
+
+
+def _words(error: Exception) -> str:
+    match error:
+        case TemplateError():
+            return str(error)
+        case RecursionError():
+            return "it calls itself without end, or a value is nested too deeply"
+        case MemoryError():
+            return "there is not enough memory for it"
+    return str(error) or type(error).__name__
 
 
 @lru_cache(maxsize=MAX_KEPT_TEMPLATES)
 def _text_function(source: str) -> Callable[[Scope], str]:
     pieces = _plain_pieces(source)
+
+    def render(scope: Scope) -> str:
+        compiled = _compiled_text(source)
+        context = compiled.new_context({**scope, SPENT: Spending(len(source))})
+        return "".join(compiled.root_render_func(context))
+
     if pieces is None:
-        return lambda scope: _compiled_text(source).render(scope)
+        return render
 
     def join(scope: Scope) -> str:
         texts: list[str] = []
         for piece in pieces:
             value = piece if isinstance(piece, str) else _look_up(scope, piece)
             if value is _NOT_PLAIN:
-                return _compiled_text(source).render(scope)
-            texts.append(value if type(value) is str else str(value))
-        return "".join(texts)
+                return render(scope)
+            texts.append(shown(value))
+        return refuse_long("".join(texts))
 
     return join
 
@@ -128,4 +146,13 @@ def _compiled_text(source: str) -> jinja2.Template:
 def _compiled_expression(source: str) -> Callable[[Scope], Any]:
     inner = source.strip()[2:-2].strip("-+")
     compiled = ENVIRONMENT.compile_expression(inner, undefined_to_none=False)
-    return lambda scope: compiled(scope)
+
+    def compute(scope: Scope) -> Any:
+        spending = Spending(len(source))
+        value = compiled({**scope, SPENT: spending})
+        if isinstance(value, list | tuple | dict):
+            # What it holds several times is written several times.
+            spending.text_of(value)
+        return value
+
+    return compute

@@ -16,7 +16,7 @@ from jinja2.visitor import NodeTransformer
 from pydantic import BaseModel
 
 from sundog.errors import FlowError
-from sundog.ir.environment import ENVIRONMENT
+from sundog.ir.environment import ENVIRONMENT, shown
 from sundog.ir.logical import Filter, ForEach, Loop, Node, Step
 from sundog.ir.template import Literal, Reference, Segment, Template
 
@@ -71,7 +71,7 @@ def with_literals(template: Template, values: Mapping[str, Any]) -> Template | N
     A template that is one expression stays one: it yields the value, not its text.
     """
     used = {name: value for name, value in values.items() if name in template.names}
-    texts = {name: value if type(value) is str else str(value) for name, value in used.items()}
+    texts = {name: shown(value) for name, value in used.items()}
     wanted = tuple(_merged([_as_literal(segment, texts) for segment in template.segments]))
     if wanted == template.segments or template.is_expression:
         return template

@@ -5,20 +5,23 @@ Owns parsing. Never renders; see ir.render.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from math import isfinite
+from typing import Any, NoReturn, TypeVar
 
 from jinja2 import TemplateAssertionError, TemplateSyntaxError, meta, nodes
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from sundog.errors import FlowError, suggest
-from sundog.ir.environment import ENVIRONMENT
+from sundog.ir.environment import ENVIRONMENT, FILTERS, TESTS
 
 Path = tuple[str, ...]
 MAX_KEPT_TEMPLATES = 16_384
 """Parsed ones, and what ir.render makes of them: more than a plan of some thousand steps has."""
+N = TypeVar("N", bound=nodes.Node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +109,21 @@ class _Parsed:
 def _parse(source: str) -> _Parsed:
     try:
         tree = ENVIRONMENT.parse(source)
+        depth = _depth(tree)
+        if depth > MAX_DEPTH:
+            raise _too_deep()
         _check_means(tree)
+        free = meta.find_undeclared_variables(tree)
+        segments = tuple(_segments(tree, free))
+        if depth > _SURELY_COMPILES:
+            ENVIRONMENT.from_string(source)
     except TemplateSyntaxError as error:
         raise FlowError(f"template error in line {error.lineno} of the template: {error.message}") from error
-    free = meta.find_undeclared_variables(tree)
-    segments = tuple(_segments(tree, free))
+    except (RecursionError, SyntaxError, MemoryError) as error:
+        # Jinja's parser and the compilers of Jinja and of Python go down into what is nested.
+        raise _too_deep() from error
+    except ValueError as error:  # of a number that Python does not read
+        raise FlowError(f"template error: {error}") from error
     is_expression = (
         len(tree.body) == 1
         and isinstance(tree.body[0], nodes.Output)
@@ -123,12 +136,73 @@ def _parse(source: str) -> _Parsed:
 
 def _check_means(tree: nodes.Template) -> None:
     """TemplateAssertionError for what parses but can never render here."""
+    _check_loops(tree)
+    for number in tree.find_all(nodes.Const):
+        if isinstance(number.value, float) and not isfinite(number.value):
+            raise TemplateAssertionError("a number that large is no JSON number", number.lineno)
     for node in tree.find_all((nodes.Filter, nodes.Test)):
-        kind, known = ("filter", ENVIRONMENT.filters) if isinstance(node, nodes.Filter) else ("test", ENVIRONMENT.tests)
+        kind, known = ("filter", FILTERS) if isinstance(node, nodes.Filter) else ("test", TESTS)
         if node.name not in known:
             raise TemplateAssertionError(f"there is no {kind} '{node.name}'; {suggest(node.name, known)}", node.lineno)
     for file in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
         raise TemplateAssertionError("templates cannot read files", file.lineno)
+
+
+# What Jinja's own `loop` offers inside `{% for %}`.
+_FOR_LOOP = frozenset(
+    {
+        *("index", "index0", "revindex", "revindex0", "first", "last", "length", "depth", "depth0"),
+        *("cycle", "changed", "previtem", "nextitem"),
+    }
+)
+
+
+def _check_loops(tree: nodes.Template) -> None:
+    """TemplateAssertionError where `loop` means that of the flow and is that of `{% for %}`."""
+    for loop in tree.find_all(nodes.For):
+        for part in loop.body:
+            for node in _with_inner(part, nodes.Getattr):
+                match _path(node):
+                    case ("loop", "last", field):
+                        _refuse_loop(f"loop.last.{field}", node.lineno)
+                    case ("loop", field) if field not in _FOR_LOOP:
+                        _refuse_loop(f"loop.{field}", node.lineno)
+
+
+def _refuse_loop(path: str, line: int) -> NoReturn:
+    raise TemplateAssertionError(
+        f"inside {{% for %}} 'loop' is the loop of the template, which has no '{path.partition('.')[2]}'; "
+        f"keep the flow's before it: {{% set kept = {path} %}}",
+        line,
+    )
+
+
+def _with_inner(node: nodes.Node, kind: type[N]) -> Iterator[N]:
+    if isinstance(node, kind):
+        yield node
+    yield from node.find_all(kind)
+
+
+MAX_DEPTH = 100
+_SURELY_COMPILES = 20
+"""Levels. Python's own limits (20 nested loops, 200 brackets) are met only where a template is deeper than this."""
+
+
+def _depth(tree: nodes.Template) -> int:
+    """Levels of the syntax tree: brackets, blocks, and each term of a chain such as a + b + c."""
+    level: list[nodes.Node] = [tree]
+    depth = 0
+    while level:
+        level = [child for node in level for child in node.iter_child_nodes()]
+        depth += 1
+    return depth
+
+
+def _too_deep() -> FlowError:
+    return FlowError(
+        f"template error: it is nested deeper than {MAX_DEPTH} levels",
+        hint="split it up, with {% set part = ... %}; long sums are written with | sum or | join",
+    )
 
 
 def _segments(tree: nodes.Template, free: set[str]) -> list[Segment]:

@@ -202,7 +202,7 @@ def _unset(call: CallExec, secrets: Secrets) -> Iterator[Finding]:
 
 def _missing_secrets(value: Any, secrets: Secrets) -> Iterator[Finding]:
     """Environment variables that are named in `value` and cannot be used."""
-    for name in dict.fromkeys(PATTERN.findall(canonical_json(value).decode())):
+    for name in dict.fromkeys(PATTERN.findall(canonical_json(value).decode("utf-8", "surrogatepass"))):
         try:
             secrets.reveal(f"${{env:{name}}}")
         except ConfigError as error:

@@ -42,4 +42,7 @@ def keep_loads(state_dir: Path, plan: PhysicalPlan, took_s: Mapping[str, Sequenc
 
 def _identities(plan: PhysicalPlan) -> dict[str, str]:
     known = identities(plan)
-    return {engine_pool(block.name): canonical_json(known[block.name]).decode() for block in used_engines(plan)}
+    return {
+        engine_pool(block.name): canonical_json(known[block.name]).decode("utf-8", "surrogatepass")
+        for block in used_engines(plan)
+    }

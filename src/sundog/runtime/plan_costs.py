@@ -146,8 +146,8 @@ def _within(profile: Profile, options: EngineOptions) -> Profile:
 def _facts(step: Step, who: Mapping[str, Mapping[str, Any]]) -> StepFacts:
     spec = step.spec
     if not isinstance(spec, LLMSpec):
-        identity = canonical_json([step.operator, describe(spec)]).decode()
+        identity = canonical_json([step.operator, describe(spec)]).decode("utf-8", "surrogatepass")
         return StepFacts(tuple(("", template) for template in templates_of(spec)), identity)
     others = spec.model_copy(update={"engine": "", "prompt": None, "messages": (), "system": None})
-    identity = canonical_json([dict(who[spec.engine]), describe(others)]).decode()
+    identity = canonical_json([dict(who[spec.engine]), describe(others)]).decode("utf-8", "surrogatepass")
     return StepFacts(tuple(spec.conversation()), identity, spec.max_tokens)

@@ -1,0 +1,97 @@
+"""Mutated flows: whatever is written, the user is told where and what, or it runs. Never a traceback, never a hang."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from sundog.config import read_config
+from sundog.errors import Location, UserError
+from sundog.flow.bind import load_flow
+from sundog.ir.logical import LogicalPlan
+from sundog.session import Session
+from tests.fuzz.budget import bounded, fuzz
+from tests.fuzz.flow_corpus import flows, write_rows
+from tests.fuzz.mutations import MUTATIONS, mutated_data, mutated_text
+
+Mutations = list[tuple[int, int, int, int]]
+
+TEXTS = flows()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("flows")
+    write_rows(path)
+    return path
+
+
+def loaded(folder: Path, text: bytes) -> LogicalPlan | UserError:
+    """The plan, or what the user is told."""
+    path = folder / "flow.yaml"
+    path.write_bytes(text)
+    try:
+        return load_flow(path)
+    except UserError as error:
+        return error
+
+
+def explained(folder: Path, plan: LogicalPlan) -> str | UserError:
+    """What explain shows, or what the user is told."""
+    try:
+        session = Session(plan, folder, read_config(folder / "state"))
+        return session.shown(session.document(), "text")
+    except UserError as error:
+        return error
+
+
+def tried(folder: Path, text: bytes) -> None:
+    """Load, plan and explain."""
+    with bounded():
+        found = loaded(folder, text)
+        if isinstance(found, UserError):
+            _check_told(found, text)
+        elif _reads_only_its_rows(found):
+            shown = explained(folder, found)
+            assert shown if isinstance(shown, str) else shown.what
+
+
+def _check_told(error: UserError, text: bytes) -> None:
+    """What is wrong, and where in the file."""
+    assert error.what.strip()
+    assert isinstance(error.where, Location), f"it does not say where: {error}"
+    num_lines = len(re.findall(rb"\r\n|\n|\r|\xc2\x85|\xe2\x80[\xa8\xa9]", text)) + 1
+    assert 1 <= error.where.line <= num_lines + 1
+
+
+def _reads_only_its_rows(plan: LogicalPlan) -> bool:
+    """A mutated path may be a glob over everything, a mutated function anything."""
+    return all(source.path in ("tickets.jsonl", "products.csv", "tickets*.jsonl") for source in plan.inputs)
+
+
+@fuzz(1.0)
+@given(st.sampled_from(TEXTS), MUTATIONS)
+def test_flows_with_wrong_text(folder: Path, text: str, mutations: Mutations) -> None:
+    tried(folder, mutated_text(text, mutations).encode("utf-8", "surrogatepass"))
+
+
+@fuzz(1.0)
+@given(st.sampled_from(TEXTS), MUTATIONS)
+def test_flows_with_wrong_values(folder: Path, text: str, mutations: Mutations) -> None:
+    data = YAML(typ="safe", pure=True).load(text)
+    tried(folder, json.dumps(mutated_data(data, mutations)).encode())
+
+
+@fuzz(0.2)
+@given(st.sampled_from(TEXTS), st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_size=1, max_size=4))
+def test_flows_with_wrong_bytes(folder: Path, text: str, changes: list[tuple[int, int]]) -> None:
+    raw = bytearray(text.encode())
+    for at, byte in changes:
+        raw[at % len(raw)] = byte
+    tried(folder, bytes(raw))
