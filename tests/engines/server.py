@@ -117,7 +117,7 @@ async def read_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 
 async def answer_well(exchange: Exchange) -> None:
-    body, is_chat = exchange.body, exchange.path.endswith("/chat/completions")
+    body, is_chat = exchange.body, "/chat/completions" in exchange.path
     messages = body["messages"] if is_chat else [{"role": "user", "content": body["prompt"]}]
     schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
     request = GenerateRequest(

@@ -25,6 +25,7 @@ from tests.engines.conformance import SCHEMA, Answer, EngineConformance, ask_for
 from tests.engines.server import MODEL, Behaviour, Exchange, Server, event, running_server
 
 KEY = "sk-secret-of-the-test"
+WAIT_S = 10.0
 
 
 class OverServer(EngineConformance):
@@ -164,6 +165,79 @@ def test_what_was_not_asked_for_is_not_sent(server: Server) -> None:
     assert body["prompt"] == "You are brief.\n\nSay hello."
     assert set(body) == {"model", "prompt", "stream", "temperature"}
     assert "authorization" not in server.exchanges[-1].headers
+
+
+def test_extra_fields_win_over_settings_and_null_leaves_them_out(server: Server) -> None:
+    extra_body: dict[str, Any] = {
+        "temperature": None,
+        "max_tokens": None,
+        "max_completion_tokens": 9,
+        "seed": 5,
+        "messages": [],
+        "x": None,
+    }
+    answer_of(server, request=ask_for("Say hello.", max_tokens=7, seed=1), extra_body=extra_body)
+    body = server.exchanges[-1].body
+    assert len(body.pop("messages")) == 2
+    assert body == {"model": MODEL, "stream": False, "max_completion_tokens": 9, "seed": 5, "x": None}
+
+
+def test_headers_and_a_query_go_with_every_request(server: Server) -> None:
+    headers = {"api-key": "${env:KEY}", "X-Team": "books"}
+    answer_of(server, base_url=f"{server.base_url}?api-version=1", headers=headers)
+    assert [one.path for one in server.exchanges] == ["/v1/models?api-version=1", "/v1/chat/completions?api-version=1"]
+    for one in server.exchanges:
+        assert (one.headers["api-key"], one.headers["x-team"]) == (KEY, "books")
+
+
+def test_a_literal_header_that_is_a_credential_stays_out_of_errors(server: Server) -> None:
+    error = error_of(server, status(403, f"not with {KEY}"), headers={"api-key": KEY})
+    assert "<api-key>" in str(error)
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY}\r\n", f" {KEY}\t"])
+def test_a_key_loses_the_line_end_of_its_file(server: Server, key: str) -> None:
+    engine = OpenAIKind().open(options_for(server, api_key="${env:KEY}"), 0, Secrets({"KEY": key}))
+
+    async def start() -> None:
+        await engine.start()
+        await engine.close()
+
+    asyncio.run(start())
+    assert server.exchanges[-1].headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", [KEY + "\u00e9", f"{KEY}\nx", KEY + "\x00"])
+def test_a_key_that_no_header_can_carry_is_told_by_its_variable(key: str) -> None:
+    for fields in ({"api_key": "${env:MY_KEY}"}, {"headers": {"api-key": "${env:MY_KEY}"}}):
+        options = OpenAIOptions.model_validate({"model": "m", "base_url": "http://a/v1", **fields})
+        with pytest.raises(ConfigError, match="no header can carry") as caught:
+            OpenAIKind().open(options, 0, Secrets({"MY_KEY": key}))
+        assert "MY_KEY" in str(caught.value)
+        assert KEY not in str(caught.value)
+
+
+def test_the_end_of_an_answer_ends_it_though_the_connection_stays_open(server: Server) -> None:
+    async def leave_open(exchange: Exchange) -> None:
+        await exchange.begin_stream()
+        for one in (event(True, "whole"), event(True, "", "stop"), USAGE):
+            await exchange.send_event(one)
+        await exchange.send_raw(b"data: [DONE]\n\n")
+        await hang(exchange)
+
+    assert answer_of(server, leave_open, timeout_s=WAIT_S).text == "whole"
+    assert server.exchanges[-1].is_abandoned.wait(WAIT_S)
+
+
+@pytest.mark.parametrize(("piece", "says"), [(b"x" * 65536, "MiB"), (b'{"error": "' + b"y" * 65536, "500")])
+def test_an_answer_without_an_end_is_not_read_on(server: Server, piece: bytes, says: str) -> None:
+    async def flood(exchange: Exchange) -> None:
+        code = b"500 No" if says == "500" else b"200 OK"
+        exchange.writer.write(b"HTTP/1.1 " + code + b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            await exchange.send_raw(piece)
+
+    assert says in error_of(server, flood).what
 
 
 def test_connections_are_used_again(server: Server) -> None:

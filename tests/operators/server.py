@@ -85,7 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _status(self, argument: str) -> None:
         retry_after = self._options.get("retry_after")
         said = self._options.get("say", "").encode()
-        self._send(int(argument), said, {"Retry-After": retry_after} if retry_after else {})
+        waits = {"Retry-After": retry_after, "Retry-After-Ms": self._options.get("retry_after_ms")}
+        self._send(int(argument), said, {name: value for name, value in waits.items() if value})
 
     def _redirect(self, argument: str) -> None:
         self._send(302, b"", {"Location": self._options["to"]})

@@ -225,6 +225,48 @@ def test_retry_after_in_seconds_and_as_a_date(server: Server) -> None:
     assert fault(spec(f"{server.origin}/status/503?retry_after=soon")).retry_after_s is None
 
 
+@pytest.mark.parametrize(
+    ("header", "wait_s"),
+    [("9" * 400, 1e9), ("Fri, 31 Dec 9999 23:59:59 GMT", 1e9), ("-1", None), ("1e9", None), ("\u0661", None)],
+)
+def test_a_wait_that_makes_no_sense_is_bounded_or_none(server: Server, header: str, wait_s: float | None) -> None:
+    request = spec(f"{server.origin}/status/429", params={"retry_after": header})
+    if header.isascii():
+        assert fault(request).retry_after_s == wait_s
+    assert fault(spec(f"{server.origin}/status/429?retry_after_ms=1500")).retry_after_s == 1.5
+
+
+def test_a_post_without_effect_is_a_read(server: Server) -> None:
+    search = spec(server.origin + "/echo", method="POST", effect=False, json={"q": 1})
+    traits = HTTPOperator(Path()).traits(search)
+    assert (traits.sharing, traits.is_effect, traits.writes, traits.retries) == (Sharing.RUN, False, False, 2)
+    assert "idempotency-key" not in run(search)["json"]["headers"]
+    error = fault(spec(server.origin + "/reset", method="POST", effect=False))
+    assert (error.retryable, error.is_outcome_unknown) == (True, False)
+    assert HTTPOperator(Path()).traits(spec("http://a.org/", effect=True)).is_effect
+
+
+def test_an_effect_whose_answer_is_too_long_may_have_happened(server: Server) -> None:
+    error = fault(spec(f"{server.origin}/gzip/5000", max_response_bytes=1000, **EFFECT))
+    assert (error.retryable, error.is_outcome_unknown) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("url", "headers"),
+    [
+        ("http://user:${env:SUNDOG_TEST_SECRET}@127.0.0.1/", {}),
+        ("http://127.0.0.1:${env:SUNDOG_TEST_SECRET}/", {}),
+        ("http://127.0.0.1/", {"X-Key": "${env:SUNDOG_TEST_SECRET}\u00e9"}),
+        ("http://127.0.0.1/", {"X-Key": "${env:SUNDOG_TEST_SECRET}\n"}),
+    ],
+)
+def test_a_request_that_cannot_be_written_tells_none_of_its_parts(url: str, headers: dict[str, str]) -> None:
+    error = fault(spec(url, headers=headers))
+    assert "cannot be sent" in error.what
+    assert "s3cr3t" not in f"{error} {error.hint}"
+    assert not error.retryable
+
+
 def test_an_expected_status_is_no_fault(server: Server) -> None:
     assert run(spec(f"{server.origin}/status/404", expect_status=[200, 404]))["status"] == 404
     assert "204" in fault(spec(f"{server.origin}/status/204", expect_status=[200])).what
@@ -287,6 +329,45 @@ def test_a_redirect_takes_no_secret_to_another_host(server: Server) -> None:
         assert run(spec(url, follow_redirects=True))["status"] == 200
 
 
+def test_a_redirect_takes_no_header_of_the_step_to_another_origin(server: Server) -> None:
+    headers = {"X-Api-Key": "literal", "Cookie": "a=b", "Accept": "text/plain"}
+    with Server() as stranger:
+        origin = server.origin.replace("//", "//user:pass@")
+        to_stranger = spec(f"{origin}/redirect?to={stranger.origin}/echo", headers=headers, follow_redirects=True)
+        assert run(to_stranger)["status"] == 200
+        (seen,) = stranger.seen
+        assert seen.headers["accept"] == "text/plain"
+        assert {"x-api-key", "cookie", "authorization"}.isdisjoint(seen.headers)
+        to_itself = spec(f"{origin}/redirect?to={server.origin}/echo", headers=headers, follow_redirects=True)
+        found = run(to_itself)["json"]["headers"]
+    assert (found["x-api-key"], found["authorization"]) == ("literal", "Basic dXNlcjpwYXNz")
+
+
+@pytest.mark.parametrize("location", ["ftp://127.0.0.1/", "http://[", "http://127.0.0.1:x/"])
+def test_a_redirect_to_nowhere_is_a_fault_of_its_row(server: Server, location: str) -> None:
+    request = spec(f"{server.origin}/redirect", params={"to": location}, follow_redirects=True)
+    assert "redirects to where nothing can be asked" in fault(request).what
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "url", "is_told"),
+    [
+        ("SSL_CERT_FILE", "not-there.pem", "https://a.org/", True),
+        ("SSL_CERT_FILE", "not-there.pem", "http://a.org/", False),
+        ("ALL_PROXY", "gopher://a:1", "http://a.org/", True),
+        ("ALL_PROXY", "gopher://a:1", "http://127.0.0.1/", False),
+        ("SSL_CERT_FILE", "not-there.pem", "https://{{ row.host }}/", False),
+    ],
+)
+def test_an_environment_that_no_call_can_use_is_told_before_the_run(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, url: str, is_told: bool
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv(variable, value)
+    found = asyncio.run(HTTPOperator(Path()).inspect(spec(url), Inspection({}, Secrets({}), 1.0)))
+    assert [variable in one.what and one.is_fatal for one in found] == [True] * is_told
+
+
 def test_no_cookies_and_no_credentials_stay(server: Server) -> None:
     async def twice() -> Any:
         operator = HTTPOperator(Path())
@@ -309,6 +390,13 @@ def test_no_cookies_and_no_credentials_stay(server: Server) -> None:
         ("ü".encode("latin-1"), "text/plain; charset=latin-1", "ü", None),
         (b"\xff", "text/plain", "�", None),
         (b"x", "text/plain; charset=klingon", "x", None),
+        *((b"[1]", f"application/json; charset={name}", "[1]", [1]) for name in ("idna", "undefined", "punycode")),
+        (b"a\\u0041", "text/plain; charset=unicode_escape", "a\\u0041", None),
+        (b"[1]", "application/json; charset=base64", "[1]", [1]),
+        (b"\xef\xbb\xbf[1]", "application/json", "[1]", [1]),
+        (b"\xef\xbb\xbf[1]", "application/json; charset=latin-1", "[1]", [1]),
+        ("[1]".encode("utf-16"), "application/json", "[1]", [1]),
+        ("ü".encode("latin-1"), 'text/plain; format=flowed; Charset="ISO-8859-1"', "ü", None),
     ],
 )
 def test_text_and_json_of_an_answer(server: Server, body: bytes, content_type: str, text: str, value: Any) -> None:

@@ -45,7 +45,7 @@ def _known(charset: str) -> str:
     try:
         codec = codecs.lookup(charset)
         # Codecs from bytes to bytes (base64, zip) refuse to be used for text.
-        b"".decode(charset)
+        b" ".decode(charset, "replace")
     except (LookupError, ValueError):
         return "utf-8"
     return "utf-8" if codec.name in _NO_CHARSETS else charset

@@ -109,6 +109,8 @@ def _host(parts: SplitResult) -> str:
     host = parts.hostname
     if not host:
         raise BadAddress("the URL has no host")
+    if "\\" in parts.netloc:
+        raise BadAddress("the URL has no readable host")
     if ":" in host:
         return f"[{host}]"
     if not host.isascii():

@@ -33,7 +33,7 @@ KEEP_ALIVE_S = 3.0
 MAX_HEADER_BYTES = 65_536
 """Of one header; a proxy's or a company's own are longer than aiohttp's 8 KiB at times."""
 LARGE_BODY_BYTES = 1_000_000
-PROBE_TIMEOUT_S = 3.0
+PROBE_TIMEOUT_S = 1.0
 
 
 @dataclass(slots=True)
