@@ -26,7 +26,7 @@ class Message:
     content: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GenerateRequest:
     """One LLM call.
 
@@ -48,7 +48,7 @@ class GenerateRequest:
     needs_first_token: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
     """Tokens of one request; `num_cached_tokens` of the prompt came from the engine's prefix cache. `num_seen_tokens`:
     as many as a cache without end would have held. None where the engine does not tell. `is_estimated`: the engine did
@@ -61,7 +61,7 @@ class Usage:
     is_estimated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chunk:
     """A piece of an answer. The last chunk, and only it, has `finish_reason` and `usage`."""
 

@@ -48,7 +48,7 @@ class Traits:
     files: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BoundCall:
     """An operator on one row, rendered.
 
@@ -62,7 +62,7 @@ class BoundCall:
     max_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """`value`: JSON types only. `usage`: of an LLM call."""
 

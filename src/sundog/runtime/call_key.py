@@ -15,7 +15,7 @@ from sundog.operators.base import BoundCall
 from sundog.runtime.about import Outlook
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Place:
     """Which call of the run this is. `path`: step, element and turn, unique inside the row. `position`: how many rows
     this process took up before this one."""

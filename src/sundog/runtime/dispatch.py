@@ -39,7 +39,7 @@ GRACE_S = 1.0
 """An operator that keeps the limit itself knows what a late answer means, so this host lets it speak first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A call's value and what computing it took, now or when it was first computed."""
 

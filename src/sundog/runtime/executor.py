@@ -30,7 +30,7 @@ INPUTS = "inputs"
 """In the place of a node: the row came in with a value that none can have."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RowEnd:
     """How a row ended. `body`: the output row, or {node, cause, attempts} of a failed one; as JSON."""
 

@@ -20,7 +20,7 @@ MAX_COUNT = 1 << 53
 """More tokens than any request has, and few enough that sums over many requests stay exact."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Kept:
     """An outcome as it is committed: the value in its normal form, without secrets; `body`: the same as JSON."""
 

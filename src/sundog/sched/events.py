@@ -121,7 +121,7 @@ class StepDrained:
     step: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestArrived:
     """A call wants to run. `prefix_key`: one cumulative hash per full block of its prompt, outermost first.
     `num_expected_output_tokens`: what it will hold besides its prompt. `row_index`, `depth`: where it stands.
@@ -154,7 +154,7 @@ class PrefillEnded:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestFinished:
     """An attempt succeeded. `num_cached_tokens`: of the prompt, from the replica's prefix cache. `num_calls`: that this
     one request was made for."""
@@ -231,7 +231,7 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Submit:
     """Start attempt number `attempt` (from 1) on a replica. `needs_first_token`: the end of its prefill decides when
     others start, so it is to be reported when it comes."""

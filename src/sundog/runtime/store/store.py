@@ -30,7 +30,7 @@ GET_RESULTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stored:
     """A committed result; `run_id` is the run that computed it."""
 

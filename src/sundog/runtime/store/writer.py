@@ -45,7 +45,7 @@ ResultRow = tuple[bytes, str, str, bytes, int, int, int]
 """Key, run, node, value as JSON; prompt, cached and output tokens."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """What one finished row asked of one node; goes into the run's totals in the row's own commit."""
 
