@@ -66,6 +66,7 @@ class NullEngine:
         self._steps = modelled_steps(options)
         self._is_open = False
         self._counters = Counters()
+        self._capabilities = _capabilities(options)
 
     async def start(self) -> None:
         if self._options.load_s:
@@ -99,15 +100,7 @@ class NullEngine:
             yield Chunk(text, finish_reason, usage)
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            max_context_tokens=None,
-            max_kv_tokens=self._options.max_kv_tokens,
-            has_json_schema=True,
-            has_priority=False,
-            has_prefix_cache=self._options.max_kv_tokens is not None,
-            shares_cold_prefixes=True,
-            max_step_tokens=None if self._steps is None else self._options.max_step_tokens,
-        )
+        return self._capabilities
 
     @property
     def num_steps(self) -> int:
@@ -138,6 +131,18 @@ class NullEngine:
         self._is_open = False
         if self._steps is not None:
             await self._steps.close()
+
+
+def _capabilities(options: NullOptions) -> Capabilities:
+    return Capabilities(
+        max_context_tokens=None,
+        max_kv_tokens=options.max_kv_tokens,
+        has_json_schema=True,
+        has_priority=False,
+        has_prefix_cache=options.max_kv_tokens is not None,
+        shares_cold_prefixes=True,
+        max_step_tokens=None if options.step_time is None else options.max_step_tokens,
+    )
 
 
 def max_request_tokens(options: NullOptions) -> int | None:

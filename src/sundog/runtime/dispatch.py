@@ -27,6 +27,7 @@ from sundog.runtime.pool_work import RunWork
 from sundog.runtime.prefix_key import prefix_key
 from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import NO_USAGE, Store
+from sundog.runtime.time_limits import TimeLimits
 from sundog.sched.events import RequestArrived, RequestFinished, Submit
 from sundog.secrets import Secrets
 
@@ -109,6 +110,7 @@ class Dispatcher:
         self._observations = observations or Observations()
         self._needs_s = {} if needs_s is None else needs_s
         self._work = work or RunWork()
+        self._limits = TimeLimits()
         self._in_flight: dict[bytes, asyncio.Future[Answer]] = {}
         self._gatherer = Gatherer(self._send_gathered)
         self._is_stopping = False
@@ -187,7 +189,7 @@ class Dispatcher:
             begin_s = self._host.now_s()
             self._work.began(node.pool, node.name, begin_s)
             try:
-                kept = await self._attempt(node, call, key, submit, place)
+                kept = await self._within_limit(node, self._run_guarded(node, call, key, submit, place))
             finally:
                 end_s = self._host.now_s()
                 self._work.ended(node.pool, node.name, end_s)
@@ -266,9 +268,6 @@ class Dispatcher:
         except NoNormalForm:
             return None
 
-    async def _attempt(self, node: CallExec, call: BoundCall, key: bytes, submit: Submit, place: Place) -> Kept:
-        return await self._within_limit(node, self._run_guarded(node, call, key, submit, place))
-
     async def _run_guarded(self, node: CallExec, call: BoundCall, key: bytes, submit: Submit, place: Place) -> Kept:
         try:
             context = self._context(node, key, submit, place, call.prompt)
@@ -301,8 +300,7 @@ class Dispatcher:
 
     async def _within_limit(self, node: CallExec, attempt: Awaitable[T]) -> T:
         try:
-            async with asyncio.timeout(node.timeout_s + GRACE_S):
-                return await attempt
+            return await self._limits.within(node.timeout_s + GRACE_S, attempt)
         except CallError as error:
             # Whatever the operator says of retries: what may have happened must not happen twice.
             error.retryable = error.retryable and not (node.is_effect and error.is_outcome_unknown)

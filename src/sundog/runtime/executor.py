@@ -88,6 +88,7 @@ class RowExecutor:
         self._call = call
         self._observer = observer
         self._on_passed = on_passed
+        self._chains = _chains(nodes)
 
     async def run(self, row_index: int, row: Mapping[str, Any] | BadRow, position: int = 0) -> RowEnd:
         """The row's end as a value, whatever its data does. `position`: as in `Place`. RunStopped passes through."""
@@ -121,10 +122,10 @@ class RowExecutor:
         except ValueError as error:
             raise NodeFailed("outputs", OperatorError(str(error))) from error
 
-    async def _run_nodes(self, nodes: Sequence[Exec], scope: Values, row: _Row, prefix: str) -> None:
+    async def _run_nodes(self, nodes: tuple[Exec, ...], scope: Values, row: _Row, prefix: str) -> None:
         """Fill `scope` with the value of every node. Of several failures, the first in plan order is raised:
         which one ends a row must not depend on timing."""
-        if _is_chain(nodes):
+        if id(nodes) in self._chains:
             for depth, node in enumerate(nodes):
                 self._set(scope, node, await self._run_node(node, scope, row, prefix, depth), prefix)
             return
@@ -209,9 +210,11 @@ class RowExecutor:
         return {"turns": turn, **{name: None if value is SKIPPED else value for name, value in last.items()}}
 
 
-def _is_chain(nodes: Sequence[Exec]) -> bool:
-    """Whether each node waits for the one before it, so that nothing can overlap."""
-    return all(first.name in second.before for first, second in pairwise(nodes))
+def _chains(nodes: tuple[Exec, ...]) -> set[int]:
+    """The ids of those tuples of nodes, the plan's and its loops' bodies, of which each node waits for the one before
+    it, so that nothing can overlap."""
+    found = set[int]().union(*(_chains(node.body) for node in nodes if isinstance(node, LoopExec)))
+    return found | {id(nodes)} if all(first.name in second.before for first, second in pairwise(nodes)) else found
 
 
 async def _all_then_first_failure(tasks: Sequence[asyncio.Future[Any]]) -> None:

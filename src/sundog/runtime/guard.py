@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from sundog.engines.base import Usage
 from sundog.errors import CallError, OperatorError, RunError, SundogError, error_text
@@ -62,6 +62,10 @@ def _cause(error: BaseException) -> str:
 
 def _checked(usage: Usage) -> Usage:
     """`usage` where each count is one; a count that is none was not told."""
+    if _is_count(usage.num_prompt_tokens) and _is_count(usage.num_output_tokens):
+        cached, seen = usage.num_cached_tokens, usage.num_seen_tokens
+        if (cached is None or _is_count(cached)) and (seen is None or _is_count(seen)):
+            return usage
     prompt, output, cached, seen = map(
         _count, (usage.num_prompt_tokens, usage.num_output_tokens, usage.num_cached_tokens, usage.num_seen_tokens)
     )
@@ -69,7 +73,11 @@ def _checked(usage: Usage) -> Usage:
 
 
 def _count(count: object) -> int | None:
-    return count if type(count) is int and 0 <= count <= MAX_COUNT else None
+    return count if _is_count(count) else None
+
+
+def _is_count(count: object) -> TypeGuard[int]:
+    return type(count) is int and 0 <= count <= MAX_COUNT
 
 
 def _is_cancelled() -> bool:

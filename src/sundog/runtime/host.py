@@ -186,7 +186,9 @@ class Host:
         for arrived in arrivals:
             if self._between_steps.get(arrived.row_index) == arrived.pool:
                 del self._between_steps[arrived.row_index]
-            self._handle(replace(arrived, time_s=self.now_s(), more_follow=arrived is not arrivals[-1]))
+            arrived.time_s = self.now_s()
+            arrived.more_follow = arrived is not arrivals[-1]
+            self._handle(arrived)
 
     def row_left(self, row_index: int) -> None:
         """The row's next call was answered without an engine, or there is none."""

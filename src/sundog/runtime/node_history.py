@@ -45,7 +45,9 @@ class Observations:
 
     def executed(self, node: str, model: str, usage: Usage | None, call_s: float) -> None:
         """A call succeeded: its last attempt took `call_s`. `model`: "" for a step without an engine."""
-        record = self.records.setdefault((node, model), NodeRecord())
+        record = self.records.get((node, model))
+        if record is None:
+            record = self.records[node, model] = NodeRecord()
         record.call_s.add(call_s)
         if usage is not None:
             record.prompt_tokens.add(usage.num_prompt_tokens)

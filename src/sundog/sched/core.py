@@ -102,9 +102,11 @@ class SchedulerCore:
         """What is to be done now that `event` happened. Events come in order of time."""
         self._view.time_s = event.time_s
         actions: list[Action] = []
-        self._workers.pass_time(event.time_s)
+        if self._workers:
+            self._workers.pass_time(event.time_s)
         self._handlers[type(event)](event, actions)
-        self._give_up_lost(actions)
+        if self._workers or self._lost_pools:
+            self._give_up_lost(actions)
         if self._workers:
             self._workers.settle(self._num_running + len(self._delayed), actions)
         return actions

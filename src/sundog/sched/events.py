@@ -128,7 +128,7 @@ class RequestArrived:
     `max_retry_wait_s`: the longest wait before another attempt that a server may ask for.
     `step`: whose call it is. `need_s`: when the plan needs its result. `has_successor`: its row will ask again in this
     pool as soon as it has ended. `more_follow`: other calls arrive at the same moment; the last of them starts what may
-    start."""
+    start. Both `time_s` and `more_follow` are set when the core is told."""
 
     time_s: float
     request_id: str
