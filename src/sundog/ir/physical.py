@@ -6,7 +6,7 @@ Owns the Exec nodes. Never runs them; that is runtime.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from sundog.ir.logical import Filter, LogicalPlan, Loop, RowKey, Step
@@ -41,11 +41,12 @@ class CallExec:
     max_attempts: int
     before: tuple[str, ...]
     has_successor: bool = False
+    name: str = field(init=False, compare=False, repr=False)
     max_retry_wait_s: float = MAX_RETRY_WAIT_S
 
-    @property
-    def name(self) -> str:
-        return self.step.name
+    def __post_init__(self) -> None:
+        # Each call asks for it a dozen times.
+        object.__setattr__(self, "name", self.step.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from sundog.runtime.claims import Claim
 from sundog.runtime.gather import Gatherer, Take
 from sundog.runtime.guard import Kept, fail_call, keep
 from sundog.runtime.host import Host
+from sundog.runtime.in_flight import Shared
 from sundog.runtime.node_history import Observations
 from sundog.runtime.pool_work import RunWork
 from sundog.runtime.prefix_key import prefix_key
@@ -111,7 +112,7 @@ class Dispatcher:
         self._needs_s = {} if needs_s is None else needs_s
         self._work = work or RunWork()
         self._limits = TimeLimits()
-        self._in_flight: dict[bytes, asyncio.Future[Answer]] = {}
+        self._in_flight: dict[bytes, Shared[Answer]] = {}
         self._gatherer = Gatherer(self._send_gathered)
         self._is_stopping = False
 
@@ -140,7 +141,7 @@ class Dispatcher:
         shared = self._in_flight.get(key)
         if shared is not None:
             self._host.row_left(place.row_index)
-            answer = await asyncio.shield(shared)
+            answer = await asyncio.shield(shared.future())
             self._progress.num_reused += 1
             return answer
         if node.sharing is Sharing.NEVER:
@@ -149,18 +150,17 @@ class Dispatcher:
 
     async def _lead(self, node: CallExec, call: BoundCall, key: bytes, place: Place) -> Answer:
         """Run a call whose equals may join while it is in flight; they get its failure too."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._in_flight[key] = future
+        shared = self._in_flight[key] = Shared[Answer]()
         try:
             answer = await self._execute(node, call, key, place)
-            future.set_result(answer)
-            return answer
         except BaseException as error:
             # A cancelled leader means that the process is going down: those who joined must not wait for ever.
             is_cancelled = isinstance(error, asyncio.CancelledError)
-            future.set_exception(RunStopped("the run was stopped") if is_cancelled else error)
-            future.exception()
+            shared.fail(RunStopped("the run was stopped") if is_cancelled else error)
             raise
+        else:
+            shared.succeed(answer)
+            return answer
         finally:
             del self._in_flight[key]
 

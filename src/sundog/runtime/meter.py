@@ -17,7 +17,7 @@ class Meter:
     """`begin` and `end` bracket every attempt at a replica."""
 
     def __init__(self) -> None:
-        self._running: Counter[str] = Counter()
+        self._running: dict[str, int] = defaultdict(int)
         self._since_s: dict[str, float] = {}
         self._busy_s: dict[str, float] = defaultdict(float)
         self._work_s: dict[str, float] = defaultdict(float)
@@ -27,10 +27,11 @@ class Meter:
         self._pools: dict[str, str] = {}
 
     def begin(self, pool: str, replica_id: str, time_s: float) -> None:
-        self._replicas[pool].add(replica_id)
-        if not self._running[replica_id]:
+        num_running = self._running[replica_id]
+        if not num_running:
+            self._replicas[pool].add(replica_id)
             self._since_s[replica_id] = time_s
-        self._running[replica_id] += 1
+        self._running[replica_id] = num_running + 1
 
     def end(self, pool: str, replica_id: str, step: str, began_s: float, time_s: float) -> None:
         self._pools[step] = pool

@@ -344,7 +344,10 @@ async def _rare_collections() -> AsyncIterator[None]:
     at Python's default rate took a quarter of the coordinator's time (benchmarks/overhead.py)."""
     threshold = gc.get_threshold()
     gc.set_threshold(100_000, 50, 100)
+    # Nor through the modules, plans and libraries that were there before.
+    gc.freeze()
     try:
         yield
     finally:
+        gc.unfreeze()
         gc.set_threshold(*threshold)

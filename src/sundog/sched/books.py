@@ -37,6 +37,10 @@ class Pool:
     prefixes: PrefixOrder = field(default_factory=lambda: PrefixOrder(MAX_ORDERED_BLOCKS))
 
     @property
+    def has_waiting(self) -> bool:
+        return bool(self.waiting) or any(self.at_replica.values())
+
+    @property
     def num_waiting(self) -> int:
         return sum(len(queue) for queue in self._queues())
 

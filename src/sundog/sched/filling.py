@@ -35,7 +35,7 @@ class Filler:
         Strictly by rank on each replica: the first request without room there holds back those behind it, so nobody
         starves. Requests find their replica while any has a free slot, and wait for it if that one is full.
         """
-        if not pool.num_free:
+        if not pool.num_free or not pool.has_waiting:
             return
         self.look_at(pool)
         blocked: set[str] = set()
