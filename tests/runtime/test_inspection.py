@@ -141,7 +141,7 @@ def test_an_operator_is_given_the_calls_that_rows_are_known_to_make(tmp_path: Pa
     assert calls == {
         "{{ row.x }}": {0: [1], 1: [None]},
         "{{ a }}": {2: [None]},
-        "[{{ item }}]": {0: ["[1]", "[7]"], 1: ["[None]", "[7]"], 2: ["[3]", "[7]"]},
+        "[{{ item }}]": {0: ["[1]", "[7]"], 1: ["[]", "[7]"], 2: ["[3]", "[7]"]},
         "{{ loop.turn }}": {0: [1], 1: [1], 2: [1]},
         "{{ loop.last.d or row.x }}": {0: [1], 1: [None], 2: [3]},
         "last {{ row.x }}": {0: ["last 1"]},
