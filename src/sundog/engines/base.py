@@ -162,7 +162,8 @@ class EngineOutline:
     """What can be told of a replica that is not started. `count`: prompt tokens of a conversation, the chat template
     included, off by up to `count_error` as a fraction (0: exact). `encode`: the tokens themselves, None where no
     tokenizer is here. `block_tokens`: of its prefix cache, None where it has none. `max_kv_tokens` and
-    `max_context_tokens` (of prompt and answer together): None where they are not known."""
+    `max_context_tokens` (of prompt and answer together): None where they are not known. `is_attached`: replicas are
+    servers of others, so that starting one only asks it what it serves."""
 
     count: Callable[[Sequence[Message]], int]
     count_error: float
@@ -170,6 +171,7 @@ class EngineOutline:
     block_tokens: int | None
     max_kv_tokens: int | None
     max_context_tokens: int | None = None
+    is_attached: bool = False
 
 
 class EngineKind(Protocol):

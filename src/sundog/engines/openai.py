@@ -201,7 +201,13 @@ class OpenAIKind:
     def outline(self, options: OpenAIOptions) -> EngineOutline:
         block_tokens = BLOCK_TOKENS if options.has_prefix_cache else None
         return EngineOutline(
-            count_prompt_tokens, COUNT_ERROR, None, block_tokens, None, max_context_tokens=options.max_context_tokens
+            count_prompt_tokens,
+            COUNT_ERROR,
+            None,
+            block_tokens,
+            None,
+            max_context_tokens=options.max_context_tokens,
+            is_attached=True,
         )
 
     def open(self, options: OpenAIOptions, replica: int, secrets: Secrets) -> OpenAIEngine:

@@ -229,7 +229,8 @@ class VLLMKind:
 
     def outline(self, options: VLLMOptions) -> EngineOutline:
         known = options.max_context_tokens or context_argument(options.arguments)
-        return EngineOutline(count_prompt_tokens, COUNT_ERROR, None, BLOCK_TOKENS, None, max_context_tokens=known)
+        is_attached = bool(options.base_urls)
+        return EngineOutline(count_prompt_tokens, COUNT_ERROR, None, BLOCK_TOKENS, None, known, is_attached)
 
     def open(self, options: VLLMOptions, replica: int, secrets: Secrets) -> Engine:
         if not options.base_urls:

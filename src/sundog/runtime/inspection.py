@@ -14,17 +14,17 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sundog.engines.base import ENGINES, EngineOutline
+from sundog.engines.base import EngineOutline
 from sundog.errors import ConfigError, SundogError
-from sundog.ir.canonical import canonical_json, describe
-from sundog.ir.logical import EngineBlock
+from sundog.ir.canonical import describe
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing, calls_of
 from sundog.operators.base import Finding, InspectingOperator, Inspection, Operator
+from sundog.runtime.engine_inspection import look_at_engine, missing_secrets
 from sundog.runtime.io.inputs import RowSource
 from sundog.runtime.io.table import BadRow
 from sundog.runtime.known_calls import KnownCalls, Walk
 from sundog.runtime.pools import identities, used_engines
-from sundog.secrets import PATTERN, Secrets
+from sundog.secrets import Secrets
 
 MAX_ROWS = 5_000
 MAX_CHARACTERS = 50_000_000
@@ -59,7 +59,7 @@ def inspect_plan(
     walk = Walk(plan.nodes, plan.logical.constants, operators, identities(plan))
     num_inspected = _look_at_rows(walk, rows)
     inspector = _Inspector(plan, operators, secrets, walk.found, num_rows, num_inspected)
-    return (*_notes(rows), *_engine_findings(plan, secrets), *_in_thread(inspector.run))
+    return (*_notes(rows), *_in_thread(inspector.run))
 
 
 def refuse(findings: Sequence[PlanFinding]) -> None:
@@ -108,7 +108,6 @@ class _Inspector:
         self._num_rows = num_rows
         self._num_inspected = num_inspected
         self._outlines: dict[str, EngineOutline | None] = {}
-        self._blocks = {block.name: block for block in plan.logical.engines}
         self._always = frozenset(_always_run(plan.nodes))
 
     async def run(self) -> list[PlanFinding]:
@@ -121,6 +120,7 @@ class _Inspector:
 
         found: list[PlanFinding] = []
         try:
+            found += await self._look_at_engines()
             calls = list(calls_of(self._plan.nodes))
             asked = await asyncio.gather(*(inspect(call, self._given(call)) for call in calls))
             may_mend = False
@@ -131,6 +131,16 @@ class _Inspector:
         finally:
             for operator in self._operators.values():
                 await operator.close()
+
+    async def _look_at_engines(self) -> list[PlanFinding]:
+        blocks = used_engines(self._plan)
+        looks = await asyncio.gather(*(look_at_engine(block, self._secrets) for block in blocks))
+        self._outlines = {block.name: look.outline for block, look in zip(blocks, looks, strict=True)}
+        return [
+            self._finding(f"engine '{block.name}'", finding, is_certain=True)
+            for block, look in zip(blocks, looks, strict=True)
+            for finding in look.findings
+        ]
 
     async def _ask(self, call: CallExec, given: Inspection, end_s: float) -> list[Finding]:
         """What the operator says, or why it says nothing."""
@@ -149,15 +159,13 @@ class _Inspector:
 
     def _given(self, call: CallExec) -> Inspection:
         engine = self._operators[call.step.operator].traits(call.step.spec).engine
-        if engine is not None and engine not in self._outlines:
-            self._outlines[engine] = _outline(self._blocks[engine])
         return Inspection(
             self._known.calls.get(call.name, {}),
             self._secrets,
             TIMEOUT_S,
             self._num_rows,
             self._num_inspected,
-            None if engine is None else self._outlines[engine],
+            None if engine is None else self._outlines.get(engine),
         )
 
     def _of_rows(self, call: CallExec) -> Iterator[Finding]:
@@ -177,9 +185,12 @@ class _Inspector:
 
     def _judged(self, call: CallExec, finding: Finding, *, may_mend: bool) -> PlanFinding:
         is_certain = call.name in self._always and not (finding.is_of_state and may_mend)
+        return self._finding(f"step '{call.name}'", finding, is_certain=is_certain)
+
+    def _finding(self, place: str, finding: Finding, *, is_certain: bool) -> PlanFinding:
         hide = self._secrets.redact
         hint = None if finding.hint is None else hide(finding.hint)
-        return PlanFinding(f"step '{call.name}'", hide(finding.what), hint, finding.is_fatal and is_certain)
+        return PlanFinding(place, hide(finding.what), hint, finding.is_fatal and is_certain)
 
 
 def _always_run(nodes: Sequence[Exec]) -> Iterator[str]:
@@ -197,31 +208,7 @@ def _always_run(nodes: Sequence[Exec]) -> Iterator[str]:
 
 
 def _unset(call: CallExec, secrets: Secrets) -> Iterator[Finding]:
-    yield from _missing_secrets(describe(call.step.spec), secrets)
-
-
-def _missing_secrets(value: Any, secrets: Secrets) -> Iterator[Finding]:
-    """Environment variables that are named in `value` and cannot be used."""
-    for name in dict.fromkeys(PATTERN.findall(canonical_json(value).decode("utf-8", "surrogatepass"))):
-        try:
-            secrets.reveal(f"${{env:{name}}}")
-        except ConfigError as error:
-            yield Finding(error.what, error.hint, is_fatal=True)
-
-
-def _engine_findings(plan: PhysicalPlan, secrets: Secrets) -> Iterator[PlanFinding]:
-    for block in used_engines(plan):
-        for finding in _missing_secrets(block.options, secrets):
-            yield PlanFinding(f"engine '{block.name}'", finding.what, finding.hint, is_fatal=True)
-
-
-def _outline(block: EngineBlock) -> EngineOutline | None:
-    """None where there is none: the engine will say why when it starts."""
-    kind = ENGINES.get(block.kind)()
-    try:
-        return kind.outline(kind.Options.model_validate(block.options))
-    except Exception:  # looking stops no run that goes well: an engine of others may have no outline
-        return None
+    yield from missing_secrets(describe(call.step.spec), secrets)
 
 
 def _in_thread(run: Callable[[], Coroutine[Any, Any, list[PlanFinding]]]) -> list[PlanFinding]:

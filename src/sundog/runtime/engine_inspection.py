@@ -1,0 +1,72 @@
+"""What can be seen of an engine before a run: its secrets, its outline, and the server that it is attached to.
+
+Owns these looks. It starts nothing: of a server that is there it asks what a run would ask first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sundog.engines.base import ENGINES, EngineKind, EngineOutline
+from sundog.errors import ConfigError, SundogError
+from sundog.ir.canonical import canonical_json
+from sundog.ir.logical import EngineBlock
+from sundog.operators.base import Finding
+from sundog.secrets import PATTERN, Secrets
+
+SERVER_TIMEOUT_S = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLook:
+    """`outline`: None where there is none. `findings`: what is wrong with the engine."""
+
+    outline: EngineOutline | None
+    findings: tuple[Finding, ...] = ()
+
+
+async def look_at_engine(block: EngineBlock, secrets: Secrets) -> EngineLook:
+    """Takes SERVER_TIMEOUT_S at most, and the time of loading a tokenizer."""
+    missing = tuple(missing_secrets(block.options, secrets))
+    kind = ENGINES.get(block.kind)()
+    options = kind.Options.model_validate(block.options)
+    outline = await asyncio.to_thread(_outline, kind, options)
+    if missing or outline is None or not outline.is_attached:
+        return EngineLook(outline, missing)
+    return await _look_at_server(kind, options, outline, secrets)
+
+
+def missing_secrets(value: Any, secrets: Secrets) -> Iterator[Finding]:
+    """Environment variables that are named in `value` and cannot be used."""
+    for name in dict.fromkeys(PATTERN.findall(canonical_json(value).decode("utf-8", "surrogatepass"))):
+        try:
+            secrets.reveal(f"${{env:{name}}}")
+        except ConfigError as error:
+            yield Finding(error.what, error.hint, is_fatal=True)
+
+
+def _outline(kind: EngineKind, options: Any) -> EngineOutline | None:
+    try:
+        return kind.outline(options)
+    except Exception:  # the engine will say why when it starts; one of others may have no outline
+        return None
+
+
+async def _look_at_server(kind: EngineKind, options: Any, outline: EngineOutline, secrets: Secrets) -> EngineLook:
+    """With the context that the server tells."""
+    try:
+        engine = kind.open(options, 0, secrets)
+        try:
+            async with asyncio.timeout(SERVER_TIMEOUT_S):
+                await engine.start()
+            told = engine.capabilities().max_context_tokens
+        finally:
+            await engine.close()
+    except TimeoutError:
+        return EngineLook(outline, (Finding(f"no server has answered within {SERVER_TIMEOUT_S:g} s"),))
+    except SundogError as error:
+        return EngineLook(outline, (Finding(error.what, error.hint),))
+    return EngineLook(replace(outline, max_context_tokens=outline.max_context_tokens or told))
