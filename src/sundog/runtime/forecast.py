@@ -69,8 +69,8 @@ class Forecaster:
             return by_rows if by_plan is None else by_plan
         num_to_run = (progress.num_rows or 0) - progress.num_restored
         rows_share = (progress.num_ended - progress.num_restored) / num_to_run
-        # A quarter of the rows tells more than any estimate.
-        weight = max(min(1.0, 4 * rows_share), progress.num_executed / max(1.0, progress.num_executed + by_plan))
+        # Half of the rows tells more than any estimate; the first to end are often short ones, dropped by a filter.
+        weight = max(min(1.0, 2 * rows_share), progress.num_executed / max(1.0, progress.num_executed + by_plan))
         return by_plan * (1 - weight) + by_rows * weight
 
     def _left_by_plan(self, progress: Progress) -> float | None:
@@ -108,7 +108,10 @@ def _left_by_rows(progress: Progress) -> float | None:
     num_ended = progress.num_ended - progress.num_restored
     if progress.num_rows is None or num_ended <= 0:
         return None
+    if progress.num_ended >= progress.num_rows:
+        return 0.0
     num_asked = progress.num_asked_by_ended * (progress.num_rows - progress.num_restored) / num_ended
+    num_asked = max(num_asked, progress.num_asked)
     num_answered = progress.num_executed + progress.num_reused
     return max(0.0, num_asked - num_answered) * progress.num_executed / max(1, num_answered)
 
