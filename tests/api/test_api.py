@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 import sundog as sd
+from sundog.errors import UserError
 from tests.cli.flows import sundog, working_directory, write_checked, write_review
 
 
@@ -153,6 +154,20 @@ def test_a_stream_does_not_run_ahead_of_its_reader(counting: Counting, monkeypat
         return num_ahead
 
     assert asyncio.run(read()) <= 1 + 4 + 20
+
+
+def test_an_open_stream_of_this_process_is_named(counting: Counting) -> None:
+    async def read() -> None:
+        flow = doubling([1, 2])
+        stream = flow.stream()
+        await anext(stream)
+        with pytest.raises(UserError, match="this process is working on this run already") as caught:
+            flow.run()
+        assert "await stream.aclose()" in str(caught.value)
+        await stream.aclose()
+        assert len(flow.run()) == 2
+
+    asyncio.run(read())
 
 
 def test_a_cancelled_stream_stops_its_run(counting: Counting) -> None:

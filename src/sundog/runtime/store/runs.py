@@ -120,6 +120,12 @@ def _lock_or_refuse(descriptor: int) -> None:
         except BlockingIOError as error:
             if wait_s is None:
                 holder = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
+                if holder == str(os.getpid()):
+                    raise UserError(
+                        "this process is working on this run already: a stream of it, or another call, is still open",
+                        hint="close the stream with `await stream.aclose()` (one that a loop has left closes itself "
+                        "a moment later, while the event loop is free), or wait for the other call",
+                    ) from error
                 raise UserError(
                     f"another process (pid {holder}) is working on this run",
                     hint="wait for it, or stop it; then repeat the command to continue the run",
