@@ -120,7 +120,10 @@ def test_a_notebook_draws_into_its_cell(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_call_in_python_is_quiet_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(open_live_display(), QuietDisplay)
+    assert isinstance(open_live_display(is_wanted=False), QuietDisplay)
     assert capsys.readouterr() == ("", "")
+    open_live_display(is_wanted=True).show(HALFWAY, SOON)
+    assert capsys.readouterr() == ("", f"{LINE}\n")
 
 
 class _Kept(QuietDisplay):

@@ -200,14 +200,9 @@ def explain(
 
 
 def _display(options: WatchedOptions) -> Display:
-    from sundog.display import QuietDisplay, TerminalDisplay, is_notebook, open_live_display
+    from sundog.display import open_live_display
 
-    wanted = options.get("progress")
-    if wanted is None:
-        return open_live_display()
-    if not wanted:
-        return QuietDisplay()
-    return open_live_display() if is_notebook() else TerminalDisplay()
+    return open_live_display(options.get("progress"))
 
 
 class _Drive:

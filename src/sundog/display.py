@@ -32,11 +32,21 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
-def open_live_display() -> Display:
-    """For a call in Python: live in a notebook and on a terminal, else quiet."""
+def open_live_display(is_wanted: bool | None = None) -> Display:
+    """For a call in Python: live in a notebook and on a terminal, elsewhere lines where it `is_wanted`; quiet where it
+    is not. None: where somebody looks."""
+    if is_wanted is False:
+        return QuietDisplay()
     if is_notebook():
         return NotebookDisplay()
-    return TerminalDisplay() if sys.stderr is not None and sys.stderr.isatty() else QuietDisplay()
+    if sys.stderr is not None and sys.stderr.isatty():
+        return TerminalDisplay()
+    return LineDisplay(_to_stderr) if is_wanted else QuietDisplay()
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def is_notebook() -> bool:
