@@ -5,11 +5,12 @@ Owns reveal and redact. Never writes a value anywhere.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from sundog.errors import ConfigError
 
@@ -26,7 +27,8 @@ class Secrets:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
-        self._revealed: dict[str, str] = {}
+        self._revealed: set[str] = set()
+        self._spellings: list[Spelling] = []
 
     def reveal(self, text: str) -> str:
         """`text` with every `${env:NAME}` replaced by its value; ConfigError when unset or too short to redact."""
@@ -37,10 +39,11 @@ class Secrets:
         return self._map(value, self.reveal)
 
     def redact(self, text: str) -> str:
-        """`text` with every value revealed so far replaced by its `${env:NAME}`."""
-        for spelling, name in self._revealed.items():
-            if spelling in text:
-                text = text.replace(spelling, f"${{env:{name}}}")
+        """`text` with every value revealed so far replaced by its `${env:NAME}`, in whatever spelling a library writes:
+        as it is, in URLs, JSON and HTML, inside one another too, and in the base64 of a header."""
+        for spelling in self._spellings:
+            if spelling.anchor in text:
+                text = spelling.pattern.sub(spelling.shown, text)
         return text
 
     def redact_all(self, value: Any) -> Any:
@@ -56,9 +59,10 @@ class Secrets:
                 hint=f"secrets have at least {MIN_LENGTH} characters; write other settings as constants",
             )
         if value not in self._revealed:
-            spellings = self._revealed | dict.fromkeys(_spellings(value), name)
+            self._revealed.add(value)
             # Longest first: one value may be a part of another.
-            self._revealed = dict(sorted(spellings.items(), key=lambda item: len(item[0]), reverse=True))
+            spellings = [*self._spellings, *_spellings(value, name)]
+            self._spellings = sorted(spellings, key=lambda one: one.num_characters, reverse=True)
         return value
 
     def _map(self, value: Any, change: Callable[[str], str]) -> Any:
@@ -72,7 +76,97 @@ class Secrets:
         return value
 
 
-def _spellings(value: str) -> set[str]:
-    """`value` as it may come back: as it is, in a URL, in JSON."""
-    in_json = (json.dumps(value, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False))
-    return {value, quote(value), quote(value, safe=""), quote_plus(value), *in_json}
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """`anchor`: what is in every text in which `pattern` finds something; most texts are done with a search for it.
+    `shown`: what takes its place. `num_characters`: of the value."""
+
+    anchor: str
+    pattern: re.Pattern[str]
+    shown: str
+    num_characters: int
+
+
+def _spellings(value: str, name: str) -> Iterator[Spelling]:
+    """A value in texts, and inside the base64 of any longer text, as in the header of basic authentication."""
+    for one in dict.fromkeys((value, *_inside_base64(value))):
+        yield Spelling(_anchor(one), _pattern(one), f"${{env:{name}}}", len(value))
+
+
+def _inside_base64(value: str) -> Iterator[str]:
+    """The characters of base64 that `value` alone decides, for the three places at which it may begin."""
+    data = value.encode("utf-8", "surrogateescape")
+    for shift in range(3):
+        encoded = b64encode(b"\0" * shift + data).decode()
+        first, num_whole = -(-shift * 4 // 3), (shift + len(data)) * 4 // 3
+        yield encoded[first:num_whole]
+        yield encoded[first:num_whole].replace("+", "-").replace("/", "_")
+
+
+def _anchor(value: str) -> str:
+    """The longest part that has one spelling only."""
+    parts: list[str] = re.findall("[A-Za-z0-9]*", value)
+    return max(parts, key=len)
+
+
+def _pattern(value: str) -> re.Pattern[str]:
+    parts = re.findall(r"[A-Za-z0-9]+|\\+|.", value, re.S)
+    return re.compile(f"{''.join(map(_spelled, parts))}|{re.escape(value)}")
+
+
+_ESCAPED = {"\n": "n", "\t": "t", "\r": "r", "\b": "b", "\f": "f"}
+_AFTER_BACKSLASH = r"(?:(?<=\\)|(?<=%5[cC]))"
+
+
+def _spelled(part: str) -> str:
+    """A run of letters and digits has one spelling; any other character may be escaped in several ways at once. The
+    possessive repetitions keep a search linear in the text."""
+    if part.isascii() and part.isalnum():
+        return part
+    if part[0] == "\\":
+        return rf"(?:\\|{_in_url(part[0])}|{_in_html(part[0])}){{{len(part)},}}+"
+    after = [r"(?:\\|%5[cC])++".join(_in_any_case(f"u{unit:04x}") for unit in _utf16(part))]
+    if ord(part) > 0xFFFF:
+        after.append(_in_any_case(f"U{ord(part):08x}"))
+    if ord(part) < 256:
+        after.append(_in_any_case(f"x{ord(part):02x}"))
+    if part in _ESCAPED:
+        after.append(_ESCAPED[part])
+    ways = [_in_url(part), _in_html(part), rf"{_AFTER_BACKSLASH}(?:{'|'.join(after)})", re.escape(part)]
+    if part == " ":
+        ways.append(r"\+")
+    return rf"(?:\\|%5[cC])*+(?:{'|'.join(ways)})"
+
+
+def _in_url(character: str) -> str:
+    """Escaped once or, where one URL stands inside another, up to four times."""
+    data = character.encode("utf-8", "surrogateescape")
+    return "".join("%(?:25){0,3}" + _in_any_case(f"{byte:02x}") for byte in data)
+
+
+def _in_html(character: str) -> str:
+    number = ord(character)
+    names = "".join(f"|{name[:-1]}" for name in _entities().get(character, ()))
+    return f"&(?:amp;){{0,3}}(?:#0{{0,6}}{number}|#[xX]0{{0,6}}{_in_any_case(f'{number:x}')}{names});"
+
+
+@lru_cache(maxsize=1)
+def _entities() -> dict[str, list[str]]:
+    """The names of HTML by the one character for which each stands."""
+    from html.entities import html5  # a table that most runs never need
+
+    found: dict[str, list[str]] = {}
+    for name, text in html5.items():
+        if len(text) == 1 and name.endswith(";"):
+            found.setdefault(text, []).append(name)
+    return found
+
+
+def _utf16(character: str) -> list[int]:
+    data = character.encode("utf-16-be", "surrogatepass")
+    return [data[i] << 8 | data[i + 1] for i in range(0, len(data), 2)]
+
+
+def _in_any_case(text: str) -> str:
+    """Hexadecimal digits as small and as large letters; the letter before them stays as it is."""
+    return "".join(f"[{one}{one.upper()}]" if one in "abcdef" else one for one in text)
