@@ -56,6 +56,7 @@ def _run_options(options: Options) -> RunOptions:
         options.get("max_errors"),
         options.get("retry_failed", False),
         options.get("repeat_unknown_effects", False),
+        options.get("repeat_effects", False),
     )
 
 
@@ -83,6 +84,7 @@ class Options(PlanOptions, total=False):
     max_errors: int | None
     retry_failed: bool
     repeat_unknown_effects: bool
+    repeat_effects: bool
 
 
 class WatchedOptions(Options, total=False):
@@ -93,9 +95,9 @@ class WatchedOptions(Options, total=False):
 
 class Runnable:
     """A flow that can be run. The options of `run`, `arun` and `stream` are those of `sundog run`: output, limit,
-    sample, seed, fresh, state, max_errors, retry_failed, repeat_unknown_effects, policy, max_rows_in_flight,
-    without_rules, naive, objective, placement. `run` and `arun` show how the run goes on a terminal and in a notebook,
-    unless `progress=False`.
+    sample, seed, fresh, state, max_errors, retry_failed, repeat_unknown_effects, repeat_effects, policy,
+    max_rows_in_flight, without_rules, naive, objective, placement. `run` and `arun` show how the run goes on a terminal
+    and in a notebook, unless `progress=False`.
 
     As on the command line, the same flow over the same rows to the same output is one run: what was interrupted
     is continued, what is finished is given back without calling anything, unless `fresh=True`.

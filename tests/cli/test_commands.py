@@ -125,8 +125,8 @@ def test_a_trace_of_an_unknown_run_is_refused(tmp_path: Path) -> None:
     assert (ran.exit_code, ran.stderr.splitlines()[0]) == (2, "error: there are no runs in .sundog")
     write_review(tmp_path)
     sundog(tmp_path, "run", "flow.yaml")
-    ran = sundog(tmp_path, "trace", "review-1")
-    assert (ran.exit_code, ran.stderr.splitlines()[0]) == (2, "error: there is no run 'review-1' in .sundog")
+    ran = sundog(tmp_path, "trace", "review-x")
+    assert (ran.exit_code, ran.stderr.splitlines()[0]) == (2, "error: there is no run 'review-x' in .sundog")
 
 
 def test_models_are_listed_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

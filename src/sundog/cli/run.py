@@ -63,6 +63,9 @@ def run(
     ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="The same as --max-errors 0.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run the failed rows again.")] = False,
+    repeat_effects: Annotated[
+        bool, typer.Option("--repeat-effects", help="Make effects again that another run has made over the same input.")
+    ] = False,
     repeat_unknown_effects: Annotated[
         bool,
         typer.Option("--repeat-unknown-effects", help="Run effects again that a crash left without an outcome."),
@@ -100,7 +103,7 @@ def run(
     )
     allowed = 0 if fail_fast else max_errors
     path = None if output == STDOUT else output
-    options = RunOptions(config.state_dir, path, fresh, allowed, retry_failed, repeat_unknown_effects)
+    options = RunOptions(config.state_dir, path, fresh, allowed, retry_failed, repeat_unknown_effects, repeat_effects)
     with session.open_run(options) as opened:
         raise typer.Exit(_run(session, opened, output, is_quiet=quiet, is_json=as_json))
 
@@ -181,7 +184,19 @@ def _headline(opened: Run) -> str:
     progress, run_id = opened.progress, opened.record.run_id
     rows = f"{progress.num_rows:,} rows"
     if opened.is_finished:
+        if num_failed := progress.num_failed:
+            return (
+                f"run {run_id} is finished already: {rows}, {num_failed:,} of them failed; --retry-failed tries those "
+                "again, --fresh all"
+            )
         return f"run {run_id} is finished already: {rows}; --fresh runs them again"
+    if opened.changed_modules:
+        changed = ", ".join(opened.changed_modules)
+        verb = "has" if len(opened.changed_modules) == 1 else "have"
+        return (
+            f"run {run_id}: new, {rows}, as {changed} {verb} changed since run {opened.run_before} began "
+            "(--retry-failed goes on with that one)"
+        )
     if opened.is_new:
         return f"run {run_id}: new, {rows}"
     return f"run {run_id}: continued, {progress.num_restored:,} of {rows} have ended before"

@@ -201,4 +201,13 @@ class InspectingOperator(Operator, Protocol):
         ...
 
 
+class ModularOperator(Operator, Protocol):
+    """An operator whose steps run code of the user's."""
+
+    def modules(self, spec: Any) -> Mapping[str, str]:
+        """Digests by path, from the flow's folder, of the files that the step's code is in. A run goes on only with the
+        code that it began with."""
+        ...
+
+
 OPERATORS: Registry[type[Operator]] = Registry("sundog.operators", "operator")

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field
 
 from sundog.errors import FlowError, OperatorError, error_text, suggest
-from sundog.functions import resolve
+from sundog.functions import SESSION_PREFIX, resolve
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.normal_form import NoNormalForm, normal_form
 from sundog.ir.physical import Sharing
@@ -33,6 +33,7 @@ from sundog.operators.arguments import (
     secret_places,
 )
 from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
+from sundog.operators.own_modules import digests_of
 
 MAX_THREADS = 8
 Function = Callable[..., Any]
@@ -78,6 +79,11 @@ class PythonOperator:
             retries=0,
             reason="effect: true",
         )
+
+    def modules(self, spec: PythonSpec) -> Mapping[str, str]:
+        if spec.call.startswith(SESSION_PREFIX):  # its name holds a digest of its code
+            return {}
+        return digests_of(spec.call.partition(":")[0], self._base_dir)
 
     def shape(self, spec: PythonSpec) -> Shape:
         return Anything()

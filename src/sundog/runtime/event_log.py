@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sundog.errors import StoreError
+from sundog.runtime.private_files import make_private_folder, open_private
 from sundog.sched.events import EVENT_TYPES, Event
 
 FLUSH_EVENTS = 4096
@@ -37,7 +39,7 @@ class EventLog:
     """Appends events; writes them in a thread, in blocks that are whole gzip members."""
 
     def __init__(self, folder: Path, policy: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
         number = len(list(folder.glob("events-*.jsonl.gz"))) + 1
         self.path = folder / f"events-{number:04}.jsonl.gz"
         self._pending: list[Event] = []
@@ -70,7 +72,7 @@ class EventLog:
 
     def _write(self, data: bytes) -> None:
         try:
-            with self.path.open("ab") as file:
+            with os.fdopen(open_private(self.path, os.O_WRONLY | os.O_APPEND), "ab") as file:
                 file.write(gzip.compress(data, compresslevel=1, mtime=0))
         except OSError as error:
             raise StoreError(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sundog.cost.history import Histogram, History, NodeRecord
 from sundog.engines.base import Usage
+from sundog.runtime.private_files import make_private_file
 from sundog.runtime.store.schema import store_error
 
 CREATE = """
@@ -119,11 +120,12 @@ def _histograms(record: NodeRecord) -> dict[str, Histogram]:
 def _opened(state_dir: Path) -> Iterator[sqlite3.Connection]:
     path = history_path(state_dir)
     try:
+        make_private_file(path)
         connection = sqlite3.connect(path, isolation_level=None, timeout=60.0)
         try:
             connection.executescript(CREATE)
             yield connection
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise store_error(path, error) from error

@@ -12,14 +12,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic_core import from_json
 
 from sundog.errors import RunStopped
-from sundog.ir.canonical import describe, fingerprint
+from sundog.ir.canonical import describe
+from sundog.ir.logical import steps_of
 from sundog.ir.physical import PhysicalPlan, calls_of
-from sundog.operators.base import Operator
+from sundog.operators.base import ModularOperator, Operator
 from sundog.optimizer.placing import Figures, place_steps
 from sundog.runtime.about import outlooks
 from sundog.runtime.call_key import RunScope
@@ -42,7 +43,7 @@ from sundog.runtime.progress import Progress
 from sundog.runtime.report import Report, read_report
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.run_servers import RunServers
-from sundog.runtime.select import OpenRows, SelectedRun, select_run
+from sundog.runtime.select import Command, OpenRows, SelectedRun, select_run
 from sundog.runtime.servers import Servers
 from sundog.runtime.store.runs import RunList, RunState
 from sundog.runtime.store.store import Store
@@ -58,7 +59,8 @@ TICK_S = 0.5
 class RunOptions:
     """How to run. `output` None keeps the rows in the store only. `max_errors`: failed rows that are still
     allowed, None for any number. `retry_failed`: run the failed rows of a finished run again.
-    `repeat_unknown_effects`: run effects again whose outcome a crash left unknown."""
+    `repeat_unknown_effects`: run effects again whose outcome a crash left unknown. `repeat_effects`: also those that
+    another run of the flow has made over the same input."""
 
     state_dir: Path
     output: Path | None = None
@@ -66,6 +68,7 @@ class RunOptions:
     max_errors: int | None = None
     retry_failed: bool = False
     repeat_unknown_effects: bool = False
+    repeat_effects: bool = False
 
 
 @contextmanager
@@ -85,19 +88,43 @@ def open_run(
         runs = RunList(store, options.state_dir)
         output = "" if options.output is None else str(options.output.resolve())
         plan_parts = replace(plan.written, engines=(), workers=(), objective="")
-        command = {"plan": describe(plan_parts), "engines": identities(plan), "inputs": inputs, "output": output}
-        with runs.lock(fingerprint(command)):
-            selected = select_run(
-                runs, command, open_rows, flow=plan.logical.name, output=output, is_fresh=options.is_fresh
-            )
+        effects, modules = _effects_and_modules(plan, operators)
+        command = Command(
+            {"plan": describe(plan_parts), "engines": identities(plan), "inputs": inputs, "output": output},
+            plan.logical.name,
+            output,
+            effects,
+            modules,
+            is_fresh=options.is_fresh,
+            retries_failed=options.retry_failed,
+            repeats_effects=options.repeat_effects,
+        )
+        with runs.lock(command.key):
+            selected = select_run(runs, command, open_rows)
             yield Run(plan, selected, store, runs, operators, secrets, options, figures)
     finally:
         store.close()
 
 
+def _effects_and_modules(
+    plan: PhysicalPlan, operators: Mapping[str, Operator]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What its steps change outside, and the files of the flow's folder that their functions are in."""
+    effects: dict[str, Any] = {}
+    modules: dict[str, str] = {}
+    for step in steps_of(plan.written.nodes):
+        operator = operators[step.operator]
+        if operator.traits(step.spec).is_effect:
+            effects[step.name] = describe(step)
+        if hasattr(operator, "modules"):
+            modules |= cast(ModularOperator, operator).modules(step.spec)
+    return effects, modules
+
+
 class Run:
     """One process's part in one run. Open it with `open_run`; then `execute` once. `findings`: what was seen to be
-    wrong before the first call; the report tells it again."""
+    wrong before the first call; the report tells it again. `changed_modules`: files of the flow's functions that have
+    changed since `run_before` began, so that this run is new."""
 
     def __init__(
         self,
@@ -113,6 +140,8 @@ class Run:
         self.plan = plan
         self.record = selected.record
         self.is_new = selected.is_new
+        self.changed_modules = selected.changed
+        self.run_before = selected.before
         self.progress = Progress()
         self.findings: tuple[PlanFinding, ...] = ()
         self._source = selected.source

@@ -27,6 +27,7 @@ from typing import Any
 from sundog.engines.served import ServerCommand
 from sundog.errors import StoreError
 from sundog.ir.canonical import fingerprint
+from sundog.runtime.private_files import make_private_folder, open_private
 
 TOKEN_VARIABLE = "SUNDOG_SERVER_TOKEN"
 LOG_TAIL_BYTES = 4000
@@ -68,7 +69,7 @@ class ServerRecords:
 
     def put(self, record: ServerRecord) -> None:
         """Written whole or not at all."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._folder)
         with tempfile.NamedTemporaryFile("w", dir=self._folder, suffix=".part", delete=False) as file:
             file.write(json.dumps(asdict(record), indent=2) + "\n")
         Path(file.name).replace(self._folder / f"{record.key}.json")
@@ -89,8 +90,8 @@ class ServerRecords:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Against other processes that start or stop servers of this folder."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / "lock").open("w") as file:
+        make_private_folder(self._folder)
+        with os.fdopen(open_private(self._folder / "lock", os.O_WRONLY), "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -6,6 +6,7 @@ back; json_table does.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections import Counter
@@ -28,6 +29,7 @@ from sundog.runtime.io.paths import InputFiles
 from sundog.runtime.io.table import BadRow
 from sundog.runtime.io.values import column_of, count_nulled, decoder, note_nulled, select_list
 from sundog.runtime.io.whole_file import whole_file
+from sundog.runtime.private_files import FILE_MODE, make_private_folder, open_private
 
 # DuckDB looks for relative names in the working folder before any other, so a query runs in the flow's folder.
 _WORKING_FOLDER = threading.Lock()
@@ -40,9 +42,9 @@ def take_snapshot(
     path = snapshot_dir.absolute() / f"{source.name}.jsonl"
     notes_path = path.with_suffix(".notes.json")
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         nulled = Counter[str]()
-        with whole_file(path) as file:
+        with whole_file(path, FILE_MODE) as file:
             if source.query is not None:
                 with _WORKING_FOLDER, chdir(base_dir):
                     file.writelines(_query_lines(source, source.query, connection, nulled))
@@ -50,6 +52,7 @@ def take_snapshot(
                 file.writelines(_call_lines(source, base_dir, nulled))
             notes = [note_nulled(column, count) for column, count in nulled.items() if count]
             if notes:
+                os.close(open_private(notes_path, os.O_WRONLY))
                 notes_path.write_bytes(to_json(notes))
     notes = from_json(notes_path.read_bytes()) if notes_path.exists() else []
     return InputFiles(source.name, (path,), "jsonl", path.parent, notes=tuple(notes))

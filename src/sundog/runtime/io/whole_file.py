@@ -20,7 +20,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     """A file that becomes `path` when the block ends well, and vanishes when it does not.
 
     Where `path` is a symbolic link, what it points to is replaced and the link stays. A part file that a killed process
@@ -29,7 +29,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """
     target = Path(os.path.realpath(path))
     part = target.with_name(f".{target.name}.part")
-    with told_failures(str(path)), _open_part(part) as stream:
+    with told_failures(str(path)), _open_part(part, mode) as stream:
         _lock(stream, path)
         try:
             stream.truncate(0)
@@ -43,10 +43,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     _sync_folder(target.parent)
 
 
-def _open_part(part: Path) -> BinaryIO:
+def _open_part(part: Path, mode: int) -> BinaryIO:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        stream = os.fdopen(os.open(part, flags, 0o666), "ab")
+        stream = os.fdopen(os.open(part, flags, mode), "ab")
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENXIO):
             raise

@@ -6,10 +6,11 @@ Owns run records and their locks. Never touches rows or results.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from sundog.errors import ConfigError, UserError, suggest
+from sundog.runtime.private_files import make_private_folder, open_private
+from sundog.runtime.store.schema import store_error
 from sundog.runtime.store.store import Store
 
 RunState = Literal["unfinished", "finished", "stopped"]
@@ -25,8 +28,10 @@ RunState = Literal["unfinished", "finished", "stopped"]
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """One run. `command`: plan, inputs as written and output; `identity`: the same with the inputs' content.
-    `num_rows` of its input; `busy_s`: seconds that processes worked on it.
-    `is_fresh`: it reads no result that another run computed."""
+    `num_rows` of its input; `busy_s`: seconds that processes worked on it. `is_fresh`: it has no result in common with
+    another run. `effects`: equal for runs whose effects are the same ones, empty without effects; `repeats_effects`:
+    it was said that this run may repeat those of others. `modules`: digests by file, as JSON, of the code that its
+    functions are in."""
 
     run_id: str
     command: bytes
@@ -39,9 +44,17 @@ class RunRecord:
     ended_at: str | None
     num_rows: int
     busy_s: float
+    effects: bytes
+    modules: str
+    repeats_effects: bool
 
 
-COLUMNS = "run_id, command, identity, flow, output, state, is_fresh, started_at, ended_at, num_rows, busy_s"
+COLUMNS = (
+    "run_id, command, identity, flow, output, state, is_fresh, started_at, ended_at, num_rows, busy_s,"
+    " effects, modules, repeats_effects"
+)
+MAX_NAME = 40
+"""Characters of a flow's name in the id of a run, which names a folder."""
 
 
 class RunList:
@@ -52,8 +65,8 @@ class RunList:
         self.state_dir = state_dir
 
     def all(self) -> list[RunRecord]:
-        """Newest first."""
-        return self._select("order by started_at desc, rowid desc", ())
+        """Newest first, by their number: a clock may have been set."""
+        return self._select("order by rowid desc", ())
 
     def find(self, run_id: str) -> RunRecord:
         """The run of that id; ConfigError when there is none."""
@@ -65,16 +78,45 @@ class RunList:
 
     def latest(self, command: bytes) -> RunRecord | None:
         """The newest run of a command."""
-        found = self._select("where command = ? order by started_at desc, rowid desc limit 1", (command,))
+        found = self._select("where command = ? order by rowid desc limit 1", (command,))
         return found[0] if found else None
 
     def start(
-        self, command: bytes, identity: bytes, flow: str, output: str, num_rows: int, *, is_fresh: bool
+        self,
+        command: bytes,
+        identity: bytes,
+        flow: str,
+        output: str,
+        num_rows: int,
+        *,
+        is_fresh: bool,
+        effects: bytes = b"",
+        modules: str = "{}",
     ) -> RunRecord:
-        run_id = f"{flow}-{uuid.uuid4().hex[:8]}"
-        values = (run_id, command, identity, flow, output, "unfinished", int(is_fresh), _now(), None, num_rows, 0.0)
-        self._store.execute("insert into runs values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        run_id = f"{_file_name(flow)}-{uuid.uuid4().hex[:8]}"
+        state, begun = ("unfinished", int(is_fresh)), (_now(), None, num_rows, 0.0)
+        values = (run_id, command, identity, flow, output, *state, *begun, effects, modules, 0)
+        self._store.execute(f"insert into runs values ({', '.join('?' * len(values))})", values)
         return self.find(run_id)
+
+    def others_with_effects(self, effects: bytes, nodes: Sequence[str], but: str | None) -> list[tuple[str, int]]:
+        """(run, number of effects that it has made or begun) of each other run with the same `effects`, newest first.
+        `nodes`: the steps that are effects."""
+        query = """
+            select run_id,
+                (select coalesce(sum(num_calls), 0) from executed
+                    where executed.run_id = runs.run_id and node in (select value from json_each(?)))
+                + (select count(*) from claims where claims.run_id = runs.run_id) as num_effects
+            from runs where effects = ? and run_id is not ? order by rowid desc
+        """
+        found = self._store.select(query, (json.dumps(list(nodes)), effects, but))
+        return [(run_id, number) for run_id, number in found if number]
+
+    def allow_repeats(self, run_id: str) -> None:
+        self._store.execute("update runs set repeats_effects = 1 where run_id = ?", (run_id,))
+
+    def put_modules(self, run_id: str, modules: str) -> None:
+        self._store.execute("update runs set modules = ? where run_id = ?", (modules, run_id))
 
     def end(self, run_id: str, state: RunState, busy_s: float) -> None:
         values = (state, _now(), busy_s, run_id)
@@ -96,8 +138,11 @@ class RunList:
     def lock(self, command: bytes) -> Iterator[None]:
         """Keep other processes off the runs of this command. The lock ends with the process, however that dies."""
         path = self.state_dir / "locks" / command.hex()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        make_private_folder(path.parent)
+        try:
+            descriptor = open_private(path, os.O_RDWR)
+        except OSError as error:
+            raise store_error(path, error) from error
         try:
             _lock_or_refuse(descriptor)
             os.truncate(descriptor, 0)
@@ -107,8 +152,7 @@ class RunList:
             os.close(descriptor)
 
     def _select(self, rest: str, values: tuple[object, ...]) -> list[RunRecord]:
-        rows = self._store.connection.execute(f"select {COLUMNS} from runs {rest}", values)
-        return [RunRecord(*row) for row in rows]
+        return [RunRecord(*row) for row in self._store.select(f"select {COLUMNS} from runs {rest}", values)]
 
 
 def _lock_or_refuse(descriptor: int) -> None:
@@ -131,6 +175,11 @@ def _lock_or_refuse(descriptor: int) -> None:
                     hint="wait for it, or stop it; then repeat the command to continue the run",
                 ) from error
             time.sleep(wait_s)
+
+
+def _file_name(flow: str) -> str:
+    """A flow's name as a part of a file name: whatever else it holds is a dash."""
+    return "".join(letter if letter.isalnum() or letter in "_-" else "-" for letter in flow[:MAX_NAME])
 
 
 def _now() -> str:

@@ -6,10 +6,12 @@ Owns the schema and its version. Never reads or writes rows.
 from __future__ import annotations
 
 import fcntl
+import os
 import sqlite3
 from pathlib import Path
 
 from sundog.errors import StoreError, error_text
+from sundog.runtime.private_files import make_private_file, open_private
 
 VERSION = 2
 CREATE = """
@@ -62,7 +64,10 @@ create table runs (
     started_at text not null,
     ended_at text,
     num_rows integer not null,
-    busy_s real not null default 0
+    busy_s real not null default 0,
+    effects blob not null,
+    modules text not null,
+    repeats_effects integer not null
 ) strict;
 create index runs_by_command on runs (command);
 """
@@ -72,8 +77,9 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection in WAL mode; a commit is on the disk when it returns. Creates the tables when they are missing."""
     # One opens at a time: while two switch a new file to WAL mode, SQLite refuses one of them without waiting.
     try:
-        with path.with_suffix(".lock").open("w") as lock:
+        with os.fdopen(open_private(path.with_suffix(".lock"), os.O_WRONLY), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            make_private_file(path)
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=60.0)
             connection.execute("pragma journal_mode=wal")
             connection.execute("pragma synchronous=full")

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from sundog.engines.base import Usage
 from sundog.errors import StoreError
 from sundog.ir.normal_form import decode
+from sundog.runtime.private_files import make_private_folder
 from sundog.runtime.store import writer as sql
 from sundog.runtime.store.schema import connect, damaged, store_error
 from sundog.runtime.store.writer import Asked, Writer
@@ -59,7 +60,7 @@ class Store:
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / "store.sqlite"
         try:
-            state_dir.mkdir(parents=True, exist_ok=True)
+            make_private_folder(state_dir)
         except OSError as error:
             raise StoreError(
                 f"the state folder cannot be made: {error.strerror}",
@@ -202,6 +203,10 @@ class Store:
             self.connection.execute(statement, values)
         except sqlite3.Error as error:
             raise store_error(self.path, error) from error
+
+    def select(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Rows of a query; StoreError where the file is damaged."""
+        return list(self._rows(query, values))
 
     def _write(self, *statements: tuple[str, tuple[Any, ...]], **more: Any) -> asyncio.Future[None]:
         return self._open_writer().write(*statements, **more)

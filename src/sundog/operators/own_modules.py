@@ -1,0 +1,56 @@
+"""The files of the flow's folder that a function's code is in: its own module and what that imports from there.
+
+Owns how they are found, by reading them, so that also an import inside a function counts. Never imports anything.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def digests_of(module: str, folder: Path) -> dict[str, str]:
+    """Of each file that `module` needs from `folder`, the path below it and a digest; empty for a module from
+    elsewhere. A file that cannot be read as Python has a digest and imports nothing."""
+    found: dict[str, str] = {}
+    waiting = list(_files(module, folder))
+    while waiting:
+        path = waiting.pop()
+        name = path.relative_to(folder).as_posix()
+        if name in found:
+            continue
+        source = path.read_bytes()
+        found[name] = hashlib.sha256(source).hexdigest()
+        for imported in _imports(source, path.parent.relative_to(folder).parts):
+            waiting.extend(_files(imported, folder))
+    return dict(sorted(found.items()))
+
+
+def _files(module: str, folder: Path) -> Iterator[Path]:
+    """The files that importing `module` runs: those of the packages above it, too."""
+    place = folder
+    for part in module.split("."):
+        if not part:
+            return
+        place = place / part
+        for path in (place.with_suffix(".py"), place / "__init__.py"):
+            if path.is_file():
+                yield path
+
+
+def _imports(source: bytes, package: tuple[str, ...]) -> Iterator[str]:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                yield from (alias.name for alias in node.names)
+            case ast.ImportFrom():
+                base = [*package[: len(package) - node.level + 1]] if node.level else []
+                base += [node.module] if node.module else []
+                yield ".".join(base)
+                yield from (".".join([*base, alias.name]) for alias in node.names)
