@@ -286,7 +286,7 @@ def test_what_fails_for_some_rows_is_a_warning(tmp_path: Path) -> None:
     ran = sundog(tmp_path, "run", "flow.yaml", "--json")
     assert ran.exit_code == 0
     (warning,) = report_of(ran)["warnings"]
-    assert warning.startswith("step 'facts': null reaches the prompt: row.topic in 1 of 5 rows")
+    assert warning.startswith("step 'facts': null reaches the prompt, as empty text: row.topic in 1 of 5 rows")
     assert "warning: step 'facts'" in ran.stderr
     again = report_of(sundog(tmp_path, "run", "flow.yaml", "--json"))
     assert again["warnings"] == [], "a finished run calls nothing, and nothing is looked at"

@@ -181,7 +181,9 @@ class _Inspector:
             )
         if nulls := self._known.nulls.get(call.name):
             counts = ", ".join(f"{'.'.join(path)} in {given.rows(count)}" for path, count in nulls.items())
-            yield Finding(f"null reaches the prompt: {counts}", "write {{ ... or 'what to say then' }}, or filter")
+            yield Finding(
+                f"null reaches the prompt, as empty text: {counts}", "write {{ ... or 'what to say then' }}, or filter"
+            )
 
     def _judged(self, call: CallExec, finding: Finding, *, may_mend: bool) -> PlanFinding:
         is_certain = call.name in self._always and not (finding.is_of_state and may_mend)
