@@ -78,6 +78,7 @@ def test_a_bad_document(put: Put, open_at: Open, content: str | bytes, path: str
         open_at(at(path)).count()
     assert f"{caught.value.where}: {caught.value.what}".startswith(what)
     assert caught.value.hint
+    assert "each line" not in caught.value.hint
 
 
 def test_a_path_is_for_documents_only(put: Put, open_at: Open) -> None:

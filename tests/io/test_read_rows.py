@@ -102,6 +102,13 @@ def test_given_types_win(put: Put, read: Read) -> None:
     ]
 
 
+def test_a_csv_column_of_doubles_tells_what_becomes_null(put: Put, open_at: Open, read: Read) -> None:
+    put("a.csv", "x,y\nnan,nan\n1.5,1\n-inf,\n")
+    source = InputSource("rows", path="a.csv", types={"x": "DOUBLE"})
+    assert read(source) == [{"x": None, "y": "nan"}, {"x": 1.5, "y": "1"}, {"x": None, "y": None}]
+    assert open_at(source).notes() == (("rows", "2 values of column 'x' are NaN or infinite, and become null"),)
+
+
 def test_a_quoted_number_is_a_number_and_an_empty_one_null(put: Put, read: Read) -> None:
     put("a.csv", 'a,b\n"1",""\n"",""\n')
     assert read("a.csv") == [{"a": 1, "b": ""}, {"a": None, "b": ""}]

@@ -168,7 +168,8 @@ def test_a_server_that_cannot_be_reached_is_found() -> None:
     findings = asyncio.run(SQLOperator(Path()).inspect(spec, Inspection({}, Secrets({}), timeout_s=10)))
     assert [one.is_of_state for one in findings] == [False, True]
     assert "could not be parsed (line 1, column" in findings[0].what
-    assert not findings[0].is_fatal
+    assert [one.is_fatal for one in findings] == [False, True]
+    assert findings[1].hint == "is it running? 127.0.0.1:1"
 
 
 def test_a_write_is_committed_and_counted(database: Database) -> None:

@@ -29,6 +29,8 @@ _NUMBERED: Dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ig
 _LIST_PARAM = re.compile(r"(\bin\s*):(\w+)", re.IGNORECASE)
 _SQLITE_SYNTAX = re.compile("syntax error|incomplete input|unrecognized token")
 _SYNTAX = "42601"
+# A server that says so may answer in time.
+_BUSY = re.compile("too many|remaining connection slots|starting up|shutting down|recovery mode", re.IGNORECASE)
 # No such table, column, schema. What else it says depends on the types that values will have.
 _MISSING = ("42P01", "42703", "3F000")
 _UNCERTAIN = ("42P18", "42P08", "42804", "42725", "42883", "25006")
@@ -42,9 +44,14 @@ def findings_of(query: str, url: URL, base_dir: Path, judgement: Judgement) -> l
             return list(_asked_sqlite(query, sqlite_path(url, base_dir)))
         found, was_asked = _asked_server(query, url)
     except OperatorError as error:
-        # A server that is busy or starting may answer in time.
-        return [*_unparsed(judgement), Finding(error.what, error.hint, not error.retryable, is_of_state=True)]
+        is_busy = _BUSY.search(error.what) is not None
+        hint = f"is it running? {_address(url)}" if error.retryable and not is_busy else error.hint
+        return [*_unparsed(judgement), Finding(error.what, hint, not is_busy, is_of_state=True)]
     return found if was_asked else [*found, *_unparsed(judgement)]
+
+
+def _address(url: URL) -> str:
+    return f"{url.host or 'localhost'}:{url.port}" if url.port else url.host or "localhost"
 
 
 def _unparsed(judgement: Judgement) -> Iterator[Finding]:

@@ -22,7 +22,9 @@ from sundog.runtime.io.paths import UNREADABLE, InputFiles, open_bytes
 CHUNK_BYTES = 1 << 20
 # A quote alone is a text that goes on in the next chunk.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},:"]', re.DOTALL)
+_TO_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{}])', re.DOTALL)
 _LINE_ENDS = re.compile(rb'("(?:[^"\\]++|\\.)*+")|[\r\n]+', re.DOTALL)
+_BRACKETS = frozenset({b"[", b"]", b"{", b"}", b""})
 _MAX_SHOWN_KEYS = 8
 
 
@@ -91,6 +93,16 @@ class _Tokens:
                 if found is not None:
                     raise NoArray("the document ends inside a text: it is cut off, or a quote is missing")
                 return b""
+
+    def next_bracket(self) -> bytes:
+        """The next one that is a bracket, faster; empty at the end."""
+        while (found := _TO_BRACKET.match(self._buffer, self._at)) is None:
+            if not self._read_on():
+                while (token := self.next()) not in _BRACKETS:
+                    """What is left ends before a bracket, or inside a text."""
+                return token
+        self._at = found.end()
+        return found[1]
 
     def begins_with(self, brackets: bytes) -> bool:
         text = self._buffer.lstrip()
@@ -161,7 +173,7 @@ def _keys(tokens: _Tokens) -> Iterator[str]:
 def _elements(tokens: _Tokens) -> Iterator[bytes]:
     depth, number = 0, 1
     tokens.keep()
-    while token := tokens.next():
+    while token := tokens.next_bracket() if depth else tokens.next():
         if token in b"[{":
             depth += 1
         elif token in b"]}" and depth:
@@ -183,7 +195,7 @@ def _elements(tokens: _Tokens) -> Iterator[bytes]:
 
 
 def _read_to_end(tokens: _Tokens, num_open: int) -> None:
-    while token := tokens.next():
+    while token := tokens.next_bracket():
         num_open += (token in b"[{") - (token in b"]}")
         if num_open < 0:
             raise NoArray("something follows the array")

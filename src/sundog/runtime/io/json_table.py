@@ -173,7 +173,7 @@ class JSONTable:
         return next((error for path in self.files.paths if (error := self._bad_line_of(path))), None)
 
     def _bad_line_of(self, path: Path) -> InputError | None:
-        number = 0
+        number, unit = 0, "element" if self.files.written_from else "line"
         try:
             with open_bytes(path) as stream:
                 for number, line in enumerate(stream, start=1):
@@ -185,7 +185,7 @@ class JSONTable:
                         return InputError(
                             f"{complaint}: {shorten(line.decode('utf-8', 'replace'))!r}",
                             where=where,
-                            hint='each line is one whole JSON object: {"column": value, ...}',
+                            hint=f'each {unit} is one whole JSON object: {{"column": value, ...}}',
                         )
         except UNREADABLE as error:
             return InputError(
