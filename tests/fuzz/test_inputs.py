@@ -17,7 +17,8 @@ from pydantic_core import from_json, to_json
 
 from sundog.errors import InputError
 from sundog.ir.logical import InputSource
-from sundog.runtime.io.inputs import open_rows
+from sundog.ir.shape import Record
+from sundog.runtime.io.inputs import RowSource, open_rows
 from sundog.runtime.io.table import BadRow
 from tests.fuzz.budget import bounded, fuzz
 
@@ -100,20 +101,40 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bytes], Non
 def _read_all(folder: Path, name: str) -> None:
     source = open_rows([InputSource("rows", path=name)], base_dir=folder, snapshot_dir=None)
     try:
-        shape, count = source.shape, source.count()
-        source.notes()
-        rows = [row for batch in source.batches() for _, row in batch]
-        assert len(rows) == count, shape
-        assert len(source.sampled(2)) <= 2
-        for row in rows:
-            if isinstance(row, BadRow):
-                assert row.reason
-            else:
-                assert from_json(to_json(row), allow_inf_nan=False) == row
+        _read_rows(source)
+        _read_by_value(source, folder, name)
     except InputError as error:
         _check(error)
     finally:
         source.close()
+
+
+def _read_by_value(source: RowSource, folder: Path, name: str) -> None:
+    """As prompts are ordered, counted and joined."""
+    if not isinstance(source.shape, Record) or "text" not in dict(source.shape.fields):
+        return
+    path = ("row", "text")
+    assert sum(map(len, source.batches(order=[path]))) == source.count()
+    assert source.statistics([frozenset({path})]).num_rows == source.count()
+    other = InputSource("other", path=name, key=("text", "text"))
+    joined = open_rows([InputSource("rows", path=name), other], base_dir=folder, snapshot_dir=None)
+    try:
+        assert sum(map(len, joined.batches())) == source.count()
+    finally:
+        joined.close()
+
+
+def _read_rows(source: RowSource) -> None:
+    shape, count = source.shape, source.count()
+    source.notes()
+    rows = [row for batch in source.batches() for _, row in batch]
+    assert len(rows) == count, shape
+    assert len(source.sampled(2)) <= 2
+    for row in rows:
+        if isinstance(row, BadRow):
+            assert row.reason
+        else:
+            assert from_json(to_json(row), allow_inf_nan=False) == row
 
 
 def _check(error: InputError) -> None:
