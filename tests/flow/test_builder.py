@@ -194,10 +194,16 @@ def test_rows_are_known_by_their_content() -> None:
     assert plan_of(TABLE) != plan_of(TABLE.slice(1))
 
 
-@pytest.mark.parametrize("rows", [[1], 3, [{"a": object()}]])
+@pytest.mark.parametrize("rows", [[1], 3])
 def test_what_is_no_rows_is_refused(rows: Any) -> None:
     with pytest.raises(FlowError, match="rows"):
         plan_of(rows)
+
+
+def test_a_row_without_a_json_form_is_known_by_its_fault() -> None:
+    """Reading it fails that row alone."""
+    half = [{"a": 1}, {"a": "\ud800"}]
+    assert plan_of(half) == plan_of(list(half)) != plan_of([{"a": 1}, {"a": object()}])
 
 
 def test_an_input_has_one_source() -> None:

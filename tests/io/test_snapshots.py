@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sundog.errors import FlowError, InputError, Location
+from sundog.flow.rows import register_rows
 from sundog.ir.logical import InputSource
 from sundog.ir.shape import Anything, ListOf, Record, Scalar
 from sundog.runtime.io.inputs import RowSource
@@ -19,6 +20,8 @@ Put = Callable[[str, str | bytes], Path]
 Open = Callable[..., RowSource]
 Read = Callable[..., list[Any]]
 
+HALF = "the value is text with half a surrogate pair, which is no Unicode character"
+NULLED = "1 values of column 'a' are NaN or infinite, and become null"
 MODULE = """
 import datetime, decimal
 calls = 0
@@ -135,6 +138,28 @@ def test_bytes_and_decimals_of_a_query_and_a_call_are_the_same_text(read: Read) 
         " {'b': ['\\xFB\\xFF'::blob], 'd': 1.10::decimal(3, 2)} as more"
     )
     assert read(query(row)) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "read_as", "notes"),
+    [
+        (float("nan"), {"a": None}, [("rows", NULLED)]),
+        ({"x": [float("inf")]}, {"a": {"x": [None]}}, [("rows", NULLED)]),
+        (
+            "\ud800",
+            BadRow("column 'a': the value is text with half a surrogate pair, which is no Unicode character"),
+            [],
+        ),
+        (object(), BadRow("column 'a': the value is of type object"), []),
+        (b"\xfb\xff", {"a": "+/8="}, []),
+    ],
+)
+def test_rows_given_directly_change_with_a_word(
+    read: Read, open_at: Open, value: Any, read_as: Any, notes: list[Any]
+) -> None:
+    source = InputSource("rows", call=register_rows("rows", [{"a": 1}, {"a": value}]))
+    assert read(source) == [{"a": 1}, read_as]
+    assert list(open_at(source).notes()) == notes
 
 
 def test_an_unknown_function(open_at: Open) -> None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from sundog.errors import OperatorError
 from sundog.ir.physical import Sharing
+from sundog.runtime.store.store import Store
 from tests.runtime.fakes import FakeOperator, World, plan_of, step
 
 
@@ -36,3 +41,30 @@ def test_an_effect_that_waits_for_its_turn_is_not_claimed(tmp_path: Path) -> Non
     world.operator = FakeOperator()
     ends = world.run(plan, *({"x": row} for row in range(20)))
     assert [end.state for end in ends] == ["failed"] * 3 + ["done"] * 17
+
+
+def test_a_failure_that_is_known_lifts_the_claim_before_the_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def telling(name: str) -> Any:
+        act = getattr(Store, name)
+
+        def tell(self: Store, *arguments: Any) -> Any:
+            said.append(name)
+            return act(self, *arguments)
+
+        return tell
+
+    for name in ("claim", "release"):
+        monkeypatch.setattr(Store, name, telling(name))
+
+    async def refused() -> None:
+        said.append("attempt")
+        raise OperatorError("rolled back", retryable=True)
+
+    world = World(tmp_path, FakeOperator(behaviours={"send": lambda payload: refused()}))
+    (end,) = world.run(plan_of(step("send", "mail", sharing=Sharing.NEVER, effect=True, retries=1)), {"x": 1})
+    assert end.state == "failed"
+    assert said == ["claim", "attempt", "release"] * 2

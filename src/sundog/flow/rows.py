@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sundog.errors import FlowError
 from sundog.functions import register
 from sundog.ir.canonical import canonical_json
-from sundog.ir.normal_form import normal_form
+from sundog.ir.normal_form import NoNormalForm, normal_form
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,11 +40,25 @@ def register_rows(name: str, rows: Rows) -> str:
         return register(lambda: _dicts(table), name=name, content=_content_of(table))
     if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
         raise FlowError("rows are a list of dicts or a table (pyarrow, pandas, polars)", hint="as in [{'id': 1}]")
+    kept = [_kept(row) for row in rows]
+    content = canonical_json([known for _, known in kept])
+    return register(lambda: (row for row, _ in kept), name=name, content=content)
+
+
+def _kept(row: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """The row as it will be read, and what it is known by: its normal form, or why it has none. Reading counts what
+    becomes null, and fails a row without one alone."""
+    num_nulled = 0
+
+    def count() -> None:
+        nonlocal num_nulled
+        num_nulled += 1
+
     try:
-        plain = normal_form([dict(row) for row in rows], on_not_finite=lambda: None)
-    except ValueError as error:
-        raise FlowError(f"the rows hold a value that is no JSON: {error}") from error
-    return register(lambda: iter(plain), name=name, content=canonical_json(plain))
+        formed = normal_form(dict(row), on_not_finite=count)
+    except NoNormalForm as error:
+        return dict(row), str(error)
+    return (dict(row) if num_nulled else formed), formed
 
 
 def _dicts(table: pa.Table) -> Iterator[dict[str, Any]]:

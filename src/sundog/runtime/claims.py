@@ -35,7 +35,9 @@ class Claim:
             self._is_taken = True
 
     async def failed(self, error: CallError | RunStopped) -> None:
-        """Take the claim back, unless the effect may have happened."""
+        """Take the claim back, unless the effect may have happened: a crash before the next attempt must leave no doubt
+        about an effect that is known not to have happened."""
         is_unknown = isinstance(error, CallError) and error.is_outcome_unknown
         if self._is_taken and not is_unknown:
+            self._is_taken = False
             await self._store.release(self._key)

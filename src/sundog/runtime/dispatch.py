@@ -190,6 +190,10 @@ class Dispatcher:
             self._work.began(node.pool, node.name, begin_s)
             try:
                 kept = await self._within_limit(node, self._run_guarded(node, call, key, submit, place))
+            except CallError as error:
+                if claim is not None:
+                    await claim.failed(error)
+                raise
             finally:
                 end_s = self._host.now_s()
                 self._work.ended(node.pool, node.name, end_s)

@@ -88,7 +88,7 @@ def _look_at_rows(walk: Walk, rows: RowSource) -> int:
 def _notes(rows: RowSource) -> Iterator[PlanFinding]:
     """What changes in values when the inputs are read."""
     for name, note in rows.notes():
-        yield PlanFinding(f"input '{name}'", note, "say otherwise in a query: cast the column to text", is_fatal=False)
+        yield PlanFinding(f"input '{name}'", note, "where they mean something, give them as text", is_fatal=False)
 
 
 class _Inspector:
