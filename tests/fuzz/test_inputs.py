@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json, to_json
 
-from sundog.errors import InputError
+from sundog.errors import InputError, Location
 from sundog.ir.logical import InputSource
 from sundog.ir.shape import Record
 from sundog.runtime.io.inputs import RowSource, open_rows
@@ -116,7 +116,7 @@ def _read_by_value(source: RowSource, folder: Path, name: str) -> None:
     path = ("row", "text")
     assert sum(map(len, source.batches(order=[path]))) == source.count()
     assert source.statistics([frozenset({path})]).num_rows == source.count()
-    other = InputSource("other", path=name, key=("text", "text"))
+    other = InputSource("other", path=name, key=("text", "text"), location=Location("flow.yaml", 1, 1))
     joined = open_rows([InputSource("rows", path=name), other], base_dir=folder, snapshot_dir=None)
     try:
         assert sum(map(len, joined.batches())) == source.count()
