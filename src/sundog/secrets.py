@@ -43,7 +43,7 @@ class Secrets:
         as it is, in URLs, JSON and HTML, inside one another too, and in the base64 of a header."""
         for spelling in self._spellings:
             if spelling.anchor in text:
-                text = spelling.pattern.sub(spelling.shown, text)
+                text = _pattern(spelling.written).sub(spelling.shown, text)
         return text
 
     def redact_all(self, value: Any) -> Any:
@@ -78,11 +78,12 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """`anchor`: what is in every text in which `pattern` finds something; most texts are done with a search for it.
+    """`written`: the value, or base64 that holds it. `anchor`: what is in every text that holds a spelling of it; most
+    texts are done with a search for that.
     `shown`: what takes its place. `num_characters`: of the value."""
 
+    written: str
     anchor: str
-    pattern: re.Pattern[str]
     shown: str
     num_characters: int
 
@@ -90,7 +91,7 @@ class Spelling:
 def _spellings(value: str, name: str) -> Iterator[Spelling]:
     """A value in texts, and inside the base64 of any longer text, as in the header of basic authentication."""
     for one in dict.fromkeys((value, *_inside_base64(value))):
-        yield Spelling(_anchor(one), _pattern(one), f"${{env:{name}}}", len(value))
+        yield Spelling(one, _anchor(one), f"${{env:{name}}}", len(value))
 
 
 def _inside_base64(value: str) -> Iterator[str]:
@@ -109,7 +110,9 @@ def _anchor(value: str) -> str:
     return max(parts, key=len)
 
 
+@lru_cache(maxsize=256)
 def _pattern(value: str) -> re.Pattern[str]:
+    """Made when first needed: it takes milliseconds."""
     parts = re.findall(r"[A-Za-z0-9]+|\\+|.", value, re.S)
     return re.compile(f"{''.join(map(_spelled, parts))}|{re.escape(value)}")
 
