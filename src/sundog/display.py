@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from sundog.runtime.progress import Progress, Wait
 from sundog.runtime.waits import span
 
 BAR_CHARS = 30
+LOOK_S = 0.5
 Say = Callable[[str], None]
 
 
@@ -60,7 +62,14 @@ async def watch(progress: Progress, display: Display, plan_calls: Callable[[], f
     """Show the progress of a run until cancelled. `plan_calls`: how many calls the run is expected to execute; asked
     in a thread of its own, and only of runs that last longer than a period."""
     forecaster = Forecaster()
-    await asyncio.sleep(display.period_s)
+
+    async def wait() -> None:
+        num_looks = max(1, math.ceil(display.period_s / LOOK_S)) if display.period_s < QuietDisplay.period_s else 1
+        for _ in range(num_looks):
+            await asyncio.sleep(display.period_s / num_looks)
+            forecaster.look(progress)
+
+    await wait()
     try:
         forecaster.num_planned = await asyncio.to_thread(plan_calls)
     except Exception as error:
@@ -69,7 +78,7 @@ async def watch(progress: Progress, display: Display, plan_calls: Callable[[], f
     try:
         while True:
             display.show(progress, forecaster.at(progress))
-            await asyncio.sleep(display.period_s)
+            await wait()
     finally:
         # What is left on the screen is how it ended.
         display.show(progress, forecaster.at(progress))

@@ -45,7 +45,7 @@ class Forecaster:
 
     def at(self, progress: Progress) -> Forecast:
         """The forecast for now."""
-        self._look(progress)
+        self.look(progress)
         left = self._calls_left(progress)
         num_before = progress.num_restored_executed + progress.num_executed
         num_calls = None if left is None else num_before + left
@@ -55,8 +55,8 @@ class Forecaster:
             share = self._share = max(self._share, share)
         return Forecast(num_calls, share, self._remaining_s(progress, left))
 
-    def _look(self, progress: Progress) -> None:
-        """Note when calls were seen to end."""
+    def look(self, progress: Progress) -> None:
+        """Note when calls were seen to end; between forecasts, so that their times are known better."""
         if progress.num_executed > self._num_seen:
             if self._first_s is None:
                 self._first_s = progress.elapsed_s
