@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -156,12 +155,15 @@ async def _collect(request: GenerateRequest, context: CallContext) -> tuple[str,
     """The whole text and the last chunk; leaving early closes the stream, which aborts the request."""
     pieces: list[str] = []
     last: Chunk | None = None
-    async with aclosing(context.engine.generate(request)) as stream:
+    stream = context.engine.generate(request)
+    try:
         async for last in stream:
             # An answer in one piece ends with its prefill: its end says all.
             if not pieces and last.finish_reason is None:
                 context.prefill_ended()
             pieces.append(last.text)
+    finally:
+        await stream.aclose()
     if last is None or last.finish_reason is None:
         raise BadResponse("the engine's stream ended before the answer did", retryable=True)
     # Engines that cut text into tokens may cut a character, and servers write what Python cannot encode.

@@ -150,7 +150,8 @@ class Dispatcher:
 
     async def _lead(self, node: CallExec, call: BoundCall, key: bytes, place: Place) -> Answer:
         """Run a call whose equals may join while it is in flight; they get its failure too."""
-        shared = self._in_flight[key] = Shared[Answer]()
+        shared: Shared[Answer] = Shared()
+        self._in_flight[key] = shared
         try:
             answer = await self._execute(node, call, key, place)
         except BaseException as error:

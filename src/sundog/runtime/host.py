@@ -147,7 +147,12 @@ class Host:
                     is_given_up = True
                     raise self._why_given_up(action, arrived, waiter.failure)
                 try:
-                    result, finished = await self._metered(attempt, action, arrived)
+                    begin_s = self.now_s()
+                    self.meter.begin(arrived.pool, action.replica_id, begin_s)
+                    try:
+                        result, finished = await attempt(action)
+                    finally:
+                        self.meter.end(arrived.pool, action.replica_id, arrived.step, begin_s, self.now_s())
                 except CallError as error:
                     waiter.failure = error
                     error.num_attempts = action.attempt
@@ -165,14 +170,6 @@ class Host:
             del self._waiters[request_id]
             if waiter.failure is not None:
                 self.waits.end(request_id)
-
-    async def _metered(self, attempt: Attempt[T], action: Submit, arrived: RequestArrived) -> tuple[T, RequestFinished]:
-        begin_s = self.now_s()
-        self.meter.begin(arrived.pool, action.replica_id, begin_s)
-        try:
-            return await attempt(action)
-        finally:
-            self.meter.end(arrived.pool, action.replica_id, arrived.step, begin_s, self.now_s())
 
     def _arrive(self, arrived: RequestArrived) -> None:
         """With all others of this turn of the loop: which of them starts first must not depend on who spoke first."""
