@@ -105,11 +105,9 @@ class SchedulerCore:
         if self._workers:
             self._workers.pass_time(event.time_s)
         self._handlers[type(event)](event, actions)
-        if self._workers:
+        if self._workers or self._lost_pools:
             self._give_up_lost(actions)
             self._workers.settle(self._num_running + len(self._delayed), actions)
-        elif self._lost_pools:
-            self._give_up_lost(actions)
         return actions
 
     @property
