@@ -1,7 +1,8 @@
 """CSV files: the header names the columns, all values of a column decide its type.
 
 Owns the dialect and the typing. A column is a number only when every value in it is written as a plain number:
-007, 12345678901234567890 and 1,5 stay text, and so do dates. An empty field is null, "" is empty text.
+007, 12345678901234567890 and 1,5 stay text, and so do dates and fractions with more digits than a double holds. An
+empty field is null, "" is empty text.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from sundog.runtime.io.paths import UNREADABLE, InputFiles
 from sundog.runtime.io.table import Key, Scan
 from sundog.runtime.io.values import Column, column_of, decoder, key_of, notes_on, select_list, shape_of, value_of
 
+EXACT_DIGITS = 15
+"""A double keeps so many digits of any number; of more it keeps those that are its own shortest text."""
 EMPTY, SHORT_WHOLE, LONG_WHOLE, DECIMAL, TRUTH, TEXT = 0, 1, 2, 4, 8, 16
 
 
@@ -211,11 +214,14 @@ class CSVTable:
 
 
 def _kind_of(column: str) -> str:
+    digits = f"ltrim(regexp_replace(regexp_replace({column}, '[eE].*$', ''), '[^0-9]', '', 'g'), '0')"
     return (
         f"CASE WHEN {column} IS NULL OR {column} = '' THEN {EMPTY}"
         f" WHEN regexp_full_match({column}, '0|-?[1-9][0-9]{{0,14}}') THEN {SHORT_WHOLE}"
         f" WHEN regexp_full_match({column}, '-?[1-9][0-9]{{15,17}}') THEN {LONG_WHOLE}"
-        f" WHEN regexp_full_match({column}, '-?(0|[1-9][0-9]{{0,14}})([.][0-9]+)?([eE][+-]?[0-9]{{1,2}})?')"
+        f" WHEN regexp_full_match({column}, '-?(0|[1-9][0-9]{{0,14}})([.][0-9]+)?([eE][+-]?[0-9]{{1,3}})?')"
+        f" AND isfinite(TRY_CAST({column} AS DOUBLE)) AND (length({digits}) <= {EXACT_DIGITS}"
+        f" OR CAST(TRY_CAST({column} AS DOUBLE) AS VARCHAR) = {column})"
         f" THEN {DECIMAL} WHEN lower({column}) IN ('true', 'false') THEN {TRUTH} ELSE {TEXT} END"
     )
 
