@@ -120,6 +120,30 @@ def test_open_numbers() -> None:
         assert matches({"type": "number"}, text) == is_number
 
 
+@given(st.integers(-2000, 2000), st.integers(-10_000_000, 10_000_000), st.booleans())
+def test_numbers_with_one_bound(bound: int, value: int, is_upper: bool) -> None:
+    schema = {"type": "integer", "maximum" if is_upper else "minimum": bound}
+    assert matches(schema, str(bound))
+    assert matches(schema, str(value)) == (value <= bound if is_upper else value >= bound)
+
+
+def most_digits(schema: Any, max_tokens: int, before: str, after: str) -> int:
+    return max((n for n in range(1, 30) if matches(schema, f"{before}{'9' * n}{after}", max_tokens)), default=0)
+
+
+@pytest.mark.parametrize(("max_tokens", "num_digits"), [(10, 5), (14, 9), (30, 15), (300, 15)])
+def test_numbers_are_fitted_to_the_budget(max_tokens: int, num_digits: int) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    assert most_digits(schema, max_tokens, '{"n":-', "}") == num_digits
+
+
+def test_what_numbers_leave_of_the_budget_is_for_texts() -> None:
+    fields = {"n": {"type": "integer"}, "y": {"type": "number"}, "t": {"type": "string"}}
+    schema = {"type": "object", "properties": fields}
+    assert matches(schema, f'{{"n":1,"y":-2.5,"t":"{"x" * 100}"}}', 120)
+    assert most_digits(schema, 120, '{"n":', ',"y":0,"t":""}') == 15
+
+
 def test_objects_are_compact_and_complete() -> None:
     schema = {"type": "object", "properties": {'a"b': {"type": "boolean"}, "ü\n": {"enum": ["x y", 3, None]}}}
     assert matches(schema, '{"a\\"b":true,"ü\\n":"x y"}')

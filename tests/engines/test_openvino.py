@@ -101,6 +101,32 @@ class TestOpenVINOConformance(EngineConformance):
             assert answer.chunks[-1].finish_reason == "stop"
             assert not re.search(r"\s", re.sub(r'"([^"\\]|\\.)*"', "", answer.text))
 
+    @pytest.mark.parametrize(
+        ("max_tokens", "fields"),
+        [
+            (60, {"n": {"type": "array", "items": {"type": "number"}}}),
+            (200, {"n": {"type": "array", "items": {"type": "integer"}}}),
+            (200, {"n": {"type": "array", "items": {"type": "integer", "minimum": 0}}}),
+            (200, {"n": {"type": "array", "items": {"type": "number", "minimum": -50}}}),
+            (200, {"n": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 999_998}}}),
+            (
+                30,
+                {
+                    "x": {"type": "integer"},
+                    "y": {"type": "number"},
+                    "l": {"type": "array", "items": {"type": "integer"}},
+                },
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("prompt", ["Write the list [1,000,000].", "Write 007, 1e5 and -1,000.50 as JSON."])
+    def test_numbers_are_json_and_fit(
+        self, started: Started, max_tokens: int, fields: dict[str, Any], prompt: str
+    ) -> None:
+        schema = {"type": "object", "properties": fields, "required": list(fields)}
+        answer = started.ask(prompt, max_tokens=max_tokens, json_schema=json.dumps(schema))
+        jsonschema.validate(json.loads(answer.text), schema)
+
     def test_a_schema_outside_the_subset_is_refused(self, started: Started) -> None:
         with pytest.raises(BadResponse, match="'pattern'"):
             started.ask("x", json_schema='{"type": "string", "pattern": "a"}')

@@ -4,8 +4,9 @@ Owns the grammar text (EBNF as xgrammar reads it). Never runs it.
 
 Two reasons for a grammar of our own. A small model offered white space between the parts of a JSON answer fills the
 answer with it until `max_tokens`, and openvino-genai has no switch against that. And a string without a bound may never
-end. So every part gets a share of the token budget, and strings and lists without a bound get one from their share,
-counted at two characters a token: prose takes about half of it, and a model that falls into digits can still run out.
+end. So every part gets a share of the token budget, and strings, lists and numbers without a bound get one from their
+share. Text is counted at two characters a token: prose takes about half of it, and a model that falls into digits can
+still run out. Of a number each character is counted as a token.
 
 The form of the rules follows what the sampler can check quickly: a counted repetition is fast up to 127 and very slow
 beyond, and so is whatever can be read in two ways. Nested options are fast at run time but cost about 7 ms a character
@@ -31,13 +32,13 @@ MAX_WORD = 24
 MIN_WORDS_CHARACTERS = 2000
 MAX_ITEMS = 16
 MAX_DIGITS = 15
+MAX_DECIMALS = 6
 MIN_TEXT_TOKENS = 8
 
 BASE_RULES = (
     r"""
 char ::= [^"\\\x00-\x1f] | "\\" ["\\/bfnrt]
 letter ::= [^ "\\\x00-\x1f] | "\\" ["\\/bfnrt]
-fraction ::= "" | "." [0-9]{1,6}
 word ::= """
     f"letter{{0,{MAX_WORD}}}"
 )
@@ -54,7 +55,7 @@ def _rule(shape: Shape, budget: int) -> str:
         case Literals(texts=texts):
             return _any_of([_quote(text) for text in texts])
         case Number():
-            return _number(shape)
+            return _number(shape, budget)
         case Text():
             return _text(shape, budget)
         case Items():
@@ -69,7 +70,10 @@ def _fields(shape: Fields, budget: int) -> str:
     keys = [f"{json.dumps(name, ensure_ascii=False)}:" for name, _ in shape.fields]
     elastic = [one for _, one in shape.fields if _is_elastic(one)]
     spare = budget - _least_tokens(shape) + sum(map(_least_tokens, elastic))
-    parts = [_rule(one, spare // max(len(elastic), 1)) for _, one in shape.fields]
+    numbers = [min(_most_tokens(one), spare // len(elastic)) for one in elastic if isinstance(one, Number)]
+    share = (spare - sum(numbers)) // max(len(elastic) - len(numbers), 1)
+    budgets = (spare // len(elastic) if isinstance(one, Number) and elastic else share for _, one in shape.fields)
+    parts = [_rule(one, tokens) for (_, one), tokens in zip(shape.fields, budgets, strict=True)]
     pairs = [f"{_quote(('{' if i == 0 else ',') + keys[i])} {part}" for i, part in enumerate(parts)]
     return f"({' '.join(pairs)} {_quote('}')})"
 
@@ -106,26 +110,49 @@ def _text(shape: Text, budget: int) -> str:
     return f'("\\"" {body} "\\"")'
 
 
-def _number(shape: Number) -> str:
-    """Between the bounds exactly; an open side ends at `MAX_DIGITS` digits."""
-    largest = 10**MAX_DIGITS - 1
-    low = -largest if shape.minimum is None else shape.minimum
-    high = largest if shape.maximum is None else shape.maximum
-    if low > high:
+def _number(shape: Number, budget: int) -> str:
+    """Between the bounds exactly; an open side ends where the budget does, after at most `MAX_DIGITS` digits."""
+    low, high = shape.minimum, shape.maximum
+    if low is not None and high is not None and low > high:
         raise BadResponse(f"no number is between {low} and {high}", hint="correct the bounds in the schema")
+    num_digits, fraction = _form(shape, budget)
+    if low is None and high is None:
+        return f'("-"? {_from(0, num_digits)}{fraction})'
     signs = []
-    if high >= 0:
-        signs.append(_magnitudes(max(low, 0), high, shape.is_integer))
-    if low < 0:
-        signs.append(f'"-" {_magnitudes(max(-high, 1 if shape.is_integer else 0), -low, shape.is_integer)}')
+    if high is None or high >= 0:
+        signs.append(_magnitudes(max(low or 0, 0), high, num_digits, fraction))
+    if low is None or low < 0:
+        least = max(-high if high is not None else 0, 0 if fraction else 1)
+        signs.append(f'"-" {_magnitudes(least, None if low is None else -low, num_digits, fraction)}')
     return _any_of(signs)
 
 
-def _magnitudes(low: int, high: int, is_integer: bool) -> str:
-    if is_integer:
+def _form(shape: Number, budget: int) -> tuple[int, str]:
+    """The most digits on an open side, and the rule of the fraction, that a budget allows beside the sign."""
+    if shape.is_integer:
+        return max(1, min(MAX_DIGITS, budget - 1)), ""
+    num_decimals = max(1, min(MAX_DECIMALS, (budget - 2) // 3))
+    return max(1, min(MAX_DIGITS, budget - 2 - num_decimals)), f' ("." [0-9]{{1,{num_decimals}}})?'
+
+
+def _magnitudes(low: int, high: int | None, num_digits: int, fraction: str) -> str:
+    """Numbers without a sign; `high` None leaves the side open."""
+    if high is None:
+        return f"{_from(low, num_digits)}{fraction}"
+    if not fraction:
         return _any_of(list(_digit_patterns(low, high)))
-    below = [f"{_any_of(list(_digit_patterns(low, high - 1)))} fraction"] if low < high else []
+    below = [f"{_any_of(list(_digit_patterns(low, high - 1)))}{fraction}"] if low < high else []
     return _any_of([*below, _quote(str(high))])
+
+
+def _from(low: int, num_digits: int) -> str:
+    """Whole numbers from `low` on, of up to `num_digits` digits or as many as `low` has. Few and short alternatives:
+    with one for each number of digits the sampler let through what is none of them."""
+    if low == 0:
+        return f'("0" | [1-9] [0-9]{{0,{num_digits - 1}}})'
+    length = len(str(low))
+    longer = [f"[1-9] [0-9]{{{length},{num_digits - 1}}}"] if num_digits > length else []
+    return _any_of([*_digit_patterns(low, 10**length - 1), *longer])
 
 
 def _digit_patterns(low: int, high: int) -> Iterator[str]:
@@ -147,8 +174,9 @@ def _least_tokens(shape: Shape) -> int:
     match shape:
         case Literals(texts=texts):
             return max(map(len, texts)) // CHARACTERS_PER_TOKEN + 1
-        case Number(maximum=maximum):
-            return len(str(maximum)) + 1 if maximum is not None else 8
+        case Number(minimum=low, maximum=high, is_integer=is_integer):
+            num_digits = max((len(str(bound)) for bound in (low, high) if bound is not None), default=2)
+            return num_digits + (1 if is_integer else 3)
         case Text(max_length=most):
             return min(MIN_TEXT_TOKENS, MIN_TEXT_TOKENS if most is None else most // CHARACTERS_PER_TOKEN) + 2
         case Items(item=item, min_items=least):
@@ -159,11 +187,18 @@ def _least_tokens(shape: Shape) -> int:
             return max(map(_least_tokens, options))
 
 
+def _most_tokens(shape: Number) -> int:
+    """What a number can use."""
+    return 1 + MAX_DIGITS + (0 if shape.is_integer else 1 + MAX_DECIMALS)
+
+
 def _is_elastic(shape: Shape) -> bool:
     """Whether the length of a value follows from the budget."""
     match shape:
         case Text() | Items():
             return True
+        case Number(minimum=low, maximum=high, is_integer=is_integer):
+            return low is None or high is None or not is_integer
         case Fields(fields=fields):
             return any(_is_elastic(one) for _, one in fields)
         case Choice(options=options):
