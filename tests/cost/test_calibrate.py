@@ -142,7 +142,7 @@ def flow_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_command_saves_what_it_prints(flow_folder: Path) -> None:
     """The steps are too short for their times to mean anything here."""
-    ran = sundog(flow_folder, "calibrate", "flow.yaml", "--engine", "first", "--seconds", "1", "--json")
+    ran = sundog(flow_folder, "calibrate", "flow.yaml", "--engine", "first", "--seconds", "1", "--keep", "--json")
     assert ran.exit_code == 0, ran.stderr
     printed = json.loads(ran.stdout)
     saved = json.loads(Path(printed.pop("profile")).read_bytes())
