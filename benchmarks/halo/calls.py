@@ -6,6 +6,7 @@ Owns the one engine adapter of all baselines. Never shares, sorts or retries any
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
-import httpx
 from sqlalchemy import text
 
 from halo.case import Case
@@ -23,11 +23,15 @@ from sundog.engines.base import ENGINES, Engine, GenerateRequest, Message, Usage
 from sundog.operators.sql_database import Database, Statement
 from sundog.operators.sql_url import reveal_url
 from sundog.secrets import Secrets
+from sundog.transport.address import with_parameters
+from sundog.transport.client import Client as HTTPClient
+from sundog.transport.client import Request
 
 # As sundog's pools of tools have.
 MAX_TOOL_CALLS = 8
 TOOL_TIMEOUT_S = 60.0
 MAX_ROWS = 10_000
+MAX_BYTES = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Client:
         self._case = case
         self._base_url = base_url
         self._database = Database(reveal_url(case.database, secrets), Path())
-        self._http = httpx.AsyncClient(limits=httpx.Limits(max_connections=None), timeout=TOOL_TIMEOUT_S)
+        self._http = HTTPClient()
         self._slots = {name: asyncio.Semaphore(MAX_TOOL_CALLS) for name in ("sql", "http")}
         self._engines = {model: open_engines(block, secrets) for model, block in case.blocks.items()}
         # Round robin: what clients do that know nothing of prefixes.
@@ -85,8 +89,10 @@ class Client:
     async def http(self, path: str, **params: Any) -> Any:
         self.counts.num_http += 1
         async with self._slots["http"]:
-            response = await self._http.get(self._base_url + path, params=params)
-        return response.raise_for_status().json()
+            url = with_parameters(self._base_url + path, ((name, str(value)) for name, value in params.items()))
+            answer = await self._http.fetch(Request("GET", url), max_bytes=MAX_BYTES, within_s=TOOL_TIMEOUT_S)
+        assert answer.status == 200, f"{path}: {answer.status}"
+        return json.loads(answer.body)
 
     async def start(self) -> None:
         await asyncio.gather(*(engine.start() for replicas in self._engines.values() for engine, _ in replicas))
@@ -95,7 +101,7 @@ class Client:
         for replicas in self._engines.values():
             for engine, _ in replicas:
                 await engine.close()
-        await self._http.aclose()
+        await self._http.close()
         self._database.close()
 
 
