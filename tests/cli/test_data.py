@@ -47,7 +47,7 @@ def test_a_bad_row_is_in_the_errors_file_and_the_others_are_done(tmp_path: Path)
     write_flow(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"v": 1}\n{"v": "\\ud800"}\n{"v": 3}\n')
     ran = sundog(tmp_path, "run", "flow.yaml", "--output", "out.json")
-    assert ran.exit_code == 0, ran.stderr
+    assert ran.exit_code == 1, ran.stderr
     assert json.loads((tmp_path / "out.json").read_text()) == [{"v": 1}, {"v": 3}]
     (failed,) = (tmp_path / "out.json.errors.jsonl").read_text().splitlines()
     assert json.loads(failed)["row"] == 1

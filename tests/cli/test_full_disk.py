@@ -12,7 +12,7 @@ from sundog.runtime.store.schema import connect
 from tests.cli.flows import num_checks, sundog, write_checked
 
 NUM_ROWS = 200
-COMMAND = ("run", "flow.yaml", "--output", "out.csv", "--max-rows-in-flight", "4")
+COMMAND = ("run", "flow.yaml", "--output", "out.csv", "--max-rows-in-flight", "4", "--max-errors", "1")
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

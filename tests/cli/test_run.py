@@ -102,7 +102,7 @@ def test_quiet_says_nothing(tmp_path: Path) -> None:
 def test_bad_rows_go_to_the_errors_file_and_the_others_on(tmp_path: Path) -> None:
     write_checked(tmp_path, 4, bad="1 3")
     ran = sundog(tmp_path, "run", "flow.yaml", "--output", "out.jsonl")
-    assert ran.exit_code == 0
+    assert ran.exit_code == 1
     assert [row["id"] for row in lines(tmp_path / "out.jsonl")] == [0, 2]
     errors = lines(tmp_path / "out.jsonl.errors.jsonl")
     assert [(error["row"], error["node"], error["attempts"]) for error in errors] == [(1, "check", 1), (3, "check", 1)]
@@ -115,9 +115,23 @@ def test_without_an_output_the_failures_are_told(tmp_path: Path) -> None:
     assert "row 1 failed in check: " in sundog(tmp_path, "run", "flow.yaml").stderr
 
 
-def test_a_run_in_which_every_row_failed_has_failed(tmp_path: Path) -> None:
-    write_checked(tmp_path, 2, bad="0 1")
-    assert sundog(tmp_path, "run", "flow.yaml", "--output", "out.csv").exit_code == 1
+@pytest.mark.parametrize(
+    ("bad", "options", "code"),
+    [
+        ("", [], 0),
+        ("0", [], 1),
+        ("0", ["--max-errors", "1"], 0),
+        ("0 1", ["--max-errors", "1"], 1),
+        ("0 1 2", [], 1),
+        ("0 1 2", ["--max-errors", "3"], 1),
+    ],
+)
+def test_rows_that_failed_are_in_the_exit_code_unless_so_many_are_allowed(
+    tmp_path: Path, bad: str, options: list[str], code: int
+) -> None:
+    write_checked(tmp_path, 3, bad=bad)
+    command = ["run", "flow.yaml", "--output", "out.csv", *options]
+    assert [sundog(tmp_path, *command).exit_code for _ in range(2)] == [code, code]
 
 
 def test_failed_rows_are_tried_again_when_asked(tmp_path: Path) -> None:

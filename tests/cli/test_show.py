@@ -66,7 +66,7 @@ def test_a_table_fits_its_width_and_keeps_to_lines() -> None:
 def test_rows_on_stdout_leave_the_rest_to_stderr(tmp_path: Path) -> None:
     write_checked(tmp_path, 3, bad="1")
     ran = sundog(tmp_path, "run", "flow.yaml", "--output", "-")
-    assert (ran.exit_code, ran.stdout) == (0, '{"id":0,"found":0}\n{"id":2,"found":4}\n')
+    assert (ran.exit_code, ran.stdout) == (1, '{"id":0,"found":0}\n{"id":2,"found":4}\n')
     assert "rows     2 done, 1 failed" in ran.stderr
     assert "row 1 failed in check" in ran.stderr
     assert not (tmp_path / "-").exists()

@@ -123,6 +123,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         if isinstance(__obj, Macro | LoopContext | BlockReference):
             spending.step(MACRO_STEPS)
             spending.text(spending.num_source_characters)
+            if isinstance(__obj, LoopContext):
+                # `loop(values)` goes over them without asking the filter that a `for` asks.
+                args = tuple(iterated(__context, one, spending.num_source_characters) for one in args)
         elif isinstance(owner, str | bytes):
             pay_method(spending, owner, __obj.__name__, given)
         elif isinstance(owner, int) and not isinstance(owner, bool):
