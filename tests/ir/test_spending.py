@@ -64,6 +64,7 @@ SCOPE: dict[str, Any] = {
         + "{% endfor %}{% endmacro %}{{ m() | length }}",
         "{% set a = row.doc %}" + "{% set a = a ~ a %}" * 30 + "{{ a | length }}",
         "{% filter indent(999999999, true) %}x{% endfilter %}",
+        "{% for x in row.big recursive %}{% if loop.depth < 9 %}{{ loop(row.big) }}{% endif %}{% endfor %}",
     ],
     ids=lambda source: source[:40],
 )
@@ -82,7 +83,6 @@ def test_text_has_a_bound_whatever_makes_it_long(source: str) -> None:
         "{% for a in range(99999) %}{{ row.big | sum }}{% endfor %}",
         "{% for a in range(99999) %}{{ row.doc.count('x') }}{% endfor %}",
         "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(40) }}",
-        "{% for x in row.big recursive %}{% if loop.depth < 9 %}{{ loop(row.big) }}{% endif %}{% endfor %}",
         "{{ 3 | round(row.n) }}",
         "{{ [1] | slice(row.n) | list }}",
         "{{ [1] | batch(row.n, 0) | list }}",
