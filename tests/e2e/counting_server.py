@@ -21,10 +21,12 @@ class Asked:
 
 
 class CountingServer:
-    """`asked`: every request, when it came. A test opens and shuts the gate, and kills at a count, not at a time."""
+    """`asked`: every request, when it came. `retry_after_s`: what it puts all of them off for with a 429, None to
+    answer. A test opens and shuts the gate, and kills at a count, not at a time."""
 
     def __init__(self, *, is_open: bool = True) -> None:
         self.asked: list[Asked] = []
+        self.retry_after_s: int | None = None
         self._is_open = is_open
         self._changed = Condition()
 
@@ -85,8 +87,11 @@ class _Handler(BaseHTTPRequestHandler):
         row = int(self.path.rpartition("/")[2])
         self.owner.receive(Asked(self.command, row, self.headers.get("idempotency-key")))
         body = json.dumps({"row": row}).encode()
+        put_off_s = self.owner.retry_after_s
         try:
-            self.send_response(200)
+            self.send_response(200 if put_off_s is None else 429)
+            if put_off_s is not None:
+                self.send_header("Retry-After", str(put_off_s))
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -66,6 +66,24 @@ def test_the_first_signal_drains_and_the_command_continues(
     assert (tmp_path / "out.jsonl").read_bytes() == expected
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_drops_calls_that_only_wait_for_their_next_attempt(
+    tmp_path: Path, server: CountingServer, number: signal.Signals, code: int
+) -> None:
+    server.retry_after_s = 300
+    write_sending(tmp_path, server.origin, "GET", 3)
+    process = start(tmp_path, *COMMAND)
+    read_until(process, "3 calls wait 5 min: '")
+    process.send_signal(number)
+    exit_code, _, stderr = finish(process)
+    assert exit_code == code
+    assert "interrupted: 0 of 3 rows have ended" in stderr
+    server.retry_after_s = None
+    exit_code, _, stderr = run(tmp_path, *COMMAND)
+    assert exit_code == 0, stderr
+    assert server.by_row == dict.fromkeys(range(3), 2)
+
+
 @pytest.mark.parametrize("how", ["second signal", "kill"])
 def test_an_effect_without_an_outcome_is_reported_and_not_repeated(
     tmp_path: Path, server: CountingServer, how: str

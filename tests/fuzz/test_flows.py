@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -14,15 +15,17 @@ from ruamel.yaml import YAML
 from sundog.config import read_config
 from sundog.errors import Location, UserError
 from sundog.flow.bind import load_flow
-from sundog.ir.logical import LogicalPlan
+from sundog.ir.logical import LogicalPlan, Loop, Node, steps_of
+from sundog.runtime.run import RunOptions
 from sundog.session import Session
 from tests.fuzz.budget import bounded, fuzz
-from tests.fuzz.flow_corpus import flows, write_rows
+from tests.fuzz.flow_corpus import flows, runnable_flows, write_rows
 from tests.fuzz.mutations import MUTATIONS, mutated_data, mutated_text
 
 Mutations = list[tuple[int, int, int, int]]
 
 TEXTS = flows()
+RUNNABLE = runnable_flows()
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +89,45 @@ def test_flows_with_wrong_text(folder: Path, text: str, mutations: Mutations) ->
 def test_flows_with_wrong_values(folder: Path, text: str, mutations: Mutations) -> None:
     data = YAML(typ="safe", pure=True).load(text)
     tried(folder, json.dumps(mutated_data(data, mutations)).encode())
+
+
+@fuzz(0.2)
+@given(st.sampled_from(RUNNABLE), MUTATIONS)
+def test_mutated_flows_that_load_run_to_an_end_of_every_row(folder: Path, text: str, mutations: Mutations) -> None:
+    """Every row is output, left out or failed, or the user is told before anything runs."""
+    data = mutated_data(YAML(typ="safe", pure=True).load(text), mutations)
+    with bounded():
+        plan = loaded(folder, json.dumps(data).encode())
+        if isinstance(plan, UserError) or not _is_quick(plan):
+            return
+        try:
+            session = Session(plan, folder, read_config(folder / "state"))
+            with session.open_run(RunOptions(folder / "state", is_fresh=True)) as run:
+                report = asyncio.run(run.execute())
+        except UserError as error:
+            ended = [error.what]
+        else:
+            ended = ["row"] * (report.num_done + report.num_failed + report.num_dropped)
+            assert len(ended) == run.record.num_rows, "a row is lost"
+    assert all(ended)
+
+
+def _is_quick(plan: LogicalPlan) -> bool:
+    """Runs nothing but the engine without a model, which may be told to wait, and few turns."""
+    steps = list(steps_of(plan.nodes))
+    blocks = [block for block in plan.engines if block.kind == "null"]
+    return (
+        _reads_only_its_rows(plan)
+        and all(step.operator == "llm" for step in steps)
+        and len(blocks) == len(plan.engines)
+        and not any(block.options.get(option) for block in blocks for option in ("latency_s", "step_time", "load_s"))
+        and all(loop.max_turns <= 5 for loop in _loops(plan.nodes))
+    )
+
+
+def _loops(nodes: tuple[Node, ...]) -> list[Loop]:
+    loops = [node for node in nodes if isinstance(node, Loop)]
+    return [*loops, *(inner for loop in loops for inner in _loops(loop.body))]
 
 
 @fuzz(0.2)

@@ -15,9 +15,8 @@ Never talks to an engine.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sundog.errors import BadResponse, suggest
@@ -25,8 +24,7 @@ from sundog.ir.normal_form import normal_form
 from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
 
 if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
-    from referencing import Registry
+    pass
 
 _SCALARS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 _NUM_SHOWN_CHARACTERS = 200
@@ -42,14 +40,20 @@ class OutputSchema:
     @classmethod
     def of(cls, written: Any) -> OutputSchema:
         """From the short form or `{json_schema: ...}`; ValueError with the field where it is wrong."""
-        if isinstance(written, Mapping) and "json_schema" in written:
-            schema = _full_schema(written)
-        else:
-            schema = _object(written, "output")
+        try:
+            schema = _schema_of(written)
+            text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+        except RecursionError as error:
+            raise ValueError("'output' is nested too deeply") from error
         if "text" in schema.get("properties", {}):
             raise ValueError("an output field cannot be called 'text': that is the whole answer")
-        text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
         return cls(text, _shape(schema))
+
+
+def _schema_of(written: Any) -> dict[str, Any]:
+    if isinstance(written, Mapping) and "json_schema" in written:
+        return _full_schema(written)
+    return _object(written, "output")
 
 
 def parse_answer(answer: str, schema_text: str, *, hint: str | None = None, retryable: bool = False) -> dict[str, Any]:
@@ -60,10 +64,15 @@ def parse_answer(answer: str, schema_text: str, *, hint: str | None = None, retr
         raise _bad("the answer is nested too deeply", answer, hint, retryable) from error
     except ValueError as error:
         raise _bad(f"the answer is not JSON: {error}", answer, hint, retryable) from error
-    mistakes = sorted(_validator(schema_text).iter_errors(value), key=lambda mistake: mistake.json_path)
-    if mistakes:
-        what = f"the answer does not fit the output schema: {mistakes[0].json_path}: {mistakes[0].message}"
-        raise _bad(what, answer, hint, retryable)
+    from sundog.ir.answer_check import find_mistake
+
+    try:
+        mistake = find_mistake(value, schema_text)
+    except (ValueError, RecursionError) as error:
+        why = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
+        raise _bad(f"the answer cannot be checked: {why}", answer, hint, retryable) from error
+    if mistake is not None:
+        raise _bad(f"the answer does not fit the output schema: {_beginning(mistake)}", answer, hint, retryable)
     assert isinstance(value, dict)
     return value
 
@@ -73,18 +82,12 @@ def _bad(what: str, answer: str, hint: str | None, retryable: bool) -> BadRespon
     return BadResponse(what, hint=f"{hint}; {beginning}" if hint else beginning, retryable=retryable)
 
 
+def _beginning(text: str) -> str:
+    return text if len(text) <= 2 * _NUM_SHOWN_CHARACTERS else f"{text[: 2 * _NUM_SHOWN_CHARACTERS]}..."
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
-
-
-@lru_cache(maxsize=256)
-def _validator(schema_text: str) -> Validator:
-    from jsonschema.validators import Draft202012Validator, validator_for
-    from referencing import Registry
-
-    schema = json.loads(schema_text)
-    # An empty registry: a schema that names a web address must not make a run fetch it.
-    return validator_for(schema, default=Draft202012Validator)(schema, registry=Registry())
 
 
 def _object(written: Any, where: str) -> dict[str, Any]:
@@ -138,47 +141,15 @@ def _one_of(literals: list[Any], where: str) -> dict[str, Any]:
 
 
 def _full_schema(written: Mapping[str, Any]) -> dict[str, Any]:
-    from jsonschema import SchemaError
-    from jsonschema.validators import Draft202012Validator, validator_for
+    from sundog.ir.answer_check import check_schema
 
     schema = written["json_schema"]
     if len(written) != 1:
         raise ValueError("'json_schema' stands alone in 'output'")
     if not isinstance(schema, dict) or schema.get("type") != "object":
         raise ValueError("'json_schema' must describe an object: {type: object, properties: {...}}")
-    try:
-        validator_for(schema, default=Draft202012Validator).check_schema(schema)
-    except SchemaError as error:
-        raise ValueError(f"'json_schema' is no JSON Schema: {error.json_path}: {error.message}") from error
-    _check_references(schema)
+    check_schema(schema)
     return schema
-
-
-def _check_references(schema: dict[str, Any]) -> None:
-    from referencing import Registry, Resource
-    from referencing.exceptions import Unresolvable
-    from referencing.jsonschema import DRAFT202012
-
-    resource = Resource.from_contents(schema, default_specification=DRAFT202012)
-    registry: Registry[Any] = Registry().with_resource(schema.get("$id", ""), resource)
-    resolver = registry.resolver(schema.get("$id", ""))
-    for reference in _references(schema):
-        try:
-            resolver.lookup(reference)
-        except Unresolvable as error:
-            raise ValueError(f"'json_schema' refers to '{reference}', which is not in it") from error
-
-
-def _references(schema: Any) -> Iterator[str]:
-    match schema:
-        case dict():
-            if isinstance(schema.get("$ref"), str):
-                yield schema["$ref"]
-            for value in schema.values():
-                yield from _references(value)
-        case list():
-            for value in schema:
-                yield from _references(value)
 
 
 def _shape(schema: Any) -> Shape:
