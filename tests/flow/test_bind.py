@@ -203,3 +203,18 @@ def test_columns_of_columns_are_read_as_far_as_they_are_known() -> None:
     check_columns(plan, Record.of(parts=ListOf(Record.of(name=Scalar()))))
     with pytest.raises(InputError, match="no field 'name'"):
         check_columns(plan, Record.of(parts=ListOf(Record.of(title=Scalar()))))
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 30, "1e30", "-1" + "0" * 400])
+def test_numbers_that_no_limit_can_be_are_refused_with_their_place(number: str) -> None:
+    for field in (f"max_tokens: {number}", f"temperature: {number}", f"seed: {number}"):
+        with pytest.raises(FlowError, match="must be") as caught:
+            plan_of("a: {llm: {engine: local, prompt: x, " + field + "}}")
+        assert isinstance(caught.value.where, Location)
+        assert caught.value.where.line == 4
+    with pytest.raises(FlowError, match="must be"):
+        plan_of("a: {llm: {engine: local, prompt: x}, timeout: " + number + "}")
+
+
+def test_numbers_of_any_size_are_values() -> None:
+    assert plan_of(more="constants: {n: 1" + "0" * 400 + "}\n").constants == {"n": 10**400}

@@ -56,7 +56,6 @@ SCOPE: dict[str, Any] = {
         "{{ 'x' ~ [row.doc] * 100000 }}",
         "{{ row.n.to_bytes(row.n, 'big') | length }}",
         "{{ range(99999) | map('center', 99999) | list | length }}",
-        "{{ ('<!--->' * 100000) | striptags }}",
         "{% for a in range(9999) %}{% for b in range(99) %}{{ row.doc }}{% endfor %}{% endfor %}",
         "{% for a in range(99999) %}" + "some text " * 100 + "{% endfor %}",
         "{% macro m() %}{% for a in range(99999) %}"
@@ -64,7 +63,6 @@ SCOPE: dict[str, Any] = {
         + "{% endfor %}{% endmacro %}{{ m() | length }}",
         "{% set a = row.doc %}" + "{% set a = a ~ a %}" * 30 + "{{ a | length }}",
         "{% filter indent(999999999, true) %}x{% endfilter %}",
-        "{% for x in row.big recursive %}{% if loop.depth < 9 %}{{ loop(row.big) }}{% endif %}{% endfor %}",
     ],
     ids=lambda source: source[:40],
 )
@@ -83,6 +81,9 @@ def test_text_has_a_bound_whatever_makes_it_long(source: str) -> None:
         "{% for a in range(99999) %}{{ row.big | sum }}{% endfor %}",
         "{% for a in range(99999) %}{{ row.doc.count('x') }}{% endfor %}",
         "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(40) }}",
+        "{{ ('<!--->' * 300000) | striptags }}",
+        "{{ range(99999) | select('in', row.big) | list }}",
+        "{{ (' ' * 1000000) | wordwrap(10) }}",
         "{{ 3 | round(row.n) }}",
         "{{ [1] | slice(row.n) | list }}",
         "{{ [1] | batch(row.n, 0) | list }}",
@@ -110,11 +111,13 @@ def test_whole_numbers_have_a_bound(source: str) -> None:
         ("{{ row.text | truncate(1) }}", "expected length >= 3, got 1"),
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "calls itself without end"),
         ("{{ range(row.n) | list }}", "Range too big"),
+        ("{{ row.doc | filesizeformat }}", "could not convert"),
     ],
 )
 def test_whatever_a_template_raises_is_an_error_of_the_row(source: str, cause: str) -> None:
-    with pytest.raises(OperatorError, match=cause):
+    with pytest.raises(OperatorError, match=cause) as caught:
         render_text(Template(source), SCOPE)
+    assert len(str(caught.value)) < 600
 
 
 @pytest.mark.parametrize(

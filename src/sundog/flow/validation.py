@@ -18,12 +18,14 @@ from sundog.flow.complaints import Complaints
 from sundog.flow.positions import DataPath, Positions
 
 M = TypeVar("M", bound=BaseModel)
+MAX_NUMBER = 2**64
 
 _WORDS = {
     "string_type": "must be text",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
+    "int_parsing_size": "must be a smaller whole number",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
     "bool_type": "must be true or false",
@@ -51,11 +53,32 @@ def read(
     `elsewhere`: hints for keys that are unknown here but have another place.
     """
     try:
-        return model.model_validate(data)
+        found = model.model_validate(data)
+        huge = list(_huge(found))
+        for place in huge:
+            what = f"{_label(place)} must be a number below {MAX_NUMBER:,}"
+            complaints.add(what, positions.value((*path, *_inside(data, place))))
+        return None if huge else found
     except ValidationError as error:
         for details in error.errors(include_url=False):
             _complain(model, data, path, details, positions, complaints, elsewhere or {})
     return None
+
+
+def _huge(model: BaseModel, place: DataPath = ()) -> Iterator[DataPath]:
+    """Where a model's own fields hold numbers that no limit, time or count can be: arithmetic on them would overflow.
+    What stands in fields of any type is the user's data."""
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        here: DataPath = (*place, field.alias or name)
+        if isinstance(value, int | float) and not abs(value) < MAX_NUMBER:
+            yield here
+        elif isinstance(value, BaseModel):
+            yield from _huge(value, here)
+        elif isinstance(value, list | tuple):
+            for index, inner in enumerate(value):
+                if isinstance(inner, BaseModel):
+                    yield from _huge(inner, (*here, index))
 
 
 def known_keys(model: type[BaseModel]) -> list[str]:

@@ -5,6 +5,7 @@ Owns what each filter costs, and that null is empty text to those that take text
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -12,9 +13,18 @@ from jinja2 import pass_context
 from jinja2.runtime import Context, Undefined
 from jinja2.utils import _PassArg
 
-from sundog.ir.spending import Keywords, Positional, Spending, pay_percent, pay_replace, spending_of
+from sundog.ir.spending import (
+    CHARACTERS_PER_STEP,
+    Keywords,
+    Positional,
+    Spending,
+    pay_percent,
+    pay_replace,
+    spending_of,
+)
 
 Filter = Callable[..., Any]
+_COPIED_PER_STEP = 40 * CHARACTERS_PER_STEP
 
 TEXT_FILTERS = frozenset(
     {
@@ -72,6 +82,13 @@ def sized(context: Context, value: Any) -> Any:
     """A value that is about to be gone through: compared, or searched."""
     spending_of(context).look_at(value)
     return value
+
+
+@pass_context
+def is_in(context: Context, value: Any, sequence: Any) -> bool:
+    """The test `in`, for `select` and its like; the operator is a comparison."""
+    spending_of(context).look_at(sequence)
+    return value in sequence
 
 
 @pass_context
@@ -153,8 +170,11 @@ def _pay_json(spending: Spending, value: Any, args: Positional, kwargs: Keywords
 def _pay_wrap(spending: Spending, value: Any, args: Positional, kwargs: Keywords) -> Any:
     separator = _argument(args, kwargs, 2, "wrapstring")
     width = max(1, _whole(_argument(args, kwargs, 0, "width", 79)))
-    num_lines = len(str(value)) // width
-    spending.step(10 * num_lines)
+    text = str(value)
+    num_lines = len(text) // width
+    # A word is broken by copying the rest of it for each line.
+    longest = max((len(run) for run in re.findall(r"\S+|\s+", text)), default=0)
+    spending.step(4 * num_lines + longest * longest // width // _COPIED_PER_STEP)
     spending.text(num_lines * len(separator or "\n"))
     return value
 
@@ -169,7 +189,7 @@ def _pay_pprint(spending: Spending, value: Any, args: Positional, kwargs: Keywor
 def _pay_tags(spending: Spending, value: Any, args: Positional, kwargs: Keywords) -> Any:
     # Each tag is cut out of the whole text.
     text = str(value)
-    spending.text(text.count("<") * len(text) // 8)
+    spending.step(text.count("<") * len(text) // _COPIED_PER_STEP)
     return value
 
 

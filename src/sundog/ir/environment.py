@@ -14,7 +14,7 @@ from jinja2.runtime import BlockReference, Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 from jinja2.visitor import NodeTransformer
 
-from sundog.ir.bounded_filters import bounded, iterated, sized
+from sundog.ir.bounded_filters import bounded, is_in, iterated, sized
 from sundog.ir.spending import pay_braces, pay_method, pay_operator, spending_of
 
 
@@ -148,6 +148,7 @@ def _make() -> _Environment:
     del environment.filters["random"]  # a template is a function of its scope
     environment.filters = {name: bounded(name, function) for name, function in environment.filters.items()}
     environment.filters |= {_SIZED: sized, _ITERATED: iterated, _CONCATENATED: _concatenated}
+    environment.tests["in"] = is_in
     environment.tests["none"] = lambda value: value is None or isinstance(value, Skipped)
     return environment
 

@@ -18,6 +18,8 @@ from sundog.ir.spending import SPENT, Spending, refuse_long
 from sundog.ir.template import MAX_KEPT_TEMPLATES, Literal, Path, Reference, Template
 
 Scope = Mapping[str, Any]
+MAX_SHOWN_CHARACTERS = 300
+"""Python puts whole values into its errors."""
 
 
 def render_text(template: Template, scope: Scope) -> str:
@@ -65,7 +67,8 @@ def _words(error: Exception) -> str:
             return "it calls itself without end, or a value is nested too deeply"
         case MemoryError():
             return "there is not enough memory for it"
-    return str(error) or type(error).__name__
+    text = str(error) or type(error).__name__
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
 
 
 @lru_cache(maxsize=MAX_KEPT_TEMPLATES)
