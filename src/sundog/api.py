@@ -22,6 +22,7 @@ from sundog.flow.prompt_file import prompt_file
 from sundog.ir.logical import LogicalPlan
 from sundog.result import Page, Result, Row, Text
 from sundog.runtime.executor import RowEnd
+from sundog.runtime.guard import run_loop
 from sundog.runtime.report import Report
 from sundog.runtime.run import Run, RunOptions
 from sundog.session import Choice, Rewriting, Session, load_plan
@@ -242,7 +243,7 @@ class _Drive:
     def run(self, flow: Runnable, options: WatchedOptions) -> Result:
         """Execute in a thread of its own; an interrupt of this thread stops it."""
         with ThreadPoolExecutor(1, thread_name_prefix="sundog-run") as thread:
-            future = thread.submit(asyncio.run, flow._execute(self, options))
+            future = thread.submit(run_loop, flow._execute(self, options))
             try:
                 return future.result()
             except KeyboardInterrupt:

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 MAX_MESSAGE = 2000
 """Characters that are shown of an exception which is not sundog's own."""
 
+MAX_SHOWN_OF_GROUP = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -149,8 +151,13 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """The class and the message of any exception on their own: a message may be endless, and asking for it may fail."""
+    """The class and the message of any exception on their own: a message may be endless, and asking for it may fail.
+    Of a group, which says nothing itself, those of what is in it."""
     name = type(error).__name__
+    if isinstance(error, BaseExceptionGroup):
+        shown = "; ".join(error_text(one) for one in error.exceptions[:MAX_SHOWN_OF_GROUP])
+        num_more = len(error.exceptions) - MAX_SHOWN_OF_GROUP
+        return f"{shown}; and {num_more:,} more" if num_more > 0 else shown
     try:
         message = str(error)
     except BaseException as failure:  # the code of the user, which may raise whatever it likes

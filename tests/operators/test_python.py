@@ -75,6 +75,14 @@ class Stop(BaseException):
 def stop():
     raise Stop
 
+async def raise_later(error):
+    raise error
+
+async def gather_faults():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(raise_later(ValueError("no 1")))
+        group.create_task(raise_later(KeyError(2)))
+
 class Shy(Exception):
     def __str__(self):
         raise RuntimeError("no words")
@@ -253,6 +261,10 @@ def test_a_call_that_found_no_thread_never_ran(folder: Path) -> None:
 @pytest.mark.parametrize("function", ["leave", "leave_later", "close_itself", "interrupt_itself", "stop"])
 def test_leaving_the_process_is_an_error_of_the_row(folder: Path, function: str) -> None:
     assert re.match("(SystemExit|GeneratorExit|KeyboardInterrupt|Stop)", fault(folder, spec(function)).what)
+
+
+def test_a_group_shows_what_is_in_it(folder: Path) -> None:
+    assert fault(folder, spec("gather_faults")).what == "ValueError: no 1; KeyError: 2"
 
 
 def test_an_exception_whose_text_raises_is_named_by_its_class(folder: Path) -> None:

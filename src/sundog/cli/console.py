@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import typer
 
-from sundog.errors import RunError, SundogError
+from sundog.errors import RunError, SundogError, error_text
 
 
 def open_closed_streams() -> None:
@@ -79,7 +79,7 @@ def print_error(error: Exception, redact: Callable[[str], str], *, is_debug: boo
     if isinstance(error, SundogError):
         print_note(redact(f"error: {error}"))
         return error.exit_code
-    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    what = error_text(error).splitlines()[0]
     print_note(redact(f"error: this is a bug in sundog: {what}"))
     if not is_debug:
         print_note("  repeat the command with --debug and report what it prints, with the flow if you can")

@@ -146,12 +146,14 @@ def execute(
 ) -> Report | int:
     """Execute and show how it goes: the report, or the exit code of an interruption. `say`: takes the JSON of a run
     that did not finish."""
+    from sundog.runtime.guard import run_loop
+
     display = display or _open_display(is_quiet=False, is_json=is_json)
     try:
         display.note(_headline(opened))
         for finding in opened.findings:
             display.note(f"warning: {finding}")
-        outcome = asyncio.run(_execute(session, opened, display))
+        outcome = run_loop(_execute(session, opened, display))
     except SundogError as error:
         if is_json:
             say(json.dumps({"run_id": opened.record.run_id, "state": "unfinished", "error": str(error)}))

@@ -6,8 +6,9 @@ Owns which exceptions pass, and what of an outcome is kept. Never runs or stores
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeGuard
+from typing import Any, NoReturn, TypeGuard, TypeVar
 
 from sundog.engines.base import Usage
 from sundog.errors import CallError, OperatorError, RunError, SundogError, error_text
@@ -15,6 +16,7 @@ from sundog.ir.normal_form import NoNormalForm, encode, normal_form
 from sundog.operators.base import Outcome
 from sundog.secrets import Secrets
 
+T = TypeVar("T")
 _BECOME_VALUES = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError)
 MAX_COUNT = 1 << 53
 """More tokens than any request has, and few enough that sums over many requests stay exact."""
@@ -49,6 +51,18 @@ def keep(outcome: Outcome, secrets: Secrets) -> Kept:
     """What is committed of an outcome; NoNormalForm where its value has no JSON form."""
     value = secrets.redact_all(normal_form(outcome.value))
     return Kept(value, encode(value), outcome.usage and _checked(outcome.usage))
+
+
+def run_loop(main: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run`, for a run. `sys.exit` in a task that a step's function has started ends the loop wherever it
+    stands, and no guard is around that task: RunError then, as a run that ends so has not succeeded."""
+    try:
+        return asyncio.run(main)
+    except SystemExit as error:
+        raise RunError(
+            f"a function of the flow called sys.exit({error.code!r}) in a task of its own, which ends the event loop",
+            hint="let the function raise an exception instead; then repeat the command: it continues the run",
+        ) from error
 
 
 def _cause(error: BaseException) -> str:

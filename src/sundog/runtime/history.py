@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from sundog.errors import ConfigError, suggest
 from sundog.runtime.io.outputs import write_rows
@@ -60,7 +60,7 @@ class RunRows:
         self.columns = FAILURE_COLUMNS if is_failed else tuple(next(iter(self), {}))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (from_json(body) for _, body in self._bodies())
+        return (self._store.decoded(body) for _, body in self._bodies())
 
     def write(self, stream: BinaryIO, form: Literal["csv", "jsonl"], limit: int | None = None) -> tuple[str, ...]:
         """Write the first `limit` rows, None for all, as an output file would hold them; returns warnings."""
@@ -71,7 +71,7 @@ class RunRows:
             yield from self._store.rows(self.run_id, "done")
             return
         for row_index, body in self._store.rows(self.run_id, "failed"):
-            yield row_index, to_json({"row": row_index, "hint": None, **from_json(body)})
+            yield row_index, to_json({"row": row_index, "hint": None, **self._store.decoded(body)})
 
 
 @contextmanager

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic_core import from_json
-
 from sundog.errors import RunStopped
 from sundog.ir.canonical import describe
 from sundog.ir.logical import steps_of
@@ -194,13 +192,12 @@ class Run:
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(row index, columns) of the output rows there are, in row order."""
-        return ((index, from_json(body)) for index, body in self._store.rows(self.record.run_id, "done"))
+        return ((index, self._store.decoded(body)) for index, body in self._store.rows(self.record.run_id, "done"))
 
     def failures(self) -> Iterator[dict[str, Any]]:
         """{row, node, cause, attempts} of each failed row, in row order."""
-        return (
-            {"row": row_index, **from_json(body)} for row_index, body in self._store.rows(self.record.run_id, "failed")
-        )
+        failed = self._store.rows(self.record.run_id, "failed")
+        return ({"row": row_index, **self._store.decoded(body)} for row_index, body in failed)
 
     def _write_files(self, busy_s: float) -> Report:
         run_id, output = self.record.run_id, self._options.output

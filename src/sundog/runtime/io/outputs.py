@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
-from sundog.errors import ConfigError, suggest
+from sundog.errors import ConfigError, StoreError, suggest
+from sundog.ir.normal_form import decode
 from sundog.runtime.io.whole_file import whole_file
 
 SizedRow = tuple[dict[str, Any], int]
@@ -88,10 +89,9 @@ def write_output(path: Path, columns: Sequence[str], rows: StoredRows) -> tuple[
 
 def write_rows(stream: BinaryIO, format: Format, columns: Sequence[str], rows: StoredRows) -> tuple[str, ...]:
     """Write `columns` of all rows in `format`; a stream that is no file takes those of `STREAMED`. The warnings."""
-    replaced = _Replaced()
 
     def read() -> Iterator[SizedRow]:
-        return replaced.parsed(rows())
+        return _parsed(rows())
 
     match format:
         case "csv":
@@ -108,7 +108,7 @@ def write_rows(stream: BinaryIO, format: Format, columns: Sequence[str], rows: S
             warnings = write_parquet(stream, columns, read)
         case "duckdb":
             raise AssertionError("a table is written into its database")
-    return warnings + replaced.warnings()
+    return warnings
 
 
 def errors_path(output: Path) -> Path:
@@ -130,31 +130,16 @@ def write_errors(output: Path, failures: Iterable[Mapping[str, Any]]) -> Path | 
     return path
 
 
-class _Replaced:
-    """Parses stored rows. Half of a surrogate pair is no Unicode text and fits no file: it is replaced and reported."""
-
-    def __init__(self) -> None:
-        self._num_rows = 0
-        self._first: int | None = None
-
-    def parsed(self, rows: Iterator[tuple[int, bytes]]) -> Iterator[SizedRow]:
-        self._num_rows, self._first = 0, None
-        for row_index, body in rows:
-            try:
-                row = from_json(body)
-            except ValueError:
-                row = from_json(body.decode("utf-8", "replace"))
-                self._num_rows += 1
-                self._first = row_index if self._first is None else self._first
-            yield row, len(body)
-
-    def warnings(self) -> tuple[str, ...]:
-        if not self._num_rows:
-            return ()
-        return (
-            f"{self._num_rows} rows hold text that is not Unicode (the first is row {self._first}); "
-            "it is written as the replacement character U+FFFD",
-        )
+def _parsed(rows: Iterator[tuple[int, bytes]]) -> Iterator[SizedRow]:
+    for row_index, body in rows:
+        try:
+            row = decode(body)
+        except ValueError as error:
+            raise StoreError(
+                f"the store is damaged: the output of row {row_index} is no JSON",
+                hint="move the state folder away or use another --state",
+            ) from error
+        yield row, len(body)
 
 
 def _format_of(path: Path) -> Format:

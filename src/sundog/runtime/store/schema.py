@@ -85,7 +85,7 @@ def connect(path: Path) -> sqlite3.Connection:
             connection.execute("pragma synchronous=full")
             connection.execute("pragma cache_size=-16384")
             _migrate(connection, path)
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, ValueError) as error:  # UnicodeDecodeError: messages about a damaged file
         raise store_error(path, error) from error
     return connection
 

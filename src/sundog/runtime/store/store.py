@@ -201,7 +201,7 @@ class Store:
         """One small write outside the writer thread, for what happens before and after a run's calls."""
         try:
             self.connection.execute(statement, values)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:
             raise store_error(self.path, error) from error
 
     def select(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -221,7 +221,7 @@ class Store:
     def _rows(self, query: str, values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
         try:
             rows = iter(self.connection.execute(query, values))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:
             raise store_error(self.path, error) from error
         while (row := self._next(rows)) is not None:
             yield row
