@@ -63,6 +63,7 @@ SCOPE: dict[str, Any] = {
         + "{% endfor %}{% endmacro %}{{ m() | length }}",
         "{% set a = row.doc %}" + "{% set a = a ~ a %}" * 30 + "{{ a | length }}",
         "{% filter indent(999999999, true) %}x{% endfilter %}",
+        "{% for x in row.big recursive %}{% if loop.depth < 9 %}{{ loop(row.big) }}{% endif %}{% endfor %}",
     ],
     ids=lambda source: source[:40],
 )
