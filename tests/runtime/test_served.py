@@ -50,9 +50,9 @@ async def answer_metrics(exchange: Exchange) -> None:
 def test_only_a_prefix_for_which_others_wait_is_streamed(
     server: Server, tmp_path: Path, owner: str, num_streams: int
 ) -> None:
-    server.script.append(list_of_models(owned_by=owner))
-    if owner == "vllm":
-        server.script.append(answer_metrics)
+    asked_at_start = [list_of_models(owned_by=owner), *([answer_metrics] if owner == "vllm" else [])]
+    # The checks before the first call ask what is served, and then the run does.
+    server.script.extend(asked_at_start * 2)
     num_rows = run(server, tmp_path, DOCUMENT, 12, 8)
     assert num_rows == len(streams(server)) == 12
     assert sum(streams(server)) == num_streams
@@ -71,6 +71,6 @@ def test_as_many_requests_are_in_flight_as_may_be(server: Server, tmp_path: Path
             await all_there.wait()
         await answer_well(exchange)
 
-    server.script.append(list_of_models())
+    server.script.extend([list_of_models()] * 2)
     server.script.extend([wait_for_all] * 256)
     assert run(server, tmp_path, "", 300, 256) == 300

@@ -144,6 +144,16 @@ def test_a_server_that_was_killed_is_started_again(yard: Yard) -> None:
     assert yard.num_starts == 2
 
 
+def test_a_process_that_executes_a_program_is_alive(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment is empty for a moment; that of another process is not."""
+    (record,) = yard.up(yard.sites())
+    with monkeypatch.context() as patch:
+        patch.setattr(server_records, "_environment", lambda pid: [b""])
+        assert server_records.is_alive(record)
+        patch.setattr(server_records, "_environment", lambda pid: [b"HOME=/"])
+        assert not server_records.is_alive(record)
+
+
 def test_no_other_process_is_taken_for_a_server(yard: Yard) -> None:
     (site,) = yard.sites()
     (record,) = yard.up([site])

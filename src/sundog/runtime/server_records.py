@@ -171,7 +171,12 @@ def _session(pid: int) -> int | None:
 def is_alive(record: ServerRecord) -> bool:
     """Whether the server's first process lives: what it leaves behind serves nobody."""
     living = processes_of(record)
-    return record.pid in living if record.pid is not None else bool(living)
+    return record.pid in living or _takes_up_a_program(record.pid) if record.pid is not None else bool(living)
+
+
+def _takes_up_a_program(pid: int) -> bool:
+    """Whether it is the first of its session and has no environment, as for a moment while it executes a program."""
+    return _session(pid) == pid and not any(_environment(pid))
 
 
 def end(record: ServerRecord, number: signal.Signals) -> None:
