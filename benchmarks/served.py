@@ -27,6 +27,8 @@ DELAY_S = 0.3
 TOKENS = (1, 128, 1024)
 IN_FLIGHT = (16, 64, 256, 1024)
 CALLS_PER_SLOT = 12
+# With fewer calls the figure would be of the run's beginning and end.
+MIN_CALLS = 600
 # Their calls take tens of milliseconds each with many in flight.
 SLOW_ARMS, MAX_SLOW_CALLS = ("openai", "langgraph"), 1500
 FLOW = """
@@ -73,7 +75,7 @@ def measure(base_url: str, arms: list[str], num_in_flight: int, num_tokens: int,
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
     for _ in range(repetitions):
         for name in arms:
-            num_calls = num_in_flight * CALLS_PER_SLOT
+            num_calls = max(MIN_CALLS, num_in_flight * CALLS_PER_SLOT)
             if name in SLOW_ARMS:
                 num_calls = max(2 * num_in_flight, min(num_calls, MAX_SLOW_CALLS))
             runs[name].append(run_arm(name, base_url, num_calls, num_in_flight, num_tokens))
