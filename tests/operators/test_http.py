@@ -353,7 +353,7 @@ def test_a_redirect_to_nowhere_is_a_fault_of_its_row(server: Server, location: s
     ("variable", "value", "url", "is_told"),
     [
         ("SSL_CERT_FILE", "not-there.pem", "https://a.org/", True),
-        ("SSL_CERT_FILE", "not-there.pem", "http://a.org/", False),
+        ("SSL_CERT_FILE", "not-there.pem", "http://a.org/", True),
         ("ALL_PROXY", "gopher://a:1", "http://a.org/", True),
         ("ALL_PROXY", "gopher://a:1", "http://127.0.0.1/", False),
         ("SSL_CERT_FILE", "not-there.pem", "https://{{ row.host }}/", False),

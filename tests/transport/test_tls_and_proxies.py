@@ -69,11 +69,11 @@ def test_a_file_of_authorities_that_is_none_is_named(tmp_path: Path, content: st
     if content is not None:
         path.write_text(content)
     for ca_file, environment, name in ((str(path), {}, "ca_file"), (None, {"SSL_CERT_FILE": str(path)}, "SSL_CERT")):
-        with pytest.raises(ConfigError, match=says) as caught:
-            Client(ca_file=ca_file, proxy="", environment=environment).check("https://a.org/")
-        assert name in caught.value.what
-        assert str(path) in caught.value.what
-        Client(ca_file=ca_file, proxy="", environment=environment).check("http://a.org/")
+        for url in ("https://a.org/", "http://a.org/"):
+            with pytest.raises(ConfigError, match=says) as caught:
+                Client(ca_file=ca_file, proxy="", environment=environment).check(url)
+            assert name in caught.value.what
+            assert str(path) in caught.value.what
 
 
 def test_all_clients_share_one_context_and_it_verifies() -> None:

@@ -1,4 +1,4 @@
-"""Whom TLS trusts: one context for each file of authorities, made when the first https address is used.
+"""Whom TLS trusts: one context for each file of authorities, made when it is named or the first https address is used.
 
 Owns SSL_CERT_FILE, SSL_CERT_DIR and the option `ca_file`. Never switches verification off.
 """
@@ -16,10 +16,21 @@ from sundog.errors import ConfigError
 def tls_context(ca_file: str | None, environment: Mapping[str, str]) -> ssl.SSLContext:
     """The context for the authorities in `ca_file`; without it those of SSL_CERT_FILE and SSL_CERT_DIR; without these
     the system's and Mozilla's. ConfigError names the file that is not there or holds no certificate."""
+    return _context(_named(ca_file, environment))
+
+
+def check_named_files(ca_file: str | None, environment: Mapping[str, str]) -> None:
+    """ConfigError for a file that is named and cannot be used, also where no https address is known yet: otherwise the
+    first one, perhaps of a later row, tells of it."""
+    if named := _named(ca_file, environment):
+        _context(named)
+
+
+def _named(ca_file: str | None, environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     if ca_file is not None:
-        return _context((("the option `ca_file`", ca_file),))
+        return (("the option `ca_file`", ca_file),)
     named = ((name, environment.get(name, "")) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
-    return _context(tuple((name, path) for name, path in named if path))
+    return tuple((name, path) for name, path in named if path)
 
 
 @lru_cache(maxsize=32)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from sundog.transport.address import Address, parse
 from sundog.transport.answer import Answer, WholeAnswer
-from sundog.transport.certificates import tls_context
+from sundog.transport.certificates import check_named_files, tls_context
 from sundog.transport.faults import Broken, Damaged, ProxyFault, Silent
 from sundog.transport.proxies import Proxy, proxy_of
 
@@ -172,7 +172,10 @@ class Client:
     def _way(self, address: Address) -> tuple[Proxy | None, ssl.SSLContext | bool]:
         proxy = proxy_of(address, self._proxy, self._environment)
         has_tls = address.scheme == "https" or (proxy is not None and proxy.url.startswith("https:"))
-        return proxy, tls_context(self._ca_file, self._environment) if has_tls else True
+        if not has_tls:
+            check_named_files(self._ca_file, self._environment)
+            return proxy, True
+        return proxy, tls_context(self._ca_file, self._environment)
 
     def _session(self, proxy: Proxy | None) -> aiohttp.ClientSession:
         """The session for all that goes directly or through HTTP proxies, or that of one SOCKS proxy."""
