@@ -185,7 +185,7 @@ class AnswerReader:
         if self._refusal.strip():
             raise BadResponse(f"the model refused: {shown(self._refusal, MAX_SHOWN_CHARACTERS)}")
         if not self._has_events:
-            sent = _shown(self._beginning.decode("utf-8", "replace"))
+            sent = _shown(self._beginning[:MAX_SHOWN_CHARACTERS].decode("utf-8", "replace"))
             hint = "see that base_url is that of a server that speaks the OpenAI protocol"
             raise BadResponse(f"the server sent no answer but: {sent}", hint=hint)
         has_text = self._num_characters > 0
