@@ -109,6 +109,7 @@ class TestOpenVINOConformance(EngineConformance):
             (200, {"n": {"type": "array", "items": {"type": "integer", "minimum": 0}}}),
             (200, {"n": {"type": "array", "items": {"type": "number", "minimum": -50}}}),
             (200, {"n": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 999_998}}}),
+            (200, {"n": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1_234_567}}}),
             (
                 30,
                 {

@@ -146,20 +146,25 @@ def _magnitudes(low: int, high: int | None, num_digits: int, fraction: str) -> s
 
 
 def _from(low: int, num_digits: int) -> str:
-    """Whole numbers from `low` on, of up to `num_digits` digits or as many as `low` has. Few and short alternatives:
-    with one for each number of digits the sampler let through what is none of them."""
-    if low == 0:
-        return f'("0" | [1-9] [0-9]{{0,{num_digits - 1}}})'
-    length = len(str(low))
-    longer = [f"[1-9] [0-9]{{{length},{num_digits - 1}}}"] if num_digits > length else []
-    return _any_of([*_digit_patterns(low, 10**length - 1), *longer])
+    """Whole numbers from `low` on, of up to `num_digits` digits or as many as `low` has."""
+    return _any_of(list(_digit_patterns(low, 10 ** max(num_digits, len(str(low))) - 1)))
 
 
 def _digit_patterns(low: int, high: int) -> Iterator[str]:
     """Patterns that together match the decimal numbers from `low` to `high`, 0 <= low <= high, each once."""
+    if low == 0:
+        yield _quote("0")
+        low = 1
     while low <= high:
+        length = len(str(low))
+        if low == 10 ** (length - 1) and 10 * low - 1 <= high:
+            # All lengths at once: the fewer the alternatives, the less the sampler lets through that is none of them.
+            longest = len(str(high + 1)) - 1
+            yield f"[1-9] [0-9]{{{length - 1},{longest - 1}}}"
+            low = 10**longest
+            continue
         num_free = 0
-        while low % 10 ** (num_free + 1) == 0 < low and low + 10 ** (num_free + 1) - 1 <= high:
+        while low % 10 ** (num_free + 1) == 0 and low + 10 ** (num_free + 1) - 1 <= high:
             num_free += 1
         block = 10**num_free
         head, digit = divmod(low // block, 10)
