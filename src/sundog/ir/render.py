@@ -89,7 +89,7 @@ def _text_function(source: str) -> Callable[[Scope], str]:
             value = piece if isinstance(piece, str) else _look_up(scope, piece)
             if value is _NOT_PLAIN:
                 return render(scope)
-            texts.append(shown(value))
+            texts.append(value if type(value) is str else shown(value))
         return refuse_long("".join(texts))
 
     return join
