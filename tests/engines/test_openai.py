@@ -348,6 +348,13 @@ def test_a_key_written_in_the_flow_stays_out_of_errors(server: Server) -> None:
     assert "<api_key>" in str(error)
 
 
+@pytest.mark.parametrize("api_key", ["${env:KEY}", KEY])
+def test_no_part_of_a_key_is_left_where_a_message_is_cut(server: Server, api_key: str) -> None:
+    for num_before in range(955, 980):
+        error = error_of(server, status(400, "x" * num_before + KEY + "y" * 400), api_key=api_key)
+        assert KEY[:5] not in str(error)
+
+
 def test_silence_is_a_timeout(server: Server) -> None:
     error = error_of(server, hang, timeout_s=0.05)
     assert (type(error), error.retryable) == (EngineTimeout, True)

@@ -39,6 +39,8 @@ TOKENS_PER_MESSAGE = 4
 COUNT_ERROR = 0.25
 # A server does not tell the size of its cache's blocks: this is vLLM's on a GPU.
 BLOCK_TOKENS = 16
+MAX_SHOWN_CHARACTERS = 1000
+"""As much of an error's message is told, cut after its secrets are hidden."""
 
 
 class OpenAIEngine:
@@ -97,7 +99,7 @@ class OpenAIEngine:
             except TransportFault as fault:
                 raise connection.error_of(fault) from None
             except EngineError as error:
-                error.what = connection.hide(error.what)
+                error.what = connection.hide(error.what)[:MAX_SHOWN_CHARACTERS]
                 error.args = (error.what,)
                 error.where = connection.shown_url
                 raise

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sundog.engines.base import Chunk, FinishReason
 from sundog.engines.openai_protocol.choices import Piece, read_choice
 from sundog.engines.openai_protocol.events import MAX_EVENT_BYTES, EventSplitter
-from sundog.engines.openai_protocol.failures import error_told, is_error
+from sundog.engines.openai_protocol.failures import MAX_MESSAGE_CHARACTERS, error_told, is_error
 from sundog.engines.openai_protocol.json_text import (
     DONE,
     NestedTooDeeply,
@@ -26,7 +26,6 @@ from sundog.engines.openai_protocol.usage import Counts
 from sundog.errors import BadResponse
 
 MAX_TEXT_CHARACTERS = 16 * 2**20
-MAX_SHOWN_CHARACTERS = 1000
 
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
@@ -63,7 +62,7 @@ class AnswerReader:
             # Empty lines keep a connection alive until the answer comes.
             piece = self._beginning = (self._beginning + piece).lstrip()
             self._form = _form_of(piece)
-        elif len(self._beginning) < MAX_SHOWN_CHARACTERS:
+        elif len(self._beginning) < MAX_MESSAGE_CHARACTERS:
             self._beginning += piece
         if self._form == "json":
             self._keep(piece)
@@ -153,7 +152,7 @@ class AnswerReader:
         if piece is None:
             return ""
         self._has_events = True
-        self._refusal = (self._refusal + piece.refusal)[:MAX_SHOWN_CHARACTERS]
+        self._refusal = (self._refusal + piece.refusal)[:MAX_MESSAGE_CHARACTERS]
         self._has_thought = self._has_thought or piece.has_thought
         self._finish_reason = self._finish_reason or piece.finish_reason
         return self._joined(piece.text)
@@ -183,9 +182,9 @@ class AnswerReader:
 
     def _refuse_what_is_no_answer(self) -> None:
         if self._refusal.strip():
-            raise BadResponse(f"the model refused: {shown(self._refusal, MAX_SHOWN_CHARACTERS)}")
+            raise BadResponse(f"the model refused: {shown(self._refusal, MAX_MESSAGE_CHARACTERS)}")
         if not self._has_events:
-            sent = _shown(self._beginning[:MAX_SHOWN_CHARACTERS].decode("utf-8", "replace"))
+            sent = _shown(self._beginning[:MAX_MESSAGE_CHARACTERS].decode("utf-8", "replace"))
             hint = "see that base_url is that of a server that speaks the OpenAI protocol"
             raise BadResponse(f"the server sent no answer but: {sent}", hint=hint)
         has_text = self._num_characters > 0
@@ -203,7 +202,7 @@ class AnswerReader:
 
 
 def _shown(sent: Any) -> str:
-    return repr(shown(sent, MAX_SHOWN_CHARACTERS))
+    return repr(shown(sent, MAX_MESSAGE_CHARACTERS))
 
 
 def _form_of(beginning: bytes) -> Literal["events", "json"] | None:

@@ -16,7 +16,8 @@ from sundog.transport.retry_after import retry_after_s
 
 MAX_ERROR_BYTES = 64 * 2**10
 """As much of an error body is read."""
-MAX_MESSAGE_CHARACTERS = 500
+MAX_MESSAGE_CHARACTERS = 4000
+"""More than is shown: a key must be found in it before it is cut."""
 MAX_PAGE_CHARACTERS = 4096
 
 # OpenAI says it with a code; vLLM, llama.cpp and others only with words.
