@@ -106,13 +106,13 @@ def test_an_effect_without_an_outcome_is_reported_and_not_repeated(
     interrupted = {one.row: one.key for one in server.asked}
     assert len(interrupted) == NUM_AT_ONCE
 
-    assert run(tmp_path, *COMMAND)[0] == 0
+    assert run(tmp_path, *COMMAND)[0] == 1
     assert server.by_row == dict.fromkeys(range(NUM_ROWS), 1), "at most once for each row"
     errors = lines(tmp_path / "out.jsonl.errors.jsonl")
     assert [error["row"] for error in errors] == sorted(interrupted)
     assert all(interrupted[error["row"]] in error["cause"] for error in errors), "the key is named"
 
-    assert run(tmp_path, *COMMAND, "--retry-failed")[0] == 0
+    assert run(tmp_path, *COMMAND, "--retry-failed")[0] == 1
     assert len(server.asked) == NUM_ROWS, "trying failed rows again is not yet a wish to repeat effects"
 
     assert run(tmp_path, *COMMAND, "--retry-failed", "--repeat-unknown-effects")[0] == 0

@@ -59,8 +59,8 @@ class TestChat(OverVLLM):
 
     def test_a_shared_prefix_is_reported_as_cached(self, started: Started) -> None:
         text = "A document that many ask about. " * 5
-        started.ask(f"{text} What is it?", max_tokens=2)
-        usage = started.ask(f"{text} Who wrote it?", max_tokens=2).usage
+        started.ask(f"{text} What is it?", max_tokens=8)
+        usage = started.ask(f"{text} Who wrote it?", max_tokens=8).usage
         assert usage.num_cached_tokens is not None
         assert len(text) // 32 * 32 <= usage.num_cached_tokens < usage.num_prompt_tokens
 
@@ -114,7 +114,7 @@ class TestVLLM(EngineConformance):
 
     def test_what_it_says_of_the_workflow_is_taken(self, started: Started) -> None:
         about = {"flow": "f", "node": "n", "turn": 1}
-        assert started.ask("Say hello.", max_tokens=2, about=about).usage.num_output_tokens > 0
+        assert started.ask("Say hello.", max_tokens=8, about=about).usage.num_output_tokens > 0
 
 
 class TestCompletions(OverVLLM):
