@@ -52,7 +52,6 @@ def test_rows_become_a_pandas_frame() -> None:
 
 
 def test_rows_become_a_polars_frame() -> None:
-    pytest.importorskip("polars")
     assert copied(3).run().to_polars()["id"].to_list() == [0, 1, 2]
 
 
