@@ -13,7 +13,25 @@ from sundog.engines.base import EngineOptions
 from sundog.engines.openai_protocol.bodies import Api
 
 
-class OpenAIOptions(EngineOptions):
+class ServerOptions(EngineOptions):
+    """What every kind of server that speaks the OpenAI protocol takes; OpenAIOptions tells what each field means."""
+
+    base_url: str | tuple[str, ...]
+    api_key: str | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+    ca_file: str | None = None
+    proxy: str | None = None
+    api: Api = "chat"
+    timeout_s: float = Field(default=600.0, gt=0.0)
+    max_context_tokens: int | None = Field(default=None, ge=1)
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
+
+
+class OpenAIOptions(ServerOptions):
     """`base_url`: up to and with `/v1`, with a query where the server wants one; several are replicas of one model.
     `headers`: further ones of every request. `ca_file`: whose certificates are trusted; None for SSL_CERT_FILE, or
     else the system's. `proxy`: a URL, empty for none; None for what the environment names. `timeout_s`: the longest
@@ -23,21 +41,8 @@ class OpenAIOptions(EngineOptions):
     that sundog would write is as it is here, and left out where it is null here.
     """
 
-    base_url: str | tuple[str, ...]
-    api_key: str | None = None
-    headers: dict[str, str] = Field(default_factory=dict)
-    ca_file: str | None = None
-    proxy: str | None = None
-    api: Api = "chat"
-    timeout_s: float = Field(default=600.0, gt=0.0)
     has_priority: bool = False
     has_prefix_cache: bool = True
-    max_context_tokens: int | None = Field(default=None, ge=1)
-    extra_body: dict[str, Any] = Field(default_factory=dict)
-
-    @property
-    def base_urls(self) -> tuple[str, ...]:
-        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
 
     @model_validator(mode="before")
     @classmethod

@@ -23,14 +23,12 @@ from sundog.engines.base import (
     Capabilities,
     Chunk,
     Engine,
-    EngineOptions,
     EngineOutline,
     EngineStats,
     GenerateRequest,
 )
 from sundog.engines.openai import BLOCK_TOKENS, COUNT_ERROR, OpenAIEngine, count_prompt_tokens
-from sundog.engines.openai_options import OpenAIOptions
-from sundog.engines.openai_protocol.bodies import Api
+from sundog.engines.openai_options import OpenAIOptions, ServerOptions
 from sundog.engines.served import ReplicaLoad, ServerCommand
 from sundog.engines.vllm_command import (
     RESERVED,
@@ -84,7 +82,7 @@ ENVELOPE = "sundog"
 """Under which our plugin finds what a request says of its workflow; as JSON text, since the values are scalars."""
 
 
-class VLLMOptions(EngineOptions):
+class VLLMOptions(ServerOptions):
     """`base_url`: servers to attach to, up to and with `/v1`; without it they are started. `arguments`: vLLM's server
     options by name. `device`: what they run on. `python`: the interpreter that has vLLM. `environment`: more variables
     for the server. `start`: a run starts the servers that are not up, and stops them. `has_plugin`: our plugin runs in
@@ -102,18 +100,6 @@ class VLLMOptions(EngineOptions):
     ready_timeout_s: float = Field(default=900.0, gt=0.0)
     max_down_s: float = Field(default=300.0, gt=0.0)
     has_plugin: bool = False
-    api_key: str | None = None
-    headers: dict[str, str] = Field(default_factory=dict)
-    ca_file: str | None = None
-    proxy: str | None = None
-    api: Api = "chat"
-    timeout_s: float = Field(default=600.0, gt=0.0)
-    max_context_tokens: int | None = Field(default=None, ge=1)
-    extra_body: dict[str, Any] = Field(default_factory=dict)
-
-    @property
-    def base_urls(self) -> tuple[str, ...]:
-        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
 
     @model_validator(mode="before")
     @classmethod
