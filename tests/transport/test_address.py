@@ -39,6 +39,7 @@ def test_user_and_password_become_a_header() -> None:
         ("http://secret:secret/", "port that is no number"),
         ("http://user:secret/path@a.org/", "port that is no number"),
         ("http://a.org:99999/secret", "port that is no number"),
+        ("http://a.org:0/secret", "port 0"),
         ("http://[secret/", "no readable host"),
         ("http://sec ret/", "no readable host"),
         ("http://a.org\\@secret/", "no readable host"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from pathlib import Path
 
@@ -74,6 +75,15 @@ def test_a_file_of_authorities_that_is_none_is_named(tmp_path: Path, content: st
                 Client(ca_file=ca_file, proxy="", environment=environment).check(url)
             assert name in caught.value.what
             assert str(path) in caught.value.what
+
+
+def test_folders_of_authorities_may_be_a_list(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    listed = os.pathsep.join([str(tmp_path / "a"), "", str(tmp_path / "b")])
+    Client(proxy="", environment={"SSL_CERT_DIR": listed}).check("https://a.org/")
+    with pytest.raises(ConfigError, match=r"SSL_CERT_DIR names .*/c, which is not there"):
+        Client(proxy="", environment={"SSL_CERT_DIR": f"{listed}{os.pathsep}{tmp_path}/c"}).check("https://a.org/")
 
 
 def test_all_clients_share_one_context_and_it_verifies() -> None:

@@ -6,10 +6,11 @@ Owns the reading of the literal start. Never renders.
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 from sundog.ir.template import Literal, Template
 from sundog.secrets import PATTERN
+from sundog.transport.address import parse
+from sundog.transport.faults import BadAddress
 
 ANY_ORIGIN = "http:*"
 
@@ -39,13 +40,13 @@ def starts_wrong(url: Template) -> bool:
 
 
 def is_address(url: str) -> bool:
-    """Whether a rendered URL names a server to ask; secrets may still be names in it."""
+    """Return whether a rendered URL can be asked; secrets may still be names in it."""
     try:
         # The name of a secret stands for a part of a host, or for a port.
-        parts = urlsplit(PATTERN.sub("1", url))
-        return bool(parts.scheme.lower() in ("http", "https") and parts.hostname) and parts.port != 0
-    except ValueError:
+        parse(PATTERN.sub("1", url))
+    except BadAddress:
         return False
+    return True
 
 
 _SCHEMES = ("http://", "https://")

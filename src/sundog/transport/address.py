@@ -61,6 +61,8 @@ def parse(url: str) -> Address:
         raise BadAddress(f"the URL has {'a port that is no number' if is_port else 'no readable host'}") from None
     if parts.scheme not in DEFAULT_PORTS:
         raise BadAddress("the URL begins with neither http:// nor https://")
+    if port == 0:
+        raise BadAddress("the URL names port 0, at which no server can be")
     try:
         target = _quoted(parts.path, _IN_PATH) or "/"
         if parts.query:

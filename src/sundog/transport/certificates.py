@@ -29,7 +29,9 @@ def check_named_files(ca_file: str | None, environment: Mapping[str, str]) -> No
 def _named(ca_file: str | None, environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     if ca_file is not None:
         return (("the option `ca_file`", ca_file),)
-    named = ((name, environment.get(name, "")) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    # As OpenSSL has it, SSL_CERT_DIR may be a list like PATH.
+    files, folders = [environment.get("SSL_CERT_FILE", "")], environment.get("SSL_CERT_DIR", "").split(os.pathsep)
+    named = [("SSL_CERT_FILE", path) for path in files] + [("SSL_CERT_DIR", path) for path in folders]
     return tuple((name, path) for name, path in named if path)
 
 
