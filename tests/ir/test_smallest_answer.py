@@ -52,6 +52,12 @@ def test_options_of_an_enum_have_answers_of_their_own() -> None:
     }
 
 
+def test_required_fields_need_not_be_described() -> None:
+    schema = json.dumps({"type": "object", "required": ["a"]})
+    assert smallest_answers(schema).text == '{"a":0}'
+    assert not smallest_answers(schema).by_option
+
+
 def test_a_schema_inside_itself_ends_and_one_that_doubles_stays_small() -> None:
     inside_itself = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}
     assert smallest_answers(json.dumps(inside_itself)).text.startswith('{"a":')

@@ -17,14 +17,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sundog.errors import BadResponse, suggest
 from sundog.ir.normal_form import normal_form
 from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
-
-if TYPE_CHECKING:
-    pass
 
 _SCALARS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 _NUM_SHOWN_CHARACTERS = 200

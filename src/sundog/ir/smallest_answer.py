@@ -87,7 +87,7 @@ class _Reader:
         fields = dict(self._fields(schema, depth))
         for name in fields:
             path = f"{place}.{name}" if place else name
-            for at, text in self.with_option(schema["properties"].get(name), path, depth + 1):
+            for at, text in self.with_option(_properties(schema).get(name), path, depth + 1):
                 yield at, _object({**fields, name: text})
 
     def _of_type(self, kind: Any, schema: Mapping[str, Any], depth: int) -> str:
@@ -103,8 +103,7 @@ class _Reader:
         return SMALLEST.get(kind, "0")
 
     def _fields(self, schema: Mapping[str, Any], depth: int) -> Iterator[tuple[str, str]]:
-        properties = schema.get("properties")
-        known = properties if isinstance(properties, Mapping) else {}
+        known = _properties(schema)
         required = schema.get("required")
         for name in required if isinstance(required, list) else ():
             yield str(name), self.smallest(known.get(name), depth + 1)
@@ -114,6 +113,11 @@ class _Reader:
         for part in str(reference).removeprefix("#").split("/")[1:]:
             found = found.get(part) if isinstance(found, Mapping) else None
         return found
+
+
+def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    properties = schema.get("properties")
+    return properties if isinstance(properties, Mapping) else {}
 
 
 def _object(fields: Mapping[str, str]) -> str:
