@@ -43,6 +43,8 @@ def test_the_database_looks_at_a_statement_before_it_runs(
         "delete from item",
         "create table other (id int)",
         "pragma foreign_keys",
+        "explain query plan select * from item",
+        "/* how */ EXPLAIN select * from item",
     ],
 )
 def test_what_the_database_takes_is_left_alone(folder: Path, query: str) -> None:

@@ -27,6 +27,8 @@ from sundog.operators.sql_url import sqlite_path
 CONNECT_TIMEOUT_S = 5
 _NUMBERED: Dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # SQLAlchemy's
 _LIST_PARAM = re.compile(r"(\bin\s*):(\w+)", re.IGNORECASE)
+# It is no statement that SQLite could explain, but the explanation of one.
+_EXPLANATION = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*explain\b", re.IGNORECASE | re.DOTALL)
 _SQLITE_SYNTAX = re.compile("syntax error|incomplete input|unrecognized token")
 _SYNTAX = "42601"
 # A server that says so may answer in time.
@@ -66,7 +68,8 @@ def _asked_sqlite(query: str, path: Path) -> Iterator[Finding]:
     engine = open_sqlite(path, is_write=False)
     try:
         with engine.connect() as connection:
-            statement = text(f"explain {_with_lists(query)}")
+            explain = "" if _EXPLANATION.match(query) else "explain "
+            statement = text(explain + _with_lists(query))
             connection.execute(statement, dict.fromkeys(statement.compile().params))
     except DBAPIError as error:
         message = str(error.orig).strip()
