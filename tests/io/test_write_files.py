@@ -343,6 +343,22 @@ def test_two_writers_of_one_file(tmp_path: Path) -> None:
     write(tmp_path / "out.csv", ROWS)
 
 
+def test_a_file_that_another_writer_has_just_finished_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, part, lock = tmp_path / "out.csv", tmp_path / ".out.csv.part", fcntl.flock
+
+    def late(*arguments: Any) -> None:
+        part.write_text("whole")
+        part.replace(out)
+        lock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(RunError, match="another process is writing"):
+        write(out, ROWS)
+    assert out.read_text() == "whole"
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

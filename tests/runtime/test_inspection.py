@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,24 @@ def test_what_takes_too_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(inspection, "TIMEOUT_S", 0.01)
     (found,) = look(tmp_path, [step("a", "odd")], operator=Slow({}))
     assert found.what.startswith("not checked: it took longer")
+
+
+def test_a_thread_that_does_not_come_back_hides_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over = threading.Event()
+
+    class Blocked(Inspected):
+        async def inspect(self, spec: Any, given: Inspection) -> Sequence[Finding]:
+            if spec.value.source == "blocked":
+                await asyncio.to_thread(is_over.wait, 60)
+            return await super().inspect(spec, given)
+
+    monkeypatch.setattr(inspection, "TIMEOUT_S", 0.2)
+    try:
+        found = look(tmp_path, [step("a", "blocked"), step("b", "dead")], operator=Blocked({"dead": WRONG}))
+    finally:
+        is_over.set()
+    assert [one.place for one in found] == ["step 'a'", "step 'b'"]
+    assert fatal(found) == ["step 'b'"]
 
 
 def test_an_operator_is_given_the_calls_that_rows_are_known_to_make(tmp_path: Path) -> None:

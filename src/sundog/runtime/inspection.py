@@ -218,11 +218,16 @@ def _in_thread(run: Callable[[], Coroutine[Any, Any, list[PlanFinding]]]) -> lis
     come back in time is left behind."""
     future: Future[list[PlanFinding]] = Future()
 
+    async def report() -> None:
+        # The loop's end waits for threads that may not come back: the findings do not.
+        future.set_result(await run())
+
     def work() -> None:
         try:
-            future.set_result(asyncio.run(run()))
+            asyncio.run(report())
         except BaseException as error:  # handed to the caller
-            future.set_exception(error)
+            if not future.done():
+                future.set_exception(error)
 
     threading.Thread(target=work, name="sundog-inspect", daemon=True).start()
     try:

@@ -30,7 +30,7 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     part = target.with_name(f".{target.name}.part")
     with told_failures(str(path)), _open_part(part, mode) as stream:
-        _lock(stream, path)
+        _lock(stream, part, path)
         try:
             stream.truncate(0)
             yield stream
@@ -62,11 +62,19 @@ def _no_part_file(part: Path) -> RunError:
     return RunError(f"{part} is a link, or no file: it is not written through", hint="look who made it, and remove it")
 
 
-def _lock(stream: BinaryIO, path: Path) -> None:
+def _lock(stream: BinaryIO, part: Path, path: Path) -> None:
+    busy = RunError(f"another process is writing {path}", hint="wait for it, or name another output")
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise RunError(f"another process is writing {path}", hint="wait for it, or name another output") from error
+        raise busy from error
+    try:
+        is_part = os.path.samestat(os.fstat(stream.fileno()), part.lstat())
+    except FileNotFoundError:
+        is_part = False
+    if not is_part:
+        # Between opening and locking it the other one has finished: what is open here is its whole file by now.
+        raise busy
 
 
 @contextmanager
