@@ -6,7 +6,6 @@ Owns the key, the headers, and what of them may be shown. Never reads an answer.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from sundog.engines.openai_options import OpenAIOptions
 from sundog.errors import BadResponse, ConfigError, EngineError, EngineTimeout, EngineUnavailable
@@ -53,8 +52,8 @@ class Connection:
         """The whole answer; a TransportFault when there is none."""
         return await self._client.fetch(Request("GET", url, self._headers), max_bytes=MAX_PAGE_BYTES, within_s=within_s)
 
-    @lru_cache(maxsize=8)  # noqa: B019 - one for each engine, which lives as long as the run
     def url_of(self, path: str) -> str:
+        """Return the address of what is at `path` below the base URL."""
         return joined(self._base_url, path)
 
     def hide(self, text: str) -> str:

@@ -15,6 +15,8 @@ VLLM = "vllm"
 # Of the form of 0.32: one sample whose labels are the settings of the KV cache.
 _CACHE = re.compile(r"^vllm:cache_config_info\{(.*)\} ", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
+# A sample may also be NaN or +Inf, which no load is.
+_NUMBER = re.compile(r"\d+(\.\d+)?([eE][+-]?\d{1,2})?", re.ASCII)
 _SAMPLE = re.compile(r"^vllm:(\w+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
@@ -48,7 +50,8 @@ def replica_load(page: str) -> ReplicaLoad:
     counts are added, and the fullest one's KV usage is given."""
     values: dict[str, list[float]] = {}
     for name, value in _SAMPLE.findall(page):
-        values.setdefault(name, []).append(float(value))
+        if _NUMBER.fullmatch(value):
+            values.setdefault(name, []).append(float(value))
 
     def total(name: str) -> int:
         return int(sum(values.get(name, ())))
