@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import aclosing, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
@@ -144,10 +144,11 @@ class Runnable:
         return Page(shown) if format == "html" else Text(shown)
 
     async def _execute(self, drive: _Drive, options: WatchedOptions) -> Result:
-        _check(options, WatchedOptions)
-        session, run_options = self._session(options), _run_options(options)
-        with session.open_run(run_options) as opened:
-            report = await drive.execute(session, opened)
+        with closing(drive):
+            _check(options, WatchedOptions)
+            session, run_options = self._session(options), _run_options(options)
+            with session.open_run(run_options) as opened:
+                report = await drive.execute(session, opened)
         return Result(run_options.state_dir, report, tuple(name for name, _ in session.plan.logical.outputs))
 
     def _session(self, options: PlanOptions) -> Session:
@@ -231,7 +232,10 @@ class _Drive:
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching
-            self._display.close()
+
+    def close(self) -> None:
+        """Leave a clean terminal, also where the run was refused before it began."""
+        self._display.close()
 
     def _begin(self, opened: Run) -> None:
         task = asyncio.current_task()

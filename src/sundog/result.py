@@ -15,8 +15,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import from_json
-
 from sundog.errors import ConfigError
 from sundog.runtime.io.outputs import write_output
 from sundog.runtime.report import Report
@@ -67,16 +65,17 @@ class Result:
         """The output rows in input order, streamed."""
         with closing(Store(self._state_dir)) as store:
             for row_index, body in store.rows(self.report.run_id, "done"):
-                yield Row(row_index, from_json(body))
+                yield Row(row_index, store.decoded(body))
 
     def __len__(self) -> int:
         return self.report.num_done
 
     @property
     def errors(self) -> list[dict[str, Any]]:
-        """{row, node, cause, attempts} of each failed row, in input order."""
+        """Return {row, node, cause, attempts} of each failed row, and its hint where there is one, in input order."""
         with closing(Store(self._state_dir)) as store:
-            return [{"row": index, **from_json(body)} for index, body in store.rows(self.report.run_id, "failed")]
+            failed = store.rows(self.report.run_id, "failed")
+            return [{"row": index, **store.decoded(body)} for index, body in failed]
 
     def to_list(self) -> list[Row]:
         return list(self)

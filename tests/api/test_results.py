@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import sundog as sd
 from sundog import result as results
-from sundog.errors import ConfigError
+from sundog.display import QuietDisplay
+from sundog.errors import ConfigError, StoreError
 from tests.cli.flows import sundog, working_directory, write_review
 
 
@@ -74,6 +78,33 @@ def test_explain_has_the_forms_of_the_command(folder: Path) -> None:
     assert page._repr_html_().startswith('<iframe srcdoc="&lt;!doctype html')
     with pytest.raises(TypeError, match="format must be one of: text, json, html; not 'pdf'"):
         flow.explain("pdf")  # type: ignore[arg-type]  # what a user may write
+
+
+class Recording(QuietDisplay):
+    num_closed = 0
+
+    def close(self) -> None:
+        self.num_closed += 1
+
+
+@pytest.mark.parametrize("options", [{"objective": "speed"}, {"progres": False}, {"output": "out.xlsx"}])
+def test_a_display_is_closed_where_nothing_is_run(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    display = Recording()
+    monkeypatch.setattr("sundog.display.open_live_display", lambda is_wanted: display)
+    with pytest.raises((ConfigError, TypeError)):
+        copied(1).run(**options)
+    assert display.num_closed == 1
+    copied(1).run()
+    assert display.num_closed == 2
+
+
+def test_rows_of_a_damaged_store_are_told_as_such(folder: Path) -> None:
+    result = copied(1).run()
+    with closing(sqlite3.connect(folder / ".sundog" / "store.sqlite")) as store:
+        store.execute("update rows set body = cast('{' as blob)")
+        store.commit()
+    with pytest.raises(StoreError, match="damaged"):
+        list(result)
 
 
 def test_progress_is_shown_when_it_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import sundog as sd
 from sundog.config import read_config
+from sundog.engines.openai import OpenAIEngine
 from sundog.ir.logical import EngineBlock
 from sundog.present.document import Document
 from sundog.runtime.engine_inspection import EngineLook, look_at_engine
@@ -42,6 +45,16 @@ def test_a_server_that_is_not_there_is_a_warning() -> None:
     (found,) = look("openai", base_url="http://127.0.0.1:9/v1", model=MODEL).findings
     assert "no server answers" in found.what
     assert not found.is_fatal, "it may be there when the run begins"
+
+
+def test_an_engine_that_fails_as_nobody_foresaw_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start(self: OpenAIEngine) -> None:
+        raise KeyError("bug")
+
+    monkeypatch.setattr(OpenAIEngine, "start", start)
+    (found,) = look("openai", base_url="http://127.0.0.1:9/v1", model=MODEL).findings
+    assert found.what == "not checked: KeyError: 'bug'"
+    assert not found.is_fatal
 
 
 def test_engines_of_ones_own_are_not_started() -> None:

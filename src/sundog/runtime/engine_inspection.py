@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sundog.engines.base import ENGINES, EngineKind, EngineOutline
-from sundog.errors import ConfigError, SundogError
+from sundog.errors import ConfigError, SundogError, error_text
 from sundog.ir.canonical import canonical_json
 from sundog.ir.logical import EngineBlock
 from sundog.operators.base import Finding
@@ -69,4 +69,6 @@ async def _look_at_server(kind: EngineKind, options: Any, outline: EngineOutline
         return EngineLook(outline, (Finding(f"no server has answered within {SERVER_TIMEOUT_S:g} s"),))
     except SundogError as error:
         return EngineLook(outline, (Finding(error.what, error.hint),))
+    except Exception as error:  # an engine's mistake while it is looked at must not stop what may run well
+        return EngineLook(outline, (Finding(f"not checked: {error_text(error)}"),))
     return EngineLook(replace(outline, max_context_tokens=outline.max_context_tokens or told))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from sundog.engines.base import EngineOutline
-from sundog.errors import ConfigError, SundogError
+from sundog.errors import ConfigError, SundogError, error_text
 from sundog.ir.canonical import describe
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing, calls_of
 from sundog.operators.base import Finding, InspectingOperator, Inspection, Operator
@@ -155,7 +155,7 @@ class _Inspector:
         except SundogError as error:
             return [Finding(f"not checked: {error.what}", error.hint)]
         except Exception as error:  # an operator's mistake while looking must not stop what may run well
-            return [Finding(f"not checked: {type(error).__name__}: {error}")]
+            return [Finding(f"not checked: {error_text(error)}")]
 
     def _given(self, call: CallExec) -> Inspection:
         engine = self._operators[call.step.operator].traits(call.step.spec).engine
