@@ -35,8 +35,8 @@ class Display(Protocol):
 
 
 def open_live_display(is_wanted: bool | None = None) -> Display:
-    """For a call in Python: live in a notebook and on a terminal, elsewhere lines where it `is_wanted`; quiet where it
-    is not. None: where somebody looks."""
+    """Return the display for a call in Python: live in a notebook and on a terminal, elsewhere lines where it
+    `is_wanted`; quiet where it is not. None: where somebody looks."""
     if is_wanted is False:
         return QuietDisplay()
     if is_notebook():
@@ -52,7 +52,7 @@ def _to_stderr(line: str) -> None:
 
 
 def is_notebook() -> bool:
-    """Whether this process is the kernel of a notebook. IPython is asked only where it runs already."""
+    """Return whether this process is the kernel of a notebook. IPython is asked only where it runs already."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return shell is not None and hasattr(shell, "kernel")
@@ -220,7 +220,7 @@ def describe(progress: Progress, forecast: Forecast) -> str:
 
 
 def describe_wait(wait: Wait) -> str:
-    """Who waits how long, and why, as in: 3 calls wait 40 s: 'local' asks for it (HTTP 429)."""
+    """Say who waits how long, and why, as in: 3 calls wait 40 s: 'local' asks for it (HTTP 429)."""
     calls = "1 call waits" if wait.num_calls == 1 else f"{wait.num_calls:,} calls wait"
     who = f"'{wait.target}' asks for it" if wait.is_asked_for else f"'{wait.target}' failed"
     return f"{calls} {span(wait.wait_s)}: {who} ({wait.cause})"
@@ -233,7 +233,7 @@ def tokens_per_s(progress: Progress) -> float:
 
 
 def duration(seconds: float) -> str:
-    """As 42 s, 3 min 05 s, or 2 h 07 min."""
+    """Return a time as 42 s, 3 min 05 s, or 2 h 07 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""From a flow to an open run: the one place where the rooms are wired together, for the command line and for Python.
+"""The way from a flow to an open run: the one place where the rooms are wired together.
 
 Owns the order of these steps. Everything it does is in the rooms that it calls.
 """
@@ -159,7 +159,7 @@ class Session:
         return text_of(document, physical).rstrip("\n")
 
     def document(self) -> Document:
-        """What explain shows, as data. Reads the inputs, runs no step."""
+        """Return what explain shows, as data. Reads the inputs, runs no step."""
         with closing(self._open_rows(None, self.plan.written.inputs)) as rows:
             num_rows, sampled = rows.count(), rows.sampled(num_rows_to_sample(self.plan))
             order = reading_order_of(self.plan, rows)
@@ -193,7 +193,7 @@ class Session:
         return PlanCosts(written.name, written.engines, self._operators, self._state_dir, sampled, num_rows)
 
     def _rewrite_documents(self, costs: PlanCosts, estimate: PlanEstimate) -> list[RewriteDocument]:
-        """Each rule with what it saves in all, and merge_calls, which the planner does."""
+        """Return each rule with what it saves in all, and merge_calls, which the planner does."""
         before: dict[str, list[PlanEstimate]] = {}
         after: dict[str, list[PlanEstimate]] = {}
         notes: dict[str, list[str]] = {}
@@ -219,8 +219,8 @@ class Session:
         return found if merged is None else [*found, merged]
 
     def _selectivity(self) -> dict[str, float]:
-        """Of the filters, where their order may depend on it and files tell it: a query or a function is run once only,
-        for the run itself."""
+        """Return the share of rows that each filter keeps, where their order may depend on it and files tell it: a
+        query or a function is run once only, for the run itself."""
         plan = self._written
         filters = [node for node in plan.nodes if isinstance(node, Filter)]
         constants = frozenset(plan.constants)
@@ -244,7 +244,7 @@ class Session:
         )
 
     def _advice(self, rows: RowSource) -> list[Tree]:
-        """What the user could change in the prompts; nothing where nothing would be gained."""
+        """Return what the user could change in the prompts; nothing where nothing would be gained."""
         prompts = prompts_of(self.plan.logical, PlanFacts(self.plan.logical, self._operators))
         wanted = frozenset[Fields]().union(*map(fields_wanted, prompts.values()))
         if not wanted:
@@ -267,14 +267,14 @@ class Session:
         return rows
 
     def figures(self) -> Figures:
-        """What the steps of the whole input take, for the placement of a run."""
+        """Return what the steps of the whole input take, for the placement of a run."""
         with closing(self._open_rows(None, self.plan.written.inputs)) as rows:
             num_rows, sampled = rows.count(), rows.sampled(num_rows_to_sample(self.plan))
         return self._figures_of(self._costs(sampled, num_rows).estimate(self.plan))
 
     def planned_calls(self, run: RunRecord) -> float:
-        """How many calls the whole of a run is expected to execute, if it finds no results of others. Reads rows of the
-        run, those of a query or a function as they were kept."""
+        """Return how many calls the whole of a run is expected to execute, if it finds no results of others. Reads rows
+        of the run, those of a query or a function as they were kept."""
         with closing(self._open_rows(self._state_dir / "runs" / run.run_id / "inputs")) as rows:
             sampled = rows.sampled(num_rows_to_sample(self.plan))
         written = self.plan.written

@@ -34,8 +34,8 @@ def open_closed_streams() -> None:
 
 
 def print_result(text: str) -> None:
-    """To stdout. Whoever reads it may stop early (`| head`): the rest is dropped, the command goes on. RunError where
-    stdout cannot be written otherwise. Styles are left out where stdout is no terminal."""
+    """Write to stdout. Whoever reads it may stop early (`| head`): the rest is dropped, the command goes on. RunError
+    where stdout cannot be written otherwise. Styles are left out where stdout is no terminal."""
     try:
         typer.echo(text)
     except OSError as error:
@@ -65,7 +65,7 @@ def _stdout_failed(error: OSError) -> None:
 
 
 def print_note(text: str) -> None:
-    """To stderr; a stderr that nobody reads any more, or that is full, stops nothing."""
+    """Write to stderr; a stderr that nobody reads any more, or that is full, stops nothing."""
     try:
         typer.echo(text, err=True)
     except OSError:

@@ -106,7 +106,7 @@ def _write(folder: Path, contents: dict[str, str]) -> None:
 
 
 def _commands(folder: Path, kind: Kind) -> list[str]:
-    """What to type next."""
+    """Return what to type next."""
     into = [] if folder == Path() else [f"cd {shlex.quote(str(folder))}"]
     runs = ["sundog explain flow.yaml", "sundog run flow.yaml --output answers.jsonl"]
     if kind is Kind.SERVED:

@@ -35,12 +35,12 @@ class StreamTimes:
 
     @property
     def has_all_chunks(self) -> bool:
-        """Whether there was one for each token: an engine may keep back what is not yet text."""
+        """Return whether there was one for each token: an engine may keep back what is not yet text."""
         return len(self.chunk_s) >= self.num_output_tokens
 
     @property
     def token_s(self) -> tuple[float, ...]:
-        """Without a last chunk that brings no token but the usage."""
+        """Leave out a last chunk that brings no token but the usage."""
         return self.chunk_s[: max(1, self.num_output_tokens)]
 
 
@@ -92,7 +92,8 @@ def _decode(life: _Life, step: int) -> Work:
 
 
 def _align(stream: StreamTimes, marks: Sequence[float]) -> _Life:
-    """Which steps, by their end times `marks`, gave the tokens of a stream: one each, so only the first is sought."""
+    """Return which steps, by their end times `marks`, gave the tokens of a stream: one each, so only the first is
+    sought."""
     times = stream.token_s
     middle = len(times) // 2
     guess = bisect_left(marks, times[middle]) - middle
@@ -106,7 +107,7 @@ def _align(stream: StreamTimes, marks: Sequence[float]) -> _Life:
 
 
 def _step_ends(lives: Sequence[_Life], num_steps: int) -> list[float]:
-    """When the first chunk of each step came."""
+    """Return when the first chunk of each step came."""
     ends = [float("inf")] * num_steps
     for life in lives:
         if life.stream.has_all_chunks:

@@ -92,7 +92,8 @@ class EngineModel:
         self._num_tokens += num_reserved_tokens
 
     def next_due_s(self, now_s: float) -> float | None:
-        """When to look at this replica again: the end of its steps, or of the running one when a request has come."""
+        """Return when to look at this replica again: the end of its steps, or of the running one when a request has
+        come."""
         if self._num_steps:
             if self._prefilling and not self._num_prefill_tokens:
                 num_done = ceil((now_s - self._begin_s) / self._step_s - _EPSILON_S)
@@ -103,7 +104,7 @@ class EngineModel:
         return self._begin_s + self._num_steps * self._step_s if self._num_steps else None
 
     def is_due(self, now_s: float) -> bool:
-        """Whether the running stretch ends now: an earlier plan for it may have been changed."""
+        """Return whether the running stretch ends now: an earlier plan for it may have been changed."""
         return bool(self._num_steps) and now_s >= self._begin_s + self._num_steps * self._step_s - _EPSILON_S
 
     def finish_steps(self) -> list[int]:

@@ -85,8 +85,8 @@ def share_of(num_true: int, num_judged: int) -> Estimate:
 
 
 def distinct_of(rows_by_value: Iterable[int], num_sampled: int, num_rows: int) -> Estimate:
-    """How many distinct values `num_rows` rows hold, from how many of `num_sampled` rows chosen at random hold each
-    value seen. A row may hold several values.
+    """Return how many distinct values `num_rows` rows hold, from how many of `num_sampled` rows chosen at random hold
+    each value seen. A row may hold several values.
 
     Expected: Duj1 (Haas and Stokes, JASA 1998; PostgreSQL's ANALYZE uses it). Low: the values seen. High: the upper
     bound of GEE (Charikar, Chaudhuri, Motwani, Narasayya, PODS 2000), every value seen once stands for as many as there

@@ -20,7 +20,7 @@ def fill_gaps(calls: Sequence[PlannedCall], record: NodeRecord | None) -> list[P
 
 
 def _gap_tokens(calls: Sequence[PlannedCall], record: NodeRecord | None) -> Estimate | None:
-    """Of one gap; None where no earlier run tells."""
+    """Return the estimate of one gap; None where no earlier run tells."""
     num_calls = sum(call.chance.expected for call in calls)
     num_gaps = sum(call.chance.expected * call.sampled.num_gaps for call in calls)
     mean = None if record is None else mean_of(record.prompt_tokens, num_calls)

@@ -42,7 +42,7 @@ class Histogram:
 
     @property
     def mean(self) -> float:
-        """Of at least one value."""
+        """The mean of at least one value."""
         return self.total / self.count
 
     @property
@@ -55,7 +55,7 @@ class Histogram:
         return sqrt(max(0.0, variance))
 
     def share_at_least(self, value: float) -> tuple[int, int]:
-        """How many of how many values are at least `value`, within half a bucket."""
+        """Return how many of how many values are at least `value`, within half a bucket."""
         bound = round(log(value) / _LOG_WIDTH)
         return sum(count for bucket, count in self.counts.items() if bucket >= bound), self.count
 
@@ -97,7 +97,7 @@ History = Mapping[tuple[str, str], NodeRecord]
 
 
 def summary(histogram: Histogram) -> Summary | None:
-    """None of an empty one."""
+    """Return the summary; None for an empty histogram."""
     if not histogram.counts:
         return None
     return Summary(histogram.count, histogram.mean, histogram.quantile(0.5), histogram.quantile(0.9))

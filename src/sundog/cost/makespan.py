@@ -99,7 +99,7 @@ def _simulated(
 
 
 def _row_ends(calls: Sequence[PlannedCall]) -> dict[int, tuple[int, ...]]:
-    """By row, in order, the calls for which no other waits."""
+    """Return, by row and in order, the calls for which no other waits."""
     waited_for = {place for call in calls for place in call.before}
     ends: dict[int, list[int]] = {}
     for number, call in enumerate(calls):
@@ -153,7 +153,7 @@ def _replicas(pool: EnginePool) -> list[EngineModel]:
 
 
 def _devices(known: Known) -> dict[str, str]:
-    """By pool, of those that have one."""
+    """Return the device of each pool that shares one."""
     pools = (pool for pool in known.pools.values() if isinstance(pool, EnginePool))
     return {pool.name: pool.shared_device for pool in pools if pool.shared_device is not None}
 

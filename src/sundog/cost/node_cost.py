@@ -142,7 +142,7 @@ def count_tokens(
 def executed_of(
     calls: Sequence[SampledCall], *, is_shared: bool, made: Set[Hashable] = frozenset()
 ) -> Sequence[SampledCall]:
-    """Of the sampled calls those that are executed: one of each kind where they are shared."""
+    """Return those of the sampled calls that are executed: one of each kind where they are shared."""
     if not is_shared:
         return calls
     return list({call.signature: call for call in calls if call.signature not in made}.values())
@@ -195,7 +195,8 @@ def dollars(tokens: TokenCost, prices: TokenPrices) -> Estimate:
 def _seconds(
     num_calls: float, prompt: float, computed: float, output: float, profile: Profile, *, is_apart: bool
 ) -> float:
-    """Of `num_calls` equal calls on one engine, with the tokens of each; `is_apart`: no step holds both kinds."""
+    """Return the seconds of `num_calls` equal calls on one engine, with the tokens of each; `is_apart`: no step holds
+    both kinds."""
     limits = profile.limits
     work = call_work(prompt, max(0.0, prompt - computed), output) * num_calls
     decode_steps = work.num_decode_tokens / max(1.0, min(limits.max_decode_requests, num_calls))

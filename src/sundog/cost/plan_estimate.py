@@ -69,7 +69,7 @@ class PlanEstimate:
 
     @property
     def usd(self) -> Estimate | None:
-        """Of all steps that have a price; None where none has."""
+        """The dollars of all steps that have a price; None where none has."""
         priced = [node.usd for node in self.nodes if node.usd is not None]
         return sum_of(priced) if priced else None
 
@@ -101,7 +101,8 @@ def estimate_plan(
 
 
 def _has_makespan(found: Mapping[str, NodeEstimate], known: Known) -> bool:
-    """Whether the times of all engines are known; those of tools may be assumed, as long as anything was measured."""
+    """Return whether the times of all engines are known; those of tools may be assumed, as long as anything was
+    measured."""
     unknown = [node for node in found.values() if node.seconds is None]
     return len(unknown) < len(found) and not any(isinstance(known.pools[node.pool], EnginePool) for node in unknown)
 

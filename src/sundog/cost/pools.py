@@ -64,6 +64,6 @@ class Known:
     history: History
 
     def record(self, node: str, pool: str = "") -> NodeRecord | None:
-        """What earlier runs have shown of a node with the model of its pool."""
+        """Return what earlier runs have shown of a node with the model of its pool."""
         served = self.pools.get(pool)
         return self.history.get((node, served.model if isinstance(served, EnginePool) else ""))

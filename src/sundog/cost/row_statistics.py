@@ -15,8 +15,8 @@ Fields = frozenset[Path]
 
 @dataclass(frozen=True, slots=True)
 class RowStatistics:
-    """Of `num_rows` rows. `num_distinct`: by set of values, how many different combinations there are, within a few
-    per cent. `num_characters`: by value, the mean length of its text."""
+    """What is known of `num_rows` rows. `num_distinct`: by set of values, how many different combinations there are,
+    within a few per cent. `num_characters`: by value, the mean length of its text."""
 
     num_rows: int
     num_distinct: Mapping[Fields, float]

@@ -130,7 +130,7 @@ def fit(steps: Sequence[MeasuredStep]) -> StepTime:
 
 
 def error_of(model: StepTime, steps: Sequence[MeasuredStep]) -> FitError:
-    """How far the model is from `steps` (at least one)."""
+    """Return how far the model is from `steps` (at least one)."""
     errors = sorted(abs(model.seconds(step.work) / step.elapsed_s - 1.0) for step in steps)
     return FitError(len(errors), fmean(errors), median(errors), errors[int(0.9 * (len(errors) - 1))])
 

@@ -141,7 +141,7 @@ class _Play:
             self._plan(self._now_s + self._calls[number].tool_s, number)
 
     def _at_work(self, pool: str) -> str:
-        """Of the pools on its device the one that is busy; if none is, the one for which most calls wait."""
+        """Return the pool on its device that is busy; if none is, the one for which most calls wait."""
 
         def claim(one: str) -> tuple[bool, int]:
             return any(replica.is_busy for replica in self._engines[one]), len(self._queues[one])

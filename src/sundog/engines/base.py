@@ -112,7 +112,7 @@ class Engine(Protocol):
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]: ...
 
     def capabilities(self) -> Capabilities:
-        """What this replica can do; asked after `start`, also when it is closed."""
+        """Return what this replica can do; asked after `start`, also when it is closed."""
         ...
 
     def stats(self) -> EngineStats:
@@ -180,12 +180,12 @@ class EngineKind(Protocol):
     Options: type[EngineOptions]
 
     def identity(self, options: Any) -> Mapping[str, Any]:
-        """What decides the answers: model and weights, never the name, address, replicas or limits.
+        """Return what decides the answers: model and weights, never the name, address, replicas or limits.
         Two engines with equal identity may share results. Contains no secret."""
         ...
 
     def num_replicas(self, options: Any) -> int:
-        """How many replicas `open` may be asked for."""
+        """Return how many replicas `open` may be asked for."""
         ...
 
     def outline(self, options: Any) -> EngineOutline:

@@ -193,12 +193,12 @@ def _least_tokens(shape: Shape) -> int:
 
 
 def _most_tokens(shape: Number) -> int:
-    """What a number can use."""
+    """Return what a number can use."""
     return 1 + MAX_DIGITS + (0 if shape.is_integer else 1 + MAX_DECIMALS)
 
 
 def _is_elastic(shape: Shape) -> bool:
-    """Whether the length of a value follows from the budget."""
+    """Return whether the length of a value follows from the budget."""
     match shape:
         case Text() | Items():
             return True

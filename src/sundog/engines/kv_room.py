@@ -21,8 +21,8 @@ class _Place:
 
 
 class KVRoom:
-    """Of `num_blocks` blocks. A block in common counts once, but only where one who holds it has computed it: until
-    then each request computes its own."""
+    """The room of `num_blocks` blocks. A block in common counts once, but only where one who holds it has computed it:
+    until then each request computes its own."""
 
     def __init__(self, num_blocks: int) -> None:
         self._num_blocks = num_blocks

@@ -54,7 +54,7 @@ CATALOG = {
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where pulled weights lie: `SUNDOG_CACHE`, else the user's cache folder of this platform."""
+    """Return where pulled weights lie: `SUNDOG_CACHE`, else the user's cache folder of this platform."""
     if environment.get("SUNDOG_CACHE"):
         return Path(environment["SUNDOG_CACHE"])
     if sys.platform == "win32":
@@ -83,7 +83,7 @@ def resolve(model: str, cache: Path) -> Path:
 
 
 def weights_identity(model: str) -> Mapping[str, Any]:
-    """What tells the weights of `model` from others, without reading them: the checksum of a catalog name, else
+    """Return what tells the weights of `model` from others, without reading them: the checksum of a catalog name, else
     names, sizes and times of the files. A name need not be pulled."""
     known = CATALOG.get(model)
     if known is not None:

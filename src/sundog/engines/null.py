@@ -104,7 +104,7 @@ class NullEngine:
 
     @property
     def num_steps(self) -> int:
-        """Modelled so far."""
+        """The steps that were modelled so far."""
         return 0 if self._steps is None else self._steps.num_steps
 
     def stats(self) -> EngineStats:
@@ -114,7 +114,8 @@ class NullEngine:
         return count_prompt_tokens(request.messages)
 
     def _keys(self, request: GenerateRequest, usage: Usage) -> tuple[int, ...]:
-        """Of the prompt's full blocks; PromptTooLong where prompt and answer do not fit into all of them."""
+        """Return the keys of the prompt's full blocks; PromptTooLong where prompt and answer do not fit into all
+        blocks."""
         most = max_request_tokens(self._options)
         if most is None:
             return ()
@@ -146,7 +147,7 @@ def _capabilities(options: NullOptions) -> Capabilities:
 
 
 def max_request_tokens(options: NullOptions) -> int | None:
-    """Of prompt and answer together: all blocks."""
+    """Return the most tokens of prompt and answer together: all blocks."""
     return None if options.max_kv_tokens is None else options.max_kv_tokens // BLOCK_TOKENS * BLOCK_TOKENS
 
 

@@ -52,8 +52,8 @@ class ModelledSteps:
     async def generate(
         self, num_prompt_tokens: int, num_output_tokens: int, prompt_keys: Sequence[int] = ()
     ) -> AsyncGenerator[int, None]:
-        """For each output token, when its step ends, how many tokens of the prompt were cached. The table has room for
-        prompt and answer. EngineUnavailable after `close`."""
+        """Yield for each output token, when its step ends, how many tokens of the prompt were cached. The table has
+        room for prompt and answer. EngineUnavailable after `close`."""
         job = _Job(num_prompt_tokens, prompt_keys, num_prompt_tokens)
         self._waiting.append(job)
         if self._driver is None:
@@ -106,7 +106,7 @@ class ModelledSteps:
             self._jobs.append(self._waiting.pop(0))
 
     def _make_room(self) -> None:
-        """For the next token of every decoding request, at the cost of those that came last."""
+        """Make room for the next token of every decoding request, at the cost of those that came last."""
         for job in [job for job in self._jobs if job.has_prefilled]:
             while job.held is not None and self._table is not None and not self._table.extend(job.held):
                 self._preempt(self._jobs[-1])

@@ -168,7 +168,8 @@ class OpenAIEngine:
             self._max_kv_tokens = kv_capacity_tokens(page.body.decode("utf-8", "replace"))
 
     def _read_list(self, answer: WholeAnswer) -> Listed:
-        """What the list of models says. Where the server has none, or does not show it, the check is left out."""
+        """Return what the list of models says. Where the server has none, or does not show it, the check is left
+        out."""
         url = self.connection.shown_url
         if answer.status == 401:
             what = "refuses the key" if self._options.api_key else "wants a key"

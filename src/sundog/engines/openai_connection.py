@@ -64,7 +64,7 @@ class Connection:
         return text
 
     def error_of(self, fault: TransportFault) -> EngineError:
-        """What a fault of a request means."""
+        """Return what a fault of a request means."""
         kind: type[EngineError] = BadResponse
         what, is_retryable = f"the request failed: {fault.what}", True
         match fault:
@@ -80,7 +80,7 @@ class Connection:
         return kind(self.hide(what), where=self.shown_url, hint=fault.hint, retryable=is_retryable)
 
     def start_error_of(self, fault: TransportFault) -> ConfigError | EngineUnavailable:
-        """What a fault means before anything was asked of the server."""
+        """Return what a fault means before anything was asked of the server."""
         if isinstance(fault, BadAddress):
             return ConfigError(
                 f"'{self.shown_url}' is not an address: {fault.what}", hint="base_url: http://host:port/v1"

@@ -47,7 +47,8 @@ class OpenAIOptions(ServerOptions):
     @model_validator(mode="before")
     @classmethod
     def _count_replicas(cls, written: Any) -> Any:
-        """So that options read from a plan, where every field is given, are those that were written."""
+        """Fill in the number of replicas, so that options read from a plan, where every field is given, equal the
+        written ones."""
         urls = written.get("base_url") if isinstance(written, dict) else None
         return {"replicas": len(urls), **written} if isinstance(urls, list | tuple) and urls else written
 

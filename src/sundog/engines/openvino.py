@@ -205,7 +205,8 @@ class OpenVINOKind:
 
 
 def find_model(path: Path) -> tuple[Path, int]:
-    """What the pipeline is to open, and its context length in tokens; ConfigError for a folder it cannot read."""
+    """Return what the pipeline is to open, and its context length in tokens; ConfigError for a folder it cannot
+    read."""
     if path.is_file():
         return path, gguf.context_tokens(path)
     if (path / "openvino_model.xml").is_file():

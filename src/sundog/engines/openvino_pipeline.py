@@ -42,7 +42,8 @@ class PipelineSettings:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Of one request. `temperature` 0 is greedy; `grammar` constrains the answer (EBNF as xgrammar reads it)."""
+    """The sampling of one request. `temperature` 0 is greedy; `grammar` constrains the answer (EBNF as xgrammar reads
+    it)."""
 
     max_new_tokens: int
     temperature: float

@@ -26,8 +26,8 @@ class PrefixMirror:
         self._seen: set[int] = set()
 
     def see(self, prompt: Sequence[int]) -> int | None:
-        """As `num_cached_tokens` of a cache that never evicts and has every prompt since it came; None once there were
-        more than MAX_SEEN_BLOCKS."""
+        """Return `num_cached_tokens` as of a cache that never evicts and has every prompt since it came; None once
+        there were more than MAX_SEEN_BLOCKS."""
         if len(self._seen) > MAX_SEEN_BLOCKS:
             return None
         num_seen = 0

@@ -59,15 +59,16 @@ class ServedKind(EngineKind, Protocol):
     """A kind whose servers sundog can start."""
 
     def needs_server(self, options: Any) -> bool:
-        """Whether the replicas of this block are servers to start, and not addresses to attach to."""
+        """Return whether the replicas of this block are servers to start, and not addresses to attach to."""
         ...
 
     def starts_by_itself(self, options: Any) -> bool:
-        """Whether a run starts the servers that are not up, and stops them in its end."""
+        """Return whether a run starts the servers that are not up, and stops them in its end."""
         ...
 
     def server(self, options: Any, replica: int, port: int, secrets: Secrets) -> ServerCommand:
-        """What starts replica number `replica` (from 0) on a port of this machine; ConfigError when it cannot."""
+        """Return what starts replica number `replica` (from 0) on a port of this machine; ConfigError when it
+        cannot."""
         ...
 
     def attach(self, options: Any, base_url: str, secrets: Secrets) -> Engine:

@@ -101,8 +101,8 @@ class StepLoop:
         return [*refused, *self._collect()]
 
     def _take_in(self) -> list[Result]:
-        """Those that wait, while there is room for their answers at full length; the errors of those that the pipeline
-        does not take."""
+        """Return those that wait, while there is room for their answers at full length; the errors of those that the
+        pipeline does not take."""
         cache = self._pipeline.prefix_cache
         refused: list[Result] = []
         while self._waiting:

@@ -1,4 +1,4 @@
-"""From tokens to text, piece by piece: whole characters only, and never past a stop string.
+"""The way from tokens to text, piece by piece: whole characters only, and never past a stop string.
 
 Owns what is held back and why. Never knows a tokenizer: decoding is handed in.
 """
@@ -63,5 +63,5 @@ class StopScanner:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` may begin `stop`."""
+    """Return how many characters at the end of `text` may begin `stop`."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

@@ -104,7 +104,7 @@ class VLLMOptions(ServerOptions):
     @model_validator(mode="before")
     @classmethod
     def _fill_limits(cls, written: Any) -> Any:
-        """So that options read from a plan, where every field is given, are those that were written."""
+        """Fill in the limits, so that options read from a plan, where every field is given, equal the written ones."""
         if not isinstance(written, dict):
             return written
         found: dict[str, Any] = {}
@@ -142,7 +142,7 @@ class VLLMOptions(ServerOptions):
         return self
 
     def of_openai(self, base_url: str) -> OpenAIOptions:
-        """What the protocol needs to know of one server."""
+        """Return what the protocol needs to know of one server."""
         return OpenAIOptions(
             model=self.model,
             base_url=base_url,
@@ -255,12 +255,12 @@ class VLLMKind:
 
 
 def serves_plugin(arguments: Mapping[str, Argument]) -> bool:
-    """Whether what is started so runs our plugin."""
+    """Return whether what is started so runs our plugin."""
     return str(arguments.get("scheduler_cls", "")).startswith(PLUGIN)
 
 
 def answering(arguments: Mapping[str, Argument]) -> dict[str, Argument]:
-    """Those that may change answers."""
+    """Return those that may change answers."""
     return {key: value for key, value in arguments.items() if key not in OF_SPEED}
 
 

@@ -29,7 +29,7 @@ def python_of(written: str | None, environment: Mapping[str, str] = os.environ) 
 
 
 def argument_name(key: str) -> str:
-    """As Python spells it: `max-num-seqs` and `max_num_seqs` are one option."""
+    """Return the name as Python spells it: `max-num-seqs` and `max_num_seqs` are one option."""
     return key.replace("-", "_")
 
 
@@ -67,8 +67,8 @@ def server_environment(
     written: Mapping[str, str],
     environment: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
-    """What a server gets beside this process's environment; `written` comes before all of it, but for GPUs, of which
-    each replica takes its part."""
+    """Return what a server gets beside this process's environment; `written` comes before all of it, but for GPUs, of
+    which each replica takes its part."""
     own = {"VLLM_NO_USAGE_STATS": "1"}
     if device == "gpu":
         sizes = (arguments.get(key, 1) for key in ("tensor_parallel_size", "pipeline_parallel_size"))

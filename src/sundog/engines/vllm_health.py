@@ -1,4 +1,4 @@
-"""Whether a vLLM server is well, and how busy it is.
+"""The health of a vLLM server: one look tells whether it is well, and how busy it is.
 
 Owns one look at its health and metrics pages. Never decides what follows.
 """
@@ -23,7 +23,7 @@ class Getter(Protocol):
 
 
 async def probe(get: Getter, base_url: str, shown_url: str) -> ReplicaLoad:
-    """What the server at `base_url` says of itself; errors as of Watched.probe."""
+    """Return what the server at `base_url` says of itself; errors as of Watched.probe."""
     try:
         health = await get(health_url(base_url), within_s=PROBE_TIMEOUT_S)
         if health.status != 200:

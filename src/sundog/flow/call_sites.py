@@ -40,7 +40,7 @@ class CallSites:
 
 
 def caller() -> Location:
-    """Where the innermost frame outside sundog stands."""
+    """Return where the innermost frame outside sundog stands."""
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back

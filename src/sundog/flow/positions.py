@@ -202,7 +202,7 @@ class _Reader:
         raise self._tag_error(node)
 
     def _text(self, node: ScalarNode) -> str:
-        """What is written; the two halves of a character, as JSON escapes it, are that character."""
+        """Return what is written; the two halves of a character, as JSON escapes it, are that character."""
         text: str = node.value
         if not text.isascii() and _HALF.search(text) is not None:
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -247,7 +247,8 @@ def _pairs(node: MappingNode) -> Iterator[tuple[Node, Node]]:
 
 
 def _unreadable(error: Exception, text: str, file: str) -> FlowError:
-    """What the library gave up on without saying where: directives (`%`), as far as anybody has seen."""
+    """Return the error for what the library gave up on without saying where: directives (`%`), as far as anybody has
+    seen."""
     directive = re.search(r"^%.*", text, re.MULTILINE)
     if directive is not None:
         where = Location(file, text.count("\n", 0, directive.start()) + 1, 1)

@@ -83,7 +83,7 @@ class FilePositions:
 def with_prompt_files(
     data: Any, path: DataPath, fields: frozenset[str], base_dir: Path, positions: FilePositions
 ) -> Any:
-    """What stands below an operator, with the texts of files in place of `{file: ...}` in `fields`, and in the
+    """Return what stands below an operator, with the texts of files in place of `{file: ...}` in `fields`, and in the
     `content` of the messages there. FlowError at the place of what cannot be read."""
     if not isinstance(data, Mapping):
         return data
@@ -184,8 +184,8 @@ def _text_of(path: Path, name: str, where: Location | None) -> str:
 
 
 def _includes(source: _Source) -> list[tuple[int, int, str]]:
-    """Where `{% include "name" %}` begins and ends in a text, with the space that `{%-` and `-%}` take away, and the
-    name. FlowError for an include of another form."""
+    """Return where `{% include "name" %}` begins and ends in a text, with the space that `{%-` and `-%}` take away, and
+    the name. FlowError for an include of another form."""
     found: list[tuple[int, int, str]] = []
     text = source.text
     for tag in _TAGS.finditer(text):

@@ -183,7 +183,8 @@ def _item_shape(each: ForEach, scope: Shapes) -> Shape:
 
 
 def _place_of(source: str, data: Any, path: DataPath) -> DataPath:
-    """Where the text `source` stands in `data`, which stands at `path`; `path` itself where it is not to be found."""
+    """Return where the text `source` stands in `data`, which stands at `path`; `path` itself where it is not to be
+    found."""
     items: Iterator[tuple[str | int, Any]] = iter(())
     match data:
         case dict():

@@ -24,7 +24,7 @@ class ArrowRows(Protocol):
     """A table that other libraries can read: pyarrow, pandas, polars, duckdb."""
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """As the Arrow PyCapsule interface says."""
+        """Return a capsule as the Arrow PyCapsule interface says."""
         ...
 
 

@@ -66,8 +66,8 @@ def read(
 
 
 def _huge(model: BaseModel, place: DataPath = ()) -> Iterator[DataPath]:
-    """Where a model's own fields hold numbers that no limit, time or count can be: arithmetic on them would overflow.
-    What stands in fields of any type is the user's data."""
+    """Yield where a model's own fields hold numbers that no limit, time or count can be: arithmetic on them would
+    overflow. What stands in fields of any type is the user's data."""
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         here: DataPath = (*place, field.alias or name)

@@ -116,7 +116,7 @@ def _matcher(pattern: str) -> SchemaValidator:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    """Whether the pattern is found anywhere in the text."""
+    """Return whether the pattern is found anywhere in the text."""
     return _matcher(pattern).isinstance_python(text)
 
 
@@ -189,7 +189,7 @@ def _check_patterns(schema: Mapping[str, Any]) -> None:
 
 
 def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
-    """Every mapping in a schema that may be a schema."""
+    """Yield every mapping in a schema that may be a schema."""
     match schema:
         case dict():
             yield schema

@@ -93,7 +93,7 @@ def is_in(context: Context, value: Any, sequence: Any) -> bool:
 
 @pass_context
 def iterated(context: Context, value: Any, num_characters: int) -> Any:
-    """What a loop goes over. `num_characters`: of the text that each turn writes as it stands."""
+    """Return what a loop goes over. `num_characters`: of the text that each turn writes as it stands."""
     spending = spending_of(context)
     if isinstance(value, str | list | tuple | dict | range):
         spending.step(len(value))
@@ -130,7 +130,7 @@ def _pay_indent(spending: Spending, value: Any, args: Positional, kwargs: Keywor
 
 
 def _pay_count(spending: Spending, value: Any, args: Positional, kwargs: Keywords) -> Any:
-    """Of lists made, and of what fills the last one."""
+    """Pay for the lists that are made, and for what fills the last one."""
     spending.step(max(_whole(_argument(args, kwargs, 0, name)) for name in ("linecount", "slices")))
     return value
 

@@ -149,7 +149,7 @@ def spell_path(path: Path) -> str:
 
 
 def _own_templates(node: Node) -> list[Template]:
-    """Those of the node itself: the steps of a loop have lines of their own."""
+    """Return those of the node itself: the steps of a loop have lines of their own."""
     return templates_of((node.until, node.when, node.for_each)) if isinstance(node, Loop) else templates_of(node)
 
 

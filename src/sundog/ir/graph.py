@@ -22,7 +22,7 @@ def names_read(node: Node) -> frozenset[str]:
 
 
 def dependencies(nodes: Sequence[Node], resource_order: Iterable[tuple[str, str]] = ()) -> dict[str, tuple[str, ...]]:
-    """For each node the nodes it must wait for, in file order.
+    """Return for each node the nodes it must wait for, in file order.
 
     Three reasons: its templates read the other's value; `after` names it; the other is a filter written
     before it. `resource_order` adds pairs (first, second) that touch the same outside state.

@@ -183,7 +183,7 @@ def steps_of(nodes: Sequence[Node]) -> list[Step]:
 
 
 def templates_of(value: Any) -> list[Template]:
-    """Every template inside a node, a spec or any nesting of mappings and sequences."""
+    """Return every template inside a node, a spec or any nesting of mappings and sequences."""
     found: list[Template] = []
     _collect(value, found)
     return found

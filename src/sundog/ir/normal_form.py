@@ -76,7 +76,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(body: bytes) -> Any:
-    """What `encode` was given; ValueError for bytes that it never makes."""
+    """Return what `encode` was given; ValueError for bytes that it never makes."""
     return from_json(body, allow_inf_nan=False)
 
 

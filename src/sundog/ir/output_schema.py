@@ -36,7 +36,7 @@ class OutputSchema:
 
     @classmethod
     def of(cls, written: Any) -> OutputSchema:
-        """From the short form or `{json_schema: ...}`; ValueError with the field where it is wrong."""
+        """Read the short form or `{json_schema: ...}`; ValueError with the field where it is wrong."""
         try:
             schema = _schema_of(written)
             text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))

@@ -139,7 +139,7 @@ class PhysicalPlan:
 
 
 def calls_of(nodes: Sequence[Exec]) -> Iterator[CallExec]:
-    """Every call in a plan, those inside loops too."""
+    """Yield every call in a plan, those inside loops too."""
     for node in nodes:
         match node:
             case CallExec():

@@ -12,7 +12,7 @@ from sundog.errors import suggest
 
 @dataclass(frozen=True, slots=True)
 class Anything:
-    """Not known before the run."""
+    """A value whose form is not known before the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ _MAPPING_METHODS = frozenset({"get", "items", "keys", "values"})
 
 
 def find_mistake(shape: Shape, path: tuple[str, ...], holder: str) -> tuple[str, str] | None:
-    """What is wrong with reading `path` from a value of `shape`, and a hint; None when it may be right."""
+    """Return what is wrong with reading `path` from a value of `shape`, and a hint; None when it may be right."""
     if not path:
         return None
     key, rest = path[0], path[1:]

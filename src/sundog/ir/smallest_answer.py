@@ -38,7 +38,7 @@ class SmallestAnswers:
 
 @lru_cache(maxsize=256)
 def smallest_answers(schema_text: str) -> SmallestAnswers:
-    """Of a schema given as JSON text."""
+    """Return the smallest answers of a schema given as JSON text."""
     schema = json.loads(schema_text)
     reader = _Reader(schema)
     smallest = reader.smallest(schema)

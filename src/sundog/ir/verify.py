@@ -123,7 +123,7 @@ def _check_effects(before: LogicalPlan, after: LogicalPlan, is_effect: IsOrdered
 
 
 def _guards(nodes: Sequence[Node], is_effect: IsOrdered) -> dict[str, frozenset[str]]:
-    """For each effect, where it is (its loops) and the filters that must have let the row pass."""
+    """Return for each effect where it is (its loops) and the filters that must have let the row pass."""
     filters = {node.name for node in nodes if isinstance(node, Filter)}
     passed: dict[str, frozenset[str]] = {}
     before = dependencies(nodes)
@@ -150,7 +150,7 @@ def _check_order(before: LogicalPlan, after: LogicalPlan, is_ordered: IsOrdered)
 
 
 def _named(nodes: Sequence[Node]) -> Iterator[tuple[str, Node]]:
-    """Every node, those inside loops too, by its name with those of its loops."""
+    """Yield every node, those inside loops too, by its name with those of its loops."""
     for node in nodes:
         yield node.name, node
         if isinstance(node, Loop):

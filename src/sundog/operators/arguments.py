@@ -21,7 +21,7 @@ Place = list[str | int]
 
 
 def _to_templates(value: Any) -> Any:
-    """Every text in `value` as a template; FlowError or ValueError for what is not."""
+    """Return `value` with every text as a template; FlowError or ValueError for what is not."""
     match value:
         case str():
             return Template(value)
@@ -69,7 +69,7 @@ def render_argument(argument: Any, scope: Scope) -> Any:
 
 
 def secret_places(argument: Any) -> list[Place]:
-    """Where the flow's text names a secret: the keys that lead there, for `reveal_argument`."""
+    """Return where the flow's text names a secret: the keys that lead there, for `reveal_argument`."""
     return [place for template, place in _templates(argument, []) if _num_secrets(template)]
 
 

@@ -90,12 +90,12 @@ class CallContext(Protocol):
     def priority(self) -> int: ...
     @property
     def about(self) -> Mapping[str, Any]:
-        """What the call is for, as GenerateRequest.about."""
+        """Return what the call is for, as GenerateRequest.about."""
         ...
 
     @property
     def needs_first_token(self) -> bool:
-        """Whether other calls wait for `prefill_ended`, as GenerateRequest.needs_first_token."""
+        """Return whether other calls wait for `prefill_ended`, as GenerateRequest.needs_first_token."""
         ...
 
     def prefill_ended(self) -> None:
@@ -135,7 +135,7 @@ class Inspection:
     engine: EngineOutline | None = None
 
     def rows(self, num_rows: int) -> str:
-        """So many rows of those looked at, as a phrase."""
+        """Return so many rows of those looked at as a phrase."""
         if self.num_inspected == self.num_rows:
             return f"{num_rows:,} of {self.num_rows:,} rows"
         return f"{num_rows:,} of the first {self.num_inspected:,} rows"
@@ -157,8 +157,8 @@ class Operator(Protocol):
         ...
 
     def check(self, spec: Any, engines: Mapping[str, EngineBlock]) -> None:
-        """What pydantic cannot see; raises FlowError. `where` is None or names the field, as in "params.id": bind
-        turns it into a place in the file."""
+        """Raise FlowError for what is wrong and pydantic cannot see. `where` is None or names the field, as in
+        "params.id": bind turns it into a place in the file."""
         ...
 
     def traits(self, spec: Any) -> Traits: ...
@@ -195,8 +195,8 @@ class InspectingOperator(Operator, Protocol):
     """An operator that can tell what is wrong with a step before any call, paid or not, is made."""
 
     async def inspect(self, spec: Any, given: Inspection) -> Sequence[Finding]:
-        """What is wrong, nothing where all is well. It may connect and read; it never changes anything outside, and
-        needs no call to be in `given`. A SundogError says why it could not look: this is told and stops nothing.
+        """Return what is wrong, nothing where all is well. It may connect and read; it never changes anything outside,
+        and needs no call to be in `given`. A SundogError says why it could not look: this is told and stops nothing.
         `close` is called afterwards, as after a run."""
         ...
 

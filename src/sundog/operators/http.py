@@ -153,8 +153,8 @@ class HTTPOperator:
         await self._client.close()
 
     def _inspect_way(self, urls: Sequence[str]) -> Sequence[Finding]:
-        """What of this machine stands in the way: a proxy or authorities that the environment names and that cannot
-        be used."""
+        """Return what of this machine stands in the way: a proxy or authorities that the environment names and that
+        cannot be used."""
         for url in dict.fromkeys(url for url in urls if not PATTERN.search(url) and "{{" not in url):
             try:
                 self._client.check(url)

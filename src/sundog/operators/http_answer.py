@@ -33,7 +33,8 @@ def value_of(answer: WholeAnswer) -> dict[str, Any]:
 
 
 def _text(body: bytes, content_type: str) -> str:
-    """In the character set that the bytes begin with or the type names; one that nobody knows is read as UTF-8."""
+    """Decode in the character set that the bytes begin with or the type names; one that nobody knows is read as
+    UTF-8."""
     for mark, charset in _MARKS:
         if body.startswith(mark):
             return body.decode(charset, "replace")

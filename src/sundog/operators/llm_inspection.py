@@ -85,8 +85,8 @@ def _long_options(answers: SmallestAnswers, max_tokens: int, engine: EngineOutli
 
 
 def _may_be_long(call: BoundCall, engine: EngineOutline) -> bool:
-    """Whether the text is worth a tokenizer's time: a token stands for a byte or more, and the chat template adds some
-    tokens for each message."""
+    """Return whether the text is worth a tokenizer's time: a token stands for a byte or more, and the chat template
+    adds some tokens for each message."""
     num_bytes = sum(len(message.content.encode("utf-8", "replace")) + 64 for message in call.prompt)
     return engine.max_context_tokens is None or num_bytes >= engine.max_context_tokens
 
@@ -100,7 +100,7 @@ def _num_tokens(call: BoundCall, engine: EngineOutline) -> int:
 
 
 def _answer_tokens(text: str, engine: EngineOutline) -> int:
-    """Of `text` alone: what it adds to a conversation."""
+    """Return the tokens that `text` alone adds to a conversation."""
     return _count(engine, text) - _count(engine, "")
 
 

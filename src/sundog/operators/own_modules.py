@@ -12,8 +12,8 @@ from pathlib import Path
 
 
 def digests_of(module: str, folder: Path) -> dict[str, str]:
-    """Of each file that `module` needs from `folder`, the path below it and a digest; empty for a module from
-    elsewhere. A file that cannot be read as Python has a digest and imports nothing."""
+    """Return, for each file that `module` needs from `folder`, its path below that and a digest; empty for a module
+    from elsewhere. A file that cannot be read as Python has a digest and imports nothing."""
     found: dict[str, str] = {}
     waiting = list(_files(module, folder))
     while waiting:

@@ -148,7 +148,7 @@ class PythonOperator:
             raise _late(timeout_s, is_effect=is_effect) from error
 
     def _call(self, reference: str, args: Mapping[str, Any], is_effect: bool) -> Any:
-        """In a thread; so is the making of JSON, since a value may be large and its own code slow."""
+        """Call the function in a thread; JSON is made there too, since a value may be large and its own code slow."""
         function = self._resolve(reference)
         try:
             value = function(**args)

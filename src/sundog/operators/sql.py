@@ -193,7 +193,7 @@ class SQLOperator:
             database.close()
 
     async def _is_plain_table(self, url: str, lookup: Lookup, context: CallContext) -> bool:
-        """Whether the proof holds for the table that there is; asked once in a run."""
+        """Return whether the proof holds for the table that there is; asked once in a run."""
         known = (url, lookup.query)
         if known not in self._has_plain_table:
             names = {"table": lookup.table, "column": lookup.column}

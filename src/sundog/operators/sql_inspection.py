@@ -39,7 +39,7 @@ _UNCERTAIN = ("42P18", "42P08", "42804", "42725", "42883", "25006")
 
 
 def findings_of(query: str, url: URL, base_dir: Path, judgement: Judgement) -> list[Finding]:
-    """What the database at `url` says of `query`, and what the judge does where the database says nothing."""
+    """Return what the database at `url` says of `query`, and what the judge does where the database says nothing."""
     backend = url.get_backend_name()
     try:
         if backend == "sqlite":
@@ -100,7 +100,8 @@ def _near(message: str, path: Path) -> str | None:
 
 
 def _asked_server(query: str, url: URL) -> tuple[list[Finding], bool]:
-    """What the server says, and whether it was asked about the statement; OperatorError where it cannot be reached."""
+    """Return what the server says, and whether it was asked about the statement; OperatorError where it cannot be
+    reached."""
     options: dict[str, Any] = {}
     if url.drivername in ("postgresql+psycopg", "postgresql+psycopg2", "mysql+pymysql", "mysql+mysqldb"):
         options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT_S}

@@ -72,7 +72,7 @@ def judge(query: str, backend: str) -> Judgement:
 
 
 def _complaint(error: Exception) -> str:
-    """What the parser says on its first line, with the place in the statement."""
+    """Return what the parser says on its first line, with the place in the statement."""
     if isinstance(error, ParseError) and error.errors:
         first = error.errors[0]
         return f"line {first['line']}, column {first['col']}: {first['description'].rstrip('.')}"

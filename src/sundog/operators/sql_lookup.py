@@ -52,7 +52,7 @@ class Lookup:
 
 @lru_cache(maxsize=1024)
 def lookup_of(query: str, backend: str, varying: frozenset[str]) -> Lookup | None:
-    """How to gather `query`, of whose parameters `varying` differ by row; None where equality is not certain."""
+    """Return how to gather `query`, of whose parameters `varying` differ by row; None where equality is not certain."""
     if backend not in _TABLE_CHECKS or len(varying) != 1 or judge(query, backend).reach is not Reach.READ:
         return None
     (param,) = varying
@@ -96,7 +96,7 @@ def split_rows(
 
 
 def _keeps_rows_apart(root: exp.Select) -> bool:
-    """Whether each row of the result comes from rows of the tables alone, whatever other rows there are."""
+    """Return whether each row of the result comes from rows of the tables alone, whatever other rows there are."""
     parts = {name for name, value in root.args.items() if value}
     if not parts <= _ALLOWED_PARTS or any(found is not root for found in root.find_all(exp.Query)):
         return False
@@ -143,7 +143,7 @@ def _alias(table: exp.Table) -> exp.Expr:
 
 
 def _names(table: exp.Table, column: exp.Column, backend: str) -> tuple[str, str]:
-    """As `table_check` wants them: PostgreSQL folds a name that is not quoted."""
+    """Return the names as `table_check` wants them: PostgreSQL folds a name that is not quoted."""
     if backend == "sqlite":
         return table.name, column.name
     return table.this.sql("postgres"), column.name if column.this.quoted else column.name.lower()

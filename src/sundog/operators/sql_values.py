@@ -39,7 +39,7 @@ def _exact_float(digits: str) -> float | Decimal:
 
 @cache
 def _psycopg_loaders() -> dict[str, Any]:
-    """By type: psycopg's own loader of its text, and the text itself where that one refuses it."""
+    """Return by type psycopg's own loader of its text, and the text itself where that one refuses it."""
     from psycopg import DataError
     from psycopg.types import datetime
     from psycopg.types.string import TextLoader

@@ -62,7 +62,7 @@ def fields_wanted(prompts: Sequence[Prompt]) -> frozenset[Fields]:
 
 
 def advise(prompts: Sequence[Prompt], statistics: RowStatistics) -> tuple[Advice, ...]:
-    """What would save most first, at most one for each step. `prompts`: of one pool."""
+    """Return what would save most first, at most one for each step. `prompts`: of one pool."""
 
     def num_tokens(part: Part) -> float:
         if isinstance(part, Text):
@@ -87,13 +87,13 @@ def advise(prompts: Sequence[Prompt], statistics: RowStatistics) -> tuple[Advice
 
 
 def _rounded(number: float) -> int:
-    """To two digits."""
+    """Round to two digits."""
     return int(float(f"{number:.1e}"))
 
 
 def _moves(prompts: Sequence[Prompt]) -> Iterator[_Move]:
-    """For each column and each text that a tool finds, from the least change to the greatest. Not for answers: they are
-    short as a rule."""
+    """Yield the moves of each column and of each text that a tool finds, from the least change to the greatest. Answers
+    have none: they are short as a rule."""
     values = (part for prompt in prompts for part in prompt.parts if isinstance(part, Value) and part.fields)
     for value in dict.fromkeys(value for value in values if value.path is not None or value.is_lookup):
         yield from _single_moves(prompts, value)
@@ -104,7 +104,7 @@ def _moves(prompts: Sequence[Prompt]) -> Iterator[_Move]:
 
 
 def _single_moves(prompts: Sequence[Prompt], value: Value) -> Iterator[_Move]:
-    """In one step, before the first other value of its own message."""
+    """Move it in one step, before the first other value of its own message."""
     for index, prompt in enumerate(prompts):
         for number, message in enumerate(prompt.messages):
             if value in message.parts:
@@ -118,7 +118,7 @@ def _single_moves(prompts: Sequence[Prompt], value: Value) -> Iterator[_Move]:
 
 
 def _joint_moves(prompts: Sequence[Prompt], value: Value) -> Iterator[tuple[str, tuple[Prompt, ...]]]:
-    """In all steps that have it, to the front of its message or of the whole prompt."""
+    """Move it in all steps that have it, to the front of its message or of the whole prompt."""
     holding = [_holding(prompt, value) for prompt in prompts]
     yield (
         "first in its message",

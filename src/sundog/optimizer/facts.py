@@ -42,7 +42,7 @@ class PlanFacts:
         return self.is_effect(step) or self.traits(step).resource in self._written
 
     def is_movable(self, node: Node) -> bool:
-        """Whether a node may run at another time, or not at all where nobody needs it."""
+        """Return whether a node may run at another time, or not at all where nobody needs it."""
         return not isinstance(node, Filter) and not any(self.is_ordered(step) for step in steps_of([node]))
 
     def work(self, node: Node) -> Work:
@@ -51,7 +51,7 @@ class PlanFacts:
         )
 
     def sharing(self, step: Step) -> Sharing:
-        """How far one call's result may reach; FlowError for an effect that the flow wants shared."""
+        """Return how far one call's result may reach; FlowError for an effect that the flow wants shared."""
         traits = self.traits(step)
         if step.share and traits.is_effect:
             raise FlowError(

@@ -1,4 +1,4 @@
-"""From a physical plan and its figures to a placement problem, and from the solver's answer back.
+"""The way from a physical plan and its figures to a placement problem, and from the solver's answer back.
 
 Owns both translations. Never searches; that is `placement`.
 """
@@ -142,7 +142,8 @@ def _placed(plan: PhysicalPlan, problem: PlacementProblem, found: Placement, bas
 
 
 def _needs(problem: PlacementProblem, starts_s: Mapping[str, float], makespan_s: float) -> dict[str, float]:
-    """When the results of each tool are needed: by the first LLM node that reads them, by way of other tools too."""
+    """Return when the results of each tool are needed: by the first LLM node that reads them, by way of other tools
+    too."""
     readers: dict[str, list[str]] = {node.name: [] for node in problem.nodes}
     for node in problem.nodes:
         for parent in node.parents:

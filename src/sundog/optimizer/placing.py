@@ -46,7 +46,8 @@ class Figures:
         )
 
     def corrected(self, exec_s: Mapping[str, float], load_s: Mapping[str, float]) -> Figures | None:
-        """With what was measured since; None where that lies in the ranges (of loads: within a factor of two)."""
+        """Return the figures with what was measured since; None where that lies in the ranges (of loads: within a
+        factor of two)."""
         is_off = any(seconds not in self.exec_s[step] for step, seconds in exec_s.items())
         is_load_off = any(seconds not in _about(self.load_s[pool]) for pool, seconds in load_s.items())
         if not is_off and not is_load_off:

@@ -154,8 +154,8 @@ def _with_successors(nodes: tuple[Exec, ...]) -> tuple[Exec, ...]:
 
 
 def _with_ancestors(nodes: Sequence[Exec]) -> dict[str, int]:
-    """Of each node, itself and all that has ended when it has, as the bits of one number: a set of names for each of
-    thousands of nodes is too much."""
+    """Return for each node itself and all that has ended when it has, as the bits of one number: a set of names for
+    each of thousands of nodes is too much."""
     ended: dict[str, int] = {}
     for index, node in enumerate(nodes):
         bits = 1 << index

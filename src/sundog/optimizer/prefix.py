@@ -45,7 +45,7 @@ class _Tail:
         return Text(part.text[self.begin :]) if self.begin and isinstance(part, Text) else part
 
     def without(self, part: Part) -> _Tail | None:
-        """What comes after `part`, with which it begins; None at its end."""
+        """Return what comes after `part`, with which it begins; None at its end."""
         first = self.first
         if isinstance(first, Text) and isinstance(part, Text) and len(part.text) < len(first.text):
             return _Tail(self.prompt, self.parts, self.index, self.begin + len(part.text))
@@ -84,7 +84,7 @@ def num_computed_tokens(tree: Iterable[PrefixNode], statistics: RowStatistics, n
 
 
 def _all_nodes(tree: Iterable[PrefixNode]) -> Iterator[PrefixNode]:
-    """Each before its children."""
+    """Yield each node before its children."""
     left = list(tree)[::-1]
     while left:
         node = left.pop()
@@ -122,8 +122,8 @@ def row_keys(trees: Iterable[Sequence[PrefixNode]]) -> tuple[RowKey, ...]:
 
 
 def reading_order(keys: Sequence[RowKey], statistics: RowStatistics) -> tuple[RowKey, ...]:
-    """Those of `keys` by which rows are better read: their values repeat. Of what a tool finds nothing is known but
-    that it is longer than what it is found by, so that comes first; of the others, what saves most text."""
+    """Return those of `keys` by which rows are better read: their values repeat. Of what a tool finds nothing is known
+    but that it is longer than what it is found by, so that comes first; of the others, what saves most text."""
 
     def saved_characters(key: RowKey) -> float:
         num_repeated = statistics.num_rows - statistics.num_distinct[frozenset({key.path})]

@@ -48,8 +48,8 @@ def with_actual(
 
 
 def left_range(estimate: Estimate, actual: float, quantity: str, *, is_partial: bool = False) -> bool:
-    """Whether a number is outside its range as both are shown. `is_partial`: other runs or processes did a part of the
-    work, so that less than the estimate says nothing."""
+    """Return whether a number is outside its range as both are shown. `is_partial`: other runs or processes did a part
+    of the work, so that less than the estimate says nothing."""
     slack = 0.5 if quantity.startswith("num_") else 1e-9
     is_below = actual < estimate.low - slack and not (is_partial and quantity not in OF_ALL)
     return is_below or actual > estimate.high + slack

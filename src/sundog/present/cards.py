@@ -53,14 +53,14 @@ class Card:
 
 
 def cards_of(document: Document) -> dict[str, Card]:
-    """By name, in the order of the plan; the bodies of loops behind these."""
+    """Return the cards by name, in the order of the plan; the bodies of loops behind these."""
     found = {INPUTS: _inputs(document)}
     found |= {step.name: _step(step) for step in _all(document.steps)}
     return found | {OUTPUTS: _outputs(document)}
 
 
 def nodes_of(document: Document, cards: Mapping[str, Card]) -> list[Node]:
-    """What layout places: steps that wait for none stand below the inputs, outputs below what they read."""
+    """Return what layout places: steps that wait for none stand below the inputs, outputs below what they read."""
     steps = [_node(step, cards, INPUTS) for step in document.steps]
     # Filters decide which rows come out.
     read = {name for output in document.outputs for name in output.reads}
@@ -154,7 +154,7 @@ def _wrapped(word: str, template: str) -> list[str]:
 
 
 def _spoken(template: str) -> str:
-    """On one line, without the braces of an expression."""
+    """Return a template on one line, without the braces of an expression."""
     text = " ".join(template.split())
     is_expression = text.startswith("{{") and text.endswith("}}") and text.count("{{") == 1
     return text[2:-2].strip("-+ ") if is_expression else text

@@ -206,7 +206,7 @@ def rewrite_document(
 
 
 def merged_calls(estimate: PlanEstimate) -> RewriteDocument | None:
-    """What executing equal calls once saves; None where no two are equal, as far as can be seen."""
+    """Return what executing equal calls once saves; None where no two are equal, as far as can be seen."""
     calls, tokens = estimate.calls, estimate.tokens
     num_saved = calls.num_asked.expected - calls.num_executed.expected
     if num_saved < 0.5:

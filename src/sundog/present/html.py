@@ -53,7 +53,7 @@ def _tiles(document: Document) -> list[tuple[str, Shown]]:
 
 
 def _quantities(document: Document) -> dict[str, str]:
-    """Those that some step has."""
+    """Return those that some step has."""
     there = {name for step in document.calls() for name in step.estimate or {}}
     return {name: label for name, label in QUANTITIES.items() if name in there}
 

@@ -37,7 +37,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """From the bottom of one card to the top of another; `path` as SVG has it."""
+    """A line from the bottom of one card to the top of another; `path` as SVG has it."""
 
     source: str
     target: str
@@ -118,7 +118,7 @@ def _size(node: Node, inner: _Arranged | None) -> tuple[float, float]:
 
 
 def _reduced(before: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """Without what also follows from the other edges. Names in topological order."""
+    """Leave out what also follows from the other edges. Names in topological order."""
     above: dict[str, frozenset[str]] = {}
     found: dict[str, tuple[str, ...]] = {}
     for name, waits in before.items():
@@ -129,7 +129,7 @@ def _reduced(before: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
 
 
 def _layers(before: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Each card in the first layer below what it waits for that has room."""
+    """Put each card into the first layer below what it waits for that has room."""
     depth: dict[str, int] = {}
     layers: list[list[str]] = []
     for name, waits in before.items():
@@ -163,7 +163,7 @@ def _add_lanes(layers: list[list[str]], before: Mapping[str, Sequence[str]]) -> 
 def _steps_down(
     before: Mapping[str, Sequence[str]], lanes: Mapping[tuple[str, str], Sequence[str]]
 ) -> dict[str, list[str]]:
-    """By name, cards and lanes alike, what a line comes from in the layer above."""
+    """Return by name, of cards and lanes alike, what a line comes from in the layer above."""
     found: dict[str, list[str]] = {name: [] for name in before}
     for (source, target), passed in lanes.items():
         for first, second in pairwise((source, *passed, target)):
@@ -172,7 +172,7 @@ def _steps_down(
 
 
 def _ordered(layers: list[list[str]], before: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Each layer by where its neighbours stand, so that few lines cross (Sugiyama's barycentres)."""
+    """Order each layer by where its neighbours stand, so that few lines cross (Sugiyama's barycentres)."""
     after: dict[str, list[str]] = {name: [] for name in before}
     for name, waits in before.items():
         for other in waits:

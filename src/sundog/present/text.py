@@ -130,7 +130,7 @@ def _line(name: str, cells: Sequence[str], names: int, widths: Sequence[int]) ->
 
 
 def _group_heads(heads: Sequence[str], widths: Sequence[int]) -> str:
-    """Each head once, over the columns that have it."""
+    """Return each head once, over the columns that have it."""
     line, column = "", 0
     while column < len(heads):
         end = column

@@ -27,7 +27,7 @@ class Outlook:
 
 
 def outlooks(nodes: Sequence[Exec]) -> dict[str, Outlook]:
-    """By step, of a plan's nodes in their order."""
+    """Return the outlook of each step of a plan, whose nodes are in their order."""
     calls = list(calls_of(nodes))
     looped = {call.name for node in nodes if isinstance(node, LoopExec) for call in calls_of(node.body)}
     found: dict[str, Outlook] = {}

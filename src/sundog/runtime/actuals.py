@@ -20,7 +20,8 @@ REUSED = "num_reused"
 
 
 def actuals_of(report: Report, plan: PhysicalPlan) -> dict[str, dict[str, float]]:
-    """By step, each quantity that the run knows, and REUSED where there were any; seconds are those of this process."""
+    """Return by step each quantity that the run knows, and REUSED where there were any; seconds are those of this
+    process."""
     prices = _prices(plan)
     totals = {node.node: node for node in report.nodes}
     found: dict[str, dict[str, float]] = {}
@@ -37,7 +38,7 @@ def actuals_of(report: Report, plan: PhysicalPlan) -> dict[str, dict[str, float]
 
 
 def _prices(plan: PhysicalPlan) -> Mapping[str, TokenPrices | None]:
-    """By engine pool."""
+    """Return the prices by engine pool."""
     found: dict[str, TokenPrices | None] = {}
     for block in plan.logical.engines:
         kind = ENGINES.get(block.kind)()

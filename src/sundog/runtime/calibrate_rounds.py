@@ -155,7 +155,7 @@ class _Driver:
         self._numbers = count()
 
     async def warm_up(self) -> None:
-        """Also learns how many tokens a prompt has by its words."""
+        """Learn also how many tokens a prompt has by its words."""
         short, long = [await self._stream(self._request(num_words, 2)) for num_words in (1, 1 + WARM_UP_WORDS)]
         self._tokens_per_word = (long.num_prompt_tokens - short.num_prompt_tokens) / WARM_UP_WORDS
         self._overhead_tokens = short.num_prompt_tokens - self._tokens_per_word

@@ -56,7 +56,7 @@ def _outline(kind: EngineKind, options: Any) -> EngineOutline | None:
 
 
 async def _look_at_server(kind: EngineKind, options: Any, outline: EngineOutline, secrets: Secrets) -> EngineLook:
-    """With the context that the server tells."""
+    """Ask the server, and return the outline with the context that it tells."""
     try:
         engine = kind.open(options, 0, secrets)
         try:

@@ -41,7 +41,7 @@ class EngineReport:
 
 
 def engine_reports(blocks: Sequence[EngineBlock], work: RunWork) -> tuple[EngineReport, ...]:
-    """Of the engines that executed something, in the order of the flow."""
+    """Return the reports of the engines that executed something, in the order of the flow."""
     found: list[EngineReport] = []
     for block in blocks:
         done = work.pools.get(engine_pool(block.name))

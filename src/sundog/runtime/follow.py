@@ -99,7 +99,7 @@ async def in_thread(
 
 
 def engine_places(plan: PhysicalPlan) -> list[Places]:
-    """Where each engine that a step uses can run."""
+    """Return where each engine that a step uses can run."""
     groups = {group.name: group for group in plan.logical.workers}
     names = {engine_pool(block.name): block.workers for block in used_engines(plan)}
     return [

@@ -94,7 +94,7 @@ class Forecaster:
         return min(max(end_s - now_s, raw_s / 2), raw_s * 2)
 
     def _by_calls_s(self, progress: Progress, left: float | None) -> float | None:
-        """At the mean rate of the calls so far; None while fewer have ended than tell it."""
+        """Return the seconds left at the mean rate of the calls so far; None while fewer have ended than tell it."""
         now_s, first_s = progress.elapsed_s, self._first_s
         if left is None or first_s is None or progress.num_executed < MIN_CALLS or now_s < 1.5 * first_s or not now_s:
             return None
@@ -104,7 +104,7 @@ class Forecaster:
 
 
 def _left_by_rows(progress: Progress) -> float | None:
-    """By the calls that the ended rows asked for, and how many of the calls so far were executed."""
+    """Return the calls left by those that the ended rows asked for, and how many of the calls so far were executed."""
     num_ended = progress.num_ended - progress.num_restored
     if progress.num_rows is None or num_ended <= 0:
         return None
@@ -117,7 +117,7 @@ def _left_by_rows(progress: Progress) -> float | None:
 
 
 def _by_rows_s(progress: Progress) -> float | None:
-    """At the mean rate of rows, for a run that finds all it asks for."""
+    """Return the seconds left at the mean rate of rows, for a run that finds all it asks for."""
     num_ended = progress.num_ended - progress.num_restored
     if progress.num_rows is None or num_ended <= 0 or not progress.elapsed_s:
         return None

@@ -48,7 +48,7 @@ def fail_call(error: BaseException, secrets: Secrets, *, is_outcome_unknown: boo
 
 
 def keep(outcome: Outcome, secrets: Secrets) -> Kept:
-    """What is committed of an outcome; NoNormalForm where its value has no JSON form."""
+    """Return what is committed of an outcome; NoNormalForm where its value has no JSON form."""
     value = secrets.redact_all(normal_form(outcome.value))
     return Kept(value, encode(value), outcome.usage and _checked(outcome.usage))
 

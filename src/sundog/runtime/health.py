@@ -29,7 +29,7 @@ STABLE_S = 300.0
 
 
 class Restarter(Protocol):
-    """Who keeps the servers of ours: runtime.run_servers."""
+    """The keeper of our servers: runtime.run_servers."""
 
     def is_ours(self, replica_id: str) -> bool: ...
     def is_alive(self, replica_id: str) -> bool: ...
@@ -79,7 +79,7 @@ class _Watch:
         self._restarted_s = 0.0
 
     async def until_lost(self) -> EngineError:
-        """Why it is lost."""
+        """Return why it is lost."""
         while True:
             why = await self._until_down()
             self._host.tell(ReplicaDown(self._host.now_s(), self.replica_id))
@@ -111,7 +111,7 @@ class _Watch:
                 return error
 
     async def _until_back(self, why: EngineError) -> EngineError | None:
-        """None when it answers again; else why it is lost."""
+        """Return None when it answers again, else why it is lost."""
         down_s = self._host.now_s()
         while self._host.now_s() - down_s < self._engine.max_down_s:
             if self._servers.is_ours(self.replica_id) and self._is_dead(down_s):

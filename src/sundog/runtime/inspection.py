@@ -50,8 +50,8 @@ class PlanFinding:
 def inspect_plan(
     plan: PhysicalPlan, rows: RowSource, open_operators: Callable[[], Mapping[str, Operator]], secrets: Secrets
 ) -> tuple[PlanFinding, ...]:
-    """In the order of the plan. It takes ROWS_TIMEOUT_S and TIMEOUT_S at most, and says what it could not look at.
-    `open_operators`: gives operators of its own, which it closes."""
+    """Return the findings in the order of the plan. It takes ROWS_TIMEOUT_S and TIMEOUT_S at most, and says what it
+    could not look at. `open_operators`: gives operators of its own, which it closes."""
     num_rows = rows.count()
     if num_rows == 0:
         return ()
@@ -72,7 +72,7 @@ def refuse(findings: Sequence[PlanFinding]) -> None:
 
 
 def _look_at_rows(walk: Walk, rows: RowSource) -> int:
-    """How many rows were looked at: the first ones."""
+    """Return how many rows were looked at: the first ones."""
     end_s = time.monotonic() + ROWS_TIMEOUT_S
     num_rows = 0
     for batch in rows.batches(batch_size=64):
@@ -86,7 +86,7 @@ def _look_at_rows(walk: Walk, rows: RowSource) -> int:
 
 
 def _notes(rows: RowSource) -> Iterator[PlanFinding]:
-    """What changes in values when the inputs are read."""
+    """Yield what changes in values when the inputs are read."""
     for name, note in rows.notes():
         yield PlanFinding(f"input '{name}'", note, "where they mean something, give them as text", is_fatal=False)
 
@@ -143,7 +143,7 @@ class _Inspector:
         ]
 
     async def _ask(self, call: CallExec, given: Inspection, end_s: float) -> list[Finding]:
-        """What the operator says, or why it says nothing."""
+        """Return what the operator says, or why it says nothing."""
         operator = self._operators[call.step.operator]
         if not hasattr(operator, "inspect") or any(True for _ in _unset(call, self._secrets)):
             return []
@@ -169,7 +169,7 @@ class _Inspector:
         )
 
     def _of_rows(self, call: CallExec) -> Iterator[Finding]:
-        """What rendering the rows has shown, and what the environment lacks."""
+        """Yield what rendering the rows has shown, and what the environment lacks."""
         yield from _unset(call, self._secrets)
         given = Inspection({}, self._secrets, 0.0, self._num_rows, self._num_inspected)
         if failures := self._known.failures.get(call.name):
@@ -214,7 +214,7 @@ def _unset(call: CallExec, secrets: Secrets) -> Iterator[Finding]:
 
 
 def _in_thread(run: Callable[[], Coroutine[Any, Any, list[PlanFinding]]]) -> list[PlanFinding]:
-    """On an event loop of its own, wherever it is called from: a notebook's loop is running already. What does not
+    """Run on an event loop of its own, wherever it is called from: a notebook's loop is running already. What does not
     come back in time is left behind."""
     future: Future[list[PlanFinding]] = Future()
 

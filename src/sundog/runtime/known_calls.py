@@ -25,8 +25,8 @@ CALL_CHARACTERS = 500
 
 @dataclass(slots=True)
 class KnownCalls:
-    """By node: `calls` and `failures` (the first cause) by row, and how often `nulls` of the row stand in a prompt.
-    `num_characters`: of all that is kept."""
+    """What is known by node: `calls` and `failures` (the first cause) by row, and how often `nulls` of the row stand in
+    a prompt. `num_characters`: of all that is kept."""
 
     calls: dict[str, dict[int, tuple[BoundCall, ...]]] = field(default_factory=lambda: defaultdict(dict))
     failures: dict[str, dict[int, Exception]] = field(default_factory=lambda: defaultdict(dict))

@@ -43,8 +43,8 @@ class Meter:
             self._busy_s[replica_id] += time_s - self._since_s[replica_id]
 
     def batch_seconds(self, shares_left: Mapping[str, float], time_s: float) -> dict[str, float]:
-        """By step, seconds of one replica for the whole batch: those spent so far over the share of rows that have
-        passed. `shares_left`: of the rows, by step. Steps of which too little has run are left out."""
+        """Return by step the seconds of one replica for the whole batch: those spent so far over the share of rows that
+        have passed. `shares_left`: of the rows, by step. Steps of which too little has run are left out."""
         found: dict[str, float] = {}
         for step, num_calls in self._num_calls.items():
             passed = 1.0 - shares_left[step]

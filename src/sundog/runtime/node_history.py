@@ -74,7 +74,7 @@ def history_path(state_dir: Path) -> Path:
 
 
 def read_history(state_dir: Path, flow: str) -> dict[tuple[str, str], NodeRecord]:
-    """What is known of a flow's nodes; empty where nothing is. StoreError for a damaged file."""
+    """Return what is known of a flow's nodes; empty where nothing is. StoreError for a damaged file."""
     found: dict[tuple[str, str], NodeRecord] = {}
     if not history_path(state_dir).is_file():
         return found

@@ -40,7 +40,7 @@ Rows = Sequence[tuple[int, Mapping[str, Any]]]
 
 
 def num_rows_to_sample(plan: PhysicalPlan) -> int:
-    """As many as keep an estimate quick, whatever the number of steps."""
+    """Return as many as keep an estimate quick, whatever the number of steps."""
     num_steps = max(1, sum(1 for _ in calls_of(plan.nodes)))
     return max(20, min(MAX_SAMPLED_ROWS, MAX_SAMPLED_CALLS // num_steps))
 
@@ -69,7 +69,7 @@ class PlanCosts:
         self._pools: dict[str, EnginePool] = {}
 
     def estimate(self, plan: PhysicalPlan) -> PlanEstimate:
-        """Of a run of `plan` that finds no results of earlier runs, as with --fresh."""
+        """Estimate a run of `plan` that finds no results of earlier runs, as with --fresh."""
         known = self._known(plan)
         calls = sample_plan(plan.nodes, plan.logical.constants, self._rows, known)
         return estimate_plan(plan.nodes, calls, self._sample, known, max_rows_in_flight=plan.max_rows_in_flight)

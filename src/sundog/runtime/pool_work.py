@@ -51,7 +51,7 @@ class PoolWork:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """By step, its share of the time in which calls ran, each moment divided equally among the calls that ran in
+        """Each step's share of the time in which calls ran, each moment divided equally among the calls that ran in
         it; up to the last start or end of a call."""
         return {step: share.until(self._share_s) for step, share in self._steps.items()}
 
@@ -105,11 +105,11 @@ class RunWork:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """By step, its share of its pool's time."""
+        """Each step's share of its pool's time."""
         return {step: seconds for pool in self.pools.values() for step, seconds in pool.seconds.items()}
 
     def warnings(self) -> tuple[str, ...]:
-        """What the reader should know of the counts, a sentence for each pool."""
+        """Return what the reader should know of the counts, a sentence for each pool."""
         return tuple(
             f"{pool.replace(':', ' ')} did not tell the tokens of {work.num_estimated:,} answers: they are estimates"
             for pool, work in self.pools.items()

@@ -89,7 +89,7 @@ class Pools:
         await self.engines.pop(replica_id).close()
 
     def residents(self) -> dict[str, tuple[str, ...]]:
-        """By worker, the pools of the engines loaded there."""
+        """Return by worker the pools of the engines loaded there."""
         found: dict[str, tuple[str, ...]] = {}
         for block in self._plan.logical.engines:
             for replica_id in self.engines:
@@ -160,7 +160,7 @@ def engine_limits(plan: PhysicalPlan) -> Iterator[tuple[str, int, EngineOptions]
 
 
 def identities(plan: PhysicalPlan) -> dict[str, Mapping[str, Any]]:
-    """What decides each engine's answers, by the name of its block."""
+    """Return what decides each engine's answers, by the name of its block."""
     return {block.name: _kind(block).identity(_options(block)) for block in plan.logical.engines}
 
 

@@ -24,7 +24,7 @@ FORM = 2
 
 
 def machine() -> dict[str, Any]:
-    """What of this machine decides how fast an engine is."""
+    """Return what of this machine decides how fast an engine is."""
     return {"processor": _processor(), "num_cores": os.cpu_count()}
 
 
@@ -43,7 +43,7 @@ def profile_path(folder: Path, block: EngineBlock) -> Path:
 
 
 def load_profile(folder: Path, block: EngineBlock) -> Profile | None:
-    """None when this engine was not calibrated here; RunError for a damaged file."""
+    """Return the profile; None when this engine was not calibrated here, RunError for a damaged file."""
     path = profile_path(folder, block)
     try:
         return Profile.from_json(json.loads(path.read_bytes()))

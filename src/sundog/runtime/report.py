@@ -74,7 +74,7 @@ class Report:
         return (executed - self.num_computed_prompt_tokens) / executed if executed else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """For machines: every number, sums included."""
+        """Return every number, sums included, for machines."""
         sums = (
             "num_asked num_executed num_asked_prompt_tokens num_prompt_tokens num_computed_prompt_tokens"
             " num_asked_output_tokens num_output_tokens prefix_cache_hit_rate"

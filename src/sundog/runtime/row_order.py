@@ -1,4 +1,4 @@
-"""In which order a run reads its rows.
+"""The order in which a run reads its rows.
 
 Owns the decision whether the plan's order is worth it for these rows. The order itself is optimizer.prefix's.
 """

@@ -107,7 +107,7 @@ def open_run(
 def _effects_and_modules(
     plan: PhysicalPlan, operators: Mapping[str, Operator]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """What its steps change outside, and the files of the flow's folder that their functions are in."""
+    """Return what its steps change outside, and the files of the flow's folder that their functions are in."""
     effects: dict[str, Any] = {}
     modules: dict[str, str] = {}
     for step in steps_of(plan.written.nodes):
@@ -163,7 +163,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether every row had ended before this process began."""
+        """Return whether every row had ended before this process began."""
         return self.record.state == "finished" and not self._options.retry_failed
 
     def stop(self) -> None:
@@ -319,7 +319,7 @@ class Run:
             keep_loads(self._options.state_dir, self.plan, pools.loads_s)
 
     def _place(self) -> Placing | None:
-        """Where the steps run and why; None without workers, or rows. A continued run has so much less to do."""
+        """Return where the steps run and why; None without workers, or rows. A continued run has so much less to do."""
         places = engine_places(self.plan)
         num_rows, num_ended = self.record.num_rows, self.progress.num_ended
         if num_ended == num_rows or not any(place.group for place in places):

@@ -55,7 +55,7 @@ class RunServers:
         await self._servers.down(own)
 
     def is_ours(self, replica_id: str) -> bool:
-        """Whether the replica has a server of ours that nobody has stopped meanwhile (`sundog engine down`)."""
+        """Return whether the replica has a server of ours that nobody has stopped meanwhile (`sundog engine down`)."""
         place = self._places.get(replica_id)
         return place is not None and self._servers.records.get(place[1].key) is not None
 

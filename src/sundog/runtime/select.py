@@ -147,8 +147,8 @@ def _effects(command: Command, source: RowSource, snapshots: Path) -> bytes:
 
 
 def _identity(command: bytes, source: RowSource, snapshots: Path) -> bytes:
-    """Of the rows, too: those of files by the files, those of queries and functions by their snapshots, which
-    `source.count()` has made."""
+    """Return what is equal for one command over the same rows: those of files are known by the files, those of queries
+    and functions by their snapshots, which `source.count()` has made."""
     return fingerprint([command.hex(), source.content_identity(), _digests(snapshots)])
 
 

@@ -59,7 +59,7 @@ class ServerRecords:
         self._folder = state_dir / "servers"
 
     def all(self) -> list[ServerRecord]:
-        """In the order of their engines and places; StoreError for a damaged file."""
+        """Return all records in the order of their engines and places; StoreError for a damaged file."""
         found = [self._read(path) for path in sorted(self._folder.glob("*.json"))]
         return sorted(found, key=lambda record: (record.engine, record.place, record.key))
 
@@ -127,7 +127,7 @@ def new_record(engine: str, place: str, model: str, command: ServerCommand, port
 
 
 def record_key(identity: Mapping[str, Any], place: str) -> str:
-    """Of the servers of one command at one place; equal in every flow."""
+    """Return the name of the servers of one command at one place; equal in every flow."""
     return f"{fingerprint(dict(identity), size_bytes=6).hex()}-{place}"
 
 
@@ -161,7 +161,7 @@ def _environment(pid: int) -> list[bytes]:
 
 
 def _session(pid: int) -> int | None:
-    """None for one that has ended, whether anybody has taken note of it or not."""
+    """Return the session of a process; None for one that has ended, whether anybody has taken note of it or not."""
     with suppress(OSError):
         state, _parent, _group, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
         return None if state == "Z" else int(session)
@@ -169,13 +169,14 @@ def _session(pid: int) -> int | None:
 
 
 def is_alive(record: ServerRecord) -> bool:
-    """Whether the server's first process lives: what it leaves behind serves nobody."""
+    """Return whether the server's first process lives: what it leaves behind serves nobody."""
     living = processes_of(record)
     return record.pid in living or _takes_up_a_program(record.pid) if record.pid is not None else bool(living)
 
 
 def _takes_up_a_program(pid: int) -> bool:
-    """Whether it is the first of its session and has no environment, as for a moment while it executes a program."""
+    """Return whether it is the first of its session and has no environment, as for a moment while it executes a
+    program."""
     return _session(pid) == pid and not any(_environment(pid))
 
 
@@ -189,7 +190,7 @@ def end(record: ServerRecord, number: signal.Signals) -> None:
 
 
 def is_owner_gone(record: ServerRecord) -> bool:
-    """Whether the run that was to stop it has ended without doing so."""
+    """Return whether the run that was to stop it has ended without doing so."""
     if record.owner_pid is None:
         return False
     with suppress(PermissionError):

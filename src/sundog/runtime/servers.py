@@ -86,8 +86,8 @@ class Servers:
         return record if record is not None and is_alive(record) else None
 
     async def up(self, sites: Sequence[Site], *, owner_pid: int | None = None) -> list[ServerRecord]:
-        """Every server ready, those that are up already as they are; EngineUnavailable when one ends or is not ready
-        in time. `owner_pid`: of the run that wants them only for itself."""
+        """Return every server ready, those that are up already as they are; EngineUnavailable when one ends or is not
+        ready in time. `owner_pid`: of the run that wants them only for itself."""
         records = [await asyncio.to_thread(self._claim, site, owner_pid) for site in sites]
         waits = [asyncio.ensure_future(self.wait_ready(*one)) for one in zip(sites, records, strict=True)]
         try:

@@ -49,7 +49,7 @@ def _summary(pool: str, delays: Iterable[_Delay]) -> Wait:
 
 
 def refusal_to_wait(failure: CallError, max_retry_wait_s: float) -> str:
-    """Why a call is not tried again: what the other side asked for, and what is allowed."""
+    """Return why a call is not tried again: what the other side asked for, and what is allowed."""
     assert failure.retry_after_s is not None, "nobody asked for a wait"
     asked = span(failure.retry_after_s)
     return (
@@ -58,7 +58,7 @@ def refusal_to_wait(failure: CallError, max_retry_wait_s: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """As 0.5 s, 40 s, 10 min, 2 hours, 1,000 days; what is no number, or has no end, in words."""
+    """Return a time as 0.5 s, 40 s, 10 min, 2 hours, 1,000 days; what is no number, or has no end, in words."""
     if not seconds < MAX_SPAN_S:
         return "more than a million days"
     for unit, length_s in (("days", 86_400), ("hours", 3_600), ("min", 60)):

@@ -92,7 +92,7 @@ def with_parameters(url: str, parameters: Iterable[tuple[str, str]]) -> str:
 
 
 def resolved(url: str, location: str) -> str:
-    """Where a redirect from `url` leads; BadAddress when `location` cannot be read."""
+    """Return where a redirect from `url` leads; BadAddress when `location` cannot be read."""
     try:
         return urljoin(url, location)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Whom TLS trusts: one context for each file of authorities, made when it is named or the first https address is used.
+"""The authorities that TLS trusts: one context for each file of them, made when it is named or first needed.
 
 Owns SSL_CERT_FILE, SSL_CERT_DIR and the option `ca_file`. Never switches verification off.
 """

@@ -110,7 +110,7 @@ class Books:
         workflow.num_held_tokens = 0
 
     def see(self, request: EngineRequest) -> None:
-        """How far it has come."""
+        """Take note of how far it has come."""
         view = self.requests[request.request_id]
         num_new = request.num_output_tokens - view.num_output_tokens
         if num_new and view.request_id in self.envelopes:

@@ -25,7 +25,7 @@ class Drafts:
         self._weight = self._x = self._y = self._xx = self._xy = 0.0
 
     def length(self, num_requests: int, sched: SchedView) -> int:
-        """For each of the `num_requests` that decode in the step to come."""
+        """Return the number for each of the `num_requests` that decode in the step to come."""
         wished = self._draft(
             StepView(
                 num_requests,
@@ -44,7 +44,8 @@ class Drafts:
 
     @property
     def acceptance_rate(self) -> float | None:
-        """Of one draft token, given that those before it were accepted: what follows a rejected one was not tried."""
+        """The acceptance of one draft token, given that those before it were accepted: what follows a rejected one was
+        not tried."""
         num_tried = self._num_accepted + self._num_rejected
         return self._num_accepted / num_tried if num_tried else None
 

@@ -1,4 +1,4 @@
-"""Whether the vLLM that runs has every name that the plugin relies on.
+"""The check that the vLLM that runs has every name that the plugin relies on.
 
 Owns the check at start and its message. The names are those of `engine_types`: what is used is what is checked.
 """
@@ -45,7 +45,7 @@ def check_engine() -> None:
 
 
 def missing_names(classes: Mapping[str, type]) -> Iterator[str]:
-    """Of each class (module:name), the names that its declaration has and it has not."""
+    """Yield, for each class (module:name), the names that its declaration has and it has not."""
     for place, declaration in classes.items():
         module, _, name = place.partition(":")
         try:

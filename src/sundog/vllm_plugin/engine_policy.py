@@ -54,7 +54,7 @@ class EnginePolicy:
         return fault
 
     def rank_of(self, request: EngineRequest) -> tuple[float, ...] | None:
-        """None for a request that vLLM's own order is for."""
+        """Return the rank; None for a request that vLLM's own order is for."""
         if self.policy is None or request.request_id not in self.books.envelopes:
             return None
         return self.policy.rank(self.books.requests[request.request_id], self.books.sched)
@@ -85,7 +85,8 @@ class EnginePolicy:
                 self.free_blocks.release(workflow_id)
 
     def admits(self, request: EngineRequest, running: Sequence[EngineRequest]) -> bool:
-        """Whether the request may start now. One that holds blocks already always may, and any while nothing runs."""
+        """Return whether the request may start now. One that holds blocks already always may, and any while nothing
+        runs."""
         if self.policy is None or request.request_id not in self.books.envelopes:
             return True
         if not running or request.num_computed_tokens > 0 or not self.policy.admit:
@@ -107,7 +108,7 @@ class EnginePolicy:
                 request.spec_token_ids = request.spec_token_ids[:length]
 
     def verify_drafts(self, num_drafted: int, num_accepted: int) -> None:
-        """Of one request's drafts of a step so many were accepted."""
+        """Note how many of one request's drafts of a step were accepted."""
         if self.drafts is not None:
             self.drafts.verified(num_drafted, num_accepted)
 
@@ -143,7 +144,7 @@ class EnginePolicy:
         self.free_blocks.keep(hold, blocks)
 
     def evict_rank(self, hold: Hold) -> tuple[float, ...]:
-        """Of all blocks of a hold; smaller is given up first."""
+        """Return the rank of all blocks of a hold; smaller is given up first."""
         block = BlockView(
             hold.last_used_s,
             workflow_id=hold.owner,

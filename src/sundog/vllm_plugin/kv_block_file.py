@@ -52,7 +52,7 @@ def _write_all(fd: int, part: memoryview) -> None:
 
 
 def _read_all(fd: int, block: memoryview) -> int:
-    """How many bytes there were: fewer than `block` holds at the end of the file."""
+    """Return how many bytes there were: fewer than `block` holds at the end of the file."""
     num_read = 0
     while num_read < block.nbytes and (num_new := os.readv(fd, [block[num_read:]])):
         num_read += num_new

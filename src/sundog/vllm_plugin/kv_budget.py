@@ -73,7 +73,7 @@ class Budget:
         return part
 
     def _read(self, fd: int) -> int | None:
-        """None for a ledger that is new or torn: the files are counted then."""
+        """Return the bytes in the ledger; None where it is new or torn: the files are counted then."""
         content = os.pread(fd, LEDGER.size + 1, 0)
         return int(LEDGER.unpack(content)[0]) if len(content) == LEDGER.size else None
 

@@ -17,7 +17,7 @@ class PrefillCost:
     s_per_pair: float = 0.0
 
     def seconds(self, num_tokens: int, num_context_tokens: int) -> float:
-        """To compute `num_tokens` after `num_context_tokens` that are there."""
+        """Return the seconds to compute `num_tokens` after `num_context_tokens` that are there."""
         pairs = num_tokens * num_context_tokens + num_tokens**2 / 2
         return num_tokens * self.s_per_token + pairs * self.s_per_pair
 
@@ -25,7 +25,8 @@ class PrefillCost:
 def is_loading_cheaper(
     num_tokens: int, num_context_tokens: int, bytes_per_token: int, load_s_per_byte: float, prefill: PrefillCost | None
 ) -> bool:
-    """Whether to load `num_tokens` found in the store, after `num_context_tokens` that are in the engine already.
+    """Return whether to load `num_tokens` found in the store, after `num_context_tokens` that are in the engine
+    already.
 
     All or nothing: the seconds saved are convex in the number of tokens and zero at none, so a part of what was found
     never gains more than all of it. Without a prefill cost: yes.

@@ -1,4 +1,4 @@
-"""Who may share KV blocks with whom: the namespace of an engine, and what cannot be shared at all.
+"""The namespace of an engine: which engines may share KV blocks with it, and what cannot be shared at all.
 
 Owns the facts that make two engines' blocks the same bytes for the same hash. Reads vLLM's configuration by name and
 imports nothing of it.
@@ -25,7 +25,8 @@ MODEL_FILES = ("*.safetensors", "*.bin", "*.pt", "*.gguf", "*.json")
 
 
 def check_hashing(algorithm: str, python_hash_seed: str | None) -> str:
-    """What block hashes depend on besides the tokens; ConfigError when another process would get other hashes."""
+    """Return what block hashes depend on besides the tokens; ConfigError when another process would get other
+    hashes."""
     if algorithm not in KNOWN_HASHES:
         raise ConfigError(
             f"block hashes by '{algorithm}' are not known to be equal in all processes",

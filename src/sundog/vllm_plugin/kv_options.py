@@ -82,7 +82,7 @@ def _check_private(folder: Path) -> None:
 
 
 def read_prefill_cost(options: KVOptions) -> PrefillCost | None:
-    """None when the options name no cost; ConfigError for a profile that cannot be read."""
+    """Return the cost; None when the options name none, ConfigError for a profile that cannot be read."""
     if options.prefill_s_per_token is not None:
         return PrefillCost(options.prefill_s_per_token)
     if options.profile is None:

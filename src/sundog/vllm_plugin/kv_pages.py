@@ -53,8 +53,8 @@ class TensorPages:
     def _parts(
         self, block_ids: Sequence[int], blocks: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """For each layer and each part of its blocks: the layer, where in it the parts are, and where in `blocks`, as
-        a view of the layer's type and shape."""
+        """Yield for each layer and each part of its blocks the layer, where in it the parts are, and where in `blocks`,
+        as a view of the layer's type and shape."""
         first = 0
         for layer in self._layers:
             num_parts = layer.shape[0] // self._num_blocks

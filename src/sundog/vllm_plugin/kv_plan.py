@@ -141,7 +141,8 @@ class KVPlan:
         self._num_loading += 1
 
     def step(self, num_scheduled_tokens: Mapping[str, int], block_ids: Callable[[str], Sequence[int]]) -> Step:
-        """What is to be done in the step that computes `num_scheduled_tokens`; `block_ids`: the blocks of a request.
+        """Return what is to be done in the step that computes `num_scheduled_tokens`; `block_ids`: the blocks of a
+        request.
 
         To be called once a step, before vLLM counts the step's tokens as computed.
         """

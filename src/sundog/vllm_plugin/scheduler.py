@@ -148,7 +148,7 @@ class SundogMixin(Hooks):
             log.warning("sundog: drafts keep their configured length, which async scheduling fixes a step ahead")
 
     def _may_preempt(self) -> bool:
-        """Whether the step to come could run out of free blocks."""
+        """Return whether the step to come could run out of free blocks."""
         num_wanted = len(self.running) + -(-self.max_num_scheduled_tokens // self.block_size)
         return self.kv_cache_manager.block_pool.get_num_free_blocks() < num_wanted
 
@@ -166,8 +166,8 @@ class SundogMixin(Hooks):
 
 
 class SundogScheduler(SundogMixin, Scheduler):
-    """For vLLM without async scheduling."""
+    """The scheduler for vLLM without async scheduling."""
 
 
 class SundogAsyncScheduler(SundogMixin, AsyncScheduler):
-    """For vLLM with async scheduling."""
+    """The scheduler for vLLM with async scheduling."""

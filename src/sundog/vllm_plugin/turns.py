@@ -1,4 +1,4 @@
-"""Whether programs that have done many turns have few left: the correlation of the two over programs that have ended.
+"""The correlation of turns done and turns left: do programs that have done many have few left?
 
 Owns the sums. Continuum (arXiv 2511.02230) weighs retention by it.
 """
@@ -29,7 +29,7 @@ class TurnCounts:
 
     @property
     def correlation(self) -> float:
-        """In [-1, 1]; -1 until there are programs that differ."""
+        """The correlation, in [-1, 1]; -1 until there are programs that differ."""
         n = self._num_pairs
         spread = (n * self._done_done - self._done**2) * (n * self._left_left - self._left**2)
         if n < MIN_PAIRS or spread <= 0:

@@ -1,4 +1,4 @@
-"""Who is preempted: vLLM takes the last of the running requests, so the worst by our rank is put there.
+"""The choice of who is preempted: vLLM takes the last of the running requests, so the worst by our rank is put there.
 
 Owns that order. Requests without an envelope keep their places, and with them their turn as victims. Pure.
 """

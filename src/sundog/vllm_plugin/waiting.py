@@ -83,7 +83,7 @@ class WaitingQueue:
             yield self._ranked[request_id][1]
 
     def hold_ranked(self) -> None:
-        """For the rest of this step only requests without an envelope are seen."""
+        """Show only requests without an envelope for the rest of this step."""
         self._is_held = True
 
     def end_step(self) -> None:

@@ -122,7 +122,7 @@ def _shown(message: Any) -> str:
 
 
 def _text_of_html(page: str) -> str:
-    """What a reader sees of an error page: its title, or else its text."""
+    """Return what a reader sees of an error page: its title, or else its text."""
     page = page[:MAX_PAGE_CHARACTERS]
     title = re.search(r"<title[^>]*>([^<]*)</title", page, re.I)
     text = (

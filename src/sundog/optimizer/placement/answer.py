@@ -1,4 +1,4 @@
-"""From a solver's steps to its answer, and the order of any two answers.
+"""The way from a solver's steps to its answer, and the order of any two answers.
 
 Owns where free tools stand in the sequence, and the score. Never changes a decision.
 """

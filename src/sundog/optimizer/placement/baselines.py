@@ -108,7 +108,7 @@ def _heft_step(schedule: Schedule) -> Step:
 
 
 def _partition_step(schedule: Schedule) -> Step:
-    """What can start first, since a replica that waits for rows of one step could run those of another."""
+    """Return what can start first, since a replica that waits for rows of one step could run those of another."""
     ix = schedule.ix
     owns = _partitioned(ix)
 
@@ -125,8 +125,8 @@ def _partition_step(schedule: Schedule) -> Step:
 
 
 def _partitioned(ix: Indexed) -> list[tuple[int, ...]]:
-    """By model, the replicas that are its own. The model with the most work for each that it has gets the next one:
-    where it is loaded already, else one that serves little else."""
+    """Return by model the replicas that are its own. The model with the most work for each that it has gets the next
+    one: where it is loaded already, else one that serves little else."""
     left = set(range(ix.num_replicas))
     found: list[list[int]] = [[] for _ in ix.load_s]
     work_s = [0.0] * len(found)

@@ -38,7 +38,7 @@ def solve_beam(problem: PlacementProblem, effort: float = 1.0) -> Placement:
 def beam_steps(
     root: Schedule, known: Sequence[tuple[Step, ...]], target: float, effort: float = 1.0
 ) -> tuple[Step, ...]:
-    """At least as good as the `known` sequences; stops early when it reaches the value `target`."""
+    """Return steps at least as good as the `known` sequences; stops early when it reaches the value `target`."""
     ix = root.ix
     num_decided = len(ix.decided)
     width = int(effort * max(MIN_WIDTH, WIDTH_BUDGET // (max(1, num_decided) * ix.size)))

@@ -39,7 +39,8 @@ class Bound:
                 return self._makespan(schedule, ends_s)
 
     def _least_ends(self, schedule: Schedule) -> dict[int, float]:
-        """For each pending node an end that it cannot beat, with the heads of all pending nodes raised to match."""
+        """Return for each pending node an end that it cannot beat, with the heads of all pending nodes raised to
+        match."""
         ix, done = self._ix, schedule.done
         begins_s: dict[int, list[float]] = {}
         firsts_s: dict[int, float] = {}
@@ -203,7 +204,7 @@ class _Saving:
 
 
 def _level(open_s: Sequence[float], work_s: float) -> float:
-    """When `work_s` of work is done at the earliest by replicas with room from `open_s` (ascending) on."""
+    """Return when `work_s` of work is done at the earliest by replicas with room from `open_s` (ascending) on."""
     level_s, total_s = inf, 0.0
     for count, start_s in enumerate(open_s, start=1):
         if start_s >= level_s:

@@ -31,8 +31,8 @@ def place(problem: PlacementProblem, effort: float = 1.0) -> Placement:
 
 
 def place_to_run(problem: PlacementProblem) -> Placement:
-    """What `place` finds in a time that is worth it for so long a run; for the makespan a partition all the same unless
-    what is found has no turns either or is better by more than TURNS_MARGIN."""
+    """Return what `place` finds in a time that is worth it for so long a run; for the makespan a partition all the same
+    unless what is found has no turns either or is better by more than TURNS_MARGIN."""
     steady = partition(problem)
     effort = min(1.0, MAX_SEARCH_SHARE * steady.timeline.makespan_s / FULL_SEARCH_S)
     if problem.objective is not Objective.MAKESPAN or _has_turns(problem, steady):
@@ -45,7 +45,7 @@ def place_to_run(problem: PlacementProblem) -> Placement:
 
 
 def _has_turns(problem: PlacementProblem, placement: Placement) -> bool:
-    """Whether some replica needs room for more models than it has."""
+    """Return whether some replica needs room for more models than it has."""
     models = {node.name: node.model for node in problem.llm_nodes}
     return any(
         len({models[node] for node in placement.timeline.order_on(replica.name)}) > replica.max_resident

@@ -103,6 +103,6 @@ class Indexed:
             self.tail_s[node] = max(self.least_s[node] + self.after_s[node], self.least_wave_s[node] + after_wave_s)
 
     def subsets_of(self, node: int) -> list[tuple[int, ...]]:
-        """Every set of replicas that an LLM node may take."""
+        """Return every set of replicas that an LLM node may take."""
         widths = range(1, self.max_width[node] + 1)
         return [subset for width in widths for subset in combinations(self.replicas_of[node], width)]

@@ -20,7 +20,7 @@ def ready_nodes(schedule: Schedule) -> list[int]:
 
 
 def all_steps(schedule: Schedule) -> Iterator[Step]:
-    """Each ready node on each set of replicas that it may take, one of each symmetric family."""
+    """Yield each ready node on each set of replicas that it may take, one of each symmetric family."""
     for node in ready_nodes(schedule):
         if node >= schedule.ix.num_llm:
             yield node, ()
@@ -38,7 +38,8 @@ def one_of_each(schedule: Schedule, replicas: tuple[int, ...]) -> list[int]:
 
 
 def shape_and_times(schedule: Schedule) -> tuple[Shape, tuple[float, ...]]:
-    """Of two schedules of one shape, one with no greater times can be completed as well as the other."""
+    """Return the shape of a schedule and its times: of two of one shape, one with no greater times can be completed as
+    well as the other."""
     ix = schedule.ix
     lanes = sorted((signature(schedule, r), schedule.free_s[r], schedule.open_s[r]) for r in range(ix.num_replicas))
     times = [free_s for _, free_s, _ in lanes]

@@ -167,7 +167,7 @@ class _Model:
         )
 
     def _size(self, node: int) -> cp_model.IntVar:
-        """As long as its work, or as it may wait for rows."""
+        """Return a span as long as the node's work, or as it may wait for rows."""
         most = self._horizon if self.ix.rows_flow else _ticks(self.ix.exec_s[node]) + 1
         return self.cp.new_int_var(0, most, f"size {node}")
 
@@ -180,7 +180,8 @@ class _Model:
         work_s: float,
         literals: Sequence[cp_model.LiteralT],
     ) -> None:
-        """Of a tool, or of a shard where the `literals` hold. `done`: when its work would be done without waiting."""
+        """Constrain the end of a tool, or of a shard where the `literals` hold. `done`: when its work would be done
+        without waiting."""
         wave = _ticks(min(work_s, self.ix.wave_s[node]))
         if not self.ix.rows_flow:
             self.cp.add(end == start + _ticks(work_s)).only_enforce_if(literals)
@@ -222,7 +223,8 @@ class _Model:
         return ix.switch_s[model] if resident else ix.load_s[model]
 
     def _break_symmetry(self) -> None:
-        """Of replicas that differ in name alone, the earlier has the larger set of nodes, read as a binary number."""
+        """Break symmetries: of replicas that differ in name alone, the earlier has the larger set of nodes, read as a
+        binary number."""
         ix = self.ix
         kinds: dict[tuple[int, tuple[int, ...]], list[int]] = {}
         for replica in range(ix.num_replicas):

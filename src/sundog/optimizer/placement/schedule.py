@@ -73,7 +73,7 @@ class Schedule:
         return self.ix.switch_s[model] if full else self.ix.load_s[model]
 
     def begin_s(self, model: int, replica: int) -> float:
-        """When `replica` can have `model` and room for its calls."""
+        """Return when `replica` can have `model` and room for its calls."""
         if model in self.resident[replica]:
             return self.open_s[replica]
         return self.free_s[replica] + self.load_s(model, replica)
@@ -144,7 +144,7 @@ class Schedule:
                 return sum(price * self.free_s[replica] for replica, price in enumerate(self.ix.usd_per_s))
 
     def _flow(self, node: int, start_s: float, end_s: float) -> tuple[float, float]:
-        """When it ends, at `end_s` if rows come in time, and when its first rows are through."""
+        """Return when it ends, at `end_s` if rows come in time, and when its first rows are through."""
         first_s = start_s + self.ix.wave_s[node]
         if first_s > end_s:
             first_s = end_s

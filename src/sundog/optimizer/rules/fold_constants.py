@@ -39,12 +39,12 @@ class _Folding:
         self.notes: list[str] = []
 
     def template(self, template: Template) -> Template:
-        """With constants in it, as far as that is certain."""
+        """Return the template with constants in it, as far as that is certain."""
         template = with_literals(template, self._constants) or template
         return with_values(template, self._constants) or template
 
     def node(self, node: Node, named: set[str]) -> Node | None:
-        """None for a filter that lets every row pass and that no `after` names (`named`)."""
+        """Return the folded node; None for a filter that lets every row pass and that no `after` names (`named`)."""
         match node:
             case Filter():
                 decided = self._decided(node.predicate)

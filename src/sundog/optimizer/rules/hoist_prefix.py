@@ -31,7 +31,7 @@ class HoistPrefix:
 
 
 def describe_prompt(prompt: Prompt) -> str:
-    """What of a prompt is the same for all rows, per group, per row; each value once, as it stands first."""
+    """Return what of a prompt is the same for all rows, per group, per row; each value once, as it stands first."""
     num_static = sum(len(part.text) for message in prompt.messages for part in message.parts if isinstance(part, Text))
     parts = [part for message in prompt.messages for part in message.parts]
     values = [part for part in dict.fromkeys(parts) if isinstance(part, Value)]

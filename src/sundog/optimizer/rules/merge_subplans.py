@@ -77,7 +77,8 @@ def _merged(
 def _try_merge(
     nodes: Nodes, beside: dict[str, Template], facts: PlanFacts, kept: Set[str]
 ) -> tuple[Nodes, dict[str, Template], list[str]]:
-    """In one pass, however long the chains are: what reads merged steps comes after them, and may be equal by then."""
+    """Merge in one pass, however long the chains are: what reads merged steps comes after them, and may be equal by
+    then."""
     names: dict[str, str] = {}
     known: dict[Hashable, list[Step]] = defaultdict(list)
     left: dict[str, Node] = {}

@@ -34,7 +34,7 @@ class PruneColumns:
 
 
 def _columns_of(source: InputSource, inputs: tuple[InputSource, ...], paths: Iterable[Path]) -> tuple[str, ...] | None:
-    """In the order of their names; None for all, and where no column would be left."""
+    """Return the columns in the order of their names; None for all, and where no column would be left."""
     joined = {other.name: other for other in inputs[1:]}
     if source.name in joined:
         read = [path[1:] for path in paths if path[0] == source.name]

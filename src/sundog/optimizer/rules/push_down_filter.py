@@ -49,7 +49,7 @@ def _spared(chosen: Filter, nodes: Nodes, facts: PlanFacts) -> frozenset[str]:
 def _work(
     waits_for: frozenset[str], node: Node, nodes: Sequence[Node], before: Mapping[str, Sequence[str]], facts: PlanFacts
 ) -> int:
-    """Of what the filter waits for and `node` does not, the costliest."""
+    """Return the cost of the costliest node that the filter waits for and `node` does not."""
     new = waits_for - ancestors(node.name, before)
     return max((facts.work(other) for other in nodes if other.name in new), default=0)
 

@@ -92,7 +92,7 @@ class _Scope:
         return None if None in inner else Template(f"{{{{ {' or '.join(f'({text})' for text in inner)} }}}}")
 
     def may_wait(self, node: Node, when: Template) -> bool:
-        """Whether `node` may wait for what `when` reads."""
+        """Return whether `node` may wait for what `when` reads."""
         waited = ancestors(node.name, self._before)
         new = _waited_for(when, self._before) - waited
         # A filter between the step and its readers keeps rows from the condition, which might fail on them.

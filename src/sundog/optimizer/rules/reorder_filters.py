@@ -69,7 +69,7 @@ def _can_pass(
 
 
 def _without_filters(nodes: Nodes) -> dict[str, tuple[str, ...]]:
-    """Who waits for whom, but for the filters that stand above."""
+    """Return who waits for whom, but for the filters that stand above."""
     written = {node.name: node for node in nodes}
     filters = {name for name, node in written.items() if isinstance(node, Filter)}
     return {
@@ -79,7 +79,7 @@ def _without_filters(nodes: Nodes) -> dict[str, tuple[str, ...]]:
 
 
 def cannot_fail(predicate: Template, constants: frozenset[str]) -> bool:
-    """Whether a condition has a truth value for every row: columns and constants, compared for equality."""
+    """Return whether a condition has a truth value for every row: columns and constants, compared for equality."""
     (output,) = ENVIRONMENT.parse(predicate.source).body
     assert isinstance(output, syntax.Output)
     return all(_is_total(node, constants) for node in output.nodes)

@@ -62,7 +62,7 @@ class ColumnType:
         return None
 
     def describe(self) -> str:
-        """Why there is no type."""
+        """Return why there is no type."""
         if self._has_many_fields:
             return f"more than {MAX_FIELDS} different fields"
         names = {"str": "text", "int": "whole numbers", "float": "decimals", "bool": "truth values", "dict": "records"}

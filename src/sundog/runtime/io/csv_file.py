@@ -74,7 +74,7 @@ def _field(value: Any) -> str:
 
 
 def _quote(text: str) -> str:
-    """As RFC 4180 has it; empty text is quoted, so that it is not null."""
+    """Quote as RFC 4180 has it; empty text is quoted, so that it is not null."""
     if text and not any(mark in text for mark in ',"\r\n'):
         return text
     return '"' + text.replace('"', '""') + '"'

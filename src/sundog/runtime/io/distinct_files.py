@@ -73,7 +73,7 @@ def _real_pattern(pattern: Path) -> str:
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """As glob does it: `**` stands for any folders, `*` does not begin a hidden name."""
+    """Match as glob does: `**` stands for any folders, `*` does not begin a hidden name."""
     if not pattern:
         return not parts
     first, rest = pattern[0], pattern[1:]

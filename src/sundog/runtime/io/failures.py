@@ -63,7 +63,7 @@ def different_columns(files: InputFiles, path: Path, found: Sequence[str], expec
 
 
 def first_sentence(error: duckdb.Error) -> str:
-    """What DuckDB says first, without the name of its error class."""
+    """Return what DuckDB says first, without the name of its error class."""
     line = str(error).strip().split("\n", 1)[0]
     return re.sub(r"^[A-Z][A-Za-z ]* Error: ", "", line).strip().rstrip(".")
 

@@ -76,7 +76,7 @@ class RowSource:
 
     @cached_property
     def shape(self) -> Shape:
-        """Of one row, from headers and first rows; Anything where a query or a call has no rows."""
+        """The shape of one row, from headers and first rows; Anything where a query or a call has no rows."""
         shape = self._driver.shape()
         if not isinstance(shape, Record):
             return shape
@@ -86,7 +86,7 @@ class RowSource:
         return Record(tuple(columns.items()))
 
     def count(self) -> int:
-        """How many rows `batches` gives. All rows of csv and jsonl files are read and checked for this."""
+        """Return how many rows `batches` gives. All rows of csv and jsonl files are read and checked for this."""
         num_rows = self._num_candidates
         return num_rows if self._sample is None else min(num_rows, self._sample)
 
@@ -124,8 +124,8 @@ class RowSource:
                     yield [(index, row) for (index, _), row in zip(numbered, decoded, strict=True)]
 
     def statistics(self, sets: Collection[Fields], first: int | None = None) -> RowStatistics:
-        """Of the values in `sets`: over all rows, counted within some per cent, or exactly over the `first` ones.
-        Reads these once, and knows no sample."""
+        """Return the statistics of the values in `sets`: over all rows, counted within some per cent, or exactly over
+        the `first` ones. Reads these once, and knows no sample."""
         columns = [sorted(one) for one in sets]
         values = sorted({path for one in sets for path in one})
         with explained(self._explain):
@@ -141,8 +141,8 @@ class RowSource:
         )
 
     def sampled(self, max_rows: int) -> list[tuple[int, Row]]:
-        """At most `max_rows` of the rows of `batches`, chosen at random but always the same ones, in order. What is not
-        chosen is not decoded; bad rows are left out."""
+        """Return at most `max_rows` of the rows of `batches`, chosen at random but always the same ones, in order. What
+        is not chosen is not decoded; bad rows are left out."""
         return [(number, row) for number, row in self._sampled(max_rows) if not isinstance(row, BadRow)]
 
     def _sampled(self, max_rows: int) -> Batch:

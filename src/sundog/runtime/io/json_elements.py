@@ -115,7 +115,7 @@ class _Tokens:
         self._mark = None
 
     def kept(self) -> bytes:
-        """What stands between `keep` and the last token."""
+        """Return what stands between `keep` and the last token."""
         assert self._mark is not None
         return self._buffer[self._mark : self._at - 1]
 

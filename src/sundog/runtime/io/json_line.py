@@ -40,8 +40,8 @@ def _formed(value: object) -> Row | BadRow:
 
 
 def _unusual(line: str | bytes, refused: ValueError) -> Row | BadRow:
-    """What Python's own parser says of a line that the fast one refuses: that one knows no half of a surrogate pair, no
-    great depth and no very long number, and does not tell these apart from what is no JSON."""
+    """Return what Python's own parser says of a line that the fast one refuses: that one knows no half of a surrogate
+    pair, no great depth and no very long number, and does not tell these apart from what is no JSON."""
     try:
         return _formed(json.loads(line, parse_constant=_refuse, parse_int=whole_number))
     except NotARow:

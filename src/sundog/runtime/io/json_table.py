@@ -136,8 +136,8 @@ class JSONTable:
         return self._read(read)
 
     def _read(self, read: Callable[[], T]) -> T:
-        """What `read` gives. DuckDB refuses a file for a half of a surrogate pair; such lines are bad rows, so that it
-        reads a copy in which they are marked."""
+        """Return what `read` gives. DuckDB refuses a file for a half of a surrogate pair; such lines are bad rows, so
+        that it reads a copy in which they are marked."""
         with explained(self.explain):
             try:
                 return read()
@@ -207,7 +207,7 @@ def shape_of_rows(rows: Iterable[Row]) -> Shape:
 
 
 def _shape_of(value: Any) -> Shape | None:
-    """None for null: it may yet be anything."""
+    """Return the shape; None for null, which may yet be anything."""
     match value:
         case None:
             return None

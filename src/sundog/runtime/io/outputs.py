@@ -112,7 +112,7 @@ def write_rows(stream: BinaryIO, format: Format, columns: Sequence[str], rows: S
 
 
 def errors_path(output: Path) -> Path:
-    """Where the failed rows of `output` are listed."""
+    """Return where the failed rows of `output` are listed."""
     return output.with_name(f"{output.name.replace('#', '.')}.errors.jsonl")
 
 

@@ -86,7 +86,7 @@ class Relation:
         return f"WITH {', '.join(parts)} SELECT {', '.join(columns)} FROM d {' '.join(clauses)}"
 
     def _expressions(self, of: Joined | None) -> Iterator[str]:
-        """Those of `values` that are of the driving table (None) or of a joined one."""
+        """Yield those of `values` that are of the driving table (None) or of a joined one."""
         for number, path in enumerate(self._values):
             joined = self._joined(path)
             if joined is of and (joined is None or len(path) > 2):

@@ -35,7 +35,7 @@ class Column:
 
 
 def column_of(name: str, type: DuckDBPyType, source: str) -> Column:
-    """How to read the SQL column `source` of `type`."""
+    """Return how to read the SQL column `source` of `type`."""
     is_foreign = is_json(type) or type.id == "variant"
     is_text = is_foreign or type.id in NESTED
     return Column(name, type, selected(type, source), is_text, is_foreign, num_not_finite(type, source))
@@ -74,7 +74,7 @@ def count_nulled(columns: Sequence[Column]) -> list[tuple[str, str]]:
 
 
 def notes_on(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], reader: str) -> tuple[str, ...]:
-    """What changes when `columns` of `reader` are read: a look at every value of those that may hold NaN."""
+    """Return what changes when `columns` of `reader` are read: a look at every value of those that may hold NaN."""
     counted = count_nulled(columns)
     if not counted:
         return ()
@@ -84,7 +84,7 @@ def notes_on(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], r
 
 
 def note_nulled(column: str, count: int) -> str:
-    """What a user is told of values that become null."""
+    """Return what a user is told of values that become null."""
     return f"{count:,} values of column '{column}' are NaN or infinite, and become null"
 
 
