@@ -19,7 +19,7 @@ Owns the exception tree and the form of a message: what happened, where, and wha
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 MAX_MESSAGE = 2000
@@ -150,16 +150,17 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"known here: {', '.join(names)}" if names else "nothing is defined here"
 
 
-def error_text(error: BaseException) -> str:
+def error_text(error: BaseException, redact: Callable[[str], str] = str) -> str:
     """The class and the message of any exception on their own: a message may be endless, and asking for it may fail.
-    Of a group, which says nothing itself, those of what is in it."""
+    Of a group, which says nothing itself, those of what is in it. `redact`: takes secrets out of a message, before
+    that is cut."""
     name = type(error).__name__
     if isinstance(error, BaseExceptionGroup):
-        shown = "; ".join(error_text(one) for one in error.exceptions[:MAX_SHOWN_OF_GROUP])
+        shown = "; ".join(error_text(one, redact) for one in error.exceptions[:MAX_SHOWN_OF_GROUP])
         num_more = len(error.exceptions) - MAX_SHOWN_OF_GROUP
         return f"{shown}; and {num_more:,} more" if num_more > 0 else shown
     try:
-        message = str(error)
+        message = redact(str(error))
     except BaseException as failure:  # the code of the user, which may raise whatever it likes
         return f"{name} (its text cannot be had: {type(failure).__name__})"
     if len(message) > MAX_MESSAGE:

@@ -27,8 +27,7 @@ class Secrets:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
-        self._revealed: set[str] = set()
-        self._spellings: list[Spelling] = []
+        self._revealed = Redactor()
 
     def reveal(self, text: str) -> str:
         """`text` with every `${env:NAME}` replaced by its value; ConfigError when unset or too short to redact."""
@@ -39,15 +38,11 @@ class Secrets:
         return self._map(value, self.reveal)
 
     def redact(self, text: str) -> str:
-        """`text` with every value revealed so far replaced by its `${env:NAME}`, in whatever spelling a library writes:
-        as it is, in URLs, JSON and HTML, inside one another too, and in the base64 of a header."""
-        for spelling in self._spellings:
-            if spelling.anchor in text:
-                text = _pattern(spelling.written).sub(spelling.shown, text)
-        return text
+        """`text` with every value revealed so far replaced by its `${env:NAME}`, in whatever spelling."""
+        return self._revealed.redact(text)
 
     def redact_all(self, value: Any) -> Any:
-        return self._map(value, self.redact) if self._revealed else value
+        return self._map(value, self.redact) if self._revealed.has_values else value
 
     def _value(self, name: str) -> str:
         value = self._environment.get(name)
@@ -58,11 +53,7 @@ class Secrets:
                 f"the value of {name} is too short to be kept out of logs ({len(value)} characters)",
                 hint=f"secrets have at least {MIN_LENGTH} characters; write other settings as constants",
             )
-        if value not in self._revealed:
-            self._revealed.add(value)
-            # Longest first: one value may be a part of another.
-            spellings = [*self._spellings, *_spellings(value, name)]
-            self._spellings = sorted(spellings, key=lambda one: one.num_characters, reverse=True)
+        self._revealed.add(value, f"${{env:{name}}}")
         return value
 
     def _map(self, value: Any, change: Callable[[str], str]) -> Any:
@@ -76,11 +67,40 @@ class Secrets:
         return value
 
 
+class Redactor:
+    """Values that no text may show, each with what takes its place."""
+
+    def __init__(self) -> None:
+        self._values: set[str] = set()
+        self._spellings: list[Spelling] = []
+
+    @property
+    def has_values(self) -> bool:
+        return bool(self._values)
+
+    def add(self, value: str, shown: str) -> None:
+        """Hide `value` from now on; nothing happens where it is known already."""
+        if value in self._values:
+            return
+        self._values.add(value)
+        # Longest first: one value may be a part of another.
+        spellings = [*self._spellings, *_spellings(value, shown)]
+        self._spellings = sorted(spellings, key=lambda one: one.num_characters, reverse=True)
+
+    def redact(self, text: str) -> str:
+        """`text` without the values, in whatever spelling a library writes: as they are, in URLs, JSON and HTML,
+        inside one another too, and in the base64 of a header."""
+        for spelling in self._spellings:
+            if spelling.anchor in text:
+                text = _pattern(spelling.written).sub(spelling.shown, text)
+        return text
+
+
 @dataclass(frozen=True, slots=True)
 class Spelling:
     """`written`: the value, or base64 that holds it. `anchor`: what is in every text that holds a spelling of it; most
     texts are done with a search for that.
-    `shown`: what takes its place. `num_characters`: of the value."""
+    `shown`: what takes its place, its backslashes escaped. `num_characters`: of the value."""
 
     written: str
     anchor: str
@@ -88,10 +108,10 @@ class Spelling:
     num_characters: int
 
 
-def _spellings(value: str, name: str) -> Iterator[Spelling]:
+def _spellings(value: str, shown: str) -> Iterator[Spelling]:
     """A value in texts, and inside the base64 of any longer text, as in the header of basic authentication."""
     for one in dict.fromkeys((value, *_inside_base64(value))):
-        yield Spelling(one, _anchor(one), f"${{env:{name}}}", len(value))
+        yield Spelling(one, _anchor(one), shown.replace("\\", r"\\"), len(value))
 
 
 def _inside_base64(value: str) -> Iterator[str]:

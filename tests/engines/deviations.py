@@ -209,6 +209,12 @@ def ends() -> Iterator[Deviation]:
     yield from both("cut off before any text", {"content": None}, raise_it, "length")
     yield from both("thought and answered", {**thought, "content": "moon up"}, Good())
     yield from both("empty and stopped", {"content": ""}, Good("", usage=Usage(7, 3)))
+    yield from both("blanks, then cut off", {"content": " \n"}, raise_it, "length")
+    yield from both("thought, and blanks", {**thought, "content": "\n\n"}, raise_it)
+    yield from both("blanks alone", {"content": "\n"}, Good("\n"))
+    call = {"content": None, "tool_calls": [{"function": {"name": "look", "arguments": "{}"}}]}
+    yield from both("a tool's call, then stopped", call, Bad(BadResponse, "called a tool"))
+    yield from both("answered, with no calls", {"content": "moon up", "tool_calls": []}, Good())
     refused = Bad(BadResponse, "the model refused: I cannot help with that")
     yield from both("refused", {"content": None, "refusal": "I cannot help with that"}, refused)
     yield from both(
@@ -254,6 +260,9 @@ def framings() -> Iterator[Deviation]:
     yield Deviation("gzip damaged", b"garbage", again(BadResponse, "damaged"), headers=zipped)
     no_json = again(BadResponse, "not JSON")
     yield Deviation("an event that is no JSON", sse(Raw("{nonsense")), no_json)
+    yield Deviation(
+        "an event that is text", b"event: error\ndata: out of memory\n\n", again(BadResponse, "out of memory")
+    )
     yield Deviation("whole answer that is cut", message[:-20], no_json, JSON)
     yield Deviation("event that is a number", sse(7), again(BadResponse, "not an object"))
     yield Deviation("whole answer that is a list", b"[1]", again(BadResponse, "not an object"), JSON)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from sundog.engines.base import GenerateRequest, Message
 from sundog.engines.openai import OpenAIEngine, OpenAIKind
+from sundog.engines.openai_connection import Connection
 from sundog.engines.openai_options import OpenAIOptions
 from sundog.errors import (
     BadResponse,
@@ -346,6 +347,34 @@ def test_a_new_connection_that_breaks_is_a_failure(server: Server) -> None:
 def test_a_key_written_in_the_flow_stays_out_of_errors(server: Server) -> None:
     error = error_of(server, status(403, f"not with {KEY}"), api_key=KEY)
     assert "<api_key>" in str(error)
+
+
+WRITTEN = "p/ss+w rd=&7"
+
+
+@pytest.mark.parametrize(
+    "spelled", [WRITTEN, "p%2Fss%2bw+rd%3d%267", "p\\/ss+w rd=&7", "p/ss+w rd=&amp;7", "cC9zcyt3IHJkPSY3"]
+)
+@pytest.mark.parametrize("header", ["X-Api-Key", "Authorization", None])
+def test_a_key_written_in_the_flow_is_hidden_in_every_spelling(
+    server: Server, spelled: str, header: str | None
+) -> None:
+    value = f"Bearer {WRITTEN}" if header == "Authorization" else WRITTEN
+    options = {"api_key": WRITTEN} if header is None else {"headers": {header: value}}
+    error = error_of(server, status(403, f"not with <{spelled}>"), **options)
+    assert error.what == f"the server answered 403: not with <<{header or 'api_key'}>>"
+
+
+def test_what_an_address_holds_of_secrets_is_not_shown() -> None:
+    url = "http://user:p%40ssword@127.0.0.1:9/v1?api-%5Ckey=in-the-query&api-version=1"
+    connection = Connection(OpenAIOptions(model="m", base_url=url), url, Secrets({}))
+    assert connection.shown_url == "http://user:<password>@127.0.0.1:9/v1?api-%5Ckey=<api-\\key>&api-version=1"
+
+
+@pytest.mark.parametrize("number", [201, 206])
+def test_any_status_of_success_brings_an_answer(server: Server, number: int) -> None:
+    whole = {"choices": [{"index": 0, "message": {"content": "hello"}, "finish_reason": "stop"}]}
+    assert answer_of(server, status(number, whole)).text == "hello"
 
 
 @pytest.mark.parametrize("api_key", ["${env:KEY}", KEY])

@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from sundog.errors import FlowError, OperatorError
+from sundog.ir.normal_form import NoNormalForm, normal_form
 from sundog.ir.physical import Sharing
 from sundog.ir.render import Scope
 from sundog.operators.base import Inspection
@@ -193,11 +194,17 @@ def test_an_unknown_method_is_refused() -> None:
     ("status", "on_get", "on_post"),
     [
         # (retryable, is_outcome_unknown)
+        (300, (False, False), (False, True)),
+        (302, (False, False), (False, True)),
+        (303, (False, False), (False, True)),
+        (307, (False, False), (False, False)),
+        (308, (False, False), (False, False)),
         (400, (False, False), (False, False)),
         (404, (False, False), (False, False)),
         (408, (True, False), (False, True)),
         (425, (True, False), (True, False)),
         (429, (True, False), (True, False)),
+        (499, (True, False), (False, True)),
         (500, (True, False), (False, True)),
         (501, (False, False), (False, False)),
         (502, (True, False), (False, True)),
@@ -213,6 +220,21 @@ def test_what_a_status_means(
         assert str(status) in error.what
         assert error.hint == "it says: because"
         assert (error.retryable, error.is_outcome_unknown) == expected
+
+
+@pytest.mark.parametrize("num_before", range(190, 202, 2))
+def test_no_part_of_a_secret_is_left_where_a_message_is_cut(server: Server, num_before: int) -> None:
+    told = {"say": f"{'x' * num_before}{SECRET}"}
+    assert SECRET_VALUE[:4] not in str(fault(spec(f"{server.origin}/status/400", params=told)))
+
+
+@pytest.mark.parametrize(("number", "is_unknown"), [(200, True), (201, True), (202, True), (204, True)])
+def test_an_effect_that_succeeds_in_another_way_than_expected_has_acted(
+    server: Server, number: int, *, is_unknown: bool
+) -> None:
+    error = fault(spec(f"{server.origin}/status/{number}", method="POST", expect_status=[203]))
+    assert (error.retryable, error.is_outcome_unknown) == (False, is_unknown)
+    assert not fault(spec(f"{server.origin}/status/{number}", expect_status=[203])).is_outcome_unknown
 
 
 def test_retry_after_in_seconds_and_as_a_date(server: Server) -> None:
@@ -387,6 +409,8 @@ def test_no_cookies_and_no_credentials_stay(server: Server) -> None:
         (b"[1]", "text/plain", "[1]", [1]),
         (b"NaN", "application/json", "NaN", None),
         (b"{", "application/json", "{", None),
+        (b"1e999", "text/plain", "1e999", None),
+        (b"9" * 5000, "text/plain", "9" * 5000, None),
         ("ü".encode("latin-1"), "text/plain; charset=latin-1", "ü", None),
         (b"\xff", "text/plain", "�", None),
         (b"x", "text/plain; charset=klingon", "x", None),
@@ -405,7 +429,13 @@ def test_text_and_json_of_an_answer(server: Server, body: bytes, content_type: s
 
 
 def test_json_too_deep_to_read_is_text(server: Server) -> None:
-    assert run(spec(f"{server.origin}/deep/100000"))["json"] is None
+    for body in (b'{"a": NaN}', b"[-Infinity]", b"[1e999]"):
+        with pytest.raises(NoNormalForm, match="no JSON number"):
+            normal_form(run(spec(f"{server.origin}/bytes/{body.hex()}")))
+    with pytest.raises(NoNormalForm, match="4300 digits"):
+        run(spec(f"{server.origin}/bytes/{(b'[' + b'9' * 5000 + b']').hex()}"))
+    with pytest.raises(NoNormalForm, match="nested too deeply"):
+        run(spec(f"{server.origin}/deep/100000"))
 
 
 def test_secrets_reach_the_server_and_nothing_else(server: Server, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,6 +18,7 @@ from sundog.ir.physical import Sharing
 from sundog.ir.shape import Anything, Record, Scalar
 from sundog.operators.base import BoundCall
 from sundog.operators.llm import LLMOperator, LLMSpec
+from sundog.secrets import Secrets
 
 from .conformance import Case, Context, OperatorConformance, Subject
 
@@ -74,6 +75,18 @@ def run(written: LLMSpec, engine: ScriptedEngine, context: Context | None = None
     used = context or Context()
     used.llm = engine
     return asyncio.run(LLMOperator(Path()).run(bind(written), used)).value
+
+
+@pytest.mark.parametrize("answer", ['{"a": "KEY"}', '{"a": 1, "x": "KEY"}', "KEY", '{"a": [KEY'])
+def test_no_part_of_a_secret_is_left_where_an_answer_is_cut(answer: str) -> None:
+    key = "open/sesame+now"
+    context = Context(secrets=Secrets({"KEY": key}))
+    context.secrets.reveal("${env:KEY}")
+    for num_before in range(150, 420, 3):
+        said = answer.replace("KEY", "x" * num_before + key)
+        with pytest.raises(BadResponse) as caught:
+            run(spec(output={"a": "int"}), ScriptedEngine(said), context)
+        assert "open" not in str(caught.value)
 
 
 class TestConformance(OperatorConformance):

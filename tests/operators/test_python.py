@@ -291,6 +291,13 @@ def test_secrets_reach_the_function_and_nothing_else(folder: Path) -> None:
     assert value == {"key": f"Bearer {SECRET}", "data": SECRET}
 
 
+@pytest.mark.parametrize("function", ["fail", "fail_later"])
+def test_no_part_of_a_secret_is_left_where_a_message_is_cut(folder: Path, function: str) -> None:
+    for num_before in range(1960, 2010, 2):
+        error = fault(folder, spec(function, message=f"{'x' * num_before}{SECRET}{'y' * 50}"))
+        assert SECRET_VALUE[:4] not in str(error)
+
+
 def test_traits(folder: Path) -> None:
     plain, effect = (PythonOperator(folder).traits(spec("add", effect=effect)) for effect in (False, True))
     assert (plain.sharing, plain.is_effect, plain.resource) == (Sharing.NEVER, False, None)

@@ -290,6 +290,19 @@ def test_a_write_that_could_not_be_stopped_in_time_is_not_committed_later(
     assert names(folder) == ["tea", "milk"]
 
 
+@pytest.mark.parametrize(
+    ("backend", "is_write", "is_unknown"), [("sqlite", True, False), ("mysql", True, True), ("mysql", False, False)]
+)
+def test_a_write_past_its_time_may_have_acted_where_not_all_is_undone(
+    database: Database, backend: str, *, is_write: bool, is_unknown: bool
+) -> None:
+    database.backend = backend  # as if its statements could be kept in part
+    endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"
+    with pytest.raises(OperatorError, match="was stopped") as caught:
+        asyncio.run(database.execute(Statement(text(endless), {}, is_write, max_rows=10), timeout_s=0.05))
+    assert (caught.value.retryable, caught.value.is_outcome_unknown) == (not is_unknown, is_unknown)
+
+
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, list[str]]]:
     """A database, and every statement's text as the driver got it."""

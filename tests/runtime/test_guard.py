@@ -53,6 +53,14 @@ def test_what_is_no_failure_of_a_row_passes(error: BaseException) -> None:
         fail_call(error, SECRETS)
 
 
+def test_a_failure_of_a_call_shows_no_secret() -> None:
+    secrets = Secrets({"KEY": "open sesame"})
+    secrets.reveal("${env:KEY}")
+    with pytest.raises(BadResponse) as caught:
+        fail_call(BadResponse("not open sesame", hint="it says: open%20sesame"), secrets)
+    assert "sesame" not in f"{caught.value} {caught.value.args}"
+
+
 def test_binding_is_guarded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def bind(self: FakeOperator, spec: Any, scope: Any, engines: Any) -> BoundCall:
         return BoundCall({"a": [10**5000]})

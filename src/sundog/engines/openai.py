@@ -34,6 +34,7 @@ ERROR_BODY_S = 5.0
 """A server that has said that it failed, and then does not say why, has failed all the same."""
 FINISH_S = 0.1
 """A server may leave a stream open after its end."""
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # What a chat template comes to.
 TOKENS_PER_MESSAGE = 4
 COUNT_ERROR = 0.25
@@ -128,11 +129,13 @@ class OpenAIEngine:
     async def _attempt(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         """The chunks as they come where their time matters, else one for the whole answer."""
         async with self.connection.post(PATHS[self._options.api], self._content(request)) as answer:
-            if answer.status != 200:
+            if not 200 <= answer.status < 300:
                 body = await answer.read_start(MAX_ERROR_BYTES, ERROR_BODY_S)
                 error = error_of(answer.status, answer.headers, body, now_s=time.time())
                 if answer.status == 404 and self._listed.is_missing:
                     error.hint = self._listed.hint
+                elif answer.status in REDIRECTS and (location := answer.headers.get("location")):
+                    error.hint = self._redirect_hint(location)
                 raise error
             texts: list[str] = []
             async with aclosing(read_chunks(answer, partial(self.count_prompt_tokens, request))) as chunks:
@@ -174,9 +177,9 @@ class OpenAIEngine:
         if answer.status == 401:
             what = "refuses the key" if self._options.api_key else "wants a key"
             raise ConfigError(f"{url} {what} (401)", hint="check api_key")
-        if answer.status in (301, 302, 307, 308) and (location := answer.headers.get("location")):
-            hint = f"it points to {self.connection.hide(location)}: write the address behind the redirect"
-            raise ConfigError(f"{url} redirects, which a request with a prompt does not follow", hint=hint)
+        if answer.status in REDIRECTS and (location := answer.headers.get("location")):
+            what = f"{url} redirects, which a request with a prompt does not follow"
+            raise ConfigError(what, hint=self._redirect_hint(location))
         if answer.status != 200:
             return Listed()
         try:
@@ -188,6 +191,10 @@ class OpenAIEngine:
         if listed.is_missing and listed.is_vllm:
             raise ConfigError(f"{url} does not serve the model '{self._options.model}'", hint=listed.hint)
         return listed
+
+    def _redirect_hint(self, location: str) -> str:
+        shown = self.connection.hide(location)[:MAX_SHOWN_CHARACTERS]
+        return f"it points to {shown}: write the address behind the redirect"
 
 
 class OpenAIKind:

@@ -6,10 +6,13 @@ Owns the key, the headers, and what of them may be shown. Never reads an answer.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sundog.engines.openai_options import OpenAIOptions
 from sundog.errors import BadResponse, ConfigError, EngineError, EngineTimeout, EngineUnavailable
-from sundog.secrets import PATTERN, Secrets
+from sundog.secrets import MIN_LENGTH, PATTERN, Redactor, Secrets
 from sundog.transport.address import check_header, joined
 from sundog.transport.answer import WholeAnswer
 from sundog.transport.client import Client, Opening, Request
@@ -24,8 +27,19 @@ from sundog.transport.faults import (
 )
 
 MAX_PAGE_BYTES = 16 * 2**20
-MIN_HIDDEN_CHARACTERS = 6
+_SCHEME = re.compile(r"(Bearer|Basic|Token|ApiKey|Api-Key)\s+", re.I)
 _CREDENTIAL = re.compile(r"key|token|secret|auth|password|cookie|session", re.I)
+
+
+def secrets_of_url(url: str) -> Iterator[tuple[str, str]]:
+    """The password of a URL, and what its query calls a key, each with what may be shown in its place."""
+    with suppress(ValueError):  # what is no URL is told when it is used
+        parts = urlsplit(url)
+        if parts.password:
+            yield unquote(parts.password), "<password>"
+        for name, value in parse_qsl(parts.query):
+            if _CREDENTIAL.search(name):
+                yield value, f"<{name}>"
 
 
 class Connection:
@@ -35,9 +49,11 @@ class Connection:
         """ConfigError where a key or a header cannot be sent, or a variable is not set."""
         self._secrets = secrets
         self._base_url = secrets.reveal(base_url)
-        self.shown_url = secrets.redact(self._base_url).rstrip("/")
         self._silence_s = options.timeout_s
-        self._hidden: dict[str, str] = {}
+        self._written = Redactor()
+        for value, shown in secrets_of_url(self._base_url):
+            self._hide(value, shown)
+        self.shown_url = self.hide(self._base_url).rstrip("/")
         self._headers = self._headers_of(options)
         ca_file, proxy = (value and secrets.reveal(value) for value in (options.ca_file, options.proxy))
         self._client = Client(ca_file=ca_file, proxy=proxy)
@@ -58,10 +74,7 @@ class Connection:
 
     def hide(self, text: str) -> str:
         """`text` without secrets, be they named or written in the flow."""
-        text = self._secrets.redact(text)
-        for value, name in self._hidden.items():
-            text = text.replace(value, name)
-        return text
+        return self._written.redact(self._secrets.redact(text))
 
     def error_of(self, fault: TransportFault) -> EngineError:
         """Return what a fault of a request means."""
@@ -99,16 +112,21 @@ class Connection:
         if options.api_key is not None:
             key = self._revealed("api_key", options.api_key, "Authorization")
             headers["Authorization"] = f"Bearer {key}"
-            self._hidden[key] = "<api_key>"
+            self._hide(key, "<api_key>")
         for name, written in options.headers.items():
             value = self._revealed(f"the header '{name}'", written, name)
             if name.lower() == "authorization":
                 headers.pop("Authorization", None)
             headers[name] = value
             if _CREDENTIAL.search(name):
-                self._hidden[value] = f"<{name}>"
-        self._hidden = {value: name for value, name in self._hidden.items() if len(value) >= MIN_HIDDEN_CHARACTERS}
+                self._hide(value, f"<{name}>")
         return headers
+
+    def _hide(self, value: str, shown: str) -> None:
+        """Keep a value out of messages, be it a name in the flow or written there: without what HTTP has before it."""
+        value = _SCHEME.sub("", value)
+        if len(value) >= MIN_LENGTH:
+            self._written.add(value, shown)
 
     def _revealed(self, what: str, written: str, header: str) -> str:
         """The value of a header. A line end is what a shell or an editor has left at its end."""

@@ -15,7 +15,7 @@ Never talks to an engine.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,30 +53,51 @@ def _schema_of(written: Any) -> dict[str, Any]:
     return _object(written, "output")
 
 
-def parse_answer(answer: str, schema_text: str, *, hint: str | None = None, retryable: bool = False) -> dict[str, Any]:
-    """`answer` as the object that the schema asks for; BadResponse that says what is wrong and shows its beginning."""
+def parse_answer(
+    answer: str,
+    schema_text: str,
+    *,
+    hint: str | None = None,
+    retryable: bool = False,
+    redact: Callable[[str], str] = str,
+) -> dict[str, Any]:
+    """`answer` as the object that the schema asks for; BadResponse that says what is wrong and shows its beginning.
+    `redact`: takes secrets out of a text, before that is cut."""
+    try:
+        return _fitting(answer, schema_text)
+    except _NoAnswer as error:
+        what, shown = _beginning(redact(error.what)), redact(answer)[:_NUM_SHOWN_CHARACTERS]
+        beginning = f"the answer begins with {shown!r}" if answer else "the answer is empty"
+        hint = f"{hint}; {beginning}" if hint else beginning
+        raise BadResponse(what, hint=hint, retryable=retryable) from error
+
+
+class _NoAnswer(Exception):
+    """`what`: why the text is not what was asked for, of any length."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+def _fitting(answer: str, schema_text: str) -> dict[str, Any]:
     try:
         value = normal_form(json.loads(answer, parse_constant=_refuse_constant))
     except RecursionError as error:
-        raise _bad("the answer is nested too deeply", answer, hint, retryable) from error
+        raise _NoAnswer("the answer is nested too deeply") from error
     except ValueError as error:
-        raise _bad(f"the answer is not JSON: {error}", answer, hint, retryable) from error
+        raise _NoAnswer(f"the answer is not JSON: {error}") from error
     from sundog.ir.answer_check import find_mistake
 
     try:
         mistake = find_mistake(value, schema_text)
     except (ValueError, RecursionError) as error:
         why = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
-        raise _bad(f"the answer cannot be checked: {why}", answer, hint, retryable) from error
+        raise _NoAnswer(f"the answer cannot be checked: {why}") from error
     if mistake is not None:
-        raise _bad(f"the answer does not fit the output schema: {_beginning(mistake)}", answer, hint, retryable)
+        raise _NoAnswer(f"the answer does not fit the output schema: {mistake}")
     assert isinstance(value, dict)
     return value
-
-
-def _bad(what: str, answer: str, hint: str | None, retryable: bool) -> BadResponse:
-    beginning = f"the answer begins with {answer[:_NUM_SHOWN_CHARACTERS]!r}" if answer else "the answer is empty"
-    return BadResponse(what, hint=f"{hint}; {beginning}" if hint else beginning, retryable=retryable)
 
 
 def _beginning(text: str) -> str:

@@ -28,7 +28,7 @@ from sundog.operators.arguments import (
     secret_places,
 )
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
-from sundog.operators.http_answer import value_of
+from sundog.operators.http_answer import text_of, value_of
 from sundog.operators.http_exchange import exchange, request_of
 from sundog.operators.http_faults import status_fault, transport_fault
 from sundog.operators.http_origin import is_address, origin_of, starts_wrong
@@ -138,16 +138,17 @@ class HTTPOperator:
             request = request_of(payload, context)
             async with asyncio.timeout(context.timeout_s):
                 answer = await exchange(self._client, request, payload, progress)
-            value = value_of(answer)
+            text = text_of(answer)
             if not _is_expected(answer.status, payload["expect_status"]):
-                raise status_fault(answer, value["text"], is_effect=is_effect)
+                # Without its secrets before it is cut: no half of one may be left.
+                raise status_fault(answer, context.secrets.redact(text), is_effect=is_effect)
         except (TransportFault, TimeoutError) as error:
             is_unknown = is_effect and progress.is_sending
             fault = transport_fault(error, context.timeout_s, is_unknown=is_unknown)
             raise redact_error(fault, context.secrets) from None
         except OperatorError as error:
             raise redact_error(error, context.secrets) from None
-        return Outcome(context.secrets.redact_all(value))
+        return Outcome(context.secrets.redact_all(value_of(answer, text)))
 
     async def close(self) -> None:
         await self._client.close()

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
 from typing import Any
 
+from sundog.ir.normal_form import NoNormalForm
 from sundog.transport.answer import WholeAnswer
 
 # The others may hold credentials (set-cookie) or differ at each call (date), and results are kept.
@@ -21,9 +23,8 @@ _CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([^\s;\"']+)", re.I)
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
-def value_of(answer: WholeAnswer) -> dict[str, Any]:
-    """`{status, headers, text, json}`; the text without a byte order mark."""
-    text = _text(answer.body, answer.headers.get("content-type", ""))
+def value_of(answer: WholeAnswer, text: str) -> dict[str, Any]:
+    """`{status, headers, text, json}`, for the `text` of the answer; NoNormalForm for JSON that no value can hold."""
     return {
         "status": answer.status,
         "headers": {name: _header(answer.headers[name]) for name in KEPT_HEADERS if name in answer.headers},
@@ -32,9 +33,10 @@ def value_of(answer: WholeAnswer) -> dict[str, Any]:
     }
 
 
-def _text(body: bytes, content_type: str) -> str:
-    """Decode in the character set that the bytes begin with or the type names; one that nobody knows is read as
-    UTF-8."""
+def text_of(answer: WholeAnswer) -> str:
+    """Return the body without a byte order mark, in the character set that it begins with or the type names; one that
+    nobody knows is read as UTF-8."""
+    body, content_type = answer.body, answer.headers.get("content-type", "")
     for mark, charset in _MARKS:
         if body.startswith(mark):
             return body.decode(charset, "replace")
@@ -58,12 +60,18 @@ def _header(value: str) -> str:
 
 
 def _json(text: str) -> Any:
-    """The text's JSON value, whatever its content type says; None where it has none."""
+    """The text's JSON value, whatever its content type says; None where it has none. NaN and infinity stay in it, so
+    that whoever keeps the value refuses it with their place."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        value = json.loads(text)
+    except json.JSONDecodeError:
         return None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    except (ValueError, RecursionError) as error:
+        if text.lstrip()[:1] not in ("{", "["):
+            return None
+        is_deep = isinstance(error, RecursionError)
+        raise NoNormalForm(
+            "is JSON nested too deeply" if is_deep else f"is JSON with such a number: {error!s:.70}"
+        ) from None
+    # Alone in a body, NaN and Infinity are words.
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,10 +2,11 @@
 
 Owns the reading of statuses and transport faults. Never sends.
 
-An effect is known not to have happened when nothing was sent, or when the server refuses it (4xx, 501, 505) or puts it
-off before it looks (425, 429: the idempotency key makes another attempt safe). After 408 and any other 5xx, and when
-the connection ends or the time runs out once sending began, nobody here knows: a gateway says 503 and 504 of a server
-that it has asked, and 408 of a request that was in part received.
+An effect is known not to have happened when nothing was sent, or when the server refuses it (4xx, 501, 505), sends it
+to another address (307, 308), or puts it off before it looks (425, 429: the idempotency key makes another attempt
+safe). After 408, 499 and any other 5xx, and when the connection ends or the time runs out once sending began, nobody
+here knows: a gateway says 503 and 504 of a server that it has asked, and 408 of a request that was in part received. A
+2xx that the step does not expect says that the server has acted, and so does many a 302 or 303.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from sundog.transport.faults import BadAddress, Silent, TooLarge, TransportFault
 from sundog.transport.retry_after import retry_after_s
 
 _PUT_OFF = {425, 429}
+_ELSEWHERE = {307, 308}
+_CUT_OFF = {408, 499}
 _REFUSED = {501, 505}
 _HOPELESS = (BadAddress, TooLarge, Untrusted)
 
@@ -25,13 +28,14 @@ _HOPELESS = (BadAddress, TooLarge, Untrusted)
 def status_fault(answer: WholeAnswer, text: str, *, is_effect: bool) -> OperatorError:
     """An answer with a status that the step does not expect; `text` is its body."""
     status = answer.status
-    is_doubtful = status == 408 or (status >= 500 and status not in _REFUSED)
+    is_doubtful = status in _CUT_OFF or (status >= 500 and status not in _REFUSED)
+    has_perhaps_acted = is_doubtful or (status < 400 and status not in _ELSEWHERE)
     return OperatorError(
         f"the server answered {status} {answer.reason}".rstrip(),
         hint=_status_hint(answer, text),
         retryable=status in _PUT_OFF or (is_doubtful and not is_effect),
         retry_after_s=retry_after_s(answer.headers, time.time()),
-        is_outcome_unknown=is_effect and is_doubtful,
+        is_outcome_unknown=is_effect and has_perhaps_acted,
     )
 
 

@@ -143,6 +143,7 @@ class LLMOperator:
             request.json_schema,
             hint="the answer was cut off: raise max_tokens" if is_cut else None,
             retryable=request.temperature > 0,
+            redact=context.secrets.redact,
         )
         # A schema that leaves room for other fields may be answered with one of this name.
         return Outcome({"text": text} | fields | {"text": text}, last.usage)

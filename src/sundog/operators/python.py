@@ -105,10 +105,10 @@ class PythonOperator:
         try:
             args = reveal_argument(payload["args"], payload["secrets"], context.secrets)
             if _is_async(function):
-                value = await self._await(function, args, context.timeout_s, is_effect=is_effect)
+                value = await self._await(function, args, context, is_effect=is_effect)
                 value = _to_json(value, payload["call"], is_effect=is_effect)
             else:
-                value = await self._run_in_thread(payload["call"], args, context.timeout_s, is_effect=is_effect)
+                value = await self._run_in_thread(payload["call"], args, context, is_effect=is_effect)
         except OperatorError as error:
             raise redact_error(error, context.secrets) from None
         return Outcome(context.secrets.redact_all(value))
@@ -116,24 +116,27 @@ class PythonOperator:
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _await(self, function: Function, args: Mapping[str, Any], timeout_s: float, *, is_effect: bool) -> Any:
+    async def _await(
+        self, function: Function, args: Mapping[str, Any], context: CallContext, *, is_effect: bool
+    ) -> Any:
         try:
-            async with asyncio.timeout(timeout_s) as limit:
+            async with asyncio.timeout(context.timeout_s) as limit:
                 return await function(**args)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            raise self._fault(error, function, is_effect=is_effect) from error
+            raise self._fault(error, function, context, is_effect=is_effect) from error
         except (Exception, SystemExit, GeneratorExit) as error:
             if limit.expired() and isinstance(error, TimeoutError):
-                raise _late(timeout_s, is_effect=is_effect) from error
-            raise self._fault(error, function, is_effect=is_effect) from error
+                raise _late(context.timeout_s, is_effect=is_effect) from error
+            raise self._fault(error, function, context, is_effect=is_effect) from error
 
     async def _run_in_thread(
-        self, reference: str, args: Mapping[str, Any], timeout_s: float, *, is_effect: bool
+        self, reference: str, args: Mapping[str, Any], context: CallContext, *, is_effect: bool
     ) -> Any:
-        future: Future[Any] = self._threads.submit(self._call, reference, args, is_effect)
+        future: Future[Any] = self._threads.submit(self._call, reference, args, context, is_effect)
+        timeout_s = context.timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.wrap_future(future)
@@ -147,16 +150,18 @@ class PythonOperator:
                 ) from error
             raise _late(timeout_s, is_effect=is_effect) from error
 
-    def _call(self, reference: str, args: Mapping[str, Any], is_effect: bool) -> Any:
+    def _call(self, reference: str, args: Mapping[str, Any], context: CallContext, is_effect: bool) -> Any:
         """Call the function in a thread; JSON is made there too, since a value may be large and its own code slow."""
         function = self._resolve(reference)
         try:
             value = function(**args)
         except BaseException as error:  # no signal ends a thread, so all of these are the function's own
-            raise self._fault(error, function, is_effect=is_effect) from error
+            raise self._fault(error, function, context, is_effect=is_effect) from error
         return _to_json(value, reference, is_effect=is_effect)
 
-    def _fault(self, error: BaseException, function: Function, *, is_effect: bool) -> OperatorError:
+    def _fault(
+        self, error: BaseException, function: Function, context: CallContext, *, is_effect: bool
+    ) -> OperatorError:
         """The user's exception: its type, its message, and the last line of the user's own file."""
         frames = traceback.extract_tb(error.__traceback__)
         code = getattr(inspect.unwrap(function), "__code__", None)
@@ -167,7 +172,7 @@ class PythonOperator:
             shown = path.relative_to(self._base_dir) if path.is_relative_to(self._base_dir) else path
             where = f"{shown}:{own[-1].lineno}"
         return OperatorError(
-            error_text(error),
+            error_text(error, context.secrets.redact),
             where=where,
             hint=f"in the line: {own[-1].line}" if own and own[-1].line else None,
             is_outcome_unknown=is_effect,

@@ -114,6 +114,7 @@ class _Attempt:
     timeout_s: float
     compiled: dict[Any, Any]
     is_stopped: bool = False
+    is_sent: bool = False
     is_committing: bool = False
     _driver_connection: Any = None
     _lock: Lock = field(default_factory=Lock)
@@ -163,6 +164,7 @@ class _Attempt:
 
     def _execute(self, connection: Connection) -> list[Row]:
         self._raise_if_stopped()
+        self.is_sent = True
         options = {"stream_results": not self.statement.is_write, "compiled_cache": self.compiled}
         result = connection.execute(self.statement.text, self.statement.params, execution_options=options)
         if not result.returns_rows:
@@ -180,10 +182,14 @@ class _Attempt:
             raise self._timeout()
 
     def _timeout(self) -> OperatorError:
+        # Without transactions around everything, a stopped statement may have done a part of its work.
+        is_unknown = self.statement.is_write and self.is_sent and self.backend not in TRANSACTIONAL
+        what = "stopped, and may have changed something" if is_unknown else "stopped and nothing committed"
         return OperatorError(
-            f"no answer within {self.timeout_s:g} s; the statement was stopped and nothing committed",
+            f"no answer within {self.timeout_s:g} s; the statement was {what}",
             hint="raise the step's timeout or make the query cheaper",
-            retryable=True,
+            retryable=not is_unknown,
+            is_outcome_unknown=is_unknown,
         )
 
 

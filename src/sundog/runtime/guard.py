@@ -32,16 +32,21 @@ class Kept:
 
 
 def fail_call(error: BaseException, secrets: Secrets, *, is_outcome_unknown: bool = False) -> NoReturn:
-    """Raise `error` as a CallError of its row: any Exception, and what leaves a process or a generator. CallError,
-    RunError, the cancellation of the task and Ctrl-C pass as they are. `is_outcome_unknown`: what failed may have acted
-    outside before it did."""
-    if isinstance(error, CallError | RunError) or not isinstance(error, _BECOME_VALUES):
+    """Raise `error` as a CallError of its row: any Exception, and what leaves a process or a generator. A CallError
+    loses its secrets; RunError, the cancellation of the task and Ctrl-C pass as they are. `is_outcome_unknown`: what
+    failed may have acted outside before it did."""
+    if isinstance(error, CallError):
+        error.what = secrets.redact(error.what)
+        error.hint = None if error.hint is None else secrets.redact(error.hint)
+        error.args = (error.what,)
+        raise error
+    if isinstance(error, RunError) or not isinstance(error, _BECOME_VALUES):
         raise error
     if isinstance(error, asyncio.CancelledError) and _is_cancelled():
         raise error
     hint = error.hint if isinstance(error, SundogError) else None
     raise OperatorError(
-        secrets.redact(_cause(error)),
+        secrets.redact(_cause(error, secrets)),
         hint=None if hint is None else secrets.redact(hint),
         is_outcome_unknown=is_outcome_unknown,
     ) from error
@@ -65,13 +70,13 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
         ) from error
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: BaseException, secrets: Secrets) -> str:
     match error:
         case SundogError():
             return error.what
         case NoNormalForm():
             return f"the result cannot be kept: {error}"
-    return error_text(error)
+    return error_text(error, secrets.redact)
 
 
 def _checked(usage: Usage) -> Usage:

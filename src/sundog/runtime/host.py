@@ -204,7 +204,8 @@ class Host:
             case "wait":
                 assert failure is not None, "only a failed attempt is followed by a wait"
                 failure.what = refusal_to_wait(failure, arrived.max_retry_wait_s)
-                failure.hint = failure.hint or "raise the step's `max_retry_wait`, or repeat the command later"
+                hint = "raise the step's `max_retry_wait`, or try again later with --retry-failed"
+                failure.hint = f"{failure.hint}; {hint}" if failure.hint else hint
                 return failure
         return self._lost.get(arrived.pool) or failure or self._why_lost(arrived.pool)
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Literal
 
 from sundog.engines.base import Chunk, FinishReason
-from sundog.engines.openai_protocol.choices import Piece, read_choice
+from sundog.engines.openai_protocol.choices import Piece, called_a_tool, read_choice
 from sundog.engines.openai_protocol.events import MAX_EVENT_BYTES, EventSplitter
 from sundog.engines.openai_protocol.failures import MAX_MESSAGE_CHARACTERS, error_told, is_error
 from sundog.engines.openai_protocol.json_text import (
@@ -47,7 +47,9 @@ class AnswerReader:
         self._half_pair = ""
         self._num_characters = 0
         self._refusal = ""
+        self._has_words = False
         self._has_thought = False
+        self._has_called = False
         self._finish_reason: FinishReason | None = None
         self._counts = Counts()
         self.is_over = False
@@ -74,7 +76,7 @@ class AnswerReader:
         text = "" if self.is_over else self._read_rest()
         if self._half_pair:
             text, self._half_pair = text + "\ufffd", ""
-            self._num_characters += 1
+            self._count(text[-1])
         self._refuse_what_is_no_answer()
         usage = self._counts.usage(
             # Not asked for where the server tells: counting a long prompt takes its time.
@@ -99,10 +101,10 @@ class AnswerReader:
             # A JSON object may also come before an event stream, or one object a line.
             text = self._read_events(self._splitter.feed(body)) + self._read_events(self._splitter.end())
             if not self._has_events:
-                raise _no_json(error) from error
+                raise _no_json(error, body) from error
             return text
         text = self._read_value(value)
-        self._num_characters += len(text)
+        self._count(text)
         if self._finish_reason is None and self._has_events:
             # Whole JSON is a whole answer; some servers leave its reason out.
             self._finish_reason = "stop"
@@ -119,11 +121,15 @@ class AnswerReader:
                 text = self._read_event(data)
             elif self._half_pair:
                 text = self._joined(text)
-            self._num_characters += len(text)
+            self._count(text)
             texts.append(text)
         if self._num_characters > MAX_TEXT_CHARACTERS:
             raise BadResponse(f"the answer has more than {MAX_TEXT_CHARACTERS:,} characters", hint="set max_tokens")
         return "".join(texts)
+
+    def _count(self, text: str) -> None:
+        self._num_characters += len(text)
+        self._has_words = self._has_words or not (text.isspace() or not text)
 
     def _read_event(self, data: bytes) -> str:
         if data == DONE:
@@ -132,7 +138,7 @@ class AnswerReader:
         try:
             event = parse_json(data)
         except ValueError as error:
-            raise _no_json(error) from error
+            raise _no_json(error, data) from error
         text = self._read_value(event)
         if text:
             self._plain.learn(data, event)
@@ -154,6 +160,7 @@ class AnswerReader:
         self._has_events = True
         self._refusal = (self._refusal + piece.refusal)[:MAX_MESSAGE_CHARACTERS]
         self._has_thought = self._has_thought or piece.has_thought
+        self._has_called = self._has_called or piece.has_called
         self._finish_reason = self._finish_reason or piece.finish_reason
         return self._joined(piece.text)
 
@@ -187,12 +194,13 @@ class AnswerReader:
             sent = _shown(self._beginning[:MAX_MESSAGE_CHARACTERS].decode("utf-8", "replace"))
             hint = "see that base_url is that of a server that speaks the OpenAI protocol"
             raise BadResponse(f"the server sent no answer but: {sent}", hint=hint)
-        has_text = self._num_characters > 0
-        is_counted = self.is_over and has_text and self._counts.num_output_tokens is not None
+        is_counted = self.is_over and self._num_characters > 0 and self._counts.num_output_tokens is not None
         if self._finish_reason is None and not is_counted:
             raise BadResponse("the answer broke off before its end", retryable=True)
-        if has_text:
+        if self._has_words:
             return
+        if self._has_called:
+            raise called_a_tool()
         if self._finish_reason == "length":
             thinking = "the model spent all its tokens on thinking" if self._has_thought else "its tokens were used up"
             raise BadResponse(f"the answer is empty: {thinking}", hint="raise max_tokens")
@@ -213,10 +221,11 @@ def _form_of(beginning: bytes) -> Literal["events", "json"] | None:
     return "json" if text[:1] in (b"{", b"[") else "events"
 
 
-def _no_json(error: ValueError) -> BadResponse:
+def _no_json(error: ValueError, data: bytes) -> BadResponse:
     if isinstance(error, NestedTooDeeply):
         return BadResponse("the server's answer is nested too deeply to be read")
-    return BadResponse(f"the server's answer holds what is not JSON: {error!s:.200}", retryable=True)
+    beginning = _shown(data[:MAX_MESSAGE_CHARACTERS].decode("utf-8", "replace"))
+    return BadResponse(f"the server's answer holds what is not JSON ({error!s:.200}): {beginning}", retryable=True)
 
 
 async def read_chunks(

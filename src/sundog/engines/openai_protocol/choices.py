@@ -19,17 +19,20 @@ FILTERED = {"content_filter", "content_filtered", "safety", "recitation", "prohi
 TOOLS = {"tool_calls", "function_call", "tool_use"}
 BROKEN_OFF = {"error", "abort", "aborted", "cancelled", "network_error", "engine_overloaded"}
 
+CALLS = ("tool_calls", "function_call")
 THINKING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 
 
 @dataclass(slots=True)
 class Piece:
-    """`has_thought`: it holds text of the model's thinking, which is no part of the answer."""
+    """`has_thought`: it holds text of the model's thinking, which is no part of the answer. `has_called`: it holds the
+    call of a tool, or a part of one."""
 
     text: str = ""
     refusal: str = ""
     finish_reason: FinishReason | None = None
     has_thought: bool = False
+    has_called: bool = False
 
 
 def read_choice(choice: Mapping[str, Any]) -> Piece:
@@ -39,6 +42,7 @@ def read_choice(choice: Mapping[str, Any]) -> Piece:
     piece = Piece(finish_reason=_finish_reason(choice.get("finish_reason")))
     piece.refusal = _text(message.get("refusal"))
     piece.has_thought = any(message.get(key) for key in THINKING)
+    piece.has_called = any(message.get(key) for key in CALLS)
     content = message.get("content")
     if content is None:
         content = choice.get("text")
@@ -48,6 +52,12 @@ def read_choice(choice: Mapping[str, Any]) -> Piece:
     else:
         piece.text = _text(content)
     return piece
+
+
+def called_a_tool() -> BadResponse:
+    """Return the failure of an answer that is the call of a tool."""
+    hint = "sundog offers the model no tools: take them out of extra_body or of the server's settings"
+    return BadResponse("the model called a tool instead of answering", hint=hint)
 
 
 def _add_part(piece: Piece, part: Any) -> None:
@@ -67,17 +77,17 @@ def _add_part(piece: Piece, part: Any) -> None:
             )
 
 
-def _text(written: Any) -> str:
+def _text(written: Any, what: str = "text") -> str:
     if written is None:
         return ""
     if not isinstance(written, str):
-        raise TypeError(f"its text is of the type {type(written).__name__}")
+        raise TypeError(f"its {what} is of the type {type(written).__name__}")
     return written
 
 
 def _finish_reason(written: Any) -> FinishReason | None:
     """Many servers write an empty text where there is no reason yet."""
-    reason = shown(_text(written), 80).lower()
+    reason = shown(_text(written, "finish_reason"), 80).lower()
     if not reason:
         return None
     if reason in STOPPED:
@@ -87,8 +97,7 @@ def _finish_reason(written: Any) -> FinishReason | None:
     if reason in FILTERED:
         raise BadResponse(f"the server's filter ended the answer ('{reason}')", hint="change what the row asks for")
     if reason in TOOLS:
-        hint = "sundog offers the model no tools: take them out of extra_body or of the server's settings"
-        raise BadResponse("the model called a tool instead of answering", hint=hint)
+        raise called_a_tool()
     if reason in BROKEN_OFF:
         raise BadResponse(f"the server broke off the answer ('{reason}')", retryable=True)
     raise BadResponse(f"the answer ended for the reason '{reason}'", hint="sundog takes 'stop' and 'length'")
