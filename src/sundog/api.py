@@ -139,8 +139,10 @@ class Runnable:
         if format not in get_args(ExplainForm):
             raise TypeError(f"format must be one of: {', '.join(get_args(ExplainForm))}; not {format!r}")
         _check(options, PlanOptions)
-        session = self._session(options)
-        shown = session.shown(session.document(), format)
+        from sundog.explanation import Explanation
+
+        explanation = Explanation(self._session(options))
+        shown = explanation.shown(explanation.document(), format)
         return Page(shown) if format == "html" else Text(shown)
 
     async def _execute(self, drive: _Drive, options: WatchedOptions) -> Result:

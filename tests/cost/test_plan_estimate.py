@@ -16,6 +16,7 @@ from sundog.cost.estimate import Estimate
 from sundog.cost.profile import Profile, StepLimits
 from sundog.cost.step_time import FitError, StepTime
 from sundog.engines.models import cache_folder
+from sundog.explanation import Explanation
 from sundog.optimizer.placing import Figures
 from sundog.present.document import Document
 from sundog.runtime.profiles import save_profile
@@ -74,7 +75,7 @@ def flow_of(written: list[dict[str, Any]], given_rows: list[dict[str, Any]]) -> 
 
 def run_and_explain(flow: sd.Flow, state: Path) -> tuple[Report, Document]:
     report = flow.run(state=state, fresh=True).report
-    return report, Session(flow.plan(), flow.base_dir, read_config(state)).document()
+    return report, Explanation(Session(flow.plan(), flow.base_dir, read_config(state))).document()
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -108,7 +109,7 @@ def flow_with_answers() -> sd.Flow:
 
 def test_what_a_run_has_shown_is_expected_of_the_next(tmp_path: Path) -> None:
     flow = flow_with_answers()
-    before = Session(flow.plan(), flow.base_dir, read_config(tmp_path)).document()
+    before = Explanation(Session(flow.plan(), flow.base_dir, read_config(tmp_path))).document()
     report, document = run_and_explain(flow, tmp_path)
     actual = {node.node: node for node in report.nodes}
     for step in document.calls():
@@ -130,7 +131,7 @@ def test_a_tool_is_expected_to_make_the_same_of_the_same(tmp_path: Path) -> None
     flow.python("middle", "statistics:median", args={"data": "{{ [row.a] }}"})
     flow.llm("say", engine="local", prompt="Say {{ middle }}")
     flow.output(text="{{ say.text }}")
-    before = Session(flow.plan(), flow.base_dir, read_config(tmp_path)).document()
+    before = Explanation(Session(flow.plan(), flow.base_dir, read_config(tmp_path))).document()
     report = flow.run(state=tmp_path).report
     for step, done in zip(before.calls(), report.nodes, strict=True):
         assert step.estimate is not None
@@ -139,7 +140,7 @@ def test_a_tool_is_expected_to_make_the_same_of_the_same(tmp_path: Path) -> None
 
 
 def test_without_a_profile_there_are_no_seconds(tmp_path: Path) -> None:
-    document = Session(flow_with_answers().plan(), tmp_path, read_config(tmp_path)).document()
+    document = Explanation(Session(flow_with_answers().plan(), tmp_path, read_config(tmp_path))).document()
     assert document.makespan_s is None
     assert document.critical_path == ()
     assert "seconds" not in document.totals
@@ -161,7 +162,7 @@ def test_engines_that_share_a_processor_take_as_long_as_one_after_the_other(
         plan = flow.plan()
         for block in plan.engines:
             save_profile(cache_folder(), block, PROFILE)
-        found = Session(plan, flow.base_dir, read_config(tmp_path)).document().makespan_s
+        found = Explanation(Session(plan, flow.base_dir, read_config(tmp_path))).document().makespan_s
         assert found is not None
         return found
 
@@ -208,7 +209,7 @@ def test_a_tool_that_was_never_called_does_not_hide_the_makespan(
     plan = flow.plan()
 
     def document() -> Document:
-        return Session(plan, flow.base_dir, read_config(tmp_path)).document()
+        return Explanation(Session(plan, flow.base_dir, read_config(tmp_path))).document()
 
     save_profile(cache_folder(), plan.engines[0], PROFILE)
     found = document()

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from sundog.config import read_config
 from sundog.errors import Location, UserError
+from sundog.explanation import Explanation
 from sundog.flow.bind import load_flow
 from sundog.ir.logical import LogicalPlan, Loop, Node, steps_of
 from sundog.runtime.run import RunOptions
@@ -49,7 +50,7 @@ def explained(folder: Path, plan: LogicalPlan) -> str | UserError:
     """What explain shows, or what the user is told."""
     try:
         session = Session(plan, folder, read_config(folder / "state"))
-        return session.shown(session.document(), "text")
+        return (explanation := Explanation(session)).shown(explanation.document(), "text")
     except UserError as error:
         return error
 

@@ -11,6 +11,7 @@ import pytest
 import sundog as sd
 from sundog.config import read_config
 from sundog.engines.openai import OpenAIEngine
+from sundog.explanation import Explanation
 from sundog.ir.logical import EngineBlock
 from sundog.present.document import Document
 from sundog.runtime.engine_inspection import EngineLook, look_at_engine
@@ -69,7 +70,7 @@ def test_rows_too_long_for_a_server_are_counted(tmp_path: Path) -> None:
         flow.input("rows", rows=[{"text": "word " * number} for number in (10, 5000, 20)])
         flow.llm("say", engine="served", prompt="{{ row.text }}")
         flow.output(text="{{ say.text }}")
-        document: Document = Session(flow.plan(), flow.base_dir, read_config(tmp_path)).document()
+        document: Document = Explanation(Session(flow.plan(), flow.base_dir, read_config(tmp_path))).document()
     (warning,) = document.warnings
     assert warning.place == "step 'say'"
     assert warning.what.startswith(

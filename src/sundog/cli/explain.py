@@ -30,6 +30,7 @@ from sundog.config import read_config
 from sundog.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sundog.explanation import Explanation
     from sundog.present.document import Document
     from sundog.runtime.run import RunOptions
     from sundog.session import Session
@@ -70,7 +71,7 @@ def explain(
 
     Reads the inputs and runs no step, but for --analyze.
     """
-    from sundog.runtime.run import RunOptions
+    from sundog.explanation import Explanation
     from sundog.session import Choice, Rewriting, Session, load_plan
 
     if not analyze and (output is not None or fresh):
@@ -87,17 +88,20 @@ def explain(
         objective=objective,
         placement=placement,
     )
-    document = session.document()
+    explanation = Explanation(session)
+    document = explanation.document()
     if analyze:
-        document = _analyze(session, document, RunOptions(config.state_dir, output, fresh))
-    print_result(session.shown(document, form.value))
+        from sundog.runtime.run import RunOptions
+
+        document = _analyze(session, explanation, document, RunOptions(config.state_dir, output, fresh))
+    print_result(explanation.shown(document, form.value))
 
 
-def _analyze(session: Session, document: Document, options: RunOptions) -> Document:
+def _analyze(session: Session, explanation: Explanation, document: Document, options: RunOptions) -> Document:
     """The document with what a run did; the run says on stderr how it goes."""
     with session.open_run(options) as opened:
         is_whole = opened.is_new
         report = execute(session, opened)
         if isinstance(report, int):
             raise typer.Exit(report)
-        return session.analyzed(document, report, is_whole=is_whole)
+        return explanation.analyzed(document, report, is_whole=is_whole)

@@ -11,22 +11,33 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sundog.cli.bench import bench
-from sundog.cli.calibrate import calibrate
 from sundog.cli.console import open_closed_streams, print_error, print_result
-from sundog.cli.engine import engine
-from sundog.cli.explain import explain
-from sundog.cli.init import init
-from sundog.cli.model import model
+from sundog.cli.on_demand import Declared, OnDemand
 from sundog.cli.options import DEBUG
-from sundog.cli.run import run
-from sundog.cli.runs import runs
-from sundog.cli.show import show
-from sundog.cli.trace import trace
 from sundog.config import read_config
+
+# Its own command line reads the options, --help too.
+PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+COMMANDS = OnDemand(
+    {
+        "init": Declared("sundog.cli.init", "Example: sundog init demo --kind classify"),
+        "run": Declared("sundog.cli.run", "Example: sundog run flow.yaml --output answers.jsonl"),
+        "explain": Declared("sundog.cli.explain", "Example: sundog explain flow.yaml --limit 100"),
+        "show": Declared("sundog.cli.show", "Example: sundog show last --format csv"),
+        "runs": Declared("sundog.cli.runs", "Example: sundog runs"),
+        "trace": Declared("sundog.cli.trace", "Example: sundog trace last --output run.trace.json"),
+        "calibrate": Declared("sundog.cli.calibrate", "Example: sundog calibrate flow.yaml --engine local"),
+        "bench": Declared("sundog.cli.bench", "Example: sundog bench --quick", PASSED_ON),
+        "engine": Declared("sundog.cli.engine"),
+        "model": Declared("sundog.cli.model"),
+    }
+)
 
 
 class _Commands(TyperGroup):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "commands": COMMANDS})
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command; every error ends here, in words."""
         ctx.obj = read_config()
@@ -48,18 +59,6 @@ app = typer.Typer(
     help="Run batches of agentic LLM workflows the way a database runs queries.",
     epilog="Begin with: sundog init demo",
 )
-app.command("init", epilog="Example: sundog init demo --kind classify")(init)
-app.command("run", epilog="Example: sundog run flow.yaml --output answers.jsonl")(run)
-app.command("explain", epilog="Example: sundog explain flow.yaml --limit 100")(explain)
-app.command("show", epilog="Example: sundog show last --format csv")(show)
-app.command("runs", epilog="Example: sundog runs")(runs)
-app.command("trace", epilog="Example: sundog trace last --output run.trace.json")(trace)
-app.command("calibrate", epilog="Example: sundog calibrate flow.yaml --engine local")(calibrate)
-app.add_typer(engine, name="engine")
-app.add_typer(model, name="model")
-# Its own command line reads the options, --help too.
-passed_on = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-app.command("bench", context_settings=passed_on, epilog="Example: sundog bench --quick")(bench)
 
 
 def _version(is_asked: bool) -> None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
+from typing import TYPE_CHECKING
 
 from sundog.cost.estimate import Estimate
 from sundog.cost.history import ASSUMED_TOOL_S
-from sundog.cost.plan_estimate import PlanEstimate
 from sundog.ir.logical import WorkerGroup
 from sundog.ir.physical import PhysicalPlan, Placement
+
+if TYPE_CHECKING:
+    from sundog.cost.plan_estimate import PlanEstimate
 
 DEFAULT_LOAD_S = 10.0
 """Of an engine that was never loaded here."""

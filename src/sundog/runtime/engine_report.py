@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sundog.cost.profile import least_seconds
 from sundog.engines.base import ENGINES
 from sundog.engines.models import cache_folder
 from sundog.ir.logical import EngineBlock
@@ -50,6 +49,8 @@ def engine_reports(blocks: Sequence[EngineBlock], work: RunWork) -> tuple[Engine
         profile = load_profile(cache_folder(), block)
         bound_s = achieved = None
         if profile is not None:
+            from sundog.cost.profile import least_seconds
+
             kind = ENGINES.get(block.kind)()
             num_replicas = kind.num_replicas(kind.Options.model_validate(block.options))
             bound_s = least_seconds(done.work * (1 / num_replicas), profile)

@@ -10,13 +10,17 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from sundog.ir.physical import PhysicalPlan, Placement, calls_of
 from sundog.optimizer.placing import Figures, Places, place_steps
 from sundog.runtime.drains import Drains
-from sundog.runtime.host import Host
-from sundog.runtime.pools import Pools, engine_limits, engine_pool, used_engines
+from sundog.runtime.pools import engine_limits, engine_pool, used_engines
 from sundog.sched.events import StepDrained, WorkerAdded, WorkerPlanned
+
+if TYPE_CHECKING:
+    from sundog.runtime.host import Host
+    from sundog.runtime.pools import Pools
 
 REVIEW_S = 2.0
 Placing = tuple[Figures, Placement]

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sundog.engines.base import ENGINES, Engine, EngineKind, EngineOptions
 from sundog.ir.logical import EngineBlock, WorkerGroup
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import Operator
-from sundog.runtime.run_servers import RunServers
 from sundog.sched.events import ReplicaAdded
 from sundog.secrets import Secrets
+
+if TYPE_CHECKING:
+    from sundog.runtime.run_servers import RunServers
 
 PREFIX_BLOCK_TOKENS = 32
 UNKNOWN_CACHE_BLOCKS = 65_536

@@ -12,13 +12,15 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sundog.cost.profile import Profile
 from sundog.engines.base import ENGINES, EngineOptions
 from sundog.errors import RunError
 from sundog.ir.canonical import fingerprint
 from sundog.ir.logical import EngineBlock
+
+if TYPE_CHECKING:
+    from sundog.cost.profile import Profile
 
 FORM = 2
 
@@ -45,10 +47,12 @@ def profile_path(folder: Path, block: EngineBlock) -> Path:
 def load_profile(folder: Path, block: EngineBlock) -> Profile | None:
     """Return the profile; None when this engine was not calibrated here, RunError for a damaged file."""
     path = profile_path(folder, block)
+    if not path.exists():
+        return None
+    from sundog.cost.profile import Profile
+
     try:
         return Profile.from_json(json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"the profile cannot be read: {error!r}", where=str(path), hint="delete it and calibrate again"

@@ -12,13 +12,12 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sundog.engines.base import ENGINES
 from sundog.engines.served import ServedKind, ServerCommand
 from sundog.errors import ConfigError, EngineUnavailable
 from sundog.ir.logical import EngineBlock
-from sundog.runtime.local_pages import LocalPages
 from sundog.runtime.server_records import (
     ServerRecord,
     ServerRecords,
@@ -32,6 +31,9 @@ from sundog.runtime.server_records import (
 )
 from sundog.secrets import Secrets
 from sundog.transport.faults import TransportFault
+
+if TYPE_CHECKING:
+    from sundog.runtime.local_pages import LocalPages
 
 POLL_S = 0.25
 POLL_TIMEOUT_S = 5.0
@@ -99,6 +101,8 @@ class Servers:
 
     async def wait_ready(self, site: Site, record: ServerRecord) -> None:
         timeout_s = site.command(record.port, self.secrets).ready_timeout_s
+        from sundog.runtime.local_pages import LocalPages
+
         pages = LocalPages()
         try:
             async with asyncio.timeout(timeout_s):

@@ -29,7 +29,6 @@ from sundog.runtime.io.join import Splitter, check_join
 from sundog.runtime.io.json_table import JSONTable
 from sundog.runtime.io.paths import find_files
 from sundog.runtime.io.relation import Joined, Relation
-from sundog.runtime.io.snapshot import take_snapshot
 from sundog.runtime.io.table import BadRow, Row, Table
 
 Batch = list[tuple[int, Row | BadRow]]
@@ -182,6 +181,8 @@ class RowSource:
 
     def _open(self, source: InputSource) -> Table:
         if source.path is None:
+            from sundog.runtime.io.snapshot import take_snapshot
+
             files = take_snapshot(source, self._connection, self._base_dir, self._snapshot_dir)
             files = replace(files, columns=source.columns)
             return JSONTable(self._connection, files, self._scratch_dir, is_snapshot=True)

@@ -1,0 +1,153 @@
+"""The document that `explain` shows of a session: its plans, what they take, what was rewritten, what to change.
+
+Owns gathering it. Runs no step; the arithmetic is in the room cost, and the forms are in present.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import replace
+
+from sundog.cost.plan_estimate import PlanEstimate
+from sundog.ir.explain import Tree, logical_tree
+from sundog.ir.explain_physical import PoolFacts, physical_tree
+from sundog.ir.logical import LogicalPlan
+from sundog.ir.physical import CallExec, calls_of
+from sundog.optimizer.advice import advise, fields_wanted
+from sundog.optimizer.facts import PlanFacts
+from sundog.optimizer.placing import place_steps
+from sundog.optimizer.prompt_parts import Fields, prompts_of
+from sundog.optimizer.rules.catalog import MERGE_CALLS
+from sundog.present.analysis import with_actual
+from sundog.present.document import (
+    Document,
+    RewriteDocument,
+    WarningDocument,
+    document_of,
+    merged_calls,
+    rewrite_document,
+)
+from sundog.present.text import text_of
+from sundog.runtime.actuals import actuals_of
+from sundog.runtime.follow import engine_places
+from sundog.runtime.io.inputs import RowSource
+from sundog.runtime.plan_costs import PlanCosts
+from sundog.runtime.pools import engine_limits, tool_limits
+from sundog.runtime.report import Report
+from sundog.runtime.row_order import reading_order_of
+from sundog.session import Session
+
+NOT_WHOLE = "this process has not run all of the run: seconds are its own, --fresh runs everything"
+MAX_ADVICE_ROWS = 100_000
+"""Advice takes no longer on more rows; it says how many it looked at."""
+
+
+class Explanation:
+    """This class explains the flow of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._plan = session.plan
+
+    def document(self) -> Document:
+        """Return what explain shows, as data. Reads the inputs, runs no step."""
+        with closing(self._session.open_rows(None, self._plan.written.inputs)) as rows:
+            costs = self._session.costs(rows, rows.count())
+            order = reading_order_of(self._plan, rows)
+            advice = self._advice(rows)
+            findings = self._session.inspect(rows)
+        estimate = costs.estimate(self._plan)
+        rewrites = self._rewrite_documents(costs, estimate)
+        placement = place_steps(self._plan, engine_places(self._plan), self._session.figures_of(estimate))
+        return document_of(
+            replace(self._plan, placement=placement),
+            logical_tree(self._plan.written),
+            rewrites,
+            self._pool_facts(),
+            self._reasons(),
+            order,
+            estimate,
+            advice,
+            [WarningDocument(one.place, one.what, one.hint, one.is_fatal) for one in findings],
+        )
+
+    def analyzed(self, document: Document, report: Report, *, is_whole: bool) -> Document:
+        """Return `document` with what the run did. `is_whole`: the process that reports has run all of it."""
+        notes = () if is_whole else (NOT_WHOLE,)
+        return with_actual(
+            document, actuals_of(report, self._plan), report.rows_s if is_whole else None, notes, is_whole=is_whole
+        )
+
+    def shown(self, document: Document, form: str) -> str:
+        """Return a document of this session; `form`: text, json or html."""
+        if form == "json":
+            return json.dumps(document.to_dict())
+        if form == "html":
+            from sundog.present.html import html_of
+
+            return html_of(document)
+        placed = replace(self._plan, placement=document.placement)
+        physical = physical_tree(placed, self._pool_facts(), self._reasons(), document.num_rows, document.reading_order)
+        return text_of(document, physical).rstrip("\n")
+
+    def _rewrite_documents(self, costs: PlanCosts, estimate: PlanEstimate) -> list[RewriteDocument]:
+        """Return each rule with what it saves in all, and merge_calls, which the planner does."""
+        before: dict[str, list[PlanEstimate]] = {}
+        after: dict[str, list[PlanEstimate]] = {}
+        notes: dict[str, list[str]] = {}
+        # Some rules leave all steps as they are, and the last one leaves the plan: those cost no second estimate.
+        known = [(self._plan.nodes, estimate)]
+
+        def estimated(logical: LogicalPlan) -> PlanEstimate:
+            plan = self._session.planned(logical)
+            found = next((one for nodes, one in known if nodes == plan.nodes), None)
+            if found is None:
+                found = costs.estimate(plan)
+                known.append((plan.nodes, found))
+            return found
+
+        last = self._plan.written
+        for fired in self._session.rewritten.fired:
+            before.setdefault(fired.rule, []).append(estimated(last))
+            after.setdefault(fired.rule, []).append(estimated(fired.plan))
+            notes.setdefault(fired.rule, []).extend(fired.notes)
+            last = fired.plan
+        found = [rewrite_document(rule, notes[rule], before[rule], after[rule]) for rule in notes]
+        merged = merged_calls(estimate)
+        return found if merged is None else [*found, merged]
+
+    def _advice(self, rows: RowSource) -> list[Tree]:
+        """Return what the user could change in the prompts; nothing where nothing would be gained."""
+        prompts = prompts_of(self._plan.logical, PlanFacts(self._plan.logical, self._session.operators))
+        wanted = frozenset[Fields]().union(*map(fields_wanted, prompts.values()))
+        if not wanted:
+            return []
+        statistics = rows.statistics(wanted, first=MAX_ADVICE_ROWS)
+        found = [Tree(str(one)) for of_pool in prompts.values() for one in advise(of_pool, statistics)]
+        title = f"advice, from {statistics.num_rows:,} rows; sundog changes no prompt by itself"
+        return [Tree(title, tuple(found))] if found else []
+
+    def _pool_facts(self) -> list[PoolFacts]:
+        groups = {place.pool: None if place.group is None else place.group.name for place in engine_places(self._plan)}
+        engines = [
+            PoolFacts(pool, num_replicas, options.max_concurrency, options.max_tokens_in_flight, groups[pool])
+            for pool, num_replicas, options in engine_limits(self._plan)
+        ]
+        return engines + [
+            PoolFacts(pool, 1, limit) for pool, limit in tool_limits(self._plan, self._session.operators).items()
+        ]
+
+    def _reasons(self) -> dict[str, str]:
+        found = {call.name: self._reason(call) for call in calls_of(self._plan.nodes)}
+        return {name: reason for name, reason in found.items() if reason is not None}
+
+    def _reason(self, call: CallExec) -> str | None:
+        if call.step.share is not None:
+            return f"share: {str(call.step.share).lower()}"
+        traits = self._session.operators[call.step.operator].traits(call.step.spec)
+        if self._session.rewriting.is_naive or MERGE_CALLS in self._session.rewriting.without:
+            return traits.reason if call.sharing is traits.sharing else "calls are not merged"
+        if call.sharing is not traits.sharing:
+            return f"{traits.reason}, but this flow writes there" if traits.reason else "this flow writes there"
+        return traits.reason
