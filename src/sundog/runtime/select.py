@@ -72,17 +72,23 @@ def select_run(runs: RunList, command: Command, open_rows: OpenRows) -> Selected
         is_same = latest is not None and latest.identity == identity
         if latest is not None and is_same and not _changed(latest, command):
             record = _continued(runs, latest, command)
-            return SelectedRun(record, open_rows(runs.folder(latest.run_id) / "inputs"), is_new=False)
+            source = _at(runs.folder(latest.run_id) / "inputs", source, open_rows)
+            return SelectedRun(record, source, is_new=False)
         record = _started(runs, command, identity, _effects(command, source, staging), num_rows)
         folder = runs.folder(record.run_id)
         make_private_folder(folder)
         staging.rename(folder / "inputs")
-        source = open_rows(folder / "inputs")
+        source = _at(folder / "inputs", source, open_rows)
         if latest is not None and is_same:
             return SelectedRun(record, source, is_new=True, changed=_changed(latest, command), before=latest.run_id)
         return SelectedRun(record, source, is_new=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _at(snapshots: Path, source: RowSource, open_rows: OpenRows) -> RowSource:
+    """`source`, with its snapshots in a folder of the run; one that has none is not opened, and read, a second time."""
+    return open_rows(snapshots) if source.has_snapshots else source
 
 
 def _changed(latest: RunRecord, command: Command) -> tuple[str, ...]:

@@ -73,6 +73,11 @@ class RowSource:
         self._seed = seed
         self.close = weakref.finalize(self, shutil.rmtree, self._scratch_dir, ignore_errors=True)
 
+    @property
+    def has_snapshots(self) -> bool:
+        """Whether rows of a query or a function are kept."""
+        return any(source.path is None for source in self._inputs)
+
     @cached_property
     def shape(self) -> Shape:
         """The shape of one row, from headers and first rows; Anything where a query or a call has no rows."""
