@@ -75,7 +75,7 @@ class RowSource:
 
     @property
     def has_snapshots(self) -> bool:
-        """Whether rows of a query or a function are kept."""
+        """True where rows of a query or a function are kept."""
         return any(source.path is None for source in self._inputs)
 
     @cached_property
