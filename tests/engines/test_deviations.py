@@ -8,29 +8,20 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 
 from sundog.engines.base import GenerateRequest, Message
-from sundog.engines.openai import OpenAIKind
-from sundog.engines.openai_options import OpenAIOptions
 from sundog.engines.openai_protocol.answers import read_chunks
 from sundog.errors import EngineError
-from sundog.secrets import Secrets
 from tests.engines.conformance import Answer, Started, collect
 from tests.engines.deviations import FIRST, LAST, TABLE, TOLD, Bad, Deviation, Good, counted, sse
-from tests.engines.server import MODEL, Behaviour, Exchange, Server, running_server
+from tests.engines.scripted import Scripted, scripted_engine
+from tests.engines.server import Behaviour, Exchange
 
 REQUEST = GenerateRequest("r", (Message("user", "What does the moon do here?" + " " * 5),))
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def started(server: Server) -> Iterator[Started]:
-    started = Started(OpenAIKind().open(OpenAIOptions(model=MODEL, base_url=server.base_url), 0, Secrets({})))
-    yield started
-    started.close()
+def scripted() -> Iterator[Scripted]:
+    with scripted_engine() as scripted:
+        yield scripted
 
 
 def test_the_names_are_distinct() -> None:
@@ -38,7 +29,8 @@ def test_the_names_are_distinct() -> None:
 
 
 @pytest.mark.parametrize("deviation", TABLE, ids=lambda one: one.name)
-def test_a_habit_of_servers(server: Server, started: Started, deviation: Deviation) -> None:
+def test_a_habit_of_servers(scripted: Scripted, deviation: Deviation) -> None:
+    server, started = scripted
     server.script.append(sends(deviation))
     check(deviation.expected, started)
     assert not server.script
@@ -89,11 +81,11 @@ def outcome(body: bytes, size: int) -> tuple[object, ...]:
     return answer.text, answer.chunks[-1].finish_reason, answer.usage
 
 
-def test_an_answer_that_has_ended_counts_whatever_the_connection_does(server: Server, started: Started) -> None:
+def test_an_answer_that_has_ended_counts_whatever_the_connection_does(scripted: Scripted) -> None:
     async def ends_and_aborts(exchange: Exchange) -> None:
         await exchange.begin_stream()
         await exchange.send_raw(sse(FIRST, LAST, counted(TOLD), end=b""))
         exchange.writer.transport.abort()
 
-    server.script.append(ends_and_aborts)
-    check(Good(), started)
+    scripted.server.script.append(ends_and_aborts)
+    check(Good(), scripted.started)

@@ -31,7 +31,6 @@ def vllm_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 class OverVLLM(EngineConformance):
-    kind = OpenAIKind()
     counts_exactly = False
     # A token is a byte here.
     schema_tokens = 400
@@ -44,6 +43,8 @@ class OverVLLM(EngineConformance):
 
 
 class TestChat(OverVLLM):
+    kind = OpenAIKind()
+
     @classmethod
     def options(cls) -> OpenAIOptions:
         return OpenAIOptions(model=MODEL, base_url=cls.base_url, has_priority=True)
@@ -81,16 +82,8 @@ class TestChat(OverVLLM):
         assert 0 < metric(self.base_url, "generation_tokens_total") - before < 400
 
 
-class TestVLLM(EngineConformance):
+class TestVLLM(OverVLLM):
     kind = VLLMKind()
-    counts_exactly = False
-    schema_tokens = 400
-    base_url: ClassVar[str]
-
-    @pytest.fixture(scope="class", autouse=True)
-    @classmethod
-    def serve(cls, vllm_url: str) -> None:
-        cls.base_url = vllm_url
 
     @classmethod
     def options(cls) -> VLLMOptions:
@@ -118,6 +111,8 @@ class TestVLLM(EngineConformance):
 
 
 class TestCompletions(OverVLLM):
+    kind = OpenAIKind()
+
     @classmethod
     def options(cls) -> OpenAIOptions:
         return OpenAIOptions(model=MODEL, base_url=cls.base_url, api="completions")

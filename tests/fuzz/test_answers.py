@@ -12,15 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sundog.engines.base import GenerateRequest, Message
-from sundog.engines.openai import OpenAIKind
-from sundog.engines.openai_options import OpenAIOptions
 from sundog.engines.openai_protocol.answers import read_chunks, read_whole
 from sundog.engines.openai_protocol.failures import error_of
 from sundog.errors import EngineError
-from sundog.secrets import Secrets
-from tests.engines.conformance import Started, collect
+from tests.engines.conformance import collect
 from tests.engines.deviations import TABLE, piece, sse
-from tests.engines.server import MODEL, Exchange, Server, running_server
+from tests.engines.scripted import Scripted, scripted_engine
+from tests.engines.server import Exchange
 from tests.fuzz.budget import bounded, fuzz
 
 MAX_SEED_BYTES = 4000
@@ -137,21 +135,16 @@ def test_whatever_an_error_says_is_an_engine_error(status: int, headers: dict[st
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def started(server: Server) -> Iterator[Started]:
-    started = Started(OpenAIKind().open(OpenAIOptions(model=MODEL, base_url=server.base_url), 0, Secrets({})))
-    yield started
-    started.close()
+def scripted() -> Iterator[Scripted]:
+    with scripted_engine() as scripted:
+        yield scripted
 
 
 @given(bodies, st.sampled_from([200, 200, 200, 400, 429, 500]), st.booleans())
 @fuzz(0.5)
-def test_over_a_socket_too(server: Server, started: Started, body: bytes, status: int, is_streamed: bool) -> None:
+def test_over_a_socket_too(scripted: Scripted, body: bytes, status: int, is_streamed: bool) -> None:
+    server, started = scripted
+
     async def behave(exchange: Exchange) -> None:
         await exchange.send_body(status, body, "text/event-stream")
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from sundog.errors import OperatorError
 from sundog.ir.render import Scope
 from sundog.operators.sql import SQLOperator, SQLSpec
+from tests.operators.calls import fault_of_step, run_step
 from tests.operators.conformance import Context
 
 URL = "sqlite:///shop.db"
@@ -23,21 +21,11 @@ def spec(query: str, database: str = URL, **fields: Any) -> SQLSpec:
 
 
 def run(folder: Path, step: SQLSpec, scope: Scope | None = None, context: Context | None = None) -> Any:
-    async def once() -> Any:
-        operator = SQLOperator(folder)
-        try:
-            operator.check(step, {})
-            return (await operator.run(operator.bind(step, scope or {}, {}), context or Context())).value
-        finally:
-            await operator.close()
-
-    return asyncio.run(once())
+    return run_step(SQLOperator(folder), step, scope, context)
 
 
 def fault(folder: Path, step: SQLSpec, context: Context | None = None) -> OperatorError:
-    with pytest.raises(OperatorError) as caught:
-        run(folder, step, context=context)
-    return caught.value
+    return fault_of_step(SQLOperator(folder), step, context)
 
 
 def names(folder: Path) -> list[str]:

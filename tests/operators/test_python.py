@@ -15,6 +15,7 @@ from sundog.errors import FlowError, OperatorError
 from sundog.ir.physical import Sharing
 from sundog.ir.render import Scope
 from sundog.operators.python import MAX_THREADS, PythonOperator, PythonSpec
+from tests.operators.calls import fault_of_step, run_step
 from tests.operators.conformance import SECRET, SECRET_VALUE, Case, Context, OperatorConformance, Subject, until
 
 MODULE = "sundog_test_functions"
@@ -136,21 +137,11 @@ def spec(function: str, effect: bool = False, **args: Any) -> PythonSpec:
 
 
 def run(folder: Path, step: PythonSpec, scope: Scope | None = None, context: Context | None = None) -> Any:
-    async def once() -> Any:
-        operator = PythonOperator(folder)
-        try:
-            operator.check(step, {})
-            return (await operator.run(operator.bind(step, scope or {}, {}), context or Context())).value
-        finally:
-            await operator.close()
-
-    return asyncio.run(once())
+    return run_step(PythonOperator(folder), step, scope, context)
 
 
 def fault(folder: Path, step: PythonSpec, context: Context | None = None) -> OperatorError:
-    with pytest.raises(OperatorError) as caught:
-        run(folder, step, context=context)
-    return caught.value
+    return fault_of_step(PythonOperator(folder), step, context)
 
 
 class TestConformance(OperatorConformance):

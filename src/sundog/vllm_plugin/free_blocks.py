@@ -126,17 +126,19 @@ class TwoTierQueue:
             self.release(owner)
 
     def _let_go(self, hold: Hold) -> None:
-        freed = []
-        for block in reversed(hold.blocks):
-            holders = self._holders.get(block.block_id)
-            if holders is None or hold not in holders:
-                continue
-            holders.remove(hold)
-            if not holders:
-                del self._holders[block.block_id]
-                if self._kept.pop(block.block_id, None) is not None:
-                    freed.append(block)
-        self._first.append_n(freed)
+        freed = (self._end_hold(hold, block) for block in reversed(hold.blocks))
+        self._first.append_n([block for block in freed if block is not None])
+
+    def _end_hold(self, hold: Hold, block: EngineBlock) -> EngineBlock | None:
+        """Take `hold` off a block; return the block where it was kept for this hold alone."""
+        holders = self._holders.get(block.block_id)
+        if holders is None or hold not in holders:
+            return None
+        holders.remove(hold)
+        if holders:
+            return None
+        del self._holders[block.block_id]
+        return self._kept.pop(block.block_id, None)
 
     def _order(self, hold: Hold) -> tuple[bool, tuple[float, ...]]:
         return hold.is_pin, () if hold.is_pin else self._rank_of(hold)
@@ -150,13 +152,7 @@ class TwoTierQueue:
             if not hold.blocks:
                 self._worst_last.pop()
                 continue
-            block = hold.blocks.pop()
-            holders = self._holders.get(block.block_id)
-            if holders is None or hold not in holders:
-                continue
-            holders.remove(hold)
-            if not holders:
-                del self._holders[block.block_id]
-                if block.block_id in self._kept:
-                    self.num_given_up += 1
-                    return self._kept.pop(block.block_id)
+            block = self._end_hold(hold, hold.blocks.pop())
+            if block is not None:
+                self.num_given_up += 1
+                return block
