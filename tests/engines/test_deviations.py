@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 
 from sundog.engines.base import GenerateRequest, Message
+from sundog.engines.openai_protocol import answers
 from sundog.engines.openai_protocol.answers import read_chunks
 from sundog.errors import EngineError
 from tests.engines.conformance import Answer, Started, collect
@@ -79,6 +80,21 @@ def outcome(body: bytes, size: int) -> tuple[object, ...]:
     except EngineError as error:
         return type(error), str(error), error.retryable
     return answer.text, answer.chunks[-1].finish_reason, answer.usage
+
+
+def test_a_stream_that_stays_open_after_the_answer_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "LINGER_S", 0.01)
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield sse(FIRST, LAST, end=b"")
+        await asyncio.Event().wait()
+
+    async def read() -> Answer:
+        async with asyncio.timeout(30):
+            return Answer([chunk async for chunk in read_chunks(pieces(), lambda: 12)])
+
+    answer = asyncio.run(read())
+    assert (answer.text, answer.chunks[-1].finish_reason) == (Good().text, "stop")
 
 
 def test_an_answer_that_has_ended_counts_whatever_the_connection_does(scripted: Scripted) -> None:

@@ -5,6 +5,7 @@ Owns the way from bytes to chunks. Never opens a connection and never retries.
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -26,6 +27,8 @@ from sundog.engines.openai_protocol.usage import Counts
 from sundog.errors import BadResponse
 
 MAX_TEXT_CHARACTERS = 16 * 2**20
+LINGER_S = 5.0
+"""Token counts come at once after the end of an answer; a server may leave its stream open for ever."""
 
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
@@ -232,11 +235,12 @@ async def read_chunks(
     pieces: AsyncIterator[bytes], count_prompt_tokens: Callable[[], int]
 ) -> AsyncGenerator[Chunk, None]:
     """Yield the chunks of an answer; the last one as soon as nothing can follow that belongs to it. Where the
-    connection fails after the answer has ended, the answer counts."""
+    connection fails after the answer has ended, or nothing comes any more, the answer counts."""
     reader = AnswerReader(count_prompt_tokens)
     while not reader.is_over:
         try:
-            piece = await anext(pieces)
+            async with asyncio.timeout(LINGER_S if reader.is_whole else None):
+                piece = await anext(pieces)
         except StopAsyncIteration:
             break
         except Exception:
