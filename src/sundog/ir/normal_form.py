@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json, to_json, to_jsonable_python
 
 from sundog.errors import error_text
+from sundog.ir.library_values import UNKNOWN, python_value, refusal
 
 MAX_LEVELS = 100
 """pydantic_core reads 200 levels; a row's output and a loop's value add some around a call's value."""
@@ -57,8 +58,9 @@ def normal_form(value: Any, on_not_finite: OnNotFinite | None = None) -> Any:
     """A copy of `value` in JSON types; NoNormalForm, a ValueError, names the path and the reason where it has none.
 
     Dates and times become ISO text, decimals and UUIDs text, bytes base64 of the standard alphabet, tuples and
-    generators lists, sets lists in the order of their JSON text, dataclasses and pydantic models dicts. NaN and the
-    infinities are refused, or null where `on_not_finite` hears of each.
+    generators lists, sets lists in the order of their JSON text, dataclasses and pydantic models dicts, values of numpy
+    and pandas what library_values says. NaN and the infinities are refused, or null where `on_not_finite` hears of
+    each.
     """
     if _is_plain(value):
         return value
@@ -202,11 +204,13 @@ class _Walk:
             raise
 
     def _leaf(self, value: Any, level: int) -> Any:
-        """Dates, UUIDs, paths and whatever else pydantic knows."""
-        try:
-            formed = to_jsonable_python(value, serialize_unknown=False)
-        except ValueError as error:
-            raise NoNormalForm(f"is of type {type(value).__name__}") from error
+        """Values of numpy and pandas, then dates, UUIDs, paths and whatever else pydantic knows."""
+        formed = python_value(value)
+        if formed is UNKNOWN:
+            try:
+                formed = to_jsonable_python(value, serialize_unknown=False)
+            except ValueError as error:
+                raise NoNormalForm(refusal(value)) from error
         return self.form(formed, level)
 
     def _float(self, value: float) -> float | None:
