@@ -58,7 +58,7 @@ def test_two_columns_of_one_name_are_refused() -> None:
 
 def test_a_column_of_mixed_types_is_told_by_its_name() -> None:
     pandas = pytest.importorskip("pandas")
-    with pytest.raises(FlowError, match="cannot be read as an Arrow table: .* column x ") as caught:
+    with pytest.raises(FlowError, match=r"cannot be read as an Arrow table: .* column x ") as caught:
         register_rows("given", pandas.DataFrame({"x": [1, "a"]}))
     assert "to_dict('records')" in str(caught.value.hint)
 
