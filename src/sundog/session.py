@@ -108,7 +108,11 @@ class Session:
         with open_run(self.plan, self.open_rows, inputs, self.operators, self._secrets, options, self.figures) as run:
             if not run.is_finished:
                 run.findings = self.inspect(run.source)
-                refuse(run.findings)
+                try:
+                    refuse(run.findings)
+                except ConfigError:
+                    run.discard()
+                    raise
             yield run
 
     def _files(self) -> dict[Path, str]:

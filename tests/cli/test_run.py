@@ -279,6 +279,8 @@ def test_a_run_with_which_no_row_can_succeed_calls_nothing(tmp_path: Path, monke
     assert ran.exit_code == 2
     assert "step 'ask': no row can succeed, so nothing was called: the environment variable NO_SUCH_KEY" in ran.stderr
     assert not (tmp_path / "calls").exists()
+    assert "NO_SUCH_KEY" not in sundog(tmp_path, "runs").stdout
+    assert not list((tmp_path / ".sundog" / "runs").glob("*")), "nothing of it is kept"
     shown = sundog(tmp_path, "explain", "flow.yaml")
     assert shown.exit_code == 0
     assert "no row can succeed, and a run would stop here\n└── step 'ask': the environment variable" in shown.stdout

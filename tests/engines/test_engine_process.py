@@ -51,6 +51,21 @@ def run_with(use: Callable[[EngineProcess], Awaitable[None]], how: str = "") -> 
     asyncio.run(asyncio.wait_for(main(), timeout=60))
 
 
+def test_it_runs_on_another_event_loop_than_asyncios() -> None:
+    uvloop = pytest.importorskip("uvloop", reason="a server in whose process a flow may run")
+
+    async def main() -> str:
+        process = EngineProcess(load_echo, "")
+        await process.start()
+        try:
+            return await ask(process, "text")
+        finally:
+            await process.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(asyncio.wait_for(main(), timeout=60)) == "text"
+
+
 def test_answers_come_back_and_the_process_ends_with_close() -> None:
     pids: list[int] = []
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -166,6 +167,11 @@ def test_what_was_not_asked_for_is_not_sent(server: Server) -> None:
     assert body["prompt"] == "You are brief.\n\nSay hello."
     assert set(body) == {"model", "prompt", "stream", "temperature"}
     assert "authorization" not in server.exchanges[-1].headers
+
+
+def test_a_temperature_of_null_is_not_sent(server: Server) -> None:
+    answer_of(server, request=replace(ask_for("Say hello."), temperature=None))
+    assert "temperature" not in server.exchanges[-1].body
 
 
 def test_extra_fields_win_over_settings_and_null_leaves_them_out(server: Server) -> None:

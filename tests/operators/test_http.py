@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 import pytest
 from pydantic import ValidationError
 
-from sundog.errors import FlowError, OperatorError
+from sundog.errors import ConfigError, FlowError, OperatorError
 from sundog.ir.normal_form import NoNormalForm, normal_form
 from sundog.ir.physical import Sharing
 from sundog.ir.render import Scope
@@ -22,6 +22,8 @@ from sundog.operators.http import HTTPOperator, HTTPSpec
 from sundog.secrets import Secrets
 from tests.operators.conformance import SECRET, SECRET_VALUE, Case, Context, OperatorConformance, Subject
 from tests.operators.server import Server
+from tests.transport.certificates import make_authority
+from tests.transport.raw_server import OK, proxying, serving
 
 EFFECT = {"method": "POST"}
 
@@ -183,6 +185,40 @@ def test_rows_without_a_url_are_counted_before_the_run(url: str, *, is_wrong: bo
     found = asyncio.run(operator.inspect(written, Inspection(calls, Secrets({}), 1.0, 2, 2)))
     assert bool(found) is is_wrong
     assert all("1 of 2 rows have no URL" in one.what and not one.is_fatal for one in found)
+
+
+def test_a_step_goes_its_own_way(tmp_path: Path) -> None:
+    authority = make_authority(tmp_path)
+
+    async def ask(**fields: Any) -> Any:
+        operator = HTTPOperator(tmp_path)
+        try:
+            return (await operator.run(operator.bind(spec(**fields), {}, {}), Context())).value["text"]
+        finally:
+            await operator.close()
+
+    async def run_both() -> None:
+        async with proxying() as proxy, serving(OK, tls=authority.server_context()) as server:
+            with pytest.raises(OperatorError, match="not trusted"):
+                await ask(url=server.origin, proxy="")
+            named = {"url": server.origin, "ca_file": authority.ca_file.name}
+            assert await ask(**named, proxy="") == "ok"
+            assert not proxy.heads
+            assert await ask(**named, proxy=proxy.origin) == "ok"
+            assert proxy.heads[0].startswith("CONNECT")
+            with pytest.raises(ConfigError, match="the option `proxy` names a proxy that is none") as caught:
+                await ask(**named, proxy=f"http://user:{SECRET}@127.0.0.1:1")
+            assert SECRET_VALUE[:4] not in str(caught.value)
+
+    asyncio.run(run_both())
+
+
+def test_a_file_of_authorities_that_is_not_there_is_told_before_the_run(tmp_path: Path) -> None:
+    operator, written = HTTPOperator(tmp_path), spec("https://a.org/", ca_file="none.pem")
+    calls = {0: (operator.bind(written, {}, {}),)}
+    (found,) = asyncio.run(operator.inspect(written, Inspection(calls, Secrets({}), 1.0, 1, 1)))
+    assert "none.pem" in found.what
+    assert found.is_fatal
 
 
 def test_an_unknown_method_is_refused() -> None:

@@ -156,7 +156,9 @@ def test_greedy_calls_are_shared_always_and_others_never() -> None:
     assert operator.traits(spec(temperature=0.1, seed=1)).sharing is Sharing.NEVER
     assert operator.traits(spec()).pool == "engine:local"
     assert operator.traits(spec()).engine == "local"
-    assert [operator.traits(spec(temperature=t)).reason for t in (0, 0.5)] == ["greedy", "temperature 0.5"]
+    reasons = [operator.traits(spec(temperature=t)).reason for t in (0, 0.5, None)]
+    assert reasons == ["greedy", "temperature 0.5", "the engine's own temperature"]
+    assert operator.traits(spec(temperature=None)).sharing is Sharing.NEVER
 
 
 def test_the_shape_names_the_fields() -> None:
@@ -228,6 +230,18 @@ def test_a_skipped_step_is_empty_text_and_a_missing_column_an_error() -> None:
 def test_wrong_specs_are_refused(fields: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         spec(**fields)
+
+
+@pytest.mark.parametrize("kind", ["openvino", "null"])
+@pytest.mark.parametrize("field", [{"pattern": "^a+$"}, {"format": "date"}, {"multipleOf": 2}])
+def test_a_schema_that_the_engine_cannot_generate_is_refused_with_the_flow(kind: str, field: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", **field}}, "required": ["a"]}
+    written = spec(output={"json_schema": schema})
+    operator = LLMOperator(Path())
+    with pytest.raises(FlowError, match=f"engine 'local'.*'{next(iter(field))}'.*\\$\\.a") as caught:
+        operator.check(written, {"local": EngineBlock("local", kind, {})})
+    assert caught.value.where == "output"
+    operator.check(written, {"local": EngineBlock("local", "openai", {})})
 
 
 def test_a_call_that_stops_reading_closes_its_stream() -> None:

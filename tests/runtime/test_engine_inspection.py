@@ -17,7 +17,11 @@ from sundog.present.document import Document
 from sundog.runtime.engine_inspection import EngineLook, look_at_engine
 from sundog.secrets import Secrets
 from sundog.session import Session
-from tests.engines.server import MAX_CONTEXT_TOKENS, MODEL, running_server
+from tests.engines.server import MAX_CONTEXT_TOKENS, MODEL, Exchange, running_server
+
+
+async def refuse(exchange: Exchange) -> None:
+    await exchange.send(404, "{}")
 
 
 def look(kind: str, **options: Any) -> EngineLook:
@@ -46,6 +50,24 @@ def test_a_server_that_is_not_there_is_a_warning() -> None:
     (found,) = look("openai", base_url="http://127.0.0.1:9/v1", model=MODEL).findings
     assert "no server answers" in found.what
     assert not found.is_fatal, "it may be there when the run begins"
+
+
+def test_a_model_that_the_server_does_not_list_is_a_warning() -> None:
+    with running_server() as server:
+        (found,) = look("openai", base_url=server.base_url, model="servd").findings
+        assert f"{server.base_url} does not name 'servd'" in found.what
+        assert (found.hint, found.is_fatal) == (f"did you mean '{MODEL}'?", False)
+        server.script.append(refuse)
+        assert look("openai", base_url=server.base_url, model="servd").findings == (), "it has no list"
+
+
+def test_every_address_of_an_engine_is_looked_at() -> None:
+    with running_server() as server:
+        urls = [server.base_url, "http://127.0.0.1:9/v1"]
+        found = look("openai", base_url=urls, model=MODEL)
+        assert [one.what.partition(":")[0] for one in found.findings] == ["no server answers at http"]
+        assert found.outline is not None
+        assert found.outline.max_context_tokens == MAX_CONTEXT_TOKENS
 
 
 def test_an_engine_that_fails_as_nobody_foresaw_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

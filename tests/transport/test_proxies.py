@@ -60,7 +60,20 @@ def test_hosts_without_a_proxy(no_proxy: str, url: str, is_direct: bool) -> None
     assert (found(url, NO_PROXY=no_proxy, **ALL) is None) == is_direct
 
 
-@pytest.mark.parametrize("url", ["ftp://user:secret@a:1", "socks9://secret", "http://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://user:secret@a:1",
+        "socks9://secret",
+        "http://",
+        "http://user:secret/1@a:1",
+        "http://secret:port",
+        "http://secret:99999",
+        "http://[secret",
+        "socks5://user:@",
+        "http://sec ret:1",
+    ],
+)
 def test_what_is_no_proxy_is_told_by_its_source(url: str) -> None:
     with pytest.raises(ConfigError, match="HTTP_PROXY names a proxy that is none") as caught:
         found("http://x/", HTTP_PROXY=url)

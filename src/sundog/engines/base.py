@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,16 +30,16 @@ class Message:
 class GenerateRequest:
     """One LLM call.
 
-    `temperature` 0 is greedy. `max_tokens` None leaves the limit to the engine. `json_schema` is JSON text that the
-    answer must satisfy. `priority`: smaller is sooner, for engines that take one. `about`: what the call is for, as
-    JSON types, for engines that plan by it (docs/engines.md). `needs_first_token`: the caller acts on the first chunk
-    before the answer is whole; without it an engine may give the answer in one chunk, which costs less.
+    `temperature` 0 is greedy, None the engine's own. `max_tokens` None leaves the limit to the engine. `json_schema` is
+    JSON text that the answer must satisfy. `priority`: smaller is sooner, for engines that take one. `about`: what the
+    call is for, as JSON types, for engines that plan by it (docs/engines.md). `needs_first_token`: the caller acts on
+    the first chunk before the answer is whole; without it an engine may give the answer in one chunk, which costs less.
     """
 
     request_id: str
     messages: tuple[Message, ...]
     max_tokens: int | None = None
-    temperature: float = 0.0
+    temperature: float | None = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
     json_schema: str | None = None
@@ -71,10 +71,19 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why a replica may refuse what it is asked for, though it has started; `hint`: what to do."""
+
+    what: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What one replica can do; `max_context_tokens`, `max_kv_tokens` and `max_step_tokens` (computed in one step)
     are None where they are not known. `shares_cold_prefixes`: a request also finds prefixes that another one is still
-    computing. `reads_about`: it plans by GenerateRequest.about; the others are given none."""
+    computing. `reads_about`: it plans by GenerateRequest.about; the others are given none. `doubt`: None where
+    nothing speaks against it."""
 
     max_context_tokens: int | None
     max_kv_tokens: int | None
@@ -84,6 +93,7 @@ class Capabilities:
     max_step_tokens: int | None = None
     shares_cold_prefixes: bool = False
     reads_about: bool = False
+    doubt: Doubt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +204,15 @@ class EngineKind(Protocol):
 
     def open(self, options: Any, replica: int, secrets: Secrets) -> Engine:
         """Replica number `replica` (from 0), not started."""
+        ...
+
+
+@runtime_checkable
+class SchemaLimitedKind(Protocol):
+    """A kind whose engines generate answers of some schemas only."""
+
+    def check_schema(self, schema_text: str) -> None:
+        """BadResponse for a schema, as JSON text, of which no answer can be generated."""
         ...
 
 

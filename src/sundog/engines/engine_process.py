@@ -132,7 +132,8 @@ class _Process:
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=PIPE,
-                process_group=0,  # Ctrl-C is for the parent, which drains
+                # Ctrl-C is for the parent, which drains. A group alone would do, but other event loops make none.
+                start_new_session=True,
             )
         except OSError as error:
             raise EngineUnavailable(f"the engine's process cannot be started: {error}", retryable=True) from error

@@ -173,6 +173,9 @@ class NullKind:
     def outline(self, options: NullOptions) -> EngineOutline:
         return EngineOutline(count_prompt_tokens, 0.0, None, None, None, max_request_tokens(options))
 
+    def check_schema(self, schema_text: str) -> None:
+        read_schema(schema_text)
+
     def open(self, options: NullOptions, replica: int, secrets: Secrets) -> NullEngine:
         return NullEngine(options)
 

@@ -14,7 +14,7 @@ from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any
 
-from sundog.engines.base import Capabilities, Chunk, EngineOutline, EngineStats, GenerateRequest, Message
+from sundog.engines.base import Capabilities, Chunk, Doubt, EngineOutline, EngineStats, GenerateRequest, Message
 from sundog.engines.counters import Counters
 from sundog.engines.openai_connection import Connection
 from sundog.engines.openai_models import Listed, read_models
@@ -113,7 +113,14 @@ class OpenAIEngine:
             has_priority=self._options.has_priority,
             has_prefix_cache=self._options.has_prefix_cache,
             shares_cold_prefixes=self._listed.is_vllm,
+            doubt=self._doubt(),
         )
+
+    def _doubt(self) -> Doubt | None:
+        if not self._listed.is_missing:
+            return None
+        what = f"the list of models of {self.connection.shown_url} does not name '{self._options.model}'"
+        return Doubt(what, self._listed.hint)
 
     def stats(self) -> EngineStats:
         return self._counters.stats()

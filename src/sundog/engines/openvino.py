@@ -35,6 +35,7 @@ from sundog.engines.base import (
 from sundog.engines.counters import Counters
 from sundog.engines.engine_process import EngineProcess
 from sundog.engines.json_grammar import compact_grammar
+from sundog.engines.json_schema import read_schema
 from sundog.engines.openvino_pipeline import (
     BLOCK_TOKENS,
     PipelineSettings,
@@ -153,7 +154,7 @@ class OpenVINOEngine:
             )
         return Sampling(
             max_new_tokens=min(room, request.max_tokens or room),
-            temperature=request.temperature,
+            temperature=request.temperature or 0.0,
             # Without a seed each request draws its own numbers, and the same ones when it is repeated.
             seed=crc32(request.request_id.encode()) if request.seed is None else request.seed,
             grammar=None if request.json_schema is None else compact_grammar(request.json_schema, request.max_tokens),
@@ -199,6 +200,9 @@ class OpenVINOKind:
             options.max_kv_tokens,
             min(max_context_tokens, options.max_kv_tokens),
         )
+
+    def check_schema(self, schema_text: str) -> None:
+        read_schema(schema_text)
 
     def open(self, options: OpenVINOOptions, replica: int, secrets: Secrets) -> OpenVINOEngine:
         return OpenVINOEngine(options)

@@ -264,7 +264,7 @@ def _sampling(request: GenerateRequest) -> Any:
 
     schema = request.json_schema
     return SamplingParams(
-        temperature=request.temperature,
+        temperature=1.0 if request.temperature is None else request.temperature,
         max_tokens=request.max_tokens,
         seed=request.seed,
         stop=list(request.stop),

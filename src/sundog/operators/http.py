@@ -32,7 +32,7 @@ from sundog.operators.http_answer import text_of, value_of
 from sundog.operators.http_exchange import exchange, request_of
 from sundog.operators.http_faults import status_fault, transport_fault
 from sundog.operators.http_origin import is_address, origin_of, starts_wrong
-from sundog.secrets import PATTERN
+from sundog.secrets import PATTERN, Secrets
 from sundog.transport.client import Client, Progress
 from sundog.transport.faults import BadAddress, TransportFault
 
@@ -42,9 +42,11 @@ READS = frozenset({"GET", "HEAD"})
 class HTTPSpec(OperatorSpec):
     """`params`: added to the URL's query, a list for a repeated one. `json` or `body`: what is sent.
     `expect_status`: the statuses that are no failure, 200 to 299 without it. `follow_redirects`: for GET and HEAD.
-    `effect`: whether a call changes something; None takes it from the method."""
+    `effect`: whether a call changes something; None takes it from the method. `ca_file`: whose certificates are
+    trusted, a relative path from the flow file's folder; `proxy`: a URL, empty for none; None for those of the
+    environment."""
 
-    allows_secrets = frozenset({"url", "params", "headers", "json", "body"})
+    allows_secrets = frozenset({"url", "params", "headers", "json", "body", "ca_file", "proxy"})
 
     url: Template
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
@@ -57,6 +59,8 @@ class HTTPSpec(OperatorSpec):
     max_response_bytes: int = Field(default=10_000_000, ge=1)
     follow_redirects: bool = False
     effect: bool | None = None
+    ca_file: str | None = None
+    proxy: str | None = None
 
     @property
     def is_effect(self) -> bool:
@@ -64,14 +68,15 @@ class HTTPSpec(OperatorSpec):
 
 
 class HTTPOperator:
-    """HTTP requests over one client, which keeps connections and no cookies."""
+    """HTTP requests over one client for each way that steps take; it keeps connections and no cookies."""
 
     name = "http"
     Spec: type[OperatorSpec] = HTTPSpec
 
     def __init__(self, base_dir: Path) -> None:
         # Limits are the core's, per origin; the time limit is the whole attempt's.
-        self._client = Client()
+        self._base_dir = base_dir
+        self._clients: dict[tuple[str | None, str | None], Client] = {}
 
     def check(self, spec: HTTPSpec, engines: Mapping[str, EngineBlock]) -> None:
         if starts_wrong(spec.url):
@@ -119,6 +124,8 @@ class HTTPOperator:
                 "expect_status": None if spec.expect_status is None else list(spec.expect_status),
                 "max_response_bytes": spec.max_response_bytes,
                 "follow_redirects": spec.follow_redirects,
+                "ca_file": spec.ca_file,
+                "proxy": spec.proxy,
             }
         )
 
@@ -129,15 +136,16 @@ class HTTPOperator:
             row, url = next(iter(wrong.items()))
             what = f"{given.rows(len(wrong))} have no URL to ask (row {row}: {url[:100]!r})"
             return [Finding(what, "a URL begins with https:// or http://", is_fatal=len(wrong) == given.num_rows)]
-        return self._inspect_way([str(spec.url), *urls.values()])
+        return self._inspect_way(spec, [str(spec.url), *urls.values()], given.secrets)
 
     async def run(self, call: BoundCall, context: CallContext) -> Outcome:
         payload, progress = call.payload, Progress()
         is_effect = payload["is_effect"]
         try:
             request = request_of(payload, context)
+            client = self._client(payload["ca_file"], payload["proxy"], context.secrets)
             async with asyncio.timeout(context.timeout_s):
-                answer = await exchange(self._client, request, payload, progress)
+                answer = await exchange(client, request, payload, progress)
             text = text_of(answer)
             if not _is_expected(answer.status, payload["expect_status"]):
                 # Without its secrets before it is cut: no half of one may be left.
@@ -151,14 +159,24 @@ class HTTPOperator:
         return Outcome(context.secrets.redact_all(value_of(answer, text)))
 
     async def close(self) -> None:
-        await self._client.close()
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.close()
 
-    def _inspect_way(self, urls: Sequence[str]) -> Sequence[Finding]:
+    def _client(self, ca_file: str | None, proxy: str | None, secrets: Secrets) -> Client:
+        """Return the client of a way, as the flow spells it; its sessions belong to the running loop."""
+        way = (ca_file, proxy)
+        if way not in self._clients:
+            file, url = (value and secrets.reveal(value) for value in way)
+            self._clients[way] = Client(ca_file=file and str(self._base_dir / file), proxy=url)
+        return self._clients[way]
+
+    def _inspect_way(self, spec: HTTPSpec, urls: Sequence[str], secrets: Secrets) -> Sequence[Finding]:
         """Return what of this machine stands in the way: a proxy or authorities that the environment names and that
         cannot be used."""
         for url in dict.fromkeys(url for url in urls if not PATTERN.search(url) and "{{" not in url):
             try:
-                self._client.check(url)
+                self._client(spec.ca_file, spec.proxy, secrets).check(url)
             except ConfigError as error:
                 return [Finding(error.what, error.hint, is_fatal=True)]
             except BadAddress:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
-from sundog.engines.base import Chunk, GenerateRequest, Message, Role
+from sundog.engines.base import ENGINES, Chunk, GenerateRequest, Message, Role, SchemaLimitedKind
 from sundog.errors import BadResponse, FlowError, suggest
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.normal_form import whole_text
@@ -36,8 +36,8 @@ class PromptMessage(BaseModel):
 class LLMSpec(OperatorSpec):
     """One question to an engine: `prompt` alone, or `messages`; `system` comes before either.
 
-    `max_tokens` None leaves the limit to the engine. `temperature` 0 is greedy. `output`: the answer's form, as
-    ir.output_schema says.
+    `max_tokens` None leaves the limit to the engine. `temperature` 0 is greedy, None the engine's own. `output`: the
+    answer's form, as ir.output_schema says.
     """
 
     allows_files: ClassVar[frozenset[str]] = frozenset({"prompt", "system", "messages"})
@@ -46,7 +46,7 @@ class LLMSpec(OperatorSpec):
     messages: tuple[PromptMessage, ...] = ()
     system: Template | None = None
     max_tokens: int | None = Field(default=None, ge=1)
-    temperature: float = Field(default=0.0, ge=0)
+    temperature: float | None = Field(default=0.0, ge=0)
     seed: int | None = None
     stop: tuple[str, ...] = ()
     output: Annotated[OutputSchema, PlainValidator(OutputSchema.of)] | None = None
@@ -82,6 +82,8 @@ class LLMOperator:
         if spec.engine not in engines:
             what = f"there is no engine '{spec.engine}'"
             raise FlowError(what, where="engine", hint=suggest(spec.engine, engines))
+        if spec.output is not None:
+            _check_output(spec.output, engines[spec.engine])
 
     def traits(self, spec: LLMSpec) -> Traits:
         is_greedy = spec.temperature == 0
@@ -91,7 +93,7 @@ class LLMOperator:
             engine=spec.engine,
             conversation=tuple(spec.conversation()),
             timeout_s=600.0,
-            reason="greedy" if is_greedy else f"temperature {spec.temperature:g}",
+            reason=_reason(spec.temperature),
         )
 
     def shape(self, spec: LLMSpec) -> Shape:
@@ -142,7 +144,7 @@ class LLMOperator:
             text,
             request.json_schema,
             hint="the answer was cut off: raise max_tokens" if is_cut else None,
-            retryable=request.temperature > 0,
+            retryable=request.temperature != 0,
             redact=context.secrets.redact,
         )
         # A schema that leaves room for other fields may be answered with one of this name.
@@ -150,6 +152,25 @@ class LLMOperator:
 
     async def close(self) -> None:
         pass
+
+
+def _check_output(output: OutputSchema, engine: EngineBlock) -> None:
+    # A kind that nobody knows is told where the block stands.
+    kind = ENGINES.get(engine.kind)() if engine.kind in ENGINES.names() else None
+    if not isinstance(kind, SchemaLimitedKind):
+        return
+    try:
+        kind.check_schema(output.text)
+    except BadResponse as error:
+        where = f" ({error.where})" if error.where else ""
+        what = f"the engine '{engine.name}' cannot be asked for this output: {error.what}{where}"
+        raise FlowError(what, where="output", hint=error.hint) from error
+
+
+def _reason(temperature: float | None) -> str:
+    if temperature is None:
+        return "the engine's own temperature"
+    return f"temperature {temperature:g}" if temperature else "greedy"
 
 
 async def _collect(request: GenerateRequest, context: CallContext) -> tuple[str, Chunk]:

@@ -36,7 +36,7 @@ async def look_at_engine(block: EngineBlock, secrets: Secrets) -> EngineLook:
     outline = await asyncio.to_thread(_outline, kind, options)
     if missing or outline is None or not outline.is_attached:
         return EngineLook(outline, missing)
-    return await _look_at_server(kind, options, outline, secrets)
+    return await _look_at_servers(kind, options, outline, secrets)
 
 
 def missing_secrets(value: Any, secrets: Secrets) -> Iterator[Finding]:
@@ -55,14 +55,26 @@ def _outline(kind: EngineKind, options: Any) -> EngineOutline | None:
         return None
 
 
-async def _look_at_server(kind: EngineKind, options: Any, outline: EngineOutline, secrets: Secrets) -> EngineLook:
-    """Ask the server, and return the outline with the context that it tells."""
+async def _look_at_servers(kind: EngineKind, options: Any, outline: EngineOutline, secrets: Secrets) -> EngineLook:
+    """Ask each server, and return the outline with the context that they tell."""
+    looks = await asyncio.gather(
+        *(_look_at_server(kind, options, replica, outline, secrets) for replica in range(kind.num_replicas(options)))
+    )
+    told = (look.outline.max_context_tokens for look in looks if look.outline is not None)
+    context = min((tokens for tokens in told if tokens is not None), default=None)
+    findings = dict.fromkeys(finding for look in looks for finding in look.findings)
+    return EngineLook(replace(outline, max_context_tokens=context), tuple(findings))
+
+
+async def _look_at_server(
+    kind: EngineKind, options: Any, replica: int, outline: EngineOutline, secrets: Secrets
+) -> EngineLook:
     try:
-        engine = kind.open(options, 0, secrets)
+        engine = kind.open(options, replica, secrets)
         try:
             async with asyncio.timeout(SERVER_TIMEOUT_S):
                 await engine.start()
-            told = engine.capabilities().max_context_tokens
+            told = engine.capabilities()
         finally:
             await engine.close()
     except TimeoutError:
@@ -71,4 +83,7 @@ async def _look_at_server(kind: EngineKind, options: Any, outline: EngineOutline
         return EngineLook(outline, (Finding(error.what, error.hint),))
     except Exception as error:  # an engine's mistake while it is looked at must not stop what may run well
         return EngineLook(outline, (Finding(f"not checked: {error_text(error)}"),))
-    return EngineLook(replace(outline, max_context_tokens=outline.max_context_tokens or told))
+    findings = () if told.doubt is None else (Finding(told.doubt.what, told.doubt.hint),)
+    return EngineLook(
+        replace(outline, max_context_tokens=outline.max_context_tokens or told.max_context_tokens), findings
+    )

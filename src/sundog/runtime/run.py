@@ -166,6 +166,11 @@ class Run:
         """Return whether every row had ended before this process began."""
         return self.record.state == "finished" and not self._options.retry_failed
 
+    def discard(self) -> None:
+        """Forget a run that this process has begun and in which nothing was called; an older one stays."""
+        if self.is_new:
+            self._runs.forget(self.record.run_id)
+
     def stop(self) -> None:
         """Start nothing more and let `execute` raise RunStopped once what is running has been committed."""
         self._is_stopping = True

@@ -6,9 +6,11 @@ Never connects.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from urllib.parse import urlsplit
 
 from sundog.errors import ConfigError
 from sundog.transport.address import Address
@@ -51,12 +53,21 @@ def _variables(scheme: str) -> Iterator[str]:
 def _checked(url: str, source: str) -> Proxy:
     url = url.strip() if "://" in url else f"http://{url.strip()}"
     scheme, _, rest = url.partition("://")
-    if scheme.lower() not in (*_HTTP_SCHEMES, *_SOCKS_SCHEMES) or not rest:
+    if scheme.lower() not in (*_HTTP_SCHEMES, *_SOCKS_SCHEMES) or not _has_host(url):
         raise ConfigError(
             f"{source} names a proxy that is none",
-            hint="write http://host:port, https://host:port or socks5://host:port",
+            hint="write http://host:port, https://host:port or socks5://host:port, with user:password@ before the host"
+            " where the proxy wants them; other characters of these than letters and digits as %2F and the like",
         )
     return Proxy(f"{scheme.lower()}://{rest}", source)
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and not re.search(r"[\s\\]", parts.netloc)
+    except ValueError:  # a port that is no number: often the beginning of a password with a slash
+        return False
 
 
 def _is_direct(address: Address, no_proxy: str) -> bool:

@@ -25,7 +25,9 @@ from sundog.transport.faults import (
 )
 from sundog.transport.proxies import Proxy
 
-CA_HINT = "name the file of its authority in the environment variable SSL_CERT_FILE, or in `ca_file` of the engine"
+CA_HINT = (
+    "name the file of its authority in the environment variable SSL_CERT_FILE, or in `ca_file` of the engine or step"
+)
 # OpenSSL's numbers (X509_V_ERR_...).
 _HINTS = {
     9: "the clock of this machine or the server's certificate is wrong",

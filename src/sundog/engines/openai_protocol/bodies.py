@@ -31,7 +31,8 @@ def request_body(
         body["messages"] = [{"role": message.role, "content": message.content} for message in request.messages]
     else:
         body["prompt"] = "\n\n".join(message.content for message in request.messages)
-    body["temperature"] = request.temperature
+    if request.temperature is not None:
+        body["temperature"] = request.temperature
     if request.max_tokens is not None:
         body["max_tokens"] = request.max_tokens
     if request.seed is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -121,6 +122,11 @@ class RunList:
     def end(self, run_id: str, state: RunState, busy_s: float) -> None:
         values = (state, _now(), busy_s, run_id)
         self._store.execute("update runs set state = ?, ended_at = ?, busy_s = ? where run_id = ?", values)
+
+    def forget(self, run_id: str) -> None:
+        """Take a run that has made no call, and its snapshots of rows, out of the list."""
+        self._store.execute("delete from runs where run_id = ?", (run_id,))
+        shutil.rmtree(self.folder(run_id), ignore_errors=True)
 
     def folder(self, run_id: str) -> Path:
         """Where the run keeps its event log and its snapshots of rows."""
