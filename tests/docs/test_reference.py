@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from typer import Context
 from typer.main import get_command
 
 from sundog.cli.main import app
@@ -101,7 +102,9 @@ def test_the_help_of_every_command_has_an_example_that_is_right(name: str) -> No
     words = shlex.split(example)
     assert words[: 1 + len(name.split())] == ["sundog", *name.split()]
     if name != "bench":
-        commands()[name].make_context(name, words[1 + len(name.split()) :])
+        # Below the root's context: a command keeps what it has read there of its help.
+        root: Any = get_command(app)
+        commands()[name].make_context(name, words[1 + len(name.split()) :], Context(root, **root.context_settings))
 
 
 def test_only_options_that_exist_are_mentioned() -> None:

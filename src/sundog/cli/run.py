@@ -51,10 +51,7 @@ def run(
     inputs: Inputs = [],  # noqa: B006 - typer reads the default, nobody changes it
     output: Annotated[
         Path | None,
-        typer.Option(
-            help="Result file (.csv, .json, .jsonl, .parquet, file.duckdb#table), failed rows beside it;"
-            " - for JSON lines on stdout."
-        ),
+        typer.Option(help="Result: .csv, .json, .jsonl, .parquet, .duckdb#table; - for JSON lines on stdout."),
     ] = None,
     state: State = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew and use no earlier result.")] = False,
