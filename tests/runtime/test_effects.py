@@ -45,11 +45,10 @@ class TurnWriter(Writer):
         self._error = None
         self._loop = asyncio.get_running_loop()
         self._writes: list[Any] = []
-        self._queue: Any = self
         self.is_killed = False
         self._connection = self._connect()
 
-    def put_write(self, write: Any) -> None:
+    def _add(self, write: Any) -> None:
         if not self._writes:
             self._loop.call_soon(self._flush)
         self._writes.append(write)
@@ -64,11 +63,6 @@ class TurnWriter(Writer):
         self._flush()
         assert self._connection is not None
         self._connection.close()
-
-
-class _Queue:
-    def __init__(self, writer: TurnWriter) -> None:
-        self.put = writer.put_write
 
 
 class Part(NamedTuple):
@@ -134,12 +128,7 @@ async def side_by_side(state_dir: Path, posts: Posts, *parts: Part) -> list[list
 
 @pytest.fixture
 def turn_writer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_writer(path: Path) -> TurnWriter:
-        writer = TurnWriter(path)
-        writer._queue = _Queue(writer)
-        return writer
-
-    monkeypatch.setattr("sundog.runtime.store.store.Writer", open_writer)
+    monkeypatch.setattr("sundog.runtime.store.store.Writer", TurnWriter)
 
 
 def claims_in(state_dir: Path) -> set[tuple[str, int]]:

@@ -52,6 +52,32 @@ def test_many_look_ups_at_once(tmp_path: Path) -> None:
     assert asyncio.run(look_up()) == expected * 2
 
 
+def test_the_results_of_one_turn_are_written_by_few_statements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    statements: list[str] = []
+
+    def connect_traced(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
+        connection.set_trace_callback(lambda text: statements.append(text.split()[0]))
+        return connection
+
+    monkeypatch.setattr("sundog.runtime.store.writer.connect", connect_traced)
+    keys = [index.to_bytes(16, "big") for index in range(600)]
+
+    async def put_twice() -> list[object]:
+        store = Store(tmp_path)
+        store.open_writer()
+        await store.put(keys[300], "other", "n", encode("first"), USAGE)
+        statements.clear()
+        found = await asyncio.gather(*(store.put(key, "run", "n", encode("later"), USAGE) for key in keys))
+        store.close()
+        return [one and one.value for one in found]
+
+    # The first result of a key stays, also in the middle of a large statement.
+    assert asyncio.run(put_twice()) == [None] * 300 + ["first"] + [None] * 299
+    assert statements.count("commit") == 1
+    assert statements.count("insert") <= 20
+
+
 def test_totals_are_of_finished_rows_and_of_this_run(tmp_path: Path) -> None:
     async def fill(store: Store) -> None:
         store.open_writer()

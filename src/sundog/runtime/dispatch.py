@@ -305,7 +305,8 @@ class Dispatcher:
 
     async def _within_limit(self, node: CallExec, attempt: Awaitable[T]) -> T:
         try:
-            return await self._limits.within(node.timeout_s + GRACE_S, attempt)
+            with self._limits.within(node.timeout_s + GRACE_S):
+                return await attempt
         except CallError as error:
             # Whatever the operator says of retries: what may have happened must not happen twice.
             error.retryable = error.retryable and not (node.is_effect and error.is_outcome_unknown)

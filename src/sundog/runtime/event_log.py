@@ -17,12 +17,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_json
+
 from sundog.errors import StoreError
 from sundog.runtime.private_files import make_private_folder, open_private
 from sundog.sched.events import EVENT_TYPES, Event
 
 FLUSH_EVENTS = 4096
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _FIELDS = {kind: attrgetter(*(one.name for one in fields(kind))) for kind in EVENT_TYPES.values()}
 _SINGLE = {kind for kind in EVENT_TYPES.values() if len(fields(kind)) == 1}
 
@@ -108,7 +109,7 @@ def _encode(event: Event) -> bytes:
     kind = type(event)
     values = _FIELDS[kind](event)
     record = (kind.__name__, values) if kind in _SINGLE else (kind.__name__, *values)
-    return _ENCODER.encode(record).encode() + b"\n"
+    return to_json(record, inf_nan_mode="constants") + b"\n"
 
 
 def _decode(line: bytes) -> Event:

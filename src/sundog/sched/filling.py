@@ -38,8 +38,8 @@ class Filler:
         if not pool.num_free or not pool.has_waiting:
             return
         self.look_at(pool)
-        blocked: set[str] = set()
-        while free := _with_free_slots(pool, blocked):
+        free = [one for one in pool.replicas if one.num_running < one.max_concurrency and one.is_serving]
+        while free:
             replica = _first_in_rank(pool, free)
             if replica is None:
                 if not (self._route(pool) if pool.waiting else self._take_over(pool, free)):
@@ -48,10 +48,12 @@ class Filler:
             request = pool.at_replica[replica.replica_id][0][2]
             verdict = self._admit(request, replica)
             if isinstance(verdict, Deferred) and verdict.until is None:
-                blocked.add(replica.replica_id)
+                free.remove(replica)
                 continue
             pool.pop(replica)
             yield request, replica, verdict
+            if replica.num_running == replica.max_concurrency:
+                free.remove(replica)
 
     def _route(self, pool: Pool) -> bool:
         """Send the pool's next request to a replica. Where none is fit, it holds back those behind it."""
@@ -94,14 +96,6 @@ class Filler:
             if isinstance(verdict, Deferred):
                 return verdict
         return Admitted()
-
-
-def _with_free_slots(pool: Pool, blocked: set[str]) -> list[ReplicaView]:
-    return [
-        replica
-        for replica in pool.replicas
-        if replica.num_running < replica.max_concurrency and replica.is_serving and replica.replica_id not in blocked
-    ]
 
 
 def _first_in_rank(pool: Pool, free: Sequence[ReplicaView]) -> ReplicaView | None:

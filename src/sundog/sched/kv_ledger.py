@@ -61,7 +61,8 @@ class KVLedger:
     def hold(self, owner: str, key: tuple[int, ...], num_prompt_tokens: int, num_other_tokens: int) -> None:
         assert owner not in self._held, f"{owner} holds blocks already"
         block_tokens = _block_tokens(key, num_prompt_tokens)
-        key = tuple(dict.fromkeys(key))  # two hashes may collide
+        if key:
+            key = tuple(dict.fromkeys(key))  # two hashes may collide
         num_last_tokens = num_prompt_tokens - len(key) * block_tokens
         self._held[owner] = _Holding(key, num_last_tokens, num_other_tokens)
         self.num_tokens += num_last_tokens + num_other_tokens

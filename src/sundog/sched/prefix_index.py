@@ -33,6 +33,8 @@ class PrefixIndex:
 
     def begin(self, key: tuple[int, ...], request_id: str) -> int:
         """`request_id` computes every block of `key` that nobody has: all from the number that is returned."""
+        if not key:
+            return 0
         num_known = self.num_known_blocks(key)
         for block in key:
             if block in self._computing_by:
@@ -69,6 +71,8 @@ class PrefixOrder:
         return len(self._numbers)
 
     def numbers(self, key: tuple[int, ...]) -> tuple[int, ...]:
+        if not key:
+            return ()
         num_known = next((number for number, block in enumerate(key) if block not in self._numbers), len(key))
         if num_known:
             self._repeated.add(key[num_known - 1])
@@ -88,6 +92,8 @@ class PrefixOrder:
 
 def num_common_blocks(one: tuple[int, ...], other: tuple[int, ...]) -> int:
     """How many leading blocks two keys share."""
+    if not one or not other:
+        return 0
     return next(
         (number for number, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
         min(len(one), len(other)),

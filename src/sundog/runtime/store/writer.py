@@ -9,9 +9,11 @@ import asyncio
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -20,11 +22,14 @@ from sundog.errors import StoreError
 from sundog.runtime.store.schema import connect, store_error
 
 MAX_BATCH = 4096
-PUT_RESULT = "insert into results values (?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing"
+ROWS_AT_ONCE = (256, 16, 1)
+"""Sizes of one statement. SQLite's driver gives the interpreter away at each statement and waits for it afterwards,
+5 ms where the loop is busy: a statement for each row made the loop wait for its commits."""
+PUT_RESULT = "insert into results values {} on conflict (key) do nothing"
 GET_RESULT = "select * from results where key = ?"
-PUT_CLAIM = "insert or replace into claims values (?, ?, ?)"
+PUT_CLAIM = "insert or replace into claims values {}"
 DROP_CLAIM = "delete from claims where key = ?"
-PUT_ROW = "insert or replace into rows values (?, ?, ?, ?)"
+PUT_ROW = "insert or replace into rows values {}"
 PUT_BUSY = "update runs set busy_s = ? where run_id = ?"
 ADD_ASKED = """
 insert into asked values (?, ?, ?, ?, ?) on conflict (run_id, node) do update set
@@ -69,7 +74,8 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._queue: SimpleQueue[_Write | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Write] | None] = SimpleQueue()
+        self._pending: list[_Write] = []
         self._error: StoreError | None = None
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, name="sundog-store", daemon=True)
@@ -80,33 +86,46 @@ class Writer:
     ) -> asyncio.Future[None]:
         """Commit all `statements` or none; the future raises StoreError when they could not be."""
         done = self._loop.create_future()
-        self._queue.put(_Write(statements, run_id, asked, done))
+        self._add(_Write(statements, run_id, asked, done))
         return done
 
     def put(self, result: ResultRow, *statements: tuple[str, tuple[Any, ...]]) -> asyncio.Future[ResultRow | None]:
         """Commit a result, that it was computed, and `statements`. Where another run has put one under its key before,
         that one stays, and the future gives it; None where this one stays."""
         done: asyncio.Future[ResultRow | None] = self._loop.create_future()
-        self._queue.put(_Write(statements, "", (), done, result))
+        self._add(_Write(statements, "", (), done, result))
         return done
 
     def close(self) -> None:
         """Commit what is queued and end the thread."""
+        self._hand_over()
         self._queue.put(None)
         self._thread.join()
+
+    def _add(self, write: _Write) -> None:
+        """Hand over the writes of one turn of the loop together: a thread that is woken by the first of them takes the
+        interpreter from the loop, for a commit of few."""
+        if not self._pending:
+            self._loop.call_soon(self._hand_over)
+        self._pending.append(write)
+
+    def _hand_over(self) -> None:
+        pending, self._pending = self._pending, []
+        if pending:
+            self._queue.put(pending)
 
     def _work(self) -> None:
         connection = self._connect()
         is_open = True
         while is_open:
             batch: list[_Write] = []
-            item = self._queue.get()
-            while item is not None:
-                batch.append(item)
+            some = self._queue.get()
+            while some is not None:
+                batch += some
                 if self._queue.empty() or len(batch) >= MAX_BATCH:
                     break
-                item = self._queue.get()
-            is_open = item is not None
+                some = self._queue.get()
+            is_open = some is not None
             if batch:
                 self._commit(connection, batch)
                 self._loop.call_soon_threadsafe(_resolve, batch, self._error)
@@ -128,7 +147,7 @@ class Writer:
             connection.execute("begin immediate")
             _put_results(connection, [write for write in batch if write.result is not None])
             for statement, values in _by_statement(batch):
-                connection.executemany(statement, values)
+                _execute(connection, statement, values)
             connection.executemany(ADD_ASKED, _asked_totals(batch))
             connection.executemany(ADD_EXECUTED, _executed_totals(batch))
             connection.execute("commit")
@@ -140,13 +159,32 @@ class Writer:
 
 def _put_results(connection: sqlite3.Connection, writes: list[_Write]) -> None:
     results = [write.result for write in writes if write.result is not None]
-    num_put = connection.executemany(PUT_RESULT, results).rowcount if results else 0
-    if num_put == len(writes):
+    if _execute(connection, PUT_RESULT, results) == len(writes):
         return
     for write, result in zip(writes, results, strict=True):
         (found,) = connection.execute(GET_RESULT, (result[0],))
         if found != result:
             write.first = found
+
+
+def _execute(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Run a statement for all `rows`, many at once where `{}` stands for them. Gives the number of rows written."""
+    if "{}" not in statement:
+        return connection.executemany(statement, rows).rowcount
+    num_written = begin = 0
+    for size in ROWS_AT_ONCE:
+        while len(rows) - begin >= size:
+            some = rows[begin : begin + size]
+            begin += size
+            values = list(chain.from_iterable(some))
+            num_written += connection.execute(_for_rows(statement, size, len(some[0])), values).rowcount
+    return num_written
+
+
+@cache
+def _for_rows(statement: str, num_rows: int, num_columns: int) -> str:
+    row = f"({', '.join('?' * num_columns)})"
+    return statement.format(", ".join([row] * num_rows))
 
 
 def _by_statement(batch: list[_Write]) -> Iterable[tuple[str, list[tuple[Any, ...]]]]:
