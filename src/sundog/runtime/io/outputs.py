@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from sundog.errors import ConfigError, StoreError, suggest
 from sundog.ir.normal_form import decode
-from sundog.runtime.io.whole_file import whole_file
+from sundog.runtime.io.whole_file import told_failures, whole_file
 
 SizedRow = tuple[dict[str, Any], int]
 """A row and the bytes of its JSON."""
@@ -61,6 +61,9 @@ def check_output_path(path: Path) -> None:
     folder = Path(os.path.realpath(target.file)).parent
     if target.file.is_dir():
         raise ConfigError(f"the output {path} is a folder", hint=f"name a file in it: {path / 'rows.parquet'}")
+    if errors_path(path).is_dir():
+        what = f"failed rows of the output {path} go to {errors_path(path)}, which is a folder"
+        raise ConfigError(what, hint="move the folder away, or name another output")
     if not folder.is_dir():
         raise ConfigError(f"the folder of the output is not there: {folder}", hint=f"mkdir -p {folder}")
     if not os.access(folder, os.W_OK):
@@ -121,7 +124,8 @@ def write_errors(output: Path, failures: Iterable[Mapping[str, Any]]) -> Path | 
     path, remaining = errors_path(output), iter(failures)
     first = next(remaining, None)
     if first is None:
-        path.unlink(missing_ok=True)
+        with told_failures(str(path)):
+            path.unlink(missing_ok=True)
         return None
     with whole_file(path) as stream:
         stream.write(to_json(first) + b"\n")

@@ -184,8 +184,10 @@ def _lock_or_refuse(descriptor: int) -> None:
 
 
 def _file_name(flow: str) -> str:
-    """A flow's name as a part of a file name: whatever else it holds is a dash."""
-    return "".join(letter if letter.isalnum() or letter in "_-" else "-" for letter in flow[:MAX_NAME])
+    """Make a part of a file name of a flow's name: whatever else it holds is a dash, and no dash comes first, since a
+    command would take the id of the run for an option."""
+    name = "".join(letter if letter.isalnum() or letter in "_-" else "-" for letter in flow[:MAX_NAME])
+    return name.lstrip("-") or "run"
 
 
 def _now() -> str:
