@@ -100,7 +100,7 @@ class RunList:
         self._store.execute(f"insert into runs values ({', '.join('?' * len(values))})", values)
         return self.find(run_id)
 
-    def others_with_effects(self, effects: bytes, nodes: Sequence[str], but: str | None) -> list[tuple[str, int]]:
+    def others_with_effects(self, effects: bytes, nodes: Sequence[str], but: str) -> list[tuple[str, int]]:
         """(run, number of effects that it has made or begun) of each other run with the same `effects`, newest first.
         `nodes`: the steps that are effects."""
         query = """
@@ -112,6 +112,17 @@ class RunList:
         """
         found = self._store.select(query, (json.dumps(list(nodes)), effects, but))
         return [(run_id, number) for run_id, number in found if number]
+
+    def at_work_with_effects(self, effects: bytes, run_id: str, *, is_new: bool) -> str | None:
+        """Return another run with the same `effects` on which a process works now. Of two that begin at the same time
+        only the later one finds the other: both are in the list, and locked, before either looks."""
+        query = "select run_id, command from runs where effects = ? and run_id is not ? and command is not ?"
+        own = self.find(run_id).command
+        if is_new:
+            query += " and rowid < (select rowid from runs where run_id = ?)"
+        values = (effects, run_id, own, *([run_id] if is_new else []))
+        found = self._store.select(query, values)
+        return next((other for other, command in found if self.is_locked(command)), None)
 
     def allow_repeats(self, run_id: str) -> None:
         self._store.execute("update runs set repeats_effects = 1 where run_id = ?", (run_id,))
