@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -299,3 +300,13 @@ def test_lack_of_room_is_no_fault_of_the_input(error: duckdb.Error) -> None:
     with pytest.raises(RunError, match="TMPDIR") as caught, explained(lambda error: InputError("bad")):
         raise error
     assert caught.value.exit_code == 1
+
+
+def test_decimals_that_would_be_rounded_are_refused(tmp_path: Path, open_at: Callable[..., RowSource]) -> None:
+    exact = pa.array([Decimal("1.00000000000000000000000000000000000000001")], pa.decimal256(50, 41))
+    for column in (exact, pa.array([[exact[0].as_py()]], pa.list_(pa.decimal256(50, 41)))):
+        pq.write_table(pa.table({"n": [1], "x": column}), tmp_path / "wide.parquet")
+        with pytest.raises(InputError, match="column 'x' holds decimals of more than 38 digits"):
+            open_at("wide.parquet").count()
+    pq.write_table(pa.table({"x": pa.array([Decimal("1.5")], pa.decimal256(38, 2))}), tmp_path / "narrow.parquet")
+    assert [row for batch in open_at("narrow.parquet").batches() for _, row in batch] == [{"x": "1.50"}]
