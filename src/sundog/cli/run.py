@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from sundog.cli.console import print_note, print_result, result_stream
+from sundog.cli.console import print_note, print_result, require_stdout, result_stream
 from sundog.cli.options import (
     JSON,
     Debug,
@@ -87,6 +87,8 @@ def run(
     from sundog.runtime.run import RunOptions
     from sundog.session import Choice, Rewriting, Session, load_plan
 
+    if output == STDOUT:
+        require_stdout()
     if fail_fast and max_errors:
         raise ConfigError("--fail-fast and --max-errors contradict each other", hint="leave one of them away")
     config = read_config(state)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.console import print_note, print_result, result_stream
+from sundog.cli.console import print_note, print_result, require_stdout, result_stream
 from sundog.cli.options import Debug, RunId, State
 from sundog.config import read_config
 
@@ -50,6 +50,7 @@ def show(
     """Print the rows of a run."""
     from sundog.runtime.history import opened_rows
 
+    require_stdout()
     form = form or (Format.TABLE if sys.stdout.isatty() else Format.JSONL)
     with opened_rows(read_config(state).state_dir, run, is_failed=errors) as rows:
         if not rows.num_rows:
