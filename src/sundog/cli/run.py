@@ -87,8 +87,6 @@ def run(
     from sundog.runtime.run import RunOptions
     from sundog.session import Choice, Rewriting, Session, load_plan
 
-    if output == STDOUT:
-        require_stdout()
     if fail_fast and max_errors:
         raise ConfigError("--fail-fast and --max-errors contradict each other", hint="leave one of them away")
     config = read_config(state)
@@ -104,10 +102,18 @@ def run(
         placement=placement,
     )
     allowed = 0 if fail_fast else max_errors
-    path = None if output == STDOUT else output
+    path = _file_of(output)
     options = RunOptions(config.state_dir, path, fresh, allowed, retry_failed, repeat_unknown_effects, repeat_effects)
     with session.open_run(options) as opened:
         raise typer.Exit(_run(session, opened, output, is_quiet=quiet, is_json=as_json, allowed=allowed))
+
+
+def _file_of(output: Path | None) -> Path | None:
+    """The file that is written; ConfigError where the rows go to a stdout that is closed."""
+    if output != STDOUT:
+        return output
+    require_stdout()
+    return None
 
 
 def _run(
