@@ -98,6 +98,14 @@ def test_runs_are_listed_with_their_state(tmp_path: Path) -> None:
     assert newest.split()[:3] == [found[0]["run"], "finished", "3"]
 
 
+@pytest.mark.parametrize("command", [("runs",), ("runs", "last"), ("show", "last"), ("trace", "last")])
+def test_a_look_into_another_folder_leaves_nothing_there(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "other").mkdir()
+    ran = sundog(tmp_path, *command, "--state", "other")
+    assert "no runs in other" in ran.stdout + ran.stderr
+    assert list((tmp_path / "other").iterdir()) == []
+
+
 def test_state_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_review(tmp_path)
     monkeypatch.setenv("SUNDOG_STATE", "kept")

@@ -23,6 +23,7 @@ from sundog.runtime.store.writer import Asked, Writer
 
 RowState = Literal["done", "failed", "dropped"]
 NO_USAGE = Usage(0, 0, 0)
+STORE_FILE = "store.sqlite"
 LOOK_UP_SIZES = (256, 16, 1)
 GET_RESULTS = {
     size: "select key, value, num_prompt_tokens, num_cached_tokens, num_output_tokens, run_id"
@@ -58,7 +59,7 @@ class Store:
     """One process's view of the state folder's database. Used on one event loop."""
 
     def __init__(self, state_dir: Path) -> None:
-        self.path = state_dir / "store.sqlite"
+        self.path = state_dir / STORE_FILE
         try:
             make_private_folder(state_dir)
         except OSError as error:
