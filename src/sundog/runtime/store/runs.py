@@ -140,11 +140,11 @@ class RunList:
         shutil.rmtree(self.folder(run_id), ignore_errors=True)
 
     def folder(self, run_id: str) -> Path:
-        """Where the run keeps its event log and its snapshots of rows."""
+        """Return where the run keeps its event log and its snapshots of rows."""
         return self.state_dir / "runs" / run_id
 
     def is_locked(self, command: bytes) -> bool:
-        """Whether a process works on a run of this command now."""
+        """Return whether a process works on a run of this command now."""
         try:
             with self.lock(command):
                 return False

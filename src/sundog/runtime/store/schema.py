@@ -120,7 +120,7 @@ def damaged(path: Path, error: Exception) -> StoreError:
 
 
 def store_error(path: Path, error: Exception) -> StoreError:
-    """What a failure of SQLite means for the user."""
+    """Return what a failure of SQLite means for the user."""
     text = str(error)
     if "full" in text or "No space" in text:
         return StoreError(

@@ -165,7 +165,7 @@ class Store:
         return self._write((sql.PUT_BUSY, (busy_s, run_id)))
 
     def finished_rows(self, run_id: str, row_indices: Iterable[int]) -> set[int]:
-        """Those of `row_indices` that have ended in any way."""
+        """Return those of `row_indices` that have ended in any way."""
         query = "select row_index from rows where run_id = ? and row_index in (select value from json_each(?))"
         return {index for (index,) in self._rows(query, (run_id, json.dumps(list(row_indices))))}
 
