@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -42,9 +43,10 @@ def forget() -> None:
         del sys.modules[name]
 
 
-def ran(folder: Path, *options: str) -> tuple[str, list[int]]:
-    """The first line it says, and the output; as a new process would."""
-    forget()
+def ran(folder: Path, *options: str, is_new_process: bool = True) -> tuple[str, list[int]]:
+    """The first line it says, and the output; as a new process would, or as one that has loaded the modules."""
+    if is_new_process:
+        forget()
     done = sundog(folder, "run", "flow.yaml", "--output", "out.jsonl", *options)
     assert done.exit_code in (0, 1), done.stderr
     path = folder / "out.jsonl"
@@ -66,6 +68,34 @@ def test_an_edited_file_of_a_function_makes_another_run(folder: Path, file: str,
     assert values == output
     assert f"new, 2 rows, as {file} has changed since run edited-" in line
     assert "finished already" in ran(folder)[0]
+
+
+@pytest.mark.parametrize("by_whom", ["the run before", "the user"])
+def test_what_was_loaded_before_it_was_edited_is_loaded_anew(folder: Path, by_whom: str) -> None:
+    """A notebook is one process, in which files are edited between two runs."""
+    if by_whom == "the user":
+        sys.path.insert(0, str(folder))
+        sys.modules["sundog_edited_steps"] = importlib.import_module("sundog_edited_steps")
+    else:
+        assert ran(folder)[1] == [2, 3]
+    module = sys.modules["sundog_edited_steps"]
+    (folder / "sundog_edited_steps.py").write_text(STEPS.replace("x +", "10 * x +"))
+    assert ran(folder, is_new_process=False)[1] == [2, 12]
+    assert module.value(1) == 12, "the user's own name for it knows, too"
+    (folder / "sundog_edited_deep" / "two.py").write_text("NUMBER = 2 + 3\n")
+    assert ran(folder, is_new_process=False)[1] == [5, 15]
+    assert "finished already" in ran(folder, is_new_process=False)[0]
+
+
+def test_what_cannot_be_loaded_anew_is_told_and_runs_no_old_code(folder: Path) -> None:
+    assert ran(folder)[1] == [2, 3]
+    for text in ("NUMBER = \n", "raise LookupError('gone')\n"):
+        (folder / "sundog_edited_deep" / "two.py").write_text(text)
+        done = sundog(folder, "run", "flow.yaml", "--output", "out.jsonl")
+        assert done.exit_code == 2
+        assert "importing 'sundog_edited_steps' for the function 'sundog_edited_steps:value' failed" in done.stderr
+    (folder / "sundog_edited_deep" / "two.py").write_text("NUMBER = 2 + 7\n")
+    assert ran(folder, is_new_process=False)[1] == [9, 10]
 
 
 def test_another_file_of_the_folder_does_not(folder: Path) -> None:

@@ -14,18 +14,30 @@ from pathlib import Path
 def digests_of(module: str, folder: Path) -> dict[str, str]:
     """Return, for each file that `module` needs from `folder`, its path below that and a digest; empty for a module
     from elsewhere. A file that cannot be read as Python has a digest and imports nothing."""
-    found: dict[str, str] = {}
-    waiting = list(_files(module, folder))
-    while waiting:
-        path = waiting.pop()
-        name = path.relative_to(folder).as_posix()
-        if name in found:
-            continue
-        source = path.read_bytes()
-        found[name] = hashlib.sha256(source).hexdigest()
-        for imported in _imports(source, path.parent.relative_to(folder).parts):
-            waiting.extend(_files(imported, folder))
-    return dict(sorted(found.items()))
+    digests = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files_of(module, folder)
+    }
+    return dict(sorted(digests.items()))
+
+
+def files_of(module: str, folder: Path) -> list[Path]:
+    """Return the files that `module` needs from `folder`; each stands behind those that it imports."""
+    found: list[Path] = []
+    seen: set[Path] = set()
+
+    def visit(path: Path) -> None:
+        if path in seen:
+            return
+        seen.add(path)
+        for imported in _imports(path.read_bytes(), path.parent.relative_to(folder).parts):
+            for needed in _files(imported, folder):
+                visit(needed)
+        found.append(path)
+
+    for path in _files(module, folder):
+        visit(path)
+    return found
 
 
 def _files(module: str, folder: Path) -> Iterator[Path]:

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field
 
 from sundog.errors import FlowError, OperatorError, error_text, suggest
-from sundog.functions import SESSION_PREFIX, resolve
+from sundog.functions import SESSION_PREFIX
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.normal_form import NoNormalForm, normal_form
 from sundog.ir.physical import Sharing
@@ -33,6 +33,7 @@ from sundog.operators.arguments import (
     secret_places,
 )
 from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
+from sundog.operators.edited_modules import resolve_as_written
 from sundog.operators.own_modules import digests_of
 
 MAX_THREADS = 8
@@ -58,7 +59,7 @@ class PythonOperator:
 
     def __init__(self, base_dir: Path) -> None:
         self._base_dir = base_dir.resolve()
-        self._resolve = lru_cache(maxsize=None)(lambda reference: resolve(reference, base_dir=str(base_dir)))
+        self._resolve = lru_cache(maxsize=None)(lambda reference: resolve_as_written(reference, base_dir))
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="sundog-python")
 
     def check(self, spec: PythonSpec, engines: Mapping[str, EngineBlock]) -> None:

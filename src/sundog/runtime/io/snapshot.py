@@ -20,9 +20,9 @@ from duckdb import StatementType
 from pydantic_core import from_json, to_json
 
 from sundog.errors import InputError
-from sundog.functions import resolve
 from sundog.ir.logical import InputSource
 from sundog.ir.normal_form import NoNormalForm, normal_form
+from sundog.operators.edited_modules import resolve_as_written
 from sundog.runtime.io.duck import stream
 from sundog.runtime.io.failures import explained, first_sentence
 from sundog.runtime.io.paths import InputFiles
@@ -101,7 +101,7 @@ def _call_lines(source: InputSource, base_dir: Path, nulled: Counter[str]) -> It
 
 def _call_rows(source: InputSource, base_dir: Path) -> Iterator[object]:
     assert source.call is not None
-    function = resolve(source.call, base_dir=str(base_dir))
+    function = resolve_as_written(source.call, base_dir)
     number = 0
     try:
         rows: Iterable[Any] = function(**source.args)
