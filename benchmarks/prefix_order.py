@@ -86,6 +86,7 @@ async def scheduled(engines: Engines, rows: list[tuple[str, str]], limit: int, p
             OUTPUT_TOKENS[depth],
             key,
             has_successor=depth + 1 < len(OUTPUT_TOKENS),
+            workflow_id=str(row),
         )
 
         async def attempt(submit: Submit) -> tuple[str, RequestFinished]:

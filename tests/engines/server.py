@@ -110,12 +110,7 @@ async def read_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
         except asyncio.IncompleteReadError:
             return
         first, *lines = head.strip().split("\r\n")
-        headers: dict[str, str] = {}
-        for line in lines:
-            written, _, value = line.partition(": ")
-            name = written.lower()
-            # What is sent twice shows as HTTP means it.
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         method, path, _ = first.split(" ")
         yield Exchange(method, path, headers, json.loads(body) if body else {}, writer)

@@ -12,8 +12,7 @@ from sundog.ir.render import render_text, render_value
 from sundog.ir.spending import MAX_CHARACTERS, MAX_STEPS
 from sundog.ir.template import Template
 
-# So large that making it first, and refusing it then, would be told as a lack of memory.
-HUGE = 10**15
+HUGE = 10**9
 SCOPE: dict[str, Any] = {
     "row": {
         "n": HUGE,

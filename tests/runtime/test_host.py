@@ -9,11 +9,20 @@ import pytest
 from sundog.runtime.host import Host
 from sundog.sched.catalog import PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
-from sundog.sched.events import Event, ReplicaAdded, RequestArrived, RequestCancelled, RequestFinished, RowLeft, Submit
+from sundog.sched.events import (
+    Event,
+    ReplicaAdded,
+    RequestArrived,
+    RequestCancelled,
+    RequestFinished,
+    Submit,
+    WorkflowLeft,
+)
 
 
 def arrived(request_id: str, row_index: int, *, has_successor: bool = False) -> RequestArrived:
-    return RequestArrived(0.0, request_id, "p", row_index, prefix_key=(row_index,), has_successor=has_successor)
+    more = {"prefix_key": (row_index,), "has_successor": has_successor, "workflow_id": str(row_index)}
+    return RequestArrived(0.0, request_id, "p", row_index, **more)  # type: ignore[arg-type]  # fields by name
 
 
 def host_of(events: list[Event]) -> Host:
@@ -62,11 +71,11 @@ def test_a_row_between_two_steps_leaves_once() -> None:
     async def main() -> None:
         host = host_of(events)
         await host.run(arrived("a", 0, has_successor=True), answer)
-        host.row_left(0)
-        host.row_left(0)
+        host.workflow_left("0")
+        host.workflow_left("0")
         await host.run(arrived("b", 1, has_successor=True), answer)
         await host.run(arrived("b2", 1), answer)
-        host.row_left(1)
+        host.workflow_left("1")
 
     asyncio.run(main())
-    assert [event.row_index for event in events if isinstance(event, RowLeft)] == [0]
+    assert [event.workflow_id for event in events if isinstance(event, WorkflowLeft)] == ["0"]

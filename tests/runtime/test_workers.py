@@ -130,7 +130,9 @@ class Bench:
                 text = "".join([chunk.text async for chunk in engine.generate(request)])
             return text, RequestFinished(self.host.now_s(), request_id)
 
-        arrived = RequestArrived(self.host.now_s(), request_id, node.pool, place.row_index, place.depth, step=node.name)
+        arrived = RequestArrived(
+            self.host.now_s(), request_id, node.pool, place.row_index, place.depth, step=node.name, flow="turns"
+        )
         return Answer({"text": await self.host.run(arrived, attempt)}, NO_USAGE)
 
 

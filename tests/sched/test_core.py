@@ -16,6 +16,7 @@ from sundog.sched.events import (
     Draining,
     Event,
     GiveUp,
+    PoolOpened,
     PrefillEnded,
     ReplicaAdded,
     ReplicaDown,
@@ -24,10 +25,10 @@ from sundog.sched.events import (
     RequestCancelled,
     RequestFailed,
     RequestFinished,
-    RowLeft,
     Submit,
     TimerFired,
     WakeAt,
+    WorkflowLeft,
 )
 from sundog.sched.policy import PolicySet
 from tests.sched.sets import SETS
@@ -57,7 +58,9 @@ def submitted(actions: list[Action]) -> list[tuple[str, str]]:
 
 
 def arrived(request_id: str, time_s: float = 0.0, **more: object) -> RequestArrived:
-    return replace(RequestArrived(time_s, request_id, "p"), **more)  # type: ignore[arg-type]  # fields by name
+    """A request for the pool `p`, of the workflow of its row where it has one."""
+    workflow_id = str(more.get("row_index", ""))
+    return replace(RequestArrived(time_s, request_id, "p"), workflow_id=workflow_id, **more)  # type: ignore[arg-type]  # fields by name
 
 
 def test_concurrency_is_the_limit_and_order_is_arrival() -> None:
@@ -70,6 +73,7 @@ def test_concurrency_is_the_limit_and_order_is_arrival() -> None:
 
 def test_requests_may_arrive_before_a_replica() -> None:
     core = Driven(FCFS)
+    core.tell(PoolOpened(0.0, "p"))
     assert core.tell(arrived("a")) == []
     assert submitted(core.tell(ReplicaAdded(1.0, "p/0", "p", 1))) == [("a", "p/0")]
 
@@ -190,8 +194,8 @@ def test_a_row_that_left_gives_its_slot_up() -> None:
     for index, name in enumerate("abc"):
         core.tell(arrived(name, row_index=index, prefix_key=(index,), has_successor=True))
     core.tell(RequestFinished(1.0, "a"))
-    assert submitted(core.tell(RowLeft(1.1, "p", 0))) == [("c", "p/0")]
-    assert core.tell(RowLeft(1.2, "p", 0)) == []
+    assert submitted(core.tell(WorkflowLeft(1.1, "p", "0"))) == [("c", "p/0")]
+    assert core.tell(WorkflowLeft(1.2, "p", "0")) == []
 
 
 def test_an_idle_replica_takes_what_comes() -> None:
@@ -255,7 +259,7 @@ def _story(policies: PolicySet, slots: list[int], keys: list[list[int]], choices
                 names.append(f"{request_id}'")
                 tell(arrived(names[-1], time_s, row_index=row, prefix_key=(*keys[row], 9), num_prompt_tokens=12))
             elif request_id == f"r{row}":
-                tell(RowLeft(time_s, "p", row))
+                tell(WorkflowLeft(time_s, "p", str(row)))
         else:
             tell(RequestFailed(time_s, request_id, retryable=how == 3))
 

@@ -106,9 +106,9 @@ def test_a_pool_that_has_lost_every_replica_gives_up_what_waits_and_what_comes()
     assert pool.arrive("a") == [("a", "p/1")]
     for number in range(NUM_SLOTS):
         pool.arrive(f"b{number}")
-    assert pool.core.handle(ReplicaLost(1.0, "p/1")) == [GiveUp("b3", 0)]
-    assert pool.core.handle(RequestArrived(2.0, "c", "p")) == [GiveUp("c", 0)]
-    assert pool.core.handle(RequestFailed(3.0, "a", retryable=True)) == [GiveUp("a", 1)]
+    assert pool.core.handle(ReplicaLost(1.0, "p/1")) == [GiveUp("b3", 0, "lost")]
+    assert pool.core.handle(RequestArrived(2.0, "c", "p")) == [GiveUp("c", 0, "lost")]
+    assert pool.core.handle(RequestFailed(3.0, "a", retryable=True)) == [GiveUp("a", 1, "lost")]
     pool.core.check()
 
 

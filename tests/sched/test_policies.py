@@ -164,7 +164,7 @@ def test_with_room_for_all_the_longest_chains_go_first() -> None:
 def test_promised_slots_are_kept(
     max_blocks: int, running: int, parked: int, open_rows: int, is_successor: bool, expected: object
 ) -> None:
-    replica = make_replica(num_running=running, num_parked=parked, num_open_rows=open_rows)
+    replica = make_replica(num_running=running, num_parked=parked, num_open_workflows=open_rows)
     replica.prefixes = PrefixIndex(max_blocks)
     request = make_request(is_successor=is_successor, prefix_key=(7, 8, 9))
     assert promised_slots_are_kept(request, replica, NOW) == expected

@@ -16,6 +16,7 @@ from sundog.sched.events import (
     GiveUp,
     Load,
     LoadFailed,
+    PoolOpened,
     ReplicaAdded,
     ReplicaRemoved,
     RequestArrived,
@@ -78,7 +79,9 @@ class Driven:
 
     def arrive(self, request_id: str, pool: str, step: str = "", max_attempts: int = 1) -> list[Action]:
         return self.tell(
-            RequestArrived(self.time_s, request_id, pool, step=step or f"step_{pool}", max_attempts=max_attempts)
+            RequestArrived(
+                self.time_s, request_id, pool, flow="f", step=step or f"step_{pool}", max_attempts=max_attempts
+            )
         )
 
     def finish(self, request_id: str) -> list[Action]:
@@ -95,7 +98,7 @@ class Driven:
 
     def plan(self, pools: str, worker_id: str = "w-0") -> list[Action]:
         steps = tuple(f"step_{pool}" for pool in pools)
-        return self.tell(WorkerPlanned(self.time_s, worker_id, steps, tuple(pools)))
+        return self.tell(WorkerPlanned(self.time_s, worker_id, "f", steps, tuple(pools)))
 
 
 def test_a_call_brings_its_engine_and_starts_when_it_is_there() -> None:
@@ -110,7 +113,7 @@ def test_the_plan_preloads_and_a_drained_step_hands_over() -> None:
     core.loaded()
     core.arrive("r0", "a")
     assert core.finish("r0") == []
-    assert core.tell(StepDrained(1.0, "step_a")) == [Unload("a/w-0")], "before any call for b"
+    assert core.tell(StepDrained(1.0, "f", "step_a")) == [Unload("a/w-0")], "before any call for b"
     assert core.unloaded() == [Load("w-0", "b")]
     core.loaded()
     assert core.arrive("r1", "b") == [Submit("r1", "b/w-0", 1)]
@@ -121,7 +124,7 @@ def test_a_drained_step_waits_for_what_runs() -> None:
     core.plan("ab")
     core.loaded()
     core.arrive("r0", "a")
-    assert core.tell(StepDrained(1.0, "step_a")) == []
+    assert core.tell(StepDrained(1.0, "f", "step_a")) == []
     assert core.finish("r0") == [Unload("a/w-0")]
 
 
@@ -149,7 +152,7 @@ def test_load_times_are_measured() -> None:
         core.time_s = load_took_s
         core.loaded()
         core.finish("r0")
-        core.tell(StepDrained(core.time_s, "step_b"))
+        core.tell(StepDrained(core.time_s, "f", "step_b"))
         core.arrive("r1", "a")
         core.unloaded()
         core.time_s += load_took_s
@@ -157,6 +160,7 @@ def test_load_times_are_measured() -> None:
         for number in range(2, 7):
             core.arrive(f"r{number}", "b", "again")
         core.finish("r1")
+        core.tell(PoolOpened(core.time_s, "tool"))
         core.arrive("busy", "tool")
         core.time_s += 0.1
         core.tell(ReplicaAdded(core.time_s, "tool", "tool", 1))
@@ -175,7 +179,7 @@ def test_a_failed_load_is_repeated_then_given_up() -> None:
         assert core.given_up == (["r0"] if attempt == 2 else [])
         core.time_s += 100.0
         core.tell(TimerFired(core.time_s))
-    assert core.arrive("r1", "a") == [GiveUp("r1", 0)], "nobody can have it any more"
+    assert core.arrive("r1", "a") == [GiveUp("r1", 0, "unloadable")], "nobody can have it any more"
     assert core.arrive("r2", "b") == [Load("w-0", "b")]
 
 
@@ -262,7 +266,7 @@ def _happen(core: Driven, pick: int, what: int) -> None:
     elif what == 3 and core.unloading:
         core.unloaded()
     elif what == 4:
-        core.tell(StepDrained(core.time_s, f"step_{'abc'[pick % 3]}"))
+        core.tell(StepDrained(core.time_s, "f", f"step_{'abc'[pick % 3]}"))
     elif what == 5:
         core.plan("abcab"[pick % 3 : pick % 5 + 1], f"w-{pick % core.num_workers}")
     elif what == 6:

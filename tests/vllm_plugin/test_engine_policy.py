@@ -73,7 +73,7 @@ def test_durations_of_tools_and_lengths_of_answers_are_remembered() -> None:
     assert list(policy.books.output_lengths["/n", "tiny"].ordered) == [12, 20]
     assert policy.books.workflows == {}
     assert policy.books.requests == {}
-    assert policy.books.replica.num_running == policy.books.replica.num_open_rows == 0
+    assert policy.books.replica.num_running == policy.books.replica.num_open_workflows == 0
     assert policy.books.replica.running.num_tokens == 0
 
 

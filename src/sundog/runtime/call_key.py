@@ -38,6 +38,10 @@ class RunScope:
     flow: str = ""
     outlooks: Mapping[str, Outlook] = field(default_factory=dict)
 
+    def workflow_id(self, row_index: int) -> str:
+        """The name of a row's run among the workflows of all runs."""
+        return f"{self.run_id}/{row_index}"
+
 
 def call_key(run: RunScope, node: CallExec, call: BoundCall, place: Place) -> bytes:
     """16 bytes; equal for calls that have one result in common, and for the same call after a restart.

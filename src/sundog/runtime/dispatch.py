@@ -133,14 +133,14 @@ class Dispatcher:
         # such a call could commit and leave unseen.
         stored = await self._store.get(key)
         if stored is not None:
-            self._host.row_left(place.row_index)
+            self._host.workflow_left(self._run.workflow_id(place.row_index))
             if stored.run_id != self._run.run_id:
                 self._work.reused(node.name)
             self._progress.num_reused += 1
             return Answer(stored.value, stored.usage)
         shared = self._in_flight.get(key)
         if shared is not None:
-            self._host.row_left(place.row_index)
+            self._host.workflow_left(self._run.workflow_id(place.row_index))
             answer = await asyncio.shield(shared.future())
             self._progress.num_reused += 1
             return answer
@@ -247,6 +247,8 @@ class Dispatcher:
                 max_attempts=1,
                 step=node.name,
                 need_s=self._needs_s.get(node.name, 0.0),
+                workflow_id=self._run.workflow_id(place.row_index),
+                flow=self._run.flow,
             ),
             attempt,
         )
@@ -258,7 +260,7 @@ class Dispatcher:
     async def _attempt_gathered(
         self, node: CallExec, calls: Sequence[BoundCall], submit: Submit, place: Place
     ) -> Sequence[Kept | None]:
-        """Return the outcomes of `run_gathered`, guarded; None also for one that cannot be kept."""
+        """As `run_gathered`, guarded; None also for an outcome that cannot be kept."""
         try:
             context = self._context(node, b"", submit, place, ())
             outcomes = await self._gathering(node).run_gathered(node.step.spec, calls, context)
@@ -301,7 +303,7 @@ class Dispatcher:
 
     def _about(self, node: CallExec, place: Place, prompt: tuple[Message, ...]) -> Mapping[str, Any]:
         run, outlook = self._run, self._run.outlooks.get(node.name, Outlook(0))
-        return about(run.flow, f"{run.run_id}/{place.row_index}", node.name, place.depth, outlook, prompt)
+        return about(run.flow, run.workflow_id(place.row_index), node.name, place.depth, outlook, prompt)
 
     async def _within_limit(self, node: CallExec, attempt: Awaitable[T]) -> T:
         try:
@@ -335,6 +337,8 @@ class Dispatcher:
             need_s=self._needs_s.get(node.name, 0.0),
             has_successor=node.has_successor and bool(key),
             max_retry_wait_s=node.max_retry_wait_s,
+            workflow_id=self._run.workflow_id(place.row_index),
+            flow=self._run.flow,
         )
 
     def _prompt_of(self, node: CallExec, call: BoundCall, request_id: str) -> tuple[int, tuple[int, ...]]:

@@ -87,12 +87,15 @@ class Follower:
 
     def _tell(self, placement: Placement) -> None:
         self.needs_s |= dict(placement.needs_s)
-        for order in orders(placement, self._host.now_s()):
-            self._host.tell(order)
+        shares_left = self.drains.shares_left()
+        for order in placement.orders:
+            left = [planned for planned in order.steps if shares_left[planned.step]]
+            steps, pools = tuple(one.step for one in left), tuple(one.pool for one in left)
+            self._host.tell(WorkerPlanned(self._host.now_s(), order.worker, self._plan.logical.name, steps, pools))
 
     def _on_drained(self, step: str) -> None:
         if self._placing is not None:
-            self._host.tell(StepDrained(self._host.now_s(), step))
+            self._host.tell(StepDrained(self._host.now_s(), self._plan.logical.name, step))
 
 
 async def in_thread(
@@ -126,13 +129,6 @@ def workers(plan: PhysicalPlan, figures: Figures, num_rows: int, time_s: float) 
             group = users[0].group
             assert group is not None, f"{worker_id} is of no group"
             yield WorkerAdded(time_s, worker_id, group.max_resident, pools, load_s, call_s)
-
-
-def orders(placement: Placement, time_s: float) -> Iterator[WorkerPlanned]:
-    """An event for each worker: what it shall run from now on."""
-    for order in placement.orders:
-        steps = tuple(planned.step for planned in order.steps)
-        yield WorkerPlanned(time_s, order.worker, steps, tuple(planned.pool for planned in order.steps))
 
 
 def _call_s(plan: PhysicalPlan, figures: Figures, pool: str, num_rows: int) -> float:

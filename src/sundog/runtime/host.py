@@ -29,11 +29,11 @@ from sundog.sched.events import (
     RequestCancelled,
     RequestFailed,
     RequestFinished,
-    RowLeft,
     Submit,
     TimerFired,
     Unload,
     WakeAt,
+    WorkflowLeft,
 )
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class Host:
         self._loop = asyncio.get_running_loop()
         self._start_s = self._loop.time()
         self._waiters: dict[str, _Waiter] = {}
-        self._between_steps: dict[int, str] = {}
+        self._between_calls: dict[str, str] = {}
         self._arrivals: list[RequestArrived] = []
 
     def now_s(self) -> float:
@@ -162,7 +162,7 @@ class Host:
                     continue
                 self._handle(finished)
                 if arrived.has_successor:
-                    self._between_steps[arrived.row_index] = arrived.pool
+                    self._between_calls[arrived.workflow_id] = arrived.pool
                 return result
         except BaseException:
             if not is_given_up:
@@ -174,8 +174,7 @@ class Host:
                 self.waits.end(request_id)
 
     def _arrive(self, arrived: RequestArrived) -> None:
-        """Tell it with all others of this turn of the loop: which of them starts first must not depend on who spoke
-        first."""
+        """With all others of this turn of the loop: which of them starts first must not depend on who spoke first."""
         if not self._arrivals:
             self._loop.call_soon(self._flush)
         self._arrivals.append(arrived)
@@ -184,17 +183,17 @@ class Host:
         arrivals, self._arrivals = self._arrivals, []
         # None of them can have been cancelled: a task learns of that in a later turn than this.
         for arrived in arrivals:
-            if self._between_steps.get(arrived.row_index) == arrived.pool:
-                del self._between_steps[arrived.row_index]
+            if self._between_calls.get(arrived.workflow_id) == arrived.pool:
+                del self._between_calls[arrived.workflow_id]
             arrived.time_s = self.now_s()
             arrived.more_follow = arrived is not arrivals[-1]
             self._handle(arrived)
 
-    def row_left(self, row_index: int) -> None:
-        """The row's next call was answered without an engine, or there is none."""
-        pool = self._between_steps.pop(row_index, None)
+    def workflow_left(self, workflow_id: str) -> None:
+        """The workflow's next call was answered without an engine, or there is none."""
+        pool = self._between_calls.pop(workflow_id, None)
         if pool is not None:
-            self._handle(RowLeft(self.now_s(), pool, row_index))
+            self._handle(WorkflowLeft(self.now_s(), pool, workflow_id))
 
     def prefill_ended(self, request_id: str) -> None:
         self._handle(PrefillEnded(self.now_s(), request_id))
@@ -210,9 +209,14 @@ class Host:
                 hint = "raise the step's `max_retry_wait`, or try again later with --retry-failed"
                 failure.hint = f"{failure.hint}; {hint}" if failure.hint else hint
                 return failure
-        return self._lost.get(arrived.pool) or failure or self._why_lost(arrived.pool)
+            case "lost":
+                return self._lost[arrived.pool]
+            case "unloadable":
+                return self._why_unloadable(arrived.pool)
+        assert failure is not None, f"{arrived.request_id} was given up: {action.why}"
+        return failure
 
-    def _why_lost(self, pool: str) -> Exception:
+    def _why_unloadable(self, pool: str) -> Exception:
         """Nobody can load the engine: that is the run's failure, not the row's."""
         error = self._load_errors[pool]
         name = pool.partition(":")[2]

@@ -248,8 +248,9 @@ class Run:
             num_left = self.record.num_rows - self.progress.num_ended
             follower = Follower(self.plan, placing, num_left, host, pools)
             follower.begin()
+            scope = self._scope()
             dispatcher = Dispatcher(
-                self._scope(),
+                scope,
                 self._store,
                 host,
                 self._operators,
@@ -275,7 +276,7 @@ class Run:
                 max_errors=self._options.max_errors,
                 on_row=on_row,
                 on_stop=dispatcher.stop,
-                on_ended=host.row_left,
+                on_ended=lambda row_index: host.workflow_left(scope.workflow_id(row_index)),
             )
             if self._is_stopping:
                 self._feed.stop()

@@ -116,8 +116,8 @@ def predicted_peak_tokens(held: Iterable[tuple[float, float]]) -> float:
 
 
 def promised_slots_are_kept(request: RequestView, replica: ReplicaView, sched: SchedView) -> Admitted | Deferred:
-    """Where the cache is small, no new row takes a slot that is promised: to an open row, whose next call is about to
-    come, or to a request that waits for the prefix that another one computes. They will read KV blocks that the new
+    """Where the cache is small, no new row takes a slot that is promised: to an open workflow, whose next call is about
+    to come, or to a request that waits for the prefix that another one computes. They will read KV blocks that the new
     row's would push out of the cache.
 
     Small: it does not hold a prompt such as this for four times the slots (what a prompt does not share passes through
@@ -128,7 +128,7 @@ def promised_slots_are_kept(request: RequestView, replica: ReplicaView, sched: S
     if sched.is_roomy or request.is_successor or replica.num_running == 0:
         return ADMITTED
     num_prompt_blocks = CACHED_PROMPTS_PER_SLOT * replica.max_concurrency * len(request.prefix_key)
-    num_taken = replica.num_running + replica.num_parked + replica.num_open_rows
+    num_taken = replica.num_running + replica.num_parked + replica.num_open_workflows
     is_small = num_prompt_blocks > replica.prefixes.max_blocks
     return NO_ROOM if is_small and num_taken >= replica.max_concurrency else ADMITTED
 

@@ -14,6 +14,7 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
+from sundog.sched.between_calls import BetweenCalls
 from sundog.sched.books import Pool
 from sundog.sched.delays import DelayBook, is_too_long
 from sundog.sched.devices import DeviceBook
@@ -24,9 +25,12 @@ from sundog.sched.events import (
     Event,
     GiveUp,
     LoadFailed,
+    PoolClosed,
+    PoolOpened,
     PrefillEnded,
     ReplicaAdded,
     ReplicaDown,
+    ReplicaDraining,
     ReplicaLost,
     ReplicaRemoved,
     ReplicaReported,
@@ -35,19 +39,22 @@ from sundog.sched.events import (
     RequestCancelled,
     RequestFailed,
     RequestFinished,
-    RowLeft,
     StepDrained,
     Submit,
     TimerFired,
+    Unload,
     WakeAt,
     Why,
     WorkerAdded,
     WorkerPlanned,
+    WorkflowLeft,
+    step_id,
 )
 from sundog.sched.filling import Filler
 from sundog.sched.histories import KeyedHistory
 from sundog.sched.policy import Deferred, PolicySet
-from sundog.sched.prefix_index import PrefixIndex, num_common_blocks
+from sundog.sched.pools import PoolBook
+from sundog.sched.prefix_index import num_common_blocks
 from sundog.sched.views import ReplicaView, RequestView, SchedView
 from sundog.sched.workers import WorkerBook
 
@@ -61,15 +68,15 @@ class SchedulerCore:
 
     def __init__(self, policies: PolicySet) -> None:
         self._policies = policies
-        self._pools: dict[str, Pool] = {}
-        self._replicas: dict[str, ReplicaView] = {}
+        self._book = PoolBook()
+        self._pools = self._book.pools
+        self._replicas = self._book.replicas
         self._requests: dict[str, RequestView] = {}
         self._parked: dict[str, list[str]] = {}
         self._delayed = DelayBook()
         self._is_draining = False
         self._arrived: list[RequestView] = []
-        self._open_rows: dict[tuple[str, int], tuple[ReplicaView, tuple[int, ...]]] = {}
-        self._lost_pools: list[str] = []
+        self._between_calls = BetweenCalls()
         self._sequence = 0
         self._num_running = 0
         self._output_lengths: KeyedHistory[tuple[str, str]] = KeyedHistory(MAX_LENGTHS, MAX_STEPS)
@@ -78,20 +85,23 @@ class SchedulerCore:
         self._devices = DeviceBook(policies.time_slice, self._view, self._pools)
         self._workers = WorkerBook(policies.residency, self._view, self._pools)
         self._handlers: dict[type, Callable[[Any, list[Action]], None]] = {
+            PoolOpened: self._pool_opened,
+            PoolClosed: self._pool_closed,
             ReplicaAdded: self._replica_added,
+            ReplicaDraining: self._replica_draining,
             RequestArrived: self._request_arrived,
             PrefillEnded: self._prefill_ended,
             RequestFinished: self._request_finished,
             RequestFailed: self._request_failed,
             RequestCancelled: self._request_cancelled,
-            RowLeft: self._row_left,
+            WorkflowLeft: self._workflow_left,
             TimerFired: self._timer_fired,
             Draining: self._drain,
             ReplicaRemoved: self._replica_removed,
-            ReplicaDown: lambda event, actions: self._take_out(self._replicas[event.replica_id], actions),
-            ReplicaUp: self._replica_up,
-            ReplicaLost: self._replica_lost,
-            ReplicaReported: self._replica_reported,
+            ReplicaDown: lambda event, actions: self._refill(self._book.take_down(event.replica_id), actions),
+            ReplicaUp: lambda event, actions: self._refill(self._book.bring_up(event.replica_id), actions),
+            ReplicaLost: lambda event, actions: self._refill(self._book.lose(event.replica_id), actions),
+            ReplicaReported: lambda event, actions: self._book.report(event),
             LoadFailed: lambda event, actions: self._workers.fail_load(event, actions),
             WorkerAdded: lambda event, actions: self._workers.add(event),
             WorkerPlanned: lambda event, actions: self._workers.plan(event),
@@ -99,14 +109,14 @@ class SchedulerCore:
         }
 
     def handle(self, event: Event) -> list[Action]:
-        """Return what is to be done now that `event` happened. Events come in order of time."""
+        """What is to be done now that `event` happened. Events come in order of time."""
         self._view.time_s = event.time_s
         actions: list[Action] = []
         if self._workers:
             self._workers.pass_time(event.time_s)
         self._handlers[type(event)](event, actions)
-        if self._workers or self._lost_pools:
-            self._give_up_lost(actions)
+        if self._workers or self._book.gone:
+            self._give_up_gone(actions)
             self._workers.settle(self._num_running + len(self._delayed), actions)
         return actions
 
@@ -122,87 +132,78 @@ class SchedulerCore:
             mine = [request for request in running if request.replica_id == replica.replica_id]
             assert replica.num_running == len(mine) <= replica.max_concurrency, replica
             assert all(request.request_id in replica.running for request in mine), replica
-        for pool in self._pools.values():
-            serving = [replica for replica in pool.replicas if replica.is_serving]
-            assert pool.num_free == sum(replica.max_concurrency - replica.num_running for replica in serving)
         for replica in self._replicas.values():
             queued = [one for one in self._requests.values() if one.parked_at == replica.replica_id]
             queued += [entry[2] for entry in self._pools[replica.pool].at_replica[replica.replica_id]]
             assert replica.num_queued_tokens == sum(one.num_queued_tokens for one in queued), replica
-            assert replica.num_waiting == len(self._pools[replica.pool].at_replica[replica.replica_id]), replica
-            assert replica.num_open_rows == sum(one is replica for one, _ in self._open_rows.values()), replica
+            assert replica.num_open_workflows == self._between_calls.num_at(replica), replica
         arrived = [request.request_id for request in self._arrived]
         waiting = [entry[2].request_id for pool in self._pools.values() for entry in pool.all_waiting()]
         parked = [request_id for group in self._parked.values() for request_id in group]
         assert len(parked) == sum(pool.num_parked for pool in self._pools.values())
-        assert len(parked) == sum(replica.num_parked for replica in self._replicas.values())
         placed = sorted(
             [*arrived, *waiting, *parked, *self._delayed.request_ids(), *(request.request_id for request in running)]
         )
         assert placed == sorted(self._requests), "every request is in exactly one place"
         assert all(holder in self._requests for holder in self._parked), "parked behind a request that is gone"
+        self._book.check()
         self._devices.check()
         self._workers.check()
 
+    def _pool_opened(self, event: PoolOpened, actions: list[Action]) -> None:
+        self._book.open(event.pool)
+
+    def _pool_closed(self, event: PoolClosed, actions: list[Action]) -> None:
+        pool = self._book.close(event.pool)
+        for request in pool.clear():
+            self._give_up(request, actions, "closed")
+        # Those that wait for a time, for another one's prefill, or for the last of their moment.
+        for request in [one for one in self._requests.values() if one.pool == event.pool and one.replica_id is None]:
+            self._forget_place(pool, request)
+            self._give_up(request, actions, "closed")
+        self._book.forget_if_closed(event.pool)
+
     def _replica_added(self, event: ReplicaAdded, actions: list[Action]) -> None:
-        assert event.replica_id not in self._replicas, f"replica {event.replica_id} is there already"
-        replica = ReplicaView(
-            event.replica_id,
-            event.pool,
-            event.max_concurrency,
-            event.max_tokens_in_flight,
-            prefixes=PrefixIndex(event.num_prefix_blocks),
-            shares_cold_prefixes=event.shares_cold_prefixes,
-            worker_id=event.worker_id,
-        )
-        self._replicas[event.replica_id] = replica
+        replica = self._book.add_replica(event)
         if event.worker_id is not None:
             self._workers.add_replica(replica)
-        pool = self._pools.setdefault(event.pool, Pool())
-        pool.add(replica)
         self._devices.add(event.shared_device, event.pool)
-        self._fill(pool, actions)
+        self._refill(replica, actions)
 
     def _replica_removed(self, event: ReplicaRemoved, actions: list[Action]) -> None:
-        replica = self._replicas.pop(event.replica_id)
-        assert replica.num_running == 0, f"{event.replica_id} still runs requests"
-        self._pools[replica.pool].remove(replica)
+        replica = self._book.remove_replica(event.replica_id)
         self._devices.count_devices()
-        for pool, row_index in [place for place, (where, _) in self._open_rows.items() if where is replica]:
-            self._close_row(pool, row_index)
-        self._workers.remove_replica(replica, actions)
+        self._between_calls.forget_replica(replica)
+        if replica.worker_id is not None:
+            self._workers.remove_replica(replica, actions)
+        self._refill(replica, actions)
+        self._book.forget_if_closed(replica.pool)
 
-    def _take_out(self, replica: ReplicaView, actions: list[Action]) -> None:
-        pool = self._pools[replica.pool]
-        pool.stop_serving(replica)
-        replica.is_down = True
-        replica.prefixes = PrefixIndex(replica.prefixes.max_blocks)
-        self._fill(pool, actions)
+    def _replica_draining(self, event: ReplicaDraining, actions: list[Action]) -> None:
+        replica = self._book.drain(event.replica_id)
+        self._refill(replica, actions)
+        self._unload_if_drained(replica, actions)
 
-    def _replica_up(self, event: ReplicaUp, actions: list[Action]) -> None:
-        replica = self._replicas[event.replica_id]
-        assert not replica.is_lost, f"{event.replica_id} was not to come back"
-        pool = self._pools[replica.pool]
-        pool.start_serving(replica)
-        self._fill(pool, actions)
+    def _unload_if_drained(self, replica: ReplicaView, actions: list[Action]) -> None:
+        """Replicas of workers are unloaded by their book, which may have something to load then."""
+        if replica.is_draining and replica.num_running == 0 and replica.worker_id is None:
+            actions.append(Unload(replica.replica_id))
 
-    def _replica_lost(self, event: ReplicaLost, actions: list[Action]) -> None:
-        replica = self._replicas[event.replica_id]
-        replica.is_lost = True
-        self._take_out(replica, actions)
-        if all(one.is_lost for one in self._pools[replica.pool].replicas):
-            self._lost_pools.append(replica.pool)
-
-    def _replica_reported(self, event: ReplicaReported, actions: list[Action]) -> None:
-        replica = self._replicas[event.replica_id]
-        replica.num_foreign = max(0, event.num_server_running + event.num_server_waiting - replica.num_running)
-        replica.kv_usage = event.kv_usage
-        replica.num_preemptions = event.num_preemptions
+    def _refill(self, replica: ReplicaView, actions: list[Action]) -> None:
+        self._fill(self._pools[replica.pool], actions)
 
     def _request_arrived(self, event: RequestArrived, actions: list[Action]) -> None:
         assert event.request_id not in self._requests, f"request {event.request_id} is there already"
-        pool = self._pools.setdefault(event.pool, Pool())
-        last_key = self._close_row(event.pool, event.row_index)
+        refusal = self._book.refusal(event.pool)
+        if refusal is None:
+            self._record_arrival(event, self._pools[event.pool])
+        else:
+            actions.append(GiveUp(event.request_id, 0, refusal))
+        if not event.more_follow:
+            self._take_arrived(actions)
+
+    def _record_arrival(self, event: RequestArrived, pool: Pool) -> None:
+        last_key = self._between_calls.close(event.pool, event.workflow_id)
         request = RequestView(
             event.request_id,
             event.pool,
@@ -214,7 +215,8 @@ class SchedulerCore:
             event.prefix_key,
             event.max_attempts,
             max_retry_wait_s=event.max_retry_wait_s,
-            node=event.step,
+            workflow_id=event.workflow_id,
+            node=step_id(event.flow, event.step),
             model=event.pool,
             need_s=event.need_s,
             prefix_order=pool.prefixes.numbers(event.prefix_key),
@@ -223,10 +225,8 @@ class SchedulerCore:
             num_inherited_blocks=num_common_blocks(last_key or (), event.prefix_key),
         )
         self._requests[event.request_id] = request
-        self._workers.begin_step(event.pool, event.step)
+        self._workers.begin_step(event.pool, request.node)
         self._arrived.append(request)
-        if not event.more_follow:
-            self._take_arrived(actions)
 
     def _take_arrived(self, actions: list[Action]) -> None:
         """All are known before the first is ranked."""
@@ -246,22 +246,24 @@ class SchedulerCore:
 
     def _request_finished(self, event: RequestFinished, actions: list[Action]) -> None:
         request = self._requests.pop(event.request_id)
-        replica = self._replicas[self._leave_replica(request, is_warm=True)]
+        replica = self._leave_replica(request, actions, is_warm=True)
         if event.num_output_tokens:
             self._output_lengths.add((request.node, request.model), event.num_output_tokens)
         if request.has_successor:
-            self._open_row(request, replica)
+            self._between_calls.open(request, replica)
         self._pools[request.pool].num_finished += 1
         self._unpark(request.request_id)
         self._fill(self._pools[request.pool], actions)
 
     def _request_failed(self, event: RequestFailed, actions: list[Action]) -> None:
         request = self._requests[event.request_id]
-        replica_id = self._leave_replica(request, is_warm=False)
-        request.failed_replicas = (*request.failed_replicas, replica_id)
+        replica = self._leave_replica(request, actions, is_warm=False)
+        request.failed_replicas = (*request.failed_replicas, replica.replica_id)
         self._unpark(request.request_id)
         if not event.retryable or request.num_attempts >= request.max_attempts:
-            self._give_up(request, actions)
+            self._give_up(request, actions, self._book.gone.get(request.pool, "failed"))
+        elif self._book.gone.get(request.pool) == "closed":
+            self._give_up(request, actions, "closed")
         elif is_too_long(event.retry_after_s, request.max_retry_wait_s):
             self._give_up(request, actions, "wait")
         elif self._is_draining:
@@ -276,15 +278,15 @@ class SchedulerCore:
         request = self._requests.pop(event.request_id)
         pool = self._pools[request.pool]
         if request.replica_id is not None:
-            self._leave_replica(request, is_warm=False)
             actions.append(Abort(request.request_id))
+            self._leave_replica(request, actions, is_warm=False)
         else:
             self._forget_place(pool, request)
         self._unpark(request.request_id)
         self._fill(pool, actions)
 
-    def _row_left(self, event: RowLeft, actions: list[Action]) -> None:
-        if self._close_row(event.pool, event.row_index) is not None:
+    def _workflow_left(self, event: WorkflowLeft, actions: list[Action]) -> None:
+        if self._between_calls.close(event.pool, event.workflow_id) is not None:
             self._fill(self._pools[event.pool], actions)
 
     def _timer_fired(self, event: TimerFired, actions: list[Action]) -> None:
@@ -334,7 +336,7 @@ class SchedulerCore:
         leads = not replica.shares_cold_prefixes and pool.prefixes.is_shared(request.prefix_key[num_known:])
         actions.append(Submit(request.request_id, replica.replica_id, request.num_attempts, leads))
 
-    def _leave_replica(self, request: RequestView, *, is_warm: bool) -> str:
+    def _leave_replica(self, request: RequestView, actions: list[Action], *, is_warm: bool) -> ReplicaView:
         assert request.replica_id is not None, f"{request.request_id} is not running"
         replica = self._replicas[request.replica_id]
         self._num_running -= 1
@@ -343,21 +345,8 @@ class SchedulerCore:
         replica.prefixes.end(request.prefix_key, request.request_id, is_warm=is_warm)
         self._pools[request.pool].num_free += replica.is_serving
         request.replica_id = None
-        return replica.replica_id
-
-    def _open_row(self, request: RequestView, replica: ReplicaView) -> None:
-        """Its next call is promised a slot where the KV blocks of its prompt are."""
-        self._close_row(request.pool, request.row_index)
-        self._open_rows[request.pool, request.row_index] = replica, request.prefix_key
-        replica.num_open_rows += 1
-
-    def _close_row(self, pool: str, row_index: int) -> tuple[int, ...] | None:
-        """The prefix key of its last call; None if it was not open."""
-        if (place := (pool, row_index)) not in self._open_rows:
-            return None
-        replica, last_key = self._open_rows.pop(place)
-        replica.num_open_rows -= 1
-        return last_key
+        self._unload_if_drained(replica, actions)
+        return replica
 
     def _enqueue(self, pool: Pool, request: RequestView) -> None:
         self._filler.look_at(pool)
@@ -382,17 +371,19 @@ class SchedulerCore:
         """Take a request that does not run out of whichever queue holds it. Rare, so linear."""
         request_id = request.request_id
         pool.forget(request)
+        self._arrived = [one for one in self._arrived if one is not request]
         self._delayed.forget(request_id)
         for group in self._parked.values():
             if request_id in group:
                 group.remove(request_id)
                 self._leave_parking(request)
 
-    def _give_up_lost(self, actions: list[Action]) -> None:
+    def _give_up_gone(self, actions: list[Action]) -> None:
         """What waits for an engine that no worker can load, or whose replicas are lost, waits in vain."""
-        for name in (*self._workers.lost_pools(), *self._lost_pools):
+        gone: dict[str, Why] = {**dict.fromkeys(self._workers.lost_pools(), "unloadable"), **self._book.gone}
+        for name, why in gone.items():
             for request in self._pools[name].clear():
-                self._give_up(request, actions)
+                self._give_up(request, actions, why)
 
     def _next_sequence(self) -> int:
         self._sequence += 1

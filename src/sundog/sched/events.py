@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
+from typing import Literal, get_args
 
-Why = Literal["failed", "wait", "draining"]
-"""A request is given up because its last attempt failed, because the server asks for a longer wait than is allowed, or
-because the run drains."""
+Why = Literal["failed", "wait", "draining", "lost", "unloadable", "closed", "unknown_pool"]
+"""Why a request is given up. `failed`: its last attempt did. `wait`: its server asks for a longer wait than is allowed.
+`draining`: the host is to end soon. `lost`: no replica of its pool will come back. `unloadable`: no worker can load its
+pool's engine. `closed`: its pool is. `unknown_pool`: the host never opened its pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,33 @@ class ReplicaAdded:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolOpened:
+    """Requests for this pool wait until it has a replica. ReplicaAdded and WorkerAdded open their pools too."""
+
+    time_s: float
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolClosed:
+    """The pool takes no further request, and what does not run there is given up."""
+
+    time_s: float
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaDraining:
+    """It takes no further request, and what waits there goes elsewhere. Once nothing runs there, the core asks for its
+    end with Unload."""
+
+    time_s: float
+    replica_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaRemoved:
-    """What Unload asked for is done."""
+    """It is closed, and nothing ran there: what Unload asked for is done, or the host has taken it away by itself."""
 
     time_s: float
     replica_id: str
@@ -105,10 +131,12 @@ class WorkerAdded:
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlanned:
-    """The plan of a worker, from now on: `steps` in order, and parallel to them the `pools` that serve them."""
+    """The plan of a worker, from now on: `steps` of a flow that have not drained, in order, and parallel to them the
+    `pools` that serve them."""
 
     time_s: float
     worker_id: str
+    flow: str
     steps: tuple[str, ...]
     pools: tuple[str, ...]
 
@@ -118,6 +146,7 @@ class StepDrained:
     """No further call of this step will come: every row has passed it, or ended."""
 
     time_s: float
+    flow: str
     step: str
 
 
@@ -125,10 +154,11 @@ class StepDrained:
 class RequestArrived:
     """A call wants to run. `prefix_key`: one cumulative hash per full block of its prompt, outermost first.
     `num_expected_output_tokens`: what it will hold besides its prompt. `row_index`, `depth`: where it stands.
+    `workflow_id`: of the row's run, or the program, whose call it is; "" for a request on its own.
     `max_retry_wait_s`: the longest wait before another attempt that a server may ask for.
-    `step`: whose call it is. `need_s`: when the plan needs its result. `has_successor`: its row will ask again in this
-    pool as soon as it has ended. `more_follow`: other calls arrive at the same moment; the last of them starts what may
-    start. Both `time_s` and `more_follow` are set when the core is told."""
+    `flow`, `step`: whose call it is. `need_s`: when the plan needs its result. `has_successor`: its workflow will ask
+    again in this pool as soon as it has ended. `more_follow`: other calls arrive at the same moment; the last of them
+    starts what may start. Both `time_s` and `more_follow` are set when the core is told."""
 
     time_s: float
     request_id: str
@@ -144,6 +174,8 @@ class RequestArrived:
     has_successor: bool = False
     more_follow: bool = False
     max_retry_wait_s: float = inf
+    workflow_id: str = ""
+    flow: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +219,12 @@ class RequestCancelled:
 
 
 @dataclass(frozen=True, slots=True)
-class RowLeft:
-    """A row between two steps needs this pool no more: its next call was answered without it, or the row has ended."""
+class WorkflowLeft:
+    """A workflow between two calls needs this pool no more: its next call was answered without it, or it has ended."""
 
     time_s: float
     pool: str
-    row_index: int
+    workflow_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +242,10 @@ class Draining:
 
 
 Event = (
-    ReplicaAdded
+    PoolOpened
+    | PoolClosed
+    | ReplicaAdded
+    | ReplicaDraining
     | ReplicaRemoved
     | ReplicaDown
     | ReplicaUp
@@ -225,7 +260,7 @@ Event = (
     | RequestFinished
     | RequestFailed
     | RequestCancelled
-    | RowLeft
+    | WorkflowLeft
     | TimerFired
     | Draining
 )
@@ -276,32 +311,15 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Unload:
-    """Close an idle replica of a worker, and report ReplicaRemoved."""
+    """Close an idle replica, and report ReplicaRemoved."""
 
     replica_id: str
 
 
+def step_id(flow: str, step: str) -> str:
+    """The name of a step among those of all flows."""
+    return f"{flow}/{step}"
+
+
 Action = Submit | GiveUp | WakeAt | Abort | Load | Unload
-EVENT_TYPES: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (
-        ReplicaAdded,
-        ReplicaRemoved,
-        ReplicaDown,
-        ReplicaUp,
-        ReplicaLost,
-        ReplicaReported,
-        LoadFailed,
-        WorkerAdded,
-        WorkerPlanned,
-        StepDrained,
-        RequestArrived,
-        PrefillEnded,
-        RequestFinished,
-        RequestFailed,
-        RequestCancelled,
-        RowLeft,
-        TimerFired,
-        Draining,
-    )
-}
+EVENT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}

@@ -75,12 +75,12 @@ class RequestView:
 
     @property
     def num_prefill_tokens(self) -> int:
-        """Tokens of its prompt that are still to be computed."""
+        """Of its prompt, still to be computed."""
         return max(0, self.num_prompt_tokens - self.num_computed_tokens)
 
     @property
     def num_decode_tokens(self) -> int:
-        """Tokens of its answer that are still expected; one at least, as it has not ended."""
+        """Of its answer, still expected; one at least, as it has not ended."""
         return max(1, self.num_expected_output_tokens - self.num_output_tokens)
 
 
@@ -142,8 +142,8 @@ class ReplicaView:
     """One replica. `running`: KV tokens of what runs, at its end. `requests`: what runs, by id, where the host sees it
     progress. `num_retained_tokens`: KV tokens kept for workflows between two calls. `block_tokens`: of a KV block.
     `num_waiting`: requests that wait for a slot here; `num_parked`: that wait until another has computed their prefix
-    here; `num_queued_tokens`: KV tokens that both will add; `num_open_rows`: rows whose last call ran here, and whose
-    next is about to come; `num_routed`: requests ever sent here.
+    here; `num_queued_tokens`: KV tokens that both will add; `num_open_workflows`: workflows whose last call ran here,
+    and whose next is about to come; `num_routed`: requests ever sent here.
     `worker_id`: where it is loaded, None for one that stays. `is_draining`: it takes no further request; `is_down`: nor
     does it until its server answers again, which it never will when it `is_lost`.
     As its server told last: `num_foreign`, requests of other clients; `kv_usage`, the used share of its KV blocks;
@@ -158,7 +158,7 @@ class ReplicaView:
     num_waiting: int = 0
     num_parked: int = 0
     num_queued_tokens: int = 0
-    num_open_rows: int = 0
+    num_open_workflows: int = 0
     num_routed: int = 0
     prefixes: PrefixIndex = field(default_factory=lambda: PrefixIndex(0))
     shares_cold_prefixes: bool = False
@@ -177,7 +177,7 @@ class ReplicaView:
 
     @property
     def is_serving(self) -> bool:
-        """Return whether it takes requests."""
+        """Whether it takes requests."""
         return not (self.is_draining or self.is_down)
 
     @property
@@ -302,6 +302,6 @@ class SchedView:
 
     @property
     def is_roomy(self) -> bool:
-        """Return whether the cache has room for twice the blocks ever seen, so that nothing needed is evicted: answers
-        and what prompts do not share pass through it too."""
+        """Whether the cache has room for twice the blocks ever seen, so that nothing needed is evicted: answers and
+        what prompts do not share pass through it too."""
         return 0 < 2 * self.num_seen_blocks <= self.num_cache_blocks

@@ -21,6 +21,7 @@ from sundog.sched.events import (
     WakeAt,
     WorkerAdded,
     WorkerPlanned,
+    step_id,
 )
 from sundog.sched.policy import Bring, Residency
 from sundog.sched.views import PoolView, ReplicaView, SchedView, WorkerView
@@ -45,7 +46,6 @@ class WorkerBook:
         self._workers: dict[str, WorkerView] = {}
         self._views: dict[str, PoolView] = {}
         self._steps: dict[str, list[tuple[str, str]]] = {}
-        self._drained: set[str] = set()
         self._open: dict[str, str] = {}
         self._last_s = 0.0
 
@@ -61,19 +61,21 @@ class WorkerBook:
 
     def plan(self, event: WorkerPlanned) -> None:
         """What the worker shall run, in order, from now on."""
-        self._steps[event.worker_id] = list(zip(event.steps, event.pools, strict=True))
+        steps = (step_id(event.flow, step) for step in event.steps)
+        self._steps[event.worker_id] = list(zip(steps, event.pools, strict=True))
         self._look_ahead(event.worker_id)
 
     def begin_step(self, pool: str, step: str) -> None:
         """A call of the step has come: others may."""
-        if pool in self._views and step not in self._drained:
+        if pool in self._views:
             self._open[step] = pool
             self._views[pool].last_arrival_s = self._sched.time_s
 
     def drain_step(self, event: StepDrained) -> None:
-        self._drained.add(event.step)
-        self._open.pop(event.step, None)
-        for worker_id in self._steps:
+        drained = step_id(event.flow, event.step)
+        self._open.pop(drained, None)
+        for worker_id, steps in self._steps.items():
+            self._steps[worker_id] = [one for one in steps if one[0] != drained]
             self._look_ahead(worker_id)
 
     def add_replica(self, replica: ReplicaView) -> None:
@@ -89,7 +91,8 @@ class WorkerBook:
 
     def remove_replica(self, replica: ReplicaView, actions: list[Action]) -> None:
         """The engine has gone; the one that it made room for is loaded now."""
-        worker = self._workers[replica.worker_id or ""]
+        assert replica.worker_id is not None, f"no worker has loaded {replica.replica_id}"
+        worker = self._workers[replica.worker_id]
         assert worker.leaving is replica, f"{replica.replica_id} was not to go"
         worker.leaving = None
         worker.is_unloading = False
@@ -147,8 +150,7 @@ class WorkerBook:
         return worker
 
     def _look_ahead(self, worker_id: str) -> None:
-        left = self._steps[worker_id] = [one for one in self._steps[worker_id] if one[0] not in self._drained]
-        self._workers[worker_id].planned = tuple(dict.fromkeys(pool for _, pool in left))
+        self._workers[worker_id].planned = tuple(dict.fromkeys(pool for _, pool in self._steps[worker_id]))
 
     def _refresh(self, num_active: int) -> None:
         sched, time_s = self._sched, self._sched.time_s

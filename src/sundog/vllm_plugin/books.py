@@ -150,7 +150,7 @@ class Books:
             self._forget(workflow)
             return None
         if workflow.tool_began_s is None:
-            self.replica.num_open_rows += 1
+            self.replica.num_open_workflows += 1
         workflow.tool = envelope.tool
         workflow.tool_began_s = self.sched.time_s
         workflow.num_held_tokens = request.num_tokens // self._block_size * self._block_size
@@ -199,7 +199,7 @@ class Books:
             tool_s = max(0.0, view.arrival_time - workflow.tool_began_s)
             for tool in {workflow.tool, ""}:
                 self.tool_times_s.add(tool, tool_s)
-            self.replica.num_open_rows -= 1
+            self.replica.num_open_workflows -= 1
         workflow.tool, workflow.tool_began_s = "", None
         workflow.steps_to_next_use = envelope.steps_to_next_use
         workflow.num_remaining_steps = envelope.remaining_steps
@@ -209,7 +209,7 @@ class Books:
         return self._num_workflows
 
     def _forget(self, workflow: WorkflowView) -> None:
-        self.replica.num_open_rows -= workflow.tool_began_s is not None
+        self.replica.num_open_workflows -= workflow.tool_began_s is not None
         del self.workflows[workflow.workflow_id]
 
 

@@ -22,9 +22,9 @@ from sundog.errors import StoreError
 from sundog.runtime.store.schema import connect, store_error
 
 MAX_BATCH = 4096
-ROWS_AT_ONCE = (256, 16, 1)
-"""Sizes of one statement. SQLite's driver gives the interpreter away at each statement and waits for it afterwards,
-5 ms where the loop is busy: a statement for each row made the loop wait for its commits."""
+MAX_STATEMENT_ROWS = 1024
+"""A power of two. SQLite's driver gives the interpreter away at each statement and waits for it afterwards, 5 ms where
+the loop is busy: a statement for each row made the loop wait for its commits."""
 PUT_RESULT = "insert into results values {} on conflict (key) do nothing"
 GET_RESULT = "select * from results where key = ?"
 PUT_CLAIM = "insert or replace into claims values {}"
@@ -172,12 +172,13 @@ def _execute(connection: sqlite3.Connection, statement: str, rows: Sequence[tupl
     if "{}" not in statement:
         return connection.executemany(statement, rows).rowcount
     num_written = begin = 0
-    for size in ROWS_AT_ONCE:
-        while len(rows) - begin >= size:
-            some = rows[begin : begin + size]
-            begin += size
-            values = list(chain.from_iterable(some))
-            num_written += connection.execute(_for_rows(statement, size, len(some[0])), values).rowcount
+    while num_left := len(rows) - begin:
+        # Powers of two, so that there are few different statements.
+        size = min(MAX_STATEMENT_ROWS, 1 << num_left.bit_length() - 1)
+        some = rows[begin : begin + size]
+        begin += size
+        values = list(chain.from_iterable(some))
+        num_written += connection.execute(_for_rows(statement, size, len(some[0])), values).rowcount
     return num_written
 
 
