@@ -218,3 +218,13 @@ def test_a_tool_that_was_never_called_does_not_hide_the_makespan(
     assert [line for line in found.missing if "check" in line] == [
         "never timed: check; in the makespan a call of them is taken to last 0.01 s (0.001-0.1 s)"
     ]
+
+
+def test_where_nothing_was_ever_timed_there_is_no_makespan(tmp_path: Path) -> None:
+    flow = sd.Flow("tools")
+    flow.input("rows", rows=[{"a": number} for number in range(10)])
+    flow.python("check", "statistics:median", args={"data": "{{ [row.a] }}"})
+    flow.output(b="{{ check }}")
+    found = Explanation(Session(flow.plan(), flow.base_dir, read_config(tmp_path))).document()
+    assert (found.makespan_s, found.critical_path) == (None, ())
+    assert [line for line in found.missing if "check" in line] == ["never timed: check; the first run times them"]
