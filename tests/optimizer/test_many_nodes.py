@@ -16,7 +16,7 @@ from sundog.ir.logical import LogicalPlan, steps_of
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.planner import plan_physical
 from sundog.optimizer.rewrite import rewrite
-from sundog.runtime.about import outlooks
+from sundog.runtime.envelope import call_facts
 
 FEW, MANY = 25, 200
 HEAD = 'name: many\nengines: {l: {kind: "null"}}\ninputs: {r: {path: rows.jsonl}}\nnodes:\n'
@@ -80,7 +80,7 @@ def planned(folder: Path, shape: Callable[[int], Iterator[str]], num_nodes: int)
     plan = load_flow(path)
     operators = {name: OPERATORS.get(name)(folder) for name in {step.operator for step in steps_of(plan.nodes)}}
     rewritten = rewrite(plan, operators).plan
-    outlooks(plan_physical(rewritten, operators, written=plan).nodes)
+    call_facts("f", plan_physical(rewritten, operators, written=plan).nodes)
     return rewritten
 
 

@@ -19,6 +19,7 @@ from sundog.sched.events import (
     Submit,
     TimerFired,
 )
+from sundog.sched.facts import CallFacts
 from tests.runtime.fakes import World, plan_of, step
 
 
@@ -28,9 +29,10 @@ def read_events(path: Path) -> list[Event]:
     return list(read[1])
 
 
+FACTS = CallFacts("f", "a", tenant="t", deadline_s=3.0)
 EVERY_EVENT: list[Event] = [
     ReplicaAdded(0.0, "p/0", "p", 4, None, 9),
-    RequestArrived(0.5, "0/a", "p", 0, 1, 10, 20, (1, 2, 3), 2),
+    RequestArrived(0.5, "0/a", "p", 0, 1, 10, 20, (1, 2, 3), 2, workflow_id="w", facts=FACTS),
     PrefillEnded(1.0, "0/a"),
     RequestFailed(1.5, "0/a", True, None),
     TimerFired(2.0),

@@ -41,6 +41,7 @@ from sundog.sched.events import (
     WorkerAdded,
     WorkerPlanned,
 )
+from sundog.sched.facts import CallFacts
 from sundog.sched.policy import PolicySet
 from sundog.secrets import Secrets
 from tests.cost.virtual_time import run_virtually
@@ -131,7 +132,12 @@ class Bench:
             return text, RequestFinished(self.host.now_s(), request_id)
 
         arrived = RequestArrived(
-            self.host.now_s(), request_id, node.pool, place.row_index, place.depth, step=node.name, flow="turns"
+            self.host.now_s(),
+            request_id,
+            node.pool,
+            place.row_index,
+            place.depth,
+            facts=CallFacts("turns", node.name),
         )
         return Answer({"text": await self.host.run(arrived, attempt)}, NO_USAGE)
 

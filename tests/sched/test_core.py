@@ -30,6 +30,7 @@ from sundog.sched.events import (
     WakeAt,
     WorkflowLeft,
 )
+from sundog.sched.facts import CallFacts
 from sundog.sched.policy import PolicySet
 from tests.sched.sets import SETS
 
@@ -95,10 +96,10 @@ def test_token_budget_holds_back_the_next_and_keeps_order() -> None:
 def test_answers_that_were_short_make_room_for_more() -> None:
     """Each may have 500 tokens and has 10: once twenty answers are known, another fits beside the first."""
     core = Driven(PAST_FUTURE, 8, max_tokens=1000)
-    more = {"num_prompt_tokens": 10, "num_expected_output_tokens": 500}
+    more = {"num_prompt_tokens": 10, "num_expected_output_tokens": 500, "facts": CallFacts(node="short")}
 
     def num_together(turn: int) -> int:
-        told = [core.tell(arrived(f"{turn}/{number}", float(turn), step="short", **more)) for number in range(8)]
+        told = [core.tell(arrived(f"{turn}/{number}", float(turn), **more)) for number in range(8)]
         running = [name for actions in told for name, _ in submitted(actions)]
         num_running = len(running)
         for name in running:

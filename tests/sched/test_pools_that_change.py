@@ -26,6 +26,7 @@ from sundog.sched.events import (
     WorkerAdded,
     WorkerPlanned,
 )
+from sundog.sched.facts import CallFacts
 from tests.sched.test_core import Driven, arrived, submitted
 
 
@@ -84,7 +85,7 @@ def test_a_drained_step_of_one_flow_is_none_of_another() -> None:
     core = Driven(FCFS)
     core.tell(WorkerAdded(0.0, "w", 1, ("a",), (1.0,), (1.0,)))
     core.tell(StepDrained(0.0, "first", "answer"))
-    core.tell(arrived("r", 1.0, pool="a", flow="second", step="answer"))
+    core.tell(arrived("r", 1.0, pool="a", facts=CallFacts("second", "answer")))
     assert core.core._workers._views["a"].num_open_steps == 1
     core.tell(WorkerPlanned(2.0, "w", "second", ("answer", "check"), ("a", "a")))
     core.tell(StepDrained(3.0, "second", "answer"))

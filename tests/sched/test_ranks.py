@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sundog.sched.facts import CallFacts
 from sundog.sched.histories import KeyedHistory
 from sundog.sched.policy import PolicySet
 from sundog.sched.views import RequestView, SchedView, WorkflowView
@@ -75,10 +76,17 @@ CASES = [
 ]
 
 
+def changed(request: RequestView, changes: dict[str, object]) -> RequestView:
+    """The request with other fields, its own or those of its facts."""
+    own = {name: value for name, value in changes.items() if hasattr(request, name)}
+    facts = {name: value for name, value in changes.items() if name not in own}
+    return replace(request, facts=replace(request.facts, **facts), **own)  # type: ignore[arg-type]  # fields by name
+
+
 @pytest.mark.parametrize(("name", "why", "first", "second"), CASES)
 def test_who_runs_first(name: str, why: str, first: dict[str, object], second: dict[str, object]) -> None:
     rank = REGISTERED[name].rank
-    ranks = [rank(replace(PLAIN, **changes), SCHED) for changes in (first, second)]  # type: ignore[arg-type]  # by name
+    ranks = [rank(changed(PLAIN, changes), SCHED) for changes in (first, second)]
     assert ranks[0] < ranks[1], why
 
 
@@ -101,14 +109,17 @@ REQUESTS = st.builds(
     num_computed_tokens=TOKENS,
     num_output_tokens=TOKENS,
     num_preemptions=st.integers(0, 2),
-    priority=st.integers(-2, 2),
     prefix_order=st.lists(st.integers(0, 9), max_size=3).map(tuple),
     workflow_id=st.sampled_from(["", "old", "new", "kept", "unknown"]),
     node=st.sampled_from(["", "short", "long"]),
     model=st.just("m"),
-    tenant=st.sampled_from(["", "greedy", "modest"]),
-    successor_path_s=SECONDS,
     deadline_s=st.none() | SECONDS,
+    facts=st.builds(
+        CallFacts,
+        tenant=st.sampled_from(["", "greedy", "modest"]),
+        successor_path_s=SECONDS,
+        priority=st.integers(-2, 2),
+    ),
 )
 
 

@@ -31,6 +31,7 @@ from sundog.sched.events import (
     WorkerAdded,
     WorkerPlanned,
 )
+from sundog.sched.facts import CallFacts
 from sundog.sched.policy import PolicySet
 from tests.sched.sets import SETS
 
@@ -80,7 +81,7 @@ class Driven:
     def arrive(self, request_id: str, pool: str, step: str = "", max_attempts: int = 1) -> list[Action]:
         return self.tell(
             RequestArrived(
-                self.time_s, request_id, pool, flow="f", step=step or f"step_{pool}", max_attempts=max_attempts
+                self.time_s, request_id, pool, max_attempts=max_attempts, facts=CallFacts("f", step or f"step_{pool}")
             )
         )
 

@@ -9,12 +9,12 @@ import pytest
 
 from sundog.sched import catalog
 from sundog.sched.policy import Admitted, Deferred, PolicySet
+from sundog.sched.turns import TurnCounts
 from sundog.sched.views import ReplicaView, RequestView, SchedView, StepView
 from sundog.vllm_plugin.drafts import MAX_STEPS_WITHOUT, Drafts
 from sundog.vllm_plugin.engine_policy import EnginePolicy
 from sundog.vllm_plugin.free_blocks import TwoTierQueue
 from sundog.vllm_plugin.telemetry import Step, Telemetry
-from sundog.vllm_plugin.turns import TurnCounts
 from sundog.vllm_plugin.victims import worst_last
 from tests.vllm_plugin.fakes import FakeBlock, FakeFreeBlocks, FakeRequest, books, request
 
@@ -58,10 +58,11 @@ def test_what_the_envelope_says_is_what_policies_see() -> None:
                 expected_output_tokens=7, remaining_tokens=50)
     )  # fmt: skip
     view = policy.books.requests["a"]
-    assert (view.node, view.workflow_id, view.turn, view.is_last_turn, view.tenant) == ("f/n", "w", 2, False, "t")
+    assert (view.node, view.workflow_id, view.depth) == ("f/n", "w", 2)
+    assert (view.facts.is_last_turn, view.facts.tenant) == (False, "t")
     assert (view.deadline_s, view.num_expected_output_tokens, view.max_output_tokens) == (14.0, 7, 32)
     assert len(view.prefix_key) == 4
-    workflow = policy.books.workflows["w"]
+    workflow = policy.books.workflow_book.by_id["w"]
     assert (workflow.arrival_s, workflow.num_remaining_tokens, workflow.deadline_s) == (5.0, 50, 14.0)
 
 
@@ -69,9 +70,12 @@ def test_durations_of_tools_and_lengths_of_answers_are_remembered() -> None:
     policy = at_work(catalog.CONTINUUM)
     run(policy, request("a", workflow="w", node="n", last_turn=False, tool="grep"), num_output_tokens=12, end_s=10.0)
     run(policy, request("b", 13.0, workflow="w", node="n", turn=1), num_output_tokens=20, end_s=14.0)
-    assert {tool: list(times.ordered) for tool, times in policy.books.tool_times_s.items()} == {"grep": [3], "": [3]}
-    assert list(policy.books.output_lengths["/n", "tiny"].ordered) == [12, 20]
-    assert policy.books.workflows == {}
+    assert {tool: list(times.ordered) for tool, times in policy.books.sched.tool_times_s.items()} == {
+        "grep": [3],
+        "": [3],
+    }
+    assert list(policy.books.sched.output_lengths["/n", "tiny"].ordered) == [12, 20]
+    assert policy.books.workflow_book.by_id == {}
     assert policy.books.requests == {}
     assert policy.books.replica.num_running == policy.books.replica.num_open_workflows == 0
     assert policy.books.replica.running.num_tokens == 0
@@ -175,7 +179,7 @@ def test_tenants_are_charged_for_what_was_computed() -> None:
     policy.start_new([cheap, dear], {})
     dear.num_output_tokens = 50
     policy.see_running([cheap, dear])
-    assert dict(policy.books.service) == {"cheap": 64, "dear": 164}
+    assert dict(policy.books.sched.virtual_tokens) == {"cheap": 64, "dear": 164}
 
 
 def test_the_worst_rank_goes_last_and_others_keep_their_places() -> None:

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from sundog.ir.canonical import canonical_json
 from sundog.ir.physical import CallExec, Sharing
 from sundog.operators.base import BoundCall
-from sundog.runtime.about import Outlook
+from sundog.sched.facts import CallFacts
 
 
 @dataclass(slots=True)
@@ -29,14 +29,13 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class RunScope:
     """What a run's keys depend on. `is_fresh`: it has no result in common with another run.
-    `repeats_unknown_effects`: run effects again whose claim has no outcome. `flow`: its name, and `outlooks`: of its
-    steps, for engines."""
+    `repeats_unknown_effects`: run effects again whose claim has no outcome. `facts`: of its
+    flow's steps, for policies and engines."""
 
     run_id: str
     is_fresh: bool
     repeats_unknown_effects: bool
-    flow: str = ""
-    outlooks: Mapping[str, Outlook] = field(default_factory=dict)
+    facts: Mapping[str, CallFacts] = field(default_factory=dict)
 
     def workflow_id(self, row_index: int) -> str:
         """The name of a row's run among the workflows of all runs."""

@@ -16,9 +16,9 @@ from sundog.ir.normal_form import NoNormalForm
 from sundog.ir.physical import CallExec, Sharing
 from sundog.ir.render import Scope
 from sundog.operators.base import BoundCall, GatheringOperator, Operator, Outcome
-from sundog.runtime.about import Outlook, about
 from sundog.runtime.call_key import Place, RunScope, call_key
 from sundog.runtime.claims import Claim
+from sundog.runtime.envelope import envelope
 from sundog.runtime.gather import Gatherer, Take
 from sundog.runtime.guard import Kept, fail_call, keep
 from sundog.runtime.host import Host
@@ -30,6 +30,7 @@ from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import NO_USAGE, Store
 from sundog.runtime.time_limits import TimeLimits
 from sundog.sched.events import RequestArrived, RequestFinished, Submit
+from sundog.sched.facts import NO_FACTS
 from sundog.secrets import Secrets
 
 T = TypeVar("T")
@@ -245,10 +246,9 @@ class Dispatcher:
                 place.row_index,
                 place.depth,
                 max_attempts=1,
-                step=node.name,
                 need_s=self._needs_s.get(node.name, 0.0),
                 workflow_id=self._run.workflow_id(place.row_index),
-                flow=self._run.flow,
+                facts=self._run.facts.get(node.name, NO_FACTS),
             ),
             attempt,
         )
@@ -302,8 +302,8 @@ class Dispatcher:
         )
 
     def _about(self, node: CallExec, place: Place, prompt: tuple[Message, ...]) -> Mapping[str, Any]:
-        run, outlook = self._run, self._run.outlooks.get(node.name, Outlook(0))
-        return about(run.flow, run.workflow_id(place.row_index), node.name, place.depth, outlook, prompt)
+        facts = self._run.facts.get(node.name, NO_FACTS)
+        return envelope(facts, self._run.workflow_id(place.row_index), place.depth, prompt)
 
     async def _within_limit(self, node: CallExec, attempt: Awaitable[T]) -> T:
         try:
@@ -333,12 +333,11 @@ class Dispatcher:
             (call.max_tokens or DEFAULT_OUTPUT_TOKENS) if call.prompt else 0,
             key,
             max_attempts=node.max_attempts,
-            step=node.name,
             need_s=self._needs_s.get(node.name, 0.0),
             has_successor=node.has_successor and bool(key),
             max_retry_wait_s=node.max_retry_wait_s,
             workflow_id=self._run.workflow_id(place.row_index),
-            flow=self._run.flow,
+            facts=self._run.facts.get(node.name, NO_FACTS),
         )
 
     def _prompt_of(self, node: CallExec, call: BoundCall, request_id: str) -> tuple[int, tuple[int, ...]]:

@@ -21,10 +21,12 @@ from pydantic_core import to_json
 
 from sundog.errors import StoreError
 from sundog.runtime.private_files import make_private_folder, open_private
-from sundog.sched.events import EVENT_TYPES, Event
+from sundog.sched.events import EVENT_TYPES, Event, RequestArrived
+from sundog.sched.facts import CallFacts
 
 FLUSH_EVENTS = 4096
 _FIELDS = {kind: attrgetter(*(one.name for one in fields(kind))) for kind in EVENT_TYPES.values()}
+_FACTS = attrgetter(*(one.name for one in fields(CallFacts)))
 _SINGLE = {kind for kind in EVENT_TYPES.values() if len(fields(kind)) == 1}
 
 
@@ -108,6 +110,8 @@ def _lines(path: Path) -> Iterator[bytes]:
 def _encode(event: Event) -> bytes:
     kind = type(event)
     values = _FIELDS[kind](event)
+    if kind is RequestArrived:
+        values = (*values[:-1], _FACTS(values[-1]))
     record = (kind.__name__, values) if kind in _SINGLE else (kind.__name__, *values)
     return to_json(record, inf_nan_mode="constants") + b"\n"
 
@@ -115,4 +119,6 @@ def _encode(event: Event) -> bytes:
 def _decode(line: bytes) -> Event:
     kind, *values = json.loads(line)
     event: Any = EVENT_TYPES[kind](*(tuple(value) if isinstance(value, list) else value for value in values))
+    if isinstance(event, RequestArrived):
+        event.facts = CallFacts(*values[-1])
     return event  # type: ignore[no-any-return]  # EVENT_TYPES holds exactly the members of Event

@@ -154,7 +154,7 @@ class Host:
                     try:
                         result, finished = await attempt(action)
                     finally:
-                        self.meter.end(arrived.pool, action.replica_id, arrived.step, begin_s, self.now_s())
+                        self.meter.end(arrived.pool, action.replica_id, arrived.facts.node, begin_s, self.now_s())
                 except CallError as error:
                     waiter.failure = error
                     error.num_attempts = action.attempt

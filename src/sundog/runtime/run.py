@@ -20,10 +20,10 @@ from sundog.ir.logical import steps_of
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import ModularOperator, Operator
 from sundog.optimizer.placing import Figures, place_steps
-from sundog.runtime.about import outlooks
 from sundog.runtime.call_key import RunScope
 from sundog.runtime.dispatch import Dispatcher
 from sundog.runtime.engine_report import engine_reports
+from sundog.runtime.envelope import call_facts
 from sundog.runtime.event_log import EventLog
 from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
@@ -292,8 +292,7 @@ class Run:
             self.record.run_id,
             bool(self.record.is_fresh),
             self._options.repeat_unknown_effects,
-            self.plan.logical.name,
-            outlooks(self.plan.nodes),
+            call_facts(self.plan.logical.name, self.plan.nodes),
         )
 
     def _restore_progress(self) -> None:

@@ -49,7 +49,7 @@ PREFIX_GROUPED = PolicySet(
 
 VLLM_DEFAULT = replace(FCFS, name="vllm_default", rank=order.priority_first, admit=())
 
-_RANKED = replace(VLLM_DEFAULT, admit=(aggressive,), residency=follow_plan, draft=smart_spec)
+_RANKED = replace(VLLM_DEFAULT, admit=(aggressive,), residency=follow_plan, draft=smart_spec, needs_workflows=True)
 _REUSING = replace(_RANKED, scores=TO_THE_PREFIX, needs_prefixes=True)
 
 PAST_FUTURE = replace(_REUSING, name="past_future", admit=(past_future,))
@@ -58,6 +58,7 @@ CONTINUUM = replace(
     name="continuum",
     admit=(aggressive, beside_retained),
     rank=order.program_first_come,
+    needs_workflows=True,
     retain=continuum_ttl,
     evict_rank=latest_program_first,
 )

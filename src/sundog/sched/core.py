@@ -48,19 +48,16 @@ from sundog.sched.events import (
     WorkerAdded,
     WorkerPlanned,
     WorkflowLeft,
-    step_id,
 )
 from sundog.sched.filling import Filler
-from sundog.sched.histories import KeyedHistory
+from sundog.sched.parking import ParkingBook
 from sundog.sched.policy import Deferred, PolicySet
 from sundog.sched.pools import PoolBook
 from sundog.sched.prefix_index import num_common_blocks
+from sundog.sched.retained import RetainedBook
 from sundog.sched.views import ReplicaView, RequestView, SchedView
 from sundog.sched.workers import WorkerBook
-
-MAX_LENGTHS = 200
-"""Of the last answers of each step and model, as Past-Future keeps."""
-MAX_STEPS = 1000
+from sundog.sched.workflows import WorkflowBook
 
 
 class SchedulerCore:
@@ -72,15 +69,16 @@ class SchedulerCore:
         self._pools = self._book.pools
         self._replicas = self._book.replicas
         self._requests: dict[str, RequestView] = {}
-        self._parked: dict[str, list[str]] = {}
+        self._parked = ParkingBook(self._pools, self._replicas)
         self._delayed = DelayBook()
         self._is_draining = False
         self._arrived: list[RequestView] = []
         self._between_calls = BetweenCalls()
         self._sequence = 0
         self._num_running = 0
-        self._output_lengths: KeyedHistory[tuple[str, str]] = KeyedHistory(MAX_LENGTHS, MAX_STEPS)
-        self._view = SchedView(output_lengths=self._output_lengths)
+        self._view = SchedView()
+        self._retained = RetainedBook()
+        self._workflows = WorkflowBook(self._view, self._retained.release)
         self._filler = Filler(policies, self._view)
         self._devices = DeviceBook(policies.time_slice, self._view, self._pools)
         self._workers = WorkerBook(policies.residency, self._view, self._pools)
@@ -114,6 +112,8 @@ class SchedulerCore:
         actions: list[Action] = []
         if self._workers:
             self._workers.pass_time(event.time_s)
+        if self._policies.needs_workflows:
+            self._retained.release_expired(event.time_s)
         self._handlers[type(event)](event, actions)
         if self._workers or self._book.gone:
             self._give_up_gone(actions)
@@ -139,13 +139,15 @@ class SchedulerCore:
             assert replica.num_open_workflows == self._between_calls.num_at(replica), replica
         arrived = [request.request_id for request in self._arrived]
         waiting = [entry[2].request_id for pool in self._pools.values() for entry in pool.all_waiting()]
-        parked = [request_id for group in self._parked.values() for request_id in group]
+        parked = self._parked.request_ids()
         assert len(parked) == sum(pool.num_parked for pool in self._pools.values())
         placed = sorted(
             [*arrived, *waiting, *parked, *self._delayed.request_ids(), *(request.request_id for request in running)]
         )
         assert placed == sorted(self._requests), "every request is in exactly one place"
-        assert all(holder in self._requests for holder in self._parked), "parked behind a request that is gone"
+        assert all(holder in self._requests for holder in self._parked.holders()), (
+            "parked behind a request that is gone"
+        )
         self._book.check()
         self._devices.check()
         self._workers.check()
@@ -174,6 +176,7 @@ class SchedulerCore:
         replica = self._book.remove_replica(event.replica_id)
         self._devices.count_devices()
         self._between_calls.forget_replica(replica)
+        self._retained.forget_replica(replica)
         if replica.worker_id is not None:
             self._workers.remove_replica(replica, actions)
         self._refill(replica, actions)
@@ -216,14 +219,19 @@ class SchedulerCore:
             event.max_attempts,
             max_retry_wait_s=event.max_retry_wait_s,
             workflow_id=event.workflow_id,
-            node=step_id(event.flow, event.step),
+            node=event.facts.step_id,
             model=event.pool,
             need_s=event.need_s,
             prefix_order=pool.prefixes.numbers(event.prefix_key),
             has_successor=event.has_successor,
             is_successor=last_key is not None,
             num_inherited_blocks=num_common_blocks(last_key or (), event.prefix_key),
+            facts=event.facts,
         )
+        if event.facts.deadline_s is not None:
+            request.deadline_s = event.time_s + event.facts.deadline_s
+        if self._policies.needs_workflows:
+            self._workflows.arrive(request)
         self._requests[event.request_id] = request
         self._workers.begin_step(event.pool, request.node)
         self._arrived.append(request)
@@ -248,12 +256,25 @@ class SchedulerCore:
         request = self._requests.pop(event.request_id)
         replica = self._leave_replica(request, actions, is_warm=True)
         if event.num_output_tokens:
-            self._output_lengths.add((request.node, request.model), event.num_output_tokens)
+            self._workflows.measure_length(request, event.num_output_tokens)
+        if self._policies.needs_workflows:
+            self._end_turn(request, replica, event)
         if request.has_successor:
             self._between_calls.open(request, replica)
         self._pools[request.pool].num_finished += 1
         self._unpark(request.request_id)
         self._fill(self._pools[request.pool], actions)
+
+    def _end_turn(self, request: RequestView, replica: ReplicaView, event: RequestFinished) -> None:
+        """Charge its tokens, and say how long its workflow's are kept."""
+        num_computed_tokens = max(0, event.num_prompt_tokens - event.num_cached_tokens)
+        self._workflows.charge(request, num_computed_tokens, event.num_output_tokens)
+        num_held_tokens = event.num_prompt_tokens + event.num_output_tokens
+        workflow = self._workflows.end(request, is_whole=True, num_held_tokens=num_held_tokens)
+        keep_s = 0.0 if workflow is None else self._policies.retain(workflow, replica, self._view)
+        if workflow is not None and keep_s > 0:
+            workflow.retained_until_s = event.time_s + keep_s
+            self._retained.keep(request.workflow_id, replica, num_held_tokens, workflow.retained_until_s)
 
     def _request_failed(self, event: RequestFailed, actions: list[Action]) -> None:
         request = self._requests[event.request_id]
@@ -276,6 +297,7 @@ class SchedulerCore:
 
     def _request_cancelled(self, event: RequestCancelled, actions: list[Action]) -> None:
         request = self._requests.pop(event.request_id)
+        self._break_off(request)
         pool = self._pools[request.pool]
         if request.replica_id is not None:
             actions.append(Abort(request.request_id))
@@ -305,7 +327,12 @@ class SchedulerCore:
 
     def _give_up(self, request: RequestView, actions: list[Action], why: Why = "failed") -> None:
         del self._requests[request.request_id]
+        self._break_off(request)
         actions.append(GiveUp(request.request_id, request.num_attempts, why))
+
+    def _break_off(self, request: RequestView) -> None:
+        if self._policies.needs_workflows:
+            self._workflows.end(request, is_whole=False, num_held_tokens=0)
 
     def _fill(self, pool: Pool, actions: list[Action]) -> None:
         pool = self._devices.starting(pool)
@@ -317,11 +344,7 @@ class SchedulerCore:
 
     def _park(self, pool: Pool, request: RequestView, replica: ReplicaView, verdict: Deferred) -> None:
         assert verdict.until in self._requests, f"deferred until {verdict.until}, which is not there"
-        self._parked.setdefault(verdict.until, []).append(request.request_id)
-        request.parked_at = replica.replica_id
-        replica.queue(request)
-        replica.num_parked += 1
-        pool.num_parked += 1
+        self._parked.park(request, replica, verdict.until)
 
     def _start(self, pool: Pool, request: RequestView, replica: ReplicaView, actions: list[Action]) -> None:
         request.replica_id = replica.replica_id
@@ -330,6 +353,7 @@ class SchedulerCore:
         replica.num_running += 1
         tokens = request.num_prompt_tokens, request.num_expected_output_tokens
         replica.running.hold(request.request_id, request.prefix_key, *tokens)
+        self._retained.release(request.workflow_id)
         num_known = replica.prefixes.begin(request.prefix_key, request.request_id)
         pool.num_free -= 1
         # Others with its prefix wait until it is computed, unless the engine shares what is being computed.
@@ -354,29 +378,15 @@ class SchedulerCore:
         heapq.heappush(pool.waiting, (rank, self._next_sequence(), request))
 
     def _unpark(self, holder: str) -> None:
-        for request_id in self._parked.pop(holder, ()):
-            request = self._requests[request_id]
-            self._leave_parking(request)
+        for request in self._parked.leave_all(holder):
             self._enqueue(self._pools[request.pool], request)
-
-    def _leave_parking(self, request: RequestView) -> None:
-        assert request.parked_at is not None, f"{request.request_id} is not parked"
-        replica = self._replicas[request.parked_at]
-        replica.unqueue(request)
-        replica.num_parked -= 1
-        self._pools[request.pool].num_parked -= 1
-        request.parked_at = None
 
     def _forget_place(self, pool: Pool, request: RequestView) -> None:
         """Take a request that does not run out of whichever queue holds it. Rare, so linear."""
-        request_id = request.request_id
         pool.forget(request)
         self._arrived = [one for one in self._arrived if one is not request]
-        self._delayed.forget(request_id)
-        for group in self._parked.values():
-            if request_id in group:
-                group.remove(request_id)
-                self._leave_parking(request)
+        self._delayed.forget(request.request_id)
+        self._parked.forget(request)
 
     def _give_up_gone(self, actions: list[Action]) -> None:
         """What waits for an engine that no worker can load, or whose replicas are lost, waits in vain."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal, get_args
 
+from sundog.sched.facts import NO_FACTS, CallFacts
+
 Why = Literal["failed", "wait", "draining", "lost", "unloadable", "closed", "unknown_pool"]
 """Why a request is given up. `failed`: its last attempt did. `wait`: its server asks for a longer wait than is allowed.
 `draining`: the host is to end soon. `lost`: no replica of its pool will come back. `unloadable`: no worker can load its
@@ -152,30 +154,35 @@ class StepDrained:
 
 @dataclass(slots=True)
 class RequestArrived:
-    """A call wants to run. `prefix_key`: one cumulative hash per full block of its prompt, outermost first.
-    `num_expected_output_tokens`: what it will hold besides its prompt. `row_index`, `depth`: where it stands.
-    `workflow_id`: of the row's run, or the program, whose call it is; "" for a request on its own.
-    `max_retry_wait_s`: the longest wait before another attempt that a server may ask for.
-    `flow`, `step`: whose call it is. `need_s`: when the plan needs its result. `has_successor`: its workflow will ask
-    again in this pool as soon as it has ended. `more_follow`: other calls arrive at the same moment; the last of them
-    starts what may start. Both `time_s` and `more_follow` are set when the core is told."""
+    """A call wants to run."""
 
+    #: Set when the core is told.
     time_s: float
     request_id: str
     pool: str
+    #: Its workflow's number in the order in which its host began them.
     row_index: int = 0
+    #: How many steps of its workflow's plan stand before it, or how many of its calls have ended.
     depth: int = 0
     num_prompt_tokens: int = 0
+    #: What it will hold besides its prompt.
     num_expected_output_tokens: int = 0
+    #: One cumulative hash for each full block of its prompt, outermost first.
     prefix_key: tuple[int, ...] = ()
     max_attempts: int = 1
-    step: str = ""
+    #: When the plan needs its result, in seconds from the plan's begin.
     need_s: float = 0.0
+    #: True where its workflow will ask again in this pool as soon as it has ended.
     has_successor: bool = False
+    #: True where other calls arrive at the same moment; the last of them starts what may start. Set when the core is
+    #: told.
     more_follow: bool = False
+    #: Longest wait before another attempt that a server may ask for.
     max_retry_wait_s: float = inf
+    #: Name of the row's run, or of the program, whose call it is; "" for a request on its own.
     workflow_id: str = ""
-    flow: str = ""
+    #: What is the same for all calls of its step.
+    facts: CallFacts = NO_FACTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,11 +321,6 @@ class Unload:
     """Close an idle replica, and report ReplicaRemoved."""
 
     replica_id: str
-
-
-def step_id(flow: str, step: str) -> str:
-    """The name of a step among those of all flows."""
-    return f"{flow}/{step}"
 
 
 Action = Submit | GiveUp | WakeAt | Abort | Load | Unload

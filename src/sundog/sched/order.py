@@ -22,7 +22,7 @@ def priority_first(request: RequestView, sched: SchedView) -> tuple[float, ...]:
 
     Loses as `first_come` does; and a program of many short calls queues anew for each of them.
     """
-    return (request.priority, request.arrival_time)
+    return (request.facts.priority, request.arrival_time)
 
 
 def shared_prefix_adjacent(request: RequestView, sched: SchedView) -> tuple[float, ...]:
@@ -93,7 +93,7 @@ def fair_share(request: RequestView, sched: SchedView) -> tuple[float, ...]:
 
     Loses throughput where tenants share prefixes among their own requests only: their turns evict each other's blocks.
     """
-    return (sched.virtual_tokens.get(request.tenant, 0.0), *_arrival(request, sched))
+    return (sched.virtual_tokens.get(request.facts.tenant, 0.0), *_arrival(request, sched))
 
 
 def slack_edf(request: RequestView, sched: SchedView) -> tuple[float, ...]:

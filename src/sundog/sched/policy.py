@@ -75,7 +75,8 @@ Draft = Callable[[StepView, SchedView], int]
 @dataclass(frozen=True, slots=True)
 class PolicySet:
     """One choice per decision. `admit`: all must admit, the first deferral counts. `scores`: with weights.
-    `needs_prefixes`: hosts compute `prefix_key` only for a set that reads it. `time_slice`: None lets all engines of a
+    `needs_prefixes`: hosts compute `prefix_key` only for a set that reads it, and keep the book of workflows only for
+    one that `needs_workflows`. `time_slice`: None lets all engines of a
     device start requests. `retain`, `evict_rank`, `draft`: taken inside an engine; the defaults are what vLLM does."""
 
     name: str
@@ -86,6 +87,7 @@ class PolicySet:
     retry: Retry
     residency: Residency
     needs_prefixes: bool = False
+    needs_workflows: bool = False
     time_slice: TimeSlice | None = None
     retain: Retain = nothing_is_retained
     evict_rank: EvictRank = least_recently_used

@@ -46,7 +46,7 @@ def remaining_s(request: RequestView, sched: SchedView) -> float:
     after it."""
     own_s = request.num_prefill_tokens * sched.prefill_token_s
     own_s += remaining_output_tokens(request, sched, MEDIAN) * sched.decode_token_s
-    return own_s + request.successor_path_s
+    return own_s + request.facts.successor_path_s
 
 
 def draw(request_id: str, number: int) -> float:

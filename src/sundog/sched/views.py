@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
+from sundog.sched.facts import NO_FACTS, CallFacts
 from sundog.sched.histories import SampleHistory
 from sundog.sched.kv_ledger import KVLedger
 from sundog.sched.prefix_index import PrefixIndex
@@ -18,55 +19,61 @@ from sundog.sched.prefix_index import PrefixIndex
 
 @dataclass(slots=True)
 class RequestView:
-    """One request from its arrival to its end. `failed_replicas`: where an attempt of it failed. `parked_at`: where
-    another request computes its prefix; `num_queued_tokens`: KV tokens that it will add where it is parked or waits.
-    `need_s`: when the plan needs its result. `has_successor`: its row will ask again in this pool as soon as it has
-    ended; `is_successor`: such a call of its row came before, and shares `num_inherited_blocks` leading blocks with it.
-    `prefix_order`: `prefix_key` in numbers that grow as new prefixes come.
+    """One request from its arrival to its end. After each field stands who fills it: `both` the core and the plugin,
+    else the one of them; the other leaves it at its default."""
 
-    `num_expected_output_tokens`: as told, or the bound; `max_tokens`: the bound where it is another number, else 0.
-    `num_computed_tokens` (prompt and output whose KV is there), `num_output_tokens` (produced so far) and
-    `num_preemptions` stay 0 where the host does not see them. `priority`: smaller is sooner, as in vLLM.
-    `workflow_id`: of the program or row that asks, "" for a request on its own. `node`: the step whose call it is.
-    `turn`: calls of its workflow before it. `prefix_group`: the plan's name for those who share its prefix.
-    `steps_to_next_use`: of its KV blocks, in steps of the plan; None where nobody told. `successor_path_s`: the longest
-    path of steps after it, in seconds. `deadline_s`: when its workflow must have ended."""
-
-    request_id: str
-    pool: str
+    request_id: str  #: both
+    pool: str  #: core
+    #: both; seconds on the host's clock
     arrival_time: float = 0.0
+    #: both; its workflow's number in the order in which the host began them
     row_index: int = 0
+    #: both; steps of its workflow's plan before it, or calls of its workflow that have ended
     depth: int = 0
-    num_prompt_tokens: int = 0
+    num_prompt_tokens: int = 0  #: both
+    #: both; as told, or the bound of its answer
     num_expected_output_tokens: int = 0
+    #: both; one cumulative hash for each full block of its prompt
     prefix_key: tuple[int, ...] = ()
-    max_attempts: int = 1
+    max_attempts: int = 1  #: core
+    #: core; the longest wait before another attempt that a server may ask for
     max_retry_wait_s: float = inf
-    num_attempts: int = 0
+    num_attempts: int = 0  #: core
+    #: core; where it runs, None while it does not
     replica_id: str | None = None
+    #: core; where an attempt of it failed
     failed_replicas: tuple[str, ...] = ()
+    #: core; the replica at which another request computes its prefix, None while it does not wait for that
     parked_at: str | None = None
+    #: core; KV tokens that it will add where it is parked or waits
     num_queued_tokens: int = 0
+    #: core; when the plan needs its result, in seconds from the plan's begin
     need_s: float = 0.0
+    #: both; `prefix_key` in numbers that grow as new prefixes come
     prefix_order: tuple[int, ...] = ()
+    #: both; True where its workflow will ask again in this pool as soon as it has ended
     has_successor: bool = False
+    #: both; True where a call of its workflow came before
     is_successor: bool = False
+    #: core; leading blocks that it shares with the call before
     num_inherited_blocks: int = 0
+    #: plugin; the bound of its answer where `num_expected_output_tokens` is less, else 0
     max_tokens: int = 0
+    #: plugin; tokens of prompt and output whose KV is there
     num_computed_tokens: int = 0
+    #: plugin; produced so far
     num_output_tokens: int = 0
-    num_preemptions: int = 0
-    priority: int = 0
+    num_preemptions: int = 0  #: plugin
+    #: both; "" for a request on its own
     workflow_id: str = ""
+    #: both; its step among those of all flows
     node: str = ""
+    #: both; the pool, or the model that the engine serves
     model: str = ""
-    tenant: str = ""
-    turn: int = 0
-    is_last_turn: bool = True
-    prefix_group: str = ""
-    steps_to_next_use: float | None = None
-    successor_path_s: float = 0.0
+    #: both; on the clock of `arrival_time`, None where nobody told
     deadline_s: float | None = None
+    #: both; what its owner knows of it
+    facts: CallFacts = NO_FACTS
 
     @property
     def max_output_tokens(self) -> int:

@@ -21,8 +21,8 @@ from sundog.sched.events import (
     WakeAt,
     WorkerAdded,
     WorkerPlanned,
-    step_id,
 )
+from sundog.sched.facts import step_id
 from sundog.sched.policy import Bring, Residency
 from sundog.sched.views import PoolView, ReplicaView, SchedView, WorkerView
 

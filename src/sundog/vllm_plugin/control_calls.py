@@ -85,7 +85,7 @@ def state(scheduler: Controlled, _: Nothing) -> dict[str, Any]:
         "num_kept_blocks": 0 if kept is None else kept.num_kept_blocks,
         "num_blocks_given_up": 0 if kept is None else kept.num_given_up,
         "pins": sorted(hold.owner.removeprefix(PIN) for hold in holds if hold.is_pin),
-        "num_workflows": len(sundog.books.workflows),
+        "num_workflows": len(sundog.books.workflow_book.by_id),
         "acceptance_rate": None if sundog.drafts is None else sundog.drafts.acceptance_rate,
     }
 
@@ -95,7 +95,7 @@ def steps(scheduler: Controlled, arguments: Since) -> dict[str, Any]:
 
 
 def plan(scheduler: Controlled, arguments: Plan) -> dict[str, Any]:
-    workflows, kept = scheduler.sundog.books.workflows, scheduler.sundog.free_blocks
+    workflows, kept = scheduler.sundog.books.workflow_book.by_id, scheduler.sundog.free_blocks
     known = [name for name in arguments.steps_to_next_use if name in workflows]
     for name in known:
         workflows[name].steps_to_next_use = arguments.steps_to_next_use[name]

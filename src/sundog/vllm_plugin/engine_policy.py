@@ -140,7 +140,9 @@ class EnginePolicy:
             self.free_blocks.release(view.workflow_id)
             return
         until_s = workflow.retained_until_s = self.books.sched.time_s + keep_s
-        hold = Hold(view.workflow_id, until_s, self.books.sched.time_s, view.prefix_group, workflow.steps_to_next_use)
+        hold = Hold(
+            view.workflow_id, until_s, self.books.sched.time_s, view.facts.prefix_group, workflow.steps_to_next_use
+        )
         self.free_blocks.keep(hold, blocks)
 
     def evict_rank(self, hold: Hold) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sundog.errors import UserError
+from sundog.sched.facts import CallFacts
 
 KEY = "sundog"
 
@@ -48,6 +49,22 @@ class Envelope(BaseModel):
     remaining_tokens: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     tenant: str = ""
     tool: str = ""
+
+    def facts(self) -> CallFacts:
+        """The same in the words of the scheduler, without what stands in the request itself."""
+        return CallFacts(
+            flow=self.flow,
+            node=self.node,
+            is_last_turn=self.last_turn,
+            tool=self.tool,
+            tenant=self.tenant,
+            prefix_group=self.prefix_group,
+            steps_to_next_use=self.steps_to_next_use,
+            deadline_s=self.deadline_s,
+            successor_path_s=self.successor_path_s,
+            num_remaining_steps=self.remaining_steps,
+            num_remaining_tokens=self.remaining_tokens,
+        )
 
 
 def read_envelope(extra_args: Mapping[str, Any] | None) -> Envelope | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,9 +12,11 @@ from sundog.engines.base import Message
 from sundog.ir.physical import PhysicalPlan
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.planner import plan_physical
-from sundog.runtime.about import Outlook, about, outlooks
+from sundog.runtime.envelope import call_facts, envelope
+from sundog.sched.facts import CallFacts
 from sundog.vllm_plugin.envelope import read_envelope
 
+BEFORE_A_TOOL = CallFacts("f", "think", is_last_turn=False, tool="look", steps_to_next_use=1, num_remaining_steps=1)
 PROMPT = (Message("user", "word " * 40),)
 
 
@@ -34,25 +37,24 @@ def planned() -> PhysicalPlan:
 
 
 def test_the_plan_tells_what_follows() -> None:
-    found = outlooks(planned().nodes)
-    assert found["think"] == Outlook(1, "look")
-    assert found["answer"] == found["judge"] == Outlook(0)
+    found = call_facts("f", planned().nodes)
+    assert found["think"] == BEFORE_A_TOOL
+    assert found["answer"] == CallFacts("f", "answer")
+    assert found["judge"] == CallFacts("f", "judge")
 
 
-@pytest.mark.parametrize("outlook", [Outlook(0), Outlook(3, "look"), Outlook(0, may_repeat=True)])
-def test_the_plugin_can_read_it(outlook: Outlook) -> None:
-    said = about("f", "run/1", "n", 2, outlook, PROMPT)
-    envelope = read_envelope({"sundog": json.dumps(said)})
-    assert envelope is not None
-    assert (envelope.flow, envelope.workflow, envelope.node, envelope.turn) == ("f", "run/1", "n", 2)
-    assert envelope.last_turn == (outlook == Outlook(0))
-    assert envelope.tool == outlook.tool
-    assert envelope.remaining_steps == {True: None, False: max(1, outlook.remaining_steps)}[envelope.last_turn]
+@pytest.mark.parametrize("facts", [CallFacts("f", "think"), BEFORE_A_TOOL])
+def test_the_plugin_reads_the_same_facts(facts: CallFacts) -> None:
+    said = envelope(facts, "run/1", 2, PROMPT)
+    read = read_envelope({"sundog": json.dumps(said)})
+    assert read is not None
+    assert (read.workflow, read.turn) == ("run/1", 2)
+    assert replace(read.facts(), prefix_group="") == facts
 
 
 def test_a_prefix_group_is_of_equal_beginnings() -> None:
     groups = [
-        about("f", "w", "n", 0, Outlook(0), (Message("user", text),)).get("prefix_group")
+        envelope(CallFacts(), "w", 0, (Message("user", text),)).get("prefix_group")
         for text in ("a" * 200 + "b", "a" * 200 + "c", "d" * 200, "short")
     ]
     assert groups[0] == groups[1] != groups[2]
