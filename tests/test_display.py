@@ -126,6 +126,11 @@ def test_a_call_in_python_is_quiet_where_nobody_looks(capsys: pytest.CaptureFixt
     assert capsys.readouterr() == ("", f"{LINE}\n")
 
 
+def test_who_wants_no_progress_gets_none_in_a_notebook_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sundog.display.is_notebook", lambda: True)
+    assert isinstance(open_live_display(is_wanted=False), QuietDisplay)
+
+
 class _Kept(QuietDisplay):
     period_s = 0.0
 

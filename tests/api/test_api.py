@@ -217,6 +217,40 @@ def test_ctrl_c_drains_and_the_next_call_continues(counting: Counting, monkeypat
     assert sorted(counting.seen) == list(range(40))
 
 
+def test_ctrl_c_before_a_run_begins_stops_it_too(counting: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_interrupted = threading.Event()
+
+    class Interrupted(ThreadPoolExecutor):
+        """What is submitted begins after its future was interrupted once."""
+
+        def submit(self, *submitted: Any, **options: Any) -> Any:
+            function, *arguments = submitted
+
+            def begin() -> Any:
+                assert is_interrupted.wait(30)
+                return function(*arguments, **options)
+
+            future = super().submit(begin)
+            inner = future.result
+
+            def result(timeout: float | None = None) -> Any:
+                future.result = wait  # type: ignore[method-assign]  # only the first wait is interrupted
+                raise KeyboardInterrupt
+
+            def wait(timeout: float | None = None) -> Any:
+                is_interrupted.set()
+                return inner(timeout)
+
+            future.result = result  # type: ignore[method-assign]  # see above
+            return future
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sundog.api.ThreadPoolExecutor", Interrupted)
+        with pytest.raises(sd.errors.RunStopped, match="interrupted"):
+            doubling([1, 2]).run()
+    assert counting.seen == []
+
+
 def test_a_flow_file_gives_the_run_of_the_command_line(folder: Path) -> None:
     write_review(folder)
     assert sundog(folder, "run", "flow.yaml", "--output", "out.csv").exit_code == 0

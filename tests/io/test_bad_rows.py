@@ -49,13 +49,27 @@ def test_such_a_value_fails_its_row_alone(put: Put, read: Read, open_at: Open, v
         assert source.sampled(10) == [(0, expected[0]), (2, expected[2])]
 
 
-def test_a_bad_partner_makes_its_row_bad(put: Put, read: Read) -> None:
-    put("rows.jsonl", '{"k": 1}\n{"k": 2}\n{"k": 3}\n')
-    put("more.jsonl", '{"k": 1, "a": "\\ud800"}\n{"k": 2, "a": 5}\n')
-    more = InputSource("more", path="more.jsonl", key=("k", "k"))
-    rows = read(InputSource("rows", path="rows.jsonl"), more)
-    # The key of a bad partner cannot be read: nothing is joined to it, and nothing is lost.
-    assert rows[1:] == [{"k": 2, "more": {"k": 2, "a": 5}}, {"k": 3, "more": None}]
+@pytest.mark.parametrize(
+    "more",
+    [
+        InputSource("more", path="more.jsonl", key=("k", "k")),
+        InputSource("more", call="partners:partners", key=("k", "k")),
+        InputSource("more", query="select k, a::json as a from 'partners.csv'", key=("k", "k")),
+    ],
+    ids=lambda more: "path" if more.path else "call" if more.call else "query",
+)
+def test_a_bad_partner_makes_its_row_bad(put: Put, read: Read, more: InputSource) -> None:
+    put("rows.jsonl", '{"k": 1}\n{"k": 2}\n{"k": 3}\n{"k": 4}\n')
+    # DuckDB refuses the whole file for the half of a pair, and takes the number beyond a double.
+    put("more.jsonl", '{"k": 1, "a": "\\ud800"}\n{"k": 2, "a": 1e999}\n{"k": 3, "a": 5}\n')
+    rows = [{"k": 1, "a": "\ud800"}, {"k": 2, "a": "\udc00"}, {"k": 3, "a": 5}]
+    put("partners.py", f"def partners():\n    return {rows!r}\n")
+    put("partners.csv", "k,a\n1,1e999\n2,1e999\n3,5\n")
+    first, second, *others = read(InputSource("rows", path="rows.jsonl"), more)
+    assert others == [{"k": 3, "more": {"k": 3, "a": 5}}, {"k": 4, "more": None}]
+    for bad in (first, second):
+        assert isinstance(bad, BadRow)
+        assert bad.reason.startswith("its row of input 'more': ")
 
 
 def test_a_json_column_of_a_query_is_checked_too(read: Read) -> None:

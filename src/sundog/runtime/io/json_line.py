@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import json
 import re
-from typing import NoReturn
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NoReturn
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from sundog.ir.normal_form import MAX_LEVELS, NoNormalForm, normal_form
 from sundog.runtime.io.table import BadRow, Row
 from sundog.runtime.io.values import whole_number
+
+# Private-use characters: no column of a user's is called so.
+_BAD = "\ue000bad row\ue001"
+_BAD_BEGINS = f'{{"{_BAD}":'
 
 
 class NotARow(ValueError):
@@ -27,6 +33,31 @@ def row_of(line: str | bytes) -> Row | BadRow:
     except ValueError as error:
         return _unusual(line, error)
     return _formed(value)
+
+
+def bad_line(reason: str, row: Mapping[str, Any]) -> bytes:
+    """Return the line of a copy or a snapshot that stands for a bad row: its reason, and the plain values of `row`, so
+    that it is still found by its key."""
+    kept: Row = {}
+    for name, value in row.items():
+        if isinstance(value, str | int | float):
+            with suppress(NoNormalForm):
+                kept |= normal_form({name: value})
+    return to_json({_BAD: reason, **kept})
+
+
+def reason_of(line: str) -> str | None:
+    """Return why the row of a `bad_line` is bad; None for the line of any other row."""
+    return str(from_json(line)[_BAD]) if line.startswith(_BAD_BEGINS) else None
+
+
+def object_in(line: str | bytes) -> Mapping[str, Any]:
+    """Return what Python's own parser reads in the line of a bad row; empty where even that reads nothing."""
+    try:
+        value: Mapping[str, Any] = json.loads(line, parse_int=whole_number)
+    except (ValueError, RecursionError):
+        return {}
+    return value
 
 
 def _formed(value: object) -> Row | BadRow:

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
-from pydantic_core import from_json, to_json
 
 from sundog.errors import InputError, SundogError
 from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.runtime.io.duck import MAX_LINE_BYTES, file_list, literal, stream
 from sundog.runtime.io.failures import explained, no_key_column, shorten, too_long, unreadable
-from sundog.runtime.io.json_line import NotARow, row_of
+from sundog.runtime.io.json_line import NotARow, bad_line, object_in, reason_of, row_of
 from sundog.runtime.io.paths import UNREADABLE, InputFiles, open_bytes
 from sundog.runtime.io.table import BadRow, Key, Row, Scan
 from sundog.runtime.io.values import json_text, pointer_to
@@ -31,7 +30,7 @@ WHOLE_NUMBERS = {"BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT"}
 
 class JSONTable:
     """A Table over `files`. `scratch_dir`: for copies without what DuckDB cannot read. `is_snapshot`: every
-    line is looked at for the shape, not the first ones only, and a text is a bad row's reason."""
+    line is looked at for the shape, not the first ones only, and a `bad_line` is a bad row."""
 
     def __init__(
         self,
@@ -148,19 +147,18 @@ class JSONTable:
                 return read()
 
     def _marked(self, index: int, path: Path) -> Path:
-        """A copy of `path` in which each bad row is a text, its reason."""
+        """A copy of `path` in which each bad row is a `bad_line`."""
         copy = self._scratch_dir / f"{self.files.name}-{index}.jsonl"
         with open_bytes(path) as lines, copy.open("wb") as marked:
             for line in lines:
                 text = line.removeprefix(BYTE_ORDER_MARK)
                 row = row_of(text) if text.strip() else None
-                marked.write(to_json(row.reason) + b"\n" if isinstance(row, BadRow) else line)
+                marked.write(bad_line(row.reason, object_in(text)) + b"\n" if isinstance(row, BadRow) else line)
         return copy
 
     def _parse(self, text: str) -> Row | BadRow:
-        if (self._copies or self._is_snapshot) and text.startswith('"'):
-            return BadRow(from_json(text))
-        return row_of(text)
+        reason = reason_of(text) if self._copies or self._is_snapshot else None
+        return row_of(text) if reason is None else BadRow(reason)
 
     def _checked(self, text: str) -> Row | BadRow:
         """The row; InputError with the line where it is none."""

@@ -25,6 +25,7 @@ from sundog.ir.normal_form import NoNormalForm, normal_form
 from sundog.operators.edited_modules import resolve_as_written
 from sundog.runtime.io.duck import stream
 from sundog.runtime.io.failures import explained, first_sentence
+from sundog.runtime.io.json_line import bad_line
 from sundog.runtime.io.paths import InputFiles
 from sundog.runtime.io.table import BadRow
 from sundog.runtime.io.values import column_of, count_nulled, decoder, note_nulled, select_list
@@ -89,9 +90,11 @@ def _query_lines(
         for rows in stream(cursor, f"SELECT {selection} FROM ({query}\n) AS t({renamed})"):
             for place, (name, _) in enumerate(counted, start=len(columns)):
                 nulled[name] += sum(row[place] for row in rows)
-            for row in decode([row[: len(columns)] for row in rows]):
-                # A text where a row should be is read as a bad one, with this reason.
-                yield to_json(row.reason if isinstance(row, BadRow) else row) + b"\n"
+            for row, values in zip(decode([row[: len(columns)] for row in rows]), rows, strict=True):
+                if isinstance(row, BadRow):
+                    yield bad_line(row.reason, dict(zip(names, values, strict=False))) + b"\n"
+                else:
+                    yield to_json(row) + b"\n"
 
 
 def _call_lines(source: InputSource, base_dir: Path, nulled: Counter[str]) -> Iterator[bytes]:
@@ -133,7 +136,7 @@ def _line(source: InputSource, number: int, row: object, nulled: Counter[str]) -
         try:
             formed[name] = normal_form(value, count)
         except NoNormalForm as error:
-            return to_json(f"column '{name}': {error}")
+            return bad_line(f"column '{name}': {error}", row)
     return to_json(formed)
 
 
