@@ -81,6 +81,18 @@ def test_every_module_says_what_it_owns() -> None:
     assert not silent, listing(silent)
 
 
+def test_docstrings_begin_as_sentences_do() -> None:
+    """ "Return whether ...", not "Whether ...": what a docstring is about must not be left to the reader."""
+    fragment = re.compile(r"(As|At|By|From|None|Of|So|Who|Whom|Whose|Whether|With|Without)\b")
+    found = [
+        place(path, getattr(node, "lineno", 1))
+        for path, tree in modules("**/*.py")
+        for node in ast.walk(tree)
+        if isinstance(node, Definition | ast.Module) and fragment.match(ast.get_docstring(node) or "")
+    ]
+    assert not found, listing(found)
+
+
 def test_every_contract_is_documented() -> None:
     silent = [
         f"{place(path, node.lineno)} {node.name}"

@@ -14,7 +14,7 @@ from sundog.ir.explain import Tree, logical_tree
 from sundog.ir.explain_physical import PoolFacts, physical_tree
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import CallExec, calls_of
-from sundog.optimizer.advice import advise, fields_wanted
+from sundog.optimizer.advice import advise, fields_wanted, tried_moves
 from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.placing import place_steps
 from sundog.optimizer.prompt_parts import Fields, prompts_of
@@ -39,8 +39,9 @@ from sundog.runtime.row_order import reading_order_of
 from sundog.session import Session
 
 NOT_WHOLE = "this process has not run all of the run: seconds are its own, --fresh runs everything"
-MAX_ADVICE_ROWS = 100_000
-"""Advice takes no longer on more rows; it says how many it looked at."""
+NOT_ALL_TRIED = "advice: prompts have so many values that not every move of one was tried"
+MAX_ADVICE_ROWS, MAX_ADVICE_COUNTS = 100_000, 2_000_000
+"""Advice takes no longer on more rows, nor on more counted sets of values times rows; it says how many it looked at."""
 
 
 class Explanation:
@@ -121,10 +122,13 @@ class Explanation:
         """Return what the user could change in the prompts; nothing where nothing would be gained."""
         prompts = prompts_of(self._plan.logical, PlanFacts(self._plan.logical, self._session.operators))
         wanted = frozenset[Fields]().union(*map(fields_wanted, prompts.values()))
+        is_cut = any(tried_moves(of_pool)[1] for of_pool in prompts.values())
         if not wanted:
-            return []
-        statistics = rows.statistics(wanted, first=MAX_ADVICE_ROWS)
+            return [Tree(NOT_ALL_TRIED)] if is_cut else []
+        statistics = rows.statistics(wanted, first=min(MAX_ADVICE_ROWS, MAX_ADVICE_COUNTS // len(wanted)))
         found = [Tree(str(one)) for of_pool in prompts.values() for one in advise(of_pool, statistics)]
+        if is_cut:
+            found.append(Tree(NOT_ALL_TRIED))
         title = f"advice, from {statistics.num_rows:,} rows; sundog changes no prompt by itself"
         return [Tree(title, tuple(found))] if found else []
 

@@ -187,14 +187,14 @@ class Session:
         return rows
 
     def figures(self) -> Figures:
-        """What the steps of the whole input take, for the placement of a run."""
+        """Return what the steps of the whole input take, for the placement of a run."""
         with closing(self.open_rows(None, self.plan.written.inputs)) as rows:
             costs = self.costs(rows, rows.count())
         return self.figures_of(costs.estimate(self.plan))
 
     def planned_calls(self, run: RunRecord) -> float:
-        """How many calls the whole of a run is expected to execute, if it finds no results of others. Reads rows of the
-        run, those of a query or a function as they were kept."""
+        """Return how many calls the whole of a run is expected to execute, if it finds no results of others. Reads rows
+        of the run, those of a query or a function as they were kept."""
         with closing(self.open_rows(self._state_dir / "runs" / run.run_id / "inputs")) as rows:
             costs = self.costs(rows, run.num_rows, counts_tokens=False)
         return costs.estimate(self.plan).calls.num_executed.expected

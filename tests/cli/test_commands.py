@@ -98,6 +98,14 @@ def test_runs_are_listed_with_their_state(tmp_path: Path) -> None:
     assert newest.split()[:3] == [found[0]["run"], "finished", "3"]
 
 
+@pytest.mark.parametrize("command", [("runs",), ("runs", "last"), ("show", "last"), ("trace", "last")])
+def test_a_look_into_another_folder_leaves_nothing_there(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "other").mkdir()
+    ran = sundog(tmp_path, *command, "--state", "other")
+    assert "no runs in other" in ran.stdout + ran.stderr
+    assert list((tmp_path / "other").iterdir()) == []
+
+
 def test_state_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_review(tmp_path)
     monkeypatch.setenv("SUNDOG_STATE", "kept")
@@ -151,3 +159,17 @@ def test_help_has_a_short_form(tmp_path: Path, command: list[str]) -> None:
     assert short.exit_code == 0
     assert short.stdout == long.stdout
     assert short.stdout.startswith(f"Usage: {' '.join(['root', *command])} [OPTIONS]")
+
+
+def test_explain_counts_the_values_of_a_wide_prompt(tmp_path: Path) -> None:
+    """Each set of values that was counted had a table of its own in DuckDB, all at once: 20 columns were too many."""
+    prompt = " ".join(f"{{{{ row.c{number} }}}}" for number in range(30))
+    node = f'{{llm: {{engine: e, prompt: "{prompt}"}}}}'
+    (tmp_path / "flow.yaml").write_text(
+        'name: wide\nengines: {e: {kind: "null"}}\ninputs: {rows: {path: rows.jsonl}}\n'
+        f'nodes: {{wide: {node}}}\noutputs: {{a: "{{{{ wide.text }}}}"}}\n'
+    )
+    (tmp_path / "rows.jsonl").write_text(json.dumps({f"c{number}": "x" * 200 for number in range(30)}) + "\n")
+    shown = sundog(tmp_path, "explain", "flow.yaml")
+    assert shown.exit_code == 0
+    assert "not every move of one was tried" in shown.stdout

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sundog.api import load
+from sundog.config import read_config
 from sundog.errors import ConfigError
+from sundog.runtime.run import RunOptions
+from sundog.session import Session, load_plan
 from tests.cli.flows import sundog
 
 FLOW = """
@@ -62,6 +66,22 @@ def test_another_run_over_the_same_rows_asks_before_the_first_effect(folder: Pat
     assert sundog(folder, "runs").stdout.count("mails-") == 1, "nothing was begun"
     assert sundog(folder, "run", "flow.yaml", *options, "--repeat-effects").exit_code == 0
     assert num_sent(folder) > 4
+
+
+def test_a_run_that_is_at_work_is_not_doubled_before_its_first_effect(folder: Path) -> None:
+    first, other = (Session(load_plan(folder / "flow.yaml", {}), folder, read_config(folder / ".sundog")) for _ in "ab")
+    options = [RunOptions(folder / ".sundog", folder / name) for name in ("one.csv", "two.csv", "three.csv")]
+    with first.open_run(options[0]) as opened:
+        with pytest.raises(ConfigError, match=rf"run {opened.record.run_id} is at work now on the effects \(send\)"):
+            other.open_run(options[1]).__enter__()
+        with other.open_run(replace(options[1], repeat_effects=True)):
+            pass
+    # Nobody works on it any more, and it has made no effect: another may.
+    with (
+        other.open_run(options[2]) as begun,
+        pytest.raises(ConfigError, match=rf"run {begun.record.run_id} is at work now"),
+    ):
+        first.open_run(options[0]).__enter__()
 
 
 def test_the_same_command_asks_for_nothing(folder: Path) -> None:

@@ -295,6 +295,15 @@ def test_a_run_with_which_no_row_can_succeed_calls_nothing(tmp_path: Path, monke
     assert "No row can succeed" in sundog(tmp_path, "explain", "flow.yaml", "--format", "html").stdout
 
 
+def test_a_folder_where_the_errors_file_goes_is_found_before_anything_runs(tmp_path: Path) -> None:
+    write_checked(tmp_path, 3, bad="")
+    (tmp_path / "out.jsonl.errors.jsonl").mkdir()
+    ran = sundog(tmp_path, "run", "flow.yaml", "--output", "out.jsonl")
+    assert ran.exit_code == 2
+    assert "out.jsonl.errors.jsonl, which is a folder" in ran.stderr
+    assert not (tmp_path / "calls").exists()
+
+
 def test_what_fails_for_some_rows_is_a_warning(tmp_path: Path) -> None:
     write_review(tmp_path, 4)
     with (tmp_path / "rows.jsonl").open("a") as file:

@@ -39,9 +39,10 @@ def test_the_failed_rows_are_shown(tmp_path: Path) -> None:
 def test_nothing_to_show_is_said(tmp_path: Path) -> None:
     write_checked(tmp_path, 2, bad="0 1")
     sundog(tmp_path, "run", "flow.yaml")
-    ran = sundog(tmp_path, "show", "last")
-    assert (ran.exit_code, ran.stdout) == (0, "")
-    assert ran.stderr.endswith("has no output rows; 2 have failed: --errors\n")
+    for form in ("jsonl", "csv", "table"):
+        ran = sundog(tmp_path, "show", "last", "--format", form)
+        assert (ran.exit_code, ran.stdout) == (0, "")
+        assert ran.stderr.endswith("has no output rows; 2 have failed: --errors\n")
 
 
 def test_a_table_says_how_many_rows_it_leaves_out(tmp_path: Path) -> None:

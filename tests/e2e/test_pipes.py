@@ -44,6 +44,24 @@ def test_a_closed_stderr_changes_neither_exit_code_nor_file(tmp_path: Path) -> N
     assert shell(tmp_path, "sundog runs <&- 2>&- >&-").returncode == 0
 
 
+def test_rows_for_a_closed_stdout_are_no_success(tmp_path: Path) -> None:
+    write_review(tmp_path)
+    for command in ("run flow.yaml --output -", "show last"):
+        ended = shell(tmp_path, f"sundog {command} >&-")
+        assert ended.returncode == 2
+        assert "error: stdout is closed, and the rows would go there" in ended.stderr
+        assert shell(tmp_path, "sundog run flow.yaml --output out.jsonl >&-").returncode == 0
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 12
+
+
+def test_letters_that_a_terminal_lacks_are_no_failure(tmp_path: Path) -> None:
+    write_review(tmp_path)
+    for command in ("explain flow.yaml", "run flow.yaml"):
+        ended = shell(tmp_path, f"PYTHONIOENCODING=latin-1 sundog {command}")
+        assert (ended.returncode, "bug" in ended.stderr) == (0, False)
+    assert "??? engines" in shell(tmp_path, "PYTHONIOENCODING=latin-1 sundog explain flow.yaml").stdout
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize("options", ["--json", "--output -", ""])
 def test_a_full_disk_under_stdout_is_told_as_such(tmp_path: Path, options: str) -> None:

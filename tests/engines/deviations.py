@@ -237,6 +237,7 @@ def framings() -> Iterator[Deviation]:
         ("comments", b": ping\n\n" + good.replace(b"\n\n", b"\n\n: ping\n\n")),
         ("event, id and retry lines", good.replace(b"data:", b"event: message\nid: 7\nretry: 10\ndata:")),
         ("several data lines", sse(Raw(pretty), LAST, counted(TOLD))),
+        ("several data lines and CRLF", sse(Raw(pretty), LAST, counted(TOLD)).replace(b"\n", b"\r\n")),
         ("a byte order mark", b"\xef\xbb\xbf" + good),
         ("empty lines first", b"\n\n\n" + good),
         ("one object a line", b"\n".join(as_json(one).encode() for one in (FIRST, LAST, counted(TOLD)))),

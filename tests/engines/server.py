@@ -110,7 +110,12 @@ async def read_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
         except asyncio.IncompleteReadError:
             return
         first, *lines = head.strip().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        headers: dict[str, str] = {}
+        for line in lines:
+            written, _, value = line.partition(": ")
+            name = written.lower()
+            # What is sent twice shows as HTTP means it.
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         method, path, _ = first.split(" ")
         yield Exchange(method, path, headers, json.loads(body) if body else {}, writer)

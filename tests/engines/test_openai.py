@@ -197,6 +197,11 @@ def test_headers_and_a_query_go_with_every_request(server: Server) -> None:
         assert (one.headers["api-key"], one.headers["x-team"]) == (KEY, "books")
 
 
+def test_an_authorization_that_is_written_takes_the_place_of_the_key(server: Server) -> None:
+    answer_of(server, api_key=KEY, headers={"authorization": "Basic 123"})
+    assert server.exchanges[-1].headers["authorization"] == "Basic 123"
+
+
 def test_a_literal_header_that_is_a_credential_stays_out_of_errors(server: Server) -> None:
     error = error_of(server, status(403, f"not with {KEY}"), headers={"api-key": KEY})
     assert "<api-key>" in str(error)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -209,10 +211,26 @@ def test_files_read_together_have_the_same_columns(put: Put, tmp_path: Path, ope
     ("path", "message"),
     [
         ("question.csv", "there is no file 'question.csv'\n  did you mean 'questions.csv'?"),
-        ("zzz.jsonl", "there is no file 'zzz.jsonl'\n  data files in {folder}: empty.csv, questions.csv"),
+        (
+            "zzz.jsonl",
+            "there is no file 'zzz.jsonl'\n  data files in {folder}: empty.csv, questions.csv",
+        ),
         ("nowhere/a.csv", "there is no file 'nowhere/a.csv'\n  there is no folder {folder}/nowhere"),
         ("*.parquet", "no file matches '*.parquet'\n  looked in {folder}"),
-        ("folder/", "'folder/' is a folder\n  name its files: folder/*.parquet"),
+        ("folder/", "'folder/' is a folder\n  name its files: folder/*.csv"),
+        ("csvs", "'csvs' is a folder\n  name its files: csvs/*.csv"),
+        (
+            "pipe.csv",
+            "'pipe.csv' is a pipe or a device\n  what can be read only once has no rows to count first: "
+            "write it into a file",
+        ),
+        ("link.csv", "'link.csv' is a link to 'gone.csv', which is not there\n  mend the link"),
+        ("~/a.csv", "there is no file '~/a.csv'\n  `~` is not expanded: write the whole path"),
+        (
+            "s3://b/a.csv",
+            "there is no file 's3://b/a.csv'\n  sundog reads files: download it first, or read it with "
+            "`call:` (Python)",
+        ),
         ("empty.csv", "'empty.csv' is empty\n  write its rows first, or name another file"),
         (
             "notes.txt",
@@ -228,8 +246,12 @@ def test_files_read_together_have_the_same_columns(put: Put, tmp_path: Path, ope
     ],
 )
 def test_bad_paths(put: Put, tmp_path: Path, open_at: Open, path: str, message: str) -> None:
-    for name in ("questions.csv", "folder/a.csv", "folder/a.jsonl", "notes.txt"):
+    for name in ("questions.csv", "folder/a.csv", "folder/a.jsonl", "csvs/a.csv", "notes.txt"):
         put(name, "a\n1\n")
+    if path == "pipe.csv":
+        os.mkfifo(tmp_path / path)
+    if path == "link.csv":
+        (tmp_path / path).symlink_to("gone.csv")
     put("empty.csv", "")
     source = InputSource("rows", path=path, location=Location("flow.yaml", 3, 5))
     assert complaint(open_at(source)) == "flow.yaml:3:5: " + message.format(folder=tmp_path)
@@ -299,3 +321,13 @@ def test_lack_of_room_is_no_fault_of_the_input(error: duckdb.Error) -> None:
     with pytest.raises(RunError, match="TMPDIR") as caught, explained(lambda error: InputError("bad")):
         raise error
     assert caught.value.exit_code == 1
+
+
+def test_decimals_that_would_be_rounded_are_refused(tmp_path: Path, open_at: Callable[..., RowSource]) -> None:
+    exact = pa.array([Decimal("1.00000000000000000000000000000000000000001")], pa.decimal256(50, 41))
+    for column in (exact, pa.array([[exact[0].as_py()]], pa.list_(pa.decimal256(50, 41)))):
+        pq.write_table(pa.table({"n": [1], "x": column}), tmp_path / "wide.parquet")
+        with pytest.raises(InputError, match="column 'x' holds decimals of more than 38 digits"):
+            open_at("wide.parquet").count()
+    pq.write_table(pa.table({"x": pa.array([Decimal("1.5")], pa.decimal256(38, 2))}), tmp_path / "narrow.parquet")
+    assert [row for batch in open_at("narrow.parquet").batches() for _, row in batch] == [{"x": "1.50"}]

@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sundog.errors import InputError
 from sundog.ir.logical import InputSource
 from sundog.ir.shape import Record, Scalar
+from sundog.runtime.io import csv_table
 from sundog.runtime.io.inputs import RowSource
 
 NAMES = ["rows.csv", "rows.jsonl", "rows.parquet"]
@@ -39,3 +41,36 @@ def test_joined_rows_too(read: Callable[..., list[Any]], name: str) -> None:
     driver = InputSource("orders", query="select 20 as code, 'n' as note, 7 as id", columns=("code", "id"))
     joined = InputSource("who", path=name, key=("c", "code"), columns=("b", "c"))
     assert read(driver, joined) == [{"code": 20, "id": 7, "who": {"b": "y", "c": 20}}]
+
+
+def test_columns_of_a_csv_file_are_judged_some_at_a_time_and_unwanted_ones_never(
+    put: Callable[[str, str], Path], read: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("wide.csv", "a,b,c,d,e,f\n1,x,0.5,true,007,\n2,y,1.5,false,008,\n")
+    whole = {"a": 1, "b": "x", "c": 0.5, "d": True, "e": "007", "f": None}
+    judged: list[str] = []
+
+    def kind_of(column: str, real: Callable[[str], str] = csv_table._kind_of) -> str:
+        judged.append(column)
+        return real(column)
+
+    monkeypatch.setattr(csv_table, "_kind_of", kind_of)
+    monkeypatch.setattr(csv_table, "MAX_JUDGED", 2)
+    monkeypatch.setattr(csv_table, "MAX_COUNTED", 2)
+    assert read("wide.csv")[0] == whole
+    judged.clear()
+    assert read(InputSource("rows", path="wide.csv", columns=("d", "e")))[0] == {"d": True, "e": "007"}
+    assert judged == ["r3", "r4"]
+
+
+def test_a_line_that_does_not_fit_is_found_whatever_is_wanted(
+    put: Callable[[str, str], Path], open_at: Callable[..., RowSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_table, "MAX_COUNTED", 1)
+    for text in ("a,b,c\n1,2,3\n1,2\n", "a,b,c\n1,2,3\n1,2,3,4\n", 'a,b,c\n1,2,3\n1,2,"3\n'):
+        put("bad.csv", text)
+        with pytest.raises(InputError, match=r"fields where|quoted field"):
+            open_at(InputSource("rows", path="bad.csv", columns=("a",))).count()
+    (Path(put("bad.csv", "a,b,c\n"))).write_bytes(b"a,b,c\n1,2,\xff\n")
+    with pytest.raises(InputError, match="not UTF-8"):
+        open_at(InputSource("rows", path="bad.csv", columns=("a",))).count()

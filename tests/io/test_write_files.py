@@ -366,6 +366,8 @@ def test_a_file_that_another_writer_has_just_finished_is_left_alone(
         ("out.parqet", "{unknown} 'out.parqet' from its name\n  did you mean '.parquet'?"),
         ("out", f"{{unknown}} 'out' from its name\n  end it with one of: {SUFFIXES}"),
         ("gone/out.csv", "the folder of the output is not there: {folder}/gone\n  mkdir -p {folder}/gone"),
+        ("~/out.csv", "the folder of the output is not there: {folder}/~\n  mkdir -p {folder}/~"),
+        ("x" * 240 + ".csv", "the name of the output is too long: " + "x" * 40 + "...\n  name a shorter one"),
         ("dir.csv", "the output {folder}/dir.csv is a folder\n  name a file in it: {folder}/dir.csv/rows.parquet"),
     ],
 )  # fmt: skip
@@ -375,6 +377,22 @@ def test_bad_output_paths(tmp_path: Path, name: str, message: str) -> None:
         check_output_path(tmp_path / name)
     assert str(caught.value) == message.format(folder=tmp_path, unknown="cannot tell the format of the output")
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (".", "the output . is a folder\n  name a file in it: rows.parquet"),
+        ("~/out.csv", "`~` is not expanded here: write the whole path"),
+    ],
+)
+def test_output_paths_as_they_are_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        check_output_path(Path(path))
+    assert str(caught.value).endswith(message)
 
 
 def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

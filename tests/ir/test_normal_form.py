@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from sundog.ir.normal_form import MAX_LEVELS, NoNormalForm, decode, encode, normal_form, whole_text
 
@@ -70,6 +70,10 @@ class Model(BaseModel):
     day: date = date(2024, 1, 2)
 
 
+class Aliased(BaseModel):
+    is_open: bool = Field(default=True, alias="open")
+
+
 @dataclass
 class Pair:
     left: Any
@@ -108,6 +112,7 @@ def numbers() -> Iterator[int]:
         (deque([1]), [1]),
         (OrderedDict(a=(1,)), {"a": [1]}),
         (Model(), {"raw": "+/8=", "day": "2024-01-02"}),
+        (Aliased(), {"open": True}),
         (Pair(1, [Model()]), {"left": 1, "right": [{"raw": "+/8=", "day": "2024-01-02"}]}),
         (10**4300 - 1, 10**4300 - 1),
     ],

@@ -12,7 +12,8 @@ from sundog.ir.render import render_text, render_value
 from sundog.ir.spending import MAX_CHARACTERS, MAX_STEPS
 from sundog.ir.template import Template
 
-HUGE = 10**9
+# So large that making it first, and refusing it then, would be told as a lack of memory.
+HUGE = 10**15
 SCOPE: dict[str, Any] = {
     "row": {
         "n": HUGE,

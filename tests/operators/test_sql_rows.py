@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from sundog.errors import FlowError, OperatorError
+from sundog.operators.base import Inspection
 from sundog.operators.sql import WRITE_RETRIES, SQLOperator
+from sundog.operators.sql_text import marked
+from sundog.secrets import Secrets
 from tests.operators.conformance import Context
 from tests.operators.shop import fault, run, spec
 
@@ -54,6 +57,48 @@ def test_a_list_and_a_value_in_one_place_are_two_statements(folder: Path, order:
     found = dict(zip(map(str, order), asyncio.run(both()), strict=True))
     assert found["1"] == [{"n": 2}]
     assert "row value misused" in found["[1, 2]"]
+
+
+def test_a_list_that_stands_elsewhere_is_told_where_it_belongs(folder: Path) -> None:
+    error = fault(folder, spec("select * from item where id in (:ids)", params={"ids": "{{ [1, 2] }}"}))
+    assert error.hint == "a list stands after `in`, and brings its brackets along: in :ids"
+
+
+@pytest.mark.parametrize(
+    ("query", "row"),
+    [
+        ("select ':p' as x, :p as y", {"x": ":p", "y": 5}),
+        ("select 'it''s :p' as x, :p as y -- and not :q", {"x": "it's :p", "y": 5}),
+        ("select /* not :q, nor in :p */ :p as y", {"y": 5}),
+        ('select 1 as "a:b", :p as y', {"a:b": 1, "y": 5}),
+        ("""select '{"n":1}' as x, '10:30' as t, :p as y""", {"x": '{"n":1}', "t": "10:30", "y": 5}),
+        (r"select 'a\:p' as x, :p as y", {"x": "a:p", "y": 5}),
+        ("select :p as y; -- that was all", {"y": 5}),
+    ],
+)
+def test_a_parameter_stands_in_no_literal_name_or_comment(folder: Path, query: str, row: dict[str, Any]) -> None:
+    step = spec(query, params={"p": "{{ 5 }}"})
+    operator = SQLOperator(folder)
+    operator.check(step, {})
+    assert asyncio.run(operator.inspect(step, Inspection({}, Secrets({}), timeout_s=10))) == []
+    assert run(folder, step) == [row]
+
+
+@pytest.mark.parametrize(
+    ("backend", "query", "text"),
+    [
+        (
+            "postgresql",
+            "select $$ :q $$, E'\\':q', :p::text, a[1:2]",
+            "select $$ \\:q $$, E'\\'\\:q', :p::text, a[1:2]",
+        ),
+        ("postgresql", "select x::date, U&'d:q'", "select x::date, U&'d\\:q'"),
+        ("mysql", "select `a:b`, :p # :q", "select `a\\:b`, :p # \\:q"),
+        ("oracle", "select 'unclosed :q", "select 'unclosed :q"),
+    ],
+)
+def test_colons_of_other_databases(backend: str, query: str, text: str) -> None:
+    assert marked(query, backend) == text
 
 
 def test_a_number_that_json_does_not_know_is_an_error(folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sundog.cost.row_statistics import Fields, RowStatistics
 from sundog.flow.bind import bind
 from sundog.operators.base import OPERATORS
-from sundog.optimizer.advice import advise, fields_wanted
+from sundog.optimizer.advice import MAX_EFFORT, advise, fields_wanted, tried_moves
 from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.prompt_parts import Prompt, prompts_of
 from tests.optimizer.bench import Nowhere
@@ -134,3 +134,12 @@ def test_no_advice_that_costs_more_than_it_saves() -> None:
     assert advice(facts=f"{long}\n{QUESTION}\n{DOCUMENT}") == [
         "facts: put row.document before row.question to save about 10,000 of 15,000 prompt tokens"
     ]
+
+
+@pytest.mark.parametrize("num_values", [5, 20, 40, 100, 400])
+def test_moves_in_wide_prompts_are_bounded_by_their_effort(num_values: int) -> None:
+    of_pool = prompts(wide=" ".join(f"{{{{ row.c{number} }}}}" for number in range(num_values)))
+    moves, is_cut = tried_moves(of_pool)
+    assert is_cut == (num_values > 20)
+    assert len(moves) * num_values**2 <= MAX_EFFORT
+    assert len(fields_wanted(of_pool)) <= 2500

@@ -68,10 +68,61 @@ def loop(n: int) -> Iterator[str]:
     yield 'outputs: {a: "{{ l1 }}"}'
 
 
+def filters(n: int) -> Iterator[str]:
+    """Filters of a step that waits for none of them: each of them passes it."""
+    yield llm(0, "{{ row.id }}")
+    yield from (f'  n{i}: {{filter: "{{{{ row.id != {i} }}}}"}}\n' for i in range(1, n))
+    yield 'outputs: {a: "{{ n0.text }}"}'
+
+
+def filters_of_steps(n: int) -> Iterator[str]:
+    """Every other node is a filter of the step before it, then come cheap ones, which go to the front."""
+    for i in range(n):
+        if i > n // 2:
+            yield f'  n{i}: {{filter: "{{{{ row.id != {i} }}}}"}}\n'
+        elif i % 2:
+            yield f'  n{i}: {{filter: "{{{{ n{i - 1}.text }}}}"}}\n'
+        else:
+            yield llm(i, f"{i} {{{{ row.id }}}}")
+    yield 'outputs: {a: "{{ n0.text }}"}'
+
+
+def layered(n: int) -> Iterator[str]:
+    width = 5
+    for i in range(n):
+        before = (i // width - 1) * width
+        read = f"{{{{ n{before + i % width}.text }}}} {{{{ n{before + (i + 1) % width}.text }}}}"
+        yield llm(i, f"{i} {read}" if i >= width else f"{i} {{{{ row.id }}}}")
+    yield f'outputs: {{a: "{{{{ n{n - 1}.text }}}}"}}'
+
+
+def loops(n: int) -> Iterator[str]:
+    for i in range(n):
+        yield f"  l{i}:\n    loop:\n      max_turns: 2\n      nodes:\n      {llm(i, f'{i} {{{{ loop.turn }}}}')}"
+    yield 'outputs: {a: "{{ l0 }}"}'
+
+
+def lists(n: int) -> Iterator[str]:
+    yield from (llm(i, f"{i} {{{{ item }}}}", ', for_each: "{{ row.points }}"') for i in range(n))
+    yield 'outputs: {a: "{{ n0 }}"}'
+
+
+def outputs(n: int) -> Iterator[str]:
+    yield llm(0, "{{ row.id }}")
+    yield "outputs:\n"
+    yield from (f'  o{i}: "{{{{ n0.text }}}} {i}"\n' for i in range(n))
+
+
 def tools(n: int) -> Iterator[str]:
     for i in range(n):
         yield f'  n{i}: {{http: {{url: "http://host{i}/", method: POST, json: {{a: "{{{{ row.id }}}}"}}}}}}\n'
     yield 'outputs: {a: "{{ n0 }}"}'
+
+
+SHAPES = [
+    wide, chain, gathered, equal, equal_chains, conditions, filters, filters_of_steps, layered, lists, loop, loops,
+    outputs, tools,
+]  # fmt: skip
 
 
 def planned(folder: Path, shape: Callable[[int], Iterator[str]], num_nodes: int) -> LogicalPlan:
@@ -99,7 +150,7 @@ def count_calls(work: Callable[[], object]) -> int:
     return count
 
 
-@pytest.mark.parametrize("shape", [wide, chain, gathered, equal, equal_chains, conditions, loop, tools])
+@pytest.mark.parametrize("shape", SHAPES)
 def test_the_work_grows_with_the_nodes(tmp_path: Path, shape: Callable[[int], Iterator[str]]) -> None:
     planned(tmp_path, shape, 2)  # what is loaded and kept once
     few = count_calls(lambda: planned(tmp_path, shape, FEW))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,13 +12,21 @@ from sundog.operators.base import BoundCall
 from sundog.runtime.call_key import Place, RunScope, call_key
 from tests.runtime.fakes import World, plan_of, step
 
-BASE: dict[str, Any] = {"run": "r1", "fresh": False, "row": 0, "path": "a", "payload": {"x": 1}}
+BASE: dict[str, Any] = {
+    "run": "r1",
+    "fresh": False,
+    "row": 0,
+    "path": "a",
+    "operator": "fake",
+    "payload": {"x": 1},
+}
 
 
 def key(tmp_path: Any, sharing: Sharing, *, effect: bool = False, **changed: Any) -> bytes:
     of = {**BASE, **changed}
     (node,) = World(tmp_path).physical(plan_of(step("a", "x", sharing=sharing, effect=effect))).nodes
     assert isinstance(node, CallExec)
+    node = replace(node, step=replace(node.step, operator=of["operator"]))
     run = RunScope(of["run"], of["fresh"], repeats_unknown_effects=False)
     return call_key(run, node, BoundCall(of["payload"]), Place(of["row"], of["path"], 0))
 
@@ -25,14 +34,14 @@ def key(tmp_path: Any, sharing: Sharing, *, effect: bool = False, **changed: Any
 @pytest.mark.parametrize(
     ("sharing", "effect", "counts"),
     [
-        (Sharing.ALWAYS, False, {"payload", "fresh"}),
-        (Sharing.RUN, False, {"payload", "run"}),
-        (Sharing.NEVER, False, {"payload", "run", "row", "path"}),
+        (Sharing.ALWAYS, False, {"operator", "payload", "fresh"}),
+        (Sharing.RUN, False, {"operator", "payload", "run"}),
+        (Sharing.NEVER, False, {"operator", "payload", "run", "row", "path"}),
         (Sharing.NEVER, True, {"run", "row", "path"}),
     ],
 )
 def test_what_counts_for_a_key(tmp_path: Any, sharing: Sharing, effect: bool, counts: set[str]) -> None:
-    other = {"payload": {"x": 2}, "run": "r2", "row": 1, "path": "b", "fresh": True}
+    other = {"operator": "other", "payload": {"x": 2}, "run": "r2", "row": 1, "path": "b", "fresh": True}
     same = key(tmp_path, sharing, effect=effect)
     found = {name for name, value in other.items() if key(tmp_path, sharing, effect=effect, **{name: value}) != same}
     assert found == counts

@@ -93,6 +93,9 @@ def test_secrets_are_taken_out_of_values_and_of_unforeseen_errors() -> None:
     assert kept.value == {"text": "say ${env:KEY}"} == json.loads(kept.body)
     with pytest.raises(CallError, match=r"ValueError: \$\{env:KEY\}"):
         fail_call(ValueError("open sesame"), SECRETS)
+    with pytest.raises(CallError) as caught:
+        fail_call(ConfigError("it is shut", hint="say open sesame"), SECRETS)
+    assert caught.value.hint == "say ${env:KEY}"
 
 
 @pytest.mark.parametrize("count", [10**30, 2**53 + 1, -1, 1.5, float("inf"), "7", None, True])

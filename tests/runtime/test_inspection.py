@@ -171,6 +171,7 @@ def test_an_operator_is_given_the_calls_that_rows_are_known_to_make(tmp_path: Pa
 def test_rows_that_cannot_be_rendered_are_counted(tmp_path: Path) -> None:
     (found,) = look(tmp_path, [step("a", "{{ row.x + 1 }}")])
     assert found.what.startswith("1 of 3 rows fail here (row 1: ")
+    assert found.hint is None or found.hint not in found.what, "what to do is told once"
     assert not found.is_fatal
     (found,) = look(tmp_path, [step("a", "{{ row.y.z }}")])
     assert found.what.startswith("3 of 3 rows fail here")

@@ -68,7 +68,7 @@ def test_a_lock_is_not_opened_through_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../escaped", "/tmp/escaped", "a/b", "..", "a\x00b", "x" * 5000, "é" * 300, "wo rd"]
+    "name", ["../../escaped", "/tmp/escaped", "a/b", "..", "a\x00b", "x" * 5000, "é" * 300, "wo rd", "-x", "--help"]
 )
 def test_whatever_a_flow_is_called_its_files_stay_inside(tmp_path: Path, name: str) -> None:
     flow = Flow(name, base_dir=tmp_path)
@@ -77,6 +77,7 @@ def test_whatever_a_flow_is_called_its_files_stay_inside(tmp_path: Path, name: s
     assert [row["id"] for row in result] == [1]
     (folder,) = (tmp_path / "inner" / "state" / "runs").iterdir()
     assert folder.name == result.report.run_id
+    assert not folder.name.startswith("-"), "it would be an option of a command"
     assert [path.name for path in tmp_path.iterdir()] == ["inner"]
     assert [path.name for path in (tmp_path / "inner").iterdir()] == ["state"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import multiprocessing
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from sundog.engines.base import Usage
 from sundog.errors import StoreError, UserError
 from sundog.ir.normal_form import encode
 from sundog.runtime.store.runs import RunList
-from sundog.runtime.store.schema import connect
+from sundog.runtime.store.schema import connect, store_error
 from sundog.runtime.store.store import NodeTotals, Store
 from sundog.runtime.store.writer import Asked
 
@@ -152,6 +153,21 @@ def test_a_writer_that_cannot_open_the_store_tells_it(tmp_path: Path, monkeypatc
     first, second, later = asyncio.run(_failing_writes(tmp_path, 1))
     assert {type(first), type(second), type(later)} == {StoreError}
     assert "MemoryError: no room" in str(first)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EROFS, "Read-only file system", "store.lock"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        sqlite3.OperationalError("attempt to write a readonly database"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_says_what_to_do(error: Exception) -> None:
+    told = store_error(Path("state/store.sqlite"), error)
+    assert (told.where, "cannot be written" in told.what) == ("state", True)
+    assert told.hint is not None
+    assert "--state" in told.hint
 
 
 def test_a_value_that_is_no_json_any_more_is_told_as_damage(tmp_path: Path) -> None:

@@ -213,6 +213,16 @@ def test_a_request_in_clear_text_to_a_port_with_tls_is_told_as_such(tmp_path: Pa
     asyncio.run(run())
 
 
+def test_a_server_that_has_answered_is_not_asked_for_tls() -> None:
+    async def test(client: Client, server: RawServer) -> None:
+        await get(client, server)
+        with pytest.raises(Broken):
+            await client.fetch(Request("POST", server.origin, is_repeatable=False), max_bytes=100, within_s=WAIT_S)
+        assert server.num_connections == 1
+
+    use(OK, close_at_once, test=test)
+
+
 def test_no_descriptor_is_left_behind() -> None:
     async def test(client: Client, server: RawServer) -> None:
         before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - of this process, not of a folder of files

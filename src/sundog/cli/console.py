@@ -5,6 +5,8 @@ Owns the two streams and the form of errors. Never decides what is said.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import traceback
@@ -14,7 +16,7 @@ from typing import BinaryIO
 
 import typer
 
-from sundog.errors import RunError, SundogError, error_text
+from sundog.errors import ConfigError, RunError, SundogError, error_text
 
 
 def open_closed_streams() -> None:
@@ -27,19 +29,40 @@ def open_closed_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free number is given out, and the ones below are open by now.
-            os.open(os.devnull, os.O_RDWR)
+            # The lowest free number is given out, and the ones below are open by now. What cannot be written tells of
+            # itself where somebody asked for it, as rows on stdout.
+            os.open(os.devnull, os.O_RDONLY)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
+def show_what_can_be_shown() -> None:
+    """Let stdout and stderr write `?` for letters that the terminal's character set lacks, in place of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
+
+
+def require_stdout() -> None:
+    """ConfigError where the shell has closed stdout, before anything is done whose rows would be lost."""
+    try:
+        os.write(sys.stdout.fileno(), b"")
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            return
+        raise ConfigError(
+            "stdout is closed, and the rows would go there", hint="name a file: --output rows.jsonl"
+        ) from error
+
+
 def print_result(text: str) -> None:
     """Write to stdout. Whoever reads it may stop early (`| head`): the rest is dropped, the command goes on. RunError
-    where stdout cannot be written otherwise. Styles are left out where stdout is no terminal."""
+    where stdout cannot be written otherwise. A stdout that the shell has closed is none that anybody reads. Styles are
+    left out where stdout is no terminal."""
     try:
         typer.echo(text)
     except OSError as error:
-        _stdout_failed(error)
+        _stdout_failed(error, is_closed=error.errno == errno.EBADF)
 
 
 @contextmanager
@@ -53,11 +76,11 @@ def result_stream() -> Iterator[BinaryIO]:
         _stdout_failed(error)
 
 
-def _stdout_failed(error: OSError) -> None:
-    """RunError, unless the reader has stopped reading."""
+def _stdout_failed(error: OSError, *, is_closed: bool = False) -> None:
+    """RunError, unless the reader has stopped reading, or there is none and none is needed."""
     # The interpreter flushes stdout once more at its end: that must not meet what failed here.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if not isinstance(error, BrokenPipeError):
+    if not isinstance(error, BrokenPipeError) and not is_closed:
         raise RunError(
             f"cannot write to stdout: {error.strerror or error}",
             hint="make room where it is written to, and repeat the command: nothing finished is lost",

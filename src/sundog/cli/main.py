@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sundog.cli.console import open_closed_streams, print_error, print_result
+from sundog.cli.console import open_closed_streams, print_error, print_result, show_what_can_be_shown
 from sundog.cli.on_demand import Declared, OnDemand
 from sundog.cli.options import DEBUG
 from sundog.config import read_config
@@ -83,4 +83,5 @@ def entry() -> None:
     # What is imported is no garbage: looking for some in it took a twentieth of the time of a short command.
     gc.set_threshold(100_000, 50, 100)
     open_closed_streams()
+    show_what_can_be_shown()
     app(prog_name="sundog")

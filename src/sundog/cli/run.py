@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from sundog.cli.console import print_note, print_result, result_stream
+from sundog.cli.console import print_note, print_result, require_stdout, result_stream
 from sundog.cli.options import (
     JSON,
     Debug,
@@ -102,10 +102,18 @@ def run(
         placement=placement,
     )
     allowed = 0 if fail_fast else max_errors
-    path = None if output == STDOUT else output
+    path = _file_of(output)
     options = RunOptions(config.state_dir, path, fresh, allowed, retry_failed, repeat_unknown_effects, repeat_effects)
     with session.open_run(options) as opened:
         raise typer.Exit(_run(session, opened, output, is_quiet=quiet, is_json=as_json, allowed=allowed))
+
+
+def _file_of(output: Path | None) -> Path | None:
+    """The file that is written; ConfigError where the rows go to a stdout that is closed."""
+    if output != STDOUT:
+        return output
+    require_stdout()
+    return None
 
 
 def _run(

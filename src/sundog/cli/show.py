@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.console import print_note, print_result, result_stream
+from sundog.cli.console import print_note, print_result, require_stdout, result_stream
 from sundog.cli.options import Debug, RunId, State
 from sundog.config import read_config
 
@@ -50,15 +50,16 @@ def show(
     """Print the rows of a run."""
     from sundog.runtime.history import opened_rows
 
+    require_stdout()
     form = form or (Format.TABLE if sys.stdout.isatty() else Format.JSONL)
     with opened_rows(read_config(state).state_dir, run, is_failed=errors) as rows:
-        if form is Format.TABLE:
+        if not rows.num_rows:
+            print_note(f"run {rows.run_id} has no {'failed rows' if errors else 'output rows'}{_others(rows)}")
+        elif form is Format.TABLE:
             _print_table(rows, NUM_SHOWN_ROWS if limit is None else limit)
         else:
             with result_stream() as stream:
                 rows.write(stream, "csv" if form is Format.CSV else "jsonl", limit)
-        if not rows.num_rows:
-            print_note(f"run {rows.run_id} has no {'failed rows' if errors else 'output rows'}{_others(rows)}")
 
 
 def _others(rows: RunRows) -> str:
@@ -69,8 +70,6 @@ def _others(rows: RunRows) -> str:
 
 def _print_table(rows: RunRows, limit: int) -> None:
     """A line a row, as wide as the terminal, with the number of those that are left out."""
-    if not rows.num_rows:
-        return
     shown = [{name: _cell(value) for name, value in row.items()} for row in islice(rows, limit)]
     print_result("\n".join(table_lines(rows.columns, shown, shutil.get_terminal_size((120, 24)).columns)))
     if rows.num_rows > limit:

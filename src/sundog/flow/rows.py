@@ -131,7 +131,7 @@ def _value(scalar: pa.Scalar[Any]) -> Any:
 
 
 def _unread(error: Exception) -> Iterator[Any]:
-    """What raises `error` when it is read, as a row of its own does."""
+    """Yield what raises `error` when it is read, as a row of its own does."""
     raise error
     yield
 

@@ -40,6 +40,44 @@ def dependencies(nodes: Sequence[Node], resource_order: Iterable[tuple[str, str]
     return {name: tuple(sorted(found, key=position.__getitem__)) for name, found in before.items()}
 
 
+def nearest(nodes: Sequence[Node]) -> dict[str, tuple[str, ...]]:
+    """Return what `dependencies` does, but of the filters written before a node only the last, which waits for the
+    others: what follows from it is the same, and it grows with the nodes, not with the filters times the nodes."""
+    known = {node.name for node in nodes}
+    found: dict[str, tuple[str, ...]] = {}
+    last: tuple[str, ...] = ()
+    for node in nodes:
+        read = sorted((names_read(node) | set(node.after)) & known)
+        found[node.name] = tuple(dict.fromkeys((*read, *last)))
+        if isinstance(node, Filter):
+            last = (node.name,)
+    return found
+
+
+class Ancestry:
+    """Everything that each node waits for, also through others, as the bits of one number: a set of names for each of
+    thousands of nodes is too much. `before`: as of `dependencies` or `nearest`."""
+
+    def __init__(self, nodes: Sequence[Node], before: Mapping[str, Sequence[str]]) -> None:
+        self.bit = {node.name: 1 << index for index, node in enumerate(nodes)}
+        self.above: dict[str, int] = {}
+        for node in topological_order(nodes, before):
+            bits = 0
+            for name in before[node.name]:
+                bits |= self.bit[name] | self.above[name]
+            self.above[node.name] = bits
+
+    def up_to(self, name: str) -> int:
+        """Return the node itself and all that it waits for."""
+        return self.bit[name] | self.above[name]
+
+    def bits(self, names: Iterable[str]) -> int:
+        found = 0
+        for name in names:
+            found |= self.bit[name]
+        return found
+
+
 def ancestors(name: str, before: Mapping[str, Sequence[str]]) -> frozenset[str]:
     """Everything that `name` waits for, also through others."""
     found: set[str] = set()

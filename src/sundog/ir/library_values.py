@@ -45,7 +45,8 @@ def python_value(value: Any) -> Any:
 
 
 def refusal(value: Any) -> str:
-    """Why a value that nobody knows has no form, as a phrase; with the method that gives one, where there is one."""
+    """Return why a value that nobody knows has no form, as a phrase; with the method that gives one, where there is
+    one."""
     kind = type(value)
     giver = next((shown for name, shown in _GIVERS.items() if hasattr(kind, name)), None)
     if _library_of(value) == "numpy":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from sundog.errors import FlowError, PlanError
-from sundog.ir.graph import dependencies, topological_order
+from sundog.ir.graph import nearest, topological_order
 from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, templates_of
 from sundog.ir.template import Path, Template
 
@@ -71,7 +71,7 @@ def _names(templates: Iterator[Template] | list[Template]) -> set[str]:
 
 def _check_cycles(nodes: Sequence[Node]) -> None:
     try:
-        topological_order(nodes, dependencies(nodes))
+        topological_order(nodes, nearest(nodes))
     except FlowError as error:
         raise PlanError(error.what) from error
     for node in nodes:
@@ -126,7 +126,7 @@ def _guards(nodes: Sequence[Node], is_effect: IsOrdered) -> dict[str, frozenset[
     """Return for each effect where it is (its loops) and the filters that must have let the row pass."""
     filters = {node.name for node in nodes if isinstance(node, Filter)}
     passed: dict[str, frozenset[str]] = {}
-    before = dependencies(nodes)
+    before = nearest(nodes)
     for node in topological_order(nodes, before):
         own = {name for name in before[node.name] if name in filters}
         passed[node.name] = frozenset(own).union(*(passed[name] for name in before[node.name] if passed[name]))

@@ -123,7 +123,7 @@ class SQLOperator:
                         f"the parameter '{name}' holds a {'mapping' if isinstance(item, dict) else 'list of lists'}",
                         hint="a parameter is text, a number, true, false, null or a list of these; | tojson makes text",
                     )
-        for name in _LIST_PARAM.findall(spec.query):
+        for name in _LIST_PARAM.findall(_marked(spec.query, spec.database)):
             if not isinstance(params.get(name, []), list):
                 kind = "null" if params[name] is None else "a single value"
                 raise OperatorError(
@@ -185,7 +185,8 @@ class SQLOperator:
         from sundog.operators.sql_url import reveal_url
 
         url = reveal_url(spec.database, given.secrets)
-        return await asyncio.to_thread(findings_of, spec.query, url, self._base_dir, _judge(spec))
+        query = _marked(spec.query, spec.database)
+        return await asyncio.to_thread(findings_of, query, url, self._base_dir, _judge(spec))
 
     async def close(self) -> None:
         databases, self._databases = self._databases, {}
@@ -215,7 +216,7 @@ class SQLOperator:
         from sundog.operators.sql_database import Statement
 
         lists = tuple(sorted(name for name, value in params.items() if isinstance(value, list)))
-        statement = Statement(_text(query, lists), params, is_write, max_rows, raw_column, lists)
+        statement = Statement(_text(_marked(query, url), lists), params, is_write, max_rows, raw_column, lists)
         database = self._open(url, context)
         try:
             return await database.execute(statement, timeout_s=context.timeout_s)
@@ -238,6 +239,13 @@ def _judge(spec: SQLSpec) -> Judgement:
     return judge(spec.query, backend_of(spec.database))
 
 
+def _marked(query: str, url: str) -> str:
+    from sundog.operators.sql_text import marked
+    from sundog.operators.sql_url import backend_of
+
+    return marked(query, backend_of(url))
+
+
 def _lookup(spec: SQLSpec) -> Lookup | None:
     from sundog.operators.sql_lookup import lookup_of
     from sundog.operators.sql_url import backend_of
@@ -247,7 +255,7 @@ def _lookup(spec: SQLSpec) -> Lookup | None:
 
 
 def _check_params(spec: SQLSpec) -> None:
-    wanted = _text(spec.query, ()).compile().params.keys()
+    wanted = _text(_marked(spec.query, spec.database), ()).compile().params.keys()
     for name in wanted - spec.params.keys():
         raise FlowError(
             f"the query reads :{name}, which params does not give",

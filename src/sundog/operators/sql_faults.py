@@ -38,6 +38,8 @@ _REFUSED_FOR_GOOD = re.compile(
 _MYSQL_REFUSED_FOR_GOOD = {1044, 1045, 1049}
 # The type of a parameter could not be found out, or is another one: PostgreSQL's own four words for it.
 _SQLSTATE_OF_TYPES = ("42P18", "42P08", "42804", "42883")
+# What a database says where one value belongs and a list of some stands.
+_OF_BRACKETS = re.compile("row value misused|should contain 1 column|operator does not exist.* record", re.IGNORECASE)
 _RETRYABLE_CODES = {
     "mysql": _MYSQL_RETRYABLE,
     "mariadb": _MYSQL_RETRYABLE,
@@ -78,6 +80,9 @@ def fault_of(
 
 
 def _hint(error: DBAPIError, phase: Phase, params: Mapping[str, Any]) -> str | None:
+    lists = [name for name, value in params.items() if isinstance(value, list)]
+    if lists and (_sqlstate(error).startswith(_SQLSTATE_OF_TYPES) or _OF_BRACKETS.search(str(error.orig))):
+        return f"a list stands after `in`, and brings its brackets along: in :{lists[0]}"
     if phase is Phase.EXECUTING and _sqlstate(error).startswith(_SQLSTATE_OF_TYPES) and params:
         nulls = [name for name, value in params.items() if value is None]
         return f"write cast(:{(nulls or list(params))[0]} as type): the database cannot tell which type a parameter has"

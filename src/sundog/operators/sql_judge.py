@@ -57,7 +57,9 @@ def judge(query: str, backend: str) -> Judgement:
     if dialect == "mysql" and "/*!" in query.replace("/*M!", "/*!"):
         return Judgement(Reach.WRITE, "a comment that MySQL executes")
     try:
-        statements = [found for found in parse(query, read=dialect) if found is not None]
+        # What follows the last semicolon may be a comment.
+        parsed = parse(query, read=dialect)
+        statements = [found for found in parsed if found is not None and not isinstance(found, exp.Semicolon)]
     except (SqlglotError, RecursionError) as error:
         reason = "it could not be parsed, so it counts as a write"
         return Judgement(Reach.WRITE, reason, complaint=_complaint(error))

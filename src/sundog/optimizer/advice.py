@@ -21,6 +21,9 @@ MIN_SHARED_TOKENS = 32
 MIN_SAVED_SHARE = 0.05
 # A move further to the front must save this much more than one that changes less.
 FURTHER = 1.1
+MAX_EFFORT = 50_000
+"""Moves are tried while their efforts add up to less. One that is tried makes a tree of all parts, and in each prompt
+that it changes as many sets of values to count as there are values, of half of them each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +58,24 @@ class _Move:
 
 def fields_wanted(prompts: Sequence[Prompt]) -> frozenset[Fields]:
     """The sets of values that `advise` wants counted; none where nothing can move."""
-    moves = list(_moves(prompts))
+    moves = tried_moves(prompts)[0]
     trees = [prefix_tree(one) for one in (prompts, *(move.prompts for move in moves))] if moves else []
     alone = {frozenset({path}) for tree in trees for fields in fields_of(tree) for path in fields}
     return frozenset(alone.union(*(fields_of(tree) for tree in trees)))
+
+
+def tried_moves(prompts: Sequence[Prompt]) -> tuple[tuple[_Move, ...], bool]:
+    """Return the moves that are worth their effort, least change first, and whether others were left out."""
+    values = {prompt: sum(isinstance(part, Value) for part in prompt.parts) for prompt in prompts}
+    num_parts = sum(len(prompt.parts) for prompt in prompts)
+    tried: list[_Move] = []
+    effort = 0
+    for move in _moves(prompts):
+        effort += num_parts + sum(values[prompt] ** 2 for prompt in prompts if prompt.step in move.steps)
+        if effort > MAX_EFFORT:
+            return tuple(tried), True
+        tried.append(move)
+    return tuple(tried), False
 
 
 def advise(prompts: Sequence[Prompt], statistics: RowStatistics) -> tuple[Advice, ...]:
@@ -74,7 +91,7 @@ def advise(prompts: Sequence[Prompt], statistics: RowStatistics) -> tuple[Advice
     values = (part for prompt in prompts for part in prompt.parts if isinstance(part, Value))
     has_results = any(value.path is None and value.fields != frozenset() for value in values)
     best: dict[Value, tuple[float, _Move]] = {}
-    for move in _moves(prompts):
+    for move in tried_moves(prompts)[0]:
         saved = now - num_computed_tokens(prefix_tree(move.prompts), statistics, num_tokens)
         before = best[move.value][0] * FURTHER if move.value in best else MIN_SAVED_SHARE * now
         if num_tokens(move.value) >= MIN_SHARED_TOKENS and saved >= before and saved > 0:

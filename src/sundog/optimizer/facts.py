@@ -5,10 +5,11 @@ Owns these facts; the rules and the planner read them. Never changes a plan.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
 from sundog.errors import FlowError
+from sundog.ir.graph import Ancestry
 from sundog.ir.logical import Filter, LogicalPlan, Node, Step, steps_of
 from sundog.ir.physical import Sharing
 from sundog.operators.base import Operator, Traits
@@ -64,3 +65,16 @@ class PlanFacts:
         if step.share and traits.sharing is Sharing.NEVER:
             return Sharing.ALWAYS if traits.engine else Sharing.RUN
         return traits.sharing
+
+
+class WorkOf:
+    """The costliest work in a set of nodes that is given as bits."""
+
+    def __init__(self, nodes: Sequence[Node], facts: PlanFacts, ancestry: Ancestry) -> None:
+        self._of_kind = [
+            (kind, ancestry.bits(node.name for node in nodes if facts.work(node) is kind))
+            for kind in sorted(Work, reverse=True)
+        ]
+
+    def most(self, bits: int) -> Work:
+        return next((kind for kind, nodes in self._of_kind if bits & nodes), Work.NONE)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sundog.ir.explain import spell_path
-from sundog.ir.graph import dependencies, topological_order
+from sundog.ir.graph import nearest, topological_order
 from sundog.ir.logical import LogicalPlan, Node, Step, steps_of, templates_of
 from sundog.ir.physical import Sharing
 from sundog.ir.template import Computed, Literal, Path, Reference, Segment, Template
@@ -104,7 +104,7 @@ class _Reader:
         self._nodes: Mapping[str, Node] = {node.name: node for node in plan.nodes}
         self._known: dict[str, Fields | None] = {}
         # In the order in which they read each other, so that a long chain is no deep recursion.
-        for node in topological_order(plan.nodes, dependencies(plan.nodes)):
+        for node in topological_order(plan.nodes, nearest(plan.nodes)):
             self._known[node.name] = self._fields_of_step(node) if isinstance(node, Step) else None
 
     def message(self, step: str, role: str, template: Template) -> Message:

@@ -260,7 +260,7 @@ class Dispatcher:
     async def _attempt_gathered(
         self, node: CallExec, calls: Sequence[BoundCall], submit: Submit, place: Place
     ) -> Sequence[Kept | None]:
-        """As `run_gathered`, guarded; None also for an outcome that cannot be kept."""
+        """Return the outcomes of `run_gathered`, guarded; None also for one that cannot be kept."""
         try:
             context = self._context(node, b"", submit, place, ())
             outcomes = await self._gathering(node).run_gathered(node.step.spec, calls, context)

@@ -18,7 +18,7 @@ from pydantic_core import to_json
 from sundog.errors import ConfigError, suggest
 from sundog.runtime.io.outputs import write_rows
 from sundog.runtime.store.runs import RunList, RunRecord
-from sundog.runtime.store.store import Store
+from sundog.runtime.store.store import STORE_FILE, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def opened_rows(state_dir: Path, run_id: str, *, is_failed: bool) -> Iterator[Ru
 def list_runs(state_dir: Path, prefix: str = "") -> list[RunSummary]:
     """The runs whose id begins with `prefix`, newest first; `last` is the newest one. Empty where there is no state
     folder; ConfigError where no id begins so."""
-    if not prefix and not state_dir.is_dir():
+    if not prefix and not _has_runs(state_dir):
         return []
     with _opened(_known(state_dir)) as (store, runs):
         records = runs.all()
@@ -96,7 +96,7 @@ def list_runs(state_dir: Path, prefix: str = "") -> list[RunSummary]:
 
 def run_ids_of(state_dir: Path) -> list[str]:
     """The ids of all runs, newest first; empty where there is no state folder."""
-    if not state_dir.is_dir():
+    if not _has_runs(state_dir):
         return []
     with _opened(state_dir) as (_, runs):
         return [record.run_id for record in runs.all()]
@@ -118,8 +118,13 @@ def event_logs(state_dir: Path, run_id: str) -> list[Path]:
     return logs
 
 
+def _has_runs(state_dir: Path) -> bool:
+    """Return whether this is a state folder: to look into another one must not make it one."""
+    return (state_dir / STORE_FILE).is_file()
+
+
 def _known(state_dir: Path) -> Path:
-    if not state_dir.is_dir():
+    if not _has_runs(state_dir):
         raise ConfigError(f"there are no runs in {state_dir}", hint="name the folder with --state or SUNDOG_STATE")
     return state_dir
 

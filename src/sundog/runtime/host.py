@@ -174,7 +174,8 @@ class Host:
                 self.waits.end(request_id)
 
     def _arrive(self, arrived: RequestArrived) -> None:
-        """With all others of this turn of the loop: which of them starts first must not depend on who spoke first."""
+        """Tell it with all others of this turn of the loop: which of them starts first must not depend on who spoke
+        first."""
         if not self._arrivals:
             self._loop.call_soon(self._flush)
         self._arrivals.append(arrived)

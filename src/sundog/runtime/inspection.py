@@ -174,8 +174,9 @@ class _Inspector:
         given = Inspection({}, self._secrets, 0.0, self._num_rows, self._num_inspected)
         if failures := self._known.failures.get(call.name):
             row, first = next(iter(failures.items()))
+            told = first.what if isinstance(first, SundogError) else first
             yield Finding(
-                f"{given.rows(len(failures))} fail here (row {row}: {first})",
+                f"{given.rows(len(failures))} fail here (row {row}: {told})",
                 first.hint if isinstance(first, SundogError) else None,
                 is_fatal=len(failures) == self._num_rows,
             )

@@ -7,7 +7,7 @@ nor when a worker loads one; the core does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 
 PREFIX_BLOCK_TOKENS = 32
 UNKNOWN_CACHE_BLOCKS = 65_536
+
+
+async def _start_all(engines: Iterable[Engine]) -> None:
+    """Start all at once. The first failure is raised when none starts any more: what is closed must not come up after
+    that."""
+    starting = [asyncio.ensure_future(engine.start()) for engine in engines]
+    try:
+        await asyncio.gather(*starting)
+    except BaseException:
+        for one in starting:
+            one.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)
+        raise
 
 
 def engine_pool(name: str) -> str:
@@ -59,7 +72,7 @@ class Pools:
                 if block.workers is None:
                     for number in range(_kind(block).num_replicas(_options(block))):
                         self._open(block, str(number), number)
-            await asyncio.gather(*(engine.start() for engine in self.engines.values()))
+            await _start_all(self.engines.values())
         except BaseException:
             await self.close()
             raise

@@ -104,7 +104,7 @@ def _changed(latest: RunRecord, command: Command) -> tuple[str, ...]:
 def _continued(runs: RunList, latest: RunRecord, command: Command) -> RunRecord:
     if latest.state != "finished" or command.retries_failed:
         if not latest.repeats_effects:
-            _refuse_repeats(runs, command, latest.effects, but=latest.run_id)
+            _refuse_repeats(runs, command, latest, is_new=False)
         if command.repeats_effects:
             runs.allow_repeats(latest.run_id)
         runs.put_modules(latest.run_id, json.dumps(command.modules))
@@ -112,7 +112,6 @@ def _continued(runs: RunList, latest: RunRecord, command: Command) -> RunRecord:
 
 
 def _started(runs: RunList, command: Command, identity: bytes, effects: bytes, num_rows: int) -> RunRecord:
-    _refuse_repeats(runs, command, effects, but=None)
     record = runs.start(
         command.key,
         identity,
@@ -123,23 +122,33 @@ def _started(runs: RunList, command: Command, identity: bytes, effects: bytes, n
         effects=effects,
         modules=json.dumps(command.modules),
     )
+    try:
+        _refuse_repeats(runs, command, record, is_new=True)
+    except ConfigError:
+        runs.forget(record.run_id)
+        raise
     if command.repeats_effects:
         runs.allow_repeats(record.run_id)
     return record
 
 
-def _refuse_repeats(runs: RunList, command: Command, effects: bytes, *, but: str | None) -> None:
-    if not effects or command.repeats_effects:
+def _refuse_repeats(runs: RunList, command: Command, record: RunRecord, *, is_new: bool) -> None:
+    if not record.effects or command.repeats_effects:
         return
-    others = runs.others_with_effects(effects, tuple(command.effects), but)
-    if others:
+    steps = ", ".join(command.effects)
+    repeat = "say --repeat-effects (in Python repeat_effects=True) if they are to happen again"
+    if others := runs.others_with_effects(record.effects, tuple(command.effects), record.run_id):
         run_id, number = others[0]
-        steps = ", ".join(command.effects)
         raise ConfigError(
             f"run {run_id} has made or begun {number:,} effects ({steps}) of this flow over the same input, and this "
             "run would make them again",
-            hint="repeat that run's command to continue it, or say --repeat-effects (in Python repeat_effects=True) if "
-            "they are to happen again",
+            hint=f"repeat that run's command to continue it, or {repeat}",
+        )
+    if other := runs.at_work_with_effects(record.effects, record.run_id, is_new=is_new):
+        raise ConfigError(
+            f"run {other} is at work now on the effects ({steps}) of this flow over the same input, and this run "
+            "would make them again",
+            hint=f"wait for it, or {repeat}",
         )
 
 

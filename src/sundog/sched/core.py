@@ -107,7 +107,7 @@ class SchedulerCore:
         }
 
     def handle(self, event: Event) -> list[Action]:
-        """What is to be done now that `event` happened. Events come in order of time."""
+        """Return what is to be done now that `event` happened. Events come in order of time."""
         self._view.time_s = event.time_s
         actions: list[Action] = []
         if self._workers:

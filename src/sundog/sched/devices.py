@@ -39,7 +39,7 @@ class DeviceBook:
         self._sched.num_devices = len({self._shared.get(name, name) for name in engines})
 
     def starting(self, pool: Pool) -> Pool:
-        """Whose requests may start, now that something has changed in `pool`."""
+        """Return the pool whose requests may start, now that something has changed in `pool`."""
         device = pool.device
         if device is None or self._time_slice is None or len(device.num_running) == 1:
             return pool

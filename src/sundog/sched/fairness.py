@@ -39,7 +39,7 @@ class VirtualTokens(Mapping[str, float]):
         self._num_requests[tenant] += 1
 
     def charge(self, tenant: str, num_prompt_tokens: int, num_output_tokens: int) -> None:
-        """So many tokens were computed for a request of it that is here."""
+        """Count so many tokens that were computed for a request of it that is here."""
         num_tokens = num_prompt_tokens + OUTPUT_TOKEN_WEIGHT * num_output_tokens
         self._tokens[tenant] += num_tokens / self._weights.get(tenant, 1.0)
 
@@ -52,7 +52,7 @@ class VirtualTokens(Mapping[str, float]):
             self._forget()
 
     def _least(self) -> float:
-        """Of the tenants that are there; of an empty house, the most that anybody had."""
+        """Return the least of the tenants that are there; of an empty house, the most that anybody had."""
         if self._num_requests:
             return min((self._tokens[one] for one in self._num_requests if self._num_requests[one]), default=0.0)
         return max(self._tokens.values(), default=0.0)

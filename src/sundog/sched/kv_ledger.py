@@ -38,17 +38,17 @@ class KVLedger:
         return owner in self._held
 
     def num_further_tokens(self, key: tuple[int, ...], num_prompt_tokens: int, num_other_tokens: int) -> int:
-        """What a prompt with this key, and an answer of `num_other_tokens`, would add."""
+        """Return what a prompt with this key, and an answer of `num_other_tokens`, would add."""
         num_held = sum(block in self._blocks for block in key)
         return num_prompt_tokens + num_other_tokens - num_held * _block_tokens(key, num_prompt_tokens)
 
     def num_other_tokens(self, owner: str) -> int:
-        """What it holds, or will, beyond its prompt."""
+        """Return what it holds, or will, beyond its prompt."""
         return self._held[owner].num_other_tokens
 
     def split_beside(self, key: tuple[int, ...]) -> tuple[int, dict[str, int]]:
-        """How the prompts' tokens are held, were a prompt with this key held too: those in blocks with several owners;
-        and of each owner, those that go when it goes. What the prompt itself adds is in neither."""
+        """Return how the prompts' tokens are held, were a prompt with this key held too: those in blocks with several
+        owners; and of each owner, those that go when it goes. What the prompt itself adds is in neither."""
         num_shared = self.num_shared_tokens
         own = {owner: holding.num_own_tokens for owner, holding in self._held.items()}
         for one in dict.fromkeys(key):

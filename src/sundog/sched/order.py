@@ -13,12 +13,13 @@ SERVICE_QUANTUM_TOKENS = 400
 
 
 def first_come(request: RequestView, sched: SchedView) -> tuple[float, ...]:
-    """In order of arrival. Loses when many prompts share prefixes: neighbours in time are no neighbours in text."""
+    """Rank in order of arrival. Loses when many prompts share prefixes: neighbours in time are no neighbours in
+    text."""
     return (request.arrival_time,)
 
 
 def priority_first(request: RequestView, sched: SchedView) -> tuple[float, ...]:
-    """As vLLM's scheduler: by the priority that came with the request, then in order of arrival.
+    """Rank as vLLM's scheduler: by the priority that came with the request, then in order of arrival.
 
     Loses as `first_come` does; and a program of many short calls queues anew for each of them.
     """

@@ -50,5 +50,5 @@ def remaining_s(request: RequestView, sched: SchedView) -> float:
 
 
 def draw(request_id: str, number: int) -> float:
-    """In [0, 1), as if at random, and the same whenever it is asked for."""
+    """Return a number in [0, 1), as if at random, and the same whenever it is asked for."""
     return crc32(f"{request_id}/{number}".encode()) / 2**32

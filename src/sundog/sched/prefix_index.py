@@ -21,7 +21,7 @@ class PrefixIndex:
         return self._max_blocks
 
     def num_known_blocks(self, key: tuple[int, ...]) -> int:
-        """How many leading blocks of `key` are warm or being computed."""
+        """Return how many leading blocks of `key` are warm or being computed."""
         return next((number for number, block in enumerate(key) if block not in self._computing_by), len(key))
 
     def computing(self, key: tuple[int, ...]) -> str | None:
@@ -82,7 +82,7 @@ class PrefixOrder:
         return found
 
     def is_shared(self, blocks: tuple[int, ...]) -> bool:
-        """Whether another key had a prefix that ends in one of `blocks`, as far as is remembered."""
+        """Return whether another key had a prefix that ends in one of `blocks`, as far as is remembered."""
         return not self._repeated.isdisjoint(blocks)
 
     def _add(self, block: int) -> int:
@@ -91,7 +91,7 @@ class PrefixOrder:
 
 
 def num_common_blocks(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """How many leading blocks two keys share."""
+    """Return how many leading blocks two keys share."""
     if not one or not other:
         return 0
     return next(

@@ -76,7 +76,7 @@ def _oldest_s(view: PoolView) -> float:
 
 
 def _absent(worker: WorkerView, sched: SchedView) -> list[str]:
-    """What the worker could load now."""
+    """Return what the worker could load now."""
     return [
         name
         for name in worker.pools
@@ -115,19 +115,20 @@ def _is_idle(resident: ReplicaView, pools: Mapping[str, PoolView]) -> bool:
 
 
 def _is_left_to_others(resident: ReplicaView, worker: WorkerView, pools: Mapping[str, PoolView]) -> bool:
-    """Whether this worker's part of the engine's work is done, by the plan, and other workers have the rest."""
+    """Return whether this worker's part of the engine's work is done, by the plan, and other workers have the rest."""
     return resident.pool not in worker.planned and pools[resident.pool].num_serving > 1
 
 
 def _is_held(resident: ReplicaView, worker: WorkerView, pools: Mapping[str, PoolView]) -> bool:
-    """Whether calls may come: from steps that have begun, or because the plan has it next."""
+    """Return whether calls may come: from steps that have begun, or because the plan has it next."""
     return pools[resident.pool].num_open_steps > 0 or resident.pool in worker.planned[: worker.max_resident]
 
 
 def _leaves_at(
     resident: ReplicaView, worker: WorkerView, pools: Mapping[str, PoolView], asked: str, sched: SchedView
 ) -> float | None:
-    """When it makes room for `asked` though calls may still come for it; None while calls wait, or as things are."""
+    """Return when it makes room for `asked` though calls may still come for it; None while calls wait, or as things
+    are."""
     own, other, idle_since_s = pools[resident.pool], pools[asked], resident.idle_since_s
     if own.lull_since_s is None:
         return None

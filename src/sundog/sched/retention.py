@@ -65,7 +65,7 @@ def _tool_times_s(tool: str, sched: SchedView) -> SampleHistory | None:
 
 
 def least_recently_used(block: BlockView, sched: SchedView) -> tuple[float, ...]:
-    """As vLLM: what was used longest ago first; of one prompt, the end first, since a prefix is of use without it.
+    """Rank as vLLM: what was used longest ago first; of one prompt, the end first, since a prefix is of use without it.
 
     Loses where use comes in cycles longer than the cache: what is needed next was used longest ago.
     """

@@ -6,7 +6,7 @@ from sundog.sched.views import SchedView, StepView
 
 
 def full_length(step: StepView, sched: SchedView) -> int:
-    """As vLLM is configured, whatever is accepted.
+    """Return what vLLM is configured to verify, whatever is accepted.
 
     Loses where many requests decode together: each rejected token takes time from all of them.
     """

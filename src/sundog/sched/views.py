@@ -82,12 +82,12 @@ class RequestView:
 
     @property
     def num_prefill_tokens(self) -> int:
-        """Of its prompt, still to be computed."""
+        """Tokens of its prompt that are still to be computed."""
         return max(0, self.num_prompt_tokens - self.num_computed_tokens)
 
     @property
     def num_decode_tokens(self) -> int:
-        """Of its answer, still expected; one at least, as it has not ended."""
+        """Tokens of its answer that are still expected; one at least, as it has not ended."""
         return max(1, self.num_expected_output_tokens - self.num_output_tokens)
 
 
@@ -184,7 +184,7 @@ class ReplicaView:
 
     @property
     def is_serving(self) -> bool:
-        """Whether it takes requests."""
+        """Return whether it takes requests."""
         return not (self.is_draining or self.is_down)
 
     @property
@@ -309,6 +309,6 @@ class SchedView:
 
     @property
     def is_roomy(self) -> bool:
-        """Whether the cache has room for twice the blocks ever seen, so that nothing needed is evicted: answers and
-        what prompts do not share pass through it too."""
+        """Return whether the cache has room for twice the blocks ever seen, so that nothing needed is evicted: answers
+        and what prompts do not share pass through it too."""
         return 0 < 2 * self.num_seen_blocks <= self.num_cache_blocks

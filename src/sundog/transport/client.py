@@ -130,13 +130,13 @@ class Client:
     async def _attempt(
         self, request: Request, address: Address, route: _Route, silence_s: float | None, progress: Progress
     ) -> Answer:
-        from sundog.transport.connectors import course
+        from sundog.transport.connectors import current_progress
         from sundog.transport.translation import fault_of
 
         headers = request.headers
         if address.credentials is not None and "authorization" not in {name.lower() for name in headers}:
             headers = {**headers, "Authorization": address.credentials}
-        token = course.set(progress)
+        token = current_progress.set(progress)
         try:
             response = await route.session.request(
                 request.method,
@@ -154,7 +154,7 @@ class Client:
                 raise
             raise fault from None
         finally:
-            course.reset(token)
+            current_progress.reset(token)
         if response.status == 407 and route.proxy is not None:
             response.close()
             raise ProxyFault(

@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from sundog.transport.client import Progress
     from sundog.transport.proxies import Proxy
 
-course: ContextVar[Progress] = ContextVar("sundog_request")
+current_progress: ContextVar[Progress] = ContextVar("sundog_request")
 """The progress of the request that this task sends."""
 
 
-class _Telling(aiohttp.TCPConnector):
-    """A connector that writes into `course`, and gives a request one connection only: aiohttp sends GET, PUT, DELETE
-    and others again by itself where a connection broke, and so might do an effect twice."""
+class _ReportingConnector(aiohttp.TCPConnector):
+    """A connector that writes into `current_progress`, and gives a request one connection only: aiohttp sends GET, PUT,
+    DELETE and others again by itself where a connection broke, and so might do an effect twice."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._used: WeakSet[Any] = WeakSet()
 
     async def connect(self, req: Any, traces: Any, timeout: aiohttp.ClientTimeout) -> Any:  # noqa: ASYNC109 - aiohttp's
-        progress = course.get()
+        progress = current_progress.get()
         if progress.is_sending:
             raise aiohttp.ServerDisconnectedError
         connection = await super().connect(req, traces, timeout)
@@ -47,7 +47,7 @@ class _Telling(aiohttp.TCPConnector):
 def open_connector(socks: Proxy | None, *, keep_alive_s: float) -> aiohttp.TCPConnector:
     """A connector without a limit of its own: how much is in flight is decided elsewhere."""
     options = {"limit": 0, "keepalive_timeout": keep_alive_s}
-    return _Telling(**options) if socks is None else _through_socks(socks, options)
+    return _ReportingConnector(**options) if socks is None else _through_socks(socks, options)
 
 
 def require_socks(socks: Proxy) -> None:
@@ -63,13 +63,13 @@ def _through_socks(socks: Proxy, options: dict[str, Any]) -> aiohttp.TCPConnecto
     require_socks(socks)
     from aiohttp_socks import ProxyConnector
 
-    class Telling(_Telling, ProxyConnector):
+    class ReportingSocksConnector(_ReportingConnector, ProxyConnector):
         """The same through a SOCKS proxy, which looks up the names of hosts."""
 
     scheme, _, rest = socks.url.partition("://")
     url = f"{scheme.rstrip('ah')}://{rest}"
     try:
-        connector: aiohttp.TCPConnector = Telling.from_url(url, rdns=True, **options)
+        connector: aiohttp.TCPConnector = ReportingSocksConnector.from_url(url, rdns=True, **options)
     except ValueError as error:
         raise ConfigError(f"{socks.source} names a proxy that is none", hint="write socks5://host:port") from error
     return connector

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Set
 from dataclasses import replace
 
-from sundog.ir.graph import dependencies, topological_order
+from sundog.ir.graph import nearest, topological_order
 from sundog.ir.logical import LogicalPlan, Loop, Node, Step, templates_of
 from sundog.ir.physical import Sharing
 from sundog.ir.reads import LOOP, names_passed_on, outer_paths, paths_read
@@ -82,7 +82,7 @@ def _try_merge(
     names: dict[str, str] = {}
     known: dict[Hashable, list[Step]] = defaultdict(list)
     left: dict[str, Node] = {}
-    for written in topological_order(nodes, dependencies(nodes)):
+    for written in topological_order(nodes, nearest(nodes)):
         node = _reading(written, names)
         if isinstance(node, Step) and facts.sharing(node) is not Sharing.NEVER:
             firsts = known[_likeness(node)]

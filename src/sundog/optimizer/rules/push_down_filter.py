@@ -7,55 +7,69 @@ passes an effect, or another filter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from sundog.ir.graph import ancestors, dependencies
+from sundog.ir.graph import Ancestry, nearest
 from sundog.ir.logical import Filter, LogicalPlan, Node
-from sundog.optimizer.facts import PlanFacts
+from sundog.optimizer.facts import PlanFacts, WorkOf
 from sundog.optimizer.rules.base import Change, Context
-
-Nodes = tuple[Node, ...]
 
 
 class PushDownFilter:
     name = "push_down_filter"
 
     def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
-        nodes, notes = plan.nodes, []
+        pushing = _Pushing(plan.nodes, context.facts)
         for node in plan.nodes:
-            if isinstance(node, Filter) and (spared := _spared(node, nodes, context.facts)):
-                nodes = _moved_up(node, nodes, spared)
-                names = ", ".join(other.name for other in nodes if other.name in spared)
-                notes.append(f"{names} after the filter {node.name}")
-        return Change(replace(plan, nodes=nodes), tuple(notes)) if notes else None
+            pushing.add(node)
+        if not pushing.notes:
+            return None
+        return Change(replace(plan, nodes=tuple(pushing.nodes)), tuple(pushing.notes))
 
 
-def _spared(chosen: Filter, nodes: Nodes, facts: PlanFacts) -> frozenset[str]:
-    """The steps above the filter that can wait for it."""
-    above = nodes[: nodes.index(chosen)]
-    before = dependencies(nodes)
-    needed = {chosen.name} | ancestors(chosen.name, before)
-    for node in above:
-        if not isinstance(node, Filter) and not facts.is_movable(node):
-            needed |= {node.name} | ancestors(node.name, before)
-    free = [node for node in above if node.name not in needed and not isinstance(node, Filter)]
-    waits_for = ancestors(chosen.name, before)
-    spared = {node.name for node in free if facts.work(node) >= _work(waits_for, node, nodes, before, facts)}
-    # Who waits for a spared step waits for the filter too.
-    return frozenset(node.name for node in free if node.name in spared or ancestors(node.name, before) & spared)
+class _Pushing:
+    """The nodes so far, in their new order. Each is looked at once for each filter that may pass it."""
 
+    def __init__(self, nodes: Sequence[Node], facts: PlanFacts) -> None:
+        self.nodes: list[Node] = []
+        self.notes: list[str] = []
+        self._facts = facts
+        self._ancestry = Ancestry(nodes, nearest(nodes))
+        self._work = WorkOf(nodes, facts, self._ancestry)
+        # Of the nodes so far: what no filter moves, and what might wait for one.
+        self._needed = 0
+        self._waiting = 0
 
-def _work(
-    waits_for: frozenset[str], node: Node, nodes: Sequence[Node], before: Mapping[str, Sequence[str]], facts: PlanFacts
-) -> int:
-    """Return the cost of the costliest node that the filter waits for and `node` does not."""
-    new = waits_for - ancestors(node.name, before)
-    return max((facts.work(other) for other in nodes if other.name in new), default=0)
+    def add(self, node: Node) -> None:
+        if isinstance(node, Filter):
+            self._push(node)
+        else:
+            self.nodes.append(node)
+            self._waiting |= self._ancestry.bit[node.name]
+            if not self._facts.is_movable(node):
+                self._needed |= self._ancestry.up_to(node.name)
 
+    def _push(self, chosen: Filter) -> None:
+        """Put the filter where the steps that can wait for it come after it."""
+        waits_for = self._ancestry.above[chosen.name]
+        free = self._waiting & ~self._needed & ~waits_for
+        spared = self._spared(free, waits_for) if free else []
+        names = {node.name for node in spared}
+        self.nodes = [node for node in self.nodes if node.name not in names] if names else self.nodes
+        self.nodes += [chosen, *spared]
+        for name in names:
+            self._ancestry.above[name] |= self._ancestry.up_to(chosen.name)
+        if spared:
+            self.notes.append(f"{', '.join(node.name for node in spared)} after the filter {chosen.name}")
 
-def _moved_up(chosen: Filter, nodes: Nodes, spared: frozenset[str]) -> Nodes:
-    index = nodes.index(chosen)
-    above, below = nodes[:index], nodes[index + 1 :]
-    kept = [node for node in above if node.name not in spared]
-    return (*kept, chosen, *(node for node in above if node.name in spared), *below)
+    def _spared(self, free: int, waits_for: int) -> list[Node]:
+        bit, above = self._ancestry.bit, self._ancestry.above
+        candidates = [node for node in self.nodes if bit[node.name] & free]
+        spared = 0
+        for node in candidates:
+            # Of what the filter waits for and the step does not, the costliest.
+            if self._facts.work(node) >= self._work.most(waits_for & ~above[node.name]):
+                spared |= bit[node.name]
+        # Who waits for a spared step waits for the filter too.
+        return [node for node in candidates if (bit[node.name] | above[node.name]) & spared]

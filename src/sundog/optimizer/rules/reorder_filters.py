@@ -7,20 +7,18 @@ compares columns and constants for equality. What it needs stands above both, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from jinja2 import nodes as syntax
 
 from sundog.ir.environment import ENVIRONMENT
-from sundog.ir.graph import ancestors, dependencies
+from sundog.ir.graph import Ancestry, names_read
 from sundog.ir.logical import Filter, LogicalPlan, Node
 from sundog.ir.template import Template
-from sundog.optimizer.facts import PlanFacts
+from sundog.optimizer.facts import WorkOf
 from sundog.optimizer.rules.base import Change, Context
 
-Nodes = tuple[Node, ...]
 Rank = tuple[int, float]
 _TOTAL = (syntax.And, syntax.Or, syntax.Not, syntax.Compare, syntax.Operand, syntax.Const)
 _TOTAL_TESTS = frozenset({"none", "string", "number", "boolean", "true", "false", "mapping", "sequence"})
@@ -30,52 +28,71 @@ class ReorderFilters:
     name = "reorder_filters"
 
     def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
-        nodes, notes = plan.nodes, []
-        while swap := _next_swap(nodes, frozenset(plan.constants), context):
-            first, second = swap
-            rest = [node for node in nodes if node is not second]
-            index = rest.index(first)
-            nodes = (*rest[:index], second, *rest[index:])
-            notes.append(f"{second.name} before {first.name}")
-        return Change(replace(plan, nodes=nodes), tuple(notes)) if notes else None
+        order = _Order(plan.nodes, frozenset(plan.constants), context)
+        notes = [note for node in plan.nodes if (note := order.add(node))]
+        return Change(replace(plan, nodes=order.nodes()), tuple(notes)) if notes else None
 
 
-def _next_swap(nodes: Nodes, constants: frozenset[str], context: Context) -> tuple[Filter, Filter] | None:
-    before = _without_filters(nodes)
-    filters = [node for node in nodes if isinstance(node, Filter)]
-    for first, second in pairwise(filters):
-        if (
-            _rank(second, nodes, before, context) < _rank(first, nodes, before, context)
-            and cannot_fail(second.predicate, constants)
-            and _can_pass(first, second, nodes, before, context.facts)
-        ):
-            return first, second
-    return None
+@dataclass(slots=True)
+class _Block:
+    """A filter and the nodes between it and the next one. `bits`: the filter and these nodes; `is_passable`: no effect
+    stands between."""
+
+    filter: Filter
+    nodes: list[Node]
+    bits: int
+    is_passable: bool = True
 
 
-def _rank(node: Filter, nodes: Nodes, before: Mapping[str, Sequence[str]], context: Context) -> Rank:
-    waited = ancestors(node.name, before)
-    work = max((context.facts.work(other) for other in nodes if other.name in waited), default=0)
-    return work, context.selectivity.get(node.name, 1.0)
+class _Order:
+    """The nodes so far in their new order: filters inserted one after the other, each as far up as it may go."""
 
+    def __init__(self, nodes: Sequence[Node], constants: frozenset[str], context: Context) -> None:
+        self._facts, self._selectivity, self._constants = context.facts, context.selectivity, constants
+        # Who waits for whom, but for the filters that stand above.
+        known = {node.name for node in nodes}
+        self._ancestry = Ancestry(
+            nodes, {node.name: tuple((names_read(node) | set(node.after)) & known) for node in nodes}
+        )
+        self._work = WorkOf(nodes, context.facts, self._ancestry)
+        self._first: list[Node] = []
+        self._blocks: list[_Block] = []
 
-def _can_pass(
-    first: Filter, second: Filter, nodes: Nodes, before: Mapping[str, Sequence[str]], facts: PlanFacts
-) -> bool:
-    begin, end = nodes.index(first), nodes.index(second)
-    if any(not facts.is_movable(node) for node in nodes[begin + 1 : end]):
-        return False
-    return ancestors(second.name, before) <= {node.name for node in nodes[:begin]}
+    def nodes(self) -> tuple[Node, ...]:
+        return (*self._first, *(node for block in self._blocks for node in (block.filter, *block.nodes)))
 
+    def add(self, node: Node) -> str | None:
+        """Return what was done, where the node is a filter that passes others."""
+        bit = self._ancestry.bit[node.name]
+        if isinstance(node, Filter):
+            return self._insert(node, bit)
+        if not self._blocks:
+            self._first.append(node)
+            return None
+        last = self._blocks[-1]
+        last.nodes.append(node)
+        last.bits |= bit
+        last.is_passable = last.is_passable and self._facts.is_movable(node)
+        return None
 
-def _without_filters(nodes: Nodes) -> dict[str, tuple[str, ...]]:
-    """Return who waits for whom, but for the filters that stand above."""
-    written = {node.name: node for node in nodes}
-    filters = {name for name, node in written.items() if isinstance(node, Filter)}
-    return {
-        name: tuple(other for other in waited if other not in filters or other in written[name].after)
-        for name, waited in dependencies(nodes).items()
-    }
+    def _insert(self, node: Filter, bit: int) -> str | None:
+        place = len(self._blocks)
+        if place and cannot_fail(node.predicate, self._constants):
+            rank, waits_for = self._rank(node), self._ancestry.above[node.name]
+            while place and self._may_pass(self._blocks[place - 1], rank, waits_for):
+                place -= 1
+        passed = self._blocks[place].filter.name if place < len(self._blocks) else None
+        self._blocks.insert(place, _Block(node, [], bit))
+        if passed is None:
+            return None
+        return f"{node.name} before {passed}"
+
+    def _may_pass(self, block: _Block, rank: Rank, waits_for: int) -> bool:
+        return block.is_passable and not block.bits & waits_for and rank < self._rank(block.filter)
+
+    def _rank(self, node: Filter) -> Rank:
+        work = self._work.most(self._ancestry.above[node.name])
+        return work, self._selectivity.get(node.name, 1.0)
 
 
 def cannot_fail(predicate: Template, constants: frozenset[str]) -> bool:

@@ -28,6 +28,8 @@ from sundog.runtime.io.values import Column, column_of, decoder, key_of, notes_o
 
 EXACT_DIGITS = 15
 """A double keeps so many digits of any number; of more it keeps those that are its own shortest text."""
+MAX_JUDGED, MAX_COUNTED = 100, 1000
+"""Columns of one look at the files: the more there are, the longer DuckDB takes for each, and each takes memory."""
 EMPTY, SHORT_WHOLE, LONG_WHOLE, DECIMAL, TRUTH, TEXT = 0, 1, 2, 4, 8, 16
 
 
@@ -57,7 +59,7 @@ class CSVTable:
         key = key_of(self._wanted, column)
         if key is None:
             raise no_key_column(self.files, column, self._names)
-        is_empty = column not in self._types and self._profile[1][self._names.index(column)] == EMPTY
+        is_empty = column not in self._types and self._profile[1][column] == EMPTY
         return Key(key.expression, None) if is_empty else key
 
     def value(self, path: Sequence[str]) -> str:
@@ -82,10 +84,6 @@ class CSVTable:
         return self._bad_record(path)
 
     @property
-    def _wanted(self) -> list[Column]:
-        return [column for column in self._columns if self.files.is_wanted(column.name)]
-
-    @property
     def _reader(self) -> str:
         """The files as a table function; its columns are r0, r1, ..."""
         columns = ", ".join(
@@ -102,21 +100,34 @@ class CSVTable:
         return list(self._connection.sql(f"SELECT * FROM {self._reader}").types)
 
     @cached_property
-    def _profile(self) -> tuple[int, list[int]]:
-        """The number of rows, and for each column what its values look like (bits)."""
-        kinds = ", ".join(
-            f"count(r{index})" if name in self._types else f"bit_or({_kind_of(f'r{index}')})"
-            for index, name in enumerate(self._names)
-        )
+    def _profile(self) -> tuple[int, dict[str, int]]:
+        """The number of rows, and for each wanted column without a given type what its values look like (bits). Every
+        value of every column is read, so that a line that does not fit is found."""
+        wanted = {name for name in self._names if self.files.is_wanted(name) and name not in self._types}
+        counted = [f"count(r{index})" for index, name in enumerate(self._names) if name not in wanted]
+        judged = [f"bit_or({_kind_of(f'r{index}')})" for index, name in enumerate(self._names) if name in wanted]
+        num_rows, *found = self._looked_at(["count(*)", *judged[:MAX_JUDGED], *counted[:MAX_COUNTED]])
+        for start in range(MAX_COUNTED, len(counted), MAX_COUNTED):
+            self._looked_at(counted[start : start + MAX_COUNTED])
+        kinds = list(found[: len(judged[:MAX_JUDGED])])
+        for start in range(MAX_JUDGED, len(judged), MAX_JUDGED):
+            kinds += self._looked_at(judged[start : start + MAX_JUDGED])
+        asked = (name for name in self._names if name in wanted)
+        return num_rows, {name: kind or EMPTY for name, kind in zip(asked, kinds, strict=True)}
+
+    def _looked_at(self, expressions: Sequence[str]) -> Sequence[int]:
+        """Aggregates over all rows."""
         with explained(self.explain):
-            ((row,),) = stream(self._connection, f"SELECT count(*), {kinds} FROM {self._reader}")
-        return row[0], [kind or EMPTY for kind in row[1:]]
+            ((row,),) = stream(self._connection, f"SELECT {', '.join(expressions)} FROM {self._reader}")
+        return row
 
     @cached_property
-    def _columns(self) -> list[Column]:
+    def _wanted(self) -> list[Column]:
         columns = []
-        for index, (name, type, kinds) in enumerate(zip(self._names, self._given_types, self._profile[1], strict=True)):
-            decided = "VARCHAR" if name in self._types else _type_of(kinds)
+        for index, (name, type) in enumerate(zip(self._names, self._given_types, strict=True)):
+            if not self.files.is_wanted(name):
+                continue
+            decided = "VARCHAR" if name in self._types else _type_of(self._profile[1][name])
             if decided == "VARCHAR":
                 columns.append(column_of(name, type, f"r{index}"))
             else:

@@ -32,6 +32,8 @@ from sundog.runtime.io.relation import Joined, Relation
 from sundog.runtime.io.table import BadRow, Row, Table
 
 Batch = list[tuple[int, Row | BadRow]]
+MAX_SETS_AT_ONCE = 32
+"""Each counted set of values has a table of its own in DuckDB's memory, however few the rows are."""
 Numbered = list[tuple[int, tuple[Any, ...]]]
 
 
@@ -129,17 +131,24 @@ class RowSource:
 
     def statistics(self, sets: Collection[Fields], first: int | None = None) -> RowStatistics:
         """Return the statistics of the values in `sets`: over all rows, counted within some per cent, or exactly over
-        the `first` ones. Reads these once, and knows no sample."""
+        the `first` ones. Reads all rows once, the first ones once for each 32 sets, and knows no sample."""
         columns = [sorted(one) for one in sets]
         values = sorted({path for one in sets for path in one})
         with explained(self._explain):
             num_read = self._num_candidates if first is None else min(first, self._num_candidates)
             relation = Relation(self._driver, self._joins, values)
-            sql = relation.statistics(columns, num_read, is_exact=first is not None)
-            ((found,),) = stream(self._connection, sql)
-        num_rows, distinct, lengths = found[0], found[1 : 1 + len(columns)], found[1 + len(columns) :]
+            is_exact = first is not None
+            size = MAX_SETS_AT_ONCE if is_exact else max(1, len(columns))
+            lengths: list[Any] = []
+            distinct: list[int] = []
+            for begin in range(0, max(1, len(columns)), size):
+                some = columns[begin : begin + size]
+                measured = () if begin else values
+                ((found,),) = stream(self._connection, relation.statistics(some, measured, num_read, is_exact=is_exact))
+                distinct += found[: len(some)]
+                lengths += found[len(some) :]
         return RowStatistics(
-            num_rows,
+            num_read,
             {frozenset(one): float(count) for one, count in zip(columns, distinct, strict=True)},
             {path: float(length or 0.0) for path, length in zip(values, lengths, strict=True)},
         )

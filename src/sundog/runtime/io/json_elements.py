@@ -108,6 +108,14 @@ class _Tokens:
         text = self._buffer.lstrip()
         return bool(text) and text[:1] in brackets
 
+    def is_at_end(self) -> bool:
+        """True where nothing but white space is left."""
+        while not self._buffer[self._at :].strip():
+            self._at = len(self._buffer)
+            if not self._read_on():
+                return True
+        return False
+
     def keep(self) -> None:
         self._mark = self._at
 
@@ -195,12 +203,14 @@ def _elements(tokens: _Tokens) -> Iterator[bytes]:
 
 
 def _read_to_end(tokens: _Tokens, num_open: int) -> None:
-    while token := tokens.next_bracket():
+    """Close what the path to the array has opened. What follows the document, another array say, would be lost."""
+    while num_open:
+        token = tokens.next_bracket()
+        if not token:
+            raise NoArray("the document ends before its brackets are closed: it is cut off")
         num_open += (token in b"[{") - (token in b"]}")
-        if num_open < 0:
-            raise NoArray("something follows the array")
-    if num_open:
-        raise NoArray("the document ends before its brackets are closed: it is cut off")
+    if not tokens.is_at_end():
+        raise NoArray("something follows the end of the document; of several documents in a file each is an own file")
 
 
 def _show(at: Sequence[str]) -> str:

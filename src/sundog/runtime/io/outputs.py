@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from sundog.errors import ConfigError, StoreError, suggest
 from sundog.ir.normal_form import decode
-from sundog.runtime.io.whole_file import whole_file
+from sundog.runtime.io.whole_file import told_failures, whole_file
 
 SizedRow = tuple[dict[str, Any], int]
 """A row and the bytes of its JSON."""
@@ -32,6 +32,8 @@ SUFFIXES: dict[str, Format] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
+MAX_NAME_BYTES = 255
+"""Of a file's name, on almost every file system."""
 STREAMED: frozenset[Format] = frozenset({"csv", "json", "jsonl"})
 """Formats that need no file to be written: each row once, and never back."""
 
@@ -47,6 +49,8 @@ class Target:
 
 def target_of(path: Path) -> Target:
     """`out.parquet` is a file, `out.duckdb#answers` a table in one; ConfigError for anything else."""
+    if path.name in ("", ".."):
+        raise ConfigError(f"the output {path} is a folder", hint=f"name a file in it: {path / 'rows.parquet'}")
     name, _, table = path.name.partition("#")
     file, is_database = path.with_name(name), name.lower().endswith(".duckdb")
     if is_database and re.fullmatch(r"\w+", table) is None:
@@ -59,10 +63,18 @@ def check_output_path(path: Path) -> None:
     """Say now what would go wrong at the end; ConfigError."""
     target = target_of(path)
     folder = Path(os.path.realpath(target.file)).parent
+    # The longest name that is written: the part file of the errors.
+    if len(os.fsencode(errors_path(path).name)) + len("..part") > MAX_NAME_BYTES:
+        raise ConfigError(f"the name of the output is too long: {path.name[:40]}...", hint="name a shorter one")
     if target.file.is_dir():
         raise ConfigError(f"the output {path} is a folder", hint=f"name a file in it: {path / 'rows.parquet'}")
+    if errors_path(path).is_dir():
+        what = f"failed rows of the output {path} go to {errors_path(path)}, which is a folder"
+        raise ConfigError(what, hint="move the folder away, or name another output")
     if not folder.is_dir():
-        raise ConfigError(f"the folder of the output is not there: {folder}", hint=f"mkdir -p {folder}")
+        is_home = str(path).startswith("~")
+        hint = "`~` is not expanded here: write the whole path" if is_home else f"mkdir -p {folder}"
+        raise ConfigError(f"the folder of the output is not there: {folder}", hint=hint)
     if not os.access(folder, os.W_OK):
         raise ConfigError(f"cannot write into {folder}", hint="name an output elsewhere, or change its permissions")
     if target.format == "duckdb":
@@ -121,7 +133,8 @@ def write_errors(output: Path, failures: Iterable[Mapping[str, Any]]) -> Path | 
     path, remaining = errors_path(output), iter(failures)
     first = next(remaining, None)
     if first is None:
-        path.unlink(missing_ok=True)
+        with told_failures(str(path)):
+            path.unlink(missing_ok=True)
         return None
     with whole_file(path) as stream:
         stream.write(to_json(first) + b"\n")

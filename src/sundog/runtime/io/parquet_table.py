@@ -22,6 +22,9 @@ from sundog.runtime.io.paths import InputFiles
 from sundog.runtime.io.table import Key, Scan
 from sundog.runtime.io.values import Column, column_of, decoder, key_of, notes_on, select_list, shape_of, value_of
 
+MAX_DECIMAL_DIGITS = 38
+"""DuckDB reads wider ones as doubles."""
+
 
 class ParquetTable:
     """A Table over `files`; only their footers are read before the first row."""
@@ -91,6 +94,7 @@ class ParquetTable:
         try:
             with pq.ParquetFile(path) as file:
                 names, num_rows = list(file.schema_arrow.names), file.metadata.num_rows
+                wide = [column.name for column in file.schema_arrow if _holds_wide_decimals(column.type)]
         except (pa.ArrowException, OSError, ValueError) as error:  # also for names that are no text
             raise InputError(
                 "this is not a readable parquet file",
@@ -104,4 +108,16 @@ class ParquetTable:
                 where=self.files.show(path),
                 hint="rename one of them",
             )
+        if wide:
+            raise InputError(
+                f"column '{wide[0]}' holds decimals of more than {MAX_DECIMAL_DIGITS} digits, which would be rounded",
+                where=self.files.show(path),
+                hint=f"write it as text, or as decimal({MAX_DECIMAL_DIGITS}, ...) where that holds its values",
+            )
         return names, num_rows
+
+
+def _holds_wide_decimals(type: pa.DataType) -> bool:
+    if pa.types.is_decimal(type):
+        return bool(type.precision > MAX_DECIMAL_DIGITS)
+    return any(_holds_wide_decimals(type.field(index).type) for index in range(type.num_fields))

@@ -79,7 +79,8 @@ def find_files(source: InputSource, base_dir: Path) -> InputFiles:
     assert source.path is not None
     pattern = base_dir / source.path
     if pattern.is_dir():
-        raise _error(source, f"'{source.path}' is a folder", f"name its files: {source.path.rstrip('/')}/*.parquet")
+        hint = f"name its files: {source.path.rstrip('/')}/*{_suffix_in(pattern)}"
+        raise _error(source, f"'{source.path}' is a folder", hint)
     if pattern.exists():
         found = [pattern]
     elif glob.has_magic(source.path):
@@ -88,7 +89,7 @@ def find_files(source: InputSource, base_dir: Path) -> InputFiles:
         if not found:
             raise _error(source, f"no file matches '{source.path}'", f"looked in {base_dir}")
     else:
-        raise _error(source, f"there is no file '{source.path}'", _near(pattern))
+        raise _missing(source, source.path, pattern)
     formats = {path: _format(source, path) for path in found}
     if len(set(formats.values())) > 1:
         raise _error(
@@ -128,6 +129,9 @@ def _format(source: InputSource, path: Path) -> Format:
 
 
 def _check_readable(source: InputSource, files: InputFiles, path: Path) -> None:
+    if not path.is_file():
+        hint = "what can be read only once has no rows to count first: write it into a file"
+        raise _error(source, f"'{files.show(path)}' is a pipe or a device", hint)
     try:
         with path.open("rb") as stream:
             is_empty = not stream.read(1)
@@ -135,6 +139,23 @@ def _check_readable(source: InputSource, files: InputFiles, path: Path) -> None:
         raise _error(source, f"cannot read '{files.show(path)}': {error.strerror}", "check its permissions") from error
     if is_empty:
         raise _error(source, f"'{files.show(path)}' is empty", "write its rows first, or name another file")
+
+
+def _missing(source: InputSource, written: str, path: Path) -> InputError:
+    if path.is_symlink():
+        return _error(source, f"'{written}' is a link to '{path.readlink()}', which is not there", "mend the link")
+    what = f"there is no file '{written}'"
+    if "://" in written:
+        return _error(source, what, "sundog reads files: download it first, or read it with `call:` (Python)")
+    if written.startswith("~"):
+        return _error(source, what, "`~` is not expanded: write the whole path")
+    return _error(source, what, _near(path))
+
+
+def _suffix_in(folder: Path) -> str:
+    """The suffix that most of the files in `folder` have, of those that can be read."""
+    names = [entry.name.lower() for entry in folder.iterdir()]
+    return max(FORMATS, key=lambda suffix: (sum(name.endswith(suffix) for name in names), suffix == ".parquet"))
 
 
 def _near(path: Path) -> str:

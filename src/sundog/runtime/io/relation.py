@@ -53,14 +53,16 @@ class Relation:
         by = ", ".join([*(f"h{number}" for number in range(len(hashes))), "x0"])
         return make, f"SELECT {shown} FROM {table} ORDER BY {by}"
 
-    def statistics(self, sets: Sequence[Sequence[Path]], end_row: int, *, is_exact: bool) -> str:
-        """One row: the number of rows, for each of `sets` its different combinations, for each value its length.
-        An exact count takes memory for each combination."""
+    def statistics(
+        self, sets: Sequence[Sequence[Path]], measured: Sequence[Path], end_row: int, *, is_exact: bool
+    ) -> str:
+        """Write the query of one row: for each of `sets` its different combinations, for each value of `measured` its
+        length. An exact count takes memory for each combination, and reads no row from `end_row` on."""
         hashes = (f"hash({', '.join(self._value(path) for path in one)})" for one in sets)
         count = "count(DISTINCT {})" if is_exact else "approx_count_distinct({})"
-        lengths = (f"avg(length({self._value(path)}))" for path in self._values)
-        columns = ["count(*)", *(count.format(one) for one in hashes), *lengths]
-        return f"{self._select(columns)} WHERE {_within(0, end_row)}"
+        lengths = (f"avg(length({self._value(path)}))" for path in measured)
+        columns = [*(count.format(one) for one in hashes), *lengths] or ["0"]
+        return f"{self._select(columns, end_row if is_exact else None)} WHERE {_within(0, end_row)}"
 
     def _columns(self) -> list[str]:
         columns = ["d.row_index", *(f"d.c{index}" for index in range(self._driver.scan().width))]
@@ -69,14 +71,16 @@ class Relation:
             columns += [f"j{number}.k IS NOT NULL", *(f"j{number}.c{index}" for index in range(width))]
         return columns
 
-    def _select(self, columns: Sequence[str]) -> str:
+    def _select(self, columns: Sequence[str], num_rows: int | None = None) -> str:
+        """Write the query for `columns`, of the first `num_rows` driving rows where it is given."""
         scan = self._driver.scan()
         keys = [
             f"{self._driver.key(joined.driving_column).expression} AS k{number}"
             for number, joined in enumerate(self._joins)
         ]
         driving = ", ".join(["row_number() OVER () - 1 AS row_index", *keys, *self._expressions(None), "*"])
-        parts = [f"d AS (SELECT {driving} FROM ({scan.select}))"]
+        first = "" if num_rows is None else f" LIMIT {num_rows}"
+        parts = [f"d AS (SELECT {driving} FROM ({scan.select}{first}))"]
         clauses = []
         for number, joined in enumerate(self._joins):
             key = f"{joined.table.key(joined.own_column).expression} AS k"

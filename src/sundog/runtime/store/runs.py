@@ -100,7 +100,7 @@ class RunList:
         self._store.execute(f"insert into runs values ({', '.join('?' * len(values))})", values)
         return self.find(run_id)
 
-    def others_with_effects(self, effects: bytes, nodes: Sequence[str], but: str | None) -> list[tuple[str, int]]:
+    def others_with_effects(self, effects: bytes, nodes: Sequence[str], but: str) -> list[tuple[str, int]]:
         """(run, number of effects that it has made or begun) of each other run with the same `effects`, newest first.
         `nodes`: the steps that are effects."""
         query = """
@@ -112,6 +112,17 @@ class RunList:
         """
         found = self._store.select(query, (json.dumps(list(nodes)), effects, but))
         return [(run_id, number) for run_id, number in found if number]
+
+    def at_work_with_effects(self, effects: bytes, run_id: str, *, is_new: bool) -> str | None:
+        """Return another run with the same `effects` on which a process works now. Of two that begin at the same time
+        only the later one finds the other: both are in the list, and locked, before either looks."""
+        query = "select run_id, command from runs where effects = ? and run_id is not ? and command is not ?"
+        own = self.find(run_id).command
+        if is_new:
+            query += " and rowid < (select rowid from runs where run_id = ?)"
+        values = (effects, run_id, own, *([run_id] if is_new else []))
+        found = self._store.select(query, values)
+        return next((other for other, command in found if self.is_locked(command)), None)
 
     def allow_repeats(self, run_id: str) -> None:
         self._store.execute("update runs set repeats_effects = 1 where run_id = ?", (run_id,))
@@ -129,11 +140,11 @@ class RunList:
         shutil.rmtree(self.folder(run_id), ignore_errors=True)
 
     def folder(self, run_id: str) -> Path:
-        """Where the run keeps its event log and its snapshots of rows."""
+        """Return where the run keeps its event log and its snapshots of rows."""
         return self.state_dir / "runs" / run_id
 
     def is_locked(self, command: bytes) -> bool:
-        """Whether a process works on a run of this command now."""
+        """Return whether a process works on a run of this command now."""
         try:
             with self.lock(command):
                 return False
@@ -184,8 +195,10 @@ def _lock_or_refuse(descriptor: int) -> None:
 
 
 def _file_name(flow: str) -> str:
-    """A flow's name as a part of a file name: whatever else it holds is a dash."""
-    return "".join(letter if letter.isalnum() or letter in "_-" else "-" for letter in flow[:MAX_NAME])
+    """Make a part of a file name of a flow's name: whatever else it holds is a dash, and no dash comes first, since a
+    command would take the id of the run for an option."""
+    name = "".join(letter if letter.isalnum() or letter in "_-" else "-" for letter in flow[:MAX_NAME])
+    return name.lstrip("-") or "run"
 
 
 def _now() -> str:

@@ -5,6 +5,7 @@ Owns the schema and its version. Never reads or writes rows.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -119,7 +120,7 @@ def damaged(path: Path, error: Exception) -> StoreError:
 
 
 def store_error(path: Path, error: Exception) -> StoreError:
-    """What a failure of SQLite means for the user."""
+    """Return what a failure of SQLite means for the user."""
     text = str(error)
     if "full" in text or "No space" in text:
         return StoreError(
@@ -127,5 +128,8 @@ def store_error(path: Path, error: Exception) -> StoreError:
         )
     if isinstance(error, ValueError) or any(word in text for word in _DAMAGED):
         return damaged(path, error)
+    if "readonly" in text or getattr(error, "errno", None) in (errno.EROFS, errno.EACCES, errno.EPERM):
+        hint = "it must be writable, also to look at runs: choose another --state, or change its permissions"
+        return StoreError(f"the state folder cannot be written: {text}", where=str(path.parent), hint=hint)
     text = text if isinstance(error, sqlite3.Error | OSError) else error_text(error)
     return StoreError(f"the store failed: {text}", where=str(path), hint="repeat the command: it continues the run")

@@ -23,6 +23,7 @@ from sundog.runtime.store.writer import Asked, Writer
 
 RowState = Literal["done", "failed", "dropped"]
 NO_USAGE = Usage(0, 0, 0)
+STORE_FILE = "store.sqlite"
 LOOK_UP_SIZES = (256, 16, 1)
 GET_RESULTS = {
     size: "select key, value, num_prompt_tokens, num_cached_tokens, num_output_tokens, run_id"
@@ -58,7 +59,7 @@ class Store:
     """One process's view of the state folder's database. Used on one event loop."""
 
     def __init__(self, state_dir: Path) -> None:
-        self.path = state_dir / "store.sqlite"
+        self.path = state_dir / STORE_FILE
         try:
             make_private_folder(state_dir)
         except OSError as error:
@@ -164,7 +165,7 @@ class Store:
         return self._write((sql.PUT_BUSY, (busy_s, run_id)))
 
     def finished_rows(self, run_id: str, row_indices: Iterable[int]) -> set[int]:
-        """Those of `row_indices` that have ended in any way."""
+        """Return those of `row_indices` that have ended in any way."""
         query = "select row_index from rows where run_id = ? and row_index in (select value from json_each(?))"
         return {index for (index,) in self._rows(query, (run_id, json.dumps(list(row_indices))))}
 
