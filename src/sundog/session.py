@@ -30,7 +30,7 @@ from sundog.runtime.inspection import PlanFinding, inspect_plan, refuse
 from sundog.runtime.io.inputs import RowSource, open_rows
 from sundog.runtime.loads import expected_loads
 from sundog.runtime.node_history import read_history
-from sundog.runtime.pools import engine_limits, tool_limits
+from sundog.runtime.pools import engine_limits, rows_in_flight, tool_limits
 from sundog.sched.policy import POLICIES
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Session:
 
     def planned(self, logical: LogicalPlan) -> PhysicalPlan:
         """The physical plan of this session's options."""
-        return plan_physical(
+        plan = plan_physical(
             logical,
             self.operators,
             written=self._written,
@@ -173,6 +173,9 @@ class Session:
             is_serial=self.rewriting.is_naive,
             **self._plan_options,
         )
+        if "max_rows_in_flight" in self._plan_options:
+            return plan
+        return replace(plan, max_rows_in_flight=rows_in_flight(plan))
 
     def _rewriting_identity(self) -> dict[str, Any]:
         """Other rules may leave other calls behind, so that they make another run."""

@@ -161,6 +161,26 @@ def test_help_has_a_short_form(tmp_path: Path, command: list[str]) -> None:
     assert short.stdout.startswith(f"Usage: {' '.join(['root', *command])} [OPTIONS]")
 
 
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [
+        ("{kind: 'null'}", 2048),
+        ("{kind: 'null', max_concurrency: 1024, replicas: 3}", 6144),
+        ("{kind: 'null', max_concurrency: 100000}", 32_768),
+    ],
+)
+def test_rows_in_flight_fill_the_places_of_the_engines(tmp_path: Path, engine: str, expected: int) -> None:
+    (tmp_path / "flow.yaml").write_text(
+        f"name: places\nengines: {{e: {engine}}}\ninputs: {{rows: {{path: rows.jsonl}}}}\n"
+        'nodes: {ask: {llm: {engine: e, prompt: "{{ row.id }}"}}}\noutputs: {a: "{{ ask.text }}"}\n'
+    )
+    write_rows(tmp_path, 1)
+    shown = json.loads(sundog(tmp_path, "explain", "flow.yaml", "--format", "json").stdout)
+    assert shown["max_rows_in_flight"] == expected
+    shown = json.loads(sundog(tmp_path, "explain", "flow.yaml", "--format", "json", "--max-rows-in-flight", "7").stdout)
+    assert shown["max_rows_in_flight"] == 7
+
+
 def test_explain_counts_the_values_of_a_wide_prompt(tmp_path: Path) -> None:
     """Each set of values that was counted had a table of its own in DuckDB, all at once: 20 columns were too many."""
     prompt = " ".join(f"{{{{ row.c{number} }}}}" for number in range(30))

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 PREFIX_BLOCK_TOKENS = 32
 UNKNOWN_CACHE_BLOCKS = 65_536
+MIN_ROWS_IN_FLIGHT, MAX_ROWS_IN_FLIGHT = 2048, 32_768
+ROWS_OF_A_PLACE = 2
+"""While a row is answered, another waits for its place."""
 
 
 async def _start_all(engines: Iterable[Engine]) -> None:
@@ -172,6 +175,13 @@ def engine_limits(plan: PhysicalPlan) -> Iterator[tuple[str, int, EngineOptions]
         options = _options(block)
         num_replicas = _kind(block).num_replicas(options) if block.workers is None else counts[block.workers]
         yield engine_pool(block.name), num_replicas, options
+
+
+def rows_in_flight(plan: PhysicalPlan) -> int:
+    """Return how many rows keep every place of the engines busy, though each makes one call at a time; no more than
+    memory is meant to hold."""
+    num_places = sum(num_replicas * options.max_concurrency for _, num_replicas, options in engine_limits(plan))
+    return max(MIN_ROWS_IN_FLIGHT, min(ROWS_OF_A_PLACE * num_places, MAX_ROWS_IN_FLIGHT))
 
 
 def identities(plan: PhysicalPlan) -> dict[str, Mapping[str, Any]]:
