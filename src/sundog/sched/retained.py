@@ -19,7 +19,7 @@ class _Kept:
 
 
 class RetainedBook:
-    """At most one entry for each workflow: where its last call ran."""
+    """This book has at most one entry for each workflow: where its last call ran."""
 
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}

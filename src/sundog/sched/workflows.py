@@ -61,7 +61,7 @@ class WorkflowBook:
         workflow.num_held_tokens = 0
 
     def charge(self, request: RequestView, num_prompt_tokens: int, num_output_tokens: int) -> None:
-        """So many tokens were computed for it."""
+        """Count the tokens that were computed for it."""
         self._service.charge(request.facts.tenant, num_prompt_tokens, num_output_tokens)
         workflow = self.by_id.get(request.workflow_id)
         if workflow is not None:
