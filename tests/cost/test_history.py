@@ -84,7 +84,7 @@ def test_runs_that_end_together_both_count(tmp_path: Path) -> None:
         extend_history(folder, "f", {("a", "m"): NodeRecord(histogram([7.0]))})
 
     with ThreadPoolExecutor(8) as pool:
-        for number in range(20):
+        for number in range(6):
             folder = tmp_path / str(number)
             folder.mkdir()
             list(pool.map(extend, [folder] * 24))

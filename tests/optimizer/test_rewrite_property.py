@@ -60,7 +60,7 @@ def check_flow(
     check_same(naive, bench.run(alone, given_rows))
 
 
-@settings(SETTINGS, max_examples=200)
+@settings(SETTINGS, max_examples=120)
 @given(flow=flows(), given_rows=rows, rule=st.sampled_from(RULE_NAMES))
 def test_rewritten_plans_give_the_rows_of_the_naive_plan(
     bench: Bench, flow: Mapping[str, Any], given_rows: Sequence[Mapping[str, Any]], rule: str

@@ -60,6 +60,7 @@ class SQLOperator:
     def __init__(self, base_dir: Path) -> None:
         self._base_dir = base_dir
         self._databases: dict[str, Database] = {}
+        self._known: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._has_plain_table: dict[tuple[str, str], bool] = {}
 
     def check(self, spec: SQLSpec, engines: Mapping[str, EngineBlock]) -> None:
@@ -78,11 +79,10 @@ class SQLOperator:
 
     def traits(self, spec: SQLSpec) -> Traits:
         from sundog.operators.sql_judge import Reach
-        from sundog.operators.sql_url import backend_of, files_of, resource_of
+        from sundog.operators.sql_url import backend_of
 
         found = _judge(spec)
-        resource = resource_of(spec.database, self._base_dir)
-        files = files_of(spec.database)
+        resource, files = self._place(spec.database)
         if found.reach is not Reach.WRITE:
             sharing = Sharing.RUN if found.reach is Reach.READ else Sharing.NEVER
             lookup = _lookup(spec)
@@ -108,6 +108,15 @@ class SQLOperator:
             reason=f"a write: {found.reason}",
             files=files,
         )
+
+    def _place(self, database: str) -> tuple[str, tuple[str, ...]]:
+        """Return the database as a plan names it, and its files. Rules ask thousands of times; links in the path of a
+        file are followed once."""
+        if database not in self._known:
+            from sundog.operators.sql_url import files_of, resource_of
+
+            self._known[database] = resource_of(database, self._base_dir), files_of(database)
+        return self._known[database]
 
     def shape(self, spec: SQLSpec) -> Shape:
         if _judge(spec).has_rows is False:
