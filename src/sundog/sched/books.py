@@ -23,8 +23,8 @@ Entry = tuple[tuple[float, ...], int, RequestView]
 class Pool:
     """`waiting`: a heap of those without a replica; `at_replica`: by replica, of those that wait for a slot there.
     `num_free`: slots of the replicas that serve. `num_parked`: requests that wait for another one's prefill.
-    `num_finished`: requests so far. `num_cache_blocks`: of its smallest replica. `device`: the one that it
-    shares."""
+    `num_finished`: requests so far. `num_cache_blocks`: of its smallest replica. `ranked_s`: when all that
+    wait were ranked last. `device`: the one that it shares."""
 
     replicas: list[ReplicaView] = field(default_factory=list)
     waiting: list[Entry] = field(default_factory=list)
@@ -33,6 +33,7 @@ class Pool:
     num_parked: int = 0
     num_finished: int = 0
     num_cache_blocks: int = 0
+    ranked_s: float = 0.0
     device: DeviceView | None = None
     prefixes: PrefixOrder = field(default_factory=lambda: PrefixOrder(MAX_ORDERED_BLOCKS))
 

@@ -64,8 +64,10 @@ CONTINUUM = replace(
 )
 KVFLOW = replace(_REUSING, name="kvflow", retain=while_use_is_told, evict_rank=farthest_use_first)
 
-SHORTEST_REMAINING = replace(_RANKED, name="shortest_remaining", rank=order.shortest_remaining)
+SHORTEST_REMAINING = replace(
+    _RANKED, name="shortest_remaining", rank=order.shortest_remaining, reads=("num_remaining_tokens",)
+)
 LEAST_ATTAINED_SERVICE = replace(_RANKED, name="least_attained_service", rank=order.least_attained_service)
-CRITICAL_PATH = replace(_RANKED, name="critical_path", rank=order.critical_path)
-FAIR_SHARE = replace(_RANKED, name="fair_share", rank=order.fair_share)
-SLACK_EDF = replace(_RANKED, name="slack_edf", rank=order.slack_edf)
+CRITICAL_PATH = replace(_RANKED, name="critical_path", rank=order.critical_path, reads=("successor_path_s",))
+FAIR_SHARE = replace(_RANKED, name="fair_share", rank=order.fair_share, reads=("tenant",))
+SLACK_EDF = replace(_RANKED, name="slack_edf", rank=order.slack_edf, reads=("deadline_s",))

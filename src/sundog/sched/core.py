@@ -50,14 +50,14 @@ from sundog.sched.events import (
     WorkflowLeft,
 )
 from sundog.sched.filling import Filler
+from sundog.sched.kv_ledger import block_tokens
 from sundog.sched.parking import ParkingBook
 from sundog.sched.policy import Deferred, PolicySet
 from sundog.sched.pools import PoolBook
 from sundog.sched.prefix_index import num_common_blocks
-from sundog.sched.retained import RetainedBook
+from sundog.sched.turn_book import TurnBook
 from sundog.sched.views import ReplicaView, RequestView, SchedView
 from sundog.sched.workers import WorkerBook
-from sundog.sched.workflows import WorkflowBook
 
 
 class SchedulerCore:
@@ -77,8 +77,7 @@ class SchedulerCore:
         self._sequence = 0
         self._num_running = 0
         self._view = SchedView()
-        self._retained = RetainedBook()
-        self._workflows = WorkflowBook(self._view, self._retained.release)
+        self._turns = TurnBook(policies, self._view)
         self._filler = Filler(policies, self._view)
         self._devices = DeviceBook(policies.time_slice, self._view, self._pools)
         self._workers = WorkerBook(policies.residency, self._view, self._pools)
@@ -112,8 +111,7 @@ class SchedulerCore:
         actions: list[Action] = []
         if self._workers:
             self._workers.pass_time(event.time_s)
-        if self._policies.needs_workflows:
-            self._retained.release_expired(event.time_s)
+        self._turns.pass_time(event.time_s)
         self._handlers[type(event)](event, actions)
         if self._workers or self._book.gone:
             self._give_up_gone(actions)
@@ -176,7 +174,7 @@ class SchedulerCore:
         replica = self._book.remove_replica(event.replica_id)
         self._devices.count_devices()
         self._between_calls.forget_replica(replica)
-        self._retained.forget_replica(replica)
+        self._turns.forget_replica(replica)
         if replica.worker_id is not None:
             self._workers.remove_replica(replica, actions)
         self._refill(replica, actions)
@@ -230,8 +228,7 @@ class SchedulerCore:
         )
         if event.facts.deadline_s is not None:
             request.deadline_s = event.time_s + event.facts.deadline_s
-        if self._policies.needs_workflows:
-            self._workflows.arrive(request)
+        self._turns.arrive(request)
         self._requests[event.request_id] = request
         self._workers.begin_step(event.pool, request.node)
         self._arrived.append(request)
@@ -255,26 +252,12 @@ class SchedulerCore:
     def _request_finished(self, event: RequestFinished, actions: list[Action]) -> None:
         request = self._requests.pop(event.request_id)
         replica = self._leave_replica(request, actions, is_warm=True)
-        if event.num_output_tokens:
-            self._workflows.measure_length(request, event.num_output_tokens)
-        if self._policies.needs_workflows:
-            self._end_turn(request, replica, event)
+        self._turns.finish(request, replica, event)
         if request.has_successor:
             self._between_calls.open(request, replica)
         self._pools[request.pool].num_finished += 1
         self._unpark(request.request_id)
         self._fill(self._pools[request.pool], actions)
-
-    def _end_turn(self, request: RequestView, replica: ReplicaView, event: RequestFinished) -> None:
-        """Charge its tokens, and say how long its workflow's are kept."""
-        num_computed_tokens = max(0, event.num_prompt_tokens - event.num_cached_tokens)
-        self._workflows.charge(request, num_computed_tokens, event.num_output_tokens)
-        num_held_tokens = event.num_prompt_tokens + event.num_output_tokens
-        workflow = self._workflows.end(request, is_whole=True, num_held_tokens=num_held_tokens)
-        keep_s = 0.0 if workflow is None else self._policies.retain(workflow, replica, self._view)
-        if workflow is not None and keep_s > 0:
-            workflow.retained_until_s = event.time_s + keep_s
-            self._retained.keep(request.workflow_id, replica, num_held_tokens, workflow.retained_until_s)
 
     def _request_failed(self, event: RequestFailed, actions: list[Action]) -> None:
         request = self._requests[event.request_id]
@@ -297,7 +280,7 @@ class SchedulerCore:
 
     def _request_cancelled(self, event: RequestCancelled, actions: list[Action]) -> None:
         request = self._requests.pop(event.request_id)
-        self._break_off(request)
+        self._turns.break_off(request)
         pool = self._pools[request.pool]
         if request.replica_id is not None:
             actions.append(Abort(request.request_id))
@@ -327,12 +310,8 @@ class SchedulerCore:
 
     def _give_up(self, request: RequestView, actions: list[Action], why: Why = "failed") -> None:
         del self._requests[request.request_id]
-        self._break_off(request)
+        self._turns.break_off(request)
         actions.append(GiveUp(request.request_id, request.num_attempts, why))
-
-    def _break_off(self, request: RequestView) -> None:
-        if self._policies.needs_workflows:
-            self._workflows.end(request, is_whole=False, num_held_tokens=0)
 
     def _fill(self, pool: Pool, actions: list[Action]) -> None:
         pool = self._devices.starting(pool)
@@ -353,8 +332,8 @@ class SchedulerCore:
         replica.num_running += 1
         tokens = request.num_prompt_tokens, request.num_expected_output_tokens
         replica.running.hold(request.request_id, request.prefix_key, *tokens)
-        self._retained.release(request.workflow_id)
         num_known = replica.prefixes.begin(request.prefix_key, request.request_id)
+        self._turns.start(request, num_known * block_tokens(request.prefix_key, request.num_prompt_tokens))
         pool.num_free -= 1
         # Others with its prefix wait until it is computed, unless the engine shares what is being computed.
         leads = not replica.shares_cold_prefixes and pool.prefixes.is_shared(request.prefix_key[num_known:])

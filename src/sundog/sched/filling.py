@@ -16,6 +16,12 @@ Move = tuple[RequestView, ReplicaView, Admitted | Deferred]
 """A request that has left its queue: it starts on the replica, or is deferred until another one's prefill."""
 
 
+MAX_RANKED_ALWAYS = 32
+MAX_RANKED_HEADS = 8
+RANK_AGAIN_S = 0.05
+"""A thousand ranks take about a millisecond."""
+
+
 class Filler:
     """`sched` is the core's; what concerns the pool at hand is written here."""
 
@@ -38,6 +44,8 @@ class Filler:
         if not pool.num_free or not pool.has_waiting:
             return
         self.look_at(pool)
+        if self._policies.needs_workflows:
+            self._rank_again(pool)
         free = [one for one in pool.replicas if one.num_running < one.max_concurrency and one.is_serving]
         while free:
             replica = _first_in_rank(pool, free)
@@ -54,6 +62,22 @@ class Filler:
             yield request, replica, verdict
             if replica.num_running == replica.max_concurrency:
                 free.remove(replica)
+
+    def _rank_again(self, pool: Pool) -> None:
+        """Ranks by workflows change while requests wait. A long queue is looked through again after RANK_AGAIN_S;
+        meanwhile its best ones are, until one has not changed."""
+        queue = pool.waiting
+        if len(queue) <= MAX_RANKED_ALWAYS or self._sched.time_s >= pool.ranked_s + RANK_AGAIN_S:
+            queue[:] = [(self._policies.rank(entry[2], self._sched), *entry[1:]) for entry in queue]
+            heapq.heapify(queue)
+            pool.ranked_s = self._sched.time_s
+            return
+        for _ in range(MAX_RANKED_HEADS):
+            rank, sequence, request = queue[0]
+            now = self._policies.rank(request, self._sched)
+            if now == rank:
+                return
+            heapq.heapreplace(queue, (now, sequence, request))
 
     def _route(self, pool: Pool) -> bool:
         """Send the pool's next request to a replica. Where none is fit, it holds back those behind it."""

@@ -40,7 +40,7 @@ class KVLedger:
     def num_further_tokens(self, key: tuple[int, ...], num_prompt_tokens: int, num_other_tokens: int) -> int:
         """Return what a prompt with this key, and an answer of `num_other_tokens`, would add."""
         num_held = sum(block in self._blocks for block in key)
-        return num_prompt_tokens + num_other_tokens - num_held * _block_tokens(key, num_prompt_tokens)
+        return num_prompt_tokens + num_other_tokens - num_held * block_tokens(key, num_prompt_tokens)
 
     def num_other_tokens(self, owner: str) -> int:
         """Return what it holds, or will, beyond its prompt."""
@@ -60,14 +60,14 @@ class KVLedger:
 
     def hold(self, owner: str, key: tuple[int, ...], num_prompt_tokens: int, num_other_tokens: int) -> None:
         assert owner not in self._held, f"{owner} holds blocks already"
-        block_tokens = _block_tokens(key, num_prompt_tokens)
+        num_block_tokens = block_tokens(key, num_prompt_tokens)
         if key:
             key = tuple(dict.fromkeys(key))  # two hashes may collide
-        num_last_tokens = num_prompt_tokens - len(key) * block_tokens
+        num_last_tokens = num_prompt_tokens - len(key) * num_block_tokens
         self._held[owner] = _Holding(key, num_last_tokens, num_other_tokens)
         self.num_tokens += num_last_tokens + num_other_tokens
         for one in key:
-            self._add_owner(one, owner, block_tokens)
+            self._add_owner(one, owner, num_block_tokens)
 
     def release(self, owner: str) -> None:
         holding = self._held[owner]
@@ -76,12 +76,12 @@ class KVLedger:
         del self._held[owner]
         self.num_tokens -= holding.num_own_tokens + holding.num_other_tokens
 
-    def _add_owner(self, one: int, owner: str, block_tokens: int) -> None:
+    def _add_owner(self, one: int, owner: str, num_block_tokens: int) -> None:
         block = self._blocks.get(one)
         if block is None:
-            block = self._blocks[one] = _Block(block_tokens)
-            self.num_tokens += block_tokens
-            self._held[owner].num_own_tokens += block_tokens
+            block = self._blocks[one] = _Block(num_block_tokens)
+            self.num_tokens += num_block_tokens
+            self._held[owner].num_own_tokens += num_block_tokens
         elif len(block.owners) == 1:
             self.num_shared_tokens += block.num_tokens
             self._held[next(iter(block.owners))].num_own_tokens -= block.num_tokens
@@ -99,6 +99,6 @@ class KVLedger:
             self._held[next(iter(block.owners))].num_own_tokens += block.num_tokens
 
 
-def _block_tokens(key: tuple[int, ...], num_prompt_tokens: int) -> int:
+def block_tokens(key: tuple[int, ...], num_prompt_tokens: int) -> int:
     """A key's blocks are equal parts of the prompt, but for a last part that is not full and has no block."""
     return num_prompt_tokens // (len(key) + 1)

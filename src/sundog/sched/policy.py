@@ -76,7 +76,7 @@ Draft = Callable[[StepView, SchedView], int]
 class PolicySet:
     """One choice per decision. `admit`: all must admit, the first deferral counts. `scores`: with weights.
     `needs_prefixes`: hosts compute `prefix_key` only for a set that reads it, and keep the book of workflows only for
-    one that `needs_workflows`. `time_slice`: None lets all engines of a
+    one that `needs_workflows`. `reads`: fields of CallFacts without which it orders requests as they came. `time_slice`: None lets all engines of a
     device start requests. `retain`, `evict_rank`, `draft`: taken inside an engine; the defaults are what vLLM does."""
 
     name: str
@@ -88,6 +88,7 @@ class PolicySet:
     residency: Residency
     needs_prefixes: bool = False
     needs_workflows: bool = False
+    reads: tuple[str, ...] = ()
     time_slice: TimeSlice | None = None
     retain: Retain = nothing_is_retained
     evict_rank: EvictRank = least_recently_used

@@ -64,6 +64,8 @@ class RequestView:
     #: plugin; produced so far
     num_output_tokens: int = 0
     num_preemptions: int = 0  #: plugin
+    #: core; prompt tokens that its workflow and tenant were charged when it started
+    num_charged_tokens: int = 0
     #: both; "" for a request on its own
     workflow_id: str = ""
     #: both; its step among those of all flows
