@@ -59,11 +59,12 @@ def look(
     rows: Sequence[Mapping[str, Any]] = ({"x": 1}, {"x": None}, {"x": 3}),
     operator: Inspected | None = None,
     limit: int | None = None,
+    policy: str = "prefix_grouped",
 ) -> tuple[PlanFinding, ...]:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     operators: dict[str, Operator] = {"fake": operator or Inspected(says or {})}
     logical = LogicalPlan("flow", (), (InputSource("rows", path="rows.jsonl"),), {}, tuple(nodes), ())
-    plan = plan_physical(logical, operators)
+    plan = plan_physical(logical, operators, policy=policy)
     source = open_rows(logical.inputs, base_dir=tmp_path, snapshot_dir=None, limit=limit)
     return inspect_plan(plan, source, lambda: operators, Secrets({}))
 
@@ -176,6 +177,13 @@ def test_rows_that_cannot_be_rendered_are_counted(tmp_path: Path) -> None:
     (found,) = look(tmp_path, [step("a", "{{ row.y.z }}")])
     assert found.what.startswith("3 of 3 rows fail here")
     assert found.is_fatal
+
+
+@pytest.mark.parametrize(("policy", "fact"), [("fair_share", "tenant"), ("slack_edf", "deadline_s"), ("fcfs", None)])
+def test_a_policy_set_that_orders_by_what_no_flow_tells_is_told(tmp_path: Path, policy: str, fact: str | None) -> None:
+    found = look(tmp_path, [step("a", "{{ row.x }}")], policy=policy)
+    assert [one.place for one in found] == ([f"policy set '{policy}'"] if fact else [])
+    assert all(f"`{fact}`" in one.what and not one.is_fatal for one in found)
 
 
 def test_no_rows_no_findings(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from sundog.ir.physical import Exec, LoopExec, calls_of
 from sundog.runtime.prefix_key import prefix_key
 from sundog.sched.facts import CallFacts
 
+TOLD = ("flow", "node", "is_last_turn", "tool", "steps_to_next_use", "num_remaining_steps")
+"""The fields of CallFacts that a plan fills."""
+
 
 def call_facts(flow: str, nodes: Sequence[Exec]) -> dict[str, CallFacts]:
     """Return the facts of each step of a plan, whose nodes are in their order: how many calls on the same engine follow

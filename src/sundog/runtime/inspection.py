@@ -20,10 +20,12 @@ from sundog.ir.canonical import describe
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing, calls_of
 from sundog.operators.base import Finding, InspectingOperator, Inspection, Operator
 from sundog.runtime.engine_inspection import look_at_engine, missing_secrets
+from sundog.runtime.envelope import TOLD
 from sundog.runtime.io.inputs import RowSource
 from sundog.runtime.io.table import BadRow
 from sundog.runtime.known_calls import KnownCalls, Walk
 from sundog.runtime.pools import identities, used_engines
+from sundog.sched.policy import POLICIES
 from sundog.secrets import Secrets
 
 MAX_ROWS = 5_000
@@ -59,7 +61,7 @@ def inspect_plan(
     walk = Walk(plan.nodes, plan.logical.constants, operators, identities(plan))
     num_inspected = _look_at_rows(walk, rows)
     inspector = _Inspector(plan, operators, secrets, walk.found, num_rows, num_inspected)
-    return (*_notes(rows), *_in_thread(inspector.run))
+    return (*_notes(rows), *_untold_facts(plan.policy), *_in_thread(inspector.run))
 
 
 def refuse(findings: Sequence[PlanFinding]) -> None:
@@ -89,6 +91,18 @@ def _notes(rows: RowSource) -> Iterator[PlanFinding]:
     """Yield what changes in values when the inputs are read."""
     for name, note in rows.notes():
         yield PlanFinding(f"input '{name}'", note, "where they mean something, give them as text", is_fatal=False)
+
+
+def _untold_facts(policy: str) -> Iterator[PlanFinding]:
+    """Yield what the policy set orders calls by and no batch knows."""
+    for fact in POLICIES.get(policy).reads:
+        if fact not in TOLD:
+            yield PlanFinding(
+                f"policy set '{policy}'",
+                f"it orders calls by `{fact}`, which nothing in a flow tells: they run as they come",
+                "choose another --policy; without the option it is the one that suits batches",
+                is_fatal=False,
+            )
 
 
 class _Inspector:

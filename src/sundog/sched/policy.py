@@ -74,22 +74,26 @@ Draft = Callable[[StepView, SchedView], int]
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """One choice per decision. `admit`: all must admit, the first deferral counts. `scores`: with weights.
-    `needs_prefixes`: hosts compute `prefix_key` only for a set that reads it, and keep the book of workflows only for
-    one that `needs_workflows`. `reads`: fields of CallFacts without which it orders requests as they came. `time_slice`: None lets all engines of a
-    device start requests. `retain`, `evict_rank`, `draft`: taken inside an engine; the defaults are what vLLM does."""
+    """One choice for each decision."""
 
     name: str
     rank: Rank
+    #: All must admit; the first deferral counts.
     admit: tuple[Admit, ...]
     filters: tuple[Filter, ...]
+    #: With weights.
     scores: tuple[tuple[Score, float], ...]
     retry: Retry
     residency: Residency
+    #: Hosts compute `prefix_key` only for a set that reads it.
     needs_prefixes: bool = False
+    #: Hosts keep the book of workflows only for a set that reads it.
     needs_workflows: bool = False
+    #: Fields of CallFacts without which it orders requests as they came.
     reads: tuple[str, ...] = ()
+    #: None lets all engines of a device start requests.
     time_slice: TimeSlice | None = None
+    #: Taken inside an engine, as the two below; the defaults are what vLLM does.
     retain: Retain = nothing_is_retained
     evict_rank: EvictRank = least_recently_used
     draft: Draft = full_length
