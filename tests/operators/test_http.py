@@ -221,6 +221,13 @@ def test_a_file_of_authorities_that_is_not_there_is_told_before_the_run(tmp_path
     assert found.is_fatal
 
 
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding"])
+def test_a_header_that_says_where_the_request_ends_is_refused_with_the_flow(name: str) -> None:
+    with pytest.raises(FlowError, match=f"'{name}'") as caught:
+        HTTPOperator(Path()).check(spec("http://a.org/", headers={name: "5"}), {})
+    assert caught.value.where == f"headers.{name}"
+
+
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(ValidationError):
         spec("http://a.org/", method="FETCH")

@@ -58,6 +58,8 @@ def test_what_is_wrong_with_a_url_is_told_without_its_parts(written: str, says: 
 def test_a_path_comes_before_the_query_of_the_base() -> None:
     assert joined("http://a.org/v1?api-version=1", "/models") == "http://a.org/v1/models?api-version=1"
     assert joined("http://a.org/v1/", "/models") == "http://a.org/v1/models"
+    assert joined(" http://a.org/v1/#part ", "/models") == "http://a.org/v1/models"
+    assert joined("http://a.org/v1?a=1#part\n", "/models") == "http://a.org/v1/models?a=1"
 
 
 def test_parameters_come_to_the_end_of_the_query() -> None:
@@ -73,6 +75,12 @@ def test_redirects_are_relative_to_where_they_come_from() -> None:
     assert resolved("http://a.org/x/y?z", "../w") == "http://a.org/w"
     with pytest.raises(BadAddress):
         resolved("http://a.org/", "http://[")
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "content-length", "Transfer-Encoding"])
+def test_no_header_of_a_user_says_where_a_request_ends(name: str) -> None:
+    with pytest.raises(BadAddress, match="written by sundog alone"):
+        check_header(name, "5")
 
 
 @pytest.mark.parametrize(("name", "value"), [("A b", "x"), ("", "x"), ("A", "x\r\ny: z"), ("A", "é"), ("A", "\x00")])

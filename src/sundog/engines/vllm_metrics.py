@@ -22,7 +22,7 @@ _SAMPLE = re.compile(r"^vllm:(\w+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 def server_root(base_url: str) -> str:
     """`base_url` ends in /v1; what is no part of the OpenAI protocol is beside it, without the query."""
-    return base_url.partition("?")[0].rstrip("/").removesuffix("/v1")
+    return base_url.strip().partition("#")[0].partition("?")[0].rstrip("/").removesuffix("/v1")
 
 
 def metrics_url(base_url: str) -> str:

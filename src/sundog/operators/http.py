@@ -33,6 +33,7 @@ from sundog.operators.http_exchange import exchange, request_of
 from sundog.operators.http_faults import status_fault, transport_fault
 from sundog.operators.http_origin import is_address, origin_of, starts_wrong
 from sundog.secrets import PATTERN, Secrets
+from sundog.transport.address import FRAMING
 from sundog.transport.client import Client, Progress
 from sundog.transport.faults import BadAddress, TransportFault
 
@@ -87,6 +88,10 @@ class HTTPOperator:
             raise FlowError(
                 f"a {spec.method} does not follow redirects", hint="an effect goes to one place: write the final URL"
             )
+        for name in spec.headers:
+            if name.lower() in FRAMING:
+                what = f"the header '{name}' says where the request ends, and is written by sundog alone"
+                raise FlowError(what, where=f"headers.{name}", hint="leave it out")
         check_secrets(_arguments(spec))
 
     def traits(self, spec: HTTPSpec) -> Traits:

@@ -16,6 +16,8 @@ from urllib.parse import SplitResult, quote, quote_plus, unquote, urljoin, urlsp
 from sundog.transport.faults import BadAddress
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+FRAMING = frozenset({"content-length", "transfer-encoding"})
+"""Headers that say where a request ends: with a wrong one a server waits for more, or takes the rest for the next."""
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _LOOSE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=-]+")
@@ -73,8 +75,8 @@ def parse(url: str) -> Address:
 
 
 def joined(base_url: str, path: str) -> str:
-    """`base_url` with `path` behind its own path; its query stays the query."""
-    head, mark, query = base_url.partition("?")
+    """`base_url` with `path` behind its own path; its query stays the query, and its fragment is no server's."""
+    head, mark, query = base_url.strip().partition("#")[0].partition("?")
     return head.rstrip("/") + path + mark + query
 
 
@@ -103,6 +105,8 @@ def check_header(name: str, value: str) -> None:
     """BadAddress where the header cannot be sent; its value is not told."""
     if not _TOKEN.fullmatch(name):
         raise BadAddress("the name of a header holds a character that no name can carry")
+    if name.lower() in FRAMING:
+        raise BadAddress(f"the header '{name}' says where the request ends, and is written by sundog alone")
     if _NO_HEADER.search(value):
         raise BadAddress(f"the header '{name}' holds a character that no header can carry")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 
 import aiohttp
@@ -54,7 +55,7 @@ def fault_of(error: Exception, proxy: Proxy | None) -> TransportFault | None:
             return _untrusted(error.certificate_error)
         case aiohttp.ClientConnectorSSLError():
             return _tls_fault(error.os_error)
-        case aiohttp.ClientConnectorDNSError():
+        case aiohttp.ClientConnectorDNSError() | aiohttp.ClientConnectorError(os_error=socket.gaierror()):
             return Unreachable("no address is known for its host")
         case aiohttp.ClientConnectorError():
             return Unreachable(_reason(error.os_error))
