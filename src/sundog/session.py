@@ -133,9 +133,10 @@ class Session:
 
     def costs(self, rows: RowSource, num_rows: int, *, counts_tokens: bool = True) -> PlanCosts:
         """Return what this session's plans cost over a sample of `rows`, of which there are `num_rows`."""
-        from sundog.runtime.plan_costs import PlanCosts, num_rows_to_sample
+        from sundog.runtime.plan_costs import PlanCosts, characters_to_sample, num_rows_to_sample
 
-        written, sampled = self.plan.written, rows.sampled(num_rows_to_sample(self.plan))
+        sampled = rows.sampled(num_rows_to_sample(self.plan), characters_to_sample(self.plan))
+        written = self.plan.written
         return PlanCosts(
             written.name,
             written.engines,

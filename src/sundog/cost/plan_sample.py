@@ -26,6 +26,8 @@ ONCE = Estimate.exactly(1.0)
 UNLIMITED_OUTPUT_TOKENS = 1024
 UNKNOWN_ITEMS = Estimate(0.0, 3.0, 10.0)
 UNKNOWN_TURN = Estimate(0.0, 0.5, 1.0)
+MAX_CALLS = 100_000
+"""Of all rows together. Of longer lists and loops so many elements and turns stand for all of them, evenly picked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +44,21 @@ class PlannedCall:
 @dataclass(slots=True)
 class _Scope:
     """What one row has at one place of the plan. `gone`: nodes that it never ends; `passing`: of filters that cannot
-    be judged yet; `ends`: by node, the calls that must have ended before it has."""
+    be judged yet; `ends`: by node, the calls that must have ended before it has; `width`: how many elements and
+    turns of a row are looked at side by side."""
 
     row: int
     known: dict[str, Any]
     unknown: dict[str, Upstream]
     chance: Estimate
+    width: int = 1
     begin: tuple[int, ...] = ()
     gone: set[str] = field(default_factory=set)
     passing: dict[str, Estimate] = field(default_factory=dict)
     ends: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
-    def inner(self, chance: Estimate, begin: tuple[int, ...]) -> _Scope:
-        return _Scope(self.row, dict(self.known), dict(self.unknown), chance, begin)
+    def inner(self, chance: Estimate, begin: tuple[int, ...], num_beside: int) -> _Scope:
+        return _Scope(self.row, dict(self.known), dict(self.unknown), chance, self.width * num_beside, begin)
 
     def can_tell(self, template: Template) -> bool:
         return not template.names & self.unknown.keys()
@@ -72,16 +76,17 @@ def sample_plan(
     nodes: Sequence[Exec], constants: Mapping[str, Any], rows: Sequence[tuple[int, Mapping[str, Any]]], known: Known
 ) -> list[PlannedCall]:
     """The calls of `rows`, each with its number, row by row and in the order of the plan."""
-    walk = _Walk(known)
+    walk = _Walk(known, MAX_CALLS // (max(1, len(known.steps)) * max(1, len(rows))))
     for number, row in rows:
         walk.nodes(nodes, _Scope(number, {**constants, "row": row}, {}, ONCE))
     return walk.calls
 
 
 class _Walk:
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: Known, max_width: int) -> None:
         self.calls: list[PlannedCall] = []
         self._known = known
+        self._max_width = max_width
         self._value_tokens: dict[str, Estimate | None] = {}
 
     def nodes(self, nodes: Sequence[Exec], scope: _Scope) -> None:
@@ -131,7 +136,7 @@ class _Walk:
         ends: list[int] = []
         items, factor = self._items(node.name, each, scope)
         for number, item in enumerate(items):
-            inner = scope.inner(chance, waits)
+            inner = scope.inner(chance, waits, len(items))
             if isinstance(item, Upstream):
                 inner.expect(each.variable, item)
             else:
@@ -147,15 +152,21 @@ class _Walk:
         """The elements, and how many there will be for each of them."""
         if scope.can_tell(each.items):
             value = render_value(each.items, scope.known)
-            return list(value) if isinstance(value, list | tuple) else [], ONCE
+            found = list(value) if isinstance(value, list | tuple) else []
+            chosen = found[:: -(-len(found) // self._room(scope)) or 1]
+            return chosen, Estimate.exactly(len(found) / len(chosen)) if len(chosen) < len(found) else ONCE
         record = self._known.record(node)
         length = None if record is None else mean_of(record.num_items, 1.0)
         length = UNKNOWN_ITEMS if length is None else length
-        num_items = round(length.expected)
+        num_items = min(round(length.expected), self._room(scope))
         sources = [scope.unknown[name].signature for name in sorted(each.items.names & scope.unknown.keys())]
         marks = [each.items.source, str(scope.row), *sources]
         items = [Upstream(signature_of([*marks, str(number)]), None) for number in range(num_items)]
         return items, length * (1 / num_items) if num_items else NOTHING
+
+    def _room(self, scope: _Scope) -> int:
+        """Return how many elements or turns may be looked at here."""
+        return max(1, self._max_width // scope.width)
 
     def _once(
         self, node: CallExec | LoopExec, scope: _Scope, chance: Estimate, waits: tuple[int, ...], element: str
@@ -189,11 +200,15 @@ class _Walk:
 
     def _loop(self, node: LoopExec, scope: _Scope, chance: Estimate, waits: tuple[int, ...]) -> Upstream:
         signature, ends = "", waits
-        for turn in range(1, node.loop.max_turns + 1):
+        num_turns = min(node.loop.max_turns, self._room(scope))
+        factor = ONCE
+        if num_turns < node.loop.max_turns and not self._ends_by_row(node):
+            factor = Estimate.exactly(node.loop.max_turns / num_turns)
+        for turn in range(1, num_turns + 1):
             share = self._share_of_turn(node, turn)
             if share == NOTHING:
                 break
-            inner = scope.inner(chance * share, ends)
+            inner = scope.inner(chance * share * factor, ends, num_turns)
             if turn == 1:
                 inner.learn("loop", {"turn": turn, "last": SKIPPED})
             else:
@@ -209,6 +224,11 @@ class _Walk:
                 break
         scope.ends[node.name] = ends
         return Upstream(signature, None)
+
+    def _ends_by_row(self, node: LoopExec) -> bool:
+        """Return whether what ends the loop does not depend on its turns."""
+        until = node.loop.until
+        return until is not None and not until.names & {"loop", *(body.name for body in node.body)}
 
     def _share_of_turn(self, node: LoopExec, turn: int) -> Estimate:
         """The share of loops that get to this turn."""

@@ -32,6 +32,8 @@ from sundog.runtime.profiles import load_profile
 
 MAX_SAMPLED_ROWS = 200
 MAX_SAMPLED_CALLS = 2000
+MAX_SAMPLED_CHARACTERS = 20_000_000
+"""Of all sampled rows, once for each step: a prompt may hold the whole row."""
 CHARACTERS_PER_TOKEN = 4.0
 # Where the tokenizer cannot be had: English text has 3 to 5 characters a token.
 ESTIMATED_ERROR = 0.25
@@ -43,6 +45,11 @@ def num_rows_to_sample(plan: PhysicalPlan) -> int:
     """Return as many as keep an estimate quick, whatever the number of steps."""
     num_steps = max(1, sum(1 for _ in calls_of(plan.nodes)))
     return max(20, min(MAX_SAMPLED_ROWS, MAX_SAMPLED_CALLS // num_steps))
+
+
+def characters_to_sample(plan: PhysicalPlan) -> int:
+    """Return how many characters the sampled rows may have."""
+    return MAX_SAMPLED_CHARACTERS // max(1, sum(1 for _ in calls_of(plan.nodes)))
 
 
 class PlanCosts:

@@ -28,10 +28,12 @@ from sundog.runtime.io.identity import identity_of
 from sundog.runtime.io.join import Splitter, check_join
 from sundog.runtime.io.json_table import JSONTable
 from sundog.runtime.io.paths import find_files
+from sundog.runtime.io.picked import evenly_picked
 from sundog.runtime.io.relation import Joined, Relation
 from sundog.runtime.io.table import BadRow, Row, Table
 
 Batch = list[tuple[int, Row | BadRow]]
+SAMPLE_BATCH = 16
 MAX_SETS_AT_ONCE = 32
 """Each counted set of values has a table of its own in DuckDB's memory, however few the rows are."""
 Numbered = list[tuple[int, tuple[Any, ...]]]
@@ -153,22 +155,26 @@ class RowSource:
             {path: float(length or 0.0) for path, length in zip(values, lengths, strict=True)},
         )
 
-    def sampled(self, max_rows: int) -> list[tuple[int, Row]]:
+    def sampled(self, max_rows: int, max_characters: int | None = None) -> list[tuple[int, Row]]:
         """Return at most `max_rows` of the rows of `batches`, chosen at random but always the same ones, in order. What
-        is not chosen is not decoded; bad rows are left out."""
-        return [(number, row) for number, row in self._sampled(max_rows) if not isinstance(row, BadRow)]
+        is not chosen is not decoded; bad rows are left out. Where they have more than `max_characters`, so many of them
+        stay, evenly picked, as have no more, and one at least; of the others few are in memory at once."""
+        found = ((number, row) for number, row in self._sampled(max_rows) if not isinstance(row, BadRow))
+        return list(found) if max_characters is None else evenly_picked(found, max_characters)
 
-    def _sampled(self, max_rows: int) -> Batch:
+    def _sampled(self, max_rows: int) -> Iterator[tuple[int, Row | BadRow]]:
         num_candidates = self._num_candidates
         picked = self._chosen(num_candidates)
         among = range(num_candidates) if picked is None else sorted(picked)
         if len(among) <= max_rows:
-            return [numbered for batch in self.batches() for numbered in batch]
+            for batch in self.batches(batch_size=SAMPLE_BATCH):
+                yield from batch
+            return
         chosen = sorted(random.Random(self._seed).sample(among, max_rows))
         with explained(self._explain):
-            sql = Relation(self._driver, self._joins).chosen(chosen)
-            rows = [row for some in stream(self._connection, sql) for row in some]
-            return list(zip(chosen, Splitter(self._driver, self._joins).decode(rows), strict=True))
+            sql, splitter = Relation(self._driver, self._joins).chosen(chosen), Splitter(self._driver, self._joins)
+            for rows in stream(self._connection, sql, SAMPLE_BATCH):
+                yield from ((row[0], decoded) for row, decoded in zip(rows, splitter.decode(rows), strict=True))
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
