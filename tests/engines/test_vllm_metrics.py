@@ -27,3 +27,4 @@ def test_a_sample_that_is_no_load_counts_for_nothing() -> None:
 def test_the_page_is_beside_the_protocol() -> None:
     assert metrics_url("http://host:8000/v1") == "http://host:8000/metrics"
     assert metrics_url("http://host:8000/v1/?a=1#b ") == "http://host:8000/metrics"
+    assert metrics_url("http://host:8000/v1?key=1") == "http://host:8000/metrics"

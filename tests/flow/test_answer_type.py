@@ -53,6 +53,11 @@ class Tree(BaseModel):
     below: list[Tree]
 
 
+class Nested(TypedDict):
+    name: str
+    below: list[Nested]
+
+
 @dataclass
 class Odd:
     name: str
@@ -127,6 +132,7 @@ def test_scalars_may_be_written_as_types() -> None:
     [
         (Odd, "'Odd.act' has no JSON form: a field is str,"),
         (Tree, "'Tree.below[]' holds Tree inside itself; write the levels out"),
+        (Nested, "Nested holds itself; write the levels out"),
         (Open, "'Open.facts' has no fixed fields"),
         (Vague, "'Vague.fact' may be anything"),
         (Numbers, "Numbers has no fields; give a pydantic model, a dataclass or a TypedDict"),

@@ -111,6 +111,8 @@ def test_a_csv_column_of_doubles_tells_what_becomes_null(put: Put, open_at: Open
     source = InputSource("rows", path="a.csv", types={"x": "DOUBLE"})
     assert read(source) == [{"x": None, "y": "nan"}, {"x": 1.5, "y": "1"}, {"x": None, "y": None}]
     assert open_at(source).notes() == (("rows", "2 values of column 'x' are NaN or infinite, and become null"),)
+    put("b.csv", "x\n1.5\n")
+    assert open_at(InputSource("rows", path="b.csv", types={"x": "DOUBLE"})).notes() == ()
 
 
 def test_a_quoted_number_is_a_number_and_an_empty_one_null(put: Put, read: Read) -> None:

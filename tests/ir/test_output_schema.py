@@ -194,6 +194,7 @@ def test_schemas_of_trees_are_read_and_checked() -> None:
         ({"a": {"pattern": r"(a)\1"}}, "backreferences are not supported"),
         ({"a": {"pattern": "((a{99}){99}){99}"}}, "size limit"),
         ({"a": {"type": "object", "patternProperties": {"[": {}}}}, "unclosed character class"),
+        ({"a": {"patternProperties": {"a": {}}, "unevaluatedProperties": False}}, "write additionalProperties"),
     ],
 )
 def test_what_cannot_be_checked_is_told_before_anything_runs(schema: dict[str, Any], complaint: str) -> None:

@@ -30,6 +30,7 @@ SCOPE: dict[str, Any] = {
 @pytest.mark.parametrize(
     "source",
     [
+        "{{ row.doc }}" * 120,
         "{{ '#' * row.n }}",
         "{{ row.n * '#' }}",
         "{{ 'a' | center(row.n) }}",

@@ -7,6 +7,7 @@ import errno
 import multiprocessing
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,9 @@ def test_a_command_is_locked_against_other_processes_until_they_die(tmp_path: Pa
         pass
     holder.close()
     store.close()
+
+
+def test_what_is_committed_is_on_the_disk(tmp_path: Path) -> None:
+    with closing(connect(tmp_path / "store.sqlite")) as connection:
+        assert connection.execute("pragma synchronous").fetchone() == (2,), "full"
+        assert connection.execute("pragma journal_mode").fetchone() == ("wal",)

@@ -19,12 +19,12 @@ FLOW_SUFFIXES = {".yaml", ".yml"}
 
 
 def _completing(candidates: Callable[[typer.Context, str], Iterable[str]]) -> Complete:
-    """The candidates that begin with what is written."""
+    """The candidates; typer takes those of them that begin with what is written."""
 
     @wraps(candidates)
     def complete(context: typer.Context, incomplete: str) -> list[str]:
         try:
-            return [name for name in candidates(context, incomplete) if name.startswith(incomplete)]
+            return list(candidates(context, incomplete))
         except Exception:
             # A traceback in the middle of a line that is being typed helps nobody.
             return []
