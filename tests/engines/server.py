@@ -172,7 +172,9 @@ def running_server() -> Iterator[Server]:
     thread = threading.Thread(target=loop.run_until_complete, args=(main(is_over),))
     thread.start()
     address.wait()
-    yield server
-    loop.call_soon_threadsafe(is_over.set)
-    thread.join()
-    loop.close()
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(is_over.set)
+        thread.join()
+        loop.close()
