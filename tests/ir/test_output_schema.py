@@ -202,6 +202,13 @@ def test_what_cannot_be_checked_is_told_before_anything_runs(schema: dict[str, A
         schema_of(schema)
 
 
+def test_values_in_a_schema_are_no_schemas_but_a_property_of_such_a_name_is_one() -> None:
+    value = {"pattern": "(", "$ref": "#/nowhere"}
+    schema_of({"a": {"const": value}, "b": {"enum": [value]}, "c": {"default": value}, "d": {"examples": [value]}})
+    with pytest.raises(ValueError, match="unclosed group"):
+        schema_of({"default": {"pattern": "("}})
+
+
 def test_a_schema_that_is_nested_too_deeply_is_told() -> None:
     inner: Any = {}
     for _ in range(5000):

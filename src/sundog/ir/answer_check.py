@@ -32,6 +32,8 @@ Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError]]
 
 # Below these stand values, not schemas.
 _DATA = frozenset({"enum", "const", "default", "examples"})
+# Below these stand schemas by a name of the user's, which may be one of those above.
+_NAMED = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"})
 _IN_PLACE_LISTS = ("allOf", "anyOf", "oneOf")
 _IN_PLACE = ("not", "if", "then", "else")
 _IN_PLACE_MAPPINGS = ("dependentSchemas", "dependencies")
@@ -194,7 +196,9 @@ def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
         case dict():
             yield schema
             for name, value in schema.items():
-                if name not in _DATA or isinstance(value, dict):
+                if name in _NAMED and isinstance(value, dict):
+                    yield from _parts(list(value.values()))
+                elif name not in _DATA:
                     yield from _parts(value)
         case list():
             for value in schema:
