@@ -13,14 +13,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from halo.modelled import SkippingLoop
 from machine import save
 
 from sundog.engines.base import GenerateRequest, Message
 from sundog.engines.null import NullEngine, NullKind
-from sundog.runtime.host import Host
+from sundog.host.driver import Driver
+from sundog.host.prefix_key import prefix_key
+from sundog.host.virtual_loop import run_virtually
 from sundog.runtime.pools import PREFIX_BLOCK_TOKENS
-from sundog.runtime.prefix_key import prefix_key
 from sundog.sched.catalog import FCFS, PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import ReplicaAdded, RequestArrived, RequestFinished, Submit
@@ -64,7 +64,7 @@ async def plain(engines: Engines, rows: list[tuple[str, str]], limit: int) -> No
 
 
 async def scheduled(engines: Engines, rows: list[tuple[str, str]], limit: int, policies: PolicySet) -> None:
-    host = Host(SchedulerCore(policies), lambda event: None)
+    host = Driver(SchedulerCore(policies), lambda event: None)
     max_kv_tokens = engines[0].capabilities().max_kv_tokens
     assert max_kv_tokens is not None
     for number in range(len(engines)):
@@ -135,8 +135,7 @@ def measure(run: Arm, limit: int, num_replicas: int, max_kv_tokens: int) -> dict
             "num_steps": sum(engine.num_steps for engine in engines),
         }
 
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
-        return runner.run(main())
+    return run_virtually(main())
 
 
 def main() -> None:

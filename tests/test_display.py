@@ -23,8 +23,9 @@ from sundog.display import (
     open_live_display,
     watch,
 )
+from sundog.host.waits import Wait
 from sundog.runtime.forecast import Forecast
-from sundog.runtime.progress import Progress, Wait
+from sundog.runtime.progress import Progress
 
 HALFWAY = Progress(
     num_rows=2000,

@@ -25,10 +25,10 @@ from halo.inputs import make_rows
 from halo.kept_queries import kept_queries
 from halo.known_engines import calibrated
 from halo.latency_server import LatencyServer
-from halo.modelled import SkippingLoop
 from halo.work import describe_work
 from halo.workloads.catalog import WORKLOADS
 from sundog.config import read_config
+from sundog.host.virtual_loop import run_virtually
 
 MAX_FAILURES_KEPT = 5
 Measurement = dict[str, Any]
@@ -39,8 +39,8 @@ def measure(case: Case, arm: str) -> Measurement:
     if not case.is_modelled:
         return asyncio.run(_measure(case, arm))
     kept = kept_queries(_kept_path(case)) if case.database.startswith("sqlite") else nullcontext()
-    with kept, asyncio.Runner(loop_factory=SkippingLoop) as runner:
-        return runner.run(_measure(case, arm))
+    with kept:
+        return run_virtually(_measure(case, arm), waits_for_threads=True)
 
 
 def _kept_path(case: Case) -> Path:

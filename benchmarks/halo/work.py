@@ -13,7 +13,7 @@ from typing import Any
 from halo.calls import LLMCall
 from sundog.cost.profile import Profile, least_seconds
 from sundog.cost.step_time import Work, call_work
-from sundog.runtime.prefix_key import prefix_key
+from sundog.host.prefix_key import prefix_key
 
 
 def describe_work(calls: Sequence[LLMCall]) -> dict[str, Any]:

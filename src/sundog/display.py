@@ -15,9 +15,9 @@ from html import escape
 from importlib import import_module
 from typing import Any, Protocol
 
+from sundog.host.waits import Wait, span
 from sundog.runtime.forecast import Forecast, Forecaster
-from sundog.runtime.progress import Progress, Wait
-from sundog.runtime.waits import span
+from sundog.runtime.progress import Progress
 
 BAR_CHARS = 30
 LOOK_S = 0.5

@@ -11,8 +11,8 @@ import pytest
 
 import sundog as sd
 from sundog.errors import ConfigError, FlowError
+from sundog.host.trace import write_trace
 from sundog.runtime.history import event_logs
-from sundog.runtime.trace import write_trace
 from tests.engines.test_openvino import why_not
 
 NULL: dict[str, Any] = {"kind": "null", "max_concurrency": 4}

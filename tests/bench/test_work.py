@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from halo.calls import LLMCall
 from halo.deployments import modelled_profile
-from halo.modelled import SkippingLoop
 from halo.work import describe_work, work_bound_s
 
 from sundog.engines.base import Message, Usage
+from sundog.host.virtual_loop import run_virtually
 
 SHARED = "s" * 128 * 3
 
@@ -45,8 +45,7 @@ def test_the_bound_adds_models_up_and_shares_them_out() -> None:
 
 
 def in_modelled_time(main: Coroutine[Any, Any, Any]) -> Any:
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
-        return runner.run(main)
+    return run_virtually(main, waits_for_threads=True)
 
 
 def test_modelled_time_costs_no_time() -> None:

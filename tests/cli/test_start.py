@@ -24,7 +24,7 @@ UNUSED = {
     "sundog.present.html", "sundog.runtime.local_pages", "sundog.transport.client",
 }  # fmt: skip
 EXPLAIN, RUN = ["explain"], ["run", "--output", "out.jsonl", "-q"]
-OF_RUNS = {"sundog.runtime.dispatch", "sundog.runtime.host", "sundog.runtime.run", "sundog.sched.core"}
+OF_RUNS = {"sundog.runtime.dispatch", "sundog.host.driver", "sundog.runtime.run", "sundog.sched.core"}
 OF_ESTIMATES = {"sundog.cost.node_cost", "sundog.cost.plan_estimate", "sundog.explanation", "sundog.present.document"}
 COUNT = """
 import sys

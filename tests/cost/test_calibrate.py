@@ -16,6 +16,7 @@ from sundog.cost.step_time import FitError, StepTime, error_of, fit
 from sundog.engines.base import Engine, TokenPrices
 from sundog.engines.null import NullKind, NullOptions
 from sundog.errors import EngineUnavailable, RunError
+from sundog.host.virtual_loop import run_virtually
 from sundog.ir.logical import EngineBlock
 from sundog.runtime.calibrate import calibrate_engine, profile_of
 from sundog.runtime.calibrate_rounds import Measured, measure
@@ -24,7 +25,6 @@ from sundog.runtime.run_servers import RunServers
 from sundog.runtime.servers import Servers
 from sundog.secrets import Secrets
 from tests.cli.flows import sundog
-from tests.cost.virtual_time import run_virtually
 from tests.engines.test_openvino import why_not
 
 PRICE = TokenPrices(input_usd_per_mtok=1, output_usd_per_mtok=2)

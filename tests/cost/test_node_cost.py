@@ -26,9 +26,9 @@ from sundog.cost.prompt_sample import Measured, SampledCall, Texts, Upstream, sa
 from sundog.cost.step_time import FitError, StepTime, Work, call_work, decode_work, prefill_work
 from sundog.engines.base import GenerateRequest, Message, TokenPrices
 from sundog.engines.null import NullKind, NullOptions
+from sundog.host.virtual_loop import run_virtually
 from sundog.ir.template import Template
 from sundog.secrets import Secrets
-from tests.cost.virtual_time import run_virtually
 
 CHARACTERS_PER_TOKEN = 4
 BLOCK_TOKENS = 32

@@ -13,7 +13,7 @@ from sundog.cost.profile import Profile, StepLimits
 from sundog.cost.step_time import FitError, StepTime
 from sundog.cost.wavefront import SimulatedCall, play
 from sundog.engines.null_steps import ModelledSteps
-from tests.cost.virtual_time import run_virtually
+from sundog.host.virtual_loop import run_virtually
 
 SECONDS = (10e-3, 1e-3, 1e-3, 5e-6, 1e-7)
 NO_ERROR = FitError(1, 0.0, 0.0, 0.0)

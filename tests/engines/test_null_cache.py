@@ -12,8 +12,8 @@ from sundog.engines.base import Usage
 from sundog.engines.null import BLOCK_TOKENS, NullEngine, NullKind, NullOptions
 from sundog.engines.null_cache import BlockTable, Held, block_keys
 from sundog.errors import PromptTooLong
+from sundog.host.virtual_loop import run_virtually
 from sundog.secrets import Secrets
-from tests.cost.virtual_time import run_virtually
 from tests.engines.conformance import ask_for, collect
 
 STEP_TIME = (1.0, 0.0, 0.0, 0.0, 0.0)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
-from sundog.runtime.host import Host
+from sundog.host.driver import Driver
+from sundog.host.virtual_loop import run_virtually
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import Event, ReplicaAdded, RequestArrived, RequestFinished, Submit
 from sundog.sched.policy import PolicySet
@@ -19,7 +20,6 @@ from sundog.vllm_plugin.envelope import Envelope
 from sundog.vllm_plugin.free_blocks import TwoTierQueue
 from sundog.vllm_plugin.telemetry import Step
 from sundog.vllm_plugin.waiting import WaitingQueue
-from tests.cost.virtual_time import run_virtually
 from tests.vllm_plugin.fakes import FakeBlock, FakeFreeBlocks, FakeQueue, FakeRequest, request
 
 NUM_BLOCKS = 4000
@@ -89,11 +89,11 @@ def by_driver(policies: PolicySet, asks: Sequence[Ask]) -> list[str]:
     started: list[str] = []
 
     async def main() -> None:
-        host = Host(SchedulerCore(policies), lambda event: None)
+        host = Driver(SchedulerCore(policies), lambda event: None)
         host.tell(replica())
         await asyncio.gather(*(run(host, ask) for ask in asks))
 
-    async def run(host: Host, ask: Ask) -> None:
+    async def run(host: Driver, ask: Ask) -> None:
         async def attempt(submit: Submit) -> tuple[None, RequestFinished]:
             started.append(ask.name)
             await asyncio.sleep(ask.takes_s)

@@ -16,13 +16,13 @@ from sundog.engines.base import ENGINES
 from sundog.errors import Location
 from sundog.flow.bind import bind
 from sundog.flow.positions import DataPath
+from sundog.host.driver import Driver
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import OPERATORS
 from sundog.runtime.call_key import RunScope
 from sundog.runtime.dispatch import Dispatcher
 from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.host import Host
 from sundog.runtime.node_history import Observations
 from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import Store
@@ -104,7 +104,7 @@ class Bench:
 
     async def _run(self, plan: PhysicalPlan, rows: Sequence[Mapping[str, Any]], progress: Progress) -> list[RowEnd]:
         self._events.clear()
-        host = Host(SchedulerCore(FCFS), self._events.append)
+        host = Driver(SchedulerCore(FCFS), self._events.append)
         for pool in {call.pool for call in calls_of(plan.nodes)}:
             replica = "local/0" if pool == "engine:local" else pool
             host.tell(ReplicaAdded(0.0, replica, pool, 64))

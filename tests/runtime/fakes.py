@@ -11,6 +11,7 @@ from typing import Any
 
 from sundog.engines.base import Usage
 from sundog.errors import CallError
+from sundog.host.driver import Driver
 from sundog.ir.logical import Filter, ForEach, LogicalPlan, Loop, Node, OperatorSpec, Step
 from sundog.ir.physical import PhysicalPlan, Sharing
 from sundog.ir.render import Scope, render_value
@@ -21,7 +22,6 @@ from sundog.optimizer.planner import plan_physical
 from sundog.runtime.call_key import RunScope
 from sundog.runtime.dispatch import Dispatcher
 from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.host import Host
 from sundog.runtime.node_history import Observations
 from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import Store
@@ -130,7 +130,7 @@ class World:
     events: list[Event] = field(default_factory=list)
     max_concurrency: int = 64
     dispatcher: Dispatcher | None = None
-    host: Host | None = None
+    host: Driver | None = None
 
     def physical(self, plan: LogicalPlan) -> PhysicalPlan:
         return plan_physical(plan, {"fake": self.operator})
@@ -149,7 +149,7 @@ class World:
         store = store or Store(self.state_dir)
         store.open_writer()
         try:
-            host = Host(SchedulerCore(FCFS), self.events.append)
+            host = Driver(SchedulerCore(FCFS), self.events.append)
             host.tell(ReplicaAdded(0.0, "fake", "fake", self.max_concurrency))
             run = RunScope(**{"run_id": "run-1", "is_fresh": False, "repeats_unknown_effects": False, **scope})
             dispatcher = Dispatcher(

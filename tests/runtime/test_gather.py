@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sundog.errors import CallError, RunStopped
+from sundog.host.driver import Driver
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import CallExec
 from sundog.operators.base import BoundCall, CallContext, Outcome
@@ -22,7 +23,6 @@ from sundog.runtime.dispatch import Dispatcher
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.gather import Gatherer, Take
 from sundog.runtime.guard import Kept
-from sundog.runtime.host import Host
 from sundog.runtime.node_history import Observations
 from sundog.runtime.progress import Progress
 from sundog.runtime.store.store import Store
@@ -179,7 +179,7 @@ def test_a_run_that_stops_starts_no_request(tmp_path: Path) -> None:
     async def stop_at_once() -> list[Any]:
         store = Store(tmp_path)
         store.open_writer()
-        host = Host(SchedulerCore(FCFS), here.events.append)
+        host = Driver(SchedulerCore(FCFS), here.events.append)
         host.tell(ReplicaAdded(0.0, "fake", "fake", 1))
         run = RunScope("run-1", is_fresh=False, repeats_unknown_effects=False)
         operators = {"fake": here.operator}

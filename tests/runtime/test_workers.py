@@ -14,6 +14,8 @@ import sundog as sd
 from sundog.cost.estimate import Estimate
 from sundog.engines.base import GenerateRequest, Message
 from sundog.errors import EngineUnavailable, RunError, RunStopped
+from sundog.host.driver import Driver, GivenUp
+from sundog.host.virtual_loop import run_virtually
 from sundog.ir.physical import CallExec, PhysicalPlan, calls_of
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.placing import Figures, Places, place_steps
@@ -23,9 +25,9 @@ from sundog.runtime.call_key import Place
 from sundog.runtime.dispatch import Answer
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.follow import Follower, engine_places
-from sundog.runtime.host import Host
 from sundog.runtime.node_history import Observations
 from sundog.runtime.pools import Pools
+from sundog.runtime.refusals import refusal
 from sundog.runtime.run_servers import RunServers
 from sundog.runtime.servers import Servers
 from sundog.runtime.store.store import NO_USAGE
@@ -44,7 +46,6 @@ from sundog.sched.events import (
 from sundog.sched.facts import CallFacts
 from sundog.sched.policy import PolicySet
 from sundog.secrets import Secrets
-from tests.cost.virtual_time import run_virtually
 
 LOAD_S = 5.0
 CALL_S = 0.1
@@ -92,7 +93,7 @@ class Bench:
         operators = {name: OPERATORS.get(name)(Path()) for name in names}
         plan = plan_physical(logical, operators)
         self.pools = Pools(plan, operators, Secrets({}), RunServers(Servers(Path(), Secrets({}))))
-        self.host = Host(SchedulerCore(self.policies), self.events.append, self.pools)
+        self.host = Driver(SchedulerCore(self.policies), self.events.append, self.pools)
         await self.pools.start()
         for replica in self.pools.replicas(0.0):
             self.host.tell(replica)
@@ -280,15 +281,16 @@ def test_a_run_that_stops_waits_for_no_load() -> None:
             raise AssertionError("nothing was loaded")
 
     async def ask_and_stop() -> float:
-        host = Host(SchedulerCore(PREFIX_GROUPED), lambda event: None, Slow())
+        host = Driver(SchedulerCore(PREFIX_GROUPED), lambda event: None, Slow())
         host.tell(WorkerAdded(0.0, "gpu-0", 1, ("engine:small",), (LOAD_S,), (CALL_S,)))
 
         async def attempt(submit: Submit) -> tuple[None, RequestFinished]:
             raise AssertionError("there is no engine to run on")
 
         asyncio.get_running_loop().call_later(1.0, host.stop)
-        with pytest.raises(RunStopped):
+        with pytest.raises(GivenUp) as given_up:
             await host.run(RequestArrived(0.0, "0/first", "engine:small"), attempt)
+        assert isinstance(refusal(given_up.value, "engine:small", 0.0), RunStopped)
         return host.now_s()
 
     assert run_virtually(ask_and_stop()) == pytest.approx(1.0)
@@ -306,7 +308,7 @@ def test_an_engine_that_cannot_be_loaded_stops_the_run() -> None:
             raise AssertionError("nothing was loaded")
 
     async def ask() -> None:
-        host = Host(SchedulerCore(PREFIX_GROUPED), lambda event: None, broken)
+        host = Driver(SchedulerCore(PREFIX_GROUPED), lambda event: None, broken)
         host.tell(WorkerAdded(0.0, "gpu-0", 1, ("engine:small",), (LOAD_S,), (CALL_S,)))
 
         async def attempt(submit: Submit) -> tuple[None, RequestFinished]:
@@ -315,6 +317,9 @@ def test_an_engine_that_cannot_be_loaded_stops_the_run() -> None:
         await host.run(RequestArrived(0.0, "0/first", "engine:small"), attempt)
 
     broken = Broken()
-    with pytest.raises(RunError, match="the engine 'small' cannot be loaded: no memory"):
+    with pytest.raises(GivenUp) as given_up:
         run_virtually(ask())
+    raised = refusal(given_up.value, "engine:small", 0.0)
+    assert isinstance(raised, RunError)
+    assert str(raised) == "the engine 'small' cannot be loaded: no memory"
     assert broken.num_loads == 3

@@ -22,9 +22,9 @@ def trace(
 
     The file opens at https://ui.perfetto.dev and in chrome://tracing.
     """
+    from sundog.host.trace import write_trace
     from sundog.runtime.history import event_logs, run_id_of
     from sundog.runtime.io.whole_file import whole_file
-    from sundog.runtime.trace import write_trace
 
     folder = read_config(state).state_dir
     run_id = run_id_of(folder, run)

@@ -12,6 +12,8 @@ from typing import Any, TypeVar, cast
 
 from sundog.engines.base import Engine, GenerateRequest, Message, Usage
 from sundog.errors import CallError, EngineTimeout, RunStopped
+from sundog.host.driver import Driver, GivenUp
+from sundog.host.prefix_key import prefix_key
 from sundog.ir.normal_form import NoNormalForm
 from sundog.ir.physical import CallExec, Sharing
 from sundog.ir.render import Scope
@@ -21,12 +23,11 @@ from sundog.runtime.claims import Claim
 from sundog.runtime.envelope import envelope
 from sundog.runtime.gather import Gatherer, Take
 from sundog.runtime.guard import Kept, fail_call, keep
-from sundog.runtime.host import Host
 from sundog.runtime.in_flight import Shared
 from sundog.runtime.node_history import Observations
 from sundog.runtime.pool_work import RunWork
-from sundog.runtime.prefix_key import prefix_key
 from sundog.runtime.progress import Progress
+from sundog.runtime.refusals import refusal
 from sundog.runtime.store.store import NO_USAGE, Store
 from sundog.runtime.time_limits import TimeLimits
 from sundog.sched.events import RequestArrived, RequestFinished, Submit
@@ -56,7 +57,7 @@ class _Context:
     idempotency_key: str
     timeout_s: float
     request_id: str
-    host: Host
+    driver: Driver
     replica: Engine | None
     priority: int
     about: Mapping[str, Any]
@@ -71,7 +72,7 @@ class _Context:
     def prefill_ended(self) -> None:
         if not self.has_prefilled:
             self.has_prefilled = True
-            self.host.prefill_ended(self.request_id)
+            self.driver.prefill_ended(self.request_id)
 
 
 class Dispatcher:
@@ -81,7 +82,7 @@ class Dispatcher:
         self,
         run: RunScope,
         store: Store,
-        host: Host,
+        driver: Driver,
         operators: Mapping[str, Operator],
         engines: Mapping[str, Engine],
         by_pool: Mapping[str, Engine],
@@ -100,7 +101,7 @@ class Dispatcher:
         each pool. `needs_s`: of each step, when the plan needs its results; may change."""
         self._run = run
         self._store = store
-        self._host = host
+        self._driver = driver
         self._operators = operators
         self._engines = engines
         self._identities = identities
@@ -120,7 +121,7 @@ class Dispatcher:
     def stop(self) -> None:
         """Start no further attempt, load no further engine; what runs goes on to its commit."""
         self._is_stopping = True
-        self._host.stop()
+        self._driver.stop()
 
     async def call(self, node: CallExec, scope: Scope, place: Place) -> Answer:
         """The call's answer, committed; CallError when it failed, RunStopped when the run drains."""
@@ -134,14 +135,14 @@ class Dispatcher:
         # such a call could commit and leave unseen.
         stored = await self._store.get(key)
         if stored is not None:
-            self._host.workflow_left(self._run.workflow_id(place.row_index))
+            self._driver.workflow_left(self._run.workflow_id(place.row_index))
             if stored.run_id != self._run.run_id:
                 self._work.reused(node.name)
             self._progress.num_reused += 1
             return Answer(stored.value, stored.usage)
         shared = self._in_flight.get(key)
         if shared is not None:
-            self._host.workflow_left(self._run.workflow_id(place.row_index))
+            self._driver.workflow_left(self._run.workflow_id(place.row_index))
             answer = await asyncio.shield(shared.future())
             self._progress.num_reused += 1
             return answer
@@ -188,7 +189,7 @@ class Dispatcher:
                 raise RunStopped("the run is stopping")
             if claim is not None:
                 await claim.take()
-            begin_s = self._host.now_s()
+            begin_s = self._driver.now_s()
             self._work.began(node.pool, node.name, begin_s)
             try:
                 kept = await self._within_limit(node, self._run_guarded(node, call, key, submit, place))
@@ -197,7 +198,7 @@ class Dispatcher:
                     await claim.failed(error)
                 raise
             finally:
-                end_s = self._host.now_s()
+                end_s = self._driver.now_s()
                 self._work.ended(node.pool, node.name, end_s)
             self._observations.executed(node.name, self._models.get(node.pool, ""), kept.usage, end_s - begin_s)
             self._work.executed(node.pool, kept.usage, end_s)
@@ -206,7 +207,10 @@ class Dispatcher:
             return kept, RequestFinished(end_s, request_id, *tokens)
 
         try:
-            return await self._host.run(self._arrived(node, call, request_id, place), attempt)
+            try:
+                return await self._driver.run(self._arrived(node, call, request_id, place), attempt)
+            except GivenUp as given_up:
+                raise refusal(given_up, node.pool, node.max_retry_wait_s) from given_up.cause
         except (CallError, RunStopped) as error:
             if claim is not None:
                 await claim.failed(error)
@@ -229,29 +233,28 @@ class Dispatcher:
             if self._is_stopping:
                 raise RunStopped("the run is stopping")
             calls = take()
-            begin_s = self._host.now_s()
+            begin_s = self._driver.now_s()
             answers = await self._within_limit(node, self._attempt_gathered(node, calls, submit, place))
-            end_s = self._host.now_s()
+            end_s = self._driver.now_s()
             for kept in answers:
                 if kept is not None:
                     self._observations.executed(node.name, "", None, (end_s - begin_s) / len(calls))
             return answers, RequestFinished(end_s, request_id, num_calls=len(calls))
 
-        now_s = self._host.now_s()
-        return await self._host.run(
-            RequestArrived(
-                now_s,
-                request_id,
-                node.pool,
-                place.row_index,
-                place.depth,
-                max_attempts=1,
-                need_s=self._needs_s.get(node.name, 0.0),
-                workflow_id=self._run.workflow_id(place.row_index),
-                facts=self._run.facts.get(node.name, NO_FACTS),
-            ),
-            attempt,
+        arrived = RequestArrived(
+            self._driver.now_s(),
+            request_id,
+            node.pool,
+            place.row_index,
+            place.depth,
+            need_s=self._needs_s.get(node.name, 0.0),
+            workflow_id=self._run.workflow_id(place.row_index),
+            facts=self._run.facts.get(node.name, NO_FACTS),
         )
+        try:
+            return await self._driver.run(arrived, attempt)
+        except GivenUp as given_up:
+            raise refusal(given_up, node.pool, arrived.max_retry_wait_s) from given_up.cause
 
     def _gathering(self, node: CallExec) -> GatheringOperator:
         # Its traits named a look-up, or the step would not be gathered.
@@ -293,7 +296,7 @@ class Dispatcher:
             key.hex(),
             node.timeout_s,
             submit.request_id,
-            self._host,
+            self._driver,
             engine,
             # A server that ranks by priority finishes early rows first, as the core does here.
             place.position,
@@ -324,7 +327,7 @@ class Dispatcher:
     def _arrived(self, node: CallExec, call: BoundCall, request_id: str, place: Place) -> RequestArrived:
         num_prompt_tokens, key = self._prompt_of(node, call, request_id)
         return RequestArrived(
-            self._host.now_s(),
+            self._driver.now_s(),
             request_id,
             node.pool,
             place.row_index,

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sundog.engines.base import Message
+from sundog.host.prefix_key import prefix_key
 from sundog.ir.physical import Exec, LoopExec, calls_of
-from sundog.runtime.prefix_key import prefix_key
 from sundog.sched.facts import CallFacts
 
 TOLD = ("flow", "node", "is_last_turn", "tool", "steps_to_next_use", "num_remaining_steps")

@@ -19,7 +19,7 @@ from sundog.runtime.pools import engine_limits, engine_pool, used_engines
 from sundog.sched.events import StepDrained, WorkerAdded, WorkerPlanned
 
 if TYPE_CHECKING:
-    from sundog.runtime.host import Host
+    from sundog.host.driver import Driver
     from sundog.runtime.pools import Pools
 
 REVIEW_S = 2.0
@@ -31,14 +31,16 @@ class Follower:
     """One run's placement. `needs_s`: by step, when its results are needed; changes when the plan does. `drains`: told
     of each node that a row has passed."""
 
-    def __init__(self, plan: PhysicalPlan, placing: Placing | None, num_rows: int, host: Host, pools: Pools) -> None:
+    def __init__(
+        self, plan: PhysicalPlan, placing: Placing | None, num_rows: int, driver: Driver, pools: Pools
+    ) -> None:
         """`placing`: None where there are no workers; then nothing is told and nothing reviewed."""
         self.needs_s: dict[str, float] = {}
         self.drains = Drains(plan.nodes, num_rows, self._on_drained)
         self._plan = plan
         self._placing = placing
         self._num_rows = num_rows
-        self._host = host
+        self._driver = driver
         self._pools = pools
 
     def begin(self) -> None:
@@ -46,8 +48,8 @@ class Follower:
         if self._placing is None:
             return
         figures, placement = self._placing
-        for worker in workers(self._plan, figures, self._num_rows, self._host.now_s()):
-            self._host.tell(worker)
+        for worker in workers(self._plan, figures, self._num_rows, self._driver.now_s()):
+            self._driver.tell(worker)
         self._tell(placement)
 
     @asynccontextmanager
@@ -74,7 +76,7 @@ class Follower:
         """Plan anew what is left if what was measured lies outside of the ranges of the figures."""
         assert self._placing is not None, "nothing was placed"
         shares = self.drains.shares_left()
-        measured = self._host.meter.batch_seconds(shares, self._host.now_s())
+        measured = self._driver.meter.batch_seconds(shares, self._driver.now_s())
         loads_s = {pool: fmean(took_s) for pool, took_s in self._pools.loads_s.items()}
         figures = self._placing[0].corrected(measured, loads_s)
         if figures is None:
@@ -91,11 +93,11 @@ class Follower:
         for order in placement.orders:
             left = [planned for planned in order.steps if shares_left[planned.step]]
             steps, pools = tuple(one.step for one in left), tuple(one.pool for one in left)
-            self._host.tell(WorkerPlanned(self._host.now_s(), order.worker, self._plan.logical.name, steps, pools))
+            self._driver.tell(WorkerPlanned(self._driver.now_s(), order.worker, self._plan.logical.name, steps, pools))
 
     def _on_drained(self, step: str) -> None:
         if self._placing is not None:
-            self._host.tell(StepDrained(self._host.now_s(), self._plan.logical.name, step))
+            self._driver.tell(StepDrained(self._driver.now_s(), self._plan.logical.name, step))
 
 
 async def in_thread(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sundog.cost.history import Histogram, History, NodeRecord
 from sundog.engines.base import Usage
-from sundog.runtime.private_files import make_private_file
+from sundog.private_files import make_private_file
 from sundog.runtime.store.schema import store_error
 
 CREATE = """

@@ -7,18 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Calls that wait for their next attempt: how many, the longest of their waits in seconds, the engine, database or
-    host that they are for, and how the last attempt failed. `is_asked_for`: the other side named the time, as with
-    `Retry-After`; else it is a back-off."""
-
-    num_calls: int
-    wait_s: float
-    target: str
-    cause: str
-    is_asked_for: bool
+from sundog.host.waits import Wait
 
 
 @dataclass(slots=True)

@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from sundog.errors import RunStopped
+from sundog.host.driver import Driver
+from sundog.host.event_log import EventLog
+from sundog.host.health import Health
+from sundog.host.waits import Waits
 from sundog.ir.canonical import describe
 from sundog.ir.logical import steps_of
 from sundog.ir.physical import PhysicalPlan, calls_of
@@ -24,12 +28,9 @@ from sundog.runtime.call_key import RunScope
 from sundog.runtime.dispatch import Dispatcher
 from sundog.runtime.engine_report import engine_reports
 from sundog.runtime.envelope import call_facts
-from sundog.runtime.event_log import EventLog
 from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
 from sundog.runtime.follow import Follower, Placing, engine_places
-from sundog.runtime.health import Health
-from sundog.runtime.host import Host
 from sundog.runtime.inspection import PlanFinding
 from sundog.runtime.io.inputs import RowSource
 from sundog.runtime.io.outputs import write_errors, write_output
@@ -45,7 +46,6 @@ from sundog.runtime.select import Command, OpenRows, SelectedRun, select_run
 from sundog.runtime.servers import Servers
 from sundog.runtime.store.runs import RunList, RunState
 from sundog.runtime.store.store import Store
-from sundog.runtime.waits import Waits
 from sundog.sched.core import SchedulerCore
 from sundog.sched.policy import POLICIES, PolicySet
 from sundog.secrets import Secrets
@@ -240,19 +240,19 @@ class Run:
         async with (
             self._pools() as pools,
             self._event_log(policies.name) as log,
-            self._host(policies, log, pools) as host,
+            self._driver(policies, log, pools) as driver,
             _rare_collections(),
         ):
-            for replica in pools.replicas(host.now_s()):
-                host.tell(replica)
+            for replica in pools.replicas(driver.now_s()):
+                driver.tell(replica)
             num_left = self.record.num_rows - self.progress.num_ended
-            follower = Follower(self.plan, placing, num_left, host, pools)
+            follower = Follower(self.plan, placing, num_left, driver, pools)
             follower.begin()
             scope = self._scope()
             dispatcher = Dispatcher(
                 scope,
                 self._store,
-                host,
+                driver,
                 self._operators,
                 pools.engines,
                 pools.by_pool,
@@ -276,16 +276,16 @@ class Run:
                 max_errors=self._options.max_errors,
                 on_row=on_row,
                 on_stop=dispatcher.stop,
-                on_ended=lambda row_index: host.workflow_left(scope.workflow_id(row_index)),
+                on_ended=lambda row_index: driver.workflow_left(scope.workflow_id(row_index)),
             )
             if self._is_stopping:
                 self._feed.stop()
             order = await asyncio.to_thread(reading_order_of, self.plan, self._source)
-            begin_s = host.now_s()
-            health = Health(pools.engines, pools.names(), pools.servers, host)
+            begin_s = driver.now_s()
+            health = Health(pools.engines, pools.names(), pools.servers, driver)
             async with follower.reviewing(), health.watching():
                 await self._feed.run(self._source.batches(order=order))
-            self._work.rows_s = host.now_s() - begin_s
+            self._work.rows_s = driver.now_s() - begin_s
 
     def _scope(self) -> RunScope:
         return RunScope(
@@ -335,13 +335,13 @@ class Run:
         return None if placement is None else (figures, placement)
 
     @asynccontextmanager
-    async def _host(self, policies: PolicySet, log: EventLog, pools: Pools) -> AsyncIterator[Host]:
-        """The host, which loads nothing more in the end."""
-        host = Host(SchedulerCore(policies), log.append, pools, self._waits)
+    async def _driver(self, policies: PolicySet, log: EventLog, pools: Pools) -> AsyncIterator[Driver]:
+        """The driver, which loads nothing more in the end."""
+        driver = Driver(SchedulerCore(policies), log.append, pools, self._waits)
         try:
-            yield host
+            yield driver
         finally:
-            await host.close()
+            await driver.close()
 
     @asynccontextmanager
     async def _event_log(self, policy: str) -> AsyncIterator[EventLog]:

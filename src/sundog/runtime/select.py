@@ -16,8 +16,8 @@ from typing import Any
 
 from sundog.errors import ConfigError
 from sundog.ir.canonical import fingerprint
+from sundog.private_files import make_private_folder
 from sundog.runtime.io.inputs import RowSource
-from sundog.runtime.private_files import make_private_folder
 from sundog.runtime.store.runs import RunList, RunRecord
 
 OpenRows = Callable[[Path], RowSource]

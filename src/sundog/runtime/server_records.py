@@ -27,7 +27,7 @@ from typing import Any
 from sundog.engines.served import ServerCommand
 from sundog.errors import StoreError
 from sundog.ir.canonical import fingerprint
-from sundog.runtime.private_files import make_private_folder, open_private
+from sundog.private_files import make_private_folder, open_private
 
 TOKEN_VARIABLE = "SUNDOG_SERVER_TOKEN"
 LOG_TAIL_BYTES = 4000

@@ -23,6 +23,7 @@ from sundog.errors import InputError
 from sundog.ir.logical import InputSource
 from sundog.ir.normal_form import NoNormalForm, normal_form
 from sundog.operators.edited_modules import resolve_as_written
+from sundog.private_files import FILE_MODE, make_private_folder, open_private
 from sundog.runtime.io.duck import stream
 from sundog.runtime.io.failures import explained, first_sentence
 from sundog.runtime.io.json_line import bad_line
@@ -30,7 +31,6 @@ from sundog.runtime.io.paths import InputFiles
 from sundog.runtime.io.table import BadRow
 from sundog.runtime.io.values import column_of, count_nulled, decoder, note_nulled, select_list
 from sundog.runtime.io.whole_file import whole_file
-from sundog.runtime.private_files import FILE_MODE, make_private_folder, open_private
 
 # DuckDB looks for relative names in the working folder before any other, so a query runs in the flow's folder.
 _WORKING_FOLDER = threading.Lock()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from sundog.errors import ConfigError, UserError, suggest
-from sundog.runtime.private_files import make_private_folder, open_private
+from sundog.private_files import make_private_folder, open_private
 from sundog.runtime.store.schema import store_error
 from sundog.runtime.store.store import Store
 

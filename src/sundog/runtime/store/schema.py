@@ -12,7 +12,7 @@ import sqlite3
 from pathlib import Path
 
 from sundog.errors import StoreError, error_text
-from sundog.runtime.private_files import make_private_file, open_private
+from sundog.private_files import make_private_file, open_private
 
 VERSION = 2
 CREATE = """

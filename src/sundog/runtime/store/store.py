@@ -16,7 +16,7 @@ from typing import Any, Literal
 from sundog.engines.base import Usage
 from sundog.errors import StoreError
 from sundog.ir.normal_form import decode
-from sundog.runtime.private_files import make_private_folder
+from sundog.private_files import make_private_folder
 from sundog.runtime.store import writer as sql
 from sundog.runtime.store.schema import connect, damaged, store_error
 from sundog.runtime.store.writer import Asked, Writer

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from sundog.engines.served import ReplicaLoad
-from sundog.errors import EngineError, EngineTimeout, EngineUnavailable, RunError
-from sundog.runtime.health import Health
-from sundog.runtime.host import Host
+from sundog.errors import EngineError, EngineTimeout, EngineUnavailable
+from sundog.host.driver import Driver, GivenUp
+from sundog.host.health import Health
+from sundog.host.virtual_loop import run_virtually
 from sundog.sched.catalog import FCFS
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
@@ -26,7 +27,6 @@ from sundog.sched.events import (
     RequestFinished,
     Submit,
 )
-from tests.cost.virtual_time import run_virtually
 
 FINE = ReplicaLoad(num_running=2, num_waiting=1, kv_usage=0.5, num_preemptions=4)
 GONE = EngineUnavailable("gone", retryable=True)
@@ -84,7 +84,7 @@ class Watch:
         self.servers = {f"engine/{number}": server for number, server in enumerate(servers)}
         self.events: list[Event] = []
 
-    def run(self, do: Callable[[Host], Coroutine[Any, Any, Any]]) -> Any:
+    def run(self, do: Callable[[Driver], Coroutine[Any, Any, Any]]) -> Any:
         return run_virtually(self._run(do))
 
     def for_seconds(self, seconds: float) -> list[Event]:
@@ -92,8 +92,8 @@ class Watch:
         self.run(lambda host: asyncio.sleep(seconds))
         return [event for event in self.events if not isinstance(event, ReplicaAdded)]
 
-    async def _run(self, do: Callable[[Host], Coroutine[Any, Any, Any]]) -> Any:
-        host = Host(SchedulerCore(FCFS), self.events.append)
+    async def _run(self, do: Callable[[Driver], Coroutine[Any, Any, Any]]) -> Any:
+        host = Driver(SchedulerCore(FCFS), self.events.append)
         for replica_id in self.servers:
             host.tell(ReplicaAdded(0.0, replica_id, "engine:e", 4))
         engines: Any = self.servers
@@ -118,7 +118,7 @@ def test_the_load_is_reported_every_second() -> None:
 def test_a_suspicion_is_followed_at_once() -> None:
     server = FakeServer(GONE)
 
-    async def suspect(host: Host) -> None:
+    async def suspect(host: Driver) -> None:
         server.suspicion.set()
         await asyncio.sleep(0.01)
 
@@ -161,7 +161,7 @@ def test_restarts_come_later_and_later_and_end() -> None:
 def test_a_server_that_was_up_for_long_has_all_restarts_again() -> None:
     server = FakeServer(FINE, is_ours=True, restarts=(FINE,) * 8)
 
-    async def crash_often(host: Host) -> None:
+    async def crash_often(host: Driver) -> None:
         for _ in range(8):
             await asyncio.sleep(400)
             server._answers, server.is_alive = deque([GONE]), False
@@ -185,10 +185,11 @@ def test_a_stuck_server_of_ours_is_started_again_and_a_strangers_is_not() -> Non
 def test_what_waits_for_the_last_lost_replica_is_given_up_without_blame() -> None:
     servers = FakeServer(GONE), FakeServer(GONE)
 
-    async def ask(host: Host) -> None:
+    async def ask(host: Driver) -> None:
         await asyncio.sleep(2)
-        with pytest.raises(RunError, match="no replica of the engine 'e' is left: gone"):
+        with pytest.raises(GivenUp, match="lost") as given_up:
             await host.run(RequestArrived(0.0, "r", "engine:e"), never)
+        assert str(given_up.value.cause) == "gone"
 
     async def never(submit: Submit) -> tuple[None, RequestFinished]:
         raise AssertionError("nobody is there")
@@ -199,7 +200,7 @@ def test_what_waits_for_the_last_lost_replica_is_given_up_without_blame() -> Non
 
 
 def test_what_waits_goes_on_when_a_replica_is_back() -> None:
-    async def ask(host: Host) -> str:
+    async def ask(host: Driver) -> str:
         await asyncio.sleep(2)
         return await host.run(RequestArrived(0.0, "r", "engine:e"), answer)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sundog.runtime.event_log import EventLog, read_log
-from sundog.runtime.trace import write_trace
+from sundog.host.event_log import EventLog, read_log
+from sundog.host.trace import write_trace
 from sundog.sched.events import (
     Event,
     PrefillEnded,

@@ -12,9 +12,8 @@ import pytest
 
 from sundog.display import describe_wait
 from sundog.errors import CallError, RunStopped
+from sundog.host.waits import Wait, Waits, span
 from sundog.ir.physical import Sharing
-from sundog.runtime.progress import Wait
-from sundog.runtime.waits import Waits, span
 from tests.runtime.fakes import World, plan_of, step
 
 

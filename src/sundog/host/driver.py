@@ -1,6 +1,6 @@
-"""The asyncio host of the scheduler core: reports events, performs actions, decides nothing.
+"""The driver of the scheduler core on an event loop: it reports events and performs actions, and decides nothing.
 
-Owns waiters, timers, loads under way and the event log's order. Never knows what a request computes.
+Owns waiters, timers, loads under way and the event log's order. Never knows what a request computes, or for whom.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from sundog.errors import CallError, RunError, RunStopped
-from sundog.runtime.meter import Meter
-from sundog.runtime.waits import Waits, refusal_to_wait
+from sundog.errors import CallError
+from sundog.host.meter import Meter
+from sundog.host.waits import Waits
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
     Abort,
@@ -33,6 +33,7 @@ from sundog.sched.events import (
     TimerFired,
     Unload,
     WakeAt,
+    Why,
     WorkflowLeft,
 )
 
@@ -46,6 +47,21 @@ class Loader(Protocol):
 
     async def load(self, worker_id: str, pool: str) -> ReplicaAdded: ...
     async def unload(self, replica_id: str) -> None: ...
+
+
+class GivenUp(Exception):
+    """A request will have no further attempt. `failure`: of its last one, None where it had none. `cause`: why its pool
+    has no replica, for the whys `lost` and `unloadable`."""
+
+    def __init__(self, why: Why, failure: CallError | None, cause: Exception | None) -> None:
+        super().__init__(why)
+        self.why = why
+        self.failure = failure
+        self.cause = cause
+
+
+class LoadingStopped(Exception):
+    """The driver loads nothing more."""
 
 
 class _Waiter:
@@ -78,7 +94,7 @@ class _Waiter:
         return action
 
 
-class Host:
+class Driver:
     """Runs requests through one core on the running loop. `log` sees every event, in order. `loader`: None without
     workers. `meter`: what attempts take. `waits`: calls that wait for their next attempt."""
 
@@ -97,7 +113,7 @@ class Host:
         self._loads: set[asyncio.Task[None]] = set()
         self._unloads: set[asyncio.Task[None]] = set()
         self._load_errors: dict[str, Exception] = {}
-        self._lost: dict[str, RunError] = {}
+        self._lost: dict[str, Exception] = {}
         self._is_stopping = False
         self._loop = asyncio.get_running_loop()
         self._start_s = self._loop.time()
@@ -106,7 +122,7 @@ class Host:
         self._arrivals: list[RequestArrived] = []
 
     def now_s(self) -> float:
-        """Seconds since this host began."""
+        """Seconds since this driver began."""
         return self._loop.time() - self._start_s
 
     def tell(self, event: Event) -> None:
@@ -114,15 +130,14 @@ class Host:
         self._handle(event)
 
     def lose(self, replica_id: str, pool: str, why: Exception, *, is_last: bool) -> None:
-        """A replica will not come back. Of the pool's last one RunError is what all that waits for it gets: no row is
-        to blame."""
+        """A replica will not come back. `why` is the cause for all that waits for the pool's last one."""
         if is_last:
-            self._lost[pool] = RunError(f"no replica of the engine '{pool.partition(':')[2]}' is left: {why}")
+            self._lost[pool] = why
         self._handle(ReplicaLost(self.now_s(), replica_id))
 
     def stop(self) -> None:
-        """Give up loads under way, and load nothing more: what waits for an engine, or for its next attempt, ends as
-        RunStopped."""
+        """Give up loads under way, and load nothing more: what waits for an engine, or for its next attempt, is given
+        up."""
         self._is_stopping = True
         self._handle(Draining(self.now_s()))
         for task in self._loads:
@@ -135,7 +150,7 @@ class Host:
         await asyncio.gather(*self._loads, *self._unloads, return_exceptions=True)
 
     async def run(self, arrived: RequestArrived, attempt: Attempt[T]) -> T:
-        """Run `attempt` when and where the core says, again if it says so; CallError when it gives up."""
+        """Run `attempt` when and where the core says, again if it says so; GivenUp when it says no more."""
         request_id = arrived.request_id
         waiter = self._waiters[request_id] = _Waiter(arrived.pool, self._loop)
         is_given_up = False
@@ -147,7 +162,7 @@ class Host:
                     self.waits.end(request_id)
                 if isinstance(action, GiveUp):
                     is_given_up = True
-                    raise self._why_given_up(action, arrived, waiter.failure)
+                    raise GivenUp(action.why, waiter.failure, self._cause(action.why, arrived.pool))
                 try:
                     begin_s = self.now_s()
                     self.meter.begin(arrived.pool, action.replica_id, begin_s)
@@ -199,29 +214,8 @@ class Host:
     def prefill_ended(self, request_id: str) -> None:
         self._handle(PrefillEnded(self.now_s(), request_id))
 
-    def _why_given_up(self, action: GiveUp, arrived: RequestArrived, failure: CallError | None) -> Exception:
-        match action.why:
-            case "draining":
-                # What failed may pass: the row is run again later, with all its attempts.
-                return RunStopped("the run is stopping")
-            case "wait":
-                assert failure is not None, "only a failed attempt is followed by a wait"
-                failure.what = refusal_to_wait(failure, arrived.max_retry_wait_s)
-                hint = "raise the step's `max_retry_wait`, or try again later with --retry-failed"
-                failure.hint = f"{failure.hint}; {hint}" if failure.hint else hint
-                return failure
-            case "lost":
-                return self._lost[arrived.pool]
-            case "unloadable":
-                return self._why_unloadable(arrived.pool)
-        assert failure is not None, f"{arrived.request_id} was given up: {action.why}"
-        return failure
-
-    def _why_unloadable(self, pool: str) -> Exception:
-        """Nobody can load the engine: that is the run's failure, not the row's."""
-        error = self._load_errors[pool]
-        name = pool.partition(":")[2]
-        return RunError(f"the engine '{name}' cannot be loaded: {error}") if isinstance(error, CallError) else error
+    def _cause(self, why: Why, pool: str) -> Exception | None:
+        return {"lost": self._lost, "unloadable": self._load_errors}.get(why, {}).get(pool)
 
     async def _load(self, action: Load) -> None:
         try:
@@ -241,7 +235,7 @@ class Host:
         except asyncio.CancelledError:
             if not self._is_stopping:
                 raise
-        raise RunStopped("the run is stopping")
+        raise LoadingStopped
 
     async def _unload(self, action: Unload) -> None:
         assert self._loader is not None, "no workers, no loads"

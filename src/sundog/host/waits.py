@@ -9,9 +9,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sundog.errors import CallError
-from sundog.runtime.progress import Wait
 
 MAX_SPAN_S = 1e6 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Calls that wait for their next attempt: how many, the longest of their waits in seconds, the engine, database or
+    host that they are for, and how the last attempt failed. `is_asked_for`: the other side named the time, as with
+    `Retry-After`; else it is a back-off."""
+
+    num_calls: int
+    wait_s: float
+    target: str
+    cause: str
+    is_asked_for: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +58,6 @@ def _summary(pool: str, delays: Iterable[_Delay]) -> Wait:
     longest = max(waiting, key=lambda delay: delay.wait_s)
     is_asked_for = longest.failure.retry_after_s is not None
     return Wait(len(waiting), longest.wait_s, pool.partition(":")[2] or pool, longest.failure.what, is_asked_for)
-
-
-def refusal_to_wait(failure: CallError, max_retry_wait_s: float) -> str:
-    """Return why a call is not tried again: what the other side asked for, and what is allowed."""
-    assert failure.retry_after_s is not None, "nobody asked for a wait"
-    asked = span(failure.retry_after_s)
-    return (
-        f"{failure.what}; the next attempt was asked for in {asked}, and a call waits at most {span(max_retry_wait_s)}"
-    )
 
 
 def span(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sundog.runtime.meter import MIN_CALLS, Meter
+from sundog.host.meter import MIN_CALLS, Meter
 
 
 def metered(num_calls: int, *, at_once: int, call_s: float = 1.0) -> tuple[Meter, float]:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sundog.runtime.host import Host
+from sundog.host.driver import Driver
 from sundog.sched.catalog import PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
@@ -25,8 +25,8 @@ def arrived(request_id: str, row_index: int, *, has_successor: bool = False) -> 
     return RequestArrived(0.0, request_id, "p", row_index, **more)  # type: ignore[arg-type]  # fields by name
 
 
-def host_of(events: list[Event]) -> Host:
-    host = Host(SchedulerCore(PREFIX_GROUPED), events.append)
+def host_of(events: list[Event]) -> Driver:
+    host = Driver(SchedulerCore(PREFIX_GROUPED), events.append)
     host.tell(ReplicaAdded(0.0, "p/0", "p", 4, None, 100))
     return host
 

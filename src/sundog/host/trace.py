@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sundog.runtime.event_log import read_log
+from sundog.host.event_log import read_log
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
     Event,

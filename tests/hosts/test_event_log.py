@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import sundog as sd
-from sundog.runtime.event_log import EventLog, read_log
+from sundog.host.event_log import EventLog, read_log
 from sundog.sched.catalog import FCFS
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (

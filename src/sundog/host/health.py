@@ -1,4 +1,4 @@
-"""The host of health: watches the servers of a run's replicas and tells the core what it sees.
+"""Health: watches the servers of a run's replicas and tells the core what it sees.
 
 Owns when a server counts as down, when one of ours is started again, and when one counts as lost. Never routes: the
 core takes requests away from what is down.
@@ -14,7 +14,7 @@ from typing import Protocol
 from sundog.engines.base import Engine
 from sundog.engines.served import ReplicaLoad, Watched
 from sundog.errors import EngineError, EngineTimeout, EngineUnavailable
-from sundog.runtime.host import Host
+from sundog.host.driver import Driver
 from sundog.sched.events import ReplicaDown, ReplicaReported, ReplicaUp
 
 PERIOD_S = 1.0
@@ -39,9 +39,11 @@ class Restarter(Protocol):
 class Health:
     """`engines` and `pools`: by replica, those that are watched and where they belong."""
 
-    def __init__(self, engines: Mapping[str, Engine], pools: Mapping[str, str], servers: Restarter, host: Host) -> None:
+    def __init__(
+        self, engines: Mapping[str, Engine], pools: Mapping[str, str], servers: Restarter, driver: Driver
+    ) -> None:
         self._watches = [
-            _Watch(replica_id, pools[replica_id], engine, servers, host)
+            _Watch(replica_id, pools[replica_id], engine, servers, driver)
             for replica_id, engine in engines.items()
             if isinstance(engine, Watched)
         ]
@@ -68,13 +70,13 @@ class Health:
 class _Watch:
     """One replica's server."""
 
-    def __init__(self, replica_id: str, pool: str, engine: Watched, servers: Restarter, host: Host) -> None:
+    def __init__(self, replica_id: str, pool: str, engine: Watched, servers: Restarter, driver: Driver) -> None:
         self.replica_id = replica_id
         self.pool = pool
         self.is_lost = False
         self._engine = engine
         self._servers = servers
-        self._host = host
+        self._driver = driver
         self._num_restarts = 0
         self._restarted_s = 0.0
 
@@ -82,15 +84,15 @@ class _Watch:
         """Return why it is lost."""
         while True:
             why = await self._until_down()
-            self._host.tell(ReplicaDown(self._host.now_s(), self.replica_id))
+            self._driver.tell(ReplicaDown(self._driver.now_s(), self.replica_id))
             lost = await self._until_back(why)
             if lost is not None:
                 return lost
-            self._host.tell(ReplicaUp(self._host.now_s(), self.replica_id))
+            self._driver.tell(ReplicaUp(self._driver.now_s(), self.replica_id))
 
     def lose(self, why: EngineError, *, is_last: bool) -> None:
         self.is_lost = True
-        self._host.lose(self.replica_id, self.pool, why, is_last=is_last)
+        self._driver.lose(self.replica_id, self.pool, why, is_last=is_last)
 
     async def _until_down(self) -> EngineError:
         """Report its load now and then; why it is down."""
@@ -112,8 +114,8 @@ class _Watch:
 
     async def _until_back(self, why: EngineError) -> EngineError | None:
         """Return None when it answers again, else why it is lost."""
-        down_s = self._host.now_s()
-        while self._host.now_s() - down_s < self._engine.max_down_s:
+        down_s = self._driver.now_s()
+        while self._driver.now_s() - down_s < self._engine.max_down_s:
             if self._servers.is_ours(self.replica_id) and self._is_dead(down_s):
                 if not self._may_restart():
                     return why
@@ -122,7 +124,7 @@ class _Watch:
                     await self._restart()
                 except EngineUnavailable as error:
                     why = error
-                down_s = self._host.now_s()
+                down_s = self._driver.now_s()
             try:
                 self._report(await self._engine.probe())
                 return None
@@ -132,10 +134,10 @@ class _Watch:
         return why
 
     def _is_dead(self, down_s: float) -> bool:
-        return self._host.now_s() - down_s > STUCK_S or not self._servers.is_alive(self.replica_id)
+        return self._driver.now_s() - down_s > STUCK_S or not self._servers.is_alive(self.replica_id)
 
     def _may_restart(self) -> bool:
-        if self._host.now_s() - self._restarted_s > STABLE_S:
+        if self._driver.now_s() - self._restarted_s > STABLE_S:
             self._num_restarts = 0
         return self._num_restarts < MAX_RESTARTS
 
@@ -144,12 +146,12 @@ class _Watch:
         try:
             await self._servers.restart(self.replica_id)
         finally:
-            self._restarted_s = self._host.now_s()
+            self._restarted_s = self._driver.now_s()
 
     def _report(self, load: ReplicaLoad) -> None:
-        self._host.tell(
+        self._driver.tell(
             ReplicaReported(
-                self._host.now_s(),
+                self._driver.now_s(),
                 self.replica_id,
                 load.num_running,
                 load.num_waiting,

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from sundog.errors import StoreError
-from sundog.runtime.private_files import make_private_folder, open_private
+from sundog.private_files import make_private_folder, open_private
 from sundog.sched.events import EVENT_TYPES, Event, RequestArrived
 from sundog.sched.facts import CallFacts
 

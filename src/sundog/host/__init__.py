@@ -1,0 +1,1 @@
+"""The driver of the scheduler core on an event loop, and what its owners share: event log, health, meter, clock."""
