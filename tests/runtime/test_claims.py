@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ def test_an_effect_that_waits_for_its_turn_is_not_claimed(tmp_path: Path) -> Non
     world.operator = FakeOperator()
     ends = world.run(plan, *({"x": row} for row in range(20)))
     assert [end.state for end in ends] == ["failed"] * 3 + ["done"] * 17
+
+
+def test_an_effect_that_succeeded_leaves_no_claim(tmp_path: Path) -> None:
+    (end,) = World(tmp_path).run(plan_of(step("send", "mail", sharing=Sharing.NEVER, effect=True)), {})
+    assert end.state == "done"
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection:
+        assert connection.execute("select count(*) from claims").fetchone() == (0,)
 
 
 def test_a_failure_that_is_known_lifts_the_claim_before_the_next_attempt(
