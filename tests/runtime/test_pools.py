@@ -11,6 +11,7 @@ import sundog as sd
 from sundog.engines.base import ENGINES
 from sundog.engines.null import NullEngine, NullKind, NullOptions
 from sundog.errors import EngineUnavailable
+from sundog.operators.llm import LLMOperator
 from sundog.secrets import Secrets
 
 EVENTS: list[str] = []
@@ -60,3 +61,40 @@ def test_an_engine_that_cannot_start_ends_the_start_of_the_others_before_they_ar
     with pytest.raises(EngineUnavailable, match="no such server"):
         flow.run(state=tmp_path)
     assert EVENTS == ["start ended", "0 closed", "1 closed"]
+
+
+class Stuck(NullEngine):
+    """The first replica fails when it is closed."""
+
+    def __init__(self, options: NullOptions, replica: int) -> None:
+        super().__init__(options)
+        self._replica = replica
+
+    async def close(self) -> None:
+        await super().close()
+        EVENTS.append(f"{self._replica} closed")
+        if self._replica == 0:
+            raise RuntimeError("it does not close")
+
+
+class StuckKind(NullKind):
+    def open(self, options: NullOptions, replica: int, secrets: Secrets) -> NullEngine:
+        return Stuck(options, replica)
+
+
+def test_an_engine_that_fails_to_close_leaves_none_of_the_others_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def close(self: LLMOperator) -> None:
+        EVENTS.append("operator closed")
+
+    monkeypatch.setitem(ENGINES._loaded, "stuck", StuckKind)
+    flow = sd.Flow("stuck")
+    engine = flow.engine("e", kind="stuck", replicas=2)
+    row = flow.input("rows", rows=[{"id": 1}])
+    flow.output(text=flow.llm("said", engine=engine, prompt=f"Row {row.id}.").text)
+    monkeypatch.setattr(LLMOperator, "close", close)
+    with pytest.raises(RuntimeError, match="it does not close"):
+        flow.run(state=tmp_path)
+    assert [event for event in EVENTS if event != "operator closed"] == ["0 closed", "1 closed"]
+    assert EVENTS[-1] == "operator closed"

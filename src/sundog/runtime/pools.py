@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -81,11 +82,14 @@ class Pools:
             raise
 
     async def close(self) -> None:
-        for engine in self.engines.values():
-            await engine.close()
-        await self.servers.down()
-        for operator in self._operators.values():
-            await operator.close()
+        """Close engines, then servers, then operators: all of them, also where one fails."""
+        async with AsyncExitStack() as left:
+            # It goes from the last to the first.
+            for operator in self._operators.values():
+                left.push_async_callback(operator.close)
+            left.push_async_callback(self.servers.down)
+            for engine in reversed(self.engines.values()):
+                left.push_async_callback(engine.close)
 
     async def load(self, worker_id: str, pool: str) -> ReplicaAdded:
         """Start the engine of `pool` on a worker; the event's time is 0. SundogError when it cannot be started; then it
