@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from sundog.cost.plan_estimate import PlanEstimate
 from sundog.ir.explain import Tree, logical_tree
@@ -19,7 +20,6 @@ from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.placing import place_steps
 from sundog.optimizer.prompt_parts import Fields, prompts_of
 from sundog.optimizer.rules.catalog import MERGE_CALLS
-from sundog.present.analysis import with_actual
 from sundog.present.document import (
     Document,
     RewriteDocument,
@@ -29,14 +29,15 @@ from sundog.present.document import (
     rewrite_document,
 )
 from sundog.present.text import text_of
-from sundog.runtime.actuals import actuals_of
 from sundog.runtime.follow import engine_places
 from sundog.runtime.io.inputs import RowSource
 from sundog.runtime.plan_costs import PlanCosts
 from sundog.runtime.pools import engine_limits, tool_limits
-from sundog.runtime.report import Report
 from sundog.runtime.row_order import reading_order_of
 from sundog.session import Session
+
+if TYPE_CHECKING:
+    from sundog.runtime.report import Report
 
 NOT_WHOLE = "this process has not run all of the run: seconds are its own, --fresh runs everything"
 NOT_ALL_TRIED = "advice: prompts have so many values that not every move of one was tried"
@@ -75,6 +76,10 @@ class Explanation:
 
     def analyzed(self, document: Document, report: Report, *, is_whole: bool) -> Document:
         """Return `document` with what the run did. `is_whole`: the process that reports has run all of it."""
+        # Few commands analyze, and these bring the store along.
+        from sundog.present.analysis import with_actual
+        from sundog.runtime.actuals import actuals_of
+
         notes = () if is_whole else (NOT_WHOLE,)
         return with_actual(
             document, actuals_of(report, self._plan), report.rows_s if is_whole else None, notes, is_whole=is_whole
