@@ -54,7 +54,7 @@ def started(folder: Path, command: list[str]) -> tuple[int, set[str]]:
 
 @pytest.mark.parametrize(
     ("command", "unused", "max_modules"),
-    [(EXPLAIN, OF_RUNS, 150), (RUN, OF_ESTIMATES, 180), (["run"], OF_ESTIMATES, 180)],
+    [(EXPLAIN, OF_RUNS, 160), (RUN, OF_ESTIMATES, 190), (["run"], OF_ESTIMATES, 190)],
 )
 def test_a_command_imports_only_what_its_flow_uses(
     tmp_path: Path, command: list[str], unused: set[str], max_modules: int
