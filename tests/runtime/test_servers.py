@@ -119,6 +119,22 @@ def test_children_are_found_before_anybody_has_noted_that_the_first_process_ende
         assert processes_of(record) == [child]
 
 
+def test_children_are_found_while_the_first_process_is_ending(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its last instruction and its end a process has a session and an empty environment."""
+    (yard.folder / "is-stubborn").touch()
+    (record,) = yard.up(yard.sites())
+    first, child = processes_of(record)
+    environment = server_records._environment
+
+    def ending(pid: int) -> list[bytes]:
+        # The child has written its title over its environment, as vLLM's does.
+        return [b""] if pid == first else [b"a title"] if pid == child else environment(pid)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(server_records, "_environment", ending)
+        assert child in processes_of(record)
+
+
 def test_who_is_killed_between_two_writes_leaves_no_orphan(yard: Yard) -> None:
     """The process is there, its number was not written yet: it is found by its token."""
     (site,) = yard.sites()

@@ -147,14 +147,20 @@ def processes_of(record: ServerRecord) -> list[int]:
     mark = f"{TOKEN_VARIABLE}={record.token}".encode()
     pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     found = {pid for pid in pids if mark in _environment(pid)}
-    # Once it has ended it has no environment, even while nobody has taken note of that.
-    if record.pid is not None and (record.pid in found or _session(record.pid) is None):
+    # Once it has ended it has no environment, even while nobody has taken note of that; while it ends, an empty one.
+    if record.pid is not None and (record.pid in found or _has_left(record.pid)):
         # vLLM's engine processes write their titles over their environment; they are of the first one's session.
         found |= {pid for pid in pids if _session(pid) == record.pid}
     return sorted(found)
 
 
+def _has_left(pid: int) -> bool:
+    """Return whether a process has ended or is about to; an environment that may not be read says nothing."""
+    return _session(pid) is None or _environment(pid) == [b""]
+
+
 def _environment(pid: int) -> list[bytes]:
+    """Return the variables of a process; one that is empty where it has none, no variable where none can be read."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return []
