@@ -20,6 +20,8 @@ class PushDownFilter:
     name = "push_down_filter"
 
     def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+        if not any(isinstance(node, Filter) for node in plan.nodes):
+            return None
         pushing = _Pushing(plan.nodes, context.facts)
         for node in plan.nodes:
             pushing.add(node)

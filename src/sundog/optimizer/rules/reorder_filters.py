@@ -28,6 +28,8 @@ class ReorderFilters:
     name = "reorder_filters"
 
     def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+        if sum(isinstance(node, Filter) for node in plan.nodes) < 2:
+            return None
         order = _Order(plan.nodes, frozenset(plan.constants), context)
         notes = [note for node in plan.nodes if (note := order.add(node))]
         return Change(replace(plan, nodes=order.nodes()), tuple(notes)) if notes else None
