@@ -124,14 +124,13 @@ def test_children_are_found_while_the_first_process_is_ending(yard: Yard, monkey
     (yard.folder / "is-stubborn").touch()
     (record,) = yard.up(yard.sites())
     first, child = processes_of(record)
-    environment = server_records._environment
-
-    def ending(pid: int) -> list[bytes]:
-        # The child has written its title over its environment, as vLLM's does.
-        return [b""] if pid == first else [b"a title"] if pid == child else environment(pid)
-
+    path_of = server_records._environ_path
+    # The child has written its title over its environment, as vLLM's does.
+    (yard.folder / "title").write_bytes(b"a title")
+    (yard.folder / "nothing").touch()
+    instead = {first: yard.folder / "nothing", child: yard.folder / "title"}
     with monkeypatch.context() as patched:
-        patched.setattr(server_records, "_environment", ending)
+        patched.setattr(server_records, "_environ_path", lambda pid: instead.get(pid) or path_of(pid))
         assert child in processes_of(record)
 
 

@@ -156,13 +156,23 @@ def processes_of(record: ServerRecord) -> list[int]:
 
 def _has_left(pid: int) -> bool:
     """Return whether a process has ended or is about to; an environment that may not be read says nothing."""
-    return _session(pid) is None or _environment(pid) == [b""]
+    if _session(pid) is None:
+        return True
+    try:
+        return not _environ_path(pid).read_bytes()
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+
+
+def _environ_path(pid: int) -> Path:
+    return Path(f"/proc/{pid}/environ")
 
 
 def _environment(pid: int) -> list[bytes]:
-    """Return the variables of a process; one that is empty where it has none, no variable where none can be read."""
     with suppress(OSError):
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return _environ_path(pid).read_bytes().split(b"\0")
     return []
 
 
