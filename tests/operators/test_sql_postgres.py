@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from sundog.errors import OperatorError
+from sundog.operators import sql_inspection
 from sundog.operators.base import Inspection
 from sundog.operators.sql import SQLOperator, SQLSpec
 from sundog.operators.sql_database import Database, Statement
@@ -159,6 +161,27 @@ def test_the_server_looks_at_a_statement_without_running_it(
     assert all(one[0].startswith(other[0]) for one, other in zip(asked, found, strict=True))
     assert num_rows(database) == 1
     assert execute(database, "select to_regclass('sundog_new') as t") == [{"t": None}]
+
+
+def test_a_table_that_somebody_has_locked_holds_no_look_up(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SERVER_URL is not None
+    monkeypatch.setattr(sql_inspection, "CONNECT_TIMEOUT_S", 1)
+    other = create_engine(SERVER_URL)
+    with other.connect() as connection:
+        connection.execute(text("lock table sundog_test in access exclusive mode"))
+        found = found_by_inspection("select id from sundog_test")
+        error = fault(database, "select id from sundog_test", timeout_s=0.5)
+    other.dispose()
+    assert found == [("postgresql: canceling statement due to statement timeout", False, False)]
+    assert "no answer within 0.5 s; the statement was stopped" in error.what
+
+
+def test_a_connection_that_cannot_be_tidied_up_prints_nothing(
+    database: Database, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as it is outside of pytest
+    fault(database, "copy sundog_test to stdout", is_write=True)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_server_that_cannot_be_reached_is_found() -> None:

@@ -6,6 +6,7 @@ Owns transactions, time limits and the reading of database errors. Never builds 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,10 @@ STOP_INTERVAL_S = 0.05
 _POOL: dict[str, Any] = {"poolclass": QueuePool, "pool_size": MAX_CONNECTIONS, "max_overflow": 0}
 # Drivers refuse values they cannot send (an integer past 64 bits, half a surrogate pair) with the last two.
 _FAULTS = (SQLAlchemyError, OperatorError, OverflowError, ValueError)
+
+# Without a handler the tracebacks of connections that could not be tidied up would be printed over the progress
+# display; what went wrong is the row's error in any case.
+logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
 
 Row = dict[str, Any]
 

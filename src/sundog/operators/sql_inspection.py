@@ -121,6 +121,8 @@ def _asked_psycopg(query: str, connection: Any) -> Iterator[Finding]:
     """PostgreSQL parses and analyses the statement; a parameter has the type that its place asks for."""
     from psycopg.pq import DiagnosticField, ExecStatus
 
+    # Whoever has locked a table may hold it for long, and nobody can stop this wait from outside.
+    connection.execute(f"set statement_timeout = '{CONNECT_TIMEOUT_S}s'")
     compiled = text(_with_lists(query)).compile(dialect=_NUMBERED)
     result = connection.pgconn.prepare(b"", str(compiled).encode(), None)
     if result.status != ExecStatus.FATAL_ERROR:
