@@ -16,10 +16,10 @@ import machine
 from sundog.config import read_config
 from sundog.cost.profile import Profile
 from sundog.ir.logical import EngineBlock
-from sundog.runtime.calibrate import calibrate_engine
-from sundog.runtime.run_servers import RunServers
-from sundog.runtime.servers import Servers
+from sundog.measured.calibrate import calibrate_engine
 from sundog.secrets import Secrets
+from sundog.servers.run_servers import RunServers
+from sundog.servers.servers import Servers
 
 TARGET = 0.10
 

@@ -27,7 +27,7 @@ from sundog.cost.profile import Profile
 from sundog.engines.models import cache_folder
 from sundog.errors import ConfigError, suggest
 from sundog.ir.logical import EngineBlock
-from sundog.runtime.profiles import load_profile
+from sundog.measured.profiles import load_profile
 
 RESULTS = Path(__file__).parents[1] / "results" / "halo"
 QUICK_ROWS = 12

@@ -15,9 +15,9 @@ from halo.case import Case
 from halo.deployments import modelled_profile
 from sundog.config import read_config
 from sundog.ir.logical import EngineBlock
-from sundog.runtime.loads import keep_loads
-from sundog.runtime.pools import engine_pool
-from sundog.runtime.profiles import save_profile
+from sundog.ir.pools import engine_pool
+from sundog.measured.loads import keep_loads
+from sundog.measured.profiles import save_profile
 from sundog.session import Session, load_plan
 
 

@@ -11,10 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sundog.cost.plan_estimate import PlanEstimate
+from sundog.deployment import engine_limits, tool_limits
 from sundog.ir.explain import Tree, logical_tree
 from sundog.ir.explain_physical import PoolFacts, physical_tree
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import CallExec, calls_of
+from sundog.measured.plan_costs import PlanCosts
 from sundog.optimizer.advice import advise, fields_wanted, tried_moves
 from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.placing import place_steps
@@ -31,8 +33,6 @@ from sundog.present.document import (
 from sundog.present.text import text_of
 from sundog.runtime.follow import engine_places
 from sundog.runtime.io.inputs import RowSource
-from sundog.runtime.plan_costs import PlanCosts
-from sundog.runtime.pools import engine_limits, tool_limits
 from sundog.runtime.row_order import reading_order_of
 from sundog.session import Session
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sundog.errors import ConfigError
 from sundog.runtime.io.outputs import write_output
 from sundog.runtime.report import Report
-from sundog.runtime.store.store import Store
+from sundog.store.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sundog.config import Config
+from sundog.deployment import engine_limits, rows_in_flight, tool_limits
 from sundog.errors import ConfigError, suggest
 from sundog.flow.bind import load_flow
 from sundog.flow.columns import check_columns
 from sundog.ir.logical import Filter, InputSource, LogicalPlan, steps_of
 from sundog.ir.physical import PhysicalPlan
 from sundog.ir.shape import Record
+from sundog.measured.loads import expected_loads
+from sundog.measured.node_history import read_history
 from sundog.operators.base import OPERATORS, Operator
 from sundog.optimizer.placing import Figures, figures_of
 from sundog.optimizer.planner import plan_physical
@@ -28,16 +31,13 @@ from sundog.optimizer.rules.reorder_filters import cannot_fail
 from sundog.runtime.follow import engine_places
 from sundog.runtime.inspection import PlanFinding, inspect_plan, refuse
 from sundog.runtime.io.inputs import RowSource, open_rows
-from sundog.runtime.loads import expected_loads
-from sundog.runtime.node_history import read_history
-from sundog.runtime.pools import engine_limits, rows_in_flight, tool_limits
 from sundog.sched.policy import POLICIES
 
 if TYPE_CHECKING:
     from sundog.cost.plan_estimate import PlanEstimate
-    from sundog.runtime.plan_costs import PlanCosts
+    from sundog.measured.plan_costs import PlanCosts
     from sundog.runtime.run import Run, RunOptions
-    from sundog.runtime.store.runs import RunRecord
+    from sundog.store.runs import RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class Session:
 
     def costs(self, rows: RowSource, num_rows: int, *, counts_tokens: bool = True) -> PlanCosts:
         """Return what this session's plans cost over a sample of `rows`, of which there are `num_rows`."""
-        from sundog.runtime.plan_costs import PlanCosts, characters_to_sample, num_rows_to_sample
+        from sundog.measured.plan_costs import PlanCosts, characters_to_sample, num_rows_to_sample
 
         sampled = rows.sampled(num_rows_to_sample(self.plan), characters_to_sample(self.plan))
         written = self.plan.written
@@ -155,8 +155,8 @@ class Session:
         constants = frozenset(plan.constants)
         if not any(cannot_fail(node.predicate, constants) for node in filters[1:]):
             return {}
-        from sundog.runtime.plan_costs import MAX_SAMPLED_ROWS, Rows
-        from sundog.runtime.selectivity import selectivity_of
+        from sundog.measured.plan_costs import MAX_SAMPLED_ROWS, Rows
+        from sundog.measured.selectivity import selectivity_of
 
         rows: Rows = []
         if all(source.path is not None for source in plan.inputs):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sundog.runtime import servers
+from sundog.servers import servers
 from tests.cli.flows import sundog, write_rows
 from tests.engines.fake_vllm import FLOW, flow_text
 

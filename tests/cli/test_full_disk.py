@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sundog.runtime.store import writer
-from sundog.runtime.store.schema import connect
+from sundog.store import writer
+from sundog.store.schema import connect
 from tests.cli.flows import num_checks, sundog, write_checked
 
 NUM_ROWS = 200

@@ -17,8 +17,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from sundog.runtime import servers
-from sundog.runtime.server_records import ServerRecords, processes_of
+from sundog.servers import servers
+from sundog.servers.records import ServerRecords, processes_of
 from tests.cli.flows import report_of, sundog, write_rows
 from tests.engines import vllm_server
 from tests.engines.fake_vllm import flow_text

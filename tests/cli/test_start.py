@@ -21,7 +21,7 @@ UNUSED = {
     "referencing", "rich", "sqlalchemy", "sqlglot",
     "sundog.cli.calibrate", "sundog.cli.init", "sundog.engines.openai", "sundog.engines.vllm",
     "sundog.operators.http", "sundog.operators.python", "sundog.operators.sql", "sundog.optimizer.placement.choose",
-    "sundog.present.html", "sundog.runtime.local_pages", "sundog.transport.client",
+    "sundog.present.html", "sundog.servers.local_pages", "sundog.transport.client",
 }  # fmt: skip
 EXPLAIN, RUN = ["explain"], ["run", "--output", "out.jsonl", "-q"]
 OF_RUNS = {"sundog.runtime.dispatch", "sundog.host.driver", "sundog.runtime.run", "sundog.sched.core"}

@@ -11,8 +11,8 @@ import sundog as sd
 from sundog.config import read_config
 from sundog.cost import plan_sample
 from sundog.explanation import Explanation
+from sundog.measured import plan_costs
 from sundog.present.document import Document
-from sundog.runtime import plan_costs
 from sundog.runtime.io.picked import characters_of, evenly_picked
 from sundog.session import Session
 

@@ -18,12 +18,12 @@ from sundog.engines.null import NullKind, NullOptions
 from sundog.errors import EngineUnavailable, RunError
 from sundog.host.virtual_loop import run_virtually
 from sundog.ir.logical import EngineBlock
-from sundog.runtime.calibrate import calibrate_engine, profile_of
-from sundog.runtime.calibrate_rounds import Measured, measure
-from sundog.runtime.profiles import load_profile, profile_path, save_profile
-from sundog.runtime.run_servers import RunServers
-from sundog.runtime.servers import Servers
+from sundog.measured.calibrate import calibrate_engine, profile_of
+from sundog.measured.calibrate_rounds import Measured, measure
+from sundog.measured.profiles import load_profile, profile_path, save_profile
 from sundog.secrets import Secrets
+from sundog.servers.run_servers import RunServers
+from sundog.servers.servers import Servers
 from tests.cli.flows import sundog
 from tests.engines.test_openvino import why_not
 
@@ -160,7 +160,7 @@ def test_a_profile_that_fits_badly_is_told_and_not_kept(flow_folder: Path, monke
         bad = FitError(30, 0.53, 0.4, 0.9)
         return Profile(StepTime(0.01, 1e-3, 1e-3, 0.0, 0.0, 0.0), StepLimits(256, 8), bad, bad, {})
 
-    monkeypatch.setattr("sundog.runtime.calibrate.calibrate_engine", measured)
+    monkeypatch.setattr("sundog.measured.calibrate.calibrate_engine", measured)
     command = ("calibrate", "flow.yaml", "--engine", "first")
     ran = sundog(flow_folder, *command)
     assert ran.exit_code == 1

@@ -10,7 +10,7 @@ import pytest
 from sundog.cost.estimate import Estimate
 from sundog.cost.history import Histogram, NodeRecord, mean_of, output_tokens, selectivity, summary
 from sundog.errors import StoreError
-from sundog.runtime.node_history import extend_history, history_path, read_history
+from sundog.measured.node_history import extend_history, history_path, read_history
 from tests.cli.flows import report_of, sundog, write_review
 
 

@@ -17,9 +17,9 @@ from sundog.cost.profile import Profile, StepLimits
 from sundog.cost.step_time import FitError, StepTime
 from sundog.engines.models import cache_folder
 from sundog.explanation import Explanation
+from sundog.measured.profiles import save_profile
 from sundog.optimizer.placing import Figures
 from sundog.present.document import Document
-from sundog.runtime.profiles import save_profile
 from sundog.runtime.report import Report
 from sundog.session import Session
 

@@ -19,17 +19,17 @@ from sundog.flow.positions import DataPath
 from sundog.host.driver import Driver
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import PhysicalPlan, calls_of
+from sundog.measured.node_history import Observations
 from sundog.operators.base import OPERATORS
 from sundog.runtime.call_key import RunScope
 from sundog.runtime.dispatch import Dispatcher
 from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.node_history import Observations
 from sundog.runtime.progress import Progress
-from sundog.runtime.store.store import Store
 from sundog.sched.catalog import FCFS
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import Event, ReplicaAdded, RequestFinished
 from sundog.secrets import Secrets
+from sundog.store.store import Store
 from tests.optimizer.flows import EFFECTS, LOOKUPS_SCHEMA
 
 HERE = Location("flow.yaml", 1, 1)

@@ -17,18 +17,18 @@ from sundog.ir.physical import PhysicalPlan, Sharing
 from sundog.ir.render import Scope, render_value
 from sundog.ir.shape import Anything, Shape
 from sundog.ir.template import Template
+from sundog.measured.node_history import Observations
 from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
 from sundog.optimizer.planner import plan_physical
 from sundog.runtime.call_key import RunScope
 from sundog.runtime.dispatch import Dispatcher
 from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.node_history import Observations
 from sundog.runtime.progress import Progress
-from sundog.runtime.store.store import Store
 from sundog.sched.catalog import FCFS
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import Event, ReplicaAdded
 from sundog.secrets import Secrets
+from sundog.store.store import Store
 
 Behaviour = Callable[[Any], Any]
 

@@ -12,7 +12,7 @@ import pytest
 
 from sundog.errors import OperatorError
 from sundog.ir.physical import Sharing
-from sundog.runtime.store.store import Store
+from sundog.store.store import Store
 from tests.runtime.fakes import FakeOperator, World, plan_of, step
 
 

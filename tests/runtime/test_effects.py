@@ -22,8 +22,8 @@ from sundog.engines.base import Usage
 from sundog.ir.physical import Sharing
 from sundog.operators.base import BoundCall, CallContext, Outcome
 from sundog.runtime.executor import RowEnd
-from sundog.runtime.store.store import Store
-from sundog.runtime.store.writer import Writer, _resolve
+from sundog.store.store import Store
+from sundog.store.writer import Writer, _resolve
 from tests.runtime.fakes import FakeOperator, World, plan_of, step
 
 ROWS = [{"x": 0}, {"x": 1}, {"x": 1}]
@@ -128,7 +128,7 @@ async def side_by_side(state_dir: Path, posts: Posts, *parts: Part) -> list[list
 
 @pytest.fixture
 def turn_writer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sundog.runtime.store.store.Writer", TurnWriter)
+    monkeypatch.setattr("sundog.store.store.Writer", TurnWriter)
 
 
 def claims_in(state_dir: Path) -> set[tuple[str, int]]:

@@ -16,6 +16,7 @@ from sundog.errors import CallError, RunStopped
 from sundog.host.driver import Driver
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import CallExec
+from sundog.measured.node_history import Observations
 from sundog.operators.base import BoundCall, CallContext, Outcome
 from sundog.runtime import gather
 from sundog.runtime.call_key import Place, RunScope
@@ -23,13 +24,12 @@ from sundog.runtime.dispatch import Dispatcher
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.gather import Gatherer, Take
 from sundog.runtime.guard import Kept
-from sundog.runtime.node_history import Observations
 from sundog.runtime.progress import Progress
-from sundog.runtime.store.store import Store
 from sundog.sched.catalog import FCFS
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import ReplicaAdded, RequestFailed, RequestFinished
 from sundog.secrets import Secrets
+from sundog.store.store import Store
 from tests.cli.flows import report_of, sundog
 from tests.runtime.fakes import Behaviour, FakeOperator, FakeSpec, World, fails, plan_of, step
 

@@ -11,9 +11,9 @@ from sundog.cost.step_time import FitError, StepTime, call_work
 from sundog.engines.base import Usage
 from sundog.engines.prefix_mirror import PrefixMirror
 from sundog.ir.logical import EngineBlock
+from sundog.measured.profiles import save_profile
 from sundog.runtime.engine_report import engine_reports
 from sundog.runtime.pool_work import RunWork
-from sundog.runtime.profiles import save_profile
 
 BLOCK = EngineBlock("local", "null", {"model": "null"})
 NO_ERROR = FitError(1, 0.0, 0.0, 0.0)

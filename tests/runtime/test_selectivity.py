@@ -9,7 +9,7 @@ from sundog.cost.history import NodeRecord
 from sundog.ir.logical import Filter, LogicalPlan
 from sundog.ir.physical import FilterExec
 from sundog.ir.template import Template
-from sundog.runtime.selectivity import selectivity_of
+from sundog.measured.selectivity import selectivity_of
 from sundog.session import Rewriting, Session, load_plan
 
 FLOW = """

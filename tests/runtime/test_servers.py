@@ -17,12 +17,12 @@ import pytest
 
 from sundog.errors import ConfigError, EngineUnavailable
 from sundog.ir.logical import EngineBlock
-from sundog.runtime import server_records, servers
-from sundog.runtime.run_servers import RunServers
-from sundog.runtime.server_records import ServerRecord, processes_of
-from sundog.runtime.server_status import statuses_of
-from sundog.runtime.servers import Servers, Site, sites_of
 from sundog.secrets import Secrets
+from sundog.servers import records, servers
+from sundog.servers.records import ServerRecord, processes_of
+from sundog.servers.run_servers import RunServers
+from sundog.servers.servers import Servers, Site, sites_of
+from sundog.servers.status import statuses_of
 from tests.engines.fake_vllm import MODEL, write_fake_vllm
 
 
@@ -79,7 +79,7 @@ def test_up_in_two_processes_at_once_starts_one(yard: Yard, monkeypatch: pytest.
     def wait_for_the_other() -> int:
         with suppress(threading.BrokenBarrierError):
             both.wait(0.1)
-        return server_records.free_port()
+        return records.free_port()
 
     monkeypatch.setattr(servers, "free_port", wait_for_the_other)
     sites = yard.sites()
@@ -124,13 +124,13 @@ def test_children_are_found_while_the_first_process_is_ending(yard: Yard, monkey
     (yard.folder / "is-stubborn").touch()
     (record,) = yard.up(yard.sites())
     first, child = processes_of(record)
-    path_of = server_records._environ_path
+    path_of = records._environ_path
     # The child has written its title over its environment, as vLLM's does.
     (yard.folder / "title").write_bytes(b"a title")
     (yard.folder / "nothing").touch()
     instead = {first: yard.folder / "nothing", child: yard.folder / "title"}
     with monkeypatch.context() as patched:
-        patched.setattr(server_records, "_environ_path", lambda pid: instead.get(pid) or path_of(pid))
+        patched.setattr(records, "_environ_path", lambda pid: instead.get(pid) or path_of(pid))
         assert child in processes_of(record)
 
 
@@ -163,10 +163,10 @@ def test_a_process_that_executes_a_program_is_alive(yard: Yard, monkeypatch: pyt
     """Its environment is empty for a moment; that of another process is not."""
     (record,) = yard.up(yard.sites())
     with monkeypatch.context() as patch:
-        patch.setattr(server_records, "_environment", lambda pid: [b""])
-        assert server_records.is_alive(record)
-        patch.setattr(server_records, "_environment", lambda pid: [b"HOME=/"])
-        assert not server_records.is_alive(record)
+        patch.setattr(records, "_environment", lambda pid: [b""])
+        assert records.is_alive(record)
+        patch.setattr(records, "_environment", lambda pid: [b"HOME=/"])
+        assert not records.is_alive(record)
 
 
 def test_no_other_process_is_taken_for_a_server(yard: Yard) -> None:
@@ -242,11 +242,11 @@ def test_engine_up_keeps_what_a_run_has_started(yard: Yard) -> None:
 
 def test_an_owner_is_gone_when_its_process_is(yard: Yard) -> None:
     (record,) = yard.up(yard.sites())
-    assert not server_records.is_owner_gone(record)
-    assert not server_records.is_owner_gone(replace(record, owner_pid=os.getpid()))
+    assert not records.is_owner_gone(record)
+    assert not records.is_owner_gone(replace(record, owner_pid=os.getpid()))
     pid = os.posix_spawn("/bin/true", ["true"], {})
     os.waitpid(pid, 0)
-    assert server_records.is_owner_gone(replace(record, owner_pid=pid))
+    assert records.is_owner_gone(replace(record, owner_pid=pid))
 
 
 def test_servers_that_are_down_are_the_users_to_start(yard: Yard) -> None:

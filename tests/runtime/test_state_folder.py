@@ -10,8 +10,8 @@ import pytest
 
 from sundog.api import Flow
 from sundog.errors import StoreError
-from sundog.runtime.store.runs import RunList
-from sundog.runtime.store.store import Store
+from sundog.store.runs import RunList
+from sundog.store.store import Store
 from tests.cli.flows import sundog, write_review
 
 
@@ -88,7 +88,7 @@ def test_the_newest_run_is_the_one_begun_last_whatever_the_clock_says(
     store = Store(tmp_path)
     runs = RunList(store, tmp_path)
     first = runs.start(b"c", b"i", "f", "", 1, is_fresh=False)
-    monkeypatch.setattr("sundog.runtime.store.runs._now", lambda: "1999-01-01T00:00:00+00:00")
+    monkeypatch.setattr("sundog.store.runs._now", lambda: "1999-01-01T00:00:00+00:00")
     second = runs.start(b"c", b"i", "f", "", 1, is_fresh=True)
     assert runs.latest(b"c") == second
     assert [record.run_id for record in runs.all()] == [second.run_id, first.run_id]

@@ -17,6 +17,7 @@ from sundog.errors import EngineUnavailable, RunError, RunStopped
 from sundog.host.driver import Driver, GivenUp
 from sundog.host.virtual_loop import run_virtually
 from sundog.ir.physical import CallExec, PhysicalPlan, calls_of
+from sundog.measured.node_history import Observations
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.placing import Figures, Places, place_steps
 from sundog.optimizer.planner import plan_physical
@@ -25,12 +26,8 @@ from sundog.runtime.call_key import Place
 from sundog.runtime.dispatch import Answer
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.follow import Follower, engine_places
-from sundog.runtime.node_history import Observations
 from sundog.runtime.pools import Pools
 from sundog.runtime.refusals import refusal
-from sundog.runtime.run_servers import RunServers
-from sundog.runtime.servers import Servers
-from sundog.runtime.store.store import NO_USAGE
 from sundog.sched.catalog import FCFS, PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
@@ -46,6 +43,9 @@ from sundog.sched.events import (
 from sundog.sched.facts import CallFacts
 from sundog.sched.policy import PolicySet
 from sundog.secrets import Secrets
+from sundog.servers.run_servers import RunServers
+from sundog.servers.servers import Servers
+from sundog.store.store import NO_USAGE
 
 LOAD_S = 5.0
 CALL_S = 0.1

@@ -52,10 +52,10 @@ def calibrate(
     The engine and the machine should have nothing else to do.
     """
     from sundog.engines.models import cache_folder
-    from sundog.runtime.calibrate import calibrate_engine
-    from sundog.runtime.profiles import save_profile
-    from sundog.runtime.run_servers import RunServers
-    from sundog.runtime.servers import Servers
+    from sundog.measured.calibrate import calibrate_engine
+    from sundog.measured.profiles import save_profile
+    from sundog.servers.run_servers import RunServers
+    from sundog.servers.servers import Servers
     from sundog.session import load_plan
 
     block = _choose(load_plan(flow, {}), engine)

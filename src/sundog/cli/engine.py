@@ -16,8 +16,8 @@ from sundog.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
     from sundog.ir.logical import EngineBlock, LogicalPlan
-    from sundog.runtime.server_records import ServerRecord
-    from sundog.runtime.servers import Servers
+    from sundog.servers.records import ServerRecord
+    from sundog.servers.servers import Servers
 
 engine = typer.Typer(
     no_args_is_help=True,
@@ -42,7 +42,7 @@ def up(flow: FlowFile, engine: EngineName = None, state: State = None, debug: De
 
     Those that are up already are left alone: repeating it is safe.
     """
-    from sundog.runtime.servers import sites_of
+    from sundog.servers.servers import sites_of
     from sundog.session import load_plan
 
     sites = [site for block in _chosen(load_plan(flow, {}), engine) for site in sites_of(block)]
@@ -68,7 +68,7 @@ def down(engine: EngineName = None, state: State = None, debug: Debug = False) -
 @engine.command(epilog="Example: sundog engine status")
 def status(state: State = None, as_json: JSON = False, debug: Debug = False) -> None:
     """Show what has been started, and how busy it is."""
-    from sundog.runtime.server_status import statuses_of
+    from sundog.servers.status import statuses_of
 
     servers = _servers(state)
     for one in asyncio.run(statuses_of(servers.records.all())):
@@ -79,7 +79,7 @@ def status(state: State = None, as_json: JSON = False, debug: Debug = False) -> 
 
 
 def _servers(state: Any) -> Servers:
-    from sundog.runtime.servers import Servers
+    from sundog.servers.servers import Servers
 
     config = read_config(state)
     servers = Servers(config.state_dir, config.secrets)

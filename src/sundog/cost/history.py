@@ -1,6 +1,6 @@
 """What earlier runs have shown of a flow's steps: lengths of answers, time of calls, how often conditions hold.
 
-Owns the histograms and what is read from them. Never reads or writes a file: runtime.node_history does.
+Owns the histograms and what is read from them. Never reads or writes a file: measured.node_history does.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What serves the calls of a plan, as far as it decides what they take, and what is known of a step beforehand.
 
-Owns these records. Who fills them: runtime.plan_costs.
+Owns these records. Who fills them: measured.plan_costs.
 """
 
 from __future__ import annotations

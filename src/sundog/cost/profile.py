@@ -1,6 +1,6 @@
 """An engine's profile: its step time, how well that fits, and how large its steps get.
 
-Owns the numbers and their JSON form. Never reads or writes a file: runtime.profiles does.
+Owns the numbers and their JSON form. Never reads or writes a file: measured.profiles does.
 """
 
 from __future__ import annotations

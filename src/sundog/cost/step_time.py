@@ -1,6 +1,6 @@
 """The time of an engine's step as a linear function of the work in it, and the fit of that function.
 
-Owns the work of a step, the six coefficients and their error. Never measures: runtime.calibrate does.
+Owns the work of a step, the six coefficients and their error. Never measures: measured.calibrate does.
 
     seconds = c0 + c1*prefill tokens + c2*decode requests + c3*context tokens + c4*attention pairs
                  + c5*shared context tokens

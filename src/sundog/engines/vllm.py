@@ -1,7 +1,7 @@
 """vLLM servers: attached to by address, or started from the engine block.
 
 Owns options, what decides the answers, and the health of one server. The protocol is engines.openai's; the processes
-are kept by runtime.servers. Never retries, never restarts.
+are kept by servers.servers. Never retries, never restarts.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ STABLE_S = 300.0
 
 
 class Restarter(Protocol):
-    """The keeper of our servers: runtime.run_servers."""
+    """The keeper of our servers: servers.run_servers."""
 
     def is_ours(self, replica_id: str) -> bool: ...
     def is_alive(self, replica_id: str) -> bool: ...

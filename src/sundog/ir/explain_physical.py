@@ -19,6 +19,7 @@ from sundog.ir.physical import (
     Sharing,
     WorkerOrder,
 )
+from sundog.ir.pools import engine_of
 from sundog.ir.template import Path
 
 NO_GAP = 1e-6
@@ -76,7 +77,7 @@ def _order(order: WorkerOrder) -> Tree:
     if not order.steps:
         return Tree(f"{order.worker}: nothing planned, loads what calls wait for")
     last_s = max(planned.end_s for planned in order.steps)
-    engines = " then ".join(pool.partition(":")[2] for pool in order.pools)
+    engines = " then ".join(str(engine_of(pool)) for pool in order.pools)
     steps = (
         Tree(f"{planned.step}: epoch {planned.epoch}, {planned.start_s:.4g} to {planned.end_s:.4g} s")
         for planned in order.steps

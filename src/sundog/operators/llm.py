@@ -18,6 +18,7 @@ from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.normal_form import whole_text
 from sundog.ir.output_schema import OutputSchema, parse_answer
 from sundog.ir.physical import Sharing
+from sundog.ir.pools import engine_pool
 from sundog.ir.render import Scope, render_text
 from sundog.ir.shape import Anything, Record, Scalar, Shape
 from sundog.ir.template import Template
@@ -89,7 +90,7 @@ class LLMOperator:
         is_greedy = spec.temperature == 0
         return Traits(
             Sharing.ALWAYS if is_greedy else Sharing.NEVER,
-            pool=f"engine:{spec.engine}",
+            pool=engine_pool(spec.engine),
             engine=spec.engine,
             conversation=tuple(spec.conversation()),
             timeout_s=600.0,

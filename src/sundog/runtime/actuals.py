@@ -9,11 +9,12 @@ from collections.abc import Mapping
 
 from sundog.cost.estimate import Estimate
 from sundog.cost.node_cost import TokenCost, dollars
-from sundog.engines.base import ENGINES, TokenPrices
+from sundog.deployment import opened
+from sundog.engines.base import TokenPrices
 from sundog.ir.physical import PhysicalPlan, calls_of
-from sundog.runtime.pools import engine_pool
+from sundog.ir.pools import engine_pool
 from sundog.runtime.report import Report
-from sundog.runtime.store.store import NodeTotals
+from sundog.store.store import NodeTotals
 
 REUSED = "num_reused"
 """Calls that results of other runs answered; no estimate counts on them."""
@@ -41,8 +42,8 @@ def _prices(plan: PhysicalPlan) -> Mapping[str, TokenPrices | None]:
     """Return the prices by engine pool."""
     found: dict[str, TokenPrices | None] = {}
     for block in plan.logical.engines:
-        kind = ENGINES.get(block.kind)()
-        found[engine_pool(block.name)] = kind.Options.model_validate(block.options).price
+        _, options = opened(block)
+        found[engine_pool(block.name)] = options.price
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sundog.errors import CallError, OperatorError, RunStopped
 from sundog.runtime.call_key import RunScope
-from sundog.runtime.store.store import Store
+from sundog.store.store import Store
 
 
 class Claim:

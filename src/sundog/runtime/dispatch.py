@@ -17,6 +17,7 @@ from sundog.host.prefix_key import prefix_key
 from sundog.ir.normal_form import NoNormalForm
 from sundog.ir.physical import CallExec, Sharing
 from sundog.ir.render import Scope
+from sundog.measured.node_history import Observations
 from sundog.operators.base import BoundCall, GatheringOperator, Operator, Outcome
 from sundog.runtime.call_key import Place, RunScope, call_key
 from sundog.runtime.claims import Claim
@@ -24,15 +25,14 @@ from sundog.runtime.envelope import envelope
 from sundog.runtime.gather import Gatherer, Take
 from sundog.runtime.guard import Kept, fail_call, keep
 from sundog.runtime.in_flight import Shared
-from sundog.runtime.node_history import Observations
 from sundog.runtime.pool_work import RunWork
 from sundog.runtime.progress import Progress
 from sundog.runtime.refusals import refusal
-from sundog.runtime.store.store import NO_USAGE, Store
 from sundog.runtime.time_limits import TimeLimits
 from sundog.sched.events import RequestArrived, RequestFinished, Submit
 from sundog.sched.facts import NO_FACTS
 from sundog.secrets import Secrets
+from sundog.store.store import NO_USAGE, Store
 
 T = TypeVar("T")
 DEFAULT_OUTPUT_TOKENS = 256

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sundog.engines.base import ENGINES, EngineKind, EngineOutline
+from sundog.deployment import opened
+from sundog.engines.base import EngineKind, EngineOutline
 from sundog.errors import ConfigError, SundogError, error_text
 from sundog.ir.canonical import canonical_json
 from sundog.ir.logical import EngineBlock
@@ -31,8 +32,7 @@ class EngineLook:
 async def look_at_engine(block: EngineBlock, secrets: Secrets) -> EngineLook:
     """Takes SERVER_TIMEOUT_S at most, and the time of loading a tokenizer."""
     missing = tuple(missing_secrets(block.options, secrets))
-    kind = ENGINES.get(block.kind)()
-    options = kind.Options.model_validate(block.options)
+    kind, options = opened(block)
     outline = await asyncio.to_thread(_outline, kind, options)
     if missing or outline is None or not outline.is_attached:
         return EngineLook(outline, missing)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sundog.engines.base import ENGINES
+from sundog.deployment import num_replicas
 from sundog.engines.models import cache_folder
 from sundog.ir.logical import EngineBlock
+from sundog.ir.pools import engine_pool
+from sundog.measured.profiles import load_profile
 from sundog.runtime.pool_work import RunWork
-from sundog.runtime.pools import engine_pool
-from sundog.runtime.profiles import load_profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,7 @@ def engine_reports(blocks: Sequence[EngineBlock], work: RunWork) -> tuple[Engine
         if profile is not None:
             from sundog.cost.profile import least_seconds
 
-            kind = ENGINES.get(block.kind)()
-            num_replicas = kind.num_replicas(kind.Options.model_validate(block.options))
-            bound_s = least_seconds(done.work * (1 / num_replicas), profile)
+            bound_s = least_seconds(done.work * (1 / num_replicas(block)), profile)
             achieved = bound_s / done.wall_s if done.wall_s > 0 else None
         bound_of = "distinct" if done.is_distinct else "computed"
         found.append(EngineReport(block.name, done.num_calls, done.wall_s, bound_s, achieved, bound_of))

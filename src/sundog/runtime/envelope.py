@@ -12,6 +12,7 @@ from typing import Any
 from sundog.engines.base import Message
 from sundog.host.prefix_key import prefix_key
 from sundog.ir.physical import Exec, LoopExec, calls_of
+from sundog.ir.pools import engine_of
 from sundog.sched.facts import CallFacts
 
 TOLD = ("flow", "node", "is_last_turn", "tool", "steps_to_next_use", "num_remaining_steps")
@@ -40,7 +41,7 @@ def call_facts(flow: str, nodes: Sequence[Exec]) -> dict[str, CallFacts]:
         )
         num_later[call.pool] += 1
         next_tools[call.pool] = ""
-        if not call.pool.startswith("engine:"):
+        if engine_of(call.pool) is None:
             next_tools = dict.fromkeys(num_later, call.name) | {call.pool: ""}
     return found
 

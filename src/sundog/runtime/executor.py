@@ -21,8 +21,8 @@ from sundog.ir.template import Template
 from sundog.runtime.call_key import Place
 from sundog.runtime.dispatch import Answer
 from sundog.runtime.io.table import BadRow
-from sundog.runtime.store.store import RowState
-from sundog.runtime.store.writer import Asked
+from sundog.store.store import RowState
+from sundog.store.writer import Asked
 
 Call = Callable[[CallExec, Mapping[str, Any], Place], Awaitable[Answer]]
 Values = dict[str, Any]

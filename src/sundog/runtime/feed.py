@@ -13,7 +13,7 @@ from sundog.errors import RunStopped, SundogError
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.io.table import BadRow
 from sundog.runtime.progress import Progress
-from sundog.runtime.store.store import Store
+from sundog.store.store import Store
 
 Batch = Sequence[tuple[int, Mapping[str, Any] | BadRow]]
 

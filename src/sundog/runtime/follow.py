@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager, suppress
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from sundog.deployment import engine_limits, used_engines
 from sundog.ir.physical import PhysicalPlan, Placement, calls_of
+from sundog.ir.pools import engine_pool
 from sundog.optimizer.placing import Figures, Places, place_steps
 from sundog.runtime.drains import Drains
-from sundog.runtime.pools import engine_limits, engine_pool, used_engines
 from sundog.sched.events import StepDrained, WorkerAdded, WorkerPlanned
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from pydantic_core import to_json
 
 from sundog.errors import ConfigError, suggest
 from sundog.runtime.io.outputs import write_rows
-from sundog.runtime.store.runs import RunList, RunRecord
-from sundog.runtime.store.store import STORE_FILE, Store
+from sundog.store.runs import RunList, RunRecord
+from sundog.store.store import STORE_FILE, Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,18 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, cast
 
+from sundog.deployment import identities, used_engines
 from sundog.engines.base import EngineOutline
 from sundog.errors import ConfigError, SundogError, error_text
 from sundog.ir.canonical import describe
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing, calls_of
+from sundog.ir.pools import engine_of
 from sundog.operators.base import Finding, InspectingOperator, Inspection, Operator
 from sundog.runtime.engine_inspection import look_at_engine, missing_secrets
 from sundog.runtime.envelope import TOLD
 from sundog.runtime.io.inputs import RowSource
 from sundog.runtime.io.table import BadRow
 from sundog.runtime.known_calls import KnownCalls, Walk
-from sundog.runtime.pools import identities, used_engines
 from sundog.sched.policy import POLICIES
 from sundog.secrets import Secrets
 
@@ -140,7 +141,7 @@ class _Inspector:
             may_mend = False
             for call, answers in zip(calls, asked, strict=True):
                 found += [self._judged(call, one, may_mend=may_mend) for one in (*self._of_rows(call), *answers)]
-                may_mend |= call.sharing is Sharing.NEVER and not call.pool.startswith("engine:")
+                may_mend |= call.sharing is Sharing.NEVER and engine_of(call.pool) is None
             return found
         finally:
             for operator in self._operators.values():

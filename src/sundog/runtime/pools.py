@@ -1,7 +1,7 @@
 """The pools of a run: its engines, started, and the limits of its tools.
 
-Owns opening and closing of replicas and operators, and the names of pools, replicas and workers. Never picks a replica,
-nor when a worker loads one; the core does.
+Owns opening and closing of replicas and operators, and the names of replicas. Never picks a replica, nor when a worker
+loads one; the core does.
 """
 
 from __future__ import annotations
@@ -10,23 +10,22 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sundog.engines.base import ENGINES, Engine, EngineKind, EngineOptions
-from sundog.ir.logical import EngineBlock, WorkerGroup
-from sundog.ir.physical import PhysicalPlan, calls_of
+from sundog.deployment import num_replicas, opened, tool_limits, used_engines
+from sundog.engines.base import Engine, EngineOptions
+from sundog.ir.logical import EngineBlock
+from sundog.ir.physical import PhysicalPlan
+from sundog.ir.pools import engine_pool
 from sundog.operators.base import Operator
 from sundog.sched.events import ReplicaAdded
 from sundog.secrets import Secrets
 
 if TYPE_CHECKING:
-    from sundog.runtime.run_servers import RunServers
+    from sundog.servers.run_servers import RunServers
 
 PREFIX_BLOCK_TOKENS = 32
 UNKNOWN_CACHE_BLOCKS = 65_536
-MIN_ROWS_IN_FLIGHT, MAX_ROWS_IN_FLIGHT = 2048, 32_768
-ROWS_OF_A_PLACE = 2
-"""While a row is answered, another waits for its place."""
 
 
 async def _start_all(engines: Iterable[Engine]) -> None:
@@ -40,14 +39,6 @@ async def _start_all(engines: Iterable[Engine]) -> None:
             one.cancel()
         await asyncio.gather(*starting, return_exceptions=True)
         raise
-
-
-def engine_pool(name: str) -> str:
-    return f"engine:{name}"
-
-
-def worker_ids(group: WorkerGroup) -> list[str]:
-    return [f"{group.name}-{number}" for number in range(group.count)]
 
 
 class Pools:
@@ -74,7 +65,7 @@ class Pools:
             await self.servers.up([block for block in used_engines(self._plan) if block.workers is None])
             for block in used_engines(self._plan):
                 if block.workers is None:
-                    for number in range(_kind(block).num_replicas(_options(block))):
+                    for number in range(num_replicas(block)):
                         self._open(block, str(number), number)
             await _start_all(self.engines.values())
         except BaseException:
@@ -132,8 +123,8 @@ class Pools:
             yield ReplicaAdded(time_s, pool, pool, max_concurrency)
 
     def _open(self, block: EngineBlock, place: str, number: int) -> str:
-        options, replica_id = _options(block), f"{block.name}/{place}"
-        engine = self.servers.attach(replica_id) or _kind(block).open(options, number, self._secrets)
+        (kind, options), replica_id = opened(block), f"{block.name}/{place}"
+        engine = self.servers.attach(replica_id) or kind.open(options, number, self._secrets)
         self.engines[replica_id] = engine
         self._options[replica_id] = options
         if block.workers is None:
@@ -153,49 +144,3 @@ class Pools:
             shares_cold_prefixes=can.shares_cold_prefixes,
             shared_device=options.shared_device,
         )
-
-
-def tool_limits(plan: PhysicalPlan, operators: Mapping[str, Operator]) -> dict[str, int]:
-    """The tools' pools and how many calls each takes at once, in the order of the plan."""
-    limits: dict[str, int] = {}
-    for call in calls_of(plan.nodes):
-        traits = operators[call.step.operator].traits(call.step.spec)
-        if traits.engine is None:
-            limits[call.pool] = max(limits.get(call.pool, 1), traits.max_concurrency)
-    return limits
-
-
-def used_engines(plan: PhysicalPlan) -> list[EngineBlock]:
-    """The blocks of the engines that a step uses."""
-    used = {call.pool for call in calls_of(plan.nodes)}
-    return [block for block in plan.logical.engines if engine_pool(block.name) in used]
-
-
-def engine_limits(plan: PhysicalPlan) -> Iterator[tuple[str, int, EngineOptions]]:
-    """(pool, replicas, options) of each engine that a step uses; an engine on workers has as many replicas as there are
-    workers, at most. Starts nothing."""
-    counts = {group.name: group.count for group in plan.logical.workers}
-    for block in used_engines(plan):
-        options = _options(block)
-        num_replicas = _kind(block).num_replicas(options) if block.workers is None else counts[block.workers]
-        yield engine_pool(block.name), num_replicas, options
-
-
-def rows_in_flight(plan: PhysicalPlan) -> int:
-    """Return how many rows keep every place of the engines busy, though each makes one call at a time; no more than
-    memory is meant to hold."""
-    num_places = sum(num_replicas * options.max_concurrency for _, num_replicas, options in engine_limits(plan))
-    return max(MIN_ROWS_IN_FLIGHT, min(ROWS_OF_A_PLACE * num_places, MAX_ROWS_IN_FLIGHT))
-
-
-def identities(plan: PhysicalPlan) -> dict[str, Mapping[str, Any]]:
-    """Return what decides each engine's answers, by the name of its block."""
-    return {block.name: _kind(block).identity(_options(block)) for block in plan.logical.engines}
-
-
-def _kind(block: EngineBlock) -> EngineKind:
-    return ENGINES.get(block.kind)()
-
-
-def _options(block: EngineBlock) -> EngineOptions:
-    return _kind(block).Options.model_validate(block.options)

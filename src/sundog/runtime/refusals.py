@@ -8,12 +8,13 @@ from __future__ import annotations
 from sundog.errors import CallError, RunError, RunStopped
 from sundog.host.driver import GivenUp, LoadingStopped
 from sundog.host.waits import span
+from sundog.ir.pools import engine_of
 
 
 def refusal(given_up: GivenUp, pool: str, max_retry_wait_s: float) -> Exception:
     """Return what the call raises. An engine that is lost, or cannot be loaded, is the run's failure: no row is to
     blame."""
-    engine = pool.partition(":")[2]
+    engine = engine_of(pool)
     match given_up.why:
         case "draining":
             # What failed may pass: the row is run again later, with all its attempts.

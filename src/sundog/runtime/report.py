@@ -11,7 +11,7 @@ from typing import Any
 
 from sundog.runtime.engine_report import EngineReport
 from sundog.runtime.pool_work import RunWork
-from sundog.runtime.store.store import NodeTotals, Store
+from sundog.store.store import NodeTotals, Store
 
 
 @dataclass(frozen=True, slots=True)

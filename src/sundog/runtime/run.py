@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from sundog.deployment import identities
 from sundog.errors import RunStopped
 from sundog.host.driver import Driver
 from sundog.host.event_log import EventLog
@@ -22,6 +23,9 @@ from sundog.host.waits import Waits
 from sundog.ir.canonical import describe
 from sundog.ir.logical import steps_of
 from sundog.ir.physical import PhysicalPlan, calls_of
+from sundog.ir.pools import engine_pool
+from sundog.measured.loads import keep_loads
+from sundog.measured.node_history import Observations, extend_history
 from sundog.operators.base import ModularOperator, Operator
 from sundog.optimizer.placing import Figures, place_steps
 from sundog.runtime.call_key import RunScope
@@ -34,21 +38,19 @@ from sundog.runtime.follow import Follower, Placing, engine_places
 from sundog.runtime.inspection import PlanFinding
 from sundog.runtime.io.inputs import RowSource
 from sundog.runtime.io.outputs import write_errors, write_output
-from sundog.runtime.loads import keep_loads
-from sundog.runtime.node_history import Observations, extend_history
 from sundog.runtime.pool_work import RunWork
-from sundog.runtime.pools import Pools, engine_pool, identities
+from sundog.runtime.pools import Pools
 from sundog.runtime.progress import Progress
 from sundog.runtime.report import Report, read_report
 from sundog.runtime.row_order import reading_order_of
-from sundog.runtime.run_servers import RunServers
 from sundog.runtime.select import Command, OpenRows, SelectedRun, select_run
-from sundog.runtime.servers import Servers
-from sundog.runtime.store.runs import RunList, RunState
-from sundog.runtime.store.store import Store
 from sundog.sched.core import SchedulerCore
 from sundog.sched.policy import POLICIES, PolicySet
 from sundog.secrets import Secrets
+from sundog.servers.run_servers import RunServers
+from sundog.servers.servers import Servers
+from sundog.store.runs import RunList, RunState
+from sundog.store.store import Store
 
 TICK_S = 0.5
 

@@ -18,7 +18,7 @@ from sundog.errors import ConfigError
 from sundog.ir.canonical import fingerprint
 from sundog.private_files import make_private_folder
 from sundog.runtime.io.inputs import RowSource
-from sundog.runtime.store.runs import RunList, RunRecord
+from sundog.store.runs import RunList, RunRecord
 
 OpenRows = Callable[[Path], RowSource]
 """Opens the inputs, with their snapshots in the given folder."""

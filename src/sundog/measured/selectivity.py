@@ -9,7 +9,7 @@ from sundog.cost.history import History, selectivity
 from sundog.errors import CallError
 from sundog.ir.logical import Filter, LogicalPlan
 from sundog.ir.render import Scope, render_condition
-from sundog.runtime.plan_costs import Rows
+from sundog.measured.plan_costs import Rows
 
 
 def selectivity_of(plan: LogicalPlan, rows: Rows, history: History) -> dict[str, float]:

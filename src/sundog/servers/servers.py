@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sundog.engines.base import ENGINES
+from sundog.deployment import opened
 from sundog.engines.served import ServedKind, ServerCommand
 from sundog.errors import ConfigError, EngineUnavailable
 from sundog.ir.logical import EngineBlock
-from sundog.runtime.server_records import (
+from sundog.secrets import Secrets
+from sundog.servers.records import (
     ServerRecord,
     ServerRecords,
     end,
@@ -29,11 +30,10 @@ from sundog.runtime.server_records import (
     processes_of,
     record_key,
 )
-from sundog.secrets import Secrets
 from sundog.transport.faults import TransportFault
 
 if TYPE_CHECKING:
-    from sundog.runtime.local_pages import LocalPages
+    from sundog.servers.local_pages import LocalPages
 
 POLL_S = 0.25
 POLL_TIMEOUT_S = 5.0
@@ -62,10 +62,9 @@ class Site:
 
 def sites_of(block: EngineBlock) -> list[Site]:
     """The servers of a block; none where it has addresses, or is of a kind without servers."""
-    kind = ENGINES.get(block.kind)()
+    kind, options = opened(block)
     if not isinstance(kind, ServedKind):
         return []
-    options = kind.Options.model_validate(block.options)
     if not kind.needs_server(options):
         return []
     if block.workers is not None:
@@ -101,7 +100,7 @@ class Servers:
 
     async def wait_ready(self, site: Site, record: ServerRecord) -> None:
         timeout_s = site.command(record.port, self.secrets).ready_timeout_s
-        from sundog.runtime.local_pages import LocalPages
+        from sundog.servers.local_pages import LocalPages
 
         pages = LocalPages()
         try:

@@ -18,17 +18,18 @@ from sundog.cost.plan_sample import sample_plan
 from sundog.cost.pools import EnginePool, Known, StepFacts, ToolPool
 from sundog.cost.profile import Profile
 from sundog.cost.prompt_sample import Measured, Texts, text_blocks, token_blocks
-from sundog.engines.base import ENGINES, EngineKind, EngineOptions, EngineOutline, Message, Role
+from sundog.deployment import engine_limits, identities, opened, tool_limits
+from sundog.engines.base import EngineKind, EngineOptions, EngineOutline, Message, Role
 from sundog.engines.models import cache_folder
 from sundog.errors import SundogError
 from sundog.ir.canonical import canonical_json, describe
 from sundog.ir.logical import EngineBlock, Step, templates_of
 from sundog.ir.physical import PhysicalPlan, calls_of
+from sundog.ir.pools import engine_pool
+from sundog.measured.node_history import read_history
+from sundog.measured.profiles import load_profile
 from sundog.operators.base import Operator
 from sundog.operators.llm import LLMSpec
-from sundog.runtime.node_history import read_history
-from sundog.runtime.pools import engine_limits, engine_pool, identities, tool_limits
-from sundog.runtime.profiles import load_profile
 
 MAX_SAMPLED_ROWS = 200
 MAX_SAMPLED_CALLS = 2000
@@ -92,8 +93,7 @@ class PlanCosts:
 
     def _engine_pool(self, pool: str, num_replicas: int) -> EnginePool:
         block = self._blocks[pool]
-        kind = ENGINES.get(block.kind)()
-        options: EngineOptions = kind.Options.model_validate(block.options)
+        kind, options = opened(block)
         outline = _outline(kind, options) if self._counts_tokens else NO_TOKENIZER
         return _engine_pool(pool, block, options, outline, num_replicas)
 

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sundog.engines.base import ENGINES, EngineOptions
+from sundog.deployment import opened
+from sundog.engines.base import EngineOptions
 from sundog.errors import RunError
 from sundog.ir.canonical import fingerprint
 from sundog.ir.logical import EngineBlock
@@ -36,8 +37,7 @@ def profile_path(folder: Path, block: EngineBlock) -> Path:
     Its name depends on the engine's identity, the options of its kind and the machine; not on the limits, prices and
     replicas that every kind has, on the size of the KV cache, and on no secret.
     """
-    kind = ENGINES.get(block.kind)()
-    options = kind.Options.model_validate(block.options)
+    kind, options = opened(block)
     own = options.model_dump(mode="json", exclude={*EngineOptions.model_fields, "api_key", "max_kv_tokens"})
     key = {"identity": kind.identity(options), "options": own, "machine": machine(), "form": FORM}
     slug = re.sub(r"[^a-z0-9.]+", "-", f"{block.kind}-{options.model}".lower()).strip("-")[-60:]

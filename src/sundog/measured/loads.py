@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sundog.cost.history import NodeRecord
+from sundog.deployment import identities, used_engines
 from sundog.ir.canonical import canonical_json
 from sundog.ir.physical import PhysicalPlan
+from sundog.ir.pools import engine_pool
+from sundog.measured.node_history import extend_history, read_history
 from sundog.optimizer.placing import DEFAULT_LOAD_S
-from sundog.runtime.node_history import extend_history, read_history
-from sundog.runtime.pools import engine_pool, identities, used_engines
 
 ANY_FLOW = ""
 LOAD = "load"

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 
 from sundog.cost.profile import Profile
 from sundog.cost.step_time import error_of, fit
-from sundog.engines.base import ENGINES, Engine
+from sundog.deployment import opened
+from sundog.engines.base import Engine
 from sundog.ir.logical import EngineBlock
-from sundog.runtime.calibrate_rounds import Measured, measure
-from sundog.runtime.profiles import machine
-from sundog.runtime.run_servers import RunServers
+from sundog.measured.calibrate_rounds import Measured, measure
+from sundog.measured.profiles import machine
 from sundog.secrets import Secrets
+from sundog.servers.run_servers import RunServers
 
 
 async def calibrate_engine(
@@ -24,8 +25,7 @@ async def calibrate_engine(
 ) -> Profile:
     """The profile of the block's first replica, measured for about `budget_s`; EngineError and ConfigError as the
     engine raises them, RunError when it does not show its steps."""
-    kind = ENGINES.get(block.kind)()
-    options = kind.Options.model_validate(block.options)
+    kind, options = opened(block)
     load_1min = os.getloadavg()[0]
     async with servers.serving([block]):
         engine = servers.attach(f"{block.name}/0") or kind.open(options, 0, secrets)

@@ -17,9 +17,9 @@ from sundog.engines.base import Usage
 from sundog.errors import StoreError
 from sundog.ir.normal_form import decode
 from sundog.private_files import make_private_folder
-from sundog.runtime.store import writer as sql
-from sundog.runtime.store.schema import connect, damaged, store_error
-from sundog.runtime.store.writer import Asked, Writer
+from sundog.store import writer as sql
+from sundog.store.schema import connect, damaged, store_error
+from sundog.store.writer import Asked, Writer
 
 RowState = Literal["done", "failed", "dropped"]
 NO_USAGE = Usage(0, 0, 0)

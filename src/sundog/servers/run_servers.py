@@ -1,7 +1,7 @@
 """A run's view of the servers that its engines need.
 
 Owns which server each replica has, and the end of those that were started for this run. Starting and stopping is
-runtime.servers'.
+servers.servers'.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from sundog.engines.base import Engine
 from sundog.errors import ConfigError
 from sundog.ir.logical import EngineBlock
-from sundog.runtime.server_records import ServerRecord
-from sundog.runtime.servers import Servers, Site, sites_of
+from sundog.servers.records import ServerRecord
+from sundog.servers.servers import Servers, Site, sites_of
 
 
 class RunServers:

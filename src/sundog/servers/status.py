@@ -13,8 +13,8 @@ from typing import Any, Literal
 from sundog.engines.served import ReplicaLoad
 from sundog.engines.vllm_health import probe
 from sundog.errors import EngineError
-from sundog.runtime.local_pages import LocalPages
-from sundog.runtime.server_records import ServerRecord, is_alive
+from sundog.servers.local_pages import LocalPages
+from sundog.servers.records import ServerRecord, is_alive
 
 State = Literal["ready", "starting", "gone"]
 

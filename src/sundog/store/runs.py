@@ -20,8 +20,8 @@ from typing import Literal
 
 from sundog.errors import ConfigError, UserError, suggest
 from sundog.private_files import make_private_folder, open_private
-from sundog.runtime.store.schema import store_error
-from sundog.runtime.store.store import Store
+from sundog.store.schema import store_error
+from sundog.store.store import Store
 
 RunState = Literal["unfinished", "finished", "stopped"]
 

@@ -1,6 +1,6 @@
 """The writer thread: everything that is written becomes one commit per batch, and each writer hears of it.
 
-Owns the order of writes. Never reads results; see runtime.store.store.
+Owns the order of writes. Never reads results; see store.store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from sundog.errors import StoreError
-from sundog.runtime.store.schema import connect, store_error
+from sundog.store.schema import connect, store_error
 
 MAX_BATCH = 4096
 MAX_STATEMENT_ROWS = 1024

@@ -14,7 +14,7 @@ from pathlib import Path
 from sundog.cost.history import Histogram, History, NodeRecord
 from sundog.engines.base import Usage
 from sundog.private_files import make_private_file
-from sundog.runtime.store.schema import store_error
+from sundog.store.schema import store_error
 
 CREATE = """
 create table if not exists buckets (

@@ -1,0 +1,74 @@
+"""What a plan needs of engines and tools, read from its blocks: kinds, options, replicas, limits. Starts nothing.
+
+Owns the one place that decodes an engine's block. Never opens an engine: runtime.pools does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sundog.engines.base import ENGINES, EngineKind, EngineOptions
+from sundog.ir.logical import EngineBlock
+from sundog.ir.physical import PhysicalPlan, calls_of
+from sundog.ir.pools import engine_pool
+from sundog.operators.base import Operator
+
+MIN_ROWS_IN_FLIGHT, MAX_ROWS_IN_FLIGHT = 2048, 32_768
+ROWS_OF_A_PLACE = 2
+"""While a row is answered, another waits for its place."""
+
+
+def opened(block: EngineBlock) -> tuple[EngineKind, EngineOptions]:
+    """Return the kind of an engine's block, and its options with every default filled in."""
+    kind = ENGINES.get(block.kind)()
+    return kind, kind.Options.model_validate(block.options)
+
+
+def num_replicas(block: EngineBlock) -> int:
+    """Return how many replicas the block asks for; on workers it is the core that decides."""
+    kind, options = opened(block)
+    return kind.num_replicas(options)
+
+
+def identity(block: EngineBlock) -> Mapping[str, Any]:
+    """Return what decides the engine's answers."""
+    kind, options = opened(block)
+    return kind.identity(options)
+
+
+def tool_limits(plan: PhysicalPlan, operators: Mapping[str, Operator]) -> dict[str, int]:
+    """The tools' pools and how many calls each takes at once, in the order of the plan."""
+    limits: dict[str, int] = {}
+    for call in calls_of(plan.nodes):
+        traits = operators[call.step.operator].traits(call.step.spec)
+        if traits.engine is None:
+            limits[call.pool] = max(limits.get(call.pool, 1), traits.max_concurrency)
+    return limits
+
+
+def used_engines(plan: PhysicalPlan) -> list[EngineBlock]:
+    """The blocks of the engines that a step uses."""
+    used = {call.pool for call in calls_of(plan.nodes)}
+    return [block for block in plan.logical.engines if engine_pool(block.name) in used]
+
+
+def engine_limits(plan: PhysicalPlan) -> Iterator[tuple[str, int, EngineOptions]]:
+    """(pool, replicas, options) of each engine that a step uses; an engine on workers has as many replicas as there are
+    workers, at most. Starts nothing."""
+    counts = {group.name: group.count for group in plan.logical.workers}
+    for block in used_engines(plan):
+        number = num_replicas(block) if block.workers is None else counts[block.workers]
+        yield engine_pool(block.name), number, opened(block)[1]
+
+
+def rows_in_flight(plan: PhysicalPlan) -> int:
+    """Return how many rows keep every place of the engines busy, though each makes one call at a time; no more than
+    memory is meant to hold."""
+    num_places = sum(number * options.max_concurrency for _, number, options in engine_limits(plan))
+    return max(MIN_ROWS_IN_FLIGHT, min(ROWS_OF_A_PLACE * num_places, MAX_ROWS_IN_FLIGHT))
+
+
+def identities(plan: PhysicalPlan) -> dict[str, Mapping[str, Any]]:
+    """Return what decides each engine's answers, by the name of its block."""
+    return {block.name: identity(block) for block in plan.logical.engines}

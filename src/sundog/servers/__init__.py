@@ -1,0 +1,1 @@
+"""Servers of ours: how they are started, recorded, watched and ended."""
