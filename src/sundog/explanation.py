@@ -32,8 +32,8 @@ from sundog.present.document import (
 )
 from sundog.present.text import text_of
 from sundog.runtime.follow import engine_places
-from sundog.runtime.io.inputs import RowSource
 from sundog.runtime.row_order import reading_order_of
+from sundog.runtime.rows.inputs import RowSource
 from sundog.session import Session
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sundog.errors import ConfigError
-from sundog.runtime.io.outputs import write_output
 from sundog.runtime.report import Report
+from sundog.runtime.rows.outputs import write_output
 from sundog.store.store import Store
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES
 from sundog.optimizer.rules.reorder_filters import cannot_fail
 from sundog.runtime.follow import engine_places
 from sundog.runtime.inspection import PlanFinding, inspect_plan, refuse
-from sundog.runtime.io.inputs import RowSource, open_rows
+from sundog.runtime.rows.inputs import RowSource, open_rows
 from sundog.sched.policy import POLICIES
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ class Session:
     def open_run(self, options: RunOptions) -> Iterator[Run]:
         """The run that is meant, locked while open, and looked at; InputError for columns that are not there,
         ConfigError where no row can succeed."""
-        from sundog.runtime.io.distinct_files import check_distinct
-        from sundog.runtime.io.outputs import check_output_path
+        from sundog.runtime.rows.distinct_files import check_distinct
+        from sundog.runtime.rows.outputs import check_output_path
         from sundog.runtime.run import open_run
 
         if options.output is not None:

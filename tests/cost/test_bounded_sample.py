@@ -13,7 +13,7 @@ from sundog.cost import plan_sample
 from sundog.explanation import Explanation
 from sundog.measured import plan_costs
 from sundog.present.document import Document
-from sundog.runtime.io.picked import characters_of, evenly_picked
+from sundog.runtime.rows.picked import characters_of, evenly_picked
 from sundog.session import Session
 
 

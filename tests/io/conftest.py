@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sundog.ir.logical import InputSource
-from sundog.runtime.io.inputs import RowSource, open_rows
+from sundog.runtime.rows.inputs import RowSource, open_rows
 
 Open = Callable[..., RowSource]
 Put = Callable[[str, str | bytes], Path]

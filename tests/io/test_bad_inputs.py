@@ -16,8 +16,8 @@ import pytest
 
 from sundog.errors import InputError, Location, RunError
 from sundog.ir.logical import InputSource
-from sundog.runtime.io.failures import explained
-from sundog.runtime.io.inputs import RowSource
+from sundog.runtime.rows.failures import explained
+from sundog.runtime.rows.inputs import RowSource
 
 Put = Callable[[str, str | bytes], Path]
 Open = Callable[..., RowSource]
@@ -110,7 +110,7 @@ def test_bad_jsonl(put: Put, open_at: Open, content: str | bytes, message: str) 
 
 def test_a_csv_line_without_end(put: Put, open_at: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("csv_table", "failures"):
-        monkeypatch.setattr(f"sundog.runtime.io.{module}.MAX_LINE_BYTES", 2**20)
+        monkeypatch.setattr(f"sundog.runtime.rows.{module}.MAX_LINE_BYTES", 2**20)
     put("rows.csv", "a\n1\n" + "x" * 2**22 + "\n2\n")
     assert complaint(open_at("rows.csv")) == (
         "rows.csv:3: this line is longer than 1 MiB\n"

@@ -13,8 +13,8 @@ import pytest
 from sundog.errors import InputError
 from sundog.ir.logical import InputSource
 from sundog.ir.shape import Record, Scalar
-from sundog.runtime.io import csv_table
-from sundog.runtime.io.inputs import RowSource
+from sundog.runtime.rows.formats import csv_table
+from sundog.runtime.rows.inputs import RowSource
 
 NAMES = ["rows.csv", "rows.jsonl", "rows.parquet"]
 

@@ -13,7 +13,7 @@ import pytest
 
 from sundog.errors import ConfigError, RunError
 from sundog.ir.canonical import canonical_json
-from sundog.runtime.io.outputs import check_output_path, errors_path, write_output
+from sundog.runtime.rows.outputs import check_output_path, errors_path, write_output
 
 ROWS: list[dict[str, Any]] = [{"id": 1, "note": "x", "tags": ["a"]}, {"id": None, "note": "", "tags": None}]
 

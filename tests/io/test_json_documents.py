@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from sundog.errors import InputError
 from sundog.ir.logical import InputSource
-from sundog.runtime.io import json_elements
-from sundog.runtime.io.inputs import RowSource
-from sundog.runtime.io.json_elements import NoArray, elements
+from sundog.runtime.rows.formats import json_elements
+from sundog.runtime.rows.formats.json_elements import NoArray, elements
+from sundog.runtime.rows.inputs import RowSource
 
 Put = Callable[[str, str | bytes], Path]
 Open = Callable[..., RowSource]

@@ -16,9 +16,9 @@ import pytest
 
 from sundog.ir.logical import InputSource
 from sundog.ir.shape import Anything, ListOf, Record, Scalar
-from sundog.runtime.io.duck import stream
-from sundog.runtime.io.inputs import RowSource
-from sundog.runtime.io.table import BadRow
+from sundog.runtime.rows.duck import stream
+from sundog.runtime.rows.inputs import RowSource
+from sundog.runtime.rows.table import BadRow
 
 Put = Callable[[str, str | bytes], Path]
 Open = Callable[..., RowSource]
@@ -284,7 +284,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             sizes.append(len(rows))
             yield rows
 
-    monkeypatch.setattr("sundog.runtime.io.inputs.stream", counting)
+    monkeypatch.setattr("sundog.runtime.rows.inputs.stream", counting)
     return sizes
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from sundog.ir.canonical import canonical_json
 from sundog.ir.logical import InputSource
-from sundog.runtime.io.inputs import open_rows
-from sundog.runtime.io.outputs import write_output
+from sundog.runtime.rows.inputs import open_rows
+from sundog.runtime.rows.outputs import write_output
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)

@@ -14,8 +14,8 @@ import duckdb
 import pytest
 
 from sundog.ir.logical import InputSource
-from sundog.runtime.io.inputs import RowSource
-from sundog.runtime.io.table import BadRow
+from sundog.runtime.rows.inputs import RowSource
+from sundog.runtime.rows.table import BadRow
 
 Put = Callable[[str, str | bytes], Path]
 Open = Callable[..., RowSource]

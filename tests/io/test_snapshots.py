@@ -13,8 +13,8 @@ from sundog.errors import FlowError, InputError, Location
 from sundog.flow.rows import register_rows
 from sundog.ir.logical import InputSource
 from sundog.ir.shape import Anything, ListOf, Record, Scalar
-from sundog.runtime.io.inputs import RowSource
-from sundog.runtime.io.table import BadRow
+from sundog.runtime.rows.inputs import RowSource
+from sundog.runtime.rows.table import BadRow
 
 Put = Callable[[str, str | bytes], Path]
 Open = Callable[..., RowSource]

@@ -18,8 +18,8 @@ import pytest
 
 from sundog.errors import ConfigError, RunError, StoreError
 from sundog.ir.canonical import canonical_json
-from sundog.runtime.io import parquet_file
-from sundog.runtime.io.outputs import (
+from sundog.runtime.rows.formats import parquet_file
+from sundog.runtime.rows.outputs import (
     STREAMED,
     Format,
     check_output_path,

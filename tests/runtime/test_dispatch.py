@@ -21,7 +21,7 @@ def world(tmp_path: Path) -> World:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come at once: tests wait for nothing."""
-    monkeypatch.setattr("sundog.sched.retry.BASE_S", 0.0)
+    monkeypatch.setattr("sundog.sched.policies.retry.BASE_S", 0.0)
     monkeypatch.setattr("sundog.runtime.dispatch.GRACE_S", 0.0)
 
 

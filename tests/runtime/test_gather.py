@@ -70,7 +70,7 @@ ROWS = [{"x": f"a{number}"} for number in range(10)]
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sundog.sched.retry.BASE_S", 0.0)
+    monkeypatch.setattr("sundog.sched.policies.retry.BASE_S", 0.0)
 
 
 def world(folder: Path, answers: Answers = same, **behaviours: Behaviour) -> World:

@@ -20,7 +20,7 @@ from sundog.operators.base import Finding, Inspection, Operator
 from sundog.optimizer.planner import plan_physical
 from sundog.runtime import inspection
 from sundog.runtime.inspection import PlanFinding, inspect_plan, refuse
-from sundog.runtime.io.inputs import open_rows
+from sundog.runtime.rows.inputs import open_rows
 from sundog.secrets import Secrets
 from tests.runtime.fakes import FakeOperator, keep, loop, step
 

@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.sched.admission import aggressive, beside_retained, conservative, past_future, predicted_peak_tokens
-from sundog.sched.histories import KeyedHistory
+from sundog.sched.books.histories import KeyedHistory
+from sundog.sched.policies.admission import (
+    aggressive,
+    beside_retained,
+    conservative,
+    past_future,
+    predicted_peak_tokens,
+)
 from sundog.sched.policy import Admit, Admitted
 from sundog.sched.views import ReplicaView, RequestView, SchedView, WorkflowView
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.sched.fairness import VirtualTokens
+from sundog.sched.books.fairness import VirtualTokens
 
 
 def test_an_output_token_counts_as_two_and_a_weight_divides() -> None:

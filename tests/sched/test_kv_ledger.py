@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.sched.kv_ledger import KVLedger
+from sundog.sched.books.kv_ledger import KVLedger
 
 
 def test_a_common_prefix_is_counted_once() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sundog.sched.admission import conservative, one_warms_the_prefix, promised_slots_are_kept
-from sundog.sched.order import first_come, shared_prefix_adjacent
+from sundog.sched.books.prefix_index import PrefixIndex, PrefixOrder
+from sundog.sched.policies.admission import conservative, one_warms_the_prefix, promised_slots_are_kept
+from sundog.sched.policies.order import first_come, shared_prefix_adjacent
+from sundog.sched.policies.retry import exponential_backoff
+from sundog.sched.policies.routing import least_outstanding, not_where_it_failed, prefix_affinity, within_load_bound
 from sundog.sched.policy import Admitted, Deferred
-from sundog.sched.prefix_index import PrefixIndex, PrefixOrder
-from sundog.sched.retry import exponential_backoff
-from sundog.sched.routing import least_outstanding, not_where_it_failed, prefix_affinity, within_load_bound
 from sundog.sched.views import ReplicaView, RequestView, SchedView
 
 NOW = SchedView()

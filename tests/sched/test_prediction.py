@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.sched.histories import KeyedHistory, SampleHistory
-from sundog.sched.prediction import MIN_SAMPLES, quantile_above, remaining_output_tokens
+from sundog.sched.books.histories import KeyedHistory, SampleHistory
+from sundog.sched.policies.prediction import MIN_SAMPLES, quantile_above, remaining_output_tokens
 from sundog.sched.views import RequestView, SchedView
 
 

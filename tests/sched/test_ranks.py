@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sundog.sched.books.histories import KeyedHistory
 from sundog.sched.facts import CallFacts
-from sundog.sched.histories import KeyedHistory
 from sundog.sched.policy import PolicySet
 from sundog.sched.views import RequestView, SchedView, WorkflowView
 from tests.sched.sets import REGISTERED, SETS

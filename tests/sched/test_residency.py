@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from sundog.sched.policies.residency import SETTLE_S, follow_plan, oldest_call_first
 from sundog.sched.policy import Bring, Keep
-from sundog.sched.residency import SETTLE_S, follow_plan, oldest_call_first
 from sundog.sched.views import PoolView, ReplicaView, SchedView, WorkerView
 
 NOW_S = 100.0

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.sched.histories import KeyedHistory
-from sundog.sched.policy import EvictRank
-from sundog.sched.retention import (
+from sundog.sched.books.histories import KeyedHistory
+from sundog.sched.policies.retention import (
     COLD_S,
     MIN_TOOL_SAMPLES,
     continuum_ttl,
@@ -18,6 +17,7 @@ from sundog.sched.retention import (
     latest_program_first,
     least_recently_used,
 )
+from sundog.sched.policy import EvictRank
 from sundog.sched.views import BlockView, ReplicaView, SchedView, WorkflowView
 from tests.sched.sets import REGISTERED
 

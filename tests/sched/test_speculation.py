@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sundog.sched.speculation import expected_tokens, full_length, smart_spec
+from sundog.sched.policies.speculation import expected_tokens, full_length, smart_spec
 from sundog.sched.views import SchedView, StepView
 
 MAX_DRAFTS = 5

@@ -20,8 +20,8 @@ from sundog.sched.events import (
     RequestFinished,
     Submit,
 )
+from sundog.sched.policies.time_slice import widest_steps
 from sundog.sched.policy import PolicySet
-from sundog.sched.time_slice import widest_steps
 from sundog.sched.views import DeviceView, RequestView, SchedView
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sundog.sched import catalog
+from sundog.sched.books.turns import TurnCounts
 from sundog.sched.policy import Admitted, Deferred, PolicySet
-from sundog.sched.turns import TurnCounts
 from sundog.sched.views import ReplicaView, RequestView, SchedView, StepView
 from sundog.vllm_plugin.drafts import MAX_STEPS_WITHOUT, Drafts
 from sundog.vllm_plugin.engine_policy import EnginePolicy

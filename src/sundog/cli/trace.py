@@ -24,7 +24,7 @@ def trace(
     """
     from sundog.host.trace import write_trace
     from sundog.runtime.history import event_logs, run_id_of
-    from sundog.runtime.io.whole_file import whole_file
+    from sundog.runtime.rows.whole_file import whole_file
 
     folder = read_config(state).state_dir
     run_id = run_id_of(folder, run)

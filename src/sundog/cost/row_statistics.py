@@ -1,6 +1,6 @@
 """What the values of rows tell of a batch: how many different ones there are, and how long they are.
 
-Owns the numbers. Never reads rows: runtime.io counts them.
+Owns the numbers. Never reads rows: runtime.rows counts them.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from sundog.ir.render import render_condition, render_value
 from sundog.ir.template import Template
 from sundog.runtime.call_key import Place
 from sundog.runtime.dispatch import Answer
-from sundog.runtime.io.table import BadRow
+from sundog.runtime.rows.table import BadRow
 from sundog.store.store import RowState
 from sundog.store.writer import Asked
 

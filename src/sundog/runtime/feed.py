@@ -11,8 +11,8 @@ from typing import Any
 
 from sundog.errors import RunStopped, SundogError
 from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.io.table import BadRow
 from sundog.runtime.progress import Progress
+from sundog.runtime.rows.table import BadRow
 from sundog.store.store import Store
 
 Batch = Sequence[tuple[int, Mapping[str, Any] | BadRow]]

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal
 from pydantic_core import to_json
 
 from sundog.errors import ConfigError, suggest
-from sundog.runtime.io.outputs import write_rows
+from sundog.runtime.rows.outputs import write_rows
 from sundog.store.runs import RunList, RunRecord
 from sundog.store.store import STORE_FILE, Store
 

@@ -23,9 +23,9 @@ from sundog.ir.pools import engine_of
 from sundog.operators.base import Finding, InspectingOperator, Inspection, Operator
 from sundog.runtime.engine_inspection import look_at_engine, missing_secrets
 from sundog.runtime.envelope import TOLD
-from sundog.runtime.io.inputs import RowSource
-from sundog.runtime.io.table import BadRow
 from sundog.runtime.known_calls import KnownCalls, Walk
+from sundog.runtime.rows.inputs import RowSource
+from sundog.runtime.rows.table import BadRow
 from sundog.sched.policy import POLICIES
 from sundog.secrets import Secrets
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sundog.ir.physical import PhysicalPlan
 from sundog.ir.template import Path
 from sundog.optimizer.prefix import reading_order
-from sundog.runtime.io.inputs import RowSource
+from sundog.runtime.rows.inputs import RowSource
 
 
 def reading_order_of(plan: PhysicalPlan, source: RowSource) -> tuple[Path, ...]:

@@ -36,13 +36,13 @@ from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
 from sundog.runtime.follow import Follower, Placing, engine_places
 from sundog.runtime.inspection import PlanFinding
-from sundog.runtime.io.inputs import RowSource
-from sundog.runtime.io.outputs import write_errors, write_output
 from sundog.runtime.pool_work import RunWork
 from sundog.runtime.pools import Pools
 from sundog.runtime.progress import Progress
 from sundog.runtime.report import Report, read_report
 from sundog.runtime.row_order import reading_order_of
+from sundog.runtime.rows.inputs import RowSource
+from sundog.runtime.rows.outputs import write_errors, write_output
 from sundog.runtime.select import Command, OpenRows, SelectedRun, select_run
 from sundog.sched.core import SchedulerCore
 from sundog.sched.policy import POLICIES, PolicySet

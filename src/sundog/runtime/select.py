@@ -17,7 +17,7 @@ from typing import Any
 from sundog.errors import ConfigError
 from sundog.ir.canonical import fingerprint
 from sundog.private_files import make_private_folder
-from sundog.runtime.io.inputs import RowSource
+from sundog.runtime.rows.inputs import RowSource
 from sundog.store.runs import RunList, RunRecord
 
 OpenRows = Callable[[Path], RowSource]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sundog.sched import order
-from sundog.sched.admission import (
+from sundog.sched.policies import order
+from sundog.sched.policies.admission import (
     aggressive,
     beside_retained,
     conservative,
@@ -13,13 +13,13 @@ from sundog.sched.admission import (
     past_future,
     promised_slots_are_kept,
 )
+from sundog.sched.policies.residency import follow_plan, oldest_call_first
+from sundog.sched.policies.retention import continuum_ttl, farthest_use_first, latest_program_first, while_use_is_told
+from sundog.sched.policies.retry import exponential_backoff
+from sundog.sched.policies.routing import least_outstanding, not_where_it_failed, prefix_affinity, within_load_bound
+from sundog.sched.policies.speculation import smart_spec
+from sundog.sched.policies.time_slice import widest_steps
 from sundog.sched.policy import PolicySet
-from sundog.sched.residency import follow_plan, oldest_call_first
-from sundog.sched.retention import continuum_ttl, farthest_use_first, latest_program_first, while_use_is_told
-from sundog.sched.retry import exponential_backoff
-from sundog.sched.routing import least_outstanding, not_where_it_failed, prefix_affinity, within_load_bound
-from sundog.sched.speculation import smart_spec
-from sundog.sched.time_slice import widest_steps
 
 AWAY_FROM_LOAD = ((not_where_it_failed, 4.0), (least_outstanding, 1.0))
 TO_THE_PREFIX = ((not_where_it_failed, 4.0), (prefix_affinity, 1.0), (least_outstanding, 1.0))

@@ -14,10 +14,16 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
-from sundog.sched.between_calls import BetweenCalls
-from sundog.sched.books import Pool
-from sundog.sched.delays import DelayBook, is_too_long
-from sundog.sched.devices import DeviceBook
+from sundog.sched.books.between_calls import BetweenCalls
+from sundog.sched.books.delays import DelayBook, is_too_long
+from sundog.sched.books.devices import DeviceBook
+from sundog.sched.books.kv_ledger import block_tokens
+from sundog.sched.books.parking import ParkingBook
+from sundog.sched.books.pool import Pool
+from sundog.sched.books.pools import PoolBook
+from sundog.sched.books.prefix_index import num_common_blocks
+from sundog.sched.books.turn_book import TurnBook
+from sundog.sched.books.workers import WorkerBook
 from sundog.sched.events import (
     Abort,
     Action,
@@ -50,14 +56,8 @@ from sundog.sched.events import (
     WorkflowLeft,
 )
 from sundog.sched.filling import Filler
-from sundog.sched.kv_ledger import block_tokens
-from sundog.sched.parking import ParkingBook
 from sundog.sched.policy import Deferred, PolicySet
-from sundog.sched.pools import PoolBook
-from sundog.sched.prefix_index import num_common_blocks
-from sundog.sched.turn_book import TurnBook
 from sundog.sched.views import ReplicaView, RequestView, SchedView
-from sundog.sched.workers import WorkerBook
 
 
 class SchedulerCore:
@@ -264,19 +264,25 @@ class SchedulerCore:
         replica = self._leave_replica(request, actions, is_warm=False)
         request.failed_replicas = (*request.failed_replicas, replica.replica_id)
         self._unpark(request.request_id)
-        if not event.retryable or request.num_attempts >= request.max_attempts:
-            self._give_up(request, actions, self._book.gone.get(request.pool, "failed"))
-        elif self._book.gone.get(request.pool) == "closed":
-            self._give_up(request, actions, "closed")
-        elif is_too_long(event.retry_after_s, request.max_retry_wait_s):
-            self._give_up(request, actions, "wait")
-        elif self._is_draining:
-            self._give_up(request, actions, "draining")
+        why = self._why_not_again(request, event)
+        if why is not None:
+            self._give_up(request, actions, why)
         else:
             at_s = event.time_s + self._policies.retry(request, event.retry_after_s, self._view)
             self._delayed.add(request.request_id, at_s)
             actions.append(WakeAt(at_s, request.request_id))
         self._fill(self._pools[request.pool], actions)
+
+    def _why_not_again(self, request: RequestView, event: RequestFailed) -> Why | None:
+        """None where a failed request has another attempt; the policy set's `retry` says when."""
+        gone = self._book.gone.get(request.pool)
+        if not event.retryable or request.num_attempts >= request.max_attempts:
+            return gone or "failed"
+        if gone == "closed":
+            return "closed"
+        if is_too_long(event.retry_after_s, request.max_retry_wait_s):
+            return "wait"
+        return "draining" if self._is_draining else None
 
     def _request_cancelled(self, event: RequestCancelled, actions: list[Action]) -> None:
         request = self._requests.pop(event.request_id)

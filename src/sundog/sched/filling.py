@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 
-from sundog.sched.books import Pool
+from sundog.sched.books.pool import Pool
 from sundog.sched.policy import Admitted, Deferred, PolicySet
 from sundog.sched.views import ReplicaView, RequestView, SchedView
 

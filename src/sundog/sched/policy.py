@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sundog.registry import Registry
-from sundog.sched.retention import least_recently_used, nothing_is_retained
-from sundog.sched.speculation import full_length
+from sundog.sched.policies.retention import least_recently_used, nothing_is_retained
+from sundog.sched.policies.speculation import full_length
 from sundog.sched.views import (
     BlockView,
     DeviceView,

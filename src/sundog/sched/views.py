@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
+from sundog.sched.books.histories import SampleHistory
+from sundog.sched.books.kv_ledger import KVLedger
+from sundog.sched.books.prefix_index import PrefixIndex
 from sundog.sched.facts import NO_FACTS, CallFacts
-from sundog.sched.histories import SampleHistory
-from sundog.sched.kv_ledger import KVLedger
-from sundog.sched.prefix_index import PrefixIndex
 
 
 @dataclass(slots=True)
@@ -95,93 +95,111 @@ class RequestView:
 
 @dataclass(slots=True)
 class WorkflowView:
-    """One row's run, or one agent's program: the calls that belong together, from its first call to its last.
-
-    `num_turns`: calls that have ended. `num_attained_tokens`: prompt tokens computed for it and output tokens produced,
-    so far. `tool`: what runs between two of its calls, "" while none does; `tool_began_s`: since when.
-    `num_held_tokens`: KV tokens that its next call will find, as long as they are kept. `retained_until_s`: until when
-    they are, as last decided. `num_remaining_steps` (None where nobody told) and `num_remaining_tokens` (prompt and
-    output, 0 where nobody told): of calls that have not arrived."""
+    """One row's run, or one agent's program: the calls that belong together, from its first call to its last. The book
+    of workflows fills it, for the core and the plugin alike."""
 
     workflow_id: str
+    #: Arrival of its first call.
     arrival_s: float
     tenant: str = ""
+    #: Calls that have ended.
     num_turns: int = 0
+    #: Prompt tokens computed for it and output tokens produced, so far.
     num_attained_tokens: int = 0
+    #: Name of what runs between two of its calls, "" while nothing does.
     tool: str = ""
+    #: Since when that runs.
     tool_began_s: float | None = None
+    #: KV tokens that its next call will find, as long as they are kept.
     num_held_tokens: int = 0
+    #: Until when they are kept, as last decided.
     retained_until_s: float = 0.0
+    #: Calls until its last prompt's KV blocks are read again, None where nobody told.
     steps_to_next_use: float | None = None
+    #: Calls that have not arrived, None where nobody told.
     num_remaining_steps: float | None = None
+    #: Prompt and output tokens of calls that have not arrived, 0 where nobody told.
     num_remaining_tokens: float = 0.0
+    #: When it must have ended, None where nobody told.
     deadline_s: float | None = None
 
 
 @dataclass(slots=True)
 class BlockView:
     """KV blocks that no running request uses and that one decision evicts: a block, or a request's blocks of one depth.
-
-    `workflow_id`: who used them last. `depth`: blocks of the prompt before it. `steps_to_next_use`: the least over
-    those whose prompts pass through it, None where nobody told. `retained_until_s`: as its workflow's, the latest."""
+    The plugin fills it."""
 
     last_used_s: float
+    #: Blocks of the prompt before it.
     depth: int = 0
+    #: Who used them last.
     workflow_id: str = ""
     prefix_group: str = ""
+    #: The least over those whose prompts pass through it, None where nobody told.
     steps_to_next_use: float | None = None
+    #: The latest of its workflows'.
     retained_until_s: float = 0.0
 
 
 @dataclass(slots=True)
 class StepView:
-    """An engine step that is about to decode for `num_requests` requests, with drafts to verify.
-
-    `acceptance_rate`: of draft tokens, measured, in [0, 1]; None while nothing is. `max_draft_tokens`: for each
-    request. `step_s`: predicted seconds of the step and its drafting, when each request verifies so many of them."""
+    """An engine step that is about to decode, with drafts to verify. The plugin fills it."""
 
     num_requests: int
+    #: For each request.
     max_draft_tokens: int
+    #: Predicted seconds of the step and its drafting, when each request verifies so many draft tokens.
     step_s: Callable[[int], float]
+    #: Share of draft tokens accepted, in [0, 1]; None while nothing is measured.
     acceptance_rate: float | None = None
 
 
 @dataclass(slots=True)
 class ReplicaView:
-    """One replica. `running`: KV tokens of what runs, at its end. `requests`: what runs, by id, where the host sees it
-    progress. `num_retained_tokens`: KV tokens kept for workflows between two calls. `block_tokens`: of a KV block.
-    `num_waiting`: requests that wait for a slot here; `num_parked`: that wait until another has computed their prefix
-    here; `num_queued_tokens`: KV tokens that both will add; `num_open_workflows`: workflows whose last call ran here,
-    and whose next is about to come; `num_routed`: requests ever sent here.
-    `worker_id`: where it is loaded, None for one that stays. `is_draining`: it takes no further request; `is_down`: nor
-    does it until its server answers again, which it never will when it `is_lost`.
-    As its server told last: `num_foreign`, requests of other clients; `kv_usage`, the used share of its KV blocks;
-    `num_preemptions` since its start.
-    `idle_since_s`: on a worker, since when nothing runs here and nothing waits for it."""
+    """One replica. After each field stands who fills it, as in RequestView."""
 
-    replica_id: str
-    pool: str
-    max_concurrency: int = 1
+    replica_id: str  #: both
+    pool: str  #: core
+    max_concurrency: int = 1  #: both
+    #: both; KV tokens of prompts and answers that it may hold, None for no limit
     max_tokens_in_flight: int | None = None
-    num_running: int = 0
+    num_running: int = 0  #: both
+    #: both; requests that wait for a slot here
     num_waiting: int = 0
+    #: core; requests that wait here until another one has computed their prefix
     num_parked: int = 0
+    #: core; KV tokens that those that wait and are parked will add
     num_queued_tokens: int = 0
+    #: both; workflows whose last call ran here, and whose next is about to come
     num_open_workflows: int = 0
+    #: both; requests ever sent here
     num_routed: int = 0
-    prefixes: PrefixIndex = field(default_factory=lambda: PrefixIndex(0))
+    prefixes: PrefixIndex = field(default_factory=lambda: PrefixIndex(0))  #: both
+    #: both; True where a request also finds blocks that another one is still computing
     shares_cold_prefixes: bool = False
+    #: both; KV tokens of what runs, at its end
     running: KVLedger = field(default_factory=KVLedger)
+    #: plugin; what runs, by id
     requests: dict[str, RequestView] = field(default_factory=dict)
+    #: both; KV tokens kept for workflows between two calls
     num_retained_tokens: int = 0
+    #: plugin; tokens of a KV block
     block_tokens: int = 1
+    #: core; the worker that has loaded it, None for one that stays
     worker_id: str | None = None
+    #: core; True where it takes no further request and goes when its last one has ended
     is_draining: bool = False
+    #: core; True until its server answers again
     is_down: bool = False
+    #: core; True where its server never will
     is_lost: bool = False
+    #: core; requests of other clients, as its server told last
     num_foreign: int = 0
+    #: core; used share of its KV blocks, as its server told last
     kv_usage: float = 0.0
+    #: core; since its start, as its server told last
     num_preemptions: int = 0
+    #: core; on a worker, the start of the time in which nothing runs here and nothing waits for it; None while busy
     idle_since_s: float | None = None
 
     @property
@@ -212,24 +230,26 @@ class ReplicaView:
 
 @dataclass(slots=True)
 class PoolView:
-    """One engine that workers load. `load_s`: what a load takes; `call_s`: seconds of one replica for one call, at the
-    concurrency reached; both measured once there is something to measure.
-
-    `num_serving`: replicas that take requests, or will when loaded. `num_open_steps`: steps that have sent a call, and
-    may send more. `lull_since_s`: since when no call waits. `oldest_arrival_s`: of the call that is next;
-    `last_arrival_s`: of the call that came last, infinite before the first.
-    `busy_s`: seconds that replicas had something to do, summed. `num_loads` so far.
-    """
+    """One engine that workers load. The core fills it; `load_s` and `call_s` are expected first, and measured later."""
 
     pool: str
+    #: Seconds of a load.
     load_s: float
+    #: Seconds of one replica for one call, at the concurrency reached.
     call_s: float
+    #: Calls that wait for a slot or a prefix.
     num_waiting: int = 0
+    #: Replicas that take requests, or will when they are loaded.
     num_serving: int = 0
+    #: Steps that have sent a call, and may send more.
     num_open_steps: int = 0
+    #: Since when no call waits, None while one does.
     lull_since_s: float | None = None
+    #: Arrival of the call that is next.
     oldest_arrival_s: float | None = None
+    #: Arrival of the call that came last, infinite before the first.
     last_arrival_s: float = inf
+    #: Seconds that replicas had something to do, summed.
     busy_s: float = 0.0
     num_loads: int = 0
 
@@ -241,25 +261,28 @@ class PoolView:
 
 @dataclass(slots=True)
 class WorkerView:
-    """A place for at most `max_resident` engines at once, out of `pools`.
-
-    `residents`: by pool. `planned`: what its plan needs from now on, soonest first, each engine once. `coming`: the
-    engine that is loaded, or will be when `leaving` has gone. `not_before_s`: by pool, after a load that failed.
-    `wake_s`: until when the last answer was to keep things.
-    """
+    """A place for engines, which come and go. The core fills it."""
 
     worker_id: str
+    #: What it may load.
     pools: tuple[str, ...]
+    #: Engines at once.
     max_resident: int
+    #: By pool.
     residents: dict[str, ReplicaView] = field(default_factory=dict)
+    #: What its plan needs from now on, soonest first, each engine once.
     planned: tuple[str, ...] = ()
+    #: The engine that is loaded, or will be when `leaving` has gone.
     coming: str | None = None
     is_loading: bool = False
     load_began_s: float = 0.0
     leaving: ReplicaView | None = None
     is_unloading: bool = False
+    #: By pool, loads that failed one after another.
     num_failures: dict[str, int] = field(default_factory=dict)
+    #: By pool, when it may be loaded again after a load that failed.
     not_before_s: dict[str, float] = field(default_factory=dict)
+    #: Until when the last answer was to keep things.
     wake_s: float = 0.0
 
     def engines(self) -> tuple[ReplicaView, ...]:
@@ -270,43 +293,50 @@ class WorkerView:
 
 @dataclass(slots=True)
 class DeviceView:
-    """A processor that the engines of several pools share. By pool: `num_running`, requests of all its replicas;
-    `num_waiting`, for a slot or a prefix, 0 while no replica serves. `sliced`: the pool whose requests start, None
-    before the first."""
+    """A processor that the engines of several pools share. The core fills it."""
 
+    #: By pool, requests of all its replicas.
     num_running: dict[str, int] = field(default_factory=dict)
+    #: By pool, requests that wait for a slot or a prefix; 0 while no replica serves.
     num_waiting: dict[str, int] = field(default_factory=dict)
+    #: The pool whose requests start, None before the first.
     sliced: str | None = None
 
 
 @dataclass(slots=True)
 class SchedView:
-    """The moment: `time_s` of the event being handled, `num_waiting` in the pool at hand. `quiet_since_s`: since when
-    nothing runs, loads or waits for a time, so that no call can come but from what is being committed.
-    `num_seen_blocks`: different prefix blocks that came to this pool; `num_cache_blocks`: of its smallest replica.
-    `least_load`: of its replicas, that of the emptiest. `num_devices`: on which engines with a prefix cache compute;
-    pools that share one count once.
+    """The moment, and what the host has measured. After each field stands who fills it, as in RequestView."""
 
-    What the host has measured: `prefill_token_s` and `decode_token_s`, seconds of a request for each token of its
-    prompt and of its answer, at the load reached; `output_lengths` in tokens, by (node, model); `tool_times_s` by tool,
-    those of all tools together under ""; `requeue_s`, the mean wait of calls that came back and found their KV blocks
-    gone; `turns_correlation`, of turns done with turns left in programs that have ended, -1 until known.
-    `virtual_tokens`: service by tenant, as `sched.fairness` counts it. `workflows`: those that are under way, by id."""
-
+    #: both; of the event, or the engine's step, that is being handled
     time_s: float = 0.0
+    #: both; in the queue of the pool at hand
     num_waiting: int = 0
+    #: both; different prefix blocks that came to the pool at hand
     num_seen_blocks: int = 0
+    #: both; blocks of the pool's smallest cache
     num_cache_blocks: int = 0
+    #: core; load of the emptiest of the pool's replicas
     least_load: float = 0.0
+    #: core; devices on which engines with a prefix cache compute; pools that share one count once
     num_devices: int = 1
+    #: core; since when nothing runs, loads or waits for a time, so that no call can come but from what is being
+    #: committed
     quiet_since_s: float | None = None
+    #: plugin; seconds of a request for each token of its prompt, at the load reached
     prefill_token_s: float = 0.0
+    #: plugin; the same for each token of its answer
     decode_token_s: float = 0.0
+    #: both; lengths of answers in tokens, by (node, model)
     output_lengths: Mapping[tuple[str, str], SampleHistory] = field(default_factory=dict)
+    #: both; seconds by tool, those of all tools together under ""
     tool_times_s: Mapping[str, SampleHistory] = field(default_factory=dict)
+    #: both; mean wait of calls that came back and found their KV blocks gone
     requeue_s: float = 0.0
+    #: both; of turns done with turns left in programs that have ended, -1 until known
     turns_correlation: float = -1.0
+    #: both; service by tenant, as `sched.books.fairness` counts it
     virtual_tokens: Mapping[str, float] = field(default_factory=dict)
+    #: both; those that are under way, by id
     workflows: Mapping[str, WorkflowView] = field(default_factory=dict)
 
     @property

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sundog.sched.between_calls import BetweenCalls
+from sundog.sched.books.between_calls import BetweenCalls
+from sundog.sched.books.prefix_index import PrefixIndex, PrefixOrder
+from sundog.sched.books.workflows import WorkflowBook, moved
 from sundog.sched.facts import CallFacts
-from sundog.sched.prefix_index import PrefixIndex, PrefixOrder
 from sundog.sched.views import ReplicaView, RequestView, SchedView, WorkflowView
-from sundog.sched.workflows import WorkflowBook, moved
 from sundog.vllm_plugin.engine_types import EngineRequest
 from sundog.vllm_plugin.envelope import Envelope
 

@@ -15,8 +15,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from sundog.errors import ConfigError
+from sundog.sched.policies.speculation import full_length
 from sundog.sched.policy import POLICIES, PolicySet
-from sundog.sched.speculation import full_length
 from sundog.vllm_plugin.books import Books
 from sundog.vllm_plugin.control_calls import RPC, answer
 from sundog.vllm_plugin.engine_check import check_engine

@@ -1,0 +1,89 @@
+"""DuckDB's complaints in plain words.
+
+Owns the translation that fits every format. The formats add what they know of lines.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from sundog.errors import InputError, RunError, SundogError, suggest
+from sundog.runtime.rows.duck import MAX_LINE_BYTES, MEMORY_LIMIT
+from sundog.runtime.rows.paths import InputFiles
+
+MAX_QUOTED_CHARS = 80
+
+
+@contextmanager
+def explained(explain: Callable[[duckdb.Error], SundogError]) -> Iterator[None]:
+    """Raise what `explain` makes of a DuckDB error; lack of memory or disk is never the file's fault."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise (_lack_of_room(error) or explain(error)) from error
+
+
+def unreadable(name: str, file: str, error: duckdb.Error) -> InputError:
+    return InputError(
+        f"cannot read the rows of input '{name}': {first_sentence(error)}",
+        where=file,
+        hint="the file may be damaged or only half written; write it again",
+    )
+
+
+def too_long(where: str) -> InputError:
+    return InputError(
+        f"this line is longer than {MAX_LINE_BYTES // 2**20} MiB",
+        where=where,
+        hint="keep such texts in files of their own, or write the rows as parquet",
+    )
+
+
+def no_key_column(files: InputFiles, column: str, columns: Sequence[str]) -> InputError:
+    return InputError(
+        f"input '{files.name}' has no column '{column}' to join by",
+        where=files.show(files.paths[0]),
+        hint=suggest(column, columns),
+    )
+
+
+def different_columns(files: InputFiles, path: Path, found: Sequence[str], expected: Sequence[str]) -> InputError:
+    return InputError(
+        f"its columns ({', '.join(found)}) are not those of {files.show(files.paths[0])} ({', '.join(expected)})",
+        where=files.show(path),
+        hint="files read together have the same columns; use `query:` to unite different ones",
+    )
+
+
+def first_sentence(error: duckdb.Error) -> str:
+    """Return what DuckDB says first, without the name of its error class."""
+    line = str(error).strip().split("\n", 1)[0]
+    return re.sub(r"^[A-Z][A-Za-z ]* Error: ", "", line).strip().rstrip(".")
+
+
+def shorten(text: str) -> str:
+    """`text` on one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_QUOTED_CHARS else line[: MAX_QUOTED_CHARS - 3] + "..."
+
+
+def _lack_of_room(error: duckdb.Error) -> RunError | None:
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return RunError(
+            f"reading the inputs needs more memory than the {MEMORY_LIMIT} it may take, or its temporary files no room",
+            hint="make room in the temporary folder (TMPDIR), join fewer or narrower columns, or read the rows "
+            "as they come (--no-rule hoist_prefix)",
+        )
+    if any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT)):
+        return RunError(
+            f"no room for temporary files: {first_sentence(error)}",
+            hint="make room in the temporary folder, or set TMPDIR to another one",
+        )
+    return None

@@ -1,0 +1,181 @@
+"""The files a run leaves: its rows, and its failures beside them.
+
+Owns formats and names of the output. A file appears whole or not at all, and the same rows give the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from pydantic_core import to_json
+
+from sundog.errors import ConfigError, StoreError, suggest
+from sundog.ir.normal_form import decode
+from sundog.runtime.rows.whole_file import told_failures, whole_file
+
+SizedRow = tuple[dict[str, Any], int]
+"""A row and the bytes of its JSON."""
+StoredRows = Callable[[], Iterator[tuple[int, bytes]]]
+"""Each call gives the rows anew: (row index, JSON of a dict), in row order."""
+
+Format = Literal["csv", "duckdb", "json", "jsonl", "parquet"]
+SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".duckdb": "duckdb",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+MAX_NAME_BYTES = 255
+"""Of a file's name, on almost every file system."""
+STREAMED: frozenset[Format] = frozenset({"csv", "json", "jsonl"})
+"""Formats that need no file to be written: each row once, and never back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an output path means: `file`, and the `table` in it where that is a database."""
+
+    file: Path
+    format: Format
+    table: str | None = None
+
+
+def target_of(path: Path) -> Target:
+    """`out.parquet` is a file, `out.duckdb#answers` a table in one; ConfigError for anything else."""
+    if path.name in ("", ".."):
+        raise ConfigError(f"the output {path} is a folder", hint=f"name a file in it: {path / 'rows.parquet'}")
+    name, _, table = path.name.partition("#")
+    file, is_database = path.with_name(name), name.lower().endswith(".duckdb")
+    if is_database and re.fullmatch(r"\w+", table) is None:
+        hint = f"name it after a #, in letters, digits and _: {name}#rows"
+        raise ConfigError(f"the output {path} names no table of the database", hint=hint)
+    return Target(file, "duckdb", table) if is_database else Target(path, _format_of(path))
+
+
+def check_output_path(path: Path) -> None:
+    """Say now what would go wrong at the end; ConfigError."""
+    target = target_of(path)
+    folder = Path(os.path.realpath(target.file)).parent
+    # The longest name that is written: the part file of the errors.
+    if len(os.fsencode(errors_path(path).name)) + len("..part") > MAX_NAME_BYTES:
+        raise ConfigError(f"the name of the output is too long: {path.name[:40]}...", hint="name a shorter one")
+    if target.file.is_dir():
+        raise ConfigError(f"the output {path} is a folder", hint=f"name a file in it: {path / 'rows.parquet'}")
+    if errors_path(path).is_dir():
+        what = f"failed rows of the output {path} go to {errors_path(path)}, which is a folder"
+        raise ConfigError(what, hint="move the folder away, or name another output")
+    if not folder.is_dir():
+        is_home = str(path).startswith("~")
+        hint = "`~` is not expanded here: write the whole path" if is_home else f"mkdir -p {folder}"
+        raise ConfigError(f"the folder of the output is not there: {folder}", hint=hint)
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"cannot write into {folder}", hint="name an output elsewhere, or change its permissions")
+    if target.format == "duckdb":
+        from sundog.runtime.rows.formats.duckdb_file import check_database
+
+        check_database(target.file)
+
+
+def write_output(path: Path, columns: Sequence[str], rows: StoredRows) -> tuple[str, ...]:
+    """Write `columns` of all rows to `path`, as its suffix says; returns warnings, one sentence each.
+
+    csv: null is an empty field, empty text is "", lists and records are JSON text. jsonl: one object per line; json: an
+    array of them. parquet and duckdb: types from the values (column_type). What `path` links to is replaced. RunError
+    when it cannot be written; what was there then stays.
+    """
+    target = target_of(path)
+    if target.table is not None:
+        from sundog.runtime.rows.formats.duckdb_file import write_table
+
+        return write_table(target.file, target.table, columns, rows)
+    with whole_file(path) as stream:
+        return write_rows(stream, target.format, columns, rows)
+
+
+def write_rows(stream: BinaryIO, format: Format, columns: Sequence[str], rows: StoredRows) -> tuple[str, ...]:
+    """Write `columns` of all rows in `format`; a stream that is no file takes those of `STREAMED`. The warnings."""
+
+    def read() -> Iterator[SizedRow]:
+        return _parsed(rows())
+
+    match format:
+        case "csv":
+            from sundog.runtime.rows.formats.csv_file import write_csv
+
+            warnings = write_csv(stream, columns, read())
+        case "json":
+            warnings = _write_json(stream, columns, read())
+        case "jsonl":
+            warnings = _write_jsonl(stream, columns, read())
+        case "parquet":
+            from sundog.runtime.rows.formats.parquet_file import write_parquet
+
+            warnings = write_parquet(stream, columns, read)
+        case "duckdb":
+            raise AssertionError("a table is written into its database")
+    return warnings
+
+
+def errors_path(output: Path) -> Path:
+    """Return where the failed rows of `output` are listed."""
+    return output.with_name(f"{output.name.replace('#', '.')}.errors.jsonl")
+
+
+def write_errors(output: Path, failures: Iterable[Mapping[str, Any]]) -> Path | None:
+    """One JSON line per failure beside `output`; without failures there is no file, an old one goes."""
+    path, remaining = errors_path(output), iter(failures)
+    first = next(remaining, None)
+    if first is None:
+        with told_failures(str(path)):
+            path.unlink(missing_ok=True)
+        return None
+    with whole_file(path) as stream:
+        stream.write(to_json(first) + b"\n")
+        for failure in remaining:
+            stream.write(to_json(failure) + b"\n")
+    return path
+
+
+def _parsed(rows: Iterator[tuple[int, bytes]]) -> Iterator[SizedRow]:
+    for row_index, body in rows:
+        try:
+            row = decode(body)
+        except ValueError as error:
+            raise StoreError(
+                f"the store is damaged: the output of row {row_index} is no JSON",
+                hint="move the state folder away or use another --state",
+            ) from error
+        yield row, len(body)
+
+
+def _format_of(path: Path) -> Format:
+    format = SUFFIXES.get(path.suffix.lower())
+    if format is None:
+        raise ConfigError(
+            f"cannot tell the format of the output '{path.name}' from its name",
+            hint=suggest(path.suffix, SUFFIXES) if path.suffix else f"end it with one of: {', '.join(SUFFIXES)}",
+        )
+    return format
+
+
+def _write_json(stream: BinaryIO, columns: Sequence[str], rows: Iterator[SizedRow]) -> tuple[str, ...]:
+    """An array with a row on each line."""
+    before = b"[\n"
+    for row, _ in rows:
+        stream.write(before + to_json({name: row[name] for name in columns}))
+        before = b",\n"
+    stream.write(b"[]\n" if before == b"[\n" else b"\n]\n")
+    return ()
+
+
+def _write_jsonl(stream: BinaryIO, columns: Sequence[str], rows: Iterator[SizedRow]) -> tuple[str, ...]:
+    for row, _ in rows:
+        stream.write(to_json({name: row[name] for name in columns}) + b"\n")
+    return ()

@@ -1,0 +1,151 @@
+"""Rows that a query or a function makes, written once so that a resumed run reads the very same ones.
+
+Owns the snapshot files: `<input>.jsonl`, and `<input>.notes.json` where values changed on the way. Never reads the rows
+back; json_table does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import chdir, closing
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from duckdb import StatementType
+from pydantic_core import from_json, to_json
+
+from sundog.errors import InputError
+from sundog.ir.logical import InputSource
+from sundog.ir.normal_form import NoNormalForm, normal_form
+from sundog.operators.edited_modules import resolve_as_written
+from sundog.private_files import FILE_MODE, make_private_folder, open_private
+from sundog.runtime.rows.duck import stream
+from sundog.runtime.rows.failures import explained, first_sentence
+from sundog.runtime.rows.formats.json_line import bad_line
+from sundog.runtime.rows.paths import InputFiles
+from sundog.runtime.rows.table import BadRow
+from sundog.runtime.rows.values import column_of, count_nulled, decoder, note_nulled, select_list
+from sundog.runtime.rows.whole_file import whole_file
+
+# DuckDB looks for relative names in the working folder before any other, so a query runs in the flow's folder.
+_WORKING_FOLDER = threading.Lock()
+
+
+def take_snapshot(
+    source: InputSource, connection: duckdb.DuckDBPyConnection, base_dir: Path, snapshot_dir: Path
+) -> InputFiles:
+    """The rows of `source` in `snapshot_dir`; an existing snapshot is used as it is."""
+    path = snapshot_dir.absolute() / f"{source.name}.jsonl"
+    notes_path = path.with_suffix(".notes.json")
+    if not path.exists():
+        make_private_folder(path.parent)
+        nulled = Counter[str]()
+        with whole_file(path, FILE_MODE) as file:
+            if source.query is not None:
+                with _WORKING_FOLDER, chdir(base_dir):
+                    file.writelines(_query_lines(source, source.query, connection, nulled))
+            else:
+                file.writelines(_call_lines(source, base_dir, nulled))
+            notes = [note_nulled(column, count) for column, count in nulled.items() if count]
+            if notes:
+                os.close(open_private(notes_path, os.O_WRONLY))
+                notes_path.write_bytes(to_json(notes))
+    notes = from_json(notes_path.read_bytes()) if notes_path.exists() else []
+    return InputFiles(source.name, (path,), "jsonl", path.parent, notes=tuple(notes))
+
+
+def _query_lines(
+    source: InputSource, sql: str, connection: duckdb.DuckDBPyConnection, nulled: Counter[str]
+) -> Iterator[bytes]:
+    with closing(connection.cursor()) as cursor, explained(lambda error: _query_error(source, error)):
+        statements = cursor.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != StatementType.SELECT:
+            raise InputError(
+                f"the query of input '{source.name}' is not one SELECT",
+                where=source.location,
+                hint="write one statement that begins with SELECT, WITH or FROM",
+            )
+        query = statements[0].query.strip().rstrip(";")
+        cursor.execute(f"EXPLAIN {query}")  # a relation's errors name no line
+        relation = cursor.sql(query)
+        repeated = [name for name, times in Counter(relation.columns).items() if times > 1]
+        if repeated:
+            raise InputError(
+                f"the query of input '{source.name}' gives the column '{repeated[0]}' twice",
+                where=source.location,
+                hint="name one of them otherwise: ... AS another_name",
+            )
+        names, types = relation.columns, relation.types
+        columns = [
+            column_of(name, type, f"r{index}") for index, (name, type) in enumerate(zip(names, types, strict=True))
+        ]
+        renamed = ", ".join(f"r{index}" for index in range(len(columns)))
+        decode, counted = decoder(columns), count_nulled(columns)
+        selection = ", ".join([select_list(columns), *(expression for _, expression in counted)])
+        for rows in stream(cursor, f"SELECT {selection} FROM ({query}\n) AS t({renamed})"):
+            for place, (name, _) in enumerate(counted, start=len(columns)):
+                nulled[name] += sum(row[place] for row in rows)
+            for row, values in zip(decode([row[: len(columns)] for row in rows]), rows, strict=True):
+                if isinstance(row, BadRow):
+                    yield bad_line(row.reason, dict(zip(names, values, strict=False))) + b"\n"
+                else:
+                    yield to_json(row) + b"\n"
+
+
+def _call_lines(source: InputSource, base_dir: Path, nulled: Counter[str]) -> Iterator[bytes]:
+    for number, row in enumerate(_call_rows(source, base_dir), start=1):
+        yield _line(source, number, row, nulled) + b"\n"
+
+
+def _call_rows(source: InputSource, base_dir: Path) -> Iterator[object]:
+    assert source.call is not None
+    function = resolve_as_written(source.call, base_dir)
+    number = 0
+    try:
+        rows: Iterable[Any] = function(**source.args)
+        for row in rows:
+            yield row
+            number += 1
+    except Exception as error:
+        raise InputError(
+            f"the function '{source.call}' of input '{source.name}' failed after {number} rows: "
+            f"{type(error).__name__}: {error}",
+            where=source.location,
+            hint="it is called with `args` and returns an iterable of dicts",
+        ) from error
+
+
+def _line(source: InputSource, number: int, row: object, nulled: Counter[str]) -> bytes:
+    if not isinstance(row, Mapping) or not all(isinstance(name, str) for name in row):
+        raise InputError(
+            f"row {number} of input '{source.name}' is not a dict with text keys but {type(row).__name__}",
+            where=source.location,
+            hint=f"let '{source.call}' yield one dict per row",
+        )
+    formed: dict[str, Any] = {}
+    for name, value in row.items():
+
+        def count(column: str = name) -> None:
+            nulled[column] += 1
+
+        try:
+            formed[name] = normal_form(value, count)
+        except NoNormalForm as error:
+            return bad_line(f"column '{name}': {error}", row)
+    return to_json(formed)
+
+
+def _query_error(source: InputSource, error: duckdb.Error) -> InputError:
+    found = re.search(r"^LINE (\d+):", str(error), re.MULTILINE)
+    place = f" (line {found[1]} of the query)" if found else ""
+    candidates = re.search(r"^Candidate bindings: (.*)$", str(error), re.MULTILINE)
+    return InputError(
+        f"the query of input '{source.name}' failed{place}: {first_sentence(error)}",
+        where=source.location,
+        hint=f"columns near that name: {candidates[1]}" if candidates else "file names count from the flow's folder",
+    )

@@ -1,0 +1,73 @@
+"""One input as DuckDB sees it: what every format has to say about its rows.
+
+Owns the contract of a table. The formats are in csv_table, json_table and parquet_table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sundog.errors import SundogError
+from sundog.ir.shape import Shape
+from sundog.runtime.rows.paths import InputFiles
+
+if TYPE_CHECKING:
+    import duckdb
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that is there and holds what no value can be. `reason`: what and where, as a sentence."""
+
+    reason: str
+
+
+Decode = Callable[[Sequence[tuple[Any, ...]]], list[Row | BadRow]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """`select`: SQL whose columns are c0, c1, ... (`width` of them), in the order of the file.
+    `decode`: rows of that SQL to rows in JSON types."""
+
+    select: str
+    width: int
+    decode: Decode
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A column to join by: an expression over the columns of the scan. Only keys of equal `kind` can match;
+    kind None is a column that holds nothing but nulls."""
+
+    expression: str
+    kind: str | None
+
+
+class Table(Protocol):
+    """`shape` looks at a header or at the first rows only. `count` reads what it must to know that every row can
+    be read, and counts them; `scan` and `key` may do the same work first. `notes` says what changes on the way in, a
+    sentence each. `explain` turns DuckDB's error about this table into one for the user. All raise InputError."""
+
+    files: InputFiles
+
+    def shape(self) -> Shape: ...
+
+    def count(self) -> int: ...
+
+    def scan(self) -> Scan: ...
+
+    def key(self, column: str) -> Key: ...
+
+    def value(self, path: Sequence[str]) -> str:
+        """An expression over the columns of the scan: the text of what stands at `path`, a column and then what lies
+        in it; null where nothing does."""
+        ...
+
+    def notes(self) -> tuple[str, ...]: ...
+
+    def explain(self, error: duckdb.Error) -> SundogError: ...

@@ -1,0 +1,64 @@
+"""The core's use of the book of workflows: what it tells it of turns that it sees only begin and end.
+
+Owns what is charged before the true counts are known, and what is taken to be retained. An engine's own books see each
+token; the core has a request's prompt when it starts and the engine's counts when it ends. Never decides.
+"""
+
+from __future__ import annotations
+
+from sundog.sched.books.retained import RetainedBook
+from sundog.sched.books.workflows import WorkflowBook
+from sundog.sched.events import RequestFinished
+from sundog.sched.policy import PolicySet
+from sundog.sched.views import ReplicaView, RequestView, SchedView
+
+
+class TurnBook:
+    """Does nothing but remember lengths of answers for a policy set that needs no workflows."""
+
+    def __init__(self, policies: PolicySet, sched: SchedView) -> None:
+        self._needs_workflows = policies.needs_workflows
+        self._retain = policies.retain
+        self._sched = sched
+        self._retained = RetainedBook()
+        self._workflows = WorkflowBook(sched, self._retained.release)
+
+    def pass_time(self, time_s: float) -> None:
+        """What was retained until now is no more."""
+        self._retained.release_expired(time_s)
+
+    def arrive(self, request: RequestView) -> None:
+        if self._needs_workflows:
+            self._workflows.arrive(request)
+
+    def start(self, request: RequestView, num_cached_tokens: int) -> None:
+        """Charge its prompt, but for what is taken to be in the replica's cache."""
+        if not self._needs_workflows:
+            return
+        self._retained.release(request.workflow_id)
+        self._workflows.start(request, num_cached_tokens, block_tokens=0)
+        request.num_charged_tokens = request.num_prompt_tokens - num_cached_tokens
+        self._workflows.charge(request, request.num_charged_tokens, 0)
+
+    def finish(self, request: RequestView, replica: ReplicaView, event: RequestFinished) -> None:
+        """Charge its answer, and what was wrong about its prompt; retain its KV if its workflow will come back soon."""
+        if event.num_output_tokens:
+            self._workflows.measure_length(request, event.num_output_tokens)
+        if not self._needs_workflows:
+            return
+        num_prompt_tokens = max(0, event.num_prompt_tokens - event.num_cached_tokens) - request.num_charged_tokens
+        self._workflows.charge(request, num_prompt_tokens, event.num_output_tokens)
+        num_held_tokens = event.num_prompt_tokens + event.num_output_tokens
+        workflow = self._workflows.end(request, is_whole=True, num_held_tokens=num_held_tokens)
+        keep_s = 0.0 if workflow is None else self._retain(workflow, replica, self._sched)
+        if workflow is not None and keep_s > 0:
+            workflow.retained_until_s = event.time_s + keep_s
+            self._retained.keep(request.workflow_id, replica, num_held_tokens, workflow.retained_until_s)
+
+    def break_off(self, request: RequestView) -> None:
+        """It was given up or cancelled."""
+        if self._needs_workflows:
+            self._workflows.end(request, is_whole=False, num_held_tokens=0)
+
+    def forget_replica(self, replica: ReplicaView) -> None:
+        self._retained.forget_replica(replica)

@@ -1,0 +1,1 @@
+"""The decisions that sundog brings: pure functions of views."""

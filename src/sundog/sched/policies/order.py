@@ -1,0 +1,115 @@
+"""Ranks: which waiting request runs first, and by the same order which running one is preempted last. Pure.
+
+Whatever else counts, programs (workflows) and then requests stand in order of arrival among equals, so that every rank
+is a total order of those that come one after another. A request without a workflow is a program of its own.
+"""
+
+from __future__ import annotations
+
+from sundog.sched.policies.prediction import MEDIAN, remaining_output_tokens, remaining_s
+from sundog.sched.views import RequestView, SchedView
+
+SERVICE_QUANTUM_TOKENS = 400
+
+
+def first_come(request: RequestView, sched: SchedView) -> tuple[float, ...]:
+    """Rank in order of arrival. Loses when many prompts share prefixes: neighbours in time are no neighbours in
+    text."""
+    return (request.arrival_time,)
+
+
+def priority_first(request: RequestView, sched: SchedView) -> tuple[float, ...]:
+    """Rank as vLLM's scheduler: by the priority that came with the request, then in order of arrival.
+
+    Loses as `first_come` does; and a program of many short calls queues anew for each of them.
+    """
+    return (request.facts.priority, request.arrival_time)
+
+
+def shared_prefix_adjacent(request: RequestView, sched: SchedView) -> tuple[float, ...]:
+    """Prompts with a common prefix run side by side, so that its KV blocks are warm and few are needed at once.
+
+    What has at least half its prompt from its row's last call comes first: else it would be evicted. Then the leaves of
+    a radix tree met depth first, in the order in which its branches first came, a child right after the prompt that it
+    extends (Helium, arXiv 2603.16104, section 5; BatchLLM, arXiv 2412.03594, section 4); no new group overtakes an old
+    one. Rows in order within a group; among tools, which have no prompt, what the plan needs soonest first. Where all
+    engines share one device and the cache has room for everything, the rows with most steps to come go first instead:
+    the batch ends with fuller steps. Engines side by side would wait for the rows that this holds back.
+    """
+    extends_last_call = 0 < len(request.prefix_key) <= 2 * request.num_inherited_blocks
+    first = request.depth if sched.is_roomy and sched.num_devices == 1 else -extends_last_call
+    return (first, *request.prefix_order, -1.0, request.need_s, request.row_index, request.depth)
+
+
+def program_first_come(request: RequestView, sched: SchedView) -> tuple[float, ...]:
+    """Continuum (arXiv 2511.02230): preempted requests first, then those that came back while the KV blocks of their
+    program were retained, then programs in order of arrival.
+
+    Loses against short programs behind long ones: it is first come, first served, a program at a time.
+    """
+    workflow = sched.workflows.get(request.workflow_id)
+    is_retained = workflow is not None and request.arrival_time < workflow.retained_until_s
+    return (-float(request.num_preemptions > 0), -float(is_retained), *_arrival(request, sched))
+
+
+def shortest_remaining(request: RequestView, sched: SchedView) -> tuple[float, ...]:
+    """Fewest tokens left, of the request (by the median of its step) and of its workflow's calls to come: least mean
+    completion time on one server (Schrage 1968; for LLM calls JITServe, NSDI 2026, has it as a baseline).
+
+    Loses fairness: a long one waits as long as shorter ones come. Loses against `critical_path` on the makespan, and
+    where the lengths told are wrong.
+    """
+    workflow = sched.workflows.get(request.workflow_id)
+    num_tokens = request.num_prefill_tokens + remaining_output_tokens(request, sched, MEDIAN)
+    num_later_tokens = 0.0 if workflow is None else workflow.num_remaining_tokens
+    return (num_tokens + num_later_tokens, *_arrival(request, sched))
+
+
+def least_attained_service(request: RequestView, sched: SchedView) -> tuple[float, ...]:
+    """Programs that have had least so far, in quanta of 400 tokens: short ones end soon though nobody knows lengths
+    (Autellix, arXiv 2502.13965).
+
+    Loses against `shortest_remaining` where lengths are known; with programs of equal length it serves them in turns,
+    so that all end late and their KV blocks are evicted between two calls.
+    """
+    workflow = sched.workflows.get(request.workflow_id)
+    num_own_tokens = request.num_computed_tokens + request.num_output_tokens
+    num_tokens = num_own_tokens if workflow is None else workflow.num_attained_tokens
+    return (num_tokens // SERVICE_QUANTUM_TOKENS, *_arrival(request, sched))
+
+
+def critical_path(request: RequestView, sched: SchedView) -> tuple[float, ...]:
+    """Longest path of steps to come first: list scheduling by upward rank, for the makespan of a batch (Topcuoglu,
+    Hariri, Wu, IEEE TPDS 2002). Among equals, what the plan needs soonest.
+
+    Loses on mean completion time, as short workflows wait for long ones, and on the cache: it scatters rows that share
+    a prefix.
+    """
+    return (-remaining_s(request, sched), request.need_s, *_arrival(request, sched))
+
+
+def fair_share(request: RequestView, sched: SchedView) -> tuple[float, ...]:
+    """The tenant with least service, then its programs in order of arrival: virtual token counters (VTC, Sheng et al.,
+    OSDI 2024) in the two levels of UWFQ (arXiv 2510.15485). What counts as service: `sched.books.fairness`.
+
+    Loses throughput where tenants share prefixes among their own requests only: their turns evict each other's blocks.
+    """
+    return (sched.virtual_tokens.get(request.facts.tenant, 0.0), *_arrival(request, sched))
+
+
+def slack_edf(request: RequestView, sched: SchedView) -> tuple[float, ...]:
+    """Earliest deadline first among those that can still make it; those that cannot come last, in order of arrival
+    (FlowPrefill, arXiv 2602.16603). Requests without a deadline stand between the two.
+
+    Loses where the prediction does: too slow an estimate gives up a request that could have made it. Rests on measured
+    speeds; without them only a deadline that has passed counts as lost.
+    """
+    deadline_s = float("inf") if request.deadline_s is None else request.deadline_s
+    if sched.time_s + remaining_s(request, sched) > deadline_s:
+        return (1.0, 0.0, *_arrival(request, sched))
+    return (0.0, deadline_s, *_arrival(request, sched))
+
+
+def _arrival(request: RequestView, sched: SchedView) -> tuple[float, float]:
+    workflow = sched.workflows.get(request.workflow_id)
+    return (request.arrival_time if workflow is None else workflow.arrival_s, request.arrival_time)
