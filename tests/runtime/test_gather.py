@@ -94,6 +94,14 @@ def test_calls_of_one_moment_are_one_request(tmp_path: Path) -> None:
     assert [event.num_calls for event in here.events if isinstance(event, RequestFinished)] == [10]
 
 
+def test_a_gathered_step_has_its_share_of_the_time(tmp_path: Path) -> None:
+    here = world(tmp_path)
+    here.run(PLAN, *ROWS)
+    work = here.dispatcher._work
+    assert set(work.seconds) == {"a"}
+    assert work.pools["fake"].num_calls == len(ROWS)
+
+
 def test_equal_calls_still_are_one(tmp_path: Path) -> None:
     here = world(tmp_path)
     assert values(here.run(PLAN, {"x": "a"}, {"x": "b"}, {"x": "a"}, {"x": "alone"})) == ["a", "b", "a", "alone"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,8 @@ PROFILE = Profile(StepTime(10e-3, 1e-3, 1e-3, 5e-6, 1e-7, 1e-6), StepLimits(256,
 def done(*usages: Usage) -> RunWork:
     work = RunWork()
     for number, usage in enumerate(usages):
-        work.began("engine:local", "ask", 1.0 + number)
-        work.ended("engine:local", "ask", 2.0 + number)
+        with work.attempt("engine:local", "ask", iter([1.0 + number, 2.0 + number]).__next__):
+            pass
         work.executed("engine:local", usage, 2.0 + number)
     return work
 
@@ -42,15 +43,15 @@ def test_without_blocks_the_computed_tokens_count() -> None:
 
 
 def test_steps_share_the_time_of_their_pool() -> None:
-    work = RunWork()
-    work.began("p", "a", 0.0)
-    work.began("p", "b", 2.0)
-    work.began("p", "b", 2.0)
-    work.ended("p", "b", 5.0)
-    work.ended("p", "a", 7.0)
-    work.ended("p", "b", 8.0)
-    work.began("p", "a", 20.0)
-    work.ended("p", "a", 21.0)
+    work, times_s = RunWork(), iter([0.0, 2.0, 2.0, 5.0, 7.0, 8.0, 20.0, 21.0])
+    first, second, third = ExitStack(), ExitStack(), ExitStack()
+    first.enter_context(work.attempt("p", "a", times_s.__next__))
+    second.enter_context(work.attempt("p", "b", times_s.__next__))
+    third.enter_context(work.attempt("p", "b", times_s.__next__))
+    for ended in (second, first, third):
+        ended.close()
+    with work.attempt("p", "a", times_s.__next__):
+        pass
     assert work.seconds == pytest.approx({"a": 2 + 1 + 1 + 1, "b": 2 + 1 + 1})
 
 

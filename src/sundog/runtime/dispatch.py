@@ -189,22 +189,17 @@ class Dispatcher:
                 raise RunStopped("the run is stopping")
             if claim is not None:
                 await claim.take()
-            begin_s = self._driver.now_s()
-            self._work.began(node.pool, node.name, begin_s)
             try:
-                kept = await self._within_limit(node, self._run_guarded(node, call, key, submit, place))
+                with self._work.attempt(node.pool, node.name, self._driver.now_s) as span:
+                    kept = await self._within_limit(node, self._run_guarded(node, call, key, submit, place))
             except CallError as error:
                 if claim is not None:
                     await claim.failed(error)
                 raise
-            finally:
-                end_s = self._driver.now_s()
-                self._work.ended(node.pool, node.name, end_s)
-            self._observations.executed(node.name, self._models.get(node.pool, ""), kept.usage, end_s - begin_s)
-            self._work.executed(node.pool, kept.usage, end_s)
+            self._record(node, kept.usage, span.end_s, span.seconds)
             used = kept.usage or NO_USAGE
             tokens = (used.num_prompt_tokens, used.num_cached_tokens or 0, used.num_output_tokens)
-            return kept, RequestFinished(end_s, request_id, *tokens)
+            return kept, RequestFinished(span.end_s, request_id, *tokens)
 
         try:
             try:
@@ -233,13 +228,12 @@ class Dispatcher:
             if self._is_stopping:
                 raise RunStopped("the run is stopping")
             calls = take()
-            begin_s = self._driver.now_s()
-            answers = await self._within_limit(node, self._attempt_gathered(node, calls, submit, place))
-            end_s = self._driver.now_s()
+            with self._work.attempt(node.pool, node.name, self._driver.now_s) as span:
+                answers = await self._within_limit(node, self._attempt_gathered(node, calls, submit, place))
             for kept in answers:
                 if kept is not None:
-                    self._observations.executed(node.name, "", None, (end_s - begin_s) / len(calls))
-            return answers, RequestFinished(end_s, request_id, num_calls=len(calls))
+                    self._record(node, None, span.end_s, span.seconds / len(calls))
+            return answers, RequestFinished(span.end_s, request_id, num_calls=len(calls))
 
         arrived = RequestArrived(
             self._driver.now_s(),
@@ -255,6 +249,11 @@ class Dispatcher:
             return await self._driver.run(arrived, attempt)
         except GivenUp as given_up:
             raise refusal(given_up, node.pool, arrived.max_retry_wait_s) from given_up.cause
+
+    def _record(self, node: CallExec, usage: Usage | None, end_s: float, seconds: float) -> None:
+        """Keep what a call took that succeeded, for the report and for the estimates of later runs."""
+        self._observations.executed(node.name, self._models.get(node.pool, ""), usage, seconds)
+        self._work.executed(node.pool, usage, end_s)
 
     def _gathering(self, node: CallExec) -> GatheringOperator:
         # Its traits named a look-up, or the step would not be gathered.

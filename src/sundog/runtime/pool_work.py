@@ -5,6 +5,7 @@ Owns the sums. A call costs a few microseconds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sundog.cost.step_time import Work
@@ -94,6 +95,30 @@ class PoolWork:
         self._pairs += chunk * (cached + chunk / 2)
 
 
+class Span:
+    """An attempt of a step's call, while it runs and after."""
+
+    __slots__ = ("_now_s", "_pool", "_step", "begin_s", "end_s")
+
+    def __init__(self, pool: PoolWork, step: str, now_s: Callable[[], float], begin_s: float) -> None:
+        self.begin_s = self.end_s = begin_s
+        self._pool = pool
+        self._step = step
+        self._now_s = now_s
+
+    @property
+    def seconds(self) -> float:
+        return self.end_s - self.begin_s
+
+    def __enter__(self) -> Span:
+        self._pool.count(self._step, 1, self.begin_s)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.end_s = self._now_s()
+        self._pool.count(self._step, -1, self.end_s)
+
+
 @dataclass(slots=True)
 class RunWork:
     """`rows_s`: from the first row's start to the last one's end, the engines started before; None until then.
@@ -120,14 +145,13 @@ class RunWork:
         """A result of another run is the answer to a call."""
         self.num_reused[step] = self.num_reused.get(step, 0) + 1
 
-    def began(self, pool: str, step: str, begin_s: float) -> None:
-        if pool not in self.pools:
-            self.pools[pool] = PoolWork(begin_s)
-        self.pools[pool].count(step, 1, begin_s)
-
-    def ended(self, pool: str, step: str, end_s: float) -> None:
-        """An attempt is over, well or not."""
-        self.pools[pool].count(step, -1, end_s)
+    def attempt(self, pool: str, step: str, now_s: Callable[[], float]) -> Span:
+        """Return a context for one attempt, to be entered at once. `now_s`: the host's clock."""
+        begin_s = now_s()
+        work = self.pools.get(pool)
+        if work is None:
+            work = self.pools[pool] = PoolWork(begin_s)
+        return Span(work, step, now_s, begin_s)
 
     def executed(self, pool: str, usage: Usage | None, end_s: float) -> None:
         """A call has succeeded."""

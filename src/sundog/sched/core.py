@@ -274,7 +274,7 @@ class SchedulerCore:
         self._fill(self._pools[request.pool], actions)
 
     def _why_not_again(self, request: RequestView, event: RequestFailed) -> Why | None:
-        """None where a failed request has another attempt; the policy set's `retry` says when."""
+        """Return None where a failed request has another attempt; the policy set's `retry` says when."""
         gone = self._book.gone.get(request.pool)
         if not event.retryable or request.num_attempts >= request.max_attempts:
             return gone or "failed"
