@@ -97,6 +97,7 @@ def test_calls_of_one_moment_are_one_request(tmp_path: Path) -> None:
 def test_a_gathered_step_has_its_share_of_the_time(tmp_path: Path) -> None:
     here = world(tmp_path)
     here.run(PLAN, *ROWS)
+    assert here.dispatcher is not None
     work = here.dispatcher._work
     assert set(work.seconds) == {"a"}
     assert work.pools["fake"].num_calls == len(ROWS)

@@ -9,8 +9,9 @@ from zlib import crc32
 
 from sundog.engines.base import Message
 
-BLOCK_CHARACTERS = 128
-"""About one KV block of 32 tokens of English text."""
+BLOCK_TOKENS = 32
+BLOCK_CHARACTERS = 4 * BLOCK_TOKENS
+"""About one KV block of English text."""
 
 
 def prefix_key(prompt: tuple[Message, ...]) -> tuple[int, ...]:

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from sundog.engines.base import Engine, GenerateRequest, Message, Usage
+from sundog.engines.base import Engine, Message, Usage
 from sundog.errors import CallError, EngineTimeout, RunStopped
+from sundog.host.arrival import prompt_tokens, shared_prefix
 from sundog.host.driver import Driver, GivenUp
-from sundog.host.prefix_key import prefix_key
 from sundog.ir.normal_form import NoNormalForm
 from sundog.ir.physical import CallExec, Sharing
 from sundog.ir.render import Scope
@@ -36,7 +36,6 @@ from sundog.store.store import NO_USAGE, Store
 
 T = TypeVar("T")
 DEFAULT_OUTPUT_TOKENS = 256
-CHARACTERS_PER_TOKEN = 4
 GATHERED = " gathered"
 """Ends the id of a request that answers several calls: its first call may have a request of its own afterwards."""
 GRACE_S = 1.0
@@ -348,15 +347,7 @@ class Dispatcher:
             return 0, ()
         try:
             engine = self._by_pool.get(node.pool)
-            has_key = self._needs_prefixes and (engine is None or engine.capabilities().has_prefix_cache)
-            key = prefix_key(call.prompt) if has_key else ()
-            return _prompt_tokens(engine, GenerateRequest(request_id, call.prompt)), key
+            key = shared_prefix(engine, call.prompt) if self._needs_prefixes else ()
+            return prompt_tokens(engine, request_id, call.prompt), key
         except BaseException as error:  # as in call
             fail_call(error, self._secrets)
-
-
-def _prompt_tokens(engine: Engine | None, request: GenerateRequest) -> int:
-    """An estimate while no worker has loaded the engine yet."""
-    if engine is not None:
-        return engine.count_prompt_tokens(request)
-    return sum(len(message.content) for message in request.messages) // CHARACTERS_PER_TOKEN + 1

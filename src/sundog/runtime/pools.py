@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sundog.deployment import num_replicas, opened, tool_limits, used_engines
 from sundog.engines.base import Engine, EngineOptions
+from sundog.host.replicas import replica_added
 from sundog.ir.logical import EngineBlock
 from sundog.ir.physical import PhysicalPlan
 from sundog.ir.pools import engine_pool
@@ -23,9 +23,6 @@ from sundog.secrets import Secrets
 
 if TYPE_CHECKING:
     from sundog.servers.run_servers import RunServers
-
-PREFIX_BLOCK_TOKENS = 32
-UNKNOWN_CACHE_BLOCKS = 65_536
 
 
 async def _start_all(engines: Iterable[Engine]) -> None:
@@ -96,7 +93,7 @@ class Pools:
             raise
         self.loads_s.setdefault(pool, []).append(asyncio.get_running_loop().time() - begin_s)
         self.by_pool[pool] = engine
-        return replace(self._engine_replica(0.0, replica_id, engine), worker_id=worker_id)
+        return self._added(0.0, replica_id, engine, worker_id)
 
     async def unload(self, replica_id: str) -> None:
         await self.engines.pop(replica_id).close()
@@ -118,7 +115,7 @@ class Pools:
     def replicas(self, time_s: float) -> Iterator[ReplicaAdded]:
         """The events that tell the core what there is."""
         for replica_id, engine in self.engines.items():
-            yield self._engine_replica(time_s, replica_id, engine)
+            yield self._added(time_s, replica_id, engine)
         for pool, max_concurrency in tool_limits(self._plan, self._operators).items():
             yield ReplicaAdded(time_s, pool, pool, max_concurrency)
 
@@ -131,16 +128,6 @@ class Pools:
             self.by_pool[engine_pool(block.name)] = engine
         return replica_id
 
-    def _engine_replica(self, time_s: float, replica_id: str, engine: Engine) -> ReplicaAdded:
-        options, can = self._options[replica_id], engine.capabilities()
-        num_blocks = (can.max_kv_tokens or UNKNOWN_CACHE_BLOCKS * PREFIX_BLOCK_TOKENS) // PREFIX_BLOCK_TOKENS
-        return ReplicaAdded(
-            time_s,
-            replica_id,
-            engine_pool(replica_id.rpartition("/")[0]),
-            options.max_concurrency,
-            options.max_tokens_in_flight or can.max_kv_tokens,
-            num_blocks if can.has_prefix_cache else 0,
-            shares_cold_prefixes=can.shares_cold_prefixes,
-            shared_device=options.shared_device,
-        )
+    def _added(self, time_s: float, replica_id: str, engine: Engine, worker_id: str | None = None) -> ReplicaAdded:
+        pool = engine_pool(replica_id.rpartition("/")[0])
+        return replica_added(time_s, replica_id, pool, self._options[replica_id], engine, worker_id)

@@ -9,6 +9,7 @@ import asyncio
 import codecs
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import nullcontext
 from typing import Any, Literal
 
 from sundog.engines.base import Chunk, FinishReason
@@ -30,6 +31,7 @@ MAX_TEXT_CHARACTERS = 16 * 2**20
 LINGER_S = 5.0
 """Token counts come at once after the end of an answer; a server may leave its stream open for ever."""
 
+_UNLIMITED = nullcontext()
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
@@ -239,7 +241,8 @@ async def read_chunks(
     reader = AnswerReader(count_prompt_tokens)
     while not reader.is_over:
         try:
-            async with asyncio.timeout(LINGER_S if reader.is_whole else None):
+            # A time limit costs more than reading a piece.
+            async with asyncio.timeout(LINGER_S) if reader.is_whole else _UNLIMITED:
                 piece = await anext(pieces)
         except StopAsyncIteration:
             break

@@ -1,0 +1,24 @@
+"""What the core is told of a prompt: how long it is, and where prompts may share what is computed.
+
+Owns the estimate for an engine that no worker has loaded yet. Never looks at what a prompt says.
+"""
+
+from __future__ import annotations
+
+from sundog.engines.base import Engine, GenerateRequest, Message
+from sundog.host.prefix_key import prefix_key
+
+CHARACTERS_PER_TOKEN = 4
+
+
+def prompt_tokens(engine: Engine | None, request_id: str, prompt: tuple[Message, ...]) -> int:
+    """Return the prompt's tokens, an estimate without an engine."""
+    if engine is not None:
+        return engine.count_prompt_tokens(GenerateRequest(request_id, prompt))
+    return sum(len(message.content) for message in prompt) // CHARACTERS_PER_TOKEN + 1
+
+
+def shared_prefix(engine: Engine | None, prompt: tuple[Message, ...]) -> tuple[int, ...]:
+    """Return the prompt's prefix key; empty where the engine keeps no prefixes."""
+    has_cache = engine is None or engine.capabilities().has_prefix_cache
+    return prefix_key(prompt) if has_cache else ()

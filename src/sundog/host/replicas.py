@@ -1,0 +1,31 @@
+"""What the core is told of a replica: its limits, and what its engine can do.
+
+Owns the translation of an engine's options and capabilities. Never opens an engine: the owner of the driver does.
+"""
+
+from __future__ import annotations
+
+from sundog.engines.base import Engine, EngineOptions
+from sundog.host.prefix_key import BLOCK_TOKENS
+from sundog.sched.events import ReplicaAdded
+
+UNKNOWN_CACHE_BLOCKS = 65_536
+
+
+def replica_added(
+    time_s: float, replica_id: str, pool: str, options: EngineOptions, engine: Engine, worker_id: str | None = None
+) -> ReplicaAdded:
+    """Return the event for an engine that has started. `worker_id`: of the worker that has loaded it."""
+    can = engine.capabilities()
+    num_blocks = (can.max_kv_tokens or UNKNOWN_CACHE_BLOCKS * BLOCK_TOKENS) // BLOCK_TOKENS
+    return ReplicaAdded(
+        time_s,
+        replica_id,
+        pool,
+        options.max_concurrency,
+        options.max_tokens_in_flight or can.max_kv_tokens,
+        num_blocks if can.has_prefix_cache else 0,
+        worker_id,
+        shares_cold_prefixes=can.shares_cold_prefixes,
+        shared_device=options.shared_device,
+    )
