@@ -109,7 +109,7 @@ def test_bad_jsonl(put: Put, open_at: Open, content: str | bytes, message: str) 
 
 
 def test_a_csv_line_without_end(put: Put, open_at: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("csv_table", "failures"):
+    for module in ("formats.csv_table", "failures"):
         monkeypatch.setattr(f"sundog.runtime.rows.{module}.MAX_LINE_BYTES", 2**20)
     put("rows.csv", "a\n1\n" + "x" * 2**22 + "\n2\n")
     assert complaint(open_at("rows.csv")) == (
