@@ -33,7 +33,8 @@ EngineName = Annotated[
     ),
 ]
 MAX_MEAN_ERROR = 0.4
-"""Of held-out steps: on a quiet machine it is 0.05 to 0.2, and an estimate that is off by more helps nobody."""
+"""The mean error of held-out steps: on a quiet machine it is 0.05 to 0.2, and an estimate that
+is off by more helps nobody."""
 
 Keep = Annotated[bool, typer.Option("--keep", help="Keep the profile even if it is off by more than 40 %.")]
 Seconds = Annotated[float, typer.Option("--seconds", min=1, help="Repeat the rounds while they fit into this time.")]

@@ -15,7 +15,7 @@ from statistics import median
 from sundog.cost.step_time import MeasuredStep, Work, decode_work, prefill_work
 
 MAX_SHIFT = 3
-# Of the usual time of a step: what comes sooner after another was kept on its way.
+# A share of the usual time of a step: what comes sooner after another was kept on its way.
 BURST = 0.3
 
 

@@ -15,7 +15,7 @@ from sundog.cost.estimate import Estimate, share_of
 _LOG_WIDTH = log(1.05)
 ZERO_BUCKET = -(2**31)
 MIN_TOLD = 5
-# Of a call of a tool that was never timed, which may be off by a factor of ten.
+# A tool that was never timed is taken to answer in 10 ms, give or take a factor of ten.
 ASSUMED_TOOL_S = Estimate(0.001, 0.01, 0.1)
 
 

@@ -125,7 +125,7 @@ def count_tokens(
     if block_tokens is not None:
         read = [(call.row, block) for call in executed for block in call.blocks]
         fresh = _distinct([(row, block) for row, block in read if block not in warm], sample) * block_tokens
-        # Of calls that may not happen only some of the blocks are read; one that many calls read, if any of them is.
+        # Calls that may not happen read some of the blocks; one that many of them read is read if any of them happens.
         listed = [(call.row, call.signature if is_shared else number) for number, call in enumerate(calls)]
         num_listed = _distinct([one for one in listed if one[1] not in made], sample).expected
         low, expected, _ = (min(1.0, end / num_listed) for end in _ends(cost.num_executed))

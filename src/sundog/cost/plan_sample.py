@@ -27,7 +27,8 @@ UNLIMITED_OUTPUT_TOKENS = 1024
 UNKNOWN_ITEMS = Estimate(0.0, 3.0, 10.0)
 UNKNOWN_TURN = Estimate(0.0, 0.5, 1.0)
 MAX_CALLS = 100_000
-"""Of all rows together. Of longer lists and loops so many elements and turns stand for all of them, evenly picked."""
+"""The bound for all rows together. In longer lists and loops so many elements and turns stand for all,
+evenly picked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sundog.engines.served import ReplicaLoad
 VLLM = "vllm"
 """What its list of models names as owner."""
 
-# Of the form of 0.32: one sample whose labels are the settings of the KV cache.
+# The form of vLLM 0.32: one sample whose labels are the settings of the KV cache.
 _CACHE = re.compile(r"^vllm:cache_config_info\{(.*)\} ", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 # A sample may also be NaN or +Inf, which no load is.

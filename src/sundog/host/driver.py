@@ -68,15 +68,13 @@ class _Waiter:
     """Where a request learns what the core wants: at once when it is known, else when it comes. `failure`: of its
     last attempt."""
 
-    __slots__ = ("_future", "_loop", "_next", "failure", "pool")
+    __slots__ = ("_future", "_next", "failure", "pool")
 
-    def __init__(self, pool: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, pool: str) -> None:
         self.pool = pool
         self.failure: CallError | None = None
         self._next: Submit | GiveUp | None = None
         self._future: asyncio.Future[Submit | GiveUp] | None = None
-        # Asking for the running loop costs a system call, and each request comes here (Python 3.11).
-        self._loop = loop
 
     def tell(self, action: Submit | GiveUp) -> None:
         if self._future is not None:
@@ -88,7 +86,7 @@ class _Waiter:
     async def next(self) -> Submit | GiveUp:
         action, self._next = self._next, None
         if action is None:
-            self._future = self._loop.create_future()
+            self._future = asyncio.get_running_loop().create_future()
             action = await self._future
             self._future = None
         return action
@@ -152,7 +150,7 @@ class Driver:
     async def run(self, arrived: RequestArrived, attempt: Attempt[T]) -> T:
         """Run `attempt` when and where the core says, again if it says so; GivenUp when it says no more."""
         request_id = arrived.request_id
-        waiter = self._waiters[request_id] = _Waiter(arrived.pool, self._loop)
+        waiter = self._waiters[request_id] = _Waiter(arrived.pool)
         is_given_up = False
         try:
             self._arrive(arrived)

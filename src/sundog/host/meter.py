@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 MIN_CALLS = 20
 MIN_SHARE = 0.05
-"""Of the rows: what the first calls of a step take says little of the rest."""
+"""A share of the rows: what the first calls of a step take says little of the rest."""
 
 
 class Meter:

@@ -23,7 +23,8 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
 MAX_STEPS = 200_000
-"""Of one answer's check: rules applied, and values that a rule goes through. A second or two of one processor."""
+"""One answer's check takes at most so many steps: rules applied, and values that a rule goes through.
+That is a second or two of one processor."""
 MAX_IN_PLACE = 100
 """Schemas that are applied to one and the same value, one through the other."""
 MAX_SHOWN_MISTAKES = 100

@@ -45,7 +45,7 @@ TEXT_FILTERS = frozenset(
     }
 )
 WRITING_FILTERS = TEXT_FILTERS | {"tojson", "pprint", "xmlattr", "filesizeformat"}
-"""Those that make text of any value."""
+"""These filters make text of any value."""
 
 
 def bounded(name: str, function: Filter) -> Filter:

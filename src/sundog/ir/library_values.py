@@ -12,7 +12,7 @@ from typing import Any, Final
 UNKNOWN: Final = object()
 """What `python_value` gives for a value that is none of these libraries', or that would lose something."""
 _MAX_EXACT_BYTES = 8
-"""Of a number with a fraction: Python's own float has so many."""
+"""A number with a fraction has at most so many: Python's own float has."""
 _BY_ELEMENT = "mMV"
 """Kinds of arrays whose `tolist` makes numbers of times, and tuples of records."""
 _GIVERS = {

@@ -20,7 +20,7 @@ from sundog.errors import OperatorError
 MAX_STEPS = 1_000_000
 """Elements looped over, calls, filters: about a second of one processor."""
 MAX_CHARACTERS = 2**26
-"""Of all texts that a rendering makes, those in between too."""
+"""All texts that a rendering makes have at most so many, those in between too."""
 MAX_INTEGER_DIGITS = 4_300
 """As many as Python writes out."""
 CHARACTERS_PER_STEP = 256

@@ -14,7 +14,7 @@ from sundog.ir.template import Path, Template
 
 ROW = "row"
 IsOrdered = Callable[[Step], bool]
-"""Whether a step changes the outside world, or touches something there that the plan changes."""
+"""Says of a step that it changes the outside world, or touches something there that the plan changes."""
 
 
 def check_rewrite(before: LogicalPlan, after: LogicalPlan, is_effect: IsOrdered, is_ordered: IsOrdered) -> None:

@@ -23,7 +23,7 @@ from sundog.engines.base import Engine, GenerateRequest, Message, Usage
 from sundog.errors import RunError
 
 MAX_OVERRUN = 1.5
-# Of the usual time of a step: where all steps of a round are faster, its chunks were kept on their way.
+# A share of the usual time of a step: where all steps of a round are faster, its chunks were kept on their way.
 BURST = 0.1
 DECODE_STEPS = 12
 TAIL_STEPS = 4

@@ -34,7 +34,7 @@ from sundog.operators.llm import LLMSpec
 MAX_SAMPLED_ROWS = 200
 MAX_SAMPLED_CALLS = 2000
 MAX_SAMPLED_CHARACTERS = 20_000_000
-"""Of all sampled rows, once for each step: a prompt may hold the whole row."""
+"""The bound for all sampled rows, once for each step: a prompt may hold the whole row."""
 CHARACTERS_PER_TOKEN = 4.0
 # Where the tokenizer cannot be had: English text has 3 to 5 characters a token.
 ESTIMATED_ERROR = 0.25

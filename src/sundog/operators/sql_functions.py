@@ -82,7 +82,7 @@ VOLATILE_NAMES = _words(
     """
 )
 
-# Of sqlglot's classes those that make one value out of one row: no aggregate, and nothing that makes rows.
+# These classes of sqlglot make one value out of one row: no aggregate, and nothing that makes rows.
 SCALAR_TYPES = _words(
     """
     And Or Xor Case If Cast Coalesce Nullif Abs Ceil Floor Round Sign Sqrt Lower Upper Length Trim Left Right Replace

@@ -23,7 +23,7 @@ def marked(query: str, backend: str) -> str:
     except SqlglotError:
         return query
     signs = {token.start for token in tokens if query[token.start] == ":"}
-    # Of `::` the second one begins no token.
+    # The second colon of `::` begins no token.
     signs |= {token.end for token in tokens if query[token.start : token.end + 1] == "::"}
     return "".join(
         f"\\{letter}" if letter == ":" and place not in signs and query[max(0, place - 1)] != "\\" else letter

@@ -14,7 +14,7 @@ from sundog.optimizer.prefix import fields_of, num_computed_tokens, prefix_tree
 from sundog.optimizer.prompt_parts import Fields, Message, Part, Prompt, Text, Value, merged
 
 CHARACTERS_PER_TOKEN = 4
-# Of a result nothing is known before the run; what is compared is how often it is computed.
+# Nothing is known of a result before the run; what is compared is how often it is computed.
 RESULT_TOKENS = 256
 # Engines share whole blocks only.
 MIN_SHARED_TOKENS = 32

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from sundog.cost.plan_estimate import PlanEstimate
 
 DEFAULT_LOAD_S = 10.0
-"""Of an engine that was never loaded here."""
+"""An engine that was never loaded here is taken to load in so long."""
 GUESSED_CALL_S = Estimate(0.01, 0.1, 1.0)
-"""Of a call of an engine that is not calibrated: seconds of a replica for itself."""
-"""Of a call of a tool that was never measured, a function or a query or a web page: seconds of a place in its pool."""
+"""A call of an engine that is not calibrated is taken to have a replica to itself for so long."""
 
 
 @dataclass(frozen=True, slots=True)

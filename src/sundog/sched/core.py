@@ -157,7 +157,7 @@ class SchedulerCore:
         pool = self._book.close(event.pool)
         for request in pool.clear():
             self._give_up(request, actions, "closed")
-        # Those that wait for a time, for another one's prefill, or for the last of their moment.
+        # Others wait for a time, for another one's prefill, or for the last of their moment.
         for request in [one for one in self._requests.values() if one.pool == event.pool and one.replica_id is None]:
             self._forget_place(pool, request)
             self._give_up(request, actions, "closed")

@@ -21,7 +21,7 @@ class CallFacts:
     is_last_turn: bool = True
     #: Name of what runs between this call and the next of its workflow, "" where nothing is known to run.
     tool: str = ""
-    #: Who is charged for it.
+    #: The one who is charged for it.
     tenant: str = ""
     #: Smaller is sooner, as in vLLM.
     priority: int = 0

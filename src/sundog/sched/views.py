@@ -132,7 +132,7 @@ class BlockView:
     last_used_s: float
     #: Blocks of the prompt before it.
     depth: int = 0
-    #: Who used them last.
+    #: The workflow that used them last.
     workflow_id: str = ""
     prefix_group: str = ""
     #: The least over those whose prompts pass through it, None where nobody told.

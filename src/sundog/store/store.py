@@ -71,7 +71,6 @@ class Store:
         self.connection = connect(self.path)
         self._writer: Writer | None = None
         self._wanted: dict[bytes, asyncio.Future[Stored | None]] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def open_writer(self) -> None:
         self._writer = Writer(self.path)
@@ -90,13 +89,10 @@ class Store:
         """The committed result of a key. Look-ups of one turn of the loop become one query: alone, each costs
         SQLite's locks (measured: 80 us against 5 us)."""
         if not self._wanted:
-            # Asked for once a turn: it costs a system call (Python 3.11).
-            self._loop = asyncio.get_running_loop()
-            self._loop.call_soon(self._look_up)
-        assert self._loop is not None
+            asyncio.get_running_loop().call_soon(self._look_up)
         wanted = self._wanted.get(key)
         if wanted is None:
-            wanted = self._wanted[key] = self._loop.create_future()
+            wanted = self._wanted[key] = asyncio.get_running_loop().create_future()
         return wanted
 
     def _look_up(self) -> None:

@@ -31,7 +31,7 @@ CONNECT_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 3.0
 """Less than the 5 s after which uvicorn, and so vLLM, closes an idle connection: a request on its way would be lost."""
 MAX_HEADER_BYTES = 65_536
-"""Of one header; a proxy's or a company's own are longer than aiohttp's 8 KiB at times."""
+"""The bound of one header; a proxy's or a company's own are longer than aiohttp's 8 KiB at times."""
 LARGE_BODY_BYTES = 1_000_000
 PROBE_TIMEOUT_S = 1.0
 

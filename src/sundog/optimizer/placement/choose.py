@@ -14,9 +14,9 @@ from sundog.optimizer.placement.problem import Placement, PlacementProblem, Solv
 
 MAX_DP_LLM_NODES = 20
 FULL_SEARCH_S = 1.0
-"""Of processor time, about, for a search that may look at all its states."""
+"""About so much processor time has a search that may look at all its states."""
 MAX_SEARCH_SHARE = 0.005
-"""Of the time that is planned, for the search."""
+"""A share of the time that is planned; the search has no more."""
 TURNS_MARGIN = 0.15
 """By how much more a partition may take than a plan with turns. Rows overtake the plan's order where engines stay: on
 eight modelled workers six partitions took 23 % less to 15 % more than foretold, plans with turns 7 % less to 29 % more.

@@ -39,7 +39,7 @@ class _Pushing:
         self._facts = facts
         self._ancestry = Ancestry(nodes, nearest(nodes))
         self._work = WorkOf(nodes, facts, self._ancestry)
-        # Of the nodes so far: what no filter moves, and what might wait for one.
+        # The nodes so far that no filter moves, and those that might wait for one.
         self._needed = 0
         self._waiting = 0
 
@@ -70,8 +70,8 @@ class _Pushing:
         candidates = [node for node in self.nodes if bit[node.name] & free]
         spared = 0
         for node in candidates:
-            # Of what the filter waits for and the step does not, the costliest.
+            # The step is compared with the costliest of what the filter waits for and the step does not.
             if self._facts.work(node) >= self._work.most(waits_for & ~above[node.name]):
                 spared |= bit[node.name]
-        # Who waits for a spared step waits for the filter too.
+        # What waits for a spared step waits for the filter too.
         return [node for node in candidates if (bit[node.name] | above[node.name]) & spared]

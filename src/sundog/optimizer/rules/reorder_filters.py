@@ -51,7 +51,7 @@ class _Order:
 
     def __init__(self, nodes: Sequence[Node], constants: frozenset[str], context: Context) -> None:
         self._facts, self._selectivity, self._constants = context.facts, context.selectivity, constants
-        # Who waits for whom, but for the filters that stand above.
+        # What waits for what, but for the filters that stand above.
         known = {node.name for node in nodes}
         self._ancestry = Ancestry(
             nodes, {node.name: tuple((names_read(node) | set(node.after)) & known) for node in nodes}

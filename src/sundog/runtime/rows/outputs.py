@@ -33,7 +33,7 @@ SUFFIXES: dict[str, Format] = {
     ".parquet": "parquet",
 }
 MAX_NAME_BYTES = 255
-"""Of a file's name, on almost every file system."""
+"""The longest name of a file on almost every file system."""
 STREAMED: frozenset[Format] = frozenset({"csv", "json", "jsonl"})
 """Formats that need no file to be written: each row once, and never back."""
 

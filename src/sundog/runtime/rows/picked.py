@@ -11,7 +11,7 @@ from typing import Any
 from sundog.runtime.rows.table import Row
 
 OTHER_CHARACTERS = 8
-"""Of a number, a truth value or null."""
+"""A number, a truth value or null counts as so many."""
 
 
 def evenly_picked(rows: Iterable[tuple[int, Row]], max_characters: int) -> list[tuple[int, Row]]:

@@ -58,7 +58,7 @@ class VirtualTokens(Mapping[str, float]):
         return max(self._tokens.values(), default=0.0)
 
     def _forget(self) -> None:
-        """Those who left and would be lifted above their counter."""
+        """Drop the tenants who left and would be lifted above their counter."""
         least = self._least()
         gone = [one for one in self._tokens if one not in self._num_requests and self._tokens[one] < least]
         for one in gone:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from sundog.sched.books.prefix_index import PrefixOrder
 from sundog.sched.views import DeviceView, ReplicaView, RequestView
 
-# Of the prefixes of all rows in flight, and more; at 100 bytes each.
+# The prefixes of all rows in flight have fewer; each takes 100 bytes.
 MAX_ORDERED_BLOCKS = 250_000
 
 Entry = tuple[tuple[float, ...], int, RequestView]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sundog.sched.views import ReplicaView, RequestView, SchedView
 
 SLACK = 0.25
-"""Of a replica's slots or KV tokens."""
+"""A share of a replica's slots or KV tokens."""
 WORTH_FOLLOWING = 0.5
-"""Of a prompt's blocks."""
+"""A share of a prompt's blocks."""
 
 
 def within_load_bound(request: RequestView, replica: ReplicaView, sched: SchedView) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sundog.sched.views import DeviceView, SchedView
 
 FEW = 0.5
-"""Of what waits for another engine. Simulated: 0.25 was up to 3 % better and 0.75 up to 6 % worse."""
+"""A share of what waits for another engine. Simulated: 0.25 was up to 3 % better and 0.75 up to 6 % worse."""
 
 
 def widest_steps(device: DeviceView, sched: SchedView) -> str:
