@@ -16,7 +16,7 @@ from typing import Any
 from machine import save
 
 from sundog.engines.base import GenerateRequest, Message
-from sundog.engines.null import NullEngine, NullKind
+from sundog.engines.modelled.null import NullEngine, NullKind
 from sundog.host.driver import Driver
 from sundog.host.prefix_key import BLOCK_TOKENS, prefix_key
 from sundog.host.virtual_loop import run_virtually

@@ -33,7 +33,7 @@ from machine import save
 import sundog as sd
 from sundog.cost.profile import Profile, least_seconds
 from sundog.engines.base import ENGINES, Chunk, Engine, GenerateRequest, Message, Usage
-from sundog.engines.models import cache_folder
+from sundog.engines.embedded.models import cache_folder
 from sundog.ir.logical import EngineBlock
 from sundog.measured.profiles import load_profile
 from sundog.secrets import Secrets

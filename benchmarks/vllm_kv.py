@@ -173,7 +173,7 @@ def serve(kind: str, folder: str) -> None:
     }
     sharing = {
         "kv_connector": "SundogKVConnector",
-        "kv_connector_module_path": "sundog.vllm_plugin.kv_connector",
+        "kv_connector_module_path": "sundog.vllm_plugin.kv.connector",
         "kv_role": "kv_both",
         "kv_connector_extra_config": {"folder": folder, "max_bytes": MAX_BYTES},
     }
@@ -211,9 +211,9 @@ def answer(llm: Any, tokens: list[int], place: int, prefix_tokens: int, output_t
 
 def watch_saves(save_s: list[float], *, is_inline: bool) -> None:
     """Time what saving takes of the engine's steps; `is_inline`: the whole of it happens there."""
-    from sundog.vllm_plugin import kv_connector
-    from sundog.vllm_plugin.kv_plan import Step
-    from sundog.vllm_plugin.kv_worker import KVWorker
+    from sundog.vllm_plugin.kv import connector as kv_connector
+    from sundog.vllm_plugin.kv.plan import Step
+    from sundog.vllm_plugin.kv.worker import KVWorker
 
     class Timed(KVWorker):
         def save(self, step: Step) -> None:

@@ -27,7 +27,7 @@ PURE_MODULES = {
     "types", "typing", "zlib",
 }  # fmt: skip
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
-CONTRACTS = ("*/base.py", "ir/*.py", "sched/core.py", "sched/events.py", "sched/policy.py", "sched/views.py")
+CONTRACTS = ("*/base.py", "ir/**/*.py", "sched/core.py", "sched/events.py", "sched/policy.py", "sched/views.py")
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 

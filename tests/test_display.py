@@ -24,8 +24,8 @@ from sundog.display import (
     watch,
 )
 from sundog.host.waits import Wait
-from sundog.runtime.forecast import Forecast
-from sundog.runtime.progress import Progress
+from sundog.runtime.figures.forecast import Forecast
+from sundog.runtime.figures.progress import Progress
 
 HALFWAY = Progress(
     num_rows=2000,

@@ -20,8 +20,8 @@ from halo.case import Case
 from halo.graph import Rows
 from halo.workloads.dialect import adapt
 from sundog.engines.base import ENGINES, Engine, GenerateRequest, Message, Usage
-from sundog.operators.sql_database import Database, Statement
-from sundog.operators.sql_url import reveal_url
+from sundog.operators.sql.database import Database, Statement
+from sundog.operators.sql.url import reveal_url
 from sundog.secrets import Secrets
 from sundog.transport.address import with_parameters
 from sundog.transport.client import Client as HTTPClient

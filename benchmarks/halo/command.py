@@ -24,7 +24,7 @@ from halo.table import markdown_table, short_table, write_into
 from halo.turns import Condition, Settings
 from halo.workloads.catalog import WORKLOADS, check_packages
 from sundog.cost.profile import Profile
-from sundog.engines.models import cache_folder
+from sundog.engines.embedded.models import cache_folder
 from sundog.errors import ConfigError, suggest
 from sundog.ir.logical import EngineBlock
 from sundog.measured.profiles import load_profile

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
-from sundog.operators.sql_database import Database, Row, Statement
+from sundog.operators.sql.database import Database, Row, Statement
 
 MAX_WAIT_S = 60.0
 

@@ -7,7 +7,7 @@ nothing. Processor time is reported beside.
 
 from __future__ import annotations
 
-from sundog.engines.null_steps import StepSeconds
+from sundog.engines.modelled.null_steps import StepSeconds
 
 # Round numbers of the order of a 30-billion-parameter model on one data-centre GPU; not measured.
 STEP_TIME: StepSeconds = (2.5e-2, 1e-4, 1.5e-4, 5e-8, 5e-9)

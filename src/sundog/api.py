@@ -21,9 +21,9 @@ from sundog.flow.builder import FlowBuilder, item, row
 from sundog.flow.prompt_file import prompt_file
 from sundog.ir.logical import LogicalPlan
 from sundog.result import Page, Result, Row, Text
+from sundog.runtime.calls.guard import run_loop
 from sundog.runtime.executor import RowEnd
-from sundog.runtime.guard import run_loop
-from sundog.runtime.report import Report
+from sundog.runtime.figures.report import Report
 from sundog.runtime.run import Run, RunOptions
 from sundog.session import Choice, Rewriting, Session, load_plan
 

@@ -1,6 +1,6 @@
 """How a run's progress is shown: live on a terminal or in a notebook, as lines in a log, as JSON for machines, or not.
 
-Owns the forms. Reads runtime.progress and its forecast, never changes them; all but a notebook's goes to stderr.
+Owns the forms. Reads runtime.figures.progress and forecast, never changes them; all but a notebook's goes to stderr.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from sundog.host.waits import Wait, span
-from sundog.runtime.forecast import Forecast, Forecaster
-from sundog.runtime.progress import Progress
+from sundog.runtime.figures.forecast import Forecast, Forecaster
+from sundog.runtime.figures.progress import Progress
 
 BAR_CHARS = 30
 LOOK_S = 0.5

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 from sundog.cost.plan_estimate import PlanEstimate
 from sundog.deployment import engine_limits, tool_limits
-from sundog.ir.explain import Tree, logical_tree
-from sundog.ir.explain_physical import PoolFacts, physical_tree
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import CallExec, calls_of
 from sundog.measured.plan_costs import PlanCosts
@@ -30,6 +28,8 @@ from sundog.present.document import (
     merged_calls,
     rewrite_document,
 )
+from sundog.present.logical_tree import Tree, logical_tree
+from sundog.present.physical_tree import PoolFacts, physical_tree
 from sundog.present.text import text_of
 from sundog.runtime.follow import engine_places
 from sundog.runtime.row_order import reading_order_of
@@ -37,7 +37,7 @@ from sundog.runtime.rows.inputs import RowSource
 from sundog.session import Session
 
 if TYPE_CHECKING:
-    from sundog.runtime.report import Report
+    from sundog.runtime.figures.report import Report
 
 NOT_WHOLE = "this process has not run all of the run: seconds are its own, --fresh runs everything"
 NOT_ALL_TRIED = "advice: prompts have so many values that not every move of one was tried"
@@ -78,7 +78,7 @@ class Explanation:
         """Return `document` with what the run did. `is_whole`: the process that reports has run all of it."""
         # Few commands analyze, and these bring the store along.
         from sundog.present.analysis import with_actual
-        from sundog.runtime.actuals import actuals_of
+        from sundog.runtime.figures.actuals import actuals_of
 
         notes = () if is_whole else (NOT_WHOLE,)
         return with_actual(

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sundog.errors import ConfigError
-from sundog.runtime.report import Report
+from sundog.runtime.figures.report import Report
 from sundog.runtime.rows.outputs import write_output
 from sundog.store.store import Store
 

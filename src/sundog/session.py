@@ -19,7 +19,7 @@ from sundog.flow.bind import load_flow
 from sundog.flow.columns import check_columns
 from sundog.ir.logical import Filter, InputSource, LogicalPlan, steps_of
 from sundog.ir.physical import PhysicalPlan
-from sundog.ir.shape import Record
+from sundog.ir.schemas.shape import Record
 from sundog.measured.loads import expected_loads
 from sundog.measured.node_history import read_history
 from sundog.operators.base import OPERATORS, Operator
@@ -29,7 +29,7 @@ from sundog.optimizer.rewrite import check_rule_names, rewrite
 from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES
 from sundog.optimizer.rules.reorder_filters import cannot_fail
 from sundog.runtime.follow import engine_places
-from sundog.runtime.inspection import PlanFinding, inspect_plan, refuse
+from sundog.runtime.preflight.inspection import PlanFinding, inspect_plan, refuse
 from sundog.runtime.rows.inputs import RowSource, open_rows
 from sundog.sched.policy import POLICIES
 

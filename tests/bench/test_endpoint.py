@@ -11,9 +11,9 @@ from halo.case import MODELS
 from halo.endpoint import Models, make_app, running_endpoint
 
 from sundog.engines.base import ENGINES, Chunk, GenerateRequest, Message
-from sundog.engines.null import answer
-from sundog.engines.openai_protocol.answers import read_chunks
-from sundog.engines.openai_protocol.bodies import request_body
+from sundog.engines.modelled.null import answer
+from sundog.engines.openai.protocol.answers import read_chunks
+from sundog.engines.openai.protocol.bodies import request_body
 from sundog.errors import EngineError
 from sundog.secrets import Secrets
 from tests.engines.test_openvino import needs_model

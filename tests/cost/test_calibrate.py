@@ -14,7 +14,7 @@ from sundog.cost.chunk_times import StreamTimes, read_steps
 from sundog.cost.profile import Profile, StepLimits
 from sundog.cost.step_time import FitError, StepTime, error_of, fit
 from sundog.engines.base import Engine, TokenPrices
-from sundog.engines.null import NullKind, NullOptions
+from sundog.engines.modelled.null import NullKind, NullOptions
 from sundog.errors import EngineUnavailable, RunError
 from sundog.host.virtual_loop import run_virtually
 from sundog.ir.logical import EngineBlock

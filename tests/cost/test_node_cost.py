@@ -25,9 +25,9 @@ from sundog.cost.profile import Profile, StepLimits, least_seconds
 from sundog.cost.prompt_sample import Measured, SampledCall, Texts, Upstream, sample_call, text_blocks
 from sundog.cost.step_time import FitError, StepTime, Work, call_work, decode_work, prefill_work
 from sundog.engines.base import GenerateRequest, Message, TokenPrices
-from sundog.engines.null import NullKind, NullOptions
+from sundog.engines.modelled.null import NullKind, NullOptions
 from sundog.host.virtual_loop import run_virtually
-from sundog.ir.template import Template
+from sundog.ir.templates.template import Template
 from sundog.secrets import Secrets
 
 CHARACTERS_PER_TOKEN = 4

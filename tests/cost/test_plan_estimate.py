@@ -15,12 +15,12 @@ from sundog.config import read_config
 from sundog.cost.estimate import Estimate
 from sundog.cost.profile import Profile, StepLimits
 from sundog.cost.step_time import FitError, StepTime
-from sundog.engines.models import cache_folder
+from sundog.engines.embedded.models import cache_folder
 from sundog.explanation import Explanation
 from sundog.measured.profiles import save_profile
 from sundog.optimizer.placing import Figures
 from sundog.present.document import Document
-from sundog.runtime.report import Report
+from sundog.runtime.figures.report import Report
 from sundog.session import Session
 
 COUNTS = ("num_asked", "num_executed", "num_asked_prompt_tokens", "num_prompt_tokens")

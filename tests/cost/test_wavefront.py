@@ -12,7 +12,7 @@ from sundog.cost.engine_model import EngineModel
 from sundog.cost.profile import Profile, StepLimits
 from sundog.cost.step_time import FitError, StepTime
 from sundog.cost.wavefront import SimulatedCall, play
-from sundog.engines.null_steps import ModelledSteps
+from sundog.engines.modelled.null_steps import ModelledSteps
 from sundog.host.virtual_loop import run_virtually
 
 SECONDS = (10e-3, 1e-3, 1e-3, 5e-6, 1e-7)

@@ -27,12 +27,12 @@ from typer.testing import CliRunner
 
 import sundog as sd
 from sundog.cli.main import app
-from sundog.engines import models
-from sundog.engines.null import NullEngine, NullKind, NullOptions
-from sundog.engines.openai import OpenAIKind
-from sundog.engines.openvino import OpenVINOKind
-from sundog.engines.vllm import VLLMKind
-from sundog.engines.vllm_local import VLLMLocalKind
+from sundog.engines.embedded import models
+from sundog.engines.embedded.openvino import OpenVINOKind
+from sundog.engines.modelled.null import NullEngine, NullKind, NullOptions
+from sundog.engines.openai.engine import OpenAIKind
+from sundog.engines.vllm.engine import VLLMKind
+from sundog.engines.vllm.local import VLLMLocalKind
 from sundog.secrets import PATTERN
 from sundog.transport.answer import WholeAnswer
 from sundog.transport.client import Client, Request
@@ -163,7 +163,7 @@ def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kind, "outline", lambda self, options: NullKind().outline(NullOptions()))
     monkeypatch.setattr(VLLMKind, "needs_server", lambda self, options: False)
     _put_weights(folder / "cache", monkeypatch)
-    monkeypatch.setattr("sundog.operators.http.exchange", _without_network)
+    monkeypatch.setattr("sundog.operators.http.operator.exchange", _without_network)
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 

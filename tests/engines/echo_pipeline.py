@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sundog.engines.base import FinishReason
-from sundog.engines.prefix_mirror import PrefixMirror
+from sundog.engines.embedded.prefix_mirror import PrefixMirror
 from sundog.errors import BadResponse, ConfigError, EngineOverloaded
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import NamedTuple
 
-from sundog.engines.openai import OpenAIKind
-from sundog.engines.openai_options import OpenAIOptions
+from sundog.engines.openai.engine import OpenAIKind
+from sundog.engines.openai.options import OpenAIOptions
 from sundog.secrets import Secrets
 from tests.engines.conformance import Started
 from tests.engines.server import MODEL, Server, running_server

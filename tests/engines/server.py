@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sundog.engines.base import GenerateRequest, Message
-from sundog.engines.null import answer, count_tokens
+from sundog.engines.modelled.null import answer, count_tokens
 
 MODEL = "served"
 MAX_CONTEXT_TOKENS = 400

@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 
 from sundog.engines.base import GenerateRequest, Message
-from sundog.engines.openai_protocol import answers
-from sundog.engines.openai_protocol.answers import read_chunks
+from sundog.engines.openai.protocol import answers
+from sundog.engines.openai.protocol.answers import read_chunks
 from sundog.errors import EngineError
 from tests.engines.conformance import Answer, Started, collect
 from tests.engines.deviations import FIRST, LAST, TABLE, TOLD, Bad, Deviation, Good, counted, sse

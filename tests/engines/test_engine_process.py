@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from sundog.engines.base import Chunk
-from sundog.engines.engine_process import EngineProcess, Stream
-from sundog.engines.step_loop import Job
+from sundog.engines.embedded.engine_process import EngineProcess, Stream
+from sundog.engines.embedded.step_loop import Job
 from sundog.errors import BadResponse, ConfigError, EngineError, EngineUnavailable
 from tests.engines.echo_pipeline import load_echo
 
@@ -221,8 +221,8 @@ def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script.write_text(
         """
 import asyncio
-from sundog.engines.engine_process import EngineProcess
-from sundog.engines.step_loop import Job
+from sundog.engines.embedded.engine_process import EngineProcess
+from sundog.engines.embedded.step_loop import Job
 from tests.engines.echo_pipeline import load_echo
 from tests.engines.test_engine_process import pid_of
 

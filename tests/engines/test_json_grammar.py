@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.engines.json_grammar import MAX_WORD, compact_grammar
-from sundog.engines.json_schema import Fields, Items, Literals, Number, Text, read_schema
+from sundog.engines.structured.json_grammar import MAX_WORD, compact_grammar
+from sundog.engines.structured.json_schema import Fields, Items, Literals, Number, Text, read_schema
 from sundog.errors import BadResponse
 
 

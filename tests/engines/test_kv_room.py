@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.engines.kv_room import KVRoom
+from sundog.engines.embedded.kv_room import KVRoom
 
 
 def test_who_comes_first_has_room_first() -> None:

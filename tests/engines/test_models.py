@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sundog.engines import gguf, models
-from sundog.engines.models import NamedModel
+from sundog.engines.embedded import gguf, models
+from sundog.engines.embedded.models import NamedModel
 from sundog.errors import ConfigError, RunError
 
 WEIGHTS = b"GGUF" + bytes(3_000_000)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.engines.null import NullKind, NullOptions
+from sundog.engines.modelled.null import NullKind, NullOptions
 from sundog.errors import BadResponse
 from sundog.secrets import Secrets
 from tests.engines.conformance import SCHEMA, EngineConformance, Started, ask_for, collect
@@ -26,7 +26,7 @@ class TestNullConformance(EngineConformance):
 
     def test_a_request_has_one_answer_in_every_process(self, started: Started) -> None:
         program = (
-            "from sundog.engines.null import answer\n"
+            "from sundog.engines.modelled.null import answer\n"
             "from tests.engines.conformance import SCHEMA, ask_for\n"
             "print(answer('null', ask_for('Judge.', json_schema=SCHEMA))[0])"
         )

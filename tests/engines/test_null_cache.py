@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sundog.engines.base import Usage
-from sundog.engines.null import BLOCK_TOKENS, NullEngine, NullKind, NullOptions
-from sundog.engines.null_cache import BlockTable, Held, block_keys
+from sundog.engines.modelled.null import BLOCK_TOKENS, NullEngine, NullKind, NullOptions
+from sundog.engines.modelled.null_cache import BlockTable, Held, block_keys
 from sundog.errors import PromptTooLong
 from sundog.host.virtual_loop import run_virtually
 from sundog.secrets import Secrets

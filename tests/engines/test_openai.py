@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from sundog.engines.base import GenerateRequest, Message
-from sundog.engines.openai import OpenAIEngine, OpenAIKind
-from sundog.engines.openai_connection import Connection
-from sundog.engines.openai_options import OpenAIOptions
+from sundog.engines.openai.connection import Connection
+from sundog.engines.openai.engine import OpenAIEngine, OpenAIKind
+from sundog.engines.openai.options import OpenAIOptions
 from sundog.errors import (
     BadResponse,
     ConfigError,

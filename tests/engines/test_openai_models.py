@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sundog.engines.openai_models import Listed, read_models
+from sundog.engines.openai.models import Listed, read_models
 
 
 @pytest.mark.parametrize("listed", ["m", "models/m", "m:latest"])

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sundog.engines.prefix_mirror import PrefixMirror
+from sundog.engines.embedded.prefix_mirror import PrefixMirror
 
 PROMPT = list(range(100))
 

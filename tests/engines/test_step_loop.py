@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from sundog.engines.base import Chunk
-from sundog.engines.prefix_mirror import PrefixMirror
-from sundog.engines.step_loop import Job, Result, StepLoop
+from sundog.engines.embedded.prefix_mirror import PrefixMirror
+from sundog.engines.embedded.step_loop import Job, Result, StepLoop
 from sundog.errors import BadResponse, EngineError, EngineOverloaded
 from tests.engines.echo_pipeline import EchoPipeline
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.engines.token_text import StopScanner, TokenTail, take_text
+from sundog.engines.embedded.token_text import StopScanner, TokenTail, take_text
 
 
 def decode_with(errors: str) -> object:

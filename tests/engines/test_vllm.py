@@ -10,10 +10,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from sundog.engines.openai import OpenAIKind
-from sundog.engines.openai_options import OpenAIOptions
+from sundog.engines.openai.engine import OpenAIKind
+from sundog.engines.openai.options import OpenAIOptions
 from sundog.engines.served import ReplicaLoad, Watched
-from sundog.engines.vllm import VLLMKind, VLLMOptions
+from sundog.engines.vllm.engine import VLLMKind, VLLMOptions
 from sundog.errors import PromptTooLong
 from tests.engines.conformance import EngineConformance, Started, ask_for
 from tests.engines.vllm_server import MAX_MODEL_LEN, MODEL, ROOT, python_with_vllm, running_vllm, why_not

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sundog.engines.vllm_metrics import kv_capacity_tokens, metrics_url, replica_load
+from sundog.engines.vllm.metrics import kv_capacity_tokens, metrics_url, replica_load
 
 PAGE = """# TYPE vllm:cache_config_info gauge
 vllm:cache_config_info{block_size="32",cache_dtype="auto",engine="0",num_gpu_blocks="401",user_specified="True"} 1.0

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sundog.engines.vllm import VLLMKind, VLLMOptions
-from sundog.engines.vllm_command import python_of, server_argv, server_environment
+from sundog.engines.vllm.command import python_of, server_argv, server_environment
+from sundog.engines.vllm.engine import VLLMKind, VLLMOptions
 from sundog.errors import ConfigError
 from sundog.secrets import Secrets
 

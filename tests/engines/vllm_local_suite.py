@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from sundog.engines.vllm_local import VLLMLocalKind, VLLMLocalOptions
+from sundog.engines.vllm.local import VLLMLocalKind, VLLMLocalOptions
 from sundog.errors import PromptTooLong
 from tests.engines.conformance import EngineConformance, Started
 from tests.engines.vllm_server import MAX_MODEL_LEN, write_model

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal, TypedDict
 import pytest
 from pydantic import BaseModel, Field, RootModel
 
-from sundog.engines.json_schema import read_schema
+from sundog.engines.structured.json_schema import read_schema
 from sundog.errors import FlowError
 from sundog.flow.answer_type import output_of
 from sundog.flow.builder import FlowBuilder
-from sundog.ir.output_schema import OutputSchema
-from sundog.ir.shape import ListOf, Record, Scalar
+from sundog.ir.schemas.output_schema import OutputSchema
+from sundog.ir.schemas.shape import ListOf, Record, Scalar
 
 
 class Colour(Enum):

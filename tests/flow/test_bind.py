@@ -12,8 +12,8 @@ from sundog.flow.bind import bind, load_flow
 from sundog.flow.columns import check_columns
 from sundog.flow.positions import read_document
 from sundog.ir.logical import Filter, ForEach, InputSource, LogicalPlan, Loop, Step
-from sundog.ir.shape import ListOf, Record, Scalar
-from sundog.ir.template import Template
+from sundog.ir.schemas.shape import ListOf, Record, Scalar
+from sundog.ir.templates.template import Template
 
 EVERYTHING = Path(__file__).parent / "everything.yaml"
 

@@ -15,10 +15,10 @@ from sundog.flow.bind import load_flow
 from sundog.flow.builder import FlowBuilder, item
 from sundog.flow.reference import Ref
 from sundog.functions import resolve
-from sundog.ir.canonical import describe
 from sundog.ir.logical import LogicalPlan, Step
-from sundog.ir.render import render_text
-from sundog.ir.template import Template
+from sundog.ir.templates.render import render_text
+from sundog.ir.templates.template import Template
+from sundog.ir.values.canonical import describe
 
 HERE = Path(__file__).parent
 

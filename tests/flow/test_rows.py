@@ -12,7 +12,7 @@ import pytest
 from sundog.errors import FlowError
 from sundog.flow.rows import register_rows
 from sundog.functions import resolve
-from sundog.ir.normal_form import NoNormalForm, normal_form
+from sundog.ir.values.normal_form import NoNormalForm, normal_form
 
 
 def read(rows: Any) -> list[dict[str, Any]]:

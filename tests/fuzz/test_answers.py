@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sundog.engines.base import GenerateRequest, Message
-from sundog.engines.openai_protocol.answers import read_chunks, read_whole
-from sundog.engines.openai_protocol.failures import error_of
+from sundog.engines.openai.protocol.answers import read_chunks, read_whole
+from sundog.engines.openai.protocol.failures import error_of
 from sundog.errors import EngineError
 from tests.engines.conformance import collect
 from tests.engines.deviations import TABLE, piece, sse

@@ -17,7 +17,7 @@ from pydantic_core import from_json, to_json
 
 from sundog.errors import InputError, Location
 from sundog.ir.logical import InputSource
-from sundog.ir.shape import Record
+from sundog.ir.schemas.shape import Record
 from sundog.runtime.rows.inputs import RowSource, open_rows
 from sundog.runtime.rows.table import BadRow
 from tests.fuzz.budget import bounded, fuzz

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sundog.ir.logical import InputSource
-from sundog.ir.normal_form import MAX_SHOWN_PATH
+from sundog.ir.values.normal_form import MAX_SHOWN_PATH
 from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.table import BadRow
 

@@ -12,7 +12,7 @@ import pytest
 
 from sundog.errors import InputError
 from sundog.ir.logical import InputSource
-from sundog.ir.shape import Record, Scalar
+from sundog.ir.schemas.shape import Record, Scalar
 from sundog.runtime.rows.formats import csv_table
 from sundog.runtime.rows.inputs import RowSource
 

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from sundog.errors import ConfigError, RunError
-from sundog.ir.canonical import canonical_json
+from sundog.ir.values.canonical import canonical_json
 from sundog.runtime.rows.outputs import check_output_path, errors_path, write_output
 
 ROWS: list[dict[str, Any]] = [{"id": 1, "note": "x", "tags": ["a"]}, {"id": None, "note": "", "tags": None}]

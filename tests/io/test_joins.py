@@ -13,7 +13,7 @@ import pytest
 
 from sundog.errors import InputError, Location
 from sundog.ir.logical import InputSource
-from sundog.ir.shape import Record, Scalar
+from sundog.ir.schemas.shape import Record, Scalar
 from sundog.runtime.rows.inputs import RowSource
 
 Put = Callable[[str, str | bytes], Path]

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sundog.ir.logical import InputSource
-from sundog.ir.shape import Anything, ListOf, Record, Scalar
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar
 from sundog.runtime.rows.duck import stream
 from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.table import BadRow

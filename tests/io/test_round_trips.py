@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sundog.ir.canonical import canonical_json
 from sundog.ir.logical import InputSource
+from sundog.ir.values.canonical import canonical_json
 from sundog.runtime.rows.inputs import open_rows
 from sundog.runtime.rows.outputs import write_output
 

@@ -12,7 +12,7 @@ import pytest
 from sundog.errors import FlowError, InputError, Location
 from sundog.flow.rows import register_rows
 from sundog.ir.logical import InputSource
-from sundog.ir.shape import Anything, ListOf, Record, Scalar
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar
 from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.table import BadRow
 

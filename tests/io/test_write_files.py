@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sundog.errors import ConfigError, RunError, StoreError
-from sundog.ir.canonical import canonical_json
+from sundog.ir.values.canonical import canonical_json
 from sundog.runtime.rows.formats import parquet_file
 from sundog.runtime.rows.outputs import (
     STREAMED,

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sundog.errors import Location
-from sundog.ir.canonical import canonical_json, describe, fingerprint
 from sundog.ir.logical import Filter
-from sundog.ir.template import Template
+from sundog.ir.templates.template import Template
+from sundog.ir.values.canonical import canonical_json, describe, fingerprint
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -7,7 +7,7 @@ import pytest
 from sundog.errors import FlowError, Location
 from sundog.ir.graph import dependencies, names_read, topological_order
 from sundog.ir.logical import Filter, ForEach, Loop, Node, OperatorSpec, Step
-from sundog.ir.template import Template
+from sundog.ir.templates.template import Template
 
 
 class Spec(OperatorSpec):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sundog.ir.normal_form import NoNormalForm, decode, encode, normal_form
+from sundog.ir.values.normal_form import NoNormalForm, decode, encode, normal_form
 
 np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")

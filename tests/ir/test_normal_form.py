@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from sundog.ir.normal_form import MAX_LEVELS, NoNormalForm, decode, encode, normal_form, whole_text
+from sundog.ir.values.normal_form import MAX_LEVELS, NoNormalForm, decode, encode, normal_form, whole_text
 
 ANYTHING = st.recursive(
     st.none()
@@ -167,7 +167,7 @@ def test_levels_are_counted_whatever_they_are_made_of() -> None:
 
 
 def test_one_object_in_many_places_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sundog.ir.normal_form.MAX_VALUES", 1000)
+    monkeypatch.setattr("sundog.ir.values.normal_form.MAX_VALUES", 1000)
     value: Any = [1, 1]
     assert normal_form([value, value]) == [[1, 1], [1, 1]], "no ring: the same object twice is two values"
     for _ in range(20):
@@ -184,7 +184,7 @@ def test_a_form_is_a_copy() -> None:
 
 
 def test_a_value_too_long_to_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sundog.ir.normal_form.MAX_BYTES", 10)
+    monkeypatch.setattr("sundog.ir.values.normal_form.MAX_BYTES", 10)
     with pytest.raises(NoNormalForm, match="the value takes 14 bytes as JSON, and at most 10 are kept"):
         encode("x" * 12)
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from sundog.errors import BadResponse
-from sundog.ir import answer_check
-from sundog.ir.output_schema import OutputSchema, parse_answer
-from sundog.ir.shape import Anything, ListOf, Record, Scalar
+from sundog.ir.schemas import answer_check
+from sundog.ir.schemas.output_schema import OutputSchema, parse_answer
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar
 
 EVERYTHING = {
     "answer": "str",

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sundog.errors import OperatorError
-from sundog.ir.environment import ENVIRONMENT, SKIPPED
-from sundog.ir.render import render_condition, render_text, render_value
-from sundog.ir.template import Template
+from sundog.ir.templates.environment import ENVIRONMENT, SKIPPED
+from sundog.ir.templates.render import render_condition, render_text, render_value
+from sundog.ir.templates.template import Template
 
 NAMES = st.sampled_from(["a", "b", "items", "keys"])
 VALUES = st.recursive(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape, find_mistake
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape, find_mistake
 
 ANSWER = Record.of(text=Scalar(), parts=ListOf(Record.of(title=Scalar())), free=Anything())
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sundog.ir.output_schema import OutputSchema, parse_answer
-from sundog.ir.smallest_answer import MAX_CHARACTERS, smallest_answers
+from sundog.ir.schemas.output_schema import OutputSchema, parse_answer
+from sundog.ir.schemas.smallest_answer import MAX_CHARACTERS, smallest_answers
 
 
 @pytest.mark.parametrize(

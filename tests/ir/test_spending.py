@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from sundog.errors import OperatorError
-from sundog.ir.environment import SKIPPED
-from sundog.ir.render import render_text, render_value
-from sundog.ir.spending import MAX_CHARACTERS, MAX_STEPS
-from sundog.ir.template import Template
+from sundog.ir.templates.environment import SKIPPED
+from sundog.ir.templates.render import render_text, render_value
+from sundog.ir.templates.spending import MAX_CHARACTERS, MAX_STEPS
+from sundog.ir.templates.template import Template
 
 # So large that making it first, and refusing it then, would be told as a lack of memory.
 HUGE = 10**15

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sundog.ir.render import render_value
-from sundog.ir.substitute import rename, with_literals, with_values
-from sundog.ir.template import Template
+from sundog.ir.templates.render import render_value
+from sundog.ir.templates.substitute import rename, with_literals, with_values
+from sundog.ir.templates.template import Template
 
 RENAMED = {
     "{{ a.a }} a {{ b['a'] | d(a) }}": "{{ new.a }} a {{ b['a'] | d(new) }}",

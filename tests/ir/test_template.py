@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sundog.errors import FlowError, OperatorError
-from sundog.ir.environment import SKIPPED
-from sundog.ir.render import render_condition, render_text, render_value
-from sundog.ir.template import Computed, Literal, Reference, Template
+from sundog.ir.templates.environment import SKIPPED
+from sundog.ir.templates.render import render_condition, render_text, render_value
+from sundog.ir.templates.template import Computed, Literal, Reference, Template
 
 SCOPE = {
     "row": {"a": 1, "text": "x", "items": [1, 2], "none": None, "b c": {"d": 2}},

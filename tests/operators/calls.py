@@ -9,7 +9,7 @@ import pytest
 
 from sundog.errors import OperatorError
 from sundog.ir.logical import OperatorSpec
-from sundog.ir.render import Scope
+from sundog.ir.templates.render import Scope
 from sundog.operators.base import Operator
 from tests.operators.conformance import Context
 

@@ -16,10 +16,10 @@ import pytest
 
 from sundog.engines.base import Engine
 from sundog.errors import CallError, OperatorError
-from sundog.ir.canonical import canonical_json
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
-from sundog.ir.render import Scope
+from sundog.ir.templates.render import Scope
+from sundog.ir.values.canonical import canonical_json
 from sundog.operators.base import BoundCall, Operator, Outcome
 from sundog.secrets import Secrets
 

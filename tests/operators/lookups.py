@@ -9,7 +9,7 @@ from typing import Any
 
 from sundog.errors import OperatorError
 from sundog.operators.base import Outcome
-from sundog.operators.sql import SQLOperator, SQLSpec
+from sundog.operators.sql.operator import SQLOperator, SQLSpec
 from tests.operators.conformance import Context
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sundog.errors import OperatorError
-from sundog.ir.render import Scope
-from sundog.operators.sql import SQLOperator, SQLSpec
+from sundog.ir.templates.render import Scope
+from sundog.operators.sql.operator import SQLOperator, SQLSpec
 from tests.operators.calls import fault_of_step, run_step
 from tests.operators.conformance import Context
 

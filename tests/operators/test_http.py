@@ -14,11 +14,11 @@ import pytest
 from pydantic import ValidationError
 
 from sundog.errors import ConfigError, FlowError, OperatorError
-from sundog.ir.normal_form import NoNormalForm, normal_form
 from sundog.ir.physical import Sharing
-from sundog.ir.render import Scope
+from sundog.ir.templates.render import Scope
+from sundog.ir.values.normal_form import NoNormalForm, normal_form
 from sundog.operators.base import Inspection
-from sundog.operators.http import HTTPOperator, HTTPSpec
+from sundog.operators.http.operator import HTTPOperator, HTTPSpec
 from sundog.secrets import Secrets
 from tests.operators.conformance import SECRET, SECRET_VALUE, Case, Context, OperatorConformance, Subject
 from tests.operators.server import Server

@@ -12,10 +12,10 @@ import pytest
 
 from sundog.engines.base import Capabilities, Chunk, EngineStats, FinishReason, GenerateRequest, Message, Usage
 from sundog.errors import BadResponse, EngineOverloaded, FlowError, OperatorError
-from sundog.ir.environment import SKIPPED
 from sundog.ir.logical import EngineBlock
 from sundog.ir.physical import Sharing
-from sundog.ir.shape import Anything, Record, Scalar
+from sundog.ir.schemas.shape import Anything, Record, Scalar
+from sundog.ir.templates.environment import SKIPPED
 from sundog.operators.base import BoundCall
 from sundog.operators.llm import LLMOperator, LLMSpec
 from sundog.secrets import Secrets

@@ -13,7 +13,7 @@ import pytest
 
 from sundog.errors import FlowError, OperatorError
 from sundog.ir.physical import Sharing
-from sundog.ir.render import Scope
+from sundog.ir.templates.render import Scope
 from sundog.operators.python import MAX_THREADS, PythonOperator, PythonSpec
 from tests.operators.calls import fault_of_step, run_step
 from tests.operators.conformance import SECRET, SECRET_VALUE, Case, Context, OperatorConformance, Subject, until

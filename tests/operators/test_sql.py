@@ -20,10 +20,10 @@ from sqlalchemy import event, make_url, text
 
 from sundog.errors import FlowError, OperatorError
 from sundog.ir.physical import Sharing
-from sundog.operators import sql_database
-from sundog.operators.sql import SQLOperator, SQLSpec
-from sundog.operators.sql_database import Database, Statement
-from sundog.operators.sql_url import resource_of, reveal_url
+from sundog.operators.sql import database as sql_database
+from sundog.operators.sql.database import Database, Statement
+from sundog.operators.sql.operator import SQLOperator, SQLSpec
+from sundog.operators.sql.url import resource_of, reveal_url
 from sundog.secrets import Secrets
 from tests.operators.conformance import SECRET, SECRET_VALUE, Case, Context, OperatorConformance, Subject, until
 from tests.operators.shop import URL, fault, names, run, spec
@@ -339,6 +339,6 @@ def test_a_value_never_changes_the_statement(value: Any, watched: tuple[Database
 
 
 def test_a_flow_without_sql_does_not_wait_for_its_libraries() -> None:
-    code = "import sys, sundog.operators.sql; print(sorted({'sqlalchemy', 'sqlglot'} & sys.modules.keys()))"
+    code = "import sys, sundog.operators.sql.operator; print(sorted({'sqlalchemy', 'sqlglot'} & sys.modules.keys()))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"

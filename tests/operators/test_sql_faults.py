@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
 from sundog.errors import OperatorError
-from sundog.operators.sql_faults import Phase, fault_of
+from sundog.operators.sql.faults import Phase, fault_of
 
 CONNECTING, EXECUTING, COMMITTING = Phase.CONNECTING, Phase.EXECUTING, Phase.COMMITTING
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlglot import exp
 
-from sundog.operators import sql_functions
-from sundog.operators.sql_judge import Reach, judge
+from sundog.operators.sql import functions as sql_functions
+from sundog.operators.sql.judge import Reach, judge
 
 READ, VOLATILE, WRITE = Reach.READ, Reach.VOLATILE, Reach.WRITE
 LITE, PG, MY = "sqlite", "postgresql", "mysql"

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sundog.operators.sql import SQLOperator
-from sundog.operators.sql_lookup import Lookup, lookup_of
+from sundog.operators.sql.lookup import Lookup, lookup_of
+from sundog.operators.sql.operator import SQLOperator
 from tests.operators.lookups import compare, spec
 
 URL = "sqlite:///keys.db"

@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from sundog.errors import OperatorError
-from sundog.operators import sql_inspection
 from sundog.operators.base import Inspection
-from sundog.operators.sql import SQLOperator, SQLSpec
-from sundog.operators.sql_database import Database, Statement
+from sundog.operators.sql import inspection as sql_inspection
+from sundog.operators.sql.database import Database, Statement
+from sundog.operators.sql.operator import SQLOperator, SQLSpec
 from sundog.secrets import Secrets
 from tests.operators.lookups import compare
 

@@ -10,8 +10,8 @@ import pytest
 
 from sundog.errors import FlowError, OperatorError
 from sundog.operators.base import Inspection
-from sundog.operators.sql import WRITE_RETRIES, SQLOperator
-from sundog.operators.sql_text import marked
+from sundog.operators.sql.operator import WRITE_RETRIES, SQLOperator
+from sundog.operators.sql.text import marked
 from sundog.secrets import Secrets
 from tests.operators.conformance import Context
 from tests.operators.shop import fault, run, spec

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sundog.operators.sql_values import exact_json
+from sundog.operators.sql.values import exact_json
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,10 @@ from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.measured.node_history import Observations
 from sundog.operators.base import OPERATORS
-from sundog.runtime.call_key import RunScope
-from sundog.runtime.dispatch import Dispatcher
+from sundog.runtime.calls.call_key import RunScope
+from sundog.runtime.calls.dispatch import Dispatcher
 from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.progress import Progress
+from sundog.runtime.figures.progress import Progress
 from sundog.sched.catalog import FCFS
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import Event, ReplicaAdded, RequestFinished

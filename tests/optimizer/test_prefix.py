@@ -8,7 +8,7 @@ import pytest
 
 from sundog.cost.row_statistics import RowStatistics
 from sundog.ir.logical import RowKey
-from sundog.ir.template import Path
+from sundog.ir.templates.template import Path
 from sundog.optimizer.prefix import PrefixNode, fields_of, num_computed_tokens, prefix_tree, reading_order, row_keys
 from sundog.optimizer.prompt_parts import Message, Part, Prompt, Text, Value
 

@@ -10,7 +10,7 @@ import pytest
 
 from sundog.errors import ConfigError, PlanError
 from sundog.ir.logical import InputSource, LogicalPlan, Loop
-from sundog.ir.template import Template
+from sundog.ir.templates.template import Template
 from sundog.optimizer.rewrite import check_rule_names, rewrite
 from sundog.optimizer.rules.base import Change, Context
 from tests.cli.flows import report_of, sundog, write_review

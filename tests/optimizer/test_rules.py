@@ -12,12 +12,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from sundog.flow.bind import bind
-from sundog.ir.explain import logical_tree, print_tree
 from sundog.ir.logical import LogicalPlan, steps_of
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.rewrite import rewrite
 from sundog.optimizer.rules.base import Rule
 from sundog.optimizer.rules.catalog import RULES
+from sundog.present.logical_tree import logical_tree, print_tree
 from tests.optimizer.bench import Nowhere
 
 FIXTURES = Path(__file__).parent / "rules"

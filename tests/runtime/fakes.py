@@ -14,16 +14,16 @@ from sundog.errors import CallError
 from sundog.host.driver import Driver
 from sundog.ir.logical import Filter, ForEach, LogicalPlan, Loop, Node, OperatorSpec, Step
 from sundog.ir.physical import PhysicalPlan, Sharing
-from sundog.ir.render import Scope, render_value
-from sundog.ir.shape import Anything, Shape
-from sundog.ir.template import Template
+from sundog.ir.schemas.shape import Anything, Shape
+from sundog.ir.templates.render import Scope, render_value
+from sundog.ir.templates.template import Template
 from sundog.measured.node_history import Observations
 from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
 from sundog.optimizer.planner import plan_physical
-from sundog.runtime.call_key import RunScope
-from sundog.runtime.dispatch import Dispatcher
+from sundog.runtime.calls.call_key import RunScope
+from sundog.runtime.calls.dispatch import Dispatcher
 from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.progress import Progress
+from sundog.runtime.figures.progress import Progress
 from sundog.sched.catalog import FCFS
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import Event, ReplicaAdded

@@ -9,7 +9,7 @@ import pytest
 
 from sundog.ir.physical import CallExec, Sharing
 from sundog.operators.base import BoundCall
-from sundog.runtime.call_key import Place, RunScope, call_key
+from sundog.runtime.calls.call_key import Place, RunScope, call_key
 from tests.runtime.fakes import World, plan_of, step
 
 BASE: dict[str, Any] = {

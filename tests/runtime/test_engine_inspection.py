@@ -10,11 +10,11 @@ import pytest
 
 import sundog as sd
 from sundog.config import read_config
-from sundog.engines.openai import OpenAIEngine
+from sundog.engines.openai.engine import OpenAIEngine
 from sundog.explanation import Explanation
 from sundog.ir.logical import EngineBlock
 from sundog.present.document import Document
-from sundog.runtime.engine_inspection import EngineLook, look_at_engine
+from sundog.runtime.preflight.engine_inspection import EngineLook, look_at_engine
 from sundog.secrets import Secrets
 from sundog.session import Session
 from tests.engines.server import MAX_CONTEXT_TOKENS, MODEL, Exchange, running_server

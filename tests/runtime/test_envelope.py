@@ -12,7 +12,7 @@ from sundog.engines.base import Message
 from sundog.ir.physical import PhysicalPlan
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.planner import plan_physical
-from sundog.runtime.envelope import call_facts, envelope
+from sundog.runtime.calls.envelope import call_facts, envelope
 from sundog.sched.facts import CallFacts
 from sundog.vllm_plugin.envelope import read_envelope
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from sundog.runtime.forecast import Forecast, Forecaster
-from sundog.runtime.progress import Progress
+from sundog.runtime.figures.forecast import Forecast, Forecaster
+from sundog.runtime.figures.progress import Progress
 
 TICK_S = 0.5
 

@@ -18,13 +18,13 @@ from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import CallExec
 from sundog.measured.node_history import Observations
 from sundog.operators.base import BoundCall, CallContext, Outcome
-from sundog.runtime import gather
-from sundog.runtime.call_key import Place, RunScope
-from sundog.runtime.dispatch import Dispatcher
+from sundog.runtime.calls import gather
+from sundog.runtime.calls.call_key import Place, RunScope
+from sundog.runtime.calls.dispatch import Dispatcher
+from sundog.runtime.calls.gather import Gatherer, Take
+from sundog.runtime.calls.guard import Kept
 from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.gather import Gatherer, Take
-from sundog.runtime.guard import Kept
-from sundog.runtime.progress import Progress
+from sundog.runtime.figures.progress import Progress
 from sundog.sched.catalog import FCFS
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import ReplicaAdded, RequestFailed, RequestFinished

@@ -13,7 +13,7 @@ from sundog.engines.base import Usage
 from sundog.errors import BadResponse, CallError, ConfigError, RunStopped, StoreError
 from sundog.ir.physical import Sharing
 from sundog.operators.base import BoundCall, Outcome
-from sundog.runtime.guard import fail_call, keep
+from sundog.runtime.calls.guard import fail_call, keep
 from sundog.secrets import Secrets
 from tests.runtime.fakes import FakeOperator, World, plan_of, step
 

@@ -15,11 +15,11 @@ import pytest
 from sundog.errors import ConfigError, OperatorError
 from sundog.ir.logical import InputSource, LogicalPlan, Node
 from sundog.ir.physical import Sharing
-from sundog.ir.template import Template
+from sundog.ir.templates.template import Template
 from sundog.operators.base import Finding, Inspection, Operator
 from sundog.optimizer.planner import plan_physical
-from sundog.runtime import inspection
-from sundog.runtime.inspection import PlanFinding, inspect_plan, refuse
+from sundog.runtime.preflight import inspection
+from sundog.runtime.preflight.inspection import PlanFinding, inspect_plan, refuse
 from sundog.runtime.rows.inputs import open_rows
 from sundog.secrets import Secrets
 from tests.runtime.fakes import FakeOperator, keep, loop, step

@@ -10,11 +10,11 @@ import pytest
 from sundog.cost.profile import Profile, StepLimits, least_seconds
 from sundog.cost.step_time import FitError, StepTime, call_work
 from sundog.engines.base import Usage
-from sundog.engines.prefix_mirror import PrefixMirror
+from sundog.engines.embedded.prefix_mirror import PrefixMirror
 from sundog.ir.logical import EngineBlock
 from sundog.measured.profiles import save_profile
-from sundog.runtime.engine_report import engine_reports
-from sundog.runtime.pool_work import RunWork
+from sundog.runtime.figures.engine_report import engine_reports
+from sundog.runtime.figures.pool_work import RunWork
 
 BLOCK = EngineBlock("local", "null", {"model": "null"})
 NO_ERROR = FitError(1, 0.0, 0.0, 0.0)

@@ -9,7 +9,7 @@ import pytest
 
 import sundog as sd
 from sundog.engines.base import ENGINES
-from sundog.engines.null import NullEngine, NullKind, NullOptions
+from sundog.engines.modelled.null import NullEngine, NullKind, NullOptions
 from sundog.errors import EngineUnavailable
 from sundog.operators.llm import LLMOperator
 from sundog.secrets import Secrets

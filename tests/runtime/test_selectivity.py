@@ -8,7 +8,7 @@ from sundog.config import read_config
 from sundog.cost.history import NodeRecord
 from sundog.ir.logical import Filter, LogicalPlan
 from sundog.ir.physical import FilterExec
-from sundog.ir.template import Template
+from sundog.ir.templates.template import Template
 from sundog.measured.selectivity import selectivity_of
 from sundog.session import Rewriting, Session, load_plan
 

@@ -14,7 +14,7 @@ import pytest
 
 from sundog.engines.base import Usage
 from sundog.errors import StoreError, UserError
-from sundog.ir.normal_form import encode
+from sundog.ir.values.normal_form import encode
 from sundog.store.runs import RunList
 from sundog.store.schema import connect, store_error
 from sundog.store.store import NodeTotals, Store

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from sundog.runtime.time_limits import TimeLimits
+from sundog.runtime.calls.time_limits import TimeLimits
 
 FAR_S = 3600.0
 T = TypeVar("T")

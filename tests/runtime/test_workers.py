@@ -22,12 +22,12 @@ from sundog.operators.base import OPERATORS
 from sundog.optimizer.placing import Figures, Places, place_steps
 from sundog.optimizer.planner import plan_physical
 from sundog.runtime import follow
-from sundog.runtime.call_key import Place
-from sundog.runtime.dispatch import Answer
+from sundog.runtime.calls.call_key import Place
+from sundog.runtime.calls.dispatch import Answer
+from sundog.runtime.calls.refusals import refusal
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.follow import Follower, engine_places
 from sundog.runtime.pools import Pools
-from sundog.runtime.refusals import refusal
 from sundog.sched.catalog import FCFS, PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (

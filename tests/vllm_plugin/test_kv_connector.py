@@ -49,7 +49,7 @@ class EngineProcess:
     def __init__(self, model: Path, folder: Path, log: Path, **changed: Any) -> None:
         sharing = {
             "kv_connector": "SundogKVConnector",
-            "kv_connector_module_path": "sundog.vllm_plugin.kv_connector",
+            "kv_connector_module_path": "sundog.vllm_plugin.kv.connector",
             "kv_role": "kv_both",
             "kv_connector_extra_config": {"folder": str(folder), "max_bytes": MAX_BYTES},
         }

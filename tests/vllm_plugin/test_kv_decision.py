@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sundog.vllm_plugin.kv_decision import PrefillCost, is_loading_cheaper
+from sundog.vllm_plugin.kv.decision import PrefillCost, is_loading_cheaper
 
 MILLISECOND_A_TOKEN = PrefillCost(1e-3)
 PAIRS_ONLY = PrefillCost(0.0, 1e-6)

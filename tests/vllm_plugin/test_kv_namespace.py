@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sundog.errors import ConfigError
-from sundog.vllm_plugin.kv_namespace import check_hashing, check_shareable, describe, namespace_name
+from sundog.vllm_plugin.kv.namespace import check_hashing, check_shareable, describe, namespace_name
 
 
 @pytest.mark.parametrize(

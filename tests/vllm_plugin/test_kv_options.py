@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sundog.errors import ConfigError
-from sundog.vllm_plugin.kv_decision import PrefillCost
-from sundog.vllm_plugin.kv_options import KVOptions, open_folder, read_options, read_prefill_cost
+from sundog.vllm_plugin.kv.decision import PrefillCost
+from sundog.vllm_plugin.kv.options import KVOptions, open_folder, read_options, read_prefill_cost
 from tests.docs.pages import ROOT, blocks
 
 GOOD = {"folder": "/dev/shm/kv", "max_bytes": 1000}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sundog.vllm_plugin.kv_decision import PrefillCost
-from sundog.vllm_plugin.kv_plan import KVPlan, Load, Measured, Save
+from sundog.vllm_plugin.kv.decision import PrefillCost
+from sundog.vllm_plugin.kv.plan import KVPlan, Load, Measured, Save
 
 BLOCK_TOKENS = 4
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from sundog.vllm_plugin import kv_budget
-from sundog.vllm_plugin.kv_budget import Budget
-from sundog.vllm_plugin.kv_store import BlockStore
+from sundog.vllm_plugin.kv import budget as kv_budget
+from sundog.vllm_plugin.kv.budget import Budget
+from sundog.vllm_plugin.kv.store import BlockStore
 from tests.vllm_plugin.test_kv_store import FILE_BYTES, block, held, key, open_store, read, total_bytes
 
 # argv: folder, first number, end number, most blocks.
 WRITER = """
 import sys
 from pathlib import Path
-from sundog.vllm_plugin.kv_budget import scan
+from sundog.vllm_plugin.kv.budget import scan
 from tests.vllm_plugin.test_kv_store import block, key, open_store, read, total_bytes, FILE_BYTES
 root, (first, end, max_blocks) = Path(sys.argv[1]), map(int, sys.argv[2:])
 store = open_store(root, max_blocks=max_blocks)
@@ -34,7 +34,7 @@ for number in range(first, end):
 HALF_WRITER = """
 import os, signal, sys
 from pathlib import Path
-from sundog.vllm_plugin import kv_block_file
+from sundog.vllm_plugin.kv import block_file as kv_block_file
 from tests.vllm_plugin.test_kv_store import block, key, open_store
 def write_half(fd, part):
     os.write(fd, part[: len(part) // 2])

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sundog.vllm_plugin.kv_block_file import HEADER, file_bytes
-from sundog.vllm_plugin.kv_budget import Budget, scan
-from sundog.vllm_plugin.kv_probe import measure_load
-from sundog.vllm_plugin.kv_store import BlockStore
+from sundog.vllm_plugin.kv.block_file import HEADER, file_bytes
+from sundog.vllm_plugin.kv.budget import Budget, scan
+from sundog.vllm_plugin.kv.probe import measure_load
+from sundog.vllm_plugin.kv.store import BlockStore
 
 BLOCK_BYTES = 1000
 FILE_BYTES = file_bytes(BLOCK_BYTES)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from sundog.vllm_plugin import kv_worker
-from sundog.vllm_plugin.kv_plan import Load, Save, Step
-from sundog.vllm_plugin.kv_store import BlockStore
-from sundog.vllm_plugin.kv_worker import KVWorker
+from sundog.vllm_plugin.kv import worker as kv_worker
+from sundog.vllm_plugin.kv.plan import Load, Save, Step
+from sundog.vllm_plugin.kv.store import BlockStore
+from sundog.vllm_plugin.kv.worker import KVWorker
 from tests.vllm_plugin.test_kv_store import BLOCK_BYTES, key, open_store
 
 NUM_BLOCKS = 8

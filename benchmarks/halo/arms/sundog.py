@@ -21,8 +21,8 @@ from halo.workloads.dialect import adapt
 from sundog.config import read_config
 from sundog.ir.logical import steps_of
 from sundog.optimizer.placing import place_steps
+from sundog.runtime.figures.report import Report
 from sundog.runtime.follow import engine_places
-from sundog.runtime.report import Report
 from sundog.session import Rewriting, Session, load_plan
 
 SERVER = "http://127.0.0.1:8731"

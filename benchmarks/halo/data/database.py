@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, inspect, text
 
-from sundog.operators.sql_url import reveal_url
+from sundog.operators.sql.url import reveal_url
 from sundog.secrets import Secrets
 
 Value = str | int | float | None

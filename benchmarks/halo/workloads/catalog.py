@@ -16,7 +16,7 @@ from halo.graph import Graph
 from halo.workloads.documents import W3, W4
 from halo.workloads.films import W1, W2
 from halo.workloads.sales import W5, W6
-from sundog.engines.models import cache_folder
+from sundog.engines.embedded.models import cache_folder
 from sundog.errors import ConfigError
 from sundog.secrets import Secrets
 

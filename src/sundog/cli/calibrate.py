@@ -52,7 +52,7 @@ def calibrate(
 
     The engine and the machine should have nothing else to do.
     """
-    from sundog.engines.models import cache_folder
+    from sundog.engines.embedded.models import cache_folder
     from sundog.measured.calibrate import calibrate_engine
     from sundog.measured.profiles import save_profile
     from sundog.servers.run_servers import RunServers

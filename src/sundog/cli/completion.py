@@ -84,7 +84,7 @@ def inputs(context: typer.Context, incomplete: str) -> Iterable[str]:
 
 @_completing
 def models(context: typer.Context, incomplete: str) -> Iterable[str]:
-    from sundog.engines.models import CATALOG
+    from sundog.engines.embedded.models import CATALOG
 
     return CATALOG
 

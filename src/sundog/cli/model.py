@@ -29,8 +29,8 @@ def pull(name: Name, debug: Debug = False) -> None:
 
     They are checked against their checksum. Nothing is done where they are there already.
     """
-    from sundog.engines.models import cache_folder
-    from sundog.engines.models import pull as pull_weights
+    from sundog.engines.embedded.models import cache_folder
+    from sundog.engines.embedded.models import pull as pull_weights
 
     def show(num_done: int, num_bytes: int) -> None:
         if sys.stderr.isatty():
@@ -47,7 +47,7 @@ def list_models(debug: Debug = False) -> None:
 
     Each with the place of its weights, or the size of their download.
     """
-    from sundog.engines.models import CATALOG, cache_folder, resolve
+    from sundog.engines.embedded.models import CATALOG, cache_folder, resolve
 
     for name, known in CATALOG.items():
         try:
@@ -60,6 +60,6 @@ def list_models(debug: Debug = False) -> None:
 @model.command(epilog="Example: sundog model path smollm2-135m")
 def path(name: Name, debug: Debug = False) -> None:
     """Print where the weights of a model are."""
-    from sundog.engines.models import cache_folder, resolve
+    from sundog.engines.embedded.models import cache_folder, resolve
 
     print_result(str(resolve(name, cache_folder())))

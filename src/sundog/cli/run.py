@@ -38,7 +38,7 @@ from sundog.errors import ConfigError, RunStopped, SundogError
 
 if TYPE_CHECKING:
     from sundog.display import Display
-    from sundog.runtime.report import Report
+    from sundog.runtime.figures.report import Report
     from sundog.runtime.run import Run
     from sundog.session import Session
 
@@ -154,7 +154,7 @@ def execute(
 ) -> Report | int:
     """Execute and show how it goes: the report, or the exit code of an interruption. `say`: takes the JSON of a run
     that did not finish."""
-    from sundog.runtime.guard import run_loop
+    from sundog.runtime.calls.guard import run_loop
 
     display = display or _open_display(is_quiet=False, is_json=is_json)
     try:

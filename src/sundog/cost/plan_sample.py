@@ -15,11 +15,11 @@ from sundog.cost.history import mean_of, output_tokens, selectivity
 from sundog.cost.pools import EnginePool, Known
 from sundog.cost.prompt_sample import Measured, SampledCall, Texts, Upstream, sample_call, signature_of
 from sundog.errors import CallError
-from sundog.ir.environment import SKIPPED
 from sundog.ir.logical import ForEach
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, Sharing
-from sundog.ir.render import render_condition, render_value
-from sundog.ir.template import Template
+from sundog.ir.templates.environment import SKIPPED
+from sundog.ir.templates.render import render_condition, render_value
+from sundog.ir.templates.template import Template
 
 ONCE = Estimate.exactly(1.0)
 # Without `max_tokens` and without history.

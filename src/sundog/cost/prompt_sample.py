@@ -13,9 +13,9 @@ from typing import Any
 from zlib import crc32
 
 from sundog.cost.estimate import NOTHING, Estimate, sum_of
-from sundog.ir.canonical import canonical_json
-from sundog.ir.render import Scope, render_text
-from sundog.ir.template import Computed, Literal, Path, Reference, Template
+from sundog.ir.templates.render import Scope, render_text
+from sundog.ir.templates.template import Computed, Literal, Path, Reference, Template
+from sundog.ir.values.canonical import canonical_json
 
 Conversation = Sequence[tuple[str, Template]]
 Texts = Sequence[tuple[str, str]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sundog.ir.template import Path
+from sundog.ir.templates.template import Path
 
 Fields = frozenset[Path]
 

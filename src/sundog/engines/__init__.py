@@ -1,1 +1,1 @@
-"""Engines: what answers an LLM request. One file each; found by entry point."""
+"""Engines: what answers an LLM request. A family of engines has a folder; a kind is found by its entry point."""

@@ -19,8 +19,8 @@ from sundog.flow.reference import Expression, Ref
 from sundog.flow.rows import Rows, register_rows
 from sundog.functions import refer_to
 from sundog.ir.logical import LogicalPlan
-from sundog.ir.normal_form import normal_form
-from sundog.ir.template import Template
+from sundog.ir.templates.template import Template
+from sundog.ir.values.normal_form import normal_form
 
 Text = str | Expression
 Prompt = Text | Mapping[str, str]

@@ -19,8 +19,8 @@ from sundog.flow.secret_check import check_no_secrets
 from sundog.flow.spec import FILTER_MODIFIERS, LOOP_MODIFIERS, STEP_MODIFIERS, LoopSpec, NodeSpec
 from sundog.flow.validation import known_keys, read
 from sundog.ir.logical import EngineBlock, Filter, ForEach, Loop, Node, OperatorSpec, Step
-from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
-from sundog.ir.template import Template
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
+from sundog.ir.templates.template import Template
 from sundog.operators.base import OPERATORS, Operator
 
 _UNKNOWN = Anything()

@@ -16,10 +16,10 @@ from sundog.flow.nodes import Draft
 from sundog.flow.positions import DataPath, Positions
 from sundog.ir.graph import dependencies, topological_order
 from sundog.ir.logical import Filter, ForEach, InputSource, Loop, Node, Step, templates_of
-from sundog.ir.normal_form import normal_form
-from sundog.ir.render import render_value
-from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape, find_mistake
-from sundog.ir.template import Path, Reference, Template
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape, find_mistake
+from sundog.ir.templates.render import render_value
+from sundog.ir.templates.template import Path, Reference, Template
+from sundog.ir.values.normal_form import normal_form
 
 Shapes = Mapping[str, Shape]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sundog.errors import FlowError
 from sundog.functions import register
-from sundog.ir.canonical import canonical_json
-from sundog.ir.normal_form import NoNormalForm, normal_form
+from sundog.ir.values.canonical import canonical_json
+from sundog.ir.values.normal_form import NoNormalForm, normal_form
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
 
 from sundog.functions import is_reference
-from sundog.ir.template import Template
+from sundog.ir.templates.template import Template
 
 
 class _Written(BaseModel):

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from sundog.errors import Location
-from sundog.ir.template import Path, Template
+from sundog.ir.templates.template import Path, Template
 
 
 class OperatorSpec(BaseModel):

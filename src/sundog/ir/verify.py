@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from sundog.errors import FlowError, PlanError
 from sundog.ir.graph import nearest, topological_order
 from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, templates_of
-from sundog.ir.template import Path, Template
+from sundog.ir.templates.template import Path, Template
 
 ROW = "row"
 IsOrdered = Callable[[Step], bool]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from sundog.cost.history import NodeRecord
 from sundog.deployment import identities, used_engines
-from sundog.ir.canonical import canonical_json
 from sundog.ir.physical import PhysicalPlan
 from sundog.ir.pools import engine_pool
+from sundog.ir.values.canonical import canonical_json
 from sundog.measured.node_history import extend_history, read_history
 from sundog.optimizer.placing import DEFAULT_LOAD_S
 

@@ -20,12 +20,12 @@ from sundog.cost.profile import Profile
 from sundog.cost.prompt_sample import Measured, Texts, text_blocks, token_blocks
 from sundog.deployment import engine_limits, identities, opened, tool_limits
 from sundog.engines.base import EngineKind, EngineOptions, EngineOutline, Message, Role
-from sundog.engines.models import cache_folder
+from sundog.engines.embedded.models import cache_folder
 from sundog.errors import SundogError
-from sundog.ir.canonical import canonical_json, describe
 from sundog.ir.logical import EngineBlock, Step, templates_of
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.pools import engine_pool
+from sundog.ir.values.canonical import canonical_json, describe
 from sundog.measured.node_history import read_history
 from sundog.measured.profiles import load_profile
 from sundog.operators.base import Operator

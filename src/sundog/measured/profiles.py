@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from sundog.deployment import opened
 from sundog.engines.base import EngineOptions
 from sundog.errors import RunError
-from sundog.ir.canonical import fingerprint
 from sundog.ir.logical import EngineBlock
+from sundog.ir.values.canonical import fingerprint
 
 if TYPE_CHECKING:
     from sundog.cost.profile import Profile

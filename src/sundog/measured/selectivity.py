@@ -8,7 +8,7 @@ from __future__ import annotations
 from sundog.cost.history import History, selectivity
 from sundog.errors import CallError
 from sundog.ir.logical import Filter, LogicalPlan
-from sundog.ir.render import Scope, render_condition
+from sundog.ir.templates.render import Scope, render_condition
 from sundog.measured.plan_costs import Rows
 
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from pydantic import PlainValidator
 
 from sundog.errors import ConfigError, FlowError, OperatorError
-from sundog.ir.normal_form import NoNormalForm, normal_form
-from sundog.ir.render import Scope, render_value
-from sundog.ir.template import Literal, Template
+from sundog.ir.templates.render import Scope, render_value
+from sundog.ir.templates.template import Literal, Template
+from sundog.ir.values.normal_form import NoNormalForm, normal_form
 from sundog.secrets import PATTERN, Secrets
 
 Place = list[str | int]

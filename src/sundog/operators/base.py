@@ -13,9 +13,9 @@ from typing import Any, Protocol
 from sundog.engines.base import Engine, EngineOutline, Message, Usage
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
-from sundog.ir.render import Scope
-from sundog.ir.shape import Shape
-from sundog.ir.template import Template
+from sundog.ir.schemas.shape import Shape
+from sundog.ir.templates.render import Scope
+from sundog.ir.templates.template import Template
 from sundog.registry import Registry
 from sundog.secrets import Secrets
 

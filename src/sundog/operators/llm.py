@@ -15,13 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validat
 from sundog.engines.base import ENGINES, Chunk, GenerateRequest, Message, Role, SchemaLimitedKind
 from sundog.errors import BadResponse, FlowError, suggest
 from sundog.ir.logical import EngineBlock, OperatorSpec
-from sundog.ir.normal_form import whole_text
-from sundog.ir.output_schema import OutputSchema, parse_answer
 from sundog.ir.physical import Sharing
 from sundog.ir.pools import engine_pool
-from sundog.ir.render import Scope, render_text
-from sundog.ir.shape import Anything, Record, Scalar, Shape
-from sundog.ir.template import Template
+from sundog.ir.schemas.output_schema import OutputSchema, parse_answer
+from sundog.ir.schemas.shape import Anything, Record, Scalar, Shape
+from sundog.ir.templates.render import Scope, render_text
+from sundog.ir.templates.template import Template
+from sundog.ir.values.normal_form import whole_text
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
 from sundog.operators.llm_inspection import long_prompts, small_limits
 
@@ -38,7 +38,7 @@ class LLMSpec(OperatorSpec):
     """One question to an engine: `prompt` alone, or `messages`; `system` comes before either.
 
     `max_tokens` None leaves the limit to the engine. `temperature` 0 is greedy, None the engine's own. `output`: the
-    answer's form, as ir.output_schema says.
+    answer's form, as ir.schemas.output_schema says.
     """
 
     allows_files: ClassVar[frozenset[str]] = frozenset({"prompt", "system", "messages"})

@@ -14,7 +14,7 @@ from sundog.errors import CallError
 from sundog.operators.base import BoundCall, Finding, Inspection
 
 if TYPE_CHECKING:
-    from sundog.ir.smallest_answer import SmallestAnswers
+    from sundog.ir.schemas.smallest_answer import SmallestAnswers
 
 MAX_SHOWN_OPTIONS = 3
 SURELY = 2
@@ -60,7 +60,7 @@ def small_limits(schema_text: str | None, max_tokens: int | None, engine: Engine
     """A `max_tokens` that cannot hold the smallest answer of the schema, or an option of one of its enums."""
     if schema_text is None or max_tokens is None or engine is None:
         return
-    from sundog.ir.smallest_answer import smallest_answers
+    from sundog.ir.schemas.smallest_answer import smallest_answers
 
     answers = smallest_answers(schema_text)
     needed = _answer_tokens(answers.text, engine)

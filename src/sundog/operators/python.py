@@ -20,10 +20,10 @@ from pydantic import Field
 from sundog.errors import FlowError, OperatorError, error_text, suggest
 from sundog.functions import SESSION_PREFIX
 from sundog.ir.logical import EngineBlock, OperatorSpec
-from sundog.ir.normal_form import NoNormalForm, normal_form
 from sundog.ir.physical import Sharing
-from sundog.ir.render import Scope
-from sundog.ir.shape import Anything, Shape
+from sundog.ir.schemas.shape import Anything, Shape
+from sundog.ir.templates.render import Scope
+from sundog.ir.values.normal_form import NoNormalForm, normal_form
 from sundog.operators.arguments import (
     Argument,
     check_secrets,

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sundog.ir.explain import spell_path
 from sundog.ir.graph import nearest, topological_order
 from sundog.ir.logical import LogicalPlan, Node, Step, steps_of, templates_of
 from sundog.ir.physical import Sharing
-from sundog.ir.template import Computed, Literal, Path, Reference, Segment, Template
+from sundog.ir.templates.template import Computed, Literal, Path, Reference, Segment, Template, spell_path
 from sundog.optimizer.facts import PlanFacts
 
 ROW = "row"

@@ -11,11 +11,11 @@ from typing import Any
 
 from sundog.cost.estimate import Estimate
 from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
-from sundog.ir.explain import Tree, shorten
-from sundog.ir.explain_physical import PoolFacts
 from sundog.ir.logical import ForEach, InputSource
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Placement
-from sundog.ir.template import Path, Template
+from sundog.ir.templates.template import Path, Template
+from sundog.present.logical_tree import Tree, shorten
+from sundog.present.physical_tree import PoolFacts
 
 Figures = Mapping[str, Estimate]
 """By quantity, those that are known and mean something for the step, in the order of QUANTITIES."""

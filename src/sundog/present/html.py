@@ -10,12 +10,12 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from sundog.ir.explain import print_tree
 from sundog.present.analysis import left_range
 from sundog.present.cards import FIGURE_HEIGHT, FIGURES, HEAD_HEIGHT, LINE_HEIGHT, cards_of, in_words, nodes_of
 from sundog.present.document import QUANTITIES, Document
 from sundog.present.figures import Shown, show, show_actual
 from sundog.present.layout import picture_of
+from sundog.present.logical_tree import print_tree
 from sundog.present.text import saving
 
 MAX_DRAWN = 300

@@ -1,16 +1,16 @@
 """A document as text: the trees of the plans, then what they take.
 
-Owns the tables. The trees of the plans are in ir.explain and ir.explain_physical.
+Owns the tables. The trees of the plans are in present.logical_tree and present.physical_tree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sundog.ir.explain import Tree, print_tree
 from sundog.present.analysis import analysis_lines
 from sundog.present.document import QUANTITIES, Document, Figures, RewriteDocument, StepDocument, WarningDocument
 from sundog.present.figures import Shown, count, seconds, show
+from sundog.present.logical_tree import Tree, print_tree
 
 HEADS = {
     "num_asked": ("calls", "asked"),
@@ -26,7 +26,7 @@ NOTHING_SHOWN = Shown("", "")
 
 
 def text_of(document: Document, physical: Tree) -> str:
-    """`physical`: the physical plan as ir.explain_physical draws it."""
+    """`physical`: the physical plan as present.physical_tree draws it."""
     trees = [document.logical, *([rewrites_tree(document.rewrites)] if document.rewrites else []), physical]
     lines = [*map(print_tree, [*trees, *document.advice]), *estimate_lines(document)]
     if document.warnings:

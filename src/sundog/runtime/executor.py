@@ -1,6 +1,6 @@
 """The wavefront of one row: each step starts as soon as what it waits for has ended.
 
-Owns the meaning of `when`, `for_each`, `loop` and `filter`. Never runs a call itself; runtime.dispatch does.
+Owns the meaning of `when`, `for_each`, `loop` and `filter`. Never runs a call itself; runtime.calls.dispatch does.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 from sundog.errors import CallError, OperatorError
-from sundog.ir.environment import SKIPPED
 from sundog.ir.logical import ForEach, LogicalPlan
-from sundog.ir.normal_form import encode, normal_form, whole_text
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec
-from sundog.ir.render import render_condition, render_value
-from sundog.ir.template import Template
-from sundog.runtime.call_key import Place
-from sundog.runtime.dispatch import Answer
+from sundog.ir.templates.environment import SKIPPED
+from sundog.ir.templates.render import render_condition, render_value
+from sundog.ir.templates.template import Template
+from sundog.ir.values.normal_form import encode, normal_form, whole_text
+from sundog.runtime.calls.call_key import Place
+from sundog.runtime.calls.dispatch import Answer
 from sundog.runtime.rows.table import BadRow
 from sundog.store.store import RowState
 from sundog.store.writer import Asked

@@ -11,7 +11,7 @@ from typing import Any
 
 from sundog.errors import RunStopped, SundogError
 from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.progress import Progress
+from sundog.runtime.figures.progress import Progress
 from sundog.runtime.rows.table import BadRow
 from sundog.store.store import Store
 

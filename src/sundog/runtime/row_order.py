@@ -6,7 +6,7 @@ Owns the decision whether the plan's order is worth it for these rows. The order
 from __future__ import annotations
 
 from sundog.ir.physical import PhysicalPlan
-from sundog.ir.template import Path
+from sundog.ir.templates.template import Path
 from sundog.optimizer.prefix import reading_order
 from sundog.runtime.rows.inputs import RowSource
 

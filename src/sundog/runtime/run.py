@@ -20,30 +20,30 @@ from sundog.host.driver import Driver
 from sundog.host.event_log import EventLog
 from sundog.host.health import Health
 from sundog.host.waits import Waits
-from sundog.ir.canonical import describe
 from sundog.ir.logical import steps_of
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.pools import engine_pool
+from sundog.ir.values.canonical import describe
 from sundog.measured.loads import keep_loads
 from sundog.measured.node_history import Observations, extend_history
 from sundog.operators.base import ModularOperator, Operator
 from sundog.optimizer.placing import Figures, place_steps
-from sundog.runtime.call_key import RunScope
-from sundog.runtime.dispatch import Dispatcher
-from sundog.runtime.engine_report import engine_reports
-from sundog.runtime.envelope import call_facts
+from sundog.runtime.calls.call_key import RunScope
+from sundog.runtime.calls.dispatch import Dispatcher
+from sundog.runtime.calls.envelope import call_facts
 from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
+from sundog.runtime.figures.engine_report import engine_reports
+from sundog.runtime.figures.pool_work import RunWork
+from sundog.runtime.figures.progress import Progress
+from sundog.runtime.figures.report import Report, read_report
 from sundog.runtime.follow import Follower, Placing, engine_places
-from sundog.runtime.inspection import PlanFinding
-from sundog.runtime.pool_work import RunWork
 from sundog.runtime.pools import Pools
-from sundog.runtime.progress import Progress
-from sundog.runtime.report import Report, read_report
+from sundog.runtime.preflight.inspection import PlanFinding
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.outputs import write_errors, write_output
-from sundog.runtime.select import Command, OpenRows, SelectedRun, select_run
+from sundog.runtime.run_identity import Command, OpenRows, SelectedRun, select_run
 from sundog.sched.core import SchedulerCore
 from sundog.sched.policy import POLICIES, PolicySet
 from sundog.secrets import Secrets

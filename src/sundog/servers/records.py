@@ -26,7 +26,7 @@ from typing import Any
 
 from sundog.engines.served import ServerCommand
 from sundog.errors import StoreError
-from sundog.ir.canonical import fingerprint
+from sundog.ir.values.canonical import fingerprint
 from sundog.private_files import make_private_folder, open_private
 
 TOKEN_VARIABLE = "SUNDOG_SERVER_TOKEN"

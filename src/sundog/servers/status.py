@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sundog.engines.served import ReplicaLoad
-from sundog.engines.vllm_health import probe
+from sundog.engines.vllm.health import probe
 from sundog.errors import EngineError
 from sundog.servers.local_pages import LocalPages
 from sundog.servers.records import ServerRecord, is_alive

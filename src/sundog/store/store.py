@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from sundog.engines.base import Usage
 from sundog.errors import StoreError
-from sundog.ir.normal_form import decode
+from sundog.ir.values.normal_form import decode
 from sundog.private_files import make_private_folder
 from sundog.store import writer as sql
 from sundog.store.schema import connect, damaged, store_error

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, steps_of
-from sundog.ir.reads import names_needed, paths_read
-from sundog.ir.template import Path
+from sundog.ir.templates.reads import names_needed, paths_read
+from sundog.ir.templates.template import Path
 from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.rules.base import Change, Context
 

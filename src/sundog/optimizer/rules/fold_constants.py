@@ -12,9 +12,9 @@ from typing import Any
 
 from sundog.errors import CallError
 from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, templates_of
-from sundog.ir.render import render_condition
-from sundog.ir.substitute import change_templates, with_literals, with_values
-from sundog.ir.template import Template
+from sundog.ir.templates.render import render_condition
+from sundog.ir.templates.substitute import change_templates, with_literals, with_values
+from sundog.ir.templates.template import Template
 from sundog.optimizer.rules.base import Change, Context
 
 FALSE = Template("{{ false }}")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sundog.ir.explain import spell_path
 from sundog.ir.logical import LogicalPlan
+from sundog.ir.templates.template import spell_path
 from sundog.optimizer.prefix import prefix_tree, row_keys
 from sundog.optimizer.prompt_parts import Prompt, Text, Value, prompts_of
 from sundog.optimizer.rules.base import Change, Context

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from sundog.ir.logical import InputSource, LogicalPlan
-from sundog.ir.reads import outer_paths
-from sundog.ir.template import Path
+from sundog.ir.templates.reads import outer_paths
+from sundog.ir.templates.template import Path
 from sundog.optimizer.rules.base import Change, Context
 
 ROW = "row"

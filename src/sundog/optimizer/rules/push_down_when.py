@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from sundog.ir.graph import ancestors, dependencies
 from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step
-from sundog.ir.reads import names_needed, outer_paths, paths_read
-from sundog.ir.template import Path, Template
+from sundog.ir.templates.reads import names_needed, outer_paths, paths_read
+from sundog.ir.templates.template import Path, Template
 from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.rules.base import Change, Context
 

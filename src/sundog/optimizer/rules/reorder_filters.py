@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from jinja2 import nodes as syntax
 
-from sundog.ir.environment import ENVIRONMENT
 from sundog.ir.graph import Ancestry, names_read
 from sundog.ir.logical import Filter, LogicalPlan, Node
-from sundog.ir.template import Template
+from sundog.ir.templates.environment import ENVIRONMENT
+from sundog.ir.templates.template import Template
 from sundog.optimizer.facts import WorkOf
 from sundog.optimizer.rules.base import Change, Context
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sundog.ir.logical import InputSource
-from sundog.ir.normal_form import normal_form
+from sundog.ir.values.normal_form import normal_form
 from sundog.runtime.rows.paths import find_files
 
 

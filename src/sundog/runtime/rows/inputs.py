@@ -20,8 +20,8 @@ import duckdb
 from sundog.cost.row_statistics import Fields, RowStatistics
 from sundog.errors import InputError, SundogError
 from sundog.ir.logical import InputSource
-from sundog.ir.shape import Record, Shape
-from sundog.ir.template import Path as ValuePath
+from sundog.ir.schemas.shape import Record, Shape
+from sundog.ir.templates.template import Path as ValuePath
 from sundog.runtime.rows.duck import connect, scratch_table, stream
 from sundog.runtime.rows.failures import explained, unreadable
 from sundog.runtime.rows.formats.json_table import JSONTable

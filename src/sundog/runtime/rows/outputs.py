@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Literal
 from pydantic_core import to_json
 
 from sundog.errors import ConfigError, StoreError, suggest
-from sundog.ir.normal_form import decode
+from sundog.ir.values.normal_form import decode
 from sundog.runtime.rows.whole_file import told_failures, whole_file
 
 SizedRow = tuple[dict[str, Any], int]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sundog.errors import Location
-from sundog.ir.template import Path
+from sundog.ir.templates.template import Path
 from sundog.runtime.rows.table import Table
 
 

@@ -21,7 +21,7 @@ from pydantic_core import from_json, to_json
 
 from sundog.errors import InputError
 from sundog.ir.logical import InputSource
-from sundog.ir.normal_form import NoNormalForm, normal_form
+from sundog.ir.values.normal_form import NoNormalForm, normal_form
 from sundog.operators.edited_modules import resolve_as_written
 from sundog.private_files import FILE_MODE, make_private_folder, open_private
 from sundog.runtime.rows.duck import stream

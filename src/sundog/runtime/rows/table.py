@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sundog.errors import SundogError
-from sundog.ir.shape import Shape
+from sundog.ir.schemas.shape import Shape
 from sundog.runtime.rows.paths import InputFiles
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Any
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
-from sundog.ir.normal_form import INTEGER_BOUND, MAX_LEVELS, NoNormalForm, normal_form
-from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
+from sundog.ir.values.normal_form import INTEGER_BOUND, MAX_LEVELS, NoNormalForm, normal_form
 from sundog.runtime.rows.duck import literal, stream
 from sundog.runtime.rows.table import BadRow, Decode, Key, Row
 from sundog.runtime.rows.value_sql import NESTED, TEXT, WHOLE, children_of, is_json, num_not_finite, selected

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from pydantic_core import from_json, to_json
 
-from sundog.ir.normal_form import MAX_LEVELS, NoNormalForm, normal_form
+from sundog.ir.values.normal_form import MAX_LEVELS, NoNormalForm, normal_form
 from sundog.runtime.rows.table import BadRow, Row
 from sundog.runtime.rows.values import whole_number
 

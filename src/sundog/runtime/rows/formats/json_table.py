@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from sundog.errors import InputError, SundogError
-from sundog.ir.shape import Anything, ListOf, Record, Scalar, Shape
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, literal, stream
 from sundog.runtime.rows.failures import explained, no_key_column, shorten, too_long, unreadable
 from sundog.runtime.rows.formats.json_line import NotARow, bad_line, object_in, reason_of, row_of

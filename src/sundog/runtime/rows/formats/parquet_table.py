@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sundog.errors import InputError, SundogError, error_text
-from sundog.ir.shape import Record, Shape
+from sundog.ir.schemas.shape import Record, Shape
 from sundog.runtime.rows.duck import file_list
 from sundog.runtime.rows.failures import different_columns, explained, no_key_column, unreadable
 from sundog.runtime.rows.paths import InputFiles

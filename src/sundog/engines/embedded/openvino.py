@@ -1,0 +1,229 @@
+"""The embedded engine: openvino-genai's continuous batching over a GGUF file or an OpenVINO folder.
+
+Owns the options, the prompt's tokens and one request's way through the engine. The pipeline runs in a process of its
+own (engine_process); only the tokenizer is here. Never decides order (sched does) and never downloads weights (models
+does). openvino-genai is imported when an engine starts, not before.
+
+`precision`:
+- `fast`: single-precision activations and KV blocks, weights multiplied in 8 bits (dynamic quantization). The answer of
+  a greedy request can depend on what else was in the batch and in the prefix cache.
+- `batch_invariant`: without dynamic quantization. An answer depends on its request alone, at about half the speed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+from zlib import crc32
+
+from pydantic import Field
+
+from sundog.engines.base import (
+    Capabilities,
+    Chunk,
+    EngineOptions,
+    EngineOutline,
+    EngineStats,
+    GenerateRequest,
+    Message,
+)
+from sundog.engines.counters import Counters
+from sundog.engines.embedded import gguf, models
+from sundog.engines.embedded.engine_process import EngineProcess
+from sundog.engines.embedded.openvino_pipeline import (
+    BLOCK_TOKENS,
+    PipelineSettings,
+    Sampling,
+    import_openvino,
+    load_pipeline,
+    load_tokenizer,
+    open_tokenizer,
+)
+from sundog.engines.embedded.openvino_tokens import encode_prompt
+from sundog.engines.embedded.step_loop import Job
+from sundog.engines.structured.json_grammar import compact_grammar
+from sundog.engines.structured.json_schema import read_schema
+from sundog.errors import BadResponse, ConfigError, EngineError, EngineUnavailable, PromptTooLong
+from sundog.secrets import Secrets
+
+NUM_PROMPTS_REMEMBERED = 256
+
+PROPERTIES: Mapping[str, Mapping[str, str]] = {
+    "fast": {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"},
+    "batch_invariant": {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "KV_CACHE_PRECISION": "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+    },
+}
+
+
+class OpenVINOOptions(EngineOptions):
+    """`model`: a name that `sundog model pull` knows, a .gguf file, or a folder with an OpenVINO model.
+
+    `max_kv_tokens`: room for the KV blocks of running requests and shared prefixes, in tokens; memory grows to it as
+    it is used (46 KB a token for smollm2-135m). `max_num_batched_tokens`: tokens computed in one step; more is
+    faster for long prompts, and lets others wait longer.
+    """
+
+    shared_device: str | None = Field(default="cpu", min_length=1)
+    precision: Literal["fast", "batch_invariant"] = "fast"
+    max_kv_tokens: int = Field(default=32_768, ge=BLOCK_TOKENS)
+    max_num_batched_tokens: int = Field(default=256, ge=BLOCK_TOKENS)
+
+
+class OpenVINOEngine:
+    """`num_cached_tokens` of its usage is computed by `prefix_mirror`: the pipeline does not tell it."""
+
+    def __init__(self, options: OpenVINOOptions) -> None:
+        self._options = options
+        self._path, self._max_context_tokens = find_model(models.resolve(options.model, models.cache_folder()))
+        self._max_request_tokens = min(self._max_context_tokens, options.max_kv_tokens)
+        self._tokenizer: Any = None
+        self._process = EngineProcess(load_pipeline, self._pipeline_settings())
+        self._encode = lru_cache(maxsize=NUM_PROMPTS_REMEMBERED)(self._encode_prompt)
+        self._counters = Counters()
+
+    async def start(self) -> None:
+        try:
+            await self._process.spawn()
+            # Here, while the process loads.
+            await asyncio.to_thread(import_openvino, "openvino_genai")
+            self._tokenizer = open_tokenizer(self._path, await self._process.start())
+        except BaseException:
+            await self._process.close()
+            raise
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        prompt = self._encode(request.messages)
+        sampling = self._sampling(request, len(prompt))
+        stream = await self._process.submit(Job(prompt, sampling, sampling.max_new_tokens, request.stop))
+        with self._counters:
+            try:
+                while True:
+                    chunk = await stream.chunks.get()
+                    if isinstance(chunk, EngineError):
+                        raise chunk
+                    if chunk.usage is not None:
+                        self._counters.add(chunk.usage)
+                    yield chunk
+                    if chunk.finish_reason is not None:
+                        return
+            finally:
+                stream.abort()
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            max_context_tokens=self._max_context_tokens,
+            max_kv_tokens=self._options.max_kv_tokens,
+            has_json_schema=True,
+            has_priority=False,
+            has_prefix_cache=True,
+            max_step_tokens=self._options.max_num_batched_tokens,
+        )
+
+    def stats(self) -> EngineStats:
+        return self._counters.stats()
+
+    def count_prompt_tokens(self, request: GenerateRequest) -> int:
+        try:
+            return len(self._encode(request.messages))
+        except BadResponse:
+            # `generate` will say what is wrong with this prompt; no tokens of it will be computed.
+            return 0
+
+    async def close(self) -> None:
+        await self._process.close()
+
+    def _encode_prompt(self, messages: tuple[Message, ...]) -> list[int]:
+        if self._tokenizer is None:
+            raise EngineUnavailable("the engine is not started")
+        return encode_prompt(self._tokenizer, messages)
+
+    def _sampling(self, request: GenerateRequest, num_prompt_tokens: int) -> Sampling:
+        """PromptTooLong, or BadResponse for a schema that it cannot do."""
+        room = self._max_request_tokens - num_prompt_tokens
+        if room < 1:
+            raise PromptTooLong(
+                f"the prompt has {num_prompt_tokens} tokens, and the engine takes {self._max_request_tokens - 1}",
+                hint="shorten the prompt, e.g. {{ text[:4000] }}, or raise max_kv_tokens if that is what limits it",
+            )
+        return Sampling(
+            max_new_tokens=min(room, request.max_tokens or room),
+            temperature=request.temperature or 0.0,
+            # Without a seed each request draws its own numbers, and the same ones when it is repeated.
+            seed=crc32(request.request_id.encode()) if request.seed is None else request.seed,
+            grammar=None if request.json_schema is None else compact_grammar(request.json_schema, request.max_tokens),
+        )
+
+    def _pipeline_settings(self) -> PipelineSettings:
+        return PipelineSettings(
+            path=self._path,
+            properties=PROPERTIES[self._options.precision],
+            max_kv_tokens=self._options.max_kv_tokens,
+            max_num_batched_tokens=self._options.max_num_batched_tokens,
+            max_num_seqs=self._options.max_concurrency,
+        )
+
+
+class OpenVINOKind:
+    """`kind: openvino`."""
+
+    Options = OpenVINOOptions
+
+    def identity(self, options: OpenVINOOptions) -> Mapping[str, Any]:
+        return {"kind": "openvino", "weights": models.weights_identity(options.model), "precision": options.precision}
+
+    def num_replicas(self, options: OpenVINOOptions) -> int:
+        return options.replicas
+
+    def outline(self, options: OpenVINOOptions) -> EngineOutline:
+        path, max_context_tokens = find_model(models.resolve(options.model, models.cache_folder()))
+        tokenizer, _ = load_tokenizer(path)
+
+        def encode(messages: Sequence[Message]) -> list[int]:
+            try:
+                return encode_prompt(tokenizer, messages)
+            except BadResponse:
+                # `generate` will say what is wrong with this prompt; no tokens of it will be computed.
+                return []
+
+        return EngineOutline(
+            lambda messages: len(encode(messages)),
+            0.0,
+            encode,
+            BLOCK_TOKENS,
+            options.max_kv_tokens,
+            min(max_context_tokens, options.max_kv_tokens),
+        )
+
+    def check_schema(self, schema_text: str) -> None:
+        read_schema(schema_text)
+
+    def open(self, options: OpenVINOOptions, replica: int, secrets: Secrets) -> OpenVINOEngine:
+        return OpenVINOEngine(options)
+
+
+def find_model(path: Path) -> tuple[Path, int]:
+    """Return what the pipeline is to open, and its context length in tokens; ConfigError for a folder it cannot
+    read."""
+    if path.is_file():
+        return path, gguf.context_tokens(path)
+    if (path / "openvino_model.xml").is_file():
+        try:
+            return path, int(json.loads((path / "config.json").read_bytes())["max_position_embeddings"])
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigError(
+                f"no context length in {path / 'config.json'}: {error}", hint="export it again"
+            ) from error
+    found = sorted(path.glob("*.gguf"))
+    if len(found) == 1:
+        return found[0], gguf.context_tokens(found[0])
+    raise ConfigError(
+        f"the folder {path} holds no openvino_model.xml and {len(found) or 'no'} .gguf files",
+        hint=f"name one .gguf file, or convert: optimum-cli export openvino --model {path} <new folder>",
+    )

@@ -1,0 +1,239 @@
+"""The null engine: answers made from a hash of the request, at no cost; the engine of tests and benchmarks.
+
+Owns deterministic answers and their token counts. Never looks at the meaning of a prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from sundog.engines.base import (
+    Capabilities,
+    Chunk,
+    EngineOptions,
+    EngineOutline,
+    EngineStats,
+    FinishReason,
+    GenerateRequest,
+    Message,
+    Usage,
+)
+from sundog.engines.counters import Counters
+from sundog.engines.modelled.null_cache import BlockTable, block_keys
+from sundog.engines.modelled.null_steps import ModelledSteps, StepSeconds
+from sundog.engines.structured.json_schema import Choice, Fields, Items, Literals, Number, Shape, Text, read_schema
+from sundog.errors import EngineUnavailable, PromptTooLong
+from sundog.secrets import Secrets
+
+CHARACTERS_PER_TOKEN = 4
+BLOCK_TOKENS = 32
+
+
+class NullOptions(EngineOptions):
+    """`load_s`: seconds that starting takes. `latency_s`: seconds that every answer takes. `step_time`: instead,
+    answers come token by token in shared steps that last as long as these five coefficients say (a step, a prefill
+    token, a decoding request, a token of its context, a pair of attention, in seconds), with at most `max_step_tokens`
+    in a step. `max_kv_tokens`: they also hold their KV blocks, and prefixes are kept while there is room.
+    `output_tokens`: the length of answers without a schema.
+    """
+
+    model: str = "null"
+    load_s: float = Field(default=0.0, ge=0.0)
+    latency_s: float = Field(default=0.0, ge=0.0)
+    step_time: StepSeconds | None = None
+    max_step_tokens: int = Field(default=256, ge=1)
+    max_kv_tokens: int | None = Field(default=None, ge=BLOCK_TOKENS)
+    output_tokens: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _cache_has_steps(self) -> Self:
+        if self.max_kv_tokens is not None and self.step_time is None:
+            raise ValueError("max_kv_tokens needs step_time: without steps nothing is held")
+        return self
+
+
+class NullEngine:
+    def __init__(self, options: NullOptions) -> None:
+        self._options = options
+        self._steps = modelled_steps(options)
+        self._is_open = False
+        self._counters = Counters()
+        self._capabilities = _capabilities(options)
+
+    async def start(self) -> None:
+        if self._options.load_s:
+            await asyncio.sleep(self._options.load_s)
+        self._is_open = True
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        if not self._is_open:
+            raise EngineUnavailable("the null engine is not started, or closed", retryable=True)
+        with self._counters:
+            text, finish_reason = answer(self._options.model, request, self._options.output_tokens)
+            usage = Usage(self.count_prompt_tokens(request), count_tokens(text), 0)
+            if self._steps is not None:
+                *pieces, text = (
+                    text[begin : begin + CHARACTERS_PER_TOKEN]
+                    for begin in range(0, usage.num_output_tokens * CHARACTERS_PER_TOKEN, CHARACTERS_PER_TOKEN)
+                )
+                steps = self._steps.generate(
+                    usage.num_prompt_tokens, usage.num_output_tokens, self._keys(request, usage)
+                )
+                number = 0
+                async with aclosing(steps) as tokens:
+                    async for num_cached_tokens in tokens:
+                        usage = replace(usage, num_cached_tokens=num_cached_tokens)
+                        if number < len(pieces):
+                            yield Chunk(pieces[number])
+                        number += 1
+            elif self._options.latency_s:
+                await asyncio.sleep(self._options.latency_s)
+            self._counters.add(usage)
+            yield Chunk(text, finish_reason, usage)
+
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    @property
+    def num_steps(self) -> int:
+        """The steps that were modelled so far."""
+        return 0 if self._steps is None else self._steps.num_steps
+
+    def stats(self) -> EngineStats:
+        return self._counters.stats()
+
+    def count_prompt_tokens(self, request: GenerateRequest) -> int:
+        return count_prompt_tokens(request.messages)
+
+    def _keys(self, request: GenerateRequest, usage: Usage) -> tuple[int, ...]:
+        """Return the keys of the prompt's full blocks; PromptTooLong where prompt and answer do not fit into all
+        blocks."""
+        most = max_request_tokens(self._options)
+        if most is None:
+            return ()
+        num_tokens = usage.num_prompt_tokens + usage.num_output_tokens
+        if num_tokens > most:
+            raise PromptTooLong(
+                f"prompt and answer have {num_tokens} tokens, and the engine holds {most}",
+                hint="shorten the prompt or raise max_kv_tokens",
+            )
+        text = "".join(message.content for message in request.messages)
+        return block_keys(text, BLOCK_TOKENS * CHARACTERS_PER_TOKEN)
+
+    async def close(self) -> None:
+        self._is_open = False
+        if self._steps is not None:
+            await self._steps.close()
+
+
+def _capabilities(options: NullOptions) -> Capabilities:
+    return Capabilities(
+        max_context_tokens=None,
+        max_kv_tokens=options.max_kv_tokens,
+        has_json_schema=True,
+        has_priority=False,
+        has_prefix_cache=options.max_kv_tokens is not None,
+        shares_cold_prefixes=True,
+        max_step_tokens=None if options.step_time is None else options.max_step_tokens,
+    )
+
+
+def max_request_tokens(options: NullOptions) -> int | None:
+    """Return the most tokens of prompt and answer together: all blocks."""
+    return None if options.max_kv_tokens is None else options.max_kv_tokens // BLOCK_TOKENS * BLOCK_TOKENS
+
+
+def modelled_steps(options: NullOptions) -> ModelledSteps | None:
+    if options.step_time is None:
+        return None
+    max_kv_tokens = options.max_kv_tokens
+    table = None if max_kv_tokens is None else BlockTable(max_kv_tokens // BLOCK_TOKENS, BLOCK_TOKENS)
+    return ModelledSteps(options.step_time, options.max_step_tokens, table)
+
+
+class NullKind:
+    """`kind: null`."""
+
+    Options = NullOptions
+
+    def identity(self, options: NullOptions) -> Mapping[str, Any]:
+        return {"kind": "null", "model": options.model}
+
+    def num_replicas(self, options: NullOptions) -> int:
+        return options.replicas
+
+    def outline(self, options: NullOptions) -> EngineOutline:
+        return EngineOutline(count_prompt_tokens, 0.0, None, None, None, max_request_tokens(options))
+
+    def check_schema(self, schema_text: str) -> None:
+        read_schema(schema_text)
+
+    def open(self, options: NullOptions, replica: int, secrets: Secrets) -> NullEngine:
+        return NullEngine(options)
+
+
+def count_prompt_tokens(messages: Sequence[Message]) -> int:
+    return sum(len(message.content) for message in messages) // CHARACTERS_PER_TOKEN + 1
+
+
+def count_tokens(text: str) -> int:
+    return len(text) // CHARACTERS_PER_TOKEN + 1
+
+
+def answer(model: str, request: GenerateRequest, num_tokens: int | None = None) -> tuple[str, FinishReason]:
+    """The answer to `request` and why it ends there; equal in every process. Without a schema it has `num_tokens`."""
+    parts = [model, str(request.seed), request.json_schema or ""]
+    for message in request.messages:
+        parts += (message.role, message.content)
+    digest = blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8)
+    if request.json_schema is None:
+        text = f"answer {digest.hexdigest()}"
+        if num_tokens is not None:
+            num_characters = num_tokens * CHARACTERS_PER_TOKEN - 1
+            text = (f"{text} " * -(-num_characters // (len(text) + 1)))[:num_characters]
+    else:
+        text = instance(read_schema(request.json_schema), int.from_bytes(digest.digest(), "big"))
+    for stop in request.stop:
+        text = text.partition(stop)[0]
+    if request.max_tokens is not None and count_tokens(text) > request.max_tokens:
+        return text[: request.max_tokens * CHARACTERS_PER_TOKEN - 1], "length"
+    return text, "stop"
+
+
+def instance(shape: Shape, entropy: int) -> str:
+    """A compact JSON text of `shape`, chosen by `entropy`."""
+    match shape:
+        case Literals(texts=texts):
+            return texts[entropy % len(texts)]
+        case Number():
+            return str(_number(shape, entropy))
+        case Text(min_length=least, max_length=most):
+            text = f"text {entropy % 2**32:08x}"[:most]
+            return f'"{text.ljust(least, "x")}"'
+        case Items(item=item, min_items=least, max_items=most):
+            num_items = least + entropy % 3 if most is None else min(least + entropy % 3, most)
+            return f"[{','.join(instance(item, _next(entropy, position)) for position in range(num_items))}]"
+        case Fields(fields=fields):
+            parts = (f"{json.dumps(name)}:{instance(one, _next(entropy, i))}" for i, (name, one) in enumerate(fields))
+            return f"{{{','.join(parts)}}}"
+        case Choice(options=options):
+            return instance(options[entropy % len(options)], _next(entropy, 0))
+
+
+def _number(shape: Number, entropy: int) -> int:
+    low = shape.minimum if shape.minimum is not None else min(0, shape.maximum or 0)
+    high = shape.maximum if shape.maximum is not None else low + 99
+    return low + entropy % (high - low + 1)
+
+
+def _next(entropy: int, position: int) -> int:
+    """Other bits of the same entropy for each part of a value (the multiplier of a 64-bit linear generator)."""
+    return ((entropy + position + 1) * 6364136223846793005 + 1442695040888963407) % 2**64 >> 7

@@ -1,0 +1,1 @@
+"""Servers that speak the OpenAI protocol: their options, connection and engine."""

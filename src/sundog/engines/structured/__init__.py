@@ -1,0 +1,1 @@
+"""JSON Schemas as what sundog's own engines can generate."""

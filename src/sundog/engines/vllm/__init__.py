@@ -1,0 +1,1 @@
+"""vLLM: its servers, attached to or started here, and vLLM inside this process."""

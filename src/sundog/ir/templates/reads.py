@@ -1,0 +1,74 @@
+"""Which values a plan's nodes read, path by path.
+
+Owns the reach of names: into a loop's body and out of it. Never changes a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, templates_of
+from sundog.ir.templates.template import Path
+
+LOOP = "loop"
+
+
+def paths_read(node: Node) -> frozenset[Path]:
+    """The paths that a node reads from outside itself; of a loop, those that leave its body."""
+    match node:
+        case Step() | Filter():
+            return _paths(node)
+        case Loop():
+            own = {inner.name for inner in node.body} | {LOOP}
+            inside = _paths(node.until).union(*(paths_read(inner) for inner in node.body))
+            return _paths((node.when, node.for_each)) | {path for path in inside if path[0] not in own}
+
+
+def outer_paths(plan: LogicalPlan) -> frozenset[Path]:
+    """The paths that a plan's nodes and outputs read, outside the bodies of loops."""
+    shown = (template.paths for _, template in plan.outputs)
+    return frozenset[Path]().union(*shown, *(paths_read(node) for node in plan.nodes))
+
+
+def names_needed(loop: Loop, outer: Iterable[Path]) -> frozenset[str]:
+    """The steps of a loop's body whose values are read by other than the turn's own steps: as `names_passed_on`, and
+    those that `until` reads."""
+    return names_passed_on(loop, outer) | ({path[0] for path in _paths(loop.until)} & _names(loop))
+
+
+def names_passed_on(loop: Loop, outer: Iterable[Path]) -> frozenset[str]:
+    """The steps of a loop's body that are read through the loop's value (by the paths `outer`) or `loop.last`.
+    All of them where such a value is read as a whole."""
+    names = _names(loop)
+    passed: set[str] = set()
+    for path in outer:
+        if path[0] == loop.name:
+            passed |= _needed_of(path[1:] if loop.for_each is None else _of_element(path[1:]), names)
+    for path in _paths(loop.until).union(*(paths_read(inner) for inner in loop.body)):
+        match path:
+            case ("loop", "turn", *_):
+                pass
+            case ("loop", "last", *rest):
+                passed |= _needed_of(tuple(rest), names)
+            case ("loop", *_):
+                passed |= names
+    return frozenset(passed)
+
+
+def _names(loop: Loop) -> frozenset[str]:
+    return frozenset(inner.name for inner in loop.body)
+
+
+def _needed_of(path: Path, names: frozenset[str]) -> frozenset[str]:
+    """`path` leads into a dict of the body's values. Anything but a plain key, a method too, may reach all of it."""
+    if path and path[0] in names:
+        return frozenset(path[:1])
+    return frozenset() if path[:1] == ("turns",) else names
+
+
+def _of_element(path: Path) -> Path:
+    return path[1:] if path and path[0].isdigit() else ()
+
+
+def _paths(value: object) -> frozenset[Path]:
+    return frozenset().union(*(template.paths for template in templates_of(value)))

@@ -1,0 +1,1 @@
+"""Values: their normal form, and their canonical bytes."""

@@ -1,0 +1,1 @@
+"""The `http` step: one request to a web service."""

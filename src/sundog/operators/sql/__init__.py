@@ -1,0 +1,1 @@
+"""The `sql` step: one statement on a database."""

@@ -1,0 +1,258 @@
+"""One database of a run: its connections, its threads, and one statement's way through them.
+
+Owns transactions, time limits and the reading of database errors. Never builds a statement from values: they are bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, CursorResult, Engine, QueuePool, TextClause, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
+
+from sundog.errors import OperatorError
+from sundog.ir.values.normal_form import NoNormalForm, normal_form
+from sundog.operators.sql.faults import TRANSACTIONAL, Phase, fault_of
+from sundog.operators.sql.url import sqlite_path
+from sundog.operators.sql.values import exact_json, read_postgresql_as_it_is
+
+MAX_CONNECTIONS = 8
+STOP_WAIT_S = 5.0
+STOP_INTERVAL_S = 0.05
+_POOL: dict[str, Any] = {"poolclass": QueuePool, "pool_size": MAX_CONNECTIONS, "max_overflow": 0}
+# Drivers refuse values they cannot send (an integer past 64 bits, half a surrogate pair) with the last two.
+_FAULTS = (SQLAlchemyError, OperatorError, OverflowError, ValueError)
+
+# Without a handler the tracebacks of connections that could not be tidied up would be printed over the progress
+# display; what went wrong is the row's error in any case.
+logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """`text` with every parameter named in it; `params`: their values, a list for each expanding one, which `lists`
+    names. `raw_column`: a column whose values are given as the driver has them, and not as JSON types."""
+
+    text: TextClause
+    params: Mapping[str, Any]
+    is_write: bool
+    max_rows: int
+    raw_column: str | None = None
+    lists: tuple[str, ...] = ()
+
+
+class Database:
+    """`execute` may be called many times at once on one event loop; it waits in threads."""
+
+    def __init__(self, url: URL, base_dir: Path) -> None:
+        self.backend = url.get_backend_name()
+        if self.backend == "sqlite":
+            path = sqlite_path(url, base_dir)
+            self._engines = {is_write: open_sqlite(path, is_write=is_write) for is_write in (False, True)}
+        else:
+            engine = _open_server(url)
+            self._engines = {False: engine, True: engine}
+        # SQLAlchemy's own cache takes a statement with a list and one with a value in its place for the same.
+        self._compiled: dict[tuple[str, ...], dict[Any, Any]] = {}
+        self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="sundog-sql")
+
+    async def execute(self, statement: Statement, *, timeout_s: float) -> list[Row]:
+        """The rows, or [{"num_rows": n}] of a statement that has none.
+
+        A statement past `timeout_s`, or whose caller is cancelled, is stopped and not committed.
+        """
+        compiled = self._compiled.setdefault(statement.lists, {})
+        attempt = _Attempt(self._engines[statement.is_write], self.backend, statement, timeout_s, compiled)
+        future = asyncio.get_running_loop().run_in_executor(self._threads, attempt.run)
+        try:
+            await asyncio.wait({future}, timeout=timeout_s)
+            if not future.done():
+                await _stop(attempt, future)
+        except asyncio.CancelledError:
+            await _stop(attempt, future)
+            raise
+        if future.done():
+            return future.result()
+        is_unknown = statement.is_write and (attempt.is_committing or self.backend not in TRANSACTIONAL)
+        raise OperatorError(
+            f"no answer within {timeout_s:g} s, and the statement could not be stopped",
+            hint="raise the step's timeout or make the query cheaper",
+            retryable=not is_unknown,
+            is_outcome_unknown=is_unknown,
+        )
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for engine in self._engines.values():
+            engine.dispose()
+
+
+async def _stop(attempt: _Attempt, future: asyncio.Future[list[Row]]) -> None:
+    """Stop the statement and wait for its thread, at most STOP_WAIT_S."""
+    future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    for _ in range(round(STOP_WAIT_S / STOP_INTERVAL_S)):
+        # Once is not enough: the driver forgets a stop that comes just before the statement starts.
+        await asyncio.to_thread(attempt.stop)
+        await asyncio.wait({future}, timeout=STOP_INTERVAL_S)
+        if future.done():
+            return
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One statement in one transaction: `run` in a thread, `stop` from any other."""
+
+    engine: Engine
+    backend: str
+    statement: Statement
+    timeout_s: float
+    compiled: dict[Any, Any]
+    is_stopped: bool = False
+    is_sent: bool = False
+    is_committing: bool = False
+    _driver_connection: Any = None
+    _lock: Lock = field(default_factory=Lock)
+
+    def run(self) -> list[Row]:
+        phase = Phase.CONNECTING
+        try:
+            self._raise_if_stopped()
+            with self.engine.connect() as connection:
+                phase = Phase.EXECUTING
+                self._prepare(connection)
+                try:
+                    rows = self._execute(connection)
+                    phase = Phase.COMMITTING
+                    self._enter_commit()
+                    connection.commit()
+                    return rows
+                finally:
+                    with self._lock:
+                        self._driver_connection = None
+        except _FAULTS as error:
+            if self.is_stopped and not self.is_committing:
+                raise self._timeout() from error
+            is_write, params = self.statement.is_write, self.statement.params
+            raise fault_of(error, phase, self.backend, is_write=is_write, params=params) from error
+
+    def stop(self) -> None:
+        """Keep `run` from committing and end its statement, unless the commit has begun."""
+        with self._lock:
+            self.is_stopped = True
+            if self._driver_connection is None or self.is_committing:
+                return
+            # sqlite3 has interrupt(), psycopg and oracledb have cancel(); a driver with neither runs on, uncommitted.
+            for name in ("interrupt", "cancel"):
+                if hasattr(self._driver_connection, name):
+                    getattr(self._driver_connection, name)()
+                    return
+
+    def _prepare(self, connection: Connection) -> None:
+        with self._lock:
+            self._driver_connection = connection.connection.driver_connection
+        if self.backend == "sqlite":
+            wait_ms = max(1, round(self.timeout_s * 1000))
+            self._driver_connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
+        elif self.backend == "postgresql" and not self.statement.is_write:
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+
+    def _execute(self, connection: Connection) -> list[Row]:
+        self._raise_if_stopped()
+        self.is_sent = True
+        options = {"stream_results": not self.statement.is_write, "compiled_cache": self.compiled}
+        result = connection.execute(self.statement.text, self.statement.params, execution_options=options)
+        if not result.returns_rows:
+            # Drivers say -1 where a statement counts nothing, as CREATE TABLE.
+            return [{"num_rows": result.rowcount if result.rowcount >= 0 else None}]
+        return _fetch(result, self.statement.max_rows, self.statement.raw_column)
+
+    def _enter_commit(self) -> None:
+        with self._lock:
+            self._raise_if_stopped()
+            self.is_committing = self.statement.is_write
+
+    def _raise_if_stopped(self) -> None:
+        if self.is_stopped:
+            raise self._timeout()
+
+    def _timeout(self) -> OperatorError:
+        # Without transactions around everything, a stopped statement may have done a part of its work.
+        is_unknown = self.statement.is_write and self.is_sent and self.backend not in TRANSACTIONAL
+        what = "stopped, and may have changed something" if is_unknown else "stopped and nothing committed"
+        return OperatorError(
+            f"no answer within {self.timeout_s:g} s; the statement was {what}",
+            hint="raise the step's timeout or make the query cheaper",
+            retryable=not is_unknown,
+            is_outcome_unknown=is_unknown,
+        )
+
+
+def _fetch(result: CursorResult[Any], max_rows: int, raw_column: str | None) -> list[Row]:
+    names = list(result.keys())
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise OperatorError(f"two columns are called '{twice[0]}'", hint="name them apart in the query with AS")
+    found = result.fetchmany(max_rows + 1)
+    result.close()
+    if len(found) > max_rows:
+        raise OperatorError(f"the query gave more than {max_rows} rows", hint="narrow it or raise max_rows of the step")
+    return [_to_row(names, row, raw_column) for row in found]
+
+
+def _to_row(names: list[str], row: Any, raw_column: str | None) -> Row:
+    values: Row = {}
+    for name, value in zip(names, row, strict=True):
+        try:
+            values[name] = value if name == raw_column else normal_form(value)
+        except NoNormalForm as error:
+            raise OperatorError(
+                f"the column '{name}' has no JSON form: {error}",
+                hint="cast it to text in the query",
+            ) from error
+    return values
+
+
+def open_sqlite(path: Path, *, is_write: bool) -> Engine:
+    """Connections that never create the file, and that cannot write unless asked to."""
+
+    def connect() -> sqlite3.Connection:
+        if not path.is_file():
+            raise OperatorError(
+                f"the database file is not there: {path}", hint="a relative path starts at the flow file's folder"
+            )
+        mode = "rw" if is_write else "ro"
+        return sqlite3.connect(
+            f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+        )
+
+    engine = create_engine("sqlite://", creator=connect, **_POOL)
+    if is_write:
+        # Without an isolation level sqlite3 begins no transaction by itself, and DDL would not be part of one with it.
+        def begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN")
+
+        event.listen(engine, "begin", begin)
+    return engine
+
+
+def _open_server(url: URL) -> Engine:
+    # Pre-ping: a connection idle while a model answers may be gone, and a write is not tried twice.
+    options: dict[str, Any] = {"json_deserializer": exact_json} if url.get_backend_name() == "postgresql" else {}
+    engine = create_engine(url, pool_pre_ping=True, **options, **_POOL)
+    if options:
+
+        def connected(connection: Any, record: Any) -> None:
+            read_postgresql_as_it_is(connection)
+
+        event.listen(engine, "connect", connected)
+    return engine

@@ -1,0 +1,133 @@
+"""What a SQL statement does to the database: judged from its text, before it runs.
+
+Owns the judgement and its reason. Never connects, never rewrites a statement. Everything it does not know for certain
+is a write: too strict costs sharing, too lax repeats an effect. It sees the statement only: what a view calls or a
+trigger does stays unseen.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+from typing import Literal
+
+from sqlglot import exp, parse
+from sqlglot.errors import ParseError, SqlglotError
+
+from sundog.operators.sql import functions as sql_functions
+
+# SQLAlchemy's backend names to sqlglot's dialects; statements of any other database count as writes.
+DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql"}
+
+# Without a handler its notes about unknown syntax would be printed over the progress display.
+logging.getLogger("sqlglot").addHandler(logging.NullHandler())
+
+_CLOCK_WORDS = frozenset({"now", "today", "tomorrow", "yesterday"})
+_CLOCK_CASTS = frozenset({"DATE", "TIME", "TIMETZ", "TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMPNTZ", "DATETIME"})
+
+
+class Reach(IntEnum):
+    """What a statement does; the larger one wins."""
+
+    READ = 0  # the same result as long as the database is the same
+    VOLATILE = 1  # changes nothing, may give another result at each call
+    WRITE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`reason`: why, as a phrase for explain. `has_rows`: False for a statement that returns none,
+    None where only the run can tell. `complaint`: why it could not be parsed, None where it could."""
+
+    reach: Reach
+    reason: str
+    num_statements: int = 1
+    has_rows: Literal[False] | None = None
+    complaint: str | None = None
+
+
+@lru_cache(maxsize=1024)
+def judge(query: str, backend: str) -> Judgement:
+    """Judge `query` in the dialect of SQLAlchemy's `backend`."""
+    dialect = DIALECTS.get(backend)
+    if dialect is None:
+        return Judgement(Reach.WRITE, f"statements of {backend} are not judged, so it counts as a write")
+    if dialect == "mysql" and "/*!" in query.replace("/*M!", "/*!"):
+        return Judgement(Reach.WRITE, "a comment that MySQL executes")
+    try:
+        # What follows the last semicolon may be a comment.
+        parsed = parse(query, read=dialect)
+        statements = [found for found in parsed if found is not None and not isinstance(found, exp.Semicolon)]
+    except (SqlglotError, RecursionError) as error:
+        reason = "it could not be parsed, so it counts as a write"
+        return Judgement(Reach.WRITE, reason, complaint=_complaint(error))
+    if len(statements) != 1:
+        return Judgement(Reach.WRITE, "not one statement", num_statements=len(statements))
+    (root,) = statements
+    if not isinstance(root, exp.Query | exp.Values):
+        is_silent = isinstance(root, exp.DML | exp.DDL) and root.find(exp.Returning) is None
+        return Judgement(Reach.WRITE, f"{root.key} is no query", has_rows=False if is_silent else None)
+    reach, reason = max((_judge_node(node, backend) for node in root.walk()), key=lambda found: found[0])
+    return Judgement(reach, reason or "a query without volatile functions")
+
+
+def _complaint(error: Exception) -> str:
+    """Return what the parser says on its first line, with the place in the statement."""
+    if isinstance(error, ParseError) and error.errors:
+        first = error.errors[0]
+        return f"line {first['line']}, column {first['col']}: {first['description'].rstrip('.')}"
+    return str(error).strip().partition("\n")[0] or "it is nested too deeply"
+
+
+_PURE = (Reach.READ, "")
+
+
+def _judge_node(node: exp.Expr, backend: str) -> tuple[Reach, str]:
+    match node:
+        case exp.DML() | exp.DDL() | exp.Command() | exp.Drop() | exp.Alter() | exp.TruncateTable() | exp.Set():
+            return Reach.WRITE, f"holds {node.key}"
+        case exp.Into():
+            return Reach.WRITE, "writes its rows into a table or file"
+        case exp.Lock():
+            return Reach.WRITE, "locks the rows it reads"
+        case exp.CTE() if not isinstance(node.this, exp.Query | exp.Values):
+            return Reach.WRITE, f"holds {node.this.key}"
+        case exp.TableSample():
+            return Reach.VOLATILE, "takes a sample"
+        case exp.SessionParameter() | exp.Parameter():
+            return Reach.VOLATILE, "reads a variable of the session"
+        case exp.Literal() if node.is_string and node.name.strip().lower() in _CLOCK_WORDS:
+            return Reach.VOLATILE, f"'{node.name}' may mean the clock"
+        case exp.Cast() if node.to.this.name in _CLOCK_CASTS and node.this.find(exp.Placeholder):
+            return Reach.VOLATILE, f"a parameter cast to {node.to.this.name.lower()} may be 'now'"
+        case exp.Func():
+            return _judge_function(node, backend)
+    return _PURE
+
+
+def _judge_function(node: exp.Func, backend: str) -> tuple[Reach, str]:
+    is_named = isinstance(node, exp.Anonymous | exp.AnonymousAggFunc)
+    name = node.name.lower() if is_named else type(node).__name__
+    pure, volatile, clock = (
+        (sql_functions.PURE_NAMES, sql_functions.VOLATILE_NAMES, sql_functions.CLOCK_NAMES)
+        if is_named
+        else (sql_functions.PURE_TYPES, sql_functions.VOLATILE_TYPES, sql_functions.CLOCK_TYPES)
+    )
+    written = name if is_named else node.sql_name().lower()
+    if name in volatile:
+        return Reach.VOLATILE, f"{written}() differs at each call"
+    # schema.lower(x) is not the built-in lower(x).
+    if name in pure and not isinstance(node.parent, exp.Dot):
+        if name in clock and _may_read_clock(node):
+            return Reach.VOLATILE, f"{written}() may read the clock"
+        return _PURE
+    if backend == "sqlite":
+        return Reach.VOLATILE, f"{written}() is not known; SQLite functions cannot write"
+    return Reach.WRITE, f"{written}() is not known and might write, so it counts as a write"
+
+
+def _may_read_clock(node: exp.Expr) -> bool:
+    has_arguments = any(True for _ in node.iter_expressions())
+    return not has_arguments or node.find(exp.Placeholder) is not None

@@ -1,0 +1,285 @@
+"""The `sql` step: one statement on a database, its values bound, never pasted.
+
+Owns the spec, what the plan knows of the step, and binding. `judge` says what a statement does, `lookup`
+gathers and `database` executes; they are loaded when first needed, so that a flow without SQL never waits for their
+libraries.
+
+A row is a dict of JSON types: numbers as they are, decimals and dates as text (nothing is rounded), bytes as base64.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from sundog.errors import FlowError, OperatorError, suggest
+from sundog.ir.logical import EngineBlock, OperatorSpec, templates_of
+from sundog.ir.physical import Sharing
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
+from sundog.ir.templates.render import Scope
+from sundog.ir.values.canonical import canonical_json
+from sundog.operators.arguments import Argument, redact_error, render_argument
+from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
+
+if TYPE_CHECKING:
+    from sqlalchemy import TextClause
+
+    from sundog.operators.sql.database import Database, Row
+    from sundog.operators.sql.judge import Judgement
+    from sundog.operators.sql.lookup import Lookup
+
+
+WRITE_RETRIES = 5
+_LIST_PARAM = re.compile(r"\bin\s*:(\w+)", re.IGNORECASE)
+
+
+class SQLSpec(OperatorSpec):
+    """`database`: a SQLAlchemy URL; a relative SQLite path starts at the flow file's folder. `query`: one statement,
+    its parameters written `:name`. `params`: their values; a list stands for `(:a, :b, ...)` after `in`.
+    `max_rows`: more than that fail the row."""
+
+    allows_secrets = frozenset({"database"})
+
+    database: str
+    query: str
+    params: dict[str, Argument] = Field(default_factory=dict)
+    max_rows: int = Field(default=10_000, ge=1)
+
+
+class SQLOperator:
+    """SQL statements over SQLAlchemy; one pool of connections for each database."""
+
+    name = "sql"
+    Spec: type[OperatorSpec] = SQLSpec
+
+    def __init__(self, base_dir: Path) -> None:
+        self._base_dir = base_dir
+        self._databases: dict[str, Database] = {}
+        self._known: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self._has_plain_table: dict[tuple[str, str], bool] = {}
+
+    def check(self, spec: SQLSpec, engines: Mapping[str, EngineBlock]) -> None:
+        from sundog.operators.sql.url import check_url
+
+        if "{{" in spec.query or "{%" in spec.query:
+            raise FlowError(
+                "a SQL query is no template",
+                hint="values go to params: where id = :id, and params: {id: '{{ row.id }}'}",
+            )
+        check_url(spec.database)
+        num_statements = _judge(spec).num_statements
+        if num_statements != 1:
+            raise FlowError(f"the query holds {num_statements} statements", hint="write one statement in each step")
+        _check_params(spec)
+
+    def traits(self, spec: SQLSpec) -> Traits:
+        from sundog.operators.sql.judge import Reach
+        from sundog.operators.sql.url import backend_of
+
+        found = _judge(spec)
+        resource, files = self._place(spec.database)
+        if found.reach is not Reach.WRITE:
+            sharing = Sharing.RUN if found.reach is Reach.READ else Sharing.NEVER
+            lookup = _lookup(spec)
+            return Traits(
+                sharing,
+                pool=resource,
+                resource=resource,
+                reason=f"read-only: {found.reason}",
+                lookup=None if lookup is None else lookup.param,
+                files=files,
+            )
+        # SQLite takes one writer at a time: others would only wait for its lock.
+        is_sqlite = backend_of(spec.database) == "sqlite"
+        return Traits(
+            Sharing.NEVER,
+            pool=f"{resource} (writes)" if is_sqlite else resource,
+            is_effect=True,
+            resource=resource,
+            writes=True,
+            max_concurrency=1 if is_sqlite else 8,
+            # Only what is known not to have happened: many writers of one row get in each other's way at first.
+            retries=WRITE_RETRIES,
+            reason=f"a write: {found.reason}",
+            files=files,
+        )
+
+    def _place(self, database: str) -> tuple[str, tuple[str, ...]]:
+        """Return the database as a plan names it, and its files. Rules ask thousands of times; links in the path of a
+        file are followed once."""
+        if database not in self._known:
+            from sundog.operators.sql.url import files_of, resource_of
+
+            self._known[database] = resource_of(database, self._base_dir), files_of(database)
+        return self._known[database]
+
+    def shape(self, spec: SQLSpec) -> Shape:
+        if _judge(spec).has_rows is False:
+            return ListOf(Record.of(num_rows=Scalar()))
+        return ListOf(Anything())
+
+    def bind(self, spec: SQLSpec, scope: Scope, engines: Mapping[str, Mapping[str, Any]]) -> BoundCall:
+        params = {name: render_argument(argument, scope) for name, argument in spec.params.items()}
+        for name, value in params.items():
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, dict | list):
+                    raise OperatorError(
+                        f"the parameter '{name}' holds a {'mapping' if isinstance(item, dict) else 'list of lists'}",
+                        hint="a parameter is text, a number, true, false, null or a list of these; | tojson makes text",
+                    )
+        for name in _LIST_PARAM.findall(_marked(spec.query, spec.database)):
+            if not isinstance(params.get(name, []), list):
+                kind = "null" if params[name] is None else "a single value"
+                raise OperatorError(
+                    f"the parameter '{name}' is {kind}, and after `in` stands a list",
+                    hint=f"give it a list: {{{{ [...] }}}}, or write in (:{name}) for a single value",
+                )
+        return BoundCall({"database": spec.database, "query": spec.query, "params": params, "max_rows": spec.max_rows})
+
+    async def run(self, call: BoundCall, context: CallContext) -> Outcome:
+        from sundog.operators.sql.judge import Reach, judge
+        from sundog.operators.sql.url import backend_of
+
+        payload = call.payload
+        reach = judge(payload["query"], backend_of(payload["database"])).reach
+        rows = await self._execute(
+            payload["database"],
+            payload["query"],
+            payload["params"],
+            context,
+            is_write=reach is Reach.WRITE,
+            max_rows=payload["max_rows"],
+        )
+        return Outcome(context.secrets.redact_all(rows))
+
+    def group_of(self, spec: SQLSpec, call: BoundCall) -> Hashable | None:
+        from sundog.operators.sql.lookup import kind_of
+
+        lookup = _lookup(spec)
+        assert lookup is not None, "this step has no look-up"
+        params = dict(call.payload["params"])
+        kind = kind_of(params.pop(lookup.param))
+        return None if kind is None else (kind, canonical_json(params))
+
+    async def run_gathered(
+        self, spec: SQLSpec, calls: Sequence[BoundCall], context: CallContext
+    ) -> Sequence[Outcome | None]:
+        from sundog.operators.sql.lookup import KEY, kind_of, split_rows
+
+        lookup = _lookup(spec)
+        assert lookup is not None, "this step has no look-up"
+        if not await self._is_plain_table(spec.database, lookup, context):
+            return [None] * len(calls)
+        params = calls[0].payload["params"]
+        asked = [call.payload["params"][lookup.param] for call in calls]
+        keys = list(dict.fromkeys(asked))
+        # More rows than keys: some key has several, and their order alone is not known from here.
+        rows = await self._execute(
+            spec.database, lookup.query, {**params, lookup.param: keys}, context, max_rows=len(keys), raw_column=KEY
+        )
+        kind = kind_of(keys[0])
+        assert kind is not None, "a call that must run alone was gathered"
+        found = split_rows(rows, keys, kind)
+        if found is None:
+            return [None] * len(calls)
+        return [Outcome(context.secrets.redact_all(found[key])) if len(found[key]) <= 1 else None for key in asked]
+
+    async def inspect(self, spec: SQLSpec, given: Inspection) -> Sequence[Finding]:
+        from sundog.operators.sql.inspection import findings_of
+        from sundog.operators.sql.url import reveal_url
+
+        url = reveal_url(spec.database, given.secrets)
+        query = _marked(spec.query, spec.database)
+        return await asyncio.to_thread(findings_of, query, url, self._base_dir, _judge(spec))
+
+    async def close(self) -> None:
+        databases, self._databases = self._databases, {}
+        for database in databases.values():
+            database.close()
+
+    async def _is_plain_table(self, url: str, lookup: Lookup, context: CallContext) -> bool:
+        """Return whether the proof holds for the table that there is; asked once in a run."""
+        known = (url, lookup.query)
+        if known not in self._has_plain_table:
+            names = {"table": lookup.table, "column": lookup.column}
+            rows = await self._execute(url, lookup.table_check, names, context, max_rows=1)
+            self._has_plain_table[known] = bool(rows)
+        return self._has_plain_table[known]
+
+    async def _execute(
+        self,
+        url: str,
+        query: str,
+        params: Mapping[str, Any],
+        context: CallContext,
+        *,
+        max_rows: int,
+        is_write: bool = False,
+        raw_column: str | None = None,
+    ) -> list[Row]:
+        from sundog.operators.sql.database import Statement
+
+        lists = tuple(sorted(name for name, value in params.items() if isinstance(value, list)))
+        statement = Statement(_text(_marked(query, url), lists), params, is_write, max_rows, raw_column, lists)
+        database = self._open(url, context)
+        try:
+            return await database.execute(statement, timeout_s=context.timeout_s)
+        except OperatorError as error:
+            raise redact_error(error, context.secrets) from None
+
+    def _open(self, url: str, context: CallContext) -> Database:
+        from sundog.operators.sql.database import Database
+        from sundog.operators.sql.url import reveal_url
+
+        if url not in self._databases:
+            self._databases[url] = Database(reveal_url(url, context.secrets), self._base_dir)
+        return self._databases[url]
+
+
+def _judge(spec: SQLSpec) -> Judgement:
+    from sundog.operators.sql.judge import judge
+    from sundog.operators.sql.url import backend_of
+
+    return judge(spec.query, backend_of(spec.database))
+
+
+def _marked(query: str, url: str) -> str:
+    from sundog.operators.sql.text import marked
+    from sundog.operators.sql.url import backend_of
+
+    return marked(query, backend_of(url))
+
+
+def _lookup(spec: SQLSpec) -> Lookup | None:
+    from sundog.operators.sql.lookup import lookup_of
+    from sundog.operators.sql.url import backend_of
+
+    varying = frozenset(name for name, value in spec.params.items() if any(one.names for one in templates_of(value)))
+    return lookup_of(spec.query, backend_of(spec.database), varying)
+
+
+def _check_params(spec: SQLSpec) -> None:
+    wanted = _text(_marked(spec.query, spec.database), ()).compile().params.keys()
+    for name in wanted - spec.params.keys():
+        raise FlowError(
+            f"the query reads :{name}, which params does not give",
+            hint=f"{suggest(name, spec.params)} (a colon that begins no parameter is written \\:)",
+        )
+    for name in spec.params.keys() - wanted:
+        # SQLAlchemy takes no name that is followed by a colon for a parameter.
+        is_cast = f":{name}::" in spec.query
+        hint = f"write cast(:{name} as ...) in place of :{name}::..." if is_cast else suggest(name, wanted)
+        raise FlowError(f"the query does not read the parameter '{name}'", hint=hint)
+
+
+@lru_cache(maxsize=1024)
+def _text(query: str, lists: tuple[str, ...]) -> TextClause:
+    from sqlalchemy import bindparam, text
+
+    return text(query).bindparams(*(bindparam(name, expanding=True) for name in lists))

@@ -1,0 +1,170 @@
+"""Plans as text trees, the same on every machine and day.
+
+Owns the tree and its printing, and what of a logical plan is shown. Never computes anything about a plan.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from sundog.ir.logical import (
+    EngineBlock,
+    Filter,
+    InputSource,
+    LogicalPlan,
+    Loop,
+    Node,
+    Step,
+    WorkerGroup,
+    templates_of,
+)
+from sundog.ir.schemas.output_schema import OutputSchema
+from sundog.ir.templates.template import Template, spell_path
+from sundog.ir.values.canonical import describe
+
+MAX_SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A line and what stands below it."""
+
+    line: str
+    children: tuple[Tree, ...] = ()
+
+
+def print_tree(tree: Tree) -> str:
+    """The tree as text, one line each, with a newline at the end."""
+    return "".join(f"{line}\n" for line in _lines(tree, "", ""))
+
+
+def logical_tree(plan: LogicalPlan) -> Tree:
+    """The plan as a tree, one section for each part of it that is not empty."""
+    sections = [
+        Tree("workers", tuple(Tree(_workers(group)) for group in plan.workers)),
+        Tree("engines", tuple(Tree(_engine(block)) for block in plan.engines)),
+        Tree("inputs", tuple(Tree(_input(source)) for source in plan.inputs)),
+        Tree("constants", tuple(Tree(f"{name} = {shorten(value)}") for name, value in plan.constants.items())),
+        Tree("nodes", tuple(node_tree(node) for node in plan.nodes)),
+        Tree("outputs", tuple(Tree(f"{name} = {shorten(template)}") for name, template in plan.outputs)),
+    ]
+    return Tree(f"flow {plan.name}", tuple(section for section in sections if section.children))
+
+
+def node_tree(node: Node) -> Tree:
+    """One node: what it is, then its modifiers, what it reads, and its operator's fields."""
+    match node:
+        case Filter():
+            return Tree(f"{node.name}: filter {shorten(node.predicate)}", tuple(_edges(node)))
+        case Loop():
+            until = [Tree(f"until {shorten(node.until)}")] if node.until else []
+            body = (node_tree(inner) for inner in node.body)
+            return Tree(f"{node.name}: loop, at most {node.max_turns} turns", (*_modifiers(node), *until, *body))
+        case Step():
+            fields = (Tree(f"{name}: {shorten(value)}") for name, value in _fields(node.spec))
+            return Tree(f"{node.name}: {node.operator}", (*_modifiers(node), *fields))
+
+
+def shorten(value: Any) -> str:
+    """A value on one line of at most MAX_SHOWN_CHARACTERS: templates and text quoted, the rest as JSON."""
+    match value:
+        case OutputSchema():
+            fields = json.loads(value.text).get("properties", {})
+            text = f"{{{', '.join(fields)}}}"
+        case Template() if value.is_expression:
+            text = " ".join(value.source.split())
+        case _:
+            text = json.dumps(_plain(value), ensure_ascii=False)
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 3] + "..."
+
+
+def _lines(tree: Tree, first: str, rest: str) -> Iterator[str]:
+    yield first + tree.line
+    for number, child in enumerate(tree.children, start=1):
+        is_last = number == len(tree.children)
+        yield from _lines(child, rest + ("└── " if is_last else "├── "), rest + ("    " if is_last else "│   "))
+
+
+def _engine(block: EngineBlock) -> str:
+    on = "" if block.workers is None else f" on {block.workers}"
+    return f"{block.name}: {block.kind} {block.options['model']}{on}"
+
+
+def _workers(group: WorkerGroup) -> str:
+    price = f", {group.usd_per_hour:g} dollars an hour each" if group.usd_per_hour else ""
+    return f"{group.name}: {group.count}, each with room for {group.max_resident}{price}"
+
+
+def _input(source: InputSource) -> str:
+    kind, text = next(
+        (kind, text)
+        for kind, text in (("path", source.path), ("query", source.query), ("call", source.call))
+        if text is not None
+    )
+    args = f" {shorten(source.args)}" if source.args else ""
+    key = f", joined by {source.key[0]} = row.{source.key[1]}" if source.key else ""
+    columns = f", columns {', '.join(source.columns)}" if source.columns is not None else ""
+    return f"{source.name}: {kind} {shorten(text)}{args}{key}{columns}"
+
+
+def _modifiers(node: Step | Loop) -> Iterator[Tree]:
+    if node.when is not None:
+        yield Tree(f"when {shorten(node.when)}")
+    if node.for_each is not None:
+        yield Tree(f"for each {node.for_each.variable} in {shorten(node.for_each.items)}")
+    yield from _edges(node)
+    if isinstance(node, Step):
+        limits = {
+            "timeout_s": node.timeout_s,
+            "retries": node.retries,
+            "max_retry_wait_s": node.max_retry_wait_s,
+            "share": node.share,
+        }
+        given = ", ".join(f"{name} {json.dumps(value)}" for name, value in limits.items() if value is not None)
+        if given:
+            yield Tree(given)
+        if node.is_gathered:
+            yield Tree("gathered: calls that wait together are one request")
+
+
+def _edges(node: Node) -> Iterator[Tree]:
+    if node.after:
+        yield Tree(f"after {', '.join(node.after)}")
+    own = {"loop", *(inner.name for inner in node.body)} if isinstance(node, Loop) else set()
+    reads = sorted(
+        {spell_path(path) for template in _own_templates(node) for path in template.paths if path[0] not in own}
+    )
+    if reads:
+        yield Tree(f"reads {', '.join(reads)}")
+
+
+def _own_templates(node: Node) -> list[Template]:
+    """Return those of the node itself: the steps of a loop have lines of their own."""
+    return templates_of((node.until, node.when, node.for_each)) if isinstance(node, Loop) else templates_of(node)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Template():
+            return value.source
+        case BaseModel():
+            return {name: _plain(item) for name, item in _fields(value)}
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+    return describe(value)
+
+
+def _fields(spec: BaseModel) -> Iterator[tuple[str, Any]]:
+    """The fields that differ from their defaults, in the order of the model."""
+    unset = type(spec).model_construct()
+    for name, field in type(spec).model_fields.items():
+        value = getattr(spec, name)
+        if field.is_required() or value != getattr(unset, name):
+            yield field.alias or name, value

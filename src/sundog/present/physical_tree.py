@@ -1,0 +1,121 @@
+"""The physical plan as a text tree: how each step runs, where, and what it may share.
+
+Owns what of a physical plan is shown; the printing is in present.logical_tree. Never computes what it shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sundog.ir.physical import (
+    CallExec,
+    Exec,
+    FilterExec,
+    LoopExec,
+    PhysicalPlan,
+    Placement,
+    Sharing,
+    WorkerOrder,
+)
+from sundog.ir.pools import engine_of
+from sundog.ir.templates.template import Path, spell_path
+from sundog.present.logical_tree import Tree, shorten
+
+NO_GAP = 1e-6
+
+_SHARED = {
+    Sharing.ALWAYS: "always: equal calls are made once",
+    Sharing.RUN: "run: equal calls are made once in a run",
+    Sharing.NEVER: "never: each call is made",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFacts:
+    """One pool as planned; its limits are those of one replica. `max_tokens_in_flight` None: as the replica says.
+    `workers`: the group that loads its replicas, at most so many."""
+
+    name: str
+    num_replicas: int
+    max_concurrency: int
+    max_tokens_in_flight: int | None = None
+    workers: str | None = None
+
+
+def physical_tree(
+    plan: PhysicalPlan,
+    pools: Sequence[PoolFacts],
+    reasons: Mapping[str, str],
+    num_rows: int,
+    order: Sequence[Path] = (),
+) -> Tree:
+    """`reasons`: by step, why its calls may be shared or not. `num_rows`: of the input. `order`: by what it is read."""
+    read = f", read by {', '.join(map(spell_path, order))}" if order else ""
+    return Tree(
+        f"physical plan, policy {plan.policy}",
+        (
+            Tree(f"rows: {num_rows:,}, at most {plan.max_rows_in_flight:,} in flight{read}"),
+            Tree("steps", tuple(_exec_tree(node, reasons) for node in plan.nodes)),
+            Tree("pools", tuple(Tree(_pool(pool)) for pool in pools)),
+            *([] if plan.placement is None else [_placement(plan.placement)]),
+        ),
+    )
+
+
+def _placement(placement: Placement) -> Tree:
+    above = placement.value / placement.lower_bound - 1 if placement.lower_bound else 0.0
+    bound = "proven least" if above < NO_GAP else f"at most {above:.1%} above the least"
+    cost = f", {placement.value:.4g} dollars" if placement.objective == "cost" else ""
+    return Tree(
+        f"workers: about {placement.makespan_s:.4g} s{cost}, for {placement.objective} by {placement.solver}, {bound}",
+        (Tree(f"figures: {placement.basis}"), *(_order(order) for order in placement.orders)),
+    )
+
+
+def _order(order: WorkerOrder) -> Tree:
+    if not order.steps:
+        return Tree(f"{order.worker}: nothing planned, loads what calls wait for")
+    last_s = max(planned.end_s for planned in order.steps)
+    engines = " then ".join(str(engine_of(pool)) for pool in order.pools)
+    steps = (
+        Tree(f"{planned.step}: epoch {planned.epoch}, {planned.start_s:.4g} to {planned.end_s:.4g} s")
+        for planned in order.steps
+    )
+    return Tree(f"{order.worker}: {engines}, until {last_s:.4g} s", tuple(steps))
+
+
+def _exec_tree(node: Exec, reasons: Mapping[str, str]) -> Tree:
+    waits = [Tree(f"waits for {', '.join(node.before)}")] if node.before else []
+    match node:
+        case CallExec():
+            gathered = [Tree("gathered: calls that wait together are one request")] if node.step.is_gathered else []
+            facts = [Tree(_sharing(node, reasons)), *gathered, Tree(_attempts(node))]
+            return Tree(f"CallExec {node.name}: {node.step.operator} on {node.pool}", (*waits, *facts))
+        case LoopExec():
+            body = (_exec_tree(inner, reasons) for inner in node.body)
+            return Tree(f"LoopExec {node.name}: at most {node.loop.max_turns} turns", (*waits, *body))
+        case FilterExec():
+            return Tree(f"FilterExec {node.name}: {shorten(node.filter.predicate)}", tuple(waits))
+
+
+def _sharing(node: CallExec, reasons: Mapping[str, str]) -> str:
+    kind = "effect: claimed, each call is made at most once" if node.is_effect else f"shared {_SHARED[node.sharing]}"
+    return f"{kind} ({reasons[node.name]})" if node.name in reasons else kind
+
+
+def _attempts(node: CallExec) -> str:
+    return f"at most {_count(node.max_attempts, 'attempt')} of {node.timeout_s:g} s"
+
+
+def _pool(pool: PoolFacts) -> str:
+    tokens = "" if pool.max_tokens_in_flight is None else f" and {_count(pool.max_tokens_in_flight, 'token')}"
+    calls = _count(pool.max_concurrency, "call")
+    replicas = _count(pool.num_replicas, "replica")
+    if pool.workers is not None:
+        replicas = f"up to {replicas} on {pool.workers},"
+    return f"{pool.name}: {replicas} of at most {calls}{tokens} in flight"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -1,0 +1,62 @@
+"""Which call of which run this is, and by what key its result is kept and found.
+
+Owns what runs and rows may have in common. Never looks anything up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from sundog.ir.physical import CallExec, Sharing
+from sundog.ir.values.canonical import canonical_json
+from sundog.operators.base import BoundCall
+from sundog.sched.facts import CallFacts
+
+
+@dataclass(slots=True)
+class Place:
+    """Which call of the run this is. `path`: step, element and turn, unique inside the row. `position`: how many rows
+    this process took up before this one."""
+
+    row_index: int
+    path: str
+    depth: int
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunScope:
+    """What a run's keys depend on. `is_fresh`: it has no result in common with another run.
+    `repeats_unknown_effects`: run effects again whose claim has no outcome. `facts`: of its
+    flow's steps, for policies and engines."""
+
+    run_id: str
+    is_fresh: bool
+    repeats_unknown_effects: bool
+    facts: Mapping[str, CallFacts] = field(default_factory=dict)
+
+    def workflow_id(self, row_index: int) -> str:
+        """The name of a row's run among the workflows of all runs."""
+        return f"{self.run_id}/{row_index}"
+
+
+def call_key(run: RunScope, node: CallExec, call: BoundCall, place: Place) -> bytes:
+    """16 bytes; equal for calls that have one result in common, and for the same call after a restart.
+
+    An effect is known by run, row and path alone: whatever its payload becomes, this row's effect at this place happens
+    once. Of all others the payload counts, and beyond `sharing` the run and the place.
+    """
+    if node.is_effect:
+        return _digest("effect", run.run_id, place.row_index, place.path)
+    parts = [node.step.operator, call.payload]
+    if node.sharing is not Sharing.ALWAYS or run.is_fresh:
+        parts.append(run.run_id)
+    if node.sharing is Sharing.NEVER:
+        parts += [place.row_index, place.path]
+    return _digest(*parts)
+
+
+def _digest(*parts: object) -> bytes:
+    return blake2b(canonical_json(parts), digest_size=16).digest()

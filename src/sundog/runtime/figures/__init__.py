@@ -1,0 +1,1 @@
+"""What a run did and where it stands, as numbers."""

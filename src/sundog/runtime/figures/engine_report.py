@@ -1,0 +1,58 @@
+"""How close each engine came to the least time that its work can take.
+
+Owns the figures and their text. Only what this process ran is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sundog.deployment import num_replicas
+from sundog.engines.embedded.models import cache_folder
+from sundog.ir.logical import EngineBlock
+from sundog.ir.pools import engine_pool
+from sundog.measured.profiles import load_profile
+from sundog.runtime.figures.pool_work import RunWork
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """`wall_s`: from the engine's first request to its last answer. `bound_s`, the work bound: the least time for the
+    prompt tokens and the answers of the executed calls; None where the engine is not calibrated. `bound_of`: which
+    prompt tokens those are, `distinct` (each block of a common prefix once) or `computed` (what was computed, where the
+    engine does not tell the blocks)."""
+
+    engine: str
+    num_calls: int
+    wall_s: float
+    bound_s: float | None
+    achieved: float | None
+    bound_of: str
+
+    def __str__(self) -> str:
+        head = f"engine   {self.engine}: {self.num_calls:,} calls in {self.wall_s:,.1f} s"
+        if self.bound_s is None or self.achieved is None:
+            return f"{head}; for the work bound: sundog calibrate FLOW --engine {self.engine}"
+        return (
+            f"{head}, work bound {self.bound_s:,.1f} s of {self.bound_of} prompt tokens: {self.achieved:.0%} achieved"
+        )
+
+
+def engine_reports(blocks: Sequence[EngineBlock], work: RunWork) -> tuple[EngineReport, ...]:
+    """Return the reports of the engines that executed something, in the order of the flow."""
+    found: list[EngineReport] = []
+    for block in blocks:
+        done = work.pools.get(engine_pool(block.name))
+        if done is None or not done.num_calls:
+            continue
+        profile = load_profile(cache_folder(), block)
+        bound_s = achieved = None
+        if profile is not None:
+            from sundog.cost.profile import least_seconds
+
+            bound_s = least_seconds(done.work * (1 / num_replicas(block)), profile)
+            achieved = bound_s / done.wall_s if done.wall_s > 0 else None
+        bound_of = "distinct" if done.is_distinct else "computed"
+        found.append(EngineReport(block.name, done.num_calls, done.wall_s, bound_s, achieved, bound_of))
+    return tuple(found)

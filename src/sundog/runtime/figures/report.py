@@ -1,0 +1,152 @@
+"""What a run did: rows, calls asked for and executed, tokens asked for and computed.
+
+Owns the numbers and their text. Read from the store, so that it covers every process that worked on the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sundog.runtime.figures.engine_report import EngineReport
+from sundog.runtime.figures.pool_work import RunWork
+from sundog.store.store import NodeTotals, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`nodes` in plan order. `busy_s`: seconds that processes worked on the run; `warnings`: what the reader should
+    know of the output, and what was seen before the first call. Of this process alone: `rows_s`, from the first row's
+    start to the last one's end with the engines started, None when it ran none, `step_seconds`, each step's share of
+    its pool's time, `engines`, and `num_reused`, by step the calls that results of other runs answered."""
+
+    run_id: str
+    state: str
+    num_done: int
+    num_failed: int
+    num_dropped: int
+    busy_s: float
+    nodes: tuple[NodeTotals, ...]
+    output: str | None
+    errors: str | None
+    warnings: tuple[str, ...] = ()
+    rows_s: float | None = None
+    step_seconds: Mapping[str, float] = field(default_factory=dict)
+    engines: tuple[EngineReport, ...] = ()
+    num_reused: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def num_asked(self) -> int:
+        return sum(node.num_asked for node in self.nodes)
+
+    @property
+    def num_executed(self) -> int:
+        return sum(node.num_executed for node in self.nodes)
+
+    @property
+    def num_asked_prompt_tokens(self) -> int:
+        """Prompt tokens if every call of every row had been executed."""
+        return sum(node.num_asked_prompt_tokens for node in self.nodes)
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Prompt tokens of the executed calls."""
+        return sum(node.num_prompt_tokens for node in self.nodes)
+
+    @property
+    def num_computed_prompt_tokens(self) -> int:
+        """Prompt tokens that went through prefill: executed and not in the engine's prefix cache."""
+        return self.num_prompt_tokens - sum(node.num_cached_tokens for node in self.nodes)
+
+    @property
+    def num_asked_output_tokens(self) -> int:
+        return sum(node.num_asked_output_tokens for node in self.nodes)
+
+    @property
+    def num_output_tokens(self) -> int:
+        return sum(node.num_output_tokens for node in self.nodes)
+
+    @property
+    def prefix_cache_hit_rate(self) -> float:
+        """Share of executed prompt tokens found in the engine's prefix cache."""
+        executed = self.num_prompt_tokens
+        return (executed - self.num_computed_prompt_tokens) / executed if executed else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every number, sums included, for machines."""
+        sums = (
+            "num_asked num_executed num_asked_prompt_tokens num_prompt_tokens num_computed_prompt_tokens"
+            " num_asked_output_tokens num_output_tokens prefix_cache_hit_rate"
+        )
+        return {**asdict(self), **{name: getattr(self, name) for name in sums.split()}}
+
+    def __str__(self) -> str:
+        lines = [
+            f"run {self.run_id}: {self.state}",
+            f"rows     {self.num_done:,} done, {self.num_failed:,} failed, {self.num_dropped:,} filtered out"
+            f" in {self.busy_s:,.1f} s",
+            _saving("calls", self.num_asked, "executed", self.num_executed),
+            _saving("prompt", self.num_asked_prompt_tokens, "computed", self.num_computed_prompt_tokens, "tokens "),
+            _saving("output", self.num_asked_output_tokens, "computed", self.num_output_tokens, "tokens "),
+            f"prefix cache hit rate {self.prefix_cache_hit_rate:.0%} of executed prompt tokens",
+            *map(str, self.engines),
+            "",
+            *_table(self.nodes),
+        ]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        lines += [f"output   {self.output}"] if self.output else []
+        lines += [f"errors   {self.errors}"] if self.errors else []
+        if self.num_failed:
+            rows = "1 row" if self.num_failed == 1 else f"{self.num_failed:,} rows"
+            lines.append(f"failed   {rows}; --retry-failed (in Python retry_failed=True) tries them again")
+        return "\n".join(lines)
+
+
+def read_report(
+    store: Store,
+    run_id: str,
+    state: str,
+    node_names: tuple[str, ...],
+    *,
+    busy_s: float,
+    output: str | None,
+    errors: str | None,
+    warnings: tuple[str, ...] = (),
+    work: RunWork,
+    engines: tuple[EngineReport, ...],
+) -> Report:
+    rows = store.count_rows(run_id)
+    totals = store.node_totals(run_id)
+    return Report(
+        run_id=run_id,
+        state=state,
+        num_done=rows.get("done", 0),
+        num_failed=rows.get("failed", 0),
+        num_dropped=rows.get("dropped", 0),
+        busy_s=busy_s,
+        nodes=tuple(totals.get(name, NodeTotals(name)) for name in node_names),
+        output=output,
+        errors=errors,
+        warnings=warnings,
+        rows_s=work.rows_s,
+        step_seconds=work.seconds,
+        engines=engines,
+        num_reused=work.num_reused,
+    )
+
+
+def _saving(what: str, asked: int, verb: str, done: int, unit: str = "") -> str:
+    saved = f"  ({1 - done / asked:.0%} saved)" if asked else ""
+    return f"{what:<8} {asked:,} {unit}asked for, {done:,} {verb}{saved}"
+
+
+def _table(nodes: tuple[NodeTotals, ...]) -> list[str]:
+    width = max([4, *(len(node.node) for node in nodes)])
+    head = f"{'step':<{width}} {'asked':>9} {'executed':>9} {'prompt':>11} {'cached':>11} {'output':>9}"
+    body = [
+        f"{node.node:<{width}} {node.num_asked:>9,} {node.num_executed:>9,} {node.num_prompt_tokens:>11,}"
+        f" {node.num_cached_tokens:>11,} {node.num_output_tokens:>9,}"
+        for node in nodes
+    ]
+    return [head, *body]

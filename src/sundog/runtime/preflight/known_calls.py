@@ -1,0 +1,154 @@
+"""The calls that rows will make, as far as they can be told before anything runs.
+
+Owns the walk through the plan with what a row alone decides: conditions, lists and arguments that read no other step.
+The meaning of the nodes is that of runtime.executor. Runs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sundog.errors import CallError
+from sundog.ir.logical import ForEach, templates_of
+from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec
+from sundog.ir.templates.environment import SKIPPED
+from sundog.ir.templates.render import Scope, render_condition, render_value
+from sundog.ir.templates.template import Path, Reference, Template
+from sundog.operators.base import BoundCall, Operator
+
+CALL_CHARACTERS = 500
+"""What a call takes beside its prompt, roughly."""
+
+
+@dataclass(slots=True)
+class KnownCalls:
+    """What is known by node: `calls` and `failures` (the first cause) by row, and how often `nulls` of the row stand in
+    a prompt. `num_characters`: of all that is kept."""
+
+    calls: dict[str, dict[int, tuple[BoundCall, ...]]] = field(default_factory=lambda: defaultdict(dict))
+    failures: dict[str, dict[int, Exception]] = field(default_factory=lambda: defaultdict(dict))
+    nulls: dict[str, Counter[Path]] = field(default_factory=lambda: defaultdict(Counter))
+    num_characters: int = 0
+
+
+class Walk:
+    """Adds the calls of one row after another to `found`. `engines`: identities by name."""
+
+    def __init__(
+        self,
+        nodes: Sequence[Exec],
+        constants: Mapping[str, Any],
+        operators: Mapping[str, Operator],
+        engines: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        self.found = KnownCalls()
+        self._nodes = nodes
+        self._constants = constants
+        self._operators = operators
+        self._engines = engines
+        self._names = frozenset(_names(nodes)) | {"loop"}
+        self._reads: dict[str, frozenset[str]] = {}
+
+    def row(self, number: int, row: Mapping[str, Any]) -> None:
+        self._walk(self._nodes, number, {**self._constants, "row": row})
+
+    def _walk(self, nodes: Sequence[Exec], number: int, scope: dict[str, Any]) -> None:
+        """`scope`: what is known, to which skipped steps are added."""
+        gone: set[str] = set()
+        doubtful: set[str] = set()
+        for node in nodes:
+            if not gone.isdisjoint(node.before):
+                gone.add(node.name)
+                continue
+            if not doubtful.isdisjoint(node.before):
+                # A filter that reads an answer may drop the row before.
+                doubtful.add(node.name)
+                continue
+            try:
+                state = self._node(node, number, scope)
+            except Exception as error:  # a row's values may break whatever reads them: this row fails here
+                self.found.failures[node.name][number] = error
+                state = "gone"
+            if state == "gone":
+                gone.add(node.name)
+            elif state == "doubtful":
+                doubtful.add(node.name)
+
+    def _node(self, node: Exec, number: int, scope: dict[str, Any]) -> str:
+        """gone: the row never comes past it. doubtful: an answer decides this."""
+        if isinstance(node, FilterExec):
+            if not self._is_known(node.filter.predicate, scope):
+                return "doubtful"
+            return "there" if render_condition(node.filter.predicate, scope) else "gone"
+        body = node.step if isinstance(node, CallExec) else node.loop
+        if body.when is not None:
+            if not self._is_known(body.when, scope):
+                return "there"
+            if not render_condition(body.when, scope):
+                scope[node.name] = SKIPPED
+                return "there"
+        if body.for_each is None:
+            self._once(node, number, [scope])
+        elif self._is_known(body.for_each.items, scope):
+            self._once(node, number, _scopes(body.for_each, scope))
+        return "there"
+
+    def _once(self, node: CallExec | LoopExec, number: int, scopes: Sequence[dict[str, Any]]) -> None:
+        if isinstance(node, LoopExec):
+            for scope in scopes:
+                self._walk(node.body, number, {**scope, "loop": {"turn": 1, "last": SKIPPED}})
+            return
+        for scope in scopes:
+            self._count_nulls(node, scope)
+        if not self._spec_is_known(node, scopes):
+            return
+        operator = self._operators[node.step.operator]
+        calls = tuple(operator.bind(node.step.spec, scope, self._engines) for scope in scopes)
+        self.found.calls[node.name][number] = calls
+        for call in calls:
+            self.found.num_characters += CALL_CHARACTERS + sum(len(message.content) for message in call.prompt)
+
+    def _spec_is_known(self, node: CallExec, scopes: Sequence[Scope]) -> bool:
+        if node.name not in self._reads:
+            templates = templates_of(node.step.spec)
+            self._reads[node.name] = frozenset().union(*(template.names for template in templates))
+        # What is no name of a step is there, as `range` is, or will be the row's error when it is bound.
+        return all((self._reads[node.name] & self._names) <= scope.keys() for scope in scopes)
+
+    def _is_known(self, template: Template, scope: Scope) -> bool:
+        return (template.names & self._names) <= scope.keys()
+
+    def _count_nulls(self, node: CallExec, scope: Scope) -> None:
+        traits = self._operators[node.step.operator].traits(node.step.spec)
+        for _, template in traits.conversation:
+            for segment in template.segments:
+                if isinstance(segment, Reference) and _is_null(segment.path, scope):
+                    self.found.nulls[node.name][segment.path] += 1
+
+
+def _names(nodes: Sequence[Exec]) -> Iterator[str]:
+    for node in nodes:
+        yield node.name
+        if isinstance(node, LoopExec):
+            yield from _names(node.body)
+
+
+def _scopes(each: ForEach, scope: dict[str, Any]) -> list[dict[str, Any]]:
+    items = render_value(each.items, scope)
+    if items is None:
+        return []
+    if not isinstance(items, list | tuple):
+        raise CallError(f"for_each needs a list, got {type(items).__name__}")
+    return [{**scope, each.variable: item} for item in items]
+
+
+def _is_null(path: Path, scope: Scope) -> bool:
+    value: Any = scope
+    for key in path:
+        if not isinstance(value, Mapping) or key not in value:
+            return False
+        value = value[key]
+    return value is None

@@ -1,0 +1,176 @@
+"""Which run a command means: the unfinished one it continues, the finished one it repeats, or a new one.
+
+Owns that choice and the snapshots that belong to a run. Never runs anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sundog.errors import ConfigError
+from sundog.ir.values.canonical import fingerprint
+from sundog.private_files import make_private_folder
+from sundog.runtime.rows.inputs import RowSource
+from sundog.store.runs import RunList, RunRecord
+
+OpenRows = Callable[[Path], RowSource]
+"""Opens the inputs, with their snapshots in the given folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is asked for. `parts`: all but the rows and `modules` that makes two runs the same, as JSON types.
+    `effects`: what each step is, as JSON types, that changes something outside. `modules`: digests by file of the code
+    that the flow's functions are in. `repeats_effects`: those of other runs may be made again."""
+
+    parts: Mapping[str, Any]
+    flow: str
+    output: str
+    effects: Mapping[str, Any]
+    modules: Mapping[str, str]
+    is_fresh: bool
+    retries_failed: bool
+    repeats_effects: bool
+
+    @property
+    def key(self) -> bytes:
+        return fingerprint(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedRun:
+    """`changed`: files of the flow's functions that have changed since `before` began, which is why this run is new."""
+
+    record: RunRecord
+    source: RowSource
+    is_new: bool
+    changed: tuple[str, ...] = ()
+    before: str = ""
+
+
+def select_run(runs: RunList, command: Command, open_rows: OpenRows) -> SelectedRun:
+    """Call it under the command's lock. ConfigError where effects of another run would be repeated unasked."""
+    latest = None if command.is_fresh else runs.latest(command.key)
+    if latest is not None and latest.state != "finished" and not _changed(latest, command):
+        # Rows of a query or a function may have changed since; an unfinished run goes on with those it began with.
+        snapshots = runs.folder(latest.run_id) / "inputs"
+        source = open_rows(snapshots)
+        if _identity(command.key, source, snapshots) == latest.identity:
+            return SelectedRun(_continued(runs, latest, command), source, is_new=False)
+    staging = Path(tempfile.mkdtemp(prefix="inputs-", dir=runs.state_dir))
+    try:
+        source = open_rows(staging)
+        num_rows = source.count()
+        identity = _identity(command.key, source, staging)
+        is_same = latest is not None and latest.identity == identity
+        if latest is not None and is_same and not _changed(latest, command):
+            record = _continued(runs, latest, command)
+            source = _at(runs.folder(latest.run_id) / "inputs", source, open_rows)
+            return SelectedRun(record, source, is_new=False)
+        record = _started(runs, command, identity, _effects(command, source, staging), num_rows)
+        folder = runs.folder(record.run_id)
+        make_private_folder(folder)
+        staging.rename(folder / "inputs")
+        source = _at(folder / "inputs", source, open_rows)
+        if latest is not None and is_same:
+            return SelectedRun(record, source, is_new=True, changed=_changed(latest, command), before=latest.run_id)
+        return SelectedRun(record, source, is_new=True)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _at(snapshots: Path, source: RowSource, open_rows: OpenRows) -> RowSource:
+    """`source`, with its snapshots in a folder of the run; one that has none is not opened, and read, a second time."""
+    return open_rows(snapshots) if source.has_snapshots else source
+
+
+def _changed(latest: RunRecord, command: Command) -> tuple[str, ...]:
+    """Files of functions that are not what they were when `latest` began; nobody minds when only its failed rows are
+    tried again."""
+    if command.retries_failed:
+        return ()
+    before: dict[str, str] = json.loads(latest.modules)
+    names = sorted({*before, *command.modules})
+    return tuple(name for name in names if before.get(name) != command.modules.get(name))
+
+
+def _continued(runs: RunList, latest: RunRecord, command: Command) -> RunRecord:
+    if latest.state != "finished" or command.retries_failed:
+        if not latest.repeats_effects:
+            _refuse_repeats(runs, command, latest, is_new=False)
+        if command.repeats_effects:
+            runs.allow_repeats(latest.run_id)
+        runs.put_modules(latest.run_id, json.dumps(command.modules))
+    return latest
+
+
+def _started(runs: RunList, command: Command, identity: bytes, effects: bytes, num_rows: int) -> RunRecord:
+    record = runs.start(
+        command.key,
+        identity,
+        command.flow,
+        command.output,
+        num_rows,
+        is_fresh=command.is_fresh,
+        effects=effects,
+        modules=json.dumps(command.modules),
+    )
+    try:
+        _refuse_repeats(runs, command, record, is_new=True)
+    except ConfigError:
+        runs.forget(record.run_id)
+        raise
+    if command.repeats_effects:
+        runs.allow_repeats(record.run_id)
+    return record
+
+
+def _refuse_repeats(runs: RunList, command: Command, record: RunRecord, *, is_new: bool) -> None:
+    if not record.effects or command.repeats_effects:
+        return
+    steps = ", ".join(command.effects)
+    repeat = "say --repeat-effects (in Python repeat_effects=True) if they are to happen again"
+    if others := runs.others_with_effects(record.effects, tuple(command.effects), record.run_id):
+        run_id, number = others[0]
+        raise ConfigError(
+            f"run {run_id} has made or begun {number:,} effects ({steps}) of this flow over the same input, and this "
+            "run would make them again",
+            hint=f"repeat that run's command to continue it, or {repeat}",
+        )
+    if other := runs.at_work_with_effects(record.effects, record.run_id, is_new=is_new):
+        raise ConfigError(
+            f"run {other} is at work now on the effects ({steps}) of this flow over the same input, and this run "
+            "would make them again",
+            hint=f"wait for it, or {repeat}",
+        )
+
+
+def _effects(command: Command, source: RowSource, snapshots: Path) -> bytes:
+    """Equal for runs whose effects are the same ones: steps of one name and text, in a flow of one name, over inputs of
+    the same content, however many of their rows; empty where there are none."""
+    if not command.effects:
+        return b""
+    inputs = source.content_identity()["inputs"]
+    return fingerprint([command.flow, dict(command.effects), inputs, _digests(snapshots)])
+
+
+def _identity(command: bytes, source: RowSource, snapshots: Path) -> bytes:
+    """Return what is equal for one command over the same rows: those of files are known by the files, those of queries
+    and functions by their snapshots, which `source.count()` has made."""
+    return fingerprint([command.hex(), source.content_identity(), _digests(snapshots)])
+
+
+def _digests(snapshots: Path) -> list[list[str]]:
+    return [[path.name, _digest(path)] for path in sorted(snapshots.glob("*.jsonl"))]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
