@@ -9,23 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
-from sundog.flow.bind import bind
-from sundog.ir.logical import LogicalPlan, steps_of
-from sundog.operators.base import OPERATORS
-from sundog.optimizer.rewrite import rewrite
+from sundog.flow.example import example_plan
+from sundog.ir.logical import LogicalPlan
+from sundog.optimizer.rewrite import rewrite_by
 from sundog.optimizer.rules.base import Rule
 from sundog.optimizer.rules.catalog import RULES
 from sundog.present.logical_tree import logical_tree, print_tree
-from tests.optimizer.bench import Nowhere
 
 FIXTURES = Path(__file__).parent / "rules"
-AROUND = {
-    "name": "flow",
-    "engines": {"local": {"kind": "null"}},
-    "inputs": {"rows": {"path": "rows.csv"}, "owners": {"path": "owners.csv", "key": {"id": "owner"}}},
-}
 
 
 def cases(rule: Rule) -> Iterator[tuple[str, str, str]]:
@@ -38,9 +30,7 @@ def cases(rule: Rule) -> Iterator[tuple[str, str, str]]:
 
 
 def applied(rule: Rule, flow: str) -> str:
-    plan = bind({**AROUND, **YAML(typ="safe", pure=True).load(flow)}, Nowhere(), base_dir=FIXTURES)
-    operators = {step.operator: OPERATORS.get(step.operator)(FIXTURES) for step in steps_of(plan.nodes)}
-    found = rewrite(plan, operators, rules=[rule])
+    found = rewrite_by(rule, example_plan(flow))
     notes = [f"{note}\n" for fired in found.fired for note in fired.notes]
     return "".join([*notes, shown(found.plan)]).strip("\n") if notes else "unchanged"
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sundog.errors import ConfigError, PlanError, suggest
-from sundog.ir.logical import LogicalPlan
+from sundog.ir.logical import LogicalPlan, steps_of
 from sundog.ir.verify import check_rewrite
-from sundog.operators.base import Operator
+from sundog.operators.base import OPERATORS, Operator
 from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.rules.base import Change, Context, Rule
 from sundog.optimizer.rules.catalog import RULE_NAMES, RULES
@@ -69,6 +70,13 @@ def rewrite(
         if plan is begun:
             return Rewritten(plan, tuple(fired))
     raise PlanError(f"the rules do not come to rest; the last was {fired[-1].rule}", hint=_hint(fired[-1].rule))
+
+
+def rewrite_by(rule: Rule, plan: LogicalPlan) -> Rewritten:
+    """Return `plan` after `rule` alone, as the rule's example and fixtures show it. The operators are the registered
+    ones, with the working directory as their folder."""
+    operators = {step.operator: OPERATORS.get(step.operator)(Path()) for step in steps_of(plan.nodes)}
+    return rewrite(plan, operators, rules=[rule])
 
 
 def _check(rule: Rule, before: LogicalPlan, change: Change, operators: Mapping[str, Operator]) -> None:

@@ -19,6 +19,19 @@ Nodes = tuple[Node, ...]
 
 
 class DropDeadSteps:
+    """Leave out the steps that nobody reads.
+
+    >>> from sundog.flow.example import example_plan
+    >>> from sundog.optimizer.rewrite import rewrite_by
+    >>> plan = example_plan('''
+    ...     nodes:
+    ...       gist: {llm: {engine: local, prompt: "Sum up {{ row.mail }}"}}
+    ...       reply: {llm: {engine: local, prompt: "Answer {{ row.mail }}"}}
+    ...     outputs: {reply: "{{ reply.text }}"}''')
+    >>> [node.name for node in rewrite_by(DropDeadSteps(), plan).plan.nodes]
+    ['reply']
+    """
+
     name = "drop_dead_steps"
 
     def apply(self, plan: LogicalPlan, context: Context) -> Change | None:

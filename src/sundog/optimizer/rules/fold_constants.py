@@ -21,6 +21,20 @@ FALSE = Template("{{ false }}")
 
 
 class FoldConstants:
+    """Write constants into the templates that read them.
+
+    >>> from sundog.flow.example import example_plan
+    >>> from sundog.optimizer.rewrite import rewrite_by
+    >>> plan = example_plan('''
+    ...     constants: {tone: calm, is_strict: true}
+    ...     nodes:
+    ...       reply: {llm: {engine: local, prompt: "Be {{ tone }}: {{ row.mail }}"}, when: "{{ is_strict }}"}
+    ...     outputs: {reply: "{{ reply.text }}"}''')
+    >>> (reply,) = rewrite_by(FoldConstants(), plan).plan.nodes
+    >>> reply.spec.prompt.source, reply.when
+    ('Be calm: {{ row.mail }}', None)
+    """
+
     name = "fold_constants"
 
     def apply(self, plan: LogicalPlan, context: Context) -> Change | None:

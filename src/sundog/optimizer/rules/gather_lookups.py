@@ -17,6 +17,20 @@ Nodes = tuple[Node, ...]
 
 
 class GatherLookups:
+    """Mark the point look-ups that may be asked for together.
+
+    >>> from sundog.flow.example import example_plan
+    >>> from sundog.optimizer.rewrite import rewrite_by
+    >>> plan = example_plan('''
+    ...     nodes:
+    ...       buyer:
+    ...         sql: {database: "sqlite:///shop.db", query: "select name from buyers where id = :id",
+    ...               params: {id: "{{ row.buyer }}"}}
+    ...     outputs: {buyer: "{{ buyer[0].name }}"}''')
+    >>> plan.nodes[0].is_gathered, rewrite_by(GatherLookups(), plan).plan.nodes[0].is_gathered
+    (False, True)
+    """
+
     name = "gather_lookups"
 
     def apply(self, plan: LogicalPlan, context: Context) -> Change | None:

@@ -17,6 +17,18 @@ from sundog.optimizer.rules.base import Change, Context
 
 
 class HoistPrefix:
+    """Choose the order in which rows are read.
+
+    >>> from sundog.flow.example import example_plan
+    >>> from sundog.optimizer.rewrite import rewrite_by
+    >>> plan = example_plan('''
+    ...     nodes:
+    ...       answer: {llm: {engine: local, prompt: "{{ row.document }} Answer: {{ row.question }}"}}
+    ...     outputs: {answer: "{{ answer.text }}"}''')
+    >>> plan.row_order, [key.path for key in rewrite_by(HoistPrefix(), plan).plan.row_order]
+    ((), [('row', 'document'), ('row', 'question')])
+    """
+
     name = "hoist_prefix"
 
     def apply(self, plan: LogicalPlan, context: Context) -> Change | None:

@@ -31,6 +31,20 @@ class CannotRename(Exception):
 
 
 class MergeSubplans:
+    """Make one step of several equal ones.
+
+    >>> from sundog.flow.example import example_plan
+    >>> from sundog.optimizer.rewrite import rewrite_by
+    >>> plan = example_plan('''
+    ...     nodes:
+    ...       one: {llm: {engine: local, prompt: "Sum up {{ row.mail }}"}}
+    ...       same: {llm: {engine: local, prompt: "Sum up {{ row.mail }}"}}
+    ...     outputs: {first: "{{ one.text }}", second: "{{ same.text }}"}''')
+    >>> merged = rewrite_by(MergeSubplans(), plan).plan
+    >>> [node.name for node in merged.nodes], [template.source for _, template in merged.outputs]
+    (['one'], ['{{ one.text }}', '{{ one.text }}'])
+    """
+
     name = "merge_subplans"
 
     def apply(self, plan: LogicalPlan, context: Context) -> Change | None:

@@ -18,6 +18,17 @@ _METHODS = frozenset(dir(dict))
 
 
 class PruneColumns:
+    """Choose the columns of each input that become rows.
+
+    >>> from sundog.flow.example import example_plan
+    >>> from sundog.optimizer.rewrite import rewrite_by
+    >>> plan = example_plan('''
+    ...     nodes: {reply: {llm: {engine: local, prompt: "To {{ row.owners.name }}: {{ row.mail }}"}}}
+    ...     outputs: {reply: "{{ reply.text }}"}''')
+    >>> [(source.name, source.columns) for source in rewrite_by(PruneColumns(), plan).plan.inputs]
+    [('rows', ('mail', 'owner')), ('owners', ('id', 'name'))]
+    """
+
     name = "prune_columns"
 
     def apply(self, plan: LogicalPlan, context: Context) -> Change | None:

@@ -17,6 +17,19 @@ from sundog.optimizer.rules.base import Change, Context
 
 
 class PushDownFilter:
+    """Let the steps wait for a filter that does not need them.
+
+    >>> from sundog.flow.example import example_plan
+    >>> from sundog.optimizer.rewrite import rewrite_by
+    >>> plan = example_plan('''
+    ...     nodes:
+    ...       reply: {llm: {engine: local, prompt: "Answer {{ row.mail }}"}}
+    ...       is_open: {filter: "{{ row.state == 'open' }}"}
+    ...     outputs: {reply: "{{ reply.text }}"}''')
+    >>> [node.name for node in rewrite_by(PushDownFilter(), plan).plan.nodes]
+    ['is_open', 'reply']
+    """
+
     name = "push_down_filter"
 
     def apply(self, plan: LogicalPlan, context: Context) -> Change | None:

@@ -20,6 +20,19 @@ Nodes = tuple[Node, ...]
 
 
 class PushDownWhen:
+    """Give a step the condition of its only readers.
+
+    >>> from sundog.flow.example import example_plan
+    >>> from sundog.optimizer.rewrite import rewrite_by
+    >>> plan = example_plan('''
+    ...     nodes:
+    ...       gist: {llm: {engine: local, prompt: "Sum up {{ row.mail }}"}}
+    ...       reply: {llm: {engine: local, prompt: "Answer {{ gist.text }}"}, when: "{{ row.is_urgent }}"}
+    ...     outputs: {reply: "{{ reply.text }}"}''')
+    >>> plan.nodes[0].when, rewrite_by(PushDownWhen(), plan).plan.nodes[0].when.source
+    (None, '{{ row.is_urgent }}')
+    """
+
     name = "push_down_when"
 
     def apply(self, plan: LogicalPlan, context: Context) -> Change | None:

@@ -25,6 +25,20 @@ _TOTAL_TESTS = frozenset({"none", "string", "number", "boolean", "true", "false"
 
 
 class ReorderFilters:
+    """Put the cheaper filter first.
+
+    >>> from sundog.flow.example import example_plan
+    >>> from sundog.optimizer.rewrite import rewrite_by
+    >>> plan = example_plan('''
+    ...     nodes:
+    ...       grade: {llm: {engine: local, prompt: "Grade {{ row.mail }}"}}
+    ...       is_good: {filter: "{{ grade.text == 'good' }}"}
+    ...       is_open: {filter: "{{ row.state == 'open' }}"}
+    ...     outputs: {mail: "{{ row.mail }}"}''')
+    >>> [node.name for node in rewrite_by(ReorderFilters(), plan).plan.nodes]
+    ['grade', 'is_open', 'is_good']
+    """
+
     name = "reorder_filters"
 
     def apply(self, plan: LogicalPlan, context: Context) -> Change | None:

@@ -24,6 +24,14 @@ def conservative(request: RequestView, replica: ReplicaView, sched: SchedView) -
     """There is room for every answer at its full length: nothing is ever preempted for want of memory.
 
     Loses where answers end early: half the memory stays empty when they are half as long as they may be.
+
+    >>> replica = ReplicaView("gpu/0", "gpu", num_running=1, max_tokens_in_flight=1000)
+    >>> replica.running.hold("other", (), 500, 300)  # a prompt of 500 tokens, an answer of at most 300
+    >>> for num_tokens in (50, 51):
+    ...     request = RequestView("r", "gpu", num_prompt_tokens=150, num_expected_output_tokens=num_tokens)
+    ...     print(conservative(request, replica, SchedView()))
+    Admitted()
+    Deferred(until=None)
     """
     limit = replica.max_tokens_in_flight
     if limit is None or replica.num_running == 0:
@@ -39,6 +47,13 @@ def aggressive(request: RequestView, replica: ReplicaView, sched: SchedView) -> 
 
     Loses near the limit: what was computed for a preempted request is computed again. A host that does not see output
     (`ReplicaView.requests` is empty) takes it for none.
+
+    >>> replica = ReplicaView("gpu/0", "gpu", num_running=1, max_tokens_in_flight=1000)
+    >>> replica.running.hold("other", (), 500, 300)
+    >>> aggressive(RequestView("r", "gpu", num_prompt_tokens=500, num_expected_output_tokens=400), replica, SchedView())
+    Admitted()
+    >>> aggressive(RequestView("r", "gpu", num_prompt_tokens=501), replica, SchedView())
+    Deferred(until=None)
     """
     limit = replica.max_tokens_in_flight
     if limit is None or replica.num_running == 0:
@@ -58,6 +73,17 @@ def past_future(request: RequestView, replica: ReplicaView, sched: SchedView) ->
     admitted by luck. Where nothing is known the bound is taken, as `conservative` does.
     Loses where a step's answers change their length all at once (the history is of yesterday), and for the first calls
     of each step; counts tokens with half a block for each request, so that a few of the largest may still collide.
+
+    >>> from sundog.sched.books.histories import SampleHistory
+    >>> short = SampleHistory(max_samples=100)
+    >>> for num_tokens in range(20, 40):
+    ...     short.add(num_tokens)
+    >>> sched = SchedView(output_lengths={("flow/sum", "m"): short})
+    >>> replica = ReplicaView("gpu/0", "gpu", num_running=1, max_tokens_in_flight=1000)
+    >>> replica.running.hold("other", (), 300, 100)
+    >>> new = RequestView("r", "gpu", node="flow/sum", model="m", num_prompt_tokens=300, num_expected_output_tokens=400)
+    >>> conservative(new, replica, sched), past_future(new, replica, sched)
+    (Deferred(until=None), Admitted())
     """
     limit = replica.max_tokens_in_flight
     if limit is None or replica.num_running == 0:
@@ -88,6 +114,14 @@ def beside_retained(request: RequestView, replica: ReplicaView, sched: SchedView
     (benchmarks/vllm_agents_modelled.py): mean completion 1.35 to 1.7 times better than by Continuum's retention alone.
     That admitting whole programs matters more than pinning is ThunderAgent's finding. Loses slots while tools run: a
     cache that is full of what is retained lets nobody new begin, so retention needs its bound in time.
+
+    >>> from sundog.sched.views import WorkflowView
+    >>> replica = ReplicaView("gpu/0", "gpu", num_running=1, max_tokens_in_flight=1000, num_retained_tokens=900)
+    >>> sched = SchedView(workflows={"kept": WorkflowView("kept", arrival_s=0.0, retained_until_s=60.0)})
+    >>> beside_retained(RequestView("r", "gpu", num_prompt_tokens=200, workflow_id="new"), replica, sched)
+    Deferred(until=None)
+    >>> beside_retained(RequestView("r", "gpu", num_prompt_tokens=200, workflow_id="kept"), replica, sched)
+    Admitted()
     """
     limit = replica.max_tokens_in_flight
     workflow = sched.workflows.get(request.workflow_id)
@@ -124,6 +158,14 @@ def promised_slots_are_kept(request: RequestView, replica: ReplicaView, sched: S
     the cache too). Modelled on 102 to 600 rows of three steps, six rows to a document (benchmarks/prefix_order.py):
     with a cache for a twentieth of the prompt tokens nothing is computed twice, where 1.01 to 1.3 times as much was
     without this rule. Loses a slot for the moment between two steps, so it rests while nothing is evicted at all.
+
+    >>> from sundog.sched.books.prefix_index import PrefixIndex
+    >>> cache = PrefixIndex(max_blocks=10)
+    >>> replica = ReplicaView("gpu/0", "gpu", max_concurrency=2, num_running=1, num_open_workflows=1, prefixes=cache)
+    >>> promised_slots_are_kept(RequestView("new", "gpu", prefix_key=(1, 2)), replica, SchedView())
+    Deferred(until=None)
+    >>> promised_slots_are_kept(RequestView("next", "gpu", prefix_key=(1, 2), is_successor=True), replica, SchedView())
+    Admitted()
     """
     if sched.is_roomy or request.is_successor or replica.num_running == 0:
         return ADMITTED
@@ -139,6 +181,14 @@ def one_warms_the_prefix(request: RequestView, replica: ReplicaView, sched: Sche
     Measured on openvino-genai: 64 requests with one cold prefix, sent at once, share nothing; one first, then
     the rest, share all of it. Loses one prefill's time when the shared prefix is short against the rest. vLLM lets
     requests share blocks that are still being computed: there nobody waits.
+
+    >>> from sundog.sched.books.prefix_index import PrefixIndex
+    >>> replica = ReplicaView("gpu/0", "gpu", num_running=1, prefixes=PrefixIndex(100))
+    >>> _ = replica.prefixes.begin((1, 2), "first")
+    >>> one_warms_the_prefix(RequestView("second", "gpu", prefix_key=(1, 2, 3)), replica, SchedView())
+    Deferred(until='first')
+    >>> one_warms_the_prefix(RequestView("another", "gpu", prefix_key=(7, 8)), replica, SchedView())
+    Admitted()
     """
     if replica.shares_cold_prefixes:
         return ADMITTED

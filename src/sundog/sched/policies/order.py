@@ -14,7 +14,12 @@ SERVICE_QUANTUM_TOKENS = 400
 
 def first_come(request: RequestView, sched: SchedView) -> tuple[float, ...]:
     """Rank in order of arrival. Loses when many prompts share prefixes: neighbours in time are no neighbours in
-    text."""
+    text.
+
+    >>> requests = [RequestView("late", "gpu", arrival_time=2.0), RequestView("early", "gpu", arrival_time=1.0)]
+    >>> [one.request_id for one in sorted(requests, key=lambda one: first_come(one, SchedView()))]
+    ['early', 'late']
+    """
     return (request.arrival_time,)
 
 
@@ -22,6 +27,12 @@ def priority_first(request: RequestView, sched: SchedView) -> tuple[float, ...]:
     """Rank as vLLM's scheduler: by the priority that came with the request, then in order of arrival.
 
     Loses as `first_come` does; and a program of many short calls queues anew for each of them.
+
+    >>> from sundog.sched.facts import CallFacts
+    >>> urgent = RequestView("urgent", "gpu", arrival_time=2.0, facts=CallFacts(priority=-1))
+    >>> requests = [RequestView("early", "gpu", arrival_time=1.0), urgent]
+    >>> [one.request_id for one in sorted(requests, key=lambda one: priority_first(one, SchedView()))]
+    ['urgent', 'early']
     """
     return (request.facts.priority, request.arrival_time)
 
@@ -35,6 +46,11 @@ def shared_prefix_adjacent(request: RequestView, sched: SchedView) -> tuple[floa
     one. Rows in order within a group; among tools, which have no prompt, what the plan needs soonest first. Where all
     engines share one device and the cache has room for everything, the rows with most steps to come go first instead:
     the batch ends with fuller steps. Engines side by side would wait for the rows that this holds back.
+
+    >>> orders = {"a1": (0, 1), "b": (2,), "a2": (0, 3)}  # the blocks of each prompt, numbered as they first came
+    >>> requests = [RequestView(name, "gpu", prefix_order=order) for name, order in orders.items()]
+    >>> [one.request_id for one in sorted(requests, key=lambda one: shared_prefix_adjacent(one, SchedView()))]
+    ['a1', 'a2', 'b']
     """
     extends_last_call = 0 < len(request.prefix_key) <= 2 * request.num_inherited_blocks
     first = request.depth if sched.is_roomy and sched.num_devices == 1 else -extends_last_call
@@ -46,6 +62,13 @@ def program_first_come(request: RequestView, sched: SchedView) -> tuple[float, .
     program were retained, then programs in order of arrival.
 
     Loses against short programs behind long ones: it is first come, first served, a program at a time.
+
+    >>> from sundog.sched.views import WorkflowView
+    >>> began_s = {"new": 5.0, "old": 0.0}
+    >>> sched = SchedView(workflows={name: WorkflowView(name, arrival_s=at_s) for name, at_s in began_s.items()})
+    >>> requests = [RequestView(name, "gpu", arrival_time=9.0, workflow_id=name) for name in began_s]
+    >>> [one.request_id for one in sorted(requests, key=lambda one: program_first_come(one, sched))]
+    ['old', 'new']
     """
     workflow = sched.workflows.get(request.workflow_id)
     is_retained = workflow is not None and request.arrival_time < workflow.retained_until_s
@@ -58,6 +81,10 @@ def shortest_remaining(request: RequestView, sched: SchedView) -> tuple[float, .
 
     Loses fairness: a long one waits as long as shorter ones come. Loses against `critical_path` on the makespan, and
     where the lengths told are wrong.
+
+    >>> requests = [RequestView(str(num), "gpu", num_prompt_tokens=num) for num in (900, 300, 600)]
+    >>> [one.request_id for one in sorted(requests, key=lambda one: shortest_remaining(one, SchedView()))]
+    ['300', '600', '900']
     """
     workflow = sched.workflows.get(request.workflow_id)
     num_tokens = request.num_prefill_tokens + remaining_output_tokens(request, sched, MEDIAN)
@@ -71,6 +98,14 @@ def least_attained_service(request: RequestView, sched: SchedView) -> tuple[floa
 
     Loses against `shortest_remaining` where lengths are known; with programs of equal length it serves them in turns,
     so that all end late and their KV blocks are evicted between two calls.
+
+    >>> from sundog.sched.views import WorkflowView
+    >>> served = {"much": 4000, "little": 400}
+    >>> views = {name: WorkflowView(name, arrival_s=0.0, num_attained_tokens=num) for name, num in served.items()}
+    >>> sched = SchedView(workflows=views)
+    >>> requests = [RequestView(name, "gpu", workflow_id=name) for name in served]
+    >>> [one.request_id for one in sorted(requests, key=lambda one: least_attained_service(one, sched))]
+    ['little', 'much']
     """
     workflow = sched.workflows.get(request.workflow_id)
     num_own_tokens = request.num_computed_tokens + request.num_output_tokens
@@ -84,6 +119,12 @@ def critical_path(request: RequestView, sched: SchedView) -> tuple[float, ...]:
 
     Loses on mean completion time, as short workflows wait for long ones, and on the cache: it scatters rows that share
     a prefix.
+
+    >>> from sundog.sched.facts import CallFacts
+    >>> paths_s = {"last": 0.0, "first": 30.0, "second": 12.0}
+    >>> requests = [RequestView(name, "gpu", facts=CallFacts(successor_path_s=at_s)) for name, at_s in paths_s.items()]
+    >>> [one.request_id for one in sorted(requests, key=lambda one: critical_path(one, SchedView()))]
+    ['first', 'second', 'last']
     """
     return (-remaining_s(request, sched), request.need_s, *_arrival(request, sched))
 
@@ -93,6 +134,12 @@ def fair_share(request: RequestView, sched: SchedView) -> tuple[float, ...]:
     OSDI 2024) in the two levels of UWFQ (arXiv 2510.15485). What counts as service: `sched.books.fairness`.
 
     Loses throughput where tenants share prefixes among their own requests only: their turns evict each other's blocks.
+
+    >>> from sundog.sched.facts import CallFacts
+    >>> sched = SchedView(virtual_tokens={"busy": 9000.0, "quiet": 100.0})
+    >>> requests = [RequestView(tenant, "gpu", facts=CallFacts(tenant=tenant)) for tenant in ("busy", "quiet")]
+    >>> [one.request_id for one in sorted(requests, key=lambda one: fair_share(one, sched))]
+    ['quiet', 'busy']
     """
     return (sched.virtual_tokens.get(request.facts.tenant, 0.0), *_arrival(request, sched))
 
@@ -103,6 +150,11 @@ def slack_edf(request: RequestView, sched: SchedView) -> tuple[float, ...]:
 
     Loses where the prediction does: too slow an estimate gives up a request that could have made it. Rests on measured
     speeds; without them only a deadline that has passed counts as lost.
+
+    >>> due_s = {"lost": 5.0, "later": 60.0, "soon": 20.0, "any time": None}
+    >>> requests = [RequestView(name, "gpu", deadline_s=at_s) for name, at_s in due_s.items()]
+    >>> [one.request_id for one in sorted(requests, key=lambda one: slack_edf(one, SchedView(time_s=10.0)))]
+    ['soon', 'later', 'any time', 'lost']
     """
     deadline_s = float("inf") if request.deadline_s is None else request.deadline_s
     if sched.time_s + remaining_s(request, sched) > deadline_s:

@@ -27,6 +27,14 @@ def follow_plan(worker: WorkerView, pools: Mapping[str, PoolView], sched: SchedV
     through: it goes when none has come for as long as two switches take, or for an engine that no worker has. One that
     the plan has done with here goes though calls wait, where other workers have it too.
     Loses against a plan of exact times where two engines take turns and the calls come in bursts just too small.
+
+    >>> pools = {name: PoolView(name, load_s=10.0, call_s=1.0) for name in ("small", "large")}
+    >>> worker = WorkerView("w/0", pools=("small", "large"), max_resident=1, planned=("large",))
+    >>> follow_plan(worker, pools, SchedView())
+    Bring(pool='large', instead_of=None)
+    >>> worker.residents["small"] = ReplicaView("small/0", "small")  # whose steps have all drained
+    >>> follow_plan(worker, pools, SchedView())
+    Bring(pool='large', instead_of='small')
     """
     planned, asked = _next_planned(worker, sched), _most_asked(worker, pools, sched)
     if len(worker.residents) < worker.max_resident:
@@ -54,6 +62,13 @@ def oldest_call_first(worker: WorkerView, pools: Mapping[str, PoolView], sched: 
     """The engine of the call that has waited longest, whatever a switch costs: first come, first served.
 
     Loses whenever two engines take turns: every turn is a load.
+
+    >>> pools = {name: PoolView(name, load_s=10.0, call_s=1.0) for name in ("small", "large")}
+    >>> pools["large"].oldest_arrival_s = 3.0
+    >>> worker = WorkerView("w/0", pools=("small", "large"), max_resident=1)
+    >>> worker.residents["small"] = ReplicaView("small/0", "small")
+    >>> oldest_call_first(worker, pools, SchedView())
+    Bring(pool='large', instead_of='small')
     """
     waiting = [
         view

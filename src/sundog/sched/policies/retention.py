@@ -18,6 +18,9 @@ def nothing_is_retained(workflow: WorkflowView, replica: ReplicaView, sched: Sch
     """0 s, as vLLM: blocks stay until others need the room.
 
     Loses under memory pressure: while a tool runs, new prompts push out what the next call would read.
+
+    >>> nothing_is_retained(WorkflowView("w", arrival_s=0.0), ReplicaView("gpu/0", "gpu"), SchedView())
+    0.0
     """
     return 0.0
 
@@ -32,6 +35,17 @@ def continuum_ttl(workflow: WorkflowView, replica: ReplicaView, sched: SchedView
     nobody waits, keeping costs nothing and the longest duration seen is the answer.
     Loses under heavy growth of what runs, which takes the kept blocks all the same, and with tools whose durations have
     two very different scales and no sign of which one it will be.
+
+    >>> times_s = SampleHistory(max_samples=100)
+    >>> for time_s in [1.0] * 19 + [50.0]:
+    ...     times_s.add(time_s)
+    >>> busy = SchedView(prefill_token_s=0.001, tool_times_s={"search": times_s}, num_waiting=4)
+    >>> workflow = WorkflowView("w", arrival_s=0.0, tool="search", num_held_tokens=4000)
+    >>> replica = ReplicaView("gpu/0", "gpu", max_tokens_in_flight=16000)
+    >>> continuum_ttl(workflow, replica, busy)
+    1.0
+    >>> continuum_ttl(workflow, replica, SchedView())  # no duration is known
+    2.0
     """
     times_s = _tool_times_s(workflow.tool, sched)
     if times_s is None:
@@ -52,6 +66,12 @@ def while_use_is_told(workflow: WorkflowView, replica: ReplicaView, sched: Sched
     pressure is for `farthest_use_first` to say. At most 10 minutes, for a workflow that is never heard of again.
 
     Loses where the plan is wrong: what it names is kept in place of what is used.
+
+    >>> replica = ReplicaView("gpu/0", "gpu")
+    >>> while_use_is_told(WorkflowView("w", arrival_s=0.0, steps_to_next_use=2.0), replica, SchedView())
+    600.0
+    >>> while_use_is_told(WorkflowView("w", arrival_s=0.0), replica, SchedView())
+    0.0
     """
     return 0.0 if workflow.steps_to_next_use is None else MAX_TOLD_S
 
@@ -68,6 +88,10 @@ def least_recently_used(block: BlockView, sched: SchedView) -> tuple[float, ...]
     """Rank as vLLM: what was used longest ago first; of one prompt, the end first, since a prefix is of use without it.
 
     Loses where use comes in cycles longer than the cache: what is needed next was used longest ago.
+
+    >>> blocks = [BlockView(last_used_s=9.0), BlockView(last_used_s=5.0, depth=0), BlockView(last_used_s=5.0, depth=3)]
+    >>> [(one.last_used_s, one.depth) for one in sorted(blocks, key=lambda one: least_recently_used(one, SchedView()))]
+    [(5.0, 3), (5.0, 0), (9.0, 0)]
     """
     return (block.last_used_s, -block.depth)
 
@@ -77,6 +101,13 @@ def latest_program_first(block: BlockView, sched: SchedView) -> tuple[float, ...
     retained, the blocks of the program that arrived last, so that the oldest programs keep theirs and end.
 
     Loses where the last program would have come back soonest.
+
+    >>> arrivals_s = {"old": 0.0, "new": 7.0}
+    >>> sched = SchedView(time_s=10.0, workflows={name: WorkflowView(name, at_s) for name, at_s in arrivals_s.items()})
+    >>> blocks = [BlockView(last_used_s=9.0, workflow_id=name, retained_until_s=60.0) for name in arrivals_s]
+    >>> blocks.append(BlockView(last_used_s=9.5, workflow_id="free"))
+    >>> [one.workflow_id for one in sorted(blocks, key=lambda one: latest_program_first(one, sched))]
+    ['free', 'new', 'old']
     """
     workflow = sched.workflows.get(block.workflow_id)
     if workflow is None or block.retained_until_s <= sched.time_s:
@@ -90,6 +121,10 @@ def farthest_use_first(block: BlockView, sched: SchedView) -> tuple[float, ...]:
 
     Loses where steps take very different times: a step away may be a minute away. Traffic that tells nothing loses its
     blocks to traffic that does.
+
+    >>> blocks = [BlockView(last_used_s=9.0, steps_to_next_use=steps) for steps in (1.0, 4.0, None)]
+    >>> [one.steps_to_next_use for one in sorted(blocks, key=lambda one: farthest_use_first(one, SchedView()))]
+    [None, 4.0, 1.0]
     """
     steps = float("inf") if block.steps_to_next_use is None else block.steps_to_next_use
     return (-steps, *least_recently_used(block, sched))

@@ -16,12 +16,23 @@ def within_load_bound(request: RequestView, replica: ReplicaView, sched: SchedVi
     So affinity never piles work up on one replica while others idle (consistent hashing with bounded loads, arXiv
     1608.01350, with a difference in place of a ratio, so that it also holds when replicas are nearly empty). Loses the
     cached prefix of what it sends elsewhere.
+
+    >>> busy = ReplicaView("gpu/0", "gpu", max_concurrency=8, num_running=5)
+    >>> request = RequestView("r", "gpu")
+    >>> [within_load_bound(request, busy, SchedView(least_load=load)) for load in (0.5, 0.25)]
+    [True, False]
     """
     return replica.load <= sched.least_load + SLACK
 
 
 def least_outstanding(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:
-    """The emptiest replica: 1 with nothing outstanding, 1/2 when what is outstanding fills it."""
+    """The emptiest replica: 1 with nothing outstanding, 1/2 when what is outstanding fills it.
+
+    >>> request = RequestView("r", "gpu")
+    >>> replicas = [ReplicaView("gpu/0", "gpu", max_concurrency=4, num_running=num) for num in (0, 4)]
+    >>> [least_outstanding(request, replica, SchedView()) for replica in replicas]
+    [1.0, 0.5]
+    """
     return 1.0 / (1.0 + replica.load)
 
 
@@ -30,6 +41,13 @@ def prefix_affinity(request: RequestView, replica: ReplicaView, sched: SchedView
 
     Less is the part that all prompts of a flow begin with: following it sends everything to one replica (modelled on
     ten rows that share nothing else, 3 % of the time).
+
+    >>> from sundog.sched.books.prefix_index import PrefixIndex
+    >>> replica = ReplicaView("gpu/0", "gpu", prefixes=PrefixIndex(100))
+    >>> _ = replica.prefixes.begin((1, 2, 3), "another")
+    >>> keys = [(1, 2, 3, 4), (1, 7, 8, 9)]
+    >>> [prefix_affinity(RequestView("r", "gpu", prefix_key=key), replica, SchedView()) for key in keys]
+    [0.75, 0.0]
     """
     key = request.prefix_key
     share = replica.prefixes.num_known_blocks(key) / len(key) if key else 0.0
@@ -37,5 +55,10 @@ def prefix_affinity(request: RequestView, replica: ReplicaView, sched: SchedView
 
 
 def not_where_it_failed(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:
-    """Another replica than those where an attempt failed."""
+    """Another replica than those where an attempt failed.
+
+    >>> request = RequestView("r", "gpu", failed_replicas=("gpu/0",))
+    >>> [not_where_it_failed(request, ReplicaView(name, "gpu"), SchedView()) for name in ("gpu/0", "gpu/1")]
+    [0.0, 1.0]
+    """
     return 0.0 if replica.replica_id in request.failed_replicas else 1.0

@@ -9,6 +9,9 @@ def full_length(step: StepView, sched: SchedView) -> int:
     """Return what vLLM is configured to verify, whatever is accepted.
 
     Loses where many requests decode together: each rejected token takes time from all of them.
+
+    >>> full_length(StepView(num_requests=64, max_draft_tokens=5, step_s=lambda num_drafts: 1.0), SchedView())
+    5
     """
     return step.max_draft_tokens
 
@@ -19,6 +22,13 @@ def smart_spec(step: StepView, sched: SchedView) -> int:
 
     Loses where acceptance differs much between requests, as one length is for all. At length 0 nothing is measured any
     more: a host that wants to try again forgets the rate after a while.
+
+    >>> wide = StepView(num_requests=64, max_draft_tokens=5, step_s=lambda num_drafts: 0.02 + 0.01 * num_drafts)
+    >>> smart_spec(wide, SchedView())  # no acceptance is measured
+    5
+    >>> wide.acceptance_rate = 0.7
+    >>> smart_spec(wide, SchedView())
+    1
     """
     rate = step.acceptance_rate
     if rate is None:

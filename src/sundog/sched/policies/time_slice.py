@@ -21,6 +21,13 @@ def widest_steps(device: DeviceView, sched: SchedView) -> str:
     Measured on two cores with three copies of a model: the same requests took 1.10 times as long when all three ran at
     once as one after another (benchmarks/shared_processor.py). Loses where the processor is wider than one model's
     steps, and where one long answer is all that runs: it keeps up to two calls of another engine waiting.
+
+    >>> device = DeviceView(num_running={"a": 4, "b": 0}, num_waiting={"a": 0, "b": 6}, sliced="a")
+    >>> widest_steps(device, SchedView())
+    'a'
+    >>> device.num_running["a"] = 2  # fewer than half of those that wait for b
+    >>> widest_steps(device, SchedView())
+    'b'
     """
     if device.sliced is None:
         return _most_asked(device)
