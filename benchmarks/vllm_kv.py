@@ -212,11 +212,11 @@ def answer(llm: Any, tokens: list[int], place: int, prefix_tokens: int, output_t
 def watch_saves(save_s: list[float], *, is_inline: bool) -> None:
     """Time what saving takes of the engine's steps; `is_inline`: the whole of it happens there."""
     from sundog.vllm_plugin.kv import connector as kv_connector
-    from sundog.vllm_plugin.kv.plan import Step
+    from sundog.vllm_plugin.kv.plan import KVTransfers
     from sundog.vllm_plugin.kv.worker import KVWorker
 
     class Timed(KVWorker):
-        def save(self, step: Step) -> None:
+        def save(self, step: KVTransfers) -> None:
             started_s = time.perf_counter()
             super().save(step)
             save_s[0] += time.perf_counter() - started_s

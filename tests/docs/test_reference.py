@@ -18,7 +18,7 @@ from sundog.engines.base import ENGINES, EngineOptions
 from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, LoopSpec, NodeSpec, WorkersSpec
 from sundog.operators.base import OPERATORS
 from sundog.vllm_plugin.envelope import Envelope
-from sundog.vllm_plugin.options import Options as PluginOptions
+from sundog.vllm_plugin.options import PluginOptions
 from tests.docs.pages import PAGES, ROOT, headings, inline_codes, tables
 
 LANGUAGE, ENGINE_PAGE, VLLM_PAGE, CLI, GUARANTEES = (

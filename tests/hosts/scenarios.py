@@ -18,7 +18,7 @@ from sundog.vllm_plugin.books import Books
 from sundog.vllm_plugin.engine_policy import EnginePolicy
 from sundog.vllm_plugin.envelope import Envelope
 from sundog.vllm_plugin.free_blocks import TwoTierQueue
-from sundog.vllm_plugin.telemetry import Step
+from sundog.vllm_plugin.telemetry import StepTelemetry
 from sundog.vllm_plugin.waiting import WaitingQueue
 from tests.vllm_plugin.fakes import FakeBlock, FakeFreeBlocks, FakeQueue, FakeRequest, request
 
@@ -129,7 +129,7 @@ def _steps(engine: EnginePolicy, waiting: WaitingQueue, asks: list[Ask]) -> Iter
             now_s, ended = running
             running = None
             ended.num_output_tokens = named[ended.request_id].num_output_tokens
-            engine.end_step(now_s, Step(0, 0.0))
+            engine.end_step(now_s, StepTelemetry(0, 0.0))
             engine.end(ended, [], is_whole=True)
         elif asks:
             ask = asks.pop(0)

@@ -15,7 +15,7 @@ from sundog.errors import ConfigError
 from sundog.sched import catalog
 from sundog.sched.policy import POLICIES, PolicySet
 from sundog.vllm_plugin import engine_check
-from sundog.vllm_plugin.control_calls import answer
+from sundog.vllm_plugin.control_calls import answer_control_call
 from sundog.vllm_plugin.engine_types import EngineScheduler
 
 Envelopes = Callable[[int], Mapping[str, Any] | None]
@@ -128,7 +128,7 @@ def cached_after_pressure(policy: str | None, *, is_pinned: bool = False) -> dic
     driven.step()
     answers = []
     if is_pinned:
-        answers.append(json.loads(answer(driven.scheduler, "pin", '{"workflow": "w", "ttl_s": 60}')))
+        answers.append(json.loads(answer_control_call(driven.scheduler, "pin", '{"workflow": "w", "ttl_s": 60}')))
     ended = ended_of(driven)
     for number in range(4):
         driven.ask(Ask(f"other{number}", [200 + number] * 120, 20, 30, 1.0 + number))
@@ -136,7 +136,7 @@ def cached_after_pressure(policy: str | None, *, is_pinned: bool = False) -> dic
     driven.ask(Ask("turn1", [*history, 300, 301], 2, 4, 9.0, {"workflow": "w", "turn": 1}))
     first = driven.step()[0]
     if is_pinned:
-        answers.append(json.loads(answer(driven.scheduler, "unpin", '{"workflow": "w"}')))
+        answers.append(json.loads(answer_control_call(driven.scheduler, "unpin", '{"workflow": "w"}')))
     return {"cached": 98 - first["turn1"], "num_ended": len(ended + ended_of(driven)), "answers": answers}
 
 
@@ -147,15 +147,15 @@ def full_pressure() -> dict[str, Any]:
         envelope = {"workflow": f"w{number}", "last_turn": False, "steps_to_next_use": 0}
         driven.ask(Ask(f"turn{number}", [number * 100 + one for one in range(10, 106)], 2, 4, 0.0, envelope))
     ended_of(driven)
-    pinned = json.loads(answer(driven.scheduler, "pin", '{"workflow": "w0", "ttl_s": 60}'))
-    before = json.loads(answer(driven.scheduler, "state", ""))
+    pinned = json.loads(answer_control_call(driven.scheduler, "pin", '{"workflow": "w0", "ttl_s": 60}'))
+    before = json.loads(answer_control_call(driven.scheduler, "state", ""))
     driven.ask(Ask("large", [7] * 240, 5, 8, 1.0))
     ended = ended_of(driven)
     return {
         "pinned": pinned,
         "before": before,
         "ended": ended,
-        "after": json.loads(answer(driven.scheduler, "state", "")),
+        "after": json.loads(answer_control_call(driven.scheduler, "state", "")),
     }
 
 
@@ -175,7 +175,7 @@ def controls() -> dict[str, Any]:
         "steps": ("steps", '{"since": 0}'),
         "state": ("state", "{}"),
     }
-    return {name: json.loads(answer(driven.scheduler, call, text)) for name, (call, text) in calls.items()}
+    return {name: json.loads(answer_control_call(driven.scheduler, call, text)) for name, (call, text) in calls.items()}
 
 
 def refusals() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sundog.sched.views import ReplicaView, RequestView, SchedView, StepView
 from sundog.vllm_plugin.drafts import MAX_STEPS_WITHOUT, Drafts
 from sundog.vllm_plugin.engine_policy import EnginePolicy
 from sundog.vllm_plugin.free_blocks import TwoTierQueue
-from sundog.vllm_plugin.telemetry import Step, Telemetry
+from sundog.vllm_plugin.telemetry import StepTelemetry, Telemetry
 from sundog.vllm_plugin.victims import worst_last
 from tests.vllm_plugin.fakes import FakeBlock, FakeFreeBlocks, FakeRequest, books, request
 
@@ -34,7 +34,7 @@ def run(policy: EnginePolicy, one: FakeRequest, *, num_output_tokens: int = 8, e
     policy.start_new([one], {})
     blocks = [FakeBlock(block.block_id, 1, block_hash=b"full") for block in policy.free_blocks.popleft_n(2)]
     one.num_output_tokens = num_output_tokens
-    policy.end_step(end_s, Step(0, 0.0))
+    policy.end_step(end_s, StepTelemetry(0, 0.0))
     policy.end(one, blocks, is_whole=True)
     for block in blocks:
         block.ref_cnt = 0
@@ -240,7 +240,7 @@ def test_telemetry_keeps_the_last_steps_and_their_times() -> None:
 
 
 def test_a_step_counts_prefill_and_decode_apart() -> None:
-    step = Step(0, 0.0)
+    step = StepTelemetry(0, 0.0)
     step.add(10, 20, 100)
     step.add(1, 40, 41)
     assert (step.num_prefill_tokens, step.num_attention_pairs) == (10, 250.0)

@@ -8,7 +8,7 @@ import pytest
 
 from sundog.errors import ConfigError
 from sundog.vllm_plugin.envelope import BadEnvelope, read_envelope
-from sundog.vllm_plugin.options import read_options
+from sundog.vllm_plugin.options import read_plugin_options
 
 FULL = {
     "flow": "review", "node": "answer", "workflow": "row-7", "turn": 2, "last_turn": False, "prefix_group": "filing-3",
@@ -50,7 +50,7 @@ def test_a_wrong_envelope_is_refused_with_its_field(value: object, complaint: st
 
 def test_options_have_defaults() -> None:
     for config in ({}, {"sundog": {}}, object()):
-        assert read_options(config).policy == "vllm_default"
+        assert read_plugin_options(config).policy == "vllm_default"
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,6 @@ def test_options_have_defaults() -> None:
 )
 def test_a_wrong_option_is_refused(entry: object, what: str, hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        read_options({"sundog": entry})
+        read_plugin_options({"sundog": entry})
     assert what in caught.value.what
     assert hint in (caught.value.hint or "")

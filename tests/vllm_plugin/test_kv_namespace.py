@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sundog.errors import ConfigError
-from sundog.vllm_plugin.kv.namespace import check_hashing, check_shareable, describe, namespace_name
+from sundog.vllm_plugin.kv.namespace import check_hashing, check_shareable, describe_kv_layout, namespace_name
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def engine(folder: Path, **changed: Any) -> SimpleNamespace:
 def name_of(config: SimpleNamespace, *, layout: str = "NHD", hashing: str = "sha256", device: str = "cpu") -> str:
     group = SimpleNamespace(kv_cache_spec="spec", layer_names=["0", "1"])
     cache = SimpleNamespace(kv_cache_groups=[group], kv_cache_layout=layout)
-    return namespace_name(describe(config, cache, hashing=hashing, engine=device))
+    return namespace_name(describe_kv_layout(config, cache, hashing=hashing, engine=device))
 
 
 @pytest.fixture

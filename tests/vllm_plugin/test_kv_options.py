@@ -11,7 +11,7 @@ import pytest
 
 from sundog.errors import ConfigError
 from sundog.vllm_plugin.kv.decision import PrefillCost
-from sundog.vllm_plugin.kv.options import KVOptions, open_folder, read_options, read_prefill_cost
+from sundog.vllm_plugin.kv.options import KVOptions, open_folder, read_kv_options, read_prefill_cost
 from tests.docs.pages import ROOT, blocks
 
 GOOD = {"folder": "/dev/shm/kv", "max_bytes": 1000}
@@ -32,7 +32,7 @@ GOOD = {"folder": "/dev/shm/kv", "max_bytes": 1000}
 )
 def test_a_wrong_option_is_named(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        read_options(given)
+        read_kv_options(given)
     assert message in str(caught.value)
     assert "kv_connector_extra_config" in str(caught.value)
 
@@ -40,7 +40,7 @@ def test_a_wrong_option_is_named(given: dict[str, Any], message: str) -> None:
 def test_the_page_shows_what_is_accepted() -> None:
     page = ROOT / "docs" / "vllm_kv.md"
     (shown,) = (json.loads(block.text) for block in blocks(page) if block.language == "json")
-    options = read_options(shown["kv_connector_extra_config"])
+    options = read_kv_options(shown["kv_connector_extra_config"])
     assert options.max_bytes == 8_000_000_000
     assert importlib.util.find_spec(shown["kv_connector_module_path"]) is not None
     assert all(f"| `{name}` |" in page.read_text() for name in KVOptions.model_fields)
@@ -74,9 +74,9 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_the_prefill_cost_comes_from_options_or_a_profile(tmp_path: Path) -> None:
     profile = tmp_path / "p.json"
     profile.write_text(json.dumps({"step_time": {"prefill_token_s": 0.001, "attention_pair_s": 1e-6, "step_s": 0.02}}))
-    assert read_prefill_cost(read_options(GOOD)) is None
-    assert read_prefill_cost(read_options(GOOD | {"prefill_s_per_token": 0.002})) == PrefillCost(0.002)
-    assert read_prefill_cost(read_options(GOOD | {"profile": str(profile)})) == PrefillCost(0.001, 1e-6)
+    assert read_prefill_cost(read_kv_options(GOOD)) is None
+    assert read_prefill_cost(read_kv_options(GOOD | {"prefill_s_per_token": 0.002})) == PrefillCost(0.002)
+    assert read_prefill_cost(read_kv_options(GOOD | {"profile": str(profile)})) == PrefillCost(0.001, 1e-6)
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"step_time": {"prefill_token_s": "x"}}', '{"step_time": 1}'])
@@ -84,4 +84,4 @@ def test_a_file_that_is_no_profile_is_refused(tmp_path: Path, content: str) -> N
     profile = tmp_path / "p.json"
     profile.write_text(content)
     with pytest.raises(ConfigError, match="cannot be read"):
-        read_prefill_cost(read_options(GOOD | {"profile": str(profile)}))
+        read_prefill_cost(read_kv_options(GOOD | {"profile": str(profile)}))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sundog.vllm_plugin.kv.decision import PrefillCost
-from sundog.vllm_plugin.kv.plan import KVPlan, Load, Measured, Save
+from sundog.vllm_plugin.kv.plan import KVLoad, KVPlan, KVSave, MeasuredKVLoad
 
 BLOCK_TOKENS = 4
 
@@ -75,7 +75,7 @@ def test_a_load_names_its_blocks() -> None:
     assert plan.num_loadable_tokens(request, 4) == 8
     plan.allocated(request, block_ids("r"), 8)
     step = plan.step({}, block_ids)
-    assert step.loads == [Load("r", (101, 102), keys(1, 2))]
+    assert step.loads == [KVLoad("r", (101, 102), keys(1, 2))]
     assert step.is_idle
     assert plan.step({}, block_ids).loads == []
     plan.loaded(1, [])
@@ -105,15 +105,15 @@ def test_every_block_that_fills_is_saved_once() -> None:
     plan = make_plan()
     request = FakeRequest(10)
     plan.allocated(request, block_ids("r"), 0)
-    assert plan.step({"r": 6}, block_ids).saves == [Save((100,), keys(0))]
+    assert plan.step({"r": 6}, block_ids).saves == [KVSave((100,), keys(0))]
     request.num_computed_tokens = 6
-    assert plan.step({"r": 4}, block_ids).saves == [Save((101,), keys(1))]
+    assert plan.step({"r": 4}, block_ids).saves == [KVSave((101,), keys(1))]
     request.num_computed_tokens = 10
     for num_tokens in (11, 12):
         request.num_tokens = num_tokens
         saves = plan.step({"r": 1}, block_ids).saves
         request.num_computed_tokens = num_tokens
-    assert saves == [Save((102,), keys(2))]
+    assert saves == [KVSave((102,), keys(2))]
 
 
 def test_drafted_tokens_fill_no_block() -> None:
@@ -131,7 +131,7 @@ def test_what_the_engine_or_the_store_had_is_marked_and_not_saved() -> None:
     plan.allocated(request, block_ids("r"), 0)
     step = plan.step({"r": 9}, block_ids)
     assert step.used == [keys(0, 1)]
-    assert step.saves == [Save((102, 103), keys(2, 3))]
+    assert step.saves == [KVSave((102, 103), keys(2, 3))]
 
 
 def test_a_request_that_starts_over_saves_nothing_twice() -> None:
@@ -167,7 +167,7 @@ def test_loads_that_went_badly_stop_loading_for_a_while() -> None:
     plan = make_plan(keys(0, 1), PrefillCost(50e-6))
     request = FakeRequest(9)
     assert plan.num_loadable_tokens(request, 0) == 8
-    plan.loaded(0, [Measured(1000, 1.0), Measured(1000, 2.0)])
+    plan.loaded(0, [MeasuredKVLoad(1000, 1.0), MeasuredKVLoad(1000, 2.0)])
     assert plan.load_s_per_byte == 1.5e-3
     assert [plan.num_loadable_tokens(request, 0) for _ in range(3)] == [0, 0, 8]
 

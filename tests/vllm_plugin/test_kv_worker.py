@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sundog.vllm_plugin.kv import worker as kv_worker
-from sundog.vllm_plugin.kv.plan import Load, Save, Step
+from sundog.vllm_plugin.kv.plan import KVLoad, KVSave, KVTransfers
 from sundog.vllm_plugin.kv.store import BlockStore
 from sundog.vllm_plugin.kv.worker import KVWorker
 from tests.vllm_plugin.test_kv_store import BLOCK_BYTES, key, open_store
@@ -76,9 +76,9 @@ def threads() -> Iterator[Callable[[], ThreadPoolExecutor]]:
 def test_one_engine_computes_and_the_other_loads(store: BlockStore, threads: Callable[[], Executor]) -> None:
     pages, others = BytePages(10), BytePages(50)
     first, second = (KVWorker(store, of, threads(), threads()) for of in (pages, others))
-    first.save(Step(saves=[Save((3, 5), (key(0), key(1)))]))
+    first.save(KVTransfers(saves=[KVSave((3, 5), (key(0), key(1)))]))
     first.close()
-    second.start_loads(Step([Load("r", (2, 4), (key(0), key(1)))]))
+    second.start_loads(KVTransfers([KVLoad("r", (2, 4), (key(0), key(1)))]))
     finished = None
     while finished is None or not finished.request_ids:
         finished = second.finished_loads(is_idle=True)
@@ -93,10 +93,10 @@ def test_one_engine_computes_and_the_other_loads(store: BlockStore, threads: Cal
 def test_a_lost_block_and_those_after_it_are_reported(store: BlockStore, damage: Callable[[Path], None]) -> None:
     pages, reader, writer = BytePages(10), Later(), Later()
     worker = KVWorker(store, pages, reader, writer)
-    worker.save(Step(saves=[Save((0, 1, 2), (key(0), key(1), key(2)))]))
+    worker.save(KVTransfers(saves=[KVSave((0, 1, 2), (key(0), key(1), key(2)))]))
     writer.run()
     damage(store.path(key(1)))
-    worker.start_loads(Step([Load("r", (5, 6, 7), (key(0), key(1), key(2)))]))
+    worker.start_loads(KVTransfers([KVLoad("r", (5, 6, 7), (key(0), key(1), key(2)))]))
     reader.run()
     finished = worker.finished_loads(is_idle=False)
     assert finished.request_ids == {"r"}
@@ -109,9 +109,9 @@ def test_a_lost_block_and_those_after_it_are_reported(store: BlockStore, damage:
 def test_a_load_touches_the_pages_only_when_asked(store: BlockStore) -> None:
     pages, reader, writer = BytePages(10), Later(), Later()
     worker = KVWorker(store, pages, reader, writer)
-    worker.save(Step(saves=[Save((0,), (key(0),))]))
+    worker.save(KVTransfers(saves=[KVSave((0,), (key(0),))]))
     writer.run()
-    worker.start_loads(Step([Load("r", (7,), (key(0),))]))
+    worker.start_loads(KVTransfers([KVLoad("r", (7,), (key(0),))]))
     assert worker.finished_loads(is_idle=False).request_ids == frozenset()
     reader.run()
     assert pages.content[7] != pages.content[0]
@@ -124,7 +124,7 @@ def test_what_is_saved_is_what_the_block_held_then(store: BlockStore) -> None:
     pages, writer = BytePages(10), Later()
     worker = KVWorker(store, pages, Later(), writer)
     before = pages.content[0]
-    worker.save(Step(saves=[Save((0,), (key(0),))]))
+    worker.save(KVTransfers(saves=[KVSave((0,), (key(0),))]))
     pages.content[0] = bytes(BLOCK_BYTES)
     assert not store.has(key(0))
     writer.run()
@@ -137,13 +137,13 @@ def test_a_slow_folder_drops_the_end_of_a_prefix(store: BlockStore, monkeypatch:
     monkeypatch.setattr(kv_worker, "MAX_PENDING_BYTES", 3 * BLOCK_BYTES)
     writer = Later()
     worker = KVWorker(store, BytePages(10), Later(), writer)
-    worker.save(Step(saves=[Save((0, 1), (key(0), key(1))), Save((2, 3), (key(2), key(3)))]))
+    worker.save(KVTransfers(saves=[KVSave((0, 1), (key(0), key(1))), KVSave((2, 3), (key(2), key(3)))]))
     assert worker.take_num_dropped_blocks() == 1
-    worker.save(Step(saves=[Save((4,), (key(4),))]))
+    worker.save(KVTransfers(saves=[KVSave((4,), (key(4),))]))
     assert worker.take_num_dropped_blocks() == 1
     writer.run()
     assert [store.has(key(number)) for number in range(5)] == [True, True, True, False, False]
-    worker.save(Step(saves=[Save((4,), (key(4),))]))
+    worker.save(KVTransfers(saves=[KVSave((4,), (key(4),))]))
     assert worker.take_num_dropped_blocks() == 0
 
 
@@ -151,7 +151,7 @@ def test_a_block_that_another_replica_wrote_is_not_written_again(store: BlockSto
     store.write(key(0), memoryview(bytes(BLOCK_BYTES)))
     written = store.path(key(0)).stat()
     writer = Later()
-    KVWorker(store, BytePages(10), Later(), writer).save(Step(saves=[Save((0,), (key(0),))]))
+    KVWorker(store, BytePages(10), Later(), writer).save(KVTransfers(saves=[KVSave((0,), (key(0),))]))
     writer.run()
     now = store.path(key(0)).stat()
     assert now.st_ino == written.st_ino

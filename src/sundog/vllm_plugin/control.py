@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from sundog.vllm_plugin.control_calls import CALLS, RPC
+from sundog.vllm_plugin.control_calls import CONTROL_CALLS, RPC
 from sundog.vllm_plugin.engine_types import AsyncEngine
 
 TOKEN = "SUNDOG_CONTROL_TOKEN"
@@ -49,8 +49,10 @@ class ControlEndpoint:
         if not hmac.compare_digest(given.encode(), self._token.encode()):
             return JSONResponse({"error": "wrong or missing token", "hint": f"Authorization: Bearer ${TOKEN}"}, 401)
         call = request.path_params["call"]
-        if call not in (*CALLS, ABORT):
-            return JSONResponse({"error": f"no call '{call}'", "hint": f"calls: {', '.join((*CALLS, ABORT))}"}, 404)
+        if call not in (*CONTROL_CALLS, ABORT):
+            return JSONResponse(
+                {"error": f"no call '{call}'", "hint": f"calls: {', '.join((*CONTROL_CALLS, ABORT))}"}, 404
+            )
         arguments = (await request.body()).decode(errors="replace")
         answer = await self._ask("request_ids" if call == ABORT else call, arguments)
         if call == ABORT and "error" not in answer:

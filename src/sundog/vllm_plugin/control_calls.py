@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sundog.errors import SundogError, UserError
 from sundog.vllm_plugin.engine_policy import EnginePolicy
-from sundog.vllm_plugin.engine_types import EngineBlock, KVCacheManager
+from sundog.vllm_plugin.engine_types import KVCacheBlock, KVCacheManager
 from sundog.vllm_plugin.free_blocks import Hold
 from sundog.vllm_plugin.telemetry import Telemetry
 
@@ -130,7 +130,7 @@ def request_ids(scheduler: Controlled, arguments: Selection) -> dict[str, Any]:
     return {"request_ids": [one for one, envelope in envelopes if wanted.items() <= envelope.model_dump().items()]}
 
 
-CALLS: dict[str, tuple[type[_Arguments], Callable[[Any, Any], dict[str, Any]]]] = {
+CONTROL_CALLS: dict[str, tuple[type[_Arguments], Callable[[Any, Any], dict[str, Any]]]] = {
     "state": (Nothing, state),
     "steps": (Since, steps),
     "plan": (Plan, plan),
@@ -140,9 +140,9 @@ CALLS: dict[str, tuple[type[_Arguments], Callable[[Any, Any], dict[str, Any]]]] 
 }
 
 
-def answer(scheduler: Controlled, call: str, arguments: str) -> str:
+def answer_control_call(scheduler: Controlled, call: str, arguments: str) -> str:
     """The answer to `call` with these arguments, both as JSON text."""
-    model, perform = CALLS[call]
+    model, perform = CONTROL_CALLS[call]
     try:
         return json.dumps(perform(scheduler, model.model_validate_json(arguments or "{}")))
     except ValidationError as error:
@@ -159,7 +159,7 @@ def _pin_of(workflow: str) -> str:
     return PIN + workflow
 
 
-def _blocks_of(scheduler: Controlled, workflow: str) -> Iterable[EngineBlock]:
+def _blocks_of(scheduler: Controlled, workflow: str) -> Iterable[KVCacheBlock]:
     sundog = scheduler.sundog
     for request_id, view in sundog.books.replica.requests.items():
         if view.workflow_id == workflow:

@@ -23,7 +23,7 @@ CLASSES: dict[str, type] = {
     "vllm.v1.core.kv_cache_manager:KVCacheBlocks": engine_types.RequestBlocks,
     "vllm.v1.core.block_pool:BlockPool": engine_types.BlockPool,
     "vllm.v1.core.kv_cache_utils:FreeKVCacheBlockQueue": engine_types.FreeBlocks,
-    "vllm.v1.core.kv_cache_utils:KVCacheBlock": engine_types.EngineBlock,
+    "vllm.v1.core.kv_cache_utils:KVCacheBlock": engine_types.KVCacheBlock,
     "vllm.v1.outputs:ModelRunnerOutput": engine_types.ModelRunnerOutput,
     "vllm.v1.request:Request": engine_types.EngineRequest,
     "vllm.sampling_params:SamplingParams": engine_types.EngineSamplingParams,

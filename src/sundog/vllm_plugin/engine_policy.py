@@ -11,10 +11,10 @@ from sundog.sched.policy import Admitted, PolicySet
 from sundog.sched.views import BlockView
 from sundog.vllm_plugin.books import Books
 from sundog.vllm_plugin.drafts import Drafts
-from sundog.vllm_plugin.engine_types import EngineBlock, EngineRequest
+from sundog.vllm_plugin.engine_types import EngineRequest, KVCacheBlock
 from sundog.vllm_plugin.envelope import BadEnvelope, read_envelope
 from sundog.vllm_plugin.free_blocks import Hold, TwoTierQueue
-from sundog.vllm_plugin.telemetry import Step
+from sundog.vllm_plugin.telemetry import StepTelemetry
 
 OBSERVE = "vllm_default"
 """The policy set that decides nothing."""
@@ -112,7 +112,7 @@ class EnginePolicy:
         if self.drafts is not None:
             self.drafts.verified(num_drafted, num_accepted)
 
-    def end_step(self, time_s: float, step: Step) -> None:
+    def end_step(self, time_s: float, step: StepTelemetry) -> None:
         """A step's outputs are there."""
         self.books.sched.time_s = time_s
         self.books.measure(
@@ -127,7 +127,7 @@ class EnginePolicy:
         self.num_preempted += 1
         self.books.preempt(request)
 
-    def end(self, request: EngineRequest, blocks: Iterable[EngineBlock], *, is_whole: bool) -> None:
+    def end(self, request: EngineRequest, blocks: Iterable[KVCacheBlock], *, is_whole: bool) -> None:
         """The request has ended and its blocks are about to be free: keep them if its workflow will come back soon."""
         view = self.books.requests[request.request_id]
         workflow = self.books.end(request, is_whole=is_whole)

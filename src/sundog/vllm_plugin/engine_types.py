@@ -49,7 +49,7 @@ class EngineQueue(Protocol):
     def __iter__(self) -> Iterator[EngineRequest]: ...
 
 
-class EngineBlock(Protocol):
+class KVCacheBlock(Protocol):
     """vllm.v1.core.kv_cache_utils.KVCacheBlock"""
 
     block_id: int
@@ -86,7 +86,7 @@ class BlockPool(Protocol):
 class RequestBlocks(Protocol):
     """vllm.v1.core.kv_cache_manager.KVCacheBlocks"""
 
-    blocks: tuple[Sequence[EngineBlock], ...]
+    blocks: tuple[Sequence[KVCacheBlock], ...]
 
 
 class KVCacheManager(Protocol):

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sundog.errors import UserError
 from sundog.sched.facts import CallFacts
 
-KEY = "sundog"
+ENVELOPE_KEY = "sundog"
 
 
 class BadEnvelope(UserError):
@@ -69,7 +69,7 @@ class Envelope(BaseModel):
 
 def read_envelope(extra_args: Mapping[str, Any] | None) -> Envelope | None:
     """The envelope among a request's `extra_args`; None when there is none, BadEnvelope when it cannot be read."""
-    value = None if extra_args is None else extra_args.get(KEY)
+    value = None if extra_args is None else extra_args.get(ENVELOPE_KEY)
     if value is None:
         return None
     try:
@@ -80,6 +80,6 @@ def read_envelope(extra_args: Mapping[str, Any] | None) -> Envelope | None:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
         raise BadEnvelope(
-            f"the envelope '{KEY}' of this request is wrong: {field + ': ' if field else ''}{first['msg']}",
+            f"the envelope '{ENVELOPE_KEY}' of this request is wrong: {field + ': ' if field else ''}{first['msg']}",
             hint=f"it is a JSON object with these fields only: {', '.join(Envelope.model_fields)}",
         ) from error

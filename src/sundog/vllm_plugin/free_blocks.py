@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from sundog.vllm_plugin.engine_types import EngineBlock, FreeBlocks
+from sundog.vllm_plugin.engine_types import FreeBlocks, KVCacheBlock
 
 
 @dataclass(slots=True, eq=False)
@@ -23,7 +23,7 @@ class Hold:
     prefix_group: str = ""
     steps_to_next_use: float | None = None
     is_pin: bool = False
-    blocks: list[EngineBlock] = field(default_factory=list)
+    blocks: list[KVCacheBlock] = field(default_factory=list)
 
 
 class TwoTierQueue:
@@ -35,7 +35,7 @@ class TwoTierQueue:
     def __init__(self, first: FreeBlocks, rank_of: Callable[[Hold], tuple[float, ...]]) -> None:
         self._first = first
         self._rank_of = rank_of
-        self._kept: dict[int, EngineBlock] = {}
+        self._kept: dict[int, KVCacheBlock] = {}
         self._holds: dict[str, Hold] = {}
         self._holders: dict[int, list[Hold]] = {}
         self._worst_last: list[Hold] | None = None
@@ -53,26 +53,26 @@ class TwoTierQueue:
     def holds(self) -> dict[str, Hold]:
         return self._holds
 
-    def popleft(self) -> EngineBlock:
+    def popleft(self) -> KVCacheBlock:
         return self.popleft_n(1)[0]
 
-    def popleft_n(self, n: int) -> list[EngineBlock]:
+    def popleft_n(self, n: int) -> list[KVCacheBlock]:
         assert n <= self.num_free_blocks, f"{n} blocks asked for, {self.num_free_blocks} are free"
         num_first = min(n, self._first.num_free_blocks)
-        given: list[EngineBlock] = self._first.popleft_n(num_first)
+        given: list[KVCacheBlock] = self._first.popleft_n(num_first)
         given += [self._give_up() for _ in range(n - num_first)]
         for block in given:
             self._holders.pop(block.block_id, None)
         return given
 
-    def remove(self, block: EngineBlock) -> None:
+    def remove(self, block: KVCacheBlock) -> None:
         if self._kept.pop(block.block_id, None) is None:
             self._first.remove(block)
 
-    def append(self, block: EngineBlock) -> None:
+    def append(self, block: KVCacheBlock) -> None:
         self.append_n([block])
 
-    def append_n(self, blocks: list[EngineBlock]) -> None:
+    def append_n(self, blocks: list[KVCacheBlock]) -> None:
         others = []
         for block in blocks:
             if block.block_id in self._holders:
@@ -81,16 +81,16 @@ class TwoTierQueue:
                 others.append(block)
         self._first.append_n(others)
 
-    def prepend_n(self, blocks: list[EngineBlock]) -> None:
+    def prepend_n(self, blocks: list[KVCacheBlock]) -> None:
         """Blocks without content: nobody can read them again."""
         for block in blocks:
             self._holders.pop(block.block_id, None)
         self._first.prepend_n(blocks)
 
-    def get_all_free_blocks(self) -> list[EngineBlock]:
+    def get_all_free_blocks(self) -> list[KVCacheBlock]:
         return [*self._first.get_all_free_blocks(), *self._kept.values()]
 
-    def keep(self, hold: Hold, blocks: Iterable[EngineBlock]) -> None:
+    def keep(self, hold: Hold, blocks: Iterable[KVCacheBlock]) -> None:
         """Keep `blocks`, free or in use, in place of what `hold.owner` held before."""
         before = self._holds.get(hold.owner)
         hold.blocks = [block for block in blocks if block.block_hash is not None and not block.is_null]
@@ -129,7 +129,7 @@ class TwoTierQueue:
         freed = (self._end_hold(hold, block) for block in reversed(hold.blocks))
         self._first.append_n([block for block in freed if block is not None])
 
-    def _end_hold(self, hold: Hold, block: EngineBlock) -> EngineBlock | None:
+    def _end_hold(self, hold: Hold, block: KVCacheBlock) -> KVCacheBlock | None:
         """Take `hold` off a block; return the block where it was kept for this hold alone."""
         holders = self._holders.get(block.block_id)
         if holders is None or hold not in holders:
@@ -143,7 +143,7 @@ class TwoTierQueue:
     def _order(self, hold: Hold) -> tuple[bool, tuple[float, ...]]:
         return hold.is_pin, () if hold.is_pin else self._rank_of(hold)
 
-    def _give_up(self) -> EngineBlock:
+    def _give_up(self) -> KVCacheBlock:
         """A kept block of the worst hold that nobody better holds too."""
         if self._worst_last is None:
             self._worst_last = sorted(self._holds.values(), key=self._order, reverse=True)

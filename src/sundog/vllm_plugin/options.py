@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sundog.errors import ConfigError, suggest
 
-KEY = "sundog"
+CONFIG_KEY = "sundog"
 
 
-class Options(BaseModel):
+class PluginOptions(BaseModel):
     """`policy`: a policy set by name; `vllm_default` decides nothing. `max_steps_kept`: of the telemetry."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -24,17 +24,19 @@ class Options(BaseModel):
     max_steps_kept: int = Field(default=4096, ge=1, le=1_000_000)
 
 
-def read_options(additional_config: Any) -> Options:
+def read_plugin_options(additional_config: Any) -> PluginOptions:
     """The options in vLLM's additional config, defaults when it has no entry; ConfigError for a wrong one."""
-    entry = additional_config.get(KEY, {}) if isinstance(additional_config, Mapping) else {}
+    entry = additional_config.get(CONFIG_KEY, {}) if isinstance(additional_config, Mapping) else {}
     try:
-        return Options.model_validate(entry)
+        return PluginOptions.model_validate(entry)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(map(str, first["loc"]))
         is_unknown = first["type"] == "extra_forbidden"
         raise ConfigError(
             f"unknown key '{name}'" if is_unknown else f"{name + ': ' if name else ''}{first['msg']}",
-            where=f"--additional-config, under '{KEY}'",
-            hint=suggest(name, Options.model_fields) if is_unknown else f"keys: {', '.join(Options.model_fields)}",
+            where=f"--additional-config, under '{CONFIG_KEY}'",
+            hint=suggest(name, PluginOptions.model_fields)
+            if is_unknown
+            else f"keys: {', '.join(PluginOptions.model_fields)}",
         ) from error

@@ -12,7 +12,7 @@ from typing import Any
 
 from sundog.vllm_plugin.engine_check import SUPPORTED, missing_names
 from sundog.vllm_plugin.engine_types import CheckedSamplingParams
-from sundog.vllm_plugin.envelope import KEY, BadEnvelope, read_envelope
+from sundog.vllm_plugin.envelope import ENVELOPE_KEY, BadEnvelope, read_envelope
 
 log = logging.getLogger("vllm.sundog")
 _NEEDED: dict[str, type] = {"vllm.sampling_params:SamplingParams": CheckedSamplingParams}
@@ -36,7 +36,7 @@ def register() -> None:
         try:
             read_envelope(self.extra_args)
         except BadEnvelope as error:
-            raise refusal(str(error), parameter=KEY) from error
+            raise refusal(str(error), parameter=ENVELOPE_KEY) from error
 
     verify_envelope_too.reads_envelope = True  # type: ignore[attr-defined]  # a mark on the function, read above
     parameters._verify_extra_args = verify_envelope_too

@@ -18,12 +18,12 @@ from sundog.errors import ConfigError
 from sundog.sched.policies.speculation import full_length
 from sundog.sched.policy import POLICIES, PolicySet
 from sundog.vllm_plugin.books import Books
-from sundog.vllm_plugin.control_calls import RPC, answer
+from sundog.vllm_plugin.control_calls import RPC, answer_control_call
 from sundog.vllm_plugin.engine_check import check_engine
 from sundog.vllm_plugin.engine_policy import OBSERVE, EnginePolicy
 from sundog.vllm_plugin.engine_types import EngineRequest, EngineScheduler, ModelRunnerOutput, SchedulerOutput
 from sundog.vllm_plugin.free_blocks import TwoTierQueue
-from sundog.vllm_plugin.options import read_options
+from sundog.vllm_plugin.options import read_plugin_options
 from sundog.vllm_plugin.telemetry import Telemetry
 from sundog.vllm_plugin.victims import worst_last
 from sundog.vllm_plugin.waiting import WaitingQueue
@@ -54,7 +54,7 @@ class SundogMixin(Hooks):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         check_engine()
         super().__init__(*args, **kwargs)
-        options = read_options(self.vllm_config.additional_config)
+        options = read_plugin_options(self.vllm_config.additional_config)
         policy = None if options.policy == OBSERVE else POLICIES.get(options.policy)
         if policy is not None:
             self._check_conflicts(policy)
@@ -75,7 +75,7 @@ class SundogMixin(Hooks):
             self.sundog.free_blocks = pool.free_block_queue
         # vLLM's clients call engine methods by name (call_utility); this is the one that reaches the scheduler.
         engine_core: Any = import_module("vllm.v1.engine.core").EngineCore
-        setattr(engine_core, RPC, lambda core, call, arguments: answer(core.scheduler, call, arguments))
+        setattr(engine_core, RPC, lambda core, call, arguments: answer_control_call(core.scheduler, call, arguments))
         log.info("sundog: policy %s", options.policy)
 
     def add_request(self, request: EngineRequest) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(slots=True)
-class Step:
+class StepTelemetry:
     """The names are those of the step-time model: tokens prefilled, requests decoding, the context they attend to, and
     of the prefill chunks chunk * context + chunk^2 / 2. `elapsed_s`: from the end of scheduling (or the
     end of the step before, if that is later) to the outputs."""
@@ -44,19 +44,19 @@ class Telemetry:
     """The last `max_steps` steps. Several may be in flight at once; they end in order."""
 
     def __init__(self, max_steps: int) -> None:
-        self._steps: deque[Step] = deque(maxlen=max_steps)
-        self._open: deque[tuple[object, Step]] = deque()
+        self._steps: deque[StepTelemetry] = deque(maxlen=max_steps)
+        self._open: deque[tuple[object, StepTelemetry]] = deque()
         self._num_steps = 0
         self._last_end_s = 0.0
 
-    def begin(self, key: object, time_s: float) -> Step:
+    def begin(self, key: object, time_s: float) -> StepTelemetry:
         """`key`: what `end` will know it by."""
-        step = Step(self._num_steps, time_s)
+        step = StepTelemetry(self._num_steps, time_s)
         self._num_steps += 1
         self._open.append((key, step))
         return step
 
-    def end(self, key: object, time_s: float) -> Step | None:
+    def end(self, key: object, time_s: float) -> StepTelemetry | None:
         """The step has ended, and those before it that nobody ended computed nothing. None for an unknown key."""
         while self._open:
             found, step = self._open.popleft()

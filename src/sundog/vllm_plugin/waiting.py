@@ -13,7 +13,7 @@ from itertools import count
 
 from sundog.vllm_plugin.engine_types import EngineQueue, EngineRequest
 
-Key = tuple[float, ...]
+WaitingRank = tuple[float, ...]
 MAX_REFRESHED_PER_STEP = 32
 """Ranks computed anew at each step where ranks change with time; a thousand waiting requests take 32 steps."""
 MAX_REFRESHED_HEADS = 8
@@ -25,10 +25,10 @@ class WaitingQueue:
     `rank_of`: the rank of a request, None for one without an envelope; the answer None never changes for a request.
     """
 
-    def __init__(self, stock: EngineQueue, rank_of: Callable[[EngineRequest], Key | None]) -> None:
+    def __init__(self, stock: EngineQueue, rank_of: Callable[[EngineRequest], WaitingRank | None]) -> None:
         self._stock = stock
         self._rank_of = rank_of
-        self._heap: list[tuple[Key, int, str]] = []
+        self._heap: list[tuple[WaitingRank, int, str]] = []
         self._ranked: dict[str, tuple[int, EngineRequest]] = {}
         self._turns: deque[str] = deque()
         self._serial = count()
@@ -124,7 +124,7 @@ class WaitingQueue:
             heapq.heapify(self._heap)
         return True
 
-    def _is_live(self, entry: tuple[Key, int, str]) -> bool:
+    def _is_live(self, entry: tuple[WaitingRank, int, str]) -> bool:
         _, serial, request_id = entry
         return request_id in self._ranked and self._ranked[request_id][0] == serial
 

@@ -27,11 +27,11 @@ LOCK_POLL_S = 0.002
 # A part that nobody has touched for this long was left behind by a killed writer.
 PART_MAX_AGE_S = 60.0
 # Evicting a little more than needed spares a scan at every write.
-SLACK = 0.05
+EVICTION_SLACK = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class EvictableFile:
     """A file that may be evicted; `used_ns` is when it was used last."""
 
     used_ns: int
@@ -88,7 +88,7 @@ class Budget:
         total += sum(file.num_bytes for file in kept)
         if total + num_bytes <= self._max_bytes:
             return total
-        target = max(0, self._max_bytes - num_bytes - int(SLACK * self._max_bytes))
+        target = max(0, self._max_bytes - num_bytes - int(EVICTION_SLACK * self._max_bytes))
         for file in kept:
             if total <= target:
                 break
@@ -97,7 +97,7 @@ class Budget:
             total -= file.num_bytes
         return total
 
-    def _parts(self) -> Iterator[Kept]:
+    def _parts(self) -> Iterator[EvictableFile]:
         """The parts that are being written; those left behind are removed."""
         oldest_ns = time.time_ns() - int(PART_MAX_AGE_S * 1e9)
         for part in scan(self._root / PARTS_DIR):
@@ -117,7 +117,7 @@ class Budget:
             os.close(fd)
 
 
-def scan(folder: Path) -> Iterator[Kept]:
+def scan(folder: Path) -> Iterator[EvictableFile]:
     """All files under `folder`, at any depth; those that vanish meanwhile are left out."""
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
@@ -126,7 +126,7 @@ def scan(folder: Path) -> Iterator[Kept]:
                 continue
             with contextlib.suppress(FileNotFoundError):
                 status = entry.stat(follow_symlinks=False)
-                yield Kept(status.st_mtime_ns, status.st_size, entry.path)
+                yield EvictableFile(status.st_mtime_ns, status.st_size, entry.path)
 
 
 def _lock(fd: int) -> bool:

@@ -31,10 +31,10 @@ from vllm.version import __version__ as vllm_version
 
 from sundog.errors import ConfigError
 from sundog.vllm_plugin.kv.budget import Budget
-from sundog.vllm_plugin.kv.namespace import check_hashing, check_shareable, describe, namespace_name
-from sundog.vllm_plugin.kv.options import open_folder, read_options, read_prefill_cost
+from sundog.vllm_plugin.kv.namespace import check_hashing, check_shareable, describe_kv_layout, namespace_name
+from sundog.vllm_plugin.kv.options import open_folder, read_kv_options, read_prefill_cost
 from sundog.vllm_plugin.kv.pages import TensorPages
-from sundog.vllm_plugin.kv.plan import KVPlan, Measured, Step
+from sundog.vllm_plugin.kv.plan import KVPlan, KVTransfers, MeasuredKVLoad
 from sundog.vllm_plugin.kv.probe import measure_load
 from sundog.vllm_plugin.kv.store import BlockStore
 from sundog.vllm_plugin.kv.worker import Finished, KVWorker
@@ -48,14 +48,14 @@ NOTHING_FINISHED = Finished(frozenset(), frozenset(), ())
 class StepMetadata(KVConnectorMetadata):  # type: ignore[misc]  # vLLM has no types where it is not installed
     """What the scheduler tells the workers of one step."""
 
-    step: Step = field(default_factory=Step)
+    step: KVTransfers = field(default_factory=KVTransfers)
 
 
 @dataclass
 class LoadTimes(KVConnectorWorkerMetadata):  # type: ignore[misc]  # vLLM has no types where it is not installed
     """What the workers tell the scheduler."""
 
-    measured: list[Measured]
+    measured: list[MeasuredKVLoad]
 
     def aggregate(self, other: KVConnectorWorkerMetadata) -> LoadTimes:
         return LoadTimes(self.measured + other.measured)
@@ -66,14 +66,16 @@ class SundogKVConnector(KVConnectorBase_V1):  # type: ignore[misc]  # vLLM has n
 
     def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any) -> None:
         super().__init__(vllm_config, role, kv_cache_config)
-        self._options = read_options(self._kv_transfer_config.kv_connector_extra_config)
+        self._options = read_kv_options(self._kv_transfer_config.kv_connector_extra_config)
         self._root = open_folder(self._options)
         check_shareable(vllm_config)
         self._spec = _only_spec(kv_cache_config)
         algorithm = vllm_config.cache_config.prefix_caching_hash_algo
         hashing = check_hashing(algorithm, os.environ.get("PYTHONHASHSEED"))
         engine = f"vllm {vllm_version} {current_platform.device_type} {current_platform.get_device_name()}"
-        self._namespace = namespace_name(describe(vllm_config, kv_cache_config, hashing=hashing, engine=engine))
+        self._namespace = namespace_name(
+            describe_kv_layout(vllm_config, kv_cache_config, hashing=hashing, engine=engine)
+        )
         self._budget = Budget(self._root, self._options.max_bytes)
         self._worker: KVWorker | None = None
         self._finished = NOTHING_FINISHED
@@ -151,7 +153,7 @@ class SundogKVConnector(KVConnectorBase_V1):  # type: ignore[misc]  # vLLM has n
         rank = self._vllm_config.parallel_config.rank % self._vllm_config.parallel_config.tensor_parallel_size
         self._worker = KVWorker(self._store(rank), pages, reader, writer)
 
-    def _step(self) -> tuple[KVWorker, Step]:
+    def _step(self) -> tuple[KVWorker, KVTransfers]:
         assert self._worker is not None, "vLLM has not registered its KV caches"
         metadata = self._get_connector_metadata()
         assert isinstance(metadata, StepMetadata)

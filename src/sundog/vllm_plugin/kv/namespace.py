@@ -58,7 +58,7 @@ def check_shareable(vllm_config: Any) -> None:
         )
 
 
-def describe(vllm_config: Any, kv_cache_config: Any, *, hashing: str, engine: str) -> dict[str, str]:
+def describe_kv_layout(vllm_config: Any, kv_cache_config: Any, *, hashing: str, engine: str) -> dict[str, str]:
     """All that decides the bytes of a block besides its hash. `engine`: version and device of vLLM."""
     model, cache = vllm_config.model_config, vllm_config.cache_config
     return {

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from sundog.errors import ConfigError, suggest
 from sundog.vllm_plugin.kv.decision import PrefillCost
 
-WHERE = "kv_connector_extra_config"
+OPTIONS_WHERE = "kv_connector_extra_config"
 
 
 class KVOptions(BaseModel):
@@ -35,7 +35,7 @@ class KVOptions(BaseModel):
     profile: str | None = None
 
 
-def read_options(given: Mapping[str, Any]) -> KVOptions:
+def read_kv_options(given: Mapping[str, Any]) -> KVOptions:
     """ConfigError for an unknown, missing or impossible option."""
     try:
         options = KVOptions.model_validate(dict(given))
@@ -43,7 +43,9 @@ def read_options(given: Mapping[str, Any]) -> KVOptions:
         raise _complaint(error) from None
     if options.profile is not None and options.prefill_s_per_token is not None:
         raise ConfigError(
-            "'profile' and 'prefill_s_per_token' both say what prefill costs", where=WHERE, hint="give one of them"
+            "'profile' and 'prefill_s_per_token' both say what prefill costs",
+            where=OPTIONS_WHERE,
+            hint="give one of them",
         )
     return options
 
@@ -55,16 +57,18 @@ def open_folder(options: KVOptions) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         capacity_bytes = shutil.disk_usage(folder).total
     except OSError as error:
-        raise ConfigError(f"the folder cannot be used: {error}", where=WHERE, hint="choose another 'folder'") from error
+        raise ConfigError(
+            f"the folder cannot be used: {error}", where=OPTIONS_WHERE, hint="choose another 'folder'"
+        ) from error
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise ConfigError(
-            f"the folder {folder} cannot be written", where=WHERE, hint="let the server's user write there"
+            f"the folder {folder} cannot be written", where=OPTIONS_WHERE, hint="let the server's user write there"
         )
     _check_private(folder)
     if options.max_bytes > capacity_bytes:
         raise ConfigError(
             f"max_bytes is {options.max_bytes:,}, but the file system of {folder} has {capacity_bytes:,} in all",
-            where=WHERE,
+            where=OPTIONS_WHERE,
             hint="lower it, or choose a folder on a larger file system (containers often have a small /dev/shm)",
         )
     return folder
@@ -76,7 +80,7 @@ def _check_private(folder: Path) -> None:
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise ConfigError(
             f"other users can read or change the folder {folder}",
-            where=WHERE,
+            where=OPTIONS_WHERE,
             hint="it must belong to the server's user, with mode 700: let the server make it, or chmod 700",
         )
 
@@ -93,7 +97,7 @@ def read_prefill_cost(options: KVOptions) -> PrefillCost | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"the profile {options.profile} cannot be read: {error!r}",
-            where=WHERE,
+            where=OPTIONS_WHERE,
             hint="name a file that sundog calibrate wrote",
         ) from error
 
@@ -103,17 +107,19 @@ def _complaint(error: ValidationError) -> ConfigError:
     name = ".".join(map(str, first["loc"]))
     match first["type"]:
         case "extra_forbidden":
-            return ConfigError(f"unknown option '{name}'", where=WHERE, hint=suggest(name, KVOptions.model_fields))
+            return ConfigError(
+                f"unknown option '{name}'", where=OPTIONS_WHERE, hint=suggest(name, KVOptions.model_fields)
+            )
         case "missing":
             return ConfigError(
                 f"'{name}' is missing",
-                where=WHERE,
+                where=OPTIONS_WHERE,
                 hint='for example {"folder": "/dev/shm/kv", "max_bytes": 8000000000}',
             )
         case "string_pattern_mismatch":
             return ConfigError(
                 f"'{name}' is not an absolute path: {first['input']!r}",
-                where=WHERE,
+                where=OPTIONS_WHERE,
                 hint="all replicas must mean one place",
             )
-    return ConfigError(f"'{name}' is {first['input']!r}: {first['msg'].lower()}", where=WHERE)
+    return ConfigError(f"'{name}' is {first['input']!r}: {first['msg'].lower()}", where=OPTIONS_WHERE)

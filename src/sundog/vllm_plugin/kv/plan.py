@@ -17,7 +17,7 @@ from sundog.vllm_plugin.kv.decision import PrefillCost, is_loading_cheaper
 NUM_MEASURED_LOADS = 16
 
 
-class RequestView(Protocol):
+class KVRequest(Protocol):
     """The part of a vLLM `Request` that is read here, by vLLM's names."""
 
     request_id: str
@@ -32,7 +32,7 @@ class RequestView(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class KVLoad:
     """Blocks `block_ids` of the engine get the blocks `keys` of the store, in the order of the prompt."""
 
     request_id: str
@@ -41,7 +41,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Save:
+class KVSave:
     """Blocks that are full after this step, of one request, in the order of its tokens."""
 
     block_ids: tuple[int, ...]
@@ -49,18 +49,18 @@ class Save:
 
 
 @dataclass(slots=True)
-class Step:
+class KVTransfers:
     """What the workers do in one engine step. `used`: prefixes that were found in the engine itself. `is_idle`: the
     engine computes nothing in this step, so that waiting for a load delays nobody."""
 
-    loads: list[Load] = field(default_factory=list)
-    saves: list[Save] = field(default_factory=list)
+    loads: list[KVLoad] = field(default_factory=list)
+    saves: list[KVSave] = field(default_factory=list)
     used: list[tuple[bytes, ...]] = field(default_factory=list)
     is_idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredKVLoad:
     """A load as it went."""
 
     num_bytes: int
@@ -69,7 +69,7 @@ class Measured:
 
 @dataclass(slots=True)
 class _Books:
-    request: RequestView
+    request: KVRequest
     num_saved_blocks: int | None = None
 
 
@@ -99,10 +99,10 @@ class KVPlan:
         self._scheduled: dict[str, _Books] = {}
         self._first_missing: dict[str, int] = {}
         self._tried: dict[str, int] = {}
-        self._loads: list[Load] = []
+        self._loads: list[KVLoad] = []
         self._num_loading = 0
 
-    def num_loadable_tokens(self, request: RequestView, num_computed_tokens: int) -> int:
+    def num_loadable_tokens(self, request: KVRequest, num_computed_tokens: int) -> int:
         """Tokens after the first `num_computed_tokens` (full blocks) to be loaded; 0 when computing them is cheaper.
 
         Asked as often as vLLM likes. The last token is never loaded: the next one is sampled from it.
@@ -126,7 +126,7 @@ class KVPlan:
             self._measured.popleft()
         return 0
 
-    def allocated(self, request: RequestView, block_ids: Sequence[int], num_loaded_tokens: int) -> None:
+    def allocated(self, request: KVRequest, block_ids: Sequence[int], num_loaded_tokens: int) -> None:
         """vLLM has given the request its blocks, `num_loaded_tokens` of them to be loaded."""
         self._scheduled.setdefault(request.request_id, _Books(request))
         if num_loaded_tokens == 0:
@@ -136,17 +136,17 @@ class KVPlan:
         # A load that failed is not tried again: the blocks are computed. After a preemption all is new.
         self._tried[request.request_id] = request.num_preemptions
         self._loads.append(
-            Load(request.request_id, tuple(block_ids[first:end]), tuple(request.block_hashes[first:end]))
+            KVLoad(request.request_id, tuple(block_ids[first:end]), tuple(request.block_hashes[first:end]))
         )
         self._num_loading += 1
 
-    def step(self, num_scheduled_tokens: Mapping[str, int], block_ids: Callable[[str], Sequence[int]]) -> Step:
+    def step(self, num_scheduled_tokens: Mapping[str, int], block_ids: Callable[[str], Sequence[int]]) -> KVTransfers:
         """Return what is to be done in the step that computes `num_scheduled_tokens`; `block_ids`: the blocks of a
         request.
 
         To be called once a step, before vLLM counts the step's tokens as computed.
         """
-        step = Step(self._loads, is_idle=not num_scheduled_tokens and self._num_loading > 0)
+        step = KVTransfers(self._loads, is_idle=not num_scheduled_tokens and self._num_loading > 0)
         self._loads = []
         if self._may_save:
             for request_id, num_tokens in num_scheduled_tokens.items():
@@ -154,7 +154,7 @@ class KVPlan:
         return step
 
     def _add_saves(
-        self, step: Step, request_id: str, num_tokens: int, block_ids: Callable[[str], Sequence[int]]
+        self, step: KVTransfers, request_id: str, num_tokens: int, block_ids: Callable[[str], Sequence[int]]
     ) -> None:
         books = self._scheduled[request_id]
         request = books.request
@@ -168,10 +168,10 @@ class KVPlan:
         num_full = (request.num_computed_tokens + num_tokens) // self._block_tokens
         first, end = books.num_saved_blocks, min(num_full, len(request.block_hashes))
         if first < end:
-            step.saves.append(Save(tuple(block_ids(request_id)[first:end]), tuple(request.block_hashes[first:end])))
+            step.saves.append(KVSave(tuple(block_ids(request_id)[first:end]), tuple(request.block_hashes[first:end])))
             books.num_saved_blocks = end
 
-    def loaded(self, num_requests: int, measured: Sequence[Measured]) -> None:
+    def loaded(self, num_requests: int, measured: Sequence[MeasuredKVLoad]) -> None:
         """The workers have finished the loads of `num_requests`, well or not."""
         self._num_loading -= num_requests
         self._measured.extend(load.elapsed_s / load.num_bytes for load in measured)
@@ -186,6 +186,6 @@ class KVPlan:
         return median(self._measured) if self._measured else self._first_load_s_per_byte
 
 
-def is_shareable(request: RequestView) -> bool:
+def is_shareable(request: KVRequest) -> bool:
     """Only text without an adapter: block hashes know an adapter and a medium by names that the user chose."""
     return request.lora_request is None and not request.mm_features

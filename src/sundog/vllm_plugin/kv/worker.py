@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from typing import Protocol
 
-from sundog.vllm_plugin.kv.plan import Load, Measured, Step
+from sundog.vllm_plugin.kv.plan import KVLoad, KVTransfers, MeasuredKVLoad
 from sundog.vllm_plugin.kv.store import BlockStore
 
 # Blocks that wait for the writer; more are not kept.
@@ -41,7 +41,7 @@ class Pages(Protocol):
 class _Read:
     """`num_good`: how many blocks, from the first one on, were read."""
 
-    load: Load
+    load: KVLoad
     blocks: memoryview
     num_good: int
     elapsed_s: float
@@ -53,7 +53,7 @@ class Finished:
 
     request_ids: frozenset[str]
     failed_block_ids: frozenset[int]
-    measured: tuple[Measured, ...]
+    measured: tuple[MeasuredKVLoad, ...]
 
 
 class KVWorker:
@@ -68,11 +68,11 @@ class KVWorker:
         self._writes: dict[Future[None], int] = {}
         self._num_dropped_blocks = 0
 
-    def start_loads(self, step: Step) -> None:
+    def start_loads(self, step: KVTransfers) -> None:
         for load in step.loads:
             self._reads.add(self._reader.submit(self._read, load))
 
-    def save(self, step: Step) -> None:
+    def save(self, step: KVTransfers) -> None:
         """Copy what is full now out of the engine's pages; the rest happens in the writer's thread."""
         for future in [future for future in self._writes if future.done()]:
             del self._writes[future]
@@ -103,7 +103,7 @@ class KVWorker:
                 self._pages.scatter(good, read.blocks[: len(good) * self._pages.block_bytes])
             failed.update(bad)
         whole = [read for read in reads if read.num_good == len(read.load.keys)]
-        measured = tuple(Measured(read.blocks.nbytes, read.elapsed_s) for read in whole)
+        measured = tuple(MeasuredKVLoad(read.blocks.nbytes, read.elapsed_s) for read in whole)
         return Finished(frozenset(read.load.request_id for read in reads), frozenset(failed), measured)
 
     def take_num_dropped_blocks(self) -> int:
@@ -116,7 +116,7 @@ class KVWorker:
         self._reader.shutdown(wait=True, cancel_futures=True)
         self._writer.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, load: Load) -> _Read:
+    def _read(self, load: KVLoad) -> _Read:
         started_s = time.perf_counter()
         size = self._pages.block_bytes
         blocks = self._pages.staging(len(load.keys))
