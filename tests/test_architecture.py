@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-SOURCE = ROOT / "src" / "sundog"
+from tests.source_tree import ROOT, SOURCE, listing, modules, place, tracked
+
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
@@ -27,32 +26,6 @@ PURE_MODULES = {
     "types", "typing", "zlib",
 }  # fmt: skip
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
-CONTRACTS = ("*/base.py", "ir/**/*.py", "sched/core.py", "sched/events.py", "sched/policy.py", "sched/views.py")
-
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-
-
-def tracked(*patterns: str) -> list[Path]:
-    """The files that git tracks and that are there, by git's patterns."""
-    listed = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, check=True).stdout
-    return [path for name in listed.decode().split("\0") if name and (path := ROOT / name).is_file()]
-
-
-def place(path: Path, line: int) -> str:
-    return f"{path.relative_to(ROOT)}:{line}"
-
-
-def modules(*patterns: str) -> Iterator[tuple[Path, ast.Module]]:
-    for path in sorted({found for pattern in patterns for found in SOURCE.glob(pattern)}):
-        yield path, ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-def listing(found: list[str]) -> str:
-    return "\n" + "\n".join(found)
-
-
-def is_public(name: str) -> bool:
-    return not name.startswith("_")
 
 
 def test_files_stay_small() -> None:
@@ -74,49 +47,6 @@ def test_functions_stay_short() -> None:
 
 def test_modules_are_named_for_what_they_own() -> None:
     assert [str(path) for path in SOURCE.rglob("*") if VAGUE_NAMES & set(path.stem.split("_"))] == []
-
-
-def test_every_module_says_what_it_owns() -> None:
-    silent = [place(path, 1) for path, module in modules("**/*.py") if module.body and not ast.get_docstring(module)]
-    assert not silent, listing(silent)
-
-
-def test_docstrings_begin_as_sentences_do() -> None:
-    """ "Return whether ...", not "Whether ...": what a docstring is about must not be left to the reader."""
-    fragment = re.compile(r"(As|At|By|From|None|Of|So|Who|Whom|Whose|Whether|With|Without)\b")
-    found = [
-        place(path, getattr(node, "lineno", 1))
-        for path, tree in modules("**/*.py")
-        for node in ast.walk(tree)
-        if isinstance(node, Definition | ast.Module) and fragment.match(ast.get_docstring(node) or "")
-    ]
-    assert not found, listing(found)
-
-
-def test_every_contract_is_documented() -> None:
-    silent = [
-        f"{place(path, node.lineno)} {node.name}"
-        for path, module in modules(*CONTRACTS)
-        for node in module.body
-        if isinstance(node, Definition) and is_public(node.name) and not ast.get_docstring(node)
-    ]
-    assert not silent, listing(silent)
-
-
-def test_every_protocol_says_what_its_methods_promise() -> None:
-    """A method has a docstring of its own or is named in that of its class; a property speaks by its type."""
-    silent = [
-        f"{place(path, method.lineno)} {node.name}.{method.name}"
-        for path, module in modules(*CONTRACTS)
-        for node in module.body
-        if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Protocol" for base in node.bases)
-        for method in node.body
-        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
-        and not method.decorator_list
-        and not ast.get_docstring(method)
-        and f"`{method.name}`" not in (ast.get_docstring(node) or "")
-    ]
-    assert not silent, listing(silent)
 
 
 @pytest.mark.parametrize("room", PURE_ROOMS)

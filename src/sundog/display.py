@@ -85,6 +85,8 @@ async def watch(progress: Progress, display: Display, plan_calls: Callable[[], f
 
 
 class QuietDisplay:
+    """This display shows nothing."""
+
     period_s = 3600.0
 
     def show(self, progress: Progress, forecast: Forecast) -> None:

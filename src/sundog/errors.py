@@ -1,19 +1,27 @@
 """The errors of sundog, and what each one tells its reader.
 
-Owns the exception tree and the form of a message: what happened, where, and what to do. Never prints.
-
     SundogError
-    ├── UserError             the user's input is wrong; exit code 2
-    │   ├── ConfigError       options, environment, engine blocks
-    │   ├── FlowError         the flow file: has file, line, column
-    │   └── InputError        the rows: unreadable file, bad line, missing column
-    ├── RunError              a failure at run time; exit code 1
-    │   ├── StoreError        the state folder: full disk, damaged file
-    │   └── RunStopped        too many failed rows, interrupted
-    ├── CallError             one call failed; becomes a value of its row
-    │   ├── EngineError       EngineTimeout, EngineOverloaded, EngineUnavailable, BadResponse, PromptTooLong
-    │   └── OperatorError     SQL, HTTP, Python steps
-    └── PlanError             a plan broke an invariant; names the rule (a bug in sundog)
+    ├── UserError
+    │   ├── ConfigError
+    │   ├── FlowError
+    │   └── InputError
+    ├── RunError
+    │   ├── StoreError
+    │   └── RunStopped
+    ├── CallError
+    │   ├── EngineError
+    │   │   ├── EngineTimeout
+    │   │   ├── EngineOverloaded
+    │   │   ├── EngineUnavailable
+    │   │   ├── BadResponse
+    │   │   └── PromptTooLong
+    │   └── OperatorError
+    └── PlanError
+
+A UserError ends a command with exit code 2, every other one that reaches it with 1. A CallError of a row's call reaches
+no command: it becomes a value of the row.
+
+Owns the exception tree and the form of a message: what happened, where, and what to do. Never prints.
 """
 
 from __future__ import annotations
@@ -41,7 +49,10 @@ class Location:
 
 
 class SundogError(Exception):
-    """Base of all. `what` is one sentence, `where` a place, `hint` what to do next."""
+    """The base of all; raised only as one of its subclasses, and caught by the command line, which prints it.
+
+    `what` is one sentence, `where` a place, `hint` what to do next.
+    """
 
     exit_code = 1
 
@@ -57,39 +68,43 @@ class SundogError(Exception):
 
 
 class UserError(SundogError):
+    """Raised where what the user wrote or asked for is wrong; caught by the command line, which exits with 2."""
+
     exit_code = 2
 
 
 class ConfigError(UserError):
-    pass
+    """Raised for a wrong option, name, environment variable or engine block; caught as a UserError."""
 
 
 class FlowError(UserError):
-    pass
+    """Raised for a mistake in a flow, with file, line and column; caught by `flow.bind`, which collects them all."""
 
 
 class InputError(UserError):
-    pass
+    """Raised where the rows cannot be read: no file, a bad line, no such column; caught as a UserError."""
 
 
 class RunError(SundogError):
-    pass
+    """Raised for a failure at run time that is no row's fault; caught by the command line, which exits with 1."""
 
 
 class StoreError(RunError):
-    pass
+    """Raised where the state folder, or another file that sundog keeps, is full or damaged; caught as a RunError."""
 
 
 class RunStopped(RunError):
-    pass
+    """Raised where a run ends early, interrupted or with too many failed rows; caught by the run, which writes them."""
 
 
 class PlanError(SundogError):
-    pass
+    """Raised where a plan or a placement breaks an invariant, by a bug; caught by the driver of the rewrites, which
+    names the rule, and by the command line."""
 
 
 class CallError(SundogError):
-    """One call failed.
+    """Raised by an engine or an operator for one call that failed; caught by the dispatcher, which tells the core, and
+    by the executor, which makes it a value of the row.
 
     `retryable`: the same call may succeed later. `retry_after_s`: the server's wish, in seconds.
     `is_outcome_unknown`: the other side may have acted; an effect with it is never repeated by itself.
@@ -114,35 +129,35 @@ class CallError(SundogError):
 
 
 class OperatorError(CallError):
-    pass
+    """Raised by an operator, or by a template, for a call that failed; caught as a CallError."""
 
 
 class EngineError(CallError):
-    pass
+    """Raised by an engine for a call that failed, always as one of its subclasses; caught as a CallError."""
 
 
 class EngineTimeout(EngineError):
-    pass
+    """Raised where an engine gave no answer in time; caught as a CallError, and by the health checks of replicas."""
 
 
 class EngineOverloaded(EngineError):
-    pass
+    """Raised where an engine has no room or refuses for its load, as with status 429; caught as a CallError."""
 
 
 class EngineUnavailable(EngineError):
-    pass
+    """Raised where no engine answers: not started, closed, crashed; caught as a CallError, and by the health checks."""
 
 
 class BadResponse(EngineError):
-    pass
+    """Raised for an answer that is broken, empty, refused or not of the form asked for; caught as a CallError."""
 
 
 class PromptTooLong(EngineError):
-    pass
+    """Raised where a prompt and its answer do not fit into the model's context; caught as a CallError."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """The closest of `known` as a question, or the list of them: the hint under an unknown name."""
+    """Return the hint under an unknown name: the closest of `known` as a question, or the list of them."""
     names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=1)
     if close:
@@ -151,9 +166,12 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def error_text(error: BaseException, redact: Callable[[str], str] = str) -> str:
-    """The class and the message of any exception on their own: a message may be endless, and asking for it may fail.
-    Of a group, which says nothing itself, those of what is in it. `redact`: takes secrets out of a message, before
-    that is cut."""
+    """Return the class and the message of any exception; for a group, which says nothing itself, those of what is in
+    it.
+
+    Nothing of the exception is trusted: its message may be endless, and asking for it may fail. `redact` takes secrets
+    out of a message before that is cut.
+    """
     name = type(error).__name__
     if isinstance(error, BaseExceptionGroup):
         shown = "; ".join(error_text(one, redact) for one in error.exceptions[:MAX_SHOWN_OF_GROUP])

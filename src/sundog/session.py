@@ -184,6 +184,8 @@ class Session:
         return {} if self.rewriting == Rewriting() else {"rewriting": chosen}
 
     def open_rows(self, snapshot_dir: Path | None, inputs: Sequence[InputSource] | None = None) -> RowSource:
+        """Open the rows of `inputs`, or of the plan's, as they were chosen. InputError where they cannot be read or
+        lack a column that a template reads."""
         inputs, choice = self.plan.logical.inputs if inputs is None else inputs, self._choice
         rows = open_rows(inputs, base_dir=self._base_dir, snapshot_dir=snapshot_dir, **asdict(choice))
         if isinstance(rows.shape, Record):

@@ -179,6 +179,8 @@ def estimate_tool_seconds(cost: CallCost, call_s: Estimate, max_concurrency: int
 
 
 def dollars(tokens: TokenCost, prices: TokenPrices) -> Estimate:
+    """Return the price of these tokens. A cached prompt token costs as much as another where `prices` name no price of
+    its own."""
     cached_usd = prices.cached_input_usd_per_mtok
     if cached_usd is None:
         cached_usd = prices.input_usd_per_mtok

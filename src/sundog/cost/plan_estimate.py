@@ -117,6 +117,8 @@ class _Steps:
         self._warm: dict[str, set[int]] = defaultdict(set)
 
     def estimate(self, node: CallExec, calls: Sequence[PlannedCall]) -> NodeEstimate:
+        """Return what the sampled `calls` of one step come to for all rows; seconds are None while nothing is known of
+        its calls' time."""
         pool = self._known.pools[node.pool]
         if isinstance(pool, EnginePool):
             return self._engine_step(node, pool, calls)

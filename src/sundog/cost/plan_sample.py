@@ -91,6 +91,8 @@ class _Walk:
         self._value_tokens: dict[str, Estimate | None] = {}
 
     def nodes(self, nodes: Sequence[Exec], scope: _Scope) -> None:
+        """Walk one scope of the plan for one row, in topological order. A step that fails, or that waits for one that
+        is gone, adds its name to `scope.gone`."""
         for node in nodes:
             if any(name in scope.gone for name in node.before):
                 scope.gone.add(node.name)

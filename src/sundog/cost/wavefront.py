@@ -82,6 +82,8 @@ class _Play:
         self._sequence = 0
 
     def run(self) -> Played:
+        """Play all calls to their end, one event after another, and return the time of the last and the seconds that
+        each pool was busy."""
         self._arrive([number for number, num_left in enumerate(self._num_waited_for) if not num_left])
         while self._agenda:
             self._now_s, _, what = heapq.heappop(self._agenda)

@@ -29,6 +29,7 @@ class Counters:
         self._num_output_tokens += usage.num_output_tokens
 
     def stats(self) -> EngineStats:
+        """Return the counts so far."""
         return EngineStats(
             num_requests=self._num_requests,
             num_running=self._num_running,

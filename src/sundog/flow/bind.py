@@ -61,6 +61,8 @@ class _Binder:
         self._base_dir = base_dir
 
     def plan(self, flow: FlowSpec) -> LogicalPlan:
+        """Return the plan of `flow`; where something is wrong, all of it is among the complaints, and what is returned
+        is of no use."""
         if not flow.inputs:
             self._complain("a flow needs an input: its rows are what it runs on", ("inputs",))
         if not flow.outputs:

@@ -12,6 +12,8 @@ from sundog.errors import FlowError, Location
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
+    """One thing that is wrong with a flow: what, where, and what to do about it."""
+
     what: str
     where: Location
     hint: str | None = None
@@ -21,6 +23,8 @@ class Complaint:
 
 
 class Complaints:
+    """This class collects what is wrong with one flow; the same complaint counts once."""
+
     def __init__(self) -> None:
         self._found: dict[Complaint, None] = {}
 

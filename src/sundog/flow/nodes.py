@@ -44,6 +44,9 @@ class Draft:
 
 
 class NodeBinder:
+    """This class makes drafts of the nodes of one flow, scope by scope, and gives each name to `names`. What is wrong
+    goes to `complaints`, and the draft of a wrong node has none."""
+
     def __init__(
         self,
         positions: FilePositions,

@@ -129,6 +129,8 @@ class _Reader:
         self._constructor = YAML(typ="safe", pure=True).constructor
 
     def plain(self, node: Node) -> Any:
+        """Return the data of `node` as dicts, lists and scalars. FlowError where it contains itself, or is too deep or
+        too large."""
         if any(node is outer for outer in self._open):
             raise self._error(node, "this value contains itself", "write it out")
         if len(self._open) > MAX_DEPTH:

@@ -25,6 +25,8 @@ Shapes = Mapping[str, Shape]
 
 
 class ReferenceCheck:
+    """This class checks what the templates of one flow read. What is wrong goes to `complaints`."""
+
     def __init__(self, positions: Positions, complaints: Complaints, inputs: Sequence[InputSource]) -> None:
         self._positions = positions
         self._complaints = complaints
@@ -38,6 +40,8 @@ class ReferenceCheck:
     def check(
         self, drafts: Sequence[Draft], constants: Mapping[str, Any], outputs: Sequence[tuple[str, Template]]
     ) -> None:
+        """Check every template of the flow, scope by scope: nodes see the row, constants and steps of their scope,
+        outputs see the steps of the outermost."""
         for name, place in _inner_names(drafts):
             self._hints.setdefault(name, f"it is a step inside a loop: read {place}")
         scope = {ROW: Anything(), **{name: _shape_of(value) for name, value in constants.items()}}

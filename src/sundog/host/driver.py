@@ -50,8 +50,12 @@ class Loader(Protocol):
 
 
 class GivenUp(Exception):
-    """A request will have no further attempt. `failure`: of its last one, None where it had none. `cause`: why its pool
-    has no replica, for the whys `lost` and `unloadable`."""
+    """Raised where a request will have no further attempt; caught by the dispatcher, which says so in the words of a
+    call.
+
+    `failure` is that of its last attempt, None where it had none. `cause` tells why its pool has no replica, for the
+    whys `lost` and `unloadable`.
+    """
 
     def __init__(self, why: Why, failure: CallError | None, cause: Exception | None) -> None:
         super().__init__(why)
@@ -61,7 +65,8 @@ class GivenUp(Exception):
 
 
 class LoadingStopped(Exception):
-    """The driver loads nothing more."""
+    """Raised where an engine is to be loaded and the driver stops; caught in this module, and known to the dispatcher
+    as the cause of a GivenUp."""
 
 
 class _Waiter:
@@ -77,6 +82,7 @@ class _Waiter:
         self._future: asyncio.Future[Submit | GiveUp] | None = None
 
     def tell(self, action: Submit | GiveUp) -> None:
+        """Give the request its next action; one at a time."""
         if self._future is not None:
             if not self._future.done():
                 self._future.set_result(action)
@@ -84,6 +90,7 @@ class _Waiter:
             self._next = action
 
     async def next(self) -> Submit | GiveUp:
+        """Return the request's next action, once there is one."""
         action, self._next = self._next, None
         if action is None:
             self._future = asyncio.get_running_loop().create_future()

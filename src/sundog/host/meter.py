@@ -27,6 +27,7 @@ class Meter:
         self._pools: dict[str, str] = {}
 
     def begin(self, pool: str, replica_id: str, time_s: float) -> None:
+        """Note that an attempt at a replica of `pool` has begun."""
         num_running = self._running[replica_id]
         if not num_running:
             self._replicas[pool].add(replica_id)
@@ -34,6 +35,7 @@ class Meter:
         self._running[replica_id] = num_running + 1
 
     def end(self, pool: str, replica_id: str, step: str, began_s: float, time_s: float) -> None:
+        """Note that an attempt has ended, as a success or not, that began at `began_s`."""
         self._pools[step] = pool
         self._num_calls[step] += 1
         self._step_s[step] += time_s - began_s

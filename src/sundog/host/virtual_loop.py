@@ -30,6 +30,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         self.now_s = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Return what is ready; where nothing is, move the clock on by `timeout` in place of waiting."""
         ready = super().select(0)
         if not ready:
             assert timeout is not None, "everything waits and nothing will come"
@@ -41,6 +42,8 @@ class _PatientSelector(_JumpingSelector):
     """Jumps when nothing is ready and no other thread works."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Return what is ready. Where nothing is, wait for as long as another thread of the process works, and then
+        move the clock on by `timeout`."""
         wait = selectors.DefaultSelector.select
         if ready := wait(self, 0):
             return ready
@@ -84,6 +87,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._selector_of_time.now_s
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """Run `func` here and now: on virtual time no other thread is to change the order of things."""
         future: asyncio.Future[T] = self.create_future()
         try:
             future.set_result(func(*args))

@@ -44,6 +44,8 @@ async def _calibrate(
 
 
 def profile_of(measured: Measured, load_1min: float) -> Profile:
+    """Return the profile that fits these measurements, with its errors on the steps it was fitted to and on those that
+    were held out."""
     model = fit(measured.fit)
     facts = {
         **machine(),

@@ -161,6 +161,8 @@ class _Driver:
         self._overhead_tokens = short.num_prompt_tokens - self._tokens_per_word
 
     async def run(self, one: Round) -> list[MeasuredStep]:
+        """Send the requests of one round to the engine: first what they share, then those in the background, then the
+        measured ones in turn. Return the steps that these took."""
         num_output = _background_tokens(one, self._max_step_tokens)
         prompts = [self._request(num_tokens, INJECTED_TOKENS) for num_tokens in one.prompts]
         shared = " ".join(self._words(one.shared_tokens / self._tokens_per_word))

@@ -64,6 +64,8 @@ class _Planner:
         self._is_serial = is_serial
 
     def place(self, nodes: Sequence[Node]) -> tuple[Exec, ...]:
+        """Return the nodes of one scope as they are executed: in topological order, each with the nodes that it waits
+        for."""
         before = dependencies(nodes, self._resource_order(nodes))
         placed = tuple(self._exec(node, before[node.name]) for node in topological_order(nodes, before))
         if self._is_serial:

@@ -35,6 +35,7 @@ def text_of(document: Document, physical: Tree) -> str:
 
 
 def warnings_tree(warnings: Sequence[WarningDocument]) -> Tree:
+    """Return the findings of the inspection as a tree, which says so where one of them would end the run."""
     title = "warnings, from looking before the first call"
     if any(one.is_fatal for one in warnings):
         title += "; no row can succeed, and a run would stop here"
@@ -49,6 +50,8 @@ def rewrites_tree(rewrites: Sequence[RewriteDocument]) -> Tree:
 
 
 def estimate_lines(document: Document) -> Iterator[str]:
+    """Yield the lines below the plan: what they rest on, the table of the steps, the makespan, the critical path, and
+    what is missing."""
     if document.num_sampled == document.num_rows:
         basis = f"all {document.num_rows:,} rows"
     else:

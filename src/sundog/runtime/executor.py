@@ -41,11 +41,11 @@ class RowEnd:
 
 
 class RowDropped(Exception):
-    """A filter ended the row. Never leaves this module."""
+    """Raised where a filter ends the row; caught by the row's own task in this module."""
 
 
 class NodeFailed(Exception):
-    """A step of the row failed. Never leaves this module."""
+    """Raised where a step of the row failed with `error`; caught by the row's own task in this module."""
 
     def __init__(self, node: str, error: CallError) -> None:
         super().__init__(node)

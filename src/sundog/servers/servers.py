@@ -99,6 +99,8 @@ class Servers:
         return records
 
     async def wait_ready(self, site: Site, record: ServerRecord) -> None:
+        """Wait until the server answers its health page, and say so. EngineUnavailable where it ends before that, or
+        takes longer than its command allows."""
         timeout_s = site.command(record.port, self.secrets).ready_timeout_s
         from sundog.servers.local_pages import LocalPages
 

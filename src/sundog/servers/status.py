@@ -29,6 +29,7 @@ class ServerStatus:
 
     @property
     def figures(self) -> str:
+        """Return the load in words, empty where the server tells none."""
         load = self.load
         if load is None:
             return ""
@@ -45,6 +46,7 @@ class ServerStatus:
 
 
 async def statuses_of(records: Sequence[ServerRecord]) -> list[ServerStatus]:
+    """Return the status of each server, all asked at once."""
     pages = LocalPages()
     try:
         return await asyncio.gather(*(_status_of(pages, record) for record in records))

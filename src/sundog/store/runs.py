@@ -94,6 +94,8 @@ class RunList:
         effects: bytes = b"",
         modules: str = "{}",
     ) -> RunRecord:
+        """Write a new run down and return its record. `command` and `identity` are the keys by which an equal command
+        finds it again."""
         run_id = f"{_file_name(flow)}-{uuid.uuid4().hex[:8]}"
         state, begun = ("unfinished", int(is_fresh)), (_now(), None, num_rows, 0.0)
         values = (run_id, command, identity, flow, output, *state, *begun, effects, modules, 0)

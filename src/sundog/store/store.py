@@ -179,6 +179,7 @@ class Store:
         self.execute("delete from rows where run_id = ? and state = 'failed'", (run_id,))
 
     def node_totals(self, run_id: str) -> dict[str, NodeTotals]:
+        """Return what each step of a run asked for and what of it was executed, by the step's name."""
         asked = {
             node: values
             for node, *values in self._rows(

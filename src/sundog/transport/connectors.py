@@ -31,6 +31,9 @@ class _ReportingConnector(aiohttp.TCPConnector):
         self._used: WeakSet[Any] = WeakSet()
 
     async def connect(self, req: Any, traces: Any, timeout: aiohttp.ClientTimeout) -> Any:  # noqa: ASYNC109 - aiohttp's
+        """Return a connection for the request under way and tell its progress: whether the connection was used before,
+        and that bytes may leave from now on. A second attempt within one request is refused, since aiohttp would make
+        it by itself."""
         progress = current_progress.get()
         if progress.is_sending:
             raise aiohttp.ServerDisconnectedError

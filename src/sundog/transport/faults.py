@@ -1,4 +1,15 @@
-"""Why an exchange failed, in words that hold no part of its address and no credential.
+"""The reasons why an exchange failed, in words that hold no part of its address and no credential.
+
+    TransportFault
+    ├── BadAddress
+    ├── Unreachable
+    │   ├── ConnectTimeout
+    │   ├── Untrusted
+    │   └── ProxyFault
+    ├── Broken
+    ├── Silent
+    ├── Damaged
+    └── TooLarge
 
 Owns the exceptions of this room. Never says what a failure means for a call: engines and operators do.
 """
@@ -7,8 +18,12 @@ from __future__ import annotations
 
 
 class TransportFault(Exception):
-    """An exchange failed. `what` is a phrase without a subject, as in "the connection broke"; `hint` says what to do.
-    `is_sent`: the first byte of the request may have left this machine, so the other side may have acted."""
+    """The base of all, raised only as one of its subclasses; caught by engines, operators and servers, which say what
+    it means for them.
+
+    `what` is a phrase, as in "the connection broke"; `hint` says what to do. `is_sent` is True where the first byte of
+    the request may have left this machine, so that the other side may have acted.
+    """
 
     is_sent = False
 
@@ -19,27 +34,31 @@ class TransportFault(Exception):
 
 
 class BadAddress(TransportFault):
-    """A URL or a header cannot be sent. Nothing of its value is told."""
+    """Raised for a URL or a header that cannot be sent, of whose value it tells nothing; caught as a TransportFault,
+    and by what sends texts of rows."""
 
 
 class Unreachable(TransportFault):
-    """No connection could be made."""
+    """Raised where no connection could be made; caught as a TransportFault."""
 
 
 class ConnectTimeout(Unreachable):
-    """No connection was made in time: the look-up of the name, TCP, TLS and a proxy's consent together."""
+    """Raised where no connection was made in time: the look-up of the name, TCP, TLS and a proxy's consent together;
+    caught as a TransportFault, and by the health checks of vLLM."""
 
 
 class Untrusted(Unreachable):
-    """TLS with the server failed: an unknown authority, another name, a certificate that has ended."""
+    """Raised where TLS with the server fails: an unknown authority, another name, a certificate that has ended; caught
+    as a TransportFault."""
 
 
 class ProxyFault(Unreachable):
-    """The proxy is not there, or refuses."""
+    """Raised where the proxy is not there, or refuses; caught as a TransportFault."""
 
 
 class Broken(TransportFault):
-    """The connection ended before the answer was whole. `is_silent`: not a byte of the answer had come."""
+    """Raised where the connection ends before the answer is whole; caught by the client, which repeats what it may, and
+    as a TransportFault. `is_silent` is True where not a byte of the answer had come."""
 
     is_sent = True
 
@@ -49,19 +68,19 @@ class Broken(TransportFault):
 
 
 class Silent(TransportFault):
-    """Nothing came for as long as the request allows."""
+    """Raised where nothing comes for as long as the request allows; caught as a TransportFault."""
 
     is_sent = True
 
 
 class Damaged(TransportFault):
-    """What came is no HTTP, or its body is not encoded as it says."""
+    """Raised where what comes is no HTTP, or a body is not encoded as it says; caught as a TransportFault."""
 
     is_sent = True
 
 
 class TooLarge(TransportFault):
-    """The body is larger than the reader takes; `max_bytes` says how much that is."""
+    """Raised where the body has more than the `max_bytes` that its reader takes; caught by the reader."""
 
     is_sent = True
 

@@ -55,6 +55,7 @@ class Books:
         self._prefixes = PrefixOrder(MAX_PREFIX_BLOCKS) if knows_prefixes else None
 
     def arrive(self, request: EngineRequest, envelope: Envelope | None) -> RequestView:
+        """Open the books for a request that vLLM takes in. `envelope` is None where it has none or a wrong one."""
         view = RequestView(
             request.request_id,
             "",

@@ -70,6 +70,7 @@ class Selection(_Arguments):
 
 
 def state(scheduler: Controlled, _: Nothing) -> dict[str, Any]:
+    """Return the counts of requests, steps and blocks at this moment."""
     sundog, pool = scheduler.sundog, scheduler.kv_cache_manager.block_pool
     kept = sundog.free_blocks
     holds = () if kept is None else kept.holds.values()
@@ -95,6 +96,7 @@ def steps(scheduler: Controlled, arguments: Since) -> dict[str, Any]:
 
 
 def plan(scheduler: Controlled, arguments: Plan) -> dict[str, Any]:
+    """Take in when workflows will read their blocks again, and return how many of them are known here."""
     workflows, kept = scheduler.sundog.books.workflow_book.by_id, scheduler.sundog.free_blocks
     known = [name for name in arguments.steps_to_next_use if name in workflows]
     for name in known:
@@ -105,6 +107,8 @@ def plan(scheduler: Controlled, arguments: Plan) -> dict[str, Any]:
 
 
 def pin(scheduler: Controlled, arguments: Pin) -> dict[str, Any]:
+    """Keep what is there of a workflow for `ttl_s` seconds. UserError where the policy keeps nothing, or nothing is
+    there."""
     sundog = scheduler.sundog
     if sundog.free_blocks is None:
         raise UserError(f"policy '{sundog.name}' keeps nothing", hint="start vLLM with another policy of sundog")
@@ -123,6 +127,8 @@ def unpin(scheduler: Controlled, arguments: Unpin) -> dict[str, Any]:
 
 
 def request_ids(scheduler: Controlled, arguments: Selection) -> dict[str, Any]:
+    """Return the ids of the requests whose envelope has all that `arguments` name. UserError where they name
+    nothing."""
     wanted = arguments.model_dump(exclude_none=True)
     if not wanted:
         raise UserError("no selection", hint=f"give one or more of {', '.join(Selection.model_fields)}")

@@ -60,6 +60,7 @@ class EnginePolicy:
         return self.policy.rank(self.books.requests[request.request_id], self.books.sched)
 
     def begin_step(self, time_s: float, num_waiting: int) -> None:
+        """Set the books to the time of the step that begins, and let go what is kept no longer."""
         self.books.sched.time_s = time_s
         self.books.sched.num_waiting = self.books.replica.num_waiting = num_waiting
         self.num_preempted = 0

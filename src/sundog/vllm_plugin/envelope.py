@@ -21,7 +21,8 @@ ENVELOPE_KEY = "sundog"
 
 
 class BadEnvelope(UserError):
-    """The request carries an envelope that cannot be read; `what` names the first wrong field."""
+    """Raised for a request whose envelope cannot be read, with the first wrong field in `what`; caught by `register`,
+    which makes vLLM refuse the request, and by the policy, which counts those that come another way."""
 
 
 class Envelope(BaseModel):

@@ -57,6 +57,7 @@ class TwoTierQueue:
         return self.popleft_n(1)[0]
 
     def popleft_n(self, n: int) -> list[KVCacheBlock]:
+        """Take out `n` blocks: those that nobody keeps first, then kept ones in the order of the policy."""
         assert n <= self.num_free_blocks, f"{n} blocks asked for, {self.num_free_blocks} are free"
         num_first = min(n, self._first.num_free_blocks)
         given: list[KVCacheBlock] = self._first.popleft_n(num_first)
@@ -73,6 +74,7 @@ class TwoTierQueue:
         self.append_n([block])
 
     def append_n(self, blocks: list[KVCacheBlock]) -> None:
+        """Add blocks that nobody uses any more; those with a holder are kept."""
         others = []
         for block in blocks:
             if block.block_id in self._holders:

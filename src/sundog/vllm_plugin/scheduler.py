@@ -79,6 +79,7 @@ class SundogMixin(Hooks):
         log.info("sundog: policy %s", options.policy)
 
     def add_request(self, request: EngineRequest) -> None:
+        """Tell the policy of a new request, and add it as vLLM does."""
         # A request that is there already brings the next input of a streaming session.
         if request.request_id not in self.requests:
             fault = self.sundog.arrive(request)
@@ -87,6 +88,7 @@ class SundogMixin(Hooks):
         super().add_request(request)
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
+        """Order what waits and what runs by the policy, and let vLLM schedule a step of it."""
         sundog = self.sundog
         sundog.begin_step(self.clock(), len(self.waiting))
         if not sundog.is_idle:
@@ -106,6 +108,7 @@ class SundogMixin(Hooks):
     def update_from_output(
         self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
     ) -> dict[int, Any]:
+        """Note what the step took and which drafts were accepted, and update as vLLM does."""
         step = self.telemetry.end(scheduler_output, self.clock())
         if step is not None:
             self.sundog.end_step(self.clock(), step)

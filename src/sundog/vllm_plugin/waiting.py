@@ -53,6 +53,7 @@ class WaitingQueue:
         return self._peeked
 
     def pop_request(self) -> EngineRequest:
+        """Take out the first request; the one that was looked at last, if any was."""
         # vLLM pops what it has just looked at; holding back in between must not change which one that is.
         request = self._peeked or self._head()
         self._peeked = None

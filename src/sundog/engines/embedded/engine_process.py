@@ -126,6 +126,8 @@ class _Process:
 
     @classmethod
     async def spawn(cls, load: Load) -> _Process:
+        """Start the process, with this interpreter and its paths, and let it begin to load. EngineUnavailable where the
+        system starts none."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-c", PROGRAM, *sys.path),
@@ -140,6 +142,8 @@ class _Process:
         return cls(process, load)
 
     def submit(self, job: Job) -> Stream:
+        """Send a request to the process and return the stream of its answer. EngineUnavailable where the process is
+        dead."""
         if self.death is not None:
             raise EngineUnavailable(self.death, retryable=True)
         stream = Stream(next(self._numbers), self)
@@ -152,6 +156,7 @@ class _Process:
             self._send((number, None))
 
     async def close(self, reason: EngineUnavailable) -> None:
+        """Kill the process and wait for its end; every stream that is open ends with `reason`."""
         self.death = self.death or reason.what
         self._fail_all(reason)
         with suppress(ProcessLookupError):

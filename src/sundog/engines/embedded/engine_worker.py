@@ -27,6 +27,8 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
+    """Serve the parent until it is gone, and leave the process. What libraries print goes to stderr, as stdout carries
+    the answers."""
     _live_as_long_as_the_parent()
     inbox, out = Inbox(0), os.dup(1)
     os.dup2(2, 1)

@@ -52,6 +52,7 @@ class KVRoom:
         self._num_holders.update(fresh)
 
     def leave(self, number: int) -> None:
+        """Give back the blocks of the request with this number, but for those that others hold too."""
         place = self._places.pop(number)
         self._num_own -= place.num_own
         for key in place.held:

@@ -120,6 +120,9 @@ def _keep_tokenizer(path: Path, kept: Path) -> None:
 
 
 class OpenVINOPipeline:
+    """This class is openvino-genai's continuous batching as a `Pipeline`: it translates requests, samplings and
+    results, and hides the library's types."""
+
     def __init__(self, pipeline: Any, prefix_cache: PrefixMirror) -> None:
         self.prefix_cache = prefix_cache
         self._genai, self._openvino, self._numpy = map(import_openvino, ("openvino_genai", "openvino", "numpy"))

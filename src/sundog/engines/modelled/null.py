@@ -61,6 +61,9 @@ class NullOptions(EngineOptions):
 
 
 class NullEngine:
+    """This engine makes up its answers from the request alone, as `answer` does. With a step-time model it takes as
+    long for them as an engine with these coefficients would; without one it answers at once."""
+
     def __init__(self, options: NullOptions) -> None:
         self._options = options
         self._steps = modelled_steps(options)
@@ -152,6 +155,8 @@ def max_request_tokens(options: NullOptions) -> int | None:
 
 
 def modelled_steps(options: NullOptions) -> ModelledSteps | None:
+    """Return the steps that the engine is to model, with a cache of `max_kv_tokens` where that is given; None without
+    `step_time`."""
     if options.step_time is None:
         return None
     max_kv_tokens = options.max_kv_tokens

@@ -68,6 +68,7 @@ class ModelledSteps:
             self._leave(job)
 
     async def close(self) -> None:
+        """Stop the steps. Whoever still waits for a token gets None."""
         if self._driver is not None:
             self._driver.cancel()
             with suppress(asyncio.CancelledError):

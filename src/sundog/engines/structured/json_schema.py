@@ -79,6 +79,8 @@ class _Reader:
         self._root = root
 
     def read(self, schema: Any, path: str, open_refs: tuple[str, ...]) -> Shape:
+        """Return the shape of the values that `schema` allows. `path` is its place for errors, `open_refs` are the
+        references that led here. BadResponse for what the engine cannot generate."""
         if not isinstance(schema, Mapping):
             _refuse(path, "a schema that says nothing about the value", "name its type")
         if "$ref" in schema:

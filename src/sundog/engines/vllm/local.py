@@ -71,6 +71,9 @@ class _Loaded:
 
 
 class VLLMLocalEngine:
+    """This engine is vLLM inside this process. `capabilities` are only known once it has started; closing frees the
+    device."""
+
     def __init__(self, options: VLLMLocalOptions, secrets: Secrets) -> None:
         self._options = options
         self._secrets = secrets

@@ -41,7 +41,7 @@ _IN_PLACE_MAPPINGS = ("dependentSchemas", "dependencies")
 
 
 class CheckTooLong(ValueError):
-    """An answer's check takes more steps than it may."""
+    """Raised where the check of an answer takes more steps than it may; caught by output_schema as a ValueError."""
 
 
 class _Account(FormatChecker):
@@ -236,6 +236,8 @@ class _InPlace:
         self._done: set[int] = set()
 
     def check(self, schema: Any, way: tuple[str, ...]) -> None:
+        """Follow every schema that `schema` applies to the same value. ValueError where one leads back to itself, or
+        there are too many in each other."""
         if not isinstance(schema, dict) or id(schema) in self._done:
             return
         if id(schema) in self._open:

@@ -73,7 +73,8 @@ def parse_answer(
 
 
 class _NoAnswer(Exception):
-    """`what`: why the text is not what was asked for, of any length."""
+    """Raised for a text that is not what was asked for, with the reason in `what`, which may be long; caught in this
+    module, which makes a BadResponse of it."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)

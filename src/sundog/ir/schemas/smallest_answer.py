@@ -54,6 +54,8 @@ class _Reader:
         self._known: dict[int, str] = {}
 
     def smallest(self, schema: Any, depth: int = 0) -> str:
+        """Return the shortest JSON text that `schema` seems to allow, at most MAX_CHARACTERS of it; `0` where the
+        schema says nothing."""
         if not isinstance(schema, Mapping) or depth > MAX_DEPTH:
             return "0"
         if id(schema) not in self._known:

@@ -64,6 +64,7 @@ class _Paying(NodeTransformer):
     """A syntax tree in which loops, comparisons, slices and `~` pay too: Jinja has no hooks for these."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - as jinja2's visitor wants it
+        """Let each turn of a `for` pay for itself and for the text that it writes."""
         self.generic_visit(node)
         num_characters = sum(len(text.data) for part in node.body for text in _texts(part))
         assert isinstance(node.iter, nodes.Expr)
@@ -71,6 +72,7 @@ class _Paying(NodeTransformer):
         return node
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802 - as above
+        """Let a comparison pay for the size of what it compares with."""
         self.generic_visit(node)
         for operand in node.ops:
             if not isinstance(operand.expr, nodes.Const):

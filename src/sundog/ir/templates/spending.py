@@ -33,7 +33,8 @@ Keywords = Mapping[str, Any]
 
 
 class TooCostly(TemplateRuntimeError):
-    """A template asked for more than a rendering may cost."""
+    """Raised where a template asks for more than a rendering may cost; caught by `render`, which makes an OperatorError
+    of it."""
 
 
 class Spending:

@@ -36,7 +36,10 @@ OnNotFinite = Callable[[], None]
 
 
 class NoNormalForm(ValueError):
-    """A value has none: `place` is "the value" and the path inside it, `reason` a phrase that follows it."""
+    """Raised for a value that has none; caught by whatever keeps values: rows, operators and the dispatcher.
+
+    `place` is "the value" and the path inside it, `reason` a phrase that follows it.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -126,6 +129,7 @@ class _Walk:
         self._open: set[int] = set()
 
     def form(self, value: Any, level: int) -> Any:
+        """Return the normal form of `value`, which stands `level` containers deep. NoNormalForm where it has none."""
         if _is_plain(value):
             return value
         if type(value) is dict and level < MAX_LEVELS and _is_flat(value):

@@ -125,6 +125,8 @@ class _Attempt:
     _lock: Lock = field(default_factory=Lock)
 
     def run(self) -> list[Row]:
+        """Execute the statement in a transaction of its own and return its rows. OperatorError for any fault, which
+        says how far the statement had come."""
         phase = Phase.CONNECTING
         try:
             self._raise_if_stopped()

@@ -185,6 +185,7 @@ class _Saving:
         self._by_node_s = 0.0
 
     def add(self, node: int) -> None:
+        """Add what `node` may still save by following a parent on the same replica."""
         schedule = self._schedule
         ix = schedule.ix
         if not ix.warm_parents[node]:

@@ -66,6 +66,8 @@ class _Search:
         self._heap: list[tuple[float, int, int, Schedule, tuple[Step, ...]]] = []
 
     def run(self) -> Searched:
+        """Expand the schedule with the least bound until none is below the best value. Where `max_states` are too few,
+        the best answer so far is returned with the bound that was reached."""
         least = self._bound(self._root)
         self._heap.append((least, 0, 0, self._root, ()))
         while self._heap:

@@ -55,6 +55,7 @@ class _Climb:
         return tuple(self._steps), self._score
 
     def shaken(self, steps: Sequence[Step], stream: Random) -> tuple[Step, ...]:
+        """Return `steps` with NUM_SHAKEN of them moved to another place and other replicas, as `stream` draws them."""
         ix = self._root.ix
         shaken = list(steps)
         for _ in range(NUM_SHAKEN):

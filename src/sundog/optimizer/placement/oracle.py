@@ -75,6 +75,7 @@ class _Model:
         self._minimize()
 
     def steps(self, solver: cp_model.CpSolver) -> Iterator[Step]:
+        """Yield the solver's answer as steps, in the order in which it ranks the nodes."""
         ix = self.ix
         for node in sorted(ix.decided, key=lambda node: solver.value(self._ranks[node])):
             if node < ix.num_llm:

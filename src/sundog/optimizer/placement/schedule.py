@@ -45,6 +45,7 @@ class Schedule:
             self._run_free_tools(range(ix.num_llm, ix.num_nodes))
 
     def copy(self) -> Schedule:
+        """Return a schedule of the same problem that can be extended without changing this one."""
         new = Schedule.__new__(Schedule)
         new.ix = self.ix
         new.done = self.done

@@ -23,7 +23,8 @@ Nodes = tuple[Node, ...]
 
 
 class CannotRename(Exception):
-    """A template does not take other names for certain in place of `names`. Never leaves this module."""
+    """Raised where a template does not take other names for certain in place of `names`; caught in this module, which
+    keeps these steps apart."""
 
     def __init__(self, names: Set[str]) -> None:
         super().__init__(names)

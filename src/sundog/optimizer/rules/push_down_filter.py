@@ -57,6 +57,7 @@ class _Pushing:
         self._waiting = 0
 
     def add(self, node: Node) -> None:
+        """Take the next node as written; a filter goes before what can wait for it."""
         if isinstance(node, Filter):
             self._push(node)
         else:

@@ -116,6 +116,8 @@ def read_report(
     work: RunWork,
     engines: tuple[EngineReport, ...],
 ) -> Report:
+    """Return the report of a run. Counts of rows and calls come from the store, so that they hold after a kill too;
+    `work` and `engines` tell of this process alone."""
     rows = store.count_rows(run_id)
     totals = store.node_totals(run_id)
     return Report(

@@ -126,6 +126,8 @@ class _Inspector:
         self._always = frozenset(_always_run(plan.nodes))
 
     async def run(self) -> list[PlanFinding]:
+        """Return what was found of engines and steps, at most MAX_AT_ONCE steps side by side, and close the operators.
+        A finding ends the run only where no earlier step may mend it."""
         turns = asyncio.Semaphore(MAX_AT_ONCE)
         end_s = time.monotonic() + TIMEOUT_S
 

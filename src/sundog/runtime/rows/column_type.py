@@ -27,6 +27,7 @@ class ColumnType:
         self._has_many_fields = False
 
     def observe(self, value: Any) -> None:
+        """Widen the type so that `value` fits into it; None fits into every type."""
         kind = type(value)
         if value is None:
             return

@@ -31,6 +31,7 @@ def explained(explain: Callable[[duckdb.Error], SundogError]) -> Iterator[None]:
 
 
 def unreadable(name: str, file: str, error: duckdb.Error) -> InputError:
+    """Return the error for a file that DuckDB cannot read."""
     return InputError(
         f"cannot read the rows of input '{name}': {first_sentence(error)}",
         where=file,
@@ -39,6 +40,7 @@ def unreadable(name: str, file: str, error: duckdb.Error) -> InputError:
 
 
 def too_long(where: str) -> InputError:
+    """Return the error for a line of more than MAX_LINE_BYTES at `where`."""
     return InputError(
         f"this line is longer than {MAX_LINE_BYTES // 2**20} MiB",
         where=where,
@@ -47,6 +49,7 @@ def too_long(where: str) -> InputError:
 
 
 def no_key_column(files: InputFiles, column: str, columns: Sequence[str]) -> InputError:
+    """Return the error for an input without the column that it is joined by."""
     return InputError(
         f"input '{files.name}' has no column '{column}' to join by",
         where=files.show(files.paths[0]),
@@ -55,6 +58,7 @@ def no_key_column(files: InputFiles, column: str, columns: Sequence[str]) -> Inp
 
 
 def different_columns(files: InputFiles, path: Path, found: Sequence[str], expected: Sequence[str]) -> InputError:
+    """Return the error for one of several files that has other columns than the first."""
     return InputError(
         f"its columns ({', '.join(found)}) are not those of {files.show(files.paths[0])} ({', '.join(expected)})",
         where=files.show(path),

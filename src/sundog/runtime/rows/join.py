@@ -50,6 +50,7 @@ class Splitter:
         self._joins = [(joined.table.files.name, joined.table.scan()) for joined in joins]
 
     def decode(self, rows: Sequence[tuple[Any, ...]]) -> list[Row | BadRow]:
+        """Return the driving rows, each with its joined rows under their inputs' names."""
         begin = 1 + self._scan.width
         decoded = self._scan.decode([row[1:begin] for row in rows])
         for name, scan in self._joins:

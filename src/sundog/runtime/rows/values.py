@@ -97,6 +97,7 @@ def whole_number(digits: str) -> int:
 
 
 def shape_of(type: DuckDBPyType) -> Shape:
+    """Return the shape of values of a DuckDB type; anything where the type leaves it open."""
     if is_json(type):
         return Anything()
     match type.id:

@@ -31,6 +31,7 @@ class SampleHistory:
         return self._ordered
 
     def add(self, sample: float) -> None:
+        """Add a sample; the oldest goes where there are `max_samples`."""
         if len(self._samples) == self._max_samples:
             oldest = self._samples.popleft()
             del self._ordered[bisect_right(self._ordered, oldest) - 1]
@@ -56,6 +57,7 @@ class KeyedHistory(Mapping[Key, SampleHistory]):
         return len(self._histories)
 
     def add(self, key: Key, sample: float) -> None:
+        """Add a sample to the history of `key`."""
         if key not in self._histories:
             self._histories[key] = SampleHistory(self._max_samples)
         self._histories.move_to_end(key)

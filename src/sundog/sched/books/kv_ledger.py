@@ -59,6 +59,8 @@ class KVLedger:
         return num_shared, own
 
     def hold(self, owner: str, key: tuple[int, ...], num_prompt_tokens: int, num_other_tokens: int) -> None:
+        """Let `owner`, which holds nothing yet, hold the blocks of `key`, the rest of its prompt, and
+        `num_other_tokens`."""
         assert owner not in self._held, f"{owner} holds blocks already"
         num_block_tokens = block_tokens(key, num_prompt_tokens)
         if key:
@@ -70,6 +72,7 @@ class KVLedger:
             self._add_owner(one, owner, num_block_tokens)
 
     def release(self, owner: str) -> None:
+        """Let `owner` hold nothing any more."""
         holding = self._held[owner]
         for one in holding.key:
             self._remove_owner(one, owner)

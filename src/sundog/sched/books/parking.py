@@ -18,6 +18,7 @@ class ParkingBook:
         self._by_holder: dict[str, list[RequestView]] = {}
 
     def park(self, request: RequestView, replica: ReplicaView, holder: str) -> None:
+        """Let `request` wait at `replica` until `holder` has computed the prefix that they share."""
         self._by_holder.setdefault(holder, []).append(request)
         request.parked_at = replica.replica_id
         replica.queue(request)

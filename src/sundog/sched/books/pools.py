@@ -41,6 +41,7 @@ class PoolBook:
         return "closed" if self.gone.get(name) == "closed" else None
 
     def add_replica(self, event: ReplicaAdded) -> ReplicaView:
+        """Add a replica, which must not be there, and open its pool."""
         assert event.replica_id not in self.replicas, f"replica {event.replica_id} is there already"
         replica = self.replicas[event.replica_id] = ReplicaView(
             event.replica_id,

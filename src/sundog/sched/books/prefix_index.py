@@ -71,6 +71,7 @@ class PrefixOrder:
         return len(self._numbers)
 
     def numbers(self, key: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the numbers of the key's blocks; a block that is not known gets the next one."""
         if not key:
             return ()
         num_known = next((number for number, block in enumerate(key) if block not in self._numbers), len(key))

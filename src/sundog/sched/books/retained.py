@@ -38,6 +38,7 @@ class RetainedBook:
             kept.replica.num_retained_tokens -= kept.num_tokens
 
     def release_expired(self, time_s: float) -> None:
+        """Release everything that was kept until `time_s` or less."""
         while self._ends and self._ends[0][0] <= time_s:
             until_s, workflow_id = heapq.heappop(self._ends)
             kept = self._kept.get(workflow_id)

@@ -18,6 +18,7 @@ class TurnCounts:
         self._num_pairs = self._done = self._left = self._done_done = self._left_left = self._done_left = 0
 
     def add(self, num_turns: int) -> None:
+        """Add a program that has ended after `num_turns` turns."""
         for done in range(1, num_turns + 1):
             left = num_turns - done
             self._num_pairs += 1

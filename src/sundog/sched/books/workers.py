@@ -53,6 +53,7 @@ class WorkerBook:
         return bool(self._workers)
 
     def add(self, event: WorkerAdded) -> None:
+        """Add a worker, which must not be there, and a view of each pool that it may load."""
         assert event.worker_id not in self._workers, f"worker {event.worker_id} is there already"
         self._workers[event.worker_id] = WorkerView(event.worker_id, event.pools, event.max_resident)
         for pool, load_s, call_s in zip(event.pools, event.load_s, event.call_s, strict=True):
@@ -72,6 +73,7 @@ class WorkerBook:
             self._views[pool].last_arrival_s = self._sched.time_s
 
     def drain_step(self, event: StepDrained) -> None:
+        """Take a step that has drained out of every worker's plan."""
         drained = step_id(event.flow, event.step)
         self._open.pop(drained, None)
         for worker_id, steps in self._steps.items():

@@ -125,6 +125,7 @@ class SundogKVConnector(KVConnectorBase_V1):  # type: ignore[misc]  # vLLM has n
         self._plan.allocated(request, blocks.get_block_ids()[0], num_external_tokens)
 
     def build_connector_meta(self, scheduler_output: Any) -> StepMetadata:
+        """Return what the workers are to load and save in the step that was scheduled."""
         block_state = scheduler_output.kv_connector_block_state
         return StepMetadata(
             self._plan.step(
@@ -170,6 +171,7 @@ class SundogKVConnector(KVConnectorBase_V1):  # type: ignore[misc]  # vLLM has n
         """Blocks are saved whole, after the forward pass."""
 
     def wait_for_save(self) -> None:
+        """Hand the step's blocks over to be written, and warn of those that were dropped."""
         worker, step = self._step()
         worker.save(step)
         num_dropped = worker.take_num_dropped_blocks()

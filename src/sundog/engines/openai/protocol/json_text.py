@@ -12,7 +12,8 @@ DONE = b"[DONE]"
 
 
 class NestedTooDeeply(ValueError):
-    """The JSON is nested more deeply than it can be read."""
+    """Raised for JSON that is nested more deeply than it can be read; caught by `answers`, which makes a BadResponse of
+    it."""
 
 
 def parse_json(data: bytes) -> Any:

@@ -21,6 +21,9 @@ _NOT_ITSELF = re.compile(rb'["\\\x00-\x1f]')
 
 
 class PlainEvents:
+    """This class reads the events of one stream that differ in nothing but their text without parsing them: it learns
+    the bytes before and after the text from one event and compares the next with them."""
+
     def __init__(self) -> None:
         self._head: bytes | None = None
         self._tail = b""

@@ -32,6 +32,7 @@ class _Told:
         self.first_formula = self.first_formula or (row_number, column)
 
     def warnings(self) -> tuple[str, ...]:
+        """Return what a reader of the file must be told, a sentence each."""
         found = []
         if self.first_formula is not None:
             row_number, column = self.first_formula

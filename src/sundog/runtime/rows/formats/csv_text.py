@@ -18,7 +18,7 @@ DELIMITERS = ",;\t|"
 
 
 class BadQuoting(Exception):
-    """The record that begins on `line` breaks the rules of quoting."""
+    """Raised where the record that begins on `line` breaks the rules of quoting; caught by csv_table."""
 
     def __init__(self, line: int, reason: str) -> None:
         self.line = line

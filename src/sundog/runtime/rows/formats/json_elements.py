@@ -29,11 +29,13 @@ _MAX_SHOWN_KEYS = 8
 
 
 class NoArray(Exception):
-    """There is no array where one was looked for; the text says what there is instead."""
+    """Raised where no array stands at the place that was named, with a text that says what does; caught in this module,
+    which makes an InputError of it."""
 
 
 class TooLong(Exception):
-    """The element with this number, from 1, is longer than a line may be."""
+    """Raised with the number, from 1, of an element that is longer than a line may be; caught in this module, which
+    makes an InputError of it."""
 
 
 def as_lines(files: InputFiles, at: str | None, scratch_dir: Path) -> InputFiles:

@@ -23,7 +23,8 @@ _BAD_BEGINS = f'{{"{_BAD}":'
 
 
 class NotARow(ValueError):
-    """The line is no JSON object; the text says why, as in "this line is not JSON (...)"."""
+    """Raised where a line is no JSON object, with a text that says why, as in "this line is not JSON (...)"; caught by
+    json_table."""
 
 
 def row_of(line: str | bytes) -> Row | BadRow:
