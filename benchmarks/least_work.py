@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sundog.cost.step_time import Work, call_work
+from sundog.cost.step_time import StepWork, call_work
 from sundog.engines.base import Usage
 
 
@@ -20,14 +20,14 @@ class Made:
     usage: Usage
 
 
-def distinct_prefix_minimum(made: Iterable[Made], block_tokens: int) -> tuple[int, Work]:
+def distinct_prefix_minimum(made: Iterable[Made], block_tokens: int) -> tuple[int, StepWork]:
     """Prompt tokens to compute with a cache that forgets nothing and knows whole blocks, and the work of all calls.
 
     The last token of a prompt is always computed: it gives the first one of the answer. An order that reaches the
     minimum exists whenever each block is computed once, so the order of `made` does not matter.
     """
     known: set[int] = set()
-    num_tokens, work = 0, Work()
+    num_tokens, work = 0, StepWork()
     for call in made:
         num_cached = min(_num_known(call.prompt, block_tokens, known), len(call.prompt) - 1)
         num_tokens += len(call.prompt) - num_cached

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the tests' g
 
 from sundog.errors import PlanError
 from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise, partition, round_robin
-from sundog.optimizer.placement.choose import place
+from sundog.optimizer.placement.choose import solve
 from sundog.optimizer.placement.oracle import solve_oracle
 from sundog.optimizer.placement.problem import PlacementProblem
 from tests.optimizer.placement.plans import random_plan, small_plan
@@ -57,7 +57,7 @@ def timed(num_llm: int, num_tools: int) -> dict[str, Any]:
             flow_share=(0.0, 1.0)[seed % 2],
         )
         begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
-        placement = place(problem)
+        placement = solve(problem)
         wall_s.append(time.perf_counter() - begin_s)
         cpu_s.append(time.process_time() - begin_cpu_s)
         solvers[placement.solver] += 1
@@ -79,7 +79,7 @@ def distances(num_plans: int) -> dict[str, Any]:
     unproven: list[float] = []
     for seed in range(num_plans):
         problem = small_plan(Random(seed), MAX_LLM_NODES)
-        placement = place(problem)
+        placement = solve(problem)
         try:
             optimum = solve_oracle(problem, reached=placement.value).value
         except PlanError:

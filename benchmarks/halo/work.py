@@ -12,7 +12,7 @@ from typing import Any
 
 from halo.calls import LLMCall
 from sundog.cost.profile import Profile, least_seconds
-from sundog.cost.step_time import Work, call_work
+from sundog.cost.step_time import StepWork, call_work
 from sundog.host.prefix_key import prefix_key
 
 
@@ -22,7 +22,7 @@ def describe_work(calls: Sequence[LLMCall]) -> dict[str, Any]:
     num_blocks = num_distinct_blocks = 0
     distinct: set[Any] = set()
     known: dict[str, set[int]] = defaultdict(set)
-    work: dict[str, Work] = defaultdict(Work)
+    work: dict[str, StepWork] = defaultdict(StepWork)
     for call in calls:
         key = prefix_key(call.messages)
         num_new = sum(one not in known[call.model] for one in key)
@@ -40,7 +40,7 @@ def describe_work(calls: Sequence[LLMCall]) -> dict[str, Any]:
     }
 
 
-def _work_of(call: LLMCall, num_new: int, num_blocks: int) -> Work:
+def _work_of(call: LLMCall, num_new: int, num_blocks: int) -> StepWork:
     """Of a prompt's tokens, the share that lies in blocks which no earlier call had."""
     num_tokens = call.usage.num_prompt_tokens
     num_cached = int(num_tokens * (num_blocks - num_new) / num_blocks) if num_blocks else 0
@@ -50,4 +50,4 @@ def _work_of(call: LLMCall, num_new: int, num_blocks: int) -> Work:
 def work_bound_s(work: Mapping[str, Any], profile: Profile, num_places: int) -> float:
     """The least seconds for the work of all models on `num_places`, each of which can do any of it: on one machine the
     engines share its processors, on workers they can be anywhere."""
-    return sum(least_seconds(Work(**one), profile) for one in work.values()) / num_places
+    return sum(least_seconds(StepWork(**one), profile) for one in work.values()) / num_places

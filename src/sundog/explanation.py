@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sundog.cost.plan_estimate import PlanEstimate
+from sundog.cost.row_statistics import RowFields
 from sundog.deployment import engine_limits, tool_limits
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import CallExec, calls_of
@@ -18,10 +19,10 @@ from sundog.measured.plan_costs import PlanCosts
 from sundog.optimizer.advice import advise, fields_wanted, tried_moves
 from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.placing import place_steps
-from sundog.optimizer.prompt_parts import Fields, prompts_of
+from sundog.optimizer.prompt_parts import prompts_of
 from sundog.optimizer.rules.catalog import MERGE_CALLS
 from sundog.present.document import (
-    Document,
+    PlanDocument,
     RewriteDocument,
     WarningDocument,
     document_of,
@@ -30,8 +31,8 @@ from sundog.present.document import (
 )
 from sundog.present.logical_tree import Tree, logical_tree
 from sundog.present.physical_tree import PoolFacts, physical_tree
-from sundog.present.text import text_of
-from sundog.runtime.follow import engine_places
+from sundog.present.text import plan_text
+from sundog.runtime.follow import engine_replicas
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.rows.inputs import RowSource
 from sundog.session import Session
@@ -52,7 +53,7 @@ class Explanation:
         self._session = session
         self._plan = session.plan
 
-    def document(self) -> Document:
+    def document(self) -> PlanDocument:
         """Return what explain shows, as data. Reads the inputs, runs no step."""
         with closing(self._session.open_rows(None, self._plan.written.inputs)) as rows:
             costs = self._session.costs(rows, rows.count())
@@ -61,7 +62,7 @@ class Explanation:
             findings = self._session.inspect(rows)
         estimate = costs.estimate(self._plan)
         rewrites = self._rewrite_documents(costs, estimate)
-        placement = place_steps(self._plan, engine_places(self._plan), self._session.figures_of(estimate))
+        placement = place_steps(self._plan, engine_replicas(self._plan), self._session.figures_of(estimate))
         return document_of(
             replace(self._plan, placement=placement),
             logical_tree(self._plan.written),
@@ -74,7 +75,7 @@ class Explanation:
             [WarningDocument(one.place, one.what, one.hint, one.is_fatal) for one in findings],
         )
 
-    def analyzed(self, document: Document, report: Report, *, is_whole: bool) -> Document:
+    def analyzed(self, document: PlanDocument, report: Report, *, is_whole: bool) -> PlanDocument:
         """Return `document` with what the run did. `is_whole`: the process that reports has run all of it."""
         # Few commands analyze, and these bring the store along.
         from sundog.present.analysis import with_actual
@@ -85,7 +86,7 @@ class Explanation:
             document, actuals_of(report, self._plan), report.rows_s if is_whole else None, notes, is_whole=is_whole
         )
 
-    def shown(self, document: Document, form: str) -> str:
+    def shown(self, document: PlanDocument, form: str) -> str:
         """Return a document of this session; `form`: text, json or html."""
         if form == "json":
             return json.dumps(document.to_dict())
@@ -95,7 +96,7 @@ class Explanation:
             return html_of(document)
         placed = replace(self._plan, placement=document.placement)
         physical = physical_tree(placed, self._pool_facts(), self._reasons(), document.num_rows, document.reading_order)
-        return text_of(document, physical).rstrip("\n")
+        return plan_text(document, physical).rstrip("\n")
 
     def _rewrite_documents(self, costs: PlanCosts, estimate: PlanEstimate) -> list[RewriteDocument]:
         """Return each rule with what it saves in all, and merge_calls, which the planner does."""
@@ -126,7 +127,7 @@ class Explanation:
     def _advice(self, rows: RowSource) -> list[Tree]:
         """Return what the user could change in the prompts; nothing where nothing would be gained."""
         prompts = prompts_of(self._plan.logical, PlanFacts(self._plan.logical, self._session.operators))
-        wanted = frozenset[Fields]().union(*map(fields_wanted, prompts.values()))
+        wanted = frozenset[RowFields]().union(*map(fields_wanted, prompts.values()))
         is_cut = any(tried_moves(of_pool)[1] for of_pool in prompts.values())
         if not wanted:
             return [Tree(NOT_ALL_TRIED)] if is_cut else []
@@ -138,7 +139,7 @@ class Explanation:
         return [Tree(title, tuple(found))] if found else []
 
     def _pool_facts(self) -> list[PoolFacts]:
-        groups = {place.pool: None if place.group is None else place.group.name for place in engine_places(self._plan)}
+        groups = {one.pool: None if one.group is None else one.group.name for one in engine_replicas(self._plan)}
         engines = [
             PoolFacts(pool, num_replicas, options.max_concurrency, options.max_tokens_in_flight, groups[pool])
             for pool, num_replicas, options in engine_limits(self._plan)

@@ -23,12 +23,12 @@ from sundog.ir.schemas.shape import Record
 from sundog.measured.loads import expected_loads
 from sundog.measured.node_history import read_history
 from sundog.operators.base import OPERATORS, Operator
-from sundog.optimizer.placing import Figures, figures_of
+from sundog.optimizer.placing import PlacementFigures, figures_of
 from sundog.optimizer.planner import plan_physical
 from sundog.optimizer.rewrite import check_rule_names, rewrite
 from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES
 from sundog.optimizer.rules.reorder_filters import cannot_fail
-from sundog.runtime.follow import engine_places
+from sundog.runtime.follow import engine_replicas
 from sundog.runtime.preflight.inspection import PlanFinding, inspect_plan, refuse
 from sundog.runtime.rows.inputs import RowSource, open_rows
 from sundog.sched.policy import POLICIES
@@ -155,10 +155,10 @@ class Session:
         constants = frozenset(plan.constants)
         if not any(cannot_fail(node.predicate, constants) for node in filters[1:]):
             return {}
-        from sundog.measured.plan_costs import MAX_SAMPLED_ROWS, Rows
+        from sundog.measured.plan_costs import MAX_SAMPLED_ROWS, SampledRows
         from sundog.measured.selectivity import selectivity_of
 
-        rows: Rows = []
+        rows: SampledRows = []
         if all(source.path is not None for source in plan.inputs):
             with closing(self.open_rows(None, plan.inputs)) as source:
                 rows = source.sampled(MAX_SAMPLED_ROWS)
@@ -192,7 +192,7 @@ class Session:
             check_columns(self._written, rows.shape)
         return rows
 
-    def figures(self) -> Figures:
+    def figures(self) -> PlacementFigures:
         """Return what the steps of the whole input take, for the placement of a run."""
         with closing(self.open_rows(None, self.plan.written.inputs)) as rows:
             costs = self.costs(rows, rows.count())
@@ -205,10 +205,10 @@ class Session:
             costs = self.costs(rows, run.num_rows, counts_tokens=False)
         return costs.estimate(self.plan).calls.num_executed.expected
 
-    def figures_of(self, estimate: PlanEstimate) -> Figures:
+    def figures_of(self, estimate: PlanEstimate) -> PlacementFigures:
         limits = {pool: options.max_concurrency for pool, _, options in engine_limits(self.plan)}
         limits |= tool_limits(self.plan, self.operators)
-        return figures_of(estimate, engine_places(self.plan), limits, expected_loads(self._state_dir, self.plan))
+        return figures_of(estimate, engine_replicas(self.plan), limits, expected_loads(self._state_dir, self.plan))
 
 
 def load_plan(path: Path, inputs: Mapping[str, str | Path]) -> LogicalPlan:

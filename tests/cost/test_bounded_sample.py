@@ -12,12 +12,12 @@ from sundog.config import read_config
 from sundog.cost import plan_sample
 from sundog.explanation import Explanation
 from sundog.measured import plan_costs
-from sundog.present.document import Document
+from sundog.present.document import PlanDocument
 from sundog.runtime.rows.picked import characters_of, evenly_picked
 from sundog.session import Session
 
 
-def explained(flow: sd.Flow, state: Path) -> tuple[Document, Explanation]:
+def explained(flow: sd.Flow, state: Path) -> tuple[PlanDocument, Explanation]:
     explanation = Explanation(Session(flow.plan(), flow.base_dir, read_config(state)))
     return explanation.document(), explanation
 

@@ -12,14 +12,14 @@ import pytest
 
 from sundog.cost.chunk_times import StreamTimes, read_steps
 from sundog.cost.profile import Profile, StepLimits
-from sundog.cost.step_time import FitError, StepTime, error_of, fit
+from sundog.cost.step_time import FitError, StepTime, fit, fit_error_of
 from sundog.engines.base import Engine, TokenPrices
 from sundog.engines.modelled.null import NullKind, NullOptions
 from sundog.errors import EngineUnavailable, RunError
 from sundog.host.virtual_loop import run_virtually
 from sundog.ir.logical import EngineBlock
 from sundog.measured.calibrate import calibrate_engine, profile_of
-from sundog.measured.calibrate_rounds import Measured, measure
+from sundog.measured.calibrate_rounds import MeasuredRounds, measure
 from sundog.measured.profiles import load_profile, profile_path, save_profile
 from sundog.secrets import Secrets
 from sundog.servers.run_servers import RunServers
@@ -35,7 +35,7 @@ def null_engine(**options: Any) -> Engine:
     return NullKind().open(NullOptions(output_tokens=500, **options), 0, Secrets({}))
 
 
-async def measured(engine: Engine, max_concurrency: int = 64, budget_s: float = 40.0) -> Measured:
+async def measured(engine: Engine, max_concurrency: int = 64, budget_s: float = 40.0) -> MeasuredRounds:
     await engine.start()
     try:
         return await measure(engine, max_concurrency, budget_s=budget_s)
@@ -51,7 +51,7 @@ def test_chunk_times_tell_the_steps_exactly(max_step_tokens: int, max_kv_tokens:
     model = fit(found.fit)
     shared_s = 0.0 if max_kv_tokens is None else SECONDS[3]
     assert astuple(model) == pytest.approx((*SECONDS, shared_s), rel=1e-5)
-    assert error_of(model, found.held_out).mape < 1e-6
+    assert fit_error_of(model, found.held_out).mape < 1e-6
     assert (found.limits.max_step_tokens, found.limits.max_decode_requests) == (max_step_tokens, 64)
 
 
@@ -189,7 +189,7 @@ def test_chunks_that_were_kept_on_their_way_are_seen_as_one() -> None:
     assert sum(step.elapsed_s for step in steps) == pytest.approx(0.2)
     assert sum(step.work.num_steps for step in steps) == 10
     assert [step.work.num_steps for step in steps] == [1, 1, 3, 1, 1, 1, 1, 1]
-    assert error_of(StepTime(20e-3, 0, 0, 0, 0, 0), steps).mape < 0.01
+    assert fit_error_of(StepTime(20e-3, 0, 0, 0, 0, 0), steps).mape < 0.01
 
 
 @pytest.mark.local

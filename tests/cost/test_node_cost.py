@@ -13,17 +13,17 @@ import pytest
 from sundog.cost.estimate import NOTHING, Estimate
 from sundog.cost.node_cost import (
     CallCost,
-    Sample,
+    RowSample,
     TokenCost,
     count_calls,
-    count_tokens,
-    dollars,
+    estimate_dollars,
     estimate_seconds,
+    estimate_tokens,
     estimate_tool_seconds,
 )
 from sundog.cost.profile import Profile, StepLimits, least_seconds
-from sundog.cost.prompt_sample import Measured, SampledCall, Texts, Upstream, sample_call, text_blocks
-from sundog.cost.step_time import FitError, StepTime, Work, call_work, decode_work, prefill_work
+from sundog.cost.prompt_sample import MeasuredPrompt, SampledCall, Texts, Upstream, sample_call, text_blocks
+from sundog.cost.step_time import FitError, StepTime, StepWork, call_work, decode_work, prefill_work
 from sundog.engines.base import GenerateRequest, Message, TokenPrices
 from sundog.engines.modelled.null import NullKind, NullOptions
 from sundog.host.virtual_loop import run_virtually
@@ -46,13 +46,13 @@ def tokens_of(text: str) -> int:
     return len(text) // CHARACTERS_PER_TOKEN + 1
 
 
-def measure(texts: Texts) -> Measured:
+def measure(texts: Texts) -> MeasuredPrompt:
     num_tokens = tokens_of("".join(f"{role}\n{text}\n" for role, text in texts))
-    return Measured(num_tokens, text_blocks(texts, BLOCK_TOKENS * CHARACTERS_PER_TOKEN))
+    return MeasuredPrompt(num_tokens, text_blocks(texts, BLOCK_TOKENS * CHARACTERS_PER_TOKEN))
 
 
-def characters(texts: Texts) -> Measured:
-    return Measured(sum(len(text) for _, text in texts), text_blocks(texts, 128))
+def characters(texts: Texts) -> MeasuredPrompt:
+    return MeasuredPrompt(sum(len(text) for _, text in texts), text_blocks(texts, 128))
 
 
 def reports(seed: int, num_rows: int = 300) -> list[dict[str, Any]]:
@@ -84,9 +84,9 @@ def truth_of(calls: Sequence[SampledCall]) -> Truth:
 
 
 def estimated(rows: list[dict[str, Any]], sampled: list[int]) -> tuple[CallCost, TokenCost]:
-    sample, calls = Sample(len(sampled), len(rows)), calls_of([(number, rows[number]) for number in sampled])
+    sample, calls = RowSample(len(sampled), len(rows)), calls_of([(number, rows[number]) for number in sampled])
     cost = count_calls(calls, sample, ONCE, is_shared=True)
-    return cost, count_tokens(calls, sample, cost, Estimate.exactly(20), is_shared=True, block_tokens=BLOCK_TOKENS)
+    return cost, estimate_tokens(calls, sample, cost, Estimate.exactly(20), is_shared=True, block_tokens=BLOCK_TOKENS)
 
 
 def test_a_sample_of_all_rows_is_exact() -> None:
@@ -113,27 +113,27 @@ def test_ranges_hold_the_truth(num_sampled: int) -> None:
 
 def test_without_sharing_every_call_is_executed_and_computed() -> None:
     rows = reports(1, 60)
-    sample, calls = Sample(60, 60), calls_of(list(enumerate(rows)))
+    sample, calls = RowSample(60, 60), calls_of(list(enumerate(rows)))
     cost = count_calls(calls, sample, Estimate(0.2, 0.5, 0.6), is_shared=False)
     assert cost.num_executed == cost.num_asked == Estimate(12, 30, 36)
-    tokens = count_tokens(calls, sample, cost, Estimate.exactly(5), is_shared=False, block_tokens=None)
+    tokens = estimate_tokens(calls, sample, cost, Estimate.exactly(5), is_shared=False, block_tokens=None)
     assert tokens.prompt == tokens.prompt_computed
     assert tokens.output == Estimate(60, 150, 180)
 
 
 def test_warm_blocks_are_not_computed_again() -> None:
     rows = reports(2, 60)
-    sample, calls = Sample(60, 60), calls_of(list(enumerate(rows)))
+    sample, calls = RowSample(60, 60), calls_of(list(enumerate(rows)))
     cost = count_calls(calls, sample, ONCE, is_shared=True)
     warm = frozenset(block for call in calls for block in call.blocks)
-    tokens = count_tokens(calls, sample, cost, ONCE, is_shared=True, block_tokens=BLOCK_TOKENS, warm=warm)
+    tokens = estimate_tokens(calls, sample, cost, ONCE, is_shared=True, block_tokens=BLOCK_TOKENS, warm=warm)
     assert tokens.prompt_computed.expected < BLOCK_TOKENS * 1.5 * cost.num_executed.expected
 
 
 def test_a_step_that_never_runs_costs_nothing() -> None:
-    sample = Sample(10, 100)
+    sample = RowSample(10, 100)
     cost = count_calls([], sample, ONCE, is_shared=True)
-    tokens = count_tokens([], sample, cost, Estimate.exactly(9), is_shared=True, block_tokens=32)
+    tokens = estimate_tokens([], sample, cost, Estimate.exactly(9), is_shared=True, block_tokens=32)
     assert (cost.num_asked, tokens.prompt, tokens.output) == (NOTHING, NOTHING, NOTHING)
     assert estimate_seconds(cost, tokens, PROFILE) == NOTHING
 
@@ -212,27 +212,27 @@ def test_the_error_of_the_profile_widens_the_range() -> None:
 def test_the_bound_fills_every_step() -> None:
     limits = PROFILE.limits
     prefill = prefill_work(512)
-    assert least_seconds(prefill, PROFILE) == pytest.approx(PROFILE.step_time.seconds(prefill + Work(num_steps=2)))
+    assert least_seconds(prefill, PROFILE) == pytest.approx(PROFILE.step_time.seconds(prefill + StepWork(num_steps=2)))
     decode = decode_work(1, 100) * 32
-    assert least_seconds(decode, PROFILE) == pytest.approx(PROFILE.step_time.seconds(decode + Work(num_steps=2)))
+    assert least_seconds(decode, PROFILE) == pytest.approx(PROFILE.step_time.seconds(decode + StepWork(num_steps=2)))
     both = least_seconds(prefill + decode, PROFILE)
-    assert both == pytest.approx(PROFILE.step_time.seconds(prefill + decode + Work(num_steps=544 / 256)))
+    assert both == pytest.approx(PROFILE.step_time.seconds(prefill + decode + StepWork(num_steps=544 / 256)))
     assert least_seconds(both_with_steps(prefill + decode), PROFILE) == pytest.approx(both)
     assert PROFILE.prefill_tokens_per_s == pytest.approx(256 / (10e-3 + 0.256 + 1e-7 * 256**2 / 2))
     assert PROFILE.decode_tokens_per_s == pytest.approx(16 / (10e-3 + 16 * (1e-3 + 5e-6)))
     assert limits == StepLimits(256, 16)
 
 
-def both_with_steps(work: Work) -> Work:
-    return work + Work(num_steps=99)
+def both_with_steps(work: StepWork) -> StepWork:
+    return work + StepWork(num_steps=99)
 
 
 def test_dollars() -> None:
     tokens = TokenCost(*(Estimate.exactly(count) for count in (9e6, 3e6, 1e6, 2e6, 2e6)))
     prices = TokenPrices(input_usd_per_mtok=2, output_usd_per_mtok=8, cached_input_usd_per_mtok=0.5)
-    assert dollars(tokens, prices).expected == pytest.approx(1 * 2 + 2 * 0.5 + 2 * 8)
+    assert estimate_dollars(tokens, prices).expected == pytest.approx(1 * 2 + 2 * 0.5 + 2 * 8)
     no_discount = TokenPrices(input_usd_per_mtok=2, output_usd_per_mtok=8)
-    assert dollars(tokens, no_discount).expected == pytest.approx(3 * 2 + 2 * 8)
+    assert estimate_dollars(tokens, no_discount).expected == pytest.approx(3 * 2 + 2 * 8)
 
 
 def test_tools_take_their_calls_side_by_side() -> None:

@@ -18,8 +18,8 @@ from sundog.cost.step_time import FitError, StepTime
 from sundog.engines.embedded.models import cache_folder
 from sundog.explanation import Explanation
 from sundog.measured.profiles import save_profile
-from sundog.optimizer.placing import Figures
-from sundog.present.document import Document
+from sundog.optimizer.placing import PlacementFigures
+from sundog.present.document import PlanDocument
 from sundog.runtime.figures.report import Report
 from sundog.session import Session
 
@@ -73,7 +73,7 @@ def flow_of(written: list[dict[str, Any]], given_rows: list[dict[str, Any]]) -> 
     return flow
 
 
-def run_and_explain(flow: sd.Flow, state: Path) -> tuple[Report, Document]:
+def run_and_explain(flow: sd.Flow, state: Path) -> tuple[Report, PlanDocument]:
     report = flow.run(state=state, fresh=True).report
     return report, Explanation(Session(flow.plan(), flow.base_dir, read_config(state))).document()
 
@@ -178,7 +178,7 @@ def test_what_one_worker_takes_does_not_depend_on_how_many_there_are(
     """A step's seconds are of all workers; those of one replica, which a placement rests on, are their sum."""
     monkeypatch.setenv("SUNDOG_CACHE", str(tmp_path))
 
-    def figures(num_workers: int) -> Figures:
+    def figures(num_workers: int) -> PlacementFigures:
         flow = sd.Flow("placed")
         gpu = flow.workers("gpu", count=num_workers)
         flow.engine("a", kind="null", model="a", output_tokens=ANSWER_TOKENS, max_concurrency=8, workers=gpu)
@@ -208,7 +208,7 @@ def test_a_tool_that_was_never_called_does_not_hide_the_makespan(
     flow.output(a="{{ say.text }}", b="{{ check }}", c="{{ never.text }}")
     plan = flow.plan()
 
-    def document() -> Document:
+    def document() -> PlanDocument:
         return Explanation(Session(plan, flow.base_dir, read_config(tmp_path))).document()
 
     save_profile(cache_folder(), plan.engines[0], PROFILE)

@@ -18,7 +18,7 @@ from sundog.functions import resolve
 from sundog.ir.logical import LogicalPlan, Step
 from sundog.ir.templates.render import render_text
 from sundog.ir.templates.template import Template
-from sundog.ir.values.canonical import describe
+from sundog.ir.values.canonical import describe_value
 
 HERE = Path(__file__).parent
 
@@ -89,7 +89,7 @@ def small() -> FlowBuilder:
 def test_the_builder_and_the_file_give_equal_plans() -> None:
     from_file = load_flow(HERE / "everything.yaml")
     from_python = everything().plan()
-    assert describe(from_python) == describe(from_file)
+    assert describe_value(from_python) == describe_value(from_file)
     assert from_python == from_file
 
 
@@ -219,7 +219,7 @@ def test_a_function_of_the_script_is_called_by_reference() -> None:
     flow.python("twice", double, args={"value": "{{ row.a }}"})
     (step,) = flow.plan().nodes
     assert isinstance(step, Step)
-    reference = describe(step.spec)["call"]
+    reference = describe_value(step.spec)["call"]
     assert resolve(reference, base_dir=None) is double
 
 

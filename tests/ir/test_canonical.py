@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sundog.errors import Location
 from sundog.ir.logical import Filter
 from sundog.ir.templates.template import Template
-from sundog.ir.values.canonical import canonical_json, describe, fingerprint
+from sundog.ir.values.canonical import canonical_json, describe_value, fingerprint
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -42,4 +42,4 @@ def test_bytes_are_stable() -> None:
 def test_a_description_leaves_out_where_things_were_written() -> None:
     first = Filter("keep", Template("{{ a }}"), location=Location("f.yaml", 1, 1))
     second = Filter("keep", Template("{{ a }}"), location=Location("g.yaml", 2, 2))
-    assert describe(first) == describe(second) != describe(Filter("keep", Template("{{ b }}")))
+    assert describe_value(first) == describe_value(second) != describe_value(Filter("keep", Template("{{ b }}")))

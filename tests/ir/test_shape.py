@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape, find_mistake
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape, find_path_mistake
 
 ANSWER = Record.of(text=Scalar(), parts=ListOf(Record.of(title=Scalar())), free=Anything())
 
@@ -22,7 +22,7 @@ ANSWER = Record.of(text=Scalar(), parts=ListOf(Record.of(title=Scalar())), free=
     ],
 )
 def test_paths_that_may_be_right(shape: Shape, path: tuple[str, ...]) -> None:
-    assert find_mistake(shape, path, "answer") is None
+    assert find_path_mistake(shape, path, "answer") is None
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_paths_that_may_be_right(shape: Shape, path: tuple[str, ...]) -> None:
     ],
 )
 def test_paths_that_are_wrong(path: tuple[str, ...], what: str, hint: str) -> None:
-    mistake = find_mistake(ANSWER, path, "answer")
+    mistake = find_path_mistake(ANSWER, path, "answer")
     assert mistake is not None
     assert mistake[0] == what
     assert hint in mistake[1]

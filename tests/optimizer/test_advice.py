@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from sundog.cost.row_statistics import Fields, RowStatistics
+from sundog.cost.row_statistics import RowFields, RowStatistics
 from sundog.flow.bind import bind
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.advice import MAX_EFFORT, advise, fields_wanted, tried_moves
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.prompt_parts import Prompt, prompts_of
+from sundog.optimizer.prompt_parts import StepPrompt, prompts_of
 from tests.optimizer.bench import Nowhere
 
 ROWS = [
@@ -30,7 +30,7 @@ LOOK_UP = {
 }
 
 
-def prompts(**steps: str | tuple[str, str]) -> tuple[Prompt, ...]:
+def prompts(**steps: str | tuple[str, str]) -> tuple[StepPrompt, ...]:
     """Of steps given by their prompt or their system text and prompt."""
     nodes: dict[str, Any] = {"found": LOOK_UP}
     for name, texts in steps.items():
@@ -49,7 +49,7 @@ def prompts(**steps: str | tuple[str, str]) -> tuple[Prompt, ...]:
     return of_pool
 
 
-def statistics_of(rows: Sequence[dict[str, Any]], sets: frozenset[Fields]) -> RowStatistics:
+def statistics_of(rows: Sequence[dict[str, Any]], sets: frozenset[RowFields]) -> RowStatistics:
     def text(row: dict[str, Any], path: tuple[str, ...]) -> str:
         return str(row[path[1]])
 

@@ -10,7 +10,7 @@ import pytest
 import sundog as sd
 from sundog.cost.estimate import Estimate
 from sundog.cost.history import ASSUMED_TOOL_S
-from sundog.cost.node_cost import CallCost, Sample
+from sundog.cost.node_cost import CallCost, RowSample
 from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
 from sundog.ir.logical import WorkerGroup, steps_of
 from sundog.ir.physical import PhysicalPlan, calls_of
@@ -19,15 +19,19 @@ from sundog.optimizer.placement.problem import LLMNode, Model, ToolNode
 from sundog.optimizer.placement_of_plan import placement_problem
 from sundog.optimizer.placing import (
     GUESSED_CALL_S,
-    Figures,
-    Places,
+    PlacementFigures,
+    PoolReplicas,
     figures_of,
     place_steps,
 )
 from sundog.optimizer.planner import plan_physical
 
 GPU = WorkerGroup("gpu", 2)
-PLACES = [Places("engine:small", GPU, 2), Places("engine:large", GPU, 2), Places("engine:fixed", None, 3)]
+PLACES = [
+    PoolReplicas("engine:small", GPU, 2),
+    PoolReplicas("engine:large", GPU, 2),
+    PoolReplicas("engine:fixed", None, 3),
+]
 LOADS_S = {place.pool: 10.0 for place in PLACES}
 NUM_WAVES = 4.0
 
@@ -51,9 +55,9 @@ def plan() -> PhysicalPlan:
     )
 
 
-def figures(**exec_s: float) -> Figures:
+def figures(**exec_s: float) -> PlacementFigures:
     found = {name: Estimate(seconds / 2, seconds, seconds * 2) for name, seconds in exec_s.items()}
-    return Figures(found, dict.fromkeys(found, NUM_WAVES), LOADS_S, "a test")
+    return PlacementFigures(found, dict.fromkeys(found, NUM_WAVES), LOADS_S, "a test")
 
 
 ALL = figures(page=5.0, draft=20.0, check=30.0, last=6.0)
@@ -105,7 +109,7 @@ def test_the_answer_is_an_order_for_each_worker() -> None:
 
 
 def test_without_workers_there_is_nothing_to_place() -> None:
-    assert place_steps(plan(), [Places(place.pool, None, 1) for place in PLACES], ALL) is None
+    assert place_steps(plan(), [PoolReplicas(place.pool, None, 1) for place in PLACES], ALL) is None
 
 
 def estimate(**seconds: Estimate | None) -> PlanEstimate:
@@ -113,7 +117,7 @@ def estimate(**seconds: Estimate | None) -> PlanEstimate:
     calls = CallCost(Estimate.exactly(100), Estimate.exactly(100))
     pools = {call.name: call.pool for call in calls_of(plan().nodes)}
     nodes = tuple(NodeEstimate(name, "", pools[name], calls, None, one, None) for name, one in seconds.items())
-    return PlanEstimate(Sample(10, 100), nodes, None, (), ())
+    return PlanEstimate(RowSample(10, 100), nodes, None, (), ())
 
 
 @pytest.mark.parametrize(
@@ -157,7 +161,7 @@ def test_figures_are_corrected_when_they_are_wrong() -> None:
 
 
 def test_what_was_guessed_moves_with_what_was_measured() -> None:
-    guess = Figures(ALL.exec_s, ALL.num_waves, LOADS_S, "a guess", frozenset({"draft", "check"}))
+    guess = PlacementFigures(ALL.exec_s, ALL.num_waves, LOADS_S, "a guess", frozenset({"draft", "check"}))
     corrected = guess.corrected({"draft": 200.0}, {})
     assert corrected is not None
     assert {name: one.expected for name, one in corrected.exec_s.items()} == {

@@ -10,7 +10,7 @@ from sundog.cost.row_statistics import RowStatistics
 from sundog.ir.logical import RowKey
 from sundog.ir.templates.template import Path
 from sundog.optimizer.prefix import PrefixNode, fields_of, num_computed_tokens, prefix_tree, reading_order, row_keys
-from sundog.optimizer.prompt_parts import Message, Part, Prompt, Text, Value
+from sundog.optimizer.prompt_parts import FixedText, Part, PromptMessage, StepPrompt, Value
 
 DOCUMENT, TOPIC, REGION = (("row", name) for name in ("document", "topic", "region"))
 
@@ -24,15 +24,18 @@ def own(name: str) -> Value:
     return Value(name, None)
 
 
-def prompt(step: str, *parts: Part | str | Path) -> Prompt:
-    made = (Text(part) if isinstance(part, str) else value(part) if isinstance(part, tuple) else part for part in parts)
-    return Prompt(step, (Message("user", tuple(made)),))
+def prompt(step: str, *parts: Part | str | Path) -> StepPrompt:
+    made = (
+        FixedText(part) if isinstance(part, str) else value(part) if isinstance(part, tuple) else part for part in parts
+    )
+    return StepPrompt(step, (PromptMessage("user", tuple(made)),))
 
 
 def shown(tree: tuple[PrefixNode, ...]) -> list[object]:
     """A tree as nested lists: what a node holds, then its children."""
     return [
-        [node.part.text if isinstance(node.part, Text) else node.part.label, *shown(node.children)] for node in tree
+        [node.part.text if isinstance(node.part, FixedText) else node.part.label, *shown(node.children)]
+        for node in tree
     ]
 
 
@@ -42,7 +45,7 @@ def counts(num_rows: int, num_distinct: Mapping[tuple[Path, ...], float]) -> Row
 
 
 def length(part: Part) -> float:
-    return len(part.text) if isinstance(part, Text) else 100.0
+    return len(part.text) if isinstance(part, FixedText) else 100.0
 
 
 def test_prompts_share_text_up_to_the_first_difference() -> None:

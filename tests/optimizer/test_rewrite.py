@@ -12,7 +12,7 @@ from sundog.errors import ConfigError, PlanError
 from sundog.ir.logical import InputSource, LogicalPlan, Loop
 from sundog.ir.templates.template import Template
 from sundog.optimizer.rewrite import check_rule_names, rewrite
-from sundog.optimizer.rules.base import Change, Context
+from sundog.optimizer.rules.base import Context, RuleResult
 from tests.cli.flows import report_of, sundog, write_review
 from tests.runtime.fakes import FakeOperator, keep, plan_of, step
 
@@ -35,8 +35,8 @@ class Broken:
     def __init__(self, edit: Callable[[LogicalPlan], LogicalPlan]) -> None:
         self._edit = edit
 
-    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
-        return Change(self._edit(plan), ("broke it",))
+    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
+        return RuleResult(self._edit(plan), ("broke it",))
 
 
 def without(name: str) -> Callable[[LogicalPlan], LogicalPlan]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sundog.ir.logical import Filter, LogicalPlan, Step
 from sundog.optimizer.planner import plan_physical
 from sundog.optimizer.rewrite import rewrite
-from sundog.optimizer.rules.base import Change, Context, Rule
+from sundog.optimizer.rules.base import Context, Rule, RuleResult
 from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES, RULES
 from tests.optimizer.bench import Bench, Ran
 from tests.optimizer.flows import LOOKUPS, flows, rows
@@ -73,9 +73,9 @@ class ForgetConditions:
 
     name = "forget_conditions"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
         nodes = tuple(replace(node, when=None) if isinstance(node, Step) else node for node in plan.nodes)
-        return None if nodes == plan.nodes else Change(replace(plan, nodes=nodes), ("forgot them",))
+        return None if nodes == plan.nodes else RuleResult(replace(plan, nodes=nodes), ("forgot them",))
 
 
 class ForgetFilters:
@@ -83,12 +83,12 @@ class ForgetFilters:
 
     name = "forget_filters"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
         last = plan.nodes[-1] if plan.nodes else None
         is_named = last is not None and any(last.name in node.after for node in plan.nodes)
         if not isinstance(last, Filter) or is_named:
             return None
-        return Change(replace(plan, nodes=plan.nodes[:-1]), ("forgot it",))
+        return RuleResult(replace(plan, nodes=plan.nodes[:-1]), ("forgot it",))
 
 
 @pytest.mark.parametrize("broken", [ForgetConditions(), ForgetFilters()], ids=lambda rule: rule.name)

@@ -12,7 +12,7 @@ import pytest
 
 from sundog.cost.estimate import Estimate
 from sundog.present.analysis import LEFT, left_range
-from sundog.present.figures import Shown, show
+from sundog.present.figures import Shown, show_estimate
 from tests.cli.flows import sundog
 
 EVIL = "</script></style><script>alert(1)</script>\"'><img src=x onerror=alert(2)> & {{ 1 }}"
@@ -153,7 +153,7 @@ def test_what_only_a_run_takes_needs_analyze(folder: Path) -> None:
     ],
 )
 def test_numbers_as_they_are_read(estimate: Estimate, quantity: str, shown: Shown) -> None:
-    assert show(estimate, quantity) == shown
+    assert show_estimate(estimate, quantity) == shown
 
 
 def test_a_number_leaves_its_range_as_it_is_shown() -> None:

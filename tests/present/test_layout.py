@@ -9,7 +9,7 @@ from itertools import combinations, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.present.layout import GAP_Y, MAX_CARDS, Box, Edge, Node, Picture, picture_of
+from sundog.present.layout import GAP_Y, MAX_CARDS, Box, Edge, LayoutNode, Picture, picture_of
 
 
 def node(
@@ -18,12 +18,14 @@ def node(
     height: float = 60,
     *,
     is_critical: bool = False,
-    body: Sequence[Node] = (),
-) -> Node:
-    return Node(name, waits_for, height, is_critical, tuple(body))
+    body: Sequence[LayoutNode] = (),
+) -> LayoutNode:
+    return LayoutNode(name, waits_for, height, is_critical, tuple(body))
 
 
-def graphs(max_size: int, bodies: st.SearchStrategy[list[Node]] | None = None) -> st.SearchStrategy[list[Node]]:
+def graphs(
+    max_size: int, bodies: st.SearchStrategy[list[LayoutNode]] | None = None
+) -> st.SearchStrategy[list[LayoutNode]]:
     """Nodes in topological order; some hold one of `bodies`."""
     inner = st.just([]) if bodies is None else st.one_of(st.just([]), bodies)
     one = st.tuples(st.sets(st.integers(0, max_size)), st.integers(30, 200), inner)
@@ -57,7 +59,7 @@ def points(edge: Edge) -> list[tuple[float, float]]:
 
 
 @given(graphs(12, graphs(4)))
-def test_steps_stand_below_what_they_wait_for(nodes: list[Node]) -> None:
+def test_steps_stand_below_what_they_wait_for(nodes: list[LayoutNode]) -> None:
     picture = picture_of(nodes)
     assert {box.node.name for box in picture.boxes} == {one.name for one in nodes}
     assert all(box.x >= 0 and box.x + box.width <= picture.width for box in picture.boxes)
@@ -77,7 +79,7 @@ def test_steps_stand_below_what_they_wait_for(nodes: list[Node]) -> None:
 
 
 @given(graphs(12))
-def test_no_line_runs_behind_a_card(nodes: list[Node]) -> None:
+def test_no_line_runs_behind_a_card(nodes: list[LayoutNode]) -> None:
     """The straight parts of a line go down beside the cards, and it turns only where there are none."""
     picture = picture_of(nodes)
     for edge in picture.edges:
@@ -88,7 +90,7 @@ def test_no_line_runs_behind_a_card(nodes: list[Node]) -> None:
 
 
 @given(graphs(12))
-def test_every_wait_follows_from_the_lines(nodes: list[Node]) -> None:
+def test_every_wait_follows_from_the_lines(nodes: list[LayoutNode]) -> None:
     reached: dict[str, set[str]] = {}
     edges = picture_of(nodes).edges
     for one in nodes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sundog.flow.bind import load_flow
 from sundog.ir.templates.template import Template
-from sundog.present.logical_tree import MAX_SHOWN_CHARACTERS, Tree, logical_tree, print_tree, shorten
+from sundog.present.logical_tree import MAX_SHOWN_CHARACTERS, Tree, logical_tree, print_tree, shorten_value
 
 EVERYTHING = Path(__file__).parents[1] / "flow" / "everything.yaml"
 
@@ -24,9 +24,9 @@ def test_a_tree_draws_its_branches() -> None:
 
 
 def test_values_take_one_short_line() -> None:
-    assert shorten(Template("one\ntwo {{ a }}")) == '"one\\ntwo {{ a }}"'
-    assert shorten(Template("{{ a\n  .b }}")) == "{{ a .b }}"
-    assert shorten({"a": [1, None, Template("{{ b }}")]}) == '{"a": [1, null, "{{ b }}"]}'
-    long = shorten("é" * 500)
+    assert shorten_value(Template("one\ntwo {{ a }}")) == '"one\\ntwo {{ a }}"'
+    assert shorten_value(Template("{{ a\n  .b }}")) == "{{ a .b }}"
+    assert shorten_value({"a": [1, None, Template("{{ b }}")]}) == '{"a": [1, null, "{{ b }}"]}'
+    long = shorten_value("é" * 500)
     assert len(long) == MAX_SHOWN_CHARACTERS
     assert long.endswith("...")

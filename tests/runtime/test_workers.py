@@ -19,14 +19,14 @@ from sundog.host.virtual_loop import run_virtually
 from sundog.ir.physical import CallExec, PhysicalPlan, calls_of
 from sundog.measured.node_history import Observations
 from sundog.operators.base import OPERATORS
-from sundog.optimizer.placing import Figures, Places, place_steps
+from sundog.optimizer.placing import PlacementFigures, PoolReplicas, place_steps
 from sundog.optimizer.planner import plan_physical
 from sundog.runtime import follow
 from sundog.runtime.calls.call_key import Place
 from sundog.runtime.calls.dispatch import Answer
 from sundog.runtime.calls.refusals import refusal
 from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.follow import Follower, engine_places
+from sundog.runtime.follow import Follower, engine_replicas
 from sundog.runtime.pools import Pools
 from sundog.sched.catalog import FCFS, PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
@@ -81,7 +81,7 @@ class Bench:
     tool_s: float = 0.0
     gap_s: float = 0.0
     max_rows: int = 1000
-    figures: Figures | None = None
+    figures: PlacementFigures | None = None
     events: list[Event] = field(default_factory=list)
 
     def run(self, num_rows: int) -> Ran:
@@ -97,7 +97,7 @@ class Bench:
         await self.pools.start()
         for replica in self.pools.replicas(0.0):
             self.host.tell(replica)
-        places = engine_places(plan)
+        places = engine_replicas(plan)
         figures = self.figures or true_figures(plan, places, num_rows)
         placement = place_steps(plan, places, figures)
         placing = None if placement is None else (figures, placement)
@@ -143,10 +143,10 @@ class Bench:
         return Answer({"text": await self.host.run(arrived, attempt)}, NO_USAGE)
 
 
-def true_figures(plan: PhysicalPlan, places: list[Places], num_rows: int) -> Figures:
+def true_figures(plan: PhysicalPlan, places: list[PoolReplicas], num_rows: int) -> PlacementFigures:
     exec_s = {call.name: Estimate(0.5, 1.0, 2.0) * (num_rows * CALL_S / SLOTS) for call in calls_of(plan.nodes)}
     num_waves = dict.fromkeys(exec_s, num_rows / SLOTS)
-    return Figures(exec_s, num_waves, {place.pool: LOAD_S for place in places}, "a test")
+    return PlacementFigures(exec_s, num_waves, {place.pool: LOAD_S for place in places}, "a test")
 
 
 def there_and_back() -> sd.Flow:
@@ -239,7 +239,7 @@ def test_what_is_left_is_planned_anew_when_the_estimate_was_wrong(monkeypatch: p
     monkeypatch.setattr(follow, "in_thread", at_once)
     exec_s = {"first": Estimate(6, 8, 10), "second": Estimate(100, 120, 150), "third": Estimate(6, 8, 10)}
     loads_s = {"engine:small": LOAD_S, "engine:large": LOAD_S}
-    wrong = Figures(exec_s, dict.fromkeys(exec_s, 640 / SLOTS), loads_s, "a test")
+    wrong = PlacementFigures(exec_s, dict.fromkeys(exec_s, 640 / SLOTS), loads_s, "a test")
     right = replace(wrong, exec_s={**exec_s, "second": Estimate(6, 8, 10)})
     assert len(plans(Bench(there_and_back(), figures=right).run(640).events)) == 1
     events = Bench(there_and_back(), figures=wrong).run(640).events

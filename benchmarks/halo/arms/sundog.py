@@ -22,7 +22,7 @@ from sundog.config import read_config
 from sundog.ir.logical import steps_of
 from sundog.optimizer.placing import place_steps
 from sundog.runtime.figures.report import Report
-from sundog.runtime.follow import engine_places
+from sundog.runtime.follow import engine_replicas
 from sundog.session import Rewriting, Session, load_plan
 
 SERVER = "http://127.0.0.1:8731"
@@ -48,7 +48,7 @@ def planning_s(path: Path, arm: FlowArm, clock: Callable[[], float]) -> float:
     config = replace(read_config(), state_dir=state_of(path.parent))
     session = Session(load_plan(path, {}), path.parent, config, rewriting=rewriting, policy=arm.policy)
     if session.plan.logical.workers:
-        place_steps(session.plan, engine_places(session.plan), session.figures())
+        place_steps(session.plan, engine_replicas(session.plan), session.figures())
     return clock() - begin_s
 
 

@@ -31,7 +31,7 @@ from sundog.errors import ConfigError
 
 if TYPE_CHECKING:
     from sundog.explanation import Explanation
-    from sundog.present.document import Document
+    from sundog.present.document import PlanDocument
     from sundog.runtime.run import RunOptions
     from sundog.session import Session
 
@@ -97,7 +97,7 @@ def explain(
     print_result(explanation.shown(document, form.value))
 
 
-def _analyze(session: Session, explanation: Explanation, document: Document, options: RunOptions) -> Document:
+def _analyze(session: Session, explanation: Explanation, document: PlanDocument, options: RunOptions) -> PlanDocument:
     """The document with what a run did; the run says on stderr how it goes."""
     with session.open_run(options) as opened:
         is_whole = opened.is_new

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from sundog.cost.step_time import MeasuredStep, Work, decode_work, prefill_work
+from sundog.cost.step_time import MeasuredStep, StepWork, decode_work, prefill_work
 
 MAX_SHIFT = 3
 # A share of the usual time of a step: what comes sooner after another was kept on its way.
@@ -72,8 +72,8 @@ def read_steps(streams: Sequence[StreamTimes], max_step_tokens: int | None) -> l
     not_clear: set[int] = set()
     for step in range(begin, len(ends)):
         decoding = [life for life in lives if life.is_decoding(step)]
-        work = sum((_decode(life, step) for life in decoding), prefills.get(step, Work()))
-        seen = MeasuredStep(work + Work(num_steps=1), ends[step] - ends[step - 1])
+        work = sum((_decode(life, step) for life in decoding), prefills.get(step, StepWork()))
+        seen = MeasuredStep(work + StepWork(num_steps=1), ends[step] - ends[step - 1])
         if found and seen.elapsed_s < BURST * usual_s:
             # The step before was reported late, together with this one: only their sum was seen.
             found[-1] = MeasuredStep(found[-1].work + seen.work, found[-1].elapsed_s + seen.elapsed_s)
@@ -84,7 +84,7 @@ def read_steps(streams: Sequence[StreamTimes], max_step_tokens: int | None) -> l
     return [step for number, step in enumerate(found) if number not in not_clear and step.elapsed_s > 0]
 
 
-def _decode(life: _Life, step: int) -> Work:
+def _decode(life: _Life, step: int) -> StepWork:
     """What it found cached are the prompts of others in the background: they are sent so."""
     stream = life.stream
     num_shared = stream.num_cached_tokens if stream.is_background else 0
@@ -119,10 +119,10 @@ def _step_ends(lives: Sequence[_Life], num_steps: int) -> list[float]:
 
 def _prefills(
     lives: Sequence[_Life], ends: Sequence[float], max_step_tokens: int | None
-) -> tuple[dict[int, Work], set[int]]:
+) -> tuple[dict[int, StepWork], set[int]]:
     """The prompts' work by step, and the steps of which it is not clear. A prompt that does not fit into one step
     fills several, and ends in the one that gives its first token."""
-    prefills: dict[int, Work] = {}
+    prefills: dict[int, StepWork] = {}
     unclear: set[int] = set()
     for life in lives:
         if life.stream.is_background or life.first >= len(ends):
@@ -139,7 +139,7 @@ def _prefills(
         for step, chunk in enumerate(chunks, start=begin):
             if step in prefills and max_step_tokens is not None:
                 unclear.add(step)
-            prefills[step] = prefills.get(step, Work()) + prefill_work(chunk, context)
+            prefills[step] = prefills.get(step, StepWork()) + prefill_work(chunk, context)
             context += chunk
     return prefills, unclear
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from sundog.cost.profile import Profile
-from sundog.cost.step_time import Work
+from sundog.cost.step_time import StepWork
 
 _EPSILON_S = 1e-9
 
@@ -164,6 +164,6 @@ class EngineModel:
                 if num_prefill == room:
                     break
         context = self._num_context * num_steps + num_decoding * num_steps * (num_steps - 1) / 2
-        work = Work(num_steps, num_prefill * num_steps, num_decoding * num_steps, context, pairs)
+        work = StepWork(num_steps, num_prefill * num_steps, num_decoding * num_steps, context, pairs)
         self._num_steps, self._num_prefill_tokens = num_steps, num_prefill
         self._step_s = self._profile.step_time.seconds(work) / num_steps

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from sundog.cost.engine_model import EngineModel
 from sundog.cost.estimate import Estimate
 from sundog.cost.history import Histogram, tool_call_s
-from sundog.cost.node_cost import CallCost, Sample, TokenCost
+from sundog.cost.node_cost import CallCost, RowSample, TokenCost
 from sundog.cost.plan_sample import PlannedCall
 from sundog.cost.pools import EnginePool, Known, ToolPool
-from sundog.cost.step_time import Work, call_work
+from sundog.cost.step_time import StepWork, call_work
 from sundog.cost.wavefront import SimulatedCall, play
 from sundog.ir.physical import Sharing
 
@@ -28,7 +28,7 @@ RESERVED_OUTPUT_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SimulatedStep:
     pool: str
     sharing: Sharing
     calls: CallCost
@@ -36,9 +36,9 @@ class Step:
 
 
 def estimate_makespan(
-    steps: Mapping[str, Step],
+    steps: Mapping[str, SimulatedStep],
     calls: Sequence[PlannedCall],
-    sample: Sample,
+    sample: RowSample,
     known: Known,
     *,
     max_rows_in_flight: int,
@@ -66,7 +66,7 @@ def estimate_makespan(
     return Estimate(makespan_s * ends[0], makespan_s, makespan_s * ends[1])
 
 
-def _first_rows(calls: Sequence[PlannedCall], sample: Sample) -> tuple[Sequence[PlannedCall], int]:
+def _first_rows(calls: Sequence[PlannedCall], sample: RowSample) -> tuple[Sequence[PlannedCall], int]:
     """Whole rows with at most MAX_PLAYED_CALLS calls, at least one row, and how many rows of the sample they are."""
     rows = list(dict.fromkeys(call.sampled.row for call in calls))
     if len(calls) <= MAX_PLAYED_CALLS:
@@ -77,7 +77,7 @@ def _first_rows(calls: Sequence[PlannedCall], sample: Sample) -> tuple[Sequence[
 
 
 def _simulated(
-    calls: Sequence[PlannedCall], steps: Mapping[str, Step], known: Known, max_rows_in_flight: int
+    calls: Sequence[PlannedCall], steps: Mapping[str, SimulatedStep], known: Known, max_rows_in_flight: int
 ) -> list[SimulatedCall]:
     """Rows differ in what chance decides and answers in their length, evenly and always the same way."""
     ends = _row_ends(calls)
@@ -110,7 +110,7 @@ def _row_ends(calls: Sequence[PlannedCall]) -> dict[int, tuple[int, ...]]:
 
 
 def _made(
-    call: PlannedCall, number: int, before: tuple[int, ...], step: Step, known: Known, luck: float
+    call: PlannedCall, number: int, before: tuple[int, ...], step: SimulatedStep, known: Known, luck: float
 ) -> SimulatedCall:
     """`luck` in [0, 1): which of the known answers, by length, this one is."""
     pool, sampled = known.pools[step.pool], call.sampled
@@ -158,7 +158,7 @@ def _devices(known: Known) -> dict[str, str]:
     return {pool.name: pool.shared_device for pool in pools if pool.shared_device is not None}
 
 
-def _load_s(steps: Mapping[str, Step], known: Known, end: str) -> float:
+def _load_s(steps: Mapping[str, SimulatedStep], known: Known, end: str) -> float:
     """Seconds of the busiest pool, or of the busiest device, if it is never idle, with one end of every estimate."""
     loads: dict[tuple[str, str], float] = defaultdict(float)
     devices = _devices(known)
@@ -173,16 +173,16 @@ def _load_s(steps: Mapping[str, Step], known: Known, end: str) -> float:
     return max(loads.values(), default=0.0)
 
 
-def _tool_s(name: str, step: Step, known: Known, end: str) -> float:
+def _tool_s(name: str, step: SimulatedStep, known: Known, end: str) -> float:
     num_executed = step.calls.num_executed
     return float(getattr(tool_call_s(known.record(name), num_executed.expected) * num_executed, end))
 
 
-def _engine_s(pool: EnginePool, steps: Iterable[Step], end: str) -> float:
+def _engine_s(pool: EnginePool, steps: Iterable[SimulatedStep], end: str) -> float:
     """All steps of one engine together: a step of it may hold prompts of one and answers of another."""
     if pool.profile is None:
         return 0.0
-    work, num_calls = Work(), 0.0
+    work, num_calls = StepWork(), 0.0
     for step in steps:
         assert step.tokens is not None
         num: float = getattr(step.calls.num_executed, end)
@@ -196,4 +196,4 @@ def _engine_s(pool: EnginePool, steps: Iterable[Step], end: str) -> float:
     work *= 1 / pool.num_replicas
     num_tokens = work.num_prefill_tokens + work.num_decode_tokens
     num_steps = max(num_tokens / pool.profile.limits.max_step_tokens, work.num_decode_tokens / slots)
-    return pool.profile.step_time.seconds(work + Work(num_steps=num_steps))
+    return pool.profile.step_time.seconds(work + StepWork(num_steps=num_steps))

@@ -14,11 +14,11 @@ from typing import Protocol
 from sundog.cost.estimate import NOTHING, Estimate, distinct_of, sum_of, total_of
 from sundog.cost.profile import Profile
 from sundog.cost.prompt_sample import SampledCall
-from sundog.cost.step_time import Work, call_work
+from sundog.cost.step_time import StepWork, call_work
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class RowSample:
     """`num_sampled` of `num_rows` rows, chosen at random; all of them make every count exact."""
 
     num_sampled: int
@@ -80,7 +80,7 @@ NO_TOKENS = TokenCost(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
 
 def count_calls(
     calls: Sequence[SampledCall],
-    sample: Sample,
+    sample: RowSample,
     passing: Estimate,
     *,
     is_shared: bool,
@@ -99,9 +99,9 @@ def count_calls(
     return CallCost(num_asked, (num_distinct * wide).at_most(num_asked))
 
 
-def count_tokens(
+def estimate_tokens(
     calls: Sequence[SampledCall],
-    sample: Sample,
+    sample: RowSample,
     cost: CallCost,
     output_tokens: Estimate,
     *,
@@ -178,7 +178,7 @@ def estimate_tool_seconds(cost: CallCost, call_s: Estimate, max_concurrency: int
     return call_s * cost.num_executed * (1 / max_concurrency)
 
 
-def dollars(tokens: TokenCost, prices: TokenPrices) -> Estimate:
+def estimate_dollars(tokens: TokenCost, prices: TokenPrices) -> Estimate:
     """Return the price of these tokens. A cached prompt token costs as much as another where `prices` name no price of
     its own."""
     cached_usd = prices.cached_input_usd_per_mtok
@@ -206,16 +206,16 @@ def _seconds(
         num_steps = work.num_prefill_tokens / limits.max_step_tokens + decode_steps + output
     else:
         num_steps = max((work.num_prefill_tokens + work.num_decode_tokens) / limits.max_step_tokens, decode_steps)
-    return profile.step_time.seconds(work + Work(num_steps=num_steps))
+    return profile.step_time.seconds(work + StepWork(num_steps=num_steps))
 
 
-def _distinct(seen: Sequence[tuple[int, Hashable]], sample: Sample) -> Estimate:
+def _distinct(seen: Sequence[tuple[int, Hashable]], sample: RowSample) -> Estimate:
     """Distinct values of the whole batch, from (row, value) pairs of the sample."""
     rows = Counter(value for _, value in set(seen))
     return distinct_of(rows.values(), sample.num_sampled, sample.num_rows)
 
 
-def _mean(estimates: Sequence[Estimate], sample: Sample) -> Estimate:
+def _mean(estimates: Sequence[Estimate], sample: RowSample) -> Estimate:
     """Their mean over the whole batch: its range has theirs and that of sampling."""
     low, expected, high = (fmean(end) for end in zip(*map(_ends, estimates), strict=True))
     scale = len(estimates) / sample.num_sampled

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from sundog.cost.estimate import NOTHING, Estimate, sum_of
 from sundog.cost.gaps import fill_gaps
 from sundog.cost.history import ASSUMED_TOOL_S, mean_of, output_tokens
-from sundog.cost.makespan import Step, estimate_makespan
+from sundog.cost.makespan import SimulatedStep, estimate_makespan
 from sundog.cost.node_cost import (
     NO_CALLS,
     NO_TOKENS,
     CallCost,
-    Sample,
+    RowSample,
     TokenCost,
     count_calls,
-    count_tokens,
-    dollars,
+    estimate_dollars,
     estimate_seconds,
+    estimate_tokens,
     estimate_tool_seconds,
     executed_of,
 )
@@ -53,7 +53,7 @@ class PlanEstimate:
     costliest chain, the first first; empty where their seconds are not known. `missing`: what was not known, and what
     to do about it."""
 
-    sample: Sample
+    sample: RowSample
     nodes: tuple[NodeEstimate, ...]
     makespan_s: Estimate | None
     critical_path: tuple[str, ...]
@@ -75,7 +75,7 @@ class PlanEstimate:
 
 
 def estimate_plan(
-    nodes: Sequence[Exec], calls: Sequence[PlannedCall], sample: Sample, known: Known, *, max_rows_in_flight: int
+    nodes: Sequence[Exec], calls: Sequence[PlannedCall], sample: RowSample, known: Known, *, max_rows_in_flight: int
 ) -> PlanEstimate:
     """`calls`: what plan_sample found for the sampled rows."""
     planned = {node.name: node for node in calls_of(nodes)}
@@ -95,7 +95,9 @@ def estimate_plan(
     path = _longest(nodes, found)[1]
     if any(isinstance(pool, EnginePool) and pool.is_on_workers for pool in known.pools.values()):
         return PlanEstimate(sample, tuple(found.values()), None, path, missing)
-    costs = {name: Step(node.pool, planned[name].sharing, node.calls, node.tokens) for name, node in found.items()}
+    costs = {
+        name: SimulatedStep(node.pool, planned[name].sharing, node.calls, node.tokens) for name, node in found.items()
+    }
     makespan_s = estimate_makespan(costs, filled, sample, known, max_rows_in_flight=max_rows_in_flight)
     return PlanEstimate(sample, tuple(found.values()), makespan_s, path, missing)
 
@@ -110,7 +112,7 @@ def _has_makespan(found: Mapping[str, NodeEstimate], known: Known) -> bool:
 class _Steps:
     """Steps in plan order: what earlier ones have made and computed, later ones find."""
 
-    def __init__(self, sample: Sample, known: Known) -> None:
+    def __init__(self, sample: RowSample, known: Known) -> None:
         self._sample = sample
         self._known = known
         self._made: set[Hashable] = set()
@@ -134,7 +136,7 @@ class _Steps:
         cost, tokens = NO_CALLS, NO_TOKENS
         for one, more in self._groups(node, calls):
             cost, tokens = cost + one, tokens + more
-        usd = None if pool.prices is None else dollars(tokens, pool.prices)
+        usd = None if pool.prices is None else estimate_dollars(tokens, pool.prices)
         seconds = None
         if cost.num_asked == NOTHING:
             seconds = NOTHING
@@ -154,7 +156,7 @@ class _Steps:
             cost = count_calls(sampled, self._sample, chance, is_shared=is_shared, made=self._made)
             tokens = NO_TOKENS
             if isinstance(pool, EnginePool):
-                tokens = count_tokens(
+                tokens = estimate_tokens(
                     sampled,
                     self._sample,
                     cost,

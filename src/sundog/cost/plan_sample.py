@@ -13,7 +13,7 @@ from typing import Any
 from sundog.cost.estimate import NOTHING, Estimate, share_of, sum_of
 from sundog.cost.history import mean_of, output_tokens, selectivity
 from sundog.cost.pools import EnginePool, Known
-from sundog.cost.prompt_sample import Measured, SampledCall, Texts, Upstream, sample_call, signature_of
+from sundog.cost.prompt_sample import MeasuredPrompt, SampledCall, Texts, Upstream, sample_call, signature_of
 from sundog.errors import CallError
 from sundog.ir.logical import ForEach
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, Sharing
@@ -244,5 +244,5 @@ class _Walk:
         return share_of(num_there, num_all) if num_there else NOTHING
 
 
-def _no_tokens(texts: Texts) -> Measured:
-    return Measured(0)
+def _no_tokens(texts: Texts) -> MeasuredPrompt:
+    return MeasuredPrompt(0)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sundog.cost.step_time import FitError, StepTime, Work, decode_work, prefill_work
+from sundog.cost.step_time import FitError, StepTime, StepWork, decode_work, prefill_work
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class Profile:
     def prefill_tokens_per_s(self) -> float:
         """The peak: full steps of one fresh prompt."""
         num_tokens = self.limits.max_step_tokens
-        return num_tokens / self.step_time.seconds(Work(num_steps=1) + prefill_work(num_tokens))
+        return num_tokens / self.step_time.seconds(StepWork(num_steps=1) + prefill_work(num_tokens))
 
     @property
     def decode_tokens_per_s(self) -> float:
         """The peak: full batches with little context."""
         num_requests = self.limits.max_decode_requests
-        return num_requests / self.step_time.seconds(Work(num_steps=1) + decode_work(1, 0) * num_requests)
+        return num_requests / self.step_time.seconds(StepWork(num_steps=1) + decode_work(1, 0) * num_requests)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -58,7 +58,7 @@ class Profile:
         )
 
 
-def least_seconds(work: Work, profile: Profile) -> float:
+def least_seconds(work: StepWork, profile: Profile) -> float:
     """The work bound: the least time in which `work` can pass the engine, in steps as full as its limits allow.
 
     A step may hold prefill and decode, so the number of steps is the larger of the two needs; whatever `work` says of
@@ -67,4 +67,4 @@ def least_seconds(work: Work, profile: Profile) -> float:
     limits = profile.limits
     for_tokens = (work.num_prefill_tokens + work.num_decode_tokens) / limits.max_step_tokens
     num_steps = max(for_tokens, work.num_decode_tokens / limits.max_decode_requests)
-    return profile.step_time.seconds(work + Work(num_steps=num_steps - work.num_steps))
+    return profile.step_time.seconds(work + StepWork(num_steps=num_steps - work.num_steps))

@@ -31,7 +31,7 @@ UNKNOWN_TOKENS = Estimate(0.0, 64.0, 1024.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredPrompt:
     """Tokens of a prompt; `blocks`: a key for each full block of the prefix cache, each stands for itself and all
     before it; None where there is no such cache."""
 
@@ -39,7 +39,7 @@ class Measured:
     blocks: tuple[int, ...] | None = None
 
 
-Measure = Callable[[Texts], Measured]
+Measure = Callable[[Texts], MeasuredPrompt]
 
 
 def text_blocks(texts: Texts, num_characters: int) -> tuple[int, ...]:
@@ -75,8 +75,8 @@ class SampledCall:
     """One call that row `row` of a sample asks for.
 
     `signature`: equal for calls that will be the same. `num_prompt_tokens`: of the whole but for `num_gaps` places of
-    unknown length, which are `guessed_tokens` where no earlier run tells better. `blocks`: as Measured has them; text
-    to come stands in them as whose value it is. `is_known`: whether there is none.
+    unknown length, which are `guessed_tokens` where no earlier run tells better. `blocks`: as MeasuredPrompt has them;
+    text to come stands in them as whose value it is. `is_known`: whether there is none.
     """
 
     row: int

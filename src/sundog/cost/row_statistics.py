@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from sundog.ir.templates.template import Path
 
-Fields = frozenset[Path]
+RowFields = frozenset[Path]
+"""Values of a row, by their paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,5 +20,5 @@ class RowStatistics:
     within a few per cent. `num_characters`: by value, the mean length of its text."""
 
     num_rows: int
-    num_distinct: Mapping[Fields, float]
+    num_distinct: Mapping[RowFields, float]
     num_characters: Mapping[Path, float]

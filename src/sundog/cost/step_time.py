@@ -28,7 +28,7 @@ Vector = Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class StepWork:
     """What one step computes, or the sum of several: the model is linear.
 
     `num_context_tokens`: tokens that the decoding requests attend to, summed over them, but for
@@ -43,28 +43,28 @@ class Work:
     num_attention_pairs: float = 0.0
     num_shared_context_tokens: float = 0.0
 
-    def __add__(self, other: Work) -> Work:
-        return Work(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: StepWork) -> StepWork:
+        return StepWork(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
 
-    def __mul__(self, factor: float) -> Work:
-        return Work(*(factor * one for one in astuple(self)))
+    def __mul__(self, factor: float) -> StepWork:
+        return StepWork(*(factor * one for one in astuple(self)))
 
     @property
     def is_mixed(self) -> bool:
         return self.num_prefill_tokens > 0 and self.num_decode_tokens > 0
 
 
-def prefill_work(num_tokens: float, num_context_tokens: float = 0.0) -> Work:
+def prefill_work(num_tokens: float, num_context_tokens: float = 0.0) -> StepWork:
     """A chunk of `num_tokens` after `num_context_tokens` that are computed or cached; without the step itself."""
     pairs = num_tokens * num_context_tokens + num_tokens**2 / 2
-    return Work(num_prefill_tokens=num_tokens, num_attention_pairs=pairs)
+    return StepWork(num_prefill_tokens=num_tokens, num_attention_pairs=pairs)
 
 
-def decode_work(num_tokens: float, num_prompt_tokens: float, num_shared_tokens: float = 0.0) -> Work:
+def decode_work(num_tokens: float, num_prompt_tokens: float, num_shared_tokens: float = 0.0) -> StepWork:
     """The output tokens that are fed back one by one after a prompt, of which `num_shared_tokens` are other requests'
     too; without the steps themselves."""
     context = num_tokens * (num_prompt_tokens - num_shared_tokens) + num_tokens * (num_tokens + 1) / 2
-    return Work(
+    return StepWork(
         num_decode_tokens=num_tokens,
         num_context_tokens=context,
         num_shared_context_tokens=num_tokens * num_shared_tokens,
@@ -73,7 +73,7 @@ def decode_work(num_tokens: float, num_prompt_tokens: float, num_shared_tokens: 
 
 def call_work(
     num_prompt_tokens: float, num_cached_tokens: float, num_output_tokens: float, *, is_shared: bool = False
-) -> Work:
+) -> StepWork:
     """A whole call, without steps. Its first output token comes from the prefill, its last is not fed back.
     `is_shared`: those who have the cached tokens in common decode at the same time."""
     prefill = prefill_work(num_prompt_tokens - num_cached_tokens, num_cached_tokens)
@@ -83,7 +83,7 @@ def call_work(
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """Seconds for each part of `Work`, in its order; none is negative."""
+    """Seconds for each part of `StepWork`, in its order; none is negative."""
 
     step_s: float
     prefill_token_s: float
@@ -92,7 +92,7 @@ class StepTime:
     attention_pair_s: float
     shared_context_token_s: float
 
-    def seconds(self, work: Work) -> float:
+    def seconds(self, work: StepWork) -> float:
         return _dot(astuple(self), astuple(work))
 
 
@@ -100,7 +100,7 @@ class StepTime:
 class MeasuredStep:
     """A step that was seen; `elapsed_s` is positive."""
 
-    work: Work
+    work: StepWork
     elapsed_s: float
 
 
@@ -129,7 +129,7 @@ def fit(steps: Sequence[MeasuredStep]) -> StepTime:
     return StepTime(*coefficients)
 
 
-def error_of(model: StepTime, steps: Sequence[MeasuredStep]) -> FitError:
+def fit_error_of(model: StepTime, steps: Sequence[MeasuredStep]) -> FitError:
     """Return how far the model is from `steps` (at least one)."""
     errors = sorted(abs(model.seconds(step.work) / step.elapsed_s - 1.0) for step in steps)
     return FitError(len(errors), fmean(errors), median(errors), errors[int(0.9 * (len(errors) - 1))])

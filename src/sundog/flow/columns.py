@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from sundog.errors import InputError, Location, suggest
 from sundog.flow.names import ROW
 from sundog.ir.logical import LogicalPlan, templates_of
-from sundog.ir.schemas.shape import Record, find_mistake
+from sundog.ir.schemas.shape import Record, find_path_mistake
 from sundog.ir.templates.template import Path
 
 
@@ -41,5 +41,5 @@ def _check(path: Path, row_shape: Record, where: Location | str) -> None:
     if path and path[0] not in dict(row_shape.fields):
         columns = [name for name, _ in row_shape.fields]
         raise InputError(f"the input has no column '{path[0]}'", where=where, hint=suggest(path[0], columns))
-    if mistake := find_mistake(row_shape, path, ROW):
+    if mistake := find_path_mistake(row_shape, path, ROW):
         raise InputError(mistake[0], where=where, hint=mistake[1])

@@ -16,7 +16,7 @@ from sundog.flow.nodes import Draft
 from sundog.flow.positions import DataPath, Positions
 from sundog.ir.graph import dependencies, topological_order
 from sundog.ir.logical import Filter, ForEach, InputSource, Loop, Node, Step, templates_of
-from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape, find_mistake
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape, find_path_mistake
 from sundog.ir.templates.render import render_value
 from sundog.ir.templates.template import Path, Reference, Template
 from sundog.ir.values.normal_form import normal_form
@@ -99,7 +99,7 @@ class ReferenceCheck:
             name = path[0]
             if name not in scope:
                 mistake = f"unknown name '{name}'", self._hints.get(name) or suggest(name, scope)
-            elif (found := find_mistake(scope[name], path[1:], name)) is None:
+            elif (found := find_path_mistake(scope[name], path[1:], name)) is None:
                 continue
             else:
                 mistake = found

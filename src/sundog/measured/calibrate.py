@@ -10,11 +10,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sundog.cost.profile import Profile
-from sundog.cost.step_time import error_of, fit
+from sundog.cost.step_time import fit, fit_error_of
 from sundog.deployment import opened
 from sundog.engines.base import Engine
 from sundog.ir.logical import EngineBlock
-from sundog.measured.calibrate_rounds import Measured, measure
+from sundog.measured.calibrate_rounds import MeasuredRounds, measure
 from sundog.measured.profiles import machine
 from sundog.secrets import Secrets
 from sundog.servers.run_servers import RunServers
@@ -43,7 +43,7 @@ async def _calibrate(
     return profile_of(measured, load_1min)
 
 
-def profile_of(measured: Measured, load_1min: float) -> Profile:
+def profile_of(measured: MeasuredRounds, load_1min: float) -> Profile:
     """Return the profile that fits these measurements, with its errors on the steps it was fitted to and on those that
     were held out."""
     model = fit(measured.fit)
@@ -52,4 +52,6 @@ def profile_of(measured: Measured, load_1min: float) -> Profile:
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "load_1min": round(load_1min, 2),
     }
-    return Profile(model, measured.limits, error_of(model, measured.fit), error_of(model, measured.held_out), facts)
+    return Profile(
+        model, measured.limits, fit_error_of(model, measured.fit), fit_error_of(model, measured.held_out), facts
+    )

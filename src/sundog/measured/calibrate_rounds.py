@@ -76,7 +76,7 @@ ROUNDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredRounds:
     """`fit`: the steps to fit; `held_out`: mixed steps of rounds that are not in `fit`."""
 
     fit: tuple[MeasuredStep, ...]
@@ -90,7 +90,7 @@ async def measure(
     *,
     budget_s: float,
     on_round: Callable[[int, int], None] = lambda done, total: None,
-) -> Measured:
+) -> MeasuredRounds:
     """Run all rounds once, and again while they fit into `budget_s`; on a slow engine not all of them. `engine` is
     started and otherwise idle. RunError when its chunks do not show its steps; EngineError as it comes."""
     loop = asyncio.get_running_loop()
@@ -117,7 +117,7 @@ async def measure(
             "the steps of this engine cannot be seen from the outside",
             hint="it must stream its answers token by token and answer nobody else meanwhile",
         )
-    return Measured(tuple(fit), tuple(held_out), _limits(engine, max_concurrency, fit))
+    return MeasuredRounds(tuple(fit), tuple(held_out), _limits(engine, max_concurrency, fit))
 
 
 def _fits(one: Round, engine: Engine, max_concurrency: int) -> bool:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from sundog.cost.history import History
-from sundog.cost.node_cost import Sample
+from sundog.cost.node_cost import RowSample
 from sundog.cost.plan_estimate import PlanEstimate, estimate_plan
 from sundog.cost.plan_sample import sample_plan
 from sundog.cost.pools import EnginePool, Known, StepFacts, ToolPool
 from sundog.cost.profile import Profile
-from sundog.cost.prompt_sample import Measured, Texts, text_blocks, token_blocks
+from sundog.cost.prompt_sample import MeasuredPrompt, Texts, text_blocks, token_blocks
 from sundog.deployment import engine_limits, identities, opened, tool_limits
 from sundog.engines.base import EngineKind, EngineOptions, EngineOutline, Message, Role
 from sundog.engines.embedded.models import cache_folder
@@ -25,7 +25,7 @@ from sundog.errors import SundogError
 from sundog.ir.logical import EngineBlock, Step, templates_of
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.pools import engine_pool
-from sundog.ir.values.canonical import canonical_json, describe
+from sundog.ir.values.canonical import canonical_json, describe_value
 from sundog.measured.node_history import read_history
 from sundog.measured.profiles import load_profile
 from sundog.operators.base import Operator
@@ -39,7 +39,7 @@ CHARACTERS_PER_TOKEN = 4.0
 # Where the tokenizer cannot be had: English text has 3 to 5 characters a token.
 ESTIMATED_ERROR = 0.25
 
-Rows = Sequence[tuple[int, Mapping[str, Any]]]
+SampledRows = Sequence[tuple[int, Mapping[str, Any]]]
 
 
 def num_rows_to_sample(plan: PhysicalPlan) -> int:
@@ -63,7 +63,7 @@ class PlanCosts:
         engines: Sequence[EngineBlock],
         operators: Mapping[str, Operator],
         state_dir: Path,
-        rows: Rows,
+        rows: SampledRows,
         num_rows: int,
         *,
         counts_tokens: bool = True,
@@ -71,7 +71,7 @@ class PlanCosts:
         self._counts_tokens = counts_tokens
         self._operators = operators
         self._rows = rows
-        self._sample = Sample(len(rows), num_rows)
+        self._sample = RowSample(len(rows), num_rows)
         self._blocks = {engine_pool(block.name): block for block in engines}
         self._history: History = read_history(state_dir, flow)
         self._pools: dict[str, EnginePool] = {}
@@ -135,13 +135,13 @@ def _count_characters(messages: Sequence[Message]) -> int:
 NO_TOKENIZER = EngineOutline(_count_characters, ESTIMATED_ERROR, None, None, None)
 
 
-def _measure(outline: EngineOutline, texts: Texts) -> Measured:
+def _measure(outline: EngineOutline, texts: Texts) -> MeasuredPrompt:
     messages = [Message(cast(Role, role), text) for role, text in texts]
     if outline.encode is None:
         num_characters = round(CHARACTERS_PER_TOKEN * (outline.block_tokens or 0))
-        return Measured(outline.count(messages), text_blocks(texts, num_characters) if num_characters else None)
+        return MeasuredPrompt(outline.count(messages), text_blocks(texts, num_characters) if num_characters else None)
     tokens = outline.encode(messages)
-    return Measured(len(tokens), token_blocks(tokens, outline.block_tokens) if outline.block_tokens else None)
+    return MeasuredPrompt(len(tokens), token_blocks(tokens, outline.block_tokens) if outline.block_tokens else None)
 
 
 def _within(profile: Profile, options: EngineOptions) -> Profile:
@@ -153,8 +153,8 @@ def _within(profile: Profile, options: EngineOptions) -> Profile:
 def _facts(step: Step, who: Mapping[str, Mapping[str, Any]]) -> StepFacts:
     spec = step.spec
     if not isinstance(spec, LLMSpec):
-        identity = canonical_json([step.operator, describe(spec)]).decode("utf-8", "surrogatepass")
+        identity = canonical_json([step.operator, describe_value(spec)]).decode("utf-8", "surrogatepass")
         return StepFacts(tuple(("", template) for template in templates_of(spec)), identity)
     others = spec.model_copy(update={"engine": "", "prompt": None, "messages": (), "system": None})
-    identity = canonical_json([dict(who[spec.engine]), describe(others)]).decode("utf-8", "surrogatepass")
+    identity = canonical_json([dict(who[spec.engine]), describe_value(others)]).decode("utf-8", "surrogatepass")
     return StepFacts(tuple(spec.conversation()), identity, spec.max_tokens)

@@ -9,10 +9,10 @@ from sundog.cost.history import History, selectivity
 from sundog.errors import CallError
 from sundog.ir.logical import Filter, LogicalPlan
 from sundog.ir.templates.render import Scope, render_condition
-from sundog.measured.plan_costs import Rows
+from sundog.measured.plan_costs import SampledRows
 
 
-def selectivity_of(plan: LogicalPlan, rows: Rows, history: History) -> dict[str, float]:
+def selectivity_of(plan: LogicalPlan, rows: SampledRows, history: History) -> dict[str, float]:
     """The share of rows that each filter lets pass, by its name, where anything tells."""
     known = {*plan.constants, "row"}
     scopes = [{**plan.constants, "row": row} for _, row in rows]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from sundog.cost.row_statistics import RowStatistics
+from sundog.cost.row_statistics import RowFields, RowStatistics
 from sundog.optimizer.prefix import fields_of, num_computed_tokens, prefix_tree
-from sundog.optimizer.prompt_parts import Fields, Message, Part, Prompt, Text, Value, merged
+from sundog.optimizer.prompt_parts import FixedText, Part, PromptMessage, StepPrompt, Value, merged
 
 CHARACTERS_PER_TOKEN = 4
 # Nothing is known of a result before the run; what is compared is how often it is computed.
@@ -53,10 +53,10 @@ class _Move:
     value: Value
     steps: tuple[str, ...]
     where: str
-    prompts: tuple[Prompt, ...]
+    prompts: tuple[StepPrompt, ...]
 
 
-def fields_wanted(prompts: Sequence[Prompt]) -> frozenset[Fields]:
+def fields_wanted(prompts: Sequence[StepPrompt]) -> frozenset[RowFields]:
     """The sets of values that `advise` wants counted; none where nothing can move."""
     moves = tried_moves(prompts)[0]
     trees = [prefix_tree(one) for one in (prompts, *(move.prompts for move in moves))] if moves else []
@@ -64,7 +64,7 @@ def fields_wanted(prompts: Sequence[Prompt]) -> frozenset[Fields]:
     return frozenset(alone.union(*(fields_of(tree) for tree in trees)))
 
 
-def tried_moves(prompts: Sequence[Prompt]) -> tuple[tuple[_Move, ...], bool]:
+def tried_moves(prompts: Sequence[StepPrompt]) -> tuple[tuple[_Move, ...], bool]:
     """Return the moves that are worth their effort, least change first, and whether others were left out."""
     values = {prompt: sum(isinstance(part, Value) for part in prompt.parts) for prompt in prompts}
     num_parts = sum(len(prompt.parts) for prompt in prompts)
@@ -78,11 +78,11 @@ def tried_moves(prompts: Sequence[Prompt]) -> tuple[tuple[_Move, ...], bool]:
     return tuple(tried), False
 
 
-def advise(prompts: Sequence[Prompt], statistics: RowStatistics) -> tuple[Advice, ...]:
+def advise(prompts: Sequence[StepPrompt], statistics: RowStatistics) -> tuple[Advice, ...]:
     """Return what would save most first, at most one for each step. `prompts`: of one pool."""
 
     def num_tokens(part: Part) -> float:
-        if isinstance(part, Text):
+        if isinstance(part, FixedText):
             return len(part.text) / CHARACTERS_PER_TOKEN
         known = None if part.path is None else statistics.num_characters[part.path]
         return RESULT_TOKENS if known is None else known / CHARACTERS_PER_TOKEN
@@ -108,7 +108,7 @@ def _rounded(number: float) -> int:
     return int(float(f"{number:.1e}"))
 
 
-def _moves(prompts: Sequence[Prompt]) -> Iterator[_Move]:
+def _moves(prompts: Sequence[StepPrompt]) -> Iterator[_Move]:
     """Yield the moves of each column and of each text that a tool finds, from the least change to the greatest. Answers
     have none: they are short as a rule."""
     values = (part for prompt in prompts for part in prompt.parts if isinstance(part, Value) and part.fields)
@@ -120,7 +120,7 @@ def _moves(prompts: Sequence[Prompt]) -> Iterator[_Move]:
                 yield _Move(value, steps, where, moved)
 
 
-def _single_moves(prompts: Sequence[Prompt], value: Value) -> Iterator[_Move]:
+def _single_moves(prompts: Sequence[StepPrompt], value: Value) -> Iterator[_Move]:
     """Move it in one step, before the first other value of its own message."""
     for index, prompt in enumerate(prompts):
         for number, message in enumerate(prompt.messages):
@@ -134,7 +134,7 @@ def _single_moves(prompts: Sequence[Prompt], value: Value) -> Iterator[_Move]:
                 break
 
 
-def _joint_moves(prompts: Sequence[Prompt], value: Value) -> Iterator[tuple[str, tuple[Prompt, ...]]]:
+def _joint_moves(prompts: Sequence[StepPrompt], value: Value) -> Iterator[tuple[str, tuple[StepPrompt, ...]]]:
     """Move it in all steps that have it, to the front of its message or of the whole prompt."""
     holding = [_holding(prompt, value) for prompt in prompts]
     yield (
@@ -154,20 +154,20 @@ def _joint_moves(prompts: Sequence[Prompt], value: Value) -> Iterator[tuple[str,
         )
 
 
-def _holding(prompt: Prompt, value: Value) -> int | None:
+def _holding(prompt: StepPrompt, value: Value) -> int | None:
     """The number of the first message that has `value`."""
     return next((number for number, message in enumerate(prompt.messages) if value in message.parts), None)
 
 
-def _with_moved(prompt: Prompt, value: Value, number: int, place: int) -> Prompt:
+def _with_moved(prompt: StepPrompt, value: Value, number: int, place: int) -> StepPrompt:
     """`prompt` with `value` at `place` in message `number`, and no longer where it stood first."""
     messages = list(prompt.messages)
     old = _holding(prompt, value)
     assert old is not None, f"{prompt.step} has no {value.label}"
     parts = list(messages[old].parts)
     parts.remove(value)
-    messages[old] = Message(messages[old].role, tuple(parts))
+    messages[old] = PromptMessage(messages[old].role, tuple(parts))
     parts = list(messages[number].parts)
     parts.insert(place, value)
     messages[number] = replace(messages[number], parts=merged(parts))
-    return Prompt(prompt.step, tuple(messages))
+    return StepPrompt(prompt.step, tuple(messages))

@@ -15,7 +15,7 @@ from sundog.ir.physical import Sharing
 from sundog.operators.base import Operator, Traits
 
 
-class Work(IntEnum):
+class WorkClass(IntEnum):
     """What a node costs at most, by kind: what is known before anything is measured."""
 
     NONE = 0
@@ -46,9 +46,10 @@ class PlanFacts:
         """Return whether a node may run at another time, or not at all where nobody needs it."""
         return not isinstance(node, Filter) and not any(self.is_ordered(step) for step in steps_of([node]))
 
-    def work(self, node: Node) -> Work:
+    def work(self, node: Node) -> WorkClass:
         return max(
-            (Work.ENGINE if self.traits(step).engine else Work.TOOL for step in steps_of([node])), default=Work.NONE
+            (WorkClass.ENGINE if self.traits(step).engine else WorkClass.TOOL for step in steps_of([node])),
+            default=WorkClass.NONE,
         )
 
     def sharing(self, step: Step) -> Sharing:
@@ -73,8 +74,8 @@ class WorkOf:
     def __init__(self, nodes: Sequence[Node], facts: PlanFacts, ancestry: Ancestry) -> None:
         self._of_kind = [
             (kind, ancestry.bits(node.name for node in nodes if facts.work(node) is kind))
-            for kind in sorted(Work, reverse=True)
+            for kind in sorted(WorkClass, reverse=True)
         ]
 
-    def most(self, bits: int) -> Work:
-        return next((kind for kind, nodes in self._of_kind if bits & nodes), Work.NONE)
+    def most(self, bits: int) -> WorkClass:
+        return next((kind for kind, nodes in self._of_kind if bits & nodes), WorkClass.NONE)

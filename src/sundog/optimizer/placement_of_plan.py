@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from sundog.errors import ConfigError
-from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, PlannedStep, WorkerOrder
-from sundog.ir.physical import Placement as Placed
+from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Placement, PlannedStep, WorkerOrder
 from sundog.optimizer.placement.choose import solver_named
 from sundog.optimizer.placement.objective import Objective, objective_named
-from sundog.optimizer.placement.problem import LLMNode, Model, Placement, PlacementProblem, Replica, ToolNode
-from sundog.optimizer.placing import Figures, Places
+from sundog.optimizer.placement.problem import LLMNode, Model, PlacementProblem, PlacementSolution, Replica, ToolNode
+from sundog.optimizer.placing import PlacementFigures, PoolReplicas
 
 HOUR_S = 3600.0
 
@@ -30,24 +29,30 @@ class _Part:
 
 
 def place_on_workers(
-    plan: PhysicalPlan, places: Sequence[Places], figures: Figures, residents: Mapping[str, tuple[str, ...]]
-) -> Placed:
+    plan: PhysicalPlan,
+    replicas: Sequence[PoolReplicas],
+    figures: PlacementFigures,
+    residents: Mapping[str, tuple[str, ...]],
+) -> Placement:
     """The placement by the plan's objective and solver, where some step runs on a worker."""
-    problem = placement_problem(plan, places, figures, residents)
+    problem = placement_problem(plan, replicas, figures, residents)
     found = solver_named(plan.solver)(problem)
-    workers = {name for place in places if place.group for name in place.names}
+    workers = {name for one in replicas if one.group for name in one.names}
     return _placed(plan, problem, found, figures.basis, workers)
 
 
 def placement_problem(
-    plan: PhysicalPlan, places: Sequence[Places], figures: Figures, residents: Mapping[str, tuple[str, ...]]
+    plan: PhysicalPlan,
+    replicas: Sequence[PoolReplicas],
+    figures: PlacementFigures,
+    residents: Mapping[str, tuple[str, ...]],
 ) -> PlacementProblem:
     """A node for each call of the plan that has something to do: a loop's steps once, in their order."""
     objective = objective_named(plan.objective)
-    groups = {place.group for place in places if place.group is not None}
+    groups = {one.group for one in replicas if one.group is not None}
     if objective is Objective.COST and not any(group.usd_per_hour for group in groups):
         raise ConfigError("the objective cost needs prices", hint="write usd_per_hour in the groups of `workers`")
-    by_pool = {place.pool: place for place in places}
+    by_pool = {one.pool: one for one in replicas}
     llm_nodes: list[LLMNode] = []
     tool_nodes: list[ToolNode] = []
     waves_s: dict[str, list[float]] = {pool: [] for pool in by_pool}
@@ -68,7 +73,7 @@ def placement_problem(
         tuple(llm_nodes),
         tuple(tool_nodes),
         tuple(_model(pool, figures.load_s[pool], waves_s[pool]) for pool in by_pool),
-        tuple(_replicas(places, residents)),
+        tuple(_replicas(replicas, residents)),
         max(1, len(tool_nodes)),
         objective,
     )
@@ -80,12 +85,12 @@ def _model(pool: str, load_s: float, waves_s: Sequence[float]) -> Model:
     return Model(pool, load_s, load_s + (fmean(waves_s) if waves_s else 0.0))
 
 
-def _replicas(places: Sequence[Places], residents: Mapping[str, tuple[str, ...]]) -> Iterator[Replica]:
-    shared: dict[str, list[Places]] = {}
-    for place in places:
-        shared.setdefault(place.names[0], []).append(place)
+def _replicas(replicas: Sequence[PoolReplicas], residents: Mapping[str, tuple[str, ...]]) -> Iterator[Replica]:
+    shared: dict[str, list[PoolReplicas]] = {}
+    for one in replicas:
+        shared.setdefault(one.names[0], []).append(one)
     for users in shared.values():
-        first, pools = users[0], frozenset(place.pool for place in users)
+        first, pools = users[0], frozenset(one.pool for one in users)
         for name in first.names:
             if first.group is None:
                 yield Replica(name, pools, (first.pool,))
@@ -113,7 +118,9 @@ def _parts_below(nodes: Sequence[Exec], above: tuple[str, ...], ends: dict[str, 
         yield from own
 
 
-def _placed(plan: PhysicalPlan, problem: PlacementProblem, found: Placement, basis: str, workers: Set[str]) -> Placed:
+def _placed(
+    plan: PhysicalPlan, problem: PlacementProblem, found: PlacementSolution, basis: str, workers: Set[str]
+) -> Placement:
     timeline = found.timeline
     epochs = {span.node: span.epoch for span in timeline.spans}
     pools = {node.name: node.model for node in problem.llm_nodes}
@@ -129,7 +136,7 @@ def _placed(plan: PhysicalPlan, problem: PlacementProblem, found: Placement, bas
         for replica in problem.replicas
         if replica.name in workers
     )
-    return Placed(
+    return Placement(
         plan.objective,
         found.solver,
         orders,

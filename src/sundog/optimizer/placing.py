@@ -1,4 +1,4 @@
-"""Steps on workers: the figures and places that a placement is made of, and the door to it.
+"""Steps on workers: the figures and replicas that a placement is made of, and the door to it.
 
 Owns what a placement needs to know. Never estimates; the figures are handed in. `placement_of_plan` makes a problem of
 them and has it solved.
@@ -26,7 +26,7 @@ GUESSED_CALL_S = Estimate(0.01, 0.1, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class PlacementFigures:
     """Seconds of the batch. `exec_s`: by step, the whole batch on one replica, or by its tool; a step that is left out
     has nothing to do. `num_waves`: by step, its calls over those that run at once there. `load_s`: by engine pool.
     `basis`: where they come from, as a phrase for explain. `guessed`: the steps of which no time is known, so that only
@@ -38,7 +38,7 @@ class Figures:
     basis: str
     guessed: frozenset[str] = frozenset()
 
-    def left(self, shares: Mapping[str, float]) -> Figures:
+    def left(self, shares: Mapping[str, float]) -> PlacementFigures:
         """The figures of what remains: `shares`, by step, of the batch."""
         left = {step: shares[step] for step in self.exec_s if shares[step]}
         return replace(
@@ -47,7 +47,7 @@ class Figures:
             num_waves={step: self.num_waves[step] * share for step, share in left.items()},
         )
 
-    def corrected(self, exec_s: Mapping[str, float], load_s: Mapping[str, float]) -> Figures | None:
+    def corrected(self, exec_s: Mapping[str, float], load_s: Mapping[str, float]) -> PlacementFigures | None:
         """Return the figures with what was measured since; None where that lies in the ranges (of loads: within a
         factor of two)."""
         is_off = any(seconds not in self.exec_s[step] for step, seconds in exec_s.items())
@@ -64,7 +64,7 @@ class Figures:
         found = {step: estimate * (scale if step in self.guessed else 1.0) for step, estimate in self.exec_s.items()}
         found |= {step: _about(seconds) for step, seconds in exec_s.items()}
         guessed = frozenset() if ratios else self.guessed
-        return Figures(found, self.num_waves, {**self.load_s, **load_s}, "this run so far", guessed)
+        return PlacementFigures(found, self.num_waves, {**self.load_s, **load_s}, "this run so far", guessed)
 
 
 def _about(seconds: float) -> Estimate:
@@ -72,7 +72,7 @@ def _about(seconds: float) -> Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class PoolReplicas:
     """Where an engine pool's calls can run: on the workers of its group, or on `num_replicas` that stay loaded."""
 
     pool: str
@@ -86,11 +86,11 @@ class Places:
 
 
 def figures_of(
-    estimate: PlanEstimate, places: Sequence[Places], limits: Mapping[str, int], load_s: Mapping[str, float]
-) -> Figures:
+    estimate: PlanEstimate, replicas: Sequence[PoolReplicas], limits: Mapping[str, int], load_s: Mapping[str, float]
+) -> PlacementFigures:
     """The estimate's figures. `limits`: by pool, how many calls a replica of it, or a tool, runs at once. Where a step
     was never measured, its calls are guessed, and that may be off by a factor of ten."""
-    num_replicas = {place.pool: place.num_replicas for place in places}
+    num_replicas = {one.pool: one.num_replicas for one in replicas}
     unknown = [node.node for node in estimate.nodes if node.seconds is None]
     exec_s = {
         node.node: node.calls.num_executed
@@ -104,20 +104,20 @@ def figures_of(
         basis = "call counts alone"
     else:
         basis = f"measured calls; for {', '.join(unknown)} call counts alone" if unknown else "measured calls"
-    return Figures(exec_s, num_waves, load_s, basis, frozenset(unknown))
+    return PlacementFigures(exec_s, num_waves, load_s, basis, frozenset(unknown))
 
 
 def place_steps(
     plan: PhysicalPlan,
-    places: Sequence[Places],
-    figures: Figures,
+    replicas: Sequence[PoolReplicas],
+    figures: PlacementFigures,
     residents: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Placement | None:
-    """The placement by the plan's objective and solver; None where no step runs on a worker. `places`: of every engine
-    pool that a step uses. `residents`: the engine pools loaded already, by worker. ConfigError for the objective cost
-    without a price."""
-    if not any(place.group for place in places):
+    """The placement by the plan's objective and solver; None where no step runs on a worker. `replicas`: of every
+    engine pool that a step uses. `residents`: the engine pools loaded already, by worker. ConfigError for the objective
+    cost without a price."""
+    if not any(one.group for one in replicas):
         return None
     from sundog.optimizer.placement_of_plan import place_on_workers  # few plans have workers and need the solvers
 
-    return place_on_workers(plan, places, figures, residents or {})
+    return place_on_workers(plan, replicas, figures, residents or {})

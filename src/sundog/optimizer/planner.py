@@ -44,7 +44,7 @@ def plan_physical(
     planner = _Planner(operators, plan, merges_calls=merges_calls, is_serial=is_serial)
     return PhysicalPlan(
         plan,
-        planner.place(plan.nodes),
+        planner.order(plan.nodes),
         policy,
         max_rows_in_flight,
         written or plan,
@@ -63,14 +63,14 @@ class _Planner:
         self._merges_calls = merges_calls
         self._is_serial = is_serial
 
-    def place(self, nodes: Sequence[Node]) -> tuple[Exec, ...]:
+    def order(self, nodes: Sequence[Node]) -> tuple[Exec, ...]:
         """Return the nodes of one scope as they are executed: in topological order, each with the nodes that it waits
         for."""
         before = dependencies(nodes, self._resource_order(nodes))
-        placed = tuple(self._exec(node, before[node.name]) for node in topological_order(nodes, before))
+        ordered = tuple(self._exec(node, before[node.name]) for node in topological_order(nodes, before))
         if self._is_serial:
-            placed = _one_after_the_other(placed)
-        return _with_successors(placed)
+            ordered = _one_after_the_other(ordered)
+        return _with_successors(ordered)
 
     def _resource_order(self, nodes: Sequence[Node]) -> list[tuple[str, str]]:
         """Pairs of steps that touch one resource, of which at least one writes, as written."""
@@ -96,7 +96,7 @@ class _Planner:
             case Step():
                 return self._call(node, before)
             case Loop():
-                return LoopExec(node, self.place(node.body), before)
+                return LoopExec(node, self.order(node.body), before)
             case Filter():
                 return FilterExec(node, before)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sundog.cost.row_statistics import RowStatistics
+from sundog.cost.row_statistics import RowFields, RowStatistics
 from sundog.ir.logical import RowKey
-from sundog.optimizer.prompt_parts import Fields, Part, Prompt, Text, Value
+from sundog.optimizer.prompt_parts import FixedText, Part, StepPrompt, Value
 
 NumTokens = Callable[[Part], float]
 """How many tokens a part has; of a value, the mean."""
@@ -26,7 +26,7 @@ class PrefixNode:
 
     part: Part
     steps: tuple[str, ...]
-    fields: Fields | None
+    fields: RowFields | None
     children: tuple[PrefixNode, ...]
 
 
@@ -34,7 +34,7 @@ class PrefixNode:
 class _Tail:
     """What is left of a prompt: of its part number `index` the text from `begin` on, and the parts after it."""
 
-    prompt: Prompt
+    prompt: StepPrompt
     parts: tuple[Part, ...]
     index: int = 0
     begin: int = 0
@@ -42,12 +42,12 @@ class _Tail:
     @property
     def first(self) -> Part:
         part = self.parts[self.index]
-        return Text(part.text[self.begin :]) if self.begin and isinstance(part, Text) else part
+        return FixedText(part.text[self.begin :]) if self.begin and isinstance(part, FixedText) else part
 
     def without(self, part: Part) -> _Tail | None:
         """Return what comes after `part`, with which it begins; None at its end."""
         first = self.first
-        if isinstance(first, Text) and isinstance(part, Text) and len(part.text) < len(first.text):
+        if isinstance(first, FixedText) and isinstance(part, FixedText) and len(part.text) < len(first.text):
             return _Tail(self.prompt, self.parts, self.index, self.begin + len(part.text))
         return _Tail(self.prompt, self.parts, self.index + 1) if self.index + 1 < len(self.parts) else None
 
@@ -58,11 +58,11 @@ class _Draft:
 
     part: Part
     tails: list[_Tail]
-    fields: Fields | None
+    fields: RowFields | None
     children: range = range(0)
 
 
-def prefix_tree(prompts: Iterable[Prompt]) -> tuple[PrefixNode, ...]:
+def prefix_tree(prompts: Iterable[StepPrompt]) -> tuple[PrefixNode, ...]:
     """The first level of the tree; children in the order of the prompts. Without recursion: a prompt may have
     thousands of parts."""
     drafts: list[_Draft] = []
@@ -92,14 +92,14 @@ def _all_nodes(tree: Iterable[PrefixNode]) -> Iterator[PrefixNode]:
         left += node.children[::-1]
 
 
-def num_distinct(fields: Fields | None, statistics: RowStatistics) -> float:
+def num_distinct(fields: RowFields | None, statistics: RowStatistics) -> float:
     """Combinations of `fields`: one of none, as many as rows of None, and never more, whatever the estimate."""
     if fields is None:
         return float(statistics.num_rows)
     return min(statistics.num_distinct[fields], float(statistics.num_rows)) if fields else 1.0
 
 
-def fields_of(tree: Iterable[PrefixNode]) -> Iterator[Fields]:
+def fields_of(tree: Iterable[PrefixNode]) -> Iterator[RowFields]:
     """The sets of values that `num_computed_tokens` wants counted."""
     return (node.fields for node in _all_nodes(tree) if node.fields)
 
@@ -137,19 +137,21 @@ def reading_order(keys: Sequence[RowKey], statistics: RowStatistics) -> tuple[Ro
     return tuple(sorted(repeated, key=lambda key: (not key.is_lookup, -saved_characters(key))))
 
 
-def _begin(tails: Sequence[_Tail], above: Fields | None, drafts: list[_Draft]) -> range:
+def _begin(tails: Sequence[_Tail], above: RowFields | None, drafts: list[_Draft]) -> range:
     """Add a draft for each part with which some of `tails` begin alike; their numbers."""
     groups: dict[Hashable, list[_Tail]] = {}
     for tail in tails:
         first = tail.first
-        groups.setdefault(first.text[0] if isinstance(first, Text) else first, []).append(tail)
+        groups.setdefault(first.text[0] if isinstance(first, FixedText) else first, []).append(tail)
     begin = len(drafts)
     for alike in groups.values():
         part, fields = alike[0].first, above
         if isinstance(part, Value):
             fields = None if above is None or part.fields is None else above | part.fields
         else:
-            part = Text(_common_prefix([first.text for tail in alike if isinstance(first := tail.first, Text)]))
+            part = FixedText(
+                _common_prefix([first.text for tail in alike if isinstance(first := tail.first, FixedText)])
+            )
         drafts.append(_Draft(part, alike, fields))
     return range(begin, len(drafts))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sundog.cost.row_statistics import RowFields
 from sundog.ir.graph import nearest, topological_order
 from sundog.ir.logical import LogicalPlan, Node, Step, steps_of, templates_of
 from sundog.ir.physical import Sharing
@@ -15,11 +16,10 @@ from sundog.ir.templates.template import Computed, Literal, Path, Reference, Seg
 from sundog.optimizer.facts import PlanFacts
 
 ROW = "row"
-Fields = frozenset[Path]
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class FixedText:
     """The same for every row."""
 
     text: str
@@ -36,17 +36,17 @@ class Value:
     """
 
     label: str
-    fields: Fields | None
+    fields: RowFields | None
     path: Path | None = None
     is_lookup: bool = False
     place: str = ""
 
 
-Part = Text | Value
+Part = FixedText | Value
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class PromptMessage:
     """One message of a prompt: its role, then its parts, no two texts side by side."""
 
     role: str
@@ -54,30 +54,30 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class StepPrompt:
     """The messages of an LLM step."""
 
     step: str
-    messages: tuple[Message, ...]
+    messages: tuple[PromptMessage, ...]
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """All of it as the engine sees it, roles included."""
         parts: list[Part] = []
         for message in self.messages:
-            parts += (Text(f"{message.role}\n"), *message.parts, Text("\n"))
+            parts += (FixedText(f"{message.role}\n"), *message.parts, FixedText("\n"))
         return merged(parts)
 
 
-def prompts_of(plan: LogicalPlan, facts: PlanFacts) -> dict[str, tuple[Prompt, ...]]:
+def prompts_of(plan: LogicalPlan, facts: PlanFacts) -> dict[str, tuple[StepPrompt, ...]]:
     """The prompts of all LLM steps, by the pool that serves them, as written."""
     reader = _Reader(plan, facts)
-    found: dict[str, list[Prompt]] = {}
+    found: dict[str, list[StepPrompt]] = {}
     for step in steps_of(plan.nodes):
         traits = facts.traits(step)
         if traits.conversation:
             messages = tuple(reader.message(step.name, role, template) for role, template in traits.conversation)
-            found.setdefault(traits.pool, []).append(Prompt(step.name, messages))
+            found.setdefault(traits.pool, []).append(StepPrompt(step.name, messages))
     return {pool: tuple(prompts) for pool, prompts in found.items()}
 
 
@@ -86,9 +86,9 @@ def merged(parts: list[Part]) -> tuple[Part, ...]:
     found: list[Part] = []
     for part in parts:
         match found, part:
-            case [*_, Text(text=first)], Text(text=second):
-                found[-1] = Text(first + second)
-            case _, Text(text=""):
+            case [*_, FixedText(text=first)], FixedText(text=second):
+                found[-1] = FixedText(first + second)
+            case _, FixedText(text=""):
                 pass
             case _:
                 found.append(part)
@@ -101,21 +101,21 @@ class _Reader:
         self._joined = {source.name for source in plan.inputs[1:]}
         self._facts = facts
         self._nodes: Mapping[str, Node] = {node.name: node for node in plan.nodes}
-        self._known: dict[str, Fields | None] = {}
+        self._known: dict[str, RowFields | None] = {}
         # In the order in which they read each other, so that a long chain is no deep recursion.
         for node in topological_order(plan.nodes, nearest(plan.nodes)):
             self._known[node.name] = self._fields_of_step(node) if isinstance(node, Step) else None
 
-    def message(self, step: str, role: str, template: Template) -> Message:
+    def message(self, step: str, role: str, template: Template) -> PromptMessage:
         parts = [self._part(step, template, number, segment) for number, segment in enumerate(template.segments)]
-        return Message(role, merged(parts))
+        return PromptMessage(role, merged(parts))
 
     def _part(self, step: str, template: Template, number: int, segment: Segment) -> Part:
         match segment:
             case Literal(text=text):
-                return Text(text)
+                return FixedText(text)
             case Reference(path=(name,)) if isinstance(self._constants.get(name), str):
-                return Text(self._constants[name])
+                return FixedText(self._constants[name])
             case Reference(path=path):
                 if path[0] == ROW and len(path) > 1:
                     return Value(spell_path(path), frozenset({path}), path)
@@ -126,7 +126,7 @@ class _Reader:
                 place = f"{step} {number} {template.source}"
                 return Value(label, self._fields(paths), None, self._is_lookup(paths), place)
 
-    def _fields(self, paths: set[Path] | frozenset[Path]) -> Fields | None:
+    def _fields(self, paths: set[Path] | frozenset[Path]) -> RowFields | None:
         """The values of the row that decide what stands at `paths`; None where something else does too."""
         found: set[Path] = set()
         for path in paths:
@@ -136,7 +136,7 @@ class _Reader:
             found |= fields
         return frozenset(found)
 
-    def _fields_of(self, path: Path) -> Fields | None:
+    def _fields_of(self, path: Path) -> RowFields | None:
         name = path[0]
         if name == ROW:
             # Whole columns: what follows may be a method.
@@ -145,7 +145,7 @@ class _Reader:
             return frozenset()
         return self._known.get(name)  # None also for what is no step: an element, a loop's turn
 
-    def _fields_of_step(self, step: Step) -> Fields | None:
+    def _fields_of_step(self, step: Step) -> RowFields | None:
         if self._facts.sharing(step) is Sharing.NEVER:
             return None
         own = step.for_each.variable if step.for_each else None

@@ -14,7 +14,7 @@ from sundog.ir.logical import LogicalPlan, steps_of
 from sundog.ir.verify import check_rewrite
 from sundog.operators.base import OPERATORS, Operator
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.rules.base import Change, Context, Rule
+from sundog.optimizer.rules.base import Context, Rule, RuleResult
 from sundog.optimizer.rules.catalog import RULE_NAMES, RULES
 
 # Each pass ends further from where it began, but for a bug in a rule; that must not become a hang.
@@ -79,7 +79,7 @@ def rewrite_by(rule: Rule, plan: LogicalPlan) -> Rewritten:
     return rewrite(plan, operators, rules=[rule])
 
 
-def _check(rule: Rule, before: LogicalPlan, change: Change, operators: Mapping[str, Operator]) -> None:
+def _check(rule: Rule, before: LogicalPlan, change: RuleResult, operators: Mapping[str, Operator]) -> None:
     facts = PlanFacts(before, operators)
     try:
         check_rewrite(before, change.plan, facts.is_effect, facts.is_ordered)

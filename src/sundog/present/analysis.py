@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from sundog.cost.estimate import Estimate
-from sundog.present.document import QUANTITIES, Document, StepDocument
-from sundog.present.figures import show, show_actual
+from sundog.present.document import QUANTITIES, PlanDocument, StepDocument
+from sundog.present.figures import show_actual, show_estimate
 
 LEFT = "left its range"
 REUSED = "num_reused"
@@ -19,13 +19,13 @@ OF_ALL = frozenset({"num_asked", "num_asked_prompt_tokens"})
 
 
 def with_actual(
-    document: Document,
+    document: PlanDocument,
     by_step: Mapping[str, Mapping[str, float]],
     makespan_s: float | None,
     notes: tuple[str, ...],
     *,
     is_whole: bool = True,
-) -> Document:
+) -> PlanDocument:
     """`by_step`: quantities of each call that the run knows; `makespan_s`: None where one process did not do it all;
     `notes`: what the reader should know of these numbers; `is_whole`: one process did it all."""
     reused = {name: actual[REUSED] for name, actual in by_step.items() if REUSED in actual}
@@ -55,7 +55,7 @@ def left_range(estimate: Estimate, actual: float, quantity: str, *, is_partial: 
     return is_below or actual > estimate.high + slack
 
 
-def analysis_lines(document: Document) -> Iterator[str]:
+def analysis_lines(document: PlanDocument) -> Iterator[str]:
     """Estimate and actual of each step and in total, one quantity a line."""
     assert document.actual_totals is not None, "nothing was run"
     is_partial = document.is_actual_partial
@@ -87,7 +87,7 @@ def _rows(
         if quantity in actual:
             done = show_actual(actual[quantity], quantity)
             mark = LEFT if left_range(estimate, actual[quantity], quantity, is_partial=is_partial) else ""
-        found.append((name if not found else "", label, str(show(estimate, quantity)), done, mark))
+        found.append((name if not found else "", label, str(show_estimate(estimate, quantity)), done, mark))
     return found
 
 

@@ -9,9 +9,9 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sundog.present.document import Document, StepDocument
-from sundog.present.figures import Shown, show
-from sundog.present.layout import Node
+from sundog.present.document import PlanDocument, StepDocument
+from sundog.present.figures import Shown, show_estimate
+from sundog.present.layout import LayoutNode
 
 HEAD_HEIGHT = 30
 LINE_HEIGHT = 17
@@ -52,26 +52,26 @@ class Card:
         return lines + FOOT_HEIGHT
 
 
-def cards_of(document: Document) -> dict[str, Card]:
+def cards_of(document: PlanDocument) -> dict[str, Card]:
     """Return the cards by name, in the order of the plan; the bodies of loops behind these."""
     found = {INPUTS: _inputs(document)}
     found |= {step.name: _step(step) for step in _all(document.steps)}
     return found | {OUTPUTS: _outputs(document)}
 
 
-def nodes_of(document: Document, cards: Mapping[str, Card]) -> list[Node]:
+def nodes_of(document: PlanDocument, cards: Mapping[str, Card]) -> list[LayoutNode]:
     """Return what layout places: steps that wait for none stand below the inputs, outputs below what they read."""
     steps = [_node(step, cards, INPUTS) for step in document.steps]
     # Filters decide which rows come out.
     read = {name for output in document.outputs for name in output.reads}
     read |= {step.name for step in document.steps if step.kind == "filter"}
     waits = tuple(step.name for step in document.steps if step.name in read) or (INPUTS,)
-    first = Node(INPUTS, (), cards[INPUTS].height, True)
-    last = Node(OUTPUTS, waits, cards[OUTPUTS].height, True)
+    first = LayoutNode(INPUTS, (), cards[INPUTS].height, True)
+    last = LayoutNode(OUTPUTS, waits, cards[OUTPUTS].height, True)
     return [first, *steps, last]
 
 
-def in_words(document: Document) -> str:
+def in_words(document: PlanDocument) -> str:
     """The picture for those who cannot see it."""
     return " ".join(_sentences(document.steps))
 
@@ -90,13 +90,13 @@ def _all(steps: Sequence[StepDocument]) -> list[StepDocument]:
     return [one for step in steps for one in (step, *_all(step.body))]
 
 
-def _node(step: StepDocument, cards: Mapping[str, Card], first: str | None) -> Node:
+def _node(step: StepDocument, cards: Mapping[str, Card], first: str | None) -> LayoutNode:
     waits = step.waits_for or (() if first is None else (first,))
     body = tuple(_node(inner, cards, None) for inner in step.body)
-    return Node(step.name, waits, cards[step.name].height, step.is_critical, body)
+    return LayoutNode(step.name, waits, cards[step.name].height, step.is_critical, body)
 
 
-def _inputs(document: Document) -> Card:
+def _inputs(document: PlanDocument) -> Card:
     lines = [f"{document.num_rows:,} rows"]
     for one in document.inputs[:MAX_LISTED]:
         joined = "" if one.key is None else f", joined by {one.key[0]}"
@@ -106,7 +106,7 @@ def _inputs(document: Document) -> Card:
     return Card("input", "inputs", title, "", tuple(lines), (), False)
 
 
-def _outputs(document: Document) -> Card:
+def _outputs(document: PlanDocument) -> Card:
     lines = [_cut(f"{one.name} = {_spoken(one.template)}", MAX_CHARACTERS) for one in document.outputs[:MAX_LISTED]]
     lines += _more(len(document.outputs), "columns")
     title = "; ".join(f"{one.name} = {one.template}" for one in document.outputs)
@@ -125,7 +125,7 @@ def _step(step: StepDocument) -> Card:
         _title(step),
         _tag(step),
         tuple(_lines(step)),
-        tuple((label, show(estimate[name], name)) for name, label in FIGURES.items() if name in estimate),
+        tuple((label, show_estimate(estimate[name], name)) for name, label in FIGURES.items() if name in estimate),
         step.is_critical,
     )
 

@@ -14,10 +14,10 @@ from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
 from sundog.ir.logical import ForEach, InputSource
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Placement
 from sundog.ir.templates.template import Path, Template
-from sundog.present.logical_tree import Tree, shorten
+from sundog.present.logical_tree import Tree, shorten_value
 from sundog.present.physical_tree import PoolFacts
 
-Figures = Mapping[str, Estimate]
+QuantityEstimates = Mapping[str, Estimate]
 """By quantity, those that are known and mean something for the step, in the order of QUANTITIES."""
 
 QUANTITIES = {
@@ -52,7 +52,7 @@ class StepDocument:
     max_attempts: int | None = None
     timeout_s: float | None = None
     max_turns: int | None = None
-    estimate: Figures | None = None
+    estimate: QuantityEstimates | None = None
     actual: Mapping[str, float] | None = None
     body: tuple[StepDocument, ...] = ()
     condition: str | None = None
@@ -111,7 +111,7 @@ class WarningDocument:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class PlanDocument:
     """`logical`: the plan as written. `num_sampled` of `num_rows` rows made the estimate. `reading_order`: the values
     that rows are read by, none for their own order. `totals`: over all steps. `missing`: what was not known, and what
     to do about it. `advice`: what the user could change in the prompts. `placement`: of steps on workers, None where
@@ -129,7 +129,7 @@ class Document:
     rewrites: tuple[RewriteDocument, ...]
     steps: tuple[StepDocument, ...]
     pools: tuple[PoolFacts, ...]
-    totals: Figures
+    totals: QuantityEstimates
     makespan_s: Estimate | None
     critical_path: tuple[str, ...]
     missing: tuple[str, ...]
@@ -161,11 +161,11 @@ def document_of(
     estimate: PlanEstimate,
     advice: Sequence[Tree],
     warnings: Sequence[WarningDocument] = (),
-) -> Document:
+) -> PlanDocument:
     """`reasons`: by step, why its calls may be shared or not. `reading_order`: the values that rows are read by."""
     by_name = {node.node: node for node in estimate.nodes}
     path = frozenset(estimate.critical_path)
-    return Document(
+    return PlanDocument(
         flow=plan.logical.name,
         policy=plan.policy,
         max_rows_in_flight=plan.max_rows_in_flight,
@@ -244,7 +244,9 @@ def _step(
     match node:
         case FilterExec():
             predicate = node.filter.predicate
-            return StepDocument(node.name, "filter", shorten(predicate), node.before, False, condition=predicate.source)
+            return StepDocument(
+                node.name, "filter", shorten_value(predicate), node.before, False, condition=predicate.source
+            )
         case LoopExec():
             body = tuple(_step(inner, by_name, path, reasons) for inner in node.body)
             is_critical = any(call.is_critical for inner in body for call in inner.calls())
@@ -280,7 +282,7 @@ def _step(
             )
 
 
-def _figures(node: NodeEstimate) -> Figures:
+def _figures(node: NodeEstimate) -> QuantityEstimates:
     found = {"num_asked": node.calls.num_asked, "num_executed": node.calls.num_executed}
     if node.tokens is not None:
         found["num_asked_prompt_tokens"] = node.tokens.prompt_asked
@@ -294,6 +296,6 @@ def _figures(node: NodeEstimate) -> Figures:
     return found
 
 
-def _totals(estimate: PlanEstimate) -> Figures:
+def _totals(estimate: PlanEstimate) -> QuantityEstimates:
     tokens = estimate.tokens if any(node.tokens is not None for node in estimate.nodes) else None
     return _figures(NodeEstimate("", "", "", estimate.calls, tokens, None, estimate.usd))

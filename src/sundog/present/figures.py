@@ -24,7 +24,7 @@ class Shown:
         return f"{self.value} ({self.span})" if self.span else self.value
 
 
-def show(estimate: Estimate, quantity: str) -> Shown:
+def show_estimate(estimate: Estimate, quantity: str) -> Shown:
     """`quantity` as in document.QUANTITIES: its name tells the unit."""
     form = FORMATS.get(quantity, count)
     if is_exact(estimate):

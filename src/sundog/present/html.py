@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from sundog.present.analysis import left_range
 from sundog.present.cards import FIGURE_HEIGHT, FIGURES, HEAD_HEIGHT, LINE_HEIGHT, cards_of, in_words, nodes_of
-from sundog.present.document import QUANTITIES, Document
-from sundog.present.figures import Shown, show, show_actual
+from sundog.present.document import QUANTITIES, PlanDocument
+from sundog.present.figures import Shown, show_actual, show_estimate
 from sundog.present.layout import picture_of
 from sundog.present.logical_tree import print_tree
 from sundog.present.text import saving
@@ -22,7 +22,7 @@ MAX_DRAWN = 300
 """With more steps a picture says nothing."""
 
 
-def html_of(document: Document) -> str:
+def html_of(document: PlanDocument) -> str:
     """The page as text, with no resource from elsewhere."""
     cards = cards_of(document)
     return _template().render(
@@ -35,7 +35,7 @@ def html_of(document: Document) -> str:
         figure_height=FIGURE_HEIGHT,
         tiles=_tiles(document),
         quantities=_quantities(document),
-        show=show,
+        show=show_estimate,
         show_actual=show_actual,
         left_range=left_range,
         saving=saving,
@@ -44,15 +44,17 @@ def html_of(document: Document) -> str:
     )
 
 
-def _tiles(document: Document) -> list[tuple[str, Shown]]:
-    tiles = [] if document.makespan_s is None else [("seconds, makespan", show(document.makespan_s, "seconds"))]
+def _tiles(document: PlanDocument) -> list[tuple[str, Shown]]:
+    tiles = (
+        [] if document.makespan_s is None else [("seconds, makespan", show_estimate(document.makespan_s, "seconds"))]
+    )
     named = {name: QUANTITIES[name] for name in FIGURES}
     return tiles + [
-        (label, show(document.totals[name], name)) for name, label in named.items() if name in document.totals
+        (label, show_estimate(document.totals[name], name)) for name, label in named.items() if name in document.totals
     ]
 
 
-def _quantities(document: Document) -> dict[str, str]:
+def _quantities(document: PlanDocument) -> dict[str, str]:
     """Return those that some step has."""
     there = {name for step in document.calls() for name in step.estimate or {}}
     return {name: label for name, label in QUANTITIES.items() if name in there}

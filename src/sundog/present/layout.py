@@ -25,14 +25,14 @@ NUM_SWEEPS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class LayoutNode:
     """A card to be placed. `height`: its own; of a loop that of its head, below which its `body` stands."""
 
     name: str
     waits_for: tuple[str, ...]
     height: float
     is_critical: bool = False
-    body: tuple[Node, ...] = ()
+    body: tuple[LayoutNode, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Box:
     """A node's card, its top left corner at `x`, `y`. Of a loop `inner` and `edges` are its body's, and `turn` is the
     line from its end back to its beginning."""
 
-    node: Node
+    node: LayoutNode
     x: float
     y: float
     width: float
@@ -77,7 +77,7 @@ class _Arranged:
     """`layers`: names from left to right, lanes among them. `lanes`: by edge (source, target), those that it passes
     through on its way down."""
 
-    nodes: Mapping[str, Node]
+    nodes: Mapping[str, LayoutNode]
     inner: Mapping[str, _Arranged]
     layers: list[list[str]]
     lanes: Mapping[tuple[str, str], list[str]]
@@ -86,12 +86,12 @@ class _Arranged:
     height: float
 
 
-def picture_of(nodes: Sequence[Node]) -> Picture:
+def picture_of(nodes: Sequence[LayoutNode]) -> Picture:
     """`nodes` in topological order."""
     return _drawn(_arranged(nodes), 0.0, 0.0)
 
 
-def _arranged(nodes: Sequence[Node]) -> _Arranged:
+def _arranged(nodes: Sequence[LayoutNode]) -> _Arranged:
     inner = {node.name: _arranged(node.body) for node in nodes if node.body}
     sizes = {node.name: _size(node, inner.get(node.name)) for node in nodes}
     before = _reduced({node.name: node.waits_for for node in nodes})
@@ -111,7 +111,7 @@ def _arranged(nodes: Sequence[Node]) -> _Arranged:
     )
 
 
-def _size(node: Node, inner: _Arranged | None) -> tuple[float, float]:
+def _size(node: LayoutNode, inner: _Arranged | None) -> tuple[float, float]:
     if inner is None:
         return CARD_WIDTH, node.height
     return max(CARD_WIDTH, inner.width + 2 * PADDING + TURN_WIDTH), node.height + inner.height + PADDING

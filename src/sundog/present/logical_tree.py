@@ -25,7 +25,7 @@ from sundog.ir.logical import (
 )
 from sundog.ir.schemas.output_schema import OutputSchema
 from sundog.ir.templates.template import Template, spell_path
-from sundog.ir.values.canonical import describe
+from sundog.ir.values.canonical import describe_value
 
 MAX_SHOWN_CHARACTERS = 60
 
@@ -49,9 +49,9 @@ def logical_tree(plan: LogicalPlan) -> Tree:
         Tree("workers", tuple(Tree(_workers(group)) for group in plan.workers)),
         Tree("engines", tuple(Tree(_engine(block)) for block in plan.engines)),
         Tree("inputs", tuple(Tree(_input(source)) for source in plan.inputs)),
-        Tree("constants", tuple(Tree(f"{name} = {shorten(value)}") for name, value in plan.constants.items())),
+        Tree("constants", tuple(Tree(f"{name} = {shorten_value(value)}") for name, value in plan.constants.items())),
         Tree("nodes", tuple(node_tree(node) for node in plan.nodes)),
-        Tree("outputs", tuple(Tree(f"{name} = {shorten(template)}") for name, template in plan.outputs)),
+        Tree("outputs", tuple(Tree(f"{name} = {shorten_value(template)}") for name, template in plan.outputs)),
     ]
     return Tree(f"flow {plan.name}", tuple(section for section in sections if section.children))
 
@@ -60,17 +60,17 @@ def node_tree(node: Node) -> Tree:
     """One node: what it is, then its modifiers, what it reads, and its operator's fields."""
     match node:
         case Filter():
-            return Tree(f"{node.name}: filter {shorten(node.predicate)}", tuple(_edges(node)))
+            return Tree(f"{node.name}: filter {shorten_value(node.predicate)}", tuple(_edges(node)))
         case Loop():
-            until = [Tree(f"until {shorten(node.until)}")] if node.until else []
+            until = [Tree(f"until {shorten_value(node.until)}")] if node.until else []
             body = (node_tree(inner) for inner in node.body)
             return Tree(f"{node.name}: loop, at most {node.max_turns} turns", (*_modifiers(node), *until, *body))
         case Step():
-            fields = (Tree(f"{name}: {shorten(value)}") for name, value in _fields(node.spec))
+            fields = (Tree(f"{name}: {shorten_value(value)}") for name, value in _fields(node.spec))
             return Tree(f"{node.name}: {node.operator}", (*_modifiers(node), *fields))
 
 
-def shorten(value: Any) -> str:
+def shorten_value(value: Any) -> str:
     """A value on one line of at most MAX_SHOWN_CHARACTERS: templates and text quoted, the rest as JSON."""
     match value:
         case OutputSchema():
@@ -106,17 +106,17 @@ def _input(source: InputSource) -> str:
         for kind, text in (("path", source.path), ("query", source.query), ("call", source.call))
         if text is not None
     )
-    args = f" {shorten(source.args)}" if source.args else ""
+    args = f" {shorten_value(source.args)}" if source.args else ""
     key = f", joined by {source.key[0]} = row.{source.key[1]}" if source.key else ""
     columns = f", columns {', '.join(source.columns)}" if source.columns is not None else ""
-    return f"{source.name}: {kind} {shorten(text)}{args}{key}{columns}"
+    return f"{source.name}: {kind} {shorten_value(text)}{args}{key}{columns}"
 
 
 def _modifiers(node: Step | Loop) -> Iterator[Tree]:
     if node.when is not None:
-        yield Tree(f"when {shorten(node.when)}")
+        yield Tree(f"when {shorten_value(node.when)}")
     if node.for_each is not None:
-        yield Tree(f"for each {node.for_each.variable} in {shorten(node.for_each.items)}")
+        yield Tree(f"for each {node.for_each.variable} in {shorten_value(node.for_each.items)}")
     yield from _edges(node)
     if isinstance(node, Step):
         limits = {
@@ -158,7 +158,7 @@ def _plain(value: Any) -> Any:
             return {str(key): _plain(item) for key, item in value.items()}
         case list() | tuple():
             return [_plain(item) for item in value]
-    return describe(value)
+    return describe_value(value)
 
 
 def _fields(spec: BaseModel) -> Iterator[tuple[str, Any]]:

@@ -20,7 +20,7 @@ from sundog.ir.physical import (
 )
 from sundog.ir.pools import engine_of
 from sundog.ir.templates.template import Path, spell_path
-from sundog.present.logical_tree import Tree, shorten
+from sundog.present.logical_tree import Tree, shorten_value
 
 NO_GAP = 1e-6
 
@@ -96,7 +96,7 @@ def _exec_tree(node: Exec, reasons: Mapping[str, str]) -> Tree:
             body = (_exec_tree(inner, reasons) for inner in node.body)
             return Tree(f"LoopExec {node.name}: at most {node.loop.max_turns} turns", (*waits, *body))
         case FilterExec():
-            return Tree(f"FilterExec {node.name}: {shorten(node.filter.predicate)}", tuple(waits))
+            return Tree(f"FilterExec {node.name}: {shorten_value(node.filter.predicate)}", tuple(waits))
 
 
 def _sharing(node: CallExec, reasons: Mapping[str, str]) -> str:

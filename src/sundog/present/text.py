@@ -8,8 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sundog.present.analysis import analysis_lines
-from sundog.present.document import QUANTITIES, Document, Figures, RewriteDocument, StepDocument, WarningDocument
-from sundog.present.figures import Shown, count, seconds, show
+from sundog.present.document import (
+    QUANTITIES,
+    PlanDocument,
+    QuantityEstimates,
+    RewriteDocument,
+    StepDocument,
+    WarningDocument,
+)
+from sundog.present.figures import Shown, count, seconds, show_estimate
 from sundog.present.logical_tree import Tree, print_tree
 
 HEADS = {
@@ -25,7 +32,7 @@ HEADS = {
 NOTHING_SHOWN = Shown("", "")
 
 
-def text_of(document: Document, physical: Tree) -> str:
+def plan_text(document: PlanDocument, physical: Tree) -> str:
     """`physical`: the physical plan as present.physical_tree draws it."""
     trees = [document.logical, *([rewrites_tree(document.rewrites)] if document.rewrites else []), physical]
     lines = [*map(print_tree, [*trees, *document.advice]), *estimate_lines(document)]
@@ -49,7 +56,7 @@ def rewrites_tree(rewrites: Sequence[RewriteDocument]) -> Tree:
     return Tree("rewrites", tuple(Tree(saving(one), tuple(map(Tree, one.notes))) for one in rewrites))
 
 
-def estimate_lines(document: Document) -> Iterator[str]:
+def estimate_lines(document: PlanDocument) -> Iterator[str]:
     """Yield the lines below the plan: what they rest on, the table of the steps, the makespan, the critical path, and
     what is missing."""
     if document.num_sampled == document.num_rows:
@@ -61,7 +68,7 @@ def estimate_lines(document: Document) -> Iterator[str]:
     yield from _table(document) if document.actual_totals is None else analysis_lines(document)
     yield ""
     if document.makespan_s is not None and document.actual_makespan_s is None:
-        yield f"makespan       {_with_unit(show(document.makespan_s, 'seconds'))}, with the engines started"
+        yield f"makespan       {_with_unit(show_estimate(document.makespan_s, 'seconds'))}, with the engines started"
     if document.critical_path:
         yield f"critical path  {' -> '.join(document.critical_path)}"
     for line in document.missing:
@@ -95,7 +102,7 @@ def _with_unit(shown: Shown) -> str:
     return f"{shown.value} s ({shown.span} s)" if shown.span else f"{shown.value} s"
 
 
-def _table(document: Document) -> Iterator[str]:
+def _table(document: PlanDocument) -> Iterator[str]:
     lines = [*_rows(document.steps, ""), ("total", document.totals)]
     quantities = [name for name in QUANTITIES if any(figures and name in figures for _, figures in lines)]
     cells = [[_cell(figures, name) for name in quantities] for _, figures in lines]
@@ -113,7 +120,7 @@ def _table(document: Document) -> Iterator[str]:
             yield _line("", [cell.span for cell in row], names, widths)
 
 
-def _rows(steps: Sequence[StepDocument], indent: str) -> Iterator[tuple[str, Figures | None]]:
+def _rows(steps: Sequence[StepDocument], indent: str) -> Iterator[tuple[str, QuantityEstimates | None]]:
     for step in steps:
         mark = "* " if step.is_critical else "  "
         if step.kind == "call":
@@ -123,8 +130,8 @@ def _rows(steps: Sequence[StepDocument], indent: str) -> Iterator[tuple[str, Fig
             yield from _rows(step.body, f"{indent}  ")
 
 
-def _cell(figures: Figures | None, quantity: str) -> Shown:
-    return show(figures[quantity], quantity) if figures and quantity in figures else NOTHING_SHOWN
+def _cell(figures: QuantityEstimates | None, quantity: str) -> Shown:
+    return show_estimate(figures[quantity], quantity) if figures and quantity in figures else NOTHING_SHOWN
 
 
 def _line(name: str, cells: Sequence[str], names: int, widths: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sundog.deployment import engine_limits, used_engines
 from sundog.ir.physical import PhysicalPlan, Placement, calls_of
 from sundog.ir.pools import engine_pool
-from sundog.optimizer.placing import Figures, Places, place_steps
+from sundog.optimizer.placing import PlacementFigures, PoolReplicas, place_steps
 from sundog.runtime.drains import Drains
 from sundog.sched.events import StepDrained, WorkerAdded, WorkerPlanned
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sundog.runtime.pools import Pools
 
 REVIEW_S = 2.0
-Placing = tuple[Figures, Placement]
+Placing = tuple[PlacementFigures, Placement]
 """What the batch takes, and where it runs."""
 
 
@@ -82,8 +82,8 @@ class Follower:
         figures = self._placing[0].corrected(measured, loads_s)
         if figures is None:
             return
-        places, residents = engine_places(self._plan), self._pools.residents()
-        placement = await in_thread(self._plan, places, figures.left(shares), residents)
+        replicas, residents = engine_replicas(self._plan), self._pools.residents()
+        placement = await in_thread(self._plan, replicas, figures.left(shares), residents)
         assert placement is not None, "there were workers before"
         self._placing = figures, placement
         self._tell(placement)
@@ -102,30 +102,30 @@ class Follower:
 
 
 async def in_thread(
-    plan: PhysicalPlan, places: list[Places], figures: Figures, residents: dict[str, tuple[str, ...]]
+    plan: PhysicalPlan, replicas: list[PoolReplicas], figures: PlacementFigures, residents: dict[str, tuple[str, ...]]
 ) -> Placement | None:
     """A search takes up to a second; rows go on meanwhile."""
-    return await asyncio.to_thread(place_steps, plan, places, figures, residents)
+    return await asyncio.to_thread(place_steps, plan, replicas, figures, residents)
 
 
-def engine_places(plan: PhysicalPlan) -> list[Places]:
+def engine_replicas(plan: PhysicalPlan) -> list[PoolReplicas]:
     """Return where each engine that a step uses can run."""
     groups = {group.name: group for group in plan.logical.workers}
     names = {engine_pool(block.name): block.workers for block in used_engines(plan)}
     return [
-        Places(pool, None if (name := names[pool]) is None else groups[name], num_replicas)
+        PoolReplicas(pool, None if (name := names[pool]) is None else groups[name], num_replicas)
         for pool, num_replicas, _ in engine_limits(plan)
     ]
 
 
-def workers(plan: PhysicalPlan, figures: Figures, num_rows: int, time_s: float) -> Iterator[WorkerAdded]:
+def workers(plan: PhysicalPlan, figures: PlacementFigures, num_rows: int, time_s: float) -> Iterator[WorkerAdded]:
     """An event for each worker of a group that an engine of the plan uses."""
-    by_group: dict[str, list[Places]] = {}
-    for place in engine_places(plan):
-        if place.group is not None:
-            by_group.setdefault(place.group.name, []).append(place)
+    by_group: dict[str, list[PoolReplicas]] = {}
+    for one in engine_replicas(plan):
+        if one.group is not None:
+            by_group.setdefault(one.group.name, []).append(one)
     for users in by_group.values():
-        pools = tuple(place.pool for place in users)
+        pools = tuple(one.pool for one in users)
         load_s = tuple(figures.load_s[pool] for pool in pools)
         call_s = tuple(_call_s(plan, figures, pool, num_rows) for pool in pools)
         for worker_id in users[0].names:
@@ -134,7 +134,7 @@ def workers(plan: PhysicalPlan, figures: Figures, num_rows: int, time_s: float) 
             yield WorkerAdded(time_s, worker_id, group.max_resident, pools, load_s, call_s)
 
 
-def _call_s(plan: PhysicalPlan, figures: Figures, pool: str, num_rows: int) -> float:
+def _call_s(plan: PhysicalPlan, figures: PlacementFigures, pool: str, num_rows: int) -> float:
     """Seconds of one replica for a call of the pool, by the figures."""
     exec_s = [figures.exec_s[call.name].expected for call in calls_of(plan.nodes) if call.pool == pool]
     return sum(exec_s) / (len(exec_s) * num_rows)

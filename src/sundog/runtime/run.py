@@ -23,11 +23,11 @@ from sundog.host.waits import Waits
 from sundog.ir.logical import steps_of
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.pools import engine_pool
-from sundog.ir.values.canonical import describe
+from sundog.ir.values.canonical import describe_value
 from sundog.measured.loads import keep_loads
 from sundog.measured.node_history import Observations, extend_history
 from sundog.operators.base import ModularOperator, Operator
-from sundog.optimizer.placing import Figures, place_steps
+from sundog.optimizer.placing import PlacementFigures, place_steps
 from sundog.runtime.calls.call_key import RunScope
 from sundog.runtime.calls.dispatch import Dispatcher
 from sundog.runtime.calls.envelope import call_facts
@@ -37,7 +37,7 @@ from sundog.runtime.figures.engine_report import engine_reports
 from sundog.runtime.figures.pool_work import RunWork
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.figures.report import Report, read_report
-from sundog.runtime.follow import Follower, Placing, engine_places
+from sundog.runtime.follow import Follower, Placing, engine_replicas
 from sundog.runtime.pools import Pools
 from sundog.runtime.preflight.inspection import PlanFinding
 from sundog.runtime.row_order import reading_order_of
@@ -79,7 +79,7 @@ def open_run(
     operators: Mapping[str, Operator],
     secrets: Secrets,
     options: RunOptions,
-    figures: Callable[[], Figures],
+    figures: Callable[[], PlacementFigures],
 ) -> Iterator[Run]:
     """The run that this command means, locked against other processes while open. `inputs`: how the rows are
     chosen beyond the plan (limit, sample), as JSON types. `figures`: asked only where there are workers."""
@@ -90,7 +90,7 @@ def open_run(
         plan_parts = replace(plan.written, engines=(), workers=(), objective="")
         effects, modules = _effects_and_modules(plan, operators)
         command = Command(
-            {"plan": describe(plan_parts), "engines": identities(plan), "inputs": inputs, "output": output},
+            {"plan": describe_value(plan_parts), "engines": identities(plan), "inputs": inputs, "output": output},
             plan.logical.name,
             output,
             effects,
@@ -115,7 +115,7 @@ def _effects_and_modules(
     for step in steps_of(plan.written.nodes):
         operator = operators[step.operator]
         if operator.traits(step.spec).is_effect:
-            effects[step.name] = describe(step)
+            effects[step.name] = describe_value(step)
         if hasattr(operator, "modules"):
             modules |= cast(ModularOperator, operator).modules(step.spec)
     return effects, modules
@@ -135,7 +135,7 @@ class Run:
         operators: Mapping[str, Operator],
         secrets: Secrets,
         options: RunOptions,
-        figures: Callable[[], Figures],
+        figures: Callable[[], PlacementFigures],
     ) -> None:
         self.plan = plan
         self.record = selected.record
@@ -238,7 +238,7 @@ class Run:
             self._restore_progress()
         self._refuse_too_many_failures()
         policies = POLICIES.get(self.plan.policy)
-        placing = await asyncio.to_thread(self._place)
+        placing = await asyncio.to_thread(self._placed)
         async with (
             self._pools() as pools,
             self._event_log(policies.name) as log,
@@ -325,15 +325,15 @@ class Run:
             await pools.close()
             keep_loads(self._options.state_dir, self.plan, pools.loads_s)
 
-    def _place(self) -> Placing | None:
+    def _placed(self) -> Placing | None:
         """Return where the steps run and why; None without workers, or rows. A continued run has so much less to do."""
-        places = engine_places(self.plan)
+        replicas = engine_replicas(self.plan)
         num_rows, num_ended = self.record.num_rows, self.progress.num_ended
-        if num_ended == num_rows or not any(place.group for place in places):
+        if num_ended == num_rows or not any(one.group for one in replicas):
             return None
         figures = self._figures()
         figures = figures.left(dict.fromkeys(figures.exec_s, 1 - num_ended / num_rows))
-        placement = place_steps(self.plan, places, figures)
+        placement = place_steps(self.plan, replicas, figures)
         return None if placement is None else (figures, placement)
 
     @asynccontextmanager

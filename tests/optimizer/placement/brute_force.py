@@ -24,7 +24,7 @@ def best_completion(schedule: Schedule, visit: Visit | None) -> float:
     for node in filter(schedule.is_ready, ix.decided):
         for replicas in ix.subsets_of(node) if node < ix.num_llm else [()]:
             child = schedule.copy()
-            child.place(node, replicas)
+            child.append(node, replicas)
             best = min(best, best_completion(child, visit))
     if visit is not None:
         visit(schedule, best)

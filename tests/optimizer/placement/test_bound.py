@@ -9,7 +9,7 @@ import pytest
 from sundog.optimizer.placement.bound import Bound
 from sundog.optimizer.placement.dp import solve_dp
 from sundog.optimizer.placement.indexed import Indexed
-from sundog.optimizer.placement.moves import Shape, shape_and_times
+from sundog.optimizer.placement.moves import ScheduleShape, shape_and_times
 from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.problem import LLMNode, Model, PlacementProblem, Replica
 from sundog.optimizer.placement.schedule import Schedule
@@ -65,9 +65,11 @@ def test_a_schedule_that_is_no_later_can_be_completed_as_well(objective: Objecti
     """What the search relies on when it drops a schedule; replicas in equal states are never told apart."""
     num_pairs = 0
     for seed in range(300):
-        shapes: dict[Shape, dict[tuple[float, ...], float]] = {}
+        shapes: dict[ScheduleShape, dict[tuple[float, ...], float]] = {}
 
-        def keep(schedule: Schedule, best: float, shapes: dict[Shape, dict[tuple[float, ...], float]] = shapes) -> None:
+        def keep(
+            schedule: Schedule, best: float, shapes: dict[ScheduleShape, dict[tuple[float, ...], float]] = shapes
+        ) -> None:
             shape, times = shape_and_times(schedule)
             assert shapes.setdefault(shape, {}).setdefault(times, best) == pytest.approx(best)
 

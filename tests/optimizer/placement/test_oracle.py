@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("ortools", reason="of the extra dev")
 
 from sundog.errors import PlanError
-from sundog.optimizer.placement.choose import place
+from sundog.optimizer.placement.choose import solve
 from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.oracle import solve_oracle
 from sundog.optimizer.placement.problem import LLMNode, Model, PlacementProblem, Replica
@@ -47,7 +47,7 @@ def gaps(seeds: Iterable[int], most_llm: int) -> list[float]:
     found = []
     for seed in seeds:
         problem = small_plan(Random(seed), most_llm)
-        placement = place(problem)
+        placement = solve(problem)
         try:
             least = solve_oracle(problem, reached=placement.value).value
         except PlanError:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sundog.optimizer.placement import beam, choose
 from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise, partition, round_robin
 from sundog.optimizer.placement.beam import solve_beam
-from sundog.optimizer.placement.choose import MAX_DP_LLM_NODES, TURNS_MARGIN, place
+from sundog.optimizer.placement.choose import MAX_DP_LLM_NODES, TURNS_MARGIN, solve
 from sundog.optimizer.placement.choose import SOLVERS as BY_NAME
 from sundog.optimizer.placement.dp import solve_dp
 from sundog.optimizer.placement.indexed import Indexed
@@ -19,8 +19,8 @@ from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.problem import (
     LLMNode,
     Model,
-    Placement,
     PlacementProblem,
+    PlacementSolution,
     Replica,
     Solver,
     ToolNode,
@@ -50,7 +50,7 @@ def problem(
     return PlacementProblem(tuple(llm), tuple(tools), models, replicas, 1, objective)
 
 
-def replicas_of(placement: Placement, node: str) -> tuple[str, ...]:
+def replicas_of(placement: PlacementSolution, node: str) -> tuple[str, ...]:
     return next(step.replicas for step in placement.sequence if step.node == node)
 
 
@@ -185,14 +185,14 @@ def test_out_of_states_the_beam_answers_and_says_so() -> None:
 def test_the_beam_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beam, "MAX_PLACEMENTS", 0)
     root = Schedule(Indexed(problem([LLMNode("x", "a", 10, max_replicas=2)], [], on("a", "a"))))
-    monkeypatch.setattr(beam, "search", lambda root, width: [((0, (1,)),)])
+    monkeypatch.setattr(beam, "beam_search", lambda root, width: [((0, (1,)),)])
     assert beam.beam_steps(root, [((0, (0, 1)),)], target=0) == ((0, (0, 1)),)
 
 
 @pytest.mark.parametrize(("num_llm", "solver"), [(MAX_DP_LLM_NODES, "dp"), (MAX_DP_LLM_NODES + 1, "beam")])
 def test_the_choice_of_the_solver(num_llm: int, solver: str) -> None:
     chain = [LLMNode(f"n{number}", "a", 1, (f"n{number - 1}",) if number else ()) for number in range(num_llm)]
-    assert place(problem(chain, [], on("a"))).solver == solver
+    assert solve(problem(chain, [], on("a"))).solver == solver
 
 
 CHAIN = [LLMNode("x", "a", 20, wave_s=1), LLMNode("y", "b", 20, ("x",), wave_s=1)]
@@ -235,7 +235,7 @@ def test_a_run_prefers_engines_that_stay(
     given_problem = problem(nodes, [], replicas, objective)
     found = BY_NAME["auto"](given_problem)
     assert found.solver == solver
-    assert found.value <= (1 + TURNS_MARGIN) * place(given_problem).value
+    assert found.value <= (1 + TURNS_MARGIN) * solve(given_problem).value
 
 
 def test_engines_that_stay_may_still_be_ordered_better() -> None:
@@ -253,11 +253,11 @@ def test_engines_that_stay_may_still_be_ordered_better() -> None:
 def test_a_short_run_is_not_searched_for_long(monkeypatch: pytest.MonkeyPatch, exec_s: float, effort: float) -> None:
     asked: list[float] = []
 
-    def spy(given_problem: PlacementProblem, effort: float) -> Placement:
+    def spy(given_problem: PlacementProblem, effort: float) -> PlacementSolution:
         asked.append(effort)
-        return place(given_problem)
+        return solve(given_problem)
 
-    monkeypatch.setattr(choose, "place", spy)
+    monkeypatch.setattr(choose, "solve", spy)
     BY_NAME["auto"](problem([LLMNode("x", "a", exec_s)], [], on(""), Objective.COST))
     assert asked == [pytest.approx(effort)]
 
@@ -273,6 +273,6 @@ def test_forty_llm_nodes_are_placed() -> None:
         split_share=0.5,
         flow_share=0.5,
     )
-    found = place(given_problem)
+    found = solve(given_problem)
     assert found.solver == "beam"
     assert found.value < heft(given_problem).value

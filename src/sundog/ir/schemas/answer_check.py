@@ -60,7 +60,7 @@ class _Account(FormatChecker):
             raise CheckTooLong(f"checking the answer takes more than {MAX_STEPS:,} steps")
 
 
-def find_mistake(value: Any, schema_text: str) -> str | None:
+def find_answer_mistake(value: Any, schema_text: str) -> str | None:
     """The first place where `value` does not fit the schema, and how; None where it fits. ValueError and RecursionError
     for what cannot be checked within bounds."""
     validator = _validator(schema_text).evolve(format_checker=_Account())

@@ -88,10 +88,10 @@ def _fitting(answer: str, schema_text: str) -> dict[str, Any]:
         raise _NoAnswer("the answer is nested too deeply") from error
     except ValueError as error:
         raise _NoAnswer(f"the answer is not JSON: {error}") from error
-    from sundog.ir.schemas.answer_check import find_mistake
+    from sundog.ir.schemas.answer_check import find_answer_mistake
 
     try:
-        mistake = find_mistake(value, schema_text)
+        mistake = find_answer_mistake(value, schema_text)
     except (ValueError, RecursionError) as error:
         why = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
         raise _NoAnswer(f"the answer cannot be checked: {why}") from error

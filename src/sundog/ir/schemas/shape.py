@@ -43,7 +43,7 @@ Shape = Anything | Scalar | Record | ListOf
 _MAPPING_METHODS = frozenset({"get", "items", "keys", "values"})
 
 
-def find_mistake(shape: Shape, path: tuple[str, ...], holder: str) -> tuple[str, str] | None:
+def find_path_mistake(shape: Shape, path: tuple[str, ...], holder: str) -> tuple[str, str] | None:
     """Return what is wrong with reading `path` from a value of `shape`, and a hint; None when it may be right."""
     if not path:
         return None
@@ -52,12 +52,12 @@ def find_mistake(shape: Shape, path: tuple[str, ...], holder: str) -> tuple[str,
         case Record(fields=fields):
             known = dict(fields)
             if key in known:
-                return find_mistake(known[key], rest, f"{holder}.{key}")
+                return find_path_mistake(known[key], rest, f"{holder}.{key}")
             if key in _MAPPING_METHODS:
                 return None
             return f"'{holder}' has no field '{key}'", suggest(key, known)
         case ListOf(item=item):
             if key.isdigit():
-                return find_mistake(item, rest, f"{holder}[{key}]")
+                return find_path_mistake(item, rest, f"{holder}[{key}]")
             return f"'{holder}' is a list and has no field '{key}'", f"take an element: {holder}[0].{key}"
     return None

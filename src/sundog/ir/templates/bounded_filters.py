@@ -23,7 +23,7 @@ from sundog.ir.templates.spending import (
     spending_of,
 )
 
-Filter = Callable[..., Any]
+TemplateFilter = Callable[..., Any]
 _COPIED_PER_STEP = 40 * CHARACTERS_PER_STEP
 
 TEXT_FILTERS = frozenset(
@@ -48,7 +48,7 @@ WRITING_FILTERS = TEXT_FILTERS | {"tojson", "pprint", "xmlattr", "filesizeformat
 """These filters make text of any value."""
 
 
-def bounded(name: str, function: Filter) -> Filter:
+def bounded(name: str, function: TemplateFilter) -> TemplateFilter:
     """`function`, the filter `name`, as one that pays."""
     pass_arg = _PassArg.from_obj(function)  # how Jinja itself knows what a filter wants first
     cost = _COSTS.get(name)

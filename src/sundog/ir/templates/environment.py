@@ -33,7 +33,7 @@ class Skipped(ChainableUndefined):
 SKIPPED = Skipped(name="a skipped step")
 
 
-def shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
     """A value as text between other text: null is empty, as a skipped step is."""
     return value if type(value) is str else "" if value is None else str(value)
 
@@ -45,7 +45,7 @@ def _finalize(context: Context, value: Any) -> str:
         return value
     if isinstance(value, list | tuple | dict | set | int):
         spending_of(context).text_of(value)
-    return shown(value)
+    return shown_value(value)
 
 
 @pass_context

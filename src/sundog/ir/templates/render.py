@@ -13,7 +13,7 @@ import jinja2
 from jinja2 import TemplateError, Undefined
 
 from sundog.errors import OperatorError
-from sundog.ir.templates.environment import ENVIRONMENT, Skipped, shown
+from sundog.ir.templates.environment import ENVIRONMENT, Skipped, shown_value
 from sundog.ir.templates.spending import SPENT, Spending, refuse_long
 from sundog.ir.templates.template import MAX_KEPT_TEMPLATES, Literal, Path, Reference, Template
 
@@ -89,7 +89,7 @@ def _text_function(source: str) -> Callable[[Scope], str]:
             value = piece if isinstance(piece, str) else _look_up(scope, piece)
             if value is _NOT_PLAIN:
                 return render(scope)
-            texts.append(value if type(value) is str else shown(value))
+            texts.append(value if type(value) is str else shown_value(value))
         return refuse_long("".join(texts))
 
     return join

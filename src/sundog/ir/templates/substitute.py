@@ -17,10 +17,10 @@ from pydantic import BaseModel
 
 from sundog.errors import FlowError
 from sundog.ir.logical import Filter, ForEach, Loop, Node, Step
-from sundog.ir.templates.environment import ENVIRONMENT, shown
+from sundog.ir.templates.environment import ENVIRONMENT, shown_value
 from sundog.ir.templates.template import Literal, Reference, Segment, Template
 
-Change = Callable[[Template], Template]
+TemplateChange = Callable[[Template], Template]
 N = TypeVar("N", bound=Node)
 Token = tuple[int, str, str]
 
@@ -28,7 +28,7 @@ Token = tuple[int, str, str]
 _MARKUP = ("{", "\r")
 
 
-def change_templates(node: N, change: Change) -> N:
+def change_templates(node: N, change: TemplateChange) -> N:
     """`node` with `change` applied to every template in it, those of a loop's body too."""
     match node:
         case Step():
@@ -71,7 +71,7 @@ def with_literals(template: Template, values: Mapping[str, Any]) -> Template | N
     A template that is one expression stays one: it yields the value, not its text.
     """
     used = {name: value for name, value in values.items() if name in template.names}
-    texts = {name: shown(value) for name, value in used.items()}
+    texts = {name: shown_value(value) for name, value in used.items()}
     wanted = tuple(_merged([_as_literal(segment, texts) for segment in template.segments]))
     if wanted == template.segments or template.is_expression:
         return template
@@ -168,11 +168,11 @@ def _spell(value: Any) -> str:
     return "none" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _change_each(each: ForEach | None, change: Change) -> ForEach | None:
+def _change_each(each: ForEach | None, change: TemplateChange) -> ForEach | None:
     return None if each is None else replace(each, items=change(each.items))
 
 
-def _changed(value: Any, change: Change) -> Any:
+def _changed(value: Any, change: TemplateChange) -> Any:
     match value:
         case Template():
             return change(value)

@@ -16,18 +16,18 @@ from pydantic import BaseModel
 from sundog.ir.values.normal_form import normal_form
 
 
-def describe(value: Any) -> Any:
+def describe_value(value: Any) -> Any:
     """Plan nodes, specs and templates as JSON types: what they mean, without where they were written."""
     match value:
         case BaseModel():
-            return {name: describe(getattr(value, name)) for name in type(value).model_fields}
+            return {name: describe_value(getattr(value, name)) for name in type(value).model_fields}
         case _ if is_dataclass(value):
-            compared = {one.name: describe(getattr(value, one.name)) for one in fields(value) if one.compare}
+            compared = {one.name: describe_value(getattr(value, one.name)) for one in fields(value) if one.compare}
             return {"type": type(value).__name__, **compared}
         case Mapping():
-            return {str(key): describe(item) for key, item in value.items()}
+            return {str(key): describe_value(item) for key, item in value.items()}
         case list() | tuple():
-            return [describe(item) for item in value]
+            return [describe_value(item) for item in value]
     return normal_form(value)
 
 

@@ -44,7 +44,7 @@ def python_value(value: Any) -> Any:
     return UNKNOWN
 
 
-def refusal(value: Any) -> str:
+def refusal_of_value(value: Any) -> str:
     """Return why a value that nobody knows has no form, as a phrase; with the method that gives one, where there is
     one."""
     kind = type(value)

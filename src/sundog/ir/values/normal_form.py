@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json, to_json, to_jsonable_python
 
 from sundog.errors import error_text
-from sundog.ir.values.library_values import UNKNOWN, python_value, refusal
+from sundog.ir.values.library_values import UNKNOWN, python_value, refusal_of_value
 
 MAX_LEVELS = 100
 """pydantic_core reads 200 levels; a row's output and a loop's value add some around a call's value."""
@@ -214,7 +214,7 @@ class _Walk:
             try:
                 formed = to_jsonable_python(value, serialize_unknown=False)
             except ValueError as error:
-                raise NoNormalForm(refusal(value)) from error
+                raise NoNormalForm(refusal_of_value(value)) from error
         return self.form(formed, level)
 
     def _float(self, value: float) -> float | None:

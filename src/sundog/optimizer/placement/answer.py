@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 
 from sundog.optimizer.placement.bound import Bound
 from sundog.optimizer.placement.indexed import Indexed
-from sundog.optimizer.placement.problem import Assignment, Placement
-from sundog.optimizer.placement.schedule import Schedule, Step
+from sundog.optimizer.placement.problem import Assignment, PlacementSolution
+from sundog.optimizer.placement.schedule import IndexedAssignment, Schedule
 from sundog.optimizer.placement.simulate import simulate
 
 TOLERANCE = 1e-9  # relative; the noise of adding seconds in another order stays below it
@@ -25,12 +25,14 @@ def is_below(value: float, other: float) -> bool:
     return value < other - TOLERANCE * abs(other)
 
 
-def best_of(root: Schedule, candidates: Iterable[tuple[Step, ...]]) -> tuple[Step, ...]:
+def best_of(root: Schedule, candidates: Iterable[tuple[IndexedAssignment, ...]]) -> tuple[IndexedAssignment, ...]:
     """The first of the best by `score`; at least one candidate."""
     return min(candidates, key=lambda steps: score(root.copy().play(steps)))
 
 
-def answer(ix: Indexed, steps: Iterable[Step], solver: str, lower_bound: float | None = None) -> Placement:
+def solution_of(
+    ix: Indexed, steps: Iterable[IndexedAssignment], solver: str, lower_bound: float | None = None
+) -> PlacementSolution:
     """`lower_bound`: what the solver has proven; the bound of the empty schedule where it is None."""
     sequence = tuple(_assignments(ix, steps))
     timeline = simulate(ix.problem, sequence)
@@ -38,10 +40,10 @@ def answer(ix: Indexed, steps: Iterable[Step], solver: str, lower_bound: float |
         root = Schedule(ix)
         lower_bound = Bound(root)(root)
     lower_bound = min(lower_bound, timeline.value)
-    return Placement(sequence, timeline, solver, lower_bound, not is_below(lower_bound, timeline.value))
+    return PlacementSolution(sequence, timeline, solver, lower_bound, not is_below(lower_bound, timeline.value))
 
 
-def _assignments(ix: Indexed, steps: Iterable[Step]) -> Iterator[Assignment]:
+def _assignments(ix: Indexed, steps: Iterable[IndexedAssignment]) -> Iterator[Assignment]:
     """Tools that need no decision stand right behind the last of their parents."""
     placed = 0
     free_tools = [node for node in ix.order if node not in ix.decided]

@@ -7,41 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sundog.optimizer.placement.answer import answer
+from sundog.optimizer.placement.answer import solution_of
 from sundog.optimizer.placement.indexed import Indexed
 from sundog.optimizer.placement.moves import ready_nodes
-from sundog.optimizer.placement.problem import Placement, PlacementProblem
-from sundog.optimizer.placement.schedule import Schedule, Step
+from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
+from sundog.optimizer.placement.schedule import IndexedAssignment, Schedule
 
-Choose = Callable[[Schedule], Step]  # the next step of an incomplete schedule
+Choose = Callable[[Schedule], IndexedAssignment]  # the next step of an incomplete schedule
 
 
-def round_robin(problem: PlacementProblem) -> Placement:
+def round_robin(problem: PlacementProblem) -> PlacementSolution:
     """Nodes in topological order, each on the next replica in turn that serves it."""
     return _solve(problem, _round_robin_step, "round_robin")
 
 
-def operator_wise(problem: PlacementProblem) -> Placement:
+def operator_wise(problem: PlacementProblem) -> PlacementSolution:
     """Nodes in topological order, each split as widely as it may be."""
     return _solve(problem, _operator_wise_step, "operator_wise")
 
 
-def min_switch(problem: PlacementProblem) -> Placement:
+def min_switch(problem: PlacementProblem) -> PlacementSolution:
     """The step with the least loading first, among equals the one that ends first."""
     return _solve(problem, _min_switch_step, "min_switch")
 
 
-def heft(problem: PlacementProblem) -> Placement:
+def heft(problem: PlacementProblem) -> PlacementSolution:
     """The node with the longest tail first, where and as widely split as it ends first (Topcuoglu et al., 2002)."""
     return _solve(problem, _heft_step, "heft")
 
 
-def partition(problem: PlacementProblem) -> Placement:
+def partition(problem: PlacementProblem) -> PlacementSolution:
     """Each replica keeps one model, as many replicas for each as its work asks for, and rows flow through all."""
     return _solve(problem, _partition_step, "partition")
 
 
-def all_steps_of_baselines(root: Schedule) -> list[tuple[Step, ...]]:
+def all_steps_of_baselines(root: Schedule) -> list[tuple[IndexedAssignment, ...]]:
     """One complete step sequence for each baseline."""
     rules = (_round_robin_step, _operator_wise_step, _min_switch_step, _heft_step, _partition_step)
     return [_steps(root, rule) for rule in rules]
@@ -53,17 +53,17 @@ def earliest(schedule: Schedule, node: int, width: int) -> tuple[int, ...]:
     return tuple(sorted(sorted(able, key=lambda replica: schedule.shard(node, replica, width)[1])[:width]))
 
 
-def _solve(problem: PlacementProblem, choose: Choose, name: str) -> Placement:
+def _solve(problem: PlacementProblem, choose: Choose, name: str) -> PlacementSolution:
     ix = Indexed(problem)
-    return answer(ix, _steps(Schedule(ix), choose), name)
+    return solution_of(ix, _steps(Schedule(ix), choose), name)
 
 
-def _steps(root: Schedule, choose: Choose) -> tuple[Step, ...]:
+def _steps(root: Schedule, choose: Choose) -> tuple[IndexedAssignment, ...]:
     schedule = root.copy()
-    steps: list[Step] = []
+    steps: list[IndexedAssignment] = []
     while schedule.done != schedule.ix.all_mask:
         steps.append(choose(schedule))
-        schedule.place(*steps[-1])
+        schedule.append(*steps[-1])
     return tuple(steps)
 
 
@@ -71,7 +71,7 @@ def _first(schedule: Schedule) -> int:
     return next(node for node in schedule.ix.order if node in schedule.ix.decided and schedule.is_ready(node))
 
 
-def _round_robin_step(schedule: Schedule) -> Step:
+def _round_robin_step(schedule: Schedule) -> IndexedAssignment:
     node = _first(schedule)
     if _is_tool(schedule.ix, node):
         return node, ()
@@ -80,13 +80,13 @@ def _round_robin_step(schedule: Schedule) -> Step:
     return node, (able[num_placed % len(able)],)
 
 
-def _operator_wise_step(schedule: Schedule) -> Step:
+def _operator_wise_step(schedule: Schedule) -> IndexedAssignment:
     node = _first(schedule)
     return (node, ()) if _is_tool(schedule.ix, node) else (node, earliest(schedule, node, schedule.ix.max_width[node]))
 
 
-def _min_switch_step(schedule: Schedule) -> Step:
-    def loading_then_end(step: Step) -> tuple[float, float]:
+def _min_switch_step(schedule: Schedule) -> IndexedAssignment:
+    def loading_then_end(step: IndexedAssignment) -> tuple[float, float]:
         node, replicas = step
         if not replicas:
             return -1.0, 0.0
@@ -95,7 +95,7 @@ def _min_switch_step(schedule: Schedule) -> Step:
     return min(_single_steps(schedule), key=loading_then_end)
 
 
-def _heft_step(schedule: Schedule) -> Step:
+def _heft_step(schedule: Schedule) -> IndexedAssignment:
     node = _longest_tail(schedule)
     if _is_tool(schedule.ix, node):
         return node, ()
@@ -107,7 +107,7 @@ def _heft_step(schedule: Schedule) -> Step:
     return node, min((earliest(schedule, node, width) for width in widths), key=end_s)
 
 
-def _partition_step(schedule: Schedule) -> Step:
+def _partition_step(schedule: Schedule) -> IndexedAssignment:
     """Return what can start first, since a replica that waits for rows of one step could run those of another."""
     ix = schedule.ix
     owns = _partitioned(ix)
@@ -145,7 +145,7 @@ def _longest_tail(schedule: Schedule) -> int:
     return max(ready_nodes(schedule), key=lambda ready: schedule.ix.tail_s[ready])
 
 
-def _single_steps(schedule: Schedule) -> Iterator[Step]:
+def _single_steps(schedule: Schedule) -> Iterator[IndexedAssignment]:
     for node in ready_nodes(schedule):
         if _is_tool(schedule.ix, node):
             yield node, ()

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
 
-from sundog.optimizer.placement.answer import answer, score
+from sundog.optimizer.placement.answer import score, solution_of
 from sundog.optimizer.placement.baselines import all_steps_of_baselines, earliest
 from sundog.optimizer.placement.bound import Bound
 from sundog.optimizer.placement.improve import improve
 from sundog.optimizer.placement.indexed import Indexed
 from sundog.optimizer.placement.moves import one_of_each, ready_nodes, shape_and_times
-from sundog.optimizer.placement.problem import Placement, PlacementProblem
-from sundog.optimizer.placement.schedule import Schedule, Step
+from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
+from sundog.optimizer.placement.schedule import IndexedAssignment, Schedule
 
 MIN_WIDTH = 4
 WIDTH_BUDGET = 3_600  # nodes kept, times the size of the problem: the wider, the shorter the plan
@@ -26,38 +26,38 @@ MAX_CHOICES = 4  # single replicas tried for a node, earliest end first
 MAX_READY = 6  # nodes tried for a schedule, longest tail first
 
 
-def solve_beam(problem: PlacementProblem, effort: float = 1.0) -> Placement:
+def solve_beam(problem: PlacementProblem, effort: float = 1.0) -> PlacementSolution:
     """Never worse than a baseline: their sequences are improved beside the beam's own. `effort`: as in the dynamic
     program."""
     ix = Indexed(problem)
     root = Schedule(ix)
     lower_bound = Bound(root)(root)
-    return answer(ix, beam_steps(root, all_steps_of_baselines(root), lower_bound, effort), "beam", lower_bound)
+    return solution_of(ix, beam_steps(root, all_steps_of_baselines(root), lower_bound, effort), "beam", lower_bound)
 
 
 def beam_steps(
-    root: Schedule, known: Sequence[tuple[Step, ...]], target: float, effort: float = 1.0
-) -> tuple[Step, ...]:
+    root: Schedule, known: Sequence[tuple[IndexedAssignment, ...]], target: float, effort: float = 1.0
+) -> tuple[IndexedAssignment, ...]:
     """Return steps at least as good as the `known` sequences; stops early when it reaches the value `target`."""
     ix = root.ix
     num_decided = len(ix.decided)
     width = int(effort * max(MIN_WIDTH, WIDTH_BUDGET // (max(1, num_decided) * ix.size)))
-    starts = [*(search(root, width)[:NUM_STARTS] if width else ()), *known]
+    starts = [*(beam_search(root, width)[:NUM_STARTS] if width else ()), *known]
     starts.sort(key=lambda steps: score(root.copy().play(steps)))
     return improve(root, starts, target, int(effort * min(MAX_PLACEMENTS, PLACEMENTS_PER_NODE * num_decided)))
 
 
-def search(root: Schedule, width: int) -> list[tuple[Step, ...]]:
+def beam_search(root: Schedule, width: int) -> list[tuple[IndexedAssignment, ...]]:
     """Complete step sequences, best first; at most `width`, at least one."""
     bound = Bound(root)
-    beam: list[tuple[Schedule, tuple[Step, ...]]] = [(root, ())]
+    beam: list[tuple[Schedule, tuple[IndexedAssignment, ...]]] = [(root, ())]
     while beam[0][0].done != root.ix.all_mask:
-        ranked: list[tuple[float, float, int, Schedule, tuple[Step, ...]]] = []
+        ranked: list[tuple[float, float, int, Schedule, tuple[IndexedAssignment, ...]]] = []
         seen: set[object] = set()
         for schedule, steps in beam:
             for step in promising_steps(schedule):
                 child = schedule.copy()
-                child.place(*step)
+                child.append(*step)
                 key = shape_and_times(child)
                 if key not in seen:
                     seen.add(key)
@@ -67,7 +67,7 @@ def search(root: Schedule, width: int) -> list[tuple[Step, ...]]:
     return [steps for _, steps in beam]
 
 
-def promising_steps(schedule: Schedule) -> Iterator[Step]:
+def promising_steps(schedule: Schedule) -> Iterator[IndexedAssignment]:
     """The ready nodes with the longest tails; for each width the replicas that would end it first."""
     ix = schedule.ix
     ready = sorted(ready_nodes(schedule), key=lambda node: -ix.tail_s[node])[:MAX_READY]

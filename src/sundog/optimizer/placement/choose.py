@@ -1,5 +1,5 @@
-"""Which solver answers: the one rule, so that it can be read and reported (`Placement.solver`), and the names by which
-a user chooses another."""
+"""Which solver answers: the one rule, so that it can be read and reported (`PlacementSolution.solver`), and the names
+by which a user chooses another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise
 from sundog.optimizer.placement.beam import solve_beam
 from sundog.optimizer.placement.dp import solve_dp
 from sundog.optimizer.placement.objective import Objective
-from sundog.optimizer.placement.problem import Placement, PlacementProblem, Solver
+from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution, Solver
 
 MAX_DP_LLM_NODES = 20
 FULL_SEARCH_S = 1.0
@@ -23,28 +23,28 @@ eight modelled workers six partitions took 23 % less to 15 % more than foretold,
 """
 
 
-def place(problem: PlacementProblem, effort: float = 1.0) -> Placement:
+def solve(problem: PlacementProblem, effort: float = 1.0) -> PlacementSolution:
     """The dynamic program up to 20 LLM nodes, which yields to the beam when it runs out of states; else the beam.
     `effort`: the share of their states that they may look at."""
-    solve = solve_dp if len(problem.llm_nodes) <= MAX_DP_LLM_NODES else solve_beam
-    return solve(problem, effort)
+    chosen = solve_dp if len(problem.llm_nodes) <= MAX_DP_LLM_NODES else solve_beam
+    return chosen(problem, effort)
 
 
-def place_to_run(problem: PlacementProblem) -> Placement:
-    """Return what `place` finds in a time that is worth it for so long a run; for the makespan a partition all the same
+def solve_to_run(problem: PlacementProblem) -> PlacementSolution:
+    """Return what `solve` finds in a time that is worth it for so long a run; for the makespan a partition all the same
     unless what is found has no turns either or is better by more than TURNS_MARGIN."""
     steady = partition(problem)
     effort = min(1.0, MAX_SEARCH_SHARE * steady.timeline.makespan_s / FULL_SEARCH_S)
     if problem.objective is not Objective.MAKESPAN or _has_turns(problem, steady):
-        return place(problem, effort)
+        return solve(problem, effort)
     if steady.is_optimal:
         return steady
-    found = place(problem, effort)
+    found = solve(problem, effort)
     margin = TURNS_MARGIN if _has_turns(problem, found) else 0.0
     return steady if steady.value <= found.value * (1 + margin) else found
 
 
-def _has_turns(problem: PlacementProblem, placement: Placement) -> bool:
+def _has_turns(problem: PlacementProblem, placement: PlacementSolution) -> bool:
     """Return whether some replica needs room for more models than it has."""
     models = {node.name: node.model for node in problem.llm_nodes}
     return any(
@@ -54,7 +54,7 @@ def _has_turns(problem: PlacementProblem, placement: Placement) -> bool:
 
 
 SOLVERS: Mapping[str, Solver] = {
-    "auto": place_to_run,
+    "auto": solve_to_run,
     "round_robin": round_robin,
     "operator_wise": operator_wise,
     "min_switch": min_switch,

@@ -10,14 +10,14 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
-from sundog.optimizer.placement.answer import answer, best_of, is_below
+from sundog.optimizer.placement.answer import best_of, is_below, solution_of
 from sundog.optimizer.placement.baselines import all_steps_of_baselines
 from sundog.optimizer.placement.beam import beam_steps
 from sundog.optimizer.placement.bound import Bound
 from sundog.optimizer.placement.indexed import Indexed
-from sundog.optimizer.placement.moves import Shape, all_steps, shape_and_times
-from sundog.optimizer.placement.problem import Placement, PlacementProblem
-from sundog.optimizer.placement.schedule import Schedule, Step
+from sundog.optimizer.placement.moves import ScheduleShape, all_steps, shape_and_times
+from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
+from sundog.optimizer.placement.schedule import IndexedAssignment, Schedule
 
 STATE_BUDGET = 60_000  # states times the size of the problem: a quarter of a second
 
@@ -26,13 +26,13 @@ STATE_BUDGET = 60_000  # states times the size of the problem: a quarter of a se
 class Searched:
     """`steps`: a better schedule than the incumbent, or None. `is_exhausted`: the states ran out before the search."""
 
-    steps: tuple[Step, ...] | None
+    steps: tuple[IndexedAssignment, ...] | None
     value: float
     lower_bound: float
     is_exhausted: bool
 
 
-def solve_dp(problem: PlacementProblem, effort: float = 1.0) -> Placement:
+def solve_dp(problem: PlacementProblem, effort: float = 1.0) -> PlacementSolution:
     """Where the search ends, the answer is optimal and its solver is `dp`.
 
     Where it runs out of states, it hands the best that it has seen, and its bound, to the beam: then that one answers.
@@ -41,15 +41,15 @@ def solve_dp(problem: PlacementProblem, effort: float = 1.0) -> Placement:
     ix = Indexed(problem)
     root = Schedule(ix)
     known = best_of(root, all_steps_of_baselines(root))
-    found = search(root, root.copy().play(known).value(), int(STATE_BUDGET * effort) // ix.size)
+    found = exact_search(root, root.copy().play(known).value(), int(STATE_BUDGET * effort) // ix.size)
     if found.steps is not None:
         known = found.steps
     if found.is_exhausted:
-        return answer(ix, beam_steps(root, [known], found.lower_bound, effort), "beam", found.lower_bound)
-    return answer(ix, known, "dp", found.lower_bound)
+        return solution_of(ix, beam_steps(root, [known], found.lower_bound, effort), "beam", found.lower_bound)
+    return solution_of(ix, known, "dp", found.lower_bound)
 
 
-def search(root: Schedule, incumbent: float, max_states: int) -> Searched:
+def exact_search(root: Schedule, incumbent: float, max_states: int) -> Searched:
     """The best completion of `root` below `incumbent`; gives up after `max_states` states looked at."""
     return _Search(root, incumbent, max_states).run()
 
@@ -59,11 +59,11 @@ class _Search:
         self._bound = Bound(root)
         self._root = root
         self._value = incumbent
-        self._steps: tuple[Step, ...] | None = None
+        self._steps: tuple[IndexedAssignment, ...] | None = None
         self._max_states = max_states
         self._num_states = 0
-        self._times: dict[Shape, list[tuple[float, ...]]] = {}
-        self._heap: list[tuple[float, int, int, Schedule, tuple[Step, ...]]] = []
+        self._times: dict[ScheduleShape, list[tuple[float, ...]]] = {}
+        self._heap: list[tuple[float, int, int, Schedule, tuple[IndexedAssignment, ...]]] = []
 
     def run(self) -> Searched:
         """Expand the schedule with the least bound until none is below the best value. Where `max_states` are too few,
@@ -80,12 +80,12 @@ class _Search:
             self._expand(schedule, steps, bound)
         return Searched(self._steps, self._value, self._value, False)
 
-    def _expand(self, schedule: Schedule, steps: tuple[Step, ...], bound: float) -> None:
+    def _expand(self, schedule: Schedule, steps: tuple[IndexedAssignment, ...], bound: float) -> None:
         all_mask = schedule.ix.all_mask
         for step in all_steps(schedule):
             self._num_states += 1
             child = schedule.copy()
-            child.place(*step)
+            child.append(*step)
             if child.done == all_mask:
                 if is_below(child.value(), self._value):
                     self._value, self._steps = child.value(), (*steps, step)

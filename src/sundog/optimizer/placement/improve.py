@@ -11,14 +11,16 @@ from random import Random
 
 from sundog.optimizer.placement.answer import TOLERANCE, is_below, score
 from sundog.optimizer.placement.objective import Objective
-from sundog.optimizer.placement.schedule import Schedule, Step
+from sundog.optimizer.placement.schedule import IndexedAssignment, Schedule
 
 NUM_SHAKEN = 3  # nodes moved at random before a climb
 MAX_SUBSETS_OF = 4  # of so many replicas every subset is tried, of more only the likely ones
 SEED = 0
 
 
-def improve(root: Schedule, starts: Sequence[tuple[Step, ...]], target: float, max_placements: int) -> tuple[Step, ...]:
+def improve(
+    root: Schedule, starts: Sequence[tuple[IndexedAssignment, ...]], target: float, max_placements: int
+) -> tuple[IndexedAssignment, ...]:
     """The best sequence found from `starts`; stops at the value `target`, or after placing `max_placements` nodes."""
     if not root.ix.decided:
         return ()
@@ -43,7 +45,7 @@ class _Climb:
         self._root = root
         self._is_makespan = root.ix.objective is Objective.MAKESPAN
 
-    def run(self, start: Sequence[Step]) -> tuple[tuple[Step, ...], tuple[float, float]]:
+    def run(self, start: Sequence[IndexedAssignment]) -> tuple[tuple[IndexedAssignment, ...], tuple[float, float]]:
         """A local optimum at or above `start`, with its score."""
         self._steps = list(start)
         self._remember()
@@ -54,7 +56,7 @@ class _Climb:
             turn += 1
         return tuple(self._steps), self._score
 
-    def shaken(self, steps: Sequence[Step], stream: Random) -> tuple[Step, ...]:
+    def shaken(self, steps: Sequence[IndexedAssignment], stream: Random) -> tuple[IndexedAssignment, ...]:
         """Return `steps` with NUM_SHAKEN of them moved to another place and other replicas, as `stream` draws them."""
         ix = self._root.ix
         shaken = list(steps)
@@ -72,7 +74,7 @@ class _Climb:
         self._before = [self._root.copy()]
         for step in self._steps:
             schedule = self._before[-1].copy()
-            schedule.place(*step)
+            schedule.append(*step)
             self._before.append(schedule)
         self.placements_left -= len(self._steps)
         self._score = score(self._before[-1])
@@ -87,20 +89,20 @@ class _Climb:
                 return True
         return False
 
-    def _is_better(self, first: int, steps: list[Step]) -> bool:
+    def _is_better(self, first: int, steps: list[IndexedAssignment]) -> bool:
         """Played until it is clear that it cannot be."""
         schedule = self._before[first].copy()
         ix = schedule.ix
         limit, limit_sum_s = self._score
         for node, replicas in steps[first:]:
             self.placements_left -= 1
-            end_s = schedule.place(node, replicas)
+            end_s = schedule.append(node, replicas)
             if self._is_makespan and is_below(limit, end_s + ix.after_s[node]):
                 return False
         value, sum_s = score(schedule)
         return is_below(value, limit) or (not is_below(limit, value) and sum_s < limit_sum_s * (1 - TOLERANCE))
 
-    def _neighbours(self, node: int) -> Iterator[tuple[int, list[Step]]]:
+    def _neighbours(self, node: int) -> Iterator[tuple[int, list[IndexedAssignment]]]:
         """Sequences with `node` moved, and the first position at which each differs."""
         position = next(index for index, step in enumerate(self._steps) if step[0] == node)
         rest = self._steps[:position] + self._steps[position + 1 :]
@@ -111,7 +113,7 @@ class _Climb:
                     yield min(target, position), [*rest[:target], (node, replicas), *rest[target:]]
         yield from self._exchanges(position)
 
-    def _window(self, node: int, rest: Sequence[Step]) -> tuple[int, int]:
+    def _window(self, node: int, rest: Sequence[IndexedAssignment]) -> tuple[int, int]:
         """First and last index in `rest` before which `node` may stand."""
         ancestors_mask = self._root.ix.ancestors_mask
         low = 0
@@ -139,7 +141,7 @@ class _Climb:
             sets |= {tuple(sorted(earliest[:width])) for width in range(2, most + 1)}
         return sorted(sets)
 
-    def _exchanges(self, position: int) -> Iterator[tuple[int, list[Step]]]:
+    def _exchanges(self, position: int) -> Iterator[tuple[int, list[IndexedAssignment]]]:
         """The node at `position` and a later one on each other's replicas."""
         node, replicas = self._steps[position]
         for other in range(position + 1, len(self._steps)):

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from itertools import product
 
 from sundog.optimizer.placement.objective import Objective
-from sundog.optimizer.placement.schedule import Schedule, Step
+from sundog.optimizer.placement.schedule import IndexedAssignment, Schedule
 
 Signature = tuple[int, tuple[int, ...], int, int]  # of a replica: its twins, resident models, last node, its width
-Shape = tuple[int, tuple[Signature, ...]]  # done set and the multiset of signatures
+ScheduleShape = tuple[int, tuple[Signature, ...]]  # done set and the multiset of signatures
 
 
 def ready_nodes(schedule: Schedule) -> list[int]:
     return [node for node in schedule.ix.decided if schedule.is_ready(node)]
 
 
-def all_steps(schedule: Schedule) -> Iterator[Step]:
+def all_steps(schedule: Schedule) -> Iterator[IndexedAssignment]:
     """Yield each ready node on each set of replicas that it may take, one of each symmetric family."""
     for node in ready_nodes(schedule):
         if node >= schedule.ix.num_llm:
@@ -37,7 +37,7 @@ def one_of_each(schedule: Schedule, replicas: tuple[int, ...]) -> list[int]:
     return [family[0] for family in _families(schedule, replicas).values()]
 
 
-def shape_and_times(schedule: Schedule) -> tuple[Shape, tuple[float, ...]]:
+def shape_and_times(schedule: Schedule) -> tuple[ScheduleShape, tuple[float, ...]]:
     """Return the shape of a schedule and its times: of two of one shape, one with no greater times can be completed as
     well as the other."""
     ix = schedule.ix

@@ -11,12 +11,12 @@ from itertools import pairwise
 from ortools.sat.python import cp_model
 
 from sundog.errors import PlanError
-from sundog.optimizer.placement.answer import answer
+from sundog.optimizer.placement.answer import solution_of
 from sundog.optimizer.placement.baselines import heft
 from sundog.optimizer.placement.indexed import Indexed
 from sundog.optimizer.placement.objective import Objective
-from sundog.optimizer.placement.problem import Placement, PlacementProblem
-from sundog.optimizer.placement.schedule import Step
+from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
+from sundog.optimizer.placement.schedule import IndexedAssignment
 
 TICKS_PER_S = 100
 MAX_EFFORT = 8.0
@@ -24,7 +24,7 @@ MAX_EFFORT = 8.0
 
 def solve_oracle(
     problem: PlacementProblem, *, reached: float | None = None, max_effort: float = MAX_EFFORT
-) -> Placement:
+) -> PlacementSolution:
     """The optimum, but for rounding each time to a hundredth of a second.
 
     `reached`: a makespan that some placement has; nothing longer is looked at.
@@ -40,8 +40,8 @@ def solve_oracle(
     status = solver.solve(model.cp)
     if status != cp_model.OPTIMAL:
         raise PlanError(f"no proven optimum: {solver.status_name(status)}", hint="a smaller problem or more max_effort")
-    placement = answer(model.ix, model.steps(solver), "oracle")
-    return Placement(placement.sequence, placement.timeline, "oracle", placement.value, True)
+    placement = solution_of(model.ix, model.steps(solver), "oracle")
+    return PlacementSolution(placement.sequence, placement.timeline, "oracle", placement.value, True)
 
 
 class _Model:
@@ -74,7 +74,7 @@ class _Model:
         self._break_symmetry()
         self._minimize()
 
-    def steps(self, solver: cp_model.CpSolver) -> Iterator[Step]:
+    def steps(self, solver: cp_model.CpSolver) -> Iterator[IndexedAssignment]:
         """Yield the solver's answer as steps, in the order in which it ranks the nodes."""
         ix = self.ix
         for node in sorted(ix.decided, key=lambda node: solver.value(self._ranks[node])):

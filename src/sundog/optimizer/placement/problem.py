@@ -122,7 +122,7 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class NodeSpan:
     """Estimated start and end of a node, and its epoch (see `simulate`)."""
 
     node: str
@@ -137,7 +137,7 @@ class Timeline:
 
     objective: Objective
     value: float
-    spans: tuple[Span, ...]
+    spans: tuple[NodeSpan, ...]
     shards: tuple[Shard, ...]
 
     @property
@@ -160,7 +160,7 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class PlacementSolution:
     """A solver's answer: the `sequence` is the decision, the `timeline` its meaning.
 
     `solver` names what found it. No placement has a value below `lower_bound`; `is_optimal` when that is proven
@@ -178,7 +178,7 @@ class Placement:
         return self.timeline.value
 
 
-Solver = Callable[[PlacementProblem], Placement]
+Solver = Callable[[PlacementProblem], PlacementSolution]
 
 
 def _check_unique(kind: str, names: Iterable[str]) -> None:

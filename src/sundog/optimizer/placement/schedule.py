@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from sundog.optimizer.placement.indexed import Indexed
 from sundog.optimizer.placement.objective import Objective
 
-Step = tuple[int, tuple[int, ...]]  # a node and the replicas that share it; no replicas for a tool
+IndexedAssignment = tuple[int, tuple[int, ...]]  # a node and the replicas that share it; no replicas for a tool
 
 
 class Schedule:
-    """A partial schedule; `place` appends. The rules are written in `simulate`.
+    """A partial schedule, to which `append` adds. The rules are written in `simulate`.
 
     `heads_s[n]`: when the first rows of n have come, `fed_s[n]`: when the last ones have, of n's parents so far.
     `free_s`, `open_s`, `resident`, `last` and `last_width` are by replica: when its last rows are through, when it has
@@ -108,7 +108,7 @@ class Schedule:
             start_s = self.workers_s[0]
         return start_s, *self._flow(node, start_s, start_s + self.ix.exec_s[node])
 
-    def place(self, node: int, replicas: Sequence[int]) -> float:
+    def append(self, node: int, replicas: Sequence[int]) -> float:
         """Append a node whose parents are placed; its end."""
         if node >= self.ix.num_llm:
             return self._place_tool(node)
@@ -129,9 +129,9 @@ class Schedule:
             self._run_free_tools(self.ix.children[node])
         return end_s
 
-    def play(self, steps: Iterable[Step]) -> Schedule:
+    def play(self, steps: Iterable[IndexedAssignment]) -> Schedule:
         for node, replicas in steps:
-            self.place(node, replicas)
+            self.append(node, replicas)
         return self
 
     def value(self) -> float:

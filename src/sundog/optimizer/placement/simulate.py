@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sundog.errors import PlanError, suggest
 from sundog.optimizer.placement.indexed import Indexed
-from sundog.optimizer.placement.problem import Assignment, PlacementProblem, Shard, Span, Timeline
+from sundog.optimizer.placement.problem import Assignment, NodeSpan, PlacementProblem, Shard, Timeline
 from sundog.optimizer.placement.schedule import Schedule
 
 
@@ -38,7 +38,7 @@ def simulate(problem: PlacementProblem, sequence: Sequence[Assignment]) -> Timel
     schedule = Schedule(ix)
     epochs: dict[int, int] = {}
     lane_epochs = [-1] * ix.num_replicas
-    spans: list[Span] = []
+    spans: list[NodeSpan] = []
     shards: list[Shard] = []
     placed = 0
     for assignment in sequence:
@@ -53,8 +53,8 @@ def simulate(problem: PlacementProblem, sequence: Sequence[Assignment]) -> Timel
         shards += own
         start_s, end_s = _extent(own) if own else schedule.tool(node)[:2]
         if own or not ix.has_free_tools:
-            schedule.place(node, replicas)
-        spans.append(Span(ix.names[node], start_s, end_s, epochs[node]))
+            schedule.append(node, replicas)
+        spans.append(NodeSpan(ix.names[node], start_s, end_s, epochs[node]))
     if placed != ix.all_mask:
         missing = [name for number, name in enumerate(ix.names) if not placed >> number & 1]
         raise PlanError(f"the placement leaves out {', '.join(missing)}", hint="each node stands in it once")

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sundog.ir.logical import LogicalPlan
+from sundog.ir.logical import LogicalPlan, Node
 from sundog.optimizer.facts import PlanFacts
+
+Nodes = tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RuleResult:
     """The plan after a rule; `notes` say what it did, a short sentence each."""
 
     plan: LogicalPlan
@@ -38,4 +40,4 @@ class Rule(Protocol):
 
     name: str
 
-    def apply(self, plan: LogicalPlan, context: Context) -> Change | None: ...
+    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None: ...

@@ -13,9 +13,7 @@ from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, steps_of
 from sundog.ir.templates.reads import names_needed, paths_read
 from sundog.ir.templates.template import Path
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.rules.base import Change, Context
-
-Nodes = tuple[Node, ...]
+from sundog.optimizer.rules.base import Context, Nodes, RuleResult
 
 
 class DropDeadSteps:
@@ -34,11 +32,11 @@ class DropDeadSteps:
 
     name = "drop_dead_steps"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
         paths = frozenset[Path]().union(*(template.paths for _, template in plan.outputs))
         nodes = _living(plan.nodes, paths, frozenset(), context.facts)
         notes = tuple(f"{name} is not run: nobody reads it" for name in _lost(plan.nodes, nodes))
-        return Change(replace(plan, nodes=nodes), notes) if notes else None
+        return RuleResult(replace(plan, nodes=nodes), notes) if notes else None
 
 
 def _living(nodes: Nodes, outer: frozenset[Path], needed: frozenset[str], facts: PlanFacts) -> Nodes:

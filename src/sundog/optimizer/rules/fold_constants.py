@@ -15,7 +15,7 @@ from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, templates_o
 from sundog.ir.templates.render import render_condition
 from sundog.ir.templates.substitute import change_templates, with_literals, with_values
 from sundog.ir.templates.template import Template
-from sundog.optimizer.rules.base import Change, Context
+from sundog.optimizer.rules.base import Context, RuleResult
 
 FALSE = Template("{{ false }}")
 
@@ -37,14 +37,14 @@ class FoldConstants:
 
     name = "fold_constants"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
         folding = _Folding(plan.constants)
         named = {name for node in plan.nodes for name in node.after}
         nodes = tuple(new for node in plan.nodes if (new := folding.node(node, named)) is not None)
         outputs = tuple((name, folding.template(template)) for name, template in plan.outputs)
         if nodes == plan.nodes and outputs == plan.outputs:
             return None
-        return Change(replace(plan, nodes=nodes, outputs=outputs), (*folding.notes, *_texts(plan, nodes, outputs)))
+        return RuleResult(replace(plan, nodes=nodes, outputs=outputs), (*folding.notes, *_texts(plan, nodes, outputs)))
 
 
 class _Folding:

@@ -11,9 +11,7 @@ from dataclasses import replace
 from sundog.ir.logical import LogicalPlan, Loop, Node, Step
 from sundog.ir.physical import Sharing
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.rules.base import Change, Context
-
-Nodes = tuple[Node, ...]
+from sundog.optimizer.rules.base import Context, Nodes, RuleResult
 
 
 class GatherLookups:
@@ -33,9 +31,9 @@ class GatherLookups:
 
     name = "gather_lookups"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
         nodes, notes = _gathered(plan.nodes, context.facts)
-        return Change(replace(plan, nodes=nodes), notes) if notes else None
+        return RuleResult(replace(plan, nodes=nodes), notes) if notes else None
 
 
 def _gathered(nodes: Nodes, facts: PlanFacts) -> tuple[Nodes, tuple[str, ...]]:

@@ -12,8 +12,8 @@ from dataclasses import replace
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.templates.template import spell_path
 from sundog.optimizer.prefix import prefix_tree, row_keys
-from sundog.optimizer.prompt_parts import Prompt, Text, Value, prompts_of
-from sundog.optimizer.rules.base import Change, Context
+from sundog.optimizer.prompt_parts import FixedText, StepPrompt, Value, prompts_of
+from sundog.optimizer.rules.base import Context, RuleResult
 
 
 class HoistPrefix:
@@ -31,7 +31,7 @@ class HoistPrefix:
 
     name = "hoist_prefix"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
         prompts = prompts_of(plan, context.facts)
         keys = row_keys(prefix_tree(of_pool) for of_pool in prompts.values())
         if keys == plan.row_order:
@@ -39,12 +39,14 @@ class HoistPrefix:
         order = ", ".join(spell_path(key.path) for key in keys)
         note = f"rows that do not all fit in flight are read by {order}" if keys else "rows are read as they come"
         shown = (describe_prompt(prompt) for of_pool in prompts.values() for prompt in of_pool)
-        return Change(replace(plan, row_order=keys), (note, *shown))
+        return RuleResult(replace(plan, row_order=keys), (note, *shown))
 
 
-def describe_prompt(prompt: Prompt) -> str:
+def describe_prompt(prompt: StepPrompt) -> str:
     """Return what of a prompt is the same for all rows, per group, per row; each value once, as it stands first."""
-    num_static = sum(len(part.text) for message in prompt.messages for part in message.parts if isinstance(part, Text))
+    num_static = sum(
+        len(part.text) for message in prompt.messages for part in message.parts if isinstance(part, FixedText)
+    )
     parts = [part for message in prompt.messages for part in message.parts]
     values = [part for part in dict.fromkeys(parts) if isinstance(part, Value)]
     groups = [_of_group(value) for value in values if value.fields]

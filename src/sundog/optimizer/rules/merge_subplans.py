@@ -17,9 +17,7 @@ from sundog.ir.templates.reads import LOOP, names_passed_on, outer_paths, paths_
 from sundog.ir.templates.substitute import change_templates, rename
 from sundog.ir.templates.template import Path, Template
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.rules.base import Change, Context
-
-Nodes = tuple[Node, ...]
+from sundog.optimizer.rules.base import Context, Nodes, RuleResult
 
 
 class CannotRename(Exception):
@@ -48,12 +46,12 @@ class MergeSubplans:
 
     name = "merge_subplans"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
         notes: list[str] = []
         while (found := _merge_once(plan, context.facts)) or (found := _hoist(plan, context.facts)):
             plan, more = found
             notes += more
-        return Change(plan, tuple(notes)) if notes else None
+        return RuleResult(plan, tuple(notes)) if notes else None
 
 
 def _merge_once(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, list[str]] | None:

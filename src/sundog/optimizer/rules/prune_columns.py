@@ -11,7 +11,7 @@ from dataclasses import replace
 from sundog.ir.logical import InputSource, LogicalPlan
 from sundog.ir.templates.reads import outer_paths
 from sundog.ir.templates.template import Path
-from sundog.optimizer.rules.base import Change, Context
+from sundog.optimizer.rules.base import Context, RuleResult
 
 ROW = "row"
 _METHODS = frozenset(dir(dict))
@@ -31,7 +31,7 @@ class PruneColumns:
 
     name = "prune_columns"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
         paths = {path[1:] for path in outer_paths(plan) if path[0] == ROW}
         if not plan.inputs or () in paths:
             return None
@@ -41,7 +41,7 @@ class PruneColumns:
             inputs.append(source if columns == source.columns else replace(source, columns=columns))
             if inputs[-1] is not source and columns is not None:
                 notes.append(f"of {source.name} only {', '.join(columns)}")
-        return Change(replace(plan, inputs=tuple(inputs)), tuple(notes)) if notes else None
+        return RuleResult(replace(plan, inputs=tuple(inputs)), tuple(notes)) if notes else None
 
 
 def _columns_of(source: InputSource, inputs: tuple[InputSource, ...], paths: Iterable[Path]) -> tuple[str, ...] | None:

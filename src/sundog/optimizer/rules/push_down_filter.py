@@ -13,7 +13,7 @@ from dataclasses import replace
 from sundog.ir.graph import Ancestry, nearest
 from sundog.ir.logical import Filter, LogicalPlan, Node
 from sundog.optimizer.facts import PlanFacts, WorkOf
-from sundog.optimizer.rules.base import Change, Context
+from sundog.optimizer.rules.base import Context, RuleResult
 
 
 class PushDownFilter:
@@ -32,7 +32,7 @@ class PushDownFilter:
 
     name = "push_down_filter"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
         if not any(isinstance(node, Filter) for node in plan.nodes):
             return None
         pushing = _Pushing(plan.nodes, context.facts)
@@ -40,7 +40,7 @@ class PushDownFilter:
             pushing.add(node)
         if not pushing.notes:
             return None
-        return Change(replace(plan, nodes=tuple(pushing.nodes)), tuple(pushing.notes))
+        return RuleResult(replace(plan, nodes=tuple(pushing.nodes)), tuple(pushing.notes))
 
 
 class _Pushing:

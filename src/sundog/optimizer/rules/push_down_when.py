@@ -14,9 +14,7 @@ from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step
 from sundog.ir.templates.reads import names_needed, outer_paths, paths_read
 from sundog.ir.templates.template import Path, Template
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.rules.base import Change, Context
-
-Nodes = tuple[Node, ...]
+from sundog.optimizer.rules.base import Context, Nodes, RuleResult
 
 
 class PushDownWhen:
@@ -35,11 +33,11 @@ class PushDownWhen:
 
     name = "push_down_when"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
         outer = outer_paths(plan)
         shown = frozenset(path[0] for _, template in plan.outputs for path in template.paths)
         nodes, notes = _pushed(plan.nodes, shown, outer, context.facts)
-        return Change(replace(plan, nodes=nodes), tuple(notes)) if notes else None
+        return RuleResult(replace(plan, nodes=nodes), tuple(notes)) if notes else None
 
 
 def _pushed(nodes: Nodes, needed: frozenset[str], outer: frozenset[Path], facts: PlanFacts) -> tuple[Nodes, list[str]]:

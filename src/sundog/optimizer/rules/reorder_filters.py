@@ -17,9 +17,9 @@ from sundog.ir.logical import Filter, LogicalPlan, Node
 from sundog.ir.templates.environment import ENVIRONMENT
 from sundog.ir.templates.template import Template
 from sundog.optimizer.facts import WorkOf
-from sundog.optimizer.rules.base import Change, Context
+from sundog.optimizer.rules.base import Context, RuleResult
 
-Rank = tuple[int, float]
+FilterRank = tuple[int, float]
 _TOTAL = (syntax.And, syntax.Or, syntax.Not, syntax.Compare, syntax.Operand, syntax.Const)
 _TOTAL_TESTS = frozenset({"none", "string", "number", "boolean", "true", "false", "mapping", "sequence"})
 
@@ -41,12 +41,12 @@ class ReorderFilters:
 
     name = "reorder_filters"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> Change | None:
+    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
         if sum(isinstance(node, Filter) for node in plan.nodes) < 2:
             return None
         order = _Order(plan.nodes, frozenset(plan.constants), context)
         notes = [note for node in plan.nodes if (note := order.add(node))]
-        return Change(replace(plan, nodes=order.nodes()), tuple(notes)) if notes else None
+        return RuleResult(replace(plan, nodes=order.nodes()), tuple(notes)) if notes else None
 
 
 @dataclass(slots=True)
@@ -103,10 +103,10 @@ class _Order:
             return None
         return f"{node.name} before {passed}"
 
-    def _may_pass(self, block: _Block, rank: Rank, waits_for: int) -> bool:
+    def _may_pass(self, block: _Block, rank: FilterRank, waits_for: int) -> bool:
         return block.is_passable and not block.bits & waits_for and rank < self._rank(block.filter)
 
-    def _rank(self, node: Filter) -> Rank:
+    def _rank(self, node: Filter) -> FilterRank:
         work = self._work.most(self._ancestry.above[node.name])
         return work, self._selectivity.get(node.name, 1.0)
 

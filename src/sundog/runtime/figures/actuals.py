@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sundog.cost.estimate import Estimate
-from sundog.cost.node_cost import TokenCost, dollars
+from sundog.cost.node_cost import TokenCost, estimate_dollars
 from sundog.deployment import opened
 from sundog.engines.base import TokenPrices
 from sundog.ir.physical import PhysicalPlan, calls_of
@@ -34,7 +34,7 @@ def actuals_of(report: Report, plan: PhysicalPlan) -> dict[str, dict[str, float]
             found[call.name]["seconds"] = report.step_seconds[call.name]
         price = prices.get(call.pool)
         if price is not None:
-            found[call.name]["usd"] = dollars(_tokens(totals[call.name]), price).expected
+            found[call.name]["usd"] = estimate_dollars(_tokens(totals[call.name]), price).expected
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sundog.cost.step_time import Work
+from sundog.cost.step_time import StepWork
 from sundog.engines.base import Usage
 
 
@@ -57,10 +57,10 @@ class PoolWork:
         return {step: share.until(self._share_s) for step, share in self._steps.items()}
 
     @property
-    def work(self) -> Work:
+    def work(self) -> StepWork:
         """The least that the executed calls can be computed with, without steps: cost.step_time.call_work with
         `is_shared`."""
-        return Work(0.0, self._prefill, self._decode, self._context, self._pairs, self._shared_context)
+        return StepWork(0.0, self._prefill, self._decode, self._context, self._pairs, self._shared_context)
 
     def count(self, step: str, change: int, now_s: float) -> None:
         """A call of `step` starts (1) or ends (-1)."""

@@ -19,7 +19,7 @@ from sundog.engines.base import EngineOutline
 from sundog.errors import ConfigError, SundogError, error_text
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing, calls_of
 from sundog.ir.pools import engine_of
-from sundog.ir.values.canonical import describe
+from sundog.ir.values.canonical import describe_value
 from sundog.operators.base import Finding, InspectingOperator, Inspection, Operator
 from sundog.runtime.calls.envelope import TOLD
 from sundog.runtime.preflight.engine_inspection import look_at_engine, missing_secrets
@@ -228,7 +228,7 @@ def _always_run(nodes: Sequence[Exec]) -> Iterator[str]:
 
 
 def _unset(call: CallExec, secrets: Secrets) -> Iterator[Finding]:
-    yield from missing_secrets(describe(call.step.spec), secrets)
+    yield from missing_secrets(describe_value(call.step.spec), secrets)
 
 
 def _in_thread(run: Callable[[], Coroutine[Any, Any, list[PlanFinding]]]) -> list[PlanFinding]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 
-from sundog.cost.row_statistics import Fields, RowStatistics
+from sundog.cost.row_statistics import RowFields, RowStatistics
 from sundog.errors import InputError, SundogError
 from sundog.ir.logical import InputSource
 from sundog.ir.schemas.shape import Record, Shape
@@ -131,7 +131,7 @@ class RowSource:
                     decoded = decode([row for _, row in numbered])
                     yield [(index, row) for (index, _), row in zip(numbered, decoded, strict=True)]
 
-    def statistics(self, sets: Collection[Fields], first: int | None = None) -> RowStatistics:
+    def statistics(self, sets: Collection[RowFields], first: int | None = None) -> RowStatistics:
         """Return the statistics of the values in `sets`: over all rows, counted within some per cent, or exactly over
         the `first` ones. Reads all rows once, the first ones once for each 32 sets, and knows no sample."""
         columns = [sorted(one) for one in sets]
