@@ -18,7 +18,7 @@ from sundog.display import (
     NotebookDisplay,
     QuietDisplay,
     TerminalDisplay,
-    describe,
+    describe_progress,
     duration,
     open_live_display,
     watch,
@@ -43,16 +43,18 @@ LINE = "1,000 of 2,000 rows, 10 failed, 1,300 of ≈2,600 calls, 100 tokens/s, 1
 
 
 def test_a_line_tells_rows_calls_rate_and_time_left() -> None:
-    assert describe(HALFWAY, SOON) == LINE
+    assert describe_progress(HALFWAY, SOON) == LINE
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    assert describe(Progress(), Forecast()) == "0 rows, 0 calls"
+    assert describe_progress(Progress(), Forecast()) == "0 rows, 0 calls"
 
 
 def test_a_line_tells_waits() -> None:
     progress = Progress(num_rows=3, waits=(Wait(2, 40.0, "local", "HTTP 429", is_asked_for=True),))
-    assert describe(progress, Forecast()) == ("0 of 3 rows, 0 calls, 2 calls wait 40 s: 'local' asks for it (HTTP 429)")
+    assert describe_progress(progress, Forecast()) == (
+        "0 of 3 rows, 0 calls, 2 calls wait 40 s: 'local' asks for it (HTTP 429)"
+    )
 
 
 @pytest.mark.parametrize(

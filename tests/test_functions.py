@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sundog.errors import FlowError
-from sundog.functions import is_reference, refer_to, resolve
+from sundog.functions import is_reference, refer_to, resolve_function
 
 
 @pytest.fixture(autouse=True)
@@ -39,26 +39,26 @@ def write(folder: Path, name: str, text: str) -> str:
 def test_an_importable_function_is_known_by_its_name() -> None:
     assert refer_to(json.loads) == "json:loads"
     assert refer_to(module_level) == f"{__name__}:module_level"
-    assert resolve(f"{__name__}:module_level", base_dir=None) is module_level
+    assert resolve_function(f"{__name__}:module_level", base_dir=None) is module_level
 
 
 def test_the_flows_folder_comes_first(tmp_path: Path) -> None:
     first = write(tmp_path / "first", "own_checks.py", "def name(): return 'first'")
     second = write(tmp_path / "second", "own_checks.py", "class Deep:\n  @staticmethod\n  def name(): return 'second'")
-    assert resolve("own_checks:name", base_dir=first)() == "first"
-    assert resolve("own_checks:Deep.name", base_dir=second)() == "second"
-    assert resolve("own_checks:name", base_dir=first)() == "first"
+    assert resolve_function("own_checks:name", base_dir=first)() == "first"
+    assert resolve_function("own_checks:Deep.name", base_dir=second)() == "second"
+    assert resolve_function("own_checks:name", base_dir=first)() == "first"
 
 
 def test_a_module_is_imported_once(tmp_path: Path) -> None:
     folder = write(tmp_path, "own_once.py", "def name(): pass")
-    assert resolve("own_once:name", base_dir=folder) is resolve("own_once:name", base_dir=folder)
+    assert resolve_function("own_once:name", base_dir=folder) is resolve_function("own_once:name", base_dir=folder)
 
 
 def test_a_package_in_the_folder_is_found(tmp_path: Path) -> None:
     write(tmp_path / "own_package", "__init__.py", "")
     write(tmp_path / "own_package", "inner.py", "def name(): return 'inner'")
-    assert resolve("own_package.inner:name", base_dir=str(tmp_path))() == "inner"
+    assert resolve_function("own_package.inner:name", base_dir=str(tmp_path))() == "inner"
 
 
 @pytest.mark.parametrize(
@@ -75,19 +75,19 @@ def test_a_package_in_the_folder_is_found(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_resolved_says_why(reference: str, complaint: str, tmp_path: Path) -> None:
     with pytest.raises(FlowError, match=complaint):
-        resolve(reference, base_dir=str(tmp_path))
+        resolve_function(reference, base_dir=str(tmp_path))
 
 
 def test_a_module_that_fails_says_how(tmp_path: Path) -> None:
     folder = write(tmp_path, "own_broken.py", "raise RuntimeError('no luck')")
     with pytest.raises(FlowError, match="failed: RuntimeError: no luck"):
-        resolve("own_broken:run", base_dir=folder)
+        resolve_function("own_broken:run", base_dir=folder)
 
 
 def test_a_module_that_hides_one_of_python_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, "json.py", "def run(): pass")
     with pytest.raises(FlowError, match="'json' is a module of Python itself"):
-        resolve("json:run", base_dir=folder)
+        resolve_function("json:run", base_dir=folder)
 
 
 def adder(amount: Any) -> Callable[[int], Any]:
@@ -99,7 +99,7 @@ def test_functions_of_this_process_are_known_by_code_and_captures() -> None:
     assert len({refer_to(adder(amount)) for amount in (1, 2, "x", (1, 2), {"a": 1}, None, os.path, module_level)}) == 8
     one, two = adder(1), adder(2)
     references = refer_to(one), refer_to(two)
-    assert [resolve(reference, base_dir=None)(10) for reference in references] == [11, 12]
+    assert [resolve_function(reference, base_dir=None)(10) for reference in references] == [11, 12]
 
 
 def test_defaults_tell_functions_apart() -> None:

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
-from sundog.operators.sql.database import Database, Row, Statement
+from sundog.operators.sql.database import Database, SQLRow, Statement
 
 MAX_WAIT_S = 60.0
 
@@ -27,13 +27,13 @@ def kept_queries(path: Path) -> Iterator[None]:
         file.execute("pragma synchronous = off")
         file.execute("create table if not exists kept (key blob primary key, found blob) without rowid")
 
-        async def ask_once(self: Database, statement: Statement, *, timeout_s: float) -> list[Row]:
+        async def ask_once(self: Database, statement: Statement, *, timeout_s: float) -> list[SQLRow]:
             assert not statement.is_write, "only reads are kept"
             asked = str(statement.text), sorted(statement.params.items()), statement.max_rows, statement.raw_column
             key = blake2b(repr(asked).encode(), digest_size=16).digest()
             kept = file.execute("select found from kept where key = ?", (key,)).fetchone()
             if kept is not None:
-                found: list[Row] = pickle.loads(kept[0])
+                found: list[SQLRow] = pickle.loads(kept[0])
                 return found
             found = await execute(self, statement, timeout_s=timeout_s)
             file.execute("insert or ignore into kept values (?, ?)", (key, pickle.dumps(found)))

@@ -20,7 +20,7 @@ from sundog.errors import RunStopped, suggest
 from sundog.flow.builder import FlowBuilder, item, row
 from sundog.flow.prompt_file import prompt_file
 from sundog.ir.logical import LogicalPlan
-from sundog.result import Page, Result, Row, Text
+from sundog.result import NotebookText, Page, Result, Row
 from sundog.runtime.calls.guard import run_loop
 from sundog.runtime.executor import RowEnd
 from sundog.runtime.figures.report import Report
@@ -133,7 +133,7 @@ class Runnable:
                     if end.state == "done":
                         yield Row(end.row_index, from_json(end.body))
 
-    def explain(self, format: ExplainForm = "text", **options: Unpack[PlanOptions]) -> Text:
+    def explain(self, format: ExplainForm = "text", **options: Unpack[PlanOptions]) -> NotebookText:
         """The plans, and what a run will take: as text, as JSON text, or as a page of HTML, which a notebook shows.
         Reads the inputs, runs no step."""
         if format not in get_args(ExplainForm):
@@ -143,7 +143,7 @@ class Runnable:
 
         explanation = Explanation(self._session(options))
         shown = explanation.shown(explanation.document(), format)
-        return Page(shown) if format == "html" else Text(shown)
+        return Page(shown) if format == "html" else NotebookText(shown)
 
     async def _execute(self, drive: _Drive, options: WatchedOptions) -> Result:
         with closing(drive):
@@ -200,7 +200,7 @@ def explain(
     inputs: Mapping[str, str | Path] | None = None,
     format: ExplainForm = "text",
     **options: Unpack[PlanOptions],
-) -> Text:
+) -> NotebookText:
     """The plans of a flow file; see `Runnable.explain`."""
     return FlowFile(path, inputs).explain(format, **options)
 

@@ -110,10 +110,10 @@ class LineDisplay:
 
     def show(self, progress: Progress, forecast: Forecast) -> None:
         # The time left changes where nothing else does.
-        done = describe(progress, Forecast(forecast.num_calls))
+        done = describe_progress(progress, Forecast(forecast.num_calls))
         if done != self._last:
             self._last = done
-            self._say(describe(progress, forecast))
+            self._say(describe_progress(progress, forecast))
 
     def note(self, text: str) -> None:
         self._say(text)
@@ -163,7 +163,7 @@ class TerminalDisplay:
         table.add_column(width=BAR_CHARS)
         table.add_column()
         bar = ProgressBar(total=1.0, completed=forecast.share or 0.0, width=BAR_CHARS)
-        table.add_row(bar, describe(progress, forecast))
+        table.add_row(bar, describe_progress(progress, forecast))
         self._live.update(table, refresh=True)
 
     def note(self, text: str) -> None:
@@ -187,7 +187,7 @@ class NotebookDisplay:
         self._handle = display({"text/plain": "", "text/html": ""}, raw=True, display_id=True)
 
     def show(self, progress: Progress, forecast: Forecast) -> None:
-        text = describe(progress, forecast)
+        text = describe_progress(progress, forecast)
         bar = f'<progress value="{forecast.share or 0.0:.3f}" max="1"></progress> {escape(text)}'
         self._draw(text, bar)
 
@@ -204,7 +204,7 @@ class NotebookDisplay:
         self._handle.update({"text/plain": text, "text/html": html}, raw=True)
 
 
-def describe(progress: Progress, forecast: Forecast) -> str:
+def describe_progress(progress: Progress, forecast: Forecast) -> str:
     """Rows, executed calls of those expected, tokens per second, time left and waits, on one line."""
     total = "" if progress.num_rows is None else f" of {progress.num_rows:,}"
     parts = [f"{progress.num_ended:,}{total} rows"]

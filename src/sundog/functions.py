@@ -27,7 +27,7 @@ def is_reference(text: str) -> bool:
     return text.startswith(SESSION_PREFIX) or (bool(colon) and _is_dotted(module) and _is_dotted(path))
 
 
-def resolve(reference: str, *, base_dir: str | None) -> Callable[..., Any]:
+def resolve_function(reference: str, *, base_dir: str | None) -> Callable[..., Any]:
     """The function that `reference` names; modules in `base_dir` (the flow file's folder) come first.
 
     FlowError where the form is wrong, the module cannot be imported, or it has no such function.
@@ -54,7 +54,7 @@ def resolve(reference: str, *, base_dir: str | None) -> Callable[..., Any]:
 
 
 def refer_to(function: Callable[..., Any]) -> str:
-    """A reference that `resolve` turns into `function` again.
+    """A reference that `resolve_function` turns into `function` again.
 
     `module:name` when it can be imported by that name. Otherwise a name made of its code and of what it captures,
     known in this process only: the same code gives the same reference in every process of one Python version.
@@ -69,10 +69,10 @@ def refer_to(function: Callable[..., Any]) -> str:
         return f"{module}:{path}"
     if not isinstance(function, FunctionType):
         raise FlowError(f"'{path}' cannot be imported from '{module}'", hint="move it into a module")
-    return register(function, name=function.__name__, content=_code_of(function))
+    return register_function(function, name=function.__name__, content=_code_of(function))
 
 
-def register(function: Callable[..., Any], *, name: str, content: bytes) -> str:
+def register_function(function: Callable[..., Any], *, name: str, content: bytes) -> str:
     """Make `function` known in this process; equal `name` and `content` give the same reference."""
     plain = "".join(letter if letter.isalnum() or letter == "_" else "" for letter in name)
     reference = f"{SESSION_PREFIX}{plain}-{blake2b(content, digest_size=6).hexdigest()}"

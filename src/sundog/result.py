@@ -35,7 +35,7 @@ class Row(dict[str, Any]):
         self.row_index = row_index
 
 
-class Text(str):
+class NotebookText(str):
     """Text that a notebook shows as it is."""
 
     __slots__ = ()
@@ -44,7 +44,7 @@ class Text(str):
         return str(self)
 
 
-class Page(Text):
+class Page(NotebookText):
     """A page of HTML: `str` of it is the whole document, a notebook shows it in a frame of its own."""
 
     __slots__ = ()

@@ -11,7 +11,7 @@ from halo.case import MODELS
 from halo.endpoint import Models, make_app, running_endpoint
 
 from sundog.engines.base import ENGINES, Chunk, GenerateRequest, Message
-from sundog.engines.modelled.null import answer
+from sundog.engines.modelled.null import modelled_answer
 from sundog.engines.openai.protocol.answers import read_chunks
 from sundog.engines.openai.protocol.bodies import request_body
 from sundog.errors import EngineError
@@ -39,7 +39,7 @@ async def ask(model: str, **options: Any) -> list[Chunk]:
 def test_an_answer_comes_as_the_engine_gave_it() -> None:
     pytest.importorskip("starlette", reason="of the extra bench")
     chunks = asyncio.run(ask("b"))
-    text, reason = answer("same", REQUEST)
+    text, reason = modelled_answer("same", REQUEST)
     assert "".join(chunk.text for chunk in chunks) == text
     assert chunks[-1].finish_reason == reason
     usage = chunks[-1].usage

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sundog.store import writer
-from sundog.store.schema import connect
+from sundog.store.schema import connect_store
 from tests.cli.flows import num_checks, sundog, write_checked
 
 NUM_ROWS = 200
@@ -22,14 +22,14 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path, monkeypatch
     assert sundog(calm, *COMMAND).exit_code == 0
 
     def connect_to_small_disk(path: Path) -> sqlite3.Connection:
-        connection = connect(path)
+        connection = connect_store(path)
         (num_pages,) = connection.execute("pragma page_count").fetchone()
         connection.execute(f"pragma max_page_count={num_pages + 1}")
         return connection
 
     write_checked(tmp_path, NUM_ROWS, bad="7")
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "connect", connect_to_small_disk)
+        patch.setattr(writer, "connect_store", connect_to_small_disk)
         ran = sundog(tmp_path, *COMMAND)
     assert ran.exit_code == 1
     assert "store.sqlite: the disk is full\n  free some space and repeat the command" in ran.stderr

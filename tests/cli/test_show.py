@@ -55,7 +55,7 @@ def test_a_table_says_how_many_rows_it_leaves_out(tmp_path: Path) -> None:
 
 def test_a_table_fits_its_width_and_keeps_to_lines() -> None:
     rows = [{"id": "1", "text": "x" * 200, "more": "日本語" * 30}, {"id": "2", "text": "short", "more": ""}]
-    lines = list(show.table_lines(("id", "text", "more"), rows, 40))
+    lines = list(show.row_lines(("id", "text", "more"), rows, 40))
     assert lines[0].split() == ["id", "text", "more"]
     assert lines[1].startswith("1   xxx")
     assert lines[1].count("…") == 2
@@ -112,17 +112,17 @@ FOUND = {
 @pytest.mark.parametrize(
     ("width", "head", "end"),
     [
-        (None, list(runs.COLUMNS), "/data/projects/reviews/2026/november/answers.jsonl"),
-        (200, list(runs.COLUMNS), "/data/projects/reviews/2026/november/answers.jsonl"),
-        (100, list(runs.COLUMNS), "…vember/answers.jsonl"),
-        (88, [name for name in runs.COLUMNS if name != "dropped"], "…r/answers.jsonl"),
+        (None, list(runs.RUN_COLUMNS), "/data/projects/reviews/2026/november/answers.jsonl"),
+        (200, list(runs.RUN_COLUMNS), "/data/projects/reviews/2026/november/answers.jsonl"),
+        (100, list(runs.RUN_COLUMNS), "…vember/answers.jsonl"),
+        (88, [name for name in runs.RUN_COLUMNS if name != "dropped"], "…r/answers.jsonl"),
         (66, ["run", "state", "rows", "done", "failed", "output"], "…r/answers.jsonl"),
         (50, ["run", "state", "rows", "done", "failed"], "10"),
         (32, ["run", "state", "done"], "1,190"),
     ],
 )
 def test_lines_of_runs_fit_the_terminal(width: int | None, head: list[str], end: str) -> None:
-    first, line = runs.table_lines([FOUND], width)
+    first, line = runs.run_lines([FOUND], width)
     assert first.split() == head
     assert line.split()[-1] == end
     assert width is None or max(len(first), len(line)) <= width

@@ -176,7 +176,7 @@ def _put_weights(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path.touch()
         return path
 
-    monkeypatch.setattr(models, "pull", pull)
+    monkeypatch.setattr(models, "pull_model", pull)
 
 
 async def _without_network(client: Client, request: Request, payload: object, progress: object) -> WholeAnswer:

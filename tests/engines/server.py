@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sundog.engines.base import GenerateRequest, Message
-from sundog.engines.modelled.null import answer, count_tokens
+from sundog.engines.modelled.null import count_tokens, modelled_answer
 
 MODEL = "served"
 MAX_CONTEXT_TOKENS = 400
@@ -137,7 +137,7 @@ async def answer_well(exchange: Exchange) -> None:
         message = f"This model's maximum context length is {MAX_CONTEXT_TOKENS} tokens."
         await exchange.send(400, json.dumps({"error": {"message": message, "code": 400}}))
         return
-    text, finish_reason = answer(MODEL, request)
+    text, finish_reason = modelled_answer(MODEL, request)
     await exchange.begin_stream()
     for start in range(0, len(text), 4):
         await exchange.send_event(event(is_chat, text[start : start + 4]))

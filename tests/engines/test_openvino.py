@@ -36,7 +36,7 @@ def why_not() -> str | None:
     if importlib.util.find_spec("openvino_genai") is None:
         return 'openvino-genai is not installed: pip install "sundog[local]"'
     try:
-        models.resolve(MODEL, models.cache_folder())
+        models.resolve_model(MODEL, models.cache_folder())
     except SundogError as error:
         return str(error)
     return None
@@ -191,7 +191,7 @@ def test_more_requests_than_blocks_are_all_answered() -> None:
 @pytest.mark.local
 @pytest.mark.skipif(why_not() is not None, reason=why_not() or "it can")
 def test_the_computed_number_of_cached_tokens_is_what_the_pipeline_skips() -> None:
-    path, _ = openvino.find_model(models.resolve(MODEL, models.cache_folder()))
+    path, _ = openvino.find_model(models.resolve_model(MODEL, models.cache_folder()))
     settings = PipelineSettings(path, openvino.PROPERTIES["fast"], 8192, max_num_batched_tokens=32, max_num_seqs=4)
     pipeline, files = load_pipeline(settings)
     steps, tokenizer = StepLoop(pipeline), open_tokenizer(path, files)

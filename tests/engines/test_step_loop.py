@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from sundog.engines.base import Chunk
 from sundog.engines.embedded.prefix_mirror import PrefixMirror
-from sundog.engines.embedded.step_loop import Job, Result, StepLoop
+from sundog.engines.embedded.step_loop import Job, JobResult, StepLoop
 from sundog.errors import BadResponse, EngineError, EngineOverloaded
 from tests.engines.echo_pipeline import EchoPipeline
 
@@ -12,18 +12,18 @@ def job_of(text: str, *stops: str) -> Job:
     return Job(tokens, None, len(tokens), stops)
 
 
-def run_dry(steps: StepLoop) -> list[Result]:
-    results: list[Result] = []
+def run_dry(steps: StepLoop) -> list[JobResult]:
+    results: list[JobResult] = []
     while steps.has_work():
         results += steps.step()
     return results
 
 
-def chunks(results: list[Result], number: int = 0) -> list[Chunk]:
+def chunks(results: list[JobResult], number: int = 0) -> list[Chunk]:
     return [result for of, result in results if of == number and isinstance(result, Chunk)]
 
 
-def errors(results: list[Result]) -> list[tuple[int, type[EngineError]]]:
+def errors(results: list[JobResult]) -> list[tuple[int, type[EngineError]]]:
     return [(number, type(result)) for number, result in results if isinstance(result, EngineError)]
 
 

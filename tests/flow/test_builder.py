@@ -14,7 +14,7 @@ from sundog.errors import FlowError, Location
 from sundog.flow.bind import load_flow
 from sundog.flow.builder import FlowBuilder, item
 from sundog.flow.reference import Ref
-from sundog.functions import resolve
+from sundog.functions import resolve_function
 from sundog.ir.logical import LogicalPlan, Step
 from sundog.ir.templates.render import render_text
 from sundog.ir.templates.template import Template
@@ -184,7 +184,7 @@ def test_rows_given_directly_become_a_function_that_yields_them(rows: Any) -> No
     (source,) = plan_of(rows).inputs
     assert source.call is not None
     for _ in range(2):
-        assert list(resolve(source.call, base_dir=None)()) == TABLE.to_pylist()
+        assert list(resolve_function(source.call, base_dir=None)()) == TABLE.to_pylist()
 
 
 def test_rows_are_known_by_their_content() -> None:
@@ -220,7 +220,7 @@ def test_a_function_of_the_script_is_called_by_reference() -> None:
     (step,) = flow.plan().nodes
     assert isinstance(step, Step)
     reference = describe_value(step.spec)["call"]
-    assert resolve(reference, base_dir=None) is double
+    assert resolve_function(reference, base_dir=None) is double
 
 
 def test_a_value_without_json_form_is_refused_at_the_call() -> None:

@@ -11,12 +11,12 @@ import pytest
 
 from sundog.errors import FlowError
 from sundog.flow.rows import register_rows
-from sundog.functions import resolve
+from sundog.functions import resolve_function
 from sundog.ir.values.normal_form import NoNormalForm, normal_form
 
 
 def read(rows: Any) -> list[dict[str, Any]]:
-    found: Iterator[dict[str, Any]] = resolve(register_rows("given", rows), base_dir=None)()
+    found: Iterator[dict[str, Any]] = resolve_function(register_rows("given", rows), base_dir=None)()
     return [normal_form(row) for row in found]
 
 
@@ -44,7 +44,7 @@ def test_values_of_a_table_are_what_they_are() -> None:
 
 def test_a_value_beyond_pythons_own_fails_its_row_alone() -> None:
     table = pa.table({"n": [1, 2], "at": pa.array([2**62, 0], pa.timestamp("us"))})
-    first, second = resolve(register_rows("given", table), base_dir=None)()
+    first, second = resolve_function(register_rows("given", table), base_dir=None)()
     assert (first["n"], second["n"]) == (1, 2)
     with pytest.raises(NoNormalForm, match="the value cannot be read: OverflowError"):
         normal_form(first["at"])

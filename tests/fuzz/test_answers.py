@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sundog.engines.base import GenerateRequest, Message
 from sundog.engines.openai.protocol.answers import read_chunks, read_whole
-from sundog.engines.openai.protocol.failures import error_of
+from sundog.engines.openai.protocol.failures import engine_error_of
 from sundog.errors import EngineError
 from tests.engines.conformance import collect
 from tests.engines.deviations import TABLE, piece, sse
@@ -128,7 +128,7 @@ words = st.text(max_size=40) | st.from_regex(r"[0-9]{1,400}(\.[0-9]+)?|(Mon|Fri)
 @fuzz(2)
 def test_whatever_an_error_says_is_an_engine_error(status: int, headers: dict[str, str], body: bytes) -> None:
     with bounded():
-        error = error_of(status, headers, body, now_s=1.7e9)
+        error = engine_error_of(status, headers, body, now_s=1.7e9)
     str(error).encode()
     assert len(error.what) < 4200
     assert error.retry_after_s is None or 0 <= error.retry_after_s <= 1e9

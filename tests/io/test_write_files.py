@@ -21,7 +21,7 @@ from sundog.ir.values.canonical import canonical_json
 from sundog.runtime.rows.formats import parquet_file
 from sundog.runtime.rows.outputs import (
     STREAMED,
-    Format,
+    OutputFormat,
     check_output_path,
     errors_path,
     write_errors,
@@ -90,7 +90,7 @@ def test_json_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", sorted(STREAMED))
-def test_a_stream_gets_what_a_file_gets(tmp_path: Path, format: Format) -> None:
+def test_a_stream_gets_what_a_file_gets(tmp_path: Path, format: OutputFormat) -> None:
     path, stream = tmp_path / f"out.{format}", BytesIO()
     assert write_rows(stream, format, list(ROWS[0]), stored(ROWS)) == write(path, ROWS)
     assert stream.getvalue() == path.read_bytes()

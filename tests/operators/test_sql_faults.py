@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
 from sundog.errors import OperatorError
-from sundog.operators.sql.faults import Phase, fault_of
+from sundog.operators.sql.faults import Phase, sql_fault_of
 
 CONNECTING, EXECUTING, COMMITTING = Phase.CONNECTING, Phase.EXECUTING, Phase.COMMITTING
 
@@ -84,7 +84,7 @@ def test_what_an_error_means(
     error: DBAPIError, phase: Phase, backend: str, on_read: tuple[bool, bool], on_write: tuple[bool, bool]
 ) -> None:
     for is_write, expected in ((False, on_read), (True, on_write)):
-        found = fault_of(error, phase, backend, is_write=is_write)
+        found = sql_fault_of(error, phase, backend, is_write=is_write)
         assert (found.retryable, found.is_outcome_unknown) == expected
         assert str(error.orig) in found.what
         assert "secret" not in str(found)
@@ -93,11 +93,11 @@ def test_what_an_error_means(
 
 def test_an_error_of_sundogs_own_stays_as_it_is() -> None:
     own = OperatorError("no such file")
-    assert fault_of(own, CONNECTING, "sqlite", is_write=True) is own
+    assert sql_fault_of(own, CONNECTING, "sqlite", is_write=True) is own
 
 
 def test_a_value_the_driver_refuses_was_never_sent() -> None:
-    found = fault_of(OverflowError("too large"), EXECUTING, "sqlite", is_write=True)
+    found = sql_fault_of(OverflowError("too large"), EXECUTING, "sqlite", is_write=True)
     assert (found.retryable, found.is_outcome_unknown) == (False, False)
 
 
@@ -112,14 +112,14 @@ def test_a_value_the_driver_refuses_was_never_sent() -> None:
 )
 def test_a_type_that_cannot_be_told_gets_a_hint(sqlstate: str, params: dict[str, Any], hint: str | None) -> None:
     error = wrapped(ServerError(sqlstate))
-    assert fault_of(error, EXECUTING, "postgresql", is_write=False, params=params).hint == hint
+    assert sql_fault_of(error, EXECUTING, "postgresql", is_write=False, params=params).hint == hint
 
 
 def test_a_value_that_the_driver_cannot_hold_gets_a_hint() -> None:
     error = DataError("select", {}, Exception("out of range"))
-    assert "cast it to text" in str(fault_of(error, EXECUTING, "postgresql", is_write=False))
+    assert "cast it to text" in str(sql_fault_of(error, EXECUTING, "postgresql", is_write=False))
 
 
 def test_integrity_errors_are_final() -> None:
     error = IntegrityError("insert", {}, sqlite_error(2067))
-    assert not fault_of(error, EXECUTING, "sqlite", is_write=True).retryable
+    assert not sql_fault_of(error, EXECUTING, "sqlite", is_write=True).retryable

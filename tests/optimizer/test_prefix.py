@@ -10,7 +10,7 @@ from sundog.cost.row_statistics import RowStatistics
 from sundog.ir.logical import RowKey
 from sundog.ir.templates.template import Path
 from sundog.optimizer.prefix import PrefixNode, fields_of, num_computed_tokens, prefix_tree, reading_order, row_keys
-from sundog.optimizer.prompt_parts import FixedText, Part, PromptMessage, StepPrompt, Value
+from sundog.optimizer.prompt_parts import FixedText, MessageParts, Part, StepPrompt, Value
 
 DOCUMENT, TOPIC, REGION = (("row", name) for name in ("document", "topic", "region"))
 
@@ -28,7 +28,7 @@ def prompt(step: str, *parts: Part | str | Path) -> StepPrompt:
     made = (
         FixedText(part) if isinstance(part, str) else value(part) if isinstance(part, tuple) else part for part in parts
     )
-    return StepPrompt(step, (PromptMessage("user", tuple(made)),))
+    return StepPrompt(step, (MessageParts("user", tuple(made)),))
 
 
 def shown(tree: tuple[PrefixNode, ...]) -> list[object]:

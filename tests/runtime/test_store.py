@@ -16,7 +16,7 @@ from sundog.engines.base import Usage
 from sundog.errors import StoreError, UserError
 from sundog.ir.values.normal_form import encode
 from sundog.store.runs import RunList
-from sundog.store.schema import connect, store_error
+from sundog.store.schema import connect_store, store_error
 from sundog.store.store import NodeTotals, Store
 from sundog.store.writer import Asked
 
@@ -58,7 +58,7 @@ def test_the_results_of_one_turn_are_written_by_few_statements(tmp_path: Path, m
     statements: list[str] = []
 
     def connect_traced(path: Path) -> sqlite3.Connection:
-        connection = connect(path)
+        connection = connect_store(path)
         connection.set_trace_callback(lambda text: statements.append(text.split()[0]))
         return connection
 
@@ -103,7 +103,7 @@ def test_totals_are_of_finished_rows_and_of_this_run(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told_and_loses_nothing_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def connect_small(path: Path) -> sqlite3.Connection:
-        connection = connect(path)
+        connection = connect_store(path)
         connection.execute("pragma max_page_count=60")
         return connection
 
@@ -189,7 +189,7 @@ def test_a_new_store_can_be_opened_by_many_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         for number in range(20):
             path = tmp_path / f"{number}.sqlite"
-            for connection in pool.map(connect, [path] * 8):
+            for connection in pool.map(connect_store, [path] * 8):
                 connection.close()
 
 
@@ -236,6 +236,6 @@ def test_a_command_is_locked_against_other_processes_until_they_die(tmp_path: Pa
 
 
 def test_what_is_committed_is_on_the_disk(tmp_path: Path) -> None:
-    with closing(connect(tmp_path / "store.sqlite")) as connection:
+    with closing(connect_store(tmp_path / "store.sqlite")) as connection:
         assert connection.execute("pragma synchronous").fetchone() == (2,), "full"
         assert connection.execute("pragma journal_mode").fetchone() == ("wal",)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sundog.transport.answer import WholeAnswer
-from sundog.transport.client import Client, Progress, Request
+from sundog.transport.client import Client, Request, SendProgress
 from sundog.transport.faults import Broken, Damaged, Silent, TooLarge, TransportFault, Unreachable
 from tests.transport.raw_server import OK, Answering, RawServer, close_at_once, serving, then_close, then_wait
 
@@ -87,7 +87,7 @@ def test_nobody_there_means_nothing_was_sent() -> None:
         port = unused.getsockname()[1]
 
         async def ask(url: str) -> None:
-            client, progress = Client(proxy=""), Progress()
+            client, progress = Client(proxy=""), SendProgress()
             try:
                 with pytest.raises(Unreachable) as caught:
                     async with client.open(Request("POST", url), progress=progress):

@@ -13,7 +13,7 @@ import typer
 
 from sundog.cli.completion import engines
 from sundog.cli.console import print_note, print_result
-from sundog.cli.options import JSON, Debug, FlowFile
+from sundog.cli.options import JSON, Debug, FlowArgument
 from sundog.config import read_config
 from sundog.errors import ConfigError, RunError, suggest
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sundog.cost.step_time import FitError
     from sundog.ir.logical import EngineBlock, LogicalPlan
 
-EngineName = Annotated[
+CalibratedEngine = Annotated[
     str | None,
     typer.Option(
         "--engine",
@@ -36,15 +36,15 @@ MAX_MEAN_ERROR = 0.4
 """The mean error of held-out steps: on a quiet machine it is 0.05 to 0.2, and an estimate that
 is off by more helps nobody."""
 
-Keep = Annotated[bool, typer.Option("--keep", help="Keep the profile even if it is off by more than 40 %.")]
+KeepProfile = Annotated[bool, typer.Option("--keep", help="Keep the profile even if it is off by more than 40 %.")]
 Seconds = Annotated[float, typer.Option("--seconds", min=1, help="Repeat the rounds while they fit into this time.")]
 
 
 def calibrate(
-    flow: FlowFile,
-    engine: EngineName = None,
+    flow: FlowArgument,
+    engine: CalibratedEngine = None,
     seconds: Seconds = 60.0,
-    keep: Keep = False,
+    keep: KeepProfile = False,
     as_json: JSON = False,
     debug: Debug = False,
 ) -> None:

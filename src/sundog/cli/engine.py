@@ -10,7 +10,7 @@ import typer
 
 from sundog.cli.completion import engines
 from sundog.cli.console import print_note, print_result
-from sundog.cli.options import JSON, Debug, FlowFile, State
+from sundog.cli.options import JSON, Debug, FlowArgument, State
 from sundog.config import read_config
 from sundog.errors import ConfigError, suggest
 
@@ -24,7 +24,7 @@ engine = typer.Typer(
     help="Start, stop and show the servers of a flow's engines.",
     epilog="Example: sundog engine up flow.yaml",
 )
-EngineName = Annotated[
+StartedEngines = Annotated[
     str | None,
     typer.Option(
         "--engine",
@@ -37,7 +37,7 @@ EngineName = Annotated[
 
 
 @engine.command(epilog="Example: sundog engine up flow.yaml")
-def up(flow: FlowFile, engine: EngineName = None, state: State = None, debug: Debug = False) -> None:
+def up(flow: FlowArgument, engine: StartedEngines = None, state: State = None, debug: Debug = False) -> None:
     """Start servers and wait until all are ready.
 
     Those that are up already are left alone: repeating it is safe.
@@ -53,7 +53,7 @@ def up(flow: FlowFile, engine: EngineName = None, state: State = None, debug: De
 
 
 @engine.command(epilog="Example: sundog engine down --engine local")
-def down(engine: EngineName = None, state: State = None, debug: Debug = False) -> None:
+def down(engine: StartedEngines = None, state: State = None, debug: Debug = False) -> None:
     """Stop servers and forget them.
 
     Those that do not end when asked are stopped by force.

@@ -11,7 +11,7 @@ import typer
 from sundog.cli.console import print_result
 from sundog.cli.options import (
     Debug,
-    FlowFile,
+    FlowArgument,
     Inputs,
     Limit,
     MaxRows,
@@ -36,25 +36,27 @@ if TYPE_CHECKING:
     from sundog.session import Session
 
 
-class Format(StrEnum):
+class ExplainFormat(StrEnum):
     TEXT = "text"
     JSON = "json"
     HTML = "html"
 
 
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print it; html is one page for a browser.")]
+ExplainFormatOption = Annotated[
+    ExplainFormat, typer.Option("--format", help="How to print it; html is one page for a browser.")
+]
 Analyze = Annotated[bool, typer.Option("--analyze", help="Run the flow and print what it did beside the estimate.")]
 Output = Annotated[Path | None, typer.Option(help="With --analyze: result file, as of `run`.", show_default=False)]
 Fresh = Annotated[bool, typer.Option("--fresh", help="With --analyze: begin anew and use no earlier result.")]
 
 
 def explain(
-    flow: FlowFile,
+    flow: FlowArgument,
     inputs: Inputs = [],  # noqa: B006 - typer reads the default, nobody changes it
     analyze: Analyze = False,
     output: Output = None,
     fresh: Fresh = False,
-    form: FormatOption = Format.TEXT,
+    form: ExplainFormatOption = ExplainFormat.TEXT,
     limit: Limit = None,
     sample: Sample = None,
     seed: Seed = 0,

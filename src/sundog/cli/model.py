@@ -30,7 +30,7 @@ def pull(name: Name, debug: Debug = False) -> None:
     They are checked against their checksum. Nothing is done where they are there already.
     """
     from sundog.engines.embedded.models import cache_folder
-    from sundog.engines.embedded.models import pull as pull_weights
+    from sundog.engines.embedded.models import pull_model as pull_weights
 
     def show(num_done: int, num_bytes: int) -> None:
         if sys.stderr.isatty():
@@ -47,11 +47,11 @@ def list_models(debug: Debug = False) -> None:
 
     Each with the place of its weights, or the size of their download.
     """
-    from sundog.engines.embedded.models import CATALOG, cache_folder, resolve
+    from sundog.engines.embedded.models import CATALOG, cache_folder, resolve_model
 
     for name, known in CATALOG.items():
         try:
-            where = str(resolve(name, cache_folder()))
+            where = str(resolve_model(name, cache_folder()))
         except ConfigError:
             where = f"not pulled ({known.num_bytes / 1e6:.0f} MB)"
         print_result(f"{name}  {where}")
@@ -60,6 +60,6 @@ def list_models(debug: Debug = False) -> None:
 @model.command(epilog="Example: sundog model path smollm2-135m")
 def path(name: Name, debug: Debug = False) -> None:
     """Print where the weights of a model are."""
-    from sundog.engines.embedded.models import cache_folder, resolve
+    from sundog.engines.embedded.models import cache_folder, resolve_model
 
-    print_result(str(resolve(name, cache_folder())))
+    print_result(str(resolve_model(name, cache_folder())))

@@ -33,7 +33,7 @@ def parse_inputs(written: list[str]) -> dict[str, str]:
     return found
 
 
-FlowFile = Annotated[
+FlowArgument = Annotated[
     Path,
     typer.Argument(
         metavar="FLOW", help="The flow file (YAML).", show_default=False, autocompletion=completion.flow_files

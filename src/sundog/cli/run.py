@@ -19,7 +19,7 @@ from sundog.cli.console import print_note, print_result, require_stdout, result_
 from sundog.cli.options import (
     JSON,
     Debug,
-    FlowFile,
+    FlowArgument,
     Inputs,
     Limit,
     MaxRows,
@@ -47,7 +47,7 @@ STDOUT = Path("-")
 
 
 def run(
-    flow: FlowFile,
+    flow: FlowArgument,
     inputs: Inputs = [],  # noqa: B006 - typer reads the default, nobody changes it
     output: Annotated[
         Path | None,

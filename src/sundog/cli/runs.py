@@ -14,7 +14,7 @@ from sundog.cli.console import print_result
 from sundog.cli.options import JSON, Debug, State
 from sundog.config import read_config
 
-COLUMNS = ("run", "state", "rows", "done", "failed", "dropped", "began", "output")
+RUN_COLUMNS = ("run", "state", "rows", "done", "failed", "dropped", "began", "output")
 LEAST_WANTED = ("dropped", "began", "output", "failed", "rows")
 """The columns that go first where a terminal is too narrow for all."""
 MIN_OUTPUT_CHARS = 16
@@ -39,15 +39,15 @@ def runs(run: Prefix = "", state: State = None, as_json: JSON = False, debug: De
         print_result(json.dumps(found))
     elif found:
         width = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None
-        print_result("\n".join(table_lines(found, width)))
+        print_result("\n".join(run_lines(found, width)))
     else:
         print_result(f"no runs in {folder}")
 
 
-def table_lines(found: list[dict[str, Any]], width: int | None) -> list[str]:
+def run_lines(found: list[dict[str, Any]], width: int | None) -> list[str]:
     """A line a run, of at most `width` characters; None for as many as there are. A narrow terminal gets times without
     fractions, the end of the output's path, and then fewer columns."""
-    columns = list(COLUMNS)
+    columns = list(RUN_COLUMNS)
     cells = {name: [name, *(_cell(one[name]) for one in found)] for name in columns}
     if width is not None:
         cells["began"] = [text[:19].replace("T", " ") for text in cells["began"]]

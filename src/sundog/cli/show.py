@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 NUM_SHOWN_ROWS = 20
 
 
-class Format(StrEnum):
+class RowsFormat(StrEnum):
     JSONL = "jsonl"
     CSV = "csv"
     TABLE = "table"
 
 
-FormatOption = Annotated[
-    Format | None,
+RowsFormatOption = Annotated[
+    RowsFormat | None,
     typer.Option("--format", help="How to print them. [default: table on a terminal, else jsonl]", show_default=False),
 ]
 Errors = Annotated[bool, typer.Option("--errors", help="The failed rows: row, step, cause and attempts.")]
-Limit = Annotated[
+RowsLimit = Annotated[
     int | None,
     typer.Option(min=1, help=f"Only the first N. [default: {NUM_SHOWN_ROWS} in a table, else all]", show_default=False),
 ]
@@ -42,8 +42,8 @@ Limit = Annotated[
 def show(
     run: RunId,
     errors: Errors = False,
-    form: FormatOption = None,
-    limit: Limit = None,
+    form: RowsFormatOption = None,
+    limit: RowsLimit = None,
     state: State = None,
     debug: Debug = False,
 ) -> None:
@@ -51,15 +51,15 @@ def show(
     from sundog.runtime.history import opened_rows
 
     require_stdout()
-    form = form or (Format.TABLE if sys.stdout.isatty() else Format.JSONL)
+    form = form or (RowsFormat.TABLE if sys.stdout.isatty() else RowsFormat.JSONL)
     with opened_rows(read_config(state).state_dir, run, is_failed=errors) as rows:
         if not rows.num_rows:
             print_note(f"run {rows.run_id} has no {'failed rows' if errors else 'output rows'}{_others(rows)}")
-        elif form is Format.TABLE:
+        elif form is RowsFormat.TABLE:
             _print_table(rows, NUM_SHOWN_ROWS if limit is None else limit)
         else:
             with result_stream() as stream:
-                rows.write(stream, "csv" if form is Format.CSV else "jsonl", limit)
+                rows.write(stream, "csv" if form is RowsFormat.CSV else "jsonl", limit)
 
 
 def _others(rows: RunRows) -> str:
@@ -71,12 +71,12 @@ def _others(rows: RunRows) -> str:
 def _print_table(rows: RunRows, limit: int) -> None:
     """A line a row, as wide as the terminal, with the number of those that are left out."""
     shown = [{name: _cell(value) for name, value in row.items()} for row in islice(rows, limit)]
-    print_result("\n".join(table_lines(rows.columns, shown, shutil.get_terminal_size((120, 24)).columns)))
+    print_result("\n".join(row_lines(rows.columns, shown, shutil.get_terminal_size((120, 24)).columns)))
     if rows.num_rows > limit:
         print_note(f"{rows.num_rows - limit:,} more rows: --limit {rows.num_rows}")
 
 
-def table_lines(columns: tuple[str, ...], rows: list[dict[str, str]], width: int) -> Iterator[str]:
+def row_lines(columns: tuple[str, ...], rows: list[dict[str, str]], width: int) -> Iterator[str]:
     """Lines of at most `width` characters; the widest columns give way first."""
     from rich.cells import cell_len, set_cell_size
 

@@ -28,7 +28,7 @@ _ALLOWED = {"filter": FILTER_MODIFIERS, "loop": LOOP_MODIFIERS}
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class NodeDraft:
     """A node and where it was written. `node` is None when it is wrong: its name is known all the same.
 
     `shape` is that of the node's value, `operator` the key that says what it does, `block` what stands below it.
@@ -40,7 +40,7 @@ class Draft:
     block: Any = None
     node: Node | None = None
     shape: Shape = _UNKNOWN
-    body: tuple[Draft, ...] = ()
+    body: tuple[NodeDraft, ...] = ()
 
 
 class NodeBinder:
@@ -61,15 +61,15 @@ class NodeBinder:
         self._base_dir = base_dir
         self._engines = engines
 
-    def drafts(self, nodes: Mapping[str, Any], path: DataPath) -> tuple[Draft, ...]:
+    def drafts(self, nodes: Mapping[str, Any], path: DataPath) -> tuple[NodeDraft, ...]:
         return tuple(self._draft(name, data, (*path, name)) for name, data in nodes.items())
 
-    def _draft(self, name: str, data: Any, path: DataPath) -> Draft:
+    def _draft(self, name: str, data: Any, path: DataPath) -> NodeDraft:
         self._names.give(name, "step", self._positions.key(path))
         spec = read(NodeSpec, data, path, self._positions, self._complaints)
         operator = None if spec is None else self._operator_of(spec, path)
         if spec is None or operator is None:
-            return Draft(name, path)
+            return NodeDraft(name, path)
         self._check_modifiers(operator, spec, data, path)
         beside = {key: text for key, text in data.items() if key != operator or key == "filter"}
         check_no_secrets(beside, path, self._positions, self._complaints)
@@ -124,16 +124,16 @@ class NodeBinder:
             hint = "put all of it between {{ and }}, as in \"{{ answer.unit != 'none' }}\""
             self._complaints.add(f"'{key}' must be one expression", self._positions.value(path), hint)
 
-    def _filter(self, name: str, spec: NodeSpec, path: DataPath) -> Draft:
+    def _filter(self, name: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
         assert spec.filter is not None
         node = Filter(name, spec.filter, spec.after, self._positions.key(path))
-        return Draft(name, path, "filter", node=node)
+        return NodeDraft(name, path, "filter", node=node)
 
-    def _loop(self, name: str, spec: NodeSpec, path: DataPath) -> Draft:
+    def _loop(self, name: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
         block = (*path, "loop")
         loop = read(LoopSpec, spec.loop, block, self._positions, self._complaints)
         if loop is None:
-            return Draft(name, path)
+            return NodeDraft(name, path)
         body = self.drafts(loop.nodes, (*block, "nodes"))
         self._check_loop(loop, body, block)
         check_no_secrets(str(loop.until or ""), (*block, "until"), self._positions, self._complaints)
@@ -142,9 +142,9 @@ class NodeBinder:
         where = self._positions.key(path)
         each = _each(spec)
         node = Loop(name, nodes, loop.max_turns, loop.until, spec.when, each, spec.after, where)
-        return Draft(name, path, "loop", spec.loop, node, ListOf(shape) if each else shape, body)
+        return NodeDraft(name, path, "loop", spec.loop, node, ListOf(shape) if each else shape, body)
 
-    def _check_loop(self, loop: LoopSpec, body: tuple[Draft, ...], block: DataPath) -> None:
+    def _check_loop(self, loop: LoopSpec, body: tuple[NodeDraft, ...], block: DataPath) -> None:
         if not body:
             self._add("a loop needs nodes", (*block, "nodes"))
         for draft in body:
@@ -157,24 +157,24 @@ class NodeBinder:
             hint = "let it read a step of the loop, or loop.turn; leave it out to use all max_turns"
             self._add("'until' reads nothing that changes from turn to turn", (*block, "until"), hint)
 
-    def _step(self, name: str, key: str, spec: NodeSpec, path: DataPath) -> Draft:
+    def _step(self, name: str, key: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
         block, data = (*path, key), spec.operators[key]
         try:
             operator = OPERATORS.get(key)(self._base_dir)
         except UserError as error:
             self._add(error.what, block, error.hint)
-            return Draft(name, path)
+            return NodeDraft(name, path)
         try:
             data = with_prompt_files(data, block, operator.Spec.allows_files, self._base_dir, self._positions)
         except FlowError as error:
             if not isinstance(error.where, Location):
                 raise
             self._complaints.add(error.what, error.where, error.hint)
-            return Draft(name, path)
+            return NodeDraft(name, path)
         beside = {modifier: f"'{modifier}' stands beside '{key}', not inside it" for modifier in STEP_MODIFIERS}
         own = read(operator.Spec, data, block, self._positions, self._complaints, beside)
         if own is None or not self._passes_check(operator, own, block):
-            return Draft(name, path)
+            return NodeDraft(name, path)
         open_fields = operator.Spec.allows_secrets
         closed = (
             {field: value for field, value in data.items() if field not in open_fields} if type(data) is dict else data
@@ -196,7 +196,7 @@ class NodeBinder:
             max_retry_wait_s=spec.max_retry_wait,
         )
         shape = operator.shape(own)
-        return Draft(name, path, key, data, node, ListOf(shape) if node.for_each else shape)
+        return NodeDraft(name, path, key, data, node, ListOf(shape) if node.for_each else shape)
 
     def _passes_check(self, operator: Operator, spec: OperatorSpec, block: DataPath) -> bool:
         try:

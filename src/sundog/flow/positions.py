@@ -43,14 +43,14 @@ class Positions(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class FlowDocument:
     """`data`: dicts with text keys, lists, text, numbers, truth values and None."""
 
     data: Any
     positions: Positions
 
 
-def read_document(text: str, file: str) -> Document:
+def read_document(text: str, file: str) -> FlowDocument:
     """`text` as YAML 1.2; FlowError for what is not plain data, with its place in `file`."""
     yaml = YAML(typ="safe", pure=True)
     yaml.max_depth = MAX_DEPTH
@@ -62,7 +62,7 @@ def read_document(text: str, file: str) -> Document:
     except Exception as error:  # the library raises KeyError and others for what its authors did not expect
         raise _unreadable(error, text, file) from error
     reader = _Reader(file)
-    return Document(None if root is None else reader.plain(root), YamlPositions(root, text, file))
+    return FlowDocument(None if root is None else reader.plain(root), YamlPositions(root, text, file))
 
 
 class YamlPositions:

@@ -12,7 +12,7 @@ from typing import Any
 from sundog.errors import CallError, FlowError, Location, suggest
 from sundog.flow.complaints import Complaints
 from sundog.flow.names import ITEM, LOOP, ROW
-from sundog.flow.nodes import Draft
+from sundog.flow.nodes import NodeDraft
 from sundog.flow.positions import DataPath, Positions
 from sundog.ir.graph import dependencies, topological_order
 from sundog.ir.logical import Filter, ForEach, InputSource, Loop, Node, Step, templates_of
@@ -38,7 +38,7 @@ class ReferenceCheck:
         }
 
     def check(
-        self, drafts: Sequence[Draft], constants: Mapping[str, Any], outputs: Sequence[tuple[str, Template]]
+        self, drafts: Sequence[NodeDraft], constants: Mapping[str, Any], outputs: Sequence[tuple[str, Template]]
     ) -> None:
         """Check every template of the flow, scope by scope: nodes see the row, constants and steps of their scope,
         outputs see the steps of the outermost."""
@@ -50,7 +50,7 @@ class ReferenceCheck:
         for name, template in outputs:
             self._check_template(template, ("outputs", name), scope)
 
-    def _check_nodes(self, drafts: Sequence[Draft], outer: Shapes) -> None:
+    def _check_nodes(self, drafts: Sequence[NodeDraft], outer: Shapes) -> None:
         """The nodes of one scope: the flow's own, or the body of one loop."""
         self._hints |= {draft.name: "a filter has no value" for draft in drafts if draft.operator == "filter"}
         scope = {**outer, **_values(drafts)}
@@ -85,7 +85,7 @@ class ReferenceCheck:
         self._check_template(node.for_each.items, (*path, "for_each"), scope)
         return {**scope, node.for_each.variable: _item_shape(node.for_each, scope)}
 
-    def _check_loop(self, loop: Loop, draft: Draft, scope: Shapes) -> None:
+    def _check_loop(self, loop: Loop, draft: NodeDraft, scope: Shapes) -> None:
         last = Record(tuple((inner.name, inner.shape) for inner in draft.body))
         within = {**scope, LOOP: Record.of(turn=Scalar(), last=last)}
         self._check_nodes(draft.body, within)
@@ -114,7 +114,7 @@ class ReferenceCheck:
         except ValueError as error:
             self._complaints.add(f"this template gives no JSON value: {error}", self._positions.value(place))
 
-    def _check_after(self, draft: Draft, known: Set[str]) -> None:
+    def _check_after(self, draft: NodeDraft, known: Set[str]) -> None:
         if draft.node is None:
             return
         for index, name in enumerate(draft.node.after):
@@ -123,7 +123,7 @@ class ReferenceCheck:
                 hint = suggest(name, known - {draft.name})
                 self._complaints.add(f"'after' names '{name}', which is no node beside this one", where, hint)
 
-    def _check_order(self, drafts: Sequence[Draft]) -> None:
+    def _check_order(self, drafts: Sequence[NodeDraft]) -> None:
         nodes = [draft.node for draft in drafts if draft.node is not None]
         if self._reads_below_filter(drafts, nodes):
             return
@@ -134,7 +134,7 @@ class ReferenceCheck:
                 raise
             self._complaints.add(error.what, error.where, error.hint)
 
-    def _reads_below_filter(self, drafts: Sequence[Draft], nodes: Sequence[Node]) -> bool:
+    def _reads_below_filter(self, drafts: Sequence[NodeDraft], nodes: Sequence[Node]) -> bool:
         """A filter that waits for a step below it: a circle that deserves its own words."""
         found = False
         paths = {draft.name: draft.path for draft in drafts}
@@ -153,14 +153,14 @@ class ReferenceCheck:
         return found
 
 
-def _inner_names(drafts: Sequence[Draft], outer: str = "") -> Iterator[tuple[str, str]]:
+def _inner_names(drafts: Sequence[NodeDraft], outer: str = "") -> Iterator[tuple[str, str]]:
     for draft in drafts:
         for inner in draft.body:
             yield inner.name, f"{outer}{draft.name}.{inner.name}"
         yield from _inner_names(draft.body, f"{outer}{draft.name}.")
 
 
-def _values(drafts: Sequence[Draft]) -> dict[str, Shape]:
+def _values(drafts: Sequence[NodeDraft]) -> dict[str, Shape]:
     return {draft.name: draft.shape for draft in drafts if draft.operator != "filter" and draft.name != ROW}
 
 

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sundog.errors import FlowError
-from sundog.functions import register
+from sundog.functions import register_function
 from sundog.ir.values.canonical import canonical_json
 from sundog.ir.values.normal_form import NoNormalForm, normal_form
 
@@ -36,7 +36,7 @@ def register_rows(name: str, rows: Rows) -> str:
     """A reference to a function that yields `rows` as dicts; equal rows give an equal reference."""
     if hasattr(rows, "__arrow_c_stream__"):
         table = _table(rows)
-        return register(lambda: _dicts(table), name=name, content=_content_of(table))
+        return register_function(lambda: _dicts(table), name=name, content=_content_of(table))
     if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
         raise FlowError(
             f"rows are a list of dicts or a table (pyarrow, pandas, polars), and this is a {_kind_of(rows)}",
@@ -49,7 +49,7 @@ def register_rows(name: str, rows: Rows) -> str:
                 raise FlowError(what, hint="the keys of a row are the names of its columns")
     kept = [_kept(row) for row in rows]
     content = canonical_json([known for _, known in kept])
-    return register(lambda: (row for row, _ in kept), name=name, content=content)
+    return register_function(lambda: (row for row, _ in kept), name=name, content=content)
 
 
 def _kept(row: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:

@@ -31,7 +31,7 @@ from sundog.sched.events import (
 )
 from sundog.sched.policy import POLICIES, PolicySet
 
-Record = dict[str, Any]
+TraceRecord = dict[str, Any]
 WORKERS = "workers"
 _COUNTERS = re.compile(r"\[\d+\]|\.\d+(?=/)")
 
@@ -46,7 +46,7 @@ def write_trace(logs: Iterable[Path], file: BinaryIO) -> None:
     file.write(b"\n]}\n")
 
 
-def trace_records(logs: Iterable[Path]) -> Iterator[Record]:
+def trace_records(logs: Iterable[Path]) -> Iterator[TraceRecord]:
     """Trace events: a process per pool, a thread per slot of a replica, a slice per attempt; a process for the workers,
     a thread each, a slice per load."""
     lanes = _Lanes()
@@ -72,9 +72,9 @@ class _Lanes:
         self._pids: dict[str, int] = {}
         self._tids: dict[tuple[str, int], int] = {}
 
-    def place(self, pool: str, replica_id: str, slot: int) -> tuple[int, int, list[Record]]:
+    def place(self, pool: str, replica_id: str, slot: int) -> tuple[int, int, list[TraceRecord]]:
         """The slot's pid and tid, and the records that name them if they are new."""
-        named: list[Record] = []
+        named: list[TraceRecord] = []
         if pool not in self._pids:
             self._pids[pool] = len(self._pids) + 1
             named.append(_name("process_name", self._pids[pool], 0, pool))
@@ -135,7 +135,7 @@ class _Replay:
         self._loads_s: dict[str, float] = {}
         self.last_s = begin_s
 
-    def handle(self, event: Event) -> Iterator[Record]:
+    def handle(self, event: Event) -> Iterator[TraceRecord]:
         """The records of what `event` ends; then the core's decisions are taken note of."""
         self.last_s = self._begin_s + event.time_s
         match event:
@@ -172,24 +172,24 @@ class _Replay:
                 case Load():
                     self._loads_s[action.worker_id] = self.last_s
 
-    def cut_off(self) -> Iterator[Record]:
+    def cut_off(self) -> Iterator[TraceRecord]:
         """The attempts that the log's end finds running: the process was killed."""
         for request in self._requests.values():
             yield from self._end(request, "cut off", {})
 
-    def _end_load(self, worker_id: str, pool: str, ending: str) -> Iterator[Record]:
+    def _end_load(self, worker_id: str, pool: str, ending: str) -> Iterator[TraceRecord]:
         pid, tid, named = self._lanes.place(WORKERS, worker_id, 1)
         yield from named
         args = {"ending": ending}
         yield _slice(f"load {pool}", (pid, tid), self._loads_s.pop(worker_id), self.last_s, args)
 
-    def _begin(self, request: _Request, action: Submit) -> Iterator[Record]:
+    def _begin(self, request: _Request, action: Submit) -> Iterator[TraceRecord]:
         slot = self._slots[action.replica_id].take()
         pid, tid, named = self._lanes.place(request.arrived.pool, action.replica_id, slot)
         yield from named
         request.attempt = _Attempt(action.replica_id, slot, (pid, tid), action.attempt, self.last_s)
 
-    def _end(self, request: _Request, ending: str, more: Record) -> Iterator[Record]:
+    def _end(self, request: _Request, ending: str, more: TraceRecord) -> Iterator[TraceRecord]:
         """The slice of the attempt that ends now, if one runs, with its prefill and decode inside it."""
         attempt, arrived = request.attempt, request.arrived
         if attempt is None:
@@ -205,14 +205,14 @@ class _Replay:
         request.attempt, request.queued_s = None, self.last_s
 
 
-def _slice(name: str, lane: tuple[int, int], begin_s: float, end_s: float, args: Record) -> Record:
+def _slice(name: str, lane: tuple[int, int], begin_s: float, end_s: float, args: TraceRecord) -> TraceRecord:
     pid, tid = lane
     begin = _microseconds(begin_s)
     duration = round(_microseconds(end_s) - begin, 3)
     return {"ph": "X", "name": name, "pid": pid, "tid": tid, "ts": begin, "dur": duration, "args": args}
 
 
-def _name(kind: str, pid: int, tid: int, name: str) -> Record:
+def _name(kind: str, pid: int, tid: int, name: str) -> TraceRecord:
     return {"ph": "M", "name": kind, "pid": pid, "tid": tid, "args": {"name": name}}
 
 

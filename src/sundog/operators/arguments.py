@@ -17,7 +17,7 @@ from sundog.ir.templates.template import Literal, Template
 from sundog.ir.values.normal_form import NoNormalForm, normal_form
 from sundog.secrets import PATTERN, Secrets
 
-Place = list[str | int]
+ArgumentPath = list[str | int]
 
 
 def _to_templates(value: Any) -> Any:
@@ -68,12 +68,12 @@ def render_argument(argument: Any, scope: Scope) -> Any:
     return argument
 
 
-def secret_places(argument: Any) -> list[Place]:
+def secret_places(argument: Any) -> list[ArgumentPath]:
     """Return where the flow's text names a secret: the keys that lead there, for `reveal_argument`."""
     return [place for template, place in _templates(argument, []) if _num_secrets(template)]
 
 
-def reveal_argument(value: Any, places: list[Place], secrets: Secrets) -> Any:
+def reveal_argument(value: Any, places: list[ArgumentPath], secrets: Secrets) -> Any:
     """A copy of a rendered argument with the secrets at `places` revealed; OperatorError for an unset variable."""
     if not places:
         return value
@@ -124,7 +124,7 @@ def _num_secrets(template: Template) -> int:
     return sum(len(PATTERN.findall(text)) for text in texts)
 
 
-def _templates(argument: Any, place: Place) -> Iterator[tuple[Template, Place]]:
+def _templates(argument: Any, place: ArgumentPath) -> Iterator[tuple[Template, ArgumentPath]]:
     match argument:
         case Template():
             yield argument, place

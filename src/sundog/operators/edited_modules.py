@@ -15,15 +15,15 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from sundog.functions import SESSION_PREFIX, is_reference, resolve
-from sundog.operators.own_modules import files_of
+from sundog.functions import SESSION_PREFIX, is_reference, resolve_function
+from sundog.operators.own_modules import files_of_module
 
 _KNOWN: dict[Path, bytes] = {}
 """By file, the digest of what this process has loaded of it."""
 
 
 def resolve_as_written(reference: str, base_dir: Path) -> Callable[..., Any]:
-    """The function that `reference` names, as its files are now; FlowError as `resolve` has it.
+    """The function that `reference` names, as its files are now; FlowError as `resolve_function` has it.
 
     Where a file of the flow's folder that it needs was edited since it was loaded, all of them are loaded anew, and are
     the same module objects afterwards.
@@ -33,7 +33,7 @@ def resolve_as_written(reference: str, base_dir: Path) -> Callable[..., Any]:
         loaded = list(_loaded(module, folder))
         if any(_is_edited(one, path) for one, path in loaded):
             _load_anew([one for one, _ in loaded])
-    function = resolve(reference, base_dir=str(base_dir))
+    function = resolve_function(reference, base_dir=str(base_dir))
     for _, path in _loaded(module, folder):
         _KNOWN[path] = _digest(path)
     return function
@@ -57,7 +57,7 @@ def _load_anew(modules: Sequence[ModuleType]) -> None:
 
 
 def _loaded(module: str, folder: Path) -> Iterator[tuple[ModuleType, Path]]:
-    for path in files_of(module, folder):
+    for path in files_of_module(module, folder):
         parts = path.relative_to(folder).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         found = sys.modules.get(name)

@@ -16,12 +16,12 @@ def digests_of(module: str, folder: Path) -> dict[str, str]:
     from elsewhere. A file that cannot be read as Python has a digest and imports nothing."""
     digests = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files_of(module, folder)
+        for path in files_of_module(module, folder)
     }
     return dict(sorted(digests.items()))
 
 
-def files_of(module: str, folder: Path) -> list[Path]:
+def files_of_module(module: str, folder: Path) -> list[Path]:
     """Return the files that `module` needs from `folder`; each stands behind those that it imports."""
     found: list[Path] = []
     seen: set[Path] = set()

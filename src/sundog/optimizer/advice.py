@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from sundog.cost.row_statistics import RowFields, RowStatistics
 from sundog.optimizer.prefix import fields_of, num_computed_tokens, prefix_tree
-from sundog.optimizer.prompt_parts import FixedText, Part, PromptMessage, StepPrompt, Value, merged
+from sundog.optimizer.prompt_parts import FixedText, MessageParts, Part, StepPrompt, Value, merged
 
 CHARACTERS_PER_TOKEN = 4
 # Nothing is known of a result before the run; what is compared is how often it is computed.
@@ -166,7 +166,7 @@ def _with_moved(prompt: StepPrompt, value: Value, number: int, place: int) -> St
     assert old is not None, f"{prompt.step} has no {value.label}"
     parts = list(messages[old].parts)
     parts.remove(value)
-    messages[old] = PromptMessage(messages[old].role, tuple(parts))
+    messages[old] = MessageParts(messages[old].role, tuple(parts))
     parts = list(messages[number].parts)
     parts.insert(place, value)
     messages[number] = replace(messages[number], parts=merged(parts))

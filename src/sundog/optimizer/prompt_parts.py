@@ -46,7 +46,7 @@ Part = FixedText | Value
 
 
 @dataclass(frozen=True, slots=True)
-class PromptMessage:
+class MessageParts:
     """One message of a prompt: its role, then its parts, no two texts side by side."""
 
     role: str
@@ -58,7 +58,7 @@ class StepPrompt:
     """The messages of an LLM step."""
 
     step: str
-    messages: tuple[PromptMessage, ...]
+    messages: tuple[MessageParts, ...]
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -106,9 +106,9 @@ class _Reader:
         for node in topological_order(plan.nodes, nearest(plan.nodes)):
             self._known[node.name] = self._fields_of_step(node) if isinstance(node, Step) else None
 
-    def message(self, step: str, role: str, template: Template) -> PromptMessage:
+    def message(self, step: str, role: str, template: Template) -> MessageParts:
         parts = [self._part(step, template, number, segment) for number, segment in enumerate(template.segments)]
-        return PromptMessage(role, merged(parts))
+        return MessageParts(role, merged(parts))
 
     def _part(self, step: str, template: Template, number: int, segment: Segment) -> Part:
         match segment:

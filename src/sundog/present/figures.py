@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sundog.cost.estimate import Estimate
 
-Format = Callable[[float], str]
+FigureFormat = Callable[[float], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Shown:
 
 def show_estimate(estimate: Estimate, quantity: str) -> Shown:
     """`quantity` as in document.QUANTITIES: its name tells the unit."""
-    form = FORMATS.get(quantity, count)
+    form = FIGURE_FORMATS.get(quantity, count)
     if is_exact(estimate):
         return Shown(show_actual(estimate.expected, quantity), "")
     return Shown(f"≈{form(estimate.expected)}", f"{form(estimate.low)}-{form(estimate.high)}")
@@ -34,7 +34,7 @@ def show_estimate(estimate: Estimate, quantity: str) -> Shown:
 
 def show_actual(value: float, quantity: str) -> str:
     """A number that is certain."""
-    form = FORMATS.get(quantity, count)
+    form = FIGURE_FORMATS.get(quantity, count)
     return f"{value:,.0f}" if form is count else form(value)
 
 
@@ -67,4 +67,4 @@ def dollars(value: float) -> str:
     return f"${value:,.4f}" if value < 0.9995 else f"${value:,.2f}"
 
 
-FORMATS: dict[str, Format] = {"seconds": seconds, "makespan": seconds, "usd": dollars}
+FIGURE_FORMATS: dict[str, FigureFormat] = {"seconds": seconds, "makespan": seconds, "usd": dollars}

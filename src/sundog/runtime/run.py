@@ -43,7 +43,7 @@ from sundog.runtime.preflight.inspection import PlanFinding
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.outputs import write_errors, write_output
-from sundog.runtime.run_identity import Command, OpenRows, SelectedRun, select_run
+from sundog.runtime.run_identity import OpenRows, RunCommand, SelectedRun, select_run
 from sundog.sched.core import SchedulerCore
 from sundog.sched.policy import POLICIES, PolicySet
 from sundog.secrets import Secrets
@@ -89,7 +89,7 @@ def open_run(
         output = "" if options.output is None else str(options.output.resolve())
         plan_parts = replace(plan.written, engines=(), workers=(), objective="")
         effects, modules = _effects_and_modules(plan, operators)
-        command = Command(
+        command = RunCommand(
             {"plan": describe_value(plan_parts), "engines": identities(plan), "inputs": inputs, "output": output},
             plan.logical.name,
             output,

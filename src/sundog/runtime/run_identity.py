@@ -25,7 +25,7 @@ OpenRows = Callable[[Path], RowSource]
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class RunCommand:
     """What is asked for. `parts`: all but the rows and `modules` that makes two runs the same, as JSON types.
     `effects`: what each step is, as JSON types, that changes something outside. `modules`: digests by file of the code
     that the flow's functions are in. `repeats_effects`: those of other runs may be made again."""
@@ -55,7 +55,7 @@ class SelectedRun:
     before: str = ""
 
 
-def select_run(runs: RunList, command: Command, open_rows: OpenRows) -> SelectedRun:
+def select_run(runs: RunList, command: RunCommand, open_rows: OpenRows) -> SelectedRun:
     """Call it under the command's lock. ConfigError where effects of another run would be repeated unasked."""
     latest = None if command.is_fresh else runs.latest(command.key)
     if latest is not None and latest.state != "finished" and not _changed(latest, command):
@@ -91,7 +91,7 @@ def _at(snapshots: Path, source: RowSource, open_rows: OpenRows) -> RowSource:
     return open_rows(snapshots) if source.has_snapshots else source
 
 
-def _changed(latest: RunRecord, command: Command) -> tuple[str, ...]:
+def _changed(latest: RunRecord, command: RunCommand) -> tuple[str, ...]:
     """Files of functions that are not what they were when `latest` began; nobody minds when only its failed rows are
     tried again."""
     if command.retries_failed:
@@ -101,7 +101,7 @@ def _changed(latest: RunRecord, command: Command) -> tuple[str, ...]:
     return tuple(name for name in names if before.get(name) != command.modules.get(name))
 
 
-def _continued(runs: RunList, latest: RunRecord, command: Command) -> RunRecord:
+def _continued(runs: RunList, latest: RunRecord, command: RunCommand) -> RunRecord:
     if latest.state != "finished" or command.retries_failed:
         if not latest.repeats_effects:
             _refuse_repeats(runs, command, latest, is_new=False)
@@ -111,7 +111,7 @@ def _continued(runs: RunList, latest: RunRecord, command: Command) -> RunRecord:
     return latest
 
 
-def _started(runs: RunList, command: Command, identity: bytes, effects: bytes, num_rows: int) -> RunRecord:
+def _started(runs: RunList, command: RunCommand, identity: bytes, effects: bytes, num_rows: int) -> RunRecord:
     record = runs.start(
         command.key,
         identity,
@@ -132,7 +132,7 @@ def _started(runs: RunList, command: Command, identity: bytes, effects: bytes, n
     return record
 
 
-def _refuse_repeats(runs: RunList, command: Command, record: RunRecord, *, is_new: bool) -> None:
+def _refuse_repeats(runs: RunList, command: RunCommand, record: RunRecord, *, is_new: bool) -> None:
     if not record.effects or command.repeats_effects:
         return
     steps = ", ".join(command.effects)
@@ -152,7 +152,7 @@ def _refuse_repeats(runs: RunList, command: Command, record: RunRecord, *, is_ne
         )
 
 
-def _effects(command: Command, source: RowSource, snapshots: Path) -> bytes:
+def _effects(command: RunCommand, source: RowSource, snapshots: Path) -> bytes:
     """Equal for runs whose effects are the same ones: steps of one name and text, in a flow of one name, over inputs of
     the same content, however many of their rows; empty where there are none."""
     if not command.effects:

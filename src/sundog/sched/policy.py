@@ -54,7 +54,7 @@ class Bring:
 Rank = Callable[[RequestView, SchedView], tuple[float, ...]]
 """Smaller runs first; of those that run, the largest is preempted first."""
 Admit = Callable[[RequestView, ReplicaView, SchedView], Admitted | Deferred]
-Filter = Callable[[RequestView, ReplicaView, SchedView], bool]
+ReplicaFilter = Callable[[RequestView, ReplicaView, SchedView], bool]
 """False rules the replica out for this request."""
 Score = Callable[[RequestView, ReplicaView, SchedView], float]
 """In [0, 1]; 1 is best."""
@@ -68,7 +68,7 @@ Retain = Callable[[WorkflowView, ReplicaView, SchedView], float]
 """Seconds to keep a workflow's KV blocks from now on; asked when a call has ended and a tool or another step begins."""
 EvictRank = Callable[[BlockView, SchedView], tuple[float, ...]]
 """Smaller is evicted first. A wish, never a bar: where room is needed, every block that nobody uses may go."""
-Draft = Callable[[StepView, SchedView], int]
+DraftLength = Callable[[StepView, SchedView], int]
 """Draft tokens for each request of the step, from 0 to `max_draft_tokens`."""
 
 
@@ -80,7 +80,7 @@ class PolicySet:
     rank: Rank
     #: All must admit; the first deferral counts.
     admit: tuple[Admit, ...]
-    filters: tuple[Filter, ...]
+    filters: tuple[ReplicaFilter, ...]
     #: With weights.
     scores: tuple[tuple[Score, float], ...]
     retry: Retry
@@ -96,7 +96,7 @@ class PolicySet:
     #: Taken inside an engine, as the two below; the defaults are what vLLM does.
     retain: Retain = nothing_is_retained
     evict_rank: EvictRank = least_recently_used
-    draft: Draft = full_length
+    draft: DraftLength = full_length
 
 
 POLICIES: Registry[PolicySet] = Registry("sundog.policies", "policy set")

@@ -16,7 +16,7 @@ from sundog.errors import EngineError
 from sundog.servers.local_pages import LocalPages
 from sundog.servers.records import ServerRecord, is_alive
 
-State = Literal["ready", "starting", "gone"]
+ServerState = Literal["ready", "starting", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class ServerStatus:
     """`state`: `gone` when its process has ended, `starting` while it lives and is not healthy. `load`: when ready."""
 
     record: ServerRecord
-    state: State
+    state: ServerState
     load: ReplicaLoad | None = None
 
     @property

@@ -50,7 +50,7 @@ class RunRecord:
     repeats_effects: bool
 
 
-COLUMNS = (
+STORED_COLUMNS = (
     "run_id, command, identity, flow, output, state, is_fresh, started_at, ended_at, num_rows, busy_s,"
     " effects, modules, repeats_effects"
 )
@@ -171,7 +171,7 @@ class RunList:
             os.close(descriptor)
 
     def _select(self, rest: str, values: tuple[object, ...]) -> list[RunRecord]:
-        return [RunRecord(*row) for row in self._store.select(f"select {COLUMNS} from runs {rest}", values)]
+        return [RunRecord(*row) for row in self._store.select(f"select {STORED_COLUMNS} from runs {rest}", values)]
 
 
 def _lock_or_refuse(descriptor: int) -> None:

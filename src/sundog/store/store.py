@@ -18,7 +18,7 @@ from sundog.errors import StoreError
 from sundog.ir.values.normal_form import decode
 from sundog.private_files import make_private_folder
 from sundog.store import writer as sql
-from sundog.store.schema import connect, damaged, store_error
+from sundog.store.schema import connect_store, damaged, store_error
 from sundog.store.writer import Asked, Writer
 
 RowState = Literal["done", "failed", "dropped"]
@@ -68,7 +68,7 @@ class Store:
                 where=str(state_dir),
                 hint="choose another --state",
             ) from error
-        self.connection = connect(self.path)
+        self.connection = connect_store(self.path)
         self._writer: Writer | None = None
         self._wanted: dict[bytes, asyncio.Future[Stored | None]] = {}
 

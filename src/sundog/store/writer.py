@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from sundog.errors import StoreError
-from sundog.store.schema import connect, store_error
+from sundog.store.schema import connect_store, store_error
 
 MAX_BATCH = 4096
 MAX_STATEMENT_ROWS = 1024
@@ -134,7 +134,7 @@ class Writer:
 
     def _connect(self) -> sqlite3.Connection | None:
         try:
-            return connect(self._path)
+            return connect_store(self._path)
         except Exception as error:  # those who write hear of it
             self._error = error if isinstance(error, StoreError) else store_error(self._path, error)
             return None

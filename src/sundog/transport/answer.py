@@ -30,7 +30,7 @@ class WholeAnswer:
     body: bytes
 
 
-class Answer:
+class StreamedAnswer:
     """An answer whose body is still to be read, once: in pieces by iterating, or by one of its methods. Only its
     Opening makes one."""
 
@@ -41,7 +41,7 @@ class Answer:
         self._response = response
         self._proxy = proxy
 
-    def __aiter__(self) -> Answer:
+    def __aiter__(self) -> StreamedAnswer:
         return self
 
     async def __anext__(self) -> bytes:
@@ -49,9 +49,9 @@ class Answer:
         try:
             piece = await self._response.content.readany()
         except Exception as error:
-            from sundog.transport.translation import fault_of
+            from sundog.transport.translation import transport_fault_of
 
-            fault = fault_of(error, self._proxy)
+            fault = transport_fault_of(error, self._proxy)
             if fault is None:
                 raise
             raise fault from None

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from sundog.transport.address import Address, parse
-from sundog.transport.answer import Answer, WholeAnswer
+from sundog.transport.answer import StreamedAnswer, WholeAnswer
 from sundog.transport.certificates import check_named_files, tls_context
 from sundog.transport.faults import Broken, Damaged, ProxyFault, Silent
 from sundog.transport.proxies import Proxy, proxy_of
@@ -37,7 +37,7 @@ PROBE_TIMEOUT_S = 1.0
 
 
 @dataclass(slots=True)
-class Progress:
+class SendProgress:
     """How far a request has come. `is_sending`: its first byte may have left this machine. `is_kept`: the connection
     has served another request before. `must_be_new`: it may not take such a connection."""
 
@@ -87,11 +87,13 @@ class Client:
 
             require_socks(proxy)
 
-    def open(self, request: Request, *, silence_s: float | None = None, progress: Progress | None = None) -> Opening:
-        """Send a request; entering the context gives the Answer once its head is there, and raises a TransportFault
-        when none comes. Leaving it before the body has ended closes the connection. `silence_s`: how long the server
-        may say nothing; `progress` is written to."""
-        return Opening(self, request, silence_s, progress or Progress())
+    def open(
+        self, request: Request, *, silence_s: float | None = None, progress: SendProgress | None = None
+    ) -> Opening:
+        """Send a request; entering the context gives the StreamedAnswer once its head is there, and raises a
+        TransportFault when none comes. Leaving it before the body has ended closes the connection. `silence_s`: how
+        long the server may say nothing; `progress` is written to."""
+        return Opening(self, request, silence_s, progress or SendProgress())
 
     async def fetch(self, request: Request, *, max_bytes: int, within_s: float) -> WholeAnswer:
         """The answer with its whole body; TooLarge when that has more than `max_bytes`, Silent when it is not there
@@ -109,7 +111,7 @@ class Client:
         for session in sessions.values():
             await session.close()
 
-    async def send(self, request: Request, silence_s: float | None, progress: Progress) -> Answer:
+    async def send(self, request: Request, silence_s: float | None, progress: SendProgress) -> StreamedAnswer:
         """The answer once its head is there; whoever gets it closes it."""
         address = parse(request.url)
         route = self._route(address)
@@ -128,10 +130,10 @@ class Client:
         return answer
 
     async def _attempt(
-        self, request: Request, address: Address, route: _Route, silence_s: float | None, progress: Progress
-    ) -> Answer:
+        self, request: Request, address: Address, route: _Route, silence_s: float | None, progress: SendProgress
+    ) -> StreamedAnswer:
         from sundog.transport.connectors import current_progress
-        from sundog.transport.translation import fault_of
+        from sundog.transport.translation import transport_fault_of
 
         headers = request.headers
         if address.credentials is not None and "authorization" not in {name.lower() for name in headers}:
@@ -149,7 +151,7 @@ class Client:
                 allow_redirects=False,
             )
         except Exception as error:
-            fault = fault_of(error, route.proxy)
+            fault = transport_fault_of(error, route.proxy)
             if fault is None:
                 raise
             raise fault from None
@@ -160,7 +162,7 @@ class Client:
             raise ProxyFault(
                 "the proxy wants a user and a password (407)", hint=f"write them into {route.proxy.source}"
             )
-        return Answer(response, route.proxy)
+        return StreamedAnswer(response, route.proxy)
 
     def _route(self, address: Address) -> _Route:
         key = (address.scheme, address.host, address.port)
@@ -202,14 +204,14 @@ class Opening:
 
     __slots__ = ("_answer", "_client", "_progress", "_request", "_silence_s")
 
-    def __init__(self, client: Client, request: Request, silence_s: float | None, progress: Progress) -> None:
+    def __init__(self, client: Client, request: Request, silence_s: float | None, progress: SendProgress) -> None:
         self._client = client
         self._request = request
         self._silence_s = silence_s
         self._progress = progress
-        self._answer: Answer | None = None
+        self._answer: StreamedAnswer | None = None
 
-    async def __aenter__(self) -> Answer:
+    async def __aenter__(self) -> StreamedAnswer:
         self._answer = await self._client.send(self._request, self._silence_s, self._progress)
         return self._answer
 

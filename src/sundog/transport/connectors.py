@@ -15,10 +15,10 @@ import aiohttp
 from sundog.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sundog.transport.client import Progress
+    from sundog.transport.client import SendProgress
     from sundog.transport.proxies import Proxy
 
-current_progress: ContextVar[Progress] = ContextVar("sundog_request")
+current_progress: ContextVar[SendProgress] = ContextVar("sundog_request")
 """The progress of the request that this task sends."""
 
 

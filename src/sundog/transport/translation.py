@@ -42,7 +42,7 @@ _HINTS = {
 }
 
 
-def fault_of(error: Exception, proxy: Proxy | None) -> TransportFault | None:
+def transport_fault_of(error: Exception, proxy: Proxy | None) -> TransportFault | None:
     """The fault that `error` is; None for what is none of the transport's."""
     match error:
         case TransportFault():

@@ -5,7 +5,7 @@ Owns the acceptance rate and the time of a step by its tokens. The policy decide
 
 from __future__ import annotations
 
-from sundog.sched.policy import Draft
+from sundog.sched.policy import DraftLength
 from sundog.sched.views import SchedView, StepView
 
 KEPT = 0.99
@@ -17,7 +17,7 @@ MAX_STEPS_WITHOUT = 500
 class Drafts:
     """Counts of draft tokens, and a line through the times of steps over their tokens; both forget."""
 
-    def __init__(self, draft: Draft, max_draft_tokens: int) -> None:
+    def __init__(self, draft: DraftLength, max_draft_tokens: int) -> None:
         self._draft = draft
         self._max_draft_tokens = max_draft_tokens
         self._num_accepted = self._num_rejected = 0.0

@@ -20,9 +20,9 @@ from itertools import count
 from typing import Any, TypeVar
 
 from sundog.engines.base import Chunk
-from sundog.engines.embedded.engine_worker import Command, Load
+from sundog.engines.embedded.engine_worker import JobCommand, PipelineLoad
 from sundog.engines.embedded.process_pipe import pack, receive
-from sundog.engines.embedded.step_loop import Job, Pipeline, Result
+from sundog.engines.embedded.step_loop import Job, JobResult, Pipeline
 from sundog.errors import EngineError, EngineUnavailable, SundogError
 
 A = TypeVar("A")
@@ -109,7 +109,7 @@ class EngineProcess:
 class _Process:
     """One process, from its start to its death: `death` says how it died, `loaded` is done when it takes jobs."""
 
-    def __init__(self, process: Process, load: Load) -> None:
+    def __init__(self, process: Process, load: PipelineLoad) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._process = process
@@ -117,7 +117,7 @@ class _Process:
         self._stderr = b""
         self._streams: dict[int, Stream] = {}
         self._numbers = count()
-        self._commands: list[Command] = []
+        self._commands: list[JobCommand] = []
         self.death: str | None = None
         self.has_answered = False
         self._stdin.write(pack(load))
@@ -125,7 +125,7 @@ class _Process:
         self._readers = [asyncio.create_task(self._read_results()), asyncio.create_task(self._read_stderr())]
 
     @classmethod
-    async def spawn(cls, load: Load) -> _Process:
+    async def spawn(cls, load: PipelineLoad) -> _Process:
         """Start the process, with this interpreter and its paths, and let it begin to load. EngineUnavailable where the
         system starts none."""
         try:
@@ -164,7 +164,7 @@ class _Process:
         await self._process.wait()
         await asyncio.gather(self.loaded, *self._readers, return_exceptions=True)
 
-    def _send(self, command: Command) -> None:
+    def _send(self, command: JobCommand) -> None:
         """All commands of one turn of the event loop go in one message, so that their jobs share their steps."""
         if not self._commands:
             asyncio.get_running_loop().call_soon(self._flush)
@@ -193,7 +193,7 @@ class _Process:
         except asyncio.IncompleteReadError:
             self._fail_all(await self._died())
 
-    def _deliver(self, results: list[Result]) -> None:
+    def _deliver(self, results: list[JobResult]) -> None:
         for number, result in results:
             # An aborted job may have had a result on its way.
             if (stream := self._streams.get(number)) is not None:

@@ -19,9 +19,9 @@ from sundog.engines.embedded.step_loop import Job, Pipeline, StepLoop
 from sundog.errors import SundogError
 
 # The first message: a function that gives the pipeline and what the parent is to know of it, and its argument.
-Load = tuple[Callable[[Any], tuple[Pipeline, Any]], Any]
+PipelineLoad = tuple[Callable[[Any], tuple[Pipeline, Any]], Any]
 # Each later one: jobs by number, None to abort.
-Command = tuple[int, Job | None]
+JobCommand = tuple[int, Job | None]
 
 PR_SET_PDEATHSIG = 1
 
@@ -47,7 +47,7 @@ def main() -> None:
 
 def serve(inbox: Inbox, out: int) -> None:
     """Sends what loading gave, or its SundogError; then the results of each step in one message."""
-    load, argument = cast(Load, inbox.receive(is_blocking=True)[0])
+    load, argument = cast(PipelineLoad, inbox.receive(is_blocking=True)[0])
     try:
         pipeline, facts = load(argument)
     except SundogError as error:
@@ -62,7 +62,7 @@ def serve(inbox: Inbox, out: int) -> None:
             send(out, results)
 
 
-def _apply(steps: StepLoop, commands: list[Command]) -> None:
+def _apply(steps: StepLoop, commands: list[JobCommand]) -> None:
     for number, job in commands:
         if job is None:
             steps.abort(number)

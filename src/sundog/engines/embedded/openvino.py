@@ -81,7 +81,7 @@ class OpenVINOEngine:
 
     def __init__(self, options: OpenVINOOptions) -> None:
         self._options = options
-        self._path, self._max_context_tokens = find_model(models.resolve(options.model, models.cache_folder()))
+        self._path, self._max_context_tokens = find_model(models.resolve_model(options.model, models.cache_folder()))
         self._max_request_tokens = min(self._max_context_tokens, options.max_kv_tokens)
         self._tokenizer: Any = None
         self._process = EngineProcess(load_pipeline, self._pipeline_settings())
@@ -182,7 +182,7 @@ class OpenVINOKind:
         return options.replicas
 
     def outline(self, options: OpenVINOOptions) -> EngineOutline:
-        path, max_context_tokens = find_model(models.resolve(options.model, models.cache_folder()))
+        path, max_context_tokens = find_model(models.resolve_model(options.model, models.cache_folder()))
         tokenizer, _ = load_tokenizer(path)
 
         def encode(messages: Sequence[Message]) -> list[int]:

@@ -54,7 +54,7 @@ class Job:
 
 
 # What came out for the job of a number: the last one of a job has a finish reason or is an error.
-Result = tuple[int, Chunk | EngineError]
+JobResult = tuple[int, Chunk | EngineError]
 
 
 @dataclass(slots=True, eq=False)
@@ -93,18 +93,18 @@ class StepLoop:
     def has_work(self) -> bool:
         return bool(self._waiting) or self._pipeline.has_work()
 
-    def step(self) -> list[Result]:
+    def step(self) -> list[JobResult]:
         """One step of the pipeline, if it has work, and all that came out."""
         refused = self._take_in()
         if self._pipeline.has_work():
             self._pipeline.step()
         return [*refused, *self._collect()]
 
-    def _take_in(self) -> list[Result]:
+    def _take_in(self) -> list[JobResult]:
         """Return those that wait, while there is room for their answers at full length; the errors of those that the
         pipeline does not take."""
         cache = self._pipeline.prefix_cache
-        refused: list[Result] = []
+        refused: list[JobResult] = []
         while self._waiting:
             number, job, keys = self._waiting[0]
             num_blocks = -(-(len(job.prompt) + job.max_output_tokens) // cache.block_tokens)
@@ -121,9 +121,9 @@ class StepLoop:
                 self._running[number] = _Running(number, job.prompt, StopScanner(job.stop), handle, *cached)
         return refused
 
-    def _collect(self) -> list[Result]:
+    def _collect(self) -> list[JobResult]:
         ready: list[tuple[_Running, FinishReason | None]] = []
-        results: list[Result] = []
+        results: list[JobResult] = []
         for running in list(self._running.values()):
             try:
                 tokens, finish_reason = running.handle.read()

@@ -29,7 +29,16 @@ from sundog.engines.base import (
 from sundog.engines.counters import Counters
 from sundog.engines.modelled.null_cache import BlockTable, block_keys
 from sundog.engines.modelled.null_steps import ModelledSteps, StepSeconds
-from sundog.engines.structured.json_schema import Choice, Fields, Items, Literals, Number, Shape, Text, read_schema
+from sundog.engines.structured.json_schema import (
+    AnswerSchema,
+    AnyOfSchema,
+    ArraySchema,
+    LiteralSchema,
+    NumberSchema,
+    ObjectSchema,
+    StringSchema,
+    read_schema,
+)
 from sundog.errors import EngineUnavailable, PromptTooLong
 from sundog.secrets import Secrets
 
@@ -61,8 +70,8 @@ class NullOptions(EngineOptions):
 
 
 class NullEngine:
-    """This engine makes up its answers from the request alone, as `answer` does. With a step-time model it takes as
-    long for them as an engine with these coefficients would; without one it answers at once."""
+    """This engine makes up its answers from the request alone, as `modelled_answer` does. With a step-time model it
+    takes as long for them as an engine with these coefficients would; without one it answers at once."""
 
     def __init__(self, options: NullOptions) -> None:
         self._options = options
@@ -80,7 +89,7 @@ class NullEngine:
         if not self._is_open:
             raise EngineUnavailable("the null engine is not started, or closed", retryable=True)
         with self._counters:
-            text, finish_reason = answer(self._options.model, request, self._options.output_tokens)
+            text, finish_reason = modelled_answer(self._options.model, request, self._options.output_tokens)
             usage = Usage(self.count_prompt_tokens(request), count_tokens(text), 0)
             if self._steps is not None:
                 *pieces, text = (
@@ -193,7 +202,7 @@ def count_tokens(text: str) -> int:
     return len(text) // CHARACTERS_PER_TOKEN + 1
 
 
-def answer(model: str, request: GenerateRequest, num_tokens: int | None = None) -> tuple[str, FinishReason]:
+def modelled_answer(model: str, request: GenerateRequest, num_tokens: int | None = None) -> tuple[str, FinishReason]:
     """The answer to `request` and why it ends there; equal in every process. Without a schema it has `num_tokens`."""
     parts = [model, str(request.seed), request.json_schema or ""]
     for message in request.messages:
@@ -213,27 +222,27 @@ def answer(model: str, request: GenerateRequest, num_tokens: int | None = None) 
     return text, "stop"
 
 
-def instance(shape: Shape, entropy: int) -> str:
+def instance(shape: AnswerSchema, entropy: int) -> str:
     """A compact JSON text of `shape`, chosen by `entropy`."""
     match shape:
-        case Literals(texts=texts):
+        case LiteralSchema(texts=texts):
             return texts[entropy % len(texts)]
-        case Number():
+        case NumberSchema():
             return str(_number(shape, entropy))
-        case Text(min_length=least, max_length=most):
+        case StringSchema(min_length=least, max_length=most):
             text = f"text {entropy % 2**32:08x}"[:most]
             return f'"{text.ljust(least, "x")}"'
-        case Items(item=item, min_items=least, max_items=most):
+        case ArraySchema(item=item, min_items=least, max_items=most):
             num_items = least + entropy % 3 if most is None else min(least + entropy % 3, most)
             return f"[{','.join(instance(item, _next(entropy, position)) for position in range(num_items))}]"
-        case Fields(fields=fields):
+        case ObjectSchema(fields=fields):
             parts = (f"{json.dumps(name)}:{instance(one, _next(entropy, i))}" for i, (name, one) in enumerate(fields))
             return f"{{{','.join(parts)}}}"
-        case Choice(options=options):
+        case AnyOfSchema(options=options):
             return instance(options[entropy % len(options)], _next(entropy, 0))
 
 
-def _number(shape: Number, entropy: int) -> int:
+def _number(shape: NumberSchema, entropy: int) -> int:
     low = shape.minimum if shape.minimum is not None else min(0, shape.maximum or 0)
     high = shape.maximum if shape.maximum is not None else low + 99
     return low + entropy % (high - low + 1)

@@ -21,7 +21,7 @@ from sundog.engines.openai.models import Listed, read_models
 from sundog.engines.openai.options import OpenAIOptions
 from sundog.engines.openai.protocol.answers import read_chunks
 from sundog.engines.openai.protocol.bodies import PATHS, request_body, with_extra
-from sundog.engines.openai.protocol.failures import MAX_ERROR_BYTES, error_of
+from sundog.engines.openai.protocol.failures import MAX_ERROR_BYTES, engine_error_of
 from sundog.engines.openai.protocol.usage import CHARACTERS_PER_TOKEN
 from sundog.engines.vllm.metrics import kv_capacity_tokens, metrics_url
 from sundog.errors import BadResponse, ConfigError, EngineError, EngineUnavailable, SundogError
@@ -138,7 +138,7 @@ class OpenAIEngine:
         async with self.connection.post(PATHS[self._options.api], self._content(request)) as answer:
             if not 200 <= answer.status < 300:
                 body = await answer.read_start(MAX_ERROR_BYTES, ERROR_BODY_S)
-                error = error_of(answer.status, answer.headers, body, now_s=time.time())
+                error = engine_error_of(answer.status, answer.headers, body, now_s=time.time())
                 if answer.status == 404 and self._listed.is_missing:
                     error.hint = self._listed.hint
                 elif answer.status in REDIRECTS and (location := answer.headers.get("location")):

@@ -20,7 +20,16 @@ import json
 from collections.abc import Iterator
 from functools import lru_cache
 
-from sundog.engines.structured.json_schema import Choice, Fields, Items, Literals, Number, Shape, Text, read_schema
+from sundog.engines.structured.json_schema import (
+    AnswerSchema,
+    AnyOfSchema,
+    ArraySchema,
+    LiteralSchema,
+    NumberSchema,
+    ObjectSchema,
+    StringSchema,
+    read_schema,
+)
 from sundog.errors import BadResponse
 
 DEFAULT_TOKENS = 1024
@@ -50,35 +59,35 @@ def compact_grammar(schema_text: str, max_tokens: int | None) -> str:
     return f"root ::= {_rule(read_schema(schema_text), max_tokens or DEFAULT_TOKENS)}{BASE_RULES}"
 
 
-def _rule(shape: Shape, budget: int) -> str:
+def _rule(shape: AnswerSchema, budget: int) -> str:
     match shape:
-        case Literals(texts=texts):
+        case LiteralSchema(texts=texts):
             return _any_of([_quote(text) for text in texts])
-        case Number():
+        case NumberSchema():
             return _number(shape, budget)
-        case Text():
+        case StringSchema():
             return _text(shape, budget)
-        case Items():
+        case ArraySchema():
             return _items(shape, budget)
-        case Fields():
+        case ObjectSchema():
             return _fields(shape, budget)
-        case Choice(options=options):
+        case AnyOfSchema(options=options):
             return _any_of([_rule(option, budget) for option in options])
 
 
-def _fields(shape: Fields, budget: int) -> str:
+def _fields(shape: ObjectSchema, budget: int) -> str:
     keys = [f"{json.dumps(name, ensure_ascii=False)}:" for name, _ in shape.fields]
     elastic = [one for _, one in shape.fields if _is_elastic(one)]
     spare = budget - _least_tokens(shape) + sum(map(_least_tokens, elastic))
-    numbers = [min(_most_tokens(one), spare // len(elastic)) for one in elastic if isinstance(one, Number)]
+    numbers = [min(_most_tokens(one), spare // len(elastic)) for one in elastic if isinstance(one, NumberSchema)]
     share = (spare - sum(numbers)) // max(len(elastic) - len(numbers), 1)
-    budgets = (spare // len(elastic) if isinstance(one, Number) and elastic else share for _, one in shape.fields)
+    budgets = (spare // len(elastic) if isinstance(one, NumberSchema) and elastic else share for _, one in shape.fields)
     parts = [_rule(one, tokens) for (_, one), tokens in zip(shape.fields, budgets, strict=True)]
     pairs = [f"{_quote(('{' if i == 0 else ',') + keys[i])} {part}" for i, part in enumerate(parts)]
     return f"({' '.join(pairs)} {_quote('}')})"
 
 
-def _items(shape: Items, budget: int) -> str:
+def _items(shape: ArraySchema, budget: int) -> str:
     if shape.max_items == 0:
         return _quote("[]")
     if shape.min_items > min(MAX_REPEAT, shape.max_items or MAX_REPEAT):
@@ -91,7 +100,7 @@ def _items(shape: Items, budget: int) -> str:
     return f"({filled})" if shape.min_items else _any_of([_quote("[]"), filled])
 
 
-def _text(shape: Text, budget: int) -> str:
+def _text(shape: StringSchema, budget: int) -> str:
     least, budget = shape.min_length, max(budget, MIN_TEXT_TOKENS)
     most = max(least, min(budget * CHARACTERS_PER_TOKEN, shape.max_length or budget * CHARACTERS_PER_TOKEN))
     if least > MAX_REPEAT or least > (shape.max_length or least):
@@ -110,7 +119,7 @@ def _text(shape: Text, budget: int) -> str:
     return f'("\\"" {body} "\\"")'
 
 
-def _number(shape: Number, budget: int) -> str:
+def _number(shape: NumberSchema, budget: int) -> str:
     """Between the bounds exactly; an open side ends where the budget does, after at most `MAX_DIGITS` digits."""
     low, high = shape.minimum, shape.maximum
     if low is not None and high is not None and low > high:
@@ -127,7 +136,7 @@ def _number(shape: Number, budget: int) -> str:
     return _any_of(signs)
 
 
-def _form(shape: Number, budget: int) -> tuple[int, str]:
+def _form(shape: NumberSchema, budget: int) -> tuple[int, str]:
     """The most digits on an open side, and the rule of the fraction, that a budget allows beside the sign."""
     if shape.is_integer:
         return max(1, min(MAX_DIGITS, budget - 1)), ""
@@ -174,39 +183,39 @@ def _digit_patterns(low: int, high: int) -> Iterator[str]:
         low += (last - digit + 1) * block
 
 
-def _least_tokens(shape: Shape) -> int:
+def _least_tokens(shape: AnswerSchema) -> int:
     """A guess at the tokens that a value of `shape` needs, its elastic parts at their smallest."""
     match shape:
-        case Literals(texts=texts):
+        case LiteralSchema(texts=texts):
             return max(map(len, texts)) // CHARACTERS_PER_TOKEN + 1
-        case Number(minimum=low, maximum=high, is_integer=is_integer):
+        case NumberSchema(minimum=low, maximum=high, is_integer=is_integer):
             num_digits = max((len(str(bound)) for bound in (low, high) if bound is not None), default=2)
             return num_digits + (1 if is_integer else 3)
-        case Text(max_length=most):
+        case StringSchema(max_length=most):
             return min(MIN_TEXT_TOKENS, MIN_TEXT_TOKENS if most is None else most // CHARACTERS_PER_TOKEN) + 2
-        case Items(item=item, min_items=least):
+        case ArraySchema(item=item, min_items=least):
             return max(least, 1) * (_least_tokens(item) + 1) + 1
-        case Fields(fields=fields):
+        case ObjectSchema(fields=fields):
             return sum(len(name) // CHARACTERS_PER_TOKEN + 3 + _least_tokens(one) for name, one in fields) + 1
-        case Choice(options=options):
+        case AnyOfSchema(options=options):
             return max(map(_least_tokens, options))
 
 
-def _most_tokens(shape: Number) -> int:
+def _most_tokens(shape: NumberSchema) -> int:
     """Return what a number can use."""
     return 1 + MAX_DIGITS + (0 if shape.is_integer else 1 + MAX_DECIMALS)
 
 
-def _is_elastic(shape: Shape) -> bool:
+def _is_elastic(shape: AnswerSchema) -> bool:
     """Return whether the length of a value follows from the budget."""
     match shape:
-        case Text() | Items():
+        case StringSchema() | ArraySchema():
             return True
-        case Number(minimum=low, maximum=high, is_integer=is_integer):
+        case NumberSchema(minimum=low, maximum=high, is_integer=is_integer):
             return low is None or high is None or not is_integer
-        case Fields(fields=fields):
+        case ObjectSchema(fields=fields):
             return any(_is_elastic(one) for _, one in fields)
-        case Choice(options=options):
+        case AnyOfSchema(options=options):
             return any(map(_is_elastic, options))
     return False
 

@@ -21,14 +21,14 @@ ANNOTATIONS |= {"$schema", "$id", "$comment", "$defs", "definitions"}
 
 
 @dataclass(frozen=True, slots=True)
-class Literals:
+class LiteralSchema:
     """One of some JSON texts, compact: an enum, a constant, a truth value, null."""
 
     texts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class NumberSchema:
     """A number within bounds, both included, None for open; `is_integer` leaves out the fraction."""
 
     minimum: int | None
@@ -37,7 +37,7 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class StringSchema:
     """A string; lengths in characters."""
 
     min_length: int
@@ -45,27 +45,27 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Items:
-    item: Shape
+class ArraySchema:
+    item: AnswerSchema
     min_items: int
     max_items: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Fields:
-    fields: tuple[tuple[str, Shape], ...]
+class ObjectSchema:
+    fields: tuple[tuple[str, AnswerSchema], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    options: tuple[Shape, ...]
+class AnyOfSchema:
+    options: tuple[AnswerSchema, ...]
 
 
-Shape = Literals | Number | Text | Items | Fields | Choice
+AnswerSchema = LiteralSchema | NumberSchema | StringSchema | ArraySchema | ObjectSchema | AnyOfSchema
 
 
 @lru_cache(maxsize=256)
-def read_schema(schema_text: str) -> Shape:
+def read_schema(schema_text: str) -> AnswerSchema:
     """The tree of a schema given as JSON text; BadResponse, not retryable, for what is outside the subset."""
     try:
         schema = json.loads(schema_text)
@@ -78,7 +78,7 @@ class _Reader:
     def __init__(self, root: Any) -> None:
         self._root = root
 
-    def read(self, schema: Any, path: str, open_refs: tuple[str, ...]) -> Shape:
+    def read(self, schema: Any, path: str, open_refs: tuple[str, ...]) -> AnswerSchema:
         """Return the shape of the values that `schema` allows. `path` is its place for errors, `open_refs` are the
         references that led here. BadResponse for what the engine cannot generate."""
         if not isinstance(schema, Mapping):
@@ -90,13 +90,13 @@ class _Reader:
                 return self._read_choice(key, schema, path, open_refs)
         if "const" in schema or "enum" in schema:
             _check_keys(schema, path, {"type", "const", "enum"})
-            return Literals(tuple(map(_compact, [schema["const"]] if "const" in schema else schema["enum"])))
+            return LiteralSchema(tuple(map(_compact, [schema["const"]] if "const" in schema else schema["enum"])))
         kind = schema.get("type")
         if isinstance(kind, list):
-            return Choice(tuple(self.read({**schema, "type": one}, path, open_refs) for one in kind))
+            return AnyOfSchema(tuple(self.read({**schema, "type": one}, path, open_refs) for one in kind))
         return self._read_type(kind, schema, path, open_refs)
 
-    def _read_ref(self, schema: Mapping[str, Any], path: str, open_refs: tuple[str, ...]) -> Shape:
+    def _read_ref(self, schema: Mapping[str, Any], path: str, open_refs: tuple[str, ...]) -> AnswerSchema:
         ref = schema["$ref"]
         _check_keys(schema, path, {"$ref"})
         if ref in open_refs:
@@ -108,52 +108,54 @@ class _Reader:
             _refuse(path, f"the reference {ref}, which leads nowhere in the schema", "use '#/$defs/<name>'")
         return self.read(found, path, (*open_refs, ref))
 
-    def _read_choice(self, key: str, schema: Mapping[str, Any], path: str, open_refs: tuple[str, ...]) -> Shape:
+    def _read_choice(self, key: str, schema: Mapping[str, Any], path: str, open_refs: tuple[str, ...]) -> AnswerSchema:
         _check_keys(schema, path, {key})
         options = tuple(self.read(option, f"{path}.{key}[{i}]", open_refs) for i, option in enumerate(schema[key]))
         # Two options of oneOf might both accept one value; with an exact choice of shapes that cannot be seen here.
         if key == "oneOf" or (key == "allOf" and len(options) != 1):
             _refuse(path, f"'{key}'", "use 'anyOf'")
-        return options[0] if len(options) == 1 else Choice(options)
+        return options[0] if len(options) == 1 else AnyOfSchema(options)
 
-    def _read_type(self, kind: Any, schema: Mapping[str, Any], path: str, open_refs: tuple[str, ...]) -> Shape:
+    def _read_type(self, kind: Any, schema: Mapping[str, Any], path: str, open_refs: tuple[str, ...]) -> AnswerSchema:
         match kind:
             case "object":
                 return self._read_object(schema, path, open_refs)
             case "array":
                 _check_keys(schema, path, {"type", "items", "minItems", "maxItems"})
                 item = self.read(schema.get("items"), f"{path}[]", open_refs)
-                return Items(item, schema.get("minItems", 0), schema.get("maxItems"))
+                return ArraySchema(item, schema.get("minItems", 0), schema.get("maxItems"))
             case "string":
                 _check_keys(schema, path, {"type", "minLength", "maxLength"})
-                return Text(schema.get("minLength", 0), schema.get("maxLength"))
+                return StringSchema(schema.get("minLength", 0), schema.get("maxLength"))
             case "integer":
                 return _read_integer(schema, path)
             case "number":
                 _check_keys(schema, path, {"type", "minimum", "maximum"})
-                return Number(_whole(schema, "minimum", path), _whole(schema, "maximum", path), is_integer=False)
+                return NumberSchema(_whole(schema, "minimum", path), _whole(schema, "maximum", path), is_integer=False)
             case "boolean" | "null":
                 _check_keys(schema, path, {"type"})
-                return Literals(("true", "false") if kind == "boolean" else ("null",))
+                return LiteralSchema(("true", "false") if kind == "boolean" else ("null",))
         return _refuse(path, f"the type {kind!r}", "use object, array, string, integer, number, boolean or null")
 
-    def _read_object(self, schema: Mapping[str, Any], path: str, open_refs: tuple[str, ...]) -> Shape:
+    def _read_object(self, schema: Mapping[str, Any], path: str, open_refs: tuple[str, ...]) -> AnswerSchema:
         _check_keys(schema, path, {"type", "properties", "required", "additionalProperties"})
         properties = schema.get("properties") or _refuse(path, "an object without properties", "name its fields")
         missing = [name for name in schema.get("required", ()) if name not in properties]
         if missing:
             _refuse(path, f"the required field '{missing[0]}' without a schema", "describe it under 'properties'")
-        return Fields(tuple((name, self.read(one, f"{path}.{name}", open_refs)) for name, one in properties.items()))
+        return ObjectSchema(
+            tuple((name, self.read(one, f"{path}.{name}", open_refs)) for name, one in properties.items())
+        )
 
 
-def _read_integer(schema: Mapping[str, Any], path: str) -> Number:
+def _read_integer(schema: Mapping[str, Any], path: str) -> NumberSchema:
     _check_keys(schema, path, {"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
     above, below = _whole(schema, "exclusiveMinimum", path), _whole(schema, "exclusiveMaximum", path)
     minimums = [_whole(schema, "minimum", path), None if above is None else above + 1]
     maximums = [_whole(schema, "maximum", path), None if below is None else below - 1]
     low = max((bound for bound in minimums if bound is not None), default=None)
     high = min((bound for bound in maximums if bound is not None), default=None)
-    return Number(low, high, is_integer=True)
+    return NumberSchema(low, high, is_integer=True)
 
 
 def _whole(schema: Mapping[str, Any], key: str, path: str) -> int | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 Device = Literal["gpu", "cpu"]
-Argument = bool | int | float | str | list[Any] | dict[str, Any]
+ServerArgument = bool | int | float | str | list[Any] | dict[str, Any]
 
 # `vllm serve` fails with the CPU builds, whose package has another name.
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"
@@ -33,7 +33,7 @@ def argument_name(key: str) -> str:
     return key.replace("-", "_")
 
 
-def server_argv(python: str, model: str, port: int, arguments: Mapping[str, Argument]) -> tuple[str, ...]:
+def server_argv(python: str, model: str, port: int, arguments: Mapping[str, ServerArgument]) -> tuple[str, ...]:
     """`arguments`: true and false are switches; a list gives several values; a mapping is written as JSON. Where none
     of them says who schedules, the server ranks by the requests' priority."""
     command = [python, "-m", SERVER_MODULE, "--model", model, "--host", "127.0.0.1", "--port", str(port)]
@@ -44,7 +44,7 @@ def server_argv(python: str, model: str, port: int, arguments: Mapping[str, Argu
     return tuple(command)
 
 
-def _words(option: str, value: Argument) -> list[str]:
+def _words(option: str, value: ServerArgument) -> list[str]:
     match value:
         case True:
             return [f"--{option}"]
@@ -63,7 +63,7 @@ def server_environment(
     device: Device,
     replica: int,
     num_replicas: int,
-    arguments: Mapping[str, Argument],
+    arguments: Mapping[str, ServerArgument],
     written: Mapping[str, str],
     environment: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:

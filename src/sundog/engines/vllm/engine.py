@@ -32,8 +32,8 @@ from sundog.engines.openai.options import OpenAIOptions, ServerOptions
 from sundog.engines.served import ReplicaLoad, ServerCommand
 from sundog.engines.vllm.command import (
     RESERVED,
-    Argument,
     Device,
+    ServerArgument,
     argument_name,
     python_of,
     server_argv,
@@ -92,7 +92,7 @@ class VLLMOptions(ServerOptions):
 
     max_concurrency: int = Field(default=MAX_NUM_SEQS, ge=1)
     base_url: str | tuple[str, ...] = ()
-    arguments: dict[str, Argument] = Field(default_factory=dict)
+    arguments: dict[str, ServerArgument] = Field(default_factory=dict)
     device: Device = "gpu"
     python: str | None = None
     environment: dict[str, str] = Field(default_factory=dict)
@@ -119,7 +119,7 @@ class VLLMOptions(ServerOptions):
 
     @field_validator("arguments")
     @classmethod
-    def _check_arguments(cls, written: dict[str, Argument]) -> dict[str, Argument]:
+    def _check_arguments(cls, written: dict[str, ServerArgument]) -> dict[str, ServerArgument]:
         for key in written:
             if (name := argument_name(key)) in RESERVED:
                 instead = RESERVED[name]
@@ -254,17 +254,17 @@ class VLLMKind:
         return VLLMEngine(options.model_copy(update={"proxy": ""}), base_url, secrets)
 
 
-def serves_plugin(arguments: Mapping[str, Argument]) -> bool:
+def serves_plugin(arguments: Mapping[str, ServerArgument]) -> bool:
     """Return whether what is started so runs our plugin."""
     return str(arguments.get("scheduler_cls", "")).startswith(PLUGIN)
 
 
-def answering(arguments: Mapping[str, Argument]) -> dict[str, Argument]:
+def answering(arguments: Mapping[str, ServerArgument]) -> dict[str, ServerArgument]:
     """Return those that may change answers."""
     return {key: value for key, value in arguments.items() if key not in OF_SPEED}
 
 
-def context_argument(arguments: Mapping[str, Argument]) -> int | None:
+def context_argument(arguments: Mapping[str, ServerArgument]) -> int | None:
     """The context that is asked for in tokens; None where vLLM takes the model's own, or reads it from text (`32k`)."""
     written = arguments.get("max_model_len")
     return written if isinstance(written, int) and written > 0 else None

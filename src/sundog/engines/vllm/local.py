@@ -31,7 +31,7 @@ from sundog.engines.base import (
 )
 from sundog.engines.counters import Counters
 from sundog.engines.openai.engine import BLOCK_TOKENS
-from sundog.engines.vllm.command import Argument, Device, argument_name, server_environment
+from sundog.engines.vllm.command import Device, ServerArgument, argument_name, server_environment
 from sundog.engines.vllm.engine import ENVELOPE, MAX_NUM_SEQS, answering, context_argument, serves_plugin
 from sundog.errors import BadResponse, ConfigError, EngineUnavailable, PromptTooLong
 from sundog.secrets import Secrets
@@ -46,13 +46,13 @@ class VLLMLocalOptions(EngineOptions):
 
     replicas: Literal[1] = 1
     max_concurrency: int = Field(default=MAX_NUM_SEQS, ge=1)
-    arguments: dict[str, Argument] = Field(default_factory=dict)
+    arguments: dict[str, ServerArgument] = Field(default_factory=dict)
     device: Device = "gpu"
     environment: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("arguments")
     @classmethod
-    def _check_arguments(cls, written: dict[str, Argument]) -> dict[str, Argument]:
+    def _check_arguments(cls, written: dict[str, ServerArgument]) -> dict[str, ServerArgument]:
         named = {argument_name(key): value for key, value in written.items()}
         if "model" in named:
             raise ValueError("'model' is no argument: write it as the block's 'model'")

@@ -23,7 +23,7 @@ _CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([^\s;\"']+)", re.I)
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
-def value_of(answer: WholeAnswer, text: str) -> dict[str, Any]:
+def answer_value(answer: WholeAnswer, text: str) -> dict[str, Any]:
     """`{status, headers, text, json}`, for the `text` of the answer; NoNormalForm for JSON that no value can hold."""
     return {
         "status": answer.status,
@@ -33,7 +33,7 @@ def value_of(answer: WholeAnswer, text: str) -> dict[str, Any]:
     }
 
 
-def text_of(answer: WholeAnswer) -> str:
+def body_text(answer: WholeAnswer) -> str:
     """Return the body without a byte order mark, in the character set that it begins with or the type names; one that
     nobody knows is read as UTF-8."""
     body, content_type = answer.body, answer.headers.get("content-type", "")

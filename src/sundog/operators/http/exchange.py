@@ -15,7 +15,7 @@ from sundog.operators.arguments import reveal_argument
 from sundog.operators.base import CallContext
 from sundog.transport.address import check_header, parse, resolved, with_parameters
 from sundog.transport.answer import WholeAnswer
-from sundog.transport.client import Client, Progress, Request
+from sundog.transport.client import Client, Request, SendProgress
 from sundog.transport.faults import BadAddress, TooLarge
 
 MAX_REDIRECTS = 5
@@ -43,7 +43,7 @@ def request_of(payload: Mapping[str, Any], context: CallContext) -> Request:
     return Request(payload["method"], address.url, headers, body, is_repeatable=not payload["is_effect"])
 
 
-async def exchange(client: Client, request: Request, payload: Mapping[str, Any], progress: Progress) -> WholeAnswer:
+async def exchange(client: Client, request: Request, payload: Mapping[str, Any], progress: SendProgress) -> WholeAnswer:
     """The whole answer, after redirects where they are followed; a TransportFault or OperatorError when there is
     none."""
     for _ in range(MAX_REDIRECTS + 1):

@@ -28,13 +28,13 @@ from sundog.operators.arguments import (
     secret_places,
 )
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
-from sundog.operators.http.answer import text_of, value_of
+from sundog.operators.http.answer import answer_value, body_text
 from sundog.operators.http.exchange import exchange, request_of
 from sundog.operators.http.faults import status_fault, transport_fault
 from sundog.operators.http.origin import is_address, origin_of, starts_wrong
 from sundog.secrets import PATTERN, Secrets
 from sundog.transport.address import FRAMING
-from sundog.transport.client import Client, Progress
+from sundog.transport.client import Client, SendProgress
 from sundog.transport.faults import BadAddress, TransportFault
 
 READS = frozenset({"GET", "HEAD"})
@@ -144,14 +144,14 @@ class HTTPOperator:
         return self._inspect_way(spec, [str(spec.url), *urls.values()], given.secrets)
 
     async def run(self, call: BoundCall, context: CallContext) -> Outcome:
-        payload, progress = call.payload, Progress()
+        payload, progress = call.payload, SendProgress()
         is_effect = payload["is_effect"]
         try:
             request = request_of(payload, context)
             client = self._client(payload["ca_file"], payload["proxy"], context.secrets)
             async with asyncio.timeout(context.timeout_s):
                 answer = await exchange(client, request, payload, progress)
-            text = text_of(answer)
+            text = body_text(answer)
             if not _is_expected(answer.status, payload["expect_status"]):
                 # Without its secrets before it is cut: no half of one may be left.
                 raise status_fault(answer, context.secrets.redact(text), is_effect=is_effect)
@@ -161,7 +161,7 @@ class HTTPOperator:
             raise redact_error(fault, context.secrets) from None
         except OperatorError as error:
             raise redact_error(error, context.secrets) from None
-        return Outcome(context.secrets.redact_all(value_of(answer, text)))
+        return Outcome(context.secrets.redact_all(answer_value(answer, text)))
 
     async def close(self) -> None:
         clients, self._clients = self._clients, {}

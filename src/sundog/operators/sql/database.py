@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sundog.errors import OperatorError
 from sundog.ir.values.normal_form import NoNormalForm, normal_form
-from sundog.operators.sql.faults import TRANSACTIONAL, Phase, fault_of
+from sundog.operators.sql.faults import TRANSACTIONAL, Phase, sql_fault_of
 from sundog.operators.sql.url import sqlite_path
 from sundog.operators.sql.values import exact_json, read_postgresql_as_it_is
 
@@ -36,7 +36,7 @@ _FAULTS = (SQLAlchemyError, OperatorError, OverflowError, ValueError)
 # display; what went wrong is the row's error in any case.
 logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
 
-Row = dict[str, Any]
+SQLRow = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Database:
         self._compiled: dict[tuple[str, ...], dict[Any, Any]] = {}
         self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="sundog-sql")
 
-    async def execute(self, statement: Statement, *, timeout_s: float) -> list[Row]:
+    async def execute(self, statement: Statement, *, timeout_s: float) -> list[SQLRow]:
         """The rows, or [{"num_rows": n}] of a statement that has none.
 
         A statement past `timeout_s`, or whose caller is cancelled, is stopped and not committed.
@@ -98,7 +98,7 @@ class Database:
             engine.dispose()
 
 
-async def _stop(attempt: _Attempt, future: asyncio.Future[list[Row]]) -> None:
+async def _stop(attempt: _Attempt, future: asyncio.Future[list[SQLRow]]) -> None:
     """Stop the statement and wait for its thread, at most STOP_WAIT_S."""
     future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     for _ in range(round(STOP_WAIT_S / STOP_INTERVAL_S)):
@@ -124,7 +124,7 @@ class _Attempt:
     _driver_connection: Any = None
     _lock: Lock = field(default_factory=Lock)
 
-    def run(self) -> list[Row]:
+    def run(self) -> list[SQLRow]:
         """Execute the statement in a transaction of its own and return its rows. OperatorError for any fault, which
         says how far the statement had come."""
         phase = Phase.CONNECTING
@@ -146,7 +146,7 @@ class _Attempt:
             if self.is_stopped and not self.is_committing:
                 raise self._timeout() from error
             is_write, params = self.statement.is_write, self.statement.params
-            raise fault_of(error, phase, self.backend, is_write=is_write, params=params) from error
+            raise sql_fault_of(error, phase, self.backend, is_write=is_write, params=params) from error
 
     def stop(self) -> None:
         """Keep `run` from committing and end its statement, unless the commit has begun."""
@@ -169,7 +169,7 @@ class _Attempt:
         elif self.backend == "postgresql" and not self.statement.is_write:
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
 
-    def _execute(self, connection: Connection) -> list[Row]:
+    def _execute(self, connection: Connection) -> list[SQLRow]:
         self._raise_if_stopped()
         self.is_sent = True
         options = {"stream_results": not self.statement.is_write, "compiled_cache": self.compiled}
@@ -200,7 +200,7 @@ class _Attempt:
         )
 
 
-def _fetch(result: CursorResult[Any], max_rows: int, raw_column: str | None) -> list[Row]:
+def _fetch(result: CursorResult[Any], max_rows: int, raw_column: str | None) -> list[SQLRow]:
     names = list(result.keys())
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise OperatorError(f"two columns are called '{twice[0]}'", hint="name them apart in the query with AS")
@@ -211,8 +211,8 @@ def _fetch(result: CursorResult[Any], max_rows: int, raw_column: str | None) -> 
     return [_to_row(names, row, raw_column) for row in found]
 
 
-def _to_row(names: list[str], row: Any, raw_column: str | None) -> Row:
-    values: Row = {}
+def _to_row(names: list[str], row: Any, raw_column: str | None) -> SQLRow:
+    values: SQLRow = {}
     for name, value in zip(names, row, strict=True):
         try:
             values[name] = value if name == raw_column else normal_form(value)

@@ -56,7 +56,7 @@ class Phase(Enum):
     COMMITTING = "committing"
 
 
-def fault_of(
+def sql_fault_of(
     error: Exception, phase: Phase, backend: str, *, is_write: bool, params: Mapping[str, Any] | None = None
 ) -> OperatorError:
     """`error` as the call's failure, with the database's own message. `params`: of the statement."""

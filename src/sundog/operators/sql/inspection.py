@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sundog.errors import OperatorError
 from sundog.operators.base import Finding
 from sundog.operators.sql.database import open_sqlite
-from sundog.operators.sql.faults import Phase, fault_of
+from sundog.operators.sql.faults import Phase, sql_fault_of
 from sundog.operators.sql.judge import Judgement
 from sundog.operators.sql.url import sqlite_path
 
@@ -112,7 +112,7 @@ def _asked_server(query: str, url: URL) -> tuple[list[Finding], bool]:
                 return [], False
             return list(_asked_psycopg(query, connection.connection.driver_connection)), True
     except DBAPIError as error:
-        raise fault_of(error, Phase.CONNECTING, url.get_backend_name(), is_write=False) from error
+        raise sql_fault_of(error, Phase.CONNECTING, url.get_backend_name(), is_write=False) from error
     finally:
         engine.dispose()
 

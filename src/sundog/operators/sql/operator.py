@@ -30,7 +30,7 @@ from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, O
 if TYPE_CHECKING:
     from sqlalchemy import TextClause
 
-    from sundog.operators.sql.database import Database, Row
+    from sundog.operators.sql.database import Database, SQLRow
     from sundog.operators.sql.judge import Judgement
     from sundog.operators.sql.lookup import Lookup
 
@@ -114,9 +114,9 @@ class SQLOperator:
         """Return the database as a plan names it, and its files. Rules ask thousands of times; links in the path of a
         file are followed once."""
         if database not in self._known:
-            from sundog.operators.sql.url import files_of, resource_of
+            from sundog.operators.sql.url import files_of_database, resource_of
 
-            self._known[database] = resource_of(database, self._base_dir), files_of(database)
+            self._known[database] = resource_of(database, self._base_dir), files_of_database(database)
         return self._known[database]
 
     def shape(self, spec: SQLSpec) -> Shape:
@@ -222,7 +222,7 @@ class SQLOperator:
         max_rows: int,
         is_write: bool = False,
         raw_column: str | None = None,
-    ) -> list[Row]:
+    ) -> list[SQLRow]:
         from sundog.operators.sql.database import Statement
 
         lists = tuple(sorted(name for name, value in params.items() if isinstance(value, list)))

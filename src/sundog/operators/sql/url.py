@@ -88,7 +88,7 @@ def resource_of(database: str, base_dir: Path) -> str:
     return _MARK.sub(r"${env:\1}", f"{backend}:{url.host or ''}{port}/{url.database or ''}")
 
 
-def files_of(database: str) -> tuple[str, ...]:
+def files_of_database(database: str) -> tuple[str, ...]:
     """The file that the database is, where it is one and no secret hides its name; from the flow's folder."""
     url = _parse(database)
     name = url.database or ""

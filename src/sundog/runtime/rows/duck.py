@@ -18,7 +18,7 @@ MAX_LINE_BYTES = 16 * 2**20
 _NUMBERS = count()
 
 
-def connect(scratch_dir: Path) -> duckdb.DuckDBPyConnection:
+def connect_duckdb(scratch_dir: Path) -> duckdb.DuckDBPyConnection:
     """A connection that spills into `scratch_dir`. One thread: rows come in one order only."""
     connection = duckdb.connect(
         ":memory:",

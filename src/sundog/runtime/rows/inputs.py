@@ -22,7 +22,7 @@ from sundog.errors import InputError, SundogError
 from sundog.ir.logical import InputSource
 from sundog.ir.schemas.shape import Record, Shape
 from sundog.ir.templates.template import Path as ValuePath
-from sundog.runtime.rows.duck import connect, scratch_table, stream
+from sundog.runtime.rows.duck import connect_duckdb, scratch_table, stream
 from sundog.runtime.rows.failures import explained, unreadable
 from sundog.runtime.rows.formats.json_table import JSONTable
 from sundog.runtime.rows.identity import identity_of
@@ -30,9 +30,9 @@ from sundog.runtime.rows.join import Splitter, check_join
 from sundog.runtime.rows.paths import find_files
 from sundog.runtime.rows.picked import evenly_picked
 from sundog.runtime.rows.relation import Joined, Relation
-from sundog.runtime.rows.table import BadRow, Row, Table
+from sundog.runtime.rows.table import BadRow, InputRow, Table
 
-Batch = list[tuple[int, Row | BadRow]]
+Batch = list[tuple[int, InputRow | BadRow]]
 SAMPLE_BATCH = 16
 MAX_SETS_AT_ONCE = 32
 """Each counted set of values has a table of its own in DuckDB's memory, however few the rows are."""
@@ -155,14 +155,14 @@ class RowSource:
             {path: float(length or 0.0) for path, length in zip(values, lengths, strict=True)},
         )
 
-    def sampled(self, max_rows: int, max_characters: int | None = None) -> list[tuple[int, Row]]:
+    def sampled(self, max_rows: int, max_characters: int | None = None) -> list[tuple[int, InputRow]]:
         """Return at most `max_rows` of the rows of `batches`, chosen at random but always the same ones, in order. What
         is not chosen is not decoded; bad rows are left out. Where they have more than `max_characters`, so many of them
         stay, evenly picked, as have no more, and one at least; of the others few are in memory at once."""
         found = ((number, row) for number, row in self._sampled(max_rows) if not isinstance(row, BadRow))
         return list(found) if max_characters is None else evenly_picked(found, max_characters)
 
-    def _sampled(self, max_rows: int) -> Iterator[tuple[int, Row | BadRow]]:
+    def _sampled(self, max_rows: int) -> Iterator[tuple[int, InputRow | BadRow]]:
         num_candidates = self._num_candidates
         picked = self._chosen(num_candidates)
         among = range(num_candidates) if picked is None else sorted(picked)
@@ -178,7 +178,7 @@ class RowSource:
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
-        return connect(self._scratch_dir)
+        return connect_duckdb(self._scratch_dir)
 
     @cached_property
     def _driver(self) -> Table:

@@ -15,7 +15,7 @@ from sundog.errors import InputError
 from sundog.runtime.rows.duck import stream
 from sundog.runtime.rows.failures import shorten
 from sundog.runtime.rows.relation import Joined
-from sundog.runtime.rows.table import BadRow, Row, Table
+from sundog.runtime.rows.table import BadRow, InputRow, Table
 
 
 def check_join(connection: duckdb.DuckDBPyConnection, driver: Table, joined: Joined) -> None:
@@ -49,7 +49,7 @@ class Splitter:
         self._scan = driver.scan()
         self._joins = [(joined.table.files.name, joined.table.scan()) for joined in joins]
 
-    def decode(self, rows: Sequence[tuple[Any, ...]]) -> list[Row | BadRow]:
+    def decode(self, rows: Sequence[tuple[Any, ...]]) -> list[InputRow | BadRow]:
         """Return the driving rows, each with its joined rows under their inputs' names."""
         begin = 1 + self._scan.width
         decoded = self._scan.decode([row[1:begin] for row in rows])
@@ -62,7 +62,7 @@ class Splitter:
         return decoded
 
 
-def _with_partner(row: Row | BadRow, name: str, partner: Row | BadRow | None) -> Row | BadRow:
+def _with_partner(row: InputRow | BadRow, name: str, partner: InputRow | BadRow | None) -> InputRow | BadRow:
     if isinstance(row, BadRow):
         return row
     if isinstance(partner, BadRow):

@@ -23,8 +23,8 @@ SizedRow = tuple[dict[str, Any], int]
 StoredRows = Callable[[], Iterator[tuple[int, bytes]]]
 """Each call gives the rows anew: (row index, JSON of a dict), in row order."""
 
-Format = Literal["csv", "duckdb", "json", "jsonl", "parquet"]
-SUFFIXES: dict[str, Format] = {
+OutputFormat = Literal["csv", "duckdb", "json", "jsonl", "parquet"]
+SUFFIXES: dict[str, OutputFormat] = {
     ".csv": "csv",
     ".duckdb": "duckdb",
     ".json": "json",
@@ -34,7 +34,7 @@ SUFFIXES: dict[str, Format] = {
 }
 MAX_NAME_BYTES = 255
 """The longest name of a file on almost every file system."""
-STREAMED: frozenset[Format] = frozenset({"csv", "json", "jsonl"})
+STREAMED: frozenset[OutputFormat] = frozenset({"csv", "json", "jsonl"})
 """Formats that need no file to be written: each row once, and never back."""
 
 
@@ -43,7 +43,7 @@ class Target:
     """What an output path means: `file`, and the `table` in it where that is a database."""
 
     file: Path
-    format: Format
+    format: OutputFormat
     table: str | None = None
 
 
@@ -99,7 +99,7 @@ def write_output(path: Path, columns: Sequence[str], rows: StoredRows) -> tuple[
         return write_rows(stream, target.format, columns, rows)
 
 
-def write_rows(stream: BinaryIO, format: Format, columns: Sequence[str], rows: StoredRows) -> tuple[str, ...]:
+def write_rows(stream: BinaryIO, format: OutputFormat, columns: Sequence[str], rows: StoredRows) -> tuple[str, ...]:
     """Write `columns` of all rows in `format`; a stream that is no file takes those of `STREAMED`. The warnings."""
 
     def read() -> Iterator[SizedRow]:
@@ -155,7 +155,7 @@ def _parsed(rows: Iterator[tuple[int, bytes]]) -> Iterator[SizedRow]:
         yield row, len(body)
 
 
-def _format_of(path: Path) -> Format:
+def _format_of(path: Path) -> OutputFormat:
     format = SUFFIXES.get(path.suffix.lower())
     if format is None:
         raise ConfigError(

@@ -18,8 +18,8 @@ from typing import BinaryIO, Literal, cast
 from sundog.errors import InputError, suggest
 from sundog.ir.logical import InputSource
 
-Format = Literal["csv", "json", "jsonl", "parquet"]
-FORMATS: dict[str, Format] = {
+InputFormat = Literal["csv", "json", "jsonl", "parquet"]
+INPUT_FORMATS: dict[str, InputFormat] = {
     ".csv": "csv",
     ".csv.gz": "csv",
     ".tsv": "csv",
@@ -47,7 +47,7 @@ class InputFiles:
 
     name: str
     paths: tuple[Path, ...]
-    format: Format
+    format: InputFormat
     base_dir: Path
     columns: tuple[str, ...] | None = None
     written_from: tuple[Path, ...] = ()
@@ -117,15 +117,15 @@ def open_text(path: Path) -> Iterator[io.TextIOWrapper]:
         yield io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
 
 
-def _format(source: InputSource, path: Path) -> Format:
-    matching = [suffix for suffix in FORMATS if path.name.lower().endswith(suffix)]
+def _format(source: InputSource, path: Path) -> InputFormat:
+    matching = [suffix for suffix in INPUT_FORMATS if path.name.lower().endswith(suffix)]
     if not matching:
         raise _error(
             source,
             f"cannot tell the format of '{path.name}' from its name",
-            f"sundog reads {', '.join(FORMATS)}; read other files with `query:` (DuckDB SQL) or `call:` (Python)",
+            f"sundog reads {', '.join(INPUT_FORMATS)}; read other files with `query:` (DuckDB SQL) or `call:` (Python)",
         )
-    return FORMATS[max(matching, key=len)]
+    return INPUT_FORMATS[max(matching, key=len)]
 
 
 def _check_readable(source: InputSource, files: InputFiles, path: Path) -> None:
@@ -155,14 +155,14 @@ def _missing(source: InputSource, written: str, path: Path) -> InputError:
 def _suffix_in(folder: Path) -> str:
     """The suffix that most of the files in `folder` have, of those that can be read."""
     names = [entry.name.lower() for entry in folder.iterdir()]
-    return max(FORMATS, key=lambda suffix: (sum(name.endswith(suffix) for name in names), suffix == ".parquet"))
+    return max(INPUT_FORMATS, key=lambda suffix: (sum(name.endswith(suffix) for name in names), suffix == ".parquet"))
 
 
 def _near(path: Path) -> str:
     if not path.parent.is_dir():
         return f"there is no folder {path.parent}"
     names = [entry.name for entry in path.parent.iterdir() if not entry.name.startswith(".")]
-    readable = [name for name in names if any(name.lower().endswith(suffix) for suffix in FORMATS)]
+    readable = [name for name in names if any(name.lower().endswith(suffix) for suffix in INPUT_FORMATS)]
     hint = suggest(path.name, names)
     if hint.startswith("did you mean"):
         return hint

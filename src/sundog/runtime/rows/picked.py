@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sundog.runtime.rows.table import Row
+from sundog.runtime.rows.table import InputRow
 
 OTHER_CHARACTERS = 8
 """A number, a truth value or null counts as so many."""
 
 
-def evenly_picked(rows: Iterable[tuple[int, Row]], max_characters: int) -> list[tuple[int, Row]]:
+def evenly_picked(rows: Iterable[tuple[int, InputRow]], max_characters: int) -> list[tuple[int, InputRow]]:
     """Return every row, or every second, every fourth and so on: the most that have no more than `max_characters`, and
     the first row at least. No more than twice as much is held meanwhile, but for one row."""
-    kept: list[tuple[int, tuple[int, Row]]] = []
+    kept: list[tuple[int, tuple[int, InputRow]]] = []
     step, num_characters = 1, 0
     for place, numbered in enumerate(rows):
         if place % step:

@@ -16,7 +16,7 @@ from sundog.runtime.rows.paths import InputFiles
 if TYPE_CHECKING:
     import duckdb
 
-Row = dict[str, Any]
+InputRow = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class BadRow:
     reason: str
 
 
-Decode = Callable[[Sequence[tuple[Any, ...]]], list[Row | BadRow]]
+Decode = Callable[[Sequence[tuple[Any, ...]]], list[InputRow | BadRow]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class JoinKey:
     """A column to join by: an expression over the columns of the scan. Only keys of equal `kind` can match;
     kind None is a column that holds nothing but nulls."""
 
@@ -61,7 +61,7 @@ class Table(Protocol):
 
     def scan(self) -> Scan: ...
 
-    def key(self, column: str) -> Key: ...
+    def key(self, column: str) -> JoinKey: ...
 
     def value(self, path: Sequence[str]) -> str:
         """An expression over the columns of the scan: the text of what stands at `path`, a column and then what lies

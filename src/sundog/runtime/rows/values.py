@@ -16,7 +16,7 @@ from duckdb.sqltypes import DuckDBPyType
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.ir.values.normal_form import INTEGER_BOUND, MAX_LEVELS, NoNormalForm, normal_form
 from sundog.runtime.rows.duck import literal, stream
-from sundog.runtime.rows.table import BadRow, Decode, Key, Row
+from sundog.runtime.rows.table import BadRow, Decode, InputRow, JoinKey
 from sundog.runtime.rows.value_sql import NESTED, TEXT, WHOLE, children_of, is_json, num_not_finite, selected
 
 
@@ -51,7 +51,7 @@ def decoder(columns: Sequence[Column]) -> Decode:
     json_names = [column.name for column in columns if column.is_json]
     foreign = [column.name for column in columns if column.is_foreign]
 
-    def decoded(values: tuple[Any, ...]) -> Row | BadRow:
+    def decoded(values: tuple[Any, ...]) -> InputRow | BadRow:
         row = dict(zip(names, values, strict=True))
         try:
             for name in json_names:
@@ -110,16 +110,16 @@ def shape_of(type: DuckDBPyType) -> Shape:
     return Scalar()
 
 
-def key_of(columns: Sequence[Column], name: str) -> Key | None:
+def key_of(columns: Sequence[Column], name: str) -> JoinKey | None:
     """The column called `name` as a key: whole numbers of any width match, text matches text, any other type
     only itself."""
     for index, column in enumerate(columns):
         if column.name == name:
             if column.type.id in WHOLE:
-                return Key(f"CAST(c{index} AS HUGEINT)", "a whole number")
+                return JoinKey(f"CAST(c{index} AS HUGEINT)", "a whole number")
             if column.type.id in TEXT:
-                return Key(f"CAST(c{index} AS VARCHAR)", "text")
-            return Key(f"c{index}", f"of type {column.type}")
+                return JoinKey(f"CAST(c{index} AS VARCHAR)", "text")
+            return JoinKey(f"c{index}", f"of type {column.type}")
     return None
 
 

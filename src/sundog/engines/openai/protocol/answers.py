@@ -21,7 +21,7 @@ from sundog.engines.openai.protocol.json_text import (
     NestedTooDeeply,
     joined_pairs,
     parse_json,
-    shown,
+    shown_json,
 )
 from sundog.engines.openai.protocol.plain_events import PlainEvents
 from sundog.engines.openai.protocol.usage import Counts
@@ -194,7 +194,7 @@ class AnswerReader:
 
     def _refuse_what_is_no_answer(self) -> None:
         if self._refusal.strip():
-            raise BadResponse(f"the model refused: {shown(self._refusal, MAX_MESSAGE_CHARACTERS)}")
+            raise BadResponse(f"the model refused: {shown_json(self._refusal, MAX_MESSAGE_CHARACTERS)}")
         if not self._has_events:
             sent = _shown(self._beginning[:MAX_MESSAGE_CHARACTERS].decode("utf-8", "replace"))
             hint = "see that base_url is that of a server that speaks the OpenAI protocol"
@@ -215,7 +215,7 @@ class AnswerReader:
 
 
 def _shown(sent: Any) -> str:
-    return repr(shown(sent, MAX_MESSAGE_CHARACTERS))
+    return repr(shown_json(sent, MAX_MESSAGE_CHARACTERS))
 
 
 def _form_of(beginning: bytes) -> Literal["events", "json"] | None:

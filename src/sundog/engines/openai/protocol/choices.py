@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sundog.engines.base import FinishReason
-from sundog.engines.openai.protocol.json_text import shown
+from sundog.engines.openai.protocol.json_text import shown_json
 from sundog.errors import BadResponse
 
 STOPPED = {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "end", "complete", "completed"}
@@ -73,7 +73,7 @@ def _add_part(piece: Piece, part: Any) -> None:
             piece.has_thought = True
         case kind:
             raise BadResponse(
-                f"the answer has a part of the type '{shown(kind, 80)}'", hint="sundog takes answers of text only"
+                f"the answer has a part of the type '{shown_json(kind, 80)}'", hint="sundog takes answers of text only"
             )
 
 
@@ -87,7 +87,7 @@ def _text(written: Any, what: str = "text") -> str:
 
 def _finish_reason(written: Any) -> FinishReason | None:
     """Many servers write an empty text where there is no reason yet."""
-    reason = shown(_text(written, "finish_reason"), 80).lower()
+    reason = shown_json(_text(written, "finish_reason"), 80).lower()
     if not reason:
         return None
     if reason in STOPPED:

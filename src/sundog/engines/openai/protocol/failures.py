@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sundog.engines.openai.protocol.json_text import parse_json, shown
+from sundog.engines.openai.protocol.json_text import parse_json, shown_json
 from sundog.errors import BadResponse, EngineError, EngineOverloaded, EngineTimeout, EngineUnavailable, PromptTooLong
 from sundog.transport.retry_after import retry_after_s
 
@@ -44,7 +44,7 @@ _HINTS = {
 }
 
 
-def error_of(status: int, headers: Mapping[str, str], body: str | bytes, *, now_s: float) -> EngineError:
+def engine_error_of(status: int, headers: Mapping[str, str], body: str | bytes, *, now_s: float) -> EngineError:
     """Return what an answer with an error status means. `headers` are looked up in lower case; `now_s` is the Unix
     time, for a Retry-After that is a date. Of `body` the first MAX_ERROR_BYTES are read."""
     data = body.encode("utf-8", "replace") if isinstance(body, str) else body
@@ -111,14 +111,14 @@ def _read_error(value: Any) -> tuple[tuple[str, ...], str]:
     elif isinstance(error, dict):
         value = error
     told = (value.get(key) for key in ("code", "status", "status_code", "type"))
-    words = tuple(dict.fromkeys(shown(word, 80) for word in told if isinstance(word, str | int | float) and word))
+    words = tuple(dict.fromkeys(shown_json(word, 80) for word in told if isinstance(word, str | int | float) and word))
     return words, _shown(value.get("message") or value.get("detail") or value)
 
 
 def _shown(message: Any) -> str:
     if isinstance(message, str) and message.lstrip()[:1] == "<":
         message = _text_of_html(message)
-    return shown(message, MAX_MESSAGE_CHARACTERS) or "nothing"
+    return shown_json(message, MAX_MESSAGE_CHARACTERS) or "nothing"
 
 
 def _text_of_html(page: str) -> str:

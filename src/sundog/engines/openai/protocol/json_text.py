@@ -38,7 +38,7 @@ def joined_pairs(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def shown(value: Any, max_characters: int) -> str:
+def shown_json(value: Any, max_characters: int) -> str:
     """Return text, or any other value as JSON, on one line for a message."""
     try:
         text = value if isinstance(value, str) else json.dumps(value)

@@ -23,7 +23,7 @@ from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, literal, stream
 from sundog.runtime.rows.failures import different_columns, explained, no_key_column, shorten, too_long, unreadable
 from sundog.runtime.rows.formats.csv_text import BadQuoting, delimiter_of, first_line_not_utf8, records
 from sundog.runtime.rows.paths import UNREADABLE, InputFiles
-from sundog.runtime.rows.table import Key, Scan
+from sundog.runtime.rows.table import JoinKey, Scan
 from sundog.runtime.rows.values import Column, column_of, decoder, key_of, notes_on, select_list, shape_of, value_of
 
 EXACT_DIGITS = 15
@@ -55,12 +55,12 @@ class CSVTable:
         columns = self._wanted
         return Scan(f"SELECT {select_list(columns)} FROM {self._reader}", len(columns), decoder(columns))
 
-    def key(self, column: str) -> Key:
+    def key(self, column: str) -> JoinKey:
         key = key_of(self._wanted, column)
         if key is None:
             raise no_key_column(self.files, column, self._names)
         is_empty = column not in self._types and self._profile[1][column] == EMPTY
-        return Key(key.expression, None) if is_empty else key
+        return JoinKey(key.expression, None) if is_empty else key
 
     def value(self, path: Sequence[str]) -> str:
         return value_of(self._wanted, path)

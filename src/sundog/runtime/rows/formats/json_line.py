@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from pydantic_core import from_json, to_json
 
 from sundog.ir.values.normal_form import MAX_LEVELS, NoNormalForm, normal_form
-from sundog.runtime.rows.table import BadRow, Row
+from sundog.runtime.rows.table import BadRow, InputRow
 from sundog.runtime.rows.values import whole_number
 
 # Private-use characters: no column of a user's is called so.
@@ -27,7 +27,7 @@ class NotARow(ValueError):
     json_table."""
 
 
-def row_of(line: str | bytes) -> Row | BadRow:
+def row_of(line: str | bytes) -> InputRow | BadRow:
     """The object that `line` holds, checked strictly (DuckDB is content with less than JSON); NotARow for none."""
     try:
         value = from_json(line, allow_inf_nan=False)
@@ -39,7 +39,7 @@ def row_of(line: str | bytes) -> Row | BadRow:
 def bad_line(reason: str, row: Mapping[str, Any]) -> bytes:
     """Return the line of a copy or a snapshot that stands for a bad row: its reason, and the plain values of `row`, so
     that it is still found by its key."""
-    kept: Row = {}
+    kept: InputRow = {}
     for name, value in row.items():
         if isinstance(value, str | int | float):
             with suppress(NoNormalForm):
@@ -61,17 +61,17 @@ def object_in(line: str | bytes) -> Mapping[str, Any]:
     return value
 
 
-def _formed(value: object) -> Row | BadRow:
+def _formed(value: object) -> InputRow | BadRow:
     if type(value) is not dict:
         raise NotARow("this line is not a JSON object")
     try:
-        formed: Row = normal_form(value)
+        formed: InputRow = normal_form(value)
     except NoNormalForm as error:
         return BadRow(str(error))
     return formed
 
 
-def _unusual(line: str | bytes, refused: ValueError) -> Row | BadRow:
+def _unusual(line: str | bytes, refused: ValueError) -> InputRow | BadRow:
     """Return what Python's own parser says of a line that the fast one refuses: that one knows no half of a surrogate
     pair, no great depth and no very long number, and does not tell these apart from what is no JSON."""
     try:

@@ -19,7 +19,7 @@ from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, literal, stream
 from sundog.runtime.rows.failures import explained, no_key_column, shorten, too_long, unreadable
 from sundog.runtime.rows.formats.json_line import NotARow, bad_line, object_in, reason_of, row_of
 from sundog.runtime.rows.paths import UNREADABLE, InputFiles, open_bytes
-from sundog.runtime.rows.table import BadRow, Key, Row, Scan
+from sundog.runtime.rows.table import BadRow, InputRow, JoinKey, Scan
 from sundog.runtime.rows.values import json_text, pointer_to
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class JSONTable:
         self.files = files
         self._scratch_dir = scratch_dir
         self._is_snapshot = is_snapshot
-        self._keys: dict[str, Key] = {}
+        self._keys: dict[str, JoinKey] = {}
         self._copies: tuple[Path, ...] = ()
 
     def shape(self) -> Shape:
@@ -58,9 +58,9 @@ class JSONTable:
         return self._profile[0]
 
     def scan(self) -> Scan:
-        blank: Row = dict.fromkeys(name for name in self._names if self.files.is_wanted(name))
+        blank: InputRow = dict.fromkeys(name for name in self._names if self.files.is_wanted(name))
 
-        def decoded(text: str) -> Row | BadRow:
+        def decoded(text: str) -> InputRow | BadRow:
             row = self._parse(text)
             if isinstance(row, BadRow) or row.keys() == blank.keys():
                 return row
@@ -68,24 +68,24 @@ class JSONTable:
 
         return Scan(f"SELECT json AS c0 FROM {self._reader}", 1, lambda rows: [decoded(text) for (text,) in rows])
 
-    def key(self, column: str) -> Key:
+    def key(self, column: str) -> JoinKey:
         if not self._names:
-            return Key("CAST(NULL AS VARCHAR)", None)
+            return JoinKey("CAST(NULL AS VARCHAR)", None)
         if column not in self._names:
             raise no_key_column(self.files, column, self._names)
         if column not in self._keys:
             self._keys[column] = self._find_key(column)
         return self._keys[column]
 
-    def _find_key(self, column: str) -> Key:
+    def _find_key(self, column: str) -> JoinKey:
         sql = f"SELECT DISTINCT json_type(json, {literal(pointer_to([column]))}) FROM {self._reader}"
         types = {row[0] for rows in stream(self._connection, sql) for row in rows} - {None, "NULL"}
         text = self.value([column])
         if not types:
-            return Key(text, None)
+            return JoinKey(text, None)
         if types <= WHOLE_NUMBERS:
-            return Key(f"CAST({text} AS HUGEINT)", "a whole number")
-        return Key(text, "text" if types == {"VARCHAR"} else f"of JSON type {' and '.join(sorted(types))}")
+            return JoinKey(f"CAST({text} AS HUGEINT)", "a whole number")
+        return JoinKey(text, "text" if types == {"VARCHAR"} else f"of JSON type {' and '.join(sorted(types))}")
 
     def value(self, path: Sequence[str]) -> str:
         return json_text("c0", path)
@@ -102,8 +102,8 @@ class JSONTable:
         return f"read_ndjson_objects({file_list(paths)}, maximum_object_size={MAX_LINE_BYTES})"
 
     @cached_property
-    def _sample(self) -> list[Row]:
-        def read() -> list[Row]:
+    def _sample(self) -> list[InputRow]:
+        def read() -> list[InputRow]:
             texts = next(stream(self._connection, self._select, NUM_SAMPLE_ROWS), [])
             return [row for (text,) in texts if not isinstance(row := self._checked(text), BadRow)]
 
@@ -123,7 +123,7 @@ class JSONTable:
 
         def read() -> tuple[int, list[str]]:
             num_rows = 0
-            names: Row = {}
+            names: InputRow = {}
             for texts in stream(self._connection, self._select):
                 num_rows += len(texts)
                 for (text,) in texts:
@@ -156,11 +156,11 @@ class JSONTable:
                 marked.write(bad_line(row.reason, object_in(text)) + b"\n" if isinstance(row, BadRow) else line)
         return copy
 
-    def _parse(self, text: str) -> Row | BadRow:
+    def _parse(self, text: str) -> InputRow | BadRow:
         reason = reason_of(text) if self._copies or self._is_snapshot else None
         return row_of(text) if reason is None else BadRow(reason)
 
-    def _checked(self, text: str) -> Row | BadRow:
+    def _checked(self, text: str) -> InputRow | BadRow:
         """The row; InputError with the line where it is none."""
         try:
             return self._parse(text)
@@ -194,7 +194,7 @@ class JSONTable:
         return None
 
 
-def shape_of_rows(rows: Iterable[Row]) -> Shape:
+def shape_of_rows(rows: Iterable[InputRow]) -> Shape:
     """A record of every column seen; a nested record only where all its occurrences have the same fields."""
     columns: dict[str, Shape | None] = {}
     for row in rows:

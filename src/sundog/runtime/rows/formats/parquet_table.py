@@ -19,7 +19,7 @@ from sundog.ir.schemas.shape import Record, Shape
 from sundog.runtime.rows.duck import file_list
 from sundog.runtime.rows.failures import different_columns, explained, no_key_column, unreadable
 from sundog.runtime.rows.paths import InputFiles
-from sundog.runtime.rows.table import Key, Scan
+from sundog.runtime.rows.table import JoinKey, Scan
 from sundog.runtime.rows.values import Column, column_of, decoder, key_of, notes_on, select_list, shape_of, value_of
 
 MAX_DECIMAL_DIGITS = 38
@@ -44,7 +44,7 @@ class ParquetTable:
         columns = self._wanted
         return Scan(f"SELECT {select_list(columns)} FROM {self._reader}", len(columns), decoder(columns))
 
-    def key(self, column: str) -> Key:
+    def key(self, column: str) -> JoinKey:
         key = key_of(self._wanted, column)
         if key is None:
             raise no_key_column(self.files, column, self._names)
