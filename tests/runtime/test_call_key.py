@@ -9,7 +9,7 @@ import pytest
 
 from sundog.ir.physical import CallExec, Sharing
 from sundog.operators.base import BoundCall
-from sundog.runtime.calls.call_key import Place, RunScope, call_key
+from sundog.runtime.calls.call_key import CallIdentity, RunScope, call_key
 from tests.runtime.fakes import World, plan_of, step
 
 BASE: dict[str, Any] = {
@@ -28,7 +28,7 @@ def key(tmp_path: Any, sharing: Sharing, *, effect: bool = False, **changed: Any
     assert isinstance(node, CallExec)
     node = replace(node, step=replace(node.step, operator=of["operator"]))
     run = RunScope(of["run"], of["fresh"], repeats_unknown_effects=False)
-    return call_key(run, node, BoundCall(of["payload"]), Place(of["row"], of["path"], 0))
+    return call_key(run, node, BoundCall(of["payload"]), CallIdentity(of["row"], of["path"], 0))
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ from sundog.ir.physical import CallExec
 from sundog.measured.node_history import Observations
 from sundog.operators.base import BoundCall, CallContext, Outcome
 from sundog.runtime.calls import gather
-from sundog.runtime.calls.call_key import Place, RunScope
+from sundog.runtime.calls.call_key import CallIdentity, RunScope
 from sundog.runtime.calls.dispatch import Dispatcher
 from sundog.runtime.calls.gather import Gatherer, Take
-from sundog.runtime.calls.guard import Kept
+from sundog.runtime.calls.guard import CommittedOutcome
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.figures.progress import Progress
 from sundog.sched.catalog import FCFS
@@ -111,7 +111,7 @@ def test_equal_calls_still_are_one(tmp_path: Path) -> None:
 
 
 def test_a_request_takes_so_many_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gather, "MAX_CALLS", 4)
+    monkeypatch.setattr(gather, "MAX_GATHERED_CALLS", 4)
     here = world(tmp_path)
     assert values(here.run(PLAN, *ROWS)) == [row["x"] for row in ROWS]
     assert [len(calls) for calls in requests(here)] == [4, 4, 2]
@@ -167,7 +167,7 @@ def test_failures_are_those_of_the_calls_alone(tmp_path: Path) -> None:
 def test_what_never_pays_is_given_up(tmp_path: Path) -> None:
     requested: list[int] = []
 
-    async def send(node: CallExec, place: Place, take: Take) -> Sequence[Kept | None]:
+    async def send(node: CallExec, place: CallIdentity, take: Take) -> Sequence[CommittedOutcome | None]:
         requested.append(place.row_index)
         return [None for _ in take()]
 
@@ -176,7 +176,7 @@ def test_what_never_pays_is_given_up(tmp_path: Path) -> None:
         (node,) = world(tmp_path).physical(PLAN).nodes
         assert isinstance(node, CallExec)
         for row in range(6):
-            assert await gatherer.ask(node, "group", BoundCall("x"), Place(row, "a", 0)) is None
+            assert await gatherer.ask(node, "group", BoundCall("x"), CallIdentity(row, "a", 0)) is None
 
     asyncio.run(ask_one_after_another())
     assert requested == [0, 1, 2]

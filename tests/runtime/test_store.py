@@ -62,7 +62,7 @@ def test_the_results_of_one_turn_are_written_by_few_statements(tmp_path: Path, m
         connection.set_trace_callback(lambda text: statements.append(text.split()[0]))
         return connection
 
-    monkeypatch.setattr("sundog.store.writer.connect", connect_traced)
+    monkeypatch.setattr("sundog.store.writer.connect_store", connect_traced)
     keys = [index.to_bytes(16, "big") for index in range(600)]
 
     async def put_twice() -> list[object]:
@@ -107,7 +107,7 @@ def test_a_full_disk_is_told_and_loses_nothing_committed(tmp_path: Path, monkeyp
         connection.execute("pragma max_page_count=60")
         return connection
 
-    monkeypatch.setattr("sundog.store.writer.connect", connect_small)
+    monkeypatch.setattr("sundog.store.writer.connect_store", connect_small)
 
     async def write_until_full() -> tuple[int, str]:
         store = Store(tmp_path)
@@ -150,7 +150,7 @@ def test_a_writer_that_cannot_open_the_store_tells_it(tmp_path: Path, monkeypatc
     def refuse(path: Path) -> sqlite3.Connection:
         raise MemoryError("no room")
 
-    monkeypatch.setattr("sundog.store.writer.connect", refuse)
+    monkeypatch.setattr("sundog.store.writer.connect_store", refuse)
     first, second, later = asyncio.run(_failing_writes(tmp_path, 1))
     assert {type(first), type(second), type(later)} == {StoreError}
     assert "MemoryError: no room" in str(first)

@@ -22,8 +22,8 @@ from sundog.operators.base import OPERATORS
 from sundog.optimizer.placing import PlacementFigures, PoolReplicas, place_steps
 from sundog.optimizer.planner import plan_physical
 from sundog.runtime import follow
-from sundog.runtime.calls.call_key import Place
-from sundog.runtime.calls.dispatch import Answer
+from sundog.runtime.calls.call_key import CallIdentity
+from sundog.runtime.calls.dispatch import CallAnswer
 from sundog.runtime.calls.refusals import refusal
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.follow import Follower, engine_replicas
@@ -119,7 +119,7 @@ class Bench:
         loads = [event.pool for event in self.events if getattr(event, "worker_id", None) and hasattr(event, "pool")]
         return Ran(ends, self.events, loads, took_s)
 
-    async def _call(self, node: CallExec, scope: Mapping[str, Any], place: Place) -> Answer:
+    async def _call(self, node: CallExec, scope: Mapping[str, Any], place: CallIdentity) -> CallAnswer:
         request_id = f"{place.row_index}/{place.path}"
 
         async def attempt(submit: Submit) -> tuple[str, RequestFinished]:
@@ -140,7 +140,7 @@ class Bench:
             place.depth,
             facts=CallFacts("turns", node.name),
         )
-        return Answer({"text": await self.host.run(arrived, attempt)}, NO_USAGE)
+        return CallAnswer({"text": await self.host.run(arrived, attempt)}, NO_USAGE)
 
 
 def true_figures(plan: PhysicalPlan, places: list[PoolReplicas], num_rows: int) -> PlacementFigures:

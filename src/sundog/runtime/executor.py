@@ -18,13 +18,13 @@ from sundog.ir.templates.environment import SKIPPED
 from sundog.ir.templates.render import render_condition, render_value
 from sundog.ir.templates.template import Template
 from sundog.ir.values.normal_form import encode, normal_form, whole_text
-from sundog.runtime.calls.call_key import Place
-from sundog.runtime.calls.dispatch import Answer
+from sundog.runtime.calls.call_key import CallIdentity
+from sundog.runtime.calls.dispatch import CallAnswer
 from sundog.runtime.rows.table import BadRow
 from sundog.store.store import RowState
 from sundog.store.writer import Asked
 
-Call = Callable[[CallExec, Mapping[str, Any], Place], Awaitable[Answer]]
+Call = Callable[[CallExec, Mapping[str, Any], CallIdentity], Awaitable[CallAnswer]]
 Values = dict[str, Any]
 INPUTS = "inputs"
 """In the place of a node: the row came in with a value that none can have."""
@@ -91,7 +91,8 @@ class RowExecutor:
         self._chains = _chains(nodes)
 
     async def run(self, row_index: int, row: Mapping[str, Any] | BadRow, position: int = 0) -> RowEnd:
-        """The row's end as a value, whatever its data does. `position`: as in `Place`. RunStopped passes through."""
+        """The row's end as a value, whatever its data does. `position`: as in `CallIdentity`. RunStopped passes
+        through."""
         on_its_way = _Row(row_index, position)
         scope: Values = {**self._plan.constants, "row": row}
         try:
@@ -189,7 +190,7 @@ class RowExecutor:
     async def _run_once(self, node: CallExec | LoopExec, scope: Values, row: _Row, path: str, depth: int) -> Any:
         if isinstance(node, LoopExec):
             return await self._run_loop(node, scope, row, path)
-        answer = await self._call(node, scope, Place(row.row_index, path, depth, row.position))
+        answer = await self._call(node, scope, CallIdentity(row.row_index, path, depth, row.position))
         usage = answer.usage
         row.asked.append(Asked(node.name, usage.num_prompt_tokens, usage.num_output_tokens))
         return answer.value

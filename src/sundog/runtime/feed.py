@@ -6,16 +6,14 @@ Owns back-pressure and the reasons to stop. Never runs a call.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from sundog.errors import RunStopped, SundogError
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.figures.progress import Progress
-from sundog.runtime.rows.table import BadRow
+from sundog.runtime.rows.table import BadRow, RowBatch
 from sundog.store.store import Store
-
-Batch = Sequence[tuple[int, Mapping[str, Any] | BadRow]]
 
 OnRow = Callable[[RowEnd], Awaitable[None]]
 """Hears of a committed row; the row keeps its place among those in flight until it returns."""
@@ -58,7 +56,7 @@ class Feed:
         self._is_stopping = True
         self._on_stop()
 
-    async def run(self, batches: Iterator[Batch]) -> None:
+    async def run(self, batches: Iterator[RowBatch]) -> None:
         """Run all rows; raises what stopped the run, if anything did."""
         try:
             while not self._is_stopping and (batch := await asyncio.to_thread(next, batches, None)):
@@ -75,7 +73,7 @@ class Feed:
         if self._is_stopping:
             raise RunStopped("the run was interrupted", hint="the same command, or call, continues it")
 
-    async def _start(self, batch: Batch) -> None:
+    async def _start(self, batch: RowBatch) -> None:
         ended = self._store.finished_rows(self._run_id, (row_index for row_index, _ in batch))
         for row_index, row in batch:
             if row_index in ended:

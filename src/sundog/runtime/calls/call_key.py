@@ -16,7 +16,7 @@ from sundog.sched.facts import CallFacts
 
 
 @dataclass(slots=True)
-class Place:
+class CallIdentity:
     """Which call of the run this is. `path`: step, element and turn, unique inside the row. `position`: how many rows
     this process took up before this one."""
 
@@ -42,19 +42,19 @@ class RunScope:
         return f"{self.run_id}/{row_index}"
 
 
-def call_key(run: RunScope, node: CallExec, call: BoundCall, place: Place) -> bytes:
+def call_key(run: RunScope, node: CallExec, call: BoundCall, identity: CallIdentity) -> bytes:
     """16 bytes; equal for calls that have one result in common, and for the same call after a restart.
 
     An effect is known by run, row and path alone: whatever its payload becomes, this row's effect at this place happens
     once. Of all others the payload counts, and beyond `sharing` the run and the place.
     """
     if node.is_effect:
-        return _digest("effect", run.run_id, place.row_index, place.path)
+        return _digest("effect", run.run_id, identity.row_index, identity.path)
     parts = [node.step.operator, call.payload]
     if node.sharing is not Sharing.ALWAYS or run.is_fresh:
         parts.append(run.run_id)
     if node.sharing is Sharing.NEVER:
-        parts += [place.row_index, place.path]
+        parts += [identity.row_index, identity.path]
     return _digest(*parts)
 
 

@@ -19,11 +19,11 @@ from sundog.ir.templates.render import Scope
 from sundog.ir.values.normal_form import NoNormalForm
 from sundog.measured.node_history import Observations
 from sundog.operators.base import BoundCall, GatheringOperator, Operator, Outcome
-from sundog.runtime.calls.call_key import Place, RunScope, call_key
+from sundog.runtime.calls.call_key import CallIdentity, RunScope, call_key
 from sundog.runtime.calls.claims import Claim
 from sundog.runtime.calls.envelope import envelope
 from sundog.runtime.calls.gather import Gatherer, Take
-from sundog.runtime.calls.guard import Kept, fail_call, keep
+from sundog.runtime.calls.guard import CommittedOutcome, fail_call, keep
 from sundog.runtime.calls.in_flight import Shared
 from sundog.runtime.calls.refusals import refusal
 from sundog.runtime.calls.time_limits import TimeLimits
@@ -43,7 +43,7 @@ GRACE_S = 1.0
 
 
 @dataclass(slots=True)
-class Answer:
+class CallAnswer:
     """A call's value and what computing it took, now or when it was first computed."""
 
     value: Any
@@ -113,7 +113,7 @@ class Dispatcher:
         self._needs_s = {} if needs_s is None else needs_s
         self._work = work or RunWork()
         self._limits = TimeLimits()
-        self._in_flight: dict[bytes, Shared[Answer]] = {}
+        self._in_flight: dict[bytes, Shared[CallAnswer]] = {}
         self._gatherer = Gatherer(self._send_gathered)
         self._is_stopping = False
 
@@ -122,39 +122,39 @@ class Dispatcher:
         self._is_stopping = True
         self._driver.stop()
 
-    async def call(self, node: CallExec, scope: Scope, place: Place) -> Answer:
+    async def call(self, node: CallExec, scope: Scope, identity: CallIdentity) -> CallAnswer:
         """The call's answer, committed; CallError when it failed, RunStopped when the run drains."""
         self._progress.num_asked += 1
         try:
             call = self._operators[node.step.operator].bind(node.step.spec, scope, self._identities)
-            key = call_key(self._run, node, call, place)
+            key = call_key(self._run, node, call, identity)
         except BaseException as error:  # fail_call decides what passes
             fail_call(error, self._secrets)
         # Awaited as it is: with one more turn of the loop between the look-up and the check for equal calls in flight,
         # such a call could commit and leave unseen.
         stored = await self._store.get(key)
         if stored is not None:
-            self._driver.workflow_left(self._run.workflow_id(place.row_index))
+            self._driver.workflow_left(self._run.workflow_id(identity.row_index))
             if stored.run_id != self._run.run_id:
                 self._work.reused(node.name)
             self._progress.num_reused += 1
-            return Answer(stored.value, stored.usage)
+            return CallAnswer(stored.value, stored.usage)
         shared = self._in_flight.get(key)
         if shared is not None:
-            self._driver.workflow_left(self._run.workflow_id(place.row_index))
+            self._driver.workflow_left(self._run.workflow_id(identity.row_index))
             answer = await asyncio.shield(shared.future())
             self._progress.num_reused += 1
             return answer
         if node.sharing is Sharing.NEVER:
-            return await self._execute(node, call, key, place)
-        return await self._lead(node, call, key, place)
+            return await self._execute(node, call, key, identity)
+        return await self._lead(node, call, key, identity)
 
-    async def _lead(self, node: CallExec, call: BoundCall, key: bytes, place: Place) -> Answer:
+    async def _lead(self, node: CallExec, call: BoundCall, key: bytes, identity: CallIdentity) -> CallAnswer:
         """Run a call whose equals may join while it is in flight; they get its failure too."""
-        shared: Shared[Answer] = Shared()
+        shared: Shared[CallAnswer] = Shared()
         self._in_flight[key] = shared
         try:
-            answer = await self._execute(node, call, key, place)
+            answer = await self._execute(node, call, key, identity)
         except BaseException as error:
             # A cancelled leader means that the process is going down: those who joined must not wait for ever.
             is_cancelled = isinstance(error, asyncio.CancelledError)
@@ -166,10 +166,10 @@ class Dispatcher:
         finally:
             del self._in_flight[key]
 
-    async def _execute(self, node: CallExec, call: BoundCall, key: bytes, place: Place) -> Answer:
-        kept = await self._gathered(node, call, place)
+    async def _execute(self, node: CallExec, call: BoundCall, key: bytes, identity: CallIdentity) -> CallAnswer:
+        kept = await self._gathered(node, call, identity)
         if kept is None:
-            kept = await self._alone(node, call, key, place)
+            kept = await self._alone(node, call, key, identity)
         usage = kept.usage or NO_USAGE
         run_id = self._run.run_id
         first = await self._store.put(key, run_id, node.step.name, kept.body, usage, settles_claim=node.is_effect)
@@ -177,20 +177,20 @@ class Dispatcher:
         self._progress.num_prompt_tokens += usage.num_prompt_tokens
         self._progress.num_output_tokens += usage.num_output_tokens
         # Another process may have answered an equal call meanwhile: the first result is the result.
-        return Answer(kept.value, usage) if first is None else Answer(first.value, first.usage)
+        return CallAnswer(kept.value, usage) if first is None else CallAnswer(first.value, first.usage)
 
-    async def _alone(self, node: CallExec, call: BoundCall, key: bytes, place: Place) -> Kept:
-        request_id = f"{place.row_index}/{place.path}"
+    async def _alone(self, node: CallExec, call: BoundCall, key: bytes, identity: CallIdentity) -> CommittedOutcome:
+        request_id = f"{identity.row_index}/{identity.path}"
         claim = Claim(self._store, self._run, key, request_id) if node.is_effect else None
 
-        async def attempt(submit: Submit) -> tuple[Kept, RequestFinished]:
+        async def attempt(submit: Submit) -> tuple[CommittedOutcome, RequestFinished]:
             if self._is_stopping:
                 raise RunStopped("the run is stopping")
             if claim is not None:
                 await claim.take()
             try:
                 with self._work.attempt(node.pool, node.name, self._driver.now_s) as span:
-                    kept = await self._within_limit(node, self._run_guarded(node, call, key, submit, place))
+                    kept = await self._within_limit(node, self._run_guarded(node, call, key, submit, identity))
             except CallError as error:
                 if claim is not None:
                     await claim.failed(error)
@@ -202,7 +202,7 @@ class Dispatcher:
 
         try:
             try:
-                return await self._driver.run(self._arrived(node, call, request_id, place), attempt)
+                return await self._driver.run(self._arrived(node, call, request_id, identity), attempt)
             except GivenUp as given_up:
                 raise refusal(given_up, node.pool, node.max_retry_wait_s) from given_up.cause
         except (CallError, RunStopped) as error:
@@ -210,7 +210,7 @@ class Dispatcher:
                 await claim.failed(error)
             raise
 
-    async def _gathered(self, node: CallExec, call: BoundCall, place: Place) -> Kept | None:
+    async def _gathered(self, node: CallExec, call: BoundCall, identity: CallIdentity) -> CommittedOutcome | None:
         """The outcome from a request that answered other calls too; None where the call must run alone."""
         if not node.step.is_gathered:
             return None
@@ -218,17 +218,19 @@ class Dispatcher:
             group = self._gathering(node).group_of(node.step.spec, call)
         except BaseException as error:  # as in call
             fail_call(error, self._secrets)
-        return None if group is None else await self._gatherer.ask(node, group, call, place)
+        return None if group is None else await self._gatherer.ask(node, group, call, identity)
 
-    async def _send_gathered(self, node: CallExec, place: Place, take: Take) -> Sequence[Kept | None]:
-        request_id = f"{place.row_index}/{place.path}{GATHERED}"
+    async def _send_gathered(
+        self, node: CallExec, identity: CallIdentity, take: Take
+    ) -> Sequence[CommittedOutcome | None]:
+        request_id = f"{identity.row_index}/{identity.path}{GATHERED}"
 
-        async def attempt(submit: Submit) -> tuple[Sequence[Kept | None], RequestFinished]:
+        async def attempt(submit: Submit) -> tuple[Sequence[CommittedOutcome | None], RequestFinished]:
             if self._is_stopping:
                 raise RunStopped("the run is stopping")
             calls = take()
             with self._work.attempt(node.pool, node.name, self._driver.now_s) as span:
-                answers = await self._within_limit(node, self._attempt_gathered(node, calls, submit, place))
+                answers = await self._within_limit(node, self._attempt_gathered(node, calls, submit, identity))
             for kept in answers:
                 if kept is not None:
                     self._record(node, None, span.end_s, span.seconds / len(calls))
@@ -238,10 +240,10 @@ class Dispatcher:
             self._driver.now_s(),
             request_id,
             node.pool,
-            place.row_index,
-            place.depth,
+            identity.row_index,
+            identity.depth,
             need_s=self._needs_s.get(node.name, 0.0),
-            workflow_id=self._run.workflow_id(place.row_index),
+            workflow_id=self._run.workflow_id(identity.row_index),
             facts=self._run.facts.get(node.name, NO_FACTS),
         )
         try:
@@ -259,33 +261,35 @@ class Dispatcher:
         return cast(GatheringOperator, self._operators[node.step.operator])
 
     async def _attempt_gathered(
-        self, node: CallExec, calls: Sequence[BoundCall], submit: Submit, place: Place
-    ) -> Sequence[Kept | None]:
+        self, node: CallExec, calls: Sequence[BoundCall], submit: Submit, identity: CallIdentity
+    ) -> Sequence[CommittedOutcome | None]:
         """Return the outcomes of `run_gathered`, guarded; None also for one that cannot be kept."""
         try:
-            context = self._context(node, b"", submit, place, ())
+            context = self._context(node, b"", submit, identity, ())
             outcomes = await self._gathering(node).run_gathered(node.step.spec, calls, context)
             assert len(outcomes) == len(calls), "an outcome, or None, for each call"
             return [self._kept_or_none(outcome) for outcome in outcomes]
         except BaseException as error:  # as in call
             fail_call(error, self._secrets)
 
-    def _kept_or_none(self, outcome: Outcome | None) -> Kept | None:
+    def _kept_or_none(self, outcome: Outcome | None) -> CommittedOutcome | None:
         try:
             return None if outcome is None else keep(outcome, self._secrets)
         except NoNormalForm:
             return None
 
-    async def _run_guarded(self, node: CallExec, call: BoundCall, key: bytes, submit: Submit, place: Place) -> Kept:
+    async def _run_guarded(
+        self, node: CallExec, call: BoundCall, key: bytes, submit: Submit, identity: CallIdentity
+    ) -> CommittedOutcome:
         try:
-            context = self._context(node, key, submit, place, call.prompt)
+            context = self._context(node, key, submit, identity, call.prompt)
             return keep(await self._operators[node.step.operator].run(call, context), self._secrets)
         except BaseException as error:  # as in call
             # An effect that fails in a way nobody foresaw, or whose result cannot be kept, may have happened.
             fail_call(error, self._secrets, is_outcome_unknown=node.is_effect)
 
     def _context(
-        self, node: CallExec, key: bytes, submit: Submit, place: Place, prompt: tuple[Message, ...]
+        self, node: CallExec, key: bytes, submit: Submit, identity: CallIdentity, prompt: tuple[Message, ...]
     ) -> _Context:
         engine = self._engines.get(submit.replica_id)
         reads_about = engine is not None and engine.capabilities().reads_about
@@ -297,14 +301,14 @@ class Dispatcher:
             self._driver,
             engine,
             # A server that ranks by priority finishes early rows first, as the core does here.
-            place.position,
-            self._about(node, place, prompt) if reads_about else {},
+            identity.position,
+            self._about(node, identity, prompt) if reads_about else {},
             submit.needs_first_token,
         )
 
-    def _about(self, node: CallExec, place: Place, prompt: tuple[Message, ...]) -> Mapping[str, Any]:
+    def _about(self, node: CallExec, identity: CallIdentity, prompt: tuple[Message, ...]) -> Mapping[str, Any]:
         facts = self._run.facts.get(node.name, NO_FACTS)
-        return envelope(facts, self._run.workflow_id(place.row_index), place.depth, prompt)
+        return envelope(facts, self._run.workflow_id(identity.row_index), identity.depth, prompt)
 
     async def _within_limit(self, node: CallExec, attempt: Awaitable[T]) -> T:
         try:
@@ -322,14 +326,14 @@ class Dispatcher:
                 is_outcome_unknown=node.is_effect,
             ) from error
 
-    def _arrived(self, node: CallExec, call: BoundCall, request_id: str, place: Place) -> RequestArrived:
+    def _arrived(self, node: CallExec, call: BoundCall, request_id: str, identity: CallIdentity) -> RequestArrived:
         num_prompt_tokens, key = self._prompt_of(node, call, request_id)
         return RequestArrived(
             self._driver.now_s(),
             request_id,
             node.pool,
-            place.row_index,
-            place.depth,
+            identity.row_index,
+            identity.depth,
             num_prompt_tokens,
             (call.max_tokens or DEFAULT_OUTPUT_TOKENS) if call.prompt else 0,
             key,
@@ -337,7 +341,7 @@ class Dispatcher:
             need_s=self._needs_s.get(node.name, 0.0),
             has_successor=node.has_successor and bool(key),
             max_retry_wait_s=node.max_retry_wait_s,
-            workflow_id=self._run.workflow_id(place.row_index),
+            workflow_id=self._run.workflow_id(identity.row_index),
             facts=self._run.facts.get(node.name, NO_FACTS),
         )
 

@@ -14,24 +14,23 @@ from dataclasses import dataclass, field
 from sundog.errors import CallError, RunStopped
 from sundog.ir.physical import CallExec
 from sundog.operators.base import BoundCall
-from sundog.runtime.calls.call_key import Place
-from sundog.runtime.calls.guard import Kept
+from sundog.runtime.calls.call_key import CallIdentity
+from sundog.runtime.calls.guard import CommittedOutcome
 
 # Databases take at least 999 values in one statement.
-MAX_CALLS = 500
+MAX_GATHERED_CALLS = 500
 MAX_MISSES = 3
 """So many requests of a step in which most calls got no answer, and its calls are no longer gathered."""
 
-Answer = Kept | None
 Take = Callable[[], Sequence[BoundCall]]
-Send = Callable[[CallExec, Place, Take], Awaitable[Sequence[Answer]]]
+Send = Callable[[CallExec, CallIdentity, Take], Awaitable[Sequence[CommittedOutcome | None]]]
 """Runs one request of the core, in the place of its first call, and takes the calls when it starts."""
 
 
 @dataclass(slots=True)
 class _Batch:
     calls: list[BoundCall] = field(default_factory=list)
-    waiting: list[asyncio.Future[Answer]] = field(default_factory=list)
+    waiting: list[asyncio.Future[CommittedOutcome | None]] = field(default_factory=list)
 
 
 class Gatherer:
@@ -43,7 +42,9 @@ class Gatherer:
         self._running: set[asyncio.Future[None]] = set()
         self._num_misses: Counter[str] = Counter()
 
-    async def ask(self, node: CallExec, group: Hashable, call: BoundCall, place: Place) -> Answer:
+    async def ask(
+        self, node: CallExec, group: Hashable, call: BoundCall, identity: CallIdentity
+    ) -> CommittedOutcome | None:
         """The call's outcome, exactly as it would be alone; None: run it alone. RunStopped when the run drains."""
         if self._num_misses[node.name] >= MAX_MISSES:
             return None
@@ -51,23 +52,23 @@ class Gatherer:
         batch = self._open.get(key)
         if batch is None:
             batch = self._open[key] = _Batch()
-            running = asyncio.ensure_future(self._run(node, key, batch, place))
+            running = asyncio.ensure_future(self._run(node, key, batch, identity))
             self._running.add(running)
             running.add_done_callback(self._running.discard)
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[CommittedOutcome | None] = asyncio.get_running_loop().create_future()
         batch.calls.append(call)
         batch.waiting.append(answer)
-        if len(batch.calls) == MAX_CALLS:
+        if len(batch.calls) == MAX_GATHERED_CALLS:
             del self._open[key]
         return await answer
 
-    async def _run(self, node: CallExec, key: tuple[str, Hashable], batch: _Batch, place: Place) -> None:
+    async def _run(self, node: CallExec, key: tuple[str, Hashable], batch: _Batch, identity: CallIdentity) -> None:
         def take() -> Sequence[BoundCall]:
             self._close(key, batch)
             return batch.calls
 
         try:
-            answers = await self._send(node, place, take)
+            answers = await self._send(node, identity, take)
         except CallError:
             # What the failure means for a call is known when that call has run alone, with its own attempts.
             answers = [None] * len(batch.calls)
@@ -90,5 +91,5 @@ class Gatherer:
             del self._open[key]
 
 
-def _undone(batch: _Batch) -> list[asyncio.Future[Answer]]:
+def _undone(batch: _Batch) -> list[asyncio.Future[CommittedOutcome | None]]:
     return [waiting for waiting in batch.waiting if not waiting.done()]

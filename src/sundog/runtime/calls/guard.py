@@ -23,7 +23,7 @@ MAX_COUNT = 1 << 53
 
 
 @dataclass(slots=True)
-class Kept:
+class CommittedOutcome:
     """An outcome as it is committed: the value in its normal form, without secrets; `body`: the same as JSON."""
 
     value: Any
@@ -52,10 +52,10 @@ def fail_call(error: BaseException, secrets: Secrets, *, is_outcome_unknown: boo
     ) from error
 
 
-def keep(outcome: Outcome, secrets: Secrets) -> Kept:
+def keep(outcome: Outcome, secrets: Secrets) -> CommittedOutcome:
     """Return what is committed of an outcome; NoNormalForm where its value has no JSON form."""
     value = secrets.redact_all(normal_form(outcome.value))
-    return Kept(value, encode(value), outcome.usage and _checked(outcome.usage))
+    return CommittedOutcome(value, encode(value), outcome.usage and _checked(outcome.usage))
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:

@@ -30,9 +30,8 @@ from sundog.runtime.rows.join import Splitter, check_join
 from sundog.runtime.rows.paths import find_files
 from sundog.runtime.rows.picked import evenly_picked
 from sundog.runtime.rows.relation import Joined, Relation
-from sundog.runtime.rows.table import BadRow, InputRow, Table
+from sundog.runtime.rows.table import BadRow, InputRow, RowBatch, Table
 
-Batch = list[tuple[int, InputRow | BadRow]]
 SAMPLE_BATCH = 16
 MAX_SETS_AT_ONCE = 32
 """Each counted set of values has a table of its own in DuckDB's memory, however few the rows are."""
@@ -112,7 +111,9 @@ class RowSource:
             "sample": None if self._sample is None else [self._sample, self._seed],
         }
 
-    def batches(self, start_row: int = 0, batch_size: int = 1024, order: Sequence[ValuePath] = ()) -> Iterator[Batch]:
+    def batches(
+        self, start_row: int = 0, batch_size: int = 1024, order: Sequence[ValuePath] = ()
+    ) -> Iterator[RowBatch]:
         """(row index, row in JSON types), by number, from the row numbered `start_row` on. With `order`, rows that are
         equal in its first value stand side by side, among them those equal in the next, and then by number; DuckDB
         keeps and sorts them, in bounded memory and then in the scratch folder."""

@@ -26,6 +26,8 @@ class BadRow:
     reason: str
 
 
+RowBatch = list[tuple[int, InputRow | BadRow]]
+"""Rows by their numbers in the input."""
 Decode = Callable[[Sequence[tuple[Any, ...]]], list[InputRow | BadRow]]
 
 
