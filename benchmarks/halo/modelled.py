@@ -7,10 +7,8 @@ nothing. Processor time is reported beside.
 
 from __future__ import annotations
 
-from sundog.engines.modelled.null_steps import StepSeconds
-
 # Round numbers of the order of a 30-billion-parameter model on one data-centre GPU; not measured.
-STEP_TIME: StepSeconds = (2.5e-2, 1e-4, 1.5e-4, 5e-8, 5e-9)
+STEP_TIME = (2.5e-2, 1e-4, 1.5e-4, 5e-8, 5e-9)
 MAX_STEP_TOKENS = 2048
 # Its weights, 60 GB, from the memory of the host. Every arm's engines are loaded within its time.
 LOAD_S = 1.5

@@ -12,7 +12,8 @@ from sundog.cost.engine_model import EngineModel
 from sundog.cost.profile import Profile, StepLimits
 from sundog.cost.step_time import FitError, StepTime
 from sundog.cost.wavefront import SimulatedCall, play
-from sundog.engines.modelled.null_steps import ModelledSteps
+from sundog.engines.modelled.replica import StepSeconds
+from sundog.engines.modelled.steps import ModelledSteps
 from sundog.host.virtual_loop import run_virtually
 
 SECONDS = (10e-3, 1e-3, 1e-3, 5e-6, 1e-7)
@@ -47,7 +48,7 @@ def test_a_played_batch_takes_as_long_as_a_modelled_one(num_rows: int, num_steps
     calls = chains(num_rows, num_steps, num_rows)
 
     async def run() -> float:
-        steps, room = ModelledSteps(SECONDS, 256), asyncio.Semaphore(slots)
+        steps, room = ModelledSteps(StepSeconds(*SECONDS), 256), asyncio.Semaphore(slots)
 
         async def row(number: int) -> None:
             for call in calls[number * num_steps : (number + 1) * num_steps]:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sundog.engines.base import Usage
+from sundog.engines.modelled.block_table import BlockTable, Held, block_keys
 from sundog.engines.modelled.null import BLOCK_TOKENS, NullEngine, NullKind, NullOptions
-from sundog.engines.modelled.null_cache import BlockTable, Held, block_keys
 from sundog.errors import PromptTooLong
 from sundog.host.virtual_loop import run_virtually
 from sundog.secrets import Secrets
@@ -46,7 +46,7 @@ def test_no_room_is_told_and_takes_nothing() -> None:
     assert table.num_available == 1
     assert table.extend(held)
     assert table.num_available == 0
-    held.num_tokens = 30
+    assert table.extend(held, 9)
     assert not table.extend(held)
 
 
@@ -110,7 +110,7 @@ def test_the_last_to_come_makes_room_for_the_others() -> None:
         texts = ("a" * 4 * (2 * BLOCK_TOKENS - 1), "b" * 4 * (2 * BLOCK_TOKENS - 1))
         answers = await asyncio.gather(*(collect(engine, ask_for(text)) for text in texts))
         assert engine._steps is not None
-        num_preemptions = engine._steps.num_preemptions
+        num_preemptions = engine._steps.replica.num_preemptions
         await engine.close()
         return num_preemptions, len(answers)
 

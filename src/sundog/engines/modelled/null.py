@@ -27,8 +27,9 @@ from sundog.engines.base import (
     Usage,
 )
 from sundog.engines.counters import Counters
-from sundog.engines.modelled.null_cache import BlockTable, block_keys
-from sundog.engines.modelled.null_steps import ModelledSteps, StepSeconds
+from sundog.engines.modelled.block_table import BlockTable, block_keys
+from sundog.engines.modelled.replica import StepSeconds
+from sundog.engines.modelled.steps import ModelledSteps
 from sundog.engines.structured.json_schema import (
     AnswerSchema,
     AnyOfSchema,
@@ -57,7 +58,7 @@ class NullOptions(EngineOptions):
     model: str = "null"
     load_s: float = Field(default=0.0, ge=0.0)
     latency_s: float = Field(default=0.0, ge=0.0)
-    step_time: StepSeconds | None = None
+    step_time: tuple[float, float, float, float, float] | None = None
     max_step_tokens: int = Field(default=256, ge=1)
     max_kv_tokens: int | None = Field(default=None, ge=BLOCK_TOKENS)
     output_tokens: int | None = Field(default=None, ge=1)
@@ -92,20 +93,18 @@ class NullEngine:
             text, finish_reason = modelled_answer(self._options.model, request, self._options.output_tokens)
             usage = Usage(self.count_prompt_tokens(request), count_tokens(text), 0)
             if self._steps is not None:
-                *pieces, text = (
-                    text[begin : begin + CHARACTERS_PER_TOKEN]
-                    for begin in range(0, usage.num_output_tokens * CHARACTERS_PER_TOKEN, CHARACTERS_PER_TOKEN)
-                )
                 steps = self._steps.generate(
-                    usage.num_prompt_tokens, usage.num_output_tokens, self._keys(request, usage)
+                    usage.num_prompt_tokens,
+                    usage.num_output_tokens,
+                    self._keys(request, usage),
+                    is_streamed=request.needs_first_token,
                 )
-                number = 0
-                async with aclosing(steps) as tokens:
-                    async for num_cached_tokens in tokens:
-                        usage = replace(usage, num_cached_tokens=num_cached_tokens)
-                        if number < len(pieces):
-                            yield Chunk(pieces[number])
-                        number += 1
+                async with aclosing(steps) as told:
+                    async for job in told:
+                        usage = replace(usage, num_cached_tokens=job.num_cached_tokens)
+                        if not job.has_ended:
+                            yield Chunk(text[:CHARACTERS_PER_TOKEN])
+                            text = text[CHARACTERS_PER_TOKEN:]
             elif self._options.latency_s:
                 await asyncio.sleep(self._options.latency_s)
             self._counters.add(usage)
@@ -117,7 +116,7 @@ class NullEngine:
     @property
     def num_steps(self) -> int:
         """The steps that were modelled so far."""
-        return 0 if self._steps is None else self._steps.num_steps
+        return 0 if self._steps is None else self._steps.replica.num_steps
 
     def stats(self) -> EngineStats:
         return self._counters.stats()
@@ -170,7 +169,7 @@ def modelled_steps(options: NullOptions) -> ModelledSteps | None:
         return None
     max_kv_tokens = options.max_kv_tokens
     table = None if max_kv_tokens is None else BlockTable(max_kv_tokens // BLOCK_TOKENS, BLOCK_TOKENS)
-    return ModelledSteps(options.step_time, options.max_step_tokens, table)
+    return ModelledSteps(StepSeconds(*options.step_time), options.max_step_tokens, table)
 
 
 class NullKind:

@@ -27,6 +27,8 @@ class BlockTable:
 
     num_blocks: int
     block_tokens: int
+    #: Tokens in blocks that several requests hold, counted for each of them.
+    num_shared_tokens: int = 0
     _owners: dict[Hashable, int] = field(default_factory=dict)
     _idle: OrderedDict[Hashable, None] = field(default_factory=OrderedDict)
     _numbers: Iterator[int] = field(default_factory=count)
@@ -36,14 +38,15 @@ class BlockTable:
         """Blocks that nobody uses, whether they hold a prefix or not."""
         return self.num_blocks - len(self._owners)
 
-    def take(self, prompt_keys: Sequence[int], num_tokens: int) -> Held | None:
-        """Room for a prompt; None when there is not enough. `prompt_keys`: of its full blocks."""
+    def take(self, prompt_keys: Sequence[int], num_tokens: int, num_reserved: int = 0) -> Held | None:
+        """Room for a prompt; None when there is not enough. `prompt_keys`: of its full blocks; `num_reserved`: blocks
+        that must stay available beside it."""
         num_hit = 0
         while num_hit < len(prompt_keys) and self._has(prompt_keys[num_hit]):
             num_hit += 1
         hit = prompt_keys[:num_hit]
         num_new = -(-num_tokens // self.block_tokens) - num_hit
-        if num_new > self.num_available - sum(key in self._idle for key in hit):
+        if num_new > self.num_available - num_reserved - sum(key in self._idle for key in hit):
             return None
         # Two requests may compute the same text at the same time; then one of them has it to itself.
         fresh: list[Hashable] = [self._name(key) for key in prompt_keys[num_hit:]]
@@ -53,21 +56,28 @@ class BlockTable:
             self._own(key)
         return Held(keys, min(num_hit * self.block_tokens, num_tokens - 1), num_tokens)
 
-    def extend(self, held: Held) -> bool:
-        """Room for one more token; False when there is none."""
-        if held.num_tokens % self.block_tokens == 0:
-            if self.num_available == 0:
-                return False
+    def num_needed(self, held: Sequence[Held], num_tokens: int) -> int:
+        """Return how many blocks more `num_tokens` more of each take."""
+        size = self.block_tokens
+        return sum(-(-(one.num_tokens + num_tokens) // size) - len(one.keys) for one in held)
+
+    def extend(self, held: Held, num_tokens: int = 1) -> bool:
+        """Room for `num_tokens` more; False, and nothing taken, when there is none."""
+        num_new = self.num_needed((held,), num_tokens)
+        if num_new > self.num_available:
+            return False
+        for _ in range(num_new):
             key = self._name()
             self._own(key)
             held.keys.append(key)
-        held.num_tokens += 1
+        held.num_tokens += num_tokens
         return True
 
     def free(self, held: Held) -> None:
         """Its blocks stay as prefixes while there is room."""
         for key in reversed(held.keys):
             self._owners[key] -= 1
+            self._count_shared(self._owners[key], -1)
             if self._owners[key] == 0:
                 del self._owners[key]
                 self._idle[key] = None
@@ -80,9 +90,16 @@ class BlockTable:
 
     def _own(self, key: Hashable) -> None:
         self._idle.pop(key, None)
-        self._owners[key] = self._owners.get(key, 0) + 1
+        num_owners = self._owners.get(key, 0)
+        self._owners[key] = num_owners + 1
+        self._count_shared(num_owners, 1)
         while len(self._owners) + len(self._idle) > self.num_blocks:
             self._idle.popitem(last=False)
+
+    def _count_shared(self, num_others: int, change: int) -> None:
+        """Count an owner that came to a block, or left it, beside `num_others`: two share what one had to itself."""
+        if num_others:
+            self.num_shared_tokens += change * self.block_tokens * (2 if num_others == 1 else 1)
 
 
 def block_keys(text: str, block_characters: int) -> tuple[int, ...]:

@@ -1,0 +1,71 @@
+"""A modelled replica on the running loop: requests wait for their tokens as long as its steps last.
+
+Owns the loop's timers. What a step is and how long it lasts is `replica`'s. Computes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from sundog.engines.modelled.block_table import BlockTable
+from sundog.engines.modelled.replica import Job, ModelledReplica, StepSeconds
+from sundog.errors import EngineUnavailable
+
+
+class ModelledSteps:
+    """`seconds`, `max_step_tokens` and `table` as of `ModelledReplica`."""
+
+    def __init__(self, seconds: StepSeconds, max_step_tokens: int, table: BlockTable | None = None) -> None:
+        self.replica = ModelledReplica(seconds, max_step_tokens, table)
+        self._answers: dict[Job, asyncio.Queue[Job | None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def generate(
+        self,
+        num_prompt_tokens: int,
+        num_output_tokens: int,
+        prompt_keys: Sequence[int] = (),
+        *,
+        is_streamed: bool = False,
+    ) -> AsyncGenerator[Job, None]:
+        """Yield the request when its first output token is there, and when its last one is (once where they are one);
+        for each token where it is streamed. The table has room for prompt and answer. EngineUnavailable after `close`.
+        """
+        loop = asyncio.get_running_loop()
+        job = Job(num_prompt_tokens, num_output_tokens, prompt_keys, is_streamed)
+        answers = self._answers[job] = asyncio.Queue()
+        self.replica.add(job, loop.time())
+        self._set_timer(loop)
+        try:
+            while True:
+                told = await answers.get()
+                if told is None:
+                    raise EngineUnavailable("the null engine was closed")
+                yield told
+                if told.has_ended:
+                    return
+        finally:
+            del self._answers[job]
+            if not job.has_ended:
+                self.replica.remove(job, loop.time())
+                self._set_timer(loop)
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for answers in self._answers.values():
+            answers.put_nowait(None)
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        due_s = self.replica.due_s
+        self._timer = None if due_s is None else loop.call_at(due_s, self._pass_steps, loop, due_s)
+
+    def _pass_steps(self, loop: asyncio.AbstractEventLoop, due_s: float) -> None:
+        # A real loop's clock is late, and its timers may fire a clock tick early: steps end when the model says so.
+        for job in self.replica.pass_steps(max(due_s, loop.time())):
+            if (answers := self._answers.get(job)) is not None:
+                answers.put_nowait(job)
+        self._set_timer(loop)
