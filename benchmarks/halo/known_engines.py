@@ -18,7 +18,8 @@ from sundog.ir.logical import EngineBlock
 from sundog.ir.pools import engine_pool
 from sundog.measured.loads import keep_loads
 from sundog.measured.profiles import save_profile
-from sundog.session import Session, load_plan
+from sundog.session.flow_file import load_plan
+from sundog.session.session import plan_session
 
 
 @contextmanager
@@ -33,6 +34,6 @@ def calibrated(case: Case, cache: Path) -> Iterator[None]:
 
 def keep_known_loads(case: Case, path: Path, state: Path) -> None:
     """In the `state` folder, as an earlier run leaves it that loaded each engine of the flow once."""
-    plan = Session(load_plan(path, {}), path.parent, read_config()).plan
+    plan = plan_session(load_plan(path, {}), path.parent, read_config()).plan
     state.mkdir()
     keep_loads(state, plan, {engine_pool(model): [block["load_s"]] for model, block in case.blocks.items()})

@@ -5,60 +5,33 @@ Owns the public classes and functions. Everything that a run does is behind sund
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, closing, suppress
+from contextlib import aclosing, closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
 
 from pydantic_core import from_json
 
 from sundog.config import Config, read_config
-from sundog.errors import RunStopped, suggest
+from sundog.errors import suggest
 from sundog.flow.builder import FlowBuilder, item, row
 from sundog.flow.prompt_file import prompt_file
 from sundog.ir.logical import LogicalPlan
 from sundog.result import NotebookText, Page, Result, Row
-from sundog.runtime.calls.guard import run_loop
-from sundog.runtime.executor import RowEnd
-from sundog.runtime.figures.report import Report
+from sundog.runtime.drive import Drive, ended_rows
 from sundog.runtime.run import Run, RunOptions
-from sundog.session import Choice, Rewriting, Session, load_plan
+from sundog.session.choices import PlanChoices, Rewriting, RowChoice
+from sundog.session.flow_file import load_plan
+from sundog.session.session import Session, plan_session
 
 if TYPE_CHECKING:
     from sundog.display import Display
 
 __all__ = ["Flow", "FlowFile", "Result", "Row", "explain", "item", "load", "prompt_file", "row", "run"]
 
-MAX_UNREAD_ROWS = 256
+STOPPING = "stopping: calls that run are finished and kept; interrupt once more to stop at once"
 ExplainForm = Literal["text", "json", "html"]
-
-
-def _check(options: Options | PlanOptions, known: type) -> None:
-    """TypeError for a name that no option has."""
-    for name in options:
-        if name not in known.__annotations__:
-            raise TypeError(f"unknown option '{name}': {suggest(name, known.__annotations__)}")
-
-
-def _config(options: PlanOptions) -> Config:
-    state = options.get("state")
-    return read_config(None if state is None else Path(state))
-
-
-def _run_options(options: Options) -> RunOptions:
-    output = options.get("output")
-    return RunOptions(
-        _config(options).state_dir,
-        None if output is None else Path(output),
-        options.get("fresh", False),
-        options.get("max_errors"),
-        options.get("retry_failed", False),
-        options.get("repeat_unknown_effects", False),
-        options.get("repeat_effects", False),
-    )
 
 
 class PlanOptions(TypedDict, total=False):
@@ -114,21 +87,23 @@ class Runnable:
         """Run the flow and wait for it. Works inside a running event loop, as in a notebook: the run has its own
         loop in its own thread. Ctrl-C, or a notebook's stop button, lets running calls end and raises RunStopped, a
         second one stops at once."""
-        return _Drive(_display(options)).run(self, options)
+        display = _display(options)
+        drive = Drive(lambda: display.note(STOPPING))
+        return drive.in_thread(self._execute(options, display, drive.begin))
 
     async def arun(self, **options: Unpack[WatchedOptions]) -> Result:
         """Run the flow on the running loop. Opening it reads the inputs, which blocks the loop for that long."""
-        return await self._execute(_Drive(_display(options)), options)
+        return await self._execute(options, _display(options))
 
     async def stream(self, **options: Unpack[Options]) -> AsyncGenerator[Row, None]:
         """Output rows as they finish, those of an earlier part of the run first. Leaving early lets running calls
         end and keeps what is finished. A slow reader slows the run down, so that memory stays bounded."""
-        _check(options, Options)
+        _refuse_unknown(options, Options.__optional_keys__)
         session, run_options = self._session(options), _run_options(options)
         with session.open_run(run_options) as opened:
             for row_index, columns in opened.rows():
                 yield Row(row_index, columns)
-            async with aclosing(_ends(opened)) as ends:
+            async with aclosing(ended_rows(opened)) as ends:
                 async for end in ends:
                     if end.state == "done":
                         yield Row(end.row_index, from_json(end.body))
@@ -138,33 +113,34 @@ class Runnable:
         Reads the inputs, runs no step."""
         if format not in get_args(ExplainForm):
             raise TypeError(f"format must be one of: {', '.join(get_args(ExplainForm))}; not {format!r}")
-        _check(options, PlanOptions)
-        from sundog.explanation import Explanation
+        _refuse_unknown(options, PlanOptions.__optional_keys__)
+        from sundog.explanation.explanation import Explanation
 
         explanation = Explanation(self._session(options))
         shown = explanation.shown(explanation.document(), format)
         return Page(shown) if format == "html" else NotebookText(shown)
 
-    async def _execute(self, drive: _Drive, options: WatchedOptions) -> Result:
-        with closing(drive):
-            _check(options, WatchedOptions)
+    async def _execute(
+        self, options: WatchedOptions, display: Display, on_open: Callable[[Run], None] | None = None
+    ) -> Result:
+        """`on_open`: called with the run before it is executed."""
+        from sundog.display import watching
+
+        # A clean terminal is left also where the run is refused before it begins.
+        with closing(display):
+            _refuse_unknown(options, WatchedOptions.__optional_keys__)
             session, run_options = self._session(options), _run_options(options)
             with session.open_run(run_options) as opened:
-                report = await drive.execute(session, opened)
+                if on_open is not None:
+                    on_open(opened)
+                for finding in opened.findings:
+                    display.note(f"warning: {finding}")
+                async with watching(opened.progress, display, partial(session.estimates.planned_calls, opened.record)):
+                    report = await opened.execute()
         return Result(run_options.state_dir, report, tuple(name for name, _ in session.plan.logical.outputs))
 
     def _session(self, options: PlanOptions) -> Session:
-        return Session(
-            self.plan(),
-            self.base_dir,
-            _config(options),
-            choice=Choice(options.get("limit"), options.get("sample"), options.get("seed", 0)),
-            rewriting=Rewriting(tuple(options.get("without_rules", ())), options.get("naive", False)),
-            policy=options.get("policy"),
-            max_rows_in_flight=options.get("max_rows_in_flight"),
-            objective=options.get("objective"),
-            placement=options.get("placement", "auto"),
-        )
+        return plan_session(self.plan(), self.base_dir, _config(options), _plan_choices(options))
 
 
 class Flow(FlowBuilder, Runnable):
@@ -211,88 +187,37 @@ def _display(options: WatchedOptions) -> Display:
     return open_live_display(options.get("progress"))
 
 
-class _Drive:
-    """One run, how it is shown, and its two ways to end early."""
-
-    def __init__(self, display: Display) -> None:
-        self._display = display
-        self._is_stopped = False
-        self._begun: tuple[Run, asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
-
-    async def execute(self, session: Session, opened: Run) -> Report:
-        """Execute on the running loop, and show how it goes until that has ended."""
-        from sundog.display import watch
-
-        self._begin(opened)
-        for finding in opened.findings:
-            self._display.note(f"warning: {finding}")
-        plan_calls = partial(session.planned_calls, opened.record)
-        watching = asyncio.ensure_future(watch(opened.progress, self._display, plan_calls))
-        try:
-            return await opened.execute()
-        finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
-
-    def close(self) -> None:
-        """Leave a clean terminal, also where the run was refused before it began."""
-        self._display.close()
-
-    def _begin(self, opened: Run) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._begun = opened, asyncio.get_running_loop(), task
-        if self._is_stopped:
-            opened.stop()
-
-    def run(self, flow: Runnable, options: WatchedOptions) -> Result:
-        """Execute in a thread of its own; an interrupt of this thread stops it."""
-        with ThreadPoolExecutor(1, thread_name_prefix="sundog-run") as thread:
-            future = thread.submit(run_loop, flow._execute(self, options))
-            try:
-                return future.result()
-            except KeyboardInterrupt:
-                self._is_stopped = True
-                self._display.note(
-                    "stopping: calls that run are finished and kept; interrupt once more to stop at once"
-                )
-                self._on_loop(lambda opened, task: opened.stop())
-            try:
-                return future.result()
-            except KeyboardInterrupt:
-                self._on_loop(lambda opened, task: task.cancel())
-                raise
-
-    def _on_loop(self, act: Callable[[Run, asyncio.Task[Any]], object]) -> None:
-        if self._begun is not None:
-            opened, loop, task = self._begun
-            loop.call_soon_threadsafe(act, opened, task)
+def _refuse_unknown(options: PlanOptions, known: frozenset[str]) -> None:
+    """TypeError for a name that no option has."""
+    for name in options:
+        if name not in known:
+            raise TypeError(f"unknown option '{name}': {suggest(name, known)}")
 
 
-async def _ends(opened: Run) -> AsyncGenerator[RowEnd, None]:
-    """Rows as they end, from a run that is executed meanwhile; raises what stopped it."""
-    ends: asyncio.Queue[RowEnd | None] = asyncio.Queue(MAX_UNREAD_ROWS)
+def _config(options: PlanOptions) -> Config:
+    state = options.get("state")
+    return read_config(None if state is None else Path(state))
 
-    async def execute() -> None:
-        try:
-            await opened.execute(ends.put)
-        finally:
-            await ends.put(None)
 
-    executing = asyncio.ensure_future(execute())
-    end: RowEnd | None = None
-    try:
-        while (end := await ends.get()) is not None:
-            yield end
-    except (GeneratorExit, asyncio.CancelledError) as leaving:
-        if isinstance(leaving, GeneratorExit):
-            opened.stop()
-        else:
-            executing.cancel()
-        while await ends.get() is not None:
-            """The rows that were on their way are committed; nobody reads them here."""
-        with suppress(RunStopped, asyncio.CancelledError):
-            await executing
-        raise
-    await executing
+def _plan_choices(options: PlanOptions) -> PlanChoices:
+    return PlanChoices(
+        RowChoice(options.get("limit"), options.get("sample"), options.get("seed", 0)),
+        Rewriting(tuple(options.get("without_rules", ())), options.get("naive", False)),
+        options.get("policy"),
+        options.get("max_rows_in_flight"),
+        options.get("objective"),
+        options.get("placement", "auto"),
+    )
+
+
+def _run_options(options: Options) -> RunOptions:
+    output = options.get("output")
+    return RunOptions(
+        _config(options).state_dir,
+        None if output is None else Path(output),
+        options.get("fresh", False),
+        options.get("max_errors"),
+        options.get("retry_failed", False),
+        options.get("repeat_unknown_effects", False),
+        options.get("repeat_effects", False),
+    )

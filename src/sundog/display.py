@@ -9,7 +9,8 @@ import asyncio
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from html import escape
 from importlib import import_module
@@ -56,6 +57,18 @@ def is_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return shell is not None and hasattr(shell, "kernel")
+
+
+@asynccontextmanager
+async def watching(progress: Progress, display: Display, plan_calls: Callable[[], float]) -> AsyncIterator[None]:
+    """Show the progress of a run while the block executes it, and once more when it has ended."""
+    showing = asyncio.ensure_future(watch(progress, display, plan_calls))
+    try:
+        yield
+    finally:
+        showing.cancel()
+        with suppress(asyncio.CancelledError):
+            await showing
 
 
 async def watch(progress: Progress, display: Display, plan_calls: Callable[[], float]) -> None:

@@ -142,7 +142,7 @@ def test_who_leaves_a_stream_keeps_what_was_finished(counting: Counting) -> None
 
 
 def test_a_stream_does_not_run_ahead_of_its_reader(counting: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sundog.api.MAX_UNREAD_ROWS", 4)
+    monkeypatch.setattr("sundog.runtime.drive.MAX_UNREAD_ROWS", 4)
 
     async def read() -> int:
         stream = doubling(list(range(200))).stream(max_rows_in_flight=20)
@@ -209,7 +209,7 @@ def test_ctrl_c_drains_and_the_next_call_continues(counting: Counting, monkeypat
     counting.gate.clear()
     flow = doubling(list(range(40)))
     with monkeypatch.context() as patch:
-        patch.setattr("sundog.api.ThreadPoolExecutor", Interrupted)
+        patch.setattr("sundog.runtime.drive.ThreadPoolExecutor", Interrupted)
         with pytest.raises(sd.errors.RunStopped, match="interrupted"):
             flow.run()
     assert len(counting.seen) < 40
@@ -245,7 +245,7 @@ def test_ctrl_c_before_a_run_begins_stops_it_too(counting: Counting, monkeypatch
             return future
 
     with monkeypatch.context() as patch:
-        patch.setattr("sundog.api.ThreadPoolExecutor", Interrupted)
+        patch.setattr("sundog.runtime.drive.ThreadPoolExecutor", Interrupted)
         with pytest.raises(sd.errors.RunStopped, match="interrupted"):
             doubling([1, 2]).run()
     assert counting.seen == []

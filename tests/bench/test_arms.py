@@ -21,7 +21,7 @@ from halo.workloads.catalog import FLOWS, WORKLOADS, open_data
 from sundog.errors import ConfigError
 from sundog.ir.logical import steps_of
 from sundog.secrets import Secrets
-from sundog.session import load_plan
+from sundog.session.flow_file import load_plan
 from tests.bench.conftest import TPCH_SCALE
 
 NUM_ROWS = 5

@@ -10,15 +10,15 @@ import pytest
 import sundog as sd
 from sundog.config import read_config
 from sundog.cost import plan_sample
-from sundog.explanation import Explanation
+from sundog.explanation.explanation import Explanation
 from sundog.measured import plan_costs
 from sundog.present.document import PlanDocument
 from sundog.runtime.rows.picked import characters_of, evenly_picked
-from sundog.session import Session
+from sundog.session.session import plan_session
 
 
 def explained(flow: sd.Flow, state: Path) -> tuple[PlanDocument, Explanation]:
-    explanation = Explanation(Session(flow.plan(), flow.base_dir, read_config(state)))
+    explanation = Explanation(plan_session(flow.plan(), flow.base_dir, read_config(state)))
     return explanation.document(), explanation
 
 
@@ -106,7 +106,7 @@ def test_loops_in_loops_are_looked_at_in_part(tmp_path: Path, monkeypatch: pytes
         "outputs: {a: '{{ outer.turns }}'}\n"
     )
     flow = sd.load(tmp_path / "flow.yaml")
-    document = Explanation(Session(flow.plan(), tmp_path, read_config(tmp_path))).document()
+    document = Explanation(plan_session(flow.plan(), tmp_path, read_config(tmp_path))).document()
     (ask,) = document.calls()
     assert ask.estimate is not None
     assert ask.estimate["num_asked"].expected == pytest.approx(100 * 100)

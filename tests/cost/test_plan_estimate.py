@@ -16,12 +16,12 @@ from sundog.cost.estimate import Estimate
 from sundog.cost.profile import Profile, StepLimits
 from sundog.cost.step_time import FitError, StepTime
 from sundog.engines.embedded.models import cache_folder
-from sundog.explanation import Explanation
+from sundog.explanation.explanation import Explanation
 from sundog.measured.profiles import save_profile
 from sundog.optimizer.placing import PlacementFigures
 from sundog.present.document import PlanDocument
 from sundog.runtime.figures.report import Report
-from sundog.session import Session
+from sundog.session.session import plan_session
 
 COUNTS = ("num_asked", "num_executed", "num_asked_prompt_tokens", "num_prompt_tokens")
 ANSWER_TOKENS = 7
@@ -75,7 +75,7 @@ def flow_of(written: list[dict[str, Any]], given_rows: list[dict[str, Any]]) -> 
 
 def run_and_explain(flow: sd.Flow, state: Path) -> tuple[Report, PlanDocument]:
     report = flow.run(state=state, fresh=True).report
-    return report, Explanation(Session(flow.plan(), flow.base_dir, read_config(state))).document()
+    return report, Explanation(plan_session(flow.plan(), flow.base_dir, read_config(state))).document()
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -109,7 +109,7 @@ def flow_with_answers() -> sd.Flow:
 
 def test_what_a_run_has_shown_is_expected_of_the_next(tmp_path: Path) -> None:
     flow = flow_with_answers()
-    before = Explanation(Session(flow.plan(), flow.base_dir, read_config(tmp_path))).document()
+    before = Explanation(plan_session(flow.plan(), flow.base_dir, read_config(tmp_path))).document()
     report, document = run_and_explain(flow, tmp_path)
     actual = {node.node: node for node in report.nodes}
     for step in document.calls():
@@ -131,7 +131,7 @@ def test_a_tool_is_expected_to_make_the_same_of_the_same(tmp_path: Path) -> None
     flow.python("middle", "statistics:median", args={"data": "{{ [row.a] }}"})
     flow.llm("say", engine="local", prompt="Say {{ middle }}")
     flow.output(text="{{ say.text }}")
-    before = Explanation(Session(flow.plan(), flow.base_dir, read_config(tmp_path))).document()
+    before = Explanation(plan_session(flow.plan(), flow.base_dir, read_config(tmp_path))).document()
     report = flow.run(state=tmp_path).report
     for step, done in zip(before.calls(), report.nodes, strict=True):
         assert step.estimate is not None
@@ -140,7 +140,7 @@ def test_a_tool_is_expected_to_make_the_same_of_the_same(tmp_path: Path) -> None
 
 
 def test_without_a_profile_there_are_no_seconds(tmp_path: Path) -> None:
-    document = Explanation(Session(flow_with_answers().plan(), tmp_path, read_config(tmp_path))).document()
+    document = Explanation(plan_session(flow_with_answers().plan(), tmp_path, read_config(tmp_path))).document()
     assert document.makespan_s is None
     assert document.critical_path == ()
     assert "seconds" not in document.totals
@@ -162,7 +162,7 @@ def test_engines_that_share_a_processor_take_as_long_as_one_after_the_other(
         plan = flow.plan()
         for block in plan.engines:
             save_profile(cache_folder(), block, PROFILE)
-        found = Explanation(Session(plan, flow.base_dir, read_config(tmp_path))).document().makespan_s
+        found = Explanation(plan_session(plan, flow.base_dir, read_config(tmp_path))).document().makespan_s
         assert found is not None
         return found
 
@@ -187,7 +187,7 @@ def test_what_one_worker_takes_does_not_depend_on_how_many_there_are(
         flow.output(s="{{ s }}")
         plan = flow.plan()
         save_profile(cache_folder(), plan.engines[0], PROFILE)
-        return Session(plan, flow.base_dir, read_config(tmp_path)).figures()
+        return plan_session(plan, flow.base_dir, read_config(tmp_path)).estimates.figures()
 
     one, many = figures(1), figures(10)
     assert many.exec_s["s"].expected == pytest.approx(one.exec_s["s"].expected, rel=0.05)
@@ -209,7 +209,7 @@ def test_a_tool_that_was_never_called_does_not_hide_the_makespan(
     plan = flow.plan()
 
     def document() -> PlanDocument:
-        return Explanation(Session(plan, flow.base_dir, read_config(tmp_path))).document()
+        return Explanation(plan_session(plan, flow.base_dir, read_config(tmp_path))).document()
 
     save_profile(cache_folder(), plan.engines[0], PROFILE)
     found = document()
@@ -225,6 +225,6 @@ def test_where_nothing_was_ever_timed_there_is_no_makespan(tmp_path: Path) -> No
     flow.input("rows", rows=[{"a": number} for number in range(10)])
     flow.python("check", "statistics:median", args={"data": "{{ [row.a] }}"})
     flow.output(b="{{ check }}")
-    found = Explanation(Session(flow.plan(), flow.base_dir, read_config(tmp_path))).document()
+    found = Explanation(plan_session(flow.plan(), flow.base_dir, read_config(tmp_path))).document()
     assert (found.makespan_s, found.critical_path) == (None, ())
     assert [line for line in found.missing if "check" in line] == ["never timed: check; the first run times them"]

@@ -14,11 +14,11 @@ from ruamel.yaml import YAML
 
 from sundog.config import read_config
 from sundog.errors import Location, UserError
-from sundog.explanation import Explanation
+from sundog.explanation.explanation import Explanation
 from sundog.flow.bind import load_flow
 from sundog.ir.logical import LogicalPlan, Loop, Node, steps_of
 from sundog.runtime.run import RunOptions
-from sundog.session import Session
+from sundog.session.session import plan_session
 from tests.fuzz.budget import bounded, fuzz
 from tests.fuzz.flow_corpus import flows, runnable_flows, write_rows
 from tests.fuzz.mutations import MUTATIONS, mutated_data, mutated_text
@@ -49,7 +49,7 @@ def loaded(folder: Path, text: bytes) -> LogicalPlan | UserError:
 def explained(folder: Path, plan: LogicalPlan) -> str | UserError:
     """What explain shows, or what the user is told."""
     try:
-        session = Session(plan, folder, read_config(folder / "state"))
+        session = plan_session(plan, folder, read_config(folder / "state"))
         return (explanation := Explanation(session)).shown(explanation.document(), "text")
     except UserError as error:
         return error
@@ -102,7 +102,7 @@ def test_mutated_flows_that_load_run_to_an_end_of_every_row(folder: Path, text: 
         if isinstance(plan, UserError) or not _is_quick(plan):
             return
         try:
-            session = Session(plan, folder, read_config(folder / "state"))
+            session = plan_session(plan, folder, read_config(folder / "state"))
             with session.open_run(RunOptions(folder / "state", is_fresh=True)) as run:
                 report = asyncio.run(run.execute())
         except UserError as error:

@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from sundog.ir.logical import Filter, LogicalPlan, Step
-from sundog.optimizer.planner import plan_physical
+from sundog.optimizer.planner import PlannerOptions, plan_physical
 from sundog.optimizer.rewrite import rewrite
 from sundog.optimizer.rules.base import Context, Rule, RuleResult
 from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES, RULES
 from tests.optimizer.bench import Bench, Ran
 from tests.optimizer.flows import LOOKUPS, flows, rows
 
+NAIVE = PlannerOptions(merges_calls=False, is_serial=True)
 KEY = {"k": "{{ row.k }}"}
 SETTINGS = settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=True)
 
@@ -53,10 +54,12 @@ def check_flow(
 ) -> None:
     """All `rules` together, and the one called `rule` alone."""
     plan = bench.bind(flow)
-    naive = bench.run(plan_physical(plan, bench.operators, merges_calls=False, is_serial=True), given_rows)
+    naive = bench.run(plan_physical(plan, bench.operators, NAIVE), given_rows)
     check_same(naive, bench.run(plan_physical(rewritten(bench, plan, rules), bench.operators), given_rows))
     chosen = [one for one in rules if one.name == rule]
-    alone = plan_physical(rewritten(bench, plan, chosen), bench.operators, merges_calls=rule == MERGE_CALLS)
+    alone = plan_physical(
+        rewritten(bench, plan, chosen), bench.operators, PlannerOptions(merges_calls=rule == MERGE_CALLS)
+    )
     check_same(naive, bench.run(alone, given_rows))
 
 
@@ -109,7 +112,7 @@ def test_generated_lookups_are_gathered(bench: Bench) -> None:
     flow = {"name": "f", "inputs": {"rows": {"path": "r.jsonl"}}, "nodes": nodes, "outputs": {"o": "{{ n }}"}}
     plan = bench.bind(flow)
     given_rows = [{"id": index, "k": key} for index, key in enumerate(["a", "b", "twice", "5", 5, None])]
-    naive = bench.run(plan_physical(plan, bench.operators, merges_calls=False, is_serial=True), given_rows)
+    naive = bench.run(plan_physical(plan, bench.operators, NAIVE), given_rows)
     ran = bench.run(plan_physical(rewritten(bench, plan, RULES), bench.operators), given_rows)
     check_same(naive, ran)
     assert (naive.num_gathered, ran.num_gathered) == (0, 3)

@@ -11,12 +11,12 @@ import pytest
 import sundog as sd
 from sundog.config import read_config
 from sundog.engines.openai.engine import OpenAIEngine
-from sundog.explanation import Explanation
+from sundog.explanation.explanation import Explanation
 from sundog.ir.logical import EngineBlock
 from sundog.present.document import PlanDocument
 from sundog.runtime.preflight.engine_inspection import EngineLook, look_at_engine
 from sundog.secrets import Secrets
-from sundog.session import Session
+from sundog.session.session import plan_session
 from tests.engines.server import MAX_CONTEXT_TOKENS, MODEL, Exchange, running_server
 
 
@@ -92,7 +92,7 @@ def test_rows_too_long_for_a_server_are_counted(tmp_path: Path) -> None:
         flow.input("rows", rows=[{"text": "word " * number} for number in (10, 5000, 20)])
         flow.llm("say", engine="served", prompt="{{ row.text }}")
         flow.output(text="{{ say.text }}")
-        document: PlanDocument = Explanation(Session(flow.plan(), flow.base_dir, read_config(tmp_path))).document()
+        document: PlanDocument = Explanation(plan_session(flow.plan(), flow.base_dir, read_config(tmp_path))).document()
     (warning,) = document.warnings
     assert warning.place == "step 'say'"
     assert warning.what.startswith(

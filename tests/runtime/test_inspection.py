@@ -17,7 +17,7 @@ from sundog.ir.logical import InputSource, LogicalPlan, Node
 from sundog.ir.physical import Sharing
 from sundog.ir.templates.template import Template
 from sundog.operators.base import Finding, Inspection, Operator
-from sundog.optimizer.planner import plan_physical
+from sundog.optimizer.planner import PlannerOptions, plan_physical
 from sundog.runtime.preflight import inspection
 from sundog.runtime.preflight.inspection import PlanFinding, inspect_plan, refuse
 from sundog.runtime.rows.inputs import open_rows
@@ -64,7 +64,7 @@ def look(
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     operators: dict[str, Operator] = {"fake": operator or Inspected(says or {})}
     logical = LogicalPlan("flow", (), (InputSource("rows", path="rows.jsonl"),), {}, tuple(nodes), ())
-    plan = plan_physical(logical, operators, policy=policy)
+    plan = plan_physical(logical, operators, PlannerOptions(policy=policy))
     source = open_rows(logical.inputs, base_dir=tmp_path, snapshot_dir=None, limit=limit)
     return inspect_plan(plan, source, lambda: operators, Secrets({}))
 

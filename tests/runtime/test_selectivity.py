@@ -10,7 +10,9 @@ from sundog.ir.logical import Filter, LogicalPlan
 from sundog.ir.physical import FilterExec
 from sundog.ir.templates.template import Template
 from sundog.measured.selectivity import selectivity_of
-from sundog.session import Rewriting, Session, load_plan
+from sundog.session.choices import PlanChoices, Rewriting
+from sundog.session.flow_file import load_plan
+from sundog.session.session import plan_session
 
 FLOW = """
 name: sieves
@@ -32,7 +34,9 @@ def write(folder: Path) -> Path:
 
 def filters_of(flow: Path, *without: str) -> list[str]:
     rewriting = Rewriting(without)
-    session = Session(load_plan(flow, {}), flow.parent, read_config(flow.parent / "state"), rewriting=rewriting)
+    session = plan_session(
+        load_plan(flow, {}), flow.parent, read_config(flow.parent / "state"), PlanChoices(rewriting=rewriting)
+    )
     return [node.name for node in session.plan.nodes if isinstance(node, FilterExec)]
 
 

@@ -10,14 +10,15 @@ import pytest
 from sundog.config import read_config
 from sundog.errors import RunStopped
 from sundog.runtime.run import RunOptions
-from sundog.session import Session, load_plan
+from sundog.session.flow_file import load_plan
+from sundog.session.session import plan_session
 from tests.cli.flows import num_checks, write_checked
 
 
 def test_a_run_that_is_stopped_while_its_engines_start_calls_nothing(tmp_path: Path) -> None:
     write_checked(tmp_path, 5, bad="")
     (tmp_path / "calls").touch()
-    session = Session(load_plan(tmp_path / "flow.yaml", {}), tmp_path, read_config())
+    session = plan_session(load_plan(tmp_path / "flow.yaml", {}), tmp_path, read_config())
     with session.open_run(RunOptions(tmp_path / "state")) as run:
         run.stop()
         with pytest.raises(RunStopped, match="interrupted"):

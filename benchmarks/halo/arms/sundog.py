@@ -23,7 +23,9 @@ from sundog.ir.logical import steps_of
 from sundog.optimizer.placing import place_steps
 from sundog.runtime.figures.report import Report
 from sundog.runtime.follow import engine_replicas
-from sundog.session import Rewriting, Session, load_plan
+from sundog.session.choices import PlanChoices, Rewriting
+from sundog.session.flow_file import load_plan
+from sundog.session.session import plan_session
 
 SERVER = "http://127.0.0.1:8731"
 
@@ -46,9 +48,11 @@ def planning_s(path: Path, arm: FlowArm, clock: Callable[[], float]) -> float:
     begin_s = clock()
     rewriting = Rewriting(arm.without_rules, arm.is_naive)
     config = replace(read_config(), state_dir=state_of(path.parent))
-    session = Session(load_plan(path, {}), path.parent, config, rewriting=rewriting, policy=arm.policy)
+    session = plan_session(
+        load_plan(path, {}), path.parent, config, PlanChoices(rewriting=rewriting, policy=arm.policy)
+    )
     if session.plan.logical.workers:
-        place_steps(session.plan, engine_replicas(session.plan), session.figures())
+        place_steps(session.plan, engine_replicas(session.plan), session.estimates.figures())
     return clock() - begin_s
 
 

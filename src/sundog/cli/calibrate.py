@@ -57,7 +57,7 @@ def calibrate(
     from sundog.measured.profiles import save_profile
     from sundog.servers.run_servers import RunServers
     from sundog.servers.servers import Servers
-    from sundog.session import load_plan
+    from sundog.session.flow_file import load_plan
 
     block = _choose(load_plan(flow, {}), engine)
     print_note(f"{block.name}: measuring {block.kind} {block.options['model']} for about {seconds:g} s")

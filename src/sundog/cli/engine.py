@@ -43,7 +43,7 @@ def up(flow: FlowArgument, engine: StartedEngines = None, state: State = None, d
     Those that are up already are left alone: repeating it is safe.
     """
     from sundog.servers.servers import sites_of
-    from sundog.session import load_plan
+    from sundog.session.flow_file import load_plan
 
     sites = [site for block in _chosen(load_plan(flow, {}), engine) for site in sites_of(block)]
     if not sites:

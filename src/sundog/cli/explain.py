@@ -23,17 +23,17 @@ from sundog.cli.options import (
     Sample,
     Seed,
     State,
-    parse_inputs,
+    planned_session,
 )
 from sundog.cli.run import execute
 from sundog.config import read_config
 from sundog.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sundog.explanation import Explanation
+    from sundog.explanation.explanation import Explanation
     from sundog.present.document import PlanDocument
     from sundog.runtime.run import RunOptions
-    from sundog.session import Session
+    from sundog.session.session import Session
 
 
 class ExplainFormat(StrEnum):
@@ -51,6 +51,7 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="With --analyze: begin anew
 
 
 def explain(
+    context: typer.Context,
     flow: FlowArgument,
     inputs: Inputs = [],  # noqa: B006 - typer reads the default, nobody changes it
     analyze: Analyze = False,
@@ -73,23 +74,12 @@ def explain(
 
     Reads the inputs and runs no step, but for --analyze.
     """
-    from sundog.explanation import Explanation
-    from sundog.session import Choice, Rewriting, Session, load_plan
+    from sundog.explanation.explanation import Explanation
 
     if not analyze and (output is not None or fresh):
         raise ConfigError("--output and --fresh say how to run the flow", hint="add --analyze, or leave them away")
     config = read_config(state)
-    session = Session(
-        load_plan(flow, parse_inputs(inputs)),
-        flow.parent,
-        config,
-        choice=Choice(limit, sample, seed),
-        rewriting=Rewriting(tuple(no_rule), naive),
-        policy=policy,
-        max_rows_in_flight=max_rows_in_flight,
-        objective=objective,
-        placement=placement,
-    )
+    session = planned_session(context, config)
     explanation = Explanation(session)
     document = explanation.document()
     if analyze:

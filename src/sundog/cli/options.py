@@ -1,17 +1,21 @@
 """Options that several commands share, each said once.
 
-Owns their names and help. Never reads them, but for --debug, which is kept where errors are printed.
+Owns their names and help, and what those of a plan come to. --debug is kept where errors are printed.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sundog.cli import completion
+from sundog.config import Config
 from sundog.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sundog.session.session import Session
 
 DEBUG = "sundog.debug"
 
@@ -31,6 +35,26 @@ def parse_inputs(written: list[str]) -> dict[str, str]:
             raise ConfigError(f"--input {name}= is given twice", hint="use a glob for several files")
         found[name] = path
     return found
+
+
+def planned_session(context: typer.Context, config: Config) -> Session:
+    """Plan the flow of a command that has the arguments and options of this page from FLOW to --placement, by the names
+    that they have there."""
+    from sundog.session.choices import PlanChoices, Rewriting, RowChoice
+    from sundog.session.flow_file import load_plan
+    from sundog.session.session import plan_session
+
+    given = context.params
+    choices = PlanChoices(
+        RowChoice(given["limit"], given["sample"], given["seed"]),
+        Rewriting(tuple(given["no_rule"]), given["naive"]),
+        given["policy"],
+        given["max_rows_in_flight"],
+        given["objective"],
+        given["placement"],
+    )
+    flow: Path = given["flow"]
+    return plan_session(load_plan(flow, parse_inputs(given["inputs"])), flow.parent, config, choices)
 
 
 FlowArgument = Annotated[

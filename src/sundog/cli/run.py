@@ -7,7 +7,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,7 +31,7 @@ from sundog.cli.options import (
     Sample,
     Seed,
     State,
-    parse_inputs,
+    planned_session,
 )
 from sundog.config import read_config
 from sundog.errors import ConfigError, RunStopped, SundogError
@@ -40,13 +40,14 @@ if TYPE_CHECKING:
     from sundog.display import Display
     from sundog.runtime.figures.report import Report
     from sundog.runtime.run import Run
-    from sundog.session import Session
+    from sundog.session.session import Session
 
 MAX_SHOWN_FAILURES = 5
 STDOUT = Path("-")
 
 
 def run(
+    context: typer.Context,
     flow: FlowArgument,
     inputs: Inputs = [],  # noqa: B006 - typer reads the default, nobody changes it
     output: Annotated[
@@ -85,22 +86,11 @@ def run(
     The same command continues what was interrupted, and repeats nothing that is finished.
     """
     from sundog.runtime.run import RunOptions
-    from sundog.session import Choice, Rewriting, Session, load_plan
 
     if fail_fast and max_errors:
         raise ConfigError("--fail-fast and --max-errors contradict each other", hint="leave one of them away")
     config = read_config(state)
-    session = Session(
-        load_plan(flow, parse_inputs(inputs)),
-        flow.parent,
-        config,
-        choice=Choice(limit, sample, seed),
-        rewriting=Rewriting(tuple(no_rule), naive),
-        policy=policy,
-        max_rows_in_flight=max_rows_in_flight,
-        objective=objective,
-        placement=placement,
-    )
+    session = planned_session(context, config)
     allowed = 0 if fail_fast else max_errors
     path = _file_of(output)
     options = RunOptions(config.state_dir, path, fresh, allowed, retry_failed, repeat_unknown_effects, repeat_effects)
@@ -176,20 +166,18 @@ def execute(
 async def _execute(session: Session, opened: Run, display: Display) -> Report | int:
     """The report, or the exit code of an interruption."""
     from sundog.cli.interrupt import Interrupt
-    from sundog.display import watch
+    from sundog.display import watching
 
     interrupt = Interrupt(opened.stop, display.note)
-    showing = asyncio.ensure_future(watch(opened.progress, display, lambda: session.planned_calls(opened.record)))
+    plan_calls = partial(session.estimates.planned_calls, opened.record)
     try:
-        return await opened.execute()
+        async with watching(opened.progress, display, plan_calls):
+            return await opened.execute()
     except (RunStopped, asyncio.CancelledError):
         if interrupt.signal_number is None:
             raise
         return 128 + interrupt.signal_number
     finally:
-        showing.cancel()
-        with suppress(asyncio.CancelledError):
-            await showing
         interrupt.remove()
 
 

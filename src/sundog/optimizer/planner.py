@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from sundog.ir.graph import dependencies, topological_order
@@ -20,37 +20,53 @@ from sundog.optimizer.placement.objective import objective_named
 MAX_ROWS_IN_FLIGHT = 2048
 
 
+@dataclass(frozen=True, slots=True)
+class PlannerOptions:
+    """How a plan is made, beyond what the flow says."""
+
+    #: Name of the policy set that orders its calls.
+    policy: str = "prefix_grouped"
+    #: Rows worked on at once, at least 1.
+    max_rows_in_flight: int = MAX_ROWS_IN_FLIGHT
+    #: What a placement on workers makes small; None takes the flow's.
+    objective: str | None = None
+    #: Name of the solver that places steps on workers.
+    solver: str = "auto"
+    #: False executes every call, also equal ones.
+    merges_calls: bool = True
+    #: True runs a row's steps one after the other, as written where they do not wait for later ones.
+    is_serial: bool = False
+
+
+DEFAULTS = PlannerOptions()
+
+
 def plan_physical(
     plan: LogicalPlan,
     operators: Mapping[str, Operator],
+    options: PlannerOptions = DEFAULTS,
     *,
     written: LogicalPlan | None = None,
-    policy: str = "prefix_grouped",
-    max_rows_in_flight: int = MAX_ROWS_IN_FLIGHT,
-    objective: str | None = None,
-    solver: str = "auto",
-    merges_calls: bool = True,
-    is_serial: bool = False,
 ) -> PhysicalPlan:
-    """`operators` holds an instance for each operator name in the plan. `written`: the plan before rewrites, by which
-    the run is known; None for `plan`. `merges_calls` False executes every call. `is_serial`: a row's steps run one
-    after the other, as written where they do not wait for later ones. `objective`: None takes the flow's.
+    """Return the physical plan of `plan`. `operators` holds an instance for each operator name in the plan. `written`:
+    the plan before rewrites, by which the run is known; None for `plan`.
+
     FlowError for what cannot be planned, ConfigError for an unknown objective or solver.
     """
-    if solver != "auto":
+    if options.solver != "auto":
         from sundog.optimizer.placement.choose import solver_named  # the solvers, which few plans need
 
-        solver_named(solver)
-    planner = _Planner(operators, plan, merges_calls=merges_calls, is_serial=is_serial)
+        solver_named(options.solver)
+    planner = _Planner(operators, plan, merges_calls=options.merges_calls, is_serial=options.is_serial)
     return PhysicalPlan(
         plan,
         planner.order(plan.nodes),
-        policy,
-        max_rows_in_flight,
+        options.policy,
+        options.max_rows_in_flight,
         written or plan,
         plan.row_order,
-        objective_named(objective or plan.objective).value,
-        solver,
+        objective_named(options.objective or plan.objective).value,
+        options.solver,
     )
 
 

@@ -151,18 +151,28 @@ class PlanDocument:
         return {"form": 1, **asdict(self)}
 
 
-def document_of(
-    plan: PhysicalPlan,
-    logical: Tree,
-    rewrites: Sequence[RewriteDocument],
-    pools: Sequence[PoolFacts],
-    reasons: Mapping[str, str],
-    reading_order: Sequence[Path],
-    estimate: PlanEstimate,
-    advice: Sequence[Tree],
-    warnings: Sequence[WarningDocument] = (),
-) -> PlanDocument:
-    """`reasons`: by step, why its calls may be shared or not. `reading_order`: the values that rows are read by."""
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What there is to tell of a plan beside its estimate."""
+
+    #: The plan as it was written.
+    logical: Tree
+    plan: PhysicalPlan
+    pools: Sequence[PoolFacts]
+    #: By step, why its calls may be shared or not.
+    reasons: Mapping[str, str]
+    rewrites: Sequence[RewriteDocument]
+    #: The values that rows are read by; none for their own order.
+    reading_order: Sequence[Path]
+    #: What the user could change in the prompts.
+    advice: Sequence[Tree]
+    #: What is wrong before the first call.
+    warnings: Sequence[WarningDocument]
+
+
+def document_of(explained: Explained, estimate: PlanEstimate) -> PlanDocument:
+    """Return the document of a plan, with `estimate` as what it takes."""
+    plan = explained.plan
     by_name = {node.node: node for node in estimate.nodes}
     path = frozenset(estimate.critical_path)
     return PlanDocument(
@@ -171,20 +181,20 @@ def document_of(
         max_rows_in_flight=plan.max_rows_in_flight,
         num_rows=estimate.sample.num_rows,
         num_sampled=estimate.sample.num_sampled,
-        reading_order=tuple(reading_order),
-        logical=logical,
-        rewrites=tuple(rewrites),
-        steps=tuple(_step(node, by_name, path, reasons) for node in plan.nodes),
-        pools=tuple(pools),
+        reading_order=tuple(explained.reading_order),
+        logical=explained.logical,
+        rewrites=tuple(explained.rewrites),
+        steps=tuple(_step(node, by_name, path, explained.reasons) for node in plan.nodes),
+        pools=tuple(explained.pools),
         totals=_totals(estimate),
         makespan_s=estimate.makespan_s,
         critical_path=estimate.critical_path,
         missing=estimate.missing,
-        advice=tuple(advice),
+        advice=tuple(explained.advice),
         placement=plan.placement,
         inputs=tuple(_input(source) for source in plan.logical.inputs),
         outputs=tuple(_output(name, template, plan) for name, template in plan.logical.outputs),
-        warnings=tuple(warnings),
+        warnings=tuple(explained.warnings),
     )
 
 

@@ -1,0 +1,83 @@
+"""The document that `explain` shows of a session: its plans, what they take, what was rewritten, what to change.
+
+Owns gathering it, from one opening of the rows. Runs no step; the arithmetic is in the room cost, the forms in present.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sundog.explanation.plan_facts import pool_facts, sharing_reasons
+from sundog.explanation.prompt_advice import prompt_advice
+from sundog.explanation.saved_by_rewrites import rewrite_documents
+from sundog.optimizer.placing import place_steps
+from sundog.present.document import Explained, PlanDocument, WarningDocument, document_of
+from sundog.present.logical_tree import logical_tree
+from sundog.present.physical_tree import physical_tree
+from sundog.present.text import plan_text
+from sundog.runtime.follow import engine_replicas
+from sundog.runtime.row_order import reading_order_of
+from sundog.session.session import Session
+
+if TYPE_CHECKING:
+    from sundog.runtime.figures.report import Report
+
+NOT_WHOLE = "this process has not run all of the run: seconds are its own, --fresh runs everything"
+
+
+class Explanation:
+    """This class explains the flow of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._flow = session.flow
+        self._plan = session.plan
+
+    def document(self) -> PlanDocument:
+        """Return what explain shows, as data. Reads the inputs, runs no step."""
+        with closing(self._session.rows):
+            rows = self._session.rows.as_written()
+            costs = self._session.estimates.costs(rows, rows.count())
+            order = reading_order_of(self._plan, rows)
+            advice = prompt_advice(self._flow, rows)
+            findings = self._session.inspect(rows)
+        estimate = costs.estimate(self._plan)
+        placement = place_steps(self._plan, engine_replicas(self._plan), self._session.estimates.figures_of(estimate))
+        explained = Explained(
+            logical_tree(self._flow.written),
+            replace(self._plan, placement=placement),
+            pool_facts(self._flow),
+            sharing_reasons(self._flow),
+            rewrite_documents(self._flow, costs, estimate),
+            order,
+            advice,
+            [WarningDocument(one.place, one.what, one.hint, one.is_fatal) for one in findings],
+        )
+        return document_of(explained, estimate)
+
+    def analyzed(self, document: PlanDocument, report: Report, *, is_whole: bool) -> PlanDocument:
+        """Return `document` with what the run did. `is_whole`: the process that reports has run all of it."""
+        # Few commands analyze, and these bring the store along.
+        from sundog.present.analysis import with_actual
+        from sundog.runtime.figures.actuals import actuals_of
+
+        notes = () if is_whole else (NOT_WHOLE,)
+        return with_actual(
+            document, actuals_of(report, self._plan), report.rows_s if is_whole else None, notes, is_whole=is_whole
+        )
+
+    def shown(self, document: PlanDocument, form: str) -> str:
+        """Return a document of this session; `form`: text, json or html."""
+        if form == "json":
+            return json.dumps(document.to_dict())
+        if form == "html":
+            from sundog.present.html import html_of
+
+            return html_of(document)
+        placed = replace(self._plan, placement=document.placement)
+        pools, reasons = pool_facts(self._flow), sharing_reasons(self._flow)
+        physical = physical_tree(placed, pools, reasons, document.num_rows, document.reading_order)
+        return plan_text(document, physical).rstrip("\n")

@@ -1,0 +1,92 @@
+"""What a planned flow will take, by a sample of its rows and by what was measured before.
+
+Owns which rows are sampled for which question. The arithmetic is in cost; what was measured is in measured. What only
+an estimate needs is imported where one is made: it is half of a command's start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sundog.deployment import engine_limits, tool_limits
+from sundog.ir.logical import Filter, LogicalPlan
+from sundog.measured.loads import expected_loads
+from sundog.measured.node_history import read_history
+from sundog.optimizer.placing import PlacementFigures, figures_of
+from sundog.optimizer.rules.reorder_filters import cannot_fail
+from sundog.runtime.follow import engine_replicas
+from sundog.runtime.rows.inputs import RowSource
+from sundog.session.flow_rows import FlowRows
+from sundog.session.planned_flow import PlannedFlow
+
+if TYPE_CHECKING:
+    from sundog.cost.plan_estimate import PlanEstimate
+    from sundog.measured.plan_costs import PlanCosts
+    from sundog.store.runs import RunRecord
+
+
+class FlowEstimates:
+    """This class estimates one planned flow. Its methods raise InputError where they read rows that cannot be read."""
+
+    def __init__(self, flow: PlannedFlow, rows: FlowRows, state_dir: Path) -> None:
+        self._flow = flow
+        self._rows = rows
+        self._state_dir = state_dir
+
+    def costs(self, rows: RowSource, num_rows: int, *, counts_tokens: bool = True) -> PlanCosts:
+        """Return what plans of this flow cost over a sample of `rows`, of which there are `num_rows`."""
+        from sundog.measured.plan_costs import PlanCosts, characters_to_sample, num_rows_to_sample
+
+        plan, written = self._flow.plan, self._flow.written
+        sampled = rows.sampled(num_rows_to_sample(plan), characters_to_sample(plan))
+        return PlanCosts(
+            written.name,
+            written.engines,
+            self._flow.operators,
+            self._state_dir,
+            sampled,
+            num_rows,
+            counts_tokens=counts_tokens,
+        )
+
+    def figures(self) -> PlacementFigures:
+        """Return what the steps of the whole input take, for the placement of a run."""
+        with closing(self._rows):
+            rows = self._rows.as_written()
+            costs = self.costs(rows, rows.count())
+        return self.figures_of(costs.estimate(self._flow.plan))
+
+    def figures_of(self, estimate: PlanEstimate) -> PlacementFigures:
+        """Return what a placement needs to know of an estimate."""
+        plan = self._flow.plan
+        limits = {pool: options.max_concurrency for pool, _, options in engine_limits(plan)}
+        limits |= tool_limits(plan, self._flow.operators)
+        return figures_of(estimate, engine_replicas(plan), limits, expected_loads(self._state_dir, plan))
+
+    def planned_calls(self, run: RunRecord) -> float:
+        """Return how many calls the whole of a run is expected to execute, if it finds no results of others. Reads rows
+        of the run, those of a query or a function as they were kept. They are opened once more: the run, in another
+        thread, is reading its own."""
+        snapshots = self._state_dir / "runs" / run.run_id / "inputs"
+        with closing(self._rows.open(self._flow.plan.logical.inputs, snapshots)) as rows:
+            costs = self.costs(rows, run.num_rows, counts_tokens=False)
+        return costs.estimate(self._flow.plan).calls.num_executed.expected
+
+
+def selectivity_of_filters(written: LogicalPlan, rows: FlowRows, state_dir: Path) -> Mapping[str, float]:
+    """Return the share of rows that each filter keeps, where their order may depend on it and files tell it: a query or
+    a function is run once only, for the run itself. Reads no row of other flows."""
+    filters = [node for node in written.nodes if isinstance(node, Filter)]
+    constants = frozenset(written.constants)
+    if not any(cannot_fail(node.predicate, constants) for node in filters[1:]):
+        return {}
+    from sundog.measured.plan_costs import MAX_SAMPLED_ROWS, SampledRows
+    from sundog.measured.selectivity import selectivity_of
+
+    sampled: SampledRows = []
+    if all(source.path is not None for source in written.inputs):
+        sampled = rows.as_written().sampled(MAX_SAMPLED_ROWS)
+    return selectivity_of(written, sampled, read_history(state_dir, written.name))
