@@ -18,7 +18,7 @@ from machine import save
 from sundog.engines.base import GenerateRequest, Message
 from sundog.engines.modelled.null import NullEngine, NullKind
 from sundog.host.driver import Driver
-from sundog.host.prefix_key import BLOCK_TOKENS, prefix_key
+from sundog.host.prefix_key import PREFIX_BLOCK_TOKENS, prefix_key
 from sundog.host.virtual_loop import run_virtually
 from sundog.sched.catalog import FCFS, PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
@@ -67,7 +67,7 @@ async def scheduled(engines: Engines, rows: list[tuple[str, str]], limit: int, p
     max_kv_tokens = engines[0].capabilities().max_kv_tokens
     assert max_kv_tokens is not None
     for number in range(len(engines)):
-        host.tell(ReplicaAdded(0.0, f"a/{number}", "a", limit, max_kv_tokens, max_kv_tokens // BLOCK_TOKENS))
+        host.tell(ReplicaAdded(0.0, f"a/{number}", "a", limit, max_kv_tokens, max_kv_tokens // PREFIX_BLOCK_TOKENS))
     waiting_rows = asyncio.Semaphore(2048)
 
     async def ask(prompt: str, row: int, depth: int) -> str:

@@ -13,7 +13,7 @@ import pytest
 from sundog.cost.chunk_times import StreamTimes, read_steps
 from sundog.cost.profile import Profile, StepLimits
 from sundog.cost.step_time import FitError, StepTime, fit, fit_error_of
-from sundog.engines.base import Engine, TokenPrices
+from sundog.engines.base import Engine
 from sundog.engines.modelled.null import NullKind, NullOptions
 from sundog.errors import EngineUnavailable, RunError
 from sundog.host.virtual_loop import run_virtually
@@ -24,6 +24,7 @@ from sundog.measured.profiles import load_profile, profile_path, save_profile
 from sundog.secrets import Secrets
 from sundog.servers.run_servers import RunServers
 from sundog.servers.servers import Servers
+from sundog.tokens import TokenPrices
 from tests.cli.flows import sundog
 from tests.engines.test_openvino import why_not
 

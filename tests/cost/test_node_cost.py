@@ -24,11 +24,12 @@ from sundog.cost.node_cost import (
 from sundog.cost.profile import Profile, StepLimits, least_seconds
 from sundog.cost.prompt_sample import MeasuredPrompt, SampledCall, Texts, Upstream, sample_call, text_blocks
 from sundog.cost.step_time import FitError, StepTime, StepWork, call_work, decode_work, prefill_work
-from sundog.engines.base import GenerateRequest, Message, TokenPrices
+from sundog.engines.base import GenerateRequest, Message
 from sundog.engines.modelled.null import NullKind, NullOptions
 from sundog.host.virtual_loop import run_virtually
 from sundog.ir.templates.template import Template
 from sundog.secrets import Secrets
+from sundog.tokens import TokenPrices
 
 CHARACTERS_PER_TOKEN = 4
 BLOCK_TOKENS = 32

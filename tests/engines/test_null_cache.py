@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sundog.engines.base import Usage
 from sundog.engines.modelled.block_table import BlockTable, Held, block_keys
-from sundog.engines.modelled.null import BLOCK_TOKENS, NullEngine, NullKind, NullOptions
+from sundog.engines.modelled.null import MODELLED_BLOCK_TOKENS, NullEngine, NullKind, NullOptions
 from sundog.errors import PromptTooLong
 from sundog.host.virtual_loop import run_virtually
 from sundog.secrets import Secrets
@@ -91,14 +91,16 @@ def both(*texts: str, max_kv_tokens: int) -> list[Usage]:
 
 
 def test_a_request_reads_what_another_one_computes() -> None:
-    text = "x" * 4 * BLOCK_TOKENS * 3
+    text = "x" * 4 * MODELLED_BLOCK_TOKENS * 3
     first, second = both(text + "a", text + "b", max_kv_tokens=1024)
-    assert (first.num_cached_tokens, second.num_cached_tokens) == (0, 3 * BLOCK_TOKENS)
+    assert (first.num_cached_tokens, second.num_cached_tokens) == (0, 3 * MODELLED_BLOCK_TOKENS)
 
 
 def test_requests_without_room_wait_and_are_all_answered() -> None:
     """Room for one at a time: the second is computed when the first has left."""
-    usages = both(*(letter * 4 * BLOCK_TOKENS * 3 for letter in "abc"), max_kv_tokens=5 * BLOCK_TOKENS)
+    usages = both(
+        *(letter * 4 * MODELLED_BLOCK_TOKENS * 3 for letter in "abc"), max_kv_tokens=5 * MODELLED_BLOCK_TOKENS
+    )
     assert [usage.num_output_tokens for usage in usages] == [40, 40, 40]
 
 
@@ -106,8 +108,8 @@ def test_the_last_to_come_makes_room_for_the_others() -> None:
     """Both prompts fit, their answers do not."""
 
     async def main() -> tuple[int, int]:
-        engine = await opened(6 * BLOCK_TOKENS)
-        texts = ("a" * 4 * (2 * BLOCK_TOKENS - 1), "b" * 4 * (2 * BLOCK_TOKENS - 1))
+        engine = await opened(6 * MODELLED_BLOCK_TOKENS)
+        texts = ("a" * 4 * (2 * MODELLED_BLOCK_TOKENS - 1), "b" * 4 * (2 * MODELLED_BLOCK_TOKENS - 1))
         answers = await asyncio.gather(*(collect(engine, ask_for(text)) for text in texts))
         assert engine._steps is not None
         num_preemptions = engine._steps.replica.num_preemptions

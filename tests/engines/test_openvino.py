@@ -16,7 +16,7 @@ from sundog.engines.base import Chunk, Message
 from sundog.engines.embedded import models, openvino
 from sundog.engines.embedded.openvino import OpenVINOKind, OpenVINOOptions
 from sundog.engines.embedded.openvino_pipeline import (
-    BLOCK_TOKENS,
+    KV_BLOCK_TOKENS,
     PipelineSettings,
     Sampling,
     load_pipeline,
@@ -206,7 +206,7 @@ def test_the_computed_number_of_cached_tokens_is_what_the_pipeline_skips() -> No
         assert last.usage is not None
         num_computed = last.usage.num_prompt_tokens - (last.usage.num_cached_tokens or 0)
         # A step computes one block of the prompt: whole steps tell the cached tokens up to less than a block.
-        assert num_steps == -(-num_computed // BLOCK_TOKENS)
+        assert num_steps == -(-num_computed // KV_BLOCK_TOKENS)
 
 
 @pytest.mark.local

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Protocol
 
 from sundog.cost.estimate import NOTHING, Estimate, distinct_of, sum_of, total_of
 from sundog.cost.profile import Profile
 from sundog.cost.prompt_sample import SampledCall
 from sundog.cost.step_time import StepWork, call_work
+from sundog.tokens import TokenPrices
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +23,6 @@ class RowSample:
 
     num_sampled: int
     num_rows: int
-
-
-class TokenPrices(Protocol):
-    """US dollars per million tokens; a cached token costs as much as any other where its price is None."""
-
-    @property
-    def input_usd_per_mtok(self) -> float: ...
-    @property
-    def output_usd_per_mtok(self) -> float: ...
-    @property
-    def cached_input_usd_per_mtok(self) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sundog.cost.history import History, NodeRecord
-from sundog.cost.node_cost import TokenPrices
 from sundog.cost.profile import Profile
 from sundog.cost.prompt_sample import Conversation, Measure
+from sundog.tokens import TokenPrices
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sundog.registry import Registry
 from sundog.secrets import Secrets
+from sundog.tokens import TokenPrices
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length"]
@@ -137,15 +138,6 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Abort what runs and free everything; called once, after `start` or its failure."""
         ...
-
-
-class TokenPrices(BaseModel):
-    """US dollars per million tokens; `cached_input_usd_per_mtok` None: a cached token costs as much as any other."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    input_usd_per_mtok: float = Field(ge=0.0)
-    output_usd_per_mtok: float = Field(ge=0.0)
-    cached_input_usd_per_mtok: float | None = Field(default=None, ge=0.0)
 
 
 class EngineOptions(BaseModel):

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from sundog.engines.base import Engine, GenerateRequest, Message
 from sundog.host.prefix_key import prefix_key
-
-CHARACTERS_PER_TOKEN = 4
+from sundog.tokens import CHARACTERS_PER_TOKEN
 
 
 def prompt_tokens(engine: Engine | None, request_id: str, prompt: tuple[Message, ...]) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from zlib import crc32
 
 from sundog.engines.base import Message
+from sundog.tokens import CHARACTERS_PER_TOKEN
 
-BLOCK_TOKENS = 32
-BLOCK_CHARACTERS = 4 * BLOCK_TOKENS
+PREFIX_BLOCK_TOKENS = 32
+PREFIX_BLOCK_CHARACTERS = CHARACTERS_PER_TOKEN * PREFIX_BLOCK_TOKENS
 """About one KV block of English text."""
 
 
@@ -19,7 +20,7 @@ def prefix_key(prompt: tuple[Message, ...]) -> tuple[int, ...]:
     text = "".join(f"{message.role}\n{message.content}\n" for message in prompt)
     key: list[int] = []
     value = 0
-    for start in range(0, len(text) - BLOCK_CHARACTERS + 1, BLOCK_CHARACTERS):
-        value = crc32(text[start : start + BLOCK_CHARACTERS].encode("utf-8", "surrogatepass"), value)
+    for start in range(0, len(text) - PREFIX_BLOCK_CHARACTERS + 1, PREFIX_BLOCK_CHARACTERS):
+        value = crc32(text[start : start + PREFIX_BLOCK_CHARACTERS].encode("utf-8", "surrogatepass"), value)
         key.append(value)
     return tuple(key)

@@ -6,7 +6,7 @@ Owns the translation of an engine's options and capabilities. Never opens an eng
 from __future__ import annotations
 
 from sundog.engines.base import Engine, EngineOptions
-from sundog.host.prefix_key import BLOCK_TOKENS
+from sundog.host.prefix_key import PREFIX_BLOCK_TOKENS
 from sundog.sched.events import ReplicaAdded
 
 UNKNOWN_CACHE_BLOCKS = 65_536
@@ -17,7 +17,7 @@ def replica_added(
 ) -> ReplicaAdded:
     """Return the event for an engine that has started. `worker_id`: of the worker that has loaded it."""
     can = engine.capabilities()
-    num_blocks = (can.max_kv_tokens or UNKNOWN_CACHE_BLOCKS * BLOCK_TOKENS) // BLOCK_TOKENS
+    num_blocks = (can.max_kv_tokens or UNKNOWN_CACHE_BLOCKS * PREFIX_BLOCK_TOKENS) // PREFIX_BLOCK_TOKENS
     return ReplicaAdded(
         time_s,
         replica_id,

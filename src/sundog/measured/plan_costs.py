@@ -30,13 +30,13 @@ from sundog.measured.node_history import read_history
 from sundog.measured.profiles import load_profile
 from sundog.operators.base import Operator
 from sundog.operators.llm import LLMSpec
+from sundog.tokens import CHARACTERS_PER_TOKEN
 
 MAX_SAMPLED_ROWS = 200
 MAX_SAMPLED_CALLS = 2000
 MAX_SAMPLED_CHARACTERS = 20_000_000
 """The bound for all sampled rows, once for each step: a prompt may hold the whole row."""
-CHARACTERS_PER_TOKEN = 4.0
-# Where the tokenizer cannot be had: English text has 3 to 5 characters a token.
+# Where the tokenizer cannot be had: CHARACTERS_PER_TOKEN is off by as much.
 ESTIMATED_ERROR = 0.25
 
 SampledRows = Sequence[tuple[int, Mapping[str, Any]]]

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from sundog.cost.row_statistics import RowFields, RowStatistics
 from sundog.optimizer.prefix import fields_of, num_computed_tokens, prefix_tree
 from sundog.optimizer.prompt_parts import FixedText, MessageParts, Part, StepPrompt, Value, merged
+from sundog.tokens import CHARACTERS_PER_TOKEN
 
-CHARACTERS_PER_TOKEN = 4
 # Nothing is known of a result before the run; what is compared is how often it is computed.
 RESULT_TOKENS = 256
 # Engines share whole blocks only.

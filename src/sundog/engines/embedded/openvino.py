@@ -35,7 +35,7 @@ from sundog.engines.counters import Counters
 from sundog.engines.embedded import gguf, models
 from sundog.engines.embedded.engine_process import EngineProcess
 from sundog.engines.embedded.openvino_pipeline import (
-    BLOCK_TOKENS,
+    KV_BLOCK_TOKENS,
     PipelineSettings,
     Sampling,
     import_openvino,
@@ -72,8 +72,8 @@ class OpenVINOOptions(EngineOptions):
 
     shared_device: str | None = Field(default="cpu", min_length=1)
     precision: Literal["fast", "batch_invariant"] = "fast"
-    max_kv_tokens: int = Field(default=32_768, ge=BLOCK_TOKENS)
-    max_num_batched_tokens: int = Field(default=256, ge=BLOCK_TOKENS)
+    max_kv_tokens: int = Field(default=32_768, ge=KV_BLOCK_TOKENS)
+    max_num_batched_tokens: int = Field(default=256, ge=KV_BLOCK_TOKENS)
 
 
 class OpenVINOEngine:
@@ -196,7 +196,7 @@ class OpenVINOKind:
             lambda messages: len(encode(messages)),
             0.0,
             encode,
-            BLOCK_TOKENS,
+            KV_BLOCK_TOKENS,
             options.max_kv_tokens,
             min(max_context_tokens, options.max_kv_tokens),
         )

@@ -22,7 +22,7 @@ from sundog.engines.embedded.prefix_mirror import PrefixMirror
 from sundog.errors import BadResponse, ConfigError, EngineOverloaded, EngineUnavailable
 
 # What the CPU plugin uses; a prefix is shared in whole blocks of it.
-BLOCK_TOKENS = 32
+KV_BLOCK_TOKENS = 32
 TOKENIZER_NAMES = ("openvino_tokenizer", "openvino_detokenizer")
 
 # By file name; empty where the model is a folder, which has them.
@@ -56,7 +56,7 @@ def load_pipeline(settings: PipelineSettings) -> tuple[OpenVINOPipeline, Tokeniz
     genai = import_openvino("openvino_genai")
     scheduler = genai.SchedulerConfig()
     scheduler.cache_size = 0
-    scheduler.num_kv_blocks = -(-settings.max_kv_tokens // BLOCK_TOKENS)
+    scheduler.num_kv_blocks = -(-settings.max_kv_tokens // KV_BLOCK_TOKENS)
     scheduler.max_num_batched_tokens = settings.max_num_batched_tokens
     scheduler.max_num_seqs = settings.max_num_seqs
     scheduler.enable_prefix_caching = True
@@ -72,7 +72,7 @@ def load_pipeline(settings: PipelineSettings) -> tuple[OpenVINOPipeline, Tokeniz
         ) from error
     if not tokenizer.chat_template:
         raise ConfigError(f"the model {settings.path} has no chat template", hint="use an instruction-tuned model")
-    return OpenVINOPipeline(pipeline, PrefixMirror(BLOCK_TOKENS, scheduler.num_kv_blocks)), files
+    return OpenVINOPipeline(pipeline, PrefixMirror(KV_BLOCK_TOKENS, scheduler.num_kv_blocks)), files
 
 
 def open_tokenizer(path: Path, files: TokenizerFiles) -> Any:

@@ -42,9 +42,9 @@ from sundog.engines.structured.json_schema import (
 )
 from sundog.errors import EngineUnavailable, PromptTooLong
 from sundog.secrets import Secrets
+from sundog.tokens import CHARACTERS_PER_TOKEN
 
-CHARACTERS_PER_TOKEN = 4
-BLOCK_TOKENS = 32
+MODELLED_BLOCK_TOKENS = 32
 
 
 class NullOptions(EngineOptions):
@@ -60,7 +60,7 @@ class NullOptions(EngineOptions):
     latency_s: float = Field(default=0.0, ge=0.0)
     step_time: tuple[float, float, float, float, float] | None = None
     max_step_tokens: int = Field(default=256, ge=1)
-    max_kv_tokens: int | None = Field(default=None, ge=BLOCK_TOKENS)
+    max_kv_tokens: int | None = Field(default=None, ge=MODELLED_BLOCK_TOKENS)
     output_tokens: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
@@ -137,7 +137,7 @@ class NullEngine:
                 hint="shorten the prompt or raise max_kv_tokens",
             )
         text = "".join(message.content for message in request.messages)
-        return block_keys(text, BLOCK_TOKENS * CHARACTERS_PER_TOKEN)
+        return block_keys(text, MODELLED_BLOCK_TOKENS * CHARACTERS_PER_TOKEN)
 
     async def close(self) -> None:
         self._is_open = False
@@ -159,7 +159,11 @@ def _capabilities(options: NullOptions) -> Capabilities:
 
 def max_request_tokens(options: NullOptions) -> int | None:
     """Return the most tokens of prompt and answer together: all blocks."""
-    return None if options.max_kv_tokens is None else options.max_kv_tokens // BLOCK_TOKENS * BLOCK_TOKENS
+    return (
+        None
+        if options.max_kv_tokens is None
+        else options.max_kv_tokens // MODELLED_BLOCK_TOKENS * MODELLED_BLOCK_TOKENS
+    )
 
 
 def modelled_steps(options: NullOptions) -> ModelledSteps | None:
@@ -168,7 +172,7 @@ def modelled_steps(options: NullOptions) -> ModelledSteps | None:
     if options.step_time is None:
         return None
     max_kv_tokens = options.max_kv_tokens
-    table = None if max_kv_tokens is None else BlockTable(max_kv_tokens // BLOCK_TOKENS, BLOCK_TOKENS)
+    table = None if max_kv_tokens is None else BlockTable(max_kv_tokens // MODELLED_BLOCK_TOKENS, MODELLED_BLOCK_TOKENS)
     return ModelledSteps(StepSeconds(*options.step_time), options.max_step_tokens, table)
 
 

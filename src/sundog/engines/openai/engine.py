@@ -22,10 +22,10 @@ from sundog.engines.openai.options import OpenAIOptions
 from sundog.engines.openai.protocol.answers import read_chunks
 from sundog.engines.openai.protocol.bodies import PATHS, request_body, with_extra
 from sundog.engines.openai.protocol.failures import MAX_ERROR_BYTES, engine_error_of
-from sundog.engines.openai.protocol.usage import CHARACTERS_PER_TOKEN
 from sundog.engines.vllm.metrics import kv_capacity_tokens, metrics_url
 from sundog.errors import BadResponse, ConfigError, EngineError, EngineUnavailable, SundogError
 from sundog.secrets import Secrets
+from sundog.tokens import CHARACTERS_PER_TOKEN
 from sundog.transport.answer import WholeAnswer
 from sundog.transport.faults import TooLarge, TransportFault
 
@@ -39,7 +39,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 TOKENS_PER_MESSAGE = 4
 COUNT_ERROR = 0.25
 # A server does not tell the size of its cache's blocks: this is vLLM's on a GPU.
-BLOCK_TOKENS = 16
+SERVER_BLOCK_TOKENS = 16
 MAX_SHOWN_CHARACTERS = 1000
 """As much of an error's message is told, cut after its secrets are hidden."""
 
@@ -127,7 +127,7 @@ class OpenAIEngine:
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:
         """An estimate: the server's tokenizer is not here."""
-        return count_prompt_tokens(request.messages)
+        return estimate_prompt_tokens(request.messages)
 
     async def close(self) -> None:
         self._is_started = False
@@ -216,9 +216,9 @@ class OpenAIKind:
         return len(options.base_urls)
 
     def outline(self, options: OpenAIOptions) -> EngineOutline:
-        block_tokens = BLOCK_TOKENS if options.has_prefix_cache else None
+        block_tokens = SERVER_BLOCK_TOKENS if options.has_prefix_cache else None
         return EngineOutline(
-            count_prompt_tokens,
+            estimate_prompt_tokens,
             COUNT_ERROR,
             None,
             block_tokens,
@@ -231,5 +231,5 @@ class OpenAIKind:
         return OpenAIEngine(options, replica, secrets)
 
 
-def count_prompt_tokens(messages: Sequence[Message]) -> int:
+def estimate_prompt_tokens(messages: Sequence[Message]) -> int:
     return sum(len(message.content) // CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE for message in messages)

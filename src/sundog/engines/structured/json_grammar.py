@@ -33,7 +33,7 @@ from sundog.engines.structured.json_schema import (
 from sundog.errors import BadResponse
 
 DEFAULT_TOKENS = 1024
-CHARACTERS_PER_TOKEN = 2
+JSON_CHARACTERS_PER_TOKEN = 2
 MAX_REPEAT = 127
 MAX_NESTED = 512
 MAX_WORD = 24
@@ -102,7 +102,7 @@ def _items(shape: ArraySchema, budget: int) -> str:
 
 def _text(shape: StringSchema, budget: int) -> str:
     least, budget = shape.min_length, max(budget, MIN_TEXT_TOKENS)
-    most = max(least, min(budget * CHARACTERS_PER_TOKEN, shape.max_length or budget * CHARACTERS_PER_TOKEN))
+    most = max(least, min(budget * JSON_CHARACTERS_PER_TOKEN, shape.max_length or budget * JSON_CHARACTERS_PER_TOKEN))
     if least > MAX_REPEAT or least > (shape.max_length or least):
         raise BadResponse(f"this engine cannot generate strings of at least {least} characters", hint="ask for fewer")
     if shape.max_length == 0:
@@ -187,16 +187,16 @@ def _least_tokens(shape: AnswerSchema) -> int:
     """A guess at the tokens that a value of `shape` needs, its elastic parts at their smallest."""
     match shape:
         case LiteralSchema(texts=texts):
-            return max(map(len, texts)) // CHARACTERS_PER_TOKEN + 1
+            return max(map(len, texts)) // JSON_CHARACTERS_PER_TOKEN + 1
         case NumberSchema(minimum=low, maximum=high, is_integer=is_integer):
             num_digits = max((len(str(bound)) for bound in (low, high) if bound is not None), default=2)
             return num_digits + (1 if is_integer else 3)
         case StringSchema(max_length=most):
-            return min(MIN_TEXT_TOKENS, MIN_TEXT_TOKENS if most is None else most // CHARACTERS_PER_TOKEN) + 2
+            return min(MIN_TEXT_TOKENS, MIN_TEXT_TOKENS if most is None else most // JSON_CHARACTERS_PER_TOKEN) + 2
         case ArraySchema(item=item, min_items=least):
             return max(least, 1) * (_least_tokens(item) + 1) + 1
         case ObjectSchema(fields=fields):
-            return sum(len(name) // CHARACTERS_PER_TOKEN + 3 + _least_tokens(one) for name, one in fields) + 1
+            return sum(len(name) // JSON_CHARACTERS_PER_TOKEN + 3 + _least_tokens(one) for name, one in fields) + 1
         case AnyOfSchema(options=options):
             return max(map(_least_tokens, options))
 

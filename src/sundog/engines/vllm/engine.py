@@ -27,7 +27,7 @@ from sundog.engines.base import (
     EngineStats,
     GenerateRequest,
 )
-from sundog.engines.openai.engine import BLOCK_TOKENS, COUNT_ERROR, OpenAIEngine, count_prompt_tokens
+from sundog.engines.openai.engine import COUNT_ERROR, SERVER_BLOCK_TOKENS, OpenAIEngine, estimate_prompt_tokens
 from sundog.engines.openai.options import OpenAIOptions, ServerOptions
 from sundog.engines.served import ReplicaLoad, ServerCommand
 from sundog.engines.vllm.command import (
@@ -216,7 +216,7 @@ class VLLMKind:
     def outline(self, options: VLLMOptions) -> EngineOutline:
         known = options.max_context_tokens or context_argument(options.arguments)
         is_attached = bool(options.base_urls)
-        return EngineOutline(count_prompt_tokens, COUNT_ERROR, None, BLOCK_TOKENS, None, known, is_attached)
+        return EngineOutline(estimate_prompt_tokens, COUNT_ERROR, None, SERVER_BLOCK_TOKENS, None, known, is_attached)
 
     def open(self, options: VLLMOptions, replica: int, secrets: Secrets) -> Engine:
         if not options.base_urls:

@@ -30,7 +30,7 @@ from sundog.engines.base import (
     Usage,
 )
 from sundog.engines.counters import Counters
-from sundog.engines.openai.engine import BLOCK_TOKENS
+from sundog.engines.openai.engine import SERVER_BLOCK_TOKENS
 from sundog.engines.vllm.command import Device, ServerArgument, argument_name, server_environment
 from sundog.engines.vllm.engine import ENVELOPE, MAX_NUM_SEQS, answering, context_argument, serves_plugin
 from sundog.errors import BadResponse, ConfigError, EngineUnavailable, PromptTooLong
@@ -143,8 +143,8 @@ class VLLMLocalKind:
 
     def outline(self, options: VLLMLocalOptions) -> EngineOutline:
         encode = _encoder(options.model)
-        size = options.arguments.get("block_size", BLOCK_TOKENS)
-        block_tokens = size if isinstance(size, int) else BLOCK_TOKENS
+        size = options.arguments.get("block_size", SERVER_BLOCK_TOKENS)
+        block_tokens = size if isinstance(size, int) else SERVER_BLOCK_TOKENS
         has_cache = options.arguments.get("enable_prefix_caching") is not False
         return EngineOutline(
             lambda messages: len(encode(messages)),

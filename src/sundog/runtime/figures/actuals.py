@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from sundog.cost.estimate import Estimate
 from sundog.cost.node_cost import TokenCost, estimate_dollars
 from sundog.deployment import opened
-from sundog.engines.base import TokenPrices
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.pools import engine_pool
 from sundog.runtime.figures.report import Report
 from sundog.store.store import NodeTotals
+from sundog.tokens import TokenPrices
 
 REUSED = "num_reused"
 """Calls that results of other runs answered; no estimate counts on them."""

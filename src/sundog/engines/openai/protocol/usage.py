@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sundog.engines.base import Usage
+from sundog.tokens import CHARACTERS_PER_TOKEN
 
-CHARACTERS_PER_TOKEN = 4
-"""What English text comes to, without the server's tokenizer."""
 MAX_COUNT = 10**9
 """No request has as many tokens; a larger count is none."""
 

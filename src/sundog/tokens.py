@@ -1,0 +1,20 @@
+"""What text comes to in tokens where no tokenizer is at hand, and what tokens cost.
+
+Owns these figures, so that estimates, engines and the scheduler count alike. Never tokenizes.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+CHARACTERS_PER_TOKEN = 4
+"""English text has 3 to 5."""
+
+
+class TokenPrices(BaseModel):
+    """US dollars per million tokens; `cached_input_usd_per_mtok` None: a cached token costs as much as any other."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    input_usd_per_mtok: float = Field(ge=0.0)
+    output_usd_per_mtok: float = Field(ge=0.0)
+    cached_input_usd_per_mtok: float | None = Field(default=None, ge=0.0)
