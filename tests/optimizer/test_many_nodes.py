@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from sundog.batch.step_facts import call_facts
 from sundog.flow.bind import load_flow
 from sundog.ir.logical import LogicalPlan, steps_of
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.planner import plan_physical
 from sundog.optimizer.rewrite import rewrite
-from sundog.runtime.calls.envelope import call_facts
 
 FEW, MANY = 25, 200
 HEAD = 'name: many\nengines: {l: {kind: "null"}}\ninputs: {r: {path: rows.jsonl}}\nnodes:\n'

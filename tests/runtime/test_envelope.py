@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 import sundog as sd
+from sundog.batch.step_facts import call_facts
 from sundog.engines.base import Message
 from sundog.ir.physical import PhysicalPlan
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.planner import plan_physical
-from sundog.runtime.calls.envelope import call_facts, envelope
+from sundog.runtime.calls.envelope import envelope
 from sundog.sched.facts import CallFacts
 from sundog.vllm_plugin.envelope import read_envelope
 

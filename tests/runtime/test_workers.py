@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 import sundog as sd
+from sundog.batch import follower
+from sundog.batch.follower import Follower, engine_replicas
 from sundog.cost.estimate import Estimate
 from sundog.engines.base import GenerateRequest, Message
 from sundog.errors import EngineUnavailable, RunError, RunStopped
@@ -21,12 +23,10 @@ from sundog.measured.node_history import Observations
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.placing import PlacementFigures, PoolReplicas, place_steps
 from sundog.optimizer.planner import plan_physical
-from sundog.runtime import follow
 from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.dispatch import CallAnswer
 from sundog.runtime.calls.refusals import refusal
 from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.follow import Follower, engine_replicas
 from sundog.runtime.pools import Pools
 from sundog.sched.catalog import FCFS, PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
@@ -236,7 +236,7 @@ def test_what_is_left_is_planned_anew_when_the_estimate_was_wrong(monkeypatch: p
     async def at_once(*question: Any) -> Any:
         return place_steps(*question)
 
-    monkeypatch.setattr(follow, "in_thread", at_once)
+    monkeypatch.setattr(follower, "in_thread", at_once)
     exec_s = {"first": Estimate(6, 8, 10), "second": Estimate(100, 120, 150), "third": Estimate(6, 8, 10)}
     loads_s = {"engine:small": LOAD_S, "engine:large": LOAD_S}
     wrong = PlacementFigures(exec_s, dict.fromkeys(exec_s, 640 / SLOTS), loads_s, "a test")

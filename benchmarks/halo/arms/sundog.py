@@ -18,11 +18,11 @@ from halo.graph import Row
 from halo.known_engines import keep_known_loads
 from halo.workloads.catalog import FLOWS
 from halo.workloads.dialect import adapt
+from sundog.batch.follower import engine_replicas
 from sundog.config import read_config
 from sundog.ir.logical import steps_of
 from sundog.optimizer.placing import place_steps
 from sundog.runtime.figures.report import Report
-from sundog.runtime.follow import engine_replicas
 from sundog.session.choices import PlanChoices, Rewriting
 from sundog.session.flow_file import load_plan
 from sundog.session.session import plan_session

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sundog.batch.follower import engine_replicas
 from sundog.explanation.plan_facts import pool_facts, sharing_reasons
 from sundog.explanation.prompt_advice import prompt_advice
 from sundog.explanation.saved_by_rewrites import rewrite_documents
@@ -18,7 +19,6 @@ from sundog.present.document import Explained, PlanDocument, WarningDocument, do
 from sundog.present.logical_tree import logical_tree
 from sundog.present.physical_tree import physical_tree
 from sundog.present.text import plan_text
-from sundog.runtime.follow import engine_replicas
 from sundog.runtime.row_order import reading_order_of
 from sundog.session.session import Session
 

@@ -5,10 +5,10 @@ Owns these facts and the words of the reasons. Reads no rows.
 
 from __future__ import annotations
 
+from sundog.batch.follower import engine_replicas
 from sundog.deployment import engine_limits, tool_limits
 from sundog.ir.physical import CallExec, calls_of
 from sundog.present.physical_tree import PoolFacts
-from sundog.runtime.follow import engine_replicas
 from sundog.session.planned_flow import PlannedFlow
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from sundog.batch.follower import Follower, Placing, engine_replicas
+from sundog.batch.step_facts import call_facts
 from sundog.deployment import identities
 from sundog.errors import RunStopped
 from sundog.host.driver import Driver
@@ -30,14 +32,12 @@ from sundog.operators.base import ModularOperator, Operator
 from sundog.optimizer.placing import PlacementFigures, place_steps
 from sundog.runtime.calls.call_key import RunScope
 from sundog.runtime.calls.dispatch import Dispatcher
-from sundog.runtime.calls.envelope import call_facts
 from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
 from sundog.runtime.figures.engine_report import engine_reports
 from sundog.runtime.figures.pool_work import RunWork
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.figures.report import Report, read_report
-from sundog.runtime.follow import Follower, Placing, engine_replicas
 from sundog.runtime.pools import Pools
 from sundog.runtime.preflight.inspection import PlanFinding
 from sundog.runtime.row_order import reading_order_of

@@ -11,13 +11,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sundog.batch.follower import engine_replicas
 from sundog.deployment import engine_limits, tool_limits
 from sundog.ir.logical import Filter, LogicalPlan
 from sundog.measured.loads import expected_loads
 from sundog.measured.node_history import read_history
 from sundog.optimizer.placing import PlacementFigures, figures_of
 from sundog.optimizer.rules.reorder_filters import cannot_fail
-from sundog.runtime.follow import engine_replicas
 from sundog.runtime.rows.inputs import RowSource
 from sundog.session.flow_rows import FlowRows
 from sundog.session.planned_flow import PlannedFlow

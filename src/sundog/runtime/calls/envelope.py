@@ -1,49 +1,16 @@
-"""What the plan says of each step's calls, for policies here and for engines that plan by it (docs/engines.md).
+"""The envelope that tells an engine that plans by it what is known of a call (docs/engines.md).
 
-Owns these facts and the envelope that carries them. Never knows what an engine does with them.
+Owns its fields. Never knows what an engine does with them.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sundog.engines.base import Message
 from sundog.host.prefix_key import prefix_key
-from sundog.ir.physical import Exec, LoopExec, calls_of
-from sundog.ir.pools import engine_of
 from sundog.sched.facts import CallFacts
-
-TOLD = ("flow", "node", "is_last_turn", "tool", "steps_to_next_use", "num_remaining_steps")
-"""The fields of CallFacts that a plan fills."""
-
-
-def call_facts(flow: str, nodes: Sequence[Exec]) -> dict[str, CallFacts]:
-    """Return the facts of each step of a plan, whose nodes are in their order: how many calls on the same engine follow
-    in its row, and the first step of another kind between them and the next one of these."""
-    looped = {call.name for node in nodes if isinstance(node, LoopExec) for call in calls_of(node.body)}
-    found: dict[str, CallFacts] = {}
-    num_later: Counter[str] = Counter()
-    # Backwards: of each pool, the first tool between here and its next call.
-    next_tools: dict[str, str] = {}
-    for call in reversed(list(calls_of(nodes))):
-        tool = next_tools.get(call.pool, "") if num_later[call.pool] else ""
-        # In a loop the same step may follow.
-        is_last = not num_later[call.pool] and call.name not in looped
-        found[call.name] = CallFacts(
-            flow,
-            call.name,
-            is_last_turn=is_last,
-            tool=tool,
-            steps_to_next_use=None if is_last else 1,
-            num_remaining_steps=None if is_last else max(1, num_later[call.pool]),
-        )
-        num_later[call.pool] += 1
-        next_tools[call.pool] = ""
-        if engine_of(call.pool) is None:
-            next_tools = dict.fromkeys(num_later, call.name) | {call.pool: ""}
-    return found
 
 
 def envelope(facts: CallFacts, workflow_id: str, turn: int, prompt: tuple[Message, ...]) -> Mapping[str, Any]:

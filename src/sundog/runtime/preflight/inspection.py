@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, cast
 
+from sundog.batch.step_facts import TOLD
 from sundog.deployment import identities, used_engines
 from sundog.engines.base import EngineOutline
 from sundog.errors import ConfigError, SundogError, error_text
@@ -21,7 +22,6 @@ from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPla
 from sundog.ir.pools import engine_of
 from sundog.ir.values.canonical import describe_value
 from sundog.operators.base import Finding, InspectingOperator, Inspection, Operator
-from sundog.runtime.calls.envelope import TOLD
 from sundog.runtime.preflight.engine_inspection import look_at_engine, missing_secrets
 from sundog.runtime.preflight.known_calls import KnownCalls, Walk
 from sundog.runtime.rows.inputs import RowSource

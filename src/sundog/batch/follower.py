@@ -1,4 +1,4 @@
-"""The run's side of a placement: tells the core what workers there are, what is planned for them and what has drained,
+"""A host's side of a placement: tells the core what workers there are, what is planned for them and what has drained,
 and plans anew what is left when the run shows that the estimate was wrong.
 
 Owns these events, and when to plan anew. Never decides what a worker loads; the core does.
@@ -7,42 +7,55 @@ Owns these events, and when to plan anew. Never decides what a worker loads; the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from sundog.batch.drains import Drains
 from sundog.deployment import engine_limits, used_engines
 from sundog.ir.physical import PhysicalPlan, Placement, calls_of
 from sundog.ir.pools import engine_pool
 from sundog.optimizer.placing import PlacementFigures, PoolReplicas, place_steps
-from sundog.runtime.drains import Drains
 from sundog.sched.events import StepDrained, WorkerAdded, WorkerPlanned
 
 if TYPE_CHECKING:
     from sundog.host.driver import Driver
-    from sundog.runtime.pools import Pools
 
 REVIEW_S = 2.0
 Placing = tuple[PlacementFigures, Placement]
 """What the batch takes, and where it runs."""
 
 
+class LoadedEngines(Protocol):
+    """What the host knows of engines on workers."""
+
+    @property
+    def loads_s(self) -> Mapping[str, Sequence[float]]:
+        """Return by pool what each load so far took, in seconds."""
+        ...
+
+    def residents(self) -> dict[str, tuple[str, ...]]:
+        """Return by worker the pools of the engines loaded there."""
+        ...
+
+
 class Follower:
-    """One run's placement. `needs_s`: by step, when its results are needed; changes when the plan does. `drains`: told
-    of each node that a row has passed."""
+    """One batch's placement."""
 
     def __init__(
-        self, plan: PhysicalPlan, placing: Placing | None, num_rows: int, driver: Driver, pools: Pools
+        self, plan: PhysicalPlan, placing: Placing | None, num_rows: int, driver: Driver, loaded: LoadedEngines
     ) -> None:
         """`placing`: None where there are no workers; then nothing is told and nothing reviewed."""
+        #: By step, when its results are needed; changes when the plan does.
         self.needs_s: dict[str, float] = {}
+        #: Is to be told of each node that a row has passed.
         self.drains = Drains(plan.nodes, num_rows, self._on_drained)
         self._plan = plan
         self._placing = placing
         self._num_rows = num_rows
         self._driver = driver
-        self._pools = pools
+        self._loaded = loaded
 
     def begin(self) -> None:
         """Tell the core of the workers, and of the plan."""
@@ -78,11 +91,11 @@ class Follower:
         assert self._placing is not None, "nothing was placed"
         shares = self.drains.shares_left()
         measured = self._driver.meter.batch_seconds(shares, self._driver.now_s())
-        loads_s = {pool: fmean(took_s) for pool, took_s in self._pools.loads_s.items()}
+        loads_s = {pool: fmean(took_s) for pool, took_s in self._loaded.loads_s.items()}
         figures = self._placing[0].corrected(measured, loads_s)
         if figures is None:
             return
-        replicas, residents = engine_replicas(self._plan), self._pools.residents()
+        replicas, residents = engine_replicas(self._plan), self._loaded.residents()
         placement = await in_thread(self._plan, replicas, figures.left(shares), residents)
         assert placement is not None, "there were workers before"
         self._placing = figures, placement
