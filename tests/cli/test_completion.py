@@ -35,7 +35,7 @@ def offered(folder: Path, line: str) -> list[str]:
         ("sundog run flow.yaml --policy pr", ["prefix_grouped"]),
         ("sundog run flow.yaml --no-rule push", ["push_down_filter", "push_down_when"]),
         ("sundog run flow.yaml --objective c", ["cost"]),
-        ("sundog run flow.yaml --placement h", ["heft"]),
+        ("sundog run flow.yaml --placement h", ["heft", "halo_dp"]),
         ("sundog calibrate flow.yaml --engine ", ["local"]),
         ("sundog calibrate nowhere.yaml --engine ", []),
         ("sundog model path s", ["smollm2-135m"]),

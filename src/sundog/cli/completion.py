@@ -96,7 +96,7 @@ def objectives(context: typer.Context, incomplete: str) -> Iterable[str]:
 
 @_completing
 def placements(context: typer.Context, incomplete: str) -> Iterable[str]:
-    return ("auto", "round_robin", "operator_wise", "min_switch", "heft", "partition")
+    return ("auto", "round_robin", "operator_wise", "min_switch", "heft", "halo_dp", "partition")
 
 
 def _flow(context: typer.Context) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sundog.optimizer.placement.beam import solve_beam
 from sundog.optimizer.placement.choose import MAX_DP_LLM_NODES, TURNS_MARGIN, solve
 from sundog.optimizer.placement.choose import SOLVERS as BY_NAME
 from sundog.optimizer.placement.dp import solve_dp
+from sundog.optimizer.placement.halo_dp import halo_dp
 from sundog.optimizer.placement.indexed import Indexed
 from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.problem import (
@@ -30,7 +31,7 @@ from sundog.optimizer.placement.simulate import simulate
 from tests.optimizer.placement.plans import random_plan, small_plan
 
 BASELINES = (round_robin, operator_wise, min_switch, heft, partition)
-SOLVERS = (solve_dp, solve_beam, *BASELINES)
+SOLVERS = (solve_dp, solve_beam, halo_dp, *BASELINES)
 
 seeds = st.integers(min_value=0, max_value=10**6)
 objectives = st.sampled_from(Objective)

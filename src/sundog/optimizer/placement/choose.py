@@ -9,6 +9,7 @@ from sundog.errors import ConfigError, suggest
 from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise, partition, round_robin
 from sundog.optimizer.placement.beam import solve_beam
 from sundog.optimizer.placement.dp import solve_dp
+from sundog.optimizer.placement.halo_dp import halo_dp
 from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution, Solver
 
@@ -59,6 +60,7 @@ SOLVERS: Mapping[str, Solver] = {
     "operator_wise": operator_wise,
     "min_switch": min_switch,
     "heft": heft,
+    "halo_dp": halo_dp,
     "partition": partition,
 }
 
