@@ -13,7 +13,8 @@ from math import ceil
 from sundog.optimizer.placement.indexed import Indexed
 
 Lane = tuple[int, int, int]
-"""A worker as the planner sees it: the first that serves the same models, its model, and the node that it ran last; -1: none."""
+"""A worker as the planner sees it: the first one that serves the same models, its model, and the node that it ran last;
+-1 for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 from math import inf
 
 from sundog.errors import PlanError
-from sundog.optimizer.placement.answer import answer
+from sundog.optimizer.placement.answer import solution_of
 from sundog.optimizer.placement.halo_costs import HaloConstants, HaloCosts, Lane
 from sundog.optimizer.placement.indexed import Indexed
-from sundog.optimizer.placement.problem import Placement, PlacementProblem
-from sundog.optimizer.placement.schedule import Step
+from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
+from sundog.optimizer.placement.schedule import IndexedAssignment
 
 MAX_LLM_NODES = 64
 """A state is asked for inside of another one, once for each epoch."""
@@ -31,10 +31,10 @@ Choice = tuple[tuple[int, int], ...]
 """An epoch: each node, and the position of its worker among the sorted signatures."""
 
 
-def halo_dp(problem: PlacementProblem) -> Placement:
+def halo_dp(problem: PlacementProblem) -> PlacementSolution:
     """What Halo's planner answers; PlanError where its search does not end within bounds."""
     ix = Indexed(problem)
-    return answer(ix, tuple(_steps(ix, halo_epochs(ix))), "halo_dp")
+    return solution_of(ix, tuple(_steps(ix, halo_epochs(ix))), "halo_dp")
 
 
 def halo_epochs(
@@ -159,7 +159,7 @@ class _Search:
             raise _refusal(f"it has not ended after {self._max_candidates:,} candidates")
 
 
-def _steps(ix: Indexed, epochs: Sequence[Sequence[tuple[int, int]]]) -> Iterator[Step]:
+def _steps(ix: Indexed, epochs: Sequence[Sequence[tuple[int, int]]]) -> Iterator[IndexedAssignment]:
     """The epochs one after another; where tools wait for each other, each stands before the first that needs it."""
     tools = [node for node in ix.order if node >= ix.num_llm and node in ix.decided]
     placed: set[int] = set()
