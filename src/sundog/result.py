@@ -23,7 +23,7 @@ from sundog.store.store import Store
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NUM_SHOWN_ROWS = 20
+NUM_NOTEBOOK_ROWS = 20
 MAX_SHOWN_CHARS = 200
 
 
@@ -106,7 +106,7 @@ class Result:
         head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
         lines = [
             "<tr>" + "".join(f"<td>{escape(_cell(row[name]))}</td>" for name in self.columns) + "</tr>"
-            for row in islice(self, NUM_SHOWN_ROWS)
+            for row in islice(self, NUM_NOTEBOOK_ROWS)
         ]
         more = len(self) - len(lines)
         note = f"<p>{more:,} more rows</p>" if more > 0 else ""

@@ -35,7 +35,7 @@ def copied(num_rows: int) -> sd.Flow:
 def test_a_notebook_shows_the_first_rows_and_the_report() -> None:
     result = copied(30).run()
     page = result._repr_html_()
-    assert page.count("<tr>") == 1 + results.NUM_SHOWN_ROWS
+    assert page.count("<tr>") == 1 + results.NUM_NOTEBOOK_ROWS
     assert "<td>&lt;b&gt;19&lt;/b&gt;</td>" in page
     assert "<p>10 more rows</p>" in page
     assert "30 done, 0 failed" in page

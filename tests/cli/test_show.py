@@ -49,7 +49,7 @@ def test_a_table_says_how_many_rows_it_leaves_out(tmp_path: Path) -> None:
     write_review(tmp_path, 25)
     sundog(tmp_path, "run", "flow.yaml")
     ran = sundog(tmp_path, "show", "last", "--format", "table")
-    assert len(ran.stdout.splitlines()) == 1 + show.NUM_SHOWN_ROWS
+    assert len(ran.stdout.splitlines()) == 1 + show.NUM_TABLE_ROWS
     assert ran.stderr == "5 more rows: --limit 25\n"
 
 

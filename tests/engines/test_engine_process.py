@@ -15,7 +15,7 @@ import pytest
 
 from sundog.engines.base import Chunk
 from sundog.engines.embedded.engine_process import EngineProcess, Stream
-from sundog.engines.embedded.step_loop import Job
+from sundog.engines.embedded.step_loop import PipelineJob
 from sundog.errors import BadResponse, ConfigError, EngineError, EngineUnavailable
 from tests.engines.echo_pipeline import load_echo
 
@@ -33,7 +33,7 @@ async def rest_of(stream: Stream) -> list[Chunk]:
 
 
 async def ask(process: EngineProcess, text: str, settings: Any = None) -> str:
-    stream = await process.submit(Job(list(text.encode()), settings, len(text.encode())))
+    stream = await process.submit(PipelineJob(list(text.encode()), settings, len(text.encode())))
     return "".join(chunk.text for chunk in await rest_of(stream))
 
 
@@ -81,7 +81,7 @@ def test_answers_come_back_and_the_process_ends_with_close() -> None:
 
 def test_jobs_larger_than_a_pipe() -> None:
     async def use(process: EngineProcess) -> None:
-        streams = [await process.submit(Job(LONG, None, len(LONG))) for _ in range(3)]
+        streams = [await process.submit(PipelineJob(LONG, None, len(LONG))) for _ in range(3)]
         assert [await stream.chunks.get() for stream in streams] == [Chunk("x")] * 3
         for stream in streams:
             stream.abort()
@@ -128,7 +128,7 @@ def test_a_refused_job_fails_alone() -> None:
 def test_a_death_fails_what_runs_and_the_next_job_has_another_process(how: str, message: str) -> None:
     async def use(process: EngineProcess) -> None:
         first_pid = await pid_of(process)
-        running = await process.submit(Job(LONG, None, len(LONG)))
+        running = await process.submit(PipelineJob(LONG, None, len(LONG)))
         await running.chunks.get()
         for failing in (ask(process, "x", how), rest_of(running)):
             with pytest.raises(EngineUnavailable) as caught:
@@ -158,7 +158,7 @@ def test_a_process_that_never_answers_is_started_twice_only() -> None:
 
 def test_close_fails_what_still_runs() -> None:
     async def use(process: EngineProcess) -> None:
-        stream = await process.submit(Job(LONG, None, len(LONG)))
+        stream = await process.submit(PipelineJob(LONG, None, len(LONG)))
         await stream.chunks.get()
         await process.close()
         with pytest.raises(EngineUnavailable, match="is closed"):
@@ -222,7 +222,7 @@ def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         """
 import asyncio
 from sundog.engines.embedded.engine_process import EngineProcess
-from sundog.engines.embedded.step_loop import Job
+from sundog.engines.embedded.step_loop import PipelineJob
 from tests.engines.echo_pipeline import load_echo
 from tests.engines.test_engine_process import pid_of
 
@@ -230,7 +230,7 @@ async def main():
     process = EngineProcess(load_echo, "")
     await process.start()
     print(await pid_of(process), flush=True)
-    await process.submit(Job([1] * 1_000_000, None, 1_000_000))
+    await process.submit(PipelineJob([1] * 1_000_000, None, 1_000_000))
     await asyncio.sleep(60)
 
 asyncio.run(main())

@@ -22,7 +22,7 @@ from sundog.engines.embedded.openvino_pipeline import (
     load_pipeline,
     open_tokenizer,
 )
-from sundog.engines.embedded.step_loop import Job, StepLoop
+from sundog.engines.embedded.step_loop import PipelineJob, StepLoop
 from sundog.errors import BadResponse, ConfigError, EngineUnavailable, PromptTooLong, SundogError
 from sundog.secrets import Secrets
 from tests.engines.conformance import Answer, EngineConformance, Started, ask_for, collect
@@ -197,7 +197,7 @@ def test_the_computed_number_of_cached_tokens_is_what_the_pipeline_skips() -> No
     steps, tokenizer = StepLoop(pipeline), open_tokenizer(path, files)
     for number, text in enumerate(("A document. " * 60, "A document. " * 60, "A document. " * 40 + "Another.")):
         prompt = tokenizer.encode(text).input_ids.data[0].tolist()
-        steps.add(number, Job(prompt, Sampling(max_new_tokens=1, temperature=0.0, seed=0, grammar=None), 1))
+        steps.add(number, PipelineJob(prompt, Sampling(max_new_tokens=1, temperature=0.0, seed=0, grammar=None), 1))
         num_steps = 1
         while not (results := steps.step()):
             num_steps += 1

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from sundog.engines.base import Chunk
 from sundog.engines.embedded.prefix_mirror import PrefixMirror
-from sundog.engines.embedded.step_loop import Job, JobResult, StepLoop
+from sundog.engines.embedded.step_loop import JobResult, PipelineJob, StepLoop
 from sundog.errors import BadResponse, EngineError, EngineOverloaded
 from tests.engines.echo_pipeline import EchoPipeline
 
 
-def job_of(text: str, *stops: str) -> Job:
+def job_of(text: str, *stops: str) -> PipelineJob:
     tokens = list(text.encode())
-    return Job(tokens, None, len(tokens), stops)
+    return PipelineJob(tokens, None, len(tokens), stops)
 
 
 def run_dry(steps: StepLoop) -> list[JobResult]:
@@ -79,7 +79,7 @@ def test_an_aborted_job_is_cancelled_once_and_silent() -> None:
 
 def test_a_job_that_the_pipeline_does_not_take_fails_alone() -> None:
     steps = StepLoop(EchoPipeline())
-    steps.add(0, Job([1], "refuse", 1))
+    steps.add(0, PipelineJob([1], "refuse", 1))
     assert steps.has_work()
     steps.add(1, job_of("two"))
     results = run_dry(steps)

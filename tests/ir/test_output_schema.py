@@ -257,7 +257,7 @@ def test_elements_are_compared_as_json_schema_says(items: str, fits: bool) -> No
 
 def test_a_check_that_takes_too_many_steps_fails_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both branches go down at every level: 2**40 ways."""
-    monkeypatch.setattr(answer_check, "MAX_STEPS", 9_000)
+    monkeypatch.setattr(answer_check, "MAX_CHECK_STEPS", 9_000)
     down = {"properties": {"a": {"$ref": "#/$defs/n"}, "b": {"type": "integer"}}, "required": ["b"]}
     schema = schema_of({"n": {"$ref": "#/$defs/n"}}, **{"$defs": {"n": {"anyOf": [down, down]}}})
     value: Any = {}

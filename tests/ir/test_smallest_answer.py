@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sundog.ir.schemas.output_schema import OutputSchema, parse_answer
-from sundog.ir.schemas.smallest_answer import MAX_CHARACTERS, smallest_answers
+from sundog.ir.schemas.smallest_answer import MAX_ANSWER_CHARACTERS, smallest_answers
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_a_schema_inside_itself_ends_and_one_that_doubles_stays_small() -> None:
         below = {"$ref": f"#/$defs/{depth + 1}"}
         schema["$defs"][str(depth)] = {**level, "properties": {"a": below, "b": below}}
     schema["$defs"]["40"] = {"type": "array", "minItems": 10**9, "items": {"type": "string", "minLength": 10**9}}
-    assert len(smallest_answers(json.dumps(schema)).text) <= MAX_CHARACTERS
+    assert len(smallest_answers(json.dumps(schema)).text) <= MAX_ANSWER_CHARACTERS

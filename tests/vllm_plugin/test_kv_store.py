@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sundog.vllm_plugin.kv.block_file import HEADER, file_bytes
+from sundog.vllm_plugin.kv.block_file import BLOCK_HEADER, file_bytes
 from sundog.vllm_plugin.kv.budget import Budget, scan
 from sundog.vllm_plugin.kv.probe import measure_load
 from sundog.vllm_plugin.kv.store import BlockStore
@@ -65,9 +65,12 @@ def flipped(position: int) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     "damage",
     [
-        *(flipped(position) for position in (0, 4, 6, 10, 17, 25, HEADER.size, HEADER.size + 500, FILE_BYTES - 1)),
+        *(
+            flipped(position)
+            for position in (0, 4, 6, 10, 17, 25, BLOCK_HEADER.size, BLOCK_HEADER.size + 500, FILE_BYTES - 1)
+        ),
         lambda content: content[:-1],
-        lambda content: content[: HEADER.size],
+        lambda content: content[: BLOCK_HEADER.size],
         lambda content: content[:10],
         lambda content: b"",
         lambda content: content + b"x",

@@ -19,7 +19,7 @@ from sundog.config import read_config
 if TYPE_CHECKING:
     from sundog.runtime.history import RunRows
 
-NUM_SHOWN_ROWS = 20
+NUM_TABLE_ROWS = 20
 
 
 class RowsFormat(StrEnum):
@@ -35,7 +35,7 @@ RowsFormatOption = Annotated[
 Errors = Annotated[bool, typer.Option("--errors", help="The failed rows: row, step, cause and attempts.")]
 RowsLimit = Annotated[
     int | None,
-    typer.Option(min=1, help=f"Only the first N. [default: {NUM_SHOWN_ROWS} in a table, else all]", show_default=False),
+    typer.Option(min=1, help=f"Only the first N. [default: {NUM_TABLE_ROWS} in a table, else all]", show_default=False),
 ]
 
 
@@ -56,7 +56,7 @@ def show(
         if not rows.num_rows:
             print_note(f"run {rows.run_id} has no {'failed rows' if errors else 'output rows'}{_others(rows)}")
         elif form is RowsFormat.TABLE:
-            _print_table(rows, NUM_SHOWN_ROWS if limit is None else limit)
+            _print_table(rows, NUM_TABLE_ROWS if limit is None else limit)
         else:
             with result_stream() as stream:
                 rows.write(stream, "csv" if form is RowsFormat.CSV else "jsonl", limit)

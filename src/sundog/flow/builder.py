@@ -13,13 +13,12 @@ from sundog.errors import FlowError
 from sundog.flow.answer_type import output_of
 from sundog.flow.bind import bind
 from sundog.flow.call_sites import CallSites, caller
-from sundog.flow.names import ITEM, LOOP, ROW
 from sundog.flow.positions import DataPath
 from sundog.flow.reference import Expression, Ref
 from sundog.flow.rows import Rows, register_rows
 from sundog.functions import refer_to
 from sundog.ir.logical import LogicalPlan
-from sundog.ir.templates.template import Template
+from sundog.ir.templates.template import ITEM, LOOP, ROW, Template
 from sundog.ir.values.normal_form import normal_form
 
 Text = str | Expression

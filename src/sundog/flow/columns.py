@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sundog.errors import InputError, Location, suggest
-from sundog.flow.names import ROW
 from sundog.ir.logical import LogicalPlan, templates_of
 from sundog.ir.schemas.shape import Record, find_path_mistake
-from sundog.ir.templates.template import Path
+from sundog.ir.templates.template import ROW, Path
 
 
 def check_columns(plan: LogicalPlan, row_shape: Record) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from sundog.errors import Location
 from sundog.flow.complaints import Complaints
+from sundog.ir.templates.template import ITEM, LOOP, ROW
 
-ROW, ITEM, LOOP = "row", "item", "loop"
 _MEANINGS = {
     ROW: "the input row",
     ITEM: "the element of a for_each",

@@ -12,7 +12,7 @@ from typing import Any
 
 from sundog.errors import FlowError, Location, UserError, suggest
 from sundog.flow.complaints import Complaints
-from sundog.flow.names import ITEM, LOOP, Names
+from sundog.flow.names import Names
 from sundog.flow.positions import DataPath
 from sundog.flow.prompt_file import FilePositions, with_prompt_files
 from sundog.flow.secret_check import check_no_secrets
@@ -20,7 +20,7 @@ from sundog.flow.spec import FILTER_MODIFIERS, LOOP_MODIFIERS, STEP_MODIFIERS, L
 from sundog.flow.validation import known_keys, read
 from sundog.ir.logical import EngineBlock, Filter, ForEach, Loop, Node, OperatorSpec, Step
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
-from sundog.ir.templates.template import Template
+from sundog.ir.templates.template import ITEM, LOOP, Template
 from sundog.operators.base import OPERATORS, Operator
 
 _UNKNOWN = Anything()

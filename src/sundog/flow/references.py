@@ -11,14 +11,13 @@ from typing import Any
 
 from sundog.errors import CallError, FlowError, Location, suggest
 from sundog.flow.complaints import Complaints
-from sundog.flow.names import ITEM, LOOP, ROW
 from sundog.flow.nodes import NodeDraft
 from sundog.flow.positions import DataPath, Positions
 from sundog.ir.graph import dependencies, topological_order
 from sundog.ir.logical import Filter, ForEach, InputSource, Loop, Node, Step, templates_of
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape, find_path_mistake
 from sundog.ir.templates.render import render_value
-from sundog.ir.templates.template import Path, Reference, Template
+from sundog.ir.templates.template import ITEM, LOOP, ROW, Path, Reference, Template
 from sundog.ir.values.normal_form import normal_form
 
 Shapes = Mapping[str, Shape]

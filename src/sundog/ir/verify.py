@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from sundog.errors import FlowError, PlanError
 from sundog.ir.graph import nearest, topological_order
 from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, templates_of
-from sundog.ir.templates.template import Path, Template
+from sundog.ir.templates.template import ROW, Path, Template
 
-ROW = "row"
 IsOrdered = Callable[[Step], bool]
 """Says of a step that it changes the outside world, or touches something there that the plan changes."""
 

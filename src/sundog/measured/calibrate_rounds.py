@@ -24,11 +24,11 @@ from sundog.errors import RunError
 
 MAX_OVERRUN = 1.5
 # A share of the usual time of a step: where all steps of a round are faster, its chunks were kept on their way.
-BURST = 0.1
+BURST_SHARE = 0.1
 DECODE_STEPS = 12
 TAIL_STEPS = 4
 INJECTED_TOKENS = 3
-MAX_BATCH = 64
+MAX_DECODING = 64
 ASSUMED_CONTEXT_TOKENS = 2048
 MIN_PROMPT_TOKENS = 60
 WARM_UP_WORDS = 100
@@ -108,7 +108,7 @@ async def measure(
         pass_s = spent_s * len(rounds) / (number + 1)
         if spent_s > MAX_OVERRUN * budget_s or (is_end_of_pass and spent_s + pass_s > budget_s):
             break
-    fastest_s = BURST * median([median(step.elapsed_s for step in steps) for _, steps in seen if steps] or [0.0])
+    fastest_s = BURST_SHARE * median([median(step.elapsed_s for step in steps) for _, steps in seen if steps] or [0.0])
     believed = [(one, step) for one, steps in seen for step in steps if step.elapsed_s > fastest_s]
     fit = [step for one, step in believed if not one.is_held_out]
     held_out = [step for one, step in believed if one.is_held_out and step.work.is_mixed]
@@ -126,7 +126,7 @@ def _fits(one: Round, engine: Engine, max_concurrency: int) -> bool:
     longest = max(one.shared_tokens + num_each, *one.prompts, 0) + MIN_PROMPT_TOKENS
     num_held = one.shared_tokens + one.background * num_each + max(one.prompts, default=0)
     return (
-        one.background + bool(one.prompts) <= min(max_concurrency, MAX_BATCH)
+        one.background + bool(one.prompts) <= min(max_concurrency, MAX_DECODING)
         and longest < (can.max_context_tokens or ASSUMED_CONTEXT_TOKENS)
         and num_held < (can.max_kv_tokens or float("inf"))
     )

@@ -16,7 +16,7 @@ from sundog.engines.base import Usage
 from sundog.private_files import make_private_file
 from sundog.store.schema import store_error
 
-CREATE = """
+CREATE_HISTORY = """
 create table if not exists buckets (
     flow text not null, node text not null, model text not null, kind text not null, bucket integer not null,
     num_values integer not null,
@@ -123,7 +123,7 @@ def _opened(state_dir: Path) -> Iterator[sqlite3.Connection]:
         make_private_file(path)
         connection = sqlite3.connect(path, isolation_level=None, timeout=60.0)
         try:
-            connection.executescript(CREATE)
+            connection.executescript(CREATE_HISTORY)
             yield connection
         finally:
             connection.close()

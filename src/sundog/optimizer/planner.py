@@ -17,7 +17,7 @@ from sundog.operators.base import Operator
 from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.placement.objective import objective_named
 
-MAX_ROWS_IN_FLIGHT = 2048
+DEFAULT_ROWS_IN_FLIGHT = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class PlannerOptions:
     #: Name of the policy set that orders its calls.
     policy: str = "prefix_grouped"
     #: Rows worked on at once, at least 1.
-    max_rows_in_flight: int = MAX_ROWS_IN_FLIGHT
+    max_rows_in_flight: int = DEFAULT_ROWS_IN_FLIGHT
     #: What a placement on workers makes small; None takes the flow's.
     objective: str | None = None
     #: Name of the solver that places steps on workers.

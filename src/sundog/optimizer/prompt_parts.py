@@ -12,10 +12,8 @@ from sundog.cost.row_statistics import RowFields
 from sundog.ir.graph import nearest, topological_order
 from sundog.ir.logical import LogicalPlan, Node, Step, steps_of, templates_of
 from sundog.ir.physical import Sharing
-from sundog.ir.templates.template import Computed, Literal, Path, Reference, Segment, Template, spell_path
+from sundog.ir.templates.template import ROW, Computed, Literal, Path, Reference, Segment, Template, spell_path
 from sundog.optimizer.facts import PlanFacts
-
-ROW = "row"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from sundog.cost.estimate import Estimate
+from sundog.cost.node_cost import REUSED
 from sundog.present.document import QUANTITIES, PlanDocument, StepDocument
 from sundog.present.figures import show_actual, show_estimate
 
 LEFT = "left its range"
-REUSED = "num_reused"
 OF_ALL = frozenset({"num_asked", "num_asked_prompt_tokens"})
 """Quantities that do not grow smaller where results of earlier runs are used."""
 

@@ -26,7 +26,7 @@ from sundog.store.writer import Asked
 
 Call = Callable[[CallExec, Mapping[str, Any], CallIdentity], Awaitable[CallAnswer]]
 Values = dict[str, Any]
-INPUTS = "inputs"
+INPUTS_NODE = "inputs"
 """In the place of a node: the row came in with a value that none can have."""
 
 
@@ -97,7 +97,9 @@ class RowExecutor:
         scope: Values = {**self._plan.constants, "row": row}
         try:
             if isinstance(row, BadRow):
-                raise NodeFailed(INPUTS, OperatorError(row.reason, hint="mend the row: another input is another run"))
+                raise NodeFailed(
+                    INPUTS_NODE, OperatorError(row.reason, hint="mend the row: another input is another run")
+                )
             await self._run_nodes(self._nodes, scope, on_its_way, "")
             return RowEnd(row_index, "done", self._output(scope), tuple(on_its_way.asked))
         except RowDropped:

@@ -6,9 +6,7 @@ Owns their client. Never says what a page means.
 from __future__ import annotations
 
 from sundog.transport.answer import WholeAnswer
-from sundog.transport.client import Client, Request
-
-MAX_PAGE_BYTES = 16 * 2**20
+from sundog.transport.client import MAX_PAGE_BYTES, Client, Request
 
 
 class LocalPages:

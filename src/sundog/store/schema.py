@@ -14,8 +14,8 @@ from pathlib import Path
 from sundog.errors import StoreError, error_text
 from sundog.private_files import make_private_file, open_private
 
-VERSION = 2
-CREATE = """
+STORE_VERSION = 2
+CREATE_STORE = """
 create table results (
     key blob primary key,
     run_id text not null,
@@ -93,18 +93,18 @@ def connect_store(path: Path) -> sqlite3.Connection:
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("pragma user_version").fetchone()
-    if version == VERSION:
+    if version == STORE_VERSION:
         return
     connection.execute("begin immediate")
     (version,) = connection.execute("pragma user_version").fetchone()
     if version == 0:
-        for statement in CREATE.split(";"):
+        for statement in CREATE_STORE.split(";"):
             connection.execute(statement)
-        connection.execute(f"pragma user_version={VERSION}")
+        connection.execute(f"pragma user_version={STORE_VERSION}")
     connection.execute("commit")
-    if version not in (0, VERSION):
+    if version not in (0, STORE_VERSION):
         raise StoreError(
-            f"the store has form {version}, this sundog reads form {VERSION}",
+            f"the store has form {version}, this sundog reads form {STORE_VERSION}",
             where=str(path),
             hint="use another --state folder, or the sundog version that made this one",
         )

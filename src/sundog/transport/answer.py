@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 MAX_UNWANTED_BYTES = 65_536
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+"""Statuses of an answer that names another place to ask."""
 
 
 @dataclass(frozen=True, slots=True)

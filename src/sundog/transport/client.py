@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from yarl import URL
 
 CONNECT_TIMEOUT_S = 10.0
+MAX_PAGE_BYTES = 16 * 2**20
+"""The bound of a page that a server has about itself: its health, its models, its metrics."""
 KEEP_ALIVE_S = 3.0
 """Less than the 5 s after which uvicorn, and so vLLM, closes an idle connection: a request on its way would be lost."""
 MAX_HEADER_BYTES = 65_536

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from sundog.engines.base import Chunk
 from sundog.engines.embedded.engine_worker import JobCommand, PipelineLoad
 from sundog.engines.embedded.process_pipe import pack, receive
-from sundog.engines.embedded.step_loop import Job, JobResult, Pipeline
+from sundog.engines.embedded.step_loop import JobResult, Pipeline, PipelineJob
 from sundog.errors import EngineError, EngineUnavailable, SundogError
 
 A = TypeVar("A")
@@ -70,7 +70,7 @@ class EngineProcess:
         assert self._process is not None
         return await asyncio.shield(self._process.loaded)
 
-    async def submit(self, job: Job) -> Stream:
+    async def submit(self, job: PipelineJob) -> Stream:
         """Starts the process again if it has died; EngineUnavailable if that fails, or failed too often."""
         return (await self._ready()).submit(job)
 
@@ -141,7 +141,7 @@ class _Process:
             raise EngineUnavailable(f"the engine's process cannot be started: {error}", retryable=True) from error
         return cls(process, load)
 
-    def submit(self, job: Job) -> Stream:
+    def submit(self, job: PipelineJob) -> Stream:
         """Send a request to the process and return the stream of its answer. EngineUnavailable where the process is
         dead."""
         if self.death is not None:

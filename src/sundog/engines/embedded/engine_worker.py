@@ -15,13 +15,13 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from sundog.engines.embedded.process_pipe import Inbox, send
-from sundog.engines.embedded.step_loop import Job, Pipeline, StepLoop
+from sundog.engines.embedded.step_loop import Pipeline, PipelineJob, StepLoop
 from sundog.errors import SundogError
 
 # The first message: a function that gives the pipeline and what the parent is to know of it, and its argument.
 PipelineLoad = tuple[Callable[[Any], tuple[Pipeline, Any]], Any]
 # Each later one: jobs by number, None to abort.
-JobCommand = tuple[int, Job | None]
+JobCommand = tuple[int, PipelineJob | None]
 
 PR_SET_PDEATHSIG = 1
 

@@ -44,7 +44,7 @@ from sundog.engines.embedded.openvino_pipeline import (
     open_tokenizer,
 )
 from sundog.engines.embedded.openvino_tokens import encode_prompt
-from sundog.engines.embedded.step_loop import Job
+from sundog.engines.embedded.step_loop import PipelineJob
 from sundog.engines.structured.json_grammar import compact_grammar
 from sundog.engines.structured.json_schema import read_schema
 from sundog.errors import BadResponse, ConfigError, EngineError, EngineUnavailable, PromptTooLong
@@ -101,7 +101,7 @@ class OpenVINOEngine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         prompt = self._encode(request.messages)
         sampling = self._sampling(request, len(prompt))
-        stream = await self._process.submit(Job(prompt, sampling, sampling.max_new_tokens, request.stop))
+        stream = await self._process.submit(PipelineJob(prompt, sampling, sampling.max_new_tokens, request.stop))
         with self._counters:
             try:
                 while True:

@@ -12,18 +12,18 @@ import select
 import struct
 from typing import Any
 
-HEADER = struct.Struct("!Q")
+MESSAGE_HEADER = struct.Struct("!Q")
 READ_BYTES = 1 << 16
 
 
 def pack(message: Any) -> bytes:
     body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    return HEADER.pack(len(body)) + body
+    return MESSAGE_HEADER.pack(len(body)) + body
 
 
 async def receive(reader: asyncio.StreamReader) -> Any:
     """The next message; asyncio.IncompleteReadError when the other side is gone."""
-    (size,) = HEADER.unpack(await reader.readexactly(HEADER.size))
+    (size,) = MESSAGE_HEADER.unpack(await reader.readexactly(MESSAGE_HEADER.size))
     return pickle.loads(await reader.readexactly(size))
 
 
@@ -56,12 +56,12 @@ class Inbox:
                 return messages
 
     def _next(self) -> bytes | None:
-        if len(self._bytes) < HEADER.size:
+        if len(self._bytes) < MESSAGE_HEADER.size:
             return None
-        (size,) = HEADER.unpack_from(self._bytes)
-        end = HEADER.size + size
+        (size,) = MESSAGE_HEADER.unpack_from(self._bytes)
+        end = MESSAGE_HEADER.size + size
         if len(self._bytes) < end:
             return None
-        message = bytes(self._bytes[HEADER.size : end])
+        message = bytes(self._bytes[MESSAGE_HEADER.size : end])
         del self._bytes[:end]
         return message

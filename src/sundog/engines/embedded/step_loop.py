@@ -43,7 +43,7 @@ class Pipeline(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PipelineJob:
     """A request as the pipeline takes it: tokens of the prompt, the pipeline's own settings, the most tokens that they
     allow the answer, stop strings."""
 
@@ -75,10 +75,10 @@ class StepLoop:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._room = KVRoom(pipeline.prefix_cache.num_blocks)
-        self._waiting: deque[tuple[int, Job, Sequence[int]]] = deque()
+        self._waiting: deque[tuple[int, PipelineJob, Sequence[int]]] = deque()
         self._running: dict[int, _Running] = {}
 
-    def add(self, number: int, job: Job) -> None:
+    def add(self, number: int, job: PipelineJob) -> None:
         self._waiting.append((number, job, list(self._pipeline.prefix_cache.keys(job.prompt))))
 
     def abort(self, number: int) -> None:

@@ -15,7 +15,7 @@ from sundog.errors import BadResponse, ConfigError, EngineError, EngineTimeout, 
 from sundog.secrets import MIN_LENGTH, PATTERN, Redactor, Secrets
 from sundog.transport.address import check_header, joined
 from sundog.transport.answer import WholeAnswer
-from sundog.transport.client import Client, Opening, Request
+from sundog.transport.client import MAX_PAGE_BYTES, Client, Opening, Request
 from sundog.transport.faults import (
     BadAddress,
     ConnectTimeout,
@@ -26,7 +26,6 @@ from sundog.transport.faults import (
     Untrusted,
 )
 
-MAX_PAGE_BYTES = 16 * 2**20
 _SCHEME = re.compile(r"(Bearer|Basic|Token|ApiKey|Api-Key)\s+", re.I)
 _CREDENTIAL = re.compile(r"key|token|secret|auth|password|cookie|session", re.I)
 

@@ -26,7 +26,7 @@ from sundog.engines.vllm.metrics import kv_capacity_tokens, metrics_url
 from sundog.errors import BadResponse, ConfigError, EngineError, EngineUnavailable, SundogError
 from sundog.secrets import Secrets
 from sundog.tokens import CHARACTERS_PER_TOKEN
-from sundog.transport.answer import WholeAnswer
+from sundog.transport.answer import REDIRECTS, WholeAnswer
 from sundog.transport.faults import TooLarge, TransportFault
 
 START_TIMEOUT_S = 30.0
@@ -34,7 +34,6 @@ ERROR_BODY_S = 5.0
 """A server that has said that it failed, and then does not say why, has failed all the same."""
 FINISH_S = 0.1
 """A server may leave a stream open after its end."""
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # What a chat template comes to.
 TOKENS_PER_MESSAGE = 4
 COUNT_ERROR = 0.25

@@ -22,7 +22,7 @@ from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
-MAX_STEPS = 200_000
+MAX_CHECK_STEPS = 200_000
 """One answer's check takes at most so many steps: rules applied, and values that a rule goes through.
 That is a second or two of one processor."""
 MAX_IN_PLACE = 100
@@ -56,8 +56,8 @@ class _Account(FormatChecker):
 
     def step(self, number: int) -> None:
         self.num_steps += number
-        if self.num_steps > MAX_STEPS:
-            raise CheckTooLong(f"checking the answer takes more than {MAX_STEPS:,} steps")
+        if self.num_steps > MAX_CHECK_STEPS:
+            raise CheckTooLong(f"checking the answer takes more than {MAX_CHECK_STEPS:,} steps")
 
 
 def find_answer_mistake(value: Any, schema_text: str) -> str | None:

@@ -12,9 +12,9 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-MAX_DEPTH = 50
+MAX_SCHEMA_DEPTH = 50
 MAX_OPTIONS = 1_000
-MAX_CHARACTERS = 100_000
+MAX_ANSWER_CHARACTERS = 100_000
 """What is longer fits into no answer, and is told up to here."""
 SMALLEST = {
     "object": "{}",
@@ -54,13 +54,13 @@ class _Reader:
         self._known: dict[int, str] = {}
 
     def smallest(self, schema: Any, depth: int = 0) -> str:
-        """Return the shortest JSON text that `schema` seems to allow, at most MAX_CHARACTERS of it; `0` where the
-        schema says nothing."""
-        if not isinstance(schema, Mapping) or depth > MAX_DEPTH:
+        """Return the shortest JSON text that `schema` seems to allow, at most MAX_ANSWER_CHARACTERS of it; `0` where
+        the schema says nothing."""
+        if not isinstance(schema, Mapping) or depth > MAX_SCHEMA_DEPTH:
             return "0"
         if id(schema) not in self._known:
             self._known[id(schema)] = "0"
-            self._known[id(schema)] = self._read(schema, depth)[:MAX_CHARACTERS]
+            self._known[id(schema)] = self._read(schema, depth)[:MAX_ANSWER_CHARACTERS]
         return self._known[id(schema)]
 
     def _read(self, schema: Mapping[str, Any], depth: int) -> str:
@@ -79,7 +79,7 @@ class _Reader:
 
     def with_option(self, schema: Any, place: str = "", depth: int = 0) -> Iterator[tuple[tuple[str, str], str]]:
         """The smallest answer with each option of each enum that stands in required objects."""
-        if not isinstance(schema, Mapping) or depth > MAX_DEPTH:
+        if not isinstance(schema, Mapping) or depth > MAX_SCHEMA_DEPTH:
             return
         if isinstance(schema.get("enum"), list):
             for option in schema["enum"]:
@@ -98,7 +98,7 @@ class _Reader:
                 return _object(dict(self._fields(schema, depth)))
             case "array":
                 item = self.smallest(schema.get("items"), depth + 1)
-                num_items = min(_count(schema, "minItems"), MAX_CHARACTERS // len(item))
+                num_items = min(_count(schema, "minItems"), MAX_ANSWER_CHARACTERS // len(item))
                 return f"[{','.join([item] * num_items)}]"
             case "string":
                 return f'"{"x" * _count(schema, "minLength")}"'
@@ -128,7 +128,7 @@ def _object(fields: Mapping[str, str]) -> str:
 
 def _count(schema: Mapping[str, Any], key: str) -> int:
     value = schema.get(key, 0)
-    return min(int(value), MAX_CHARACTERS) if isinstance(value, int) else 0
+    return min(int(value), MAX_ANSWER_CHARACTERS) if isinstance(value, int) else 0
 
 
 def _compact(value: Any) -> str:

@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, templates_of
-from sundog.ir.templates.template import Path
-
-LOOP = "loop"
+from sundog.ir.templates.template import LOOP, Path
 
 
 def paths_read(node: Node) -> frozenset[Path]:

@@ -19,9 +19,11 @@ from sundog.errors import FlowError, suggest
 from sundog.ir.templates.environment import ENVIRONMENT, FILTERS, TESTS
 
 Path = tuple[str, ...]
+ROW, ITEM, LOOP = "row", "item", "loop"
+"""The names that the language gives: of the input row, of the element of a `for_each` and of the state of a loop."""
 MAX_KEPT_TEMPLATES = 16_384
 """Parsed ones, and what ir.templates.render makes of them: more than a plan of some thousand steps has."""
-N = TypeVar("N", bound=nodes.Node)
+SyntaxNode = TypeVar("SyntaxNode", bound=nodes.Node)
 
 
 def spell_path(path: Path) -> str:
@@ -182,7 +184,7 @@ def _refuse_loop(path: str, line: int) -> NoReturn:
     )
 
 
-def _with_inner(node: nodes.Node, kind: type[N]) -> Iterator[N]:
+def _with_inner(node: nodes.Node, kind: type[SyntaxNode]) -> Iterator[SyntaxNode]:
     if isinstance(node, kind):
         yield node
     yield from node.find_all(kind)

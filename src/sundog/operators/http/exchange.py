@@ -14,12 +14,11 @@ from sundog.errors import OperatorError
 from sundog.operators.arguments import reveal_argument
 from sundog.operators.base import CallContext
 from sundog.transport.address import check_header, parse, resolved, with_parameters
-from sundog.transport.answer import WholeAnswer
+from sundog.transport.answer import REDIRECTS, WholeAnswer
 from sundog.transport.client import Client, Request, SendProgress
 from sundog.transport.faults import BadAddress, TooLarge
 
 MAX_REDIRECTS = 5
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Any other header may be a credential, whatever its name.
 GOES_ANYWHERE = frozenset({"accept", "accept-language", "user-agent"})
 

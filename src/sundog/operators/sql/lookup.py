@@ -19,7 +19,7 @@ from sqlglot import Token, TokenType, exp, parse_one, tokenize
 from sundog.operators.sql.functions import SCALAR_TYPES
 from sundog.operators.sql.judge import DIALECTS, Reach, judge
 
-KEY = "sundog_key"
+LOOKUP_KEY = "sundog_key"
 # What each of these does with `=` and `in` is known, and a table's own rules for it can be asked for.
 _TABLE_CHECKS = {
     # A column with a collation may hold two spellings of one key, and a virtual table has its own idea of `=`.
@@ -87,11 +87,11 @@ def split_rows(
     spelled = {str(key): key for key in keys}
     found: dict[Any, list[dict[str, Any]]] = {key: [] for key in keys}
     for row in rows:
-        value = row[KEY]
+        value = row[LOOKUP_KEY]
         is_exact = type(value) is str or (type(value) is int and kind != "text")
         if not is_exact or str(value) not in spelled:
             return None
-        found[spelled[str(value)]].append({name: item for name, item in row.items() if name != KEY})
+        found[spelled[str(value)]].append({name: item for name, item in row.items() if name != LOOKUP_KEY})
     return found
 
 
@@ -158,11 +158,11 @@ def _gathered_text(query: str, root: exp.Select, equality: exp.EQ, dialect: str)
         return None
     start = tokens[0].end + 1
     head, middle, rest = query[:start], query[start : sign.start], query[sign.end + 1 :]
-    text = f"{head} {column.sql(dialect)} as {KEY},{middle.rstrip()} in {rest.lstrip()}"
+    text = f"{head} {column.sql(dialect)} as {LOOKUP_KEY},{middle.rstrip()} in {rest.lstrip()}"
     wanted = root.copy()
     (old,) = (node for node in wanted.find_all(exp.EQ) if node == equality)
     old.replace(exp.In(this=column.copy(), field=equality.expression.copy()))
-    wanted.set("expressions", [exp.alias_(column.copy(), KEY), *wanted.expressions])
+    wanted.set("expressions", [exp.alias_(column.copy(), LOOKUP_KEY), *wanted.expressions])
     return text if parse_one(text, read=dialect) == wanted else None
 
 

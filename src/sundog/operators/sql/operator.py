@@ -170,7 +170,7 @@ class SQLOperator:
     async def run_gathered(
         self, spec: SQLSpec, calls: Sequence[BoundCall], context: CallContext
     ) -> Sequence[Outcome | None]:
-        from sundog.operators.sql.lookup import KEY, kind_of, split_rows
+        from sundog.operators.sql.lookup import LOOKUP_KEY, kind_of, split_rows
 
         lookup = _lookup(spec)
         assert lookup is not None, "this step has no look-up"
@@ -181,7 +181,12 @@ class SQLOperator:
         keys = list(dict.fromkeys(asked))
         # More rows than keys: some key has several, and their order alone is not known from here.
         rows = await self._execute(
-            spec.database, lookup.query, {**params, lookup.param: keys}, context, max_rows=len(keys), raw_column=KEY
+            spec.database,
+            lookup.query,
+            {**params, lookup.param: keys},
+            context,
+            max_rows=len(keys),
+            raw_column=LOOKUP_KEY,
         )
         kind = kind_of(keys[0])
         assert kind is not None, "a call that must run alone was gathered"

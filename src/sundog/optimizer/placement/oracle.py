@@ -19,11 +19,11 @@ from sundog.optimizer.placement.problem import PlacementProblem, PlacementSoluti
 from sundog.optimizer.placement.schedule import IndexedAssignment
 
 TICKS_PER_S = 100
-MAX_EFFORT = 8.0
+MAX_ORACLE_EFFORT = 8.0
 
 
 def solve_oracle(
-    problem: PlacementProblem, *, reached: float | None = None, max_effort: float = MAX_EFFORT
+    problem: PlacementProblem, *, reached: float | None = None, max_effort: float = MAX_ORACLE_EFFORT
 ) -> PlacementSolution:
     """The optimum, but for rounding each time to a hundredth of a second.
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 from sundog.ir.graph import nearest, topological_order
 from sundog.ir.logical import LogicalPlan, Loop, Node, Step, templates_of
 from sundog.ir.physical import Sharing
-from sundog.ir.templates.reads import LOOP, names_passed_on, outer_paths, paths_read
+from sundog.ir.templates.reads import names_passed_on, outer_paths, paths_read
 from sundog.ir.templates.substitute import change_templates, rename
-from sundog.ir.templates.template import Path, Template
+from sundog.ir.templates.template import LOOP, Path, Template
 from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.rules.base import Context, Nodes, RuleResult
 

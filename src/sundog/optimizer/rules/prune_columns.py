@@ -10,10 +10,9 @@ from dataclasses import replace
 
 from sundog.ir.logical import InputSource, LogicalPlan
 from sundog.ir.templates.reads import outer_paths
-from sundog.ir.templates.template import Path
+from sundog.ir.templates.template import ROW, Path
 from sundog.optimizer.rules.base import Context, RuleResult
 
-ROW = "row"
 _METHODS = frozenset(dir(dict))
 
 

@@ -8,16 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sundog.cost.estimate import Estimate
-from sundog.cost.node_cost import TokenCost, estimate_dollars
+from sundog.cost.node_cost import REUSED, TokenCost, estimate_dollars
 from sundog.deployment import opened
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.pools import engine_pool
 from sundog.runtime.figures.report import Report
 from sundog.store.store import NodeTotals
 from sundog.tokens import TokenPrices
-
-REUSED = "num_reused"
-"""Calls that results of other runs answered; no estimate counts on them."""
 
 
 def actuals_of(report: Report, plan: PhysicalPlan) -> dict[str, dict[str, float]]:

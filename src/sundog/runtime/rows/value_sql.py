@@ -10,11 +10,11 @@ from duckdb.sqltypes import DuckDBPyType
 
 from sundog.runtime.rows.duck import literal
 
-WHOLE = {
+WHOLE_TYPES = {
     "tinyint", "smallint", "integer", "bigint", "hugeint",
     "utinyint", "usmallint", "uinteger", "ubigint", "uhugeint",
 }  # fmt: skip
-TEXT = {"varchar", "enum"}
+TEXT_TYPES = {"varchar", "enum"}
 FLOATING = {"float", "double"}
 NESTED = {"struct", "list", "array", "map", "union", "variant", "tuple"}
 
@@ -57,7 +57,7 @@ def _form(type: DuckDBPyType, source: str, depth: int) -> str:
     match type.id:
         case _ if is_json(type):
             return source
-        case id if id == "boolean" or id in WHOLE or id in TEXT:
+        case id if id == "boolean" or id in WHOLE_TYPES or id in TEXT_TYPES:
             return source
         case id if id in FLOATING:
             return f"CASE WHEN isfinite({source}) THEN {source} END"

@@ -17,7 +17,15 @@ from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.ir.values.normal_form import INTEGER_BOUND, MAX_LEVELS, NoNormalForm, normal_form
 from sundog.runtime.rows.duck import literal, stream
 from sundog.runtime.rows.table import BadRow, Decode, InputRow, JoinKey
-from sundog.runtime.rows.value_sql import NESTED, TEXT, WHOLE, children_of, is_json, num_not_finite, selected
+from sundog.runtime.rows.value_sql import (
+    NESTED,
+    TEXT_TYPES,
+    WHOLE_TYPES,
+    children_of,
+    is_json,
+    num_not_finite,
+    selected,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +123,9 @@ def key_of(columns: Sequence[Column], name: str) -> JoinKey | None:
     only itself."""
     for index, column in enumerate(columns):
         if column.name == name:
-            if column.type.id in WHOLE:
+            if column.type.id in WHOLE_TYPES:
                 return JoinKey(f"CAST(c{index} AS HUGEINT)", "a whole number")
-            if column.type.id in TEXT:
+            if column.type.id in TEXT_TYPES:
                 return JoinKey(f"CAST(c{index} AS VARCHAR)", "text")
             return JoinKey(f"c{index}", f"of type {column.type}")
     return None

@@ -13,19 +13,19 @@ from pathlib import Path
 from sundog.errors import StoreError
 
 MAGIC = b"SDKV"
-VERSION = 1
+BLOCK_FILE_VERSION = 1
 # Magic, version, length of the key, bytes of the block, checksum of the block, key.
-HEADER = struct.Struct("<4sHHQI64s")
+BLOCK_HEADER = struct.Struct("<4sHHQI64s")
 
 
 def file_bytes(block_bytes: int) -> int:
     """The size of the file of a block."""
-    return HEADER.size + block_bytes
+    return BLOCK_HEADER.size + block_bytes
 
 
 def write_block(path: Path, key: bytes, block: memoryview) -> None:
     """Fill the file at `path`, which exists; OSError when the disk is full."""
-    header = HEADER.pack(MAGIC, VERSION, len(key), block.nbytes, zlib.crc32(block), key)
+    header = BLOCK_HEADER.pack(MAGIC, BLOCK_FILE_VERSION, len(key), block.nbytes, zlib.crc32(block), key)
     with path.open("r+b", buffering=0) as file:
         for part in (memoryview(header), block):
             _write_all(file.fileno(), part)
@@ -37,11 +37,11 @@ def read_block(path: Path, key: bytes, block: memoryview) -> None:
     After an error `block` holds garbage.
     """
     with path.open("rb", buffering=0) as file:
-        head = file.read(HEADER.size)
+        head = file.read(BLOCK_HEADER.size)
         num_read = _read_all(file.fileno(), block)
         is_longer = bool(file.read(1))
-    checksum = HEADER.unpack(head)[4] if len(head) == HEADER.size else 0
-    expected = HEADER.pack(MAGIC, VERSION, len(key), block.nbytes, checksum, key)
+    checksum = BLOCK_HEADER.unpack(head)[4] if len(head) == BLOCK_HEADER.size else 0
+    expected = BLOCK_HEADER.pack(MAGIC, BLOCK_FILE_VERSION, len(key), block.nbytes, checksum, key)
     if head != expected or num_read != block.nbytes or is_longer or zlib.crc32(block) != checksum:
         raise StoreError("the file of a KV block is damaged or another engine's", where=str(path))
 
