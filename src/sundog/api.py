@@ -35,15 +35,16 @@ ExplainForm = Literal["text", "json", "html"]
 
 
 class PlanOptions(TypedDict, total=False):
-    """Which rows, and how they are planned; as the options of `sundog run`. `without_rules`: as --no-rule.
-    `state`: the state folder."""
+    """These options choose the rows and how they are planned, as those of `sundog run` do."""
 
+    #: The state folder.
     state: str | Path | None
     limit: int | None
     sample: int | None
     seed: int
     policy: str | None
     max_rows_in_flight: int | None
+    #: The rules that --no-rule would name.
     without_rules: Sequence[str]
     naive: bool
     objective: str | None
@@ -51,7 +52,7 @@ class PlanOptions(TypedDict, total=False):
 
 
 class Options(PlanOptions, total=False):
-    """How to run; as the options of `sundog run`."""
+    """These options say how to run, as those of `sundog run` do."""
 
     output: str | Path | None
     fresh: bool
@@ -62,8 +63,9 @@ class Options(PlanOptions, total=False):
 
 
 class WatchedOptions(Options, total=False):
-    """`progress`: show how the run goes; None does on a terminal and in a notebook."""
+    """These options add how a run is shown."""
 
+    #: Show how the run goes; None does on a terminal and in a notebook.
     progress: bool | None
 
 

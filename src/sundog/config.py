@@ -1,4 +1,4 @@
-"""What the environment decides. The one place that reads it.
+"""The settings that the environment decides, and the one place that reads it.
 
 Owns the variables and their defaults: SUNDOG_STATE, and those that flows name as `${env:NAME}`.
 """
@@ -18,9 +18,11 @@ _SECRETS = Secrets(os.environ)
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`state_dir`: where runs, results and event logs are kept. `secrets`: the environment that flows may name."""
+    """This class holds what the environment decides."""
 
+    #: The folder of runs, results and event logs.
     state_dir: Path
+    #: The environment that flows may name.
     secrets: Secrets
 
 

@@ -1,4 +1,4 @@
-"""What a plan needs of engines and tools, read from its blocks: kinds, options, replicas, limits. Starts nothing.
+"""The needs of a plan, read from its blocks of engines and tools: kinds, options, replicas, limits. Starts nothing.
 
 Owns the one place that decodes an engine's block. Never opens an engine: runtime.pools does.
 """

@@ -1,4 +1,5 @@
-"""How a run's progress is shown: live on a terminal or in a notebook, as lines in a log, as JSON for machines, or not.
+"""The forms in which a run's progress is shown: live on a terminal or in a notebook, as lines in a log, as JSON for
+machines, or not.
 
 Owns the forms. Reads runtime.figures.progress and forecast, never changes them; all but a notebook's goes to stderr.
 """
@@ -26,8 +27,9 @@ Say = Callable[[str], None]
 
 
 class Display(Protocol):
-    """`period_s`: how often `show` wants to be called. `note` says one thing. `close` leaves a clean terminal."""
+    """This class shows a run: `show` where it stands, `note` one thing; `close` leaves a clean terminal."""
 
+    #: Seconds between two calls of `show`.
     period_s: float
 
     def show(self, progress: Progress, forecast: Forecast) -> None: ...
@@ -93,7 +95,7 @@ async def watch(progress: Progress, display: Display, plan_calls: Callable[[], f
             display.show(progress, forecaster.at(progress))
             await wait()
     finally:
-        # What is left on the screen is how it ended.
+        # The end of the run is left on the screen.
         display.show(progress, forecaster.at(progress))
 
 
@@ -103,13 +105,13 @@ class QuietDisplay:
     period_s = 3600.0
 
     def show(self, progress: Progress, forecast: Forecast) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class LineDisplay:
@@ -132,7 +134,7 @@ class LineDisplay:
         self._say(text)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class JSONDisplay:
@@ -152,7 +154,7 @@ class JSONDisplay:
         self._say(json.dumps({"event": "note", "text": text}))
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class TerminalDisplay:

@@ -1,4 +1,4 @@
-"""What a run gave, for Python users: rows, failures and the report, as lists, tables and pages of a notebook.
+"""The results of a run for Python users: rows, failures and the report, as lists, tables and pages of a notebook.
 
 Owns the public classes of results. The rows stay in the state folder; this module reads them when they are asked for.
 """
@@ -54,7 +54,7 @@ class Page(NotebookText):
 
 
 class Result:
-    """What a run gave. The rows stay in the state folder and are read when they are asked for."""
+    """The result of a run. The rows stay in the state folder and are read when they are asked for."""
 
     def __init__(self, state_dir: Path, report: Report, columns: tuple[str, ...]) -> None:
         self.report = report

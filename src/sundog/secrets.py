@@ -98,13 +98,15 @@ class Redactor:
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """`written`: the value, or base64 that holds it. `anchor`: what is in every text that holds a spelling of it; most
-    texts are done with a search for that.
-    `shown`: what takes its place, its backslashes escaped. `num_characters`: of the value."""
+    """One way in which a secret value may be written."""
 
+    #: The value, or base64 that holds it.
     written: str
+    #: Text that is in every text that holds a spelling of it; most texts are done with a search for that.
     anchor: str
+    #: The text that takes its place, with its backslashes escaped.
     shown: str
+    #: Characters of the value.
     num_characters: int
 
 

@@ -1,4 +1,4 @@
-"""What text comes to in tokens where no tokenizer is at hand, and what tokens cost.
+"""The length of a token in characters and the price of tokens, said once for all rooms.
 
 Owns these figures, so that estimates, engines and the scheduler count alike. Never tokenizes.
 """

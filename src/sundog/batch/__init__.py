@@ -1,1 +1,2 @@
-"""What a host of a batch tells the core of its plan: facts of calls, workers, what has drained, plans made anew."""
+"""The side of a batch's host that tells the core of its plan: facts of calls, workers, what has drained, plans made
+anew."""

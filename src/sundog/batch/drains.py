@@ -1,4 +1,5 @@
-"""Which steps have drained: every row of the run has passed them, or ended, so that no call of theirs will come.
+"""This module says which steps have drained: every row of the run has passed them, or ended, so that no call of theirs
+will come.
 
 Owns the count of rows left before each node. Never decides what follows from it; the core does.
 """

@@ -1,5 +1,5 @@
-"""A host's side of a placement: tells the core what workers there are, what is planned for them and what has drained,
-and plans anew what is left when the run shows that the estimate was wrong.
+"""This module is a host's side of a placement: it tells the core what workers there are, what is planned for them and
+what has drained, and plans anew what is left when the run shows that the estimate was wrong.
 
 Owns these events, and when to plan anew. Never decides what a worker loads; the core does.
 """
@@ -28,7 +28,7 @@ Placing = tuple[PlacementFigures, Placement]
 
 
 class LoadedEngines(Protocol):
-    """What the host knows of engines on workers."""
+    """This class tells what the host knows of engines on workers."""
 
     @property
     def loads_s(self) -> Mapping[str, Sequence[float]]:

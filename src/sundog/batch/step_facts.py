@@ -1,4 +1,4 @@
-"""What the plan says of each step's calls.
+"""The facts that the plan knows of each step's calls.
 
 Owns these facts. Never knows what a policy, or an engine, does with them.
 """

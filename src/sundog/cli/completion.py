@@ -1,4 +1,4 @@
-"""What the shell completes: run ids, flow files, and names of policies, rules, engines and models.
+"""This module completes words for the shell: run ids, flow files, and names of policies, rules, engines and models.
 
 Owns the candidates. Never fails: where something cannot be read there is nothing to complete.
 """

@@ -1,4 +1,4 @@
-"""Where the command line writes: results to stdout, all else to stderr.
+"""This module writes for the command line: results to stdout, all else to stderr.
 
 Owns the two streams and the form of errors. Never decides what is said.
 """

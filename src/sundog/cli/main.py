@@ -80,7 +80,7 @@ def _main(
 
 def entry() -> None:
     """The console script."""
-    # What is imported is no garbage: looking for some in it took a twentieth of the time of a short command.
+    # Imports are no garbage: looking for some in them took a twentieth of the time of a short command.
     gc.set_threshold(100_000, 50, 100)
     open_closed_streams()
     show_what_can_be_shown()

@@ -16,13 +16,12 @@ from typer.main import get_command
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """This class names a command before it is imported: a function, or a `typer.Typer`, called as the command is.
-
-    `epilog` and `context_settings` are those of a function; a Typer has its own.
-    """
+    """This class names a command before it is imported: a function, or a `typer.Typer`, called as the command is."""
 
     module: str
+    #: The option of a function; a Typer has its own.
     epilog: str | None = None
+    #: The option of a function; a Typer has its own.
     context_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self, name: str) -> Any:

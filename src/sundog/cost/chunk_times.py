@@ -21,16 +21,14 @@ BURST = 0.3
 
 @dataclass(frozen=True, slots=True)
 class StreamTimes:
-    """One request as its sender saw it: when it was sent, and when each chunk came, at least one.
-
-    `is_background`: sent before anything is measured; all steps until the last of these has begun are left out.
-    """
+    """One request as its sender saw it: when it was sent, and when each chunk came, at least one."""
 
     sent_s: float
     chunk_s: tuple[float, ...]
     num_prompt_tokens: int
     num_cached_tokens: int
     num_output_tokens: int
+    #: It is sent before anything is measured; all steps until the last of these has begun are left out.
     is_background: bool
 
     @property
@@ -85,7 +83,8 @@ def read_steps(streams: Sequence[StreamTimes], max_step_tokens: int | None) -> l
 
 
 def _decode(life: _Life, step: int) -> StepWork:
-    """What it found cached are the prompts of others in the background: they are sent so."""
+    """Return the work of decoding one token of a stream in `step`. The tokens that a background stream found cached are
+    those that the others attend to as well: these streams are sent with a common text."""
     stream = life.stream
     num_shared = stream.num_cached_tokens if stream.is_background else 0
     return decode_work(1, stream.num_prompt_tokens + step - life.first - 1, num_shared)

@@ -1,4 +1,4 @@
-"""What earlier runs have shown of a flow's steps: lengths of answers, time of calls, how often conditions hold.
+"""The record of earlier runs of a flow's steps: lengths of answers, time of calls, how often conditions hold.
 
 Owns the histograms and what is read from them. Never reads or writes a file: measured.node_history does.
 """
@@ -21,13 +21,13 @@ ASSUMED_TOOL_S = Estimate(0.001, 0.01, 0.1)
 
 @dataclass(slots=True)
 class Histogram:
-    """Non-negative values in geometric buckets; sums of histograms are exact.
+    """Non-negative values in geometric buckets; sums of histograms are exact."""
 
-    `counts`: by bucket; bucket b holds the values near 1.05^b. `total`, `squares`: of the values themselves.
-    """
-
+    #: Values by bucket; bucket b holds those near 1.05^b.
     counts: dict[int, int] = field(default_factory=dict)
+    #: Sum of the values themselves.
     total: float = 0.0
+    #: Sum of their squares.
     squares: float = 0.0
 
     def add(self, value: float) -> None:
@@ -79,16 +79,18 @@ class Summary:
 
 @dataclass(slots=True)
 class NodeRecord:
-    """What is known of one node with one model. `call_s`: of executed calls, without their wait. `num_items`: of the
-    lists that `for_each` fanned out over; `num_turns`: of a loop. `num_held` of `num_judged`: how often its `when`, or
-    a filter's predicate, was true."""
+    """This class holds what is known of one node with one model."""
 
     output_tokens: Histogram = field(default_factory=Histogram)
+    #: Seconds of executed calls, without their wait.
     call_s: Histogram = field(default_factory=Histogram)
+    #: How often its `when`, or a filter's predicate, was true, out of `num_judged`.
     num_held: int = 0
     num_judged: int = 0
     prompt_tokens: Histogram = field(default_factory=Histogram)
+    #: Lengths of the lists that `for_each` fanned out over.
     num_items: Histogram = field(default_factory=Histogram)
+    #: Turns of a loop.
     num_turns: Histogram = field(default_factory=Histogram)
 
 

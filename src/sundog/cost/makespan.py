@@ -1,5 +1,5 @@
-"""How long a batch takes from its first call to its last: as many of its rows as are needed to see its course, played
-in virtual time, and the others at the rate that the busiest pool allows.
+"""The time of a batch from its first call to its last: as many of its rows as are needed to see its course, played in
+virtual time, and the others at the rate that the busiest pool allows.
 
 Owns the choice of what is played and the range. The clock is wavefront's, the arithmetic of pools is here.
 """
@@ -23,7 +23,7 @@ from sundog.ir.physical import Sharing
 MAX_PLAYED_CALLS = 3000
 # Low-discrepancy numbers: the fractional parts of its multiples fill [0, 1) evenly, however many are taken.
 _GOLDEN = (5**0.5 - 1) / 2
-# What the scheduler takes an answer to need when the step does not say.
+# The tokens that the scheduler takes an answer to need when the step does not say.
 RESERVED_OUTPUT_TOKENS = 256
 
 

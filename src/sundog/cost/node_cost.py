@@ -1,4 +1,4 @@
-"""What one step of a plan will take: calls, tokens, seconds, dollars, each with its range.
+"""The estimate of one step of a plan: calls, tokens, seconds, dollars, each with its range.
 
 Owns the arithmetic from a sample of rows to the whole batch. Never reads rows, never renders: see prompt_sample.
 """
@@ -41,13 +41,17 @@ class CallCost:
 
 @dataclass(frozen=True, slots=True)
 class TokenCost:
-    """Tokens of an LLM step: `prompt_asked` and `output_asked` if every call were executed, `prompt` of the executed
-    ones, of which `prompt_computed` are in no prefix cache; `output` of the executed ones."""
+    """Tokens of an LLM step."""
 
+    #: Prompt tokens if every call were executed.
     prompt_asked: Estimate
+    #: Prompt tokens of the executed calls.
     prompt: Estimate
+    #: Tokens of `prompt` that are in no prefix cache.
     prompt_computed: Estimate
+    #: Answer tokens of the executed calls.
     output: Estimate
+    #: Answer tokens if every call were executed.
     output_asked: Estimate
 
     def __add__(self, other: TokenCost) -> TokenCost:
@@ -60,7 +64,7 @@ class TokenCost:
         )
 
     def with_error(self, error: float) -> TokenCost:
-        """When prompt tokens were counted with a relative error of up to `error`."""
+        """Return this cost where prompt tokens were counted with a relative error of up to `error`."""
         off = Estimate(1 - error, 1.0, 1 + error)
         prompts = self.prompt_asked * off, self.prompt * off, self.prompt_computed * off
         return TokenCost(*prompts, self.output, self.output_asked)

@@ -1,4 +1,4 @@
-"""What a whole plan will take: calls, tokens, seconds and dollars of every step, their sums, and the makespan.
+"""The estimate of a whole plan: calls, tokens, seconds and dollars of every step, their sums, and the makespan.
 
 Owns the result and how steps add up to it. The calls come from plan_sample, the figures of one step from node_cost, the
 makespan from makespan.
@@ -34,29 +34,33 @@ from sundog.ir.physical import CallExec, Exec, LoopExec, Sharing, calls_of
 
 @dataclass(frozen=True, slots=True)
 class NodeEstimate:
-    """One call of the plan. `tokens`: None of a step without an engine. `seconds`: of its pool, if it had that for
-    itself; None where nothing was measured. `usd`: None where nothing has a price."""
+    """The estimate of one call of the plan."""
 
     node: str
     operator: str
     pool: str
     calls: CallCost
+    #: None for a step without an engine.
     tokens: TokenCost | None
+    #: Seconds of its pool, if the step had that for itself; None where nothing was measured.
     seconds: Estimate | None
+    #: None where nothing has a price.
     usd: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
 class PlanEstimate:
-    """`nodes` in plan order. `makespan_s`: from the first call to the last row's end, engines started before; None
-    where an engine was never measured, or no step was. `critical_path`: of the steps that wait for each other the
-    costliest chain, the first first; empty where their seconds are not known. `missing`: what was not known, and what
-    to do about it."""
+    """The estimate of a plan."""
 
     sample: RowSample
+    #: In plan order.
     nodes: tuple[NodeEstimate, ...]
+    #: Seconds from the first call to the last row's end, with the engines started before; None where an engine was
+    #: never measured, or no step was.
     makespan_s: Estimate | None
+    #: The costliest chain of steps that wait for each other, the first first; empty where their seconds are not known.
     critical_path: tuple[str, ...]
+    #: Sentences that say what was not known, and what to do about it.
     missing: tuple[str, ...]
 
     @property

@@ -33,29 +33,32 @@ evenly picked."""
 
 @dataclass(frozen=True, slots=True)
 class PlannedCall:
-    """A call that a row may make. `chance`: how many times it is made, as far as that is not certain. `before`: the
-    places in the list of calls of those that must have ended."""
+    """A call that a row may make."""
 
     node: str
     sampled: SampledCall
+    #: The number of times that it is made, as far as that is not certain.
     chance: Estimate
+    #: The places, in the list of calls, of those that must have ended.
     before: tuple[int, ...]
 
 
 @dataclass(slots=True)
 class _Scope:
-    """What one row has at one place of the plan. `gone`: nodes that it never ends; `passing`: of filters that cannot
-    be judged yet; `ends`: by node, the calls that must have ended before it has; `width`: how many elements and
-    turns of a row are looked at side by side."""
+    """One row at one place of the plan."""
 
     row: int
     known: dict[str, Any]
     unknown: dict[str, Upstream]
     chance: Estimate
+    #: The number of elements and turns of a row that are looked at side by side.
     width: int = 1
     begin: tuple[int, ...] = ()
+    #: Nodes that the row never ends.
     gone: set[str] = field(default_factory=set)
+    #: Chances of the filters that cannot be judged yet.
     passing: dict[str, Estimate] = field(default_factory=dict)
+    #: By node, the calls that must have ended before it has.
     ends: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def inner(self, chance: Estimate, begin: tuple[int, ...], num_beside: int) -> _Scope:
@@ -188,7 +191,7 @@ class _Walk:
         )
         self.calls.append(PlannedCall(node.name, call, chance, waits))
         scope.ends[node.name] = (len(self.calls) - 1,)
-        # What a tool makes of equal arguments is taken to be equal, though it is called for each row.
+        # The results of a tool for equal arguments are taken to be equal, though it is called for each row.
         is_own = node.sharing is Sharing.NEVER and isinstance(pool, EnginePool)
         signature = signature_of([call.signature, str(len(self.calls))]) if is_own else call.signature
         if node.name not in self._value_tokens:

@@ -1,4 +1,5 @@
-"""What serves the calls of a plan, as far as it decides what they take, and what is known of a step beforehand.
+"""The pools that serve the calls of a plan, as far as they decide what calls take, and the facts of a step that are
+known beforehand.
 
 Owns these records. Who fills them: measured.plan_costs.
 """
@@ -16,26 +17,26 @@ from sundog.tokens import TokenPrices
 
 @dataclass(frozen=True, slots=True)
 class EnginePool:
-    """Equal replicas of one model. The limits are of one replica.
-
-    `engine`: its block. `token_error`: how far `measure` may be off, as a fraction. `block_tokens`: of the prefix
-    cache, None where there is none. `profile`: None when it was not calibrated here. `is_on_workers`: it takes turns
-    with other engines, so that it is not there all the time. `shared_device`: engines with the same one
-    share its processor.
-    """
+    """Equal replicas of one model. The limits are of one replica."""
 
     name: str
+    #: The name of its block.
     engine: str
     model: str
     measure: Measure
+    #: The relative error of `measure`, as a fraction.
     token_error: float
+    #: Tokens of a block of its prefix cache, None where there is none.
     block_tokens: int | None
     num_replicas: int
     max_concurrency: int
     max_tokens_in_flight: int | None
+    #: None where it was not calibrated here.
     profile: Profile | None
     prices: TokenPrices | None
+    #: It takes turns with other engines, so that it is not there all the time.
     is_on_workers: bool = False
+    #: Engines with the same one share its processor.
     shared_device: str | None = None
 
 
@@ -47,11 +48,13 @@ class ToolPool:
 
 @dataclass(frozen=True, slots=True)
 class StepFacts:
-    """`conversation`: of an LLM step its messages, of others what their templates read. `identity`: what else decides
-    the result, so that equal calls of two steps are known. `max_tokens`: None where the engine decides."""
+    """Facts of a step that an estimate needs."""
 
+    #: The messages of an LLM step; for another step, what its templates read.
     conversation: Conversation
+    #: The rest of what decides the result, so that equal calls of two steps are known.
     identity: str
+    #: None where the engine decides.
     max_tokens: int | None = None
 
 

@@ -22,13 +22,15 @@ class StepLimits:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`fitted` and `held_out`: errors on the steps that made the fit, and on mixed steps of other shapes.
-    `measured_on`: machine, time and load, for the reader."""
+    """The measured profile of an engine on one machine."""
 
     step_time: StepTime
     limits: StepLimits
+    #: Errors on the steps that made the fit.
     fitted: FitError
+    #: Errors on mixed steps of other shapes.
     held_out: FitError
+    #: Machine, time and load, for the reader.
     measured_on: Mapping[str, Any]
 
     @property

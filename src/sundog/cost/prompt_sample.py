@@ -1,4 +1,4 @@
-"""What of a step's prompt is known before it runs, for one row of a sample.
+"""The prompts of one row of a sample, as far as they are known before the steps run.
 
 Owns the split of templates into text that is there and text still to come. Never tokenizes: the counter is handed in.
 """
@@ -20,7 +20,7 @@ from sundog.ir.values.canonical import canonical_json
 Conversation = Sequence[tuple[str, Template]]
 Texts = Sequence[tuple[str, str]]
 """Messages, each a role and its text."""
-# What stands for text to come where blocks are cut: its length is a guess, where it begins and whose it is are not.
+# A stand-in for text to come where blocks are cut: its length is a guess, where it begins and whose it is are not.
 # Each is a token of its own for any tokenizer of English.
 FILLER_WORDS = (
     *("time", "year", "people", "way", "day", "man", "thing", "woman"),
@@ -32,10 +32,11 @@ UNKNOWN_TOKENS = Estimate(0.0, 64.0, 1024.0)
 
 @dataclass(frozen=True, slots=True)
 class MeasuredPrompt:
-    """Tokens of a prompt; `blocks`: a key for each full block of the prefix cache, each stands for itself and all
-    before it; None where there is no such cache."""
+    """Tokens of a prompt."""
 
     num_tokens: float
+    #: A key for each full block of the prefix cache, each stands for itself and all before it; None where there is no
+    #: such cache.
     blocks: tuple[int, ...] | None = None
 
 
@@ -63,38 +64,41 @@ def _blocks(data: bytes, num_bytes: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A step whose value is not known yet: `signature` is equal for rows for which the value will be, `value_tokens`
-    is how long its text will be, None where nobody can tell."""
+    """A step whose value is not known yet."""
 
+    #: Equal for rows for which the value will be equal.
     signature: str
+    #: The length that its text will have, None where nobody can tell.
     value_tokens: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
 class SampledCall:
-    """One call that row `row` of a sample asks for.
-
-    `signature`: equal for calls that will be the same. `num_prompt_tokens`: of the whole but for `num_gaps` places of
-    unknown length, which are `guessed_tokens` where no earlier run tells better. `blocks`: as MeasuredPrompt has them;
-    text to come stands in them as whose value it is. `is_known`: whether there is none.
-    """
+    """One call that row `row` of a sample asks for."""
 
     row: int
+    #: Equal for calls that will be the same.
     signature: str
+    #: Tokens of the whole prompt but for `num_gaps` places of unknown length.
     num_prompt_tokens: Estimate
+    #: Keys as Measured has them; text to come stands in them as the value that it will be.
     blocks: tuple[int, ...] = ()
     num_gaps: int = 0
+    #: The length of those places where no earlier run tells better.
     guessed_tokens: Estimate = NOTHING
+    #: True where no text is to come.
     is_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class _Gap:
-    """A place of a prompt whose text cannot be told: of `steps`, none where it only takes rendering it apart from its
-    template. `reads`: what else it depends on, as text. `is_text`: whether it is the whole text of the step's value."""
+    """A place of a prompt whose text cannot be told."""
 
+    #: The steps that it comes from; none where only rendering it apart from its template would tell it.
     steps: tuple[str, ...]
+    #: The rest of what it depends on, as text.
     reads: tuple[str, ...] = ()
+    #: True where it is the whole text of the step's value.
     is_text: bool = False
 
 

@@ -1,4 +1,4 @@
-"""What the values of rows tell of a batch: how many different ones there are, and how long they are.
+"""The numbers that a batch's rows tell: how many different values there are, and how long they are.
 
 Owns the numbers. Never reads rows: runtime.rows counts them.
 """
@@ -16,9 +16,10 @@ RowFields = frozenset[Path]
 
 @dataclass(frozen=True, slots=True)
 class RowStatistics:
-    """What is known of `num_rows` rows. `num_distinct`: by set of values, how many different combinations there are,
-    within a few per cent. `num_characters`: by value, the mean length of its text."""
+    """The numbers that are known of `num_rows` rows."""
 
     num_rows: int
+    #: By set of values, the number of different combinations, within a few per cent.
     num_distinct: Mapping[RowFields, float]
+    #: By value, the mean length of its text.
     num_characters: Mapping[Path, float]

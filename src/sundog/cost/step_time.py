@@ -29,18 +29,17 @@ Vector = Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class StepWork:
-    """What one step computes, or the sum of several: the model is linear.
-
-    `num_context_tokens`: tokens that the decoding requests attend to, summed over them, but for
-    `num_shared_context_tokens`, which another one attends to as well. `num_attention_pairs`: of the prefill chunks,
-    chunk * context before it + chunk^2 / 2, summed.
-    """
+    """The work that one step computes, or the sum of several: the model is linear."""
 
     num_steps: float = 0.0
     num_prefill_tokens: float = 0.0
     num_decode_tokens: float = 0.0
+    #: Tokens that the decoding requests attend to, summed over them, but for `num_shared_context_tokens`, which another
+    #: one attends to as well.
     num_context_tokens: float = 0.0
+    #: Of the prefill chunks, chunk * context before it + chunk^2 / 2, summed.
     num_attention_pairs: float = 0.0
+    #: Tokens that another request attends to as well.
     num_shared_context_tokens: float = 0.0
 
     def __add__(self, other: StepWork) -> StepWork:
@@ -147,7 +146,7 @@ def _least_squares(rows: Sequence[Vector], weights: Vector) -> list[float]:
         found = _solve([[gram[i, j] for j in chosen] for i in chosen], [target[i] for i in chosen])
         if found is None or min(found) < 0:
             continue
-        # What the sum of squares falls by against x = 0.
+        # The decrease of the sum of squares against x = 0.
         gain = _dot(found, [target[i] for i in chosen])
         if gain > best_gain:
             best_gain, best = gain, [0.0] * len(columns)

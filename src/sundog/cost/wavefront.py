@@ -17,27 +17,32 @@ from sundog.cost.engine_model import EngineModel
 
 @dataclass(frozen=True, slots=True)
 class SimulatedCall:
-    """`before`: places of the calls that must have ended. `key`: equal for calls of which one is executed, None for one
-    that shares nothing. `pool` None: it takes no time. `blocks` and tokens of an
-    LLM call, `num_reserved_tokens` as the scheduler counts it; `tool_s` of another."""
+    """One call as the simulation plays it."""
 
+    #: None where it takes no time.
     pool: str | None
+    #: Places of the calls that must have ended.
     before: tuple[int, ...]
+    #: Equal for calls of which one is executed, None for one that shares nothing.
     key: Hashable
     rank: tuple[float, ...] = ()
+    #: Prefix blocks of an LLM call's prompt.
     blocks: tuple[int, ...] = ()
     num_prompt_tokens: int = 0
     num_output_tokens: int = 0
+    #: Tokens of an LLM call as the scheduler counts them.
     num_reserved_tokens: int = 0
+    #: Seconds of a call without an engine.
     tool_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """`makespan_s`: until the last call ended. `busy_s`: by pool, the seconds in which it had work, summed over its
-    replicas."""
+    """The outcome of a simulation."""
 
+    #: Seconds until the last call ended.
     makespan_s: float
+    #: By pool, the seconds in which it had work, summed over its replicas.
     busy_s: Mapping[str, float]
 
 

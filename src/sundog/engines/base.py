@@ -1,4 +1,4 @@
-"""What an engine is: the contract that every engine keeps and one conformance suite checks.
+"""The contract that every engine keeps and one conformance suite checks.
 
 Owns requests, chunks, capabilities and the registry. Never schedules, retries or shares: sched does.
 """
@@ -29,36 +29,38 @@ class Message:
 
 @dataclass(slots=True)
 class GenerateRequest:
-    """One LLM call.
-
-    `temperature` 0 is greedy, None the engine's own. `max_tokens` None leaves the limit to the engine. `json_schema` is
-    JSON text that the answer must satisfy. `priority`: smaller is sooner, for engines that take one. `about`: what the
-    call is for, as JSON types, for engines that plan by it (docs/engines.md). `needs_first_token`: the caller acts on
-    the first chunk before the answer is whole; without it an engine may give the answer in one chunk, which costs less.
-    """
+    """One LLM call."""
 
     request_id: str
     messages: tuple[Message, ...]
+    #: None leaves the limit to the engine.
     max_tokens: int | None = None
+    #: 0 is greedy, None the engine's own.
     temperature: float | None = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    #: JSON text of a schema that the answer must satisfy.
     json_schema: str | None = None
+    #: Smaller is sooner, for engines that take one.
     priority: int = 0
+    #: Facts of the call as JSON types, for engines that plan by them (docs/engines.md).
     about: Mapping[str, Any] = field(default_factory=dict)
+    #: The caller acts on the first chunk before the answer is whole; without it an engine may give the answer in one
+    #: chunk, which costs less.
     needs_first_token: bool = False
 
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens of one request; `num_cached_tokens` of the prompt came from the engine's prefix cache. `num_seen_tokens`:
-    as many as a cache without end would have held. None where the engine does not tell. `is_estimated`: the engine did
-    not tell the tokens of prompt or answer, and they are what its characters come to."""
+    """Tokens of one request."""
 
     num_prompt_tokens: int
     num_output_tokens: int
+    #: Prompt tokens that came from the engine's prefix cache, None where the engine does not tell.
     num_cached_tokens: int | None = None
+    #: Prompt tokens that a cache without end would have held, None where the engine does not tell.
     num_seen_tokens: int | None = None
+    #: The engine did not tell the tokens of prompt or answer, and they are what its characters come to.
     is_estimated: bool = False
 
 
@@ -73,27 +75,31 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Why a replica may refuse what it is asked for, though it has started; `hint`: what to do."""
+    """The reason why a replica may refuse what it is asked for, though it has started."""
 
     what: str
+    #: A sentence that says what to do.
     hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What one replica can do; `max_context_tokens`, `max_kv_tokens` and `max_step_tokens` (computed in one step)
-    are None where they are not known. `shares_cold_prefixes`: a request also finds prefixes that another one is still
-    computing. `reads_about`: it plans by GenerateRequest.about; the others are given none. `doubt`: None where
-    nothing speaks against it."""
+    """The abilities and limits of one replica."""
 
+    #: None where it is not known.
     max_context_tokens: int | None
+    #: None where it is not known.
     max_kv_tokens: int | None
     has_json_schema: bool
     has_priority: bool
     has_prefix_cache: bool
+    #: The most tokens that it computes in one step, None where it is not known.
     max_step_tokens: int | None = None
+    #: A request also finds prefixes that another one is still computing.
     shares_cold_prefixes: bool = False
+    #: It plans by GenerateRequest.about; the others are given none.
     reads_about: bool = False
+    #: None where nothing speaks against it.
     doubt: Doubt | None = None
 
 
@@ -141,38 +147,40 @@ class Engine(Protocol):
 
 
 class EngineOptions(BaseModel):
-    """Options of every engine block; each kind adds its own. Strings may hold `${env:NAME}`.
-
-    `max_concurrency`: requests in flight per replica. `max_tokens_in_flight`: prompt plus output tokens
-    admitted per replica; None takes the replica's KV capacity where known. `shared_device`: engines with the same one
-    share its processor; None for one of its own. `max_retry_wait_s`: the longest wait before another attempt that the
-    server may ask for; None takes the default. `price`: None where tokens cost nothing.
-    """
+    """Options of every engine block; each kind adds its own. Strings may hold `${env:NAME}`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     model: str
     replicas: int = Field(default=1, ge=1)
+    #: Requests in flight per replica.
     max_concurrency: int = Field(default=32, ge=1)
+    #: Prompt plus output tokens admitted per replica; None takes the replica's KV capacity where known.
     max_tokens_in_flight: int | None = Field(default=None, ge=1)
+    #: Engines with the same one share its processor; None for one of its own.
     shared_device: str | None = Field(default=None, min_length=1)
+    #: The longest wait before another attempt that the server may ask for; None takes the default.
     max_retry_wait_s: float | None = Field(default=None, ge=0.0)
+    #: None where tokens cost nothing.
     price: TokenPrices | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOutline:
-    """What can be told of a replica that is not started. `count`: prompt tokens of a conversation, the chat template
-    included, off by up to `count_error` as a fraction (0: exact). `encode`: the tokens themselves, None where no
-    tokenizer is here. `block_tokens`: of its prefix cache, None where it has none. `max_kv_tokens` and
-    `max_context_tokens` (of prompt and answer together): None where they are not known. `is_attached`: replicas are
-    servers of others, so that starting one only asks it what it serves."""
+    """The facts of a replica that can be told before it is started."""
 
+    #: The prompt tokens of a conversation, the chat template included.
     count: Callable[[Sequence[Message]], int]
+    #: The relative error of `count`, 0 where it is exact.
     count_error: float
+    #: The tokens themselves, None where no tokenizer is here.
     encode: Callable[[Sequence[Message]], Sequence[int]] | None
+    #: Tokens of a block of its prefix cache, None where it has none.
     block_tokens: int | None
+    #: None where it is not known.
     max_kv_tokens: int | None
+    #: The most tokens of a prompt and its answer together, None where it is not known.
     max_context_tokens: int | None = None
+    #: Replicas are servers of others, so that starting one only asks it what it serves.
     is_attached: bool = False
 
 

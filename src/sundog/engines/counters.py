@@ -1,4 +1,4 @@
-"""What one replica counts of its requests, for `Engine.stats`.
+"""The counts of one replica's requests, for `Engine.stats`.
 
 Owns the numbers. Never reads a clock, never keeps a request.
 """

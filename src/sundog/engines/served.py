@@ -16,37 +16,41 @@ from sundog.secrets import Secrets
 
 @dataclass(frozen=True, slots=True)
 class ServerCommand:
-    """How to start one server. `environment`: beside that of this process. `identity`: what tells the servers of one
-    command from those of another: no port, no secret. `ready_timeout_s`: when it counts as failed to start."""
+    """This class says how to start one server."""
 
     argv: tuple[str, ...]
+    #: Variables beside those of this process.
     environment: Mapping[str, str]
     base_url: str
     health_url: str
+    #: Facts that tell the servers of one command from those of another: no port, no secret.
     identity: Mapping[str, Any]
+    #: Seconds after which it counts as failed to start.
     ready_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLoad:
-    """What a server says of this moment. `kv_usage`: share of its KV blocks in use, in [0, 1]. Counters since its
-    start: `num_preemptions`, and prompt tokens looked up in its prefix cache (`num_queried_tokens`) and found there
-    (`num_cached_tokens`)."""
+    """The state that a server tells of this moment. Counters count since its start."""
 
     num_running: int = 0
     num_waiting: int = 0
+    #: Share of its KV blocks in use, in [0, 1].
     kv_usage: float = 0.0
     num_preemptions: int = 0
+    #: Prompt tokens looked up in its prefix cache.
     num_queried_tokens: int = 0
+    #: Prompt tokens found there.
     num_cached_tokens: int = 0
 
 
 @runtime_checkable
 class Watched(Protocol):
-    """An engine whose server may go away and come back. `suspicion`: set when an attempt ended as if it were gone.
-    `max_down_s`: how long it may stay away before it counts as lost."""
+    """An engine whose server may go away and come back."""
 
+    #: Set when an attempt ended as if it were gone.
     suspicion: asyncio.Event
+    #: Seconds that it may stay away before it counts as lost.
     max_down_s: float
 
     async def probe(self) -> ReplicaLoad:

@@ -1,1 +1,1 @@
-"""What `explain` shows of a session: the document, and its forms."""
+"""The document that `explain` shows of a session, and its forms."""

@@ -1,4 +1,4 @@
-"""What an explanation tells of a plan beside the plan itself: its pools, and why calls may be shared or not.
+"""The facts that an explanation tells of a plan beside the plan itself: its pools, and why calls may be shared or not.
 
 Owns these facts and the words of the reasons. Reads no rows.
 """

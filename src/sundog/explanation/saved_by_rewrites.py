@@ -1,4 +1,4 @@
-"""What each rewrite saves: the plan before it and the plan after it, estimated alike.
+"""The savings of each rewrite: the plan before it and the plan after it, estimated alike.
 
 Owns which plans are compared. The estimates are in cost, the form in present.
 """

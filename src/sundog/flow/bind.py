@@ -1,4 +1,4 @@
-"""What the user wrote -> logical plan.
+"""This module makes a logical plan of what the user wrote.
 
 Owns the order of the checks and the making of plan nodes. Decides nothing about how a step runs.
 """

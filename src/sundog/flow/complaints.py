@@ -1,4 +1,4 @@
-"""What is wrong with a flow, collected: a user sees all of it at once.
+"""The complaints about a flow, collected so that a user sees all of them at once.
 
 Owns the list of complaints and the one FlowError made of it.
 """

@@ -29,16 +29,17 @@ _ALLOWED = {"filter": FILTER_MODIFIERS, "loop": LOOP_MODIFIERS}
 
 @dataclass(frozen=True, slots=True)
 class NodeDraft:
-    """A node and where it was written. `node` is None when it is wrong: its name is known all the same.
-
-    `shape` is that of the node's value, `operator` the key that says what it does, `block` what stands below it.
-    """
+    """A node and where it was written."""
 
     name: str
     path: DataPath
+    #: The key that says what the node does.
     operator: str = ""
+    #: The data below that key.
     block: Any = None
+    #: None where it is wrong: its name is known all the same.
     node: Node | None = None
+    #: The shape of the node's value.
     shape: Shape = _UNKNOWN
     body: tuple[NodeDraft, ...] = ()
 

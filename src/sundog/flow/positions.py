@@ -31,7 +31,8 @@ _QUOTE_HINT = 'text that begins with {{ or contains ": " must be quoted, or writ
 
 
 class Positions(Protocol):
-    """Where the user wrote what; a path that is not there gives the place of its longest part that is."""
+    """This class says where the user wrote what; a path that is not there gives the place of its longest part that
+    is."""
 
     def key(self, path: DataPath) -> Location: ...
 
@@ -44,8 +45,9 @@ class Positions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FlowDocument:
-    """`data`: dicts with text keys, lists, text, numbers, truth values and None."""
+    """The data of a file, and where each part of it stands."""
 
+    #: Dicts with text keys, lists, text, numbers, truth values and None.
     data: Any
     positions: Positions
 

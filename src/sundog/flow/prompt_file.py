@@ -36,9 +36,10 @@ def prompt_file(path: str | Path) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class PromptText:
-    """The text of a file with its includes. `pieces`: where each begins in `text`, its file, and where in it."""
+    """The text of a file with its includes."""
 
     text: str
+    #: For each piece its beginning in `text`, its file, and its place there.
     pieces: tuple[tuple[int, _Source, int], ...]
 
     def locate(self, index: int) -> Location:

@@ -1,4 +1,4 @@
-"""What templates may read: every name and path is known, and no step waits for itself.
+"""This module checks what templates read: every name and path is known, and no step waits for itself.
 
 Owns scopes and the check of references in them. Never changes a plan.
 """

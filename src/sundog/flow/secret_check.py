@@ -1,4 +1,4 @@
-"""Where `${env:NAME}` may not stand.
+"""This module finds `${env:NAME}` where it may not stand.
 
 Owns the search for secrets in what the user wrote. Never reads the environment.
 """

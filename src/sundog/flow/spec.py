@@ -1,4 +1,4 @@
-"""What a user writes, section by section. The YAML file and the Python builder both give this.
+"""The sections of a flow as a user writes them. The YAML file and the Python builder both give this.
 
 Owns the keys of a flow and their types. Never looks at names, templates or operators' own keys: that is bind.
 """
@@ -31,20 +31,22 @@ class FlowSpec(_Written):
 
 
 class WorkersSpec(_Written):
-    """`count` equal places (GPUs, or room in memory), each for at most `max_resident` engines at once. `usd_per_hour`:
-    the price of one, while it is in use."""
+    """A group of equal places (GPUs, or room in memory) for engines."""
 
+    #: The number of places.
     count: int = Field(ge=1)
+    #: Engines that one place holds at once.
     max_resident: int = Field(default=1, ge=1)
+    #: The price of one, while it is in use.
     usd_per_hour: float = Field(default=0.0, ge=0.0)
 
 
 class EngineSpec(_Written):
-    """`kind` names an entry of the engine registry; every other key is an option of that kind. `workers`: the group
-    whose workers load and unload it, where it does not stay loaded."""
+    """`kind` names an entry of the engine registry; every other key is an option of that kind."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     kind: str
+    #: The group whose workers load and unload it, where it does not stay loaded.
     workers: str | None = None
 
     @field_validator("kind", mode="before")
@@ -59,19 +61,21 @@ class EngineSpec(_Written):
 
 
 class InputSpec(_Written):
-    """Where rows come from: `path` (csv, jsonl, parquet, globs), `query` (DuckDB SQL) or `call` (module:function).
+    """One input: exactly one of `path`, `query` and `call`. A text alone is a path."""
 
-    A text alone is a path. `key` joins an input to the first one: a column of both, or {its column: the first's}.
-    `args` are given to `call`; `types` are DuckDB types of columns of `path`; `at` is the place of the
-    array in a .json file.
-    """
-
+    #: Csv, jsonl or parquet; globs are allowed.
     path: str | None = None
+    #: DuckDB SQL.
     query: str | None = None
+    #: Module:function.
     call: str | None = None
+    #: The arguments of `call`.
     args: dict[str, Any] = Field(default_factory=dict)
+    #: Joins the input to the first one: a column of both, or {its column: the first's}.
     key: dict[str, str] | None = None
+    #: DuckDB types of columns of `path`.
     types: dict[str, str] = Field(default_factory=dict)
+    #: The place of the array in a .json file.
     at: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="before")
@@ -114,19 +118,18 @@ class OutputSpec(RootModel[Template]):
 
 
 class NodeSpec(_Written):
-    """One node: exactly one operator (`filter`, `loop` or a name of the operator registry) beside its modifiers.
-
-    `timeout` is in seconds, for one attempt; `retries` are attempts after the first; `max_retry_wait`: in
-    seconds, the longest wait before one that a server may ask for.
-    """
+    """One node: exactly one operator (`filter`, `loop` or a name of the operator registry) beside its modifiers."""
 
     model_config = ConfigDict(extra="allow", frozen=True, arbitrary_types_allowed=True)
     when: Template | None = None
     for_each: Template | None = None
     as_: str | None = Field(default=None, alias="as")
     after: tuple[str, ...] = ()
+    #: Seconds of one attempt.
     timeout: float | None = Field(default=None, gt=0)
+    #: Attempts after the first.
     retries: int | None = Field(default=None, ge=0)
+    #: The longest wait, in seconds, before one that a server may ask for.
     max_retry_wait: float | None = Field(default=None, ge=0)
     share: bool | None = None
     filter: Template | None = None

@@ -1,4 +1,4 @@
-"""What the core is told of a prompt: how long it is, and where prompts may share what is computed.
+"""The facts of a prompt that the core is told: how long it is, and where prompts may share what is computed.
 
 Owns the estimate for an engine that no worker has loaded yet. Never looks at what a prompt says.
 """

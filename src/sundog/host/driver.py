@@ -42,8 +42,8 @@ Attempt = Callable[[Submit], Awaitable[tuple[T, RequestFinished]]]
 
 
 class Loader(Protocol):
-    """Where engines are loaded and closed. `load`: the replica, at time 0, or why there is none. `unload`: of one that
-    runs nothing."""
+    """This class loads and closes engines. `load` gives the replica, at time 0, or raises why there is none; `unload`
+    closes one that runs nothing."""
 
     async def load(self, worker_id: str, pool: str) -> ReplicaAdded: ...
     async def unload(self, replica_id: str) -> None: ...
@@ -70,8 +70,8 @@ class LoadingStopped(Exception):
 
 
 class _Waiter:
-    """Where a request learns what the core wants: at once when it is known, else when it comes. `failure`: of its
-    last attempt."""
+    """This class tells a request what the core wants: at once when it is known, else when it comes. `failure` is that
+    of its last attempt."""
 
     __slots__ = ("_future", "_next", "failure", "pool")
 

@@ -32,7 +32,7 @@ _SINGLE = {kind for kind in EVENT_TYPES.values() if len(fields(kind)) == 1}
 
 @dataclass(frozen=True, slots=True)
 class LogHeader:
-    """What a reader needs beside the events: the policy set that acted, and when time 0 was."""
+    """The facts that a reader needs beside the events: the policy set that acted, and when time 0 was."""
 
     policy: str
     started_at: str

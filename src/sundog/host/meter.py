@@ -1,4 +1,4 @@
-"""What steps take, measured while a run is under way.
+"""The time that steps take, measured while a run is under way.
 
 Owns sums of attempts and of the time in which replicas had something to do. Never reads a clock; times are handed in.
 """

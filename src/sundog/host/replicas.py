@@ -1,4 +1,4 @@
-"""What the core is told of a replica: its limits, and what its engine can do.
+"""The facts of a replica that the core is told: its limits, and what its engine can do.
 
 Owns the translation of an engine's options and capabilities. Never opens an engine: the owner of the driver does.
 """

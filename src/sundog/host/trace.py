@@ -66,7 +66,7 @@ def trace_records(logs: Iterable[Path]) -> Iterator[TraceRecord]:
 
 
 class _Lanes:
-    """Which (process, thread) of the trace stands for which slot; the same in all logs of a run."""
+    """The (process, thread) of the trace that stands for each slot; the same in all logs of a run."""
 
     def __init__(self) -> None:
         self._pids: dict[str, int] = {}
@@ -87,10 +87,11 @@ class _Lanes:
 
 @dataclass(slots=True)
 class _Attempt:
-    """`lane`: its process and thread in the trace."""
+    """One attempt of a request, on its way."""
 
     replica_id: str
     slot: int
+    #: Its process and thread in the trace.
     lane: tuple[int, int]
     number: int
     begin_s: float
@@ -99,9 +100,10 @@ class _Attempt:
 
 @dataclass(slots=True)
 class _Request:
-    """`queued_s`: since when it waits for its next attempt."""
+    """One request on its way."""
 
     arrived: RequestArrived
+    #: The time since which it waits for its next attempt.
     queued_s: float
     attempt: _Attempt | None = None
 

@@ -15,14 +15,16 @@ MAX_SPAN_S = 1e6 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Calls that wait for their next attempt: how many, the longest of their waits in seconds, the engine, database or
-    host that they are for, and how the last attempt failed. `is_asked_for`: the other side named the time, as with
-    `Retry-After`; else it is a back-off."""
+    """Calls that wait for their next attempt."""
 
     num_calls: int
+    #: The longest of their waits, in seconds.
     wait_s: float
+    #: The engine, database or host that they are for.
     target: str
+    #: A sentence that says how the last attempt failed.
     cause: str
+    #: The other side named the time, as with `Retry-After`; else it is a back-off.
     is_asked_for: bool
 
 

@@ -17,8 +17,8 @@ from sundog.ir.templates.template import Path, Template
 
 
 class OperatorSpec(BaseModel):
-    """What the user wrote for one operator; every operator has its own subclass. Immutable by convention:
-    a rewrite makes a new one with `model_copy`."""
+    """The text that the user wrote for one operator; every operator has its own subclass. Immutable by convention: a
+    rewrite makes a new one with `model_copy`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
     # Fields whose text is taken as it is even where `${env:NAME}` may stand elsewhere are the operator's affair.
@@ -37,25 +37,25 @@ class ForEach:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operator, run once per row (or once per element with `for_each`).
-
-    `after`: steps that must have ended first though no value of theirs is read.
-    `timeout_s`: of one attempt; None takes the operator's default. `retries`: further attempts after the first.
-    `max_retry_wait_s`: the longest wait before one that a server may ask for; None takes the engine's, or the default.
-    `share`: None leaves sharing to the operator's rules. `is_gathered`: calls that wait together may be one request.
-    """
+    """One operator, run once per row (or once per element with `for_each`)."""
 
     name: str
     operator: str
     spec: OperatorSpec
     when: Template | None = None
     for_each: ForEach | None = None
+    #: Steps that must have ended first though no value of theirs is read.
     after: tuple[str, ...] = ()
+    #: Seconds of one attempt; None takes the operator's default.
     timeout_s: float | None = None
+    #: Further attempts after the first.
     retries: int | None = None
+    #: None leaves sharing to the operator's rules.
     share: bool | None = None
     location: Location | None = field(default=None, compare=False)
+    #: Calls that wait together may be one request.
     is_gathered: bool = False
+    #: The longest wait before one that a server may ask for; None takes the engine's, or the default.
     max_retry_wait_s: float | None = None
 
 
@@ -102,68 +102,73 @@ class WorkerGroup:
 
 @dataclass(frozen=True, slots=True)
 class EngineBlock:
-    """One entry of `engines`: `kind` names the registry entry, `options` its validated options.
-
-    Secrets in `options` are still `${env:NAME}`. `workers`: the group whose workers load it, None where its replicas
-    stay loaded.
-    """
+    """One entry of `engines`."""
 
     name: str
+    #: The name of the registry entry.
     kind: str
+    #: Its validated options; secrets in them are still `${env:NAME}`.
     options: Mapping[str, Any]
     location: Location | None = field(default=None, compare=False)
+    #: The group whose workers load it, None where its replicas stay loaded.
     workers: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class InputSource:
-    """One entry of `inputs`: exactly one of `path`, `query`, `call` is set.
+    """One entry of `inputs`: exactly one of `path`, `query` and `call` is set.
 
-    `path`: csv, json, jsonl or parquet, globs allowed. `query`: DuckDB SQL. `call`: "module:function" that returns
-    an iterable of dicts. The first input drives: one row of it is one row of the run. Every other input is
-    joined to it: `key` maps its column to the driving column, and its row is `row.<name>` (null if unmatched).
-    `at`: where the array of rows is in a JSON document, as in "items.rows"; None for the whole document.
-    `types`: DuckDB types of CSV columns that must not be guessed. `columns`: those that rows shall have, None for all.
+    The first input drives: one row of it is one row of the run. Every other input is joined to it, and its row is
+    `row.<name>` (null if unmatched).
     """
 
     name: str
+    #: Csv, json, jsonl or parquet, globs allowed.
     path: str | None = None
+    #: DuckDB SQL.
     query: str | None = None
+    #: "module:function" that returns an iterable of dicts.
     call: str | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
+    #: The column of this input, and the driving column that it is joined to.
     key: tuple[str, str] | None = None
+    #: DuckDB types of CSV columns that must not be guessed.
     types: Mapping[str, str] = field(default_factory=dict)
     location: Location | None = field(default=None, compare=False)
+    #: The columns that rows shall have, None for all.
     columns: tuple[str, ...] | None = None
+    #: The place of the array of rows in a JSON document, as in "items.rows"; None for the whole document.
     at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RowKey:
-    """A value of the row by which rows may be read: `path` as in ("row", "document"). `is_lookup`: prompts do not hold
-    the value itself but a text that a tool finds by it."""
+    """A value of the row by which rows may be read."""
 
+    #: As in ("row", "document").
     path: Path
+    #: Prompts do not hold the value itself but a text that a tool finds by it.
     is_lookup: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LogicalPlan:
-    """A bound flow: `nodes` in the order written, `outputs` in the order of columns. `workers` and `objective`: where
-    engines are loaded, and what is made small in choosing when; they change no answer.
-
-    `row_order`: rows with equal values there share prompt text, so they are better read side by side. It changes no
-    answer, so plans that differ in nothing else are equal.
-    """
+    """A bound flow."""
 
     name: str
     engines: tuple[EngineBlock, ...]
     inputs: tuple[InputSource, ...]
     constants: Mapping[str, Any]
+    #: In the order written.
     nodes: tuple[Node, ...]
+    #: In the order of columns.
     outputs: tuple[tuple[str, Template], ...]
+    #: The places where engines are loaded; they change no answer.
     workers: tuple[WorkerGroup, ...] = ()
+    #: The quantity that is made small in choosing when engines are loaded; it changes no answer.
     objective: str = "makespan"
+    #: Rows with equal values there share prompt text, so they are better read side by side. It changes no answer, so
+    #: plans that differ in nothing else are equal.
     row_order: tuple[RowKey, ...] = field(default=(), compare=False)
 
     def engine(self, name: str) -> EngineBlock:

@@ -16,7 +16,7 @@ MAX_RETRY_WAIT_S = 600.0
 
 
 class Sharing(Enum):
-    """How far one call's result reaches (docs/design.md)."""
+    """The reach of one call's result (docs/design.md)."""
 
     ALWAYS = "always"  # equal calls of any run: deterministic by its own declaration, as a greedy LLM call
     RUN = "run"  # equal calls of this run: read-only, but the world may change between runs
@@ -25,23 +25,23 @@ class Sharing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CallExec:
-    """One operator call per row (or per element).
-
-    `is_effect`: changes the outside world; claimed before, never repeated by itself.
-    `before`: names in the same scope that must have ended. `max_attempts` >= 1. `timeout_s` of one attempt.
-    `max_retry_wait_s`: the longest wait before another attempt that a server may ask for.
-    `has_successor`: as soon as a row's call has ended, the row asks again in the same pool.
-    """
+    """One operator call per row (or per element)."""
 
     step: Step
     pool: str
     sharing: Sharing
+    #: It changes the outside world: claimed before, never repeated by itself.
     is_effect: bool
+    #: Seconds of one attempt.
     timeout_s: float
+    #: At least 1.
     max_attempts: int
+    #: Names in the same scope that must have ended.
     before: tuple[str, ...]
+    #: As soon as a row's call has ended, the row asks again in the same pool.
     has_successor: bool = False
     name: str = field(init=False, compare=False, repr=False)
+    #: The longest wait before another attempt that a server may ask for.
     max_retry_wait_s: float = MAX_RETRY_WAIT_S
 
     def __post_init__(self) -> None:
@@ -51,9 +51,10 @@ class CallExec:
 
 @dataclass(frozen=True, slots=True)
 class LoopExec:
-    """How a loop runs: `body` in topological order, turn after turn."""
+    """A loop as it is executed, turn after turn."""
 
     loop: Loop
+    #: In topological order.
     body: tuple[Exec, ...]
     before: tuple[str, ...]
 
@@ -79,20 +80,20 @@ Exec = CallExec | LoopExec | FilterExec
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step, or its share, on one worker, by the estimate; times in seconds from the start of the run. `is_load`: the
-    worker loads the engine of `pool` first."""
+    """A step, or its share, on one worker, by the estimate; times in seconds from the start of the run."""
 
     step: str
     pool: str
     epoch: int
     start_s: float
     end_s: float
+    #: The worker loads the engine of `pool` first.
     is_load: bool
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOrder:
-    """What one worker runs, in order."""
+    """The steps that one worker runs, in order."""
 
     worker: str
     steps: tuple[PlannedStep, ...]
@@ -106,35 +107,43 @@ class WorkerOrder:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What the workers run, chosen by `solver` for `objective`. `value`, and `lower_bound`, below which no placement
-    is: seconds, or dollars for the objective cost. `basis`: what the figures come from. `needs_s`: when the results of
-    each tool step are needed."""
+    """The work of all workers, chosen by `solver` for `objective`."""
 
     objective: str
     solver: str
     orders: tuple[WorkerOrder, ...]
     makespan_s: float
+    #: Seconds, or dollars for the objective cost.
     value: float
+    #: No placement has a smaller value.
     lower_bound: float
+    #: A phrase that says where the figures come from.
     basis: str
+    #: By tool step, when its results are needed.
     needs_s: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PhysicalPlan:
-    """`nodes` in topological order; `policy` names a policy set; `max_rows_in_flight` bounds memory.
-    `logical` is what the rewrites left of `written`, the plan as bound, by which a run is known. `row_order`: by what
-    rows are read where they do not all fit in flight; empty: as they come. `objective` and `solver`: how steps are
-    placed on workers; `placement`: where they are, None before the rows are known, and where there are no workers."""
+    """A plan as it is executed."""
 
+    #: The plan that the rewrites left of `written`.
     logical: LogicalPlan
+    #: In topological order.
     nodes: tuple[Exec, ...]
+    #: The name of a policy set.
     policy: str
+    #: Bounds memory.
     max_rows_in_flight: int
+    #: The plan as bound, by which a run is known.
     written: LogicalPlan
+    #: The values by which rows are read where they do not all fit in flight; empty for the order in which they come.
     row_order: tuple[RowKey, ...] = ()
+    #: The quantity that the placement of steps on workers makes small.
     objective: str = "makespan"
+    #: The solver that places them.
     solver: str = "auto"
+    #: None before the rows are known, and where there are no workers.
     placement: Placement | None = None
 
 

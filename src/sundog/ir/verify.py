@@ -1,4 +1,4 @@
-"""What a rewrite must keep, checked on the plans before and after it.
+"""This module checks on the plans before and after a rewrite what every rewrite must keep.
 
 Owns the check. Never mends a plan: what it finds is a bug in a rule.
 """
@@ -79,7 +79,7 @@ def _check_cycles(nodes: Sequence[Node]) -> None:
 
 
 def _check_columns(before: LogicalPlan, after: LogicalPlan) -> None:
-    """Nothing is read that was not read before, and every column read is still there."""
+    """Check that nothing is read that was not read before, and that every column read is still there."""
     if more := _columns(_row_paths(after)) - _columns(_row_paths(before)):
         raise PlanError(f"the column '{min(more)}' is read, and was not before")
     paths = _row_paths(after)

@@ -1,1 +1,1 @@
-"""What was measured: history of steps, loads and profiles, and the estimates that are made from them."""
+"""The measurements: history of steps, loads and profiles, and the estimates that are made from them."""

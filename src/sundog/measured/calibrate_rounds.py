@@ -42,13 +42,16 @@ TASK = "Tell a very long story with all of these words, and begin it with"
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """`background` requests of `context_tokens` decode for some steps, after `shared_tokens` that they have in common;
-    meanwhile prompts of `prompts` tokens come."""
+    """Requests decode in the background for some steps, and meanwhile prompts come."""
 
+    #: Requests that decode.
     background: int
+    #: Prompt tokens of each of them.
     context_tokens: int
+    #: Tokens of each prompt that comes meanwhile.
     prompts: tuple[int, ...] = ()
     is_held_out: bool = False
+    #: Tokens that the background requests have in common.
     shared_tokens: int = 0
 
 
@@ -77,9 +80,11 @@ ROUNDS = (
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRounds:
-    """`fit`: the steps to fit; `held_out`: mixed steps of rounds that are not in `fit`."""
+    """The steps that all rounds took."""
 
+    #: The steps to fit.
     fit: tuple[MeasuredStep, ...]
+    #: Mixed steps of rounds that are not in `fit`.
     held_out: tuple[MeasuredStep, ...]
     limits: StepLimits
 
@@ -140,7 +145,7 @@ def _background_tokens(one: Round, max_step_tokens: int | None) -> int:
 
 
 def _limits(engine: Engine, max_concurrency: int, steps: Sequence[MeasuredStep]) -> StepLimits:
-    """Where the engine does not tell its largest step, the largest that was seen."""
+    """Return the engine's limits; where it does not tell its largest step, the largest that was seen."""
     seen = max(int(step.work.num_prefill_tokens + step.work.num_decode_tokens) for step in steps)
     return StepLimits(engine.capabilities().max_step_tokens or seen, max_concurrency)
 

@@ -1,4 +1,4 @@
-"""What loading an engine takes: measured by every run, kept with the history of the state folder.
+"""The time of loading an engine: measured by every run, kept with the history of the state folder.
 
 Owns the key under which it is kept, by what decides the engine's answers, whatever flow and name it is loaded for.
 """

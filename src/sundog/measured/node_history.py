@@ -39,7 +39,8 @@ on conflict do update set total = total + excluded.total, squares = squares + ex
 
 
 class Observations:
-    """What one process's part of a run shows, as it happens. A record costs a microsecond, and little memory."""
+    """This class collects what one process's part of a run shows, as it happens. A record costs a microsecond, and
+    little memory."""
 
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], NodeRecord] = {}

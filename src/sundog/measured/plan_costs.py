@@ -1,4 +1,5 @@
-"""What the estimate of a plan rests on: sampled rows, tokenizers, profiles, limits, prices and the history.
+"""This module gathers what the estimate of a plan rests on: sampled rows, tokenizers, profiles, limits, prices and the
+history.
 
 Owns gathering it. Starts no engine and runs no step; the arithmetic is in the room cost.
 """

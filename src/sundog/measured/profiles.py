@@ -1,4 +1,4 @@
-"""Where profiles of engines are kept: one JSON file for each engine, model and machine.
+"""This module keeps the profiles of engines: one JSON file for each engine, model and machine.
 
 Owns the key and the files. Never measures and never looks inside a profile.
 """

@@ -1,4 +1,4 @@
-"""How selective a flow's filters are, before it runs: measured on sampled rows, else what earlier runs have shown.
+"""The selectivity of a flow's filters before it runs: measured on sampled rows, else what earlier runs have shown.
 
 Owns the choice between the two. What is done with it is the optimizer's affair.
 """

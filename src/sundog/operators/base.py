@@ -1,4 +1,4 @@
-"""What an operator is: the contract that every kind of step keeps and one conformance suite checks.
+"""The contract that every kind of step keeps and one conformance suite checks.
 
 Owns the call, its outcome and the registry. Never schedules, retries, shares or stores: runtime and sched do.
 """
@@ -22,56 +22,57 @@ from sundog.secrets import Secrets
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What the optimizer and the runtime may know of a step without knowing its operator.
-
-    `resource`: the outside state it touches (a database, a host), None for none; two steps on one resource
-    of which one writes keep their written order. `writes`: it changes that state. `is_effect`: claimed before
-    it runs, never shared, never repeated by itself. `engine`: the engine block's name, for LLM steps.
-    `conversation`: an LLM step's messages, (role, text), in order.
-    `max_concurrency`: calls in flight on its pool. `reason`: why it is taken for what it is, as a phrase for explain.
-    `files`: those that it reads or writes, from the flow's folder: no output may replace them.
-    `lookup`: the parameter by which calls may be gathered; the operator then is a GatheringOperator.
-    """
+    """The facts of a step that the optimizer and the runtime may know without knowing its operator."""
 
     sharing: Sharing
     pool: str
+    #: It is claimed before it runs, never shared, never repeated by itself.
     is_effect: bool = False
+    #: The outside state it touches (a database, a host), None for none; two steps on one resource of which one writes
+    #: keep their written order.
     resource: str | None = None
+    #: It changes that state.
     writes: bool = False
+    #: The engine block's name, for LLM steps.
     engine: str | None = None
+    #: An LLM step's messages, (role, text), in order.
     conversation: tuple[tuple[str, Template], ...] = ()
+    #: Calls in flight on its pool.
     max_concurrency: int = 8
     timeout_s: float = 60.0
     retries: int = 2
+    #: A phrase for explain that says why it is taken for what it is.
     reason: str | None = None
+    #: The parameter by which calls may be gathered; the operator then is a GatheringOperator.
     lookup: str | None = None
+    #: The files that it reads or writes, from the flow's folder: no output may replace them.
     files: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class BoundCall:
-    """An operator on one row, rendered.
+    """An operator on one row, rendered."""
 
-    `payload`: JSON types only, holds everything that decides the result (the spec's constants too), secrets
-    still as `${env:NAME}`; two calls of an operator are the same when their payloads are equal.
-    `prompt`: of an LLM call, in order.
-    """
-
+    #: JSON types only. It holds everything that decides the result (the spec's constants too), with secrets still as
+    #: `${env:NAME}`; two calls of an operator are the same when their payloads are equal.
     payload: Any
+    #: The messages of an LLM call, in order.
     prompt: tuple[Message, ...] = ()
     max_tokens: int | None = None
 
 
 @dataclass(slots=True)
 class Outcome:
-    """`value`: JSON types only. `usage`: of an LLM call."""
+    """The result of one call."""
 
+    #: JSON types only.
     value: Any
+    #: None for a call without an engine.
     usage: Usage | None = None
 
 
 class CallContext(Protocol):
-    """What a running call may use.
+    """The means that a running call may use.
 
     `idempotency_key`: the same for every attempt of one effect, in every process.
     """
@@ -105,33 +106,31 @@ class CallContext(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong with a step that can be seen before its first call.
+    """Something wrong with a step that can be seen before its first call."""
 
-    `what`: one sentence without the step's name, which the reader is told. `hint`: what to do. `is_fatal`: each call of
-    the step would fail. `is_of_state`: it was seen in outside state (a database, a server), so an earlier step of the
-    same run may mend it.
-    """
-
+    #: One sentence without the step's name, which the reader is told.
     what: str
+    #: A sentence that says what to do.
     hint: str | None = None
+    #: Each call of the step would fail.
     is_fatal: bool = False
+    #: It was seen in outside state (a database, a server), so an earlier step of the same run may mend it.
     is_of_state: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What `inspect` may use.
+    """The means that `inspect` has."""
 
-    `calls`: by row number, those that can be rendered before the run; none where the step reads what other steps give.
-    They are of the first `num_inspected` of `num_rows` rows, less those that never come to the step. `timeout_s`: the
-    time it has; then it is cancelled. `engine`: of an LLM step, None where its tokenizer cannot be had.
-    """
-
+    #: By row number, the calls that can be rendered before the run; none where the step reads what other steps give.
+    #: They are of the first `num_inspected` of `num_rows` rows, less those that never come to the step.
     calls: Mapping[int, tuple[BoundCall, ...]]
     secrets: Secrets
+    #: The seconds that it has; then it is cancelled.
     timeout_s: float
     num_rows: int = 0
     num_inspected: int = 0
+    #: The engine of an LLM step, None where its tokenizer cannot be had.
     engine: EngineOutline | None = None
 
     def rows(self, num_rows: int) -> str:

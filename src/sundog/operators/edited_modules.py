@@ -40,8 +40,8 @@ def resolve_as_written(reference: str, base_dir: Path) -> Callable[..., Any]:
 
 
 def _load_anew(modules: Sequence[ModuleType]) -> None:
-    """What is imported comes before what imports it, which has copies of its names. Where one cannot be loaded, it and
-    those behind it are forgotten: whoever imports them next hears why."""
+    """Load modules anew, what is imported before what imports it, which has copies of its names. Where one cannot be
+    loaded, it and those behind it are forgotten: whoever imports them next hears why."""
     importlib.invalidate_caches()
     waiting = list(modules)
     try:

@@ -35,21 +35,20 @@ class PromptMessage(BaseModel):
 
 
 class LLMSpec(OperatorSpec):
-    """One question to an engine: `prompt` alone, or `messages`; `system` comes before either.
-
-    `max_tokens` None leaves the limit to the engine. `temperature` 0 is greedy, None the engine's own. `output`: the
-    answer's form, as ir.schemas.output_schema says.
-    """
+    """One question to an engine: `prompt` alone, or `messages`; `system` comes before either."""
 
     allows_files: ClassVar[frozenset[str]] = frozenset({"prompt", "system", "messages"})
     engine: str
     prompt: Template | None = None
     messages: tuple[PromptMessage, ...] = ()
     system: Template | None = None
+    #: None leaves the limit to the engine.
     max_tokens: int | None = Field(default=None, ge=1)
+    #: 0 is greedy, None the engine's own.
     temperature: float | None = Field(default=0.0, ge=0)
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    #: The answer's form, as ir.schemas.output_schema says.
     output: Annotated[OutputSchema, PlainValidator(OutputSchema.of)] | None = None
 
     @model_validator(mode="after")

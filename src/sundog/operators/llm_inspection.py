@@ -1,4 +1,5 @@
-"""What can be wrong with an LLM step before its first call: prompts that are too long, answers that cannot be whole.
+"""This module finds what is wrong with an LLM step before its first call: prompts that are too long, answers that
+cannot be whole.
 
 Owns these findings. Never starts an engine: it has the outline of one.
 """

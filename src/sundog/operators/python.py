@@ -41,13 +41,15 @@ Function = Callable[..., Any]
 
 
 class PythonSpec(OperatorSpec):
-    """`call`: `module:function`; modules in the flow file's folder come first. `args`: by name.
-    `effect`: the function changes something outside, so it is claimed and never repeated by itself."""
+    """One call of a Python function."""
 
     allows_secrets = frozenset({"args"})
 
+    #: `module:function`; modules in the flow file's folder come first.
     call: str
+    #: Its arguments by name.
     args: dict[str, Argument] = Field(default_factory=dict)
+    #: The function changes something outside, so it is claimed and never repeated by itself.
     effect: bool = False
 
 

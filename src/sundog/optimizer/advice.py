@@ -29,13 +29,14 @@ that it changes as many sets of values to count as there are values, of half of 
 @dataclass(frozen=True, slots=True)
 class Advice:
     """Put `value` to the place that `where` names, in `steps`: of the `num_tokens` that the pool's prompts compute now,
-    this would save `num_saved_tokens`. `assumes_results`: prompts hold results, whose length is not known."""
+    this would save `num_saved_tokens`."""
 
     steps: tuple[str, ...]
     value: Value
     where: str
     num_saved_tokens: float
     num_tokens: float
+    #: Prompts hold results, whose length is not known.
     assumes_results: bool
 
     def __str__(self) -> str:

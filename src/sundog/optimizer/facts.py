@@ -1,4 +1,5 @@
-"""What the operators say of a plan's steps, and what follows from it: effects, shared state, how far results reach.
+"""The facts that the operators tell of a plan's steps, and what follows from them: effects, shared state, how far
+results reach.
 
 Owns these facts; the rules and the planner read them. Never changes a plan.
 """
@@ -16,7 +17,7 @@ from sundog.operators.base import Operator, Traits
 
 
 class WorkClass(IntEnum):
-    """What a node costs at most, by kind: what is known before anything is measured."""
+    """The most that a node costs, by kind: what is known before anything is measured."""
 
     NONE = 0
     TOOL = 1

@@ -27,15 +27,17 @@ GUESSED_CALL_S = Estimate(0.01, 0.1, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class PlacementFigures:
-    """Seconds of the batch. `exec_s`: by step, the whole batch on one replica, or by its tool; a step that is left out
-    has nothing to do. `num_waves`: by step, its calls over those that run at once there. `load_s`: by engine pool.
-    `basis`: where they come from, as a phrase for explain. `guessed`: the steps of which no time is known, so that only
-    their proportions count."""
+    """Seconds of the batch."""
 
+    #: By step, the whole batch on one replica, or by its tool; a step that is left out has nothing to do.
     exec_s: Mapping[str, Estimate]
+    #: By step, its calls over those that run at once there.
     num_waves: Mapping[str, float]
+    #: By engine pool.
     load_s: Mapping[str, float]
+    #: Where they come from, as a phrase for explain.
     basis: str
+    #: The steps of which no time is known, so that only their proportions count.
     guessed: frozenset[str] = frozenset()
 
     def left(self, shares: Mapping[str, float]) -> PlacementFigures:
@@ -59,7 +61,7 @@ class PlacementFigures:
             for step, seconds in exec_s.items()
             if step in self.guessed and self.exec_s[step].expected
         ]
-        # What is still a guess is off as the other guesses were.
+        # The figures that are still guesses are off as the other guesses were.
         scale = median(ratios) if ratios else 1.0
         found = {step: estimate * (scale if step in self.guessed else 1.0) for step, estimate in self.exec_s.items()}
         found |= {step: _about(seconds) for step, seconds in exec_s.items()}
@@ -73,7 +75,8 @@ def _about(seconds: float) -> Estimate:
 
 @dataclass(frozen=True, slots=True)
 class PoolReplicas:
-    """Where an engine pool's calls can run: on the workers of its group, or on `num_replicas` that stay loaded."""
+    """The places where an engine pool's calls can run: on the workers of its group, or on `num_replicas` that stay
+    loaded."""
 
     pool: str
     group: WorkerGroup | None

@@ -22,7 +22,7 @@ DEFAULT_ROWS_IN_FLIGHT = 2048
 
 @dataclass(frozen=True, slots=True)
 class PlannerOptions:
-    """How a plan is made, beyond what the flow says."""
+    """The options of a plan beyond what the flow says."""
 
     #: Name of the policy set that orders its calls.
     policy: str = "prefix_grouped"

@@ -21,18 +21,18 @@ MAX_DISTINCT_SHARE = 0.8
 
 @dataclass(frozen=True, slots=True)
 class PrefixNode:
-    """A part that all prompts of `steps` have at this place, after the parts above. `fields`: the values of the row
-    that decide the text from the root to here; None: every call has its own."""
+    """A part that all prompts of `steps` have at this place, after the parts above."""
 
     part: Part
     steps: tuple[str, ...]
+    #: The values of the row that decide the text from the root to here; None where every call has its own.
     fields: RowFields | None
     children: tuple[PrefixNode, ...]
 
 
 @dataclass(slots=True)
 class _Tail:
-    """What is left of a prompt: of its part number `index` the text from `begin` on, and the parts after it."""
+    """The rest of a prompt: of its part number `index` the text from `begin` on, and the parts after it."""
 
     prompt: StepPrompt
     parts: tuple[Part, ...]
@@ -54,11 +54,12 @@ class _Tail:
 
 @dataclass(slots=True)
 class _Draft:
-    """A node of the tree before its children are made. `children`: their numbers."""
+    """A node of the tree before its children are made."""
 
     part: Part
     tails: list[_Tail]
     fields: RowFields | None
+    #: Their numbers.
     children: range = range(0)
 
 
@@ -157,7 +158,7 @@ def _begin(tails: Sequence[_Tail], above: RowFields | None, drafts: list[_Draft]
 
 
 def _common_prefix(texts: Sequence[str]) -> str:
-    # What the first and the last in order have in common, all have.
+    # All have in common what the first and the last in order have.
     first, last = min(texts), max(texts)
     length = next((index for index, letter in enumerate(first) if letter != last[index]), len(first))
     return first[:length]

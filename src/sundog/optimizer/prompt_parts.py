@@ -25,18 +25,18 @@ class FixedText:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What an expression gives; `label` names it to the user. Two are the same where all is equal: `place` tells apart
-    what has one label and may differ, as the elements of two lists.
+    """The text that an expression gives. Two are the same where all is equal."""
 
-    `fields`: values of the row that decide it, so that rows equal in them share its text; none where it is the same
-    for every row. None: each call has its own. `path`: where it is itself a value of the row.
-    `is_lookup`: a tool finds it by `fields`.
-    """
-
+    #: Names it to the user.
     label: str
+    #: Values of the row that decide it, so that rows equal in them share its text: none where it is the same for every
+    #: row, None where each call has its own.
     fields: RowFields | None
+    #: The value of the row that it is itself, None where it is none.
     path: Path | None = None
+    #: A tool finds it by `fields`.
     is_lookup: bool = False
+    #: Tells apart what has one label and may differ, as the elements of two lists.
     place: str = ""
 
 

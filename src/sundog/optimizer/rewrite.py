@@ -23,10 +23,12 @@ MAX_PASSES = 32
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """One rule's work. `notes`: what it did, a short sentence each. `plan`: what it left."""
+    """One rule's work."""
 
     rule: str
+    #: A short sentence for each thing that it did.
     notes: tuple[str, ...]
+    #: The plan that it left.
     plan: LogicalPlan
 
 

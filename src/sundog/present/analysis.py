@@ -1,4 +1,4 @@
-"""What a run did beside what was expected of it.
+"""The comparison of what a run did with what was expected of it.
 
 Owns the comparison and its text. The numbers of the run come from its report.
 """

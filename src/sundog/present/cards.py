@@ -1,4 +1,4 @@
-"""What stands on the cards of the plan's picture: one for the inputs, one for each step, one for the outputs.
+"""The texts on the cards of the plan's picture: one card for the inputs, one for each step, one for the outputs.
 
 Owns the choice and the length of the texts. Positions are layout's, the drawing is page.html's.
 """
@@ -35,14 +35,18 @@ FIGURES = {
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """`kind`: input, call, loop, filter or output. `tag`: a word at its right. `lines`: small text below the name;
-    `figures`: labels and numbers below that. `title`: what a pointer over it shows."""
+    """The texts of one card."""
 
+    #: Input, call, loop, filter or output.
     kind: str
     name: str
+    #: The text that a pointer over it shows.
     title: str
+    #: A word at its right.
     tag: str
+    #: Small text below the name.
     lines: tuple[str, ...]
+    #: Labels and numbers below that.
     figures: tuple[tuple[str, Shown], ...]
     is_critical: bool
 

@@ -34,29 +34,34 @@ QUANTITIES = {
 
 @dataclass(frozen=True, slots=True)
 class StepDocument:
-    """One node of the physical plan. `kind`: call, loop or filter; `title`: its operator or condition, shortened.
-    `condition`: of `when`, or of a filter; `for_each`: the list that it fans out over; `until`: what ends a loop; all
-    as written, None where there is none.
-    `sharing`: always, run or never, None of other kinds; `sharing_reason`: why. `actual`: what
-    a run did, by quantity. `body`: of a loop."""
+    """One node of the physical plan."""
 
     name: str
+    #: Call, loop or filter.
     kind: str
+    #: Its operator or condition, shortened.
     title: str
     waits_for: tuple[str, ...]
     is_critical: bool
     pool: str | None = None
+    #: Always, run or never; None for other kinds.
     sharing: str | None = None
+    #: A phrase that says why.
     sharing_reason: str | None = None
     is_effect: bool = False
     max_attempts: int | None = None
     timeout_s: float | None = None
     max_turns: int | None = None
     estimate: QuantityEstimates | None = None
+    #: By quantity, what a run did.
     actual: Mapping[str, float] | None = None
+    #: The nodes of a loop.
     body: tuple[StepDocument, ...] = ()
+    #: The text of `when`, or of a filter; None where there is none.
     condition: str | None = None
+    #: The list that it fans out over, as written; None where there is none.
     for_each: str | None = None
+    #: The condition that ends a loop, as written; None where there is none.
     until: str | None = None
 
     def calls(self) -> Iterator[StepDocument]:
@@ -69,77 +74,88 @@ class StepDocument:
 
 @dataclass(frozen=True, slots=True)
 class InputDocument:
-    """One input. `source`: its path, query or function as written; `key`: (its column, the driving column), None of the
-    first input."""
+    """One input."""
 
     name: str
+    #: Its path, query or function as written.
     source: str
+    #: (its column, the driving column), None for the first input.
     key: tuple[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
 class OutputDocument:
-    """One output column. `reads`: the nodes whose values it has."""
+    """One output column."""
 
     name: str
     template: str
+    #: The nodes whose values it has.
     reads: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RewriteDocument:
     """A rule that fired, what it did, and how much less the plan then takes: expected values, less than 0 where it
-    takes more; `seconds` of the makespan, None where that is not known."""
+    takes more."""
 
     rule: str
     notes: tuple[str, ...]
     num_calls: float
     num_prompt_tokens: float
     num_output_tokens: float
+    #: Seconds of the makespan, None where that is not known.
     seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class WarningDocument:
-    """Something wrong with the plan that can be seen before it runs. `place`: as in "step 'answer'". `is_fatal`: no row
-    can succeed, so that `sundog run` would call nothing."""
+    """Something wrong with the plan that can be seen before it runs."""
 
+    #: As in "step 'answer'".
     place: str
     what: str
     hint: str | None
+    #: No row can succeed, so that `sundog run` would call nothing.
     is_fatal: bool
 
 
 @dataclass(frozen=True, slots=True)
 class PlanDocument:
-    """`logical`: the plan as written. `num_sampled` of `num_rows` rows made the estimate. `reading_order`: the values
-    that rows are read by, none for their own order. `totals`: over all steps. `missing`: what was not known, and what
-    to do about it. `advice`: what the user could change in the prompts. `placement`: of steps on workers, None where
-    there are none. `warnings`: what is wrong before the first call. `actual_totals`, `actual_makespan_s`: of a run,
-    None where there was none or it does not tell; `is_actual_partial`: other runs or processes did a part of its
-    work."""
+    """The document that `explain` shows, in all its forms."""
 
     flow: str
     policy: str
     max_rows_in_flight: int
     num_rows: int
+    #: The rows that made the estimate, out of `num_rows`.
     num_sampled: int
+    #: The values that rows are read by, none for their own order.
     reading_order: tuple[Path, ...]
+    #: The plan as written. `num_sampled` of `num_rows` rows made the estimate.
     logical: Tree
     rewrites: tuple[RewriteDocument, ...]
     steps: tuple[StepDocument, ...]
     pools: tuple[PoolFacts, ...]
+    #: Over all steps.
     totals: QuantityEstimates
     makespan_s: Estimate | None
     critical_path: tuple[str, ...]
+    #: What was not known, and what to do about it.
     missing: tuple[str, ...]
+    #: What the user could change in the prompts.
     advice: tuple[Tree, ...]
+    #: Of steps on workers, None where there are none.
     placement: Placement | None
     inputs: tuple[InputDocument, ...] = ()
     outputs: tuple[OutputDocument, ...] = ()
+    #: What is wrong before the first call. `actual_totals`, `actual_makespan_s`: of a run, None where there was none or
+    #: it does not tell.
     warnings: tuple[WarningDocument, ...] = ()
+    #: The totals of a run, None where there was none.
     actual_totals: Mapping[str, float] | None = None
+    #: The makespan of a run, None where there was none or it does not tell.
     actual_makespan_s: float | None = None
+    #: Other runs or processes did a part of its work.
     is_actual_partial: bool = False
 
     def calls(self) -> Iterator[StepDocument]:
@@ -153,7 +169,7 @@ class PlanDocument:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """What there is to tell of a plan beside its estimate."""
+    """The facts of a plan that are told beside its estimate."""
 
     #: The plan as it was written.
     logical: Tree

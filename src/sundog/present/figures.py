@@ -15,9 +15,10 @@ FigureFormat = Callable[[float], str]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """`value` with ≈ where it is not certain; `span`: its range, empty where it is certain."""
+    """A value as text, with ≈ where it is not certain."""
 
     value: str
+    #: Its range, empty where it is certain.
     span: str
 
     def __str__(self) -> str:

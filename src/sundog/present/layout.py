@@ -26,10 +26,11 @@ NUM_SWEEPS = 4
 
 @dataclass(frozen=True, slots=True)
 class LayoutNode:
-    """A card to be placed. `height`: its own; of a loop that of its head, below which its `body` stands."""
+    """A card to be placed."""
 
     name: str
     waits_for: tuple[str, ...]
+    #: Its own; of a loop that of its head, below which its `body` stands.
     height: float
     is_critical: bool = False
     body: tuple[LayoutNode, ...] = ()
@@ -74,12 +75,13 @@ _Lane = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class _Arranged:
-    """`layers`: names from left to right, lanes among them. `lanes`: by edge (source, target), those that it passes
-    through on its way down."""
+    """Nodes and lanes in layers."""
 
     nodes: Mapping[str, LayoutNode]
     inner: Mapping[str, _Arranged]
+    #: Names from left to right, lanes among them.
     layers: list[list[str]]
+    #: By edge (source, target), the lanes that it passes through on its way down.
     lanes: Mapping[tuple[str, str], list[str]]
     sizes: Mapping[str, tuple[float, float]]
     width: float

@@ -33,13 +33,14 @@ _SHARED = {
 
 @dataclass(frozen=True, slots=True)
 class PoolFacts:
-    """One pool as planned; its limits are those of one replica. `max_tokens_in_flight` None: as the replica says.
-    `workers`: the group that loads its replicas, at most so many."""
+    """One pool as planned; its limits are those of one replica."""
 
     name: str
     num_replicas: int
     max_concurrency: int
+    #: None for what the replica says.
     max_tokens_in_flight: int | None = None
+    #: The group that loads its replicas, at most so many.
     workers: str | None = None
 
 

@@ -94,7 +94,7 @@ def _part(saved: float, unit: str) -> str:
 
 
 def _signed(saved: float, text: str) -> str:
-    """What is saved is less."""
+    """Return a saving as a change of the figure: less has a minus."""
     return f"-{text}" if saved > 0 else f"+{text}"
 
 

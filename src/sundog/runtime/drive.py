@@ -1,4 +1,4 @@
-"""How a run is driven from Python: on a loop of its own in another thread, or row by row while it goes on.
+"""This module drives a run from Python: on a loop of its own in another thread, or row by row while it goes on.
 
 Owns the two ways to end a run early from outside of its loop. Never decides what a run does then.
 """

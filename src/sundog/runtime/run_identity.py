@@ -1,4 +1,5 @@
-"""Which run a command means: the unfinished one it continues, the finished one it repeats, or a new one.
+"""This module finds the run that a command means: the unfinished one it continues, the finished one it repeats, or a
+new one.
 
 Owns that choice and the snapshots that belong to a run. Never runs anything.
 """
@@ -26,17 +27,19 @@ OpenRows = Callable[[Path], RowSource]
 
 @dataclass(frozen=True, slots=True)
 class RunCommand:
-    """What is asked for. `parts`: all but the rows and `modules` that makes two runs the same, as JSON types.
-    `effects`: what each step is, as JSON types, that changes something outside. `modules`: digests by file of the code
-    that the flow's functions are in. `repeats_effects`: those of other runs may be made again."""
+    """The run that is asked for."""
 
+    #: All but the rows and `modules` that makes two runs the same, as JSON types.
     parts: Mapping[str, Any]
     flow: str
     output: str
+    #: What each step is, as JSON types, that changes something outside.
     effects: Mapping[str, Any]
+    #: Digests by file of the code that the flow's functions are in.
     modules: Mapping[str, str]
     is_fresh: bool
     retries_failed: bool
+    #: Those of other runs may be made again.
     repeats_effects: bool
 
     @property
@@ -46,11 +49,12 @@ class RunCommand:
 
 @dataclass(frozen=True, slots=True)
 class SelectedRun:
-    """`changed`: files of the flow's functions that have changed since `before` began, which is why this run is new."""
+    """The run that a command means."""
 
     record: RunRecord
     source: RowSource
     is_new: bool
+    #: Files of the flow's functions that have changed since `before` began, which is why this run is new.
     changed: tuple[str, ...] = ()
     before: str = ""
 

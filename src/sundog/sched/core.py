@@ -374,7 +374,7 @@ class SchedulerCore:
         self._parked.forget(request)
 
     def _give_up_gone(self, actions: list[Action]) -> None:
-        """What waits for an engine that no worker can load, or whose replicas are lost, waits in vain."""
+        """Give up what waits for an engine that no worker can load, or whose replicas are lost."""
         gone: dict[str, Why] = {**dict.fromkeys(self._workers.lost_pools(), "unloadable"), **self._book.gone}
         for name, why in gone.items():
             for request in self._pools[name].clear():

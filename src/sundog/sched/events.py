@@ -1,7 +1,7 @@
-"""What happens (events, past participles) and what is to be done (actions, imperatives).
+"""The events that happen (past participles) and the actions that are to be done (imperatives).
 
-Owns the vocabulary between the core and its hosts, and the event log's form. Never decides.
-Times are seconds on the host's monotonic clock; they travel in events because the core has no clock.
+Owns the vocabulary between the core and its hosts, and the event log's form. Never decides. Times are seconds on the
+host's monotonic clock; they travel in events because the core has no clock.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ pool's engine. `closed`: its pool is. `unknown_pool`: the host never opened its 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaAdded:
-    """A replica joined a pool. `max_tokens_in_flight`: prompt plus output tokens it may hold, None for no limit.
-    `num_prefix_blocks`: prefix blocks its cache is believed to hold, 0 for no prefix cache. `shares_cold_prefixes`: a
-    request also finds blocks that another one is still computing. `shared_device`: the processor that it shares
-    with replicas of other pools, None where it shares none.
-    `worker_id`: of the worker that has loaded it, as asked; None for a replica that stays."""
+    """A replica joined a pool."""
 
     time_s: float
     replica_id: str
     pool: str
     max_concurrency: int
+    #: Prompt plus output tokens it may hold, None for no limit.
     max_tokens_in_flight: int | None = None
+    #: Prefix blocks its cache is believed to hold, 0 for no prefix cache.
     num_prefix_blocks: int = 0
+    #: The worker that has loaded it, as asked; None for a replica that stays.
     worker_id: str | None = None
+    #: A request also finds blocks that another one is still computing.
     shares_cold_prefixes: bool = False
+    #: The processor that it shares with replicas of other pools, None where it shares none.
     shared_device: str | None = None
 
 
@@ -97,49 +98,57 @@ class ReplicaLost:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaReported:
-    """What the replica's server says of itself: requests of all its clients, the used share of its KV blocks, and
-    preemptions since its start."""
+    """A replica's server told its state."""
 
     time_s: float
     replica_id: str
+    #: Requests of all its clients that run.
     num_server_running: int
+    #: Requests of all its clients that wait.
     num_server_waiting: int
+    #: The used share of its KV blocks, in [0, 1].
     kv_usage: float
+    #: Preemptions since its start.
     num_preemptions: int
 
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """What Load asked for went wrong. `retryable`: another attempt makes sense."""
+    """The load of a replica that Load asked for has failed."""
 
     time_s: float
     worker_id: str
     pool: str
+    #: Another attempt makes sense.
     retryable: bool
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerAdded:
-    """A place for at most `max_resident` engines at once. `pools`: what it may load; parallel to them `load_s`, what a
-    load is expected to take, and `call_s`, the seconds of one replica that a call is expected to cost."""
+    """A place for engines was added."""
 
     time_s: float
     worker_id: str
+    #: Engines that it holds at once.
     max_resident: int
+    #: The pools that it may load.
     pools: tuple[str, ...]
+    #: By pool in the same order, the seconds that a load is expected to take.
     load_s: tuple[float, ...]
+    #: By pool in the same order, the seconds of one replica that a call is expected to cost.
     call_s: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlanned:
-    """The plan of a worker, from now on: `steps` of a flow that have not drained, in order, and parallel to them the
-    `pools` that serve them."""
+    """A worker's plan was made, or made anew."""
 
     time_s: float
     worker_id: str
     flow: str
+    #: The steps that have not drained, in order.
     steps: tuple[str, ...]
+    #: In the same order, the pools that serve them.
     pools: tuple[str, ...]
 
 
@@ -165,7 +174,7 @@ class RequestArrived:
     #: How many steps of its workflow's plan stand before it, or how many of its calls have ended.
     depth: int = 0
     num_prompt_tokens: int = 0
-    #: What it will hold besides its prompt.
+    #: Tokens that it will hold besides its prompt.
     num_expected_output_tokens: int = 0
     #: One cumulative hash for each full block of its prompt, outermost first.
     prefix_key: tuple[int, ...] = ()
@@ -181,7 +190,7 @@ class RequestArrived:
     max_retry_wait_s: float = inf
     #: Name of the row's run, or of the program, whose call it is; "" for a request on its own.
     workflow_id: str = ""
-    #: What is the same for all calls of its step.
+    #: The facts that its owner tells of its step's calls.
     facts: CallFacts = NO_FACTS
 
 
@@ -195,25 +204,27 @@ class PrefillEnded:
 
 @dataclass(slots=True)
 class RequestFinished:
-    """An attempt succeeded. `num_cached_tokens`: of the prompt, from the replica's prefix cache. `num_calls`: that this
-    one request was made for."""
+    """An attempt succeeded."""
 
     time_s: float
     request_id: str
     num_prompt_tokens: int = 0
+    #: Prompt tokens that came from the replica's prefix cache.
     num_cached_tokens: int = 0
     num_output_tokens: int = 0
+    #: Calls that this one request was made for.
     num_calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFailed:
-    """One attempt failed. `retryable`: another one makes sense. `retry_after_s`: not before that many seconds, as the
-    server says; it may be infinite."""
+    """One attempt failed."""
 
     time_s: float
     request_id: str
+    #: Another one makes sense.
     retryable: bool
+    #: No attempt makes sense before that many seconds, as the server says; it may be infinite.
     retry_after_s: float | None = None
 
 
@@ -275,12 +286,13 @@ Event = (
 
 @dataclass(slots=True)
 class Submit:
-    """Start attempt number `attempt` (from 1) on a replica. `needs_first_token`: the end of its prefill decides when
-    others start, so it is to be reported when it comes."""
+    """Start an attempt on a replica."""
 
     request_id: str
     replica_id: str
+    #: Its number, from 1.
     attempt: int
+    #: The end of its prefill decides when others start, so it is to be reported when it comes.
     needs_first_token: bool = False
 
 
@@ -295,9 +307,10 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class WakeAt:
-    """Send TimerFired at that time. `request_id`: of the request whose next attempt it is, None for anything else."""
+    """Send TimerFired at that time."""
 
     time_s: float
+    #: The request whose next attempt it is, None for anything else.
     request_id: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""What a call's owner knows of it beyond its prompt: the facts that policies rank, admit and retain by.
+"""The facts of a call that its owner knows beyond its prompt: policies rank, admit and retain by them.
 
 Owns their one definition. A batch takes them from its plan, a gateway from headers, the vLLM plugin from the envelope.
 Never decides what follows from them.

@@ -30,7 +30,7 @@ class Filler:
         self._sched = sched
 
     def look_at(self, pool: Pool) -> None:
-        """What ranks are told of the pool."""
+        """Set what ranks are told of the pool."""
         self._sched.num_waiting = len(pool.waiting)
         self._sched.num_seen_blocks = pool.prefixes.num_blocks
         self._sched.num_cache_blocks = pool.num_cache_blocks
@@ -92,7 +92,8 @@ class Filler:
         return bool(fit)
 
     def _take_over(self, pool: Pool, free: Sequence[ReplicaView]) -> bool:
-        """Nothing waits for the free replicas: one gets what has come to wait too long elsewhere, if anything has."""
+        """Return whether one of the free replicas, for which nothing waits, has got what had come to wait too long
+        elsewhere."""
         taker = min(free, key=lambda one: one.load)
         self._sched.least_load = taker.load
         fullest = max(pool.replicas, key=lambda one: (one.num_waiting > 0, one.load))

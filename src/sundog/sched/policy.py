@@ -31,23 +31,27 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Not now. `until`: the request whose prefill (or end) is worth waiting for; None waits for room."""
+    """The request may not start now."""
 
+    #: The request whose prefill (or end) is worth waiting for; None waits for room.
     until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """The worker's engines stay. `until_s`: when to ask again even if nothing happens."""
+    """The worker's engines stay."""
 
+    #: The time at which to ask again even if nothing happens.
     until_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Bring:
-    """Load the engine of `pool`, in free room or `instead_of` a resident one, which finishes what it runs first."""
+    """Load an engine, in free room or in place of a resident one."""
 
+    #: The pool of the engine to load.
     pool: str
+    #: The pool of the resident that goes, which finishes what it runs first; None for free room.
     instead_of: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""What a policy may see: requests, workflows, blocks, replicas and the moment. Read-only for policies, written by the
+"""The views of policies: requests, workflows, blocks, replicas and the moment. Read-only for policies, written by the
 host's books alone: the core's for a batch, the plugin's inside vLLM.
 
 Owns the books' records. Never decides. Attribute names are vLLM's where the meaning is the same. All times of one host
@@ -264,13 +264,13 @@ class WorkerView:
     """A place for engines, which come and go. The core fills it."""
 
     worker_id: str
-    #: What it may load.
+    #: Pools that it may load.
     pools: tuple[str, ...]
     #: Engines at once.
     max_resident: int
     #: By pool.
     residents: dict[str, ReplicaView] = field(default_factory=dict)
-    #: What its plan needs from now on, soonest first, each engine once.
+    #: Pools that its plan needs from now on, soonest first, each engine once.
     planned: tuple[str, ...] = ()
     #: The engine that is loaded, or will be when `leaving` has gone.
     coming: str | None = None

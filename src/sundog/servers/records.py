@@ -35,10 +35,9 @@ LOG_TAIL_BYTES = 4000
 
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
-    """One server. `key`: of its command and place. `owner_pid`: of the run that stops it in its end, None for a server
-    that stays until `sundog engine down`. `pid`: None until the process is started. `time_s`: of its start, since 1970.
-    """
+    """One server."""
 
+    #: The key of its command and place.
     key: str
     engine: str
     place: str
@@ -47,8 +46,11 @@ class ServerRecord:
     health_url: str
     port: int
     token: str
+    #: The time of its start, in seconds since 1970.
     time_s: float
+    #: The process of the run that stops it in its end, None for a server that stays until `sundog engine down`.
     owner_pid: int | None = None
+    #: None until the process is started.
     pid: int | None = None
 
 

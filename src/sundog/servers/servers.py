@@ -45,9 +45,10 @@ OnProgress = Callable[[ServerRecord, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One server that a block wants. `place`: its replica number."""
+    """One server that a block wants."""
 
     block: EngineBlock
+    #: Its replica number.
     place: str
     kind: ServedKind
     options: Any

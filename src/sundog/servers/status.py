@@ -1,4 +1,4 @@
-"""How the servers that were started here are doing.
+"""The state of the servers that were started here.
 
 Owns the words for their state. Never changes anything.
 """
@@ -21,10 +21,12 @@ ServerState = Literal["ready", "starting", "gone"]
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """`state`: `gone` when its process has ended, `starting` while it lives and is not healthy. `load`: when ready."""
+    """The state of one server."""
 
     record: ServerRecord
+    #: `gone` when its process has ended, `starting` while it lives and is not healthy.
     state: ServerState
+    #: Where it is ready; else None.
     load: ReplicaLoad | None = None
 
     @property

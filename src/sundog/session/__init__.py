@@ -1,1 +1,1 @@
-"""From a flow to an open run: the wiring that `cli` and `api` share."""
+"""This room leads from a flow to an open run: the wiring that `cli` and `api` share."""

@@ -1,4 +1,4 @@
-"""What a user chooses for a flow: which of its rows, and how it is planned.
+"""The choices of a user for a flow: which of its rows are taken, and how it is planned.
 
 Owns these choices, which a command builds from its options and the Python API from its own. Never reads anything.
 """
@@ -13,7 +13,7 @@ from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES
 
 @dataclass(frozen=True, slots=True)
 class RowChoice:
-    """Which rows of the input a run takes: the first `limit`, and of these `sample`, chosen by `seed`."""
+    """The rows of the input that a run takes: the first `limit`, and of these `sample`, chosen by `seed`."""
 
     #: At least 1; None takes all.
     limit: int | None = None
@@ -24,7 +24,7 @@ class RowChoice:
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """Which rewrites are made."""
+    """The rewrites that are made."""
 
     #: Names of rules that are switched off.
     without: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Rewriting:
 
 @dataclass(frozen=True, slots=True)
 class PlanChoices:
-    """How a flow is planned, for one run or one explanation."""
+    """The choices by which a flow is planned, for one run or one explanation."""
 
     rows: RowChoice = field(default_factory=RowChoice)
     rewriting: Rewriting = field(default_factory=Rewriting)

@@ -1,4 +1,4 @@
-"""What a planned flow will take, by a sample of its rows and by what was measured before.
+"""The estimates of a planned flow, from a sample of its rows and what was measured before.
 
 Owns which rows are sampled for which question. The arithmetic is in cost; what was measured is in measured. What only
 an estimate needs is imported where one is made: it is half of a command's start.

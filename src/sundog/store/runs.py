@@ -28,25 +28,29 @@ RunState = Literal["unfinished", "finished", "stopped"]
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run. `command`: plan, inputs as written and output; `identity`: the same with the inputs' content.
-    `num_rows` of its input; `busy_s`: seconds that processes worked on it. `is_fresh`: it has no result in common with
-    another run. `effects`: equal for runs whose effects are the same ones, empty without effects; `repeats_effects`:
-    it was said that this run may repeat those of others. `modules`: digests by file, as JSON, of the code that its
-    functions are in."""
+    """One run."""
 
     run_id: str
+    #: The key of the plan, the inputs as written and the output.
     command: bytes
+    #: The same with the inputs' content.
     identity: bytes
     flow: str
     output: str
     state: RunState
+    #: It has no result in common with another run.
     is_fresh: bool
     started_at: str
     ended_at: str | None
+    #: Rows of its input.
     num_rows: int
+    #: Seconds that processes worked on it.
     busy_s: float
+    #: Equal for runs whose effects are the same ones, empty without effects.
     effects: bytes
+    #: Digests by file, as JSON, of the code that its functions are in.
     modules: str
+    #: It was said that this run may repeat those of others.
     repeats_effects: bool
 
 

@@ -52,7 +52,8 @@ ResultRow = tuple[bytes, str, str, bytes, int, int, int]
 
 @dataclass(slots=True)
 class Asked:
-    """What one finished row asked of one node; goes into the run's totals in the row's own commit."""
+    """The calls and tokens that one finished row asked of one node; they go into the run's totals in the row's own
+    commit."""
 
     node: str
     num_prompt_tokens: int

@@ -29,13 +29,15 @@ _IN_QUERY = _IN_PATH + "?"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a request goes. `host`: in ASCII, in brackets for IPv6. `target`: path and query, quoted.
-    `credentials`: the value of an Authorization header, from the user and password of the URL."""
+    """The place where a request goes."""
 
     scheme: str
+    #: In ASCII, in brackets for IPv6.
     host: str
     port: int
+    #: Path and query, quoted.
     target: str
+    #: The value of an Authorization header, from the user and password of the URL.
     credentials: str | None = None
 
     @property

@@ -24,10 +24,11 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(frozen=True, slots=True)
 class WholeAnswer:
-    """An answer with its body. `headers`: looked up without regard to case."""
+    """An answer with its body."""
 
     status: int
     reason: str
+    #: Looked up without regard to case.
     headers: Mapping[str, str]
     body: bytes
 

@@ -40,22 +40,25 @@ PROBE_TIMEOUT_S = 1.0
 
 @dataclass(slots=True)
 class SendProgress:
-    """How far a request has come. `is_sending`: its first byte may have left this machine. `is_kept`: the connection
-    has served another request before. `must_be_new`: it may not take such a connection."""
+    """The course of one request."""
 
+    #: Its first byte may have left this machine.
     is_sending: bool = False
+    #: The connection has served another request before.
     is_kept: bool = False
+    #: It may not take such a connection.
     must_be_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `is_repeatable`: sending it twice does no harm."""
+    """One request."""
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    #: Sending it twice does no harm.
     is_repeatable: bool = True
 
 
@@ -226,11 +229,12 @@ class Opening:
 
 @dataclass(slots=True)
 class _Route:
-    """How requests to one origin go. `has_answered`: it has answered before, so the way is right."""
+    """The way of requests to one origin."""
 
     session: aiohttp.ClientSession
     proxy: Proxy | None
     tls: ssl.SSLContext | bool
+    #: It has answered before, so the way is right.
     has_answered: bool = False
 
 

@@ -1,4 +1,4 @@
-"""Which proxy a request takes: that of an option, or those that the environment names.
+"""The proxy that a request takes: that of an option, or one that the environment names.
 
 Owns HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in capitals or not; in lower case they come first, as everywhere.
 Never connects.
@@ -21,9 +21,11 @@ _SOCKS_SCHEMES = ("socks4", "socks4a", "socks5", "socks5h")
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """`url`: with its user and password. `source`: what names it, for messages, which never show the URL."""
+    """A proxy and where it was named."""
 
+    #: The URL, with its user and password.
     url: str
+    #: The option or variable that names it, for messages, which never show the URL.
     source: str
 
     @property

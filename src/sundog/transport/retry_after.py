@@ -1,4 +1,4 @@
-"""How long a server asks to wait.
+"""The wait that a server asks for.
 
 Owns the reading of `retry-after-ms` and Retry-After. Never decides whether anybody waits.
 """

@@ -1,4 +1,4 @@
-"""What aiohttp's exceptions mean.
+"""The meaning of aiohttp's exceptions.
 
 Owns the words for them, none of which holds an address or a credential. Never raises.
 """

@@ -1,1 +1,1 @@
-"""What sundog runs inside a vLLM server. The only room, beside engines.vllm.local, that may import vLLM."""
+"""The part of sundog that runs inside a vLLM server. The only room, beside engines.vllm.local, that may import vLLM."""

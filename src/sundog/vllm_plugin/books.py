@@ -1,4 +1,4 @@
-"""What the plugin knows inside an engine: its requests and workflows as policies see them, and what was measured.
+"""The plugin's books inside an engine: its requests and workflows as policies see them, and what was measured.
 
 Owns the views. Never decides, never reads a clock. All times are seconds of the wall clock, as vLLM's arrival times.
 """

@@ -1,4 +1,4 @@
-"""What can be asked of the scheduler from outside, between two steps.
+"""The calls that can be made to the scheduler from outside, between two steps.
 
 Owns the calls, their arguments and answers: JSON text in, JSON text out, since they cross a process. A call that cannot
 be done answers `{"error": ..., "hint": ...}` and changes nothing.

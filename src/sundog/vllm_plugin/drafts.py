@@ -1,4 +1,4 @@
-"""How many draft tokens are worth verifying: what is measured for it, and the cut.
+"""The number of draft tokens that are worth verifying: what is measured for it, and the cut.
 
 Owns the acceptance rate and the time of a step by its tokens. The policy decides (SmartSpec, arXiv 2406.14066).
 """

@@ -38,7 +38,7 @@ class EnginePolicy:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing to decide: no request has an envelope, or there is no policy."""
+        """Return whether there is nothing to decide: no request has an envelope, or there is no policy."""
         return self.policy is None or not self.books.envelopes
 
     def arrive(self, request: EngineRequest) -> BadEnvelope | None:

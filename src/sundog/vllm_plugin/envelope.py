@@ -1,10 +1,9 @@
-"""What a request says about the workflow it belongs to: one JSON object under one key.
+"""The facts that a request carries of the workflow it belongs to: one JSON object under one key.
 
 Owns the envelope's form and its check. Never decides what follows from it.
 
-Over HTTP the object travels as JSON text, since `vllm_xargs` takes no nested objects:
-`{"vllm_xargs": {"sundog": "{...}"}}`. In-process it may be the object itself:
-`SamplingParams(extra_args={"sundog": {...}})`.
+Over HTTP the object travels as JSON text, since `vllm_xargs` takes no nested objects: `{"vllm_xargs": {"sundog":
+"{...}"}}`. In-process it may be the object itself: `SamplingParams(extra_args={"sundog": {...}})`.
 """
 
 from __future__ import annotations
@@ -26,29 +25,36 @@ class BadEnvelope(UserError):
 
 
 class Envelope(BaseModel):
-    """`flow`, `node`: which step of which flow; output lengths are remembered for both together. `workflow`: one row's
-    run of the flow, or one agent's program: its requests are turns of it. `turn` counts from 0. `last_turn`: nothing of
-    this workflow will follow. `prefix_group`: requests of a group share a prompt prefix. `steps_to_next_use`: calls of
-    the workflow until the prompt's blocks are read again. `deadline_s`: seconds from arrival until the workflow should
-    have ended. `tool`: what runs between this turn and the next. Of what comes after this request: `successor_path_s`,
-    the longest path of steps in seconds; `remaining_steps` and `remaining_tokens` (prompts and answers) of its
-    workflow."""
+    """The facts that a request carries of its workflow."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    #: The name of the flow; lengths of answers are remembered by flow and node together.
     flow: str = ""
+    #: The name of the step.
     node: str = ""
+    #: One row's run of the flow, or one agent's program: its requests are turns of it.
     workflow: str = ""
+    #: Counts from 0.
     turn: int = Field(default=0, ge=0)
+    #: Nothing of this workflow will follow.
     last_turn: bool = True
+    #: Requests of a group share a prompt prefix.
     prefix_group: str = ""
+    #: Calls of the workflow until the prompt's blocks are read again.
     steps_to_next_use: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     expected_output_tokens: int | None = Field(default=None, ge=1)
+    #: Seconds from arrival until the workflow should have ended.
     deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    #: Seconds of the longest path of steps after this request.
     successor_path_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    #: Calls of its workflow after this one.
     remaining_steps: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    #: Prompt and answer tokens of those calls.
     remaining_tokens: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    #: The one who is charged.
     tenant: str = ""
+    #: The name of what runs between this turn and the next.
     tool: str = ""
 
     def facts(self) -> CallFacts:

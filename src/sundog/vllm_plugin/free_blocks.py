@@ -14,14 +14,15 @@ from sundog.vllm_plugin.engine_types import FreeBlocks, KVCacheBlock
 
 @dataclass(slots=True, eq=False)
 class Hold:
-    """Blocks that `owner` will read again, in the order of the prompt. `until_s`: when it ends by itself. `is_pin`:
-    asked for by name, and given up after all others."""
+    """Blocks that `owner` will read again, in the order of the prompt."""
 
     owner: str
+    #: The time at which it ends by itself.
     until_s: float
     last_used_s: float
     prefix_group: str = ""
     steps_to_next_use: float | None = None
+    #: It was asked for by name, and is given up after all others.
     is_pin: bool = False
     blocks: list[KVCacheBlock] = field(default_factory=list)
 

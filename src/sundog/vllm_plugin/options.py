@@ -1,4 +1,4 @@
-"""What `--additional-config '{"sundog": {...}}'` may say.
+"""The options that `--additional-config '{"sundog": {...}}'` may hold.
 
 Owns the keys, their defaults and the message for a wrong one.
 """
@@ -16,11 +16,13 @@ CONFIG_KEY = "sundog"
 
 
 class PluginOptions(BaseModel):
-    """`policy`: a policy set by name; `vllm_default` decides nothing. `max_steps_kept`: of the telemetry."""
+    """The options of the plugin."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    #: A policy set by name; `vllm_default` decides nothing.
     policy: str = "vllm_default"
+    #: Steps of the telemetry that are kept.
     max_steps_kept: int = Field(default=4096, ge=1, le=1_000_000)
 
 

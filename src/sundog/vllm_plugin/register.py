@@ -1,5 +1,5 @@
-"""What vLLM's general plugin does in every process of vLLM: a request with a malformed envelope is refused where its
-sampling parameters are made, which is in the API server, or in the caller's own process.
+"""vLLM's general plugin, in every process of vLLM: a request with a malformed envelope is refused where its sampling
+parameters are made, which is in the API server, or in the caller's own process.
 
 Owns that refusal. Does nothing else, so that sundog may be installed beside a vLLM that does not use it.
 """

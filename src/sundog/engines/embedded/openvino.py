@@ -63,16 +63,15 @@ PROPERTIES: Mapping[str, Mapping[str, str]] = {
 
 
 class OpenVINOOptions(EngineOptions):
-    """`model`: a name that `sundog model pull` knows, a .gguf file, or a folder with an OpenVINO model.
-
-    `max_kv_tokens`: room for the KV blocks of running requests and shared prefixes, in tokens; memory grows to it as
-    it is used (46 KB a token for smollm2-135m). `max_num_batched_tokens`: tokens computed in one step; more is
-    faster for long prompts, and lets others wait longer.
-    """
+    """The options of `kind: openvino`. `model` is a name that `sundog model pull` knows, a .gguf file, or a folder with
+    an OpenVINO model."""
 
     shared_device: str | None = Field(default="cpu", min_length=1)
     precision: Literal["fast", "batch_invariant"] = "fast"
+    #: Room for the KV blocks of running requests and shared prefixes, in tokens; memory grows to it as it is used (46
+    #: KB a token for smollm2-135m).
     max_kv_tokens: int = Field(default=32_768, ge=KV_BLOCK_TOKENS)
+    #: Tokens computed in one step; more is faster for long prompts, and lets others wait longer.
     max_num_batched_tokens: int = Field(default=256, ge=KV_BLOCK_TOKENS)
 
 

@@ -21,7 +21,7 @@ from sundog.engines.embedded.models import cache_folder
 from sundog.engines.embedded.prefix_mirror import PrefixMirror
 from sundog.errors import BadResponse, ConfigError, EngineOverloaded, EngineUnavailable
 
-# What the CPU plugin uses; a prefix is shared in whole blocks of it.
+# The block size of the CPU plugin; a prefix is shared in whole blocks of it.
 KV_BLOCK_TOKENS = 32
 TOKENIZER_NAMES = ("openvino_tokenizer", "openvino_detokenizer")
 
@@ -31,23 +31,28 @@ TokenizerFiles = Mapping[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class PipelineSettings:
-    """`properties` are OpenVINO's own; the limits are of one step and, for `max_kv_tokens`, of all requests."""
+    """Settings of one pipeline."""
 
     path: Path
+    #: OpenVINO's own properties.
     properties: Mapping[str, str]
+    #: The limit of all requests together.
     max_kv_tokens: int
+    #: In one step.
     max_num_batched_tokens: int
+    #: In one step.
     max_num_seqs: int
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """The sampling of one request. `temperature` 0 is greedy; `grammar` constrains the answer (EBNF as xgrammar reads
-    it)."""
+    """The sampling of one request."""
 
     max_new_tokens: int
+    #: 0 is greedy.
     temperature: float
     seed: int
+    #: The grammar that the answer must follow, as xgrammar reads EBNF.
     grammar: str | None
 
 

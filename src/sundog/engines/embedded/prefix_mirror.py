@@ -1,4 +1,4 @@
-"""Which prompt tokens a prefix cache holds, computed beside an engine that does not tell.
+"""This module computes which prompt tokens a prefix cache holds, beside an engine that does not tell.
 
 Owns a mirror of the cache's full blocks. Never decides anything: it only counts.
 

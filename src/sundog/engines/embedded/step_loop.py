@@ -29,8 +29,9 @@ class Handle(Protocol):
 
 
 class Pipeline(Protocol):
-    """What is driven; `prefix_cache` mirrors the pipeline's own."""
+    """The contract of what the loop drives."""
 
+    #: A mirror of the pipeline's own.
     prefix_cache: PrefixMirror
 
     def add(self, prompt: Sequence[int], settings: Any) -> Handle:
@@ -53,7 +54,7 @@ class PipelineJob:
     stop: tuple[str, ...] = ()
 
 
-# What came out for the job of a number: the last one of a job has a finish reason or is an error.
+# The outcomes for the job of a number: the last one of a job has a finish reason or is an error.
 JobResult = tuple[int, Chunk | EngineError]
 
 

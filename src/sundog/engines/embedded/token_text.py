@@ -10,19 +10,21 @@ from dataclasses import dataclass, field
 
 DecodeBatch = Callable[[Sequence[Sequence[int]]], Sequence[str]]
 
-# What many decoders give for bytes that are not a character, or not yet; others give nothing.
+# The character that many decoders give for bytes that are not a character, or not yet; others give nothing.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(slots=True)
 class TokenTail:
-    """The end of one answer: `pending` tokens have no text yet; `context` are the last ones that have.
+    """The end of one answer.
 
     Decoded alone, a token can lose the blank before it or be half a character, so pending tokens are decoded after
     their context.
     """
 
+    #: The last tokens that have text.
     context: list[int] = field(default_factory=list)
+    #: The tokens that have no text yet.
     pending: list[int] = field(default_factory=list)
 
 

@@ -14,9 +14,10 @@ from itertools import count
 
 @dataclass(slots=True)
 class Held:
-    """The blocks of one request, in order; `num_cached_tokens` of them held its prompt before."""
+    """The blocks of one request, in order."""
 
     keys: list[Hashable]
+    #: Prompt tokens that were there before.
     num_cached_tokens: int
     num_tokens: int
 

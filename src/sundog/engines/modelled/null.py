@@ -48,19 +48,21 @@ MODELLED_BLOCK_TOKENS = 32
 
 
 class NullOptions(EngineOptions):
-    """`load_s`: seconds that starting takes. `latency_s`: seconds that every answer takes. `step_time`: instead,
-    answers come token by token in shared steps that last as long as these five coefficients say (a step, a prefill
-    token, a decoding request, a token of its context, a pair of attention, in seconds), with at most `max_step_tokens`
-    in a step. `max_kv_tokens`: they also hold their KV blocks, and prefixes are kept while there is room.
-    `output_tokens`: the length of answers without a schema.
-    """
+    """The options of `kind: "null"`."""
 
     model: str = "null"
+    #: Seconds that starting takes.
     load_s: float = Field(default=0.0, ge=0.0)
+    #: Seconds that every answer takes.
     latency_s: float = Field(default=0.0, ge=0.0)
+    #: In place of `latency_s`, answers come token by token in shared steps that last as long as these five coefficients
+    #: say (a step, a prefill token, a decoding request, a token of its context, a pair of attention, in seconds).
     step_time: tuple[float, float, float, float, float] | None = None
+    #: Tokens of one such step.
     max_step_tokens: int = Field(default=256, ge=1)
+    #: With `step_time`, requests also hold their KV blocks, and prefixes are kept while there is room.
     max_kv_tokens: int | None = Field(default=None, ge=MODELLED_BLOCK_TOKENS)
+    #: The length of answers without a schema.
     output_tokens: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
@@ -71,8 +73,8 @@ class NullOptions(EngineOptions):
 
 
 class NullEngine:
-    """This engine makes up its answers from the request alone, as `modelled_answer` does. With a step-time model it
-    takes as long for them as an engine with these coefficients would; without one it answers at once."""
+    """This engine makes up its answers from the request alone, as `answer` does. With a step-time model it takes as
+    long for them as an engine with these coefficients would; without one it answers at once."""
 
     def __init__(self, options: NullOptions) -> None:
         self._options = options

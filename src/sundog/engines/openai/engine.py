@@ -34,7 +34,7 @@ ERROR_BODY_S = 5.0
 """A server that has said that it failed, and then does not say why, has failed all the same."""
 FINISH_S = 0.1
 """A server may leave a stream open after its end."""
-# What a chat template comes to.
+# The length of a chat template.
 TOKENS_PER_MESSAGE = 4
 COUNT_ERROR = 0.25
 # A server does not tell the size of its cache's blocks: this is vLLM's on a GPU.

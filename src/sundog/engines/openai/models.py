@@ -1,4 +1,4 @@
-"""What a server's list of models says of the model that is asked for.
+"""This module reads in a server's list of models what it says of the model that is asked for.
 
 Owns which answers count as a list, and which names mean one model. Never asks.
 """
@@ -19,12 +19,15 @@ MAX_HINT_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """`max_context_tokens`: what the list says of the model. `is_vllm`: the server is vLLM. `is_missing`: there is a
-    list and it has no such model; `hint` then says what it has."""
+    """The entry of one model in a server's list."""
 
+    #: The limit that the list names.
     max_context_tokens: int | None = None
+    #: The server is vLLM.
     is_vllm: bool = False
+    #: There is a list and it has no such model.
     is_missing: bool = False
+    #: A sentence that says what the list has, where the model is missing.
     hint: str | None = None
 
 

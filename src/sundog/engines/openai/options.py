@@ -1,4 +1,4 @@
-"""What an engine block of kind `openai` says.
+"""The options of an engine block of kind `openai`.
 
 Owns the options and their checks. Never connects.
 """
@@ -14,16 +14,23 @@ from sundog.engines.openai.protocol.bodies import Api
 
 
 class ServerOptions(EngineOptions):
-    """What every kind of server that speaks the OpenAI protocol takes; OpenAIOptions tells what each field means."""
+    """The options of every kind of server that speaks the OpenAI protocol."""
 
+    #: Up to and with `/v1`, with a query where the server wants one; several are replicas of one model.
     base_url: str | tuple[str, ...]
     api_key: str | None = None
+    #: Further headers of every request.
     headers: dict[str, str] = Field(default_factory=dict)
+    #: The certificates that are trusted; None for SSL_CERT_FILE, or else the system's.
     ca_file: str | None = None
+    #: A URL, empty for none; None for what the environment names.
     proxy: str | None = None
     api: Api = "chat"
+    #: The longest silence of the server in seconds, so for an answer that comes whole the time until it comes.
     timeout_s: float = Field(default=600.0, gt=0.0)
+    #: None takes what the server tells.
     max_context_tokens: int | None = Field(default=None, ge=1)
+    #: Further fields of every request; one that sundog would write is as it is here, or left out where it is null here.
     extra_body: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -32,16 +39,11 @@ class ServerOptions(EngineOptions):
 
 
 class OpenAIOptions(ServerOptions):
-    """`base_url`: up to and with `/v1`, with a query where the server wants one; several are replicas of one model.
-    `headers`: further ones of every request. `ca_file`: whose certificates are trusted; None for SSL_CERT_FILE, or
-    else the system's. `proxy`: a URL, empty for none; None for what the environment names. `timeout_s`: the longest
-    silence of the server, so of an answer that comes whole the time until it comes. `has_priority`: the server takes
-    `priority` (vLLM with the priority policy). `has_prefix_cache`: it keeps prefixes, so calls with a common one go
-    together. `max_context_tokens`: None takes what the server tells. `extra_body`: further fields of every request; one
-    that sundog would write is as it is here, and left out where it is null here.
-    """
+    """The options of `kind: openai`."""
 
+    #: The server takes `priority` (vLLM with the priority policy).
     has_priority: bool = False
+    #: The server keeps prefixes, so calls with a common one go together.
     has_prefix_cache: bool = True
 
     @model_validator(mode="before")

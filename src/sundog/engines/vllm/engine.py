@@ -83,22 +83,26 @@ ENVELOPE = "sundog"
 
 
 class VLLMOptions(ServerOptions):
-    """`base_url`: servers to attach to, up to and with `/v1`; without it they are started. `arguments`: vLLM's server
-    options by name. `device`: what they run on. `python`: the interpreter that has vLLM. `environment`: more variables
-    for the server. `start`: a run starts the servers that are not up, and stops them. `has_plugin`: our plugin runs in
-    the servers attached to. `max_concurrency`: None written takes the server's `max_num_seqs`. `max_down_s`: how long
-    a server may be away before what waits for it is given up. The others as of `openai`.
-    """
+    """The options of `kind: vllm`; those of `openai` mean the same here."""
 
+    #: None written takes the server's `max_num_seqs`.
     max_concurrency: int = Field(default=MAX_NUM_SEQS, ge=1)
+    #: Servers to attach to, up to and with `/v1`; without it they are started.
     base_url: str | tuple[str, ...] = ()
+    #: VLLM's server options by name.
     arguments: dict[str, ServerArgument] = Field(default_factory=dict)
+    #: The kind of processor that they run on.
     device: Device = "gpu"
+    #: The interpreter that has vLLM.
     python: str | None = None
+    #: Further variables for the server.
     environment: dict[str, str] = Field(default_factory=dict)
+    #: A run starts the servers that are not up, and stops them.
     start: bool = False
     ready_timeout_s: float = Field(default=900.0, gt=0.0)
+    #: Seconds that a server may be away before what waits for it is given up.
     max_down_s: float = Field(default=300.0, gt=0.0)
+    #: Our plugin runs in the servers attached to.
     has_plugin: bool = False
 
     @model_validator(mode="before")

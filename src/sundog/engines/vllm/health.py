@@ -17,7 +17,7 @@ PROBE_TIMEOUT_S = 10.0
 
 
 class Getter(Protocol):
-    """How pages are asked for: `__call__` gives the answer or raises a TransportFault."""
+    """This class asks for pages: `__call__` gives the answer or raises a TransportFault."""
 
     async def __call__(self, url: str, *, within_s: float) -> WholeAnswer: ...
 

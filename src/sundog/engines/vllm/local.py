@@ -41,13 +41,15 @@ Encode = Callable[[Sequence[Message]], list[int]]
 
 
 class VLLMLocalOptions(EngineOptions):
-    """`arguments`: vLLM's engine options by name. `device`: what it runs on. `environment`: variables set before vLLM
-    is loaded; they stay set."""
+    """The options of `kind: vllm_local`."""
 
     replicas: Literal[1] = 1
     max_concurrency: int = Field(default=MAX_NUM_SEQS, ge=1)
+    #: VLLM's engine options by name.
     arguments: dict[str, ServerArgument] = Field(default_factory=dict)
+    #: The kind of processor that it runs on.
     device: Device = "gpu"
+    #: Variables set before vLLM is loaded; they stay set.
     environment: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("arguments")

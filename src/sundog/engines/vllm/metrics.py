@@ -1,4 +1,4 @@
-"""What a vLLM server tells of itself beside the OpenAI protocol: its metrics page.
+"""The metrics page of a vLLM server, which it serves beside the OpenAI protocol.
 
 Owns the address of the page and the names on it. Never decides what follows from them.
 """

@@ -52,7 +52,7 @@ class _Account(FormatChecker):
         self.num_steps = 0
 
     def check(self, instance: object, format: str) -> None:
-        """Nothing."""
+        """Do nothing: formats are not checked."""
 
     def step(self, number: int) -> None:
         self.num_steps += number
@@ -228,7 +228,7 @@ def _check_references(schema: Mapping[str, Any]) -> None:
 
 
 class _InPlace:
-    """Which schemas are applied to one value: one that leads back to itself would never end."""
+    """This class follows the schemas that are applied to one value: one that leads back to itself would never end."""
 
     def __init__(self, targets: Mapping[str, Any]) -> None:
         self._targets = targets

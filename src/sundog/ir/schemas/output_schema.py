@@ -29,9 +29,11 @@ _NUM_SHOWN_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True)
 class OutputSchema:
-    """`text`: JSON Schema as JSON, properties in the order written. `shape`: what templates may read."""
+    """The form that an LLM step's answer must have."""
 
+    #: JSON Schema as JSON, properties in the order written.
     text: str
+    #: The paths that templates may read.
     shape: Shape
 
     @classmethod

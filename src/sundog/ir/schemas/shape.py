@@ -1,4 +1,4 @@
-"""What a step's value looks like: enough to find a wrong reference before anything runs.
+"""The shape of a step's value: enough to find a wrong reference before anything runs.
 
 Owns shapes and the check of a path against one. Never holds data.
 """

@@ -29,10 +29,12 @@ SMALLEST = {
 
 @dataclass(frozen=True, slots=True)
 class SmallestAnswers:
-    """`text`: the shortest answer. `by_option`: the shortest with a given option of an enum, by field and option, where
-    it is longer than `text`; fields are named as in "facts.unit"."""
+    """The shortest answers that a schema allows."""
 
+    #: The shortest answer.
     text: str
+    #: The shortest answer with a given option of an enum, by field and option, where it is longer than `text`; fields
+    #: are named as in "facts.unit".
     by_option: Mapping[tuple[str, str], str]
 
 
@@ -54,8 +56,8 @@ class _Reader:
         self._known: dict[int, str] = {}
 
     def smallest(self, schema: Any, depth: int = 0) -> str:
-        """Return the shortest JSON text that `schema` seems to allow, at most MAX_ANSWER_CHARACTERS of it; `0` where
-        the schema says nothing."""
+        """Return the shortest JSON text that `schema` seems to allow, at most MAX_CHARACTERS of it; `0` where the
+        schema says nothing."""
         if not isinstance(schema, Mapping) or depth > MAX_SCHEMA_DEPTH:
             return "0"
         if id(schema) not in self._known:

@@ -1,4 +1,4 @@
-"""Which values a plan's nodes read, path by path.
+"""The values that a plan's nodes read, path by path.
 
 Owns the reach of names: into a loop's body and out of it. Never changes a node.
 """

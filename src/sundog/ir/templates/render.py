@@ -154,7 +154,7 @@ def _compiled_expression(source: str) -> Callable[[Scope], Any]:
         spending = Spending(len(source))
         value = compiled({**scope, SPENT: spending})
         if isinstance(value, list | tuple | dict):
-            # What it holds several times is written several times.
+            # A value that it holds several times is written several times.
             spending.text_of(value)
         return value
 

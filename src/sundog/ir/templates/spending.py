@@ -1,4 +1,4 @@
-"""What one rendering may cost: steps and characters, counted before they are made.
+"""The limits of one rendering: steps and characters, counted before they are made.
 
 Owns the account and the sizes of values. Never renders. Counts and no clock: the same template over the same row fails
 everywhere or nowhere.
@@ -105,7 +105,7 @@ def refuse_long(text: str) -> str:
     return text
 
 
-# What text methods, filters and operators make of their arguments can be longer than all of them together.
+# The results of text methods, filters and operators can be longer than all their arguments together.
 
 
 def pay_operator(spending: Spending, operator: str, left: Any, right: Any) -> None:

@@ -130,7 +130,7 @@ def _substitute(template: Template, spelling: Mapping[str, str], values: Mapping
     texts: list[str] = []
     before = ""
     for _, kind, text in tokens:
-        # What follows a dot or a bar is an attribute or a filter; whatever else is no name, the comparison finds.
+        # A name after a dot or a bar is an attribute or a filter; the comparison finds whatever else is no name.
         is_name = kind == "name" and text in spelling and before not in (".", "|")
         texts.append(spelling[text] if is_name else text)
         before = before if kind == "whitespace" else text

@@ -155,7 +155,7 @@ def _check_means(tree: nodes.Template) -> None:
         raise TemplateAssertionError("templates cannot read files", file.lineno)
 
 
-# What Jinja's own `loop` offers inside `{% for %}`.
+# The attributes that Jinja's own `loop` has inside `{% for %}`.
 _FOR_LOOP = frozenset(
     {
         *("index", "index0", "revindex", "revindex0", "first", "last", "length", "depth", "depth0"),

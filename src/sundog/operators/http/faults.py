@@ -1,4 +1,4 @@
-"""What an HTTP failure means for the call: whether it may be tried again, and whether an effect may have happened.
+"""The meaning of an HTTP failure for the call: whether it may be tried again, and whether an effect may have happened.
 
 Owns the reading of statuses and transport faults. Never sends.
 

@@ -41,26 +41,30 @@ READS = frozenset({"GET", "HEAD"})
 
 
 class HTTPSpec(OperatorSpec):
-    """`params`: added to the URL's query, a list for a repeated one. `json` or `body`: what is sent.
-    `expect_status`: the statuses that are no failure, 200 to 299 without it. `follow_redirects`: for GET and HEAD.
-    `effect`: whether a call changes something; None takes it from the method. `ca_file`: whose certificates are
-    trusted, a relative path from the flow file's folder; `proxy`: a URL, empty for none; None for those of the
-    environment."""
+    """One HTTP request."""
 
     allows_secrets = frozenset({"url", "params", "headers", "json", "body", "ca_file", "proxy"})
 
     url: Template
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
+    #: Added to the URL's query, a list for a repeated one.
     params: dict[str, Argument] = Field(default_factory=dict)
     headers: dict[str, Argument] = Field(default_factory=dict)
     # pydantic has a method called json.
     json_body: Argument = Field(default=None, alias="json")
+    #: The body as text.
     body: Template | None = None
+    #: The statuses that are no failure, 200 to 299 without it.
     expect_status: tuple[int, ...] | None = None
     max_response_bytes: int = Field(default=10_000_000, ge=1)
+    #: For GET and HEAD.
     follow_redirects: bool = False
+    #: True where a call changes something; None takes it from the method.
     effect: bool | None = None
+    #: The certificates that are trusted, a relative path from the flow file's folder; None for those of the
+    #: environment.
     ca_file: str | None = None
+    #: A URL, empty for none; None for those of the environment.
     proxy: str | None = None
 
     @property

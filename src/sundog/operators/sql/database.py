@@ -41,14 +41,16 @@ SQLRow = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """`text` with every parameter named in it; `params`: their values, a list for each expanding one, which `lists`
-    names. `raw_column`: a column whose values are given as the driver has them, and not as JSON types."""
+    """A statement with every parameter named in it."""
 
     text: TextClause
+    #: The parameters' values, a list for each expanding one.
     params: Mapping[str, Any]
     is_write: bool
     max_rows: int
+    #: A column whose values are given as the driver has them, and not as JSON types.
     raw_column: str | None = None
+    #: The names of the expanding parameters.
     lists: tuple[str, ...] = ()
 
 

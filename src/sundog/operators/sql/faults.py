@@ -1,4 +1,4 @@
-"""What a database error means for the call: whether it may be tried again, and whether a write may have happened.
+"""The meaning of a database error for the call: whether it may be tried again, and whether a write may have happened.
 
 Owns the reading of error codes. Never raises by itself.
 """
@@ -38,7 +38,7 @@ _REFUSED_FOR_GOOD = re.compile(
 _MYSQL_REFUSED_FOR_GOOD = {1044, 1045, 1049}
 # The type of a parameter could not be found out, or is another one: PostgreSQL's own four words for it.
 _SQLSTATE_OF_TYPES = ("42P18", "42P08", "42804", "42883")
-# What a database says where one value belongs and a list of some stands.
+# The words of databases where one value belongs and a list of some stands.
 _OF_BRACKETS = re.compile("row value misused|should contain 1 column|operator does not exist.* record", re.IGNORECASE)
 _RETRYABLE_CODES = {
     "mysql": _MYSQL_RETRYABLE,
@@ -49,7 +49,7 @@ _RETRYABLE_CODES = {
 
 
 class Phase(Enum):
-    """How far a statement had come."""
+    """The point that a statement had come to."""
 
     CONNECTING = "connecting"
     EXECUTING = "executing"

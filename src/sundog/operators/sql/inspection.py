@@ -1,4 +1,4 @@
-"""What is wrong with a SQL step, told by its database before anything runs.
+"""This module lets a database tell what is wrong with a SQL step before anything runs.
 
 Owns the ways to let a database look at a statement without running it: SQLite explains it, PostgreSQL parses it. Never
 changes a database, and gives no statement of the user's to one that could only run it.

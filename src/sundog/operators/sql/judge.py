@@ -1,4 +1,4 @@
-"""What a SQL statement does to the database: judged from its text, before it runs.
+"""The judgement of what a SQL statement does to the database, from its text, before it runs.
 
 Owns the judgement and its reason. Never connects, never rewrites a statement. Everything it does not know for certain
 is a write: too strict costs sharing, too lax repeats an effect. It sees the statement only: what a view calls or a
@@ -29,7 +29,7 @@ _CLOCK_CASTS = frozenset({"DATE", "TIME", "TIMETZ", "TIMESTAMP", "TIMESTAMPTZ", 
 
 
 class Reach(IntEnum):
-    """What a statement does; the larger one wins."""
+    """The reach of a statement; the larger one wins."""
 
     READ = 0  # the same result as long as the database is the same
     VOLATILE = 1  # changes nothing, may give another result at each call
@@ -38,13 +38,15 @@ class Reach(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`reason`: why, as a phrase for explain. `has_rows`: False for a statement that returns none,
-    None where only the run can tell. `complaint`: why it could not be parsed, None where it could."""
+    """The judgement of one statement."""
 
     reach: Reach
+    #: A phrase for explain.
     reason: str
     num_statements: int = 1
+    #: False for a statement that returns none, None where only the run can tell.
     has_rows: Literal[False] | None = None
+    #: The reason why it could not be parsed, None where it could.
     complaint: str | None = None
 
 
@@ -57,7 +59,7 @@ def judge(query: str, backend: str) -> Judgement:
     if dialect == "mysql" and "/*!" in query.replace("/*M!", "/*!"):
         return Judgement(Reach.WRITE, "a comment that MySQL executes")
     try:
-        # What follows the last semicolon may be a comment.
+        # The text after the last semicolon may be a comment.
         parsed = parse(query, read=dialect)
         statements = [found for found in parsed if found is not None and not isinstance(found, exp.Semicolon)]
     except (SqlglotError, RecursionError) as error:

@@ -20,7 +20,7 @@ from sundog.operators.sql.functions import SCALAR_TYPES
 from sundog.operators.sql.judge import DIALECTS, Reach, judge
 
 LOOKUP_KEY = "sundog_key"
-# What each of these does with `=` and `in` is known, and a table's own rules for it can be asked for.
+# These databases' rules for `=` and `in` are known, and a table's own rules for it can be asked for.
 _TABLE_CHECKS = {
     # A column with a collation may hold two spellings of one key, and a virtual table has its own idea of `=`.
     "sqlite": "select 1 as is_plain from sqlite_master where type = 'table' and name = :table collate nocase"
@@ -40,13 +40,16 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """`query`: the statement with a list in place of `param`, its first column the key of each row. `table` and
-    `column`: the key's, for `table_check`, a query whose row says that the proof holds for this table."""
+    """A point look-up that may be gathered."""
 
     param: str
+    #: The statement with a list in place of `param`, its first column the key of each row.
     query: str
+    #: The table of the key.
     table: str
+    #: The column of the key.
     column: str
+    #: A query whose row says that the proof holds for this table.
     table_check: str
 
 

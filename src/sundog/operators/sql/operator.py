@@ -40,15 +40,17 @@ _LIST_PARAM = re.compile(r"\bin\s*:(\w+)", re.IGNORECASE)
 
 
 class SQLSpec(OperatorSpec):
-    """`database`: a SQLAlchemy URL; a relative SQLite path starts at the flow file's folder. `query`: one statement,
-    its parameters written `:name`. `params`: their values; a list stands for `(:a, :b, ...)` after `in`.
-    `max_rows`: more than that fail the row."""
+    """One SQL statement."""
 
     allows_secrets = frozenset({"database"})
 
+    #: A SQLAlchemy URL; a relative SQLite path starts at the flow file's folder.
     database: str
+    #: One statement, its parameters written `:name`.
     query: str
+    #: Their values; a list stands for `(:a, :b, ...)` after `in`.
     params: dict[str, Argument] = Field(default_factory=dict)
+    #: A query with more rows fails.
     max_rows: int = Field(default=10_000, ge=1)
 
 

@@ -21,7 +21,7 @@ from sundog.secrets import PATTERN, Secrets
 _MARK = re.compile("\ue000(\\w+)\ue001")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_]*)(\+[A-Za-z0-9_]+)?://")
 
-# What SQLAlchemy does not know under this name.
+# The names that SQLAlchemy does not know.
 _OTHER_NAMES = {"postgres": "postgresql+psycopg", "sqlserver": "mssql+pyodbc", "sqlite3": "sqlite", "pg": "postgresql"}
 _DIALECT_PACKAGES = {
     "bigquery": "sqlalchemy-bigquery",

@@ -1,4 +1,4 @@
-"""Which solver answers: the one rule, so that it can be read and reported (`PlacementSolution.solver`), and the names
+"""The one rule that says which solver answers, so that it can be read and reported (`Placement.solver`), and the names
 by which a user chooses another."""
 
 from __future__ import annotations

@@ -24,16 +24,18 @@ STATE_BUDGET = 60_000  # states times the size of the problem: a quarter of a se
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """`steps`: a better schedule than the incumbent, or None. `is_exhausted`: the states ran out before the search."""
+    """The outcome of a search."""
 
+    #: A better schedule than the incumbent, or None.
     steps: tuple[IndexedAssignment, ...] | None
     value: float
     lower_bound: float
+    #: The states ran out before the search.
     is_exhausted: bool
 
 
 def solve_dp(problem: PlacementProblem, effort: float = 1.0) -> PlacementSolution:
-    """Where the search ends, the answer is optimal and its solver is `dp`.
+    """Return the optimal answer, with the solver `dp`, where the search ends.
 
     Where it runs out of states, it hands the best that it has seen, and its bound, to the beam: then that one answers.
     `effort`, of this and of the beam: a share of the states that they may look at.

@@ -1,5 +1,5 @@
-"""What Halo's planner takes an epoch to cost (arXiv 2509.02121, version 2, section 4; the constants are those of its
-code at github.com/mlsys-io/Halo_demo, commit 2df8132).
+"""The cost that Halo's planner takes an epoch to have (arXiv 2509.02121, version 2, section 4; the constants are those
+of its code at github.com/mlsys-io/Halo_demo, commit 2df8132).
 
 Owns these formulas, and the bound on what is left. They are a planner's, no clock's: `simulate` says what a plan takes.
 """
@@ -21,22 +21,24 @@ Lane = tuple[int, int, int]
 class HaloConstants:
     """The published values.
 
-    `longest_weight` and `sum_weight`: of an epoch's longest worker, and of the sum of its workers. `first_load_share`:
-    of a load, where the worker had no model. `reuse_factor`: a node's time right after a parent of it. `tool_weight`:
-    of the tools' seconds, and `early_tool_weight` how much more in the first epoch. `epoch_s`: of each epoch, growing
-    by `epoch_growth` of it with each. `depth_s`: for each step down a chain inside of one epoch. `batch_slack`: an
-    epoch has at most so many nodes less than there are workers.
+    `longest_weight` and `sum_weight`: of an epoch's longest worker, and of the sum of its workers.
     """
 
     longest_weight: float = 0.9
     sum_weight: float = 0.1
+    #: Of a load, where the worker had no model.
     first_load_share: float = 0.5
+    #: A node's time right after a parent of it.
     reuse_factor: float = 0.9
+    #: Of the tools' seconds, and `early_tool_weight` how much more in the first epoch.
     tool_weight: float = 1.0
     early_tool_weight: float = 2.0
+    #: Of each epoch, growing by `epoch_growth` of it with each.
     epoch_s: float = 1.0
     epoch_growth: float = 0.1
+    #: For each step down a chain inside of one epoch.
     depth_s: float = 1.0
+    #: An epoch has at most so many nodes less than there are workers.
     batch_slack: int = 1
 
 

@@ -32,7 +32,7 @@ Choice = tuple[tuple[int, int], ...]
 
 
 def halo_dp(problem: PlacementProblem) -> PlacementSolution:
-    """What Halo's planner answers; PlanError where its search does not end within bounds."""
+    """Return the answer of Halo's planner; PlanError where its search does not end within bounds."""
     ix = Indexed(problem)
     return solution_of(ix, tuple(_steps(ix, halo_epochs(ix))), "halo_dp")
 

@@ -1,4 +1,5 @@
-"""What may be appended to a partial schedule, and when two partial schedules are the same or one is no worse.
+"""The steps that may be appended to a partial schedule, and the test of when two partial schedules are the same or one
+is no worse.
 
 Owns symmetry: replicas in the same state are interchangeable, and only one of their permutations is ever tried.
 """

@@ -1,4 +1,4 @@
-"""What a placement makes small, and the names by which a flow says it.
+"""The quantities that a placement makes small, and the names by which a flow says them.
 
 Owns the objectives. Never computes one; that is `simulate`.
 """
@@ -11,10 +11,10 @@ from sundog.errors import ConfigError, suggest
 
 
 class Objective(Enum):
-    """What is made small.
+    """The quantity that is made small.
 
-    MAKESPAN: the end of the last node. MEAN_COMPLETION: the mean end of the nodes that no other node reads.
-    COST: dollars; a replica is paid from time 0 until its last work ends, waiting included, and not at all when unused.
+    MAKESPAN: the end of the last node. MEAN_COMPLETION: the mean end of the nodes that no other node reads. COST:
+    dollars; a replica is paid from time 0 until its last work ends, waiting included, and not at all when unused.
     """
 
     MAKESPAN = "makespan"

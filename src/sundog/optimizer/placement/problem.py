@@ -17,42 +17,43 @@ from sundog.optimizer.placement.objective import Objective
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`load_s` into free room of a replica; `switch_s` when another resident model must leave first."""
+    """One model and its loads."""
 
     name: str
+    #: Seconds of a load into free room of a replica.
     load_s: float
+    #: Seconds of a load where another resident model must leave first.
     switch_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A running engine.
-
-    `models`: what it may serve. `resident`: loaded at time 0, longest unused first. `max_resident` models fit at once.
-    """
+    """A running engine."""
 
     name: str
+    #: The models that it may serve.
     models: frozenset[str]
+    #: Models loaded at time 0, longest unused first.
     resident: tuple[str, ...] = ()
+    #: Models that fit at once.
     max_resident: int = 1
     usd_per_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class LLMNode:
-    """`exec_s`: the whole batch on one replica with no KV cache to reuse.
-
-    `kv_saved_share` in [0, 1): the part of that time saved right after a direct parent of the same model.
-    `max_replicas`: over how many replicas the batch may be split, 1 for none. `wave_s`: how long the rows that one
-    replica runs at once take; infinite where those are the whole batch.
-    """
+    """The calls of one LLM step."""
 
     name: str
     model: str
+    #: Seconds of the whole batch on one replica with no KV cache to reuse.
     exec_s: float
     parents: tuple[str, ...] = ()
+    #: The part of `exec_s`, in [0, 1), that is saved right after a direct parent of the same model.
     kv_saved_share: float = 0.0
+    #: The number of replicas over which the batch may be split, 1 for none.
     max_replicas: int = 1
+    #: Seconds that the rows take which one replica runs at once; infinite where those are the whole batch.
     wave_s: float = inf
 
 
@@ -106,10 +107,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A node's part on one replica; before it, where `is_load`, the replica loads the node's model for `load_s`.
-
-    `kv_saved_s`: what the KV cache of a parent saved.
-    """
+    """A node's part on one replica; before it, where `is_load`, the replica loads the node's model for `load_s`."""
 
     node: str
     replica: str
@@ -118,6 +116,7 @@ class Shard:
     load_s: float
     start_s: float
     end_s: float
+    #: Seconds that the KV cache of a parent saved.
     kv_saved_s: float
 
 
@@ -133,7 +132,7 @@ class NodeSpan:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What a sequence of assignments comes to. `spans` and `shards` in the order of the sequence."""
+    """The course that a sequence of assignments takes; `spans` and `shards` are in the order of the sequence."""
 
     objective: Objective
     value: float

@@ -1,4 +1,4 @@
-"""What a rewrite rule is.
+"""The contract of a rewrite rule.
 
 Owns the contract. The rules are beside it, their order is in catalog, and optimizer.rewrite drives them.
 """
@@ -17,18 +17,19 @@ Nodes = tuple[Node, ...]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a rule may know. `selectivity`: the share of rows that a filter lets pass, in [0, 1], by its name, where
-    it has been measured."""
+    """The facts that a rule may use."""
 
     facts: PlanFacts
+    #: By the filter's name, the share of rows that it lets pass, in [0, 1], where that has been measured.
     selectivity: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """The plan after a rule; `notes` say what it did, a short sentence each."""
+    """The plan after a rule."""
 
     plan: LogicalPlan
+    #: A short sentence for each thing that the rule did.
     notes: tuple[str, ...]
 
 

@@ -32,7 +32,7 @@ RULES: tuple[Rule, ...] = (
     PushDownWhen(),
     # Which parameters vary is known when constants have been written in.
     GatherLookups(),
-    # What is still read then.
+    # The columns that are still read are known by now.
     PruneColumns(),
     # Last: the prompts as they will be.
     HoistPrefix(),

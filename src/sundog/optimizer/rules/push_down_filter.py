@@ -87,5 +87,5 @@ class _Pushing:
             # The step is compared with the costliest of what the filter waits for and the step does not.
             if self._facts.work(node) >= self._work.most(waits_for & ~above[node.name]):
                 spared |= bit[node.name]
-        # What waits for a spared step waits for the filter too.
+        # A node that waits for a spared step waits for the filter too.
         return [node for node in candidates if (bit[node.name] | above[node.name]) & spared]

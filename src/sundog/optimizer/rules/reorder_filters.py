@@ -51,12 +51,13 @@ class ReorderFilters:
 
 @dataclass(slots=True)
 class _Block:
-    """A filter and the nodes between it and the next one. `bits`: the filter and these nodes; `is_passable`: no effect
-    stands between."""
+    """A filter and the nodes between it and the next one."""
 
     filter: Filter
     nodes: list[Node]
+    #: The filter and these nodes.
     bits: int
+    #: No effect stands between.
     is_passable: bool = True
 
 
@@ -65,7 +66,7 @@ class _Order:
 
     def __init__(self, nodes: Sequence[Node], constants: frozenset[str], context: Context) -> None:
         self._facts, self._selectivity, self._constants = context.facts, context.selectivity, constants
-        # What waits for what, but for the filters that stand above.
+        # The order of waiting without the filters that stand above.
         known = {node.name for node in nodes}
         self._ancestry = Ancestry(
             nodes, {node.name: tuple((names_read(node) | set(node.after)) & known) for node in nodes}

@@ -1,4 +1,4 @@
-"""Which call of which run this is, and by what key its result is kept and found.
+"""The identity of a call within a run, and the key by which its result is kept and found.
 
 Owns what runs and rows may have in common. Never looks anything up.
 """
@@ -17,8 +17,8 @@ from sundog.sched.facts import CallFacts
 
 @dataclass(slots=True)
 class CallIdentity:
-    """Which call of the run this is. `path`: step, element and turn, unique inside the row. `position`: how many rows
-    this process took up before this one."""
+    """The identity of a call in the run. `path` is step, element and turn, unique inside the row; `position` is the
+    number of rows that this process took up before this one."""
 
     row_index: int
     path: str
@@ -28,9 +28,9 @@ class CallIdentity:
 
 @dataclass(frozen=True, slots=True)
 class RunScope:
-    """What a run's keys depend on. `is_fresh`: it has no result in common with another run.
-    `repeats_unknown_effects`: run effects again whose claim has no outcome. `facts`: of its
-    flow's steps, for policies and engines."""
+    """The facts that a run's keys depend on. `is_fresh`: it has no result in common with another run.
+    `repeats_unknown_effects`: effects whose claim has no outcome run again. `facts`: of its flow's steps, for policies
+    and engines."""
 
     run_id: str
     is_fresh: bool

@@ -1,4 +1,5 @@
-"""The envelope that tells an engine that plans by it what is known of a call (docs/engines.md).
+"""The facts that the plan knows of each step's calls, for policies here and for engines that plan by them
+(docs/engines.md).
 
 Owns its fields. Never knows what an engine does with them.
 """

@@ -1,1 +1,1 @@
-"""What a run did and where it stands, as numbers."""
+"""The course and the outcome of a run, as numbers."""

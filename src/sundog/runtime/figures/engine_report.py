@@ -1,4 +1,4 @@
-"""How close each engine came to the least time that its work can take.
+"""The figures that say how close each engine came to the least time that its work can take.
 
 Owns the figures and their text. Only what this process ran is in them.
 """

@@ -1,4 +1,4 @@
-"""How far a run is and how long it still takes, from its counters as they grow.
+"""The forecast of a run, from its counters as they grow: how far it is and how long it still takes.
 
 Owns this arithmetic. Knows no clock: time is the progress's own. Never prints.
 """

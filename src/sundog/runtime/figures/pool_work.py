@@ -1,4 +1,4 @@
-"""What each pool did in this process: when it was at work, and how much work an engine had.
+"""The work of each pool in this process: when it was at work, and how much an engine had to do.
 
 Owns the sums. A call costs a few microseconds.
 """

@@ -1,4 +1,4 @@
-"""Where a run stands, as numbers that anybody may read at any time.
+"""The point that a run has come to, as numbers that anybody may read at any time.
 
 Owns the counters. Never prints.
 """

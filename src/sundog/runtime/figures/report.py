@@ -1,4 +1,4 @@
-"""What a run did: rows, calls asked for and executed, tokens asked for and computed.
+"""The report of a run: rows, calls asked for and executed, tokens asked for and computed.
 
 Owns the numbers and their text. Read from the store, so that it covers every process that worked on the run.
 """

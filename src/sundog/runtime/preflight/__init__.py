@@ -1,1 +1,1 @@
-"""What is looked at before the first call of a run."""
+"""The inspection before the first call of a run."""

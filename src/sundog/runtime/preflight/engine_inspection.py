@@ -1,4 +1,5 @@
-"""What can be seen of an engine before a run: its secrets, its outline, and the server that it is attached to.
+"""The facts of an engine that can be seen before a run: its secrets, its outline, and the server that it is attached
+to.
 
 Owns these looks. It starts nothing: of a server that is there it asks what a run would ask first.
 """

@@ -1,4 +1,5 @@
-"""What is wrong with a run before its first call: the one place that asks engines' outlines and operators.
+"""The search for what is wrong with a run before its first call: the one place that asks engines' outlines and
+operators.
 
 Owns which rows are looked at, the time that it takes, and what stops a run: only that with which no row can succeed.
 Never makes a call; what connects only reads.

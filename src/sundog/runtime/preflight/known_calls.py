@@ -25,8 +25,8 @@ CALL_CHARACTERS = 500
 
 @dataclass(slots=True)
 class KnownCalls:
-    """What is known by node: `calls` and `failures` (the first cause) by row, and how often `nulls` of the row stand in
-    a prompt. `num_characters`: of all that is kept."""
+    """The calls of each node that are known before the run: `calls` and `failures` (the first cause) by row, and how
+    often `nulls` of the row stand in a prompt. `num_characters` counts all that is kept."""
 
     calls: dict[str, dict[int, tuple[BoundCall, ...]]] = field(default_factory=lambda: defaultdict(dict))
     failures: dict[str, dict[int, Exception]] = field(default_factory=lambda: defaultdict(dict))
@@ -115,7 +115,7 @@ class Walk:
         if node.name not in self._reads:
             templates = templates_of(node.step.spec)
             self._reads[node.name] = frozenset().union(*(template.names for template in templates))
-        # What is no name of a step is there, as `range` is, or will be the row's error when it is bound.
+        # A name that is no step's is there, as `range` is, or will be the row's error when it is bound.
         return all((self._reads[node.name] & self._names) <= scope.keys() for scope in scopes)
 
     def _is_known(self, template: Template, scope: Scope) -> bool:

@@ -16,7 +16,7 @@ INT64 = range(-(2**63), 2**63)
 
 
 class ColumnType:
-    """What the values of one column, or of one place in it, have in common. Feed it all values, then ask."""
+    """The type that the values of one column, or of one place in it, have in common. Feed it all values, then ask."""
 
     def __init__(self) -> None:
         self._kinds: set[type] = set()

@@ -1,4 +1,4 @@
-"""What makes two sets of input rows the same: the content of the files, the text of queries and calls.
+"""The identity of input rows: two sets are the same that have the same content of files and text of queries and calls.
 
 Owns these identities. Never opens a table.
 """

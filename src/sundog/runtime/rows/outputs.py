@@ -40,7 +40,7 @@ STREAMED: frozenset[OutputFormat] = frozenset({"csv", "json", "jsonl"})
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What an output path means: `file`, and the `table` in it where that is a database."""
+    """The meaning of an output path: `file`, and the `table` in it where that is a database."""
 
     file: Path
     format: OutputFormat

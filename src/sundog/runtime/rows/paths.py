@@ -1,4 +1,4 @@
-"""Which files an input means, and of which format.
+"""The files that an input means, and their format.
 
 Owns globs, suffixes and the complaints about names. Never reads what is in a file.
 """
@@ -40,17 +40,17 @@ UNREADABLE = (OSError, EOFError, UnicodeDecodeError, zlib.error)
 
 @dataclass(frozen=True, slots=True)
 class InputFiles:
-    """The files of one input, at least one, in the order in which they are read. `columns`: those that rows shall
-    have, None for all. `written_from`: the documents that they were made from, one for each, an element a line; none
-    where they are the user's own. `notes`: what had changed
-    before they were written, a sentence each."""
+    """The files of one input, at least one, in the order in which they are read."""
 
     name: str
     paths: tuple[Path, ...]
     format: InputFormat
     base_dir: Path
+    #: The columns that rows shall have, None for all.
     columns: tuple[str, ...] | None = None
+    #: The documents that they were made from, one for each, an element a line; none where they are the user's own.
     written_from: tuple[Path, ...] = ()
+    #: A sentence for each thing that had changed before they were written.
     notes: tuple[str, ...] = ()
 
     def is_wanted(self, column: str) -> bool:

@@ -21,8 +21,9 @@ InputRow = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that is there and holds what no value can be. `reason`: what and where, as a sentence."""
+    """A row that is there and holds what no value can be."""
 
+    #: A sentence that says what and where.
     reason: str
 
 
@@ -33,11 +34,12 @@ Decode = Callable[[Sequence[tuple[Any, ...]]], list[InputRow | BadRow]]
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """`select`: SQL whose columns are c0, c1, ... (`width` of them), in the order of the file.
-    `decode`: rows of that SQL to rows in JSON types."""
+    """One input as a query."""
 
+    #: SQL whose columns are c0, c1, ... (`width` of them), in the order of the file.
     select: str
     width: int
+    #: Turns rows of that SQL into rows of JSON types.
     decode: Decode
 
 

@@ -30,15 +30,17 @@ from sundog.runtime.rows.value_sql import (
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A named column: `expression` selects it, `is_json` when what it selects is JSON text, `is_foreign` when others
-    wrote that text. `num_nulled`: an expression for how many values become null for being NaN or infinite, None where
-    none can."""
+    """A named column."""
 
     name: str
     type: DuckDBPyType
+    #: Selects it.
     expression: str
+    #: The selected value is JSON text.
     is_json: bool
+    #: Others wrote that text.
     is_foreign: bool = False
+    #: An expression for the number of values that become null for being NaN or infinite, None where none can.
     num_nulled: str | None = None
 
 

@@ -1,1 +1,1 @@
-"""What the core keeps: records that it and the plugin change, and that policies see through views."""
+"""The books of the core: records that it and the plugin change, and that policies see through views."""

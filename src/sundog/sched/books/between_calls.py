@@ -37,5 +37,5 @@ class BetweenCalls:
             self.close(*place)
 
     def num_at(self, replica: ReplicaView) -> int:
-        """How many have had their last call on `replica`."""
+        """Return how many have had their last call on `replica`."""
         return sum(one is replica for one, _ in self._places.values())

@@ -1,4 +1,4 @@
-"""What has been measured so far, in bounded memory.
+"""The measurements of a host so far, in bounded memory.
 
 Owns samples; the host adds to them and policies read them. Never decides, never forgets but by its bounds.
 """

@@ -1,4 +1,4 @@
-"""How many KV tokens a set of prompts holds, a common prefix counted once.
+"""The number of KV tokens that a set of prompts holds, a common prefix counted once.
 
 Owns the count, in blocks of the prefix key. Never knows what a cache does with them.
 """
@@ -16,9 +16,10 @@ class _Block:
 
 @dataclass(slots=True)
 class _Holding:
-    """`num_own_tokens`: of the prompt, in no block that another owner holds too."""
+    """The tokens that one owner holds."""
 
     key: tuple[int, ...]
+    #: Tokens of the prompt that are in no block which another owner holds too.
     num_own_tokens: int
     num_other_tokens: int
 

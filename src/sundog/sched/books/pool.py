@@ -21,19 +21,24 @@ Entry = tuple[tuple[float, ...], int, RequestView]
 
 @dataclass(slots=True)
 class Pool:
-    """`waiting`: a heap of those without a replica; `at_replica`: by replica, of those that wait for a slot there.
-    `num_free`: slots of the replicas that serve. `num_parked`: requests that wait for another one's prefill.
-    `num_finished`: requests so far. `num_cache_blocks`: of its smallest replica. `ranked_s`: when all that
-    wait were ranked last. `device`: the one that it shares."""
+    """One pool and its queues."""
 
     replicas: list[ReplicaView] = field(default_factory=list)
+    #: A heap of the requests without a replica.
     waiting: list[Entry] = field(default_factory=list)
+    #: By replica, the requests that wait for a slot there.
     at_replica: dict[str, list[Entry]] = field(default_factory=dict)
+    #: Slots that are free at the replicas that serve.
     num_free: int = 0
+    #: Requests that wait for another one's prefill.
     num_parked: int = 0
+    #: Requests that have finished so far.
     num_finished: int = 0
+    #: Blocks of the smallest of its replicas' caches.
     num_cache_blocks: int = 0
+    #: The time at which all that wait were ranked last.
     ranked_s: float = 0.0
+    #: The device that it shares, None for none.
     device: DeviceView | None = None
     prefixes: PrefixOrder = field(default_factory=lambda: PrefixOrder(MAX_ORDERED_BLOCKS))
 
@@ -81,7 +86,7 @@ class Pool:
         return last
 
     def stop_serving(self, replica: ReplicaView) -> None:
-        """To be called before the replica is marked: what waits there goes elsewhere."""
+        """Send what waits at a replica elsewhere; to be called before the replica is marked."""
         if replica.is_serving:
             self.num_free -= replica.max_concurrency - replica.num_running
         for entry in list(self.at_replica[replica.replica_id]):

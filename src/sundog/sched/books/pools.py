@@ -56,7 +56,7 @@ class PoolBook:
         return replica
 
     def remove_replica(self, replica_id: str) -> ReplicaView:
-        """What waited there goes elsewhere."""
+        """Take a replica out; what waited there goes elsewhere."""
         replica = self.replicas.pop(replica_id)
         assert replica.num_running == 0, f"{replica_id} still runs requests"
         pool = self.pools[replica.pool]

@@ -1,4 +1,4 @@
-"""Which prompt prefixes a replica holds or is computing, as far as the scheduler knows.
+"""The prompt prefixes that a replica holds or is computing, as far as the scheduler knows.
 
 Owns the block table of one replica. Never talks to the engine: what the engine evicts it learns by its own bound.
 """

@@ -1,4 +1,4 @@
-"""What a host believes to be kept for workflows between two calls: KV tokens, where, and until when.
+"""The KV tokens that a host believes to be kept for workflows between two calls, with where and until when.
 
 Owns the replicas' sums of them. An engine's own books know better; a host that sends calls to engines has only this.
 """

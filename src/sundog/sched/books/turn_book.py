@@ -24,7 +24,7 @@ class TurnBook:
         self._workflows = WorkflowBook(sched, self._retained.release)
 
     def pass_time(self, time_s: float) -> None:
-        """What was retained until now is no more."""
+        """Let go what was retained until now."""
         self._retained.release_expired(time_s)
 
     def arrive(self, request: RequestView) -> None:

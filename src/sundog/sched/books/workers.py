@@ -61,7 +61,7 @@ class WorkerBook:
             self._views.setdefault(pool, PoolView(pool, load_s, call_s, lull_since_s=event.time_s))
 
     def plan(self, event: WorkerPlanned) -> None:
-        """What the worker shall run, in order, from now on."""
+        """Take in what a worker shall run, in order, from now on."""
         steps = (step_id(event.flow, step) for step in event.steps)
         self._steps[event.worker_id] = list(zip(steps, event.pools, strict=True))
         self._look_ahead(event.worker_id)

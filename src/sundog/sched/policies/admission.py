@@ -150,9 +150,9 @@ def predicted_peak_tokens(held: Iterable[tuple[float, float]]) -> float:
 
 
 def promised_slots_are_kept(request: RequestView, replica: ReplicaView, sched: SchedView) -> Admitted | Deferred:
-    """Where the cache is small, no new row takes a slot that is promised: to an open workflow, whose next call is about
-    to come, or to a request that waits for the prefix that another one computes. They will read KV blocks that the new
-    row's would push out of the cache.
+    """Keep slots that are promised from new rows where the cache is small. A slot is promised to an open workflow,
+    whose next call is about to come, and to a request that waits for the prefix that another one computes. They will
+    read KV blocks that the new row's would push out of the cache.
 
     Small: it does not hold a prompt such as this for four times the slots (what a prompt does not share passes through
     the cache too). Modelled on 102 to 600 rows of three steps, six rows to a document (benchmarks/prefix_order.py):

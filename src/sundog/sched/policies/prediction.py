@@ -1,4 +1,4 @@
-"""What a request still needs, from what calls of its step needed before. Pure.
+"""The needs of a request that are still to come, from what calls of its step needed before. Pure.
 
 Owns the estimates. Never decides.
 """

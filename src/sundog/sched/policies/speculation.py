@@ -41,6 +41,6 @@ def smart_spec(step: StepView, sched: SchedView) -> int:
 
 
 def expected_tokens(acceptance_rate: float, num_drafts: int) -> float:
-    """That a request gains by a step: the drafts up to the first that is rejected, and the one that the step computes
-    in any case."""
+    """Return the tokens that a request gains by a step: the drafts up to the first that is rejected, and the one that
+    the step computes in any case."""
     return sum(acceptance_rate**number for number in range(num_drafts + 1))

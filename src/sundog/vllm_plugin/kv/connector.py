@@ -46,14 +46,14 @@ NOTHING_FINISHED = Finished(frozenset(), frozenset(), ())
 
 @dataclass
 class StepMetadata(KVConnectorMetadata):  # type: ignore[misc]  # vLLM has no types where it is not installed
-    """What the scheduler tells the workers of one step."""
+    """The message that the scheduler gives the workers for one step."""
 
     step: KVTransfers = field(default_factory=KVTransfers)
 
 
 @dataclass
 class LoadTimes(KVConnectorWorkerMetadata):  # type: ignore[misc]  # vLLM has no types where it is not installed
-    """What the workers tell the scheduler."""
+    """The message that the workers give the scheduler."""
 
     measured: list[MeasuredKVLoad]
 
@@ -165,7 +165,7 @@ class SundogKVConnector(KVConnectorBase_V1):  # type: ignore[misc]  # vLLM has n
         worker.start_loads(step)
 
     def wait_for_layer_load(self, layer_name: str) -> None:
-        """Nothing is loaded during a forward pass."""
+        """Do nothing: nothing is loaded during a forward pass."""
 
     def save_kv_layer(self, layer_name: str, kv_layer: torch.Tensor, attn_metadata: Any, **kwargs: Any) -> None:
         """Blocks are saved whole, after the forward pass."""

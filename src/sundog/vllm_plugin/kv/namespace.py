@@ -20,7 +20,7 @@ WHERE = "KV connector"
 PICKLED = ("sha256", "xxhash")
 SEEDED_AT_RANDOM = ("xxhash", "xxhash_cbor")
 KNOWN_HASHES = ("sha256", "sha256_cbor", "xxhash", "xxhash_cbor")
-# What may change between two models in one folder: their weights and all that describes them.
+# The files that may change between two models in one folder: their weights and all that describes them.
 MODEL_FILES = ("*.safetensors", "*.bin", "*.pt", "*.gguf", "*.json")
 
 

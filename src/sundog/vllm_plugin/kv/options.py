@@ -21,15 +21,14 @@ OPTIONS_WHERE = "kv_connector_extra_config"
 
 
 class KVOptions(BaseModel):
-    """`folder`: absolute, the same for all replicas of a host. `max_bytes`: of all files in it, of every model.
-
-    The prefill cost is what `prefill_s_per_token` or the profile of `sundog calibrate` says. With neither, every
-    prefix that is found is loaded.
-    """
+    """The prefill cost is what `prefill_s_per_token` or the profile of `sundog calibrate` says. With neither, every
+    prefix that is found is loaded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    #: An absolute path, the same for all replicas of a host.
     folder: Annotated[str, StringConstraints(pattern="^/")]
+    #: Bytes of all files in it, of every model.
     max_bytes: int = Field(gt=0)
     prefill_s_per_token: float | None = Field(default=None, gt=0)
     profile: str | None = None

@@ -1,4 +1,5 @@
-"""What the scheduler's side of the KV connector decides: which blocks a request loads, and which it leaves for others.
+"""The decisions of the scheduler's side of the KV connector: which blocks a request loads, and which it leaves for
+others.
 
 Owns the books of the requests that vLLM has scheduled. Reads vLLM's requests, never changes them; never touches a
 block's content. Blocks are those of one KV cache group, full ones only.
@@ -50,12 +51,13 @@ class KVSave:
 
 @dataclass(slots=True)
 class KVTransfers:
-    """What the workers do in one engine step. `used`: prefixes that were found in the engine itself. `is_idle`: the
-    engine computes nothing in this step, so that waiting for a load delays nobody."""
+    """The transfers of the workers in one engine step."""
 
     loads: list[KVLoad] = field(default_factory=list)
     saves: list[KVSave] = field(default_factory=list)
+    #: Prefixes that were found in the engine itself.
     used: list[tuple[bytes, ...]] = field(default_factory=list)
+    #: The engine computes nothing in this step, so that waiting for a load delays nobody.
     is_idle: bool = False
 
 

@@ -1,4 +1,4 @@
-"""How fast blocks are read from a folder: one measurement at the start of an engine.
+"""The speed at which blocks are read from a folder: one measurement at the start of an engine.
 
 Owns the measurement. What the system has cached in memory is read fast, as a block that was just written will be.
 """

@@ -1,7 +1,7 @@
-"""What the workers' side of the KV connector does: blocks from the store into the engine, and from there to the store.
+"""The workers' side of the KV connector: blocks from the store into the engine, and from there to the store.
 
-Owns two threads, one that reads files and one that writes them, and the copies between them and the engine's pages.
-The engine's memory is touched only by the calls of vLLM, between its forward passes. Never decides what is worth it.
+Owns two threads, one that reads files and one that writes them, and the copies between them and the engine's pages. The
+engine's memory is touched only by the calls of vLLM, between its forward passes. Never decides what is worth it.
 """
 
 from __future__ import annotations
@@ -39,19 +39,21 @@ class Pages(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """`num_good`: how many blocks, from the first one on, were read."""
+    """A load whose blocks have been read from files."""
 
     load: KVLoad
     blocks: memoryview
+    #: The number of blocks, from the first one on, that were read.
     num_good: int
     elapsed_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Loads that are over. `failed_block_ids`: blocks that hold nothing useful and have to be computed."""
+    """Loads that are over."""
 
     request_ids: frozenset[str]
+    #: Blocks that hold nothing useful and have to be computed.
     failed_block_ids: frozenset[int]
     measured: tuple[MeasuredKVLoad, ...]
 

@@ -1,4 +1,4 @@
-"""What a request looks like on the wire.
+"""The form of a request on the wire.
 
 Owns request bodies and their paths. Never opens a connection.
 """

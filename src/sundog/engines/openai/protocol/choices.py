@@ -25,13 +25,14 @@ THINKING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 
 @dataclass(slots=True)
 class Piece:
-    """`has_thought`: it holds text of the model's thinking, which is no part of the answer. `has_called`: it holds the
-    call of a tool, or a part of one."""
+    """One piece of an answer, as an event brings it."""
 
     text: str = ""
     refusal: str = ""
     finish_reason: FinishReason | None = None
+    #: It holds text of the model's thinking, which is no part of the answer.
     has_thought: bool = False
+    #: It holds the call of a tool, or a part of one.
     has_called: bool = False
 
 

@@ -1,4 +1,4 @@
-"""What a failure means, be it an error status, an error event in a stream, or an error body with status 200.
+"""The meaning of a failure, be it an error status, an error event in a stream, or an error body with status 200.
 
 Owns the reading of error bodies. Never retries.
 """
@@ -24,7 +24,7 @@ MAX_PAGE_CHARACTERS = 4096
 CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error"}
 CONTEXT_WORDS = re.compile(r"context (length|window|size)|maximum model length|max_model_len|prompt is too long", re.I)
 NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
-# What servers write instead of a status, without case, `_` and a final "error".
+# The words that servers write instead of a status, without case, `_` and a final "error".
 STATUS_OF_WORD: Mapping[str, int] = {
     "ratelimit": 429, "ratelimitexceeded": 429, "toomanyrequests": 429, "slowdown": 429, "resourceexhausted": 429,
     "overloaded": 503, "serveroverloaded": 503, "engineoverloaded": 503, "serviceunavailable": 503, "unavailable": 503,

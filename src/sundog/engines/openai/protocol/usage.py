@@ -18,7 +18,7 @@ MAX_COUNT = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a server has told so far; None where it has not, or nothing that can be true."""
+    """The counts that a server has told so far; None where it has told none, or one that cannot be true."""
 
     num_prompt_tokens: int | None = None
     num_output_tokens: int | None = None

@@ -15,15 +15,16 @@ from pydantic_core import to_json
 if TYPE_CHECKING:
     from sundog.runtime.rows.outputs import SizedRow
 
-# What a spreadsheet takes for a formula; a plain number is none.
+# The beginnings that a spreadsheet takes for a formula; a plain number is none.
 _FORMULA = re.compile(r"[=+\-@\t\r](?![0-9.]*([eE][+-]?[0-9]+)?\Z)")
 
 
 @dataclass(slots=True)
 class _Told:
-    """What a warning is given for. `first_formula`: the row's number and the column of the first one."""
+    """The counts that warnings are given for."""
 
     num_formulas: int = 0
+    #: The row's number and the column of the first one.
     first_formula: tuple[int, str] | None = None
     num_lost_nulls: int = 0
 
