@@ -19,7 +19,9 @@ def test_every_module_says_what_it_owns() -> None:
 
 def test_docstrings_begin_as_sentences_do() -> None:
     """ "Return whether ...", not "Whether ...": what a docstring is about must not be left to the reader."""
-    fragment = re.compile(r"(As|At|By|From|None|Nothing|Of|So|Such|That|Those|What|Where|When|Which|Who|Whom|Whose|Whether|With|Without)\b")
+    fragment = re.compile(
+        r"(As|At|By|From|None|Nothing|Of|So|Such|That|Those|What|Where|When|Which|Who|Whom|Whose|Whether|With|Without)\b"
+    )
     found = [
         place(path, getattr(node, "lineno", 1))
         for path, tree in modules("**/*.py")
