@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,10 @@ PURE_MODULES = {
     "types", "typing", "zlib",
 }  # fmt: skip
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
+NAMES_DEFINED_TWICE = {
+    "run": "the command and the function of the Python API are one thing to their users",
+    "explain": "the command and the function of the Python API are one thing to their users",
+}
 
 
 def test_files_stay_small() -> None:
@@ -47,6 +52,44 @@ def test_functions_stay_short() -> None:
 
 def test_modules_are_named_for_what_they_own() -> None:
     assert [str(path) for path in SOURCE.rglob("*") if VAGUE_NAMES & set(path.stem.split("_"))] == []
+
+
+def test_a_public_name_means_one_thing() -> None:
+    """Of classes, functions and names of types. Constants are for their modules' readers: they may be short."""
+    defined: dict[str, list[str]] = defaultdict(list)
+    for path, module in modules("**/*.py"):
+        for node in module.body:
+            for name in names_defined(node):
+                defined[name].append(place(path, node.lineno))
+    several = {name: places for name, places in defined.items() if len({one.partition(":")[0] for one in places}) > 1}
+    assert several.keys() >= NAMES_DEFINED_TWICE.keys(), "an exception that is none any more"
+    unknown = [f"{name}: {', '.join(places)}" for name, places in several.items() if name not in NAMES_DEFINED_TWICE]
+    assert not unknown, listing(unknown)
+
+
+def names_defined(node: ast.stmt) -> Iterator[str]:
+    """The public classes, functions and types that a statement of a module defines."""
+    match node:
+        case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            if not name.startswith("_"):
+                yield name
+        case ast.Assign(targets=[ast.Name(id=name)]) if re.fullmatch(r"[A-Z]+[a-z]\w*", name):
+            yield name
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("class Step: ...", ["Step"]),
+        ("async def run(): ...", ["run"]),
+        ("KVStep = Step | None", ["KVStep"]),
+        ("class _Step: ...", []),
+        ("MAX_STEPS = 3", []),
+        ("T = TypeVar('T')", []),
+    ],
+)
+def test_a_definition_is_seen(source: str, names: list[str]) -> None:
+    assert [name for node in ast.parse(source).body for name in names_defined(node)] == names
 
 
 @pytest.mark.parametrize("room", PURE_ROOMS)
