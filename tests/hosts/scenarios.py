@@ -14,7 +14,7 @@ from sundog.host.virtual_loop import run_virtually
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import Event, ReplicaAdded, RequestArrived, RequestFinished, Submit
 from sundog.sched.policy import PolicySet
-from sundog.vllm_plugin.books import Books
+from sundog.vllm_plugin.engine_books import EngineBooks
 from sundog.vllm_plugin.engine_policy import EnginePolicy
 from sundog.vllm_plugin.envelope import Envelope
 from sundog.vllm_plugin.free_blocks import TwoTierQueue
@@ -108,7 +108,7 @@ def by_driver(policies: PolicySet, asks: Sequence[Ask]) -> list[str]:
 
 def by_plugin(policies: PolicySet, asks: Sequence[Ask]) -> list[str]:
     """The plugin's books and queue inside an engine, at each of whose steps one request at most runs."""
-    books = Books(
+    books = EngineBooks(
         model="p",
         num_blocks=NUM_BLOCKS,
         block_size=BLOCK_TOKENS,

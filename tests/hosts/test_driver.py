@@ -20,9 +20,9 @@ from sundog.sched.events import (
 )
 
 
-def arrived(request_id: str, row_index: int, *, has_successor: bool = False) -> RequestArrived:
-    more = {"prefix_key": (row_index,), "has_successor": has_successor, "workflow_id": str(row_index)}
-    return RequestArrived(0.0, request_id, "p", row_index, **more)  # type: ignore[arg-type]  # fields by name
+def arrived(request_id: str, workflow_order: int, *, has_successor: bool = False) -> RequestArrived:
+    more = {"prefix_key": (workflow_order,), "has_successor": has_successor, "workflow_id": str(workflow_order)}
+    return RequestArrived(0.0, request_id, "p", workflow_order, **more)  # type: ignore[arg-type]  # fields by name
 
 
 def host_of(events: list[Event]) -> Driver:

@@ -27,8 +27,8 @@ POOL = "engine:local"
 REPLICA = ReplicaAdded(0.0, "local/0", POOL, 2)
 
 
-def arrived(time_s: float, request_id: str, row_index: int) -> RequestArrived:
-    return RequestArrived(time_s, request_id, POOL, row_index, max_attempts=3)
+def arrived(time_s: float, request_id: str, workflow_order: int) -> RequestArrived:
+    return RequestArrived(time_s, request_id, POOL, workflow_order, max_attempts=3)
 
 
 def write_log(folder: Path, events: Sequence[Event]) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.sched.books.histories import KeyedHistory
+from sundog.sched.books.samples import RecentSamplesByKey
 from sundog.sched.policies.admission import (
     aggressive,
     beside_retained,
@@ -20,12 +20,12 @@ from sundog.sched.policies.admission import (
 from sundog.sched.policy import Admit, Admitted
 from sundog.sched.views import ReplicaView, RequestView, SchedView, WorkflowView
 
-Lengths = KeyedHistory[tuple[str, str]]
+Lengths = RecentSamplesByKey[tuple[str, str]]
 
 
 def seen(**lengths: Iterable[int]) -> SchedView:
     """Answers of these lengths were seen, by node."""
-    history: Lengths = KeyedHistory(max_samples=200, max_keys=9)
+    history: Lengths = RecentSamplesByKey(max_samples=200, max_keys=9)
     for node, samples in lengths.items():
         for sample in samples:
             history.add((node, "m"), sample)

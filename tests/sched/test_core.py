@@ -60,7 +60,7 @@ def submitted(actions: list[Action]) -> list[tuple[str, str]]:
 
 def arrived(request_id: str, time_s: float = 0.0, **more: object) -> RequestArrived:
     """A request for the pool `p`, of the workflow of its row where it has one."""
-    workflow_id = str(more.get("row_index", ""))
+    workflow_id = str(more.get("workflow_order", ""))
     return replace(RequestArrived(time_s, request_id, "p"), workflow_id=workflow_id, **more)  # type: ignore[arg-type]  # fields by name
 
 
@@ -184,16 +184,16 @@ def test_those_who_arrive_together_are_ranked_together() -> None:
 def test_a_row_between_two_steps_keeps_its_slot() -> None:
     core = Driven(PREFIX_GROUPED, 2, num_blocks=5)
     for index, name in enumerate("abc"):
-        core.tell(arrived(name, row_index=index, prefix_key=(index,), has_successor=True))
+        core.tell(arrived(name, workflow_order=index, prefix_key=(index,), has_successor=True))
     assert core.tell(RequestFinished(1.0, "a")) == [], "c must not take the slot of a's next step"
-    assert submitted(core.tell(arrived("a2", 1.1, row_index=0, prefix_key=(0, 7)))) == [("a2", "p/0")]
+    assert submitted(core.tell(arrived("a2", 1.1, workflow_order=0, prefix_key=(0, 7)))) == [("a2", "p/0")]
     assert submitted(core.tell(RequestFinished(2.0, "a2"))) == [("c", "p/0")]
 
 
 def test_a_row_that_left_gives_its_slot_up() -> None:
     core = Driven(PREFIX_GROUPED, 2, num_blocks=5)
     for index, name in enumerate("abc"):
-        core.tell(arrived(name, row_index=index, prefix_key=(index,), has_successor=True))
+        core.tell(arrived(name, workflow_order=index, prefix_key=(index,), has_successor=True))
     core.tell(RequestFinished(1.0, "a"))
     assert submitted(core.tell(WorkflowLeft(1.1, "p", "0"))) == [("c", "p/0")]
     assert core.tell(WorkflowLeft(1.2, "p", "0")) == []
@@ -201,8 +201,8 @@ def test_a_row_that_left_gives_its_slot_up() -> None:
 
 def test_an_idle_replica_takes_what_comes() -> None:
     core = Driven(PREFIX_GROUPED, 1)
-    core.tell(arrived("a", row_index=0, prefix_key=(1,), has_successor=True))
-    core.tell(arrived("b", row_index=1, prefix_key=(2,)))
+    core.tell(arrived("a", workflow_order=0, prefix_key=(1,), has_successor=True))
+    core.tell(arrived("b", workflow_order=1, prefix_key=(2,)))
     assert submitted(core.tell(RequestFinished(1.0, "a"))) == [("b", "p/0")]
 
 
@@ -258,7 +258,7 @@ def _story(policies: PolicySet, slots: list[int], keys: list[list[int]], choices
             row = int(request_id[1:].rstrip("'"))
             if request_id == f"r{row}" and how == 1:
                 names.append(f"{request_id}'")
-                tell(arrived(names[-1], time_s, row_index=row, prefix_key=(*keys[row], 9), num_prompt_tokens=12))
+                tell(arrived(names[-1], time_s, workflow_order=row, prefix_key=(*keys[row], 9), num_prompt_tokens=12))
             elif request_id == f"r{row}":
                 tell(WorkflowLeft(time_s, "p", str(row)))
         else:
@@ -267,7 +267,7 @@ def _story(policies: PolicySet, slots: list[int], keys: list[list[int]], choices
     names = [f"r{index}" for index in range(len(keys))]
     for index, key in enumerate(keys):
         more = {"max_attempts": 2, "has_successor": True, "more_follow": index % 3 == 0 and index + 1 < len(keys)}
-        tell(arrived(names[index], row_index=index, prefix_key=tuple(key), num_prompt_tokens=10, **more))
+        tell(arrived(names[index], workflow_order=index, prefix_key=tuple(key), num_prompt_tokens=10, **more))
     for pick, how in choices:
         time_s += 1.0
         if how == 0 and pick % 4 == 0:

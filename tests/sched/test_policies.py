@@ -113,12 +113,14 @@ def test_failed_prefill_leaves_nothing_warm() -> None:
 
 def test_prefixes_are_met_depth_first_and_rows_in_order() -> None:
     requests = [
-        make_request(request_id="other group", prefix_order=(5,), row_index=0),
-        make_request(request_id="child", prefix_order=(1, 2, 3), row_index=0),
-        make_request(request_id="late row", prefix_order=(1, 2), row_index=7),
-        make_request(request_id="parent", prefix_order=(1, 2), row_index=0),
-        make_request(request_id="sibling", prefix_order=(1, 4), row_index=0),
-        make_request(request_id="begun", prefix_order=(9, 8), prefix_key=(9, 8), row_index=8, num_inherited_blocks=1),
+        make_request(request_id="other group", prefix_order=(5,), workflow_order=0),
+        make_request(request_id="child", prefix_order=(1, 2, 3), workflow_order=0),
+        make_request(request_id="late row", prefix_order=(1, 2), workflow_order=7),
+        make_request(request_id="parent", prefix_order=(1, 2), workflow_order=0),
+        make_request(request_id="sibling", prefix_order=(1, 4), workflow_order=0),
+        make_request(
+            request_id="begun", prefix_order=(9, 8), prefix_key=(9, 8), workflow_order=8, num_inherited_blocks=1
+        ),
     ]
     ranked = sorted(requests, key=lambda request: shared_prefix_adjacent(request, NOW))
     assert [request.request_id for request in ranked] == [
@@ -173,9 +175,9 @@ def test_promised_slots_are_kept(
 
 
 def test_tools_run_as_the_plan_needs_them_then_by_row() -> None:
-    late = make_request(request_id="late", need_s=9.0, row_index=0)
-    soon = make_request(request_id="soon", need_s=1.0, row_index=5)
-    next_row = make_request(request_id="next row", need_s=1.0, row_index=6)
+    late = make_request(request_id="late", need_s=9.0, workflow_order=0)
+    soon = make_request(request_id="soon", need_s=1.0, workflow_order=5)
+    next_row = make_request(request_id="next row", need_s=1.0, workflow_order=6)
     ranked = sorted([late, next_row, soon], key=lambda request: shared_prefix_adjacent(request, NOW))
     assert [request.request_id for request in ranked] == ["soon", "next row", "late"]
 

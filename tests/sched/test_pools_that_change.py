@@ -143,7 +143,11 @@ def test_every_request_ends_while_replicas_come_and_go(choices: list[tuple[int, 
         if what <= 2:
             open_requests.add(f"r{number}")
             key = (pick % 3, pick % 5)
-            tell(core.tell(arrived(f"r{number}", now_s, prefix_key=key, row_index=pick % 4, max_attempts=max_attempts)))
+            tell(
+                core.tell(
+                    arrived(f"r{number}", now_s, prefix_key=key, workflow_order=pick % 4, max_attempts=max_attempts)
+                )
+            )
         elif what == 3:
             replicas[f"p/{number}"] = True
             tell(core.tell(ReplicaAdded(now_s, f"p/{number}", "p", 1 + pick % 3, None, 100)))

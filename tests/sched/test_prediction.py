@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.sched.books.histories import KeyedHistory, SampleHistory
+from sundog.sched.books.samples import RecentSamples, RecentSamplesByKey
 from sundog.sched.policies.prediction import MIN_SAMPLES, quantile_above, remaining_output_tokens
 from sundog.sched.views import RequestView, SchedView
 
 
-def history(*samples: float, max_samples: int = 100) -> SampleHistory:
-    found = SampleHistory(max_samples)
+def history(*samples: float, max_samples: int = 100) -> RecentSamples:
+    found = RecentSamples(max_samples)
     for sample in samples:
         found.add(sample)
     return found
@@ -26,7 +26,7 @@ def test_a_history_holds_the_last_samples_in_order_of_size(samples: list[int], m
 
 
 def test_keys_are_bounded_and_the_one_unused_longest_goes() -> None:
-    found: KeyedHistory[str] = KeyedHistory(max_samples=2, max_keys=2)
+    found: RecentSamplesByKey[str] = RecentSamplesByKey(max_samples=2, max_keys=2)
     for key, sample in (("a", 1), ("b", 2), ("a", 3), ("c", 4), ("a", 5)):
         found.add(key, sample)
     assert {key: list(one.ordered) for key, one in found.items()} == {"a": [3, 5], "c": [4]}
@@ -71,7 +71,7 @@ def test_quantiles_lie_between_what_is_there_and_the_bound_and_rise(
 
 
 def test_remaining_output_tokens_by_step_and_model_else_as_told() -> None:
-    lengths: KeyedHistory[tuple[str, str]] = KeyedHistory(100, 9)
+    lengths: RecentSamplesByKey[tuple[str, str]] = RecentSamplesByKey(100, 9)
     for _ in range(MIN_SAMPLES):
         lengths.add(("plan", "m"), 30)
     sched = SchedView(output_lengths=lengths)

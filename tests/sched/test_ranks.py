@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.sched.books.histories import KeyedHistory
+from sundog.sched.books.samples import RecentSamplesByKey
 from sundog.sched.facts import CallFacts
 from sundog.sched.policy import PolicySet
 from sundog.sched.views import RequestView, SchedView, WorkflowView
 from tests.sched.sets import REGISTERED, SETS
 
 NOW_S = 100.0
-LENGTHS: KeyedHistory[tuple[str, str]] = KeyedHistory(max_samples=50, max_keys=4)
+LENGTHS: RecentSamplesByKey[tuple[str, str]] = RecentSamplesByKey(max_samples=50, max_keys=4)
 for length in range(20, 40):
     LENGTHS.add(("short", "m"), length)
     LENGTHS.add(("long", "m"), 10 * length)
@@ -101,7 +101,7 @@ REQUESTS = st.builds(
     request_id=st.text(max_size=3),
     pool=st.just("p"),
     arrival_time=SECONDS,
-    row_index=st.integers(0, 9),
+    workflow_order=st.integers(0, 9),
     depth=st.integers(0, 3),
     num_prompt_tokens=TOKENS,
     num_expected_output_tokens=TOKENS,

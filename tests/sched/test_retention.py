@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.sched.books.histories import KeyedHistory
+from sundog.sched.books.samples import RecentSamplesByKey
 from sundog.sched.policies.retention import (
     COLD_S,
     MIN_TOOL_SAMPLES,
@@ -24,9 +24,9 @@ from tests.sched.sets import REGISTERED
 FAST, SLOW = (1.0,) * 15 + (60.0,) * 5, tuple(float(10 * number) for number in range(1, 21))
 
 
-def tool_times(**times_s: Sequence[float]) -> KeyedHistory[str]:
+def tool_times(**times_s: Sequence[float]) -> RecentSamplesByKey[str]:
     """`all`: of all tools together."""
-    found: KeyedHistory[str] = KeyedHistory(100, 9)
+    found: RecentSamplesByKey[str] = RecentSamplesByKey(100, 9)
     for tool, samples in times_s.items():
         for sample in samples:
             found.add("" if tool == "all" else tool, sample)
@@ -60,7 +60,7 @@ def test_continuum_ttl(
     why: str, times: dict[str, Sequence[float]], num_waiting: int, requeue_s: float, correlation: float, expected: float
 ) -> None:
     sched = SchedView(
-        num_waiting=num_waiting,
+        num_queued=num_waiting,
         prefill_token_s=PREFILL_TOKEN_S,
         tool_times_s=tool_times(**times),
         requeue_s=requeue_s,
@@ -70,7 +70,7 @@ def test_continuum_ttl(
 
 
 def test_without_a_known_capacity_a_second_costs_a_second() -> None:
-    sched = SchedView(num_waiting=40, prefill_token_s=PREFILL_TOKEN_S, tool_times_s=tool_times(test=FAST))
+    sched = SchedView(num_queued=40, prefill_token_s=PREFILL_TOKEN_S, tool_times_s=tool_times(test=FAST))
     assert (ttl_s(sched), ttl_s(sched, limit=None)) == (0.0, 1.0)
 
 
@@ -85,7 +85,7 @@ def test_a_ttl_is_0_or_a_sample_and_no_other_sample_is_worth_more(
     samples: list[float], num_waiting: int, num_held_tokens: int, requeue_s: float, correlation: float
 ) -> None:
     sched = SchedView(
-        num_waiting=num_waiting,
+        num_queued=num_waiting,
         prefill_token_s=PREFILL_TOKEN_S,
         tool_times_s=tool_times(test=samples),
         requeue_s=requeue_s,

@@ -63,7 +63,7 @@ class Driven:
         """All at once; a name begins with its pool."""
         started: list[str] = []
         for number, name in enumerate(names):
-            event = RequestArrived(0.0, name, name[0], row_index=number, more_follow=name != names[-1])
+            event = RequestArrived(0.0, name, name[0], workflow_order=number, more_follow=name != names[-1])
             started += self.tell(event)
         return started
 

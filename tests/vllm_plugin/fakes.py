@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sundog.vllm_plugin.books import Books
+from sundog.vllm_plugin.engine_books import EngineBooks
 from sundog.vllm_plugin.engine_types import EngineRequest, EngineSamplingParams
 
 
@@ -109,7 +109,7 @@ class FakeFreeBlocks:
         return list(self._blocks)
 
 
-def books(num_blocks: int = 40) -> Books:
-    return Books(
+def books(num_blocks: int = 40) -> EngineBooks:
+    return EngineBooks(
         model="tiny", num_blocks=num_blocks, block_size=16, max_num_seqs=8, max_model_len=512, knows_prefixes=True
     )

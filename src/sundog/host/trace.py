@@ -198,7 +198,7 @@ class _Replay:
             return
         self._slots[attempt.replica_id].give_back(attempt.slot)
         path = arrived.request_id.partition("/")[2]
-        args = {"row": arrived.row_index, "step": path, "attempt": attempt.number, "ending": ending, **more}
+        args = {"row": arrived.workflow_order, "step": path, "attempt": attempt.number, "ending": ending, **more}
         args["queue_ms"] = round((attempt.begin_s - request.queued_s) * 1e3, 3)
         yield _slice(_COUNTERS.sub("", path), attempt.lane, attempt.begin_s, self.last_s, args)
         if attempt.prefill_end_s is not None:

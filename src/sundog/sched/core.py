@@ -20,7 +20,7 @@ from sundog.sched.books.devices import DeviceBook
 from sundog.sched.books.kv_ledger import block_tokens
 from sundog.sched.books.parking import ParkingBook
 from sundog.sched.books.pool import Pool
-from sundog.sched.books.pools import PoolBook
+from sundog.sched.books.pool_book import PoolBook
 from sundog.sched.books.prefix_index import num_common_blocks
 from sundog.sched.books.turn_book import TurnBook
 from sundog.sched.books.workers import WorkerBook
@@ -209,7 +209,7 @@ class SchedulerCore:
             event.request_id,
             event.pool,
             event.time_s,
-            event.row_index,
+            event.workflow_order,
             event.depth,
             event.num_prompt_tokens,
             event.num_expected_output_tokens,

@@ -170,7 +170,7 @@ class RequestArrived:
     request_id: str
     pool: str
     #: Its workflow's number in the order in which its host began them.
-    row_index: int = 0
+    workflow_order: int = 0
     #: How many steps of its workflow's plan stand before it, or how many of its calls have ended.
     depth: int = 0
     num_prompt_tokens: int = 0

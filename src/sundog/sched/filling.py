@@ -31,7 +31,7 @@ class Filler:
 
     def look_at(self, pool: Pool) -> None:
         """Set what ranks are told of the pool."""
-        self._sched.num_waiting = len(pool.waiting)
+        self._sched.num_queued = len(pool.waiting)
         self._sched.num_seen_blocks = pool.prefixes.num_blocks
         self._sched.num_cache_blocks = pool.num_cache_blocks
 

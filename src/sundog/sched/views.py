@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
-from sundog.sched.books.histories import SampleHistory
 from sundog.sched.books.kv_ledger import KVLedger
 from sundog.sched.books.prefix_index import PrefixIndex
+from sundog.sched.books.samples import RecentSamples
 from sundog.sched.facts import NO_FACTS, CallFacts
 
 
@@ -27,7 +27,7 @@ class RequestView:
     #: both; seconds on the host's clock
     arrival_time: float = 0.0
     #: both; its workflow's number in the order in which the host began them
-    row_index: int = 0
+    workflow_order: int = 0
     #: both; steps of its workflow's plan before it, or calls of its workflow that have ended
     depth: int = 0
     num_prompt_tokens: int = 0  #: both
@@ -309,8 +309,8 @@ class SchedView:
 
     #: both; of the event, or the engine's step, that is being handled
     time_s: float = 0.0
-    #: both; in the queue of the pool at hand
-    num_waiting: int = 0
+    #: both; in the queue of the pool at hand: those that wait, and for which no replica is chosen
+    num_queued: int = 0
     #: both; different prefix blocks that came to the pool at hand
     num_seen_blocks: int = 0
     #: both; blocks of the pool's smallest cache
@@ -327,9 +327,9 @@ class SchedView:
     #: plugin; the same for each token of its answer
     decode_token_s: float = 0.0
     #: both; lengths of answers in tokens, by (node, model)
-    output_lengths: Mapping[tuple[str, str], SampleHistory] = field(default_factory=dict)
+    output_lengths: Mapping[tuple[str, str], RecentSamples] = field(default_factory=dict)
     #: both; seconds by tool, those of all tools together under ""
-    tool_times_s: Mapping[str, SampleHistory] = field(default_factory=dict)
+    tool_times_s: Mapping[str, RecentSamples] = field(default_factory=dict)
     #: both; mean wait of calls that came back and found their KV blocks gone
     requeue_s: float = 0.0
     #: both; of turns done with turns left in programs that have ended, -1 until known

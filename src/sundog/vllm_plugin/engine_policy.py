@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sundog.sched.policy import Admitted, PolicySet
 from sundog.sched.views import BlockView
-from sundog.vllm_plugin.books import Books
 from sundog.vllm_plugin.drafts import Drafts
+from sundog.vllm_plugin.engine_books import EngineBooks
 from sundog.vllm_plugin.engine_types import EngineRequest, KVCacheBlock
 from sundog.vllm_plugin.envelope import BadEnvelope, read_envelope
 from sundog.vllm_plugin.free_blocks import Hold, TwoTierQueue
@@ -23,7 +23,7 @@ OBSERVE = "vllm_default"
 class EnginePolicy:
     """`policy` None observes only. A request without an envelope gets no rank, no question and no hold."""
 
-    def __init__(self, policy: PolicySet | None, books: Books, *, block_size: int, max_draft_tokens: int) -> None:
+    def __init__(self, policy: PolicySet | None, books: EngineBooks, *, block_size: int, max_draft_tokens: int) -> None:
         self.policy = policy
         self.books = books
         self.free_blocks: TwoTierQueue | None = None
@@ -62,7 +62,7 @@ class EnginePolicy:
     def begin_step(self, time_s: float, num_waiting: int) -> None:
         """Set the books to the time of the step that begins, and let go what is kept no longer."""
         self.books.sched.time_s = time_s
-        self.books.sched.num_waiting = self.books.replica.num_waiting = num_waiting
+        self.books.sched.num_queued = self.books.replica.num_waiting = num_waiting
         self.num_preempted = 0
         if self.free_blocks is not None:
             self.free_blocks.release_expired(time_s)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from sundog.errors import ConfigError
 from sundog.sched.policies.speculation import full_length
 from sundog.sched.policy import POLICIES, PolicySet
-from sundog.vllm_plugin.books import Books
 from sundog.vllm_plugin.control_calls import RPC, answer_control_call
+from sundog.vllm_plugin.engine_books import EngineBooks
 from sundog.vllm_plugin.engine_check import check_engine
 from sundog.vllm_plugin.engine_policy import OBSERVE, EnginePolicy
 from sundog.vllm_plugin.engine_types import EngineRequest, EngineScheduler, ModelRunnerOutput, SchedulerOutput
@@ -60,7 +60,7 @@ class SundogMixin(Hooks):
         if policy is not None:
             self._check_conflicts(policy)
         pool = self.kv_cache_manager.block_pool
-        books = Books(
+        books = EngineBooks(
             model=str(self.vllm_config.model_config.model),
             num_blocks=pool.num_gpu_blocks,
             block_size=self.block_size,

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from sundog.sched.books.fairness import VirtualTokens
-from sundog.sched.books.histories import KeyedHistory
+from sundog.sched.books.samples import RecentSamplesByKey
 from sundog.sched.books.turns import TurnCounts
 from sundog.sched.facts import CallFacts
 from sundog.sched.views import RequestView, SchedView, WorkflowView
@@ -33,8 +33,8 @@ class WorkflowBook:
     def __init__(self, sched: SchedView, on_forgotten: Callable[[str], object] = lambda workflow_id: None) -> None:
         """`on_forgotten` hears of each workflow that leaves the book, for whatever reason."""
         self.by_id: OrderedDict[str, WorkflowView] = OrderedDict()
-        self._output_lengths: KeyedHistory[tuple[str, str]] = KeyedHistory(MAX_LENGTHS, MAX_KEYS)
-        self._tool_times_s: KeyedHistory[str] = KeyedHistory(MAX_TOOL_TIMES, MAX_KEYS)
+        self._output_lengths: RecentSamplesByKey[tuple[str, str]] = RecentSamplesByKey(MAX_LENGTHS, MAX_KEYS)
+        self._tool_times_s: RecentSamplesByKey[str] = RecentSamplesByKey(MAX_TOOL_TIMES, MAX_KEYS)
         self._service = VirtualTokens()
         self._turns = TurnCounts()
         self._num_workflows = 0

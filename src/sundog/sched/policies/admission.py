@@ -74,8 +74,8 @@ def past_future(request: RequestView, replica: ReplicaView, sched: SchedView) ->
     Loses where a step's answers change their length all at once (the history is of yesterday), and for the first calls
     of each step; counts tokens with half a block for each request, so that a few of the largest may still collide.
 
-    >>> from sundog.sched.books.histories import SampleHistory
-    >>> short = SampleHistory(max_samples=100)
+    >>> from sundog.sched.books.samples import RecentSamples
+    >>> short = RecentSamples(max_samples=100)
     >>> for num_tokens in range(20, 40):
     ...     short.add(num_tokens)
     >>> sched = SchedView(output_lengths={("flow/sum", "m"): short})

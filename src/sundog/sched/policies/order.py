@@ -54,7 +54,7 @@ def shared_prefix_adjacent(request: RequestView, sched: SchedView) -> tuple[floa
     """
     extends_last_call = 0 < len(request.prefix_key) <= 2 * request.num_inherited_blocks
     first = request.depth if sched.is_roomy and sched.num_devices == 1 else -extends_last_call
-    return (first, *request.prefix_order, -1.0, request.need_s, request.row_index, request.depth)
+    return (first, *request.prefix_order, -1.0, request.need_s, request.workflow_order, request.depth)
 
 
 def program_first_come(request: RequestView, sched: SchedView) -> tuple[float, ...]:

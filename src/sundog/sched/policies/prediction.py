@@ -8,18 +8,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from zlib import crc32
 
-from sundog.sched.books.histories import SampleHistory
+from sundog.sched.books.samples import RecentSamples
 from sundog.sched.views import RequestView, SchedView
 
 MIN_SAMPLES = 20
-"""While a history has fewer, the bound stands in for those that are missing: a start on the safe side."""
+"""While there are fewer samples, the bound stands in for those that are missing: a start on the safe side."""
 MEDIAN = 0.5
 
 
-def quantile_above(history: SampleHistory, num_so_far: float, bound: float, quantile: float) -> float:
+def quantile_above(samples: RecentSamples, num_so_far: float, bound: float, quantile: float) -> float:
     """The `quantile` of the samples above `num_so_far`, between neighbours in proportion; never above `bound`, which
     counts as one sample more. With none above, as if everything from here to the bound were as likely."""
-    ordered = history.ordered
+    ordered = samples.ordered
     start = bisect_right(ordered, num_so_far)
     num_above = len(ordered) - start
     if num_above == 0:
@@ -34,10 +34,10 @@ def quantile_above(history: SampleHistory, num_so_far: float, bound: float, quan
 def remaining_output_tokens(request: RequestView, sched: SchedView, quantile: float) -> float:
     """Output tokens still to come: by the answers of its step and model that were longer than its own is now, where
     there are any, else as told. One at least, as it has not ended."""
-    history = sched.output_lengths.get((request.node, request.model))
-    if history is None:
+    samples = sched.output_lengths.get((request.node, request.model))
+    if samples is None:
         return request.num_decode_tokens
-    length = quantile_above(history, request.num_output_tokens, request.max_output_tokens, quantile)
+    length = quantile_above(samples, request.num_output_tokens, request.max_output_tokens, quantile)
     return max(1.0, length - request.num_output_tokens)
 
 

@@ -5,7 +5,7 @@ Kept is a wish: where room is needed and nothing else is left, kept blocks go to
 
 from __future__ import annotations
 
-from sundog.sched.books.histories import SampleHistory
+from sundog.sched.books.samples import RecentSamples
 from sundog.sched.views import BlockView, ReplicaView, SchedView, WorkflowView
 
 ALL_TOOLS = ""
@@ -36,10 +36,10 @@ def continuum_ttl(workflow: WorkflowView, replica: ReplicaView, sched: SchedView
     Loses under heavy growth of what runs, which takes the kept blocks all the same, and with tools whose durations have
     two very different scales and no sign of which one it will be.
 
-    >>> times_s = SampleHistory(max_samples=100)
+    >>> times_s = RecentSamples(max_samples=100)
     >>> for time_s in [1.0] * 19 + [50.0]:
     ...     times_s.add(time_s)
-    >>> busy = SchedView(prefill_token_s=0.001, tool_times_s={"search": times_s}, num_waiting=4)
+    >>> busy = SchedView(prefill_token_s=0.001, tool_times_s={"search": times_s}, num_queued=4)
     >>> workflow = WorkflowView("w", arrival_s=0.0, tool="search", num_held_tokens=4000)
     >>> replica = ReplicaView("gpu/0", "gpu", max_tokens_in_flight=16000)
     >>> continuum_ttl(workflow, replica, busy)
@@ -52,7 +52,7 @@ def continuum_ttl(workflow: WorkflowView, replica: ReplicaView, sched: SchedView
         return COLD_S
     benefit_s = workflow.num_held_tokens * sched.prefill_token_s - sched.turns_correlation * sched.requeue_s
     limit = replica.max_tokens_in_flight
-    cost = 1.0 if limit is None else sched.num_waiting * workflow.num_held_tokens / limit
+    cost = 1.0 if limit is None else sched.num_queued * workflow.num_held_tokens / limit
     best_s = best_utility_s = 0.0
     for number, time_s in enumerate(times_s.ordered, start=1):
         utility_s = number / len(times_s) * benefit_s - cost * time_s
@@ -76,7 +76,7 @@ def while_use_is_told(workflow: WorkflowView, replica: ReplicaView, sched: Sched
     return 0.0 if workflow.steps_to_next_use is None else MAX_TOLD_S
 
 
-def _tool_times_s(tool: str, sched: SchedView) -> SampleHistory | None:
+def _tool_times_s(tool: str, sched: SchedView) -> RecentSamples | None:
     for name in (tool, ALL_TOOLS):
         times_s = sched.tool_times_s.get(name)
         if times_s is not None and len(times_s) >= MIN_TOOL_SAMPLES:

@@ -19,7 +19,7 @@ MAX_PREFIX_BLOCKS = 1_000_000
 MAX_KEY_BLOCKS = 256
 
 
-class Books:
+class EngineBooks:
     """`requests`: all that wait or run, by id; `envelopes`: of those that have one. `knows_prefixes`: whether prefix
     keys are made."""
 
@@ -146,4 +146,4 @@ class Books:
             view.deadline_s = view.arrival_time + envelope.deadline_s
         if envelope.workflow:
             self._between_calls.close("", envelope.workflow)
-        view.row_index = self.workflow_book.arrive(view)
+        view.workflow_order = self.workflow_book.arrive(view)

@@ -10,14 +10,14 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-Key = TypeVar("Key")
+SampleKey = TypeVar("SampleKey")
 
 
-class SampleHistory:
+class RecentSamples:
     """The last `max_samples` of one quantity, also in order of size."""
 
     def __init__(self, max_samples: int) -> None:
-        assert max_samples > 0, "a history without samples"
+        assert max_samples > 0, "room for no sample"
         self._samples: deque[float] = deque()
         self._ordered: list[float] = []
         self._max_samples = max_samples
@@ -39,28 +39,28 @@ class SampleHistory:
         insort(self._ordered, sample)
 
 
-class KeyedHistory(Mapping[Key, SampleHistory]):
-    """A SampleHistory for each key, at most `max_keys` of them; the one that was added to longest ago goes."""
+class RecentSamplesByKey(Mapping[SampleKey, RecentSamples]):
+    """The RecentSamples of each key, at most `max_keys` of them; the one that was added to longest ago goes."""
 
     def __init__(self, max_samples: int, max_keys: int) -> None:
         self._max_samples = max_samples
         self._max_keys = max_keys
-        self._histories: OrderedDict[Key, SampleHistory] = OrderedDict()
+        self._by_key: OrderedDict[SampleKey, RecentSamples] = OrderedDict()
 
-    def __getitem__(self, key: Key) -> SampleHistory:
-        return self._histories[key]
+    def __getitem__(self, key: SampleKey) -> RecentSamples:
+        return self._by_key[key]
 
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self._histories)
+    def __iter__(self) -> Iterator[SampleKey]:
+        return iter(self._by_key)
 
     def __len__(self) -> int:
-        return len(self._histories)
+        return len(self._by_key)
 
-    def add(self, key: Key, sample: float) -> None:
-        """Add a sample to the history of `key`."""
-        if key not in self._histories:
-            self._histories[key] = SampleHistory(self._max_samples)
-        self._histories.move_to_end(key)
-        self._histories[key].add(sample)
-        if len(self._histories) > self._max_keys:
-            self._histories.popitem(last=False)
+    def add(self, key: SampleKey, sample: float) -> None:
+        """Add a sample to those of `key`."""
+        if key not in self._by_key:
+            self._by_key[key] = RecentSamples(self._max_samples)
+        self._by_key.move_to_end(key)
+        self._by_key[key].add(sample)
+        if len(self._by_key) > self._max_keys:
+            self._by_key.popitem(last=False)
