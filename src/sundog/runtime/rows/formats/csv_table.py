@@ -19,7 +19,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from sundog.errors import InputError, SundogError, suggest
 from sundog.ir.schemas.shape import Record, Shape
-from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, literal, stream
+from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, kept_table, literal, stream
 from sundog.runtime.rows.failures import different_columns, explained, no_key_column, shorten, too_long, unreadable
 from sundog.runtime.rows.formats.csv_text import BadQuoting, delimiter_of, first_line_not_utf8, records
 from sundog.runtime.rows.paths import UNREADABLE, InputFiles
@@ -28,6 +28,8 @@ from sundog.runtime.rows.values import Column, column_of, decoder, key_of, notes
 
 EXACT_DIGITS = 15
 """A double keeps so many digits of any number; of more it keeps those that are its own shortest text."""
+MAX_KEPT_BYTES = 8 * 2**20
+"""Files of no more are kept in DuckDB's memory, of which a connection has 512 MB."""
 MAX_JUDGED, MAX_COUNTED = 100, 1000
 """Columns of one look at the files: the more there are, the longer DuckDB takes for each, and each takes memory."""
 EMPTY, SHORT_WHOLE, LONG_WHOLE, DECIMAL, TRUTH, TEXT = 0, 1, 2, 4, 8, 16
@@ -53,7 +55,7 @@ class CSVTable:
 
     def scan(self) -> Scan:
         columns = self._wanted
-        return Scan(f"SELECT {select_list(columns)} FROM {self._reader}", len(columns), decoder(columns))
+        return Scan(f"SELECT {select_list(columns)} FROM {self._source}", len(columns), decoder(columns))
 
     def key(self, column: str) -> JoinKey:
         key = key_of(self._wanted, column)
@@ -67,7 +69,7 @@ class CSVTable:
 
     def notes(self) -> tuple[str, ...]:
         with explained(self.explain):
-            return notes_on(self._connection, self._wanted, self._reader)
+            return notes_on(self._connection, self._wanted, self._source)
 
     def explain(self, error: duckdb.Error) -> SundogError:
         path = self.files.mentioned_in(str(error))
@@ -82,6 +84,17 @@ class CSVTable:
                 hint=f"correct the line, or give the column a wider type: types: {{{name}: VARCHAR}}",
             )
         return self._bad_record(path)
+
+    @cached_property
+    def _source(self) -> str:
+        """The rows as a table: one that keeps them, so that a small file is read once however often its rows are asked
+        for. A large one is read again for each question: its copy would fill memory, or the disk."""
+        if any(path.suffix == ".gz" for path in self.files.paths):
+            return self._reader
+        if sum(path.stat().st_size for path in self.files.paths) > MAX_KEPT_BYTES:
+            return self._reader
+        with explained(self.explain):
+            return kept_table(self._connection, f"SELECT * FROM {self._reader}")
 
     @property
     def _reader(self) -> str:
@@ -118,7 +131,7 @@ class CSVTable:
     def _looked_at(self, expressions: Sequence[str]) -> Sequence[int]:
         """Aggregates over all rows."""
         with explained(self.explain):
-            ((row,),) = stream(self._connection, f"SELECT {', '.join(expressions)} FROM {self._reader}")
+            ((row,),) = stream(self._connection, f"SELECT {', '.join(expressions)} FROM {self._source}")
         return row
 
     @cached_property
