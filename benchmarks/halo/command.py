@@ -55,7 +55,7 @@ def _conditions(text: str) -> tuple[Condition, ...]:
 
 
 @app.callback(invoke_without_command=True)
-def bench(
+def bench(  # noqa: PLR0913 - a command's parameters are its options
     context: typer.Context,
     quick: Annotated[
         bool, typer.Option("--quick", help="All workloads and arms on the null engine, in seconds.")

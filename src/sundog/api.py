@@ -15,8 +15,8 @@ from pydantic_core import from_json
 
 from sundog.config import Config, read_config
 from sundog.errors import suggest
-from sundog.flow.builder import FlowBuilder, item, row
 from sundog.flow.prompt_file import prompt_file
+from sundog.flow.python.builder import FlowBuilder, item, row
 from sundog.ir.logical import LogicalPlan
 from sundog.result import NotebookText, Page, Result, Row
 from sundog.runtime.drive import Drive, ended_rows

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field, RootModel
 
 from sundog.engines.structured.json_schema import read_schema
 from sundog.errors import FlowError
-from sundog.flow.answer_type import output_of
-from sundog.flow.builder import FlowBuilder
+from sundog.flow.python.answer_type import output_of
+from sundog.flow.python.builder import FlowBuilder
 from sundog.ir.schemas.output_schema import OutputSchema
 from sundog.ir.schemas.shape import ListOf, Record, Scalar
 

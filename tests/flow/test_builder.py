@@ -12,8 +12,8 @@ import pytest
 
 from sundog.errors import FlowError, Location
 from sundog.flow.bind import load_flow
-from sundog.flow.builder import FlowBuilder, item
-from sundog.flow.reference import Ref
+from sundog.flow.python.builder import FlowBuilder, item
+from sundog.flow.python.reference import Ref
 from sundog.functions import resolve_function
 from sundog.ir.logical import LogicalPlan, Step
 from sundog.ir.templates.render import render_text

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from sundog.errors import FlowError
-from sundog.flow.rows import register_rows
+from sundog.flow.python.rows import register_rows
 from sundog.functions import resolve_function
 from sundog.ir.values.normal_form import NoNormalForm, normal_form
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sundog.errors import FlowError, InputError, Location
-from sundog.flow.rows import register_rows
+from sundog.flow.python.rows import register_rows
 from sundog.ir.logical import InputSource
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar
 from sundog.runtime.rows.inputs import RowSource

@@ -15,6 +15,7 @@ from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
 from sundog.ir.logical import WorkerGroup, steps_of
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import OPERATORS
+from sundog.optimizer.place_steps import place_steps
 from sundog.optimizer.placement.problem import LLMNode, Model, ToolNode
 from sundog.optimizer.placement_of_plan import placement_problem
 from sundog.optimizer.placing import (
@@ -22,7 +23,6 @@ from sundog.optimizer.placing import (
     PlacementFigures,
     PoolReplicas,
     figures_of,
-    place_steps,
 )
 from sundog.optimizer.planner import plan_physical
 

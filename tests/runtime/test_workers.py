@@ -21,7 +21,8 @@ from sundog.host.virtual_loop import run_virtually
 from sundog.ir.physical import CallExec, PhysicalPlan, calls_of
 from sundog.measured.node_history import Observations
 from sundog.operators.base import OPERATORS
-from sundog.optimizer.placing import PlacementFigures, PoolReplicas, place_steps
+from sundog.optimizer.place_steps import place_steps
+from sundog.optimizer.placing import PlacementFigures, PoolReplicas
 from sundog.optimizer.planner import plan_physical
 from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.dispatch import CallAnswer

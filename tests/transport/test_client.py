@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from sundog.transport.answer import WholeAnswer
-from sundog.transport.client import Client, Request, SendProgress
+from sundog.transport.client import Client, Request
 from sundog.transport.faults import Broken, Damaged, Silent, TooLarge, TransportFault, Unreachable
+from sundog.transport.send_progress import SendProgress
 from tests.transport.raw_server import OK, Answering, RawServer, close_at_once, serving, then_close, then_wait
 
 HEAD = b"HTTP/1.1 200 OK\r\n"

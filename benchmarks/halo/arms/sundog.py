@@ -21,7 +21,7 @@ from halo.workloads.dialect import adapt
 from sundog.batch.follower import engine_replicas
 from sundog.config import read_config
 from sundog.ir.logical import steps_of
-from sundog.optimizer.placing import place_steps
+from sundog.optimizer.place_steps import place_steps
 from sundog.runtime.figures.report import Report
 from sundog.session.choices import PlanChoices, Rewriting
 from sundog.session.flow_file import load_plan

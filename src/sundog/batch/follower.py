@@ -16,7 +16,8 @@ from sundog.batch.drains import Drains
 from sundog.deployment import engine_limits, used_engines
 from sundog.ir.physical import PhysicalPlan, Placement, calls_of
 from sundog.ir.pools import engine_pool
-from sundog.optimizer.placing import PlacementFigures, PoolReplicas, place_steps
+from sundog.optimizer.place_steps import place_steps
+from sundog.optimizer.placing import PlacementFigures, PoolReplicas
 from sundog.sched.events import StepDrained, WorkerAdded, WorkerPlanned
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from sundog.batch.follower import engine_replicas
 from sundog.explanation.plan_facts import pool_facts, sharing_reasons
 from sundog.explanation.prompt_advice import prompt_advice
 from sundog.explanation.saved_by_rewrites import rewrite_documents
-from sundog.optimizer.placing import place_steps
+from sundog.optimizer.place_steps import place_steps
 from sundog.present.document import Explained, PlanDocument, WarningDocument, document_of
 from sundog.present.logical_tree import logical_tree
 from sundog.present.physical_tree import physical_tree

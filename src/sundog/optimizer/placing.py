@@ -1,7 +1,6 @@
-"""Steps on workers: the figures and replicas that a placement is made of, and the door to it.
+"""The figures and replicas that a placement of steps on workers is made of.
 
-Owns what a placement needs to know. Never estimates; the figures are handed in. `placement_of_plan` makes a problem of
-them and has it solved.
+Owns what a placement needs to know. Never estimates; the figures are handed in.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING
 from sundog.cost.estimate import Estimate
 from sundog.cost.history import ASSUMED_TOOL_S
 from sundog.ir.logical import WorkerGroup
-from sundog.ir.physical import PhysicalPlan, Placement
 
 if TYPE_CHECKING:
     from sundog.cost.plan_estimate import PlanEstimate
@@ -108,19 +106,3 @@ def figures_of(
     else:
         basis = f"measured calls; for {', '.join(unknown)} call counts alone" if unknown else "measured calls"
     return PlacementFigures(exec_s, num_waves, load_s, basis, frozenset(unknown))
-
-
-def place_steps(
-    plan: PhysicalPlan,
-    replicas: Sequence[PoolReplicas],
-    figures: PlacementFigures,
-    residents: Mapping[str, tuple[str, ...]] | None = None,
-) -> Placement | None:
-    """The placement by the plan's objective and solver; None where no step runs on a worker. `replicas`: of every
-    engine pool that a step uses. `residents`: the engine pools loaded already, by worker. ConfigError for the objective
-    cost without a price."""
-    if not any(one.group for one in replicas):
-        return None
-    from sundog.optimizer.placement_of_plan import place_on_workers  # few plans have workers and need the solvers
-
-    return place_on_workers(plan, replicas, figures, residents or {})

@@ -29,7 +29,8 @@ from sundog.ir.values.canonical import describe_value
 from sundog.measured.loads import keep_loads
 from sundog.measured.node_history import Observations, extend_history
 from sundog.operators.base import ModularOperator, Operator
-from sundog.optimizer.placing import PlacementFigures, place_steps
+from sundog.optimizer.place_steps import place_steps
+from sundog.optimizer.placing import PlacementFigures
 from sundog.runtime.calls.call_key import RunScope
 from sundog.runtime.calls.dispatch import Dispatcher
 from sundog.runtime.executor import RowExecutor

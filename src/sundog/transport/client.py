@@ -22,6 +22,7 @@ from sundog.transport.answer import StreamedAnswer, WholeAnswer
 from sundog.transport.certificates import check_named_files, tls_context
 from sundog.transport.faults import Broken, Damaged, ProxyFault, Silent
 from sundog.transport.proxies import Proxy, proxy_of
+from sundog.transport.send_progress import SendProgress
 
 if TYPE_CHECKING:
     import aiohttp
@@ -36,18 +37,6 @@ MAX_HEADER_BYTES = 65_536
 """The bound of one header; a proxy's or a company's own are longer than aiohttp's 8 KiB at times."""
 LARGE_BODY_BYTES = 1_000_000
 PROBE_TIMEOUT_S = 1.0
-
-
-@dataclass(slots=True)
-class SendProgress:
-    """The course of one request."""
-
-    #: Its first byte may have left this machine.
-    is_sending: bool = False
-    #: The connection has served another request before.
-    is_kept: bool = False
-    #: It may not take such a connection.
-    must_be_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)

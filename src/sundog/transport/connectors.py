@@ -15,8 +15,8 @@ import aiohttp
 from sundog.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sundog.transport.client import SendProgress
     from sundog.transport.proxies import Proxy
+    from sundog.transport.send_progress import SendProgress
 
 current_progress: ContextVar[SendProgress] = ContextVar("sundog_request")
 """The progress of the request that this task sends."""

@@ -9,7 +9,7 @@ from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.problem import LLMNode, Model, PlacementProblem, Replica, ToolNode
 
 
-def random_plan(
+def random_plan(  # noqa: PLR0913 - sizes, each given by name
     stream: Random,
     *,
     num_llm: int,

@@ -15,8 +15,9 @@ from sundog.operators.arguments import reveal_argument
 from sundog.operators.base import CallContext
 from sundog.transport.address import check_header, parse, resolved, with_parameters
 from sundog.transport.answer import REDIRECTS, WholeAnswer
-from sundog.transport.client import Client, Request, SendProgress
+from sundog.transport.client import Client, Request
 from sundog.transport.faults import BadAddress, TooLarge
+from sundog.transport.send_progress import SendProgress
 
 MAX_REDIRECTS = 5
 # Any other header may be a credential, whatever its name.

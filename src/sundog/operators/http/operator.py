@@ -34,8 +34,9 @@ from sundog.operators.http.faults import status_fault, transport_fault
 from sundog.operators.http.origin import is_address, origin_of, starts_wrong
 from sundog.secrets import PATTERN, Secrets
 from sundog.transport.address import FRAMING
-from sundog.transport.client import Client, SendProgress
+from sundog.transport.client import Client
 from sundog.transport.faults import BadAddress, TransportFault
+from sundog.transport.send_progress import SendProgress
 
 READS = frozenset({"GET", "HEAD"})
 

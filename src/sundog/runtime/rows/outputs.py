@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from pydantic_core import to_json
 
-from sundog.errors import ConfigError, StoreError, suggest
-from sundog.ir.values.normal_form import decode
+from sundog.errors import ConfigError, suggest
+from sundog.runtime.rows.formats.stored_rows import SizedRow, StoredRows, parsed
 from sundog.runtime.rows.whole_file import told_failures, whole_file
-
-SizedRow = tuple[dict[str, Any], int]
-"""A row and the bytes of its JSON."""
-StoredRows = Callable[[], Iterator[tuple[int, bytes]]]
-"""Each call gives the rows anew: (row index, JSON of a dict), in row order."""
 
 OutputFormat = Literal["csv", "duckdb", "json", "jsonl", "parquet"]
 SUFFIXES: dict[str, OutputFormat] = {
@@ -103,7 +98,7 @@ def write_rows(stream: BinaryIO, format: OutputFormat, columns: Sequence[str], r
     """Write `columns` of all rows in `format`; a stream that is no file takes those of `STREAMED`. The warnings."""
 
     def read() -> Iterator[SizedRow]:
-        return _parsed(rows())
+        return parsed(rows())
 
     match format:
         case "csv":
@@ -141,18 +136,6 @@ def write_errors(output: Path, failures: Iterable[Mapping[str, Any]]) -> Path | 
         for failure in remaining:
             stream.write(to_json(failure) + b"\n")
     return path
-
-
-def _parsed(rows: Iterator[tuple[int, bytes]]) -> Iterator[SizedRow]:
-    for row_index, body in rows:
-        try:
-            row = decode(body)
-        except ValueError as error:
-            raise StoreError(
-                f"the store is damaged: the output of row {row_index} is no JSON",
-                hint="move the state folder away or use another --state",
-            ) from error
-        yield row, len(body)
 
 
 def _format_of(path: Path) -> OutputFormat:

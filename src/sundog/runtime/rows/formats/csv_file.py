@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from pydantic_core import to_json
 
 if TYPE_CHECKING:
-    from sundog.runtime.rows.outputs import SizedRow
+    from sundog.runtime.rows.formats.stored_rows import SizedRow
 
 # The beginnings that a spreadsheet takes for a formula; a plain number is none.
 _FORMULA = re.compile(r"[=+\-@\t\r](?![0-9.]*([eE][+-]?[0-9]+)?\Z)")

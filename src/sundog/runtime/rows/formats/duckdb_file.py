@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 
 from sundog.errors import ConfigError, RunError
 from sundog.runtime.rows.duck import MEMORY_LIMIT, file_list
 from sundog.runtime.rows.failures import first_sentence
+from sundog.runtime.rows.formats.stored_rows import StoredRows, parsed
 from sundog.runtime.rows.whole_file import told_failures, whole_file
-
-if TYPE_CHECKING:
-    from sundog.runtime.rows.outputs import StoredRows
 
 
 def check_database(path: Path) -> None:
@@ -37,12 +34,12 @@ def check_database(path: Path) -> None:
 def write_table(path: Path, table: str, columns: Sequence[str], rows: StoredRows) -> tuple[str, ...]:
     """Replace `table` of the database at `path`, which is made where it is not there; returns warnings. RunError when
     it cannot be written."""
-    from sundog.runtime.rows.outputs import write_rows
+    from sundog.runtime.rows.formats.parquet_file import write_parquet
 
     staged, is_new = path.with_name(f".{path.name}.{table}.parquet"), not path.exists()
     try:
         with whole_file(staged) as stream:
-            warnings = write_rows(stream, "parquet", columns, rows)
+            warnings = write_parquet(stream, columns, lambda: parsed(rows()))
         with _explained(path, table), duckdb.connect(str(path), config={"threads": 1}) as database:
             database.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
             database.execute("BEGIN")

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from sundog.runtime.rows.column_type import ColumnType
 
 if TYPE_CHECKING:
-    from sundog.runtime.rows.outputs import SizedRow
+    from sundog.runtime.rows.formats.stored_rows import SizedRow
 
 MAX_GROUP_ROWS = 32_768
 MAX_GROUP_BYTES = 32 * 2**20

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from sundog.errors import FlowError
-from sundog.flow.answer_type import output_of
 from sundog.flow.bind import bind
-from sundog.flow.call_sites import CallSites, caller
 from sundog.flow.positions import DataPath
-from sundog.flow.reference import Expression, Ref
-from sundog.flow.rows import Rows, register_rows
+from sundog.flow.python.answer_type import output_of
+from sundog.flow.python.call_sites import CallSites, caller
+from sundog.flow.python.reference import Expression, Ref
+from sundog.flow.python.rows import Rows, register_rows
 from sundog.functions import refer_to
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.templates.template import ITEM, LOOP, ROW, Template
@@ -42,7 +42,7 @@ class NodesBuilder:
         self._path = path
         self._sites = sites
 
-    def step(
+    def step(  # noqa: PLR0913 - the words of a step in a flow file, which users write by name
         self,
         name: str,
         operator: str,
@@ -170,7 +170,7 @@ class FlowBuilder(NodesBuilder):
         self._put("engines", name, {"kind": kind, **_given(options)})
         return name
 
-    def input(
+    def input(  # noqa: PLR0913 - the words of an input in a flow file, which users write by name
         self,
         name: str,
         path: str | Path | None = None,
