@@ -15,7 +15,7 @@ from halo.case import Case
 from halo.deployments import modelled_profile
 from sundog.config import read_config
 from sundog.ir.logical import EngineBlock
-from sundog.ir.pools import engine_pool
+from sundog.ir.pool_names import engine_pool
 from sundog.measured.loads import keep_loads
 from sundog.measured.profiles import save_profile
 from sundog.session.flow_file import load_plan

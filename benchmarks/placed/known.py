@@ -23,14 +23,14 @@ from sundog.batch.follower import engine_replicas
 from sundog.config import read_config
 from sundog.cost.estimate import Estimate
 from sundog.host.virtual_loop import run_virtually
-from sundog.ir.pools import engine_pool
+from sundog.ir.pool_names import engine_pool
 from sundog.measured.loads import ANY_FLOW, LOAD
 from sundog.measured.node_history import read_history
 from sundog.optimizer.place_steps import place_steps
 from sundog.optimizer.placement.choose import solver_named
 from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
+from sundog.optimizer.placement_figures import PlacementFigures
 from sundog.optimizer.placement_of_plan import placement_problem
-from sundog.optimizer.placing import PlacementFigures
 from sundog.runtime.run import RunOptions
 from sundog.session.choices import PlanChoices
 from sundog.session.estimates import FlowEstimates

@@ -1,6 +1,6 @@
 """The needs of a plan, read from its blocks of engines and tools: kinds, options, replicas, limits. Starts nothing.
 
-Owns the one place that decodes an engine's block. Never opens an engine: runtime.pools does.
+Owns the one place that decodes an engine's block. Never opens an engine: runtime.run_pools does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from sundog.engines.base import ENGINES, EngineKind, EngineOptions
 from sundog.ir.logical import EngineBlock
 from sundog.ir.physical import PhysicalPlan, calls_of
-from sundog.ir.pools import engine_pool
+from sundog.ir.pool_names import engine_pool
 from sundog.operators.base import Operator
 
 MIN_ROWS_IN_FLIGHT, MAX_ROWS_IN_FLIGHT = 2048, 32_768

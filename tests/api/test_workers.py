@@ -12,7 +12,7 @@ import pytest
 import sundog as sd
 from sundog.errors import ConfigError, FlowError
 from sundog.host.trace import write_trace
-from sundog.runtime.history import event_logs
+from sundog.runtime.kept_runs import event_logs
 from tests.engines.test_openvino import why_not
 
 NULL: dict[str, Any] = {"kind": "null", "max_concurrency": 4}

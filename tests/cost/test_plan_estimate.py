@@ -18,7 +18,7 @@ from sundog.cost.step_time import FitError, StepTime
 from sundog.engines.embedded.models import cache_folder
 from sundog.explanation.explanation import Explanation
 from sundog.measured.profiles import save_profile
-from sundog.optimizer.placing import PlacementFigures
+from sundog.optimizer.placement_figures import PlacementFigures
 from sundog.present.document import PlanDocument
 from sundog.runtime.figures.report import Report
 from sundog.session.session import plan_session

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sundog.runtime.history import list_runs
+from sundog.runtime.kept_runs import list_runs
 from tests.e2e.processes import WAIT_S, run, start
 from tests.examples.stage import NULL, copy_example, run_example
 

@@ -22,13 +22,13 @@ from sundog.ir.physical import CallExec, PhysicalPlan, calls_of
 from sundog.measured.node_history import Observations
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.place_steps import place_steps
-from sundog.optimizer.placing import PlacementFigures, PoolReplicas
+from sundog.optimizer.placement_figures import PlacementFigures, PoolReplicas
 from sundog.optimizer.planner import plan_physical
 from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.dispatch import CallAnswer
 from sundog.runtime.calls.refusals import refusal
 from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.pools import Pools
+from sundog.runtime.run_pools import RunPools
 from sundog.sched.catalog import FCFS, PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
@@ -93,7 +93,7 @@ class Bench:
         names = {node.operator for node in logical.nodes if hasattr(node, "operator")}
         operators = {name: OPERATORS.get(name)(Path()) for name in names}
         plan = plan_physical(logical, operators)
-        self.pools = Pools(plan, operators, Secrets({}), RunServers(Servers(Path(), Secrets({}))))
+        self.pools = RunPools(plan, operators, Secrets({}), RunServers(Servers(Path(), Secrets({}))))
         self.host = Driver(SchedulerCore(self.policies), self.events.append, self.pools)
         await self.pools.start()
         for replica in self.pools.replicas(0.0):

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Protocol
 from sundog.batch.drains import Drains
 from sundog.deployment import engine_limits, used_engines
 from sundog.ir.physical import PhysicalPlan, Placement, calls_of
-from sundog.ir.pools import engine_pool
+from sundog.ir.pool_names import engine_pool
 from sundog.optimizer.place_steps import place_steps
-from sundog.optimizer.placing import PlacementFigures, PoolReplicas
+from sundog.optimizer.placement_figures import PlacementFigures, PoolReplicas
 from sundog.sched.events import StepDrained, WorkerAdded, WorkerPlanned
 
 if TYPE_CHECKING:
     from sundog.host.driver import Driver
 
 REVIEW_S = 2.0
-Placing = tuple[PlacementFigures, Placement]
+PlacementWithFigures = tuple[PlacementFigures, Placement]
 """What the batch takes, and where it runs."""
 
 
@@ -45,7 +45,12 @@ class Follower:
     """One batch's placement."""
 
     def __init__(
-        self, plan: PhysicalPlan, placing: Placing | None, num_rows: int, driver: Driver, loaded: LoadedEngines
+        self,
+        plan: PhysicalPlan,
+        placing: PlacementWithFigures | None,
+        num_rows: int,
+        driver: Driver,
+        loaded: LoadedEngines,
     ) -> None:
         """`placing`: None where there are no workers; then nothing is told and nothing reviewed."""
         #: By step, when its results are needed; changes when the plan does.

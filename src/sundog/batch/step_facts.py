@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sundog.ir.physical import Exec, LoopExec, calls_of
-from sundog.ir.pools import engine_of
+from sundog.ir.pool_names import engine_of
 from sundog.sched.facts import CallFacts
 
 TOLD = ("flow", "node", "is_last_turn", "tool", "steps_to_next_use", "num_remaining_steps")

@@ -50,7 +50,7 @@ def flow_files(context: typer.Context, incomplete: str) -> Iterator[str]:
 @_completing
 def run_ids(context: typer.Context, incomplete: str) -> Iterator[str]:
     """The runs of the state folder, newest first, and `last`."""
-    from sundog.runtime.history import run_ids_of
+    from sundog.runtime.kept_runs import run_ids_of
 
     yield from run_ids_of(read_config(context.params.get("state")).state_dir)
     yield "last"

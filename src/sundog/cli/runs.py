@@ -31,7 +31,7 @@ Prefix = Annotated[
 
 def runs(run: Prefix = "", state: State = None, as_json: JSON = False, debug: Debug = False) -> None:
     """List the runs of a state folder, newest first."""
-    from sundog.runtime.history import list_runs
+    from sundog.runtime.kept_runs import list_runs
 
     folder = read_config(state).state_dir
     found = [summary.to_dict() for summary in list_runs(folder, run)]

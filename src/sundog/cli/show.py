@@ -17,7 +17,7 @@ from sundog.cli.options import Debug, RunId, State
 from sundog.config import read_config
 
 if TYPE_CHECKING:
-    from sundog.runtime.history import RunRows
+    from sundog.runtime.kept_runs import RunRows
 
 NUM_TABLE_ROWS = 20
 
@@ -48,7 +48,7 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Print the rows of a run."""
-    from sundog.runtime.history import opened_rows
+    from sundog.runtime.kept_runs import opened_rows
 
     require_stdout()
     form = form or (RowsFormat.TABLE if sys.stdout.isatty() else RowsFormat.JSONL)

@@ -23,7 +23,7 @@ def trace(
     The file opens at https://ui.perfetto.dev and in chrome://tracing.
     """
     from sundog.host.trace import write_trace
-    from sundog.runtime.history import event_logs, run_id_of
+    from sundog.runtime.kept_runs import event_logs, run_id_of
     from sundog.runtime.rows.whole_file import whole_file
 
     folder = read_config(state).state_dir

@@ -11,10 +11,10 @@ from pathlib import Path
 from sundog.cost.history import NodeRecord
 from sundog.deployment import identities, used_engines
 from sundog.ir.physical import PhysicalPlan
-from sundog.ir.pools import engine_pool
+from sundog.ir.pool_names import engine_pool
 from sundog.ir.values.canonical import canonical_json
 from sundog.measured.node_history import extend_history, read_history
-from sundog.optimizer.placing import DEFAULT_LOAD_S
+from sundog.optimizer.placement_figures import DEFAULT_LOAD_S
 
 ANY_FLOW = ""
 LOAD = "load"

@@ -25,7 +25,7 @@ from sundog.engines.embedded.models import cache_folder
 from sundog.errors import SundogError
 from sundog.ir.logical import EngineBlock, Step, templates_of
 from sundog.ir.physical import PhysicalPlan, calls_of
-from sundog.ir.pools import engine_pool
+from sundog.ir.pool_names import engine_pool
 from sundog.ir.values.canonical import canonical_json, describe_value
 from sundog.measured.node_history import read_history
 from sundog.measured.profiles import load_profile

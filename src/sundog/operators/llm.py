@@ -16,7 +16,7 @@ from sundog.engines.base import ENGINES, Chunk, GenerateRequest, Message, Role, 
 from sundog.errors import BadResponse, FlowError, suggest
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
-from sundog.ir.pools import engine_pool
+from sundog.ir.pool_names import engine_pool
 from sundog.ir.schemas.output_schema import OutputSchema, parse_answer
 from sundog.ir.schemas.shape import Anything, Record, Scalar, Shape
 from sundog.ir.templates.render import Scope, render_text

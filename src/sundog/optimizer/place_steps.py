@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sundog.ir.physical import PhysicalPlan, Placement
-from sundog.optimizer.placing import PlacementFigures, PoolReplicas
+from sundog.optimizer.placement_figures import PlacementFigures, PoolReplicas
 
 
 def place_steps(

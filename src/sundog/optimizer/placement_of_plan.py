@@ -14,7 +14,7 @@ from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPla
 from sundog.optimizer.placement.choose import solver_named
 from sundog.optimizer.placement.objective import Objective, objective_named
 from sundog.optimizer.placement.problem import LLMNode, Model, PlacementProblem, PlacementSolution, Replica, ToolNode
-from sundog.optimizer.placing import PlacementFigures, PoolReplicas
+from sundog.optimizer.placement_figures import PlacementFigures, PoolReplicas
 
 HOUR_S = 3600.0
 

@@ -18,7 +18,7 @@ from sundog.ir.physical import (
     Sharing,
     WorkerOrder,
 )
-from sundog.ir.pools import engine_of
+from sundog.ir.pool_names import engine_of
 from sundog.ir.templates.template import Path, spell_path
 from sundog.present.logical_tree import Tree, shorten_value
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from sundog.batch.follower import Follower, Placing, engine_replicas
+from sundog.batch.follower import Follower, PlacementWithFigures, engine_replicas
 from sundog.batch.step_facts import call_facts
 from sundog.deployment import identities
 from sundog.errors import RunStopped
@@ -24,13 +24,13 @@ from sundog.host.health import Health
 from sundog.host.waits import Waits
 from sundog.ir.logical import steps_of
 from sundog.ir.physical import PhysicalPlan, calls_of
-from sundog.ir.pools import engine_pool
+from sundog.ir.pool_names import engine_pool
 from sundog.ir.values.canonical import describe_value
 from sundog.measured.loads import keep_loads
 from sundog.measured.node_history import Observations, extend_history
 from sundog.operators.base import ModularOperator, Operator
 from sundog.optimizer.place_steps import place_steps
-from sundog.optimizer.placing import PlacementFigures
+from sundog.optimizer.placement_figures import PlacementFigures
 from sundog.runtime.calls.call_key import RunScope
 from sundog.runtime.calls.dispatch import Dispatcher
 from sundog.runtime.executor import RowExecutor
@@ -39,12 +39,12 @@ from sundog.runtime.figures.engine_report import engine_reports
 from sundog.runtime.figures.pool_work import RunWork
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.figures.report import Report, read_report
-from sundog.runtime.pools import Pools
 from sundog.runtime.preflight.inspection import PlanFinding
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.outputs import write_errors, write_output
 from sundog.runtime.run_identity import OpenRows, RunCommand, SelectedRun, select_run
+from sundog.runtime.run_pools import RunPools
 from sundog.sched.core import SchedulerCore
 from sundog.sched.policy import POLICIES, PolicySet
 from sundog.secrets import Secrets
@@ -316,9 +316,9 @@ class Run:
             raise too_many_failures(num_failed, limit)
 
     @asynccontextmanager
-    async def _pools(self) -> AsyncIterator[Pools]:
+    async def _pools(self) -> AsyncIterator[RunPools]:
         servers = RunServers(Servers(self._options.state_dir, self._secrets))
-        pools = Pools(self.plan, self._operators, self._secrets, servers)
+        pools = RunPools(self.plan, self._operators, self._secrets, servers)
         await pools.start()
         try:
             yield pools
@@ -326,7 +326,7 @@ class Run:
             await pools.close()
             keep_loads(self._options.state_dir, self.plan, pools.loads_s)
 
-    def _placed(self) -> Placing | None:
+    def _placed(self) -> PlacementWithFigures | None:
         """Return where the steps run and why; None without workers, or rows. A continued run has so much less to do."""
         replicas = engine_replicas(self.plan)
         num_rows, num_ended = self.record.num_rows, self.progress.num_ended
@@ -338,7 +338,7 @@ class Run:
         return None if placement is None else (figures, placement)
 
     @asynccontextmanager
-    async def _driver(self, policies: PolicySet, log: EventLog, pools: Pools) -> AsyncIterator[Driver]:
+    async def _driver(self, policies: PolicySet, log: EventLog, pools: RunPools) -> AsyncIterator[Driver]:
         """The driver, which loads nothing more in the end."""
         driver = Driver(SchedulerCore(policies), log.append, pools, self._waits)
         try:

@@ -16,7 +16,7 @@ from sundog.deployment import engine_limits, tool_limits
 from sundog.ir.logical import Filter, LogicalPlan
 from sundog.measured.loads import expected_loads
 from sundog.measured.node_history import read_history
-from sundog.optimizer.placing import PlacementFigures, figures_of
+from sundog.optimizer.placement_figures import PlacementFigures, figures_of
 from sundog.optimizer.rules.reorder_filters import cannot_fail
 from sundog.runtime.rows.inputs import RowSource
 from sundog.session.flow_rows import FlowRows

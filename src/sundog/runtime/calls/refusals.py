@@ -8,7 +8,7 @@ from __future__ import annotations
 from sundog.errors import CallError, RunError, RunStopped
 from sundog.host.driver import GivenUp, LoadingStopped
 from sundog.host.waits import span
-from sundog.ir.pools import engine_of
+from sundog.ir.pool_names import engine_of
 
 
 def refusal(given_up: GivenUp, pool: str, max_retry_wait_s: float) -> Exception:

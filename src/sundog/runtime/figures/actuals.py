@@ -11,7 +11,7 @@ from sundog.cost.estimate import Estimate
 from sundog.cost.node_cost import REUSED, TokenCost, estimate_dollars
 from sundog.deployment import opened
 from sundog.ir.physical import PhysicalPlan, calls_of
-from sundog.ir.pools import engine_pool
+from sundog.ir.pool_names import engine_pool
 from sundog.runtime.figures.report import Report
 from sundog.store.store import NodeTotals
 from sundog.tokens import TokenPrices

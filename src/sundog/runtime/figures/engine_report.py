@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sundog.deployment import num_replicas
 from sundog.engines.embedded.models import cache_folder
 from sundog.ir.logical import EngineBlock
-from sundog.ir.pools import engine_pool
+from sundog.ir.pool_names import engine_pool
 from sundog.measured.profiles import load_profile
 from sundog.runtime.figures.pool_work import RunWork
 

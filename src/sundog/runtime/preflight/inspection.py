@@ -20,7 +20,7 @@ from sundog.deployment import identities, used_engines
 from sundog.engines.base import EngineOutline
 from sundog.errors import ConfigError, SundogError, error_text
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing, calls_of
-from sundog.ir.pools import engine_of
+from sundog.ir.pool_names import engine_of
 from sundog.ir.values.canonical import describe_value
 from sundog.operators.base import Finding, InspectingOperator, Inspection, Operator
 from sundog.runtime.preflight.engine_inspection import look_at_engine, missing_secrets

@@ -17,13 +17,13 @@ from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.place_steps import place_steps
 from sundog.optimizer.placement.problem import LLMNode, Model, ToolNode
-from sundog.optimizer.placement_of_plan import placement_problem
-from sundog.optimizer.placing import (
+from sundog.optimizer.placement_figures import (
     GUESSED_CALL_S,
     PlacementFigures,
     PoolReplicas,
     figures_of,
 )
+from sundog.optimizer.placement_of_plan import placement_problem
 from sundog.optimizer.planner import plan_physical
 
 GPU = WorkerGroup("gpu", 2)

@@ -16,7 +16,7 @@ from sundog.engines.base import Engine, EngineOptions
 from sundog.host.replicas import replica_added
 from sundog.ir.logical import EngineBlock
 from sundog.ir.physical import PhysicalPlan
-from sundog.ir.pools import engine_pool
+from sundog.ir.pool_names import engine_pool
 from sundog.operators.base import Operator
 from sundog.sched.events import ReplicaAdded
 from sundog.secrets import Secrets
@@ -38,7 +38,7 @@ async def _start_all(engines: Iterable[Engine]) -> None:
         raise
 
 
-class Pools:
+class RunPools:
     """Replicas by id, one pool per engine block and per tool. `engines`: those that are started. `by_pool`: one of
     each pool that has had one, for what all replicas of a pool know, as the tokens of a prompt. `loads_s`: by pool,
     what each load on a worker took. `servers`: those of the engines that are servers of ours."""
