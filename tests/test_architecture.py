@@ -256,8 +256,21 @@ def test_links_of_the_documents_point_at_files() -> None:
     assert not broken, listing(broken)
 
 
-def test_every_page_is_in_the_table_of_contents() -> None:
-    contents = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    pages = {path.relative_to(ROOT / "docs").as_posix() for path in tracked("docs/*.md")} - {"index.md"}
+@pytest.mark.parametrize("folder", ["docs", "docs/decisions"])
+def test_every_page_is_in_the_table_of_contents(folder: str) -> None:
+    contents = LINK.findall((ROOT / folder / "index.md").read_text(encoding="utf-8"))
+    pages = {path.name for path in tracked("docs/*.md") if path.parent == ROOT / folder} - {"index.md"}
     assert pages
-    assert sorted(pages - set(LINK.findall(contents))) == []
+    assert sorted(pages - set(contents)) == []
+    folders = {path.parent for path in tracked("docs/*.md")}
+    assert folders == {ROOT / "docs", ROOT / "docs" / "decisions"}, "a folder of pages has an index of its own"
+
+
+def test_every_decision_has_a_number_a_question_and_an_answer() -> None:
+    pages = tracked("docs/decisions/0*.md")
+    assert [path.name[:3] for path in pages] == [f"{number:03}" for number in range(1, len(pages) + 1)]
+    for path in pages:
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith(f"# {path.name[:3]}: "), path.name
+        assert "\n**Question.** " in text, path.name
+        assert "\n**Decision" in text, path.name
