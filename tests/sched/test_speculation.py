@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from sundog.sched.policies.speculation import expected_tokens, full_length, smart_spec
-from sundog.sched.views import SchedView, StepView
+from sundog.sched.views import EngineStepView, SchedView
 
 MAX_DRAFTS = 5
 
@@ -41,7 +41,7 @@ def drafted_first(num_drafts: int) -> float:
     ],
 )
 def test_smart_spec(why: str, rate: float | None, step_s: Callable[[int], float], expected: int) -> None:
-    step = StepView(num_requests=4, max_draft_tokens=MAX_DRAFTS, step_s=step_s, acceptance_rate=rate)
+    step = EngineStepView(num_requests=4, max_draft_tokens=MAX_DRAFTS, step_s=step_s, acceptance_rate=rate)
     assert smart_spec(step, SchedView()) == expected, why
     assert full_length(step, SchedView()) == MAX_DRAFTS
 

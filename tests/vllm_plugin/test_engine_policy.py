@@ -10,7 +10,7 @@ import pytest
 from sundog.sched import catalog
 from sundog.sched.books.turns import TurnCounts
 from sundog.sched.policy import Admitted, Deferred, PolicySet
-from sundog.sched.views import ReplicaView, RequestView, SchedView, StepView
+from sundog.sched.views import EngineStepView, ReplicaView, RequestView, SchedView
 from sundog.vllm_plugin.drafts import MAX_STEPS_WITHOUT, Drafts
 from sundog.vllm_plugin.engine_policy import EnginePolicy
 from sundog.vllm_plugin.free_blocks import TwoTierQueue
@@ -211,7 +211,7 @@ def test_an_acceptance_rate_is_of_those_that_were_tried() -> None:
 
 
 def test_only_ranked_requests_get_shorter_drafts() -> None:
-    def one_token(step: StepView, sched: SchedView) -> int:
+    def one_token(step: EngineStepView, sched: SchedView) -> int:
         assert step.num_requests == 2
         return 1
 

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from sundog.engines.vllm.engine import ENVELOPE_ARGUMENT
 from sundog.errors import ConfigError
-from sundog.vllm_plugin.envelope import BadEnvelope, read_envelope
+from sundog.vllm_plugin.envelope import ENVELOPE_KEY, BadEnvelope, read_envelope
 from sundog.vllm_plugin.options import read_plugin_options
 
 FULL = {
@@ -15,6 +16,11 @@ FULL = {
     "steps_to_next_use": 2, "expected_output_tokens": 40, "deadline_s": 30.0, "successor_path_s": 4.5,
     "remaining_steps": 2, "remaining_tokens": 900, "tenant": "audit", "tool": "search",
 }  # fmt: skip
+
+
+def test_our_engines_write_it_where_the_plugin_reads_it() -> None:
+    """Neither room may import the other: the engine also talks to servers on other machines."""
+    assert ENVELOPE_ARGUMENT == ENVELOPE_KEY
 
 
 def test_text_and_object_say_the_same() -> None:

@@ -14,11 +14,11 @@ from sundog.sched.policies.speculation import full_length
 from sundog.sched.views import (
     BlockView,
     DeviceView,
+    EngineStepView,
     PoolView,
     ReplicaView,
     RequestView,
     SchedView,
-    StepView,
     WorkerView,
     WorkflowView,
 )
@@ -72,7 +72,7 @@ Retain = Callable[[WorkflowView, ReplicaView, SchedView], float]
 """Seconds to keep a workflow's KV blocks from now on; asked when a call has ended and a tool or another step begins."""
 EvictRank = Callable[[BlockView, SchedView], tuple[float, ...]]
 """Smaller is evicted first. A wish, never a bar: where room is needed, every block that nobody uses may go."""
-DraftLength = Callable[[StepView, SchedView], int]
+DraftLength = Callable[[EngineStepView, SchedView], int]
 """Draft tokens for each request of the step, from 0 to `max_draft_tokens`."""
 
 

@@ -142,7 +142,7 @@ class BlockView:
 
 
 @dataclass(slots=True)
-class StepView:
+class EngineStepView:
     """An engine step that is about to decode, with drafts to verify. The plugin fills it."""
 
     num_requests: int

@@ -6,7 +6,7 @@ Owns the acceptance rate and the time of a step by its tokens. The policy decide
 from __future__ import annotations
 
 from sundog.sched.policy import DraftLength
-from sundog.sched.views import SchedView, StepView
+from sundog.sched.views import EngineStepView, SchedView
 
 KEPT = 0.99
 """Weight that the past keeps at each step."""
@@ -27,7 +27,7 @@ class Drafts:
     def length(self, num_requests: int, sched: SchedView) -> int:
         """Return the number for each of the `num_requests` that decode in the step to come."""
         wished = self._draft(
-            StepView(
+            EngineStepView(
                 num_requests,
                 self._max_draft_tokens,
                 step_s=lambda num_draft_tokens: self.step_s(num_requests * (1 + num_draft_tokens)),

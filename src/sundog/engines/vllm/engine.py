@@ -78,7 +78,7 @@ OF_SPEED = frozenset(
 
 
 PLUGIN = "sundog.vllm_plugin"
-ENVELOPE = "sundog"
+ENVELOPE_ARGUMENT = "sundog"
 """Under which our plugin finds what a request says of its workflow; as JSON text, since the values are scalars."""
 
 
@@ -199,7 +199,7 @@ class VLLMEngine:
         return await probe(self._protocol.connection.get, self._base_url, self._protocol.connection.shown_url)
 
     def _about(self, request: GenerateRequest) -> dict[str, Any]:
-        return {"vllm_xargs": {**self._xargs, ENVELOPE: json.dumps(request.about)}} if request.about else {}
+        return {"vllm_xargs": {**self._xargs, ENVELOPE_ARGUMENT: json.dumps(request.about)}} if request.about else {}
 
     async def close(self) -> None:
         await self._protocol.close()

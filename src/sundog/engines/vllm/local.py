@@ -32,7 +32,7 @@ from sundog.engines.base import (
 from sundog.engines.counters import Counters
 from sundog.engines.openai.engine import SERVER_BLOCK_TOKENS
 from sundog.engines.vllm.command import Device, ServerArgument, argument_name, server_environment
-from sundog.engines.vllm.engine import ENVELOPE, MAX_NUM_SEQS, answering, context_argument, serves_plugin
+from sundog.engines.vllm.engine import ENVELOPE_ARGUMENT, MAX_NUM_SEQS, answering, context_argument, serves_plugin
 from sundog.errors import BadResponse, ConfigError, EngineUnavailable, PromptTooLong
 from sundog.secrets import Secrets
 
@@ -275,5 +275,5 @@ def _sampling(request: GenerateRequest) -> Any:
         stop=list(request.stop),
         structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
         output_kind=RequestOutputKind.DELTA,
-        extra_args={ENVELOPE: dict(request.about)} if request.about else None,
+        extra_args={ENVELOPE_ARGUMENT: dict(request.about)} if request.about else None,
     )

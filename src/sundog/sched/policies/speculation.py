@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from sundog.sched.views import SchedView, StepView
+from sundog.sched.views import EngineStepView, SchedView
 
 
-def full_length(step: StepView, sched: SchedView) -> int:
+def full_length(step: EngineStepView, sched: SchedView) -> int:
     """Return what vLLM is configured to verify, whatever is accepted.
 
     Loses where many requests decode together: each rejected token takes time from all of them.
 
-    >>> full_length(StepView(num_requests=64, max_draft_tokens=5, step_s=lambda num_drafts: 1.0), SchedView())
+    >>> full_length(EngineStepView(num_requests=64, max_draft_tokens=5, step_s=lambda num_drafts: 1.0), SchedView())
     5
     """
     return step.max_draft_tokens
 
 
-def smart_spec(step: StepView, sched: SchedView) -> int:
+def smart_spec(step: EngineStepView, sched: SchedView) -> int:
     """SmartSpec (arXiv 2406.14066): the length with most tokens expected for a second of the step; the shortest of
     equals. At full length while no acceptance is measured, to measure it.
 
     Loses where acceptance differs much between requests, as one length is for all. At length 0 nothing is measured any
     more: a host that wants to try again forgets the rate after a while.
 
-    >>> wide = StepView(num_requests=64, max_draft_tokens=5, step_s=lambda num_drafts: 0.02 + 0.01 * num_drafts)
+    >>> wide = EngineStepView(num_requests=64, max_draft_tokens=5, step_s=lambda num_drafts: 0.02 + 0.01 * num_drafts)
     >>> smart_spec(wide, SchedView())  # no acceptance is measured
     5
     >>> wide.acceptance_rate = 0.7
