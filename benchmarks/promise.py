@@ -3,6 +3,8 @@
 `python benchmarks/promise.py` plans the six published graphs on 2, 3, 4 and 8 workers with 50, 500 and 2,000 rows, and
 100 random ones, runs each in virtual time, and simulates the plans of four baselines by Halo's rules. Nothing but the
 processor seconds depends on the machine. Writes results/NAME.json and, with a line for each case, results/NAME.csv.
+
+`--cases 'l*' --plans-only` plans graphs of 40, 100 and 300 LLM steps, on 4 and 8 workers.
 """
 
 from __future__ import annotations
@@ -18,12 +20,19 @@ from itertools import chain
 from typing import Any
 
 from machine import RESULTS, save
-from placed.cases import Case, published_cases, random_cases
+from placed.cases import Case, large_cases, published_cases, random_cases
 from placed.counts import HEAD, counts, line
 from placed.graphs import PLACES
 from placed.measured import Measured, measure
 
-SUBSETS = {"published": "w*", "random": "r*", "50 rows": "w*/50", "500 rows": "w*/500", "2000 rows": "w*/2000"}
+SUBSETS = {
+    "published": "w*",
+    "random": "r*",
+    "large": "l*",
+    "published, 50 rows": "w*/50",
+    "published, 500 rows": "w*/500",
+    "published, 2000 rows": "w*/2000",
+}
 
 
 def main() -> None:
@@ -51,7 +60,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="*", default=["*"], help="names or patterns: w2/4/500, 'w1/*', 'r1?/*'")
+    parser.add_argument("--cases", nargs="*", default=["w*", "r*"], help="w2/4/500, 'w1/*', 'r1?/*', 'l*'")
     parser.add_argument("--rows", type=int, help="other than the cases' own")
     parser.add_argument("--places", type=int, default=PLACES, help="of the database, and as many of the HTTP host")
     parser.add_argument("--window", type=int, help="rows in flight; the planner's choice without it")
@@ -63,7 +72,7 @@ def _arguments() -> argparse.Namespace:
 
 def _chosen(given: argparse.Namespace) -> Iterator[Case]:
     names = set()
-    for case in chain(published_cases(), random_cases()):
+    for case in chain(published_cases(), random_cases(), large_cases()):
         if any(fnmatch(case.name, pattern) for pattern in given.cases):
             one = replace(case, tool_places=given.places, max_rows_in_flight=given.window)
             one = one if given.rows is None else replace(one, num_rows=given.rows)

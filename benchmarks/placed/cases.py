@@ -12,6 +12,7 @@ WORKERS = (2, 3, 4, 8)
 ROWS = (50, 500, 2000)
 NUM_RANDOM = 100
 RANDOM_ROWS = (50, 100, 200)
+LARGE = (40, 100, 300)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +42,12 @@ def random_cases() -> Iterator[Case]:
     """Named for their seeds, r0 to r99."""
     for seed in range(NUM_RANDOM):
         chance = Random(seed)
-        graph = random_graph(chance, f"r{seed}")
+        graph = random_graph(chance, f"r{seed}", chance.randint(4, 12))
         yield Case(graph, chance.choice(WORKERS), chance.choice(RANDOM_ROWS))
+
+
+def large_cases() -> Iterator[Case]:
+    """As many LLM steps as in LARGE, to be planned only: l40/4/500 to l300/8/500."""
+    for num_llm in LARGE:
+        for num_workers in (4, 8):
+            yield Case(random_graph(Random(num_llm), f"l{num_llm}", num_llm), num_workers, 500)

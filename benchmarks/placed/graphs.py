@@ -72,9 +72,9 @@ def published_graphs() -> dict[str, Graph]:
     return found
 
 
-def random_graph(chance: Random, name: str) -> Graph:
-    """Four to twelve LLM steps of three or four models, up to half as many tools, each with at most two parents."""
-    num_llm = chance.randint(4, 12)
+def random_graph(chance: Random, name: str, num_llm: int) -> Graph:
+    """`num_llm` LLM steps, at least 4, of three or four models, up to half as many tools, each with at most two
+    parents."""
     models = chance.sample(sorted(MODEL_SIZES_B), chance.choice((3, 4)))
     # Each model has a step.
     kinds = models + [chance.choice(models) for _ in range(num_llm - len(models))]

@@ -4,7 +4,8 @@ It models Halo's processor (arXiv 2509.02121, version 2; halo/processors/multi_p
 nothing of sundog's runtime. A call is ready as soon as its row's earlier calls have ended. A worker holds one model and
 runs PLACES calls at once; of the ready calls it takes that of the step that comes first in the plan. A split step's
 calls wait in one queue for all its workers. Simplified against the original: places are free one by one, where its
-workers take whole micro-batches; tools have places, and of two tools that wait the plan's first one goes first.
+workers take whole micro-batches; tools have places, and of their calls that wait that goes first whose result the plan
+needs first, then the one that has waited longest.
 
 Owns the simulation. Which model a worker has next is one of two rules, `after_lock` and `by_turns`.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -44,9 +45,17 @@ class Worker:
 
 
 @dataclass(slots=True)
+class Pool:
+    """The places of one kind of tool. `ready`: calls that wait, by rank and then as they came."""
+
+    num_free: int
+    ready: list[tuple[int, int, str, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Queue:
-    """The calls of one step. `ready`: rows, first come first. `num_waiting`: by row, its earlier calls that still run.
-    `num_left`: calls that have not begun."""
+    """The calls of one step. `ready`: rows of an LLM step, first come first. `num_waiting`: by row, its earlier calls
+    that still run. `num_left`: calls that have not begun."""
 
     num_left: int
     num_waiting: list[int]
@@ -89,16 +98,17 @@ class LockedRun:
         }
         self.queues = {step.name: Queue(num_rows, [len(step.parents)] * num_rows) for step in graph.steps}
         self._workers = [Worker(order, _turns(order, self.kinds)) for order in plan.orders]
-        tools = sorted((step for step in graph.steps if not step.is_llm), key=lambda step: plan.rank[step.name])
-        self._tools = {step.name: step.kind if shares_tools else step.name for step in tools}
-        self._free = dict.fromkeys(self._tools.values(), case.tool_places)
+        self._rank = plan.rank
+        tools = [step for step in graph.steps if not step.is_llm]
+        self._pool_of = {step.name: step.kind if shares_tools else step.name for step in tools}
+        self._pools = {pool: Pool(case.tool_places) for pool in self._pool_of.values()}
         self._ends: list[tuple[float, int, Callable[[], None]]] = []
         self._now_s = 0.0
         self._num_events = 0
         self.num_loads = 0
         for step in graph.steps:
             if not step.parents:
-                self.queues[step.name].ready.extend(range(num_rows))
+                self._make_ready(step.name, range(num_rows))
 
     def makespan_s(self) -> float:
         """Run it; RuntimeError where something is left that nothing can run."""
@@ -117,10 +127,18 @@ class LockedRun:
     def _begin_what_can(self) -> None:
         for worker in self._workers:
             self._serve(worker)
-        for step, pool in self._tools.items():
-            if rows := self._take(step, self._free[pool]):
-                self._free[pool] -= len(rows)
-                self._at(self._call_s[step], partial(self._end_tool, pool, step, rows))
+        for pool in self._pools.values():
+            self._call_tools(pool)
+
+    def _call_tools(self, pool: Pool) -> None:
+        begun: dict[str, list[int]] = {}
+        while pool.num_free and pool.ready:
+            _, _, step, row = heapq.heappop(pool.ready)
+            begun.setdefault(step, []).append(row)
+            pool.num_free -= 1
+        for step, rows in begun.items():
+            self.queues[step].num_left -= len(rows)
+            self._at(self._call_s[step], partial(self._end_tool, pool, step, rows))
 
     def _serve(self, worker: Worker) -> None:
         if worker.is_loading:
@@ -152,8 +170,8 @@ class LockedRun:
         worker.num_running -= len(rows)
         self._pass_on(step, rows)
 
-    def _end_tool(self, pool: str, step: str, rows: Sequence[int]) -> None:
-        self._free[pool] += len(rows)
+    def _end_tool(self, pool: Pool, step: str, rows: Sequence[int]) -> None:
+        pool.num_free += len(rows)
         self._pass_on(step, rows)
 
     def _end_load(self, worker: Worker, model: str) -> None:
@@ -161,11 +179,19 @@ class LockedRun:
 
     def _pass_on(self, step: str, rows: Sequence[int]) -> None:
         for reader in self._readers[step]:
-            queue = self.queues[reader]
+            waiting = self.queues[reader].num_waiting
             for row in rows:
-                queue.num_waiting[row] -= 1
-                if not queue.num_waiting[row]:
-                    queue.ready.append(row)
+                waiting[row] -= 1
+            self._make_ready(reader, [row for row in rows if not waiting[row]])
+
+    def _make_ready(self, step: str, rows: Iterable[int]) -> None:
+        if step not in self._pool_of:
+            self.queues[step].ready.extend(rows)
+            return
+        ready = self._pools[self._pool_of[step]].ready
+        for row in rows:
+            self._num_events += 1
+            heapq.heappush(ready, (self._rank[step], self._num_events, step, row))
 
 
 def ranks_of(graph: Graph, found: PlacementSolution, replicas: Sequence[str]) -> Ranks:
