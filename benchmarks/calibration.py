@@ -1,4 +1,4 @@
-"""How well does the step-time model fit an engine, on mixed steps that it was not fitted to?
+"""This benchmark measures how well the step-time model fits an engine, on mixed steps that it was not fitted to.
 
 python benchmarks/calibration.py openvino '{"model": "smollm2-135m"}'
 python benchmarks/calibration.py openai '{"model": "smol", "base_url": "http://127.0.0.1:8000/v1"}'

@@ -1,4 +1,4 @@
-"""How far is the makespan that `explain` foretells from what a run takes?
+"""This benchmark measures how far the makespan that `explain` foretells is from what a run takes.
 
 python benchmarks/estimates.py --repeats 3
 

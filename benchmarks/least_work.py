@@ -1,4 +1,4 @@
-"""What a batch of calls must compute at least: distinct prefix blocks, and the time these tokens take an engine.
+"""The least that a batch of calls must compute: distinct prefix blocks, and the time these tokens take an engine.
 
 Owns the two figures that every arm is compared with. Never runs a call.
 """

@@ -1,4 +1,4 @@
-"""Where a result came from: machine, versions, commit. Owns the form of result files; measures nothing itself."""
+"""The origin of a result: machine, versions, commit. Owns the form of result files; measures nothing itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""How fast the physical planner places a plan, and how far its answers are from the exact optimum.
+"""This benchmark measures how fast the physical planner places a plan, and how far its answers are from the exact
+optimum.
 
 Run in the repository's root: it takes its plans from the tests' generator. `python benchmarks/placement.py [NUM_PLANS]`
 """

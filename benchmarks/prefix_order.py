@@ -27,7 +27,7 @@ from sundog.sched.policy import PolicySet
 from sundog.secrets import Secrets
 
 COMMIT_S = 0.004
-# Of the embedded model on two cores.
+# The figures are those of the embedded model on two cores.
 STEP_TIME = (0.009, 0.00064, 0.00067, 4e-6, 3.5e-7)
 OUTPUT_TOKENS = (32, 24, 8)
 SYSTEM = "You read financial reports and answer briefly. "

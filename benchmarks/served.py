@@ -1,4 +1,5 @@
-"""What a call of a served engine costs the coordinator, beside the null engine and what one would use instead.
+"""This benchmark measures what a call of a served engine costs the coordinator, beside the null engine and what one
+would use instead.
 
 Every arm makes the same calls, one for each row, to a local server of its own that answers after 0.3 s; the
 null engine is the coordinator without a server. Arms take turns, each in a process of its own, which measures its own

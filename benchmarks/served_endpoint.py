@@ -67,7 +67,7 @@ def as_json(value: object) -> bytes:
 
 
 class Endpoint:
-    """What all connections share."""
+    """The state that all connections share."""
 
     def __init__(self, delay_s: float) -> None:
         self.delay_s = delay_s

@@ -58,7 +58,7 @@ Ask = Callable[[str, str, dict[str, Any]], Awaitable[str]]
 
 @dataclass
 class Recorder:
-    """What an arm asked its engine for, and how long the engine took to start."""
+    """This class records what an arm asked its engine for, and how long the engine took to start."""
 
     start_s: float = 0.0
     asked: list[tuple[tuple[Message, ...], Usage]] = field(default_factory=list)
@@ -198,7 +198,8 @@ def measure(
 
 
 def cpu_s(server_pid: int | None) -> float:
-    """Of this process, its children that have ended, and the server with all of its process group."""
+    """Return the processor time of this process, its children that have ended, and the server with all of its process
+    group."""
     total_s = sum(os.times()[:4])
     for path in Path("/proc").glob("[0-9]*/stat") if server_pid is not None else ():
         with suppress(OSError):
@@ -255,7 +256,7 @@ def sundog_arm(rows: Rows, options: dict[str, Any], recorder: Recorder) -> None:
 
 
 def asyncio_arm(rows: Rows, options: dict[str, Any], recorder: Recorder) -> None:
-    """What a careful engineer writes first: a coroutine per row, a semaphore, no more."""
+    """Run what a careful engineer writes first: a coroutine per row, a semaphore, no more."""
 
     async def run(engine: Engine) -> None:
         ask = asker(engine)

@@ -34,7 +34,7 @@ TARGETS = "mean program completion at least 1.5 times better than stock, prefix 
 
 @dataclass
 class Program:
-    """What the agent will see and say; every arm gets the same."""
+    """The script of one agent: what it will see and say; every arm gets the same."""
 
     name: str
     arrival_s: float
@@ -45,7 +45,7 @@ class Program:
 
     @property
     def num_tokens(self) -> int:
-        """Of its last prompt and answer."""
+        """Return the tokens of its last prompt and answer."""
         return len(self.first) + sum(map(len, self.observations)) + sum(self.num_output_tokens)
 
     def call(self, turn: int, before: Sequence[int]) -> Call:
@@ -137,7 +137,7 @@ def run(arm: Arm, programs: Sequence[Program]) -> tuple[Counts, list[float]]:
 
 
 def sample(draw: random.Random, quantiles: Sequence[float]) -> float:
-    """From the distribution that has these quantiles, linear between them."""
+    """Draw from the distribution that has these quantiles, linear between them."""
     share = draw.random()
     place = min(bisect_right(SHARES, share), len(SHARES) - 1)
     below, above = SHARES[place - 1], SHARES[place]

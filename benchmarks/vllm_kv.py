@@ -92,8 +92,8 @@ def repetition(
         "loads": reader.ask(shared),
         "has_it": reader.ask(shared),
     }
-    # Who loaded the blocks must say what their writer says. Who computes all anew does it in other chunks, and may
-    # round otherwise.
+    # An engine that loaded the blocks must say what their writer says. One that computes all anew does it in other
+    # chunks, and may round otherwise.
     longer = shared | {"output_tokens": OUTPUT_TOKENS}
     by_stock, by_reader, by_writer = (engine.ask(longer)["token_ids"] for engine in (stock, reader, writer))
     return answers | {"equals_writer": by_reader == by_writer, "equals_stock": by_reader == by_stock}

@@ -1,4 +1,4 @@
-"""What sundog's scheduler adds to vLLM's for each engine step while many requests wait.
+"""This benchmark measures what sundog's scheduler adds to vLLM's for each engine step while many requests wait.
 
 Both schedulers without a model, the same requests, steps of one and of the other in turns. Run with vLLM's interpreter:
 PYTHONPATH=benchmarks .venv-vllm/bin/python benchmarks/vllm_overhead.py

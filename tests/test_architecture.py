@@ -115,7 +115,8 @@ def test_modules_are_named_for_what_they_own() -> None:
 
 
 def test_a_public_name_means_one_thing() -> None:
-    """Of classes, functions and names of types. Constants are for their modules' readers: they may be short."""
+    """The rule is for classes, functions and names of types. Constants are for their modules' readers: they may be
+    short."""
     defined: dict[str, list[str]] = defaultdict(list)
     for path, module in modules("**/*.py"):
         for node in module.body:

@@ -6,7 +6,9 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.source_tree import Definition, is_public, listing, modules, place
+import pytest
+
+from tests.source_tree import Definition, is_public, listing, modules, place, tracked
 
 MAX_UNDOCUMENTED_LINES = 5
 CONTRACTS = ("*/base.py", "ir/**/*.py", "sched/core.py", "sched/events.py", "sched/policy.py", "sched/views.py")
@@ -17,16 +19,21 @@ def test_every_module_says_what_it_owns() -> None:
     assert not silent, listing(silent)
 
 
-def test_docstrings_begin_as_sentences_do() -> None:
+FRAGMENT = r"(Of|Such|That|Those|What|Which|Who|Whom|Whose|Whether)\b"
+FRAGMENT_IN_SOURCE = rf"{FRAGMENT}|(As|At|By|From|None|Nothing|So|Where|When|With|Without)\b"
+
+
+@pytest.mark.parametrize(
+    ("folder", "pattern"), [("src", FRAGMENT_IN_SOURCE), ("benchmarks", FRAGMENT), ("tests", FRAGMENT)]
+)
+def test_docstrings_begin_as_sentences_do(folder: str, pattern: str) -> None:
     """ "Return whether ...", not "Whether ...": what a docstring is about must not be left to the reader."""
-    fragment = re.compile(
-        r"(As|At|By|From|None|Nothing|Of|So|Such|That|Those|What|Where|When|Which|Who|Whom|Whose|Whether|With|Without)\b"
-    )
+    begin = re.compile(pattern)
     found = [
         place(path, getattr(node, "lineno", 1))
-        for path, tree in modules("**/*.py")
-        for node in ast.walk(tree)
-        if isinstance(node, Definition | ast.Module) and fragment.match(ast.get_docstring(node) or "")
+        for path in tracked(f"{folder}/*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path)))
+        if isinstance(node, Definition | ast.Module) and begin.match(ast.get_docstring(node) or "")
     ]
     assert not found, listing(found)
 

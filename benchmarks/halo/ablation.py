@@ -35,7 +35,7 @@ def is_ablation(arm: str) -> bool:
 
 
 def ablations_of(cases: Sequence[CaseResults]) -> list[Ablation]:
-    """Those that any of these cases has, the one that costs most first."""
+    """Return the ablations that any of these cases has, the one that costs most first."""
     arms = sorted({arm for case in cases for arm in case.arms if is_ablation(arm)})
     found = [Ablation(_change(arm), dict(_ratios(cases, arm))) for arm in arms]
     return sorted(found, key=lambda one: -(one.mean or 0.0))

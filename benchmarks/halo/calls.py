@@ -1,4 +1,5 @@
-"""How the baselines call engines, database and server: the same clients and limits that sundog uses, and a count.
+"""The calls of the baselines to engines, database and server: the same clients and limits that sundog uses, and a
+count.
 
 Owns the one engine adapter of all baselines. Never shares, sorts or retries anything: arms do.
 """
@@ -45,7 +46,7 @@ class LLMCall:
 
 @dataclass
 class Counts:
-    """What was executed."""
+    """The counts of what was executed."""
 
     llm: list[LLMCall] = field(default_factory=list)
     num_sql: int = 0

@@ -41,8 +41,8 @@ class Case:
         return json.dumps(asdict(self))
 
     def for_result(self) -> dict[str, Any]:
-        """What a result file says of it: of the database its kind alone, since a URL names this machine's folders, or
-        holds a password."""
+        """Return what a result file says of the case: of the database its kind alone, since a URL names this machine's
+        folders, or holds a password."""
         return asdict(self) | {"database": self.database.partition(":")[0]}
 
     @classmethod

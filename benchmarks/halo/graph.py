@@ -17,7 +17,7 @@ Step = Callable[..., Awaitable[Any]]
 
 
 class Calls(Protocol):
-    """What a step may ask for; each arm decides how it is done."""
+    """The calls that a step may ask for; each arm decides how they are done."""
 
     async def llm(self, model: str, system: str, prompt: str, max_tokens: int) -> str:
         """The greedy answer of model a, b or c."""

@@ -1,4 +1,5 @@
-"""Whether other work would be measured too: what share of the processors is busy while nothing of ours runs.
+"""This module tells whether other work would be measured too: what share of the processors is busy while nothing of
+ours runs.
 
 Owns the check and the wait. The load average would not do: for minutes it remembers what was just measured.
 """
@@ -46,6 +47,6 @@ def busy_share(sleep: Callable[[float], None] = time.sleep) -> float:
 
 
 def _ticks() -> tuple[int, int]:
-    """Of all processors since the start: idle, and in all."""
+    """Return the ticks of all processors since the start: idle, and in all."""
     ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     return ticks[3] + ticks[4], sum(ticks)

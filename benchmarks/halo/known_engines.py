@@ -1,4 +1,5 @@
-"""What sundog knows of modelled engines before a run: as much as a user's would after a calibration and a first run.
+"""The knowledge that sundog has of modelled engines before a run: as much as a user's would after a calibration and a
+first run.
 
 Owns both. Of engines that do not take turns on workers nothing need be known.
 """
@@ -24,7 +25,7 @@ from sundog.session.session import plan_session
 
 @contextmanager
 def calibrated(case: Case, cache: Path) -> Iterator[None]:
-    """As `sundog calibrate` leaves engines, in a `cache` of their own."""
+    """Return engines as `sundog calibrate` leaves them, in a `cache` of their own."""
     for model, block in case.blocks.items():
         options = {name: value for name, value in block.items() if name != "kind"}
         save_profile(cache, EngineBlock(model, block["kind"], options), modelled_profile())
@@ -33,7 +34,7 @@ def calibrated(case: Case, cache: Path) -> Iterator[None]:
 
 
 def keep_known_loads(case: Case, path: Path, state: Path) -> None:
-    """In the `state` folder, as an earlier run leaves it that loaded each engine of the flow once."""
+    """Write into the `state` folder what an earlier run leaves there that loaded each engine of the flow once."""
     plan = plan_session(load_plan(path, {}), path.parent, read_config()).plan
     state.mkdir()
     keep_loads(state, plan, {engine_pool(model): [block["load_s"]] for model, block in case.blocks.items()})

@@ -44,7 +44,7 @@ def measure(case: Case, arm: str) -> Measurement:
 
 
 def _kept_path(case: Case) -> Path:
-    """Beside the database, whose name says which data it has."""
+    """Return a path beside the database, whose name says which data it has."""
     return Path(case.database.removeprefix("sqlite:///")).with_suffix(".kept")
 
 

@@ -51,7 +51,7 @@ class ArmResults:
 
     @property
     def planning_share(self) -> float | None:
-        """Of the arm's time; None for an arm that plans nothing."""
+        """The share of planning in the arm's time; None for an arm that plans nothing."""
         planning_s, wall_s = self.middle("planning_s"), self.middle("wall_s")
         return None if planning_s is None or not wall_s else planning_s / wall_s
 
@@ -62,7 +62,7 @@ class ArmResults:
         return None if not prompt or computed is None else 1 - computed / prompt
 
     def ratio_to(self, other: ArmResults) -> float | None:
-        """How many times this arm's time the other's is: the median of the ratios of each repetition's pair."""
+        """Return the other's time as a multiple of this arm's: the median of the ratios of each repetition's pair."""
         mine, theirs = self.times_s, other.times_s
         pairs = [theirs[repeat] / mine[repeat] for repeat in mine.keys() & theirs.keys()]
         return median(pairs) if pairs else None
@@ -78,7 +78,7 @@ class CaseResults:
 
     @property
     def batch(self) -> dict[str, Any] | None:
-        """What the batch is made of, as plain asyncio met it."""
+        """The make-up of the batch, as plain asyncio met it."""
         runs = self.arms["asyncio"].runs.values() if "asyncio" in self.arms else ()
         return next((run["batch"] for run in runs if "batch" in run), None)
 

@@ -94,7 +94,7 @@ def _on(deployment: Deployment, case: Case) -> Case:
 
 
 def _results(settings: Settings, engines: _Engines, items: list[Item]) -> Iterator[tuple[Item, Result]]:
-    """Of items for the same engines, in order. In modelled time they run side by side."""
+    """Yield the results of items for the same engines, in order. In modelled time they run side by side."""
     deployment = engines.sized(items[0].case, items[0].kv_tokens)
 
     def measured(item: Item) -> Result:

@@ -45,7 +45,7 @@ def short_rows(cases: Sequence[CaseResults]) -> tuple[list[str], list[list[str]]
 
 
 def means_by_setting(cases: Sequence[CaseResults]) -> dict[str, dict[str, float | None]]:
-    """For each setting of the short table, the other arms' times as multiples of sundog's."""
+    """Return the other arms' times as multiples of sundog's, for each setting of the short table."""
     settings = [(title, found) for title, found in _by_setting(cases) if "asyncio" in arms_of(found)]
     return {title: {arm: _mean_ratio(found, arm) for arm in arms_of(found) if arm != OWN} for title, found in settings}
 
@@ -73,7 +73,7 @@ def write_into(path: Path, text: str) -> None:
 
 
 def setting_of(case: CaseResults) -> str:
-    """What the cases of one table have in common, in words."""
+    """Return in words what the cases of one table have in common."""
     one = case.case
     share = {
         "none": "nothing repeats",
@@ -149,7 +149,7 @@ def _line(case: CaseResults, others: Sequence[str]) -> list[str]:
 
 
 def _means(cases: Sequence[CaseResults], others: Sequence[str]) -> list[str]:
-    """Of each other arm, and of the share of the bound that sundog achieved."""
+    """Return the mean of each other arm, and of the share of the bound that sundog achieved."""
 
     achieved = geometric_mean(share for case in cases if OWN in case.arms and (share := case.achieved(OWN)) is not None)
     return [*(times(_mean_ratio(cases, arm)) for arm in others), percent(achieved)]
@@ -161,7 +161,7 @@ def _mean_ratio(cases: Sequence[CaseResults], arm: str) -> float | None:
 
 
 def notes_of(case: CaseResults) -> list[str]:
-    """What went wrong."""
+    """Return notes on what went wrong."""
     notes = []
     for arm, found in case.arms.items():
         errors = [run["error"] for run in found.runs.values() if "error" in run]

@@ -1,4 +1,4 @@
-"""What a run of the benchmark measures, and in which order.
+"""The measurements of a run of the benchmark, and their order.
 
 Owns the cases of a run, the size of the KV cache that each gets, and the order: interleaved, so that a run which is
 stopped is of use. Never measures anything but the sizes.
@@ -24,7 +24,7 @@ from sundog.config import read_config
 from sundog.cost.profile import Profile
 
 KV_STEP_TOKENS = 1024
-# Of more rows, prompt tokens are counted on so many and scaled up.
+# Where there are more rows, prompt tokens are counted on so many and scaled up.
 MAX_COUNTED_ROWS = 256
 
 Condition = tuple[Repetition, KVSize]
@@ -65,9 +65,9 @@ class Item:
 
 
 def turns(settings: Settings) -> Iterator[list[Item]]:
-    """What is missing, a repetition of all cases of one KV size at a time, so that a run which is stopped leaves
-    whole comparisons. Arms take turns: A B A B. Every other repetition takes the engines' sizes in reverse: each one
-    is started for the last case of one repetition and the first of the next."""
+    """Yield what is missing, a repetition of all cases of one KV size at a time, so that a run which is stopped leaves
+    whole comparisons. Arms take turns: A B A B. Every other repetition takes the engines' sizes in reverse: each one is
+    started for the last case of one repetition and the first of the next."""
     cases = [(case, kv_tokens_of(settings, case)) for case in cases_of(settings) if any(missing(settings, case))]
     for _, same_kv in groupby(cases, key=lambda pair: pair[0].kv):
         ordered = sorted(same_kv, key=lambda pair: pair[1])
@@ -121,7 +121,8 @@ def kv_tokens_of(settings: Settings, case: Case) -> int:
 
 
 def _prompt_tokens(case: Case) -> int:
-    """Of every call of the batch, answers included in later prompts; four characters are a token."""
+    """Return the prompt tokens of every call of the batch, answers included in later prompts; four characters are a
+    token."""
     blocks: Mapping[str, Any] = {model: {"kind": "null", "model": model, "output_tokens": 24} for model in MODELS}
     num_counted = min(case.num_rows, MAX_COUNTED_ROWS)
     counted = replace(case, num_rows=num_counted, blocks=blocks, http_mean_s=0.0, is_modelled=True)

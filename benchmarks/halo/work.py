@@ -1,4 +1,4 @@
-"""What a batch of calls is made of: how much of it repeats, and the least work that answers it.
+"""The make-up of a batch of calls: how much of it repeats, and the least work that answers it.
 
 Owns the two ratios and the work bound. Counts blocks of characters, about one KV block each: engines tell no tokens.
 """
@@ -41,7 +41,7 @@ def describe_work(calls: Sequence[LLMCall]) -> dict[str, Any]:
 
 
 def _work_of(call: LLMCall, num_new: int, num_blocks: int) -> StepWork:
-    """Of a prompt's tokens, the share that lies in blocks which no earlier call had."""
+    """Return the share of a prompt's tokens that lies in blocks which no earlier call had."""
     num_tokens = call.usage.num_prompt_tokens
     num_cached = int(num_tokens * (num_blocks - num_new) / num_blocks) if num_blocks else 0
     return call_work(num_tokens, min(num_cached, num_tokens - 1), call.usage.num_output_tokens, is_shared=True)

@@ -1,4 +1,4 @@
-"""What many cases come to: how many promises hold, and how sundog's runs stand beside the others'.
+"""The sums of many cases: how many promises hold, and how sundog's runs stand beside the others'.
 
 Owns the targets, and the line of a case.
 """

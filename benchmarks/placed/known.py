@@ -71,7 +71,7 @@ class KnownEstimates(FlowEstimates):
         return replace(self.figures_of(replace(estimate, nodes=nodes)), load_s=loads_s)
 
     def _seconds(self) -> Mapping[str, float]:
-        """By step, of its pool if it had that for itself."""
+        """Return the seconds of each step's pool if the step had that for itself."""
         case = self._case
         places = {True: PLACES * case.num_workers, False: case.tool_places}
         return {step.name: case.num_rows * case.graph.call_s(step) / places[step.is_llm] for step in case.graph.steps}

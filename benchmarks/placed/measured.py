@@ -1,4 +1,4 @@
-"""What one case promises and takes: sundog's plan and run, and what others plan and run.
+"""The promises and the times of one case: sundog's plan and run, and what others plan and run.
 
 Owns the figures of a case and how a promise that is not kept is taken apart.
 """

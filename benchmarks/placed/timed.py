@@ -29,10 +29,10 @@ class TimedOperator:
     Spec: type[OperatorSpec] = TimedSpec
 
     def __init__(self, base_dir: Path) -> None:
-        """Nothing is read from `base_dir`."""
+        """Read nothing from `base_dir`."""
 
     def check(self, spec: TimedSpec, engines: Mapping[str, EngineBlock]) -> None:
-        """Nothing can be wrong that pydantic does not see."""
+        """Find nothing: pydantic sees all that can be wrong."""
 
     def traits(self, spec: TimedSpec) -> Traits:
         return Traits(Sharing.NEVER, spec.pool, max_concurrency=spec.places, reason="a modelled tool")
@@ -48,7 +48,7 @@ class TimedOperator:
         return Outcome("found")
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def register() -> None:

@@ -221,7 +221,7 @@ def test_ctrl_c_before_a_run_begins_stops_it_too(counting: Counting, monkeypatch
     is_interrupted = threading.Event()
 
     class Interrupted(ThreadPoolExecutor):
-        """What is submitted begins after its future was interrupted once."""
+        """This executor begins what is submitted after its future was interrupted once."""
 
         def submit(self, *submitted: Any, **options: Any) -> Any:
             function, *arguments = submitted

@@ -1,4 +1,4 @@
-"""What a run gives in Python, in the forms that notebooks and data frames want; and how a run is shown."""
+"""A run's results in Python, in the forms that notebooks and data frames want; and how a run is shown."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from sundog.session.flow_file import load_plan
 from tests.bench.conftest import TPCH_SCALE
 
 NUM_ROWS = 5
-# Of Halo's benchmarks, version 2: LLM steps, SQL, HTTP, rules.
+# These are steps of Halo's benchmarks, version 2: LLM steps, SQL, HTTP, rules.
 SHAPES = {"w1": (8, 7, 2, 0), "w2": (10, 2, 1, 0), "w3": (9, 4, 2, 0), "w4": (9, 2, 1, 0), "w5": (7, 7, 2, 1)}
 SHAPES["w6"] = (9, 10, 2, 1)
 MODELS_USED = {"w1": (3, 3, 2), "w2": (4, 3, 3), "w3": (4, 3, 2), "w4": (4, 3, 2), "w5": (2, 3, 2), "w6": (2, 2, 5)}

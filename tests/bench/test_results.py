@@ -1,4 +1,4 @@
-"""What is counted from result files: medians, ratios of pairs, tables and the page."""
+"""The figures that are counted from result files: medians, ratios of pairs, tables and the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the shell is offered, asked as bash asks."""
+"""The words that the shell is offered, asked as bash asks."""
 
 from __future__ import annotations
 

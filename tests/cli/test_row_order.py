@@ -41,7 +41,7 @@ def called(folder: Path) -> list[int]:
 
 
 def in_groups(ids: list[int]) -> list[list[int]]:
-    """As many rows as have a document, side by side; the groups by their first row."""
+    """Return as many rows as have a document, side by side; the groups by their first row."""
     return sorted(ids[begin : begin + 4] for begin in range(0, len(ids), 4))
 
 

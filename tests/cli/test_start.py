@@ -1,5 +1,5 @@
-"""What a command imports before it has anything to do: the libraries of formats, tools and engines that a flow does not
-use take most of a second on a slow machine."""
+"""The imports of a command before it has anything to do: the libraries of formats, tools and engines that a flow does
+not use take most of a second on a slow machine."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ print("\\n".join(["", "== modules", str(len(opened)), *sys.modules]))
 
 
 def started(folder: Path, command: list[str]) -> tuple[int, set[str]]:
-    """How many connections of DuckDB the command opens, and all modules that it imports."""
+    """Return how many connections of DuckDB the command opens, and all modules that it imports."""
     (folder / "flow.yaml").write_text(FLOW)
     (folder / "rows.jsonl").write_text('{"id": 1}\n')
     words = [sys.executable, "-c", COUNT, command[0], "flow.yaml", *command[1:]]

@@ -1,4 +1,4 @@
-"""What an estimate looks at is bounded by counts, however long the rows, their lists and the loops are."""
+"""The sample of an estimate is bounded by counts, however long the rows, their lists and the loops are."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ async def measured(engine: Engine, max_concurrency: int = 64, budget_s: float = 
 
 @pytest.mark.parametrize(("max_step_tokens", "max_kv_tokens"), [(100, None), (256, 65_536), (4096, None)])
 def test_chunk_times_tell_the_steps_exactly(max_step_tokens: int, max_kv_tokens: int | None) -> None:
-    """Without a prefix cache nothing is shared; with one, shared context takes the null engine as long as other."""
+    """Nothing is shared without a prefix cache; with one, shared context takes the null engine as long as other."""
     engine = null_engine(step_time=SECONDS, max_step_tokens=max_step_tokens, max_kv_tokens=max_kv_tokens)
     found = run_virtually(measured(engine))
     model = fit(found.fit)

@@ -59,7 +59,7 @@ def test_a_played_batch_takes_as_long_as_a_modelled_one(num_rows: int, num_steps
         await asyncio.gather(*(row(number) for number in range(num_rows)))
         return asyncio.get_running_loop().time()
 
-    # Who goes first among those who wait differs: the semaphore takes them as they come, the scheduler by rank.
+    # The order among those who wait differs: the semaphore takes them as they come, the scheduler by rank.
     assert play(calls, {"e": [engine(slots)]}, {}, {}).makespan_s == pytest.approx(run_virtually(run()), rel=0.05)
 
 

@@ -25,7 +25,7 @@ def base_flow() -> dict[str, Any]:
 
 
 def put_fixtures(folder: Path) -> None:
-    """What the reference mentions and does not show."""
+    """Write the files that the reference mentions and does not show."""
     for block in blocks(LANGUAGE):
         if block.mark.startswith("file: "):
             (folder / block.mark.removeprefix("file: ")).write_text(block.text, encoding="utf-8")

@@ -29,7 +29,7 @@ Models = tuple[type[BaseModel], ...]
 
 
 def described() -> dict[tuple[Path, str], Models]:
-    """Which models the table under a heading describes."""
+    """Return the models that the table under a heading describes."""
     found: dict[tuple[Path, str], Models] = {
         (LANGUAGE, "The sections of a flow"): (FlowSpec,),
         (LANGUAGE, "Engines"): (EngineSpec, EngineOptions),
@@ -65,7 +65,7 @@ def default_of(field: Any) -> str:
 def test_every_key_and_its_default_is_in_its_table(page: Path, heading: str) -> None:
     expected = keys_of(described()[page, heading])
     if page == ENGINE_PAGE:
-        # What all engines have is on the other page, where a kind does not change it.
+        # The options that all engines have are on the other page, where a kind does not change them.
         common = keys_of((EngineOptions,))
         expected = {key: default for key, default in expected.items() if key == "model" or default != common.get(key)}
     found = {row[0].strip("`"): row[2] for row in tables(page)[heading] if row[0].startswith("`")}

@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
     owner: CountingServer
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("content-length") or 0))

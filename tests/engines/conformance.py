@@ -1,4 +1,4 @@
-"""What every engine must do, as one suite: a test module subclasses it and says how to open its engine.
+"""The conformance suite of engines: a test module subclasses it and says how to open its engine.
 
 The engine is started once per class; answers are compared with the engine's own, never with a fixed text.
 """
@@ -96,7 +96,7 @@ class Started:
 class EngineConformance:
     # Any: a kind narrows the type of its options, which mypy does not accept for an attribute of a protocol.
     kind: Any
-    # Whether count_prompt_tokens is exact.
+    # True where count_prompt_tokens is exact.
     counts_exactly = True
     # Tokens enough for an answer of SCHEMA.
     schema_tokens = 200

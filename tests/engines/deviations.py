@@ -1,4 +1,4 @@
-"""What servers send in practice, each with what sundog makes of it: the table of test_deviations.
+"""The answers that servers send in practice, each with what sundog makes of it: the table of test_deviations.
 
 Owns the bodies. `streamed` and `whole` make the two forms of one answer, so that most entries stand for both.
 """

@@ -1,4 +1,5 @@
-"""What looks like an interpreter with vLLM, and runs a server that answers as vLLM's does: for tests of processes.
+"""This script looks like an interpreter with vLLM, and runs a server that answers as vLLM's does: for tests of
+processes.
 
 Written as a script of the standard library alone, so that it is up in a moment.
 """

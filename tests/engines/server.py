@@ -114,7 +114,7 @@ async def read_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
         for line in lines:
             written, _, value = line.partition(": ")
             name = written.lower()
-            # What is sent twice shows as HTTP means it.
+            # A header that is sent twice shows as HTTP means it.
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         method, path, _ = first.split(" ")

@@ -1,4 +1,4 @@
-"""What a list of models says of one of them."""
+"""The entry of a model in a list of models."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ class TestBatchInvariant:
 @pytest.mark.local
 @pytest.mark.skipif(why_not() is not None, reason=why_not() or "it can")
 def test_more_requests_than_blocks_are_all_answered() -> None:
-    """Of requests that extend what is cached, the pipeline by itself gives all up when their blocks run out."""
+    """The pipeline by itself gives up all requests that extend what is cached when their blocks run out."""
     started = Started(OpenVINOKind().open(options(max_kv_tokens=1024), 0, Secrets({})))
 
     async def converse(number: int) -> None:

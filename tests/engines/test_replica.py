@@ -35,7 +35,7 @@ class OneByOne(ModelledReplica):
 
 
 def played(replica: ModelledReplica, arrivals: list[Arrival]) -> tuple[list[float], int]:
-    """When each request ends, and how many are preempted."""
+    """Return when each request ends, and how many are preempted."""
     jobs = [arrival.job() for arrival in arrivals]
     ends_s = [0.0] * len(jobs)
     left = sorted(range(len(jobs)), key=lambda number: arrivals[number].time_s)

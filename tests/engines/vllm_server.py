@@ -98,7 +98,8 @@ def write_model(folder: Path) -> None:
 
 
 def byte_characters() -> list[str]:
-    """What stands for each byte in a byte-level vocabulary: itself, or one from U+0100 on if it does not print."""
+    """Return what stands for each byte in a byte-level vocabulary: itself, or one from U+0100 on if it does not
+    print."""
     prints = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
     others = iter(range(0x100, 0x200))
     return [chr(byte if byte in prints else next(others)) for byte in range(256)]

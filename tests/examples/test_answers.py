@@ -1,4 +1,4 @@
-"""What the examples promise, whatever the model says: counts, forms and which answers belong together."""
+"""The examples keep their promises, whatever the model says: counts, forms and which answers belong together."""
 
 from __future__ import annotations
 

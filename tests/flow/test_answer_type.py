@@ -29,7 +29,7 @@ class Part(BaseModel):
 
 
 class Answer(BaseModel):
-    """What is taken from a text."""
+    """The fields that are taken from a text."""
 
     kind: Literal["question", "defect"]
     colour: Colour

@@ -1,4 +1,4 @@
-"""What a user reads when a flow is wrong: one golden file per mistake."""
+"""The messages that a user reads when a flow is wrong: one golden file per mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much is tried, and how long one example may take.
+"""The budget of the fuzz tests: how much is tried, and how long one example may take.
 
 Owns `--fuzz-examples` as settings of hypothesis, and the limit of one example. Never makes an example.
 """

@@ -30,7 +30,7 @@ def flows() -> tuple[str, ...]:
 
 
 def runnable_flows() -> tuple[str, ...]:
-    """Those of the page that need nothing but its rows and the engine without a model."""
+    """Return the flows of the page that need nothing but its rows and the engine without a model."""
     base = page_files()["example.yaml"]
     return (base, *(text for text in _completed_parts() if _is_runnable(text)))
 

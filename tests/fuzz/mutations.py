@@ -236,7 +236,7 @@ def _insert(text: str, at: int, size: int, pick: int) -> str:
 
 
 def _put_value(text: str, at: int, size: int, pick: int) -> str:
-    """In place of a value on a line."""
+    """Put something in place of a value on a line."""
     colon = text.find(": ", at)
     end = text.find("\n", colon)
     if colon < 0 or end < 0:

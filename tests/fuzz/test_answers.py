@@ -75,7 +75,7 @@ bodies = mutated() | mutated() | mutated() | structured
 
 
 def outcome(body: bytes, sizes: list[int]) -> tuple[Any, ...]:
-    """What a reader makes of `body` in pieces of `sizes`, the last of which is repeated."""
+    """Return what a reader makes of `body` in pieces of `sizes`, the last of which is repeated."""
 
     async def pieces() -> AsyncGenerator[bytes, None]:
         start = index = 0

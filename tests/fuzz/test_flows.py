@@ -47,7 +47,7 @@ def loaded(folder: Path, text: bytes) -> LogicalPlan | UserError:
 
 
 def explained(folder: Path, plan: LogicalPlan) -> str | UserError:
-    """What explain shows, or what the user is told."""
+    """Return what explain shows, or what the user is told."""
     try:
         session = plan_session(plan, folder, read_config(folder / "state"))
         return (explanation := Explanation(session)).shown(explanation.document(), "text")
@@ -67,7 +67,7 @@ def tried(folder: Path, text: bytes) -> None:
 
 
 def _check_told(error: UserError, text: bytes) -> None:
-    """What is wrong, and where in the file."""
+    """Check that the user is told what is wrong, and where in the file."""
     assert error.what.strip()
     assert isinstance(error.where, Location), f"it does not say where: {error}"
     num_lines = len(re.findall(rb"\r\n|\n|\r|\xc2\x85|\xe2\x80[\xa8\xa9]", text)) + 1

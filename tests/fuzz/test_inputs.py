@@ -110,7 +110,7 @@ def _read_all(folder: Path, name: str) -> None:
 
 
 def _read_by_value(source: RowSource, folder: Path, name: str) -> None:
-    """As prompts are ordered, counted and joined."""
+    """Read the rows as prompts are ordered, counted and joined."""
     if not isinstance(source.shape, Record) or "text" not in dict(source.shape.fields):
         return
     path = ("row", "text")

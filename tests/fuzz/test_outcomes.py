@@ -51,7 +51,7 @@ class Raised(NamedTuple):
 
 
 class Nested(NamedTuple):
-    """So many lists in each other; hypothesis could not show them."""
+    """This class stands for so many lists in each other; hypothesis could not show them."""
 
     levels: int
 
@@ -95,7 +95,7 @@ ANSWERS = (
 
 
 def given_by(value: Any) -> Any:
-    """What a step or an engine gives for a drawn value."""
+    """Return what a step or an engine gives for a drawn value."""
     match value:
         case Raised():
             raise value.kind(value.text)

@@ -1,4 +1,4 @@
-"""What every host owes the scheduler core, as a checked core and a suite of scripted loads.
+"""The contract between a host and the scheduler core, as a checked core and a suite of scripted loads.
 
 A host reports events in order of time, and each event only when it is true. It performs every action: a Submit ends in
 one RequestFinished, RequestFailed or RequestCancelled; a WakeAt in a TimerFired not before its time; a Load in a

@@ -38,11 +38,11 @@ class Ask:
     envelope: dict[str, Any] = field(default_factory=dict)
 
     def request(self) -> FakeRequest:
-        """As vLLM has it."""
+        """Return the request as vLLM has it."""
         return request(self.name, self.at_s, num_prompt_tokens=self.num_prompt_tokens, **self.envelope)
 
     def arrived(self) -> RequestArrived:
-        """As the core is told of it."""
+        """Return the request as the core is told of it."""
         made, envelope = self.request(), Envelope(**self.envelope)
         return RequestArrived(
             self.at_s,

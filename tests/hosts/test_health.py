@@ -88,7 +88,7 @@ class Watch:
         return run_virtually(self._run(do))
 
     def for_seconds(self, seconds: float) -> list[Event]:
-        """What the core was told, but for the replicas' coming."""
+        """Return what the core was told, but for the replicas' coming."""
         self.run(lambda host: asyncio.sleep(seconds))
         return [event for event in self.events if not isinstance(event, ReplicaAdded)]
 

@@ -34,7 +34,7 @@ COLUMN = {
 TYPED_ROWS = st.lists(
     st.fixed_dictionaries({name: values | st.none() for name, values in COLUMN.items()}), min_size=1, max_size=20
 )
-# What a CSV field can say: no carriage return, which readers may take for the end of a line, and no zero byte.
+# A CSV field can hold no carriage return, which readers may take for the end of a line, and no zero byte.
 CSV_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), max_size=20)
 CSV_ROWS = st.lists(
     st.fixed_dictionaries({"id": st.integers(), "note": CSV_TEXT | st.none(), "other": CSV_TEXT}),

@@ -1,4 +1,4 @@
-"""How often explaining a flow, or running it, goes through its csv file."""
+"""The times that explaining a flow, or running it, goes through its csv file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who waits for whom."""
+"""The order of waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has a normal form can be written and read back; what has none is told by its place."""
+"""A value with a normal form can be written and read back; one that has none is told by its place."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_it_is_valid_and_small(written: Any, text: str) -> None:
     schema = OutputSchema.of(written).text
     found = smallest_answers(schema).text
     assert parse_answer(found, schema) is not None
-    # What is equally long is as good.
+    # An answer that is equally long is as good.
     assert len(found) == len(text)
 
 

@@ -1,4 +1,4 @@
-"""What a template may cost: the same few limits whatever it is that multiplies. Null is empty text."""
+"""The cost of a template has the same few limits whatever it is that multiplies. Null is empty text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every operator must keep, whoever wrote it.
+"""The contract that every operator must keep, whoever wrote it.
 
 A test module gives the suite its operator: a class `Test...(OperatorConformance)` with a fixture `subject`.
 """

@@ -1,4 +1,4 @@
-"""What an LLM step says of itself before its first call."""
+"""The findings of an LLM step before its first call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What errors of databases mean, by their codes."""
+"""The meaning of databases' errors, by their codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a SQLite database says of a statement before anything runs."""
+"""The findings of a SQLite database about a statement before anything runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the judge says of statements, dialect by dialect."""
+"""The judgement of statements, dialect by dialect."""
 
 from __future__ import annotations
 

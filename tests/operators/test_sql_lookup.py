@@ -1,4 +1,4 @@
-"""Which look-ups may be gathered, and that a gathered answer is the one that the look-up gives alone."""
+"""The look-ups that may be gathered; a gathered answer is the one that the look-up gives alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rows, types and databases' habits make of a SQL step."""
+"""A SQL step with rows, types and databases' habits of all kinds."""
 
 from __future__ import annotations
 

@@ -50,7 +50,8 @@ class Nowhere:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How each row ended, what effects it had, how many calls were executed, and how many of them together."""
+    """The outcome of a run: how each row ended, what effects it had, how many calls were executed, and how many of them
+    together."""
 
     ends: tuple[tuple[str, bytes], ...]
     effects: dict[Any, list[str]]

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 EFFECTS: dict[Any, list[str]] = defaultdict(list)
-"""What `emit` was told, by the row's id."""
+"""The texts that `emit` was told, by the row's id."""
 
 CONSTANTS = {"tone": "calm", "empty": "", "bound": 1, "is_on": True, "is_off": False, "nested": {"a": [1, 2]}}
 ROW_TEXTS = ["{{ row.id }}", "{{ row.a }}", "{{ row.b }}", "{{ row.a }}{{ row.b }}", "{{ row.tone }}"] * 4

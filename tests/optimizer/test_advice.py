@@ -31,7 +31,7 @@ LOOK_UP = {
 
 
 def prompts(**steps: str | tuple[str, str]) -> tuple[StepPrompt, ...]:
-    """Of steps given by their prompt or their system text and prompt."""
+    """Return the prompts of steps given by their prompt or their system text and prompt."""
     nodes: dict[str, Any] = {"found": LOOK_UP}
     for name, texts in steps.items():
         system, prompt = texts if isinstance(texts, tuple) else (None, texts)

@@ -1,4 +1,4 @@
-"""From a plan and its figures to a placement problem and back."""
+"""A plan and its figures become a placement problem, and its solution a plan."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_problem_has_a_node_for_each_call() -> None:
 
 
 def test_a_turn_costs_a_wave_beside_the_load() -> None:
-    """None of a step that is one wave."""
+    """A step that is one wave has none to wait for."""
     waves = {"page": 1.0, "draft": 4.0, "check": 0.5, "last": 1.0}
     problem = placement_problem(plan(), PLACES, replace(ALL, num_waves=waves), {})
     assert problem.models == (
@@ -113,7 +113,7 @@ def test_without_workers_there_is_nothing_to_place() -> None:
 
 
 def estimate(**seconds: Estimate | None) -> PlanEstimate:
-    """Of a hundred calls a step."""
+    """Return an estimate of a hundred calls a step."""
     calls = CallCost(Estimate.exactly(100), Estimate.exactly(100))
     pools = {call.name: call.pool for call in calls_of(plan().nodes)}
     nodes = tuple(NodeEstimate(name, "", pools[name], calls, None, one, None) for name, one in seconds.items())

@@ -96,7 +96,7 @@ class ForgetFilters:
 
 @pytest.mark.parametrize("broken", [ForgetConditions(), ForgetFilters()], ids=lambda rule: rule.name)
 def test_a_broken_rule_is_found(bench: Bench, broken: Rule) -> None:
-    """So that the comparison above cannot come to compare nothing."""
+    """This keeps the comparison above from coming to compare nothing."""
 
     @settings(SETTINGS, max_examples=200, phases=[Phase.generate])
     @given(flow=flows(), given_rows=rows)

@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page: its tags, its text, and whether tags are closed in order."""
+    """This class reads a page as a browser would: its tags, its text, and whether tags are closed in order."""
 
     VOID = frozenset({"meta", "br", "img", "link"})
 

@@ -123,7 +123,7 @@ def plan_of(*nodes: Node, outputs: Mapping[str, str] | None = None) -> LogicalPl
 
 @dataclass
 class World:
-    """What outlives a process: the state folder, and an operator that counts."""
+    """The things that outlive a process: the state folder, and an operator that counts."""
 
     state_dir: Path
     operator: FakeOperator = field(default_factory=FakeOperator)

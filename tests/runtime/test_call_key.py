@@ -1,4 +1,4 @@
-"""Which calls have one result in common."""
+"""The calls that have one result in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a crash leaves of effects: a claim for each that was started, none for those that only waited."""
+"""A crash leaves a claim for each effect that was started, none for those that only waited."""
 
 from __future__ import annotations
 

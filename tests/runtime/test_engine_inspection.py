@@ -1,4 +1,4 @@
-"""What is seen of engines before a run: secrets that are not set, servers that are there, and what these tell."""
+"""The findings about engines before a run: secrets that are not set, servers that are there, and what these tell."""
 
 from __future__ import annotations
 

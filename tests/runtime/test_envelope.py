@@ -1,4 +1,4 @@
-"""What engines are told of a call."""
+"""The facts of a call that engines are told."""
 
 from __future__ import annotations
 

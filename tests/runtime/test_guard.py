@@ -1,4 +1,4 @@
-"""What an operator raises becomes a value of its row, and what it gives is kept only where it can be read back."""
+"""An exception of an operator becomes a value of its row, and a result is kept only where it can be read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is looked at before a run, and what ends it: only that with which no row can succeed."""
+"""The inspection before a run, and the findings that end it: only those with which no row can succeed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process did, pool by pool, and the least time it can take."""
+"""The work of a process, pool by pool, and the least time it can take."""
 
 from __future__ import annotations
 

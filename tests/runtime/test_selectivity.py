@@ -1,4 +1,4 @@
-"""How selective filters are, and what the plan makes of it."""
+"""The selectivity of filters, and what the plan makes of it."""
 
 from __future__ import annotations
 

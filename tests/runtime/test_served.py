@@ -59,7 +59,7 @@ def test_only_a_prefix_for_which_others_wait_is_streamed(
 
 
 def test_as_many_requests_are_in_flight_as_may_be(server: Server, tmp_path: Path) -> None:
-    """None is answered before so many are there."""
+    """The server answers none before so many are there."""
     num_in_flight, all_there = 0, asyncio.Event()
 
     async def wait_for_all(exchange: Exchange) -> None:

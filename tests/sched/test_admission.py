@@ -153,7 +153,8 @@ def test_retained_tokens_are_no_room() -> None:
 
 
 def test_new_programs_take_no_room_that_is_retained() -> None:
-    """Of 1000 tokens 400 are retained; 100 are held by one that will hold 150: 450 are left for who is new."""
+    """The replica has 1000 tokens, of which 400 are retained and 100 are held by one that will hold 150: 450 are left
+    for new programs."""
     replica = ReplicaView("p/0", "p", 8, 1000, num_retained_tokens=400)
     start(replica, request("a", 100, 50))
     assert beside_retained(request("n", 450, 9), replica, SchedView()) == Admitted()

@@ -35,7 +35,7 @@ from sundog.sched.policy import PolicySet
 from tests.sched.sets import SETS
 
 Ends = list[tuple[int, int]]
-"""Which running request, and how it ends."""
+"""A running request, and how it ends."""
 
 
 class Driven:

@@ -1,4 +1,4 @@
-"""Which attempts are to report their first token: those that compute a prefix for which others wait."""
+"""The attempts that are to report their first token: those that compute a prefix for which others wait."""
 
 from __future__ import annotations
 

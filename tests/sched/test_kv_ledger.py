@@ -37,7 +37,7 @@ def test_what_goes_with_each_owner_and_what_stays() -> None:
 
 @given(st.lists(st.tuples(st.lists(st.integers(0, 3), max_size=4, unique=True), st.integers(0, 50)), max_size=12))
 def test_what_is_held_is_the_union_of_all_keys(prompts: list[tuple[list[int], int]]) -> None:
-    """With blocks of ten tokens; whoever holds, `num_further_tokens` foretells the next one."""
+    """Blocks have ten tokens; whoever holds, `num_further_tokens` foretells the next one."""
     ledger = KVLedger()
     held: dict[str, tuple[list[int], int]] = {}
     for number, (key, num_output_tokens) in enumerate(prompts):

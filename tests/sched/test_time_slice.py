@@ -75,10 +75,10 @@ def test_engines_on_one_device_take_turns() -> None:
     core = Driven()
     assert core.arrive("a0", "a1", "a2", "b0", "b1", "b2") == ["a0", "a1", "a2"]
     assert core.finish("a0") == []
-    # Who comes while its engine has the slice joins.
+    # A request that comes while its engine has the slice joins.
     assert core.arrive("a3") == ["a3"]
     assert core.finish("a1", "a2") == ["b0", "b1", "b2"]
-    # What still runs goes on beside them, but nothing more starts there.
+    # The requests that still run go on beside them, but nothing more starts there.
     assert core.arrive("a4") == []
     assert core.finish("a3", "b0", "b1") == []
     assert core.finish("b2") == ["a4"]
@@ -124,7 +124,7 @@ def test_an_engine_that_is_down_does_not_keep_the_slice() -> None:
     core = Driven()
     assert core.arrive(*(f"a{number}" for number in range(9)), "b0") == [f"a{number}" for number in range(8)]
     assert core.tell(ReplicaDown(1.0, "a/0")) == []
-    # What runs there has not failed yet; then what waits there can start nowhere.
+    # The request that runs there has not failed yet; then those that wait there can start nowhere.
     assert core.finish(*(f"a{number}" for number in range(8))) == ["b0"]
 
 

@@ -90,7 +90,7 @@ def then_wait(data: bytes, is_gone: asyncio.Event) -> Answering:
 
 
 async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> None:
-    """What a proxy does after CONNECT."""
+    """Do what a proxy does after CONNECT."""
     there, to = await asyncio.open_connection(host, port)
     writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
 

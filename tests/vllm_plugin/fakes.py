@@ -39,7 +39,7 @@ class FakeRequest:
 
 
 def request(name: str, arrival_time: float = 0.0, *, num_prompt_tokens: int = 64, **envelope: Any) -> FakeRequest:
-    """Without keywords a request that has no envelope."""
+    """Return a request; without keywords it has no envelope."""
     parameters = FakeParameters({"sundog": envelope} if envelope else None)
     hashes = [f"{name}{number}".encode() for number in range(num_prompt_tokens // 16)]
     return FakeRequest(

@@ -79,7 +79,7 @@ def ahead() -> dict[str, Any]:
 
 
 def all_end() -> dict[str, Any]:
-    """With envelopes and under pressure: how many of the forty ended, by policy set."""
+    """Run with envelopes and under pressure, and return how many of the forty ended, by policy set."""
     return {policy: len(set(trace(policy, workflow, num_blocks=40, seed=3)["ended"])) for policy in POLICIES.names()}
 
 

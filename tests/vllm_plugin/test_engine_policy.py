@@ -28,7 +28,7 @@ def at_work(policy: PolicySet | None, num_blocks: int = 10) -> EnginePolicy:
 
 
 def run(policy: EnginePolicy, one: FakeRequest, *, num_output_tokens: int = 8, end_s: float = 0.0) -> list[FakeBlock]:
-    """From arrival to end; its blocks, which are free then."""
+    """Take a request from its arrival to its end, and return its blocks, which are free then."""
     assert policy.free_blocks is not None
     policy.arrive(one)
     policy.start_new([one], {})

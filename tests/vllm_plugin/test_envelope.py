@@ -1,4 +1,4 @@
-"""What a request may say, and what is refused."""
+"""The envelope that a request may carry, and what is refused."""
 
 from __future__ import annotations
 

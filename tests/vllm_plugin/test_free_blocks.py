@@ -1,4 +1,4 @@
-"""Which free block is given away, and that every one can be."""
+"""The order in which free blocks are given away; every one can be."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Pool:
         return taken
 
     def give(self, blocks: list[FakeBlock]) -> None:
-        """In the order of a prompt; vLLM frees its end first."""
+        """Give blocks back in the order of a prompt; vLLM frees its end first."""
         for block in blocks:
             block.ref_cnt -= 1
         self.queue.append_n([block for block in reversed(blocks) if block.ref_cnt == 0])

@@ -1,4 +1,4 @@
-"""Which engines share blocks, and which do not share any."""
+"""The engines that share blocks, and those that do not share any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the scheduler's side decides, on requests as vLLM has them."""
+"""The decisions of the scheduler's side, on requests as vLLM has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users write by hand: plain asyncio, the careful thirty lines, operator by operator.
+"""The baselines that users write by hand: plain asyncio, the careful thirty lines, operator by operator.
 
 Each takes the graph of a workload, a client and the rows, and gives one value or one failure for each row, in order.
 """

@@ -28,7 +28,7 @@ BASELINES: Mapping[str, Baseline] = {
 }
 NEEDS = {"langgraph": "langgraph", "dspy": "dspy", "daft": "daft"}
 OPTIONAL = ("dspy", "daft")
-"""Of the extra bench-others; without it they are no part of a run."""
+"""The arms of the extra bench-others; without it they are no part of a run."""
 OWN_THREADS = ("daft",)
 """Threads of their own that wait for the loop: modelled time does not know them."""
 WITHOUT = "sundog-without-"
@@ -66,7 +66,7 @@ class FlowArm:
 
 
 def flow_arm(name: str) -> FlowArm | None:
-    """How the arm runs sundog; None for a baseline; ConfigError for a name that no arm has."""
+    """Return how the arm runs sundog; None for a baseline. ConfigError for a name that no arm has."""
     if name in BASELINES:
         return None
     if name in ("sundog", "sundog-naive"):

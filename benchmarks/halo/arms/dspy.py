@@ -14,7 +14,7 @@ from halo.graph import Calls, Graph, Row, Rows
 async def dspy(graph: Graph, calls: Calls, rows: Sequence[Row]) -> list[Any]:
     """Requests are given whole: signatures would write other prompts."""
     library: Any = importlib.import_module("dspy")
-    # What earlier processes kept on disk would answer for this one.
+    # Answers that earlier processes kept on disk would stand in for this one's.
     library.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     asked = _Asked(library, calls)
 
@@ -55,7 +55,7 @@ class _Asked:
 
 
 class _Engine:
-    """What `dspy.LM` asks: the engine adapter of all baselines."""
+    """This class answers what `dspy.LM` asks: the engine adapter of all baselines."""
 
     def __init__(self, lm15: Any, calls: Calls) -> None:
         self._lm15 = lm15

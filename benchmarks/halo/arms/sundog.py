@@ -44,7 +44,7 @@ async def run_flow(
 
 
 def planning_s(path: Path, arm: FlowArm, clock: Callable[[], float]) -> float:
-    """How long it takes to read, rewrite, plan and place the flow; `run_flow` does it once more."""
+    """Return the seconds that it takes to read, rewrite, plan and place the flow; `run_flow` does it once more."""
     begin_s = clock()
     rewriting = Rewriting(arm.without_rules, arm.is_naive)
     config = replace(read_config(), state_dir=state_of(path.parent))

@@ -33,7 +33,7 @@ class Table:
 
 
 def is_loaded(url: str, mark: str, secrets: Secrets) -> bool:
-    """Whether the tables that `mark` names are whole."""
+    """Return whether the tables that `mark` names are whole."""
     if url.startswith("sqlite"):
         return Path(url.removeprefix("sqlite:///")).is_file()
     engine = create_engine(reveal_url(url, secrets))

@@ -1,4 +1,4 @@
-"""What a query says differently in the databases: full-text search only. Queries are written as SQLite has them."""
+"""The differences of a query between the databases: full-text search only. Queries are written as SQLite has them."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_no_bound_is_above_the_best_completion_and_the_search_finds_the_optimum(
 
 @pytest.mark.parametrize("objective", Objective)
 def test_a_schedule_that_is_no_later_can_be_completed_as_well(objective: Objective) -> None:
-    """What the search relies on when it drops a schedule; replicas in equal states are never told apart."""
+    """The search relies on this when it drops a schedule; replicas in equal states are never told apart."""
     num_pairs = 0
     for seed in range(300):
         shapes: dict[ScheduleShape, dict[tuple[float, ...], float]] = {}

@@ -102,7 +102,8 @@ def test_a_partition_gives_each_model_its_share(
 
 
 def test_a_chain_whose_rows_flow_keeps_each_model_where_it_is() -> None:
-    """As whole steps: on each replica 40 s of work and three loads. Flowing: the work of each model, and two waves."""
+    """Whole steps take on each replica 40 s of work and three loads; flowing ones the work of each model, and two
+    waves."""
     nodes = [LLMNode("x", "a", 20), LLMNode("y", "b", 40, ("x",)), LLMNode("z", "a", 20, ("y",))]
     whole = solve_dp(problem([replace(node, max_replicas=2) for node in nodes], [], on("a", "b")))
     flowing = solve_dp(problem([replace(node, max_replicas=2, wave_s=1) for node in nodes], [], on("a", "b")))
