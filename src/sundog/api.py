@@ -100,8 +100,7 @@ class Runnable:
     async def stream(self, **options: Unpack[Options]) -> AsyncGenerator[Row, None]:
         """Output rows as they finish, those of an earlier part of the run first. Leaving early lets running calls
         end and keeps what is finished. A slow reader slows the run down, so that memory stays bounded."""
-        _refuse_unknown(options, Options.__optional_keys__)
-        session, run_options = self._session(options), _run_options(options)
+        session, run_options = self._session(options, Options.__optional_keys__), _run_options(options)
         with session.open_run(run_options) as opened:
             for row_index, columns in opened.rows():
                 yield Row(row_index, columns)
@@ -115,10 +114,9 @@ class Runnable:
         Reads the inputs, runs no step."""
         if format not in get_args(ExplainForm):
             raise TypeError(f"format must be one of: {', '.join(get_args(ExplainForm))}; not {format!r}")
-        _refuse_unknown(options, PlanOptions.__optional_keys__)
         from sundog.explanation.explanation import Explanation
 
-        explanation = Explanation(self._session(options))
+        explanation = Explanation(self._session(options, PlanOptions.__optional_keys__))
         shown = explanation.shown(explanation.document(), format)
         return Page(shown) if format == "html" else NotebookText(shown)
 
@@ -130,8 +128,7 @@ class Runnable:
 
         # A clean terminal is left also where the run is refused before it begins.
         with closing(display):
-            _refuse_unknown(options, WatchedOptions.__optional_keys__)
-            session, run_options = self._session(options), _run_options(options)
+            session, run_options = self._session(options, WatchedOptions.__optional_keys__), _run_options(options)
             with session.open_run(run_options) as opened:
                 if on_open is not None:
                     on_open(opened)
@@ -141,7 +138,11 @@ class Runnable:
                     report = await opened.execute()
         return Result(run_options.state_dir, report, tuple(name for name, _ in session.plan.logical.outputs))
 
-    def _session(self, options: PlanOptions) -> Session:
+    def _session(self, options: PlanOptions, known: frozenset[str]) -> Session:
+        """TypeError for an option that is not `known`."""
+        for name in options:
+            if name not in known:
+                raise TypeError(f"unknown option '{name}': {suggest(name, known)}")
         return plan_session(self.plan(), self.base_dir, _config(options), _plan_choices(options))
 
 
@@ -187,13 +188,6 @@ def _display(options: WatchedOptions) -> Display:
     from sundog.display import open_live_display
 
     return open_live_display(options.get("progress"))
-
-
-def _refuse_unknown(options: PlanOptions, known: frozenset[str]) -> None:
-    """TypeError for a name that no option has."""
-    for name in options:
-        if name not in known:
-            raise TypeError(f"unknown option '{name}': {suggest(name, known)}")
 
 
 def _config(options: PlanOptions) -> Config:
