@@ -275,3 +275,22 @@ def test_every_decision_has_a_number_a_question_and_an_answer() -> None:
         assert text.startswith(f"# {path.name[:3]}: "), path.name
         assert "\n**Question.** " in text, path.name
         assert "\n**Decision" in text, path.name
+
+
+def test_every_skip_has_a_reason() -> None:
+    """A test that is left out says why: `pytest.skip` as its argument, all others as `reason`."""
+    silent = [
+        f"{place(path, node.lineno)} {ast.unparse(node.func)}"
+        for path in tracked("tests/*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path)))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in SKIPS
+        and not any(word.arg == "reason" for word in node.keywords)
+        and not (ast.unparse(node.func) == "pytest.skip" and node.args)
+    ]
+    assert not silent, listing(silent)
+
+
+SKIPS = {"pytest.skip", "pytest.importorskip", "pytest.xfail"} | {
+    f"pytest.mark.{name}" for name in ("skip", "skipif", "xfail")
+}

@@ -25,7 +25,7 @@ from sundog.session.session import plan_session
 
 @contextmanager
 def calibrated(case: Case, cache: Path) -> Iterator[None]:
-    """Return engines as `sundog calibrate` leaves them, in a `cache` of their own."""
+    """Let engines be calibrated as `sundog calibrate` leaves them, in a `cache` of their own."""
     for model, block in case.blocks.items():
         options = {name: value for name, value in block.items() if name != "kind"}
         save_profile(cache, EngineBlock(model, block["kind"], options), modelled_profile())

@@ -41,7 +41,7 @@ def describe_work(calls: Sequence[LLMCall]) -> dict[str, Any]:
 
 
 def _work_of(call: LLMCall, num_new: int, num_blocks: int) -> StepWork:
-    """Return the share of a prompt's tokens that lies in blocks which no earlier call had."""
+    """Return the work of a call; its prompt counts with the share that lies in blocks which no earlier call had."""
     num_tokens = call.usage.num_prompt_tokens
     num_cached = int(num_tokens * (num_blocks - num_new) / num_blocks) if num_blocks else 0
     return call_work(num_tokens, min(num_cached, num_tokens - 1), call.usage.num_output_tokens, is_shared=True)

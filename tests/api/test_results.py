@@ -49,7 +49,7 @@ def test_long_values_are_cut_in_a_notebook() -> None:
 
 
 def test_rows_become_a_pandas_frame() -> None:
-    pytest.importorskip("pandas")
+    pytest.importorskip("pandas", reason="no dependency of sundog")
     frame = copied(3).run().to_pandas()
     assert list(frame.columns) == ["id", "text", "both"]
     assert frame["id"].tolist() == [0, 1, 2]

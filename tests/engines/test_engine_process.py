@@ -52,7 +52,9 @@ def run_with(use: Callable[[EngineProcess], Awaitable[None]], how: str = "") -> 
 
 
 def test_it_runs_on_another_event_loop_than_asyncios() -> None:
-    uvloop = pytest.importorskip("uvloop", reason="a server in whose process a flow may run")
+    uvloop = pytest.importorskip(
+        "uvloop", reason="no dependency of sundog; a server in whose process a flow runs may have it"
+    )
 
     async def main() -> str:
         process = EngineProcess(load_echo, "")

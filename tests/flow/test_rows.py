@@ -21,7 +21,7 @@ def read(rows: Any) -> list[dict[str, Any]]:
 
 
 def test_values_of_a_table_are_what_they_are() -> None:
-    pytest.importorskip("pandas")  # Arrow's own times of nanoseconds are pandas'
+    pytest.importorskip("pandas", reason="no dependency of sundog")  # Arrow's own times of nanoseconds are pandas'
     table = pa.table(
         {
             "at": pa.array([1577872800123456789], pa.timestamp("ns")),
@@ -57,14 +57,15 @@ def test_two_columns_of_one_name_are_refused() -> None:
 
 
 def test_a_column_of_mixed_types_is_told_by_its_name() -> None:
-    pandas = pytest.importorskip("pandas")
+    pandas = pytest.importorskip("pandas", reason="no dependency of sundog")
     with pytest.raises(FlowError, match=r"cannot be read as an Arrow table: .* column x ") as caught:
         register_rows("given", pandas.DataFrame({"x": [1, "a"]}))
     assert "to_dict('records')" in str(caught.value.hint)
 
 
 def test_numbers_that_stand_for_something_else_are_not_given() -> None:
-    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    pandas = pytest.importorskip("pandas", reason="no dependency of sundog")
+    polars = pytest.importorskip("polars", reason="of the extra dev")
     months = pandas.DataFrame({"x": pandas.period_range("2024-01", periods=2, freq="M")})
     objects = polars.DataFrame({"x": polars.Series([object()], dtype=polars.Object)})
     for table in (months, objects):
@@ -73,7 +74,7 @@ def test_numbers_that_stand_for_something_else_are_not_given() -> None:
 
 
 def test_rows_of_numpy_values_are_known_by_their_content() -> None:
-    numpy = pytest.importorskip("numpy")
+    numpy = pytest.importorskip("numpy", reason="no dependency of sundog")
     assert read([{"n": numpy.int64(3)}]) == [{"n": 3}]
     assert register_rows("given", [{"n": numpy.int64(3)}]) == register_rows("given", [{"n": 3}])
 

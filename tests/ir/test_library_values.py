@@ -8,8 +8,8 @@ import pytest
 
 from sundog.ir.values.normal_form import NoNormalForm, decode, encode, normal_form
 
-np = pytest.importorskip("numpy")
-pd = pytest.importorskip("pandas")
+np = pytest.importorskip("numpy", reason="no dependency of sundog")
+pd = pytest.importorskip("pandas", reason="no dependency of sundog")
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_the_problem_has_a_node_for_each_call() -> None:
 
 
 def test_a_turn_costs_a_wave_beside_the_load() -> None:
-    """A step that is one wave has none to wait for."""
+    """A turn costs no wave of a step that is one wave."""
     waves = {"page": 1.0, "draft": 4.0, "check": 0.5, "last": 1.0}
     problem = placement_problem(plan(), PLACES, replace(ALL, num_waves=waves), {})
     assert problem.models == (

@@ -140,7 +140,7 @@ def test_a_socks_proxy_needs_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_socks_proxy_is_asked_by_name() -> None:
-    pytest.importorskip("aiohttp_socks")
+    pytest.importorskip("aiohttp_socks", reason="of the extra socks")
 
     async def run() -> None:
         async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
