@@ -12,7 +12,7 @@ import pytest
 import sundog as sd
 from sundog.runtime.rows import inputs
 from sundog.runtime.rows.duck import connect_duckdb
-from sundog.runtime.rows.formats import csv_table
+from sundog.runtime.rows.formats import kept_rows
 
 NUM_ROWS = 3_000
 
@@ -48,8 +48,11 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
 def flow_over(path: Path) -> sd.Flow:
     """A flow that asks for all that explain reads rows for: the selectivity of two filters, the order of the rows, a
     sample, advice on a prompt, and warnings."""
-    lines = (f"{number},topic {number % 7},text {number}\n" for number in range(NUM_ROWS))
-    path.write_text("number,topic,text\n" + "".join(lines))
+    rows = [{"number": number, "topic": f"topic {number % 7}", "text": f"text {number}"} for number in range(NUM_ROWS)]
+    if path.suffix == ".csv":
+        path.write_text("number,topic,text\n" + "".join(",".join(map(str, row.values())) + "\n" for row in rows))
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     flow = sd.Flow("read", base_dir=path.parent)
     flow.engine("local", kind="null", output_tokens=3)
     row = flow.input("rows", path.name)
@@ -60,8 +63,9 @@ def flow_over(path: Path) -> sd.Flow:
     return flow
 
 
-def test_explain_reads_a_file_once(tmp_path: Path, reads: Reads) -> None:
-    path = tmp_path / "rows.csv"
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_explain_reads_a_file_once(tmp_path: Path, reads: Reads, name: str) -> None:
+    path = tmp_path / name
     shown = flow_over(path).explain(state=tmp_path / "state", max_rows_in_flight=100)
     assert "read by row.topic" in shown
     assert reads.times(path) == [1.0]
@@ -75,23 +79,24 @@ def test_a_large_file_is_opened_once_and_read_again_for_each_question(
     path = tmp_path / "rows.csv"
     flow = flow_over(path)
     kept = flow.explain(state=tmp_path / "state", max_rows_in_flight=100)
-    monkeypatch.setattr(csv_table, "MAX_KEPT_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(kept_rows, "MAX_KEPT_BYTES", path.stat().st_size - 1)
     assert flow.explain(state=tmp_path / "state", max_rows_in_flight=100) == kept
     assert reads.times(path) == [1.0, 6.0]
 
 
-def test_a_run_reads_a_file_for_its_plan_and_for_its_rows(tmp_path: Path, reads: Reads) -> None:
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_a_run_reads_a_file_for_its_plan_and_for_its_rows(tmp_path: Path, reads: Reads, name: str) -> None:
     """The rewrites decide the columns of the rows, so that they are opened anew once the plan is made."""
-    path = tmp_path / "rows.csv"
+    path = tmp_path / name
     flow_over(path).run(state=tmp_path / "state", max_rows_in_flight=100, progress=False)
     assert reads.times(path) == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("max_kept_bytes", [0, csv_table.MAX_KEPT_BYTES])
+@pytest.mark.parametrize("max_kept_bytes", [0, kept_rows.MAX_KEPT_BYTES])
 def test_a_bad_line_is_told_alike_whether_rows_are_kept_or_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_kept_bytes: int
 ) -> None:
-    monkeypatch.setattr(csv_table, "MAX_KEPT_BYTES", max_kept_bytes)
+    monkeypatch.setattr(kept_rows, "MAX_KEPT_BYTES", max_kept_bytes)
     path = tmp_path / "rows.csv"
     flow = flow_over(path)
     with path.open("a") as lines:

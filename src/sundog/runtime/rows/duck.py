@@ -54,13 +54,6 @@ def scratch_table(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
         connection.execute(f"DROP TABLE IF EXISTS {name}")
 
 
-def kept_table(connection: duckdb.DuckDBPyConnection, select: str) -> str:
-    """Return the name of a new table with the rows of `select`, there for as long as the connection is."""
-    name = f"kept_{next(_NUMBERS)}"
-    connection.execute(f"CREATE TABLE {name} AS {select}")
-    return name
-
-
 def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 

@@ -19,17 +19,16 @@ from duckdb.sqltypes import DuckDBPyType
 
 from sundog.errors import InputError, SundogError, suggest
 from sundog.ir.schemas.shape import Record, Shape
-from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, kept_table, literal, stream
+from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, literal, stream
 from sundog.runtime.rows.failures import different_columns, explained, no_key_column, shorten, too_long, unreadable
 from sundog.runtime.rows.formats.csv_text import BadQuoting, delimiter_of, first_line_not_utf8, records
+from sundog.runtime.rows.formats.kept_rows import kept_or_read
 from sundog.runtime.rows.paths import UNREADABLE, InputFiles
 from sundog.runtime.rows.table import JoinKey, Scan
 from sundog.runtime.rows.values import Column, column_of, decoder, key_of, notes_on, select_list, shape_of, value_of
 
 EXACT_DIGITS = 15
 """A double keeps so many digits of any number; of more it keeps those that are its own shortest text."""
-MAX_KEPT_BYTES = 8 * 2**20
-"""Files of no more are kept in DuckDB's memory, of which a connection has 512 MB."""
 MAX_JUDGED, MAX_COUNTED = 100, 1000
 """Columns of one look at the files: the more there are, the longer DuckDB takes for each, and each takes memory."""
 EMPTY, SHORT_WHOLE, LONG_WHOLE, DECIMAL, TRUTH, TEXT = 0, 1, 2, 4, 8, 16
@@ -87,18 +86,13 @@ class CSVTable:
 
     @cached_property
     def _source(self) -> str:
-        """The rows as a table: one that keeps them, so that a small file is read once however often its rows are asked
-        for. A large one is read again for each question: its copy would fill memory, or the disk."""
-        if any(path.suffix == ".gz" for path in self.files.paths):
-            return self._reader
-        if sum(path.stat().st_size for path in self.files.paths) > MAX_KEPT_BYTES:
-            return self._reader
+        """The rows as a table; its columns are r0, r1, ..."""
         with explained(self.explain):
-            return kept_table(self._connection, f"SELECT * FROM {self._reader}")
+            return kept_or_read(self._connection, self.files.paths, self._reader)
 
     @property
     def _reader(self) -> str:
-        """The files as a table function; its columns are r0, r1, ..."""
+        """The files as a table function."""
         columns = ", ".join(
             f"'r{index}': {literal(self._types.get(name, 'VARCHAR'))}" for index, name in enumerate(self._names)
         )

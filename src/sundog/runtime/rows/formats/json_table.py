@@ -18,6 +18,7 @@ from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, literal, stream
 from sundog.runtime.rows.failures import explained, no_key_column, shorten, too_long, unreadable
 from sundog.runtime.rows.formats.json_line import NotARow, bad_line, object_in, reason_of, row_of
+from sundog.runtime.rows.formats.kept_rows import kept_or_read
 from sundog.runtime.rows.paths import UNREADABLE, InputFiles, open_bytes
 from sundog.runtime.rows.table import BadRow, InputRow, JoinKey, Scan
 from sundog.runtime.rows.values import json_text, pointer_to
@@ -46,6 +47,7 @@ class JSONTable:
         self._is_snapshot = is_snapshot
         self._keys: dict[str, JoinKey] = {}
         self._copies: tuple[Path, ...] = ()
+        self._opened: str | None = None
 
     def shape(self) -> Shape:
         sampled = shape_of_rows(self._sample)
@@ -66,7 +68,7 @@ class JSONTable:
                 return row
             return {name: row.get(name) for name in blank}
 
-        return Scan(f"SELECT json AS c0 FROM {self._reader}", 1, lambda rows: [decoded(text) for (text,) in rows])
+        return Scan(f"SELECT json AS c0 FROM {self._source}", 1, lambda rows: [decoded(text) for (text,) in rows])
 
     def key(self, column: str) -> JoinKey:
         if not self._names:
@@ -78,7 +80,7 @@ class JSONTable:
         return self._keys[column]
 
     def _find_key(self, column: str) -> JoinKey:
-        sql = f"SELECT DISTINCT json_type(json, {literal(pointer_to([column]))}) FROM {self._reader}"
+        sql = f"SELECT DISTINCT json_type(json, {literal(pointer_to([column]))}) FROM {self._source}"
         types = {row[0] for rows in stream(self._connection, sql) for row in rows} - {None, "NULL"}
         text = self.value([column])
         if not types:
@@ -97,9 +99,13 @@ class JSONTable:
         return self._bad_line() or unreadable(self.files.name, self.files.show(self.files.paths[0]), error)
 
     @property
-    def _reader(self) -> str:
-        paths = self._copies or self.files.paths
-        return f"read_ndjson_objects({file_list(paths)}, maximum_object_size={MAX_LINE_BYTES})"
+    def _source(self) -> str:
+        """The lines as a table of one column; first asked for inside `_read`, which makes copies where it must."""
+        if self._opened is None:
+            paths = self._copies or self.files.paths
+            reader = f"read_ndjson_objects({file_list(paths)}, maximum_object_size={MAX_LINE_BYTES})"
+            self._opened = kept_or_read(self._connection, paths, reader)
+        return self._opened
 
     @cached_property
     def _sample(self) -> list[InputRow]:
@@ -111,7 +117,7 @@ class JSONTable:
 
     @property
     def _select(self) -> str:
-        return f"SELECT json FROM {self._reader}"
+        return f"SELECT json FROM {self._source}"
 
     @cached_property
     def _names(self) -> list[str]:
@@ -144,6 +150,7 @@ class JSONTable:
                 if self._copies or self._bad_line() is not None:
                     raise
                 self._copies = tuple(self._marked(index, path) for index, path in enumerate(self.files.paths))
+                self._opened = None
                 return read()
 
     def _marked(self, index: int, path: Path) -> Path:
