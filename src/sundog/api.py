@@ -82,7 +82,7 @@ class Runnable:
     base_dir: Path
 
     def plan(self) -> LogicalPlan:
-        """The logical plan; FlowError for whatever is wrong in the flow."""
+        """Return the logical plan; FlowError for whatever is wrong in the flow."""
         raise NotImplementedError
 
     def run(self, **options: Unpack[WatchedOptions]) -> Result:
@@ -110,8 +110,8 @@ class Runnable:
                         yield Row(end.row_index, from_json(end.body))
 
     def explain(self, format: ExplainForm = "text", **options: Unpack[PlanOptions]) -> NotebookText:
-        """The plans, and what a run will take: as text, as JSON text, or as a page of HTML, which a notebook shows.
-        Reads the inputs, runs no step."""
+        """Return the plans, and what a run will take: as text, as JSON text, or as a page of HTML, which a notebook
+        shows. Reads the inputs, runs no step."""
         if format not in get_args(ExplainForm):
             raise TypeError(f"format must be one of: {', '.join(get_args(ExplainForm))}; not {format!r}")
         from sundog.explanation.explanation import Explanation
@@ -163,7 +163,7 @@ class FlowFile(Runnable):
 
 
 def load(path: str | Path, inputs: Mapping[str, str | Path] | None = None) -> FlowFile:
-    """The flow in a file. FlowError for whatever is wrong in it."""
+    """Return the flow in a file. FlowError for whatever is wrong in it."""
     flow = FlowFile(path, inputs)
     flow.plan()
     return flow
@@ -180,7 +180,7 @@ def explain(
     format: ExplainForm = "text",
     **options: Unpack[PlanOptions],
 ) -> NotebookText:
-    """The plans of a flow file; see `Runnable.explain`."""
+    """Return the plans of a flow file; see `Runnable.explain`."""
     return FlowFile(path, inputs).explain(format, **options)
 
 

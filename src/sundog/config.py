@@ -27,6 +27,6 @@ class Config:
 
 
 def read_config(state_dir: Path | None = None) -> Config:
-    """The environment's settings; `state_dir` comes before SUNDOG_STATE."""
+    """Return the environment's settings; `state_dir` comes before SUNDOG_STATE."""
     chosen = state_dir or Path(os.environ.get("SUNDOG_STATE") or STATE_DIR)
     return Config(chosen, _SECRETS)

@@ -38,7 +38,7 @@ def identity(block: EngineBlock) -> Mapping[str, Any]:
 
 
 def tool_limits(plan: PhysicalPlan, operators: Mapping[str, Operator]) -> dict[str, int]:
-    """The tools' pools and how many calls each takes at once, in the order of the plan."""
+    """Return the tools' pools and how many calls each takes at once, in the order of the plan."""
     limits: dict[str, int] = {}
     for call in calls_of(plan.nodes):
         traits = operators[call.step.operator].traits(call.step.spec)
@@ -48,14 +48,14 @@ def tool_limits(plan: PhysicalPlan, operators: Mapping[str, Operator]) -> dict[s
 
 
 def used_engines(plan: PhysicalPlan) -> list[EngineBlock]:
-    """The blocks of the engines that a step uses."""
+    """Return the blocks of the engines that a step uses."""
     used = {call.pool for call in calls_of(plan.nodes)}
     return [block for block in plan.logical.engines if engine_pool(block.name) in used]
 
 
 def engine_limits(plan: PhysicalPlan) -> Iterator[tuple[str, int, EngineOptions]]:
-    """(pool, replicas, options) of each engine that a step uses; an engine on workers has as many replicas as there are
-    workers, at most. Starts nothing."""
+    """Yield (pool, replicas, options) of each engine that a step uses; an engine on workers has as many replicas as
+    there are workers, at most. Starts nothing."""
     counts = {group.name: group.count for group in plan.logical.workers}
     for block in used_engines(plan):
         number = num_replicas(block) if block.workers is None else counts[block.workers]

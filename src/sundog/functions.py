@@ -28,7 +28,7 @@ def is_reference(text: str) -> bool:
 
 
 def resolve_function(reference: str, *, base_dir: str | None) -> Callable[..., Any]:
-    """The function that `reference` names; modules in `base_dir` (the flow file's folder) come first.
+    """Return the function that `reference` names; modules in `base_dir` (the flow file's folder) come first.
 
     FlowError where the form is wrong, the module cannot be imported, or it has no such function.
     """
@@ -54,10 +54,10 @@ def resolve_function(reference: str, *, base_dir: str | None) -> Callable[..., A
 
 
 def refer_to(function: Callable[..., Any]) -> str:
-    """A reference that `resolve_function` turns into `function` again.
+    """Return a reference that `resolve_function` turns into `function` again.
 
-    `module:name` when it can be imported by that name. Otherwise a name made of its code and of what it captures,
-    known in this process only: the same code gives the same reference in every process of one Python version.
+    `module:name` when it can be imported by that name. Otherwise a name made of its code and of what it captures, known
+    in this process only: the same code gives the same reference in every process of one Python version.
     """
     if not isinstance(function, FunctionType | BuiltinFunctionType | type):
         raise FlowError(
@@ -145,7 +145,8 @@ def _code_of(function: FunctionType) -> bytes:
 
 
 def _describe_code(code: CodeType) -> str:
-    """The same text in every process of one Python version. Source would not do: two lambdas may share a line."""
+    """Return the same text in every process of one Python version. Source would not do: two lambdas may share a
+    line."""
     constants = [_describe_constant(constant) for constant in code.co_consts]
     return repr((code.co_code, code.co_exceptiontable, code.co_names, code.co_varnames, constants))
 
@@ -160,7 +161,7 @@ def _describe_constant(constant: object) -> str:
 
 
 def _describe(owner: FunctionType, name: str, value: object) -> str:
-    """A stable text for a captured value; FlowError where there is none."""
+    """Return a stable text for a captured value; FlowError where there is none."""
     match value:
         case None | bool() | int() | float() | str() | bytes():
             return repr(value)

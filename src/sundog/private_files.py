@@ -20,7 +20,7 @@ def make_private_folder(path: Path) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """A descriptor, as `os.open` gives; the file is made where it is missing. OSError for a symbolic link."""
+    """Return a descriptor, as `os.open` gives; the file is made where it is missing. OSError for a symbolic link."""
     descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
     os.fchmod(descriptor, FILE_MODE)
     return descriptor

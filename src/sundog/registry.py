@@ -35,7 +35,7 @@ class Registry(Generic[T]):
         self._loaded[name] = entry
 
     def get(self, name: str) -> T:
-        """The entry called `name`; ConfigError when there is none or its import fails."""
+        """Return the entry called `name`; ConfigError when there is none or its import fails."""
         if name not in self._loaded:
             if name not in self._entry_points:
                 raise ConfigError(f"unknown {self._kind} '{name}'", hint=suggest(name, self.names()))
@@ -54,6 +54,7 @@ class Registry(Generic[T]):
 
 @cache
 def _installed() -> Callable[[str], EntryPoints]:
-    """The entry points of all packages, by group: read once for all registries, since that opens a file of each."""
+    """Return the entry points of all packages, by group: read once for all registries, since that opens a file of
+    each."""
     found = entry_points()
     return lambda group: found.select(group=group)

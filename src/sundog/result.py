@@ -62,7 +62,7 @@ class Result:
         self._state_dir = state_dir
 
     def __iter__(self) -> Iterator[Row]:
-        """The output rows in input order, streamed."""
+        """Yield the output rows in input order, streamed."""
         with closing(Store(self._state_dir)) as store:
             for row_index, body in store.rows(self.report.run_id, "done"):
                 yield Row(row_index, store.decoded(body))
@@ -81,7 +81,7 @@ class Result:
         return list(self)
 
     def to_arrow(self) -> pa.Table:
-        """The rows with the types that a Parquet output would have."""
+        """Return the rows with the types that a Parquet output would have."""
         from pyarrow import parquet
 
         with TemporaryDirectory(prefix="sundog-") as folder, closing(Store(self._state_dir)) as store:
@@ -90,19 +90,21 @@ class Result:
             return parquet.read_table(path)
 
     def to_pandas(self) -> Any:
-        """The rows as a pandas DataFrame, with the types of `to_arrow`; ConfigError where pandas is not installed."""
+        """Return the rows as a pandas DataFrame, with the types of `to_arrow`; ConfigError where pandas is not
+        installed."""
         _needed("pandas")
         return self.to_arrow().to_pandas()
 
     def to_polars(self) -> Any:
-        """The rows as a polars DataFrame, with the types of `to_arrow`; ConfigError where polars is not installed."""
+        """Return the rows as a polars DataFrame, with the types of `to_arrow`; ConfigError where polars is not
+        installed."""
         return _needed("polars").from_arrow(self.to_arrow())
 
     def __repr__(self) -> str:
         return str(self.report)
 
     def _repr_html_(self) -> str:
-        """The first rows as a table, and the report."""
+        """Return the first rows as a table, and the report."""
         head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
         lines = [
             "<tr>" + "".join(f"<td>{escape(_cell(row[name]))}</td>" for name in self.columns) + "</tr>"

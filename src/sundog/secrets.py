@@ -30,15 +30,16 @@ class Secrets:
         self._revealed = Redactor()
 
     def reveal(self, text: str) -> str:
-        """`text` with every `${env:NAME}` replaced by its value; ConfigError when unset or too short to redact."""
+        """Return `text` with every `${env:NAME}` replaced by its value; ConfigError when unset or too short to
+        redact."""
         return PATTERN.sub(lambda match: self._value(match.group(1)), text)
 
     def reveal_all(self, value: Any) -> Any:
-        """The same, in every string of nested mappings and lists."""
+        """Return the same, in every string of nested mappings and lists."""
         return self._map(value, self.reveal)
 
     def redact(self, text: str) -> str:
-        """`text` with every value revealed so far replaced by its `${env:NAME}`, in whatever spelling."""
+        """Return `text` with every value revealed so far replaced by its `${env:NAME}`, in whatever spelling."""
         return self._revealed.redact(text)
 
     def redact_all(self, value: Any) -> Any:
@@ -88,7 +89,7 @@ class Redactor:
         self._spellings = sorted(spellings, key=lambda one: one.num_characters, reverse=True)
 
     def redact(self, text: str) -> str:
-        """`text` without the values, in whatever spelling a library writes: as they are, in URLs, JSON and HTML,
+        """Return `text` without the values, in whatever spelling a library writes: as they are, in URLs, JSON and HTML,
         inside one another too, and in the base64 of a header."""
         for spelling in self._spellings:
             if spelling.anchor in text:
@@ -111,13 +112,13 @@ class Spelling:
 
 
 def _spellings(value: str, shown: str) -> Iterator[Spelling]:
-    """A value in texts, and inside the base64 of any longer text, as in the header of basic authentication."""
+    """Yield a value in texts, and inside the base64 of any longer text, as in the header of basic authentication."""
     for one in dict.fromkeys((value, *_inside_base64(value))):
         yield Spelling(one, _anchor(one), shown.replace("\\", r"\\"), len(value))
 
 
 def _inside_base64(value: str) -> Iterator[str]:
-    """The characters of base64 that `value` alone decides, for the three places at which it may begin."""
+    """Yield the characters of base64 that `value` alone decides, for the three places at which it may begin."""
     data = value.encode("utf-8", "surrogateescape")
     for shift in range(3):
         encoded = b64encode(b"\0" * shift + data).decode()
@@ -127,7 +128,7 @@ def _inside_base64(value: str) -> Iterator[str]:
 
 
 def _anchor(value: str) -> str:
-    """The longest part that has one spelling only."""
+    """Return the longest part that has one spelling only."""
     parts: list[str] = re.findall("[A-Za-z0-9]*", value)
     return max(parts, key=len)
 
@@ -177,7 +178,7 @@ def _in_html(character: str) -> str:
 
 @lru_cache(maxsize=1)
 def _entities() -> dict[str, list[str]]:
-    """The names of HTML by the one character for which each stands."""
+    """Return the names of HTML by the one character for which each stands."""
     from html.entities import html5  # a table that most runs never need
 
     found: dict[str, list[str]] = {}

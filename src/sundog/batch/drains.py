@@ -28,9 +28,9 @@ class Drains:
                 self._on_drained(step)
 
     def left(self, node: str) -> float:
-        """The share of the rows that have not passed a node."""
+        """Return the share of the rows that have not passed a node."""
         return self._num_left[node] / self._num_rows if self._num_rows else 0.0
 
     def shares_left(self) -> dict[str, float]:
-        """`left`, by step."""
+        """Return `left`, by step."""
         return {step: self.left(node) for node, steps in self._steps.items() for step in steps}

@@ -154,6 +154,6 @@ def workers(plan: PhysicalPlan, figures: PlacementFigures, num_rows: int, time_s
 
 
 def _call_s(plan: PhysicalPlan, figures: PlacementFigures, pool: str, num_rows: int) -> float:
-    """Seconds of one replica for a call of the pool, by the figures."""
+    """Return the seconds of one replica for a call of the pool, by the figures."""
     exec_s = [figures.exec_s[call.name].expected for call in calls_of(plan.nodes) if call.pool == pool]
     return sum(exec_s) / (len(exec_s) * num_rows)

@@ -23,7 +23,7 @@ def bench(context: typer.Context) -> None:
 
 
 def _find() -> Path:
-    """The clone's folder of benchmarks: where this package lies, else the working directory."""
+    """Return the clone's folder of benchmarks: where this package lies, else the working directory."""
     for root in (Path(__file__).parents[3], Path.cwd()):
         if (root / "benchmarks" / "halo" / "command.py").is_file():
             return root / "benchmarks"

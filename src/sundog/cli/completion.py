@@ -19,7 +19,7 @@ FLOW_SUFFIXES = {".yaml", ".yml"}
 
 
 def _completing(candidates: Callable[[typer.Context, str], Iterable[str]]) -> Complete:
-    """The candidates; typer takes those of them that begin with what is written."""
+    """Return the candidates; typer takes those of them that begin with what is written."""
 
     @wraps(candidates)
     def complete(context: typer.Context, incomplete: str) -> list[str]:
@@ -49,7 +49,7 @@ def flow_files(context: typer.Context, incomplete: str) -> Iterator[str]:
 
 @_completing
 def run_ids(context: typer.Context, incomplete: str) -> Iterator[str]:
-    """The runs of the state folder, newest first, and `last`."""
+    """Yield the runs of the state folder, newest first, and `last`."""
     from sundog.runtime.kept_runs import run_ids_of
 
     yield from run_ids_of(read_config(context.params.get("state")).state_dir)
@@ -72,13 +72,13 @@ def rules(context: typer.Context, incomplete: str) -> Iterable[str]:
 
 @_completing
 def engines(context: typer.Context, incomplete: str) -> Iterable[str]:
-    """The engines of the flow that is named before."""
+    """Return the engines of the flow that is named before."""
     return list(_flow(context).get("engines", {}))
 
 
 @_completing
 def inputs(context: typer.Context, incomplete: str) -> Iterable[str]:
-    """The inputs of the flow that is named before, as `NAME=`."""
+    """Return the inputs of the flow that is named before, as `NAME=`."""
     return [f"{name}=" for name in _flow(context).get("inputs", {})]
 
 
@@ -100,7 +100,7 @@ def placements(context: typer.Context, incomplete: str) -> Iterable[str]:
 
 
 def _flow(context: typer.Context) -> dict[str, Any]:
-    """The flow file as plain data: it need not be right to be completed from."""
+    """Return the flow file as plain data: it need not be right to be completed from."""
     from sundog.flow.positions import read_document
 
     # Where an option still lacks its value, what stands before it has not been given to the parameters yet.

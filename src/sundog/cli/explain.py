@@ -90,7 +90,7 @@ def explain(
 
 
 def _analyze(session: Session, explanation: Explanation, document: PlanDocument, options: RunOptions) -> PlanDocument:
-    """The document with what a run did; the run says on stderr how it goes."""
+    """Return the document with what a run did; the run says on stderr how it goes."""
     with session.open_run(options) as opened:
         is_whole = opened.is_new
         report = execute(session, opened)

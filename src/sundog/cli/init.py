@@ -77,7 +77,7 @@ def _ask() -> Kind:
 
 
 def _contents(kind: Kind) -> dict[str, str]:
-    """The files of a starter by name: `flow.yaml` first. `NAME.sql` is the text of a database."""
+    """Return the files of a starter by name: `flow.yaml` first. `NAME.sql` is the text of a database."""
     folder = files("sundog.cli") / "starters" / kind.value
     found = {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir() if file.is_file()}
     texts = {name.replace(".sql", ".db"): text for name, text in found.items()}

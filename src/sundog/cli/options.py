@@ -25,7 +25,7 @@ def _keep_debug(context: typer.Context, is_asked: bool) -> None:
 
 
 def parse_inputs(written: list[str]) -> dict[str, str]:
-    """`name=path` pairs; ConfigError for another form or a name given twice."""
+    """Return `name=path` pairs; ConfigError for another form or a name given twice."""
     found: dict[str, str] = {}
     for text in written:
         name, equals, path = text.partition("=")

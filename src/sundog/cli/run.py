@@ -99,7 +99,7 @@ def run(
 
 
 def _file_of(output: Path | None) -> Path | None:
-    """The file that is written; ConfigError where the rows go to a stdout that is closed."""
+    """Return the file that is written; ConfigError where the rows go to a stdout that is closed."""
     if output != STDOUT:
         return output
     require_stdout()
@@ -164,7 +164,7 @@ def execute(
 
 
 async def _execute(session: Session, opened: Run, display: Display) -> Report | int:
-    """The report, or the exit code of an interruption."""
+    """Return the report, or the exit code of an interruption."""
     from sundog.cli.interrupt import Interrupt
     from sundog.display import watching
 

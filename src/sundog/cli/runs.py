@@ -45,8 +45,8 @@ def runs(run: Prefix = "", state: State = None, as_json: JSON = False, debug: De
 
 
 def run_lines(found: list[dict[str, Any]], width: int | None) -> list[str]:
-    """A line a run, of at most `width` characters; None for as many as there are. A narrow terminal gets times without
-    fractions, the end of the output's path, and then fewer columns."""
+    """Return a line a run, of at most `width` characters; None for as many as there are. A narrow terminal gets times
+    without fractions, the end of the output's path, and then fewer columns."""
     columns = list(RUN_COLUMNS)
     cells = {name: [name, *(_cell(one[name]) for one in found)] for name in columns}
     if width is not None:

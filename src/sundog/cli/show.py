@@ -94,6 +94,6 @@ def row_lines(columns: tuple[str, ...], rows: list[dict[str, str]], width: int) 
 
 
 def _cell(value: Any) -> str:
-    """A value on one line; control characters of an answer must not act on the terminal."""
+    """Return a value on one line; control characters of an answer must not act on the terminal."""
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return "".join(character if character.isprintable() else " " for character in " ".join(text.split()))

@@ -55,8 +55,8 @@ class _Life:
 
 
 def read_steps(streams: Sequence[StreamTimes], max_step_tokens: int | None) -> list[MeasuredStep]:
-    """The steps in which something was decoded, in order. `max_step_tokens`: what the engine computes in one step;
-    None when every prompt is computed in one."""
+    """Return the steps in which something was decoded, in order. `max_step_tokens`: what the engine computes in one
+    step; None when every prompt is computed in one."""
     whole = [stream for stream in streams if stream.is_background and stream.has_all_chunks]
     if not whole:
         return []
@@ -119,8 +119,8 @@ def _step_ends(lives: Sequence[_Life], num_steps: int) -> list[float]:
 def _prefills(
     lives: Sequence[_Life], ends: Sequence[float], max_step_tokens: int | None
 ) -> tuple[dict[int, StepWork], set[int]]:
-    """The prompts' work by step, and the steps of which it is not clear. A prompt that does not fit into one step
-    fills several, and ends in the one that gives its first token."""
+    """Return the prompts' work by step, and the steps of which it is not clear. A prompt that does not fit into one
+    step fills several, and ends in the one that gives its first token."""
     prefills: dict[int, StepWork] = {}
     unclear: set[int] = set()
     for life in lives:
@@ -144,7 +144,8 @@ def _prefills(
 
 
 def _chunks(life: _Life, lives: Sequence[_Life], max_step_tokens: int | None) -> list[int]:
-    """Tokens of the prompt by step, the last in step `life.first`: it gets what the decoding requests leave."""
+    """Return the tokens of the prompt by step, the last in step `life.first`: it gets what the decoding requests
+    leave."""
     left = life.stream.num_prompt_tokens - life.stream.num_cached_tokens
     if max_step_tokens is None:
         return [left]

@@ -108,7 +108,7 @@ class EngineModel:
         return bool(self._num_steps) and now_s >= self._begin_s + self._num_steps * self._step_s - _EPSILON_S
 
     def finish_steps(self) -> list[int]:
-        """The numbers of the requests that the stretch has ended."""
+        """Return the numbers of the requests that the stretch has ended."""
         num_steps, self._num_steps = self._num_steps, 0
         self.busy_s += num_steps * self._step_s
         budget = self._num_prefill_tokens * num_steps

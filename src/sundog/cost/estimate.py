@@ -31,7 +31,7 @@ class Estimate:
 
     @classmethod
     def around(cls, expected: float, margin: float, *, low: float = 0.0, high: float = float("inf")) -> Estimate:
-        """`expected` plus or minus `margin`, but not beyond what is known for certain."""
+        """Return `expected` plus or minus `margin`, but not beyond what is known for certain."""
         expected = min(max(expected, low), high)
         return cls(max(low, expected - margin), expected, min(high, expected + margin))
 
@@ -43,7 +43,7 @@ class Estimate:
         return Estimate(self.low * by.low, self.expected * by.expected, self.high * by.high)
 
     def at_most(self, other: Estimate) -> Estimate:
-        """The smaller of the two, end by end."""
+        """Return the smaller of the two, end by end."""
         ends = (self.low, other.low), (self.expected, other.expected), (self.high, other.high)
         return Estimate(*(min(pair) for pair in ends))
 
@@ -59,7 +59,8 @@ def sum_of(estimates: Iterable[Estimate]) -> Estimate:
 
 
 def total_of(sampled: Sequence[float], num_rows: int) -> Estimate:
-    """The sum over `num_rows` rows of something that is `sampled` for some of them, chosen at random (at least one).
+    """Return the sum over `num_rows` rows of something that is `sampled` for some of them, chosen at random (at least
+    one).
 
     The range is Student's, with the correction for samples that are a good part of the whole; the sampled rows
     themselves are certain. One row alone tells no spread: its own size is taken.
@@ -73,8 +74,8 @@ def total_of(sampled: Sequence[float], num_rows: int) -> Estimate:
 
 
 def share_of(num_true: int, num_judged: int) -> Estimate:
-    """The probability of something that happened `num_true` times of `num_judged`: Wilson's interval. Nothing was
-    judged: anything from 0 to 1."""
+    """Return the probability of something that happened `num_true` times of `num_judged`: Wilson's interval. Nothing
+    was judged: anything from 0 to 1."""
     assert 0 <= num_true <= num_judged
     if num_judged == 0:
         return Estimate(0.0, 0.5, 1.0)
@@ -105,6 +106,6 @@ def distinct_of(rows_by_value: Iterable[int], num_sampled: int, num_rows: int) -
 
 
 def _student(num_sampled: int) -> float:
-    """The quantile of Student's t for CONFIDENCE, by its expansion in 1/degrees of freedom."""
+    """Return the quantile of Student's t for CONFIDENCE, by its expansion in 1/degrees of freedom."""
     freedom = max(1, num_sampled - 1)
     return _Z + (_Z**3 + _Z) / (4 * freedom) + (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / (96 * freedom**2)

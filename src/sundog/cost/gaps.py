@@ -14,7 +14,7 @@ from sundog.cost.plan_sample import PlannedCall
 
 
 def fill_gaps(calls: Sequence[PlannedCall], record: NodeRecord | None) -> list[PlannedCall]:
-    """`calls` of one step, with the tokens of their gaps in place."""
+    """Return `calls` of one step, with the tokens of their gaps in place."""
     gap_tokens = _gap_tokens(calls, record)
     return [_filled(call, gap_tokens) if call.sampled.num_gaps else call for call in calls]
 

@@ -60,7 +60,7 @@ class Histogram:
         return sum(count for bucket, count in self.counts.items() if bucket >= bound), self.count
 
     def quantile(self, share: float) -> float:
-        """The value that `share` of at least one value do not exceed, within 2.5 %."""
+        """Return the value that `share` of at least one value do not exceed, within 2.5 %."""
         left = max(1, ceil(share * self.count))
         for bucket in sorted(self.counts):
             left -= self.counts[bucket]
@@ -106,10 +106,10 @@ def summary(histogram: Histogram) -> Summary | None:
 
 
 def mean_of(known: Histogram, num_calls: float) -> Estimate | None:
-    """The mean over `num_calls` further calls; None where nothing is known.
+    """Return the mean over `num_calls` further calls; None where nothing is known.
 
-    Both what is known and what is to come are samples. Below MIN_TOLD values their own spread is not to be trusted:
-    the mean itself is taken for it.
+    Both what is known and what is to come are samples. Below MIN_TOLD values their own spread is not to be trusted: the
+    mean itself is taken for it.
     """
     if not known.counts:
         return None
@@ -132,5 +132,5 @@ def output_tokens(record: NodeRecord | None, num_calls: float, max_tokens: int) 
 
 
 def selectivity(record: NodeRecord | None) -> Estimate:
-    """The share of rows for which a condition holds; anything from 0 to 1 without history."""
+    """Return the share of rows for which a condition holds; anything from 0 to 1 without history."""
     return share_of(0, 0) if record is None else share_of(record.num_held, record.num_judged)

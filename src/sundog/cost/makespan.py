@@ -159,7 +159,8 @@ def _devices(known: Known) -> dict[str, str]:
 
 
 def _load_s(steps: Mapping[str, SimulatedStep], known: Known, end: str) -> float:
-    """Seconds of the busiest pool, or of the busiest device, if it is never idle, with one end of every estimate."""
+    """Return the seconds of the busiest pool, or of the busiest device, if it is never idle, with one end of every
+    estimate."""
     loads: dict[tuple[str, str], float] = defaultdict(float)
     devices = _devices(known)
     for pool in known.pools.values():

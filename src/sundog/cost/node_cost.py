@@ -145,7 +145,7 @@ def executed_of(
 
 
 def estimate_seconds(cost: CallCost, tokens: TokenCost, profile: Profile, *, num_replicas: int = 1) -> Estimate:
-    """Seconds of `num_replicas` equal engines that have nothing else to do.
+    """Return the seconds of `num_replicas` equal engines that have nothing else to do.
 
     The batch: as many requests decode at once as the profile's limits allow, or as there are; prompts are computed in
     the same steps, in what room is left. Low: no step of either kind is short of the other. High: they never meet, and
@@ -170,7 +170,7 @@ def estimate_seconds(cost: CallCost, tokens: TokenCost, profile: Profile, *, num
 
 
 def estimate_tool_seconds(cost: CallCost, call_s: Estimate, max_concurrency: int) -> Estimate:
-    """Seconds of a tool that answers up to `max_concurrency` calls at once; `call_s`: mean of one call."""
+    """Return the seconds of a tool that answers up to `max_concurrency` calls at once; `call_s`: mean of one call."""
     return call_s * cost.num_executed * (1 / max_concurrency)
 
 
@@ -222,7 +222,7 @@ def _mean(estimates: Sequence[Estimate], sample: RowSample) -> Estimate:
 
 
 def _beyond(call: SampledCall, block_tokens: int) -> Estimate:
-    """Tokens after the known full blocks."""
+    """Return the tokens after the known full blocks."""
     in_blocks = len(call.blocks) * block_tokens
     return Estimate(*(max(1.0, end - in_blocks) for end in _ends(call.num_prompt_tokens)))
 

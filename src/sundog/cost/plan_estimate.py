@@ -149,7 +149,7 @@ class _Steps:
         return NodeEstimate(node.name, node.step.operator, node.pool, cost, tokens, seconds, usd)
 
     def _groups(self, node: CallExec, calls: Sequence[PlannedCall]) -> list[tuple[CallCost, TokenCost]]:
-        """The costs of the calls that are made with one chance, the likelier ones first."""
+        """Return the costs of the calls that are made with one chance, the likelier ones first."""
         pool, is_shared = self._known.pools[node.pool], node.sharing is not Sharing.NEVER
         by_chance: dict[Estimate, list[PlannedCall]] = defaultdict(list)
         for call in calls:
@@ -212,7 +212,7 @@ def _missing(found: Mapping[str, NodeEstimate], known: Known) -> tuple[str, ...]
 
 
 def _longest(nodes: Sequence[Exec], found: Mapping[str, NodeEstimate]) -> tuple[float, tuple[str, ...]]:
-    """The chain with the most seconds through `nodes`, which are in topological order."""
+    """Return the chain with the most seconds through `nodes`, which are in topological order."""
     best: dict[str, tuple[float, tuple[str, ...]]] = {}
     for node in nodes:
         before = max((best[name] for name in node.before), default=(0.0, ()), key=lambda chain: chain[0])

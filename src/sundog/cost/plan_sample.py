@@ -79,7 +79,7 @@ class _Scope:
 def sample_plan(
     nodes: Sequence[Exec], constants: Mapping[str, Any], rows: Sequence[tuple[int, Mapping[str, Any]]], known: Known
 ) -> list[PlannedCall]:
-    """The calls of `rows`, each with its number, row by row and in the order of the plan."""
+    """Return the calls of `rows`, each with its number, row by row and in the order of the plan."""
     walk = _Walk(known, MAX_CALLS // (max(1, len(known.steps)) * max(1, len(rows))))
     for number, row in rows:
         walk.nodes(nodes, _Scope(number, {**constants, "row": row}, {}, ONCE))
@@ -155,7 +155,7 @@ class _Walk:
         return Upstream(signature_of(value.signature for value in values), tokens)
 
     def _items(self, node: str, each: ForEach, scope: _Scope) -> tuple[list[Any], Estimate]:
-        """The elements, and how many there will be for each of them."""
+        """Return the elements, and how many there will be for each of them."""
         if scope.can_tell(each.items):
             value = render_value(each.items, scope.known)
             found = list(value) if isinstance(value, list | tuple) else []
@@ -237,7 +237,7 @@ class _Walk:
         return until is not None and not until.names & {"loop", *(body.name for body in node.body)}
 
     def _share_of_turn(self, node: LoopExec, turn: int) -> Estimate:
-        """The share of loops that get to this turn."""
+        """Return the share of loops that get to this turn."""
         if turn == 1 or node.loop.until is None:
             return ONCE
         record = self._known.record(node.name)

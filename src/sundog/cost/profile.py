@@ -50,7 +50,7 @@ class Profile:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Profile:
-        """The inverse of `to_json`; KeyError or TypeError for anything else."""
+        """Return the profile that `to_json` wrote; KeyError or TypeError for anything else."""
         return cls(
             StepTime(**value["step_time"]),
             StepLimits(**value["limits"]),
@@ -61,7 +61,7 @@ class Profile:
 
 
 def least_seconds(work: StepWork, profile: Profile) -> float:
-    """The work bound: the least time in which `work` can pass the engine, in steps as full as its limits allow.
+    """Return the work bound: the least time in which `work` can pass the engine, in steps as full as its limits allow.
 
     A step may hold prefill and decode, so the number of steps is the larger of the two needs; whatever `work` says of
     steps is ignored.

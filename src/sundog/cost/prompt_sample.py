@@ -111,9 +111,9 @@ def sample_call(
     *,
     identity: str = "",
 ) -> SampledCall:
-    """The call of one row. `scope` holds what is known (the row, constants, values of steps), `upstream` what is not; a
-    name in both is known in part, as `loop.turn` is.
-    `identity`: what else decides the answer. OperatorError where a template cannot be rendered."""
+    """Return the call of one row. `scope` holds what is known (the row, constants, values of steps), `upstream` what is
+    not; a name in both is known in part, as `loop.turn` is. `identity`: what else decides the answer. OperatorError
+    where a template cannot be rendered."""
     messages = [(role, _parts(template, scope, upstream)) for role, template in conversation]
     texts = [(role, "".join(part for part in parts if isinstance(part, str))) for role, parts in messages]
     gaps = [part for _, parts in messages for part in parts if isinstance(part, _Gap)]
@@ -135,7 +135,7 @@ def sample_call(
 
 
 def _guess(gap: _Gap, upstream: Mapping[str, Upstream]) -> Estimate:
-    """Tokens of a gap as far as the steps it comes from tell."""
+    """Return the tokens of a gap as far as the steps it comes from tell."""
     found = sum_of(upstream[name].value_tokens or UNKNOWN_TOKENS for name in gap.steps) if gap.steps else UNKNOWN_TOKENS
     return found if gap.is_text else Estimate(0.0, found.expected, found.high)
 
@@ -165,7 +165,7 @@ def _parts(template: Template, scope: Scope, upstream: Mapping[str, Upstream]) -
 
 
 def _text_at(path: Path, scope: Mapping[str, Any]) -> str:
-    """A plain reference as text; empty where nothing is there."""
+    """Return a plain reference as text; empty where nothing is there."""
     value: Any = scope
     for key in path:
         if isinstance(value, Mapping):

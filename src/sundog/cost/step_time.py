@@ -114,7 +114,7 @@ class FitError:
 
 
 def fit(steps: Sequence[MeasuredStep]) -> StepTime:
-    """The coefficients with the least relative errors over `steps` (at least one). A part of the work that never
+    """Return the coefficients with the least relative errors over `steps` (at least one). A part of the work that never
     occurs, or cannot be told from others, gets the coefficient 0."""
     assert steps, "nothing to fit"
     rows = [[part / step.elapsed_s for part in astuple(step.work)] for step in steps]

@@ -133,7 +133,7 @@ class Engine(Protocol):
         ...
 
     def stats(self) -> EngineStats:
-        """The counters so far; cheap, may be asked at any time."""
+        """Return the counters so far; cheap, may be asked at any time."""
         ...
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:

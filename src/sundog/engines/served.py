@@ -76,5 +76,5 @@ class ServedKind(EngineKind, Protocol):
         ...
 
     def attach(self, options: Any, base_url: str, secrets: Secrets) -> Engine:
-        """The engine of a server that was started, not started itself."""
+        """Return the engine of a server that was started, not started itself."""
         ...

@@ -25,7 +25,7 @@ from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan, WorkerGroup
 
 
 def load_flow(path: Path) -> LogicalPlan:
-    """The plan of a flow file; FlowError with its place for whatever is wrong in it."""
+    """Return the plan of a flow file; FlowError with its place for whatever is wrong in it."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -39,7 +39,7 @@ def load_flow(path: Path) -> LogicalPlan:
 
 
 def bind(data: Any, positions: Positions, *, base_dir: Path) -> LogicalPlan:
-    """The plan of a flow given as plain data; FlowError that lists everything that is wrong.
+    """Return the plan of a flow given as plain data; FlowError that lists everything that is wrong.
 
     `base_dir`: the folder that relative paths and module names of operators start from.
     """

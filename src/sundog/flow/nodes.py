@@ -82,7 +82,7 @@ class NodeBinder:
         return self._step(name, operator, spec, path)
 
     def _operator_of(self, spec: NodeSpec, path: DataPath) -> str | None:
-        """The node's one operator; None after complaining."""
+        """Return the node's one operator; None after complaining."""
         built_in = [name for name in ("filter", "loop") if getattr(spec, name) is not None]
         known = [*built_in, *(key for key in spec.operators if key in OPERATORS.names())]
         unknown = [key for key in spec.operators if key not in OPERATORS.names()]

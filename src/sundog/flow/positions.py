@@ -39,7 +39,7 @@ class Positions(Protocol):
     def value(self, path: DataPath) -> Location: ...
 
     def match(self, path: DataPath, pattern: re.Pattern[str]) -> Location:
-        """The first place inside the value at `path` where `pattern` matches, else the value's place."""
+        """Return the first place inside the value at `path` where `pattern` matches, else the value's place."""
         ...
 
 
@@ -53,7 +53,7 @@ class FlowDocument:
 
 
 def read_document(text: str, file: str) -> FlowDocument:
-    """`text` as YAML 1.2; FlowError for what is not plain data, with its place in `file`."""
+    """Return `text` as YAML 1.2; FlowError for what is not plain data, with its place in `file`."""
     yaml = YAML(typ="safe", pure=True)
     yaml.max_depth = MAX_DEPTH
     yaml.composer.warn_double_anchors = False  # YAML 1.2 allows it: an alias means the anchor above it
@@ -105,7 +105,7 @@ class YamlPositions:
         return key, value
 
     def _pairs_of(self, node: MappingNode) -> dict[Any, tuple[Node, Node]]:
-        """The mapping's pairs by key, of equal keys the first."""
+        """Return the mapping's pairs by key, of equal keys the first."""
         if id(node) not in self._pairs:
             self._pairs[id(node)] = {pair[0].value: pair for pair in reversed(list(_pairs(node)))}
         return self._pairs[id(node)]
@@ -180,7 +180,7 @@ class _Reader:
         return found
 
     def _merged(self, node: Node) -> list[dict[str, Any]]:
-        """The mappings whose keys are taken over, the one that counts most first."""
+        """Return the mappings whose keys are taken over, the one that counts most first."""
         mappings = node.value if isinstance(node, SequenceNode) else [node]
         for one in mappings:
             if not isinstance(one, MappingNode):
@@ -237,12 +237,12 @@ def _is_merge(key: Node) -> bool:
 
 
 def _merged_first(node: MappingNode) -> list[tuple[Node, Node]]:
-    """The pairs of a mapping, what it takes over first: its own keys count more and may stand anywhere."""
+    """Return the pairs of a mapping, what it takes over first: its own keys count more and may stand anywhere."""
     return sorted(node.value, key=lambda pair: not _is_merge(pair[0]))
 
 
 def _pairs(node: MappingNode) -> Iterator[tuple[Node, Node]]:
-    """The pairs of a mapping that count, then those that it takes over."""
+    """Yield the pairs of a mapping that count, then those that it takes over."""
     yield from (pair for pair in node.value if not _is_merge(pair[0]))
     for key, value in node.value:
         if _is_merge(key):

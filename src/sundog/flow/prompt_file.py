@@ -30,7 +30,8 @@ _NAME = re.compile(r"\s*(?P<quote>['\"])(?P<name>[^'\"]+)(?P=quote)\s*")
 
 
 def prompt_file(path: str | Path) -> dict[str, str]:
-    """The text of a file as a prompt, a system text or the content of a message; counted from the flow's folder."""
+    """Return the text of a file as a prompt, a system text or the content of a message; counted from the flow's
+    folder."""
     return {FILE: str(path)}
 
 
@@ -43,7 +44,7 @@ class PromptText:
     pieces: tuple[tuple[int, _Source, int], ...]
 
     def locate(self, index: int) -> Location:
-        """The file, line and column of a character of `text`."""
+        """Return the file, line and column of a character of `text`."""
         begin, source, offset = self.pieces[bisect_right(self.pieces, index, key=lambda piece: piece[0]) - 1]
         at = offset + index - begin
         return Location(source.name, source.text.count("\n", 0, at) + 1, at - source.text.rfind("\n", 0, at))
@@ -152,7 +153,7 @@ class _Reader:
             raise FlowError(f"the prompt with what it includes is longer than {MAX_PROMPT_BYTES // 2**20} MiB")
 
     def _inside(self, name: str, where: Location | None) -> Path:
-        """The file's real path; FlowError where that is not in the flow's folder."""
+        """Return the file's real path; FlowError where that is not in the flow's folder."""
         try:
             path = (self._folder / name).resolve()
         except (OSError, ValueError, RuntimeError) as error:
@@ -167,7 +168,7 @@ class _Reader:
 
 
 def _text_of(path: Path, name: str, where: Location | None) -> str:
-    """The file's text without its last line end, which editors write and nobody means."""
+    """Return the file's text without its last line end, which editors write and nobody means."""
     try:
         if not path.is_file():
             raise FlowError(f"the prompt file '{name}' is not there", where=where, hint=f"looked for {path}")

@@ -69,7 +69,7 @@ class ReferenceCheck:
         self._check_order(drafts)
 
     def _check_modifiers(self, node: Step | Loop, path: DataPath, scope: Shapes) -> Shapes:
-        """The scope inside `node`."""
+        """Return the scope inside `node`."""
         if node.when is not None:
             if node.for_each is not None and node.for_each.variable in node.when.names:
                 self._complaints.add(
@@ -173,7 +173,7 @@ def _shape_of(value: Any) -> Shape:
 
 
 def _item_shape(each: ForEach, scope: Shapes) -> Shape:
-    """The shape of one element, where the list is a plain path to a list whose shape is known."""
+    """Return the shape of one element, where the list is a plain path to a list whose shape is known."""
     if not each.items.is_expression:
         return Anything()
     (segment,) = each.items.segments

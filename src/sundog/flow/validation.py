@@ -48,7 +48,7 @@ def read(
     complaints: Complaints,
     elsewhere: Mapping[str, str] | None = None,
 ) -> M | None:
-    """`data`, which stands at `path`, as a `model`; None when it is wrong, after complaining.
+    """Return `data`, which stands at `path`, as a `model`; None when it is wrong, after complaining.
 
     `elsewhere`: hints for keys that are unknown here but have another place.
     """
@@ -120,13 +120,13 @@ def _complain(
 
 
 def _sentence(error: ValueError, label: str) -> str:
-    """The validator's own words; short ones that lack a subject get the name of the value."""
+    """Return the validator's own words; short ones that lack a subject get the name of the value."""
     text = str(error)
     return f"{label} {text}" if label and text.startswith(("must ", "needs ")) else text
 
 
 def _template_mistake(error: ValueError, source: str) -> re.Pattern[str] | None:
-    """A pattern for the line of a template that Jinja could not parse."""
+    """Return a pattern for the line of a template that Jinja could not parse."""
     syntax = error.__cause__.__cause__ if error.__cause__ is not None else None
     if not isinstance(syntax, TemplateSyntaxError):
         return None
@@ -136,7 +136,7 @@ def _template_mistake(error: ValueError, source: str) -> re.Pattern[str] | None:
 
 
 def _inside(data: Any, loc: DataPath) -> DataPath:
-    """`loc` without the parts that pydantic adds for its own branches."""
+    """Return `loc` without the parts that pydantic adds for its own branches."""
     found: list[str | int] = []
     for part in loc:
         match data:
@@ -164,7 +164,7 @@ def _shown(value: object) -> str:
 
 
 def _keys_at(model: type[BaseModel], path: DataPath) -> list[str]:
-    """The keys that the model at `path` inside `model` knows."""
+    """Return the keys that the model at `path` inside `model` knows."""
     models = [model]
     for part in path:
         if isinstance(part, int):

@@ -127,7 +127,7 @@ class Driver:
         self._arrivals: list[RequestArrived] = []
 
     def now_s(self) -> float:
-        """Seconds since this driver began."""
+        """Return the seconds since this driver began."""
         return self._loop.time() - self._start_s
 
     def tell(self, event: Event) -> None:

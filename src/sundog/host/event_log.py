@@ -86,8 +86,8 @@ class EventLog:
 
 
 def read_log(path: Path) -> tuple[LogHeader, Iterator[Event]] | None:
-    """The header and the events of a log; a torn end (the process was killed) ends the events.
-    None when not even the header was written."""
+    """Return the header and the events of a log; a torn end (the process was killed) ends the events. None when not
+    even the header was written."""
     lines = _lines(path)
     header = next(lines, None)
     if header is None:

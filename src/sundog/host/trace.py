@@ -73,7 +73,7 @@ class _Lanes:
         self._tids: dict[tuple[str, int], int] = {}
 
     def place(self, pool: str, replica_id: str, slot: int) -> tuple[int, int, list[TraceRecord]]:
-        """The slot's pid and tid, and the records that name them if they are new."""
+        """Return the slot's pid and tid, and the records that name them if they are new."""
         named: list[TraceRecord] = []
         if pool not in self._pids:
             self._pids[pool] = len(self._pids) + 1
@@ -138,7 +138,7 @@ class _Replay:
         self.last_s = begin_s
 
     def handle(self, event: Event) -> Iterator[TraceRecord]:
-        """The records of what `event` ends; then the core's decisions are taken note of."""
+        """Yield the records of what `event` ends; then the core's decisions are taken note of."""
         self.last_s = self._begin_s + event.time_s
         match event:
             case ReplicaAdded():
@@ -175,7 +175,7 @@ class _Replay:
                     self._loads_s[action.worker_id] = self.last_s
 
     def cut_off(self) -> Iterator[TraceRecord]:
-        """The attempts that the log's end finds running: the process was killed."""
+        """Yield the attempts that the log's end finds running: the process was killed."""
         for request in self._requests.values():
             yield from self._end(request, "cut off", {})
 
@@ -192,7 +192,7 @@ class _Replay:
         request.attempt = _Attempt(action.replica_id, slot, (pid, tid), action.attempt, self.last_s)
 
     def _end(self, request: _Request, ending: str, more: TraceRecord) -> Iterator[TraceRecord]:
-        """The slice of the attempt that ends now, if one runs, with its prefill and decode inside it."""
+        """Yield the slice of the attempt that ends now, if one runs, with its prefill and decode inside it."""
         attempt, arrived = request.attempt, request.arrived
         if attempt is None:
             return

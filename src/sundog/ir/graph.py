@@ -14,7 +14,7 @@ from sundog.ir.logical import Filter, Loop, Node, templates_of
 
 
 def names_read(node: Node) -> frozenset[str]:
-    """The outermost names that a node's templates read from outside the node."""
+    """Return the outermost names that a node's templates read from outside the node."""
     names = {name for template in templates_of(node) for name in template.names}
     if isinstance(node, Loop):
         names -= {inner.name for inner in node.body} | {"loop"}
@@ -91,7 +91,7 @@ def ancestors(name: str, before: Mapping[str, Sequence[str]]) -> frozenset[str]:
 
 
 def topological_order(nodes: Sequence[Node], before: Mapping[str, Sequence[str]]) -> tuple[Node, ...]:
-    """`nodes` so that each comes after what it waits for, otherwise in file order; FlowError on a cycle."""
+    """Return `nodes` so that each comes after what it waits for, otherwise in file order; FlowError on a cycle."""
     by_name = {node.name: node for node in nodes}
     position = {node.name: index for index, node in enumerate(nodes)}
     sorter = TopologicalSorter(before)

@@ -176,7 +176,7 @@ class LogicalPlan:
 
 
 def steps_of(nodes: Sequence[Node]) -> list[Step]:
-    """All steps, those inside loops too, as written."""
+    """Return all steps, those inside loops too, as written."""
     found: list[Step] = []
     for node in nodes:
         match node:

@@ -91,7 +91,7 @@ def _check_columns(before: LogicalPlan, after: LogicalPlan) -> None:
 
 
 def _columns(paths: set[Path]) -> set[str]:
-    """The columns read; "" stands for a row read as a whole."""
+    """Return the columns read; "" stands for a row read as a whole."""
     return {path[1] if len(path) > 1 else "" for path in paths}
 
 

@@ -23,8 +23,8 @@ from sundog.servers.run_servers import RunServers
 async def calibrate_engine(
     block: EngineBlock, secrets: Secrets, servers: RunServers, *, budget_s: float, on_round: Callable[[int, int], None]
 ) -> Profile:
-    """The profile of the block's first replica, measured for about `budget_s`; EngineError and ConfigError as the
-    engine raises them, RunError when it does not show its steps."""
+    """Return the profile of the block's first replica, measured for about `budget_s`; EngineError and ConfigError as
+    the engine raises them, RunError when it does not show its steps."""
     kind, options = opened(block)
     load_1min = os.getloadavg()[0]
     async with servers.serving([block]):

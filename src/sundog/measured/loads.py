@@ -21,7 +21,7 @@ LOAD = "load"
 
 
 def expected_loads(state_dir: Path, plan: PhysicalPlan) -> dict[str, float]:
-    """Seconds by engine pool: the mean of the loads known here, else DEFAULT_LOAD_S."""
+    """Return the seconds by engine pool: the mean of the loads known here, else DEFAULT_LOAD_S."""
     known = read_history(state_dir, ANY_FLOW)
     found: dict[str, float] = {}
     for pool, identity in _identities(plan).items():

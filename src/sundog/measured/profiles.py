@@ -32,7 +32,7 @@ def machine() -> dict[str, Any]:
 
 
 def profile_path(folder: Path, block: EngineBlock) -> Path:
-    """The file of an engine block's profile on this machine, whether or not it is there.
+    """Return the file of an engine block's profile on this machine, whether or not it is there.
 
     Its name depends on the engine's identity, the options of its kind and the machine; not on the limits, prices and
     replicas that every kind has, on the size of the KV cache, and on no secret.

@@ -13,7 +13,7 @@ from sundog.measured.plan_costs import SampledRows
 
 
 def selectivity_of(plan: LogicalPlan, rows: SampledRows, history: History) -> dict[str, float]:
-    """The share of rows that each filter lets pass, by its name, where anything tells."""
+    """Return the share of rows that each filter lets pass, by its name, where anything tells."""
     known = {*plan.constants, "row"}
     scopes = [{**plan.constants, "row": row} for _, row in rows]
     found: dict[str, float] = {}

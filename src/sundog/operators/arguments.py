@@ -57,7 +57,7 @@ def check_secrets(argument: Any) -> None:
 
 
 def render_argument(argument: Any, scope: Scope) -> Any:
-    """`argument` for one row, in JSON types; OperatorError where a template fails on it."""
+    """Return `argument` for one row, in JSON types; OperatorError where a template fails on it."""
     match argument:
         case Template():
             return _render_leaf(argument, scope)
@@ -74,7 +74,8 @@ def secret_places(argument: Any) -> list[ArgumentPath]:
 
 
 def reveal_argument(value: Any, places: list[ArgumentPath], secrets: Secrets) -> Any:
-    """A copy of a rendered argument with the secrets at `places` revealed; OperatorError for an unset variable."""
+    """Return a copy of a rendered argument with the secrets at `places` revealed; OperatorError for an unset
+    variable."""
     if not places:
         return value
     if [] in places:
@@ -87,7 +88,7 @@ def reveal_argument(value: Any, places: list[ArgumentPath], secrets: Secrets) ->
 
 
 def reveal_text(text: str, secrets: Secrets) -> str:
-    """`text` with its secrets; OperatorError where the environment has none."""
+    """Return `text` with its secrets; OperatorError where the environment has none."""
     try:
         return secrets.reveal(text)
     except ConfigError as error:
@@ -95,7 +96,8 @@ def reveal_text(text: str, secrets: Secrets) -> str:
 
 
 def redact_error(error: OperatorError, secrets: Secrets) -> OperatorError:
-    """The same failure without the values revealed so far; raise it `from None`, as its cause may still show them."""
+    """Return the same failure without the values revealed so far; raise it `from None`, as its cause may still show
+    them."""
     return OperatorError(
         secrets.redact(error.what),
         where=secrets.redact(str(error.where)) if error.where else None,

@@ -185,8 +185,8 @@ class GatheringOperator(Operator, Protocol):
     async def run_gathered(
         self, spec: Any, calls: Sequence[BoundCall], context: CallContext
     ) -> Sequence[Outcome | None]:
-        """The outcome of each call of one group, exactly as it would be alone; None where that is not certain, and the
-        call must run alone. CallError where the one request failed, which says nothing about any call."""
+        """Return the outcome of each call of one group, exactly as it would be alone; None where that is not certain,
+        and the call must run alone. CallError where the one request failed, which says nothing about any call."""
         ...
 
 

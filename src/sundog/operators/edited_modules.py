@@ -23,7 +23,7 @@ _KNOWN: dict[Path, bytes] = {}
 
 
 def resolve_as_written(reference: str, base_dir: Path) -> Callable[..., Any]:
-    """The function that `reference` names, as its files are now; FlowError as `resolve_function` has it.
+    """Return the function that `reference` names, as its files are now; FlowError as `resolve_function` has it.
 
     Where a file of the flow's folder that it needs was edited since it was loaded, all of them are loaded anew, and are
     the same module objects afterwards.

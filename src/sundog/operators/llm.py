@@ -60,7 +60,7 @@ class LLMSpec(OperatorSpec):
         return self
 
     def conversation(self) -> Iterator[tuple[Role, Template]]:
-        """The messages in the order in which the engine sees them."""
+        """Yield the messages in the order in which the engine sees them."""
         if self.system is not None:
             yield "system", self.system
         if self.prompt is not None:
@@ -174,7 +174,7 @@ def _reason(temperature: float | None) -> str:
 
 
 async def _collect(request: GenerateRequest, context: CallContext) -> tuple[str, Chunk]:
-    """The whole text and the last chunk; leaving early closes the stream, which aborts the request."""
+    """Return the whole text and the last chunk; leaving early closes the stream, which aborts the request."""
     pieces: list[str] = []
     last: Chunk | None = None
     stream = context.engine.generate(request)

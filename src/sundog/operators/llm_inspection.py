@@ -47,7 +47,7 @@ def long_prompts(given: Inspection) -> Iterator[Finding]:
 
 
 def _count_in_time(calls: Mapping[int, Sequence[BoundCall]], engine: EngineOutline, timeout_s: float) -> dict[int, int]:
-    """The tokens of each row's longest prompt, of as many rows as there is time for."""
+    """Return the tokens of each row's longest prompt, of as many rows as there is time for."""
     end_s = time.monotonic() + timeout_s
     found: dict[int, int] = {}
     for row, some in calls.items():
@@ -58,7 +58,8 @@ def _count_in_time(calls: Mapping[int, Sequence[BoundCall]], engine: EngineOutli
 
 
 def small_limits(schema_text: str | None, max_tokens: int | None, engine: EngineOutline | None) -> Iterator[Finding]:
-    """A `max_tokens` that cannot hold the smallest answer of the schema, or an option of one of its enums."""
+    """Yield a finding where `max_tokens` cannot hold the smallest answer of the schema, or an option of one of its
+    enums."""
     if schema_text is None or max_tokens is None or engine is None:
         return
     from sundog.ir.schemas.smallest_answer import smallest_answers
@@ -106,7 +107,7 @@ def _num_tokens(call: BoundCall, engine: EngineOutline) -> int:
 
 
 def _answer_tokens(text: str, engine: EngineOutline) -> int:
-    """Return the tokens that `text` alone adds to a conversation."""
+    """Return the number of tokens that `text` alone adds to a conversation."""
     return _count(engine, text) - _count(engine, "")
 
 

@@ -41,7 +41,7 @@ def files_of_module(module: str, folder: Path) -> list[Path]:
 
 
 def _files(module: str, folder: Path) -> Iterator[Path]:
-    """The files that importing `module` runs: those of the packages above it, too."""
+    """Yield the files that importing `module` runs: those of the packages above it, too."""
     place = folder
     for part in module.split("."):
         if not part:

@@ -165,7 +165,7 @@ class PythonOperator:
     def _fault(
         self, error: BaseException, function: Function, context: CallContext, *, is_effect: bool
     ) -> OperatorError:
-        """The user's exception: its type, its message, and the last line of the user's own file."""
+        """Return the user's exception: its type, its message, and the last line of the user's own file."""
         frames = traceback.extract_tb(error.__traceback__)
         code = getattr(inspect.unwrap(function), "__code__", None)
         own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]

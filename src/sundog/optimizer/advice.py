@@ -58,7 +58,7 @@ class _Move:
 
 
 def fields_wanted(prompts: Sequence[StepPrompt]) -> frozenset[RowFields]:
-    """The sets of values that `advise` wants counted; none where nothing can move."""
+    """Return the sets of values that `advise` wants counted; none where nothing can move."""
     moves = tried_moves(prompts)[0]
     trees = [prefix_tree(one) for one in (prompts, *(move.prompts for move in moves))] if moves else []
     alone = {frozenset({path}) for tree in trees for fields in fields_of(tree) for path in fields}
@@ -156,12 +156,12 @@ def _joint_moves(prompts: Sequence[StepPrompt], value: Value) -> Iterator[tuple[
 
 
 def _holding(prompt: StepPrompt, value: Value) -> int | None:
-    """The number of the first message that has `value`."""
+    """Return the number of the first message that has `value`."""
     return next((number for number, message in enumerate(prompt.messages) if value in message.parts), None)
 
 
 def _with_moved(prompt: StepPrompt, value: Value, number: int, place: int) -> StepPrompt:
-    """`prompt` with `value` at `place` in message `number`, and no longer where it stood first."""
+    """Return `prompt` with `value` at `place` in message `number`, and no longer where it stood first."""
     messages = list(prompt.messages)
     old = _holding(prompt, value)
     assert old is not None, f"{prompt.step} has no {value.label}"

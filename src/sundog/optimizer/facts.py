@@ -40,7 +40,8 @@ class PlanFacts:
         return traits.is_effect or traits.writes
 
     def is_ordered(self, step: Step) -> bool:
-        """An effect, or a step on something outside that the plan changes: what it gives depends on when it runs."""
+        """Return whether a step is an effect, or works on something outside that the plan changes, so that what it
+        gives depends on when it runs."""
         return self.is_effect(step) or self.traits(step).resource in self._written
 
     def is_movable(self, node: Node) -> bool:

@@ -17,9 +17,9 @@ def place_steps(
     figures: PlacementFigures,
     residents: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Placement | None:
-    """The placement by the plan's objective and solver; None where no step runs on a worker. `replicas`: of every
-    engine pool that a step uses. `residents`: the engine pools loaded already, by worker. ConfigError for the objective
-    cost without a price."""
+    """Return the placement by the plan's objective and solver; None where no step runs on a worker. `replicas`: of
+    every engine pool that a step uses. `residents`: the engine pools loaded already, by worker. ConfigError for the
+    objective cost without a price."""
     if not any(one.group for one in replicas):
         return None
     from sundog.optimizer.placement_of_plan import place_on_workers  # few plans have workers and need the solvers

@@ -39,7 +39,7 @@ class PlacementFigures:
     guessed: frozenset[str] = frozenset()
 
     def left(self, shares: Mapping[str, float]) -> PlacementFigures:
-        """The figures of what remains: `shares`, by step, of the batch."""
+        """Return the figures of what remains: `shares`, by step, of the batch."""
         left = {step: shares[step] for step in self.exec_s if shares[step]}
         return replace(
             self,
@@ -89,8 +89,8 @@ class PoolReplicas:
 def figures_of(
     estimate: PlanEstimate, replicas: Sequence[PoolReplicas], limits: Mapping[str, int], load_s: Mapping[str, float]
 ) -> PlacementFigures:
-    """The estimate's figures. `limits`: by pool, how many calls a replica of it, or a tool, runs at once. Where a step
-    was never measured, its calls are guessed, and that may be off by a factor of ten."""
+    """Return the estimate's figures. `limits`: by pool, how many calls a replica of it, or a tool, runs at once. Where
+    a step was never measured, its calls are guessed, and that may be off by a factor of ten."""
     num_replicas = {one.pool: one.num_replicas for one in replicas}
     unknown = [node.node for node in estimate.nodes if node.seconds is None]
     exec_s = {

@@ -34,7 +34,7 @@ def place_on_workers(
     figures: PlacementFigures,
     residents: Mapping[str, tuple[str, ...]],
 ) -> Placement:
-    """The placement by the plan's objective and solver, where some step runs on a worker."""
+    """Return the placement by the plan's objective and solver, where some step runs on a worker."""
     problem = placement_problem(plan, replicas, figures, residents)
     found = solver_named(plan.solver)(problem)
     workers = {name for one in replicas if one.group for name in one.names}

@@ -132,7 +132,7 @@ class _Planner:
         )
 
     def _max_retry_wait_s(self, step: Step, engine: str | None) -> float:
-        """The step's own, else its engine's, else the default."""
+        """Return the step's own, else its engine's, else the default."""
         if step.max_retry_wait_s is not None:
             return step.max_retry_wait_s
         block = self._engines.get(engine or "")
@@ -149,7 +149,7 @@ def _one_after_the_other(nodes: tuple[Exec, ...]) -> tuple[Exec, ...]:
 
 
 def _with_successors(nodes: tuple[Exec, ...]) -> tuple[Exec, ...]:
-    """`nodes`, in topological order, each with its `has_successor`."""
+    """Return `nodes`, in topological order, each with its `has_successor`."""
     ended = _with_ancestors(nodes)
     bits = {node.name: 1 << index for index, node in enumerate(nodes)}
     by_name = {node.name: node for node in nodes}

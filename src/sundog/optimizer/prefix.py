@@ -64,7 +64,7 @@ class _Draft:
 
 
 def prefix_tree(prompts: Iterable[StepPrompt]) -> tuple[PrefixNode, ...]:
-    """The first level of the tree; children in the order of the prompts. Without recursion: a prompt may have
+    """Return the first level of the tree; children in the order of the prompts. Without recursion: a prompt may have
     thousands of parts."""
     drafts: list[_Draft] = []
     roots = _begin([_Tail(prompt, parts) for prompt in prompts if (parts := prompt.parts)], frozenset(), drafts)
@@ -101,12 +101,12 @@ def num_distinct(fields: RowFields | None, statistics: RowStatistics) -> float:
 
 
 def fields_of(tree: Iterable[PrefixNode]) -> Iterator[RowFields]:
-    """The sets of values that `num_computed_tokens` wants counted."""
+    """Return the sets of values that `num_computed_tokens` wants counted."""
     return (node.fields for node in _all_nodes(tree) if node.fields)
 
 
 def row_keys(trees: Iterable[Sequence[PrefixNode]]) -> tuple[RowKey, ...]:
-    """The values of the row that lead prompts, level by level; on a level, those of most prompts first.
+    """Return the values of the row that lead prompts, level by level; on a level, those of most prompts first.
 
     Nothing below a part of each call's own counts: no two calls share that.
     """

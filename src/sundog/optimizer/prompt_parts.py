@@ -68,7 +68,7 @@ class StepPrompt:
 
 
 def prompts_of(plan: LogicalPlan, facts: PlanFacts) -> dict[str, tuple[StepPrompt, ...]]:
-    """The prompts of all LLM steps, by the pool that serves them, as written."""
+    """Return the prompts of all LLM steps, by the pool that serves them, as written."""
     reader = _Reader(plan, facts)
     found: dict[str, list[StepPrompt]] = {}
     for step in steps_of(plan.nodes):
@@ -80,7 +80,7 @@ def prompts_of(plan: LogicalPlan, facts: PlanFacts) -> dict[str, tuple[StepPromp
 
 
 def merged(parts: list[Part]) -> tuple[Part, ...]:
-    """`parts` with neighbouring texts made one, and no empty ones."""
+    """Return `parts` with neighbouring texts made one, and no empty ones."""
     found: list[Part] = []
     for part in parts:
         match found, part:
@@ -125,7 +125,7 @@ class _Reader:
                 return Value(label, self._fields(paths), None, self._is_lookup(paths), place)
 
     def _fields(self, paths: set[Path] | frozenset[Path]) -> RowFields | None:
-        """The values of the row that decide what stands at `paths`; None where something else does too."""
+        """Return the values of the row that decide what stands at `paths`; None where something else does too."""
         found: set[Path] = set()
         for path in paths:
             fields = self._fields_of(path)

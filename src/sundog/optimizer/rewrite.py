@@ -55,7 +55,7 @@ def rewrite(
     without: Collection[str] = (),
     selectivity: Mapping[str, float] | None = None,
 ) -> Rewritten:
-    """`plan` after all `rules` but those named in `without`. `selectivity`: as in rules.base.Context.
+    """Return `plan` after all `rules` but those named in `without`. `selectivity`: as in rules.base.Context.
 
     PlanError, naming the rule, where a rule broke what every rewrite must keep.
     """

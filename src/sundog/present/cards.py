@@ -76,7 +76,7 @@ def nodes_of(document: PlanDocument, cards: Mapping[str, Card]) -> list[LayoutNo
 
 
 def in_words(document: PlanDocument) -> str:
-    """The picture for those who cannot see it."""
+    """Return the picture for those who cannot see it."""
     return " ".join(_sentences(document.steps))
 
 

@@ -34,7 +34,7 @@ def show_estimate(estimate: Estimate, quantity: str) -> Shown:
 
 
 def show_actual(value: float, quantity: str) -> str:
-    """A number that is certain."""
+    """Return a number that is certain, as it is shown."""
     form = FIGURE_FORMATS.get(quantity, count)
     return f"{value:,.0f}" if form is count else form(value)
 

@@ -23,7 +23,7 @@ MAX_DRAWN = 300
 
 
 def html_of(document: PlanDocument) -> str:
-    """The page as text, with no resource from elsewhere."""
+    """Return the page as text, with no resource from elsewhere."""
     cards = cards_of(document)
     return _template().render(
         document=document,

@@ -39,12 +39,12 @@ class Tree:
 
 
 def print_tree(tree: Tree) -> str:
-    """The tree as text, one line each, with a newline at the end."""
+    """Return the tree as text, one line each, with a newline at the end."""
     return "".join(f"{line}\n" for line in _lines(tree, "", ""))
 
 
 def logical_tree(plan: LogicalPlan) -> Tree:
-    """The plan as a tree, one section for each part of it that is not empty."""
+    """Return the plan as a tree, one section for each part of it that is not empty."""
     sections = [
         Tree("workers", tuple(Tree(_workers(group)) for group in plan.workers)),
         Tree("engines", tuple(Tree(_engine(block)) for block in plan.engines)),
@@ -71,7 +71,7 @@ def node_tree(node: Node) -> Tree:
 
 
 def shorten_value(value: Any) -> str:
-    """A value on one line of at most MAX_SHOWN_CHARACTERS: templates and text quoted, the rest as JSON."""
+    """Return a value on one line of at most MAX_SHOWN_CHARACTERS: templates and text quoted, the rest as JSON."""
     match value:
         case OutputSchema():
             fields = json.loads(value.text).get("properties", {})
@@ -162,7 +162,7 @@ def _plain(value: Any) -> Any:
 
 
 def _fields(spec: BaseModel) -> Iterator[tuple[str, Any]]:
-    """The fields that differ from their defaults, in the order of the model."""
+    """Yield the fields that differ from their defaults, in the order of the model."""
     unset = type(spec).model_construct()
     for name, field in type(spec).model_fields.items():
         value = getattr(spec, name)

@@ -76,7 +76,7 @@ def estimate_lines(document: PlanDocument) -> Iterator[str]:
 
 
 def saving(rewrite: RewriteDocument) -> str:
-    """A rule and how much less it leaves, on one line."""
+    """Return a rule and how much less it leaves, on one line."""
     parts = [
         _part(rewrite.num_calls, "calls"),
         _part(rewrite.num_prompt_tokens, "prompt tokens"),

@@ -82,8 +82,8 @@ def opened_rows(state_dir: Path, run_id: str, *, is_failed: bool) -> Iterator[Ru
 
 
 def list_runs(state_dir: Path, prefix: str = "") -> list[RunSummary]:
-    """The runs whose id begins with `prefix`, newest first; `last` is the newest one. Empty where there is no state
-    folder; ConfigError where no id begins so."""
+    """Return the runs whose id begins with `prefix`, newest first; `last` is the newest one. Empty where there is no
+    state folder; ConfigError where no id begins so."""
     if not prefix and not _has_runs(state_dir):
         return []
     with _opened(_known(state_dir)) as (store, runs):
@@ -95,7 +95,7 @@ def list_runs(state_dir: Path, prefix: str = "") -> list[RunSummary]:
 
 
 def run_ids_of(state_dir: Path) -> list[str]:
-    """The ids of all runs, newest first; empty where there is no state folder."""
+    """Return the ids of all runs, newest first; empty where there is no state folder."""
     if not _has_runs(state_dir):
         return []
     with _opened(state_dir) as (_, runs):
@@ -103,14 +103,14 @@ def run_ids_of(state_dir: Path) -> list[str]:
 
 
 def run_id_of(state_dir: Path, written: str) -> str:
-    """The id of the run that `written` means: an id, as much of it as no other begins with, or `last`; ConfigError
-    where there is none."""
+    """Return the id of the run that `written` means: an id, as much of it as no other begins with, or `last`;
+    ConfigError where there is none."""
     with _opened(_known(state_dir)) as (_, runs):
         return _meant(runs, written)
 
 
 def event_logs(state_dir: Path, run_id: str) -> list[Path]:
-    """The logs of a run, oldest first; ConfigError where there is no such run or nothing of it was executed."""
+    """Return the logs of a run, oldest first; ConfigError where there is no such run or nothing of it was executed."""
     with _opened(_known(state_dir)) as (_, runs):
         logs = sorted(runs.folder(runs.find(run_id).run_id).glob("events-*.jsonl.gz"))
     if not logs:

@@ -12,8 +12,8 @@ from sundog.runtime.rows.inputs import RowSource
 
 
 def reading_order_of(plan: PhysicalPlan, source: RowSource) -> tuple[Path, ...]:
-    """The values to read the rows of `source` by; none, and so as they come, where all fit in flight (the scheduler
-    sees them all) or where no value repeats. InputError from reading the rows once."""
+    """Return the values to read the rows of `source` by; none, and so as they come, where all fit in flight (the
+    scheduler sees them all) or where no value repeats. InputError from reading the rows once."""
     if not plan.row_order or source.count() <= plan.max_rows_in_flight:
         return ()
     statistics = source.statistics({frozenset({key.path}) for key in plan.row_order})

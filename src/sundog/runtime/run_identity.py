@@ -91,7 +91,8 @@ def select_run(runs: RunList, command: RunCommand, open_rows: OpenRows) -> Selec
 
 
 def _at(snapshots: Path, source: RowSource, open_rows: OpenRows) -> RowSource:
-    """`source`, with its snapshots in a folder of the run; one that has none is not opened, and read, a second time."""
+    """Return `source`, with its snapshots in a folder of the run; one that has none is not opened, and read, a second
+    time."""
     return open_rows(snapshots) if source.has_snapshots else source
 
 

@@ -109,11 +109,11 @@ class RunPools:
         return found
 
     def names(self) -> dict[str, str]:
-        """The pool of each replica that is started."""
+        """Return the pool of each replica that is started."""
         return {replica_id: engine_pool(replica_id.rpartition("/")[0]) for replica_id in self.engines}
 
     def replicas(self, time_s: float) -> Iterator[ReplicaAdded]:
-        """The events that tell the core what there is."""
+        """Yield the events that tell the core what there is."""
         for replica_id, engine in self.engines.items():
             yield self._added(time_s, replica_id, engine)
         for pool, max_concurrency in tool_limits(self._plan, self._operators).items():

@@ -50,5 +50,5 @@ NO_FACTS = CallFacts()
 
 
 def step_id(flow: str, step: str) -> str:
-    """The name of a step among those of all flows."""
+    """Return the name of a step among those of all flows."""
     return f"{flow}/{step}"

@@ -124,7 +124,8 @@ class Filler:
 
 
 def _first_in_rank(pool: Pool, free: Sequence[ReplicaView]) -> ReplicaView | None:
-    """The replica whose first request comes before those of the others; None where the pool's own does, or none is."""
+    """Return the replica whose first request comes before those of the others; None where the pool's own does, or none
+    is."""
     first = pool.waiting[0] if pool.waiting else None
     found = None
     for replica in free:

@@ -286,7 +286,7 @@ class WorkerView:
     wake_s: float = 0.0
 
     def engines(self) -> tuple[ReplicaView, ...]:
-        """All that it holds, the one that leaves too."""
+        """Return all that it holds, the one that leaves too."""
         leaving = () if self.leaving is None else (self.leaving,)
         return (*self.residents.values(), *leaving)
 

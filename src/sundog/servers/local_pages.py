@@ -16,7 +16,7 @@ class LocalPages:
         self._client = Client(proxy="")
 
     async def get(self, url: str, *, within_s: float) -> WholeAnswer:
-        """The whole page; a TransportFault when there is none."""
+        """Return the whole page; a TransportFault when there is none."""
         return await self._client.fetch(Request("GET", url), max_bytes=MAX_PAGE_BYTES, within_s=within_s)
 
     async def close(self) -> None:

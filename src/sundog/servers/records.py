@@ -83,7 +83,7 @@ class ServerRecords:
         return self._folder / f"{record.key}.log"
 
     def log_tail(self, record: ServerRecord) -> str:
-        """The end of what the server has printed."""
+        """Return the end of what the server has printed."""
         with suppress(FileNotFoundError), self.log_path(record).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
             return file.read().decode("utf-8", "replace").strip()
@@ -141,7 +141,7 @@ def free_port() -> int:
 
 
 def processes_of(record: ServerRecord) -> list[int]:
-    """The living processes of a server, its children among them, lowest number first."""
+    """Return the living processes of a server, its children among them, lowest number first."""
     if record.pid is not None:
         # Where this process started it, its end must be taken note of, or it stays as a zombie.
         with suppress(ChildProcessError):

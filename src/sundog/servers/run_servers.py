@@ -41,7 +41,7 @@ class RunServers:
                 self._places[site.name] = site, record
 
     def attach(self, replica_id: str) -> Engine | None:
-        """The engine of a replica whose server is ours, not started; None where it has none."""
+        """Return the engine of a replica whose server is ours, not started; None where it has none."""
         place = self._places.get(replica_id)
         if place is None:
             return None

@@ -62,7 +62,7 @@ class Site:
 
 
 def sites_of(block: EngineBlock) -> list[Site]:
-    """The servers of a block; none where it has addresses, or is of a kind without servers."""
+    """Return the servers of a block; none where it has addresses, or is of a kind without servers."""
     kind, options = opened(block)
     if not isinstance(kind, ServedKind):
         return []
@@ -83,7 +83,7 @@ class Servers:
         self.on_progress: OnProgress = lambda record, state: None
 
     def find(self, site: Site) -> ServerRecord | None:
-        """The record of a site's server, where its process lives."""
+        """Return the record of a site's server, where its process lives."""
         record = self.records.get(self._key(site))
         return record if record is not None and is_alive(record) else None
 
@@ -131,7 +131,7 @@ class Servers:
         return self.records.spawn(replace(fresh, owner_pid=owner_pid), command)
 
     def _claim(self, site: Site, owner_pid: int | None) -> ServerRecord:
-        """The site's server, started if its process does not live."""
+        """Return the site's server, started if its process does not live."""
         key = self._key(site)
         with self.records.locked():
             record = self.records.get(key)

@@ -74,7 +74,7 @@ class RunList:
         return self._select("order by rowid desc", ())
 
     def find(self, run_id: str) -> RunRecord:
-        """The run of that id; ConfigError when there is none."""
+        """Return the run of that id; ConfigError when there is none."""
         found = self._select("where run_id = ?", (run_id,))
         if not found:
             known = [record.run_id for record in self.all()]
@@ -82,7 +82,7 @@ class RunList:
         return found[0]
 
     def latest(self, command: bytes) -> RunRecord | None:
-        """The newest run of a command."""
+        """Return the newest run of a command."""
         found = self._select("where command = ? order by rowid desc limit 1", (command,))
         return found[0] if found else None
 
@@ -107,8 +107,8 @@ class RunList:
         return self.find(run_id)
 
     def others_with_effects(self, effects: bytes, nodes: Sequence[str], but: str) -> list[tuple[str, int]]:
-        """(run, number of effects that it has made or begun) of each other run with the same `effects`, newest first.
-        `nodes`: the steps that are effects."""
+        """Return (run, number of effects that it has made or begun) of each other run with the same `effects`, newest
+        first. `nodes`: the steps that are effects."""
         query = """
             select run_id,
                 (select coalesce(sum(num_calls), 0) from executed

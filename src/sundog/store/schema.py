@@ -75,7 +75,8 @@ create index runs_by_command on runs (command);
 
 
 def connect_store(path: Path) -> sqlite3.Connection:
-    """A connection in WAL mode; a commit is on the disk when it returns. Creates the tables when they are missing."""
+    """Return a connection in WAL mode; a commit is on the disk when it returns. Creates the tables when they are
+    missing."""
     # One opens at a time: while two switch a new file to WAL mode, SQLite refuses one of them without waiting.
     try:
         with os.fdopen(open_private(path.with_suffix(".lock"), os.O_WRONLY), "w") as lock:

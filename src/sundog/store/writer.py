@@ -190,7 +190,7 @@ def _for_rows(statement: str, num_rows: int, num_columns: int) -> str:
 
 
 def _by_statement(batch: list[_Write]) -> Iterable[tuple[str, list[tuple[Any, ...]]]]:
-    """The rows of each statement. Order between statements is free: no two of one batch touch the same row,
+    """Return the rows of each statement. Order between statements is free: no two of one batch touch the same row,
     since a claim is awaited before its result is written."""
     values: dict[str, list[tuple[Any, ...]]] = {}
     for write in batch:

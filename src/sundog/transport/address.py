@@ -77,13 +77,13 @@ def parse(url: str) -> Address:
 
 
 def joined(base_url: str, path: str) -> str:
-    """`base_url` with `path` behind its own path; its query stays the query, and its fragment is no server's."""
+    """Return `base_url` with `path` behind its own path; its query stays the query, and its fragment is no server's."""
     head, mark, query = base_url.strip().partition("#")[0].partition("?")
     return head.rstrip("/") + path + mark + query
 
 
 def with_parameters(url: str, parameters: Iterable[tuple[str, str]]) -> str:
-    """`url` with further parameters at the end of its query; BadAddress for text that no URL can hold."""
+    """Return `url` with further parameters at the end of its query; BadAddress for text that no URL can hold."""
     try:
         more = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in parameters)
     except UnicodeError:

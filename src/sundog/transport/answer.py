@@ -48,7 +48,7 @@ class StreamedAnswer:
         return self
 
     async def __anext__(self) -> bytes:
-        """The next piece of the body, decompressed; a TransportFault when the body breaks off."""
+        """Return the next piece of the body, decompressed; a TransportFault when the body breaks off."""
         try:
             piece = await self._response.content.readany()
         except Exception as error:
@@ -63,7 +63,7 @@ class StreamedAnswer:
         return piece
 
     async def read(self, max_bytes: int) -> bytes:
-        """The rest of the body; TooLarge as soon as it has more than `max_bytes`."""
+        """Return the rest of the body; TooLarge as soon as it has more than `max_bytes`."""
         body = bytearray()
         async for piece in self:
             body += piece
@@ -72,7 +72,8 @@ class StreamedAnswer:
         return bytes(body)
 
     async def read_start(self, max_bytes: int, within_s: float) -> bytes:
-        """The beginning of the body: what comes within the time, and no more than `max_bytes` of it; never fails."""
+        """Return the beginning of the body: what comes within the time, and no more than `max_bytes` of it; never
+        fails."""
         body = bytearray()
         with suppress(TransportFault, TimeoutError):
             async with asyncio.timeout(within_s):

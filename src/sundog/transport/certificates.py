@@ -14,8 +14,8 @@ from sundog.errors import ConfigError
 
 
 def tls_context(ca_file: str | None, environment: Mapping[str, str]) -> ssl.SSLContext:
-    """The context for the authorities in `ca_file`; without it those of SSL_CERT_FILE and SSL_CERT_DIR; without these
-    the system's and Mozilla's. ConfigError names the file that is not there or holds no certificate."""
+    """Return the context for the authorities in `ca_file`; without it those of SSL_CERT_FILE and SSL_CERT_DIR; without
+    these the system's and Mozilla's. ConfigError names the file that is not there or holds no certificate."""
     return _context(_named(ca_file, environment))
 
 

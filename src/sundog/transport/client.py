@@ -90,8 +90,8 @@ class Client:
         return Opening(self, request, silence_s, progress or SendProgress())
 
     async def fetch(self, request: Request, *, max_bytes: int, within_s: float) -> WholeAnswer:
-        """The answer with its whole body; TooLarge when that has more than `max_bytes`, Silent when it is not there
-        within `within_s`."""
+        """Return the answer with its whole body; TooLarge when that has more than `max_bytes`, Silent when it is not
+        there within `within_s`."""
         try:
             async with asyncio.timeout(within_s), self.open(request) as answer:
                 return WholeAnswer(answer.status, answer.reason, answer.headers, await answer.read(max_bytes))
@@ -106,7 +106,7 @@ class Client:
             await session.close()
 
     async def send(self, request: Request, silence_s: float | None, progress: SendProgress) -> StreamedAnswer:
-        """The answer once its head is there; whoever gets it closes it."""
+        """Return the answer once its head is there; whoever gets it closes it."""
         address = parse(request.url)
         route = self._route(address)
         try:
@@ -174,7 +174,7 @@ class Client:
         return proxy, tls_context(self._ca_file, self._environment)
 
     def _session(self, proxy: Proxy | None) -> aiohttp.ClientSession:
-        """The session for all that goes directly or through HTTP proxies, or that of one SOCKS proxy."""
+        """Return the session for all that goes directly or through HTTP proxies, or that of one SOCKS proxy."""
         import aiohttp
 
         from sundog.transport.connectors import open_connector

@@ -48,7 +48,7 @@ class _ReportingConnector(aiohttp.TCPConnector):
 
 
 def open_connector(socks: Proxy | None, *, keep_alive_s: float) -> aiohttp.TCPConnector:
-    """A connector without a limit of its own: how much is in flight is decided elsewhere."""
+    """Return a connector without a limit of its own: how much is in flight is decided elsewhere."""
     options = {"limit": 0, "keepalive_timeout": keep_alive_s}
     return _ReportingConnector(**options) if socks is None else _through_socks(socks, options)
 

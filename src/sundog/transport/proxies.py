@@ -34,8 +34,8 @@ class Proxy:
 
 
 def proxy_of(address: Address, option: str | None, environment: Mapping[str, str]) -> Proxy | None:
-    """The proxy for an address: `option` where it is written (empty for none), else the environment's; ConfigError when
-    it is none that can be used."""
+    """Return the proxy for an address: `option` where it is written (empty for none), else the environment's;
+    ConfigError when it is none that can be used."""
     if option is not None:
         return _checked(option, "the option `proxy`") if option else None
     if _is_direct(address, environment.get("no_proxy") or environment.get("NO_PROXY") or ""):

@@ -43,7 +43,7 @@ _HINTS = {
 
 
 def transport_fault_of(error: Exception, proxy: Proxy | None) -> TransportFault | None:
-    """The fault that `error` is; None for what is none of the transport's."""
+    """Return the fault that `error` is; None for what is none of the transport's."""
     match error:
         case TransportFault():
             return error
@@ -65,7 +65,7 @@ def transport_fault_of(error: Exception, proxy: Proxy | None) -> TransportFault 
 
 
 def _later_fault(error: Exception, proxy: Proxy | None) -> TransportFault | None:
-    """The same for what happens after there is a connection."""
+    """Return the same for what happens after there is a connection."""
     match error:
         case aiohttp.ServerTimeoutError() | asyncio.TimeoutError():
             return Silent("nothing came in time")

@@ -147,7 +147,7 @@ CONTROL_CALLS: dict[str, tuple[type[_Arguments], Callable[[Any, Any], dict[str, 
 
 
 def answer_control_call(scheduler: Controlled, call: str, arguments: str) -> str:
-    """The answer to `call` with these arguments, both as JSON text."""
+    """Return the answer to `call` with these arguments, both as JSON text."""
     model, perform = CONTROL_CALLS[call]
     try:
         return json.dumps(perform(scheduler, model.model_validate_json(arguments or "{}")))

@@ -58,7 +58,7 @@ class Envelope(BaseModel):
     tool: str = ""
 
     def facts(self) -> CallFacts:
-        """The same in the words of the scheduler, without what stands in the request itself."""
+        """Return the same in the words of the scheduler, without what stands in the request itself."""
         return CallFacts(
             flow=self.flow,
             node=self.node,
@@ -75,7 +75,8 @@ class Envelope(BaseModel):
 
 
 def read_envelope(extra_args: Mapping[str, Any] | None) -> Envelope | None:
-    """The envelope among a request's `extra_args`; None when there is none, BadEnvelope when it cannot be read."""
+    """Return the envelope among a request's `extra_args`; None when there is none, BadEnvelope when it cannot be
+    read."""
     value = None if extra_args is None else extra_args.get(ENVELOPE_KEY)
     if value is None:
         return None

@@ -117,7 +117,7 @@ class TwoTierQueue:
         return True
 
     def release_expired(self, time_s: float) -> list[str]:
-        """The owners whose hold has ended."""
+        """Let go the holds that have ended, and return their owners."""
         self._worst_last = None
         expired = [hold.owner for hold in self._holds.values() if hold.until_s <= time_s]
         for owner in expired:
@@ -147,7 +147,7 @@ class TwoTierQueue:
         return hold.is_pin, () if hold.is_pin else self._rank_of(hold)
 
     def _give_up(self) -> KVCacheBlock:
-        """A kept block of the worst hold that nobody better holds too."""
+        """Return a kept block of the worst hold that nobody better holds too."""
         if self._worst_last is None:
             self._worst_last = sorted(self._holds.values(), key=self._order, reverse=True)
         while True:

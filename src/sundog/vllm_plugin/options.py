@@ -27,7 +27,7 @@ class PluginOptions(BaseModel):
 
 
 def read_plugin_options(additional_config: Any) -> PluginOptions:
-    """The options in vLLM's additional config, defaults when it has no entry; ConfigError for a wrong one."""
+    """Return the options in vLLM's additional config, defaults when it has no entry; ConfigError for a wrong one."""
     entry = additional_config.get(CONFIG_KEY, {}) if isinstance(additional_config, Mapping) else {}
     try:
         return PluginOptions.model_validate(entry)

@@ -75,5 +75,5 @@ class Telemetry:
         return self._num_steps
 
     def since(self, number: int) -> list[dict[str, Any]]:
-        """The ended steps from this number on, as far as they are still here."""
+        """Return the ended steps from this number on, as far as they are still here."""
         return [asdict(step) for step in self._steps if step.number >= number]

@@ -12,7 +12,7 @@ Running = TypeVar("Running")
 
 
 def worst_last(running: Sequence[Running], rank_of: Callable[[Running], tuple[float, ...] | None]) -> list[Running]:
-    """`running` with its ranked requests in order of rank, in the places that ranked requests had."""
+    """Return `running` with its ranked requests in order of rank, in the places that ranked requests had."""
     ranks = [rank_of(request) for request in running]
     ranked = sorted(
         ((rank, place) for place, rank in enumerate(ranks) if rank is not None),

@@ -64,7 +64,7 @@ class EngineProcess:
         await self._current()
 
     async def start(self) -> Any:
-        """The facts, when the pipeline is loaded; raises the SundogError of loading it, or EngineUnavailable."""
+        """Return the facts, when the pipeline is loaded; raises the SundogError of loading it, or EngineUnavailable."""
         if self._process is None:
             await self.spawn()
         assert self._process is not None

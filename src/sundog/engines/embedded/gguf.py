@@ -18,7 +18,8 @@ TEXT, ARRAY = 8, 9
 
 
 def context_tokens(path: Path) -> int:
-    """The context length that a GGUF model was made for, in tokens; ConfigError for a file that does not tell it."""
+    """Return the context length that a GGUF model was made for, in tokens; ConfigError for a file that does not tell
+    it."""
     try:
         with path.open("rb") as file:
             architecture = None

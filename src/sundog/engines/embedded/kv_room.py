@@ -33,8 +33,8 @@ class KVRoom:
         self._num_own = 0
 
     def take(self, number: int, keys: Sequence[int], num_blocks: int) -> bool:
-        """A place for a request that will need at most `num_blocks`, `keys` among them; False where there is none now.
-        Who is alone gets one in any case."""
+        """Return a place for a request that will need at most `num_blocks`, `keys` among them; False where there is
+        none now. Who is alone gets one in any case."""
         num_common = next((index for index, key in enumerate(keys) if key not in self._num_holders), len(keys))
         num_own = num_blocks - num_common
         if self._places and len(self._num_holders) + self._num_own + num_own > self._num_blocks:

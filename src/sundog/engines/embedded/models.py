@@ -67,7 +67,8 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def resolve_model(model: str, cache: Path) -> Path:
-    """The weights of `model`: a catalog name that was pulled, a .gguf file or a model folder; else ConfigError."""
+    """Return the weights of `model`: a catalog name that was pulled, a .gguf file or a model folder; else
+    ConfigError."""
     known = CATALOG.get(model)
     if known is not None:
         path = _cached_path(known, cache)

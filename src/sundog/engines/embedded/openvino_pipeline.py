@@ -81,7 +81,7 @@ def load_pipeline(settings: PipelineSettings) -> tuple[OpenVINOPipeline, Tokeniz
 
 
 def open_tokenizer(path: Path, files: TokenizerFiles) -> Any:
-    """The tokenizer of a pipeline that another process has loaded, without the weights."""
+    """Return the tokenizer of a pipeline that another process has loaded, without the weights."""
     genai, openvino, numpy = map(import_openvino, ("openvino_genai", "openvino", "numpy"))
     if not files:
         return genai.Tokenizer(str(path))
@@ -91,8 +91,8 @@ def open_tokenizer(path: Path, files: TokenizerFiles) -> Any:
 
 
 def load_tokenizer(path: Path) -> tuple[Any, TokenizerFiles]:
-    """The tokenizer, and what it is made of. Making it from a GGUF file takes 1.5 s, so it is kept in the cache folder;
-    EngineUnavailable where it cannot be made."""
+    """Return the tokenizer, and what it is made of. Making it from a GGUF file takes 1.5 s, so it is kept in the cache
+    folder; EngineUnavailable where it cannot be made."""
     if path.is_dir():
         return open_tokenizer(path, {}), {}
     stat, version = path.stat(), import_openvino("openvino_genai").__version__
@@ -199,5 +199,5 @@ def import_openvino(name: str) -> Any:
 
 
 def last_line(error: Exception) -> str:
-    """The sentence in a C++ exception; the lines before it are places in its source."""
+    """Return the sentence in a C++ exception; the lines before it are places in its source."""
     return str(error).strip().rpartition("\n")[2]

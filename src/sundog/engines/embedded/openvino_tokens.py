@@ -22,7 +22,7 @@ PROBE = "a b " * 200_000
 
 
 def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
-    """The tokens of a conversation; BadResponse where the model's chat template does not take it."""
+    """Return the tokens of a conversation; BadResponse where the model's chat template does not take it."""
     history = [{"role": message.role, "content": message.content} for message in messages]
     try:
         text = tokenizer.apply_chat_template(history, True)
@@ -44,13 +44,13 @@ def _encode(tokenizer: Any, text: str) -> list[int]:
 
 @lru_cache(maxsize=8)
 def _cut_tokens(tokenizer: Any) -> int:
-    """The length to which it cuts; that of the probe where it cuts nothing so short."""
+    """Return the length to which it cuts; that of the probe where it cuts nothing so short."""
     return len(_encode(tokenizer, PROBE))
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """`text` cut before single spaces, where tokenizers begin a word; in the midst of a word only where it is longer
-    than a piece. So the tokens of the pieces are those of the text, but for a few around such a cut."""
+    """Yield `text` cut before single spaces, where tokenizers begin a word; in the midst of a word only where it is
+    longer than a piece. So the tokens of the pieces are those of the text, but for a few around such a cut."""
     start = 0
     while len(text) - start > PIECE_CHARACTERS:
         end = text.rfind(" ", start + 1, start + PIECE_CHARACTERS)

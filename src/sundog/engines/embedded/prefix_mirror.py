@@ -37,7 +37,8 @@ class PrefixMirror:
         return min(num_seen * self.block_tokens, len(prompt) - 1)
 
     def num_cached_tokens(self, prompt: Sequence[int]) -> int:
-        """Tokens of `prompt` that need no computing; the last one always does, to give the first output token."""
+        """Return the number of tokens of `prompt` that need no computing; the last one always does, to give the first
+        output token."""
         num_hit = 0
         for key in self.keys(prompt):
             if key not in self._blocks:

@@ -22,7 +22,7 @@ def pack(message: Any) -> bytes:
 
 
 async def receive(reader: asyncio.StreamReader) -> Any:
-    """The next message; asyncio.IncompleteReadError when the other side is gone."""
+    """Return the next message; asyncio.IncompleteReadError when the other side is gone."""
     (size,) = MESSAGE_HEADER.unpack(await reader.readexactly(MESSAGE_HEADER.size))
     return pickle.loads(await reader.readexactly(size))
 
@@ -42,7 +42,7 @@ class Inbox:
         self._bytes = bytearray()
 
     def receive(self, *, is_blocking: bool) -> list[Any]:
-        """All that have arrived whole, at least one if `is_blocking`; EOFError when the other side is gone."""
+        """Return all that have arrived whole, at least one if `is_blocking`; EOFError when the other side is gone."""
         messages: list[Any] = []
         while True:
             if (message := self._next()) is not None:

@@ -22,7 +22,8 @@ class Handle(Protocol):
     """One request inside a pipeline."""
 
     def read(self) -> tuple[list[int], FinishReason | None]:
-        """Tokens since the last read, and why it ended if it did; EngineOverloaded when it was dropped for room."""
+        """Return the tokens since the last read, and why it ended if it did; EngineOverloaded when it was dropped for
+        room."""
         ...
 
     def cancel(self) -> None: ...

@@ -29,7 +29,8 @@ class TokenTail:
 
 
 def take_text(tails: Sequence[TokenTail], are_last: Sequence[bool], decode_batch: DecodeBatch) -> list[str]:
-    """The new text of each answer, in one call of the decoder; an unfinished character waits unless it is the last."""
+    """Return the new text of each answer, in one call of the decoder; an unfinished character waits unless it is the
+    last."""
     sequences = [sequence for tail in tails for sequence in (tail.context, tail.context + tail.pending) if sequence]
     decoded = iter(decode_batch(sequences) if sequences else ())
     texts = []
@@ -53,7 +54,7 @@ class StopScanner:
         self._held = ""
 
     def feed(self, piece: str, *, is_last: bool) -> tuple[str, bool]:
-        """The text that may go out now, and whether a stop was found; what may begin a stop is held back."""
+        """Return the text that may go out now, and whether a stop was found; what may begin a stop is held back."""
         text = self._held + piece
         found = [position for stop in self._stops if (position := text.find(stop)) >= 0]
         if found:

@@ -104,7 +104,7 @@ class BlockTable:
 
 
 def block_keys(text: str, block_characters: int) -> tuple[int, ...]:
-    """A key for each full block of a prompt, that stands for it and all before it."""
+    """Return a key for each full block of a prompt, that stands for it and all before it."""
     keys: list[int] = []
     key = 0
     for end in range(block_characters, len(text) + 1, block_characters):

@@ -208,7 +208,8 @@ def count_tokens(text: str) -> int:
 
 
 def modelled_answer(model: str, request: GenerateRequest, num_tokens: int | None = None) -> tuple[str, FinishReason]:
-    """The answer to `request` and why it ends there; equal in every process. Without a schema it has `num_tokens`."""
+    """Return the answer to `request` and why it ends there; equal in every process. Without a schema it has
+    `num_tokens`."""
     parts = [model, str(request.seed), request.json_schema or ""]
     for message in request.messages:
         parts += (message.role, message.content)
@@ -228,7 +229,7 @@ def modelled_answer(model: str, request: GenerateRequest, num_tokens: int | None
 
 
 def instance(shape: AnswerSchema, entropy: int) -> str:
-    """A compact JSON text of `shape`, chosen by `entropy`."""
+    """Return a compact JSON text of `shape`, chosen by `entropy`."""
     match shape:
         case LiteralSchema(texts=texts):
             return texts[entropy % len(texts)]

@@ -31,7 +31,7 @@ _CREDENTIAL = re.compile(r"key|token|secret|auth|password|cookie|session", re.I)
 
 
 def secrets_of_url(url: str) -> Iterator[tuple[str, str]]:
-    """The password of a URL, and what its query calls a key, each with what may be shown in its place."""
+    """Yield the password of a URL, and what its query calls a key, each with what may be shown in its place."""
     with suppress(ValueError):  # what is no URL is told when it is used
         parts = urlsplit(url)
         if parts.password:
@@ -59,12 +59,12 @@ class Connection:
         self._json_headers = {"Content-Type": "application/json", **self._headers}
 
     def post(self, path: str, body: bytes) -> Opening:
-        """The exchange of one JSON request with what is at `path` below the base URL."""
+        """Return the exchange of one JSON request with what is at `path` below the base URL."""
         url = self.url_of(path)
         return self._client.open(Request("POST", url, self._json_headers, body), silence_s=self._silence_s)
 
     async def get(self, url: str, *, within_s: float) -> WholeAnswer:
-        """The whole answer; a TransportFault when there is none."""
+        """Return the whole answer; a TransportFault when there is none."""
         return await self._client.fetch(Request("GET", url, self._headers), max_bytes=MAX_PAGE_BYTES, within_s=within_s)
 
     def url_of(self, path: str) -> str:
@@ -72,7 +72,7 @@ class Connection:
         return joined(self._base_url, path)
 
     def hide(self, text: str) -> str:
-        """`text` without secrets, be they named or written in the flow."""
+        """Return `text` without secrets, be they named or written in the flow."""
         return self._written.redact(self._secrets.redact(text))
 
     def error_of(self, fault: TransportFault) -> EngineError:
@@ -128,7 +128,7 @@ class Connection:
             self._written.add(value, shown)
 
     def _revealed(self, what: str, written: str, header: str) -> str:
-        """The value of a header. A line end is what a shell or an editor has left at its end."""
+        """Return the value of a header. A line end is what a shell or an editor has left at its end."""
         value = self._secrets.reveal(written).strip()
         try:
             check_header(header, value)

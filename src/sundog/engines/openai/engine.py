@@ -125,7 +125,7 @@ class OpenAIEngine:
         return self._counters.stats()
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:
-        """An estimate: the server's tokenizer is not here."""
+        """Return an estimate: the server's tokenizer is not here."""
         return estimate_prompt_tokens(request.messages)
 
     async def close(self) -> None:
@@ -133,7 +133,7 @@ class OpenAIEngine:
         await self.connection.close()
 
     async def _attempt(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
-        """The chunks as they come where their time matters, else one for the whole answer."""
+        """Yield the chunks as they come where their time matters, else one for the whole answer."""
         async with self.connection.post(PATHS[self._options.api], self._content(request)) as answer:
             if not 200 <= answer.status < 300:
                 body = await answer.read_start(MAX_ERROR_BYTES, ERROR_BODY_S)

@@ -55,7 +55,8 @@ word ::= """
 
 @lru_cache(maxsize=256)
 def compact_grammar(schema_text: str, max_tokens: int | None) -> str:
-    """The grammar of a schema for answers of at most `max_tokens`; BadResponse for a schema outside the subset."""
+    """Return the grammar of a schema for answers of at most `max_tokens`; BadResponse for a schema outside the
+    subset."""
     return f"root ::= {_rule(read_schema(schema_text), max_tokens or DEFAULT_TOKENS)}{BASE_RULES}"
 
 
@@ -137,7 +138,7 @@ def _number(shape: NumberSchema, budget: int) -> str:
 
 
 def _form(shape: NumberSchema, budget: int) -> tuple[int, str]:
-    """The most digits on an open side, and the rule of the fraction, that a budget allows beside the sign."""
+    """Return the most digits on an open side, and the rule of the fraction, that a budget allows beside the sign."""
     if shape.is_integer:
         return max(1, min(MAX_DIGITS, budget - 1)), ""
     num_decimals = max(1, min(MAX_DECIMALS, (budget - 2) // 3))
@@ -184,7 +185,7 @@ def _digit_patterns(low: int, high: int) -> Iterator[str]:
 
 
 def _least_tokens(shape: AnswerSchema) -> int:
-    """A guess at the tokens that a value of `shape` needs, its elastic parts at their smallest."""
+    """Return a guess at the tokens that a value of `shape` needs, its elastic parts at their smallest."""
     match shape:
         case LiteralSchema(texts=texts):
             return max(map(len, texts)) // JSON_CHARACTERS_PER_TOKEN + 1
@@ -229,6 +230,6 @@ def _repeat(rule: str, least: int, most: int) -> str:
 
 
 def _quote(text: str) -> str:
-    """`text` as a literal of the grammar."""
+    """Return `text` as a literal of the grammar."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in escaped) + '"'

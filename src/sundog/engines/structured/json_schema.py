@@ -66,7 +66,7 @@ AnswerSchema = LiteralSchema | NumberSchema | StringSchema | ArraySchema | Objec
 
 @lru_cache(maxsize=256)
 def read_schema(schema_text: str) -> AnswerSchema:
-    """The tree of a schema given as JSON text; BadResponse, not retryable, for what is outside the subset."""
+    """Return the tree of a schema given as JSON text; BadResponse, not retryable, for what is outside the subset."""
     try:
         schema = json.loads(schema_text)
     except ValueError as error:

@@ -24,7 +24,7 @@ SWITCHES = {"scheduling_policy", "scheduler_cls"}
 
 
 def python_of(written: str | None, environment: Mapping[str, str] = os.environ) -> str:
-    """The interpreter that has vLLM: the block's, that of SUNDOG_VLLM_PYTHON, or the one that runs this."""
+    """Return the interpreter that has vLLM: the block's, that of SUNDOG_VLLM_PYTHON, or the one that runs this."""
     return written or environment.get(PYTHON_VARIABLE) or sys.executable
 
 
@@ -85,7 +85,7 @@ def server_environment(
 
 
 def _gpus(replica: int, num_gpus: int, visible: Sequence[str]) -> str:
-    """The replica's part of the GPUs that may be used; of all where nothing says which those are."""
+    """Return the replica's part of the GPUs that may be used; of all where nothing says which those are."""
     first = replica * num_gpus
     numbers = range(first, first + num_gpus)
     return ",".join(visible[first : first + num_gpus] if visible else map(str, numbers))

@@ -269,7 +269,8 @@ def answering(arguments: Mapping[str, ServerArgument]) -> dict[str, ServerArgume
 
 
 def context_argument(arguments: Mapping[str, ServerArgument]) -> int | None:
-    """The context that is asked for in tokens; None where vLLM takes the model's own, or reads it from text (`32k`)."""
+    """Return the context that is asked for in tokens; None where vLLM takes the model's own, or reads it from text
+    (`32k`)."""
     written = arguments.get("max_model_len")
     return written if isinstance(written, int) and written > 0 else None
 

@@ -163,7 +163,7 @@ class VLLMLocalKind:
 
 @cache
 def _encoder(model: str) -> Encode:
-    """The chat template and tokenizer of a model; ConfigError when there is none or vLLM is not here."""
+    """Return the chat template and tokenizer of a model; ConfigError when there is none or vLLM is not here."""
     try:
         from vllm.tokenizers import get_tokenizer
     except ImportError as error:
@@ -237,7 +237,7 @@ def _check_length(prompt: Sequence[int], request: GenerateRequest, max_context_t
 
 
 async def _answer(engine: Any, prompt: list[int], request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
-    """The chunks of an answer. What vLLM refuses is BadResponse; its end is EngineUnavailable."""
+    """Yield the chunks of an answer. What vLLM refuses is BadResponse; its end is EngineUnavailable."""
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
     num_output_tokens, num_cached_tokens = 0, 0

@@ -34,7 +34,7 @@ def health_url(base_url: str) -> str:
 
 
 def kv_capacity_tokens(page: str) -> int | None:
-    """Tokens that the KV blocks hold; None where the page does not tell."""
+    """Return the number of tokens that the KV blocks hold; None where the page does not tell."""
     found = _CACHE.search(page)
     if found is None:
         return None
@@ -46,7 +46,7 @@ def kv_capacity_tokens(page: str) -> int | None:
 
 
 def replica_load(page: str) -> ReplicaLoad:
-    """The load that a page tells; what is not on it is 0. Of several engines behind one address (data parallel)
+    """Return the load that a page tells; what is not on it is 0. Of several engines behind one address (data parallel)
     counts are added, and the fullest one's KV usage is given."""
     values: dict[str, list[float]] = {}
     for name, value in _SAMPLE.findall(page):

@@ -19,8 +19,8 @@ _EXAMPLE = "a field is str, int, float, bool, a Literal, an Enum, Optional, a li
 
 
 def output_of(written: Any) -> Any:
-    """`output` as a flow file would hold it: classes as JSON Schema, the names of scalars for str, int, float and bool.
-    ValueError with the field that cannot be taken."""
+    """Return `output` as a flow file would hold it: classes as JSON Schema, the names of scalars for str, int, float
+    and bool. ValueError with the field that cannot be taken."""
     if isinstance(written, type):
         return {"json_schema": _schema_of(written)}
     if isinstance(written, Mapping):
@@ -52,7 +52,7 @@ def _schema_of(kind: type) -> dict[str, Any]:
 
 
 def _readable(hint: Any, above: tuple[Any, ...]) -> Any:
-    """`hint` with a model for each TypedDict: before Python 3.12 pydantic does not read those of `typing`."""
+    """Return `hint` with a model for each TypedDict: before Python 3.12 pydantic does not read those of `typing`."""
     if is_typeddict(hint):
         if hint in above:
             raise ValueError(f"{hint.__name__} holds itself; write the levels out as classes of their own")
@@ -76,7 +76,7 @@ def _readable(hint: Any, above: tuple[Any, ...]) -> Any:
 
 
 def _wrong_fields(kind: type) -> Iterator[str]:
-    """The fields of a class that alone have no JSON Schema."""
+    """Yield the fields of a class that alone have no JSON Schema."""
     for name, hint in getattr(kind, "__annotations__", {}).items():
         try:
             TypeAdapter(_readable(hint, ())).json_schema()
@@ -85,7 +85,7 @@ def _wrong_fields(kind: type) -> Iterator[str]:
 
 
 def _written_out(schema: Any, definitions: Mapping[str, Any], where: str, above: tuple[str, ...]) -> Any:
-    """`schema` with what it refers to in place of the references."""
+    """Return `schema` with what it refers to in place of the references."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         if name in above:

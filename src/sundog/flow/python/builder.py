@@ -57,7 +57,7 @@ class NodesBuilder:
         share: bool | None = None,
         **spec: Any,
     ) -> Ref:
-        """A step of any registered operator; `spec` is what stands below the operator in a flow file."""
+        """Add a step of any registered operator; `spec` is what stands below the operator in a flow file."""
         modifiers = {
             "when": when,
             "for_each": for_each,
@@ -71,8 +71,8 @@ class NodesBuilder:
         return self._add(name, {operator: _given(spec), **_given(modifiers)})
 
     def llm(self, name: str, *, engine: str, prompt: Prompt | None = None, output: Any = None, **fields: Any) -> Ref:
-        """An LLM call: also `messages`, `system`, `max_tokens`, `temperature`, `seed`, `stop`, modifiers. `output`: the
-        answer's form as in a flow file, or a pydantic model, a dataclass or a TypedDict."""
+        """Add an LLM call; it takes also `messages`, `system`, `max_tokens`, `temperature`, `seed`, `stop` and
+        modifiers. `output` is the answer's form as in a flow file, or a pydantic model, a dataclass or a TypedDict."""
         try:
             form = output_of(output)
         except ValueError as error:
@@ -80,19 +80,19 @@ class NodesBuilder:
         return self.step(name, "llm", engine=engine, prompt=prompt, output=form, **fields)
 
     def sql(self, name: str, *, database: str, query: str, **fields: Any) -> Ref:
-        """A SQL statement with bound `params`, and modifiers."""
+        """Add a SQL statement with bound `params`, and modifiers."""
         return self.step(name, "sql", database=database, query=query, **fields)
 
     def http(self, name: str, *, url: Text, **fields: Any) -> Ref:
-        """An HTTP request, and modifiers."""
+        """Add an HTTP request, and modifiers."""
         return self.step(name, "http", url=url, **fields)
 
     def python(self, name: str, call: Callable[..., Any] | str, **fields: Any) -> Ref:
-        """A call of a function or "module:function" with `args`, and modifiers."""
+        """Add a call of a function or "module:function" with `args`, and modifiers."""
         return self.step(name, "python", call=call, **fields)
 
     def filter(self, name: str, predicate: Text, *, after: After = ()) -> None:
-        """Rows for which `predicate` is false end here."""
+        """Add a filter: rows for which `predicate` is false end here."""
         self._add(name, {"filter": predicate, **_given({"after": _names(after)})})
 
     def loop(
@@ -106,7 +106,7 @@ class NodesBuilder:
         as_: str | None = None,
         after: After = (),
     ) -> LoopBuilder:
-        """A bounded loop; its steps are added to what this returns."""
+        """Add a bounded loop; its steps are added to what this returns."""
         nodes: dict[str, Any] = {}
         body = {**_given({"max_turns": max_turns, "until": _plain(until)}), "nodes": nodes}
         modifiers = {"when": when, "for_each": for_each, "as": as_, "after": _names(after)}
@@ -161,12 +161,12 @@ class FlowBuilder(NodesBuilder):
         super().__init__({}, ("nodes",), CallSites())
 
     def workers(self, name: str, *, count: int, max_resident: int = 1, usd_per_hour: float = 0.0) -> str:
-        """A group of workers that load and unload the engines given to it; returns its name, for `engine`."""
+        """Add a group of workers that load and unload the engines given to it, and return its name, for `engine`."""
         self._put("workers", name, {"count": count, "max_resident": max_resident, "usd_per_hour": usd_per_hour})
         return name
 
     def engine(self, name: str, *, kind: str, **options: Any) -> str:
-        """An engine block; returns its name."""
+        """Add an engine block, and return its name."""
         self._put("engines", name, {"kind": kind, **_given(options)})
         return name
 
@@ -183,7 +183,7 @@ class FlowBuilder(NodesBuilder):
         types: Mapping[str, str] | None = None,
         at: str | None = None,
     ) -> Ref:
-        """An input from a file, a DuckDB query, a function, or rows themselves; returns its columns.
+        """Add an input from a file, a DuckDB query, a function, or rows themselves, and return its columns.
 
         The first input drives: its columns are `row.<column>`. The others are joined to it by `key`.
         """
@@ -203,17 +203,17 @@ class FlowBuilder(NodesBuilder):
         return row if is_first else Ref(f"{ROW}.{name}")
 
     def constant(self, name: str, value: Any) -> Ref:
-        """A value that templates read by its name."""
+        """Add a value that templates read by its name."""
         self._put("constants", name, value)
         return Ref(name)
 
     def output(self, **columns: Text) -> None:
-        """Columns of the result, in this order."""
+        """Add columns of the result, in this order."""
         for name, template in columns.items():
             self._put("outputs", name, template)
 
     def plan(self) -> LogicalPlan:
-        """The logical plan; FlowError that lists everything that is wrong, by the lines that wrote it."""
+        """Return the logical plan; FlowError that lists everything that is wrong, by the lines that wrote it."""
         return bind({**self._data, "nodes": self._nodes}, self._sites, base_dir=self.base_dir)
 
     def _put(self, section: str, name: str, value: Any) -> None:
@@ -233,7 +233,7 @@ def _names(after: After) -> list[str] | None:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as a flow file would hold it: text for templates and functions, dicts and lists for the rest."""
+    """Return `value` as a flow file would hold it: text for templates and functions, dicts and lists for the rest."""
     match value:
         case Expression() | Template():
             return str(value)

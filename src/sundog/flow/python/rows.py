@@ -33,7 +33,7 @@ Rows = Sequence[Mapping[str, Any]] | ArrowRows
 
 
 def register_rows(name: str, rows: Rows) -> str:
-    """A reference to a function that yields `rows` as dicts; equal rows give an equal reference."""
+    """Return a reference to a function that yields `rows` as dicts; equal rows give an equal reference."""
     if hasattr(rows, "__arrow_c_stream__"):
         table = _table(rows)
         return register_function(lambda: _dicts(table), name=name, content=_content_of(table))
@@ -53,8 +53,8 @@ def register_rows(name: str, rows: Rows) -> str:
 
 
 def _kept(row: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-    """The row as it will be read, and what it is known by: its normal form, or why it has none. Reading counts what
-    becomes null, and fails a row without one alone."""
+    """Return the row as it will be read, and what it is known by: its normal form, or why it has none. Reading counts
+    what becomes null, and fails a row without one alone."""
     num_nulled = 0
 
     def count() -> None:
@@ -76,7 +76,7 @@ def _kind_of(rows: Any) -> str:
 
 
 def _table(rows: ArrowRows) -> pa.Table:
-    """The table, every column of which can be read as what it is; FlowError."""
+    """Return the table, every column of which can be read as what it is; FlowError."""
     import pyarrow as pa
 
     try:
@@ -111,7 +111,8 @@ def _is_of_other_library(kind: pa.DataType) -> bool:
 
 
 def _dicts(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """The rows; a value that Python has no type for (a date beyond the year 9999) fails its row when it is read."""
+    """Yield the rows; a value that Python has no type for (a date beyond the year 9999) fails its row when it is
+    read."""
     for batch in table.to_batches(max_chunksize=1024):
         try:
             rows = batch.to_pylist(maps_as_pydicts="strict")

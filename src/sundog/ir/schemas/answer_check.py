@@ -61,8 +61,8 @@ class _Account(FormatChecker):
 
 
 def find_answer_mistake(value: Any, schema_text: str) -> str | None:
-    """The first place where `value` does not fit the schema, and how; None where it fits. ValueError and RecursionError
-    for what cannot be checked within bounds."""
+    """Return the first place where `value` does not fit the schema, and how; None where it fits. ValueError and
+    RecursionError for what cannot be checked within bounds."""
     validator = _validator(schema_text).evolve(format_checker=_Account())
     mistakes = sorted(islice(validator.iter_errors(value), MAX_SHOWN_MISTAKES), key=lambda one: one.json_path)
     return f"{mistakes[0].json_path}: {mistakes[0].message}" if mistakes else None
@@ -91,7 +91,7 @@ def _validator(schema_text: str) -> Validator:
 
 @lru_cache(maxsize=16)
 def _bounded(kind: Any) -> Any:
-    """The kind of validator whose rules count their steps, and whose patterns are matched in linear time."""
+    """Return the kind of validator whose rules count their steps, and whose patterns are matched in linear time."""
     own: dict[str, Keyword] = {
         "pattern": _pattern,
         "patternProperties": _pattern_properties,

@@ -63,8 +63,8 @@ def parse_answer(
     retryable: bool = False,
     redact: Callable[[str], str] = str,
 ) -> dict[str, Any]:
-    """`answer` as the object that the schema asks for; BadResponse that says what is wrong and shows its beginning.
-    `redact`: takes secrets out of a text, before that is cut."""
+    """Return `answer` as the object that the schema asks for; BadResponse that says what is wrong and shows its
+    beginning. `redact`: takes secrets out of a text, before that is cut."""
     try:
         return _fitting(answer, schema_text)
     except _NoAnswer as error:

@@ -80,7 +80,7 @@ class _Reader:
         return min((self._of_type(kind, schema, depth) for kind in kinds), key=len)
 
     def with_option(self, schema: Any, place: str = "", depth: int = 0) -> Iterator[tuple[tuple[str, str], str]]:
-        """The smallest answer with each option of each enum that stands in required objects."""
+        """Yield the smallest answer with each option of each enum that stands in required objects."""
         if not isinstance(schema, Mapping) or depth > MAX_SCHEMA_DEPTH:
             return
         if isinstance(schema.get("enum"), list):

@@ -49,7 +49,7 @@ WRITING_FILTERS = TEXT_FILTERS | {"tojson", "pprint", "xmlattr", "filesizeformat
 
 
 def bounded(name: str, function: TemplateFilter) -> TemplateFilter:
-    """`function`, the filter `name`, as one that pays."""
+    """Return `function`, the filter `name`, as one that pays."""
     pass_arg = _PassArg.from_obj(function)  # how Jinja itself knows what a filter wants first
     cost = _COSTS.get(name)
     is_text, is_writing = name in TEXT_FILTERS, name in WRITING_FILTERS
@@ -79,7 +79,7 @@ def _first(context: Context, pass_arg: _PassArg) -> Any:
 
 @pass_context
 def sized(context: Context, value: Any) -> Any:
-    """A value that is about to be gone through: compared, or searched."""
+    """Return a value that is about to be gone through: compared, or searched."""
     spending_of(context).look_at(value)
     return value
 
@@ -152,7 +152,7 @@ def _pay_format(spending: Spending, value: Any, args: Positional, kwargs: Keywor
 
 
 def _pay_join(spending: Spending, value: Any, args: Positional, kwargs: Keywords) -> Any:
-    """The elements themselves, null as empty text: a generator can be looked at once only."""
+    """Return the elements themselves, null as empty text: a generator can be looked at once only."""
     if isinstance(value, Undefined):
         return value
     items = ["" if item is None else item for item in _counted(spending, value, 0)]

@@ -34,7 +34,7 @@ SKIPPED = Skipped(name="a skipped step")
 
 
 def shown_value(value: Any) -> str:
-    """A value as text between other text: null is empty, as a skipped step is."""
+    """Return a value as text between other text: null is empty, as a skipped step is."""
     return value if type(value) is str else "" if value is None else str(value)
 
 
@@ -112,12 +112,12 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().getattr(obj, attribute)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """An operator that can make more than it was given, once that is paid for."""
+        """Apply an operator that can make more than it was given, once that is paid for."""
         pay_operator(spending_of(context), operator, left, right)
         return super().call_binop(context, operator, left, right)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - as in jinja2
-        """A call, once it is paid for."""
+        """Make a call, once it is paid for."""
         spending = spending_of(__context)
         spending.step()
         given = [*args, *kwargs.values()]

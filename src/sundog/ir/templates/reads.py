@@ -12,7 +12,7 @@ from sundog.ir.templates.template import LOOP, Path
 
 
 def paths_read(node: Node) -> frozenset[Path]:
-    """The paths that a node reads from outside itself; of a loop, those that leave its body."""
+    """Return the paths that a node reads from outside itself; of a loop, those that leave its body."""
     match node:
         case Step() | Filter():
             return _paths(node)
@@ -23,19 +23,19 @@ def paths_read(node: Node) -> frozenset[Path]:
 
 
 def outer_paths(plan: LogicalPlan) -> frozenset[Path]:
-    """The paths that a plan's nodes and outputs read, outside the bodies of loops."""
+    """Return the paths that a plan's nodes and outputs read, outside the bodies of loops."""
     shown = (template.paths for _, template in plan.outputs)
     return frozenset[Path]().union(*shown, *(paths_read(node) for node in plan.nodes))
 
 
 def names_needed(loop: Loop, outer: Iterable[Path]) -> frozenset[str]:
-    """The steps of a loop's body whose values are read by other than the turn's own steps: as `names_passed_on`, and
-    those that `until` reads."""
+    """Return the steps of a loop's body whose values are read by other than the turn's own steps: as `names_passed_on`,
+    and those that `until` reads."""
     return names_passed_on(loop, outer) | ({path[0] for path in _paths(loop.until)} & _names(loop))
 
 
 def names_passed_on(loop: Loop, outer: Iterable[Path]) -> frozenset[str]:
-    """The steps of a loop's body that are read through the loop's value (by the paths `outer`) or `loop.last`.
+    """Return the steps of a loop's body that are read through the loop's value (by the paths `outer`) or `loop.last`.
     All of them where such a value is read as a whole."""
     names = _names(loop)
     passed: set[str] = set()

@@ -23,7 +23,7 @@ MAX_SHOWN_CHARACTERS = 300
 
 
 def render_text(template: Template, scope: Scope) -> str:
-    """The template's text; OperatorError where it reads what is not there."""
+    """Return the template's text; OperatorError where it reads what is not there."""
     try:
         return _text_function(template.source)(scope)
     except OperatorError:
@@ -33,7 +33,7 @@ def render_text(template: Template, scope: Scope) -> str:
 
 
 def render_value(template: Template, scope: Scope) -> Any:
-    """The value of a single expression, the text of any other template; a skipped step gives None."""
+    """Return the value of a single expression, the text of any other template; a skipped step gives None."""
     if not template.is_expression:
         return render_text(template, scope)
     try:
@@ -50,7 +50,7 @@ def render_value(template: Template, scope: Scope) -> Any:
 
 
 def render_condition(template: Template, scope: Scope) -> bool:
-    """The truth of a condition, by the template language's own rules."""
+    """Return the truth of a condition, by the template language's own rules."""
     return bool(render_value(template, scope))
 
 
@@ -117,7 +117,7 @@ _PLAIN_TYPES = frozenset({str, int, float, bool, type(None), list, dict})
 
 
 def _plain_pieces(source: str) -> tuple[str | Path, ...] | None:
-    """The template as texts and paths of names; None where it has more (a digit may be an element or a key)."""
+    """Return the template as texts and paths of names; None where it has more (a digit may be an element or a key)."""
     pieces: list[str | Path] = []
     for segment in Template(source).segments:
         match segment:

@@ -89,7 +89,7 @@ class Spending:
 
 
 def spending_of(context: Context) -> Spending:
-    """The account of the rendering that `context` belongs to; one of its own where nobody keeps one."""
+    """Return the account of the rendering that `context` belongs to; one of its own where nobody keeps one."""
     found = context.parent.get(SPENT)
     return found if isinstance(found, Spending) else Spending()
 
@@ -99,7 +99,7 @@ def _is_sized(value: Any) -> bool:
 
 
 def refuse_long(text: str) -> str:
-    """`text`, or OperatorError where no rendering may make one that long."""
+    """Return `text`, or OperatorError where no rendering may make one that long."""
     if len(text) > MAX_CHARACTERS:
         raise OperatorError(f"template error: it makes more than {MAX_CHARACTERS:,} characters of text")
     return text

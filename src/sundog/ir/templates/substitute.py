@@ -29,7 +29,7 @@ _MARKUP = ("{", "\r")
 
 
 def change_templates(node: N, change: TemplateChange) -> N:
-    """`node` with `change` applied to every template in it, those of a loop's body too."""
+    """Return `node` with `change` applied to every template in it, those of a loop's body too."""
     match node:
         case Step():
             each = _change_each(node.for_each, change)
@@ -45,7 +45,7 @@ def change_templates(node: N, change: TemplateChange) -> N:
 
 
 def rename(template: Template, names: Mapping[str, str]) -> Template | None:
-    """`template` reading the values of `names` wherever it read their keys; None where that cannot be done for
+    """Return `template` reading the values of `names` wherever it read their keys; None where that cannot be done for
     certain."""
     read = {old: new for old, new in names.items() if old in template.names}
     if not read:
@@ -54,7 +54,7 @@ def rename(template: Template, names: Mapping[str, str]) -> Template | None:
 
 
 def with_values(template: Template, values: Mapping[str, Any]) -> Template | None:
-    """`template` with the scalars of `values` written in place of their names; None as for `rename`."""
+    """Return `template` with the scalars of `values` written in place of their names; None as for `rename`."""
     scalars = {name: value for name, value in values.items() if name in template.names and _is_scalar(value)}
     if not scalars:
         return template
@@ -66,7 +66,7 @@ def with_values(template: Template, values: Mapping[str, Any]) -> Template | Non
 
 
 def with_literals(template: Template, values: Mapping[str, Any]) -> Template | None:
-    """`template` with the plain references `{{ name }}` to `values` as text; None as for `rename`.
+    """Return `template` with the plain references `{{ name }}` to `values` as text; None as for `rename`.
 
     A template that is one expression stays one: it yields the value, not its text.
     """
@@ -107,7 +107,7 @@ def _merged(segments: list[Segment]) -> list[Segment]:
 
 
 def _with_literal_tags(tokens: list[Token], texts: Mapping[str, str]) -> list[str]:
-    """The template's texts, with each tag that holds one name of `texts` replaced."""
+    """Return the template's texts, with each tag that holds one name of `texts` replaced."""
     found: list[str] = []
     tag: list[Token] = []
     for token in tokens:
@@ -155,7 +155,7 @@ class _Replace(NodeTransformer):
 
 
 def _tokens(template: Template) -> list[Token] | None:
-    """The template's tokens; None where they do not spell it, as after `{%-` and with Windows line ends."""
+    """Return the template's tokens; None where they do not spell it, as after `{%-` and with Windows line ends."""
     tokens = list(ENVIRONMENT.lex(template.source))
     return tokens if "".join(text for _, _, text in tokens) == template.source else None
 

@@ -227,7 +227,7 @@ def _segments(tree: nodes.Template, free: set[str]) -> list[Segment]:
 
 
 def _path(node: nodes.Node) -> Path | None:
-    """The path a node spells, or None where it is no plain chain of names and constants."""
+    """Return the path a node spells, or None where it is no plain chain of names and constants."""
     match node:
         case nodes.Name(name=name):
             return (name,)

@@ -36,10 +36,10 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 
 def canonical_json(value: Any) -> bytes:
-    """`value` (JSON types only) as bytes with sorted keys and no spaces."""
+    """Return `value` (JSON types only) as bytes with sorted keys and no spaces."""
     return _ENCODER.encode(value).encode("utf-8", "surrogatepass")
 
 
 def fingerprint(value: Any, *, size_bytes: int = 16) -> bytes:
-    """`size_bytes` bytes that are equal exactly when `value` is (as JSON)."""
+    """Return `size_bytes` bytes that are equal exactly when `value` is (as JSON)."""
     return blake2b(canonical_json(value), digest_size=size_bytes).digest()

@@ -26,7 +26,7 @@ _GIVERS = {
 
 
 def python_value(value: Any) -> Any:
-    """The same value in Python's own types, one level of it; `UNKNOWN` where there is none.
+    """Return the same value in Python's own types, one level of it; `UNKNOWN` where there is none.
 
     numpy's scalars become numbers and text, its arrays lists, its records dicts; what is missing (pandas' NA and NaT,
     numpy's NaT, what a mask covers) becomes None, and times keep their nanoseconds as ISO text. A range or a view of a

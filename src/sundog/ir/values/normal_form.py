@@ -58,7 +58,8 @@ class NoNormalForm(ValueError):
 
 
 def normal_form(value: Any, on_not_finite: OnNotFinite | None = None) -> Any:
-    """A copy of `value` in JSON types; NoNormalForm, a ValueError, names the path and the reason where it has none.
+    """Return a copy of `value` in JSON types; NoNormalForm, a ValueError, names the path and the reason where it has
+    none.
 
     Dates and times become ISO text, decimals and UUIDs text, bytes base64 of the standard alphabet, tuples and
     generators lists, sets lists in the order of their JSON text, dataclasses and pydantic models dicts, values of numpy
@@ -73,7 +74,7 @@ def normal_form(value: Any, on_not_finite: OnNotFinite | None = None) -> Any:
 
 
 def encode(value: Any) -> bytes:
-    """A normal form as JSON; NoNormalForm where that is longer than MAX_BYTES."""
+    """Return a normal form as JSON; NoNormalForm where that is longer than MAX_BYTES."""
     body = to_json(value)
     if len(body) > MAX_BYTES:
         raise NoNormalForm(f"takes {len(body):,} bytes as JSON, and at most {MAX_BYTES:,} are kept")
@@ -86,7 +87,7 @@ def decode(body: bytes) -> Any:
 
 
 def whole_text(text: str) -> str:
-    """`text` with U+FFFD in place of each half of a surrogate pair that has no other half."""
+    """Return `text` with U+FFFD in place of each half of a surrogate pair that has no other half."""
     if text.isascii() or _is_whole(text):
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

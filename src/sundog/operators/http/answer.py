@@ -24,7 +24,8 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (code
 
 
 def answer_value(answer: WholeAnswer, text: str) -> dict[str, Any]:
-    """`{status, headers, text, json}`, for the `text` of the answer; NoNormalForm for JSON that no value can hold."""
+    """Return `{status, headers, text, json}`, for the `text` of the answer; NoNormalForm for JSON that no value can
+    hold."""
     return {
         "status": answer.status,
         "headers": {name: _header(answer.headers[name]) for name in KEPT_HEADERS if name in answer.headers},
@@ -60,8 +61,8 @@ def _header(value: str) -> str:
 
 
 def _json(text: str) -> Any:
-    """The text's JSON value, whatever its content type says; None where it has none. NaN and infinity stay in it, so
-    that whoever keeps the value refuses it with their place."""
+    """Return the text's JSON value, whatever its content type says; None where it has none. NaN and infinity stay in
+    it, so that whoever keeps the value refuses it with their place."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError:

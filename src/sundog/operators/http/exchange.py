@@ -25,8 +25,8 @@ GOES_ANYWHERE = frozenset({"accept", "accept-language", "user-agent"})
 
 
 def request_of(payload: Mapping[str, Any], context: CallContext) -> Request:
-    """The request of a rendered call, with its secrets; OperatorError, which tells none of its parts, where it cannot
-    be written."""
+    """Return the request of a rendered call, with its secrets; OperatorError, which tells none of its parts, where it
+    cannot be written."""
     parts = reveal_argument(payload["request"], payload["secrets"], context.secrets)
     headers = dict(parts["headers"])
     try:
@@ -44,7 +44,7 @@ def request_of(payload: Mapping[str, Any], context: CallContext) -> Request:
 
 
 async def exchange(client: Client, request: Request, payload: Mapping[str, Any], progress: SendProgress) -> WholeAnswer:
-    """The whole answer, after redirects where they are followed; a TransportFault or OperatorError when there is
+    """Return the whole answer, after redirects where they are followed; a TransportFault or OperatorError when there is
     none."""
     for _ in range(MAX_REDIRECTS + 1):
         async with client.open(request, progress=progress) as answer:
@@ -79,7 +79,7 @@ def _redirected(request: Request, location: str, *, has_secrets: bool) -> Reques
 
 
 def _body(parts: Mapping[str, Any], headers: dict[str, str]) -> bytes | None:
-    """The bytes to send; sets their type where the step does not."""
+    """Return the bytes to send; sets their type where the step does not."""
     try:
         if parts["json"] is not None:
             _set_default(headers, "Content-Type", "application/json")

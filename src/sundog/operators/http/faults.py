@@ -26,7 +26,7 @@ _HOPELESS = (BadAddress, TooLarge, Untrusted)
 
 
 def status_fault(answer: WholeAnswer, text: str, *, is_effect: bool) -> OperatorError:
-    """An answer with a status that the step does not expect; `text` is its body."""
+    """Return the fault of an answer with a status that the step does not expect; `text` is its body."""
     status = answer.status
     is_doubtful = status in _CUT_OFF or (status >= 500 and status not in _REFUSED)
     has_perhaps_acted = is_doubtful or (status < 400 and status not in _ELSEWHERE)

@@ -19,7 +19,7 @@ _START = re.compile(r"(?i)(https?)://([^/?#\\]*)([/?#\\]?)")
 
 
 def origin_of(url: Template) -> str:
-    """`http:<scheme>://<host>:<port>` without user and password, or ANY_ORIGIN where a row decides the host."""
+    """Return `http:<scheme>://<host>:<port>` without user and password, or ANY_ORIGIN where a row decides the host."""
     first = url.segments[0] if url.segments else Literal("")
     match = _START.match(first.text) if isinstance(first, Literal) else None
     if match is None or not (match.group(3) or len(url.segments) == 1):

@@ -70,7 +70,7 @@ class Database:
         self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="sundog-sql")
 
     async def execute(self, statement: Statement, *, timeout_s: float) -> list[SQLRow]:
-        """The rows, or [{"num_rows": n}] of a statement that has none.
+        """Return the rows, or [{"num_rows": n}] of a statement that has none.
 
         A statement past `timeout_s`, or whose caller is cancelled, is stopped and not committed.
         """

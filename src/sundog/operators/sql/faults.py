@@ -59,7 +59,7 @@ class Phase(Enum):
 def sql_fault_of(
     error: Exception, phase: Phase, backend: str, *, is_write: bool, params: Mapping[str, Any] | None = None
 ) -> OperatorError:
-    """`error` as the call's failure, with the database's own message. `params`: of the statement."""
+    """Return `error` as the call's failure, with the database's own message. `params`: of the statement."""
     if isinstance(error, OperatorError):
         return error
     if not isinstance(error, DBAPIError):
@@ -127,7 +127,8 @@ def _sqlstate(error: DBAPIError) -> str:
 
 
 def _code(error: DBAPIError) -> object:
-    """The server's own number of the error: with MySQL and pymssql the first argument, with Oracle a part of it."""
+    """Return the server's own number of the error: with MySQL and pymssql the first argument, with Oracle a part of
+    it."""
     first = _first_argument(error)
     return getattr(first, "code", first)
 

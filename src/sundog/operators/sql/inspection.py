@@ -86,7 +86,7 @@ def _asked_sqlite(query: str, path: Path) -> Iterator[Finding]:
 
 
 def _with_lists(query: str) -> str:
-    """`query` with one value in place of each list."""
+    """Return `query` with one value in place of each list."""
     return _LIST_PARAM.sub(r"\1(:\2)", query)
 
 

@@ -85,8 +85,8 @@ def kind_of(key: Any) -> str | None:
 def split_rows(
     rows: Sequence[dict[str, Any]], keys: Sequence[Any], kind: str
 ) -> dict[Any, list[dict[str, Any]]] | None:
-    """The rows of each key, without the key column; None where a row holds what is no key of the list to the letter:
-    then some keys may have more than one spelling."""
+    """Return the rows of each key, without the key column; None where a row holds what is no key of the list to the
+    letter: then some keys may have more than one spelling."""
     spelled = {str(key): key for key in keys}
     found: dict[Any, list[dict[str, Any]]] = {key: [] for key in keys}
     for row in rows:
@@ -107,7 +107,7 @@ def _keeps_rows_apart(root: exp.Select) -> bool:
 
 
 def _equality(root: exp.Select, param: str) -> exp.EQ | None:
-    """The conjunct `column = :param`."""
+    """Return the conjunct `column = :param`."""
     where = root.args.get("where")
     left = [where.this] if where is not None else []
     while left:
@@ -122,7 +122,7 @@ def _equality(root: exp.Select, param: str) -> exp.EQ | None:
 
 
 def _table_of(root: exp.Select, column: exp.Column) -> exp.Table | None:
-    """The table that a column is of, as far as the statement says."""
+    """Return the table that a column is of, as far as the statement says."""
     joins = root.args.get("joins") or []
     tables = [source.this for source in (root.args.get("from_"), *joins) if source is not None]
     qualifier = column.args.get("table")
@@ -153,7 +153,7 @@ def _names(table: exp.Table, column: exp.Column, backend: str) -> tuple[str, str
 
 
 def _gathered_text(query: str, root: exp.Select, equality: exp.EQ, dialect: str) -> str | None:
-    """The query with the key first and `in` for `=`; None unless it parses to just that."""
+    """Return the query with the key first and `in` for `=`; None unless it parses to just that."""
     param, column = equality.expression.name, equality.this
     tokens = tokenize(query, read=dialect)
     sign = _sign_before(tokens, query.index(f":{param}"))
@@ -170,7 +170,7 @@ def _gathered_text(query: str, root: exp.Select, equality: exp.EQ, dialect: str)
 
 
 def _sign_before(tokens: Sequence[Token], position: int) -> Token | None:
-    """The `=` right before the parameter at `position`."""
+    """Return the `=` right before the parameter at `position`."""
     for sign, colon in pairwise(tokens):
         if colon.start == position:
             return sign if sign.token_type is TokenType.EQ else None

@@ -41,7 +41,7 @@ _OTHER_DRIVERS = {
 
 
 def backend_of(database: str) -> str:
-    """The kind of database: `sqlite`, `postgresql`, ...; FlowError where the URL does not begin with it."""
+    """Return the kind of database: `sqlite`, `postgresql`, ...; FlowError where the URL does not begin with it."""
     match = _SCHEME.match(database)
     if match is None:
         raise FlowError(
@@ -77,7 +77,7 @@ def check_url(database: str) -> None:
 
 
 def resource_of(database: str, base_dir: Path) -> str:
-    """The database as a plan names it: no user, no password, no options; equal for two URLs of one database."""
+    """Return the database as a plan names it: no user, no password, no options; equal for two URLs of one database."""
     url = _parse(database)
     backend = url.get_backend_name()
     if backend == "sqlite":
@@ -89,14 +89,14 @@ def resource_of(database: str, base_dir: Path) -> str:
 
 
 def files_of_database(database: str) -> tuple[str, ...]:
-    """The file that the database is, where it is one and no secret hides its name; from the flow's folder."""
+    """Return the file that the database is, where it is one and no secret hides its name; from the flow's folder."""
     url = _parse(database)
     name = url.database or ""
     return (name,) if url.get_backend_name() in ("sqlite", "duckdb") and name and not _MARK.search(name) else ()
 
 
 def reveal_url(database: str, secrets: Secrets) -> URL:
-    """The URL to connect to; OperatorError where a variable is not set."""
+    """Return the URL to connect to; OperatorError where a variable is not set."""
     url = _parse(database)
 
     def reveal(part: str | None) -> str | None:
@@ -116,7 +116,7 @@ def reveal_url(database: str, secrets: Secrets) -> URL:
 
 
 def sqlite_path(url: URL, base_dir: Path) -> Path:
-    """The file of a SQLite URL; a relative one is looked for in `base_dir`."""
+    """Return the file of a SQLite URL; a relative one is looked for in `base_dir`."""
     return (base_dir / (url.database or "")).resolve()
 
 

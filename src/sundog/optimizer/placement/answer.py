@@ -26,7 +26,7 @@ def is_below(value: float, other: float) -> bool:
 
 
 def best_of(root: Schedule, candidates: Iterable[tuple[IndexedAssignment, ...]]) -> tuple[IndexedAssignment, ...]:
-    """The first of the best by `score`; at least one candidate."""
+    """Return the first of the best by `score`; at least one candidate."""
     return min(candidates, key=lambda steps: score(root.copy().play(steps)))
 
 

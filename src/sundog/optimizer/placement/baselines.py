@@ -48,7 +48,7 @@ def all_steps_of_baselines(root: Schedule) -> list[tuple[IndexedAssignment, ...]
 
 
 def earliest(schedule: Schedule, node: int, width: int) -> tuple[int, ...]:
-    """The replicas that would end `width` shards of an LLM node first."""
+    """Return the replicas that would end `width` shards of an LLM node first."""
     able = schedule.ix.replicas_of[node]
     return tuple(sorted(sorted(able, key=lambda replica: schedule.shard(node, replica, width)[1])[:width]))
 

@@ -68,7 +68,7 @@ def beam_search(root: Schedule, width: int) -> list[tuple[IndexedAssignment, ...
 
 
 def promising_steps(schedule: Schedule) -> Iterator[IndexedAssignment]:
-    """The ready nodes with the longest tails; for each width the replicas that would end it first."""
+    """Yield the ready nodes with the longest tails; for each width the replicas that would end it first."""
     ix = schedule.ix
     ready = sorted(ready_nodes(schedule), key=lambda node: -ix.tail_s[node])[:MAX_READY]
     for node in ready:

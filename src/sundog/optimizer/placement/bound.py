@@ -117,8 +117,8 @@ class Bound:
         return bound_s
 
     def _area(self, schedule: Schedule, replicas: Sequence[int], pending: Sequence[int], bound_s: float) -> float:
-        """`bound_s` or later: all work with at least a certain tail fits in before that tail begins. `pending`: longest
-        tail first."""
+        """Return `bound_s` or later: all work with at least a certain tail fits in before that tail begins. `pending`:
+        longest tail first."""
         ix = self._ix
         open_s = sorted(schedule.open_s[replica] for replica in replicas)
         loads_s = self._missing_loads(schedule, replicas, pending)
@@ -133,7 +133,8 @@ class Bound:
         return max(bound_s, _level(open_s, work_s - saving.most_s + loads_s))
 
     def _missing_loads(self, schedule: Schedule, replicas: Sequence[int], pending: Sequence[int]) -> float:
-        """Seconds of the loads that some replica must still do: a model that is nowhere is loaded once at least."""
+        """Return the seconds of the loads that some replica must still do: a model that is nowhere is loaded once at
+        least."""
         ix = self._ix
         return sum(
             min(schedule.load_s(model, replica) for replica in replicas if model in ix.serves[replica])

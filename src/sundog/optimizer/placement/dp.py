@@ -52,7 +52,7 @@ def solve_dp(problem: PlacementProblem, effort: float = 1.0) -> PlacementSolutio
 
 
 def exact_search(root: Schedule, incumbent: float, max_states: int) -> Searched:
-    """The best completion of `root` below `incumbent`; gives up after `max_states` states looked at."""
+    """Return the best completion of `root` below `incumbent`; gives up after `max_states` states looked at."""
     return _Search(root, incumbent, max_states).run()
 
 

@@ -58,8 +58,8 @@ class HaloCosts:
         self._bounds: dict[int, tuple[int, float]] = {}
 
     def epoch_s(self, epoch: int, tools: int, batch: Sequence[int], lanes: Sequence[Lane]) -> float:
-        """The cost of the epoch in which each node of `batch` runs on its lane. `tools`: the mask of those that it
-        needs and that no epoch before has run."""
+        """Return the cost of the epoch in which each node of `batch` runs on its lane. `tools`: the mask of those that
+        it needs and that no epoch before has run."""
         own = self._constants
         spent_s = [self._node_s(node, lane) for node, lane in zip(batch, lanes, strict=True)]
         tool_weight = own.tool_weight * (1 + own.early_tool_weight / (1 + epoch))

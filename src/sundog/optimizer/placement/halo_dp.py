@@ -40,7 +40,8 @@ def halo_dp(problem: PlacementProblem) -> PlacementSolution:
 def halo_epochs(
     ix: Indexed, constants: HaloConstants = PUBLISHED, max_candidates: int = MAX_CANDIDATES
 ) -> list[list[tuple[int, int]]]:
-    """The LLM nodes of each epoch, each with its replica; PlanError where that takes more than `max_candidates`."""
+    """Return the LLM nodes of each epoch, each with its replica; PlanError where that takes more than
+    `max_candidates`."""
     if ix.num_llm > MAX_LLM_NODES:
         raise _refusal(f"{ix.num_llm} LLM steps are more than {MAX_LLM_NODES}")
     return _Search(ix, constants, max_candidates).epochs()
@@ -74,7 +75,7 @@ class _Search:
         return found
 
     def _cost(self, done: int, lanes: tuple[Lane, ...], epoch: int) -> float:
-        """The least cost from here on; the epoch that leads there is kept in the memo."""
+        """Return the least cost from here on; the epoch that leads there is kept in the memo."""
         if done == self._llm_mask:
             return 0.0
         key = done, lanes, epoch
@@ -129,7 +130,7 @@ class _Search:
                 yield (node, *others)
 
     def _maps(self, batch: Sequence[int], lanes: tuple[Lane, ...], used: int = 0) -> Iterator[tuple[int, ...]]:
-        """The positions of different workers that serve the nodes; of equal workers the first that is left."""
+        """Yield the positions of different workers that serve the nodes; of equal workers the first that is left."""
         self._count()
         if not batch:
             yield ()
@@ -146,7 +147,7 @@ class _Search:
         return lane[0], self._ix.model[node], node
 
     def _tools_before(self, mask: int) -> int:
-        """The mask of the tools that LLM nodes need, by way of others too."""
+        """Return the mask of the tools that LLM nodes need, by way of others too."""
         tools = 0
         for node in self._order:
             if mask >> node & 1:
@@ -160,7 +161,8 @@ class _Search:
 
 
 def _steps(ix: Indexed, epochs: Sequence[Sequence[tuple[int, int]]]) -> Iterator[IndexedAssignment]:
-    """The epochs one after another; where tools wait for each other, each stands before the first that needs it."""
+    """Yield the epochs one after another; where tools wait for each other, each stands before the first that needs
+    it."""
     tools = [node for node in ix.order if node >= ix.num_llm and node in ix.decided]
     placed: set[int] = set()
     for epoch in epochs:

@@ -21,7 +21,8 @@ SEED = 0
 def improve(
     root: Schedule, starts: Sequence[tuple[IndexedAssignment, ...]], target: float, max_placements: int
 ) -> tuple[IndexedAssignment, ...]:
-    """The best sequence found from `starts`; stops at the value `target`, or after placing `max_placements` nodes."""
+    """Return the best sequence found from `starts`; stops at the value `target`, or after placing `max_placements`
+    nodes."""
     if not root.ix.decided:
         return ()
     climb = _Climb(root, max_placements)
@@ -46,7 +47,7 @@ class _Climb:
         self._is_makespan = root.ix.objective is Objective.MAKESPAN
 
     def run(self, start: Sequence[IndexedAssignment]) -> tuple[tuple[IndexedAssignment, ...], tuple[float, float]]:
-        """A local optimum at or above `start`, with its score."""
+        """Return a local optimum at or above `start`, with its score."""
         self._steps = list(start)
         self._remember()
         nodes = [node for node, _ in start]
@@ -142,7 +143,7 @@ class _Climb:
         return sorted(sets)
 
     def _exchanges(self, position: int) -> Iterator[tuple[int, list[IndexedAssignment]]]:
-        """The node at `position` and a later one on each other's replicas."""
+        """Yield the node at `position` and a later one on each other's replicas."""
         node, replicas = self._steps[position]
         for other in range(position + 1, len(self._steps)):
             other_node, other_replicas = self._steps[other]

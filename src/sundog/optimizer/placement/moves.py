@@ -34,7 +34,7 @@ def all_steps(schedule: Schedule) -> Iterator[IndexedAssignment]:
 
 
 def one_of_each(schedule: Schedule, replicas: tuple[int, ...]) -> list[int]:
-    """The first of each family of interchangeable replicas."""
+    """Return the first of each family of interchangeable replicas."""
     return [family[0] for family in _families(schedule, replicas).values()]
 
 

@@ -25,11 +25,10 @@ MAX_ORACLE_EFFORT = 8.0
 def solve_oracle(
     problem: PlacementProblem, *, reached: float | None = None, max_effort: float = MAX_ORACLE_EFFORT
 ) -> PlacementSolution:
-    """The optimum, but for rounding each time to a hundredth of a second.
+    """Return the optimum, but for rounding each time to a hundredth of a second.
 
-    `reached`: a makespan that some placement has; nothing longer is looked at.
-    PlanError when a replica holds several models at once, and when `max_effort` (CP-SAT's deterministic seconds) is
-    spent before the optimum is proven.
+    `reached`: a makespan that some placement has; nothing longer is looked at. PlanError when a replica holds several
+    models at once, and when `max_effort` (CP-SAT's deterministic seconds) is spent before the optimum is proven.
     """
     if any(replica.max_resident > 1 for replica in problem.replicas):
         raise PlanError("the oracle knows replicas with one resident model only", hint="compare with brute force")

@@ -66,7 +66,7 @@ class Schedule:
         return not self.done >> node & 1 and not self.ix.parents_mask[node] & ~self.done
 
     def load_s(self, model: int, replica: int) -> float:
-        """Seconds until `replica` has `model` resident."""
+        """Return the seconds until `replica` has `model` resident."""
         resident = self.resident[replica]
         if model in resident:
             return 0.0
@@ -80,7 +80,8 @@ class Schedule:
         return self.free_s[replica] + self.load_s(model, replica)
 
     def work_s(self, node: int, replica: int, width: int) -> float:
-        """Seconds of one of `width` equal parts of an LLM node if it were appended here and never waited for rows."""
+        """Return the seconds of one of `width` equal parts of an LLM node if it were appended here and never waited for
+        rows."""
         ix = self.ix
         exec_s = ix.exec_s[node] / width
         if self.last[replica] in ix.warm_parents[node]:
@@ -135,7 +136,7 @@ class Schedule:
         return self
 
     def value(self) -> float:
-        """The objective of what is placed."""
+        """Return the objective of what is placed."""
         match self.ix.objective:
             case Objective.MAKESPAN:
                 return self.end_s

@@ -14,7 +14,8 @@ from sundog.optimizer.placement.schedule import Schedule
 
 
 def simulate(problem: PlacementProblem, sequence: Sequence[Assignment]) -> Timeline:
-    """The timeline of `sequence`; PlanError unless each node is in it once, after its parents, where it is served.
+    """Return the timeline of `sequence`; PlanError unless each node is in it once, after its parents, where it is
+    served.
 
     The semantics, for all solvers, bounds and the oracle alike:
 

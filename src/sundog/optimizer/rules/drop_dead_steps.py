@@ -40,7 +40,8 @@ class DropDeadSteps:
 
 
 def _living(nodes: Nodes, outer: frozenset[Path], needed: frozenset[str], facts: PlanFacts) -> Nodes:
-    """`nodes` without the dead ones. `outer`: paths read from outside their scope; `needed`: names that live anyhow."""
+    """Return `nodes` without the dead ones. `outer`: paths read from outside their scope; `needed`: names that live
+    anyhow."""
     by_name = {node.name: node for node in nodes}
     read_by = {node.name: paths_read(node) for node in nodes}
     alive: set[str] = set()

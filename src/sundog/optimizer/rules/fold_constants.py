@@ -87,7 +87,8 @@ class _Folding:
         return node
 
     def _decided(self, condition: Template) -> bool | None:
-        """The truth of a condition that reads nothing but constants; None for any other, and for one that fails."""
+        """Return the truth of a condition that reads nothing but constants; None for any other, and for one that
+        fails."""
         if not condition.names <= self._constants.keys():
             return None
         try:

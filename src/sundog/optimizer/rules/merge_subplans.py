@@ -120,7 +120,7 @@ def _are_equal(first: Step, second: Step) -> bool:
 
 
 def _reading(node: Node, names: Mapping[str, str]) -> Node:
-    """`node` with other names in its templates and in `after`."""
+    """Return `node` with other names in its templates and in `after`."""
     if names.keys().isdisjoint(name for template in templates_of(node) for name in template.names):
         changed = node
     else:
@@ -140,7 +140,7 @@ def _renamed(template: Template, names: Mapping[str, str]) -> Template:
 
 
 def _hoist(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, list[str]] | None:
-    """All steps before their loops that need not be in them."""
+    """Return all steps before their loops that need not be in them."""
     outer = outer_paths(plan)
     nodes: list[Node] = []
     notes: list[str] = []
@@ -156,8 +156,8 @@ def _hoist(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, list[str]]
 
 
 def _invariants(loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> list[Step]:
-    """The steps that each turn would compute anew to the same, and that nobody reads through the loop; but for one that
-    is all of the loop."""
+    """Return the steps that each turn would compute anew to the same, and that nobody reads through the loop; but for
+    one that is all of the loop."""
     own = {LOOP, *(node.name for node in loop.body)}
     held = {name for node in loop.body for name in node.after} | names_passed_on(loop, outer)
     found = [

@@ -119,7 +119,7 @@ class _Scope:
 
 
 def _inside(condition: Template) -> str | None:
-    """The expression between the braces; None for a spelling that trims or comments."""
+    """Return the expression between the braces; None for a spelling that trims or comments."""
     text = condition.source.strip()
     plain = text.startswith("{{ ") and text.endswith(" }}") and "{#" not in text
     return text[3:-3] if plain else None

@@ -215,7 +215,7 @@ class _Inspector:
 
 
 def _always_run(nodes: Sequence[Exec]) -> Iterator[str]:
-    """The calls that each row makes, whatever its values and the answers are."""
+    """Yield the calls that each row makes, whatever its values and the answers are."""
     for node in nodes:
         if isinstance(node, FilterExec):
             return

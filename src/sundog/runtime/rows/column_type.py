@@ -42,7 +42,7 @@ class ColumnType:
             self._observe_fields(value)
 
     def arrow(self) -> pa.DataType | None:
-        """The type that holds every value as it is; None where there is none."""
+        """Return the type that holds every value as it is; None where there is none."""
         match sorted(kind.__name__ for kind in self._kinds):
             case [] | ["str"]:
                 return pa.string()

@@ -65,7 +65,7 @@ def _refuse_same(path: Path, role: str, read: Path, what: str) -> None:
 
 
 def _real_pattern(pattern: Path) -> str:
-    """`pattern` with the links of its plain folders followed."""
+    """Return `pattern` with the links of its plain folders followed."""
     plain = 0
     while plain < len(pattern.parts) and not glob.has_magic(pattern.parts[plain]):
         plain += 1

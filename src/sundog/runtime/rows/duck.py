@@ -19,7 +19,7 @@ _NUMBERS = count()
 
 
 def connect_duckdb(scratch_dir: Path) -> duckdb.DuckDBPyConnection:
-    """A connection that spills into `scratch_dir`. One thread: rows come in one order only."""
+    """Return a connection that spills into `scratch_dir`. One thread: rows come in one order only."""
     connection = duckdb.connect(
         ":memory:",
         config={
@@ -37,7 +37,7 @@ def connect_duckdb(scratch_dir: Path) -> duckdb.DuckDBPyConnection:
 
 
 def stream(connection: duckdb.DuckDBPyConnection, sql: str, size: int = 1024) -> Iterator[list[tuple[Any, ...]]]:
-    """The rows of `sql`, `size` at a time, without holding the others."""
+    """Yield the rows of `sql`, `size` at a time, without holding the others."""
     with closing(connection.cursor()) as cursor:
         cursor.execute(sql)
         while rows := cursor.fetchmany(size):
@@ -59,7 +59,7 @@ def literal(text: str) -> str:
 
 
 def file_list(paths: Sequence[Path]) -> str:
-    """`paths` as a DuckDB list; characters that DuckDB would read as a glob stand for themselves."""
+    """Return `paths` as a DuckDB list; characters that DuckDB would read as a glob stand for themselves."""
     return "[" + ", ".join(literal(_escape_glob(str(path))) for path in paths) + "]"
 
 

@@ -73,7 +73,7 @@ def first_sentence(error: duckdb.Error) -> str:
 
 
 def shorten(text: str) -> str:
-    """`text` on one line, cut where it is long."""
+    """Return `text` on one line, cut where it is long."""
     line = " ".join(text.split())
     return line if len(line) <= MAX_QUOTED_CHARS else line[: MAX_QUOTED_CHARS - 3] + "..."
 

@@ -47,10 +47,10 @@ def open_rows(
     sample: int | None = None,
     seed: int = 0,
 ) -> RowSource:
-    """The rows of `inputs`, the first of which drives; nothing is read yet.
+    """Return the rows of `inputs`, the first of which drives; nothing is read yet.
 
-    `base_dir`: relative paths begin here. `snapshot_dir`: keeps the rows of queries and calls, None for a folder
-    that goes when the source does. `limit`: the first rows only. `sample`: so many of them, chosen by `seed`.
+    `base_dir`: relative paths begin here. `snapshot_dir`: keeps the rows of queries and calls, None for a folder that
+    goes when the source does. `limit`: the first rows only. `sample`: so many of them, chosen by `seed`.
     """
     return RowSource(inputs, base_dir.absolute(), snapshot_dir, limit, sample, seed)
 
@@ -98,13 +98,13 @@ class RowSource:
         return num_rows if self._sample is None else min(num_rows, self._sample)
 
     def notes(self) -> tuple[tuple[str, str], ...]:
-        """(input, what changes in its values when they are read), a sentence each."""
+        """Return (input, what changes in its values when they are read), a sentence each."""
         with explained(self._explain):
             tables = [self._driver, *(joined.table for joined in self._joins)]
             return tuple((table.files.name, note) for table in tables for note in table.notes())
 
     def content_identity(self) -> Any:
-        """A JSON value, equal for equal rows; see `identity_of` for queries and calls."""
+        """Return a JSON value, equal for equal rows; see `identity_of` for queries and calls."""
         return {
             "inputs": identity_of(self._inputs, self._base_dir),
             "limit": self._limit,
@@ -114,9 +114,9 @@ class RowSource:
     def batches(
         self, start_row: int = 0, batch_size: int = 1024, order: Sequence[ValuePath] = ()
     ) -> Iterator[RowBatch]:
-        """(row index, row in JSON types), by number, from the row numbered `start_row` on. With `order`, rows that are
-        equal in its first value stand side by side, among them those equal in the next, and then by number; DuckDB
-        keeps and sorts them, in bounded memory and then in the scratch folder."""
+        """Yield (row index, row in JSON types), by number, from the row numbered `start_row` on. With `order`, rows
+        that are equal in its first value stand side by side, among them those equal in the next, and then by number;
+        DuckDB keeps and sorts them, in bounded memory and then in the scratch folder."""
         with explained(self._explain):
             num_candidates = self._num_candidates
             chosen = self._chosen(num_candidates)

@@ -57,17 +57,17 @@ class InputFiles:
         return self.columns is None or column in self.columns
 
     def show(self, path: Path) -> str:
-        """`path` as a message names it: from the flow's folder where it lies inside."""
+        """Return `path` as a message names it: from the flow's folder where it lies inside."""
         if path in self.paths and self.written_from:
             path = self.written_from[self.paths.index(path)]
         return str(path.relative_to(self.base_dir) if path.is_relative_to(self.base_dir) else path)
 
     def show_line(self, path: Path, number: int) -> str:
-        """The line numbered `number` from 1, as a message names it."""
+        """Return the line numbered `number` from 1, as a message names it."""
         return f"{self.show(path)}: element {number}" if self.written_from else f"{self.show(path)}:{number}"
 
     def mentioned_in(self, message: str) -> Path | None:
-        """The file of this input that `message` names; the only one when it names none."""
+        """Return the file of this input that `message` names; the only one when it names none."""
         named = [path for path in self.paths if str(path) in message]
         if not named and len(self.paths) == 1:
             return self.paths[0]
@@ -75,7 +75,7 @@ class InputFiles:
 
 
 def find_files(source: InputSource, base_dir: Path) -> InputFiles:
-    """The files that `source.path` names, sorted by name; InputError when there are none to read."""
+    """Return the files that `source.path` names, sorted by name; InputError when there are none to read."""
     assert source.path is not None
     pattern = base_dir / source.path
     if pattern.is_dir():
@@ -153,7 +153,7 @@ def _missing(source: InputSource, written: str, path: Path) -> InputError:
 
 
 def _suffix_in(folder: Path) -> str:
-    """The suffix that most of the files in `folder` have, of those that can be read."""
+    """Return the suffix that most of the files in `folder` have, of those that can be read."""
     names = [entry.name.lower() for entry in folder.iterdir()]
     return max(INPUT_FORMATS, key=lambda suffix: (sum(name.endswith(suffix) for name in names), suffix == ".parquet"))
 

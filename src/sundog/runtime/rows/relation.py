@@ -32,16 +32,16 @@ class Relation:
         self._values = tuple(values)
 
     def rows(self, start_row: int, end_row: int) -> str:
-        """The columns of `Splitter`, by number, from row `start_row` to before `end_row`."""
+        """Return the columns of `Splitter`, by number, from row `start_row` to before `end_row`."""
         return f"{self._select(self._columns())} WHERE {_within(start_row, end_row)} ORDER BY d.row_index"
 
     def chosen(self, numbers: Sequence[int]) -> str:
-        """The columns of `Splitter` of the rows with these numbers, in their order."""
+        """Return the columns of `Splitter` of the rows with these numbers, in their order."""
         listed = f"SELECT unnest([{', '.join(map(str, numbers))}]::BIGINT[])"
         return f"{self._select(self._columns())} WHERE d.row_index IN ({listed}) ORDER BY d.row_index"
 
     def grouped_rows(self, start_row: int, end_row: int, table: str) -> tuple[str, str]:
-        """The same, with rows equal in `values` side by side: a statement that makes `table`, and a query on it.
+        """Return the same, with rows equal in `values` side by side: a statement that makes `table`, and a query on it.
 
         The values' hashes order the rows: texts are wide keys. And the rows are kept first: to read wide rows, as of
         large parquet row groups, and to sort them at once takes more memory than there may be.
@@ -98,7 +98,7 @@ class Relation:
                 yield f"{table.value(inside)} AS v{number}"
 
     def _value(self, path: Path) -> str:
-        """A value as a column; of a partner's whole row, its key."""
+        """Return a value as a column; of a partner's whole row, its key."""
         joined = self._joined(path)
         if joined is None:
             return f"d.v{self._values.index(path)}"

@@ -39,7 +39,7 @@ _WORKING_FOLDER = threading.Lock()
 def take_snapshot(
     source: InputSource, connection: duckdb.DuckDBPyConnection, base_dir: Path, snapshot_dir: Path
 ) -> InputFiles:
-    """The rows of `source` in `snapshot_dir`; an existing snapshot is used as it is."""
+    """Return the rows of `source` in `snapshot_dir`; an existing snapshot is used as it is."""
     path = snapshot_dir.absolute() / f"{source.name}.jsonl"
     notes_path = path.with_suffix(".notes.json")
     if not path.exists():

@@ -68,8 +68,8 @@ class Table(Protocol):
     def key(self, column: str) -> JoinKey: ...
 
     def value(self, path: Sequence[str]) -> str:
-        """An expression over the columns of the scan: the text of what stands at `path`, a column and then what lies
-        in it; null where nothing does."""
+        """Return an expression over the columns of the scan: the text of what stands at `path`, a column and then what
+        lies in it; null where nothing does."""
         ...
 
     def notes(self) -> tuple[str, ...]: ...

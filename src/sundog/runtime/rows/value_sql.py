@@ -31,12 +31,13 @@ def children_of(type: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
 
 
 def selected(type: DuckDBPyType, source: str) -> str:
-    """An expression for the column `source` of `type`: JSON text where the type is nested, else the value itself."""
+    """Return an expression for the column `source` of `type`: JSON text where the type is nested, else the value
+    itself."""
     return f"CAST(to_json({_form(type, source, 0)}) AS VARCHAR)" if type.id in NESTED else _form(type, source, 0)
 
 
 def num_not_finite(type: DuckDBPyType, source: str, depth: int = 0) -> str | None:
-    """An expression for how many NaN and infinities `source` holds; None where its type cannot hold any."""
+    """Return an expression for how many NaN and infinities `source` holds; None where its type cannot hold any."""
     children = dict(children_of(type))
     match type.id:
         case id if id in FLOATING:
@@ -53,7 +54,7 @@ def num_not_finite(type: DuckDBPyType, source: str, depth: int = 0) -> str | Non
 
 
 def _form(type: DuckDBPyType, source: str, depth: int) -> str:
-    """`source` in types of which to_json makes what is meant. `depth`: lists around it, each with a variable."""
+    """Return `source` in types of which to_json makes what is meant. `depth`: lists around it, each with a variable."""
     match type.id:
         case _ if is_json(type):
             return source
@@ -112,7 +113,7 @@ def _sum(parts: list[str | None]) -> str | None:
 
 
 def _fields(type: DuckDBPyType, source: str) -> list[tuple[str, str, DuckDBPyType]]:
-    """(name, expression, type) of each field of a struct; those without names are known by their place."""
+    """Return (name, expression, type) of each field of a struct; those without names are known by their place."""
     return [
         (name, f"struct_extract({source}, {literal(name) if name else place})", child)
         for place, (name, child) in enumerate(children_of(type), start=1)

@@ -79,7 +79,7 @@ def decoder(columns: Sequence[Column]) -> Decode:
 
 
 def count_nulled(columns: Sequence[Column]) -> list[tuple[str, str]]:
-    """(column, expression) of each column in which NaN or an infinity may become null: how many do in a row."""
+    """Return (column, expression) of each column in which NaN or an infinity may become null: how many do in a row."""
     return [(column.name, column.num_nulled) for column in columns if column.num_nulled is not None]
 
 
@@ -99,7 +99,7 @@ def note_nulled(column: str, count: int) -> str:
 
 
 def whole_number(digits: str) -> int:
-    """The number; one that Python refuses to read is too large for a row in any case."""
+    """Return the number; one that Python refuses to read is too large for a row in any case."""
     try:
         return int(digits)
     except ValueError:
@@ -121,7 +121,7 @@ def shape_of(type: DuckDBPyType) -> Shape:
 
 
 def key_of(columns: Sequence[Column], name: str) -> JoinKey | None:
-    """The column called `name` as a key: whole numbers of any width match, text matches text, any other type
+    """Return the column called `name` as a key: whole numbers of any width match, text matches text, any other type
     only itself."""
     for index, column in enumerate(columns):
         if column.name == name:
@@ -134,7 +134,7 @@ def key_of(columns: Sequence[Column], name: str) -> JoinKey | None:
 
 
 def value_of(columns: Sequence[Column], path: Sequence[str]) -> str:
-    """The text at `path`: a column, and then what lies in it."""
+    """Return the text at `path`: a column, and then what lies in it."""
     index = next(index for index, column in enumerate(columns) if column.name == path[0])
     if len(path) == 1:
         return f"CAST(c{index} AS VARCHAR)"
@@ -142,10 +142,10 @@ def value_of(columns: Sequence[Column], path: Sequence[str]) -> str:
 
 
 def json_text(expression: str, path: Sequence[str]) -> str:
-    """The text at `path` inside JSON."""
+    """Return the text at `path` inside JSON."""
     return f"json_extract_string({expression}, {literal(pointer_to(path))})"
 
 
 def pointer_to(path: Sequence[str]) -> str:
-    """`path` as a JSON pointer."""
+    """Return `path` as a JSON pointer."""
     return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)

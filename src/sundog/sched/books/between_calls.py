@@ -24,7 +24,7 @@ class BetweenCalls:
         replica.num_open_workflows += 1
 
     def close(self, pool: str, workflow_id: str) -> tuple[int, ...] | None:
-        """The prefix key of the workflow's last call; None if it was not between two calls."""
+        """Return the prefix key of the workflow's last call; None if it was not between two calls."""
         place = self._places.pop((pool, workflow_id), None)
         if place is None:
             return None

@@ -51,7 +51,7 @@ class Pool:
         return sum(len(queue) for queue in self._queues())
 
     def first_waiting(self) -> Entry | None:
-        """The one with the smallest rank."""
+        """Return the one with the smallest rank."""
         return min((queue[0] for queue in self._queues() if queue), default=None)
 
     def all_waiting(self) -> Iterator[Entry]:
@@ -80,7 +80,7 @@ class Pool:
         return entry
 
     def pop_last(self, replica: ReplicaView) -> Entry:
-        """The one that would have waited longest."""
+        """Return the one that would have waited longest."""
         last = max(self.at_replica[replica.replica_id])
         self._withdraw(replica, last)
         return last
@@ -110,7 +110,7 @@ class Pool:
                     return
 
     def clear(self) -> list[RequestView]:
-        """All that waited."""
+        """Return all that waited."""
         found = [entry[2] for entry in self.all_waiting()]
         self.waiting.clear()
         for replica in self.replicas:

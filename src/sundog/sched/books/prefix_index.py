@@ -25,7 +25,8 @@ class PrefixIndex:
         return next((number for number, block in enumerate(key) if block not in self._computing_by), len(key))
 
     def computing(self, key: tuple[int, ...]) -> str | None:
-        """The request that is computing the deepest known block of `key`; None when that block is warm or unknown."""
+        """Return the request that is computing the deepest known block of `key`; None when that block is warm or
+        unknown."""
         for block in reversed(key):
             if block in self._computing_by:
                 return self._computing_by[block]

@@ -116,5 +116,5 @@ class WorkflowBook:
 
 
 def moved(mean: float, sample: float) -> float:
-    """A moving mean with one more sample."""
+    """Return a moving mean with one more sample."""
     return mean + RECENT * (sample - mean) if mean else sample

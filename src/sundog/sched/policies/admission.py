@@ -21,7 +21,7 @@ DRAWN_REQUESTS = 200
 
 
 def conservative(request: RequestView, replica: ReplicaView, sched: SchedView) -> Admitted | Deferred:
-    """There is room for every answer at its full length: nothing is ever preempted for want of memory.
+    """Admit where there is room for every answer at its full length: nothing is ever preempted for want of memory.
 
     Loses where answers end early: half the memory stays empty when they are half as long as they may be.
 
@@ -43,7 +43,8 @@ def conservative(request: RequestView, replica: ReplicaView, sched: SchedView) -
 
 
 def aggressive(request: RequestView, replica: ReplicaView, sched: SchedView) -> Admitted | Deferred:
-    """There is room for the prompt now, whatever the answers will need: as vLLM, which preempts when they need it.
+    """Admit where there is room for the prompt now, whatever the answers will need: as vLLM, which preempts when they
+    need it.
 
     Loses near the limit: what was computed for a preempted request is computed again. A host that does not see output
     (`ReplicaView.requests` is empty) takes it for none.
@@ -65,14 +66,14 @@ def aggressive(request: RequestView, replica: ReplicaView, sched: SchedView) -> 
 
 
 def past_future(request: RequestView, replica: ReplicaView, sched: SchedView) -> Admitted | Deferred:
-    """Past-Future (Gong et al., ASPLOS 2025, LightLLM): the predicted KV peak of all that would run stays within the
-    limit, less a reserve of 5 % and what is retained.
+    """Admit as Past-Future does (Gong et al., ASPLOS 2025, LightLLM): the predicted KV peak of all that would run stays
+    within the limit, less a reserve of 5 % and what is retained.
 
     How long answers become is drawn from those of the same step and model, longer than what is there already; the
     largest peak of a few draws counts. A request's draws are its own and stay the same, so one that was refused is not
-    admitted by luck. Where nothing is known the bound is taken, as `conservative` does.
-    Loses where a step's answers change their length all at once (the history is of yesterday), and for the first calls
-    of each step; counts tokens with half a block for each request, so that a few of the largest may still collide.
+    admitted by luck. Where nothing is known the bound is taken, as `conservative` does. Loses where a step's answers
+    change their length all at once (the history is of yesterday), and for the first calls of each step; counts tokens
+    with half a block for each request, so that a few of the largest may still collide.
 
     >>> from sundog.sched.books.samples import RecentSamples
     >>> short = RecentSamples(max_samples=100)
@@ -107,7 +108,7 @@ def past_future(request: RequestView, replica: ReplicaView, sched: SchedView) ->
 
 
 def beside_retained(request: RequestView, replica: ReplicaView, sched: SchedView) -> Admitted | Deferred:
-    """A program that has nothing retained starts only in room that neither what runs will need nor what is retained
+    """Admit a program that has nothing retained only into room that neither what runs will need nor what is retained
     takes: else it pushes out what another's next call will read, and that call computes it again.
 
     Modelled on 24 to 32 agents of ten turns, with a cache for 20 to 30 % of their last prompts
@@ -140,8 +141,8 @@ def _drawn_tokens(request: RequestView, sched: SchedView, number: int) -> float:
 
 
 def predicted_peak_tokens(held: Iterable[tuple[float, float]]) -> float:
-    """The most tokens that requests hold at once, of pairs (held now, still to come), when each grows by one token a
-    step and gives all back at its end: it is reached at the end of one of them."""
+    """Return the most tokens that requests hold at once, of pairs (held now, still to come), when each grows by one
+    token a step and gives all back at its end: it is reached at the end of one of them."""
     peak = num_held = 0.0
     for num_left, (num_now, num_to_come) in enumerate(sorted(held, key=lambda pair: -pair[1]), start=1):
         num_held += num_now
@@ -176,11 +177,11 @@ def promised_slots_are_kept(request: RequestView, replica: ReplicaView, sched: S
 
 
 def one_warms_the_prefix(request: RequestView, replica: ReplicaView, sched: SchedView) -> Admitted | Deferred:
-    """While another request computes this one's prefix, wait for it instead of computing the prefix again.
+    """Defer a request while another one computes its prefix, so that the prefix is computed once.
 
-    Measured on openvino-genai: 64 requests with one cold prefix, sent at once, share nothing; one first, then
-    the rest, share all of it. Loses one prefill's time when the shared prefix is short against the rest. vLLM lets
-    requests share blocks that are still being computed: there nobody waits.
+    Measured on openvino-genai: 64 requests with one cold prefix, sent at once, share nothing; one first, then the rest,
+    share all of it. Loses one prefill's time when the shared prefix is short against the rest. vLLM lets requests share
+    blocks that are still being computed: there nobody waits.
 
     >>> from sundog.sched.books.prefix_index import PrefixIndex
     >>> replica = ReplicaView("gpu/0", "gpu", num_running=1, prefixes=PrefixIndex(100))

@@ -38,7 +38,7 @@ def priority_first(request: RequestView, sched: SchedView) -> tuple[float, ...]:
 
 
 def shared_prefix_adjacent(request: RequestView, sched: SchedView) -> tuple[float, ...]:
-    """Prompts with a common prefix run side by side, so that its KV blocks are warm and few are needed at once.
+    """Rank prompts with a common prefix side by side, so that its KV blocks are warm and few are needed at once.
 
     What has at least half its prompt from its row's last call comes first: else it would be evicted. Then the leaves of
     a radix tree met depth first, in the order in which its branches first came, a child right after the prompt that it
@@ -58,8 +58,8 @@ def shared_prefix_adjacent(request: RequestView, sched: SchedView) -> tuple[floa
 
 
 def program_first_come(request: RequestView, sched: SchedView) -> tuple[float, ...]:
-    """Continuum (arXiv 2511.02230): preempted requests first, then those that came back while the KV blocks of their
-    program were retained, then programs in order of arrival.
+    """Rank as Continuum does (arXiv 2511.02230): preempted requests first, then those that came back while the KV
+    blocks of their program were retained, then programs in order of arrival.
 
     Loses against short programs behind long ones: it is first come, first served, a program at a time.
 
@@ -76,8 +76,8 @@ def program_first_come(request: RequestView, sched: SchedView) -> tuple[float, .
 
 
 def shortest_remaining(request: RequestView, sched: SchedView) -> tuple[float, ...]:
-    """Fewest tokens left, of the request (by the median of its step) and of its workflow's calls to come: least mean
-    completion time on one server (Schrage 1968; for LLM calls JITServe, NSDI 2026, has it as a baseline).
+    """Rank by the fewest tokens left, of the request (by the median of its step) and of its workflow's calls to come:
+    least mean completion time on one server (Schrage 1968; for LLM calls JITServe, NSDI 2026, has it as a baseline).
 
     Loses fairness: a long one waits as long as shorter ones come. Loses against `critical_path` on the makespan, and
     where the lengths told are wrong.
@@ -93,8 +93,8 @@ def shortest_remaining(request: RequestView, sched: SchedView) -> tuple[float, .
 
 
 def least_attained_service(request: RequestView, sched: SchedView) -> tuple[float, ...]:
-    """Programs that have had least so far, in quanta of 400 tokens: short ones end soon though nobody knows lengths
-    (Autellix, arXiv 2502.13965).
+    """Rank programs first that have had least so far, in quanta of 400 tokens: short ones end soon though nobody knows
+    lengths (Autellix, arXiv 2502.13965).
 
     Loses against `shortest_remaining` where lengths are known; with programs of equal length it serves them in turns,
     so that all end late and their KV blocks are evicted between two calls.
@@ -114,8 +114,8 @@ def least_attained_service(request: RequestView, sched: SchedView) -> tuple[floa
 
 
 def critical_path(request: RequestView, sched: SchedView) -> tuple[float, ...]:
-    """Longest path of steps to come first: list scheduling by upward rank, for the makespan of a batch (Topcuoglu,
-    Hariri, Wu, IEEE TPDS 2002). Among equals, what the plan needs soonest.
+    """Rank the longest path of steps to come first: list scheduling by upward rank, for the makespan of a batch
+    (Topcuoglu, Hariri, Wu, IEEE TPDS 2002). Among equals, what the plan needs soonest comes first.
 
     Loses on mean completion time, as short workflows wait for long ones, and on the cache: it scatters rows that share
     a prefix.
@@ -130,8 +130,9 @@ def critical_path(request: RequestView, sched: SchedView) -> tuple[float, ...]:
 
 
 def fair_share(request: RequestView, sched: SchedView) -> tuple[float, ...]:
-    """The tenant with least service, then its programs in order of arrival: virtual token counters (VTC, Sheng et al.,
-    OSDI 2024) in the two levels of UWFQ (arXiv 2510.15485). What counts as service: `sched.books.fairness`.
+    """Rank the tenant with least service first, then its programs in order of arrival: virtual token counters (VTC,
+    Sheng et al., OSDI 2024) in the two levels of UWFQ (arXiv 2510.15485). `sched.books.fairness` says what counts as
+    service.
 
     Loses throughput where tenants share prefixes among their own requests only: their turns evict each other's blocks.
 
@@ -145,8 +146,8 @@ def fair_share(request: RequestView, sched: SchedView) -> tuple[float, ...]:
 
 
 def slack_edf(request: RequestView, sched: SchedView) -> tuple[float, ...]:
-    """Earliest deadline first among those that can still make it; those that cannot come last, in order of arrival
-    (FlowPrefill, arXiv 2602.16603). Requests without a deadline stand between the two.
+    """Rank the earliest deadline first among the requests that can still make it; those that cannot come last, in order
+    of arrival (FlowPrefill, arXiv 2602.16603). Requests without a deadline stand between the two.
 
     Loses where the prediction does: too slow an estimate gives up a request that could have made it. Rests on measured
     speeds; without them only a deadline that has passed counts as lost.

@@ -17,8 +17,8 @@ MEDIAN = 0.5
 
 
 def quantile_above(samples: RecentSamples, num_so_far: float, bound: float, quantile: float) -> float:
-    """The `quantile` of the samples above `num_so_far`, between neighbours in proportion; never above `bound`, which
-    counts as one sample more. With none above, as if everything from here to the bound were as likely."""
+    """Return the `quantile` of the samples above `num_so_far`, between neighbours in proportion; never above `bound`,
+    which counts as one sample more. With none above, as if everything from here to the bound were as likely."""
     ordered = samples.ordered
     start = bisect_right(ordered, num_so_far)
     num_above = len(ordered) - start
@@ -42,8 +42,8 @@ def remaining_output_tokens(request: RequestView, sched: SchedView, quantile: fl
 
 
 def remaining_s(request: RequestView, sched: SchedView) -> float:
-    """Seconds until its workflow could end if it ran from now on: its own at the measured speed, then the longest path
-    after it."""
+    """Return the seconds until its workflow could end if it ran from now on: its own at the measured speed, then the
+    longest path after it."""
     own_s = request.num_prefill_tokens * sched.prefill_token_s
     own_s += remaining_output_tokens(request, sched, MEDIAN) * sched.decode_token_s
     return own_s + request.facts.successor_path_s

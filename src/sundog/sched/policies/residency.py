@@ -17,7 +17,8 @@ SETTLE_S = 0.05
 
 
 def follow_plan(worker: WorkerView, pools: Mapping[str, PoolView], sched: SchedView) -> Keep | Bring:
-    """Model lock and preload after Halo (arXiv 2509.02121, section 5), with the price of a switch added.
+    """Follow the plan with model lock and preload after Halo (arXiv 2509.02121, section 5), with the price of a switch
+    added.
 
     An engine stays while calls for it wait. One whose steps have all drained, or that no step has asked for, goes as
     soon as another is wanted: what the plan has next (preload, before any call waits), else what most calls wait for.
@@ -25,8 +26,8 @@ def follow_plan(worker: WorkerView, pools: Mapping[str, PoolView], sched: SchedV
     when it has idled for as long as two switches take, or when nothing runs that could send it a call. Where calls only
     trickle in, it is drained on the same terms. One that is all the worker's plan has left is there for rows to flow
     through: it goes when none has come for as long as two switches take, or for an engine that no worker has. One that
-    the plan has done with here goes though calls wait, where other workers have it too.
-    Loses against a plan of exact times where two engines take turns and the calls come in bursts just too small.
+    the plan has done with here goes though calls wait, where other workers have it too. Loses against a plan of exact
+    times where two engines take turns and the calls come in bursts just too small.
 
     >>> pools = {name: PoolView(name, load_s=10.0, call_s=1.0) for name in ("small", "large")}
     >>> worker = WorkerView("w/0", pools=("small", "large"), max_resident=1, planned=("large",))
@@ -59,7 +60,7 @@ def follow_plan(worker: WorkerView, pools: Mapping[str, PoolView], sched: SchedV
 
 
 def oldest_call_first(worker: WorkerView, pools: Mapping[str, PoolView], sched: SchedView) -> Keep | Bring:
-    """The engine of the call that has waited longest, whatever a switch costs: first come, first served.
+    """Bring the engine of the call that has waited longest, whatever a switch costs: first come, first served.
 
     Loses whenever two engines take turns: every turn is a load.
 
@@ -100,13 +101,13 @@ def _absent(worker: WorkerView, sched: SchedView) -> list[str]:
 
 
 def _next_planned(worker: WorkerView, sched: SchedView) -> str | None:
-    """The first engine of the plan that is not here, as far ahead as there is room."""
+    """Return the first engine of the plan that is not here, as far ahead as there is room."""
     absent = _absent(worker, sched)
     return next((name for name in worker.planned[: worker.max_resident] if name in absent), None)
 
 
 def _most_asked(worker: WorkerView, pools: Mapping[str, PoolView], sched: SchedView) -> str | None:
-    """The engine with the most work waiting: one that no worker has, or whose queue another replica is worth."""
+    """Return the engine with the most work waiting: one that no worker has, or whose queue another replica is worth."""
     asked = [
         view
         for name in _absent(worker, sched)

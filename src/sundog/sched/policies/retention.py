@@ -15,7 +15,7 @@ MAX_TOLD_S = 600.0
 
 
 def nothing_is_retained(workflow: WorkflowView, replica: ReplicaView, sched: SchedView) -> float:
-    """0 s, as vLLM: blocks stay until others need the room.
+    """Keep nothing, as vLLM: blocks stay until others need the room.
 
     Loses under memory pressure: while a tool runs, new prompts push out what the next call would read.
 
@@ -26,15 +26,15 @@ def nothing_is_retained(workflow: WorkflowView, replica: ReplicaView, sched: Sch
 
 
 def continuum_ttl(workflow: WorkflowView, replica: ReplicaView, sched: SchedView) -> float:
-    """Continuum (arXiv 2511.02230): the time t that maximises P(tool ends within t) * B - cost * t over the durations
-    seen of this tool, or of all tools while it has fewer than 20; 2 s before that.
+    """Keep blocks as Continuum does (arXiv 2511.02230): for the time t that maximises P(tool ends within t) * B - cost
+    * t over the durations seen of this tool, or of all tools while it has fewer than 20; 2 s before that.
 
     B, in seconds, is what a call that finds its blocks saves: their prefill, and the wait of those that come back to
-    nothing, as far as turns done tell how few are left. The paper's cost is 1; here a second of keeping costs the
-    share of the cache that is kept, for each request that waits, so that seconds are weighed against seconds: where
-    nobody waits, keeping costs nothing and the longest duration seen is the answer.
-    Loses under heavy growth of what runs, which takes the kept blocks all the same, and with tools whose durations have
-    two very different scales and no sign of which one it will be.
+    nothing, as far as turns done tell how few are left. The paper's cost is 1; here a second of keeping costs the share
+    of the cache that is kept, for each request that waits, so that seconds are weighed against seconds: where nobody
+    waits, keeping costs nothing and the longest duration seen is the answer. Loses under heavy growth of what runs,
+    which takes the kept blocks all the same, and with tools whose durations have two very different scales and no sign
+    of which one it will be.
 
     >>> times_s = RecentSamples(max_samples=100)
     >>> for time_s in [1.0] * 19 + [50.0]:
@@ -62,8 +62,9 @@ def continuum_ttl(workflow: WorkflowView, replica: ReplicaView, sched: SchedView
 
 
 def while_use_is_told(workflow: WorkflowView, replica: ReplicaView, sched: SchedView) -> float:
-    """KVFlow (NeurIPS 2025): blocks that the plan will use again are kept until it does; which of them go first under
-    pressure is for `farthest_use_first` to say. At most 10 minutes, for a workflow that is never heard of again.
+    """Keep blocks as KVFlow does (NeurIPS 2025): those that the plan will use again are kept until it does; which of
+    them go first under pressure is for `farthest_use_first` to say. At most 10 minutes, for a workflow that is never
+    heard of again.
 
     Loses where the plan is wrong: what it names is kept in place of what is used.
 
@@ -97,8 +98,8 @@ def least_recently_used(block: BlockView, sched: SchedView) -> tuple[float, ...]
 
 
 def latest_program_first(block: BlockView, sched: SchedView) -> tuple[float, ...]:
-    """Continuum (arXiv 2511.02230) under pressure: what nobody retains, least recently used first; then, of what is
-    retained, the blocks of the program that arrived last, so that the oldest programs keep theirs and end.
+    """Rank as Continuum does under pressure (arXiv 2511.02230): what nobody retains, least recently used first; then,
+    of what is retained, the blocks of the program that arrived last, so that the oldest programs keep theirs and end.
 
     Loses where the last program would have come back soonest.
 
@@ -116,8 +117,8 @@ def latest_program_first(block: BlockView, sched: SchedView) -> tuple[float, ...
 
 
 def farthest_use_first(block: BlockView, sched: SchedView) -> tuple[float, ...]:
-    """KVFlow (NeurIPS 2025): blocks with most steps until their next use go first, those of which no use is known
-    before all others, least recently used first.
+    """Rank as KVFlow does (NeurIPS 2025): blocks with most steps until their next use go first, those of which no use
+    is known before all others, least recently used first.
 
     Loses where steps take very different times: a step away may be a minute away. Traffic that tells nothing loses its
     blocks to traffic that does.

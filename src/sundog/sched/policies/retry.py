@@ -11,7 +11,8 @@ MAX_S = 30.0
 
 
 def exponential_backoff(request: RequestView, retry_after_s: float | None, sched: SchedView) -> float:
-    """0.5 s, 1 s, 2 s, ... up to 30 s, each times a jitter in [0.5, 1); never before the server's `retry_after_s`.
+    """Wait 0.5 s, 1 s, 2 s, ... up to 30 s, each times a jitter in [0.5, 1); never less than the server's
+    `retry_after_s`.
 
     >>> request = RequestView("r", "gpu", num_attempts=1)
     >>> 0.25 <= exponential_backoff(request, None, SchedView()) < 0.5

@@ -11,7 +11,7 @@ WORTH_FOLLOWING = 0.5
 
 
 def within_load_bound(request: RequestView, replica: ReplicaView, sched: SchedView) -> bool:
-    """No replica has more than a quarter of its capacity in requests beyond what the emptiest one has.
+    """Rule out a replica that has more than a quarter of its capacity in requests beyond what the emptiest one has.
 
     So affinity never piles work up on one replica while others idle (consistent hashing with bounded loads, arXiv
     1608.01350, with a difference in place of a ratio, so that it also holds when replicas are nearly empty). Loses the
@@ -26,7 +26,7 @@ def within_load_bound(request: RequestView, replica: ReplicaView, sched: SchedVi
 
 
 def least_outstanding(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:
-    """The emptiest replica: 1 with nothing outstanding, 1/2 when what is outstanding fills it.
+    """Prefer the emptiest replica: 1 with nothing outstanding, 1/2 when what is outstanding fills it.
 
     >>> request = RequestView("r", "gpu")
     >>> replicas = [ReplicaView("gpu/0", "gpu", max_concurrency=4, num_running=num) for num in (0, 4)]
@@ -37,7 +37,7 @@ def least_outstanding(request: RequestView, replica: ReplicaView, sched: SchedVi
 
 
 def prefix_affinity(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:
-    """The replica that holds, or computes, most of the prompt already, if that is half of it or more.
+    """Prefer the replica that holds, or computes, most of the prompt already, if that is half of it or more.
 
     Less is the part that all prompts of a flow begin with: following it sends everything to one replica (modelled on
     ten rows that share nothing else, 3 % of the time).
@@ -55,7 +55,7 @@ def prefix_affinity(request: RequestView, replica: ReplicaView, sched: SchedView
 
 
 def not_where_it_failed(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:
-    """Another replica than those where an attempt failed.
+    """Prefer a replica where no attempt of the request has failed.
 
     >>> request = RequestView("r", "gpu", failed_replicas=("gpu/0",))
     >>> [not_where_it_failed(request, ReplicaView(name, "gpu"), SchedView()) for name in ("gpu/0", "gpu/1")]

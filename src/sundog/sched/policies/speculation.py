@@ -17,8 +17,8 @@ def full_length(step: EngineStepView, sched: SchedView) -> int:
 
 
 def smart_spec(step: EngineStepView, sched: SchedView) -> int:
-    """SmartSpec (arXiv 2406.14066): the length with most tokens expected for a second of the step; the shortest of
-    equals. At full length while no acceptance is measured, to measure it.
+    """Verify as SmartSpec does (arXiv 2406.14066): the length with most tokens expected for a second of the step; the
+    shortest of equals. At full length while no acceptance is measured, to measure it.
 
     Loses where acceptance differs much between requests, as one length is for all. At length 0 nothing is measured any
     more: a host that wants to try again forgets the rate after a while.
@@ -41,6 +41,6 @@ def smart_spec(step: EngineStepView, sched: SchedView) -> int:
 
 
 def expected_tokens(acceptance_rate: float, num_drafts: int) -> float:
-    """Return the tokens that a request gains by a step: the drafts up to the first that is rejected, and the one that
-    the step computes in any case."""
+    """Return the number of tokens that a request gains by a step: the drafts up to the first that is rejected, and the
+    one that the step computes in any case."""
     return sum(acceptance_rate**number for number in range(num_drafts + 1))

@@ -19,7 +19,7 @@ BLOCK_HEADER = struct.Struct("<4sHHQI64s")
 
 
 def file_bytes(block_bytes: int) -> int:
-    """The size of the file of a block."""
+    """Return the size of the file of a block."""
     return BLOCK_HEADER.size + block_bytes
 
 

@@ -51,7 +51,7 @@ class Budget:
         self._ledger = root / "ledger"
 
     def reserve(self, num_bytes: int) -> Path | None:
-        """An empty file of this size, to be filled and moved under `blocks`; it is counted from now on.
+        """Return an empty file of this size, to be filled and moved under `blocks`; it is counted from now on.
 
         None when it can never fit, or when the lock was not to be had in time.
         """
@@ -98,7 +98,7 @@ class Budget:
         return total
 
     def _parts(self) -> Iterator[EvictableFile]:
-        """The parts that are being written; those left behind are removed."""
+        """Yield the parts that are being written; those left behind are removed."""
         oldest_ns = time.time_ns() - int(PART_MAX_AGE_S * 1e9)
         for part in scan(self._root / PARTS_DIR):
             if part.used_ns >= oldest_ns:
@@ -118,7 +118,7 @@ class Budget:
 
 
 def scan(folder: Path) -> Iterator[EvictableFile]:
-    """All files under `folder`, at any depth; those that vanish meanwhile are left out."""
+    """Yield all files under `folder`, at any depth; those that vanish meanwhile are left out."""
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

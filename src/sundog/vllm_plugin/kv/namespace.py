@@ -59,7 +59,7 @@ def check_shareable(vllm_config: Any) -> None:
 
 
 def describe_kv_layout(vllm_config: Any, kv_cache_config: Any, *, hashing: str, engine: str) -> dict[str, str]:
-    """All that decides the bytes of a block besides its hash. `engine`: version and device of vLLM."""
+    """Return all that decides the bytes of a block besides its hash. `engine`: version and device of vLLM."""
     model, cache = vllm_config.model_config, vllm_config.cache_config
     return {
         "model": _model_identity(model),
@@ -80,7 +80,7 @@ def describe_kv_layout(vllm_config: Any, kv_cache_config: Any, *, hashing: str, 
 
 
 def namespace_name(description: dict[str, str]) -> str:
-    """A folder's name: readable, and different for every description."""
+    """Return a folder's name: readable, and different for every description."""
     slug = re.sub(r"[^A-Za-z0-9.]+", "-", Path(description["model"].partition("@")[0]).name).strip("-")[:40]
     return f"{slug or 'model'}-{_digest(description)[:24]}"
 
@@ -90,7 +90,7 @@ def _layer_names(kv_cache_config: Any) -> list[str]:
 
 
 def _model_identity(model: Any) -> str:
-    """A folder with the state of its files, or a name in a hub with the commit."""
+    """Return a folder with the state of its files, or a name in a hub with the commit."""
     folder = Path(model.model)
     if folder.is_dir():
         files = sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})

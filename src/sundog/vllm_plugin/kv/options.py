@@ -50,7 +50,8 @@ def read_kv_options(given: Mapping[str, Any]) -> KVOptions:
 
 
 def open_folder(options: KVOptions) -> Path:
-    """The folder, created where it is missing; ConfigError when it cannot be used or is too small for `max_bytes`."""
+    """Return the folder, created where it is missing; ConfigError when it cannot be used or is too small for
+    `max_bytes`."""
     folder = Path(options.folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

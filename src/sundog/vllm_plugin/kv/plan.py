@@ -105,7 +105,8 @@ class KVPlan:
         self._num_loading = 0
 
     def num_loadable_tokens(self, request: KVRequest, num_computed_tokens: int) -> int:
-        """Tokens after the first `num_computed_tokens` (full blocks) to be loaded; 0 when computing them is cheaper.
+        """Return the number of tokens after the first `num_computed_tokens` (full blocks) to be loaded; 0 when
+        computing them is cheaper.
 
         Asked as often as vLLM likes. The last token is never loaded: the next one is sampled from it.
         """

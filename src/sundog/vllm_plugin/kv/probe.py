@@ -17,7 +17,8 @@ NUM_READS = 3
 
 
 def measure_load(root: Path) -> float:
-    """Seconds per byte to read and check a block of some megabytes, the best of a few; OSError when the disk is full.
+    """Return the seconds per byte to read and check a block of some megabytes, the best of a few; OSError when the disk
+    is full.
 
     `root`: a folder with a budget. What a killed measurement leaves behind is removed as a killed writer's part is.
     """

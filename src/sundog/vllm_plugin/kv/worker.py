@@ -34,7 +34,7 @@ class Pages(Protocol):
     def scatter(self, block_ids: Sequence[int], blocks: memoryview) -> None: ...
 
     def staging(self, num_blocks: int) -> memoryview:
-        """An empty buffer for so many blocks."""
+        """Return an empty buffer for so many blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class KVWorker:
             self._writes[self._writer.submit(self._write, save.keys[:num_blocks], blocks)] = blocks.nbytes
 
     def finished_loads(self, *, is_idle: bool) -> Finished:
-        """The loads that are over since the last call, now in the engine's pages."""
+        """Return the loads that are over since the last call, now in the engine's pages."""
         if is_idle and self._reads:
             wait(self._reads, timeout=IDLE_WAIT_S, return_when=FIRST_COMPLETED)
         done = [future for future in self._reads if future.done()]

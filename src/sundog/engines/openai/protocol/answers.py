@@ -150,7 +150,7 @@ class AnswerReader:
         return text
 
     def _read_value(self, event: Any) -> str:
-        """The text of an event or of a whole answer."""
+        """Return the text of an event or of a whole answer."""
         if not isinstance(event, dict):
             raise BadResponse(f"the server sent JSON that is not an object: {_shown(event)}", retryable=True)
         if is_error(event):
@@ -184,7 +184,8 @@ class AnswerReader:
         return None
 
     def _joined(self, text: str) -> str:
-        """`text` with the two halves of a surrogate pair joined, also over two events; a half alone is U+FFFD."""
+        """Return `text` with the two halves of a surrogate pair joined, also over two events; a half alone is
+        U+FFFD."""
         if not self._half_pair and (text.isascii() or not _HALF_PAIR.search(text)):
             return text
         text, self._half_pair = self._half_pair + text, ""

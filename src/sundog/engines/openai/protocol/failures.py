@@ -100,7 +100,7 @@ def _value_of(data: bytes) -> Any:
 
 
 def _read_error(value: Any) -> tuple[tuple[str, ...], str]:
-    """The code, status and type as far as told, and the message, of {"error": {...}}, {"error": "..."},
+    """Return the code, status and type as far as told, and the message, of {"error": {...}}, {"error": "..."},
     {"message": ...}, {"detail": ...} or plain text."""
     if not isinstance(value, dict):
         return (), _shown(value)

@@ -58,7 +58,7 @@ class PlainEvents:
 
 
 def _only_text(event: Any) -> str | None:
-    """The text of an event with one choice of which nothing else is to be looked at; None for any other."""
+    """Return the text of an event with one choice of which nothing else is to be looked at; None for any other."""
     if not isinstance(event, dict) or event.get("usage") or len(event.get("choices") or ()) != 1:
         return None
     piece = read_choice(event["choices"][0])

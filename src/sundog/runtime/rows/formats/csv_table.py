@@ -195,7 +195,7 @@ class CSVTable:
         return next((line for line, _ in islice(records(path, self._delimiter), number - 1, None)), number)
 
     def _bad_record(self, path: Path) -> InputError:
-        """The first line that does not have the header's number of fields, or breaks the rules of quoting."""
+        """Return the first line that does not have the header's number of fields, or breaks the rules of quoting."""
         where = self.files.show(path)
         try:
             for line, record in records(path, self._delimiter):
@@ -245,7 +245,7 @@ def _kind_of(column: str) -> str:
 
 
 def _type_of(kinds: int) -> str:
-    """The narrowest type that keeps every value; whole numbers of more than 15 digits are no doubles."""
+    """Return the narrowest type that keeps every value; whole numbers of more than 15 digits are no doubles."""
     if kinds == TRUTH:
         return "BOOLEAN"
     if kinds and kinds | SHORT_WHOLE | LONG_WHOLE == SHORT_WHOLE | LONG_WHOLE:

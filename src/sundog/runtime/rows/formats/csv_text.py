@@ -26,7 +26,7 @@ class BadQuoting(Exception):
 
 
 def records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(line it begins on, fields) of each record; BadQuoting, or one of UNREADABLE."""
+    """Yield (line it begins on, fields) of each record; BadQuoting, or one of UNREADABLE."""
     csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
     with open_text(path) as text:
         reader = csv.reader(text, delimiter=delimiter, strict=True)
@@ -40,7 +40,7 @@ def records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def delimiter_of(path: Path) -> str:
-    """The one of `DELIMITERS` that the header has most of, outside of quotes; a comma when it has none."""
+    """Return the one of `DELIMITERS` that the header has most of, outside of quotes; a comma when it has none."""
     if ".tsv" in path.suffixes:
         return "\t"
     with open_text(path) as text:
@@ -49,7 +49,7 @@ def delimiter_of(path: Path) -> str:
 
 
 def first_line_not_utf8(path: Path) -> int:
-    """The line that UnicodeDecodeError is about, which does not say; the last one that can be read at all."""
+    """Return the line that UnicodeDecodeError is about, which does not say; the last one that can be read at all."""
     number = 0
     with open_bytes(path) as stream, suppress(*UNREADABLE):
         for line in stream:

@@ -39,7 +39,7 @@ class TooLong(Exception):
 
 
 def as_lines(files: InputFiles, at: str | None, scratch_dir: Path) -> InputFiles:
-    """`files`, JSON documents, as files of one element a line in `scratch_dir`. `at`: where the array is, as in
+    """Return `files`, JSON documents, as files of one element a line in `scratch_dir`. `at`: where the array is, as in
     "items.rows", None for the whole document. InputError where it is not there."""
     copies = []
     for index, path in enumerate(files.paths):
@@ -50,7 +50,7 @@ def as_lines(files: InputFiles, at: str | None, scratch_dir: Path) -> InputFiles
 
 
 def elements(document: BinaryIO, at: Sequence[str]) -> Iterator[bytes]:
-    """The text of each element; NoArray, TooLong, and whatever reading raises."""
+    """Yield the text of each element; NoArray, TooLong, and whatever reading raises."""
     tokens = _Tokens(document)
     _find(tokens, at)
     yield from _elements(tokens)
@@ -84,7 +84,7 @@ class _Tokens:
         self._mark: int | None = None
 
     def next(self) -> bytes:
-        """The next one; NoArray where the document ends in its middle, empty at the end."""
+        """Return the next one; NoArray where the document ends in its middle, empty at the end."""
         while True:
             found = _TOKEN.search(self._buffer, self._at)
             if found is not None and found[0] != b'"':
@@ -97,7 +97,7 @@ class _Tokens:
                 return b""
 
     def next_bracket(self) -> bytes:
-        """The next one that is a bracket, faster; empty at the end."""
+        """Return the next one that is a bracket, faster; empty at the end."""
         while (found := _TO_BRACKET.match(self._buffer, self._at)) is None:
             if not self._read_on():
                 while (token := self.next()) not in _BRACKETS:
@@ -170,7 +170,7 @@ def _find_key(tokens: _Tokens, before: Sequence[str], wanted: str) -> None:
 
 
 def _keys(tokens: _Tokens) -> Iterator[str]:
-    """The keys of the object that has been opened; the next token is the first of the key's value."""
+    """Yield the keys of the object that has been opened; the next token is the first of the key's value."""
     depth, last = 1, b""
     while depth and (token := tokens.next()):
         if token == b":" and depth == 1:

@@ -28,7 +28,8 @@ class NotARow(ValueError):
 
 
 def row_of(line: str | bytes) -> InputRow | BadRow:
-    """The object that `line` holds, checked strictly (DuckDB is content with less than JSON); NotARow for none."""
+    """Return the object that `line` holds, checked strictly (DuckDB is content with less than JSON); NotARow for
+    none."""
     try:
         value = from_json(line, allow_inf_nan=False)
     except ValueError as error:

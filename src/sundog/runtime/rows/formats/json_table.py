@@ -154,7 +154,7 @@ class JSONTable:
                 return read()
 
     def _marked(self, index: int, path: Path) -> Path:
-        """A copy of `path` in which each bad row is a `bad_line`."""
+        """Return a copy of `path` in which each bad row is a `bad_line`."""
         copy = self._scratch_dir / f"{self.files.name}-{index}.jsonl"
         with open_bytes(path) as lines, copy.open("wb") as marked:
             for line in lines:
@@ -168,7 +168,7 @@ class JSONTable:
         return row_of(text) if reason is None else BadRow(reason)
 
     def _checked(self, text: str) -> InputRow | BadRow:
-        """The row; InputError with the line where it is none."""
+        """Return the row; InputError with the line where it is none."""
         try:
             return self._parse(text)
         except NotARow as error:
@@ -202,7 +202,7 @@ class JSONTable:
 
 
 def shape_of_rows(rows: Iterable[InputRow]) -> Shape:
-    """A record of every column seen; a nested record only where all its occurrences have the same fields."""
+    """Return a record of every column seen; a nested record only where all its occurrences have the same fields."""
     columns: dict[str, Shape | None] = {}
     for row in rows:
         for name, value in row.items():
