@@ -17,12 +17,13 @@ from machine import save
 
 from sundog.engines.base import GenerateRequest, Message
 from sundog.engines.modelled.null import NullEngine, NullKind
+from sundog.host.attempt import Success
 from sundog.host.driver import Driver
 from sundog.host.prefix_key import PREFIX_BLOCK_TOKENS, prefix_key
 from sundog.host.virtual_loop import run_virtually
 from sundog.sched.catalog import FCFS, PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
-from sundog.sched.events import ReplicaAdded, RequestArrived, RequestFinished, Submit
+from sundog.sched.events import ReplicaAdded, RequestArrived, Submit
 from sundog.sched.policy import PolicySet
 from sundog.secrets import Secrets
 
@@ -76,7 +77,7 @@ async def scheduled(engines: Engines, rows: list[tuple[str, str]], limit: int, p
         num_tokens = engines[0].count_prompt_tokens(GenerateRequest(request_id, messages))
         key = prefix_key(messages) if policies.needs_prefixes else ()
         arrived = RequestArrived(
-            host.now_s(),
+            0.0,
             request_id,
             "a",
             row,
@@ -88,10 +89,10 @@ async def scheduled(engines: Engines, rows: list[tuple[str, str]], limit: int, p
             workflow_id=str(row),
         )
 
-        async def attempt(submit: Submit) -> tuple[str, RequestFinished]:
+        async def attempt(submit: Submit) -> Success[str]:
             engine = engines[int(submit.replica_id.removeprefix("a/"))]
             text = await generate(engine, request_id, prompt, depth, lambda: host.prefill_ended(request_id))
-            return text, RequestFinished(host.now_s(), request_id)
+            return Success(text)
 
         return await host.run(arrived, attempt)
 

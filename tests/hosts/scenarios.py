@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
+from sundog.engines.base import Usage
+from sundog.host.attempt import Success
 from sundog.host.driver import Driver
 from sundog.host.virtual_loop import run_virtually
 from sundog.sched.core import SchedulerCore
@@ -94,10 +96,10 @@ def by_driver(policies: PolicySet, asks: Sequence[Ask]) -> list[str]:
         await asyncio.gather(*(run(host, ask) for ask in asks))
 
     async def run(host: Driver, ask: Ask) -> None:
-        async def attempt(submit: Submit) -> tuple[None, RequestFinished]:
+        async def attempt(submit: Submit) -> Success[None]:
             started.append(ask.name)
             await asyncio.sleep(ask.takes_s)
-            return None, ask.finished(host.now_s())
+            return Success(None, Usage(ask.num_prompt_tokens, ask.num_output_tokens, 0))
 
         await asyncio.sleep(ask.at_s)
         await host.run(ask.arrived(), attempt)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sundog.errors import EngineUnavailable
+from sundog.host.attempt import Success
 from sundog.host.driver import Driver, GivenUp
 from sundog.host.virtual_loop import run_virtually
-from sundog.sched.events import PoolOpened, ReplicaAdded, ReplicaDraining, RequestFinished, Submit
+from sundog.sched.events import PoolOpened, ReplicaAdded, ReplicaDraining, Submit
 from tests.hosts.conformance import CheckedCore, HostConformance, Replica, Scripted
 from tests.hosts.list_host import ListHost
 
@@ -52,12 +53,12 @@ async def come_and_go(driver: Driver, replica: Replica) -> None:
 
 
 async def run(driver: Driver, one: Scripted) -> str:
-    async def attempt(submit: Submit) -> tuple[str, RequestFinished]:
+    async def attempt(submit: Submit) -> Success[str]:
         takes_s, ending = one.attempt(submit.attempt)
         await asyncio.sleep(takes_s)
         if ending != "finished":
             raise EngineUnavailable("it fails", retryable=ending == "retryable")
-        return "finished", RequestFinished(driver.now_s(), one.name)
+        return Success("finished")
 
     await asyncio.sleep(one.at_s)
     try:

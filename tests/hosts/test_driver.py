@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from sundog.host.attempt import Success
 from sundog.host.driver import Driver
 from sundog.sched.catalog import PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
@@ -14,7 +15,6 @@ from sundog.sched.events import (
     ReplicaAdded,
     RequestArrived,
     RequestCancelled,
-    RequestFinished,
     Submit,
     WorkflowLeft,
 )
@@ -31,8 +31,8 @@ def host_of(events: list[Event]) -> Driver:
     return host
 
 
-async def answer(submit: Submit) -> tuple[str, RequestFinished]:
-    return submit.request_id, RequestFinished(1.0, submit.request_id)
+async def answer(submit: Submit) -> Success[str]:
+    return Success(submit.request_id)
 
 
 def test_calls_of_one_turn_arrive_together() -> None:

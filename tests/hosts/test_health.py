@@ -11,6 +11,7 @@ import pytest
 
 from sundog.engines.served import ReplicaLoad
 from sundog.errors import EngineError, EngineTimeout, EngineUnavailable
+from sundog.host.attempt import Success
 from sundog.host.driver import Driver, GivenUp
 from sundog.host.health import Health
 from sundog.host.virtual_loop import run_virtually
@@ -24,7 +25,6 @@ from sundog.sched.events import (
     ReplicaReported,
     ReplicaUp,
     RequestArrived,
-    RequestFinished,
     Submit,
 )
 
@@ -191,7 +191,7 @@ def test_what_waits_for_the_last_lost_replica_is_given_up_without_blame() -> Non
             await host.run(RequestArrived(0.0, "r", "engine:e"), never)
         assert str(given_up.value.cause) == "gone"
 
-    async def never(submit: Submit) -> tuple[None, RequestFinished]:
+    async def never(submit: Submit) -> Success[None]:
         raise AssertionError("nobody is there")
 
     watch = Watch(*servers)
@@ -204,8 +204,8 @@ def test_what_waits_goes_on_when_a_replica_is_back() -> None:
         await asyncio.sleep(2)
         return await host.run(RequestArrived(0.0, "r", "engine:e"), answer)
 
-    async def answer(submit: Submit) -> tuple[str, RequestFinished]:
-        return submit.replica_id, RequestFinished(20.0, "r")
+    async def answer(submit: Submit) -> Success[str]:
+        return Success(submit.replica_id)
 
     watch = Watch(FakeServer(*[GONE] * 9, FINE))
     assert watch.run(ask) == "engine/0"

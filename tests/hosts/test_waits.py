@@ -60,11 +60,10 @@ def test_the_first_signal_drops_a_call_that_only_waits(tmp_path: Path, is_effect
     seen: list[tuple[Wait, ...]] = []
 
     def stop() -> None:
-        assert world.dispatcher is not None
-        assert world.host is not None
-        seen.append(world.host.waits.by_pool())
-        world.dispatcher.stop()
-        seen.append(world.host.waits.by_pool())
+        assert world.part is not None
+        seen.append(world.part.driver.waits.by_pool())
+        world.part.driver.stop()
+        seen.append(world.part.driver.waits.by_pool())
 
     def put_off(payload: Any) -> Any:
         asyncio.get_running_loop().call_later(0.01, stop)

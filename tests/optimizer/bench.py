@@ -16,21 +16,16 @@ from sundog.engines.base import ENGINES
 from sundog.errors import Location
 from sundog.flow.bind import bind
 from sundog.flow.positions import DataPath
-from sundog.host.driver import Driver
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import PhysicalPlan, calls_of
-from sundog.measured.node_history import Observations
 from sundog.operators.base import OPERATORS
-from sundog.runtime.calls.call_key import RunScope
-from sundog.runtime.calls.dispatch import Dispatcher
-from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.figures.progress import Progress
+from sundog.runtime.executor import RowEnd
 from sundog.sched.catalog import FCFS
-from sundog.sched.core import SchedulerCore
 from sundog.sched.events import Event, ReplicaAdded, RequestFinished
 from sundog.secrets import Secrets
 from sundog.store.store import Store
 from tests.optimizer.flows import EFFECTS, LOOKUPS_SCHEMA
+from tests.runtime.part import Part
 
 HERE = Location("flow.yaml", 1, 1)
 
@@ -93,37 +88,34 @@ class Bench:
     def run(self, plan: PhysicalPlan, rows: Sequence[Mapping[str, Any]]) -> Ran:
         EFFECTS.clear()
         self._log.execute("delete from log")
-        progress = Progress()
-        ends = self._runner.run(self._run(plan, rows, progress))
+        ends, num_executed = self._runner.run(self._run(plan, rows))
         effects = {row: sorted(seen) for row, seen in EFFECTS.items()}
         for (row,) in self._log.execute("select id from log").fetchall():
             effects.setdefault(row, []).append("logged")
         num_gathered = sum(
             event.num_calls for event in self._events if isinstance(event, RequestFinished) and event.num_calls > 1
         )
-        return Ran(tuple((end.state, end.body) for end in ends), effects, progress.num_executed, num_gathered)
+        return Ran(tuple((end.state, end.body) for end in ends), effects, num_executed, num_gathered)
 
-    async def _run(self, plan: PhysicalPlan, rows: Sequence[Mapping[str, Any]], progress: Progress) -> list[RowEnd]:
+    async def _run(self, plan: PhysicalPlan, rows: Sequence[Mapping[str, Any]]) -> tuple[list[RowEnd], int]:
         self._events.clear()
-        host = Driver(SchedulerCore(FCFS), self._events.append)
+        part = Part(
+            plan,
+            self._store,
+            FCFS,
+            self._events.append,
+            self.operators,
+            engines={"local/0": self._engine},
+            identities={"local": self._identity},
+            run_id=f"run-{next(self._numbers)}",
+            is_fresh=True,
+            repeats_unknown_effects=False,
+        )
         for pool in {call.pool for call in calls_of(plan.nodes)}:
             replica = "local/0" if pool == "engine:local" else pool
-            host.tell(ReplicaAdded(0.0, replica, pool, 64))
-        scope = RunScope(f"run-{next(self._numbers)}", is_fresh=True, repeats_unknown_effects=False)
-        dispatcher = Dispatcher(
-            scope,
-            self._store,
-            host,
-            self.operators,
-            {"local/0": self._engine},
-            {"engine:local": self._engine},
-            {"local": self._identity},
-            Secrets({}),
-            progress,
-            needs_prefixes=False,
-        )
-        executor = RowExecutor(plan.logical, plan.nodes, dispatcher.call, Observations())
+            part.driver.tell(ReplicaAdded(0.0, replica, pool, 64))
         columns = plan.logical.inputs[0].columns
         if columns is not None:
             rows = [{name: row[name] for name in columns} for row in rows]
-        return list(await asyncio.gather(*(executor.run(index, row) for index, row in enumerate(rows))))
+        ends = await asyncio.gather(*(part.executor.run(index, row) for index, row in enumerate(rows)))
+        return list(ends), part.figures.progress.num_executed

@@ -11,24 +11,18 @@ from typing import Any
 
 from sundog.engines.base import Usage
 from sundog.errors import CallError
-from sundog.host.driver import Driver
 from sundog.ir.logical import Filter, ForEach, LogicalPlan, Loop, Node, OperatorSpec, Step
 from sundog.ir.physical import PhysicalPlan, Sharing
 from sundog.ir.schemas.shape import Anything, Shape
 from sundog.ir.templates.render import Scope, render_value
 from sundog.ir.templates.template import Template
-from sundog.measured.node_history import Observations
 from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
 from sundog.optimizer.planner import plan_physical
-from sundog.runtime.calls.call_key import RunScope
-from sundog.runtime.calls.dispatch import Dispatcher
-from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.figures.progress import Progress
+from sundog.runtime.executor import RowEnd
 from sundog.sched.catalog import FCFS
-from sundog.sched.core import SchedulerCore
 from sundog.sched.events import Event, ReplicaAdded
-from sundog.secrets import Secrets
 from sundog.store.store import Store
+from tests.runtime.part import Part
 
 Behaviour = Callable[[Any], Any]
 
@@ -129,8 +123,7 @@ class World:
     operator: FakeOperator = field(default_factory=FakeOperator)
     events: list[Event] = field(default_factory=list)
     max_concurrency: int = 64
-    dispatcher: Dispatcher | None = None
-    host: Driver | None = None
+    part: Part | None = None
 
     def physical(self, plan: LogicalPlan) -> PhysicalPlan:
         return plan_physical(plan, {"fake": self.operator})
@@ -149,15 +142,10 @@ class World:
         store = store or Store(self.state_dir)
         store.open_writer()
         try:
-            host = Driver(SchedulerCore(FCFS), self.events.append)
-            host.tell(ReplicaAdded(0.0, "fake", "fake", self.max_concurrency))
-            run = RunScope(**{"run_id": "run-1", "is_fresh": False, "repeats_unknown_effects": False, **scope})
-            dispatcher = Dispatcher(
-                run, store, host, {"fake": self.operator}, {}, {}, {}, Secrets({}), Progress(), needs_prefixes=False
-            )
-            self.dispatcher, self.host = dispatcher, host
-            executor = RowExecutor(plan.logical, plan.nodes, dispatcher.call, Observations())
-            ends = (executor.run(index, row) for index, row in enumerate(rows))
+            scope = {"run_id": "run-1", "is_fresh": False, "repeats_unknown_effects": False, **scope}
+            part = self.part = Part(plan, store, FCFS, self.events.append, {"fake": self.operator}, **scope)
+            part.driver.tell(ReplicaAdded(0.0, "fake", "fake", self.max_concurrency))
+            ends = (part.executor.run(index, row) for index, row in enumerate(rows))
             return list(await asyncio.gather(*ends))
         finally:
             store.close()

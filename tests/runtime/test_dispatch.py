@@ -22,7 +22,7 @@ def world(tmp_path: Path) -> World:
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come at once: tests wait for nothing."""
     monkeypatch.setattr("sundog.sched.policies.retry.BASE_S", 0.0)
-    monkeypatch.setattr("sundog.runtime.calls.dispatch.GRACE_S", 0.0)
+    monkeypatch.setattr("sundog.runtime.calls.attempt.GRACE_S", 0.0)
 
 
 def bodies(ends: list[RowEnd]) -> list[object]:

@@ -13,25 +13,20 @@ from typing import Any
 import pytest
 
 from sundog.errors import CallError, RunStopped
-from sundog.host.driver import Driver
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import CallExec
-from sundog.measured.node_history import Observations
 from sundog.operators.base import BoundCall, CallContext, Outcome
 from sundog.runtime.calls import gather
-from sundog.runtime.calls.call_key import CallIdentity, RunScope
-from sundog.runtime.calls.dispatch import Dispatcher
+from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.gather import Gatherer, Take
 from sundog.runtime.calls.guard import CommittedOutcome
-from sundog.runtime.executor import RowEnd, RowExecutor
-from sundog.runtime.figures.progress import Progress
+from sundog.runtime.executor import RowEnd
 from sundog.sched.catalog import FCFS
-from sundog.sched.core import SchedulerCore
 from sundog.sched.events import ReplicaAdded, RequestFailed, RequestFinished
-from sundog.secrets import Secrets
 from sundog.store.store import Store
 from tests.cli.flows import report_of, sundog
 from tests.runtime.fakes import Behaviour, FakeOperator, FakeSpec, World, fails, plan_of, step
+from tests.runtime.part import Part
 
 Answers = Callable[[Sequence[Any]], Sequence[Any]]
 
@@ -92,15 +87,6 @@ def test_calls_of_one_moment_are_one_request(tmp_path: Path) -> None:
     assert requests(here) == [[row["x"] for row in ROWS]]
     assert sum(here.operator.runs.values()) == 0
     assert [event.num_calls for event in here.events if isinstance(event, RequestFinished)] == [10]
-
-
-def test_a_gathered_step_has_its_share_of_the_time(tmp_path: Path) -> None:
-    here = world(tmp_path)
-    here.run(PLAN, *ROWS)
-    assert here.dispatcher is not None
-    work = here.dispatcher._work
-    assert set(work.seconds) == {"a"}
-    assert work.pools["fake"].num_calls == len(ROWS)
 
 
 def test_equal_calls_still_are_one(tmp_path: Path) -> None:
@@ -188,14 +174,11 @@ def test_a_run_that_stops_starts_no_request(tmp_path: Path) -> None:
     async def stop_at_once() -> list[Any]:
         store = Store(tmp_path)
         store.open_writer()
-        host = Driver(SchedulerCore(FCFS), here.events.append)
-        host.tell(ReplicaAdded(0.0, "fake", "fake", 1))
-        run = RunScope("run-1", is_fresh=False, repeats_unknown_effects=False)
-        operators = {"fake": here.operator}
-        dispatcher = Dispatcher(run, store, host, operators, {}, {}, {}, Secrets({}), Progress(), needs_prefixes=False)
-        executor = RowExecutor(PLAN, here.physical(PLAN).nodes, dispatcher.call, Observations())
-        dispatcher.stop()
-        ends = await asyncio.gather(*(executor.run(0, row) for row in ROWS), return_exceptions=True)
+        scope: dict[str, Any] = {"run_id": "run-1", "is_fresh": False, "repeats_unknown_effects": False}
+        part = Part(here.physical(PLAN), store, FCFS, here.events.append, {"fake": here.operator}, **scope)
+        part.driver.tell(ReplicaAdded(0.0, "fake", "fake", 1))
+        part.driver.stop()
+        ends = await asyncio.gather(*(part.executor.run(0, row) for row in ROWS), return_exceptions=True)
         store.close()
         return ends
 

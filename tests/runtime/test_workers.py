@@ -16,6 +16,7 @@ from sundog.batch.follower import Follower, engine_replicas
 from sundog.cost.estimate import Estimate
 from sundog.engines.base import GenerateRequest, Message
 from sundog.errors import EngineUnavailable, RunError, RunStopped
+from sundog.host.attempt import Success
 from sundog.host.driver import Driver, GivenUp
 from sundog.host.virtual_loop import run_virtually
 from sundog.ir.physical import CallExec, PhysicalPlan, calls_of
@@ -104,7 +105,7 @@ class Bench:
         placing = None if placement is None else (figures, placement)
         follower = Follower(plan, placing, num_rows, self.host, self.pools)
         follower.begin()
-        executor = RowExecutor(logical, plan.nodes, self._call, Observations(), follower.drains.passed)
+        executor = RowExecutor(logical, plan.nodes, self, Observations(), follower.drains)
         slots = asyncio.Semaphore(self.max_rows)
 
         async def row(index: int) -> RowEnd:
@@ -120,10 +121,10 @@ class Bench:
         loads = [event.pool for event in self.events if getattr(event, "worker_id", None) and hasattr(event, "pool")]
         return Ran(ends, self.events, loads, took_s)
 
-    async def _call(self, node: CallExec, scope: Mapping[str, Any], place: CallIdentity) -> CallAnswer:
+    async def call(self, node: CallExec, scope: Mapping[str, Any], place: CallIdentity) -> CallAnswer:
         request_id = f"{place.row_index}/{place.path}"
 
-        async def attempt(submit: Submit) -> tuple[str, RequestFinished]:
+        async def attempt(submit: Submit) -> Success[str]:
             engine = self.pools.engines.get(submit.replica_id)
             text = request_id
             if engine is None:
@@ -131,7 +132,7 @@ class Bench:
             else:
                 request = GenerateRequest(request_id, (Message("user", request_id),))
                 text = "".join([chunk.text async for chunk in engine.generate(request)])
-            return text, RequestFinished(self.host.now_s(), request_id)
+            return Success(text)
 
         arrived = RequestArrived(
             self.host.now_s(),
@@ -285,7 +286,7 @@ def test_a_run_that_stops_waits_for_no_load() -> None:
         host = Driver(SchedulerCore(PREFIX_GROUPED), lambda event: None, Slow())
         host.tell(WorkerAdded(0.0, "gpu-0", 1, ("engine:small",), (LOAD_S,), (CALL_S,)))
 
-        async def attempt(submit: Submit) -> tuple[None, RequestFinished]:
+        async def attempt(submit: Submit) -> Success[None]:
             raise AssertionError("there is no engine to run on")
 
         asyncio.get_running_loop().call_later(1.0, host.stop)
@@ -312,7 +313,7 @@ def test_an_engine_that_cannot_be_loaded_stops_the_run() -> None:
         host = Driver(SchedulerCore(PREFIX_GROUPED), lambda event: None, broken)
         host.tell(WorkerAdded(0.0, "gpu-0", 1, ("engine:small",), (LOAD_S,), (CALL_S,)))
 
-        async def attempt(submit: Submit) -> tuple[None, RequestFinished]:
+        async def attempt(submit: Submit) -> Success[None]:
             raise AssertionError("there is no engine to run on")
 
         await host.run(RequestArrived(0.0, "0/first", "engine:small"), attempt)

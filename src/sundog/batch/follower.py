@@ -22,8 +22,12 @@ from sundog.sched.events import StepDrained, WorkerAdded, WorkerPlanned
 
 if TYPE_CHECKING:
     from sundog.host.driver import Driver
+    from sundog.host.recorder import StepTotals
 
 REVIEW_S = 2.0
+MIN_ATTEMPTS = 20
+MIN_SHARE = 0.05
+"""A share of the rows: what the first calls of a step take says little of the rest."""
 PlacementWithFigures = tuple[PlacementFigures, Placement]
 """What the batch takes, and where it runs."""
 
@@ -96,7 +100,7 @@ class Follower:
         """Plan anew what is left if what was measured lies outside of the ranges of the figures."""
         assert self._placing is not None, "nothing was placed"
         shares = self.drains.shares_left()
-        measured = self._driver.meter.batch_seconds(shares, self._driver.now_s())
+        measured = batch_seconds(self._driver.recorder.steps(self._plan.logical.name), shares)
         loads_s = {pool: fmean(took_s) for pool, took_s in self._loaded.loads_s.items()}
         figures = self._placing[0].corrected(measured, loads_s)
         if figures is None:
@@ -118,6 +122,17 @@ class Follower:
     def _on_drained(self, step: str) -> None:
         if self._placing is not None:
             self._driver.tell(StepDrained(self._driver.now_s(), self._plan.logical.name, step))
+
+
+def batch_seconds(steps: Mapping[str, StepTotals], shares_left: Mapping[str, float]) -> dict[str, float]:
+    """Return by step the seconds of one replica for the whole batch: those spent so far over the share of rows that
+    have passed. `shares_left`: of the rows, by step. Steps of which too little has run are left out."""
+    passed = {step: 1.0 - shares_left[step] for step in steps}
+    return {
+        step: totals.replica_s / passed[step]
+        for step, totals in steps.items()
+        if totals.num_attempts >= MIN_ATTEMPTS and passed[step] >= MIN_SHARE
+    }
 
 
 async def in_thread(

@@ -6,12 +6,13 @@ Owns waiters, timers, loads under way and the event log's order. Never knows wha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from sundog.errors import CallError
-from sundog.host.meter import Meter
+from sundog.host.attempt import RunAttempt, Success
+from sundog.host.recorder import Recorder, RunningAttempt
 from sundog.host.waits import Waits
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
@@ -38,7 +39,6 @@ from sundog.sched.events import (
 )
 
 T = TypeVar("T")
-Attempt = Callable[[Submit], Awaitable[tuple[T, RequestFinished]]]
 
 
 class Loader(Protocol):
@@ -70,47 +70,34 @@ class LoadingStopped(Exception):
 
 
 class _Waiter:
-    """This class tells a request what the core wants: at once when it is known, else when it comes. `failure` is that
-    of its last attempt."""
+    """This class tells a request what the core wants. `failure` is that of its last attempt."""
 
-    __slots__ = ("_future", "_next", "failure", "pool")
+    __slots__ = ("failure", "next", "pool")
 
-    def __init__(self, pool: str) -> None:
+    def __init__(self, pool: str, following: asyncio.Future[Submit | GiveUp]) -> None:
         self.pool = pool
+        self.next = following
         self.failure: CallError | None = None
-        self._next: Submit | GiveUp | None = None
-        self._future: asyncio.Future[Submit | GiveUp] | None = None
 
     def tell(self, action: Submit | GiveUp) -> None:
         """Give the request its next action; one at a time."""
-        if self._future is not None:
-            if not self._future.done():
-                self._future.set_result(action)
-        else:
-            self._next = action
-
-    async def next(self) -> Submit | GiveUp:
-        """Return the request's next action, once there is one."""
-        action, self._next = self._next, None
-        if action is None:
-            self._future = asyncio.get_running_loop().create_future()
-            action = await self._future
-            self._future = None
-        return action
+        if not self.next.done():
+            self.next.set_result(action)
 
 
 class Driver:
     """Runs requests through one core on the running loop. `log` sees every event, in order. `loader`: None without
-    workers. `meter`: what attempts take. `waits`: calls that wait for their next attempt."""
+    workers. `recorder`: keeps what attempts take. `waits`: calls that wait for their next attempt."""
 
     def __init__(
         self,
         core: SchedulerCore,
         log: Callable[[Event], None],
         loader: Loader | None = None,
+        recorder: Recorder | None = None,
         waits: Waits | None = None,
     ) -> None:
-        self.meter = Meter()
+        self.recorder = Recorder() if recorder is None else recorder
         self.waits = Waits() if waits is None else waits
         self._core = core
         self._log = log
@@ -154,36 +141,33 @@ class Driver:
             task.cancel()
         await asyncio.gather(*self._loads, *self._unloads, return_exceptions=True)
 
-    async def run(self, arrived: RequestArrived, attempt: Attempt[T]) -> T:
+    async def run(self, arrived: RequestArrived, attempt: RunAttempt[T]) -> T:
         """Run `attempt` when and where the core says, again if it says so; GivenUp when it says no more."""
         request_id = arrived.request_id
-        waiter = self._waiters[request_id] = _Waiter(arrived.pool)
+        waiter = self._waiters[request_id] = _Waiter(arrived.pool, self._loop.create_future())
         is_given_up = False
         try:
             self._arrive(arrived)
             while True:
-                action = await waiter.next()
+                action = await waiter.next
                 if waiter.failure is not None:
                     self.waits.end(request_id)
                 if isinstance(action, GiveUp):
                     is_given_up = True
                     raise GivenUp(action.why, waiter.failure, self._cause(action.why, arrived.pool))
+                if self._is_stopping:
+                    raise GivenUp("draining", waiter.failure, None)
+                running = self.recorder.begin(arrived, action.replica_id, self.now_s())
                 try:
-                    begin_s = self.now_s()
-                    self.meter.begin(arrived.pool, action.replica_id, begin_s)
-                    try:
-                        result, finished = await attempt(action)
-                    finally:
-                        self.meter.end(arrived.pool, action.replica_id, arrived.facts.node, begin_s, self.now_s())
+                    success = await attempt(action)
                 except CallError as error:
-                    waiter.failure = error
-                    error.num_attempts = action.attempt
-                    self._handle(RequestFailed(self.now_s(), request_id, error.retryable, error.retry_after_s))
+                    self._failed(waiter, running, action, error)
                     continue
-                self._handle(finished)
-                if arrived.has_successor:
-                    self._between_calls[arrived.workflow_id] = arrived.pool
-                return result
+                except BaseException:
+                    self.recorder.end(running, self.now_s(), "cancelled")
+                    raise
+                self._succeeded(arrived, running, success)
+                return success.result
         except BaseException:
             if not is_given_up:
                 self._handle(RequestCancelled(self.now_s(), request_id))
@@ -192,6 +176,25 @@ class Driver:
             del self._waiters[request_id]
             if waiter.failure is not None:
                 self.waits.end(request_id)
+
+    def _failed(self, waiter: _Waiter, running: RunningAttempt, submit: Submit, error: CallError) -> None:
+        """The core hears of the failure, and its answer may be there at once."""
+        error.num_attempts = submit.attempt
+        waiter.failure = error
+        waiter.next = self._loop.create_future()
+        ended_s = self.now_s()
+        self.recorder.end(running, ended_s, "failed")
+        self._handle(RequestFailed(ended_s, submit.request_id, error.retryable, error.retry_after_s))
+
+    def _succeeded(self, arrived: RequestArrived, running: RunningAttempt, success: Success[Any]) -> None:
+        ended_s, usage = self.now_s(), success.usage
+        self.recorder.end(running, ended_s, "succeeded", success)
+        tokens = (0, 0, 0)
+        if usage is not None:
+            tokens = usage.num_prompt_tokens, usage.num_cached_tokens or 0, usage.num_output_tokens
+        self._handle(RequestFinished(ended_s, arrived.request_id, *tokens, success.num_calls))
+        if arrived.has_successor:
+            self._between_calls[arrived.workflow_id] = arrived.pool
 
     def _arrive(self, arrived: RequestArrived) -> None:
         """Tell it with all others of this turn of the loop: which of them starts first must not depend on who spoke
@@ -202,11 +205,12 @@ class Driver:
 
     def _flush(self) -> None:
         arrivals, self._arrivals = self._arrivals, []
+        now_s = self.now_s()
         # None of them can have been cancelled: a task learns of that in a later turn than this.
         for arrived in arrivals:
             if self._between_calls.get(arrived.workflow_id) == arrived.pool:
                 del self._between_calls[arrived.workflow_id]
-            arrived.time_s = self.now_s()
+            arrived.time_s = now_s
             arrived.more_follow = arrived is not arrivals[-1]
             self._handle(arrived)
 

@@ -6,7 +6,7 @@ Owns the meaning of `when`, `for_each`, `loop` and `filter`. Never runs a call i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from sundog.errors import CallError, OperatorError
 from sundog.ir.logical import ForEach, LogicalPlan
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec
 from sundog.ir.templates.environment import SKIPPED
-from sundog.ir.templates.render import render_condition, render_value
+from sundog.ir.templates.render import Scope, render_condition, render_value
 from sundog.ir.templates.template import Template
 from sundog.ir.values.normal_form import encode, normal_form, whole_text
 from sundog.runtime.calls.call_key import CallIdentity
@@ -24,7 +24,6 @@ from sundog.runtime.rows.table import BadRow
 from sundog.store.store import RowState
 from sundog.store.writer import Asked
 
-Call = Callable[[CallExec, Mapping[str, Any], CallIdentity], Awaitable[CallAnswer]]
 Values = dict[str, Any]
 INPUTS_NODE = "inputs"
 """In the place of a node: the row came in with a value that none can have."""
@@ -62,6 +61,19 @@ class _Row:
     asked: list[Asked] = field(default_factory=list)
 
 
+class Calls(Protocol):
+    """This class answers calls."""
+
+    async def call(self, node: CallExec, scope: Scope, identity: CallIdentity) -> CallAnswer: ...
+
+
+class Passages(Protocol):
+    """This class hears once for each row and node of the plan (not inside loops) that the row has passed it, or never
+    will."""
+
+    def passed(self, node: str) -> None: ...
+
+
 class Observer(Protocol):
     """Hears what the rows decide: `judged`, how a condition of a node turned out; `fanned_out`, how long a list of
     `for_each` was; `turned`, after how many turns a loop ended."""
@@ -72,22 +84,21 @@ class Observer(Protocol):
 
 
 class RowExecutor:
-    """Runs rows of one plan; `call` answers a call. `on_passed` hears once for each row and node of the plan (not
-    inside loops) that the row has passed it, or never will."""
+    """Runs rows of one plan."""
 
     def __init__(
         self,
         plan: LogicalPlan,
         nodes: tuple[Exec, ...],
-        call: Call,
+        calls: Calls,
         observer: Observer,
-        on_passed: Callable[[str], None] = lambda node: None,
+        passages: Passages,
     ) -> None:
         self._plan = plan
         self._nodes = nodes
-        self._call = call
+        self._calls = calls
         self._observer = observer
-        self._on_passed = on_passed
+        self._passages = passages
         self._chains = _chains(nodes)
 
     async def run(self, row_index: int, row: Mapping[str, Any] | BadRow, position: int = 0) -> RowEnd:
@@ -109,7 +120,7 @@ class RowExecutor:
         finally:
             for node in self._nodes:
                 if node.name not in scope:
-                    self._on_passed(node.name)
+                    self._passages.passed(node.name)
 
     def _output(self, scope: Values) -> bytes:
         columns: Values = {}
@@ -146,7 +157,7 @@ class RowExecutor:
     def _set(self, scope: Values, node: Exec, value: Any, prefix: str) -> None:
         scope[node.name] = value
         if not prefix:
-            self._on_passed(node.name)
+            self._passages.passed(node.name)
 
     async def _run_node(self, node: Exec, scope: Values, row: _Row, prefix: str, depth: int) -> Any:
         try:
@@ -192,7 +203,7 @@ class RowExecutor:
     async def _run_once(self, node: CallExec | LoopExec, scope: Values, row: _Row, path: str, depth: int) -> Any:
         if isinstance(node, LoopExec):
             return await self._run_loop(node, scope, row, path)
-        answer = await self._call(node, scope, CallIdentity(row.row_index, path, depth, row.position))
+        answer = await self._calls.call(node, scope, CallIdentity(row.row_index, path, depth, row.position))
         usage = answer.usage
         row.asked.append(Asked(node.name, usage.num_prompt_tokens, usage.num_output_tokens))
         return answer.value

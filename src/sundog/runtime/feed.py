@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from sundog.errors import RunStopped, SundogError
+from sundog.host.driver import Driver
+from sundog.runtime.calls.call_key import RunScope
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.rows.table import BadRow, RowBatch
@@ -20,31 +22,29 @@ OnRow = Callable[[RowEnd], Awaitable[None]]
 
 
 class Feed:
-    """Takes batches of rows and runs them, at most `max_rows_in_flight` at once. `on_ended` hears of each row's end
-    before it is committed."""
+    """Takes batches of rows and runs them, at most `max_rows_in_flight` at once. The driver hears of each row's end
+    before it is committed, and that the run stops."""
 
     def __init__(
         self,
-        run_id: str,
+        run: RunScope,
         executor: RowExecutor,
         store: Store,
+        driver: Driver,
         progress: Progress,
         *,
         max_rows_in_flight: int,
         max_errors: int | None,
         on_row: OnRow | None,
-        on_stop: Callable[[], None],
-        on_ended: Callable[[int], None],
     ) -> None:
-        self._run_id = run_id
+        self._run = run
         self._executor = executor
         self._store = store
+        self._driver = driver
         self._progress = progress
         self._slots = asyncio.Semaphore(max_rows_in_flight)
         self._max_errors = max_errors
         self._on_row = on_row
-        self._on_stop = on_stop
-        self._on_ended = on_ended
         self._is_stopping = False
         self._failure: BaseException | None = None
         self._rows: set[asyncio.Task[None]] = set()
@@ -54,7 +54,7 @@ class Feed:
         """Start nothing more; rows in flight end when their running calls do. The first reason counts."""
         self._failure = self._failure or reason
         self._is_stopping = True
-        self._on_stop()
+        self._driver.stop()
 
     async def run(self, batches: Iterator[RowBatch]) -> None:
         """Run all rows; raises what stopped the run, if anything did."""
@@ -74,7 +74,7 @@ class Feed:
             raise RunStopped("the run was interrupted", hint="the same command, or call, continues it")
 
     async def _start(self, batch: RowBatch) -> None:
-        ended = self._store.finished_rows(self._run_id, (row_index for row_index, _ in batch))
+        ended = self._store.finished_rows(self._run.run_id, (row_index for row_index, _ in batch))
         for row_index, row in batch:
             if row_index in ended:
                 continue
@@ -88,8 +88,8 @@ class Feed:
 
     async def _run_row(self, row_index: int, row: Mapping[str, Any] | BadRow, position: int) -> None:
         end = await self._executor.run(row_index, row, position)
-        self._on_ended(row_index)
-        await self._store.put_row(self._run_id, row_index, end.state, end.body, end.asked)
+        self._driver.workflow_left(self._run.workflow_id(row_index))
+        await self._store.put_row(self._run.run_id, row_index, end.state, end.body, end.asked)
         self._count(end)
         if self._on_row is not None:
             await self._on_row(end)

@@ -23,22 +23,24 @@ from sundog.host.event_log import EventLog
 from sundog.host.health import Health
 from sundog.host.waits import Waits
 from sundog.ir.logical import steps_of
-from sundog.ir.physical import PhysicalPlan, calls_of
+from sundog.ir.physical import PhysicalPlan
 from sundog.ir.pool_names import engine_pool
 from sundog.ir.values.canonical import describe_value
 from sundog.measured.loads import keep_loads
-from sundog.measured.node_history import Observations, extend_history
+from sundog.measured.node_history import extend_history
 from sundog.operators.base import ModularOperator, Operator
 from sundog.optimizer.place_steps import place_steps
 from sundog.optimizer.placement_figures import PlacementFigures
+from sundog.runtime.calls.attempt import Attempts
+from sundog.runtime.calls.binder import Binder
 from sundog.runtime.calls.call_key import RunScope
 from sundog.runtime.calls.dispatch import Dispatcher
+from sundog.runtime.calls.requests import Requests
 from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
-from sundog.runtime.figures.engine_report import engine_reports
-from sundog.runtime.figures.pool_work import RunWork
 from sundog.runtime.figures.progress import Progress
-from sundog.runtime.figures.report import Report, read_report
+from sundog.runtime.figures.report import Report, Written, read_report
+from sundog.runtime.figures.run_figures import RunFigures
 from sundog.runtime.preflight.inspection import PlanFinding
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.rows.inputs import RowSource
@@ -143,7 +145,6 @@ class Run:
         self.is_new = selected.is_new
         self.changed_modules = selected.changed
         self.run_before = selected.before
-        self.progress = Progress()
         self.findings: tuple[PlanFinding, ...] = ()
         self._source = selected.source
         self._store = store
@@ -151,13 +152,17 @@ class Run:
         self._operators = operators
         self._secrets = secrets
         self._options = options
-        self._figures = figures
+        self._placement_figures = figures
         self._feed: Feed | None = None
         self._is_stopping = False
-        self._observations = Observations()
-        self._work = RunWork()
+        self._figures = RunFigures({engine_pool(block.name): block.options["model"] for block in plan.logical.engines})
         self._waits = Waits()
         self._restore_progress()
+
+    @property
+    def progress(self) -> Progress:
+        """The point that the run has come to, now."""
+        return self._figures.progress
 
     @property
     def source(self) -> RowSource:
@@ -196,7 +201,7 @@ class Run:
             raise
         finally:
             self._runs.end(self.record.run_id, state, self.record.busy_s + time.monotonic() - begin_s)
-            extend_history(self._options.state_dir, self.plan.logical.name, self._observations.records)
+            extend_history(self._options.state_dir, self.plan.logical.name, self._figures.observations.records)
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(row index, columns) of the output rows there are, in row order."""
@@ -214,18 +219,8 @@ class Run:
             columns = [name for name, _ in self.plan.logical.outputs]
             warnings += write_output(output, columns, lambda: self._store.rows(run_id, "done"))
         errors = self._write_errors()
-        return read_report(
-            self._store,
-            run_id,
-            "finished",
-            tuple(call.name for call in calls_of(self.plan.nodes)),
-            busy_s=self.record.busy_s + busy_s,
-            output=None if output is None else str(output),
-            errors=None if errors is None else str(errors),
-            warnings=warnings + self._work.warnings(),
-            work=self._work,
-            engines=engine_reports(self.plan.logical.engines, self._work),
-        )
+        written = Written(output, errors, warnings)
+        return read_report(self._store, run_id, self.plan, written, self._figures, busy_s=self.record.busy_s + busy_s)
 
     def _write_errors(self) -> Path | None:
         """The errors file beside the output: there when rows failed, gone when none did."""
@@ -233,9 +228,8 @@ class Run:
         return None if output is None else write_errors(output, self.failures())
 
     async def _run_rows(self, on_row: OnRow | None) -> None:
-        run_id = self.record.run_id
         if self._options.retry_failed:
-            self._store.forget_failed_rows(run_id)
+            self._store.forget_failed_rows(self.record.run_id)
             self._restore_progress()
         self._refuse_too_many_failures()
         policies = POLICIES.get(self.plan.policy)
@@ -251,36 +245,7 @@ class Run:
             num_left = self.record.num_rows - self.progress.num_ended
             follower = Follower(self.plan, placing, num_left, driver, pools)
             follower.begin()
-            scope = self._scope()
-            dispatcher = Dispatcher(
-                scope,
-                self._store,
-                driver,
-                self._operators,
-                pools.engines,
-                pools.by_pool,
-                identities(self.plan),
-                self._secrets,
-                self.progress,
-                needs_prefixes=policies.needs_prefixes,
-                models={engine_pool(block.name): block.options["model"] for block in self.plan.logical.engines},
-                observations=self._observations,
-                needs_s=follower.needs_s,
-                work=self._work,
-            )
-            self._feed = Feed(
-                run_id,
-                RowExecutor(
-                    self.plan.logical, self.plan.nodes, dispatcher.call, self._observations, follower.drains.passed
-                ),
-                self._store,
-                self.progress,
-                max_rows_in_flight=self.plan.max_rows_in_flight,
-                max_errors=self._options.max_errors,
-                on_row=on_row,
-                on_stop=dispatcher.stop,
-                on_ended=lambda row_index: driver.workflow_left(scope.workflow_id(row_index)),
-            )
+            self._feed = self._feed_of(driver, pools, follower, policies, on_row)
             if self._is_stopping:
                 self._feed.stop()
             order = await asyncio.to_thread(reading_order_of, self.plan, self._source)
@@ -288,14 +253,38 @@ class Run:
             health = Health(pools.engines, pools.names(), pools.servers, driver)
             async with follower.reviewing(), health.watching():
                 await self._feed.run(self._source.batches(order=order))
-            self._work.rows_s = driver.now_s() - begin_s
+            self._figures.rows_s = driver.now_s() - begin_s
 
-    def _scope(self) -> RunScope:
-        return RunScope(
+    def _feed_of(
+        self, driver: Driver, pools: RunPools, follower: Follower, policies: PolicySet, on_row: OnRow | None
+    ) -> Feed:
+        """Return the way of the rows: the feed takes them up, the executor runs their steps, and the dispatcher answers
+        each call, by an attempt of the driver's where nothing else has the answer."""
+        plan, operators, secrets = self.plan, self._operators, self._secrets
+        scope = RunScope(
             self.record.run_id,
             bool(self.record.is_fresh),
             self._options.repeat_unknown_effects,
-            call_facts(self.plan.logical.name, self.plan.nodes),
+            call_facts(plan.logical.name, plan.nodes),
+        )
+        dispatcher = Dispatcher(
+            scope,
+            self._store,
+            driver,
+            Binder(scope, operators, identities(plan), secrets),
+            Requests(scope, pools.by_pool, follower.needs_s, secrets, needs_prefixes=policies.needs_prefixes),
+            Attempts(scope, driver, operators, pools.engines, secrets),
+            self._figures,
+        )
+        return Feed(
+            scope,
+            RowExecutor(plan.logical, plan.nodes, dispatcher, self._figures.observations, follower.drains),
+            self._store,
+            driver,
+            self.progress,
+            max_rows_in_flight=plan.max_rows_in_flight,
+            max_errors=self._options.max_errors,
+            on_row=on_row,
         )
 
     def _restore_progress(self) -> None:
@@ -332,7 +321,7 @@ class Run:
         num_rows, num_ended = self.record.num_rows, self.progress.num_ended
         if num_ended == num_rows or not any(one.group for one in replicas):
             return None
-        figures = self._figures()
+        figures = self._placement_figures()
         figures = figures.left(dict.fromkeys(figures.exec_s, 1 - num_ended / num_rows))
         placement = place_steps(self.plan, replicas, figures)
         return None if placement is None else (figures, placement)
@@ -340,7 +329,7 @@ class Run:
     @asynccontextmanager
     async def _driver(self, policies: PolicySet, log: EventLog, pools: RunPools) -> AsyncIterator[Driver]:
         """The driver, which loads nothing more in the end."""
-        driver = Driver(SchedulerCore(policies), log.append, pools, self._waits)
+        driver = Driver(SchedulerCore(policies), log.append, pools, self._figures.recorder, self._waits)
         try:
             yield driver
         finally:

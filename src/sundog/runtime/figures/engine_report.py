@@ -5,7 +5,7 @@ Owns the figures and their text. Only what this process ran is in them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sundog.deployment import num_replicas
@@ -13,7 +13,7 @@ from sundog.engines.embedded.models import cache_folder
 from sundog.ir.logical import EngineBlock
 from sundog.ir.pool_names import engine_pool
 from sundog.measured.profiles import load_profile
-from sundog.runtime.figures.pool_work import RunWork
+from sundog.runtime.figures.pool_work import PoolWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class EngineReport:
         )
 
 
-def engine_reports(blocks: Sequence[EngineBlock], work: RunWork) -> tuple[EngineReport, ...]:
-    """Return the reports of the engines that executed something, in the order of the flow."""
+def engine_reports(blocks: Sequence[EngineBlock], work: Mapping[str, PoolWork]) -> tuple[EngineReport, ...]:
+    """Return the reports of the engines that executed something, in the order of the flow. `work`: by pool."""
     found: list[EngineReport] = []
     for block in blocks:
-        done = work.pools.get(engine_pool(block.name))
+        done = work.get(engine_pool(block.name))
         if done is None or not done.num_calls:
             continue
         profile = load_profile(cache_folder(), block)

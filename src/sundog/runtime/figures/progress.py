@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sundog.host.attempt import Attempt
 from sundog.host.waits import Wait
 
 
@@ -35,3 +36,10 @@ class Progress:
     @property
     def num_ended(self) -> int:
         return self.num_done + self.num_failed + self.num_dropped
+
+    def heard(self, attempt: Attempt) -> None:
+        """Count the calls that an attempt has answered."""
+        self.num_executed += attempt.num_answered
+        if attempt.usage is not None:
+            self.num_prompt_tokens += attempt.usage.num_prompt_tokens
+            self.num_output_tokens += attempt.usage.num_output_tokens

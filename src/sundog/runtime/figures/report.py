@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from sundog.runtime.figures.engine_report import EngineReport
-from sundog.runtime.figures.pool_work import RunWork
+from sundog.ir.physical import PhysicalPlan, calls_of
+from sundog.runtime.figures.engine_report import EngineReport, engine_reports
+from sundog.runtime.figures.run_figures import RunFigures
 from sundog.store.store import NodeTotals, Store
 
 
@@ -103,38 +105,45 @@ class Report:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The files of a run that has ended, None where there is none, and what the reader should know of them."""
+
+    output: Path | None
+    errors: Path | None
+    warnings: tuple[str, ...]
+
+
 def read_report(
     store: Store,
     run_id: str,
-    state: str,
-    node_names: tuple[str, ...],
+    plan: PhysicalPlan,
+    written: Written,
+    figures: RunFigures,
     *,
     busy_s: float,
-    output: str | None,
-    errors: str | None,
-    warnings: tuple[str, ...] = (),
-    work: RunWork,
-    engines: tuple[EngineReport, ...],
 ) -> Report:
-    """Return the report of a run. Counts of rows and calls come from the store, so that they hold after a kill too;
-    `work` and `engines` tell of this process alone."""
+    """Return the report of a run that has ended. Counts of rows and calls come from the store, so that they hold after
+    a kill too; `figures` tell of this process alone."""
     rows = store.count_rows(run_id)
     totals = store.node_totals(run_id)
+    steps = figures.recorder.steps(plan.logical.name)
+    names = [call.name for call in calls_of(plan.nodes)]
     return Report(
         run_id=run_id,
-        state=state,
+        state="finished",
         num_done=rows.get("done", 0),
         num_failed=rows.get("failed", 0),
         num_dropped=rows.get("dropped", 0),
         busy_s=busy_s,
-        nodes=tuple(totals.get(name, NodeTotals(name)) for name in node_names),
-        output=output,
-        errors=errors,
-        warnings=warnings,
-        rows_s=work.rows_s,
-        step_seconds=work.seconds,
-        engines=engines,
-        num_reused=work.num_reused,
+        nodes=tuple(totals.get(name, NodeTotals(name)) for name in names),
+        output=None if written.output is None else str(written.output),
+        errors=None if written.errors is None else str(written.errors),
+        warnings=written.warnings + figures.warnings(),
+        rows_s=figures.rows_s,
+        step_seconds={name: steps[name].pool_s for name in names if name in steps},
+        engines=engine_reports(plan.logical.engines, figures.work),
+        num_reused=figures.num_reused,
     )
 
 
