@@ -20,7 +20,7 @@ from tests.source_tree import ROOT, SOURCE, listing, modules, place, tracked
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MAX_FOLDER_MODULES = 16
-UNFINISHED = {"calls/dispatch", "feed", "figures/report"}
+MAX_PARAMETERS = 8
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 PURE_ROOMS = ("cost", "ir", "sched")
 PURE_MODULES = {
@@ -62,13 +62,19 @@ def test_folders_stay_small() -> None:
 
 
 def test_parameter_lists_stay_short() -> None:
-    """Ruff counts them (PLR0913); this test keeps its limit, and what is excused for a reason: commands, whose
-    parameters are their options."""
+    """Ruff counts them (PLR0913); this test keeps its limit, and who is excused: commands, whose parameters are their
+    options, and the words of a flow file that users write by name in Python."""
     lint = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["lint"]
     assert "PLR0913" in lint["select"]
-    assert lint["pylint"]["max-args"] == 8
-    excused = {name for name, codes in lint["per-file-ignores"].items() if "PLR0913" in codes}
-    assert excused - {f"src/sundog/runtime/{name}.py" for name in UNFINISHED} == {"src/sundog/cli/*"}
+    assert lint["pylint"]["max-args"] == MAX_PARAMETERS
+    assert [name for name, codes in lint["per-file-ignores"].items() if "PLR0913" in codes] == ["src/sundog/cli/*"]
+    excused = [
+        (path.name, line.strip().partition("(")[0])
+        for path in sorted(SOURCE.rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if "noqa: PLR0913" in line
+    ]
+    assert excused == [("builder.py", "def step"), ("builder.py", "def input")]
 
 
 def test_modules_import_each_other_in_one_direction() -> None:
