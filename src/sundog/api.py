@@ -123,7 +123,7 @@ class Runnable:
     async def _execute(
         self, options: WatchedOptions, display: Display, on_open: Callable[[Run], None] | None = None
     ) -> Result:
-        """`on_open`: called with the run before it is executed."""
+        """Execute the run; `on_open` is called with it before."""
         from sundog.display import watching
 
         # A clean terminal is left also where the run is refused before it begins.
@@ -139,7 +139,7 @@ class Runnable:
         return Result(run_options.state_dir, report, tuple(name for name, _ in session.plan.logical.outputs))
 
     def _session(self, options: PlanOptions, known: frozenset[str]) -> Session:
-        """TypeError for an option that is not `known`."""
+        """Raise TypeError for an option that is not `known`."""
         for name in options:
             if name not in known:
                 raise TypeError(f"unknown option '{name}': {suggest(name, known)}")

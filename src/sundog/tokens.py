@@ -12,9 +12,10 @@ CHARACTERS_PER_TOKEN = 4
 
 
 class TokenPrices(BaseModel):
-    """US dollars per million tokens; `cached_input_usd_per_mtok` None: a cached token costs as much as any other."""
+    """US dollars per million tokens."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     input_usd_per_mtok: float = Field(ge=0.0)
     output_usd_per_mtok: float = Field(ge=0.0)
+    #: None where a cached token costs as much as any other.
     cached_input_usd_per_mtok: float | None = Field(default=None, ge=0.0)

@@ -138,7 +138,7 @@ def batch_seconds(steps: Mapping[str, StepTotals], shares_left: Mapping[str, flo
 async def in_thread(
     plan: PhysicalPlan, replicas: list[PoolReplicas], figures: PlacementFigures, residents: dict[str, tuple[str, ...]]
 ) -> Placement | None:
-    """A search takes up to a second; rows go on meanwhile."""
+    """Run a search in a thread: it takes up to a second, and rows go on meanwhile."""
     return await asyncio.to_thread(place_steps, plan, replicas, figures, residents)
 
 
@@ -153,7 +153,7 @@ def engine_replicas(plan: PhysicalPlan) -> list[PoolReplicas]:
 
 
 def workers(plan: PhysicalPlan, figures: PlacementFigures, num_rows: int, time_s: float) -> Iterator[WorkerAdded]:
-    """An event for each worker of a group that an engine of the plan uses."""
+    """Yield an event for each worker of a group that an engine of the plan uses."""
     by_group: dict[str, list[PoolReplicas]] = {}
     for one in engine_replicas(plan):
         if one.group is not None:

@@ -44,7 +44,7 @@ def show_what_can_be_shown() -> None:
 
 
 def require_stdout() -> None:
-    """ConfigError where the shell has closed stdout, before anything is done whose rows would be lost."""
+    """Raise ConfigError where the shell has closed stdout, before anything is done whose rows would be lost."""
     try:
         os.write(sys.stdout.fileno(), b"")
     except OSError as error:

@@ -43,8 +43,11 @@ def estimate_makespan(
     *,
     max_rows_in_flight: int,
 ) -> Estimate:
-    """`steps` by name, each with its whole costs; `calls` of the sampled rows. Every engine that
-    has calls has a profile; a tool that was never timed is taken to need ASSUMED_TOOL_S."""
+    """Return the makespan of a batch, with its range.
+
+    `steps` by name, each with its whole costs; `calls` of the sampled rows. Every engine that has calls has a profile;
+    a tool that was never timed is taken to need ASSUMED_TOOL_S.
+    """
     low, expected, high = (_load_s(steps, known, end) for end in ("low", "expected", "high"))
     played, num_rows = _first_rows(calls, sample)
     simulated = _simulated(played, steps, known, max_rows_in_flight)
@@ -112,7 +115,7 @@ def _row_ends(calls: Sequence[PlannedCall]) -> dict[int, tuple[int, ...]]:
 def _made(
     call: PlannedCall, number: int, before: tuple[int, ...], step: SimulatedStep, known: Known, luck: float
 ) -> SimulatedCall:
-    """`luck` in [0, 1): which of the known answers, by length, this one is."""
+    """Return one of the known answers; `luck` in [0, 1) says which one, by length."""
     pool, sampled = known.pools[step.pool], call.sampled
     record = known.record(call.node, step.pool)
     key = None if step.sharing is Sharing.NEVER else sampled.signature
@@ -180,7 +183,8 @@ def _tool_s(name: str, step: SimulatedStep, known: Known, end: str) -> float:
 
 
 def _engine_s(pool: EnginePool, steps: Iterable[SimulatedStep], end: str) -> float:
-    """All steps of one engine together: a step of it may hold prompts of one and answers of another."""
+    """Return the seconds of all steps of one engine together: a step of it may hold prompts of one and answers of
+    another."""
     if pool.profile is None:
         return 0.0
     work, num_calls = StepWork(), 0.0

@@ -22,9 +22,11 @@ REUSED = "num_reused"
 
 @dataclass(frozen=True, slots=True)
 class RowSample:
-    """`num_sampled` of `num_rows` rows, chosen at random; all of them make every count exact."""
+    """The rows that an estimate was made from, chosen at random; all rows make every count exact."""
 
+    #: Rows in the sample.
     num_sampled: int
+    #: Rows of the input.
     num_rows: int
 
 
@@ -82,8 +84,11 @@ def count_calls(
     is_shared: bool,
     made: Set[Hashable] = frozenset(),
 ) -> CallCost:
-    """`calls`: of all sampled rows. `passing`: how many of them there will be for each that is listed, as far as that
-    is not known yet. `made`: signatures of calls that other steps have made, which are not executed again."""
+    """Return how many calls of one step are asked for and executed.
+
+    `calls`: of all sampled rows. `passing`: how many of them there will be for each that is listed, as far as that is
+    not known yet. `made`: signatures of calls that other steps have made, which are not executed again.
+    """
     per_row = Counter(call.row for call in calls)
     counts = [float(count) for count in per_row.values()] + [0.0] * (sample.num_sampled - len(per_row))
     num_asked = total_of(counts, sample.num_rows) * passing
@@ -106,9 +111,12 @@ def estimate_tokens(
     warm: Set[int] = frozenset(),
     made: Set[Hashable] = frozenset(),
 ) -> TokenCost:
-    """`output_tokens`: mean of one answer. `block_tokens`: of the engine's prefix cache, None where there is none;
-    `warm`: blocks that earlier steps of the batch leave there. The cache is taken to hold a block until its last
-    reader; a smaller one computes up to `prompt` tokens. `made`: as in `count_calls`."""
+    """Return the tokens of one LLM step's calls.
+
+    `output_tokens`: mean of one answer. `block_tokens`: of the engine's prefix cache, None where there is none; `warm`:
+    blocks that earlier steps of the batch leave there. The cache is taken to hold a block until its last reader; a
+    smaller one computes up to `prompt` tokens. `made`: as in `count_calls`.
+    """
     executed = executed_of(calls, is_shared=is_shared, made=made)
     if not calls:
         return NO_TOKENS

@@ -81,7 +81,10 @@ class PlanEstimate:
 def estimate_plan(
     nodes: Sequence[Exec], calls: Sequence[PlannedCall], sample: RowSample, known: Known, *, max_rows_in_flight: int
 ) -> PlanEstimate:
-    """`calls`: what plan_sample found for the sampled rows."""
+    """Return the estimate of a whole plan.
+
+    `calls`: what plan_sample found for the sampled rows.
+    """
     planned = {node.name: node for node in calls_of(nodes)}
     by_node: dict[str, list[int]] = defaultdict(list)
     for place, call in enumerate(calls):

@@ -177,7 +177,7 @@ class _Walk:
     def _once(
         self, node: CallExec | LoopExec, scope: _Scope, chance: Estimate, waits: tuple[int, ...], element: str
     ) -> Upstream:
-        """One call, or one loop; afterwards `scope.ends` says what ends it."""
+        """Walk one call, or one loop; afterwards `scope.ends` says what ends it."""
         if isinstance(node, LoopExec):
             return self._loop(node, scope, chance, waits)
         facts, pool = self._known.steps[node.name], self._known.pools[node.pool]

@@ -60,9 +60,11 @@ class StepFacts:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All that an estimate rests on but the rows. `steps` by name; `pools` by name."""
+    """All that an estimate rests on but the rows."""
 
+    #: By name.
     steps: Mapping[str, StepFacts]
+    #: By name.
     pools: Mapping[str, EnginePool | ToolPool]
     history: History
 

@@ -141,7 +141,7 @@ def _guess(gap: _Gap, upstream: Mapping[str, Upstream]) -> Estimate:
 
 
 def signature_of(texts: Iterable[str]) -> str:
-    """Equal for equal texts in equal order, in every process."""
+    """Return a text that is equal for equal texts in equal order, in every process."""
     return blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 

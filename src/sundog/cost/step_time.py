@@ -54,14 +54,15 @@ class StepWork:
 
 
 def prefill_work(num_tokens: float, num_context_tokens: float = 0.0) -> StepWork:
-    """A chunk of `num_tokens` after `num_context_tokens` that are computed or cached; without the step itself."""
+    """Return the work of a chunk of `num_tokens` after `num_context_tokens` that are computed or cached; without the
+    step itself."""
     pairs = num_tokens * num_context_tokens + num_tokens**2 / 2
     return StepWork(num_prefill_tokens=num_tokens, num_attention_pairs=pairs)
 
 
 def decode_work(num_tokens: float, num_prompt_tokens: float, num_shared_tokens: float = 0.0) -> StepWork:
-    """The output tokens that are fed back one by one after a prompt, of which `num_shared_tokens` are other requests'
-    too; without the steps themselves."""
+    """Return the work of the output tokens that are fed back one by one after a prompt, of which `num_shared_tokens`
+    are other requests' too; without the steps themselves."""
     context = num_tokens * (num_prompt_tokens - num_shared_tokens) + num_tokens * (num_tokens + 1) / 2
     return StepWork(
         num_decode_tokens=num_tokens,
@@ -97,17 +98,20 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredStep:
-    """A step that was seen; `elapsed_s` is positive."""
+    """A step that was seen."""
 
     work: StepWork
+    #: Positive.
     elapsed_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class FitError:
-    """Relative errors of the model over `num_steps` measured steps; `mape` is their mean, as fractions."""
+    """Relative errors of the model over measured steps, as fractions."""
 
+    #: The number of measured steps.
     num_steps: int
+    #: The mean.
     mape: float
     median: float
     p90: float

@@ -52,8 +52,11 @@ def play(
     tools: Mapping[str, int],
     devices: Mapping[str, str],
 ) -> Played:
-    """`engines`: the replicas of each engine pool, fresh; `tools`: how many calls each other pool takes at once.
-    `devices`: by engine pool, of those that share one."""
+    """Play the calls in virtual time, and return when the last has ended and how long each pool was busy.
+
+    `engines`: the replicas of each engine pool, fresh; `tools`: how many calls each other pool takes at once.
+    `devices`: by engine pool, of those that share one.
+    """
     return _Play(calls, engines, tools, devices).run()
 
 

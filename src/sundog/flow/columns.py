@@ -14,7 +14,7 @@ from sundog.ir.templates.template import ROW, Path
 
 
 def check_columns(plan: LogicalPlan, row_shape: Record) -> None:
-    """InputError for the first column that `plan` reads and `row_shape` lacks.
+    """Raise InputError for the first column that `plan` reads and `row_shape` lacks.
 
     `row_shape`: the columns of the first input, and for each joined input its name with a Record of its columns.
     """

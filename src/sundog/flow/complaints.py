@@ -32,7 +32,7 @@ class Complaints:
         self._found[Complaint(what, where, hint)] = None
 
     def raise_if_any(self) -> None:
-        """FlowError with everything found, in the order of the file; its place is that of the first."""
+        """Raise FlowError with everything found, in the order of the file; its place is that of the first."""
         if not self._found:
             return
         first, *others = sorted(self._found, key=lambda found: (found.where.line, found.where.column))

@@ -134,7 +134,7 @@ class ReferenceCheck:
             self._complaints.add(error.what, error.where, error.hint)
 
     def _reads_below_filter(self, drafts: Sequence[NodeDraft], nodes: Sequence[Node]) -> bool:
-        """A filter that waits for a step below it: a circle that deserves its own words."""
+        """Return whether a filter waits for a step below it, and complain: this circle deserves its own words."""
         found = False
         paths = {draft.name: draft.path for draft in drafts}
         position = {node.name: index for index, node in enumerate(nodes)}

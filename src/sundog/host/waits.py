@@ -48,7 +48,7 @@ class Waits:
         self._delays.pop(request_id, None)
 
     def by_pool(self) -> tuple[Wait, ...]:
-        """One entry for each pool, with the longest wait and what that call was told."""
+        """Return one entry for each pool, with the longest wait and what that call was told."""
         by_pool: dict[str, list[_Delay]] = {}
         for delay in self._delays.values():
             by_pool.setdefault(delay.pool, []).append(delay)

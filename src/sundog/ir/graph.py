@@ -79,7 +79,7 @@ class Ancestry:
 
 
 def ancestors(name: str, before: Mapping[str, Sequence[str]]) -> frozenset[str]:
-    """Everything that `name` waits for, also through others."""
+    """Return everything that `name` waits for, also through others."""
     found: set[str] = set()
     left = list(before[name])
     while left:

@@ -17,7 +17,7 @@ IsOrdered = Callable[[Step], bool]
 
 
 def check_rewrite(before: LogicalPlan, after: LogicalPlan, is_effect: IsOrdered, is_ordered: IsOrdered) -> None:
-    """PlanError for the first thing that `after` does not keep of `before`."""
+    """Raise PlanError for the first thing that `after` does not keep of `before`."""
     _check_names(before, after)
     _check_cycles(after.nodes)
     if [name for name, _ in before.outputs] != [name for name, _ in after.outputs]:

@@ -201,7 +201,7 @@ class _Driver:
         return request
 
     async def _stream(self, request: GenerateRequest, begun: asyncio.Event | None = None) -> StreamTimes:
-        """One request, to its end; `begun` is set with its first chunk or its failure."""
+        """Send one request and read it to its end; `begun` is set with its first chunk or its failure."""
         loop = asyncio.get_running_loop()
         sent_s = loop.time()
         times: list[float] = []

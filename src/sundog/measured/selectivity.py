@@ -29,7 +29,7 @@ def selectivity_of(plan: LogicalPlan, rows: SampledRows, history: History) -> di
 
 
 def _holds(node: Filter, scope: Scope) -> bool:
-    """A row that fails here is none that passes."""
+    """Return whether a row passes; one that fails here does not."""
     try:
         return render_condition(node.predicate, scope)
     except CallError:

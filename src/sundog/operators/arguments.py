@@ -47,7 +47,7 @@ Argument = Annotated[Any, PlainValidator(_validate)]
 
 
 def check_secrets(argument: Any) -> None:
-    """FlowError where a secret stands inside `{{ }}` or `{% %}`: there it could not be told from data."""
+    """Raise FlowError where a secret stands inside `{{ }}` or `{% %}`: there it could not be told from data."""
     for template, _ in _templates(argument, []):
         if len(PATTERN.findall(template.source)) != _num_secrets(template):
             raise FlowError(

@@ -28,13 +28,15 @@ that it changes as many sets of values to count as there are values, of half of 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Put `value` to the place that `where` names, in `steps`: of the `num_tokens` that the pool's prompts compute now,
-    this would save `num_saved_tokens`."""
+    """Advice to put a value of the prompts of some steps to another place."""
 
     steps: tuple[str, ...]
     value: Value
+    #: Words for that place.
     where: str
+    #: Tokens that the move would save.
     num_saved_tokens: float
+    #: Tokens that the pool's prompts compute now.
     num_tokens: float
     #: Prompts hold results, whose length is not known.
     assumes_results: bool
@@ -49,11 +51,12 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """`value` put to another place in the prompts of `steps`; `prompts` are all of the pool, after it."""
+    """A value put to another place in the prompts of some steps."""
 
     value: Value
     steps: tuple[str, ...]
     where: str
+    #: All prompts of the pool, after the move.
     prompts: tuple[StepPrompt, ...]
 
 

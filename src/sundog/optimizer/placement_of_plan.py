@@ -47,7 +47,8 @@ def placement_problem(
     figures: PlacementFigures,
     residents: Mapping[str, tuple[str, ...]],
 ) -> PlacementProblem:
-    """A node for each call of the plan that has something to do: a loop's steps once, in their order."""
+    """Return a problem with a node for each call of the plan that has something to do: a loop's steps once, in their
+    order."""
     objective = objective_named(plan.objective)
     groups = {one.group for one in replicas if one.group is not None}
     if objective is Objective.COST and not any(group.usd_per_hour for group in groups):
@@ -104,7 +105,10 @@ def _parts(nodes: Sequence[Exec]) -> Iterator[_Part]:
 
 
 def _parts_below(nodes: Sequence[Exec], above: tuple[str, ...], ends: dict[str, tuple[str, ...]]) -> Iterator[_Part]:
-    """`above`: what a loop waits for, its first steps wait for. `ends`: by node, the parts that it consists of."""
+    """Yield the parts of the problem that one scope of the plan comes to.
+
+    `above`: what a loop waits for, its first steps wait for. `ends`: by node, the parts that it consists of.
+    """
     for node in nodes:
         parents = tuple(dict.fromkeys(part for name in node.before for part in ends[name])) or above
         match node:

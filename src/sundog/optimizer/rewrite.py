@@ -41,7 +41,7 @@ class Rewritten:
 
 
 def check_rule_names(names: Collection[str]) -> None:
-    """ConfigError for a name that no rule has."""
+    """Raise ConfigError for a name that no rule has."""
     for name in names:
         if name not in RULE_NAMES:
             raise ConfigError(f"there is no rule '{name}'", hint=suggest(name, RULE_NAMES))

@@ -26,8 +26,11 @@ def with_actual(
     *,
     is_whole: bool = True,
 ) -> PlanDocument:
-    """`by_step`: quantities of each call that the run knows; `makespan_s`: None where one process did not do it all;
-    `notes`: what the reader should know of these numbers; `is_whole`: one process did it all."""
+    """Return the document with what a run did beside the estimate.
+
+    `by_step`: quantities of each call that the run knows; `makespan_s`: None where one process did not do it all;
+    `notes`: what the reader should know of these numbers; `is_whole`: one process did it all.
+    """
     reused = {name: actual[REUSED] for name, actual in by_step.items() if REUSED in actual}
     if reused:
         counts = ", ".join(f"{number:,.0f} of {name}" for name, number in reused.items())

@@ -217,7 +217,7 @@ def document_of(explained: Explained, estimate: PlanEstimate) -> PlanDocument:
 def rewrite_document(
     rule: str, notes: Sequence[str], before: Sequence[PlanEstimate], after: Sequence[PlanEstimate]
 ) -> RewriteDocument:
-    """`before` and `after` each time that the rule fired."""
+    """Return the document of one rule; `before` and `after` are the estimates each time that it fired."""
     pairs = list(zip(before, after, strict=True))
     spans = [(one.makespan_s, two.makespan_s) for one, two in pairs]
     seconds = [one.expected - two.expected for one, two in spans if one is not None and two is not None]

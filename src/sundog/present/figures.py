@@ -26,7 +26,7 @@ class Shown:
 
 
 def show_estimate(estimate: Estimate, quantity: str) -> Shown:
-    """`quantity` as in document.QUANTITIES: its name tells the unit."""
+    """Return an estimate as text; `quantity` is one of document.QUANTITIES, whose name tells the unit."""
     form = FIGURE_FORMATS.get(quantity, count)
     if is_exact(estimate):
         return Shown(show_actual(estimate.expected, quantity), "")

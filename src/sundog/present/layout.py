@@ -89,7 +89,7 @@ class _Arranged:
 
 
 def picture_of(nodes: Sequence[LayoutNode]) -> Picture:
-    """`nodes` in topological order."""
+    """Return the picture of `nodes`, which are in topological order."""
     return _drawn(_arranged(nodes), 0.0, 0.0)
 
 
@@ -146,8 +146,8 @@ def _layers(before: Mapping[str, Sequence[str]]) -> list[list[str]]:
 
 
 def _add_lanes(layers: list[list[str]], before: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], list[str]]:
-    """A lane in each layer that an edge passes, so that no line runs behind a card. Edges from one card share theirs,
-    or those to one card, whichever are more."""
+    """Add a lane in each layer that an edge passes, so that no line runs behind a card. Edges from one card share
+    theirs, or those to one card, whichever are more."""
     depth = {name: number for number, layer in enumerate(layers) for name in layer}
     num_after = Counter(source for waits in before.values() for source in waits)
     lanes: dict[tuple[str, str], list[str]] = {}
@@ -230,7 +230,10 @@ def _box(arranged: _Arranged, name: str, x: float, y: float) -> Box:
 
 
 def _edge(source: Box, bottom: float, target: Box, lanes: Sequence[_Lane]) -> Edge:
-    """`bottom`: of the source's layer, where there is room to turn."""
+    """Return the line of one edge.
+
+    `bottom`: of the source's layer, where there is room to turn.
+    """
     x, y = source.x + source.width / 2, bottom
     path = f"M{x:g},{source.y + source.height:g}" + (f" L{x:g},{y:g}" if y > source.y + source.height else "")
     for lane_x, lane_top, lane_bottom in lanes:

@@ -57,7 +57,7 @@ def logical_tree(plan: LogicalPlan) -> Tree:
 
 
 def node_tree(node: Node) -> Tree:
-    """One node: what it is, then its modifiers, what it reads, and its operator's fields."""
+    """Return one node as a tree: what it is, then its modifiers, what it reads, and its operator's fields."""
     match node:
         case Filter():
             return Tree(f"{node.name}: filter {shorten_value(node.predicate)}", tuple(_edges(node)))

@@ -51,7 +51,10 @@ def physical_tree(
     num_rows: int,
     order: Sequence[Path] = (),
 ) -> Tree:
-    """`reasons`: by step, why its calls may be shared or not. `num_rows`: of the input. `order`: by what it is read."""
+    """Return the physical plan as a tree.
+
+    `reasons`: by step, why its calls may be shared or not. `num_rows`: of the input. `order`: by what it is read.
+    """
     read = f", read by {', '.join(map(spell_path, order))}" if order else ""
     return Tree(
         f"physical plan, policy {plan.policy}",

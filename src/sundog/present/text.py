@@ -33,7 +33,10 @@ NOTHING_SHOWN = Shown("", "")
 
 
 def plan_text(document: PlanDocument, physical: Tree) -> str:
-    """`physical`: the physical plan as present.physical_tree draws it."""
+    """Return all of a document as text.
+
+    `physical`: the physical plan as present.physical_tree draws it.
+    """
     trees = [document.logical, *([rewrites_tree(document.rewrites)] if document.rewrites else []), physical]
     lines = [*map(print_tree, [*trees, *document.advice]), *estimate_lines(document)]
     if document.warnings:

@@ -31,10 +31,11 @@ INPUTS_NODE = "inputs"
 
 @dataclass(slots=True)
 class RowEnd:
-    """How a row ended. `body`: the output row, or {node, cause, attempts} of a failed one; as JSON."""
+    """The end of one row."""
 
     row_index: int
     state: RowState
+    #: The output row, or {node, cause, attempts} of a failed one, as JSON.
     body: bytes
     asked: tuple[Asked, ...]
 
@@ -102,7 +103,7 @@ class RowExecutor:
         self._chains = _chains(nodes)
 
     async def run(self, row_index: int, row: Mapping[str, Any] | BadRow, position: int = 0) -> RowEnd:
-        """The row's end as a value, whatever its data does. `position`: as in `CallIdentity`. RunStopped passes
+        """Return the row's end as a value, whatever its data does. `position`: as in `CallIdentity`. RunStopped passes
         through."""
         on_its_way = _Row(row_index, position)
         scope: Values = {**self._plan.constants, "row": row}
@@ -225,8 +226,8 @@ class RowExecutor:
 
 
 def _chains(nodes: tuple[Exec, ...]) -> set[int]:
-    """The ids of those tuples of nodes, the plan's and its loops' bodies, of which each node waits for the one before
-    it, so that nothing can overlap."""
+    """Return the ids of those tuples of nodes, the plan's and its loops' bodies, of which each node waits for the one
+    before it, so that nothing can overlap."""
     found = set[int]().union(*(_chains(node.body) for node in nodes if isinstance(node, LoopExec)))
     return found | {id(nodes)} if all(first.name in second.before for first, second in pairwise(nodes)) else found
 

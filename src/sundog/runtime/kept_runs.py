@@ -23,17 +23,20 @@ from sundog.store.store import STORE_FILE, Store
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """`state`: running (a process works on it now), unfinished (the same command continues it) or finished.
-    `rows` of its input; `done`, `failed` and `dropped` have ended. `began` and `ended`: ISO times, UTC."""
+    """One run in the list of runs."""
 
     run: str
     flow: str
+    #: Running (a process works on it now), unfinished (the same command continues it) or finished.
     state: str
+    #: Rows of its input; `done`, `failed` and `dropped` have ended.
     rows: int
     done: int
     failed: int
     dropped: int
+    #: ISO time, UTC.
     began: str
+    #: ISO time, UTC.
     ended: str | None
     busy_s: float
     output: str

@@ -60,17 +60,19 @@ TICK_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How to run. `output` None keeps the rows in the store only. `max_errors`: failed rows that are still
-    allowed, None for any number. `retry_failed`: run the failed rows of a finished run again.
-    `repeat_unknown_effects`: run effects again whose outcome a crash left unknown. `repeat_effects`: also those that
-    another run of the flow has made over the same input."""
+    """The options of a run."""
 
     state_dir: Path
+    #: None keeps the rows in the store only.
     output: Path | None = None
     is_fresh: bool = False
+    #: Failed rows that are still allowed, None for any number.
     max_errors: int | None = None
+    #: Failed rows of a finished run run again.
     retry_failed: bool = False
+    #: Effects whose outcome a crash left unknown run again.
     repeat_unknown_effects: bool = False
+    #: Effects that another run of the flow has made over the same input may run again.
     repeat_effects: bool = False
 
 
@@ -204,7 +206,7 @@ class Run:
             extend_history(self._options.state_dir, self.plan.logical.name, self._figures.observations.records)
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(row index, columns) of the output rows there are, in row order."""
+        """Return (row index, columns) of the output rows there are, in row order."""
         return ((index, self._store.decoded(body)) for index, body in self._store.rows(self.record.run_id, "done"))
 
     def failures(self) -> Iterator[dict[str, Any]]:
@@ -223,7 +225,7 @@ class Run:
         return read_report(self._store, run_id, self.plan, written, self._figures, busy_s=self.record.busy_s + busy_s)
 
     def _write_errors(self) -> Path | None:
-        """The errors file beside the output: there when rows failed, gone when none did."""
+        """Write the errors file beside the output: it is there when rows failed, gone when none did."""
         output = self._options.output
         return None if output is None else write_errors(output, self.failures())
 

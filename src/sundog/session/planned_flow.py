@@ -34,7 +34,7 @@ class PlannedFlow:
 
 
 def check_choices(choices: PlanChoices) -> None:
-    """ConfigError for a policy set or a rule that does not exist."""
+    """Raise ConfigError for a policy set or a rule that does not exist."""
     if choices.policy is not None:
         POLICIES.get(choices.policy)
     check_rule_names(choices.rewriting.without)

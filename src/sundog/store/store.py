@@ -34,10 +34,11 @@ GET_RESULTS = {
 
 @dataclass(slots=True)
 class Stored:
-    """A committed result; `run_id` is the run that computed it."""
+    """A committed result."""
 
     value: Any
     usage: Usage
+    #: The run that computed it.
     run_id: str
 
 

@@ -20,8 +20,8 @@ def tls_context(ca_file: str | None, environment: Mapping[str, str]) -> ssl.SSLC
 
 
 def check_named_files(ca_file: str | None, environment: Mapping[str, str]) -> None:
-    """ConfigError for a file that is named and cannot be used, also where no https address is known yet: otherwise the
-    first one, perhaps of a later row, tells of it."""
+    """Raise ConfigError for a file that is named and cannot be used, also where no https address is known yet:
+    otherwise the first one, perhaps of a later row, tells of it."""
     if named := _named(ca_file, environment):
         _context(named)
 

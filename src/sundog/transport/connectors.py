@@ -54,7 +54,7 @@ def open_connector(socks: Proxy | None, *, keep_alive_s: float) -> aiohttp.TCPCo
 
 
 def require_socks(socks: Proxy) -> None:
-    """ConfigError where the package for SOCKS proxies is not installed."""
+    """Raise ConfigError where the package for SOCKS proxies is not installed."""
     if importlib.util.find_spec("aiohttp_socks") is None:
         raise ConfigError(
             f"{socks.source} names a SOCKS proxy, for which a package is missing",

@@ -73,7 +73,10 @@ def _has_host(url: str) -> bool:
 
 
 def _is_direct(address: Address, no_proxy: str) -> bool:
-    """`no_proxy`: names and their subdomains, addresses, networks as 10.0.0.0/8, `*`; each may end in a port."""
+    """Return whether an address is reached without a proxy.
+
+    `no_proxy`: names and their subdomains, addresses, networks as 10.0.0.0/8, `*`; each may end in a port.
+    """
     host = address.host.strip("[]").lower().rstrip(".")
     return any(_covers(entry.strip().lower(), host, address.port) for entry in no_proxy.split(",") if entry.strip())
 

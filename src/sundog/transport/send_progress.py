@@ -1,4 +1,4 @@
-"""How far a request has come, as its connector sees it.
+"""The progress of a request on its way, as its connector sees it.
 
 Owns the record alone. The connectors write it, the client and its callers read it.
 """

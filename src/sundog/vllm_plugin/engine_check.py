@@ -34,7 +34,7 @@ CLASSES: dict[str, type] = {
 
 
 def check_engine() -> None:
-    """ConfigError unless vLLM is of a supported version and has every name."""
+    """Raise ConfigError unless vLLM is of a supported version and has every name."""
     version = str(import_module("vllm").__version__)
     missing = list(missing_names(CLASSES))
     if not version.startswith(SUPPORTED) or missing:

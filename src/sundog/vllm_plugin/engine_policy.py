@@ -42,7 +42,7 @@ class EnginePolicy:
         return self.policy is None or not self.books.envelopes
 
     def arrive(self, request: EngineRequest) -> BadEnvelope | None:
-        """A request has come; the fault of its envelope, which is then passed over."""
+        """Take in a request, and return the fault of its envelope, which is then passed over."""
         parameters = request.sampling_params
         fault = envelope = None
         try:

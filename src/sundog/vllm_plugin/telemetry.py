@@ -51,14 +51,20 @@ class Telemetry:
         self._last_end_s = 0.0
 
     def begin(self, key: object, time_s: float) -> StepTelemetry:
-        """`key`: what `end` will know it by."""
+        """Note a step that has been scheduled.
+
+        `key`: what `end` will know it by.
+        """
         step = StepTelemetry(self._num_steps, time_s)
         self._num_steps += 1
         self._open.append((key, step))
         return step
 
     def end(self, key: object, time_s: float) -> StepTelemetry | None:
-        """The step has ended, and those before it that nobody ended computed nothing. None for an unknown key."""
+        """Return what a step computed and took.
+
+        The step has ended, and those before it that nobody ended computed nothing. None for an unknown key.
+        """
         while self._open:
             found, step = self._open.popleft()
             if found is key:

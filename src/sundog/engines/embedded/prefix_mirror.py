@@ -58,7 +58,7 @@ class PrefixMirror:
             self._blocks.popitem(last=False)
 
     def keys(self, tokens: Sequence[int]) -> Iterator[int]:
-        """One key per full block; it stands for the block and all before it."""
+        """Return one key per full block; it stands for the block and all before it."""
         key = 0
         for end in range(self.block_tokens, len(tokens) + 1, self.block_tokens):
             key = hash((key, *tokens[end - self.block_tokens : end]))

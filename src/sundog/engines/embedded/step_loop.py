@@ -36,7 +36,7 @@ class Pipeline(Protocol):
     prefix_cache: PrefixMirror
 
     def add(self, prompt: Sequence[int], settings: Any) -> Handle:
-        """EngineError for a request that the pipeline does not take."""
+        """Take a request in and return its handle; EngineError where the pipeline does not take it."""
         ...
 
     def step(self) -> None: ...
@@ -96,7 +96,7 @@ class StepLoop:
         return bool(self._waiting) or self._pipeline.has_work()
 
     def step(self) -> list[JobResult]:
-        """One step of the pipeline, if it has work, and all that came out."""
+        """Do one step of the pipeline, if it has work, and return all that came out."""
         refused = self._take_in()
         if self._pipeline.has_work():
             self._pipeline.step()

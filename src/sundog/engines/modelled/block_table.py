@@ -24,9 +24,10 @@ class Held:
 
 @dataclass(slots=True)
 class BlockTable:
-    """`num_blocks` of `block_tokens` tokens. A block is known by all text up to its end, or by nobody."""
+    """The KV blocks of a modelled engine. A block is known by all text up to its end, or by nobody."""
 
     num_blocks: int
+    #: Tokens of a block.
     block_tokens: int
     #: Tokens in blocks that several requests hold, counted for each of them.
     num_shared_tokens: int = 0

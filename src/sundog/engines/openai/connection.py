@@ -45,7 +45,7 @@ class Connection:
     """The way to one server."""
 
     def __init__(self, options: OpenAIOptions, base_url: str, secrets: Secrets) -> None:
-        """ConfigError where a key or a header cannot be sent, or a variable is not set."""
+        """Raise ConfigError where a key or a header cannot be sent, or a variable is not set."""
         self._secrets = secrets
         self._base_url = secrets.reveal(base_url)
         self._silence_s = options.timeout_s

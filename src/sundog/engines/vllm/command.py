@@ -34,8 +34,11 @@ def argument_name(key: str) -> str:
 
 
 def server_argv(python: str, model: str, port: int, arguments: Mapping[str, ServerArgument]) -> tuple[str, ...]:
-    """`arguments`: true and false are switches; a list gives several values; a mapping is written as JSON. Where none
-    of them says who schedules, the server ranks by the requests' priority."""
+    """Return the command that starts one server.
+
+    `arguments`: true and false are switches; a list gives several values; a mapping is written as JSON. Where none of
+    them says who schedules, the server ranks by the requests' priority.
+    """
     command = [python, "-m", SERVER_MODULE, "--model", model, "--host", "127.0.0.1", "--port", str(port)]
     if not SWITCHES & {argument_name(key) for key in arguments}:
         command += ["--scheduling-policy", "priority"]

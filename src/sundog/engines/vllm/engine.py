@@ -277,7 +277,7 @@ def context_argument(arguments: Mapping[str, ServerArgument]) -> int | None:
 
 @cache
 def check_python(python: str) -> None:
-    """ConfigError when the interpreter is not there or has no vLLM."""
+    """Raise ConfigError when the interpreter is not there or has no vLLM."""
     hint = "name an interpreter with vLLM in the block's `python` or in SUNDOG_VLLM_PYTHON; or pip install sundog[vllm]"
     if python == sys.executable:
         has_vllm = importlib.util.find_spec("vllm") is not None

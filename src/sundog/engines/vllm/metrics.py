@@ -21,7 +21,8 @@ _SAMPLE = re.compile(r"^vllm:(\w+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
 def server_root(base_url: str) -> str:
-    """`base_url` ends in /v1; what is no part of the OpenAI protocol is beside it, without the query."""
+    """Return the root of a server whose `base_url` ends in /v1: what is no part of the OpenAI protocol is there,
+    without the query."""
     return base_url.strip().partition("#")[0].partition("?")[0].rstrip("/").removesuffix("/v1")
 
 

@@ -23,7 +23,7 @@ class CallSites:
         self._places: dict[DataPath, Location] = {(): caller()}
 
     def record(self, path: DataPath) -> Location:
-        """The line that runs now, outside sundog, is where `path` was written."""
+        """Record the line that runs now, outside sundog, as the place where `path` was written."""
         self._places[path] = caller()
         return self._places[path]
 

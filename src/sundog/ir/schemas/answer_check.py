@@ -69,7 +69,8 @@ def find_answer_mistake(value: Any, schema_text: str) -> str | None:
 
 
 def check_schema(schema: dict[str, Any]) -> None:
-    """ValueError for what is no JSON Schema, or none that can be checked without the network and within bounds."""
+    """Raise ValueError for what is no JSON Schema, or none that can be checked without the network and within
+    bounds."""
     try:
         _check_patterns(schema)
         kind: Any = validator_for(schema, default=Draft202012Validator)
@@ -157,7 +158,7 @@ def _unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> It
 
 
 def _comparable(value: Any) -> Any:
-    """Equal in JSON Schema's eyes gives equal JSON: 1.0 is 1."""
+    """Return a value whose JSON is equal for values that are equal in JSON Schema's eyes: 1.0 is 1."""
     match value:
         case float() if value.is_integer():
             return int(value)

@@ -86,7 +86,7 @@ def sized(context: Context, value: Any) -> Any:
 
 @pass_context
 def is_in(context: Context, value: Any, sequence: Any) -> bool:
-    """The test `in`, for `select` and its like; the operator is a comparison."""
+    """Return the outcome of the test `in`, for `select` and its like; the operator is a comparison."""
     spending_of(context).look_at(sequence)
     return value in sequence
 

@@ -59,7 +59,7 @@ def _library_of(value: Any) -> str:
 
 
 def _array(value: Any) -> Any:
-    """One level of an array of times or records, the whole of any other."""
+    """Return one level of an array of times or records, the whole of any other."""
     if value.dtype.kind not in _BY_ELEMENT:
         return value.tolist()
     return list(value) if value.ndim else value[()]

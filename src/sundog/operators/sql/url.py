@@ -52,7 +52,8 @@ def backend_of(database: str) -> str:
 
 
 def check_url(database: str) -> None:
-    """FlowError for a URL that cannot work here: unknown kind, missing or async driver, a password in plain text."""
+    """Raise FlowError for a URL that cannot work here: unknown kind, missing or async driver, a password in plain
+    text."""
     backend = backend_of(database)
     try:
         url = _parse(database)

@@ -33,7 +33,10 @@ def best_of(root: Schedule, candidates: Iterable[tuple[IndexedAssignment, ...]])
 def solution_of(
     ix: Indexed, steps: Iterable[IndexedAssignment], solver: str, lower_bound: float | None = None
 ) -> PlacementSolution:
-    """`lower_bound`: what the solver has proven; the bound of the empty schedule where it is None."""
+    """Return the solution that a sequence of steps is.
+
+    `lower_bound`: what the solver has proven; the bound of the empty schedule where it is None.
+    """
     sequence = tuple(_assignments(ix, steps))
     timeline = simulate(ix.problem, sequence)
     if lower_bound is None:

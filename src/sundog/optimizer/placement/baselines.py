@@ -27,22 +27,23 @@ def operator_wise(problem: PlacementProblem) -> PlacementSolution:
 
 
 def min_switch(problem: PlacementProblem) -> PlacementSolution:
-    """The step with the least loading first, among equals the one that ends first."""
+    """Place the step with the least loading first, among equals the one that ends first."""
     return _solve(problem, _min_switch_step, "min_switch")
 
 
 def heft(problem: PlacementProblem) -> PlacementSolution:
-    """The node with the longest tail first, where and as widely split as it ends first (Topcuoglu et al., 2002)."""
+    """Place the node with the longest tail first, where and as widely split as it ends first (Topcuoglu et al.,
+    2002)."""
     return _solve(problem, _heft_step, "heft")
 
 
 def partition(problem: PlacementProblem) -> PlacementSolution:
-    """Each replica keeps one model, as many replicas for each as its work asks for, and rows flow through all."""
+    """Let each replica keep one model, as many replicas for each as its work asks for, while rows flow through all."""
     return _solve(problem, _partition_step, "partition")
 
 
 def all_steps_of_baselines(root: Schedule) -> list[tuple[IndexedAssignment, ...]]:
-    """One complete step sequence for each baseline."""
+    """Return one complete step sequence for each baseline."""
     rules = (_round_robin_step, _operator_wise_step, _min_switch_step, _heft_step, _partition_step)
     return [_steps(root, rule) for rule in rules]
 

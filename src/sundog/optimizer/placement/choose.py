@@ -25,8 +25,8 @@ eight modelled workers six partitions took 23 % less to 15 % more than foretold,
 
 
 def solve(problem: PlacementProblem, effort: float = 1.0) -> PlacementSolution:
-    """The dynamic program up to 20 LLM nodes, which yields to the beam when it runs out of states; else the beam.
-    `effort`: the share of their states that they may look at."""
+    """Solve by the dynamic program up to 20 LLM nodes, which yields to the beam when it runs out of states; else by the
+    beam. `effort` is the share of their states that they may look at."""
     chosen = solve_dp if len(problem.llm_nodes) <= MAX_DP_LLM_NODES else solve_beam
     return chosen(problem, effort)
 
@@ -66,7 +66,7 @@ SOLVERS: Mapping[str, Solver] = {
 
 
 def solver_named(name: str) -> Solver:
-    """ConfigError for an unknown name."""
+    """Return the solver called `name`; ConfigError for an unknown name."""
     if name not in SOLVERS:
         raise ConfigError(f"unknown placement '{name}'", hint=suggest(name, SOLVERS))
     return SOLVERS[name]

@@ -101,7 +101,8 @@ class _Search:
         return best_s, best
 
     def _candidates(self, done: int, lanes: tuple[Lane, ...]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """Every batch on every choice of workers; smaller batches only where the workers serve none of full size."""
+        """Yield every batch on every choice of workers; smaller batches only where the workers serve none of full
+        size."""
         pending = [node for node in self._order if not done >> node & 1]
         most = min(len(lanes), len(pending))
         least = max(1, most - self._slack)

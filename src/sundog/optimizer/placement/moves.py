@@ -58,7 +58,8 @@ def shape_and_times(schedule: Schedule) -> tuple[ScheduleShape, tuple[float, ...
 
 
 def signature(schedule: Schedule, replica: int) -> Signature:
-    """The last node counts while a child that could reuse its KV cache is pending."""
+    """Return what tells two states of a replica apart; the last node counts while a child that could reuse its KV cache
+    is pending."""
     ix = schedule.ix
     last = schedule.last[replica]
     if last < 0 or ix.warm_children_mask[last] & ~schedule.done == 0:

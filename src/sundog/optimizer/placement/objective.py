@@ -23,7 +23,7 @@ class Objective(Enum):
 
 
 def objective_named(name: str) -> Objective:
-    """ConfigError for an unknown name."""
+    """Return the objective called `name`; ConfigError for an unknown name."""
     known = [objective.value for objective in Objective]
     if name not in known:
         raise ConfigError(f"unknown objective '{name}'", hint=suggest(name, known))

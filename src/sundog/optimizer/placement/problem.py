@@ -70,12 +70,13 @@ class ToolNode:
 
 @dataclass(frozen=True, slots=True)
 class PlacementProblem:
-    """`num_tool_workers` tools may run at once. PlanError when no placement can be valid."""
+    """The steps to place and the places for them. PlanError where no placement can be valid."""
 
     llm_nodes: tuple[LLMNode, ...]
     tool_nodes: tuple[ToolNode, ...]
     models: tuple[Model, ...]
     replicas: tuple[Replica, ...]
+    #: Tools that may run at once.
     num_tool_workers: int
     objective: Objective = Objective.MAKESPAN
 
@@ -160,16 +161,17 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class PlacementSolution:
-    """A solver's answer: the `sequence` is the decision, the `timeline` its meaning.
+    """A solver's answer."""
 
-    `solver` names what found it. No placement has a value below `lower_bound`; `is_optimal` when that is proven
-    to be this one's value.
-    """
-
+    #: The decision.
     sequence: tuple[Assignment, ...]
+    #: The course that the sequence takes.
     timeline: Timeline
+    #: The name of what found it.
     solver: str
+    #: No placement has a value below it.
     lower_bound: float
+    #: It is proven that no placement has a smaller value.
     is_optimal: bool
 
     @property

@@ -103,7 +103,7 @@ class Schedule:
         return start_s, *self._flow(node, start_s, done_s), done_s
 
     def tool(self, node: int) -> tuple[float, float, float]:
-        """The same of a tool."""
+        """Return the same for a tool."""
         start_s = self.heads_s[node]
         if self.workers_s and start_s < self.workers_s[0]:
             start_s = self.workers_s[0]

@@ -98,7 +98,7 @@ class _Folding:
 
 
 def _texts(plan: LogicalPlan, nodes: tuple[Node, ...], outputs: tuple[tuple[str, Template], ...]) -> tuple[str, ...]:
-    """One note for all the constants that are now text."""
+    """Return one note for all the constants that are now text."""
     read = {name for template in templates_of((plan.nodes, plan.outputs)) for name in template.names}
     left = {name for template in templates_of((nodes, outputs)) for name in template.names}
     gone = [name for name in plan.constants if name in read - left]

@@ -55,7 +55,7 @@ class MergeSubplans:
 
 
 def _merge_once(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, list[str]] | None:
-    """Equal steps of the plan merged, or of the first loop that has some."""
+    """Return the plan with equal steps merged, or with those of the first loop that has some."""
     outputs = dict(plan.outputs)
     nodes, outputs, notes = _merged(plan.nodes, outputs, facts, frozenset())
     if notes:
@@ -69,7 +69,7 @@ def _merge_once(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, list[
 
 
 def _merge_in_loop(loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> tuple[Loop, list[str]] | None:
-    """Equal steps of a body, where the second's value stays inside the turn."""
+    """Return the loop with equal steps merged where the second's value stays inside the turn."""
     until = {} if loop.until is None else {"until": loop.until}
     body, until, notes = _merged(loop.body, until, facts, names_passed_on(loop, outer))
     return (replace(loop, body=body, until=until.get("until")), notes) if notes else None
@@ -78,8 +78,8 @@ def _merge_in_loop(loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> tupl
 def _merged(
     nodes: Nodes, beside: dict[str, Template], facts: PlanFacts, kept: Set[str]
 ) -> tuple[Nodes, dict[str, Template], list[str]]:
-    """Equal nodes merged, the later into the earlier, but nothing of `kept`, nor what a reader does not let go; the
-    other templates that read them, `beside`, with the names that remain; and a note for each."""
+    """Return equal nodes merged, the later into the earlier, but nothing of `kept`, nor what a reader does not let go;
+    the other templates that read them, `beside`, with the names that remain; and a note for each."""
     while True:
         try:
             return _try_merge(nodes, beside, facts, kept)
@@ -111,7 +111,7 @@ def _try_merge(
 
 
 def _likeness(step: Step) -> Hashable:
-    """Equal for equal steps, and for few others."""
+    """Return a key that is equal for equal steps, and for few others."""
     return (step.operator, *(template.source for template in templates_of(step)))
 
 

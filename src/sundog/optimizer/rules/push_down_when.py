@@ -41,7 +41,10 @@ class PushDownWhen:
 
 
 def _pushed(nodes: Nodes, needed: frozenset[str], outer: frozenset[Path], facts: PlanFacts) -> tuple[Nodes, list[str]]:
-    """`needed`: names whose values leave the scope. `outer`: the paths read in the scope around a loop's body."""
+    """Return the nodes of one scope with conditions put on what only conditional nodes read, and a note for each.
+
+    `needed`: names whose values leave the scope. `outer`: the paths read in the scope around a loop's body.
+    """
     notes: list[str] = []
     for index, node in enumerate(nodes):
         if isinstance(node, Loop):
@@ -89,7 +92,8 @@ class _Scope:
             self._before[node.name] = (*self._before[node.name], name)
 
     def condition_of_readers(self, node: Node) -> Template | None:
-        """One that holds exactly where a reader of `node` runs; None where a reader always runs, or there is none."""
+        """Return a condition that holds exactly where a reader of `node` runs; None where a reader always runs, or
+        there is none."""
         conditions: list[Template] = []
         for name in sorted(self._readers[node.name], key=self._position):
             other = self._by_name[name]

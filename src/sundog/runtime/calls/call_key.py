@@ -21,8 +21,10 @@ class CallIdentity:
     number of rows that this process took up before this one."""
 
     row_index: int
+    #: Step, element and turn, unique inside the row.
     path: str
     depth: int
+    #: The number of rows that this process took up before this one.
     position: int = 0
 
 
@@ -33,12 +35,15 @@ class RunScope:
     and engines."""
 
     run_id: str
+    #: It has no result in common with another run.
     is_fresh: bool
+    #: Effects whose claim has no outcome run again.
     repeats_unknown_effects: bool
+    #: By step of its flow, for policies and engines.
     facts: Mapping[str, CallFacts] = field(default_factory=dict)
 
     def workflow_id(self, row_index: int) -> str:
-        """The name of a row's run among the workflows of all runs."""
+        """Return the name of a row's run among the workflows of all runs."""
         return f"{self.run_id}/{row_index}"
 
 

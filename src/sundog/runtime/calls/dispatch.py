@@ -103,7 +103,7 @@ class Dispatcher:
         return CallAnswer(kept.value, usage) if first is None else CallAnswer(first.value, first.usage)
 
     async def _gathered(self, node: CallExec, call: BoundCall, identity: CallIdentity) -> CommittedOutcome | None:
-        """The outcome from a request that answered other calls too; None where the call must run alone."""
+        """Return the outcome from a request that answered other calls too; None where the call must run alone."""
         group = self._binder.group_of(node, call)
         return None if group is None else await self._gatherer.ask(node, group, call, identity)
 

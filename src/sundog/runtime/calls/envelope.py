@@ -15,7 +15,7 @@ from sundog.sched.facts import CallFacts
 
 
 def envelope(facts: CallFacts, workflow_id: str, turn: int, prompt: tuple[Message, ...]) -> Mapping[str, Any]:
-    """The fields of one call; those that say nothing are left out."""
+    """Return the fields of one call; those that say nothing are left out."""
     last_turn = facts.is_last_turn
     known: dict[str, Any] = {"flow": facts.flow, "node": facts.node, "workflow": workflow_id, "turn": turn}
     known |= {

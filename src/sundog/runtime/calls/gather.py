@@ -45,7 +45,8 @@ class Gatherer:
     async def ask(
         self, node: CallExec, group: Hashable, call: BoundCall, identity: CallIdentity
     ) -> CommittedOutcome | None:
-        """The call's outcome, exactly as it would be alone; None: run it alone. RunStopped when the run drains."""
+        """Return the call's outcome, exactly as it would be alone; None: run it alone. RunStopped when the run
+        drains."""
         if self._num_misses[node.name] >= MAX_MISSES:
             return None
         key = (node.name, group)

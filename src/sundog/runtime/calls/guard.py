@@ -24,9 +24,10 @@ MAX_COUNT = 1 << 53
 
 @dataclass(slots=True)
 class CommittedOutcome:
-    """An outcome as it is committed: the value in its normal form, without secrets; `body`: the same as JSON."""
+    """An outcome as it is committed: the value in its normal form, without secrets."""
 
     value: Any
+    #: The same as JSON.
     body: bytes
     usage: Usage | None
 
@@ -80,7 +81,7 @@ def _cause(error: BaseException, secrets: Secrets) -> str:
 
 
 def _checked(usage: Usage) -> Usage:
-    """`usage` where each count is one; a count that is none was not told."""
+    """Return `usage` where each count is one; a count that is none was not told."""
     if _is_count(usage.num_prompt_tokens) and _is_count(usage.num_output_tokens):
         cached, seen = usage.num_cached_tokens, usage.num_seen_tokens
         if (cached is None or _is_count(cached)) and (seen is None or _is_count(seen)):

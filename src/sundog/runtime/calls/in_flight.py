@@ -40,7 +40,7 @@ class Leader(Generic[T]):
             self._future.exception()
 
     def answer(self) -> asyncio.Future[T]:
-        """The call's answer, or its failure, for one more that waits; one who stops waiting disturbs nobody."""
+        """Return the call's answer, or its failure, for one more that waits; one who stops waiting disturbs nobody."""
         if self._future is None:
             self._future = asyncio.get_running_loop().create_future()
         return asyncio.shield(self._future)

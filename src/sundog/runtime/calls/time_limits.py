@@ -49,7 +49,7 @@ class TimeLimits:
         self._timed: set[float] = set()
 
     def within(self, limit_s: float) -> _Limited:
-        """A context, to be entered at once, in which the running task may spend `limit_s`; then it ends with
+        """Return a context, to be entered at once, in which the running task may spend `limit_s`; then it ends with
         TimeoutError, as `asyncio.timeout` does."""
         task = asyncio.current_task(self._loop)
         assert task is not None, "only a task can be ended"

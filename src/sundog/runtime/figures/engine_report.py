@@ -18,16 +18,18 @@ from sundog.runtime.figures.pool_work import PoolWork
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """`wall_s`: from the engine's first request to its last answer. `bound_s`, the work bound: the least time for the
-    prompt tokens and the answers of the executed calls; None where the engine is not calibrated. `bound_of`: which
-    prompt tokens those are, `distinct` (each block of a common prefix once) or `computed` (what was computed, where the
-    engine does not tell the blocks)."""
+    """The figures of one engine in this process."""
 
     engine: str
     num_calls: int
+    #: Seconds from the engine's first request to its last answer.
     wall_s: float
+    #: The work bound: the least seconds for the prompt tokens and the answers of the executed calls, None where the
+    #: engine is not calibrated.
     bound_s: float | None
     achieved: float | None
+    #: The prompt tokens that the bound counts: `distinct` (each block of a common prefix once), or `computed` where the
+    #: engine does not tell the blocks.
     bound_of: str
 
     def __str__(self) -> str:

@@ -18,11 +18,13 @@ MIN_CALLS = 2
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """`num_calls`: executed calls of the whole run, those of earlier processes included, when it is over; `share` of
-    the work that is done, from 0 to 1; `remaining_s` until the end. Each None while nothing is known of it."""
+    """The forecast of a run; each is None while nothing is known of it."""
 
+    #: Executed calls of the whole run, those of earlier processes included, when it is over.
     num_calls: float | None = None
+    #: The share of the work that is done, in [0, 1].
     share: float | None = None
+    #: Seconds until the end.
     remaining_s: float | None = None
 
 
@@ -44,7 +46,7 @@ class Forecaster:
         self._end_at_s = 0.0
 
     def at(self, progress: Progress) -> Forecast:
-        """The forecast for now."""
+        """Return the forecast for now."""
         self.look(progress)
         left = self._calls_left(progress)
         num_before = progress.num_restored_executed + progress.num_executed

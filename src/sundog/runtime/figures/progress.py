@@ -13,24 +13,27 @@ from sundog.host.waits import Wait
 
 @dataclass(slots=True)
 class Progress:
-    """Rows of the whole run; calls and tokens of this process. `num_rows` is None while it is not known.
-    `num_restored`: rows that an earlier process had ended, and `num_restored_executed`: calls that it had executed.
-    `num_reused`: calls answered without executing them. `num_asked_by_ended`: answered calls of the rows that ended
-    here. `waits`: what waits for another attempt now, one entry for each engine or resource."""
+    """Counts of rows of the whole run, and of calls and tokens of this process."""
 
+    #: None while it is not known.
     num_rows: int | None = None
+    #: Rows that an earlier process had ended.
     num_restored: int = 0
+    #: Calls that it had executed.
     num_restored_executed: int = 0
     num_done: int = 0
     num_failed: int = 0
     num_dropped: int = 0
     num_asked: int = 0
+    #: Answered calls of the rows that ended here.
     num_asked_by_ended: int = 0
     num_executed: int = 0
+    #: Calls answered without executing them.
     num_reused: int = 0
     num_prompt_tokens: int = 0
     num_output_tokens: int = 0
     elapsed_s: float = 0.0
+    #: The calls that wait for another attempt now, one entry for each engine or resource.
     waits: tuple[Wait, ...] = ()
 
     @property

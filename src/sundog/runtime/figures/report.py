@@ -18,24 +18,29 @@ from sundog.store.store import NodeTotals, Store
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`nodes` in plan order. `busy_s`: seconds that processes worked on the run; `warnings`: what the reader should
-    know of the output, and what was seen before the first call. Of this process alone: `rows_s`, from the first row's
-    start to the last one's end with the engines started, None when it ran none, `step_seconds`, each step's share of
-    its pool's time, `engines`, and `num_reused`, by step the calls that results of other runs answered."""
+    """The report of a run."""
 
     run_id: str
     state: str
     num_done: int
     num_failed: int
     num_dropped: int
+    #: Seconds that processes worked on the run.
     busy_s: float
+    #: In plan order.
     nodes: tuple[NodeTotals, ...]
     output: str | None
     errors: str | None
+    #: The things that the reader should know of the output, and those seen before the first call.
     warnings: tuple[str, ...] = ()
+    #: Seconds of this process from the first row's start to the last one's end, with the engines started; None when it
+    #: ran none.
     rows_s: float | None = None
+    #: By step, its share of its pool's time in this process.
     step_seconds: Mapping[str, float] = field(default_factory=dict)
+    #: The engines of this process.
     engines: tuple[EngineReport, ...] = ()
+    #: By step, the calls of this process that results of other runs answered.
     num_reused: Mapping[str, int] = field(default_factory=dict)
 
     @property

@@ -24,9 +24,11 @@ SERVER_TIMEOUT_S = 4.0
 
 @dataclass(frozen=True, slots=True)
 class EngineLook:
-    """`outline`: None where there is none. `findings`: what is wrong with the engine."""
+    """The outcome of looking at one engine."""
 
+    #: None where there is none.
     outline: EngineOutline | None
+    #: The things that are wrong with the engine.
     findings: tuple[Finding, ...] = ()
 
 

@@ -39,11 +39,13 @@ MAX_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class PlanFinding:
-    """Something wrong with a plan. `place`: as in "step 'answer'". `is_fatal`: no row can succeed."""
+    """Something wrong with a plan."""
 
+    #: As in "step 'answer'".
     place: str
     what: str
     hint: str | None
+    #: No row can succeed.
     is_fatal: bool
 
     def __str__(self) -> str:
@@ -67,7 +69,7 @@ def inspect_plan(
 
 
 def refuse(findings: Sequence[PlanFinding]) -> None:
-    """ConfigError where no row can succeed."""
+    """Raise ConfigError where no row can succeed."""
     for finding in findings:
         if finding.is_fatal:
             raise ConfigError(

@@ -28,9 +28,13 @@ class KnownCalls:
     """The calls of each node that are known before the run: `calls` and `failures` (the first cause) by row, and how
     often `nulls` of the row stand in a prompt. `num_characters` counts all that is kept."""
 
+    #: By row.
     calls: dict[str, dict[int, tuple[BoundCall, ...]]] = field(default_factory=lambda: defaultdict(dict))
+    #: By row, the first cause.
     failures: dict[str, dict[int, Exception]] = field(default_factory=lambda: defaultdict(dict))
+    #: The number of times that nulls of the row stand in a prompt.
     nulls: dict[str, Counter[Path]] = field(default_factory=lambda: defaultdict(Counter))
+    #: Characters of all that is kept.
     num_characters: int = 0
 
 

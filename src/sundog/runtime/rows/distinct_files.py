@@ -21,7 +21,7 @@ _QUOTED = re.compile(r"'((?:[^']|'')+)'")
 
 
 def check_distinct(output: Path, inputs: Sequence[InputSource], base_dir: Path, others: Mapping[Path, str]) -> None:
-    """ConfigError where the output, or its errors file, is a file that the run reads, or would be one next time.
+    """Raise ConfigError where the output, or its errors file, is a file that the run reads, or would be one next time.
     `others`: files that no input names, and what each is, as "the flow"."""
     written = {target_of(output).file: "the output", errors_path(output): "the errors file of the output"}
     for path, role in written.items():

@@ -16,7 +16,7 @@ from sundog.runtime.rows.paths import find_files
 
 
 def identity_of(inputs: Sequence[InputSource], base_dir: Path) -> list[Any]:
-    """One JSON value per input. Equal content under another name is equal; rows of queries and calls may differ
+    """Return one JSON value per input. Equal content under another name is equal; rows of queries and calls may differ
     under an equal identity, which is why a run keeps a snapshot of them."""
     return [_identity(source, base_dir) for source in inputs]
 

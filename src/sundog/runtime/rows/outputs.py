@@ -43,7 +43,8 @@ class Target:
 
 
 def target_of(path: Path) -> Target:
-    """`out.parquet` is a file, `out.duckdb#answers` a table in one; ConfigError for anything else."""
+    """Return the meaning of a path: `out.parquet` is a file, `out.duckdb#answers` a table in one; ConfigError for
+    anything else."""
     if path.name in ("", ".."):
         raise ConfigError(f"the output {path} is a folder", hint=f"name a file in it: {path / 'rows.parquet'}")
     name, _, table = path.name.partition("#")
@@ -124,7 +125,7 @@ def errors_path(output: Path) -> Path:
 
 
 def write_errors(output: Path, failures: Iterable[Mapping[str, Any]]) -> Path | None:
-    """One JSON line per failure beside `output`; without failures there is no file, an old one goes."""
+    """Write one JSON line per failure beside `output`; without failures there is no file, an old one goes."""
     path, remaining = errors_path(output), iter(failures)
     first = next(remaining, None)
     if first is None:
@@ -149,7 +150,7 @@ def _format_of(path: Path) -> OutputFormat:
 
 
 def _write_json(stream: BinaryIO, columns: Sequence[str], rows: Iterator[SizedRow]) -> tuple[str, ...]:
-    """An array with a row on each line."""
+    """Write an array with a row on each line."""
     before = b"[\n"
     for row, _ in rows:
         stream.write(before + to_json({name: row[name] for name in columns}))

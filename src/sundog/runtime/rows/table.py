@@ -45,10 +45,10 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class JoinKey:
-    """A column to join by: an expression over the columns of the scan. Only keys of equal `kind` can match;
-    kind None is a column that holds nothing but nulls."""
+    """A column to join by: an expression over the columns of the scan."""
 
     expression: str
+    #: Only keys of equal kind can match; None is a column that holds nothing but nulls.
     kind: str | None
 
 

@@ -43,5 +43,6 @@ class DelayBook:
 
 
 def is_too_long(retry_after_s: float | None, max_retry_wait_s: float) -> bool:
-    """A server's wish that is no number, or infinite, is above every bound."""
+    """Return whether a server asks for a wait above the bound; a wish that is no number, or infinite, is above every
+    bound."""
     return retry_after_s is not None and not retry_after_s <= max_retry_wait_s

@@ -104,5 +104,6 @@ class KVLedger:
 
 
 def block_tokens(key: tuple[int, ...], num_prompt_tokens: int) -> int:
-    """A key's blocks are equal parts of the prompt, but for a last part that is not full and has no block."""
+    """Return the tokens of one block of a key: its blocks are equal parts of the prompt, but for a last part that is
+    not full and has no block."""
     return num_prompt_tokens // (len(key) + 1)

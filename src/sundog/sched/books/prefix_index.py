@@ -33,7 +33,7 @@ class PrefixIndex:
         return None
 
     def begin(self, key: tuple[int, ...], request_id: str) -> int:
-        """`request_id` computes every block of `key` that nobody has: all from the number that is returned."""
+        """Let `request_id` compute every block of `key` that nobody has: all from the number that is returned."""
         if not key:
             return 0
         num_known = self.num_known_blocks(key)

@@ -13,10 +13,10 @@ FEW = 0.5
 
 
 def widest_steps(device: DeviceView, sched: SchedView) -> str:
-    """The engine that has the slice starts requests until those that it runs, or that wait for it, are fewer than half
-    of those that wait for another; then that one has it, beside what still runs. So steps are wide, and most of the
-    time they have the processor to themselves. Halo (arXiv 2509.02121, section 5) keeps to a model likewise, to save
-    loads.
+    """Let the engine that has the slice start requests until those that it runs, or that wait for it, are fewer than
+    half of those that wait for another; then that one has it, beside what still runs. So steps are wide, and most of
+    the time they have the processor to themselves. Halo (arXiv 2509.02121, section 5) keeps to a model likewise, to
+    save loads.
 
     Measured on two cores with three copies of a model: the same requests took 1.10 times as long when all three ran at
     once as one after another (benchmarks/shared_processor.py). Loses where the processor is wider than one model's

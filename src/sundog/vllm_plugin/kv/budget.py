@@ -32,8 +32,9 @@ EVICTION_SLACK = 0.05
 
 @dataclass(frozen=True, slots=True)
 class EvictableFile:
-    """A file that may be evicted; `used_ns` is when it was used last."""
+    """A file that may be evicted."""
 
+    #: The time at which it was used last.
     used_ns: int
     num_bytes: int
     path: str

@@ -44,7 +44,7 @@ def check_hashing(algorithm: str, python_hash_seed: str | None) -> str:
 
 
 def check_shareable(vllm_config: Any) -> None:
-    """ConfigError for what an engine does that the blocks' hashes do not tell."""
+    """Raise ConfigError for what an engine does that the blocks' hashes do not tell."""
     parallel, speculative = vllm_config.parallel_config, vllm_config.speculative_config
     if not vllm_config.cache_config.enable_prefix_caching:
         raise _refusal("prefix caching is off, so nothing has a block hash", "start vLLM with --enable-prefix-caching")

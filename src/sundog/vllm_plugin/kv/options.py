@@ -35,7 +35,7 @@ class KVOptions(BaseModel):
 
 
 def read_kv_options(given: Mapping[str, Any]) -> KVOptions:
-    """ConfigError for an unknown, missing or impossible option."""
+    """Return the options of the connector; ConfigError for an unknown, missing or impossible one."""
     try:
         options = KVOptions.model_validate(dict(given))
     except ValidationError as error:

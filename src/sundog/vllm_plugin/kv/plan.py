@@ -34,10 +34,12 @@ class KVRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KVLoad:
-    """Blocks `block_ids` of the engine get the blocks `keys` of the store, in the order of the prompt."""
+    """The load of blocks of one request."""
 
     request_id: str
+    #: Blocks of the engine.
     block_ids: tuple[int, ...]
+    #: Their blocks in the store, in the order of the prompt.
     keys: tuple[bytes, ...]
 
 

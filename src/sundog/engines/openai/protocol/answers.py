@@ -220,7 +220,8 @@ def _shown(sent: Any) -> str:
 
 
 def _form_of(beginning: bytes) -> Literal["events", "json"] | None:
-    """A body that begins with a brace is JSON, whatever its media type says; None where that cannot be seen yet."""
+    """Return the form of a body: one that begins with a brace is JSON, whatever its media type says; None where that
+    cannot be seen yet."""
     text = beginning.removeprefix(codecs.BOM_UTF8).lstrip()
     if not text or codecs.BOM_UTF8.startswith(beginning):
         return None

@@ -20,7 +20,7 @@ from sundog.runtime.rows.whole_file import told_failures, whole_file
 
 
 def check_database(path: Path) -> None:
-    """ConfigError where `path` is there and cannot be written as a database."""
+    """Raise ConfigError where `path` is there and cannot be written as a database."""
     if not path.exists():
         return
     try:
