@@ -79,7 +79,7 @@ class Numbers(RootModel[list[int]]):
 def test_a_model_becomes_a_schema_that_is_written_out() -> None:
     assert output_of(Answer) == {
         "json_schema": {
-            "description": "What is taken from a text.",
+            "description": "The fields that are taken from a text.",
             "type": "object",
             "properties": {
                 "kind": {"enum": ["question", "defect"], "type": "string"},
