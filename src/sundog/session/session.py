@@ -34,8 +34,11 @@ class Session:
     """One planned flow, to be run or explained. To make one reads nothing; `plan_session` makes them."""
 
     def __init__(self, flow: PlannedFlow, rows: FlowRows, base_dir: Path, config: Config) -> None:
+        #: The flow as it was written, chosen and planned.
         self.flow = flow
+        #: Its rows; nothing of them has been read but what planning needed.
         self.rows = rows
+        #: What it will take.
         self.estimates = FlowEstimates(flow, rows, config.state_dir)
         self._base_dir = base_dir
         self._secrets = config.secrets
