@@ -129,7 +129,8 @@ class Engine(Protocol):
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]: ...
 
     def capabilities(self) -> Capabilities:
-        """Return what this replica can do; asked after `start`, also when it is closed."""
+        """Return what this replica can do; asked after `start`, also when it is closed. Each call asks twice, so it
+        must be at hand."""
         ...
 
     def stats(self) -> EngineStats:

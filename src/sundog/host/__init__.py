@@ -1,1 +1,1 @@
-"""The driver of the scheduler core on an event loop, and what its owners share: event log, health, meter, clock."""
+"""The driver of the scheduler core on an event loop, and what its owners share: recorder, event log, health, clock."""

@@ -128,8 +128,8 @@ class Driver:
         self._handle(ReplicaLost(self.now_s(), replica_id))
 
     def stop(self) -> None:
-        """Give up loads under way, and load nothing more: what waits for an engine, or for its next attempt, is given
-        up."""
+        """Start no further attempt and load no further engine; what runs goes on. Loads under way, and what waits for
+        an engine or for its next attempt, are given up."""
         self._is_stopping = True
         self._handle(Draining(self.now_s()))
         for task in self._loads:

@@ -80,8 +80,16 @@ class OpenVINOEngine:
 
     def __init__(self, options: OpenVINOOptions) -> None:
         self._options = options
-        self._path, self._max_context_tokens = find_model(models.resolve_model(options.model, models.cache_folder()))
-        self._max_request_tokens = min(self._max_context_tokens, options.max_kv_tokens)
+        self._path, max_context_tokens = find_model(models.resolve_model(options.model, models.cache_folder()))
+        self._max_request_tokens = min(max_context_tokens, options.max_kv_tokens)
+        self._capabilities = Capabilities(
+            max_context_tokens=max_context_tokens,
+            max_kv_tokens=options.max_kv_tokens,
+            has_json_schema=True,
+            has_priority=False,
+            has_prefix_cache=True,
+            max_step_tokens=options.max_num_batched_tokens,
+        )
         self._tokenizer: Any = None
         self._process = EngineProcess(load_pipeline, self._pipeline_settings())
         self._encode = lru_cache(maxsize=NUM_PROMPTS_REMEMBERED)(self._encode_prompt)
@@ -116,14 +124,7 @@ class OpenVINOEngine:
                 stream.abort()
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            max_context_tokens=self._max_context_tokens,
-            max_kv_tokens=self._options.max_kv_tokens,
-            has_json_schema=True,
-            has_priority=False,
-            has_prefix_cache=True,
-            max_step_tokens=self._options.max_num_batched_tokens,
-        )
+        return self._capabilities
 
     def stats(self) -> EngineStats:
         return self._counters.stats()

@@ -65,6 +65,7 @@ class OpenAIEngine:
         self.connection = Connection(options, self._base_url, secrets)
         self._is_started = False
         self._counters = Counters()
+        self._capabilities = self._what_is_known()
 
     async def start(self) -> None:
         """Connect, and see whether the model is served, where the server has a list of models."""
@@ -84,6 +85,7 @@ class OpenAIEngine:
         self._is_started = True
         if self._listed.is_vllm:
             await self._read_kv_capacity()
+        self._capabilities = self._what_is_known()
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         if not self._is_started:
@@ -105,6 +107,9 @@ class OpenAIEngine:
                 raise
 
     def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def _what_is_known(self) -> Capabilities:
         return Capabilities(
             max_context_tokens=self._options.max_context_tokens or self._listed.max_context_tokens,
             max_kv_tokens=self._max_kv_tokens,

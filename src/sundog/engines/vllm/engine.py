@@ -173,9 +173,11 @@ class VLLMEngine:
         self._has_plugin = options.has_plugin or serves_plugin(options.arguments)
         self._protocol = OpenAIEngine(options.of_openai(base_url), 0, secrets, more=self._about)
         self._base_url = secrets.reveal(base_url)
+        self._capabilities = self._what_is_known()
 
     async def start(self) -> None:
         await self._protocol.start()
+        self._capabilities = self._what_is_known()
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         try:
@@ -187,6 +189,9 @@ class VLLMEngine:
             raise
 
     def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def _what_is_known(self) -> Capabilities:
         return replace(self._protocol.capabilities(), reads_about=self._has_plugin, shares_cold_prefixes=True)
 
     def stats(self) -> EngineStats:
