@@ -98,8 +98,8 @@ class Runnable:
         return await self._execute(options, _display(options))
 
     async def stream(self, **options: Unpack[Options]) -> AsyncGenerator[Row, None]:
-        """Output rows as they finish, those of an earlier part of the run first. Leaving early lets running calls
-        end and keeps what is finished. A slow reader slows the run down, so that memory stays bounded."""
+        """Yield the output rows as they finish, those of an earlier part of the run first. Leaving early lets running
+        calls end and keeps what is finished. A slow reader slows the run down, so that memory stays bounded."""
         session, run_options = self._session(options, Options.__optional_keys__), _run_options(options)
         with session.open_run(run_options) as opened:
             for row_index, columns in opened.rows():

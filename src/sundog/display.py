@@ -220,7 +220,7 @@ class NotebookDisplay:
 
 
 def describe_progress(progress: Progress, forecast: Forecast) -> str:
-    """Rows, executed calls of those expected, tokens per second, time left and waits, on one line."""
+    """Return rows, executed calls of those expected, tokens per second, time left and waits, on one line."""
     total = "" if progress.num_rows is None else f" of {progress.num_rows:,}"
     parts = [f"{progress.num_ended:,}{total} rows"]
     if progress.num_failed:
@@ -244,7 +244,7 @@ def describe_wait(wait: Wait) -> str:
 
 
 def tokens_per_s(progress: Progress) -> float:
-    """Prompt and output tokens of this process's executed calls, over its time so far."""
+    """Return the prompt and output tokens of this process's executed calls, over its time so far."""
     tokens = progress.num_prompt_tokens + progress.num_output_tokens
     return tokens / progress.elapsed_s if progress.elapsed_s > 0 else 0.0
 

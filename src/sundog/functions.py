@@ -22,7 +22,7 @@ _SESSION: dict[str, Callable[..., Any]] = {}
 
 
 def is_reference(text: str) -> bool:
-    """True when `text` has the form `module:function`, or names a function of this process."""
+    """Return whether `text` has the form `module:function`, or names a function of this process."""
     module, colon, path = text.partition(":")
     return text.startswith(SESSION_PREFIX) or (bool(colon) and _is_dotted(module) and _is_dotted(path))
 
@@ -136,7 +136,7 @@ def _put_first(top: str, reference: str, folder: str) -> None:
 
 
 def _code_of(function: FunctionType) -> bytes:
-    """Bytes that decide what the function does: its code, defaults and captured values."""
+    """Return bytes that decide what the function does: its code, defaults and captured values."""
     captured = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     parts = [(name, _describe(function, name, cell.cell_contents)) for name, cell in captured]
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]

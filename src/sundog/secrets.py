@@ -135,7 +135,7 @@ def _anchor(value: str) -> str:
 
 @lru_cache(maxsize=256)
 def _pattern(value: str) -> re.Pattern[str]:
-    """Made when first needed: it takes milliseconds."""
+    """Return the pattern; it is made when first needed: it takes milliseconds."""
     parts = re.findall(r"[A-Za-z0-9]+|\\+|.", value, re.S)
     return re.compile(f"{''.join(map(_spelled, parts))}|{re.escape(value)}")
 
@@ -165,7 +165,7 @@ def _spelled(part: str) -> str:
 
 
 def _in_url(character: str) -> str:
-    """Escaped once or, where one URL stands inside another, up to four times."""
+    """Return a character escaped once or, where one URL stands inside another, up to four times."""
     data = character.encode("utf-8", "surrogateescape")
     return "".join("%(?:25){0,3}" + _in_any_case(f"{byte:02x}") for byte in data)
 
@@ -194,5 +194,5 @@ def _utf16(character: str) -> list[int]:
 
 
 def _in_any_case(text: str) -> str:
-    """Hexadecimal digits as small and as large letters; the letter before them stays as it is."""
+    """Return a pattern with hexadecimal digits as small and as large letters; the letter before them stays as it is."""
     return "".join(f"[{one}{one.upper()}]" if one in "abcdef" else one for one in text)

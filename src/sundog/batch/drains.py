@@ -21,7 +21,7 @@ class Drains:
         self._on_drained = on_drained
 
     def passed(self, node: str) -> None:
-        """One more row has passed a node of the plan, or will not come to it."""
+        """Count one more row that has passed a node of the plan, or will not come to it."""
         self._num_left[node] -= 1
         if self._num_left[node] == 0:
             for step in self._steps[node]:

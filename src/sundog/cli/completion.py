@@ -35,7 +35,7 @@ def _completing(candidates: Callable[[typer.Context, str], Iterable[str]]) -> Co
 
 @_completing
 def flow_files(context: typer.Context, incomplete: str) -> Iterator[str]:
-    """Flow files, and the folders that may hold some."""
+    """Yield flow files, and the folders that may hold some."""
     folder = incomplete.rpartition("/")[0]
     for path in sorted(Path(folder or ("/" if incomplete.startswith("/") else ".")).iterdir()):
         if path.name.startswith("."):

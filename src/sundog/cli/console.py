@@ -77,7 +77,7 @@ def result_stream() -> Iterator[BinaryIO]:
 
 
 def _stdout_failed(error: OSError, *, is_closed: bool = False) -> None:
-    """RunError, unless the reader has stopped reading, or there is none and none is needed."""
+    """Raise RunError, unless the reader has stopped reading, or there is none and none is needed."""
     # The interpreter flushes stdout once more at its end: that must not meet what failed here.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(error, BrokenPipeError) and not is_closed:

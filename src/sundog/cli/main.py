@@ -75,11 +75,11 @@ def _main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Options before the command."""
+    """Take the options before the command."""
 
 
 def entry() -> None:
-    """The console script."""
+    """Run the command line as the console script."""
     # Imports are no garbage: looking for some in them took a twentieth of the time of a short command.
     gc.set_threshold(100_000, 50, 100)
     open_closed_streams()

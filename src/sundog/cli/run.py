@@ -204,7 +204,7 @@ def _headline(opened: Run) -> str:
 
 
 def _print_rows(opened: Run) -> None:
-    """The output rows as JSON lines on stdout, in row order."""
+    """Print the output rows as JSON lines on stdout, in row order."""
     with result_stream() as stream:
         for _, columns in opened.rows():
             stream.write(to_json(columns) + b"\n")
@@ -219,7 +219,7 @@ def _show_report(report: Report, say: Callable[[str], None], *, is_quiet: bool, 
 
 
 def _show_failures(opened: Run, report: Report, *, is_json: bool) -> None:
-    """The first failed rows of a run without an output, and so without an errors file."""
+    """Print the first failed rows of a run without an output, and so without an errors file."""
     for failure in islice(opened.failures(), MAX_SHOWN_FAILURES):
         _note(f"row {failure['row']} failed in {failure['node']}: {failure['cause']}", is_json=is_json)
     if report.num_failed > MAX_SHOWN_FAILURES:

@@ -65,7 +65,7 @@ def run_lines(found: list[dict[str, Any]], width: int | None) -> list[str]:
 
 
 def _room(cells: dict[str, list[str]], columns: list[str], width: int) -> int:
-    """Characters that the columns before the output leave to it."""
+    """Return the number of characters that the columns before the output leave to it."""
     return width - sum(_width(cells[name]) + 2 for name in columns if name != "output")
 
 

@@ -69,7 +69,7 @@ def _others(rows: RunRows) -> str:
 
 
 def _print_table(rows: RunRows, limit: int) -> None:
-    """A line a row, as wide as the terminal, with the number of those that are left out."""
+    """Print a line a row, as wide as the terminal, with the number of those that are left out."""
     shown = [{name: _cell(value) for name, value in row.items()} for row in islice(rows, limit)]
     print_result("\n".join(row_lines(rows.columns, shown, shutil.get_terminal_size((120, 24)).columns)))
     if rows.num_rows > limit:
@@ -77,7 +77,7 @@ def _print_table(rows: RunRows, limit: int) -> None:
 
 
 def row_lines(columns: tuple[str, ...], rows: list[dict[str, str]], width: int) -> Iterator[str]:
-    """Lines of at most `width` characters; the widest columns give way first."""
+    """Yield lines of at most `width` characters; the widest columns give way first."""
     from rich.cells import cell_len, set_cell_size
 
     widths = [

@@ -64,7 +64,7 @@ class EngineModel:
         return bool(self._reserved)
 
     def has_room(self, num_reserved_tokens: int) -> bool:
-        """An idle replica takes anything."""
+        """Return whether a request may start; an idle replica takes anything."""
         limit = self._max_tokens_in_flight
         is_within = limit is None or self._num_tokens + num_reserved_tokens <= limit
         return not self._reserved or (len(self._reserved) < self._max_concurrency and is_within)
@@ -146,7 +146,7 @@ class EngineModel:
         return max(1, self._profile.limits.max_step_tokens - len(self._decoding))
 
     def _take_steps(self) -> None:
-        """The next steps that are alike."""
+        """Take the next steps that are alike."""
         num_decoding = len(self._decoding)
         num_steps = self._decoding[0][0] - self._step if self._decoding else 1 << 30
         room, pairs, num_prefill = self._room(), 0.0, 0

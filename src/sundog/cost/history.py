@@ -119,13 +119,13 @@ def mean_of(known: Histogram, num_calls: float) -> Estimate | None:
 
 
 def tool_call_s(record: NodeRecord | None, num_calls: float) -> Estimate:
-    """Mean seconds of a tool's call; ASSUMED_TOOL_S where none was ever timed."""
+    """Return the mean seconds of a tool's call; ASSUMED_TOOL_S where none was ever timed."""
     known = None if record is None else mean_of(record.call_s, num_calls)
     return ASSUMED_TOOL_S if known is None else known
 
 
 def output_tokens(record: NodeRecord | None, num_calls: float, max_tokens: int) -> Estimate:
-    """Mean tokens of an answer. Without history: anything up to `max_tokens`, and half of it expected."""
+    """Return the mean tokens of an answer. Without history: anything up to `max_tokens`, and half of it expected."""
     known = None if record is None else mean_of(record.output_tokens, num_calls)
     limit = Estimate.exactly(max_tokens)
     return Estimate(1.0, (1 + max_tokens) / 2, max_tokens) if known is None else known.at_most(limit)

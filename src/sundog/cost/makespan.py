@@ -70,7 +70,8 @@ def estimate_makespan(
 
 
 def _first_rows(calls: Sequence[PlannedCall], sample: RowSample) -> tuple[Sequence[PlannedCall], int]:
-    """Whole rows with at most MAX_PLAYED_CALLS calls, at least one row, and how many rows of the sample they are."""
+    """Return whole rows with at most MAX_PLAYED_CALLS calls, at least one row, and how many rows of the sample they
+    are."""
     rows = list(dict.fromkeys(call.sampled.row for call in calls))
     if len(calls) <= MAX_PLAYED_CALLS:
         return calls, sample.num_sampled

@@ -214,13 +214,13 @@ def _seconds(
 
 
 def _distinct(seen: Sequence[tuple[int, Hashable]], sample: RowSample) -> Estimate:
-    """Distinct values of the whole batch, from (row, value) pairs of the sample."""
+    """Return the number of distinct values of the whole batch, from (row, value) pairs of the sample."""
     rows = Counter(value for _, value in set(seen))
     return distinct_of(rows.values(), sample.num_sampled, sample.num_rows)
 
 
 def _mean(estimates: Sequence[Estimate], sample: RowSample) -> Estimate:
-    """Their mean over the whole batch: its range has theirs and that of sampling."""
+    """Return their mean over the whole batch: its range has theirs and that of sampling."""
     low, expected, high = (fmean(end) for end in zip(*map(_ends, estimates), strict=True))
     scale = len(estimates) / sample.num_sampled
     num_in_all = max(len(estimates), round(sample.num_rows * scale))

@@ -44,7 +44,7 @@ Measure = Callable[[Texts], MeasuredPrompt]
 
 
 def text_blocks(texts: Texts, num_characters: int) -> tuple[int, ...]:
-    """Blocks of characters, where there is no tokenizer to tell them."""
+    """Return blocks of characters, where there is no tokenizer to tell them."""
     data = "".join(f"{role}\n{text}\n" for role, text in texts).encode("utf-8", "surrogatepass")
     return _blocks(data, num_characters)
 

@@ -74,8 +74,8 @@ def decode_work(num_tokens: float, num_prompt_tokens: float, num_shared_tokens: 
 def call_work(
     num_prompt_tokens: float, num_cached_tokens: float, num_output_tokens: float, *, is_shared: bool = False
 ) -> StepWork:
-    """A whole call, without steps. Its first output token comes from the prefill, its last is not fed back.
-    `is_shared`: those who have the cached tokens in common decode at the same time."""
+    """Return the work of a whole call, without steps. Its first output token comes from the prefill, its last is not
+    fed back. `is_shared`: those who have the cached tokens in common decode at the same time."""
     prefill = prefill_work(num_prompt_tokens - num_cached_tokens, num_cached_tokens)
     num_shared_tokens = num_cached_tokens if is_shared else 0.0
     return prefill + decode_work(max(0.0, num_output_tokens - 1), num_prompt_tokens, num_shared_tokens)
@@ -139,7 +139,7 @@ def fit_error_of(model: StepTime, steps: Sequence[MeasuredStep]) -> FitError:
 
 
 def _least_squares(rows: Sequence[Vector], weights: Vector) -> list[float]:
-    """Non-negative x that minimises sum(weight * (1 - row . x)^2)."""
+    """Return the non-negative x that minimises sum(weight * (1 - row . x)^2)."""
     columns = list(zip(*rows, strict=True))
     scales = [sum(w * a * a for w, a in zip(weights, column, strict=True)) ** 0.5 for column in columns]
     used = [j for j, scale in enumerate(scales) if scale > 0]
@@ -165,7 +165,7 @@ def _subsets(items: Sequence[int]) -> Iterable[tuple[int, ...]]:
 
 
 def _solve(matrix: list[list[float]], target: list[float]) -> list[float] | None:
-    """Gauss with pivoting; None where the matrix is singular. Its diagonal is 1."""
+    """Solve by Gauss with pivoting; None where the matrix is singular. Its diagonal is 1."""
     rows = [[*row, value] for row, value in zip(matrix, target, strict=True)]
     size = len(rows)
     for column in range(size):

@@ -124,7 +124,7 @@ class _Play:
         self._arrive(ready)
 
     def _arrive(self, numbers: Sequence[int]) -> None:
-        """Calls that nothing holds back but room."""
+        """Let calls arrive that nothing holds back but room."""
         pools: set[str] = set()
         for number in sorted(numbers):
             call = self._calls[number]

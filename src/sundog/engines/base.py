@@ -138,8 +138,8 @@ class Engine(Protocol):
         ...
 
     def count_prompt_tokens(self, request: GenerateRequest) -> int:
-        """Prompt tokens of a request: exact where the engine's tokenizer is here, else an estimate. Asked after
-        `start`, also when the replica is closed: another one may be loaded later."""
+        """Return the number of prompt tokens of a request: exact where the engine's tokenizer is here, else an
+        estimate. Asked after `start`, also when the replica is closed: another one may be loaded later."""
         ...
 
     async def close(self) -> None:
@@ -200,11 +200,12 @@ class EngineKind(Protocol):
         ...
 
     def outline(self, options: Any) -> EngineOutline:
-        """Starts nothing and connects to nothing; ConfigError or EngineError when the tokenizer cannot be loaded."""
+        """Return what can be told of a replica before it starts. Nothing is started or connected to; ConfigError or
+        EngineError when the tokenizer cannot be loaded."""
         ...
 
     def open(self, options: Any, replica: int, secrets: Secrets) -> Engine:
-        """Replica number `replica` (from 0), not started."""
+        """Return replica number `replica` (from 0), not started."""
         ...
 
 
@@ -213,7 +214,7 @@ class SchemaLimitedKind(Protocol):
     """A kind whose engines generate answers of some schemas only."""
 
     def check_schema(self, schema_text: str) -> None:
-        """BadResponse for a schema, as JSON text, of which no answer can be generated."""
+        """Raise BadResponse for a schema, as JSON text, of which no answer can be generated."""
         ...
 
 

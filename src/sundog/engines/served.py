@@ -54,7 +54,8 @@ class Watched(Protocol):
     max_down_s: float
 
     async def probe(self) -> ReplicaLoad:
-        """Its load; EngineUnavailable when it is not there or says that it is ill, EngineTimeout when it is silent."""
+        """Return its load; EngineUnavailable when it is not there or says that it is ill, EngineTimeout when it is
+        silent."""
         ...
 
 

@@ -47,12 +47,12 @@ class Names:
             self._given[name] = (kind, where)
 
     def give_variable(self, name: str, where: Location) -> None:
-        """A for_each variable: `item` is free for it, and sibling steps may use the same one."""
+        """Give a name to a for_each variable: `item` is free for it, and sibling steps may use the same one."""
         if name != ITEM and self._given.get(name, ("",))[0] != "variable":
             self.give(name, "variable", where)
 
     def check(self, name: str, kind: str, where: Location) -> bool:
-        """True when templates can spell `name`."""
+        """Return whether templates can spell `name`."""
         if not name.isidentifier():
             hint = "a name is made of letters, digits and _, and does not begin with a digit"
         elif name in _TEMPLATE_WORDS:

@@ -50,7 +50,7 @@ class ReferenceCheck:
             self._check_template(template, ("outputs", name), scope)
 
     def _check_nodes(self, drafts: Sequence[NodeDraft], outer: Shapes) -> None:
-        """The nodes of one scope: the flow's own, or the body of one loop."""
+        """Check the nodes of one scope: the flow's own, or the body of one loop."""
         self._hints |= {draft.name: "a filter has no value" for draft in drafts if draft.operator == "filter"}
         scope = {**outer, **_values(drafts)}
         beside = {draft.name for draft in drafts}

@@ -37,7 +37,7 @@ _COUNTERS = re.compile(r"\[\d+\]|\.\d+(?=/)")
 
 
 def write_trace(logs: Iterable[Path], file: BinaryIO) -> None:
-    """The logs of one run, oldest first, one after another on the time axis; one event a line."""
+    """Write the logs of one run, oldest first, one after another on the time axis; one event a line."""
     file.write(b'{"displayTimeUnit":"ms","traceEvents":[')
     separator = "\n"
     for record in trace_records(logs):

@@ -138,7 +138,7 @@ def _guards(nodes: Sequence[Node], is_effect: IsOrdered) -> dict[str, frozenset[
 
 
 def _check_order(before: LogicalPlan, after: LogicalPlan, is_ordered: IsOrdered) -> None:
-    """Steps on changing state keep their written order, which is the order that the planner gives them."""
+    """Check that steps on changing state keep their written order, which is the order that the planner gives them."""
     old, new = (
         [name for name, step in _named(plan.nodes) if isinstance(step, Step) and is_ordered(step)]
         for plan in (before, after)

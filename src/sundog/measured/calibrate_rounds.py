@@ -138,7 +138,7 @@ def _fits(one: Round, engine: Engine, max_concurrency: int) -> bool:
 
 
 def _background_tokens(one: Round, max_step_tokens: int | None) -> int:
-    """Enough to mark every step of the round."""
+    """Return enough tokens to mark every step of the round."""
     room = None if max_step_tokens is None else max(1, max_step_tokens - one.background)
     in_prefill = sum(1 if room is None else -(-max(tokens, MIN_PROMPT_TOKENS) // room) for tokens in one.prompts)
     return DECODE_STEPS + in_prefill + len(one.prompts) * (INJECTED_TOKENS + 1) + TAIL_STEPS

@@ -179,7 +179,7 @@ class GatheringOperator(Operator, Protocol):
     """An operator that can answer calls of one step by one request, where its traits name a `lookup`."""
 
     def group_of(self, spec: Any, call: BoundCall) -> Hashable | None:
-        """Calls of one group may be gathered; None for a call that must run alone. Pure."""
+        """Return the group of a call. Calls of one group may be gathered; None for a call that must run alone. Pure."""
         ...
 
     async def run_gathered(
@@ -204,8 +204,8 @@ class ModularOperator(Operator, Protocol):
     """An operator whose steps run code of the user's."""
 
     def modules(self, spec: Any) -> Mapping[str, str]:
-        """Digests by path, from the flow's folder, of the files that the step's code is in. A run goes on only with the
-        code that it began with."""
+        """Return digests by path, from the flow's folder, of the files that the step's code is in. A run goes on only
+        with the code that it began with."""
         ...
 
 

@@ -23,8 +23,8 @@ SURELY = 2
 
 
 def long_prompts(given: Inspection) -> Iterator[Finding]:
-    """Rows whose prompt leaves no room for a token of the answer. Counting ends before the time of the inspection does,
-    and what was not counted is told."""
+    """Yield a finding for rows whose prompt leaves no room for a token of the answer. Counting ends before the time of
+    the inspection does, and what was not counted is told."""
     engine = given.engine
     if engine is None or engine.max_context_tokens is None:
         return
@@ -99,7 +99,8 @@ def _may_be_long(call: BoundCall, engine: EngineOutline) -> bool:
 
 
 def _num_tokens(call: BoundCall, engine: EngineOutline) -> int:
-    """0 of a prompt that the engine refuses for another reason, which its call will tell."""
+    """Return the number of tokens; 0 of a prompt that the engine refuses for another reason, which its call will
+    tell."""
     try:
         return engine.count(call.prompt)
     except CallError:

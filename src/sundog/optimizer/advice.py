@@ -108,7 +108,7 @@ def advise(prompts: Sequence[StepPrompt], statistics: RowStatistics) -> tuple[Ad
 
 
 def _rounded(number: float) -> int:
-    """Round to two digits."""
+    """Return a number rounded to two digits."""
     return int(float(f"{number:.1e}"))
 
 

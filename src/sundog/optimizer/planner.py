@@ -89,7 +89,7 @@ class _Planner:
         return _with_successors(ordered)
 
     def _resource_order(self, nodes: Sequence[Node]) -> list[tuple[str, str]]:
-        """Pairs of steps that touch one resource, of which at least one writes, as written."""
+        """Return pairs of steps that touch one resource, of which at least one writes, as written."""
         touches: dict[str, list[tuple[str, bool]]] = defaultdict(list)
         pairs: list[tuple[str, str]] = []
         for node in nodes:
@@ -99,7 +99,7 @@ class _Planner:
         return pairs
 
     def _touched(self, node: Node) -> dict[str, bool]:
-        """Resources of a node (a loop's are its body's), and whether it writes them."""
+        """Return the resources of a node (a loop's are its body's), and whether it writes them."""
         found: dict[str, bool] = {}
         for step in steps_of([node]):
             traits = self._facts.traits(step)

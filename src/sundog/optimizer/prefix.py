@@ -80,7 +80,7 @@ def prefix_tree(prompts: Iterable[StepPrompt]) -> tuple[PrefixNode, ...]:
 
 
 def num_computed_tokens(tree: Iterable[PrefixNode], statistics: RowStatistics, num_tokens: NumTokens) -> float:
-    """Prompt tokens that are computed when each different prefix is computed once."""
+    """Return the number of prompt tokens that are computed when each different prefix is computed once."""
     return sum(num_distinct(node.fields, statistics) * num_tokens(node.part) for node in _all_nodes(tree))
 
 
@@ -94,7 +94,8 @@ def _all_nodes(tree: Iterable[PrefixNode]) -> Iterator[PrefixNode]:
 
 
 def num_distinct(fields: RowFields | None, statistics: RowStatistics) -> float:
-    """Combinations of `fields`: one of none, as many as rows of None, and never more, whatever the estimate."""
+    """Return the number of combinations of `fields`: one of none, as many as rows of None, and never more, whatever the
+    estimate."""
     if fields is None:
         return float(statistics.num_rows)
     return min(statistics.num_distinct[fields], float(statistics.num_rows)) if fields else 1.0

@@ -65,7 +65,7 @@ class StepDocument:
     until: str | None = None
 
     def calls(self) -> Iterator[StepDocument]:
-        """This call, or those of the loop's body."""
+        """Yield this call, or those of the loop's body."""
         if self.kind == "call":
             yield self
         for inner in self.body:
@@ -163,7 +163,7 @@ class PlanDocument:
             yield from step.calls()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON types; an estimate is {low, expected, high}."""
+        """Return JSON types; an estimate is {low, expected, high}."""
         return {"form": 1, **asdict(self)}
 
 

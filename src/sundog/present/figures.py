@@ -44,7 +44,7 @@ def is_exact(estimate: Estimate) -> bool:
 
 
 def count(value: float) -> str:
-    """1,234, 12.3k or 1.23M."""
+    """Return 1,234, 12.3k or 1.23M."""
     if value < 9_999.5:
         return f"{value:,.0f}"
     for factor, letter in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
@@ -56,7 +56,7 @@ def count(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """0.123, 1.2 or 123."""
+    """Return 0.123, 1.2 or 123."""
     if value < 0.9995:
         return f"{value:.3f}"
     if value < 99.95:

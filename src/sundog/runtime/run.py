@@ -210,7 +210,7 @@ class Run:
         return ((index, self._store.decoded(body)) for index, body in self._store.rows(self.record.run_id, "done"))
 
     def failures(self) -> Iterator[dict[str, Any]]:
-        """{row, node, cause, attempts} of each failed row, in row order."""
+        """Yield {row, node, cause, attempts} of each failed row, in row order."""
         failed = self._store.rows(self.record.run_id, "failed")
         return ({"row": row_index, **self._store.decoded(body)} for row_index, body in failed)
 

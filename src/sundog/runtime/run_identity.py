@@ -97,8 +97,8 @@ def _at(snapshots: Path, source: RowSource, open_rows: OpenRows) -> RowSource:
 
 
 def _changed(latest: RunRecord, command: RunCommand) -> tuple[str, ...]:
-    """Files of functions that are not what they were when `latest` began; nobody minds when only its failed rows are
-    tried again."""
+    """Return files of functions that are not what they were when `latest` began; nobody minds when only its failed rows
+    are tried again."""
     if command.retries_failed:
         return ()
     before: dict[str, str] = json.loads(latest.modules)
@@ -158,8 +158,8 @@ def _refuse_repeats(runs: RunList, command: RunCommand, record: RunRecord, *, is
 
 
 def _effects(command: RunCommand, source: RowSource, snapshots: Path) -> bytes:
-    """Equal for runs whose effects are the same ones: steps of one name and text, in a flow of one name, over inputs of
-    the same content, however many of their rows; empty where there are none."""
+    """Return a value that is equal for runs whose effects are the same ones: steps of one name and text, in a flow of
+    one name, over inputs of the same content, however many of their rows; empty where there are none."""
     if not command.effects:
         return b""
     inputs = source.content_identity()["inputs"]

@@ -70,7 +70,7 @@ class ServerRecords:
         return self._read(path) if path.exists() else None
 
     def put(self, record: ServerRecord) -> None:
-        """Written whole or not at all."""
+        """Write a record, whole or not at all."""
         make_private_folder(self._folder)
         with tempfile.NamedTemporaryFile("w", dir=self._folder, suffix=".part", delete=False) as file:
             file.write(json.dumps(asdict(record), indent=2) + "\n")

@@ -70,7 +70,7 @@ class RunList:
         self.state_dir = state_dir
 
     def all(self) -> list[RunRecord]:
-        """Newest first, by their number: a clock may have been set."""
+        """Return all runs, newest first, by their number: a clock may have been set."""
         return self._select("order by rowid desc", ())
 
     def find(self, run_id: str) -> RunRecord:

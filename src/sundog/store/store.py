@@ -167,7 +167,7 @@ class Store:
         return {index for (index,) in self._rows(query, (run_id, json.dumps(list(row_indices))))}
 
     def rows(self, run_id: str, state: RowState) -> Iterator[tuple[int, bytes]]:
-        """Rows of one state in row order, streamed."""
+        """Yield the rows of one state in row order, streamed."""
         query = "select row_index, body from rows where run_id = ? and state = ? order by row_index"
         yield from self._rows(query, (run_id, state))
 
@@ -201,14 +201,14 @@ class Store:
         }
 
     def execute(self, statement: str, values: tuple[Any, ...]) -> None:
-        """One small write outside the writer thread, for what happens before and after a run's calls."""
+        """Do one small write outside the writer thread, for what happens before and after a run's calls."""
         try:
             self.connection.execute(statement, values)
         except (sqlite3.Error, ValueError) as error:
             raise store_error(self.path, error) from error
 
     def select(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """Rows of a query; StoreError where the file is damaged."""
+        """Return the rows of a query; StoreError where the file is damaged."""
         return list(self._rows(query, values))
 
     def _write(self, *statements: tuple[str, tuple[Any, ...]], **more: Any) -> asyncio.Future[None]:

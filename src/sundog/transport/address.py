@@ -104,7 +104,7 @@ def resolved(url: str, location: str) -> str:
 
 
 def check_header(name: str, value: str) -> None:
-    """BadAddress where the header cannot be sent; its value is not told."""
+    """Raise BadAddress where the header cannot be sent; its value is not told."""
     if not _TOKEN.fullmatch(name):
         raise BadAddress("the name of a header holds a character that no name can carry")
     if name.lower() in FRAMING:

@@ -247,7 +247,7 @@ def _sendable(body: bytes | None) -> bytes | BytesIO | None:
 
 
 async def _speaks_tls(address: Address, route: _Route) -> bool:
-    """True where a request in plain text met a server that expects TLS."""
+    """Return whether a request in plain text met a server that expects TLS."""
     if address.scheme != "http" or route.proxy is not None:
         return False
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

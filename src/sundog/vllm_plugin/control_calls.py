@@ -161,7 +161,7 @@ def answer_control_call(scheduler: Controlled, call: str, arguments: str) -> str
 
 
 def _pin_of(workflow: str) -> str:
-    """Its owner's name: a pin outlives the workflow's own holds."""
+    """Return its owner's name: a pin outlives the workflow's own holds."""
     return PIN + workflow
 
 

@@ -50,7 +50,7 @@ class Drafts:
         return self._num_accepted / num_tried if num_tried else None
 
     def verified(self, num_drafted: int, num_accepted: int) -> None:
-        """One request's drafts of one step."""
+        """Count one request's drafts of one step."""
         self._num_accepted = KEPT * self._num_accepted + num_accepted
         self._num_rejected = KEPT * self._num_rejected + (num_accepted < num_drafted)
 
@@ -63,7 +63,7 @@ class Drafts:
         self._xy = KEPT * self._xy + num_tokens * elapsed_s
 
     def step_s(self, num_tokens: int) -> float:
-        """Predicted seconds; never less for more tokens."""
+        """Return the predicted seconds; never less for more tokens."""
         if not self._weight:
             return PRIOR_STEP_S
         mean_x, mean_y = self._x / self._weight, self._y / self._weight

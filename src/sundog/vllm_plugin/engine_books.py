@@ -110,7 +110,8 @@ class EngineBooks:
         self.requests[request.request_id].num_preemptions += 1
 
     def end(self, request: EngineRequest, *, is_whole: bool) -> WorkflowView | None:
-        """The request has ended; `is_whole`: by itself, not aborted. The workflow, while another turn will come."""
+        """Note that the request has ended, by itself where it `is_whole` and not aborted; return its workflow while
+        another turn will come."""
         self.see(request)
         self.leave(request)
         view = self.requests.pop(request.request_id)

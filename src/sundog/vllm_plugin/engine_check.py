@@ -62,7 +62,7 @@ def declared_names(declaration: type) -> set[str]:
 
 
 def names_of(found: type) -> set[str]:
-    """Its methods, its fields, and what its constructors set."""
+    """Return its methods, its fields, and what its constructors set."""
     names = set(dir(found))
     for one in getmro(found):
         names |= set(vars(one).get("__annotations__", ()))

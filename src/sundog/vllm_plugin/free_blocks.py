@@ -85,7 +85,7 @@ class TwoTierQueue:
         self._first.append_n(others)
 
     def prepend_n(self, blocks: list[KVCacheBlock]) -> None:
-        """Blocks without content: nobody can read them again."""
+        """Put blocks first that are without content: nobody can read them again."""
         for block in blocks:
             self._holders.pop(block.block_id, None)
         self._first.prepend_n(blocks)

@@ -31,7 +31,7 @@ class StepTelemetry:
     elapsed_s: float = 0.0
 
     def add(self, num_scheduled: int, num_context: int, num_tokens: int) -> None:
-        """One request of the step: `num_scheduled` tokens after `num_context` that it had computed, of `num_tokens`
+        """Add one request of the step: `num_scheduled` tokens after `num_context` that it had computed, of `num_tokens`
         that it has. Who lacks its last one only decodes."""
         if num_context + 1 < num_tokens:
             self.num_prefill_tokens += num_scheduled

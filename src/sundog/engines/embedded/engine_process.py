@@ -59,7 +59,7 @@ class EngineProcess:
         self._refusal: str | None = "the engine is not started"
 
     async def spawn(self) -> None:
-        """Returns when the process has begun to load."""
+        """Start the process, and return when the process has begun to load."""
         self._refusal = None
         await self._current()
 
@@ -71,7 +71,8 @@ class EngineProcess:
         return await asyncio.shield(self._process.loaded)
 
     async def submit(self, job: PipelineJob) -> Stream:
-        """Starts the process again if it has died; EngineUnavailable if that fails, or failed too often."""
+        """Send a request and return its stream. It starts the process again if it has died; EngineUnavailable if that
+        fails, or failed too often."""
         return (await self._ready()).submit(job)
 
     async def close(self) -> None:
@@ -165,7 +166,8 @@ class _Process:
         await asyncio.gather(self.loaded, *self._readers, return_exceptions=True)
 
     def _send(self, command: JobCommand) -> None:
-        """All commands of one turn of the event loop go in one message, so that their jobs share their steps."""
+        """Send a command. All commands of one turn of the event loop go in one message, so that their jobs share their
+        steps."""
         if not self._commands:
             asyncio.get_running_loop().call_soon(self._flush)
         self._commands.append(command)

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def serve(inbox: Inbox, out: int) -> None:
-    """Sends what loading gave, or its SundogError; then the results of each step in one message."""
+    """Send what loading gave, or its SundogError; then the results of each step in one message."""
     load, argument = cast(PipelineLoad, inbox.receive(is_blocking=True)[0])
     try:
         pipeline, facts = load(argument)

@@ -145,7 +145,7 @@ class OpenVINOEngine:
         return encode_prompt(self._tokenizer, messages)
 
     def _sampling(self, request: GenerateRequest, num_prompt_tokens: int) -> Sampling:
-        """PromptTooLong, or BadResponse for a schema that it cannot do."""
+        """Return the sampling of a request. PromptTooLong, or BadResponse for a schema that it cannot do."""
         room = self._max_request_tokens - num_prompt_tokens
         if room < 1:
             raise PromptTooLong(

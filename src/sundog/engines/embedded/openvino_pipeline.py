@@ -189,7 +189,7 @@ class _Handle:
 
 
 def import_openvino(name: str) -> Any:
-    """openvino_genai or one of the modules that come with it."""
+    """Import openvino_genai or one of the modules that come with it."""
     try:
         return import_module(name)
     except ImportError as error:

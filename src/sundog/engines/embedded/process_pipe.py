@@ -28,7 +28,7 @@ async def receive(reader: asyncio.StreamReader) -> Any:
 
 
 def send(pipe: int, message: Any) -> None:
-    """Waits while the pipe is full; BrokenPipeError when the other side is gone."""
+    """Send a message. It waits while the pipe is full; BrokenPipeError when the other side is gone."""
     left = memoryview(pack(message))
     while left:
         left = left[os.write(pipe, left) :]

@@ -41,8 +41,8 @@ class BlockTable:
         return self.num_blocks - len(self._owners)
 
     def take(self, prompt_keys: Sequence[int], num_tokens: int, num_reserved: int = 0) -> Held | None:
-        """Room for a prompt; None when there is not enough. `prompt_keys`: of its full blocks; `num_reserved`: blocks
-        that must stay available beside it."""
+        """Take room for a prompt; None when there is not enough. `prompt_keys`: of its full blocks; `num_reserved`:
+        blocks that must stay available beside it."""
         num_hit = 0
         while num_hit < len(prompt_keys) and self._has(prompt_keys[num_hit]):
             num_hit += 1
@@ -64,7 +64,7 @@ class BlockTable:
         return sum(-(-(one.num_tokens + num_tokens) // size) - len(one.keys) for one in held)
 
     def extend(self, held: Held, num_tokens: int = 1) -> bool:
-        """Room for `num_tokens` more; False, and nothing taken, when there is none."""
+        """Take room for `num_tokens` more; False, and nothing taken, when there is none."""
         num_new = self.num_needed((held,), num_tokens)
         if num_new > self.num_available:
             return False
@@ -76,7 +76,7 @@ class BlockTable:
         return True
 
     def free(self, held: Held) -> None:
-        """Its blocks stay as prefixes while there is room."""
+        """Free the blocks of a request; they stay as prefixes while there is room."""
         for key in reversed(held.keys):
             self._owners[key] -= 1
             self._count_shared(self._owners[key], -1)

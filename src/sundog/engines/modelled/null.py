@@ -255,5 +255,5 @@ def _number(shape: NumberSchema, entropy: int) -> int:
 
 
 def _next(entropy: int, position: int) -> int:
-    """Other bits of the same entropy for each part of a value (the multiplier of a 64-bit linear generator)."""
+    """Return other bits of the same entropy for each part of a value (the multiplier of a 64-bit linear generator)."""
     return ((entropy + position + 1) * 6364136223846793005 + 1442695040888963407) % 2**64 >> 7

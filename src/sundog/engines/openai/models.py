@@ -50,5 +50,5 @@ def _name_of(one: Any) -> str | None:
 
 
 def _plain(name: str) -> str:
-    """Servers list `models/m` and `m:latest`, and take `m`."""
+    """Return the plain name of a model: servers list `models/m` and `m:latest`, and take `m`."""
     return name.removeprefix("models/").removesuffix(":latest")

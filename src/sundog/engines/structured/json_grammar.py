@@ -121,7 +121,8 @@ def _text(shape: StringSchema, budget: int) -> str:
 
 
 def _number(shape: NumberSchema, budget: int) -> str:
-    """Between the bounds exactly; an open side ends where the budget does, after at most `MAX_DIGITS` digits."""
+    """Return the rule of a number between the bounds exactly; an open side ends where the budget does, after at most
+    `MAX_DIGITS` digits."""
     low, high = shape.minimum, shape.maximum
     if low is not None and high is not None and low > high:
         raise BadResponse(f"no number is between {low} and {high}", hint="correct the bounds in the schema")
@@ -146,7 +147,7 @@ def _form(shape: NumberSchema, budget: int) -> tuple[int, str]:
 
 
 def _magnitudes(low: int, high: int | None, num_digits: int, fraction: str) -> str:
-    """Numbers without a sign; `high` None leaves the side open."""
+    """Return the rule of numbers without a sign; `high` None leaves the side open."""
     if high is None:
         return f"{_from(low, num_digits)}{fraction}"
     if not fraction:
@@ -156,12 +157,12 @@ def _magnitudes(low: int, high: int | None, num_digits: int, fraction: str) -> s
 
 
 def _from(low: int, num_digits: int) -> str:
-    """Whole numbers from `low` on, of up to `num_digits` digits or as many as `low` has."""
+    """Return the rule of whole numbers from `low` on, of up to `num_digits` digits or as many as `low` has."""
     return _any_of(list(_digit_patterns(low, 10 ** max(num_digits, len(str(low))) - 1)))
 
 
 def _digit_patterns(low: int, high: int) -> Iterator[str]:
-    """Patterns that together match the decimal numbers from `low` to `high`, 0 <= low <= high, each once."""
+    """Yield patterns that together match the decimal numbers from `low` to `high`, 0 <= low <= high, each once."""
     if low == 0:
         yield _quote("0")
         low = 1

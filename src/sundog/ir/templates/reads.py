@@ -58,7 +58,8 @@ def _names(loop: Loop) -> frozenset[str]:
 
 
 def _needed_of(path: Path, names: frozenset[str]) -> frozenset[str]:
-    """`path` leads into a dict of the body's values. Anything but a plain key, a method too, may reach all of it."""
+    """Return the names that a path needs. `path` leads into a dict of the body's values. Anything but a plain key, a
+    method too, may reach all of it."""
     if path and path[0] in names:
         return frozenset(path[:1])
     return frozenset() if path[:1] == ("turns",) else names

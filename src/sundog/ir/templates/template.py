@@ -142,7 +142,7 @@ def _parse(source: str) -> _Parsed:
 
 
 def _check_means(tree: nodes.Template) -> None:
-    """TemplateAssertionError for what parses but can never render here."""
+    """Raise TemplateAssertionError for what parses but can never render here."""
     _check_loops(tree)
     for number in tree.find_all(nodes.Const):
         if isinstance(number.value, float) and not isfinite(number.value):
@@ -165,7 +165,7 @@ _FOR_LOOP = frozenset(
 
 
 def _check_loops(tree: nodes.Template) -> None:
-    """TemplateAssertionError where `loop` means that of the flow and is that of `{% for %}`."""
+    """Raise TemplateAssertionError where `loop` means that of the flow and is that of `{% for %}`."""
     for loop in tree.find_all(nodes.For):
         for part in loop.body:
             for node in _with_inner(part, nodes.Getattr):
@@ -196,7 +196,7 @@ _SURELY_COMPILES = 20
 
 
 def _depth(tree: nodes.Template) -> int:
-    """Levels of the syntax tree: brackets, blocks, and each term of a chain such as a + b + c."""
+    """Return the number of levels of the syntax tree: brackets, blocks, and each term of a chain such as a + b + c."""
     level: list[nodes.Node] = [tree]
     depth = 0
     while level:

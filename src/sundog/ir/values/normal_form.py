@@ -94,7 +94,7 @@ def whole_text(text: str) -> str:
 
 
 def _is_plain(value: Any) -> bool:
-    """True for a value that is its own normal form and holds no other."""
+    """Return whether it is a value that is its own normal form and holds no other."""
     kind = type(value)
     if kind is str:
         return bool(value.isascii() or _is_whole(value))
@@ -106,7 +106,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _is_flat(value: dict[Any, Any]) -> bool:
-    """True for a dict that is its own normal form and holds only plain values, as most answers are."""
+    """Return whether it is a dict that is its own normal form and holds only plain values, as most answers are."""
     for key, item in value.items():
         if type(key) is not str or not (key.isascii() or _is_whole(key)) or not _is_plain(item):
             return False
@@ -209,7 +209,7 @@ class _Walk:
             raise
 
     def _leaf(self, value: Any, level: int) -> Any:
-        """Values of numpy and pandas, then dates, UUIDs, paths and whatever else pydantic knows."""
+        """Return the form of values of numpy and pandas, then dates, UUIDs, paths and whatever else pydantic knows."""
         formed = python_value(value)
         if formed is UNKNOWN:
             try:

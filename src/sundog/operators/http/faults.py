@@ -40,7 +40,7 @@ def status_fault(answer: WholeAnswer, text: str, *, is_effect: bool) -> Operator
 
 
 def transport_fault(fault: TransportFault | TimeoutError, timeout_s: float, *, is_unknown: bool) -> OperatorError:
-    """No answer, or half of one."""
+    """Return the fault of no answer, or half of one."""
     is_late = isinstance(fault, TimeoutError | Silent)
     if is_late:
         what, hint = f"no answer within {timeout_s:g} s", None

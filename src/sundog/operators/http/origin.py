@@ -29,7 +29,7 @@ def origin_of(url: Template) -> str:
 
 
 def starts_wrong(url: Template) -> bool:
-    """True for a URL whose literal start can never become http:// or https://."""
+    """Return whether it is a URL whose literal start can never become http:// or https://."""
     first = url.segments[0] if url.segments else Literal("")
     if not isinstance(first, Literal) or first.text.startswith("${env:"):
         return False

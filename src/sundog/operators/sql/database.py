@@ -227,7 +227,7 @@ def _to_row(names: list[str], row: Any, raw_column: str | None) -> SQLRow:
 
 
 def open_sqlite(path: Path, *, is_write: bool) -> Engine:
-    """Connections that never create the file, and that cannot write unless asked to."""
+    """Return connections that never create the file, and that cannot write unless asked to."""
 
     def connect() -> sqlite3.Connection:
         if not path.is_file():

@@ -73,8 +73,8 @@ def lookup_of(query: str, backend: str, varying: frozenset[str]) -> Lookup | Non
 
 
 def kind_of(key: Any) -> str | None:
-    """Keys of one kind may stand in one list. None for a key whose equality is not that of its text: it is asked for
-    alone."""
+    """Return the kind of a key. Keys of one kind may stand in one list. None for a key whose equality is not that of
+    its text: it is asked for alone."""
     if type(key) not in (int, str):
         return None
     if _INTEGER.fullmatch(str(key)):

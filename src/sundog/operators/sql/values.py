@@ -14,7 +14,8 @@ _ISO_INTERVALS = "set intervalstyle = 'iso_8601'"
 
 
 def exact_json(text: str | bytes) -> Any:
-    """JSON with each number as it is written: one that no double holds is a Decimal, which becomes text."""
+    """Return the value of JSON with each number as it is written: one that no double holds is a Decimal, which becomes
+    text."""
     return json.loads(text, parse_float=_exact_float)
 
 

@@ -17,7 +17,8 @@ TOLERANCE = 1e-9  # relative; the noise of adding seconds in another order stays
 
 
 def score(schedule: Schedule) -> tuple[float, float]:
-    """Smaller is better: the objective, then the sum of all ends, so that ties go to what is early everywhere."""
+    """Return the score; smaller is better: the objective, then the sum of all ends, so that ties go to what is early
+    everywhere."""
     return schedule.value(), schedule.sum_s
 
 
@@ -47,7 +48,7 @@ def solution_of(
 
 
 def _assignments(ix: Indexed, steps: Iterable[IndexedAssignment]) -> Iterator[Assignment]:
-    """Tools that need no decision stand right behind the last of their parents."""
+    """Yield the assignments; tools that need no decision stand right behind the last of their parents."""
     placed = 0
     free_tools = [node for node in ix.order if node not in ix.decided]
     for node, replicas in [(-1, ()), *steps]:

@@ -17,12 +17,12 @@ Choose = Callable[[Schedule], IndexedAssignment]  # the next step of an incomple
 
 
 def round_robin(problem: PlacementProblem) -> PlacementSolution:
-    """Nodes in topological order, each on the next replica in turn that serves it."""
+    """Place nodes in topological order, each on the next replica in turn that serves it."""
     return _solve(problem, _round_robin_step, "round_robin")
 
 
 def operator_wise(problem: PlacementProblem) -> PlacementSolution:
-    """Nodes in topological order, each split as widely as it may be."""
+    """Place nodes in topological order, each split as widely as it may be."""
     return _solve(problem, _operator_wise_step, "operator_wise")
 
 

@@ -27,8 +27,8 @@ MAX_READY = 6  # nodes tried for a schedule, longest tail first
 
 
 def solve_beam(problem: PlacementProblem, effort: float = 1.0) -> PlacementSolution:
-    """Never worse than a baseline: their sequences are improved beside the beam's own. `effort`: as in the dynamic
-    program."""
+    """Solve by a beam, which is never worse than a baseline: their sequences are improved beside the beam's own.
+    `effort`: as in the dynamic program."""
     ix = Indexed(problem)
     root = Schedule(ix)
     lower_bound = Bound(root)(root)
@@ -84,6 +84,6 @@ def promising_steps(schedule: Schedule) -> Iterator[IndexedAssignment]:
 
 
 def _widths(most: int) -> list[int]:
-    """2, 3, 4, 6, 8, 12, ... and the most itself."""
+    """Return 2, 3, 4, 6, 8, 12, ... and the most itself."""
     widths = {most} | {power * odd // 2 for power in (2, 4, 8, 16, 32, 64) for odd in (2, 3)}
     return sorted(width for width in widths if 1 < width <= most)

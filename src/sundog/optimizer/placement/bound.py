@@ -73,7 +73,8 @@ class Bound:
     def _least(
         self, schedule: Schedule, node: int, head_s: float, fed_s: float, begins_s: Sequence[float]
     ) -> tuple[float, float]:
-        """End, and end of the first wave. `begins_s`: when each replica could have the model, ascending."""
+        """Return the end, and the end of the first wave. `begins_s`: when each replica could have the model,
+        ascending."""
         ix = self._ix
         work_s, most_wave_s = ix.exec_s[node], ix.wave_s[node]
         warm = ix.warm_parents[node]
@@ -142,7 +143,8 @@ class Bound:
         )
 
     def _mean(self, schedule: Schedule, ends_s: dict[int, float]) -> float:
-        """The k-th sink to end ends neither before the k-th least end nor before the k smallest works are done."""
+        """Return the bound of the mean. The k-th sink to end ends neither before the k-th least end nor before the k
+        smallest works are done."""
         ix = self._ix
         sinks = [node for node in ix.sinks if node in ends_s]
         open_s = sorted(schedule.open_s)

@@ -100,7 +100,8 @@ class _Search:
                 heapq.heappush(self._heap, (child_bound, -depth, self._num_states, child, (*steps, step)))
 
     def _is_dominated(self, schedule: Schedule) -> bool:
-        """Keeps the times of the schedule unless a kept one of its shape is at least as early everywhere."""
+        """Return whether a schedule is dominated. It keeps the times of the schedule unless a kept one of its shape is
+        at least as early everywhere."""
         shape, times = shape_and_times(schedule)
         kept = self._times.setdefault(shape, [])
         for other in kept:

@@ -72,8 +72,9 @@ class HaloCosts:
         )
 
     def bound_s(self, done: int, epoch: int) -> float:
-        """Halo's bound on the epochs from `epoch` on. It knows neither the reuse of a parent's KV cache nor chains
-        inside of an epoch, so that it may be above the least cost: as published, the search can miss the best plan."""
+        """Return Halo's bound on the epochs from `epoch` on. It knows neither the reuse of a parent's KV cache nor
+        chains inside of an epoch, so that it may be above the least cost: as published, the search can miss the best
+        plan."""
         if done not in self._bounds:
             self._bounds[done] = self._least_epochs_and_work_s(done)
         num_epochs, work_s = self._bounds[done]

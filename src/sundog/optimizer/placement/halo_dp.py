@@ -117,7 +117,7 @@ class _Search:
             least, most = least - 1, least - 1
 
     def _batches(self, pending: Sequence[int], done: int, least: int, most: int) -> Iterator[tuple[int, ...]]:
-        """Sets of nodes whose ancestors are done or in them, in topological order."""
+        """Yield sets of nodes whose ancestors are done or in them, in topological order."""
         self._count()
         if len(pending) < least:
             return

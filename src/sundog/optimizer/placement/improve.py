@@ -91,7 +91,7 @@ class _Climb:
         return False
 
     def _is_better(self, first: int, steps: list[IndexedAssignment]) -> bool:
-        """Played until it is clear that it cannot be."""
+        """Return whether a sequence is better; it is played until it is clear that it cannot be."""
         schedule = self._before[first].copy()
         ix = schedule.ix
         limit, limit_sum_s = self._score
@@ -104,7 +104,7 @@ class _Climb:
         return is_below(value, limit) or (not is_below(limit, value) and sum_s < limit_sum_s * (1 - TOLERANCE))
 
     def _neighbours(self, node: int) -> Iterator[tuple[int, list[IndexedAssignment]]]:
-        """Sequences with `node` moved, and the first position at which each differs."""
+        """Yield sequences with `node` moved, and the first position at which each differs."""
         position = next(index for index, step in enumerate(self._steps) if step[0] == node)
         rest = self._steps[:position] + self._steps[position + 1 :]
         low, high = self._window(node, rest)
@@ -115,7 +115,7 @@ class _Climb:
         yield from self._exchanges(position)
 
     def _window(self, node: int, rest: Sequence[IndexedAssignment]) -> tuple[int, int]:
-        """First and last index in `rest` before which `node` may stand."""
+        """Return the first and last index in `rest` before which `node` may stand."""
         ancestors_mask = self._root.ix.ancestors_mask
         low = 0
         for index, (other, _) in enumerate(rest):
@@ -126,7 +126,8 @@ class _Climb:
         return low, len(rest)
 
     def _replica_sets(self, node: int) -> list[tuple[int, ...]]:
-        """Single replicas; where it may be split, also the sets of other nodes and what is free first in the end."""
+        """Return single replicas; where it may be split, also the sets of other nodes and what is free first in the
+        end."""
         ix = self._root.ix
         if node >= ix.num_llm:
             return [()]

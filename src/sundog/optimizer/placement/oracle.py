@@ -134,7 +134,7 @@ class _Model:
                     cp.add(self._ranks[early] < self._ranks[late]).only_enforce_if(literal)
 
     def _add_sequence(self, replica: int) -> None:
-        """A circuit through the nodes on the replica; number 0 is its begin and its end."""
+        """Add a circuit through the nodes on the replica; number 0 is its begin and its end."""
         ix, cp = self.ix, self.cp
         nodes = [node for node in range(ix.num_llm) if replica in ix.replicas_of[node]]
         if not nodes:

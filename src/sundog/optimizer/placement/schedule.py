@@ -110,7 +110,7 @@ class Schedule:
         return start_s, *self._flow(node, start_s, start_s + self.ix.exec_s[node])
 
     def append(self, node: int, replicas: Sequence[int]) -> float:
-        """Append a node whose parents are placed; its end."""
+        """Append a node whose parents are placed, and return its end."""
         if node >= self.ix.num_llm:
             return self._place_tool(node)
         width = len(replicas)

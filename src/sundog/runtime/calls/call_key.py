@@ -48,7 +48,7 @@ class RunScope:
 
 
 def call_key(run: RunScope, node: CallExec, call: BoundCall, identity: CallIdentity) -> bytes:
-    """16 bytes; equal for calls that have one result in common, and for the same call after a restart.
+    """Return 16 bytes; equal for calls that have one result in common, and for the same call after a restart.
 
     An effect is known by run, row and path alone: whatever its payload becomes, this row's effect at this place happens
     once. Of all others the payload counts, and beyond `sharing` the run and the place.

@@ -61,7 +61,7 @@ class Dispatcher:
         self._gatherer = Gatherer(self._send_gathered)
 
     async def call(self, node: CallExec, scope: Scope, identity: CallIdentity) -> CallAnswer:
-        """The call's answer, committed; CallError when it failed, RunStopped when the run drains."""
+        """Return the call's answer, committed; CallError when it failed, RunStopped when the run drains."""
         self._figures.progress.num_asked += 1
         call, key = self._binder.bind(node, scope, identity)
         # Awaited as it is: with one more turn of the loop between the look-up and the check for equal calls in flight,

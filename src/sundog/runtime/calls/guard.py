@@ -60,8 +60,9 @@ def keep(outcome: Outcome, secrets: Secrets) -> CommittedOutcome:
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run`, for a run. `sys.exit` in a task that a step's function has started ends the loop wherever it
-    stands, and no guard is around that task: RunError then, as a run that ends so has not succeeded."""
+    """Run a coroutine as `asyncio.run` does, for a run. `sys.exit` in a task that a step's function has started ends
+    the loop wherever it stands, and no guard is around that task: RunError then, as a run that ends so has not
+    succeeded."""
     try:
         return asyncio.run(main)
     except SystemExit as error:

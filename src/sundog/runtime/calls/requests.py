@@ -77,7 +77,7 @@ class Requests:
         )
 
     def _prompt_of(self, node: CallExec, call: BoundCall, request_id: str) -> tuple[int, tuple[int, ...]]:
-        """Its tokens and its prefix key."""
+        """Return its tokens and its prefix key."""
         try:
             engine = self._by_pool.get(node.pool)
             key = shared_prefix(engine, call.prompt) if self._needs_prefixes else ()

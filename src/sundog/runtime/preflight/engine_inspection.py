@@ -33,7 +33,7 @@ class EngineLook:
 
 
 async def look_at_engine(block: EngineBlock, secrets: Secrets) -> EngineLook:
-    """Takes SERVER_TIMEOUT_S at most, and the time of loading a tokenizer."""
+    """Look at an engine. It takes SERVER_TIMEOUT_S at most, and the time of loading a tokenizer."""
     missing = tuple(missing_secrets(block.options, secrets))
     kind, options = opened(block)
     outline = await asyncio.to_thread(_outline, kind, options)
@@ -43,7 +43,7 @@ async def look_at_engine(block: EngineBlock, secrets: Secrets) -> EngineLook:
 
 
 def missing_secrets(value: Any, secrets: Secrets) -> Iterator[Finding]:
-    """Environment variables that are named in `value` and cannot be used."""
+    """Yield a finding for environment variables that are named in `value` and cannot be used."""
     for name in dict.fromkeys(PATTERN.findall(canonical_json(value).decode("utf-8", "surrogatepass"))):
         try:
             secrets.reveal(f"${{env:{name}}}")

@@ -48,7 +48,7 @@ def _check_input(path: Path, role: str, source: InputSource, base_dir: Path) -> 
 
 
 def _patterns(source: InputSource) -> Iterator[str]:
-    """Names and patterns of the files that are read; of a query, all its texts: some name files."""
+    """Yield names and patterns of the files that are read; of a query, all its texts: some name files."""
     if source.path is not None:
         yield source.path
     elif source.query is not None:

@@ -56,7 +56,7 @@ def select_list(columns: Sequence[Column]) -> str:
 
 
 def decoder(columns: Sequence[Column]) -> Decode:
-    """Rows of the columns' expressions to rows in JSON types."""
+    """Return what turns rows of the columns' expressions to rows in JSON types."""
     names = [column.name for column in columns]
     json_names = [column.name for column in columns if column.is_json]
     foreign = [column.name for column in columns if column.is_foreign]

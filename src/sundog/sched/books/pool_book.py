@@ -35,7 +35,7 @@ class PoolBook:
             del self.gone[name], self.pools[name]
 
     def refusal(self, name: str) -> Why | None:
-        """Why a request for this pool cannot wait; None where it can."""
+        """Return why a request for this pool cannot wait; None where it can."""
         if name not in self.pools:
             return "unknown_pool"
         return "closed" if self.gone.get(name) == "closed" else None
@@ -71,7 +71,7 @@ class PoolBook:
         return replica
 
     def take_down(self, replica_id: str) -> ReplicaView:
-        """Its prefix cache is taken for empty."""
+        """Note that a replica is down, and return it; its prefix cache is taken for empty."""
         replica = self.replicas[replica_id]
         self.pools[replica.pool].stop_serving(replica)
         replica.is_down = True

@@ -101,7 +101,7 @@ class WorkerBook:
         self._load(worker, actions)
 
     def fail_load(self, event: LoadFailed, actions: list[Action]) -> None:
-        """Another attempt later, or never again on this worker."""
+        """Note that a load has failed: another attempt follows later, or never again on this worker."""
         worker = self._loading(event.worker_id, event.pool)
         worker.coming = None
         worker.is_loading = False
@@ -113,7 +113,7 @@ class WorkerBook:
             worker.pools = tuple(pool for pool in worker.pools if pool != event.pool)
 
     def lost_pools(self) -> Iterator[str]:
-        """Engines that no worker has, or will ever have, though some were to."""
+        """Yield the engines that no worker has, or will ever have, though some were to."""
         for pool in self._views:
             if not any(pool in worker.pools for worker in self._workers.values()):
                 yield pool

@@ -32,8 +32,8 @@ def quantile_above(samples: RecentSamples, num_so_far: float, bound: float, quan
 
 
 def remaining_output_tokens(request: RequestView, sched: SchedView, quantile: float) -> float:
-    """Output tokens still to come: by the answers of its step and model that were longer than its own is now, where
-    there are any, else as told. One at least, as it has not ended."""
+    """Return the output tokens still to come: by the answers of its step and model that were longer than its own is
+    now, where there are any, else as told. One at least, as it has not ended."""
     samples = sched.output_lengths.get((request.node, request.model))
     if samples is None:
         return request.num_decode_tokens

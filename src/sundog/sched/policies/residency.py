@@ -118,7 +118,7 @@ def _most_asked(worker: WorkerView, pools: Mapping[str, PoolView], sched: SchedV
 
 
 def _last_needed_first(worker: WorkerView) -> Sequence[ReplicaView]:
-    """Residents, those that the plan needs last, or not at all, first."""
+    """Return the residents, those that the plan needs last, or not at all, first."""
 
     def distance(resident: ReplicaView) -> int:
         return worker.planned.index(resident.pool) if resident.pool in worker.planned else len(worker.planned)

@@ -192,5 +192,6 @@ class KVPlan:
 
 
 def is_shareable(request: KVRequest) -> bool:
-    """Only text without an adapter: block hashes know an adapter and a medium by names that the user chose."""
+    """Return whether blocks may be shared: only those of text without an adapter, as block hashes know an adapter and a
+    medium by names that the user chose."""
     return request.lora_request is None and not request.mm_features

@@ -109,7 +109,7 @@ class KVWorker:
         return Finished(frozenset(read.load.request_id for read in reads), frozenset(failed), measured)
 
     def take_num_dropped_blocks(self) -> int:
-        """Blocks that were not kept since the last call because the writer was behind."""
+        """Return the number of blocks that were not kept since the last call because the writer was behind."""
         num_dropped, self._num_dropped_blocks = self._num_dropped_blocks, 0
         return num_dropped
 

@@ -87,7 +87,8 @@ def _text(written: Any, what: str = "text") -> str:
 
 
 def _finish_reason(written: Any) -> FinishReason | None:
-    """Many servers write an empty text where there is no reason yet."""
+    """Return the reason in sundog's words, None where there is none: many servers write an empty text where there is no
+    reason yet."""
     reason = shown_json(_text(written, "finish_reason"), 80).lower()
     if not reason:
         return None

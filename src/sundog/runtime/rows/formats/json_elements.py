@@ -111,7 +111,7 @@ class _Tokens:
         return bool(text) and text[:1] in brackets
 
     def is_at_end(self) -> bool:
-        """True where nothing but white space is left."""
+        """Return whether nothing but white space is left."""
         while not self._buffer[self._at :].strip():
             self._at = len(self._buffer)
             if not self._read_on():

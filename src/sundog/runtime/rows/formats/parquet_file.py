@@ -42,7 +42,7 @@ def write_parquet(stream: BinaryIO, columns: Sequence[str], rows: Callable[[], I
 
 
 def _groups(rows: Iterator[SizedRow]) -> Iterator[list[dict[str, Any]]]:
-    """Row groups, limited in rows and in bytes, so that long texts do not fill the memory."""
+    """Yield row groups, limited in rows and in bytes, so that long texts do not fill the memory."""
     group: list[dict[str, Any]] = []
     num_bytes = 0
     for row, size in rows:
