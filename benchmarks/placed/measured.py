@@ -13,7 +13,7 @@ from typing import Any
 from placed.cases import Case
 from placed.known import Ran, known_session, planned, problem_of, run
 from placed.locked_run import LockedRun, after_lock, by_turns, ranks_of
-from sundog.errors import PlanError
+from sundog.errors import ConfigError
 from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
 
 OTHERS = ("halo_dp", "operator_wise", "round_robin", "heft")
@@ -110,7 +110,7 @@ def measure(case: Case, *, is_run: bool = True) -> Measured:
 def _other(case: Case, problem: PlacementProblem, name: str) -> Other | None:
     try:
         found, planning_s = planned(problem, name)
-    except PlanError:
+    except ConfigError:
         return None
     run_s = LockedRun(case, ranks_of(case.graph, found, _names(problem)), after_lock).makespan_s()
     return Other(found.timeline.makespan_s, run_s, planning_s)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sundog.errors import PlanError
+from sundog.errors import ConfigError
 from sundog.optimizer.placement.choose import SOLVERS
 from sundog.optimizer.placement.halo_costs import HaloConstants, HaloCosts, Lane
 from sundog.optimizer.placement.halo_dp import MAX_LLM_NODES, halo_dp, halo_epochs
@@ -142,13 +142,13 @@ def side_by_side(num_llm: int) -> PlacementProblem:
 
 
 def test_what_does_not_end_is_given_up() -> None:
-    with pytest.raises(PlanError, match="not ended after 2,000 candidates") as raised:
+    with pytest.raises(ConfigError, match="not ended after 2,000 candidates") as raised:
         halo_epochs(Indexed(side_by_side(30)), max_candidates=2000)
     assert "auto" in str(raised.value.hint)
 
 
 def test_too_many_nodes_are_refused_at_once() -> None:
-    with pytest.raises(PlanError, match=f"{MAX_LLM_NODES + 1} LLM steps are more"):
+    with pytest.raises(ConfigError, match=f"{MAX_LLM_NODES + 1} LLM steps are more"):
         halo_dp(side_by_side(MAX_LLM_NODES + 1))
 
 

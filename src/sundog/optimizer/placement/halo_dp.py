@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import inf
 
-from sundog.errors import PlanError
+from sundog.errors import ConfigError
 from sundog.optimizer.placement.answer import solution_of
 from sundog.optimizer.placement.halo_costs import HaloConstants, HaloCosts, Lane
 from sundog.optimizer.placement.indexed import Indexed
@@ -32,7 +32,7 @@ Choice = tuple[tuple[int, int], ...]
 
 
 def halo_dp(problem: PlacementProblem) -> PlacementSolution:
-    """Return the answer of Halo's planner; PlanError where its search does not end within bounds."""
+    """Return the answer of Halo's planner; ConfigError where its search does not end within bounds."""
     ix = Indexed(problem)
     return solution_of(ix, tuple(_steps(ix, halo_epochs(ix))), "halo_dp")
 
@@ -40,7 +40,7 @@ def halo_dp(problem: PlacementProblem) -> PlacementSolution:
 def halo_epochs(
     ix: Indexed, constants: HaloConstants = PUBLISHED, max_candidates: int = MAX_CANDIDATES
 ) -> list[list[tuple[int, int]]]:
-    """Return the LLM nodes of each epoch, each with its replica; PlanError where that takes more than
+    """Return the LLM nodes of each epoch, each with its replica; ConfigError where that takes more than
     `max_candidates`."""
     if ix.num_llm > MAX_LLM_NODES:
         raise _refusal(f"{ix.num_llm} LLM steps are more than {MAX_LLM_NODES}")
@@ -175,8 +175,8 @@ def _steps(ix: Indexed, epochs: Sequence[Sequence[tuple[int, int]]]) -> Iterator
     yield from ((tool, ()) for tool in tools if tool not in placed)
 
 
-def _refusal(why: str) -> PlanError:
-    return PlanError(
+def _refusal(why: str) -> ConfigError:
+    return ConfigError(
         f"Halo's dynamic program is given up: {why}",
         where="placement halo_dp",
         hint="it is for comparisons, of about a dozen LLM steps; take placement auto",
