@@ -38,6 +38,18 @@ def test_docstrings_begin_as_sentences_do(folder: str, pattern: str) -> None:
     assert not found, listing(found)
 
 
+def test_comments_of_fields_begin_as_sentences_do() -> None:
+    begin = re.compile(rf"(?<!#: )\n\s*#: {FRAGMENT}")
+    found = [
+        place(path, text.count("\n", 0, match.start()) + 2)
+        for path in tracked("src/*.py")
+        for text in [path.read_text(encoding="utf-8")]
+        for match in begin.finditer(text)
+        if not re.search(r"^\s*#: .*\Z", text[: match.start()], re.MULTILINE)
+    ]
+    assert not found, listing(found)
+
+
 def test_every_contract_is_documented() -> None:
     silent = [
         f"{place(path, node.lineno)} {node.name}"

@@ -29,7 +29,7 @@ MIN_ATTEMPTS = 20
 MIN_SHARE = 0.05
 """A share of the rows: what the first calls of a step take says little of the rest."""
 PlacementWithFigures = tuple[PlacementFigures, Placement]
-"""What the batch takes, and where it runs."""
+"""The time that the batch takes, and where it runs."""
 
 
 class LoadedEngines(Protocol):

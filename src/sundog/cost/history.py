@@ -84,7 +84,7 @@ class NodeRecord:
     output_tokens: Histogram = field(default_factory=Histogram)
     #: Seconds of executed calls, without their wait.
     call_s: Histogram = field(default_factory=Histogram)
-    #: How often its `when`, or a filter's predicate, was true, out of `num_judged`.
+    #: The number of times that its `when`, or a filter's predicate, was true, out of `num_judged`.
     num_held: int = 0
     num_judged: int = 0
     prompt_tokens: Histogram = field(default_factory=Histogram)

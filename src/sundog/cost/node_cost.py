@@ -17,7 +17,7 @@ from sundog.cost.step_time import StepWork, call_work
 from sundog.tokens import TokenPrices
 
 REUSED = "num_reused"
-"""Of a step that has run: its calls that results of other runs answered. No estimate counts on them."""
+"""The calls of a step that has run which results of other runs answered. No estimate counts on them."""
 
 
 @dataclass(frozen=True, slots=True)

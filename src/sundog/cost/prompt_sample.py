@@ -35,8 +35,8 @@ class MeasuredPrompt:
     """Tokens of a prompt."""
 
     num_tokens: float
-    #: A key for each full block of the prefix cache, each stands for itself and all before it; None where there is no
-    #: such cache.
+    #: A key for each full block of the prefix cache, which stands for the block and all before it; None where there is
+    #: no such cache.
     blocks: tuple[int, ...] | None = None
 
 

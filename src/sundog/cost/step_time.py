@@ -34,10 +34,9 @@ class StepWork:
     num_steps: float = 0.0
     num_prefill_tokens: float = 0.0
     num_decode_tokens: float = 0.0
-    #: Tokens that the decoding requests attend to, summed over them, but for `num_shared_context_tokens`, which another
-    #: one attends to as well.
+    #: Tokens that the decoding requests attend to, summed over them, but for the shared ones.
     num_context_tokens: float = 0.0
-    #: Of the prefill chunks, chunk * context before it + chunk^2 / 2, summed.
+    #: The sum over prefill chunks of chunk * context before it + chunk^2 / 2.
     num_attention_pairs: float = 0.0
     #: Tokens that another request attends to as well.
     num_shared_context_tokens: float = 0.0

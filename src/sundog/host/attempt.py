@@ -23,7 +23,7 @@ class Success(NamedTuple, Generic[T]):
     usage: Usage | None = None
     #: Calls that the request was made for: more than one where calls were gathered.
     num_calls: int = 1
-    #: Those of them that have their answer.
+    #: Calls of them that have their answer.
     num_answered: int = 1
 
 

@@ -28,7 +28,7 @@ class PlannerOptions:
     policy: str = "prefix_grouped"
     #: Rows worked on at once, at least 1.
     max_rows_in_flight: int = DEFAULT_ROWS_IN_FLIGHT
-    #: What a placement on workers makes small; None takes the flow's.
+    #: The quantity that a placement on workers makes small; None takes the flow's.
     objective: str | None = None
     #: Name of the solver that places steps on workers.
     solver: str = "auto"

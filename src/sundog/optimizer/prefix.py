@@ -14,7 +14,7 @@ from sundog.ir.logical import RowKey
 from sundog.optimizer.prompt_parts import FixedText, Part, StepPrompt, Value
 
 NumTokens = Callable[[Part], float]
-"""How many tokens a part has; of a value, the mean."""
+"""The number of tokens of a part; of a value, the mean."""
 # Above this, too few rows are like others for their order to matter; and the count is off by some per cent.
 MAX_DISTINCT_SHARE = 0.8
 

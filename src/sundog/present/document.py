@@ -131,7 +131,7 @@ class PlanDocument:
     num_sampled: int
     #: The values that rows are read by, none for their own order.
     reading_order: tuple[Path, ...]
-    #: The plan as written. `num_sampled` of `num_rows` rows made the estimate.
+    #: The plan as written.
     logical: Tree
     rewrites: tuple[RewriteDocument, ...]
     steps: tuple[StepDocument, ...]
@@ -140,16 +140,15 @@ class PlanDocument:
     totals: QuantityEstimates
     makespan_s: Estimate | None
     critical_path: tuple[str, ...]
-    #: What was not known, and what to do about it.
+    #: Sentences that say what was not known, and what to do about it.
     missing: tuple[str, ...]
-    #: What the user could change in the prompts.
+    #: Sentences that say what the user could change in the prompts.
     advice: tuple[Tree, ...]
-    #: Of steps on workers, None where there are none.
+    #: The placement of steps on workers, None where there are none.
     placement: Placement | None
     inputs: tuple[InputDocument, ...] = ()
     outputs: tuple[OutputDocument, ...] = ()
-    #: What is wrong before the first call. `actual_totals`, `actual_makespan_s`: of a run, None where there was none or
-    #: it does not tell.
+    #: The findings from before the first call.
     warnings: tuple[WarningDocument, ...] = ()
     #: The totals of a run, None where there was none.
     actual_totals: Mapping[str, float] | None = None
@@ -180,9 +179,9 @@ class Explained:
     rewrites: Sequence[RewriteDocument]
     #: The values that rows are read by; none for their own order.
     reading_order: Sequence[Path]
-    #: What the user could change in the prompts.
+    #: Sentences that say what the user could change in the prompts.
     advice: Sequence[Tree]
-    #: What is wrong before the first call.
+    #: The findings from before the first call.
     warnings: Sequence[WarningDocument]
 
 

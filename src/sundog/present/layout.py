@@ -30,7 +30,7 @@ class LayoutNode:
 
     name: str
     waits_for: tuple[str, ...]
-    #: Its own; of a loop that of its head, below which its `body` stands.
+    #: Its own; for a loop that of its head, below which its `body` stands.
     height: float
     is_critical: bool = False
     body: tuple[LayoutNode, ...] = ()

@@ -29,17 +29,17 @@ OpenRows = Callable[[Path], RowSource]
 class RunCommand:
     """The run that is asked for."""
 
-    #: All but the rows and `modules` that makes two runs the same, as JSON types.
+    #: All that makes two runs the same but the rows and `modules`, as JSON types.
     parts: Mapping[str, Any]
     flow: str
     output: str
-    #: What each step is, as JSON types, that changes something outside.
+    #: By step, those that change something outside, as JSON types.
     effects: Mapping[str, Any]
     #: Digests by file of the code that the flow's functions are in.
     modules: Mapping[str, str]
     is_fresh: bool
     retries_failed: bool
-    #: Those of other runs may be made again.
+    #: Effects of other runs may be made again.
     repeats_effects: bool
 
     @property

@@ -13,9 +13,9 @@ from typing import Literal, get_args
 from sundog.sched.facts import NO_FACTS, CallFacts
 
 Why = Literal["failed", "wait", "draining", "lost", "unloadable", "closed", "unknown_pool"]
-"""Why a request is given up. `failed`: its last attempt did. `wait`: its server asks for a longer wait than is allowed.
-`draining`: the host is to end soon. `lost`: no replica of its pool will come back. `unloadable`: no worker can load its
-pool's engine. `closed`: its pool is. `unknown_pool`: the host never opened its pool."""
+"""The reason why a request is given up. `failed`: its last attempt did. `wait`: its server asks for a longer wait than
+is allowed. `draining`: the host is to end soon. `lost`: no replica of its pool will come back. `unloadable`: no worker
+can load its pool's engine. `closed`: its pool is. `unknown_pool`: the host never opened its pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class RequestArrived:
     pool: str
     #: Its workflow's number in the order in which its host began them.
     workflow_order: int = 0
-    #: How many steps of its workflow's plan stand before it, or how many of its calls have ended.
+    #: The number of steps of its workflow's plan before it, or of its calls that have ended.
     depth: int = 0
     num_prompt_tokens: int = 0
     #: Tokens that it will hold besides its prompt.

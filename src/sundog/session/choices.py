@@ -57,7 +57,7 @@ class PlanChoices:
     policy: str | None = None
     #: Rows worked on at once, at least 1; None takes as many as the engines have places for.
     max_rows_in_flight: int | None = None
-    #: What a placement on workers makes small; None takes the flow's.
+    #: The quantity that a placement on workers makes small; None takes the flow's.
     objective: str | None = None
     #: Name of the solver that places steps on workers.
     placement: str = "auto"

@@ -29,7 +29,7 @@ class PlannedFlow:
     choices: PlanChoices
     #: The flow after the rewrites, and what each of them did.
     rewritten: Rewritten
-    #: What a run executes.
+    #: The plan that a run executes.
     plan: PhysicalPlan
 
 

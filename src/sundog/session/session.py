@@ -38,7 +38,7 @@ class Session:
         self.flow = flow
         #: Its rows; nothing of them has been read but what planning needed.
         self.rows = rows
-        #: What it will take.
+        #: The estimates of what it will take.
         self.estimates = FlowEstimates(flow, rows, config.state_dir)
         self._base_dir = base_dir
         self._secrets = config.secrets

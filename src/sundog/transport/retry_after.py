@@ -11,7 +11,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 MAX_WAIT_S = 1e9
-"""What is beyond it (a date in the year 9999, 400 digits) is this much."""
+"""A wait that is beyond it (a date in the year 9999, 400 digits) is this much."""
 
 
 def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:

@@ -55,7 +55,7 @@ class Job:
     is_streamed: bool = False
     #: Output tokens that are there.
     num_done: int = 0
-    #: Of the prompt, found in the cache when the request was last admitted.
+    #: Prompt tokens found in the cache when the request was last admitted.
     num_cached_tokens: int = 0
     #: The prompt, and after a preemption the answer so far.
     num_to_prefill: int = 0

@@ -89,7 +89,7 @@ class VLLMOptions(ServerOptions):
     max_concurrency: int = Field(default=MAX_NUM_SEQS, ge=1)
     #: Servers to attach to, up to and with `/v1`; without it they are started.
     base_url: str | tuple[str, ...] = ()
-    #: VLLM's server options by name.
+    #: vLLM's server options by name.
     arguments: dict[str, ServerArgument] = Field(default_factory=dict)
     #: The kind of processor that they run on.
     device: Device = "gpu"

@@ -45,7 +45,7 @@ class VLLMLocalOptions(EngineOptions):
 
     replicas: Literal[1] = 1
     max_concurrency: int = Field(default=MAX_NUM_SEQS, ge=1)
-    #: VLLM's engine options by name.
+    #: vLLM's engine options by name.
     arguments: dict[str, ServerArgument] = Field(default_factory=dict)
     #: The kind of processor that it runs on.
     device: Device = "gpu"

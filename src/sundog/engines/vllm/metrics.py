@@ -10,7 +10,7 @@ import re
 from sundog.engines.served import ReplicaLoad
 
 VLLM = "vllm"
-"""What its list of models names as owner."""
+"""The owner that its list of models names."""
 
 # The form of vLLM 0.32: one sample whose labels are the settings of the KV cache.
 _CACHE = re.compile(r"^vllm:cache_config_info\{(.*)\} ", re.MULTILINE)

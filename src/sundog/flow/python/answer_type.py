@@ -14,7 +14,8 @@ from pydantic import PydanticUserError, TypeAdapter, create_model
 from pydantic.errors import PydanticSchemaGenerationError
 
 _DROPPED = {"title", "default", "discriminator", "$defs"}
-"""What says nothing about the answer: names of Python, values for fields that are not there, hints for a parser."""
+"""The keys that say nothing about the answer: names of Python, values for fields that are not there, hints for a
+parser."""
 _EXAMPLE = "a field is str, int, float, bool, a Literal, an Enum, Optional, a list, or a class with such fields"
 
 

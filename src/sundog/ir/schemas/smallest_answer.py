@@ -15,7 +15,7 @@ from typing import Any
 MAX_SCHEMA_DEPTH = 50
 MAX_OPTIONS = 1_000
 MAX_ANSWER_CHARACTERS = 100_000
-"""What is longer fits into no answer, and is told up to here."""
+"""A text that is longer fits into no answer, and is told up to here."""
 SMALLEST = {
     "object": "{}",
     "array": "[]",

@@ -10,7 +10,7 @@ from collections.abc import ItemsView, KeysView, ValuesView
 from typing import Any, Final
 
 UNKNOWN: Final = object()
-"""What `python_value` gives for a value that is none of these libraries', or that would lose something."""
+"""The value that `python_value` gives for a value that is none of these libraries', or that would lose something."""
 _MAX_EXACT_BYTES = 8
 """A number with a fraction has at most so many: Python's own float has."""
 _BY_ELEMENT = "mMV"

@@ -52,6 +52,7 @@ class HTTPSpec(OperatorSpec):
     params: dict[str, Argument] = Field(default_factory=dict)
     headers: dict[str, Argument] = Field(default_factory=dict)
     # pydantic has a method called json.
+    #: The body as data, in place of `body`.
     json_body: Argument = Field(default=None, alias="json")
     #: The body as text.
     body: Template | None = None

@@ -26,14 +26,14 @@ class HaloConstants:
 
     longest_weight: float = 0.9
     sum_weight: float = 0.1
-    #: Of a load, where the worker had no model.
+    #: The share of a load that counts where the worker had no model.
     first_load_share: float = 0.5
     #: A node's time right after a parent of it.
     reuse_factor: float = 0.9
-    #: Of the tools' seconds, and `early_tool_weight` how much more in the first epoch.
+    #: The weight of the tools' seconds, and `early_tool_weight` how much more in the first epoch.
     tool_weight: float = 1.0
     early_tool_weight: float = 2.0
-    #: Of each epoch, growing by `epoch_growth` of it with each.
+    #: The price of each epoch, growing by `epoch_growth` of it with each.
     epoch_s: float = 1.0
     epoch_growth: float = 0.1
     #: For each step down a chain inside of one epoch.

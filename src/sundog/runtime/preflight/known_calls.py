@@ -20,7 +20,7 @@ from sundog.ir.templates.template import Path, Reference, Template
 from sundog.operators.base import BoundCall, Operator
 
 CALL_CHARACTERS = 500
-"""What a call takes beside its prompt, roughly."""
+"""The characters that a call takes beside its prompt, roughly."""
 
 
 @dataclass(slots=True)

@@ -35,7 +35,7 @@ INPUT_FORMATS: dict[str, InputFormat] = {
 
 
 UNREADABLE = (OSError, EOFError, UnicodeDecodeError, zlib.error)
-"""What reading a damaged or vanished file raises."""
+"""The exceptions that reading a damaged or vanished file raises."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ Api = Literal["chat", "completions"]
 
 PATHS: Mapping[Api, str] = {"chat": "/chat/completions", "completions": "/completions"}
 OURS = frozenset({"model", "messages", "prompt", "stream", "stream_options"})
-"""What a request is about and how its answer is read: no extra field replaces it."""
+"""The fields that say what a request is about and how its answer is read: no extra field replaces it."""
 SETTINGS = frozenset({"temperature", "max_tokens", "seed", "stop", "response_format", "priority"})
-"""What an extra field may replace, or leave out by null."""
+"""The fields that an extra field may replace, or leave out by null."""
 
 
 def request_body(
