@@ -3,7 +3,7 @@
 Owns the clock and the queues of this model. It knows no row and no plan, only calls; equal input gives equal seconds.
 An engine's step gives one token to every request that decodes and fills what is left with prompts, first come first
 served, as a continuously batching engine does; `sched.policies.order.shared_prefix_adjacent` is the order of those
-who wait. Of the engines on one device one works at a time.
+who wait. Engines that share a device work one at a time.
 """
 
 from __future__ import annotations

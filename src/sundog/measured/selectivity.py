@@ -29,7 +29,7 @@ def selectivity_of(plan: LogicalPlan, rows: SampledRows, history: History) -> di
 
 
 def _holds(node: Filter, scope: Scope) -> bool:
-    """Return whether a row passes; one that fails here does not."""
+    """Return whether a row passes; one whose condition fails counts as not passing."""
     try:
         return render_condition(node.predicate, scope)
     except CallError:

@@ -79,13 +79,14 @@ OF_SPEED = frozenset(
 
 PLUGIN = "sundog.vllm_plugin"
 ENVELOPE_ARGUMENT = "sundog"
-"""Under which our plugin finds what a request says of its workflow; as JSON text, since the values are scalars."""
+"""The argument under which our plugin finds what a request says of its workflow; as JSON text, since the values are
+scalars."""
 
 
 class VLLMOptions(ServerOptions):
     """The options of `kind: vllm`; those of `openai` mean the same here."""
 
-    #: None written takes the server's `max_num_seqs`.
+    #: A null in the block takes the server's `max_num_seqs`.
     max_concurrency: int = Field(default=MAX_NUM_SEQS, ge=1)
     #: Servers to attach to, up to and with `/v1`; without it they are started.
     base_url: str | tuple[str, ...] = ()

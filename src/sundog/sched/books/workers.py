@@ -113,7 +113,7 @@ class WorkerBook:
             worker.pools = tuple(pool for pool in worker.pools if pool != event.pool)
 
     def lost_pools(self) -> Iterator[str]:
-        """Yield the engines that no worker has, or will ever have, though some were to."""
+        """Yield the pools that were given to workers and that no worker can load any more."""
         for pool in self._views:
             if not any(pool in worker.pools for worker in self._workers.values()):
                 yield pool
