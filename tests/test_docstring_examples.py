@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,14 @@ def test_every_policy_shows_what_it_decides() -> None:
         *registered
     }
     assert [name for name, policy in sorted(registered.items()) if not num_examples(policy)] == []
+
+
+def test_every_policy_set_says_what_it_prefers() -> None:
+    """A set is a constant of the catalog: its docstring is the text below it."""
+    body = ast.parse((SOURCE / "sundog" / "sched" / "catalog.py").read_text(encoding="utf-8")).body
+    told = {
+        ast.unparse(set_.targets[0])
+        for set_, text in pairwise(body)
+        if isinstance(set_, ast.Assign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
+    assert {name for name in POLICIES.names() if POLICIES.get(name).name.upper() not in told} == set()

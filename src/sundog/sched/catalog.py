@@ -1,4 +1,9 @@
-"""The named policy sets that sundog brings; docs/policies.md says what each is for. Data only."""
+"""The named policy sets that sundog brings; docs/policies.md says what each is for, and when it loses. Data only.
+
+>>> from sundog.sched.policy import POLICIES
+>>> POLICIES.get("kvflow").evict_rank.__name__, POLICIES.get("fcfs").evict_rank.__name__
+('farthest_use_first', 'least_recently_used')
+"""
 
 from __future__ import annotations
 
@@ -33,6 +38,7 @@ FCFS = PolicySet(
     retry=exponential_backoff,
     residency=oldest_call_first,
 )
+"""Calls run as they come, and only where their whole answers have room."""
 
 PREFIX_GROUPED = PolicySet(
     name="prefix_grouped",
@@ -46,13 +52,16 @@ PREFIX_GROUPED = PolicySet(
     time_slice=widest_steps,
     draft=smart_spec,
 )
+"""Prompts with a common prefix run side by side, at the replica that has it, once one call has computed it."""
 
 VLLM_DEFAULT = replace(FCFS, name="vllm_default", rank=order.priority_first, admit=())
+"""This set does what vLLM does by itself."""
 
 _RANKED = replace(VLLM_DEFAULT, admit=(aggressive,), residency=follow_plan, draft=smart_spec, needs_workflows=True)
 _REUSING = replace(_RANKED, scores=TO_THE_PREFIX, needs_prefixes=True)
 
 PAST_FUTURE = replace(_REUSING, name="past_future", admit=(past_future,))
+"""Requests are admitted by the predicted peak of KV memory."""
 CONTINUUM = replace(
     _REUSING,
     name="continuum",
@@ -62,12 +71,19 @@ CONTINUUM = replace(
     retain=continuum_ttl,
     evict_rank=latest_program_first,
 )
+"""Programs run in order of arrival, and keep their KV blocks while a tool runs, as long as that pays."""
 KVFLOW = replace(_REUSING, name="kvflow", retain=while_use_is_told, evict_rank=farthest_use_first)
+"""KV blocks that the plan will use again are kept until it does."""
 
 SHORTEST_REMAINING = replace(
     _RANKED, name="shortest_remaining", rank=order.shortest_remaining, reads=("num_remaining_tokens",)
 )
+"""The request with the fewest tokens left runs first, the rest of its workflow included."""
 LEAST_ATTAINED_SERVICE = replace(_RANKED, name="least_attained_service", rank=order.least_attained_service)
+"""Programs that have had the least service run first."""
 CRITICAL_PATH = replace(_RANKED, name="critical_path", rank=order.critical_path, reads=("successor_path_s",))
+"""The request with the longest path of steps still to come runs first."""
 FAIR_SHARE = replace(_RANKED, name="fair_share", rank=order.fair_share, reads=("tenant",))
+"""The tenant that has had the least service runs first."""
 SLACK_EDF = replace(_RANKED, name="slack_edf", rank=order.slack_edf, reads=("deadline_s",))
+"""The earliest deadline goes first among the requests that can still make it."""
