@@ -12,7 +12,8 @@ from sundog.ir.physical import Exec, calls_of
 
 
 class Drains:
-    """`num_rows`: that have not ended yet. `on_drained` hears of each step once, a loop's steps with the loop."""
+    """This class counts for each node the rows that have not passed it. `num_rows`: that have not ended yet.
+    `on_drained` hears of each step once, a loop's steps with the loop."""
 
     def __init__(self, nodes: tuple[Exec, ...], num_rows: int, on_drained: Callable[[str], None]) -> None:
         self._steps = {node.name: [call.name for call in calls_of((node,))] for node in nodes}

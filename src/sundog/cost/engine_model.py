@@ -28,7 +28,8 @@ class _Request:
 
 
 class EngineModel:
-    """`max_tokens_in_flight`: prompt and output tokens of what runs; None for any number."""
+    """This class models one replica with continuous batching: its steps, its prefix cache and its room.
+    `max_tokens_in_flight`: prompt and output tokens of what runs; None for any number."""
 
     def __init__(
         self,

@@ -42,9 +42,10 @@ class WorkersSpec(_Written):
 
 
 class EngineSpec(_Written):
-    """`kind` names an entry of the engine registry; every other key is an option of that kind."""
+    """One engine block; every other key is an option of its kind."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
+    #: The name of an entry of the engine registry.
     kind: str
     #: The group whose workers load and unload it, where it does not stay loaded.
     workers: str | None = None

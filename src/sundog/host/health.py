@@ -37,7 +37,8 @@ class Restarter(Protocol):
 
 
 class Health:
-    """`engines` and `pools`: by replica, those that are watched and where they belong."""
+    """This class watches the servers of a run's replicas. `engines` and `pools`: by replica, those that are watched and
+    where they belong."""
 
     def __init__(
         self, engines: Mapping[str, Engine], pools: Mapping[str, str], servers: Restarter, driver: Driver

@@ -76,8 +76,9 @@ def _other_threads() -> list[tuple[str, bool, str]]:
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """`waits_for_threads`: other threads and processes work for this loop, through sockets or in their own time; the
-    clock stands still until they have nothing to do."""
+    """This event loop runs on virtual time: where everything waits, its clock jumps. `waits_for_threads`: other threads
+    and processes work for this loop, through sockets or in their own time; the clock stands still until they have
+    nothing to do."""
 
     def __init__(self, *, waits_for_threads: bool = False) -> None:
         self._selector_of_time = _PatientSelector() if waits_for_threads else _JumpingSelector()

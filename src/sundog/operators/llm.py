@@ -70,7 +70,7 @@ class LLMSpec(OperatorSpec):
 
 
 class LLMOperator:
-    """`{text, <fields of output>}` from one generated answer."""
+    """This operator makes one generated answer of each call: `{text, <fields of output>}`."""
 
     name = "llm"
     Spec: type[OperatorSpec] = LLMSpec

@@ -25,7 +25,8 @@ class WorkClass(IntEnum):
 
 
 class PlanFacts:
-    """`operators` holds an instance for each operator name in the plan."""
+    """This class tells what a plan's steps do, as their operators say. `operators` holds an instance for each operator
+    name in the plan."""
 
     def __init__(self, plan: LogicalPlan, operators: Mapping[str, Operator]) -> None:
         self._operators = operators

@@ -23,7 +23,8 @@ RANK_AGAIN_S = 0.05
 
 
 class Filler:
-    """`sched` is the core's; what concerns the pool at hand is written here."""
+    """This class finds for the core which waiting request starts where. `sched` is the core's; what concerns the pool
+    at hand is written here."""
 
     def __init__(self, policies: PolicySet, sched: SchedView) -> None:
         self._policies = policies

@@ -35,7 +35,7 @@ class TransportFault(Exception):
 
 class BadAddress(TransportFault):
     """Raised for a URL or a header that cannot be sent, of whose value it tells nothing; caught as a TransportFault,
-    and by what sends texts of rows."""
+    and by the HTTP operator and the engines' connection, whose texts come from rows and flows."""
 
 
 class Unreachable(TransportFault):

@@ -20,8 +20,8 @@ MAX_KEY_BLOCKS = 256
 
 
 class EngineBooks:
-    """`requests`: all that wait or run, by id; `envelopes`: of those that have one. `knows_prefixes`: whether prefix
-    keys are made."""
+    """This class has the books of one vLLM engine. `requests`: all that wait or run, by id; `envelopes`: of those that
+    have one. `knows_prefixes`: whether prefix keys are made."""
 
     def __init__(
         self,

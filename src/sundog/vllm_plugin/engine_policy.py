@@ -21,7 +21,8 @@ OBSERVE = "vllm_default"
 
 
 class EnginePolicy:
-    """`policy` None observes only. A request without an envelope gets no rank, no question and no hold."""
+    """This class puts the decisions of a policy set to vLLM's scheduler. `policy` None observes only. A request without
+    an envelope gets no rank, no question and no hold."""
 
     def __init__(self, policy: PolicySet | None, books: EngineBooks, *, block_size: int, max_draft_tokens: int) -> None:
         self.policy = policy

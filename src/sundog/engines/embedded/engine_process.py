@@ -48,8 +48,9 @@ class Stream:
 
 
 class EngineProcess:
-    """`load` is a function of a module that gives the pipeline, which stays in the process, and facts of it, which
-    `start` returns. `argument`, facts and jobs are picklable."""
+    """This class runs a pipeline in a process of its own, and starts it again when it dies. `load` is a function of a
+    module that gives the pipeline, which stays in the process, and facts of it, which `start` returns. `argument`,
+    facts and jobs are picklable."""
 
     def __init__(self, load: Callable[[A], tuple[Pipeline, Any]], argument: A) -> None:
         self._load = (load, argument)

@@ -76,7 +76,8 @@ class OpenVINOOptions(EngineOptions):
 
 
 class OpenVINOEngine:
-    """`num_cached_tokens` of its usage is computed by `prefix_mirror`: the pipeline does not tell it."""
+    """This engine is openvino-genai in a process of its own. `num_cached_tokens` of its usage is computed by
+    `prefix_mirror`: the pipeline does not tell it."""
 
     def __init__(self, options: OpenVINOOptions) -> None:
         self._options = options
@@ -171,7 +172,7 @@ class OpenVINOEngine:
 
 
 class OpenVINOKind:
-    """`kind: openvino`."""
+    """This class makes the engines of `kind: openvino`."""
 
     Options = OpenVINOOptions
 

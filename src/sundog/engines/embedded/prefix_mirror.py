@@ -16,8 +16,8 @@ MAX_SEEN_BLOCKS = 1 << 19
 
 
 class PrefixMirror:
-    """`num_blocks` blocks of `block_tokens` tokens, least recently used evicted first. `see`
-    tells what a cache with room for everything would hold."""
+    """This class mirrors which prompts a prefix cache holds. `num_blocks` blocks of `block_tokens` tokens, least
+    recently used evicted first. `see` tells what a cache with room for everything would hold."""
 
     def __init__(self, block_tokens: int, num_blocks: int) -> None:
         self.block_tokens = block_tokens

@@ -179,7 +179,7 @@ def modelled_steps(options: NullOptions) -> ModelledSteps | None:
 
 
 class NullKind:
-    """`kind: null`."""
+    """This class makes the engines of `kind: null`."""
 
     Options = NullOptions
 

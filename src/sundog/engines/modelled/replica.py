@@ -96,8 +96,9 @@ class _Stretch:
 
 
 class ModelledReplica:
-    """`table`: the KV blocks; None where they are without end and no prefix is kept. Requests that wait inside are
-    admitted in their order, without a limit on their number: the scheduler has one."""
+    """This class models the steps of one replica in time. `table`: the KV blocks; None where they are without end and
+    no prefix is kept. Requests that wait inside are admitted in their order, without a limit on their number: the
+    scheduler has one."""
 
     def __init__(self, seconds: StepSeconds, max_step_tokens: int, table: BlockTable | None = None) -> None:
         self.table = table

@@ -14,7 +14,8 @@ from sundog.errors import EngineUnavailable
 
 
 class ModelledSteps:
-    """`seconds`, `max_step_tokens` and `table` as of `ModelledReplica`."""
+    """This class plays a modelled replica on the event loop. `seconds`, `max_step_tokens` and `table` as of
+    `ModelledReplica`."""
 
     def __init__(self, seconds: StepSeconds, max_step_tokens: int, table: BlockTable | None = None) -> None:
         self.replica = ModelledReplica(seconds, max_step_tokens, table)

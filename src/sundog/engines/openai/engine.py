@@ -209,7 +209,7 @@ class OpenAIEngine:
 
 
 class OpenAIKind:
-    """`kind: openai`."""
+    """This class makes the engines of `kind: openai`."""
 
     Options = OpenAIOptions
 

@@ -212,7 +212,7 @@ class VLLMEngine:
 
 
 class VLLMKind:
-    """`kind: vllm`."""
+    """This class makes the engines of `kind: vllm`."""
 
     Options = VLLMOptions
 

@@ -133,7 +133,7 @@ class VLLMLocalEngine:
 
 
 class VLLMLocalKind:
-    """`kind: vllm_local`."""
+    """This class makes the engines of `kind: vllm_local`."""
 
     Options = VLLMLocalOptions
 

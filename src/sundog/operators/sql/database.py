@@ -55,7 +55,8 @@ class Statement:
 
 
 class Database:
-    """`execute` may be called many times at once on one event loop; it waits in threads."""
+    """This class runs the statements of one database. `execute` may be called many times at once on one event loop; it
+    waits in threads."""
 
     def __init__(self, url: URL, base_dir: Path) -> None:
         self.backend = url.get_backend_name()

@@ -39,7 +39,7 @@ def improve(
 
 
 class _Climb:
-    """`placements_left` is shared by all climbs."""
+    """This class climbs from a sequence to better ones beside it. `placements_left` is shared by all climbs."""
 
     def __init__(self, root: Schedule, max_placements: int) -> None:
         self.placements_left = max_placements

@@ -44,8 +44,9 @@ def solve_oracle(
 
 
 class _Model:
-    """`on[n, r]`: node n has a shard on replica r, from `start[n, r]` to `end[n, r]`; `open` and `free` are those of a
-    schedule after it. `firsts`: when the first rows of each node are through. `rank`: the global sequence."""
+    """This class is the model of the exact solver. `on[n, r]`: node n has a shard on replica r, from `start[n, r]` to
+    `end[n, r]`; `open` and `free` are those of a schedule after it. `firsts`: when the first rows of each node are
+    through. `rank`: the global sequence."""
 
     def __init__(self, ix: Indexed, reached: float | None) -> None:
         self.ix = ix

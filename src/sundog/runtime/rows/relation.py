@@ -15,7 +15,7 @@ from sundog.runtime.rows.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """`table` is joined where its column `own_column` equals the driving column `driving_column`."""
+    """A table that is joined where its column `own_column` equals the driving column `driving_column`."""
 
     table: Table
     own_column: str
@@ -24,7 +24,8 @@ class Joined:
 
 
 class Relation:
-    """`joins` to `driver`; `values`: paths of the row, as in ("row", "topic"), to group by or to count."""
+    """This class is the input as one query. `joins` to `driver`; `values`: paths of the row, as in ("row", "topic"), to
+    group by or to count."""
 
     def __init__(self, driver: Table, joins: Sequence[Joined], values: Sequence[Path] = ()) -> None:
         self._driver = driver

@@ -12,7 +12,8 @@ from sundog.sched.views import DeviceView, SchedView
 
 
 class DeviceBook:
-    """`pools` and `sched` are the core's. Without a policy nobody waits for a slice."""
+    """This class has the books of the devices that pools share. `pools` and `sched` are the core's. Without a policy
+    nobody waits for a slice."""
 
     def __init__(self, time_slice: TimeSlice | None, sched: SchedView, pools: dict[str, Pool]) -> None:
         self._time_slice = time_slice

@@ -12,7 +12,7 @@ from sundog.sched.views import ReplicaView
 
 
 class PoolBook:
-    """`gone`: pools that serve nobody any more, and why."""
+    """This class has the books of all pools and their replicas. `gone`: pools that serve nobody any more, and why."""
 
     def __init__(self) -> None:
         self.pools: dict[str, Pool] = {}

@@ -32,7 +32,8 @@ MIN_MEASURED_CALLS = 5
 
 
 class WorkerBook:
-    """`sched` and `pools` are the core's; of these only pools are written here."""
+    """This class has the books of all workers. It writes the pools' counts, the idle times of residents and the view's
+    `quiet_since_s`; the rest of `sched` is the core's."""
 
     def __init__(
         self,

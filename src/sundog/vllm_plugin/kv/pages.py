@@ -14,8 +14,8 @@ from sundog.errors import ConfigError
 
 
 class TensorPages:
-    """`kv_caches`: for each layer a tensor whose first dimension counts blocks, or the equal parts of blocks, of the
-    `num_blocks` that the scheduler knows."""
+    """This class gathers and scatters blocks of the engine's KV caches. `kv_caches`: for each layer a tensor whose
+    first dimension counts blocks, or the equal parts of blocks, of the `num_blocks` that the scheduler knows."""
 
     def __init__(self, kv_caches: Mapping[str, torch.Tensor], num_blocks: int) -> None:
         for name, layer in kv_caches.items():

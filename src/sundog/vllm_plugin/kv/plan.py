@@ -78,8 +78,8 @@ class _Books:
 
 
 class KVPlan:
-    """`has`: whether every rank's part of a block is in the store. `first_load_s_per_byte`: measured on the folder at
-    the start; the loads that follow replace it."""
+    """This class decides which blocks each request loads and saves. `has`: whether every rank's part of a block is in
+    the store. `first_load_s_per_byte`: measured on the folder at the start; the loads that follow replace it."""
 
     def __init__(
         self,

@@ -59,7 +59,8 @@ class Finished:
 
 
 class KVWorker:
-    """`reader` and `writer` run what takes long; with one thread each, in order."""
+    """This class moves blocks between the engine's pages and the store. `reader` and `writer` run what takes long; with
+    one thread each, in order."""
 
     def __init__(self, store: BlockStore, pages: Pages, reader: Executor, writer: Executor) -> None:
         self._store = store
