@@ -23,8 +23,9 @@ from sundog.optimizer.placement.schedule import IndexedAssignment
 
 MAX_LLM_NODES = 64
 """A state is asked for inside of another one, once for each epoch."""
-MAX_CANDIDATES = 1_000_000
-"""Sets of nodes, and ways to put them on workers, that are looked at: some ten seconds of processor time."""
+MAX_CANDIDATES = 10_000_000
+"""Sets of nodes, and ways to put them on workers, that are looked at: half a minute of processor time. All hundred
+graphs of benchmarks/placed with up to twelve LLM steps end within it."""
 PUBLISHED = HaloConstants()
 
 Choice = tuple[tuple[int, int], ...]
