@@ -76,9 +76,11 @@ def line(one: Measured) -> str:
     return f"{plan} {own} {halo_s:>8} {best_s:8.1f} {name}"
 
 
-def _ratios(measured: Sequence[Measured], name: str, own_s: Callable[[Measured], float]) -> dict[str, float]:
-    """Return how many times longer the baseline's runs are than `own_s`."""
+def _ratios(measured: Sequence[Measured], name: str, own_s: Callable[[Measured], float]) -> dict[str, float] | None:
+    """Return how many times longer the baseline's runs are than `own_s`; None where it answered no case."""
     ratios = [other.run_s / own_s(one) for one in measured if (other := one.others[name]) is not None]
+    if not ratios:
+        return None
     return {
         "num": len(ratios),
         "geomean": round(geometric_mean(ratios), 3),

@@ -60,6 +60,10 @@ def test_without_runs_there_is_no_count_of_them() -> None:
     assert line(planned).split()[-3:] == ["110.0", "110.0", "halo_dp"]
 
 
+def test_a_baseline_that_answers_no_case_has_no_ratio() -> None:
+    assert counts([WITHOUT_HALO])["as_plan"]["halo_dp_over_auto"] is None
+
+
 def test_the_command_writes_a_line_for_each_case_and_their_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
