@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 CHARACTERS_PER_TOKEN = 4
 """English text has 3 to 5."""
+DEFAULT_OUTPUT_TOKENS = 256
+"""The tokens that the scheduler takes an answer to need when the step does not say."""
 
 
 class TokenPrices(BaseModel):

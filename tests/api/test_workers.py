@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,13 @@ def test_explain_knows_what_loads_took(tmp_path: Path, monkeypatch: pytest.Monke
     flow = flow_of({**NULL, "load_s": 0.01}, 4, count=1)
     assert "workers: about 31.2 s" in flow.explain(), "three loads of 10 s, where none was measured"
     flow.run()
-    assert "workers: about 1.2" in flow.explain()
+    after = flow.explain()
+    # Three loads of 10 ms and more, and calls of hardly any time; a machine may be busy.
+    for told in (r"workers: about (\S+) s", r"makespan +≈(\S+)"):
+        found = re.search(told, after)
+        assert found is not None, told
+        assert 0.03 <= float(found[1]) < 5
+    assert "its calls are taken to last as long as in earlier runs" in after
 
 
 def test_an_unknown_placement_or_objective_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from sundog.engines.modelled.block_table import BlockTable
 from sundog.engines.modelled.replica import Job, ModelledReplica, StepSeconds
+from sundog.engines.modelled.steps import ModelledSteps, SharedProcessor
+from sundog.host.virtual_loop import run_virtually
 
 SECONDS = StepSeconds(10e-3, 1e-3, 1e-3, 5e-6, 1e-7)
 BLOCK_TOKENS = 8
@@ -117,3 +120,21 @@ def test_shared_context_costs_its_own_price() -> None:
     replica.pass_steps(1.0)
     assert table.num_shared_tokens == 32
     assert replica.due_s == pytest.approx(1.0 + 1.0 + 0.01 * (2 * 21 - 32))
+
+
+def test_replicas_on_one_device_share_it() -> None:
+    """Both take twice as long while the other one runs; what is left of the longer one runs at full speed."""
+
+    async def main() -> list[float]:
+        device, loop = SharedProcessor(), asyncio.get_running_loop()
+        seconds = StepSeconds(1.0, 0.0, 0.0, 0.0, 0.0)
+        steps = [ModelledSteps(seconds, 256, device=device) for _ in range(2)]
+
+        async def ask(one: ModelledSteps, num_output_tokens: int) -> float:
+            async for _ in one.generate(10, num_output_tokens):
+                pass
+            return loop.time()
+
+        return list(await asyncio.gather(ask(steps[0], 3), ask(steps[1], 8)))
+
+    assert run_virtually(main()) == [6.0, 11.0]

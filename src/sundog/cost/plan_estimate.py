@@ -7,13 +7,12 @@ makespan from makespan.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sundog.cost.estimate import NOTHING, Estimate, sum_of
 from sundog.cost.gaps import fill_gaps
 from sundog.cost.history import ASSUMED_TOOL_S, mean_of, output_tokens
-from sundog.cost.makespan import SimulatedStep, estimate_makespan
 from sundog.cost.node_cost import (
     NO_CALLS,
     NO_TOKENS,
@@ -78,13 +77,23 @@ class PlanEstimate:
         return sum_of(priced) if priced else None
 
 
-def estimate_plan(
-    nodes: Sequence[Exec], calls: Sequence[PlannedCall], sample: RowSample, known: Known, *, max_rows_in_flight: int
-) -> PlanEstimate:
-    """Return the estimate of a whole plan.
+@dataclass(frozen=True, slots=True)
+class SampledPlan:
+    """The sample on which an estimate of a plan rests."""
 
-    `calls`: what plan_sample found for the sampled rows.
-    """
+    nodes: tuple[Exec, ...]
+    #: The calls of the sampled rows, row by row, with the tokens of their gaps in place.
+    calls: tuple[PlannedCall, ...]
+    #: The numbers of all sampled rows, also of those without a call.
+    rows: tuple[int, ...]
+    sample: RowSample
+    known: Known
+
+
+def sampled_plan(
+    nodes: Sequence[Exec], calls: Sequence[PlannedCall], rows: Sequence[int], sample: RowSample, known: Known
+) -> SampledPlan:
+    """Return the sample of a plan. `calls`: what plan_sample found for the sampled `rows`."""
     planned = {node.name: node for node in calls_of(nodes)}
     by_node: dict[str, list[int]] = defaultdict(list)
     for place, call in enumerate(calls):
@@ -94,25 +103,25 @@ def estimate_plan(
         some = fill_gaps([calls[place] for place in places], known.record(name, planned[name].pool))
         for place, call in zip(places, some, strict=True):
             filled[place] = call
-    steps = _Steps(sample, known)
-    found = {name: steps.estimate(node, [filled[place] for place in by_node[name]]) for name, node in planned.items()}
-    missing = _missing(found, known)
-    if not _has_makespan(found, known):
-        return PlanEstimate(sample, tuple(found.values()), None, (), missing)
-    path = _longest(nodes, found)[1]
-    if any(isinstance(pool, EnginePool) and pool.is_on_workers for pool in known.pools.values()):
-        return PlanEstimate(sample, tuple(found.values()), None, path, missing)
-    costs = {
-        name: SimulatedStep(node.pool, planned[name].sharing, node.calls, node.tokens) for name, node in found.items()
-    }
-    makespan_s = estimate_makespan(costs, filled, sample, known, max_rows_in_flight=max_rows_in_flight)
-    return PlanEstimate(sample, tuple(found.values()), makespan_s, path, missing)
+    return SampledPlan(tuple(nodes), tuple(filled), tuple(rows), sample, known)
 
 
-def _has_makespan(found: Mapping[str, NodeEstimate], known: Known) -> bool:
+def estimate_plan(plan: SampledPlan) -> PlanEstimate:
+    """Estimate all but the makespan, which is None: a simulation tells it."""
+    known = plan.known
+    by_node: dict[str, list[PlannedCall]] = defaultdict(list)
+    for call in plan.calls:
+        by_node[call.node].append(call)
+    steps = _Steps(plan.sample, known)
+    found = {node.name: steps.estimate(node, by_node[node.name]) for node in calls_of(plan.nodes)}
+    path = _longest(plan.nodes, found)[1] if has_seconds(found.values(), known) else ()
+    return PlanEstimate(plan.sample, tuple(found.values()), None, path, _missing(found, known))
+
+
+def has_seconds(found: Collection[NodeEstimate], known: Known) -> bool:
     """Return whether the times of all engines are known; those of tools may be assumed, as long as anything was
     measured."""
-    unknown = [node for node in found.values() if node.seconds is None]
+    unknown = [node for node in found if node.seconds is None]
     return len(unknown) < len(found) and not any(isinstance(known.pools[node.pool], EnginePool) for node in unknown)
 
 
@@ -149,7 +158,17 @@ class _Steps:
             seconds = NOTHING
         elif pool.profile is not None:
             seconds = estimate_seconds(cost, tokens, pool.profile, num_replicas=pool.num_replicas)
+        else:
+            seconds = self._seconds_of_calls(node, pool, cost)
         return NodeEstimate(node.name, node.step.operator, node.pool, cost, tokens, seconds, usd)
+
+    def _seconds_of_calls(self, node: CallExec, pool: EnginePool, cost: CallCost) -> Estimate | None:
+        """Return what calls of earlier runs took, in as many places at once as there are; None without such runs."""
+        record = self._known.record(node.name, node.pool)
+        call_s = None if record is None else mean_of(record.call_s, cost.num_executed.expected)
+        if call_s is None:
+            return None
+        return estimate_tool_seconds(cost, call_s, pool.max_concurrency * pool.num_replicas)
 
     def _groups(self, node: CallExec, calls: Sequence[PlannedCall]) -> list[tuple[CallCost, TokenCost]]:
         """Return the costs of the calls that are made with one chance, the likelier ones first."""
@@ -188,14 +207,14 @@ class _Steps:
 
 def _missing(found: Mapping[str, NodeEstimate], known: Known) -> tuple[str, ...]:
     pools = [known.pools[name] for name in dict.fromkeys(node.pool for node in found.values())]
+    untimed = {node.pool for node in found.values() if node.seconds is None}
     notes = [
-        f"the engine {pool.engine} is not calibrated, so there are no seconds: sundog calibrate FLOW --engine"
-        f" {pool.engine}"
+        f"the engine {pool.engine} is not calibrated, so "
+        + ("there are no seconds" if pool.name in untimed else "its calls are taken to last as long as in earlier runs")
+        + f": sundog calibrate FLOW --engine {pool.engine}"
         for pool in pools
         if isinstance(pool, EnginePool) and pool.profile is None
     ]
-    if any(isinstance(pool, EnginePool) and pool.is_on_workers for pool in pools):
-        notes.append("engines take turns on workers: the placement has their times, there is no makespan of its own")
     if not known.history:
         notes.append("no earlier run of this flow: lengths of answers and all that depends on answers have wide ranges")
     tools = [name for name, node in found.items() if node.tokens is None and node.seconds is None]
@@ -203,7 +222,7 @@ def _missing(found: Mapping[str, NodeEstimate], known: Known) -> tuple[str, ...]
         assumed = f"{ASSUMED_TOOL_S.expected:g} s ({ASSUMED_TOOL_S.low:g}-{ASSUMED_TOOL_S.high:g} s)"
         notes.append(
             f"never timed: {', '.join(tools)}; in the makespan a call of them is taken to last {assumed}"
-            if _has_makespan(found, known)
+            if has_seconds(found.values(), known)
             else f"never timed: {', '.join(tools)}; the first run times them"
         )
     notes += [

@@ -38,6 +38,8 @@ class EnginePool:
     is_on_workers: bool = False
     #: Engines with the same one share its processor.
     shared_device: str | None = None
+    #: Tokens that its KV cache holds, None where nobody can tell.
+    max_kv_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

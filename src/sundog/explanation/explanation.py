@@ -45,7 +45,9 @@ class Explanation:
             advice = prompt_advice(self._flow, rows)
             findings = self._session.inspect(rows)
         estimate = costs.estimate(self._plan)
-        placement = place_steps(self._plan, engine_replicas(self._plan), self._session.estimates.figures_of(estimate))
+        figures = self._session.estimates.figures_of(estimate)
+        placement = place_steps(self._plan, engine_replicas(self._plan), figures)
+        estimate = costs.with_makespan(self._plan, estimate, None if placement is None else (figures, placement))
         explained = Explained(
             logical_tree(self._flow.written),
             replace(self._plan, placement=placement),

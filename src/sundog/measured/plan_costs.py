@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from sundog.batch.follower import PlacementWithFigures
 from sundog.cost.history import History
 from sundog.cost.node_cost import RowSample
-from sundog.cost.plan_estimate import PlanEstimate, estimate_plan
+from sundog.cost.plan_estimate import PlanEstimate, SampledPlan, estimate_plan, has_seconds, sampled_plan
 from sundog.cost.plan_sample import sample_plan
 from sundog.cost.pools import EnginePool, Known, StepFacts, ToolPool
 from sundog.cost.profile import Profile
@@ -78,10 +79,26 @@ class PlanCosts:
         self._pools: dict[str, EnginePool] = {}
 
     def estimate(self, plan: PhysicalPlan) -> PlanEstimate:
-        """Estimate a run of `plan` that finds no results of earlier runs, as with --fresh."""
+        """Estimate a run of `plan` that finds no results of earlier runs, as with --fresh, but for its makespan."""
+        return estimate_plan(self.sampled(plan))
+
+    def with_makespan(
+        self, plan: PhysicalPlan, estimate: PlanEstimate, placing: PlacementWithFigures | None
+    ) -> PlanEstimate:
+        """Return the estimate of `plan` with its makespan, which a simulation tells. `placing`: where steps run, of a
+        plan with workers."""
+        sampled = self.sampled(plan)
+        if not has_seconds(estimate.nodes, sampled.known):
+            return estimate
+        from sundog.sim.promise import promised_makespan  # an estimate without seconds needs no simulator
+
+        return replace(estimate, makespan_s=promised_makespan(plan, sampled, estimate, placing=placing))
+
+    def sampled(self, plan: PhysicalPlan) -> SampledPlan:
+        """Return the sample that estimates and simulations of `plan` rest on."""
         known = self._known(plan)
         calls = sample_plan(plan.nodes, plan.logical.constants, self._rows, known)
-        return estimate_plan(plan.nodes, calls, self._sample, known, max_rows_in_flight=plan.max_rows_in_flight)
+        return sampled_plan(plan.nodes, calls, [number for number, _ in self._rows], self._sample, known)
 
     def _known(self, plan: PhysicalPlan) -> Known:
         who = identities(plan)
@@ -113,6 +130,7 @@ def _engine_pool(
         num_replicas=num_replicas,
         max_concurrency=options.max_concurrency,
         max_tokens_in_flight=options.max_tokens_in_flight or outline.max_kv_tokens,
+        max_kv_tokens=outline.max_kv_tokens,
         profile=None if profile is None else _within(profile, options),
         prices=options.price,
         is_on_workers=block.workers is not None,

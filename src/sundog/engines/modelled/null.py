@@ -190,7 +190,9 @@ class NullKind:
         return options.replicas
 
     def outline(self, options: NullOptions) -> EngineOutline:
-        return EngineOutline(count_prompt_tokens, 0.0, None, None, None, max_request_tokens(options))
+        most = max_request_tokens(options)
+        block_tokens = None if most is None else MODELLED_BLOCK_TOKENS
+        return EngineOutline(count_prompt_tokens, 0.0, None, block_tokens, most, most)
 
     def check_schema(self, schema_text: str) -> None:
         read_schema(schema_text)

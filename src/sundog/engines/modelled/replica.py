@@ -41,6 +41,12 @@ class StepSeconds(NamedTuple):
         work_s = prefill_s * num_prefill + decode_s * num_decoding + context_s * context + pair_s * pairs
         return step_s + work_s + (0.0 if shared_s is None else (shared_s - context_s) * min(shared, context))
 
+    def of_many(self, number: float) -> StepSeconds:
+        """Return the seconds of a step in which each request stands for `number` of them."""
+        step_s, prefill_s, decode_s, context_s, pair_s, shared_s = self
+        many_s = prefill_s * number, decode_s * number, context_s * number, pair_s * number
+        return StepSeconds(step_s, *many_s, None if shared_s is None else shared_s * number)
+
 
 @dataclass(slots=True, eq=False)
 class Job:
@@ -80,7 +86,6 @@ class _Stretch:
     first_s: float
     growth_s: float
     num_prefill: int
-    is_full: bool
 
     def seconds(self, num_steps: int) -> float:
         return num_steps * self.first_s + self.growth_s * num_steps * (num_steps - 1) / 2
@@ -105,6 +110,8 @@ class ModelledReplica:
         self.num_steps = self.num_preemptions = 0
         #: Seconds in which a step ran.
         self.busy_s = 0.0
+        #: How many times as long steps take that begin from now on, because others use the same processor.
+        self.slowdown = 1.0
         self._seconds = seconds
         self._max_step_tokens = max_step_tokens
         self._waiting: deque[Job] = deque()
@@ -129,7 +136,7 @@ class ModelledReplica:
         answer."""
         job.num_to_prefill = job.num_prompt_tokens
         self._waiting.append(job)
-        self._interrupt(now_s)
+        self.interrupt(now_s)
 
     def remove(self, job: Job, now_s: float) -> None:
         """Forget a request that has not ended."""
@@ -137,7 +144,7 @@ class ModelledReplica:
             self._waiting.remove(job)
         else:
             self._gone.append(job)
-            self._interrupt(now_s)
+            self.interrupt(now_s)
 
     def pass_steps(self, now_s: float) -> list[Job]:
         """Let the steps that run end now, at `due_s`, and begin the next ones. Return the requests that got their
@@ -180,8 +187,8 @@ class ModelledReplica:
             self.table.free(job.held)
             job.held = None
 
-    def _interrupt(self, now_s: float) -> None:
-        """Have the steps end early enough for what has come or gone."""
+    def interrupt(self, now_s: float) -> None:
+        """Have the steps end with the one that runs, for what has come or gone."""
         stretch = self._stretch
         if stretch is None:
             self._begin(now_s)
@@ -189,7 +196,7 @@ class ModelledReplica:
             self._running = [job for job in self._running if self._stays(job)]
             self._gone.clear()
             self._begin(now_s)
-        elif not stretch.is_full or self._gone:
+        else:
             stretch.num_steps = stretch.num_begun(now_s - stretch.begin_s)
 
     def _begin(self, now_s: float) -> None:
@@ -211,7 +218,8 @@ class ModelledReplica:
         first_s = self._seconds.of(**counts, context=context, shared=shared, pairs=pairs)
         more_pairs = num_prefill * num_prefill if num_steps > 1 else 0
         growth_s = self._seconds.context_token_s * len(decoding) + self._seconds.attention_pair_s * more_pairs
-        self._stretch = _Stretch(now_s, num_steps, first_s, growth_s, num_prefill, is_full=num_prefill == room)
+        first_s, growth_s = first_s * self.slowdown, growth_s * self.slowdown
+        self._stretch = _Stretch(now_s, num_steps, first_s, growth_s, num_prefill)
 
     def _chunks(self, room: int, num_steps: int) -> tuple[int, float, int]:
         """Return the prefill tokens of each step, the pairs of the first one, and for how many steps that is so."""

@@ -16,8 +16,8 @@ from sundog.runtime.calls.guard import fail_call
 from sundog.sched.events import RequestArrived
 from sundog.sched.facts import NO_FACTS
 from sundog.secrets import Secrets
+from sundog.tokens import DEFAULT_OUTPUT_TOKENS
 
-DEFAULT_OUTPUT_TOKENS = 256
 GATHERED = " gathered"
 """Ends the id of a request that answers several calls: its first call may have a request of its own afterwards."""
 

@@ -1,0 +1,80 @@
+"""Failures that a simulation is to show: a replica that is lost at a moment, for good or for a while.
+
+Owns how they are written, and when they happen. What follows from them is the core's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sundog.errors import ConfigError, EngineUnavailable, suggest
+from sundog.host.driver import Driver
+from sundog.sched.events import ReplicaDown, ReplicaUp
+from sundog.sim.machines import Machines
+from sundog.sim.workload import EngineFleet
+
+_WRITTEN = re.compile(r"(?P<engine>[^#@+]+)#(?P<number>\d+)@(?P<at>[\d.]+)s(?:\+(?P<down>[\d.]+)s)?")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaFailure:
+    """A replica is lost `at_s` seconds after the begin, with all that runs there."""
+
+    pool: str
+    #: The number of the replica in its pool, from 0.
+    number: int
+    at_s: float
+    #: Seconds until another one is there in its place; None for never.
+    down_s: float | None = None
+
+    @property
+    def replica_id(self) -> str:
+        return f"{self.pool}#{self.number}"
+
+
+def read_failure(text: str, fleets: Mapping[str, EngineFleet], pool_of: Mapping[str, str]) -> ReplicaFailure:
+    """Return what `engine#number@SECONDSs` or `engine#number@SECONDSs+SECONDSs` says. `pool_of`: by engine. ConfigError
+    for another form, and for a replica that is not there."""
+    where = f"--fail {text}"
+    match = _WRITTEN.fullmatch(text)
+    if match is None:
+        raise ConfigError("not of the form ENGINE#NUMBER@SECONDSs", where=where, hint="as in --fail local#1@120s")
+    engine, number = match["engine"], int(match["number"])
+    if engine not in pool_of:
+        raise ConfigError(f"the flow has no engine '{engine}'", where=where, hint=suggest(engine, pool_of))
+    fleet = fleets[pool_of[engine]]
+    if fleet.is_on_workers:
+        raise ConfigError(f"the engine '{engine}' is on workers and has no replicas of its own", where=where)
+    if number >= fleet.num_replicas:
+        raise ConfigError(
+            f"the engine '{engine}' has no replica {number}",
+            where=where,
+            hint=f"it has {fleet.num_replicas}, counted from 0; --replicas {engine}=N simulates more",
+        )
+    down_s = None if match["down"] is None else float(match["down"])
+    return ReplicaFailure(pool_of[engine], number, float(match["at"]), down_s)
+
+
+async def fail(failures: Sequence[ReplicaFailure], driver: Driver, machines: Machines) -> None:
+    """Let each failure happen at its time."""
+    await asyncio.gather(*(_fail(failure, driver, machines) for failure in failures))
+
+
+async def _fail(failure: ReplicaFailure, driver: Driver, machines: Machines) -> None:
+    await asyncio.sleep(failure.at_s)
+    if failure.replica_id not in machines.replicas:
+        return
+    if failure.down_s is None:
+        is_last = machines.num_replicas(failure.pool) == 1
+        why = EngineUnavailable(f"the replica {failure.replica_id} is lost, as the simulation was told")
+        driver.lose(failure.replica_id, failure.pool, why, is_last=is_last)
+        await machines.lose(failure.replica_id)
+        return
+    driver.tell(ReplicaDown(driver.now_s(), failure.replica_id))
+    await machines.lose(failure.replica_id)
+    await asyncio.sleep(failure.down_s)
+    machines.come_back(failure.replica_id, failure.pool)
+    driver.tell(ReplicaUp(driver.now_s(), failure.replica_id))

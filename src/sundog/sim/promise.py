@@ -1,0 +1,79 @@
+"""The promise of a plan: how long its batch takes, by a simulation of as much of it as a command has time for.
+
+Owns how much is simulated, and the range around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sundog.batch.follower import PlacementWithFigures
+from sundog.cost.estimate import Estimate
+from sundog.cost.load_range import busiest_s, profile_error
+from sundog.cost.plan_estimate import PlanEstimate, SampledPlan, has_seconds
+from sundog.ir.physical import PhysicalPlan
+from sundog.sim.coarse import MIN_PLACES, largest_scale, scaled_down
+from sundog.sim.plan_workload import longest_tokens, workload_of
+from sundog.sim.simulate import simulate_batch
+from sundog.sim.workload import FollowedPlan
+
+MAX_CALLS = 3000
+"""A simulated call costs some 0.15 ms."""
+
+
+def promised_makespan(
+    plan: PhysicalPlan,
+    sampled: SampledPlan,
+    estimate: PlanEstimate,
+    *,
+    placing: PlacementWithFigures | None = None,
+    max_calls: int = MAX_CALLS,
+) -> Estimate | None:
+    """Return the seconds from the first row's begin to the last one's end; None where nothing is known of some engine's
+    time. `placing`: where steps run, of a plan with workers.
+
+    A batch with more than `max_calls` calls is simulated on a smaller scale (`coarse`). Where that does not do, its
+    first rows are simulated, and the others follow at the rate that the busiest pool allows.
+    """
+    if not has_seconds(estimate.nodes, sampled.known):
+        return None
+    part = _part_of(sampled, estimate, max_calls)
+    workload = workload_of(
+        plan,
+        sampled,
+        estimate.nodes,
+        part.num_rows,
+        loads_s={} if placing is None else placing[0].load_s,
+        followed=None if placing is None else FollowedPlan(plan, placing),
+        is_part=part.num_rows < sampled.sample.num_rows,
+    )
+    if part.scale > 1:
+        workload = scaled_down(workload, part.scale, longest_tokens(sampled, estimate.nodes))
+    load_s = busiest_s(estimate.nodes, sampled.known)
+    makespan_s = simulate_batch(workload, plan.policy).makespan_s + load_s.expected * part.share_left
+    if not load_s.expected:
+        return Estimate.exactly(makespan_s)
+    error = profile_error(sampled.known)
+    low, high = load_s.low / load_s.expected * max(0.0, 1 - error), load_s.high / load_s.expected * (1 + error)
+    return Estimate(makespan_s * low, makespan_s, makespan_s * high)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The part of a batch that is simulated."""
+
+    num_rows: int
+    #: How many rows each of them stands for.
+    scale: float
+    #: Share of the batch for which none of them stands.
+    share_left: float
+
+
+def _part_of(sampled: SampledPlan, estimate: PlanEstimate, max_calls: int) -> _Part:
+    num_rows, num_calls = sampled.sample.num_rows, estimate.calls.num_asked.expected
+    if num_calls <= max_calls:
+        return _Part(num_rows, 1.0, 0.0)
+    places = (pool.max_concurrency for pool in sampled.known.pools.values() if pool.max_concurrency > MIN_PLACES)
+    scale = largest_scale(places, num_calls / max_calls)
+    num_simulated = max(1, int(min(num_rows / scale, num_rows * max_calls / num_calls)))
+    return _Part(num_simulated, scale, max(0.0, 1 - num_simulated * scale / num_rows))

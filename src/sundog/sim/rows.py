@@ -1,0 +1,202 @@
+"""Rows on their way through a simulation: each call once those before it have ended, as many rows at once as may be.
+
+Owns sharing of equal calls and the window of rows in flight, as the batch runtime has them. Never knows how long a
+call takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+
+from sundog.batch.follower import Follower
+from sundog.engines.base import Usage
+from sundog.errors import CallError
+from sundog.host.attempt import Success
+from sundog.host.driver import Driver, GivenUp
+from sundog.ir.physical import Exec, calls_of
+from sundog.sched.events import RequestArrived, Submit
+from sundog.sim.machines import Machines
+from sundog.sim.workload import SimulatedCall, SimulatedRow, StepTraits
+
+NO_TRAITS = StepTraits()
+
+
+class _Passing:
+    """The nodes of the plan that one row has not passed yet. `left`: calls to come, by node."""
+
+    __slots__ = ("_left", "_node_of", "_on_passed")
+
+    def __init__(self, left: dict[str, int], node_of: Mapping[str, str], on_passed: Callable[[str], None]) -> None:
+        self._left = left
+        self._node_of = node_of
+        self._on_passed = on_passed
+
+    def ended(self, step: str) -> None:
+        """Count one more call of a step."""
+        if self._left:
+            node = self._node_of[step]
+            self._left[node] -= 1
+            if not self._left[node]:
+                del self._left[node]
+                self._on_passed(node)
+
+    def row_ended(self) -> None:
+        for node in self._left:
+            self._on_passed(node)
+
+
+class SimulatedRows:
+    """Rows of one batch."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        machines: Machines,
+        steps: Mapping[str, StepTraits],
+        nodes: Sequence[Exec] = (),
+        follower: Follower | None = None,
+    ) -> None:
+        """`nodes` and `follower`: of a plan that is followed, which is told of each node that a row has passed."""
+        self.num_asked = self.num_executed = self.num_failed_rows = 0
+        #: By pool, calls that wait for their first attempt.
+        self.num_waiting: Counter[str] = Counter()
+        self._driver = driver
+        self._machines = machines
+        self._steps = steps
+        self._follower = follower
+        self._node_of = {call.name: node.name for node in nodes for call in calls_of((node,))}
+        self._nodes = tuple(node.name for node in nodes)
+        self._needs_s: Mapping[str, float] = {} if follower is None else follower.needs_s
+        self._ended: set[Hashable] = set()
+        self._in_flight: dict[Hashable, asyncio.Future[None]] = {}
+
+    async def run(self, rows: Iterator[SimulatedRow], max_rows_in_flight: int) -> None:
+        """Run all rows; a row begins when there is room for it, or when another one ends."""
+        numbered = enumerate(rows)
+
+        async def lane() -> None:
+            for row_index, row in numbered:
+                await self._run_row(row_index, row)
+
+        await asyncio.gather(*(lane() for _ in range(max_rows_in_flight)))
+
+    async def _run_row(self, row_index: int, row: SimulatedRow) -> None:
+        waited_for = [len(call.before) for call in row]
+        after: list[list[int]] = [[] for _ in row]
+        for place, call in enumerate(row):
+            for other in call.before:
+                after[other].append(place)
+        tasks: list[asyncio.Task[None]] = []
+        passing = self._passing(row)
+
+        async def follow(place: int) -> None:
+            """Run a call and then what waits for it alone; what else it sets free has tasks of its own."""
+            next_place: int | None = place
+            while next_place is not None:
+                place, next_place = next_place, None
+                await self._call(row_index, place, row[place])
+                passing.ended(row[place].node)
+                for other in after[place]:
+                    waited_for[other] -= 1
+                    if not waited_for[other]:
+                        if next_place is None:
+                            next_place = other
+                        else:
+                            tasks.append(asyncio.ensure_future(follow(other)))
+
+        roots = [place for place, call in enumerate(row) if not call.before]
+        try:
+            if len(roots) == 1:
+                await follow(roots[0])
+            else:
+                tasks += [asyncio.ensure_future(follow(place)) for place in roots]
+            number = 0
+            while number < len(tasks):
+                await tasks[number]
+                number += 1
+        except (CallError, GivenUp):
+            self.num_failed_rows += 1
+            for task in tasks:
+                task.cancel()
+        passing.row_ended()
+        self._driver.workflow_left(f"row-{row_index}")
+
+    def _passing(self, row: SimulatedRow) -> _Passing:
+        if self._follower is None:
+            return _Passing({}, {}, lambda node: None)
+        left = dict.fromkeys(self._nodes, 0)
+        for call in row:
+            left[self._node_of[call.node]] += 1
+        return _Passing(left, self._node_of, self._follower.drains.passed)
+
+    async def _call(self, row_index: int, place: int, call: SimulatedCall) -> None:
+        self.num_asked += 1
+        if call.key is None:
+            await self._execute(row_index, place, call)
+        elif call.key in self._ended:
+            self._driver.workflow_left(f"row-{row_index}")
+        elif (shared := self._in_flight.get(call.key)) is not None:
+            self._driver.workflow_left(f"row-{row_index}")
+            await asyncio.shield(shared)
+        else:
+            await self._lead(row_index, place, call)
+
+    async def _lead(self, row_index: int, place: int, call: SimulatedCall) -> None:
+        shared = self._in_flight[call.key] = asyncio.get_running_loop().create_future()
+        try:
+            await self._execute(row_index, place, call)
+        except BaseException as error:
+            shared.set_exception(error)
+            shared.exception()  # nobody may have joined
+            raise
+        else:
+            self._ended.add(call.key)
+            shared.set_result(None)
+        finally:
+            del self._in_flight[call.key]
+
+    async def _execute(self, row_index: int, place: int, call: SimulatedCall) -> None:
+        traits = self._steps.get(call.node, NO_TRAITS)
+        request_id = f"{row_index}/{place}"
+        driver, machines = self._driver, self._machines
+        has_begun = False
+
+        async def attempt(submit: Submit) -> Success[None]:
+            nonlocal has_begun
+            self.num_waiting[call.pool] -= not has_begun
+            has_begun = True
+            replica = machines.replicas[submit.replica_id]
+            num_cached = await replica.answer(call, lambda: driver.prefill_ended(request_id))
+            counts = machines.counts[call.pool]
+            counts.num_calls += 1
+            counts.num_prompt_tokens += call.num_prompt_tokens
+            counts.num_cached_tokens += num_cached
+            counts.num_output_tokens += call.num_output_tokens
+            counts.call_s += call.call_s or 0.0
+            if call.call_s is not None:
+                return Success(None)
+            return Success(None, Usage(call.num_prompt_tokens, call.num_output_tokens, num_cached))
+
+        arrived = RequestArrived(
+            driver.now_s(),
+            request_id,
+            call.pool,
+            row_index,
+            call.depth,
+            call.num_prompt_tokens,
+            call.num_expected_output_tokens,
+            call.prefix_key,
+            max_attempts=traits.max_attempts,
+            need_s=self._needs_s.get(call.node, 0.0),
+            has_successor=traits.has_successor and bool(call.prefix_key),
+            workflow_id=f"row-{row_index}",
+            facts=traits.facts,
+        )
+        self.num_waiting[call.pool] += 1
+        try:
+            await driver.run(arrived, attempt)
+        finally:
+            self.num_waiting[call.pool] -= not has_begun
+        self.num_executed += 1

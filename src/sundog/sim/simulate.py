@@ -1,0 +1,109 @@
+"""One simulation: the real core and its policies, driven in virtual time over modelled machines.
+
+Owns the order of its parts and what comes out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from sundog.batch.follower import Follower
+from sundog.host.driver import Driver
+from sundog.host.virtual_loop import run_virtually
+from sundog.sched.core import SchedulerCore
+from sundog.sched.events import Event
+from sundog.sched.policy import POLICIES
+from sundog.sim.failures import ReplicaFailure, fail
+from sundog.sim.machines import Machines, PoolCounts
+from sundog.sim.rows import SimulatedRows
+from sundog.sim.timeline import SimulationCourse
+from sundog.sim.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class PoolResult:
+    """The work that a pool did. `busy_s`: summed over its replicas."""
+
+    counts: PoolCounts
+    busy_s: float
+    #: Seconds of each load on a worker.
+    loads_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """`makespan_s`: from the first row's begin to the last one's end. Calls were `num_asked` for and `num_executed`."""
+
+    makespan_s: float
+    num_rows: int
+    num_failed_rows: int
+    num_asked: int
+    num_executed: int
+    pools: Mapping[str, PoolResult]
+    timeline: SimulationCourse
+
+
+def simulate_batch(workload: Workload, policy: str, failures: Sequence[ReplicaFailure] = ()) -> Simulated:
+    """Simulate a batch under a policy set; ConfigError for an unknown one. Equal input gives an equal result."""
+    return run_virtually(_simulate(workload, policy, failures))
+
+
+def _ignore(event: Event) -> None:
+    """A simulation keeps no log."""
+
+
+@asynccontextmanager
+async def _following(workload: Workload, driver: Driver, machines: Machines) -> AsyncIterator[SimulatedRows]:
+    """The rows, under the eyes of the plan's follower where there is a plan to follow."""
+    followed = workload.followed
+    if followed is None:
+        yield SimulatedRows(driver, machines, workload.steps)
+        return
+    follower = Follower(followed.plan, followed.placing, workload.num_rows, driver, machines)
+    follower.begin()
+    async with follower.reviewing():
+        yield SimulatedRows(driver, machines, workload.steps, followed.plan.nodes, follower)
+
+
+@asynccontextmanager
+async def _failing(failures: Sequence[ReplicaFailure], driver: Driver, machines: Machines) -> AsyncIterator[None]:
+    """The failures happen while the block runs."""
+    task = asyncio.ensure_future(fail(failures, driver, machines))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _simulate(workload: Workload, policy: str, failures: Sequence[ReplicaFailure]) -> Simulated:
+    machines = Machines(workload.engines, workload.tools)
+    driver = Driver(SchedulerCore(POLICIES.get(policy)), _ignore, machines)
+    try:
+        timeline = SimulationCourse()
+        for replica in machines.begin(0.0):
+            driver.tell(replica)
+        async with (
+            _following(workload, driver, machines) as rows,
+            timeline.watching(lambda: machines.look(rows.num_waiting)),
+            _failing(failures, driver, machines),
+        ):
+            await rows.run(workload.rows(), min(workload.max_rows_in_flight, workload.num_rows))
+        return Simulated(
+            asyncio.get_running_loop().time(),
+            workload.num_rows,
+            rows.num_failed_rows,
+            rows.num_asked,
+            rows.num_executed,
+            {
+                pool: PoolResult(counts, machines.busy_s(pool), tuple(machines.loads_s.get(pool, ())))
+                for pool, counts in machines.counts.items()
+            },
+            timeline,
+        )
+    finally:
+        await driver.close()

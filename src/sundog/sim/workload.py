@@ -1,0 +1,108 @@
+"""The parts of a simulated batch: rows of calls, and the pools that answer them.
+
+Owns these records. Never knows where they come from; `draw` makes them from an estimate, `replay` from a log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sundog.batch.follower import PlacementWithFigures
+from sundog.engines.modelled.replica import StepSeconds
+from sundog.ir.physical import PhysicalPlan
+from sundog.sched.facts import NO_FACTS, CallFacts
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedCall:
+    """One call of one row.
+
+    >>> SimulatedCall("ask", "engine:local", num_prompt_tokens=100, num_output_tokens=20).is_timed
+    False
+    """
+
+    node: str
+    pool: str
+    #: Places in the row of the calls that must have ended.
+    before: tuple[int, ...] = ()
+    #: Equal for calls of which one is executed; None for a call that shares nothing.
+    key: Hashable = None
+    #: How many nodes of the row's plan stand before it.
+    depth: int = 0
+    num_prompt_tokens: int = 0
+    num_output_tokens: int = 1
+    #: Output tokens that the scheduler is told to expect.
+    num_expected_output_tokens: int = 0
+    #: A key for each full block of the prompt, outermost first.
+    prefix_key: tuple[int, ...] = ()
+    #: Seconds that it takes by itself; None where the engine's steps decide.
+    call_s: float | None = None
+
+    @property
+    def is_timed(self) -> bool:
+        return self.call_s is not None
+
+
+SimulatedRow = tuple[SimulatedCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepTraits:
+    """The facts that are the same for all calls of a step."""
+
+    facts: CallFacts = NO_FACTS
+    #: The row asks again in the same pool as soon as its call has ended.
+    has_successor: bool = False
+    max_attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelledEngine:
+    """One replica of an engine pool."""
+
+    max_concurrency: int
+    #: None where calls bring their own seconds.
+    seconds: StepSeconds | None = None
+    max_step_tokens: int = 256
+    #: Prompt and output tokens that the scheduler lets in; None for any number.
+    max_tokens_in_flight: int | None = None
+    #: The KV cache; None where it is without end.
+    max_kv_tokens: int | None = None
+    #: Tokens of a block of the prefix cache; None where there is none.
+    block_tokens: int | None = None
+    shares_cold_prefixes: bool = True
+    shared_device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFleet:
+    """The replicas of one engine pool. On workers it has none of its own: the core loads them, each in `load_s`."""
+
+    engine: ModelledEngine
+    num_replicas: int
+    is_on_workers: bool = False
+    load_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedPlan:
+    """A plan with steps on workers, and where they run."""
+
+    plan: PhysicalPlan
+    placing: PlacementWithFigures
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A batch to be simulated. `rows` gives the rows anew at each call, in reading order."""
+
+    rows: Callable[[], Iterator[SimulatedRow]]
+    num_rows: int
+    max_rows_in_flight: int
+    engines: Mapping[str, EngineFleet]
+    #: By pool, how many calls it takes at once.
+    tools: Mapping[str, int] = field(default_factory=dict)
+    steps: Mapping[str, StepTraits] = field(default_factory=dict)
+    #: The plan whose placement is followed, with what it rests on; None where no engine is on workers.
+    followed: FollowedPlan | None = None

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from sundog.errors import ConfigError
+from sundog.sim.failures import ReplicaFailure, read_failure
+from sundog.sim.simulate import simulate_batch
+from sundog.sim.workload import EngineFleet, ModelledEngine, SimulatedCall, StepTraits, Workload
+
+POOL = "engine:e"
+
+
+def workload(num_replicas: int, num_rows: int = 8, max_attempts: int = 3) -> Workload:
+    """Rows of one call of 10 s each, one at a time on each replica."""
+    row = (SimulatedCall("ask", POOL, call_s=10.0),)
+    fleet = EngineFleet(ModelledEngine(max_concurrency=1), num_replicas)
+    steps = {"ask": StepTraits(max_attempts=max_attempts)}
+    return Workload(lambda: iter([row] * num_rows), num_rows, 100, {POOL: fleet}, steps=steps)
+
+
+def test_a_lost_replica_leaves_its_work_to_the_others() -> None:
+    assert simulate_batch(workload(2), "fcfs").makespan_s == 40.0
+    lost = simulate_batch(workload(2), "fcfs", [ReplicaFailure(POOL, 1, 15.0)])
+    assert lost.makespan_s == pytest.approx(70.0), "one call of eight had ended there"
+    assert lost.num_failed_rows == 0
+    assert lost.timeline.looks[-1][POOL].num_replicas == 1
+
+
+def test_a_replica_that_comes_back_takes_its_part() -> None:
+    back = simulate_batch(workload(2), "fcfs", [ReplicaFailure(POOL, 1, 15.0, down_s=5.0)])
+    assert back.makespan_s == pytest.approx(50.0)
+    assert back.num_failed_rows == 0
+
+
+def test_without_its_last_replica_a_pool_fails_its_rows() -> None:
+    lost = simulate_batch(workload(1, num_rows=3), "fcfs", [ReplicaFailure(POOL, 0, 15.0)])
+    assert (lost.num_executed, lost.num_failed_rows) == (1, 2)
+
+
+def test_what_was_written_is_read() -> None:
+    fleets, pools = workload(2).engines, {"e": POOL}
+    assert read_failure("e#1@120s", fleets, pools) == ReplicaFailure(POOL, 1, 120.0)
+    assert read_failure("e#0@1.5s+60s", fleets, pools) == ReplicaFailure(POOL, 0, 1.5, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "hint"),
+    [
+        ("e1@5s", "not of the form", "as in --fail local#1@120s"),
+        ("f#1@5s", "no engine 'f'", None),
+        ("e#2@5s", "no replica 2", "it has 2, counted from 0; --replicas e=N simulates more"),
+    ],
+)
+def test_what_is_not_there_cannot_fail(text: str, what: str, hint: str | None) -> None:
+    with pytest.raises(ConfigError, match=what) as caught:
+        read_failure(text, workload(2).engines, {"e": POOL})
+    if hint is not None:
+        assert caught.value.hint == hint
