@@ -14,6 +14,7 @@ from sundog.display import describe_wait
 from sundog.errors import CallError, RunStopped
 from sundog.host.waits import Wait, Waits, span
 from sundog.ir.physical import Sharing
+from sundog.ir.pool_names import label_of
 from tests.runtime.fakes import World, plan_of, step
 
 
@@ -84,7 +85,7 @@ def test_the_first_signal_drops_a_call_that_only_waits(tmp_path: Path, is_effect
 
 
 def test_waits_are_told_together_by_the_longest() -> None:
-    waits = Waits()
+    waits = Waits(label_of)
     waits.begin("0/a", "engine:local", 3.0, busy(3.0))
     waits.begin("1/a", "engine:local", 40.0, busy(40.0))
     waits.begin("2/a", "http:example.org", 0.4, CallError("the connection broke", retryable=True))

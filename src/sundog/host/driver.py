@@ -86,8 +86,9 @@ class _Waiter:
 
 
 class Driver:
-    """Runs requests through one core on the running loop. `log` sees every event, in order. `loader`: None without
-    workers. `recorder`: keeps what attempts take. `waits`: calls that wait for their next attempt."""
+    """Runs requests through one core on the running loop. `log` sees every event, in order. `loader`: None where no
+    worker loads engines and no replica drains. `recorder`: keeps what attempts take. `waits`: calls that wait for
+    their next attempt."""
 
     def __init__(
         self,
@@ -247,7 +248,7 @@ class Driver:
         raise LoadingStopped
 
     async def _unload(self, action: Unload) -> None:
-        assert self._loader is not None, "no workers, no loads"
+        assert self._loader is not None, "only a loader closes what has drained"
         await self._loader.unload(action.replica_id)
         self._handle(ReplicaRemoved(self.now_s(), action.replica_id))
 

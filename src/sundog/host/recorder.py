@@ -38,7 +38,7 @@ class _Clock:
         self.changed_s = self.busy_s = self.share_s = 0.0
 
     def count(self, change: int, now_s: float) -> float:
-        """Return an attempt starts (1) or ends (-1); return `share_s` up to now."""
+        """Count an attempt that starts (1) or ends (-1), and return `share_s` up to now."""
         if self.num_running:
             passed_s = now_s - self.changed_s
             self.busy_s += passed_s

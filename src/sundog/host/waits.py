@@ -5,7 +5,7 @@ Owns these facts and their words. Never decides to wait; the core does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sundog.errors import CallError
@@ -36,9 +36,10 @@ class _Delay:
 
 
 class Waits:
-    """The calls of one process that wait now, by request."""
+    """The calls of one process that wait now, by request. `label_of`: gives what users call a pool."""
 
-    def __init__(self) -> None:
+    def __init__(self, label_of: Callable[[str], str] = str) -> None:
+        self._label_of = label_of
         self._delays: dict[str, _Delay] = {}
 
     def begin(self, request_id: str, pool: str, wait_s: float, failure: CallError) -> None:
@@ -52,14 +53,13 @@ class Waits:
         by_pool: dict[str, list[_Delay]] = {}
         for delay in self._delays.values():
             by_pool.setdefault(delay.pool, []).append(delay)
-        return tuple(_summary(pool, delays) for pool, delays in by_pool.items())
+        return tuple(_summary(self._label_of(pool), delays) for pool, delays in by_pool.items())
 
 
-def _summary(pool: str, delays: Iterable[_Delay]) -> Wait:
-    waiting = list(delays)
-    longest = max(waiting, key=lambda delay: delay.wait_s)
+def _summary(target: str, delays: Sequence[_Delay]) -> Wait:
+    longest = max(delays, key=lambda delay: delay.wait_s)
     is_asked_for = longest.failure.retry_after_s is not None
-    return Wait(len(waiting), longest.wait_s, pool.partition(":")[2] or pool, longest.failure.what, is_asked_for)
+    return Wait(len(delays), longest.wait_s, target, longest.failure.what, is_asked_for)
 
 
 def span(seconds: float) -> str:

@@ -24,6 +24,15 @@ def engine_of(pool: str) -> str | None:
     return pool.removeprefix(_ENGINE) if pool.startswith(_ENGINE) else None
 
 
+def label_of(pool: str) -> str:
+    """Return what users call the engine, database or host behind a pool.
+
+    >>> label_of(engine_pool("local")), label_of("python")
+    ('local', 'python')
+    """
+    return pool.partition(":")[2] or pool
+
+
 def worker_ids(group: WorkerGroup) -> list[str]:
     """Return the names of a group's workers."""
     return [f"{group.name}-{number}" for number in range(group.count)]

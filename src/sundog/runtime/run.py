@@ -24,7 +24,7 @@ from sundog.host.health import Health
 from sundog.host.waits import Waits
 from sundog.ir.logical import steps_of
 from sundog.ir.physical import PhysicalPlan
-from sundog.ir.pool_names import engine_pool
+from sundog.ir.pool_names import engine_pool, label_of
 from sundog.ir.values.canonical import describe_value
 from sundog.measured.loads import keep_loads
 from sundog.measured.node_history import extend_history
@@ -158,7 +158,7 @@ class Run:
         self._feed: Feed | None = None
         self._is_stopping = False
         self._figures = RunFigures({engine_pool(block.name): block.options["model"] for block in plan.logical.engines})
-        self._waits = Waits()
+        self._waits = Waits(label_of)
         self._restore_progress()
 
     @property

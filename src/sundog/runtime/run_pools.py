@@ -110,7 +110,7 @@ class RunPools:
 
     def names(self) -> dict[str, str]:
         """Return the pool of each replica that is started."""
-        return {replica_id: engine_pool(replica_id.rpartition("/")[0]) for replica_id in self.engines}
+        return {replica_id: _pool_of(replica_id) for replica_id in self.engines}
 
     def replicas(self, time_s: float) -> Iterator[ReplicaAdded]:
         """Yield the events that tell the core what there is."""
@@ -129,5 +129,8 @@ class RunPools:
         return replica_id
 
     def _added(self, time_s: float, replica_id: str, engine: Engine, worker_id: str | None = None) -> ReplicaAdded:
-        pool = engine_pool(replica_id.rpartition("/")[0])
-        return replica_added(time_s, replica_id, pool, self._options[replica_id], engine, worker_id)
+        return replica_added(time_s, replica_id, _pool_of(replica_id), self._options[replica_id], engine, worker_id)
+
+
+def _pool_of(replica_id: str) -> str:
+    return engine_pool(replica_id.rpartition("/")[0])

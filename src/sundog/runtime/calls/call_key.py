@@ -17,8 +17,7 @@ from sundog.sched.facts import CallFacts
 
 @dataclass(slots=True)
 class CallIdentity:
-    """The identity of a call in the run. `path` is step, element and turn, unique inside the row; `position` is the
-    number of rows that this process took up before this one."""
+    """The identity of a call in the run."""
 
     row_index: int
     #: Step, element and turn, unique inside the row.
@@ -27,12 +26,15 @@ class CallIdentity:
     #: The number of rows that this process took up before this one.
     position: int = 0
 
+    @property
+    def request_id(self) -> str:
+        """The name of the call's request, unique inside the run."""
+        return f"{self.row_index}/{self.path}"
+
 
 @dataclass(frozen=True, slots=True)
 class RunScope:
-    """The facts that a run's keys depend on. `is_fresh`: it has no result in common with another run.
-    `repeats_unknown_effects`: effects whose claim has no outcome run again. `facts`: of its flow's steps, for policies
-    and engines."""
+    """The facts of a run that its calls depend on."""
 
     run_id: str
     #: It has no result in common with another run.

@@ -50,8 +50,7 @@ class Claim:
         """Return once the claim is committed. Not before the core has submitted the call: a crash must leave no doubt
         about effects that only waited."""
         if not self._is_taken:
-            request_id = f"{self._identity.row_index}/{self._identity.path}"
-            await self._store.claim(self._key, self._run.run_id, request_id)
+            await self._store.claim(self._key, self._run.run_id, self._identity.request_id)
             self._is_taken = True
 
     async def _failed(self, error: CallError | RunStopped) -> None:

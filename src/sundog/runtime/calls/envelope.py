@@ -1,5 +1,4 @@
-"""The facts that the plan knows of each step's calls, for policies here and for engines that plan by them
-(docs/engines.md).
+"""The envelope of a call: what a run tells an engine that plans by it (docs/engines.md).
 
 Owns its fields. Never knows what an engine does with them.
 """

@@ -43,7 +43,7 @@ class Requests:
 
     def alone(self, node: CallExec, call: BoundCall, identity: CallIdentity) -> RequestArrived:
         """Return the request of one call; CallError where its engine cannot count the prompt's tokens."""
-        request_id = f"{identity.row_index}/{identity.path}"
+        request_id = identity.request_id
         num_prompt_tokens, key = self._prompt_of(node, call, request_id) if call.prompt else (0, ())
         return RequestArrived(
             0.0,
@@ -67,7 +67,7 @@ class Requests:
         alone."""
         return RequestArrived(
             0.0,
-            f"{identity.row_index}/{identity.path}{GATHERED}",
+            identity.request_id + GATHERED,
             node.pool,
             identity.row_index,
             identity.depth,
