@@ -62,7 +62,12 @@ def test_the_first_signal_drops_a_call_that_only_waits(tmp_path: Path, is_effect
 
     def stop() -> None:
         assert world.part is not None
-        seen.append(world.part.driver.waits.by_pool())
+        waits = world.part.driver.waits.by_pool()
+        if not waits:
+            # The claim of an effect is taken back before the wait begins.
+            asyncio.get_running_loop().call_later(0.01, stop)
+            return
+        seen.append(waits)
         world.part.driver.stop()
         seen.append(world.part.driver.waits.by_pool())
 
