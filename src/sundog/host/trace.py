@@ -1,7 +1,7 @@
 """A run's event logs as Chrome Trace Event JSON, for Perfetto and chrome://tracing.
 
-Owns the form of the trace. A log holds events only; which replica took which attempt is found by replaying them
-through a scheduler core with the policy set that acted. Memory grows with the requests in flight, not with the logs.
+Owns the form of the trace; what happened is found by `log_replay`. Memory grows with the requests in flight, not with
+the logs.
 """
 
 from __future__ import annotations
@@ -15,21 +15,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sundog.host.event_log import read_log
-from sundog.sched.core import SchedulerCore
-from sundog.sched.events import (
-    Event,
-    GiveUp,
-    Load,
-    LoadFailed,
-    PrefillEnded,
-    ReplicaAdded,
-    RequestArrived,
-    RequestCancelled,
-    RequestFailed,
-    RequestFinished,
-    Submit,
-)
-from sundog.sched.policy import POLICIES, PolicySet
+from sundog.host.log_replay import AttemptBegan, AttemptEnded, LoadEnded, LoggedRequest, LogReplay, LogStep
+from sundog.sched.events import RequestCancelled, RequestFailed, RequestFinished
+from sundog.sched.policy import POLICIES
 
 TraceRecord = dict[str, Any]
 WORKERS = "workers"
@@ -58,11 +46,13 @@ def trace_records(logs: Iterable[Path]) -> Iterator[TraceRecord]:
         header, events = log
         name = f"process {number} of the run began at {header.started_at}"
         yield {"ph": "i", "s": "g", "name": name, "pid": 0, "tid": 0, "ts": _microseconds(begin_s)}
-        replay = _Replay(POLICIES.get(header.policy), begin_s, lanes)
+        replay, records = LogReplay(POLICIES.get(header.policy)), _Records(begin_s, lanes)
         for event in events:
-            yield from replay.handle(event)
-        yield from replay.cut_off()
-        begin_s = replay.last_s
+            for step in replay.handle(event):
+                yield from records.of(step)
+        for ended in replay.cut_off():
+            yield from records.of(ended)
+        begin_s += replay.last_s
 
 
 class _Lanes:
@@ -86,29 +76,6 @@ class _Lanes:
 
 
 @dataclass(slots=True)
-class _Attempt:
-    """One attempt of a request, on its way."""
-
-    replica_id: str
-    slot: int
-    #: Its process and thread in the trace.
-    lane: tuple[int, int]
-    number: int
-    begin_s: float
-    prefill_end_s: float | None = None
-
-
-@dataclass(slots=True)
-class _Request:
-    """One request on its way."""
-
-    arrived: RequestArrived
-    #: The time since which it waits for its next attempt.
-    queued_s: float
-    attempt: _Attempt | None = None
-
-
-@dataclass(slots=True)
 class _Slots:
     """Free slots of one replica; the lowest is taken first, so that lanes stay few."""
 
@@ -125,93 +92,72 @@ class _Slots:
         heapq.heappush(self.free, slot)
 
 
-class _Replay:
-    """One process's log; `begin_s` is where its time 0 stands in the trace."""
+class _Records:
+    """The records of one process's log; `begin_s` is where its time 0 stands in the trace."""
 
-    def __init__(self, policies: PolicySet, begin_s: float, lanes: _Lanes) -> None:
-        self._core = SchedulerCore(policies)
+    def __init__(self, begin_s: float, lanes: _Lanes) -> None:
         self._begin_s = begin_s
         self._lanes = lanes
         self._slots: dict[str, _Slots] = {}
-        self._requests: dict[str, _Request] = {}
-        self._loads_s: dict[str, float] = {}
-        self.last_s = begin_s
+        #: By request that runs, its slot with the process and thread that stand for it.
+        self._places: dict[str, tuple[int, tuple[int, int]]] = {}
 
-    def handle(self, event: Event) -> Iterator[TraceRecord]:
-        """Yield the records of what `event` ends; then the core's decisions are taken note of."""
-        self.last_s = self._begin_s + event.time_s
-        match event:
-            case ReplicaAdded():
-                self._slots[event.replica_id] = _Slots()
-                if event.worker_id is not None:
-                    yield from self._end_load(event.worker_id, event.pool, "loaded")
-            case LoadFailed():
-                yield from self._end_load(event.worker_id, event.pool, "failed")
-            case RequestArrived():
-                self._requests[event.request_id] = _Request(event, self.last_s)
-            case PrefillEnded():
-                attempt = self._requests[event.request_id].attempt
-                assert attempt is not None, f"{event.request_id} is not running"
-                attempt.prefill_end_s = self.last_s
-            case RequestFinished():
-                tokens = {
-                    "prompt_tokens": event.num_prompt_tokens,
-                    "cached_tokens": event.num_cached_tokens,
-                    "output_tokens": event.num_output_tokens,
-                }
-                more = tokens if event.num_calls == 1 else {**tokens, "calls": event.num_calls}
-                yield from self._end(self._requests.pop(event.request_id), "finished", more)
-            case RequestFailed():
-                yield from self._end(self._requests[event.request_id], "failed", {"retryable": event.retryable})
-            case RequestCancelled():
-                yield from self._end(self._requests.pop(event.request_id), "cancelled", {})
-        for action in self._core.handle(event):
-            match action:
-                case Submit():
-                    yield from self._begin(self._requests[action.request_id], action)
-                case GiveUp():
-                    del self._requests[action.request_id]
-                case Load():
-                    self._loads_s[action.worker_id] = self.last_s
+    def of(self, step: LogStep) -> Iterator[TraceRecord]:
+        match step:
+            case AttemptBegan():
+                yield from self._begin(step.request)
+            case AttemptEnded():
+                yield from self._end(step)
+            case LoadEnded():
+                pid, tid, named = self._lanes.place(WORKERS, step.worker_id, 1)
+                yield from named
+                args = {"ending": "loaded" if step.is_loaded else "failed"}
+                yield self._slice(f"load {step.pool}", (pid, tid), step.begin_s, step.end_s, args)
 
-    def cut_off(self) -> Iterator[TraceRecord]:
-        """Yield the attempts that the log's end finds running: the process was killed."""
-        for request in self._requests.values():
-            yield from self._end(request, "cut off", {})
-
-    def _end_load(self, worker_id: str, pool: str, ending: str) -> Iterator[TraceRecord]:
-        pid, tid, named = self._lanes.place(WORKERS, worker_id, 1)
-        yield from named
-        args = {"ending": ending}
-        yield _slice(f"load {pool}", (pid, tid), self._loads_s.pop(worker_id), self.last_s, args)
-
-    def _begin(self, request: _Request, action: Submit) -> Iterator[TraceRecord]:
-        slot = self._slots[action.replica_id].take()
-        pid, tid, named = self._lanes.place(request.arrived.pool, action.replica_id, slot)
-        yield from named
-        request.attempt = _Attempt(action.replica_id, slot, (pid, tid), action.attempt, self.last_s)
-
-    def _end(self, request: _Request, ending: str, more: TraceRecord) -> Iterator[TraceRecord]:
-        """Yield the slice of the attempt that ends now, if one runs, with its prefill and decode inside it."""
+    def _begin(self, request: LoggedRequest) -> Iterator[TraceRecord]:
         attempt, arrived = request.attempt, request.arrived
-        if attempt is None:
-            return
-        self._slots[attempt.replica_id].give_back(attempt.slot)
+        assert attempt is not None, f"{arrived.request_id} is not running"
+        slot = self._slots.setdefault(attempt.replica_id, _Slots()).take()
+        pid, tid, named = self._lanes.place(arrived.pool, attempt.replica_id, slot)
+        yield from named
+        self._places[arrived.request_id] = slot, (pid, tid)
+
+    def _end(self, ended: AttemptEnded) -> Iterator[TraceRecord]:
+        """Yield the slice of the attempt, with its prefill and decode inside it."""
+        attempt, arrived, end_s = ended.attempt, ended.request.arrived, ended.end_s
+        slot, lane = self._places.pop(arrived.request_id)
+        self._slots[attempt.replica_id].give_back(slot)
         path = arrived.request_id.partition("/")[2]
-        args = {"row": arrived.workflow_order, "step": path, "attempt": attempt.number, "ending": ending, **more}
-        args["queue_ms"] = round((attempt.begin_s - request.queued_s) * 1e3, 3)
-        yield _slice(_COUNTERS.sub("", path), attempt.lane, attempt.begin_s, self.last_s, args)
+        args = {"row": arrived.workflow_order, "step": path, "attempt": attempt.number, **_ending(ended.event)}
+        args["queue_ms"] = round((attempt.begin_s - ended.request.queued_s) * 1e3, 3)
+        yield self._slice(_COUNTERS.sub("", path), lane, attempt.begin_s, end_s, args)
         if attempt.prefill_end_s is not None:
-            yield _slice("prefill", attempt.lane, attempt.begin_s, attempt.prefill_end_s, {})
-            yield _slice("decode", attempt.lane, attempt.prefill_end_s, self.last_s, {})
-        request.attempt, request.queued_s = None, self.last_s
+            yield self._slice("prefill", lane, attempt.begin_s, attempt.prefill_end_s, {})
+            yield self._slice("decode", lane, attempt.prefill_end_s, end_s, {})
+
+    def _slice(self, name: str, lane: tuple[int, int], begin_s: float, end_s: float, args: TraceRecord) -> TraceRecord:
+        pid, tid = lane
+        begin = _microseconds(self._begin_s + begin_s)
+        duration = round(_microseconds(self._begin_s + end_s) - begin, 3)
+        return {"ph": "X", "name": name, "pid": pid, "tid": tid, "ts": begin, "dur": duration, "args": args}
 
 
-def _slice(name: str, lane: tuple[int, int], begin_s: float, end_s: float, args: TraceRecord) -> TraceRecord:
-    pid, tid = lane
-    begin = _microseconds(begin_s)
-    duration = round(_microseconds(end_s) - begin, 3)
-    return {"ph": "X", "name": name, "pid": pid, "tid": tid, "ts": begin, "dur": duration, "args": args}
+def _ending(event: RequestFinished | RequestFailed | RequestCancelled | None) -> TraceRecord:
+    match event:
+        case None:
+            return {"ending": "cut off"}
+        case RequestCancelled():
+            return {"ending": "cancelled"}
+        case RequestFailed():
+            return {"ending": "failed", "retryable": event.retryable}
+        case RequestFinished():
+            tokens = {
+                "prompt_tokens": event.num_prompt_tokens,
+                "cached_tokens": event.num_cached_tokens,
+                "output_tokens": event.num_output_tokens,
+            }
+            more = {} if event.num_calls == 1 else {"calls": event.num_calls}
+            return {"ending": "finished", **tokens, **more}
 
 
 def _name(kind: str, pid: int, tid: int, name: str) -> TraceRecord:
