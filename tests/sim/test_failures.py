@@ -4,36 +4,36 @@ import pytest
 
 from sundog.errors import ConfigError
 from sundog.sim.failures import ReplicaFailure, read_failure
-from sundog.sim.simulate import simulate_batch
-from sundog.sim.workload import EngineFleet, ModelledEngine, SimulatedCall, StepTraits, Workload
+from sundog.sim.simulate import simulate_load
+from sundog.sim.workload import EngineFleet, ModelledEngine, SimulatedCall, SimulatedRow, StepTraits, Workload
 
 POOL = "engine:e"
 
 
 def workload(num_replicas: int, num_rows: int = 8, max_attempts: int = 3) -> Workload:
     """Rows of one call of 10 s each, one at a time on each replica."""
-    row = (SimulatedCall("ask", POOL, call_s=10.0),)
+    row = SimulatedRow((SimulatedCall("ask", POOL, call_s=10.0),))
     fleet = EngineFleet(ModelledEngine(max_concurrency=1), num_replicas)
     steps = {"ask": StepTraits(max_attempts=max_attempts)}
     return Workload(lambda: iter([row] * num_rows), num_rows, 100, {POOL: fleet}, steps=steps)
 
 
 def test_a_lost_replica_leaves_its_work_to_the_others() -> None:
-    assert simulate_batch(workload(2), "fcfs").makespan_s == 40.0
-    lost = simulate_batch(workload(2), "fcfs", [ReplicaFailure(POOL, 1, 15.0)])
+    assert simulate_load(workload(2), "fcfs").makespan_s == 40.0
+    lost = simulate_load(workload(2), "fcfs", [ReplicaFailure(POOL, 1, 15.0)])
     assert lost.makespan_s == pytest.approx(70.0), "one call of eight had ended there"
     assert lost.num_failed_rows == 0
     assert lost.timeline.looks[-1][POOL].num_replicas == 1
 
 
 def test_a_replica_that_comes_back_takes_its_part() -> None:
-    back = simulate_batch(workload(2), "fcfs", [ReplicaFailure(POOL, 1, 15.0, down_s=5.0)])
+    back = simulate_load(workload(2), "fcfs", [ReplicaFailure(POOL, 1, 15.0, down_s=5.0)])
     assert back.makespan_s == pytest.approx(50.0)
     assert back.num_failed_rows == 0
 
 
 def test_without_its_last_replica_a_pool_fails_its_rows() -> None:
-    lost = simulate_batch(workload(1, num_rows=3), "fcfs", [ReplicaFailure(POOL, 0, 15.0)])
+    lost = simulate_load(workload(1, num_rows=3), "fcfs", [ReplicaFailure(POOL, 0, 15.0)])
     assert (lost.num_executed, lost.num_failed_rows) == (1, 2)
 
 

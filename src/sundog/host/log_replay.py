@@ -1,4 +1,4 @@
-"""What happened in a process whose event log is read again: which replica took which attempt, and when.
+"""The replay of a log: which replica took which attempt in the process that wrote it, and when.
 
 A log holds events only; a scheduler core with the policy set that acted decides again what it decided then. Owns the
 requests and loads on their way; memory grows with them, not with the log.

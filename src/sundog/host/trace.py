@@ -103,6 +103,7 @@ class _Records:
         self._places: dict[str, tuple[int, tuple[int, int]]] = {}
 
     def of(self, step: LogStep) -> Iterator[TraceRecord]:
+        """Yield the records of one step of the replay."""
         match step:
             case AttemptBegan():
                 yield from self._begin(step.request)

@@ -30,7 +30,7 @@ def scaled_down(workload: Workload, scale: float, longest_tokens: int) -> Worklo
     stands for `scale` calls, so it makes that much more work in a step. `longest_tokens`: of any prompt and answer."""
     return replace(
         workload,
-        max_rows_in_flight=max(1, round(workload.max_rows_in_flight / scale)),
+        max_rows_in_flight=_part(workload.max_rows_in_flight, scale),
         engines={pool: _fleet(fleet, scale, longest_tokens) for pool, fleet in workload.engines.items()},
         tools={pool: max(1, round(places / scale)) for pool, places in workload.tools.items()},
     )
@@ -50,8 +50,8 @@ def _fleet(fleet: EngineFleet, scale: float, longest_tokens: int) -> EngineFleet
     return replace(fleet, engine=scaled)
 
 
-def _part(tokens: int | None, scale: float) -> int | None:
-    return None if tokens is None else max(1, round(tokens / scale))
+def _part(limit: int | None, scale: float) -> int | None:
+    return None if limit is None else max(1, round(limit / scale))
 
 
 def _kv_part(engine: ModelledEngine, scale: float, longest_tokens: int) -> int | None:

@@ -113,7 +113,7 @@ class Drawn:
                 made.append(self._made(call, before, draw.copy, repeat, luck, num_made[call.node]))
             # What waits for a call that is not made waits for those before it.
             ends[place] = tuple(places) or before
-        return tuple(made)
+        return SimulatedRow(tuple(made))
 
     def _made(
         self, call: PlannedCall, before: tuple[int, ...], copy: int, repeat: int, luck: float, number: int

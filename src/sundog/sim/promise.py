@@ -14,7 +14,7 @@ from sundog.cost.plan_estimate import PlanEstimate, SampledPlan, has_seconds
 from sundog.ir.physical import PhysicalPlan
 from sundog.sim.coarse import MIN_PLACES, largest_scale, scaled_down
 from sundog.sim.plan_workload import longest_tokens, workload_of
-from sundog.sim.simulate import simulate_batch
+from sundog.sim.simulate import simulate_load
 from sundog.sim.workload import FollowedPlan
 
 MAX_CALLS = 3000
@@ -50,7 +50,7 @@ def promised_makespan(
     if part.scale > 1:
         workload = scaled_down(workload, part.scale, longest_tokens(sampled, estimate.nodes))
     load_s = busiest_s(estimate.nodes, sampled.known)
-    makespan_s = simulate_batch(workload, plan.policy).makespan_s + load_s.expected * part.share_left
+    makespan_s = simulate_load(workload, plan.policy).makespan_s + load_s.expected * part.share_left
     if not load_s.expected:
         return Estimate.exactly(makespan_s)
     error = profile_error(sampled.known)

@@ -17,6 +17,7 @@ from sundog.host.attempt import Success
 from sundog.host.driver import Driver, GivenUp
 from sundog.ir.physical import Exec, calls_of
 from sundog.sched.events import RequestArrived, Submit
+from sundog.sim.latency import Latencies, RequestTimes
 from sundog.sim.machines import Machines
 from sundog.sim.workload import SimulatedCall, SimulatedRow, StepTraits
 
@@ -48,7 +49,7 @@ class _Passing:
 
 
 class SimulatedRows:
-    """Rows of one batch."""
+    """Rows of one load."""
 
     def __init__(
         self,
@@ -59,7 +60,8 @@ class SimulatedRows:
         follower: Follower | None = None,
     ) -> None:
         """`nodes` and `follower`: of a plan that is followed, which is told of each node that a row has passed."""
-        self.num_asked = self.num_executed = self.num_failed_rows = 0
+        self.num_rows = self.num_asked = self.num_executed = self.num_failed_rows = 0
+        self.latencies = Latencies()
         #: By pool, calls that wait for their first attempt.
         self.num_waiting: Counter[str] = Counter()
         self._driver = driver
@@ -72,17 +74,33 @@ class SimulatedRows:
         self._ended: set[Hashable] = set()
         self._in_flight: dict[Hashable, asyncio.Future[None]] = {}
 
-    async def run(self, rows: Iterator[SimulatedRow], max_rows_in_flight: int) -> None:
+    async def run_within(self, rows: Iterator[SimulatedRow], max_rows_in_flight: int) -> None:
         """Run all rows; a row begins when there is room for it, or when another one ends."""
-        numbered = enumerate(rows)
 
         async def lane() -> None:
-            for row_index, row in numbered:
-                await self._run_row(row_index, row)
+            for row in rows:
+                await self._run_row(row)
 
         await asyncio.gather(*(lane() for _ in range(max_rows_in_flight)))
 
-    async def _run_row(self, row_index: int, row: SimulatedRow) -> None:
+    async def run_as_they_come(self, rows: Iterator[SimulatedRow]) -> None:
+        """Run all rows, each from the time at which it comes, however many are there; they are in the order of these
+        times. Memory holds the rows that have not ended."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for row in rows:
+                    if row.arrives_s > loop.time():
+                        await asyncio.sleep(row.arrives_s - loop.time())
+                    group.create_task(self._run_row(row))
+        except BaseExceptionGroup as failures:
+            # Whatever else it holds follows from the first: a row never fails so, and the rows may be unreadable.
+            raise failures.exceptions[0] from None
+
+    async def _run_row(self, arrived: SimulatedRow) -> None:
+        begin_s, row = self._driver.now_s(), arrived.calls
+        row_index = self.num_rows if arrived.order is None else arrived.order
+        self.num_rows += 1
         waited_for = [len(call.before) for call in row]
         after: list[list[int]] = [[] for _ in row]
         for place, call in enumerate(row):
@@ -122,8 +140,9 @@ class SimulatedRows:
                 task.cancel()
         passing.row_ended()
         self._driver.workflow_left(f"row-{row_index}")
+        self.latencies.row_s.add(self._driver.now_s() - begin_s)
 
-    def _passing(self, row: SimulatedRow) -> _Passing:
+    def _passing(self, row: Sequence[SimulatedCall]) -> _Passing:
         if self._follower is None:
             return _Passing({}, {}, lambda node: None)
         left = dict.fromkeys(self._nodes, 0)
@@ -161,14 +180,18 @@ class SimulatedRows:
         traits = self._steps.get(call.node, NO_TRAITS)
         request_id = f"{row_index}/{place}"
         driver, machines = self._driver, self._machines
-        has_begun = False
+        times = RequestTimes(driver.now_s())
+
+        def on_first_token() -> None:
+            times.first_token_s = driver.now_s()
+            driver.prefill_ended(request_id)
 
         async def attempt(submit: Submit) -> Success[None]:
-            nonlocal has_begun
-            self.num_waiting[call.pool] -= not has_begun
-            has_begun = True
+            if times.begin_s is None:
+                self.num_waiting[call.pool] -= 1
+                times.begin_s = driver.now_s()
             replica = machines.replicas[submit.replica_id]
-            num_cached = await replica.answer(call, lambda: driver.prefill_ended(request_id))
+            num_cached = await replica.answer(call, on_first_token)
             counts = machines.counts[call.pool]
             counts.num_calls += 1
             counts.num_prompt_tokens += call.num_prompt_tokens
@@ -198,5 +221,6 @@ class SimulatedRows:
         try:
             await driver.run(arrived, attempt)
         finally:
-            self.num_waiting[call.pool] -= not has_begun
+            self.num_waiting[call.pool] -= times.begin_s is None
+        self.latencies.add(call.pool, times, driver.now_s())
         self.num_executed += 1

@@ -17,6 +17,7 @@ from sundog.sched.core import SchedulerCore
 from sundog.sched.events import Event
 from sundog.sched.policy import POLICIES
 from sundog.sim.failures import ReplicaFailure, fail
+from sundog.sim.latency import Latencies
 from sundog.sim.machines import Machines, PoolCounts
 from sundog.sim.rows import SimulatedRows
 from sundog.sim.timeline import SimulationCourse
@@ -35,7 +36,7 @@ class PoolResult:
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """`makespan_s`: from the first row's begin to the last one's end. Calls were `num_asked` for and `num_executed`."""
+    """`makespan_s`: from the begin to the last row's end. Calls were `num_asked` for and `num_executed`."""
 
     makespan_s: float
     num_rows: int
@@ -44,10 +45,16 @@ class Simulated:
     num_executed: int
     pools: Mapping[str, PoolResult]
     timeline: SimulationCourse
+    latencies: Latencies
+
+    @property
+    def rows_per_s(self) -> float:
+        """The throughput from the begin to the last row's end."""
+        return self.num_rows / self.makespan_s if self.makespan_s else 0.0
 
 
-def simulate_batch(workload: Workload, policy: str, failures: Sequence[ReplicaFailure] = ()) -> Simulated:
-    """Simulate a batch under a policy set; ConfigError for an unknown one. Equal input gives an equal result."""
+def simulate_load(workload: Workload, policy: str, failures: Sequence[ReplicaFailure] = ()) -> Simulated:
+    """Simulate a load under a policy set; ConfigError for an unknown one. Equal input gives an equal result."""
     return run_virtually(_simulate(workload, policy, failures))
 
 
@@ -62,6 +69,7 @@ async def _following(workload: Workload, driver: Driver, machines: Machines) -> 
     if followed is None:
         yield SimulatedRows(driver, machines, workload.steps)
         return
+    assert workload.num_rows is not None, "the rows of a plan that is followed are counted"
     follower = Follower(followed.plan, followed.placing, workload.num_rows, driver, machines)
     follower.begin()
     async with follower.reviewing():
@@ -92,10 +100,10 @@ async def _simulate(workload: Workload, policy: str, failures: Sequence[ReplicaF
             timeline.watching(lambda: machines.look(rows.num_waiting)),
             _failing(failures, driver, machines),
         ):
-            await rows.run(workload.rows(), min(workload.max_rows_in_flight, workload.num_rows))
+            await _run(rows, workload)
         return Simulated(
             asyncio.get_running_loop().time(),
-            workload.num_rows,
+            rows.num_rows,
             rows.num_failed_rows,
             rows.num_asked,
             rows.num_executed,
@@ -104,6 +112,16 @@ async def _simulate(workload: Workload, policy: str, failures: Sequence[ReplicaF
                 for pool, counts in machines.counts.items()
             },
             timeline,
+            rows.latencies,
         )
     finally:
         await driver.close()
+
+
+async def _run(rows: SimulatedRows, workload: Workload) -> None:
+    """Run the rows: a batch and a live load differ in nothing but when rows begin."""
+    window = workload.max_rows_in_flight
+    if window is None:
+        await rows.run_as_they_come(workload.rows())
+    else:
+        await rows.run_within(workload.rows(), window if workload.num_rows is None else min(window, workload.num_rows))

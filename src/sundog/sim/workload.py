@@ -44,7 +44,15 @@ class SimulatedCall:
         return self.call_s is not None
 
 
-SimulatedRow = tuple[SimulatedCall, ...]
+@dataclass(frozen=True, slots=True)
+class SimulatedRow:
+    """One row: its calls, each after those that it waits for."""
+
+    calls: tuple[SimulatedCall, ...]
+    #: Its number in the order of the rows, by which policies rank; None for its place among the rows as they begin.
+    order: int | None = None
+    #: Seconds from the begin at which it comes; where a window holds rows back, it begins as soon as there is room.
+    arrives_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +103,14 @@ class FollowedPlan:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A batch to be simulated. `rows` gives the rows anew at each call, in reading order."""
+    """A load to be simulated: a batch, or rows as they come. `rows` gives the rows anew at each call, in the order in
+    which they begin."""
 
     rows: Callable[[], Iterator[SimulatedRow]]
-    num_rows: int
-    max_rows_in_flight: int
+    #: None where only reading them tells; the rows of a plan that is followed are counted.
+    num_rows: int | None
+    #: None where no window holds rows back: each begins when it comes, as in a live load.
+    max_rows_in_flight: int | None
     engines: Mapping[str, EngineFleet]
     #: By pool, how many calls it takes at once.
     tools: Mapping[str, int] = field(default_factory=dict)
