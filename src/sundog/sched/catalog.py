@@ -67,7 +67,6 @@ CONTINUUM = replace(
     name="continuum",
     admit=(aggressive, beside_retained),
     rank=order.program_first_come,
-    needs_workflows=True,
     retain=continuum_ttl,
     evict_rank=latest_program_first,
 )
