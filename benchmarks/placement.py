@@ -53,7 +53,7 @@ def timed(num_llm: int, num_tools: int) -> dict[str, Any]:
             num_tools=num_tools,
             num_replicas=8,
             num_models=3,
-            num_tool_workers=4,
+            num_pools=2,
             split_share=(0.0, 0.5, 1.0)[seed % 3],
             flow_share=(0.0, 1.0)[seed % 2],
         )

@@ -99,7 +99,7 @@ def test_a_tool_ranks_with_the_first_step_that_needs_it() -> None:
         GraphStep("after", "sql", ("b",)),
     )
     nodes = (LLMNode("a", "o20", 1), LLMNode("b", "o20", 1))
-    problem = PlacementProblem(nodes, (), (Model("o20", 1, 1),), (Replica("gpu-0", frozenset({"o20"})),), 0)
+    problem = PlacementProblem(nodes, (), (Model("o20", 1, 1),), (Replica("gpu-0", frozenset({"o20"})),))
     sequence = (Assignment("a", ("gpu-0",)), Assignment("b", ("gpu-0",)))
     found = PlacementSolution(sequence, simulate(problem, sequence), "by hand", 0, False)
     assert ranks_of(one, found, ["gpu-0"]) == Ranks(

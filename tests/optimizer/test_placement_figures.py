@@ -66,16 +66,53 @@ ALL = figures(page=5.0, draft=20.0, check=30.0, last=6.0)
 def test_the_problem_has_a_node_for_each_call() -> None:
     problem = placement_problem(plan(), PLACES, ALL, {"gpu-1": ("engine:large",)})
     assert problem.llm_nodes == (
-        LLMNode("draft", "engine:small", 20.0, ("page", "known"), max_replicas=2, wave_s=5.0),
-        LLMNode("check", "engine:large", 30.0, ("draft",), max_replicas=2, wave_s=7.5),
-        LLMNode("last", "engine:fixed", 6.0, ("known", "draft", "check"), max_replicas=3, wave_s=1.5),
+        LLMNode("draft", "engine:small", 20.0, ("page", "known"), max_replicas=2, wave_s=5.0, call_s=5.0),
+        LLMNode("check", "engine:large", 30.0, ("draft",), max_replicas=2, wave_s=7.5, call_s=7.5),
+        LLMNode("last", "engine:fixed", 6.0, ("known", "draft", "check"), max_replicas=3, wave_s=1.5, call_s=1.5),
     )
-    assert problem.tool_nodes == (ToolNode("page", 5.0, (), 1.25), ToolNode("known", 0.0, ("page",), 0.0))
+    assert problem.tool_nodes == (
+        ToolNode("page", 5.0, (), 1.25, "http:http://host", 1.25),
+        ToolNode("known", 0.0, ("page",), 0.0),
+    )
     assert [(replica.name, replica.resident) for replica in problem.replicas] == [
         ("gpu-0", ()),
         ("gpu-1", ("engine:large",)),
         *((f"engine:fixed-{number}", ("engine:fixed",)) for number in range(3)),
     ]
+
+
+def two_pages(*hosts: str) -> PhysicalPlan:
+    """Return a plan of a look-up on each host, and a step that reads them."""
+    flow = sd.Flow("pages")
+    engine = flow.engine("small", kind="null", workers=flow.workers("gpu", count=1))
+    row = flow.input("rows", rows=[{"id": 0}])
+    pages = [flow.http(f"page_{place}", url=f"http://{host}/{row.id}") for place, host in enumerate(hosts)]
+    flow.output(text=flow.llm("read", engine=engine, prompt=f"{pages[0].text} {pages[1].text}").text)
+    logical = flow.plan()
+    return plan_physical(
+        logical, {step.operator: OPERATORS.get(step.operator)(Path()) for step in steps_of(logical.nodes)}
+    )
+
+
+@pytest.mark.parametrize(("hosts", "makespan_s"), [(("a", "b"), 44.0), (("a", "a"), 84.0)])
+def test_tools_of_one_host_share_what_it_takes_at_once(hosts: tuple[str, str], makespan_s: float) -> None:
+    """Two look-ups of 40 s, each if it had the host for itself, and a last wave of 4 s that reads them."""
+    placed = place_steps(
+        two_pages(*hosts),
+        [PoolReplicas("engine:small", WorkerGroup("gpu", 1), 1)],
+        figures(page_0=40.0, page_1=40.0, read=16.0),
+    )
+    assert placed is not None
+    assert placed.makespan_s == makespan_s
+
+
+def test_a_share_of_fewer_rows_than_run_at_once_takes_a_call() -> None:
+    """A step of one wave takes as long on two workers as on one; each has 40 s of load and work."""
+    few = replace(figures(read=30.0), num_waves={"read": 1.0})
+    plan = two_pages("a", "b")
+    placed = place_steps(plan, [PoolReplicas("engine:small", WorkerGroup("gpu", 2), 2)], few)
+    assert placed is not None
+    assert placed.makespan_s == LOADS_S["engine:small"] + 30.0
 
 
 def test_a_turn_costs_a_wave_beside_the_load() -> None:

@@ -60,22 +60,26 @@ def placement_problem(
     parts = [part for part in _parts(plan.nodes) if part.call is None or part.name in figures.exec_s]
     left = {part.name for part in parts}
     for part in parts:
-        exec_s = figures.exec_s[part.name].expected if part.call else 0.0
-        wave_s = exec_s / max(1.0, figures.num_waves[part.name]) if part.call else 0.0
         parents = tuple(parent for parent in part.parents if parent in left)
-        if part.call and part.call.pool in by_pool:
-            width = by_pool[part.call.pool].num_replicas
-            llm_nodes.append(LLMNode(part.name, part.call.pool, exec_s, parents, max_replicas=width, wave_s=wave_s))
-            waves_s[part.call.pool].append(wave_s if wave_s < exec_s else 0.0)
+        if part.call is None:
+            tool_nodes.append(ToolNode(part.name, 0.0, parents, 0.0))
+            continue
+        exec_s, pool = figures.exec_s[part.name].expected, part.call.pool
+        num_waves = figures.num_waves[part.name]
+        wave_s = exec_s / max(1.0, num_waves)
+        if pool in by_pool:
+            width = by_pool[pool].num_replicas
+            llm_nodes.append(LLMNode(part.name, pool, exec_s, parents, 0.0, width, wave_s, wave_s))
+            waves_s[pool].append(wave_s if wave_s < exec_s else 0.0)
         else:
-            tool_nodes.append(ToolNode(part.name, exec_s, parents, wave_s))
-    # Each tool has limits of its own, so that its time is known already; none waits for another one's worker.
+            # A tool's call is as long whatever else is asked meanwhile.
+            call_s = exec_s / num_waves if num_waves else 0.0
+            tool_nodes.append(ToolNode(part.name, exec_s, parents, wave_s, pool, call_s))
     return PlacementProblem(
         tuple(llm_nodes),
         tuple(tool_nodes),
         tuple(_model(pool, figures.load_s[pool], waves_s[pool]) for pool in by_pool),
         tuple(_replicas(replicas, residents)),
-        max(1, len(tool_nodes)),
         objective,
     )
 

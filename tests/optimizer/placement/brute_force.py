@@ -21,8 +21,8 @@ def best_completion(schedule: Schedule, visit: Visit | None) -> float:
     if schedule.done == ix.all_mask:
         return schedule.value()
     best = inf
-    for node in filter(schedule.is_ready, ix.decided):
-        for replicas in ix.subsets_of(node) if node < ix.num_llm else [()]:
+    for node in filter(schedule.is_ready, range(ix.num_llm)):
+        for replicas in ix.subsets_of(node):
             child = schedule.copy()
             child.append(node, replicas)
             best = min(best, best_completion(child, visit))

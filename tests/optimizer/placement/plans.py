@@ -16,13 +16,13 @@ def random_plan(  # noqa: PLR0913 - sizes, each given by name
     num_tools: int,
     num_replicas: int,
     num_models: int,
-    num_tool_workers: int,
+    num_pools: int,
     split_share: float,
     flow_share: float,
     objective: Objective = Objective.MAKESPAN,
 ) -> PlacementProblem:
     """Each node has up to two parents among those before it; `split_share` of the LLM nodes can be split; of
-    `flow_share` of the nodes rows go on before the batch has ended."""
+    `flow_share` of the nodes rows go on before the batch has ended; half of the tools share `num_pools` pools."""
     models = []
     for number in range(num_models):
         load_s = stream.randint(2, 12)
@@ -46,9 +46,13 @@ def random_plan(  # noqa: PLR0913 - sizes, each given by name
         name = f"{kind}{number}"
         parents = tuple(sorted(stream.sample(names, min(len(names), stream.randint(0, most_parents)))))
         if kind == "tool":
-            tool_nodes.append(ToolNode(name, stream.randint(1, 15), parents, wave_s(stream, flow_share)))
+            wave = wave_s(stream, flow_share)
+            # Tools beyond the pools, as many again, have places of their own.
+            pool = stream.choice([*(f"p{place}" for place in range(num_pools)), *[None] * num_pools])
+            tool_nodes.append(ToolNode(name, stream.randint(1, 15), parents, wave, pool, call_s(stream, wave)))
         else:
             can_split = stream.random() < split_share
+            wave = wave_s(stream, flow_share)
             llm_nodes.append(
                 LLMNode(
                     name,
@@ -57,17 +61,21 @@ def random_plan(  # noqa: PLR0913 - sizes, each given by name
                     parents,
                     kv_saved_share=stream.choice([0.0, 0.1, 0.3]),
                     max_replicas=stream.choice([2, num_replicas]) if can_split else 1,
-                    wave_s=wave_s(stream, flow_share),
+                    wave_s=wave,
+                    call_s=call_s(stream, wave),
                 )
             )
         names.append(name)
-    return PlacementProblem(
-        tuple(llm_nodes), tuple(tool_nodes), tuple(models), tuple(replicas), num_tool_workers, objective
-    )
+    return PlacementProblem(tuple(llm_nodes), tuple(tool_nodes), tuple(models), tuple(replicas), objective)
 
 
 def wave_s(stream: Random, flow_share: float) -> float:
     return stream.randint(1, 20) if stream.random() < flow_share else inf
+
+
+def call_s(stream: Random, wave: float) -> float:
+    """Return nothing where rows do not flow, else as long as a wave or, as often, less."""
+    return 0.0 if wave == inf else stream.choice([wave, wave / 2])
 
 
 def small_plan(stream: Random, most_llm: int, objective: Objective = Objective.MAKESPAN) -> PlacementProblem:
@@ -78,7 +86,7 @@ def small_plan(stream: Random, most_llm: int, objective: Objective = Objective.M
         num_tools=stream.randint(0, 6),
         num_replicas=stream.randint(2, 4),
         num_models=stream.randint(1, 3),
-        num_tool_workers=stream.randint(1, 3),
+        num_pools=stream.randint(1, 2),
         split_share=stream.choice([0.0, 0.5, 1.0]),
         flow_share=stream.choice([0.0, 0.5, 1.0]),
         objective=objective,

@@ -26,7 +26,7 @@ def tiny_plan(seed: int, objective: Objective) -> PlacementProblem:
         num_tools=stream.randint(0, 5 - num_llm),
         num_replicas=2,
         num_models=3,
-        num_tool_workers=stream.randint(1, 2),
+        num_pools=1,
         split_share=stream.choice([0.0, 0.6]),
         flow_share=stream.choice([0.0, 0.7]),
         objective=objective,
@@ -88,7 +88,7 @@ def test_replicas_with_other_models_are_told_apart() -> None:
     children = [LLMNode(f"{node.name} child", "a", 10, (node.name,), kv_saved_share=0.5) for node in (first, second)]
     models = tuple(Model(name, 1, 1) for name in "abc")
     replicas = tuple(Replica(f"with {name}", frozenset("abc"), (name,), max_resident=2) for name in "bc")
-    ix = Indexed(PlacementProblem((first, second, *children), (), models, replicas, 0))
+    ix = Indexed(PlacementProblem((first, second, *children), (), models, replicas))
     straight, crossed = (
         shape_and_times(Schedule(ix).play(steps)) for steps in ([(0, (0,)), (1, (1,))], [(0, (1,)), (1, (0,))])
     )
@@ -98,11 +98,11 @@ def test_replicas_with_other_models_are_told_apart() -> None:
 def test_the_bound_grants_the_kv_saving() -> None:
     """A bound that counts 10 + 10 would prune the optimum."""
     chain = (LLMNode("x", "a", 10), LLMNode("y", "a", 10, ("x",), kv_saved_share=0.5))
-    problem = PlacementProblem(chain, (), (Model("a", 1, 1),), (Replica("r", frozenset("a"), ("a",)),), 0)
+    problem = PlacementProblem(chain, (), (Model("a", 1, 1),), (Replica("r", frozenset("a"), ("a",)),))
     assert Bound(Schedule(Indexed(problem)))(Schedule(Indexed(problem))) == 15
 
 
 def test_the_bound_counts_a_load_that_no_replica_is_spared() -> None:
     node = LLMNode("x", "a", 10)
-    problem = PlacementProblem((node,), (), (Model("a", 3, 3),), (Replica("r", frozenset("a")),), 0)
+    problem = PlacementProblem((node,), (), (Model("a", 3, 3),), (Replica("r", frozenset("a")),))
     assert Bound(Schedule(Indexed(problem)))(Schedule(Indexed(problem))) == 13

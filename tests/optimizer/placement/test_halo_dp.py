@@ -30,7 +30,7 @@ def problem(
     """Workers that serve the models a and b, none loaded."""
     models = (Model("a", load_s, load_s), Model("b", load_s, load_s))
     workers = tuple(Replica(f"r{number}", frozenset("ab")) for number in range(num_workers))
-    return PlacementProblem(tuple(llm), tuple(tools or []), models, workers, 1)
+    return PlacementProblem(tuple(llm), tuple(tools or []), models, workers)
 
 
 def chain(x_s: float, y_s: float, load_s: float = 5) -> PlacementProblem:
@@ -102,7 +102,7 @@ def test_a_chain_in_two_epochs_stays_on_its_worker() -> None:
 def test_the_loaded_model_is_used() -> None:
     workers = tuple(Replica(f"r{number}", frozenset("ab"), (model,)) for number, model in enumerate("ab"))
     llm = (LLMNode("x", "b", 10), LLMNode("y", "a", 10))
-    found = halo_dp(PlacementProblem(llm, (), (Model("a", 5, 5), Model("b", 5, 5)), workers, 0))
+    found = halo_dp(PlacementProblem(llm, (), (Model("a", 5, 5), Model("b", 5, 5)), workers))
     assert found.timeline.model_loads == ()
 
 
@@ -110,7 +110,7 @@ def test_a_worker_that_serves_one_model_waits_for_its_nodes() -> None:
     """No set of two or three nodes can be served at once, so that smaller ones are tried."""
     workers = (Replica("r0", frozenset("a"), ("a",)), Replica("r1", frozenset("b"), ("b",)))
     llm = tuple(LLMNode(name, "a", 10) for name in "xyz")
-    found = halo_dp(PlacementProblem(llm, (), (Model("a", 5, 5), Model("b", 5, 5)), workers, 0))
+    found = halo_dp(PlacementProblem(llm, (), (Model("a", 5, 5), Model("b", 5, 5)), workers))
     assert sorted(found.timeline.order_on("r0")) == ["x", "y", "z"]
     assert found.timeline.order_on("r1") == ()
 
@@ -118,13 +118,6 @@ def test_a_worker_that_serves_one_model_waits_for_its_nodes() -> None:
 def test_one_worker_runs_the_nodes_of_a_model_one_after_another() -> None:
     llm = [LLMNode(name, model, 10) for name, model in zip("vwxy", "abab", strict=True)]
     assert len(halo_dp(problem(llm, num_workers=1)).timeline.model_loads) == 2
-
-
-def test_tools_stand_before_the_first_that_needs_them_and_those_of_none_come_last() -> None:
-    llm = [LLMNode("x", "a", 10), LLMNode("y", "a", 10, ("between",))]
-    tools = [ToolNode("after", 7, ("y",)), ToolNode("alone", 1), ToolNode("between", 5, ("x",))]
-    found = halo_dp(problem(llm, tools, num_workers=1))
-    assert [step.node for step in found.sequence] == ["x", "between", "y", "alone", "after"]
 
 
 def test_no_llm_nodes() -> None:

@@ -28,7 +28,7 @@ def test_the_oracle_is_brute_force(objective: Objective) -> None:
             num_tools=seed % 3,
             num_replicas=2,
             num_models=2,
-            num_tool_workers=1,
+            num_pools=1,
             split_share=0.5,
             flow_share=0.5 * (seed % 2),
             objective=objective,
@@ -39,7 +39,7 @@ def test_the_oracle_is_brute_force(objective: Objective) -> None:
 def test_the_oracle_refuses_what_it_does_not_know() -> None:
     replica = Replica("r", frozenset("a"), max_resident=2)
     with pytest.raises(PlanError, match="one resident model only"):
-        solve_oracle(PlacementProblem((LLMNode("x", "a", 1),), (), (Model("a", 1, 1),), (replica,), 0))
+        solve_oracle(PlacementProblem((LLMNode("x", "a", 1),), (), (Model("a", 1, 1),), (replica,)))
 
 
 def gaps(seeds: Iterable[int], most_llm: int) -> list[float]:

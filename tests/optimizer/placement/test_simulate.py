@@ -22,12 +22,11 @@ ALL = frozenset("abc")
 def problem(
     *nodes: LLMNode | ToolNode,
     replicas: tuple[Replica, ...] = (Replica("r0", ALL, ("a",)), Replica("r1", ALL, ("a",))),
-    num_tool_workers: int = 1,
     objective: Objective = Objective.MAKESPAN,
 ) -> PlacementProblem:
     llm_nodes = tuple(node for node in nodes if isinstance(node, LLMNode))
     tool_nodes = tuple(node for node in nodes if isinstance(node, ToolNode))
-    return PlacementProblem(llm_nodes, tool_nodes, MODELS, replicas, num_tool_workers, objective)
+    return PlacementProblem(llm_nodes, tool_nodes, MODELS, replicas, objective)
 
 
 def play(given: PlacementProblem, *steps: str) -> Timeline:
@@ -86,10 +85,16 @@ X, Y = LLMNode("x", "a", 10), LLMNode("y", "a", 20, ("x",), kv_saved_share=0.5)
             id="a shard waits for its own replica alone",
         ),
         pytest.param(
-            (X, ToolNode("s", 4, ("x",)), ToolNode("t", 6, ("x",)), ToolNode("u", 1)),
-            ["u", "x r0", "t", "s"],
-            {"u": (0, 1), "x": (0, 10), "t": (10, 16), "s": (16, 20)},
-            id="tools after the last LLM node, one worker, in sequence",
+            (X, *(ToolNode(name, len(name), ("x",), pool="p") for name in ("a", "bbb")), ToolNode("c", 1, pool="p")),
+            ["c", "x r0", "a", "bbb"],
+            {"c": (0, 1), "x": (0, 10), "a": (13, 14), "bbb": (10, 13)},
+            id="tools of one pool one after another, the longest tail first",
+        ),
+        pytest.param(
+            (X, ToolNode("s", 4, ("x",), pool="p"), ToolNode("t", 6, ("x",), pool="q"), ToolNode("u", 5, ("x",))),
+            ["x r0", "s", "t", "u"],
+            {"x": (0, 10), "s": (10, 14), "t": (10, 16), "u": (10, 15)},
+            id="other tools wait for none",
         ),
     ],
 )
@@ -153,6 +158,29 @@ FAST, SLOW = LLMNode("fast", "a", 10, wave_s=1), LLMNode("slow", "a", 20, ("fast
             {"other": (0, 4), "fast": (0, 10), "y": (4, 11)},
             id="rows of both parents are needed",
         ),
+        pytest.param(
+            (LLMNode("x", "a", 6, max_replicas=2, wave_s=4, call_s=4), LLMNode("y", "a", 5, wave_s=4)),
+            ["x r0 r1", "y r0"],
+            {"x": (0, 4), "y": (3, 8)},
+            id="half of the rows take a call, and leave places to others",
+        ),
+        pytest.param(
+            (ToolNode("t", 1, call_s=3), ToolNode("u", 1, wave_s=2, call_s=2), LLMNode("y", "a", 1, ("t", "u"))),
+            ["t", "u", "y r0"],
+            {"t": (0, 3), "u": (0, 2), "y": (3, 4)},
+            id="a tool takes a call at least",
+        ),
+        pytest.param(
+            (
+                FAST,
+                ToolNode("t", 4, ("fast",), 0.5, "p"),
+                ToolNode("u", 3, ("fast",), 1, "p"),
+                LLMNode("y", "a", 2, ("u",)),
+            ),
+            ["fast r0", "u", "t", "y r1"],
+            {"fast": (0, 10), "u": (1, 11), "t": (4, 10.5), "y": (2, 13)},
+            id="a pool that has had the time for one tool's work takes the next",
+        ),
     ],
 )
 def test_rows_flow(
@@ -161,9 +189,12 @@ def test_rows_flow(
     assert times(play(problem(*nodes), *steps)) == expected
 
 
-def test_two_workers_run_two_tools() -> None:
-    given = problem(ToolNode("s", 4), ToolNode("t", 6), ToolNode("u", 1), num_tool_workers=2)
-    assert times(play(given, "t", "s", "u")) == {"t": (0, 6), "s": (0, 4), "u": (4, 5)}
+def test_a_pool_takes_the_tools_in_the_order_in_which_what_they_read_is_placed() -> None:
+    given = problem(X, LLMNode("y", "a", 20), *(ToolNode(f"of-{name}", 6, (name,), pool="p") for name in "xy"))
+    rest = ["of-x", "of-y"]
+    assert times(play(given, "y r1", "x r0", *rest)) == times(play(given, "y r1", "x r0", *rest[::-1]))
+    assert play(given, "x r0", "y r1", *rest).value == 26
+    assert play(given, "y r1", "x r0", *rest).value == 32
 
 
 def test_the_model_longest_unused_leaves() -> None:
@@ -228,6 +259,7 @@ def test_what_is_no_placement(steps: list[str], message: str) -> None:
         ((LLMNode("x", "a", -1),), (), "exec_s of -1"),
         ((LLMNode("x", "a", float("nan")),), (), "exec_s of nan"),
         ((LLMNode("x", "a", 1, wave_s=float("nan")),), (), "wave_s of nan"),
+        ((ToolNode("x", 1, call_s=-1),), (), "call_s of -1"),
         ((LLMNode("x", "a", 1, kv_saved_share=1),), (), r"kv_saved_share must be in \[0, 1\)"),
         ((LLMNode("x", "a", 1, ("t",)), ToolNode("t", 1, ("x",))), (), "wait for each other: "),
         ((X,), (Replica("r0", frozenset("ad")),), "unknown model 'd'"),
@@ -238,8 +270,3 @@ def test_what_is_no_placement(steps: list[str], message: str) -> None:
 def test_what_is_no_problem(nodes: tuple[LLMNode | ToolNode, ...], replicas: tuple[Replica, ...], message: str) -> None:
     with pytest.raises(PlanError, match=message):
         problem(*nodes, replicas=replicas or (Replica("r0", ALL),))
-
-
-def test_tools_need_a_worker() -> None:
-    with pytest.raises(PlanError, match="tool nodes without a tool worker"):
-        problem(ToolNode("t", 1), num_tool_workers=0)

@@ -48,7 +48,7 @@ def problem(
     llm: list[LLMNode], tools: list[ToolNode], replicas: tuple[Replica, ...], objective: Objective = Objective.MAKESPAN
 ) -> PlacementProblem:
     models = (Model("a", 5, 5), Model("b", 5, 5))
-    return PlacementProblem(tuple(llm), tuple(tools), models, replicas, 1, objective)
+    return PlacementProblem(tuple(llm), tuple(tools), models, replicas, objective)
 
 
 def replicas_of(placement: PlacementSolution, node: str) -> tuple[str, ...]:
@@ -114,16 +114,22 @@ def test_a_chain_whose_rows_flow_keeps_each_model_where_it_is() -> None:
 
 def test_dp_plans_tools_before_between_and_after_the_llm_nodes() -> None:
     nodes = [LLMNode("x", "a", 10, ("before",)), LLMNode("y", "a", 10, ("between",)), LLMNode("z", "a", 10)]
-    tools = [ToolNode("before", 2), ToolNode("between", 5, ("x",)), ToolNode("after", 7, ("y",)), ToolNode("alone", 9)]
+    tools = [
+        ToolNode("before", 2, pool="p"),
+        ToolNode("between", 5, ("x",), pool="p"),
+        ToolNode("after", 7, ("y",), pool="p"),
+        ToolNode("alone", 1, pool="p"),
+    ]
     found = solve_dp(problem(nodes, tools, on("a", "a")))
-    assert found.value == 34  # before, x, between, y, after, with `alone` in between on the one worker
+    assert found.value == 34  # before, x, between, y, after; the pool takes `alone` while x runs
     assert found.is_optimal
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_plans_without_llm_nodes_or_without_nodes(solver: Solver) -> None:
     assert solver(problem([], [ToolNode("s", 2), ToolNode("t", 3, ("s",))], ())).value == 5
-    assert solver(problem([], [ToolNode("s", 2), ToolNode("t", 3)], on("a"))).value == 5
+    assert solver(problem([], [ToolNode("s", 2), ToolNode("t", 3)], on("a"))).value == 3
+    assert solver(problem([], [ToolNode("s", 2, pool="p"), ToolNode("t", 3, pool="p")], on("a"))).value == 5
     assert solver(problem([], [], on("a"))).value == 0
 
 
@@ -271,7 +277,7 @@ def test_forty_llm_nodes_are_placed() -> None:
         num_tools=20,
         num_replicas=8,
         num_models=3,
-        num_tool_workers=4,
+        num_pools=2,
         split_share=0.5,
         flow_share=0.5,
     )

@@ -1,6 +1,6 @@
 """The way from a solver's steps to its answer, and the order of any two answers.
 
-Owns where free tools stand in the sequence, and the score. Never changes a decision.
+Owns where tools stand in the sequence, and the score. Never changes a decision.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def solution_of(
 
 
 def _assignments(ix: Indexed, steps: Iterable[IndexedAssignment]) -> Iterator[Assignment]:
-    """Yield the assignments; tools that need no decision stand right behind the last of their parents."""
+    """Yield the assignments; tools stand right behind the last of their parents."""
     placed = 0
-    free_tools = [node for node in ix.order if node not in ix.decided]
+    tools = [node for node in ix.order if node >= ix.num_llm]
     for node, replicas in [(-1, ()), *steps]:
         if node >= 0:
             placed |= 1 << node
             yield Assignment(ix.names[node], tuple(ix.problem.replicas[replica].name for replica in replicas))
-        for tool in free_tools:
+        for tool in tools:
             if not placed >> tool & 1 and not ix.parents_mask[tool] & ~placed:
                 placed |= 1 << tool
                 yield Assignment(ix.names[tool])

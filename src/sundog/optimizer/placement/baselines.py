@@ -69,13 +69,11 @@ def _steps(root: Schedule, choose: Choose) -> tuple[IndexedAssignment, ...]:
 
 
 def _first(schedule: Schedule) -> int:
-    return next(node for node in schedule.ix.order if node in schedule.ix.decided and schedule.is_ready(node))
+    return next(node for node in schedule.ix.order if node < schedule.ix.num_llm and schedule.is_ready(node))
 
 
 def _round_robin_step(schedule: Schedule) -> IndexedAssignment:
     node = _first(schedule)
-    if _is_tool(schedule.ix, node):
-        return node, ()
     able = schedule.ix.replicas_of[node]
     num_placed = sum(schedule.done >> other & 1 for other in range(schedule.ix.num_llm))
     return node, (able[num_placed % len(able)],)
@@ -83,14 +81,12 @@ def _round_robin_step(schedule: Schedule) -> IndexedAssignment:
 
 def _operator_wise_step(schedule: Schedule) -> IndexedAssignment:
     node = _first(schedule)
-    return (node, ()) if _is_tool(schedule.ix, node) else (node, earliest(schedule, node, schedule.ix.max_width[node]))
+    return node, earliest(schedule, node, schedule.ix.max_width[node])
 
 
 def _min_switch_step(schedule: Schedule) -> IndexedAssignment:
     def loading_then_end(step: IndexedAssignment) -> tuple[float, float]:
         node, replicas = step
-        if not replicas:
-            return -1.0, 0.0
         return schedule.load_s(schedule.ix.model[node], replicas[0]), schedule.shard(node, replicas[0], 1)[1]
 
     return min(_single_steps(schedule), key=loading_then_end)
@@ -98,8 +94,6 @@ def _min_switch_step(schedule: Schedule) -> IndexedAssignment:
 
 def _heft_step(schedule: Schedule) -> IndexedAssignment:
     node = _longest_tail(schedule)
-    if _is_tool(schedule.ix, node):
-        return node, ()
 
     def end_s(replicas: tuple[int, ...]) -> float:
         return max(schedule.shard(node, replica, len(replicas))[1] for replica in replicas)
@@ -114,12 +108,11 @@ def _partition_step(schedule: Schedule) -> IndexedAssignment:
     owns = _partitioned(ix)
 
     def of(node: int) -> tuple[int, ...]:
-        return () if _is_tool(ix, node) else (owns[ix.model[node]] or ix.replicas_of[node])[: ix.max_width[node]]
+        return (owns[ix.model[node]] or ix.replicas_of[node])[: ix.max_width[node]]
 
     def start_then_tail(node: int) -> tuple[float, float]:
         own = of(node)
-        starts_s = [schedule.shard(node, replica, len(own))[0] for replica in own] or [schedule.tool(node)[0]]
-        return max(starts_s), -ix.tail_s[node]
+        return max(schedule.shard(node, replica, len(own))[0] for replica in own), -ix.tail_s[node]
 
     node = min(ready_nodes(schedule), key=start_then_tail)
     return node, of(node)
@@ -148,11 +141,4 @@ def _longest_tail(schedule: Schedule) -> int:
 
 def _single_steps(schedule: Schedule) -> Iterator[IndexedAssignment]:
     for node in ready_nodes(schedule):
-        if _is_tool(schedule.ix, node):
-            yield node, ()
-        else:
-            yield from ((node, (replica,)) for replica in schedule.ix.replicas_of[node])
-
-
-def _is_tool(ix: Indexed, node: int) -> bool:
-    return node >= ix.num_llm
+        yield from ((node, (replica,)) for replica in schedule.ix.replicas_of[node])

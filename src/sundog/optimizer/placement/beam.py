@@ -40,11 +40,10 @@ def beam_steps(
 ) -> tuple[IndexedAssignment, ...]:
     """Return steps at least as good as the `known` sequences; stops early when it reaches the value `target`."""
     ix = root.ix
-    num_decided = len(ix.decided)
-    width = int(effort * max(MIN_WIDTH, WIDTH_BUDGET // (max(1, num_decided) * ix.size)))
+    width = int(effort * max(MIN_WIDTH, WIDTH_BUDGET // (max(1, ix.num_llm) * ix.size)))
     starts = [*(beam_search(root, width)[:NUM_STARTS] if width else ()), *known]
     starts.sort(key=lambda steps: score(root.copy().play(steps)))
-    return improve(root, starts, target, int(effort * min(MAX_PLACEMENTS, PLACEMENTS_PER_NODE * num_decided)))
+    return improve(root, starts, target, int(effort * min(MAX_PLACEMENTS, PLACEMENTS_PER_NODE * ix.num_llm)))
 
 
 def beam_search(root: Schedule, width: int) -> list[tuple[IndexedAssignment, ...]]:
@@ -72,9 +71,6 @@ def promising_steps(schedule: Schedule) -> Iterator[IndexedAssignment]:
     ix = schedule.ix
     ready = sorted(ready_nodes(schedule), key=lambda node: -ix.tail_s[node])[:MAX_READY]
     for node in ready:
-        if node >= ix.num_llm:
-            yield node, ()
-            continue
         able = ix.replicas_of[node]
         singles = one_of_each(schedule, able)
         for replica in sorted(singles, key=lambda r: schedule.shard(node, r, 1)[1])[:MAX_CHOICES]:

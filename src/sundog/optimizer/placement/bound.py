@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from math import inf
 
+from sundog.optimizer.placement.indexed import whole_calls
 from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.schedule import Schedule
 
@@ -26,6 +27,8 @@ class Bound:
         self._groups = [
             (sorted(group), [node for node in nodes if group.issuperset(ix.replicas_of[node])]) for group in groups
         ]
+        tools = sorted(range(ix.num_llm, ix.num_nodes), key=lambda node: -ix.after_s[node])
+        self._tools = [[tool for tool in tools if ix.pool[tool] == pool] for pool in range(ix.num_pools)]
         self._is_one_sink = len(ix.sinks) == 1
 
     def __call__(self, schedule: Schedule) -> float:
@@ -39,8 +42,7 @@ class Bound:
                 return self._makespan(schedule, ends_s)
 
     def _least_ends(self, schedule: Schedule) -> dict[int, float]:
-        """Return for each pending node an end that it cannot beat, with the heads of all pending nodes raised to
-        match."""
+        """Return for each pending node an end that it cannot beat."""
         ix, done = self._ix, schedule.done
         begins_s: dict[int, list[float]] = {}
         firsts_s: dict[int, float] = {}
@@ -66,9 +68,10 @@ class Bound:
 
     def _least_of_tool(self, schedule: Schedule, node: int, head_s: float, fed_s: float) -> tuple[float, float]:
         ix = self._ix
-        if schedule.workers_s and schedule.workers_s[0] > head_s:
-            head_s = schedule.workers_s[0]
-        return max(head_s + ix.exec_s[node], fed_s + ix.least_wave_s[node]), head_s + ix.least_wave_s[node]
+        pool = ix.pool[node]
+        if pool >= 0 and schedule.pools_s[pool] > head_s:
+            head_s = schedule.pools_s[pool]
+        return max(head_s + ix.least_s[node], fed_s + ix.least_wave_s[node]), head_s + ix.least_wave_s[node]
 
     def _least(
         self, schedule: Schedule, node: int, head_s: float, fed_s: float, begins_s: Sequence[float]
@@ -76,7 +79,7 @@ class Bound:
         """Return the end, and the end of the first wave. `begins_s`: when each replica could have the model,
         ascending."""
         ix = self._ix
-        work_s, most_wave_s = ix.exec_s[node], ix.wave_s[node]
+        work_s, most_wave_s, call_s = ix.exec_s[node], ix.wave_s[node], ix.call_s[node]
         warm = ix.warm_parents[node]
         end_s = first_s = inf
         if any(not schedule.done >> parent & 1 for parent in warm):
@@ -94,7 +97,7 @@ class Bound:
             start_s = begins_s[width - 1]
             if start_s < head_s:
                 start_s = head_s
-            part_s = work_s / width
+            part_s = whole_calls(work_s / width, call_s)
             wave_s = part_s if part_s < most_wave_s else most_wave_s
             part_end_s, fed_end_s, part_first_s = start_s + part_s, fed_s + wave_s, start_s + wave_s
             if part_end_s < fed_end_s:
@@ -106,8 +109,9 @@ class Bound:
         return end_s, first_s
 
     def _makespan(self, schedule: Schedule, ends_s: dict[int, float]) -> float:
+        ix = self._ix
         bound_s = schedule.end_s
-        after_s = self._ix.after_s
+        after_s = ix.after_s
         for node, end_s in ends_s.items():
             if end_s + after_s[node] > bound_s:
                 bound_s = end_s + after_s[node]
@@ -115,6 +119,13 @@ class Bound:
             pending = [node for node in nodes if node in ends_s]
             if pending:
                 bound_s = self._area(schedule, replicas, pending, bound_s)
+        for pool, tools in enumerate(self._tools):
+            work_s = schedule.pools_s[pool]
+            for tool in tools:
+                if tool in ends_s:
+                    work_s += ix.exec_s[tool]
+                    if work_s + ix.after_s[tool] > bound_s:
+                        bound_s = work_s + ix.after_s[tool]
         return bound_s
 
     def _area(self, schedule: Schedule, replicas: Sequence[int], pending: Sequence[int], bound_s: float) -> float:

@@ -6,7 +6,7 @@ each worker and at most `batch_slack` fewer than could run, on any workers that 
 with them. Owns the search. What it makes small is in `halo_costs`, and is no makespan; `simulate` says what it takes.
 
 A node is never split over workers, and a worker holds one model: that is Halo's rule, and what the comparison is about.
-Tools that no LLM node needs have no epoch; they come last.
+Tools that no LLM node needs have no epoch.
 """
 
 from __future__ import annotations
@@ -163,17 +163,10 @@ class _Search:
 
 
 def _steps(ix: Indexed, epochs: Sequence[Sequence[tuple[int, int]]]) -> Iterator[IndexedAssignment]:
-    """Yield the epochs one after another; where tools wait for each other, each stands before the first that needs
-    it."""
-    tools = [node for node in ix.order if node >= ix.num_llm and node in ix.decided]
-    placed: set[int] = set()
+    """Yield the epochs one after another."""
     for epoch in epochs:
         for node, replica in sorted(epoch, key=lambda one: ix.order.index(one[0])):
-            needed = [tool for tool in tools if tool not in placed and ix.ancestors_mask[node] >> tool & 1]
-            placed.update(needed)
-            yield from ((tool, ()) for tool in needed)
             yield node, (replica,)
-    yield from ((tool, ()) for tool in tools if tool not in placed)
 
 
 def _refusal(why: str) -> ConfigError:

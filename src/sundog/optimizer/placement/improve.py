@@ -23,7 +23,7 @@ def improve(
 ) -> tuple[IndexedAssignment, ...]:
     """Return the best sequence found from `starts`; stops at the value `target`, or after placing `max_placements`
     nodes."""
-    if not root.ix.decided:
+    if not root.ix.num_llm:
         return ()
     climb = _Climb(root, max_placements)
     best, best_score = starts[0], score(root.copy().play(starts[0]))
@@ -62,11 +62,10 @@ class _Climb:
         ix = self._root.ix
         shaken = list(steps)
         for _ in range(NUM_SHAKEN):
-            node, replicas = shaken.pop(stream.randrange(len(shaken)))
+            node, _ = shaken.pop(stream.randrange(len(shaken)))
             low, high = self._window(node, shaken)
-            if replicas:
-                width = stream.randint(1, ix.max_width[node])
-                replicas = tuple(sorted(stream.sample(ix.replicas_of[node], width)))
+            width = stream.randint(1, ix.max_width[node])
+            replicas = tuple(sorted(stream.sample(ix.replicas_of[node], width)))
             shaken.insert(stream.randint(low, high), (node, replicas))
         return tuple(shaken)
 
@@ -129,8 +128,6 @@ class _Climb:
         """Return single replicas; where it may be split, also the sets of other nodes and what is free first in the
         end."""
         ix = self._root.ix
-        if node >= ix.num_llm:
-            return [()]
         able = ix.replicas_of[node]
         most = ix.max_width[node]
         if len(able) <= MAX_SUBSETS_OF:
@@ -155,6 +152,4 @@ class _Climb:
 
     def _fits(self, node: int, replicas: tuple[int, ...]) -> bool:
         ix = self._root.ix
-        if node >= ix.num_llm or not replicas:
-            return False
         return len(replicas) <= ix.max_width[node] and set(replicas) <= set(ix.replicas_of[node])

@@ -5,12 +5,24 @@ Owns the numbering: LLM nodes first, then tools, each as written. Never decides 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from graphlib import TopologicalSorter
 from itertools import combinations
-from math import inf
+from math import ceil, inf
 
 from sundog.optimizer.placement.problem import PlacementProblem
+
+ROUNDING = 1e-6
+
+
+def whole_calls(work_s: float, call_s: float) -> float:
+    """Return the seconds of a part of `work_s` from its first call's start to its last one's end: the last calls take
+    as long as the first, however few they are."""
+    if not call_s:
+        return work_s
+    num_calls = ceil(work_s / call_s - ROUNDING)
+    return max(work_s, call_s * max(1, num_calls))
 
 
 class Indexed:
@@ -19,9 +31,10 @@ class Indexed:
     `warm_parents[n]`: parents whose KV cache n can reuse. `max_width[n]`: over how many replicas n may be split.
     `twins[r]`: equal for replicas that differ in name alone. `least_s[n]`: no schedule runs n in less, nor its first
     rows in less than `least_wave_s[n]`. `tail_s[n]`: no schedule ends less than this after n starts; `after_s[n]`:
-    after n ends. `rows_flow`: some node lets rows go on before its batch has ended. `has_free_tools`: workers are never
-    contended, so that tools need no decision and run when their rows come. `size`: what the time for one state grows
-    with.
+    after n ends. `rows_flow`: some node lets rows go on before its batch has ended, or takes longer than its work.
+    `pool[n]`: the pool that a tool shares with others, -1 for none. `tools_below[n]`: the tools that may be ready when
+    LLM node n is placed, and `first_tools` those that are from the start, each in the order in which a pool takes them:
+    the longest tail first. `size`: what the time for one state grows with.
     """
 
     def __init__(self, problem: PlacementProblem) -> None:
@@ -34,22 +47,23 @@ class Indexed:
         self.num_nodes = len(nodes)
         self.num_replicas = len(problem.replicas)
         self.size = self.num_nodes + self.num_replicas
-        self.num_workers = problem.num_tool_workers
-        self.has_free_tools = len(problem.tool_nodes) <= problem.num_tool_workers
         self.exec_s = [node.exec_s for node in nodes]
         self.wave_s = [node.wave_s for node in nodes]
-        self.rows_flow = any(wave_s < inf for wave_s in self.wave_s)
+        self.call_s = [node.call_s for node in nodes]
+        self.rows_flow = any(wave_s < inf for wave_s in self.wave_s) or any(self.call_s)
         self._index_graph([node.parents for node in nodes])
         self._index_models(problem)
         self._index_least()
+        self._index_tools(problem)
 
     def _index_graph(self, parents: Sequence[tuple[str, ...]]) -> None:
         self.parents = [tuple(sorted({self.index[name] for name in names})) for names in parents]
         self.parents_mask = [sum(1 << parent for parent in before) for before in self.parents]
-        self.children = [
-            tuple(child for child in range(self.num_nodes) if node in self.parents[child])
-            for node in range(self.num_nodes)
-        ]
+        children: list[list[int]] = [[] for _ in self.parents]
+        for child, before in enumerate(self.parents):
+            for parent in before:
+                children[parent].append(child)
+        self.children = list(map(tuple, children))
         self.all_mask = (1 << self.num_nodes) - 1
         self.order = list(TopologicalSorter({n: self.parents[n] for n in range(self.num_nodes)}).static_order())
         self.ancestors_mask = self.parents_mask[:]
@@ -57,7 +71,6 @@ class Indexed:
             for parent in self.parents[node]:
                 self.ancestors_mask[node] |= self.ancestors_mask[parent]
         self.sinks = [node for node in range(self.num_nodes) if not self.children[node]]
-        self.decided = range(self.num_llm if self.has_free_tools else self.num_nodes)
 
     def _index_models(self, problem: PlacementProblem) -> None:
         number = {model.name: index for index, model in enumerate(problem.models)}
@@ -92,7 +105,7 @@ class Indexed:
             self.exec_s[n] * (1 - self.saved_share[n] if self.warm_parents[n] else 1) for n in range(self.num_llm)
         ]
         self.least_s = [work_s / width for work_s, width in zip(self.least_work_s, self.max_width, strict=True)]
-        self.least_s += self.exec_s[self.num_llm :]
+        self.least_s = list(map(whole_calls, [*self.least_s, *self.exec_s[self.num_llm :]], self.call_s))
         self.least_wave_s = list(map(min, self.wave_s, self.least_s))
         self.tail_s = [0.0] * self.num_nodes
         self.after_s = [0.0] * self.num_nodes
@@ -101,6 +114,28 @@ class Indexed:
             self.after_s[node] = max((self.least_wave_s[child] + self.after_s[child] for child in below), default=0.0)
             after_wave_s = max((self.tail_s[child] for child in below), default=0.0)
             self.tail_s[node] = max(self.least_s[node] + self.after_s[node], self.least_wave_s[node] + after_wave_s)
+
+    def _index_tools(self, problem: PlacementProblem) -> None:
+        users = Counter(tool.pool for tool in problem.tool_nodes if tool.pool is not None)
+        shared = [pool for pool, num_tools in users.items() if num_tools > 1]
+        pools = [shared.index(tool.pool) if tool.pool in shared else -1 for tool in problem.tool_nodes]
+        self.num_pools = len(shared)
+        self.pool = [-1] * self.num_llm + pools
+        tools = sorted(
+            (node for node in self.order if node >= self.num_llm), key=lambda node: -self.tail_s[node]
+        )  # among equals in topological order
+        llm_mask = (1 << self.num_llm) - 1
+        self.first_tools = tuple(tool for tool in tools if not self.ancestors_mask[tool] & llm_mask)
+        # By way of tools alone; the others wait for a later LLM node.
+        above = self.parents_mask[:]
+        below: list[list[int]] = [[] for _ in range(self.num_llm)]
+        for tool in tools:
+            for parent in self.parents[tool]:
+                above[tool] |= above[parent] if parent >= self.num_llm else 0
+            for node in range(self.num_llm):
+                if above[tool] >> node & 1:
+                    below[node].append(tool)
+        self.tools_below = list(map(tuple, below))
 
     def subsets_of(self, node: int) -> list[tuple[int, ...]]:
         """Return every set of replicas that an LLM node may take."""

@@ -17,15 +17,12 @@ ScheduleShape = tuple[int, tuple[Signature, ...]]  # done set and the multiset o
 
 
 def ready_nodes(schedule: Schedule) -> list[int]:
-    return [node for node in schedule.ix.decided if schedule.is_ready(node)]
+    return [node for node in range(schedule.ix.num_llm) if schedule.is_ready(node)]
 
 
 def all_steps(schedule: Schedule) -> Iterator[IndexedAssignment]:
     """Yield each ready node on each set of replicas that it may take, one of each symmetric family."""
     for node in ready_nodes(schedule):
-        if node >= schedule.ix.num_llm:
-            yield node, ()
-            continue
         most = schedule.ix.max_width[node]
         families = list(_families(schedule, schedule.ix.replicas_of[node]).values())
         for counts in product(*(range(min(len(family), most) + 1) for family in families)):
@@ -49,7 +46,7 @@ def shape_and_times(schedule: Schedule) -> tuple[ScheduleShape, tuple[float, ...
     if ix.rows_flow:
         times += [schedule.fed_s[node] for node in pending]
         times += [open_s for _, _, open_s in lanes]
-    times += schedule.workers_s
+    times += schedule.pools_s
     if ix.objective is Objective.MAKESPAN:
         times.append(schedule.end_s)
     elif ix.objective is Objective.MEAN_COMPLETION:

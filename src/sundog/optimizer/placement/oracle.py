@@ -6,14 +6,14 @@ Owns the model. Used by tests and benchmarks alone: ortools is in the extra `dev
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from ortools.sat.python import cp_model
 
 from sundog.errors import PlanError
 from sundog.optimizer.placement.answer import solution_of
 from sundog.optimizer.placement.baselines import heft
-from sundog.optimizer.placement.indexed import Indexed
+from sundog.optimizer.placement.indexed import Indexed, whole_calls
 from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
 from sundog.optimizer.placement.schedule import IndexedAssignment
@@ -54,7 +54,7 @@ class _Model:
         self.cp = cp_model.CpModel()
         self._horizon = self._most_ticks(reached)
         self._ends = [self._time(f"end {name}") for name in ix.names]
-        self._ranks = [self.cp.new_int_var(0, max(0, ix.num_nodes - 1), f"rank {name}") for name in ix.names]
+        self._ranks = [self.cp.new_int_var(-1, max(0, ix.num_llm - 1), f"rank {name}") for name in ix.names]
         self._paid = [self._time(f"paid {replica}") for replica in range(ix.num_replicas)]
         self._on: dict[tuple[int, int], cp_model.IntVar] = {}
         self._firsts = [self._time(f"first {name}") for name in ix.names] if ix.rows_flow else self._ends
@@ -68,7 +68,8 @@ class _Model:
         self._add_tools()
         for replica in range(ix.num_replicas):
             self._add_sequence(replica)
-        for node in range(ix.num_nodes):
+        for node in range(ix.num_llm):
+            self.cp.add(self._ranks[node] >= 0)
             for parent in ix.parents[node]:
                 self.cp.add(self._ranks[node] > self._ranks[parent])
         self._break_symmetry()
@@ -77,18 +78,15 @@ class _Model:
     def steps(self, solver: cp_model.CpSolver) -> Iterator[IndexedAssignment]:
         """Yield the solver's answer as steps, in the order in which it ranks the nodes."""
         ix = self.ix
-        for node in sorted(ix.decided, key=lambda node: solver.value(self._ranks[node])):
-            if node < ix.num_llm:
-                yield node, tuple(r for r in ix.replicas_of[node] if solver.boolean_value(self._on[node, r]))
-            else:
-                yield node, ()
+        for node in sorted(range(ix.num_llm), key=lambda node: solver.value(self._ranks[node])):
+            yield node, tuple(r for r in ix.replicas_of[node] if solver.boolean_value(self._on[node, r]))
 
     def _most_ticks(self, reached: float | None) -> int:
         ix = self.ix
         if ix.objective is Objective.MAKESPAN:
             return _ticks(heft(ix.problem).value if reached is None else reached) + self._rounding
         loads_s = sum(ix.switch_s[ix.model[node]] for node in range(ix.num_llm))
-        return sum(map(_ticks, ix.exec_s)) + _ticks(loads_s) + ix.num_nodes
+        return sum(map(_ticks, map(whole_calls, ix.exec_s, ix.call_s))) + _ticks(loads_s) + ix.num_nodes
 
     def _time(self, name: str) -> cp_model.IntVar:
         return self.cp.new_int_var(0, self._horizon, name)
@@ -119,20 +117,21 @@ class _Model:
         starts = {tool: self._time(f"start {tool}") for tool in tools}
         for tool in tools:
             self._add_run(tool, starts[tool], self._ends[tool], self._ends[tool], ix.exec_s[tool], ())
+            # A tool has the rank of the last LLM node that it waits for.
+            cp.add_max_equality(self._ranks[tool], [-1, *(self._ranks[parent] for parent in ix.parents[tool])])
             for parent in ix.parents[tool]:
                 cp.add(starts[tool] >= self._firsts[parent])
-        if ix.has_free_tools:
+        if not ix.num_pools:
             return
-        spans = [
-            cp.new_interval_var(starts[tool], self._size(tool), self._ends[tool], f"tool {tool}") for tool in tools
-        ]
-        cp.add_cumulative(spans, [1] * len(spans), ix.num_workers)
-        for first in tools:
-            for second in range(first + 1, ix.num_nodes):
-                is_first = cp.new_bool_var(f"{first} before {second}")
-                for literal, early, late in ((is_first, first, second), (~is_first, second, first)):
-                    cp.add(starts[early] <= starts[late]).only_enforce_if(literal)
-                    cp.add(self._ranks[early] < self._ranks[late]).only_enforce_if(literal)
+        cp.add_all_different(self._ranks[: ix.num_llm])
+        for first, second in combinations(sorted(tools, key=lambda tool: (-ix.tail_s[tool], ix.order.index(tool))), 2):
+            if ix.pool[first] < 0 or ix.pool[first] != ix.pool[second]:
+                continue
+            is_turned = cp.new_bool_var(f"{second} before {first}")
+            cp.add(self._ranks[second] < self._ranks[first]).only_enforce_if(is_turned)
+            cp.add(self._ranks[second] >= self._ranks[first]).only_enforce_if(~is_turned)
+            for literal, early, late in ((~is_turned, first, second), (is_turned, second, first)):
+                cp.add(starts[late] >= starts[early] + _ticks(ix.exec_s[early])).only_enforce_if(literal)
 
     def _add_sequence(self, replica: int) -> None:
         """Add a circuit through the nodes on the replica; number 0 is its begin and its end."""
@@ -183,13 +182,14 @@ class _Model:
     ) -> None:
         """Constrain the end of a tool, or of a shard where the `literals` hold. `done`: when its work would be done
         without waiting."""
-        wave = _ticks(min(work_s, self.ix.wave_s[node]))
+        span_s = whole_calls(work_s, self.ix.call_s[node])
+        wave = _ticks(min(span_s, self.ix.wave_s[node]))
         if not self.ix.rows_flow:
             self.cp.add(end == start + _ticks(work_s)).only_enforce_if(literals)
             return
         self.cp.add(self._firsts[node] >= start + wave).only_enforce_if(literals)
         self.cp.add(done >= start + _ticks(work_s)).only_enforce_if(literals)
-        self.cp.add(end >= start + _ticks(work_s)).only_enforce_if(literals)
+        self.cp.add(end >= start + _ticks(span_s)).only_enforce_if(literals)
         for parent in self.ix.parents[node]:
             self.cp.add(end >= self._ends[parent] + wave).only_enforce_if(literals)
 

@@ -55,17 +55,23 @@ class LLMNode:
     max_replicas: int = 1
     #: Seconds that the rows take which one replica runs at once; infinite where those are the whole batch.
     wave_s: float = inf
+    #: Seconds of one call: no part takes less, however few rows it has. It leaves the places that it has no rows for to
+    #: others meanwhile.
+    call_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ToolNode:
-    """Work beside the replicas: SQL, HTTP, Python. Takes one tool worker for `exec_s`, or until the last rows have come
-    and gone; `wave_s` as of an LLM node."""
+    """Work beside the replicas: SQL, HTTP, Python. `wave_s` and `call_s` as of an LLM node."""
 
     name: str
+    #: Seconds of the whole batch with all the places of its pool.
     exec_s: float
     parents: tuple[str, ...] = ()
     wave_s: float = inf
+    #: The database or host whose places it shares with the other tools that name it; None shares with none.
+    pool: str | None = None
+    call_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +82,6 @@ class PlacementProblem:
     tool_nodes: tuple[ToolNode, ...]
     models: tuple[Model, ...]
     replicas: tuple[Replica, ...]
-    #: Tools that may run at once.
-    num_tool_workers: int
     objective: Objective = Objective.MAKESPAN
 
     @property
@@ -92,8 +96,6 @@ class PlacementProblem:
             _check_replica(replica, {model.name for model in self.models})
         for node in self.llm_nodes:
             _check_llm_node(node, self.replicas)
-        if self.tool_nodes and self.num_tool_workers < 1:
-            raise PlanError("tool nodes without a tool worker", hint="give num_tool_workers of at least 1")
         _check_numbers(self)
         _check_order({node.name: node.parents for node in self.nodes})
 
@@ -227,6 +229,10 @@ def _check_numbers(problem: PlacementProblem) -> None:
             )
         if not node.wave_s >= 0:
             raise PlanError(f"wave_s of {node.wave_s}", where=f"node {node.name}", hint="it is at least 0")
+        if not 0 <= node.call_s < inf:
+            raise PlanError(
+                f"call_s of {node.call_s}", where=f"node {node.name}", hint="seconds are finite and at least 0"
+            )
     for model in problem.models:
         if not 0 <= model.load_s <= model.switch_s < inf:
             raise PlanError(

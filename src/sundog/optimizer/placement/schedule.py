@@ -7,24 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sundog.optimizer.placement.indexed import Indexed
+from sundog.optimizer.placement.indexed import Indexed, whole_calls
 from sundog.optimizer.placement.objective import Objective
 
-IndexedAssignment = tuple[int, tuple[int, ...]]  # a node and the replicas that share it; no replicas for a tool
+IndexedAssignment = tuple[int, tuple[int, ...]]  # an LLM node and the replicas that share it
 
 
 class Schedule:
-    """A partial schedule, to which `append` adds. The rules are written in `simulate`.
+    """A partial schedule, to which `append` adds LLM nodes; tools are placed by themselves as soon as their parents
+    are. The rules are written in `simulate`.
 
     `heads_s[n]`: when the first rows of n have come, `fed_s[n]`: when the last ones have, of n's parents so far.
     `free_s`, `open_s`, `resident`, `last` and `last_width` are by replica: when its last rows are through, when it has
     work for no more than the rows that come later, its models (longest unused first), the node it ran last (-1 for
-    none) and over how many replicas that one was split. `workers_s`: when each tool worker is free, ascending.
+    none) and over how many replicas that one was split. `pools_s`: when each pool that tools share has room for more.
     """
 
     __slots__ = (
-        "done", "end_s", "fed_s", "free_s", "heads_s", "ix", "last", "last_width", "open_s", "resident", "sink_sum_s",
-        "sum_s", "workers_s",
+        "done", "end_s", "fed_s", "free_s", "heads_s", "ix", "last", "last_width", "open_s", "pools_s", "resident",
+        "sink_sum_s", "sum_s",
     )  # fmt: skip
 
     def __init__(self, ix: Indexed) -> None:
@@ -40,13 +41,12 @@ class Schedule:
         self.last_width = [1] * ix.num_replicas
         self.heads_s = [0.0] * ix.num_nodes
         self.fed_s = [0.0] * ix.num_nodes
-        self.workers_s = [] if ix.has_free_tools else [0.0] * ix.num_workers
-        if ix.has_free_tools:
-            self._run_free_tools(range(ix.num_llm, ix.num_nodes))
+        self.pools_s = [0.0] * ix.num_pools
+        self._place_tools(ix.first_tools)
 
     def copy(self) -> Schedule:
         """Return a schedule of the same problem that can be extended without changing this one."""
-        new = Schedule.__new__(Schedule)
+        new = type(self).__new__(type(self))
         new.ix = self.ix
         new.done = self.done
         new.end_s = self.end_s
@@ -59,7 +59,7 @@ class Schedule:
         new.last_width = self.last_width[:]
         new.heads_s = self.heads_s[:]
         new.fed_s = self.fed_s[:]
-        new.workers_s = self.workers_s[:]
+        new.pools_s = self.pools_s[:]
         return new
 
     def is_ready(self, node: int) -> bool:
@@ -97,22 +97,13 @@ class Schedule:
         if start_s < head_s:
             start_s = head_s
         work_s = self.work_s(node, replica, width) if ix.warm_parents[node] else ix.exec_s[node] / width
-        done_s = start_s + work_s
         if not ix.rows_flow:
+            done_s = start_s + work_s
             return start_s, done_s, done_s, done_s
-        return start_s, *self._flow(node, start_s, done_s), done_s
-
-    def tool(self, node: int) -> tuple[float, float, float]:
-        """Return the same for a tool."""
-        start_s = self.heads_s[node]
-        if self.workers_s and start_s < self.workers_s[0]:
-            start_s = self.workers_s[0]
-        return start_s, *self._flow(node, start_s, start_s + self.ix.exec_s[node])
+        return start_s, *self._flow(node, start_s, work_s), start_s + work_s
 
     def append(self, node: int, replicas: Sequence[int]) -> float:
-        """Append a node whose parents are placed, and return its end."""
-        if node >= self.ix.num_llm:
-            return self._place_tool(node)
+        """Append an LLM node whose parents are placed, and return its end."""
         width = len(replicas)
         model = self.ix.model[node]
         end_s = first_s = 0.0
@@ -126,8 +117,8 @@ class Schedule:
             self.last[replica] = node
             self.last_width[replica] = width
         self._end(node, end_s, first_s)
-        if self.ix.has_free_tools:
-            self._run_free_tools(self.ix.children[node])
+        if self.ix.tools_below[node]:
+            self._place_tools(self.ix.tools_below[node])
         return end_s
 
     def play(self, steps: Iterable[IndexedAssignment]) -> Schedule:
@@ -145,8 +136,9 @@ class Schedule:
             case Objective.COST:
                 return sum(price * self.free_s[replica] for replica, price in enumerate(self.ix.usd_per_s))
 
-    def _flow(self, node: int, start_s: float, end_s: float) -> tuple[float, float]:
-        """Return when it ends, at `end_s` if rows come in time, and when its first rows are through."""
+    def _flow(self, node: int, start_s: float, work_s: float) -> tuple[float, float]:
+        """Return when a part of `work_s` ends, and when its first rows are through."""
+        end_s = start_s + whole_calls(work_s, self.ix.call_s[node])
         first_s = start_s + self.ix.wave_s[node]
         if first_s > end_s:
             first_s = end_s
@@ -162,19 +154,23 @@ class Schedule:
             others = others[1:]
         self.resident[replica] = (*others, model)
 
-    def _place_tool(self, node: int) -> float:
-        _, end_s, first_s = self.tool(node)
-        self.workers_s[0] = end_s
-        self.workers_s.sort()
-        self._end(node, end_s, first_s)
-        return end_s
-
-    def _run_free_tools(self, candidates: Iterable[int]) -> None:
+    def _place_tools(self, candidates: Iterable[int]) -> None:
+        """Place those whose parents are placed; `candidates` stand in the order in which a pool takes them."""
         for tool in candidates:
-            if tool >= self.ix.num_llm and self.is_ready(tool):
-                _, end_s, first_s = self.tool(tool)
-                self._end(tool, end_s, first_s)
-                self._run_free_tools(self.ix.children[tool])
+            if not self.ix.parents_mask[tool] & ~self.done:
+                self._place_tool(tool)
+
+    def _place_tool(self, tool: int) -> tuple[float, float]:
+        """Place a tool and return its start and end."""
+        ix = self.ix
+        start_s, work_s, pool = self.heads_s[tool], ix.exec_s[tool], ix.pool[tool]
+        if pool >= 0:
+            if start_s < self.pools_s[pool]:
+                start_s = self.pools_s[pool]
+            self.pools_s[pool] = start_s + work_s
+        end_s, first_s = self._flow(tool, start_s, work_s)
+        self._end(tool, end_s, first_s)
+        return start_s, end_s
 
     def _end(self, node: int, end_s: float, first_s: float) -> None:
         self.done |= 1 << node

@@ -19,11 +19,11 @@ def simulate(problem: PlacementProblem, sequence: Sequence[Assignment]) -> Timel
 
     The semantics, for all solvers, bounds and the oracle alike:
 
-    - One global sequence. Each replica runs its nodes in this order, the tool workers take theirs in this order.
+    - One global sequence, in which each replica runs its nodes.
     - Rows flow. A node starts when the first rows of all its parents are through, a wave (`wave_s`, at most the whole
-      part) after they started on each replica. It ends no earlier than a wave after its last parent; until then its
-      tool worker waits for rows. A replica does not: as soon as it has had the time for all the work of a step, the
-      next one of a resident model starts beside it.
+      part) after they started on each replica. It ends no earlier than a wave after its last parent, and no part of it
+      before a call (`call_s`) has had its time. A replica does not wait for either: as soon as it has had the time for
+      all the work of a step, the next one of a resident model starts beside it.
     - An LLM node over k replicas is k equal shards. Each starts when its own replica is free and has the model;
       the node ends with its last shard. Nothing waits for another replica's shard but the children.
     - A replica loads a missing model as soon as all its steps have ended, also before rows come (preload): `load_s`
@@ -31,12 +31,14 @@ def simulate(problem: PlacementProblem, sequence: Sequence[Assignment]) -> Timel
     - A shard that comes right after a direct parent of the same model on its replica finds that parent's rows in the KV
       cache: all of its own rows, or k/j of them when the parent was split wider (j > k). On them it saves
       `kv_saved_share` of its time.
-    - A tool takes the worker that is free first.
+    - The tools of one pool share it as the steps of one model do a replica: each starts when the one before has had the
+      time for its work. They come in the order in which the sequence completes what they read, among those that it
+      completes at once the one with the longest tail first. Any other tool starts when its rows come.
     - The epoch of an LLM node is the least one that is above those of the nodes before it on its replicas and
       not below those of its parents; a tool has its parents' highest one. Epochs are stages, never barriers.
     """
     ix = Indexed(problem)
-    schedule = Schedule(ix)
+    schedule = _Watched(ix)
     epochs: dict[int, int] = {}
     lane_epochs = [-1] * ix.num_replicas
     spans: list[NodeSpan] = []
@@ -52,14 +54,28 @@ def simulate(problem: PlacementProblem, sequence: Sequence[Assignment]) -> Timel
             lane_epochs[replica] = epochs[node]
         own = [_shard(schedule, node, replica, len(replicas)) for replica in replicas]
         shards += own
-        start_s, end_s = _extent(own) if own else schedule.tool(node)[:2]
-        if own or not ix.has_free_tools:
+        start_s, end_s = _extent(own) if own else schedule.tools_s[node]
+        if own:
             schedule.append(node, replicas)
         spans.append(NodeSpan(ix.names[node], start_s, end_s, epochs[node]))
     if placed != ix.all_mask:
         missing = [name for number, name in enumerate(ix.names) if not placed >> number & 1]
         raise PlanError(f"the placement leaves out {', '.join(missing)}", hint="each node stands in it once")
     return Timeline(problem.objective, schedule.value(), tuple(spans), tuple(shards))
+
+
+class _Watched(Schedule):
+    """A schedule that keeps the start and end of each tool."""
+
+    __slots__ = ("tools_s",)
+
+    def __init__(self, ix: Indexed) -> None:
+        self.tools_s: dict[int, tuple[float, float]] = {}
+        super().__init__(ix)
+
+    def _place_tool(self, tool: int) -> tuple[float, float]:
+        self.tools_s[tool] = super()._place_tool(tool)
+        return self.tools_s[tool]
 
 
 def _checked(ix: Indexed, assignment: Assignment, placed: int) -> tuple[int, tuple[int, ...]]:
