@@ -23,7 +23,7 @@ def test_a_lost_replica_leaves_its_work_to_the_others() -> None:
     lost = simulate_load(workload(2), "fcfs", [ReplicaFailure(POOL, 1, 15.0)])
     assert lost.makespan_s == pytest.approx(70.0), "one call of eight had ended there"
     assert lost.num_failed_rows == 0
-    assert lost.timeline.looks[-1][POOL].num_replicas == 1
+    assert lost.course.looks[-1][POOL].num_replicas == 1
 
 
 def test_a_replica_that_comes_back_takes_its_part() -> None:

@@ -23,6 +23,7 @@ COMMANDS = OnDemand(
         "init": Declared("sundog.cli.init", "Example: sundog init demo --kind classify"),
         "run": Declared("sundog.cli.run", "Example: sundog run flow.yaml --output answers.jsonl"),
         "explain": Declared("sundog.cli.explain", "Example: sundog explain flow.yaml --limit 100"),
+        "simulate": Declared("sundog.cli.simulate", "Example: sundog simulate flow.yaml --replicas local=4"),
         "show": Declared("sundog.cli.show", "Example: sundog show last --format csv"),
         "runs": Declared("sundog.cli.runs", "Example: sundog runs"),
         "trace": Declared("sundog.cli.trace", "Example: sundog trace last --output run.trace.json"),

@@ -154,6 +154,11 @@ class Machines:
         """Put a new replica in the place of one that was lost."""
         self._put(replica_id, pool)
 
+    def num_begun(self, pool: str) -> int:
+        """Return how many replicas a pool has at the begin."""
+        fleet = self._engines.get(pool)
+        return 1 if fleet is None else 0 if fleet.is_on_workers else fleet.num_replicas
+
     def num_replicas(self, pool: str) -> int:
         """Return how many replicas of a pool are up."""
         return sum(replica.pool == pool for replica in self.replicas.values())

@@ -30,6 +30,8 @@ class PoolResult:
 
     counts: PoolCounts
     busy_s: float
+    #: Replicas at the begin; 0 where workers load them.
+    num_replicas: int = 0
     #: Seconds of each load on a worker.
     loads_s: tuple[float, ...] = ()
 
@@ -44,7 +46,7 @@ class Simulated:
     num_asked: int
     num_executed: int
     pools: Mapping[str, PoolResult]
-    timeline: SimulationCourse
+    course: SimulationCourse
     latencies: Latencies
 
     @property
@@ -88,6 +90,11 @@ async def _failing(failures: Sequence[ReplicaFailure], driver: Driver, machines:
             await task
 
 
+def _result(pool: str, counts: PoolCounts, machines: Machines) -> PoolResult:
+    num_replicas = machines.num_begun(pool)
+    return PoolResult(counts, machines.busy_s(pool), num_replicas, tuple(machines.loads_s.get(pool, ())))
+
+
 async def _simulate(workload: Workload, policy: str, failures: Sequence[ReplicaFailure]) -> Simulated:
     machines = Machines(workload.engines, workload.tools)
     driver = Driver(SchedulerCore(POLICIES.get(policy)), _ignore, machines)
@@ -107,10 +114,7 @@ async def _simulate(workload: Workload, policy: str, failures: Sequence[ReplicaF
             rows.num_failed_rows,
             rows.num_asked,
             rows.num_executed,
-            {
-                pool: PoolResult(counts, machines.busy_s(pool), tuple(machines.loads_s.get(pool, ())))
-                for pool, counts in machines.counts.items()
-            },
+            {pool: _result(pool, counts, machines) for pool, counts in machines.counts.items()},
             timeline,
             rows.latencies,
         )

@@ -1,0 +1,124 @@
+"""`sundog simulate`: what if the flow had other machines, another policy, or a failure. Runs nothing."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sundog.cli.console import print_result
+from sundog.cli.options import (
+    Debug,
+    FlowArgument,
+    Inputs,
+    MaxRows,
+    ObjectiveOption,
+    PlacementOption,
+    Policy,
+    State,
+    parse_inputs,
+)
+from sundog.config import read_config
+from sundog.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sundog.present.simulation import SimulationDocument
+    from sundog.whatif.study import Study
+    from sundog.whatif.variant import Variant
+
+
+class SimulateFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+    HTML = "html"
+
+
+Form = Annotated[SimulateFormat, typer.Option("--format", help="How to print it; html is one page for a browser.")]
+Rows = Annotated[int | None, typer.Option("--rows", min=1, help="Simulate so many rows. [default: all]")]
+Replicas = Annotated[
+    list[str], typer.Option("--replicas", metavar="ENGINE=N", help="Give an engine N replicas. Repeatable.")
+]
+Workers = Annotated[list[str], typer.Option("--workers", metavar="GROUP=N", help="Give a group N workers. Repeatable.")]
+Fail = Annotated[
+    list[str],
+    typer.Option(
+        "--fail", metavar="ENGINE#K@Ts", help="Lose replica K after T seconds; with +Us it comes back. Repeatable."
+    ),
+]
+Compare = Annotated[
+    list[str],
+    typer.Option("--compare", metavar="OPTIONS", help="One variant more, as a line of these options. Repeatable."),
+]
+Deadline = Annotated[
+    str | None, typer.Option("--deadline", metavar="2h", help="Find the fewest machines that end in this time.")
+]
+
+
+def simulate(
+    flow: FlowArgument,
+    inputs: Inputs = [],  # noqa: B006 - typer reads the default, nobody changes it
+    rows: Rows = None,
+    replicas: Replicas = [],  # noqa: B006 - as inputs
+    workers: Workers = [],  # noqa: B006 - as inputs
+    policy: Policy = None,
+    max_rows_in_flight: MaxRows = None,
+    fail: Fail = [],  # noqa: B006 - as inputs
+    compare: Compare = [],  # noqa: B006 - as inputs
+    deadline: Deadline = None,
+    form: Form = SimulateFormat.TEXT,
+    objective: ObjectiveOption = None,
+    placement: PlacementOption = "auto",
+    state: State = None,
+    debug: Debug = False,
+) -> None:
+    """Simulate a flow with other machines.
+
+    The scheduler of a run decides, over modelled engines and tools; nothing runs.
+    """
+    from sundog.session.choices import PlanChoices
+    from sundog.session.flow_file import load_plan
+    from sundog.whatif.study import Study
+    from sundog.whatif.variant import Variant, read_counts
+
+    if deadline is not None and compare:
+        raise ConfigError("--deadline looks for one answer", hint="leave --compare away, or --deadline")
+    plan = load_plan(flow, parse_inputs(inputs))
+    choices = PlanChoices(objective=objective, placement=placement)
+    base = Variant(
+        num_rows=rows,
+        replicas=read_counts("--replicas", replicas),
+        workers=read_counts("--workers", workers),
+        policy=policy,
+        max_rows_in_flight=max_rows_in_flight,
+        failures=tuple(fail),
+    )
+    study = Study(plan, Path(flow).parent, read_config(state), choices)
+    print_result(_shown(_document(study, base, compare, deadline), form))
+
+
+def _document(study: Study, base: Variant, compare: list[str], deadline: str | None) -> SimulationDocument:
+    from sundog.whatif.deadline import fewest_machines
+    from sundog.whatif.document import simulation_document
+    from sundog.whatif.duration import read_duration
+    from sundog.whatif.variant import read_variant
+
+    if deadline is not None:
+        deadline_s = read_duration("--deadline", deadline)
+        return simulation_document(fewest_machines(study, base, deadline_s), deadline_s)
+    variants = [base, *(read_variant(line, base) for line in compare)]
+    return simulation_document([study.outcome(one) for one in variants])
+
+
+def _shown(document: SimulationDocument, form: SimulateFormat) -> str:
+    if form is SimulateFormat.JSON:
+        return json.dumps(document.to_dict())
+    if form is SimulateFormat.HTML:
+        from sundog.present.simulation_html import simulation_html
+
+        return simulation_html(document)
+    from sundog.present.simulation_text import simulation_text
+
+    return simulation_text(document)

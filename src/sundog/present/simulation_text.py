@@ -1,0 +1,72 @@
+"""A simulation as text: the variants side by side, then each one's engines and tools.
+
+Owns these tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sundog.present.figures import count, dollars, seconds, show_estimate
+from sundog.present.simulation import PoolOutcome, SimulationDocument, VariantDocument
+
+_HEADS = ("engine or tool", "replicas", "busy", "calls", "prompt tok", "cached", "output tok", "KV at most", "loads")
+_SUMMARY = ("variant", "makespan, s", "range, s", "calls/s", "cost")
+
+
+def simulation_text(document: SimulationDocument) -> str:
+    """Return all of a document as text."""
+    return "\n".join(_lines(document))
+
+
+def _lines(document: SimulationDocument) -> Iterator[str]:
+    yield f"flow {document.flow}, simulated"
+    yield ""
+    yield from table([_SUMMARY, *(_summary(one) for one in document.variants)])
+    if document.deadline_s is not None:
+        yield ""
+        yield f"the fewest machines that end within {seconds(document.deadline_s)} s: {document.variants[-1].title}"
+    shown = document.variants[-1:] if document.deadline_s is not None else document.variants
+    for one in shown:
+        yield ""
+        yield from _variant(one)
+
+
+def _variant(one: VariantDocument) -> Iterator[str]:
+    yield f"{one.title}: {one.num_rows:,} rows, policy {one.policy}, at most {one.max_rows_in_flight:,} rows in flight"
+    yield f"calls: {one.num_asked:,} asked for, {one.num_executed:,} executed"
+    if one.num_failed_rows:
+        yield f"rows that fail: {one.num_failed_rows:,}"
+    yield ""
+    yield from table([_HEADS, *(_pool(pool) for pool in one.pools)])
+    for line in one.assumptions:
+        yield f"note: {line}"
+
+
+def _summary(one: VariantDocument) -> tuple[str, ...]:
+    shown = show_estimate(one.makespan_s, "seconds")
+    usd = [part for part in (one.token_usd, one.worker_usd) if part is not None]
+    return one.title, shown.value, shown.span, count(one.calls_per_s), dollars(sum(usd)) if usd else "-"
+
+
+def _pool(pool: PoolOutcome) -> tuple[str, ...]:
+    has_tokens = pool.num_prompt_tokens > 0
+    return (
+        pool.pool,
+        f"{pool.num_replicas:,}",
+        f"{pool.busy_share:.0%}",
+        count(pool.num_calls),
+        count(pool.num_prompt_tokens) if has_tokens else "-",
+        "-" if pool.hit_rate is None else f"{pool.hit_rate:.0%}",
+        count(pool.num_output_tokens) if has_tokens else "-",
+        "-" if pool.most_kv_usage is None else f"{pool.most_kv_usage:.0%}",
+        f"{pool.num_loads:,} in {seconds(pool.load_s)} s" if pool.num_loads else "-",
+    )
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield rows of cells in columns, the first to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        yield "  ".join(cells).rstrip()

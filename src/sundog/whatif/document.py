@@ -1,0 +1,90 @@
+"""The document of a study: what its outcomes are to their reader.
+
+Owns the translation. Its forms are present's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sundog.ir.pool_names import engine_of
+from sundog.present.simulation import PoolCourse, PoolOutcome, SimulationDocument, VariantDocument
+from sundog.whatif.study import Outcome
+
+
+def simulation_document(outcomes: Sequence[Outcome], deadline_s: float | None = None) -> SimulationDocument:
+    """Return the document of at least one outcome."""
+    return SimulationDocument(
+        outcomes[0].plan.logical.name, tuple(variant_document(one) for one in outcomes), deadline_s
+    )
+
+
+def variant_document(outcome: Outcome) -> VariantDocument:
+    """Return what one outcome is to its reader."""
+    simulated, plan = outcome.simulated, outcome.plan
+    course = simulated.course
+    pools = [pool for pool in simulated.pools if simulated.pools[pool].counts.num_calls]
+    return VariantDocument(
+        outcome.variant.title,
+        plan.policy,
+        simulated.num_rows,
+        simulated.num_failed_rows,
+        plan.max_rows_in_flight,
+        _machines(outcome),
+        outcome.makespan_s,
+        simulated.num_asked,
+        simulated.num_executed,
+        tuple(_pool(outcome, pool) for pool in pools),
+        None if outcome.estimate.usd is None else outcome.estimate.usd.expected,
+        _worker_usd(outcome),
+        list(course.times_s),
+        tuple(
+            PoolCourse(
+                pool,
+                [look[pool].num_waiting for look in course.looks],
+                [look[pool].num_running for look in course.looks],
+                [look[pool].kv_usage for look in course.looks],
+                [look[pool].num_replicas for look in course.looks],
+            )
+            for pool in pools
+        ),
+        outcome.assumptions,
+    )
+
+
+def _pool(outcome: Outcome, pool: str) -> PoolOutcome:
+    result, simulated = outcome.simulated.pools[pool], outcome.simulated
+    looks = [look[pool] for look in simulated.course.looks]
+    num_replicas = max(look.num_replicas for look in looks)
+    usages = [look.kv_usage for look in looks if look.kv_usage is not None]
+    counts, time_s = result.counts, simulated.makespan_s * num_replicas
+    return PoolOutcome(
+        pool,
+        num_replicas,
+        counts.num_calls,
+        min(1.0, result.busy_s / time_s) if time_s else 0.0,
+        counts.num_prompt_tokens,
+        counts.num_cached_tokens,
+        counts.num_output_tokens,
+        max(usages, default=None),
+        counts.num_preemptions,
+        len(result.loads_s),
+        sum(result.loads_s),
+    )
+
+
+def _machines(outcome: Outcome) -> dict[str, int]:
+    plan = outcome.plan.logical
+    found = {group.name: group.count for group in plan.workers}
+    for pool, result in outcome.simulated.pools.items():
+        engine = engine_of(pool)
+        if engine is not None and result.num_replicas:
+            found[engine] = result.num_replicas
+    return found
+
+
+def _worker_usd(outcome: Outcome) -> float | None:
+    groups = outcome.plan.logical.workers
+    if not any(group.usd_per_hour for group in groups):
+        return None
+    return sum(group.count * group.usd_per_hour for group in groups) * outcome.simulated.makespan_s / 3600

@@ -1,0 +1,27 @@
+"""Durations as users write them.
+
+Owns their form.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sundog.errors import ConfigError
+
+_PARTS = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def read_duration(option: str, text: str) -> float:
+    """Return the seconds of `2h`, `90m`, `1h30m` or `45s`; ConfigError for another form, or for none at all.
+
+    >>> read_duration("--deadline", "1h30m")
+    5400.0
+    """
+    match = _PARTS.fullmatch(text)
+    seconds = 0.0
+    if match is not None:
+        seconds = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+    if not seconds:
+        raise ConfigError(f"{option} {text!r} is no duration", hint=f"as in {option} 2h, {option} 90m or {option} 45s")
+    return seconds

@@ -1,0 +1,126 @@
+"""A flow's study: variants of it, each planned, estimated and simulated.
+
+Owns the way from a variant to its outcome. What is simulated and how is sim's; what a plan costs is the session's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sundog.batch.follower import engine_replicas
+from sundog.config import Config
+from sundog.cost.estimate import Estimate
+from sundog.cost.load_range import busiest_s, profile_error
+from sundog.cost.plan_estimate import PlanEstimate, SampledPlan, has_seconds
+from sundog.cost.pools import EnginePool
+from sundog.errors import ConfigError
+from sundog.ir.logical import LogicalPlan
+from sundog.ir.physical import PhysicalPlan, Placement
+from sundog.ir.pool_names import engine_pool
+from sundog.optimizer.place_steps import place_steps
+from sundog.session.choices import PlanChoices, RowChoice
+from sundog.session.session import Session, plan_session
+from sundog.sim.failures import read_failure
+from sundog.sim.plan_workload import workload_of
+from sundog.sim.simulate import Simulated, simulate_batch
+from sundog.sim.workload import FollowedPlan
+from sundog.whatif.variant import Variant
+
+ASSUMED_FACTOR = 10.0
+"""A call of which nothing is known may take so many times as long, or as short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One variant, simulated."""
+
+    variant: Variant
+    plan: PhysicalPlan
+    #: Where steps run, of a plan with workers.
+    placement: Placement | None
+    sampled: SampledPlan
+    estimate: PlanEstimate
+    simulated: Simulated
+    makespan_s: Estimate
+    #: Sentences that say what was assumed.
+    assumptions: tuple[str, ...]
+
+
+class Study:
+    """Variants of one flow. `written`: its plan; `choices`: those that no variant changes."""
+
+    def __init__(self, written: LogicalPlan, base_dir: Path, config: Config, choices: PlanChoices) -> None:
+        self._written = written
+        self._base_dir = base_dir
+        self._config = config
+        self._choices = choices
+
+    @property
+    def written(self) -> LogicalPlan:
+        return self._written
+
+    def outcome(self, variant: Variant) -> Outcome:
+        """Simulate a variant. ConfigError for what the flow does not have, InputError for rows that cannot be read."""
+        choices = replace(
+            self._choices,
+            rows=_first_rows(self._choices.rows, variant.num_rows),
+            policy=variant.policy or self._choices.policy,
+            max_rows_in_flight=variant.max_rows_in_flight or self._choices.max_rows_in_flight,
+        )
+        session = plan_session(variant.applied(self._written), self._base_dir, self._config, choices)
+        with closing(session.rows):
+            rows = session.rows.as_written()
+            num_rows = rows.count() if variant.num_rows is None else variant.num_rows
+            costs = session.estimates.costs(rows, num_rows)
+        estimate, sampled = costs.estimate(session.plan), costs.sampled(session.plan)
+        if not sampled.rows:
+            raise ConfigError(
+                "there are no rows, so there is nothing to simulate", hint="give the flow some input rows"
+            )
+        return _simulated(session, variant, sampled, estimate)
+
+
+def _first_rows(choice: RowChoice, num_rows: int | None) -> RowChoice:
+    """Return the choice of rows that stand for `num_rows`: of fewer than there are, the first."""
+    return choice if num_rows is None else replace(choice, limit=min(num_rows, choice.limit or num_rows))
+
+
+def _simulated(session: Session, variant: Variant, sampled: SampledPlan, estimate: PlanEstimate) -> Outcome:
+    plan, figures = session.plan, session.estimates.figures_of(estimate)
+    placement = place_steps(plan, engine_replicas(plan), figures)
+    workload = workload_of(
+        plan,
+        sampled,
+        estimate.nodes,
+        sampled.sample.num_rows,
+        loads_s=figures.load_s,
+        followed=None if placement is None else FollowedPlan(plan, (figures, placement)),
+    )
+    pools = {block.name: engine_pool(block.name) for block in plan.logical.engines}
+    failures = [read_failure(text, workload.engines, pools) for text in variant.failures]
+    simulated = simulate_batch(workload, plan.policy, failures)
+    makespan_s = _range(simulated.makespan_s, sampled, estimate)
+    return Outcome(variant, plan, placement, sampled, estimate, simulated, makespan_s, _assumptions(sampled, estimate))
+
+
+def _range(makespan_s: float, sampled: SampledPlan, estimate: PlanEstimate) -> Estimate:
+    load_s, error = busiest_s(estimate.nodes, sampled.known), profile_error(sampled.known)
+    low, high = max(0.0, 1 - error), 1 + error
+    if load_s.expected:
+        low, high = low * load_s.low / load_s.expected, high * load_s.high / load_s.expected
+    if not has_seconds(estimate.nodes, sampled.known):
+        low, high = low / ASSUMED_FACTOR, high * ASSUMED_FACTOR
+    return Estimate(makespan_s * min(1.0, low), makespan_s, makespan_s * max(1.0, high))
+
+
+def _assumptions(sampled: SampledPlan, estimate: PlanEstimate) -> tuple[str, ...]:
+    """Return what the estimate says, and what a simulation assumes beyond it."""
+    untimed: Sequence[str] = [
+        f"{node.node}: a call is assumed to take 0.1 s (0.01-1 s), since no call of the engine was ever timed"
+        for node in estimate.nodes
+        if node.seconds is None and isinstance(sampled.known.pools[node.pool], EnginePool)
+    ]
+    return (*untimed, *(line for line in estimate.missing if "there are no seconds" not in line))

@@ -1,0 +1,136 @@
+"""One variant of a flow's deployment, as an option line says it.
+
+Owns what a variant may change, and the check that the flow has it. Never simulates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NoReturn
+
+from sundog.errors import ConfigError, suggest
+from sundog.ir.logical import EngineBlock, LogicalPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The changes of one variant; what is None or left out stays as the flow says.
+
+    >>> read_variant("--replicas local=4 --policy fcfs", Variant()).replicas
+    {'local': 4}
+    """
+
+    #: The line by which a reader knows it.
+    title: str = "as planned"
+    num_rows: int | None = None
+    #: By engine.
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    #: By group of workers.
+    workers: Mapping[str, int] = field(default_factory=dict)
+    policy: str | None = None
+    max_rows_in_flight: int | None = None
+    #: Names of profiles by engine; "" for all others.
+    profiles: Mapping[str, str] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()
+
+    def applied(self, plan: LogicalPlan) -> LogicalPlan:
+        """Return the plan with these engines and workers. ConfigError for those that it does not have."""
+        engines = [block.name for block in plan.engines]
+        groups = [group.name for group in plan.workers]
+        _check_known("--replicas", "engine", self.replicas, engines)
+        _check_known("--workers", "group of workers", self.workers, groups)
+        _check_known("--engine-profile", "engine", [name for name in self.profiles if name], engines)
+        for block in plan.engines:
+            if block.name in self.replicas and block.workers is not None:
+                raise ConfigError(
+                    f"the engine '{block.name}' is on workers and has no replicas of its own",
+                    where=f"--replicas {block.name}={self.replicas[block.name]}",
+                    hint=f"say --workers {block.workers}=N",
+                )
+        return replace(
+            plan,
+            engines=tuple(_with_replicas(block, self.replicas.get(block.name)) for block in plan.engines),
+            workers=tuple(replace(group, count=self.workers.get(group.name, group.count)) for group in plan.workers),
+        )
+
+
+def read_variant(line: str, base: Variant) -> Variant:
+    """Return the variant that a line of options says, on top of `base`. ConfigError for what is no such option."""
+    parser = _Parser(line)
+    for name in ("--replicas", "--workers", "--engine-profile", "--fail"):
+        parser.add_argument(name, action="append", default=[])
+    for name in ("--rows", "--max-rows-in-flight"):
+        parser.add_argument(name, type=int)
+    parser.add_argument("--policy")
+    try:
+        given = parser.parse_args(shlex.split(line))
+    except ValueError as error:  # an open quotation mark
+        raise ConfigError(f"not a line of options: {error}", where=f"--compare {line!r}") from error
+    return replace(
+        base,
+        title=line.strip() or base.title,
+        num_rows=base.num_rows if given.rows is None else given.rows,
+        replicas={**base.replicas, **read_counts("--replicas", given.replicas)},
+        workers={**base.workers, **read_counts("--workers", given.workers)},
+        policy=given.policy or base.policy,
+        max_rows_in_flight=given.max_rows_in_flight or base.max_rows_in_flight,
+        profiles={**base.profiles, **read_profile_names(given.engine_profile)},
+        failures=(*base.failures, *given.fail),
+    )
+
+
+def read_counts(option: str, written: Iterable[str]) -> dict[str, int]:
+    """Return the counts of `NAME=N` texts; ConfigError for another form."""
+    found: dict[str, int] = {}
+    for text in written:
+        name, _, number = text.partition("=")
+        if not name or not number.isdecimal() or not int(number):
+            raise ConfigError(f"{option} {text!r} is not of the form NAME=N", hint=f"as in {option} local=4")
+        found[name] = int(number)
+    return found
+
+
+def read_profile_names(written: Iterable[str]) -> dict[str, str]:
+    """Return the names of profiles by engine, of texts NAME or ENGINE=NAME."""
+    found: dict[str, str] = {}
+    for text in written:
+        engine, equals, name = text.partition("=")
+        found[engine if equals else ""] = name if equals else engine
+    return found
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises ConfigError where argparse would end the process."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(add_help=False, allow_abbrev=False)
+        self._line = line
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(
+            message,
+            where=f"--compare {self._line!r}",
+            hint="a variant takes --rows, --replicas, --workers, --policy, --max-rows-in-flight, --engine-profile and "
+            "--fail",
+        )
+
+
+def _check_known(option: str, kind: str, given: Iterable[str], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"the flow has no {kind} '{name}'", where=option, hint=suggest(name, known))
+
+
+def _with_replicas(block: EngineBlock, number: int | None) -> EngineBlock:
+    if number is None:
+        return block
+    options = dict(block.options)
+    urls = options.get("base_url")
+    if urls:
+        # Each address is one replica; those that are not there yet are taken to be as the first.
+        first = urls[0] if isinstance(urls, list | tuple) else urls
+        options["base_url"] = [first] * number
+    return replace(block, options={**options, "replicas": number})
