@@ -33,6 +33,7 @@ IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 NAMES_DEFINED_TWICE = {
     "run": "the command and the function of the Python API are one thing to their users",
     "explain": "the command and the function of the Python API are one thing to their users",
+    "simulate": "a command has the name that its users type; in a placement it is the meaning of a sequence",
 }
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sundog.cli.completion import engines
-from sundog.cli.console import print_note, print_result
 from sundog.cli.options import JSON, Debug, FlowArgument
+from sundog.cli.terminal.completion import engines
+from sundog.cli.terminal.console import print_note, print_result
 from sundog.config import read_config
 from sundog.errors import ConfigError, RunError, suggest
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sundog.cli.console import print_result
 from sundog.cli.options import (
     Debug,
     FlowArgument,
@@ -26,6 +25,7 @@ from sundog.cli.options import (
     planned_session,
 )
 from sundog.cli.run import execute
+from sundog.cli.terminal.console import print_result
 from sundog.config import read_config
 from sundog.errors import ConfigError
 

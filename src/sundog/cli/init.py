@@ -17,8 +17,8 @@ from typing import Annotated
 
 import typer
 
-from sundog.cli.console import print_note, print_result
 from sundog.cli.options import Debug
+from sundog.cli.terminal.console import print_note, print_result
 from sundog.errors import ConfigError
 
 EMBEDDED_MODEL = "smollm2-135m"

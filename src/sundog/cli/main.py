@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sundog.cli.console import open_closed_streams, print_error, print_result, show_what_can_be_shown
 from sundog.cli.on_demand import Declared, OnDemand
 from sundog.cli.options import DEBUG
+from sundog.cli.terminal.console import open_closed_streams, print_error, print_result, show_what_can_be_shown
 from sundog.config import read_config
 
 # Its own command line reads the options, --help too.

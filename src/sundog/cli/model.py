@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sundog.cli.completion import models
-from sundog.cli.console import print_note, print_result
 from sundog.cli.options import Debug
+from sundog.cli.terminal.completion import models
+from sundog.cli.terminal.console import print_note, print_result
 from sundog.errors import ConfigError
 
 model = typer.Typer(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sundog.cli import completion
+from sundog.cli.terminal import completion
 from sundog.config import Config
 from sundog.errors import ConfigError
 

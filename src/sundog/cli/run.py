@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from sundog.cli.console import print_note, print_result, require_stdout, result_stream
 from sundog.cli.options import (
     JSON,
     Debug,
@@ -33,6 +32,7 @@ from sundog.cli.options import (
     State,
     planned_session,
 )
+from sundog.cli.terminal.console import print_note, print_result, require_stdout, result_stream
 from sundog.config import read_config
 from sundog.errors import ConfigError, RunStopped, SundogError
 
@@ -165,7 +165,7 @@ def execute(
 
 async def _execute(session: Session, opened: Run, display: Display) -> Report | int:
     """Return the report, or the exit code of an interruption."""
-    from sundog.cli.interrupt import Interrupt
+    from sundog.cli.terminal.interrupt import Interrupt
     from sundog.display import watching
 
     interrupt = Interrupt(opened.stop, display.note)

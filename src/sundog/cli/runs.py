@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from sundog.cli.completion import run_ids
-from sundog.cli.console import print_result
 from sundog.cli.options import JSON, Debug, State
+from sundog.cli.terminal.completion import run_ids
+from sundog.cli.terminal.console import print_result
 from sundog.config import read_config
 
 RUN_COLUMNS = ("run", "state", "rows", "done", "failed", "dropped", "began", "output")

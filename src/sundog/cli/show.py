@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.console import print_note, print_result, require_stdout, result_stream
 from sundog.cli.options import Debug, RunId, State
+from sundog.cli.terminal.console import print_note, print_result, require_stdout, result_stream
 from sundog.config import read_config
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sundog.cli.console import print_result
 from sundog.cli.options import (
     Debug,
     FlowArgument,
@@ -21,6 +20,7 @@ from sundog.cli.options import (
     State,
     parse_inputs,
 )
+from sundog.cli.terminal.console import print_result
 from sundog.config import read_config
 from sundog.errors import ConfigError
 
@@ -37,7 +37,7 @@ class SimulateFormat(StrEnum):
 
 
 Form = Annotated[SimulateFormat, typer.Option("--format", help="How to print it; html is one page for a browser.")]
-Rows = Annotated[int | None, typer.Option("--rows", min=1, help="Simulate so many rows. [default: all]")]
+NumRows = Annotated[int | None, typer.Option("--rows", min=1, help="Simulate so many rows. [default: all]")]
 Replicas = Annotated[
     list[str], typer.Option("--replicas", metavar="ENGINE=N", help="Give an engine N replicas. Repeatable.")
 ]
@@ -60,7 +60,7 @@ Deadline = Annotated[
 def simulate(
     flow: FlowArgument,
     inputs: Inputs = [],  # noqa: B006 - typer reads the default, nobody changes it
-    rows: Rows = None,
+    rows: NumRows = None,
     replicas: Replicas = [],  # noqa: B006 - as inputs
     workers: Workers = [],  # noqa: B006 - as inputs
     policy: Policy = None,

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sundog.cli.console import print_result
 from sundog.cli.options import Debug, RunId, State
+from sundog.cli.terminal.console import print_result
 from sundog.config import read_config
 
 

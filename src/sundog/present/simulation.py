@@ -14,7 +14,7 @@ from sundog.cost.estimate import Estimate
 
 @dataclass(frozen=True, slots=True)
 class PoolOutcome:
-    """What one engine or tool did in a simulation."""
+    """The work of one engine or tool in a simulation."""
 
     pool: str
     num_replicas: int
@@ -39,7 +39,7 @@ class PoolOutcome:
 
 @dataclass(frozen=True, slots=True)
 class PoolCourse:
-    """What one pool did over time, in step with the document's `times_s`."""
+    """The course of one pool, in step with the document's `times_s`."""
 
     pool: str
     num_waiting: Sequence[int]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from sundog.errors import ConfigError
 from sundog.ir.pool_names import engine_pool
-from sundog.whatif.study import Outcome, Study
+from sundog.whatif.study import Study, VariantOutcome
 from sundog.whatif.variant import Variant
 
 MAX_MACHINES = 256
@@ -18,7 +18,7 @@ MAX_MACHINES = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Machines:
+class MachineNumbers:
     """Numbers of machines: replicas by engine, workers by group."""
 
     replicas: Mapping[str, int]
@@ -30,7 +30,7 @@ class Machines:
         words += [f"--workers {name}={number}" for name, number in self.workers.items()]
         return replace(base, title=" ".join(words) or base.title, replicas=self.replicas, workers=self.workers)
 
-    def with_one(self, name: str, number: int) -> Machines:
+    def with_one(self, name: str, number: int) -> MachineNumbers:
         """Return these machines with another number of one kind."""
         if name in self.workers:
             return replace(self, workers={**self.workers, name: number})
@@ -41,7 +41,7 @@ class Machines:
         return self.workers[name] if name in self.workers else self.replicas[name]
 
 
-def fewest_machines(study: Study, base: Variant, deadline_s: float) -> list[Outcome]:
+def fewest_machines(study: Study, base: Variant, deadline_s: float) -> list[VariantOutcome]:
     """Return the outcomes of the search, the answer last. The busiest kind gets twice as many machines until the
     flow ends in time; then each kind has as few as are enough beside the others. ConfigError where MAX_MACHINES of the
     busiest kind do not do."""
@@ -55,13 +55,13 @@ def fewest_machines(study: Study, base: Variant, deadline_s: float) -> list[Outc
 
 class _Search:
     def __init__(self, study: Study, base: Variant, deadline_s: float) -> None:
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[VariantOutcome] = []
         self._study = study
         self._base = base
         self._deadline_s = deadline_s
-        self._known: dict[tuple[tuple[str, int], ...], Outcome] = {}
+        self._known: dict[tuple[tuple[str, int], ...], VariantOutcome] = {}
 
-    def outcome(self, machines: Machines) -> Outcome:
+    def outcome(self, machines: MachineNumbers) -> VariantOutcome:
         """Simulate with these machines, once; what was asked for last stands last."""
         key = (*machines.replicas.items(), *machines.workers.items())
         if key not in self._known:
@@ -70,14 +70,14 @@ class _Search:
         self.outcomes = [one for one in self.outcomes if one is not found] + [found]
         return found
 
-    def is_in_time(self, machines: Machines) -> bool:
+    def is_in_time(self, machines: MachineNumbers) -> bool:
         found = self.outcome(machines)
         return found.makespan_s.expected <= self._deadline_s and not found.simulated.num_failed_rows
 
-    def enough(self) -> Machines:
+    def enough(self) -> MachineNumbers:
         """Return machines with which the flow ends in time."""
         plan = self._study.written
-        machines = Machines(
+        machines = MachineNumbers(
             {block.name: self._base.replicas.get(block.name, 1) for block in plan.engines if block.workers is None},
             {group.name: self._base.workers.get(group.name, 1) for group in plan.workers},
         )
@@ -94,7 +94,7 @@ class _Search:
             machines = machines.with_one(name, number)
         return machines
 
-    def fewest_of(self, machines: Machines, name: str) -> Machines:
+    def fewest_of(self, machines: MachineNumbers, name: str) -> MachineNumbers:
         """Return the machines with as few of one kind as are enough."""
         return machines.with_one(
             name, _least(lambda number: self.is_in_time(machines.with_one(name, number)), machines.number_of(name))
@@ -113,7 +113,7 @@ def _least(is_enough: Callable[[int], bool], enough: int) -> int:
     return enough
 
 
-def _busiest(outcome: Outcome, machines: Machines) -> str:
+def _busiest(outcome: VariantOutcome, machines: MachineNumbers) -> str:
     """Return the kind of machine that has most to do; workers have the work of all engines on them."""
     busy: dict[str, float] = {}
     for block in outcome.plan.logical.engines:

@@ -9,17 +9,17 @@ from collections.abc import Sequence
 
 from sundog.ir.pool_names import engine_of
 from sundog.present.simulation import PoolCourse, PoolOutcome, SimulationDocument, VariantDocument
-from sundog.whatif.study import Outcome
+from sundog.whatif.study import VariantOutcome
 
 
-def simulation_document(outcomes: Sequence[Outcome], deadline_s: float | None = None) -> SimulationDocument:
+def simulation_document(outcomes: Sequence[VariantOutcome], deadline_s: float | None = None) -> SimulationDocument:
     """Return the document of at least one outcome."""
     return SimulationDocument(
         outcomes[0].plan.logical.name, tuple(variant_document(one) for one in outcomes), deadline_s
     )
 
 
-def variant_document(outcome: Outcome) -> VariantDocument:
+def variant_document(outcome: VariantOutcome) -> VariantDocument:
     """Return what one outcome is to its reader."""
     simulated, plan = outcome.simulated, outcome.plan
     course = simulated.course
@@ -52,7 +52,7 @@ def variant_document(outcome: Outcome) -> VariantDocument:
     )
 
 
-def _pool(outcome: Outcome, pool: str) -> PoolOutcome:
+def _pool(outcome: VariantOutcome, pool: str) -> PoolOutcome:
     result, simulated = outcome.simulated.pools[pool], outcome.simulated
     looks = [look[pool] for look in simulated.course.looks]
     num_replicas = max(look.num_replicas for look in looks)
@@ -73,7 +73,7 @@ def _pool(outcome: Outcome, pool: str) -> PoolOutcome:
     )
 
 
-def _machines(outcome: Outcome) -> dict[str, int]:
+def _machines(outcome: VariantOutcome) -> dict[str, int]:
     plan = outcome.plan.logical
     found = {group.name: group.count for group in plan.workers}
     for pool, result in outcome.simulated.pools.items():
@@ -83,7 +83,7 @@ def _machines(outcome: Outcome) -> dict[str, int]:
     return found
 
 
-def _worker_usd(outcome: Outcome) -> float | None:
+def _worker_usd(outcome: VariantOutcome) -> float | None:
     groups = outcome.plan.logical.workers
     if not any(group.usd_per_hour for group in groups):
         return None

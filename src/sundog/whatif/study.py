@@ -34,7 +34,7 @@ ASSUMED_FACTOR = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class VariantOutcome:
     """One variant, simulated."""
 
     variant: Variant
@@ -62,7 +62,7 @@ class Study:
     def written(self) -> LogicalPlan:
         return self._written
 
-    def outcome(self, variant: Variant) -> Outcome:
+    def outcome(self, variant: Variant) -> VariantOutcome:
         """Simulate a variant. ConfigError for what the flow does not have, InputError for rows that cannot be read."""
         choices = replace(
             self._choices,
@@ -88,7 +88,7 @@ def _first_rows(choice: RowChoice, num_rows: int | None) -> RowChoice:
     return choice if num_rows is None else replace(choice, limit=min(num_rows, choice.limit or num_rows))
 
 
-def _simulated(session: Session, variant: Variant, sampled: SampledPlan, estimate: PlanEstimate) -> Outcome:
+def _simulated(session: Session, variant: Variant, sampled: SampledPlan, estimate: PlanEstimate) -> VariantOutcome:
     plan, figures = session.plan, session.estimates.figures_of(estimate)
     placement = place_steps(plan, engine_replicas(plan), figures)
     workload = workload_of(
@@ -103,7 +103,9 @@ def _simulated(session: Session, variant: Variant, sampled: SampledPlan, estimat
     failures = [read_failure(text, workload.engines, pools) for text in variant.failures]
     simulated = simulate_batch(workload, plan.policy, failures)
     makespan_s = _range(simulated.makespan_s, sampled, estimate)
-    return Outcome(variant, plan, placement, sampled, estimate, simulated, makespan_s, _assumptions(sampled, estimate))
+    return VariantOutcome(
+        variant, plan, placement, sampled, estimate, simulated, makespan_s, _assumptions(sampled, estimate)
+    )
 
 
 def _range(makespan_s: float, sampled: SampledPlan, estimate: PlanEstimate) -> Estimate:

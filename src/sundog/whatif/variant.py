@@ -110,6 +110,7 @@ class _Parser(argparse.ArgumentParser):
         self._line = line
 
     def error(self, message: str) -> NoReturn:
+        """Raise ConfigError with the line in which the mistake is."""
         raise ConfigError(
             message,
             where=f"--compare {self._line!r}",
