@@ -25,7 +25,7 @@ from sundog.session.choices import PlanChoices, RowChoice
 from sundog.session.session import Session, plan_session
 from sundog.sim.failures import read_failure
 from sundog.sim.plan_workload import workload_of
-from sundog.sim.simulate import Simulated, simulate_batch
+from sundog.sim.simulate import Simulated, simulate_load
 from sundog.sim.workload import FollowedPlan
 from sundog.whatif.variant import Variant
 
@@ -101,7 +101,7 @@ def _simulated(session: Session, variant: Variant, sampled: SampledPlan, estimat
     )
     pools = {block.name: engine_pool(block.name) for block in plan.logical.engines}
     failures = [read_failure(text, workload.engines, pools) for text in variant.failures]
-    simulated = simulate_batch(workload, plan.policy, failures)
+    simulated = simulate_load(workload, plan.policy, failures)
     makespan_s = _range(simulated.makespan_s, sampled, estimate)
     return VariantOutcome(
         variant, plan, placement, sampled, estimate, simulated, makespan_s, _assumptions(sampled, estimate)
