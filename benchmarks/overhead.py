@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,6 +94,21 @@ def checked_out(commit: str) -> Iterator[Path]:
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 
 
+def write_entry_points(tree: Path, folder: Path) -> Path:
+    """Write the metadata that names the engines and operators of `tree`, which the installed one need not have, into
+    `folder`, and return it."""
+    project = tomllib.loads((tree / "pyproject.toml").read_text())["project"]
+    info = folder / f"sundog-{project['version']}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: sundog\nVersion: {project['version']}\n")
+    groups = project["entry-points"].items()
+    sections = (
+        "\n".join((f"[{group}]", *(f"{name} = {value}" for name, value in names.items()))) for group, names in groups
+    )
+    (info / "entry_points.txt").write_text("\n\n".join(sections) + "\n")
+    return folder
+
+
 def measure(num_rows: int, tree: Path) -> dict[str, Any]:
     """One whole `sundog run` of the code in `tree` over `num_rows` generated rows."""
     with tempfile.TemporaryDirectory(prefix="sundog-overhead-") as name:
@@ -104,7 +120,8 @@ def measure(num_rows: int, tree: Path) -> dict[str, Any]:
         )
         files = ["flow.yaml", "--output", "out.parquet", "--state", "state"]
         command = [sys.executable, "-c", ENTRY, "run", *files, "--quiet"]
-        environment = {**os.environ, "PYTHONPATH": str(tree / "src")}
+        path = os.pathsep.join((str(tree / "src"), str(write_entry_points(tree, folder / "metadata"))))
+        environment = {**os.environ, "PYTHONPATH": path}
         begin_s = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
