@@ -30,8 +30,7 @@ from sundog.ir.pool_names import engine_pool
 from sundog.ir.values.canonical import canonical_json, describe_value
 from sundog.measured.node_history import read_history
 from sundog.measured.profiles import load_profile
-from sundog.operators.base import Operator
-from sundog.operators.llm import LLMSpec
+from sundog.operators.base import Operator, Traits
 from sundog.tokens import CHARACTERS_PER_TOKEN
 
 MAX_SAMPLED_ROWS = 200
@@ -102,12 +101,15 @@ class PlanCosts:
 
     def _known(self, plan: PhysicalPlan) -> Known:
         who = identities(plan)
-        steps = {call.name: _facts(call.step, who) for call in calls_of(plan.nodes)}
+        steps = {call.name: _facts(call.step, self._traits(call.step), who) for call in calls_of(plan.nodes)}
         tools = {pool: ToolPool(pool, limit) for pool, limit in tool_limits(plan, self._operators).items()}
         for pool, num_replicas, _ in engine_limits(plan):
             if pool not in self._pools:
                 self._pools[pool] = self._engine_pool(pool, num_replicas)
         return Known(steps, {**tools, **self._pools}, self._history)
+
+    def _traits(self, step: Step) -> Traits:
+        return self._operators[step.operator].traits(step.spec)
 
     def _engine_pool(self, pool: str, num_replicas: int) -> EnginePool:
         block = self._blocks[pool]
@@ -169,11 +171,11 @@ def _within(profile: Profile, options: EngineOptions) -> Profile:
     return replace(profile, limits=replace(profile.limits, max_decode_requests=num_requests))
 
 
-def _facts(step: Step, who: Mapping[str, Mapping[str, Any]]) -> StepFacts:
-    spec = step.spec
-    if not isinstance(spec, LLMSpec):
-        identity = canonical_json([step.operator, describe_value(spec)]).decode("utf-8", "surrogatepass")
-        return StepFacts(tuple(("", template) for template in templates_of(spec)), identity)
-    others = spec.model_copy(update={"engine": "", "prompt": None, "messages": (), "system": None})
-    identity = canonical_json([dict(who[spec.engine]), describe_value(others)]).decode("utf-8", "surrogatepass")
-    return StepFacts(tuple(spec.conversation()), identity, spec.max_tokens)
+def _facts(step: Step, traits: Traits, who: Mapping[str, Mapping[str, Any]]) -> StepFacts:
+    conversation, decided_by = traits.conversation, [step.operator, describe_value(step.spec)]
+    if traits.engine is None:
+        conversation = tuple(("", template) for template in templates_of(step.spec))
+    else:
+        decided_by = [step.operator, dict(who[traits.engine]), traits.answer_options]
+    identity = canonical_json(decided_by).decode("utf-8", "surrogatepass")
+    return StepFacts(conversation, identity, traits.max_tokens)

@@ -37,6 +37,10 @@ class Traits:
     engine: str | None = None
     #: An LLM step's messages, (role, text), in order.
     conversation: tuple[tuple[str, Template], ...] = ()
+    #: The longest answer of an LLM step; None where the engine decides.
+    max_tokens: int | None = None
+    #: Canonical text of all that decides an LLM step's answer beside engine and conversation.
+    answer_options: str = ""
     #: Calls in flight on its pool.
     max_concurrency: int = 8
     timeout_s: float = 60.0

@@ -21,6 +21,7 @@ from sundog.ir.schemas.output_schema import OutputSchema, parse_answer
 from sundog.ir.schemas.shape import Anything, Record, Scalar, Shape
 from sundog.ir.templates.render import Scope, render_text
 from sundog.ir.templates.template import Template
+from sundog.ir.values.canonical import canonical_json
 from sundog.ir.values.normal_form import whole_text
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
 from sundog.operators.llm_inspection import long_prompts, small_limits
@@ -92,6 +93,8 @@ class LLMOperator:
             pool=engine_pool(spec.engine),
             engine=spec.engine,
             conversation=tuple(spec.conversation()),
+            max_tokens=spec.max_tokens,
+            answer_options=canonical_json(_answer_options(spec)).decode("utf-8", "surrogatepass"),
             timeout_s=600.0,
             reason=_reason(spec.temperature),
         )
@@ -108,11 +111,7 @@ class LLMOperator:
         payload = {
             "engine": dict(engines[spec.engine]),
             "messages": [[message.role, message.content] for message in messages],
-            "max_tokens": spec.max_tokens,
-            "temperature": spec.temperature,
-            "seed": spec.seed,
-            "stop": list(spec.stop),
-            "json_schema": None if spec.output is None else spec.output.text,
+            **_answer_options(spec),
         }
         return BoundCall(payload, messages, spec.max_tokens)
 
@@ -171,6 +170,17 @@ def _reason(temperature: float | None) -> str:
     if temperature is None:
         return "the engine's own temperature"
     return f"temperature {temperature:g}" if temperature else "greedy"
+
+
+def _answer_options(spec: LLMSpec) -> dict[str, Any]:
+    """Return what decides the answer beside the engine and the messages."""
+    return {
+        "max_tokens": spec.max_tokens,
+        "temperature": spec.temperature,
+        "seed": spec.seed,
+        "stop": list(spec.stop),
+        "json_schema": None if spec.output is None else spec.output.text,
+    }
 
 
 async def _collect(request: GenerateRequest, context: CallContext) -> tuple[str, Chunk]:
