@@ -120,6 +120,11 @@ def test_only_options_that_exist_are_mentioned() -> None:
         "--enable-prompt-tokens-details",
         "--prefix-caching-hash-algo",
         "--kv-transfer-config",
+        "--save-result",
+        "--append-result",
+        "--max-num-batched-tokens",
+        "--max-concurrency",
+        "--metadata",
     }
     for page in PAGES:
         for code in inline_codes(page):

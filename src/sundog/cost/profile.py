@@ -6,9 +6,11 @@ Owns the numbers and their JSON form. Never reads or writes a file: measured.pro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
+from sundog.cost.energy import Power
+from sundog.cost.optimum import Compute
 from sundog.cost.step_time import FitError, StepTime, StepWork, decode_work, prefill_work
 
 
@@ -30,8 +32,14 @@ class Profile:
     fitted: FitError
     #: Errors on mixed steps of other shapes.
     held_out: FitError
-    #: Machine, time and load, for the reader.
+    #: Machine, time and load, or the source of published figures, for the reader.
     measured_on: Mapping[str, Any]
+    #: Tokens that the KV cache of the machine holds; None where the profile does not say.
+    max_kv_tokens: int | None = None
+    #: None where the watts are unknown.
+    power: Power | None = None
+    #: None where the machine's arithmetic is unknown.
+    compute: Compute | None = None
 
     @property
     def prefill_tokens_per_s(self) -> float:
@@ -50,14 +58,25 @@ class Profile:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Profile:
-        """Return the profile that `to_json` wrote; KeyError or TypeError for anything else."""
-        return cls(
-            StepTime(**value["step_time"]),
-            StepLimits(**value["limits"]),
+        """Return the profile that `to_json` wrote; KeyError, TypeError or ValueError for anything else."""
+        step_time, limits = StepTime(**value["step_time"]), StepLimits(**value["limits"])
+        power, compute = value.get("power"), value.get("compute")
+        profile = cls(
+            step_time,
+            limits,
             FitError(**value["fitted"]),
             FitError(**value["held_out"]),
-            value["measured_on"],
+            dict(value["measured_on"]),
+            value.get("max_kv_tokens"),
+            None if power is None else Power(**power),
+            None if compute is None else Compute(**compute),
         )
+        seconds = astuple(step_time)
+        if not all(0 <= one < float("inf") for one in seconds) or not any(seconds):
+            raise ValueError("the seconds of a step are finite, not negative and not all 0")
+        if min(astuple(limits)) < 1:
+            raise ValueError("a step holds at least one token and one request")
+        return profile
 
 
 def least_seconds(work: StepWork, profile: Profile) -> float:

@@ -133,7 +133,12 @@ def fit(steps: Sequence[MeasuredStep]) -> StepTime:
 
 def fit_error_of(model: StepTime, steps: Sequence[MeasuredStep]) -> FitError:
     """Return how far the model is from `steps` (at least one)."""
-    errors = sorted(abs(model.seconds(step.work) / step.elapsed_s - 1.0) for step in steps)
+    return error_of([model.seconds(step.work) / step.elapsed_s for step in steps])
+
+
+def error_of(ratios: Sequence[float]) -> FitError:
+    """Return how far foretold over seen seconds (at least one) are from 1."""
+    errors = sorted(abs(ratio - 1.0) for ratio in ratios)
     return FitError(len(errors), fmean(errors), median(errors), errors[int(0.9 * (len(errors) - 1))])
 
 

@@ -62,7 +62,12 @@ def load_profile(folder: Path, block: EngineBlock) -> Profile | None:
 def save_profile(folder: Path, block: EngineBlock, profile: Profile) -> Path:
     """Write the file, whole or not at all; its path."""
     path = profile_path(folder, block)
-    content: Mapping[str, Any] = {"kind": block.kind, "model": block.options["model"], **profile.to_json()}
+    write_profile(path, {"kind": block.kind, "model": block.options["model"], **profile.to_json()})
+    return path
+
+
+def write_profile(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a profile's JSON, whole or not at all; RunError where the folder cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as file:
@@ -72,7 +77,6 @@ def save_profile(folder: Path, block: EngineBlock, profile: Profile) -> Path:
         raise RunError(
             f"the profile cannot be written: {error.strerror or error}", where=str(path), hint="set SUNDOG_CACHE"
         ) from error
-    return path
 
 
 def _processor() -> str:
