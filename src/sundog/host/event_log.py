@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -27,7 +28,25 @@ from sundog.sched.facts import CallFacts
 FLUSH_EVENTS = 4096
 _FIELDS = {kind: attrgetter(*(one.name for one in fields(kind))) for kind in EVENT_TYPES.values()}
 _FACTS = attrgetter(*(one.name for one in fields(CallFacts)))
+_PLAIN = {
+    "float": (float, int),
+    "int": (int,),
+    "str": (str,),
+    "bool": (bool,),
+    "None": (type(None),),
+    "CallFacts": (list,),
+}
 _SINGLE = {kind for kind in EVENT_TYPES.values() if len(fields(kind)) == 1}
+
+
+def _types(annotation: str) -> tuple[type, ...]:
+    """Return the types that a field's value may have in JSON. `annotation`: as the module of the events writes it."""
+    return tuple(
+        one for part in annotation.split(" | ") for one in ((list,) if part.startswith("tuple") else _PLAIN[part])
+    )
+
+
+_TYPES = {name: [_types(str(one.type)) for one in fields(kind)] for name, kind in EVENT_TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +106,46 @@ class EventLog:
 
 def read_log(path: Path) -> tuple[LogHeader, Iterator[Event]] | None:
     """Return the header and the events of a log; a torn end (the process was killed) ends the events. None when not
-    even the header was written."""
+    even the header was written. StoreError for a file that is damaged, or no event log."""
     lines = _lines(path)
     header = next(lines, None)
     if header is None:
         return None
-    kind, *values = json.loads(header)
-    assert kind == "LogHeader", f"{path} is no event log"
-    return LogHeader(*values), (_decode(line) for line in lines)
+    try:
+        kind, policy, started_at = json.loads(header)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _damaged(path, 1) from error
+    if kind != "LogHeader" or not isinstance(policy, str) or not isinstance(started_at, str):
+        raise _damaged(path, 1)
+    return LogHeader(policy, started_at), _events(path, lines)
+
+
+def _events(path: Path, lines: Iterator[bytes]) -> Iterator[Event]:
+    for number, line in enumerate(lines, start=2):
+        try:
+            yield _decode(line)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise _damaged(path, number) from error
 
 
 def _lines(path: Path) -> Iterator[bytes]:
     with gzip.open(path, "rb") as file:
+        number = 0
         try:
             for line in file:
+                number += 1
                 if line.endswith(b"\n"):
                     yield line
         except (EOFError, gzip.BadGzipFile):
             return
+        except zlib.error as error:
+            raise _damaged(path, number + 1) from error
+
+
+def _damaged(path: Path, line: int) -> StoreError:
+    return StoreError(
+        "the file is no event log, or damaged", where=f"{path}, line {line}", hint="give another one; a run's are whole"
+    )
 
 
 def _encode(event: Event) -> bytes:
@@ -118,6 +159,8 @@ def _encode(event: Event) -> bytes:
 
 def _decode(line: bytes) -> Event:
     kind, *values = json.loads(line)
+    if not all(map(isinstance, values, _TYPES[kind])):
+        raise TypeError("a field has a value of another type")
     event: Any = EVENT_TYPES[kind](*(tuple(value) if isinstance(value, list) else value for value in values))
     if isinstance(event, RequestArrived):
         event.facts = CallFacts(*values[-1])

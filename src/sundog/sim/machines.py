@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sundog.engines.modelled.block_table import BlockTable
 from sundog.engines.modelled.steps import ModelledSteps, SharedProcessor
-from sundog.errors import EngineUnavailable
+from sundog.errors import EngineUnavailable, PromptTooLong
 from sundog.sched.events import ReplicaAdded
 from sundog.sim.timeline import PoolLook
 from sundog.sim.workload import EngineFleet, ModelledEngine, SimulatedCall
@@ -58,7 +58,7 @@ class SimulatedReplica:
 
     async def answer(self, call: SimulatedCall, on_first_token: Callable[[], None]) -> int:
         """Take as long as the call takes; the prompt's tokens that were cached. EngineUnavailable, retryable, when the
-        replica is lost meanwhile."""
+        replica is lost meanwhile; PromptTooLong where it never has room for the call."""
         self.num_running += 1
         try:
             return await self._answer(call, on_first_token)
@@ -70,6 +70,9 @@ class SimulatedReplica:
             await self._sleep(call.call_s or 0.0)
             return 0
         counts = call.num_prompt_tokens, call.num_output_tokens
+        table = self.steps.replica.table
+        if table is not None and sum(counts) > table.num_blocks * table.block_tokens:
+            raise PromptTooLong(f"prompt and answer have {sum(counts)} tokens, more than the replica holds")
         num_cached_tokens = 0
         async with aclosing(self.steps.generate(*counts, call.prefix_key)) as told:
             async for job in told:
