@@ -48,6 +48,14 @@ Fail = Annotated[
         "--fail", metavar="ENGINE#K@Ts", help="Lose replica K after T seconds; with +Us it comes back. Repeatable."
     ),
 ]
+EngineProfile = Annotated[
+    list[str],
+    typer.Option(
+        "--engine-profile",
+        metavar="[ENGINE=]NAME",
+        help="Simulate an engine, or all, as the machine of a profile: a name or a file. Repeatable.",
+    ),
+]
 Compare = Annotated[
     list[str],
     typer.Option("--compare", metavar="OPTIONS", help="One variant more, as a line of these options. Repeatable."),
@@ -65,6 +73,7 @@ def simulate(
     workers: Workers = [],  # noqa: B006 - as inputs
     policy: Policy = None,
     max_rows_in_flight: MaxRows = None,
+    engine_profile: EngineProfile = [],  # noqa: B006 - as inputs
     fail: Fail = [],  # noqa: B006 - as inputs
     compare: Compare = [],  # noqa: B006 - as inputs
     deadline: Deadline = None,
@@ -81,7 +90,7 @@ def simulate(
     from sundog.session.choices import PlanChoices
     from sundog.session.flow_file import load_plan
     from sundog.whatif.study import Study
-    from sundog.whatif.variant import Variant, read_counts
+    from sundog.whatif.variant import Variant, read_counts, read_profile_names
 
     if deadline is not None and compare:
         raise ConfigError("--deadline looks for one answer", hint="leave --compare away, or --deadline")
@@ -93,6 +102,7 @@ def simulate(
         workers=read_counts("--workers", workers),
         policy=policy,
         max_rows_in_flight=max_rows_in_flight,
+        profiles=read_profile_names(engine_profile),
         failures=tuple(fail),
     )
     study = Study(plan, Path(flow).parent, read_config(state), choices)

@@ -13,6 +13,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sundog.engines.embedded.models import cache_folder
 from sundog.errors import ConfigError, suggest
 from sundog.measured.profiles import write_profile
 
@@ -24,10 +25,11 @@ SUFFIXES = (".json", ".yaml", ".yml")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 
 
-def named_profile(text: str, folder: Path) -> Profile:
-    """Return the profile that `text` names: a file (a path with a suffix or a folder), one of the cache `folder`, or a
-    shipped one, in this order. ConfigError where there is none, with the closest name, and for a file that is no
-    profile."""
+def named_profile(text: str, folder: Path | None = None) -> Profile:
+    """Return the profile that `text` names: a file (a path with a suffix or a folder), one of the cache `folder` (None:
+    that of this machine), or a shipped one, in this order. ConfigError where there is none, with the closest name, and
+    for a file that is no profile."""
+    folder = cache_folder() if folder is None else folder
     if Path(text).suffix in SUFFIXES or "/" in text:
         return read_profile_file(Path(text))
     own = _own_path(folder, text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sundog.cost.energy import JOULES_PER_KWH, Energy
 from sundog.cost.estimate import Estimate
 
 FigureFormat = Callable[[float], str]
@@ -41,6 +42,15 @@ def show_actual(value: float, quantity: str) -> str:
 
 def is_exact(estimate: Estimate) -> bool:
     return estimate.high - estimate.low <= 1e-9 * max(1.0, estimate.high)
+
+
+def energy(figure: Energy) -> str:
+    """Return an energy with its emissions and what it leaves out, as a phrase."""
+    kwh = figure.joules / JOULES_PER_KWH
+    shown = f"{count(figure.joules)} J ({kwh:.3g} kWh)"
+    if figure.co2e_g is not None:
+        shown += f", {figure.co2e_g:,.3g} g CO2e"
+    return shown + (f"; without {', '.join(figure.leaves_out)}" if figure.leaves_out else "")
 
 
 def count(value: float) -> str:

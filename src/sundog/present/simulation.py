@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sundog.cost.energy import Energy, total_energy
 from sundog.cost.estimate import Estimate
 
 
@@ -30,6 +31,10 @@ class PoolOutcome:
     num_loads: int
     #: Seconds of all its loads.
     load_s: float
+    #: None where its profile has no watts.
+    energy: Energy | None = None
+    #: Share of the throughput that its machines' arithmetic allows at best; None where that is unknown.
+    optimum_share: float | None = None
 
     @property
     def hit_rate(self) -> float | None:
@@ -73,6 +78,12 @@ class VariantDocument:
     assumptions: tuple[str, ...]
 
     @property
+    def energy(self) -> Energy | None:
+        """Return the energy of all engines whose watts are known; None where none are."""
+        parts = [pool.energy for pool in self.pools if pool.energy is not None]
+        return total_energy(parts) if parts else None
+
+    @property
     def calls_per_s(self) -> float:
         return self.num_executed / self.makespan_s.expected if self.makespan_s.expected else 0.0
 
@@ -89,7 +100,9 @@ class SimulationDocument:
     def to_dict(self) -> dict[str, Any]:
         """Return the document as JSON types. `makespan_s` of the whole is that of the last variant."""
         variants = [
-            asdict(one) | {"pools": [asdict(pool) | {"hit_rate": pool.hit_rate} for pool in one.pools]}
+            asdict(one)
+            | {"energy": None if one.energy is None else asdict(one.energy)}
+            | {"pools": [asdict(pool) | {"hit_rate": pool.hit_rate} for pool in one.pools]}
             for one in self.variants
         ]
         return {

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from sundog.present.figures import count, dollars, seconds, show_estimate
 from sundog.present.simulation import PoolCourse, SimulationDocument, VariantDocument
+from sundog.present.simulation_text import consumption_lines
 
 CHART_WIDTH, CHART_HEIGHT = 720, 90
 
@@ -42,6 +43,7 @@ def simulation_html(document: SimulationDocument) -> str:
         count=count,
         seconds=seconds,
         dollars=dollars,
+        consumption=consumption_lines,
     )
 
 

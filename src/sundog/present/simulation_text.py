@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sundog.present.figures import count, dollars, seconds, show_estimate
+from sundog.present.figures import count, dollars, energy, seconds, show_estimate
 from sundog.present.simulation import PoolOutcome, SimulationDocument, VariantDocument
 
 _HEADS = ("engine or tool", "replicas", "busy", "calls", "prompt tok", "cached", "output tok", "KV at most", "loads")
@@ -39,8 +39,19 @@ def _variant(one: VariantDocument) -> Iterator[str]:
         yield f"rows that fail: {one.num_failed_rows:,}"
     yield ""
     yield from table([_HEADS, *(_pool(pool) for pool in one.pools)])
+    yield from consumption_lines(one)
     for line in one.assumptions:
         yield f"note: {line}"
+
+
+def consumption_lines(one: VariantDocument) -> Iterator[str]:
+    """Yield what engines take in energy, where their watts are known, and how near they are to their optimum."""
+    if one.energy is not None:
+        unknown = [pool.pool for pool in one.pools if pool.energy is None and pool.num_prompt_tokens]
+        yield f"energy: {energy(one.energy)}" + (f"; without {', '.join(unknown)}" if unknown else "")
+    for pool in one.pools:
+        if pool.optimum_share is not None:
+            yield f"optimum: {pool.pool} reaches {pool.optimum_share:.1%} of the tokens that its arithmetic allows"
 
 
 def _summary(one: VariantDocument) -> tuple[str, ...]:

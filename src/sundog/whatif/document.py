@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sundog.ir.pool_names import engine_of
 from sundog.present.simulation import PoolCourse, PoolOutcome, SimulationDocument, VariantDocument
+from sundog.whatif.consumption import energy_of_pool, optimum_share
 from sundog.whatif.study import VariantOutcome
 
 
@@ -54,6 +55,7 @@ def variant_document(outcome: VariantOutcome) -> VariantDocument:
 
 def _pool(outcome: VariantOutcome, pool: str) -> PoolOutcome:
     result, simulated = outcome.simulated.pools[pool], outcome.simulated
+    known = outcome.sampled.known.pools[pool]
     looks = [look[pool] for look in simulated.course.looks]
     num_replicas = max(look.num_replicas for look in looks)
     usages = [look.kv_usage for look in looks if look.kv_usage is not None]
@@ -70,6 +72,8 @@ def _pool(outcome: VariantOutcome, pool: str) -> PoolOutcome:
         counts.num_preemptions,
         len(result.loads_s),
         sum(result.loads_s),
+        energy_of_pool(known, simulated),
+        optimum_share(known, simulated),
     )
 
 

@@ -14,7 +14,7 @@ from sundog.batch.follower import engine_replicas
 from sundog.config import Config
 from sundog.cost.estimate import Estimate
 from sundog.cost.load_range import busiest_s, profile_error
-from sundog.cost.plan_estimate import PlanEstimate, SampledPlan, has_seconds
+from sundog.cost.plan_estimate import PlanEstimate, SampledPlan, estimate_plan, has_seconds
 from sundog.cost.pools import EnginePool
 from sundog.errors import ConfigError
 from sundog.ir.logical import LogicalPlan
@@ -27,6 +27,7 @@ from sundog.sim.failures import read_failure
 from sundog.sim.plan_workload import workload_of
 from sundog.sim.simulate import Simulated, simulate_load
 from sundog.sim.workload import FollowedPlan
+from sundog.whatif.profiled import profile_notes, require_rooms, with_profiles
 from sundog.whatif.variant import Variant
 
 ASSUMED_FACTOR = 10.0
@@ -75,7 +76,9 @@ class Study:
             rows = session.rows.as_written()
             num_rows = rows.count() if variant.num_rows is None else variant.num_rows
             costs = session.estimates.costs(rows, num_rows)
-        estimate, sampled = costs.estimate(session.plan), costs.sampled(session.plan)
+        sampled = with_profiles(costs.sampled(session.plan), variant.profiles)
+        estimate = estimate_plan(sampled)
+        require_rooms(sampled, estimate.nodes, variant.profiles)
         if not sampled.rows:
             raise ConfigError(
                 "there are no rows, so there is nothing to simulate", hint="give the flow some input rows"
@@ -103,9 +106,8 @@ def _simulated(session: Session, variant: Variant, sampled: SampledPlan, estimat
     failures = [read_failure(text, workload.engines, pools) for text in variant.failures]
     simulated = simulate_load(workload, plan.policy, failures)
     makespan_s = _range(simulated.makespan_s, sampled, estimate)
-    return VariantOutcome(
-        variant, plan, placement, sampled, estimate, simulated, makespan_s, _assumptions(sampled, estimate)
-    )
+    notes = (*profile_notes(sampled, variant.profiles), *_assumptions(sampled, estimate))
+    return VariantOutcome(variant, plan, placement, sampled, estimate, simulated, makespan_s, notes)
 
 
 def _range(makespan_s: float, sampled: SampledPlan, estimate: PlanEstimate) -> Estimate:
