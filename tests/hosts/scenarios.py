@@ -14,7 +14,7 @@ from sundog.host.attempt import Success
 from sundog.host.driver import Driver
 from sundog.host.virtual_loop import run_virtually
 from sundog.sched.core import SchedulerCore
-from sundog.sched.events import Event, ReplicaAdded, RequestArrived, RequestFinished, Submit
+from sundog.sched.events import Event, ReplicaAdded, RequestArrived, RequestFinished, StepsOrdered, Submit
 from sundog.sched.policy import PolicySet
 from sundog.vllm_plugin.engine_books import EngineBooks
 from sundog.vllm_plugin.engine_policy import EnginePolicy
@@ -67,10 +67,11 @@ def replica() -> ReplicaAdded:
     return ReplicaAdded(0.0, "p/0", "p", 1, None, NUM_BLOCKS)
 
 
-def by_core(policies: PolicySet, asks: Sequence[Ask]) -> list[str]:
-    """The core alone, told of each event at its time."""
+def by_core(policies: PolicySet, asks: Sequence[Ask], steps: Sequence[str] = ()) -> list[str]:
+    """The core alone, told of each event at its time. `steps`: in the order of the plan, where it has one."""
     core, named, started = SchedulerCore(policies), {ask.name: ask for ask in asks}, list[str]()
     core.handle(replica())
+    core.handle(StepsOrdered(0.0, "", tuple(steps), tuple(range(len(steps)))))
     numbers = count()
     events: list[tuple[float, int, Event]] = []
     for ask in asks:
@@ -86,13 +87,14 @@ def by_core(policies: PolicySet, asks: Sequence[Ask]) -> list[str]:
     return started
 
 
-def by_driver(policies: PolicySet, asks: Sequence[Ask]) -> list[str]:
-    """The batch's driver, on an event loop in virtual time."""
+def by_driver(policies: PolicySet, asks: Sequence[Ask], steps: Sequence[str] = ()) -> list[str]:
+    """The batch's driver, on an event loop in virtual time; `steps` as above."""
     started: list[str] = []
 
     async def main() -> None:
         host = Driver(SchedulerCore(policies), lambda event: None)
         host.tell(replica())
+        host.tell(StepsOrdered(0.0, "", tuple(steps), tuple(range(len(steps)))))
         await asyncio.gather(*(run(host, ask) for ask in asks))
 
     async def run(host: Driver, ask: Ask) -> None:

@@ -66,6 +66,15 @@ def test_what_starts_when(name: str, asks: list[Ask], expected: str | list[str])
         assert host(REGISTERED[name], asks) == ["first", *expected], host.__name__
 
 
+@pytest.mark.parametrize("policies", SETS, ids=lambda policies: policies.name)
+def test_calls_follow_the_order_of_the_plan_where_the_set_does(policies: PolicySet) -> None:
+    """Row 0 is through its first step when a call of row 1's comes."""
+    asks = [FIRST, ask("next", 1, node="check"), ask("root", 2, node="draft"), ask("other", 3, node="draft")]
+    expected = ["root", "other", "next"] if policies.name == "prefix_grouped" else ["next", "root", "other"]
+    for host in (by_core, by_driver):
+        assert host(policies, asks, ["draft", "check"]) == ["first", *expected], host.__name__
+
+
 def test_every_set_has_a_scenario() -> None:
     assert {name for name, *_ in SCENARIOS} == set(REGISTERED)
 

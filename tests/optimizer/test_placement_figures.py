@@ -19,6 +19,7 @@ from sundog.optimizer.place_steps import place_steps
 from sundog.optimizer.placement.problem import LLMNode, Model, ToolNode
 from sundog.optimizer.placement_figures import (
     GUESSED_CALL_S,
+    MeasuredStep,
     PlacementFigures,
     PoolReplicas,
     figures_of,
@@ -34,6 +35,7 @@ PLACES = [
 ]
 LOADS_S = {place.pool: 10.0 for place in PLACES}
 NUM_WAVES = 4.0
+NUM_PLACES = 10
 
 
 def plan() -> PhysicalPlan:
@@ -57,7 +59,8 @@ def plan() -> PhysicalPlan:
 
 def figures(**exec_s: float) -> PlacementFigures:
     found = {name: Estimate(seconds / 2, seconds, seconds * 2) for name, seconds in exec_s.items()}
-    return PlacementFigures(found, dict.fromkeys(found, NUM_WAVES), LOADS_S, "a test")
+    num_waves, num_places = dict.fromkeys(found, NUM_WAVES), dict.fromkeys(found, NUM_PLACES)
+    return PlacementFigures(found, num_waves, num_places, LOADS_S, "a test")
 
 
 ALL = figures(page=5.0, draft=20.0, check=30.0, last=6.0)
@@ -143,6 +146,15 @@ def test_the_answer_is_an_order_for_each_worker() -> None:
     assert placed.makespan_s >= placed.lower_bound > 0
     starts_s = {planned.step: planned.start_s for order in placed.orders for planned in order.steps}
     assert dict(placed.needs_s) == {"page": starts_s["draft"], "known": starts_s["draft"]}
+    assert placed.places == ()
+
+
+def test_engines_that_take_turns_have_an_order_of_steps() -> None:
+    """Of one worker's two engines each has its turn; `last` runs beside them, on an engine that stays."""
+    one = [replace(place, num_replicas=1) for place in PLACES]
+    placed = place_steps(plan(), one, ALL)
+    assert placed is not None
+    assert dict(placed.places) == {"draft": 0, "check": 0, "last": 0}
 
 
 def test_without_workers_there_is_nothing_to_place() -> None:
@@ -186,20 +198,51 @@ def test_figures_come_from_the_estimate(known: dict[str, float], basis: str, gue
         assert one == (Estimate.exactly(by_one[name]) if name in known else Estimate.exactly(100) * guess)
 
 
-def test_figures_are_corrected_when_they_are_wrong() -> None:
-    assert ALL.corrected({"draft": 39.0}, {"engine:small": 19.0}) is None
-    corrected = ALL.corrected({"draft": 41.0}, {"engine:small": 19.0})
-    assert corrected is not None
-    assert corrected.exec_s["draft"] == Estimate(20.5, 41.0, 82.0)
+def batch_of(least_s: float, most_s: float | None = None, num_calls: float = NUM_WAVES * NUM_PLACES) -> MeasuredStep:
+    """Return what is measured where a batch of as many calls as were expected takes so long."""
+    call_s = least_s / NUM_WAVES
+    return MeasuredStep(num_calls, num_calls, call_s, (most_s or least_s) / (NUM_WAVES * NUM_PLACES))
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected_s"),
+    [
+        (batch_of(39.0), None),
+        (batch_of(41.0), 41.0),
+        (batch_of(9.0), 9.0),
+        # With few calls at once on a replica: 20 s may be true, then not.
+        (batch_of(5.0, 200.0), None),
+        (batch_of(39.0, 400.0), None),
+        (batch_of(41.0, 400.0), 41.0),
+        (batch_of(1.0, 11.0), None),
+        (batch_of(1.0, 9.0), 9.0),
+        # The calls are twice as many, or half.
+        (batch_of(21.0, num_calls=80), 42.0),
+        (batch_of(19.0, num_calls=20), 9.5),
+        # Ten have ended, and at most 400 will come: as many as expected may.
+        (replace(batch_of(20.0), least_calls=10.0, most_calls=400.0), None),
+    ],
+)
+def test_figures_are_corrected_when_they_are_wrong(measured: MeasuredStep, expected_s: float | None) -> None:
+    """20 s, within a factor of two, were expected of 40 calls, ten of them at once."""
+    corrected = ALL.corrected({"draft": measured}, {"engine:small": 19.0})
+    assert (corrected is None) == (expected_s is None)
+    if corrected is None or expected_s is None:
+        return
+    assert corrected.exec_s["draft"] == Estimate(expected_s / 2, expected_s, expected_s * 2)
     assert corrected.exec_s["check"] == ALL.exec_s["check"]
     assert corrected.load_s["engine:small"] == 19.0
-    assert corrected.corrected({"draft": 41.0}, {"engine:small": 19.0}) is None
+    assert corrected.corrected({"draft": measured}, {"engine:small": 19.0}) is None
+
+
+def test_loads_are_corrected_when_they_are_wrong() -> None:
+    assert ALL.corrected({}, {"engine:small": 19.0}) is None
     assert ALL.corrected({}, {"engine:small": 21.0}) is not None
 
 
 def test_what_was_guessed_moves_with_what_was_measured() -> None:
-    guess = PlacementFigures(ALL.exec_s, ALL.num_waves, LOADS_S, "a guess", frozenset({"draft", "check"}))
-    corrected = guess.corrected({"draft": 200.0}, {})
+    guess = replace(ALL, guessed=frozenset({"draft", "check"}))
+    corrected = guess.corrected({"draft": batch_of(200.0)}, {})
     assert corrected is not None
     assert {name: one.expected for name, one in corrected.exec_s.items()} == {
         "page": 5.0,
@@ -207,6 +250,6 @@ def test_what_was_guessed_moves_with_what_was_measured() -> None:
         "check": 300.0,
         "last": 6.0,
     }
-    of_another = guess.corrected({"last": 600.0}, {})
+    of_another = guess.corrected({"last": batch_of(600.0)}, {})
     assert of_another is not None
     assert of_another.exec_s["check"].expected == 30.0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sundog.batch.follower import MIN_ATTEMPTS, batch_seconds
+from sundog.batch.follower import MIN_CALLS, measured_steps
 from sundog.host.recorder import StepTotals
+from sundog.optimizer.placement_figures import MeasuredStep
 from sundog.runtime.figures.report import Written, read_report
 from sundog.sched.events import RequestFailed, RequestFinished
 from sundog.store.store import Store
@@ -63,7 +65,8 @@ def test_all_readers_agree(tmp_path: Path) -> None:
 
 
 def test_little_is_no_measurement() -> None:
-    totals = StepTotals(MIN_ATTEMPTS, 10.0, 10.0)
-    assert batch_seconds({"a": totals}, {"a": 0.75}) == {"a": pytest.approx(40.0)}
-    assert batch_seconds({"a": totals}, {"a": 0.96}) == {}
-    assert batch_seconds({"a": StepTotals(MIN_ATTEMPTS - 1, 10.0, 10.0)}, {"a": 0.75}) == {}
+    totals = StepTotals(MIN_CALLS + 1, MIN_CALLS, attempt_s=60.0, replica_s=10.0, pool_s=10.0)
+    measured = MeasuredStep(MIN_CALLS, 4 * MIN_CALLS, 60.0 / MIN_CALLS, 10.0 / MIN_CALLS)
+    assert measured_steps({"a": totals}, {"a": 0.75}) == {"a": measured}
+    assert measured_steps({"a": totals}, {"a": 0.96}) == {}
+    assert measured_steps({"a": replace(totals, num_answered=MIN_CALLS - 1)}, {"a": 0.75}) == {}

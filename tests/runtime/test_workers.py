@@ -148,7 +148,8 @@ class Bench:
 def true_figures(plan: PhysicalPlan, places: list[PoolReplicas], num_rows: int) -> PlacementFigures:
     exec_s = {call.name: Estimate(0.5, 1.0, 2.0) * (num_rows * CALL_S / SLOTS) for call in calls_of(plan.nodes)}
     num_waves = dict.fromkeys(exec_s, num_rows / SLOTS)
-    return PlacementFigures(exec_s, num_waves, {place.pool: LOAD_S for place in places}, "a test")
+    num_places, loads_s = dict.fromkeys(exec_s, SLOTS), {place.pool: LOAD_S for place in places}
+    return PlacementFigures(exec_s, num_waves, num_places, loads_s, "a test")
 
 
 def there_and_back() -> sd.Flow:
@@ -231,17 +232,43 @@ def test_two_models_on_two_workers_stay_and_rows_flow_through_them() -> None:
     assert sorted(ran.loads) == ["engine:large", "engine:small"]
 
 
-def test_what_is_left_is_planned_anew_when_the_estimate_was_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second step takes 8 s where 100 to 150 were expected: seen while it runs, when the first has drained. The
-    log tells the same story when it is replayed."""
+def test_the_step_that_feeds_a_worker_comes_before_rows_that_are_further() -> None:
+    """Each step takes 8 s. One worker keeps its engine for three of them; the other one's second engine, for the last
+    step, can only come when the first of the three is through."""
+    flow, small, large = two_models(count=2)
+    other = flow.engine(
+        "other", kind="null", model="other", latency_s=CALL_S, load_s=LOAD_S, max_concurrency=SLOTS, workers="gpu"
+    )
+    root = flow.llm("root", engine=small, prompt="begin")
+    own = flow.llm("own", engine=small, prompt=f"{root.text}")
+    fed = flow.llm("fed", engine=large, prompt=f"{root.text}")
+    flow.output(
+        own=flow.llm("own_end", engine=small, prompt=f"{own.text}").text,
+        fed=flow.llm("fed_end", engine=other, prompt=f"{fed.text}").text,
+    )
+    ran = Bench(flow).run(640)
+    assert sorted(ran.loads) == ["engine:large", "engine:other", "engine:small"]
+    assert ran.took_s == pytest.approx(LOAD_S + 3 * 640 / SLOTS * CALL_S)
+
+
+@pytest.fixture
+def plans_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search takes no thread, which virtual time would not wait for."""
 
     async def at_once(*question: Any) -> Any:
         return place_steps(*question)
 
     monkeypatch.setattr(follower, "in_thread", at_once)
+
+
+@pytest.mark.usefixtures("plans_at_once")
+def test_what_is_left_is_planned_anew_when_the_estimate_was_wrong() -> None:
+    """The second step takes 8 s where 100 to 150 were expected: seen while it runs, when the first has drained. The
+    log tells the same story when it is replayed."""
     exec_s = {"first": Estimate(6, 8, 10), "second": Estimate(100, 120, 150), "third": Estimate(6, 8, 10)}
     loads_s = {"engine:small": LOAD_S, "engine:large": LOAD_S}
-    wrong = PlacementFigures(exec_s, dict.fromkeys(exec_s, 640 / SLOTS), loads_s, "a test")
+    num_waves, num_places = dict.fromkeys(exec_s, 640 / SLOTS), dict.fromkeys(exec_s, SLOTS)
+    wrong = PlacementFigures(exec_s, num_waves, num_places, loads_s, "a test")
     right = replace(wrong, exec_s={**exec_s, "second": Estimate(6, 8, 10)})
     assert len(plans(Bench(there_and_back(), figures=right).run(640).events)) == 1
     events = Bench(there_and_back(), figures=wrong).run(640).events
@@ -251,6 +278,33 @@ def test_what_is_left_is_planned_anew_when_the_estimate_was_wrong(monkeypatch: p
     replayed = SchedulerCore(PREFIX_GROUPED)
     loads = [action.pool for event in events for action in replayed.handle(event) if isinstance(action, Load)]
     assert loads == ["engine:small", "engine:large", "engine:small"]
+
+
+@pytest.mark.usefixtures("plans_at_once")
+def test_figures_that_are_true_are_never_corrected_while_rows_trickle_in() -> None:
+    """Two engines side by side, and of their eight places each has two taken: a call has its engine to itself for four
+    times as long as the figures have it."""
+    flow, small, large = two_models(count=2)
+    first = flow.llm("first", engine=small, prompt="begin")
+    flow.output(second=flow.llm("second", engine=large, prompt=f"{first.text}").text)
+    ran = Bench(flow, gap_s=CALL_S / 2).run(640)
+    assert ran.took_s > 10 * follower.REVIEW_S
+    assert len(plans(ran.events)) == 2
+
+
+@pytest.mark.usefixtures("plans_at_once")
+@pytest.mark.parametrize("factor", [0.25, 4.0])
+def test_figures_that_are_wrong_are_corrected_soon(factor: float) -> None:
+    """Soon is at the first look at which a twentieth of the rows have passed."""
+    bench = Bench(there_and_back())
+    steps = ("first", "second", "third")
+    exec_s = {step: Estimate(0.5, 1.0, 2.0) * (factor * 1600 * CALL_S / SLOTS) for step in steps}
+    num_waves, num_places = dict.fromkeys(steps, 1600 / SLOTS), dict.fromkeys(steps, SLOTS)
+    loads_s = {"engine:small": LOAD_S, "engine:large": LOAD_S}
+    bench.figures = PlacementFigures(exec_s, num_waves, num_places, loads_s, "a test")
+    anew = plans(bench.run(1600).events)[1:]
+    assert anew[0].time_s <= LOAD_S + 1600 / 20 * CALL_S / SLOTS + follower.REVIEW_S
+    assert len(anew) <= len(steps), "each step is corrected once at most"
 
 
 def plans(events: list[Event]) -> list[WorkerPlanned]:

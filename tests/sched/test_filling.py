@@ -18,8 +18,10 @@ from sundog.sched.events import (
     RequestArrived,
     RequestFailed,
     RequestFinished,
+    StepsOrdered,
     Submit,
 )
+from sundog.sched.facts import CallFacts
 
 NUM_SLOTS = 4
 """So that a replica may have one request more than the emptiest."""
@@ -38,8 +40,8 @@ class Pool:
         self.core.check()
         return [(action.request_id, action.replica_id) for action in actions if isinstance(action, Submit)]
 
-    def arrive(self, name: str, *prefix: int) -> list[tuple[str, str]]:
-        return self.tell(RequestArrived(0.0, name, "p", prefix_key=prefix))
+    def arrive(self, name: str, *prefix: int, step: str = "") -> list[tuple[str, str]]:
+        return self.tell(RequestArrived(0.0, name, "p", prefix_key=prefix, facts=CallFacts("f", step)))
 
     def finish(self, name: str) -> list[tuple[str, str]]:
         return self.tell(RequestFinished(1.0, name))
@@ -117,3 +119,24 @@ def test_requests_of_other_clients_count() -> None:
     pool.tell(ReplicaReported(0.0, "p/0", num_server_running=3, num_server_waiting=1, kv_usage=0.5, num_preemptions=0))
     assert pool.arrive("a") == [("a", "p/1")]
     assert pool.arrive("b") == [("b", "p/1")]
+
+
+def test_an_order_of_steps_ranks_what_waits_anew() -> None:
+    """What waits in the pool, and what waits at a replica; an order without steps ends it."""
+    pool = full()
+    for name, step in (("late", "check"), ("early", "draft")):
+        assert pool.arrive(name, 1, 5, step=step) == []
+    assert pool.core.handle(StepsOrdered(0.0, "f", ("draft", "check"), (0, 1))) == []
+    assert pool.finish("a0") == [("early", "p/0")]
+    pool.arrive("early_too", 1, 6, step="draft")
+    assert pool.core.handle(StepsOrdered(0.0, "f", (), ())) == []
+    assert pool.finish("a1") == [("late", "p/0")]
+
+
+def test_orders_of_flows_stand_side_by_side() -> None:
+    pool = full()
+    for step in ("check", "draft"):
+        pool.arrive(step, 1, step=step)
+    pool.tell(StepsOrdered(0.0, "f", ("draft", "check"), (0, 1)))
+    pool.tell(StepsOrdered(0.0, "g", ("check", "draft"), (0, 1)))
+    assert pool.finish("a0") == [("draft", "p/0")]

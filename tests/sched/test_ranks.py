@@ -32,6 +32,7 @@ SCHED = SchedView(
     output_lengths=LENGTHS,
     virtual_tokens={"greedy": 900.0, "modest": 20.0},
     workflows={workflow.workflow_id: workflow for workflow in WORKFLOWS},
+    step_places={"begins": 0, "follows": 1},
 )
 PLAIN = RequestView("r", "p", arrival_time=80.0, num_prompt_tokens=100, num_expected_output_tokens=50, model="m")
 
@@ -73,6 +74,18 @@ CASES = [
         {"prefix_order": (9,), "prefix_key": (9,), "num_inherited_blocks": 1},
         {"prefix_order": (1,)},
     ),
+    (
+        "prefix_grouped",
+        "before that, where engines take turns, the step that the plan has first",
+        {"node": "begins", "prefix_order": (9,), "workflow_order": 9},
+        {"node": "follows", "prefix_order": (1,), "prefix_key": (1,), "num_inherited_blocks": 1},
+    ),
+    (
+        "prefix_grouped",
+        "within a step prefixes side by side",
+        {"node": "follows", "prefix_order": (1,), "workflow_order": 9},
+        {"node": "follows", "prefix_order": (9,)},
+    ),
 ]
 
 
@@ -111,7 +124,7 @@ REQUESTS = st.builds(
     num_preemptions=st.integers(0, 2),
     prefix_order=st.lists(st.integers(0, 9), max_size=3).map(tuple),
     workflow_id=st.sampled_from(["", "old", "new", "kept", "unknown"]),
-    node=st.sampled_from(["", "short", "long"]),
+    node=st.sampled_from(["", "short", "long", "begins", "follows"]),
     model=st.just("m"),
     deadline_s=st.none() | SECONDS,
     facts=st.builds(

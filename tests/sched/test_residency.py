@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ def pools(*known: PoolView) -> dict[str, PoolView]:
 
 BUSY = SchedView(NOW_S)
 QUIET = SchedView(NOW_S, quiet_since_s=NOW_S - 1)
+IN_TURNS = SchedView(NOW_S, step_places={"f/a": 0})
 IDLE_A = resident("a", idle_since_s=NOW_S - 1)
 
 
@@ -123,6 +125,41 @@ IDLE_A = resident("a", idle_since_s=NOW_S - 1)
             worker(resident("a", 8), planned="b"),
             pools(pool("a", num_waiting=9, num_serving=2)),
             BUSY,
+            Bring("b", instead_of="a"),
+        ),
+        (
+            "others will have their turn at it, as no plan says that is kept: stay",
+            worker(resident("a", 8), planned="b"),
+            pools(pool("a", num_waiting=9, num_serving=1, num_planned=1)),
+            BUSY,
+            Keep(),
+        ),
+        (
+            "others will have their turn at it: go",
+            worker(resident("a", 8), planned="b"),
+            pools(pool("a", num_waiting=9, num_serving=1, num_planned=1)),
+            IN_TURNS,
+            Bring("b", instead_of="a"),
+        ),
+        (
+            "its turn has come, and no call yet: it stays, though nobody has what is asked for",
+            worker(resident("a", idle_since_s=0.0), planned="ab"),
+            pools(pool("b", num_waiting=90)),
+            IN_TURNS,
+            Keep(),
+        ),
+        (
+            "its turn, and calls come now and then: it stays for as long as two switches take",
+            worker(IDLE_A, planned="ab"),
+            pools(pool("a", num_open_steps=1, last_arrival_s=NOW_S - 2), pool("b", num_waiting=90)),
+            IN_TURNS,
+            Keep(until_s=NOW_S - 1 + 2 * LOAD_S),
+        ),
+        (
+            "its turn, and nothing runs that could send a call",
+            worker(IDLE_A, planned="ab"),
+            pools(pool("b", num_waiting=1)),
+            replace(QUIET, step_places={"f/a": 0}),
             Bring("b", instead_of="a"),
         ),
         (

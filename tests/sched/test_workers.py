@@ -24,6 +24,7 @@ from sundog.sched.events import (
     RequestFailed,
     RequestFinished,
     StepDrained,
+    StepsOrdered,
     Submit,
     TimerFired,
     Unload,
@@ -270,6 +271,8 @@ def _happen(core: Driven, pick: int, what: int) -> None:
         core.tell(StepDrained(core.time_s, "f", f"step_{'abc'[pick % 3]}"))
     elif what == 5:
         core.plan("abcab"[pick % 3 : pick % 5 + 1], f"w-{pick % core.num_workers}")
+        steps = ("step_a", "step_b", "step_c")[: pick % 4]
+        core.tell(StepsOrdered(core.time_s, "f", steps, tuple(range(len(steps)))))
     elif what == 6:
         core.tell(TimerFired(core.time_s))
     elif core.running:

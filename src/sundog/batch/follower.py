@@ -17,15 +17,15 @@ from sundog.deployment import engine_limits, used_engines
 from sundog.ir.physical import PhysicalPlan, Placement, calls_of
 from sundog.ir.pool_names import engine_pool
 from sundog.optimizer.place_steps import place_steps
-from sundog.optimizer.placement_figures import PlacementFigures, PoolReplicas
-from sundog.sched.events import StepDrained, WorkerAdded, WorkerPlanned
+from sundog.optimizer.placement_figures import MeasuredStep, PlacementFigures, PoolReplicas
+from sundog.sched.events import StepDrained, StepsOrdered, WorkerAdded, WorkerPlanned
 
 if TYPE_CHECKING:
     from sundog.host.driver import Driver
     from sundog.host.recorder import StepTotals
 
 REVIEW_S = 2.0
-MIN_ATTEMPTS = 20
+MIN_CALLS = 20
 MIN_SHARE = 0.05
 """A share of the rows: what the first calls of a step take says little of the rest."""
 PlacementWithFigures = tuple[PlacementFigures, Placement]
@@ -100,7 +100,7 @@ class Follower:
         """Plan anew what is left if what was measured lies outside of the ranges of the figures."""
         assert self._placing is not None, "nothing was placed"
         shares = self.drains.shares_left()
-        measured = batch_seconds(self._driver.recorder.steps(self._plan.logical.name), shares)
+        measured = measured_steps(self._driver.recorder.steps(self._plan.logical.name), shares)
         loads_s = {pool: fmean(took_s) for pool, took_s in self._loaded.loads_s.items()}
         figures = self._placing[0].corrected(measured, loads_s)
         if figures is None:
@@ -113,25 +113,36 @@ class Follower:
 
     def _tell(self, placement: Placement) -> None:
         self.needs_s |= dict(placement.needs_s)
+        self._driver.tell(self._order(placement))
         shares_left = self.drains.shares_left()
         for order in placement.orders:
             left = [planned for planned in order.steps if shares_left[planned.step]]
             steps, pools = tuple(one.step for one in left), tuple(one.pool for one in left)
             self._driver.tell(WorkerPlanned(self._driver.now_s(), order.worker, self._plan.logical.name, steps, pools))
 
+    def _order(self, placement: Placement) -> StepsOrdered:
+        """Rows that fill a window after window have no order of steps: those that end make room for others."""
+        places = dict(placement.places) if self._num_rows <= self._plan.max_rows_in_flight else {}
+        return StepsOrdered(self._driver.now_s(), self._plan.logical.name, tuple(places), tuple(places.values()))
+
     def _on_drained(self, step: str) -> None:
         if self._placing is not None:
             self._driver.tell(StepDrained(self._driver.now_s(), self._plan.logical.name, step))
 
 
-def batch_seconds(steps: Mapping[str, StepTotals], shares_left: Mapping[str, float]) -> dict[str, float]:
-    """Return by step the seconds of one replica for the whole batch: those spent so far over the share of rows that
-    have passed. `shares_left`: of the rows, by step. Steps of which too little has run are left out."""
+def measured_steps(steps: Mapping[str, StepTotals], shares_left: Mapping[str, float]) -> dict[str, MeasuredStep]:
+    """Return by step what its attempts tell of its calls. `shares_left`: of the rows, by step. Steps of which too
+    little has run are left out."""
     passed = {step: 1.0 - shares_left[step] for step in steps}
     return {
-        step: totals.replica_s / passed[step]
+        step: MeasuredStep(
+            least_calls=totals.num_answered,
+            most_calls=totals.num_answered / passed[step],
+            call_s=totals.attempt_s / totals.num_answered,
+            replica_s=totals.replica_s / totals.num_answered,
+        )
         for step, totals in steps.items()
-        if totals.num_attempts >= MIN_ATTEMPTS and passed[step] >= MIN_SHARE
+        if totals.num_answered >= MIN_CALLS and passed[step] >= MIN_SHARE
     }
 
 

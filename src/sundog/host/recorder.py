@@ -21,10 +21,24 @@ class StepTotals:
     attempts that run there in it."""
 
     num_attempts: int
+    #: Calls that have their answer.
+    num_answered: int
+    #: From start to end, summed.
+    attempt_s: float
     #: The step's share of the time of its replicas: what all its attempts would take on one replica.
     replica_s: float
     #: The same share of the time in which its pool had something to do, so that the steps of a pool add up to that.
     pool_s: float
+
+
+@dataclass(slots=True)
+class _Sums:
+    """The sums of StepTotals that grow with each attempt; `share_s` becomes `replica_s`."""
+
+    num_attempts: int = 0
+    num_answered: int = 0
+    attempt_s: float = 0.0
+    share_s: float = 0.0
 
 
 class _Clock:
@@ -70,8 +84,8 @@ class Recorder:
         self._listeners = listeners
         self._pools: dict[str, _Clock] = {}
         self._replicas: dict[str, _Clock] = {}
-        #: Attempts and seconds of replicas by pool, flow and step.
-        self._sums: dict[tuple[str, str, str], tuple[int, float]] = {}
+        #: By pool, flow and step.
+        self._sums: dict[tuple[str, str, str], _Sums] = {}
 
     def begin(self, arrived: RequestArrived, replica_id: str, now_s: float) -> RunningAttempt:
         """An attempt of this request starts; `end` must follow."""
@@ -91,8 +105,13 @@ class Recorder:
         share_s = running.replica.count(-1, now_s) - running.share_s
         pool, facts = running.arrived.pool, running.arrived.facts
         key = pool, facts.flow, facts.node
-        num_attempts, sum_s = self._sums.get(key, (0, 0.0))
-        self._sums[key] = num_attempts + 1, sum_s + share_s
+        sums = self._sums.get(key)
+        if sums is None:
+            sums = self._sums[key] = _Sums()
+        sums.num_attempts += 1
+        sums.num_answered += gave.num_answered
+        sums.attempt_s += now_s - running.began_s
+        sums.share_s += share_s
         attempt = Attempt(
             pool,
             running.replica_id,
@@ -112,11 +131,17 @@ class Recorder:
     def steps(self, flow: str) -> dict[str, StepTotals]:
         """Return the totals of each step of a flow that has had an attempt."""
         replica_s: dict[str, float] = {}
-        for (pool, *_), (_, share_s) in self._sums.items():
-            replica_s[pool] = replica_s.get(pool, 0.0) + share_s
+        for (pool, *_), sums in self._sums.items():
+            replica_s[pool] = replica_s.get(pool, 0.0) + sums.share_s
         return {
-            step: StepTotals(num_attempts, share_s, self._pools[pool].busy_s * _part(share_s, replica_s[pool]))
-            for (pool, of_flow, step), (num_attempts, share_s) in self._sums.items()
+            step: StepTotals(
+                sums.num_attempts,
+                sums.num_answered,
+                sums.attempt_s,
+                sums.share_s,
+                self._pools[pool].busy_s * _part(sums.share_s, replica_s[pool]),
+            )
+            for (pool, of_flow, step), sums in self._sums.items()
             if of_flow == flow
         }
 

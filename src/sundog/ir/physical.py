@@ -121,6 +121,9 @@ class Placement:
     basis: str
     #: By tool step, when its results are needed.
     needs_s: tuple[tuple[str, float], ...]
+    #: By step, its place among those of its engine, from 0, where some worker's engines take turns; empty where rows
+    #: flow through engines that stay. Steps of one place run side by side on different workers.
+    places: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,23 @@ GUESSED_CALL_S = Estimate(0.01, 0.1, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredStep:
+    """The calls of a step, as far as they have run, which bound the time of its batch from both sides. While a pipeline
+    fills or drains, a call has fewer beside it than the figures suppose: it ends no later than it would among all of
+    them, and has no less of its replica."""
+
+    #: Calls that have ended.
+    least_calls: float
+    #: Calls of the batch if each row that is left has as many as those that have passed; later ones find more results
+    #: that answer them, never fewer.
+    most_calls: float
+    #: Seconds from a call's start to its end.
+    call_s: float
+    #: Seconds of a replica for a call, each moment divided equally among those that ran in it.
+    replica_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class PlacementFigures:
     """Seconds of the batch."""
 
@@ -31,6 +48,8 @@ class PlacementFigures:
     exec_s: Mapping[str, Estimate]
     #: By step, its calls over those that run at once there.
     num_waves: Mapping[str, float]
+    #: By step, its calls that run at once there.
+    num_places: Mapping[str, int]
     #: By engine pool.
     load_s: Mapping[str, float]
     #: Where they come from, as a phrase for explain.
@@ -47,24 +66,37 @@ class PlacementFigures:
             num_waves={step: self.num_waves[step] * share for step, share in left.items()},
         )
 
-    def corrected(self, exec_s: Mapping[str, float], load_s: Mapping[str, float]) -> PlacementFigures | None:
-        """Return the figures with what was measured since; None where that lies in the ranges (of loads: within a
-        factor of two)."""
-        is_off = any(seconds not in self.exec_s[step] for step, seconds in exec_s.items())
+    def corrected(self, measured: Mapping[str, MeasuredStep], load_s: Mapping[str, float]) -> PlacementFigures | None:
+        """Return the figures nearest to these that agree with what was measured since; None where the ranges of these
+        do (of loads: within a factor of two)."""
+        bounds = {step: self._bounds(step, one) for step, one in measured.items()}
+        is_off = any(
+            most_s < self.exec_s[step].low or least_s > self.exec_s[step].high
+            for step, (least_s, most_s) in bounds.items()
+        )
         is_load_off = any(seconds not in _about(self.load_s[pool]) for pool, seconds in load_s.items())
         if not is_off and not is_load_off:
             return None
+        nearest = {
+            step: min(max(self.exec_s[step].expected, least_s), most_s) for step, (least_s, most_s) in bounds.items()
+        }
         ratios = [
             seconds / self.exec_s[step].expected
-            for step, seconds in exec_s.items()
+            for step, seconds in nearest.items()
             if step in self.guessed and self.exec_s[step].expected
         ]
         # The figures that are still guesses are off as the other guesses were.
         scale = median(ratios) if ratios else 1.0
         found = {step: estimate * (scale if step in self.guessed else 1.0) for step, estimate in self.exec_s.items()}
-        found |= {step: _about(seconds) for step, seconds in exec_s.items()}
+        found |= {step: _about(seconds) for step, seconds in nearest.items()}
         guessed = frozenset() if ratios else self.guessed
-        return PlacementFigures(found, self.num_waves, {**self.load_s, **load_s}, "this run so far", guessed)
+        return replace(self, exec_s=found, load_s={**self.load_s, **load_s}, basis="this run so far", guessed=guessed)
+
+    def _bounds(self, step: str, measured: MeasuredStep) -> tuple[float, float]:
+        """Return the least and the most seconds of one replica that the step's batch can take."""
+        num_places = self.num_places[step]
+        num_calls = min(max(self.num_waves[step] * num_places, measured.least_calls), measured.most_calls)
+        return num_calls * measured.call_s / num_places, num_calls * measured.replica_s
 
 
 def _about(seconds: float) -> Estimate:
@@ -100,9 +132,10 @@ def figures_of(
         else node.seconds * num_replicas.get(node.pool, 1)
         for node in estimate.nodes
     }
-    num_waves = {node.node: node.calls.num_executed.expected / limits[node.pool] for node in estimate.nodes}
+    num_places = {node.node: limits[node.pool] for node in estimate.nodes}
+    num_waves = {node.node: node.calls.num_executed.expected / num_places[node.node] for node in estimate.nodes}
     if len(unknown) == len(estimate.nodes):
         basis = "call counts alone"
     else:
         basis = f"measured calls; for {', '.join(unknown)} call counts alone" if unknown else "measured calls"
-    return PlacementFigures(exec_s, num_waves, load_s, basis, frozenset(unknown))
+    return PlacementFigures(exec_s, num_waves, num_places, load_s, basis, frozenset(unknown))

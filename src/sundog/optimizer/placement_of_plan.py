@@ -11,9 +11,17 @@ from statistics import fmean
 
 from sundog.errors import ConfigError
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Placement, PlannedStep, WorkerOrder
-from sundog.optimizer.placement.choose import solver_named
+from sundog.optimizer.placement.choose import has_turns, solver_named
 from sundog.optimizer.placement.objective import Objective, objective_named
-from sundog.optimizer.placement.problem import LLMNode, Model, PlacementProblem, PlacementSolution, Replica, ToolNode
+from sundog.optimizer.placement.problem import (
+    LLMNode,
+    Model,
+    NodeSpan,
+    PlacementProblem,
+    PlacementSolution,
+    Replica,
+    ToolNode,
+)
 from sundog.optimizer.placement_figures import PlacementFigures, PoolReplicas
 
 HOUR_S = 3600.0
@@ -153,7 +161,29 @@ def _placed(
         found.lower_bound,
         basis,
         tuple(_needs(problem, {span.node: span.start_s for span in timeline.spans}, timeline.makespan_s).items()),
+        _places(problem, found),
     )
+
+
+def _places(problem: PlacementProblem, found: PlacementSolution) -> tuple[tuple[str, int], ...]:
+    """Return the place of each LLM node among those of its model, in the order in which they begin; none where no
+    replica's models take turns. A node has the place of the one before it where both run at once and share no
+    replica."""
+    if not has_turns(problem, found):
+        return ()
+    models = {node.name: node.model for node in problem.llm_nodes}
+    replicas = {one.node: frozenset(one.replicas) for one in found.sequence}
+    last: dict[str, list[NodeSpan]] = {}
+    places: dict[str, int] = {}
+    for span in sorted((one for one in found.timeline.spans if one.node in models), key=lambda one: one.start_s):
+        beside = last.setdefault(models[span.node], [])
+        if any(span.start_s >= one.end_s or replicas[span.node] & replicas[one.node] for one in beside):
+            place, beside[:] = places[beside[0].node] + 1, []
+        else:
+            place = places[beside[0].node] if beside else 0
+        beside.append(span)
+        places[span.node] = place
+    return tuple(places.items())
 
 
 def _needs(problem: PlacementProblem, starts_s: Mapping[str, float], makespan_s: float) -> dict[str, float]:

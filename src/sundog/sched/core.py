@@ -22,6 +22,7 @@ from sundog.sched.books.parking import ParkingBook
 from sundog.sched.books.pool import Pool
 from sundog.sched.books.pool_book import PoolBook
 from sundog.sched.books.prefix_index import num_common_blocks
+from sundog.sched.books.step_order import StepOrderBook
 from sundog.sched.books.turn_book import TurnBook
 from sundog.sched.books.workers import WorkerBook
 from sundog.sched.events import (
@@ -46,6 +47,7 @@ from sundog.sched.events import (
     RequestFailed,
     RequestFinished,
     StepDrained,
+    StepsOrdered,
     Submit,
     TimerFired,
     Unload,
@@ -80,6 +82,7 @@ class SchedulerCore:
         self._turns = TurnBook(policies, self._view)
         self._filler = Filler(policies, self._view)
         self._devices = DeviceBook(policies.time_slice, self._view, self._pools)
+        self._step_order = StepOrderBook(self._view)
         self._workers = WorkerBook(policies.residency, self._view, self._pools)
         self._handlers: dict[type, Callable[[Any, list[Action]], None]] = {
             PoolOpened: self._pool_opened,
@@ -102,6 +105,7 @@ class SchedulerCore:
             LoadFailed: lambda event, actions: self._workers.fail_load(event, actions),
             WorkerAdded: lambda event, actions: self._workers.add(event),
             WorkerPlanned: lambda event, actions: self._workers.plan(event),
+            StepsOrdered: self._steps_ordered,
             StepDrained: lambda event, actions: self._workers.drain_step(event),
         }
 
@@ -307,6 +311,12 @@ class SchedulerCore:
             touched[request.pool] = self._pools[request.pool]
             self._enqueue(touched[request.pool], request)
         for pool in touched.values():
+            self._fill(pool, actions)
+
+    def _steps_ordered(self, event: StepsOrdered, actions: list[Action]) -> None:
+        self._step_order.order(event)
+        for pool in self._pools.values():
+            self._filler.rank_all(pool)
             self._fill(pool, actions)
 
     def _drain(self, event: Draining, actions: list[Action]) -> None:

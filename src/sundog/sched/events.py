@@ -153,6 +153,18 @@ class WorkerPlanned:
 
 
 @dataclass(frozen=True, slots=True)
+class StepsOrdered:
+    """The order was planned in which the calls of a flow's steps are to run where they wait for the same engine."""
+
+    time_s: float
+    flow: str
+    #: The steps that have a place in the order; none where the plan prefers none.
+    steps: tuple[str, ...]
+    #: In the same order, the place of each, the first one first. Steps of one place run side by side.
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StepDrained:
     """No further call of this step will come: every row has passed it, or ended."""
 
@@ -272,6 +284,7 @@ Event = (
     | LoadFailed
     | WorkerAdded
     | WorkerPlanned
+    | StepsOrdered
     | StepDrained
     | RequestArrived
     | PrefillEnded

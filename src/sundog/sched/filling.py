@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 
-from sundog.sched.books.pool import Pool
+from sundog.sched.books.pool import Entry, Pool
 from sundog.sched.policy import Admitted, Deferred, PolicySet
 from sundog.sched.views import ReplicaView, RequestView, SchedView
 
@@ -35,6 +35,12 @@ class Filler:
         self._sched.num_queued = len(pool.waiting)
         self._sched.num_seen_blocks = pool.prefixes.num_blocks
         self._sched.num_cache_blocks = pool.num_cache_blocks
+
+    def rank_all(self, pool: Pool) -> None:
+        """Rank all that wait, here and at replicas, as ranks have changed."""
+        self.look_at(pool)
+        for queue in (pool.waiting, *pool.at_replica.values()):
+            self._rank_queue(queue)
 
     def moves(self, pool: Pool) -> Iterator[Move]:
         """Carry each out before the next is asked for.
@@ -69,8 +75,7 @@ class Filler:
         meanwhile its best ones are, until one has not changed."""
         queue = pool.waiting
         if len(queue) <= MAX_RANKED_ALWAYS or self._sched.time_s >= pool.ranked_s + RANK_AGAIN_S:
-            queue[:] = [(self._policies.rank(entry[2], self._sched), *entry[1:]) for entry in queue]
-            heapq.heapify(queue)
+            self._rank_queue(queue)
             pool.ranked_s = self._sched.time_s
             return
         for _ in range(MAX_RANKED_HEADS):
@@ -79,6 +84,10 @@ class Filler:
             if now == rank:
                 return
             heapq.heapreplace(queue, (now, sequence, request))
+
+    def _rank_queue(self, queue: list[Entry]) -> None:
+        queue[:] = [(self._policies.rank(request, self._sched), sequence, request) for _, sequence, request in queue]
+        heapq.heapify(queue)
 
     def _route(self, pool: Pool) -> bool:
         """Send the pool's next request to a replica. Where none is fit, it holds back those behind it."""

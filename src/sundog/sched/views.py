@@ -241,6 +241,8 @@ class PoolView:
     num_waiting: int = 0
     #: Replicas that take requests, or will when they are loaded.
     num_serving: int = 0
+    #: Workers whose plans need it from now on.
+    num_planned: int = 0
     #: Steps that have sent a call, and may send more.
     num_open_steps: int = 0
     #: Since when no call waits, None while one does.
@@ -322,6 +324,8 @@ class SchedView:
     #: core; since when nothing runs, loads or waits for a time, so that no call can come but from what is being
     #: committed
     quiet_since_s: float | None = None
+    #: core; by step, its place in the order of its flow's plan, from 0; a plan that orders no steps has none here
+    step_places: Mapping[str, int] = field(default_factory=dict)
     #: plugin; seconds of a request for each token of its prompt, at the load reached
     prefill_token_s: float = 0.0
     #: plugin; the same for each token of its answer
@@ -338,6 +342,11 @@ class SchedView:
     virtual_tokens: Mapping[str, float] = field(default_factory=dict)
     #: both; those that are under way, by id
     workflows: Mapping[str, WorkflowView] = field(default_factory=dict)
+
+    @property
+    def keeps_turns(self) -> bool:
+        """Return whether some plan orders steps, so that engines take turns as it says."""
+        return bool(self.step_places)
 
     @property
     def is_roomy(self) -> bool:

@@ -36,16 +36,16 @@ def solve_to_run(problem: PlacementProblem) -> PlacementSolution:
     unless what is found has no turns either or is better by more than TURNS_MARGIN."""
     steady = partition(problem)
     effort = min(1.0, MAX_SEARCH_SHARE * steady.timeline.makespan_s / FULL_SEARCH_S)
-    if problem.objective is not Objective.MAKESPAN or _has_turns(problem, steady):
+    if problem.objective is not Objective.MAKESPAN or has_turns(problem, steady):
         return solve(problem, effort)
     if steady.is_optimal:
         return steady
     found = solve(problem, effort)
-    margin = TURNS_MARGIN if _has_turns(problem, found) else 0.0
+    margin = TURNS_MARGIN if has_turns(problem, found) else 0.0
     return steady if steady.value <= found.value * (1 + margin) else found
 
 
-def _has_turns(problem: PlacementProblem, placement: PlacementSolution) -> bool:
+def has_turns(problem: PlacementProblem, placement: PlacementSolution) -> bool:
     """Return whether some replica needs room for more models than it has."""
     models = {node.name: node.model for node in problem.llm_nodes}
     return any(

@@ -154,6 +154,8 @@ class WorkerBook:
 
     def _look_ahead(self, worker_id: str) -> None:
         self._workers[worker_id].planned = tuple(dict.fromkeys(pool for _, pool in self._steps[worker_id]))
+        for name, view in self._views.items():
+            view.num_planned = sum(name in worker.planned for worker in self._workers.values())
 
     def _refresh(self, num_active: int) -> None:
         sched, time_s = self._sched, self._sched.time_s

@@ -40,6 +40,10 @@ def priority_first(request: RequestView, sched: SchedView) -> tuple[float, ...]:
 def shared_prefix_adjacent(request: RequestView, sched: SchedView) -> tuple[float, ...]:
     """Rank prompts with a common prefix side by side, so that its KV blocks are warm and few are needed at once.
 
+    Where the plan's engines take turns, an engine's calls run in the plan's order of their steps, as Halo's processor
+    takes them (arXiv 2509.02121, section 5): rows that overtook it would hold back the workers that wait for the first
+    steps. All else ranks the calls of one step, or of all where rows flow through engines that stay.
+
     What has at least half its prompt from its row's last call comes first: else it would be evicted. Then the leaves of
     a radix tree met depth first, in the order in which its branches first came, a child right after the prompt that it
     extends (Helium, arXiv 2603.16104, section 5; BatchLLM, arXiv 2412.03594, section 4); no new group overtakes an old
@@ -54,7 +58,8 @@ def shared_prefix_adjacent(request: RequestView, sched: SchedView) -> tuple[floa
     """
     extends_last_call = 0 < len(request.prefix_key) <= 2 * request.num_inherited_blocks
     first = request.depth if sched.is_roomy and sched.num_devices == 1 else -extends_last_call
-    return (first, *request.prefix_order, -1.0, request.need_s, request.workflow_order, request.depth)
+    place = sched.step_places.get(request.node, 0)
+    return (place, first, *request.prefix_order, -1.0, request.need_s, request.workflow_order, request.depth)
 
 
 def program_first_come(request: RequestView, sched: SchedView) -> tuple[float, ...]:

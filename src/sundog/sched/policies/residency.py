@@ -42,7 +42,7 @@ def follow_plan(worker: WorkerView, pools: Mapping[str, PoolView], sched: SchedV
         wanted = planned or asked
         return Keep() if wanted is None else Bring(wanted)
     for resident in _last_needed_first(worker):
-        if planned and _is_left_to_others(resident, worker, pools):
+        if planned and _is_left_to_others(resident, worker, pools, sched):
             return Bring(planned, instead_of=resident.pool)
         if _is_idle(resident, pools) and not _is_held(resident, worker, pools) and (wanted := planned or asked):
             return Bring(wanted, instead_of=resident.pool)
@@ -130,9 +130,14 @@ def _is_idle(resident: ReplicaView, pools: Mapping[str, PoolView]) -> bool:
     return resident.num_running == 0 and pools[resident.pool].num_waiting == 0
 
 
-def _is_left_to_others(resident: ReplicaView, worker: WorkerView, pools: Mapping[str, PoolView]) -> bool:
-    """Return whether this worker's part of the engine's work is done, by the plan, and other workers have the rest."""
-    return resident.pool not in worker.planned and pools[resident.pool].num_serving > 1
+def _is_left_to_others(
+    resident: ReplicaView, worker: WorkerView, pools: Mapping[str, PoolView], sched: SchedView
+) -> bool:
+    """Return whether this worker's part of the engine's work is done, by the plan, and other workers have the rest, or
+    will have their turn at it."""
+    view = pools[resident.pool]
+    num_others = max(view.num_serving - 1, view.num_planned if sched.keeps_turns else 0)
+    return resident.pool not in worker.planned and num_others > 0
 
 
 def _is_held(resident: ReplicaView, worker: WorkerView, pools: Mapping[str, PoolView]) -> bool:
@@ -150,7 +155,9 @@ def _leaves_at(
         return None
     two_switches_s = own.load_s + other.load_s
     is_worth_it = other.waiting_s >= two_switches_s
-    if worker.planned == (resident.pool,) and other.num_serving:
+    is_all_that_is_left = worker.planned == (resident.pool,) and other.num_serving > 0
+    has_its_turn = resident.pool in worker.planned[: worker.max_resident] and sched.keeps_turns
+    if is_all_that_is_left or has_its_turn:
         due_s = inf if idle_since_s is None else max(idle_since_s, own.last_arrival_s) + two_switches_s
     elif idle_since_s is None:
         due_s = own.lull_since_s + two_switches_s if is_worth_it else inf
