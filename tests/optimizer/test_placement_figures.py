@@ -19,7 +19,7 @@ from sundog.optimizer.place_steps import place_steps
 from sundog.optimizer.placement.problem import LLMNode, Model, ToolNode
 from sundog.optimizer.placement_figures import (
     GUESSED_CALL_S,
-    MeasuredStep,
+    MeasuredCalls,
     PlacementFigures,
     PoolReplicas,
     figures_of,
@@ -150,7 +150,7 @@ def test_the_answer_is_an_order_for_each_worker() -> None:
 
 
 def test_engines_that_take_turns_have_an_order_of_steps() -> None:
-    """Of one worker's two engines each has its turn; `last` runs beside them, on an engine that stays."""
+    """Each of one worker's two engines has its turn; `last` runs beside them, on an engine that stays."""
     one = [replace(place, num_replicas=1) for place in PLACES]
     placed = place_steps(plan(), one, ALL)
     assert placed is not None
@@ -198,10 +198,10 @@ def test_figures_come_from_the_estimate(known: dict[str, float], basis: str, gue
         assert one == (Estimate.exactly(by_one[name]) if name in known else Estimate.exactly(100) * guess)
 
 
-def batch_of(least_s: float, most_s: float | None = None, num_calls: float = NUM_WAVES * NUM_PLACES) -> MeasuredStep:
+def batch_of(least_s: float, most_s: float | None = None, num_calls: float = NUM_WAVES * NUM_PLACES) -> MeasuredCalls:
     """Return what is measured where a batch of as many calls as were expected takes so long."""
     call_s = least_s / NUM_WAVES
-    return MeasuredStep(num_calls, num_calls, call_s, (most_s or least_s) / (NUM_WAVES * NUM_PLACES))
+    return MeasuredCalls(num_calls, num_calls, call_s, (most_s or least_s) / (NUM_WAVES * NUM_PLACES))
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def batch_of(least_s: float, most_s: float | None = None, num_calls: float = NUM
         (replace(batch_of(20.0), least_calls=10.0, most_calls=400.0), None),
     ],
 )
-def test_figures_are_corrected_when_they_are_wrong(measured: MeasuredStep, expected_s: float | None) -> None:
+def test_figures_are_corrected_when_they_are_wrong(measured: MeasuredCalls, expected_s: float | None) -> None:
     """20 s, within a factor of two, were expected of 40 calls, ten of them at once."""
     corrected = ALL.corrected({"draft": measured}, {"engine:small": 19.0})
     assert (corrected is None) == (expected_s is None)

@@ -10,7 +10,7 @@ import pytest
 
 from sundog.batch.follower import MIN_CALLS, measured_steps
 from sundog.host.recorder import StepTotals
-from sundog.optimizer.placement_figures import MeasuredStep
+from sundog.optimizer.placement_figures import MeasuredCalls
 from sundog.runtime.figures.report import Written, read_report
 from sundog.sched.events import RequestFailed, RequestFinished
 from sundog.store.store import Store
@@ -66,7 +66,7 @@ def test_all_readers_agree(tmp_path: Path) -> None:
 
 def test_little_is_no_measurement() -> None:
     totals = StepTotals(MIN_CALLS + 1, MIN_CALLS, attempt_s=60.0, replica_s=10.0, pool_s=10.0)
-    measured = MeasuredStep(MIN_CALLS, 4 * MIN_CALLS, 60.0 / MIN_CALLS, 10.0 / MIN_CALLS)
+    measured = MeasuredCalls(MIN_CALLS, 4 * MIN_CALLS, 60.0 / MIN_CALLS, 10.0 / MIN_CALLS)
     assert measured_steps({"a": totals}, {"a": 0.75}) == {"a": measured}
     assert measured_steps({"a": totals}, {"a": 0.96}) == {}
     assert measured_steps({"a": replace(totals, num_answered=MIN_CALLS - 1)}, {"a": 0.75}) == {}

@@ -122,7 +122,7 @@ def test_requests_of_other_clients_count() -> None:
 
 
 def test_an_order_of_steps_ranks_what_waits_anew() -> None:
-    """What waits in the pool, and what waits at a replica; an order without steps ends it."""
+    """It holds in the pool and at a replica; an order without steps ends it."""
     pool = full()
     for name, step in (("late", "check"), ("early", "draft")):
         assert pool.arrive(name, 1, 5, step=step) == []

@@ -17,7 +17,7 @@ from sundog.deployment import engine_limits, used_engines
 from sundog.ir.physical import PhysicalPlan, Placement, calls_of
 from sundog.ir.pool_names import engine_pool
 from sundog.optimizer.place_steps import place_steps
-from sundog.optimizer.placement_figures import MeasuredStep, PlacementFigures, PoolReplicas
+from sundog.optimizer.placement_figures import MeasuredCalls, PlacementFigures, PoolReplicas
 from sundog.sched.events import StepDrained, StepsOrdered, WorkerAdded, WorkerPlanned
 
 if TYPE_CHECKING:
@@ -130,12 +130,12 @@ class Follower:
             self._driver.tell(StepDrained(self._driver.now_s(), self._plan.logical.name, step))
 
 
-def measured_steps(steps: Mapping[str, StepTotals], shares_left: Mapping[str, float]) -> dict[str, MeasuredStep]:
+def measured_steps(steps: Mapping[str, StepTotals], shares_left: Mapping[str, float]) -> dict[str, MeasuredCalls]:
     """Return by step what its attempts tell of its calls. `shares_left`: of the rows, by step. Steps of which too
     little has run are left out."""
     passed = {step: 1.0 - shares_left[step] for step in steps}
     return {
-        step: MeasuredStep(
+        step: MeasuredCalls(
             least_calls=totals.num_answered,
             most_calls=totals.num_answered / passed[step],
             call_s=totals.attempt_s / totals.num_answered,

@@ -24,7 +24,7 @@ GUESSED_CALL_S = Estimate(0.01, 0.1, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredStep:
+class MeasuredCalls:
     """The calls of a step, as far as they have run, which bound the time of its batch from both sides. While a pipeline
     fills or drains, a call has fewer beside it than the figures suppose: it ends no later than it would among all of
     them, and has no less of its replica."""
@@ -66,7 +66,7 @@ class PlacementFigures:
             num_waves={step: self.num_waves[step] * share for step, share in left.items()},
         )
 
-    def corrected(self, measured: Mapping[str, MeasuredStep], load_s: Mapping[str, float]) -> PlacementFigures | None:
+    def corrected(self, measured: Mapping[str, MeasuredCalls], load_s: Mapping[str, float]) -> PlacementFigures | None:
         """Return the figures nearest to these that agree with what was measured since; None where the ranges of these
         do (of loads: within a factor of two)."""
         bounds = {step: self._bounds(step, one) for step, one in measured.items()}
@@ -92,7 +92,7 @@ class PlacementFigures:
         guessed = frozenset() if ratios else self.guessed
         return replace(self, exec_s=found, load_s={**self.load_s, **load_s}, basis="this run so far", guessed=guessed)
 
-    def _bounds(self, step: str, measured: MeasuredStep) -> tuple[float, float]:
+    def _bounds(self, step: str, measured: MeasuredCalls) -> tuple[float, float]:
         """Return the least and the most seconds of one replica that the step's batch can take."""
         num_places = self.num_places[step]
         num_calls = min(max(self.num_waves[step] * num_places, measured.least_calls), measured.most_calls)

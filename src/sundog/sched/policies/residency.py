@@ -26,8 +26,12 @@ def follow_plan(worker: WorkerView, pools: Mapping[str, PoolView], sched: SchedV
     when it has idled for as long as two switches take, or when nothing runs that could send it a call. Where calls only
     trickle in, it is drained on the same terms. One that is all the worker's plan has left is there for rows to flow
     through: it goes when none has come for as long as two switches take, or for an engine that no worker has. One that
-    the plan has done with here goes though calls wait, where other workers have it too. Loses against a plan of exact
-    times where two engines take turns and the calls come in bursts just too small.
+    the plan has done with here goes though calls wait, where other workers have it too.
+
+    Where the plan orders the steps of engines that take turns, it is kept: an engine whose turn it is stays as one does
+    that is all that is left, whoever has what is asked for, and one goes that other workers will have their turn at.
+    Elsewhere this loses against a plan of exact times where two engines take turns and the calls come in bursts just
+    too small.
 
     >>> pools = {name: PoolView(name, load_s=10.0, call_s=1.0) for name in ("small", "large")}
     >>> worker = WorkerView("w/0", pools=("small", "large"), max_resident=1, planned=("large",))
