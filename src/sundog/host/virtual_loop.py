@@ -12,8 +12,9 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import suppress
+from contextvars import Context
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 GRACE_S = 5e-4
 """A thread's result, or a socket's, may be on its way when the loop has nothing to do."""
@@ -75,6 +76,18 @@ def _other_threads() -> list[tuple[str, bool, str]]:
     return found
 
 
+class _Moment(float):
+    """A time that stands behind equal ones with smaller numbers."""
+
+    __slots__ = ("number",)
+    number: int
+
+    def __lt__(self, other: float) -> bool:
+        if isinstance(other, _Moment) and float.__eq__(self, other):
+            return self.number < other.number
+        return float.__lt__(self, other)
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """This event loop runs on virtual time: where everything waits, its clock jumps. `waits_for_threads`: other threads
     and processes work for this loop, through sockets or in their own time; the clock stands still until they have
@@ -82,10 +95,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, *, waits_for_threads: bool = False) -> None:
         self._selector_of_time = _PatientSelector() if waits_for_threads else _JumpingSelector()
+        self._num_timers = 0
         super().__init__(self._selector_of_time)
 
     def time(self) -> float:
         return self._selector_of_time.now_s
+
+    def call_at(
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call back at that time. Timers of one moment fire in the order in which they were set: asyncio's own order
+        would depend on what other timers there are."""
+        moment = _Moment(when)
+        moment.number = self._num_timers = self._num_timers + 1
+        return super().call_at(moment, callback, *args, context=context)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Run `func` here and now: on virtual time no other thread is to change the order of things."""

@@ -40,7 +40,7 @@ def workload_of(
         plan.max_rows_in_flight,
         {pool.name: fleet_of(pool, loads_s.get(pool.name, 0.0)) for pool in pools if isinstance(pool, EnginePool)},
         {pool.name: pool.max_concurrency for pool in pools if isinstance(pool, ToolPool)},
-        _traits(plan),
+        step_traits(plan),
         followed,
     )
 
@@ -73,7 +73,8 @@ def longest_tokens(sampled: SampledPlan, estimates: Sequence[NodeEstimate]) -> i
     return int(longest_prompt + longest_answer) + MAX_BLOCK_TOKENS
 
 
-def _traits(plan: PhysicalPlan) -> dict[str, StepTraits]:
+def step_traits(plan: PhysicalPlan) -> dict[str, StepTraits]:
+    """Return by step what all its calls have in common."""
     facts = call_facts(plan.logical.name, plan.nodes)
     return {
         call.name: StepTraits(facts[call.name], call.has_successor, call.max_attempts) for call in calls_of(plan.nodes)

@@ -1,0 +1,112 @@
+"""The contents of a run's event logs: its calls with their times and tokens, its replicas and loads.
+
+Owns what of the logs counts. Logs of one run follow each other as if it had never been interrupted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sundog.host.event_log import read_log
+from sundog.host.log_replay import AttemptEnded, LoadEnded, LogReplay, LogStep
+from sundog.sched.events import Event, ReplicaAdded, RequestArrived, RequestFailed, RequestFinished
+from sundog.sched.policy import POLICIES
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedCall:
+    """A call that was answered; times in seconds since the run's first log began."""
+
+    arrived: RequestArrived
+    finished: RequestFinished
+    arrived_s: float
+    #: Its last attempt started.
+    begin_s: float
+    end_s: float
+    #: Its place among the arrivals of the run: many come at one moment.
+    number: int
+
+    @property
+    def row(self) -> int:
+        return self.arrived.workflow_order
+
+    @property
+    def path(self) -> str:
+        """Its place in the row's plan, as `loop.2/step[0]`."""
+        return self.arrived.request_id.partition("/")[2].partition(" ")[0]
+
+
+@dataclass(slots=True)
+class LoggedRun:
+    """All that the logs of one run say."""
+
+    #: The policy set of the last log.
+    policy: str = ""
+    #: In the order in which they ended.
+    calls: list[LoggedCall] = field(default_factory=list)
+    #: By pool, the replicas of the last log that no worker loads.
+    replicas: dict[str, dict[str, ReplicaAdded]] = field(default_factory=dict)
+    #: By pool, one of those that workers loaded.
+    loaded: dict[str, ReplicaAdded] = field(default_factory=dict)
+    #: By pool on workers, what each load took.
+    loads_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    num_failed_attempts: int = 0
+    #: Attempts that were cancelled, or running when a process was killed.
+    num_cut_off: int = 0
+    #: When the last log ends.
+    end_s: float = 0.0
+
+
+_Arrivals = dict[str, tuple[float, int]]
+"""By request, when it came and its number."""
+
+
+def read_run(logs: Iterable[Path]) -> LoggedRun:
+    """Return what the logs of one run say, oldest first. StoreError for a damaged one, ConfigError for a policy set
+    that is not here."""
+    run, num_arrivals = LoggedRun(), 0
+    for path in logs:
+        log = read_log(path)
+        if log is None:
+            continue
+        header, events = log
+        run.policy = header.policy
+        run.replicas.clear()
+        replay, begin_s = LogReplay(POLICIES.get(header.policy)), run.end_s
+        arrivals: _Arrivals = {}
+        for event in events:
+            _note(run, event)
+            if isinstance(event, RequestArrived):
+                num_arrivals += 1
+                arrivals[event.request_id] = event.time_s, num_arrivals
+            for step in replay.handle(event):
+                _take(run, step, begin_s, arrivals)
+        run.num_cut_off += sum(1 for _ in replay.cut_off())
+        run.end_s = begin_s + replay.last_s
+    return run
+
+
+def _note(run: LoggedRun, event: Event) -> None:
+    if isinstance(event, ReplicaAdded):
+        if event.worker_id is None:
+            run.replicas.setdefault(event.pool, {})[event.replica_id] = event
+        else:
+            run.loaded[event.pool] = event
+
+
+def _take(run: LoggedRun, step: LogStep, begin_s: float, arrivals: _Arrivals) -> None:
+    match step:
+        case LoadEnded(is_loaded=True):
+            run.loads_s[step.pool].append(step.end_s - step.begin_s)
+        case AttemptEnded(event=RequestFinished() as finished):
+            arrived = step.request.arrived
+            arrived_s, number = arrivals.pop(arrived.request_id)
+            times_s = begin_s + arrived_s, begin_s + step.attempt.begin_s, begin_s + step.end_s
+            run.calls.append(LoggedCall(arrived, finished, *times_s, number))
+        case AttemptEnded(event=RequestFailed()):
+            run.num_failed_attempts += 1
+        case AttemptEnded():
+            run.num_cut_off += 1

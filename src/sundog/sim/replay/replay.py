@@ -1,0 +1,133 @@
+"""A run again, from its own logs: its rows, calls and machines as a load to be simulated.
+
+Owns which of the log's figures decide. Engines whose steps are modelled take the real tokens; all other calls, those of
+tools too, take as long as they did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from sundog.errors import ConfigError
+from sundog.host.prefix_key import PREFIX_BLOCK_TOKENS
+from sundog.ir.physical import PhysicalPlan, calls_of
+from sundog.ir.pool_names import engine_of
+from sundog.sched.events import ReplicaAdded
+from sundog.sim.plan_workload import step_traits
+from sundog.sim.replay.logged_rows import LoggedRows, step_of
+from sundog.sim.replay.logged_run import LoggedCall, LoggedRun, read_run
+from sundog.sim.workload import EngineFleet, FollowedPlan, ModelledEngine, SimulatedCall, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedRun:
+    """A run as a load, with what the simulation takes for granted."""
+
+    workload: Workload
+    #: The policy set under which it ran.
+    policy: str
+    #: Seconds from the first call's arrival to the last one's end, in the run.
+    makespan_s: float
+    #: Sentences.
+    assumptions: tuple[str, ...]
+
+
+def replayed_run(
+    logs: Iterable[Path],
+    plan: PhysicalPlan,
+    fleets: Mapping[str, EngineFleet] | None = None,
+    followed: FollowedPlan | None = None,
+) -> ReplayedRun:
+    """Return a run as a load. `plan`: of its flow. `fleets`: by pool, engines in place of the logged ones, whose calls
+    then take what their steps do. `followed`: for a plan with workers. ConfigError where the run is not of this plan,
+    or has no call."""
+    run, fleets = read_run(logs), fleets or {}
+    _check(run, plan)
+    engines = _engines(run, fleets)
+
+    def simulated(call: LoggedCall) -> SimulatedCall:
+        return _call(call, engines.get(call.arrived.pool))
+
+    rows = LoggedRows(plan, run.calls, simulated)
+    workload = Workload(
+        rows.rows,
+        len(rows),
+        plan.max_rows_in_flight,
+        engines,
+        {pool: _only(replicas).max_concurrency for pool, replicas in run.replicas.items() if engine_of(pool) is None},
+        step_traits(plan),
+        followed,
+    )
+    makespan_s = max(call.end_s for call in run.calls) - min(call.arrived_s for call in run.calls)
+    return ReplayedRun(workload, run.policy, makespan_s, tuple(_assumptions(run, engines)))
+
+
+def _check(run: LoggedRun, plan: PhysicalPlan) -> None:
+    if not run.calls:
+        raise ConfigError("the run has no call that was answered", hint="give another run")
+    known = {call.name for call in calls_of(plan.nodes)}
+    others = sorted({step_of(call.path) for call in run.calls} - known)
+    if others:
+        raise ConfigError(
+            f"the run has calls of '{others[0]}', which is no step of this flow's plan",
+            hint="give the flow as it was when the run began",
+        )
+
+
+def _engines(run: LoggedRun, fleets: Mapping[str, EngineFleet]) -> dict[str, EngineFleet]:
+    found: dict[str, EngineFleet] = {}
+    for pool, replicas in run.replicas.items():
+        if engine_of(pool) is not None:
+            found[pool] = EngineFleet(_engine(_only(replicas)), len(replicas))
+    for pool, replica in run.loaded.items():
+        found[pool] = EngineFleet(_engine(replica), 0, is_on_workers=True, load_s=fmean(run.loads_s[pool]))
+    return found | {pool: fleet for pool, fleet in fleets.items() if pool in found}
+
+
+def _only(replicas: Mapping[str, ReplicaAdded]) -> ReplicaAdded:
+    """Return one of a pool's replicas: all have the same limits."""
+    return next(iter(replicas.values()))
+
+
+def _engine(replica: ReplicaAdded) -> ModelledEngine:
+    has_prefixes = replica.num_prefix_blocks > 0
+    return ModelledEngine(
+        replica.max_concurrency,
+        max_tokens_in_flight=replica.max_tokens_in_flight,
+        max_kv_tokens=replica.num_prefix_blocks * PREFIX_BLOCK_TOKENS if has_prefixes else None,
+        block_tokens=PREFIX_BLOCK_TOKENS if has_prefixes else None,
+        shares_cold_prefixes=replica.shares_cold_prefixes,
+        shared_device=replica.shared_device,
+    )
+
+
+def _call(call: LoggedCall, fleet: EngineFleet | None) -> SimulatedCall:
+    arrived, finished = call.arrived, call.finished
+    is_timed = fleet is None or fleet.engine.seconds is None
+    return SimulatedCall(
+        step_of(call.path),
+        arrived.pool,
+        depth=arrived.depth,
+        num_prompt_tokens=finished.num_prompt_tokens or arrived.num_prompt_tokens,
+        num_output_tokens=max(1, finished.num_output_tokens),
+        num_expected_output_tokens=arrived.num_expected_output_tokens,
+        prefix_key=arrived.prefix_key,
+        call_s=call.end_s - call.begin_s if is_timed else None,
+    )
+
+
+def _assumptions(run: LoggedRun, engines: Mapping[str, EngineFleet]) -> Iterable[str]:
+    if run.num_failed_attempts:
+        yield f"{run.num_failed_attempts:,} attempts failed in the run; they are taken not to have been"
+    if run.num_cut_off:
+        yield f"{run.num_cut_off:,} attempts were cut off in the run; they are taken not to have been"
+    timed = sorted(str(engine_of(pool)) for pool, fleet in engines.items() if fleet.engine.seconds is None)
+    if timed:
+        yield f"calls of {', '.join(timed)} take as long as they did beside the calls of the run"
+    if any(fleet.engine.block_tokens for fleet in engines.values()) and not any(
+        call.arrived.prefix_key for call in run.calls
+    ):
+        yield "the run's policy compared no prompts, so that no prefix is known: nothing is taken to be cached"
