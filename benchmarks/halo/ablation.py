@@ -16,7 +16,8 @@ OWN = "sundog"
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """One arm over the cases of one setting: by workload, the median of the pairs and how many there are."""
+    """One arm over the cases of one setting: for each workload's label, the median of the pairs and how many there
+    are."""
 
     change: str
     ratios: dict[str, tuple[float, int]]
@@ -48,7 +49,7 @@ def _ratios(cases: Sequence[CaseResults], arm: str) -> list[tuple[str, tuple[flo
             own, other = case.arms[OWN], case.arms[arm]
             ratio = own.ratio_to(other)
             if ratio is not None:
-                found.append((case.case["workload"], (ratio, len(own.times_s.keys() & other.times_s.keys()))))
+                found.append((case.label, (ratio, len(own.times_s.keys() & other.times_s.keys()))))
     return found
 
 

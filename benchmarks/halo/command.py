@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from typing import Annotated
 import typer
 
 from halo.arms.catalog import default_arms, flow_arm, is_installed
-from halo.case import KV_SIZES
+from halo.case import KV_SIZES, MODELS
 from halo.deployments import modelled_profile
 from halo.endpoint import MODEL
 from halo.inputs import REPETITIONS
@@ -22,7 +23,7 @@ from halo.results import group, read_results
 from halo.runner import run
 from halo.table import markdown_table, short_table, write_into
 from halo.turns import Condition, Settings
-from halo.workloads.catalog import WORKLOADS, check_packages
+from halo.workloads.catalog import PUBLISHED, WORKLOADS, check_packages
 from sundog.cost.profile import Profile
 from sundog.engines.embedded.models import cache_folder
 from sundog.errors import ConfigError, suggest
@@ -66,7 +67,9 @@ def bench(  # noqa: PLR0913 - a command's parameters are its options
         int | None, typer.Option(min=1, help="How often each arm runs. [default: 5; modelled 1, all are alike]")
     ] = None,
     conditions: Annotated[str, typer.Option(help="REPETITION/KV: none, halo or zipf, large or small.")] = CONDITIONS,
-    workloads: Annotated[str, typer.Option(help="w1 to w6; several with commas.")] = ",".join(WORKLOADS),
+    workloads: Annotated[str, typer.Option(help="w1 to w6, early_w1 to early_w6; several with commas.")] = ",".join(
+        PUBLISHED
+    ),
     arms: Annotated[str, typer.Option(help="Several with commas; sundog-without-RULE for an ablation.")] = "",
     seed: Annotated[int, typer.Option(help="Of the rows.")] = 1,
     replicas: Annotated[int, typer.Option(min=3, help="Of the modelled engine, all models together.")] = 8,
@@ -112,7 +115,7 @@ def bench(  # noqa: PLR0913 - a command's parameters are its options
         database=database,
         needs_idle_machine=not allow_busy and engine != "modelled",
         max_s=3600 * max_hours,
-        profile=_profile(engine, profile),
+        profiles=_profiles(engine, profile),
     )
     num_measured = run(settings, typer.echo)
     typer.echo(f"{num_measured} measurements; results in {folder}")
@@ -149,17 +152,19 @@ def _quick(
             raise AssertionError(f"these arms gave other rows than plain asyncio: {', '.join(wrong)}")
 
 
-def _profile(engine: str, path: Path | None) -> Profile | None:
+def _profiles(engine: str, path: Path | None) -> Mapping[str, Profile]:
+    """Return the profile of each model; nothing where none is known."""
     if path is not None:
-        return Profile.from_json(json.loads(path.read_bytes()))
+        return dict.fromkeys(MODELS, Profile.from_json(json.loads(path.read_bytes())))
     if engine == "modelled":
-        return modelled_profile()
+        return {model: modelled_profile(model) for model in MODELS}
     if engine != "embedded":
-        return None
+        return {}
     found = load_profile(cache_folder(), EngineBlock("local", "openvino", {"model": MODEL}))
     if found is None:
         typer.echo("no profile of the embedded engine: without it there is no work bound (sundog calibrate)", err=True)
-    return found
+        return {}
+    return dict.fromkeys(MODELS, found)
 
 
 @app.command()

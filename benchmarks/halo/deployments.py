@@ -12,7 +12,7 @@ from typing import Any
 
 from halo.case import MODELS
 from halo.endpoint import running_endpoint
-from halo.modelled import LOAD_S, MAX_STEP_TOKENS, STEP_TIME
+from halo.modelled import MAX_STEP_TOKENS, load_s, step_time
 from halo.vllm_servers import running_vllm
 from sundog.cost.profile import Profile, StepLimits
 from sundog.cost.step_time import FitError, StepTime
@@ -66,21 +66,29 @@ def _null(sizes: Sizes) -> Iterator[Deployment]:
 @contextmanager
 def _modelled(sizes: Sizes) -> Iterator[Deployment]:
     shares = {model: sizes.replicas // len(MODELS) for model in MODELS}
-    for model in MODELS[: sizes.replicas % len(MODELS)]:
+    # The larger models are the slower ones.
+    for model in MODELS[len(MODELS) - sizes.replicas % len(MODELS) :]:
         shares[model] += 1
     block = {
         "kind": "null",
         "max_concurrency": MODELLED_CONCURRENCY,
         "max_kv_tokens": sizes.kv_tokens,
-        "step_time": STEP_TIME,
         "max_step_tokens": MAX_STEP_TOKENS,
-        "load_s": LOAD_S,
         # As long as each step's max_tokens allow.
         "output_tokens": 1024,
     }
     # A new process, or a new engine, for each arm: there is nothing to forget.
     yield Deployment(
-        {model: {**block, "model": model, "replicas": max(1, shares[model])} for model in MODELS},
+        {
+            model: {
+                **block,
+                "model": model,
+                "step_time": step_time(model),
+                "load_s": load_s(model),
+                "replicas": max(1, shares[model]),
+            }
+            for model in MODELS
+        },
         lambda: None,
         is_modelled=True,
         num_workers=sizes.replicas,
@@ -108,8 +116,9 @@ def _blocks(base_urls: Mapping[str, str], sizes: Sizes) -> dict[str, dict[str, A
     return {model: {**common, "model": model, "base_url": url} for model, url in base_urls.items()}
 
 
-def modelled_profile() -> Profile:
-    """The modelled engines' own: what they do is what their model says."""
+def modelled_profile(model: str) -> Profile:
+    """The modelled engine's own: what it does is what its model says."""
     limits = StepLimits(MAX_STEP_TOKENS, MODELLED_CONCURRENCY)
     exact = FitError(0, 0.0, 0.0, 0.0)
-    return Profile(StepTime(*STEP_TIME, STEP_TIME[3]), limits, exact, exact, {"processor": "modelled"})
+    coefficients = step_time(model)
+    return Profile(StepTime(*coefficients, coefficients[3]), limits, exact, exact, {"processor": "modelled"})

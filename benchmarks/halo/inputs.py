@@ -16,6 +16,8 @@ REPETITIONS: tuple[Repetition, ...] = get_args(Repetition)
 # Halo's batches repeat their parameters: of four instances one is new.
 DISTINCT_SHARE = 0.25
 ZIPF_EXPONENT = 1.1
+EARLY = "early_"
+"""A workload of this prefix has an earlier graph, and the rows of the workload without it."""
 
 QUESTIONS = (
     "Which film about '{}' is the best one to begin with?",
@@ -32,6 +34,7 @@ Parameters = dict[str, Any]
 def make_rows(workload: str, num_rows: int, repetition: Repetition, seed: int) -> list[dict[str, Any]]:
     """`num_rows` rows, each with an `id` of its own that no prompt shows; ValueError where there are too few
     parameters for rows that never repeat."""
+    workload = workload.removeprefix(EARLY)
     chance = random.Random(f"{workload}/{seed}")
     pool = list(parameters(workload))
     chance.shuffle(pool)
@@ -51,7 +54,7 @@ def make_rows(workload: str, num_rows: int, repetition: Repetition, seed: int) -
 
 def parameters(workload: str) -> tuple[Parameters, ...]:
     """All sets of parameters that a workload can be asked for, in a fixed order."""
-    return _ALL[workload]()
+    return _ALL[workload.removeprefix(EARLY)]()
 
 
 @cache

@@ -28,7 +28,7 @@ def calibrated(case: Case, cache: Path) -> Iterator[None]:
     """Let engines be calibrated as `sundog calibrate` leaves them, in a `cache` of their own."""
     for model, block in case.blocks.items():
         options = {name: value for name, value in block.items() if name != "kind"}
-        save_profile(cache, EngineBlock(model, block["kind"], options), modelled_profile())
+        save_profile(cache, EngineBlock(model, block["kind"], options), modelled_profile(model))
     with patch.dict(os.environ, {"SUNDOG_CACHE": str(cache)}):
         yield
 

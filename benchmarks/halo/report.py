@@ -30,7 +30,6 @@ from halo.table import (
     short_rows,
     times,
 )
-from halo.workloads.catalog import WORKLOADS
 
 COLOURS = dict(
     zip(
@@ -99,7 +98,7 @@ def _summary(cases: Sequence[CaseResults]) -> str:
 def _setting(title: str, cases: list[CaseResults]) -> str:
     arms = arms_of(cases)
     others = [arm for arm in arms if arm != OWN]
-    names = {case.slug: case.case["workload"].upper() for case in cases}
+    names = {case.slug: case.label for case in cases}
     taken = {names[case.slug]: {arm: found.middle("wall_s") for arm, found in case.arms.items()} for case in cases}
     ratios = {names[case.slug]: _ratios(case, others) for case in cases}
     achieved = {names[case.slug]: {arm: _percent(case.achieved(arm)) for arm in case.arms} for case in cases}
@@ -153,9 +152,9 @@ def _detail(case: CaseResults, arms: Sequence[str]) -> str:
         cells = [*map(_number, numbers), percent(found.hit_rate), _number(found.middle("num_output_tokens"))]
         cells += [percent(case.achieved(arm)), percent(found.planning_share, 1)]
         rows.append([arm, *cells, _number(found.middle("num_failed"))])
-    workload, batch = WORKLOADS[case.case["workload"]], case.batch or {}
+    workload, batch = case.workload, case.batch or {}
     shares = [f"{percent(batch.get(f'distinct_{what}_ratio'))} distinct {what}s" for what in ("signature", "prefix")]
-    title = f"{workload.name.upper()}, {workload.shape}: {', '.join(shares)}".replace("prefixs", "prefixes")
+    title = f"{case.label}, {workload.shape}: {', '.join(shares)}".replace("prefixs", "prefixes")
     return f"<h4>{escape(title)}</h4>" + _table(head.split(","), rows)
 
 

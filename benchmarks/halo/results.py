@@ -14,6 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from halo.inputs import EARLY
+from halo.workloads.catalog import WORKLOADS, Workload
+
 Result = dict[str, Any]
 
 
@@ -75,6 +78,15 @@ class CaseResults:
     slug: str
     case: dict[str, Any]
     arms: dict[str, ArmResults]
+
+    @property
+    def workload(self) -> Workload:
+        return WORKLOADS[self.case["workload"]]
+
+    @property
+    def label(self) -> str:
+        """The workload as a table calls it, whose title tells the earlier graphs."""
+        return self.workload.name.removeprefix(EARLY).upper()
 
     @property
     def batch(self) -> dict[str, Any] | None:

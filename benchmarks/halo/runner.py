@@ -125,8 +125,8 @@ def _one(settings: Settings, deployment: Deployment, case: Case, arm: str, repea
     begin_cpu_s = cpu_s(deployment.process_ids)
     result |= _measure(settings, case, arm)
     result["engine_cpu_s"] = round(cpu_s(deployment.process_ids) - begin_cpu_s, 2)
-    if "batch" in result and settings.profile is not None:
-        result["bound_s"] = round(work_bound_s(result["batch"]["work"], settings.profile, case.num_workers or 1), 4)
+    if "batch" in result and settings.profiles:
+        result["bound_s"] = round(work_bound_s(result["batch"]["work"], settings.profiles, case.num_workers or 1), 4)
     return result
 
 

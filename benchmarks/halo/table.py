@@ -13,7 +13,6 @@ from pathlib import Path
 from halo.ablation import OWN, ablations_of, is_ablation
 from halo.arms.catalog import DESCRIPTIONS
 from halo.results import CaseResults, geometric_mean
-from halo.workloads.catalog import WORKLOADS
 from sundog.errors import ConfigError
 
 BEGIN = "<!-- bench: `sundog bench table` writes what is between these marks -->"
@@ -81,7 +80,8 @@ def setting_of(case: CaseResults) -> str:
         "zipf": "parameters repeat as Zipf says",
     }
     kv = {"large": "room for all prefixes", "small": "room for a tenth of the prompt tokens"}
-    return f"{one['engine']}, {kv[one['kv']]}, {share[one['repetition']]}, {one['num_rows']} rows"
+    graphs = "earlier graphs, " if case.workload.is_early else ""
+    return f"{one['engine']}, {graphs}{kv[one['kv']]}, {share[one['repetition']]}, {one['num_rows']} rows"
 
 
 def arms_of(cases: Iterable[CaseResults]) -> list[str]:
@@ -97,7 +97,7 @@ def is_nothing_to_save(case: CaseResults) -> bool:
 
 def ablation_rows(cases: Sequence[CaseResults]) -> tuple[list[str], list[list[str]]]:
     """Head and lines of the ablations: by workload, their mean, and how many pairs of runs there are."""
-    names = sorted({case.case["workload"] for case in cases})
+    names = sorted({case.label for case in cases})
     rows = [
         [
             one.change,
@@ -107,7 +107,7 @@ def ablation_rows(cases: Sequence[CaseResults]) -> tuple[list[str], list[list[st
         ]
         for one in ablations_of(cases)
     ]
-    return ["", *(name.upper() for name in names), "geometric mean", "pairs"], rows
+    return ["", *names, "geometric mean", "pairs"], rows
 
 
 def _ablations(title: str, cases: list[CaseResults]) -> str:
@@ -134,11 +134,11 @@ def _setting(title: str, cases: list[CaseResults]) -> str:
 
 
 def _line(case: CaseResults, others: Sequence[str]) -> list[str]:
-    own, batch, workload = case.arms.get(OWN), case.batch or {}, WORKLOADS[case.case["workload"]]
+    own, batch, workload = case.arms.get(OWN), case.batch or {}, case.workload
     ratios = [own.ratio_to(case.arms[arm]) if own and arm in case.arms else None for arm in others]
     wall = own.middle("wall_s") if own else None
     return [
-        f"{workload.name.upper()} {workload.shape}",
+        f"{case.label} {workload.shape}",
         percent(batch.get("distinct_signature_ratio")),
         percent(batch.get("distinct_prefix_ratio")),
         "-" if wall is None else f"{wall:.2f} s",
@@ -166,7 +166,7 @@ def notes_of(case: CaseResults) -> list[str]:
     for arm, found in case.arms.items():
         errors = [run["error"] for run in found.runs.values() if "error" in run]
         num_failed = sum(run.get("num_failed", 0) for run in found.runs.values())
-        name = f"{case.case['workload'].upper()} {arm}"
+        name = f"{case.label} {arm}"
         if errors:
             notes.append(f"{name}: {len(errors)} runs failed: {errors[0].splitlines()[-1][:200]}")
         if num_failed:

@@ -7,7 +7,7 @@ stopped is of use. Never measures anything but the sizes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import groupby, product
 from math import inf
@@ -34,7 +34,8 @@ Condition = tuple[Repetition, KVSize]
 class Settings:
     """`conditions`: repetition of the rows and size of the KV cache. `num_rows`: one case for each. `replicas`: of the
     modelled engines, all models together. `is_isolated`: each arm in a process of its own. `needs_idle_machine`: wait
-    for one before each repetition. `max_s`: begin nothing after it. `profile`: of the engine, for the work bound."""
+    for one before each repetition. `max_s`: begin nothing after it. `profiles`: of each model's
+    engine, for the work bound; empty where they are not known."""
 
     engine: str
     workloads: tuple[str, ...]
@@ -51,7 +52,7 @@ class Settings:
     is_isolated: bool = True
     needs_idle_machine: bool = False
     max_s: float = inf
-    profile: Profile | None = None
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def _work_of(call: LLMCall, num_new: int, num_blocks: int) -> StepWork:
     return call_work(num_tokens, min(num_cached, num_tokens - 1), call.usage.num_output_tokens, is_shared=True)
 
 
-def work_bound_s(work: Mapping[str, Any], profile: Profile, num_places: int) -> float:
-    """The least seconds for the work of all models on `num_places`, each of which can do any of it: on one machine the
-    engines share its processors, on workers they can be anywhere."""
-    return sum(least_seconds(StepWork(**one), profile) for one in work.values()) / num_places
+def work_bound_s(work: Mapping[str, Any], profiles: Mapping[str, Profile], num_places: int) -> float:
+    """The least seconds for the work of all models, each by its profile, on `num_places`, each of which can do any of
+    it: on one machine the engines share its processors, on workers they can be anywhere."""
+    return sum(least_seconds(StepWork(**one), profiles[model]) for model, one in work.items()) / num_places

@@ -15,10 +15,15 @@ from halo.arms.catalog import BASELINES, NEEDS, FlowArm, flow_arm
 from halo.arms.sundog import engines_of
 from halo.case import MODELS, Case
 from halo.graph import Calls, Graph, Row
+from halo.inputs import EARLY
 from halo.measure import measure
-from halo.workloads.catalog import FLOWS, WORKLOADS, open_data
+from halo.modelled import PUBLISHED_MODELS
+from halo.workloads.catalog import FLOWS, PUBLISHED, WORKLOADS, open_data
+from placed.graphs import Graph as PublishedGraph
+from placed.graphs import published_graphs
 
 from sundog.errors import ConfigError
+from sundog.ir.graph import dependencies
 from sundog.ir.logical import steps_of
 from sundog.secrets import Secrets
 from sundog.session.flow_file import load_plan
@@ -28,7 +33,15 @@ NUM_ROWS = 5
 # These are steps of Halo's benchmarks, version 2: LLM steps, SQL, HTTP, rules.
 SHAPES = {"w1": (8, 7, 2, 0), "w2": (10, 2, 1, 0), "w3": (9, 4, 2, 0), "w4": (9, 2, 1, 0), "w5": (7, 7, 2, 1)}
 SHAPES["w6"] = (9, 10, 2, 1)
-MODELS_USED = {"w1": (3, 3, 2), "w2": (4, 3, 3), "w3": (4, 3, 2), "w4": (4, 3, 2), "w5": (2, 3, 2), "w6": (2, 2, 5)}
+EARLY_MODELS_USED = {
+    "w1": (3, 3, 2),
+    "w2": (4, 3, 3),
+    "w3": (4, 3, 2),
+    "w4": (4, 3, 2),
+    "w5": (2, 3, 2),
+    "w6": (2, 2, 5),
+}
+GRAPHS = published_graphs()
 
 
 def null_case(workload: str, database: str, num_rows: int = NUM_ROWS) -> Case:
@@ -87,12 +100,42 @@ def test_what_is_executed_is_counted(database_of: Callable[[str], str]) -> None:
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-def test_the_flows_have_the_shapes_of_halo(workload: str) -> None:
+def test_the_flows_have_the_numbers_of_steps_of_halo(workload: str) -> None:
     steps = list(steps_of(load_plan(FLOWS / f"{workload}.yaml", {}).nodes))
     operators = [step.operator for step in steps]
-    assert tuple(operators.count(name) for name in ("llm", "sql", "http", "python")) == SHAPES[workload]
-    used = [json.loads(step.spec.model_dump_json())["engine"] for step in steps if step.operator == "llm"]
-    assert tuple(used.count(model) for model in MODELS) == MODELS_USED[workload]
+    shape = SHAPES[workload.removeprefix(EARLY)]
+    assert tuple(operators.count(name) for name in ("llm", "sql", "http", "python")) == shape
+
+
+@pytest.mark.parametrize("workload", EARLY_MODELS_USED)
+def test_the_earlier_graphs_keep_their_models(workload: str) -> None:
+    used = list(models_of(f"{EARLY}{workload}").values())
+    assert tuple(used.count(model) for model in MODELS) == EARLY_MODELS_USED[workload]
+
+
+def models_of(workload: str) -> dict[str, str]:
+    """The model of each LLM step of a flow."""
+    steps = steps_of(load_plan(FLOWS / f"{workload}.yaml", {}).nodes)
+    return {step.name: json.loads(step.spec.model_dump_json())["engine"] for step in steps if step.operator == "llm"}
+
+
+def parents_in(graph: PublishedGraph) -> dict[str, set[str]]:
+    return {step.name: set(step.parents) for step in graph.steps}
+
+
+@pytest.mark.parametrize("workload", PUBLISHED)
+def test_the_flows_have_the_published_dependencies_and_models(workload: str) -> None:
+    published = GRAPHS[workload]
+    waits_for = dependencies(load_plan(FLOWS / f"{workload}.yaml", {}).nodes)
+    assert {name: set(parents) for name, parents in waits_for.items()} == parents_in(published)
+    found = {name: PUBLISHED_MODELS[model] for name, model in models_of(workload).items()}
+    assert found == {step.name: step.kind for step in published.steps if step.is_llm}
+
+
+@pytest.mark.parametrize("workload", PUBLISHED)
+def test_the_twins_have_the_published_dependencies(workload: str) -> None:
+    twin = WORKLOADS[workload].graph
+    assert {name: set(reads) for name, reads in twin.reads.items()} == parents_in(GRAPHS[workload])
 
 
 async def double(calls: Calls, row: Row) -> int:
@@ -159,9 +202,10 @@ def test_a_memo_makes_equal_calls_once() -> None:
 
 def test_a_step_waits_for_what_its_parameters_name() -> None:
     graph = WORKLOADS["w4"].graph
-    assert graph.reads["b1"] == ("modules", "a1")
-    assert graph.reads["article"] == ()
-    assert graph.order.index("a0") < graph.order.index("a1") < graph.order.index("b1") < graph.order.index("final")
+    assert graph.reads["b1"] == ("a1", "http_category")
+    assert graph.reads["sql_a0"] == ()
+    places = [graph.order.index(name) for name in ("a0", "a1", "b1", "final_answer_bridge")]
+    assert places == sorted(places)
 
 
 def test_sundog_places_engines_where_there_are_workers() -> None:

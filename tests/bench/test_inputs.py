@@ -19,6 +19,10 @@ def test_the_share_of_repetition_is_the_one_stated(workload: str) -> None:
     assert 2 < num_distinct(make_rows(workload, 40, "zipf", 1)) < 40
 
 
+def test_an_earlier_graph_has_the_rows_of_the_published_one() -> None:
+    assert make_rows("early_w2", 20, "halo", 1) == make_rows("w2", 20, "halo", 1)
+
+
 @pytest.mark.parametrize("repetition", REPETITIONS)
 def test_equal_seeds_give_equal_rows(repetition: str) -> None:
     assert repetition in REPETITIONS

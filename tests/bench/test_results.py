@@ -66,6 +66,14 @@ def test_the_table_says_what_went_wrong() -> None:
     assert "W4 sundog: 1 rows failed in all runs, as with: SQLError: no" in markdown_table(group(failed))
 
 
+def test_results_of_earlier_graphs_stand_apart() -> None:
+    early = [{**one, "slug": "early", "case": {**CASE_FULL, "workload": "early_w4"}} for one in RESULTS]
+    text = markdown_table(group([*RESULTS, *early]))
+    assert "**null, earlier graphs, room for all prefixes, parameters repeat as in Halo, 2 rows**" in text
+    assert "**null, room for all prefixes, parameters repeat as in Halo, 2 rows**" in text
+    assert text.count("| W4 bridge |") == 2
+
+
 def test_the_short_table_has_a_line_for_each_setting_with_asyncio() -> None:
     own = [one for one in RESULTS if one["arm"] == "sundog"]
     small = [{**one, "slug": "small", "case": {**CASE_FULL, "kv": "small"}} for one in own]

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from halo.calls import LLMCall
+from halo.case import MODELS
 from halo.deployments import modelled_profile
+from halo.modelled import load_s, step_time
 from halo.work import describe_work, work_bound_s
 
 from sundog.engines.base import Message, Usage
@@ -37,11 +39,22 @@ def test_repetition_is_told_from_what_is_new() -> None:
 
 
 def test_the_bound_adds_models_up_and_shares_them_out() -> None:
-    profile = modelled_profile()
+    profiles = dict.fromkeys(MODELS, modelled_profile("a"))
     all_calls = [call("a", "x"), call("b", "y"), call("b", "z")]
-    together, of_a = (work_bound_s(describe_work(calls)["work"], profile, 1) for calls in (all_calls, all_calls[:1]))
+    together, of_a = (work_bound_s(describe_work(calls)["work"], profiles, 1) for calls in (all_calls, all_calls[:1]))
     assert together == pytest.approx(3 * of_a)
-    assert work_bound_s(describe_work(all_calls)["work"], profile, 8) == pytest.approx(together / 8)
+    assert work_bound_s(describe_work(all_calls)["work"], profiles, 8) == pytest.approx(together / 8)
+
+
+def test_the_bound_takes_each_model_by_its_own_size() -> None:
+    profiles = {model: modelled_profile(model) for model in MODELS}
+    bounds = [work_bound_s(describe_work([call(model, "x")])["work"], profiles, 1) for model in MODELS]
+    assert [bound / bounds[0] for bound in bounds] == pytest.approx([1, 20 / 14, 32 / 14])
+
+
+def test_modelled_steps_and_loads_are_in_proportion_to_the_published_sizes() -> None:
+    assert [load_s(model) for model in MODELS] == [10.5, 15.0, 24.0]
+    assert [step_time(model)[0] / step_time("a")[0] for model in MODELS] == pytest.approx([1, 20 / 14, 32 / 14])
 
 
 def in_modelled_time(main: Coroutine[Any, Any, Any]) -> Any:

@@ -1,5 +1,5 @@
-"""W5 and W6: reports about sales. Twins of flows/w5.yaml and flows/w6.yaml; shapes of Halo's TPC-H workloads, with
-the queries of TPC-H that it names, cut to the parts that the prompts use."""
+"""W5 and W6: reports about sales. Twins of flows/w5.yaml and flows/w6.yaml, with the graphs of Halo's TPC-H
+workloads."""
 
 from __future__ import annotations
 
@@ -7,199 +7,230 @@ from typing import Any
 
 from halo.flows.parameters import read
 from halo.graph import Calls, Graph, Row, Rows
+from halo.workloads.queries import Q1, Q2, Q3, Q5, Q6, Q9, Q15
 
 SYSTEM = "You analyse sales figures for a wholesaler. Use only the figures that are given and keep it short."
 Named = dict[str, Any]
 
-Q1 = (
-    "select l_returnflag as flag, l_linestatus as status, count(*) as num_lines,"
-    " cast(sum(l_extendedprice) as bigint) as price from lineitem where l_shipdate < :since"
-    " group by l_returnflag, l_linestatus order by flag, status"
-)
-Q2 = (
-    "select s.s_name as supplier, p.p_partkey as part, cast(ps.ps_supplycost as bigint) as cost from part p"
-    " join partsupp ps on ps.ps_partkey = p.p_partkey join supplier s on s.s_suppkey = ps.ps_suppkey"
-    " join nation n on n.n_nationkey = s.s_nationkey join region r on r.r_regionkey = n.n_regionkey"
-    " where p.p_size = :size and r.r_name = :region order by ps.ps_supplycost, s.s_name, p.p_partkey limit 3"
-)
-Q3 = (
-    "select o.o_orderkey as num, cast(sum(l.l_extendedprice * (1 - l.l_discount)) as bigint) as revenue"
-    " from customer c join orders o on o.o_custkey = c.c_custkey join lineitem l on l.l_orderkey = o.o_orderkey"
-    " where c.c_mktsegment = :segment and o.o_orderdate < :since and l.l_shipdate > :since"
-    " group by o.o_orderkey order by revenue desc, num limit 3"
-)
-Q5 = (
-    "select n.n_name as nation, count(*) as num_orders, cast(sum(o.o_totalprice) as bigint) as price from region r"
-    " join nation n on n.n_regionkey = r.r_regionkey join customer c on c.c_nationkey = n.n_nationkey"
-    " join orders o on o.o_custkey = c.c_custkey where r.r_name = :region and o.o_orderdate >= :since"
-    " and o.o_orderdate < :until group by n.n_name order by price desc, nation"
-)
-Q6 = (
-    "select cast(sum(l_extendedprice * l_discount) as bigint) as revenue from lineitem"
-    " where l_shipdate >= :since and l_shipdate < :until and l_discount >= 0.05 and l_quantity < :size"
-)
-Q9 = (
-    "select n.n_name as nation, cast(sum(ps.ps_availqty * ps.ps_supplycost) as bigint) as worth from part p"
-    " join partsupp ps on ps.ps_partkey = p.p_partkey join supplier s on s.s_suppkey = ps.ps_suppkey"
-    " join nation n on n.n_nationkey = s.s_nationkey where p.p_size = :size"
-    " group by n.n_name order by worth desc, nation limit 4"
-)
-Q15 = (
-    "select l_suppkey as supplier, cast(sum(l_extendedprice * (1 - l_discount)) as bigint) as revenue from lineitem"
-    " where l_shipdate >= :since and l_shipdate < :until group by l_suppkey order by revenue desc, supplier limit 2"
-)
 
-
-async def named(row: Row) -> Named:
+async def rule_param_extractor(row: Row) -> Named:
     return read(row["request"])
 
 
-async def pricing(calls: Calls, named: Named) -> Rows:
-    return await calls.sql(Q1, since=named["since"])
+async def http_q12(calls: Calls, rule_param_extractor: Named) -> Any:
+    return await calls.http("/q12", region=rule_param_extractor["region"], since=rule_param_extractor["since"])
 
 
-async def forecast(calls: Calls, named: Named) -> Rows:
-    return await calls.sql(Q6, since=named["since"], until=named["until"], size=named["size"])
+async def http_q14(calls: Calls, rule_param_extractor: Named) -> Any:
+    return await calls.http("/q14", segment=rule_param_extractor["segment"], since=rule_param_extractor["since"])
 
 
-async def shipping(calls: Calls, named: Named) -> Rows:
-    return await calls.sql(Q3, segment=named["segment"], since=named["since"])
+async def sql_q1(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(Q1, since=rule_param_extractor["since"])
 
 
-async def local(calls: Calls, named: Named) -> Rows:
-    return await calls.sql(Q5, region=named["region"], since=named["since"], until=named["until"])
+async def sql_q6(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(
+        Q6, since=rule_param_extractor["since"], until=rule_param_extractor["until"], size=rule_param_extractor["size"]
+    )
 
 
-async def cheapest(calls: Calls, named: Named) -> Rows:
-    return await calls.sql(Q2, size=named["size"], region=named["region"])
+async def sql_q3(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(Q3, segment=rule_param_extractor["segment"], since=rule_param_extractor["since"])
 
 
-async def stock(calls: Calls, named: Named) -> Rows:
-    return await calls.sql(Q9, size=named["size"])
+async def sql_q5(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(
+        Q5,
+        region=rule_param_extractor["region"],
+        since=rule_param_extractor["since"],
+        until=rule_param_extractor["until"],
+    )
 
 
-async def best(calls: Calls, named: Named) -> Rows:
-    return await calls.sql(Q15, since=named["since"], until=named["until"])
+async def sql_q2(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(Q2, size=rule_param_extractor["size"], region=rule_param_extractor["region"])
 
 
-async def modes(calls: Calls, named: Named) -> Any:
-    return await calls.http("/q12", region=named["region"], since=named["since"])
+async def sql_q9(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(Q9, size=rule_param_extractor["size"])
 
 
-async def promotion(calls: Calls, named: Named) -> Any:
-    return await calls.http("/q14", segment=named["segment"], since=named["since"])
+async def sql_q15(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(Q15, since=rule_param_extractor["since"], until=rule_param_extractor["until"])
 
 
-async def entry1(calls: Calls, row: Row, pricing: Rows, forecast: Rows) -> str:
-    prompt = f"Pricing: {pricing}\nForecast: {forecast}\nRequest: {row['request']}\n"
+async def entry_q1_q6(calls: Calls, rule_param_extractor: Named, sql_q1: Rows, sql_q6: Rows) -> str:
+    prompt = f"Pricing: {sql_q1}\nForecast: {sql_q6}\nParameters: {rule_param_extractor}\n"
     return await calls.llm("a", SYSTEM, f"{prompt}What do prices and forecast say?", 24)
 
 
-async def entry2(calls: Calls, row: Row, shipping: Rows, local: Rows) -> str:
-    prompt = f"Shipping: {shipping}\nNations: {local}\nRequest: {row['request']}\n"
+async def entry_q3_q5(calls: Calls, rule_param_extractor: Named, sql_q3: Rows, sql_q5: Rows) -> str:
+    prompt = f"Shipping: {sql_q3}\nNations: {sql_q5}\nParameters: {rule_param_extractor}\n"
     return await calls.llm("b", SYSTEM, f"{prompt}Where are the open orders?", 24)
 
 
-async def entry3(calls: Calls, row: Row, cheapest: Rows, stock: Rows) -> str:
-    prompt = f"Suppliers: {cheapest}\nStock: {stock}\nRequest: {row['request']}\n"
+async def entry_q2_q9(calls: Calls, rule_param_extractor: Named, sql_q2: Rows, sql_q9: Rows) -> str:
+    prompt = f"Suppliers: {sql_q2}\nStock: {sql_q9}\nParameters: {rule_param_extractor}\n"
     return await calls.llm("c", SYSTEM, f"{prompt}Who should supply it?", 24)
 
 
-async def hub1(calls: Calls, row: Row, pricing: Rows, forecast: Rows, modes: Any, entry1: str, entry2: str) -> str:
-    prompt = f"Pricing: {pricing}\nForecast: {forecast}\nRequest: {row['request']}\nPrices: {entry1}\n"
-    return await calls.llm("a", SYSTEM, f"{prompt}Orders: {entry2}\nModes: {modes}\nWhat links them?", 24)
+async def hub_ops(calls: Calls, row: Row, entry_q1_q6: str, entry_q3_q5: str, http_q12: Any) -> str:
+    prompt = f"Modes: {http_q12}\nRequest: {row['request']}\nPrices: {entry_q1_q6}\nOrders: {entry_q3_q5}\n"
+    return await calls.llm("b", SYSTEM, f"{prompt}What links them?", 24)
 
 
-async def hub2(calls: Calls, row: Row, shipping: Rows, local: Rows, promotion: Any, entry2: str, entry3: str) -> str:
-    prompt = f"Shipping: {shipping}\nNations: {local}\nRequest: {row['request']}\nOrders: {entry2}\n"
-    return await calls.llm("b", SYSTEM, f"{prompt}Supply: {entry3}\nPromotion: {promotion}\nWhat links them?", 24)
+async def hub_full_context(calls: Calls, row: Row, hub_ops: str, entry_q2_q9: str, http_q14: Any) -> str:
+    prompt = f"Promotion: {http_q14}\nRequest: {row['request']}\nOperations: {hub_ops}\n"
+    prompt += f"Supply: {entry_q2_q9}\n"
+    return await calls.llm("a", SYSTEM, f"{prompt}Sum this up.", 24)
 
 
-async def tail(calls: Calls, row: Row, cheapest: Rows, stock: Rows, hub1: str, hub2: str) -> str:
-    prompt = f"Suppliers: {cheapest}\nStock: {stock}\nRequest: {row['request']}\nOne: {hub1}\nTwo: {hub2}\n"
+async def tail_focus(calls: Calls, row: Row, hub_full_context: str) -> str:
+    prompt = f"Request: {row['request']}\nSummary: {hub_full_context}\n"
     return await calls.llm("c", SYSTEM, f"{prompt}What is the risk?", 24)
 
 
-async def answer(calls: Calls, row: Row, best: Rows, hub1: str, hub2: str, tail: str) -> str:
-    prompt = f"Best: {best}\nRequest: {row['request']}\nOne: {hub1}\nTwo: {hub2}\nRisk: {tail}\n"
+async def tpch_final_answer(calls: Calls, row: Row, hub_full_context: str, tail_focus: str, sql_q15: Rows) -> str:
+    prompt = f"Best: {sql_q15}\nRequest: {row['request']}\nSummary: {hub_full_context}\nRisk: {tail_focus}\n"
     return await calls.llm("b", SYSTEM, f"{prompt}Write the report.", 32)
 
 
 W5 = Graph(
-    *(named, pricing, forecast, shipping, local, cheapest, stock, best, modes, promotion),
-    *(entry1, entry2, entry3, hub1, hub2, tail, answer),
-    output="answer",
+    *(rule_param_extractor, http_q12, http_q14, sql_q1, sql_q6, sql_q3, sql_q5, sql_q2, sql_q9, sql_q15),
+    *(entry_q1_q6, entry_q3_q5, entry_q2_q9, hub_ops, hub_full_context, tail_focus, tpch_final_answer),
+    output="tpch_final_answer",
 )
 
 
-async def pricing2(calls: Calls, named: Named, pack: str) -> Rows:
-    return await calls.sql(Q1, since=named["since"])
+async def http_seg(calls: Calls, rule_param_extractor: Named) -> Any:
+    return await calls.http("/segment", segment=rule_param_extractor["segment"], since=rule_param_extractor["since"])
 
 
-async def forecast2(calls: Calls, named: Named, pack: str) -> Rows:
-    return await calls.sql(Q6, since=named["since"], until=named["until"], size=named["size"])
+async def http_ship(calls: Calls, rule_param_extractor: Named) -> Any:
+    return await calls.http("/ship", region=rule_param_extractor["region"], since=rule_param_extractor["since"])
 
 
-async def shipping2(calls: Calls, named: Named, pack: str) -> Rows:
-    return await calls.sql(Q3, segment=named["segment"], since=named["since"])
+async def sql_s1_0(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(Q1, since=rule_param_extractor["since"])
 
 
-async def local2(calls: Calls, named: Named, pack: str) -> Rows:
-    return await calls.sql(Q5, region=named["region"], since=named["since"], until=named["until"])
+async def sql_s1_1(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(
+        Q6, since=rule_param_extractor["since"], until=rule_param_extractor["until"], size=rule_param_extractor["size"]
+    )
 
 
-async def stock2(calls: Calls, named: Named, single: str) -> Rows:
-    return await calls.sql(Q9, size=named["size"])
+async def sql_s1_2(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(Q3, segment=rule_param_extractor["segment"], since=rule_param_extractor["since"])
 
 
-async def pack(calls: Calls, row: Row, pricing: Rows, forecast: Rows, shipping: Rows, local: Rows) -> str:
-    prompt = f"Pricing: {pricing}\nForecast: {forecast}\nShipping: {shipping}\nNations: {local}\n"
-    return await calls.llm("c", SYSTEM, f"{prompt}Request: {row['request']}\nWhat stands out?", 24)
+async def sql_s1_3(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(
+        Q5,
+        region=rule_param_extractor["region"],
+        since=rule_param_extractor["since"],
+        until=rule_param_extractor["until"],
+    )
 
 
-async def web(calls: Calls, row: Row, modes: Any, promotion: Any) -> str:
-    prompt = f"Modes: {modes}\nPromotion: {promotion}\nRequest: {row['request']}\n"
+async def sql_s1_4(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(Q9, size=rule_param_extractor["size"])
+
+
+async def sql_s2_0(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(Q1, since=rule_param_extractor["since"])
+
+
+async def sql_s2_1(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(
+        Q6, since=rule_param_extractor["since"], until=rule_param_extractor["until"], size=rule_param_extractor["size"]
+    )
+
+
+async def sql_s2_2(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(Q3, segment=rule_param_extractor["segment"], since=rule_param_extractor["since"])
+
+
+async def sql_s2_3(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(
+        Q5,
+        region=rule_param_extractor["region"],
+        since=rule_param_extractor["since"],
+        until=rule_param_extractor["until"],
+    )
+
+
+async def sql_s2_4(calls: Calls, rule_param_extractor: Named) -> Rows:
+    return await calls.sql(Q9, size=rule_param_extractor["size"])
+
+
+async def s1_q5(
+    calls: Calls, rule_param_extractor: Named, sql_s1_0: Rows, sql_s1_1: Rows, sql_s1_2: Rows, sql_s1_3: Rows
+) -> str:
+    prompt = f"Pricing: {sql_s1_0}\nForecast: {sql_s1_1}\nShipping: {sql_s1_2}\nNations: {sql_s1_3}\n"
+    prompt += f"Parameters: {rule_param_extractor}\n"
+    return await calls.llm("c", SYSTEM, f"{prompt}What stands out?", 24)
+
+
+async def s1_q3(calls: Calls, rule_param_extractor: Named, http_seg: Any, http_ship: Any) -> str:
+    prompt = f"Segment: {http_seg}\nShipped: {http_ship}\nParameters: {rule_param_extractor}\n"
     return await calls.llm("a", SYSTEM, f"{prompt}What stands out?", 24)
 
 
-async def single(calls: Calls, row: Row, stock: Rows) -> str:
-    return await calls.llm("b", SYSTEM, f"Stock: {stock}\nRequest: {row['request']}\nWhat stands out?", 24)
+async def s1_q1(calls: Calls, rule_param_extractor: Named, sql_s1_4: Rows) -> str:
+    return await calls.llm("b", SYSTEM, f"Worth: {sql_s1_4}\nParameters: {rule_param_extractor}\nWhat stands out?", 24)
 
 
-async def planner1(calls: Calls, row: Row) -> str:
-    return await calls.llm("c", SYSTEM, f"Request: {row['request']}\nPlan the figures of the report.", 16)
+async def s1_q0a(calls: Calls, rule_param_extractor: Named) -> str:
+    return await calls.llm("c", SYSTEM, f"Parameters: {rule_param_extractor}\nPlan the figures of the report.", 16)
 
 
-async def planner2(calls: Calls, row: Row) -> str:
-    return await calls.llm("c", SYSTEM, f"Request: {row['request']}\nPlan the text of the report.", 16)
+async def s1_q0b(calls: Calls, rule_param_extractor: Named) -> str:
+    return await calls.llm("c", SYSTEM, f"Parameters: {rule_param_extractor}\nPlan the text of the report.", 16)
 
 
-async def deep1(
-    calls: Calls, row: Row, pricing2: Rows, forecast2: Rows, shipping2: Rows, local2: Rows, pack: str, planner1: str
+async def s2_q5(  # noqa: PLR0913 - a step reads what it reads in Halo
+    calls: Calls,
+    row: Row,
+    s1_q5: str,
+    s1_q3: str,
+    s1_q1: str,
+    s1_q0a: str,
+    s1_q0b: str,
+    sql_s2_0: Rows,
+    sql_s2_1: Rows,
+    sql_s2_2: Rows,
+    sql_s2_3: Rows,
 ) -> str:
-    prompt = f"Pricing: {pricing2}\nForecast: {forecast2}\nShipping: {shipping2}\nNations: {local2}\n"
-    prompt += f"Request: {row['request']}\nSeen: {pack}\nPlan: {planner1}\n"
+    prompt = f"Pricing: {sql_s2_0}\nForecast: {sql_s2_1}\nShipping: {sql_s2_2}\nNations: {sql_s2_3}\n"
+    prompt += f"Request: {row['request']}\nFigures: {s1_q5}\nReports: {s1_q3}\nStock: {s1_q1}\nPlan: {s1_q0a}\n"
+    prompt += f"Outline: {s1_q0b}\n"
     return await calls.llm("c", SYSTEM, f"{prompt}Explain the figures.", 24)
 
 
-async def deep2(calls: Calls, row: Row, stock2: Rows, single: str, web: str) -> str:
-    prompt = f"Stock: {stock2}\nRequest: {row['request']}\nSeen: {single}\nReports: {web}\n"
+async def s2_q1(
+    calls: Calls, row: Row, s1_q5: str, s1_q3: str, s1_q1: str, s1_q0a: str, s1_q0b: str, sql_s2_4: Rows
+) -> str:
+    prompt = f"Worth: {sql_s2_4}\nRequest: {row['request']}\nFigures: {s1_q5}\nReports: {s1_q3}\n"
+    prompt += f"Stock: {s1_q1}\nPlan: {s1_q0a}\nOutline: {s1_q0b}\n"
     return await calls.llm("b", SYSTEM, f"{prompt}Explain the stock.", 24)
 
 
-async def narrative(calls: Calls, row: Row, pack: str, web: str, single: str, planner2: str) -> str:
-    prompt = f"Request: {row['request']}\nFigures: {pack}\nReports: {web}\nStock: {single}\nPlan: {planner2}\n"
-    return await calls.llm("a", SYSTEM, f"{prompt}Tell the story.", 32)
+async def s2_narrative(calls: Calls, row: Row, s1_q5: str, s1_q3: str, s1_q1: str, s1_q0a: str, s1_q0b: str) -> str:
+    prompt = f"Request: {row['request']}\nFigures: {s1_q5}\nReports: {s1_q3}\nStock: {s1_q1}\nPlan: {s1_q0a}\n"
+    prompt += f"Outline: {s1_q0b}\n"
+    return await calls.llm("c", SYSTEM, f"{prompt}Tell the story.", 32)
 
 
-async def merger(calls: Calls, row: Row, deep1: str, deep2: str, narrative: str) -> str:
-    prompt = f"Request: {row['request']}\nFigures: {deep1}\nStock: {deep2}\nStory: {narrative}\n"
+async def final_merger(calls: Calls, row: Row, s2_q5: str, s2_q1: str, s2_narrative: str) -> str:
+    prompt = f"Request: {row['request']}\nFigures: {s2_q5}\nStock: {s2_q1}\nStory: {s2_narrative}\n"
     return await calls.llm("c", SYSTEM, f"{prompt}Write the report.", 32)
 
 
 W6 = Graph(
-    *(named, pricing, forecast, shipping, local, stock, modes, promotion),
-    *(pack, web, single, planner1, planner2),
-    *(pricing2, forecast2, shipping2, local2, stock2, deep1, deep2, narrative, merger),
-    output="merger",
+    *(rule_param_extractor, http_seg, http_ship, sql_s1_0, sql_s1_1, sql_s1_2, sql_s1_3, sql_s1_4),
+    *(sql_s2_0, sql_s2_1, sql_s2_2, sql_s2_3, sql_s2_4),
+    *(s1_q5, s1_q3, s1_q1, s1_q0a, s1_q0b, s2_q5, s2_q1, s2_narrative, final_merger),
+    output="final_merger",
 )
