@@ -17,7 +17,10 @@ BEHIND_HALO = 0.02
 BEHIND_BEST = 0.03
 MIN_PLANNING_S = 1.0
 MAX_PLANNING_SHARE = 0.005
-HEAD = "case        solver     turns  promise   strict      run run/prom =  run x tools x plan  halo_dp     best other"
+HEAD = (
+    "case        solver     turns  promise   simul.   strict      run run/prom =  run x tools x plan"
+    "  halo_dp     best other"
+)
 
 
 def counts(measured: Sequence[Measured]) -> dict[str, Any]:
@@ -45,6 +48,11 @@ def _of_runs(ran: Sequence[Measured]) -> dict[str, Any]:
     return {
         "num_run": len(ran),
         "num_within_10_percent": sum(abs(value - 1) <= PROMISE for value in over),
+        "num_within_10_percent_of_simulation": sum(abs(_run_s(one) / one.simulated_s - 1) <= PROMISE for one in ran),
+        "simulating_s": {
+            "median": round(median(one.simulating_s for one in ran), 3),
+            "worst": round(max(one.simulating_s for one in ran), 3),
+        },
         "over_promise": {"least": round(over[0], 3), "median": round(median(over), 3), "worst": round(over[-1], 3)},
         "halo_dp_over_auto": _ratios(ran, "halo_dp", _run_s),
         "num_slower_than_halo_dp_by_2_percent": sum(
@@ -72,7 +80,8 @@ def line(one: Measured) -> str:
     halo = one.others["halo_dp"]
     halo_s = "none" if halo is None else f"{halo.run_s:.1f}"
     name, best_s = one.best_other
-    plan = f"{one.case:<11} {one.solver:<10} {one.num_turns:5} {one.promise_s:8.1f} {one.strict_s:8.1f}"
+    plan = f"{one.case:<11} {one.solver:<10} {one.num_turns:5}"
+    plan += f" {one.promise_s:8.1f} {one.simulated_s:8.1f} {one.strict_s:8.1f}"
     return f"{plan} {own} {halo_s:>8} {best_s:8.1f} {name}"
 
 

@@ -22,10 +22,11 @@ from placed.graphs import PLACES, load_s
 from sundog.batch.follower import engine_replicas
 from sundog.config import read_config
 from sundog.cost.estimate import Estimate
+from sundog.cost.history import NodeRecord
 from sundog.host.virtual_loop import run_virtually
 from sundog.ir.pool_names import engine_pool
 from sundog.measured.loads import ANY_FLOW, LOAD
-from sundog.measured.node_history import read_history
+from sundog.measured.node_history import extend_history, read_history
 from sundog.optimizer.place_steps import place_steps
 from sundog.optimizer.placement.choose import solver_named
 from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
@@ -39,6 +40,8 @@ from sundog.session.session import Session, plan_session
 
 ABOUT = Estimate(0.5, 1.0, 2.0)
 """Figures are known within a factor of two, as those of a calibration are."""
+NUM_TIMED = 50
+"""Calls of each step that earlier runs have timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,34 @@ def planned(problem: PlacementProblem, solver: str) -> tuple[PlacementSolution, 
     """The solver's placement, and the processor seconds that it took."""
     begin_s = time.process_time()
     return solver_named(solver)(problem), time.process_time() - begin_s
+
+
+def promised(case: Case, folder: Path) -> tuple[float, float]:
+    """Return the makespan that `sundog explain` promises of the case, and the processor seconds of its simulation.
+    Earlier runs have shown how long calls take."""
+    state_of(folder).mkdir()
+    extend_history(state_of(folder), case.graph.name, _records(case))
+    session = known_session(case, folder)
+    figures = session.estimates.figures()
+    placement = place_steps(session.plan, engine_replicas(session.plan), figures)
+    assert placement is not None, "there are workers"
+    with closing(session.rows) as rows:
+        source = rows.as_written()
+        costs = session.estimates.costs(source, source.count())
+    begin_s = time.process_time()
+    estimate = costs.with_makespan(session.plan, costs.estimate(session.plan), (figures, placement))
+    assert estimate.makespan_s is not None, "all calls were timed"
+    return estimate.makespan_s.expected, time.process_time() - begin_s
+
+
+def _records(case: Case) -> dict[tuple[str, str], NodeRecord]:
+    found: dict[tuple[str, str], NodeRecord] = {}
+    for step in case.graph.steps:
+        record = found[step.name, step.kind if step.is_llm else ""] = NodeRecord()
+        for _ in range(NUM_TIMED):
+            record.call_s.add(case.graph.call_s(step))
+            record.output_tokens.add(7)
+    return found
 
 
 def run(case: Case, folder: Path) -> Ran:

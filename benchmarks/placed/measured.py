@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from placed.cases import Case
-from placed.known import Ran, known_session, planned, problem_of, run
+from placed.known import Ran, known_session, planned, problem_of, promised, run
 from placed.locked_run import LockedRun, after_lock, by_turns, ranks_of
 from sundog.errors import ConfigError
 from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
@@ -43,6 +43,9 @@ class Measured:
     num_turns: int
     promise_s: float
     planning_s: float
+    #: The makespan that `sundog explain` shows, by the simulator, and its processor seconds.
+    simulated_s: float
+    simulating_s: float
     strict_s: float
     strict_free_s: float
     ran: Ran | None
@@ -92,6 +95,8 @@ def measure(case: Case, *, is_run: bool = True) -> Measured:
     if is_run:
         with tempfile.TemporaryDirectory(prefix="sundog-promise-") as folder:
             ran = run(case, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="sundog-promise-") as folder:
+        simulated_s, simulating_s = promised(case, Path(folder))
     return Measured(
         case.name,
         len(problem.llm_nodes),
@@ -100,6 +105,8 @@ def measure(case: Case, *, is_run: bool = True) -> Measured:
         max(len(_models_on(problem, found, name)) for name in _names(problem)),
         found.timeline.makespan_s,
         planning_s,
+        simulated_s,
+        simulating_s,
         LockedRun(case, ranks, by_turns).makespan_s(),
         LockedRun(case, ranks, by_turns, shares_tools=False).makespan_s(),
         ran,

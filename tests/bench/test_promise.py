@@ -23,6 +23,8 @@ KEPT = Measured(
     num_turns=1,
     promise_s=100.0,
     planning_s=0.1,
+    simulated_s=108.0,
+    simulating_s=0.2,
     strict_s=104.0,
     strict_free_s=102.0,
     ran=Ran(109.0, 2, 0, 1.0),
@@ -47,6 +49,7 @@ def test_what_cases_come_to() -> None:
     assert found["as_plan"]["num_within_3_percent_of_best"] == 3
     runs = found["as_run"]
     assert (runs["num_run"], runs["num_within_10_percent"]) == (3, 2)
+    assert runs["num_within_10_percent_of_simulation"] == 2
     assert (runs["num_slower_than_halo_dp_by_2_percent"], runs["num_within_3_percent_of_best"]) == (1, 2)
     assert runs["worse_than_best"] == {"halo_dp": 1}
     assert runs["main_cause_where_broken"] == {"run": 1}
