@@ -23,10 +23,12 @@ from sundog.batch.follower import engine_replicas
 from sundog.config import read_config
 from sundog.cost.estimate import Estimate
 from sundog.cost.history import NodeRecord
+from sundog.cost.plan_estimate import PlanEstimate
 from sundog.host.virtual_loop import run_virtually
 from sundog.ir.pool_names import engine_pool
 from sundog.measured.loads import ANY_FLOW, LOAD
 from sundog.measured.node_history import extend_history, read_history
+from sundog.measured.plan_costs import PlanCosts
 from sundog.optimizer.place_steps import place_steps
 from sundog.optimizer.placement.choose import solver_named
 from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
@@ -61,17 +63,13 @@ class KnownEstimates(FlowEstimates):
     def __init__(self, case: Case, session: Session, state_dir: Path) -> None:
         super().__init__(session.flow, session.rows, state_dir)
         self._case = case
-        self._session = session
 
-    def figures(self) -> PlacementFigures:
+    def figures_of(self, estimate: PlanEstimate) -> PlacementFigures:
         """The product's figures for the seconds that are true."""
-        with closing(self._session.rows) as rows:
-            source = rows.as_written()
-            estimate = self.costs(source, source.count()).estimate(self._session.plan)
         seconds = self._seconds()
         nodes = tuple(replace(node, seconds=ABOUT * seconds[node.node]) for node in estimate.nodes)
         loads_s = {engine_pool(model): load_s(model) for model in self._case.graph.models}
-        return replace(self.figures_of(replace(estimate, nodes=nodes)), load_s=loads_s)
+        return replace(super().figures_of(replace(estimate, nodes=nodes)), load_s=loads_s)
 
     def _seconds(self) -> Mapping[str, float]:
         """Return the seconds of each step's pool if the step had that for itself."""
@@ -83,6 +81,8 @@ class KnownEstimates(FlowEstimates):
 def known_session(case: Case, folder: Path) -> Session:
     """The case's flow in `folder`, planned."""
     timed.register()
+    state_of(folder).mkdir(exist_ok=True)
+    extend_history(state_of(folder), case.graph.name, _records(case))
     config = replace(read_config(), state_dir=state_of(folder))
     choices = PlanChoices(max_rows_in_flight=case.max_rows_in_flight)
     session = plan_session(load_plan(write_flow(case, folder), {}), folder, config, choices)
@@ -97,7 +97,14 @@ def state_of(folder: Path) -> Path:
 
 def problem_of(session: Session) -> PlacementProblem:
     """The placement problem of a run that begins."""
-    return placement_problem(session.plan, engine_replicas(session.plan), session.estimates.figures(), {})
+    figures = session.estimates.figures_of(_costs(session).estimate(session.plan))
+    return placement_problem(session.plan, engine_replicas(session.plan), figures, {})
+
+
+def _costs(session: Session) -> PlanCosts:
+    with closing(session.rows) as rows:
+        source = rows.as_written()
+        return session.estimates.costs(source, source.count())
 
 
 def planned(problem: PlacementProblem, solver: str) -> tuple[PlacementSolution, float]:
@@ -109,17 +116,11 @@ def planned(problem: PlacementProblem, solver: str) -> tuple[PlacementSolution, 
 def promised(case: Case, folder: Path) -> tuple[float, float]:
     """Return the makespan that `sundog explain` promises of the case, and the processor seconds of its simulation.
     Earlier runs have shown how long calls take."""
-    state_of(folder).mkdir()
-    extend_history(state_of(folder), case.graph.name, _records(case))
     session = known_session(case, folder)
-    figures = session.estimates.figures()
-    placement = place_steps(session.plan, engine_replicas(session.plan), figures)
-    assert placement is not None, "there are workers"
-    with closing(session.rows) as rows:
-        source = rows.as_written()
-        costs = session.estimates.costs(source, source.count())
+    costs = _costs(session)
     begin_s = time.process_time()
-    estimate = costs.with_makespan(session.plan, costs.estimate(session.plan), (figures, placement))
+    estimate = costs.estimate(session.plan)
+    estimate = costs.with_makespan(session.plan, estimate, session.estimates.placed(costs, estimate))
     assert estimate.makespan_s is not None, "all calls were timed"
     return estimate.makespan_s.expected, time.process_time() - begin_s
 

@@ -187,7 +187,9 @@ def test_what_one_worker_takes_does_not_depend_on_how_many_there_are(
         flow.output(s="{{ s }}")
         plan = flow.plan()
         save_profile(cache_folder(), plan.engines[0], PROFILE)
-        return plan_session(plan, flow.base_dir, read_config(tmp_path)).estimates.figures()
+        placing = plan_session(plan, flow.base_dir, read_config(tmp_path)).estimates.placing()
+        assert placing is not None
+        return placing[0]
 
     one, many = figures(1), figures(10)
     assert many.exec_s["s"].expected == pytest.approx(one.exec_s["s"].expected, rel=0.05)

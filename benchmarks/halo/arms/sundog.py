@@ -18,10 +18,8 @@ from halo.graph import Row
 from halo.known_engines import keep_known_loads
 from halo.workloads.catalog import FLOWS
 from halo.workloads.dialect import adapt
-from sundog.batch.follower import engine_replicas
 from sundog.config import read_config
 from sundog.ir.logical import steps_of
-from sundog.optimizer.place_steps import place_steps
 from sundog.runtime.figures.report import Report
 from sundog.session.choices import PlanChoices, Rewriting
 from sundog.session.flow_file import load_plan
@@ -52,7 +50,7 @@ def planning_s(path: Path, arm: FlowArm, clock: Callable[[], float]) -> float:
         load_plan(path, {}), path.parent, config, PlanChoices(rewriting=rewriting, policy=arm.policy)
     )
     if session.plan.logical.workers:
-        place_steps(session.plan, engine_replicas(session.plan), session.estimates.figures())
+        session.estimates.placing()
     return clock() - begin_s
 
 

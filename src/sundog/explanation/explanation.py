@@ -10,11 +10,9 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sundog.batch.follower import engine_replicas
 from sundog.explanation.plan_facts import pool_facts, sharing_reasons
 from sundog.explanation.prompt_advice import prompt_advice
 from sundog.explanation.saved_by_rewrites import rewrite_documents
-from sundog.optimizer.place_steps import place_steps
 from sundog.present.document import Explained, PlanDocument, WarningDocument, document_of
 from sundog.present.logical_tree import logical_tree
 from sundog.present.physical_tree import physical_tree
@@ -45,12 +43,11 @@ class Explanation:
             advice = prompt_advice(self._flow, rows)
             findings = self._session.inspect(rows)
         estimate = costs.estimate(self._plan)
-        figures = self._session.estimates.figures_of(estimate)
-        placement = place_steps(self._plan, engine_replicas(self._plan), figures)
-        estimate = costs.with_makespan(self._plan, estimate, None if placement is None else (figures, placement))
+        placing = self._session.estimates.placed(costs, estimate)
+        estimate = costs.with_makespan(self._plan, estimate, placing)
         explained = Explained(
             logical_tree(self._flow.written),
-            replace(self._plan, placement=placement),
+            replace(self._plan, placement=None if placing is None else placing[1]),
             pool_facts(self._flow),
             sharing_reasons(self._flow),
             rewrite_documents(self._flow, costs, estimate),

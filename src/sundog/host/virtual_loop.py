@@ -10,7 +10,7 @@ import asyncio
 import selectors
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
@@ -121,6 +121,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run_virtually(main: Coroutine[Any, Any, T], *, waits_for_threads: bool = False) -> T:
-    """Run `main` as `asyncio.run` does, in virtual time."""
+    """Run `main` as `asyncio.run` does, in virtual time; in a thread of its own where this one has a running loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _run_here(main, waits_for_threads=waits_for_threads)
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(_run_here, main, waits_for_threads=waits_for_threads).result()
+
+
+def _run_here(main: Coroutine[Any, Any, T], *, waits_for_threads: bool) -> T:
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(waits_for_threads=waits_for_threads)) as runner:
         return runner.run(main)

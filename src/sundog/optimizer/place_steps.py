@@ -24,4 +24,18 @@ def place_steps(
         return None
     from sundog.optimizer.placement_of_plan import place_on_workers  # few plans have workers and need the solvers
 
-    return place_on_workers(plan, replicas, figures, residents or {})
+    return place_on_workers(plan, replicas, figures, residents or {}, plan.solver)
+
+
+def place_candidates(
+    plan: PhysicalPlan, replicas: Sequence[PoolReplicas], figures: PlacementFigures
+) -> list[Placement]:
+    """Return the placements of which a simulation is to choose; none where no step runs on a worker. One where the user
+    has named a solver, or another objective than the makespan."""
+    if not any(one.group for one in replicas):
+        return []
+    from sundog.optimizer.placement.choose import candidate_solvers  # as above
+    from sundog.optimizer.placement_of_plan import place_on_workers
+
+    found = [place_on_workers(plan, replicas, figures, {}, name) for name in candidate_solvers(plan)]
+    return [one for number, one in enumerate(found) if one.orders not in [other.orders for other in found[:number]]]

@@ -41,10 +41,11 @@ def place_on_workers(
     replicas: Sequence[PoolReplicas],
     figures: PlacementFigures,
     residents: Mapping[str, tuple[str, ...]],
+    solver: str,
 ) -> Placement:
-    """Return the placement by the plan's objective and solver, where some step runs on a worker."""
+    """Return the placement by the plan's objective and the solver of this name, where some step runs on a worker."""
     problem = placement_problem(plan, replicas, figures, residents)
-    found = solver_named(plan.solver)(problem)
+    found = solver_named(solver)(problem)
     workers = {name for one in replicas if one.group for name in one.names}
     return _placed(plan, problem, found, figures.basis, workers)
 

@@ -29,8 +29,6 @@ from sundog.ir.values.canonical import describe_value
 from sundog.measured.loads import keep_loads
 from sundog.measured.node_history import extend_history
 from sundog.operators.base import ModularOperator, Operator
-from sundog.optimizer.place_steps import place_steps
-from sundog.optimizer.placement_figures import PlacementFigures
 from sundog.runtime.calls.attempt import Attempts
 from sundog.runtime.calls.binder import Binder
 from sundog.runtime.calls.call_key import RunScope
@@ -84,10 +82,11 @@ def open_run(
     operators: Mapping[str, Operator],
     secrets: Secrets,
     options: RunOptions,
-    figures: Callable[[], PlacementFigures],
+    placing: Callable[[float], PlacementWithFigures | None],
 ) -> Iterator[Run]:
     """The run that this command means, locked against other processes while open. `inputs`: how the rows are
-    chosen beyond the plan (limit, sample), as JSON types. `figures`: asked only where there are workers."""
+    chosen beyond the plan (limit, sample), as JSON types. `placing`: where steps run for a share of the batch; asked
+    only where there are workers."""
     store = Store(options.state_dir)
     try:
         runs = RunList(store, options.state_dir)
@@ -106,7 +105,7 @@ def open_run(
         )
         with runs.lock(command.key):
             selected = select_run(runs, command, open_rows)
-            yield Run(plan, selected, store, runs, operators, secrets, options, figures)
+            yield Run(plan, selected, store, runs, operators, secrets, options, placing)
     finally:
         store.close()
 
@@ -140,7 +139,7 @@ class Run:
         operators: Mapping[str, Operator],
         secrets: Secrets,
         options: RunOptions,
-        figures: Callable[[], PlacementFigures],
+        placing: Callable[[float], PlacementWithFigures | None],
     ) -> None:
         self.plan = plan
         self.record = selected.record
@@ -154,7 +153,7 @@ class Run:
         self._operators = operators
         self._secrets = secrets
         self._options = options
-        self._placement_figures = figures
+        self._placing = placing
         self._feed: Feed | None = None
         self._is_stopping = False
         self._figures = RunFigures({engine_pool(block.name): block.options["model"] for block in plan.logical.engines})
@@ -319,14 +318,10 @@ class Run:
 
     def _placed(self) -> PlacementWithFigures | None:
         """Return where the steps run and why; None without workers, or rows. A continued run has so much less to do."""
-        replicas = engine_replicas(self.plan)
         num_rows, num_ended = self.record.num_rows, self.progress.num_ended
-        if num_ended == num_rows or not any(one.group for one in replicas):
+        if num_ended == num_rows or not any(one.group for one in engine_replicas(self.plan)):
             return None
-        figures = self._placement_figures()
-        figures = figures.left(dict.fromkeys(figures.exec_s, 1 - num_ended / num_rows))
-        placement = place_steps(self.plan, replicas, figures)
-        return None if placement is None else (figures, placement)
+        return self._placing(1 - num_ended / num_rows)
 
     @asynccontextmanager
     async def _driver(self, policies: PolicySet, log: EventLog, pools: RunPools) -> AsyncIterator[Driver]:

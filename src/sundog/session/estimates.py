@@ -11,11 +11,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sundog.batch.follower import engine_replicas
+from sundog.batch.follower import PlacementWithFigures, engine_replicas
 from sundog.deployment import engine_limits, tool_limits
 from sundog.ir.logical import Filter, LogicalPlan
 from sundog.measured.loads import expected_loads
 from sundog.measured.node_history import read_history
+from sundog.optimizer.place_steps import place_candidates
 from sundog.optimizer.placement_figures import PlacementFigures, figures_of
 from sundog.optimizer.rules.reorder_filters import cannot_fail
 from sundog.runtime.rows.inputs import RowSource
@@ -52,12 +53,23 @@ class FlowEstimates:
             counts_tokens=counts_tokens,
         )
 
-    def figures(self) -> PlacementFigures:
-        """Return what the steps of the whole input take, for the placement of a run."""
+    def placing(self, share_left: float = 1.0) -> PlacementWithFigures | None:
+        """Return where the steps of a run over the whole input run, of which `share_left` is left; None without
+        workers."""
         with closing(self._rows):
             rows = self._rows.as_written()
             costs = self.costs(rows, rows.count())
-        return self.figures_of(costs.estimate(self._flow.plan))
+        return self.placed(costs, costs.estimate(self._flow.plan), share_left)
+
+    def placed(self, costs: PlanCosts, estimate: PlanEstimate, share_left: float = 1.0) -> PlacementWithFigures | None:
+        """Return where steps run, and the figures behind it. Of the solver's few candidates that is the one whose
+        simulated run ends first; where no time is known to simulate with, the first. None without workers."""
+        plan, figures = self._flow.plan, self.figures_of(estimate)
+        figures = figures.left(dict.fromkeys(figures.exec_s, share_left))
+        candidates = [(figures, one) for one in place_candidates(plan, engine_replicas(plan), figures)]
+        if len(candidates) < 2:
+            return candidates[0] if candidates else None
+        return costs.fastest(plan, estimate, candidates)
 
     def figures_of(self, estimate: PlanEstimate) -> PlacementFigures:
         """Return what a placement needs to know of an estimate."""

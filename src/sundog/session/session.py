@@ -61,10 +61,10 @@ class Session:
             check_distinct(options.output, self.flow.written.inputs, self._base_dir, self._files())
         choices = self.flow.choices
         inputs = {**asdict(choices.rows), **choices.rewriting.identity()}
-        operators, figures = self.flow.operators, self.estimates.figures
+        operators, placing = self.flow.operators, self.estimates.placing
         with (
             closing(self.rows),
-            open_run(self.plan, self._open_rows, inputs, operators, self._secrets, options, figures) as run,
+            open_run(self.plan, self._open_rows, inputs, operators, self._secrets, options, placing) as run,
         ):
             if not run.is_finished:
                 run.findings = self.inspect(run.source)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sundog.errors import ConfigError, suggest
+from sundog.ir.physical import PhysicalPlan
 from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise, partition, round_robin
 from sundog.optimizer.placement.beam import solve_beam
 from sundog.optimizer.placement.dp import solve_dp
@@ -13,6 +14,7 @@ from sundog.optimizer.placement.halo_dp import halo_dp
 from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution, Solver
 
+AUTO = "auto"
 MAX_DP_LLM_NODES = 20
 FULL_SEARCH_S = 1.0
 """About so much processor time has a search that may look at all its states."""
@@ -35,7 +37,7 @@ def solve_to_run(problem: PlacementProblem) -> PlacementSolution:
     """Return what `solve` finds in a time that is worth it for so long a run; for the makespan a partition all the same
     unless what is found has no turns either or is better by more than TURNS_MARGIN."""
     steady = partition(problem)
-    effort = min(1.0, MAX_SEARCH_SHARE * steady.timeline.makespan_s / FULL_SEARCH_S)
+    effort = _effort(steady)
     if problem.objective is not Objective.MAKESPAN or has_turns(problem, steady):
         return solve(problem, effort)
     if steady.is_optimal:
@@ -43,6 +45,15 @@ def solve_to_run(problem: PlacementProblem) -> PlacementSolution:
     found = solve(problem, effort)
     margin = TURNS_MARGIN if has_turns(problem, found) else 0.0
     return steady if steady.value <= found.value * (1 + margin) else found
+
+
+def solve_in_time(problem: PlacementProblem) -> PlacementSolution:
+    """Return what `solve` finds in a time that is worth it for so long a run."""
+    return solve(problem, _effort(partition(problem)))
+
+
+def _effort(steady: PlacementSolution) -> float:
+    return min(1.0, MAX_SEARCH_SHARE * steady.timeline.makespan_s / FULL_SEARCH_S)
 
 
 def has_turns(problem: PlacementProblem, placement: PlacementSolution) -> bool:
@@ -55,7 +66,8 @@ def has_turns(problem: PlacementProblem, placement: PlacementSolution) -> bool:
 
 
 SOLVERS: Mapping[str, Solver] = {
-    "auto": solve_to_run,
+    AUTO: solve_to_run,
+    "least": solve_in_time,
     "round_robin": round_robin,
     "operator_wise": operator_wise,
     "min_switch": min_switch,
@@ -63,6 +75,14 @@ SOLVERS: Mapping[str, Solver] = {
     "halo_dp": halo_dp,
     "partition": partition,
 }
+
+
+def candidate_solvers(plan: PhysicalPlan) -> tuple[str, ...]:
+    """Return the names of the solvers whose placements are to be simulated before one is taken: for `auto` and the
+    makespan a plan with turns, a partition, and all workers on one step after the other."""
+    if plan.solver != AUTO or plan.objective != Objective.MAKESPAN.value:
+        return (plan.solver,)
+    return (AUTO, "least", "partition", "operator_wise")
 
 
 def solver_named(name: str) -> Solver:
