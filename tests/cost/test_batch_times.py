@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import astuple, replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sundog.cost.batch_times import BatchTimes, fit_batches, undetermined
 from sundog.cost.step_time import MeasuredStep, StepTime, StepWork, call_work, prefill_work
@@ -31,16 +29,9 @@ def steps_of(batches: list[BatchTimes]) -> list[MeasuredStep]:
     return [step for batch in batches for step in batch.steps(MAX_STEP_TOKENS)]
 
 
-@given(
-    st.lists(st.floats(0.1, 10), min_size=5, max_size=5),
-    st.sampled_from([("ttft_s", "tpot_s"), ("ttft_s", "latency_s")]),
-)
-@settings(max_examples=20, deadline=None)
-def test_tables_with_a_time_to_the_first_token_tell_every_coefficient(
-    factors: list[float], times: tuple[str, ...]
-) -> None:
-    parts = [factor * each for factor, each in zip(factors, astuple(MODEL), strict=False)]
-    model = StepTime(*[*parts, parts[3]])
+@pytest.mark.parametrize("times", [("ttft_s", "tpot_s"), ("ttft_s", "latency_s"), ("ttft_s", "tpot_s", "latency_s")])
+@pytest.mark.parametrize("model", [MODEL, replace(MODEL, step_s=0.05, attention_pair_s=1e-9)])
+def test_tables_with_a_time_to_the_first_token_tell_every_coefficient(model: StepTime, times: tuple[str, ...]) -> None:
     batches = [timed(model, shape, *times) for shape in SHAPES]
     assert undetermined(steps_of(batches)) == ()
     found = fit_batches(batches, MAX_STEP_TOKENS)
@@ -87,10 +78,16 @@ def test_a_coefficient_may_be_assumed_to_be_zero() -> None:
 
 
 def test_repetitions_of_a_shape_are_held_out_together() -> None:
-    """A shape that nothing else foretells has a large error, however often it was measured."""
-    odd = [replace(timed(MODEL, (4, 5000, 64), "ttft_s"), ttft_s=1e3)] * 5
-    batches = [timed(MODEL, shape, "ttft_s", "tpot_s") for shape in SHAPES] + odd
-    assert fit_batches(batches, MAX_STEP_TOKENS).held_out.mape > 0.15
+    """Only one shape has long prompts, so that no other foretells its pairs of attention, however often it was seen."""
+    model = replace(MODEL, attention_pair_s=1e-7)
+    shapes = [(batch, prompt, 64) for batch in (1, 8, 32) for prompt in (10, 20, 40)]
+    short = [timed(model, shape, "ttft_s", "tpot_s") for shape in shapes]
+    noisy = [
+        replace(one, ttft_s=(one.ttft_s or 0.0) * (0.99, 1.0, 1.01)[number % 3]) for number, one in enumerate(short)
+    ]
+    found = fit_batches([*noisy, *[timed(model, (4, 5000, 64), "ttft_s")] * 5], MAX_STEP_TOKENS)
+    assert found.fitted.mape < 0.01
+    assert found.held_out.mape > 0.05
 
 
 def test_shared_context_costs_as_much_as_other() -> None:

@@ -116,10 +116,25 @@ def test_a_name_must_be_one_of_its_own(tmp_path: Path, name: str, what: str) -> 
         save_named_profile(tmp_path, name, shipped_profile("llama-3-8b-h100"))
 
 
-@pytest.mark.parametrize("change", [{"step_s": -1}, {"step_s": float("nan")}, {"step_s": "x"}, {"stepp": 1}])
-def test_a_damaged_profile_is_named(tmp_path: Path, change: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("step_time", {"step_s": -1}),
+        ("step_time", {"step_s": float("nan")}),
+        ("step_time", {"step_s": "x"}),
+        ("step_time", {"stepp": 1}),
+        ("held_out", {"p90": "x"}),
+        ("held_out", {"mape": float("inf")}),
+        ("limits", {"max_decode_requests": 0}),
+        ("limits", {"max_step_tokens": None}),
+        ("power", {"busy_w": "x"}),
+        ("power", {"pue": 0.5}),
+        ("compute", {"peak_flops": 0}),
+    ],
+)
+def test_a_damaged_profile_is_named(tmp_path: Path, part: str, change: dict[str, object]) -> None:
     content = shipped_profile("llama-3-8b-h100").to_json()
-    content["step_time"] |= change
+    content[part] |= change
     path = tmp_path / "p.json"
     path.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -95,6 +95,8 @@ def test_appended_results_are_lines_of_one_file(tmp_path: Path) -> None:
         ({"max_concurrency": None}, "max_concurrency"),
         ({"failed": 2}, "2 requests of the benchmark failed"),
         ({"completed": 0}, "completed"),
+        ({"completed": 1000}, "a count is less than 1"),
+        ({"duration": "long"}, "duration"),
         ({"model_id": "other"}, "several models: m, other"),
     ],
 )

@@ -104,6 +104,7 @@ def test_text_and_page_tell_the_energy(folder: Path) -> None:
     [
         ("lama-3-8b-h100", "did you mean 'llama-3-8b-h100'?"),
         ("locl=llama-3-8b-h100", "did you mean 'local'?"),
+        ("local=", "no profile is called ''"),
         ("nowhere.json", "No such file"),
         ("flow.yaml", "the file is no profile"),
         ("narrow.json", "at most 3 requests at once"),

@@ -71,11 +71,11 @@ class Profile:
             None if power is None else Power(**power),
             None if compute is None else Compute(**compute),
         )
-        seconds = astuple(step_time)
-        if not all(0 <= one < float("inf") for one in seconds) or not any(seconds):
-            raise ValueError("the seconds of a step are finite, not negative and not all 0")
-        if min(astuple(limits)) < 1:
-            raise ValueError("a step holds at least one token and one request")
+        seconds, errors = astuple(step_time), (*astuple(profile.fitted), *astuple(profile.held_out))
+        if not all(0 <= one < float("inf") for one in (*seconds, *errors)) or not any(seconds):
+            raise ValueError("seconds and errors are finite and not negative, and some step takes time")
+        if not all(1 <= one < float("inf") for one in (*astuple(limits), profile.max_kv_tokens or 1)):
+            raise ValueError("a step holds at least one token and one request, and so does a cache")
         return profile
 
 

@@ -20,8 +20,9 @@ from sundog.errors import ConfigError, suggest
 COUNTS = ("num_requests", "prompt_tokens", "output_tokens")
 TIMES = ("ttft_s", "ttft_ms", "tpot_s", "tpot_ms", "latency_s", "output_tokens_per_s")
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+#: Within what the fit can square.
+Positive = Annotated[float, Field(ge=1e-9, le=1e12, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
 
 
 class _Part(BaseModel):

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sundog.errors import ConfigError
-from sundog.measured.measurement_file import BatchTable, Count, Measurements, Positive, Source
+from sundog.measured.measurement_file import Count, Measurements, Positive, Source, read_measurements
 
 HOW = "vllm bench serve --dataset-name random --request-rate inf --max-concurrency N --ignore-eos --save-result"
 
@@ -41,7 +41,7 @@ class ServeResult(BaseModel):
     max_num_batched_tokens: int | None = None
     gpu: str = ""
 
-    def table(self, source: str) -> BatchTable:
+    def table(self, source: str) -> dict[str, Any]:
         """Return the batch that ran again and again, with the times of a single request where it was one."""
         number = min(self.max_concurrency, self.completed)
         columns = ["num_requests", "prompt_tokens", "output_tokens", "latency_s"]
@@ -50,7 +50,7 @@ class ServeResult(BaseModel):
         if number == 1 and self.mean_ttft_ms and self.mean_tpot_ms:
             columns += ["ttft_ms", "tpot_ms"]
             row += [self.mean_ttft_ms, self.mean_tpot_ms]
-        return BatchTable.model_validate({"columns": columns, "rows": [row], "from": source})
+        return {"columns": columns, "rows": [row], "from": source}
 
 
 def is_serve_result(content: object) -> bool:
@@ -101,7 +101,7 @@ def measurements_of(results: Sequence[tuple[str, object]], max_step_tokens: int 
         "max_step_tokens": max_step_tokens or told.pop(),
         "measurements": [one.table(where) for where, one in read],
     }
-    return Measurements.model_validate(content)
+    return read_measurements(content, read[0][0])
 
 
 def _checked(where: str, content: object) -> ServeResult:
@@ -110,7 +110,7 @@ def _checked(where: str, content: object) -> ServeResult:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ConfigError(
-            f"the result does not tell how many requests ran together: {first['loc'][0]}: {first['msg']}",
+            f"the result cannot be used: {first['loc'][0]}: {first['msg']}",
             where=where,
             hint=f"measure with {HOW}",
         ) from error

@@ -21,7 +21,7 @@ def with_profiles(sampled: SampledPlan, names: Mapping[str, str]) -> SampledPlan
     """Return the sample with the engines as the machines of these profiles. `names`: by engine, `OTHERS` for the rest.
     ConfigError for a name that nobody knows, and for a profile that does not suit its engine."""
     pools = {
-        key: with_profile(pool, name, named_profile(name)) if (name := _name_of(pool, names)) else pool
+        key: with_profile(pool, name, named_profile(name)) if (name := _name_of(pool, names)) is not None else pool
         for key, pool in sampled.known.pools.items()
         if isinstance(pool, EnginePool)
     }
@@ -31,7 +31,7 @@ def with_profiles(sampled: SampledPlan, names: Mapping[str, str]) -> SampledPlan
 def require_rooms(sampled: SampledPlan, estimates: Sequence[NodeEstimate], names: Mapping[str, str]) -> None:
     """Raise a ConfigError where a prompt with its answer may not fit into the KV cache of a named profile."""
     for key, pool in sampled.known.pools.items():
-        if isinstance(pool, EnginePool) and (name := _name_of(pool, names)):
+        if isinstance(pool, EnginePool) and (name := _name_of(pool, names)) is not None:
             served = [one for one in estimates if one.pool == key]
             nodes = {one.node for one in served}
             asked = replace(sampled, calls=tuple(call for call in sampled.calls if call.node in nodes))
@@ -41,7 +41,7 @@ def require_rooms(sampled: SampledPlan, estimates: Sequence[NodeEstimate], names
 def profile_notes(sampled: SampledPlan, names: Mapping[str, str]) -> Iterator[str]:
     """Yield a sentence for each engine with a named profile: what it is, and what it does not know."""
     for pool in sampled.known.pools.values():
-        if not isinstance(pool, EnginePool) or pool.profile is None or not (name := _name_of(pool, names)):
+        if not isinstance(pool, EnginePool) or pool.profile is None or (name := _name_of(pool, names)) is None:
             continue
         facts, error = pool.profile.measured_on, pool.profile.held_out
         machine = f"{facts['model']} on {facts['gpu']}" if "model" in facts and "gpu" in facts else "another machine"
@@ -49,7 +49,8 @@ def profile_notes(sampled: SampledPlan, names: Mapping[str, str]) -> Iterator[st
             f"the engine '{pool.engine}' is simulated as '{name}', {machine}, whose times are foretold to"
             f" {error.mape:.1%} in the mean ({error.p90:.1%} at p90)"
         )
-        for coefficient in facts.get("assumed_zero") or {}:
+        assumed_zero = facts.get("assumed_zero")
+        for coefficient in assumed_zero if isinstance(assumed_zero, Mapping) else ():
             yield f"'{name}': {coefficient} is taken as 0, since its measurements cannot tell it"
 
 
