@@ -16,7 +16,7 @@ from sundog.host.event_log import EventLog
 from sundog.host.virtual_loop import run_virtually
 from sundog.ir.physical import PhysicalPlan
 from sundog.runtime.kept_runs import event_logs
-from sundog.sched.events import ReplicaAdded
+from sundog.sched.events import Event, ReplicaAdded, RequestArrived, RequestFailed, RequestFinished, TimerFired
 from sundog.session.session import plan_session
 from sundog.sim.replay.replay import ReplayedRun, replayed_run
 from sundog.sim.simulate import Simulated, simulate_load
@@ -130,3 +130,46 @@ def test_a_run_without_calls_is_told(tmp_path: Path) -> None:
     log.close()
     with pytest.raises(ConfigError, match="no call that was answered"):
         replayed_run([log.path], plan_of(looping()))
+
+
+def write_log(folder: Path, events: list[Event]) -> Path:
+    log = EventLog(folder, "fcfs")
+    for event in events:
+        log.append(event)
+    log.close()
+    return log.path
+
+
+def asked(time_s: float, row: int, step: str) -> RequestArrived:
+    return RequestArrived(time_s, f"{row}/{step}", POOL, row, num_prompt_tokens=9, max_attempts=2)
+
+
+def test_logs_of_an_interrupted_run_follow_each_other(tmp_path: Path) -> None:
+    """The first process was killed while row 1 ran; a second one asked for that again, and went on with row 0."""
+    replica = ReplicaAdded(0.0, "local/0", POOL, 1)
+    first: list[Event] = [
+        replica,
+        asked(0.0, 0, "first"),
+        asked(0.0, 1, "first"),
+        RequestFinished(4.0, "0/first", 9, 0, 5),
+        TimerFired(6.0),
+    ]
+    second: list[Event] = [
+        replica,
+        asked(0.0, 0, "second"),
+        asked(0.0, 1, "first"),
+        RequestFailed(1.0, "0/second", True),
+        TimerFired(2.0),
+        RequestFinished(5.0, "1/first", 9, 0, 5),
+        RequestFinished(8.0, "0/second", 9, 0, 5),
+    ]
+    logs = [write_log(tmp_path, first), write_log(tmp_path, second)]
+    run = replayed_run(logs, plan_of(flow_of("chain", {"max_concurrency": 1})))
+    assert run.assumptions[:2] == (
+        "attempts that failed in the run are taken not to have been: 1",
+        "attempts that were cut off in the run are taken not to have been: 1",
+    )
+    assert run.makespan_s == 14.0
+    rows = list(run.workload.rows())
+    assert [row.order for row in rows] == [0, 1]
+    assert [(call.node, call.before) for call in rows[0].calls] == [("first", ()), ("second", (0,))]

@@ -121,9 +121,9 @@ def _call(call: LoggedCall, fleet: EngineFleet | None) -> SimulatedCall:
 
 def _assumptions(run: LoggedRun, engines: Mapping[str, EngineFleet]) -> Iterable[str]:
     if run.num_failed_attempts:
-        yield f"{run.num_failed_attempts:,} attempts failed in the run; they are taken not to have been"
+        yield f"attempts that failed in the run are taken not to have been: {run.num_failed_attempts:,}"
     if run.num_cut_off:
-        yield f"{run.num_cut_off:,} attempts were cut off in the run; they are taken not to have been"
+        yield f"attempts that were cut off in the run are taken not to have been: {run.num_cut_off:,}"
     timed = sorted(str(engine_of(pool)) for pool, fleet in engines.items() if fleet.engine.seconds is None)
     if timed:
         yield f"calls of {', '.join(timed)} take as long as they did beside the calls of the run"
