@@ -21,10 +21,10 @@ FULL_SEARCH_S = 1.0
 MAX_SEARCH_SHARE = 0.005
 """A share of the time that is planned; the search has no more."""
 TURNS_MARGIN = 0.05
-"""By how much more a partition may take than a plan with turns. Where plans with turns promised 5 to 63 % over the
+"""By how much more a partition may take than a plan with turns. Where plans with turns promised 4.6 to 63 % over the
 partition (38 published and random graphs in virtual time, benchmarks/promise.py), they took 13 % less to 5 % more than
 foretold, partitions 31 % less to 15 % more: turns won 6 to 39 % in 35 and nothing in two; in one they lost 10 %, as the
-partition took 16 % less than foretold. Nothing was measured below 5 %, and errors are that large.
+partition took 16 % less than foretold. One case was below 5 %, and errors are that large.
 """
 
 
