@@ -143,3 +143,46 @@ def test_no_rows_are_told(folder: Path) -> None:
     ran = sundog(folder, "simulate", "flow.yaml")
     assert ran.exit_code == 2
     assert "there are no rows" in ran.stderr
+
+
+def test_rows_that_come_over_time_have_latencies(folder: Path) -> None:
+    document = simulated(folder, "--arrivals", "even:2/s")
+    (one,) = document["variants"]
+    assert one["makespan_s"]["expected"] == pytest.approx(63 / 2 + 0.6), "the last of 64 rows comes after 31.5 s"
+    row, *_ = one["latencies"]
+    assert (row["what"], row["count"]) == ("a row ends", 64)
+    assert row["p99_s"] == pytest.approx(0.6, rel=0.03), "nobody waits"
+    (busy,) = simulated(folder, "--arrivals", "even:20/s")["variants"]
+    assert busy["latencies"][0]["p99_s"] > 5, "four at once, each 0.6 s, are 6.7 a second"
+
+
+def test_a_trace_brings_its_own_requests(folder: Path) -> None:
+    trace = folder / "azure.csv"
+    trace.write_text(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.97,480,10\n2023-11-16 18:17:04.97,318,8\n"
+    )
+    (one,) = simulated(folder, "--arrivals", "azure.csv")["variants"]
+    assert one["makespan_s"]["expected"] == pytest.approx(1.8), "the second comes after a second, and takes eight steps"
+    assert one["pools"][0]["num_prompt_tokens"] == 798
+
+
+def test_a_run_is_simulated_again_from_its_log(folder: Path) -> None:
+    sundog(folder, "run", "flow.yaml", "--limit", "8", "--fresh", "--quiet", "--output", "out.jsonl")
+    first, second = simulated(folder, "--log", "last", "--compare", "--policy fcfs")["variants"]
+    assert first["num_executed"] == second["num_executed"] == 8
+    assert any(line.startswith("the run took ") for line in first["assumptions"])
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--arrivals", "poison:5/s"], "poison"),
+        (["--arrivals", "even:1/s", "--log", "last"], "--log has arrivals of its own"),
+        (["--arrivals", "even:1/s", "--deadline", "2h"], "--deadline is of a batch"),
+        (["--log", "nothing"], "nothing"),
+    ],
+)
+def test_mistaken_loads_are_told(folder: Path, options: list[str], what: str) -> None:
+    ran = sundog(folder, "simulate", "flow.yaml", *options)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert what in ran.stderr

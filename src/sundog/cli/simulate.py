@@ -60,6 +60,18 @@ Compare = Annotated[
     list[str],
     typer.Option("--compare", metavar="OPTIONS", help="One variant more, as a line of these options. Repeatable."),
 ]
+Arrivals = Annotated[
+    str,
+    typer.Option(
+        "--arrivals",
+        metavar="LOAD",
+        help="Rows come over time: poisson:5/s, even:5/s, ramp:0.1/s..9/s:600s or a trace.",
+    ),
+]
+Log = Annotated[
+    str | None,
+    typer.Option("--log", metavar="RUN", help="Simulate what this run did, call by call.", show_default=False),
+]
 Deadline = Annotated[
     str | None, typer.Option("--deadline", metavar="2h", help="Find the fewest machines that end in this time.")
 ]
@@ -77,6 +89,8 @@ def simulate(
     fail: Fail = [],  # noqa: B006 - as inputs
     compare: Compare = [],  # noqa: B006 - as inputs
     deadline: Deadline = None,
+    arrivals: Arrivals = "",
+    log: Log = None,
     form: Form = SimulateFormat.TEXT,
     objective: ObjectiveOption = None,
     placement: PlacementOption = "auto",
@@ -87,14 +101,21 @@ def simulate(
 
     The scheduler of a run decides, over modelled engines and tools; nothing runs.
     """
+    from sundog.runtime.kept_runs import event_logs, run_id_of
     from sundog.session.choices import PlanChoices
     from sundog.session.flow_file import load_plan
+    from sundog.whatif.offered import OfferedLoad
     from sundog.whatif.study import Study
     from sundog.whatif.variant import Variant, read_counts, read_profile_names
 
     if deadline is not None and compare:
         raise ConfigError("--deadline looks for one answer", hint="leave --compare away, or --deadline")
+    if deadline is not None and (arrivals or log):
+        raise ConfigError("--deadline is of a batch", hint="leave --arrivals and --log away, or --deadline")
+    if arrivals and log:
+        raise ConfigError("--log has arrivals of its own", hint="leave --arrivals away, or --log")
     plan = load_plan(flow, parse_inputs(inputs))
+    config = read_config(state)
     choices = PlanChoices(objective=objective, placement=placement)
     base = Variant(
         num_rows=rows,
@@ -105,7 +126,8 @@ def simulate(
         profiles=read_profile_names(engine_profile),
         failures=tuple(fail),
     )
-    study = Study(plan, Path(flow).parent, read_config(state), choices)
+    logs = () if log is None else tuple(event_logs(config.state_dir, run_id_of(config.state_dir, log)))
+    study = Study(plan, Path(flow).parent, config, choices, OfferedLoad(arrivals, logs))
     print_result(_shown(_document(study, base, compare, deadline), form))
 
 

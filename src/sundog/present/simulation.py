@@ -54,6 +54,18 @@ class PoolCourse:
 
 
 @dataclass(frozen=True, slots=True)
+class LatencyFigures:
+    """Seconds that rows or requests took, from when they came."""
+
+    #: The thing that is waited for, as a phrase.
+    what: str
+    count: int
+    p50_s: float
+    p95_s: float
+    p99_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class VariantDocument:
     """One variant."""
 
@@ -76,6 +88,8 @@ class VariantDocument:
     course: tuple[PoolCourse, ...]
     #: Sentences that say what was assumed.
     assumptions: tuple[str, ...]
+    #: The latencies of rows and requests that come over time; empty for a batch.
+    latencies: tuple[LatencyFigures, ...] = ()
 
     @property
     def energy(self) -> Energy | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sundog.present.figures import count, dollars, energy, seconds, show_estimate
-from sundog.present.simulation import PoolOutcome, SimulationDocument, VariantDocument
+from sundog.present.simulation import LatencyFigures, PoolOutcome, SimulationDocument, VariantDocument
 
 _HEADS = ("engine or tool", "replicas", "busy", "calls", "prompt tok", "cached", "output tok", "KV at most", "loads")
+_LATENCY = ("seconds until", "number", "half", "95 of 100", "99 of 100")
 _SUMMARY = ("variant", "makespan, s", "range, s", "calls/s", "cost")
 
 
@@ -40,6 +41,9 @@ def _variant(one: VariantDocument) -> Iterator[str]:
     yield ""
     yield from table([_HEADS, *(_pool(pool) for pool in one.pools)])
     yield from consumption_lines(one)
+    if one.latencies:
+        yield ""
+        yield from table([_LATENCY, *(_latency(figures) for figures in one.latencies)])
     for line in one.assumptions:
         yield f"note: {line}"
 
@@ -58,6 +62,11 @@ def _summary(one: VariantDocument) -> tuple[str, ...]:
     shown = show_estimate(one.makespan_s, "seconds")
     usd = [part for part in (one.token_usd, one.worker_usd) if part is not None]
     return one.title, shown.value, shown.span, count(one.calls_per_s), dollars(sum(usd)) if usd else "-"
+
+
+def _latency(figures: LatencyFigures) -> tuple[str, ...]:
+    shown = (seconds(value) for value in (figures.p50_s, figures.p95_s, figures.p99_s))
+    return figures.what, f"{figures.count:,}", *shown
 
 
 def _pool(pool: PoolOutcome) -> tuple[str, ...]:

@@ -5,10 +5,11 @@ Owns the translation. Its forms are present's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sundog.ir.pool_names import engine_of
-from sundog.present.simulation import PoolCourse, PoolOutcome, SimulationDocument, VariantDocument
+from sundog.present.simulation import LatencyFigures, PoolCourse, PoolOutcome, SimulationDocument, VariantDocument
+from sundog.sim.simulate import Simulated
 from sundog.whatif.consumption import energy_of_pool, optimum_share
 from sundog.whatif.study import VariantOutcome
 
@@ -50,7 +51,19 @@ def variant_document(outcome: VariantOutcome) -> VariantDocument:
             for pool in pools
         ),
         outcome.assumptions,
+        () if outcome.is_batch else tuple(_latencies(simulated)),
     )
+
+
+def _latencies(simulated: Simulated) -> Iterator[LatencyFigures]:
+    known = simulated.latencies
+    taken = {"a row ends": known.row_s}
+    for pool, times in known.pools.items():
+        taken |= {f"{pool}: first token": times.first_token_s, f"{pool}: whole answer": times.total_s}
+    for what, histogram in taken.items():
+        if histogram.counts:
+            shown = (histogram.quantile(share) for share in (0.5, 0.95, 0.99))
+            yield LatencyFigures(what, histogram.count, *shown)
 
 
 def _pool(outcome: VariantOutcome, pool: str) -> PoolOutcome:

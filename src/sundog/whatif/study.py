@@ -20,18 +20,23 @@ from sundog.errors import ConfigError
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import PhysicalPlan, Placement
 from sundog.ir.pool_names import engine_pool
-from sundog.optimizer.place_steps import place_steps
+from sundog.optimizer.place_steps import place_candidates
+from sundog.optimizer.placement_figures import PlacementFigures
 from sundog.session.choices import PlanChoices, RowChoice
 from sundog.session.session import Session, plan_session
 from sundog.sim.failures import read_failure
 from sundog.sim.plan_workload import workload_of
+from sundog.sim.promise import fastest_placement
 from sundog.sim.simulate import Simulated, simulate_load
 from sundog.sim.workload import FollowedPlan
+from sundog.whatif.offered import OfferedLoad
 from sundog.whatif.profiled import profile_notes, require_rooms, with_profiles
 from sundog.whatif.variant import Variant
 
 ASSUMED_FACTOR = 10.0
 """A call of which nothing is known may take so many times as long, or as short."""
+
+BATCH = OfferedLoad()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +53,26 @@ class VariantOutcome:
     makespan_s: Estimate
     #: Sentences that say what was assumed.
     assumptions: tuple[str, ...]
+    #: Rows wait for nothing but room, and do not come over time.
+    is_batch: bool = True
 
 
 class Study:
-    """Variants of one flow. `written`: its plan; `choices`: those that no variant changes."""
+    """Variants of one flow. `written`: its plan; `choices` and `load`: those that no variant changes."""
 
-    def __init__(self, written: LogicalPlan, base_dir: Path, config: Config, choices: PlanChoices) -> None:
+    def __init__(
+        self,
+        written: LogicalPlan,
+        base_dir: Path,
+        config: Config,
+        choices: PlanChoices,
+        load: OfferedLoad = BATCH,
+    ) -> None:
         self._written = written
         self._base_dir = base_dir
         self._config = config
         self._choices = choices
+        self._load = load
 
     @property
     def written(self) -> LogicalPlan:
@@ -83,7 +98,32 @@ class Study:
             raise ConfigError(
                 "there are no rows, so there is nothing to simulate", hint="give the flow some input rows"
             )
-        return _simulated(session, variant, sampled, estimate)
+        return self._simulated(session, variant, sampled, estimate)
+
+    def _simulated(
+        self, session: Session, variant: Variant, sampled: SampledPlan, estimate: PlanEstimate
+    ) -> VariantOutcome:
+        plan, figures = session.plan, session.estimates.figures_of(estimate)
+        placement = _placed(plan, sampled, estimate, figures)
+        workload = workload_of(
+            plan,
+            sampled,
+            estimate.nodes,
+            sampled.sample.num_rows,
+            loads_s=figures.load_s,
+            followed=None if placement is None else FollowedPlan(plan, (figures, placement)),
+        )
+        pools = {block.name: engine_pool(block.name) for block in plan.logical.engines}
+        failures = [read_failure(text, workload.engines, pools) for text in variant.failures]
+        profiled = [pools[name] for name in pools if {name, ""} & variant.profiles.keys()]
+        workload, taken = self._load.offered(workload, plan, profiled)
+        simulated = simulate_load(workload, plan.policy, failures)
+        is_batch = self._load.is_batch
+        makespan_s = _range(simulated.makespan_s, sampled, estimate) if is_batch else _within(simulated, sampled)
+        notes = (*taken, *profile_notes(sampled, variant.profiles), *_assumptions(sampled, estimate))
+        return VariantOutcome(
+            variant, plan, placement, sampled, estimate, simulated, makespan_s, notes, self._load.is_batch
+        )
 
 
 def _first_rows(choice: RowChoice, num_rows: int | None) -> RowChoice:
@@ -91,23 +131,22 @@ def _first_rows(choice: RowChoice, num_rows: int | None) -> RowChoice:
     return choice if num_rows is None else replace(choice, limit=min(num_rows, choice.limit or num_rows))
 
 
-def _simulated(session: Session, variant: Variant, sampled: SampledPlan, estimate: PlanEstimate) -> VariantOutcome:
-    plan, figures = session.plan, session.estimates.figures_of(estimate)
-    placement = place_steps(plan, engine_replicas(plan), figures)
-    workload = workload_of(
-        plan,
-        sampled,
-        estimate.nodes,
-        sampled.sample.num_rows,
-        loads_s=figures.load_s,
-        followed=None if placement is None else FollowedPlan(plan, (figures, placement)),
+def _placed(
+    plan: PhysicalPlan, sampled: SampledPlan, estimate: PlanEstimate, figures: PlacementFigures
+) -> Placement | None:
+    """Return where steps run, chosen as a run chooses it."""
+    candidates = [(figures, one) for one in place_candidates(plan, engine_replicas(plan), figures)]
+    if len(candidates) < 2 or not has_seconds(estimate.nodes, sampled.known):
+        return candidates[0][1] if candidates else None
+    return fastest_placement(plan, sampled, estimate, candidates)[1]
+
+
+def _within(simulated: Simulated, sampled: SampledPlan) -> Estimate:
+    """Return the time of a load whose calls are given, as wide as the profiles may be off."""
+    error = profile_error(sampled.known)
+    return Estimate(
+        simulated.makespan_s * max(0.0, 1 - error), simulated.makespan_s, simulated.makespan_s * (1 + error)
     )
-    pools = {block.name: engine_pool(block.name) for block in plan.logical.engines}
-    failures = [read_failure(text, workload.engines, pools) for text in variant.failures]
-    simulated = simulate_load(workload, plan.policy, failures)
-    makespan_s = _range(simulated.makespan_s, sampled, estimate)
-    notes = (*profile_notes(sampled, variant.profiles), *_assumptions(sampled, estimate))
-    return VariantOutcome(variant, plan, placement, sampled, estimate, simulated, makespan_s, notes)
 
 
 def _range(makespan_s: float, sampled: SampledPlan, estimate: PlanEstimate) -> Estimate:
