@@ -20,7 +20,7 @@ from sundog.sim.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class OfferedLoad:
-    """What is offered to the machines of every variant; a batch where nothing is said."""
+    """The load that is offered to the machines of every variant; a batch where nothing is said."""
 
     #: An arrival process or the path of a trace, as a user writes it; "" for none.
     arrivals: str = ""
