@@ -15,11 +15,11 @@ from sundog.cost.plan_estimate import PlanEstimate, SampledPlan, has_seconds
 from sundog.ir.physical import PhysicalPlan
 from sundog.sim.coarse import MIN_PLACES, largest_scale, scaled_down
 from sundog.sim.plan_workload import longest_tokens, workload_of
-from sundog.sim.simulate import simulate_load
+from sundog.sim.simulate import Simulated, simulate_load
 from sundog.sim.workload import FollowedPlan
 
 MAX_CALLS = 3000
-CALL_S = 1.5e-4
+CALL_S = 2.5e-4
 """The processor time of a simulated call."""
 MAX_SHARE = 0.005
 """Of the time that is planned, the share that choosing a placement may take beyond a second."""
@@ -56,7 +56,11 @@ def promised_makespan(
     if part.scale > 1:
         workload = scaled_down(workload, part.scale, longest_tokens(sampled, estimate.nodes))
     load_s = busiest_s(estimate.nodes, sampled.known)
-    makespan_s = simulate_load(workload, plan.policy).makespan_s + load_s.expected * part.share_left
+    simulated = simulate_load(workload, plan.policy)
+    if placing is None:
+        makespan_s = simulated.makespan_s + load_s.expected * part.share_left
+    else:
+        makespan_s = _whole_s(simulated, len(placing[1].orders), part.share_left)
     if not load_s.expected:
         return Estimate.exactly(makespan_s)
     error = profile_error(sampled.known)
@@ -79,6 +83,12 @@ def fastest_placement(
         makespans_s.append(promised.expected)
     bound_s = min(makespans_s) * (1 + ALIKE)
     return next(one for one, makespan_s in zip(candidates, makespans_s, strict=True) if makespan_s <= bound_s)
+
+
+def _whole_s(simulated: Simulated, num_workers: int, share_left: float) -> float:
+    """Return the seconds of a batch on workers, of which a part was simulated: all but the loads grows with it."""
+    loads_s = sum(map(sum, (pool.loads_s for pool in simulated.pools.values()))) / num_workers
+    return loads_s + max(0.0, simulated.makespan_s - loads_s) / (1 - share_left)
 
 
 @dataclass(frozen=True, slots=True)

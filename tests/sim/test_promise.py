@@ -1,0 +1,68 @@
+"""Promises of parts against those of the whole, and the choice among placements."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import sundog as sd
+from sundog.config import read_config
+from sundog.cost.plan_estimate import PlanEstimate, SampledPlan
+from sundog.host.virtual_loop import run_virtually
+from sundog.session.session import Session, plan_session
+from sundog.sim.promise import promised_makespan
+
+
+def flow_of(num_rows: int, *, has_workers: bool) -> sd.Flow:
+    """Three steps on two engines; a call takes half a second, a load two."""
+    flow = sd.Flow("parts")
+    gpu = flow.workers("gpu", count=2) if has_workers else None
+    for name in ("one", "two"):
+        options = {"latency_s": 0.5, "load_s": 2.0, "max_concurrency": 16, "model": name}
+        flow.engine(name, kind="null", **options, **({} if gpu is None else {"workers": gpu}))
+    flow.input("rows", rows=[{"a": number} for number in range(num_rows)])
+    flow.llm("first", engine="one", prompt="Say {{ row.a }}")
+    flow.llm("second", engine="two", prompt="Then {{ first.text }}")
+    flow.llm("third", engine="one", prompt="And {{ second.text }}")
+    flow.output(text="{{ third.text }}")
+    return flow
+
+
+def session_of(folder: Path, num_rows: int, *, has_workers: bool) -> Session:
+    """A session that knows how long calls take, from an earlier run."""
+    flow = flow_of(32, has_workers=has_workers)
+    run_virtually(flow.arun(state=folder), waits_for_threads=True)
+    flow = flow_of(num_rows, has_workers=has_workers)
+    return plan_session(flow.plan(), flow.base_dir, read_config(folder))
+
+
+@pytest.mark.parametrize("has_workers", [True, False])
+def test_a_part_promises_about_what_the_whole_does(has_workers: bool, tmp_path: Path) -> None:
+    session = session_of(tmp_path, 640, has_workers=has_workers)
+    with closing(session.rows):
+        rows = session.rows.as_written()
+        costs = session.estimates.costs(rows, rows.count())
+    estimate, sampled = costs.estimate(session.plan), costs.sampled(session.plan)
+    placing = session.estimates.placed(costs, estimate)
+    assert (placing is not None) == has_workers
+
+    def promise_s(max_calls: int) -> float:
+        promised = promised_makespan(session.plan, sampled, estimate, placing=placing, max_calls=max_calls)
+        assert promised is not None
+        return promised.expected
+
+    whole_s = promise_s(10_000)
+    assert promise_s(600) == pytest.approx(whole_s, rel=0.06), "on a smaller scale"
+    assert promise_s(200) == pytest.approx(whole_s, rel=0.15), "on a smaller scale, and of the first rows alone"
+
+
+def test_nothing_is_promised_where_no_call_was_timed(tmp_path: Path) -> None:
+    flow = flow_of(10, has_workers=False)
+    session = plan_session(flow.plan(), flow.base_dir, read_config(tmp_path))
+    with closing(session.rows):
+        costs = session.estimates.costs(session.rows.as_written(), 10)
+    estimate: PlanEstimate = costs.estimate(session.plan)
+    sampled: SampledPlan = costs.sampled(session.plan)
+    assert promised_makespan(session.plan, sampled, estimate) is None
