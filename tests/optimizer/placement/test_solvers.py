@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 from random import Random
@@ -191,7 +192,7 @@ def test_out_of_states_the_beam_answers_and_says_so() -> None:
 
 
 def test_the_beam_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beam, "MAX_PLACEMENTS", 0)
+    monkeypatch.setattr(beam, "PLACEMENTS_PER_NODE_OF_FEW", 0)
     root = Schedule(Indexed(problem([LLMNode("x", "a", 10, max_replicas=2)], [], on("a", "a"))))
     monkeypatch.setattr(beam, "beam_search", lambda root, width: [((0, (1,)),)])
     assert beam.beam_steps(root, [((0, (0, 1)),)], target=0) == ((0, (0, 1)),)
@@ -268,6 +269,26 @@ def test_a_short_run_is_not_searched_for_long(monkeypatch: pytest.MonkeyPatch, e
     monkeypatch.setattr(choose, "solve", spy)
     BY_NAME["auto"](problem([LLMNode("x", "a", exec_s)], [], on(""), Objective.COST))
     assert asked == [pytest.approx(effort)]
+
+
+def test_the_effort_bounds_what_a_large_plan_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The beam and what is around it have looked at millions of steps, and the best that was known came back."""
+    num_placed = 0
+
+    def counted(schedule: Schedule, node: int, replicas: Sequence[int]) -> float:
+        nonlocal num_placed
+        num_placed += 1
+        return append(schedule, node, replicas)
+
+    append = Schedule.append
+    monkeypatch.setattr(Schedule, "append", counted)
+    num_llm, effort = 100, 0.05
+    given_problem = random_plan(
+        Random(1), num_llm=num_llm, num_tools=50, num_replicas=8, num_models=4, num_pools=2, split_share=1, flow_share=1
+    )
+    found = solve(given_problem, effort)
+    assert num_placed <= effort * beam.PLACEMENTS_PER_NODE * num_llm + 20 * num_llm
+    assert found.value < min(solver(given_problem).value for solver in BASELINES)
 
 
 def test_forty_llm_nodes_are_placed() -> None:

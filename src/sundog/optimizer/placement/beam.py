@@ -17,11 +17,12 @@ from sundog.optimizer.placement.moves import one_of_each, ready_nodes, shape_and
 from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
 from sundog.optimizer.placement.schedule import IndexedAssignment, Schedule
 
-MIN_WIDTH = 4
+MIN_WIDTH = 4  # one that is narrower finds nothing that local improvement does not find sooner
 WIDTH_BUDGET = 3_600  # nodes kept, times the size of the problem: the wider, the shorter the plan
 NUM_STARTS = 3  # of the beam's sequences, for local improvement
-PLACEMENTS_PER_NODE = 25_000  # in local improvement
-MAX_PLACEMENTS = 115_000  # and at most so many
+# In local improvement; a placement takes one to three millionths of a second.
+PLACEMENTS_PER_NODE = 8_000
+PLACEMENTS_PER_NODE_OF_FEW, MAX_PLACEMENTS_OF_FEW = 25_000, 115_000
 MAX_CHOICES = 4  # single replicas tried for a node, earliest end first
 MAX_READY = 6  # nodes tried for a schedule, longest tail first
 
@@ -40,10 +41,11 @@ def beam_steps(
 ) -> tuple[IndexedAssignment, ...]:
     """Return steps at least as good as the `known` sequences; stops early when it reaches the value `target`."""
     ix = root.ix
-    width = int(effort * max(MIN_WIDTH, WIDTH_BUDGET // (max(1, ix.num_llm) * ix.size)))
-    starts = [*(beam_search(root, width)[:NUM_STARTS] if width else ()), *known]
+    width = int(effort * WIDTH_BUDGET) // (max(1, ix.num_llm) * ix.size)
+    starts = [*(beam_search(root, width)[:NUM_STARTS] if width >= MIN_WIDTH else ()), *known]
     starts.sort(key=lambda steps: score(root.copy().play(steps)))
-    return improve(root, starts, target, int(effort * min(MAX_PLACEMENTS, PLACEMENTS_PER_NODE * ix.num_llm)))
+    most = max(MAX_PLACEMENTS_OF_FEW, PLACEMENTS_PER_NODE * ix.num_llm)
+    return improve(root, starts, target, int(effort * min(most, PLACEMENTS_PER_NODE_OF_FEW * ix.num_llm)))
 
 
 def beam_search(root: Schedule, width: int) -> list[tuple[IndexedAssignment, ...]]:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from itertools import accumulate
 from math import inf
 
-from sundog.optimizer.placement.indexed import whole_calls
 from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.schedule import Schedule
 
@@ -79,16 +78,16 @@ class Bound:
         """Return the end, and the end of the first wave. `begins_s`: when each replica could have the model,
         ascending."""
         ix = self._ix
-        work_s, most_wave_s, call_s = ix.exec_s[node], ix.wave_s[node], ix.call_s[node]
+        most_wave_s, spans_s = ix.wave_s[node], ix.spans_s[node]
         warm = ix.warm_parents[node]
         end_s = first_s = inf
-        if any(not schedule.done >> parent & 1 for parent in warm):
-            work_s = ix.least_work_s[node]
+        if warm and any(not schedule.done >> parent & 1 for parent in warm):
+            spans_s = ix.least_spans_s[node]
         elif warm:
             for replica in ix.replicas_of[node]:
                 if schedule.last[replica] in warm:
                     if ix.max_width[node] > 1:
-                        work_s = ix.least_work_s[node]
+                        spans_s = ix.least_spans_s[node]
                         break
                     _, warm_end_s, warm_first_s, _ = schedule.shard(node, replica, 1)
                     end_s, first_s = min(end_s, warm_end_s), min(first_s, warm_first_s)
@@ -97,7 +96,7 @@ class Bound:
             start_s = begins_s[width - 1]
             if start_s < head_s:
                 start_s = head_s
-            part_s = whole_calls(work_s / width, call_s)
+            part_s = spans_s[width - 1]
             wave_s = part_s if part_s < most_wave_s else most_wave_s
             part_end_s, fed_end_s, part_first_s = start_s + part_s, fed_s + wave_s, start_s + wave_s
             if part_end_s < fed_end_s:

@@ -14,6 +14,8 @@ from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.schedule import IndexedAssignment, Schedule
 
 NUM_SHAKEN = 3  # nodes moved at random before a climb
+MIN_TRIED = 24  # places of a node, drawn where it has more
+TRIED_BUDGET = 2_400  # such places times the nodes: the more nodes, the fewer places of each
 MAX_SUBSETS_OF = 4  # of so many replicas every subset is tried, of more only the likely ones
 SEED = 0
 
@@ -44,6 +46,8 @@ class _Climb:
     def __init__(self, root: Schedule, max_placements: int) -> None:
         self.placements_left = max_placements
         self._root = root
+        self._stream = Random(SEED)
+        self._max_tried = max(MIN_TRIED, TRIED_BUDGET // root.ix.num_llm)
         self._is_makespan = root.ix.objective is Objective.MAKESPAN
 
     def run(self, start: Sequence[IndexedAssignment]) -> tuple[tuple[IndexedAssignment, ...], tuple[float, float]]:
@@ -107,10 +111,15 @@ class _Climb:
         position = next(index for index, step in enumerate(self._steps) if step[0] == node)
         rest = self._steps[:position] + self._steps[position + 1 :]
         low, high = self._window(node, rest)
-        for replicas in self._replica_sets(node):
-            for target in range(low, high + 1):
-                if target != position or replicas != self._steps[position][1]:
-                    yield min(target, position), [*rest[:target], (node, replicas), *rest[target:]]
+        sets = self._replica_sets(node)
+        num_targets = high + 1 - low
+        places: Sequence[int] = range(len(sets) * num_targets)
+        if len(sets) * num_targets > self._max_tried:
+            places = self._stream.sample(places, self._max_tried)
+        for place in places:
+            replicas, target = sets[place // num_targets], low + place % num_targets
+            if target != position or replicas != self._steps[position][1]:
+                yield min(target, position), [*rest[:target], (node, replicas), *rest[target:]]
         yield from self._exchanges(position)
 
     def _window(self, node: int, rest: Sequence[IndexedAssignment]) -> tuple[int, int]:
@@ -143,7 +152,10 @@ class _Climb:
     def _exchanges(self, position: int) -> Iterator[tuple[int, list[IndexedAssignment]]]:
         """Yield the node at `position` and a later one on each other's replicas."""
         node, replicas = self._steps[position]
-        for other in range(position + 1, len(self._steps)):
+        others: Sequence[int] = range(position + 1, len(self._steps))
+        if len(others) > self._max_tried:
+            others = self._stream.sample(others, self._max_tried)
+        for other in others:
             other_node, other_replicas = self._steps[other]
             if replicas != other_replicas and self._fits(node, other_replicas) and self._fits(other_node, replicas):
                 steps = self._steps[:]

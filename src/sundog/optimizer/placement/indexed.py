@@ -32,9 +32,11 @@ class Indexed:
     `twins[r]`: equal for replicas that differ in name alone. `least_s[n]`: no schedule runs n in less, nor its first
     rows in less than `least_wave_s[n]`. `tail_s[n]`: no schedule ends less than this after n starts; `after_s[n]`:
     after n ends. `rows_flow`: some node lets rows go on before its batch has ended, or takes longer than its work.
-    `pool[n]`: the pool that a tool shares with others, -1 for none. `tools_below[n]`: the tools that may be ready when
-    LLM node n is placed, and `first_tools` those that are from the start, each in the order in which a pool takes them:
-    the longest tail first. `size`: what the time for one state grows with.
+    `spans_s[n][k]` and `least_spans_s[n][k]`: how long one of k + 1 equal parts of an LLM node takes, with nothing
+    and with all saved that its parents' KV cache can save. `pool[n]`: the pool that a
+    tool shares with others, -1 for none. `tools_below[n]`: the tools that may be ready when LLM node n is placed, and
+    `first_tools` those that are from the start, each in the order in which a pool takes them: the longest tail first.
+    `size`: what the time for one state grows with.
     """
 
     def __init__(self, problem: PlacementProblem) -> None:
@@ -104,8 +106,11 @@ class Indexed:
         self.least_work_s = [
             self.exec_s[n] * (1 - self.saved_share[n] if self.warm_parents[n] else 1) for n in range(self.num_llm)
         ]
-        self.least_s = [work_s / width for work_s, width in zip(self.least_work_s, self.max_width, strict=True)]
-        self.least_s = list(map(whole_calls, [*self.least_s, *self.exec_s[self.num_llm :]], self.call_s))
+        self.spans_s = [self._spans_s(node, self.exec_s[node]) for node in range(self.num_llm)]
+        self.least_spans_s = [self._spans_s(node, self.least_work_s[node]) for node in range(self.num_llm)]
+        tools = range(self.num_llm, self.num_nodes)
+        self.least_s = [spans_s[-1] for spans_s in self.least_spans_s]
+        self.least_s += [whole_calls(self.exec_s[tool], self.call_s[tool]) for tool in tools]
         self.least_wave_s = list(map(min, self.wave_s, self.least_s))
         self.tail_s = [0.0] * self.num_nodes
         self.after_s = [0.0] * self.num_nodes
@@ -114,6 +119,9 @@ class Indexed:
             self.after_s[node] = max((self.least_wave_s[child] + self.after_s[child] for child in below), default=0.0)
             after_wave_s = max((self.tail_s[child] for child in below), default=0.0)
             self.tail_s[node] = max(self.least_s[node] + self.after_s[node], self.least_wave_s[node] + after_wave_s)
+
+    def _spans_s(self, node: int, work_s: float) -> list[float]:
+        return [whole_calls(work_s / width, self.call_s[node]) for width in range(1, self.max_width[node] + 1)]
 
     def _index_tools(self, problem: PlacementProblem) -> None:
         users = Counter(tool.pool for tool in problem.tool_nodes if tool.pool is not None)

@@ -96,11 +96,19 @@ class Schedule:
         head_s = self.heads_s[node]
         if start_s < head_s:
             start_s = head_s
-        work_s = self.work_s(node, replica, width) if ix.warm_parents[node] else ix.exec_s[node] / width
+        work_s = ix.exec_s[node] / width
+        span_s = ix.spans_s[node][width - 1]
+        if ix.warm_parents[node]:
+            work_s = self.work_s(node, replica, width)
+            span_s = whole_calls(work_s, ix.call_s[node])
+        done_s = start_s + work_s
         if not ix.rows_flow:
-            done_s = start_s + work_s
             return start_s, done_s, done_s, done_s
-        return start_s, *self._flow(node, start_s, work_s), start_s + work_s
+        wave_s = ix.wave_s[node]
+        if wave_s > span_s:
+            wave_s = span_s
+        end_s, fed_end_s = start_s + span_s, self.fed_s[node] + wave_s
+        return start_s, fed_end_s if fed_end_s > end_s else end_s, start_s + wave_s, done_s
 
     def append(self, node: int, replicas: Sequence[int]) -> float:
         """Append an LLM node whose parents are placed, and return its end."""
@@ -136,15 +144,6 @@ class Schedule:
             case Objective.COST:
                 return sum(price * self.free_s[replica] for replica, price in enumerate(self.ix.usd_per_s))
 
-    def _flow(self, node: int, start_s: float, work_s: float) -> tuple[float, float]:
-        """Return when a part of `work_s` ends, and when its first rows are through."""
-        end_s = start_s + whole_calls(work_s, self.ix.call_s[node])
-        first_s = start_s + self.ix.wave_s[node]
-        if first_s > end_s:
-            first_s = end_s
-        fed_end_s = self.fed_s[node] + first_s - start_s
-        return end_s if end_s > fed_end_s else fed_end_s, first_s
-
     def _use(self, model: int, replica: int) -> None:
         resident = self.resident[replica]
         if resident and resident[-1] == model:
@@ -168,8 +167,9 @@ class Schedule:
             if start_s < self.pools_s[pool]:
                 start_s = self.pools_s[pool]
             self.pools_s[pool] = start_s + work_s
-        end_s, first_s = self._flow(tool, start_s, work_s)
-        self._end(tool, end_s, first_s)
+        wave_s = ix.least_wave_s[tool]
+        end_s = max(start_s + ix.least_s[tool], self.fed_s[tool] + wave_s)
+        self._end(tool, end_s, start_s + wave_s)
         return start_s, end_s
 
     def _end(self, node: int, end_s: float, first_s: float) -> None:
