@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import sundog as sd
+from sundog.batch.follower import engine_replicas
 from sundog.config import read_config
 from sundog.cost.plan_estimate import PlanEstimate, SampledPlan
 from sundog.host.virtual_loop import run_virtually
+from sundog.optimizer.place_steps import place_candidates
 from sundog.session.session import Session, plan_session
 from sundog.sim.promise import promised_makespan
 
@@ -66,3 +69,19 @@ def test_nothing_is_promised_where_no_call_was_timed(tmp_path: Path) -> None:
     estimate: PlanEstimate = costs.estimate(session.plan)
     sampled: SampledPlan = costs.sampled(session.plan)
     assert promised_makespan(session.plan, sampled, estimate) is None
+
+
+def test_candidates_differ_and_one_with_engines_that_stay_comes_in_both_orders(tmp_path: Path) -> None:
+    session = session_of(tmp_path, 640, has_workers=True)
+    with closing(session.rows):
+        costs = session.estimates.costs(session.rows.as_written(), 640)
+    figures = session.estimates.figures_of(costs.estimate(session.plan))
+    replicas = engine_replicas(session.plan)
+    found = place_candidates(session.plan, replicas, figures)
+    assert len({(one.orders, one.places) for one in found}) == len(found)
+    partitions = [one.places for one in found if one.solver == "partition"]
+    assert len(partitions) == 2
+    assert not partitions[0]
+    assert dict(partitions[1]) == {"first": 0, "third": 1, "second": 0}
+    named = replace(session.plan, solver="partition")
+    assert [one.places for one in place_candidates(named, replicas, figures)] == [()], "who names a solver has its plan"

@@ -37,5 +37,14 @@ def place_candidates(
     from sundog.optimizer.placement.choose import candidate_solvers  # as above
     from sundog.optimizer.placement_of_plan import place_on_workers
 
-    found = [place_on_workers(plan, replicas, figures, {}, name) for name in candidate_solvers(plan)]
-    return [one for number, one in enumerate(found) if one.orders not in [other.orders for other in found[:number]]]
+    names = candidate_solvers(plan)
+    found = [place_on_workers(plan, replicas, figures, {}, name) for name in names]
+    if len(names) > 1:
+        # Whether rows or steps go first where engines stay is for the simulation to say.
+        steady = [name for name, one in zip(names, found, strict=True) if not one.places]
+        found += [place_on_workers(plan, replicas, figures, {}, name, orders_all=True) for name in steady]
+    different: list[Placement] = []
+    for one in found:
+        if not any((one.orders, one.places) == (other.orders, other.places) for other in different):
+            different.append(one)
+    return different

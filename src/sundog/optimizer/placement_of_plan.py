@@ -6,7 +6,7 @@ Owns both translations. Never searches; that is `placement`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from sundog.errors import ConfigError
@@ -42,12 +42,18 @@ def place_on_workers(
     figures: PlacementFigures,
     residents: Mapping[str, tuple[str, ...]],
     solver: str,
+    *,
+    orders_all: bool = False,
 ) -> Placement:
-    """Return the placement by the plan's objective and the solver of this name, where some step runs on a worker."""
+    """Return the placement by the plan's objective and the solver of this name, where some step runs on a worker.
+    `orders_all`: calls keep the plan's order of steps also where no engines take turns."""
     problem = placement_problem(plan, replicas, figures, residents)
     found = solver_named(solver)(problem)
     workers = {name for one in replicas if one.group for name in one.names}
-    return _placed(plan, problem, found, figures.basis, workers)
+    placement = _placed(plan, problem, found, figures.basis, workers)
+    if orders_all or has_turns(problem, found):
+        return replace(placement, places=_places(problem, found))
+    return placement
 
 
 def placement_problem(
@@ -162,16 +168,13 @@ def _placed(
         found.lower_bound,
         basis,
         tuple(_needs(problem, {span.node: span.start_s for span in timeline.spans}, timeline.makespan_s).items()),
-        _places(problem, found),
+        (),
     )
 
 
 def _places(problem: PlacementProblem, found: PlacementSolution) -> tuple[tuple[str, int], ...]:
-    """Return the place of each LLM node among those of its model, in the order in which they begin; none where no
-    replica's models take turns. A node has the place of the one before it where both run at once and share no
-    replica."""
-    if not has_turns(problem, found):
-        return ()
+    """Return the place of each LLM node among those of its model, in the order in which they begin. A node has the
+    place of the one before it where both run at once and share no replica."""
     models = {node.name: node.model for node in problem.llm_nodes}
     replicas = {one.node: frozenset(one.replicas) for one in found.sequence}
     last: dict[str, list[NodeSpan]] = {}
