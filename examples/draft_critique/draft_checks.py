@@ -16,5 +16,5 @@ def remark_on(draft: str, must_name: Sequence[str]) -> dict[str, str]:
 
 
 def _holds(draft: str, fact: str) -> bool:
-    """Whether every word of `fact` stands somewhere in the draft."""
+    """Return whether every word of `fact` stands somewhere in the draft."""
     return all(word.lower().strip(",") in draft.lower() for word in fact.split())

@@ -167,8 +167,9 @@ def test_a_trace_brings_its_own_requests(folder: Path) -> None:
 
 
 def test_a_run_is_simulated_again_from_its_log(folder: Path) -> None:
-    sundog(folder, "run", "flow.yaml", "--limit", "8", "--fresh", "--quiet", "--output", "out.jsonl")
-    first, second = simulated(folder, "--log", "last", "--compare", "--policy fcfs")["variants"]
+    sundog(folder, "run", "flow.yaml", "--limit", "8", "--fresh", "--quiet", "--policy", "past_future")
+    first, second = simulated(folder, "--log", "last", "--compare", "--policy prefix_grouped")["variants"]
+    assert (first["policy"], second["policy"]) == ("past_future", "prefix_grouped"), "the run's own, if none is named"
     assert first["num_executed"] == second["num_executed"] == 8
     assert any(line.startswith("the run took ") for line in first["assumptions"])
 

@@ -9,7 +9,7 @@ import pytest
 
 import sundog as sd
 from sundog.cost.estimate import Estimate
-from sundog.cost.history import ASSUMED_TOOL_S
+from sundog.cost.history import ASSUMED_CALL_S, ASSUMED_TOOL_S
 from sundog.cost.node_cost import CallCost, RowSample
 from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
 from sundog.ir.logical import WorkerGroup, steps_of
@@ -18,7 +18,6 @@ from sundog.operators.base import OPERATORS
 from sundog.optimizer.place_steps import place_steps
 from sundog.optimizer.placement.problem import LLMNode, Model, ToolNode
 from sundog.optimizer.placement_figures import (
-    GUESSED_CALL_S,
     MeasuredCalls,
     PlacementFigures,
     PoolReplicas,
@@ -194,7 +193,7 @@ def test_figures_come_from_the_estimate(known: dict[str, float], basis: str, gue
     assert (found.basis, found.guessed) == (basis, guessed)
     by_one = {"page": 5.0, "draft": 20.0, "check": 30.0, "last": 6.0}
     for name, one in found.exec_s.items():
-        guess = ASSUMED_TOOL_S * (1 / 50) if name == "page" else GUESSED_CALL_S
+        guess = ASSUMED_TOOL_S * (1 / 50) if name == "page" else ASSUMED_CALL_S
         assert one == (Estimate.exactly(by_one[name]) if name in known else Estimate.exactly(100) * guess)
 
 

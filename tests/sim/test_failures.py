@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from sundog.engines.modelled.replica import StepSeconds
 from sundog.errors import ConfigError
 from sundog.sim.failures import ReplicaFailure, read_failure
 from sundog.sim.simulate import simulate_load
@@ -56,3 +57,23 @@ def test_what_is_not_there_cannot_fail(text: str, what: str, hint: str | None) -
         read_failure(text, workload(2).engines, {"e": POOL})
     if hint is not None:
         assert caught.value.hint == hint
+
+
+def test_a_branch_that_fails_stops_no_call_that_others_share() -> None:
+    """Both rows share a call of 20 s; the first one's other branch has lost its only replica meanwhile."""
+    shared = SimulatedCall("tool", "tool", (), "same", call_s=20.0)
+    first = SimulatedRow((SimulatedCall("ask", POOL, call_s=10.0), shared))
+    second = SimulatedRow((shared,))
+    fleets = {POOL: EngineFleet(ModelledEngine(max_concurrency=1), 1)}
+    both = Workload(lambda: iter([first, second]), 2, 2, fleets, {"tool": 4})
+    found = simulate_load(both, "fcfs", [ReplicaFailure(POOL, 0, 5.0)])
+    assert (found.num_failed_rows, found.num_executed, found.makespan_s) == (1, 1, 20.0)
+
+
+def test_preemptions_of_replicas_that_stay_are_counted() -> None:
+    row = SimulatedRow((SimulatedCall("ask", POOL, (), None, 0, 30, 40),))
+    engine = ModelledEngine(8, StepSeconds(0.1, 0.0, 0.0, 0.0, 0.0), max_kv_tokens=96, max_tokens_in_flight=10_000)
+    tight = Workload(lambda: iter([row] * 3), 3, 3, {POOL: EngineFleet(engine, 1)})
+    result = simulate_load(tight, "fcfs").pools[POOL]
+    assert result.num_preemptions > 0
+    assert (result.counts.num_calls, result.counts.num_output_tokens) == (3, 120)

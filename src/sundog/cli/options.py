@@ -114,7 +114,8 @@ PlacementOption = Annotated[
     str,
     typer.Option(
         "--placement",
-        help="Who places steps on workers: auto, round_robin, operator_wise, min_switch, heft, halo_dp or partition.",
+        help="Who places steps on workers: auto, least, round_robin, operator_wise, min_switch, heft, halo_dp or "
+        "partition.",
         autocompletion=completion.placements,
     ),
 ]

@@ -17,6 +17,8 @@ ZERO_BUCKET = -(2**31)
 MIN_TOLD = 5
 # A tool that was never timed is taken to answer in 10 ms, give or take a factor of ten.
 ASSUMED_TOOL_S = Estimate(0.001, 0.01, 0.1)
+# A call of an engine that was never timed is taken to have a place to itself for so long.
+ASSUMED_CALL_S = Estimate(0.01, 0.1, 1.0)
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from sundog.cost.estimate import Estimate
-from sundog.cost.history import tool_call_s
-from sundog.cost.plan_estimate import NodeEstimate
+from sundog.cost.history import ASSUMED_CALL_S, tool_call_s
+from sundog.cost.plan_estimate import NodeEstimate, has_seconds
 from sundog.cost.pools import EnginePool, Known
 from sundog.cost.step_time import StepWork, call_work
 
@@ -18,6 +18,19 @@ from sundog.cost.step_time import StepWork, call_work
 def busiest_s(steps: Sequence[NodeEstimate], known: Known) -> Estimate:
     """Return the seconds of the busiest pool, or of the busiest device, if it is never idle."""
     return Estimate(*(_load_s(steps, known, end) for end in ("low", "expected", "high")))
+
+
+def range_around(makespan_s: float, steps: Sequence[NodeEstimate], known: Known) -> Estimate:
+    """Return a simulated makespan with its range: that of the busiest pool's work, wider by the error of the profiles,
+    and by that of an assumed call where an engine was never timed."""
+    load_s, error = busiest_s(steps, known), profile_error(known)
+    low, high = max(0.0, 1 - error), 1 + error
+    if load_s.expected:
+        low, high = low * load_s.low / load_s.expected, high * load_s.high / load_s.expected
+    if not has_seconds(steps, known):
+        low *= ASSUMED_CALL_S.low / ASSUMED_CALL_S.expected
+        high *= ASSUMED_CALL_S.high / ASSUMED_CALL_S.expected
+    return Estimate(makespan_s * low, makespan_s, makespan_s * high)
 
 
 def profile_error(known: Known) -> float:

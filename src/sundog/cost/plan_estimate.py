@@ -208,13 +208,15 @@ class _Steps:
 def _missing(found: Mapping[str, NodeEstimate], known: Known) -> tuple[str, ...]:
     pools = [known.pools[name] for name in dict.fromkeys(node.pool for node in found.values())]
     untimed = {node.pool for node in found.values() if node.seconds is None}
-    notes = [
-        f"the engine {pool.engine} is not calibrated, so "
-        + ("there are no seconds" if pool.name in untimed else "its calls are taken to last as long as in earlier runs")
-        + f": sundog calibrate FLOW --engine {pool.engine}"
-        for pool in pools
-        if isinstance(pool, EnginePool) and pool.profile is None
-    ]
+    notes = []
+    for pool in pools:
+        if isinstance(pool, EnginePool) and pool.profile is None:
+            so = "and no call of it was ever timed"
+            if pool.name not in untimed:
+                so = "so its calls are taken to last as long as in earlier runs"
+            notes.append(
+                f"the engine {pool.engine} is not calibrated, {so}: sundog calibrate FLOW --engine {pool.engine}"
+            )
     if not known.history:
         notes.append("no earlier run of this flow: lengths of answers and all that depends on answers have wide ranges")
     tools = [name for name, node in found.items() if node.tokens is None and node.seconds is None]

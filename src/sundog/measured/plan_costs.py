@@ -31,6 +31,7 @@ from sundog.ir.values.canonical import canonical_json, describe_value
 from sundog.measured.node_history import read_history
 from sundog.measured.profiles import load_profile
 from sundog.operators.base import Operator, Traits
+from sundog.optimizer.placement_figures import PlacementFigures
 from sundog.tokens import CHARACTERS_PER_TOKEN
 
 MAX_SAMPLED_ROWS = 200
@@ -76,6 +77,7 @@ class PlanCosts:
         self._blocks = {engine_pool(block.name): block for block in engines}
         self._history: History = read_history(state_dir, flow)
         self._pools: dict[str, EnginePool] = {}
+        self._last: tuple[PhysicalPlan, SampledPlan] | None = None
 
     def estimate(self, plan: PhysicalPlan) -> PlanEstimate:
         """Estimate a run of `plan` that finds no results of earlier runs, as with --fresh, but for its makespan."""
@@ -93,23 +95,24 @@ class PlanCosts:
 
         return replace(estimate, makespan_s=promised_makespan(plan, sampled, estimate, placing=placing))
 
-    def fastest(
-        self, plan: PhysicalPlan, estimate: PlanEstimate, candidates: Sequence[PlacementWithFigures]
-    ) -> PlacementWithFigures:
-        """Return the placement whose simulated run ends first; of candidates that are alike, and where nothing is known
-        of some engine's time, the first."""
-        sampled = self.sampled(plan)
-        if not has_seconds(estimate.nodes, sampled.known):
-            return candidates[0]
-        from sundog.sim.promise import fastest_placement  # as above
+    def placed(
+        self, plan: PhysicalPlan, estimate: PlanEstimate, figures: PlacementFigures
+    ) -> PlacementWithFigures | None:
+        """Return where the steps of `plan` run (`sim.promise.chosen_placement`); None without workers."""
+        if not plan.logical.workers:
+            return None
+        from sundog.sim.promise import chosen_placement  # as above
 
-        return fastest_placement(plan, sampled, estimate, candidates)
+        return chosen_placement(plan, self.sampled(plan), estimate, figures)
 
     def sampled(self, plan: PhysicalPlan) -> SampledPlan:
-        """Return the sample that estimates and simulations of `plan` rest on."""
-        known = self._known(plan)
-        calls = sample_plan(plan.nodes, plan.logical.constants, self._rows, known)
-        return sampled_plan(plan.nodes, calls, [number for number, _ in self._rows], self._sample, known)
+        """Return the sample that estimates and simulations of `plan` rest on; that of the last plan is kept."""
+        if self._last is None or self._last[0] is not plan:
+            known = self._known(plan)
+            calls = sample_plan(plan.nodes, plan.logical.constants, self._rows, known)
+            rows = [number for number, _ in self._rows]
+            self._last = plan, sampled_plan(plan.nodes, calls, rows, self._sample, known)
+        return self._last[1]
 
     def _known(self, plan: PhysicalPlan) -> Known:
         who = identities(plan)

@@ -40,7 +40,7 @@ def place_candidates(
     names = candidate_solvers(plan)
     found = [place_on_workers(plan, replicas, figures, {}, name) for name in names]
     if len(names) > 1:
-        # Whether rows or steps go first where engines stay is for the simulation to say.
+        # The simulation says whether rows or steps go first where engines stay.
         steady = [name for name, one in zip(names, found, strict=True) if not one.places]
         found += [place_on_workers(plan, replicas, figures, {}, name, orders_all=True) for name in steady]
     different: list[Placement] = []

@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from sundog.cost.estimate import Estimate
-from sundog.cost.history import ASSUMED_TOOL_S
+from sundog.cost.history import ASSUMED_CALL_S, ASSUMED_TOOL_S
 from sundog.ir.logical import WorkerGroup
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 DEFAULT_LOAD_S = 10.0
 """An engine that was never loaded here is taken to load in so long."""
-GUESSED_CALL_S = Estimate(0.01, 0.1, 1.0)
-"""A call of an engine that is not calibrated is taken to have a replica to itself for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +125,7 @@ def figures_of(
     unknown = [node.node for node in estimate.nodes if node.seconds is None]
     exec_s = {
         node.node: node.calls.num_executed
-        * (GUESSED_CALL_S if node.pool in num_replicas else ASSUMED_TOOL_S * (1 / limits[node.pool]))
+        * (ASSUMED_CALL_S if node.pool in num_replicas else ASSUMED_TOOL_S * (1 / limits[node.pool]))
         if node.seconds is None
         else node.seconds * num_replicas.get(node.pool, 1)
         for node in estimate.nodes

@@ -16,7 +16,6 @@ from sundog.deployment import engine_limits, tool_limits
 from sundog.ir.logical import Filter, LogicalPlan
 from sundog.measured.loads import expected_loads
 from sundog.measured.node_history import read_history
-from sundog.optimizer.place_steps import place_candidates
 from sundog.optimizer.placement_figures import PlacementFigures, figures_of
 from sundog.optimizer.rules.reorder_filters import cannot_fail
 from sundog.runtime.rows.inputs import RowSource
@@ -62,14 +61,9 @@ class FlowEstimates:
         return self.placed(costs, costs.estimate(self._flow.plan), share_left)
 
     def placed(self, costs: PlanCosts, estimate: PlanEstimate, share_left: float = 1.0) -> PlacementWithFigures | None:
-        """Return where steps run, and the figures behind it. Of the solver's few candidates that is the one whose
-        simulated run ends first; where no time is known to simulate with, the first. None without workers."""
-        plan, figures = self._flow.plan, self.figures_of(estimate)
-        figures = figures.left(dict.fromkeys(figures.exec_s, share_left))
-        candidates = [(figures, one) for one in place_candidates(plan, engine_replicas(plan), figures)]
-        if len(candidates) < 2:
-            return candidates[0] if candidates else None
-        return costs.fastest(plan, estimate, candidates)
+        """Return where steps run, and the figures behind it; None without workers."""
+        figures = self.figures_of(estimate)
+        return costs.placed(self._flow.plan, estimate, figures.left(dict.fromkeys(figures.exec_s, share_left)))
 
     def figures_of(self, estimate: PlanEstimate) -> PlacementFigures:
         """Return what a placement needs to know of an estimate."""

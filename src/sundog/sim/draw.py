@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sundog.cost.history import Histogram, tool_call_s
+from sundog.cost.history import ASSUMED_CALL_S, Histogram, tool_call_s
 from sundog.cost.plan_estimate import NodeEstimate
 from sundog.cost.plan_sample import PlannedCall
 from sundog.cost.pools import EnginePool, Known
@@ -18,8 +18,6 @@ from sundog.ir.physical import CallExec, Sharing
 from sundog.sim.workload import SimulatedCall, SimulatedRow
 from sundog.tokens import DEFAULT_OUTPUT_TOKENS
 
-GUESSED_CALL_S = 0.1
-"""What a call of an engine takes of which nothing was ever measured."""
 # Low-discrepancy numbers: the fractional parts of its multiples fill [0, 1) evenly, however many are taken.
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -157,7 +155,7 @@ def _step(
     if engine is None:
         mean_s = tool_call_s(record, 1.0).expected
     else:
-        mean_s = record.call_s.mean if record is not None and record.call_s.counts else GUESSED_CALL_S
+        mean_s = record.call_s.mean if record is not None and record.call_s.counts else ASSUMED_CALL_S.expected
     return _Step(
         node,
         depth,

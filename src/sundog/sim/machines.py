@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from sundog.engines.modelled.block_table import BlockTable
 from sundog.engines.modelled.steps import ModelledSteps, SharedProcessor
 from sundog.errors import EngineUnavailable, PromptTooLong
+from sundog.host.attempt import Attempt
+from sundog.host.replicas import UNKNOWN_CACHE_BLOCKS
 from sundog.sched.events import ReplicaAdded
 from sundog.sim.timeline import PoolLook
 from sundog.sim.workload import EngineFleet, ModelledEngine, SimulatedCall
 
-UNKNOWN_CACHE_BLOCKS = 65_536
+UNKNOWN_BLOCK_TOKENS = 16
+"""KV blocks of an engine that tells none have so many tokens."""
 
 
 @dataclass(slots=True)
@@ -29,10 +32,11 @@ class PoolCounts:
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
     num_output_tokens: int = 0
-    #: Seconds of calls that brought their own.
+    #: Seconds of all its calls.
     call_s: float = 0.0
-    #: Seconds in which steps ran, and preemptions, of replicas that are gone.
+    #: Seconds in which steps ran, of replicas that are gone.
     busy_s: float = 0.0
+    #: Preemptions of replicas that are gone.
     num_preemptions: int = 0
 
 
@@ -113,7 +117,7 @@ def _lost() -> EngineUnavailable:
 def _table(engine: ModelledEngine) -> BlockTable | None:
     if engine.block_tokens is None and engine.max_kv_tokens is None:
         return None
-    block_tokens = engine.block_tokens or 16
+    block_tokens = engine.block_tokens or UNKNOWN_BLOCK_TOKENS
     num_blocks = UNKNOWN_CACHE_BLOCKS if engine.max_kv_tokens is None else engine.max_kv_tokens // block_tokens
     return BlockTable(num_blocks, block_tokens)
 
@@ -180,6 +184,23 @@ class Machines:
             )
         return found
 
+    def count(self, attempt: Attempt) -> None:
+        """Count an attempt that has ended, as a listener of the recorder."""
+        if attempt.outcome != "succeeded":
+            return
+        counts = self.counts[attempt.pool]
+        counts.num_calls += 1
+        counts.call_s += attempt.call_s
+        if attempt.usage is not None:
+            counts.num_prompt_tokens += attempt.usage.num_prompt_tokens
+            counts.num_cached_tokens += attempt.usage.num_cached_tokens or 0
+            counts.num_output_tokens += attempt.usage.num_output_tokens
+
+    def num_preemptions(self, pool: str) -> int:
+        """Return how often a running request had to make room, at all replicas of a pool so far."""
+        now = sum(one.steps.replica.num_preemptions for one in self.replicas.values() if one.pool == pool and one.steps)
+        return self.counts[pool].num_preemptions + now
+
     def residents(self) -> dict[str, tuple[str, ...]]:
         """Return by worker the pools of the engines loaded there."""
         found: dict[str, tuple[str, ...]] = {}
@@ -190,13 +211,13 @@ class Machines:
         return found
 
     def busy_s(self, pool: str) -> float:
-        """Return the seconds in which replicas of a pool ran steps, summed over them; of calls that bring their own
+        """Return the seconds in which replicas of a pool ran steps, summed over them; where calls bring their own
         seconds, those over the places of a replica."""
-        counts = self.counts[pool]
+        counts, fleet = self.counts[pool], self._engines.get(pool)
+        if fleet is None or fleet.engine.seconds is None:
+            return counts.call_s / (self._tools[pool] if fleet is None else fleet.engine.max_concurrency)
         now_s = sum(one.steps.replica.busy_s for one in self.replicas.values() if one.pool == pool and one.steps)
-        fleet = self._engines.get(pool)
-        places = self._tools[pool] if fleet is None else fleet.engine.max_concurrency
-        return counts.busy_s + now_s + counts.call_s / places
+        return counts.busy_s + now_s
 
     def _start(self, time_s: float, replica_id: str, pool: str, worker_id: str | None) -> ReplicaAdded:
         engine = self._put(replica_id, pool)

@@ -5,14 +5,15 @@ Owns how much is simulated, and the range around it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sundog.batch.follower import PlacementWithFigures
+from sundog.batch.follower import PlacementWithFigures, engine_replicas
 from sundog.cost.estimate import Estimate
-from sundog.cost.load_range import busiest_s, profile_error
+from sundog.cost.load_range import busiest_s, range_around
 from sundog.cost.plan_estimate import PlanEstimate, SampledPlan, has_seconds
 from sundog.ir.physical import PhysicalPlan
+from sundog.optimizer.place_steps import place_candidates
+from sundog.optimizer.placement_figures import PlacementFigures
 from sundog.sim.coarse import MIN_PLACES, largest_scale, scaled_down
 from sundog.sim.plan_workload import longest_tokens, workload_of
 from sundog.sim.simulate import Simulated, simulate_load
@@ -55,24 +56,24 @@ def promised_makespan(
     )
     if part.scale > 1:
         workload = scaled_down(workload, part.scale, longest_tokens(sampled, estimate.nodes))
-    load_s = busiest_s(estimate.nodes, sampled.known)
     simulated = simulate_load(workload, plan.policy)
     if placing is None:
-        makespan_s = simulated.makespan_s + load_s.expected * part.share_left
+        load_s = busiest_s(estimate.nodes, sampled.known).expected
+        makespan_s = simulated.makespan_s + load_s * part.share_left
     else:
         makespan_s = _whole_s(simulated, len(placing[1].orders), part.share_left)
-    if not load_s.expected:
-        return Estimate.exactly(makespan_s)
-    error = profile_error(sampled.known)
-    low, high = load_s.low / load_s.expected * max(0.0, 1 - error), load_s.high / load_s.expected * (1 + error)
-    return Estimate(makespan_s * low, makespan_s, makespan_s * high)
+    return range_around(makespan_s, estimate.nodes, sampled.known)
 
 
-def fastest_placement(
-    plan: PhysicalPlan, sampled: SampledPlan, estimate: PlanEstimate, candidates: Sequence[PlacementWithFigures]
-) -> PlacementWithFigures:
-    """Return the candidate whose simulated run ends first; the first of those within ALIKE of it. The simulations take
-    about a second, or MAX_SHARE of what they plan."""
+def chosen_placement(
+    plan: PhysicalPlan, sampled: SampledPlan, estimate: PlanEstimate, figures: PlacementFigures
+) -> PlacementWithFigures | None:
+    """Return where steps run, with `figures`: of the solver's few candidates the one whose simulated run ends first, or
+    the first of those within ALIKE of it. Where nothing is known of some engine's time, the first; None without
+    workers. The simulations take about a second, or MAX_SHARE of what they plan."""
+    candidates = [(figures, one) for one in place_candidates(plan, engine_replicas(plan), figures)]
+    if len(candidates) < 2 or not has_seconds(estimate.nodes, sampled.known):
+        return candidates[0] if candidates else None
     planned_s = candidates[0][1].makespan_s
     num_calls = max(1.0, MAX_SHARE * planned_s) / CALL_S / len(candidates)
     max_calls = int(min(MAX_CALLS, num_calls))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 
 from sundog.batch.follower import Follower
 from sundog.engines.base import Usage
@@ -106,7 +106,7 @@ class SimulatedRows:
         for place, call in enumerate(row):
             for other in call.before:
                 after[other].append(place)
-        tasks: list[asyncio.Task[None]] = []
+        tasks: list[Awaitable[None]] = []
         passing = self._passing(row)
 
         async def follow(place: int) -> None:
@@ -124,20 +124,16 @@ class SimulatedRows:
                         else:
                             tasks.append(asyncio.ensure_future(follow(other)))
 
-        roots = [place for place, call in enumerate(row) if not call.before]
-        try:
-            if len(roots) == 1:
-                await follow(roots[0])
-            else:
-                tasks += [asyncio.ensure_future(follow(place)) for place in roots]
-            number = 0
-            while number < len(tasks):
-                await tasks[number]
-                number += 1
-        except (CallError, GivenUp):
-            self.num_failed_rows += 1
-            for task in tasks:
-                task.cancel()
+        roots = [follow(place) for place, call in enumerate(row) if not call.before]
+        tasks += roots if len(roots) == 1 else map(asyncio.ensure_future, roots)
+        has_failed = False
+        # It grows while it is waited for. As in a run, calls beside one that fails go on: others may share them.
+        for task in tasks:
+            try:
+                await task
+            except (CallError, GivenUp):
+                has_failed = True
+        self.num_failed_rows += has_failed
         passing.row_ended()
         self._driver.workflow_left(f"row-{row_index}")
         self.latencies.row_s.add(self._driver.now_s() - begin_s)
@@ -192,13 +188,7 @@ class SimulatedRows:
                 times.begin_s = driver.now_s()
             replica = machines.replicas[submit.replica_id]
             num_cached = await replica.answer(call, on_first_token)
-            counts = machines.counts[call.pool]
-            counts.num_calls += 1
-            counts.num_prompt_tokens += call.num_prompt_tokens
-            counts.num_cached_tokens += num_cached
-            counts.num_output_tokens += call.num_output_tokens
-            counts.call_s += call.call_s or 0.0
-            if call.call_s is not None:
+            if not call.num_prompt_tokens:
                 return Success(None)
             return Success(None, Usage(call.num_prompt_tokens, call.num_output_tokens, num_cached))
 

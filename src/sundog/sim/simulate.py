@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sundog.batch.follower import Follower
 from sundog.host.driver import Driver
+from sundog.host.recorder import Recorder
 from sundog.host.virtual_loop import run_virtually
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import Event
@@ -34,6 +35,7 @@ class PoolResult:
     num_replicas: int = 0
     #: Seconds of each load on a worker.
     loads_s: tuple[float, ...] = ()
+    num_preemptions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,13 @@ async def _failing(failures: Sequence[ReplicaFailure], driver: Driver, machines:
 
 def _result(pool: str, counts: PoolCounts, machines: Machines) -> PoolResult:
     num_replicas = machines.num_begun(pool)
-    return PoolResult(counts, machines.busy_s(pool), num_replicas, tuple(machines.loads_s.get(pool, ())))
+    loads_s = tuple(machines.loads_s.get(pool, ()))
+    return PoolResult(counts, machines.busy_s(pool), num_replicas, loads_s, machines.num_preemptions(pool))
 
 
 async def _simulate(workload: Workload, policy: str, failures: Sequence[ReplicaFailure]) -> Simulated:
     machines = Machines(workload.engines, workload.tools)
-    driver = Driver(SchedulerCore(POLICIES.get(policy)), _ignore, machines)
+    driver = Driver(SchedulerCore(POLICIES.get(policy)), _ignore, machines, Recorder(machines.count))
     try:
         timeline = SimulationCourse()
         for replica in machines.begin(0.0):

@@ -14,7 +14,7 @@ from sundog.whatif.study import Study, VariantOutcome
 from sundog.whatif.variant import Variant
 
 MAX_MACHINES = 256
-"""Of one kind: with more of them the search ends."""
+"""The most machines of one kind that the search tries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def variant_document(outcome: VariantOutcome) -> VariantDocument:
     pools = [pool for pool in simulated.pools if simulated.pools[pool].counts.num_calls]
     return VariantDocument(
         outcome.variant.title,
-        plan.policy,
+        outcome.policy,
         simulated.num_rows,
         simulated.num_failed_rows,
         plan.max_rows_in_flight,
@@ -82,7 +82,7 @@ def _pool(outcome: VariantOutcome, pool: str) -> PoolOutcome:
         counts.num_cached_tokens,
         counts.num_output_tokens,
         max(usages, default=None),
-        counts.num_preemptions,
+        result.num_preemptions,
         len(result.loads_s),
         sum(result.loads_s),
         energy_of_pool(known, simulated),

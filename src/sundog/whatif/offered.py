@@ -19,6 +19,17 @@ from sundog.sim.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
+class Offered:
+    """A load, ready to be simulated."""
+
+    workload: Workload
+    #: Sentences on what is taken for granted.
+    notes: tuple[str, ...] = ()
+    #: The policy set under which the run of a log ran; "" for other loads.
+    policy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class OfferedLoad:
     """The load that is offered to the machines of every variant; a batch where nothing is said."""
 
@@ -31,21 +42,19 @@ class OfferedLoad:
     def is_batch(self) -> bool:
         return not self.arrivals and not self.logs
 
-    def offered(self, workload: Workload, plan: PhysicalPlan, profiled: Sequence[str]) -> tuple[Workload, list[str]]:
-        """Return what is simulated in place of a batch, with sentences on what is taken for granted. `profiled`: the
+    def offered(self, workload: Workload, plan: PhysicalPlan, profiled: Sequence[str]) -> Offered:
+        """Return what is simulated. `profiled`: the
         pools whose engines are those of a profile, not of the log. ConfigError or InputError where it cannot be."""
         if self.logs:
             fleets = {pool: workload.engines[pool] for pool in profiled}
             replayed = replayed_run(self.logs, plan, fleets, workload.followed)
-            return replayed.workload, [
-                f"the run took {replayed.makespan_s:,.1f} s under {replayed.policy}",
-                *replayed.assumptions,
-            ]
+            told = f"the run took {replayed.makespan_s:,.1f} s under {replayed.policy}"
+            return Offered(replayed.workload, (told, *replayed.assumptions), replayed.policy)
         if not self.arrivals:
-            return workload, []
+            return Offered(workload)
         source = read_arrivals(self.arrivals)
         if isinstance(source, ArrivalProcess):
-            return at_times(workload, source.times_s), []
+            return Offered(at_times(workload, source.times_s))
         engines = list(workload.engines)
         if len(engines) != 1:
             raise ConfigError(
@@ -61,4 +70,6 @@ class OfferedLoad:
                 hint="name a profile with --engine-profile, or calibrate it: sundog calibrate FLOW --engine NAME",
             )
         traced = trace_workload(source, engines[0], fleet)
-        return replace(traced, steps=workload.steps), ["requests and their lengths are the trace's, not the flow's"]
+        return Offered(
+            replace(traced, steps=workload.steps), ("requests and their lengths are the trace's, not the flow's",)
+        )

@@ -5,36 +5,31 @@ Owns the way from a variant to its outcome. What is simulated and how is sim's; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sundog.batch.follower import engine_replicas
+from sundog.batch.follower import PlacementWithFigures
 from sundog.config import Config
 from sundog.cost.estimate import Estimate
-from sundog.cost.load_range import busiest_s, profile_error
-from sundog.cost.plan_estimate import PlanEstimate, SampledPlan, estimate_plan, has_seconds
+from sundog.cost.history import ASSUMED_CALL_S
+from sundog.cost.load_range import profile_error, range_around
+from sundog.cost.plan_estimate import PlanEstimate, SampledPlan, estimate_plan
 from sundog.cost.pools import EnginePool
 from sundog.errors import ConfigError
 from sundog.ir.logical import LogicalPlan
-from sundog.ir.physical import PhysicalPlan, Placement
+from sundog.ir.physical import PhysicalPlan
 from sundog.ir.pool_names import engine_pool
-from sundog.optimizer.place_steps import place_candidates
-from sundog.optimizer.placement_figures import PlacementFigures
 from sundog.session.choices import PlanChoices, RowChoice
 from sundog.session.session import Session, plan_session
 from sundog.sim.failures import read_failure
 from sundog.sim.plan_workload import workload_of
-from sundog.sim.promise import fastest_placement
+from sundog.sim.promise import chosen_placement
 from sundog.sim.simulate import Simulated, simulate_load
 from sundog.sim.workload import FollowedPlan
 from sundog.whatif.offered import OfferedLoad
 from sundog.whatif.profiled import profile_notes, require_rooms, with_profiles
 from sundog.whatif.variant import Variant
-
-ASSUMED_FACTOR = 10.0
-"""A call of which nothing is known may take so many times as long, or as short."""
 
 BATCH = OfferedLoad()
 
@@ -44,9 +39,11 @@ class VariantOutcome:
     """One variant, simulated."""
 
     variant: Variant
+    #: The policy set that decided.
+    policy: str
     plan: PhysicalPlan
     #: Where steps run, of a plan with workers.
-    placement: Placement | None
+    placing: PlacementWithFigures | None
     sampled: SampledPlan
     estimate: PlanEstimate
     simulated: Simulated
@@ -104,41 +101,34 @@ class Study:
         self, session: Session, variant: Variant, sampled: SampledPlan, estimate: PlanEstimate
     ) -> VariantOutcome:
         plan, figures = session.plan, session.estimates.figures_of(estimate)
-        placement = _placed(plan, sampled, estimate, figures)
+        placing = chosen_placement(plan, sampled, estimate, figures)
         workload = workload_of(
             plan,
             sampled,
             estimate.nodes,
             sampled.sample.num_rows,
             loads_s=figures.load_s,
-            followed=None if placement is None else FollowedPlan(plan, (figures, placement)),
+            followed=None if placing is None else FollowedPlan(plan, placing),
         )
         pools = {block.name: engine_pool(block.name) for block in plan.logical.engines}
         failures = [read_failure(text, workload.engines, pools) for text in variant.failures]
         profiled = [pools[name] for name in pools if {name, ""} & variant.profiles.keys()]
-        workload, taken = self._load.offered(workload, plan, profiled)
-        simulated = simulate_load(workload, plan.policy, failures)
+        offered = self._load.offered(workload, plan, profiled)
+        policy = plan.policy if variant.policy or self._choices.policy else offered.policy or plan.policy
+        simulated = simulate_load(offered.workload, policy, failures)
         is_batch = self._load.is_batch
-        makespan_s = _range(simulated.makespan_s, sampled, estimate) if is_batch else _within(simulated, sampled)
-        notes = (*taken, *profile_notes(sampled, variant.profiles), *_assumptions(sampled, estimate))
-        return VariantOutcome(
-            variant, plan, placement, sampled, estimate, simulated, makespan_s, notes, self._load.is_batch
+        makespan_s = (
+            range_around(simulated.makespan_s, estimate.nodes, sampled.known)
+            if is_batch
+            else _within(simulated, sampled)
         )
+        notes = (*offered.notes, *profile_notes(sampled, variant.profiles), *_assumptions(sampled, estimate))
+        return VariantOutcome(variant, policy, plan, placing, sampled, estimate, simulated, makespan_s, notes, is_batch)
 
 
 def _first_rows(choice: RowChoice, num_rows: int | None) -> RowChoice:
     """Return the choice of rows that stand for `num_rows`: of fewer than there are, the first."""
     return choice if num_rows is None else replace(choice, limit=min(num_rows, choice.limit or num_rows))
-
-
-def _placed(
-    plan: PhysicalPlan, sampled: SampledPlan, estimate: PlanEstimate, figures: PlacementFigures
-) -> Placement | None:
-    """Return where steps run, chosen as a run chooses it."""
-    candidates = [(figures, one) for one in place_candidates(plan, engine_replicas(plan), figures)]
-    if len(candidates) < 2 or not has_seconds(estimate.nodes, sampled.known):
-        return candidates[0][1] if candidates else None
-    return fastest_placement(plan, sampled, estimate, candidates)[1]
 
 
 def _within(simulated: Simulated, sampled: SampledPlan) -> Estimate:
@@ -149,21 +139,12 @@ def _within(simulated: Simulated, sampled: SampledPlan) -> Estimate:
     )
 
 
-def _range(makespan_s: float, sampled: SampledPlan, estimate: PlanEstimate) -> Estimate:
-    load_s, error = busiest_s(estimate.nodes, sampled.known), profile_error(sampled.known)
-    low, high = max(0.0, 1 - error), 1 + error
-    if load_s.expected:
-        low, high = low * load_s.low / load_s.expected, high * load_s.high / load_s.expected
-    if not has_seconds(estimate.nodes, sampled.known):
-        low, high = low / ASSUMED_FACTOR, high * ASSUMED_FACTOR
-    return Estimate(makespan_s * min(1.0, low), makespan_s, makespan_s * max(1.0, high))
-
-
 def _assumptions(sampled: SampledPlan, estimate: PlanEstimate) -> tuple[str, ...]:
     """Return what the estimate says, and what a simulation assumes beyond it."""
-    untimed: Sequence[str] = [
-        f"{node.node}: a call is assumed to take 0.1 s (0.01-1 s), since no call of the engine was ever timed"
+    assumed = f"{ASSUMED_CALL_S.expected:g} s ({ASSUMED_CALL_S.low:g}-{ASSUMED_CALL_S.high:g} s)"
+    untimed = [
+        f"{node.node}: a call is assumed to take {assumed}"
         for node in estimate.nodes
         if node.seconds is None and isinstance(sampled.known.pools[node.pool], EnginePool)
     ]
-    return (*untimed, *(line for line in estimate.missing if "there are no seconds" not in line))
+    return (*untimed, *estimate.missing)
