@@ -14,6 +14,7 @@ from sundog.config import read_config
 from sundog.cost.plan_estimate import PlanEstimate, SampledPlan
 from sundog.host.virtual_loop import run_virtually
 from sundog.optimizer.place_steps import place_candidates
+from sundog.session.choices import PlanChoices
 from sundog.session.session import Session, plan_session
 from sundog.sim.promise import promised_makespan
 
@@ -33,17 +34,17 @@ def flow_of(num_rows: int, *, has_workers: bool) -> sd.Flow:
     return flow
 
 
-def session_of(folder: Path, num_rows: int, *, has_workers: bool) -> Session:
+def session_of(folder: Path, num_rows: int, *, has_workers: bool, window: int | None = None) -> Session:
     """A session that knows how long calls take, from an earlier run."""
     flow = flow_of(32, has_workers=has_workers)
     run_virtually(flow.arun(state=folder), waits_for_threads=True)
     flow = flow_of(num_rows, has_workers=has_workers)
-    return plan_session(flow.plan(), flow.base_dir, read_config(folder))
+    return plan_session(flow.plan(), flow.base_dir, read_config(folder), PlanChoices(max_rows_in_flight=window))
 
 
-@pytest.mark.parametrize("has_workers", [True, False])
-def test_a_part_promises_about_what_the_whole_does(has_workers: bool, tmp_path: Path) -> None:
-    session = session_of(tmp_path, 640, has_workers=has_workers)
+@pytest.mark.parametrize(("has_workers", "window"), [(True, None), (True, 256), (False, None)])
+def test_a_part_promises_about_what_the_whole_does(has_workers: bool, window: int | None, tmp_path: Path) -> None:
+    session = session_of(tmp_path, 640, has_workers=has_workers, window=window)
     with closing(session.rows):
         rows = session.rows.as_written()
         costs = session.estimates.costs(rows, rows.count())

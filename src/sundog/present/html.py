@@ -25,7 +25,7 @@ MAX_DRAWN = 300
 def html_of(document: PlanDocument) -> str:
     """Return the page as text, with no resource from elsewhere."""
     cards = cards_of(document)
-    return _template().render(
+    return page_template("page.html").render(
         document=document,
         picture=picture_of(nodes_of(document, cards)) if len(cards) <= MAX_DRAWN else None,
         cards=cards,
@@ -61,9 +61,10 @@ def _quantities(document: PlanDocument) -> dict[str, str]:
 
 
 @cache
-def _template() -> Template:
+def page_template(name: str) -> Template:
+    """Return a page of this folder; jinja2 escapes all that users wrote."""
     loader = PackageLoader("sundog.present", ".")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("page.html")
+    return environment.get_template(name)

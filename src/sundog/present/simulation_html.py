@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from sundog.present.figures import count, dollars, seconds, show_estimate
+from sundog.present.html import page_template
 from sundog.present.simulation import PoolCourse, SimulationDocument, VariantDocument
 from sundog.present.simulation_text import consumption_lines
 
@@ -33,7 +31,7 @@ class Chart:
 def simulation_html(document: SimulationDocument) -> str:
     """Return the page as text, with no resource from elsewhere."""
     longest_s = max(one.makespan_s.high for one in document.variants) or 1.0
-    return _template().render(
+    return page_template("simulation.html").render(
         document=document,
         longest_s=longest_s,
         charts={number: charts_of(one) for number, one in enumerate(document.variants)},
@@ -71,12 +69,3 @@ def _points(times_s: Sequence[float], values: Sequence[float], most: float) -> s
         f"{CHART_WIDTH * time_s / last_s:.1f},{CHART_HEIGHT * (1 - value / most):.1f}"
         for time_s, value in zip(times_s, values, strict=True)
     )
-
-
-@cache
-def _template() -> Template:
-    loader = PackageLoader("sundog.present", ".")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("simulation.html")

@@ -5,7 +5,7 @@ Owns how much is simulated, and the range around it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sundog.batch.follower import PlacementWithFigures, engine_replicas
 from sundog.cost.estimate import Estimate
@@ -51,7 +51,7 @@ def promised_makespan(
         estimate.nodes,
         part.num_rows,
         loads_s={} if placing is None else placing[0].load_s,
-        followed=None if placing is None else FollowedPlan(plan, placing),
+        followed=None if placing is None else FollowedPlan(_in_proportion(plan, part, sampled), placing),
         is_part=part.num_rows < sampled.sample.num_rows,
     )
     if part.scale > 1:
@@ -84,6 +84,12 @@ def chosen_placement(
         makespans_s.append(promised.expected)
     bound_s = min(makespans_s) * (1 + ALIKE)
     return next(one for one, makespan_s in zip(candidates, makespans_s, strict=True) if makespan_s <= bound_s)
+
+
+def _in_proportion(plan: PhysicalPlan, part: _Part, sampled: SampledPlan) -> PhysicalPlan:
+    """Return the plan with a window that is to the part's rows what its own is to all: who follows it compares them."""
+    window = round(plan.max_rows_in_flight * part.num_rows / max(1, sampled.sample.num_rows))
+    return replace(plan, max_rows_in_flight=max(1, window))
 
 
 def _whole_s(simulated: Simulated, num_workers: int, share_left: float) -> float:
