@@ -5,7 +5,7 @@ nothing of sundog's runtime. A call is ready as soon as its row's earlier calls 
 runs PLACES calls at once; of the ready calls it takes that of the step that comes first in the plan. A split step's
 calls wait in one queue for all its workers. Simplified against the original: places are free one by one, where its
 workers take whole micro-batches; tools have places, and of their calls that wait that goes first whose result the plan
-needs first, then the one that has waited longest.
+needs first, then the one that has waited longest. Where rows are held back, one comes in as soon as another one ends.
 
 Owns the simulation. Which model a worker has next is one of two rules, `after_lock` and `by_turns`.
 """
@@ -76,12 +76,15 @@ def after_lock(run: LockedRun, worker: Worker) -> tuple[str | None, Sequence[str
 
 
 def by_turns(run: LockedRun, worker: Worker) -> tuple[str | None, Sequence[str]]:
-    """The plan kept strictly: the next turn begins when every call of this one has begun, here or elsewhere."""
-    while worker.turn < len(worker.turns) and not any(
-        run.queues[step].num_left for step in worker.turns[worker.turn][1]
-    ):
+    """The plan kept strictly: the next turn begins when every call of this one has begun, here or elsewhere. Where rows
+    are held back, all turns come again for each window of rows."""
+    turns = worker.turns
+    while turns and worker.turn < len(turns) * run.num_windows:
+        window, turn = divmod(worker.turn, len(turns))
+        if any(run.num_left(step, window) for step in turns[turn][1]):
+            return turns[turn]
         worker.turn += 1
-    return worker.turns[worker.turn] if worker.turn < len(worker.turns) else (None, ())
+    return None, ()
 
 
 class LockedRun:
@@ -90,6 +93,9 @@ class LockedRun:
     def __init__(self, case: Case, plan: Ranks, rule: Rule, *, shares_tools: bool = True) -> None:
         """`shares_tools`: whether all steps of a kind have the case's places together, or each as many."""
         graph, num_rows = case.graph, case.num_rows
+        self._num_rows = num_rows
+        self._window = min(num_rows, case.max_rows_in_flight or num_rows)
+        self.num_windows = -(-num_rows // self._window)
         self._rule = rule
         self.kinds = {step.name: step.kind for step in graph.steps}
         self._call_s = {step.name: graph.call_s(step) for step in graph.steps}
@@ -106,9 +112,10 @@ class LockedRun:
         self._now_s = 0.0
         self._num_events = 0
         self.num_loads = 0
-        for step in graph.steps:
-            if not step.parents:
-                self._make_ready(step.name, range(num_rows))
+        self._roots = [step.name for step in graph.steps if not step.parents]
+        self._num_ends_left = [len(graph.ends)] * num_rows
+        self._num_begun_rows = 0
+        self._begin_rows(self._window)
 
     def makespan_s(self) -> float:
         """Run it; RuntimeError where something is left that nothing can run."""
@@ -123,6 +130,17 @@ class LockedRun:
         if left := [step for step, queue in self.queues.items() if queue.num_left]:
             raise RuntimeError(f"nothing runs, and calls are left of {', '.join(left)}")
         return last_s
+
+    def num_left(self, step: str, window: int) -> int:
+        """How many calls of a step have not begun, until all have for the rows up to a window's end."""
+        num_later = max(0, self._num_rows - (window + 1) * self._window)
+        return max(0, self.queues[step].num_left - num_later)
+
+    def _begin_rows(self, num_rows: int) -> None:
+        rows = range(self._num_begun_rows, min(self._num_rows, self._num_begun_rows + num_rows))
+        self._num_begun_rows = rows.stop
+        for step in self._roots:
+            self._make_ready(step, rows)
 
     def _begin_what_can(self) -> None:
         for worker in self._workers:
@@ -178,11 +196,20 @@ class LockedRun:
         worker.is_loading, worker.model = False, model
 
     def _pass_on(self, step: str, rows: Sequence[int]) -> None:
+        if not self._readers[step]:
+            self._end_rows(rows)
         for reader in self._readers[step]:
             waiting = self.queues[reader].num_waiting
             for row in rows:
                 waiting[row] -= 1
             self._make_ready(reader, [row for row in rows if not waiting[row]])
+
+    def _end_rows(self, rows: Iterable[int]) -> None:
+        """One more of the steps that nothing reads has ended for these rows."""
+        for row in rows:
+            self._num_ends_left[row] -= 1
+            if not self._num_ends_left[row]:
+                self._begin_rows(1)
 
     def _make_ready(self, step: str, rows: Iterable[int]) -> None:
         if step not in self._pool_of:

@@ -77,6 +77,15 @@ def test_the_lock_falls_when_nothing_of_the_model_is_ready_and_turns_wait() -> N
     assert locked_s == pytest.approx(2 * (O20 + CALL_S) + Q14 + CALL_S)
 
 
+@RULES
+def test_a_row_comes_in_as_another_one_ends(rule: Rule) -> None:
+    """Only 32 of 96 rows are in flight: one wave of each step at a time, and a load for each turn of each window."""
+    case = Case(graph(X, Z), 1, 96, max_rows_in_flight=32)
+    run = LockedRun(case, Ranks({"x": 0, "z": 1}, [("x", "z")]), rule)
+    assert run.makespan_s() == pytest.approx(3 * (O20 + Q14 + 2 * CALL_S))
+    assert run.num_loads == 6
+
+
 def test_tools_of_a_kind_share_their_places() -> None:
     both = graph(GraphStep("s", "http", ()), GraphStep("t", "http", ()))
     case, ranks = Case(both, 0, 8, tool_places=4), Ranks({"s": 0, "t": 1}, ())

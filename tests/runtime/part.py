@@ -58,5 +58,5 @@ class Part:
             self.figures,
         )
         # Nobody asks here which steps have drained.
-        drains = Drains(plan.nodes, 0, lambda step: None)
+        drains = Drains(plan.nodes, 0, 1, lambda step, comes_again: None)
         self.executor = RowExecutor(plan.logical, plan.nodes, dispatcher, self.figures.observations, drains)

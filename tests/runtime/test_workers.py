@@ -24,7 +24,7 @@ from sundog.measured.node_history import Observations
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.place_steps import place_steps
 from sundog.optimizer.placement_figures import PlacementFigures, PoolReplicas
-from sundog.optimizer.planner import plan_physical
+from sundog.optimizer.planner import PlannerOptions, plan_physical
 from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.dispatch import CallAnswer
 from sundog.runtime.calls.refusals import refusal
@@ -93,7 +93,7 @@ class Bench:
         logical = self.flow.plan()
         names = {node.operator for node in logical.nodes if hasattr(node, "operator")}
         operators = {name: OPERATORS.get(name)(Path()) for name in names}
-        plan = plan_physical(logical, operators)
+        plan = plan_physical(logical, operators, PlannerOptions(max_rows_in_flight=self.max_rows))
         self.pools = RunPools(plan, operators, Secrets({}), RunServers(Servers(Path(), Secrets({}))))
         self.host = Driver(SchedulerCore(self.policies), self.events.append, self.pools)
         await self.pools.start()
@@ -149,7 +149,7 @@ def true_figures(plan: PhysicalPlan, places: list[PoolReplicas], num_rows: int) 
     exec_s = {call.name: Estimate(0.5, 1.0, 2.0) * (num_rows * CALL_S / SLOTS) for call in calls_of(plan.nodes)}
     num_waves = dict.fromkeys(exec_s, num_rows / SLOTS)
     num_places, loads_s = dict.fromkeys(exec_s, SLOTS), {place.pool: LOAD_S for place in places}
-    return PlacementFigures(exec_s, num_waves, num_places, loads_s, "a test")
+    return PlacementFigures(exec_s, num_waves, num_places, loads_s, "a test", num_rows=num_rows)
 
 
 def there_and_back() -> sd.Flow:
@@ -202,6 +202,15 @@ def test_few_rows_in_flight_switch_once_a_window() -> None:
     ran = Bench(side_by_side(), max_rows=16).run(64)
     assert {end.state for end in ran.ends} == {"done"}
     assert len(ran.loads) <= 1 + 64 // 16
+
+
+def test_turns_are_kept_in_each_window_of_rows() -> None:
+    """The same model ends a window and begins the next one: two loads for each window, and none while calls of the
+    engine may still come. In each, every step runs its two waves."""
+    ran = Bench(there_and_back(), max_rows=16).run(64)
+    assert {end.state for end in ran.ends} == {"done"}
+    assert ran.loads == ["engine:small", *["engine:large", "engine:small"] * 4]
+    assert ran.took_s == pytest.approx(9 * LOAD_S + 4 * 3 * 16 / SLOTS * CALL_S)
 
 
 def test_two_places_need_no_turns() -> None:

@@ -121,6 +121,26 @@ def test_the_plan_preloads_and_a_drained_step_hands_over() -> None:
     assert core.arrive("r1", "b") == [Submit("r1", "b/w-0", 1)]
 
 
+def test_a_step_that_comes_again_has_its_turn_after_the_others() -> None:
+    core = Driven()
+    core.plan("ab")
+    core.loaded()
+    core.arrive("r0", "a")
+    core.finish("r0")
+    assert core.tell(StepDrained(1.0, "f", "step_a", comes_again=True)) == [Unload("a/w-0")]
+    core.unloaded()
+    core.loaded()
+    core.arrive("r1", "b")
+    core.finish("r1")
+    assert core.tell(StepDrained(2.0, "f", "step_b", comes_again=True)) == [Unload("b/w-0")]
+    assert core.unloaded() == [Load("w-0", "a")], "before any call for a comes again"
+    core.loaded()
+    core.tell(StepDrained(3.0, "f", "step_a"))
+    core.unloaded()
+    core.loaded()
+    assert core.tell(StepDrained(4.0, "f", "step_b")) == [], "nothing comes again"
+
+
 def test_a_drained_step_waits_for_what_runs() -> None:
     core = Driven()
     core.plan("ab")
@@ -268,7 +288,7 @@ def _happen(core: Driven, pick: int, what: int) -> None:
     elif what == 3 and core.unloading:
         core.unloaded()
     elif what == 4:
-        core.tell(StepDrained(core.time_s, "f", f"step_{'abc'[pick % 3]}"))
+        core.tell(StepDrained(core.time_s, "f", f"step_{'abc'[pick % 3]}", comes_again=pick % 2 == 0))
     elif what == 5:
         core.plan("abcab"[pick % 3 : pick % 5 + 1], f"w-{pick % core.num_workers}")
         steps = ("step_a", "step_b", "step_c")[: pick % 4]

@@ -60,7 +60,7 @@ class Follower:
         #: By step, when its results are needed; changes when the plan does.
         self.needs_s: dict[str, float] = {}
         #: Is to be told of each node that a row has passed.
-        self.drains = Drains(plan.nodes, num_rows, self._on_drained)
+        self.drains = Drains(plan.nodes, num_rows, plan.max_rows_in_flight, self._on_drained)
         self._plan = plan
         self._placing = placing
         self._num_rows = num_rows
@@ -113,21 +113,17 @@ class Follower:
 
     def _tell(self, placement: Placement) -> None:
         self.needs_s |= dict(placement.needs_s)
-        self._driver.tell(self._order(placement))
+        steps, places = tuple(step for step, _ in placement.places), tuple(place for _, place in placement.places)
+        self._driver.tell(StepsOrdered(self._driver.now_s(), self._plan.logical.name, steps, places))
         shares_left = self.drains.shares_left()
         for order in placement.orders:
             left = [planned for planned in order.steps if shares_left[planned.step]]
             steps, pools = tuple(one.step for one in left), tuple(one.pool for one in left)
             self._driver.tell(WorkerPlanned(self._driver.now_s(), order.worker, self._plan.logical.name, steps, pools))
 
-    def _order(self, placement: Placement) -> StepsOrdered:
-        """Rows that fill a window after window have no order of steps: those that end make room for others."""
-        places = dict(placement.places) if self._num_rows <= self._plan.max_rows_in_flight else {}
-        return StepsOrdered(self._driver.now_s(), self._plan.logical.name, tuple(places), tuple(places.values()))
-
-    def _on_drained(self, step: str) -> None:
+    def _on_drained(self, step: str, comes_again: bool) -> None:
         if self._placing is not None:
-            self._driver.tell(StepDrained(self._driver.now_s(), self._plan.logical.name, step))
+            self._driver.tell(StepDrained(self._driver.now_s(), self._plan.logical.name, step, comes_again))
 
 
 def measured_steps(steps: Mapping[str, StepTotals], shares_left: Mapping[str, float]) -> dict[str, MeasuredCalls]:

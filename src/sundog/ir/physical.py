@@ -121,9 +121,12 @@ class Placement:
     basis: str
     #: By tool step, when its results are needed.
     needs_s: tuple[tuple[str, float], ...]
-    #: By step, its place among those of its engine, from 0, where some worker's engines take turns; empty where rows
-    #: flow through engines that stay. Steps of one place run side by side on different workers.
+    #: By step, its place among those of its engine, from 0, in the order in which calls run; mostly where some worker's
+    #: engines take turns, and empty where rows go first. Steps of one place run side by side on different workers.
     places: tuple[tuple[str, int], ...]
+    #: How many windows of rows there are, each in flight as others end; the workers do the same for each, and the times
+    #: of their steps are those of the first.
+    num_windows: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,10 +98,10 @@ class PlanCosts:
     def placed(
         self, plan: PhysicalPlan, estimate: PlanEstimate, figures: PlacementFigures
     ) -> PlacementWithFigures | None:
-        """Return where the steps of `plan` run (`sim.promise.chosen_placement`); None without workers."""
+        """Return where the steps of `plan` run (`sim.choice.chosen_placement`); None without workers."""
         if not plan.logical.workers:
             return None
-        from sundog.sim.promise import chosen_placement  # as above
+        from sundog.sim.choice import chosen_placement  # as above
 
         return chosen_placement(plan, self.sampled(plan), estimate, figures)
 

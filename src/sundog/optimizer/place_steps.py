@@ -24,27 +24,16 @@ def place_steps(
         return None
     from sundog.optimizer.placement_of_plan import place_on_workers  # few plans have workers and need the solvers
 
-    return place_on_workers(plan, replicas, figures, residents or {}, plan.solver)
+    return place_on_workers(plan, replicas, figures, residents or {})
 
 
 def place_candidates(
     plan: PhysicalPlan, replicas: Sequence[PoolReplicas], figures: PlacementFigures
 ) -> list[Placement]:
-    """Return the placements of which a simulation is to choose; none where no step runs on a worker. One where the user
-    has named a solver, or another objective than the makespan."""
+    """Return the placements of which a simulation is to choose, all different; none where no step runs on a worker. One
+    where the user has named a solver, or another objective than the makespan."""
     if not any(one.group for one in replicas):
         return []
-    from sundog.optimizer.placement.choose import candidate_solvers  # as above
-    from sundog.optimizer.placement_of_plan import place_on_workers
+    from sundog.optimizer.placement_of_plan import candidates_on_workers  # as above
 
-    names = candidate_solvers(plan)
-    found = [place_on_workers(plan, replicas, figures, {}, name) for name in names]
-    if len(names) > 1:
-        # The simulation says whether rows or steps go first where engines stay.
-        steady = [name for name, one in zip(names, found, strict=True) if not one.places]
-        found += [place_on_workers(plan, replicas, figures, {}, name, orders_all=True) for name in steady]
-    different: list[Placement] = []
-    for one in found:
-        if not any((one.orders, one.places) == (other.orders, other.places) for other in different):
-            different.append(one)
-    return different
+    return candidates_on_workers(plan, replicas, figures)

@@ -54,6 +54,8 @@ class PlacementFigures:
     basis: str
     #: The steps of which no time is known, so that only their proportions count.
     guessed: frozenset[str] = frozenset()
+    #: Rows of the batch; 0 for a batch that is in flight as a whole, however many they are.
+    num_rows: float = 0.0
 
     def left(self, shares: Mapping[str, float]) -> PlacementFigures:
         """Return the figures of what remains: `shares`, by step, of the batch."""
@@ -62,7 +64,12 @@ class PlacementFigures:
             self,
             exec_s={step: self.exec_s[step] * share for step, share in left.items()},
             num_waves={step: self.num_waves[step] * share for step, share in left.items()},
+            num_rows=self.num_rows * max(left.values(), default=0.0),
         )
+
+    def of_share(self, share: float) -> PlacementFigures:
+        """Return the figures of a share of the batch."""
+        return self.left(dict.fromkeys(self.exec_s, share))
 
     def corrected(self, measured: Mapping[str, MeasuredCalls], load_s: Mapping[str, float]) -> PlacementFigures | None:
         """Return the figures nearest to these that agree with what was measured since; None where the ranges of these
@@ -136,4 +143,4 @@ def figures_of(
         basis = "call counts alone"
     else:
         basis = f"measured calls; for {', '.join(unknown)} call counts alone" if unknown else "measured calls"
-    return PlacementFigures(exec_s, num_waves, num_places, load_s, basis, frozenset(unknown))
+    return PlacementFigures(exec_s, num_waves, num_places, load_s, basis, frozenset(unknown), estimate.sample.num_rows)

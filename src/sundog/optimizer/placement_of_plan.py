@@ -5,13 +5,16 @@ Owns both translations. Never searches; that is `placement`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from statistics import fmean
 
 from sundog.errors import ConfigError
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Placement, PlannedStep, WorkerOrder
-from sundog.optimizer.placement.choose import has_turns, solver_named
+from sundog.optimizer.placement.bound import Bound
+from sundog.optimizer.placement.choose import AUTO, candidates, has_turns, solver_named
+from sundog.optimizer.placement.indexed import Indexed
 from sundog.optimizer.placement.objective import Objective, objective_named
 from sundog.optimizer.placement.problem import (
     LLMNode,
@@ -22,6 +25,8 @@ from sundog.optimizer.placement.problem import (
     Replica,
     ToolNode,
 )
+from sundog.optimizer.placement.schedule import Schedule
+from sundog.optimizer.placement.windows import AllWindows, assigned_steps
 from sundog.optimizer.placement_figures import PlacementFigures, PoolReplicas
 
 HOUR_S = 3600.0
@@ -41,19 +46,42 @@ def place_on_workers(
     replicas: Sequence[PoolReplicas],
     figures: PlacementFigures,
     residents: Mapping[str, tuple[str, ...]],
-    solver: str,
-    *,
-    orders_all: bool = False,
 ) -> Placement:
-    """Return the placement by the plan's objective and the solver of this name, where some step runs on a worker.
-    `orders_all`: calls keep the plan's order of steps also where no engines take turns."""
+    """Return the placement by the plan's objective and solver, where some step runs on a worker."""
     problem = placement_problem(plan, replicas, figures, residents)
-    found = solver_named(solver)(problem)
-    workers = {name for one in replicas if one.group for name in one.names}
-    placement = _placed(plan, problem, found, figures.basis, workers)
-    if orders_all or has_turns(problem, found):
-        return replace(placement, places=_places(problem, found))
-    return placement
+    found = solver_named(plan.solver)(problem)
+    placement = _placed(plan, problem, found, replicas, figures)
+    return replace(placement, places=_places(problem, found)) if has_turns(problem, found) else placement
+
+
+def candidates_on_workers(
+    plan: PhysicalPlan, replicas: Sequence[PoolReplicas], figures: PlacementFigures
+) -> list[Placement]:
+    """Return the placements of which a simulation is to choose, all different, where some step runs on a worker. For
+    `auto` and the makespan they are a few, and those in which engines stay, or for which there is more than one window,
+    come once with the plan's order of steps and once with that of the rows; else it is the one that the user has
+    named."""
+    if plan.solver != AUTO or plan.objective != Objective.MAKESPAN.value:
+        return [place_on_workers(plan, replicas, figures, {})]
+    problem = placement_problem(plan, replicas, figures, {})
+    first: list[Placement] = []
+    others: list[Placement] = []
+    for one in candidates(problem):
+        by_rows = _placed(plan, problem, one, replicas, figures)
+        by_steps = replace(by_rows, places=_places(problem, one))
+        has_own_order = has_turns(problem, one)
+        first.append(by_steps if has_own_order else by_rows)
+        if problem.num_windows > 1 or not has_own_order:
+            others.append(by_rows if has_own_order else by_steps)
+    return _different([*first, *others])
+
+
+def _different(placements: Sequence[Placement]) -> list[Placement]:
+    """Return the first of those that are equal but for what found them."""
+    found: dict[object, Placement] = {}
+    for one in placements:
+        found.setdefault((one.orders, one.places), one)
+    return list(found.values())
 
 
 def placement_problem(
@@ -63,7 +91,9 @@ def placement_problem(
     residents: Mapping[str, tuple[str, ...]],
 ) -> PlacementProblem:
     """Return a problem with a node for each call of the plan that has something to do: a loop's steps once, in their
-    order."""
+    order. Of more rows than may be in flight it is that of one window."""
+    num_windows = max(1.0, figures.num_rows / plan.max_rows_in_flight)
+    figures = figures.of_share(1 / num_windows)
     objective = objective_named(plan.objective)
     groups = {one.group for one in replicas if one.group is not None}
     if objective is Objective.COST and not any(group.usd_per_hour for group in groups):
@@ -96,6 +126,7 @@ def placement_problem(
         tuple(_model(pool, figures.load_s[pool], waves_s[pool]) for pool in by_pool),
         tuple(_replicas(replicas, residents)),
         objective,
+        num_windows,
     )
 
 
@@ -142,11 +173,18 @@ def _parts_below(nodes: Sequence[Exec], above: tuple[str, ...], ends: dict[str, 
 
 
 def _placed(
-    plan: PhysicalPlan, problem: PlacementProblem, found: PlacementSolution, basis: str, workers: Set[str]
+    plan: PhysicalPlan,
+    problem: PlacementProblem,
+    found: PlacementSolution,
+    replicas: Sequence[PoolReplicas],
+    figures: PlacementFigures,
 ) -> Placement:
-    timeline = found.timeline
+    """Return the placement that a solution is, with no order of steps."""
+    timeline, windows, steps = found.timeline, AllWindows(problem), assigned_steps(Indexed(problem), found)
+    value = windows.value(steps)
     epochs = {span.node: span.epoch for span in timeline.spans}
     pools = {node.name: node.model for node in problem.llm_nodes}
+    workers = {name for one in replicas if one.group for name in one.names}
     orders = tuple(
         WorkerOrder(
             replica.name,
@@ -163,13 +201,30 @@ def _placed(
         plan.objective,
         found.solver,
         orders,
-        timeline.makespan_s,
-        found.value,
-        found.lower_bound,
-        basis,
+        windows.makespan_s(steps),
+        value,
+        min(value, _lower_bound(plan, problem, found, replicas, figures)),
+        figures.basis,
         tuple(_needs(problem, {span.node: span.start_s for span in timeline.spans}, timeline.makespan_s).items()),
         (),
+        problem.num_windows,
     )
+
+
+def _lower_bound(
+    plan: PhysicalPlan,
+    problem: PlacementProblem,
+    found: PlacementSolution,
+    replicas: Sequence[PoolReplicas],
+    figures: PlacementFigures,
+) -> float:
+    """Return what no placement is below: in many windows none is better than with all rows in flight."""
+    if problem.num_windows <= 1:
+        return found.lower_bound
+    at_once = replace(plan, max_rows_in_flight=ceil(figures.num_rows))
+    whole = replace(placement_problem(at_once, replicas, figures, {}), replicas=problem.replicas)
+    root = Schedule(Indexed(whole))
+    return Bound(root)(root)
 
 
 def _places(problem: PlacementProblem, found: PlacementSolution) -> tuple[tuple[str, int], ...]:

@@ -73,8 +73,15 @@ def _placement(placement: Placement) -> Tree:
     cost = f", {placement.value:.4g} dollars" if placement.objective == "cost" else ""
     return Tree(
         f"workers: about {placement.makespan_s:.4g} s{cost}, for {placement.objective} by {placement.solver}, {bound}",
-        (Tree(f"figures: {placement.basis}"), *(_order(order) for order in placement.orders)),
+        (Tree(f"figures: {placement.basis}"), *_windows(placement), *(_order(order) for order in placement.orders)),
     )
+
+
+def _windows(placement: Placement) -> tuple[Tree, ...]:
+    if placement.num_windows <= 1:
+        return ()
+    times = f"{placement.num_windows:.3g} times"
+    return (Tree(f"windows: {times}, once for as many rows as are in flight; the times below are of the first"),)
 
 
 def _order(order: WorkerOrder) -> Tree:

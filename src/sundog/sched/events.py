@@ -166,11 +166,14 @@ class StepsOrdered:
 
 @dataclass(frozen=True, slots=True)
 class StepDrained:
-    """No further call of this step will come: every row has passed it, or ended."""
+    """No further call of this step will come: every row has passed it, or ended; where it comes again, every row of
+    this window of rows."""
 
     time_s: float
     flow: str
     step: str
+    #: Later rows bring calls of it again, after those of the other steps that the plan has.
+    comes_again: bool = False
 
 
 @dataclass(slots=True)

@@ -6,23 +6,38 @@ makespan is about the same for a part of the work; loads are what they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import replace
+from math import ceil, gcd
 
 from sundog.sim.workload import EngineFleet, ModelledEngine, Workload
 
 MIN_PLACES = 4
 """Fewer places say little of how calls overlap."""
+ROUNDING = 1e-9
 
 
-def largest_scale(places: Iterable[int], wanted: float) -> float:
-    """Return by how much a batch may be scaled down, at most `wanted` and at least 1. `places`: of each replica and
-    tool that has more than MIN_PLACES; one with fewer is scaled with the others, but for rounding.
+def largest_scale(places: Collection[int], wanted: float, window: int | None = None) -> float:
+    """Return by how much a batch may be scaled down: at least 1, and as little above `wanted` as leaves whole places.
+    `places`: of each replica and tool that has more than MIN_PLACES; one with fewer is scaled with the others, but for
+    rounding. `window`: of rows in flight, where the batch has more.
 
     >>> largest_scale([32, 8], 10.0)
     2.0
+
+    A window of two waves stays one of two waves, 22 rows over 11 places:
+
+    >>> round(largest_scale([32], 2.8, 64), 2)
+    2.91
     """
-    return max(1.0, min([wanted, *(one / MIN_PLACES for one in places)]))
+    if not places or wanted <= 1:
+        return max(1.0, wanted)
+    least = min(places)
+    bound = min(wanted, least / MIN_PLACES) * (1 - ROUNDING)
+    units = (gcd(*places, window or 0), gcd(*places), least)
+    # As many as `places`, and the window, have units, so that what is left of each is whole.
+    scales = (unit / max(int(unit / wanted), ceil(unit * MIN_PLACES / least)) for unit in units)
+    return next(scale for scale in scales if scale >= bound)
 
 
 def scaled_down(workload: Workload, scale: float, longest_tokens: int) -> Workload:

@@ -62,6 +62,18 @@ def simulate_load(workload: Workload, policy: str, failures: Sequence[ReplicaFai
     return run_virtually(_simulate(workload, policy, failures))
 
 
+def simulate_within(workload: Workload, policy: str, limit_s: float) -> Simulated | None:
+    """Simulate a load as `simulate_load` does, but no longer than to that moment; None where it is not over by then."""
+    return run_virtually(_simulate_within(workload, policy, limit_s))
+
+
+async def _simulate_within(workload: Workload, policy: str, limit_s: float) -> Simulated | None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            return await _simulate(workload, policy, ())
+    return None
+
+
 def _ignore(event: Event) -> None:
     """A simulation keeps no log."""
 

@@ -22,9 +22,9 @@ from sundog.ir.physical import PhysicalPlan
 from sundog.ir.pool_names import engine_pool
 from sundog.session.choices import PlanChoices, RowChoice
 from sundog.session.session import Session, plan_session
+from sundog.sim.choice import chosen_placement
 from sundog.sim.failures import read_failure
 from sundog.sim.plan_workload import workload_of
-from sundog.sim.promise import chosen_placement
 from sundog.sim.simulate import Simulated, simulate_load
 from sundog.sim.workload import FollowedPlan
 from sundog.whatif.offered import OfferedLoad

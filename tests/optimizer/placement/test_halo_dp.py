@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from sundog.errors import ConfigError
 from sundog.optimizer.placement.choose import SOLVERS
-from sundog.optimizer.placement.halo_costs import HaloConstants, HaloCosts, Lane
-from sundog.optimizer.placement.halo_dp import MAX_LLM_NODES, halo_dp, halo_epochs
+from sundog.optimizer.placement.halo.costs import HaloConstants, HaloCosts, Lane
+from sundog.optimizer.placement.halo.dp import MAX_LLM_NODES, halo_dp, halo_epochs
 from sundog.optimizer.placement.indexed import Indexed
 from sundog.optimizer.placement.problem import LLMNode, Model, PlacementProblem, Replica, ToolNode
 from sundog.optimizer.placement.simulate import simulate

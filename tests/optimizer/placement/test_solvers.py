@@ -15,7 +15,7 @@ from sundog.optimizer.placement.beam import solve_beam
 from sundog.optimizer.placement.choose import MAX_DP_LLM_NODES, TURNS_MARGIN, solve
 from sundog.optimizer.placement.choose import SOLVERS as BY_NAME
 from sundog.optimizer.placement.dp import solve_dp
-from sundog.optimizer.placement.halo_dp import halo_dp
+from sundog.optimizer.placement.halo.dp import halo_dp
 from sundog.optimizer.placement.indexed import Indexed
 from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.problem import (

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sundog.errors import ConfigError, suggest
-from sundog.ir.physical import PhysicalPlan
 from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise, partition, round_robin
 from sundog.optimizer.placement.beam import solve_beam
 from sundog.optimizer.placement.dp import solve_dp
-from sundog.optimizer.placement.halo_dp import halo_dp
+from sundog.optimizer.placement.halo.dp import halo_dp
 from sundog.optimizer.placement.objective import Objective
 from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution, Solver
+from sundog.optimizer.placement.windows import solve_windows, whole_makespan_s
 
 AUTO = "auto"
 MAX_DP_LLM_NODES = 20
@@ -39,23 +39,45 @@ def solve_to_run(problem: PlacementProblem) -> PlacementSolution:
     """Return what `solve` finds in a time that is worth it for so long a run; for the makespan a partition all the same
     unless what is found has no turns either or is better by more than TURNS_MARGIN."""
     steady = partition(problem)
-    effort = _effort(steady)
-    if problem.objective is not Objective.MAKESPAN or has_turns(problem, steady):
-        return solve(problem, effort)
-    if steady.is_optimal:
+    is_safe = problem.objective is Objective.MAKESPAN and not has_turns(problem, steady)
+    if is_safe and steady.is_optimal and problem.num_windows <= 1:
         return steady
-    found = solve(problem, effort)
-    margin = TURNS_MARGIN if has_turns(problem, found) else 0.0
-    return steady if steady.value <= found.value * (1 + margin) else found
+    return _safer(problem, steady, _solve_windows(problem, _effort(problem, steady)))
 
 
 def solve_in_time(problem: PlacementProblem) -> PlacementSolution:
     """Return what `solve` finds in a time that is worth it for so long a run."""
-    return solve(problem, _effort(partition(problem)))
+    return _solve_windows(problem, _effort(problem, partition(problem)))
 
 
-def _effort(steady: PlacementSolution) -> float:
-    return min(1.0, MAX_SEARCH_SHARE * steady.timeline.makespan_s / FULL_SEARCH_S)
+def candidates(problem: PlacementProblem) -> list[PlacementSolution]:
+    """Return the answers of which a simulation of their runs is to choose: what the search finds, a partition, and all
+    workers on one step after the other. That of `solve_to_run` comes first."""
+    steady = partition(problem)
+    found = _solve_windows(problem, _effort(problem, steady))
+    others = [found, steady, operator_wise(problem)]
+    return [_safer(problem, steady, found), *others]
+
+
+def _safer(problem: PlacementProblem, steady: PlacementSolution, found: PlacementSolution) -> PlacementSolution:
+    """Return what was found, for the makespan only if it is better than a partition by more than what its turns may
+    take beyond the estimate."""
+    if problem.objective is not Objective.MAKESPAN or has_turns(problem, steady):
+        return found
+    margin = TURNS_MARGIN if has_turns(problem, found) else 0.0
+    return steady if whole_makespan_s(problem, steady) <= whole_makespan_s(problem, found) * (1 + margin) else found
+
+
+def _solve_windows(problem: PlacementProblem, effort: float) -> PlacementSolution:
+    """Return what `solve` finds; for many windows, with half of the effort, what is best for one, and with the other
+    half what is better for all."""
+    if problem.num_windows <= 1:
+        return solve(problem, effort)
+    return solve_windows(problem, solve(problem, effort / 2), effort / 2)
+
+
+def _effort(problem: PlacementProblem, steady: PlacementSolution) -> float:
+    return min(1.0, MAX_SEARCH_SHARE * whole_makespan_s(problem, steady) / FULL_SEARCH_S)
 
 
 def has_turns(problem: PlacementProblem, placement: PlacementSolution) -> bool:
@@ -77,14 +99,6 @@ SOLVERS: Mapping[str, Solver] = {
     "halo_dp": halo_dp,
     "partition": partition,
 }
-
-
-def candidate_solvers(plan: PhysicalPlan) -> tuple[str, ...]:
-    """Return the names of the solvers whose placements are to be simulated before one is taken: for `auto` and the
-    makespan a plan with turns, a partition, and all workers on one step after the other."""
-    if plan.solver != AUTO or plan.objective != Objective.MAKESPAN.value:
-        return (plan.solver,)
-    return (AUTO, "least", "partition", "operator_wise")
 
 
 def solver_named(name: str) -> Solver:

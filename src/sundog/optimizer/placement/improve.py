@@ -25,10 +25,14 @@ def improve(
 ) -> tuple[IndexedAssignment, ...]:
     """Return the best sequence found from `starts`; stops at the value `target`, or after placing `max_placements`
     nodes."""
-    if not root.ix.num_llm:
-        return ()
-    climb = _Climb(root, max_placements)
-    best, best_score = starts[0], score(root.copy().play(starts[0]))
+    return improved_by(Climb(root, max_placements), starts, target) if root.ix.num_llm else ()
+
+
+def improved_by(
+    climb: Climb, starts: Sequence[tuple[IndexedAssignment, ...]], target: float
+) -> tuple[IndexedAssignment, ...]:
+    """Return the best sequence by the climb's score; some node is to be placed."""
+    best, best_score = starts[0], climb.score_of(starts[0])
     stream = Random(SEED)
     num_climbs = 0
     while climb.placements_left > 0 and is_below(target, best_score[0]):
@@ -40,7 +44,7 @@ def improve(
     return best
 
 
-class _Climb:
+class Climb:
     """This class climbs from a sequence to better ones beside it. `placements_left` is shared by all climbs."""
 
     def __init__(self, root: Schedule, max_placements: int) -> None:
@@ -60,6 +64,10 @@ class _Climb:
             unchanged = 0 if self._better_place(nodes[turn % len(nodes)]) else unchanged + 1
             turn += 1
         return tuple(self._steps), self._score
+
+    def score_of(self, steps: Sequence[IndexedAssignment]) -> tuple[float, float]:
+        """Return the score of a complete sequence."""
+        return score(self._root.copy().play(steps))
 
     def shaken(self, steps: Sequence[IndexedAssignment], stream: Random) -> tuple[IndexedAssignment, ...]:
         """Return `steps` with NUM_SHAKEN of them moved to another place and other replicas, as `stream` draws them."""

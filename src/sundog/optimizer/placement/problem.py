@@ -83,6 +83,8 @@ class PlacementProblem:
     models: tuple[Model, ...]
     replicas: tuple[Replica, ...]
     objective: Objective = Objective.MAKESPAN
+    #: How many times the batch comes, each time as the rows of the time before end; all figures are of one time.
+    num_windows: float = 1.0
 
     @property
     def nodes(self) -> tuple[LLMNode | ToolNode, ...]:

@@ -74,11 +74,12 @@ class WorkerBook:
             self._views[pool].last_arrival_s = self._sched.time_s
 
     def drain_step(self, event: StepDrained) -> None:
-        """Take a step that has drained out of every worker's plan."""
+        """Take a step that has drained out of every worker's plan; one that comes again stands last there."""
         drained = step_id(event.flow, event.step)
         self._open.pop(drained, None)
         for worker_id, steps in self._steps.items():
-            self._steps[worker_id] = [one for one in steps if one[0] != drained]
+            again = [one for one in steps if one[0] == drained and event.comes_again]
+            self._steps[worker_id] = [one for one in steps if one[0] != drained] + again
             self._look_ahead(worker_id)
 
     def add_replica(self, replica: ReplicaView) -> None:

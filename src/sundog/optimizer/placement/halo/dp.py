@@ -3,7 +3,7 @@
 A state is the set of nodes that are done, the multiset of the workers' signatures (kind, model, last node) and the
 number of the epoch. An epoch takes a set of pending LLM nodes that is closed under their dependencies, at most one for
 each worker and at most `batch_slack` fewer than could run, on any workers that serve them; the tools that they need run
-with them. Owns the search. What it makes small is in `halo_costs`, and is no makespan; `simulate` says what it takes.
+with them. Owns the search. What it makes small is in `costs`, and is no makespan; `simulate` says what it takes.
 
 A node is never split over workers, and a worker holds one model: that is Halo's rule, and what the comparison is about.
 Tools that no LLM node needs have no epoch.
@@ -16,7 +16,7 @@ from math import inf
 
 from sundog.errors import ConfigError
 from sundog.optimizer.placement.answer import solution_of
-from sundog.optimizer.placement.halo_costs import HaloConstants, HaloCosts, Lane
+from sundog.optimizer.placement.halo.costs import HaloConstants, HaloCosts, Lane
 from sundog.optimizer.placement.indexed import Indexed
 from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
 from sundog.optimizer.placement.schedule import IndexedAssignment
