@@ -15,6 +15,7 @@ from placed.known import Ran, known_session, planned, problem_of, promised, run
 from placed.locked_run import LockedRun, after_lock, by_turns, ranks_of
 from sundog.errors import ConfigError
 from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
+from sundog.optimizer.placement.windows import whole_makespan_s
 
 OTHERS = ("halo_dp", "operator_wise", "round_robin", "heft")
 """Halo's dynamic program, its `opwise`, and its `rr_topo`; for its greedy scheduler stands the better known `heft`."""
@@ -103,7 +104,7 @@ def measure(case: Case, *, is_run: bool = True) -> Measured:
         found.solver,
         found.is_optimal,
         max(len(_models_on(problem, found, name)) for name in _names(problem)),
-        found.timeline.makespan_s,
+        whole_makespan_s(problem, found),
         planning_s,
         simulated_s,
         simulating_s,
@@ -120,7 +121,7 @@ def _other(case: Case, problem: PlacementProblem, name: str) -> Other | None:
     except ConfigError:
         return None
     run_s = LockedRun(case, ranks_of(case.graph, found, _names(problem)), after_lock).makespan_s()
-    return Other(found.timeline.makespan_s, run_s, planning_s)
+    return Other(whole_makespan_s(problem, found), run_s, planning_s)
 
 
 def _names(problem: PlacementProblem) -> list[str]:

@@ -4,6 +4,7 @@ by which a user chooses another."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sundog.errors import ConfigError, suggest
 from sundog.optimizer.placement.baselines import heft, min_switch, operator_wise, partition, round_robin
@@ -20,6 +21,8 @@ FULL_SEARCH_S = 1.0
 """About so much processor time has a search that may look at all its states."""
 MAX_SEARCH_SHARE = 0.005
 """A share of the time that is planned; the search has no more."""
+UNSPLIT_SHARE = 0.5
+"""Of the effort of that search, what one of the plans without split steps has."""
 TURNS_MARGIN = 0.05
 """By how much more a partition may take than a plan with turns. Where plans with turns promised 4.6 to 63 % over the
 partition (38 published and random graphs in virtual time, benchmarks/promise.py), they took 13 % less to 5 % more than
@@ -51,12 +54,23 @@ def solve_in_time(problem: PlacementProblem) -> PlacementSolution:
 
 
 def candidates(problem: PlacementProblem) -> list[PlacementSolution]:
-    """Return the answers of which a simulation of their runs is to choose: what the search finds, a partition, and all
-    workers on one step after the other. That of `solve_to_run` comes first."""
+    """Return the answers of which a simulation of their runs is to choose: what the search finds, with steps split over
+    workers and without, a partition, and all workers on one step after the other. Among those that simulate alike the
+    first counts: what is found, if it is better than a partition by a margin."""
     steady = partition(problem)
-    found = _solve_windows(problem, _effort(problem, steady))
-    others = [found, steady, operator_wise(problem)]
-    return [_safer(problem, steady, found), *others]
+    effort = _effort(problem, steady)
+    found = _solve_windows(problem, effort)
+    whole = _solve_unsplit(problem, effort * UNSPLIT_SHARE, found.lower_bound)
+    best = min((found, whole), key=lambda one: whole_makespan_s(problem, one))
+    return [_safer(problem, steady, best), found, whole, steady, operator_wise(problem)]
+
+
+def _solve_unsplit(problem: PlacementProblem, effort: float, lower_bound: float) -> PlacementSolution:
+    """Return what is found where no step is split over replicas, as Halo's planner has it: of far fewer plans, a better
+    one may be found in time. `lower_bound`: what is proven of the plans with split steps."""
+    unsplit = replace(problem, llm_nodes=tuple(replace(node, max_replicas=1) for node in problem.llm_nodes))
+    found = _solve_windows(unsplit, effort)
+    return replace(found, lower_bound=min(lower_bound, found.value), is_optimal=False)
 
 
 def _safer(problem: PlacementProblem, steady: PlacementSolution, found: PlacementSolution) -> PlacementSolution:
