@@ -21,8 +21,6 @@ FULL_SEARCH_S = 1.0
 """About so much processor time has a search that may look at all its states."""
 MAX_SEARCH_SHARE = 0.005
 """A share of the time that is planned; the search has no more."""
-UNSPLIT_SHARE = 0.5
-"""Of the effort of that search, what one of the plans without split steps has."""
 TURNS_MARGIN = 0.05
 """By how much more a partition may take than a plan with turns. Where plans with turns promised 4.6 to 63 % over the
 partition (38 published and random graphs in virtual time, benchmarks/promise.py), they took 13 % less to 5 % more than
@@ -60,7 +58,7 @@ def candidates(problem: PlacementProblem) -> list[PlacementSolution]:
     steady = partition(problem)
     effort = _effort(problem, steady)
     found = _solve_windows(problem, effort)
-    whole = _solve_unsplit(problem, effort * UNSPLIT_SHARE, found.lower_bound)
+    whole = _solve_unsplit(problem, effort, found.lower_bound)
     best = min((found, whole), key=lambda one: whole_makespan_s(problem, one))
     return [_safer(problem, steady, best), found, whole, steady, operator_wise(problem)]
 
