@@ -18,6 +18,7 @@ from sundog.cost.step_time import (
     fit,
     fit_error_of,
     prefill_work,
+    with_total,
 )
 
 MODEL = StepTime(20e-3, 1.1e-3, 1.4e-3, 2.6e-6, 0.9e-6, 0.7e-6)
@@ -62,6 +63,20 @@ def test_interrupted_steps_count_little() -> None:
         for number, step in enumerate(some_steps(MODEL, seed=3, noise=0.02))
     ]
     assert fit_error_of(fit(steps), some_steps(MODEL, seed=4)).mape < 0.02
+
+
+def test_the_total_is_what_the_steps_took() -> None:
+    """One step in five is slow by half, one in a hundred by a thousand times: the latter counts as three times."""
+    clean = some_steps(MODEL, seed=3)
+    slowdown = {0: 1.5, 7: 1000.0}
+    steps = [
+        MeasuredStep(step.work, step.elapsed_s * slowdown.get(number % 100 if number % 100 == 7 else number % 5, 1.0))
+        for number, step in enumerate(clean)
+    ]
+    scaled = with_total(MODEL, steps)
+    expected = sum(min(step.elapsed_s, 3 * model_s.elapsed_s) for step, model_s in zip(steps, clean, strict=True))
+    assert sum(scaled.seconds(step.work) for step in steps) == pytest.approx(expected)
+    assert len({round(a / b, 9) for a, b in zip(astuple(scaled), astuple(MODEL), strict=True)}) == 1
 
 
 @pytest.mark.parametrize("absent", range(6))

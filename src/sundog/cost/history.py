@@ -90,6 +90,8 @@ class NodeRecord:
     num_held: int = 0
     num_judged: int = 0
     prompt_tokens: Histogram = field(default_factory=Histogram)
+    #: The same prompts as they were counted before the calls: from characters where the tokenizer is not here.
+    counted_tokens: Histogram = field(default_factory=Histogram)
     #: Lengths of the lists that `for_each` fanned out over.
     num_items: Histogram = field(default_factory=Histogram)
     #: Turns of a loop.
@@ -118,6 +120,13 @@ def mean_of(known: Histogram, num_calls: float) -> Estimate | None:
     count = known.count
     spread = max(known.spread, known.mean) if count < MIN_TOLD else known.spread
     return Estimate.around(known.mean, 1.645 * spread * (1 / count + 1 / max(1.0, num_calls)) ** 0.5)
+
+
+def tokens_per_counted(record: NodeRecord | None) -> float | None:
+    """Return how many tokens a prompt had for each that was counted before its call; None where no run tells."""
+    if record is None or not (record.counted_tokens.counts and record.prompt_tokens.total):
+        return None
+    return record.prompt_tokens.mean / record.counted_tokens.mean
 
 
 def tool_call_s(record: NodeRecord | None, num_calls: float) -> Estimate:

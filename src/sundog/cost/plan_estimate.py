@@ -191,7 +191,7 @@ class _Steps:
                     block_tokens=pool.block_tokens,
                     warm=self._warm[node.pool],
                     made=self._made,
-                ).with_error(pool.token_error)
+                ).with_error(self._known.token_error(node.name, pool))
             executed = executed_of(sampled, is_shared=is_shared, made=self._made)
             self._warm[node.pool].update(block for call in executed for block in call.blocks)
             if is_shared:
@@ -227,11 +227,10 @@ def _missing(found: Mapping[str, NodeEstimate], known: Known) -> tuple[str, ...]
             if has_seconds(found.values(), known)
             else f"never timed: {', '.join(tools)}; the first run times them"
         )
-    notes += [
-        f"prompt tokens for {pool.engine} are counted from characters, within {pool.token_error:.0%}"
-        for pool in pools
-        if isinstance(pool, EnginePool) and pool.token_error
-    ]
+    for pool in pools:
+        if isinstance(pool, EnginePool) and pool.token_error:
+            error = max(known.token_error(node.node, pool) for node in found.values() if node.pool == pool.name)
+            notes.append(f"prompt tokens for {pool.engine} are counted from characters, within {error:.0%}")
     return tuple(notes)
 
 

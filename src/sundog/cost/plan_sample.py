@@ -186,7 +186,7 @@ class _Walk:
             facts.conversation,
             scope.known,
             scope.unknown,
-            pool.measure if isinstance(pool, EnginePool) else _no_tokens,
+            self._known.measure(node.name, pool) if isinstance(pool, EnginePool) else _no_tokens,
             identity=facts.identity,
         )
         self.calls.append(PlannedCall(node.name, call, chance, waits))

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from sundog.cost.history import History, NodeRecord
+from sundog.cost.history import History, NodeRecord, tokens_per_counted
 from sundog.cost.profile import Profile
-from sundog.cost.prompt_sample import Conversation, Measure
+from sundog.cost.prompt_sample import Conversation, Measure, ScaledMeasure
 from sundog.tokens import TokenPrices
+
+SCALED_ERROR = 0.05
+"""The relative error of tokens that are counted from characters and scaled as in earlier runs of the step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +27,8 @@ class EnginePool:
     #: The name of its block.
     engine: str
     model: str
-    measure: Measure
-    #: The relative error of `measure`, as a fraction.
+    measure: ScaledMeasure
+    #: The relative error of `measure`, as a fraction; 0 where the tokenizer is here.
     token_error: float
     #: Tokens of a block of its prefix cache, None where there is none.
     block_tokens: int | None
@@ -69,6 +73,17 @@ class Known:
     #: By name.
     pools: Mapping[str, EnginePool | ToolPool]
     history: History
+
+    def measure(self, node: str, pool: EnginePool) -> Measure:
+        """Return what measures the prompts of a step: earlier runs tell how far counting from characters is off."""
+        return partial(pool.measure, scale=self._scale(node, pool) or 1.0)
+
+    def token_error(self, node: str, pool: EnginePool) -> float:
+        """Return the relative error of the tokens that `measure` tells."""
+        return pool.token_error if self._scale(node, pool) is None else min(pool.token_error, SCALED_ERROR)
+
+    def _scale(self, node: str, pool: EnginePool) -> float | None:
+        return tokens_per_counted(self.record(node, pool.name)) if pool.token_error else None
 
     def record(self, node: str, pool: str = "") -> NodeRecord | None:
         """Return what earlier runs have shown of a node with the model of its pool."""

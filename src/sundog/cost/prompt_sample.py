@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 from zlib import crc32
 
 from sundog.cost.estimate import NOTHING, Estimate, sum_of
@@ -41,6 +41,12 @@ class MeasuredPrompt:
 
 
 Measure = Callable[[Texts], MeasuredPrompt]
+
+
+class ScaledMeasure(Protocol):
+    """Measures prompts of a model. `scale`: the tokens that a prompt has for each that is counted from characters."""
+
+    def __call__(self, texts: Texts, *, scale: float) -> MeasuredPrompt: ...
 
 
 def text_blocks(texts: Texts, num_characters: int) -> tuple[int, ...]:

@@ -48,6 +48,8 @@ class Attempt(NamedTuple):
     num_calls: int
     #: As of Success; 0 where the attempt did not succeed.
     num_answered: int
+    #: Tokens of the prompt as they were counted before the call; 0 for a tool, and where calls were gathered.
+    num_counted_tokens: int = 0
 
     @property
     def call_s(self) -> float:

@@ -124,6 +124,7 @@ class Recorder:
             gave.usage,
             gave.num_calls,
             gave.num_answered,
+            running.arrived.num_prompt_tokens,
         )
         for listener in self._listeners:
             listener(attempt)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sundog.cost.profile import Profile
-from sundog.cost.step_time import fit, fit_error_of
+from sundog.cost.step_time import fit, fit_error_of, with_total
 from sundog.deployment import opened
 from sundog.engines.base import Engine
 from sundog.ir.logical import EngineBlock
@@ -46,7 +46,7 @@ async def _calibrate(
 def profile_of(measured: MeasuredRounds, load_1min: float) -> Profile:
     """Return the profile that fits these measurements, with its errors on the steps it was fitted to and on those that
     were held out."""
-    model = fit(measured.fit)
+    model = with_total(fit(measured.fit), measured.fit)
     facts = {
         **machine(),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),

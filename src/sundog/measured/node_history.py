@@ -45,8 +45,9 @@ class Observations:
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], NodeRecord] = {}
 
-    def executed(self, node: str, model: str, usage: Usage | None, call_s: float) -> None:
-        """A call succeeded: its last attempt took `call_s`. `model`: "" for a step without an engine."""
+    def executed(self, node: str, model: str, usage: Usage | None, call_s: float, num_counted_tokens: int) -> None:
+        """A call succeeded: its last attempt took `call_s`. `model`: "" for a step without an engine.
+        `num_counted_tokens`: of its prompt, as they were counted before; 0 where they were not."""
         record = self.records.get((node, model))
         if record is None:
             record = self.records[node, model] = NodeRecord()
@@ -54,6 +55,8 @@ class Observations:
         if usage is not None:
             record.prompt_tokens.add(usage.num_prompt_tokens)
             record.output_tokens.add(usage.num_output_tokens)
+            if num_counted_tokens:
+                record.counted_tokens.add(num_counted_tokens)
 
     def judged(self, node: str, holds: bool) -> None:
         """A node's condition was evaluated for one row; this does not depend on a model."""
@@ -113,7 +116,7 @@ def extend_history(state_dir: Path, flow: str, seen: History) -> None:
 
 
 def _histograms(record: NodeRecord) -> dict[str, Histogram]:
-    kinds = ("prompt_tokens", "output_tokens", "call_s", "num_items", "num_turns")
+    kinds = ("prompt_tokens", "counted_tokens", "output_tokens", "call_s", "num_items", "num_turns")
     return {kind: getattr(record, kind) for kind in kinds}
 
 

@@ -171,11 +171,12 @@ def _count_characters(messages: Sequence[Message]) -> int:
 NO_TOKENIZER = EngineOutline(_count_characters, ESTIMATED_ERROR, None, None, None)
 
 
-def _measure(outline: EngineOutline, texts: Texts) -> MeasuredPrompt:
+def _measure(outline: EngineOutline, texts: Texts, *, scale: float) -> MeasuredPrompt:
     messages = [Message(cast(Role, role), text) for role, text in texts]
     if outline.encode is None:
-        num_characters = round(CHARACTERS_PER_TOKEN * (outline.block_tokens or 0))
-        return MeasuredPrompt(outline.count(messages), text_blocks(texts, num_characters) if num_characters else None)
+        num_characters = round(CHARACTERS_PER_TOKEN / scale * (outline.block_tokens or 0))
+        blocks = text_blocks(texts, num_characters) if num_characters else None
+        return MeasuredPrompt(outline.count(messages) * scale, blocks)
     tokens = outline.encode(messages)
     return MeasuredPrompt(len(tokens), token_blocks(tokens, outline.block_tokens) if outline.block_tokens else None)
 

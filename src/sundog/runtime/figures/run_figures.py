@@ -46,7 +46,7 @@ class RunFigures:
     def _observe(self, attempt: Attempt) -> None:
         model = self._models.get(attempt.pool, "")
         for _ in range(attempt.num_answered):
-            self.observations.executed(attempt.step, model, attempt.usage, attempt.call_s)
+            self.observations.executed(attempt.step, model, attempt.usage, attempt.call_s, attempt.num_counted_tokens)
 
     def _add_work(self, attempt: Attempt) -> None:
         work = self.work.get(attempt.pool)
