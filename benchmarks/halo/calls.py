@@ -28,8 +28,8 @@ from sundog.transport.address import with_parameters
 from sundog.transport.client import Client as HTTPClient
 from sundog.transport.client import Request
 
-# As sundog's pools of tools have.
 MAX_TOOL_CALLS = 8
+"""Calls at once on the database, and on the server: of every arm, sundog's too."""
 TOOL_TIMEOUT_S = 60.0
 MAX_ROWS = 10_000
 MAX_BYTES = 10_000_000
@@ -60,7 +60,7 @@ class Client:
         self.counts = Counts()
         self._case = case
         self._base_url = base_url
-        self._database = Database(reveal_url(case.database, secrets), Path())
+        self._database = Database(reveal_url(case.database, secrets), Path(), max_connections=MAX_TOOL_CALLS)
         self._http = HTTPClient()
         self._slots = {name: asyncio.Semaphore(MAX_TOOL_CALLS) for name in ("sql", "http")}
         self._engines = {model: open_engines(block, secrets) for model, block in case.blocks.items()}

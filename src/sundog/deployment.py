@@ -38,13 +38,20 @@ def identity(block: EngineBlock) -> Mapping[str, Any]:
 
 
 def tool_limits(plan: PhysicalPlan, operators: Mapping[str, Operator]) -> dict[str, int]:
-    """Return the tools' pools and how many calls each takes at once, in the order of the plan."""
+    """Return the tools' pools and how many calls each takes at once, in the order of the plan: as the flow says, else
+    as the operators do. The plan, its estimate, the simulator and the run have these numbers from here."""
     limits: dict[str, int] = {}
     for call in calls_of(plan.nodes):
         traits = operators[call.step.operator].traits(call.step.spec)
         if traits.engine is None:
             limits[call.pool] = max(limits.get(call.pool, 1), traits.max_concurrency)
-    return limits
+    return {pool: plan.logical.limits.get(pool, limit) for pool, limit in limits.items()}
+
+
+def call_limits(plan: PhysicalPlan, operators: Mapping[str, Operator]) -> dict[str, int]:
+    """Return by pool how many calls each of its replicas takes at once: engines, then tools."""
+    engines = {pool: options.max_concurrency for pool, _, options in engine_limits(plan)}
+    return engines | tool_limits(plan, operators)
 
 
 def used_engines(plan: PhysicalPlan) -> list[EngineBlock]:

@@ -19,6 +19,8 @@ name: everything
 engines:
   small: {kind: "null", replicas: 2, max_concurrency: 4, max_tokens_in_flight: 8000}
   unused: {kind: "null"}
+limits:
+  https://example.com: {max_concurrency: 4}
 inputs:
   rows: {path: rows.jsonl}
 constants: {tone: calm}

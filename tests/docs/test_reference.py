@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from sundog.cli.main import app
 from sundog.engines.base import ENGINES, EngineOptions
-from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, LoopSpec, NodeSpec, WorkersSpec
+from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, LimitSpec, LoopSpec, NodeSpec, WorkersSpec
 from sundog.operators.base import OPERATORS
 from sundog.vllm_plugin.envelope import Envelope
 from sundog.vllm_plugin.options import PluginOptions
@@ -34,6 +34,7 @@ def described() -> dict[tuple[Path, str], Models]:
         (LANGUAGE, "The sections of a flow"): (FlowSpec,),
         (LANGUAGE, "Engines"): (EngineSpec, EngineOptions),
         (LANGUAGE, "Workers"): (WorkersSpec,),
+        (LANGUAGE, "Limits"): (LimitSpec,),
         (LANGUAGE, "Inputs"): (InputSpec,),
         (LANGUAGE, "Nodes"): (NodeSpec,),
         (LANGUAGE, "loop"): (LoopSpec,),

@@ -28,6 +28,8 @@ def everything() -> FlowBuilder:
     gpu = flow.workers("gpu", count=2, max_resident=3, usd_per_hour=1.5)
     local = flow.engine("local", kind="null", model="tiny", replicas=2)
     remote = flow.engine("remote", kind="null", model="big", latency_s=0.5, workers=gpu)
+    flow.limit("sqlite:///filings.db", max_concurrency=3)
+    flow.limit("http://localhost", max_concurrency=40)
     row = flow.input("questions", "data/*.csv", types={"id": "VARCHAR"})
     filings = flow.input("filings", query="select * from 'filings.parquet'", key="filing_id")
     flow.input("owners", call=json.loads, args={"s": "[]"}, key={"owner": "user"})
@@ -91,6 +93,7 @@ def test_the_builder_and_the_file_give_equal_plans() -> None:
     from_python = everything().plan()
     assert describe_value(from_python) == describe_value(from_file)
     assert from_python == from_file
+    assert from_python.limits == from_file.limits == {"sqlite:filings.db": 3, "http:http://localhost": 40}
 
 
 def test_the_order_of_nodes_and_columns_is_that_of_the_calls() -> None:

@@ -37,6 +37,7 @@ class Context:
     request_id: str = "request-1"
     idempotency_key: str = "key-1"
     timeout_s: float = 30.0
+    max_concurrency: int = 8
     priority: int = 0
     about: Mapping[str, Any] = field(default_factory=dict)
     needs_first_token: bool = False

@@ -14,7 +14,7 @@ import pytest
 from sundog.errors import FlowError, OperatorError
 from sundog.ir.physical import Sharing
 from sundog.ir.templates.render import Scope
-from sundog.operators.python import MAX_THREADS, PythonOperator, PythonSpec
+from sundog.operators.python import PythonOperator, PythonSpec
 from tests.operators.calls import fault_of_step, run_step
 from tests.operators.conformance import SECRET, SECRET_VALUE, Case, Context, OperatorConformance, Subject, until
 
@@ -236,14 +236,14 @@ def test_a_call_that_found_no_thread_never_ran(folder: Path) -> None:
     async def crowd() -> None:
         operator = PythonOperator(folder)
         call = operator.bind(spec("block", effect=True), {}, {})
-        blocked = [asyncio.create_task(operator.run(call, Context())) for _ in range(MAX_THREADS)]
-        await until(lambda: MODULE in sys.modules and len(module().running) == MAX_THREADS)
+        blocked = [asyncio.create_task(operator.run(call, Context())) for _ in range(Context().max_concurrency)]
+        await until(lambda: MODULE in sys.modules and len(module().running) == Context().max_concurrency)
         with pytest.raises(OperatorError, match="no thread was free") as caught:
             await operator.run(call, Context(timeout_s=0.05))
         assert (caught.value.retryable, caught.value.is_outcome_unknown) == (True, False)
         module().go_on.set()
         assert {(await each).value for each in blocked} == {"done"}
-        assert len(module().running) == MAX_THREADS
+        assert len(module().running) == Context().max_concurrency
         await operator.close()
 
     asyncio.run(crowd())

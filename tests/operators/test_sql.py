@@ -138,6 +138,25 @@ def test_a_relative_path_starts_at_the_flows_folder(folder: Path, monkeypatch: p
     assert run(folder, spec("select count(*) as n from item", database=f"sqlite:///{folder}/shop.db")) == [{"n": 2}]
 
 
+@pytest.mark.parametrize(
+    ("database", "query", "pool", "max_concurrency"),
+    [
+        (URL, "select 1", "sqlite:shop.db", 8),
+        (URL, "delete from item", "sqlite:shop.db (writes)", 1),
+        ("duckdb:///shop.duckdb", "select 1", "duckdb:/shop.duckdb", 8),
+        ("postgresql+psycopg://me@db/shop", "select 1", "postgresql:db/shop", 32),
+        ("postgresql+psycopg://me@db/shop", "delete from item", "postgresql:db/shop", 32),
+    ],
+)
+def test_a_database_takes_so_many_calls_where_the_flow_says_nothing(
+    folder: Path, database: str, query: str, pool: str, max_concurrency: int
+) -> None:
+    operator = SQLOperator(folder)
+    traits = operator.traits(spec(query, database))
+    assert (traits.pool, traits.max_concurrency) == (pool, max_concurrency)
+    assert operator.pool_at(operator.address_of(spec(query, database))) == pool.removesuffix(" (writes)")
+
+
 def test_traits_of_reads_and_writes(folder: Path) -> None:
     traits = SQLOperator(folder).traits
     read, volatile, write = traits(spec("select 1")), traits(spec("select random()")), traits(spec("delete from item"))
@@ -255,7 +274,7 @@ def test_messages_of_the_database_hold_no_secret(folder: Path) -> None:
 
 @pytest.fixture
 def database(folder: Path) -> Iterator[Database]:
-    opened = Database(make_url(URL), folder)
+    opened = Database(make_url(URL), folder, max_connections=2)
     yield opened
     opened.close()
 
@@ -268,15 +287,16 @@ def test_a_read_cannot_write_even_if_it_was_misjudged(folder: Path, database: Da
 
 
 def test_a_write_that_could_not_be_stopped_in_time_is_not_committed_later(
-    folder: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    database = Database(make_url(URL), folder, max_connections=1, is_write=True)
     monkeypatch.setattr(sql_database, "STOP_WAIT_S", 0.05)
     go_on = threading.Event()
 
     def hold(*_: object) -> None:
         go_on.wait(10)
 
-    event.listen(database._engines[True], "before_cursor_execute", hold)
+    event.listen(database._engine, "before_cursor_execute", hold)
     write = Statement(text("delete from item"), {}, is_write=True, max_rows=10)
 
     async def give_up() -> None:
@@ -284,9 +304,10 @@ def test_a_write_that_could_not_be_stopped_in_time_is_not_committed_later(
             await database.execute(write, timeout_s=0.05)
         assert (caught.value.retryable, caught.value.is_outcome_unknown) == (True, False)
         go_on.set()
-        await until(lambda: database._engines[True].pool.checkedout() == 0)  # type: ignore[attr-defined]  # a QueuePool
+        await until(lambda: database._engine.pool.checkedout() == 0)  # type: ignore[attr-defined]  # a QueuePool
 
     asyncio.run(give_up())
+    database.close()
     assert names(folder) == ["tea", "milk"]
 
 
@@ -311,13 +332,13 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database
         connection.execute("create table item (id integer primary key, name text)")
         connection.execute("insert into item values (1, 'tea'), (2, 'milk')")
         connection.commit()
-    opened = Database(make_url(URL), folder)
+    opened = Database(make_url(URL), folder, max_connections=2)
     texts: list[str] = []
 
     def keep(connection: object, cursor: object, statement: str, *_: object) -> None:
         texts.append(statement)
 
-    event.listen(opened._engines[False], "before_cursor_execute", keep)
+    event.listen(opened._engine, "before_cursor_execute", keep)
     yield opened, texts
     opened.close()
 
@@ -330,7 +351,7 @@ _HOSTILE = st.sampled_from(["'", "''", "' or 1=1 --", "1; drop table item", ":v"
 def test_a_value_never_changes_the_statement(value: Any, watched: tuple[Database, list[str]]) -> None:
     database, texts = watched
     operator = SQLOperator(Path())
-    operator._databases[URL] = database
+    operator._databases[URL, False] = database
     step = spec("select :v as v, name from item where id = 1 or name = :v", params={"v": "{{ row.v }}"})
     call = operator.bind(step, {"row": {"v": value}}, {})
     (row,) = asyncio.run(operator.run(call, Context())).value

@@ -123,3 +123,17 @@ def test_a_value_that_the_driver_cannot_hold_gets_a_hint() -> None:
 def test_integrity_errors_are_final() -> None:
     error = IntegrityError("insert", {}, sqlite_error(2067))
     assert not sql_fault_of(error, EXECUTING, "sqlite", is_write=True).retryable
+
+
+@pytest.mark.parametrize(
+    ("backend", "text"),
+    [
+        ("postgresql", "connection failed: FATAL:  sorry, too many clients already"),
+        ("postgresql", "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute"),
+        ("mysql", "(1040, 'Too many connections')"),
+    ],
+)
+def test_a_server_without_connections_is_asked_again_with_the_remedy(backend: str, text: str) -> None:
+    fault = sql_fault_of(wrapped(Exception(text)), CONNECTING, backend, is_write=True)
+    assert (fault.retryable, fault.is_outcome_unknown) == (True, False)
+    assert "a smaller `max_concurrency` in the flow's `limits` takes fewer connections" in str(fault.hint)

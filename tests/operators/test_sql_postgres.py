@@ -13,11 +13,12 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from sundog.errors import OperatorError
-from sundog.operators.base import Inspection
+from sundog.operators.base import Inspection, Outcome
 from sundog.operators.sql import inspection as sql_inspection
 from sundog.operators.sql.database import Database, Statement
 from sundog.operators.sql.operator import SQLOperator, SQLSpec
 from sundog.secrets import Secrets
+from tests.operators.conformance import Context
 from tests.operators.lookups import compare
 
 SERVER_URL = os.environ.get("SUNDOG_TEST_POSTGRES_URL")
@@ -45,7 +46,7 @@ def database(alone: None) -> Iterator[Database]:
         connection.execute(text("create sequence sundog_test_numbers"))
         connection.execute(text("create table sundog_test (id int primary key, price numeric, day date, tags text[])"))
         connection.execute(text("insert into sundog_test values (1, 2.50, '2020-01-31', '{a,b}')"))
-    opened = Database(make_url(SERVER_URL), Path())
+    opened = Database(make_url(SERVER_URL), Path(), max_connections=8)
     yield opened
     opened.close()
     with engine.begin() as connection:
@@ -117,7 +118,7 @@ def test_a_null_without_a_type_gets_the_hint(database: Database) -> None:
 def test_writers_that_roll_each_other_back_are_known_not_to_have_acted(database: Database) -> None:
     assert SERVER_URL is not None
     serializable = make_url(SERVER_URL).update_query_dict({"options": "-cdefault_transaction_isolation=serializable"})
-    other = Database(serializable, Path())
+    other = Database(serializable, Path(), max_connections=8)
 
     async def both() -> list[Any]:
         query = text("with w as (select pg_sleep(0.2)) update sundog_test set price = price + 1 from w where id = 1")
@@ -231,7 +232,7 @@ def test_a_refused_write_is_known_and_final(database: Database) -> None:
 
 def test_a_server_that_is_not_there() -> None:
     assert SERVER_URL is not None
-    absent = Database(make_url(SERVER_URL).set(host="127.0.0.1", port=1), Path())
+    absent = Database(make_url(SERVER_URL).set(host="127.0.0.1", port=1), Path(), max_connections=1)
     error = fault(absent, "delete from sundog_test", is_write=True)
     assert (error.retryable, error.is_outcome_unknown) == (True, False)
     absent.close()
@@ -297,3 +298,20 @@ def test_a_gathered_answer_is_the_one_alone(tables: SQLOperator, table: str) -> 
     for some in (KEYS, KEYS[:5], ["5", "1", "77"], words, ["b", "nothing"], [5, 16777217], [1, 2**40]):
         num_answers += compare(tables, SERVER_URL, f"select k, n from {table} where k = :id order by n", some)
     assert (num_answers == 0) == (table in ALONE)
+
+
+def test_a_pool_has_as_many_connections_as_it_takes_calls(alone: None) -> None:
+    operator = SQLOperator(Path())
+    query = "select pg_backend_pid() as id, cast(pg_sleep(0.02) as text) as slept, cast(:n as int) as n"
+    calls = [
+        operator.bind(SQLSpec.model_validate({"database": SERVER_URL, "query": query, "params": {"n": n}}), {}, {})
+        for n in range(20)
+    ]
+
+    async def ask() -> list[Outcome]:
+        try:
+            return await asyncio.gather(*(operator.run(call, Context(max_concurrency=5)) for call in calls))
+        finally:
+            await operator.close()
+
+    assert len({outcome.value[0]["id"] for outcome in asyncio.run(ask())}) == 5

@@ -10,7 +10,7 @@ from sundog.batch.drains import Drains
 from sundog.batch.step_facts import call_facts
 from sundog.engines.base import Engine
 from sundog.host.driver import Driver
-from sundog.ir.physical import PhysicalPlan
+from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import Operator
 from sundog.runtime.calls.attempt import Attempts
 from sundog.runtime.calls.binder import Binder
@@ -54,7 +54,7 @@ class Part:
             self.driver,
             Binder(run, operators, identities or {}, secrets),
             Requests(run, by_pool, {}, secrets, needs_prefixes=False),
-            Attempts(run, self.driver, operators, engines, secrets),
+            Attempts(run, self.driver, operators, engines, {call.pool: 64 for call in calls_of(plan.nodes)}, secrets),
             self.figures,
         )
         # Nobody asks here which steps have drained.

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 import sundog as sd
 from halo.arms.catalog import FlowArm
+from halo.calls import MAX_TOOL_CALLS
 from halo.case import Case
 from halo.graph import Row
 from halo.known_engines import keep_known_loads
@@ -59,6 +60,9 @@ def write_flow(case: Case, rows: Sequence[Row], base_url: str, folder: Path, arm
     yaml = YAML(typ="safe")
     flow = yaml.load((FLOWS / f"{case.workload}.yaml").read_text())
     flow |= engines_of(case, arm)
+    places = {"sql": case.database.partition("?")[0], "http": base_url}
+    used = {place for kind, place in places.items() if any(kind in node for node in flow["nodes"].values())}
+    flow["limits"] = {place: {"max_concurrency": MAX_TOOL_CALLS} for place in sorted(used)}
     for node in flow["nodes"].values():
         if "sql" in node:
             node["sql"] |= {"database": case.database, "query": adapt(node["sql"]["query"], case.database)}

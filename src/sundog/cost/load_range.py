@@ -11,8 +11,12 @@ from collections.abc import Iterable, Sequence
 from sundog.cost.estimate import Estimate
 from sundog.cost.history import ASSUMED_CALL_S, tool_call_s
 from sundog.cost.plan_estimate import NodeEstimate, has_seconds
-from sundog.cost.pools import EnginePool, Known
+from sundog.cost.pools import EnginePool, Known, ToolPool
 from sundog.cost.step_time import StepWork, call_work
+
+MOST = 0.8
+"""Tools that are at work for so much of a makespan decide it."""
+_POOL = "pool"
 
 
 def busiest_s(steps: Sequence[NodeEstimate], known: Known) -> Estimate:
@@ -48,19 +52,36 @@ def _devices(known: Known) -> dict[str, str]:
     return {pool.name: pool.shared_device for pool in pools if pool.shared_device is not None}
 
 
+def deciding_tool(makespan_s: float, steps: Sequence[NodeEstimate], known: Known) -> tuple[ToolPool, float] | None:
+    """Return the tools that have something to do for most of a makespan, with the seconds that their calls take as many
+    at once as they may; None where there are none, or their calls were never timed."""
+    loads = _loads_s(steps, known, "expected")
+    kind, name = max(loads, key=lambda place: loads[place], default=("", ""))
+    pool = known.pools.get(name)
+    if kind != _POOL or not isinstance(pool, ToolPool) or loads[kind, name] < MOST * makespan_s:
+        return None
+    is_timed = all(step.seconds is not None for step in steps if step.pool == name)
+    return (pool, loads[kind, name]) if is_timed and loads[kind, name] else None
+
+
 def _load_s(steps: Sequence[NodeEstimate], known: Known, end: str) -> float:
     """Seconds of the busiest pool, or of the busiest device, if it is never idle, with one end of every estimate."""
+    return max(_loads_s(steps, known, end).values(), default=0.0)
+
+
+def _loads_s(steps: Sequence[NodeEstimate], known: Known, end: str) -> dict[tuple[str, str], float]:
+    """Seconds of each pool, or of each device, by its kind and name."""
     loads: dict[tuple[str, str], float] = defaultdict(float)
     devices = _devices(known)
     for pool in known.pools.values():
         served = [step for step in steps if step.pool == pool.name]
-        place = ("device", devices[pool.name]) if pool.name in devices else ("pool", pool.name)
+        place = ("device", devices[pool.name]) if pool.name in devices else (_POOL, pool.name)
         loads[place] += (
             _engine_s(pool, served, end)
             if isinstance(pool, EnginePool)
             else sum(_tool_s(step, known, end) for step in served) / pool.max_concurrency
         )
-    return max(loads.values(), default=0.0)
+    return loads
 
 
 def _tool_s(step: NodeEstimate, known: Known, end: str) -> float:

@@ -19,7 +19,11 @@ def pool_facts(flow: PlannedFlow) -> list[PoolFacts]:
         PoolFacts(pool, num_replicas, options.max_concurrency, options.max_tokens_in_flight, groups[pool])
         for pool, num_replicas, options in engine_limits(flow.plan)
     ]
-    return engines + [PoolFacts(pool, 1, limit) for pool, limit in tool_limits(flow.plan, flow.operators).items()]
+    limits = flow.plan.logical.limits
+    return engines + [
+        PoolFacts(pool, 1, limit, is_limited=pool in limits)
+        for pool, limit in tool_limits(flow.plan, flow.operators).items()
+    ]
 
 
 def sharing_reasons(flow: PlannedFlow) -> dict[str, str]:

@@ -5,6 +5,7 @@ Owns the order of the checks and the making of plan nodes. Decides nothing about
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ from pydantic import BaseModel
 from sundog.engines.base import ENGINES
 from sundog.errors import FlowError, Location, UserError, suggest
 from sundog.flow.complaints import Complaints
+from sundog.flow.limits import LimitReader
 from sundog.flow.names import Names
-from sundog.flow.nodes import NodeBinder
+from sundog.flow.nodes import NodeBinder, NodeDraft
 from sundog.flow.positions import DataPath, Positions, read_document
 from sundog.flow.prompt_file import FilePositions
 from sundog.flow.references import ReferenceCheck
 from sundog.flow.secret_check import check_no_secrets, check_secret_spelling
 from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, OutputSpec, WorkersSpec
 from sundog.flow.validation import read
-from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan, WorkerGroup
+from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan, Node, WorkerGroup, steps_of
 
 
 def load_flow(path: Path) -> LogicalPlan:
@@ -94,7 +96,17 @@ class _Binder:
             check_no_secrets(getattr(flow, section), (section,), self._positions, self._complaints)
         ReferenceCheck(self._positions, self._complaints, inputs).check(drafts, flow.constants, outputs)
         nodes = tuple(draft.node for draft in drafts if draft.node is not None)
-        return LogicalPlan(flow.name, engines, inputs, flow.constants, nodes, outputs, workers, flow.objective)
+        return LogicalPlan(
+            flow.name,
+            engines,
+            inputs,
+            flow.constants,
+            nodes,
+            outputs,
+            workers,
+            flow.objective,
+            limits=self._limits(flow, drafts, nodes),
+        )
 
     def _workers(self, name: str, data: Any) -> WorkerGroup | None:
         path: DataPath = ("workers", name)
@@ -132,6 +144,13 @@ class _Binder:
             hint = "leave 'replicas' out: the group's count and the plan decide how many there are"
             self._complaints.add("an engine on workers has one replica on each", where, hint)
 
+    def _limits(self, flow: FlowSpec, drafts: Iterable[NodeDraft], nodes: Sequence[Node]) -> dict[str, int]:
+        if not flow.limits:
+            return {}
+        is_whole = _are_whole(drafts)
+        reader = LimitReader(steps_of(nodes), self._base_dir, self._positions, self._complaints, is_whole=is_whole)
+        return reader.limits(flow.limits, flow.engines)
+
     def _input(self, name: str, data: Any, *, is_first: bool) -> InputSource | None:
         path: DataPath = ("inputs", name)
         where = self._positions.key(path)
@@ -152,3 +171,7 @@ class _Binder:
 
     def _complain(self, what: str, path: DataPath) -> None:
         self._complaints.add(what, self._positions.key(path))
+
+
+def _are_whole(drafts: Iterable[NodeDraft]) -> bool:
+    return all(draft.node is not None and _are_whole(draft.body) for draft in drafts)

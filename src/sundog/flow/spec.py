@@ -24,6 +24,7 @@ class FlowSpec(_Written):
     workers: dict[str, Any] = Field(default_factory=dict)
     objective: Literal["makespan", "mean-completion", "cost"] = "makespan"
     engines: dict[str, Any] = Field(default_factory=dict)
+    limits: dict[str, Any] = Field(default_factory=dict)
     inputs: dict[str, Any]
     constants: dict[str, Any] = Field(default_factory=dict)
     nodes: dict[str, Any] = Field(default_factory=dict)
@@ -59,6 +60,13 @@ class EngineSpec(_Written):
     @property
     def options(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
+
+
+class LimitSpec(_Written):
+    """The limit of one host or database."""
+
+    #: Calls in flight there, of all steps together.
+    max_concurrency: int = Field(ge=1)
 
 
 class InputSpec(_Written):

@@ -170,6 +170,9 @@ class LogicalPlan:
     #: Rows with equal values there share prompt text, so they are better read side by side. It changes no answer, so
     #: plans that differ in nothing else are equal.
     row_order: tuple[RowKey, ...] = field(default=(), compare=False)
+    #: By pool of tools, how many calls it takes at once, where the flow says. It changes no answer either: with another
+    #: limit a run is the same one, and its effects are the same.
+    limits: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def engine(self, name: str) -> EngineBlock:
         return next(block for block in self.engines if block.name == name)

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from sundog.batch.follower import PlacementWithFigures
 from sundog.cost.history import History
+from sundog.cost.load_range import deciding_tool
 from sundog.cost.node_cost import RowSample
 from sundog.cost.plan_estimate import PlanEstimate, SampledPlan, estimate_plan, has_seconds, sampled_plan
 from sundog.cost.plan_sample import sample_plan
@@ -26,7 +27,7 @@ from sundog.engines.embedded.models import cache_folder
 from sundog.errors import SundogError
 from sundog.ir.logical import EngineBlock, Step, templates_of
 from sundog.ir.physical import PhysicalPlan, calls_of
-from sundog.ir.pool_names import engine_pool
+from sundog.ir.pool_names import engine_pool, label_of
 from sundog.ir.values.canonical import canonical_json, describe_value
 from sundog.measured.node_history import read_history
 from sundog.measured.profiles import load_profile
@@ -93,7 +94,10 @@ class PlanCosts:
             return estimate
         from sundog.sim.promise import promised_makespan  # an estimate without seconds needs no simulator
 
-        return replace(estimate, makespan_s=promised_makespan(plan, sampled, estimate, placing=placing))
+        makespan_s = promised_makespan(plan, sampled, estimate, placing=placing)
+        decides = None if makespan_s is None else deciding_tool(makespan_s.expected, estimate.nodes, sampled.known)
+        notes = estimate.missing if decides is None else (*estimate.missing, _of_tool(*decides))
+        return replace(estimate, makespan_s=makespan_s, missing=notes)
 
     def placed(
         self, plan: PhysicalPlan, estimate: PlanEstimate, figures: PlacementFigures
@@ -153,6 +157,13 @@ def _engine_pool(
         is_on_workers=block.workers is not None,
         shared_device=options.shared_device,
     )
+
+
+def _of_tool(pool: ToolPool, seconds: float) -> str:
+    """Return what decides a makespan, and where that can be changed: nobody can let a SQLite file take two writes."""
+    at_once = f"{pool.max_concurrency:,} at once"
+    where = ", as `limits` of the flow can say" if pool.max_concurrency > 1 else ""
+    return f"the makespan is that of {label_of(pool.name)}, whose calls take {seconds:.3g} s {at_once}{where}"
 
 
 def _outline(kind: EngineKind, options: EngineOptions) -> EngineOutline:

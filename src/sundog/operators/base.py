@@ -19,6 +19,9 @@ from sundog.ir.templates.template import Template
 from sundog.registry import Registry
 from sundog.secrets import Secrets
 
+DEFAULT_CONCURRENCY = 32
+"""Calls in flight on a pool of tools, where neither its operator nor the flow says another number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Traits:
@@ -41,8 +44,8 @@ class Traits:
     max_tokens: int | None = None
     #: Canonical text of all that decides an LLM step's answer beside engine and conversation.
     answer_options: str = ""
-    #: Calls in flight on its pool.
-    max_concurrency: int = 8
+    #: Calls in flight on its pool, where the flow has no limit for it; of the steps on one pool the largest counts.
+    max_concurrency: int = DEFAULT_CONCURRENCY
     timeout_s: float = 60.0
     retries: int = 2
     #: A phrase for explain that says why it is taken for what it is.
@@ -91,6 +94,11 @@ class CallContext(Protocol):
     def idempotency_key(self) -> str: ...
     @property
     def timeout_s(self) -> float: ...
+    @property
+    def max_concurrency(self) -> int:
+        """Return how many calls run at once, at most, where this one runs; the same for all calls of a pool."""
+        ...
+
     @property
     def priority(self) -> int: ...
     @property
@@ -201,6 +209,19 @@ class InspectingOperator(Operator, Protocol):
         """Return what is wrong, nothing where all is well. It may connect and read; it never changes anything outside,
         and needs no call to be in `given`. A SundogError says why it could not look: this is told and stops nothing.
         `close` is called afterwards, as after a run."""
+        ...
+
+
+class AddressedOperator(Operator, Protocol):
+    """An operator whose pools have addresses, as hosts and databases do, by which a flow may limit them."""
+
+    def address_of(self, spec: Any) -> str:
+        """Return the address of a step's pool as a user writes it, without user, password and options. Pure."""
+        ...
+
+    def pool_at(self, address: str) -> str | None:
+        """Return the pool at `address`, None where that is no address of this operator's. Pure. FlowError for one that
+        stands for no single pool; its text holds no part of the address that may be secret."""
         ...
 
 

@@ -36,7 +36,9 @@ from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
 from sundog.operators.edited_modules import resolve_as_written
 from sundog.operators.own_modules import digests_of
 
-MAX_THREADS = 8
+POOL = "python"
+"""The pool of all functions, and its address."""
+DEFAULT_THREADS = 8
 Function = Callable[..., Any]
 
 
@@ -62,7 +64,7 @@ class PythonOperator:
     def __init__(self, base_dir: Path) -> None:
         self._base_dir = base_dir.resolve()
         self._resolve = lru_cache(maxsize=None)(lambda reference: resolve_as_written(reference, base_dir))
-        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="sundog-python")
+        self._threads: ThreadPoolExecutor | None = None
 
     def check(self, spec: PythonSpec, engines: Mapping[str, EngineBlock]) -> None:
         function = self._resolve(spec.call)
@@ -71,17 +73,23 @@ class PythonOperator:
 
     def traits(self, spec: PythonSpec) -> Traits:
         if not spec.effect:
-            return Traits(Sharing.NEVER, pool="python", max_concurrency=MAX_THREADS, reason="a function of the user's")
+            return Traits(Sharing.NEVER, POOL, max_concurrency=DEFAULT_THREADS, reason="a function of the user's")
         return Traits(
             Sharing.NEVER,
-            pool="python",
+            pool=POOL,
             is_effect=True,
             resource=f"python:{spec.call}",
             writes=True,
-            max_concurrency=MAX_THREADS,
+            max_concurrency=DEFAULT_THREADS,
             retries=0,
             reason="effect: true",
         )
+
+    def address_of(self, spec: PythonSpec) -> str:
+        return POOL
+
+    def pool_at(self, address: str) -> str | None:
+        return POOL if address == POOL else None
 
     def modules(self, spec: PythonSpec) -> Mapping[str, str]:
         if spec.call.startswith(SESSION_PREFIX):  # its name holds a digest of its code
@@ -117,7 +125,8 @@ class PythonOperator:
         return Outcome(context.secrets.redact_all(value))
 
     async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _await(
         self, function: Function, args: Mapping[str, Any], context: CallContext, *, is_effect: bool
@@ -138,6 +147,8 @@ class PythonOperator:
     async def _run_in_thread(
         self, reference: str, args: Mapping[str, Any], context: CallContext, *, is_effect: bool
     ) -> Any:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(context.max_concurrency, thread_name_prefix="sundog-python")
         future: Future[Any] = self._threads.submit(self._call, reference, args, context, is_effect)
         timeout_s = context.timeout_s
         try:

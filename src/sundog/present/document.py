@@ -140,7 +140,7 @@ class PlanDocument:
     totals: QuantityEstimates
     makespan_s: Estimate | None
     critical_path: tuple[str, ...]
-    #: Sentences that say what was not known, and what to do about it.
+    #: Sentences that say what was not known, or which tool decides the makespan, and what to do about it.
     missing: tuple[str, ...]
     #: Sentences that say what the user could change in the prompts.
     advice: tuple[Tree, ...]

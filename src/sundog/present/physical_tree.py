@@ -42,6 +42,8 @@ class PoolFacts:
     max_tokens_in_flight: int | None = None
     #: The group that loads its replicas, at most so many.
     workers: str | None = None
+    #: The flow's `limits` say how many calls it takes, and no default.
+    is_limited: bool = False
 
 
 def physical_tree(
@@ -125,7 +127,8 @@ def _pool(pool: PoolFacts) -> str:
     replicas = _count(pool.num_replicas, "replica")
     if pool.workers is not None:
         replicas = f"up to {replicas} on {pool.workers},"
-    return f"{pool.name}: {replicas} of at most {calls}{tokens} in flight"
+    said = ", as limits says" if pool.is_limited else ""
+    return f"{pool.name}: {replicas} of at most {calls}{tokens} in flight{said}"
 
 
 def _count(number: int, what: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from sundog.batch.follower import Follower, PlacementWithFigures, engine_replicas
 from sundog.batch.step_facts import call_facts
-from sundog.deployment import identities
+from sundog.deployment import call_limits, identities
 from sundog.errors import RunStopped
 from sundog.host.driver import Driver
 from sundog.host.event_log import EventLog
@@ -274,7 +274,7 @@ class Run:
             driver,
             Binder(scope, operators, identities(plan), secrets),
             Requests(scope, pools.by_pool, follower.needs_s, secrets, needs_prefixes=policies.needs_prefixes),
-            Attempts(scope, driver, operators, pools.engines, secrets),
+            Attempts(scope, driver, operators, pools.engines, call_limits(plan, operators), secrets),
             self._figures,
         )
         return Feed(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sundog.batch.follower import PlacementWithFigures, engine_replicas
-from sundog.deployment import engine_limits, tool_limits
+from sundog.deployment import call_limits
 from sundog.ir.logical import Filter, LogicalPlan
 from sundog.measured.loads import expected_loads
 from sundog.measured.node_history import read_history
@@ -68,8 +68,7 @@ class FlowEstimates:
     def figures_of(self, estimate: PlanEstimate) -> PlacementFigures:
         """Return what a placement needs to know of an estimate."""
         plan = self._flow.plan
-        limits = {pool: options.max_concurrency for pool, _, options in engine_limits(plan)}
-        limits |= tool_limits(plan, self._flow.operators)
+        limits = call_limits(plan, self._flow.operators)
         return figures_of(estimate, engine_replicas(plan), limits, expected_loads(self._state_dir, plan))
 
     def planned_calls(self, run: RunRecord) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sundog.errors import FlowError
 from sundog.flow.bind import bind
+from sundog.flow.limits import shown
 from sundog.flow.positions import DataPath
 from sundog.flow.python.answer_type import output_of
 from sundog.flow.python.call_sites import CallSites, caller
@@ -156,7 +157,9 @@ class FlowBuilder(NodesBuilder):
         `objective`: what the placement on workers makes small: makespan, mean-completion or cost."""
         self.name = name
         self.base_dir = Path(base_dir or "")
-        sections: dict[str, Any] = {"workers": {}, "engines": {}, "inputs": {}, "constants": {}, "outputs": {}}
+        sections: dict[str, Any] = {
+            name: {} for name in ("workers", "engines", "limits", "inputs", "constants", "outputs")
+        }
         self._data: dict[str, Any] = {"name": name, "objective": objective, **sections}
         super().__init__({}, ("nodes",), CallSites())
 
@@ -169,6 +172,10 @@ class FlowBuilder(NodesBuilder):
         """Add an engine block, and return its name."""
         self._put("engines", name, {"kind": kind, **_given(options)})
         return name
+
+    def limit(self, address: str, *, max_concurrency: int) -> None:
+        """Let a host (`https://example.com`) or a database (its URL) take at most so many calls at once."""
+        self._put("limits", address, {"max_concurrency": max_concurrency})
 
     def input(  # noqa: PLR0913 - the words of an input in a flow file, which users write by name
         self,
@@ -219,7 +226,8 @@ class FlowBuilder(NodesBuilder):
     def _put(self, section: str, name: str, value: Any) -> None:
         where = self._sites.record((section, name))
         if name in self._data[section]:
-            raise FlowError(f"'{name}' is already in {section}", where=where, hint="choose another name")
+            label = shown(name) if section == "limits" else name
+            raise FlowError(f"'{label}' is already in {section}", where=where, hint="choose another name")
         self._data[section][name] = _plain(value)
 
 

@@ -31,7 +31,7 @@ from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, O
 from sundog.operators.http.answer import answer_value, body_text
 from sundog.operators.http.exchange import exchange, request_of
 from sundog.operators.http.faults import status_fault, transport_fault
-from sundog.operators.http.origin import is_address, origin_of, starts_wrong
+from sundog.operators.http.origin import host_address, is_address, origin_of, pool_at, starts_wrong
 from sundog.secrets import PATTERN, Secrets
 from sundog.transport.address import FRAMING
 from sundog.transport.client import Client
@@ -114,6 +114,12 @@ class HTTPOperator:
             retries=0,
             reason=f"{spec.method} is an effect",
         )
+
+    def address_of(self, spec: HTTPSpec) -> str:
+        return host_address(spec.url)
+
+    def pool_at(self, address: str) -> str | None:
+        return pool_at(address)
 
     def shape(self, spec: HTTPSpec) -> Shape:
         return Record.of(status=Scalar(), headers=Anything(), text=Scalar(), json=Anything())

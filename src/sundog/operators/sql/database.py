@@ -25,10 +25,8 @@ from sundog.operators.sql.faults import TRANSACTIONAL, Phase, sql_fault_of
 from sundog.operators.sql.url import sqlite_path
 from sundog.operators.sql.values import exact_json, read_postgresql_as_it_is
 
-MAX_CONNECTIONS = 8
 STOP_WAIT_S = 5.0
 STOP_INTERVAL_S = 0.05
-_POOL: dict[str, Any] = {"poolclass": QueuePool, "pool_size": MAX_CONNECTIONS, "max_overflow": 0}
 # Drivers refuse values they cannot send (an integer past 64 bits, half a surrogate pair) with the last two.
 _FAULTS = (SQLAlchemyError, OperatorError, OverflowError, ValueError)
 
@@ -55,20 +53,19 @@ class Statement:
 
 
 class Database:
-    """This class runs the statements of one database. `execute` may be called many times at once on one event loop; it
-    waits in threads."""
+    """This class runs the statements of one database, over at most `max_connections` connections. `execute` may be
+    called many times at once on one event loop; it waits in threads. `is_write`: of a SQLite file, which is open either
+    for reads or for writes; other databases take both."""
 
-    def __init__(self, url: URL, base_dir: Path) -> None:
+    def __init__(self, url: URL, base_dir: Path, *, max_connections: int, is_write: bool = False) -> None:
         self.backend = url.get_backend_name()
         if self.backend == "sqlite":
-            path = sqlite_path(url, base_dir)
-            self._engines = {is_write: open_sqlite(path, is_write=is_write) for is_write in (False, True)}
+            self._engine = open_sqlite(sqlite_path(url, base_dir), max_connections, is_write=is_write)
         else:
-            engine = _open_server(url)
-            self._engines = {False: engine, True: engine}
+            self._engine = _open_server(url, max_connections)
         # SQLAlchemy's own cache takes a statement with a list and one with a value in its place for the same.
         self._compiled: dict[tuple[str, ...], dict[Any, Any]] = {}
-        self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="sundog-sql")
+        self._threads = ThreadPoolExecutor(max_connections, thread_name_prefix="sundog-sql")
 
     async def execute(self, statement: Statement, *, timeout_s: float) -> list[SQLRow]:
         """Return the rows, or [{"num_rows": n}] of a statement that has none.
@@ -76,7 +73,7 @@ class Database:
         A statement past `timeout_s`, or whose caller is cancelled, is stopped and not committed.
         """
         compiled = self._compiled.setdefault(statement.lists, {})
-        attempt = _Attempt(self._engines[statement.is_write], self.backend, statement, timeout_s, compiled)
+        attempt = _Attempt(self._engine, self.backend, statement, timeout_s, compiled)
         future = asyncio.get_running_loop().run_in_executor(self._threads, attempt.run)
         try:
             await asyncio.wait({future}, timeout=timeout_s)
@@ -97,8 +94,7 @@ class Database:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for engine in self._engines.values():
-            engine.dispose()
+        self._engine.dispose()
 
 
 async def _stop(attempt: _Attempt, future: asyncio.Future[list[SQLRow]]) -> None:
@@ -227,7 +223,7 @@ def _to_row(names: list[str], row: Any, raw_column: str | None) -> SQLRow:
     return values
 
 
-def open_sqlite(path: Path, *, is_write: bool) -> Engine:
+def open_sqlite(path: Path, max_connections: int, *, is_write: bool) -> Engine:
     """Return connections that never create the file, and that cannot write unless asked to."""
 
     def connect() -> sqlite3.Connection:
@@ -240,7 +236,7 @@ def open_sqlite(path: Path, *, is_write: bool) -> Engine:
             f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
         )
 
-    engine = create_engine("sqlite://", creator=connect, **_POOL)
+    engine = create_engine("sqlite://", creator=connect, **_pool_of(max_connections))
     if is_write:
         # Without an isolation level sqlite3 begins no transaction by itself, and DDL would not be part of one with it.
         def begin(connection: Connection) -> None:
@@ -250,10 +246,10 @@ def open_sqlite(path: Path, *, is_write: bool) -> Engine:
     return engine
 
 
-def _open_server(url: URL) -> Engine:
+def _open_server(url: URL, max_connections: int) -> Engine:
     # Pre-ping: a connection idle while a model answers may be gone, and a write is not tried twice.
     options: dict[str, Any] = {"json_deserializer": exact_json} if url.get_backend_name() == "postgresql" else {}
-    engine = create_engine(url, pool_pre_ping=True, **options, **_POOL)
+    engine = create_engine(url, pool_pre_ping=True, **options, **_pool_of(max_connections))
     if options:
 
         def connected(connection: Any, record: Any) -> None:
@@ -261,3 +257,7 @@ def _open_server(url: URL) -> Engine:
 
         event.listen(engine, "connect", connected)
     return engine
+
+
+def _pool_of(max_connections: int) -> dict[str, Any]:
+    return {"poolclass": QueuePool, "pool_size": max_connections, "max_overflow": 0}

@@ -27,6 +27,8 @@ _SQLSTATE_ROLLED_BACK = ("23", "40")
 # Lock wait, deadlock; too many connections, cannot connect, gone away, lost.
 _MYSQL_RETRYABLE = {1205, 1213, 1040, 2002, 2003, 2006, 2013}
 _MYSQL_ROLLED_BACK = {1213}
+# The words of PostgreSQL and of MySQL; libpq gives no code with them.
+_FULL = re.compile("too many (clients|connections)|remaining connection slots", re.IGNORECASE)
 # SQL Server: deadlock victim, update conflict of a snapshot. Oracle: deadlock, cannot serialize.
 _MSSQL_RETRYABLE = {1205, 3960}
 _ORACLE_RETRYABLE = {60, 8177}
@@ -71,6 +73,8 @@ def sql_fault_of(
         hint = "the commit may or may not have happened"
     elif is_retryable:
         hint = "nothing was changed; a larger `retries` of the step tries it more often"
+        if _FULL.search(str(error.orig)):
+            hint += ", and a smaller `max_concurrency` in the flow's `limits` takes fewer connections"
     return OperatorError(
         f"{backend}: {str(error.orig).strip()}",
         hint=hint,

@@ -65,7 +65,7 @@ def _unparsed(judgement: Judgement) -> Iterator[Finding]:
 
 
 def _asked_sqlite(query: str, path: Path) -> Iterator[Finding]:
-    engine = open_sqlite(path, is_write=False)
+    engine = open_sqlite(path, 1, is_write=False)
     try:
         with engine.connect() as connection:
             explain = "" if _EXPLANATION.match(query) else "explain "

@@ -25,7 +25,15 @@ from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.ir.templates.render import Scope
 from sundog.ir.values.canonical import canonical_json
 from sundog.operators.arguments import Argument, redact_error, render_argument
-from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
+from sundog.operators.base import (
+    DEFAULT_CONCURRENCY,
+    BoundCall,
+    CallContext,
+    Finding,
+    Inspection,
+    Outcome,
+    Traits,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import TextClause
@@ -36,6 +44,9 @@ if TYPE_CHECKING:
 
 
 WRITE_RETRIES = 5
+FILE_CONCURRENCY = 8
+"""Calls in flight on a database that is a file, where the flow says nothing: its queries run on the cores here."""
+_FILES = ("sqlite", "duckdb")
 _LIST_PARAM = re.compile(r"\bin\s*:(\w+)", re.IGNORECASE)
 
 
@@ -62,7 +73,7 @@ class SQLOperator:
 
     def __init__(self, base_dir: Path) -> None:
         self._base_dir = base_dir
-        self._databases: dict[str, Database] = {}
+        self._databases: dict[tuple[str, bool], Database] = {}
         self._known: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._has_plain_table: dict[tuple[str, str], bool] = {}
 
@@ -86,6 +97,8 @@ class SQLOperator:
 
         found = _judge(spec)
         resource, files = self._place(spec.database)
+        backend = backend_of(spec.database)
+        max_concurrency = FILE_CONCURRENCY if backend in _FILES else DEFAULT_CONCURRENCY
         if found.reach is not Reach.WRITE:
             sharing = Sharing.RUN if found.reach is Reach.READ else Sharing.NEVER
             lookup = _lookup(spec)
@@ -93,24 +106,38 @@ class SQLOperator:
                 sharing,
                 pool=resource,
                 resource=resource,
+                max_concurrency=max_concurrency,
                 reason=f"read-only: {found.reason}",
                 lookup=None if lookup is None else lookup.param,
                 files=files,
             )
         # SQLite takes one writer at a time: others would only wait for its lock.
-        is_sqlite = backend_of(spec.database) == "sqlite"
+        is_sqlite = backend == "sqlite"
         return Traits(
             Sharing.NEVER,
             pool=f"{resource} (writes)" if is_sqlite else resource,
             is_effect=True,
             resource=resource,
             writes=True,
-            max_concurrency=1 if is_sqlite else 8,
+            max_concurrency=1 if is_sqlite else max_concurrency,
             # Only what is known not to have happened: many writers of one row get in each other's way at first.
             retries=WRITE_RETRIES,
             reason=f"a write: {found.reason}",
             files=files,
         )
+
+    def address_of(self, spec: SQLSpec) -> str:
+        from sundog.operators.sql.url import database_address
+
+        return database_address(spec.database)
+
+    def pool_at(self, address: str) -> str | None:
+        from sundog.operators.sql.url import check_address, is_database
+
+        if not is_database(address):
+            return None
+        check_address(address)
+        return self._place(address)[0]
 
     def _place(self, database: str) -> tuple[str, tuple[str, ...]]:
         """Return the database as a plan names it, and its files. Rules ask thousands of times; links in the path of a
@@ -234,19 +261,27 @@ class SQLOperator:
 
         lists = tuple(sorted(name for name, value in params.items() if isinstance(value, list)))
         statement = Statement(_text(_marked(query, url), lists), params, is_write, max_rows, raw_column, lists)
-        database = self._open(url, context)
+        database = self._open(url, context, is_write=is_write)
         try:
             return await database.execute(statement, timeout_s=context.timeout_s)
         except OperatorError as error:
             raise redact_error(error, context.secrets) from None
 
-    def _open(self, url: str, context: CallContext) -> Database:
+    def _open(self, url: str, context: CallContext, *, is_write: bool) -> Database:
+        """Return the database of a call, with as many connections as its pool has calls at once: those that only read a
+        SQLite file are a pool of their own."""
         from sundog.operators.sql.database import Database
-        from sundog.operators.sql.url import reveal_url
+        from sundog.operators.sql.url import backend_of, reveal_url
 
-        if url not in self._databases:
-            self._databases[url] = Database(reveal_url(url, context.secrets), self._base_dir)
-        return self._databases[url]
+        key = (url, is_write and backend_of(url) == "sqlite")
+        if key not in self._databases:
+            self._databases[key] = Database(
+                reveal_url(url, context.secrets),
+                self._base_dir,
+                max_connections=context.max_concurrency,
+                is_write=is_write,
+            )
+        return self._databases[key]
 
 
 def _judge(spec: SQLSpec) -> Judgement:

@@ -51,14 +51,19 @@ def backend_of(database: str) -> str:
     return match.group(1)
 
 
+def is_database(address: str) -> bool:
+    """Return whether an address begins as a database URL does."""
+    match = _SCHEME.match(address)
+    return match is not None and match.group(1).lower() not in ("http", "https")
+
+
 def check_url(database: str) -> None:
     """Raise FlowError for a URL that cannot work here: unknown kind, missing or async driver, a password in plain
     text."""
     backend = backend_of(database)
     try:
         url = _parse(database)
-        if url.password is not None and _MARK.search(str(url.password)) is None:
-            raise FlowError("a password stands in the flow", hint="write ${env:NAME} in its place and export NAME")
+        _check_password(url)
         dialect = url.get_dialect()
         if dialect.is_async:
             raise FlowError(f"'{url.drivername}' is an async driver", hint="name a sync one, as in postgresql+psycopg")
@@ -70,11 +75,30 @@ def check_url(database: str) -> None:
             f"the database driver '{error.name}' is not installed", hint=_driver_hint(backend, error.name or "")
         ) from error
     except (ArgumentError, ValueError) as error:
-        raise FlowError(
-            "this is no database URL", hint="write kind+driver://user:${env:NAME}@host:port/name"
-        ) from error
+        raise _no_url() from error
     if backend == "sqlite":
         _check_sqlite(url)
+
+
+def check_address(database: str) -> None:
+    """Raise FlowError for a URL that is no address of one database. It need not say how one connects: its driver may be
+    any."""
+    try:
+        url = _parse(database)
+    except (ArgumentError, ValueError) as error:
+        raise _no_url() from error
+    _check_password(url)
+    if url.query:
+        raise FlowError("an address has no options", hint="leave out what stands after the ? of the database URL")
+    if url.get_backend_name() == "sqlite":
+        _check_sqlite(url)
+
+
+def database_address(database: str) -> str:
+    """Return the URL without driver, user, password and options."""
+    url = _parse(database)
+    plain = URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database)
+    return _named(plain.render_as_string())
 
 
 def resource_of(database: str, base_dir: Path) -> str:
@@ -84,9 +108,9 @@ def resource_of(database: str, base_dir: Path) -> str:
     if backend == "sqlite":
         path = sqlite_path(url, base_dir)
         base = base_dir.resolve()
-        return f"sqlite:{path.relative_to(base) if path.is_relative_to(base) else path}"
+        return _named(f"sqlite:{path.relative_to(base) if path.is_relative_to(base) else path}")
     port = f":{url.port}" if url.port else ""
-    return _MARK.sub(r"${env:\1}", f"{backend}:{url.host or ''}{port}/{url.database or ''}")
+    return _named(f"{backend}:{url.host or ''}{port}/{url.database or ''}")
 
 
 def files_of_database(database: str) -> tuple[str, ...]:
@@ -101,7 +125,7 @@ def reveal_url(database: str, secrets: Secrets) -> URL:
     url = _parse(database)
 
     def reveal(part: str | None) -> str | None:
-        return None if part is None else reveal_text(_MARK.sub(r"${env:\1}", part), secrets)
+        return None if part is None else reveal_text(_named(part), secrets)
 
     query = {
         key: tuple(reveal(item) or "" for item in value) if isinstance(value, tuple) else reveal(value) or ""
@@ -123,6 +147,20 @@ def sqlite_path(url: URL, base_dir: Path) -> Path:
 
 def _parse(database: str) -> URL:
     return make_url(PATTERN.sub("\ue000\\1\ue001", database))
+
+
+def _named(text: str) -> str:
+    """Return `text` with the names of secrets as the user writes them."""
+    return _MARK.sub(r"${env:\1}", text)
+
+
+def _no_url() -> FlowError:
+    return FlowError("this is no database URL", hint="write kind+driver://user:${env:NAME}@host:port/name")
+
+
+def _check_password(url: URL) -> None:
+    if url.password is not None and _MARK.search(str(url.password)) is None:
+        raise FlowError("a password stands in the flow", hint="write ${env:NAME} in its place and export NAME")
 
 
 def _kind_hint(backend: str) -> str:

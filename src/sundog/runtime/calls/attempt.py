@@ -37,6 +37,7 @@ class _Context:
     secrets: Secrets
     key: bytes
     timeout_s: float
+    max_concurrency: int
     request_id: str
     driver: Driver
     replica: Engine | None
@@ -61,7 +62,8 @@ class _Context:
 
 
 class Attempts:
-    """This class runs attempts where the core says. `engines` are those that are started, now."""
+    """This class runs attempts where the core says. `engines` are those that are started, now. `limits`: by pool, how
+    many calls a replica takes at once."""
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class Attempts:
         driver: Driver,
         operators: Mapping[str, Operator],
         engines: Mapping[str, Engine],
+        limits: Mapping[str, int],
         secrets: Secrets,
     ) -> None:
         self._run = run
@@ -76,6 +79,7 @@ class Attempts:
         self._operators = operators
         self._engines = engines
         self._secrets = secrets
+        self._max_concurrency = limits
         self._limits = TimeLimits()
 
     async def alone(
@@ -129,6 +133,7 @@ class Attempts:
             self._secrets,
             key,
             node.timeout_s,
+            self._max_concurrency[node.pool],
             submit.request_id,
             self._driver,
             engine,
