@@ -25,6 +25,8 @@ def ask(name: str, at_s: float, **envelope: object) -> Ask:
 SCENARIOS = [
     ("fcfs", waiting(ask("a", 1), ask("b", 2)), "ab"),
     ("vllm_default", waiting(ask("a", 1), ask("b", 2)), "ab"),
+    ("round_robin", waiting(ask("a", 1), ask("b", 2)), "ab"),
+    ("llumnix", waiting(ask("a", 1), ask("b", 2)), "ab"),
     ("past_future", waiting(ask("a", 1), ask("b", 2)), "ab"),
     ("kvflow", waiting(ask("a", 1), ask("b", 2)), "ab"),
     ("slack_edf", waiting(ask("a", 1), ask("b", 2, deadline_s=90.0), ask("c", 3, deadline_s=50.0)), "cba"),

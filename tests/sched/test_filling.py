@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sundog.sched.catalog import PREFIX_GROUPED
+from sundog.sched.catalog import LLUMNIX, PREFIX_GROUPED, ROUND_ROBIN
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
     Action,
@@ -22,16 +22,21 @@ from sundog.sched.events import (
     Submit,
 )
 from sundog.sched.facts import CallFacts
+from sundog.sched.policies.routing import freest_takes_over
+from sundog.sched.policy import PolicySet
 
 NUM_SLOTS = 4
 """So that a replica may have one request more than the emptiest."""
 
 
+ALWAYS_ADMITTING = replace(PREFIX_GROUPED, admit=())
+
+
 class Pool:
     """A core with replicas p/0, p/1 … for requests with prefixes; its books are checked after every event."""
 
-    def __init__(self, num_replicas: int) -> None:
-        self.core = SchedulerCore(replace(PREFIX_GROUPED, admit=()))
+    def __init__(self, num_replicas: int, policies: PolicySet = ALWAYS_ADMITTING) -> None:
+        self.core = SchedulerCore(policies)
         for number in range(num_replicas):
             self.tell(ReplicaAdded(0.0, f"p/{number}", "p", NUM_SLOTS, None, 1000))
 
@@ -140,3 +145,37 @@ def test_orders_of_flows_stand_side_by_side() -> None:
     pool.tell(StepsOrdered(0.0, "f", ("draft", "check"), (0, 1)))
     pool.tell(StepsOrdered(0.0, "g", ("check", "draft"), (0, 1)))
     assert pool.finish("a0") == [("draft", "p/0")]
+
+
+def test_what_was_sent_to_a_replica_in_turn_waits_there() -> None:
+    """Twelve requests, of which six go to each of two replicas with four slots."""
+    pool = Pool(2, ROUND_ROBIN)
+    for number in range(12):
+        pool.arrive(f"r{number}")
+    assert [pool.finish(name) for name in ("r1", "r3")] == [[("r9", "p/1")], [("r11", "p/1")]]
+    assert [pool.finish(name) for name in ("r5", "r7", "r9", "r11")] == [[]] * 4, "it idles, and r8 and r10 wait"
+    assert pool.finish("r0") == [("r8", "p/0")]
+
+
+def test_rescheduling_moves_what_waits_to_the_freest() -> None:
+    """As before: as soon as nothing waits at the second replica, it takes over what waits at the first."""
+    pool = Pool(2, replace(ROUND_ROBIN, reschedule=freest_takes_over))
+    for number in range(12):
+        pool.arrive(f"r{number}")
+    assert pool.finish("r1") == [("r9", "p/1")]
+    assert pool.finish("r3") == [("r11", "p/1")]
+    assert pool.finish("r5") == [("r10", "p/1")], "the one that would have waited longest"
+    assert pool.finish("r7") == [("r8", "p/1")]
+    assert pool.finish("r9") == []
+
+
+def test_llumnix_sends_to_the_least_load() -> None:
+    pool = Pool(2, LLUMNIX)
+    assert [pool.arrive(f"r{number}") for number in range(2)] == [[("r0", "p/0")], [("r1", "p/1")]]
+    pool.finish("r1")
+    assert pool.arrive("r2") == [("r2", "p/1")]
+    pool.tell(ReplicaDown(1.0, "p/1"))
+    assert pool.arrive("r3") == [("r3", "p/0")]
+    pool.tell(ReplicaDown(1.0, "p/0"))
+    assert pool.arrive("r4") == [], "nobody serves, so it waits for whoever comes back"
+    assert pool.tell(ReplicaUp(2.0, "p/0")) == [("r4", "p/0")]

@@ -41,6 +41,8 @@ CASES = [
     ("vllm_default", "then arrival", {"arrival_time": 1.0}, {"workflow_id": "old"}),
     ("past_future", "the order is vLLM's", {"priority": -1, "arrival_time": 99.0}, {}),
     ("kvflow", "the order is vLLM's", {"arrival_time": 1.0}, {}),
+    ("round_robin", "the order is vLLM's", {"priority": -1, "arrival_time": 99.0}, {}),
+    ("llumnix", "the order is vLLM's", {"arrival_time": 1.0}, {}),
     ("fcfs", "arrival, whatever the priority", {"arrival_time": 1.0}, {"priority": -1}),
     ("continuum", "the program that arrived first", {"workflow_id": "old", "arrival_time": 95.0}, {}),
     ("continuum", "before it, one whose blocks are kept", {"workflow_id": "kept"}, {"workflow_id": "old"}),

@@ -21,7 +21,13 @@ from sundog.sched.policies.admission import (
 from sundog.sched.policies.residency import follow_plan, oldest_call_first
 from sundog.sched.policies.retention import continuum_ttl, farthest_use_first, latest_program_first, while_use_is_told
 from sundog.sched.policies.retry import exponential_backoff
-from sundog.sched.policies.routing import least_outstanding, not_where_it_failed, prefix_affinity, within_load_bound
+from sundog.sched.policies.routing import (
+    freest_takes_over,
+    least_outstanding,
+    not_where_it_failed,
+    prefix_affinity,
+    within_load_bound,
+)
 from sundog.sched.policies.speculation import smart_spec
 from sundog.sched.policies.time_slice import widest_steps
 from sundog.sched.policy import PolicySet
@@ -56,6 +62,18 @@ PREFIX_GROUPED = PolicySet(
 
 VLLM_DEFAULT = replace(FCFS, name="vllm_default", rank=order.priority_first, admit=())
 """This set does what vLLM does by itself."""
+
+ROUND_ROBIN = replace(
+    VLLM_DEFAULT,
+    name="round_robin",
+    admit=(conservative,),
+    filters=(),
+    scores=((not_where_it_failed, 4.0),),
+    dispatches_at_once=True,
+)
+"""Requests go to the replicas in turn as they come, whatever waits there, as behind a plain load balancer."""
+LLUMNIX = replace(ROUND_ROBIN, name="llumnix", scores=AWAY_FROM_LOAD, reschedule=freest_takes_over)
+"""Requests go to the replica with the least load as they come, and move while they wait when another has less."""
 
 _RANKED = replace(VLLM_DEFAULT, admit=(aggressive,), residency=follow_plan, draft=smart_spec, needs_workflows=True)
 _REUSING = replace(_RANKED, scores=TO_THE_PREFIX, needs_prefixes=True)

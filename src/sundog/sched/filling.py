@@ -48,6 +48,8 @@ class Filler:
         Strictly by rank on each replica: the first request without room there holds back those behind it, so nobody
         starves. Requests find their replica while any has a free slot, and wait for it if that one is full.
         """
+        if self._policies.dispatches_at_once:
+            self._dispatch(pool)
         if not pool.num_free or not pool.has_waiting:
             return
         self.look_at(pool)
@@ -89,6 +91,12 @@ class Filler:
         queue[:] = [(self._policies.rank(request, self._sched), sequence, request) for _, sequence, request in queue]
         heapq.heapify(queue)
 
+    def _dispatch(self, pool: Pool) -> None:
+        """Send all that have no replica to one, room or not, while any serves."""
+        while pool.waiting and any(replica.is_serving for replica in pool.replicas):
+            if not self._route(pool):
+                return
+
     def _route(self, pool: Pool) -> bool:
         """Send the pool's next request to a replica. Where none is fit, it holds back those behind it."""
         request = pool.waiting[0][2]
@@ -111,9 +119,14 @@ class Filler:
             return False
         # Judged as when it was sent there: without itself.
         last = pool.pop_last(fullest)
-        is_taken = self._is_fit(last[2], taker) and not self._is_fit(last[2], fullest)
+        is_taken = self._moves(last[2], fullest, taker)
         pool.push(taker if is_taken else fullest, last)
         return is_taken
+
+    def _moves(self, request: RequestView, source: ReplicaView, target: ReplicaView) -> bool:
+        if self._policies.reschedule is not None:
+            return self._policies.reschedule(request, source, target, self._sched)
+        return self._is_fit(request, target) and not self._is_fit(request, source)
 
     def _is_fit(self, request: RequestView, replica: ReplicaView) -> bool:
         for keep in self._policies.filters:  # noqa: SIM110 - a generator for each request costs more than the check

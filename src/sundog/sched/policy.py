@@ -62,6 +62,9 @@ ReplicaFilter = Callable[[RequestView, ReplicaView, SchedView], bool]
 """False rules the replica out for this request."""
 Score = Callable[[RequestView, ReplicaView, SchedView], float]
 """In [0, 1]; 1 is best."""
+Reschedule = Callable[[RequestView, ReplicaView, ReplicaView, SchedView], bool]
+"""True moves a request that waits at the first replica, and counts no more there, to the second, which has room and for
+which nothing waits."""
 Retry = Callable[[RequestView, float | None, SchedView], float]
 """Seconds until the next attempt, given the server's `retry_after_s`."""
 Residency = Callable[[WorkerView, Mapping[str, PoolView], SchedView], Keep | Bring]
@@ -89,6 +92,10 @@ class PolicySet:
     scores: tuple[tuple[Score, float], ...]
     retry: Retry
     residency: Residency
+    #: Requests go to the queue of a replica as they come, and wait there; else they wait for all until one has room.
+    dispatches_at_once: bool = False
+    #: None moves what the filters would send elsewhere now.
+    reschedule: Reschedule | None = None
     #: Hosts compute `prefix_key` only for a set that reads it.
     needs_prefixes: bool = False
     #: Hosts keep the book of workflows only for a set that reads it.

@@ -62,3 +62,20 @@ def not_where_it_failed(request: RequestView, replica: ReplicaView, sched: Sched
     [0.0, 1.0]
     """
     return 0.0 if replica.replica_id in request.failed_replicas else 1.0
+
+
+def freest_takes_over(request: RequestView, source: ReplicaView, target: ReplicaView, sched: SchedView) -> bool:
+    """Move a waiting request from the fullest replica to the emptiest, where that narrows the gap between them.
+
+    After Llumnix (Sun et al., OSDI 2024), which reschedules between the instances of least and most freeness. Freeness
+    there is free KV blocks, less those that waiting requests want, for each request; here it is the load, of slots or
+    KV tokens, which counts both. Only requests that wait move: they have no KV blocks, so a move costs nothing. Left
+    out are the live migration of running requests, for defragmentation and for priorities, and scaling by freeness.
+    Loses the prefix that a request was sent to a replica for.
+
+    >>> full = ReplicaView("gpu/0", "gpu", max_concurrency=4, num_running=4, num_waiting=1)
+    >>> empty = ReplicaView("gpu/1", "gpu", max_concurrency=4, num_running=1)
+    >>> freest_takes_over(RequestView("r", "gpu"), full, empty, SchedView())
+    True
+    """
+    return target.load < source.load
