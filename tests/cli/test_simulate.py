@@ -91,8 +91,97 @@ def test_the_fewest_replicas_for_a_deadline(folder: Path) -> None:
 
 
 def test_a_lost_replica_costs_time_and_no_row(folder: Path) -> None:
-    without, lost = makespans_s(simulated(folder, "--replicas", "local=2", "--compare", "--fail local#1@1s"))
+    document = simulated(folder, "--replicas", "local=2", "--compare", "--fail local#1@1s")
+    without, lost = makespans_s(document)
     assert lost > 1.5 * without
+    assert document["variants"][1]["num_failed_rows"] == 0
+
+
+def test_replicas_that_come_and_go_stand_beside_those_that_stay(folder: Path) -> None:
+    """One wave of four calls takes 0.6 s: 1,600 waves on one replica. Autoscaled, three more are there after 60 s, when
+    100 waves have ended."""
+    document = simulated(
+        folder, "--rows", "6400", "--replicas", "local=4", "--compare", "--autoscale local=1..4:queue:start=45s"
+    )
+    fixed, scaled = makespans_s(document)
+    assert fixed == pytest.approx(240.0)
+    assert scaled == pytest.approx(60.0 + 225.0)
+    hours = [one["pools"][0]["replica_s"] for one in document["variants"]]
+    assert hours == [pytest.approx(4 * 240.0), pytest.approx(285.0 + 3 * 270.0)]
+    (note,) = (line for line in document["variants"][1]["assumptions"] if "1 to 4 replicas" in line)
+    assert "starts in 45 s, and" in note, "it was told, not assumed"
+    assert max(document["variants"][1]["course"][0]["num_replicas"]) == 4
+
+
+def test_remaining_work_rents_no_more_than_a_time_needs(folder: Path) -> None:
+    by_finish = ["--compare", "--autoscale local=1..8:finish=10m:start=0s", "--rows", "6400"]
+    document = simulated(folder, *by_finish, "--compare", "--autoscale local=1..8:queue:start=0s")
+    alone, in_time, by_queue = document["variants"]
+    assert alone["makespan_s"]["expected"] == pytest.approx(960.0)
+    assert 480.0 < in_time["makespan_s"]["expected"] <= 600.0
+    assert by_queue["makespan_s"]["expected"] < 200.0, "the queue does not know how much time there is"
+    assert max(in_time["course"][0]["num_replicas"]) == 2
+
+
+def test_a_page_shows_replicas_that_come(folder: Path) -> None:
+    options = ["--rows", "6400", "--autoscale", "local=1..4:queue"]
+    page = sundog(folder, "simulate", "flow.yaml", "--format", "html", *options).stdout
+    assert '<polyline class="replicas"' in page
+    assert "up to 4 replicas" in page
+    text = sundog(folder, "simulate", "flow.yaml", *options).stdout
+    assert "replica hours" in text
+    assert "starts in 10 s (assumed; --autoscale local=...:start=TIME says otherwise)" in text
+
+
+def test_autoscaling_is_of_no_engine_on_workers(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(PLACED)
+    ran = sundog(tmp_path, "simulate", "flow.yaml", "--autoscale", "one=1..2:queue")
+    assert ran.exit_code == 2
+    assert "is on workers" in ran.stderr
+
+
+def test_phases_apart_stand_beside_replicas_that_do_both(folder: Path) -> None:
+    """One of the six tokens of a call is the prompt's, which takes a step of 0.1 s for four, and five are decoded."""
+    apart = "--split-phases local=1+1:inf"
+    document = simulated(folder, "--rows", "8", "--compare", apart, "--compare", "--split-phases local=1+1:1KB/s:10B")
+    both, split, slow = document["variants"]
+    assert both["makespan_s"]["expected"] == pytest.approx(1.2)
+    assert split["makespan_s"]["expected"] == pytest.approx(0.1 + 0.5 + 0.5), "prompts are computed meanwhile"
+    assert slow["makespan_s"]["expected"] > 1.1
+    assert split["machines"] == {"local": 1, "local/decode": 1}
+    prompts, answers = split["pools"]
+    assert (prompts["num_output_tokens"], answers["num_output_tokens"]) == (8, 40)
+    assert (prompts["num_calls"], answers["num_calls"], split["num_executed"]) == (8, 8, 8)
+    (note,) = (line for line in slow["assumptions"] if "decodes on" in line)
+    assert "KV blocks move at 0.0 GB/s, 10 bytes a token" in note
+    text = sundog(folder, "simulate", "flow.yaml", *apart.split()).stdout
+    assert "engine:local/decode" in text
+
+
+def test_a_decode_replica_may_fail(folder: Path) -> None:
+    options = ["--split-phases", "local=1+2:inf", "--compare", "--fail local/decode#1@1s"]
+    without, lost = makespans_s(simulated(folder, *options))
+    assert lost > without
+    ran = sundog(folder, "simulate", "flow.yaml", "--split-phases", "local=1+2:inf", "--fail", "local/decode#2@1s")
+    assert ran.exit_code == 2
+    assert "no replica 2" in ran.stderr
+
+
+def test_replicas_change_their_roles(folder: Path) -> None:
+    """Five of six tokens are decoded, so one decode replica beside three for prompts is too few."""
+    options = ["--rows", "2000", "--split-phases", "local=3+1:inf", "--compare", "--split-phases local=3+1:inf:flip"]
+    document = simulated(folder, *options)
+    stay, flip = document["variants"]
+    assert flip["makespan_s"]["expected"] < 0.5 * stay["makespan_s"]["expected"]
+    assert [one["pools"][0]["num_flips"] for one in (stay, flip)] == [0, 2]
+    assert "change between prefill and decode 2 times" in sundog(folder, "simulate", "flow.yaml", *options).stdout
+
+
+def test_phases_need_a_profile(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(FLOW.replace(", step_time: [0.1, 0, 0, 0, 0], max_step_tokens: 512", ""))
+    ran = sundog(tmp_path, "simulate", "flow.yaml", "--split-phases", "local=1+1:inf")
+    assert ran.exit_code == 2
+    assert "it has no profile" in ran.stderr
 
 
 def test_workers_load_take_turns_and_cost(tmp_path: Path) -> None:
@@ -130,6 +219,28 @@ def test_text_and_page_say_the_same(folder: Path) -> None:
         (["--deadline", "soon"], "is no duration"),
         (["--deadline", "0.1s"], "more do not help"),
         (["--deadline", "4s", "--compare", ""], "looks for one answer"),
+        (["--deadline", "4s", "--autoscale", "local=1..2:queue"], "looks for a number of equal replicas that stay"),
+        (["--autoscale", "local=1..2"], "not of the form ENGINE=MIN..MAX:RULE"),
+        (["--autoscale", "local=1..2:soon"], "not of the form ENGINE=MIN..MAX:RULE"),
+        (["--autoscale", "local=1..2:queue=0"], "not of the form ENGINE=MIN..MAX:RULE"),
+        (["--autoscale", "local=1..2:queue:stop=3s"], "not of the form ENGINE=MIN..MAX:RULE"),
+        (["--autoscale", "local=0..2:queue"], "0..2 is no range of replicas"),
+        (["--autoscale", "local=3..2:queue"], "3..2 is no range of replicas"),
+        (["--autoscale", "local=1..2:finish"], "is no duration"),
+        (["--autoscale", "local=1..2:queue:start=soon"], "is no duration"),
+        (["--autoscale", "loca=1..2:queue"], "no engine 'loca'"),
+        (["--autoscale", "local=1..2:queue", "--replicas", "local=2"], "the replicas of 'local' are told twice"),
+        (["--compare", "--autoscale local=1..2"], "not of the form ENGINE=MIN..MAX:RULE"),
+        (["--split-phases", "local=1+1"], "not of the form ENGINE=PREFILL+DECODE:BANDWIDTH"),
+        (["--split-phases", "local=1+1:fast"], "not of the form ENGINE=PREFILL+DECODE:BANDWIDTH"),
+        (["--split-phases", "local=1+1:inf:flop"], "not of the form ENGINE=PREFILL+DECODE:BANDWIDTH"),
+        (["--split-phases", "local=0+1:inf"], "a number is 0"),
+        (["--split-phases", "local=1+1:0GB/s:1KiB"], "a number is 0"),
+        (["--split-phases", "loca=1+1:inf"], "no engine 'loca'"),
+        (["--split-phases", "local=1+1:1GB/s"], "how large the KV cache of a token is"),
+        (["--split-phases", "local=1+1:inf", "--autoscale", "local=1..2:queue"], "are told twice"),
+        (["--split-phases", "local=1+1:inf", "--deadline", "4s"], "leave --split-phases away"),
+        (["--arrivals", "even:1/s", "--autoscale", "local=1..2:finish=1h"], "finish is of a batch"),
     ],
 )
 def test_mistakes_are_told_with_their_place(folder: Path, options: list[str], what: str) -> None:

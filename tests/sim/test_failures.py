@@ -77,3 +77,14 @@ def test_preemptions_of_replicas_that_stay_are_counted() -> None:
     result = simulate_load(tight, "fcfs").pools[POOL]
     assert result.num_preemptions > 0
     assert (result.counts.num_calls, result.counts.num_output_tokens) == (3, 120)
+
+
+def test_what_a_lost_replica_computed_is_computed_elsewhere() -> None:
+    """Its steps are modelled, token by token; what ran there is tried again."""
+    row = SimulatedRow((SimulatedCall("ask", POOL, (), None, 0, 30, 40),))
+    fleet = EngineFleet(ModelledEngine(8, StepSeconds(0.1, 0.0, 0.0, 0.0, 0.0)), 2)
+    steps = {"ask": StepTraits(max_attempts=3)}
+    both = Workload(lambda: iter([row] * 4), 4, 4, {POOL: fleet}, steps=steps)
+    lost = simulate_load(both, "fcfs", [ReplicaFailure(POOL, 1, 2.0)])
+    assert (lost.num_failed_rows, lost.num_executed) == (0, 4)
+    assert lost.makespan_s > 2.0 + 4.0

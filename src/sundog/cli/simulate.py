@@ -48,6 +48,22 @@ Fail = Annotated[
         "--fail", metavar="ENGINE#K@Ts", help="Lose replica K after T seconds; with +Us it comes back. Repeatable."
     ),
 ]
+Autoscale = Annotated[
+    list[str],
+    typer.Option(
+        "--autoscale",
+        metavar="ENGINE=MIN..MAX:RULE",
+        help="Let replicas come and go by queue, or by finish=2h. Repeatable.",
+    ),
+]
+SplitPhases = Annotated[
+    list[str],
+    typer.Option(
+        "--split-phases",
+        metavar="ENGINE=P+D:RATE",
+        help="Compute prompts on P replicas and decode on D, with KV moved at 50GB/s, say. Repeatable.",
+    ),
+]
 EngineProfile = Annotated[
     list[str],
     typer.Option(
@@ -87,6 +103,8 @@ def simulate(
     max_rows_in_flight: MaxRows = None,
     engine_profile: EngineProfile = [],  # noqa: B006 - as inputs
     fail: Fail = [],  # noqa: B006 - as inputs
+    autoscale: Autoscale = [],  # noqa: B006 - as inputs
+    split_phases: SplitPhases = [],  # noqa: B006 - as inputs
     compare: Compare = [],  # noqa: B006 - as inputs
     deadline: Deadline = None,
     arrivals: Arrivals = "",
@@ -104,16 +122,13 @@ def simulate(
     from sundog.runtime.kept_runs import event_logs, run_id_of
     from sundog.session.choices import PlanChoices
     from sundog.session.flow_file import load_plan
+    from sundog.whatif.autoscale import read_scaling
     from sundog.whatif.offered import OfferedLoad
+    from sundog.whatif.split import read_splits
     from sundog.whatif.study import Study
     from sundog.whatif.variant import Variant, read_counts, read_profile_names
 
-    if deadline is not None and compare:
-        raise ConfigError("--deadline looks for one answer", hint="leave --compare away, or --deadline")
-    if deadline is not None and (arrivals or log):
-        raise ConfigError("--deadline is of a batch", hint="leave --arrivals and --log away, or --deadline")
-    if arrivals and log:
-        raise ConfigError("--log has arrivals of its own", hint="leave --arrivals away, or --log")
+    _check_together(compare=bool(compare), deadline=deadline is not None, arrivals=bool(arrivals), log=log is not None)
     plan = load_plan(flow, parse_inputs(inputs))
     config = read_config(state)
     choices = PlanChoices(objective=objective, placement=placement)
@@ -125,10 +140,22 @@ def simulate(
         max_rows_in_flight=max_rows_in_flight,
         profiles=read_profile_names(engine_profile),
         failures=tuple(fail),
+        autoscale=read_scaling(autoscale),
+        splits=read_splits(split_phases),
     )
     logs = () if log is None else tuple(event_logs(config.state_dir, run_id_of(config.state_dir, log)))
     study = Study(plan, Path(flow).parent, config, choices, OfferedLoad(arrivals, logs))
     print_result(_shown(_document(study, base, compare, deadline), form))
+
+
+def _check_together(*, compare: bool, deadline: bool, arrivals: bool, log: bool) -> None:
+    """Raise a ConfigError for options that do not go together."""
+    if deadline and compare:
+        raise ConfigError("--deadline looks for one answer", hint="leave --compare away, or --deadline")
+    if deadline and (arrivals or log):
+        raise ConfigError("--deadline is of a batch", hint="leave --arrivals and --log away, or --deadline")
+    if arrivals and log:
+        raise ConfigError("--log has arrivals of its own", hint="leave --arrivals away, or --log")
 
 
 def _document(study: Study, base: Variant, compare: list[str], deadline: str | None) -> SimulationDocument:

@@ -40,6 +40,8 @@ class Profile:
     power: Power | None = None
     #: None where the machine's arithmetic is unknown.
     compute: Compute | None = None
+    #: Bytes of the KV cache that a token takes on one replica, all its devices together; None where unknown.
+    kv_bytes_per_token: float | None = None
 
     @property
     def prefill_tokens_per_s(self) -> float:
@@ -70,12 +72,16 @@ class Profile:
             value.get("max_kv_tokens"),
             None if power is None else Power(**power),
             None if compute is None else Compute(**compute),
+            value.get("kv_bytes_per_token"),
         )
         seconds, errors = astuple(step_time), (*astuple(profile.fitted), *astuple(profile.held_out))
         if not all(0 <= one < float("inf") for one in (*seconds, *errors)) or not any(seconds):
             raise ValueError("seconds and errors are finite and not negative, and some step takes time")
-        if not all(1 <= one < float("inf") for one in (*astuple(limits), profile.max_kv_tokens or 1)):
-            raise ValueError("a step holds at least one token and one request, and so does a cache")
+        if not all(
+            1 <= one < float("inf")
+            for one in (*astuple(limits), profile.max_kv_tokens or 1, profile.kv_bytes_per_token or 1)
+        ):
+            raise ValueError("a step holds at least one token and one request, a cache a token, and a token a byte")
         return profile
 
 

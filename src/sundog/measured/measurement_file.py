@@ -96,6 +96,8 @@ class Measurements(_Part):
     #: Requests that decode at once; None takes the largest batch.
     max_decode_requests: Count | None = None
     max_kv_tokens: Count | None = None
+    #: Bytes of the KV cache that a token takes on the replica.
+    kv_bytes_per_token: Count | None = None
     measurements: Annotated[tuple[BatchTable, ...], Field(min_length=1)]
     #: Kept for the reader, and not fitted.
     left_out: tuple[BatchTable, ...] = ()
@@ -143,6 +145,7 @@ def profile_of_measurements(given: Measurements, where: str) -> Profile:
         given.max_kv_tokens,
         given.power,
         given.compute,
+        given.kv_bytes_per_token,
     )
 
 

@@ -35,6 +35,10 @@ class PoolOutcome:
     energy: Energy | None = None
     #: Share of the throughput that its machines' arithmetic allows at best; None where that is unknown.
     optimum_share: float | None = None
+    #: Seconds for which replicas of an engine were there or starting, summed over them; None for a tool.
+    replica_s: float | None = None
+    #: How often a replica changed its role between computing prompts and decoding.
+    num_flips: int = 0
 
     @property
     def hit_rate(self) -> float | None:
@@ -96,6 +100,11 @@ class VariantDocument:
         """Return the energy of all engines whose watts are known; None where none are."""
         parts = [pool.energy for pool in self.pools if pool.energy is not None]
         return total_energy(parts) if parts else None
+
+    @property
+    def replica_s(self) -> float:
+        """Return the seconds for which replicas of all engines were there or starting, summed over them."""
+        return sum(pool.replica_s or 0.0 for pool in self.pools)
 
     @property
     def calls_per_s(self) -> float:

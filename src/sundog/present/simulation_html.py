@@ -25,7 +25,10 @@ class Chart:
     waiting: str
     #: Empty where its cache has no bound.
     kv_usage: str
+    #: Empty where there are always as many.
+    replicas: str
     most_calls: int
+    most_replicas: int
 
 
 def simulation_html(document: SimulationDocument) -> str:
@@ -53,12 +56,16 @@ def charts_of(variant: VariantDocument) -> list[Chart]:
 def _chart(times_s: Sequence[float], course: PoolCourse) -> Chart:
     most = max([1, *course.num_running, *course.num_waiting])
     usages = [usage or 0.0 for usage in course.kv_usage]
+    most_replicas = max([1, *course.num_replicas])
+    is_changing = len(set(course.num_replicas)) > 1
     return Chart(
         course.pool,
         _points(times_s, course.num_running, most),
         _points(times_s, course.num_waiting, most),
         _points(times_s, usages, 1.0) if any(usage is not None for usage in course.kv_usage) else "",
+        _points(times_s, course.num_replicas, most_replicas) if is_changing else "",
         most,
+        most_replicas,
     )
 
 

@@ -12,7 +12,7 @@ from sundog.present.simulation import LatencyFigures, PoolOutcome, SimulationDoc
 
 _HEADS = ("engine or tool", "replicas", "busy", "calls", "prompt tok", "cached", "output tok", "KV at most", "loads")
 _LATENCY = ("seconds until", "number", "half", "95 of 100", "99 of 100")
-_SUMMARY = ("variant", "makespan, s", "range, s", "calls/s", "cost")
+_SUMMARY = ("variant", "makespan, s", "range, s", "calls/s", "replica hours", "cost")
 
 
 def simulation_text(document: SimulationDocument) -> str:
@@ -49,19 +49,23 @@ def _variant(one: VariantDocument) -> Iterator[str]:
 
 
 def consumption_lines(one: VariantDocument) -> Iterator[str]:
-    """Yield what engines take in energy, where their watts are known, and how near they are to their optimum."""
+    """Yield what engines take in energy, where their watts are known, how near they are to their optimum, and how often
+    their replicas change their roles."""
     if one.energy is not None:
         unknown = [pool.pool for pool in one.pools if pool.energy is None and pool.num_prompt_tokens]
         yield f"energy: {energy(one.energy)}" + (f"; without {', '.join(unknown)}" if unknown else "")
     for pool in one.pools:
         if pool.optimum_share is not None:
             yield f"optimum: {pool.pool} reaches {pool.optimum_share:.1%} of the tokens that its arithmetic allows"
+        if pool.num_flips:
+            yield f"roles: replicas of {pool.pool} change between prefill and decode {pool.num_flips:,} times"
 
 
 def _summary(one: VariantDocument) -> tuple[str, ...]:
     shown = show_estimate(one.makespan_s, "seconds")
     usd = [part for part in (one.token_usd, one.worker_usd) if part is not None]
-    return one.title, shown.value, shown.span, count(one.calls_per_s), dollars(sum(usd)) if usd else "-"
+    cost = dollars(sum(usd)) if usd else "-"
+    return one.title, shown.value, shown.span, count(one.calls_per_s), f"{one.replica_s / 3600:,.3f}", cost
 
 
 def _latency(figures: LatencyFigures) -> tuple[str, ...]:
@@ -78,7 +82,7 @@ def _pool(pool: PoolOutcome) -> tuple[str, ...]:
         count(pool.num_calls),
         count(pool.num_prompt_tokens) if has_tokens else "-",
         "-" if pool.hit_rate is None else f"{pool.hit_rate:.0%}",
-        count(pool.num_output_tokens) if has_tokens else "-",
+        count(pool.num_output_tokens) if pool.num_output_tokens else "-",
         "-" if pool.most_kv_usage is None else f"{pool.most_kv_usage:.0%}",
         f"{pool.num_loads:,} in {seconds(pool.load_s)} s" if pool.num_loads else "-",
     )

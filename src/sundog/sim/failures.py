@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sundog.errors import ConfigError, EngineUnavailable, suggest
 from sundog.host.driver import Driver
-from sundog.sched.events import ReplicaDown, ReplicaUp
+from sundog.sched.events import ReplicaDown, ReplicaDraining, ReplicaUp
 from sundog.sim.machines import Machines
 from sundog.sim.workload import EngineFleet
 
@@ -65,7 +65,14 @@ async def fail(failures: Sequence[ReplicaFailure], driver: Driver, machines: Mac
 
 async def _fail(failure: ReplicaFailure, driver: Driver, machines: Machines) -> None:
     await asyncio.sleep(failure.at_s)
-    if failure.replica_id not in machines.replicas:
+    if failure.replica_id not in machines.replicas or failure.replica_id in machines.leaving:
+        return
+    if failure.down_s is None and machines.is_autoscaled(failure.pool):
+        # Its pool is not lost with it: the autoscaler orders another one.
+        machines.leave(failure.replica_id)
+        driver.tell(ReplicaDown(driver.now_s(), failure.replica_id))
+        driver.tell(ReplicaDraining(driver.now_s(), failure.replica_id))
+        await machines.lose(failure.replica_id)
         return
     if failure.down_s is None:
         is_last = machines.num_replicas(failure.pool) == 1

@@ -1,4 +1,4 @@
-"""The machines of a simulation: replicas that answer in modelled time, loads on workers, and failures.
+"""The machines of a simulation: which replicas there are, loads on workers, and failures.
 
 Owns what is up at each moment, and what it did. Never decides where a call runs; the core does.
 """
@@ -6,22 +6,17 @@ Owns what is up at each moment, and what it did. Never decides where a call runs
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass
 
-from sundog.engines.modelled.block_table import BlockTable
-from sundog.engines.modelled.steps import ModelledSteps, SharedProcessor
-from sundog.errors import EngineUnavailable, PromptTooLong
+from sundog.engines.modelled.steps import SharedProcessor
 from sundog.host.attempt import Attempt
 from sundog.host.replicas import UNKNOWN_CACHE_BLOCKS
 from sundog.sched.events import ReplicaAdded
+from sundog.sim.replica import SimulatedReplica
 from sundog.sim.timeline import PoolLook
-from sundog.sim.workload import EngineFleet, ModelledEngine, SimulatedCall
-
-UNKNOWN_BLOCK_TOKENS = 16
-"""KV blocks of an engine that tells none have so many tokens."""
+from sundog.sim.workload import EngineFleet, ModelledEngine, PhaseSplit
 
 
 @dataclass(slots=True)
@@ -38,88 +33,8 @@ class PoolCounts:
     busy_s: float = 0.0
     #: Preemptions of replicas that are gone.
     num_preemptions: int = 0
-
-
-class SimulatedReplica:
-    """One replica that is up."""
-
-    def __init__(self, pool: str, engine: ModelledEngine, device: SharedProcessor | None = None) -> None:
-        self.pool = pool
-        self.engine = engine
-        self.steps: ModelledSteps | None = None
-        if engine.seconds is not None:
-            self.steps = ModelledSteps(engine.seconds, engine.max_step_tokens, _table(engine), device)
-        self.num_running = 0
-        self._ending: set[asyncio.Future[None]] = set()
-
-    @property
-    def kv_usage(self) -> float | None:
-        """The share of its KV blocks that running requests hold; None where its cache has no bound."""
-        table = None if self.steps is None else self.steps.replica.table
-        if table is None or self.engine.max_kv_tokens is None:
-            return None
-        return 1.0 - table.num_available / table.num_blocks
-
-    async def answer(self, call: SimulatedCall, on_first_token: Callable[[], None]) -> int:
-        """Take as long as the call takes; the prompt's tokens that were cached. EngineUnavailable, retryable, when the
-        replica is lost meanwhile; PromptTooLong where it never has room for the call."""
-        self.num_running += 1
-        try:
-            return await self._answer(call, on_first_token)
-        finally:
-            self.num_running -= 1
-
-    async def _answer(self, call: SimulatedCall, on_first_token: Callable[[], None]) -> int:
-        if self.steps is None or call.call_s is not None:
-            await self._sleep(call.call_s or 0.0)
-            return 0
-        counts = call.num_prompt_tokens, call.num_output_tokens
-        table = self.steps.replica.table
-        if table is not None and sum(counts) > table.num_blocks * table.block_tokens:
-            raise PromptTooLong(f"prompt and answer have {sum(counts)} tokens, more than the replica holds")
-        num_cached_tokens = 0
-        async with aclosing(self.steps.generate(*counts, call.prefix_key)) as told:
-            async for job in told:
-                num_cached_tokens = job.num_cached_tokens
-                if job.num_done == 1:
-                    on_first_token()
-        return num_cached_tokens
-
-    async def lose(self) -> None:
-        """Fail all that runs here."""
-        if self.steps is not None:
-            await self.steps.close()
-        for future in self._ending:
-            if not future.done():
-                future.set_exception(_lost())
-
-    async def _sleep(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        self._ending.add(future)
-        timer = loop.call_later(seconds, _wake, future)
-        try:
-            await future
-        finally:
-            timer.cancel()
-            self._ending.discard(future)
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _lost() -> EngineUnavailable:
-    return EngineUnavailable("the replica is lost", retryable=True)
-
-
-def _table(engine: ModelledEngine) -> BlockTable | None:
-    if engine.block_tokens is None and engine.max_kv_tokens is None:
-        return None
-    block_tokens = engine.block_tokens or UNKNOWN_BLOCK_TOKENS
-    num_blocks = UNKNOWN_CACHE_BLOCKS if engine.max_kv_tokens is None else engine.max_kv_tokens // block_tokens
-    return BlockTable(num_blocks, block_tokens)
+    #: Seconds for which replicas that are gone were there, or starting.
+    replica_s: float = 0.0
 
 
 class Machines:
@@ -130,6 +45,14 @@ class Machines:
         self.counts: dict[str, PoolCounts] = {pool: PoolCounts() for pool in (*engines, *tools)}
         #: By pool, what each load took.
         self.loads_s: dict[str, list[float]] = {}
+        #: Replicas that take no further call, and go.
+        self.leaving: set[str] = set()
+        #: By pool whose phases are apart, how many replicas have changed their roles.
+        self.num_flips: Counter[str] = Counter()
+        self._on_gone: dict[str, Callable[[], None]] = {}
+        #: By replica that is there or starting, its pool and since when.
+        self._since: dict[str, tuple[str, float]] = {}
+        self._num_rented: Counter[str] = Counter()
         self._devices: dict[str, SharedProcessor] = defaultdict(SharedProcessor)
         self._engines = engines
         self._tools = tools
@@ -138,20 +61,52 @@ class Machines:
         """Start all that no worker loads; the events that tell the core."""
         for pool, fleet in self._engines.items():
             if not fleet.is_on_workers:
-                for number in range(fleet.num_replicas):
-                    yield self._start(time_s, f"{pool}#{number}", pool, None)
+                for _ in range(fleet.num_replicas):
+                    yield self.start(time_s, self.rent(pool), pool)
         for pool, max_concurrency in self._tools.items():
             self.replicas[pool] = SimulatedReplica(pool, ModelledEngine(max_concurrency))
             yield ReplicaAdded(time_s, pool, pool, max_concurrency)
+
+    def rent(self, pool: str) -> str:
+        """Return the name of one more replica, whose time counts from now on."""
+        replica_id = f"{pool}#{self._num_rented[pool]}"
+        self._num_rented[pool] += 1
+        self._since[replica_id] = pool, asyncio.get_running_loop().time()
+        return replica_id
+
+    def start(self, time_s: float, replica_id: str, pool: str, worker_id: str | None = None) -> ReplicaAdded:
+        """Start a replica; the event that tells the core."""
+        engine = self._put(replica_id, pool)
+        return modelled_replica_added(time_s, replica_id, pool, engine, worker_id)
+
+    def give_back(self, replica_id: str) -> None:
+        """End the time of a replica."""
+        pool, since_s = self._since.pop(replica_id)
+        self.counts[pool].replica_s += asyncio.get_running_loop().time() - since_s
 
     async def load(self, worker_id: str, pool: str) -> ReplicaAdded:
         load_s = self._engines[pool].load_s
         await asyncio.sleep(load_s)
         self.loads_s.setdefault(pool, []).append(load_s)
-        return self._start(0.0, f"{pool}/{worker_id}", pool, worker_id)
+        return self.start(0.0, f"{pool}/{worker_id}", pool, worker_id)
 
     async def unload(self, replica_id: str) -> None:
-        self._retire(replica_id)
+        self.leaving.discard(replica_id)
+        on_gone = self._on_gone.pop(replica_id, None)
+        if replica_id in self.replicas:  # or it was lost while it drained
+            self._retire(replica_id)
+        if on_gone is not None:
+            on_gone()
+
+    def leave(self, replica_id: str, on_gone: Callable[[], None] | None = None) -> None:
+        """Note that a replica takes no further call; `on_gone`: called when nothing runs there any more."""
+        self.leaving.add(replica_id)
+        if on_gone is not None:
+            self._on_gone[replica_id] = on_gone
+
+    def staying(self, pool: str) -> list[str]:
+        """Return the replicas of a pool that take calls, the oldest first."""
+        return [name for name, one in self.replicas.items() if one.pool == pool and name not in self.leaving]
 
     async def lose(self, replica_id: str) -> None:
         """Take a replica away with all that runs there."""
@@ -201,6 +156,26 @@ class Machines:
         now = sum(one.steps.replica.num_preemptions for one in self.replicas.values() if one.pool == pool and one.steps)
         return self.counts[pool].num_preemptions + now
 
+    def replica_s(self, pool: str) -> float:
+        """Return the seconds for which replicas of a pool were there or starting, summed over them."""
+        now_s = asyncio.get_running_loop().time()
+        return self.counts[pool].replica_s + sum(now_s - since_s for of, since_s in self._since.values() if of == pool)
+
+    def split_of(self, pool: str) -> PhaseSplit | None:
+        """Return where the answers of a pool are decoded; None where each replica does both."""
+        fleet = self._engines.get(pool)
+        return None if fleet is None else fleet.split
+
+    @property
+    def splits(self) -> dict[str, PhaseSplit]:
+        """Return the pools whose answers are decoded elsewhere, and where."""
+        return {pool: fleet.split for pool, fleet in self._engines.items() if fleet.split is not None}
+
+    def is_autoscaled(self, pool: str) -> bool:
+        """Return whether replicas of a pool are rented and given back."""
+        fleet = self._engines.get(pool)
+        return fleet is not None and fleet.autoscaling is not None
+
     def residents(self) -> dict[str, tuple[str, ...]]:
         """Return by worker the pools of the engines loaded there."""
         found: dict[str, tuple[str, ...]] = {}
@@ -219,14 +194,11 @@ class Machines:
         now_s = sum(one.steps.replica.busy_s for one in self.replicas.values() if one.pool == pool and one.steps)
         return counts.busy_s + now_s
 
-    def _start(self, time_s: float, replica_id: str, pool: str, worker_id: str | None) -> ReplicaAdded:
-        engine = self._put(replica_id, pool)
-        return modelled_replica_added(time_s, replica_id, pool, engine, worker_id)
-
     def _put(self, replica_id: str, pool: str) -> ModelledEngine:
         engine = self._engines[pool].engine
         device = None if engine.shared_device is None else self._devices[engine.shared_device]
         self.replicas[replica_id] = SimulatedReplica(pool, engine, device)
+        self._since.setdefault(replica_id, (pool, asyncio.get_running_loop().time()))
         return engine
 
     def _retire(self, replica_id: str) -> SimulatedReplica:
@@ -234,6 +206,7 @@ class Machines:
         if replica.steps is not None:
             self.counts[replica.pool].busy_s += replica.steps.replica.busy_s
             self.counts[replica.pool].num_preemptions += replica.steps.replica.num_preemptions
+        self.give_back(replica_id)
         return replica
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from sundog.batch.follower import Follower
 from sundog.engines.base import Usage
@@ -19,6 +20,7 @@ from sundog.ir.physical import Exec, calls_of
 from sundog.sched.events import RequestArrived, Submit
 from sundog.sim.latency import Latencies, RequestTimes
 from sundog.sim.machines import Machines
+from sundog.sim.phases import ApartCalls
 from sundog.sim.workload import SimulatedCall, SimulatedRow, StepTraits
 
 NO_TRAITS = StepTraits()
@@ -73,6 +75,7 @@ class SimulatedRows:
         self._needs_s: Mapping[str, float] = {} if follower is None else follower.needs_s
         self._ended: set[Hashable] = set()
         self._in_flight: dict[Hashable, asyncio.Future[None]] = {}
+        self._apart = ApartCalls(driver, machines, self._wait)
 
     async def run_within(self, rows: Iterator[SimulatedRow], max_rows_in_flight: int) -> None:
         """Run all rows; a row begins when there is room for it, or when another one ends."""
@@ -146,6 +149,9 @@ class SimulatedRows:
             left[self._node_of[call.node]] += 1
         return _Passing(left, self._node_of, self._follower.drains.passed)
 
+    def _wait(self, pool: str, change: int) -> None:
+        self.num_waiting[pool] += change
+
     async def _call(self, row_index: int, place: int, call: SimulatedCall) -> None:
         self.num_asked += 1
         if call.key is None:
@@ -182,15 +188,18 @@ class SimulatedRows:
             times.first_token_s = driver.now_s()
             driver.prefill_ended(request_id)
 
-        async def attempt(submit: Submit) -> Success[None]:
+        split = machines.split_of(call.pool)
+        computed = call if split is None else replace(call, num_output_tokens=1)
+
+        async def attempt(submit: Submit) -> Success[int]:
             if times.begin_s is None:
                 self.num_waiting[call.pool] -= 1
                 times.begin_s = driver.now_s()
             replica = machines.replicas[submit.replica_id]
-            num_cached = await replica.answer(call, on_first_token)
+            num_cached = await replica.answer(computed, on_first_token)
             if not call.num_prompt_tokens:
-                return Success(None)
-            return Success(None, Usage(call.num_prompt_tokens, call.num_output_tokens, num_cached))
+                return Success(num_cached)
+            return Success(num_cached, Usage(call.num_prompt_tokens, call.num_output_tokens, num_cached))
 
         arrived = RequestArrived(
             driver.now_s(),
@@ -203,13 +212,16 @@ class SimulatedRows:
             call.prefix_key,
             max_attempts=traits.max_attempts,
             need_s=self._needs_s.get(call.node, 0.0),
-            has_successor=traits.has_successor and bool(call.prefix_key),
+            has_successor=traits.has_successor and bool(call.prefix_key) and split is None,
             workflow_id=f"row-{row_index}",
             facts=traits.facts,
         )
         self.num_waiting[call.pool] += 1
         try:
-            await driver.run(arrived, attempt)
+            if split is None:
+                await driver.run(arrived, attempt)
+            else:
+                await self._apart.run(arrived, call, split, attempt)
         finally:
             self.num_waiting[call.pool] -= times.begin_s is None
         self.latencies.add(call.pool, times, driver.now_s())

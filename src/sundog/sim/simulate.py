@@ -17,9 +17,11 @@ from sundog.host.virtual_loop import run_virtually
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import Event
 from sundog.sched.policy import POLICIES
+from sundog.sim.autoscaling import RemainingWork, autoscaling
 from sundog.sim.failures import ReplicaFailure, fail
 from sundog.sim.latency import Latencies
 from sundog.sim.machines import Machines, PoolCounts
+from sundog.sim.role_flip import flipping
 from sundog.sim.rows import SimulatedRows
 from sundog.sim.timeline import SimulationCourse
 from sundog.sim.workload import Workload
@@ -36,6 +38,10 @@ class PoolResult:
     #: Seconds of each load on a worker.
     loads_s: tuple[float, ...] = ()
     num_preemptions: int = 0
+    #: Seconds for which its replicas were there or starting, summed over them; 0 for a tool.
+    replica_s: float = 0.0
+    #: How often a replica changed its role.
+    num_flips: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +113,15 @@ async def _failing(failures: Sequence[ReplicaFailure], driver: Driver, machines:
 def _result(pool: str, counts: PoolCounts, machines: Machines) -> PoolResult:
     num_replicas = machines.num_begun(pool)
     loads_s = tuple(machines.loads_s.get(pool, ()))
-    return PoolResult(counts, machines.busy_s(pool), num_replicas, loads_s, machines.num_preemptions(pool))
+    num_preemptions, replica_s = machines.num_preemptions(pool), machines.replica_s(pool)
+    num_flips = machines.num_flips[pool]
+    return PoolResult(counts, machines.busy_s(pool), num_replicas, loads_s, num_preemptions, replica_s, num_flips)
 
 
 async def _simulate(workload: Workload, policy: str, failures: Sequence[ReplicaFailure]) -> Simulated:
     machines = Machines(workload.engines, workload.tools)
-    driver = Driver(SchedulerCore(POLICIES.get(policy)), _ignore, machines, Recorder(machines.count))
+    work = RemainingWork(workload.engines)
+    driver = Driver(SchedulerCore(POLICIES.get(policy)), _ignore, machines, Recorder(machines.count, work.count))
     try:
         timeline = SimulationCourse()
         for replica in machines.begin(0.0):
@@ -121,6 +130,8 @@ async def _simulate(workload: Workload, policy: str, failures: Sequence[ReplicaF
             _following(workload, driver, machines) as rows,
             timeline.watching(lambda: machines.look(rows.num_waiting)),
             _failing(failures, driver, machines),
+            autoscaling(driver, machines, work, lambda pool: machines.look(rows.num_waiting)[pool]),
+            flipping(driver, machines, lambda pool: machines.look(rows.num_waiting)[pool]),
         ):
             await _run(rows, workload)
         return Simulated(

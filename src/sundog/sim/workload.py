@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from sundog.batch.follower import PlacementWithFigures
 from sundog.engines.modelled.replica import StepSeconds
 from sundog.ir.physical import PhysicalPlan
 from sundog.sched.facts import NO_FACTS, CallFacts
+from sundog.sched.fleets import FlipRole, Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +85,78 @@ class ModelledEngine:
     shared_device: str | None = None
 
 
+STEADY_S = 300.0
+"""Fewer replicas have been wished for so long before one goes, as in Kubernetes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Autoscaling:
+    """The rule by which the replicas of a pool come and go."""
+
+    scale: Scale
+    min_replicas: int
+    max_replicas: int
+    #: Seconds from the order of a replica until it takes calls.
+    start_s: float
+    #: Calls that one replica is to have.
+    num_target_calls: int
+    steady_s: float = STEADY_S
+    #: When all is to have ended.
+    finish_s: float = inf
+    #: By step of the pool, how many calls are expected in all.
+    num_calls: Mapping[str, float] = field(default_factory=dict)
+
+
+_DECODE = "/decode"
+
+
+def decode_pool(pool: str) -> str:
+    """Return the pool on which the answers of `pool` are decoded, where its phases are apart."""
+    return f"{pool}{_DECODE}"
+
+
+def whole_pool(pool: str) -> str:
+    """Return the pool whose phase, or whose all, a pool is.
+
+    >>> whole_pool(decode_pool("engine:local")), whole_pool("engine:local")
+    ('engine:local', 'engine:local')
+    """
+    return pool.removesuffix(_DECODE)
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseSplit:
+    """Prompts are computed on the replicas of a pool, and answers decoded on those of another one."""
+
+    decode_pool: str
+    #: Bytes per second of each replica's link; infinite where moving KV blocks takes no time.
+    bandwidth_bytes_per_s: float
+    kv_bytes_per_token: float
+    #: Says when a replica changes its role; None where each keeps it.
+    flip: FlipRole | None = None
+
+    def move_s(self, num_tokens: int) -> float:
+        """Return the seconds in which the KV cache of so many tokens passes a link.
+
+        >>> PhaseSplit("decode", bandwidth_bytes_per_s=50e9, kv_bytes_per_token=131072).move_s(10_000)
+        0.0262144
+        """
+        return num_tokens * self.kv_bytes_per_token / self.bandwidth_bytes_per_s
+
+
 @dataclass(frozen=True, slots=True)
 class EngineFleet:
     """The replicas of one engine pool. On workers it has none of its own: the core loads them, each in `load_s`."""
 
     engine: ModelledEngine
+    #: At the begin.
     num_replicas: int
     is_on_workers: bool = False
     load_s: float = 0.0
+    #: None where they stay.
+    autoscaling: Autoscaling | None = None
+    #: Where its answers are decoded; None where each replica does both.
+    split: PhaseSplit | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,12 @@ class MachineNumbers:
 def fewest_machines(study: Study, base: Variant, deadline_s: float) -> list[VariantOutcome]:
     """Return the outcomes of the search, the answer last. The busiest kind gets twice as many machines until the
     flow ends in time; then each kind has as few as are enough beside the others. ConfigError where MAX_MACHINES of the
-    busiest kind do not do."""
+    busiest kind do not do, and for a variant whose replicas come and go or are unlike each other."""
+    if base.autoscale or base.splits:
+        raise ConfigError(
+            "--deadline looks for a number of equal replicas that stay",
+            hint="leave --split-phases away, and say --autoscale ENGINE=MIN..MAX:finish=TIME in place of --deadline",
+        )
     search = _Search(study, base, deadline_s)
     machines = search.enough()
     for name in (*machines.replicas, *machines.workers):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from sundog.ir.pool_names import engine_of
 from sundog.present.simulation import LatencyFigures, PoolCourse, PoolOutcome, SimulationDocument, VariantDocument
 from sundog.sim.simulate import Simulated
+from sundog.sim.workload import whole_pool
 from sundog.whatif.consumption import energy_of_pool, optimum_share
 from sundog.whatif.study import VariantOutcome
 
@@ -68,11 +69,11 @@ def _latencies(simulated: Simulated) -> Iterator[LatencyFigures]:
 
 def _pool(outcome: VariantOutcome, pool: str) -> PoolOutcome:
     result, simulated = outcome.simulated.pools[pool], outcome.simulated
-    known = outcome.sampled.known.pools[pool]
+    known = outcome.sampled.known.pools[whole_pool(pool)]
     looks = [look[pool] for look in simulated.course.looks]
     num_replicas = max(look.num_replicas for look in looks)
     usages = [look.kv_usage for look in looks if look.kv_usage is not None]
-    counts, time_s = result.counts, simulated.makespan_s * num_replicas
+    counts, time_s = result.counts, result.replica_s or simulated.makespan_s * num_replicas
     return PoolOutcome(
         pool,
         num_replicas,
@@ -85,8 +86,10 @@ def _pool(outcome: VariantOutcome, pool: str) -> PoolOutcome:
         result.num_preemptions,
         len(result.loads_s),
         sum(result.loads_s),
-        energy_of_pool(known, simulated),
-        optimum_share(known, simulated),
+        energy_of_pool(known, result),
+        optimum_share(known, result),
+        result.replica_s if engine_of(pool) is not None else None,
+        result.num_flips,
     )
 
 

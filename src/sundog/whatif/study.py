@@ -26,9 +26,11 @@ from sundog.sim.choice import chosen_placement
 from sundog.sim.failures import read_failure
 from sundog.sim.plan_workload import workload_of
 from sundog.sim.simulate import Simulated, simulate_load
-from sundog.sim.workload import FollowedPlan
+from sundog.sim.workload import FollowedPlan, decode_pool
+from sundog.whatif.autoscale import scaling_notes, with_autoscaling
 from sundog.whatif.offered import OfferedLoad
 from sundog.whatif.profiled import profile_notes, require_rooms, with_profiles
+from sundog.whatif.split import split_notes, with_splits
 from sundog.whatif.variant import Variant
 
 BATCH = OfferedLoad()
@@ -111,18 +113,23 @@ class Study:
             followed=None if placing is None else FollowedPlan(plan, placing),
         )
         pools = {block.name: engine_pool(block.name) for block in plan.logical.engines}
-        failures = [read_failure(text, workload.engines, pools) for text in variant.failures]
         profiled = [pools[name] for name in pools if {name, ""} & variant.profiles.keys()]
         offered = self._load.offered(workload, plan, profiled)
         policy = plan.policy if variant.policy or self._choices.policy else offered.policy or plan.policy
-        simulated = simulate_load(offered.workload, policy, failures)
         is_batch = self._load.is_batch
+        split = with_splits(offered.workload, variant.splits, sampled)
+        scaled = with_autoscaling(split, variant.autoscale, estimate.nodes, figures.load_s, is_batch=is_batch)
+        named = pools | {decode_pool(name): decode_pool(pools[name]) for name in variant.splits}
+        failures = [read_failure(text, scaled.engines, named) for text in variant.failures]
+        simulated = simulate_load(scaled, policy, failures)
         makespan_s = (
             range_around(simulated.makespan_s, estimate.nodes, sampled.known)
             if is_batch
             else _within(simulated, sampled)
         )
-        notes = (*offered.notes, *profile_notes(sampled, variant.profiles), *_assumptions(sampled, estimate))
+        fleets = (*scaling_notes(scaled, variant.autoscale), *split_notes(scaled, variant.splits))
+        told = (*offered.notes, *profile_notes(sampled, variant.profiles), *fleets)
+        notes = (*told, *_assumptions(sampled, estimate))
         return VariantOutcome(variant, policy, plan, placing, sampled, estimate, simulated, makespan_s, notes, is_batch)
 
 

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from sundog.errors import ConfigError, suggest
 from sundog.ir.logical import EngineBlock, LogicalPlan
+from sundog.whatif.autoscale import OPTION as AUTOSCALE
+from sundog.whatif.autoscale import ChosenScaling, read_scaling
+from sundog.whatif.split import OPTION as SPLIT
+from sundog.whatif.split import ChosenSplit, read_splits
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +41,23 @@ class Variant:
     #: Names of profiles by engine; "" for all others.
     profiles: Mapping[str, str] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
+    #: By engine.
+    autoscale: Mapping[str, ChosenScaling] = field(default_factory=dict)
+    #: By engine.
+    splits: Mapping[str, ChosenSplit] = field(default_factory=dict)
 
     def applied(self, plan: LogicalPlan) -> LogicalPlan:
         """Return the plan with these engines and workers. ConfigError for those that it does not have."""
         engines = [block.name for block in plan.engines]
         groups = [group.name for group in plan.workers]
-        _check_known("--replicas", "engine", self.replicas, engines)
         _check_known("--workers", "group of workers", self.workers, groups)
         _check_known("--engine-profile", "engine", [name for name in self.profiles if name], engines)
-        for block in plan.engines:
-            if block.name in self.replicas and block.workers is not None:
-                raise ConfigError(
-                    f"the engine '{block.name}' is on workers and has no replicas of its own",
-                    where=f"--replicas {block.name}={self.replicas[block.name]}",
-                    hint=f"say --workers {block.workers}=N",
-                )
+        machines = {"--replicas": self.replicas, AUTOSCALE: self.autoscale, SPLIT: self.splits}
+        for option, given in machines.items():
+            _check_known(option, "engine", given, engines)
+            _check_not_on_workers(option, given, plan.engines)
+        for name in engines:
+            _check_one(name, [option for option, given in machines.items() if name in given])
         return replace(
             plan,
             engines=tuple(_with_replicas(block, self.replicas.get(block.name)) for block in plan.engines),
@@ -60,7 +68,7 @@ class Variant:
 def read_variant(line: str, base: Variant) -> Variant:
     """Return the variant that a line of options says, on top of `base`. ConfigError for what is no such option."""
     parser = _Parser(line)
-    for name in ("--replicas", "--workers", "--engine-profile", "--fail"):
+    for name in ("--replicas", "--workers", "--engine-profile", "--fail", AUTOSCALE, SPLIT):
         parser.add_argument(name, action="append", default=[])
     for name in ("--rows", "--max-rows-in-flight"):
         parser.add_argument(name, type=int)
@@ -69,11 +77,16 @@ def read_variant(line: str, base: Variant) -> Variant:
         given = parser.parse_args(shlex.split(line))
     except ValueError as error:  # an open quotation mark
         raise ConfigError(f"not a line of options: {error}", where=f"--compare {line!r}") from error
+    replicas, autoscale = read_counts("--replicas", given.replicas), read_scaling(given.autoscale)
+    splits = read_splits(given.split_phases)
+    told = {*replicas, *autoscale, *splits}
     return replace(
         base,
         title=line.strip() or base.title,
         num_rows=base.num_rows if given.rows is None else given.rows,
-        replicas={**base.replicas, **read_counts("--replicas", given.replicas)},
+        replicas=_without(base.replicas, told) | replicas,
+        autoscale=_without(base.autoscale, told) | autoscale,
+        splits=_without(base.splits, told) | splits,
         workers={**base.workers, **read_counts("--workers", given.workers)},
         policy=given.policy or base.policy,
         max_rows_in_flight=given.max_rows_in_flight or base.max_rows_in_flight,
@@ -114,8 +127,8 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(
             message,
             where=f"--compare {self._line!r}",
-            hint="a variant takes --rows, --replicas, --workers, --policy, --max-rows-in-flight, --engine-profile and "
-            "--fail",
+            hint="a variant takes --rows, --replicas, --workers, --policy, --max-rows-in-flight, --engine-profile, "
+            "--fail, --autoscale and --split-phases",
         )
 
 
@@ -123,6 +136,30 @@ def _check_known(option: str, kind: str, given: Iterable[str], known: Sequence[s
     for name in given:
         if name not in known:
             raise ConfigError(f"the flow has no {kind} '{name}'", where=option, hint=suggest(name, known))
+
+
+def _check_not_on_workers(option: str, given: Mapping[str, object], engines: Iterable[EngineBlock]) -> None:
+    for block in engines:
+        if block.name in given and block.workers is not None:
+            raise ConfigError(
+                f"the engine '{block.name}' is on workers and has no replicas of its own",
+                where=f"{option} {block.name}",
+                hint=f"say --workers {block.workers}=N",
+            )
+
+
+def _check_one(engine: str, options: Sequence[str]) -> None:
+    if len(options) > 1:
+        raise ConfigError(
+            f"the replicas of '{engine}' are told twice",
+            where=" and ".join(options),
+            hint="leave one away; variants of --compare may differ in it",
+        )
+
+
+def _without(given: Mapping[str, V], told: Set[str]) -> dict[str, V]:
+    """Return what is given for engines of which a line does not say anew what replicas they have."""
+    return {name: value for name, value in given.items() if name not in told}
 
 
 def _with_replicas(block: EngineBlock, number: int | None) -> EngineBlock:

@@ -43,9 +43,7 @@ class BlockTable:
     def take(self, prompt_keys: Sequence[int], num_tokens: int, num_reserved: int = 0) -> Held | None:
         """Take room for a prompt; None when there is not enough. `prompt_keys`: of its full blocks; `num_reserved`:
         blocks that must stay available beside it."""
-        num_hit = 0
-        while num_hit < len(prompt_keys) and self._has(prompt_keys[num_hit]):
-            num_hit += 1
+        num_hit = self.num_known(prompt_keys)
         hit = prompt_keys[:num_hit]
         num_new = -(-num_tokens // self.block_tokens) - num_hit
         if num_new > self.num_available - num_reserved - sum(key in self._idle for key in hit):
@@ -57,6 +55,13 @@ class BlockTable:
         for key in keys:
             self._own(key)
         return Held(keys, min(num_hit * self.block_tokens, num_tokens - 1), num_tokens)
+
+    def num_known(self, prompt_keys: Sequence[int]) -> int:
+        """Return how many blocks of a prompt are there, from its first one on."""
+        num_hit = 0
+        while num_hit < len(prompt_keys) and self._has(prompt_keys[num_hit]):
+            num_hit += 1
+        return num_hit
 
     def num_needed(self, held: Sequence[Held], num_tokens: int) -> int:
         """Return how many blocks more `num_tokens` more of each take."""

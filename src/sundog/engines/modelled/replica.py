@@ -59,6 +59,8 @@ class Job:
     prompt_keys: Sequence[int] = ()
     #: Each of its tokens is told, so that no two of its steps are taken together.
     is_streamed: bool = False
+    #: The KV blocks of its prompt come from elsewhere, with its first token; False once it was let in.
+    has_kv: bool = False
     #: Output tokens that are there.
     num_done: int = 0
     #: Prompt tokens found in the cache when the request was last admitted.
@@ -133,7 +135,7 @@ class ModelledReplica:
 
     def add(self, job: Job, now_s: float) -> None:
         """Let a request in; it joins the step that begins now, or the next one. The table has room for its prompt and
-        answer."""
+        answer. One with KV from elsewhere has two output tokens at least."""
         job.num_to_prefill = job.num_prompt_tokens
         self._waiting.append(job)
         self.interrupt(now_s)
@@ -277,4 +279,6 @@ class ModelledReplica:
                     return
                 job.num_computed_tokens = job.held.num_cached_tokens
                 job.num_cached_tokens = min(job.num_computed_tokens, job.num_prompt_tokens - 1)
+            if job.has_kv:
+                job.num_computed_tokens, job.num_done, job.has_kv = job.num_to_prefill, 1, False
             self._running.append(self._waiting.popleft())

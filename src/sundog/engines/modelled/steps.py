@@ -54,12 +54,13 @@ class ModelledSteps:
         prompt_keys: Sequence[int] = (),
         *,
         is_streamed: bool = False,
+        has_kv: bool = False,
     ) -> AsyncGenerator[Job, None]:
         """Yield the request when its first output token is there, and when its last one is (once where they are one);
-        for each token where it is streamed. The table has room for prompt and answer. EngineUnavailable after `close`.
-        """
+        for each token where it is streamed. The table has room for prompt and answer. `has_kv`: the prompt's KV blocks
+        and the first token come from elsewhere. EngineUnavailable, retryable, after `close`."""
         loop = asyncio.get_running_loop()
-        job = Job(num_prompt_tokens, num_output_tokens, prompt_keys, is_streamed)
+        job = Job(num_prompt_tokens, num_output_tokens, prompt_keys, is_streamed, has_kv)
         answers = self._answers[job] = asyncio.Queue()
         self.replica.add(job, loop.time())
         self._set_timer(loop)
@@ -67,7 +68,7 @@ class ModelledSteps:
             while True:
                 told = await answers.get()
                 if told is None:
-                    raise EngineUnavailable("the null engine was closed")
+                    raise EngineUnavailable("the modelled engine was closed", retryable=True)
                 yield told
                 if told.has_ended:
                     return
