@@ -31,7 +31,12 @@ def counts(measured: Sequence[Measured]) -> dict[str, Any]:
         "planning_s": {
             "median": round(median(one.planning_s for one in measured), 3),
             "worst": round(max(one.planning_s for one in measured), 3),
-            "num_above_1_s_and_half_a_per_cent": sum(map(_plans_too_long, measured)),
+            "num_above_1_s_and_half_a_per_cent": sum(_is_too_long(one.planning_s, one) for one in measured),
+        },
+        "choosing_s": {
+            "median": round(median(one.choosing_s for one in measured), 3),
+            "worst": round(max(one.choosing_s for one in measured), 3),
+            "num_above_1_s_and_half_a_per_cent": sum(_is_too_long(one.choosing_s, one) for one in measured),
         },
         "as_plan": {
             "halo_dp_over_auto": _ratios(measured, "halo_dp", lambda one: one.strict_s),
@@ -107,5 +112,5 @@ def _is_near_best(one: Measured, seconds: float) -> bool:
     return seconds <= (1 + BEHIND_BEST) * one.best_other[1]
 
 
-def _plans_too_long(one: Measured) -> bool:
-    return one.planning_s > max(MIN_PLANNING_S, MAX_PLANNING_SHARE * one.promise_s)
+def _is_too_long(seconds: float, one: Measured) -> bool:
+    return seconds > MIN_PLANNING_S + MAX_PLANNING_SHARE * one.promise_s

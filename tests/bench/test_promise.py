@@ -24,13 +24,14 @@ KEPT = Measured(
     promise_s=100.0,
     planning_s=0.1,
     simulated_s=108.0,
+    choosing_s=0.4,
     simulating_s=0.2,
     strict_s=104.0,
     strict_free_s=102.0,
     ran=Ran(109.0, 2, 0, 1.0),
     others={"halo_dp": Other(120.0, 110.0, 0.1), "heft": Other(110.0, 120.0, 0.1)},
 )
-BROKEN = replace(KEPT, case="w2/2/50", planning_s=1.5, ran=Ran(150.0, 2, 3, 1.0))
+BROKEN = replace(KEPT, case="w2/2/50", planning_s=1.6, ran=Ran(150.0, 2, 3, 1.0))
 WITHOUT_HALO = replace(KEPT, case="w3/2/50", others={**KEPT.others, "halo_dp": None})
 
 
@@ -46,6 +47,7 @@ def test_a_broken_promise_is_taken_apart() -> None:
 def test_what_cases_come_to() -> None:
     found = counts([KEPT, BROKEN, WITHOUT_HALO])
     assert found["planning_s"]["num_above_1_s_and_half_a_per_cent"] == 1
+    assert found["choosing_s"]["num_above_1_s_and_half_a_per_cent"] == 0
     assert found["as_plan"]["num_within_3_percent_of_best"] == 3
     runs = found["as_run"]
     assert (runs["num_run"], runs["num_within_10_percent"]) == (3, 2)
