@@ -12,6 +12,7 @@ import sundog as sd
 from sundog.batch.follower import engine_replicas
 from sundog.config import read_config
 from sundog.cost.plan_estimate import PlanEstimate, SampledPlan
+from sundog.explanation.explanation import Explanation
 from sundog.host.virtual_loop import run_virtually
 from sundog.optimizer.place_steps import place_candidates
 from sundog.session.choices import PlanChoices
@@ -19,10 +20,10 @@ from sundog.session.session import Session, plan_session
 from sundog.sim.promise import promised_makespan
 
 
-def flow_of(num_rows: int, *, has_workers: bool) -> sd.Flow:
+def flow_of(num_rows: int, *, has_workers: bool, num_workers: int = 2) -> sd.Flow:
     """Three steps on two engines; a call takes half a second, a load two."""
     flow = sd.Flow("parts")
-    gpu = flow.workers("gpu", count=2) if has_workers else None
+    gpu = flow.workers("gpu", count=num_workers) if has_workers else None
     for name in ("one", "two"):
         options = {"latency_s": 0.5, "load_s": 2.0, "max_concurrency": 16, "model": name}
         flow.engine(name, kind="null", **options, **({} if gpu is None else {"workers": gpu}))
@@ -60,6 +61,21 @@ def test_a_part_promises_about_what_the_whole_does(has_workers: bool, window: in
     whole_s = promise_s(10_000)
     assert promise_s(600) == pytest.approx(whole_s, rel=0.06), "on a smaller scale"
     assert promise_s(200) == pytest.approx(whole_s, rel=0.15), "on a smaller scale, and of the first rows alone"
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_batch_of_many_windows_is_promised_as_it_runs(num_workers: int, tmp_path: Path) -> None:
+    """One worker's engines take turns in each of four windows; two workers keep an engine each."""
+    flow = flow_of(128, has_workers=True, num_workers=num_workers)
+    run_virtually(flow.arun(state=tmp_path, max_rows_in_flight=32), waits_for_threads=True)
+    ran = run_virtually(flow.arun(state=tmp_path, max_rows_in_flight=32, fresh=True), waits_for_threads=True)
+    choices = PlanChoices(max_rows_in_flight=32)
+    document = Explanation(plan_session(flow.plan(), flow.base_dir, read_config(tmp_path), choices)).document()
+    assert document.makespan_s is not None
+    assert document.placement is not None
+    assert document.placement.num_windows == 4
+    assert document.makespan_s.expected == pytest.approx(ran.report.rows_s, rel=0.02)
+    assert document.placement.makespan_s == pytest.approx(ran.report.rows_s, rel=0.15), "the search's own promise"
 
 
 def test_nothing_is_promised_where_no_call_was_timed(tmp_path: Path) -> None:
