@@ -71,6 +71,11 @@ class PlacementFigures:
         """Return the figures of a share of the batch."""
         return self.left(dict.fromkeys(self.exec_s, share))
 
+    def scaled_down(self, scale: float) -> PlacementFigures:
+        """Return the figures for a `scale`-th of the rows on machines with that part of their places."""
+        num_places = {step: max(1, round(places / scale)) for step, places in self.num_places.items()}
+        return replace(self, num_places=num_places, num_rows=self.num_rows / scale)
+
     def corrected(self, measured: Mapping[str, MeasuredCalls], load_s: Mapping[str, float]) -> PlacementFigures | None:
         """Return the figures nearest to these that agree with what was measured since; None where the ranges of these
         do (of loads: within a factor of two)."""

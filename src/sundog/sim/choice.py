@@ -18,7 +18,9 @@ from sundog.sim.promise import MAX_CALLS, placed_makespan_s
 CALL_S = 2.5e-4
 """The processor time of a simulated call."""
 MAX_SHARE = 0.005
-"""Of the time that is planned, the share that choosing a placement may take beyond a second."""
+"""Of the time that is planned, the share that the simulations may take beyond a second."""
+MIN_EFFORT_S, MAX_EFFORT_S = 1.0, 2.0
+"""Processor time that all of them may take however little is planned, and however much."""
 ALIKE = 0.01
 """By so much simulated times differ that are the same but for rounding."""
 MAX_GAIN = 1.5
@@ -30,12 +32,12 @@ def chosen_placement(
 ) -> PlacementWithFigures | None:
     """Return where steps run, with `figures`: of the solver's few candidates the one whose simulated run ends first, or
     the first of those within ALIKE of it. Where nothing is known of some engine's time, the first; None without
-    workers. The simulations take about a second, or MAX_SHARE of what they plan."""
+    workers. The simulations take about a second, or MAX_SHARE of what they plan up to MAX_EFFORT_S."""
     candidates = [(figures, one) for one in place_candidates(plan, engine_replicas(plan), figures)]
     if len(candidates) < 2 or not has_seconds(estimate.nodes, sampled.known):
         return candidates[0] if candidates else None
-    num_calls = max(1.0, MAX_SHARE * candidates[0][1].makespan_s) / CALL_S / len(candidates)
-    max_calls = int(min(MAX_CALLS, num_calls))
+    effort_s = min(max(MIN_EFFORT_S, MAX_SHARE * candidates[0][1].makespan_s), MAX_EFFORT_S)
+    max_calls = int(min(MAX_CALLS, effort_s / CALL_S / len(candidates)))
     makespans_s = [inf] * len(candidates)
     for number in _most_promising_first(candidates):
         placing, limit_s = candidates[number], min(makespans_s) * (1 + ALIKE)

@@ -95,7 +95,7 @@ def _followed(plan: PhysicalPlan, part: _Part, sampled: SampledPlan, placing: Pl
     if window >= part.num_rows:
         window = plan.max_rows_in_flight * part.num_rows / max(1, sampled.sample.num_rows)
     in_part = replace(plan, max_rows_in_flight=max(1, round(window)))
-    return FollowedPlan(in_part, (replace(figures, num_rows=part.num_rows), placement))
+    return FollowedPlan(in_part, (figures.of_share(1 - part.share_left).scaled_down(part.scale), placement))
 
 
 def _whole_s(simulated: Simulated, num_workers: int, share_left: float) -> float:

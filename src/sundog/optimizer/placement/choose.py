@@ -57,6 +57,8 @@ def candidates(problem: PlacementProblem) -> list[PlacementSolution]:
     first counts: what is found, if it is better than a partition by a margin."""
     steady = partition(problem)
     effort = _effort(problem, steady)
+    if len(problem.llm_nodes) > MAX_DP_LLM_NODES:
+        effort /= 2  # either search takes as long as all of a smaller plan
     found = _solve_windows(problem, effort)
     whole = _solve_unsplit(problem, effort, found.lower_bound)
     best = min((found, whole), key=lambda one: whole_makespan_s(problem, one))
