@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import sundog as sd
+from sundog.batch import follower
 from sundog.batch.follower import engine_replicas
 from sundog.config import read_config
 from sundog.cost.plan_estimate import PlanEstimate, SampledPlan
@@ -61,6 +62,26 @@ def test_a_part_promises_about_what_the_whole_does(has_workers: bool, window: in
     whole_s = promise_s(10_000)
     assert promise_s(600) == pytest.approx(whole_s, rel=0.06), "on a smaller scale"
     assert promise_s(200) == pytest.approx(whole_s, rel=0.15), "on a smaller scale, and of the first rows alone"
+
+
+@pytest.mark.parametrize("max_calls", [600, 100])
+def test_figures_that_are_true_are_true_of_a_part(
+    max_calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search for each look at a part would take longer than its simulation."""
+    session = session_of(tmp_path, 640, has_workers=True)
+    with closing(session.rows):
+        costs = session.estimates.costs(session.rows.as_written(), 640)
+    estimate, sampled = costs.estimate(session.plan), costs.sampled(session.plan)
+    placing = session.estimates.placed(costs, estimate)
+    anew: list[object] = []
+
+    def place_steps(plan: object, replicas: object, figures: object, residents: object) -> None:
+        anew.append(figures)
+
+    monkeypatch.setattr(follower, "place_steps", place_steps)
+    assert promised_makespan(session.plan, sampled, estimate, placing=placing, max_calls=max_calls) is not None
+    assert anew == []
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
