@@ -139,6 +139,22 @@ def test_a_tool_is_expected_to_make_the_same_of_the_same(tmp_path: Path) -> None
     assert [done.num_executed for done in report.nodes] == [20, 5]
 
 
+def test_steps_that_begin_with_the_value_of_a_tool_share_it(tmp_path: Path) -> None:
+    """How long the value is tells an earlier run; it is cached for the second step."""
+    flow = sd.Flow("tool")
+    flow.engine("local", kind="null", output_tokens=4, max_kv_tokens=100_000, step_time=[1e-4, 0, 0, 0, 0])
+    flow.input("rows", rows=[{"a": number} for number in range(8)])
+    flow.python("facts", "textwrap:indent", args={"text": "{{ row.a }}" * 900, "prefix": ""})
+    flow.llm("first", engine="local", prompt="{{ facts }} What?")
+    flow.llm("second", engine="local", prompt="{{ facts }} Why?", after=["first"])
+    flow.output(text="{{ second.text }}")
+    report, document = run_and_explain(flow, tmp_path)
+    assert report.prefix_cache_hit_rate > 0.4
+    assert document.totals["num_computed_prompt_tokens"].expected == pytest.approx(
+        report.num_computed_prompt_tokens, rel=0.1
+    )
+
+
 def test_without_a_profile_there_are_no_seconds(tmp_path: Path) -> None:
     document = Explanation(plan_session(flow_with_answers().plan(), tmp_path, read_config(tmp_path))).document()
     assert document.makespan_s is None

@@ -64,13 +64,14 @@ def read_steps(streams: Sequence[StreamTimes], max_step_tokens: int | None) -> l
     lives = [_align(stream, marks) for stream in streams if stream.chunk_s[0] <= marks[-1]]
     ends = _step_ends(lives, len(marks))
     prefills, unclear = _prefills(lives, ends, max_step_tokens)
+    shared = 1.0 - 1.0 / sum(life.stream.is_background for life in lives)
     begin = max(0, *(life.first for life in lives if life.stream.is_background)) + 1
     usual_s = median([late - early for early, late in pairwise(ends[begin - 1 :])] or [0.0])
     found: list[MeasuredStep] = []
     not_clear: set[int] = set()
     for step in range(begin, len(ends)):
         decoding = [life for life in lives if life.is_decoding(step)]
-        work = sum((_decode(life, step) for life in decoding), prefills.get(step, StepWork()))
+        work = sum((_decode(life, step, shared) for life in decoding), prefills.get(step, StepWork()))
         seen = MeasuredStep(work + StepWork(num_steps=1), ends[step] - ends[step - 1])
         if found and seen.elapsed_s < BURST * usual_s:
             # The step before was reported late, together with this one: only their sum was seen.
@@ -82,11 +83,12 @@ def read_steps(streams: Sequence[StreamTimes], max_step_tokens: int | None) -> l
     return [step for number, step in enumerate(found) if number not in not_clear and step.elapsed_s > 0]
 
 
-def _decode(life: _Life, step: int) -> StepWork:
+def _decode(life: _Life, step: int, shared: float) -> StepWork:
     """Return the work of decoding one token of a stream in `step`. The tokens that a background stream found cached are
-    those that the others attend to as well: these streams are sent with a common text."""
+    those that the others attend to as well: these streams are sent with a common text. `shared`: the share of it that
+    is read after another has read it."""
     stream = life.stream
-    num_shared = stream.num_cached_tokens if stream.is_background else 0
+    num_shared = shared * stream.num_cached_tokens if stream.is_background else 0.0
     return decode_work(1, stream.num_prompt_tokens + step - life.first - 1, num_shared)
 
 

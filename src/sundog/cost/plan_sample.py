@@ -13,7 +13,17 @@ from typing import Any
 from sundog.cost.estimate import NOTHING, Estimate, share_of, sum_of
 from sundog.cost.history import mean_of, output_tokens, selectivity
 from sundog.cost.pools import EnginePool, Known
-from sundog.cost.prompt_sample import MeasuredPrompt, SampledCall, Texts, Upstream, sample_call, signature_of
+from sundog.cost.prompt_sample import (
+    NO_FILLING,
+    Filling,
+    Measure,
+    MeasuredPrompt,
+    SampledCall,
+    Texts,
+    Upstream,
+    sample_call,
+    signature_of,
+)
 from sundog.errors import CallError
 from sundog.ir.logical import ForEach
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, Sharing
@@ -92,6 +102,7 @@ class _Walk:
         self._known = known
         self._max_width = max_width
         self._value_tokens: dict[str, Estimate | None] = {}
+        self._measured_by: dict[str, tuple[Measure, Filling]] = {}
 
     def nodes(self, nodes: Sequence[Exec], scope: _Scope) -> None:
         """Walk one scope of the plan for one row, in topological order. A step that fails, or that waits for one that
@@ -181,13 +192,15 @@ class _Walk:
         if isinstance(node, LoopExec):
             return self._loop(node, scope, chance, waits)
         facts, pool = self._known.steps[node.name], self._known.pools[node.pool]
+        measure, filling = self._measuring(node)
         call = sample_call(
             scope.row,
             facts.conversation,
             scope.known,
             scope.unknown,
-            self._known.measure(node.name, pool) if isinstance(pool, EnginePool) else _no_tokens,
+            measure,
             identity=facts.identity,
+            filling=filling,
         )
         self.calls.append(PlannedCall(node.name, call, chance, waits))
         scope.ends[node.name] = (len(self.calls) - 1,)
@@ -197,6 +210,17 @@ class _Walk:
         if node.name not in self._value_tokens:
             self._value_tokens[node.name] = self._mean_value_tokens(node) if isinstance(pool, EnginePool) else None
         return Upstream(signature, self._value_tokens[node.name])
+
+    def _measuring(self, node: CallExec) -> tuple[Measure, Filling]:
+        """Return what measures the prompts of a step, and what stands in them for text to come."""
+        if node.name not in self._measured_by:
+            pool = self._known.pools[node.pool]
+            self._measured_by[node.name] = (
+                (self._known.measure(node.name, pool), self._known.filling(node.name, pool))
+                if isinstance(pool, EnginePool)
+                else (_no_tokens, NO_FILLING)
+            )
+        return self._measured_by[node.name]
 
     def _mean_value_tokens(self, node: CallExec) -> Estimate:
         record = self._known.record(node.name, node.pool)

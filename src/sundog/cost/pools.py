@@ -12,7 +12,7 @@ from functools import partial
 
 from sundog.cost.history import History, NodeRecord, tokens_per_counted
 from sundog.cost.profile import Profile
-from sundog.cost.prompt_sample import Conversation, Measure, ScaledMeasure
+from sundog.cost.prompt_sample import Conversation, Filling, Measure, ScaledMeasure, filling_of
 from sundog.tokens import TokenPrices
 
 SCALED_ERROR = 0.05
@@ -76,11 +76,24 @@ class Known:
 
     def measure(self, node: str, pool: EnginePool) -> Measure:
         """Return what measures the prompts of a step: earlier runs tell how far counting from characters is off."""
-        return partial(pool.measure, scale=self._scale(node, pool) or 1.0)
+        return partial(pool.measure, scale=self._scale(node, pool) or 1.0, block_scale=self._block_scale(pool))
 
     def token_error(self, node: str, pool: EnginePool) -> float:
         """Return the relative error of the tokens that `measure` tells."""
         return pool.token_error if self._scale(node, pool) is None else min(pool.token_error, SCALED_ERROR)
+
+    def filling(self, node: str, pool: EnginePool) -> Filling:
+        """Return what stands for text to come in the prompts of a step."""
+        record = self.record(node, pool.name)
+        told = None if record is None or not record.prompt_tokens.counts else record.prompt_tokens.mean
+        return filling_of(self.measure(node, pool), told)
+
+    def _block_scale(self, pool: EnginePool) -> float:
+        if not pool.token_error:
+            return 1.0
+        records = [record for (_, model), record in self.history.items() if model == pool.model]
+        told = [(scale, record.counted_tokens.total) for record in records if (scale := tokens_per_counted(record))]
+        return sum(scale * weight for scale, weight in told) / sum(weight for _, weight in told) if told else 1.0
 
     def _scale(self, node: str, pool: EnginePool) -> float | None:
         return tokens_per_counted(self.record(node, pool.name)) if pool.token_error else None

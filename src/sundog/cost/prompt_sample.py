@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Protocol
 from zlib import crc32
@@ -44,9 +45,10 @@ Measure = Callable[[Texts], MeasuredPrompt]
 
 
 class ScaledMeasure(Protocol):
-    """Measures prompts of a model. `scale`: the tokens that a prompt has for each that is counted from characters."""
+    """Measures prompts of a model. Where they are counted from characters, a prompt has `scale` tokens for each that is
+    counted, and `block_scale` tells the same of all prompts of the model: blocks of two steps are cut alike."""
 
-    def __call__(self, texts: Texts, *, scale: float) -> MeasuredPrompt: ...
+    def __call__(self, texts: Texts, *, scale: float, block_scale: float) -> MeasuredPrompt: ...
 
 
 def text_blocks(texts: Texts, num_characters: int) -> tuple[int, ...]:
@@ -76,6 +78,32 @@ class Upstream:
     signature: str
     #: The length that its text will have, None where nobody can tell.
     value_tokens: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """The length of the stand-ins for text to come, where blocks are cut."""
+
+    #: Mean tokens of the step's prompts in earlier runs; None where no run tells.
+    prompt_tokens: float | None = None
+    #: Of FILLER_WORDS, as the engine's prompts are measured.
+    tokens_per_word: float = 1.0
+
+    def gap_tokens(self, num_known_tokens: float, num_gaps: int) -> float:
+        """Return the tokens of each of `num_gaps` places of unknown length beside `num_known_tokens`."""
+        if self.prompt_tokens is None:
+            return FILLER_TOKENS
+        return max(0.0, self.prompt_tokens - num_known_tokens) / num_gaps
+
+
+NO_FILLING = Filling()
+
+
+def filling_of(measure: Measure, prompt_tokens: float | None) -> Filling:
+    """Return the filling of a step whose prompts `measure` measures."""
+    words = " ".join(FILLER_WORDS)
+    counts = [measure([("user", text)]).num_tokens for text in (words, f"{words} {words}")]
+    return Filling(prompt_tokens, max(0.5, (counts[1] - counts[0]) / len(FILLER_WORDS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +144,7 @@ def sample_call(
     measure: Measure,
     *,
     identity: str = "",
+    filling: Filling = NO_FILLING,
 ) -> SampledCall:
     """Return the call of one row. `scope` holds what is known (the row, constants, values of steps), `upstream` what is
     not; a name in both is known in part, as `loop.turn` is. `identity`: what else decides the answer. OperatorError
@@ -130,13 +159,15 @@ def sample_call(
         marks += (text for gap in gaps for text in gap.reads)
         marks += (upstream[name].signature for name in steps)
     known = measure(texts)
-    blocks = known.blocks
-    if gaps and blocks is not None:
-        blocks = measure([(role, "".join(_fill(parts, upstream))) for role, parts in messages]).blocks
     texts_to_come = [gap for gap in gaps if gap.is_text and upstream[gap.steps[0]].value_tokens is not None]
     unknown = [gap for gap in gaps if gap not in texts_to_come]
     num_tokens = Estimate.exactly(known.num_tokens) + sum_of(_guess(gap, upstream) for gap in texts_to_come)
     guessed = sum_of(_guess(gap, upstream) for gap in unknown)
+    blocks = known.blocks
+    if gaps and blocks is not None:
+        gap_tokens = filling.gap_tokens(num_tokens.expected, len(unknown)) if unknown else 0.0
+        fill = partial(_fill, upstream=upstream, gap_tokens=gap_tokens, tokens_per_word=filling.tokens_per_word)
+        blocks = measure([(role, "".join(fill(parts))) for role, parts in messages]).blocks
     return SampledCall(row, signature_of(marks), num_tokens, blocks or (), len(unknown), guessed, not gaps)
 
 
@@ -185,7 +216,9 @@ def _text_at(path: Path, scope: Mapping[str, Any]) -> str:
     return value if isinstance(value, str) else canonical_json(value).decode("utf-8", "surrogatepass")
 
 
-def _fill(parts: Sequence[str | _Gap], upstream: Mapping[str, Upstream]) -> Iterator[str]:
+def _fill(
+    parts: Sequence[str | _Gap], upstream: Mapping[str, Upstream], gap_tokens: float, tokens_per_word: float
+) -> Iterator[str]:
     for part in parts:
         if isinstance(part, str):
             yield part
@@ -193,6 +226,7 @@ def _fill(parts: Sequence[str | _Gap], upstream: Mapping[str, Upstream]) -> Iter
         yield from part.reads
         for name in part.steps:
             tokens = upstream[name].value_tokens
+            num_tokens = gap_tokens / len(part.steps) if tokens is None else tokens.expected
             words = [FILLER_WORDS[int(digit, 16)] for digit in signature_of([upstream[name].signature])]
-            num_words = FILLER_TOKENS if tokens is None else round(tokens.expected)
+            num_words = round(num_tokens / tokens_per_word)
             yield " ".join((words * (num_words // len(words) + 1))[:num_words])

@@ -39,7 +39,7 @@ class StepWork:
     num_context_tokens: float = 0.0
     #: The sum over prefill chunks of chunk * context before it + chunk^2 / 2.
     num_attention_pairs: float = 0.0
-    #: Tokens that another request attends to as well.
+    #: Tokens that another request has read in the same step: of a text that n attend to, n - 1 times its tokens.
     num_shared_context_tokens: float = 0.0
 
     def __add__(self, other: StepWork) -> StepWork:

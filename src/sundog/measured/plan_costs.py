@@ -182,10 +182,10 @@ def _count_characters(messages: Sequence[Message]) -> int:
 NO_TOKENIZER = EngineOutline(_count_characters, ESTIMATED_ERROR, None, None, None)
 
 
-def _measure(outline: EngineOutline, texts: Texts, *, scale: float) -> MeasuredPrompt:
+def _measure(outline: EngineOutline, texts: Texts, *, scale: float, block_scale: float) -> MeasuredPrompt:
     messages = [Message(cast(Role, role), text) for role, text in texts]
     if outline.encode is None:
-        num_characters = round(CHARACTERS_PER_TOKEN / scale * (outline.block_tokens or 0))
+        num_characters = round(CHARACTERS_PER_TOKEN / block_scale * (outline.block_tokens or 0))
         blocks = text_blocks(texts, num_characters) if num_characters else None
         return MeasuredPrompt(outline.count(messages) * scale, blocks)
     tokens = outline.encode(messages)

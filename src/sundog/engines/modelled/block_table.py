@@ -29,7 +29,7 @@ class BlockTable:
     num_blocks: int
     #: Tokens of a block.
     block_tokens: int
-    #: Tokens in blocks that several requests hold, counted for each of them.
+    #: Tokens in blocks that several requests hold, counted for each of them but one: that one reads them first.
     num_shared_tokens: int = 0
     _owners: dict[Hashable, int] = field(default_factory=dict)
     _idle: OrderedDict[Hashable, None] = field(default_factory=OrderedDict)
@@ -104,9 +104,9 @@ class BlockTable:
             self._idle.popitem(last=False)
 
     def _count_shared(self, num_others: int, change: int) -> None:
-        """Count an owner that came to a block, or left it, beside `num_others`: two share what one had to itself."""
+        """Count an owner that came to a block, or left it, beside `num_others`."""
         if num_others:
-            self.num_shared_tokens += change * self.block_tokens * (2 if num_others == 1 else 1)
+            self.num_shared_tokens += change * self.block_tokens
 
 
 def block_keys(text: str, block_characters: int) -> tuple[int, ...]:
