@@ -86,7 +86,7 @@ class Filling:
 
     #: Mean tokens of the step's prompts in earlier runs; None where no run tells.
     prompt_tokens: float | None = None
-    #: Of FILLER_WORDS, as the engine's prompts are measured.
+    #: The length of FILLER_WORDS, as the engine's prompts are measured.
     tokens_per_word: float = 1.0
 
     def gap_tokens(self, num_known_tokens: float, num_gaps: int) -> float:
