@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sundog import errors
-    from sundog.api import Flow, FlowFile, Result, Row, explain, item, load, prompt_file, row, run
+    from sundog.api import (
+        Flow,
+        FlowFile,
+        Result,
+        Row,
+        Simulation,
+        explain,
+        item,
+        load,
+        prompt_file,
+        row,
+        run,
+        simulate,
+    )
 
 __version__: str
 
@@ -23,6 +36,7 @@ __all__ = [
     "FlowFile",
     "Result",
     "Row",
+    "Simulation",
     "__version__",
     "errors",
     "explain",
@@ -31,6 +45,7 @@ __all__ = [
     "prompt_file",
     "row",
     "run",
+    "simulate",
 ]
 
 

@@ -1,4 +1,4 @@
-"""sundog for Python: build or load a flow, explain it, run it, read what came out.
+"""sundog for Python: build or load a flow, explain it, simulate it, run it, read what came out.
 
 Owns the public classes and functions. Everything that a run does is behind sundog.session.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
@@ -18,17 +19,33 @@ from sundog.errors import suggest
 from sundog.flow.prompt_file import prompt_file
 from sundog.flow.python.builder import FlowBuilder, item, row
 from sundog.ir.logical import LogicalPlan
-from sundog.result import NotebookText, Page, Result, Row
+from sundog.result.notebook import NotebookText, Page
+from sundog.result.run_result import Result, Row
+from sundog.result.simulation import Simulation
 from sundog.runtime.drive import Drive, ended_rows
 from sundog.runtime.run import Run, RunOptions
 from sundog.session.choices import PlanChoices, Rewriting, RowChoice
 from sundog.session.flow_file import load_plan
 from sundog.session.session import Session, plan_session
+from sundog.whatif.variant_options import VariantOptions, option_line
 
 if TYPE_CHECKING:
     from sundog.display import Display
 
-__all__ = ["Flow", "FlowFile", "Result", "Row", "explain", "item", "load", "prompt_file", "row", "run"]
+__all__ = [
+    "Flow",
+    "FlowFile",
+    "Result",
+    "Row",
+    "Simulation",
+    "explain",
+    "item",
+    "load",
+    "prompt_file",
+    "row",
+    "run",
+    "simulate",
+]
 
 STOPPING = "stopping: calls that run are finished and kept; interrupt once more to stop at once"
 ExplainForm = Literal["text", "json", "html"]
@@ -67,6 +84,23 @@ class WatchedOptions(Options, total=False):
 
     #: Show how the run goes; None does on a terminal and in a notebook.
     progress: bool | None
+
+
+class SimulateOptions(VariantOptions, total=False):
+    """These options say what is simulated, as those of `sundog simulate` do."""
+
+    #: Further variants, each on top of the other options.
+    compare: Sequence[VariantOptions]
+    #: Find the fewest machines that end in this time: seconds, or text as in `2h`.
+    deadline: float | str | None
+    #: An arrival process, as in `poisson:5/s`, or the path of a trace.
+    arrivals: str | Path
+    #: The run that is replayed: its id, as much of it as no other begins with, or `last`.
+    log: str | None
+    #: The state folder.
+    state: str | Path | None
+    objective: str | None
+    placement: str
 
 
 class Runnable:
@@ -120,6 +154,39 @@ class Runnable:
         shown = explanation.shown(explanation.document(), format)
         return Page(shown) if format == "html" else NotebookText(shown)
 
+    def simulate(self, **options: Unpack[SimulateOptions]) -> Simulation:
+        """Simulate the flow with other machines, another policy or a failure: the scheduler of a run decides, over
+        modelled engines and tools in virtual time. Reads the inputs, runs nothing. The options are those of
+        `sundog simulate`: rows, replicas, workers, policy, max_rows_in_flight, engine_profile, fail, autoscale,
+        split_phases, compare, deadline, arrivals, log, state, objective, placement.
+
+        >>> import tempfile
+        >>> flow = Flow("study")
+        >>> local = flow.engine("local", kind="null", max_concurrency=4, step_time=[0.1, 0, 0, 0, 0], output_tokens=6)
+        >>> rows = flow.input("rows", rows=[{"id": number} for number in range(64)])
+        >>> flow.output(text=flow.llm("ask", engine=local, prompt=f"About {rows.id}.", max_tokens=8).text)
+        >>> with tempfile.TemporaryDirectory() as state:
+        ...     found = flow.simulate(state=state, compare=[{"replicas": {"local": 2}}, {"rows": 640}])
+        >>> [(one.title, one.num_executed, one.machines) for one in found.variants]
+        [('as planned', 64, {'local': 1}), ('--replicas local=2', 64, {'local': 2}), ('--rows 640', 640, {'local': 1})]
+        """
+        _check_known(options, SimulateOptions.__optional_keys__)
+        from sundog.whatif.duration import read_duration
+        from sundog.whatif.question import Question
+        from sundog.whatif.variant import Variant, read_variant
+
+        variant = {name: value for name, value in options.items() if name in VariantOptions.__optional_keys__}
+        deadline = options.get("deadline")
+        question = Question(
+            replace(read_variant(option_line(variant), Variant()), title=Variant().title),
+            tuple(option_line(one) for one in options.get("compare", ())),
+            read_duration("--deadline", deadline) if isinstance(deadline, str) else deadline,
+            str(options.get("arrivals", "")),
+            options.get("log"),
+        )
+        choices = PlanChoices(objective=options.get("objective"), placement=options.get("placement", "auto"))
+        return Simulation(question.answer(self.plan(), self.base_dir, _config(options), choices))
+
     async def _execute(
         self, options: WatchedOptions, display: Display, on_open: Callable[[Run], None] | None = None
     ) -> Result:
@@ -140,9 +207,7 @@ class Runnable:
 
     def _session(self, options: PlanOptions, known: frozenset[str]) -> Session:
         """Raise TypeError for an option that is not `known`."""
-        for name in options:
-            if name not in known:
-                raise TypeError(f"unknown option '{name}': {suggest(name, known)}")
+        _check_known(options, known)
         return plan_session(self.plan(), self.base_dir, _config(options), _plan_choices(options))
 
 
@@ -184,13 +249,27 @@ def explain(
     return FlowFile(path, inputs).explain(format, **options)
 
 
+def simulate(
+    path: str | Path, inputs: Mapping[str, str | Path] | None = None, **options: Unpack[SimulateOptions]
+) -> Simulation:
+    """Simulate a flow file; see `Runnable.simulate`."""
+    return FlowFile(path, inputs).simulate(**options)
+
+
+def _check_known(options: Mapping[str, object], known: frozenset[str]) -> None:
+    """Raise TypeError for an option that is not `known`."""
+    for name in options:
+        if name not in known:
+            raise TypeError(f"unknown option '{name}': {suggest(name, known)}")
+
+
 def _display(options: WatchedOptions) -> Display:
     from sundog.display import open_live_display
 
     return open_live_display(options.get("progress"))
 
 
-def _config(options: PlanOptions) -> Config:
+def _config(options: PlanOptions | SimulateOptions) -> Config:
     state = options.get("state")
     return read_config(None if state is None else Path(state))
 

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 import sundog as sd
-from sundog import result as results
 from sundog.display import QuietDisplay
 from sundog.errors import ConfigError, StoreError
+from sundog.result import run_result as results
+from sundog.result.notebook import Page
 from tests.cli.flows import sundog, working_directory, write_review
 
 
@@ -74,7 +75,7 @@ def test_explain_has_the_forms_of_the_command(folder: Path) -> None:
         assert flow.explain(form) + "\n" == sundog(folder, "explain", "flow.yaml", "--format", form).stdout
     assert json.loads(sd.explain("flow.yaml", format="json"))["form"] == 1
     page = flow.explain("html")
-    assert isinstance(page, results.Page)
+    assert isinstance(page, Page)
     assert page._repr_html_().startswith('<iframe srcdoc="&lt;!doctype html')
     with pytest.raises(TypeError, match="format must be one of: text, json, html; not 'pdf'"):
         flow.explain("pdf")  # type: ignore[arg-type]  # what a user may write

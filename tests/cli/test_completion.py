@@ -36,6 +36,13 @@ def offered(folder: Path, line: str) -> list[str]:
         ("sundog run flow.yaml --no-rule push", ["push_down_filter", "push_down_when"]),
         ("sundog run flow.yaml --objective c", ["cost"]),
         ("sundog run flow.yaml --placement h", ["heft", "halo_dp"]),
+        ("sundog run flow.yaml --placement l", ["least"]),
+        ("sundog simulate flow.yaml --engine-profile llama-3", ["llama-3-8b-a100", "llama-3-8b-h100"]),
+        ("sundog simulate flow.yaml --engine-profile lo", ["local="]),
+        ("sundog simulate flow.yaml --engine-profile local=llama-3-8b-h", ["local=llama-3-8b-h100"]),
+        ("sundog simulate nowhere.yaml --engine-profile llama-2", ["llama-2-70b-8xh100"]),
+        ("sundog simulate flow.yaml --replicas l", ["local="]),
+        ("sundog simulate flow.yaml --log l", ["last"]),
         ("sundog calibrate flow.yaml --engine ", ["local"]),
         ("sundog calibrate nowhere.yaml --engine ", []),
         ("sundog model path s", ["smollm2-135m"]),
@@ -58,3 +65,4 @@ def test_run_ids_are_completed(tmp_path: Path) -> None:
     for command in ("show", "trace", "runs"):
         assert offered(tmp_path, f"sundog {command} --state kept r") == [run_id]
         assert offered(tmp_path, f"sundog {command} r") == []
+    assert offered(tmp_path, "sundog simulate flow.yaml --state kept --log r") == [run_id]

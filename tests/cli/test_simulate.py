@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tests.cli.flows import Ran, sundog
 FLOW = """
 name: study
 engines:
+  idle: {kind: "null"}
   local: {kind: "null", max_concurrency: 4, step_time: [0.1, 0, 0, 0, 0], max_step_tokens: 512}
 inputs:
   rows: {query: "select range as id from range(64)"}
@@ -45,12 +47,19 @@ outputs: {text: "{{ second.text }}"}
 """
 
 
+@pytest.fixture(scope="module")
+def ran_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the flow and the state of one run of it; tests take copies."""
+    folder = tmp_path_factory.mktemp("ran")
+    (folder / "flow.yaml").write_text(FLOW)
+    save_profile(cache_folder(), load_plan(folder / "flow.yaml", {}).engines[1], PROFILE)
+    sundog(folder, "run", "flow.yaml", "--limit", "3", "--quiet")
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "flow.yaml").write_text(FLOW)
-    save_profile(cache_folder(), load_plan(tmp_path / "flow.yaml", {}).engines[0], PROFILE)
-    sundog(tmp_path, "run", "flow.yaml", "--limit", "3", "--quiet")
-    return tmp_path
+def folder(ran_once: Path, tmp_path: Path) -> Path:
+    return copytree(ran_once, tmp_path / "copy")
 
 
 def simulated(folder: Path, *options: str, flow: str = "flow.yaml") -> dict[str, Any]:
@@ -94,7 +103,7 @@ def test_a_lost_replica_costs_time_and_no_row(folder: Path) -> None:
     document = simulated(folder, "--replicas", "local=2", "--compare", "--fail local#1@1s")
     without, lost = makespans_s(document)
     assert lost > 1.5 * without
-    assert document["variants"][1]["num_failed_rows"] == 0
+    assert [(one["num_failed_rows"], one["num_executed"]) for one in document["variants"]] == [(0, 64), (0, 64)]
 
 
 def test_replicas_that_come_and_go_stand_beside_those_that_stay(folder: Path) -> None:
@@ -184,6 +193,14 @@ def test_phases_need_a_profile(tmp_path: Path) -> None:
     assert "it has no profile" in ran.stderr
 
 
+def test_changes_that_change_nothing_are_told(folder: Path) -> None:
+    (one,) = simulated(folder, "--replicas", "idle=2", "--fail", "local#0@100s")["variants"]
+    assert one["assumptions"][-2:] == [
+        "no step uses the engine 'idle': its replicas and profile change nothing",
+        "the failure local#0@100s comes after the end",
+    ]
+
+
 def test_workers_load_take_turns_and_cost(tmp_path: Path) -> None:
     (tmp_path / "flow.yaml").write_text(PLACED)
     (one,) = simulated(tmp_path)["variants"]
@@ -192,6 +209,59 @@ def test_workers_load_take_turns_and_cost(tmp_path: Path) -> None:
     assert one["worker_usd"] == pytest.approx(3.6 / 3600 * one["makespan_s"]["expected"], rel=1e-6)
     assert any("assumed to take 0.1 s" in line for line in one["assumptions"])
     assert one["makespan_s"]["high"] >= 10 * one["makespan_s"]["expected"], "what is assumed widens the range"
+    profiles = ("--engine-profile", "llama-3-8b-h100")
+    (known,) = simulated(tmp_path, *profiles)["variants"]
+    assert "one: a load is assumed to take 10 s (1-100 s)" in known["assumptions"]
+    assert known["makespan_s"]["high"] >= known["makespan_s"]["expected"] + 180, "two loads of up to 90 s more"
+    assert known["makespan_s"]["low"] <= known["makespan_s"]["expected"] - 18, "or of 9 s less"
+
+
+SERVED = """
+name: served
+workers: {group: {count: 2}}
+engines:
+  local: {kind: vllm, model: m, arguments: {tensor_parallel_size: 2}, environment: {CUDA_VISIBLE_DEVICES: "0,1,2,3"}}
+  alone: {kind: vllm_local, model: m}
+inputs:
+  rows: {query: "select range as id from range(8)"}
+nodes:
+  ask:
+    llm: {engine: local, prompt: "{{ row.id }}"}
+outputs: {text: "{{ ask.text }}"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "options", "what"),
+    [
+        (
+            "",
+            "",
+            ["--replicas", "local=3"],
+            "--replicas local=3: the GPUs that the engine 'local' names have room for 2",
+        ),
+        ("", "", ["--replicas", "alone=2"], "the engine 'alone' cannot have 2 replicas"),
+        (
+            "model: m, arg",
+            "model: m, replicas: 3, arg",
+            [],
+            "flow.yaml:5:84: the GPUs that the block names have room for 2",
+        ),
+        (
+            "model: m, arg",
+            "model: m, workers: group, arg",
+            ["--workers", "group=3"],
+            "--workers group=3: the GPUs that",
+        ),
+        ("count: 2", "count: 3", [], ""),
+    ],
+)
+def test_more_replicas_than_gpus_are_told(tmp_path: Path, old: str, new: str, options: list[str], what: str) -> None:
+    """The GPUs are those that the engine's block names in CUDA_VISIBLE_DEVICES; a block that names none has any."""
+    (tmp_path / "flow.yaml").write_text(SERVED.replace(old, new))
+    ran = sundog(tmp_path, "simulate", "flow.yaml", *options)
+    assert ran.exit_code == (2 if what else 0), ran.stderr
+    assert what in ran.stderr
 
 
 def test_text_and_page_say_the_same(folder: Path) -> None:
@@ -213,6 +283,12 @@ def test_text_and_page_say_the_same(folder: Path) -> None:
         (["--workers", "gpu=2"], "no group of workers 'gpu'"),
         (["--fail", "local#1@5s"], "no replica 1"),
         (["--fail", "local@5s"], "not of the form"),
+        (["--fail", "local#0@1.2.3s"], "not of the form"),
+        (["--fail", "idle#0@5s"], "no step uses the engine 'idle'"),
+        (["--replicas", "local=2", "--replicas", "local=3"], "--replicas local= is given twice"),
+        (["--engine-profile", "a", "--engine-profile", "b"], "--engine-profile is given twice for all engines"),
+        (["--compare", "--rows 0"], "--rows: 0 is too few"),
+        (["--compare", "--max-rows-in-flight 0"], "--max-rows-in-flight: 0 is too few"),
         (["--policy", "fcsf"], "did you mean 'fcfs'?"),
         (["--compare", "--polcy fcfs"], "unrecognized arguments"),
         (["--compare", "--policy 'fcfs"], "not a line of options"),
@@ -275,6 +351,12 @@ def test_a_trace_brings_its_own_requests(folder: Path) -> None:
     (one,) = simulated(folder, "--arrivals", "azure.csv")["variants"]
     assert one["makespan_s"]["expected"] == pytest.approx(1.8), "the second comes after a second, and takes eight steps"
     assert one["pools"][0]["num_prompt_tokens"] == 798
+    assert one["assumptions"] == [
+        "requests and their lengths are the trace's, not the flow's",
+        "the trace does not tell what prompts share: nothing is taken to be cached",
+    ]
+    page = sundog(folder, "simulate", "flow.yaml", "--arrivals", "azure.csv", "--format", "html").stdout
+    assert "engine:local: first token" in page
 
 
 def test_a_run_is_simulated_again_from_its_log(folder: Path) -> None:
@@ -285,6 +367,15 @@ def test_a_run_is_simulated_again_from_its_log(folder: Path) -> None:
     assert any(line.startswith("the run took ") for line in first["assumptions"])
 
 
+def test_a_replay_has_the_window_of_its_run_and_the_replicas_that_are_asked_for(folder: Path) -> None:
+    sundog(folder, "run", "flow.yaml", "--limit", "8", "--fresh", "--quiet", "--max-rows-in-flight", "2")
+    variants = simulated(
+        folder, "--log", "last", "--compare", "--max-rows-in-flight 8", "--compare", "--replicas local=2"
+    )["variants"]
+    assert [one["max_rows_in_flight"] for one in variants] == [2, 8, 2]
+    assert [one["machines"] for one in variants] == [{"local": 1}, {"local": 1}, {"local": 2}]
+
+
 @pytest.mark.parametrize(
     ("options", "what"),
     [
@@ -292,9 +383,14 @@ def test_a_run_is_simulated_again_from_its_log(folder: Path) -> None:
         (["--arrivals", "even:1/s", "--log", "last"], "--log has arrivals of its own"),
         (["--arrivals", "even:1/s", "--deadline", "2h"], "--deadline is of a batch"),
         (["--log", "nothing"], "nothing"),
+        (["--log", "last", "--rows", "5"], "--rows 5: a replay has the rows of its run"),
+        (["--arrivals", "broken.csv"], "broken.csv:3: 2 values under 3 columns"),
+        (["--arrivals", "broken.csv", "--rows", "5"], "--rows 5: a trace brings its own requests"),
     ],
 )
 def test_mistaken_loads_are_told(folder: Path, options: list[str], what: str) -> None:
+    header = "TIMESTAMP,ContextTokens,GeneratedTokens"
+    (folder / "broken.csv").write_text(f"{header}\n2023-11-16 18:17:03.97,480,10\n2023-11-16 18:17:04.97,8\n")
     ran = sundog(folder, "simulate", "flow.yaml", *options)
     assert (ran.exit_code, ran.stdout) == (2, "")
     assert what in ran.stderr

@@ -83,6 +83,22 @@ def test_each_replica_takes_its_gpus(
     assert server_environment("gpu", 1, 2, arguments, written, outside)["CUDA_VISIBLE_DEVICES"] == expected
 
 
+@pytest.mark.parametrize(
+    ("written", "outside"), [({"CUDA_VISIBLE_DEVICES": "0,1,2"}, {}), ({}, {"CUDA_VISIBLE_DEVICES": "7"})]
+)
+def test_no_replica_is_left_without_gpus(written: dict[str, str], outside: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"2 replicas take 4 GPUs, and CUDA_VISIBLE_DEVICES names [13]"):
+        server_environment("gpu", 1, 2, {"tensor_parallel_size": 2}, written, outside)
+
+
+def test_the_gpus_of_a_block_have_room_for_so_many_replicas() -> None:
+    named = {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    assert VLLMOptions(model="m", environment=named, arguments={"tensor_parallel_size": 2}).max_replicas() == 2
+    assert VLLMOptions(model="m", environment=named, device="cpu").max_replicas() is None
+    assert VLLMOptions(model="m", environment={"CUDA_VISIBLE_DEVICES": "${env:GPUS}"}).max_replicas() is None
+    assert VLLMOptions(model="m").max_replicas() is None
+
+
 def test_one_replica_leaves_the_gpus_to_vllm() -> None:
     assert "CUDA_VISIBLE_DEVICES" not in server_environment("gpu", 0, 1, {}, {}, {})
 

@@ -42,7 +42,7 @@ EVERY_EVENT: list[Event] = [
 
 
 def test_events_are_read_back_as_they_were(tmp_path: Path) -> None:
-    log = EventLog(tmp_path, "fcfs")
+    log = EventLog(tmp_path, "fcfs", 8)
     for event in EVERY_EVENT:
         log.append(event)
         log.flush()
@@ -56,12 +56,12 @@ def test_events_are_read_back_as_they_were(tmp_path: Path) -> None:
 
 def test_each_process_has_its_own_file(tmp_path: Path) -> None:
     for _ in range(2):
-        EventLog(tmp_path, "fcfs").close()
+        EventLog(tmp_path, "fcfs", 8).close()
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["events-0001.jsonl.gz", "events-0002.jsonl.gz"]
 
 
 def test_a_torn_end_keeps_what_was_flushed_before(tmp_path: Path) -> None:
-    log = EventLog(tmp_path, "fcfs")
+    log = EventLog(tmp_path, "fcfs", 8)
     for event in EVERY_EVENT:
         log.append(event)
         log.flush()
@@ -79,7 +79,7 @@ def test_a_run_replays_to_the_same_decisions(tmp_path: Path) -> None:
     world = World(tmp_path / "state", max_concurrency=2)
     plan = plan_of(step("a", "{{ row.x }}"), step("b", "{{ a }}!"))
     world.run(plan, *({"x": index} for index in range(20)))
-    log = EventLog(tmp_path / "log", "fcfs")
+    log = EventLog(tmp_path / "log", "fcfs", 8)
     for event in world.events:
         log.append(event)
     log.close()

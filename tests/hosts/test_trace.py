@@ -32,7 +32,7 @@ def arrived(time_s: float, request_id: str, workflow_order: int) -> RequestArriv
 
 
 def write_log(folder: Path, events: Sequence[Event]) -> Path:
-    log = EventLog(folder, "fcfs")
+    log = EventLog(folder, "fcfs", 8)
     for event in events:
         log.append(event)
     log.close()

@@ -27,6 +27,22 @@ def test_a_lost_replica_leaves_its_work_to_the_others() -> None:
     assert lost.course.looks[-1][POOL].num_replicas == 1
 
 
+def test_what_runs_in_steps_on_a_lost_replica_runs_again() -> None:
+    row = SimulatedRow((SimulatedCall("ask", POOL, (), None, 0, 30, 10),))
+    fleet = EngineFleet(ModelledEngine(1, StepSeconds(1.0, 0.0, 0.0, 0.0, 0.0)), 2)
+    both = Workload(lambda: iter([row] * 8), 8, 8, {POOL: fleet}, steps={"ask": StepTraits(max_attempts=3)})
+    lost = simulate_load(both, "fcfs", [ReplicaFailure(POOL, 1, 15.0)])
+    assert (lost.num_failed_rows, lost.num_executed) == (0, 8)
+    assert lost.makespan_s == pytest.approx(70.0), "one call of eight had ended there"
+
+
+def test_a_replica_that_is_lost_as_a_call_begins_there_loses_no_row() -> None:
+    """At 10 s two calls end, two more are told to begin, and one of their replicas is lost."""
+    found = simulate_load(workload(2), "fcfs", [ReplicaFailure(POOL, 1, 10.0)])
+    assert found.num_failed_rows == 0
+    assert found.makespan_s == pytest.approx(70.0)
+
+
 def test_a_replica_that_comes_back_takes_its_part() -> None:
     back = simulate_load(workload(2), "fcfs", [ReplicaFailure(POOL, 1, 15.0, down_s=5.0)])
     assert back.makespan_s == pytest.approx(50.0)
@@ -49,12 +65,14 @@ def test_what_was_written_is_read() -> None:
     [
         ("e1@5s", "not of the form", "as in --fail local#1@120s"),
         ("f#1@5s", "no engine 'f'", None),
+        ("e#0@1.2.3s", "not of the form", "as in --fail local#1@120s"),
+        ("unused#0@5s", "no step uses the engine 'unused'", "used are: e"),
         ("e#2@5s", "no replica 2", "it has 2, counted from 0; --replicas e=N simulates more"),
     ],
 )
 def test_what_is_not_there_cannot_fail(text: str, what: str, hint: str | None) -> None:
     with pytest.raises(ConfigError, match=what) as caught:
-        read_failure(text, workload(2).engines, {"e": POOL})
+        read_failure(text, workload(2).engines, {"e": POOL, "unused": "engine:unused"})
     if hint is not None:
         assert caught.value.hint == hint
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,14 +19,12 @@ from sundog.cli.options import (
     State,
     parse_inputs,
 )
+from sundog.cli.terminal import completion
 from sundog.cli.terminal.console import print_result
 from sundog.config import read_config
-from sundog.errors import ConfigError
 
 if TYPE_CHECKING:
     from sundog.present.simulation import SimulationDocument
-    from sundog.whatif.study import Study
-    from sundog.whatif.variant import Variant
 
 
 class SimulateFormat(StrEnum):
@@ -39,9 +36,23 @@ class SimulateFormat(StrEnum):
 Form = Annotated[SimulateFormat, typer.Option("--format", help="How to print it; html is one page for a browser.")]
 NumRows = Annotated[int | None, typer.Option("--rows", min=1, help="Simulate so many rows. [default: all]")]
 Replicas = Annotated[
-    list[str], typer.Option("--replicas", metavar="ENGINE=N", help="Give an engine N replicas. Repeatable.")
+    list[str],
+    typer.Option(
+        "--replicas",
+        metavar="ENGINE=N",
+        help="Give an engine N replicas. Repeatable.",
+        autocompletion=completion.engine_counts,
+    ),
 ]
-Workers = Annotated[list[str], typer.Option("--workers", metavar="GROUP=N", help="Give a group N workers. Repeatable.")]
+Workers = Annotated[
+    list[str],
+    typer.Option(
+        "--workers",
+        metavar="GROUP=N",
+        help="Give a group N workers. Repeatable.",
+        autocompletion=completion.worker_counts,
+    ),
+]
 Fail = Annotated[
     list[str],
     typer.Option(
@@ -54,6 +65,7 @@ Autoscale = Annotated[
         "--autoscale",
         metavar="ENGINE=MIN..MAX:RULE",
         help="Let replicas come and go by queue, or by finish=2h. Repeatable.",
+        autocompletion=completion.engine_counts,
     ),
 ]
 SplitPhases = Annotated[
@@ -62,6 +74,7 @@ SplitPhases = Annotated[
         "--split-phases",
         metavar="ENGINE=P+D:RATE",
         help="Compute prompts on P replicas and decode on D, with KV moved at 50GB/s, say. Repeatable.",
+        autocompletion=completion.engine_counts,
     ),
 ]
 EngineProfile = Annotated[
@@ -70,6 +83,7 @@ EngineProfile = Annotated[
         "--engine-profile",
         metavar="[ENGINE=]NAME",
         help="Simulate an engine, or all, as the machine of a profile: a name or a file. Repeatable.",
+        autocompletion=completion.engine_profiles,
     ),
 ]
 Compare = Annotated[
@@ -86,7 +100,13 @@ Arrivals = Annotated[
 ]
 Log = Annotated[
     str | None,
-    typer.Option("--log", metavar="RUN", help="Simulate what this run did, call by call.", show_default=False),
+    typer.Option(
+        "--log",
+        metavar="RUN",
+        help="Simulate what this run did, call by call.",
+        show_default=False,
+        autocompletion=completion.run_ids,
+    ),
 ]
 Deadline = Annotated[
     str | None, typer.Option("--deadline", metavar="2h", help="Find the fewest machines that end in this time.")
@@ -119,19 +139,14 @@ def simulate(
 
     The scheduler of a run decides, over modelled engines and tools; nothing runs.
     """
-    from sundog.runtime.kept_runs import event_logs, run_id_of
     from sundog.session.choices import PlanChoices
     from sundog.session.flow_file import load_plan
     from sundog.whatif.autoscale import read_scaling
-    from sundog.whatif.offered import OfferedLoad
+    from sundog.whatif.duration import read_duration
+    from sundog.whatif.question import Question
     from sundog.whatif.split import read_splits
-    from sundog.whatif.study import Study
     from sundog.whatif.variant import Variant, read_counts, read_profile_names
 
-    _check_together(compare=bool(compare), deadline=deadline is not None, arrivals=bool(arrivals), log=log is not None)
-    plan = load_plan(flow, parse_inputs(inputs))
-    config = read_config(state)
-    choices = PlanChoices(objective=objective, placement=placement)
     base = Variant(
         num_rows=rows,
         replicas=read_counts("--replicas", replicas),
@@ -143,32 +158,11 @@ def simulate(
         autoscale=read_scaling(autoscale),
         splits=read_splits(split_phases),
     )
-    logs = () if log is None else tuple(event_logs(config.state_dir, run_id_of(config.state_dir, log)))
-    study = Study(plan, Path(flow).parent, config, choices, OfferedLoad(arrivals, logs))
-    print_result(_shown(_document(study, base, compare, deadline), form))
-
-
-def _check_together(*, compare: bool, deadline: bool, arrivals: bool, log: bool) -> None:
-    """Raise a ConfigError for options that do not go together."""
-    if deadline and compare:
-        raise ConfigError("--deadline looks for one answer", hint="leave --compare away, or --deadline")
-    if deadline and (arrivals or log):
-        raise ConfigError("--deadline is of a batch", hint="leave --arrivals and --log away, or --deadline")
-    if arrivals and log:
-        raise ConfigError("--log has arrivals of its own", hint="leave --arrivals away, or --log")
-
-
-def _document(study: Study, base: Variant, compare: list[str], deadline: str | None) -> SimulationDocument:
-    from sundog.whatif.deadline import fewest_machines
-    from sundog.whatif.document import simulation_document
-    from sundog.whatif.duration import read_duration
-    from sundog.whatif.variant import read_variant
-
-    if deadline is not None:
-        deadline_s = read_duration("--deadline", deadline)
-        return simulation_document(fewest_machines(study, base, deadline_s), deadline_s)
-    variants = [base, *(read_variant(line, base) for line in compare)]
-    return simulation_document([study.outcome(one) for one in variants])
+    deadline_s = None if deadline is None else read_duration("--deadline", deadline)
+    question = Question(base, tuple(compare), deadline_s, arrivals, log)
+    choices = PlanChoices(objective=objective, placement=placement)
+    plan = load_plan(flow, parse_inputs(inputs))
+    print_result(_shown(question.answer(plan, flow.parent, read_config(state), choices), form))
 
 
 def _shown(document: SimulationDocument, form: SimulateFormat) -> str:

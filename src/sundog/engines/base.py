@@ -164,6 +164,10 @@ class EngineOptions(BaseModel):
     #: None where tokens cost nothing.
     price: TokenPrices | None = None
 
+    def max_replicas(self) -> int | None:
+        """Return how many replicas have room on the processors that the block names; None where it names none."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOutline:

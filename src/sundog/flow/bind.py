@@ -9,9 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
-from sundog.engines.base import ENGINES
+from sundog.engines.base import ENGINES, EngineOptions
 from sundog.errors import FlowError, Location, UserError, suggest
 from sundog.flow.complaints import Complaints
 from sundog.flow.limits import LimitReader
@@ -61,6 +59,8 @@ class _Binder:
         self._complaints = complaints
         self._names = Names(complaints)
         self._base_dir = base_dir
+        #: By group.
+        self._num_workers: dict[str, int] = {}
 
     def plan(self, flow: FlowSpec) -> LogicalPlan:
         """Return the plan of `flow`; where something is wrong, all of it is among the complaints, and what is returned
@@ -70,6 +70,7 @@ class _Binder:
         if not flow.outputs:
             self._complain("a flow needs outputs: the columns of its result", ("outputs",))
         workers = tuple(group for name, data in flow.workers.items() if (group := self._workers(name, data)))
+        self._num_workers = {group.name: group.count for group in workers}
         engines = tuple(block for name, data in flow.engines.items() if (block := self._engine(name, data, flow)))
         inputs = tuple(
             source
@@ -126,11 +127,19 @@ class _Binder:
             self._complaints.add(error.what, self._positions.value((*path, "kind")), error.hint)
             return None
         check_secret_spelling(spec.options, path, self._positions, self._complaints)
-        options: BaseModel | None = read(kind.Options, spec.options, path, self._positions, self._complaints)
+        options: EngineOptions | None = read(kind.Options, spec.options, path, self._positions, self._complaints)
         if options is None:
             return None
+        number = kind().num_replicas(options)
         if spec.workers is not None:
-            self._check_workers(spec, kind().num_replicas(options), flow, path)
+            self._check_workers(spec, number, flow, path)
+            number = self._num_workers.get(spec.workers, 1)
+        most = options.max_replicas()
+        if most is not None and number > most:
+            where = self._positions.key((*path, "environment"))
+            asked = f"{number} replicas" if spec.workers is None else f"{number} workers of '{spec.workers}'"
+            hint = "name more GPUs, or ask for fewer"
+            self._complaints.add(f"the GPUs that the block names have room for {most}, not for {asked}", where, hint)
         where = self._positions.key(path)
         return EngineBlock(name, spec.kind, options.model_dump(mode="json"), where, spec.workers)
 

@@ -55,19 +55,21 @@ class LogHeader:
 
     policy: str
     started_at: str
+    #: Rows that were worked on at once, at most.
+    max_rows_in_flight: int
 
 
 class EventLog:
     """Appends events; writes them in a thread, in blocks that are whole gzip members."""
 
-    def __init__(self, folder: Path, policy: str) -> None:
+    def __init__(self, folder: Path, policy: str, max_rows_in_flight: int) -> None:
         make_private_folder(folder)
         number = len(list(folder.glob("events-*.jsonl.gz"))) + 1
         self.path = folder / f"events-{number:04}.jsonl.gz"
         self._pending: list[Event] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sundog-log")
         self._last: Future[None] | None = None
-        header = ["LogHeader", policy, datetime.now(UTC).isoformat()]
+        header = ["LogHeader", policy, datetime.now(UTC).isoformat(), max_rows_in_flight]
         self._write(json.dumps(header).encode() + b"\n")
 
     def append(self, event: Event) -> None:
@@ -112,12 +114,12 @@ def read_log(path: Path) -> tuple[LogHeader, Iterator[Event]] | None:
     if header is None:
         return None
     try:
-        kind, policy, started_at = json.loads(header)
+        kind, *values = json.loads(header)
     except (ValueError, TypeError, RecursionError) as error:
         raise _damaged(path, 1) from error
-    if kind != "LogHeader" or not isinstance(policy, str) or not isinstance(started_at, str):
+    if kind != "LogHeader" or list(map(type, values)) != [str, str, int]:
         raise _damaged(path, 1)
-    return LogHeader(policy, started_at), _events(path, lines)
+    return LogHeader(*values), _events(path, lines)
 
 
 def _events(path: Path, lines: Iterator[bytes]) -> Iterator[Event]:

@@ -14,20 +14,23 @@ from sundog.ir.physical import PhysicalPlan
 from sundog.ir.pool_names import engine_pool
 from sundog.ir.values.canonical import canonical_json
 from sundog.measured.node_history import extend_history, read_history
-from sundog.optimizer.placement_figures import DEFAULT_LOAD_S
+from sundog.optimizer.placement_figures import ASSUMED_LOAD_S
 
 ANY_FLOW = ""
 LOAD = "load"
 
 
 def expected_loads(state_dir: Path, plan: PhysicalPlan) -> dict[str, float]:
-    """Return the seconds by engine pool: the mean of the loads known here, else DEFAULT_LOAD_S."""
-    known = read_history(state_dir, ANY_FLOW)
-    found: dict[str, float] = {}
-    for pool, identity in _identities(plan).items():
-        record = known.get((LOAD, identity))
-        found[pool] = record.call_s.mean if record is not None and record.call_s.counts else DEFAULT_LOAD_S
-    return found
+    """Return the seconds by engine pool: the mean of the loads known here, else what is assumed."""
+    known = known_loads(state_dir, plan)
+    return {pool: known.get(pool, ASSUMED_LOAD_S.expected) for pool in _identities(plan)}
+
+
+def known_loads(state_dir: Path, plan: PhysicalPlan) -> dict[str, float]:
+    """Return the mean seconds of a load of each engine pool that was ever loaded here."""
+    history = read_history(state_dir, ANY_FLOW)
+    records = {pool: history.get((LOAD, identity)) for pool, identity in _identities(plan).items()}
+    return {pool: record.call_s.mean for pool, record in records.items() if record is not None and record.call_s.counts}
 
 
 def keep_loads(state_dir: Path, plan: PhysicalPlan, took_s: Mapping[str, Sequence[float]]) -> None:

@@ -38,7 +38,9 @@ def named_profile(text: str, folder: Path | None = None) -> Profile:
     if text in shipped_names():
         return shipped_profile(text)
     raise ConfigError(
-        f"no profile is called '{text}'", hint=suggest(text, (*shipped_names(), *own_names(folder))) + " or give a file"
+        f"no profile is called '{text}'",
+        where=_option(text),
+        hint=suggest(text, (*shipped_names(), *own_names(folder))) + " or give a file",
     )
 
 
@@ -113,6 +115,10 @@ def save_named_profile(folder: Path, name: str, profile: Profile) -> Path:
     return path
 
 
+def _option(name: str) -> str:
+    return f"--engine-profile {name}"
+
+
 def _own_path(folder: Path, name: str) -> Path:
     return folder / "profiles" / "named" / f"{name}.json"
 
@@ -125,6 +131,7 @@ def with_profile(pool: EnginePool, name: str, profile: Profile) -> EnginePool:
         raise ConfigError(
             f"the profile '{name}' is of at most {limit:,} requests at once, and the engine '{pool.engine}' lets in"
             f" {pool.max_concurrency:,}",
+            where=_option(name),
             hint=f"set max_concurrency: {limit} in the engine's block, or measure larger batches",
         )
     limits = replace(profile.limits, max_decode_requests=pool.max_concurrency)
@@ -144,5 +151,6 @@ def require_room(pool: EnginePool, name: str, longest_tokens: int) -> None:
         raise ConfigError(
             f"the profile '{name}' has a KV cache of {pool.max_kv_tokens:,} tokens, and a prompt with its answer may"
             f" have {longest_tokens:,}",
+            where=_option(name),
             hint=f"take a profile with a larger cache, or shorter prompts on the engine '{pool.engine}'",
         )

@@ -17,7 +17,7 @@ from sundog.ir.logical import WorkerGroup
 if TYPE_CHECKING:
     from sundog.cost.plan_estimate import PlanEstimate
 
-DEFAULT_LOAD_S = 10.0
+ASSUMED_LOAD_S = Estimate(1.0, 10.0, 100.0)
 """An engine that was never loaded here is taken to load in so long."""
 
 

@@ -107,6 +107,12 @@ class VariantDocument:
         return sum(pool.replica_s or 0.0 for pool in self.pools)
 
     @property
+    def usd(self) -> float | None:
+        """Return the dollars of tokens and workers; None where neither has a price."""
+        parts = [part for part in (self.token_usd, self.worker_usd) if part is not None]
+        return sum(parts) if parts else None
+
+    @property
     def calls_per_s(self) -> float:
         return self.num_executed / self.makespan_s.expected if self.makespan_s.expected else 0.0
 

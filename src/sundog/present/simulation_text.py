@@ -63,8 +63,7 @@ def consumption_lines(one: VariantDocument) -> Iterator[str]:
 
 def _summary(one: VariantDocument) -> tuple[str, ...]:
     shown = show_estimate(one.makespan_s, "seconds")
-    usd = [part for part in (one.token_usd, one.worker_usd) if part is not None]
-    cost = dollars(sum(usd)) if usd else "-"
+    cost = "-" if one.usd is None else dollars(one.usd)
     return one.title, shown.value, shown.span, count(one.calls_per_s), f"{one.replica_s / 3600:,.3f}", cost
 
 

@@ -335,7 +335,7 @@ class Run:
     @asynccontextmanager
     async def _event_log(self, policy: str) -> AsyncIterator[EventLog]:
         """The log, and the writer thread, while rows run; the log is flushed at every tick."""
-        log = EventLog(self._runs.folder(self.record.run_id), policy)
+        log = EventLog(self._runs.folder(self.record.run_id), policy, self.plan.max_rows_in_flight)
         begin_s = time.monotonic()
 
         async def tick() -> None:

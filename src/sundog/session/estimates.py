@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sundog.batch.follower import PlacementWithFigures, engine_replicas
 from sundog.deployment import call_limits
 from sundog.ir.logical import Filter, LogicalPlan
-from sundog.measured.loads import expected_loads
+from sundog.measured.loads import expected_loads, known_loads
 from sundog.measured.node_history import read_history
 from sundog.optimizer.placement_figures import PlacementFigures, figures_of
 from sundog.optimizer.rules.reorder_filters import cannot_fail
@@ -70,6 +70,11 @@ class FlowEstimates:
         plan = self._flow.plan
         limits = call_limits(plan, self._flow.operators)
         return figures_of(estimate, engine_replicas(plan), limits, expected_loads(self._state_dir, plan))
+
+    def assumed_loads(self) -> frozenset[str]:
+        """Return the engine pools whose loads were never measured here, so that what one takes is assumed."""
+        plan = self._flow.plan
+        return frozenset(expected_loads(self._state_dir, plan).keys() - known_loads(self._state_dir, plan).keys())
 
     def planned_calls(self, run: RunRecord) -> float:
         """Return how many calls the whole of a run is expected to execute, if it finds no results of others. Reads rows

@@ -16,7 +16,8 @@ from sundog.sched.events import ReplicaDown, ReplicaDraining, ReplicaUp
 from sundog.sim.machines import Machines
 from sundog.sim.workload import EngineFleet
 
-_WRITTEN = re.compile(r"(?P<engine>[^#@+]+)#(?P<number>\d+)@(?P<at>[\d.]+)s(?:\+(?P<down>[\d.]+)s)?")
+_SECONDS = r"\d+(?:\.\d*)?|\.\d+"
+_WRITTEN = re.compile(rf"(?P<engine>[^#@+]+)#(?P<number>\d+)@(?P<at>{_SECONDS})s(?:\+(?P<down>{_SECONDS})s)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,16 @@ def read_failure(text: str, fleets: Mapping[str, EngineFleet], pool_of: Mapping[
     engine, number = match["engine"], int(match["number"])
     if engine not in pool_of:
         raise ConfigError(f"the flow has no engine '{engine}'", where=where, hint=suggest(engine, pool_of))
-    fleet = fleets[pool_of[engine]]
+    fleet = fleets.get(pool_of[engine])
+    if fleet is None:
+        used = sorted(name for name, pool in pool_of.items() if pool in fleets)
+        raise ConfigError(f"no step uses the engine '{engine}'", where=where, hint=f"used are: {', '.join(used)}")
     if fleet.is_on_workers:
-        raise ConfigError(f"the engine '{engine}' is on workers and has no replicas of its own", where=where)
+        raise ConfigError(
+            f"the engine '{engine}' is on workers and has no replicas of its own",
+            where=where,
+            hint="only replicas that stay can be lost: those of engines without workers",
+        )
     if number >= fleet.num_replicas:
         raise ConfigError(
             f"the engine '{engine}' has no replica {number}",

@@ -14,7 +14,7 @@ from sundog.engines.modelled.steps import SharedProcessor
 from sundog.host.attempt import Attempt
 from sundog.host.replicas import UNKNOWN_CACHE_BLOCKS
 from sundog.sched.events import ReplicaAdded
-from sundog.sim.replica import SimulatedReplica
+from sundog.sim.replica import SimulatedReplica, replica_lost
 from sundog.sim.timeline import PoolLook
 from sundog.sim.workload import EngineFleet, ModelledEngine, PhaseSplit
 
@@ -107,6 +107,13 @@ class Machines:
     def staying(self, pool: str) -> list[str]:
         """Return the replicas of a pool that take calls, the oldest first."""
         return [name for name, one in self.replicas.items() if one.pool == pool and name not in self.leaving]
+
+    def replica(self, replica_id: str) -> SimulatedReplica:
+        """Return a replica that is up; EngineUnavailable, retryable, for one that was lost just when it was chosen."""
+        found = self.replicas.get(replica_id)
+        if found is None:
+            raise replica_lost()
+        return found
 
     async def lose(self, replica_id: str) -> None:
         """Take a replica away with all that runs there."""

@@ -73,7 +73,7 @@ class ApartCalls:
 
         async def attempt(submit: Submit) -> Success[None]:
             nonlocal waiting
-            replica = self._machines.replicas[submit.replica_id]
+            replica = self._machines.replica(submit.replica_id)
             succeeded = await prompt(submit)
             if call.num_output_tokens > 1:
                 moved = replica.until_told()
@@ -124,7 +124,7 @@ class ApartCalls:
             if not has_waited:
                 self._on_wait(pool, -1)
                 has_waited = True
-            replica = machines.replicas[submit.replica_id]
+            replica = machines.replica(submit.replica_id)
             if moved.done():
                 # Its blocks were lost with the replica that had them: all is computed again, here.
                 num_cached = await replica.answer(call, lambda: driver.prefill_ended(request_id))

@@ -99,7 +99,7 @@ class SimulatedReplica:
             await self.steps.close()
         for future in self._ending:
             if not future.done():
-                future.set_exception(_lost())
+                future.set_exception(replica_lost())
 
     async def sleep(self, seconds: float) -> None:
         """Wait; EngineUnavailable when the replica is lost meanwhile."""
@@ -119,7 +119,8 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _lost() -> EngineUnavailable:
+def replica_lost() -> EngineUnavailable:
+    """Return the failure of what runs on a replica that is lost."""
     return EngineUnavailable("the replica is lost", retryable=True)
 
 

@@ -195,7 +195,7 @@ class SimulatedRows:
             if times.begin_s is None:
                 self.num_waiting[call.pool] -= 1
                 times.begin_s = driver.now_s()
-            replica = machines.replicas[submit.replica_id]
+            replica = machines.replica(submit.replica_id)
             num_cached = await replica.answer(computed, on_first_token)
             if not call.num_prompt_tokens:
                 return Success(num_cached)

@@ -29,7 +29,7 @@ def variant_document(outcome: VariantOutcome) -> VariantDocument:
     pools = [pool for pool in simulated.pools if simulated.pools[pool].counts.num_calls]
     return VariantDocument(
         outcome.variant.title,
-        outcome.policy,
+        plan.policy,
         simulated.num_rows,
         simulated.num_failed_rows,
         plan.max_rows_in_flight,
@@ -71,7 +71,8 @@ def _pool(outcome: VariantOutcome, pool: str) -> PoolOutcome:
     result, simulated = outcome.simulated.pools[pool], outcome.simulated
     known = outcome.sampled.known.pools[whole_pool(pool)]
     looks = [look[pool] for look in simulated.course.looks]
-    num_replicas = max(look.num_replicas for look in looks)
+    # An engine on a worker may come and go between two looks.
+    num_replicas = max(bool(result.loads_s), *(look.num_replicas for look in looks))
     usages = [look.kv_usage for look in looks if look.kv_usage is not None]
     counts, time_s = result.counts, result.replica_s or simulated.makespan_s * num_replicas
     return PoolOutcome(

@@ -12,10 +12,7 @@ from pathlib import Path
 from sundog.batch.follower import PlacementWithFigures
 from sundog.config import Config
 from sundog.cost.estimate import Estimate
-from sundog.cost.history import ASSUMED_CALL_S
-from sundog.cost.load_range import profile_error, range_around
 from sundog.cost.plan_estimate import PlanEstimate, SampledPlan, estimate_plan
-from sundog.cost.pools import EnginePool
 from sundog.errors import ConfigError
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import PhysicalPlan
@@ -27,6 +24,7 @@ from sundog.sim.failures import read_failure
 from sundog.sim.plan_workload import workload_of
 from sundog.sim.simulate import Simulated, simulate_load
 from sundog.sim.workload import FollowedPlan, decode_pool
+from sundog.whatif.assumed import Assumed, without_effect
 from sundog.whatif.autoscale import scaling_notes, with_autoscaling
 from sundog.whatif.offered import OfferedLoad
 from sundog.whatif.profiled import profile_notes, require_rooms, with_profiles
@@ -41,8 +39,6 @@ class VariantOutcome:
     """One variant, simulated."""
 
     variant: Variant
-    #: The policy set that decided.
-    policy: str
     plan: PhysicalPlan
     #: Where steps run, of a plan with workers.
     placing: PlacementWithFigures | None
@@ -79,11 +75,16 @@ class Study:
 
     def outcome(self, variant: Variant) -> VariantOutcome:
         """Simulate a variant. ConfigError for what the flow does not have, InputError for rows that cannot be read."""
+        run = self._load.run
         choices = replace(
             self._choices,
             rows=_first_rows(self._choices.rows, variant.num_rows),
-            policy=variant.policy or self._choices.policy,
-            max_rows_in_flight=variant.max_rows_in_flight or self._choices.max_rows_in_flight,
+            policy=variant.policy or self._choices.policy or (None if run is None else run.policy),
+            max_rows_in_flight=(
+                variant.max_rows_in_flight
+                or self._choices.max_rows_in_flight
+                or (None if run is None else run.max_rows_in_flight)
+            ),
         )
         session = plan_session(variant.applied(self._written), self._base_dir, self._config, choices)
         with closing(session.rows):
@@ -103,7 +104,7 @@ class Study:
         self, session: Session, variant: Variant, sampled: SampledPlan, estimate: PlanEstimate
     ) -> VariantOutcome:
         plan, figures = session.plan, session.estimates.figures_of(estimate)
-        placing = chosen_placement(plan, sampled, estimate, figures)
+        placing = self._load.placing(plan, figures, variant) or chosen_placement(plan, sampled, estimate, figures)
         workload = workload_of(
             plan,
             sampled,
@@ -112,46 +113,28 @@ class Study:
             loads_s=figures.load_s,
             followed=None if placing is None else FollowedPlan(plan, placing),
         )
+        offered = self._load.offered(workload, plan, variant)
         pools = {block.name: engine_pool(block.name) for block in plan.logical.engines}
-        profiled = [pools[name] for name in pools if {name, ""} & variant.profiles.keys()]
-        offered = self._load.offered(workload, plan, profiled)
-        policy = plan.policy if variant.policy or self._choices.policy else offered.policy or plan.policy
         is_batch = self._load.is_batch
         split = with_splits(offered.workload, variant.splits, sampled)
         scaled = with_autoscaling(split, variant.autoscale, estimate.nodes, figures.load_s, is_batch=is_batch)
         named = pools | {decode_pool(name): decode_pool(pools[name]) for name in variant.splits}
         failures = [read_failure(text, scaled.engines, named) for text in variant.failures]
-        simulated = simulate_load(scaled, policy, failures)
-        makespan_s = (
-            range_around(simulated.makespan_s, estimate.nodes, sampled.known)
-            if is_batch
-            else _within(simulated, sampled)
+        simulated = simulate_load(scaled, plan.policy, failures)
+        has_own_calls = self._load.has_own_calls
+        assumed = Assumed(sampled, estimate, frozenset() if self._load.run else session.estimates.assumed_loads())
+        notes = (
+            *offered.notes(),
+            *profile_notes(sampled, variant.profiles),
+            *scaling_notes(scaled, variant.autoscale),
+            *split_notes(scaled, variant.splits),
+            *(assumed.load_notes(simulated) if has_own_calls else assumed.notes(simulated)),
+            *without_effect(variant, plan, failures, simulated),
         )
-        fleets = (*scaling_notes(scaled, variant.autoscale), *split_notes(scaled, variant.splits))
-        told = (*offered.notes, *profile_notes(sampled, variant.profiles), *fleets)
-        notes = (*told, *_assumptions(sampled, estimate))
-        return VariantOutcome(variant, policy, plan, placing, sampled, estimate, simulated, makespan_s, notes, is_batch)
+        makespan_s = assumed.makespan_s(simulated, plan, has_own_calls=has_own_calls)
+        return VariantOutcome(variant, plan, placing, sampled, estimate, simulated, makespan_s, notes, is_batch)
 
 
 def _first_rows(choice: RowChoice, num_rows: int | None) -> RowChoice:
     """Return the choice of rows that stand for `num_rows`: of fewer than there are, the first."""
     return choice if num_rows is None else replace(choice, limit=min(num_rows, choice.limit or num_rows))
-
-
-def _within(simulated: Simulated, sampled: SampledPlan) -> Estimate:
-    """Return the time of a load whose calls are given, as wide as the profiles may be off."""
-    error = profile_error(sampled.known)
-    return Estimate(
-        simulated.makespan_s * max(0.0, 1 - error), simulated.makespan_s, simulated.makespan_s * (1 + error)
-    )
-
-
-def _assumptions(sampled: SampledPlan, estimate: PlanEstimate) -> tuple[str, ...]:
-    """Return what the estimate says, and what a simulation assumes beyond it."""
-    assumed = f"{ASSUMED_CALL_S.expected:g} s ({ASSUMED_CALL_S.low:g}-{ASSUMED_CALL_S.high:g} s)"
-    untimed = [
-        f"{node.node}: a call is assumed to take {assumed}"
-        for node in estimate.nodes
-        if node.seconds is None and isinstance(sampled.known.pools[node.pool], EnginePool)
-    ]
-    return (*untimed, *estimate.missing)

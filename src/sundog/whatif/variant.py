@@ -11,6 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, TypeVar
 
+from pydantic import ValidationError
+
+from sundog.deployment import opened
 from sundog.errors import ConfigError, suggest
 from sundog.ir.logical import EngineBlock, LogicalPlan
 from sundog.whatif.autoscale import OPTION as AUTOSCALE
@@ -47,22 +50,57 @@ class Variant:
     splits: Mapping[str, ChosenSplit] = field(default_factory=dict)
 
     def applied(self, plan: LogicalPlan) -> LogicalPlan:
-        """Return the plan with these engines and workers. ConfigError for those that it does not have."""
-        engines = [block.name for block in plan.engines]
-        groups = [group.name for group in plan.workers]
-        _check_known("--workers", "group of workers", self.workers, groups)
-        _check_known("--engine-profile", "engine", [name for name in self.profiles if name], engines)
+        """Return the plan with these engines and workers. ConfigError for those that it does not have or has no room
+        for, and for numbers below 1."""
+        _check_least("--rows", self.num_rows)
+        _check_least("--max-rows-in-flight", self.max_rows_in_flight)
+        known_engines = [block.name for block in plan.engines]
+        known_groups = [group.name for group in plan.workers]
+        _check_known("--workers", "group of workers", self.workers, known_groups)
+        _check_known("--engine-profile", "engine", [name for name in self.profiles if name], known_engines)
         machines = {"--replicas": self.replicas, AUTOSCALE: self.autoscale, SPLIT: self.splits}
         for option, given in machines.items():
-            _check_known(option, "engine", given, engines)
+            _check_known(option, "engine", given, known_engines)
             _check_not_on_workers(option, given, plan.engines)
-        for name in engines:
+        for name in known_engines:
             _check_one(name, [option for option, given in machines.items() if name in given])
-        return replace(
-            plan,
-            engines=tuple(_with_replicas(block, self.replicas.get(block.name)) for block in plan.engines),
-            workers=tuple(replace(group, count=self.workers.get(group.name, group.count)) for group in plan.workers),
-        )
+        engines = tuple(self._with_replicas(block) for block in plan.engines)
+        groups = tuple(replace(group, count=self.workers.get(group.name, group.count)) for group in plan.workers)
+        for block in engines:
+            self._check_room(block)
+        return replace(plan, engines=engines, workers=groups)
+
+    def _with_replicas(self, block: EngineBlock) -> EngineBlock:
+        number = self.replicas.get(block.name)
+        if number is None:
+            return block
+        options = dict(block.options)
+        urls = options.get("base_url")
+        if urls:
+            # Each address is one replica; those that are not there yet are taken to be as the first.
+            first = urls[0] if isinstance(urls, list | tuple) else urls
+            options["base_url"] = [first] * number
+        return replace(block, options={**options, "replicas": number})
+
+    def _check_room(self, block: EngineBlock) -> None:
+        """Raise ConfigError where an engine cannot have as many replicas, or workers, as it is given here."""
+        option, name = ("--replicas", block.name) if block.workers is None else ("--workers", block.workers)
+        number = (self.replicas if block.workers is None else self.workers).get(name)
+        if number is None:
+            return
+        where = f"{option} {name}={number}"
+        try:
+            _, options = opened(block)
+        except ValidationError as error:
+            what = f"the engine '{block.name}' cannot have {number} replicas: {error.errors()[0]['msg']}"
+            raise ConfigError(what, where=where, hint="take another kind of engine, or fewer replicas") from error
+        most = options.max_replicas()
+        if most is not None and number > most:
+            raise ConfigError(
+                f"the GPUs that the engine '{block.name}' names have room for {most}",
+                where=where,
+                hint="give fewer, name more in its block, or leave them out there to simulate others",
+            )
 
 
 def read_variant(line: str, base: Variant) -> Variant:
@@ -89,7 +127,7 @@ def read_variant(line: str, base: Variant) -> Variant:
         splits=_without(base.splits, told) | splits,
         workers={**base.workers, **read_counts("--workers", given.workers)},
         policy=given.policy or base.policy,
-        max_rows_in_flight=given.max_rows_in_flight or base.max_rows_in_flight,
+        max_rows_in_flight=(base.max_rows_in_flight if given.max_rows_in_flight is None else given.max_rows_in_flight),
         profiles={**base.profiles, **read_profile_names(given.engine_profile)},
         failures=(*base.failures, *given.fail),
     )
@@ -102,16 +140,23 @@ def read_counts(option: str, written: Iterable[str]) -> dict[str, int]:
         name, _, number = text.partition("=")
         if not name or not number.isdecimal() or not int(number):
             raise ConfigError(f"{option} {text!r} is not of the form NAME=N", hint=f"as in {option} local=4")
+        if name in found:
+            raise ConfigError(f"{option} {name}= is given twice", hint="give it once")
         found[name] = int(number)
     return found
 
 
 def read_profile_names(written: Iterable[str]) -> dict[str, str]:
-    """Return the names of profiles by engine, of texts NAME or ENGINE=NAME."""
+    """Return the names of profiles by engine, of texts NAME or ENGINE=NAME; ConfigError for two of one engine."""
     found: dict[str, str] = {}
     for text in written:
         engine, equals, name = text.partition("=")
-        found[engine if equals else ""] = name if equals else engine
+        key = engine if equals else ""
+        if key in found:
+            raise ConfigError(
+                f"--engine-profile is given twice for {engine if equals else 'all engines'}", hint="give it once"
+            )
+        found[key] = name if equals else engine
     return found
 
 
@@ -162,13 +207,6 @@ def _without(given: Mapping[str, V], told: Set[str]) -> dict[str, V]:
     return {name: value for name, value in given.items() if name not in told}
 
 
-def _with_replicas(block: EngineBlock, number: int | None) -> EngineBlock:
-    if number is None:
-        return block
-    options = dict(block.options)
-    urls = options.get("base_url")
-    if urls:
-        # Each address is one replica; those that are not there yet are taken to be as the first.
-        first = urls[0] if isinstance(urls, list | tuple) else urls
-        options["base_url"] = [first] * number
-    return replace(block, options={**options, "replicas": number})
+def _check_least(option: str, number: int | None) -> None:
+    if number is not None and number < 1:
+        raise ConfigError(f"{number} is too few", where=option, hint="give 1 or more, or leave it away")

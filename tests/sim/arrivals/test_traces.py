@@ -80,7 +80,7 @@ def test_swe_agent(tmp_path: Path) -> None:
 
 
 def test_an_event_log(tmp_path: Path) -> None:
-    log = EventLog(tmp_path, "fcfs")
+    log = EventLog(tmp_path, "fcfs", 8)
     for event in (
         ReplicaAdded(0.0, "e/0", "engine:e", 8),
         RequestArrived(2.0, "0/a", "engine:e", 0, num_prompt_tokens=70, prefix_key=(1, 2)),
@@ -198,7 +198,7 @@ def test_any_values_are_read_or_told(
 
 
 EVENTS = b"""\
-["LogHeader", "fcfs", "2026-01-01"]
+["LogHeader", "fcfs", "2026-01-01", 8]
 ["RequestArrived", 2.0, "0/a", "engine:e", 0, 0, 70, 0, [1, 2]]
 ["RequestFinished", 5.0, "0/a", 81, 0, 9]
 """

@@ -18,6 +18,7 @@ from sundog.ir.physical import PhysicalPlan
 from sundog.runtime.kept_runs import event_logs
 from sundog.sched.events import Event, ReplicaAdded, RequestArrived, RequestFailed, RequestFinished, TimerFired
 from sundog.session.session import plan_session
+from sundog.sim.replay.logged_run import read_run
 from sundog.sim.replay.replay import ReplayedRun, replayed_run
 from sundog.sim.simulate import Simulated, simulate_load
 from sundog.sim.workload import EngineFleet, ModelledEngine
@@ -52,8 +53,9 @@ def logs_of(flow: sd.Flow, state: Path) -> tuple[list[Path], float]:
 
 def replayed(flow: sd.Flow, state: Path, fleets: dict[str, EngineFleet]) -> tuple[ReplayedRun, Simulated, float]:
     logs, rows_s = logs_of(flow, state)
-    run = replayed_run(logs, plan_of(flow), fleets)
-    return run, simulate_load(run.workload, run.policy), rows_s
+    logged = read_run(logs)
+    run = replayed_run(logged, plan_of(flow), fleets)
+    return run, simulate_load(run.workload, logged.policy), rows_s
 
 
 @pytest.mark.parametrize("shape", ["chain", "diamond", "fan"])
@@ -82,8 +84,9 @@ def test_other_machines_and_policies_answer_what_would_have_been(tmp_path: Path)
     flow = flow_of("chain", options)
     logs, rows_s = logs_of(flow, tmp_path)
     one = fleet(options)
-    two = replayed_run(logs, plan_of(flow), {POOL: replace(one, num_replicas=2)})
-    for policy in ("fcfs", "shortest_remaining", two.policy):
+    logged = read_run(logs)
+    two = replayed_run(logged, plan_of(flow), {POOL: replace(one, num_replicas=2)})
+    for policy in ("fcfs", "shortest_remaining", logged.policy):
         faster = simulate_load(two.workload, policy)
         assert rows_s / 2.2 < faster.makespan_s < rows_s / 1.5
         assert faster.num_executed == 120
@@ -121,19 +124,19 @@ def test_loops_and_joined_calls_wait_for_what_they_waited_for(tmp_path: Path) ->
 def test_a_run_of_another_flow_is_told(tmp_path: Path) -> None:
     logs, _ = logs_of(flow_of("chain", {"max_concurrency": 8}), tmp_path)
     with pytest.raises(ConfigError, match="calls of 'first', which is no step of this flow's plan"):
-        replayed_run(logs, plan_of(looping()))
+        replayed_run(read_run(logs), plan_of(looping()))
 
 
 def test_a_run_without_calls_is_told(tmp_path: Path) -> None:
-    log = EventLog(tmp_path, "fcfs")
+    log = EventLog(tmp_path, "fcfs", 8)
     log.append(ReplicaAdded(0.0, "local/0", POOL, 8))
     log.close()
     with pytest.raises(ConfigError, match="no call that was answered"):
-        replayed_run([log.path], plan_of(looping()))
+        replayed_run(read_run([log.path]), plan_of(looping()))
 
 
 def write_log(folder: Path, events: list[Event]) -> Path:
-    log = EventLog(folder, "fcfs")
+    log = EventLog(folder, "fcfs", 8)
     for event in events:
         log.append(event)
     log.close()
@@ -164,7 +167,7 @@ def test_logs_of_an_interrupted_run_follow_each_other(tmp_path: Path) -> None:
         RequestFinished(8.0, "0/second", 9, 0, 5),
     ]
     logs = [write_log(tmp_path, first), write_log(tmp_path, second)]
-    run = replayed_run(logs, plan_of(flow_of("chain", {"max_concurrency": 1})))
+    run = replayed_run(read_run(logs), plan_of(flow_of("chain", {"max_concurrency": 1})))
     assert run.assumptions[:2] == (
         "attempts that failed in the run are taken not to have been: 1",
         "attempts that were cut off in the run are taken not to have been: 1",

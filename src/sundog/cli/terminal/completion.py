@@ -1,4 +1,5 @@
-"""This module completes words for the shell: run ids, flow files, and names of policies, rules, engines and models.
+"""This module completes words for the shell: run ids, flow files, and names of policies, rules, engines, profiles and
+models.
 
 Owns the candidates. Never fails: where something cannot be read there is nothing to complete.
 """
@@ -6,6 +7,7 @@ Owns the candidates. Never fails: where something cannot be read there is nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,12 @@ def _completing(candidates: Callable[[typer.Context, str], Iterable[str]]) -> Co
 
     @wraps(candidates)
     def complete(context: typer.Context, incomplete: str) -> list[str]:
-        try:
-            return list(candidates(context, incomplete))
-        except Exception:
-            # A traceback in the middle of a line that is being typed helps nobody.
-            return []
+        found: list[str] = []
+        # A traceback in the middle of a line that is being typed helps nobody; what was found before it does.
+        with suppress(Exception):
+            for candidate in candidates(context, incomplete):
+                found.append(candidate)
+        return found
 
     complete.__annotations__ = {"context": typer.Context, "incomplete": str}
     return complete
@@ -77,6 +80,32 @@ def engines(context: typer.Context, incomplete: str) -> Iterable[str]:
 
 
 @_completing
+def engine_counts(context: typer.Context, incomplete: str) -> Iterable[str]:
+    """Return the engines of the flow that is named before, as `ENGINE=`."""
+    return [f"{name}=" for name in _flow(context).get("engines", {})]
+
+
+@_completing
+def worker_counts(context: typer.Context, incomplete: str) -> Iterable[str]:
+    """Return the groups of workers of the flow that is named before, as `GROUP=`."""
+    return [f"{name}=" for name in _flow(context).get("workers", {})]
+
+
+@_completing
+def engine_profiles(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """Yield the names of profiles, and `ENGINE=` of the flow that is named before; after that, `ENGINE=NAME`."""
+    from sundog.engines.embedded.models import cache_folder
+    from sundog.measured.named_profiles import own_names, shipped_names
+
+    engine, equals, _ = incomplete.partition("=")
+    for name in (*shipped_names(), *own_names(cache_folder())):
+        yield f"{engine}={name}" if equals else name
+    if not equals:
+        # Last: a flow that is not there or not right takes nothing from the names above.
+        yield from (f"{name}=" for name in _flow(context).get("engines", {}))
+
+
+@_completing
 def inputs(context: typer.Context, incomplete: str) -> Iterable[str]:
     """Return the inputs of the flow that is named before, as `NAME=`."""
     return [f"{name}=" for name in _flow(context).get("inputs", {})]
@@ -96,7 +125,7 @@ def objectives(context: typer.Context, incomplete: str) -> Iterable[str]:
 
 @_completing
 def placements(context: typer.Context, incomplete: str) -> Iterable[str]:
-    return ("auto", "round_robin", "operator_wise", "min_switch", "heft", "halo_dp", "partition")
+    return ("auto", "least", "round_robin", "operator_wise", "min_switch", "heft", "halo_dp", "partition")
 
 
 def _flow(context: typer.Context) -> dict[str, Any]:

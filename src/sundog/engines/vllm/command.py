@@ -9,7 +9,10 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, Literal
+
+from sundog.errors import ConfigError
 
 Device = Literal["gpu", "cpu"]
 ServerArgument = bool | int | float | str | list[Any] | dict[str, Any]
@@ -71,15 +74,11 @@ def server_environment(
     environment: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
     """Return what a server gets beside this process's environment; `written` comes before all of it, but for GPUs, of
-    which each replica takes its part."""
+    which each replica takes its part. ConfigError where there are not enough of them for all replicas."""
     own = {"VLLM_NO_USAGE_STATS": "1"}
     if device == "gpu":
-        sizes = (arguments.get(key, 1) for key in ("tensor_parallel_size", "pipeline_parallel_size"))
-        num_gpus = 1
-        for size in sizes:
-            num_gpus *= size if isinstance(size, int) else 1
-        visible = (written.get(VISIBLE_GPUS) or environment.get(VISIBLE_GPUS) or "").split(",")
-        shared = _gpus(replica, num_gpus, [one.strip() for one in visible if one.strip()])
+        visible = named_gpus(written) or named_gpus(environment)
+        shared = _gpus(replica, num_replicas, gpus_of_replica(arguments), visible)
         return {**own, **written, VISIBLE_GPUS: shared} if num_replicas > 1 else {**own, **written}
     # vLLM's own binding puts every server of a machine on the same first core.
     num_threads = max(1, (os.cpu_count() or 1) // num_replicas)
@@ -87,8 +86,37 @@ def server_environment(
     return {**own, **written}
 
 
-def _gpus(replica: int, num_gpus: int, visible: Sequence[str]) -> str:
+def named_gpus(variables: Mapping[str, str]) -> list[str]:
+    """Return the GPUs that a server may use, by the variables of its environment; empty where they name none."""
+    return [one.strip() for one in variables.get(VISIBLE_GPUS, "").split(",") if one.strip()]
+
+
+def gpus_of_replica(arguments: Mapping[str, ServerArgument]) -> int:
+    """Return how many GPUs one replica takes.
+
+    >>> gpus_of_replica({"tensor_parallel_size": 2, "pipeline_parallel_size": 2})
+    4
+    """
+    sizes = (arguments.get(key, 1) for key in ("tensor_parallel_size", "pipeline_parallel_size"))
+    return prod(size if isinstance(size, int) else 1 for size in sizes)
+
+
+def replicas_with_room(
+    device: Device, arguments: Mapping[str, ServerArgument], variables: Mapping[str, str]
+) -> int | None:
+    """Return how many replicas have room on the GPUs that an engine block names; None where it names none."""
+    named = named_gpus(variables) if device == "gpu" else []
+    # A secret stands for text that is not known here.
+    return None if not named or "${" in variables[VISIBLE_GPUS] else len(named) // gpus_of_replica(arguments)
+
+
+def _gpus(replica: int, num_replicas: int, num_gpus: int, visible: Sequence[str]) -> str:
     """Return the replica's part of the GPUs that may be used; of all where nothing says which those are."""
+    if num_replicas > 1 and 0 < len(visible) < num_replicas * num_gpus:
+        raise ConfigError(
+            f"{num_replicas} replicas take {num_replicas * num_gpus} GPUs, and {VISIBLE_GPUS} names {len(visible)}",
+            hint=f"name more GPUs in {VISIBLE_GPUS}, or ask for fewer replicas",
+        )
     first = replica * num_gpus
     numbers = range(first, first + num_gpus)
     return ",".join(visible[first : first + num_gpus] if visible else map(str, numbers))

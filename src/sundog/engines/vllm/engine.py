@@ -36,6 +36,7 @@ from sundog.engines.vllm.command import (
     ServerArgument,
     argument_name,
     python_of,
+    replicas_with_room,
     server_argv,
     server_environment,
 )
@@ -145,6 +146,9 @@ class VLLMOptions(ServerOptions):
             if getattr(self, key):
                 raise ValueError(f"'{key}' is for servers that sundog starts: leave it or 'base_url' out")
         return self
+
+    def max_replicas(self) -> int | None:
+        return replicas_with_room(self.device, self.arguments, self.environment)
 
     def of_openai(self, base_url: str) -> OpenAIOptions:
         """Return what the protocol needs to know of one server."""

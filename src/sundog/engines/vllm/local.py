@@ -31,7 +31,7 @@ from sundog.engines.base import (
 )
 from sundog.engines.counters import Counters
 from sundog.engines.openai.engine import SERVER_BLOCK_TOKENS
-from sundog.engines.vllm.command import Device, ServerArgument, argument_name, server_environment
+from sundog.engines.vllm.command import Device, ServerArgument, argument_name, replicas_with_room, server_environment
 from sundog.engines.vllm.engine import ENVELOPE_ARGUMENT, MAX_NUM_SEQS, answering, context_argument, serves_plugin
 from sundog.errors import BadResponse, ConfigError, EngineUnavailable, PromptTooLong
 from sundog.secrets import Secrets
@@ -59,6 +59,9 @@ class VLLMLocalOptions(EngineOptions):
         if "model" in named:
             raise ValueError("'model' is no argument: write it as the block's 'model'")
         return named
+
+    def max_replicas(self) -> int | None:
+        return replicas_with_room(self.device, self.arguments, self.environment)
 
 
 @dataclass(frozen=True, slots=True)

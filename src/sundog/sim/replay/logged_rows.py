@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import replace
 
 from sundog.ir.physical import Exec, LoopExec, PhysicalPlan, Sharing, calls_of
-from sundog.sim.replay.logged_run import LoggedCall
+from sundog.sim.replay.logged_run import LoggedCall, step_of
 from sundog.sim.workload import SimulatedCall, SimulatedRow
 
 JOIN_S = 0.05
@@ -63,15 +63,6 @@ class LoggedRows:
         call = self._ended[step][place]
         has_waited = call.end_s > since_s and until_s - call.end_s <= JOIN_S
         return call if has_waited and call.row != row else None
-
-
-def step_of(path: str) -> str:
-    """Return the step of a call's path.
-
-    >>> step_of("loop[1].2/ask[0]")
-    'ask'
-    """
-    return path.rpartition("/")[2].partition("[")[0]
 
 
 class _Row:

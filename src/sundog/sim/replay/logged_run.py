@@ -12,7 +12,16 @@ from pathlib import Path
 
 from sundog.host.event_log import read_log
 from sundog.host.log_replay import AttemptEnded, LoadEnded, LogReplay, LogStep
-from sundog.sched.events import Event, ReplicaAdded, RequestArrived, RequestFailed, RequestFinished
+from sundog.sched.events import (
+    Event,
+    ReplicaAdded,
+    RequestArrived,
+    RequestFailed,
+    RequestFinished,
+    StepsOrdered,
+    WorkerAdded,
+    WorkerPlanned,
+)
 from sundog.sched.policy import POLICIES
 
 
@@ -36,7 +45,23 @@ class LoggedCall:
     @property
     def path(self) -> str:
         """Its place in the row's plan, as `loop.2/step[0]`."""
-        return self.arrived.request_id.partition("/")[2].partition(" ")[0]
+        return path_of(self.arrived.request_id)
+
+
+@dataclass(slots=True)
+class LoggedPlacement:
+    """The first plan of a run on workers: where its steps were to run."""
+
+    #: By worker, its steps in order, each with the pool that serves it.
+    orders: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    #: By step, its place in the order of calls.
+    places: dict[str, int] = field(default_factory=dict)
+    #: By step, when its results were needed.
+    needs_s: dict[str, float] = field(default_factory=dict)
+    #: By pool, what a load was expected to take.
+    load_s: dict[str, float] = field(default_factory=dict)
+    #: How often a worker's plan was made anew.
+    num_anew: int = 0
 
 
 @dataclass(slots=True)
@@ -45,6 +70,8 @@ class LoggedRun:
 
     #: The policy set of the last log.
     policy: str = ""
+    #: Of the last log: rows that were worked on at once, at most.
+    max_rows_in_flight: int = 1
     #: In the order in which they ended.
     calls: list[LoggedCall] = field(default_factory=list)
     #: By pool, the replicas of the last log that no worker loads.
@@ -53,11 +80,31 @@ class LoggedRun:
     loaded: dict[str, ReplicaAdded] = field(default_factory=dict)
     #: By pool on workers, what each load took.
     loads_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    #: Of the first log; without orders where no worker had any.
+    placement: LoggedPlacement = field(default_factory=LoggedPlacement)
     num_failed_attempts: int = 0
     #: Attempts that were cancelled, or running when a process was killed.
     num_cut_off: int = 0
     #: When the last log ends.
     end_s: float = 0.0
+
+
+def path_of(request_id: str) -> str:
+    """Return the path of the call, or of the first of the gathered calls, that a request is for.
+
+    >>> path_of("7/loop.2/step[0] gathered")
+    'loop.2/step[0]'
+    """
+    return request_id.partition("/")[2].partition(" ")[0]
+
+
+def step_of(path: str) -> str:
+    """Return the step of a call's path.
+
+    >>> step_of("loop[1].2/ask[0]")
+    'ask'
+    """
+    return path.rpartition("/")[2].partition("[")[0]
 
 
 _Arrivals = dict[str, tuple[float, int]]
@@ -73,7 +120,7 @@ def read_run(logs: Iterable[Path]) -> LoggedRun:
         if log is None:
             continue
         header, events = log
-        run.policy = header.policy
+        run.policy, run.max_rows_in_flight = header.policy, header.max_rows_in_flight
         run.replicas.clear()
         replay, begin_s = LogReplay(POLICIES.get(header.policy)), run.end_s
         arrivals: _Arrivals = {}
@@ -90,11 +137,23 @@ def read_run(logs: Iterable[Path]) -> LoggedRun:
 
 
 def _note(run: LoggedRun, event: Event) -> None:
-    if isinstance(event, ReplicaAdded):
-        if event.worker_id is None:
+    placement = run.placement
+    match event:
+        case ReplicaAdded(worker_id=None):
             run.replicas.setdefault(event.pool, {})[event.replica_id] = event
-        else:
+        case ReplicaAdded():
             run.loaded[event.pool] = event
+        case WorkerAdded():
+            for pool, load_s in zip(event.pools, event.load_s, strict=True):
+                placement.load_s.setdefault(pool, load_s)
+        case WorkerPlanned() if event.worker_id not in placement.orders:
+            placement.orders[event.worker_id] = list(zip(event.steps, event.pools, strict=True))
+        case WorkerPlanned():
+            placement.num_anew += 1
+        case StepsOrdered() if not placement.orders:
+            placement.places |= zip(event.steps, event.places, strict=True)
+        case RequestArrived(need_s=need_s) if need_s:
+            placement.needs_s.setdefault(step_of(path_of(event.request_id)), need_s)
 
 
 def _take(run: LoggedRun, step: LogStep, begin_s: float, arrivals: _Arrivals) -> None:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
+from sundog.batch.follower import engine_replicas
 from sundog.errors import ConfigError
 from sundog.host.prefix_key import PREFIX_BLOCK_TOKENS
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.pool_names import engine_of
 from sundog.sched.events import ReplicaAdded
 from sundog.sim.plan_workload import step_traits
-from sundog.sim.replay.logged_rows import LoggedRows, step_of
-from sundog.sim.replay.logged_run import LoggedCall, LoggedRun, read_run
+from sundog.sim.replay.logged_rows import LoggedRows
+from sundog.sim.replay.logged_run import LoggedCall, LoggedRun, step_of
 from sundog.sim.workload import EngineFleet, FollowedPlan, ModelledEngine, SimulatedCall, Workload
 
 
@@ -27,8 +27,6 @@ class ReplayedRun:
     """A run as a load, with what the simulation takes for granted."""
 
     workload: Workload
-    #: The policy set under which it ran.
-    policy: str
     #: Seconds from the first call's arrival to the last one's end, in the run.
     makespan_s: float
     #: Sentences.
@@ -36,17 +34,17 @@ class ReplayedRun:
 
 
 def replayed_run(
-    logs: Iterable[Path],
+    run: LoggedRun,
     plan: PhysicalPlan,
     fleets: Mapping[str, EngineFleet] | None = None,
     followed: FollowedPlan | None = None,
+    num_replicas: Mapping[str, int] | None = None,
 ) -> ReplayedRun:
     """Return a run as a load. `plan`: of its flow. `fleets`: by pool, engines in place of the logged ones, whose calls
-    then take what their steps do. `followed`: for a plan with workers. ConfigError where the run is not of this plan,
-    or has no call."""
-    run, fleets = read_run(logs), fleets or {}
+    then take what their steps do. `followed`: for a plan with workers. `num_replicas`: by pool, in place of those that
+    the run had. ConfigError where the run is not of this plan, or has no call."""
     _check(run, plan)
-    engines = _engines(run, fleets)
+    engines = _engines(run, fleets or {}, num_replicas or {})
 
     def simulated(call: LoggedCall) -> SimulatedCall:
         return _call(call, engines.get(call.arrived.pool))
@@ -62,12 +60,18 @@ def replayed_run(
         followed,
     )
     makespan_s = max(call.end_s for call in run.calls) - min(call.arrived_s for call in run.calls)
-    return ReplayedRun(workload, run.policy, makespan_s, tuple(_assumptions(run, engines)))
+    return ReplayedRun(workload, makespan_s, tuple(_assumptions(run, engines)))
 
 
 def _check(run: LoggedRun, plan: PhysicalPlan) -> None:
     if not run.calls:
         raise ConfigError("the run has no call that was answered", hint="give another run")
+    on_workers = {one.pool for one in engine_replicas(plan) if one.group is not None}
+    if moved := sorted(on_workers & run.replicas.keys() | run.loaded.keys() - on_workers):
+        raise ConfigError(
+            f"the engine '{engine_of(moved[0])}' was {'not ' if moved[0] in on_workers else ''}on workers in the run",
+            hint="give the flow as it was when the run began",
+        )
     known = {call.name for call in calls_of(plan.nodes)}
     others = sorted({step_of(call.path) for call in run.calls} - known)
     if others:
@@ -77,11 +81,13 @@ def _check(run: LoggedRun, plan: PhysicalPlan) -> None:
         )
 
 
-def _engines(run: LoggedRun, fleets: Mapping[str, EngineFleet]) -> dict[str, EngineFleet]:
+def _engines(
+    run: LoggedRun, fleets: Mapping[str, EngineFleet], num_replicas: Mapping[str, int]
+) -> dict[str, EngineFleet]:
     found: dict[str, EngineFleet] = {}
     for pool, replicas in run.replicas.items():
         if engine_of(pool) is not None:
-            found[pool] = EngineFleet(_engine(_only(replicas)), len(replicas))
+            found[pool] = EngineFleet(_engine(_only(replicas)), num_replicas.get(pool, len(replicas)))
     for pool, replica in run.loaded.items():
         found[pool] = EngineFleet(_engine(replica), 0, is_on_workers=True, load_s=fmean(run.loads_s[pool]))
     return found | {pool: fleet for pool, fleet in fleets.items() if pool in found}
@@ -124,6 +130,8 @@ def _assumptions(run: LoggedRun, engines: Mapping[str, EngineFleet]) -> Iterable
         yield f"attempts that failed in the run are taken not to have been: {run.num_failed_attempts:,}"
     if run.num_cut_off:
         yield f"attempts that were cut off in the run are taken not to have been: {run.num_cut_off:,}"
+    if run.placement.num_anew:
+        yield "the run planned its workers anew on its way; it is replayed from its first plan"
     timed = sorted(str(engine_of(pool)) for pool, fleet in engines.items() if fleet.engine.seconds is None)
     if timed:
         yield f"calls of {', '.join(timed)} take as long as they did beside the calls of the run"

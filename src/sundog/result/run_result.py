@@ -1,6 +1,7 @@
-"""The results of a run for Python users: rows, failures and the report, as lists, tables and pages of a notebook.
+"""The results of a run for Python users: rows, failures and the report, as lists and tables.
 
-Owns the public classes of results. The rows stay in the state folder; this module reads them when they are asked for.
+Owns the public classes of a run's results. The rows stay in the state folder; this module reads them when they are
+asked for.
 """
 
 from __future__ import annotations
@@ -33,24 +34,6 @@ class Row(dict[str, Any]):
     def __init__(self, row_index: int, columns: Mapping[str, Any]) -> None:
         super().__init__(columns)
         self.row_index = row_index
-
-
-class NotebookText(str):
-    """Text that a notebook shows as it is."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-class Page(NotebookText):
-    """A page of HTML: `str` of it is the whole document, a notebook shows it in a frame of its own."""
-
-    __slots__ = ()
-
-    def _repr_html_(self) -> str:
-        return f'<iframe srcdoc="{escape(self)}" style="width: 100%; height: 700px; border: 0"></iframe>'
 
 
 class Result:
