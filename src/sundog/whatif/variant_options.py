@@ -49,7 +49,7 @@ def option_line(options: Mapping[str, Any]) -> str:
     for name in options:
         if name not in VariantOptions.__optional_keys__:
             raise TypeError(f"unknown option '{name}' of a variant: {suggest(name, VariantOptions.__optional_keys__)}")
-    return shlex.join(word for name, value in options.items() for word in _words(name, value))
+    return " ".join(_quoted(word) for name, value in options.items() for word in _words(name, value))
 
 
 def _words(name: str, value: Any) -> Iterator[str]:
@@ -69,3 +69,8 @@ def _texts(value: Any) -> Iterator[str]:
             yield from map(str, value)
         case _:
             yield str(value)
+
+
+def _quoted(word: str) -> str:
+    """Return a word as its user would type it: in quotation marks where it is not read as it is."""
+    return word if word and not set(word) & set(" \t\n\r'\"\\") else shlex.quote(word)

@@ -70,7 +70,7 @@ class LoggedRun:
 
     #: The policy set of the last log.
     policy: str = ""
-    #: Of the last log: rows that were worked on at once, at most.
+    #: Rows that were worked on at once, at most, by the last log.
     max_rows_in_flight: int = 1
     #: In the order in which they ended.
     calls: list[LoggedCall] = field(default_factory=list)
@@ -80,7 +80,7 @@ class LoggedRun:
     loaded: dict[str, ReplicaAdded] = field(default_factory=dict)
     #: By pool on workers, what each load took.
     loads_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    #: Of the first log; without orders where no worker had any.
+    #: The first log's; without orders where no worker had any.
     placement: LoggedPlacement = field(default_factory=LoggedPlacement)
     num_failed_attempts: int = 0
     #: Attempts that were cancelled, or running when a process was killed.
