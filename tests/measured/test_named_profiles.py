@@ -29,7 +29,7 @@ POOL = EnginePool(
     "engine:local",
     "local",
     "m",
-    lambda texts, *, scale: MeasuredPrompt(1, None),
+    lambda texts, *, scale, block_scale: MeasuredPrompt(1, None),
     0.0,
     None,
     2,
