@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sundog.engines.modelled.replica import StepSeconds
+from sundog.sched.fleets import FlipRole
+from sundog.sched.policies.role_flip import by_load
 from sundog.sim.failures import ReplicaFailure
 from sundog.sim.simulate import Simulated, simulate_load
 from sundog.sim.workload import (
@@ -42,10 +44,11 @@ def run(
     num_replicas: tuple[int, int] = (1, 1),
     max_concurrency: int = 8,
     window: int = 100,
+    flip: FlipRole | None = None,
 ) -> Simulated:
     """Run rows with the phases apart, or together where there is no bandwidth."""
     engine = ModelledEngine(max_concurrency, STEPS, block_tokens=4, max_kv_tokens=4096)
-    split = None if bandwidth is None else PhaseSplit(DECODE, bandwidth, 2.0)
+    split = None if bandwidth is None else PhaseSplit(DECODE, bandwidth, 2.0, flip)
     fleets = {POOL: EngineFleet(engine, num_replicas[0], split=split)}
     if split is not None:
         fleets[DECODE] = EngineFleet(engine, num_replicas[1])
@@ -106,6 +109,36 @@ def test_blocks_that_are_there_are_not_moved_again() -> None:
     call = SimulatedCall("ask", POOL, (), None, 0, 10, 5, prefix_key=(1, 2))
     found = run([SimulatedRow((call,))] * 2, MOVED_IN_200_MS, window=1)
     assert found.makespan_s == pytest.approx((0.2 + 0.2 + 0.4) + (0.12 + 0.04 + 0.4))
+
+
+@pytest.mark.parametrize(
+    ("row", "num_replicas"),
+    [
+        (ask(num_prompt_tokens=400, num_output_tokens=2), (1, 3)),
+        (ask(num_prompt_tokens=4, num_output_tokens=80), (3, 1)),
+    ],
+    ids=["long prompts", "long answers"],
+)
+def test_replicas_go_to_the_phase_that_is_too_small(row: SimulatedRow, num_replicas: tuple[int, int]) -> None:
+    rows = [row] * 64
+    stay = run(rows, num_replicas=num_replicas)
+    flip = run(rows, num_replicas=num_replicas, flip=by_load)
+    assert flip.makespan_s < 0.7 * stay.makespan_s
+    assert (stay.pools[POOL].num_flips, flip.pools[POOL].num_flips > 0) == (0, True)
+    for found in (stay, flip):
+        assert (found.num_executed, found.num_failed_rows) == (64, 0)
+        replica_s = found.pools[POOL].replica_s + found.pools[DECODE].replica_s
+        assert replica_s == pytest.approx(4 * found.makespan_s), "nobody is rented or given back"
+
+
+def test_a_replica_that_changes_its_role_ends_what_it_runs() -> None:
+    """Both are asked at 1 s; the decode replica with nothing to do changes, and the other one decodes until 8.1 s."""
+    once = iter(["to_prefill"])
+    found = run([ask(num_output_tokens=80)], num_replicas=(1, 2), flip=lambda prefill, decode: next(once, None))
+    looks = dict(zip(found.course.times_s, found.course.looks, strict=True))
+    early, late = (looks[min(looks, key=lambda time_s: abs(time_s - at_s))] for at_s in (0.5, 2.0))
+    assert [(look[POOL].num_replicas, look[DECODE].num_replicas) for look in (early, late)] == [(1, 2), (2, 1)]
+    assert found.makespan_s == pytest.approx(0.2 + 79 * 0.1)
 
 
 @settings(max_examples=30, deadline=None)

@@ -57,6 +57,7 @@ def consumption_lines(one: VariantDocument) -> Iterator[str]:
     for pool in one.pools:
         if pool.optimum_share is not None:
             yield f"optimum: {pool.pool} reaches {pool.optimum_share:.1%} of the tokens that its arithmetic allows"
+    for pool in one.pools:
         if pool.num_flips:
             yield f"roles: replicas of {pool.pool} change between prefill and decode {pool.num_flips:,} times"
 

@@ -16,12 +16,15 @@ from sundog.errors import ConfigError
 from sundog.ir.pool_names import engine_pool
 from sundog.sched.policies.scaling import by_queue, by_remaining_work
 from sundog.sim.workload import STEADY_S, Autoscaling, Workload
-from sundog.whatif.duration import read_duration
+from sundog.whatif.duration import seconds_of
+from sundog.whatif.split import MAX_REPLICAS
 
 OPTION = "--autoscale"
 _WRITTEN = re.compile(
-    r"(?P<engine>[^=]+)=(?P<least>\d+)\.\.(?P<most>\d+):(?P<rule>queue|finish)(?:=(?P<target>[^:]+))?"
+    r"(?P<engine>[^=]+)=(?P<least>\d{1,9})\.\.(?P<most>\d{1,9}):(?P<rule>queue|finish)(?:=(?P<target>[^:]+))?",
+    re.ASCII,
 )
+_COUNT = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +57,25 @@ def _read(text: str) -> tuple[str, ChosenScaling]:
     if match is None:
         _refuse(text)
     engine, least, most, target = match["engine"], int(match["least"]), int(match["most"]), match["target"]
-    if not 1 <= least <= most:
+    if not 1 <= least <= most <= MAX_REPLICAS:
         raise ConfigError(
-            f"{least}..{most} is no range of replicas", where=f"{OPTION} {text}", hint="as in 1..8: at least one"
+            f"{least}..{most} is no range of replicas",
+            where=f"{OPTION} {text}",
+            hint=f"as in 1..8: at least one, and at most {MAX_REPLICAS:,}",
         )
     chosen = ChosenScaling(least, most)
     if match["rule"] == "finish":
-        chosen = replace(chosen, finish_s=read_duration(f"{OPTION} {engine}: finish", target or ""))
+        chosen = replace(chosen, finish_s=_seconds(text, "finish", target or ""))
     elif target is not None:
-        if not target.isdecimal() or not int(target):
-            _refuse(text)
-        chosen = replace(chosen, num_target_calls=int(target))
+        chosen = replace(chosen, num_target_calls=_count(text, target))
     for part in others:
         name, _, duration = part.partition("=")
-        if name not in {"start", "down"}:
+        if name == "start":
+            chosen = replace(chosen, start_s=_seconds(text, name, duration))
+        elif name == "down":
+            chosen = replace(chosen, steady_s=_seconds(text, name, duration))
+        else:
             _refuse(text)
-        seconds = 0.0 if duration == "0s" else read_duration(f"{OPTION} {engine}: {name}", duration)
-        chosen = replace(chosen, start_s=seconds) if name == "start" else replace(chosen, steady_s=seconds)
     return engine, chosen
 
 
@@ -79,6 +84,23 @@ def _parts(text: str) -> list[str]:
     engine, equals, rest = text.partition("=")
     ranged, *others = rest.split(":")
     return [f"{engine}{equals}{ranged}:{others[0] if others else ''}", *others[1:]]
+
+
+def _count(text: str, number: str) -> int:
+    if not _COUNT.fullmatch(number):
+        _refuse(text)
+    return int(number)
+
+
+def _seconds(text: str, name: str, duration: str) -> float:
+    seconds = seconds_of(duration)
+    if seconds is None or (name == "finish" and not seconds):
+        raise ConfigError(
+            f"{name}={duration} is no duration",
+            where=f"{OPTION} {text}",
+            hint=f"as in {name}=2h, {name}=90m or {name}=45s",
+        )
+    return seconds
 
 
 def _refuse(text: str) -> NoReturn:

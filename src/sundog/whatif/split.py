@@ -19,9 +19,12 @@ from sundog.sim.workload import PhaseSplit, Workload, decode_pool
 
 OPTION = "--split-phases"
 _WRITTEN = re.compile(
-    r"(?P<engine>[^=]+)=(?P<prefill>\d+)\+(?P<decode>\d+):(?:(?P<rate>\d+(?:\.\d+)?)(?P<rate_unit>[KMGT](?:B|bit))/s|inf)"
-    r"(?::(?P<size>\d+(?:\.\d+)?)(?P<size_unit>B|[KM]i?B))?(?P<flip>:flip)?"
+    r"(?P<engine>[^=]+)=(?P<prefill>\d{1,9})\+(?P<decode>\d{1,9}):(?:(?P<rate>\d{1,9}(?:\.\d+)?)(?P<rate_unit>[KMGT](?:B|bit))/s|inf)"
+    r"(?::(?P<size>\d{1,9}(?:\.\d+)?)(?P<size_unit>B|[KM]i?B))?(?P<flip>:flip)?",
+    re.ASCII,
 )
+MAX_REPLICAS = 4096
+"""The most replicas of an engine that a variant may have."""
 _PREFIXES = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _SIZES = {"B": 1.0, "KB": 1e3, "MB": 1e6, "KiB": 1024.0, "MiB": 1024.0**2}
 
@@ -68,6 +71,10 @@ def _read(text: str) -> tuple[str, ChosenSplit]:
     if not min(numbers) or not bandwidth or size == 0.0:
         raise ConfigError(
             "a number is 0", where=f"{OPTION} {text}", hint="each phase has a replica at least, and each link a rate"
+        )
+    if max(numbers) > MAX_REPLICAS:
+        raise ConfigError(
+            f"{max(numbers):,} replicas are too many", where=f"{OPTION} {text}", hint=f"at most {MAX_REPLICAS:,}"
         )
     return match["engine"], ChosenSplit(*numbers, bandwidth, size, match["flip"] is not None)
 
