@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import inf
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sundog.engines.modelled.replica import StepSeconds
-from sundog.sched.fleets import FlipRole
+from sundog.sched.fleets import Flip, FlipRole
 from sundog.sched.policies.role_flip import by_load
 from sundog.sim.failures import ReplicaFailure
 from sundog.sim.simulate import Simulated, simulate_load
@@ -133,7 +134,7 @@ def test_replicas_go_to_the_phase_that_is_too_small(row: SimulatedRow, num_repli
 
 def test_a_replica_that_changes_its_role_ends_what_it_runs() -> None:
     """Both are asked at 1 s; the decode replica with nothing to do changes, and the other one decodes until 8.1 s."""
-    once = iter(["to_prefill"])
+    once: Iterator[Flip | None] = iter(["to_prefill"])
     found = run([ask(num_output_tokens=80)], num_replicas=(1, 2), flip=lambda prefill, decode: next(once, None))
     looks = dict(zip(found.course.times_s, found.course.looks, strict=True))
     early, late = (looks[min(looks, key=lambda time_s: abs(time_s - at_s))] for at_s in (0.5, 2.0))
