@@ -22,12 +22,12 @@ MAX_FUNCTION_LINES = 60
 MAX_FOLDER_MODULES = 16
 MAX_PARAMETERS = 8
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
-PURE_ROOMS = ("cost", "ir", "sched")
+PURE_ROOMS = ("cost", "ir", "queries", "sched")
 PURE_MODULES = {
     "__future__", "abc", "array", "base64", "bisect", "collections", "copy", "dataclasses", "decimal", "difflib",
     "enum", "fractions", "functools", "graphlib", "hashlib", "heapq", "itertools", "jinja2", "json", "jsonschema",
-    "math", "operator", "pydantic", "pydantic_core", "re", "referencing", "statistics", "string", "sundog", "textwrap",
-    "types", "typing", "zlib",
+    "math", "operator", "pydantic", "pydantic_core", "re", "referencing", "sqlglot", "statistics", "string", "sundog",
+    "textwrap", "types", "typing", "zlib",
 }  # fmt: skip
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 NAMES_DEFINED_TWICE = {
