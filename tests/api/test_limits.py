@@ -95,7 +95,7 @@ def test_a_database_gets_as_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     crowd, run = Crowd(limit), database._Attempt.run
 
     def counted(attempt: database._Attempt) -> list[database.SQLRow]:
-        with attempt.engine.connect():
+        with attempt.connections.lent(lambda: False):
             crowd.enter()
             crowd.wait()
             crowd.leave()

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sundog.errors import OperatorError
 from sundog.ir.values.normal_form import NoNormalForm, normal_form
+from sundog.operators.sql.connections import HeldConnections
 from sundog.operators.sql.faults import TRANSACTIONAL, Phase, sql_fault_of
 from sundog.operators.sql.url import sqlite_path
 from sundog.operators.sql.values import exact_json, read_postgresql_as_it_is
@@ -63,6 +64,7 @@ class Database:
             self._engine = open_sqlite(sqlite_path(url, base_dir), max_connections, is_write=is_write)
         else:
             self._engine = _open_server(url, max_connections)
+        self._connections = HeldConnections(self._engine)
         # SQLAlchemy's own cache takes a statement with a list and one with a value in its place for the same.
         self._compiled: dict[tuple[str, ...], dict[Any, Any]] = {}
         self._threads = ThreadPoolExecutor(max_connections, thread_name_prefix="sundog-sql")
@@ -73,7 +75,7 @@ class Database:
         A statement past `timeout_s`, or whose caller is cancelled, is stopped and not committed.
         """
         compiled = self._compiled.setdefault(statement.lists, {})
-        attempt = _Attempt(self._engine, self.backend, statement, timeout_s, compiled)
+        attempt = _Attempt(self._connections, self.backend, statement, timeout_s, compiled)
         future = asyncio.get_running_loop().run_in_executor(self._threads, attempt.run)
         try:
             await asyncio.wait({future}, timeout=timeout_s)
@@ -112,7 +114,7 @@ async def _stop(attempt: _Attempt, future: asyncio.Future[list[SQLRow]]) -> None
 class _Attempt:
     """One statement in one transaction: `run` in a thread, `stop` from any other."""
 
-    engine: Engine
+    connections: HeldConnections
     backend: str
     statement: Statement
     timeout_s: float
@@ -129,7 +131,7 @@ class _Attempt:
         phase = Phase.CONNECTING
         try:
             self._raise_if_stopped()
-            with self.engine.connect() as connection:
+            with self.connections.lent(lambda: self.is_stopped) as connection:
                 phase = Phase.EXECUTING
                 self._prepare(connection)
                 try:
@@ -151,6 +153,7 @@ class _Attempt:
         """Keep `run` from committing and end its statement, unless the commit has begun."""
         with self._lock:
             self.is_stopped = True
+            self.connections.wake()
             if self._driver_connection is None or self.is_committing:
                 return
             # sqlite3 has interrupt(), psycopg and oracledb have cancel(); a driver with neither runs on, uncommitted.

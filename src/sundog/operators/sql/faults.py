@@ -27,8 +27,11 @@ _SQLSTATE_ROLLED_BACK = ("23", "40")
 # Lock wait, deadlock; too many connections, cannot connect, gone away, lost.
 _MYSQL_RETRYABLE = {1205, 1213, 1040, 2002, 2003, 2006, 2013}
 _MYSQL_ROLLED_BACK = {1213}
-# The words of PostgreSQL and of MySQL; libpq gives no code with them.
-_FULL = re.compile("too many (clients|connections)|remaining connection slots", re.IGNORECASE)
+# The words of PostgreSQL, its pooler and MySQL; libpq gives no code with them.
+_FULL = re.compile(
+    "too many (clients|connections)|remaining connection slots|no more connections allowed|max_user_connections",
+    re.IGNORECASE,
+)
 # SQL Server: deadlock victim, update conflict of a snapshot. Oracle: deadlock, cannot serialize.
 _MSSQL_RETRYABLE = {1205, 3960}
 _ORACLE_RETRYABLE = {60, 8177}
@@ -73,7 +76,7 @@ def sql_fault_of(
         hint = "the commit may or may not have happened"
     elif is_retryable:
         hint = "nothing was changed; a larger `retries` of the step tries it more often"
-        if _FULL.search(str(error.orig)):
+        if is_server_full(error):
             hint += ", and a smaller `max_concurrency` in the flow's `limits` takes fewer connections"
     return OperatorError(
         f"{backend}: {str(error.orig).strip()}",
@@ -81,6 +84,11 @@ def sql_fault_of(
         retryable=is_retryable,
         is_outcome_unknown=is_unknown,
     )
+
+
+def is_server_full(error: DBAPIError) -> bool:
+    """Return whether a server says that it has no connection left."""
+    return _FULL.search(str(error.orig)) is not None
 
 
 def _hint(error: DBAPIError, phase: Phase, params: Mapping[str, Any]) -> str | None:
