@@ -51,7 +51,12 @@ class SimulatedReplica:
         self.num_running += 1
         try:
             if self.steps is None or call.call_s is not None:
-                await self.sleep(call.call_s or 0.0)
+                left_s = call.call_s or 0.0
+                if call.first_token_s is not None:
+                    await self.sleep(call.first_token_s)
+                    on_first_token()
+                    left_s -= call.first_token_s
+                await self.sleep(left_s)
                 return 0
             return await self._generate(self.steps, call, on_first_token, has_kv=False)
         finally:

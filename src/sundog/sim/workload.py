@@ -40,6 +40,8 @@ class SimulatedCall:
     prefix_key: tuple[int, ...] = ()
     #: Seconds that it takes by itself; None where the engine's steps decide.
     call_s: float | None = None
+    #: Of a call with `call_s`: seconds to its first token; None where nobody hears of that.
+    first_token_s: float | None = None
 
     @property
     def is_timed(self) -> bool:

@@ -21,7 +21,6 @@ from sundog.sim.replay.logged_placement import logged_placing
 from sundog.sim.replay.logged_run import LoggedRun
 from sundog.sim.replay.replay import replayed_run
 from sundog.sim.workload import Workload
-from sundog.whatif.profiled import OTHERS
 from sundog.whatif.variant import Variant
 
 PLANNED = "auto"
@@ -81,15 +80,14 @@ class OfferedLoad:
 
     def _replayed(self, run: LoggedRun, workload: Workload, plan: PhysicalPlan, variant: Variant) -> Offered:
         self._check_rows(variant)
-        pools = {block.name: engine_pool(block.name) for block in plan.logical.engines}
-        profiled = [pools[name] for name in pools if {name, OTHERS} & variant.profiles.keys()]
-        replayed = replayed_run(
-            run,
-            plan,
-            {pool: workload.engines[pool] for pool in profiled if pool in workload.engines},
-            workload.followed,
-            {pools[name]: number for name, number in variant.replicas.items()},
-        )
+        num_replicas = {pool: len(replicas) for pool, replicas in run.replicas.items()}
+        num_replicas |= {engine_pool(name): number for name, number in variant.replicas.items()}
+        modelled = {
+            pool: replace(fleet, num_replicas=num_replicas.get(pool, fleet.num_replicas))
+            for pool, fleet in workload.engines.items()
+            if fleet.engine.seconds is not None
+        }
+        replayed = replayed_run(run, plan, modelled, workload.followed, num_replicas)
         told = f"the run took {replayed.makespan_s:,.1f} s under {run.policy}"
         return Offered(replayed.workload, lambda: (told, *replayed.assumptions))
 

@@ -176,3 +176,16 @@ def test_logs_of_an_interrupted_run_follow_each_other(tmp_path: Path) -> None:
     rows = list(run.workload.rows())
     assert [row.order for row in rows] == [0, 1]
     assert [(call.node, call.before) for call in rows[0].calls] == [("first", ()), ("second", (0,))]
+
+
+def test_calls_that_wait_for_a_first_token_wait_for_the_logged_one(tmp_path: Path) -> None:
+    """Prompts with a common prefix follow the first of them once its prompt is computed, not once it has ended."""
+    options = {"max_concurrency": 8, "max_kv_tokens": 8192, "max_step_tokens": 64, "output_tokens": 100}
+    flow = sd.Flow("prefixed")
+    flow.engine("local", kind="null", step_time=STEP_TIME, **options)
+    flow.input("rows", rows=[{"a": number} for number in range(8)])
+    flow.llm("ask", engine="local", prompt=f"{'A long report. ' * 60}{{{{ row.a }}}}")
+    flow.output(text="{{ ask.text }}")
+    run, simulated, rows_s = replayed(flow, tmp_path, {})
+    assert sum(call.first_token_s is not None for row in run.workload.rows() for call in row.calls) >= 1
+    assert simulated.makespan_s == pytest.approx(rows_s, rel=0.02)

@@ -37,6 +37,8 @@ class LoggedCall:
     end_s: float
     #: Its place among the arrivals of the run: many come at one moment.
     number: int
+    #: Its last attempt had its first token; None where nobody waited for that.
+    first_token_s: float | None = None
 
     @property
     def row(self) -> int:
@@ -164,7 +166,9 @@ def _take(run: LoggedRun, step: LogStep, begin_s: float, arrivals: _Arrivals) ->
             arrived = step.request.arrived
             arrived_s, number = arrivals.pop(arrived.request_id)
             times_s = begin_s + arrived_s, begin_s + step.attempt.begin_s, begin_s + step.end_s
-            run.calls.append(LoggedCall(arrived, finished, *times_s, number))
+            token_s = step.attempt.prefill_end_s
+            first_token_s = None if token_s is None else begin_s + token_s
+            run.calls.append(LoggedCall(arrived, finished, *times_s, number, first_token_s))
         case AttemptEnded(event=RequestFailed()):
             run.num_failed_attempts += 1
         case AttemptEnded():

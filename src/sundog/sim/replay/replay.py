@@ -7,7 +7,7 @@ tools too, take as long as they did.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from sundog.batch.follower import engine_replicas
@@ -90,7 +90,20 @@ def _engines(
             found[pool] = EngineFleet(_engine(_only(replicas)), num_replicas.get(pool, len(replicas)))
     for pool, replica in run.loaded.items():
         found[pool] = EngineFleet(_engine(replica), 0, is_on_workers=True, load_s=fmean(run.loads_s[pool]))
-    return found | {pool: fleet for pool, fleet in fleets.items() if pool in found}
+    for pool, fleet in fleets.items():
+        if pool in found:
+            engine = replace(fleet.engine, block_tokens=fleet.engine.block_tokens and _block_tokens(run, pool))
+            found[pool] = replace(fleet, engine=engine)
+    return found
+
+
+def _block_tokens(run: LoggedRun, pool: str) -> int:
+    """Return how many tokens the logged blocks of prompts have: those are blocks of characters, whatever the engine's
+    own are. The text after the last full one is taken to be half a block."""
+    keyed = [call for call in run.calls if call.arrived.pool == pool and call.arrived.prefix_key]
+    num_blocks = sum(len(call.arrived.prefix_key) + 0.5 for call in keyed)
+    num_tokens = sum(call.finished.num_prompt_tokens or call.arrived.num_prompt_tokens for call in keyed)
+    return max(1, round(num_tokens / num_blocks)) if keyed else PREFIX_BLOCK_TOKENS
 
 
 def _only(replicas: Mapping[str, ReplicaAdded]) -> ReplicaAdded:
@@ -122,6 +135,7 @@ def _call(call: LoggedCall, fleet: EngineFleet | None) -> SimulatedCall:
         num_expected_output_tokens=arrived.num_expected_output_tokens,
         prefix_key=arrived.prefix_key,
         call_s=call.end_s - call.begin_s if is_timed else None,
+        first_token_s=call.first_token_s - call.begin_s if is_timed and call.first_token_s is not None else None,
     )
 
 
