@@ -40,7 +40,7 @@ class SimulatedCall:
     prefix_key: tuple[int, ...] = ()
     #: Seconds that it takes by itself; None where the engine's steps decide.
     call_s: float | None = None
-    #: Of a call with `call_s`: seconds to its first token; None where nobody hears of that.
+    #: Seconds to the first token of a call that brings its own; None where nobody hears of that.
     first_token_s: float | None = None
 
     @property
