@@ -67,7 +67,7 @@ def test_what_was_written_is_read() -> None:
         ("f#1@5s", "no engine 'f'", None),
         ("e#0@1.2.3s", "not of the form", "as in --fail local#1@120s"),
         ("unused#0@5s", "no step uses the engine 'unused'", "used are: e"),
-        ("e#2@5s", "no replica 2", "it has 2, counted from 0; --replicas e=N simulates more"),
+        ("e#2@5s", "no replica 2", "it has 2 at the begin, counted from 0; --replicas e=N simulates more"),
     ],
 )
 def test_what_is_not_there_cannot_fail(text: str, what: str, hint: str | None) -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from sundog.errors import ConfigError, EngineUnavailable, suggest
 from sundog.host.driver import Driver
+from sundog.ir.pool_names import label_of
 from sundog.sched.events import ReplicaDown, ReplicaDraining, ReplicaUp
 from sundog.sim.machines import Machines
-from sundog.sim.workload import EngineFleet
+from sundog.sim.workload import EngineFleet, whole_pool
 
 _SECONDS = r"\d+(?:\.\d*)?|\.\d+"
 _WRITTEN = re.compile(rf"(?P<engine>[^#@+]+)#(?P<number>\d+)@(?P<at>{_SECONDS})s(?:\+(?P<down>{_SECONDS})s)?", re.ASCII)
@@ -57,10 +58,12 @@ def read_failure(text: str, fleets: Mapping[str, EngineFleet], pool_of: Mapping[
             hint="only replicas that stay can be lost: those of engines without workers",
         )
     if number >= fleet.num_replicas:
+        stay = fleet.autoscaling is None and fleet.split is None and engine == label_of(whole_pool(pool_of[engine]))
+        more = f"; --replicas {engine}=N simulates more" if stay else ""
         raise ConfigError(
             f"the engine '{engine}' has no replica {number}",
             where=where,
-            hint=f"it has {fleet.num_replicas}, counted from 0; --replicas {engine}=N simulates more",
+            hint=f"it has {fleet.num_replicas} at the begin, counted from 0{more}",
         )
     down_s = None if match["down"] is None else float(match["down"])
     return ReplicaFailure(pool_of[engine], number, float(match["at"]), down_s)
