@@ -60,3 +60,13 @@ def test_a_run_on_workers_takes_as_long_again(shape: str, count: int, tmp_path: 
     rows_s = ran(flow, tmp_path)
     found = replayed(flow, tmp_path)
     assert found.makespan_s.expected == pytest.approx(rows_s, rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_run_that_planned_anew_is_planned_by_what_is_known_now(count: int, tmp_path: Path) -> None:
+    """Its first plan, made when nothing was known, takes up to twice as long."""
+    flow = on_workers("tool", count)
+    rows_s = ran(flow, tmp_path)
+    found = replayed(flow, tmp_path)
+    assert found.makespan_s.expected == pytest.approx(rows_s, rel=0.02)
+    assert "the run planned its workers anew on its way; here they are planned by what is known now" in found.assumptions

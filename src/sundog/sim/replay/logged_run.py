@@ -45,6 +45,11 @@ class LoggedCall:
         return self.arrived.workflow_order
 
     @property
+    def is_gathered(self) -> bool:
+        """Return whether it answered the calls of several rows."""
+        return self.finished.num_calls > 1
+
+    @property
     def path(self) -> str:
         """Its place in the row's plan, as `loop.2/step[0]`."""
         return path_of(self.arrived.request_id)

@@ -145,7 +145,10 @@ def _assumptions(run: LoggedRun, engines: Mapping[str, EngineFleet]) -> Iterable
     if run.num_cut_off:
         yield f"attempts that were cut off in the run are taken not to have been: {run.num_cut_off:,}"
     if run.placement.num_anew:
-        yield "the run planned its workers anew on its way; it is replayed from its first plan"
+        yield "the run planned its workers anew on its way; here they are planned by what is known now"
+    gathered = sorted({step_of(call.path) for call in run.calls if call.is_gathered})
+    if gathered:
+        yield f"calls of {', '.join(gathered)} that were gathered in the run are gathered alike, whatever else changes"
     timed = sorted(str(engine_of(pool)) for pool, fleet in engines.items() if fleet.engine.seconds is None)
     if timed:
         yield f"calls of {', '.join(timed)} take as long as they did beside the calls of the run"
