@@ -65,14 +65,14 @@ def test_the_first_signal_drops_a_call_that_only_waits(tmp_path: Path, is_effect
         waits = world.part.driver.waits.by_pool()
         if not waits:
             # The claim of an effect is taken back before the wait begins.
-            asyncio.get_running_loop().call_later(0.01, stop)
+            asyncio.get_running_loop().call_soon(stop)
             return
         seen.append(waits)
         world.part.driver.stop()
         seen.append(world.part.driver.waits.by_pool())
 
     def put_off(payload: Any) -> Any:
-        asyncio.get_running_loop().call_later(0.01, stop)
+        asyncio.get_running_loop().call_soon(stop)
         raise busy(300.0)
 
     world.operator.behaviours = {"a": put_off}
@@ -80,7 +80,8 @@ def test_the_first_signal_drops_a_call_that_only_waits(tmp_path: Path, is_effect
     with pytest.raises(RunStopped):
         world.run(plan_of(one), {"x": 1})
     (wait,) = seen[0]
-    assert (wait.num_calls, wait.target, wait.is_asked_for, round(wait.wait_s)) == (1, "fake", True, 300)
+    assert (wait.num_calls, wait.target, wait.is_asked_for) == (1, "fake", True)
+    assert 0 < wait.wait_s <= 300, "what is left of it when it is noted"
     with sqlite3.connect(tmp_path / "store.sqlite") as connection:
         assert connection.execute("select count(*) from claims").fetchone() == (0,)
     connection.close()
