@@ -69,4 +69,6 @@ def test_a_run_that_planned_anew_is_planned_by_what_is_known_now(count: int, tmp
     rows_s = ran(flow, tmp_path)
     found = replayed(flow, tmp_path)
     assert found.makespan_s.expected == pytest.approx(rows_s, rel=0.02)
-    assert "the run planned its workers anew on its way; here they are planned by what is known now" in found.assumptions
+    assert (
+        "the run planned its workers anew on its way; here they are planned by what is known now" in found.assumptions
+    )
