@@ -111,7 +111,7 @@ def seen(name: str) -> bool:
             query = parse_query(f"select {name}({arguments}) as y from a")
         except UnreadableQuery:
             continue
-        return unknown_function(query, query.tree) is not None
+        return unknown_function(query, query.tree.walk()) is not None
     return False
 
 
@@ -124,5 +124,5 @@ def test_functions_by_the_syntax_of_sql_are_known() -> None:
         " date '2020-01-01', a at time zone 'UTC', a is distinct from b, age(a, b), $p from t"
     )
     query = parse_query(text)
-    assert unknown_function(query, query.tree) is None
+    assert unknown_function(query, query.tree.walk()) is None
     assert sum(1 for _ in query.tree.find_all(exp.Func)) > 20

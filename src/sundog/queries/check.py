@@ -15,11 +15,11 @@ from sqlglot import TokenType, exp
 
 from sundog.errors import suggest
 from sundog.queries.functions import CLOCK_NAMES, ORDERED_AGGREGATES, VOLATILE_NAMES, called, spoken
-from sundog.queries.parsed import Query, offset_of, relation_name, relations
+from sundog.queries.parsed import Query, is_relation, offset_of, relation_name, relations
 from sundog.queries.select_parts import (
     RESERVED,
-    has_joins,
     is_grouped,
+    is_one_pass,
     is_star,
     output_names,
     own_nodes,
@@ -156,9 +156,9 @@ def _has_order(tree: exp.Expr | None, *, bounded: bool = False) -> bool:
                 return True
             if is_grouped(tree):
                 return tree.args.get("group") is None
-            return tree.args.get("distinct") is None and not has_joins(tree) and _has_order(source(tree))
+            return tree.args.get("distinct") is None and is_one_pass(tree) and _has_order(source(tree))
         case exp.Table() if isinstance(tree.this, exp.Identifier):
-            return any(tree is one for one in relations(tree.root()))
+            return is_relation(tree)
     return True
 
 
@@ -168,7 +168,7 @@ def _is_ordered(tree: exp.Expr, bounded: bool) -> bool:
 
 def _aggregates(query: Query) -> Iterator[QueryComplaint]:
     for select in query.tree.find_all(exp.Select):
-        if not has_joins(select) and _has_order(source(select)):
+        if is_one_pass(select) and _has_order(source(select)):
             continue
         for node in own_nodes(select):
             if isinstance(node, exp.Func) and not _says_order(node):

@@ -6,7 +6,7 @@ functions of the installed DuckDB.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sqlglot import TokenType, exp
 
@@ -59,7 +59,7 @@ ORDERED_AGGREGATES = _words(
 _PURE_SYNTAX = _words(
     """
     And Or Xor Case If Cast TryCast Coalesce Pow Abs JSONExtract JSONExtractScalar Struct Array ToMap Extract Trim
-    Substring StrPosition RegexpLike RegexpILike ArrayContainsAll ArrayOverlaps Collate Concat
+    Substring StrPosition RegexpLike RegexpILike ArrayContainsAll ArrayOverlaps Collate Concat Exists
     """
 )
 
@@ -133,11 +133,12 @@ def called(query: Query) -> Iterator[tuple[str, int]]:
             yield name, token.start
 
 
-def unknown_function(query: Query, tree: exp.Expr) -> str | None:
-    """Return the name of a function below `tree` that is not known to make one value out of one row, None where there
-    is none. The unnesting of lists, windows and parts of a query are for others to judge."""
-    for node in tree.find_all(exp.Func, bfs=False):
-        if not isinstance(node, exp.Unnest | exp.Explode) and not _is_pure(query, node):
+def unknown_function(query: Query, nodes: Iterable[exp.Expr]) -> str | None:
+    """Return the name of a function among `nodes` that is not known to make one value out of one row, None where there
+    is none. What unnests a list or chooses columns is for others to judge."""
+    for node in nodes:
+        others = exp.Unnest | exp.Explode | exp.Columns
+        if isinstance(node, exp.Func) and not isinstance(node, others) and not _is_pure(query, node):
             return spoken(query, node)[0]
     return None
 

@@ -115,8 +115,13 @@ def _not_a_select(word: str) -> str:
 def relations(tree: exp.Expr) -> Iterator[exp.Table]:
     """Return the tables below `tree` that are read by their name, and are no part (`with`) of the query itself."""
     for table in tree.find_all(exp.Table, bfs=False):
-        if isinstance(table.this, exp.Identifier) and not _is_part(table):
+        if is_relation(table):
             yield table
+
+
+def is_relation(table: exp.Table) -> bool:
+    """Return whether `table` is read by its name from outside of the query."""
+    return isinstance(table.this, exp.Identifier) and not _is_part(table)
 
 
 def relation_name(table: exp.Table) -> str:

@@ -47,6 +47,14 @@ def is_grouped(select: exp.Select) -> bool:
     return any(is_aggregate(node) for one in select.expressions for node in own_nodes(one))
 
 
+def is_one_pass(select: exp.Select) -> bool:
+    """Return whether the select passes over the rows of one source without a join, a window or a query inside, all of
+    which may mix the order of the rows."""
+    given = (select, source(select))
+    mixing = (one for one in own_nodes(select) if isinstance(one, exp.Window | exp.Query))
+    return not has_joins(select) and all(any(one is other for other in given) for one in mixing)
+
+
 def has_joins(select: exp.Select) -> bool:
     return bool(select.args.get("joins") or select.args.get("laterals"))
 
