@@ -72,6 +72,8 @@ def physical_tree(
 def _placement(placement: Placement) -> Tree:
     above = placement.value / placement.lower_bound - 1 if placement.lower_bound else 0.0
     bound = "proven least" if above < NO_GAP else f"at most {above:.1%} above the least"
+    if placement.num_windows > 1 and above >= NO_GAP:
+        bound += " with all rows in flight"
     cost = f", {placement.value:.4g} dollars" if placement.objective == "cost" else ""
     return Tree(
         f"workers: about {placement.makespan_s:.4g} s{cost}, for {placement.objective} by {placement.solver}, {bound}",
