@@ -16,7 +16,8 @@ from sundog.optimizer.placement_figures import PlacementFigures
 from sundog.sim import choice, promise
 from sundog.sim.choice import CALL_S, chosen_placement
 from sundog.sim.rows import SimulatedRows
-from sundog.sim.workload import SimulatedCall
+from sundog.sim.simulate import simulate_load, simulate_within
+from sundog.sim.workload import SimulatedCall, SimulatedRow, Workload
 from tests.sim.test_promise import session_of
 
 NUM_CALLS = 3 * 640
@@ -110,3 +111,18 @@ def test_among_equals_the_first_is_taken(question: Question) -> None:
     best = min(question.candidates, key=lambda one: one.makespan_s)
     question.candidates = [replace(best, makespan_s=1.2 * best.makespan_s), best]
     assert question.chosen() is question.candidates[0]
+
+
+def test_a_simulation_that_is_cut_off_leaves_nothing_behind() -> None:
+    """Calls run, wait, and are shared when it ends."""
+    rows = [
+        SimulatedRow((SimulatedCall("first", "tool", key=number % 7, call_s=1.0), SimulatedCall("then", "tool", (0,))))
+        for number in range(20)
+    ]
+    workload = Workload(lambda: iter(rows), len(rows), 8, {}, {"tool": 3})
+    whole_s = simulate_load(workload, "prefix_grouped").makespan_s
+    assert whole_s > 2.0
+    assert simulate_within(workload, "prefix_grouped", 1.5) is None
+    within = simulate_within(workload, "prefix_grouped", whole_s + 0.1)
+    assert within is not None
+    assert within.makespan_s == whole_s
