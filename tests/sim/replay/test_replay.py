@@ -15,9 +15,11 @@ from sundog.errors import ConfigError
 from sundog.host.event_log import EventLog
 from sundog.host.virtual_loop import run_virtually
 from sundog.ir.physical import PhysicalPlan
+from sundog.optimizer.placement_figures import PlacementFigures
 from sundog.runtime.kept_runs import event_logs
 from sundog.sched.events import Event, ReplicaAdded, RequestArrived, RequestFailed, RequestFinished, TimerFired
 from sundog.session.session import plan_session
+from sundog.sim.replay.logged_placement import logged_placing
 from sundog.sim.replay.logged_run import read_run
 from sundog.sim.replay.replay import ReplayedRun, replayed_run
 from sundog.sim.simulate import Simulated, simulate_load
@@ -176,6 +178,13 @@ def test_logs_of_an_interrupted_run_follow_each_other(tmp_path: Path) -> None:
     rows = list(run.workload.rows())
     assert [row.order for row in rows] == [0, 1]
     assert [(call.node, call.before) for call in rows[0].calls] == [("first", ()), ("second", (0,))]
+
+
+def test_a_run_without_workers_has_no_placement(tmp_path: Path) -> None:
+    """An empty one would be followed, and reviewed once the run lasts."""
+    flow = flow_of("chain", {"max_concurrency": 8})
+    logs, _ = logs_of(flow, tmp_path)
+    assert logged_placing(read_run(logs).placement, plan_of(flow), PlacementFigures({}, {}, {}, {}, "a test")) is None
 
 
 def test_calls_that_wait_for_a_first_token_wait_for_the_logged_one(tmp_path: Path) -> None:

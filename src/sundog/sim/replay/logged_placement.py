@@ -19,14 +19,14 @@ def logged_placing(
     logged: LoggedPlacement, plan: PhysicalPlan, figures: PlacementFigures
 ) -> PlacementWithFigures | None:
     """Return the run's own placement on the workers of `plan`, with `figures` but for what loads were expected to take.
-    None where the plan has other workers or other steps on them, and where the run planned anew on its way: its first
-    plan was wrong, and its later ones were for what was left."""
+    None where the plan has no workers, or others, or other steps on them, and where the run planned anew on its way:
+    its first plan was wrong, and its later ones were for what was left."""
     if logged.num_anew:
         return None
     names = {name for one in engine_replicas(plan) if one.group is not None for name in one.names}
     pools = {call.name: call.pool for call in calls_of(plan.nodes)}
     steps = [step for order in logged.orders.values() for step in order]
-    if logged.orders.keys() != names or any(pools.get(step) != pool for step, pool in steps):
+    if not names or logged.orders.keys() != names or any(pools.get(step) != pool for step, pool in steps):
         return None
     orders = tuple(
         WorkerOrder(worker, tuple(PlannedStep(step, pool, 0, 0.0, 0.0, is_load=False) for step, pool in order))
