@@ -161,9 +161,9 @@ def _engine_pool(
 
 def _of_tool(pool: ToolPool, seconds: float) -> str:
     """Return what decides a makespan, and where that can be changed: nobody can let a SQLite file take two writes."""
-    at_once = f"{pool.max_concurrency:,} at once"
-    where = ", as `limits` of the flow can say" if pool.max_concurrency > 1 else ""
-    return f"the makespan is that of {label_of(pool.name)}, whose calls take {seconds:.3g} s {at_once}{where}"
+    where = ", which the flow's `limits` can change" if pool.max_concurrency > 1 else ""
+    at_once = f"{pool.max_concurrency:,} at once{where}"
+    return f"{label_of(pool.name)} decides the makespan: its calls take {seconds:.3g} s with {at_once}"
 
 
 def _outline(kind: EngineKind, options: EngineOptions) -> EngineOutline:
