@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 SCHEMAS = {
@@ -113,6 +115,16 @@ ROWS: st.SearchStrategy[Rows] = st.fixed_dictionaries(
 )
 
 
+EXAMPLES = pytest.mark.parametrize("num_examples", [25, pytest.param(1000, marks=pytest.mark.slow)])
+
+
+def try_examples(num_examples: int, check: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> None:
+    """Call `check` with that many examples, the same ones each time."""
+    health = list(HealthCheck)
+    given_all = given(*strategies)(check)
+    settings(deadline=None, derandomize=True, max_examples=num_examples, suppress_health_check=health)(given_all)()
+
+
 class Database:
     """One DuckDB whose three tables hold what a test says."""
 
@@ -128,8 +140,15 @@ class Database:
             marks = ", ".join(f"({', '.join('?' for _ in row)})" for row in rows)
             self.connection.execute(f"insert into {name} values {marks}", [value for row in rows for value in row])
 
+    def fill_all(self, rows: Rows) -> None:
+        for name, table in rows.items():
+            self.fill(name, table)
+
     def rows(self, sql: str) -> list[Row]:
         return self.connection.execute(sql).fetchall()
+
+    def columns(self, sql: str) -> list[str]:
+        return [name for name, *_ in self.connection.execute(sql).description or ()]
 
     def plan(self, sql: str) -> str:
         """Return the names of the operators of the physical plan."""

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sundog.queries.order import with_keys
 from sundog.queries.parsed import parse_query
-from tests.queries.generated import ROWS, Database, Rows, other_queries, row_wise_queries
+from tests.queries.generated import EXAMPLES, ROWS, Database, Rows, other_queries, row_wise_queries, try_examples
 
-SETTINGS = settings(deadline=None, derandomize=True, max_examples=50, suppress_health_check=list(HealthCheck))
 OTHER_PLANS = "join_order, build_side_probe_side, filter_pushdown, unnest_rewriter, top_n"
 
 
@@ -87,26 +85,23 @@ def test_the_order_is_written_into_the_users_text(
     assert (found.sql, found.num_keys, found.kind, found.reads_values) == (keyed, num_keys, kind, reads_values)
 
 
-@SETTINGS
-@given(st.one_of(other_queries(), row_wise_queries()), ROWS)
-def _keeps_rows_and_order(database: Database, sql: str, rows: Rows) -> None:
-    for name, table in rows.items():
-        database.fill(name, table)
-    keyed = with_keys(parse_query(sql))
-    found = database.rows(keyed.sql)
-    database.connection.execute(f"set disabled_optimizers = '{OTHER_PLANS}'")
-    other = database.rows(keyed.sql)
-    database.connection.execute("set disabled_optimizers = ''")
-    assert other == found
-    outputs = [row[: len(row) - keyed.num_keys] for row in found]
-    raw = database.rows(sql)
-    assert len(raw) == len(found)
-    if "limit" not in sql:
-        assert Counter(map(repr, outputs)) == Counter(map(repr, raw))
+@EXAMPLES
+def test_the_order_depends_on_the_rows_alone(database: Database, num_examples: int) -> None:
+    def keeps_rows_and_order(sql: str, rows: Rows) -> None:
+        database.fill_all(rows)
+        keyed = with_keys(parse_query(sql))
+        found = database.rows(keyed.sql)
+        database.connection.execute(f"set disabled_optimizers = '{OTHER_PLANS}'")
+        other = database.rows(keyed.sql)
+        database.connection.execute("set disabled_optimizers = ''")
+        assert other == found
+        raw = database.rows(sql)
+        assert len(raw) == len(found)
+        if "limit" not in sql:
+            outputs = [row[: len(row) - keyed.num_keys] for row in found]
+            assert Counter(map(repr, outputs)) == Counter(map(repr, raw))
 
-
-def test_the_order_depends_on_the_rows_alone(database: Database) -> None:
-    _keeps_rows_and_order(database)
+    try_examples(num_examples, keeps_rows_and_order, st.one_of(other_queries(), row_wise_queries()), ROWS)
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,25 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sundog.queries.order import Keyed, with_keys
 from sundog.queries.parsed import parse_query
 from sundog.queries.row_wise import why_not_row_wise
-from tests.queries.generated import ROWS, Database, Row, Rows, other_queries, parts_of, row_wise_queries
+from tests.queries.generated import (
+    EXAMPLES,
+    ROWS,
+    Database,
+    Row,
+    Rows,
+    other_queries,
+    parts_of,
+    row_wise_queries,
+    try_examples,
+)
 
-SETTINGS = settings(deadline=None, derandomize=True, max_examples=60, suppress_health_check=list(HealthCheck))
 NOT_LED_BACK = "its rows cannot be led back to rows of their source"
 BLOCKING = ("HASH_GROUP_BY", "WINDOW", "ORDER_BY", "TOP_N", "DISTINCT", "LIMIT", "AGGREGATE")
-
-streamed: Counter[bool] = Counter()
 
 
 @pytest.fixture(scope="module")
@@ -105,47 +111,50 @@ def identified(rows: list[Row], keyed: Keyed, first_row: int = 0) -> Identified:
     return found
 
 
-@SETTINGS
-@given(row_wise_queries(), ROWS, st.lists(st.integers(0, 20), max_size=3))
-def _obeys_the_law(database: Database, sql: str, rows: Rows, cuts: list[int]) -> None:
-    query = parse_query(sql)
-    is_row_wise = why_not_row_wise(query, "e", ["b", "c"]) is None
-    streamed[is_row_wise] += 1
-    if not is_row_wise:
-        return
-    keyed = with_keys(query)
-    for name, table in rows.items():
-        database.fill(name, table)
-    whole = identified(database.rows(keyed.sql), keyed)
-    assert whole == sorted(whole, key=lambda one: one[0])
-    assert Counter(repr(row) for _, row in whole) == Counter(repr(row) for row in database.rows(query.sql))
-    found: Identified = []
-    for start, part in parts_of(rows["e"], cuts):
-        database.fill("e", part)
-        found += identified(database.rows(keyed.sql), keyed, start)
-    assert sorted(found, key=lambda one: one[0]) == whole
+CUTS = st.lists(st.integers(0, 20), max_size=3)
 
 
-def test_a_row_wise_query_of_parts_gives_the_rows_and_ids_of_the_whole(database: Database) -> None:
-    _obeys_the_law(database)
+@EXAMPLES
+def test_a_row_wise_query_of_parts_gives_the_rows_and_ids_of_the_whole(database: Database, num_examples: int) -> None:
+    streamed: Counter[bool] = Counter()
+
+    def obeys_the_law(sql: str, rows: Rows, cuts: list[int]) -> None:
+        query = parse_query(sql)
+        is_row_wise = why_not_row_wise(query, "e", ["b", "c"]) is None
+        streamed[is_row_wise] += 1
+        if not is_row_wise:
+            return
+        keyed = with_keys(query)
+        database.fill_all(rows)
+        whole = identified(database.rows(keyed.sql), keyed)
+        assert whole == sorted(whole, key=lambda one: one[0])
+        assert Counter(repr(row) for _, row in whole) == Counter(map(repr, database.rows(query.sql)))
+        found: Identified = []
+        for start, part in parts_of(rows["e"], cuts):
+            database.fill("e", part)
+            found += identified(database.rows(keyed.sql), keyed, start)
+        assert sorted(found, key=lambda one: one[0]) == whole
+
+    try_examples(num_examples, obeys_the_law, row_wise_queries(), ROWS, CUTS)
     assert streamed[True] >= streamed[False], "the law is tried on half of the queries at least"
 
 
-@settings(SETTINGS, max_examples=40)
-@given(row_wise_queries())
-def _has_streaming_operators(database: Database, sql: str) -> None:
+@EXAMPLES
+def test_duckdb_runs_row_wise_queries_with_streaming_operators_only(database: Database, num_examples: int) -> None:
     """An unnested list in `from` is left out: DuckDB groups its equal lists, which changes no row."""
-    if "unnest(" not in sql and why_not_row_wise(parse_query(sql), "e", ["b", "c"]) is None:
-        plan = database.plan(sql)
-        assert [name for name in BLOCKING if f'"{name}"' in plan or f"{name} " in plan] == []
-
-
-def test_duckdb_runs_row_wise_queries_with_streaming_operators_only(database: Database) -> None:
     assert '"HASH_GROUP_BY"' in database.plan("select n, count(*) from e group by n")
-    _has_streaming_operators(database)
+
+    def streams(sql: str) -> None:
+        if "unnest(" not in sql and why_not_row_wise(parse_query(sql), "e", ["b", "c"]) is None:
+            plan = database.plan(sql)
+            assert [name for name in BLOCKING if f'"{name}"' in plan or f"{name} " in plan] == []
+
+    try_examples(num_examples, streams, row_wise_queries())
 
 
-@settings(SETTINGS, max_examples=40)
-@given(other_queries())
-def test_no_other_query_is_taken_for_a_row_wise_one(sql: str) -> None:
-    assert why_not_row_wise(parse_query(sql), "e", ["b", "c"]) is not None
+@EXAMPLES
+def test_no_other_query_is_taken_for_a_row_wise_one(num_examples: int) -> None:
+    def waits(sql: str) -> None:
+        assert why_not_row_wise(parse_query(sql), "e", ["b", "c"]) is not None
+
+    try_examples(num_examples, waits, other_queries())
