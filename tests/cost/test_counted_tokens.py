@@ -42,7 +42,7 @@ def computed_share(totals: Mapping[str, Estimate]) -> float:
 def has_run(state: Path, num_tokens: int, num_counted: int) -> None:
     seen = Observations()
     for _ in range(NUM_ROWS):
-        seen.executed("ask", "m", Usage(num_tokens, 0, 8), 1.0, num_counted)
+        seen.executed("ask", "m", Usage(num_tokens, 0, 8), 1.0, num_counted_tokens=num_counted)
     extend_history(state, "figures", seen.records)
 
 

@@ -155,6 +155,23 @@ def test_steps_that_begin_with_the_value_of_a_tool_share_it(tmp_path: Path) -> N
     )
 
 
+def test_steps_share_values_of_tools_up_to_where_their_prompts_part(tmp_path: Path) -> None:
+    """The first of three values in both prompts is as long in both, whatever else stands in them."""
+    flow = sd.Flow("tools")
+    flow.engine("local", kind="null", output_tokens=4, max_kv_tokens=100_000, step_time=[1e-4, 0, 0, 0, 0])
+    flow.input("rows", rows=[{"a": number} for number in range(8)])
+    for name, length in (("long", 1200), ("short", 40), ("middle", 400)):
+        flow.python(name, "textwrap:indent", args={"text": f"{{{{ row.a }}}}{{{{ 'x' * {length} }}}}", "prefix": ""})
+    flow.llm("first", engine="local", prompt="{{ short }} {{ long }} What?")
+    flow.llm("second", engine="local", prompt="{{ short }} {{ long }} {{ middle }} Why?", after=["first"])
+    flow.output(text="{{ second.text }}")
+    report, document = run_and_explain(flow, tmp_path)
+    assert report.prefix_cache_hit_rate > 0.3
+    assert document.totals["num_computed_prompt_tokens"].expected == pytest.approx(
+        report.num_computed_prompt_tokens, rel=0.1
+    )
+
+
 def test_without_a_profile_there_are_no_seconds(tmp_path: Path) -> None:
     document = Explanation(plan_session(flow_with_answers().plan(), tmp_path, read_config(tmp_path))).document()
     assert document.makespan_s is None

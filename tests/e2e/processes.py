@@ -14,6 +14,8 @@ engines:
   local: {{kind: "null"}}
 inputs:
   rows: {{path: rows.jsonl}}
+limits:
+  "{origin}": {{max_concurrency: {num_at_once}}}
 nodes:
   text:
     llm: {{engine: local, prompt: "Write about {{{{ row.topic }}}} for {{{{ row.id }}}}."}}
@@ -29,7 +31,7 @@ WAIT_S = 30.0
 
 def write_sending(folder: Path, origin: str, method: str, num_rows: int) -> None:
     """A flow with a GET or a POST for each row, between two LLM steps; NUM_AT_ONCE of them run at once."""
-    (folder / "flow.yaml").write_text(FLOW.format(method=method, origin=origin))
+    (folder / "flow.yaml").write_text(FLOW.format(method=method, origin=origin, num_at_once=NUM_AT_ONCE))
     rows = ({"id": number, "topic": f"topic {number % 5}"} for number in range(num_rows))
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 

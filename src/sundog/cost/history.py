@@ -84,6 +84,8 @@ class NodeRecord:
     """This class holds what is known of one node with one model."""
 
     output_tokens: Histogram = field(default_factory=Histogram)
+    #: Lengths of results as JSON.
+    result_bytes: Histogram = field(default_factory=Histogram)
     #: Seconds of executed calls, without their wait.
     call_s: Histogram = field(default_factory=Histogram)
     #: The number of times that its `when`, or a filter's predicate, was true, out of `num_judged`.
@@ -127,6 +129,11 @@ def tokens_per_counted(record: NodeRecord | None) -> float | None:
     if record is None or not (record.counted_tokens.counts and record.prompt_tokens.total):
         return None
     return record.prompt_tokens.mean / record.counted_tokens.mean
+
+
+def mean_result_bytes(record: NodeRecord | None) -> float | None:
+    """Return the mean length of a step's results as JSON; None where no run tells."""
+    return None if record is None or not record.result_bytes.counts else record.result_bytes.mean
 
 
 def tool_call_s(record: NodeRecord | None, num_calls: float) -> Estimate:

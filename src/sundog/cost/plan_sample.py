@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sundog.cost.estimate import NOTHING, Estimate, share_of, sum_of
-from sundog.cost.history import mean_of, output_tokens, selectivity
+from sundog.cost.history import mean_of, mean_result_bytes, output_tokens, selectivity
 from sundog.cost.pools import EnginePool, Known
 from sundog.cost.prompt_sample import (
     NO_FILLING,
@@ -101,7 +101,7 @@ class _Walk:
         self.calls: list[PlannedCall] = []
         self._known = known
         self._max_width = max_width
-        self._value_tokens: dict[str, Estimate | None] = {}
+        self._value_tokens: dict[str, Estimate] = {}
         self._measured_by: dict[str, tuple[Measure, Filling]] = {}
 
     def nodes(self, nodes: Sequence[Exec], scope: _Scope) -> None:
@@ -207,8 +207,10 @@ class _Walk:
         # The results of a tool for equal arguments are taken to be equal, though it is called for each row.
         is_own = node.sharing is Sharing.NEVER and isinstance(pool, EnginePool)
         signature = signature_of([call.signature, str(len(self.calls))]) if is_own else call.signature
+        if not isinstance(pool, EnginePool):
+            return Upstream(signature, None, mean_result_bytes(self._known.record(node.name)))
         if node.name not in self._value_tokens:
-            self._value_tokens[node.name] = self._mean_value_tokens(node) if isinstance(pool, EnginePool) else None
+            self._value_tokens[node.name] = self._mean_value_tokens(node)
         return Upstream(signature, self._value_tokens[node.name])
 
     def _measuring(self, node: CallExec) -> tuple[Measure, Filling]:

@@ -17,6 +17,7 @@ from sundog.cost.estimate import NOTHING, Estimate, sum_of
 from sundog.ir.templates.render import Scope, render_text
 from sundog.ir.templates.template import Computed, Literal, Path, Reference, Template
 from sundog.ir.values.canonical import canonical_json
+from sundog.tokens import CHARACTERS_PER_TOKEN
 
 Conversation = Sequence[tuple[str, Template]]
 Texts = Sequence[tuple[str, str]]
@@ -78,6 +79,8 @@ class Upstream:
     signature: str
     #: The length that its text will have, None where nobody can tell.
     value_tokens: Estimate | None
+    #: The length of a tool's value as JSON in earlier runs, in the mean; None where none tells.
+    value_bytes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +229,14 @@ def _fill(
         yield from part.reads
         for name in part.steps:
             tokens = upstream[name].value_tokens
-            num_tokens = gap_tokens / len(part.steps) if tokens is None else tokens.expected
+            value_bytes = upstream[name].value_bytes
+            if tokens is not None:
+                num_tokens = tokens.expected
+            elif value_bytes is not None:
+                # As long in every prompt: what two steps have in common would end where their lengths differ.
+                num_tokens = value_bytes / CHARACTERS_PER_TOKEN
+            else:
+                num_tokens = gap_tokens / len(part.steps)
             words = [FILLER_WORDS[int(digit, 16)] for digit in signature_of([upstream[name].signature])]
             num_words = round(num_tokens / tokens_per_word)
             yield " ".join((words * (num_words // len(words) + 1))[:num_words])

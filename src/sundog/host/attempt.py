@@ -25,6 +25,8 @@ class Success(NamedTuple, Generic[T]):
     num_calls: int = 1
     #: Calls of them that have their answer.
     num_answered: int = 1
+    #: The length of a call's result as JSON, in the mean of those answered; 0 where nobody tells.
+    num_result_bytes: float = 0.0
 
 
 RunAttempt = Callable[[Submit], Awaitable[Success[T]]]
@@ -50,6 +52,8 @@ class Attempt(NamedTuple):
     num_answered: int
     #: Tokens of the prompt as they were counted before the call; 0 for a tool, and where calls were gathered.
     num_counted_tokens: int = 0
+    #: As of Success.
+    num_result_bytes: float = 0.0
 
     @property
     def call_s(self) -> float:

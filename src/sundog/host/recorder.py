@@ -125,6 +125,7 @@ class Recorder:
             gave.num_calls,
             gave.num_answered,
             running.arrived.num_prompt_tokens,
+            gave.num_result_bytes,
         )
         for listener in self._listeners:
             listener(attempt)

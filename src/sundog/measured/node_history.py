@@ -45,13 +45,25 @@ class Observations:
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], NodeRecord] = {}
 
-    def executed(self, node: str, model: str, usage: Usage | None, call_s: float, num_counted_tokens: int) -> None:
+    def executed(
+        self,
+        node: str,
+        model: str,
+        usage: Usage | None,
+        call_s: float,
+        *,
+        num_counted_tokens: int = 0,
+        num_result_bytes: float = 0.0,
+    ) -> None:
         """A call succeeded: its last attempt took `call_s`. `model`: "" for a step without an engine.
-        `num_counted_tokens`: of its prompt, as they were counted before; 0 where they were not."""
+        `num_counted_tokens`: of its prompt, as they were counted before; 0 where they were not. `num_result_bytes`: of
+        its result as JSON; 0 where nobody tells."""
         record = self.records.get((node, model))
         if record is None:
             record = self.records[node, model] = NodeRecord()
         record.call_s.add(call_s)
+        if num_result_bytes:
+            record.result_bytes.add(num_result_bytes)
         if usage is not None:
             record.prompt_tokens.add(usage.num_prompt_tokens)
             record.output_tokens.add(usage.num_output_tokens)
@@ -116,7 +128,7 @@ def extend_history(state_dir: Path, flow: str, seen: History) -> None:
 
 
 def _histograms(record: NodeRecord) -> dict[str, Histogram]:
-    kinds = ("prompt_tokens", "counted_tokens", "output_tokens", "call_s", "num_items", "num_turns")
+    kinds = ("prompt_tokens", "counted_tokens", "output_tokens", "result_bytes", "call_s", "num_items", "num_turns")
     return {kind: getattr(record, kind) for kind in kinds}
 
 

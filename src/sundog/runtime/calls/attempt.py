@@ -96,7 +96,7 @@ class Attempts:
                     fail_call(error, self._secrets, is_outcome_unknown=node.is_effect)
         except (CallError, TimeoutError) as error:
             _end_in_failure(node, error)
-        return Success(kept, kept.usage)
+        return Success(kept, kept.usage, num_result_bytes=len(kept.body))
 
     async def together(
         self, node: CallExec, take: Take, identity: CallIdentity, submit: Submit
@@ -116,7 +116,8 @@ class Attempts:
                     fail_call(error, self._secrets)
         except (CallError, TimeoutError) as error:
             _end_in_failure(node, error)
-        return Success(answers, None, len(calls), len(calls) - answers.count(None))
+        lengths = [len(answer.body) for answer in answers if answer is not None]
+        return Success(answers, None, len(calls), len(lengths), sum(lengths) / max(1, len(lengths)))
 
     def _kept_or_none(self, outcome: Outcome | None) -> CommittedOutcome | None:
         try:

@@ -46,7 +46,14 @@ class RunFigures:
     def _observe(self, attempt: Attempt) -> None:
         model = self._models.get(attempt.pool, "")
         for _ in range(attempt.num_answered):
-            self.observations.executed(attempt.step, model, attempt.usage, attempt.call_s, attempt.num_counted_tokens)
+            self.observations.executed(
+                attempt.step,
+                model,
+                attempt.usage,
+                attempt.call_s,
+                num_counted_tokens=attempt.num_counted_tokens,
+                num_result_bytes=attempt.num_result_bytes,
+            )
 
     def _add_work(self, attempt: Attempt) -> None:
         work = self.work.get(attempt.pool)
