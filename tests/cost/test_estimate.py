@@ -47,6 +47,9 @@ def test_totals_of_samples(draw: Draw, num_sampled: int) -> None:
 def test_a_whole_sample_is_exact() -> None:
     assert total_of([3.0, 5.0], 2) == Estimate.exactly(8.0)
     assert distinct_of([1, 2, 1], 4, 4) == Estimate.exactly(3)
+    endless = distinct_of([1, 1], 2, 10**20)
+    assert endless.low == 2
+    assert endless.expected == endless.high
 
 
 def test_one_row_gives_a_wide_range() -> None:

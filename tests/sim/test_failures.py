@@ -4,7 +4,7 @@ import pytest
 
 from sundog.engines.modelled.replica import StepSeconds
 from sundog.errors import ConfigError
-from sundog.sim.failures import ReplicaFailure, read_failure
+from sundog.sim.failures import ReplicaFailure, check_apart, read_failure
 from sundog.sim.simulate import simulate_load
 from sundog.sim.workload import EngineFleet, ModelledEngine, SimulatedCall, SimulatedRow, StepTraits, Workload
 
@@ -75,6 +75,14 @@ def test_what_is_not_there_cannot_fail(text: str, what: str, hint: str | None) -
         read_failure(text, workload(2).engines, {"e": POOL, "unused": "engine:unused"})
     if hint is not None:
         assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("down_s", [None, 10.0])
+def test_what_is_away_cannot_be_lost(down_s: float | None) -> None:
+    again = ReplicaFailure(POOL, 1, 9.0)
+    with pytest.raises(ConfigError, match="is lost at 9 s, and it is away since 5 s"):
+        check_apart([again, ReplicaFailure(POOL, 1, 5.0, down_s)])
+    check_apart([again, ReplicaFailure(POOL, 0, 5.0), ReplicaFailure(POOL, 1, 5.0, 4.0)])
 
 
 def test_a_branch_that_fails_stops_no_call_that_others_share() -> None:

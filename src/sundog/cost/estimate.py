@@ -101,7 +101,9 @@ def distinct_of(rows_by_value: Iterable[int], num_sampled: int, num_rows: int) -
     once_in_all = (num_once + _Z * (num_once * (1 - fraction)) ** 0.5) / fraction
     # No row that was not sampled can bring more than it holds.
     high = min(num_seen - num_once + once_in_all, num_seen + sum(counts) * (1 / fraction - 1))
-    expected = num_seen / (1 - (1 - fraction) * num_once / sum(counts))
+    known = 1 - (1 - fraction) * num_once / sum(counts)
+    # Of a sample that is as nothing beside the whole, and has no value twice, rounding leaves 0.
+    expected = num_seen / known if known > 0 else high
     return Estimate(num_seen, min(max(expected, num_seen), high), high)
 
 

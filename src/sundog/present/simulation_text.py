@@ -65,7 +65,8 @@ def consumption_lines(one: VariantDocument) -> Iterator[str]:
 def _summary(one: VariantDocument) -> tuple[str, ...]:
     shown = show_estimate(one.makespan_s, "seconds")
     cost = "-" if one.usd is None else dollars(one.usd)
-    return one.title, shown.value, shown.span, count(one.calls_per_s), f"{one.replica_s / 3600:,.3f}", cost
+    title = one.title if not one.num_failed_rows else f"{one.title} ({one.num_failed_rows:,} rows fail)"
+    return title, shown.value, shown.span, count(one.calls_per_s), f"{one.replica_s / 3600:,.3f}", cost
 
 
 def _latency(figures: LatencyFigures) -> tuple[str, ...]:

@@ -69,6 +69,22 @@ def read_failure(text: str, fleets: Mapping[str, EngineFleet], pool_of: Mapping[
     return ReplicaFailure(pool_of[engine], number, float(match["at"]), down_s)
 
 
+def check_apart(failures: Sequence[ReplicaFailure]) -> None:
+    """Raise a ConfigError where a replica is lost while it is away."""
+    of_replica: dict[str, ReplicaFailure] = {}
+    for failure in sorted(failures, key=lambda one: one.at_s):
+        before = of_replica.get(failure.replica_id)
+        if before is not None and (before.down_s is None or failure.at_s < before.at_s + before.down_s):
+            until = "for good" if before.down_s is None else f"until {before.at_s + before.down_s:g} s"
+            raise ConfigError(
+                f"the replica {label_of(failure.pool)}#{failure.number} is lost at {failure.at_s:g} s,"
+                f" and it is away since {before.at_s:g} s {until}",
+                where="--fail",
+                hint="a line of --compare adds to the failures of the command: give each variant its own there",
+            )
+        of_replica[failure.replica_id] = failure
+
+
 async def fail(failures: Sequence[ReplicaFailure], driver: Driver, machines: Machines) -> None:
     """Let each failure happen at its time."""
     await asyncio.gather(*(_fail(failure, driver, machines) for failure in failures))

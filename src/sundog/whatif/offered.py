@@ -88,7 +88,8 @@ class OfferedLoad:
             if fleet.engine.seconds is not None
         }
         replayed = replayed_run(run, plan, modelled, workload.followed, num_replicas)
-        told = f"the run took {replayed.makespan_s:,.1f} s under {run.policy}"
+        num_rows = len({call.row for call in run.calls})
+        told = f"the run took {replayed.makespan_s:,.1f} s for the {num_rows:,} rows in its log, under {run.policy}"
         return Offered(replayed.workload, lambda: (told, *replayed.assumptions))
 
     def _traced(self, trace: Trace, workload: Workload) -> Offered:

@@ -20,7 +20,7 @@ from sundog.ir.pool_names import engine_pool
 from sundog.session.choices import PlanChoices, RowChoice
 from sundog.session.session import Session, plan_session
 from sundog.sim.choice import chosen_placement
-from sundog.sim.failures import read_failure
+from sundog.sim.failures import check_apart, read_failure
 from sundog.sim.plan_workload import workload_of
 from sundog.sim.simulate import Simulated, simulate_load
 from sundog.sim.workload import FollowedPlan, decode_pool
@@ -120,6 +120,7 @@ class Study:
         scaled = with_autoscaling(split, variant.autoscale, estimate.nodes, figures.load_s, is_batch=is_batch)
         named = pools | {decode_pool(name): decode_pool(pools[name]) for name in variant.splits}
         failures = [read_failure(text, scaled.engines, named) for text in variant.failures]
+        check_apart(failures)
         simulated = simulate_load(scaled, plan.policy, failures)
         has_own_calls = self._load.has_own_calls
         assumed = Assumed(sampled, estimate, frozenset() if self._load.run else session.estimates.assumed_loads())

@@ -18,8 +18,8 @@ from sundog.errors import ConfigError, suggest
 from sundog.ir.logical import EngineBlock, LogicalPlan
 from sundog.whatif.autoscale import OPTION as AUTOSCALE
 from sundog.whatif.autoscale import ChosenScaling, read_scaling
+from sundog.whatif.split import MAX_REPLICAS, ChosenSplit, read_splits
 from sundog.whatif.split import OPTION as SPLIT
-from sundog.whatif.split import ChosenSplit, read_splits
 
 V = TypeVar("V")
 
@@ -142,6 +142,8 @@ def read_counts(option: str, written: Iterable[str]) -> dict[str, int]:
             raise ConfigError(f"{option} {text!r} is not of the form NAME=N", hint=f"as in {option} local=4")
         if name in found:
             raise ConfigError(f"{option} {name}= is given twice", hint="give it once")
+        if len(number) > len(str(MAX_REPLICAS)) or int(number) > MAX_REPLICAS:
+            raise ConfigError(f"{option} {text!r} are too many", hint=f"at most {MAX_REPLICAS:,}")
         found[name] = int(number)
     return found
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sundog.errors import ConfigError
 from sundog.host.event_log import read_log
 from sundog.host.log_replay import AttemptEnded, LoadEnded, LogReplay, LogStep
 from sundog.sched.events import (
@@ -120,9 +121,9 @@ _Arrivals = dict[str, tuple[float, int]]
 
 def read_run(logs: Iterable[Path]) -> LoggedRun:
     """Return what the logs of one run say, oldest first. StoreError for a damaged one, ConfigError for a policy set
-    that is not here."""
-    run, num_arrivals = LoggedRun(), 0
-    for path in logs:
+    that is not here, and where the logs tell nothing."""
+    run, num_arrivals, paths = LoggedRun(), 0, list(logs)
+    for path in paths:
         log = read_log(path)
         if log is None:
             continue
@@ -140,6 +141,12 @@ def read_run(logs: Iterable[Path]) -> LoggedRun:
                 _take(run, step, begin_s, arrivals)
         run.num_cut_off += sum(1 for _ in replay.cut_off())
         run.end_s = begin_s + replay.last_s
+    if not run.policy:
+        raise ConfigError(
+            "the run's logs tell nothing",
+            where=", ".join(map(str, paths)),
+            hint="its process was killed before anything began, or the files are damaged; give another run",
+        )
     return run
 
 
