@@ -338,7 +338,7 @@ def test_a_variant_whose_rows_fail_says_so_where_it_is_compared(folder: Path) ->
         assert re.search(r"--fail local#0@0.15s \(\d+ rows fail\)", shown)
 
 
-@pytest.mark.parametrize("content", [b"", b"no log at all", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", b"no log at all", gzip.compress(b"", mtime=0)], ids=["empty", "text", "gzip"])
 def test_logs_that_tell_nothing_are_named(folder: Path, content: bytes) -> None:
     sundog(folder, "run", "flow.yaml", "--limit", "8", "--fresh", "--quiet")
     for log in folder.rglob("events-*.jsonl.gz"):
