@@ -84,8 +84,6 @@ class NodeRecord:
     """This class holds what is known of one node with one model."""
 
     output_tokens: Histogram = field(default_factory=Histogram)
-    #: Lengths of results as JSON.
-    result_bytes: Histogram = field(default_factory=Histogram)
     #: Seconds of executed calls, without their wait.
     call_s: Histogram = field(default_factory=Histogram)
     #: The number of times that its `when`, or a filter's predicate, was true, out of `num_judged`.
@@ -98,6 +96,8 @@ class NodeRecord:
     num_items: Histogram = field(default_factory=Histogram)
     #: Turns of a loop.
     num_turns: Histogram = field(default_factory=Histogram)
+    #: Lengths of results as JSON.
+    result_bytes: Histogram = field(default_factory=Histogram)
 
 
 # By (node, model); the model of a step without an engine, and of what no model decides, is "".
