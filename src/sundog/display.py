@@ -11,12 +11,13 @@ import json
 import math
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from html import escape
 from importlib import import_module
 from typing import Any, Protocol
 
+from sundog.host.beside import beside
 from sundog.host.waits import Wait, span
 from sundog.runtime.figures.forecast import Forecast, Forecaster
 from sundog.runtime.figures.progress import Progress
@@ -64,13 +65,8 @@ def is_notebook() -> bool:
 @asynccontextmanager
 async def watching(progress: Progress, display: Display, plan_calls: Callable[[], float]) -> AsyncIterator[None]:
     """Show the progress of a run while the block executes it, and once more when it has ended."""
-    showing = asyncio.ensure_future(watch(progress, display, plan_calls))
-    try:
+    async with beside(watch(progress, display, plan_calls)):
         yield
-    finally:
-        showing.cancel()
-        with suppress(asyncio.CancelledError):
-            await showing
 
 
 async def watch(progress: Progress, display: Display, plan_calls: Callable[[], float]) -> None:

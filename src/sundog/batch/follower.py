@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
 from sundog.batch.drains import Drains
 from sundog.deployment import engine_limits, used_engines
+from sundog.host.beside import beside
 from sundog.ir.physical import PhysicalPlan, Placement, calls_of
 from sundog.ir.pool_names import engine_pool
 from sundog.optimizer.place_steps import place_steps
@@ -88,13 +89,8 @@ class Follower:
                 await asyncio.sleep(REVIEW_S)
                 await self.review()
 
-        reviews = asyncio.ensure_future(review_often())
-        try:
+        async with beside(review_often()):
             yield
-        finally:
-            reviews.cancel()
-            with suppress(asyncio.CancelledError):
-                await reviews
 
     async def review(self) -> None:
         """Plan anew what is left if what was measured lies outside of the ranges of the figures."""

@@ -102,7 +102,7 @@ def distinct_of(rows_by_value: Iterable[int], num_sampled: int, num_rows: int) -
     # No row that was not sampled can bring more than it holds.
     high = min(num_seen - num_once + once_in_all, num_seen + sum(counts) * (1 / fraction - 1))
     known = 1 - (1 - fraction) * num_once / sum(counts)
-    # Of a sample that is as nothing beside the whole, and has no value twice, rounding leaves 0.
+    # Rounding leaves 0 where the sample is as nothing beside the whole and has no value twice.
     expected = num_seen / known if known > 0 else high
     return Estimate(num_seen, min(max(expected, num_seen), high), high)
 

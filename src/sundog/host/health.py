@@ -14,6 +14,7 @@ from typing import Protocol
 from sundog.engines.base import Engine
 from sundog.engines.served import ReplicaLoad, Watched
 from sundog.errors import EngineError, EngineTimeout, EngineUnavailable
+from sundog.host.beside import beside
 from sundog.host.driver import Driver
 from sundog.sched.events import ReplicaDown, ReplicaReported, ReplicaUp
 
@@ -52,15 +53,8 @@ class Health:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Watches while the context lasts; a bug in watching is raised in its end."""
-        tasks = [asyncio.ensure_future(self._watch(watch)) for watch in self._watches]
-        try:
+        async with beside(*(self._watch(watch) for watch in self._watches)):
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            for task in tasks:
-                with suppress(asyncio.CancelledError):
-                    await task
 
     async def _watch(self, watch: _Watch) -> None:
         why = await watch.until_lost()

@@ -99,7 +99,7 @@ def _kept_whole(scope: ColumnScope, select: exp.Select, origins: set[ColumnOrigi
     leaves whole groups, windows and sets of equal rows."""
     kept = set(origins)
     group = select.args.get("group")
-    # Of one set of groups a bare output is a key, or DuckDB refuses it; of several it may be null.
+    # A bare output is a key of the groups, or DuckDB refuses it; with several sets of groups it may be null.
     if group is not None and any(group.find(kind) for kind in (exp.Rollup, exp.Cube, exp.GroupingSets)):
         return set()
     distinct = select.args.get("distinct")

@@ -9,7 +9,7 @@ import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,7 @@ from sundog.batch.follower import Follower, PlacementWithFigures, engine_replica
 from sundog.batch.step_facts import call_facts
 from sundog.deployment import call_limits, identities
 from sundog.errors import RunStopped
+from sundog.host.beside import beside
 from sundog.host.driver import Driver
 from sundog.host.event_log import EventLog
 from sundog.host.health import Health
@@ -346,14 +347,11 @@ class Run:
                 log.flush()
                 await self._store.put_busy(self.record.run_id, self.record.busy_s + self.progress.elapsed_s)
 
-        ticking = asyncio.ensure_future(tick())
         self._store.open_writer()
         try:
-            yield log
+            async with beside(tick()):
+                yield log
         finally:
-            ticking.cancel()
-            with suppress(asyncio.CancelledError):
-                await ticking
             self._store.close_writer()
             log.close()
 

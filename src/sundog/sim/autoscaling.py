@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from sundog.host.attempt import Attempt
+from sundog.host.beside import beside
 from sundog.host.driver import Driver
 from sundog.sched.events import ReplicaDraining
 from sundog.sched.fleets import FleetView
@@ -137,12 +138,5 @@ async def autoscaling(
     driver: Driver, machines: Machines, work: RemainingWork, look: Callable[[str], PoolLook]
 ) -> AsyncIterator[None]:
     """Replicas of the pools of `work` come and go while the block runs. `look`: by pool."""
-    tasks = [asyncio.ensure_future(_Autoscaler(pool, driver, machines, work, look).run()) for pool in work.rules]
-    try:
+    async with beside(*(_Autoscaler(pool, driver, machines, work, look).run() for pool in work.rules)):
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task

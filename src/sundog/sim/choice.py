@@ -18,7 +18,7 @@ from sundog.sim.promise import MAX_CALLS, placed_makespan_s
 CALL_S = 2.5e-4
 """The processor time of a simulated call."""
 MAX_SHARE = 0.005
-"""Of the time that is planned, the share that the simulations may take beyond a second."""
+"""The simulations may take a second, and beyond it this share of the time that is planned."""
 MIN_EFFORT_S, MAX_EFFORT_S = 1.0, 2.0
 """Processor time that all of them may take however little is planned, and however much."""
 ALIKE = 0.01

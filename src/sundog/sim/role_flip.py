@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
+from sundog.host.beside import beside
 from sundog.host.driver import Driver
 from sundog.sched.events import ReplicaDraining
 from sundog.sched.fleets import DecodeView, PrefillView
@@ -79,13 +80,5 @@ class _Flipper:
 async def flipping(driver: Driver, machines: Machines, look: Callable[[str], PoolLook]) -> AsyncIterator[None]:
     """Replicas change their roles while the block runs, where their phases are apart and they may. `look`: by pool."""
     splits = {pool: split for pool, split in machines.splits.items() if split.flip is not None}
-    flippers = (_Flipper(pool, split, driver, machines, look) for pool, split in splits.items())
-    tasks = [asyncio.ensure_future(flipper.run()) for flipper in flippers]
-    try:
+    async with beside(*(_Flipper(pool, split, driver, machines, look).run() for pool, split in splits.items())):
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task

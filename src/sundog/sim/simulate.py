@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from sundog.batch.follower import Follower
+from sundog.host.beside import beside
 from sundog.host.driver import Driver
 from sundog.host.recorder import Recorder
 from sundog.host.virtual_loop import run_virtually
@@ -98,18 +99,6 @@ async def _following(workload: Workload, driver: Driver, machines: Machines) -> 
         yield SimulatedRows(driver, machines, workload.steps, followed.plan.nodes, follower)
 
 
-@asynccontextmanager
-async def _failing(failures: Sequence[ReplicaFailure], driver: Driver, machines: Machines) -> AsyncIterator[None]:
-    """The failures happen while the block runs."""
-    task = asyncio.ensure_future(fail(failures, driver, machines))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
 def _result(pool: str, counts: PoolCounts, machines: Machines) -> PoolResult:
     num_replicas = machines.num_begun(pool)
     loads_s = tuple(machines.loads_s.get(pool, ()))
@@ -129,7 +118,7 @@ async def _simulate(workload: Workload, policy: str, failures: Sequence[ReplicaF
         async with (
             _following(workload, driver, machines) as rows,
             timeline.watching(lambda: machines.look(rows.num_waiting)),
-            _failing(failures, driver, machines),
+            beside(fail(failures, driver, machines)),
             autoscaling(driver, machines, work, lambda pool: machines.look(rows.num_waiting)[pool]),
             flipping(driver, machines, lambda pool: machines.look(rows.num_waiting)[pool]),
         ):

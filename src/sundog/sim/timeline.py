@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+
+from sundog.host.beside import beside
 
 MAX_LOOKS = 240
 FIRST_PERIOD_S = 0.05
@@ -52,11 +54,8 @@ class SimulationCourse:
                 self.add(loop.time(), look())
                 await asyncio.sleep(self.period_s)
 
-        task = loop.create_task(watch())
-        try:
-            yield
-        finally:
-            self.add(loop.time(), look())
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        async with beside(watch()):
+            try:
+                yield
+            finally:
+                self.add(loop.time(), look())

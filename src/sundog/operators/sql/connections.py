@@ -25,9 +25,9 @@ class HeldConnections:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._changed = Condition()
-        # Of calls that hold a connection or ask for one, and of those that wait, who do neither.
+        # Active calls hold a connection or ask for one; those that wait do neither.
         self._num_active = self._num_waiting = 0
-        # Of calls, however they ended: each may have left a connection behind.
+        # However a call ended, it may have left a connection behind.
         self._num_ended = 0
 
     @contextmanager
