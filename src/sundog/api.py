@@ -203,7 +203,7 @@ class Runnable:
                     display.note(f"warning: {finding}")
                 async with watching(opened.progress, display, partial(session.estimates.planned_calls, opened.record)):
                     report = await opened.execute()
-        return Result(run_options.state_dir, report, tuple(name for name, _ in session.plan.logical.outputs))
+        return Result(run_options.state_dir, report, tuple(name for name, _ in session.plan.logical.tables[0].outputs))
 
     def _session(self, options: PlanOptions, known: frozenset[str]) -> Session:
         """Raise TypeError for an option that is not `known`."""

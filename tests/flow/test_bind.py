@@ -56,7 +56,7 @@ def test_the_parts_of_a_plan() -> None:
     assert [node.name for node in refine.body] == ["draft", "critique"]
     assert isinstance(audit, Step)
     assert audit.after == ("each",)
-    assert [name for name, _ in plan.outputs] == ["id", "answer"]
+    assert [name for name, _ in plan.tables[0].outputs] == ["id", "answer"]
 
 
 def test_parts_know_where_they_were_written() -> None:

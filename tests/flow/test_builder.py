@@ -101,7 +101,7 @@ def test_the_order_of_nodes_and_columns_is_that_of_the_calls() -> None:
     assert [node.name for node in plan.nodes] == [
         "context", "keep", "facts", "each", "refine", "audit", "send",
     ]  # fmt: skip
-    assert [name for name, _ in plan.outputs] == ["id", "answer"]
+    assert [name for name, _ in plan.tables[0].outputs] == ["id", "answer"]
 
 
 def test_errors_point_at_the_call() -> None:

@@ -45,7 +45,7 @@ def prompts(**steps: str | tuple[str, str]) -> tuple[StepPrompt, ...]:
     }
     plan = bind(flow, Nowhere(), base_dir=Path())
     operators = {name: OPERATORS.get(name)(Path()) for name in ("llm", "sql")}
-    (of_pool,) = prompts_of(plan, PlanFacts(plan, operators)).values()
+    (of_pool,) = prompts_of(plan.tables[0], plan.constants, PlanFacts(plan, operators)).values()
     return of_pool
 
 

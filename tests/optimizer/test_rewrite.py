@@ -10,11 +10,12 @@ import pytest
 
 from sundog.errors import ConfigError, PlanError
 from sundog.ir.logical import InputSource, LogicalPlan, Loop
+from sundog.ir.tables import InputRows
 from sundog.ir.templates.template import Template
 from sundog.optimizer.rewrite import check_rule_names, rewrite
 from sundog.optimizer.rules.base import Context, RuleResult
 from tests.cli.flows import report_of, sundog, write_review
-from tests.runtime.fakes import FakeOperator, keep, plan_of, step
+from tests.runtime.fakes import FakeOperator, keep, plan_of, step, with_nodes
 
 OPERATORS = {"fake": FakeOperator()}
 PLAN = plan_of(
@@ -35,31 +36,38 @@ class Broken:
     def __init__(self, edit: Callable[[LogicalPlan], LogicalPlan]) -> None:
         self._edit = edit
 
-    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
-        return RuleResult(self._edit(plan), ("broke it",))
+    def apply(self, context: Context) -> RuleResult | None:
+        return RuleResult(self._edit(context.plan), ("broke it",))
+
+
+def with_outputs(plan: LogicalPlan, outputs: tuple[tuple[str, Template], ...]) -> LogicalPlan:
+    return plan.with_table(replace(plan.tables[0], outputs=outputs))
 
 
 def without(name: str) -> Callable[[LogicalPlan], LogicalPlan]:
-    return lambda plan: replace(plan, nodes=tuple(node for node in plan.nodes if node.name != name))
+    return lambda plan: with_nodes(plan, tuple(node for node in plan.nodes if node.name != name))
 
 
 def in_order(*names: str) -> Callable[[LogicalPlan], LogicalPlan]:
-    return lambda plan: replace(plan, nodes=tuple(sorted(plan.nodes, key=lambda node: names.index(node.name))))
+    return lambda plan: with_nodes(plan, tuple(sorted(plan.nodes, key=lambda node: names.index(node.name))))
 
 
 def put(name: str, *, at: str = "a") -> Callable[[LogicalPlan], LogicalPlan]:
     """The step `at` replaced by one that reads `name`."""
     new = step(at, f"{{{{ {name} }}}}")
-    return lambda plan: replace(plan, nodes=tuple(new if node.name == at else node for node in plan.nodes))
+    return lambda plan: with_nodes(plan, tuple(new if node.name == at else node for node in plan.nodes))
 
 
 BROKEN: dict[str, tuple[Callable[[LogicalPlan], LogicalPlan], str]] = {
     "a step that is read is gone": (without("b"), "'b' is read, and no longer there"),
     "a circle": (put("sent"), "the steps wait for each other in a circle"),
-    "an output is gone": (lambda plan: replace(plan, outputs=plan.outputs[:1]), "the outputs are not the columns"),
+    "an output is gone": (
+        lambda plan: with_outputs(plan, plan.tables[0].outputs[:1]),
+        "the outputs are not the columns",
+    ),
     "an effect is gone": (without("told"), "the effect 'told' was lost"),
     "an effect is made twice": (
-        lambda plan: replace(plan, nodes=(*plan.nodes, step("again", "1", effect=True))),
+        lambda plan: with_nodes(plan, (*plan.nodes, step("again", "1", effect=True))),
         "the effect 'again' was made up",
     ),
     "a filter is gone": (without("kept"), "the effect 'told' does not stand below the filters"),
@@ -72,9 +80,9 @@ BROKEN: dict[str, tuple[Callable[[LogicalPlan], LogicalPlan], str]] = {
         "steps on changing state are not in the order",
     ),
     "another column": (put("row.z"), "the column 'z' is read, and was not before"),
-    "two of one name": (lambda plan: replace(plan, nodes=(plan.nodes[0], *plan.nodes)), "two nodes have one name"),
+    "two of one name": (lambda plan: with_nodes(plan, (plan.nodes[0], *plan.nodes)), "two nodes have one name"),
     "an effect is in a loop": (
-        lambda plan: replace(plan, nodes=(*plan.nodes[:4], Loop("l", plan.nodes[4:5], 2), *plan.nodes[5:])),
+        lambda plan: with_nodes(plan, (*plan.nodes[:4], Loop("l", plan.nodes[4:5], 2), *plan.nodes[5:])),
         "the effect 'l/told' was made up",
     ),
 }
@@ -93,6 +101,7 @@ def test_a_rule_that_breaks_the_plan_is_named(case: str) -> None:
 def test_a_column_that_is_read_must_stay() -> None:
     inputs = (InputSource("rows", path="r.csv"), InputSource("who", path="w.csv", key=("id", "x")))
     reading = plan_of(step("a", "{{ row.x }} {{ row.who.name }}"))
+    reading = reading.with_table(replace(reading.tables[0], source=InputRows("rows", ("who",))))
     for number, columns, what in [(0, ("y",), "'x' of rows"), (1, ("id",), "'name' of who")]:
         pruned = tuple(
             replace(source, columns=columns) if number == index else source for index, source in enumerate(inputs)
@@ -103,7 +112,7 @@ def test_a_column_that_is_read_must_stay() -> None:
 
 
 def test_rules_that_never_rest_are_stopped() -> None:
-    flip = Broken(lambda plan: replace(plan, outputs=(("a", Template("{{ a }}")), ("b", plan.outputs[0][1]))))
+    flip = Broken(lambda plan: with_outputs(plan, (("a", Template("{{ a }}")), ("b", plan.tables[0].outputs[0][1]))))
     with pytest.raises(PlanError, match="do not come to rest; the last was break_plans"):
         rewrite(PLAN, OPERATORS, rules=[flip])
 

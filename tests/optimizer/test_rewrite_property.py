@@ -17,6 +17,7 @@ from sundog.optimizer.rules.base import Context, Rule, RuleResult
 from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES, RULES
 from tests.optimizer.bench import Bench, Ran
 from tests.optimizer.flows import LOOKUPS, flows, rows
+from tests.runtime.fakes import with_nodes
 
 NAIVE = PlannerOptions(merges_calls=False, is_serial=True)
 KEY = {"k": "{{ row.k }}"}
@@ -76,9 +77,10 @@ class ForgetConditions:
 
     name = "forget_conditions"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
+    def apply(self, context: Context) -> RuleResult | None:
+        plan = context.plan
         nodes = tuple(replace(node, when=None) if isinstance(node, Step) else node for node in plan.nodes)
-        return None if nodes == plan.nodes else RuleResult(replace(plan, nodes=nodes), ("forgot them",))
+        return None if nodes == plan.nodes else RuleResult(with_nodes(plan, nodes), ("forgot them",))
 
 
 class ForgetFilters:
@@ -86,12 +88,13 @@ class ForgetFilters:
 
     name = "forget_filters"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
+    def apply(self, context: Context) -> RuleResult | None:
+        plan = context.plan
         last = plan.nodes[-1] if plan.nodes else None
         is_named = last is not None and any(last.name in node.after for node in plan.nodes)
         if not isinstance(last, Filter) or is_named:
             return None
-        return RuleResult(replace(plan, nodes=plan.nodes[:-1]), ("forgot it",))
+        return RuleResult(with_nodes(plan, plan.nodes[:-1]), ("forgot it",))
 
 
 @pytest.mark.parametrize("broken", [ForgetConditions(), ForgetFilters()], ids=lambda rule: rule.name)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sundog.engines.base import Usage
 from sundog.errors import CallError
-from sundog.ir.logical import Filter, ForEach, LogicalPlan, Loop, Node, OperatorSpec, Step
+from sundog.ir.logical import Filter, ForEach, LogicalPlan, Loop, Node, OperatorSpec, Step, Table
 from sundog.ir.physical import PhysicalPlan, Sharing
 from sundog.ir.schemas.shape import Anything, Shape
+from sundog.ir.tables import InputRows
 from sundog.ir.templates.render import Scope, render_value
 from sundog.ir.templates.template import Template
 from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
@@ -112,7 +113,13 @@ def loop(name: str, *body: Node, max_turns: int, until: str | None = None) -> Lo
 
 def plan_of(*nodes: Node, outputs: Mapping[str, str] | None = None) -> LogicalPlan:
     shown = outputs if outputs is not None else {node.name: f"{{{{ {node.name} }}}}" for node in nodes}
-    return LogicalPlan("test", (), (), {}, nodes, tuple((name, Template(text)) for name, text in shown.items()))
+    table = Table("", InputRows("rows"), nodes, tuple((name, Template(text)) for name, text in shown.items()))
+    return LogicalPlan("test", (), (), {}, (table,), ("",))
+
+
+def with_nodes(plan: LogicalPlan, nodes: Sequence[Node]) -> LogicalPlan:
+    """`plan`, of one table, with other nodes."""
+    return plan.with_table(replace(plan.tables[0], nodes=tuple(nodes)))
 
 
 @dataclass

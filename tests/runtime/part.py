@@ -59,4 +59,6 @@ class Part:
         )
         # Nobody asks here which steps have drained.
         drains = Drains(plan.nodes, 0, 1, lambda step, comes_again: None)
-        self.executor = RowExecutor(plan.logical, plan.nodes, dispatcher, self.figures.observations, drains)
+        self.executor = RowExecutor(
+            plan.tables[0], plan.logical.constants, dispatcher, self.figures.observations, drains
+        )

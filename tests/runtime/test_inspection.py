@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from sundog.errors import ConfigError, OperatorError
-from sundog.ir.logical import InputSource, LogicalPlan, Node
+from sundog.ir.logical import InputSource, LogicalPlan, Node, Table
 from sundog.ir.physical import Sharing
+from sundog.ir.tables import InputRows
 from sundog.ir.templates.template import Template
 from sundog.operators.base import Finding, Inspection, Operator
 from sundog.optimizer.planner import PlannerOptions, plan_physical
@@ -63,7 +64,8 @@ def look(
 ) -> tuple[PlanFinding, ...]:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     operators: dict[str, Operator] = {"fake": operator or Inspected(says or {})}
-    logical = LogicalPlan("flow", (), (InputSource("rows", path="rows.jsonl"),), {}, tuple(nodes), ())
+    table = Table("", InputRows("rows"), tuple(nodes), ())
+    logical = LogicalPlan("flow", (), (InputSource("rows", path="rows.jsonl"),), {}, (table,), ("",))
     plan = plan_physical(logical, operators, PlannerOptions(policy=policy))
     source = open_rows(logical.inputs, base_dir=tmp_path, snapshot_dir=None, limit=limit)
     return inspect_plan(plan, source, lambda: operators, Secrets({}))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from sundog.config import read_config
 from sundog.cost.history import NodeRecord
-from sundog.ir.logical import Filter, LogicalPlan
+from sundog.ir.logical import Filter, LogicalPlan, Table
 from sundog.ir.physical import FilterExec
+from sundog.ir.tables import InputRows
 from sundog.ir.templates.template import Template
 from sundog.measured.selectivity import selectivity_of
 from sundog.session.choices import PlanChoices, Rewriting
@@ -49,7 +50,7 @@ def test_the_filter_that_drops_more_rows_comes_first(tmp_path: Path) -> None:
 def test_the_sample_tells_what_it_can_and_earlier_runs_the_rest() -> None:
     filters = {"seen": "{{ row.a > 1 }}", "bad": "{{ row.a.b.c }}", "later": "{{ page.ok }}", "never": "{{ page.no }}"}
     nodes = tuple(Filter(name, Template(text)) for name, text in filters.items())
-    plan = LogicalPlan("f", (), (), {}, nodes, ())
+    plan = LogicalPlan("f", (), (), {}, (Table("", InputRows("rows"), nodes, ()),), ("",))
     rows = [(number, {"a": number}) for number in range(4)]
     history = {("later", ""): NodeRecord(num_held=3, num_judged=4), ("seen", ""): NodeRecord(num_held=9, num_judged=9)}
     assert selectivity_of(plan, rows, history) == {"seen": 0.5, "bad": 0.0, "later": 0.75}

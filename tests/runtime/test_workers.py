@@ -105,7 +105,7 @@ class Bench:
         placing = None if placement is None else (figures, placement)
         follower = Follower(plan, placing, num_rows, self.host, self.pools)
         follower.begin()
-        executor = RowExecutor(logical, plan.nodes, self, Observations(), follower.drains)
+        executor = RowExecutor(plan.tables[0], logical.constants, self, Observations(), follower.drains)
         slots = asyncio.Semaphore(self.max_rows)
 
         async def row(index: int) -> RowEnd:

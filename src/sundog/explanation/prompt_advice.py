@@ -20,7 +20,9 @@ MAX_ADVICE_ROWS, MAX_ADVICE_COUNTS = 100_000, 2_000_000
 
 def prompt_advice(flow: PlannedFlow, rows: RowSource) -> list[Tree]:
     """Return what the user could change in the prompts; nothing where nothing would be gained."""
-    prompts = prompts_of(flow.plan.logical, PlanFacts(flow.plan.logical, flow.operators))
+    plan = flow.plan.logical
+    (table,) = plan.tables
+    prompts = prompts_of(table, plan.constants, PlanFacts(plan, flow.operators))
     wanted = frozenset[RowFields]().union(*map(fields_wanted, prompts.values()))
     is_cut = any(tried_moves(of_pool)[1] for of_pool in prompts.values())
     if not wanted:

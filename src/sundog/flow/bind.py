@@ -21,7 +21,8 @@ from sundog.flow.references import ReferenceCheck
 from sundog.flow.secret_check import check_no_secrets, check_secret_spelling
 from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, OutputSpec, WorkersSpec
 from sundog.flow.validation import read
-from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan, Node, WorkerGroup, steps_of
+from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan, Node, Table, WorkerGroup, steps_of
+from sundog.ir.tables import InputRows
 
 
 def load_flow(path: Path) -> LogicalPlan:
@@ -102,8 +103,8 @@ class _Binder:
             engines,
             inputs,
             flow.constants,
-            nodes,
-            outputs,
+            (Table("", _rows_of(inputs), nodes, outputs),),
+            ("",),
             workers,
             flow.objective,
             limits=self._limits(flow, drafts, nodes),
@@ -180,6 +181,12 @@ class _Binder:
 
     def _complain(self, what: str, path: DataPath) -> None:
         self._complaints.add(what, self._positions.key(path))
+
+
+def _rows_of(inputs: Sequence[InputSource]) -> InputRows:
+    """Return the source of a flow's only table: the first input, with the others joined to it."""
+    names = tuple(source.name for source in inputs)
+    return InputRows(names[0] if names else "", names[1:])
 
 
 def _are_whole(drafts: Iterable[NodeDraft]) -> bool:

@@ -29,11 +29,12 @@ def check_columns(plan: LogicalPlan, row_shape: Record) -> None:
 
 
 def _columns_read(plan: LogicalPlan) -> Iterator[tuple[Path, Location | str]]:
-    for node in plan.nodes:
-        for template in templates_of(node):
-            yield from ((path[1:], node.location or node.name) for path in sorted(template.paths) if path[0] == ROW)
-    for name, template in plan.outputs:
-        yield from ((path[1:], f"outputs.{name}") for path in sorted(template.paths) if path[0] == ROW)
+    for table in plan.tables:
+        for node in table.nodes:
+            for template in templates_of(node):
+                yield from ((path[1:], node.location or node.name) for path in sorted(template.paths) if path[0] == ROW)
+        for name, template in table.outputs:
+            yield from ((path[1:], f"outputs.{name}") for path in sorted(template.paths) if path[0] == ROW)
 
 
 def _check(path: Path, row_shape: Record, where: Location | str) -> None:

@@ -5,12 +5,12 @@ Owns dependencies, cycles and topological order. Never reads anything but the no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 
 from sundog.errors import FlowError
-from sundog.ir.logical import Filter, Loop, Node, templates_of
+from sundog.ir.logical import Filter, Loop, Node, Table, templates_of
 
 
 def names_read(node: Node) -> frozenset[str]:
@@ -90,26 +90,38 @@ def ancestors(name: str, before: Mapping[str, Sequence[str]]) -> frozenset[str]:
     return frozenset(found)
 
 
+def table_order(tables: Sequence[Table]) -> tuple[Table, ...]:
+    """Return `tables` so that each comes after those that it reads, otherwise in file order; FlowError on a cycle."""
+    by_name = {table.name: table for table in tables}
+    before = {table.name: [name for name in table.reads if name in by_name] for table in tables}
+    return tuple(by_name[name] for name in _sorted(before, by_name, "tables", "break the circle"))
+
+
 def topological_order(nodes: Sequence[Node], before: Mapping[str, Sequence[str]]) -> tuple[Node, ...]:
     """Return `nodes` so that each comes after what it waits for, otherwise in file order; FlowError on a cycle."""
     by_name = {node.name: node for node in nodes}
-    position = {node.name: index for index, node in enumerate(nodes)}
+    return tuple(by_name[name] for name in _sorted(before, by_name, "steps", "break the circle, or use a loop"))
+
+
+def _sorted(
+    before: Mapping[str, Sequence[str]], by_name: Mapping[str, Node | Table], kind: str, remedy: str
+) -> Iterator[str]:
+    """Yield the names of `by_name` so that each comes after those before it, otherwise in its order."""
+    position = {name: index for index, name in enumerate(by_name)}
     sorter = TopologicalSorter(before)
     try:
         sorter.prepare()
     except CycleError as error:
         cycle: list[str] = list(reversed(error.args[1]))
         raise FlowError(
-            f"the steps wait for each other in a circle: {' -> '.join(cycle)}",
+            f"the {kind} wait for each other in a circle: {' -> '.join(cycle)}",
             where=by_name[cycle[0]].location,
-            hint="an arrow means 'waits for'; break the circle, or use a loop",
+            hint=f"an arrow means 'waits for'; {remedy}",
         ) from error
-    order: list[Node] = []
     ready: list[tuple[int, str]] = []
     while sorter.is_active():
         for name in sorter.get_ready():
             heappush(ready, (position[name], name))
         _, name = heappop(ready)
-        order.append(by_name[name])
+        yield name
         sorter.done(name)
-    return tuple(order)

@@ -1,4 +1,4 @@
-"""The logical plan: what must be computed for each row, as an immutable DAG.
+"""The logical plan: tables of rows, and what must be computed for each row, as an immutable DAG.
 
 Owns the node types. Never says how or where a step runs; that is ir.physical.
 """
@@ -6,13 +6,15 @@ Owns the node types. Never says how or where a step runs; that is ir.physical.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, ClassVar
+from itertools import chain
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from sundog.errors import Location
+from sundog.ir.tables import MAX_ROWS, FirstRows, InputRows, TableSource
 from sundog.ir.templates.template import Path, Template
 
 
@@ -152,6 +154,43 @@ class RowKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """A set of rows and what is computed for each of them."""
+
+    #: "" in a flow that has one table only, which its user never names.
+    name: str
+    source: TableSource
+    #: In the order written.
+    nodes: tuple[Node, ...]
+    #: In the order of columns.
+    outputs: tuple[tuple[str, Template], ...]
+    #: SQL types by output, where the flow gives them.
+    types: Mapping[str, str] = field(default_factory=dict)
+    #: The outcome where a row of a source failed and the query needs all rows: the run stops, or the row is left out;
+    #: `mark` fails the group that the row belongs to.
+    failed_rows: Literal["stop", "leave_out", "mark"] = "stop"
+    #: A query that gives more rows ends the run.
+    max_rows: int = MAX_ROWS
+    take: FirstRows | None = None
+    #: Rows with equal values there share prompt text, so they are better read side by side. It changes no answer, so
+    #: plans that differ in nothing else are equal.
+    row_order: tuple[RowKey, ...] = field(default=(), compare=False)
+    #: The name of the expansion that made this table, None for one that the user wrote.
+    made_by: str | None = None
+    location: Location | None = field(default=None, compare=False)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The inputs and tables whose rows it is made of."""
+        return self.source.reads
+
+    @property
+    def joined(self) -> tuple[str, ...]:
+        """The inputs whose columns are read through the row, as in `row.<input>.<column>`."""
+        return self.source.joined if isinstance(self.source, InputRows) else ()
+
+
+@dataclass(frozen=True, slots=True)
 class LogicalPlan:
     """A bound flow."""
 
@@ -160,22 +199,31 @@ class LogicalPlan:
     inputs: tuple[InputSource, ...]
     constants: Mapping[str, Any]
     #: In the order written.
-    nodes: tuple[Node, ...]
-    #: In the order of columns.
-    outputs: tuple[tuple[str, Template], ...]
+    tables: tuple[Table, ...]
+    #: The names of the tables whose rows are asked for.
+    results: tuple[str, ...]
     #: The places where engines are loaded; they change no answer.
     workers: tuple[WorkerGroup, ...] = ()
     #: The quantity that is made small in choosing when engines are loaded; it changes no answer.
     objective: str = "makespan"
-    #: Rows with equal values there share prompt text, so they are better read side by side. It changes no answer, so
-    #: plans that differ in nothing else are equal.
-    row_order: tuple[RowKey, ...] = field(default=(), compare=False)
     #: By pool of tools, how many calls it takes at once, where the flow says. It changes no answer either: with another
     #: limit a run is the same one, and its effects are the same.
     limits: Mapping[str, int] = field(default_factory=dict, compare=False)
 
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes of all tables. Their names differ over the whole flow."""
+        return tuple(chain.from_iterable(table.nodes for table in self.tables))
+
     def engine(self, name: str) -> EngineBlock:
         return next(block for block in self.engines if block.name == name)
+
+    def table(self, name: str) -> Table:
+        return next(table for table in self.tables if table.name == name)
+
+    def with_table(self, table: Table) -> LogicalPlan:
+        """Return the plan with `table` in the place of the one of its name."""
+        return replace(self, tables=tuple(table if one.name == table.name else one for one in self.tables))
 
 
 def steps_of(nodes: Sequence[Node]) -> list[Step]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import chain
 
-from sundog.ir.logical import Filter, LogicalPlan, Loop, RowKey, Step
+from sundog.ir.logical import Filter, LogicalPlan, Loop, Step, Table
 
 MAX_RETRY_WAIT_S = 600.0
 """A call whose server asks for a longer wait before the next attempt ends, where the flow says nothing else."""
@@ -130,27 +131,43 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
+class TableExec:
+    """A table as it is executed."""
+
+    table: Table
+    #: In topological order.
+    nodes: tuple[Exec, ...]
+
+    @property
+    def name(self) -> str:
+        return self.table.name
+
+
+@dataclass(frozen=True, slots=True)
 class PhysicalPlan:
     """A plan as it is executed."""
 
     #: The plan that the rewrites left of `written`.
     logical: LogicalPlan
     #: In topological order.
-    nodes: tuple[Exec, ...]
+    tables: tuple[TableExec, ...]
     #: The name of a policy set.
     policy: str
     #: Bounds memory.
     max_rows_in_flight: int
     #: The plan as bound, by which a run is known.
     written: LogicalPlan
-    #: The values by which rows are read where they do not all fit in flight; empty for the order in which they come.
-    row_order: tuple[RowKey, ...] = ()
     #: The quantity that the placement of steps on workers makes small.
     objective: str = "makespan"
     #: The solver that places them.
     solver: str = "auto"
     #: None before the rows are known, and where there are no workers.
     placement: Placement | None = None
+
+    @property
+    def nodes(self) -> tuple[Exec, ...]:
+        """The nodes of all tables, those of one table after those of the tables that it reads."""
+        return tuple(chain.from_iterable(table.nodes for table in self.tables))
 
 
 def calls_of(nodes: Sequence[Exec]) -> Iterator[CallExec]:

@@ -5,11 +5,13 @@ Owns the check. Never mends a plan: what it finds is a bug in a rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from sundog.errors import FlowError, PlanError
 from sundog.ir.graph import nearest, topological_order
-from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, templates_of
+from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, Table, steps_of, templates_of
+from sundog.ir.tables import InputRows
 from sundog.ir.templates.template import ROW, Path, Template
 
 IsOrdered = Callable[[Step], bool]
@@ -18,13 +20,33 @@ IsOrdered = Callable[[Step], bool]
 
 def check_rewrite(before: LogicalPlan, after: LogicalPlan, is_effect: IsOrdered, is_ordered: IsOrdered) -> None:
     """Raise PlanError for the first thing that `after` does not keep of `before`."""
+    _check_tables(before, after, is_effect)
     _check_names(before, after)
-    _check_cycles(after.nodes)
-    if [name for name, _ in before.outputs] != [name for name, _ in after.outputs]:
-        raise PlanError("the outputs are not the columns that they were")
-    _check_columns(before, after)
-    _check_effects(before, after, is_effect)
+    for table in after.tables:
+        _check_cycles(table.nodes)
+        old = before.table(table.name)
+        if [name for name, _ in old.outputs] != [name for name, _ in table.outputs]:
+            raise PlanError("the outputs are not the columns that they were")
+        if more := _columns(_row_paths(table)) - _columns(_row_paths(old)):
+            raise PlanError(f"the column '{min(more)}' is read, and was not before")
+        _check_effects(old, table, before.constants, is_effect)
+    _check_columns(after)
     _check_order(before, after, is_ordered)
+
+
+def _check_tables(before: LogicalPlan, after: LogicalPlan, is_effect: IsOrdered) -> None:
+    """Check that every result is there, that no table is made up, and that only tables without effects are gone, which
+    no table reads."""
+    names = [table.name for table in after.tables]
+    if len(names) != len(set(names)) or not {table.name for table in before.tables}.issuperset(names):
+        raise PlanError("the tables are not tables that there were")
+    if before.results != after.results or not set(after.results).issubset(names):
+        raise PlanError("the results are not the tables that they were")
+    gone = {table.name for table in before.tables}.difference(names)
+    if lost := [step.name for name in gone for step in steps_of(before.table(name).nodes) if is_effect(step)]:
+        raise PlanError(f"the effect '{min(lost)}' was lost")
+    if read := gone.intersection(name for table in after.tables for name in table.reads):
+        raise PlanError(f"the table '{min(read)}' is read, and no longer there")
 
 
 def _check_names(before: LogicalPlan, after: LogicalPlan) -> None:
@@ -36,11 +58,12 @@ def _check_names(before: LogicalPlan, after: LogicalPlan) -> None:
 
 
 def _unknown_names(plan: LogicalPlan) -> Iterator[str]:
-    scope = {ROW, *plan.constants}
-    yield from _unknown_in(plan.nodes, scope)
-    known = scope | {node.name for node in plan.nodes if not isinstance(node, Filter)}
-    for _, template in plan.outputs:
-        yield from template.names - known
+    for table in plan.tables:
+        scope = {ROW, *plan.constants}
+        yield from _unknown_in(table.nodes, scope)
+        known = scope | {node.name for node in table.nodes if not isinstance(node, Filter)}
+        for _, template in table.outputs:
+            yield from template.names - known
 
 
 def _unknown_in(nodes: Sequence[Node], outer: set[str]) -> Iterator[str]:
@@ -78,16 +101,18 @@ def _check_cycles(nodes: Sequence[Node]) -> None:
             _check_cycles(node.body)
 
 
-def _check_columns(before: LogicalPlan, after: LogicalPlan) -> None:
-    """Check that nothing is read that was not read before, and that every column read is still there."""
-    if more := _columns(_row_paths(after)) - _columns(_row_paths(before)):
-        raise PlanError(f"the column '{min(more)}' is read, and was not before")
-    paths = _row_paths(after)
-    joined = {other.name for other in after.inputs[1:]}
-    for number, source in enumerate(after.inputs):
-        read = _columns_of_joined(paths, source.name) if number else _columns(paths) - joined
-        if source.columns is not None and (lost := read - set(source.columns)):
-            raise PlanError(f"the column '{min(lost)}' of {source.name} is read, and was pruned")
+def _check_columns(plan: LogicalPlan) -> None:
+    """Check that every column of an input that a table reads row by row is still there."""
+    inputs = {source.name: source for source in plan.inputs}
+    for table in plan.tables:
+        if isinstance(table.source, InputRows):
+            paths = _row_paths(table)
+            for name in table.reads:
+                joined = name in table.joined
+                read = _columns_of_joined(paths, name) if joined else _columns(paths) - set(table.joined)
+                kept = inputs[name].columns if name in inputs else None
+                if kept is not None and (lost := read - set(kept)):
+                    raise PlanError(f"the column '{min(lost)}' of {name} is read, and was pruned")
 
 
 def _columns(paths: set[Path]) -> set[str]:
@@ -100,12 +125,12 @@ def _columns_of_joined(paths: set[Path], name: str) -> set[str]:
     return of_whole_rows | {path[2] if len(path) > 2 else "" for path in paths if path[1:2] == (name,)}
 
 
-def _row_paths(plan: LogicalPlan) -> set[Path]:
-    templates = [*templates_of(plan.nodes), *(template for _, template in plan.outputs)]
+def _row_paths(table: Table) -> set[Path]:
+    templates = [*templates_of(table.nodes), *(template for _, template in table.outputs)]
     return {path for one in templates for path in one.paths if path[0] == ROW}
 
 
-def _check_effects(before: LogicalPlan, after: LogicalPlan, is_effect: IsOrdered) -> None:
+def _check_effects(before: Table, after: Table, constants: Mapping[str, Any], is_effect: IsOrdered) -> None:
     old, new = _guards(before.nodes, is_effect), _guards(after.nodes, is_effect)
     if old.keys() != new.keys():
         name = min(old.keys() ^ new.keys())
@@ -114,7 +139,7 @@ def _check_effects(before: LogicalPlan, after: LogicalPlan, is_effect: IsOrdered
     decided = {
         node.name
         for node in before.nodes
-        if isinstance(node, Filter) and node.name not in left and node.predicate.names <= before.constants.keys()
+        if isinstance(node, Filter) and node.name not in left and node.predicate.names <= constants.keys()
     }
     for name, guards in old.items():
         if guards - decided != new[name]:

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from sundog.ir.graph import dependencies, topological_order
+from sundog.ir.graph import dependencies, table_order, topological_order
 from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, steps_of
-from sundog.ir.physical import MAX_RETRY_WAIT_S, CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing
+from sundog.ir.physical import MAX_RETRY_WAIT_S, CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing, TableExec
 from sundog.operators.base import Operator
 from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.placement.objective import objective_named
@@ -60,11 +60,10 @@ def plan_physical(
     planner = _Planner(operators, plan, merges_calls=options.merges_calls, is_serial=options.is_serial)
     return PhysicalPlan(
         plan,
-        planner.order(plan.nodes),
+        tuple(TableExec(table, planner.order(table.nodes)) for table in table_order(plan.tables)),
         options.policy,
         options.max_rows_in_flight,
         written or plan,
-        plan.row_order,
         objective_named(options.objective or plan.objective).value,
         options.solver,
     )

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sundog.cost.row_statistics import RowFields
 from sundog.ir.graph import nearest, topological_order
-from sundog.ir.logical import LogicalPlan, Node, Step, steps_of, templates_of
+from sundog.ir.logical import Node, Step, Table, steps_of, templates_of
 from sundog.ir.physical import Sharing
 from sundog.ir.templates.template import ROW, Computed, Literal, Path, Reference, Segment, Template, spell_path
 from sundog.optimizer.facts import PlanFacts
@@ -67,11 +68,11 @@ class StepPrompt:
         return merged(parts)
 
 
-def prompts_of(plan: LogicalPlan, facts: PlanFacts) -> dict[str, tuple[StepPrompt, ...]]:
-    """Return the prompts of all LLM steps, by the pool that serves them, as written."""
-    reader = _Reader(plan, facts)
+def prompts_of(table: Table, constants: Mapping[str, Any], facts: PlanFacts) -> dict[str, tuple[StepPrompt, ...]]:
+    """Return the prompts of all LLM steps of a table, by the pool that serves them, as written."""
+    reader = _Reader(table, constants, facts)
     found: dict[str, list[StepPrompt]] = {}
-    for step in steps_of(plan.nodes):
+    for step in steps_of(table.nodes):
         traits = facts.traits(step)
         if traits.conversation:
             messages = tuple(reader.message(step.name, role, template) for role, template in traits.conversation)
@@ -94,14 +95,14 @@ def merged(parts: list[Part]) -> tuple[Part, ...]:
 
 
 class _Reader:
-    def __init__(self, plan: LogicalPlan, facts: PlanFacts) -> None:
-        self._constants = plan.constants
-        self._joined = {source.name for source in plan.inputs[1:]}
+    def __init__(self, table: Table, constants: Mapping[str, Any], facts: PlanFacts) -> None:
+        self._constants = constants
+        self._joined = set(table.joined)
         self._facts = facts
-        self._nodes: Mapping[str, Node] = {node.name: node for node in plan.nodes}
+        self._nodes: Mapping[str, Node] = {node.name: node for node in table.nodes}
         self._known: dict[str, RowFields | None] = {}
         # In the order in which they read each other, so that a long chain is no deep recursion.
-        for node in topological_order(plan.nodes, nearest(plan.nodes)):
+        for node in topological_order(table.nodes, nearest(table.nodes)):
             self._known[node.name] = self._fields_of_step(node) if isinstance(node, Step) else None
 
     def message(self, step: str, role: str, template: Template) -> MessageParts:

@@ -64,7 +64,7 @@ def rewrite(
     for _ in range(MAX_PASSES):
         begun = plan
         for rule in chosen:
-            change = rule.apply(plan, Context(PlanFacts(plan, operators), selectivity or {}))
+            change = rule.apply(Context(plan, PlanFacts(plan, operators), selectivity or {}))
             if change is not None:
                 _check(rule, plan, change, operators)
                 fired.append(Fired(rule.name, change.notes, change.plan))

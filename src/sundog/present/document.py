@@ -12,7 +12,7 @@ from typing import Any
 from sundog.cost.estimate import Estimate
 from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
 from sundog.ir.logical import ForEach, InputSource
-from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Placement
+from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Placement, TableExec
 from sundog.ir.templates.template import Path, Template
 from sundog.present.logical_tree import Tree, shorten_value
 from sundog.present.physical_tree import PoolFacts
@@ -208,7 +208,7 @@ def document_of(explained: Explained, estimate: PlanEstimate) -> PlanDocument:
         advice=tuple(explained.advice),
         placement=plan.placement,
         inputs=tuple(_input(source) for source in plan.logical.inputs),
-        outputs=tuple(_output(name, template, plan) for name, template in plan.logical.outputs),
+        outputs=tuple(_output(*column, table) for table in plan.tables for column in table.table.outputs),
         warnings=tuple(explained.warnings),
     )
 
@@ -250,8 +250,8 @@ def _input(source: InputSource) -> InputDocument:
     return InputDocument(source.name, source.path or source.query or source.call or "", source.key)
 
 
-def _output(name: str, template: Template, plan: PhysicalPlan) -> OutputDocument:
-    reads = tuple(node.name for node in plan.nodes if node.name in template.names)
+def _output(name: str, template: Template, table: TableExec) -> OutputDocument:
+    reads = tuple(node.name for node in table.nodes if node.name in template.names)
     return OutputDocument(name, template.source, reads)
 
 

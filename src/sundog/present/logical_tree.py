@@ -20,10 +20,12 @@ from sundog.ir.logical import (
     Loop,
     Node,
     Step,
+    Table,
     WorkerGroup,
     templates_of,
 )
 from sundog.ir.schemas.output_schema import OutputSchema
+from sundog.ir.tables import CollectedRows, ComponentRows, InputRows, QueryRows
 from sundog.ir.templates.template import Template, spell_path
 from sundog.ir.values.canonical import describe_value
 
@@ -50,10 +52,23 @@ def logical_tree(plan: LogicalPlan) -> Tree:
         Tree("engines", tuple(Tree(_engine(block)) for block in plan.engines)),
         Tree("inputs", tuple(Tree(_input(source)) for source in plan.inputs)),
         Tree("constants", tuple(Tree(f"{name} = {shorten_value(value)}") for name, value in plan.constants.items())),
-        Tree("nodes", tuple(node_tree(node) for node in plan.nodes)),
-        Tree("outputs", tuple(Tree(f"{name} = {shorten_value(template)}") for name, template in plan.outputs)),
+        *_tables(plan),
     ]
     return Tree(f"flow {plan.name}", tuple(section for section in sections if section.children))
+
+
+def _tables(plan: LogicalPlan) -> list[Tree]:
+    """Return the sections of a flow's only table, else one section with all tables."""
+    if [table.name for table in plan.tables] == [""]:
+        return _table_sections(plan.tables[0])
+    return [Tree("tables", tuple(Tree(_table(table), tuple(_table_sections(table))) for table in plan.tables))]
+
+
+def _table_sections(table: Table) -> list[Tree]:
+    return [
+        Tree("nodes", tuple(node_tree(node) for node in table.nodes)),
+        Tree("outputs", tuple(Tree(f"{name} = {shorten_value(template)}") for name, template in table.outputs)),
+    ]
 
 
 def node_tree(node: Node) -> Tree:
@@ -98,6 +113,18 @@ def _engine(block: EngineBlock) -> str:
 def _workers(group: WorkerGroup) -> str:
     price = f", {group.usd_per_hour:g} dollars an hour each" if group.usd_per_hour else ""
     return f"{group.name}: {group.count}, each with room for {group.max_resident}{price}"
+
+
+def _table(table: Table) -> str:
+    match table.source:
+        case InputRows(input=name):
+            return f"{table.name}: from {name}"
+        case QueryRows(sql=sql):
+            return f"{table.name}: {shorten_value(sql)}"
+        case CollectedRows(sql=sql, by=by):
+            return f"{table.name}: collect by {', '.join(by)} of {shorten_value(sql)}"
+        case ComponentRows(nodes=nodes, edges=edges):
+            return f"{table.name}: components of {shorten_value(nodes)} by {shorten_value(edges)}"
 
 
 def _input(source: InputSource) -> str:

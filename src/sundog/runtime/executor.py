@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 from sundog.errors import CallError, OperatorError
-from sundog.ir.logical import ForEach, LogicalPlan
-from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec
+from sundog.ir.logical import ForEach
+from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, TableExec
 from sundog.ir.templates.environment import SKIPPED
 from sundog.ir.templates.render import Scope, render_condition, render_value
 from sundog.ir.templates.template import Template
@@ -85,28 +85,29 @@ class Observer(Protocol):
 
 
 class RowExecutor:
-    """Runs rows of one plan."""
+    """Runs rows of one table."""
 
     def __init__(
         self,
-        plan: LogicalPlan,
-        nodes: tuple[Exec, ...],
+        table: TableExec,
+        constants: Mapping[str, Any],
         calls: Calls,
         observer: Observer,
         passages: Passages,
     ) -> None:
-        self._plan = plan
-        self._nodes = nodes
+        self._outputs = table.table.outputs
+        self._constants = constants
+        self._nodes = table.nodes
         self._calls = calls
         self._observer = observer
         self._passages = passages
-        self._chains = _chains(nodes)
+        self._chains = _chains(table.nodes)
 
     async def run(self, row_index: int, row: Mapping[str, Any] | BadRow, position: int = 0) -> RowEnd:
         """Return the row's end as a value, whatever its data does. `position`: as in `CallIdentity`. RunStopped passes
         through."""
         on_its_way = _Row(row_index, position)
-        scope: Values = {**self._plan.constants, "row": row}
+        scope: Values = {**self._constants, "row": row}
         try:
             if isinstance(row, BadRow):
                 raise NodeFailed(
@@ -125,7 +126,7 @@ class RowExecutor:
 
     def _output(self, scope: Values) -> bytes:
         columns: Values = {}
-        for name, template in self._plan.outputs:
+        for name, template in self._outputs:
             try:
                 columns[name] = normal_form(render_value(template, scope))
             except CallError as error:

@@ -14,7 +14,8 @@ from sundog.runtime.rows.inputs import RowSource
 def reading_order_of(plan: PhysicalPlan, source: RowSource) -> tuple[Path, ...]:
     """Return the values to read the rows of `source` by; none, and so as they come, where all fit in flight (the
     scheduler sees them all) or where no value repeats. InputError from reading the rows once."""
-    if not plan.row_order or source.count() <= plan.max_rows_in_flight:
+    (table,) = plan.logical.tables
+    if not table.row_order or source.count() <= plan.max_rows_in_flight:
         return ()
-    statistics = source.statistics({frozenset({key.path}) for key in plan.row_order})
-    return tuple(key.path for key in reading_order(plan.row_order, statistics))
+    statistics = source.statistics({frozenset({key.path}) for key in table.row_order})
+    return tuple(key.path for key in reading_order(table.row_order, statistics))

@@ -218,7 +218,7 @@ class Run:
         run_id, output = self.record.run_id, self._options.output
         warnings = tuple(map(str, self.findings))
         if output is not None:
-            columns = [name for name, _ in self.plan.logical.outputs]
+            columns = [name for name, _ in self.plan.logical.tables[0].outputs]
             warnings += write_output(output, columns, lambda: self._store.rows(run_id, "done"))
         errors = self._write_errors()
         written = Written(output, errors, warnings)
@@ -263,6 +263,7 @@ class Run:
         """Return the way of the rows: the feed takes them up, the executor runs their steps, and the dispatcher answers
         each call, by an attempt of the driver's where nothing else has the answer."""
         plan, operators, secrets = self.plan, self._operators, self._secrets
+        (table,) = plan.tables
         scope = RunScope(
             self.record.run_id,
             bool(self.record.is_fresh),
@@ -280,7 +281,7 @@ class Run:
         )
         return Feed(
             scope,
-            RowExecutor(plan.logical, plan.nodes, dispatcher, self._figures.observations, follower.drains),
+            RowExecutor(table, plan.logical.constants, dispatcher, self._figures.observations, follower.drains),
             self._store,
             driver,
             self.progress,

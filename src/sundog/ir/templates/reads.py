@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, templates_of
+from sundog.ir.logical import Filter, Loop, Node, Step, Table, templates_of
 from sundog.ir.templates.template import LOOP, Path
 
 
@@ -22,10 +22,10 @@ def paths_read(node: Node) -> frozenset[Path]:
             return _paths((node.when, node.for_each)) | {path for path in inside if path[0] not in own}
 
 
-def outer_paths(plan: LogicalPlan) -> frozenset[Path]:
-    """Return the paths that a plan's nodes and outputs read, outside the bodies of loops."""
-    shown = (template.paths for _, template in plan.outputs)
-    return frozenset[Path]().union(*shown, *(paths_read(node) for node in plan.nodes))
+def outer_paths(table: Table) -> frozenset[Path]:
+    """Return the paths that a table's nodes and outputs read, outside the bodies of loops."""
+    shown = (template.paths for _, template in table.outputs)
+    return frozenset[Path]().union(*shown, *(paths_read(node) for node in table.nodes))
 
 
 def names_needed(loop: Loop, outer: Iterable[Path]) -> frozenset[str]:

@@ -5,11 +5,12 @@ Owns the contract. The rules are beside it, their order is in catalog, and optim
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sundog.ir.logical import LogicalPlan, Node
+from sundog.ir.logical import LogicalPlan, Node, Table
 from sundog.optimizer.facts import PlanFacts
 
 Nodes = tuple[Node, ...]
@@ -19,6 +20,8 @@ Nodes = tuple[Node, ...]
 class Context:
     """The facts that a rule may use."""
 
+    #: The plan as it is.
+    plan: LogicalPlan
     facts: PlanFacts
     #: By the filter's name, the share of rows that it lets pass, in [0, 1], where that has been measured.
     selectivity: Mapping[str, float] = field(default_factory=dict)
@@ -41,4 +44,32 @@ class Rule(Protocol):
 
     name: str
 
-    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None: ...
+    def apply(self, context: Context) -> RuleResult | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TableResult:
+    """The table after a rule."""
+
+    table: Table
+    #: A short sentence for each thing that the rule did.
+    notes: tuple[str, ...]
+
+
+class TableRule(ABC):
+    """A rewrite of one table, which looks at no other."""
+
+    name: str
+
+    @abstractmethod
+    def apply_to(self, table: Table, context: Context) -> TableResult | None:
+        """Return `table`, one of `context.plan`, as rewritten; None where there is nothing to do."""
+
+    def apply(self, context: Context) -> RuleResult | None:
+        changes = [change for table in context.plan.tables if (change := self.apply_to(table, context)) is not None]
+        if not changes:
+            return None
+        plan = context.plan
+        for change in changes:
+            plan = plan.with_table(change.table)
+        return RuleResult(plan, tuple(note for change in changes for note in change.notes))

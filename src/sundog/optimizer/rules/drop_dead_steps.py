@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, steps_of
+from sundog.ir.logical import Filter, Loop, Node, Step, Table, steps_of
 from sundog.ir.templates.reads import names_needed, paths_read
 from sundog.ir.templates.template import Path
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.rules.base import Context, Nodes, RuleResult
+from sundog.optimizer.rules.base import Context, Nodes, TableResult, TableRule
 
 
-class DropDeadSteps:
+class DropDeadSteps(TableRule):
     """Leave out the steps that nobody reads.
 
     >>> from sundog.flow.example import example_plan
@@ -32,11 +32,11 @@ class DropDeadSteps:
 
     name = "drop_dead_steps"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
-        paths = frozenset[Path]().union(*(template.paths for _, template in plan.outputs))
-        nodes = _living(plan.nodes, paths, frozenset(), context.facts)
-        notes = tuple(f"{name} is not run: nobody reads it" for name in _lost(plan.nodes, nodes))
-        return RuleResult(replace(plan, nodes=nodes), notes) if notes else None
+    def apply_to(self, table: Table, context: Context) -> TableResult | None:
+        paths = frozenset[Path]().union(*(template.paths for _, template in table.outputs))
+        nodes = _living(table.nodes, paths, frozenset(), context.facts)
+        notes = tuple(f"{name} is not run: nobody reads it" for name in _lost(table.nodes, nodes))
+        return TableResult(replace(table, nodes=nodes), notes) if notes else None
 
 
 def _living(nodes: Nodes, outer: frozenset[Path], needed: frozenset[str], facts: PlanFacts) -> Nodes:

@@ -11,16 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 from sundog.errors import CallError
-from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, templates_of
+from sundog.ir.logical import Filter, Loop, Node, Step, Table, templates_of
 from sundog.ir.templates.render import render_condition
 from sundog.ir.templates.substitute import change_templates, with_literals, with_values
 from sundog.ir.templates.template import Template
-from sundog.optimizer.rules.base import Context, RuleResult
+from sundog.optimizer.rules.base import Context, TableResult, TableRule
 
 FALSE = Template("{{ false }}")
 
 
-class FoldConstants:
+class FoldConstants(TableRule):
     """Write constants into the templates that read them.
 
     >>> from sundog.flow.example import example_plan
@@ -37,14 +37,15 @@ class FoldConstants:
 
     name = "fold_constants"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
-        folding = _Folding(plan.constants)
-        named = {name for node in plan.nodes for name in node.after}
-        nodes = tuple(new for node in plan.nodes if (new := folding.node(node, named)) is not None)
-        outputs = tuple((name, folding.template(template)) for name, template in plan.outputs)
-        if nodes == plan.nodes and outputs == plan.outputs:
+    def apply_to(self, table: Table, context: Context) -> TableResult | None:
+        folding = _Folding(context.plan.constants)
+        named = {name for node in table.nodes for name in node.after}
+        nodes = tuple(new for node in table.nodes if (new := folding.node(node, named)) is not None)
+        outputs = tuple((name, folding.template(template)) for name, template in table.outputs)
+        if nodes == table.nodes and outputs == table.outputs:
             return None
-        return RuleResult(replace(plan, nodes=nodes, outputs=outputs), (*folding.notes, *_texts(plan, nodes, outputs)))
+        folded = replace(table, nodes=nodes, outputs=outputs)
+        return TableResult(folded, (*folding.notes, *_texts(table, folded, context.plan.constants)))
 
 
 class _Folding:
@@ -97,9 +98,12 @@ class _Folding:
             return None
 
 
-def _texts(plan: LogicalPlan, nodes: tuple[Node, ...], outputs: tuple[tuple[str, Template], ...]) -> tuple[str, ...]:
+def _texts(before: Table, after: Table, constants: Mapping[str, Any]) -> tuple[str, ...]:
     """Return one note for all the constants that are now text."""
-    read = {name for template in templates_of((plan.nodes, plan.outputs)) for name in template.names}
-    left = {name for template in templates_of((nodes, outputs)) for name in template.names}
-    gone = [name for name in plan.constants if name in read - left]
+    read, left = _names_in(before), _names_in(after)
+    gone = [name for name in constants if name in read - left]
     return (f"{', '.join(gone)} written into the templates",) if gone else ()
+
+
+def _names_in(table: Table) -> set[str]:
+    return {name for template in templates_of((table.nodes, table.outputs)) for name in template.names}

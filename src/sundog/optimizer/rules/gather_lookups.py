@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sundog.ir.logical import LogicalPlan, Loop, Node, Step
+from sundog.ir.logical import Loop, Node, Step, Table
 from sundog.ir.physical import Sharing
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.rules.base import Context, Nodes, RuleResult
+from sundog.optimizer.rules.base import Context, Nodes, TableResult, TableRule
 
 
-class GatherLookups:
+class GatherLookups(TableRule):
     """Mark the point look-ups that may be asked for together.
 
     >>> from sundog.flow.example import example_plan
@@ -31,9 +31,9 @@ class GatherLookups:
 
     name = "gather_lookups"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
-        nodes, notes = _gathered(plan.nodes, context.facts)
-        return RuleResult(replace(plan, nodes=nodes), notes) if notes else None
+    def apply_to(self, table: Table, context: Context) -> TableResult | None:
+        nodes, notes = _gathered(table.nodes, context.facts)
+        return TableResult(replace(table, nodes=nodes), notes) if notes else None
 
 
 def _gathered(nodes: Nodes, facts: PlanFacts) -> tuple[Nodes, tuple[str, ...]]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sundog.ir.logical import LogicalPlan
+from sundog.ir.logical import Table
 from sundog.ir.templates.template import spell_path
 from sundog.optimizer.prefix import prefix_tree, row_keys
 from sundog.optimizer.prompt_parts import FixedText, StepPrompt, Value, prompts_of
-from sundog.optimizer.rules.base import Context, RuleResult
+from sundog.optimizer.rules.base import Context, TableResult, TableRule
 
 
-class HoistPrefix:
+class HoistPrefix(TableRule):
     """Choose the order in which rows are read.
 
     >>> from sundog.flow.example import example_plan
@@ -25,21 +25,21 @@ class HoistPrefix:
     ...     nodes:
     ...       answer: {llm: {engine: local, prompt: "{{ row.document }} Answer: {{ row.question }}"}}
     ...     outputs: {answer: "{{ answer.text }}"}''')
-    >>> plan.row_order, [key.path for key in rewrite_by(HoistPrefix(), plan).plan.row_order]
-    ((), [('row', 'document'), ('row', 'question')])
+    >>> [key.path for key in rewrite_by(HoistPrefix(), plan).plan.tables[0].row_order]
+    [('row', 'document'), ('row', 'question')]
     """
 
     name = "hoist_prefix"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
-        prompts = prompts_of(plan, context.facts)
+    def apply_to(self, table: Table, context: Context) -> TableResult | None:
+        prompts = prompts_of(table, context.plan.constants, context.facts)
         keys = row_keys(prefix_tree(of_pool) for of_pool in prompts.values())
-        if keys == plan.row_order:
+        if keys == table.row_order:
             return None
         order = ", ".join(spell_path(key.path) for key in keys)
         note = f"rows that do not all fit in flight are read by {order}" if keys else "rows are read as they come"
         shown = (describe_prompt(prompt) for of_pool in prompts.values() for prompt in of_pool)
-        return RuleResult(replace(plan, row_order=keys), (note, *shown))
+        return TableResult(replace(table, row_order=keys), (note, *shown))
 
 
 def describe_prompt(prompt: StepPrompt) -> str:

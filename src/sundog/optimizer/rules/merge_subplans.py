@@ -11,13 +11,13 @@ from collections.abc import Hashable, Mapping, Set
 from dataclasses import replace
 
 from sundog.ir.graph import nearest, topological_order
-from sundog.ir.logical import LogicalPlan, Loop, Node, Step, templates_of
+from sundog.ir.logical import Loop, Node, Step, Table, templates_of
 from sundog.ir.physical import Sharing
 from sundog.ir.templates.reads import names_passed_on, outer_paths, paths_read
 from sundog.ir.templates.substitute import change_templates, rename
 from sundog.ir.templates.template import LOOP, Path, Template
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.rules.base import Context, Nodes, RuleResult
+from sundog.optimizer.rules.base import Context, Nodes, TableResult, TableRule
 
 
 class CannotRename(Exception):
@@ -29,7 +29,7 @@ class CannotRename(Exception):
         self.names = names
 
 
-class MergeSubplans:
+class MergeSubplans(TableRule):
     """Make one step of several equal ones.
 
     >>> from sundog.flow.example import example_plan
@@ -40,31 +40,31 @@ class MergeSubplans:
     ...       same: {llm: {engine: local, prompt: "Sum up {{ row.mail }}"}}
     ...     outputs: {first: "{{ one.text }}", second: "{{ same.text }}"}''')
     >>> merged = rewrite_by(MergeSubplans(), plan).plan
-    >>> [node.name for node in merged.nodes], [template.source for _, template in merged.outputs]
+    >>> [node.name for node in merged.nodes], [template.source for _, template in merged.tables[0].outputs]
     (['one'], ['{{ one.text }}', '{{ one.text }}'])
     """
 
     name = "merge_subplans"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
+    def apply_to(self, table: Table, context: Context) -> TableResult | None:
         notes: list[str] = []
-        while (found := _merge_once(plan, context.facts)) or (found := _hoist(plan, context.facts)):
-            plan, more = found
+        while (found := _merge_once(table, context.facts)) or (found := _hoist(table, context.facts)):
+            table, more = found
             notes += more
-        return RuleResult(plan, tuple(notes)) if notes else None
+        return TableResult(table, tuple(notes)) if notes else None
 
 
-def _merge_once(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, list[str]] | None:
-    """Return the plan with equal steps merged, or with those of the first loop that has some."""
-    outputs = dict(plan.outputs)
-    nodes, outputs, notes = _merged(plan.nodes, outputs, facts, frozenset())
+def _merge_once(table: Table, facts: PlanFacts) -> tuple[Table, list[str]] | None:
+    """Return the table with equal steps merged, or with those of the first loop that has some."""
+    outputs = dict(table.outputs)
+    nodes, outputs, notes = _merged(table.nodes, outputs, facts, frozenset())
     if notes:
-        return replace(plan, nodes=nodes, outputs=tuple(outputs.items())), notes
-    outer = outer_paths(plan)
-    for index, node in enumerate(plan.nodes):
+        return replace(table, nodes=nodes, outputs=tuple(outputs.items())), notes
+    outer = outer_paths(table)
+    for index, node in enumerate(table.nodes):
         if isinstance(node, Loop) and (merged := _merge_in_loop(node, outer, facts)):
             loop, notes = merged
-            return replace(plan, nodes=(*plan.nodes[:index], loop, *plan.nodes[index + 1 :])), notes
+            return replace(table, nodes=(*table.nodes[:index], loop, *table.nodes[index + 1 :])), notes
     return None
 
 
@@ -139,12 +139,12 @@ def _renamed(template: Template, names: Mapping[str, str]) -> Template:
     return found
 
 
-def _hoist(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, list[str]] | None:
+def _hoist(table: Table, facts: PlanFacts) -> tuple[Table, list[str]] | None:
     """Return all steps before their loops that need not be in them."""
-    outer = outer_paths(plan)
+    outer = outer_paths(table)
     nodes: list[Node] = []
     notes: list[str] = []
-    for node in plan.nodes:
+    for node in table.nodes:
         if isinstance(node, Loop) and node.when is None and node.for_each is None:
             while steps := _invariants(node, outer, facts):
                 nodes += (replace(step, after=node.after) for step in steps)
@@ -152,7 +152,7 @@ def _hoist(plan: LogicalPlan, facts: PlanFacts) -> tuple[LogicalPlan, list[str]]
                 gone = {step.name for step in steps}
                 node = replace(node, body=tuple(inner for inner in node.body if inner.name not in gone))
         nodes.append(node)
-    return (replace(plan, nodes=tuple(nodes)), notes) if notes else None
+    return (replace(table, nodes=tuple(nodes)), notes) if notes else None
 
 
 def _invariants(loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> list[Step]:

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sundog.ir.graph import Ancestry, nearest
-from sundog.ir.logical import Filter, LogicalPlan, Node
+from sundog.ir.logical import Filter, Node, Table
 from sundog.optimizer.facts import PlanFacts, WorkOf
-from sundog.optimizer.rules.base import Context, RuleResult
+from sundog.optimizer.rules.base import Context, TableResult, TableRule
 
 
-class PushDownFilter:
+class PushDownFilter(TableRule):
     """Let the steps wait for a filter that does not need them.
 
     >>> from sundog.flow.example import example_plan
@@ -32,15 +32,15 @@ class PushDownFilter:
 
     name = "push_down_filter"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
-        if not any(isinstance(node, Filter) for node in plan.nodes):
+    def apply_to(self, table: Table, context: Context) -> TableResult | None:
+        if not any(isinstance(node, Filter) for node in table.nodes):
             return None
-        pushing = _Pushing(plan.nodes, context.facts)
-        for node in plan.nodes:
+        pushing = _Pushing(table.nodes, context.facts)
+        for node in table.nodes:
             pushing.add(node)
         if not pushing.notes:
             return None
-        return RuleResult(replace(plan, nodes=tuple(pushing.nodes)), tuple(pushing.notes))
+        return TableResult(replace(table, nodes=tuple(pushing.nodes)), tuple(pushing.notes))
 
 
 class _Pushing:

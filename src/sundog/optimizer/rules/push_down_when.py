@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sundog.ir.graph import ancestors, dependencies
-from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step
+from sundog.ir.logical import Filter, Loop, Node, Step, Table
 from sundog.ir.templates.reads import names_needed, outer_paths, paths_read
 from sundog.ir.templates.template import Path, Template
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.rules.base import Context, Nodes, RuleResult
+from sundog.optimizer.rules.base import Context, Nodes, TableResult, TableRule
 
 
-class PushDownWhen:
+class PushDownWhen(TableRule):
     """Give a step the condition of its only readers.
 
     >>> from sundog.flow.example import example_plan
@@ -33,11 +33,11 @@ class PushDownWhen:
 
     name = "push_down_when"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
-        outer = outer_paths(plan)
-        shown = frozenset(path[0] for _, template in plan.outputs for path in template.paths)
-        nodes, notes = _pushed(plan.nodes, shown, outer, context.facts)
-        return RuleResult(replace(plan, nodes=nodes), tuple(notes)) if notes else None
+    def apply_to(self, table: Table, context: Context) -> TableResult | None:
+        outer = outer_paths(table)
+        shown = frozenset(path[0] for _, template in table.outputs for path in template.paths)
+        nodes, notes = _pushed(table.nodes, shown, outer, context.facts)
+        return TableResult(replace(table, nodes=nodes), tuple(notes)) if notes else None
 
 
 def _pushed(nodes: Nodes, needed: frozenset[str], outer: frozenset[Path], facts: PlanFacts) -> tuple[Nodes, list[str]]:

@@ -13,18 +13,18 @@ from dataclasses import dataclass, replace
 from jinja2 import nodes as syntax
 
 from sundog.ir.graph import Ancestry, names_read
-from sundog.ir.logical import Filter, LogicalPlan, Node
+from sundog.ir.logical import Filter, Node, Table
 from sundog.ir.templates.environment import ENVIRONMENT
 from sundog.ir.templates.template import Template
 from sundog.optimizer.facts import WorkOf
-from sundog.optimizer.rules.base import Context, RuleResult
+from sundog.optimizer.rules.base import Context, TableResult, TableRule
 
 FilterRank = tuple[int, float]
 _TOTAL = (syntax.And, syntax.Or, syntax.Not, syntax.Compare, syntax.Operand, syntax.Const)
 _TOTAL_TESTS = frozenset({"none", "string", "number", "boolean", "true", "false", "mapping", "sequence"})
 
 
-class ReorderFilters:
+class ReorderFilters(TableRule):
     """Put the cheaper filter first.
 
     >>> from sundog.flow.example import example_plan
@@ -41,12 +41,12 @@ class ReorderFilters:
 
     name = "reorder_filters"
 
-    def apply(self, plan: LogicalPlan, context: Context) -> RuleResult | None:
-        if sum(isinstance(node, Filter) for node in plan.nodes) < 2:
+    def apply_to(self, table: Table, context: Context) -> TableResult | None:
+        if sum(isinstance(node, Filter) for node in table.nodes) < 2:
             return None
-        order = _Order(plan.nodes, frozenset(plan.constants), context)
-        notes = [note for node in plan.nodes if (note := order.add(node))]
-        return RuleResult(replace(plan, nodes=order.nodes()), tuple(notes)) if notes else None
+        order = _Order(table.nodes, frozenset(context.plan.constants), context)
+        notes = [note for node in table.nodes if (note := order.add(node))]
+        return TableResult(replace(table, nodes=order.nodes()), tuple(notes)) if notes else None
 
 
 @dataclass(slots=True)

@@ -45,7 +45,7 @@ class LoggedRows:
 
     def rows(self) -> Iterator[SimulatedRow]:
         """Yield the rows in the order in which they were read; that of their numbers, unless the plan groups them."""
-        for number in self._rows if self._plan.row_order else sorted(self._rows):
+        for number in self._rows if any(table.table.row_order for table in self._plan.tables) else sorted(self._rows):
             yield _Row(self._plan.nodes, self._rows[number], self).simulated(number)
 
     def call_of(self, call: LoggedCall) -> SimulatedCall:

@@ -1,0 +1,70 @@
+"""The sources of tables: where the rows come from on which a table's steps run.
+
+Owns the data only. Queries are read by the room `queries` and run by `runtime.tables`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_ROWS = 10_000_000
+"""A query that gives more rows ends the run, where the table says nothing else: mostly a join lacks its condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputRows:
+    """Each row of an input is a row of the table."""
+
+    input: str
+    #: Inputs that are joined to it by their keys; their columns are `row.<name>.<column>`.
+    joined: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.input, *self.joined)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRows:
+    """Each row of a DuckDB `select` is a row of the table."""
+
+    sql: str
+    #: The inputs and tables that it reads, in the order in which it names them first.
+    reads: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectedRows:
+    """The rows of a `select` that are equal in some columns become one row, with a list of them."""
+
+    sql: str
+    reads: tuple[str, ...]
+    #: The columns that are equal in a group.
+    by: tuple[str, ...]
+    #: The column that holds the list: one mapping of the other columns for each row, in the order of the query.
+    as_: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentRows:
+    """The connected components of a graph: one row (id, component) for each node, whose component is known by its
+    smallest id."""
+
+    #: A `select` of one column `id`, whole numbers.
+    nodes: str
+    #: A `select` of two columns `left` and `right`, ids of nodes.
+    edges: str
+    reads: tuple[str, ...]
+
+
+TableSource = InputRows | QueryRows | CollectedRows | ComponentRows
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRows:
+    """Only the first rows of a table that end with an output are wanted."""
+
+    num_rows: int
+    #: Columns of the source by which rows come first, each with True where larger values come first; none for the order
+    #: of the rows.
+    order_by: tuple[tuple[str, bool], ...] = ()
