@@ -30,7 +30,7 @@ from sundog.runtime.rows.join import Splitter, check_join
 from sundog.runtime.rows.paths import find_files
 from sundog.runtime.rows.picked import evenly_picked
 from sundog.runtime.rows.relation import Joined, Relation
-from sundog.runtime.rows.table import BadRow, InputRow, RowBatch, Table
+from sundog.runtime.rows.table import BadRow, InputRow, InputTable, RowBatch
 
 SAMPLE_BATCH = 16
 MAX_SETS_AT_ONCE = 32
@@ -182,7 +182,7 @@ class RowSource:
         return connect_duckdb(self._scratch_dir)
 
     @cached_property
-    def _driver(self) -> Table:
+    def _driver(self) -> InputTable:
         if not self._inputs:
             raise InputError("the flow has no inputs", hint="name one: inputs: {rows: {path: rows.csv}}")
         return self._open(self._inputs[0])
@@ -200,7 +200,7 @@ class RowSource:
                 check_join(self._connection, self._driver, joined)
         return num_rows if self._limit is None else min(num_rows, self._limit)
 
-    def _open(self, source: InputSource) -> Table:
+    def _open(self, source: InputSource) -> InputTable:
         if source.path is None:
             from sundog.runtime.rows.snapshot import take_snapshot
 

@@ -15,10 +15,10 @@ from sundog.errors import InputError
 from sundog.runtime.rows.duck import stream
 from sundog.runtime.rows.failures import shorten
 from sundog.runtime.rows.relation import Joined
-from sundog.runtime.rows.table import BadRow, InputRow, Table
+from sundog.runtime.rows.table import BadRow, InputRow, InputTable
 
 
-def check_join(connection: duckdb.DuckDBPyConnection, driver: Table, joined: Joined) -> None:
+def check_join(connection: duckdb.DuckDBPyConnection, driver: InputTable, joined: Joined) -> None:
     """Read all of the joined table; InputError where its key is not unique or can never match."""
     joined.table.count()
     own, driving = joined.table.key(joined.own_column), driver.key(joined.driving_column)
@@ -45,7 +45,7 @@ def check_join(connection: duckdb.DuckDBPyConnection, driver: Table, joined: Joi
 class Splitter:
     """Turns rows of a `Relation` into rows of the run."""
 
-    def __init__(self, driver: Table, joins: Sequence[Joined]) -> None:
+    def __init__(self, driver: InputTable, joins: Sequence[Joined]) -> None:
         self._scan = driver.scan()
         self._joins = [(joined.table.files.name, joined.table.scan()) for joined in joins]
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from sundog.errors import Location
 from sundog.ir.templates.template import Path
-from sundog.runtime.rows.table import Table
+from sundog.runtime.rows.table import InputTable
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
     """A table that is joined where its column `own_column` equals the driving column `driving_column`."""
 
-    table: Table
+    table: InputTable
     own_column: str
     driving_column: str
     location: Location | None
@@ -27,7 +27,7 @@ class Relation:
     """This class is the input as one query. `joins` to `driver`; `values`: paths of the row, as in ("row", "topic"), to
     group by or to count."""
 
-    def __init__(self, driver: Table, joins: Sequence[Joined], values: Sequence[Path] = ()) -> None:
+    def __init__(self, driver: InputTable, joins: Sequence[Joined], values: Sequence[Path] = ()) -> None:
         self._driver = driver
         self._joins = tuple(joins)
         self._values = tuple(values)

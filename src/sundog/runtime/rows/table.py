@@ -52,7 +52,7 @@ class JoinKey:
     kind: str | None
 
 
-class Table(Protocol):
+class InputTable(Protocol):
     """This class reads the files of one input. `shape` looks at a header or at the first rows only. `count` reads what
     it must to know that every row can be read, and counts them; `scan` and `key` may do the same work first. `notes`
     says what changes on the way in, a sentence each. `explain` turns DuckDB's error about this table into one for the

@@ -35,7 +35,7 @@ EMPTY, SHORT_WHOLE, LONG_WHOLE, DECIMAL, TRUTH, TEXT = 0, 1, 2, 4, 8, 16
 
 
 class CSVTable:
-    """A Table over `files`; `types` are DuckDB types of columns that must not be guessed."""
+    """An InputTable over `files`; `types` are DuckDB types of columns that must not be guessed."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, files: InputFiles, types: Mapping[str, str]) -> None:
         self._connection = connection

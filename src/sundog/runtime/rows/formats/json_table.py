@@ -30,7 +30,7 @@ WHOLE_NUMBERS = {"BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT"}
 
 
 class JSONTable:
-    """A Table over `files`. `scratch_dir`: for copies without what DuckDB cannot read. `is_snapshot`: every
+    """An InputTable over `files`. `scratch_dir`: for copies without what DuckDB cannot read. `is_snapshot`: every
     line is looked at for the shape, not the first ones only, and a `bad_line` is a bad row."""
 
     def __init__(

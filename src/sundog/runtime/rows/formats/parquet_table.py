@@ -27,7 +27,7 @@ MAX_DECIMAL_DIGITS = 38
 
 
 class ParquetTable:
-    """A Table over `files`; only their footers are read before the first row."""
+    """An InputTable over `files`; only their footers are read before the first row."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, files: InputFiles) -> None:
         self._connection = connection
