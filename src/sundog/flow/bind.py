@@ -14,14 +14,14 @@ from sundog.errors import FlowError, Location, UserError, suggest
 from sundog.flow.complaints import Complaints
 from sundog.flow.limits import LimitReader
 from sundog.flow.names import Names
-from sundog.flow.nodes import NodeBinder, NodeDraft
+from sundog.flow.nodes import NodeBinder, NodeDraft, nodes_bound
 from sundog.flow.positions import DataPath, Positions, read_document
 from sundog.flow.prompt_file import FilePositions
 from sundog.flow.references import ReferenceCheck
 from sundog.flow.secret_check import check_no_secrets, check_secret_spelling
 from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, OutputSpec, WorkersSpec
 from sundog.flow.validation import read
-from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan, Node, Table, WorkerGroup, steps_of
+from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan, Table, WorkerGroup, steps_of
 from sundog.ir.tables import InputRows
 
 
@@ -68,15 +68,13 @@ class _Binder:
         is of no use."""
         if not flow.inputs:
             self._complain("a flow needs an input: its rows are what it runs on", ("inputs",))
-        if not flow.outputs:
-            self._complain("a flow needs outputs: the columns of its result", ("outputs",))
         workers = tuple(group for name, data in flow.workers.items() if (group := self._workers(name, data)))
         self._num_workers = {group.name: group.count for group in workers}
         engines = tuple(block for name, data in flow.engines.items() if (block := self._engine(name, data, flow)))
         inputs = tuple(
             source
             for index, item in enumerate(flow.inputs.items())
-            if (source := self._input(*item, is_first=not index))
+            if (source := self._input(*item, is_first=not index, joins=not flow.tables))
         )
         for name in flow.constants:
             self._names.give(name, "constant", self._positions.key(("constants", name)))
@@ -88,27 +86,46 @@ class _Binder:
             # A block that was wrong stands for itself, so that the steps on it are not called wrong too.
             {**{name: EngineBlock(name, "", {}) for name in flow.engines}, **{block.name: block for block in engines}},
         )
+        tables, results, drafts = self._tables(flow, inputs, binder)
+        for section in ("inputs", "constants", "outputs"):
+            check_no_secrets(getattr(flow, section), (section,), self._positions, self._complaints)
+        return LogicalPlan(
+            flow.name,
+            engines,
+            inputs,
+            flow.constants,
+            tables,
+            results,
+            workers,
+            flow.objective,
+            limits=self._limits(flow, drafts),
+        )
+
+    def _tables(
+        self, flow: FlowSpec, inputs: Sequence[InputSource], binder: NodeBinder
+    ) -> tuple[tuple[Table, ...], tuple[str, ...], Sequence[NodeDraft]]:
+        """Return the tables, the names of those that are results, and the drafts of all nodes."""
+        names = tuple(source.name for source in inputs)
+        if flow.tables:
+            # Few flows have queries, and whatever reads them is slow to import.
+            from sundog.flow.tables.bind_tables import TableBinder
+
+            tables = TableBinder(self._positions, self._complaints, self._names, binder, names, flow.constants)
+            return tables.bound(flow)
+        if flow.results is not None:
+            where = self._positions.key(("results",))
+            self._complaints.add("'results' names tables, and this flow has none", where, "take it out")
+        if not flow.outputs:
+            self._complain("a flow needs outputs: the columns of its result", ("outputs",))
+        rows = InputRows("".join(names[:1]), names[1:])
         drafts = binder.drafts(flow.nodes, ("nodes",))
         outputs = tuple(
             (name, output.root)
             for name, data in flow.outputs.items()
             if (output := read(OutputSpec, data, ("outputs", name), self._positions, self._complaints))
         )
-        for section in ("inputs", "constants", "outputs"):
-            check_no_secrets(getattr(flow, section), (section,), self._positions, self._complaints)
-        ReferenceCheck(self._positions, self._complaints, inputs).check(drafts, flow.constants, outputs)
-        nodes = tuple(draft.node for draft in drafts if draft.node is not None)
-        return LogicalPlan(
-            flow.name,
-            engines,
-            inputs,
-            flow.constants,
-            (Table("", _rows_of(inputs), nodes, outputs),),
-            ("",),
-            workers,
-            flow.objective,
-            limits=self._limits(flow, drafts, nodes),
-        )
+        ReferenceCheck(self._positions, self._complaints, rows).check(drafts, flow.constants, outputs)
+        return (Table("", rows, nodes_bound(drafts), outputs),), ("",), drafts
 
     def _workers(self, name: str, data: Any) -> WorkerGroup | None:
         path: DataPath = ("workers", name)
@@ -154,23 +171,28 @@ class _Binder:
             hint = "leave 'replicas' out: the group's count and the plan decide how many there are"
             self._complaints.add("an engine on workers has one replica on each", where, hint)
 
-    def _limits(self, flow: FlowSpec, drafts: Iterable[NodeDraft], nodes: Sequence[Node]) -> dict[str, int]:
+    def _limits(self, flow: FlowSpec, drafts: Sequence[NodeDraft]) -> dict[str, int]:
         if not flow.limits:
             return {}
+        nodes = nodes_bound(drafts)
         is_whole = _are_whole(drafts)
         reader = LimitReader(steps_of(nodes), self._base_dir, self._positions, self._complaints, is_whole=is_whole)
         return reader.limits(flow.limits, flow.engines)
 
-    def _input(self, name: str, data: Any, *, is_first: bool) -> InputSource | None:
+    def _input(self, name: str, data: Any, *, is_first: bool, joins: bool) -> InputSource | None:
+        """`joins`: the inputs behind the first are joined to it, as in every flow without tables."""
         path: DataPath = ("inputs", name)
         where = self._positions.key(path)
         self._names.give(name, "input", where)
         spec = read(InputSpec, data, path, self._positions, self._complaints)
         if spec is None:
             return None
-        if is_first and spec.key is not None:
+        if not joins and spec.key is not None:
+            at = self._positions.key((*path, "key"))
+            self._complaints.add("in a flow with tables inputs have no 'key'", at, "join it in the query of a table")
+        elif is_first and spec.key is not None:
             self._complain("the first input has no 'key': the others are joined to it", (*path, "key"))
-        if not is_first and spec.key is None:
+        if joins and not is_first and spec.key is None:
             self._complaints.add(
                 f"the input '{name}' needs a 'key' that joins it to the first input",
                 where,
@@ -181,12 +203,6 @@ class _Binder:
 
     def _complain(self, what: str, path: DataPath) -> None:
         self._complaints.add(what, self._positions.key(path))
-
-
-def _rows_of(inputs: Sequence[InputSource]) -> InputRows:
-    """Return the source of a flow's only table: the first input, with the others joined to it."""
-    names = tuple(source.name for source in inputs)
-    return InputRows(names[0] if names else "", names[1:])
 
 
 def _are_whole(drafts: Iterable[NodeDraft]) -> bool:

@@ -5,7 +5,7 @@ Owns the rules of a node by itself: its operator, its modifiers. Never looks at 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,10 +139,9 @@ class NodeBinder:
         self._check_loop(loop, body, block)
         check_no_secrets(str(loop.until or ""), (*block, "until"), self._positions, self._complaints)
         shape = Record((("turns", Scalar()), *((draft.name, draft.shape) for draft in body)))
-        nodes = tuple(draft.node for draft in body if draft.node is not None)
         where = self._positions.key(path)
         each = _each(spec)
-        node = Loop(name, nodes, loop.max_turns, loop.until, spec.when, each, spec.after, where)
+        node = Loop(name, nodes_bound(body), loop.max_turns, loop.until, spec.when, each, spec.after, where)
         return NodeDraft(name, path, "loop", spec.loop, node, ListOf(shape) if each else shape, body)
 
     def _check_loop(self, loop: LoopSpec, body: tuple[NodeDraft, ...], block: DataPath) -> None:
@@ -213,6 +212,11 @@ class NodeBinder:
 
     def _add(self, what: str, path: DataPath, hint: str | None = None) -> None:
         self._complaints.add(what, self._positions.key(path), hint)
+
+
+def nodes_bound(drafts: Sequence[NodeDraft]) -> tuple[Node, ...]:
+    """Return the nodes that are not wrong."""
+    return tuple(draft.node for draft in drafts if draft.node is not None)
 
 
 def _each(spec: NodeSpec) -> ForEach | None:

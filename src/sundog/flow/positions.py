@@ -39,7 +39,8 @@ class Positions(Protocol):
     def value(self, path: DataPath) -> Location: ...
 
     def match(self, path: DataPath, pattern: re.Pattern[str]) -> Location:
-        """Return the first place inside the value at `path` where `pattern` matches, else the value's place."""
+        """Return the first place inside the value at `path` where `pattern` matches (of a pattern with a group `at`,
+        where that stands), else the value's place."""
         ...
 
 
@@ -87,7 +88,9 @@ class YamlPositions:
         if node is None:
             return self._location(node)
         found = pattern.search(self._text, node.start_mark.index, node.end_mark.index)
-        return self._location(node) if found is None else self._at(found.start())
+        return (
+            self._location(node) if found is None else self._at(found.start("at" if "at" in pattern.groupindex else 0))
+        )
 
     def _find(self, path: DataPath) -> tuple[Node | None, Node | None]:
         key, value = self._root, self._root

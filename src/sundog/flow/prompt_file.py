@@ -79,7 +79,7 @@ class FilePositions:
         if prompt is None:
             return self._flow.match(path, pattern)
         found = pattern.search(prompt.text)
-        return prompt.locate(0 if found is None else found.start())
+        return prompt.locate(0 if found is None else found.start("at" if "at" in pattern.groupindex else 0))
 
 
 def with_prompt_files(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import Any
 
 from sundog.errors import CallError, FlowError, Location, suggest
@@ -14,40 +15,56 @@ from sundog.flow.complaints import Complaints
 from sundog.flow.nodes import NodeDraft
 from sundog.flow.positions import DataPath, Positions
 from sundog.ir.graph import dependencies, topological_order
-from sundog.ir.logical import Filter, ForEach, InputSource, Loop, Node, Step, templates_of
+from sundog.ir.logical import Filter, ForEach, Loop, Node, Step, templates_of
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape, find_path_mistake
+from sundog.ir.tables import InputRows, TableSource
 from sundog.ir.templates.render import render_value
 from sundog.ir.templates.template import ITEM, LOOP, ROW, Path, Reference, Template
 from sundog.ir.values.normal_form import normal_form
 
 Shapes = Mapping[str, Shape]
+ANY_ROW = Anything()
 
 
 class ReferenceCheck:
-    """This class checks what the templates of one flow read. What is wrong goes to `complaints`."""
+    """This class checks what the templates of one table read. What is wrong goes to `complaints`."""
 
-    def __init__(self, positions: Positions, complaints: Complaints, inputs: Sequence[InputSource]) -> None:
+    def __init__(
+        self,
+        positions: Positions,
+        complaints: Complaints,
+        source: TableSource,
+        row: Shape = ANY_ROW,
+        elsewhere: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`row`: the shape of the table's rows. `elsewhere`: hints for names that are known in other tables only."""
         self._positions = positions
         self._complaints = complaints
-        self._hints = {source.name: "columns are read as row.<column>" for source in inputs[:1]}
-        self._hints |= {source.name: f"its columns are read as row.{source.name}.<column>" for source in inputs[1:]}
+        self._row = row
+        joined = source.joined if isinstance(source, InputRows) else ()
+        self._hints = {**elsewhere, **dict.fromkeys(source.reads, "columns are read as row.<column>")}
+        self._hints |= {name: f"its columns are read as row.{name}.<column>" for name in joined}
         self._hints |= {
             ITEM: "'item' is known only in the operator of a node with for_each",
             LOOP: "'loop' is known only inside a loop",
         }
 
     def check(
-        self, drafts: Sequence[NodeDraft], constants: Mapping[str, Any], outputs: Sequence[tuple[str, Template]]
+        self,
+        drafts: Sequence[NodeDraft],
+        constants: Mapping[str, Any],
+        outputs: Sequence[tuple[str, Template]],
+        place: DataPath = ("outputs",),
     ) -> None:
-        """Check every template of the flow, scope by scope: nodes see the row, constants and steps of their scope,
-        outputs see the steps of the outermost."""
-        for name, place in _inner_names(drafts):
-            self._hints.setdefault(name, f"it is a step inside a loop: read {place}")
-        scope = {ROW: Anything(), **{name: _shape_of(value) for name, value in constants.items()}}
+        """Check every template of a table, scope by scope: nodes see the row, constants and steps of their scope,
+        outputs, which stand at `place`, see the steps of the outermost."""
+        for name, value in _inner_names(drafts):
+            self._hints.setdefault(name, f"it is a step inside a loop: read {value}")
+        scope = {ROW: self._row, **{name: _shape_of(value) for name, value in constants.items()}}
         self._check_nodes(drafts, scope)
         scope |= _values(drafts)
         for name, template in outputs:
-            self._check_template(template, ("outputs", name), scope)
+            self._check_template(template, (*place, name), scope)
 
     def _check_nodes(self, drafts: Sequence[NodeDraft], outer: Shapes) -> None:
         """Check the nodes of one scope: the flow's own, or the body of one loop."""

@@ -27,8 +27,12 @@ class FlowSpec(_Written):
     limits: dict[str, Any] = Field(default_factory=dict)
     inputs: dict[str, Any]
     constants: dict[str, Any] = Field(default_factory=dict)
+    #: With `tables`, neither `nodes` nor `outputs` stand here, but in each table.
+    tables: dict[str, Any] = Field(default_factory=dict)
+    #: The tables whose rows are asked for; None for those that no other table reads.
+    results: tuple[str, ...] | None = None
     nodes: dict[str, Any] = Field(default_factory=dict)
-    outputs: dict[str, Any]
+    outputs: dict[str, Any] = Field(default_factory=dict)
 
 
 class WorkersSpec(_Written):

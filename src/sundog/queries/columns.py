@@ -128,6 +128,25 @@ def _source(one: exp.Expr | None, schema: Schema, join: exp.Join | None) -> Quer
     return None
 
 
+def output_columns(query: Query, schema: Schema) -> tuple[str, ...] | None:
+    """Return the names of the columns that the query gives, in order; None where the text and the known columns do not
+    tell them for certain."""
+    first = next(selects(query.tree), None)
+    if first is None:
+        return None
+    scope = ColumnScope(first, schema)
+    found: list[str] = []
+    for name, one in zip(output_names(first), first.expressions, strict=True):
+        if name is not None:
+            found.append(name)
+            continue
+        sources = scope.star_sources(one)
+        if sources is None or any(each.columns is None for each in sources):
+            return None
+        found += [column for each in sources for column in each.columns or ()]
+    return tuple(found)
+
+
 def origin(query: Query, column: str, schema: Schema) -> ColumnOrigin | None:
     """Return the column of a relation that the output `column` is, untouched; None where it is computed, where several
     branches give it, or where that is not certain."""

@@ -102,6 +102,8 @@ def plan_session(written: LogicalPlan, base_dir: Path, config: Config, choices: 
     be read.
     """
     check_choices(choices)
+    if [table.name for table in written.tables] != [""]:
+        raise ConfigError("a flow with tables can be written, but not yet run")
     rows = FlowRows(written, base_dir, choices.rows)
     operators = open_operators(written, base_dir)
     selectivity = selectivity_of_filters(written, rows, config.state_dir)

@@ -149,6 +149,29 @@ class LoopBuilder(NodesBuilder):
         return None
 
 
+class TableBuilder(NodesBuilder):
+    """A table of a flow: nodes and outputs for each of its rows. Its columns are `row.<column>`; in the text of another
+    table's query it stands for its name, as in `f"select * from {mentions}"`."""
+
+    row = row
+
+    def __init__(self, name: str, data: dict[str, Any], sites: CallSites) -> None:
+        super().__init__(data["nodes"], ("tables", name, "nodes"), sites)
+        self.name = name
+        self._columns: dict[str, Any] = data["outputs"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def output(self, **columns: Text) -> None:
+        """Add columns of the table, in this order."""
+        for name, template in columns.items():
+            where = self._sites.record(("tables", self.name, "outputs", name))
+            if name in self._columns:
+                raise FlowError(f"the table has a column '{name}' already", where=where, hint="choose another name")
+            self._columns[name] = _plain(template)
+
+
 class FlowBuilder(NodesBuilder):
     """A flow. `plan()` gives the plan that a flow file with the same words would give."""
 
@@ -158,7 +181,7 @@ class FlowBuilder(NodesBuilder):
         self.name = name
         self.base_dir = Path(base_dir or "")
         sections: dict[str, Any] = {
-            name: {} for name in ("workers", "engines", "limits", "inputs", "constants", "outputs")
+            name: {} for name in ("workers", "engines", "limits", "inputs", "constants", "tables", "outputs")
         }
         self._data: dict[str, Any] = {"name": name, "objective": objective, **sections}
         super().__init__({}, ("nodes",), CallSites())
@@ -213,6 +236,29 @@ class FlowBuilder(NodesBuilder):
         """Add a value that templates read by its name."""
         self._put("constants", name, value)
         return Ref(name)
+
+    def table(
+        self,
+        name: str,
+        *,
+        source: str | None = None,
+        query: str | None = None,
+        types: Mapping[str, str] | None = None,
+        failed_rows: str | None = None,
+        max_rows: int | None = None,
+    ) -> TableBuilder:
+        """Add a table of the rows of an input (`source` is its name) or of a DuckDB `select` over inputs and tables. A
+        flow with tables has no nodes and outputs but those of its tables."""
+        data: dict[str, Any] = {"nodes": {}, "outputs": {}}
+        words = {"from": source, "query": query, "types": types, "failed_rows": failed_rows, "max_rows": max_rows}
+        self._put("tables", name, _given(words))
+        self._data["tables"][name] |= data
+        return TableBuilder(name, self._data["tables"][name], self._sites)
+
+    def results(self, *tables: TableBuilder | str) -> None:
+        """Name the tables whose rows are asked for; without it they are those that no other table reads."""
+        self._sites.record(("results",))
+        self._data["results"] = [str(table) for table in tables]
 
     def output(self, **columns: Text) -> None:
         """Add columns of the result, in this order."""

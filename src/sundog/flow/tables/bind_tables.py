@@ -1,0 +1,230 @@
+"""The tables of a flow: written sections to plan tables.
+
+Owns what concerns one table by itself and the tables among each other: sources, queries, columns, results. What a node
+is, is flow.nodes' affair; what a query may say, that of the room `queries`. Opens no input: what only the types of
+columns tell is found when the inputs are opened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sundog.errors import FlowError, Location, suggest
+from sundog.flow.complaints import Complaints
+from sundog.flow.names import Names
+from sundog.flow.nodes import NodeBinder, NodeDraft, nodes_bound
+from sundog.flow.positions import DataPath, Positions
+from sundog.flow.references import ANY_ROW, ReferenceCheck
+from sundog.flow.secret_check import check_no_secrets
+from sundog.flow.spec import FlowSpec, OutputSpec
+from sundog.flow.tables.table_spec import TableSpec
+from sundog.flow.validation import read
+from sundog.ir.graph import table_order
+from sundog.ir.logical import Table
+from sundog.ir.schemas.shape import Anything, Record
+from sundog.ir.tables import InputRows, QueryRows, TableSource
+from sundog.ir.templates.template import Template
+from sundog.queries.check import complaints_of
+from sundog.queries.columns import output_columns
+from sundog.queries.parsed import UnreadableQuery, parse_query
+from sundog.queries.select_parts import RESERVED
+
+Outputs = tuple[tuple[str, Template], ...]
+
+
+class TableBinder:
+    """This class makes the tables of one flow. What is wrong goes to `complaints`, and what it returns then is of no
+    use."""
+
+    def __init__(
+        self,
+        positions: Positions,
+        complaints: Complaints,
+        names: Names,
+        nodes: NodeBinder,
+        inputs: Sequence[str],
+        constants: Mapping[str, Any],
+    ) -> None:
+        self._positions = positions
+        self._complaints = complaints
+        self._names = names
+        self._nodes = nodes
+        self._inputs = inputs
+        self._constants = constants
+        #: By table, as far as they are known; those of inputs are not.
+        self._columns: dict[str, tuple[str, ...]] = {}
+
+    def bound(self, flow: FlowSpec) -> tuple[tuple[Table, ...], tuple[str, ...], Sequence[NodeDraft]]:
+        """Return the tables, the names of those that are results, and the drafts of all nodes."""
+        for section in ("nodes", "outputs"):
+            if getattr(flow, section):
+                hint = f"write `{section}` inside a table"
+                self._complaints.add(f"a flow with tables has no {section} of its own", self._key((section,)), hint)
+        self._check_names(flow)
+        specs = {name: spec for name, data in flow.tables.items() if (spec := self._read(name, data))}
+        sources = {name: self._source(name, spec, flow.tables) for name, spec in specs.items()}
+        drafts = {name: self._nodes.drafts(spec.nodes, (*_place(name), "nodes")) for name, spec in specs.items()}
+        made = {name: self._table(name, specs[name], sources[name], drafts) for name in self._order(sources)}
+        every = [draft for of_table in drafts.values() for draft in of_table]
+        tables = tuple(made[name] for name in specs)
+        return tables, self._results(flow, tables), every
+
+    def _results(self, flow: FlowSpec, tables: Sequence[Table]) -> tuple[str, ...]:
+        """Return the tables whose rows are asked for: as written, else those that no other reads."""
+        names = [table.name for table in tables]
+        if flow.results is None:
+            read_by_others = {name for table in tables for name in table.reads}
+            return tuple(name for name in names if name not in read_by_others)
+        for index, name in enumerate(flow.results):
+            where = self._positions.value(("results", index))
+            if name not in flow.tables:
+                self._complaints.add(f"there is no table '{name}'", where, suggest(name, flow.tables))
+            elif name in flow.results[:index]:
+                self._complaints.add(f"the table '{name}' is named twice", where)
+        if not flow.results:
+            hint = "leave 'results' out for the tables that no other table reads"
+            self._complaints.add("a flow needs a result", self._key(("results",)), hint)
+        return flow.results
+
+    def _check_names(self, flow: FlowSpec) -> None:
+        """Check that SQL, which does not tell capitals from small letters, tells all relations apart."""
+        seen = {name.lower(): name for name in self._inputs}
+        for name in flow.tables:
+            where = self._key(_place(name))
+            self._names.give(name, "table", where)
+            if RESERVED in name:
+                self._complaints.add(f"'{name}' cannot name a table: two underscores are for made tables", where)
+            other = seen.setdefault(name.lower(), name)
+            if other != name:
+                what = f"'{name}' and '{other}' differ only in capital letters, which SQL does not tell apart"
+                self._complaints.add(what, where, "rename one of them")
+
+    def _read(self, name: str, data: Any) -> TableSpec | None:
+        spec = read(TableSpec, data, _place(name), self._positions, self._complaints)
+        if spec is not None:
+            check_no_secrets(spec.outputs, (*_place(name), "outputs"), self._positions, self._complaints)
+            check_no_secrets(spec.query, (*_place(name), "query"), self._positions, self._complaints)
+        return spec
+
+    def _source(self, name: str, spec: TableSpec, tables: Mapping[str, Any]) -> TableSource:
+        if spec.query is not None:
+            return self._query(spec.query, (*_place(name), "query"), tables)
+        assert spec.from_ is not None
+        if spec.from_ not in self._inputs:
+            where = self._positions.value((*_place(name), "from"))
+            if spec.from_ in tables:
+                hint = f'write query: "select * from {spec.from_}"'
+                self._complaints.add(f"'from' names an input, and '{spec.from_}' is a table", where, hint)
+            else:
+                self._complaints.add(f"there is no input '{spec.from_}'", where, suggest(spec.from_, self._inputs))
+        return InputRows(spec.from_)
+
+    def _query(self, sql: str, place: DataPath, tables: Mapping[str, Any]) -> QueryRows:
+        try:
+            query = parse_query(sql)
+        except UnreadableQuery as error:
+            self._complaints.add(error.what, self._inside(place, sql, error.offset), error.hint)
+            return QueryRows(sql, ())
+        for one in complaints_of(query, [*self._inputs, *tables], self._constants):
+            self._complaints.add(one.what, self._inside(place, sql, one.offset), one.hint)
+        return QueryRows(query.sql, query.reads)
+
+    def _order(self, sources: Mapping[str, TableSource]) -> list[str]:
+        """Return the tables so that each comes after those that it reads; as written where they form a circle."""
+        drafts = [Table(name, source, (), (), location=self._key(_place(name))) for name, source in sources.items()]
+        try:
+            return [table.name for table in table_order(drafts)]
+        except FlowError as error:
+            where = error.where if isinstance(error.where, Location) else self._key(("tables",))
+            self._complaints.add(error.what, where, error.hint)
+            return list(sources)
+
+    def _table(
+        self, name: str, spec: TableSpec, source: TableSource, drafts: Mapping[str, Sequence[NodeDraft]]
+    ) -> Table:
+        """Return one table. Those that it reads have been made."""
+        place = _place(name)
+        columns = self._columns_of(source)
+        row = ANY_ROW if columns is None else Record(tuple((column, Anything()) for column in columns))
+        outputs = self._outputs(spec.outputs, place)
+        if not spec.outputs:
+            outputs = self._same_columns(name, spec, columns)
+        hints = {
+            draft.name: f"it is a step of the table '{other}': read its columns by a query"
+            for other, of_table in drafts.items()
+            if other != name
+            for draft in of_table
+        }
+        check = ReferenceCheck(self._positions, self._complaints, source, row, hints)
+        check.check(drafts[name], self._constants, outputs, (*place, "outputs"))
+        self._check_columns(spec, outputs, place)
+        self._columns[name] = tuple(column for column, _ in outputs)
+        return Table(
+            name,
+            source,
+            nodes_bound(drafts[name]),
+            outputs,
+            spec.types,
+            spec.failed_rows,
+            spec.max_rows,
+            location=self._key(place),
+        )
+
+    def _columns_of(self, source: TableSource) -> tuple[str, ...] | None:
+        """Return the columns that a row has; None where they are not known yet, and where the query was refused."""
+        if not isinstance(source, QueryRows):
+            return None
+        try:
+            return output_columns(parse_query(source.sql), self._columns)
+        except UnreadableQuery:
+            return None
+
+    def _same_columns(self, name: str, spec: TableSpec, columns: Sequence[str] | None) -> Outputs:
+        """Return the query's own columns as outputs; none where only the inputs tell which these are."""
+        if spec.from_ is not None or spec.nodes:
+            self._complain(f"the table '{name}' needs outputs: its columns", _place(name))
+        return tuple((column, Template(f"{{{{ {_read_as(column)} }}}}")) for column in columns or ())
+
+    def _outputs(self, written: Mapping[str, Any], place: DataPath) -> Outputs:
+        return tuple(
+            (name, output.root)
+            for name, data in written.items()
+            if (output := read(OutputSpec, data, (*place, "outputs", name), self._positions, self._complaints))
+        )
+
+    def _check_columns(self, spec: TableSpec, outputs: Outputs, place: DataPath) -> None:
+        seen: dict[str, str] = {}
+        for column, _ in outputs:
+            where = self._key((*place, "outputs", column))
+            if column.lower() == "rowid" or column.startswith(RESERVED):
+                self._complaints.add(f"'{column}' cannot name a column of a table", where, "choose another name")
+            other = seen.setdefault(column.lower(), column)
+            if other != column:
+                what = f"'{column}' and '{other}' differ only in capital letters, which SQL does not tell apart"
+                self._complaints.add(what, where, "rename one of them")
+        known = [column for column, _ in outputs]
+        for column in spec.types:
+            if known and column not in known:
+                where = self._key((*place, "types", column))
+                self._complaints.add(f"there is no column '{column}' to give a type", where, suggest(column, known))
+
+    def _inside(self, place: DataPath, sql: str, offset: int) -> Location:
+        """Return where a character of a query stands in the file, whose lines may be broken and indented otherwise."""
+        before = r"\s+".join(map(re.escape, sql[:offset].split()))
+        return self._positions.match(place, re.compile(rf"{before}\s*(?P<at>{re.escape(sql[offset : offset + 1])})"))
+
+    def _key(self, path: DataPath) -> Location:
+        return self._positions.key(path)
+
+    def _complain(self, what: str, path: DataPath) -> None:
+        self._complaints.add(what, self._key(path))
+
+
+def _place(name: str) -> DataPath:
+    return ("tables", name)
+
+
+def _read_as(column: str) -> str:
+    return f"row.{column}" if column.isidentifier() else f"row[{column!r}]"

@@ -1,0 +1,41 @@
+"""One table of a flow as a user writes it.
+
+Owns the keys of a table and their types. Names, queries and templates are bind_tables' affair.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sundog.ir.tables import MAX_ROWS
+
+SOURCES = ("from", "query")
+
+
+class TableSpec(BaseModel):
+    """A table: the rows of an input or of a query, and what is computed for each."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    #: The name of an input: each of its rows is one of the table.
+    from_: str | None = Field(default=None, alias="from", min_length=1)
+    #: A DuckDB `select` over inputs and other tables.
+    query: str | None = Field(default=None, min_length=1)
+    nodes: dict[str, Any] = Field(default_factory=dict)
+    outputs: dict[str, Any] = Field(default_factory=dict)
+    #: SQL types by output.
+    types: dict[str, str] = Field(default_factory=dict)
+    failed_rows: Literal["stop", "leave_out"] = "stop"
+    #: A query that gives more rows ends the run.
+    max_rows: int = Field(default=MAX_ROWS, ge=1)
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> TableSpec:
+        if (self.from_ is None) == (self.query is None):
+            raise ValueError("a table has exactly one of 'from' (an input) and 'query' (a select)")
+        if self.from_ is not None and "failed_rows" in self.model_fields_set:
+            raise ValueError("'failed_rows' belongs to 'query': rows of an input do not wait for others")
+        if self.from_ is not None and "max_rows" in self.model_fields_set:
+            raise ValueError("'max_rows' belongs to 'query'")
+        return self
