@@ -23,8 +23,9 @@ from sundog.result.notebook import NotebookText, Page
 from sundog.result.run_result import Result, Row
 from sundog.result.simulation import Simulation
 from sundog.runtime.drive import Drive, ended_rows
+from sundog.runtime.rows.row_choice import RowChoice
 from sundog.runtime.run import Run, RunOptions
-from sundog.session.choices import PlanChoices, Rewriting, RowChoice
+from sundog.session.choices import PlanChoices, Rewriting
 from sundog.session.flow_file import load_plan
 from sundog.session.session import Session, plan_session
 from sundog.whatif.variant_options import VariantOptions, option_line

@@ -10,6 +10,7 @@ import pytest
 
 from sundog.ir.logical import InputSource
 from sundog.runtime.rows.inputs import RowSource, open_rows
+from sundog.runtime.rows.row_choice import RowChoice
 
 Open = Callable[..., RowSource]
 Put = Callable[[str, str | bytes], Path]
@@ -34,7 +35,7 @@ def open_at(tmp_path: Path) -> Open:
 
     def open_(*inputs: str | InputSource, snapshot_dir: Path | None = None, **options: Any) -> RowSource:
         sources = [InputSource("rows", path=one) if isinstance(one, str) else one for one in inputs]
-        return open_rows(sources, base_dir=tmp_path, snapshot_dir=snapshot_dir, **options)
+        return open_rows(sources, base_dir=tmp_path, snapshot_dir=snapshot_dir, choice=RowChoice(**options))
 
     return open_
 

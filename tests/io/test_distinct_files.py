@@ -10,7 +10,7 @@ import pytest
 
 from sundog.errors import ConfigError
 from sundog.ir.logical import InputSource
-from sundog.runtime.rows.distinct_files import check_distinct
+from sundog.runtime.preflight.distinct_files import check_distinct
 
 Put = Callable[[str, str | bytes], Path]
 

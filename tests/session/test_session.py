@@ -14,9 +14,10 @@ from sundog.errors import ConfigError, InputError, UserError
 from sundog.flow import columns
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import FilterExec
+from sundog.runtime.rows.row_choice import RowChoice
 from sundog.session import flow_rows
 from sundog.session import session as session_module
-from sundog.session.choices import PlanChoices, Rewriting, RowChoice
+from sundog.session.choices import PlanChoices, Rewriting
 from sundog.session.flow_rows import FlowRows
 from sundog.session.planned_flow import plan_flow
 from sundog.session.session import Session, open_operators, plan_session

@@ -40,7 +40,8 @@ def parse_inputs(written: list[str]) -> dict[str, str]:
 def planned_session(context: typer.Context, config: Config) -> Session:
     """Plan the flow of a command that has the arguments and options of this page from FLOW to --placement, by the names
     that they have there."""
-    from sundog.session.choices import PlanChoices, Rewriting, RowChoice
+    from sundog.runtime.rows.row_choice import RowChoice
+    from sundog.session.choices import PlanChoices, Rewriting
     from sundog.session.flow_file import load_plan
     from sundog.session.session import plan_session
 

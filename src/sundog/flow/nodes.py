@@ -138,7 +138,7 @@ class NodeBinder:
         body = self.drafts(loop.nodes, (*block, "nodes"))
         self._check_loop(loop, body, block)
         check_no_secrets(str(loop.until or ""), (*block, "until"), self._positions, self._complaints)
-        shape = Record((("turns", Scalar()), *((draft.name, draft.shape) for draft in body)))
+        shape = Record((("turns", Scalar("int")), *((draft.name, draft.shape) for draft in body)))
         where = self._positions.key(path)
         each = _each(spec)
         node = Loop(name, nodes_bound(body), loop.max_turns, loop.until, spec.when, each, spec.after, where)

@@ -101,9 +101,9 @@ class LLMOperator:
 
     def shape(self, spec: LLMSpec) -> Shape:
         if spec.output is None:
-            return Record.of(text=Scalar())
+            return Record.of(text=Scalar("str"))
         if isinstance(spec.output.shape, Record):
-            return Record((("text", Scalar()), *spec.output.shape.fields))
+            return Record((("text", Scalar("str")), *spec.output.shape.fields))
         return Anything()
 
     def bind(self, spec: LLMSpec, scope: Scope, engines: Mapping[str, Mapping[str, Any]]) -> BoundCall:

@@ -9,17 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES
-
-
-@dataclass(frozen=True, slots=True)
-class RowChoice:
-    """The rows of the input that a run takes: the first `limit`, and of these `sample`, chosen by `seed`."""
-
-    #: At least 1; None takes all.
-    limit: int | None = None
-    #: At least 1; None takes all.
-    sample: int | None = None
-    seed: int = 0
+from sundog.runtime.rows.row_choice import RowChoice
 
 
 @dataclass(frozen=True, slots=True)

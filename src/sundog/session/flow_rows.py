@@ -6,14 +6,13 @@ Owns how often the inputs are opened, and the check that the columns are there. 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from sundog.flow.columns import check_columns
 from sundog.ir.logical import InputSource, LogicalPlan
 from sundog.ir.schemas.shape import Record
 from sundog.runtime.rows.inputs import RowSource, open_rows
-from sundog.session.choices import RowChoice
+from sundog.runtime.rows.row_choice import RowChoice
 
 
 class FlowRows:
@@ -35,7 +34,7 @@ class FlowRows:
 
     def open(self, inputs: Sequence[InputSource], snapshot_dir: Path | None) -> RowSource:
         """Return rows of `inputs` that belong to the caller, who closes them. `snapshot_dir`: as in `open_rows`."""
-        rows = open_rows(inputs, base_dir=self._base_dir, snapshot_dir=snapshot_dir, **asdict(self._choice))
+        rows = open_rows(inputs, base_dir=self._base_dir, snapshot_dir=snapshot_dir, choice=self._choice)
         # Files have the columns that they had. Those of a query are seen in its snapshots, and these differ.
         if isinstance(rows.shape, Record) and rows.shape != self._checked:
             check_columns(self._written, rows.shape)

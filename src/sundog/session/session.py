@@ -52,7 +52,7 @@ class Session:
     def open_run(self, options: RunOptions) -> Iterator[Run]:
         """Yield the run that is meant, locked while open, and looked at; InputError for columns that are not there,
         ConfigError where no row can succeed."""
-        from sundog.runtime.rows.distinct_files import check_distinct
+        from sundog.runtime.preflight.distinct_files import check_distinct
         from sundog.runtime.rows.outputs import check_output_path
         from sundog.runtime.run import open_run
 

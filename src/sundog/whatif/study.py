@@ -17,7 +17,8 @@ from sundog.errors import ConfigError
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import PhysicalPlan
 from sundog.ir.pool_names import engine_pool
-from sundog.session.choices import PlanChoices, RowChoice
+from sundog.runtime.rows.row_choice import RowChoice
+from sundog.session.choices import PlanChoices
 from sundog.session.session import Session, plan_session
 from sundog.sim.choice import chosen_placement
 from sundog.sim.failures import check_apart, read_failure

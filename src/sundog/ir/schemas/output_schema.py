@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sundog.errors import BadResponse, suggest
-from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, ScalarKind, Shape
 from sundog.ir.values.normal_form import normal_form
 
 _SCALARS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+_KINDS: Mapping[str, ScalarKind] = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
+_KIND_OF_LITERAL: Mapping[type, ScalarKind] = {str: "str", int: "int", float: "float", bool: "bool"}
 _NUM_SHOWN_CHARACTERS = 200
 
 
@@ -179,6 +181,9 @@ def _shape(schema: Any) -> Shape:
             return Record(tuple((name, _shape(value)) for name, value in properties.items()))
         case {"type": "array", "items": dict() as items}:
             return ListOf(_shape(items))
-        case {"type": "string" | "integer" | "number" | "boolean"} | {"enum": _}:
-            return Scalar()
+        case {"type": str() as name} if name in _KINDS:
+            return Scalar(_KINDS[name])
+        case {"enum": list() as literals}:
+            kinds = {_KIND_OF_LITERAL.get(type(literal)) for literal in literals if literal is not None}
+            return Scalar(kinds.pop() if len(kinds) == 1 else None)
     return Anything()

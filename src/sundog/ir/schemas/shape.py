@@ -5,9 +5,12 @@ Owns shapes and the check of a path against one. Never holds data.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from sundog.errors import suggest
+
+ScalarKind = Literal["str", "int", "float", "bool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,9 @@ class Anything:
 @dataclass(frozen=True, slots=True)
 class Scalar:
     """Text, a number, a truth value or null: it has no fields."""
+
+    #: None where it may be any of them; two shapes that differ in nothing else let templates read the same.
+    kind: ScalarKind | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ class HTTPOperator:
         return pool_at(address)
 
     def shape(self, spec: HTTPSpec) -> Shape:
-        return Record.of(status=Scalar(), headers=Anything(), text=Scalar(), json=Anything())
+        return Record.of(status=Scalar("int"), headers=Anything(), text=Scalar("str"), json=Anything())
 
     def bind(self, spec: HTTPSpec, scope: Scope, engines: Mapping[str, Mapping[str, Any]]) -> BoundCall:
         arguments = _arguments(spec)

@@ -150,7 +150,7 @@ class SQLOperator:
 
     def shape(self, spec: SQLSpec) -> Shape:
         if _judge(spec).has_rows is False:
-            return ListOf(Record.of(num_rows=Scalar()))
+            return ListOf(Record.of(num_rows=Scalar("int")))
         return ListOf(Anything())
 
     def bind(self, spec: SQLSpec, scope: Scope, engines: Mapping[str, Mapping[str, Any]]) -> BoundCall:

@@ -5,7 +5,7 @@ Owns the settings and the quoting. Never holds rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
@@ -39,9 +39,21 @@ def connect_duckdb(scratch_dir: Path) -> duckdb.DuckDBPyConnection:
 def stream(connection: duckdb.DuckDBPyConnection, sql: str, size: int = 1024) -> Iterator[list[tuple[Any, ...]]]:
     """Yield the rows of `sql`, `size` at a time, without holding the others."""
     with closing(connection.cursor()) as cursor:
-        cursor.execute(sql)
-        while rows := cursor.fetchmany(size):
-            yield rows
+        yield from fetched(cursor, sql, size)
+
+
+def fetched(
+    cursor: duckdb.DuckDBPyConnection, sql: str, size: int = 1024, parameters: Mapping[str, Any] | None = None
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the rows of `sql` as `stream` does, by a cursor that nobody else uses meanwhile."""
+    cursor.execute(sql, dict(parameters) if parameters else None)
+    while rows := cursor.fetchmany(size):
+        yield rows
+
+
+def new_name(kind: str) -> str:
+    """Return a name that no table of this process has."""
+    return f"__{kind}_{next(_NUMBERS)}"
 
 
 @contextmanager
@@ -56,6 +68,11 @@ def scratch_table(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
 
 def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def file_list(paths: Sequence[Path]) -> str:

@@ -10,7 +10,6 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,16 @@ from sundog.ir.schemas.shape import Record, Shape
 from sundog.ir.templates.template import Path as ValuePath
 from sundog.runtime.rows.duck import connect_duckdb, scratch_table, stream
 from sundog.runtime.rows.failures import explained, unreadable
-from sundog.runtime.rows.formats.json_table import JSONTable
+from sundog.runtime.rows.formats.open_table import open_table
 from sundog.runtime.rows.identity import identity_of
 from sundog.runtime.rows.join import Splitter, check_join
-from sundog.runtime.rows.paths import find_files
 from sundog.runtime.rows.picked import evenly_picked
 from sundog.runtime.rows.relation import Joined, Relation
+from sundog.runtime.rows.row_choice import RowChoice
 from sundog.runtime.rows.table import BadRow, InputRow, InputTable, RowBatch
 
 SAMPLE_BATCH = 16
+ALL_ROWS = RowChoice()
 MAX_SETS_AT_ONCE = 32
 """Each counted set of values has a table of its own in DuckDB's memory, however few the rows are."""
 Numbered = list[tuple[int, tuple[Any, ...]]]
@@ -43,16 +43,14 @@ def open_rows(
     *,
     base_dir: Path,
     snapshot_dir: Path | None,
-    limit: int | None = None,
-    sample: int | None = None,
-    seed: int = 0,
+    choice: RowChoice = ALL_ROWS,
 ) -> RowSource:
     """Return the rows of `inputs`, the first of which drives; nothing is read yet.
 
     `base_dir`: relative paths begin here. `snapshot_dir`: keeps the rows of queries and calls, None for a folder that
-    goes when the source does. `limit`: the first rows only. `sample`: so many of them, chosen by `seed`.
+    goes when the source does.
     """
-    return RowSource(inputs, base_dir.absolute(), snapshot_dir, limit, sample, seed)
+    return RowSource(inputs, base_dir.absolute(), snapshot_dir, choice)
 
 
 class RowSource:
@@ -63,17 +61,13 @@ class RowSource:
         inputs: Sequence[InputSource],
         base_dir: Path,
         snapshot_dir: Path | None,
-        limit: int | None,
-        sample: int | None,
-        seed: int,
+        choice: RowChoice,
     ) -> None:
         self._inputs = tuple(inputs)
         self._base_dir = base_dir
         self._scratch_dir = Path(tempfile.mkdtemp(prefix="sundog-"))
         self._snapshot_dir = snapshot_dir or self._scratch_dir
-        self._limit = limit
-        self._sample = sample
-        self._seed = seed
+        self._choice = choice
         self.close = weakref.finalize(self, shutil.rmtree, self._scratch_dir, ignore_errors=True)
 
     @property
@@ -95,7 +89,7 @@ class RowSource:
     def count(self) -> int:
         """Return how many rows `batches` gives. All rows of csv and jsonl files are read and checked for this."""
         num_rows = self._num_candidates
-        return num_rows if self._sample is None else min(num_rows, self._sample)
+        return num_rows if self._choice.sample is None else min(num_rows, self._choice.sample)
 
     def notes(self) -> tuple[tuple[str, str], ...]:
         """Return (input, what changes in its values when they are read), a sentence each."""
@@ -107,8 +101,8 @@ class RowSource:
         """Return a JSON value, equal for equal rows; see `identity_of` for queries and calls."""
         return {
             "inputs": identity_of(self._inputs, self._base_dir),
-            "limit": self._limit,
-            "sample": None if self._sample is None else [self._sample, self._seed],
+            "limit": self._choice.limit,
+            "sample": None if self._choice.sample is None else [self._choice.sample, self._choice.seed],
         }
 
     def batches(
@@ -119,7 +113,7 @@ class RowSource:
         DuckDB keeps and sorts them, in bounded memory and then in the scratch folder."""
         with explained(self._explain):
             num_candidates = self._num_candidates
-            chosen = self._chosen(num_candidates)
+            chosen = self._choice.chosen(num_candidates)
             is_related = bool(self._joins or order)
             decode = Splitter(self._driver, self._joins).decode if is_related else self._driver.scan().decode
             for rows in self._read(start_row, batch_size, order):
@@ -165,13 +159,13 @@ class RowSource:
 
     def _sampled(self, max_rows: int) -> Iterator[tuple[int, InputRow | BadRow]]:
         num_candidates = self._num_candidates
-        picked = self._chosen(num_candidates)
+        picked = self._choice.chosen(num_candidates)
         among = range(num_candidates) if picked is None else sorted(picked)
         if len(among) <= max_rows:
             for batch in self.batches(batch_size=SAMPLE_BATCH):
                 yield from batch
             return
-        chosen = sorted(random.Random(self._seed).sample(among, max_rows))
+        chosen = sorted(random.Random(self._choice.seed).sample(among, max_rows))
         with explained(self._explain):
             sql, splitter = Relation(self._driver, self._joins).chosen(chosen), Splitter(self._driver, self._joins)
             for rows in stream(self._connection, sql, SAMPLE_BATCH):
@@ -198,43 +192,10 @@ class RowSource:
         with explained(self._explain):
             for joined in self._joins:
                 check_join(self._connection, self._driver, joined)
-        return num_rows if self._limit is None else min(num_rows, self._limit)
+        return self._choice.num_candidates(num_rows)
 
     def _open(self, source: InputSource) -> InputTable:
-        if source.path is None:
-            from sundog.runtime.rows.snapshot import take_snapshot
-
-            files = take_snapshot(source, self._connection, self._base_dir, self._snapshot_dir)
-            files = replace(files, columns=source.columns)
-            return JSONTable(self._connection, files, self._scratch_dir, is_snapshot=True)
-        files = replace(find_files(source, self._base_dir), columns=source.columns)
-        if source.types and files.format != "csv":
-            raise InputError(
-                f"input '{source.name}' has `types`, but a {files.format} file has its own",
-                where=source.location,
-                hint="remove `types`, or use a `query:` with casts",
-            )
-        if source.at is not None and files.format != "json":
-            raise InputError(
-                f"input '{source.name}' has `at`, but a {files.format} file holds no array",
-                where=source.location,
-                hint="`at` names the array inside a .json file",
-            )
-        match files.format:
-            case "json":
-                from sundog.runtime.rows.formats.json_elements import as_lines
-
-                return JSONTable(self._connection, as_lines(files, source.at, self._scratch_dir), self._scratch_dir)
-            case "csv":
-                from sundog.runtime.rows.formats.csv_table import CSVTable
-
-                return CSVTable(self._connection, files, source.types)
-            case "jsonl":
-                return JSONTable(self._connection, files, self._scratch_dir)
-            case "parquet":
-                from sundog.runtime.rows.formats.parquet_table import ParquetTable
-
-                return ParquetTable(self._connection, files)
+        return open_table(source, self._connection, self._base_dir, self._snapshot_dir, self._scratch_dir)
 
     def _open_joined(self, source: InputSource) -> Joined:
         if source.key is None:
@@ -251,11 +212,6 @@ class RowSource:
                 hint="rename the input: its row would hide that column",
             )
         return Joined(self._open(source), *source.key, source.location)
-
-    def _chosen(self, num_candidates: int) -> frozenset[int] | None:
-        if self._sample is None or self._sample >= num_candidates:
-            return None
-        return frozenset(random.Random(self._seed).sample(range(num_candidates), self._sample))
 
     def _read(self, start_row: int, size: int, order: Sequence[ValuePath]) -> Iterator[Numbered]:
         if order:

@@ -10,13 +10,14 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import chdir, closing
 from pathlib import Path
 from typing import Any
 
 import duckdb
 from duckdb import StatementType
+from duckdb.sqltypes import DuckDBPyType
 from pydantic_core import from_json, to_json
 
 from sundog.errors import InputError
@@ -24,7 +25,7 @@ from sundog.ir.logical import InputSource
 from sundog.ir.values.normal_form import NoNormalForm, normal_form
 from sundog.operators.edited_modules import resolve_as_written
 from sundog.private_files import FILE_MODE, make_private_folder, open_private
-from sundog.runtime.rows.duck import stream
+from sundog.runtime.rows.duck import fetched
 from sundog.runtime.rows.failures import explained, first_sentence
 from sundog.runtime.rows.formats.json_line import bad_line
 from sundog.runtime.rows.paths import InputFiles
@@ -41,22 +42,33 @@ def take_snapshot(
 ) -> InputFiles:
     """Return the rows of `source` in `snapshot_dir`; an existing snapshot is used as it is."""
     path = snapshot_dir.absolute() / f"{source.name}.jsonl"
-    notes_path = path.with_suffix(".notes.json")
     if not path.exists():
-        make_private_folder(path.parent)
-        nulled = Counter[str]()
-        with whole_file(path, FILE_MODE) as file:
-            if source.query is not None:
-                with _WORKING_FOLDER, chdir(base_dir):
-                    file.writelines(_query_lines(source, source.query, connection, nulled))
-            else:
-                file.writelines(_call_lines(source, base_dir, nulled))
-            notes = [note_nulled(column, count) for column, count in nulled.items() if count]
-            if notes:
-                os.close(open_private(notes_path, os.O_WRONLY))
-                notes_path.write_bytes(to_json(notes))
+        if source.query is not None:
+            query = source.query
+            with _WORKING_FOLDER, chdir(base_dir):
+                write_snapshot(path, lambda nulled: _query_lines(source, query, connection, nulled))
+        else:
+            write_snapshot(path, lambda nulled: _call_lines(source, base_dir, nulled))
+    notes_path = _notes_path(path)
     notes = from_json(notes_path.read_bytes()) if notes_path.exists() else []
     return InputFiles(source.name, (path,), "jsonl", path.parent, notes=tuple(notes))
+
+
+def write_snapshot(path: Path, lines: Callable[[Counter[str]], Iterable[bytes]]) -> None:
+    """Write a snapshot, whole or not at all. `lines` counts by column the values that become null for being NaN or
+    infinite; what it raises passes through."""
+    make_private_folder(path.parent)
+    nulled = Counter[str]()
+    with whole_file(path, FILE_MODE) as file:
+        file.writelines(lines(nulled))
+        notes = [note_nulled(column, count) for column, count in nulled.items() if count]
+        if notes:
+            os.close(open_private(_notes_path(path), os.O_WRONLY))
+            _notes_path(path).write_bytes(to_json(notes))
+
+
+def _notes_path(path: Path) -> Path:
+    return path.with_suffix(".notes.json")
 
 
 def _query_lines(
@@ -80,21 +92,32 @@ def _query_lines(
                 where=source.location,
                 hint="name one of them otherwise: ... AS another_name",
             )
-        names, types = relation.columns, relation.types
-        columns = [
-            column_of(name, type, f"r{index}") for index, (name, type) in enumerate(zip(names, types, strict=True))
-        ]
-        renamed = ", ".join(f"r{index}" for index in range(len(columns)))
-        decode, counted = decoder(columns), count_nulled(columns)
-        selection = ", ".join([select_list(columns), *(expression for _, expression in counted)])
-        for rows in stream(cursor, f"SELECT {selection} FROM ({query}\n) AS t({renamed})"):
-            for place, (name, _) in enumerate(counted, start=len(columns)):
-                nulled[name] += sum(row[place] for row in rows)
-            for row, values in zip(decode([row[: len(columns)] for row in rows]), rows, strict=True):
-                if isinstance(row, BadRow):
-                    yield bad_line(row.reason, dict(zip(names, values, strict=False))) + b"\n"
-                else:
-                    yield to_json(row) + b"\n"
+        yield from json_lines(cursor, query, dict(zip(relation.columns, relation.types, strict=True)), nulled)
+
+
+def json_lines(
+    cursor: duckdb.DuckDBPyConnection,
+    query: str,
+    types: Mapping[str, DuckDBPyType],
+    nulled: Counter[str],
+    *,
+    num_hidden: int = 0,
+    parameters: Mapping[str, Any] | None = None,
+) -> Iterator[bytes]:
+    """Yield the rows of `query` in its order, a line of JSON for each, or a `bad_line`. `types`: its columns, but for
+    `num_hidden` behind them that no row has. Raises what DuckDB raises."""
+    columns = [column_of(name, type, f"r{index}") for index, (name, type) in enumerate(types.items())]
+    renamed = ", ".join(f"r{index}" for index in range(len(columns) + num_hidden))
+    decode, counted = decoder(columns), count_nulled(columns)
+    selection = ", ".join([select_list(columns), *(expression for _, expression in counted)])
+    for rows in fetched(cursor, f"SELECT {selection} FROM ({query}\n) AS t({renamed})", parameters=parameters):
+        for place, (name, _) in enumerate(counted, start=len(columns)):
+            nulled[name] += sum(row[place] for row in rows)
+        for row, values in zip(decode([row[: len(columns)] for row in rows]), rows, strict=True):
+            if isinstance(row, BadRow):
+                yield bad_line(row.reason, dict(zip(types, values, strict=False))) + b"\n"
+            else:
+                yield to_json(row) + b"\n"
 
 
 def _call_lines(source: InputSource, base_dir: Path, nulled: Counter[str]) -> Iterator[bytes]:

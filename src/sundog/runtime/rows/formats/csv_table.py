@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from sundog.errors import InputError, SundogError, suggest
 from sundog.ir.schemas.shape import Record, Shape
-from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, literal, stream
+from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, literal, quoted, stream
 from sundog.runtime.rows.failures import different_columns, explained, no_key_column, shorten, too_long, unreadable
 from sundog.runtime.rows.formats.csv_text import BadQuoting, delimiter_of, first_line_not_utf8, records
 from sundog.runtime.rows.formats.kept_rows import kept_or_read
@@ -65,6 +65,13 @@ class CSVTable:
 
     def value(self, path: Sequence[str]) -> str:
         return value_of(self._wanted, path)
+
+    def relation(self) -> str:
+        columns = ", ".join(f"{column} AS {quoted(name)}" for name, column in self._raw_columns())
+        return f"SELECT {columns} FROM {self._source}"
+
+    def num_bad(self) -> int:
+        return 0
 
     def notes(self) -> tuple[str, ...]:
         with explained(self.explain):
@@ -128,19 +135,26 @@ class CSVTable:
             ((row,),) = stream(self._connection, f"SELECT {', '.join(expressions)} FROM {self._source}")
         return row
 
+    def _raw_columns(self) -> Iterator[tuple[str, str]]:
+        """Yield the name of each wanted column, and its expression in its own type."""
+        for index, name in enumerate(self._names):
+            if self.files.is_wanted(name):
+                decided = self._decided(name)
+                yield name, f"r{index}" if decided == "VARCHAR" else f"CAST(nullif(r{index}, '') AS {decided})"
+
     @cached_property
     def _wanted(self) -> list[Column]:
-        columns = []
-        for index, (name, type) in enumerate(zip(self._names, self._given_types, strict=True)):
-            if not self.files.is_wanted(name):
-                continue
-            decided = "VARCHAR" if name in self._types else _type_of(self._profile[1][name])
-            if decided == "VARCHAR":
-                columns.append(column_of(name, type, f"r{index}"))
-            else:
-                cast = f"CAST(nullif(r{index}, '') AS {decided})"
-                columns.append(Column(name, self._connection.type(decided), cast, False))
-        return columns
+        given = dict(zip(self._names, self._given_types, strict=True))
+        return [
+            column_of(name, given[name], expression)
+            if self._decided(name) == "VARCHAR"
+            else Column(name, self._connection.type(self._decided(name)), expression, False)
+            for name, expression in self._raw_columns()
+        ]
+
+    def _decided(self, name: str) -> str:
+        """Return the type that the values of a column decide; VARCHAR, as which it is read, where it was given."""
+        return "VARCHAR" if name in self._types else _type_of(self._profile[1][name])
 
     def _find_delimiter(self) -> str:
         path = self.files.paths[0]

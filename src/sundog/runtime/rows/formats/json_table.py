@@ -6,7 +6,7 @@ can hold is a bad row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,6 +91,31 @@ class JSONTable:
 
     def value(self, path: Sequence[str]) -> str:
         return json_text("c0", path)
+
+    def relation(self) -> str:
+        return self._relation[0]
+
+    def num_bad(self) -> int:
+        return self._relation[1]
+
+    @cached_property
+    def _relation(self) -> tuple[str, int]:
+        """The rows that are not bad, in the types that all their values have, and how many are bad."""
+        from sundog.runtime.rows.formats.loaded_json import loaded_rows  # pyarrow, which only queries of tables need
+
+        scan, num_bad = self.scan(), 0
+
+        def good() -> Iterator[InputRow]:
+            nonlocal num_bad
+            for rows in stream(self._connection, scan.select):
+                for row in scan.decode(rows):
+                    if isinstance(row, BadRow):
+                        num_bad += 1
+                    else:
+                        yield row
+
+        with explained(self.explain):
+            return loaded_rows(self._connection, good(), [*filter(self.files.is_wanted, self._names)]), num_bad
 
     def notes(self) -> tuple[str, ...]:
         return self.files.notes

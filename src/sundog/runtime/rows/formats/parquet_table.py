@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from sundog.errors import InputError, SundogError, error_text
 from sundog.ir.schemas.shape import Record, Shape
-from sundog.runtime.rows.duck import file_list
+from sundog.runtime.rows.duck import file_list, quoted
 from sundog.runtime.rows.failures import different_columns, explained, no_key_column, unreadable
 from sundog.runtime.rows.paths import InputFiles
 from sundog.runtime.rows.table import JoinKey, Scan
@@ -52,6 +52,15 @@ class ParquetTable:
 
     def value(self, path: Sequence[str]) -> str:
         return value_of(self._wanted, path)
+
+    def relation(self) -> str:
+        columns = (
+            f"r{index} AS {quoted(name)}" for index, name in enumerate(self._names) if self.files.is_wanted(name)
+        )
+        return f"SELECT {', '.join(columns)} FROM {self._reader}"
+
+    def num_bad(self) -> int:
+        return 0
 
     def notes(self) -> tuple[str, ...]:
         with explained(self.explain):

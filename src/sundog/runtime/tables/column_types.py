@@ -1,0 +1,44 @@
+"""Types of DuckDB as types of a table's columns.
+
+Owns which types pass from a query through a row into the next query. The rest becomes what a row makes of it: text, or
+JSON.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from duckdb.sqltypes import DuckDBPyType
+
+from sundog.ir.sql_types import JSON, VARCHAR, ListType, PlainType, SQLType, StructType
+from sundog.runtime.rows.value_sql import children_of, is_json
+
+PASSING = frozenset(
+    {"boolean", "tinyint", "smallint", "integer", "bigint", "hugeint", "float", "double", "varchar"}
+    | {"decimal", "date", "time", "timestamp", "timestamp with time zone", "uuid"}
+)
+"""Types whose values are the same again after they were JSON in a row."""
+
+
+def column_type(type: DuckDBPyType) -> SQLType:
+    """Return the type that a column of rows has whose values were of `type` in a query."""
+    if is_json(type):
+        return JSON
+    children = dict(children_of(type))
+    match type.id:
+        case id if id in PASSING:
+            return PlainType(str(type))
+        case "list":
+            return _list_of(children["child"], None)
+        case "array":
+            return _list_of(children["child"], cast(int, dict(type.children)["size"]))
+        case "struct" if all(children):
+            return StructType(tuple((name, column_type(child)) for name, child in children.items()))
+        case "map" | "union" | "variant" | "tuple" | "struct":
+            return JSON
+    return VARCHAR
+
+
+def _list_of(child: DuckDBPyType, length: int | None) -> SQLType:
+    item = column_type(child)
+    return JSON if item == JSON else ListType(item, length)

@@ -1,0 +1,192 @@
+"""The relations of a flow: its inputs, and its tables once they have ended, as the queries of tables read them.
+
+Owns one DuckDB connection, which is scratch: after a kill it is filled anew. Never decides what a query may say; that
+is the affair of the room `queries`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import weakref
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import duckdb
+from duckdb.sqltypes import DuckDBPyType
+
+from sundog.errors import FlowError, InputError, RunError
+from sundog.ir.logical import InputSource, Table
+from sundog.ir.sql_types import SQLType, spell_type
+from sundog.queries.order import with_keys
+from sundog.queries.parsed import Query
+from sundog.runtime.rows.duck import connect_duckdb, new_name, quoted
+from sundog.runtime.rows.failures import explained, first_sentence
+from sundog.runtime.rows.formats.loaded_json import load_lines, typed_select
+from sundog.runtime.rows.formats.open_table import open_table
+from sundog.runtime.rows.row_choice import RowChoice
+from sundog.runtime.rows.snapshot import json_lines
+from sundog.runtime.tables.column_types import column_type
+
+Columns = tuple[tuple[str, SQLType], ...]
+
+
+class Relations:
+    """The inputs and ended tables of one flow as tables of DuckDB, whose `rowid` counts their rows in order."""
+
+    def __init__(
+        self,
+        inputs: Sequence[InputSource],
+        base_dir: Path,
+        snapshot_dir: Path | None,
+        choice: RowChoice,
+        constants: Mapping[str, Any],
+    ) -> None:
+        """`snapshot_dir`: as of `open_rows`. `choice`: the rows of the first input that are taken; of the others all
+        are."""
+        self._inputs = {source.name: source for source in inputs}
+        self._base_dir = base_dir
+        self._scratch_dir = Path(tempfile.mkdtemp(prefix="sundog-"))
+        self._snapshot_dir = snapshot_dir or self._scratch_dir
+        self._choice = choice
+        self._constants = constants
+        self._connection = connect_duckdb(self._scratch_dir)
+        self._loaded: set[str] = set()
+        self._running: set[duckdb.DuckDBPyConnection] = set()
+        self._lock = Lock()
+        self._remove = weakref.finalize(self, shutil.rmtree, self._scratch_dir, ignore_errors=True)
+
+    def close(self) -> None:
+        self._connection.close()
+        self._remove()
+
+    def interrupt(self) -> None:
+        """End the queries that run now, each with an error."""
+        for cursor in tuple(self._running):
+            cursor.interrupt()
+
+    def load_input(self, name: str) -> None:
+        """Make the rows of an input a relation, if they are none yet. InputError where they cannot be read, and where a
+        row holds what no value can be: a query over the others would leave it out without a word."""
+        with self._lock:
+            if name in self._loaded:
+                return
+            source = self._inputs[name]
+            table = open_table(source, self._connection, self._base_dir, self._snapshot_dir, self._scratch_dir)
+            num_rows = table.count()
+            with explained(table.explain):
+                if num_bad := table.num_bad():
+                    raise InputError(
+                        f"{num_bad:,} rows of input '{name}' hold what no value can be, and a query needs all rows",
+                        where=source.location,
+                        hint="mend these rows, or read them by a table with `from:`, where each of them fails alone",
+                    )
+                is_first = name == next(iter(self._inputs))
+                select = self._chosen(table.relation(), num_rows) if is_first else table.relation()
+                self._connection.execute(f"CREATE TABLE {quoted(name)} AS {select}")
+            self._loaded.add(name)
+
+    def columns_of(self, name: str) -> Columns:
+        """Return the columns of a relation that is there."""
+        return self._typed(f"SELECT * FROM {quoted(name)}", None)
+
+    def declare(self, name: str, columns: Columns) -> None:
+        """Make an empty relation."""
+        types = ", ".join(f"{quoted(column)} {spell_type(type)}" for column, type in columns)
+        self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} ({types})")
+
+    def load(self, name: str, columns: Columns, lines: Iterable[bytes]) -> None:
+        """Make a relation of rows as JSON objects, in their order, in the place of one of that name."""
+        staged = new_name("lines")
+        with self._lock:
+            try:
+                load_lines(self._connection, staged, lines)
+                select = typed_select(staged, {column: spell_type(type) for column, type in columns})
+                self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} AS {select}")
+            finally:
+                self._connection.execute(f"DROP TABLE IF EXISTS {staged}")
+
+    def describe(self, table: Table, query: Query) -> Columns:
+        """Return the columns that a query gives over the relations as they are, which may be empty; FlowError for what
+        only their types show to be wrong."""
+        with explained(lambda error: _mistake(table, error)):
+            return self._typed(query.sql, query)
+
+    def lines(self, table: Table, query: Query, nulled: Counter[str]) -> Iterator[bytes]:
+        """Yield the rows of a table's query in their order, a line of JSON for each. RunError where the query fails or
+        gives more rows than the table may have."""
+        keyed = with_keys(query)
+        num_rows = 0
+        with explained(lambda error: _failure(table, error)), self._cursor() as cursor:
+            found = json_lines(
+                cursor,
+                keyed.sql,
+                self._types(query.sql, query),
+                nulled,
+                num_hidden=keyed.num_keys,
+                parameters=self._parameters(query),
+            )
+            for line in found:
+                num_rows += 1
+                if num_rows > table.max_rows:
+                    raise RunError(
+                        f"the query of the table '{table.name}' gives more than {table.max_rows:,} rows",
+                        where=table.location,
+                        hint="does a join lack its condition? if not, raise max_rows",
+                    )
+                yield line
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor whose query `interrupt` ends."""
+        with closing(self._connection.cursor()) as cursor:
+            self._running.add(cursor)
+            try:
+                yield cursor
+            finally:
+                self._running.discard(cursor)
+
+    def _chosen(self, select: str, num_rows: int) -> str:
+        """Return `select` with the rows of the user's choice only."""
+        num_candidates = self._choice.num_candidates(num_rows)
+        chosen = self._choice.chosen(num_candidates)
+        if chosen is None:
+            return select if num_candidates == num_rows else f"{select} LIMIT {num_candidates}"
+        numbers = ", ".join(map(str, sorted(chosen))) or "-1"
+        numbered = f"SELECT *, row_number() OVER () - 1 AS __number FROM ({select})"
+        return f"SELECT * EXCLUDE (__number) FROM ({numbered}) WHERE __number IN ({numbers})"
+
+    def _typed(self, sql: str, query: Query | None) -> Columns:
+        return tuple((name, column_type(type)) for name, type in self._types(sql, query).items())
+
+    def _types(self, sql: str, query: Query | None) -> dict[str, DuckDBPyType]:
+        with closing(self._connection.cursor()) as cursor:
+            # A relation's errors name no line.
+            parameters = {} if query is None else self._parameters(query)
+            cursor.execute(f"DESCRIBE {sql}", parameters or None)
+            relation = cursor.sql(sql, params=parameters or None)
+            return dict(zip(relation.columns, relation.types, strict=True))
+
+    def _parameters(self, query: Query) -> dict[str, Any]:
+        return {name: self._constants[name] for name in query.parameters}
+
+
+def _mistake(table: Table, error: duckdb.Error) -> FlowError:
+    candidates = re.search(r"^Candidate bindings[: ]+(.*)$", str(error), re.MULTILINE)
+    hint = f"columns near that name: {candidates[1]}" if candidates else None
+    return FlowError(f"{_place(table, error)}: {first_sentence(error)}", where=table.location, hint=hint)
+
+
+def _failure(table: Table, error: duckdb.Error) -> RunError:
+    hint = "what has been computed is kept: mend the query's casts, or the rows, and repeat the command"
+    return RunError(f"{_place(table, error)} failed: {first_sentence(error)}", where=table.location, hint=hint)
+
+
+def _place(table: Table, error: duckdb.Error) -> str:
+    found = re.search(r"^LINE (\d+):", str(error), re.MULTILINE)
+    return f"the query of the table '{table.name}'" + (f" (its line {found[1]})" if found else "")
