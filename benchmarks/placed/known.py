@@ -34,7 +34,7 @@ from sundog.optimizer.placement.choose import solver_named
 from sundog.optimizer.placement.problem import PlacementProblem, PlacementSolution
 from sundog.optimizer.placement_figures import PlacementFigures
 from sundog.optimizer.placement_of_plan import placement_problem
-from sundog.runtime.run import RunOptions
+from sundog.runtime.run_options import RunOptions
 from sundog.session.choices import PlanChoices
 from sundog.session.estimates import FlowEstimates
 from sundog.session.flow_file import load_plan

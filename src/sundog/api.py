@@ -24,9 +24,11 @@ from sundog.result.run_result import Result, Row
 from sundog.result.simulation import Simulation
 from sundog.runtime.drive import Drive, ended_rows
 from sundog.runtime.rows.row_choice import RowChoice
-from sundog.runtime.run import Run, RunOptions
+from sundog.runtime.run import Run
+from sundog.runtime.run_options import RunOptions
 from sundog.session.choices import PlanChoices, Rewriting
 from sundog.session.flow_file import load_plan
+from sundog.session.output_names import outputs_named
 from sundog.session.session import Session, plan_session
 from sundog.whatif.variant_options import VariantOptions, option_line
 
@@ -72,7 +74,8 @@ class PlanOptions(TypedDict, total=False):
 class Options(PlanOptions, total=False):
     """These options say how to run, as those of `sundog run` do."""
 
-    output: str | Path | None
+    #: A path, or one for each result (and any other table) of a flow with tables.
+    output: str | Path | Mapping[str, str | Path] | None
     fresh: bool
     max_errors: int | None
     retry_failed: bool
@@ -135,14 +138,16 @@ class Runnable:
     async def stream(self, **options: Unpack[Options]) -> AsyncGenerator[Row, None]:
         """Yield the output rows as they finish, those of an earlier part of the run first. Leaving early lets running
         calls end and keeps what is finished. A slow reader slows the run down, so that memory stays bounded."""
-        session, run_options = self._session(options, Options.__optional_keys__), _run_options(options)
+        session = self._session(options, Options.__optional_keys__)
+        run_options = _run_options(options, session.plan.logical)
         with session.open_run(run_options) as opened:
-            for row_index, columns in opened.rows():
-                yield Row(row_index, columns)
+            for ref, columns in opened.rows():
+                yield Row(ref, columns)
+            results = session.plan.logical.results
             async with aclosing(ended_rows(opened)) as ends:
                 async for end in ends:
-                    if end.state == "done":
-                        yield Row(end.row_index, from_json(end.body))
+                    if end.state == "done" and end.row.table in results:
+                        yield Row(end.row, from_json(end.body))
 
     def explain(self, format: ExplainForm = "text", **options: Unpack[PlanOptions]) -> NotebookText:
         """Return the plans, and what a run will take: as text, as JSON text, or as a page of HTML, which a notebook
@@ -196,7 +201,8 @@ class Runnable:
 
         # A clean terminal is left also where the run is refused before it begins.
         with closing(display):
-            session, run_options = self._session(options, WatchedOptions.__optional_keys__), _run_options(options)
+            session = self._session(options, WatchedOptions.__optional_keys__)
+            run_options = _run_options(options, session.plan.logical)
             with session.open_run(run_options) as opened:
                 if on_open is not None:
                     on_open(opened)
@@ -204,7 +210,10 @@ class Runnable:
                     display.note(f"warning: {finding}")
                 async with watching(opened.progress, display, partial(session.estimates.planned_calls, opened.record)):
                     report = await opened.execute()
-        return Result(run_options.state_dir, report, tuple(name for name, _ in session.plan.logical.tables[0].outputs))
+        plan = session.plan.logical
+        named = dict.fromkeys((*plan.results, *run_options.outputs))
+        columns = {name: tuple(column for column, _ in plan.table(name).outputs) for name in named}
+        return Result(run_options.state_dir, report, columns)
 
     def _session(self, options: PlanOptions, known: frozenset[str]) -> Session:
         """Raise TypeError for an option that is not `known`."""
@@ -286,11 +295,12 @@ def _plan_choices(options: PlanOptions) -> PlanChoices:
     )
 
 
-def _run_options(options: Options) -> RunOptions:
+def _run_options(options: Options, plan: LogicalPlan) -> RunOptions:
     output = options.get("output")
+    written = [] if output is None else [output] if isinstance(output, str | Path) else list(output.items())
     return RunOptions(
         _config(options).state_dir,
-        None if output is None else Path(output),
+        outputs_named(plan, written),
         options.get("fresh", False),
         options.get("max_errors"),
         options.get("retry_failed", False),

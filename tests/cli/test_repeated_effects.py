@@ -12,7 +12,7 @@ import pytest
 from sundog.api import load
 from sundog.config import read_config
 from sundog.errors import ConfigError
-from sundog.runtime.run import RunOptions
+from sundog.runtime.run_options import RunOptions
 from sundog.session.flow_file import load_plan
 from sundog.session.session import plan_session
 from tests.cli.flows import sundog
@@ -73,7 +73,7 @@ def test_a_run_that_is_at_work_is_not_doubled_before_its_first_effect(folder: Pa
     first, other = (
         plan_session(load_plan(folder / "flow.yaml", {}), folder, read_config(folder / ".sundog")) for _ in "ab"
     )
-    options = [RunOptions(folder / ".sundog", folder / name) for name in ("one.csv", "two.csv", "three.csv")]
+    options = [RunOptions(folder / ".sundog", {"": folder / name}) for name in ("one.csv", "two.csv", "three.csv")]
     with first.open_run(options[0]) as opened:
         with pytest.raises(ConfigError, match=rf"run {opened.record.run_id} is at work now on the effects \(send\)"):
             other.open_run(options[1]).__enter__()

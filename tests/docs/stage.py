@@ -39,7 +39,7 @@ from sundog.transport.client import Client, Request
 from tests.docs.pages import ROOT, Block
 
 RUN_ID = re.compile(r"\b([a-z_]\w*)-[0-9a-f]{8}\b")
-FLOW_KEYS = {"name", "workers", "engines", "limits", "inputs", "constants", "nodes", "outputs"}
+FLOW_KEYS = {"name", "workers", "engines", "limits", "inputs", "constants", "tables", "results", "nodes", "outputs"}
 
 
 class Stage:
@@ -137,7 +137,9 @@ class Stage:
         part = YAML(typ="safe", pure=True).load(text)
         assert set(part) <= FLOW_KEYS, f"no section of a flow: {sorted(set(part) - FLOW_KEYS)}"
         flow = {**self._base, **part}
-        if "nodes" in part and "outputs" not in part:
+        if "tables" in part:
+            flow |= {"nodes": {}, "outputs": {}}
+        elif "nodes" in part and "outputs" not in part:
             flow["outputs"] = {
                 name: f"{{{{ {name} }}}}" for name, node in part["nodes"].items() if "filter" not in node
             }

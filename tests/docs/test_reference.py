@@ -16,6 +16,7 @@ from typer.main import get_command
 from sundog.cli.main import app
 from sundog.engines.base import ENGINES, EngineOptions
 from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, LimitSpec, LoopSpec, NodeSpec, WorkersSpec
+from sundog.flow.tables.table_spec import TableSpec
 from sundog.operators.base import OPERATORS
 from sundog.vllm_plugin.envelope import Envelope
 from sundog.vllm_plugin.options import PluginOptions
@@ -36,6 +37,7 @@ def described() -> dict[tuple[Path, str], Models]:
         (LANGUAGE, "Workers"): (WorkersSpec,),
         (LANGUAGE, "Limits"): (LimitSpec,),
         (LANGUAGE, "Inputs"): (InputSpec,),
+        (LANGUAGE, "Tables"): (TableSpec,),
         (LANGUAGE, "Nodes"): (NodeSpec,),
         (LANGUAGE, "loop"): (LoopSpec,),
         (VLLM_PAGE, "Install and start"): (PluginOptions,),

@@ -17,7 +17,7 @@ from sundog.errors import Location, UserError
 from sundog.explanation.explanation import Explanation
 from sundog.flow.bind import load_flow
 from sundog.ir.logical import LogicalPlan, Loop, Node, steps_of
-from sundog.runtime.run import RunOptions
+from sundog.runtime.run_options import RunOptions
 from sundog.session.session import plan_session
 from tests.fuzz.budget import bounded, fuzz
 from tests.fuzz.flow_corpus import flows, runnable_flows, write_rows

@@ -12,14 +12,15 @@ import duckdb
 import pytest
 
 from sundog.errors import ConfigError, RunError
+from sundog.ir.row_ids import RowId
 from sundog.ir.values.canonical import canonical_json
 from sundog.runtime.rows.outputs import check_output_path, errors_path, write_output
 
 ROWS: list[dict[str, Any]] = [{"id": 1, "note": "x", "tags": ["a"]}, {"id": None, "note": "", "tags": None}]
 
 
-def stored(rows: list[dict[str, Any]]) -> Callable[[], Iterator[tuple[int, bytes]]]:
-    return lambda: ((index, canonical_json(row)) for index, row in enumerate(rows))
+def stored(rows: list[dict[str, Any]]) -> Callable[[], Iterator[tuple[RowId, bytes]]]:
+    return lambda: (((index,), canonical_json(row)) for index, row in enumerate(rows))
 
 
 def write(path: Path, rows: list[dict[str, Any]] = ROWS) -> tuple[str, ...]:
@@ -50,8 +51,8 @@ def test_values_without_a_common_type_are_told(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_the_old_table_and_no_new_file(tmp_path: Path) -> None:
-    def broken() -> Iterator[tuple[int, bytes]]:
-        yield 0, b'{"a": 1}'
+    def broken() -> Iterator[tuple[RowId, bytes]]:
+        yield (0,), b'{"a": 1}'
         raise KeyboardInterrupt
 
     write(tmp_path / "out.duckdb#t")

@@ -57,7 +57,7 @@ def _source(folder: Path, name: str, types: dict[str, str]) -> InputSource:
 @pytest.fixture
 def trip(tmp_path: Path) -> Callable[..., list[Any]]:
     def write_and_read(name: str, rows: list[dict[str, Any]], types: dict[str, str] | None = None) -> list[Any]:
-        bodies = [(index, canonical_json(row)) for index, row in enumerate(rows)]
+        bodies = [((index,), canonical_json(row)) for index, row in enumerate(rows)]
         warnings = write_output(tmp_path / name, list(rows[0]), lambda: iter(bodies))
         assert not [warning for warning in warnings if "as formulas" not in warning]
         source = open_rows([_source(tmp_path, name, types or {})], base_dir=tmp_path, snapshot_dir=None)

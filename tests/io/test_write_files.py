@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sundog.errors import ConfigError, RunError, StoreError
+from sundog.ir.row_ids import RowId
 from sundog.ir.values.canonical import canonical_json
 from sundog.runtime.rows.formats import parquet_file
 from sundog.runtime.rows.outputs import (
@@ -38,8 +39,8 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def stored(rows: list[dict[str, Any]]) -> Callable[[], Iterator[tuple[int, bytes]]]:
-    return lambda: ((index, canonical_json(row)) for index, row in enumerate(rows))
+def stored(rows: list[dict[str, Any]]) -> Callable[[], Iterator[tuple[RowId, bytes]]]:
+    return lambda: (((index,), canonical_json(row)) for index, row in enumerate(rows))
 
 
 def write(path: Path, rows: list[dict[str, Any]], columns: list[str] | None = None) -> tuple[str, ...]:
@@ -171,7 +172,7 @@ def test_values_without_a_common_type_become_json_text_and_are_reported(
 def test_a_stored_row_that_is_no_json_is_told_as_damage(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"out.{suffix}"
     with pytest.raises(StoreError, match="the store is damaged: the output of row 7 is no JSON"):
-        write_output(path, ["a"], lambda: iter([(1, b'{"a": 1}'), (7, b'{"a": "\xff"}')]))
+        write_output(path, ["a"], lambda: iter([((1,), b'{"a": 1}'), ((7,), b'{"a": "\xff"}')]))
     assert not path.exists()
 
 
@@ -220,12 +221,12 @@ def test_parquet_holds_one_row_group_in_memory(tmp_path: Path, monkeypatch: pyte
     taken = written = 0
     most = 0
 
-    def rows() -> Iterator[tuple[int, bytes]]:
+    def rows() -> Iterator[tuple[RowId, bytes]]:
         nonlocal taken
         taken = 0
         for index in range(100):
             taken += 1
-            yield index, b'{"a": 1}'
+            yield (index,), b'{"a": 1}'
 
     def counting(self: pq.ParquetWriter, table: pa.Table, row_group_size: int | None = None) -> None:
         nonlocal written, most
@@ -244,8 +245,8 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, suffix: 
     path = tmp_path / f"out.{suffix}"
     path.write_text("old")
 
-    def rows() -> Iterator[tuple[int, bytes]]:
-        yield 0, b'{"a": 1}'
+    def rows() -> Iterator[tuple[RowId, bytes]]:
+        yield (0,), b'{"a": 1}'
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

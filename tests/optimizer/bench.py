@@ -18,6 +18,7 @@ from sundog.flow.bind import bind
 from sundog.flow.positions import DataPath
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import PhysicalPlan, calls_of
+from sundog.ir.row_ids import RowRef
 from sundog.operators.base import OPERATORS
 from sundog.runtime.executor import RowEnd
 from sundog.sched.catalog import FCFS
@@ -117,5 +118,5 @@ class Bench:
         columns = plan.logical.inputs[0].columns
         if columns is not None:
             rows = [{name: row[name] for name in columns} for row in rows]
-        ends = await asyncio.gather(*(part.executor.run(index, row) for index, row in enumerate(rows)))
+        ends = await asyncio.gather(*(part.executor.run(RowRef("", (index,)), row) for index, row in enumerate(rows)))
         return list(ends), part.figures.progress.num_executed

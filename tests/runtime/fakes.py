@@ -13,6 +13,7 @@ from sundog.engines.base import Usage
 from sundog.errors import CallError
 from sundog.ir.logical import Filter, ForEach, LogicalPlan, Loop, Node, OperatorSpec, Step, Table
 from sundog.ir.physical import PhysicalPlan, Sharing
+from sundog.ir.row_ids import RowRef
 from sundog.ir.schemas.shape import Anything, Shape
 from sundog.ir.tables import InputRows
 from sundog.ir.templates.render import Scope, render_value
@@ -152,7 +153,7 @@ class World:
             scope = {"run_id": "run-1", "is_fresh": False, "repeats_unknown_effects": False, **scope}
             part = self.part = Part(plan, store, FCFS, self.events.append, {"fake": self.operator}, **scope)
             part.driver.tell(ReplicaAdded(0.0, "fake", "fake", self.max_concurrency))
-            ends = (part.executor.run(index, row) for index, row in enumerate(rows))
+            ends = (part.executor.run(RowRef("", (index,)), row) for index, row in enumerate(rows))
             return list(await asyncio.gather(*ends))
         finally:
             store.close()

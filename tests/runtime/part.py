@@ -58,7 +58,8 @@ class Part:
             self.figures,
         )
         # Nobody asks here which steps have drained.
-        drains = Drains(plan.nodes, 0, 1, lambda step, comes_again: None)
+        drains = Drains(plan.tables, 1, lambda step, comes_again: None)
+        drains.begin("", 0)
         self.executor = RowExecutor(
             plan.tables[0], plan.logical.constants, dispatcher, self.figures.observations, drains
         )

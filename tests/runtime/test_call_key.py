@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sundog.ir.physical import CallExec, Sharing
+from sundog.ir.row_ids import RowRef
 from sundog.operators.base import BoundCall
 from sundog.runtime.calls.call_key import CallIdentity, RunScope, call_key
 from tests.runtime.fakes import World, plan_of, step
@@ -28,7 +29,7 @@ def key(tmp_path: Any, sharing: Sharing, *, effect: bool = False, **changed: Any
     assert isinstance(node, CallExec)
     node = replace(node, step=replace(node.step, operator=of["operator"]))
     run = RunScope(of["run"], of["fresh"], repeats_unknown_effects=False)
-    return call_key(run, node, BoundCall(of["payload"]), CallIdentity(of["row"], of["path"], 0))
+    return call_key(run, node, BoundCall(of["payload"]), CallIdentity(RowRef("", (of["row"],)), of["path"], 0))
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_effects_happen_at_most_once(turn_writer: None, sessions: list[list[Part
             claims = claims_in(state_dir)
         for run, of_run in zip(FRESH, ends, strict=True):
             for end in of_run:
-                check_effect(posts, (run, end.row_index), end, has_claim=(run, end.row_index) in claims)
+                check_effect(posts, (run, end.row.row_id[0]), end, has_claim=(run, end.row.row_id[0]) in claims)
 
 
 def check_effect(posts: Posts, place: tuple[str, int], end: RowEnd, *, has_claim: bool) -> None:

@@ -15,6 +15,7 @@ import pytest
 from sundog.errors import CallError, RunStopped
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import CallExec
+from sundog.ir.row_ids import RowRef
 from sundog.operators.base import BoundCall, CallContext, Outcome
 from sundog.runtime.calls import gather
 from sundog.runtime.calls.call_key import CallIdentity
@@ -154,7 +155,7 @@ def test_what_never_pays_is_given_up(tmp_path: Path) -> None:
     requested: list[int] = []
 
     async def send(node: CallExec, place: CallIdentity, take: Take) -> Sequence[CommittedOutcome | None]:
-        requested.append(place.row_index)
+        requested.append(place.order)
         return [None for _ in take()]
 
     async def ask_one_after_another() -> None:
@@ -162,7 +163,7 @@ def test_what_never_pays_is_given_up(tmp_path: Path) -> None:
         (node,) = world(tmp_path).physical(PLAN).nodes
         assert isinstance(node, CallExec)
         for row in range(6):
-            assert await gatherer.ask(node, "group", BoundCall("x"), CallIdentity(row, "a", 0)) is None
+            assert await gatherer.ask(node, "group", BoundCall("x"), CallIdentity(RowRef("", (row,)), "a", 0)) is None
 
     asyncio.run(ask_one_after_another())
     assert requested == [0, 1, 2]
@@ -178,7 +179,7 @@ def test_a_run_that_stops_starts_no_request(tmp_path: Path) -> None:
         part = Part(here.physical(PLAN), store, FCFS, here.events.append, {"fake": here.operator}, **scope)
         part.driver.tell(ReplicaAdded(0.0, "fake", "fake", 1))
         part.driver.stop()
-        ends = await asyncio.gather(*(part.executor.run(0, row) for row in ROWS), return_exceptions=True)
+        ends = await asyncio.gather(*(part.executor.run(RowRef("", (0,)), row) for row in ROWS), return_exceptions=True)
         store.close()
         return ends
 

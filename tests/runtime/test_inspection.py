@@ -21,8 +21,8 @@ from sundog.operators.base import Finding, Inspection, Operator
 from sundog.optimizer.planner import PlannerOptions, plan_physical
 from sundog.runtime.preflight import inspection
 from sundog.runtime.preflight.inspection import PlanFinding, inspect_plan, refuse
-from sundog.runtime.rows.inputs import open_rows
 from sundog.runtime.rows.row_choice import RowChoice
+from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.secrets import Secrets
 from tests.runtime.fakes import FakeOperator, keep, loop, step
 
@@ -68,8 +68,8 @@ def look(
     table = Table("", InputRows("rows"), tuple(nodes), ())
     logical = LogicalPlan("flow", (), (InputSource("rows", path="rows.jsonl"),), {}, (table,), ("",))
     plan = plan_physical(logical, operators, PlannerOptions(policy=policy))
-    source = open_rows(logical.inputs, base_dir=tmp_path, snapshot_dir=None, choice=RowChoice(limit))
-    return inspect_plan(plan, source, lambda: operators, Secrets({}))
+    inputs = FlowInputs(logical, tmp_path, None, RowChoice(limit))
+    return inspect_plan(plan, inputs, lambda: operators, Secrets({}))
 
 
 def fatal(findings: Sequence[PlanFinding]) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from sundog.config import read_config
 from sundog.errors import RunStopped
-from sundog.runtime.run import RunOptions
+from sundog.runtime.run_options import RunOptions
 from sundog.session.flow_file import load_plan
 from sundog.session.session import plan_session
 from tests.cli.flows import num_checks, write_checked

@@ -14,6 +14,7 @@ import pytest
 
 from sundog.engines.base import Usage
 from sundog.errors import StoreError, UserError
+from sundog.ir.row_ids import RowRef
 from sundog.ir.values.normal_form import encode
 from sundog.store.runs import RunList
 from sundog.store.schema import connect_store, store_error
@@ -87,17 +88,19 @@ def test_totals_are_of_finished_rows_and_of_this_run(tmp_path: Path) -> None:
         await asyncio.gather(
             store.put(b"1", "run", "a", b"1", USAGE),
             store.put(b"2", "other", "a", b"1", USAGE),
-            store.put_row("run", 0, "done", b"{}", asked),
-            store.put_row("run", 7, "failed", b"{}", asked[:1]),
+            store.put_row("run", RowRef("", (0,)), "done", b"{}", asked),
+            store.put_row("run", RowRef("t", (7, 1)), "failed", b"{}", asked[:1]),
         )
 
     store = Store(tmp_path)
     asyncio.run(fill(store))
     assert store.node_totals("run") == {"a": NodeTotals("a", 3, 30, 9, 1, 10, 4, 3), "b": NodeTotals("b", 1, 1, 1)}
-    assert store.count_rows("run") == {"done": 1, "failed": 1}
-    assert store.finished_rows("run", [7, 3, 1]) == {7}
+    assert store.count_rows("run") == {("", "done"): 1, ("t", "failed"): 1}
+    assert store.finished_rows("run", "t", [(7, 1), (7,), (0,)]) == {(7, 1)}
+    assert store.finished_rows("run", "", [(index,) for index in range(2000)]) == {(0,)}
+    assert store.tables("run") == ["", "t"]
     store.forget_failed_rows("run")
-    assert store.count_rows("run") == {"done": 1}
+    assert store.count_rows("run") == {("", "done"): 1}
     store.close()
 
 
@@ -177,7 +180,7 @@ def test_a_value_that_is_no_json_any_more_is_told_as_damage(tmp_path: Path) -> N
         store.execute("insert into results values (?, 'run', 'n', ?, 1, 1, 1)", (b"k", b'{"text": "a'))
         with pytest.raises(StoreError, match="the store is damaged"):
             await asyncio.wait_for(store.get(b"k"), 30)
-        store.execute("insert into rows values (cast(x'ff' as text), 0, 'done', x'00')", ())
+        store.execute("insert into rows values (null, cast(x'ff' as text), '', x'0100', 'done', x'00')", ())
         with pytest.raises(StoreError, match="the store is damaged"):
             list(store._rows("select run_id from rows", ()))
         store.close()

@@ -20,6 +20,7 @@ from sundog.host.attempt import Success
 from sundog.host.driver import Driver, GivenUp
 from sundog.host.virtual_loop import run_virtually
 from sundog.ir.physical import CallExec, PhysicalPlan, calls_of
+from sundog.ir.row_ids import RowRef
 from sundog.measured.node_history import Observations
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.place_steps import place_steps
@@ -105,13 +106,14 @@ class Bench:
         placing = None if placement is None else (figures, placement)
         follower = Follower(plan, placing, num_rows, self.host, self.pools)
         follower.begin()
+        follower.drains.begin("", num_rows)
         executor = RowExecutor(plan.tables[0], logical.constants, self, Observations(), follower.drains)
         slots = asyncio.Semaphore(self.max_rows)
 
         async def row(index: int) -> RowEnd:
             await asyncio.sleep(index * self.gap_s)
             async with slots:
-                return await executor.run(index, {"id": index})
+                return await executor.run(RowRef("", (index,)), {"id": index})
 
         async with follower.reviewing():
             ends = list(await asyncio.gather(*(row(index) for index in range(num_rows))))
@@ -122,7 +124,7 @@ class Bench:
         return Ran(ends, self.events, loads, took_s)
 
     async def call(self, node: CallExec, scope: Mapping[str, Any], place: CallIdentity) -> CallAnswer:
-        request_id = f"{place.row_index}/{place.path}"
+        request_id = place.request_id
 
         async def attempt(submit: Submit) -> Success[str]:
             engine = self.pools.engines.get(submit.replica_id)
@@ -138,7 +140,7 @@ class Bench:
             self.host.now_s(),
             request_id,
             node.pool,
-            place.row_index,
+            place.order,
             place.depth,
             facts=CallFacts("turns", node.name),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sundog import api
 from sundog.config import read_config
 from sundog.errors import ConfigError, InputError, UserError
 from sundog.flow import columns
-from sundog.ir.logical import LogicalPlan
+from sundog.ir.logical import InputSource, LogicalPlan, Table
 from sundog.ir.physical import FilterExec
 from sundog.runtime.rows.row_choice import RowChoice
 from sundog.session import flow_rows
@@ -62,9 +63,9 @@ def test_columns_are_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "rows.jsonl").write_text(ROWS)
     checked: list[Any] = []
 
-    def counted(plan: LogicalPlan, shape: Any) -> None:
+    def counted(table: Table, inputs: Sequence[InputSource], shape: Any) -> None:
         checked.append(shape)
-        columns.check_columns(plan, shape)
+        columns.check_columns(table, inputs, shape)
 
     monkeypatch.setattr(flow_rows, "check_columns", counted)
     flow = sd.load(tmp_path / "flow.yaml")
@@ -81,9 +82,9 @@ def test_columns_of_other_snapshots_are_checked_again(tmp_path: Path) -> None:
     for name, line in (("one", '{"a": 1}\n'), ("two", '{"b": 1}\n')):
         (tmp_path / name).mkdir()
         (tmp_path / name / "rows.jsonl").write_text(line)
-    rows.open(written.inputs, tmp_path / "one")
+    rows.open(written, tmp_path / "one")
     with pytest.raises(InputError, match="the input has no column 'a'"):
-        rows.open(written.inputs, tmp_path / "two")
+        rows.open(written, tmp_path / "two")
 
 
 class Asked(UserError):

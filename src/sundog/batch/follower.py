@@ -61,7 +61,7 @@ class Follower:
         #: By step, when its results are needed; changes when the plan does.
         self.needs_s: dict[str, float] = {}
         #: Is to be told of each node that a row has passed.
-        self.drains = Drains(plan.nodes, num_rows, plan.max_rows_in_flight, self._on_drained)
+        self.drains = Drains(plan.tables, plan.max_rows_in_flight, self._on_drained)
         self._plan = plan
         self._placing = placing
         self._num_rows = num_rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +23,7 @@ from sundog.cli.options import (
     State,
     planned_session,
 )
-from sundog.cli.run import execute
+from sundog.cli.run import execute, files_of
 from sundog.cli.terminal.console import print_result
 from sundog.config import read_config
 from sundog.errors import ConfigError
@@ -32,7 +31,7 @@ from sundog.errors import ConfigError
 if TYPE_CHECKING:
     from sundog.explanation.explanation import Explanation
     from sundog.present.document import PlanDocument
-    from sundog.runtime.run import RunOptions
+    from sundog.runtime.run_options import RunOptions
     from sundog.session.session import Session
 
 
@@ -46,7 +45,10 @@ ExplainFormatOption = Annotated[
     ExplainFormat, typer.Option("--format", help="How to print it; html is one page for a browser.")
 ]
 Analyze = Annotated[bool, typer.Option("--analyze", help="Run the flow and print what it did beside the estimate.")]
-Output = Annotated[Path | None, typer.Option(help="With --analyze: result file, as of `run`.", show_default=False)]
+AnalyzedOutputs = Annotated[
+    list[str],
+    typer.Option(metavar="[TABLE=]PATH", help="With --analyze: result file, as of `run`.", show_default=False),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="With --analyze: begin anew and use no earlier result.")]
 
 
@@ -55,7 +57,7 @@ def explain(
     flow: FlowArgument,
     inputs: Inputs = [],  # noqa: B006 - typer reads the default, nobody changes it
     analyze: Analyze = False,
-    output: Output = None,
+    output: AnalyzedOutputs = [],  # noqa: B006 - as inputs
     fresh: Fresh = False,
     form: ExplainFormatOption = ExplainFormat.TEXT,
     limit: Limit = None,
@@ -76,16 +78,17 @@ def explain(
     """
     from sundog.explanation.explanation import Explanation
 
-    if not analyze and (output is not None or fresh):
+    if not analyze and (output or fresh):
         raise ConfigError("--output and --fresh say how to run the flow", hint="add --analyze, or leave them away")
     config = read_config(state)
     session = planned_session(context, config)
     explanation = Explanation(session)
     document = explanation.document()
     if analyze:
-        from sundog.runtime.run import RunOptions
+        from sundog.runtime.run_options import RunOptions
 
-        document = _analyze(session, explanation, document, RunOptions(config.state_dir, output, fresh))
+        files = files_of(session.plan.logical, output)[0]
+        document = _analyze(session, explanation, document, RunOptions(config.state_dir, files, fresh))
     print_result(explanation.shown(document, form.value))
 
 

@@ -64,6 +64,15 @@ FlowArgument = Annotated[
         metavar="FLOW", help="The flow file (YAML).", show_default=False, autocompletion=completion.flow_files
     ),
 ]
+Outputs = Annotated[
+    list[str],
+    typer.Option(
+        metavar="[TABLE=]PATH",
+        help="Result: .csv, .json, .jsonl, .parquet, .duckdb#table; - for JSON lines on stdout. Of a flow with several "
+        "results: TABLE=PATH, repeated.",
+        show_default=False,
+    ),
+]
 RunId = Annotated[
     str,
     typer.Argument(

@@ -25,6 +25,7 @@ from sundog.cli.options import (
     Naive,
     NoRule,
     ObjectiveOption,
+    Outputs,
     PlacementOption,
     Policy,
     Sample,
@@ -38,6 +39,7 @@ from sundog.errors import ConfigError, RunStopped, SundogError
 
 if TYPE_CHECKING:
     from sundog.display import Display
+    from sundog.ir.logical import LogicalPlan
     from sundog.runtime.figures.report import Report
     from sundog.runtime.run import Run
     from sundog.session.session import Session
@@ -50,10 +52,7 @@ def run(
     context: typer.Context,
     flow: FlowArgument,
     inputs: Inputs = [],  # noqa: B006 - typer reads the default, nobody changes it
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Result: .csv, .json, .jsonl, .parquet, .duckdb#table; - for JSON lines on stdout."),
-    ] = None,
+    output: Outputs = [],  # noqa: B006 - as inputs
     state: State = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew and use no earlier result.")] = False,
     limit: Limit = None,
@@ -85,40 +84,47 @@ def run(
 
     The same command continues what was interrupted, and repeats nothing that is finished.
     """
-    from sundog.runtime.run import RunOptions
+    from sundog.runtime.run_options import RunOptions
 
     if fail_fast and max_errors:
         raise ConfigError("--fail-fast and --max-errors contradict each other", hint="leave one of them away")
     config = read_config(state)
     session = planned_session(context, config)
     allowed = 0 if fail_fast else max_errors
-    path = _file_of(output)
-    options = RunOptions(config.state_dir, path, fresh, allowed, retry_failed, repeat_unknown_effects, repeat_effects)
+    files, printed = files_of(session.plan.logical, output)
+    options = RunOptions(config.state_dir, files, fresh, allowed, retry_failed, repeat_unknown_effects, repeat_effects)
     with session.open_run(options) as opened:
-        raise typer.Exit(_run(session, opened, output, is_quiet=quiet, is_json=as_json, allowed=allowed))
+        raise typer.Exit(_run(session, opened, printed, is_quiet=quiet, is_json=as_json, allowed=allowed))
 
 
-def _file_of(output: Path | None) -> Path | None:
-    """Return the file that is written; ConfigError where the rows go to a stdout that is closed."""
-    if output != STDOUT:
-        return output
-    require_stdout()
-    return None
+def files_of(plan: LogicalPlan, written: list[str]) -> tuple[dict[str, Path], str | None]:
+    """Return the files that are written, by table, and the table whose rows go to stdout, None where none does;
+    ConfigError where stdout is closed, or two tables go there."""
+    from sundog.session.output_names import outputs_named
+
+    outputs = outputs_named(plan, written)
+    printed = [table for table, path in outputs.items() if path == STDOUT]
+    if len(printed) > 1:
+        raise ConfigError("two tables cannot both go to stdout", hint=f"name a file: --output {printed[1]}=rows.jsonl")
+    if printed:
+        require_stdout()
+    return {table: path for table, path in outputs.items() if path != STDOUT}, next(iter(printed), None)
 
 
 def _run(
-    session: Session, opened: Run, output: Path | None, *, is_quiet: bool, is_json: bool, allowed: int | None
+    session: Session, opened: Run, printed: str | None, *, is_quiet: bool, is_json: bool, allowed: int | None
 ) -> int:
-    """Execute and report; return the exit code. Rows may only fail where the user said how many (`allowed`)."""
-    say = print_note if output == STDOUT else print_result
+    """Execute and report; return the exit code. Rows may only fail where the user said how many (`allowed`).
+    `printed`: the table whose rows go to stdout."""
+    say = print_result if printed is None else print_note
     display = _open_display(is_quiet=is_quiet, is_json=is_json)
     outcome = execute(session, opened, display, say, is_json=is_json)
     if isinstance(outcome, int):
         return outcome
-    if output == STDOUT:
-        _print_rows(opened)
+    if printed is not None:
+        _print_rows(opened, printed)
     _show_report(outcome, say, is_quiet=is_quiet, is_json=is_json)
-    if output in (None, STDOUT) and not is_quiet:
+    if not outcome.outputs and not is_quiet:
         _show_failures(opened, outcome, is_json=is_json)
     is_all = not outcome.num_done and not outcome.num_dropped
     return 1 if outcome.num_failed and (is_all or allowed is None) else 0
@@ -183,7 +189,8 @@ async def _execute(session: Session, opened: Run, display: Display) -> Report | 
 
 def _headline(opened: Run) -> str:
     progress, run_id = opened.progress, opened.record.run_id
-    rows = f"{progress.num_rows:,} rows"
+    # How many rows queries give is known when they are asked.
+    rows = f"{opened.record.num_rows:,} {'input rows' if progress.num_rows is None else 'rows'}"
     if opened.is_finished:
         if num_failed := progress.num_failed:
             return (
@@ -200,13 +207,14 @@ def _headline(opened: Run) -> str:
         )
     if opened.is_new:
         return f"run {run_id}: new, {rows}"
-    return f"run {run_id}: continued, {progress.num_restored:,} of {rows} have ended before"
+    of_all = f"{progress.num_restored:,} rows" if progress.num_rows is None else f"{progress.num_restored:,} of {rows}"
+    return f"run {run_id}: continued, {of_all} have ended before"
 
 
-def _print_rows(opened: Run) -> None:
-    """Print the output rows as JSON lines on stdout, in row order."""
+def _print_rows(opened: Run, table: str) -> None:
+    """Print the output rows of a table as JSON lines on stdout, in their order."""
     with result_stream() as stream:
-        for _, columns in opened.rows():
+        for _, columns in opened.rows((table,)):
             stream.write(to_json(columns) + b"\n")
 
 
@@ -221,7 +229,8 @@ def _show_report(report: Report, say: Callable[[str], None], *, is_quiet: bool, 
 def _show_failures(opened: Run, report: Report, *, is_json: bool) -> None:
     """Print the first failed rows of a run without an output, and so without an errors file."""
     for failure in islice(opened.failures(), MAX_SHOWN_FAILURES):
-        _note(f"row {failure['row']} failed in {failure['node']}: {failure['cause']}", is_json=is_json)
+        table = f" of '{failure['table']}'" if "table" in failure else ""
+        _note(f"row {failure['row']}{table} failed in {failure['node']}: {failure['cause']}", is_json=is_json)
     if report.num_failed > MAX_SHOWN_FAILURES:
         _note(f"  all {report.num_failed:,} of them: sundog show {report.run_id} --errors", is_json=is_json)
 
@@ -236,9 +245,8 @@ def _say_how_to_continue(opened: Run, say: Callable[[str], None], *, is_json: bo
     if is_json:
         say(json.dumps({**facts, "error": "interrupted"}))
         return
-    print_note(
-        f"interrupted: {progress.num_ended:,} of {progress.num_rows:,} rows have ended; every finished call is kept"
-    )
+    of_all = "" if progress.num_rows is None else f" of {progress.num_rows:,}"
+    print_note(f"interrupted: {progress.num_ended:,}{of_all} rows have ended; every finished call is kept")
     # With --fresh the same words would begin anew.
     words = [word for word in sys.argv[1:] if word != "--fresh"]
     print_note(f"  continue with: {shlex.join(['sundog', *words])}")

@@ -32,6 +32,7 @@ RowsFormatOption = Annotated[
     RowsFormat | None,
     typer.Option("--format", help="How to print them. [default: table on a terminal, else jsonl]", show_default=False),
 ]
+TableOption = Annotated[str | None, typer.Option("--table", help="The table, of several.", show_default=False)]
 Errors = Annotated[bool, typer.Option("--errors", help="The failed rows: row, step, cause and attempts.")]
 RowsLimit = Annotated[
     int | None,
@@ -41,6 +42,7 @@ RowsLimit = Annotated[
 
 def show(
     run: RunId,
+    table: TableOption = None,
     errors: Errors = False,
     form: RowsFormatOption = None,
     limit: RowsLimit = None,
@@ -52,7 +54,7 @@ def show(
 
     require_stdout()
     form = form or (RowsFormat.TABLE if sys.stdout.isatty() else RowsFormat.JSONL)
-    with opened_rows(read_config(state).state_dir, run, is_failed=errors) as rows:
+    with opened_rows(read_config(state).state_dir, run, table, is_failed=errors) as rows:
         if not rows.num_rows:
             print_note(f"run {rows.run_id} has no {'failed rows' if errors else 'output rows'}{_others(rows)}")
         elif form is RowsFormat.TABLE:

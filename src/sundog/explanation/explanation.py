@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from sundog.explanation.plan_facts import pool_facts, sharing_reasons
 from sundog.explanation.prompt_advice import prompt_advice
 from sundog.explanation.saved_by_rewrites import rewrite_documents
+from sundog.ir.templates.template import Path
 from sundog.present.document import Explained, PlanDocument, WarningDocument, document_of
 from sundog.present.logical_tree import logical_tree
 from sundog.present.physical_tree import physical_tree
 from sundog.present.text import plan_text
 from sundog.runtime.row_order import reading_order_of
+from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.session.session import Session
 
 if TYPE_CHECKING:
@@ -37,11 +39,11 @@ class Explanation:
     def document(self) -> PlanDocument:
         """Return what explain shows, as data. Reads the inputs, runs no step."""
         with closing(self._session.rows):
-            rows = self._session.rows.as_written()
-            costs = self._session.estimates.costs(rows, rows.count())
-            order = reading_order_of(self._plan, rows)
-            advice = prompt_advice(self._flow, rows)
-            findings = self._session.inspect(rows)
+            inputs = self._session.rows.as_written()
+            costs = self._session.estimates.costs(inputs)
+            order = self._reading_order(inputs)
+            advice = prompt_advice(self._flow, inputs)
+            findings = self._session.inspect(inputs)
         estimate = costs.estimate(self._plan)
         placing = self._session.estimates.placed(costs, estimate)
         estimate = costs.with_makespan(self._plan, estimate, placing)
@@ -56,6 +58,14 @@ class Explanation:
             [WarningDocument(one.place, one.what, one.hint, one.is_fatal) for one in findings],
         )
         return document_of(explained, estimate)
+
+    def _reading_order(self, inputs: FlowInputs) -> tuple[Path, ...]:
+        """Return the values to read the rows of the first input by; none, for the order in which they come."""
+        table = next((one for one, _ in inputs.sources()), None)
+        if table is None:
+            return ()
+        planned = self._plan.logical.table(table.name)
+        return reading_order_of(planned, inputs.source(table), self._plan.max_rows_in_flight)
 
     def analyzed(self, document: PlanDocument, report: Report, *, is_whole: bool) -> PlanDocument:
         """Return `document` with what the run did. `is_whole`: the process that reports has run all of it."""

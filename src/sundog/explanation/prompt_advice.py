@@ -5,12 +5,15 @@ Owns how many rows are looked at for it. What could move, and what that would sa
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from sundog.cost.row_statistics import RowFields
 from sundog.optimizer.advice import advise, fields_wanted, tried_moves
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.prompt_parts import prompts_of
+from sundog.optimizer.prompt_parts import StepPrompt, prompts_of
 from sundog.present.logical_tree import Tree
 from sundog.runtime.rows.inputs import RowSource
+from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.session.planned_flow import PlannedFlow
 
 NOT_ALL_TRIED = "advice: prompts have so many values that not every move of one was tried"
@@ -18,11 +21,19 @@ MAX_ADVICE_ROWS, MAX_ADVICE_COUNTS = 100_000, 2_000_000
 """Advice takes no longer on more rows, nor on more counted sets of values times rows; it says how many it looked at."""
 
 
-def prompt_advice(flow: PlannedFlow, rows: RowSource) -> list[Tree]:
-    """Return what the user could change in the prompts; nothing where nothing would be gained."""
+def prompt_advice(flow: PlannedFlow, inputs: FlowInputs) -> list[Tree]:
+    """Return what the user could change in the prompts; nothing where nothing would be gained. Of tables whose rows
+    queries give nothing is known yet."""
     plan = flow.plan.logical
-    (table,) = plan.tables
-    prompts = prompts_of(table, plan.constants, PlanFacts(plan, flow.operators))
+    facts = PlanFacts(plan, flow.operators)
+    return [
+        tree
+        for table, rows in inputs.sources()
+        for tree in _advice(prompts_of(plan.table(table.name), plan.constants, facts), rows)
+    ]
+
+
+def _advice(prompts: Mapping[str, Sequence[StepPrompt]], rows: RowSource) -> list[Tree]:
     wanted = frozenset[RowFields]().union(*map(fields_wanted, prompts.values()))
     is_cut = any(tried_moves(of_pool)[1] for of_pool in prompts.values())
     if not wanted:

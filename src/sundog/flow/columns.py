@@ -5,36 +5,35 @@ Owns the check that waits until the inputs have been opened. Never opens them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sundog.errors import InputError, Location, suggest
-from sundog.ir.logical import LogicalPlan, templates_of
+from sundog.ir.logical import InputSource, Table, templates_of
 from sundog.ir.schemas.shape import Record, find_path_mistake
 from sundog.ir.templates.template import ROW, Path
 
 
-def check_columns(plan: LogicalPlan, row_shape: Record) -> None:
-    """Raise InputError for the first column that `plan` reads and `row_shape` lacks.
+def check_columns(table: Table, inputs: Sequence[InputSource], row_shape: Record) -> None:
+    """Raise InputError for the first column that `table` reads and its rows lack.
 
-    `row_shape`: the columns of the first input, and for each joined input its name with a Record of its columns.
+    `row_shape`: the columns of its input or query, and for each joined input its name with a Record of its columns.
     """
-    for source in plan.inputs:
-        if source.key is None:
+    for source in inputs:
+        if source.key is None or source.name not in table.joined:
             continue
         own, driving = source.key
         _check((source.name, own), row_shape, source.location or source.name)
         _check((driving,), row_shape, source.location or source.name)
-    for path, where in _columns_read(plan):
+    for path, where in _columns_read(table):
         _check(path, row_shape, where)
 
 
-def _columns_read(plan: LogicalPlan) -> Iterator[tuple[Path, Location | str]]:
-    for table in plan.tables:
-        for node in table.nodes:
-            for template in templates_of(node):
-                yield from ((path[1:], node.location or node.name) for path in sorted(template.paths) if path[0] == ROW)
-        for name, template in table.outputs:
-            yield from ((path[1:], f"outputs.{name}") for path in sorted(template.paths) if path[0] == ROW)
+def _columns_read(table: Table) -> Iterator[tuple[Path, Location | str]]:
+    for node in table.nodes:
+        for template in templates_of(node):
+            yield from ((path[1:], node.location or node.name) for path in sorted(template.paths) if path[0] == ROW)
+    for name, template in table.outputs:
+        yield from ((path[1:], f"outputs.{name}") for path in sorted(template.paths) if path[0] == ROW)
 
 
 def _check(path: Path, row_shape: Record, where: Location | str) -> None:

@@ -11,6 +11,7 @@ from enum import Enum
 from itertools import chain
 
 from sundog.ir.logical import Filter, LogicalPlan, Loop, Step, Table
+from sundog.ir.sql_types import SQLType
 
 MAX_RETRY_WAIT_S = 600.0
 """A call whose server asks for a longer wait before the next attempt ends, where the flow says nothing else."""
@@ -131,12 +132,24 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
+class TypedColumn:
+    """The type of a table's column, as queries see it."""
+
+    name: str
+    type: SQLType
+    #: The values come from elsewhere than a column of that type, so that each is looked at before its row has ended.
+    is_checked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TableExec:
     """A table as it is executed."""
 
     table: Table
     #: In topological order.
     nodes: tuple[Exec, ...]
+    #: The columns as queries see them; none where no query reads the table.
+    columns: tuple[TypedColumn, ...] = ()
 
     @property
     def name(self) -> str:
@@ -163,6 +176,9 @@ class PhysicalPlan:
     solver: str = "auto"
     #: None before the rows are known, and where there are no workers.
     placement: Placement | None = None
+
+    def table(self, name: str) -> TableExec:
+        return next(table for table in self.tables if table.name == name)
 
     @property
     def nodes(self) -> tuple[Exec, ...]:

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from sundog.errors import CallError, OperatorError
 from sundog.ir.logical import ForEach
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, TableExec
+from sundog.ir.row_ids import RowRef
+from sundog.ir.sql_types import SQLType, misfit, spell_type
 from sundog.ir.templates.environment import SKIPPED
 from sundog.ir.templates.render import Scope, render_condition, render_value
 from sundog.ir.templates.template import Template
@@ -33,7 +35,7 @@ INPUTS_NODE = "inputs"
 class RowEnd:
     """The end of one row."""
 
-    row_index: int
+    row: RowRef
     state: RowState
     #: The output row, or {node, cause, attempts} of a failed one, as JSON.
     body: bytes
@@ -57,7 +59,7 @@ class NodeFailed(Exception):
 class _Row:
     """A row on its way. `asked` grows with each answered call."""
 
-    row_index: int
+    row: RowRef
     position: int
     asked: list[Asked] = field(default_factory=list)
 
@@ -95,7 +97,10 @@ class RowExecutor:
         observer: Observer,
         passages: Passages,
     ) -> None:
+        #: The name of its table.
+        self.table = table.name
         self._outputs = table.table.outputs
+        self._types = {column.name: column.type for column in table.columns if column.is_checked}
         self._constants = constants
         self._nodes = table.nodes
         self._calls = calls
@@ -103,10 +108,10 @@ class RowExecutor:
         self._passages = passages
         self._chains = _chains(table.nodes)
 
-    async def run(self, row_index: int, row: Mapping[str, Any] | BadRow, position: int = 0) -> RowEnd:
+    async def run(self, ref: RowRef, row: Mapping[str, Any] | BadRow, position: int = 0) -> RowEnd:
         """Return the row's end as a value, whatever its data does. `position`: as in `CallIdentity`. RunStopped passes
         through."""
-        on_its_way = _Row(row_index, position)
+        on_its_way = _Row(ref, position)
         scope: Values = {**self._constants, "row": row}
         try:
             if isinstance(row, BadRow):
@@ -114,11 +119,11 @@ class RowExecutor:
                     INPUTS_NODE, OperatorError(row.reason, hint="mend the row: another input is another run")
                 )
             await self._run_nodes(self._nodes, scope, on_its_way, "")
-            return RowEnd(row_index, "done", self._output(scope), tuple(on_its_way.asked))
+            return RowEnd(ref, "done", self._output(scope), tuple(on_its_way.asked))
         except RowDropped:
-            return RowEnd(row_index, "dropped", b"{}", tuple(on_its_way.asked))
+            return RowEnd(ref, "dropped", b"{}", tuple(on_its_way.asked))
         except NodeFailed as failed:
-            return RowEnd(row_index, "failed", _failure(failed), tuple(on_its_way.asked))
+            return RowEnd(ref, "failed", _failure(failed), tuple(on_its_way.asked))
         finally:
             for node in self._nodes:
                 if node.name not in scope:
@@ -133,6 +138,9 @@ class RowExecutor:
                 raise NodeFailed(f"outputs.{name}", error) from error
             except ValueError as error:
                 raise NodeFailed(f"outputs.{name}", OperatorError(f"no JSON value: {error}")) from error
+        for name, type in self._types.items():
+            if why := misfit(columns[name], type):
+                raise NodeFailed(f"outputs.{name}", _misfit_error(name, type, why))
         try:
             return encode(columns)
         except ValueError as error:
@@ -205,7 +213,7 @@ class RowExecutor:
     async def _run_once(self, node: CallExec | LoopExec, scope: Values, row: _Row, path: str, depth: int) -> Any:
         if isinstance(node, LoopExec):
             return await self._run_loop(node, scope, row, path)
-        answer = await self._calls.call(node, scope, CallIdentity(row.row_index, path, depth, row.position))
+        answer = await self._calls.call(node, scope, CallIdentity(row.row, path, depth, row.position))
         usage = answer.usage
         row.asked.append(Asked(node.name, usage.num_prompt_tokens, usage.num_output_tokens))
         return answer.value
@@ -246,6 +254,14 @@ async def _all_then_first_failure(tasks: Sequence[asyncio.Future[Any]]) -> None:
     failures.sort(key=lambda error: isinstance(error, NodeFailed | RowDropped))
     if failures:
         raise failures[0]
+
+
+def _misfit_error(column: str, type: SQLType, why: str) -> OperatorError:
+    spelled = spell_type(type)
+    return OperatorError(
+        f"the column '{column}' is {spelled} for the queries that read it, and {why}",
+        hint=f"give it the type that all its values have: types: {{{column}: JSON}} in the table takes any value",
+    )
 
 
 def _failure(failed: NodeFailed) -> bytes:

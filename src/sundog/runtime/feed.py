@@ -11,12 +11,15 @@ from typing import Any
 
 from sundog.errors import RunStopped, SundogError
 from sundog.host.driver import Driver
+from sundog.ir.row_ids import RowId, RowRef
 from sundog.runtime.calls.call_key import RunScope
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.figures.progress import Progress
-from sundog.runtime.rows.table import BadRow, RowBatch
+from sundog.runtime.rows.table import BadRow, InputRow
 from sundog.store.store import Store
 
+IdentifiedRows = list[tuple[RowId, InputRow | BadRow]]
+"""Rows of a table by their ids."""
 OnRow = Callable[[RowEnd], Awaitable[None]]
 """Hears of a committed row; the row keeps its place among those in flight until it returns."""
 
@@ -38,6 +41,7 @@ class Feed:
         on_row: OnRow | None,
     ) -> None:
         self._run = run
+        self._table = executor.table
         self._executor = executor
         self._store = store
         self._driver = driver
@@ -56,7 +60,7 @@ class Feed:
         self._is_stopping = True
         self._driver.stop()
 
-    async def run(self, batches: Iterator[RowBatch]) -> None:
+    async def run(self, batches: Iterator[IdentifiedRows]) -> None:
         """Run all rows; raises what stopped the run, if anything did."""
         try:
             while not self._is_stopping and (batch := await asyncio.to_thread(next, batches, None)):
@@ -71,25 +75,25 @@ class Feed:
         if self._failure is not None:
             raise self._failure
         if self._is_stopping:
-            raise RunStopped("the run was interrupted", hint="the same command, or call, continues it")
+            raise interrupted()
 
-    async def _start(self, batch: RowBatch) -> None:
-        ended = self._store.finished_rows(self._run.run_id, (row_index for row_index, _ in batch))
-        for row_index, row in batch:
-            if row_index in ended:
+    async def _start(self, batch: IdentifiedRows) -> None:
+        ended = self._store.finished_rows(self._run.run_id, self._table, (row_id for row_id, _ in batch))
+        for row_id, row in batch:
+            if row_id in ended:
                 continue
             await self._slots.acquire()
             if self._is_stopping:
                 return
-            task = asyncio.ensure_future(self._run_row(row_index, row, self._num_started))
+            task = asyncio.ensure_future(self._run_row(RowRef(self._table, row_id), row, self._num_started))
             self._num_started += 1
             self._rows.add(task)
             task.add_done_callback(self._forget)
 
-    async def _run_row(self, row_index: int, row: Mapping[str, Any] | BadRow, position: int) -> None:
-        end = await self._executor.run(row_index, row, position)
-        self._driver.workflow_left(self._run.workflow_id(row_index))
-        await self._store.put_row(self._run.run_id, row_index, end.state, end.body, end.asked)
+    async def _run_row(self, ref: RowRef, row: Mapping[str, Any] | BadRow, position: int) -> None:
+        end = await self._executor.run(ref, row, position)
+        self._driver.workflow_left(self._run.workflow_id(ref))
+        await self._store.put_row(self._run.run_id, ref, end.state, end.body, end.asked)
         self._count(end)
         if self._on_row is not None:
             await self._on_row(end)
@@ -113,6 +117,10 @@ class Feed:
                 self._progress.num_failed += 1
                 if self._max_errors is not None and self._progress.num_failed > self._max_errors:
                     self.stop(too_many_failures(self._progress.num_failed, self._max_errors))
+
+
+def interrupted() -> RunStopped:
+    return RunStopped("the run was interrupted", hint="the same command, or call, continues it")
 
 
 def too_many_failures(num_failed: int, max_errors: int) -> SundogError:

@@ -16,6 +16,8 @@ from typing import Any, BinaryIO, Literal
 from pydantic_core import to_json
 
 from sundog.errors import ConfigError, suggest
+from sundog.ir.row_ids import RowId
+from sundog.runtime.figures.failed_rows import failed_rows
 from sundog.runtime.rows.outputs import write_rows
 from sundog.store.runs import RunList, RunRecord
 from sundog.store.store import STORE_FILE, Store
@@ -46,21 +48,24 @@ class RunSummary:
 
 
 LAST = "last"
-FAILURE_COLUMNS = ("row", "node", "cause", "hint", "attempts")
+FAILURE_COLUMNS = ("table", "row", "node", "cause", "hint", "attempts")
 
 
 class RunRows:
-    """The output rows of a run, or its failed ones, streamed in row order. `num_others`: how many there are of the
-    other kind."""
+    """The output rows of a table of a run, or its failed ones, streamed in their order. `table`: None for all tables,
+    of failed rows only. `num_others`: how many there are of the other kind."""
 
-    def __init__(self, store: Store, run_id: str, *, is_failed: bool) -> None:
+    def __init__(self, store: Store, run_id: str, table: str | None, *, is_failed: bool) -> None:
         self._store = store
         self.run_id = run_id
         self.is_failed = is_failed
+        self._tables = store.tables(run_id) if table is None else [table]
         counts = store.count_rows(run_id)
-        num_done, num_failed = counts.get("done", 0), counts.get("failed", 0)
+        num_done = sum(counts.get((name, "done"), 0) for name in self._tables)
+        num_failed = sum(counts.get((name, "failed"), 0) for name in self._tables)
         self.num_rows, self.num_others = (num_failed, num_done) if is_failed else (num_done, num_failed)
-        self.columns = FAILURE_COLUMNS if is_failed else tuple(next(iter(self), {}))
+        first = 0 if any(self._tables) else 1
+        self.columns = FAILURE_COLUMNS[first:] if is_failed else tuple(next(iter(self), {}))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self._store.decoded(body) for _, body in self._bodies())
@@ -69,19 +74,22 @@ class RunRows:
         """Write the first `limit` rows, None for all, as an output file would hold them; returns warnings."""
         return write_rows(stream, form, self.columns, lambda: islice(self._bodies(), limit))
 
-    def _bodies(self) -> Iterator[tuple[int, bytes]]:
+    def _bodies(self) -> Iterator[tuple[RowId, bytes]]:
         if not self.is_failed:
-            yield from self._store.rows(self.run_id, "done")
+            for table in self._tables:
+                yield from self._store.rows(self.run_id, table, "done")
             return
-        for row_index, body in self._store.rows(self.run_id, "failed"):
-            yield row_index, to_json({"row": row_index, "hint": None, **self._store.decoded(body)})
+        for number, row in enumerate(failed_rows(self._store, self.run_id, self._tables)):
+            yield (number,), to_json({"hint": None, **row})
 
 
 @contextmanager
-def opened_rows(state_dir: Path, run_id: str, *, is_failed: bool) -> Iterator[RunRows]:
-    """The rows of the run that `run_id` means, as `run_id_of` says."""
+def opened_rows(state_dir: Path, run_id: str, table: str | None, *, is_failed: bool) -> Iterator[RunRows]:
+    """The rows of a table of the run that `run_id` means, as `run_id_of` says; ConfigError where it has several tables
+    and none of them is named, unless failed rows are asked for."""
     with _opened(_known(state_dir)) as (store, runs):
-        yield RunRows(store, _meant(runs, run_id), is_failed=is_failed)
+        meant = _meant(runs, run_id)
+        yield RunRows(store, meant, _table_meant(store.tables(meant), table, is_failed=is_failed), is_failed=is_failed)
 
 
 def list_runs(state_dir: Path, prefix: str = "") -> list[RunSummary]:
@@ -119,6 +127,16 @@ def event_logs(state_dir: Path, run_id: str) -> list[Path]:
     if not logs:
         raise ConfigError(f"the run '{run_id}' has no event log", hint="it was stopped before anything was executed")
     return logs
+
+
+def _table_meant(tables: list[str], table: str | None, *, is_failed: bool) -> str | None:
+    if table is None:
+        if is_failed or len(tables) < 2:
+            return None
+        raise ConfigError(f"the run has {len(tables)} tables", hint=f"name one with --table: {', '.join(tables)}")
+    if table not in tables:
+        raise ConfigError(f"the run has no rows of a table '{table}'", hint=suggest(table, [*filter(None, tables)]))
+    return table
 
 
 def _has_runs(state_dir: Path) -> bool:
@@ -162,16 +180,16 @@ def _opened(state_dir: Path) -> Iterator[tuple[Store, RunList]]:
 
 
 def _summary(record: RunRecord, store: Store, runs: RunList) -> RunSummary:
-    counts = store.count_rows(record.run_id)
+    counts = store.count_states(record.run_id)
     is_running = record.state != "finished" and runs.is_locked(record.command)
     return RunSummary(
         run=record.run_id,
         flow=record.flow,
         state="running" if is_running else record.state,
         rows=record.num_rows,
-        done=counts.get("done", 0),
-        failed=counts.get("failed", 0),
-        dropped=counts.get("dropped", 0),
+        done=counts["done"],
+        failed=counts["failed"],
+        dropped=counts["dropped"],
         began=record.started_at,
         ended=record.ended_at,
         busy_s=record.busy_s,

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from sundog.batch.follower import Follower, PlacementWithFigures, engine_replicas
 from sundog.batch.step_facts import call_facts
@@ -23,13 +23,13 @@ from sundog.host.driver import Driver
 from sundog.host.event_log import EventLog
 from sundog.host.health import Health
 from sundog.host.waits import Waits
-from sundog.ir.logical import steps_of
 from sundog.ir.physical import PhysicalPlan
 from sundog.ir.pool_names import engine_pool, label_of
-from sundog.ir.values.canonical import describe_value
+from sundog.ir.row_ids import RowRef
+from sundog.ir.tables import InputRows
 from sundog.measured.loads import keep_loads
 from sundog.measured.node_history import extend_history
-from sundog.operators.base import ModularOperator, Operator
+from sundog.operators.base import Operator
 from sundog.runtime.calls.attempt import Attempts
 from sundog.runtime.calls.binder import Binder
 from sundog.runtime.calls.call_key import RunScope
@@ -37,15 +37,16 @@ from sundog.runtime.calls.dispatch import Dispatcher
 from sundog.runtime.calls.requests import Requests
 from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
+from sundog.runtime.figures.failed_rows import failed_rows
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.figures.report import Report, Written, read_report
 from sundog.runtime.figures.run_figures import RunFigures
 from sundog.runtime.preflight.inspection import PlanFinding
-from sundog.runtime.row_order import reading_order_of
-from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.outputs import write_errors, write_output
-from sundog.runtime.run_identity import OpenRows, RunCommand, SelectedRun, select_run
+from sundog.runtime.run_identity import SelectedRun
+from sundog.runtime.run_options import RunOptions
 from sundog.runtime.run_pools import RunPools
+from sundog.runtime.tables.course import TableCourse
 from sundog.sched.core import SchedulerCore
 from sundog.sched.policy import POLICIES, PolicySet
 from sundog.secrets import Secrets
@@ -55,75 +56,6 @@ from sundog.store.runs import RunList, RunState
 from sundog.store.store import Store
 
 TICK_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The options of a run."""
-
-    state_dir: Path
-    #: None keeps the rows in the store only.
-    output: Path | None = None
-    is_fresh: bool = False
-    #: Failed rows that are still allowed, None for any number.
-    max_errors: int | None = None
-    #: Failed rows of a finished run run again.
-    retry_failed: bool = False
-    #: Effects whose outcome a crash left unknown run again.
-    repeat_unknown_effects: bool = False
-    #: Effects that another run of the flow has made over the same input may run again.
-    repeat_effects: bool = False
-
-
-@contextmanager
-def open_run(
-    plan: PhysicalPlan,
-    open_rows: OpenRows,
-    inputs: Mapping[str, Any],
-    operators: Mapping[str, Operator],
-    secrets: Secrets,
-    options: RunOptions,
-    placing: Callable[[float], PlacementWithFigures | None],
-) -> Iterator[Run]:
-    """The run that this command means, locked against other processes while open. `inputs`: how the rows are
-    chosen beyond the plan (limit, sample), as JSON types. `placing`: where steps run for a share of the batch; asked
-    only where there are workers."""
-    store = Store(options.state_dir)
-    try:
-        runs = RunList(store, options.state_dir)
-        output = "" if options.output is None else str(options.output.resolve())
-        plan_parts = replace(plan.written, engines=(), workers=(), objective="")
-        effects, modules = _effects_and_modules(plan, operators)
-        command = RunCommand(
-            {"plan": describe_value(plan_parts), "engines": identities(plan), "inputs": inputs, "output": output},
-            plan.logical.name,
-            output,
-            effects,
-            modules,
-            is_fresh=options.is_fresh,
-            retries_failed=options.retry_failed,
-            repeats_effects=options.repeat_effects,
-        )
-        with runs.lock(command.key):
-            selected = select_run(runs, command, open_rows)
-            yield Run(plan, selected, store, runs, operators, secrets, options, placing)
-    finally:
-        store.close()
-
-
-def _effects_and_modules(
-    plan: PhysicalPlan, operators: Mapping[str, Operator]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what its steps change outside, and the files of the flow's folder that their functions are in."""
-    effects: dict[str, Any] = {}
-    modules: dict[str, str] = {}
-    for step in steps_of(plan.written.nodes):
-        operator = operators[step.operator]
-        if operator.traits(step.spec).is_effect:
-            effects[step.name] = describe_value(step)
-        if hasattr(operator, "modules"):
-            modules |= cast(ModularOperator, operator).modules(step.spec)
-    return effects, modules
 
 
 class Run:
@@ -148,14 +80,14 @@ class Run:
         self.changed_modules = selected.changed
         self.run_before = selected.before
         self.findings: tuple[PlanFinding, ...] = ()
-        self._source = selected.source
+        self.inputs = selected.inputs
         self._store = store
         self._runs = runs
         self._operators = operators
         self._secrets = secrets
         self._options = options
         self._placing = placing
-        self._feed: Feed | None = None
+        self._course: TableCourse | None = None
         self._is_stopping = False
         self._figures = RunFigures({engine_pool(block.name): block.options["model"] for block in plan.logical.engines})
         self._waits = Waits(label_of)
@@ -165,11 +97,6 @@ class Run:
     def progress(self) -> Progress:
         """The point that the run has come to, now."""
         return self._figures.progress
-
-    @property
-    def source(self) -> RowSource:
-        """The rows, also those that have ended before."""
-        return self._source
 
     @property
     def is_finished(self) -> bool:
@@ -184,8 +111,8 @@ class Run:
     def stop(self) -> None:
         """Start nothing more and let `execute` raise RunStopped once what is running has been committed."""
         self._is_stopping = True
-        if self._feed is not None:
-            self._feed.stop()
+        if self._course is not None:
+            self._course.stop()
 
     async def execute(self, on_row: OnRow | None = None) -> Report:
         """Run what has not ended, write the files, give the report. `on_row` hears of each row once it is committed.
@@ -205,29 +132,32 @@ class Run:
             self._runs.end(self.record.run_id, state, self.record.busy_s + time.monotonic() - begin_s)
             extend_history(self._options.state_dir, self.plan.logical.name, self._figures.observations.records)
 
-    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Return (row index, columns) of the output rows there are, in row order."""
-        return ((index, self._store.decoded(body)) for index, body in self._store.rows(self.record.run_id, "done"))
+    def rows(self, tables: Sequence[str] | None = None) -> Iterator[tuple[RowRef, dict[str, Any]]]:
+        """Yield the output rows there are of some tables, of the results where none is named: table by table, each in
+        its order."""
+        for table in self.plan.logical.results if tables is None else tables:
+            for row_id, body in self._store.rows(self.record.run_id, table, "done"):
+                yield RowRef(table, row_id), self._store.decoded(body)
 
     def failures(self) -> Iterator[dict[str, Any]]:
-        """Yield {row, node, cause, attempts} of each failed row, in row order."""
-        failed = self._store.rows(self.record.run_id, "failed")
-        return ({"row": row_index, **self._store.decoded(body)} for row_index, body in failed)
+        """Yield {row, node, cause, attempts} of each failed row, table by table, each in its order; with its `table`
+        where the flow has several."""
+        return failed_rows(self._store, self.record.run_id, [table.name for table in self.plan.tables])
 
     def _write_files(self, busy_s: float) -> Report:
-        run_id, output = self.record.run_id, self._options.output
+        run_id, outputs = self.record.run_id, self._options.outputs
         warnings = tuple(map(str, self.findings))
-        if output is not None:
-            columns = [name for name, _ in self.plan.logical.tables[0].outputs]
-            warnings += write_output(output, columns, lambda: self._store.rows(run_id, "done"))
+        for name, path in outputs.items():
+            columns = [column for column, _ in self.plan.logical.table(name).outputs]
+            warnings += write_output(path, columns, partial(self._store.rows, run_id, name, "done"))
         errors = self._write_errors()
-        written = Written(output, errors, warnings)
+        written = Written(tuple(outputs.values()), errors, warnings)
         return read_report(self._store, run_id, self.plan, written, self._figures, busy_s=self.record.busy_s + busy_s)
 
     def _write_errors(self) -> Path | None:
-        """Write the errors file beside the output: it is there when rows failed, gone when none did."""
-        output = self._options.output
-        return None if output is None else write_errors(output, self.failures())
+        """Write the errors file beside the first output: it is there when rows failed, gone when none did."""
+        first = next(iter(self._options.outputs.values()), None)
+        return None if first is None else write_errors(first, self.failures())
 
     async def _run_rows(self, on_row: OnRow | None) -> None:
         if self._options.retry_failed:
@@ -247,23 +177,21 @@ class Run:
             num_left = self.record.num_rows - self.progress.num_ended
             follower = Follower(self.plan, placing, num_left, driver, pools)
             follower.begin()
-            self._feed = self._feed_of(driver, pools, follower, policies, on_row)
+            self._course = self._course_of(driver, pools, follower, policies, on_row)
             if self._is_stopping:
-                self._feed.stop()
-            order = await asyncio.to_thread(reading_order_of, self.plan, self._source)
+                self._course.stop()
             begin_s = driver.now_s()
             health = Health(pools.engines, pools.names(), pools.servers, driver)
             async with follower.reviewing(), health.watching():
-                await self._feed.run(self._source.batches(order=order))
+                await self._course.run()
             self._figures.rows_s = driver.now_s() - begin_s
 
-    def _feed_of(
+    def _course_of(
         self, driver: Driver, pools: RunPools, follower: Follower, policies: PolicySet, on_row: OnRow | None
-    ) -> Feed:
-        """Return the way of the rows: the feed takes them up, the executor runs their steps, and the dispatcher answers
-        each call, by an attempt of the driver's where nothing else has the answer."""
+    ) -> TableCourse:
+        """Return the way of the rows: the feed of their table takes them up, its executor runs their steps, and the
+        dispatcher answers each call, by an attempt of the driver's where nothing else has the answer."""
         plan, operators, secrets = self.plan, self._operators, self._secrets
-        (table,) = plan.tables
         scope = RunScope(
             self.record.run_id,
             bool(self.record.is_fresh),
@@ -279,24 +207,30 @@ class Run:
             Attempts(scope, driver, operators, pools.engines, call_limits(plan, operators), secrets),
             self._figures,
         )
-        return Feed(
-            scope,
-            RowExecutor(table, plan.logical.constants, dispatcher, self._figures.observations, follower.drains),
-            self._store,
-            driver,
-            self.progress,
-            max_rows_in_flight=plan.max_rows_in_flight,
-            max_errors=self._options.max_errors,
-            on_row=on_row,
-        )
+        feeds = {
+            table.name: Feed(
+                scope,
+                RowExecutor(table, plan.logical.constants, dispatcher, self._figures.observations, follower.drains),
+                self._store,
+                driver,
+                self.progress,
+                max_rows_in_flight=plan.max_rows_in_flight,
+                max_errors=self._options.max_errors,
+                on_row=on_row,
+            )
+            for table in plan.tables
+        }
+        folder = self._runs.folder(self.record.run_id) / "tables"
+        begin = follower.drains.begin
+        return TableCourse(plan, self.inputs, feeds, self._store, self.record.run_id, folder, self.progress, begin)
 
     def _restore_progress(self) -> None:
-        counts = self._store.count_rows(self.record.run_id)
+        counts = self._store.count_states(self.record.run_id)
         progress = self.progress
-        progress.num_rows = self.record.num_rows
-        progress.num_done = counts.get("done", 0)
-        progress.num_failed = counts.get("failed", 0)
-        progress.num_dropped = counts.get("dropped", 0)
+        is_known = all(isinstance(table.source, InputRows) for table in self.plan.logical.tables)
+        progress.num_rows = self.record.num_rows if is_known else None
+        progress.num_done, progress.num_failed = counts["done"], counts["failed"]
+        progress.num_dropped = counts["dropped"]
         progress.num_restored = progress.num_ended
         if not self.is_new and not self.is_finished:
             totals = self._store.node_totals(self.record.run_id).values()

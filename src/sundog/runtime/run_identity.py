@@ -18,10 +18,10 @@ from typing import Any
 from sundog.errors import ConfigError
 from sundog.ir.values.canonical import fingerprint
 from sundog.private_files import make_private_folder
-from sundog.runtime.rows.inputs import RowSource
+from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.store.runs import RunList, RunRecord
 
-OpenRows = Callable[[Path], RowSource]
+OpenInputs = Callable[[Path], FlowInputs]
 """Opens the inputs, with their snapshots in the given folder."""
 
 
@@ -52,48 +52,47 @@ class SelectedRun:
     """The run that a command means."""
 
     record: RunRecord
-    source: RowSource
+    inputs: FlowInputs
     is_new: bool
     #: Files of the flow's functions that have changed since `before` began, which is why this run is new.
     changed: tuple[str, ...] = ()
     before: str = ""
 
 
-def select_run(runs: RunList, command: RunCommand, open_rows: OpenRows) -> SelectedRun:
+def select_run(runs: RunList, command: RunCommand, open_inputs: OpenInputs) -> SelectedRun:
     """Call it under the command's lock. ConfigError where effects of another run would be repeated unasked."""
     latest = None if command.is_fresh else runs.latest(command.key)
     if latest is not None and latest.state != "finished" and not _changed(latest, command):
         # Rows of a query or a function may have changed since; an unfinished run goes on with those it began with.
         snapshots = runs.folder(latest.run_id) / "inputs"
-        source = open_rows(snapshots)
-        if _identity(command.key, source, snapshots) == latest.identity:
-            return SelectedRun(_continued(runs, latest, command), source, is_new=False)
+        inputs = open_inputs(snapshots)
+        if _identity(command.key, inputs, snapshots) == latest.identity:
+            return SelectedRun(_continued(runs, latest, command), inputs, is_new=False)
     staging = Path(tempfile.mkdtemp(prefix="inputs-", dir=runs.state_dir))
     try:
-        source = open_rows(staging)
-        num_rows = source.count()
-        identity = _identity(command.key, source, staging)
+        inputs = open_inputs(staging)
+        num_rows = inputs.count()
+        identity = _identity(command.key, inputs, staging)
         is_same = latest is not None and latest.identity == identity
         if latest is not None and is_same and not _changed(latest, command):
             record = _continued(runs, latest, command)
-            source = _at(runs.folder(latest.run_id) / "inputs", source, open_rows)
-            return SelectedRun(record, source, is_new=False)
-        record = _started(runs, command, identity, _effects(command, source, staging), num_rows)
+            inputs = _at(runs.folder(latest.run_id) / "inputs", inputs, open_inputs)
+            return SelectedRun(record, inputs, is_new=False)
+        record = _started(runs, command, identity, _effects(command, inputs, staging), num_rows)
         folder = runs.folder(record.run_id)
         make_private_folder(folder)
         staging.rename(folder / "inputs")
-        source = _at(folder / "inputs", source, open_rows)
+        inputs = _at(folder / "inputs", inputs, open_inputs)
         if latest is not None and is_same:
-            return SelectedRun(record, source, is_new=True, changed=_changed(latest, command), before=latest.run_id)
-        return SelectedRun(record, source, is_new=True)
+            return SelectedRun(record, inputs, is_new=True, changed=_changed(latest, command), before=latest.run_id)
+        return SelectedRun(record, inputs, is_new=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _at(snapshots: Path, source: RowSource, open_rows: OpenRows) -> RowSource:
-    """Return `source`, with its snapshots in a folder of the run; one that has none is not opened, and read, a second
-    time."""
-    return open_rows(snapshots) if source.has_snapshots else source
+def _at(snapshots: Path, inputs: FlowInputs, open_inputs: OpenInputs) -> FlowInputs:
+    """Return `inputs` with their snapshots in a folder of the run; those that have none are not read a second time."""
+    return open_inputs(snapshots) if inputs.has_snapshots else inputs
 
 
 def _changed(latest: RunRecord, command: RunCommand) -> tuple[str, ...]:
@@ -157,19 +156,19 @@ def _refuse_repeats(runs: RunList, command: RunCommand, record: RunRecord, *, is
         )
 
 
-def _effects(command: RunCommand, source: RowSource, snapshots: Path) -> bytes:
+def _effects(command: RunCommand, inputs: FlowInputs, snapshots: Path) -> bytes:
     """Return a value that is equal for runs whose effects are the same ones: steps of one name and text, in a flow of
     one name, over inputs of the same content, however many of their rows; empty where there are none."""
     if not command.effects:
         return b""
-    inputs = source.content_identity()["inputs"]
+    inputs = inputs.content_identity()["inputs"]
     return fingerprint([command.flow, dict(command.effects), inputs, _digests(snapshots)])
 
 
-def _identity(command: bytes, source: RowSource, snapshots: Path) -> bytes:
+def _identity(command: bytes, inputs: FlowInputs, snapshots: Path) -> bytes:
     """Return what is equal for one command over the same rows: those of files are known by the files, those of queries
-    and functions by their snapshots, which `source.count()` has made."""
-    return fingerprint([command.hex(), source.content_identity(), _digests(snapshots)])
+    and functions by their snapshots, which `inputs.count()` has made."""
+    return fingerprint([command.hex(), inputs.content_identity(), _digests(snapshots)])
 
 
 def _digests(snapshots: Path) -> list[list[str]]:

@@ -18,7 +18,7 @@ from sundog.measured.loads import expected_loads, known_loads
 from sundog.measured.node_history import read_history
 from sundog.optimizer.placement_figures import PlacementFigures, figures_of
 from sundog.optimizer.rules.reorder_filters import cannot_fail
-from sundog.runtime.rows.inputs import RowSource
+from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.session.flow_rows import FlowRows
 from sundog.session.planned_flow import PlannedFlow
 
@@ -36,11 +36,13 @@ class FlowEstimates:
         self._rows = rows
         self._state_dir = state_dir
 
-    def costs(self, rows: RowSource, num_rows: int, *, counts_tokens: bool = True) -> PlanCosts:
-        """Return what plans of this flow cost over a sample of `rows`, of which there are `num_rows`."""
+    def costs(self, inputs: FlowInputs, num_rows: int | None = None, *, counts_tokens: bool = True) -> PlanCosts:
+        """Return what plans of this flow cost over a sample of the rows of `inputs`. `num_rows`: how many there are,
+        None where they are to be counted."""
         from sundog.measured.plan_costs import PlanCosts, characters_to_sample, num_rows_to_sample
 
         plan, written = self._flow.plan, self._flow.written
+        rows = inputs.first
         sampled = rows.sampled(num_rows_to_sample(plan), characters_to_sample(plan))
         return PlanCosts(
             written.name,
@@ -48,7 +50,7 @@ class FlowEstimates:
             self._flow.operators,
             self._state_dir,
             sampled,
-            num_rows,
+            rows.count() if num_rows is None else num_rows,
             counts_tokens=counts_tokens,
         )
 
@@ -56,8 +58,7 @@ class FlowEstimates:
         """Return where the steps of a run over the whole input run, of which `share_left` is left; None without
         workers."""
         with closing(self._rows):
-            rows = self._rows.as_written()
-            costs = self.costs(rows, rows.count())
+            costs = self.costs(self._rows.as_written())
         return self.placed(costs, costs.estimate(self._flow.plan), share_left)
 
     def placed(self, costs: PlanCosts, estimate: PlanEstimate, share_left: float = 1.0) -> PlacementWithFigures | None:
@@ -81,8 +82,8 @@ class FlowEstimates:
         of the run, those of a query or a function as they were kept. They are opened once more: the run, in another
         thread, is reading its own."""
         snapshots = self._state_dir / "runs" / run.run_id / "inputs"
-        with closing(self._rows.open(self._flow.plan.logical.inputs, snapshots)) as rows:
-            costs = self.costs(rows, run.num_rows, counts_tokens=False)
+        with closing(self._rows.open(self._flow.plan.logical, snapshots)) as inputs:
+            costs = self.costs(inputs, run.num_rows, counts_tokens=False)
         return costs.estimate(self._flow.plan).calls.num_executed.expected
 
 
@@ -98,5 +99,5 @@ def selectivity_of_filters(written: LogicalPlan, rows: FlowRows, state_dir: Path
 
     sampled: SampledRows = []
     if all(source.path is not None for source in written.inputs):
-        sampled = rows.as_written().sampled(MAX_SAMPLED_ROWS)
+        sampled = rows.as_written().first.sampled(MAX_SAMPLED_ROWS)
     return selectivity_of(written, sampled, read_history(state_dir, written.name))

@@ -5,14 +5,13 @@ Owns how often the inputs are opened, and the check that the columns are there. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from sundog.flow.columns import check_columns
-from sundog.ir.logical import InputSource, LogicalPlan
+from sundog.ir.logical import LogicalPlan
 from sundog.ir.schemas.shape import Record
-from sundog.runtime.rows.inputs import RowSource, open_rows
 from sundog.runtime.rows.row_choice import RowChoice
+from sundog.runtime.tables.flow_inputs import FlowInputs
 
 
 class FlowRows:
@@ -22,24 +21,25 @@ class FlowRows:
         self._written = written
         self._base_dir = base_dir
         self._choice = choice
-        self._opened: RowSource | None = None
-        self._checked: Record | None = None
+        self._opened: FlowInputs | None = None
+        self._checked: dict[str, Record] = {}
 
-    def as_written(self) -> RowSource:
-        """Return the rows with every column that the inputs have. All who ask share one source until `close`, so that
-        the files are gone through once for all of them; it knows no snapshots."""
+    def as_written(self) -> FlowInputs:
+        """Return the inputs with every column that they have. All who ask share them until `close`, so that the files
+        are gone through once for all of them; they know no snapshots."""
         if self._opened is None:
-            self._opened = self.open(self._written.inputs, None)
+            self._opened = self.open(self._written, None)
         return self._opened
 
-    def open(self, inputs: Sequence[InputSource], snapshot_dir: Path | None) -> RowSource:
-        """Return rows of `inputs` that belong to the caller, who closes them. `snapshot_dir`: as in `open_rows`."""
-        rows = open_rows(inputs, base_dir=self._base_dir, snapshot_dir=snapshot_dir, choice=self._choice)
-        # Files have the columns that they had. Those of a query are seen in its snapshots, and these differ.
-        if isinstance(rows.shape, Record) and rows.shape != self._checked:
-            check_columns(self._written, rows.shape)
-            self._checked = rows.shape
-        return rows
+    def open(self, plan: LogicalPlan, snapshot_dir: Path | None) -> FlowInputs:
+        """Return the inputs of `plan`, for the caller to close. `snapshot_dir`: as in `open_rows`."""
+        inputs = FlowInputs(plan, self._base_dir.absolute(), snapshot_dir, self._choice)
+        for table, rows in inputs.sources():
+            # Files have the columns that they had. Those of a query are seen in its snapshots, and these differ.
+            if isinstance(rows.shape, Record) and rows.shape != self._checked.get(table.name):
+                check_columns(self._written.table(table.name), self._written.inputs, rows.shape)
+                self._checked[table.name] = rows.shape
+        return inputs
 
     def close(self) -> None:
         """Let go of the rows as written; whoever asks for them again opens them anew."""

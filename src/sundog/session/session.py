@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,14 +18,15 @@ from sundog.ir.logical import LogicalPlan, steps_of
 from sundog.ir.physical import PhysicalPlan
 from sundog.operators.base import OPERATORS, Operator
 from sundog.runtime.preflight.inspection import PlanFinding, inspect_plan, refuse
-from sundog.runtime.rows.inputs import RowSource
+from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.session.choices import PlanChoices
 from sundog.session.estimates import FlowEstimates, selectivity_of_filters
 from sundog.session.flow_rows import FlowRows
 from sundog.session.planned_flow import PlannedFlow, check_choices, plan_flow
 
 if TYPE_CHECKING:
-    from sundog.runtime.run import Run, RunOptions
+    from sundog.runtime.run import Run
+    from sundog.runtime.run_options import RunOptions
 
 NO_CHOICES = PlanChoices()
 
@@ -52,22 +53,22 @@ class Session:
     def open_run(self, options: RunOptions) -> Iterator[Run]:
         """Yield the run that is meant, locked while open, and looked at; InputError for columns that are not there,
         ConfigError where no row can succeed."""
+        from sundog.runtime.open_run import open_run
         from sundog.runtime.preflight.distinct_files import check_distinct
-        from sundog.runtime.rows.outputs import check_output_path
-        from sundog.runtime.run import open_run
+        from sundog.runtime.rows.outputs import check_output_paths
 
-        if options.output is not None:
-            check_output_path(options.output)
-            check_distinct(options.output, self.flow.written.inputs, self._base_dir, self._files())
+        check_output_paths(options.outputs)
+        for output in options.outputs.values():
+            check_distinct(output, self.flow.written.inputs, self._base_dir, self._files())
         choices = self.flow.choices
         inputs = {**asdict(choices.rows), **choices.rewriting.identity()}
         operators, placing = self.flow.operators, self.estimates.placing
         with (
             closing(self.rows),
-            open_run(self.plan, self._open_rows, inputs, operators, self._secrets, options, placing) as run,
+            open_run(self.plan, self._open_inputs, inputs, operators, self._secrets, options, placing) as run,
         ):
             if not run.is_finished:
-                run.findings = self.inspect(run.source)
+                run.findings = self.inspect(run.inputs)
                 try:
                     refuse(run.findings)
                 except ConfigError:
@@ -75,13 +76,13 @@ class Session:
                     raise
             yield run
 
-    def inspect(self, rows: RowSource) -> tuple[PlanFinding, ...]:
-        """Return what is wrong with a run over `rows`, as can be seen before the first call."""
-        return inspect_plan(self.plan, rows, lambda: open_operators(self.flow.written, self._base_dir), self._secrets)
+    def inspect(self, inputs: FlowInputs) -> tuple[PlanFinding, ...]:
+        """Return what is wrong with a run over `inputs`, as can be seen before the first call."""
+        return inspect_plan(self.plan, inputs, lambda: open_operators(self.flow.written, self._base_dir), self._secrets)
 
-    def _open_rows(self, snapshot_dir: Path) -> RowSource:
-        """Return the rows that a run reads, with those columns only that its plan uses."""
-        return self.rows.open(self.plan.logical.inputs, snapshot_dir)
+    def _open_inputs(self, snapshot_dir: Path) -> FlowInputs:
+        """Return the inputs that a run reads, with those columns only that its plan uses."""
+        return self.rows.open(self.plan.logical, snapshot_dir)
 
     def _files(self) -> dict[Path, str]:
         """Return the files that a run reads or writes besides its inputs, and what each is."""
@@ -102,12 +103,18 @@ def plan_session(written: LogicalPlan, base_dir: Path, config: Config, choices: 
     be read.
     """
     check_choices(choices)
-    if [table.name for table in written.tables] != [""]:
-        raise ConfigError("a flow with tables can be written, but not yet run")
     rows = FlowRows(written, base_dir, choices.rows)
     operators = open_operators(written, base_dir)
-    selectivity = selectivity_of_filters(written, rows, config.state_dir)
-    return Session(plan_flow(written, operators, choices, selectivity), rows, base_dir, config)
+    if [table.name for table in written.tables] == [""]:
+        selectivity = selectivity_of_filters(written, rows, config.state_dir)
+        return Session(plan_flow(written, operators, choices, selectivity), rows, base_dir, config)
+    from sundog.session.query_check import check_queries, with_columns  # what reads queries, which few flows have
+
+    with closing(rows):
+        written, columns = check_queries(written, operators, rows.as_written().relations)
+    flow = plan_flow(written, operators, choices, {})
+    flow = replace(flow, plan=with_columns(flow.plan, columns))
+    return Session(flow, FlowRows(written, base_dir, choices.rows), base_dir, config)
 
 
 def open_operators(plan: LogicalPlan, base_dir: Path) -> dict[str, Operator]:

@@ -94,6 +94,8 @@ async def _following(workload: Workload, driver: Driver, machines: Machines) -> 
         return
     assert workload.num_rows is not None, "the rows of a plan that is followed are counted"
     follower = Follower(followed.plan, followed.placing, workload.num_rows, driver, machines)
+    for table in followed.plan.tables:
+        follower.drains.begin(table.name, workload.num_rows)
     follower.begin()
     async with follower.reviewing():
         yield SimulatedRows(driver, machines, workload.steps, followed.plan.nodes, follower)

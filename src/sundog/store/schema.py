@@ -14,7 +14,7 @@ from pathlib import Path
 from sundog.errors import StoreError, error_text
 from sundog.private_files import make_private_file, open_private
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 CREATE_STORE = """
 create table results (
     key blob primary key,
@@ -40,12 +40,14 @@ create table executed (
     primary key (run_id, node)
 ) strict, without rowid;
 create table rows (
+    seq integer primary key,
     run_id text not null,
-    row_index integer not null,
+    table_name text not null,
+    row_id blob not null,
     state text not null,
     body blob not null,
-    primary key (run_id, row_index)
-) strict, without rowid;
+    unique (run_id, table_name, row_id)
+) strict;
 create table asked (
     run_id text not null,
     node text not null,

@@ -6,8 +6,8 @@ Owns reading and the meaning of the tables. Writes go through the writer thread;
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from sundog.engines.base import Usage
 from sundog.errors import StoreError
+from sundog.ir.row_ids import RowId, RowRef, decode_row_id, encode_row_id
 from sundog.ir.values.normal_form import decode
 from sundog.private_files import make_private_folder
 from sundog.store import writer as sql
@@ -25,6 +26,8 @@ RowState = Literal["done", "failed", "dropped"]
 NO_USAGE = Usage(0, 0, 0)
 STORE_FILE = "store.sqlite"
 LOOK_UP_SIZES = (256, 16, 1)
+MAX_ROW_IDS = 512
+"""Rows that one query looks for; SQLite takes 999 values in every build."""
 GET_RESULTS = {
     size: "select key, value, num_prompt_tokens, num_cached_tokens, num_output_tokens, run_id"
     f" from results where key in ({', '.join('?' * size)})"
@@ -153,27 +156,46 @@ class Store:
         return self._write((sql.DROP_CLAIM, (key,)))
 
     def put_row(
-        self, run_id: str, row_index: int, state: RowState, body: bytes, asked: tuple[Asked, ...]
+        self, run_id: str, row: RowRef, state: RowState, body: bytes, asked: tuple[Asked, ...]
     ) -> asyncio.Future[None]:
-        return self._write((sql.PUT_ROW, (run_id, row_index, state, body)), run_id=run_id, asked=asked)
+        values = (None, run_id, row.table, encode_row_id(row.row_id), state, body)
+        return self._write((sql.PUT_ROW, values), run_id=run_id, asked=asked)
 
     def put_busy(self, run_id: str, busy_s: float) -> asyncio.Future[None]:
         """Keep how long processes have worked on a run, for the case that this one is killed."""
         return self._write((sql.PUT_BUSY, (busy_s, run_id)))
 
-    def finished_rows(self, run_id: str, row_indices: Iterable[int]) -> set[int]:
-        """Return those of `row_indices` that have ended in any way."""
-        query = "select row_index from rows where run_id = ? and row_index in (select value from json_each(?))"
-        return {index for (index,) in self._rows(query, (run_id, json.dumps(list(row_indices))))}
+    def finished_rows(self, run_id: str, table: str, row_ids: Iterable[RowId]) -> set[RowId]:
+        """Return those of `row_ids` that have ended in any way."""
+        wanted, found = [encode_row_id(row_id) for row_id in row_ids], set[RowId]()
+        while wanted:
+            some, wanted = wanted[:MAX_ROW_IDS], wanted[MAX_ROW_IDS:]
+            listed = ", ".join("?" * len(some))
+            query = f"select row_id from rows where run_id = ? and table_name = ? and row_id in ({listed})"
+            found.update(decode_row_id(row_id) for (row_id,) in self._rows(query, (run_id, table, *some)))
+        return found
 
-    def rows(self, run_id: str, state: RowState) -> Iterator[tuple[int, bytes]]:
-        """Yield the rows of one state in row order, streamed."""
-        query = "select row_index, body from rows where run_id = ? and state = ? order by row_index"
-        yield from self._rows(query, (run_id, state))
+    def rows(self, run_id: str, table: str, state: RowState) -> Iterator[tuple[RowId, bytes]]:
+        """Yield the rows of a table that have one state, in their order, streamed."""
+        query = "select row_id, body from rows where run_id = ? and table_name = ? and state = ? order by row_id"
+        for row_id, body in self._rows(query, (run_id, table, state)):
+            yield decode_row_id(row_id), body
 
-    def count_rows(self, run_id: str) -> dict[str, int]:
-        query = "select state, count(*) from rows where run_id = ? group by state"
-        return dict(self._rows(query, (run_id,)))
+    def count_rows(self, run_id: str) -> dict[tuple[str, RowState], int]:
+        """Return how many rows have ended, by table and state."""
+        query = "select table_name, state, count(*) from rows where run_id = ? group by table_name, state"
+        return {(table, state): number for table, state, number in self._rows(query, (run_id,))}
+
+    def count_states(self, run_id: str) -> Counter[RowState]:
+        """Return how many rows of all tables have ended, by state."""
+        counted = Counter[RowState]()
+        for (_, state), number in self.count_rows(run_id).items():
+            counted[state] += number
+        return counted
+
+    def tables(self, run_id: str) -> list[str]:
+        """Return the tables of which a row has ended, by name."""
+        return sorted({table for table, _ in self.count_rows(run_id)})
 
     def forget_failed_rows(self, run_id: str) -> None:
         """Let the failed rows of a run be tried again."""

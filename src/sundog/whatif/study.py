@@ -89,9 +89,9 @@ class Study:
         )
         session = plan_session(variant.applied(self._written), self._base_dir, self._config, choices)
         with closing(session.rows):
-            rows = session.rows.as_written()
-            num_rows = rows.count() if variant.num_rows is None else variant.num_rows
-            costs = session.estimates.costs(rows, num_rows)
+            inputs = session.rows.as_written()
+            num_rows = inputs.count() if variant.num_rows is None else variant.num_rows
+            costs = session.estimates.costs(inputs, num_rows)
         sampled = with_profiles(costs.sampled(session.plan), variant.profiles)
         estimate = estimate_plan(sampled)
         require_rooms(sampled, estimate.nodes, variant.profiles)

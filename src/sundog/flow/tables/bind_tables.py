@@ -31,7 +31,7 @@ from sundog.queries.columns import output_columns
 from sundog.queries.parsed import UnreadableQuery, parse_query
 from sundog.queries.select_parts import RESERVED
 
-Outputs = tuple[tuple[str, Template], ...]
+Columns = tuple[tuple[str, Template], ...]
 
 
 class TableBinder:
@@ -181,20 +181,20 @@ class TableBinder:
         except UnreadableQuery:
             return None
 
-    def _same_columns(self, name: str, spec: TableSpec, columns: Sequence[str] | None) -> Outputs:
+    def _same_columns(self, name: str, spec: TableSpec, columns: Sequence[str] | None) -> Columns:
         """Return the query's own columns as outputs; none where only the inputs tell which these are."""
         if spec.from_ is not None or spec.nodes:
             self._complain(f"the table '{name}' needs outputs: its columns", _place(name))
         return tuple((column, Template(f"{{{{ {_read_as(column)} }}}}")) for column in columns or ())
 
-    def _outputs(self, written: Mapping[str, Any], place: DataPath) -> Outputs:
+    def _outputs(self, written: Mapping[str, Any], place: DataPath) -> Columns:
         return tuple(
             (name, output.root)
             for name, data in written.items()
             if (output := read(OutputSpec, data, (*place, "outputs", name), self._positions, self._complaints))
         )
 
-    def _check_columns(self, spec: TableSpec, outputs: Outputs, place: DataPath) -> None:
+    def _check_columns(self, spec: TableSpec, outputs: Columns, place: DataPath) -> None:
         seen: dict[str, str] = {}
         for column, _ in outputs:
             where = self._key((*place, "outputs", column))

@@ -146,7 +146,7 @@ class Attempts:
 
     def _about(self, node: CallExec, identity: CallIdentity, prompt: tuple[Message, ...]) -> Mapping[str, Any]:
         facts = self._run.facts.get(node.name, NO_FACTS)
-        return envelope(facts, self._run.workflow_id(identity.row_index), identity.depth, prompt)
+        return envelope(facts, self._run.workflow_id(identity.row), identity.depth, prompt)
 
 
 def _end_in_failure(node: CallExec, error: CallError | TimeoutError) -> NoReturn:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from sundog.ir.physical import CallExec, Sharing
+from sundog.ir.row_ids import RowRef
 from sundog.ir.values.canonical import canonical_json
 from sundog.operators.base import BoundCall
 from sundog.sched.facts import CallFacts
@@ -19,7 +20,7 @@ from sundog.sched.facts import CallFacts
 class CallIdentity:
     """The identity of a call in the run."""
 
-    row_index: int
+    row: RowRef
     #: Step, element and turn, unique inside the row.
     path: str
     depth: int
@@ -27,9 +28,14 @@ class CallIdentity:
     position: int = 0
 
     @property
+    def order(self) -> int:
+        """The place of the row's work among that of others: rows that were made of an earlier row come first."""
+        return self.row.row_id[0]
+
+    @property
     def request_id(self) -> str:
         """The name of the call's request, unique inside the run."""
-        return f"{self.row_index}/{self.path}"
+        return f"{self.row}/{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +50,9 @@ class RunScope:
     #: By step of its flow, for policies and engines.
     facts: Mapping[str, CallFacts] = field(default_factory=dict)
 
-    def workflow_id(self, row_index: int) -> str:
+    def workflow_id(self, row: RowRef) -> str:
         """Return the name of a row's run among the workflows of all runs."""
-        return f"{self.run_id}/{row_index}"
+        return f"{self.run_id}/{row}"
 
 
 def call_key(run: RunScope, node: CallExec, call: BoundCall, identity: CallIdentity) -> bytes:
@@ -56,12 +62,12 @@ def call_key(run: RunScope, node: CallExec, call: BoundCall, identity: CallIdent
     once. Of all others the payload counts, and beyond `sharing` the run and the place.
     """
     if node.is_effect:
-        return _digest("effect", run.run_id, identity.row_index, identity.path)
+        return _digest("effect", run.run_id, str(identity.row), identity.path)
     parts = [node.step.operator, call.payload]
     if node.sharing is not Sharing.ALWAYS or run.is_fresh:
         parts.append(run.run_id)
     if node.sharing is Sharing.NEVER:
-        parts += [identity.row_index, identity.path]
+        parts += [str(identity.row), identity.path]
     return _digest(*parts)
 
 

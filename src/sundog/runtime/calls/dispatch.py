@@ -68,12 +68,12 @@ class Dispatcher:
         # such a call could commit and leave unseen.
         stored = await self._store.get(key)
         if stored is not None:
-            self._driver.workflow_left(self._run.workflow_id(identity.row_index))
+            self._driver.workflow_left(self._run.workflow_id(identity.row))
             self._figures.reused(node.name, is_of_another_run=stored.run_id != self._run.run_id)
             return CallAnswer(stored.value, stored.usage)
         leader = self._in_flight.get(key)
         if leader is not None:
-            self._driver.workflow_left(self._run.workflow_id(identity.row_index))
+            self._driver.workflow_left(self._run.workflow_id(identity.row))
             answer = await leader.answer()
             self._figures.reused(node.name, is_of_another_run=False)
             return answer

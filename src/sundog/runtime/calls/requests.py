@@ -49,7 +49,7 @@ class Requests:
             0.0,
             request_id,
             node.pool,
-            identity.row_index,
+            identity.order,
             identity.depth,
             num_prompt_tokens,
             (call.max_tokens or DEFAULT_OUTPUT_TOKENS) if call.prompt else 0,
@@ -58,7 +58,7 @@ class Requests:
             need_s=self._needs_s.get(node.name, 0.0),
             has_successor=node.has_successor and bool(key),
             max_retry_wait_s=node.max_retry_wait_s,
-            workflow_id=self._run.workflow_id(identity.row_index),
+            workflow_id=self._run.workflow_id(identity.row),
             facts=self._run.facts.get(node.name, NO_FACTS),
         )
 
@@ -69,10 +69,10 @@ class Requests:
             0.0,
             identity.request_id + GATHERED,
             node.pool,
-            identity.row_index,
+            identity.order,
             identity.depth,
             need_s=self._needs_s.get(node.name, 0.0),
-            workflow_id=self._run.workflow_id(identity.row_index),
+            workflow_id=self._run.workflow_id(identity.row),
             facts=self._run.facts.get(node.name, NO_FACTS),
         )
 

@@ -29,7 +29,8 @@ class Report:
     busy_s: float
     #: In plan order.
     nodes: tuple[NodeTotals, ...]
-    output: str | None
+    #: The files of rows that were written.
+    outputs: tuple[str, ...]
     errors: str | None
     #: The things that the reader should know of the output, and those seen before the first call.
     warnings: tuple[str, ...] = ()
@@ -102,7 +103,7 @@ class Report:
             *_table(self.nodes),
         ]
         lines += [f"warning: {warning}" for warning in self.warnings]
-        lines += [f"output   {self.output}"] if self.output else []
+        lines += [f"output   {output}" for output in self.outputs]
         lines += [f"errors   {self.errors}"] if self.errors else []
         if self.num_failed:
             rows = "1 row" if self.num_failed == 1 else f"{self.num_failed:,} rows"
@@ -112,9 +113,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The files of a run that has ended, None where there is none, and what the reader should know of them."""
+    """The files of a run that has ended, and what the reader should know of them."""
 
-    output: Path | None
+    outputs: tuple[Path, ...]
+    #: None where no row failed.
     errors: Path | None
     warnings: tuple[str, ...]
 
@@ -130,19 +132,19 @@ def read_report(
 ) -> Report:
     """Return the report of a run that has ended. Counts of rows and calls come from the store, so that they hold after
     a kill too; `figures` tell of this process alone."""
-    rows = store.count_rows(run_id)
+    rows = store.count_states(run_id)
     totals = store.node_totals(run_id)
     steps = figures.recorder.steps(plan.logical.name)
     names = [call.name for call in calls_of(plan.nodes)]
     return Report(
         run_id=run_id,
         state="finished",
-        num_done=rows.get("done", 0),
-        num_failed=rows.get("failed", 0),
-        num_dropped=rows.get("dropped", 0),
+        num_done=rows["done"],
+        num_failed=rows["failed"],
+        num_dropped=rows["dropped"],
         busy_s=busy_s,
         nodes=tuple(totals.get(name, NodeTotals(name)) for name in names),
-        output=None if written.output is None else str(written.output),
+        outputs=tuple(map(str, written.outputs)),
         errors=None if written.errors is None else str(written.errors),
         warnings=written.warnings + figures.warnings(),
         rows_s=figures.rows_s,

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from sundog.batch.step_facts import TOLD
@@ -21,12 +21,14 @@ from sundog.engines.base import EngineOutline
 from sundog.errors import ConfigError, SundogError, error_text
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing, calls_of
 from sundog.ir.pool_names import engine_of
+from sundog.ir.tables import InputRows
 from sundog.ir.values.canonical import describe_value
 from sundog.operators.base import Finding, InspectingOperator, Inspection, Operator
 from sundog.runtime.preflight.engine_inspection import look_at_engine, missing_secrets
 from sundog.runtime.preflight.known_calls import KnownCalls, Walk
 from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.table import BadRow
+from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.sched.policy import POLICIES
 from sundog.secrets import Secrets
 
@@ -54,18 +56,32 @@ class PlanFinding:
 
 
 def inspect_plan(
-    plan: PhysicalPlan, rows: RowSource, open_operators: Callable[[], Mapping[str, Operator]], secrets: Secrets
+    plan: PhysicalPlan, inputs: FlowInputs, open_operators: Callable[[], Mapping[str, Operator]], secrets: Secrets
 ) -> tuple[PlanFinding, ...]:
-    """Return the findings in the order of the plan. It takes ROWS_TIMEOUT_S and TIMEOUT_S at most, and says what it
-    could not look at. `open_operators`: gives operators of its own, which it closes."""
-    num_rows = rows.count()
+    """Return the findings in the order of the plan. It takes ROWS_TIMEOUT_S and TIMEOUT_S at most for each table, and
+    says what it could not look at. The rows of queries are not there yet: of their tables only the engines and what the
+    operators say without rows are looked at. `open_operators`: gives operators of its own, which it closes."""
+    found: list[PlanFinding] = []
+    for table in plan.tables:
+        rows = inputs.source(table.table) if isinstance(table.table.source, InputRows) else None
+        found += _inspect_table(replace(plan, tables=(table,)), rows, open_operators, secrets)
+    notes = _notes(inputs) if found or inputs.count() else ()
+    return tuple(dict.fromkeys((*notes, *(_untold_facts(plan.policy) if inputs.count() else ()), *found)))
+
+
+def _inspect_table(
+    plan: PhysicalPlan,
+    rows: RowSource | None,
+    open_operators: Callable[[], Mapping[str, Operator]],
+    secrets: Secrets,
+) -> list[PlanFinding]:
+    num_rows = 1 if rows is None else rows.count()
     if num_rows == 0:
-        return ()
+        return []
     operators = open_operators()
     walk = Walk(plan.nodes, plan.logical.constants, operators, identities(plan))
-    num_inspected = _look_at_rows(walk, rows)
-    inspector = _Inspector(plan, operators, secrets, walk.found, num_rows, num_inspected)
-    return (*_notes(rows), *_untold_facts(plan.policy), *_in_thread(inspector.run))
+    num_inspected = 0 if rows is None else _look_at_rows(walk, rows)
+    return _in_thread(_Inspector(plan, operators, secrets, walk.found, num_rows, num_inspected).run)
 
 
 def refuse(findings: Sequence[PlanFinding]) -> None:
@@ -91,9 +107,9 @@ def _look_at_rows(walk: Walk, rows: RowSource) -> int:
     return num_rows
 
 
-def _notes(rows: RowSource) -> Iterator[PlanFinding]:
+def _notes(inputs: FlowInputs) -> Iterator[PlanFinding]:
     """Yield what changes in values when the inputs are read."""
-    for name, note in rows.notes():
+    for name, note in inputs.notes():
         yield PlanFinding(f"input '{name}'", note, "where they mean something, give them as text", is_fatal=False)
 
 

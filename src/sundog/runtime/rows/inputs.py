@@ -99,11 +99,7 @@ class RowSource:
 
     def content_identity(self) -> Any:
         """Return a JSON value, equal for equal rows; see `identity_of` for queries and calls."""
-        return {
-            "inputs": identity_of(self._inputs, self._base_dir),
-            "limit": self._choice.limit,
-            "sample": None if self._choice.sample is None else [self._choice.sample, self._choice.seed],
-        }
+        return {"inputs": identity_of(self._inputs, self._base_dir), **self._choice.identity()}
 
     def batches(
         self, start_row: int = 0, batch_size: int = 1024, order: Sequence[ValuePath] = ()

@@ -55,6 +55,17 @@ def target_of(path: Path) -> Target:
     return Target(file, "duckdb", table) if is_database else Target(path, _format_of(path))
 
 
+def check_output_paths(outputs: Mapping[str, Path]) -> None:
+    """Say now what would go wrong at the end; ConfigError, also where two tables would go into one file."""
+    targets: dict[tuple[str, str | None], str] = {}
+    for name, path in outputs.items():
+        check_output_path(path)
+        target = target_of(path)
+        other = targets.setdefault((os.path.realpath(target.file), target.table), name)
+        if other != name:
+            raise ConfigError(f"the tables '{other}' and '{name}' both go to {path}", hint="name a file for each")
+
+
 def check_output_path(path: Path) -> None:
     """Say now what would go wrong at the end; ConfigError."""
     target = target_of(path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,11 @@ class RowChoice:
     #: At least 1; None takes all.
     sample: int | None = None
     seed: int = 0
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes another run of a flow, as JSON types."""
+        sample = None if self.sample is None else [self.sample, self.seed]
+        return {"limit": self.limit, "sample": sample}
 
     def num_candidates(self, num_rows: int) -> int:
         """Return how many rows, the first ones, a sample is taken from."""

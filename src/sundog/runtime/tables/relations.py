@@ -33,7 +33,7 @@ from sundog.runtime.rows.row_choice import RowChoice
 from sundog.runtime.rows.snapshot import json_lines
 from sundog.runtime.tables.column_types import column_type
 
-Columns = tuple[tuple[str, SQLType], ...]
+ColumnTypes = tuple[tuple[str, SQLType], ...]
 
 
 class Relations:
@@ -57,6 +57,7 @@ class Relations:
         self._constants = constants
         self._connection = connect_duckdb(self._scratch_dir)
         self._loaded: set[str] = set()
+        self._declared: set[str] = set()
         self._running: set[duckdb.DuckDBPyConnection] = set()
         self._lock = Lock()
         self._remove = weakref.finalize(self, shutil.rmtree, self._scratch_dir, ignore_errors=True)
@@ -88,19 +89,42 @@ class Relations:
                     )
                 is_first = name == next(iter(self._inputs))
                 select = self._chosen(table.relation(), num_rows) if is_first else table.relation()
-                self._connection.execute(f"CREATE TABLE {quoted(name)} AS {select}")
+                self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} AS {select}")
             self._loaded.add(name)
 
-    def columns_of(self, name: str) -> Columns:
+    def input_columns(self, name: str) -> ColumnTypes:
+        """Return the columns of an input, whose rows are not loaded for this where its files tell them."""
+        if name in self._loaded:
+            return self.columns_of(name)
+        source = self._inputs[name]
+        table = open_table(source, self._connection, self._base_dir, self._snapshot_dir, self._scratch_dir)
+        with explained(table.explain):
+            return self._typed(table.relation(), None)
+
+    def type_named(self, text: str) -> SQLType | None:
+        """Return the type that SQL calls so; None where it is no type that a column can have."""
+        try:
+            found = self._connection.type(text)
+        except duckdb.Error:
+            return None
+        return column_type(found)
+
+    def columns_of(self, name: str) -> ColumnTypes:
         """Return the columns of a relation that is there."""
         return self._typed(f"SELECT * FROM {quoted(name)}", None)
 
-    def declare(self, name: str, columns: Columns) -> None:
+    def declare_input(self, name: str) -> None:
+        """Make an input, whose rows are not loaded, an empty relation; nothing where it is one, or a table."""
+        if name in self._inputs and name not in self._loaded | self._declared:
+            self._declared.add(name)
+            self.declare(name, self.input_columns(name))
+
+    def declare(self, name: str, columns: ColumnTypes) -> None:
         """Make an empty relation."""
         types = ", ".join(f"{quoted(column)} {spell_type(type)}" for column, type in columns)
         self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} ({types})")
 
-    def load(self, name: str, columns: Columns, lines: Iterable[bytes]) -> None:
+    def load(self, name: str, columns: ColumnTypes, lines: Iterable[bytes]) -> None:
         """Make a relation of rows as JSON objects, in their order, in the place of one of that name."""
         staged = new_name("lines")
         with self._lock:
@@ -111,7 +135,7 @@ class Relations:
             finally:
                 self._connection.execute(f"DROP TABLE IF EXISTS {staged}")
 
-    def describe(self, table: Table, query: Query) -> Columns:
+    def describe(self, table: Table, query: Query) -> ColumnTypes:
         """Return the columns that a query gives over the relations as they are, which may be empty; FlowError for what
         only their types show to be wrong."""
         with explained(lambda error: _mistake(table, error)):
@@ -161,7 +185,7 @@ class Relations:
         numbered = f"SELECT *, row_number() OVER () - 1 AS __number FROM ({select})"
         return f"SELECT * EXCLUDE (__number) FROM ({numbered}) WHERE __number IN ({numbers})"
 
-    def _typed(self, sql: str, query: Query | None) -> Columns:
+    def _typed(self, sql: str, query: Query | None) -> ColumnTypes:
         return tuple((name, column_type(type)) for name, type in self._types(sql, query).items())
 
     def _types(self, sql: str, query: Query | None) -> dict[str, DuckDBPyType]:

@@ -1,0 +1,80 @@
+"""The run that a command means, opened: found or begun, and locked against other processes.
+
+Owns what makes two commands mean one run. What a run does is in runtime.run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+from sundog.batch.follower import PlacementWithFigures
+from sundog.deployment import identities
+from sundog.ir.logical import steps_of
+from sundog.ir.physical import PhysicalPlan
+from sundog.ir.values.canonical import describe_value
+from sundog.operators.base import ModularOperator, Operator
+from sundog.runtime.run import Run
+from sundog.runtime.run_identity import OpenInputs, RunCommand, select_run
+from sundog.runtime.run_options import RunOptions
+from sundog.secrets import Secrets
+from sundog.store.runs import RunList
+from sundog.store.store import Store
+
+
+@contextmanager
+def open_run(
+    plan: PhysicalPlan,
+    open_inputs: OpenInputs,
+    inputs: Mapping[str, Any],
+    operators: Mapping[str, Operator],
+    secrets: Secrets,
+    options: RunOptions,
+    placing: Callable[[float], PlacementWithFigures | None],
+) -> Iterator[Run]:
+    """The run that this command means, locked against other processes while open. `inputs`: how the rows are
+    chosen beyond the plan (limit, sample), as JSON types. `placing`: where steps run for a share of the batch; asked
+    only where there are workers."""
+    store = Store(options.state_dir)
+    try:
+        runs = RunList(store, options.state_dir)
+        output = ", ".join(str(path.resolve()) for path in options.outputs.values())
+        plan_parts = replace(plan.written, engines=(), workers=(), objective="")
+        effects, modules = _effects_and_modules(plan, operators)
+        command = RunCommand(
+            {
+                "plan": describe_value(plan_parts),
+                "engines": identities(plan),
+                "inputs": inputs,
+                "outputs": {table: str(path.resolve()) for table, path in options.outputs.items()},
+            },
+            plan.logical.name,
+            output,
+            effects,
+            modules,
+            is_fresh=options.is_fresh,
+            retries_failed=options.retry_failed,
+            repeats_effects=options.repeat_effects,
+        )
+        with runs.lock(command.key):
+            selected = select_run(runs, command, open_inputs)
+            yield Run(plan, selected, store, runs, operators, secrets, options, placing)
+    finally:
+        store.close()
+
+
+def _effects_and_modules(
+    plan: PhysicalPlan, operators: Mapping[str, Operator]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what its steps change outside, and the files of the flow's folder that their functions are in."""
+    effects: dict[str, Any] = {}
+    modules: dict[str, str] = {}
+    for step in steps_of(plan.written.nodes):
+        operator = operators[step.operator]
+        if operator.traits(step.spec).is_effect:
+            effects[step.name] = describe_value(step)
+        if hasattr(operator, "modules"):
+            modules |= cast(ModularOperator, operator).modules(step.spec)
+    return effects, modules

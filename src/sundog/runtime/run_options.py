@@ -1,0 +1,28 @@
+"""The options of a run, which a command builds from its own and the Python API from its arguments.
+
+Owns nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options of a run."""
+
+    state_dir: Path
+    #: Files by table; the rows of tables without one are kept in the store only.
+    outputs: Mapping[str, Path] = field(default_factory=dict)
+    is_fresh: bool = False
+    #: Failed rows that are still allowed, None for any number.
+    max_errors: int | None = None
+    #: Failed rows of a finished run run again.
+    retry_failed: bool = False
+    #: Effects whose outcome a crash left unknown run again.
+    repeat_unknown_effects: bool = False
+    #: Effects that another run of the flow has made over the same input may run again.
+    repeat_effects: bool = False

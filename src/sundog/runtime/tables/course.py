@@ -1,0 +1,151 @@
+"""The course of a run over its tables: each begins when those that its query reads have ended.
+
+Owns when a table begins and ends, and what a failed row means for the tables that read it. Never runs a step; the feeds
+do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from sundog.errors import RunStopped
+from sundog.ir.physical import PhysicalPlan, TableExec
+from sundog.ir.tables import InputRows
+from sundog.runtime.feed import Feed, IdentifiedRows, interrupted
+from sundog.runtime.figures.progress import Progress
+from sundog.runtime.row_order import reading_order_of
+from sundog.runtime.rows.inputs import RowSource
+from sundog.runtime.tables.flow_inputs import FlowInputs
+from sundog.store.store import Store
+
+
+class TableCourse:
+    """The tables of one run. `on_begin` hears of each, with the number of its rows that have not ended."""
+
+    def __init__(
+        self,
+        plan: PhysicalPlan,
+        inputs: FlowInputs,
+        feeds: Mapping[str, Feed],
+        store: Store,
+        run_id: str,
+        folder: Path,
+        progress: Progress,
+        on_begin: Callable[[str, int], None],
+    ) -> None:
+        """`folder`: keeps the rows of queries."""
+        self._plan = plan
+        self._inputs = inputs
+        self._feeds = feeds
+        self._store = store
+        self._run_id = run_id
+        self._folder = folder
+        self._progress = progress
+        self._on_begin = on_begin
+        self._num_rows: dict[str, int] = {}
+        self._loads: dict[str, asyncio.Task[None]] = {}
+        self._tables: dict[str, asyncio.Task[None]] = {}
+        #: Those that wait for others to end.
+        self._waiting: set[str] = set()
+        self._ended = {table.name: asyncio.Event() for table in plan.tables}
+        self._failure: BaseException | None = None
+        self._is_stopping = False
+
+    def stop(self, reason: BaseException | None = None) -> None:
+        """Begin no table more and no row more; what runs ends. The first reason counts."""
+        self._failure = self._failure or reason
+        self._is_stopping = True
+        for feed in self._feeds.values():
+            feed.stop(reason)
+        for name in self._waiting:
+            self._tables[name].cancel()
+        if any(not isinstance(table.table.source, InputRows) for table in self._plan.tables):
+            self._inputs.relations.interrupt()
+
+    async def run(self) -> None:
+        """Run all rows of all tables; raises what stopped the run first, if anything did."""
+        for table in self._plan.tables:
+            self._tables[table.name] = asyncio.ensure_future(self._until_stopped(table))
+        try:
+            await asyncio.wait(self._tables.values())
+        except asyncio.CancelledError:
+            tasks = (*self._tables.values(), *self._loads.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+        if self._failure is not None:
+            raise self._failure
+        if self._is_stopping:
+            raise interrupted()
+
+    async def _until_stopped(self, table: TableExec) -> None:
+        try:
+            await self._run_table(table)
+        except Exception as error:
+            # A query that the stop interrupted fails too.
+            if not self._is_stopping:
+                self.stop(error)
+
+    async def _run_table(self, table: TableExec) -> None:
+        sources = [name for name in table.table.reads if name in self._ended]
+        self._waiting.add(table.name)
+        for name in sources:
+            await self._ended[name].wait()
+        self._waiting.discard(table.name)
+        if self._is_stopping:
+            return
+        rows = await self._rows_of(table, sources)
+        order = await asyncio.to_thread(reading_order_of, table.table, rows, self._plan.max_rows_in_flight)
+        self._begin(table.name, await asyncio.to_thread(rows.count))
+        await self._feeds[table.name].run(_identified(rows, order))
+        self._ended[table.name].set()
+
+    async def _rows_of(self, table: TableExec, sources: list[str]) -> RowSource:
+        if isinstance(table.table.source, InputRows):
+            return self._inputs.source(table.table)
+        from sundog.runtime.tables.made import made_rows, make  # what reads queries, which few flows have
+
+        self._check_failures(table, sources)
+        relations = self._inputs.relations
+        for name in sources:
+            if name not in self._loads:
+                self._loads[name] = asyncio.ensure_future(asyncio.to_thread(self._load, self._plan.table(name)))
+            await asyncio.shield(self._loads[name])
+        for name in table.table.reads:
+            if name not in sources:
+                await asyncio.to_thread(relations.load_input, name)
+        await asyncio.to_thread(make, table.table, relations, self._folder)
+        return made_rows(table.table, self._folder)
+
+    def _load(self, table: TableExec) -> None:
+        columns = tuple((column.name, column.type) for column in table.columns)
+        rows = self._store.rows(self._run_id, table.name, "done")
+        self._inputs.relations.load(table.name, columns, (body for _, body in rows))
+
+    def _check_failures(self, table: TableExec, sources: list[str]) -> None:
+        """A row that failed may belong to any group or pair: without it the others would be wrong without a word."""
+        counts = self._store.count_rows(self._run_id)
+        for name in sources:
+            num_failed = counts.get((name, "failed"), 0)
+            if num_failed and table.table.failed_rows == "stop":
+                rows = "1 of them" if num_failed == 1 else f"{num_failed:,} of them"
+                raise RunStopped(
+                    f"the table '{table.name}' needs all rows of '{name}', and {rows} failed",
+                    hint="see the errors file; repeat the command with --retry-failed, or write `failed_rows: "
+                    f"leave_out` in '{table.name}'",
+                )
+
+    def _begin(self, table: str, num_rows: int) -> None:
+        self._num_rows[table] = num_rows
+        if len(self._num_rows) == len(self._plan.tables):
+            self._progress.num_rows = sum(self._num_rows.values())
+        counts = self._store.count_rows(self._run_id)
+        self._on_begin(table, num_rows - sum(number for (name, _), number in counts.items() if name == table))
+
+
+def _identified(rows: RowSource, order: tuple[tuple[str, ...], ...]) -> Iterator[IdentifiedRows]:
+    for batch in rows.batches(order=order):
+        yield [((number,), row) for number, row in batch]
