@@ -47,7 +47,7 @@ class TableCourse:
         self._num_rows: dict[str, int] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._tables: dict[str, asyncio.Task[None]] = {}
-        #: Those that wait for others to end.
+        #: The tables that wait for others to end.
         self._waiting: set[str] = set()
         self._ended = {table.name: asyncio.Event() for table in plan.tables}
         self._failure: BaseException | None = None

@@ -67,7 +67,7 @@ class FlowInputs:
 
     @cached_property
     def relations(self) -> Relations:
-        """What queries read. The inputs among it are loaded when they are asked for."""
+        """The relations that queries read. Inputs are loaded when they are asked for."""
         from sundog.runtime.tables.relations import Relations  # what reads queries, which few flows have
 
         self._is_related = True
