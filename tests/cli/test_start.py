@@ -17,10 +17,11 @@ nodes: {answer: {llm: {engine: local, prompt: "{{ row.id }}", max_tokens: 5}}}
 outputs: {answer: "{{ answer.text }}"}
 """
 UNUSED = {
-    "aiohttp", "httpx", "jsonschema", "numpy", "openvino", "openvino_genai", "pandas", "pyarrow", "pygments",
-    "referencing", "rich", "sqlalchemy", "sqlglot",
+    "aiohttp", "anyio", "httpx", "httpx2", "jsonschema", "mcp", "numpy", "openvino", "openvino_genai", "pandas",
+    "pyarrow", "pygments", "referencing", "rich", "sqlalchemy", "sqlglot",
     "sundog.cli.calibrate", "sundog.cli.init", "sundog.engines.openai.engine", "sundog.engines.vllm.engine",
-    "sundog.operators.http.operator", "sundog.operators.python", "sundog.operators.sql.operator",
+    "sundog.operators.http.operator", "sundog.operators.mcp.operator", "sundog.operators.python",
+    "sundog.operators.sql.operator",
     "sundog.optimizer.placement.choose", "sundog.present.html", "sundog.servers.local_pages", "sundog.transport.client",
 }  # fmt: skip
 EXPLAIN, RUN = ["explain"], ["run", "--output", "out.jsonl", "-q"]

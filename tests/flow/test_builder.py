@@ -29,6 +29,7 @@ def everything() -> FlowBuilder:
     local = flow.engine("local", kind="null", model="tiny", replicas=2)
     remote = flow.engine("remote", kind="null", model="big", latency_s=0.5, workers=gpu)
     flow.limit("sqlite:///filings.db", max_concurrency=3)
+    flow.limit("mcp:no-such-server --quiet", max_concurrency=1)
     flow.limit("http://localhost", max_concurrency=40)
     row = flow.input("questions", "data/*.csv", types={"id": "VARCHAR"})
     filings = flow.input("filings", query="select * from 'filings.parquet'", key="filing_id")
@@ -75,7 +76,16 @@ def everything() -> FlowBuilder:
         refine.llm("critique", engine=local, prompt=draft.text)
         refine.until("{{ critique.text == 'ok' }}")
     audit = flow.python("audit", json.loads, args={"s": refine.value.draft.text}, after=["each"])
-    flow.http("send", method="POST", url=f"http://localhost/{row.id}", json={"a": audit})
+    send = flow.http("send", method="POST", url=f"http://localhost/{row.id}", json={"a": audit})
+    flow.mcp(
+        "tell",
+        command=["no-such-server", "--quiet"],
+        env={"KEY": "${env:SUNDOG_TEST_SECRET}"},
+        tool="tell",
+        arguments={"text": send.text},
+        stateful=True,
+        max_sessions=2,
+    )
     flow.output(id=row.id, answer=f"{facts.answer} ({refine.value.turns})")
     return flow
 
@@ -93,13 +103,21 @@ def test_the_builder_and_the_file_give_equal_plans() -> None:
     from_python = everything().plan()
     assert describe_value(from_python) == describe_value(from_file)
     assert from_python == from_file
-    assert from_python.limits == from_file.limits == {"sqlite:filings.db": 3, "http:http://localhost": 40}
+    assert (
+        from_python.limits
+        == from_file.limits
+        == {
+            "sqlite:filings.db": 3,
+            "http:http://localhost": 40,
+            "mcp:no-such-server --quiet": 1,
+        }
+    )
 
 
 def test_the_order_of_nodes_and_columns_is_that_of_the_calls() -> None:
     plan = everything().plan()
     assert [node.name for node in plan.nodes] == [
-        "context", "keep", "facts", "each", "refine", "audit", "send",
+        "context", "keep", "facts", "each", "refine", "audit", "send", "tell",
     ]  # fmt: skip
     assert [name for name, _ in plan.tables[0].outputs] == ["id", "answer"]
 

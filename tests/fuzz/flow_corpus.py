@@ -38,7 +38,7 @@ def runnable_flows() -> tuple[str, ...]:
 def _is_runnable(text: str) -> bool:
     flow = json.loads(text)
     nodes = json.dumps(flow.get("nodes", {}))
-    calls = any(f'"{operator}":' in nodes for operator in ("python", "sql", "http"))
+    calls = any(f'"{operator}":' in nodes for operator in ("python", "sql", "http", "mcp"))
     paths = all(isinstance(source, str) or "path" in source for source in flow["inputs"].values())
     kinds = all(engine["kind"] in (None, "null") for engine in flow["engines"].values())
     return not calls and paths and kinds

@@ -23,7 +23,7 @@ def check_no_secrets(data: Any, path: DataPath, positions: Positions, complaints
             complaints.add(
                 f"the secret {found[0]} may not stand here",
                 positions.match(place, PATTERN),
-                "secrets go into engine options, database URLs, http steps and arguments of python steps",
+                "secrets go into engine options, database URLs, http steps and arguments of python and mcp steps",
             )
 
 

@@ -92,6 +92,10 @@ class NodesBuilder:
         """Add a call of a function or "module:function" with `args`, and modifiers."""
         return self.step(name, "python", call=call, **fields)
 
+    def mcp(self, name: str, *, tool: str, **fields: Any) -> Ref:
+        """Add a use of a tool of an MCP server, which `command` or `url` names, and modifiers."""
+        return self.step(name, "mcp", tool=tool, **fields)
+
     def filter(self, name: str, predicate: Text, *, after: After = ()) -> None:
         """Add a filter: rows for which `predicate` is false end here."""
         self._add(name, {"filter": predicate, **_given({"after": _names(after)})})
