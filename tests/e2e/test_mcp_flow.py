@@ -30,7 +30,7 @@ def test_tools_are_used_as_the_plan_says(tmp_path: Path) -> None:
         "kept", command=server(tmp_path, "written.txt"), tool="keep", arguments={"id": "{{ row.id }}"}, after=[look]
     )
     flow.output(id="{{ row.id }}", kind=look.json.kind, degrees=kept.json.degrees)
-    flow.run(output=tmp_path / "out.jsonl")
+    flow.run(output=tmp_path / "out.jsonl", state=tmp_path / "state", progress=False)
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert rows == [{"id": number, "kind": number % 2, "degrees": 7} for number in range(6)]
     # Each starts once to be looked at before the run, and once for the run. Equal reads are one call.

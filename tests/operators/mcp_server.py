@@ -17,7 +17,7 @@ from tests.operators.conformance import WAIT_S
 
 
 class Weather(BaseModel):
-    """What a tool tells as data."""
+    """The data that a tool gives."""
 
     city: str
     degrees: int
