@@ -16,10 +16,40 @@ import jsonschema
 import pytest
 
 from sundog.engines.base import Chunk, Engine, EngineOptions, GenerateRequest, Message, Usage
+from sundog.engines.structured.tool_form import constrained_messages, constrained_schema, read_constrained
+from sundog.engines.tool_use import ToolCall, ToolChoice, ToolSchema
 from sundog.errors import EngineError, EngineUnavailable, PromptTooLong
 from sundog.secrets import Secrets
 
 T = TypeVar("T")
+
+TOOLS = (
+    ToolSchema(
+        "look_up",
+        "Look up an order.",
+        json.dumps(
+            {
+                "type": "object",
+                "properties": {"order": {"type": "integer", "minimum": 1, "maximum": 99}},
+                "required": ["order"],
+                "additionalProperties": False,
+            }
+        ),
+    ),
+    ToolSchema(
+        "tell",
+        "Tell the customer.",
+        json.dumps(
+            {
+                "type": "object",
+                "properties": {"tone": {"enum": ["warm", "plain"]}, "is_last": {"type": "boolean"}},
+                "required": ["tone", "is_last"],
+                "additionalProperties": False,
+            }
+        ),
+    ),
+    ToolSchema("pause", "Wait a day.", json.dumps({"type": "object", "properties": {}})),
+)
 
 SCHEMA = json.dumps(
     {
@@ -68,6 +98,11 @@ def ask_for(text: str, request_id: str = "request", **fields: Any) -> GenerateRe
 
 async def collect(engine: Engine, request: GenerateRequest) -> Answer:
     return Answer([chunk async for chunk in engine.generate(request)])
+
+
+def check_call(call: ToolCall) -> None:
+    tools = {tool.name: tool for tool in TOOLS}
+    jsonschema.validate(json.loads(call.arguments), json.loads(tools[call.name].parameters))
 
 
 class Started:
@@ -178,6 +213,45 @@ class EngineConformance:
         for i in range(3):
             text = started.ask(f"Judge licence {i} as JSON.", max_tokens=self.schema_tokens, json_schema=SCHEMA).text
             jsonschema.validate(json.loads(text), json.loads(SCHEMA))
+
+    def test_a_tool_is_called(self, started: Started) -> None:
+        for i in range(4):
+            messages = (Message("user", f"Where is order {i}?" + "!" * i),)
+            (call,) = self.calls_of(started, messages, "required")
+            check_call(call)
+
+    def test_the_result_of_a_tool_goes_on(self, started: Started) -> None:
+        asked = (Message("system", "You are brief."), Message("user", "Where is order 3?"))
+        made = ToolCall("call_1_0", "look_up", '{"order":3}')
+        told = (Message("assistant", "", tool_calls=(made,)), Message("tool", "[]", tool_call_id="call_1_0"))
+        for call in self.calls_of(started, (*asked, *told), "auto"):
+            check_call(call)
+
+    def test_constrained_calls_are_schema_valid(self, started: Started) -> None:
+        schema = constrained_schema(TOOLS, "auto", SCHEMA)
+        for i in range(3):
+            messages = constrained_messages((Message("user", f"Judge licence {i}."),), TOOLS)
+            request = GenerateRequest("r", messages, max_tokens=self.schema_tokens, json_schema=schema)
+            text = started.run(collect(started.engine, request)).text
+            jsonschema.validate(json.loads(text), json.loads(schema))
+            answer = read_constrained(text)
+            if answer.call is None:
+                jsonschema.validate(json.loads(answer.text), json.loads(SCHEMA))
+            else:
+                check_call(answer.call)
+
+    def calls_of(self, started: Started, messages: tuple[Message, ...], choice: ToolChoice) -> tuple[ToolCall, ...]:
+        """Return the calls of one answer, in the form in which this engine calls tools."""
+        if self.kind.tool_form(self.options()) == "native":
+            request = GenerateRequest("r", messages, max_tokens=64, tools=TOOLS, tool_choice=choice)
+            chunks = started.run(collect(started.engine, request)).chunks
+            assert all(not chunk.tool_calls for chunk in chunks[:-1])
+            assert chunks[-1].finish_reason == "tool_calls" or not chunks[-1].tool_calls
+            return chunks[-1].tool_calls
+        schema, plain = constrained_schema(TOOLS, choice, None), constrained_messages(messages, TOOLS)
+        answer = started.run(collect(started.engine, GenerateRequest("r", plain, max_tokens=64, json_schema=schema)))
+        call = read_constrained(answer.text).call
+        return () if call is None else (call,)
 
     def test_an_aborted_request_frees_its_place(self, started: Started) -> None:
         async def abort_after_the_first_chunk() -> int:

@@ -19,10 +19,11 @@ from tests.engines.conformance import collect
 from tests.engines.deviations import TABLE, piece, sse
 from tests.engines.scripted import Scripted, scripted_engine
 from tests.engines.server import Exchange
+from tests.engines.tool_deviations import CALLS
 from tests.fuzz.budget import bounded, fuzz
 
 MAX_SEED_BYTES = 4000
-BODIES = [one.body for one in TABLE if len(one.body) <= MAX_SEED_BYTES]
+BODIES = [body for body in [*(one.body for one in TABLE), *(one.body for one in CALLS)] if len(body) <= MAX_SEED_BYTES]
 SCRAPS = [
     b"\n", b"\r", b"\r\n", b"\n\n", b"data:", b"data: ", b"data: [DONE]\n\n", b"[DONE]", b": ping\n\n", b"\xef\xbb\xbf",
     b"{", b"}", b"[", b"]", b'"', b"\\", b",", b"null", b"1e999", b"NaN", b"-1", b"9" * 5000, b"[" * 3000, b"{}",
@@ -31,7 +32,8 @@ SCRAPS = [
 ]  # fmt: skip
 
 KEYS = """choices usage error message detail object code type delta content text refusal finish_reason index role
-prompt_tokens completion_tokens prompt_tokens_details cached_tokens reasoning_content"""
+prompt_tokens completion_tokens prompt_tokens_details cached_tokens reasoning_content tool_calls function name arguments
+id"""
 keys = st.sampled_from(KEYS.split())
 anything: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("stop"),
@@ -74,7 +76,7 @@ structured |= st.dictionaries(keys, anything).map(lambda event: json.dumps(event
 bodies = mutated() | mutated() | mutated() | structured
 
 
-def outcome(body: bytes, sizes: list[int]) -> tuple[Any, ...]:
+def outcome(body: bytes, sizes: list[int], *, takes_calls: bool = False) -> tuple[Any, ...]:
     """Return what a reader makes of `body` in pieces of `sizes`, the last of which is repeated."""
 
     async def pieces() -> AsyncGenerator[bytes, None]:
@@ -85,9 +87,10 @@ def outcome(body: bytes, sizes: list[int]) -> tuple[Any, ...]:
             start, index = start + size, index + 1
 
     async def read() -> tuple[Any, ...]:
-        chunks = [chunk async for chunk in read_chunks(pieces(), lambda: 12)]
-        assert all(chunk.finish_reason is None and chunk.usage is None for chunk in chunks[:-1])
-        return "".join(chunk.text for chunk in chunks), chunks[-1].finish_reason, chunks[-1].usage
+        chunks = [chunk async for chunk in read_chunks(pieces(), lambda: 12, takes_calls=takes_calls)]
+        assert all((chunk.finish_reason, chunk.usage, chunk.tool_calls) == (None, None, ()) for chunk in chunks[:-1])
+        last = chunks[-1]
+        return "".join(chunk.text for chunk in chunks), last.finish_reason, last.usage, last.tool_calls
 
     try:
         return asyncio.run(read())
@@ -96,17 +99,19 @@ def outcome(body: bytes, sizes: list[int]) -> tuple[Any, ...]:
         return type(error), str(error), error.retryable
 
 
-@given(bodies, st.lists(st.integers(1, 400), min_size=1, max_size=6))
+@given(bodies, st.lists(st.integers(1, 400), min_size=1, max_size=6), st.booleans())
 @fuzz(4)
-def test_whatever_comes_is_an_answer_or_an_engine_error(body: bytes, sizes: list[int]) -> None:
+def test_whatever_comes_is_an_answer_or_an_engine_error(body: bytes, sizes: list[int], takes_calls: bool) -> None:
     with bounded():
-        found = outcome(body, [len(body) + 1])
+        found = outcome(body, [len(body) + 1], takes_calls=takes_calls)
         if isinstance(found[0], str):
             found[0].encode()
             assert found[2].num_prompt_tokens >= 0 <= found[2].num_output_tokens
-            whole = read_whole(body, lambda: 12)
-            assert (whole.text, whole.finish_reason, whole.usage) == found
-        assert outcome(body, sizes) == found, "however the bytes are split"
+            for call in found[3]:
+                f"{call.id}{call.name}{call.arguments}".encode()
+            whole = read_whole(body, lambda: 12, takes_calls=takes_calls)
+            assert (whole.text, whole.finish_reason, whole.usage, whole.tool_calls) == found
+        assert outcome(body, sizes, takes_calls=takes_calls) == found, "however the bytes are split"
 
 
 @given(st.lists(st.text(max_size=12), max_size=12), st.lists(st.integers(1, 90), min_size=1, max_size=6), st.booleans())

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sundog.engines.message_parts import MessagePart, part_text
+from sundog.engines.tool_use import ToolCall, ToolChoice, ToolForm, ToolSchema
 from sundog.registry import Registry
 from sundog.secrets import Secrets
 from sundog.tokens import TokenPrices
 
-Role = Literal["system", "user", "assistant"]
-FinishReason = Literal["stop", "length"]
+Role = Literal["system", "user", "assistant", "tool"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,20 @@ class Message:
 
     role: Role
     content: str
+    #: In place of `content`, for engines that have `takes_parts`.
+    parts: tuple[MessagePart, ...] = ()
+    #: The tools that an assistant called in this turn.
+    tool_calls: tuple[ToolCall, ...] = ()
+    #: The call whose result a message of the role `tool` is.
+    tool_call_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Return all that a model reads of the message, as one text: its content, parts and calls."""
+        if not self.parts and not self.tool_calls:
+            return self.content
+        calls = (f"{call.name}{call.arguments}" for call in self.tool_calls)
+        return "".join((self.content, *map(part_text, self.parts), *calls))
 
 
 @dataclass(slots=True)
@@ -48,6 +64,11 @@ class GenerateRequest:
     #: The caller acts on the first chunk before the answer is whole; without it an engine may give the answer in one
     #: chunk, which costs less.
     needs_first_token: bool = False
+    #: For engines whose kind has the tool form `native`.
+    tools: tuple[ToolSchema, ...] = ()
+    tool_choice: ToolChoice = "auto"
+    #: False asks for one call at most.
+    has_parallel_calls: bool = True
 
 
 @dataclass(slots=True)
@@ -66,11 +87,12 @@ class Usage:
 
 @dataclass(slots=True)
 class Chunk:
-    """A piece of an answer. The last chunk, and only it, has `finish_reason` and `usage`."""
+    """A piece of an answer. The last chunk, and only it, has `finish_reason` and `usage`, and the calls of tools."""
 
     text: str
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +185,14 @@ class EngineOptions(BaseModel):
     max_retry_wait_s: float | None = Field(default=None, ge=0.0)
     #: None where tokens cost nothing.
     price: TokenPrices | None = None
+    #: The way in which models call tools; None takes the kind's own.
+    tool_calls: ToolForm | None = None
+
+    def only_constrained(self) -> Self:
+        """Return the options of a kind that offers no tools of its own; ValueError where the block asks for that."""
+        if self.tool_calls == "native":
+            raise ValueError("this kind of engine has no tool calls of its own: leave tool_calls out")
+        return self
 
     def max_replicas(self) -> int | None:
         """Return how many replicas have room on the processors that the block names; None where it names none."""
@@ -206,6 +236,11 @@ class EngineKind(Protocol):
     def outline(self, options: Any) -> EngineOutline:
         """Return what can be told of a replica before it starts. Nothing is started or connected to; ConfigError or
         EngineError when the tokenizer cannot be loaded."""
+        ...
+
+    def tool_form(self, options: Any) -> ToolForm:
+        """Return how a model of this block calls tools: `native`, by `GenerateRequest.tools`; or `constrained`, by
+        `sundog.engines.structured.tool_form`."""
         ...
 
     def open(self, options: Any, replica: int, secrets: Secrets) -> Engine:

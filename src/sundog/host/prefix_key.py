@@ -17,7 +17,7 @@ PREFIX_BLOCK_CHARACTERS = CHARACTERS_PER_TOKEN * PREFIX_BLOCK_TOKENS
 
 def prefix_key(prompt: tuple[Message, ...]) -> tuple[int, ...]:
     """Return one cumulative hash per full block of the prompt, roles included; a shorter common prefix is not seen."""
-    text = "".join(f"{message.role}\n{message.content}\n" for message in prompt)
+    text = "".join(f"{message.role}\n{message.text}\n" for message in prompt)
     key: list[int] = []
     value = 0
     for start in range(0, len(text) - PREFIX_BLOCK_CHARACTERS + 1, PREFIX_BLOCK_CHARACTERS):

@@ -176,7 +176,7 @@ def _outline(kind: EngineKind, options: EngineOptions) -> EngineOutline:
 
 
 def _count_characters(messages: Sequence[Message]) -> int:
-    return round(sum(len(message.content) for message in messages) / CHARACTERS_PER_TOKEN)
+    return round(sum(len(message.text) for message in messages) / CHARACTERS_PER_TOKEN)
 
 
 NO_TOKENIZER = EngineOutline(_count_characters, ESTIMATED_ERROR, None, None, None)

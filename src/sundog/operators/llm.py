@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
@@ -26,12 +26,14 @@ from sundog.ir.values.normal_form import whole_text
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
 from sundog.operators.llm_inspection import long_prompts, small_limits
 
+PromptRole = Literal["system", "user", "assistant"]
+
 
 class PromptMessage(BaseModel):
     """One message of a conversation given in full."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-    role: Role
+    role: PromptRole
     content: Template
 
 

@@ -94,7 +94,7 @@ def _long_options(answers: SmallestAnswers, max_tokens: int, engine: EngineOutli
 def _may_be_long(call: BoundCall, engine: EngineOutline) -> bool:
     """Return whether the text is worth a tokenizer's time: a token stands for a byte or more, and the chat template
     adds some tokens for each message."""
-    num_bytes = sum(len(message.content.encode("utf-8", "replace")) + 64 for message in call.prompt)
+    num_bytes = sum(len(message.text.encode("utf-8", "replace")) + 64 for message in call.prompt)
     return engine.max_context_tokens is None or num_bytes >= engine.max_context_tokens
 
 

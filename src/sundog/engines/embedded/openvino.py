@@ -17,10 +17,10 @@ import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from zlib import crc32
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sundog.engines.base import (
     Capabilities,
@@ -47,6 +47,7 @@ from sundog.engines.embedded.openvino_tokens import encode_prompt
 from sundog.engines.embedded.step_loop import PipelineJob
 from sundog.engines.structured.json_grammar import compact_grammar
 from sundog.engines.structured.json_schema import read_schema
+from sundog.engines.tool_use import ToolForm
 from sundog.errors import BadResponse, ConfigError, EngineError, EngineUnavailable, PromptTooLong
 from sundog.secrets import Secrets
 
@@ -73,6 +74,10 @@ class OpenVINOOptions(EngineOptions):
     max_kv_tokens: int = Field(default=32_768, ge=KV_BLOCK_TOKENS)
     #: Tokens computed in one step; more is faster for long prompts, and lets others wait longer.
     max_num_batched_tokens: int = Field(default=256, ge=KV_BLOCK_TOKENS)
+
+    @model_validator(mode="after")
+    def _tool_form(self) -> Self:
+        return self.only_constrained()
 
 
 class OpenVINOEngine:
@@ -204,6 +209,9 @@ class OpenVINOKind:
 
     def check_schema(self, schema_text: str) -> None:
         read_schema(schema_text)
+
+    def tool_form(self, options: OpenVINOOptions) -> ToolForm:
+        return "constrained"
 
     def open(self, options: OpenVINOOptions, replica: int, secrets: Secrets) -> OpenVINOEngine:
         return OpenVINOEngine(options)

@@ -40,6 +40,7 @@ from sundog.engines.structured.json_schema import (
     StringSchema,
     read_schema,
 )
+from sundog.engines.tool_use import ToolForm
 from sundog.errors import EngineUnavailable, PromptTooLong
 from sundog.secrets import Secrets
 from sundog.tokens import CHARACTERS_PER_TOKEN
@@ -69,7 +70,7 @@ class NullOptions(EngineOptions):
     def _cache_has_steps(self) -> Self:
         if self.max_kv_tokens is not None and self.step_time is None:
             raise ValueError("max_kv_tokens needs step_time: without steps nothing is held")
-        return self
+        return self.only_constrained()
 
 
 class NullEngine:
@@ -138,7 +139,7 @@ class NullEngine:
                 f"prompt and answer have {num_tokens} tokens, and the engine holds {most}",
                 hint="shorten the prompt or raise max_kv_tokens",
             )
-        text = "".join(message.content for message in request.messages)
+        text = "".join(message.text for message in request.messages)
         return block_keys(text, MODELLED_BLOCK_TOKENS * CHARACTERS_PER_TOKEN)
 
     async def close(self) -> None:
@@ -197,12 +198,15 @@ class NullKind:
     def check_schema(self, schema_text: str) -> None:
         read_schema(schema_text)
 
+    def tool_form(self, options: NullOptions) -> ToolForm:
+        return "constrained"
+
     def open(self, options: NullOptions, replica: int, secrets: Secrets) -> NullEngine:
         return NullEngine(options)
 
 
 def count_prompt_tokens(messages: Sequence[Message]) -> int:
-    return sum(len(message.content) for message in messages) // CHARACTERS_PER_TOKEN + 1
+    return sum(len(message.text) for message in messages) // CHARACTERS_PER_TOKEN + 1
 
 
 def count_tokens(text: str) -> int:
@@ -214,7 +218,7 @@ def modelled_answer(model: str, request: GenerateRequest, num_tokens: int | None
     `num_tokens`."""
     parts = [model, str(request.seed), request.json_schema or ""]
     for message in request.messages:
-        parts += (message.role, message.content)
+        parts += (message.role, message.text)
     digest = blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8)
     if request.json_schema is None:
         text = f"answer {digest.hexdigest()}"

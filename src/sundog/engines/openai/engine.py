@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from sundog.engines.openai.options import OpenAIOptions
 from sundog.engines.openai.protocol.answers import read_chunks
 from sundog.engines.openai.protocol.bodies import PATHS, request_body, with_extra
 from sundog.engines.openai.protocol.failures import MAX_ERROR_BYTES, engine_error_of
+from sundog.engines.tool_use import ToolForm
 from sundog.engines.vllm.metrics import kv_capacity_tokens, metrics_url
 from sundog.errors import BadResponse, ConfigError, EngineError, EngineUnavailable, SundogError
 from sundog.secrets import Secrets
@@ -149,14 +151,15 @@ class OpenAIEngine:
                     error.hint = self._redirect_hint(location)
                 raise error
             texts: list[str] = []
-            async with aclosing(read_chunks(answer, partial(self.count_prompt_tokens, request))) as chunks:
+            count = partial(self.count_prompt_tokens, request)
+            async with aclosing(read_chunks(answer, count, takes_calls=bool(request.tools))) as chunks:
                 async for chunk in chunks:
                     if request.needs_first_token:
                         yield chunk
                         continue
                     texts.append(chunk.text)
                     if chunk.usage is not None:
-                        yield Chunk("".join(texts), chunk.finish_reason, chunk.usage)
+                        yield replace(chunk, text="".join(texts))
             await answer.finish(FINISH_S)
 
     def _content(self, request: GenerateRequest) -> bytes:
@@ -231,9 +234,12 @@ class OpenAIKind:
             is_attached=True,
         )
 
+    def tool_form(self, options: OpenAIOptions) -> ToolForm:
+        return options.tool_calls or ("native" if options.api == "chat" else "constrained")
+
     def open(self, options: OpenAIOptions, replica: int, secrets: Secrets) -> OpenAIEngine:
         return OpenAIEngine(options, replica, secrets)
 
 
 def estimate_prompt_tokens(messages: Sequence[Message]) -> int:
-    return sum(len(message.content) // CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE for message in messages)
+    return sum(len(message.text) // CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE for message in messages)

@@ -30,6 +30,7 @@ from sundog.engines.base import (
 from sundog.engines.openai.engine import COUNT_ERROR, SERVER_BLOCK_TOKENS, OpenAIEngine, estimate_prompt_tokens
 from sundog.engines.openai.options import OpenAIOptions, ServerOptions
 from sundog.engines.served import ReplicaLoad, ServerCommand
+from sundog.engines.tool_use import ToolForm
 from sundog.engines.vllm.command import (
     RESERVED,
     Device,
@@ -231,6 +232,9 @@ class VLLMKind:
         known = options.max_context_tokens or context_argument(options.arguments)
         is_attached = bool(options.base_urls)
         return EngineOutline(estimate_prompt_tokens, COUNT_ERROR, None, SERVER_BLOCK_TOKENS, None, known, is_attached)
+
+    def tool_form(self, options: VLLMOptions) -> ToolForm:
+        return options.tool_calls or ("native" if "tool_call_parser" in options.arguments else "constrained")
 
     def open(self, options: VLLMOptions, replica: int, secrets: Secrets) -> Engine:
         if not options.base_urls:

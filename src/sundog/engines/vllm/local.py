@@ -14,9 +14,9 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from sundog.engines.base import (
     Capabilities,
@@ -31,6 +31,7 @@ from sundog.engines.base import (
 )
 from sundog.engines.counters import Counters
 from sundog.engines.openai.engine import SERVER_BLOCK_TOKENS
+from sundog.engines.tool_use import ToolForm
 from sundog.engines.vllm.command import Device, ServerArgument, argument_name, replicas_with_room, server_environment
 from sundog.engines.vllm.engine import ENVELOPE_ARGUMENT, MAX_NUM_SEQS, answering, context_argument, serves_plugin
 from sundog.errors import BadResponse, ConfigError, EngineUnavailable, PromptTooLong
@@ -59,6 +60,10 @@ class VLLMLocalOptions(EngineOptions):
         if "model" in named:
             raise ValueError("'model' is no argument: write it as the block's 'model'")
         return named
+
+    @model_validator(mode="after")
+    def _tool_form(self) -> Self:
+        return self.only_constrained()
 
     def max_replicas(self) -> int | None:
         return replicas_with_room(self.device, self.arguments, self.environment)
@@ -159,6 +164,9 @@ class VLLMLocalKind:
             None,
             context_argument(options.arguments),
         )
+
+    def tool_form(self, options: VLLMLocalOptions) -> ToolForm:
+        return "constrained"
 
     def open(self, options: VLLMLocalOptions, replica: int, secrets: Secrets) -> VLLMLocalEngine:
         return VLLMLocalEngine(options, secrets)

@@ -113,7 +113,7 @@ class Walk:
         calls = tuple(operator.bind(node.step.spec, scope, self._engines) for scope in scopes)
         self.found.calls[node.name][number] = calls
         for call in calls:
-            self.found.num_characters += CALL_CHARACTERS + sum(len(message.content) for message in call.prompt)
+            self.found.num_characters += CALL_CHARACTERS + sum(len(message.text) for message in call.prompt)
 
     def _spec_is_known(self, node: CallExec, scopes: Sequence[Scope]) -> bool:
         if node.name not in self._reads:

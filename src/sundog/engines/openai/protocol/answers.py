@@ -10,9 +10,11 @@ import codecs
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, Literal
 
 from sundog.engines.base import Chunk, FinishReason
+from sundog.engines.openai.protocol.calls import CallJoiner
 from sundog.engines.openai.protocol.choices import Piece, called_a_tool, read_choice
 from sundog.engines.openai.protocol.events import MAX_EVENT_BYTES, EventSplitter
 from sundog.engines.openai.protocol.failures import MAX_MESSAGE_CHARACTERS, error_told, is_error
@@ -36,11 +38,13 @@ _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class AnswerReader:
-    """Reads one answer. `count_prompt_tokens` is asked where the server does not tell. `is_over`: what still comes is
-    no part of the answer. `is_whole`: the answer has ended, though counts may still follow."""
+    """Reads one answer. `count_prompt_tokens` is asked where the server does not tell. `takes_calls`: the model was
+    offered tools. `is_over`: what still comes is no part of the answer. `is_whole`: the answer has ended, though counts
+    may still follow."""
 
-    def __init__(self, count_prompt_tokens: Callable[[], int]) -> None:
+    def __init__(self, count_prompt_tokens: Callable[[], int], *, takes_calls: bool = False) -> None:
         self._count_prompt_tokens = count_prompt_tokens
+        self._takes_calls = takes_calls
         self._splitter = EventSplitter()
         self._plain = PlainEvents()
         self._form: Literal["events", "json"] | None = None
@@ -54,6 +58,7 @@ class AnswerReader:
         self._refusal = ""
         self._has_words = False
         self._has_thought = False
+        self._calls = CallJoiner()
         self._has_called = False
         self._finish_reason: FinishReason | None = None
         self._counts = Counts()
@@ -83,12 +88,17 @@ class AnswerReader:
             text, self._half_pair = text + "\ufffd", ""
             self._count(text[-1])
         self._refuse_what_is_no_answer()
+        calls = self._calls.calls() if self._takes_calls else ()
         usage = self._counts.usage(
             # Not asked for where the server tells: counting a long prompt takes its time.
             estimated_prompt_tokens=0 if self._counts.num_prompt_tokens is not None else self._count_prompt_tokens(),
-            num_characters=self._num_characters,
+            num_characters=self._num_characters + self._calls.num_characters,
         )
-        return Chunk(text, self._finish_reason or "stop", usage)
+        finish_reason = self._finish_reason or "stop"
+        if calls and finish_reason == "stop":
+            # So ends a call that was asked for by name.
+            finish_reason = "tool_calls"
+        return Chunk(text, finish_reason, usage, calls)
 
     def _keep(self, piece: bytes) -> None:
         self._body.append(piece)
@@ -128,7 +138,7 @@ class AnswerReader:
                 text = self._joined(text)
             self._count(text)
             texts.append(text)
-        if self._num_characters > MAX_TEXT_CHARACTERS:
+        if self._num_characters + self._calls.num_characters > MAX_TEXT_CHARACTERS:
             raise BadResponse(f"the answer has more than {MAX_TEXT_CHARACTERS:,} characters", hint="set max_tokens")
         return "".join(texts)
 
@@ -158,6 +168,10 @@ class AnswerReader:
         self._counts = self._counts.updated(event.get("usage"))
         try:
             piece = self._piece_of(event.get("choices"))
+            if piece is not None and piece.calls is not None:
+                self._has_called = True
+                if self._takes_calls:
+                    self._calls.add(piece.calls)
         except (AttributeError, TypeError) as error:
             raise BadResponse(f"the server sent a malformed answer: {error!s:.200}", retryable=True) from error
         if piece is None:
@@ -165,7 +179,8 @@ class AnswerReader:
         self._has_events = True
         self._refusal = (self._refusal + piece.refusal)[:MAX_MESSAGE_CHARACTERS]
         self._has_thought = self._has_thought or piece.has_thought
-        self._has_called = self._has_called or piece.has_called
+        if piece.finish_reason == "tool_calls" and not self._takes_calls:
+            raise called_a_tool()
         self._finish_reason = self._finish_reason or piece.finish_reason
         return self._joined(piece.text)
 
@@ -200,10 +215,13 @@ class AnswerReader:
             sent = _shown(self._beginning[:MAX_MESSAGE_CHARACTERS].decode("utf-8", "replace"))
             hint = "see that base_url is that of a server that speaks the OpenAI protocol"
             raise BadResponse(f"the server sent no answer but: {sent}", hint=hint)
-        is_counted = self.is_over and self._num_characters > 0 and self._counts.num_output_tokens is not None
+        num_characters = self._num_characters + self._calls.num_characters
+        is_counted = self.is_over and num_characters > 0 and self._counts.num_output_tokens is not None
         if self._finish_reason is None and not is_counted:
             raise BadResponse("the answer broke off before its end", retryable=True)
-        if self._has_words:
+        if self._finish_reason == "tool_calls" and not self._has_called:
+            raise BadResponse("the answer ended for the call of a tool, and holds none", retryable=True)
+        if self._has_words or (self._has_called and self._takes_calls):
             return
         if self._has_called:
             raise called_a_tool()
@@ -236,11 +254,11 @@ def _no_json(error: ValueError, data: bytes) -> BadResponse:
 
 
 async def read_chunks(
-    pieces: AsyncIterator[bytes], count_prompt_tokens: Callable[[], int]
+    pieces: AsyncIterator[bytes], count_prompt_tokens: Callable[[], int], *, takes_calls: bool = False
 ) -> AsyncGenerator[Chunk, None]:
     """Yield the chunks of an answer; the last one as soon as nothing can follow that belongs to it. Where the
     connection fails after the answer has ended, or nothing comes any more, the answer counts."""
-    reader = AnswerReader(count_prompt_tokens)
+    reader = AnswerReader(count_prompt_tokens, takes_calls=takes_calls)
     while not reader.is_over:
         try:
             # A time limit costs more than reading a piece.
@@ -258,9 +276,9 @@ async def read_chunks(
     yield reader.end()
 
 
-def read_whole(body: bytes, count_prompt_tokens: Callable[[], int]) -> Chunk:
+def read_whole(body: bytes, count_prompt_tokens: Callable[[], int], *, takes_calls: bool = False) -> Chunk:
     """Return the one chunk of an answer that has come whole, whatever its form."""
-    reader = AnswerReader(count_prompt_tokens)
+    reader = AnswerReader(count_prompt_tokens, takes_calls=takes_calls)
     text = reader.feed(body)
     last = reader.end()
-    return Chunk(text + last.text, last.finish_reason, last.usage) if text else last
+    return replace(last, text=text + last.text) if text else last

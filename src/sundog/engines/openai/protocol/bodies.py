@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from sundog.engines.base import GenerateRequest
+from sundog.engines.openai.protocol.messages import message_body, tools_body
 
 Api = Literal["chat", "completions"]
 
@@ -28,7 +29,8 @@ def request_body(
     if is_streamed:
         body["stream_options"] = {"include_usage": True}
     if api == "chat":
-        body["messages"] = [{"role": message.role, "content": message.content} for message in request.messages]
+        body["messages"] = [message_body(message) for message in request.messages]
+        body.update(tools_body(request))
     else:
         body["prompt"] = "\n\n".join(message.content for message in request.messages)
     if request.temperature is not None:

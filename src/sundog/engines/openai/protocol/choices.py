@@ -19,7 +19,6 @@ FILTERED = {"content_filter", "content_filtered", "safety", "recitation", "prohi
 TOOLS = {"tool_calls", "function_call", "tool_use"}
 BROKEN_OFF = {"error", "abort", "aborted", "cancelled", "network_error", "engine_overloaded"}
 
-CALLS = ("tool_calls", "function_call")
 THINKING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 
 
@@ -32,8 +31,8 @@ class Piece:
     finish_reason: FinishReason | None = None
     #: It holds text of the model's thinking, which is no part of the answer.
     has_thought: bool = False
-    #: It holds the call of a tool, or a part of one.
-    has_called: bool = False
+    #: The calls of tools, or pieces of them, as the server writes them.
+    calls: Any = None
 
 
 def read_choice(choice: Mapping[str, Any]) -> Piece:
@@ -43,7 +42,9 @@ def read_choice(choice: Mapping[str, Any]) -> Piece:
     piece = Piece(finish_reason=_finish_reason(choice.get("finish_reason")))
     piece.refusal = _text(message.get("refusal"))
     piece.has_thought = any(message.get(key) for key in THINKING)
-    piece.has_called = any(message.get(key) for key in CALLS)
+    piece.calls = message.get("tool_calls") or None
+    if piece.calls is None and (call := message.get("function_call")):
+        piece.calls = [call]
     content = message.get("content")
     if content is None:
         content = choice.get("text")
@@ -57,7 +58,7 @@ def read_choice(choice: Mapping[str, Any]) -> Piece:
 
 def called_a_tool() -> BadResponse:
     """Return the failure of an answer that is the call of a tool."""
-    hint = "sundog offers the model no tools: take them out of extra_body or of the server's settings"
+    hint = "this step offers the model no tools: take them out of extra_body or of the server's settings"
     return BadResponse("the model called a tool instead of answering", hint=hint)
 
 
@@ -99,7 +100,7 @@ def _finish_reason(written: Any) -> FinishReason | None:
     if reason in FILTERED:
         raise BadResponse(f"the server's filter ended the answer ('{reason}')", hint="change what the row asks for")
     if reason in TOOLS:
-        raise called_a_tool()
+        return "tool_calls"
     if reason in BROKEN_OFF:
         raise BadResponse(f"the server broke off the answer ('{reason}')", retryable=True)
     raise BadResponse(f"the answer ended for the reason '{reason}'", hint="sundog takes 'stop' and 'length'")

@@ -36,6 +36,12 @@ STATUS_OF_WORD: Mapping[str, int] = {
     "modelnotfound": 404,
 }  # fmt: skip
 
+PARSER_WORDS = re.compile(r"tool[-_]call[-_]parser", re.I)
+NO_PARSER = (
+    "the server was started without a tool parser: give it --enable-auto-tool-choice and --tool-call-parser, or write "
+    "`tool_calls: constrained` in the engine block"
+)
+
 _HINTS = {
     401: "check api_key",
     402: "the account has no credit left",
@@ -79,7 +85,7 @@ def _error(status: int, words: tuple[str, ...], what: str, wait_s: float | None)
         return EngineUnavailable(what, retryable=True)
     if status in (400, 413, 422) and _is_of_context(words, what):
         return PromptTooLong(what, hint="shorten the prompt or lower max_tokens")
-    return BadResponse(what, hint=_HINTS.get(status))
+    return BadResponse(what, hint=NO_PARSER if PARSER_WORDS.search(what) else _HINTS.get(status))
 
 
 def _is_of_context(words: tuple[str, ...], message: str) -> bool:

@@ -1,0 +1,120 @@
+"""The calls of tools in an answer, joined from the pieces in which servers send them.
+
+Owns which pieces belong to one call: by `index`, which servers also leave out, write as -1, or give to several calls.
+Never judges names or arguments.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from sundog.engines.openai.protocol.json_text import joined_pairs, parse_json
+from sundog.engines.tool_use import ToolCall
+from sundog.errors import BadResponse
+
+MAX_CALLS = 128
+
+
+@dataclass(slots=True)
+class _Open:
+    """A call of which pieces may still come."""
+
+    index: int | None
+    id: str = ""
+    name: str = ""
+    pieces: list[str] = field(default_factory=list)
+    num_characters: int = 0
+
+    @property
+    def arguments(self) -> str:
+        return "".join(self.pieces)
+
+
+class CallJoiner:
+    """This class joins the pieces of the calls of one answer. `num_characters`: how much they have written."""
+
+    def __init__(self) -> None:
+        self._calls: list[_Open] = []
+        self.num_characters = 0
+
+    def add(self, pieces: Any) -> None:
+        """Take what one event, or a whole answer, says of calls. TypeError or AttributeError for another form."""
+        if not pieces:
+            return
+        if not isinstance(pieces, list):
+            raise TypeError("its tool_calls are no list")
+        for piece in pieces:
+            self._add(piece)
+
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Return the calls in their order; BadResponse for one that names no tool."""
+        found = sorted(self._calls, key=lambda call: -1 if call.index is None else call.index)
+        for call in found:
+            if not call.name:
+                raise BadResponse("the server sent a tool's call without the tool's name", retryable=True)
+        return tuple(ToolCall(call.id, call.name, joined_pairs(call.arguments).strip() or "{}") for call in found)
+
+    def _add(self, piece: Any) -> None:
+        function = piece.get("function") or piece
+        id, name = _text(piece.get("id")), _text(function.get("name"))
+        call = self._call_of(_index(piece.get("index")), id, name)
+        call.id = call.id or id
+        call.name = call.name or name
+        text = _arguments(function.get("arguments"))
+        if text and len(text) == call.num_characters and text == call.arguments and _is_object(text):
+            # Some proxies end a call with all of it once more.
+            return
+        call.pieces.append(text)
+        call.num_characters += len(text)
+        self.num_characters += len(text) + len(name)
+
+    def _call_of(self, index: int | None, id: str, name: str) -> _Open:
+        """Return the call that a piece belongs to: a new one where the piece begins one."""
+        last = self._calls[-1] if self._calls else None
+        if id and (known := next((call for call in self._calls if call.id == id), None)):
+            return known
+        if index is not None:
+            known = next((call for call in reversed(self._calls) if call.index == index), None)
+            # Several calls of one index are told apart by what only the beginning of a call has.
+            if known is not None and not (id and name and known.id and known.name):
+                return known
+        elif last is not None and not name and not (id and last.id and _is_object(last.arguments)):
+            return last
+        if len(self._calls) >= MAX_CALLS:
+            raise BadResponse(f"the model called more than {MAX_CALLS} tools at once")
+        self._calls.append(_Open(index, id))
+        return self._calls[-1]
+
+
+def _index(written: Any) -> int | None:
+    if isinstance(written, bool) or not isinstance(written, int) or written < 0:
+        return None
+    return written
+
+
+def _text(written: Any) -> str:
+    if written is None:
+        return ""
+    if not isinstance(written, str):
+        raise TypeError(f"a call's id or name is of the type {type(written).__name__}")
+    return joined_pairs(written)
+
+
+def _arguments(written: Any) -> str:
+    """Return a piece of the arguments; some servers send an object in the place of its text."""
+    if written is None:
+        return ""
+    if isinstance(written, dict):
+        return json.dumps(written, ensure_ascii=False, separators=(",", ":"))
+    if not isinstance(written, str):
+        raise TypeError(f"a call's arguments are of the type {type(written).__name__}")
+    return written
+
+
+def _is_object(text: str) -> bool:
+    with suppress(ValueError):
+        return isinstance(parse_json(text.encode("utf-8", "surrogatepass")), dict)
+    return False
