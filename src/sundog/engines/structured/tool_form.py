@@ -24,7 +24,7 @@ FINAL = "final"
 
 @dataclass(frozen=True, slots=True)
 class ConstrainedAnswer:
-    """What an answer of this form says: the call of a tool, or the text that ends the conversation."""
+    """An answer of this form: the call of a tool, or the text that ends the conversation."""
 
     text: str = ""
     call: ToolCall | None = None
