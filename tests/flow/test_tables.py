@@ -10,7 +10,7 @@ from sundog.errors import FlowError, Location
 from sundog.flow.bind import load_flow
 from sundog.flow.python.builder import FlowBuilder
 from sundog.ir.logical import LogicalPlan
-from sundog.ir.tables import InputRows, QueryRows
+from sundog.ir.tables import CollectedRows, InputRows, QueryRows
 
 HERE = Path(__file__).parent
 
@@ -39,6 +39,11 @@ where d.mg > $least
         failed_rows="leave_out",
         max_rows=1000,
     )
+    query = f"select visit, name, mg from {mentions} order by visit, name"
+    collect = {"query": query, "by": ["visit"], "as": "drugs", "max_group_rows": 500}
+    histories = flow.table("histories", collect=collect)
+    tell = histories.llm("tell", engine=local, prompt=f"{histories.row.visit}: {histories.row.drugs}")
+    histories.output(visit=histories.row.visit, about=tell.text)
     flow.results(by_name, "mentions")
     return flow
 
@@ -53,7 +58,7 @@ def test_file_and_python_give_the_same_plan(plan: LogicalPlan) -> None:
 
 
 def test_a_table_knows_its_source_and_its_columns(plan: LogicalPlan) -> None:
-    extracted, mentions, by_name = plan.tables
+    extracted, mentions, by_name, histories = plan.tables
     assert extracted.source == InputRows("visits")
     assert isinstance(mentions.source, QueryRows)
     assert mentions.reads == ("extracted", "drugs")
@@ -64,14 +69,44 @@ def test_a_table_knows_its_source_and_its_columns(plan: LogicalPlan) -> None:
         ("name", "{{ row.name }}"),
         ("num_visits", "{{ row.num_visits }}"),
     ]
+    assert isinstance(histories.source, CollectedRows)
+    assert (histories.source.by, histories.source.as_, histories.source.max_group_rows) == (("visit",), "drugs", 500)
     assert plan.results == ("by_name", "mentions")
-    assert [node.name for node in plan.nodes] == ["read", "known"]
+    assert [node.name for node in plan.nodes] == ["read", "known", "tell"]
 
 
 def test_without_results_they_are_the_tables_that_no_other_reads() -> None:
     flow = from_python()
     del flow._data["results"]
-    assert flow.plan().results == ("by_name",)
+    assert flow.plan().results == ("by_name", "histories")
+
+
+def test_groups_have_the_columns_that_they_are_collected_by_and_the_list() -> None:
+    flow = FlowBuilder("x")
+    flow.input("visits", "visits.csv")
+    flow.table("a", collect={"query": "select ward, id, day from visits", "by": "ward"})
+    (table,) = flow.plan().tables
+    assert [name for name, _ in table.outputs] == ["ward", "rows"]
+
+
+@pytest.mark.parametrize(
+    ("collect", "what"),
+    [
+        ({"query": "select ward, id from visits", "by": "wards"}, "the query gives no column 'wards' to collect by"),
+        ({"query": "select ward, id from visits", "by": ["ward", "ward"]}, "the column 'ward' is named twice in 'by'"),
+        ({"query": "select ward from visits", "by": "ward"}, "the query gives no column beside those of 'by'"),
+        ({"query": "select ward, id from visits", "by": "ward", "as": "Ward"}, "'as' and 'by' both name a column"),
+        ({"query": "select ward, id from visits", "by": "ward", "as": "__x"}, "'__x' cannot name a column"),
+        ({"query": "select ward, id from visit", "by": "ward"}, "there is no table or input 'visit'"),
+        ({"query": "select ward, id from visits", "by": []}, "by"),
+    ],
+)
+def test_what_cannot_be_collected_is_told(collect: dict[str, object], what: str) -> None:
+    flow = FlowBuilder("x")
+    flow.input("visits", "visits.csv")
+    flow.table("a", collect=collect)
+    with pytest.raises(FlowError, match=what):
+        flow.plan()
 
 
 def test_columns_that_only_the_input_tells_are_left_open() -> None:

@@ -5,10 +5,15 @@ Owns the data only. Queries are read by the room `queries` and run by `runtime.t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from sundog.errors import suggest
 
 MAX_ROWS = 10_000_000
 """A query that gives more rows ends the run, where the table says nothing else: mostly a join lacks its condition."""
+MAX_GROUP_ROWS = 100_000
+"""A group of more rows fails, where the table says nothing else: its list is held in memory as one value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,21 @@ class CollectedRows:
     by: tuple[str, ...]
     #: The column that holds the list: one mapping of the other columns for each row, in the order of the query.
     as_: str
+    #: A group of more rows is a failed row.
+    max_group_rows: int = MAX_GROUP_ROWS
+
+    def mistake_over(self, columns: Sequence[str]) -> tuple[str, str | None] | None:
+        """Return what is wrong, and what to do about it, where the query gives `columns`; None where nothing is."""
+        for name in self.by:
+            if name not in columns:
+                return f"the query gives no column '{name}' to collect by", suggest(name, columns)
+            if self.by.count(name) > 1:
+                return f"the column '{name}' is named twice in 'by'", None
+        if not set(columns) - set(self.by):
+            return "the query gives no column beside those of 'by'", "select what the lists shall hold, too"
+        if self.as_.lower() in map(str.lower, self.by):
+            return f"'as' and 'by' both name a column '{self.as_}'", "choose another name for the list"
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,14 +247,23 @@ class FlowBuilder(NodesBuilder):
         *,
         source: str | None = None,
         query: str | None = None,
+        collect: Mapping[str, Any] | None = None,
         types: Mapping[str, str] | None = None,
         failed_rows: str | None = None,
         max_rows: int | None = None,
     ) -> TableBuilder:
-        """Add a table of the rows of an input (`source` is its name) or of a DuckDB `select` over inputs and tables. A
-        flow with tables has no nodes and outputs but those of its tables."""
+        """Add a table of the rows of an input (`source` is its name), of a DuckDB `select` over inputs and tables, or
+        of its groups (`collect` has `query`, `by` and `as`). A flow with tables has no nodes and outputs but those of
+        its tables."""
         data: dict[str, Any] = {"nodes": {}, "outputs": {}}
-        words = {"from": source, "query": query, "types": types, "failed_rows": failed_rows, "max_rows": max_rows}
+        words = {
+            "from": source,
+            "query": query,
+            "collect": collect,
+            "types": types,
+            "failed_rows": failed_rows,
+            "max_rows": max_rows,
+        }
         self._put("tables", name, _given(words))
         self._data["tables"][name] |= data
         return TableBuilder(name, self._data["tables"][name], self._sites)

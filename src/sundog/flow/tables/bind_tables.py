@@ -24,7 +24,7 @@ from sundog.flow.validation import read
 from sundog.ir.graph import table_order
 from sundog.ir.logical import Table
 from sundog.ir.schemas.shape import Anything, Record
-from sundog.ir.tables import InputRows, QueryRows, TableSource
+from sundog.ir.tables import CollectedRows, InputRows, QueryRows, TableSource
 from sundog.ir.templates.template import Template
 from sundog.queries.check import complaints_of
 from sundog.queries.columns import output_columns
@@ -106,11 +106,19 @@ class TableBinder:
         if spec is not None:
             check_no_secrets(spec.outputs, (*_place(name), "outputs"), self._positions, self._complaints)
             check_no_secrets(spec.query, (*_place(name), "query"), self._positions, self._complaints)
+            if spec.collect is not None:
+                place = (*_place(name), "collect", "query")
+                check_no_secrets(spec.collect.query, place, self._positions, self._complaints)
         return spec
 
     def _source(self, name: str, spec: TableSpec, tables: Mapping[str, Any]) -> TableSource:
         if spec.query is not None:
             return self._query(spec.query, (*_place(name), "query"), tables)
+        if spec.collect is not None:
+            place, written = (*_place(name), "collect"), spec.collect
+            query = self._query(written.query, (*place, "query"), tables)
+            self._check_name(written.as_, self._positions.value((*place, "as")))
+            return CollectedRows(query.sql, query.reads, written.by, written.as_, written.max_group_rows)
         assert spec.from_ is not None
         if spec.from_ not in self._inputs:
             where = self._positions.value((*_place(name), "from"))
@@ -146,7 +154,7 @@ class TableBinder:
     ) -> Table:
         """Return one table. Those that it reads have been made."""
         place = _place(name)
-        columns = self._columns_of(source)
+        columns = self._columns_of(source, place)
         row = ANY_ROW if columns is None else Record(tuple((column, Anything()) for column in columns))
         outputs = self._outputs(spec.outputs, place)
         if not spec.outputs:
@@ -172,14 +180,19 @@ class TableBinder:
             location=self._key(place),
         )
 
-    def _columns_of(self, source: TableSource) -> tuple[str, ...] | None:
+    def _columns_of(self, source: TableSource, place: DataPath) -> tuple[str, ...] | None:
         """Return the columns that a row has; None where they are not known yet, and where the query was refused."""
-        if not isinstance(source, QueryRows):
+        if not isinstance(source, QueryRows | CollectedRows):
             return None
         try:
-            return output_columns(parse_query(source.sql), self._columns)
+            columns = output_columns(parse_query(source.sql), self._columns)
         except UnreadableQuery:
             return None
+        if columns is None or isinstance(source, QueryRows):
+            return columns
+        if mistake := source.mistake_over(columns):
+            self._complaints.add(mistake[0], self._key((*place, "collect", "by")), mistake[1])
+        return (*source.by, source.as_)
 
     def _same_columns(self, name: str, spec: TableSpec, columns: Sequence[str] | None) -> Columns:
         """Return the query's own columns as outputs; none where only the inputs tell which these are."""
@@ -198,8 +211,7 @@ class TableBinder:
         seen: dict[str, str] = {}
         for column, _ in outputs:
             where = self._key((*place, "outputs", column))
-            if column.lower() == "rowid" or column.startswith(RESERVED):
-                self._complaints.add(f"'{column}' cannot name a column of a table", where, "choose another name")
+            self._check_name(column, where)
             other = seen.setdefault(column.lower(), column)
             if other != column:
                 what = f"'{column}' and '{other}' differ only in capital letters, which SQL does not tell apart"
@@ -209,6 +221,10 @@ class TableBinder:
             if known and column not in known:
                 where = self._key((*place, "types", column))
                 self._complaints.add(f"there is no column '{column}' to give a type", where, suggest(column, known))
+
+    def _check_name(self, column: str, where: Location) -> None:
+        if column.lower() == "rowid" or column.startswith(RESERVED):
+            self._complaints.add(f"'{column}' cannot name a column of a table", where, "choose another name")
 
     def _inside(self, place: DataPath, sql: str, offset: int) -> Location:
         """Return where a character of a query stands in the file, whose lines may be broken and indented otherwise."""

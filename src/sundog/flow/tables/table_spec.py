@@ -7,21 +7,40 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from sundog.ir.tables import MAX_ROWS
+from sundog.ir.tables import MAX_GROUP_ROWS, MAX_ROWS
 
-SOURCES = ("from", "query")
+
+class CollectSpec(BaseModel):
+    """The rows of a query that are equal in some columns, as one row with a list of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    #: A DuckDB `select` over inputs and other tables.
+    query: str = Field(min_length=1)
+    #: The columns that are equal in a group; a text alone is one of them.
+    by: tuple[str, ...] = Field(min_length=1)
+    #: The column that holds the list.
+    as_: str = Field(default="rows", alias="as", min_length=1)
+    #: A group of more rows is a failed row.
+    max_group_rows: int = Field(default=MAX_GROUP_ROWS, ge=1)
+
+    @field_validator("by", mode="before")
+    @classmethod
+    def _text_is_column(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 class TableSpec(BaseModel):
-    """A table: the rows of an input or of a query, and what is computed for each."""
+    """A table: the rows of an input, of a query or of its groups, and what is computed for each."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     #: The name of an input: each of its rows is one of the table.
     from_: str | None = Field(default=None, alias="from", min_length=1)
     #: A DuckDB `select` over inputs and other tables.
     query: str | None = Field(default=None, min_length=1)
+    #: The groups of a query.
+    collect: CollectSpec | None = None
     nodes: dict[str, Any] = Field(default_factory=dict)
     outputs: dict[str, Any] = Field(default_factory=dict)
     #: SQL types by output.
@@ -32,8 +51,10 @@ class TableSpec(BaseModel):
 
     @model_validator(mode="after")
     def _has_one_source(self) -> TableSpec:
-        if (self.from_ is None) == (self.query is None):
-            raise ValueError("a table has exactly one of 'from' (an input) and 'query' (a select)")
+        if [self.from_, self.query, self.collect].count(None) != 2:
+            raise ValueError(
+                "a table has exactly one of 'from' (an input), 'query' (a select) and 'collect' (its groups)"
+            )
         if self.from_ is not None and "failed_rows" in self.model_fields_set:
             raise ValueError("'failed_rows' belongs to 'query': rows of an input do not wait for others")
         if self.from_ is not None and "max_rows" in self.model_fields_set:

@@ -13,6 +13,8 @@ from duckdb.sqltypes import DuckDBPyType
 from sundog.ir.sql_types import JSON, VARCHAR, ListType, PlainType, SQLType, StructType
 from sundog.runtime.rows.value_sql import children_of, is_json
 
+ColumnTypes = tuple[tuple[str, SQLType], ...]
+"""Names and types of columns, in order."""
 PASSING = frozenset(
     {"boolean", "tinyint", "smallint", "integer", "bigint", "hugeint", "float", "double", "varchar"}
     | {"decimal", "date", "time", "timestamp", "timestamp with time zone", "uuid"}

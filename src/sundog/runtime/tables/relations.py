@@ -31,9 +31,8 @@ from sundog.runtime.rows.formats.loaded_json import load_lines, typed_select
 from sundog.runtime.rows.formats.open_table import open_table
 from sundog.runtime.rows.row_choice import RowChoice
 from sundog.runtime.rows.snapshot import json_lines
-from sundog.runtime.tables.column_types import column_type
-
-ColumnTypes = tuple[tuple[str, SQLType], ...]
+from sundog.runtime.tables.collected import GROUP
+from sundog.runtime.tables.column_types import ColumnTypes, column_type
 
 
 class Relations:
@@ -158,12 +157,31 @@ class Relations:
             for line in found:
                 num_rows += 1
                 if num_rows > table.max_rows:
-                    raise RunError(
-                        f"the query of the table '{table.name}' gives more than {table.max_rows:,} rows",
-                        where=table.location,
-                        hint="does a join lack its condition? if not, raise max_rows",
-                    )
+                    raise _too_many_rows(table)
                 yield line
+
+    def grouped_lines(self, table: Table, query: Query, by: Sequence[str], nulled: Counter[str]) -> Iterator[bytes]:
+        """Yield what `lines` does, with the rows that are equal in the columns `by` side by side and the number of
+        their first row in `GROUP`: groups in the order of these, the rows of each in the order of the query."""
+        keyed, types, kept = with_keys(query), self._types(query.sql, query), new_name("kept")
+        hidden = [f"__k{index}" for index in range(keyed.num_keys)]
+        names = ", ".join([*map(quoted, types), *hidden])
+        columns = ", ".join(map(quoted, types))
+        with explained(lambda error: _failure(table, error)), self._cursor() as cursor:
+            try:
+                cursor.execute(
+                    f"CREATE TABLE {kept} AS SELECT {columns} FROM ({keyed.sql}\n) AS t({names})"
+                    f" LIMIT {table.max_rows + 1}",
+                    self._parameters(query) or None,
+                )
+                ((num_rows,),) = cursor.execute(f"SELECT count(*) FROM {kept}").fetchall()
+                if num_rows > table.max_rows:
+                    raise _too_many_rows(table)
+                group = f"min(rowid) OVER (PARTITION BY {', '.join(map(quoted, by))})"
+                select = f"SELECT {columns}, {group} AS {GROUP} FROM {kept} ORDER BY {GROUP}, rowid"
+                yield from json_lines(cursor, select, {**types, GROUP: cursor.type("BIGINT")}, nulled)
+            finally:
+                self._connection.execute(f"DROP TABLE IF EXISTS {kept}")
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -209,6 +227,14 @@ def _mistake(table: Table, error: duckdb.Error) -> FlowError:
 def _failure(table: Table, error: duckdb.Error) -> RunError:
     hint = "what has been computed is kept: mend the query's casts, or the rows, and repeat the command"
     return RunError(f"{_place(table, error)} failed: {first_sentence(error)}", where=table.location, hint=hint)
+
+
+def _too_many_rows(table: Table) -> RunError:
+    return RunError(
+        f"the query of the table '{table.name}' gives more than {table.max_rows:,} rows",
+        where=table.location,
+        hint="does a join lack its condition? if not, raise max_rows",
+    )
 
 
 def _place(table: Table, error: duckdb.Error) -> str:

@@ -1,0 +1,70 @@
+"""Rows that are equal in some columns, folded into one row with a list of them.
+
+Owns the form of such a row and how large it may be. Rows come with those of one group side by side, so that one group
+is in memory at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from sundog.ir.sql_types import ListType, StructType
+from sundog.ir.tables import CollectedRows
+from sundog.runtime.rows.duck import MAX_LINE_BYTES
+from sundog.runtime.rows.formats.json_line import bad_line, reason_of
+from sundog.runtime.tables.column_types import ColumnTypes
+
+GROUP = "__group"
+"""The column that tells by a number which group a row is of."""
+MAX_GROUP_BYTES = MAX_LINE_BYTES // 2
+_MAX_SHOWN = 60
+
+
+def collected_columns(columns: ColumnTypes, source: CollectedRows) -> ColumnTypes:
+    """Return the columns of a collected row, where those of the query are `columns`."""
+    types = dict(columns)
+    of_one = StructType(tuple((name, type) for name, type in columns if name not in source.by))
+    return (*((name, types[name]) for name in source.by), (source.as_, ListType(of_one)))
+
+
+def collected(lines: Iterable[bytes], source: CollectedRows) -> Iterator[bytes]:
+    """Yield a line of JSON for each group of `lines`, which are JSON with a number in `GROUP`. A group that holds what
+    no row can, and one that is too large, is a `bad_line`."""
+    for _, group in groupby(map(_read, lines), key=lambda row: row[0]):
+        yield _folded(group, source)
+
+
+def _read(line: bytes) -> tuple[int, dict[str, Any], str | None, int]:
+    """Return the number of the group, the row, why it is bad, and its size in bytes."""
+    row = from_json(line)
+    return row.pop(GROUP), row, reason_of(line.decode()), len(line)
+
+
+def _folded(group: Iterator[tuple[int, dict[str, Any], str | None, int]], source: CollectedRows) -> bytes:
+    head: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    num_rows = num_bytes = 0
+    reason: str | None = None
+    for _, row, bad, size in group:
+        if not num_rows:
+            head = {name: row.get(name) for name in source.by}
+        num_rows, num_bytes, reason = num_rows + 1, num_bytes + size, reason or bad
+        if reason is None and num_rows <= source.max_group_rows and num_bytes <= MAX_GROUP_BYTES:
+            rows.append({name: value for name, value in row.items() if name not in source.by})
+        else:
+            rows.clear()
+    if num_rows > source.max_group_rows:
+        reason = f"{_shown(head)} has {num_rows:,} rows, and max_group_rows is {source.max_group_rows:,}"
+    elif num_bytes > MAX_GROUP_BYTES:
+        reason = f"the rows of {_shown(head)} are {num_bytes:,} bytes, and a row holds {MAX_GROUP_BYTES:,}"
+    line = to_json({**head, source.as_: rows}) if reason is None else bad_line(reason, head)
+    return line + b"\n"
+
+
+def _shown(head: dict[str, Any]) -> str:
+    text = ", ".join(f"{name} = {value!r}" for name, value in head.items())
+    return f"the group {text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + '...'}"

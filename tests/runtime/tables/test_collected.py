@@ -1,0 +1,148 @@
+"""Rows that are equal in some columns become one row with a list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sundog as sd
+from sundog.errors import FlowError, RunError, RunStopped
+from sundog.ir.logical import InputSource, Table
+from sundog.ir.tables import CollectedRows
+from sundog.queries.parsed import parse_query
+from sundog.runtime.rows.inputs import ALL_ROWS
+from sundog.runtime.rows.table import BadRow
+from sundog.runtime.tables.made import made_rows, make
+from sundog.runtime.tables.relations import Relations
+
+
+def collect(sql: str, by: tuple[str, ...], as_: str = "rows", **more: Any) -> CollectedRows:
+    return CollectedRows(sql, parse_query(sql).reads, by, as_, **more)
+
+
+@pytest.fixture
+def rows_of(tmp_path: Path) -> Iterator[Any]:
+    """The rows that a source gives over `visits`."""
+    (tmp_path / "visits.csv").write_text("ward,id,text\nb,3,x\na,1,y\nb,2,z\n,4,u\na,1,y\n,5,v\n")
+    relations = Relations([InputSource("visits", path="visits.csv")], tmp_path, None, ALL_ROWS, {"least": 2})
+    relations.load_input("visits")
+
+    def rows(source: CollectedRows, **more: Any) -> list[Any]:
+        table = Table("t", source, (), (), **more)
+        make(table, relations, tmp_path / "made")
+        opened = made_rows(table, tmp_path / "made")
+        found = [row for batch in opened.batches() for _, row in batch]
+        opened.close()
+        (tmp_path / "made" / "t.jsonl").unlink()
+        return found
+
+    yield rows
+    relations.close()
+
+
+def test_groups_come_in_the_order_of_their_first_rows(rows_of: Any) -> None:
+    """Equal rows stay two, and rows without a value are a group."""
+    assert rows_of(collect("select ward, id from visits", ("ward",))) == [
+        {"ward": "b", "rows": [{"id": 3}, {"id": 2}]},
+        {"ward": "a", "rows": [{"id": 1}, {"id": 1}]},
+        {"ward": None, "rows": [{"id": 4}, {"id": 5}]},
+    ]
+
+
+def test_the_querys_order_is_that_of_groups_and_lists(rows_of: Any) -> None:
+    sql = "select text, ward, id from visits where id >= $least order by id desc"
+    assert rows_of(collect(sql, ("ward",), "given")) == [
+        {"ward": None, "given": [{"text": "v", "id": 5}, {"text": "u", "id": 4}]},
+        {"ward": "b", "given": [{"text": "x", "id": 3}, {"text": "z", "id": 2}]},
+    ]
+
+
+def test_several_columns_make_a_group(rows_of: Any) -> None:
+    found = rows_of(collect("select ward, id, text from visits where ward is not null", ("id", "ward")))
+    assert found == [
+        {"id": 3, "ward": "b", "rows": [{"text": "x"}]},
+        {"id": 1, "ward": "a", "rows": [{"text": "y"}, {"text": "y"}]},
+        {"id": 2, "ward": "b", "rows": [{"text": "z"}]},
+    ]
+
+
+def test_a_group_that_is_too_large_fails_alone(rows_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sql = "select ward, id from visits where ward is not null or id = 4"
+    assert rows_of(collect(sql, ("ward",), max_group_rows=1)) == [
+        BadRow("the group ward = 'b' has 2 rows, and max_group_rows is 1"),
+        BadRow("the group ward = 'a' has 2 rows, and max_group_rows is 1"),
+        {"ward": None, "rows": [{"id": 4}]},
+    ]
+    monkeypatch.setattr("sundog.runtime.tables.collected.MAX_GROUP_BYTES", 60)
+    first, *_, last = rows_of(collect(sql, ("ward",)))
+    assert isinstance(first, BadRow)
+    assert first.reason.startswith("the rows of the group ward = 'b' are ")
+    assert last == {"ward": None, "rows": [{"id": 4}]}
+
+
+def test_a_row_that_no_value_can_be_fails_its_group(rows_of: Any) -> None:
+    deep = "'[' || repeat('[', 300) || repeat(']', 300) || ']'"
+    sql = f"select ward, case when id = 2 then ({deep})::json else '1'::json end as value from visits"
+    bad, good, _ = rows_of(collect(sql, ("ward",)))
+    assert isinstance(bad, BadRow)
+    assert "nested" in bad.reason
+    assert good == {"ward": "a", "rows": [{"value": 1}, {"value": 1}]}
+
+
+def test_no_rows_are_no_groups(rows_of: Any) -> None:
+    assert rows_of(collect("select ward, id from visits where id > 99", ("ward",))) == []
+
+
+def test_a_query_of_too_many_rows_ends_the_run(rows_of: Any) -> None:
+    with pytest.raises(RunError, match="gives more than 5 rows"):
+        rows_of(collect("select a.ward, b.id from visits a, visits b", ("ward",)), max_rows=5)
+
+
+def told(given: list[dict[str, Any]]) -> str:
+    return " then ".join(one["text"] for one in given)
+
+
+def with_histories(folder: Path, **of_collect: Any) -> sd.Flow:
+    (folder / "visits.jsonl").write_text(
+        '{"ward":"b","text":"x"}\n{"ward":"a","text":"y"}\n{"ward":"b","text":"z"}\n{"ward":"b","text":"z"}\n'
+    )
+    flow = sd.Flow("wards", base_dir=folder)
+    flow.input("visits", "visits.jsonl")
+    read = flow.table("read", source="visits")
+    read.output(ward=read.row.ward, text="{{ row.text | upper }}")
+    collect = {"query": f"select ward, text from {read}", "by": "ward", "as": "given", **of_collect}
+    histories = flow.table("histories", collect=collect)
+    tell = histories.python("tell", told, args={"given": histories.row.given})
+    histories.output(ward=histories.row.ward, given=histories.row.given, about=tell)
+    flow.table("first", query="select ward, given[1].text as text, len(given) as n from histories")
+    flow.results("histories", "first")
+    return flow
+
+
+def test_steps_run_over_groups_and_queries_read_their_lists(tmp_path: Path) -> None:
+    result = with_histories(tmp_path).run(state=tmp_path / "state", progress=False)
+    assert [(row["ward"], row["about"]) for row in result.table("histories")] == [
+        ("b", "X then Z then Z"),
+        ("a", "Y"),
+    ]
+    assert list(result.table("first")) == [{"ward": "b", "text": "X", "n": 3}, {"ward": "a", "text": "Y", "n": 1}]
+
+
+def test_a_group_that_is_too_large_is_a_failed_row(tmp_path: Path) -> None:
+    flow = with_histories(tmp_path, max_group_rows=2)
+    flow.results("histories")
+    with pytest.raises(RunStopped, match="the table 'first' needs all rows of 'histories', and 1 of them failed"):
+        flow.run(state=tmp_path / "state", progress=False, output=tmp_path / "out.csv")
+    (failed,) = map(json.loads, (tmp_path / "out.csv.errors.jsonl").read_text().splitlines())
+    assert failed["cause"].endswith("the group ward = 'b' has 3 rows, and max_group_rows is 2")
+
+
+def test_columns_that_only_the_input_tells_are_checked_before_anything_runs(tmp_path: Path) -> None:
+    flow = with_histories(tmp_path)
+    flow.table("more", collect={"query": "select * from visits", "by": "wards"})
+    with pytest.raises(FlowError, match="the query gives no column 'wards' to collect by"):
+        flow.run(state=tmp_path / "state", progress=False)
