@@ -10,7 +10,7 @@ from sundog.errors import FlowError, Location
 from sundog.flow.bind import load_flow
 from sundog.flow.python.builder import FlowBuilder
 from sundog.ir.logical import LogicalPlan
-from sundog.ir.tables import CollectedRows, InputRows, QueryRows
+from sundog.ir.tables import CollectedRows, ComponentRows, InputRows, QueryRows
 
 HERE = Path(__file__).parent
 
@@ -44,6 +44,8 @@ where d.mg > $least
     histories = flow.table("histories", collect=collect)
     tell = histories.llm("tell", engine=local, prompt=f"{histories.row.visit}: {histories.row.drugs}")
     histories.output(visit=histories.row.visit, about=tell.text)
+    edges = "select a.id, b.id as other from visits a, visits b where a.note = b.note"
+    flow.table("same", components={"nodes": "select id from visits", "edges": edges})
     flow.results(by_name, "mentions")
     return flow
 
@@ -58,7 +60,7 @@ def test_file_and_python_give_the_same_plan(plan: LogicalPlan) -> None:
 
 
 def test_a_table_knows_its_source_and_its_columns(plan: LogicalPlan) -> None:
-    extracted, mentions, by_name, histories = plan.tables
+    extracted, mentions, by_name, histories, same = plan.tables
     assert extracted.source == InputRows("visits")
     assert isinstance(mentions.source, QueryRows)
     assert mentions.reads == ("extracted", "drugs")
@@ -71,6 +73,8 @@ def test_a_table_knows_its_source_and_its_columns(plan: LogicalPlan) -> None:
     ]
     assert isinstance(histories.source, CollectedRows)
     assert (histories.source.by, histories.source.as_, histories.source.max_group_rows) == (("visit",), "drugs", 500)
+    assert isinstance(same.source, ComponentRows)
+    assert [name for name, _ in same.outputs] == ["id", "component"]
     assert plan.results == ("by_name", "mentions")
     assert [node.name for node in plan.nodes] == ["read", "known", "tell"]
 
@@ -78,7 +82,7 @@ def test_a_table_knows_its_source_and_its_columns(plan: LogicalPlan) -> None:
 def test_without_results_they_are_the_tables_that_no_other_reads() -> None:
     flow = from_python()
     del flow._data["results"]
-    assert flow.plan().results == ("by_name", "histories")
+    assert flow.plan().results == ("by_name", "histories", "same")
 
 
 def test_groups_have_the_columns_that_they_are_collected_by_and_the_list() -> None:

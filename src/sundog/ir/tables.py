@@ -67,12 +67,12 @@ class CollectedRows:
 
 @dataclass(frozen=True, slots=True)
 class ComponentRows:
-    """The connected components of a graph: one row (id, component) for each node, whose component is known by its
-    smallest id."""
+    """The connected components of a graph: one row (`id`, `component`) for each node, by id. A component is known by
+    its smallest id."""
 
-    #: A `select` of one column `id`, whole numbers.
+    #: A `select` of one column: ids, whole numbers, each once.
     nodes: str
-    #: A `select` of two columns `left` and `right`, ids of nodes.
+    #: A `select` of two columns: the ids of two nodes that belong together.
     edges: str
     reads: tuple[str, ...]
 

@@ -17,11 +17,12 @@ from sundog.ir.logical import LogicalPlan, Table
 from sundog.ir.physical import PhysicalPlan, TypedColumn
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Shape
 from sundog.ir.sql_types import JSON, VARCHAR, ListType, SQLType, StructType, type_of_shape
-from sundog.ir.tables import CollectedRows, InputRows, QueryRows
+from sundog.ir.tables import CollectedRows, ComponentRows, InputRows, QueryRows
 from sundog.ir.templates.template import ROW, Path, Reference, Template
 from sundog.operators.base import Operator
 from sundog.queries.parsed import parse_query
 from sundog.runtime.tables.collected import collected_columns
+from sundog.runtime.tables.components import COLUMNS, check_graph
 from sundog.runtime.tables.relations import Relations
 
 TableColumns = Mapping[str, tuple[TypedColumn, ...]]
@@ -67,13 +68,18 @@ def _row_of(table: Table, relations: Relations) -> dict[str, SQLType]:
         return dict(relations.input_columns(table.source.input))
     for name in table.reads:
         relations.declare_input(name)
-    assert isinstance(table.source, QueryRows | CollectedRows)
-    columns = relations.describe(table, parse_query(table.source.sql))
-    if isinstance(table.source, QueryRows):
-        return dict(columns)
-    if mistake := table.source.mistake_over([name for name, _ in columns]):
-        raise FlowError(mistake[0], where=table.location, hint=mistake[1])
-    return dict(collected_columns(columns, table.source))
+    match table.source:
+        case ComponentRows(nodes=nodes, edges=edges):
+            described = (relations.describe(table, parse_query(sql)) for sql in (nodes, edges))
+            check_graph(table, *described)
+            return dict(COLUMNS)
+        case CollectedRows(sql=sql) as source:
+            columns = relations.describe(table, parse_query(sql))
+            if mistake := source.mistake_over([name for name, _ in columns]):
+                raise FlowError(mistake[0], where=table.location, hint=mistake[1])
+            return dict(collected_columns(columns, source))
+        case QueryRows(sql=sql):
+            return dict(relations.describe(table, parse_query(sql)))
 
 
 def _with_columns_of(table: Table, row: Mapping[str, SQLType]) -> Table:

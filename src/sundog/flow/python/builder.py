@@ -248,18 +248,20 @@ class FlowBuilder(NodesBuilder):
         source: str | None = None,
         query: str | None = None,
         collect: Mapping[str, Any] | None = None,
+        components: Mapping[str, str] | None = None,
         types: Mapping[str, str] | None = None,
         failed_rows: str | None = None,
         max_rows: int | None = None,
     ) -> TableBuilder:
-        """Add a table of the rows of an input (`source` is its name), of a DuckDB `select` over inputs and tables, or
-        of its groups (`collect` has `query`, `by` and `as`). A flow with tables has no nodes and outputs but those of
-        its tables."""
+        """Add a table of the rows of an input (`source` is its name), of a DuckDB `select` over inputs and tables,
+        of its groups (`collect` has `query`, `by` and `as`), or of a graph (`components` has `nodes` and `edges`). A
+        flow with tables has no nodes and outputs but those of its tables."""
         data: dict[str, Any] = {"nodes": {}, "outputs": {}}
         words = {
             "from": source,
             "query": query,
             "collect": collect,
+            "components": components,
             "types": types,
             "failed_rows": failed_rows,
             "max_rows": max_rows,

@@ -24,7 +24,7 @@ from sundog.flow.validation import read
 from sundog.ir.graph import table_order
 from sundog.ir.logical import Table
 from sundog.ir.schemas.shape import Anything, Record
-from sundog.ir.tables import CollectedRows, InputRows, QueryRows, TableSource
+from sundog.ir.tables import CollectedRows, ComponentRows, InputRows, QueryRows, TableSource
 from sundog.ir.templates.template import Template
 from sundog.queries.check import complaints_of
 from sundog.queries.columns import output_columns
@@ -105,29 +105,35 @@ class TableBinder:
         spec = read(TableSpec, data, _place(name), self._positions, self._complaints)
         if spec is not None:
             check_no_secrets(spec.outputs, (*_place(name), "outputs"), self._positions, self._complaints)
-            check_no_secrets(spec.query, (*_place(name), "query"), self._positions, self._complaints)
-            if spec.collect is not None:
-                place = (*_place(name), "collect", "query")
-                check_no_secrets(spec.collect.query, place, self._positions, self._complaints)
+            for word in ("query", "collect", "components"):
+                check_no_secrets(data.get(word), (*_place(name), word), self._positions, self._complaints)
         return spec
 
     def _source(self, name: str, spec: TableSpec, tables: Mapping[str, Any]) -> TableSource:
+        place = _place(name)
         if spec.query is not None:
-            return self._query(spec.query, (*_place(name), "query"), tables)
+            return self._query(spec.query, (*place, "query"), tables)
         if spec.collect is not None:
-            place, written = (*_place(name), "collect"), spec.collect
-            query = self._query(written.query, (*place, "query"), tables)
-            self._check_name(written.as_, self._positions.value((*place, "as")))
-            return CollectedRows(query.sql, query.reads, written.by, written.as_, written.max_group_rows)
+            query = self._query(spec.collect.query, (*place, "collect", "query"), tables)
+            self._check_name(spec.collect.as_, self._positions.value((*place, "collect", "as")))
+            by, as_, max_group_rows = spec.collect.by, spec.collect.as_, spec.collect.max_group_rows
+            return CollectedRows(query.sql, query.reads, by, as_, max_group_rows)
+        if spec.components is not None:
+            nodes = self._query(spec.components.nodes, (*place, "components", "nodes"), tables)
+            edges = self._query(spec.components.edges, (*place, "components", "edges"), tables)
+            return ComponentRows(nodes.sql, edges.sql, tuple(dict.fromkeys(nodes.reads + edges.reads)))
         assert spec.from_ is not None
-        if spec.from_ not in self._inputs:
-            where = self._positions.value((*_place(name), "from"))
-            if spec.from_ in tables:
-                hint = f'write query: "select * from {spec.from_}"'
-                self._complaints.add(f"'from' names an input, and '{spec.from_}' is a table", where, hint)
+        return self._input(spec.from_, place, tables)
+
+    def _input(self, name: str, place: DataPath, tables: Mapping[str, Any]) -> InputRows:
+        if name not in self._inputs:
+            where = self._positions.value((*place, "from"))
+            if name in tables:
+                hint = f'write query: "select * from {name}"'
+                self._complaints.add(f"'from' names an input, and '{name}' is a table", where, hint)
             else:
-                self._complaints.add(f"there is no input '{spec.from_}'", where, suggest(spec.from_, self._inputs))
-        return InputRows(spec.from_)
+                self._complaints.add(f"there is no input '{name}'", where, suggest(name, self._inputs))
+        return InputRows(name)
 
     def _query(self, sql: str, place: DataPath, tables: Mapping[str, Any]) -> QueryRows:
         try:
@@ -182,7 +188,9 @@ class TableBinder:
 
     def _columns_of(self, source: TableSource, place: DataPath) -> tuple[str, ...] | None:
         """Return the columns that a row has; None where they are not known yet, and where the query was refused."""
-        if not isinstance(source, QueryRows | CollectedRows):
+        if isinstance(source, ComponentRows):
+            return ("id", "component")
+        if isinstance(source, InputRows):
             return None
         try:
             columns = output_columns(parse_query(source.sql), self._columns)

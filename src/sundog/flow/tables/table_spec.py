@@ -31,8 +31,18 @@ class CollectSpec(BaseModel):
         return (value,) if isinstance(value, str) else value
 
 
+class ComponentsSpec(BaseModel):
+    """The connected components of a graph."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    #: A DuckDB `select` of one column: ids, each once.
+    nodes: str = Field(min_length=1)
+    #: A DuckDB `select` of two columns: the ids of two nodes that belong together.
+    edges: str = Field(min_length=1)
+
+
 class TableSpec(BaseModel):
-    """A table: the rows of an input, of a query or of its groups, and what is computed for each."""
+    """A table: the rows of an input, of a query, of its groups or of a graph, and what is computed for each."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     #: The name of an input: each of its rows is one of the table.
@@ -41,6 +51,8 @@ class TableSpec(BaseModel):
     query: str | None = Field(default=None, min_length=1)
     #: The groups of a query.
     collect: CollectSpec | None = None
+    #: The components of a graph.
+    components: ComponentsSpec | None = None
     nodes: dict[str, Any] = Field(default_factory=dict)
     outputs: dict[str, Any] = Field(default_factory=dict)
     #: SQL types by output.
@@ -51,10 +63,8 @@ class TableSpec(BaseModel):
 
     @model_validator(mode="after")
     def _has_one_source(self) -> TableSpec:
-        if [self.from_, self.query, self.collect].count(None) != 2:
-            raise ValueError(
-                "a table has exactly one of 'from' (an input), 'query' (a select) and 'collect' (its groups)"
-            )
+        if [self.from_, self.query, self.collect, self.components].count(None) != 3:
+            raise ValueError("a table has exactly one of 'from', 'query', 'collect' and 'components'")
         if self.from_ is not None and "failed_rows" in self.model_fields_set:
             raise ValueError("'failed_rows' belongs to 'query': rows of an input do not wait for others")
         if self.from_ is not None and "max_rows" in self.model_fields_set:

@@ -1,22 +1,26 @@
 """Rows that are equal in some columns, folded into one row with a list of them.
 
-Owns the form of such a row and how large it may be. Rows come with those of one group side by side, so that one group
-is in memory at once.
+Owns the order of groups, the form of such a row and how large it may be. One group is in memory at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from sundog.ir.logical import Table
 from sundog.ir.sql_types import ListType, StructType
 from sundog.ir.tables import CollectedRows
-from sundog.runtime.rows.duck import MAX_LINE_BYTES
+from sundog.queries.parsed import parse_query
+from sundog.runtime.rows.duck import MAX_LINE_BYTES, quoted
 from sundog.runtime.rows.formats.json_line import bad_line, reason_of
+from sundog.runtime.rows.snapshot import json_lines
 from sundog.runtime.tables.column_types import ColumnTypes
+from sundog.runtime.tables.relations import Relations
 
 GROUP = "__group"
 """The column that tells by a number which group a row is of."""
@@ -31,11 +35,16 @@ def collected_columns(columns: ColumnTypes, source: CollectedRows) -> ColumnType
     return (*((name, types[name]) for name in source.by), (source.as_, ListType(of_one)))
 
 
-def collected(lines: Iterable[bytes], source: CollectedRows) -> Iterator[bytes]:
-    """Yield a line of JSON for each group of `lines`, which are JSON with a number in `GROUP`. A group that holds what
-    no row can, and one that is too large, is a `bad_line`."""
-    for _, group in groupby(map(_read, lines), key=lambda row: row[0]):
-        yield _folded(group, source)
+def collected_lines(table: Table, source: CollectedRows, relations: Relations, nulled: Counter[str]) -> Iterator[bytes]:
+    """Yield a line of JSON for each group, in the order of their first rows; a `bad_line` for one that holds what no
+    row can, and for one that is too large. `nulled` and errors: as of `Relations.lines`."""
+    with relations.kept(table, parse_query(source.sql)) as kept:
+        columns = ", ".join(map(quoted, kept.types))
+        number = f"min(rowid) OVER (PARTITION BY {', '.join(map(quoted, source.by))})"
+        select = f"SELECT {columns}, {number} AS {GROUP} FROM {kept.name} ORDER BY {GROUP}, rowid"
+        lines = json_lines(kept.cursor, select, {**kept.types, GROUP: kept.cursor.type("BIGINT")}, nulled)
+        for _, group in groupby(map(_read, lines), key=lambda row: row[0]):
+            yield _folded(group, source)
 
 
 def _read(line: bytes) -> tuple[int, dict[str, Any], str | None, int]:

@@ -1,4 +1,4 @@
-"""Rows of a waiting query, or of its groups: run once, when its sources have ended, and kept as lines of JSON.
+"""Rows of a waiting query, of its groups or of a graph: made once, when the sources have ended, kept as lines of JSON.
 
 Owns the file of a made table, and its rows as a source like any input. A file that is there is used as it is, so that a
 run that was killed goes on with the rows that it began with.
@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sundog.ir.logical import InputSource, Table
-from sundog.ir.tables import CollectedRows, QueryRows
+from sundog.ir.tables import CollectedRows, ComponentRows, QueryRows
 from sundog.queries.parsed import parse_query
 from sundog.runtime.rows.inputs import RowSource, open_rows
 from sundog.runtime.rows.snapshot import write_snapshot
-from sundog.runtime.tables.collected import collected
+from sundog.runtime.tables.collected import collected_lines
+from sundog.runtime.tables.components import component_lines
 from sundog.runtime.tables.relations import Relations
 
 
@@ -31,13 +32,14 @@ def _lines(table: Table, relations: Relations, nulled: Counter[str]) -> Iterator
     match table.source:
         case QueryRows(sql=sql):
             return relations.lines(table, parse_query(sql), nulled)
-        case CollectedRows(sql=sql, by=by) as source:
-            return collected(relations.grouped_lines(table, parse_query(sql), by, nulled), source)
-    raise AssertionError(f"the rows of '{table.name}' are not those of a query")
+        case CollectedRows() as source:
+            return collected_lines(table, source, relations, nulled)
+        case ComponentRows() as source:
+            return component_lines(table, source, relations)
+    raise AssertionError(f"the rows of '{table.name}' are those of an input")
 
 
 def made_rows(table: Table, folder: Path) -> RowSource:
     """Return the rows of a table that `make` has made there."""
-    assert isinstance(table.source, QueryRows | CollectedRows)
-    source = InputSource(table.name, query=table.source.sql, location=table.location)
+    source = InputSource(table.name, query=f"the rows of {table.name}", location=table.location)
     return open_rows((source,), base_dir=folder, snapshot_dir=folder)

@@ -13,6 +13,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -31,8 +32,17 @@ from sundog.runtime.rows.formats.loaded_json import load_lines, typed_select
 from sundog.runtime.rows.formats.open_table import open_table
 from sundog.runtime.rows.row_choice import RowChoice
 from sundog.runtime.rows.snapshot import json_lines
-from sundog.runtime.tables.collected import GROUP
 from sundog.runtime.tables.column_types import ColumnTypes, column_type
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRows:
+    """The rows of one query as a table."""
+
+    #: Nobody else uses it.
+    cursor: duckdb.DuckDBPyConnection
+    name: str
+    types: Mapping[str, DuckDBPyType]
 
 
 class Relations:
@@ -160,28 +170,23 @@ class Relations:
                     raise _too_many_rows(table)
                 yield line
 
-    def grouped_lines(self, table: Table, query: Query, by: Sequence[str], nulled: Counter[str]) -> Iterator[bytes]:
-        """Yield what `lines` does, with the rows that are equal in the columns `by` side by side and the number of
-        their first row in `GROUP`: groups in the order of these, the rows of each in the order of the query."""
-        keyed, types, kept = with_keys(query), self._types(query.sql, query), new_name("kept")
-        hidden = [f"__k{index}" for index in range(keyed.num_keys)]
-        names = ", ".join([*map(quoted, types), *hidden])
+    @contextmanager
+    def kept(self, table: Table, query: Query) -> Iterator[KeptRows]:
+        """The rows of a query in a table of their own, whose `rowid` counts them in their order, until the block ends.
+        RunError as of `lines`, and for what fails in the block."""
+        keyed, types, name = with_keys(query), self._types(query.sql, query), new_name("kept")
         columns = ", ".join(map(quoted, types))
+        hidden = "".join(f", __k{index}" for index in range(keyed.num_keys))
+        select = f"SELECT {columns} FROM ({keyed.sql}\n) AS t({columns}{hidden}) LIMIT {table.max_rows + 1}"
         with explained(lambda error: _failure(table, error)), self._cursor() as cursor:
             try:
-                cursor.execute(
-                    f"CREATE TABLE {kept} AS SELECT {columns} FROM ({keyed.sql}\n) AS t({names})"
-                    f" LIMIT {table.max_rows + 1}",
-                    self._parameters(query) or None,
-                )
-                ((num_rows,),) = cursor.execute(f"SELECT count(*) FROM {kept}").fetchall()
+                cursor.execute(f"CREATE TABLE {name} AS {select}", self._parameters(query) or None)
+                ((num_rows,),) = cursor.execute(f"SELECT count(*) FROM {name}").fetchall()
                 if num_rows > table.max_rows:
                     raise _too_many_rows(table)
-                group = f"min(rowid) OVER (PARTITION BY {', '.join(map(quoted, by))})"
-                select = f"SELECT {columns}, {group} AS {GROUP} FROM {kept} ORDER BY {GROUP}, rowid"
-                yield from json_lines(cursor, select, {**types, GROUP: cursor.type("BIGINT")}, nulled)
+                yield KeptRows(cursor, name, types)
             finally:
-                self._connection.execute(f"DROP TABLE IF EXISTS {kept}")
+                cursor.execute(f"DROP TABLE IF EXISTS {name}")
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
