@@ -111,3 +111,22 @@ def test_loops_in_loops_are_looked_at_in_part(tmp_path: Path, monkeypatch: pytes
     assert ask.estimate is not None
     assert ask.estimate["num_asked"].expected == pytest.approx(100 * 100)
     assert max(looked_at) <= 1000
+
+
+def test_a_value_is_seen_through(tmp_path: Path) -> None:
+    """Lists, conditions and equal prompts are known through values, as they are without."""
+
+    def asked(*, through: bool) -> list[tuple[float, float]]:
+        flow = flow_over([{"text": "long " * index, "items": ["a"] * index} for index in (1, 2, 2)])
+        flow.define("items", "{{ row['items'] }}")
+        flow.define("about", "About {{ row.text }}")
+        items, about = ("items", "{{ about }}") if through else ("row['items']", "About {{ row.text }}")
+        flow.llm("each", engine="local", for_each=f"{{{{ {items} }}}}", prompt=about)
+        flow.define("again", "{{ each[0].text if each }}")
+        flow.llm("last", engine="local", prompt="{{ again }}" if through else "{{ each[0].text if each }}")
+        flow.output(last="{{ last }}")
+        document, _ = explained(flow, tmp_path)
+        figures = [step.estimate for step in document.steps if step.estimate]
+        return [(one["num_asked"].expected, one["num_executed"].expected) for one in figures]
+
+    assert asked(through=True) == asked(through=False) == [(5.0, 2.0), (3.0, 2.0)]

@@ -43,7 +43,7 @@ def test_the_parts_of_a_plan() -> None:
         InputSource("owners", call="json:loads", args={"s": "[]"}, key=("owner", "user")),
     )
     assert plan.constants == {"tone": "formal", "limits": {"low": 1, "high": [2, 3]}}
-    context, keep, facts, each, refine, audit, *_ = plan.nodes
+    context, keep, facts, each, refine, _, audit, *_ = plan.nodes
     assert isinstance(context, Step)
     assert (context.operator, context.timeout_s, context.retries, context.share) == ("sql", 5, 1, False)
     assert keep == Filter("keep", Template("{{ (context | length) > 0 }}"), ("context",))

@@ -75,6 +75,14 @@ def everything() -> FlowBuilder:
         draft = refine.llm("draft", engine=local, prompt=f"{refine.last.critique.text} {refine.turn}")
         refine.llm("critique", engine=local, prompt=draft.text)
         refine.until("{{ critique.text == 'ok' }}")
+    flow.define(
+        "titles",
+        "{{ part.title | upper }}",
+        for_each=facts.parts,
+        as_="part",
+        when="{{ facts.unit == 'none' }}",
+        after="each",
+    )
     audit = flow.python("audit", json.loads, args={"s": refine.value.draft.text}, after=["each"])
     send = flow.http("send", method="POST", url=f"http://localhost/{row.id}", json={"a": audit})
     flow.mcp(
@@ -117,7 +125,7 @@ def test_the_builder_and_the_file_give_equal_plans() -> None:
 def test_the_order_of_nodes_and_columns_is_that_of_the_calls() -> None:
     plan = everything().plan()
     assert [node.name for node in plan.nodes] == [
-        "context", "keep", "facts", "each", "refine", "audit", "send", "tell",
+        "context", "keep", "facts", "each", "refine", "titles", "audit", "send", "tell",
     ]  # fmt: skip
     assert [name for name, _ in plan.tables[0].outputs] == ["id", "answer"]
 

@@ -119,7 +119,17 @@ def step(draw: Draw, scope: Scope, *, in_loop: bool = False) -> tuple[dict[str, 
     """A step's keys, and the kind of its value."""
     kind = draw(
         st.sampled_from(
-            ["llm", "llm", "graded", "sql", "lookup", "lookup", "python", *([] if in_loop else ["effect", "count"])]
+            [
+                "llm",
+                "llm",
+                "graded",
+                "sql",
+                "lookup",
+                "lookup",
+                "python",
+                "value",
+                *([] if in_loop else ["effect", "count"]),
+            ]
         )
     )
     node: dict[str, Any]
@@ -141,6 +151,11 @@ def step(draw: Draw, scope: Scope, *, in_loop: bool = False) -> tuple[dict[str, 
             values = ["{{ bound }}", "{{ is_on }}", "{{ nested }}", "{{ row.a }}", "{{ tone }}"]
             args = {"text": text(draw, scope), "value": draw(st.sampled_from(values))}
             node = {"python": {"call": "tests.optimizer.flows:measure", "args": args}}
+        case "value":
+            template = (
+                text(draw, scope) if draw(st.booleans()) else draw(st.sampled_from(["{{ nested }}", "{{ row.a }}"]))
+            )
+            node, kind = {"value": template}, "whole"
         case "effect":
             args = {"row": "{{ row.id }}", "text": text(draw, scope)}
             node = {"python": {"call": "tests.optimizer.flows:emit", "args": args, "effect": True}}

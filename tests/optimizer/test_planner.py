@@ -23,6 +23,10 @@ AFTER_A = {"engine": "e", "prompt": "{{ a.text }}"}
     [
         ({"a": {"llm": LLM}, "b": {"llm": AFTER_A}}, {"a"}),
         ({"a": {"llm": LLM}, "b": {"llm": LLM}}, set()),
+        (
+            {"a": {"llm": LLM}, "v": {"value": "{{ a.text }}!"}, "b": {"llm": {"engine": "e", "prompt": "{{ v }}"}}},
+            {"a"},
+        ),
         ({"a": {"llm": LLM}, "b": {"llm": AFTER_A, "when": "{{ a.text }}"}}, set()),  # it may not come
         ({"a": {"llm": LLM}, "b": {"llm": {**AFTER_A, "engine": "other"}}}, set()),  # it asks elsewhere
         (

@@ -11,7 +11,7 @@ from typing import Any
 
 from sundog.engines.base import Usage
 from sundog.errors import CallError
-from sundog.ir.logical import Filter, ForEach, LogicalPlan, Loop, Node, OperatorSpec, Step, Table
+from sundog.ir.logical import Filter, ForEach, LogicalPlan, Loop, Node, OperatorSpec, Step, Table, ValueNode
 from sundog.ir.physical import PhysicalPlan, Sharing
 from sundog.ir.row_ids import RowRef
 from sundog.ir.schemas.shape import Anything, Shape
@@ -102,6 +102,11 @@ def step(name: str, value: str, **more: Any) -> Step:
     if isinstance(more.get("for_each"), str):
         more["for_each"] = ForEach(Template(more["for_each"]))
     return Step(name, "fake", FakeSpec(value=Template(value), **spec_fields), **more)
+
+
+def value(name: str, template: str, *, when: str | None = None, for_each: str | None = None) -> ValueNode:
+    condition = None if when is None else Template(when)
+    return ValueNode(name, Template(template), condition, None if for_each is None else ForEach(Template(for_each)))
 
 
 def keep(name: str, predicate: str) -> Filter:

@@ -1,4 +1,4 @@
-"""The meaning of when, for_each, loop and filter, and of failures, row by row."""
+"""The meaning of when, for_each, loop, filter and value, and of failures, row by row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sundog.errors import CallError
-from tests.runtime.fakes import FakeOperator, World, fails, keep, loop, plan_of, step
+from tests.runtime.fakes import FakeOperator, World, fails, keep, loop, plan_of, step, value
 
 
 @pytest.fixture
@@ -46,6 +46,30 @@ def test_a_loop_ends_when_content_or_at_its_bound(world: World) -> None:
     turn = loop("l", step("n", "{{ (loop.last.n or 0) + row.by }}"), max_turns=3, until="{{ n >= 4 }}")
     assert body(world, plan_of(turn), {"by": 2}) == {"l": {"turns": 2, "n": 4}}
     assert body(world, plan_of(turn), {"by": 1}) == {"l": {"turns": 3, "n": 3}}
+
+
+def test_a_value_is_computed_without_a_call(world: World) -> None:
+    plan = plan_of(
+        value("sum", "{{ row.x + 1 }}"),
+        value("text", "<{{ sum }}>"),
+        value("none", "{{ row.x }}", when="{{ sum > 9 }}"),
+        value("each", "{{ item * sum }}", for_each="{{ row.items }}"),
+        step("a", "{{ text }}{{ none }}"),
+    )
+    (end,) = world.run(plan, {"x": 1, "items": (3, 4)})
+    assert json.loads(end.body) == {"sum": 2, "text": "<2>", "none": None, "each": [6, 8], "a": "<2>"}
+    assert [one.node for one in end.asked] == ["a"]
+
+
+def test_a_value_in_a_loop_is_that_of_its_turn(world: World) -> None:
+    turn = loop("l", value("n", "{{ (loop.last.n or 0) + row.by }}"), max_turns=3, until="{{ n >= 4 }}")
+    assert body(world, plan_of(turn), {"by": 2}) == {"l": {"turns": 2, "n": 4}}
+
+
+def test_a_value_that_cannot_be_fails_its_row(world: World) -> None:
+    lacks = body(world, plan_of(value("a", "{{ row.x.y.z }}")), {"x": {}})
+    assert (lacks["node"], lacks["attempts"]) == ("a", 0)
+    assert "no JSON value" in body(world, plan_of(value("a", "{{ range }}")), {"x": 1})["cause"]
 
 
 def test_a_filter_ends_a_row_before_later_effects(world: World) -> None:

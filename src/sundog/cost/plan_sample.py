@@ -25,10 +25,20 @@ from sundog.cost.prompt_sample import (
     signature_of,
 )
 from sundog.errors import CallError
-from sundog.ir.logical import ForEach
-from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, Sharing
+from sundog.ir.logical import (
+    ForEach,
+    ValueNode,
+)
+from sundog.ir.physical import (
+    CallExec,
+    Exec,
+    FilterExec,
+    LoopExec,
+    Sharing,
+    ValueExec,
+)
 from sundog.ir.templates.environment import SKIPPED
-from sundog.ir.templates.render import render_condition, render_value
+from sundog.ir.templates.render import render_condition, render_json, render_value
 from sundog.ir.templates.template import Template
 
 ONCE = Estimate.exactly(1.0)
@@ -126,7 +136,7 @@ class _Walk:
         if isinstance(node, FilterExec):
             self._filter(node, scope)
             return
-        body = node.step if isinstance(node, CallExec) else node.loop
+        body = node.step if isinstance(node, CallExec) else node.loop if isinstance(node, LoopExec) else node.value
         share = ONCE
         if body.when is not None:
             if not scope.can_tell(body.when):
@@ -134,12 +144,29 @@ class _Walk:
             elif not render_condition(body.when, scope.known):
                 scope.learn(node.name, SKIPPED)
                 return
+        if isinstance(node, ValueExec):
+            self._value(node, scope)
+            return
         if body.for_each is None:
             value = self._once(node, scope, chance * share, scope.ends[node.name], "")
         else:
             value = self._each(node, body.for_each, scope, chance * share)
         tokens = None if value.value_tokens is None else value.value_tokens * share
         scope.expect(node.name, replace(value, value_tokens=tokens))
+
+    def _value(self, node: ValueExec, scope: _Scope) -> None:
+        """Learn the value where the row tells it; else expect one that is equal for equal rows and values."""
+        value = node.value
+        templates = [one for one in (value.template, value.for_each and value.for_each.items, value.when) if one]
+        read = set().union(*(template.names for template in templates)) & scope.unknown.keys()
+        if not read:
+            scope.learn(node.name, _known_value(value, scope.known))
+            return
+        signatures = [scope.unknown[name].signature for name in sorted(read)]
+        # What of the row is read beside them may differ, so that no two rows are taken to be equal.
+        marks = [template.source for template in templates]
+        own = [str(scope.row)] if any(template.names - scope.unknown.keys() for template in templates) else []
+        scope.expect(node.name, Upstream(signature_of([*marks, *own, *signatures]), None))
 
     def _filter(self, node: FilterExec, scope: _Scope) -> None:
         if not scope.can_tell(node.filter.predicate):
@@ -271,6 +298,15 @@ class _Walk:
             return UNKNOWN_TURN
         num_there, num_all = record.num_turns.share_at_least(turn)
         return share_of(num_there, num_all) if num_there else NOTHING
+
+
+def _known_value(value: ValueNode, known: Mapping[str, Any]) -> Any:
+    if value.for_each is None:
+        return render_json(value.template, known)
+    items = render_value(value.for_each.items, known)
+    if not isinstance(items, list | tuple):
+        return []
+    return [render_json(value.template, {**known, value.for_each.variable: item}) for item in items]
 
 
 def _no_tokens(texts: Texts) -> MeasuredPrompt:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sundog.ir.logical import Loop, Node, Step, Table
-from sundog.ir.schemas.shape import ListOf, Record, Scalar, Shape
+from sundog.ir.logical import Loop, Node, Step, Table, ValueNode
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.operators.base import Operator
 
 
@@ -25,6 +25,8 @@ def _shapes(nodes: Sequence[Node], operators: Mapping[str, Operator]) -> dict[st
                 shape = operators[node.operator].shape(node.spec)
             case Loop():
                 shape = Record((("turns", Scalar("int")), *_shapes(node.body, operators).items()))
+            case ValueNode():
+                shape = Anything() if node.template.is_expression else Scalar("str")
             case _:
                 continue
         found[node.name] = ListOf(shape) if node.for_each is not None else shape

@@ -16,15 +16,15 @@ from sundog.flow.names import Names
 from sundog.flow.positions import DataPath
 from sundog.flow.prompt_file import FilePositions, with_prompt_files
 from sundog.flow.secret_check import check_no_secrets
-from sundog.flow.spec import FILTER_MODIFIERS, LOOP_MODIFIERS, STEP_MODIFIERS, LoopSpec, NodeSpec
+from sundog.flow.spec import FILTER_MODIFIERS, LOOP_MODIFIERS, STEP_MODIFIERS, VALUE_MODIFIERS, LoopSpec, NodeSpec
 from sundog.flow.validation import known_keys, read
-from sundog.ir.logical import EngineBlock, Filter, ForEach, Loop, Node, OperatorSpec, Step
+from sundog.ir.logical import EngineBlock, Filter, ForEach, Loop, Node, OperatorSpec, Step, ValueNode
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.ir.templates.template import ITEM, LOOP, Template
 from sundog.operators.base import OPERATORS, Operator
 
 _UNKNOWN = Anything()
-_ALLOWED = {"filter": FILTER_MODIFIERS, "loop": LOOP_MODIFIERS}
+_ALLOWED = {"filter": FILTER_MODIFIERS, "loop": LOOP_MODIFIERS, "value": VALUE_MODIFIERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +72,20 @@ class NodeBinder:
         if spec is None or operator is None:
             return NodeDraft(name, path)
         self._check_modifiers(operator, spec, data, path)
-        beside = {key: text for key, text in data.items() if key != operator or key == "filter"}
+        beside = {key: text for key, text in data.items() if key != operator or key in ("filter", "value")}
         check_no_secrets(beside, path, self._positions, self._complaints)
         match operator:
             case "filter":
                 return self._filter(name, spec, path)
             case "loop":
                 return self._loop(name, spec, path)
+            case "value":
+                return self._value(name, spec, path)
         return self._step(name, operator, spec, path)
 
     def _operator_of(self, spec: NodeSpec, path: DataPath) -> str | None:
         """Return the node's one operator; None after complaining."""
-        built_in = [name for name in ("filter", "loop") if getattr(spec, name) is not None]
+        built_in = [name for name in _ALLOWED if getattr(spec, name) is not None]
         known = [*built_in, *(key for key in spec.operators if key in OPERATORS.names())]
         unknown = [key for key in spec.operators if key not in OPERATORS.names()]
         for key in unknown:
@@ -94,7 +96,7 @@ class NodeBinder:
             listed = " and ".join(f"'{key}'" for key in known)
             self._add(f"one node cannot be {listed} at once", (*path, known[1]), "make a node of each")
         elif not unknown:
-            every = ", ".join(sorted({"filter", "loop", *OPERATORS.names()}))
+            every = ", ".join(sorted({*_ALLOWED, *OPERATORS.names()}))
             self._add(f"the node '{path[-1]}' does not say what it does", path, f"give it one of: {every}")
         return None
 
@@ -103,7 +105,7 @@ class NodeBinder:
             if operator in OPERATORS.names() and key in known_keys(OPERATORS.get(operator).Spec):
                 self._add(f"unknown key '{key}' in '{path[-1]}'", (*path, key), f"'{key}' belongs inside '{operator}'")
                 return
-        hint = suggest(key, {"filter", "loop", *OPERATORS.names(), *STEP_MODIFIERS})
+        hint = suggest(key, {*_ALLOWED, *OPERATORS.names(), *STEP_MODIFIERS})
         self._add(f"unknown key '{key}' in '{path[-1]}'", (*path, key), hint)
 
     def _check_modifiers(self, operator: str, spec: NodeSpec, data: Mapping[str, Any], path: DataPath) -> None:
@@ -129,6 +131,13 @@ class NodeBinder:
         assert spec.filter is not None
         node = Filter(name, spec.filter, spec.after, self._positions.key(path))
         return NodeDraft(name, path, "filter", node=node)
+
+    def _value(self, name: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
+        assert spec.value is not None
+        each = _each(spec)
+        node = ValueNode(name, spec.value, spec.when, each, spec.after, self._positions.key(path))
+        shape = _UNKNOWN if spec.value.is_expression else Scalar("str")
+        return NodeDraft(name, path, "value", node=node, shape=ListOf(shape) if each else shape)
 
     def _loop(self, name: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
         block = (*path, "loop")

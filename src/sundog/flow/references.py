@@ -15,7 +15,7 @@ from sundog.flow.complaints import Complaints
 from sundog.flow.nodes import NodeDraft
 from sundog.flow.positions import DataPath, Positions
 from sundog.ir.graph import dependencies, topological_order
-from sundog.ir.logical import Filter, ForEach, Loop, Node, Step, templates_of
+from sundog.ir.logical import Filter, ForEach, Loop, Node, Step, ValueNode, templates_of
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape, find_path_mistake
 from sundog.ir.tables import InputRows, TableSource
 from sundog.ir.templates.render import render_value
@@ -82,10 +82,13 @@ class ReferenceCheck:
                     self._check_loop(loop, draft, self._check_modifiers(loop, draft.path, scope))
                 case Filter() as node:
                     self._check_template(node.predicate, (*draft.path, "filter"), scope)
+                case ValueNode() as value:
+                    inner = self._check_modifiers(value, draft.path, scope)
+                    self._check_template(value.template, (*draft.path, "value"), inner)
             self._check_after(draft, beside)
         self._check_order(drafts)
 
-    def _check_modifiers(self, node: Step | Loop, path: DataPath, scope: Shapes) -> Shapes:
+    def _check_modifiers(self, node: Step | Loop | ValueNode, path: DataPath, scope: Shapes) -> Shapes:
         """Return the scope inside `node`."""
         if node.when is not None:
             if node.for_each is not None and node.for_each.variable in node.when.names:

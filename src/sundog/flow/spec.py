@@ -131,7 +131,8 @@ class OutputSpec(RootModel[Template]):
 
 
 class NodeSpec(_Written):
-    """One node: exactly one operator (`filter`, `loop` or a name of the operator registry) beside its modifiers."""
+    """One node: exactly one operator (`filter`, `value`, `loop` or a name of the operator registry) beside its
+    modifiers."""
 
     model_config = ConfigDict(extra="allow", frozen=True, arbitrary_types_allowed=True)
     when: Template | None = None
@@ -146,6 +147,7 @@ class NodeSpec(_Written):
     max_retry_wait: float | None = Field(default=None, ge=0)
     share: bool | None = None
     filter: Template | None = None
+    value: Template | None = None
     loop: dict[str, Any] | None = None
 
     @property
@@ -164,4 +166,5 @@ class LoopSpec(_Written):
 
 STEP_MODIFIERS = ("when", "for_each", "as", "after", "timeout", "retries", "max_retry_wait", "share")
 LOOP_MODIFIERS = ("when", "for_each", "as", "after")
+VALUE_MODIFIERS = LOOP_MODIFIERS
 FILTER_MODIFIERS = ("after",)

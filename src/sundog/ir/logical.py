@@ -89,7 +89,19 @@ class Filter:
     location: Location | None = field(default=None, compare=False)
 
 
-Node = Step | Loop | Filter
+@dataclass(frozen=True, slots=True)
+class ValueNode:
+    """A name for what a template gives. No call is made and nothing is committed: it follows from the row's values."""
+
+    name: str
+    template: Template
+    when: Template | None = None
+    for_each: ForEach | None = None
+    after: tuple[str, ...] = ()
+    location: Location | None = field(default=None, compare=False)
+
+
+Node = Step | Loop | Filter | ValueNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +284,9 @@ def _collect(value: Any, found: list[Template]) -> None:
             _collect(part, found)
     elif kind is Filter:
         found.append(value.predicate)
+    elif kind is ValueNode:
+        for part in (value.template, value.when, value.for_each):
+            _collect(part, found)
 
 
 _PLAIN = frozenset({str, int, float, bool, bytes})

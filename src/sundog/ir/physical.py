@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
 
-from sundog.ir.logical import Filter, LogicalPlan, Loop, Step, Table
+from sundog.ir.logical import Filter, LogicalPlan, Loop, Step, Table, ValueNode
 from sundog.ir.sql_types import SQLType
 
 MAX_RETRY_WAIT_S = 600.0
@@ -77,7 +77,19 @@ class FilterExec:
         return self.filter.name
 
 
-Exec = CallExec | LoopExec | FilterExec
+@dataclass(frozen=True, slots=True)
+class ValueExec:
+    """A value is computed from the row's other values, where it is needed; nothing else happens."""
+
+    value: ValueNode
+    before: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.value.name
+
+
+Exec = CallExec | LoopExec | FilterExec | ValueExec
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from sundog.errors import FlowError, PlanError
 from sundog.ir.graph import nearest, topological_order
-from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, Table, steps_of, templates_of
+from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, Table, ValueNode, steps_of, templates_of
 from sundog.ir.tables import InputRows
 from sundog.ir.templates.template import ROW, Path, Template
 
@@ -81,6 +81,8 @@ def _unknown_in(nodes: Sequence[Node], outer: set[str]) -> Iterator[str]:
                 yield from _names(templates_of(node.spec)) - inner
             case Filter():
                 yield from node.predicate.names - scope
+            case ValueNode():
+                yield from node.template.names - inner
             case Loop():
                 yield from _unknown_in(node.body, inner | {"loop"})
                 body = {one.name for one in node.body}

@@ -11,7 +11,17 @@ from math import ceil
 from statistics import fmean
 
 from sundog.errors import ConfigError
-from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Placement, PlannedStep, WorkerOrder
+from sundog.ir.physical import (
+    CallExec,
+    Exec,
+    FilterExec,
+    LoopExec,
+    PhysicalPlan,
+    Placement,
+    PlannedStep,
+    ValueExec,
+    WorkerOrder,
+)
 from sundog.optimizer.placement.bound import Bound
 from sundog.optimizer.placement.choose import AUTO, candidates, has_turns, solver_named
 from sundog.optimizer.placement.indexed import Indexed
@@ -164,7 +174,7 @@ def _parts_below(nodes: Sequence[Exec], above: tuple[str, ...], ends: dict[str, 
         match node:
             case CallExec():
                 own = [_Part(node.name, node, parents)]
-            case FilterExec():
+            case FilterExec() | ValueExec():
                 own = [_Part(node.name, None, parents)]
             case LoopExec():
                 own = list(_parts_below(node.body, parents, {}))

@@ -8,11 +8,29 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from sundog.ir.graph import dependencies, table_order, topological_order
-from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, steps_of
-from sundog.ir.physical import MAX_RETRY_WAIT_S, CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing, TableExec
+from sundog.ir.logical import (
+    Filter,
+    LogicalPlan,
+    Loop,
+    Node,
+    Step,
+    ValueNode,
+    steps_of,
+)
+from sundog.ir.physical import (
+    MAX_RETRY_WAIT_S,
+    CallExec,
+    Exec,
+    FilterExec,
+    LoopExec,
+    PhysicalPlan,
+    Sharing,
+    TableExec,
+    ValueExec,
+)
 from sundog.operators.base import Operator
 from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.placement.objective import objective_named
@@ -114,6 +132,8 @@ class _Planner:
                 return LoopExec(node, self.order(node.body), before)
             case Filter():
                 return FilterExec(node, before)
+            case ValueNode():
+                return ValueExec(node, before)
 
     def _call(self, step: Step, before: tuple[str, ...]) -> CallExec:
         traits = self._facts.traits(step)
@@ -153,12 +173,16 @@ def _with_successors(nodes: tuple[Exec, ...]) -> tuple[Exec, ...]:
     bits = {node.name: 1 << index for index, node in enumerate(nodes)}
     by_name = {node.name: node for node in nodes}
     followed: set[str] = set()
+    # Values take no time: who waits for one waits for what it waits for.
+    before: dict[str, tuple[str, ...]] = {}
     for other in nodes:
+        seen = (before[name] if isinstance(by_name[name], ValueExec) else (name,) for name in other.before)
+        before[other.name] = tuple(dict.fromkeys(chain.from_iterable(seen)))
         if isinstance(other, CallExec) and other.step.when is None:
-            waits_for = sum(bits[name] for name in other.before)
+            waits_for = sum(bits[name] for name in before[other.name])
             followed |= {
                 name
-                for name in other.before
+                for name in before[other.name]
                 if isinstance(node := by_name[name], CallExec)
                 and node.pool == other.pool
                 and node.step.for_each is None

@@ -11,10 +11,20 @@ from typing import Any
 
 from sundog.cost.row_statistics import RowFields
 from sundog.ir.graph import nearest, topological_order
-from sundog.ir.logical import Node, Step, Table, steps_of, templates_of
+from sundog.ir.logical import (
+    Node,
+    Step,
+    Table,
+    ValueNode,
+    steps_of,
+    templates_of,
+)
 from sundog.ir.physical import Sharing
 from sundog.ir.templates.template import ROW, Computed, Literal, Path, Reference, Segment, Template, spell_path
 from sundog.optimizer.facts import PlanFacts
+
+MAX_PARTS_OF_VALUE = 64
+"""Values that read values twice would grow without end; a longer one is one part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +111,35 @@ class _Reader:
         self._facts = facts
         self._nodes: Mapping[str, Node] = {node.name: node for node in table.nodes}
         self._known: dict[str, RowFields | None] = {}
+        self._texts: dict[str, list[Part]] = {}
         # In the order in which they read each other, so that a long chain is no deep recursion.
         for node in topological_order(table.nodes, nearest(table.nodes)):
-            self._known[node.name] = self._fields_of_step(node) if isinstance(node, Step) else None
+            match node:
+                case Step() if facts.sharing(node) is not Sharing.NEVER:
+                    self._known[node.name] = self._fields_of_node(node)
+                case ValueNode():
+                    self._known[node.name] = self._fields_of_node(node)
+                    self._see_through(node)
 
     def message(self, step: str, role: str, template: Template) -> MessageParts:
-        parts = [self._part(step, template, number, segment) for number, segment in enumerate(template.segments)]
-        return MessageParts(role, merged(parts))
+        return MessageParts(role, merged(self._parts(step, template)))
+
+    def _see_through(self, node: ValueNode) -> None:
+        """Keep the parts of the text of a value that each row has, which stand in a prompt in place of its name."""
+        if node.when is None and node.for_each is None:
+            parts = self._parts(node.name, node.template)
+            if len(parts) <= MAX_PARTS_OF_VALUE:
+                self._texts[node.name] = parts
+
+    def _parts(self, step: str, template: Template) -> list[Part]:
+        parts: list[Part] = []
+        for number, segment in enumerate(template.segments):
+            match segment:
+                case Reference(path=(name,)) if name in self._texts:
+                    parts += self._texts[name]
+                case _:
+                    parts.append(self._part(step, template, number, segment))
+        return parts
 
     def _part(self, step: str, template: Template, number: int, segment: Segment) -> Part:
         match segment:
@@ -144,11 +176,9 @@ class _Reader:
             return frozenset()
         return self._known.get(name)  # None also for what is no step: an element, a loop's turn
 
-    def _fields_of_step(self, step: Step) -> RowFields | None:
-        if self._facts.sharing(step) is Sharing.NEVER:
-            return None
-        own = step.for_each.variable if step.for_each else None
-        paths = {path for template in templates_of(step) for path in template.paths if path[0] != own}
+    def _fields_of_node(self, node: Step | ValueNode) -> RowFields | None:
+        own = node.for_each.variable if node.for_each else None
+        paths = {path for template in templates_of(node) for path in template.paths if path[0] != own}
         return self._fields(paths)
 
     def _is_lookup(self, paths: set[Path] | frozenset[Path]) -> bool:

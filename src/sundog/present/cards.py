@@ -143,8 +143,8 @@ def _tag(step: StepDocument) -> str:
 def _lines(step: StepDocument) -> Iterator[str]:
     if step.kind == "call":
         yield _cut(f"{step.title} on {step.pool}", MAX_CHARACTERS)
-    elif step.kind == "loop":
-        yield step.title
+    elif step.kind in ("loop", "value"):
+        yield _cut(step.title, MAX_CHARACTERS)
     if step.condition is not None:
         yield from _wrapped("keeps rows where " if step.kind == "filter" else "when ", step.condition)
     if step.for_each is not None:

@@ -12,7 +12,16 @@ from typing import Any
 from sundog.cost.estimate import Estimate
 from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
 from sundog.ir.logical import ForEach, InputSource
-from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Placement, TableExec
+from sundog.ir.physical import (
+    CallExec,
+    Exec,
+    FilterExec,
+    LoopExec,
+    PhysicalPlan,
+    Placement,
+    TableExec,
+    ValueExec,
+)
 from sundog.ir.templates.template import Path, Template
 from sundog.present.logical_tree import Tree, shorten_value
 from sundog.present.physical_tree import PoolFacts
@@ -37,7 +46,7 @@ class StepDocument:
     """One node of the physical plan."""
 
     name: str
-    #: Call, loop or filter.
+    #: Call, loop, filter or value.
     kind: str
     #: Its operator or condition, shortened.
     title: str
@@ -272,6 +281,8 @@ def _step(
             return StepDocument(
                 node.name, "filter", shorten_value(predicate), node.before, False, condition=predicate.source
             )
+        case ValueExec():
+            return _value(node)
         case LoopExec():
             body = tuple(_step(inner, by_name, path, reasons) for inner in node.body)
             is_critical = any(call.is_critical for inner in body for call in inner.calls())
@@ -305,6 +316,19 @@ def _step(
                 condition=_text(node.step.when),
                 for_each=_each(node.step.for_each),
             )
+
+
+def _value(node: ValueExec) -> StepDocument:
+    value = node.value
+    return StepDocument(
+        node.name,
+        "value",
+        shorten_value(value.template),
+        node.before,
+        False,
+        condition=_text(value.when),
+        for_each=_each(value.for_each),
+    )
 
 
 def _figures(node: NodeEstimate) -> QuantityEstimates:

@@ -21,6 +21,7 @@ from sundog.ir.logical import (
     Node,
     Step,
     Table,
+    ValueNode,
     WorkerGroup,
     templates_of,
 )
@@ -76,6 +77,8 @@ def node_tree(node: Node) -> Tree:
     match node:
         case Filter():
             return Tree(f"{node.name}: filter {shorten_value(node.predicate)}", tuple(_edges(node)))
+        case ValueNode():
+            return Tree(f"{node.name}: value {shorten_value(node.template)}", tuple(_modifiers(node)))
         case Loop():
             until = [Tree(f"until {shorten_value(node.until)}")] if node.until else []
             body = (node_tree(inner) for inner in node.body)
@@ -139,7 +142,7 @@ def _input(source: InputSource) -> str:
     return f"{source.name}: {kind} {shorten_value(text)}{args}{key}{columns}"
 
 
-def _modifiers(node: Step | Loop) -> Iterator[Tree]:
+def _modifiers(node: Step | Loop | ValueNode) -> Iterator[Tree]:
     if node.when is not None:
         yield Tree(f"when {shorten_value(node.when)}")
     if node.for_each is not None:

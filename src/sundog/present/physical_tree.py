@@ -16,6 +16,7 @@ from sundog.ir.physical import (
     PhysicalPlan,
     Placement,
     Sharing,
+    ValueExec,
     WorkerOrder,
 )
 from sundog.ir.pool_names import engine_of
@@ -110,6 +111,8 @@ def _exec_tree(node: Exec, reasons: Mapping[str, str]) -> Tree:
         case LoopExec():
             body = (_exec_tree(inner, reasons) for inner in node.body)
             return Tree(f"LoopExec {node.name}: at most {node.loop.max_turns} turns", (*waits, *body))
+        case ValueExec():
+            return Tree(f"ValueExec {node.name}: {shorten_value(node.value.template)}", tuple(waits))
         case FilterExec():
             return Tree(f"FilterExec {node.name}: {shorten_value(node.filter.predicate)}", tuple(waits))
 

@@ -1,6 +1,7 @@
 """The wavefront of one row: each step starts as soon as what it waits for has ended.
 
-Owns the meaning of `when`, `for_each`, `loop` and `filter`. Never runs a call itself; runtime.calls.dispatch does.
+Owns the meaning of `when`, `for_each`, `loop`, `filter` and `value`. Never runs a call itself: runtime.calls.dispatch
+does.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Any, Protocol
 
 from sundog.errors import CallError, OperatorError
 from sundog.ir.logical import ForEach
-from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, TableExec
+from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, TableExec, ValueExec
 from sundog.ir.row_ids import RowRef
 from sundog.ir.sql_types import SQLType, misfit, spell_type
 from sundog.ir.templates.environment import SKIPPED
-from sundog.ir.templates.render import Scope, render_condition, render_value
+from sundog.ir.templates.render import Scope, render_condition, render_json, render_value
 from sundog.ir.templates.template import Template
-from sundog.ir.values.normal_form import encode, normal_form, whole_text
+from sundog.ir.values.normal_form import encode, whole_text
 from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.dispatch import CallAnswer
 from sundog.runtime.rows.table import BadRow
@@ -133,11 +134,9 @@ class RowExecutor:
         columns: Values = {}
         for name, template in self._outputs:
             try:
-                columns[name] = normal_form(render_value(template, scope))
+                columns[name] = render_json(template, scope)
             except CallError as error:
                 raise NodeFailed(f"outputs.{name}", error) from error
-            except ValueError as error:
-                raise NodeFailed(f"outputs.{name}", OperatorError(f"no JSON value: {error}")) from error
         for name, type in self._types.items():
             if why := misfit(columns[name], type):
                 raise NodeFailed(f"outputs.{name}", _misfit_error(name, type, why))
@@ -176,7 +175,7 @@ class RowExecutor:
                     if not self._holds(node.name, node.filter.predicate, scope):
                         raise RowDropped
                     return True
-                case CallExec(step=body) | LoopExec(loop=body):
+                case CallExec(step=body) | LoopExec(loop=body) | ValueExec(value=body):
                     if body.when is not None and not self._holds(body.name, body.when, scope):
                         return SKIPPED
                     if body.for_each is not None:
@@ -191,7 +190,7 @@ class RowExecutor:
         return holds
 
     async def _run_each(
-        self, node: CallExec | LoopExec, each: ForEach, scope: Values, row: _Row, prefix: str, depth: int
+        self, node: CallExec | LoopExec | ValueExec, each: ForEach, scope: Values, row: _Row, prefix: str, depth: int
     ) -> list[Any]:
         items = render_value(each.items, scope)
         if items is None:
@@ -201,6 +200,8 @@ class RowExecutor:
                 f"for_each needs a list, got {type(items).__name__}", hint=f"the template is {each.items.source!r}"
             )
         self._observer.fanned_out(node.name, len(items))
+        if isinstance(node, ValueExec):
+            return [render_json(node.value.template, {**scope, each.variable: item}) for item in items]
         tasks = [
             asyncio.ensure_future(
                 self._run_once(node, {**scope, each.variable: item}, row, f"{prefix}{node.name}[{index}]", depth)
@@ -210,9 +211,14 @@ class RowExecutor:
         await _all_then_first_failure(tasks)
         return [task.result() for task in tasks]
 
-    async def _run_once(self, node: CallExec | LoopExec, scope: Values, row: _Row, path: str, depth: int) -> Any:
-        if isinstance(node, LoopExec):
-            return await self._run_loop(node, scope, row, path)
+    async def _run_once(
+        self, node: CallExec | LoopExec | ValueExec, scope: Values, row: _Row, path: str, depth: int
+    ) -> Any:
+        match node:
+            case ValueExec():
+                return render_json(node.value.template, scope)
+            case LoopExec():
+                return await self._run_loop(node, scope, row, path)
         answer = await self._calls.call(node, scope, CallIdentity(row.row, path, depth, row.position))
         usage = answer.usage
         row.asked.append(Asked(node.name, usage.num_prompt_tokens, usage.num_output_tokens))

@@ -100,6 +100,20 @@ class NodesBuilder:
         """Add a filter: rows for which `predicate` is false end here."""
         self._add(name, {"filter": predicate, **_given({"after": _names(after)})})
 
+    def define(
+        self,
+        name: str,
+        template: Text,
+        *,
+        when: Text | None = None,
+        for_each: Text | None = None,
+        as_: str | None = None,
+        after: After = (),
+    ) -> Ref:
+        """Add a value that no call computes; in a flow file it is `value`, which here is what steps read of a loop."""
+        modifiers = {"when": when, "for_each": for_each, "as": as_, "after": _names(after)}
+        return self._add(name, {"value": template, **_given(modifiers)})
+
     def loop(
         self,
         name: str,

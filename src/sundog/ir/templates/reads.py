@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sundog.ir.logical import Filter, Loop, Node, Step, Table, templates_of
+from sundog.ir.logical import Filter, Loop, Node, Step, Table, ValueNode, templates_of
 from sundog.ir.templates.template import LOOP, Path
 
 
 def paths_read(node: Node) -> frozenset[Path]:
     """Return the paths that a node reads from outside itself; of a loop, those that leave its body."""
     match node:
-        case Step() | Filter():
+        case Step() | Filter() | ValueNode():
             return _paths(node)
         case Loop():
             own = {inner.name for inner in node.body} | {LOOP}

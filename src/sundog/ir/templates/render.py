@@ -16,6 +16,7 @@ from sundog.errors import OperatorError
 from sundog.ir.templates.environment import ENVIRONMENT, Skipped, shown_value
 from sundog.ir.templates.spending import SPENT, Spending, refuse_long
 from sundog.ir.templates.template import MAX_KEPT_TEMPLATES, Literal, Path, Reference, Template
+from sundog.ir.values.normal_form import normal_form
 
 Scope = Mapping[str, Any]
 MAX_SHOWN_CHARACTERS = 300
@@ -47,6 +48,14 @@ def render_value(template: Template, scope: Scope) -> Any:
         raise
     except Exception as error:  # a template works on the user's data: whatever it does there is that row's error
         raise _render_error(template, error) from error
+
+
+def render_json(template: Template, scope: Scope) -> Any:
+    """Return what `render_value` does as a JSON value that can always be written and read back."""
+    try:
+        return normal_form(render_value(template, scope))
+    except ValueError as error:
+        raise OperatorError(f"no JSON value: {error}") from error
 
 
 def render_condition(template: Template, scope: Scope) -> bool:

@@ -16,7 +16,7 @@ from jinja2.visitor import NodeTransformer
 from pydantic import BaseModel
 
 from sundog.errors import FlowError
-from sundog.ir.logical import Filter, ForEach, Loop, Node, Step
+from sundog.ir.logical import Filter, ForEach, Loop, Node, Step, ValueNode
 from sundog.ir.templates.environment import ENVIRONMENT, shown_value
 from sundog.ir.templates.template import Literal, Reference, Segment, Template
 
@@ -41,6 +41,9 @@ def change_templates(node: N, change: TemplateChange) -> N:
             return replace(node, body=body, until=until, when=when, for_each=each)
         case Filter():
             return replace(node, predicate=change(node.predicate))
+        case ValueNode():
+            each, when = _change_each(node.for_each, change), _changed(node.when, change)
+            return replace(node, template=change(node.template), when=when, for_each=each)
     return node
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sundog.ir.logical import Filter, Loop, Node, Step, Table, steps_of
+from sundog.ir.logical import Filter, Loop, Node, Step, Table, ValueNode, steps_of
 from sundog.ir.templates.reads import names_needed, paths_read
 from sundog.ir.templates.template import Path
 from sundog.optimizer.facts import PlanFacts
@@ -75,5 +75,5 @@ def _lost(before: Nodes, after: Nodes) -> Iterator[str]:
                 yield node.name
             case Loop(), Loop() as other:
                 yield from _lost(node.body, other.body)
-            case Step() | Filter(), _:
+            case Step() | Filter() | ValueNode(), _:
                 pass

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sundog.errors import CallError
-from sundog.ir.logical import Filter, Loop, Node, Step, Table, templates_of
+from sundog.ir.logical import Filter, Loop, Node, Step, Table, ValueNode, templates_of
 from sundog.ir.templates.render import render_condition
 from sundog.ir.templates.substitute import change_templates, with_literals, with_values
 from sundog.ir.templates.template import Template
 from sundog.optimizer.rules.base import Context, TableResult, TableRule
 
+C = TypeVar("C", Step, Loop, ValueNode)
 FALSE = Template("{{ false }}")
 
 
@@ -75,9 +76,11 @@ class _Folding:
                 node = self._with_condition(replace(node, body=body))
             case Step():
                 node = self._with_condition(node)
+            case ValueNode():
+                node = self._with_condition(node)
         return change_templates(node, self.template)
 
-    def _with_condition(self, node: Step | Loop) -> Step | Loop:
+    def _with_condition(self, node: C) -> C:
         decided = None if node.when is None else self._decided(node.when)
         if decided is True:
             self.notes.append(f"{node.name} runs always")

@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Set
 from dataclasses import replace
+from typing import TypeGuard
 
 from sundog.ir.graph import nearest, topological_order
-from sundog.ir.logical import Loop, Node, Step, Table, templates_of
+from sundog.ir.logical import (
+    Loop,
+    Node,
+    Step,
+    Table,
+    ValueNode,
+    templates_of,
+)
 from sundog.ir.physical import Sharing
 from sundog.ir.templates.reads import names_passed_on, outer_paths, paths_read
 from sundog.ir.templates.substitute import change_templates, rename
@@ -93,11 +101,11 @@ def _try_merge(
     """Merge in one pass, however long the chains are: what reads merged steps comes after them, and may be equal by
     then."""
     names: dict[str, str] = {}
-    known: dict[Hashable, list[Step]] = defaultdict(list)
+    known: dict[Hashable, list[Step | ValueNode]] = defaultdict(list)
     left: dict[str, Node] = {}
     for written in topological_order(nodes, nearest(nodes)):
         node = _reading(written, names)
-        if isinstance(node, Step) and facts.sharing(node) is not Sharing.NEVER:
+        if _may_be_one(node, facts):
             firsts = known[_likeness(node)]
             first = None if node.name in kept else next((one for one in firsts if _are_equal(one, node)), None)
             if first is not None:
@@ -110,12 +118,18 @@ def _try_merge(
     return found, {key: _renamed(template, names) for key, template in beside.items()}, notes
 
 
-def _likeness(step: Step) -> Hashable:
-    """Return a key that is equal for equal steps, and for few others."""
-    return (step.operator, *(template.source for template in templates_of(step)))
+def _may_be_one(node: Node, facts: PlanFacts) -> TypeGuard[Step | ValueNode]:
+    """Return whether an equal node gives the same."""
+    return isinstance(node, ValueNode) or (isinstance(node, Step) and facts.sharing(node) is not Sharing.NEVER)
 
 
-def _are_equal(first: Step, second: Step) -> bool:
+def _likeness(node: Step | ValueNode) -> Hashable:
+    """Return a key that is equal for equal nodes, and for few others."""
+    operator = node.operator if isinstance(node, Step) else ""
+    return (operator, *(template.source for template in templates_of(node)))
+
+
+def _are_equal(first: Step | ValueNode, second: Step | ValueNode) -> bool:
     return replace(first, name="") == replace(second, name="")
 
 
@@ -155,7 +169,7 @@ def _hoist(table: Table, facts: PlanFacts) -> tuple[Table, list[str]] | None:
     return (replace(table, nodes=tuple(nodes)), notes) if notes else None
 
 
-def _invariants(loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> list[Step]:
+def _invariants(loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> list[Step | ValueNode]:
     """Return the steps that each turn would compute anew to the same, and that nobody reads through the loop; but for
     one that is all of the loop."""
     own = {LOOP, *(node.name for node in loop.body)}
@@ -163,10 +177,9 @@ def _invariants(loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> list[St
     found = [
         step
         for step in loop.body
-        if isinstance(step, Step)
+        if _may_be_one(step, facts)
         and not step.after
         and step.name not in held
-        and facts.sharing(step) is not Sharing.NEVER
         and own.isdisjoint(path[0] for path in paths_read(step))
     ]
     return found if len(found) < len(loop.body) else found[:-1]

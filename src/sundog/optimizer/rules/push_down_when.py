@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sundog.ir.graph import ancestors, dependencies
-from sundog.ir.logical import Filter, Loop, Node, Step, Table
+from sundog.ir.logical import Filter, Loop, Node, Step, Table, ValueNode
 from sundog.ir.templates.reads import names_needed, outer_paths, paths_read
 from sundog.ir.templates.template import Path, Template
 from sundog.optimizer.facts import PlanFacts
@@ -54,7 +54,7 @@ def _pushed(nodes: Nodes, needed: frozenset[str], outer: frozenset[Path], facts:
     scope = _Scope(nodes, facts)
     # Backwards: a condition that has reached a step reaches what only that step reads in the same pass.
     for node in reversed(nodes):
-        if isinstance(node, Step | Loop) and node.when is None and node.name not in needed:
+        if isinstance(node, Step | Loop | ValueNode) and node.when is None and node.name not in needed:
             when = scope.condition_of_readers(node)
             if when is not None and scope.may_wait(node, when):
                 scope.put(replace(node, when=when))
@@ -82,7 +82,7 @@ class _Scope:
     def nodes(self) -> Nodes:
         return tuple(self._by_name.values())
 
-    def put(self, node: Step | Loop) -> None:
+    def put(self, node: Step | Loop | ValueNode) -> None:
         """Take `node`, which has a condition now, in place of the one of its name."""
         self._by_name[node.name] = node
         assert node.when is not None

@@ -19,7 +19,16 @@ from sundog.batch.step_facts import TOLD
 from sundog.deployment import identities, used_engines
 from sundog.engines.base import EngineOutline
 from sundog.errors import ConfigError, SundogError, error_text
-from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, PhysicalPlan, Sharing, calls_of
+from sundog.ir.physical import (
+    CallExec,
+    Exec,
+    FilterExec,
+    LoopExec,
+    PhysicalPlan,
+    Sharing,
+    ValueExec,
+    calls_of,
+)
 from sundog.ir.pool_names import engine_of
 from sundog.ir.tables import InputRows
 from sundog.ir.values.canonical import describe_value
@@ -237,6 +246,8 @@ def _always_run(nodes: Sequence[Exec]) -> Iterator[str]:
     for node in nodes:
         if isinstance(node, FilterExec):
             return
+        if isinstance(node, ValueExec):
+            continue
         body = node.step if isinstance(node, CallExec) else node.loop
         if body.when is not None or body.for_each is not None:
             continue

@@ -12,10 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sundog.errors import CallError
-from sundog.ir.logical import ForEach, templates_of
-from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec
+from sundog.ir.logical import ForEach, Loop, Step, ValueNode, templates_of
+from sundog.ir.physical import (
+    CallExec,
+    Exec,
+    FilterExec,
+    LoopExec,
+    ValueExec,
+)
 from sundog.ir.templates.environment import SKIPPED
-from sundog.ir.templates.render import Scope, render_condition, render_value
+from sundog.ir.templates.render import Scope, render_condition, render_json, render_value
 from sundog.ir.templates.template import Path, Reference, Template
 from sundog.operators.base import BoundCall, Operator
 
@@ -87,14 +93,16 @@ class Walk:
             if not self._is_known(node.filter.predicate, scope):
                 return "doubtful"
             return "there" if render_condition(node.filter.predicate, scope) else "gone"
-        body = node.step if isinstance(node, CallExec) else node.loop
+        body = _body(node)
         if body.when is not None:
             if not self._is_known(body.when, scope):
                 return "there"
             if not render_condition(body.when, scope):
                 scope[node.name] = SKIPPED
                 return "there"
-        if body.for_each is None:
+        if isinstance(node, ValueExec):
+            self._learn(node, scope)
+        elif body.for_each is None:
             self._once(node, number, [scope])
         elif self._is_known(body.for_each.items, scope):
             self._once(node, number, _scopes(body.for_each, scope))
@@ -115,6 +123,17 @@ class Walk:
         for call in calls:
             self.found.num_characters += CALL_CHARACTERS + sum(len(message.text) for message in call.prompt)
 
+    def _learn(self, node: ValueExec, scope: dict[str, Any]) -> None:
+        """Add the value of `node` to `scope`, where it is known."""
+        value = node.value
+        if value.for_each is None:
+            if self._is_known(value.template, scope):
+                scope[node.name] = render_json(value.template, scope)
+        elif self._is_known(value.for_each.items, scope):
+            scopes = _scopes(value.for_each, scope)
+            if all(self._is_known(value.template, inner) for inner in scopes):
+                scope[node.name] = [render_json(value.template, inner) for inner in scopes]
+
     def _spec_is_known(self, node: CallExec, scopes: Sequence[Scope]) -> bool:
         if node.name not in self._reads:
             templates = templates_of(node.step.spec)
@@ -131,6 +150,16 @@ class Walk:
             for segment in template.segments:
                 if isinstance(segment, Reference) and _is_null(segment.path, scope):
                     self.found.nulls[node.name][segment.path] += 1
+
+
+def _body(node: CallExec | LoopExec | ValueExec) -> Step | Loop | ValueNode:
+    match node:
+        case CallExec():
+            return node.step
+        case LoopExec():
+            return node.loop
+        case ValueExec():
+            return node.value
 
 
 def _names(nodes: Sequence[Exec]) -> Iterator[str]:
