@@ -130,3 +130,23 @@ def test_a_value_is_seen_through(tmp_path: Path) -> None:
         return [(one["num_asked"].expected, one["num_executed"].expected) for one in figures]
 
     assert asked(through=True) == asked(through=False) == [(5.0, 2.0), (3.0, 2.0)]
+
+
+def test_turns_that_a_row_decides_are_counted_and_those_that_an_answer_decides_guessed(tmp_path: Path) -> None:
+    def asked(max_turns: str) -> Any:
+        flow = flow_over([{"most": 2, "text": "a"}, {"most": 5, "text": "b"}])
+        plan = flow.llm("plan", engine="local", prompt=flow_row.text)
+        loop = flow.loop("turns", max_turns=max_turns)
+        loop.llm("one", engine="local", prompt="{{ row.text }} {{ loop.turn }} {{ loop.history.one | length }}")
+        flow.output(last=loop.value, plan=plan.text)
+        document, _ = explained(flow, tmp_path)
+        (step,) = (step for step in document.steps if step.kind == "loop")
+        assert step.body[0].estimate
+        return step, step.body[0].estimate["num_asked"]
+
+    flow_row = sd.Flow("rows").input("rows", rows=[{"text": "a"}])
+    _, known = asked("{{ row.most }}")
+    assert (known.low, known.expected, known.high) == (7.0, 7.0, 7.0)
+    step, unknown = asked("{{ plan.text | length }}")
+    assert (step.title, step.max_turns) == ("at most {{ plan.text | length }} turns", None)
+    assert unknown.low < unknown.expected < unknown.high

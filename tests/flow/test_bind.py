@@ -52,7 +52,10 @@ def test_the_parts_of_a_plan() -> None:
     assert isinstance(each, Step)
     assert each.for_each == ForEach(Template("{{ facts.parts }}"), "part")
     assert isinstance(refine, Loop)
-    assert (refine.max_turns, refine.until) == (3, Template("{{ critique.text == 'ok' }}"))
+    assert (refine.max_turns, refine.until) == (
+        Template("{{ limits.high[1] }}"),
+        Template("{{ critique.text == 'ok' }}"),
+    )
     assert [node.name for node in refine.body] == ["draft", "critique"]
     assert isinstance(audit, Step)
     assert audit.after == ("each",)

@@ -71,8 +71,14 @@ def everything() -> FlowBuilder:
         ],
         output={"json_schema": {"type": "object", "properties": {"a": {"type": "integer"}}}},
     )
-    with flow.loop("refine", max_turns=3, when="{{ facts.unit == 'none' }}") as refine:
-        draft = refine.llm("draft", engine=local, prompt=f"{refine.last.critique.text} {refine.turn}")
+    with flow.loop("refine", max_turns=limits.high[1], when="{{ facts.unit == 'none' }}") as refine:
+        draft = refine.llm(
+            "draft",
+            engine=local,
+            prompt=f"{refine.last.critique.text} {refine.turn}",
+            temperature=1,
+            seed="{{ loop.history.draft | length }}",
+        )
         refine.llm("critique", engine=local, prompt=draft.text)
         refine.until("{{ critique.text == 'ok' }}")
     flow.define(

@@ -122,7 +122,7 @@ def _is_quick(plan: LogicalPlan) -> bool:
         and all(step.operator == "llm" for step in steps)
         and len(blocks) == len(plan.engines)
         and not any(block.options.get(option) for block in blocks for option in ("latency_s", "step_time", "load_s"))
-        and all(loop.max_turns <= 5 for loop in _loops(plan.nodes))
+        and all(isinstance(loop.max_turns, int) and loop.max_turns <= 5 for loop in _loops(plan.nodes))
     )
 
 

@@ -113,8 +113,9 @@ def keep(name: str, predicate: str) -> Filter:
     return Filter(name, Template(predicate))
 
 
-def loop(name: str, *body: Node, max_turns: int, until: str | None = None) -> Loop:
-    return Loop(name, body, max_turns, None if until is None else Template(until))
+def loop(name: str, *body: Node, max_turns: int | str, until: str | None = None) -> Loop:
+    most = Template(max_turns) if isinstance(max_turns, str) else max_turns
+    return Loop(name, body, most, None if until is None else Template(until))
 
 
 def plan_of(*nodes: Node, outputs: Mapping[str, str] | None = None) -> LogicalPlan:

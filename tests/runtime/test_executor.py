@@ -72,6 +72,21 @@ def test_a_value_that_cannot_be_fails_its_row(world: World) -> None:
     assert "no JSON value" in body(world, plan_of(value("a", "{{ range }}")), {"x": 1})["cause"]
 
 
+def test_a_loop_knows_all_turns_before(world: World) -> None:
+    n = step("n", "{{ loop.turn * row.by }}", when="{{ loop.turn != 2 }}")
+    turn = loop("l", n, step("seen", "{{ loop.history.n }}"), max_turns=4, until="{{ loop.history.n | length == 4 }}")
+    assert body(world, plan_of(turn), {"by": 5}) == {"l": {"turns": 4, "n": 20, "seen": [5, None, 15]}}
+
+
+def test_a_row_decides_its_turns(world: World) -> None:
+    turn = loop("l", step("n", "{{ loop.turn }}"), max_turns="{{ row.most }}")
+    assert [body(world, plan_of(turn), {"most": most})["l"]["turns"] for most in (1, 3)] == [1, 3]
+    for wrong, shown in {0: "0", 1001: "1001", 2.0: "2.0", True: "True", "3": "'3'", None: "None"}.items():
+        failed = body(world, plan_of(turn), {"most": wrong})
+        assert failed["node"] == "l"
+        assert failed["cause"].endswith(f"max_turns must be a whole number from 1 to 1,000, and is {shown}")
+
+
 def test_a_filter_ends_a_row_before_later_effects(world: World) -> None:
     plan = plan_of(step("a", "{{ row.x }}"), keep("big", "{{ row.x > 1 }}"), step("b", "late", effect=True))
     ends = world.run(plan, {"x": 1}, {"x": 2})

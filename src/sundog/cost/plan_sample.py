@@ -26,6 +26,7 @@ from sundog.cost.prompt_sample import (
 )
 from sundog.errors import CallError
 from sundog.ir.logical import (
+    MAX_RENDERED_TURNS,
     ForEach,
     ValueNode,
 )
@@ -40,11 +41,13 @@ from sundog.ir.physical import (
 from sundog.ir.templates.environment import SKIPPED
 from sundog.ir.templates.render import render_condition, render_json, render_value
 from sundog.ir.templates.template import Template
+from sundog.ir.templates.whole_numbers import render_whole_number
 
 ONCE = Estimate.exactly(1.0)
 # Without `max_tokens` and without history.
 UNLIMITED_OUTPUT_TOKENS = 1024
 UNKNOWN_ITEMS = Estimate(0.0, 3.0, 10.0)
+UNKNOWN_TURNS = 10
 UNKNOWN_TURN = Estimate(0.0, 0.5, 1.0)
 MAX_CALLS = 100_000
 """The bound for all rows together. In longer lists and loops so many elements and turns stand for all,
@@ -259,17 +262,20 @@ class _Walk:
 
     def _loop(self, node: LoopExec, scope: _Scope, chance: Estimate, waits: tuple[int, ...]) -> Upstream:
         signature, ends = "", waits
-        num_turns = min(node.loop.max_turns, self._room(scope))
+        most = self._max_turns(node, scope)
+        max_turns = UNKNOWN_TURNS if most is None else most
+        num_turns = min(max_turns, self._room(scope))
         factor = ONCE
-        if num_turns < node.loop.max_turns and not self._ends_by_row(node):
-            factor = Estimate.exactly(node.loop.max_turns / num_turns)
+        if num_turns < max_turns and not self._ends_by_row(node):
+            factor = Estimate.exactly(max_turns / num_turns)
         for turn in range(1, num_turns + 1):
-            share = self._share_of_turn(node, turn)
+            share = self._share_of_turn(node, turn, is_last_known=most is not None)
             if share == NOTHING:
                 break
             inner = scope.inner(chance * share * factor, ends, num_turns)
             if turn == 1:
-                inner.learn("loop", {"turn": turn, "last": SKIPPED})
+                history: dict[str, Any] = {body.name: [] for body in node.body}
+                inner.learn("loop", {"turn": turn, "last": SKIPPED, "history": history})
             else:
                 inner.unknown["loop"] = Upstream(signature_of([signature, str(turn)]), None)
                 inner.known["loop"] = {"turn": turn}
@@ -284,14 +290,21 @@ class _Walk:
         scope.ends[node.name] = ends
         return Upstream(signature, None)
 
+    def _max_turns(self, node: LoopExec, scope: _Scope) -> int | None:
+        """Return the bound of a loop, None where an answer decides it."""
+        most = node.loop.max_turns
+        if isinstance(most, Template) and not scope.can_tell(most):
+            return None
+        return render_whole_number(most, scope.known, "max_turns", 1, MAX_RENDERED_TURNS)
+
     def _ends_by_row(self, node: LoopExec) -> bool:
         """Return whether what ends the loop does not depend on its turns."""
         until = node.loop.until
         return until is not None and not until.names & {"loop", *(body.name for body in node.body)}
 
-    def _share_of_turn(self, node: LoopExec, turn: int) -> Estimate:
+    def _share_of_turn(self, node: LoopExec, turn: int, *, is_last_known: bool) -> Estimate:
         """Return the share of loops that get to this turn."""
-        if turn == 1 or node.loop.until is None:
+        if turn == 1 or (node.loop.until is None and is_last_known):
             return ONCE
         record = self._known.record(node.name)
         if record is None or not record.num_turns.counts:

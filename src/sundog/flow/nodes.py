@@ -146,7 +146,8 @@ class NodeBinder:
             return NodeDraft(name, path)
         body = self.drafts(loop.nodes, (*block, "nodes"))
         self._check_loop(loop, body, block)
-        check_no_secrets(str(loop.until or ""), (*block, "until"), self._positions, self._complaints)
+        for key, template in (("max_turns", loop.max_turns), ("until", loop.until or "")):
+            check_no_secrets(str(template), (*block, key), self._positions, self._complaints)
         shape = Record((("turns", Scalar("int")), *((draft.name, draft.shape) for draft in body)))
         where = self._positions.key(path)
         each = _each(spec)

@@ -106,7 +106,10 @@ class ReferenceCheck:
 
     def _check_loop(self, loop: Loop, draft: NodeDraft, scope: Shapes) -> None:
         last = Record(tuple((inner.name, inner.shape) for inner in draft.body))
-        within = {**scope, LOOP: Record.of(turn=Scalar(), last=last)}
+        history = Record(tuple((inner.name, ListOf(inner.shape)) for inner in draft.body))
+        if isinstance(loop.max_turns, Template):
+            self._check_template(loop.max_turns, (*draft.path, "loop", "max_turns"), scope)
+        within = {**scope, LOOP: Record.of(turn=Scalar(), last=last, history=history)}
         self._check_nodes(draft.body, within)
         if loop.until is not None:
             self._check_template(loop.until, (*draft.path, "loop", "until"), {**within, **_values(draft.body)})

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, m
 
 from sundog.functions import is_reference
 from sundog.ir.templates.template import Template
+from sundog.ir.templates.whole_numbers import WholeNumber
 
 
 class _Written(BaseModel):
@@ -159,9 +160,16 @@ class NodeSpec(_Written):
 class LoopSpec(_Written):
     """A body of nodes, repeated until `until` holds or `max_turns` is reached."""
 
-    max_turns: int = Field(ge=1)
+    max_turns: WholeNumber
     until: Template | None = None
     nodes: dict[str, Any]
+
+    @field_validator("max_turns")
+    @classmethod
+    def _one_turn(cls, value: int | Template) -> int | Template:
+        if not isinstance(value, Template) and value < 1:
+            raise ValueError("must be at least 1")
+        return value
 
 
 STEP_MODIFIERS = ("when", "for_each", "as", "after", "timeout", "retries", "max_retry_wait", "share")

@@ -61,17 +61,23 @@ class Step:
     max_retry_wait_s: float | None = None
 
 
+MAX_RENDERED_TURNS = 1_000
+"""The most turns that a loop may get from a template."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loop:
     """A body repeated until `until` holds or `max_turns` is reached.
 
-    In the body, `loop.turn` counts from 1 and `loop.last.<step>` is the value of the turn before (skipped in
-    the first). The loop's value: {"turns": int, "<step>": value of the last turn, ...}.
+    In the body, `loop.turn` counts from 1, `loop.last.<step>` is the value of the turn before (skipped in the first),
+    and `loop.history.<step>` the list of those of all turns before. The loop's value: {"turns": int, "<step>": value of
+    the last turn, ...}.
     """
 
     name: str
     body: tuple[Node, ...]
-    max_turns: int
+    #: A template gives it for each row, and each element of `for_each`, from 1 to MAX_RENDERED_TURNS.
+    max_turns: int | Template
     until: Template | None = None
     when: Template | None = None
     for_each: ForEach | None = None
@@ -280,7 +286,7 @@ def _collect(value: Any, found: list[Template]) -> None:
     elif kind is ForEach:
         found.append(value.items)
     elif kind is Loop:
-        for part in (value.body, value.until, value.when, value.for_each):
+        for part in (value.body, value.max_turns, value.until, value.when, value.for_each):
             _collect(part, found)
     elif kind is Filter:
         found.append(value.predicate)

@@ -86,6 +86,7 @@ def _unknown_in(nodes: Sequence[Node], outer: set[str]) -> Iterator[str]:
             case Loop():
                 yield from _unknown_in(node.body, inner | {"loop"})
                 body = {one.name for one in node.body}
+                yield from _names(templates_of(node.max_turns)) - inner
                 yield from _names(templates_of(node.until)) - inner - body - {"loop"}
 
 

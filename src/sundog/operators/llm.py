@@ -21,11 +21,14 @@ from sundog.ir.schemas.output_schema import OutputSchema, parse_answer
 from sundog.ir.schemas.shape import Anything, Record, Scalar, Shape
 from sundog.ir.templates.render import Scope, render_text
 from sundog.ir.templates.template import Template
+from sundog.ir.templates.whole_numbers import WholeNumber, render_whole_number
 from sundog.ir.values.canonical import canonical_json
 from sundog.ir.values.normal_form import whole_text
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
 from sundog.operators.llm_inspection import long_prompts, small_limits
 
+SEEDS = (-(2**63), 2**63 - 1)
+"""The smallest and the largest that a template may give: what servers hold."""
 PromptRole = Literal["system", "user", "assistant"]
 
 
@@ -49,7 +52,7 @@ class LLMSpec(OperatorSpec):
     max_tokens: int | None = Field(default=None, ge=1)
     #: 0 is greedy, None the engine's own.
     temperature: float | None = Field(default=0.0, ge=0)
-    seed: int | None = None
+    seed: WholeNumber | None = None
     stop: tuple[str, ...] = ()
     #: The answer's form, as ir.schemas.output_schema says.
     output: Annotated[OutputSchema, PlainValidator(OutputSchema.of)] | None = None
@@ -114,6 +117,7 @@ class LLMOperator:
             "engine": dict(engines[spec.engine]),
             "messages": [[message.role, message.content] for message in messages],
             **_answer_options(spec),
+            "seed": None if spec.seed is None else render_whole_number(spec.seed, scope, "seed", *SEEDS),
         }
         return BoundCall(payload, messages, spec.max_tokens)
 
@@ -179,7 +183,7 @@ def _answer_options(spec: LLMSpec) -> dict[str, Any]:
     return {
         "max_tokens": spec.max_tokens,
         "temperature": spec.temperature,
-        "seed": spec.seed,
+        "seed": spec.seed.source if isinstance(spec.seed, Template) else spec.seed,
         "stop": list(spec.stop),
         "json_schema": None if spec.output is None else spec.output.text,
     }

@@ -23,7 +23,7 @@ from sundog.ir.physical import (
     ValueExec,
 )
 from sundog.ir.templates.template import Path, Template
-from sundog.present.logical_tree import Tree, shorten_value
+from sundog.present.logical_tree import Tree, shorten_value, spell_turns
 from sundog.present.physical_tree import PoolFacts
 
 QuantityEstimates = Mapping[str, Estimate]
@@ -286,14 +286,15 @@ def _step(
         case LoopExec():
             body = tuple(_step(inner, by_name, path, reasons) for inner in node.body)
             is_critical = any(call.is_critical for inner in body for call in inner.calls())
-            title = f"at most {node.loop.max_turns} turns"
+            most = node.loop.max_turns
+            title = f"at most {spell_turns(most)}"
             return StepDocument(
                 node.name,
                 "loop",
                 title,
                 node.before,
                 is_critical,
-                max_turns=node.loop.max_turns,
+                max_turns=None if isinstance(most, Template) else most,
                 body=body,
                 condition=_text(node.loop.when),
                 for_each=_each(node.loop.for_each),

@@ -82,10 +82,14 @@ def node_tree(node: Node) -> Tree:
         case Loop():
             until = [Tree(f"until {shorten_value(node.until)}")] if node.until else []
             body = (node_tree(inner) for inner in node.body)
-            return Tree(f"{node.name}: loop, at most {node.max_turns} turns", (*_modifiers(node), *until, *body))
+            return Tree(f"{node.name}: loop, at most {spell_turns(node.max_turns)}", (*_modifiers(node), *until, *body))
         case Step():
             fields = (Tree(f"{name}: {shorten_value(value)}") for name, value in _fields(node.spec))
             return Tree(f"{node.name}: {node.operator}", (*_modifiers(node), *fields))
+
+
+def spell_turns(max_turns: int | Template) -> str:
+    return f"{shorten_value(max_turns) if isinstance(max_turns, Template) else max_turns} turns"
 
 
 def shorten_value(value: Any) -> str:
@@ -175,7 +179,11 @@ def _edges(node: Node) -> Iterator[Tree]:
 
 def _own_templates(node: Node) -> list[Template]:
     """Return those of the node itself: the steps of a loop have lines of their own."""
-    return templates_of((node.until, node.when, node.for_each)) if isinstance(node, Loop) else templates_of(node)
+    return (
+        templates_of((node.max_turns, node.until, node.when, node.for_each))
+        if isinstance(node, Loop)
+        else templates_of(node)
+    )
 
 
 def _plain(value: Any) -> Any:

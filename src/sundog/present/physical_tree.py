@@ -21,7 +21,7 @@ from sundog.ir.physical import (
 )
 from sundog.ir.pool_names import engine_of
 from sundog.ir.templates.template import Path, spell_path
-from sundog.present.logical_tree import Tree, shorten_value
+from sundog.present.logical_tree import Tree, shorten_value, spell_turns
 
 NO_GAP = 1e-6
 
@@ -110,7 +110,7 @@ def _exec_tree(node: Exec, reasons: Mapping[str, str]) -> Tree:
             return Tree(f"CallExec {node.name}: {node.step.operator} on {node.pool}", (*waits, *facts))
         case LoopExec():
             body = (_exec_tree(inner, reasons) for inner in node.body)
-            return Tree(f"LoopExec {node.name}: at most {node.loop.max_turns} turns", (*waits, *body))
+            return Tree(f"LoopExec {node.name}: at most {spell_turns(node.loop.max_turns)}", (*waits, *body))
         case ValueExec():
             return Tree(f"ValueExec {node.name}: {shorten_value(node.value.template)}", tuple(waits))
         case FilterExec():

@@ -13,13 +13,15 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 from sundog.errors import CallError, OperatorError
-from sundog.ir.logical import ForEach
+from sundog.ir.logical import MAX_RENDERED_TURNS, ForEach
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, TableExec, ValueExec
 from sundog.ir.row_ids import RowRef
 from sundog.ir.sql_types import SQLType, misfit, spell_type
 from sundog.ir.templates.environment import SKIPPED
+from sundog.ir.templates.reads import reads_history
 from sundog.ir.templates.render import Scope, render_condition, render_json, render_value
 from sundog.ir.templates.template import Template
+from sundog.ir.templates.whole_numbers import render_whole_number
 from sundog.ir.values.normal_form import encode, whole_text
 from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.dispatch import CallAnswer
@@ -108,6 +110,7 @@ class RowExecutor:
         self._observer = observer
         self._passages = passages
         self._chains = _chains(table.nodes)
+        self._with_history = _with_history(table.nodes)
 
     async def run(self, ref: RowRef, row: Mapping[str, Any] | BadRow, position: int = 0) -> RowEnd:
         """Return the row's end as a value, whatever its data does. `position`: as in `CallIdentity`. RunStopped passes
@@ -226,18 +229,33 @@ class RowExecutor:
 
     async def _run_loop(self, node: LoopExec, scope: Values, row: _Row, path: str) -> Values:
         loop = node.loop
+        max_turns = render_whole_number(loop.max_turns, scope, "max_turns", 1, MAX_RENDERED_TURNS)
         last: Any = SKIPPED
+        history: dict[str, list[Any]] = {body.name: [] for body in node.body}
         turn = 0
-        while turn < loop.max_turns:
+        while turn < max_turns:
             turn += 1
-            inner = {**scope, "loop": {"turn": turn, "last": last}}
+            inner = {**scope, "loop": {"turn": turn, "last": last, "history": history}}
             await self._run_nodes(node.body, inner, row, f"{path}.{turn}/")
             last = {body.name: inner[body.name] for body in node.body}
-            inner["loop"] = {"turn": turn, "last": last}
+            if loop.name in self._with_history:
+                # A new one: values of this turn may hold the old one.
+                history = {name: [*values, _plain_value(last[name])] for name, values in history.items()}
+            inner["loop"] = {"turn": turn, "last": last, "history": history}
             if loop.until is not None and render_condition(loop.until, inner):
                 break
         self._observer.turned(loop.name, turn)
-        return {"turns": turn, **{name: None if value is SKIPPED else value for name, value in last.items()}}
+        return {"turns": turn, **{name: _plain_value(value) for name, value in last.items()}}
+
+
+def _plain_value(value: Any) -> Any:
+    return None if value is SKIPPED else value
+
+
+def _with_history(nodes: tuple[Exec, ...]) -> set[str]:
+    """Return the loops whose turns read those before."""
+    loops = [node for node in nodes if isinstance(node, LoopExec)]
+    return {node.name for node in loops if reads_history(node.loop)}.union(*(_with_history(one.body) for one in loops))
 
 
 def _chains(nodes: tuple[Exec, ...]) -> set[int]:

@@ -118,7 +118,7 @@ class NodesBuilder:
         self,
         name: str,
         *,
-        max_turns: int,
+        max_turns: int | Text,
         until: Text | None = None,
         when: Text | None = None,
         for_each: Text | None = None,
@@ -127,7 +127,7 @@ class NodesBuilder:
     ) -> LoopBuilder:
         """Add a bounded loop; its steps are added to what this returns."""
         nodes: dict[str, Any] = {}
-        body = {**_given({"max_turns": max_turns, "until": _plain(until)}), "nodes": nodes}
+        body = {**_given({"max_turns": _plain(max_turns), "until": _plain(until)}), "nodes": nodes}
         modifiers = {"when": when, "for_each": for_each, "as": as_, "after": _names(after)}
         value = self._add(name, {"loop": body, **_given(modifiers)})
         return LoopBuilder(nodes, (*self._path, name, "loop"), self._sites, value, body)
@@ -142,11 +142,13 @@ class NodesBuilder:
 
 
 class LoopBuilder(NodesBuilder):
-    """The body of a loop. `turn` counts from 1; `last.<step>` is a value of the turn before; `value` is what
+    """The body of a loop. `turn` counts from 1; `last.<step>` is a value of the turn before, `history.<step>` the
+    list of those of all turns before; `value` is what
     steps outside read. As a context manager it does nothing but indent."""
 
     turn = Ref(f"{LOOP}.turn")
     last = Ref(f"{LOOP}.last")
+    history = Ref(f"{LOOP}.history")
 
     def __init__(
         self, nodes: dict[str, Any], path: DataPath, sites: CallSites, value: Ref, body: dict[str, Any]

@@ -19,7 +19,7 @@ def paths_read(node: Node) -> frozenset[Path]:
         case Loop():
             own = {inner.name for inner in node.body} | {LOOP}
             inside = _paths(node.until).union(*(paths_read(inner) for inner in node.body))
-            return _paths((node.when, node.for_each)) | {path for path in inside if path[0] not in own}
+            return _paths((node.when, node.for_each, node.max_turns)) | {path for path in inside if path[0] not in own}
 
 
 def outer_paths(table: Table) -> frozenset[Path]:
@@ -35,8 +35,8 @@ def names_needed(loop: Loop, outer: Iterable[Path]) -> frozenset[str]:
 
 
 def names_passed_on(loop: Loop, outer: Iterable[Path]) -> frozenset[str]:
-    """Return the steps of a loop's body that are read through the loop's value (by the paths `outer`) or `loop.last`.
-    All of them where such a value is read as a whole."""
+    """Return the steps of a loop's body that are read through the loop's value (by the paths `outer`) `loop.last` or
+    `loop.history`.     All of them where such a value is read as a whole."""
     names = _names(loop)
     passed: set[str] = set()
     for path in outer:
@@ -46,11 +46,17 @@ def names_passed_on(loop: Loop, outer: Iterable[Path]) -> frozenset[str]:
         match path:
             case ("loop", "turn", *_):
                 pass
-            case ("loop", "last", *rest):
+            case ("loop", "last" | "history", *rest):
                 passed |= _needed_of(tuple(rest), names)
             case ("loop", *_):
                 passed |= names
     return frozenset(passed)
+
+
+def reads_history(loop: Loop) -> bool:
+    """Return whether anything in a turn reads the values of all turns before."""
+    paths = _paths(loop.until).union(*(paths_read(inner) for inner in loop.body))
+    return any(path[:2] == (LOOP, "history") or path == (LOOP,) for path in paths)
 
 
 def _names(loop: Loop) -> frozenset[str]:

@@ -38,7 +38,8 @@ def change_templates(node: N, change: TemplateChange) -> N:
             body = tuple(change_templates(inner, change) for inner in node.body)
             each = _change_each(node.for_each, change)
             until, when = _changed(node.until, change), _changed(node.when, change)
-            return replace(node, body=body, until=until, when=when, for_each=each)
+            turns = _changed(node.max_turns, change)
+            return replace(node, body=body, max_turns=turns, until=until, when=when, for_each=each)
         case Filter():
             return replace(node, predicate=change(node.predicate))
         case ValueNode():

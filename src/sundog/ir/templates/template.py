@@ -89,11 +89,12 @@ class Template:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            _from_yaml, serialization=core_schema.plain_serializer_function_ser_schema(str)
+            template_of, serialization=core_schema.plain_serializer_function_ser_schema(str)
         )
 
 
-def _from_yaml(value: object) -> Template:
+def template_of(value: object) -> Template:
+    """Return what a user wrote as a template; ValueError where it is none."""
     if isinstance(value, Template):
         return value
     if not isinstance(value, str):

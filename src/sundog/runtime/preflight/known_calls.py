@@ -111,7 +111,8 @@ class Walk:
     def _once(self, node: CallExec | LoopExec, number: int, scopes: Sequence[dict[str, Any]]) -> None:
         if isinstance(node, LoopExec):
             for scope in scopes:
-                self._walk(node.body, number, {**scope, "loop": {"turn": 1, "last": SKIPPED}})
+                history: dict[str, Any] = {inner.name: [] for inner in node.body}
+                self._walk(node.body, number, {**scope, "loop": {"turn": 1, "last": SKIPPED, "history": history}})
             return
         for scope in scopes:
             self._count_nulls(node, scope)
