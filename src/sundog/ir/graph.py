@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
+from types import MappingProxyType
 
 from sundog.errors import FlowError
 from sundog.ir.logical import Filter, Loop, Node, Table, templates_of
+
+NOTHING_HELD: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 def names_read(node: Node) -> frozenset[str]:
@@ -90,10 +93,13 @@ def ancestors(name: str, before: Mapping[str, Sequence[str]]) -> frozenset[str]:
     return frozenset(found)
 
 
-def table_order(tables: Sequence[Table]) -> tuple[Table, ...]:
-    """Return `tables` so that each comes after those that it reads, otherwise in file order; FlowError on a cycle."""
+def table_order(tables: Sequence[Table], held: Mapping[str, Sequence[str]] = NOTHING_HELD) -> tuple[Table, ...]:
+    """Return `tables` so that each comes after those that it reads, and those in `held`, otherwise in file order;
+    FlowError on a cycle."""
     by_name = {table.name: table for table in tables}
-    before = {table.name: [name for name in table.reads if name in by_name] for table in tables}
+    before = {
+        table.name: [name for name in (*table.reads, *held.get(table.name, ())) if name in by_name] for table in tables
+    }
     return tuple(by_name[name] for name in _sorted(before, by_name, "tables", "break the circle"))
 
 

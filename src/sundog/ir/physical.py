@@ -160,6 +160,16 @@ class TableExec:
     table: Table
     #: In topological order.
     nodes: tuple[Exec, ...]
+    #: The table whose rows this one's are made of one by one, so that each is taken up as soon as that has ended; None
+    #: where the query runs once, when all that it reads has ended, and for the rows of an input.
+    stream_of: str | None = None
+    #: The tables that must have ended before: those that the query reads beside `stream_of`, and those that touch the
+    #: same outside state and are written before.
+    waits_for: tuple[str, ...] = ()
+    #: A phrase, as in "it groups its rows", that says why the query waits; "" where it does not.
+    why_it_waits: str = ""
+    #: The number of nodes above it, in the tables that it is made of.
+    depth: int = 0
     #: The columns as queries see them; none where no query reads the table.
     columns: tuple[TypedColumn, ...] = ()
 

@@ -78,7 +78,7 @@ def plan_physical(
     planner = _Planner(operators, plan, merges_calls=options.merges_calls, is_serial=options.is_serial)
     return PhysicalPlan(
         plan,
-        tuple(TableExec(table, planner.order(table.nodes)) for table in table_order(plan.tables)),
+        planner.tables(plan),
         options.policy,
         options.max_rows_in_flight,
         written or plan,
@@ -96,6 +96,16 @@ class _Planner:
         self._merges_calls = merges_calls
         self._is_serial = is_serial
 
+    def tables(self, plan: LogicalPlan) -> tuple[TableExec, ...]:
+        """Return the tables of a plan as they are executed, each after those that it reads or waits for."""
+        tables = table_order(plan.tables)
+        if len(tables) == 1:
+            return (TableExec(tables[0], self.order(tables[0].nodes)),)
+        from sundog.optimizer.ordered_tables import ordered_tables  # what reads queries, which few flows have
+
+        touched = {table.name: self._touched(table.nodes) for table in tables}
+        return ordered_tables(plan, touched, self.order, streams=not self._is_serial)
+
     def order(self, nodes: Sequence[Node]) -> tuple[Exec, ...]:
         """Return the nodes of one scope as they are executed: in topological order, each with the nodes that it waits
         for."""
@@ -110,15 +120,15 @@ class _Planner:
         touches: dict[str, list[tuple[str, bool]]] = defaultdict(list)
         pairs: list[tuple[str, str]] = []
         for node in nodes:
-            for resource, writes in self._touched(node).items():
+            for resource, writes in self._touched([node]).items():
                 pairs += [(name, node.name) for name, wrote in touches[resource] if wrote or writes]
                 touches[resource].append((node.name, writes))
         return pairs
 
-    def _touched(self, node: Node) -> dict[str, bool]:
-        """Return the resources of a node (a loop's are its body's), and whether it writes them."""
+    def _touched(self, nodes: Sequence[Node]) -> dict[str, bool]:
+        """Return the resources of nodes (a loop's are its body's), and whether they write them."""
         found: dict[str, bool] = {}
-        for step in steps_of([node]):
+        for step in steps_of(nodes):
             traits = self._facts.traits(step)
             if traits.resource is not None:
                 found[traits.resource] = found.get(traits.resource, False) or traits.writes

@@ -106,6 +106,7 @@ class RowExecutor:
         self._types = {column.name: column.type for column in table.columns if column.is_checked}
         self._constants = constants
         self._nodes = table.nodes
+        self._depth = table.depth
         self._calls = calls
         self._observer = observer
         self._passages = passages
@@ -222,7 +223,7 @@ class RowExecutor:
                 return render_json(node.value.template, scope)
             case LoopExec():
                 return await self._run_loop(node, scope, row, path)
-        answer = await self._calls.call(node, scope, CallIdentity(row.row, path, depth, row.position))
+        answer = await self._calls.call(node, scope, CallIdentity(row.row, path, self._depth + depth, row.position))
         usage = answer.usage
         row.asked.append(Asked(node.name, usage.num_prompt_tokens, usage.num_output_tokens))
         return answer.value

@@ -6,7 +6,7 @@ Owns back-pressure and the reasons to stop. Never runs a call.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from sundog.errors import RunStopped, SundogError
@@ -52,7 +52,10 @@ class Feed:
         self._is_stopping = False
         self._failure: BaseException | None = None
         self._rows: set[asyncio.Task[None]] = set()
-        self._num_started = 0
+        #: How many rows this process has taken up.
+        self.num_started = 0
+        #: Each is set when a row has been committed.
+        self.listeners: list[asyncio.Event] = []
 
     def stop(self, reason: BaseException | None = None) -> None:
         """Start nothing more; rows in flight end when their running calls do. The first reason counts."""
@@ -60,11 +63,13 @@ class Feed:
         self._is_stopping = True
         self._driver.stop()
 
-    async def run(self, batches: Iterator[IdentifiedRows]) -> None:
+    async def run(self, batches: AsyncIterator[IdentifiedRows]) -> None:
         """Run all rows; raises what stopped the run, if anything did."""
         try:
-            while not self._is_stopping and (batch := await asyncio.to_thread(next, batches, None)):
+            async for batch in batches:
                 await self._start(batch)
+                if self._is_stopping:
+                    break
             while self._rows:
                 await asyncio.wait(self._rows)
         except asyncio.CancelledError:
@@ -85,8 +90,8 @@ class Feed:
             await self._slots.acquire()
             if self._is_stopping:
                 return
-            task = asyncio.ensure_future(self._run_row(RowRef(self._table, row_id), row, self._num_started))
-            self._num_started += 1
+            task = asyncio.ensure_future(self._run_row(RowRef(self._table, row_id), row, self.num_started))
+            self.num_started += 1
             self._rows.add(task)
             task.add_done_callback(self._forget)
 
@@ -94,6 +99,8 @@ class Feed:
         end = await self._executor.run(ref, row, position)
         self._driver.workflow_left(self._run.workflow_id(ref))
         await self._store.put_row(self._run.run_id, ref, end.state, end.body, end.asked)
+        for changed in self.listeners:
+            changed.set()
         self._count(end)
         if self._on_row is not None:
             await self._on_row(end)

@@ -47,6 +47,7 @@ from sundog.runtime.run_identity import SelectedRun
 from sundog.runtime.run_options import RunOptions
 from sundog.runtime.run_pools import RunPools
 from sundog.runtime.tables.course import TableCourse
+from sundog.runtime.tables.made_anew import made_without_rows
 from sundog.sched.core import SchedulerCore
 from sundog.sched.policy import POLICIES, PolicySet
 from sundog.secrets import Secrets
@@ -161,8 +162,7 @@ class Run:
 
     async def _run_rows(self, on_row: OnRow | None) -> None:
         if self._options.retry_failed:
-            self._store.forget_failed_rows(self.record.run_id)
-            self._restore_progress()
+            self._forget_failed_rows()
         self._refuse_too_many_failures()
         policies = POLICIES.get(self.plan.policy)
         placing = await asyncio.to_thread(self._placed)
@@ -223,6 +223,17 @@ class Run:
         folder = self._runs.folder(self.record.run_id) / "tables"
         begin = follower.drains.begin
         return TableCourse(plan, self.inputs, feeds, self._store, self.record.run_id, folder, self.progress, begin)
+
+    def _forget_failed_rows(self) -> None:
+        """Let failed rows be tried again, and let tables be made anew that were made without them."""
+        made_without = made_without_rows(self.plan, self._store, self.record.run_id)
+        folder = self._runs.folder(self.record.run_id) / "tables"
+        for name in made_without:
+            self._store.forget_rows(self.record.run_id, name)
+            for path in folder.glob(f"{name}.*"):
+                path.unlink()
+        self._store.forget_failed_rows(self.record.run_id)
+        self._restore_progress()
 
     def _restore_progress(self) -> None:
         counts = self._store.count_states(self.record.run_id)

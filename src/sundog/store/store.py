@@ -181,6 +181,22 @@ class Store:
         for row_id, body in self._rows(query, (run_id, table, state)):
             yield decode_row_id(row_id), body
 
+    def done_since(self, run_id: str, table: str, seq: int, limit: int) -> list[tuple[int, RowId, bytes]]:
+        """Return at most `limit` rows of a table that are done, as they were committed, from behind the commit `seq`
+        on: its number, the row's id and its body."""
+        # With the unique index SQLite would sort the whole table each time.
+        query = (
+            "select seq, row_id, body from rows not indexed"
+            " where seq > ? and run_id = ? and table_name = ? and state = 'done' order by seq limit ?"
+        )
+        found = self._rows(query, (seq, run_id, table, limit))
+        return [(number, decode_row_id(row_id), body) for number, row_id, body in found]
+
+    def first_seq(self, run_id: str) -> int:
+        """Return a number below that of every commit of a row of the run."""
+        row = self._fetch("select min(seq) from rows where run_id = ?", (run_id,))
+        return 0 if row is None or row[0] is None else int(row[0]) - 1
+
     def count_rows(self, run_id: str) -> dict[tuple[str, RowState], int]:
         """Return how many rows have ended, by table and state."""
         query = "select table_name, state, count(*) from rows where run_id = ? group by table_name, state"
@@ -196,6 +212,10 @@ class Store:
     def tables(self, run_id: str) -> list[str]:
         """Return the tables of which a row has ended, by name."""
         return sorted({table for table, _ in self.count_rows(run_id)})
+
+    def forget_rows(self, run_id: str, table: str) -> None:
+        """Let all rows of a table be computed again; the results of their calls are kept."""
+        self.execute("delete from rows where run_id = ? and table_name = ?", (run_id, table))
 
     def forget_failed_rows(self, run_id: str) -> None:
         """Let the failed rows of a run be tried again."""

@@ -152,6 +152,27 @@ def test_mended_rows_let_the_run_go_on(tmp_path: Path) -> None:
     assert result.report.num_executed == 3, "each call once"
 
 
+def test_tables_made_without_failed_rows_are_made_anew_with_them(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def named(text):\n    return text if text == 'aspirin' else [][0]\n")
+    flow = with_groups(tmp_path, "own:named", failed_rows="leave_out")
+    told = flow.table("told", query="select name, n from groups")
+    told.output(name=told.python("tell", shouted, args={"text": told.row.name}), n=told.row.n)
+    assert list(run(flow, tmp_path)) == [{"name": "ASPIRIN!", "n": 2}]
+    (tmp_path / "own.py").write_text("def named(text):\n    return text\n")
+    result = run(flow, tmp_path, retry_failed=True)
+    assert list(result) == [{"name": "ASPIRIN!", "n": 2}, {"name": "IBUPROFEN!", "n": 1}]
+
+
+def test_a_table_with_effects_is_not_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def named(text):\n    return text if text == 'aspirin' else [][0]\n")
+    flow = with_groups(tmp_path, "own:named", failed_rows="leave_out")
+    told = flow.table("told", query="select name, n from groups order by name")
+    told.output(sent=told.python("send", shouted, args={"text": told.row.name}, effect=True))
+    run(flow, tmp_path)
+    with pytest.raises(ConfigError, match=r"the table 'told' was made without rows that failed.*its effects \(send\)"):
+        run(flow, tmp_path, retry_failed=True)
+
+
 @pytest.mark.parametrize(
     ("value", "types", "outcome"),
     [
@@ -218,7 +239,7 @@ def _plan_error(flow: sd.Flow) -> FlowError:
 
 def test_a_query_that_fails_ends_the_run_and_keeps_what_was_computed(tmp_path: Path) -> None:
     flow = with_groups(tmp_path)
-    flow.table("casts", query="select name::bigint as n from groups")
+    flow.table("casts", query="select sum(name::bigint) as n from groups")
     with pytest.raises(SundogError, match=r"the query of the table 'casts' .*failed: Could not convert string"):
         run(flow, tmp_path)
     mended = with_groups(tmp_path)

@@ -7,11 +7,12 @@ do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from sundog.errors import RunStopped
 from sundog.ir.physical import PhysicalPlan, TableExec
+from sundog.ir.sql_types import SQLType
 from sundog.ir.tables import InputRows
 from sundog.runtime.feed import Feed, IdentifiedRows, interrupted
 from sundog.runtime.figures.progress import Progress
@@ -47,6 +48,8 @@ class TableCourse:
         self._num_rows: dict[str, int] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._tables: dict[str, asyncio.Task[None]] = {}
+        #: These wake the tables whose rows come from others.
+        self._changed: list[asyncio.Event] = []
         #: The tables that wait for others to end.
         self._waiting: set[str] = set()
         self._ended = {table.name: asyncio.Event() for table in plan.tables}
@@ -61,6 +64,8 @@ class TableCourse:
             feed.stop(reason)
         for name in self._waiting:
             self._tables[name].cancel()
+        for changed in self._changed:
+            changed.set()
         if any(not isinstance(table.table.source, InputRows) for table in self._plan.tables):
             self._inputs.relations.interrupt()
 
@@ -90,40 +95,74 @@ class TableCourse:
                 self.stop(error)
 
     async def _run_table(self, table: TableExec) -> None:
-        sources = [name for name in table.table.reads if name in self._ended]
         self._waiting.add(table.name)
-        for name in sources:
+        for name in table.waits_for:
             await self._ended[name].wait()
         self._waiting.discard(table.name)
         if self._is_stopping:
             return
-        rows = await self._rows_of(table, sources)
-        order = await asyncio.to_thread(reading_order_of, table.table, rows, self._plan.max_rows_in_flight)
-        self._begin(table.name, await asyncio.to_thread(rows.count))
-        await self._feeds[table.name].run(_identified(rows, order))
+        if table.stream_of is None:
+            await self._run_counted(table)
+        else:
+            await self._run_stream(table, table.stream_of)
         self._ended[table.name].set()
+        for changed in self._feeds[table.name].listeners:
+            changed.set()
 
-    async def _rows_of(self, table: TableExec, sources: list[str]) -> RowSource:
+    async def _run_counted(self, table: TableExec) -> None:
+        """Run a table whose rows are all there."""
         if isinstance(table.table.source, InputRows):
-            return self._inputs.source(table.table)
-        from sundog.runtime.tables.made import made_rows, make  # what reads queries, which few flows have
+            rows = self._inputs.source(table.table)
+        else:
+            rows = await self._made(table)
+        order = await asyncio.to_thread(reading_order_of, table.table, rows, self._plan.max_rows_in_flight)
+        num_rows = await asyncio.to_thread(rows.count)
+        self._count(table.name, num_rows)
+        ended = sum(number for (name, _), number in self._store.count_rows(self._run_id).items() if name == table.name)
+        self._on_begin(table.name, num_rows - ended)
+        await self._feeds[table.name].run(_identified(rows, order))
 
+    async def _run_stream(self, table: TableExec, stream: str) -> None:
+        """Run a table whose rows come as those of `stream` end."""
+        from sundog.runtime.tables.stream import Pump, RowWiseQuery  # what reads queries, which few flows have
+
+        await self._load_sources(table)
+        query = RowWiseQuery(table.table, stream, _columns_of(self._plan.table(stream)), self._inputs.relations)
+        changed, feed = asyncio.Event(), self._feeds[table.name]
+        self._changed.append(changed)
+        self._feeds[stream].listeners.append(changed)
+
+        def has_ended() -> bool:
+            return self._is_stopping or self._ended[stream].is_set()
+
+        pump = Pump(query, self._store, self._run_id, table.table, stream, changed, has_ended)
+        await feed.run(pump.batches())
+        self._count(table.name, pump.num_rows)
+        self._on_begin(table.name, feed.num_started)
+
+    async def _made(self, table: TableExec) -> RowSource:
+        """Run the query of a table, unless that was done before, and return its rows."""
+        from sundog.runtime.tables.made import made_rows, make  # as above
+
+        await self._load_sources(table)
+        await asyncio.to_thread(make, table.table, self._inputs.relations, self._folder)
+        return made_rows(table.table, self._folder)
+
+    async def _load_sources(self, table: TableExec) -> None:
+        """Load what a query reads but for what flows into it."""
+        sources = [name for name in table.table.reads if name in self._ended and name != table.stream_of]
         self._check_failures(table, sources)
-        relations = self._inputs.relations
         for name in sources:
             if name not in self._loads:
                 self._loads[name] = asyncio.ensure_future(asyncio.to_thread(self._load, self._plan.table(name)))
             await asyncio.shield(self._loads[name])
         for name in table.table.reads:
-            if name not in sources:
-                await asyncio.to_thread(relations.load_input, name)
-        await asyncio.to_thread(make, table.table, relations, self._folder)
-        return made_rows(table.table, self._folder)
+            if name not in self._ended:
+                await asyncio.to_thread(self._inputs.relations.load_input, name)
 
     def _load(self, table: TableExec) -> None:
-        columns = tuple((column.name, column.type) for column in table.columns)
         rows = self._store.rows(self._run_id, table.name, "done")
-        self._inputs.relations.load(table.name, columns, (body for _, body in rows))
+        self._inputs.relations.load(table.name, _columns_of(table), (body for _, body in rows))
 
     def _check_failures(self, table: TableExec, sources: list[str]) -> None:
         """A row that failed may belong to any group or pair: without it the others would be wrong without a word."""
@@ -138,14 +177,17 @@ class TableCourse:
                     f"leave_out` in '{table.name}'",
                 )
 
-    def _begin(self, table: str, num_rows: int) -> None:
+    def _count(self, table: str, num_rows: int) -> None:
         self._num_rows[table] = num_rows
         if len(self._num_rows) == len(self._plan.tables):
             self._progress.num_rows = sum(self._num_rows.values())
-        counts = self._store.count_rows(self._run_id)
-        self._on_begin(table, num_rows - sum(number for (name, _), number in counts.items() if name == table))
 
 
-def _identified(rows: RowSource, order: tuple[tuple[str, ...], ...]) -> Iterator[IdentifiedRows]:
-    for batch in rows.batches(order=order):
+def _columns_of(table: TableExec) -> tuple[tuple[str, SQLType], ...]:
+    return tuple((column.name, column.type) for column in table.columns)
+
+
+async def _identified(rows: RowSource, order: tuple[tuple[str, ...], ...]) -> AsyncIterator[IdentifiedRows]:
+    batches = rows.batches(order=order)
+    while batch := await asyncio.to_thread(next, batches, None):
         yield [((number,), row) for number, row in batch]

@@ -24,14 +24,16 @@ from duckdb.sqltypes import DuckDBPyType
 from sundog.errors import FlowError, InputError, RunError
 from sundog.ir.logical import InputSource, Table
 from sundog.ir.sql_types import SQLType, spell_type
-from sundog.queries.order import with_keys
+from sundog.queries.order import Keyed, with_keys
 from sundog.queries.parsed import Query
-from sundog.runtime.rows.duck import connect_duckdb, new_name, quoted
+from sundog.runtime.rows.duck import connect_duckdb, fetched, new_name, quoted
 from sundog.runtime.rows.failures import explained, first_sentence
 from sundog.runtime.rows.formats.loaded_json import load_lines, typed_select
 from sundog.runtime.rows.formats.open_table import open_table
 from sundog.runtime.rows.row_choice import RowChoice
 from sundog.runtime.rows.snapshot import json_lines
+from sundog.runtime.rows.table import BadRow, InputRow
+from sundog.runtime.rows.values import column_of, count_nulled, decoder, select_list
 from sundog.runtime.tables.column_types import ColumnTypes, column_type
 
 
@@ -170,6 +172,32 @@ class Relations:
                     raise _too_many_rows(table)
                 yield line
 
+    def keyed_rows(
+        self,
+        query: Query,
+        keyed: Keyed,
+        stream: str,
+        columns: ColumnTypes,
+        lines: Sequence[bytes],
+        nulled: Counter[str],
+    ) -> list[tuple[tuple[int, ...], InputRow | BadRow]]:
+        """Return the rows that `query`, with its keys, gives over some rows of the table `stream`, JSON objects in the
+        place of all of its rows: the keys of each, and the row. Raises what DuckDB raises."""
+        schema = new_name("batch")
+        with self._cursor() as cursor:
+            cursor.execute(f"CREATE SCHEMA {schema}")
+            try:
+                cursor.execute(f"SET search_path = '{schema},main'")
+                staged, given = f"{schema}.lines", {column: spell_type(type) for column, type in columns}
+                load_lines(cursor, staged, lines)
+                cursor.execute(f"CREATE TABLE {schema}.{quoted(stream)} AS {typed_select(staged, given)}")
+                parameters = self._parameters(query)
+                types = _types_of(cursor, query.sql, parameters)
+                return _with_keys_apart(cursor, keyed, types, parameters, nulled)
+            finally:
+                cursor.execute("RESET search_path")
+                cursor.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
     @contextmanager
     def kept(self, table: Table, query: Query) -> Iterator[KeptRows]:
         """The rows of a query in a table of their own, whose `rowid` counts them in their order, until the block ends.
@@ -216,11 +244,37 @@ class Relations:
             # A relation's errors name no line.
             parameters = {} if query is None else self._parameters(query)
             cursor.execute(f"DESCRIBE {sql}", parameters or None)
-            relation = cursor.sql(sql, params=parameters or None)
-            return dict(zip(relation.columns, relation.types, strict=True))
+            return _types_of(cursor, sql, parameters)
 
     def _parameters(self, query: Query) -> dict[str, Any]:
         return {name: self._constants[name] for name in query.parameters}
+
+
+def _types_of(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any]) -> dict[str, DuckDBPyType]:
+    relation = cursor.sql(sql, params=dict(parameters) or None)
+    return dict(zip(relation.columns, relation.types, strict=True))
+
+
+def _with_keys_apart(
+    cursor: duckdb.DuckDBPyConnection,
+    keyed: Keyed,
+    types: Mapping[str, DuckDBPyType],
+    parameters: Mapping[str, Any],
+    nulled: Counter[str],
+) -> list[tuple[tuple[int, ...], InputRow | BadRow]]:
+    columns = [column_of(name, type, f"r{index}") for index, (name, type) in enumerate(types.items())]
+    width, counted = len(columns), count_nulled(columns)
+    keys = [f"r{index}" for index in range(width, width + keyed.num_keys)]
+    names = ", ".join([*(f"r{index}" for index in range(width)), *keys])
+    selection = ", ".join([select_list(columns), *keys, *(expression for _, expression in counted)])
+    decode, num_values = decoder(columns), width + keyed.num_keys
+    found: list[tuple[tuple[int, ...], InputRow | BadRow]] = []
+    for rows in fetched(cursor, f"SELECT {selection} FROM ({keyed.sql}\n) AS t({names})", parameters=parameters):
+        for place, (name, _) in enumerate(counted, start=num_values):
+            nulled[name] += sum(row[place] for row in rows)
+        decoded = decode([row[:width] for row in rows])
+        found += [(row[width:num_values], one) for row, one in zip(rows, decoded, strict=True)]
+    return found
 
 
 def _mistake(table: Table, error: duckdb.Error) -> FlowError:
