@@ -1,4 +1,4 @@
-"""Which tables flow and which wait: what each must see ended before it begins.
+"""The order of the tables of a plan: which of them flow, which wait, and for what.
 
 Owns these decisions. How rows flow is the affair of runtime.tables.
 """
