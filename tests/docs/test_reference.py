@@ -15,8 +15,9 @@ from typer.main import get_command
 
 from sundog.cli.main import app
 from sundog.engines.base import ENGINES, EngineOptions
+from sundog.flow.expansions.resolve import ResolveSpec
 from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, LimitSpec, LoopSpec, NodeSpec, WorkersSpec
-from sundog.flow.tables.table_spec import TableSpec
+from sundog.flow.tables.table_spec import CollectSpec, ComponentsSpec, TableSpec
 from sundog.operators.base import OPERATORS
 from sundog.vllm_plugin.envelope import Envelope
 from sundog.vllm_plugin.options import PluginOptions
@@ -38,6 +39,9 @@ def described() -> dict[tuple[Path, str], Models]:
         (LANGUAGE, "Limits"): (LimitSpec,),
         (LANGUAGE, "Inputs"): (InputSpec,),
         (LANGUAGE, "Tables"): (TableSpec,),
+        (LANGUAGE, "Groups"): (CollectSpec,),
+        (LANGUAGE, "Components"): (ComponentsSpec,),
+        (LANGUAGE, "Resolve"): (ResolveSpec,),
         (LANGUAGE, "Nodes"): (NodeSpec,),
         (LANGUAGE, "loop"): (LoopSpec,),
         (VLLM_PAGE, "Install and start"): (PluginOptions,),

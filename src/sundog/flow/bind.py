@@ -5,13 +5,14 @@ Owns the order of the checks and the making of plan nodes. Decides nothing about
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sundog.engines.base import ENGINES, EngineOptions
 from sundog.errors import FlowError, Location, UserError, suggest
 from sundog.flow.complaints import Complaints
+from sundog.flow.expansions.base import ExpandedTables, MadePositions
 from sundog.flow.limits import LimitReader
 from sundog.flow.names import Names
 from sundog.flow.nodes import NodeBinder, NodeDraft, nodes_bound
@@ -48,14 +49,25 @@ def bind(data: Any, positions: Positions, *, base_dir: Path) -> LogicalPlan:
     flow = read(FlowSpec, data, (), positions, complaints)
     complaints.raise_if_any()
     assert flow is not None
-    binder = _Binder(FilePositions(positions), complaints, base_dir)
-    plan = binder.plan(flow)
+    made = MadePositions(positions)
+    tables = ExpandedTables(flow.tables)
+    if flow.tables:
+        # Few flows have tables.
+        from sundog.flow.expansions.catalog import expand
+
+        tables = expand(flow.tables, made, complaints)
+        complaints.raise_if_any()
+    binder = _Binder(FilePositions(made), complaints, base_dir, tables.made_by)
+    plan = binder.plan(flow.model_copy(update={"tables": tables.tables}))
     complaints.raise_if_any()
     return plan
 
 
 class _Binder:
-    def __init__(self, positions: FilePositions, complaints: Complaints, base_dir: Path) -> None:
+    def __init__(
+        self, positions: FilePositions, complaints: Complaints, base_dir: Path, made_by: Mapping[str, str]
+    ) -> None:
+        self._made_by = made_by
         self._positions = positions
         self._complaints = complaints
         self._names = Names(complaints)
@@ -110,7 +122,9 @@ class _Binder:
             # Few flows have queries, and whatever reads them is slow to import.
             from sundog.flow.tables.bind_tables import TableBinder
 
-            tables = TableBinder(self._positions, self._complaints, self._names, binder, names, flow.constants)
+            tables = TableBinder(
+                self._positions, self._complaints, self._names, binder, names, flow.constants, self._made_by
+            )
             return tables.bound(flow)
         if flow.results is not None:
             where = self._positions.key(("results",))

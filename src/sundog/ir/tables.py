@@ -75,6 +75,8 @@ class ComponentRows:
     #: A `select` of two columns: the ids of two nodes that belong together.
     edges: str
     reads: tuple[str, ...]
+    #: A larger component ends the run, None for none.
+    max_nodes: int | None = None
 
 
 TableSource = InputRows | QueryRows | CollectedRows | ComponentRows

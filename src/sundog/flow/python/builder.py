@@ -286,6 +286,25 @@ class FlowBuilder(NodesBuilder):
         self._data["tables"][name] |= data
         return TableBuilder(name, self._data["tables"][name], self._sites)
 
+    def resolve(
+        self,
+        name: str,
+        *,
+        source: TableBuilder | str,
+        column: str,
+        engine: str,
+        prompt: Prompt,
+        failed_rows: str | None = None,
+        **fields: Any,
+    ) -> TableBuilder:
+        """Add a table of the rows of `source`, an input or a table, in which values of `column` that mean the same have
+        one canonical value. It takes also `system`, `block`, `canonical`, `as_`, `max_pairs` and `max_cluster`."""
+        words = {"as" if word == "as_" else word: value for word, value in fields.items()}
+        block = {"source": str(source), "column": column, "engine": engine, "prompt": prompt, **words}
+        self._put("tables", name, _given({"resolve": _given(block), "failed_rows": failed_rows}))
+        self._data["tables"][name] |= {"nodes": {}, "outputs": {}}
+        return TableBuilder(name, self._data["tables"][name], self._sites)
+
     def results(self, *tables: TableBuilder | str) -> None:
         """Name the tables whose rows are asked for; without it they are those that no other table reads."""
         self._sites.record(("results",))

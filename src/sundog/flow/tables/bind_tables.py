@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from sundog.errors import FlowError, Location, suggest
@@ -46,7 +47,10 @@ class TableBinder:
         nodes: NodeBinder,
         inputs: Sequence[str],
         constants: Mapping[str, Any],
+        made_by: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """`made_by`: the words that tables came from which the user did not write so."""
+        self._made_by = made_by
         self._positions = positions
         self._complaints = complaints
         self._names = names
@@ -94,7 +98,7 @@ class TableBinder:
         for name in flow.tables:
             where = self._key(_place(name))
             self._names.give(name, "table", where)
-            if RESERVED in name:
+            if RESERVED in name and name not in self._made_by:
                 self._complaints.add(f"'{name}' cannot name a table: two underscores are for made tables", where)
             other = seen.setdefault(name.lower(), name)
             if other != name:
@@ -112,7 +116,7 @@ class TableBinder:
     def _source(self, name: str, spec: TableSpec, tables: Mapping[str, Any]) -> TableSource:
         place = _place(name)
         if spec.query is not None:
-            return self._query(spec.query, (*place, "query"), tables)
+            return self._query(spec.query, (*place, "query"), tables, is_made=name in self._made_by)
         if spec.collect is not None:
             query = self._query(spec.collect.query, (*place, "collect", "query"), tables)
             self._check_name(spec.collect.as_, self._positions.value((*place, "collect", "as")))
@@ -121,7 +125,8 @@ class TableBinder:
         if spec.components is not None:
             nodes = self._query(spec.components.nodes, (*place, "components", "nodes"), tables)
             edges = self._query(spec.components.edges, (*place, "components", "edges"), tables)
-            return ComponentRows(nodes.sql, edges.sql, tuple(dict.fromkeys(nodes.reads + edges.reads)))
+            reads = tuple(dict.fromkeys(nodes.reads + edges.reads))
+            return ComponentRows(nodes.sql, edges.sql, reads, spec.components.max_nodes)
         assert spec.from_ is not None
         return self._input(spec.from_, place, tables)
 
@@ -135,13 +140,13 @@ class TableBinder:
                 self._complaints.add(f"there is no input '{name}'", where, suggest(name, self._inputs))
         return InputRows(name)
 
-    def _query(self, sql: str, place: DataPath, tables: Mapping[str, Any]) -> QueryRows:
+    def _query(self, sql: str, place: DataPath, tables: Mapping[str, Any], *, is_made: bool = False) -> QueryRows:
         try:
             query = parse_query(sql)
         except UnreadableQuery as error:
             self._complaints.add(error.what, self._inside(place, sql, error.offset), error.hint)
             return QueryRows(sql, ())
-        for one in complaints_of(query, [*self._inputs, *tables], self._constants):
+        for one in complaints_of(query, [*self._inputs, *tables], self._constants, is_made=is_made):
             self._complaints.add(one.what, self._inside(place, sql, one.offset), one.hint)
         return QueryRows(query.sql, query.reads)
 
@@ -183,6 +188,7 @@ class TableBinder:
             spec.types,
             spec.failed_rows,
             spec.max_rows,
+            made_by=self._made_by.get(name),
             location=self._key(place),
         )
 

@@ -39,6 +39,8 @@ class ComponentsSpec(BaseModel):
     nodes: str = Field(min_length=1)
     #: A DuckDB `select` of two columns: the ids of two nodes that belong together.
     edges: str = Field(min_length=1)
+    #: A larger component ends the run.
+    max_nodes: int | None = Field(default=None, ge=1)
 
 
 class TableSpec(BaseModel):

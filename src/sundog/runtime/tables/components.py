@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from sundog.errors import FlowError, RunError
 from sundog.ir.logical import Table
@@ -18,6 +20,7 @@ from sundog.runtime.rows.duck import fetched
 from sundog.runtime.tables.column_types import ColumnTypes
 from sundog.runtime.tables.relations import Relations
 
+_MAX_SHOWN = 5
 WHOLE = PlainType("BIGINT")
 COLUMNS: ColumnTypes = (("id", WHOLE), ("component", WHOLE))
 _IDS = frozenset(map(PlainType, ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")))
@@ -59,8 +62,23 @@ def component_lines(table: Table, source: ComponentRows, relations: Relations) -
                 one, other = (_root(parents, _place(table, ids, id)) for id in edge)
                 # Roots are the smallest nodes of what has been joined so far.
                 parents[max(one, other)] = min(one, other)
+    _check_sizes(table, source, ids, parents)
     for place, one in enumerate(ids):
         yield b'{"id":%d,"component":%d}\n' % (one, ids[_root(parents, place)])
+
+
+def _check_sizes(table: Table, source: ComponentRows, ids: Sequence[int], parents: array[int]) -> None:
+    if source.max_nodes is None or not ids:
+        return
+    root, size = Counter(_root(parents, place) for place in range(len(ids))).most_common(1)[0]
+    if size > source.max_nodes:
+        found = (str(one) for place, one in enumerate(ids) if _root(parents, place) == root)
+        raise RunError(
+            f"a component of the table '{table.name}' has {size:,} nodes, more than {source.max_nodes:,}: "
+            f"{', '.join(islice(found, _MAX_SHOWN))}, ...",
+            where=table.location,
+            hint="one wrong edge joins two components: look at the edges, or raise the limit",
+        )
 
 
 def _place(table: Table, ids: Sequence[int], wanted: int | None) -> int:

@@ -36,8 +36,10 @@ class FlowInputs:
 
     @property
     def first(self) -> RowSource:
-        """The rows of the first table that is made of an input."""
-        return self.source(next(table for table in self._plan.tables if isinstance(table.source, InputRows)))
+        """The rows of the first table that is made of an input; where all are made of queries, those of the first
+        input."""
+        alone = Table("", InputRows(self._plan.inputs[0].name), (), ())
+        return self.source(next((table for table in self._plan.tables if isinstance(table.source, InputRows)), alone))
 
     @property
     def has_snapshots(self) -> bool:

@@ -292,7 +292,9 @@ def _too_many_rows(table: Table) -> RunError:
     return RunError(
         f"the query of the table '{table.name}' gives more than {table.max_rows:,} rows",
         where=table.location,
-        hint="does a join lack its condition? if not, raise max_rows",
+        hint="does a join lack its condition? if not, raise max_rows"
+        if table.made_by is None
+        else f"let the block of '{table.made_by}' find fewer pairs, or raise max_pairs",
     )
 
 

@@ -1,0 +1,48 @@
+"""The short words of tables, and their place in a flow.
+
+Owns which words there are. What a word stands for is the affair of its own module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from sundog.flow.complaints import Complaints
+from sundog.flow.expansions.base import Expanded, ExpandedTables, MadePositions
+from sundog.flow.expansions.resolve import ResolveSpec, resolve
+from sundog.flow.validation import read
+
+SOURCES = ("from", "query", "collect", "components")
+EXPANSIONS: Mapping[str, tuple[type[BaseModel], Callable[[str, Any, Mapping[str, Any]], Expanded]]] = {
+    "resolve": (ResolveSpec, resolve),
+}
+"""By word, its keys and what makes the tables: of the table's name, the block, and the table's other keys."""
+
+
+def expand(tables: Mapping[str, Any], positions: MadePositions, complaints: Complaints) -> ExpandedTables:
+    """Return the tables as plain ones. `positions` knows the made ones afterwards; what is wrong goes to
+    `complaints`."""
+    found: dict[str, Any] = {}
+    made_by: dict[str, str] = {}
+    for name, data in tables.items():
+        words = [word for word in EXPANSIONS if isinstance(data, Mapping) and word in data]
+        if not words:
+            found[name] = data
+            continue
+        word, place = words[0], ("tables", name)
+        others = {key: value for key, value in data.items() if key != word}
+        for other in (*words[1:], *(key for key in SOURCES if key in others)):
+            complaints.add(f"a table has either '{word}' or '{other}'", positions.key((*place, other)))
+        model, make = EXPANSIONS[word]
+        spec = read(model, data[word], (*place, word), positions, complaints)
+        if spec is None:
+            continue
+        made = make(name, spec, others)
+        positions.add({("tables", table): (*place, word) for table in made.tables if table != name})
+        positions.add(made.places)
+        found |= made.tables
+        made_by |= dict.fromkeys(made.tables, word)
+    return ExpandedTables(found, made_by)

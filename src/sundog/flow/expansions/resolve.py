@@ -1,0 +1,158 @@
+"""`resolve`: values that mean the same get one value, as a model judges pairs of them.
+
+Owns the tables that it stands for. A pair without a verdict is no verdict; clusters are made of all verdicts at once,
+so that they do not depend on which came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from sundog.flow.expansions.base import Expanded, identifier
+from sundog.flow.positions import DataPath
+
+MAX_PAIRS = 100_000
+MAX_CLUSTER = 100
+_ORDERS = {
+    "most_frequent": "v.num_rows desc, v.id",
+    "longest": "length(v.value) desc, v.num_rows desc, v.id",
+    "first": "v.id",
+}
+
+
+class BlockSpec(BaseModel):
+    """The rules by which two values are asked about; one that holds is enough."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    #: SQL expressions over the column; a text alone is one of them.
+    equal: tuple[str, ...] = ()
+    #: The least Jaro-Winkler similarity.
+    jaro_winkler: float | None = Field(default=None, gt=0, le=1)
+    #: How many words both have at least.
+    tokens: int | None = Field(default=None, ge=1)
+    #: A SQL condition over the column of `l` and of `r`.
+    on: str | None = Field(default=None, min_length=1)
+
+    @field_validator("equal", mode="before")
+    @classmethod
+    def _text_is_expression(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_a_rule(self) -> BlockSpec:
+        if self == BlockSpec.model_construct():
+            raise ValueError("a block has at least one of 'equal', 'jaro_winkler', 'tokens' and 'on'")
+        return self
+
+
+class ResolveSpec(BaseModel):
+    """The values of a column, resolved."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    #: The input or table whose rows get the canonical value.
+    source: str = Field(min_length=1)
+    column: str = Field(min_length=1)
+    engine: str
+    #: Asks whether `row.left` and `row.right` are the same.
+    prompt: Any
+    system: Any = None
+    #: The pairs that are asked about, None for all.
+    block: BlockSpec | None = None
+    canonical: Literal["most_frequent", "longest", "first"] = "most_frequent"
+    #: The column that is added.
+    as_: str = Field(default="canonical", alias="as", min_length=1)
+    #: More pairs end the run before the first of them is asked about.
+    max_pairs: int = Field(default=MAX_PAIRS, ge=1)
+    #: A larger cluster ends the run.
+    max_cluster: int = Field(default=MAX_CLUSTER, ge=2)
+
+
+def resolve(name: str, spec: ResolveSpec, others: Mapping[str, Any]) -> Expanded:
+    """Return the distinct values, the pairs with their verdicts, the clusters, their canonical values, and the rows."""
+    values, pairs, clusters, canonical = (f"{name}__{part}" for part in ("values", "pairs", "clusters", "canonical"))
+    source, column, judge = identifier(spec.source), identifier(spec.column), f"{name}__judge"
+    waiting = {key: others[key] for key in ("failed_rows",) if key in others}
+    asked = {"engine": spec.engine, "prompt": spec.prompt, "output": {"same": "bool"}}
+    if spec.system is not None:
+        asked["system"] = spec.system
+    tables: dict[str, Mapping[str, Any]] = {
+        values: {
+            "query": f"select row_number() over (order by min(s.rowid)) - 1 as id, s.{column}::varchar as value,"
+            f" count(*) as num_rows from {source} s where s.{column} is not null group by s.{column}::varchar"
+            " order by id",
+            **waiting,
+        },
+        pairs: {
+            "query": 'select p.left_id, p.right_id, l.value as "left", r.value as "right"'
+            f" from ({' union '.join(_candidates(values, spec))}) p"
+            f" join {values} l on l.id = p.left_id join {values} r on r.id = p.right_id order by left_id, right_id",
+            "max_rows": spec.max_pairs,
+            "nodes": {judge: {"llm": asked}},
+            "outputs": {
+                "left_id": "{{ row.left_id }}",
+                "right_id": "{{ row.right_id }}",
+                "left": "{{ row.left }}",
+                "right": "{{ row.right }}",
+                "same": f"{{{{ {judge}.same }}}}",
+            },
+        },
+        clusters: {
+            "components": {
+                "nodes": f"select v.id from {values} v",
+                "edges": f"select p.left_id, p.right_id from {pairs} p where p.same",
+                "max_nodes": spec.max_cluster,
+            },
+            **waiting,
+        },
+        canonical: {
+            "query": "select k.id, k.component, v.value, first_value(v.value) over (partition by k.component order by"
+            f" {_ORDERS[spec.canonical]}) as canonical from {clusters} k join {values} v on v.id = k.id order by k.id",
+        },
+        name: {
+            "query": f"select s.*, c.canonical as {identifier(spec.as_)} from {source} s"
+            f" left join {canonical} c on c.value = s.{column}::varchar",
+            **others,
+        },
+    }
+    return Expanded(tables, _places(name, pairs, judge))
+
+
+def _candidates(values: str, spec: ResolveSpec) -> Iterator[str]:
+    """Yield a select of pairs for each rule."""
+    column, block = identifier(spec.column), spec.block
+    named = f"select v.id, v.value as {column} from {values} v"
+    pair = "select l.id as left_id, r.id as right_id"
+    if block is None:
+        yield f"{pair} from {values} l join {values} r on l.id < r.id"
+        return
+    for expression in block.equal:
+        keyed = f"(select n.id, ({expression}) as key from ({named}) n)"
+        yield f"{pair} from {keyed} l join {keyed} r on l.key = r.key and l.id < r.id"
+    if block.jaro_winkler is not None:
+        near = f"jaro_winkler_similarity(l.value, r.value) >= {block.jaro_winkler}"
+        yield f"{pair} from {values} l join {values} r on l.id < r.id and {near}"
+    if block.tokens is not None:
+        words = f"(select distinct v.id, w.word from {values} v, unnest(string_split(lower(v.value), ' ')) as w(word))"
+        yield (
+            f"{pair} from {words} l join {words} r on l.word = r.word and l.id < r.id where l.word <> ''"
+            f" group by l.id, r.id having count(*) >= {block.tokens}"
+        )
+    if block.on is not None:
+        yield f"{pair} from ({named}) l join ({named}) r on l.id < r.id and ({block.on})"
+
+
+def _places(name: str, pairs: str, judge: str) -> dict[DataPath, DataPath]:
+    written: DataPath = ("tables", name, "resolve")
+    step = ("tables", pairs, "nodes", judge, "llm")
+    return {
+        ("tables", pairs, "nodes"): written,
+        ("tables", pairs, "nodes", judge): written,
+        step: written,
+        ("tables", name, "query"): (*written, "source"),
+        ("tables", f"{name}__values", "query"): (*written, "source"),
+        ("tables", pairs, "query"): (*written, "block"),
+        ("tables", pairs, "max_rows"): (*written, "max_pairs"),
+    }
