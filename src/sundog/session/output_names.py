@@ -38,9 +38,9 @@ def _named(plan: LogicalPlan, written: str | Path | Named) -> Named:
     name, equals, path = str(written).partition("=")
     if equals and name in tables:
         return name, path
+    if equals and tables and name.isidentifier():
+        raise ConfigError(f"the flow has no table '{name}'", where=f"output {written}", hint=suggest(name, tables))
     if len(plan.results) != 1:
         hint = f"say which, as in --output {plan.results[0]}={written}"
         raise ConfigError(f"the flow has {len(plan.results)} results: {', '.join(plan.results)}", hint=hint)
-    if equals and tables and name.isidentifier():
-        raise ConfigError(f"the flow has no table '{name}'", where=f"output {written}", hint=suggest(name, tables))
     return plan.results[0], written

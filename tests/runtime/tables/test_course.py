@@ -104,8 +104,9 @@ def test_several_results_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the flow has 2 results: groups, mentions") as raised:
         run(flow, tmp_path, output=tmp_path / "out.csv")
     assert "--output groups=" in str(raised.value)
-    with pytest.raises(ConfigError, match="the flow has no table 'grops'"):
-        run(flow, tmp_path, output={"grops": tmp_path / "out.csv"})
+    for output in ({"grops": tmp_path / "out.csv"}, "grops=out.csv"):
+        with pytest.raises(ConfigError, match="the flow has no table 'grops'"):
+            run(flow, tmp_path, output=output)
     with pytest.raises(ConfigError, match=r"the tables 'groups' and 'mentions' both go to .*out\.csv"):
         run(flow, tmp_path, output={"groups": tmp_path / "out.csv", "mentions": tmp_path / "out.csv"})
     result = run(flow, tmp_path)

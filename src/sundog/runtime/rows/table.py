@@ -78,6 +78,10 @@ class InputTable(Protocol):
         input."""
         ...
 
+    def described(self) -> str:
+        """Return a select with the columns of `relation`, of whose rows nothing is said; no row is kept for it."""
+        ...
+
     def num_bad(self) -> int:
         """Return how many rows hold what no value can be."""
         ...

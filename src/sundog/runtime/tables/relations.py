@@ -92,6 +92,7 @@ class Relations:
             table = open_table(source, self._connection, self._base_dir, self._snapshot_dir, self._scratch_dir)
             num_rows = table.count()
             with explained(table.explain):
+                relation = table.relation()
                 if num_bad := table.num_bad():
                     raise InputError(
                         f"{num_bad:,} rows of input '{name}' hold what no value can be, and a query needs all rows",
@@ -99,7 +100,7 @@ class Relations:
                         hint="mend these rows, or read them by a table with `from:`, where each of them fails alone",
                     )
                 is_first = name == next(iter(self._inputs))
-                select = self._chosen(table.relation(), num_rows) if is_first else table.relation()
+                select = self._chosen(relation, num_rows) if is_first else relation
                 self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} AS {select}")
             self._loaded.add(name)
 
@@ -110,7 +111,7 @@ class Relations:
         source = self._inputs[name]
         table = open_table(source, self._connection, self._base_dir, self._snapshot_dir, self._scratch_dir)
         with explained(table.explain):
-            return self._typed(table.relation(), None)
+            return self._typed(table.described(), None)
 
     def type_named(self, text: str) -> SQLType | None:
         """Return the type that SQL calls so; None where it is no type that a column can have."""

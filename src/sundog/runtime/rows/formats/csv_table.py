@@ -70,6 +70,9 @@ class CSVTable:
         columns = ", ".join(f"{column} AS {quoted(name)}" for name, column in self._raw_columns())
         return f"SELECT {columns} FROM {self._source}"
 
+    def described(self) -> str:
+        return self.relation()
+
     def num_bad(self) -> int:
         return 0
 

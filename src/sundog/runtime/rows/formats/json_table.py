@@ -15,7 +15,7 @@ import duckdb
 
 from sundog.errors import InputError, SundogError
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
-from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, literal, stream
+from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, literal, new_name, stream
 from sundog.runtime.rows.failures import explained, no_key_column, shorten, too_long, unreadable
 from sundog.runtime.rows.formats.json_line import NotARow, bad_line, object_in, reason_of, row_of
 from sundog.runtime.rows.formats.kept_rows import kept_or_read
@@ -48,6 +48,8 @@ class JSONTable:
         self._keys: dict[str, JoinKey] = {}
         self._copies: tuple[Path, ...] = ()
         self._opened: str | None = None
+        #: None before all rows have been looked at.
+        self._num_bad: int | None = None
 
     def shape(self) -> Shape:
         sampled = shape_of_rows(self._sample)
@@ -93,29 +95,39 @@ class JSONTable:
         return json_text("c0", path)
 
     def relation(self) -> str:
-        return self._relation[0]
+        from sundog.runtime.rows.formats.loaded_json import SeenTypes, load_lines, typed_select  # pyarrow
+
+        table, types = new_name("lines"), SeenTypes(self._connection)
+        with explained(self.explain):
+            load_lines(self._connection, table, types.lines(self._good_rows()))
+        return typed_select(table, types.of([*filter(self.files.is_wanted, self._names)]))
+
+    def described(self) -> str:
+        from sundog.runtime.rows.formats.loaded_json import SeenTypes, typed_select  # pyarrow
+
+        types = SeenTypes(self._connection)
+        with explained(self.explain):
+            for _ in types.lines(self._good_rows()):
+                pass
+        lines = "(SELECT NULL::VARCHAR AS line)"
+        return typed_select(lines, types.of([*filter(self.files.is_wanted, self._names)]))
 
     def num_bad(self) -> int:
-        return self._relation[1]
+        if self._num_bad is None:
+            with explained(self.explain):
+                for _ in self._good_rows():
+                    pass
+        return self._num_bad or 0
 
-    @cached_property
-    def _relation(self) -> tuple[str, int]:
-        """The rows that are not bad, in the types that all their values have, and how many are bad."""
-        from sundog.runtime.rows.formats.loaded_json import loaded_rows  # pyarrow, which only queries of tables need
-
+    def _good_rows(self) -> Iterator[InputRow]:
         scan, num_bad = self.scan(), 0
-
-        def good() -> Iterator[InputRow]:
-            nonlocal num_bad
-            for rows in stream(self._connection, scan.select):
-                for row in scan.decode(rows):
-                    if isinstance(row, BadRow):
-                        num_bad += 1
-                    else:
-                        yield row
-
-        with explained(self.explain):
-            return loaded_rows(self._connection, good(), [*filter(self.files.is_wanted, self._names)]), num_bad
+        for rows in stream(self._connection, scan.select):
+            for row in scan.decode(rows):
+                if isinstance(row, BadRow):
+                    num_bad += 1
+                else:
+                    yield row
+        self._num_bad = num_bad
 
     def notes(self) -> tuple[str, ...]:
         return self.files.notes

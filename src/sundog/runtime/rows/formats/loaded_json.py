@@ -15,30 +15,43 @@ import duckdb
 import pyarrow as pa
 from pydantic_core import to_json
 
-from sundog.runtime.rows.duck import literal, new_name, quoted, stream
+from sundog.runtime.rows.duck import literal, new_name, quoted
 from sundog.runtime.rows.table import InputRow
 
 BATCH_ROWS = 2048
 _MANY_DIGITS = re.compile(rb"\d{19}")
+_NUMBERS = ("UBIGINT", "BIGINT", "HUGEINT", "DOUBLE")
 
 
-def loaded_rows(connection: duckdb.DuckDBPyConnection, rows: Iterable[InputRow], names: Sequence[str]) -> str:
-    """Load `rows` and return a select of them with the columns `names`, whose types are those that all values together
-    have: of whole numbers BIGINT, or HUGEINT where one needs it. All rows are read before it returns."""
-    table, whole = new_name("lines"), "BIGINT"
+class SeenTypes:
+    """The types that the values of rows show, row by row: of whole numbers BIGINT, or HUGEINT where one needs it. What
+    has several types that none holds together, or is null in every row, is JSON."""
 
-    def lines() -> Iterator[bytes]:
-        nonlocal whole
-        for row in rows:
-            line = to_json(row)
-            if _MANY_DIGITS.search(line) and _has_huge(row):
-                whole = "HUGEINT"
-            yield line
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._structure: Any = "NULL"
+        self._whole = "BIGINT"
 
-    load_lines(connection, table, lines())
-    ((structure,),) = next(stream(connection, f"SELECT json_group_structure(line::JSON) FROM {table}"), [(None,)])
-    found: Mapping[str, Any] = {} if structure is None else json.loads(structure)
-    return typed_select(table, {name: _narrow(found.get(name, "NULL"), whole) for name in names})
+    def lines(self, rows: Iterable[InputRow]) -> Iterator[bytes]:
+        """Yield each row as a line of JSON. The types are known when all have been taken."""
+        remaining = iter(rows)
+        while some := list(islice(remaining, BATCH_ROWS)):
+            lines = [to_json(row) for row in some]
+            for line, row in zip(lines, some, strict=True):
+                if self._whole == "BIGINT" and _MANY_DIGITS.search(line) and _has_huge(row):
+                    self._whole = "HUGEINT"
+            # DuckDB holds every document that it takes a structure of.
+            ((found,),) = self._connection.execute(
+                "SELECT json_group_structure(line::JSON) FROM (SELECT unnest(?) AS line)",
+                [[line.decode() for line in lines]],
+            ).fetchall()
+            self._structure = _merged(self._structure, json.loads(found))
+            yield from lines
+
+    def of(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the types of columns, as `typed_select` takes them."""
+        found: Mapping[str, Any] = self._structure if isinstance(self._structure, dict) else {}
+        return {name: _narrow(found.get(name, "NULL"), self._whole) for name in names}
 
 
 def typed_select(table: str, types: Mapping[str, Any]) -> str:
@@ -51,12 +64,29 @@ def typed_select(table: str, types: Mapping[str, Any]) -> str:
 def load_lines(connection: duckdb.DuckDBPyConnection, table: str, lines: Iterable[bytes]) -> None:
     """Make `table` with one column `line`, in the order of `lines`; few of them are in Python's memory at once."""
     connection.execute(f"CREATE TABLE {table} (line VARCHAR)")
-    remaining = iter(lines)
+    remaining, batch_name = iter(lines), new_name("batch")
     while some := list(islice(remaining, BATCH_ROWS)):
         batch = pa.table({"line": pa.array([line.decode() for line in some], pa.string())})
-        connection.register("__batch", batch)
-        connection.execute(f"INSERT INTO {table} SELECT line FROM __batch")
-        connection.unregister("__batch")
+        connection.register(batch_name, batch)
+        connection.execute(f"INSERT INTO {table} SELECT line FROM {batch_name}")
+        connection.unregister(batch_name)
+
+
+def _merged(left: Any, right: Any) -> Any:
+    """Return the structure of values of which some have the structure `left` and some `right`."""
+    if left == right or right == "NULL":
+        return left
+    if left == "NULL":
+        return right
+    match left, right:
+        case dict(), dict():
+            names = dict.fromkeys((*left, *right))
+            return {name: _merged(left.get(name, "NULL"), right.get(name, "NULL")) for name in names}
+        case [one], [other]:
+            return [_merged(one, other)]
+        case str(), str() if left in _NUMBERS and right in _NUMBERS:
+            return max(left, right, key=_NUMBERS.index)
+    return "JSON"
 
 
 def _narrow(structure: Any, whole: str) -> Any:

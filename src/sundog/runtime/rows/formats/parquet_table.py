@@ -59,6 +59,9 @@ class ParquetTable:
         )
         return f"SELECT {', '.join(columns)} FROM {self._reader}"
 
+    def described(self) -> str:
+        return self.relation()
+
     def num_bad(self) -> int:
         return 0
 
