@@ -29,6 +29,7 @@ COMMANDS = OnDemand(
         "trace": Declared("sundog.cli.trace", "Example: sundog trace last --output run.trace.json"),
         "calibrate": Declared("sundog.cli.calibrate", "Example: sundog calibrate flow.yaml --engine local"),
         "bench": Declared("sundog.cli.bench", "Example: sundog bench --quick", PASSED_ON),
+        "import": Declared("sundog.cli.import_flow", attribute="import_flow"),
         "engine": Declared("sundog.cli.engine"),
         "model": Declared("sundog.cli.model"),
     }

@@ -23,10 +23,12 @@ class Declared:
     epilog: str | None = None
     #: The option of a function; a Typer has its own.
     context_settings: Mapping[str, Any] = field(default_factory=dict)
+    #: The name in the module, where that is not the command's.
+    attribute: str | None = None
 
     def load(self, name: str) -> Any:
         """Return the command as click knows it."""
-        found = getattr(import_module(self.module), name)
+        found = getattr(import_module(self.module), self.attribute or name)
         around = typer.Typer(add_completion=False, rich_markup_mode=None)
         if isinstance(found, typer.Typer):
             around.add_typer(found, name=name)

@@ -1,0 +1,1 @@
+"""Flows made of what other tools' files say."""

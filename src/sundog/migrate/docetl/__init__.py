@@ -1,0 +1,1 @@
+"""DocETL's pipelines as flows."""

@@ -1,0 +1,66 @@
+"""The rows between two operations of a pipeline, as a table of the flow that is being made.
+
+Owns where each column comes from: a column of the table's source, or a field of one of its steps.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sundog.migrate.prompts import column_of_row
+
+MAX_LOOKED_AT = 1_000
+MAX_BYTES = 50_000_000
+
+
+@dataclass(slots=True)
+class TableDraft:
+    """A table that is being made, one operation after the other."""
+
+    name: str
+    #: `{"from": ...}` or `{"query": ...}`.
+    source: dict[str, Any]
+    #: Expressions by column, in order.
+    columns: dict[str, str]
+    nodes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether its rows are those of its source as they are."""
+        return not self.nodes and all(expression == column_of_row(name) for name, expression in self.columns.items())
+
+    def outputs(self) -> dict[str, str]:
+        return {name: f"{{{{ {expression} }}}}" for name, expression in self.columns.items()}
+
+    def data(self) -> dict[str, Any]:
+        """Return what stands under its name in `tables`."""
+        if self.is_plain and "query" in self.source:
+            return self.source
+        nodes = {"nodes": self.nodes} if self.nodes else {}
+        return {**self.source, **nodes, "outputs": self.outputs()}
+
+
+def columns_of_rows(names: Iterable[str]) -> dict[str, str]:
+    """Return the columns of a table that are its source's."""
+    return {name: column_of_row(name) for name in names}
+
+
+def columns_of_file(path: Path) -> list[str] | None:
+    """Return the columns of a data set, as far as its first rows tell; None where it is not there or no table."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return None
+        if path.suffix == ".csv":
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                return next(csv.reader(file), None)
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows[:MAX_LOOKED_AT]):
+        return None
+    return list(dict.fromkeys(name for row in rows[:MAX_LOOKED_AT] for name in row))

@@ -1,0 +1,1 @@
+"""LangGraph's graphs as flows."""

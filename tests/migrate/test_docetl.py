@@ -1,0 +1,275 @@
+"""DocETL's pipelines become flows that run; what they cannot say is told, and nothing else is lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sundog as sd
+from sundog.errors import FlowError
+from sundog.migrate.docetl.pipeline import import_docetl
+from sundog.migrate.docetl.schemas import answer_form
+from sundog.migrate.written import FreshNames, ImportedFlow
+
+REVIEWS = [
+    {"id": 1, "review": "It boils fast. The handle is hot."},
+    {"id": 2, "review": "Loud."},
+    {"id": 3, "review": "It boils fast. Loud."},
+]
+QUOTES: dict[str, Any] = {
+    "name": "quotes", "type": "map", "prompt": "Quotes of:\n{{ input.review }}", "model": "gpt-4o",
+    "output": {"schema": {"quotes": "list[string]", "mood": "enum[good, bad]"}},
+}  # fmt: skip
+UNNEST = {"name": "single", "type": "unnest", "unnest_key": "quotes"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reviews.json").write_text(json.dumps(REVIEWS))
+    return tmp_path
+
+
+def imported(folder: Path, *operations: dict[str, Any], **config: Any) -> ImportedFlow:
+    pipeline = {"steps": [{"name": "all", "input": "reviews", "operations": [one["name"] for one in operations]}]}
+    written = {
+        "datasets": {"reviews": {"type": "file", "path": "reviews.json"}},
+        "operations": list(operations),
+        "pipeline": pipeline,
+        **config,
+    }
+    (folder / "pipeline.yaml").write_text(json.dumps(written))
+    made = import_docetl(folder / "pipeline.yaml", folder)
+    made.text(folder, "pipeline.yaml")
+    return made
+
+
+def rows_of(made: ImportedFlow, folder: Path) -> list[dict[str, Any]]:
+    """The rows of the flow on the engine without a model."""
+    for engine in made.flow["engines"].values():
+        engine.clear()
+        engine["kind"] = "null"
+    (folder / "flow.yaml").write_text(made.text(folder, "pipeline.yaml"))
+    return list(sd.run(folder / "flow.yaml", state=folder / "state", progress=False))
+
+
+def test_map_and_filter_are_steps_of_one_table(folder: Path) -> None:
+    keep: dict[str, Any] = {"name": "keep?", "type": "filter", "prompt": "Good? {{ input.mood }} {{ input['review'] }}"}
+    keep["output"] = {"schema": {"keep": "boolean"}}
+    made = imported(folder, QUOTES, {**keep, "timeout": 9, "max_retries_per_timeout": 1})
+    assert made.flow["nodes"] == {
+        "quotes": {
+            "llm": {
+                "engine": "gpt_4o",
+                "prompt": "Quotes of:\n{{ row.review }}",
+                "output": {"quotes": "list[str]", "mood": ["good", "bad"]},
+            }
+        },
+        "keep": {
+            "llm": {
+                "engine": "gpt_4o_mini",
+                "prompt": "Good? {{ quotes.mood }} {{ row.review }}",
+                "output": {"keep": "bool"},
+            },
+            "timeout": 9,
+            "retries": 1,
+        },
+        "keep_keep": {"filter": "{{ keep.keep }}"},
+    }
+    assert made.flow["outputs"] == {
+        "id": "{{ row.id }}",
+        "review": "{{ row.review }}",
+        "quotes": "{{ quotes.quotes }}",
+        "mood": "{{ quotes.mood }}",
+    }
+    assert made.flow["inputs"] == {"reviews": {"path": "reviews.json"}}
+    assert made.not_taken_over == []
+    assert len(rows_of(made, folder)) <= 3
+
+
+def test_unnest_and_reduce_begin_tables(folder: Path) -> None:
+    about = {"name": "about", "type": "map", "prompt": "{{ input.quotes }}", "output": {"schema": {"text": "string"}}}
+    by_mood: dict[str, Any] = {
+        "name": "by mood",
+        "type": "reduce",
+        "reduce_key": "mood",
+        "output": {"schema": {"sum": "string"}},
+    }
+    by_mood["prompt"] = "{{ inputs[0].mood }}:{% for item in inputs %} {{ loop.index }} {{ item.quotes }}{% endfor %}"
+    made = imported(folder, QUOTES, UNNEST, about, by_mood)
+    assert list(made.flow["tables"]) == ["all", "single_rows", "by_mood_rows"]
+    assert made.flow["results"] == ["by_mood_rows"]
+    assert made.not_taken_over == []
+    single = made.flow["tables"]["single_rows"]
+    assert single["outputs"]["text"] == "{{ about.text_ }}", "`text` is the whole answer"
+    assert made.flow["tables"]["by_mood_rows"]["nodes"]["by_mood"]["llm"]["prompt"].startswith(
+        "{{ row.inputs[0].mood }}:{% for item in row.inputs %} {{ loop.index }} {{ item.quotes }}"
+    )
+    rows = rows_of(made, folder)
+    assert {row["mood"] for row in rows} <= {"good", "bad"}
+    assert all(isinstance(row["sum"], str) for row in rows)
+
+
+def test_all_rows_are_one_group(folder: Path) -> None:
+    told: dict[str, Any] = {
+        "name": "told",
+        "type": "reduce",
+        "reduce_key": "_all",
+        "output": {"schema": {"sum": "string"}},
+    }
+    told["prompt"] = "{% for item in inputs %}{{ item.review }}{% endfor %}"
+    made = imported(folder, told)
+    assert [sorted(row) for row in rows_of(made, folder)] == [["sum"]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "chunks"),
+    [
+        (
+            {"method": "delimiter", "method_kwargs": {"delimiter": ". "}},
+            ["It boils fast", "The handle is hot.", "Loud.", "It boils fast", "Loud."],
+        ),
+        (
+            {"method": "token_count", "method_kwargs": {"num_tokens": 5}},
+            ["It boils fast. The h", "andle is hot.", "Loud.", "It boils fast. Loud."],
+        ),
+    ],
+)
+def test_texts_are_split(folder: Path, fields: dict[str, Any], chunks: list[str]) -> None:
+    made = imported(folder, {"name": "cut", "type": "split", "split_key": "review", **fields})
+    rows = rows_of(made, folder)
+    assert [row["review_chunk"] for row in rows] == chunks
+    assert [row["cut_chunk_num"] for row in rows[:2]] == [1, 2]
+    assert rows[0]["cut_id"] == rows[1]["cut_id"] != rows[2]["cut_id"]
+
+
+def test_fields_of_an_element_become_columns(folder: Path) -> None:
+    (folder / "reviews.json").write_text(
+        json.dumps([{"id": 1, "who": [{"name": "Ann", "age": 3}, {"name": "Bo", "age": 4}]}])
+    )
+    made = imported(folder, {"name": "people", "type": "unnest", "unnest_key": "who", "expand_fields": ["name", "age"]})
+    rows = rows_of(made, folder)
+    assert [(row["id"], row["name"], row["age"]) for row in rows] == [(1, "Ann", 3), (1, "Bo", 4)]
+
+
+def test_a_step_reads_what_the_step_before_gives(folder: Path) -> None:
+    steps = [
+        {"name": "first", "input": "reviews", "operations": ["quotes"]},
+        {"name": "second", "input": "first", "operations": ["single"]},
+    ]
+    made = imported(folder, QUOTES, UNNEST, pipeline={"steps": steps})
+    assert list(made.flow["tables"]) == ["first", "second", "single_rows"]
+    assert all(isinstance(row["quotes"], str) for row in rows_of(made, folder))
+
+
+def test_what_is_not_taken_over_is_told(folder: Path) -> None:
+    checked = {**QUOTES, "validate": ["len(output['quotes']) > 1"], "gleaning": {"num_rounds": 1}, "odd": 1}
+    resolve = {"name": "same", "type": "resolve", "comparison_prompt": "x"}
+    cluster = {"name": "groups", "type": "cluster"}
+    made = imported(folder, checked, resolve, cluster, UNNEST)
+    assert sorted(made.not_taken_over) == [
+        "cluster 'groups' and what comes after it: it has no equal",
+        "quotes.gleaning: write a loop of two steps, one that answers and one that judges",
+        "quotes.odd",
+        "quotes.validate: Python expressions; say it in the output's schema, or filter by a template",
+        "resolve 'same': it compares pairs of rows; the rows go on as they are",
+    ]
+    text = made.text(folder, "pipeline.yaml")
+    assert text.startswith("# imported from pipeline.yaml\n# not taken over: ")
+    assert list(made.flow["nodes"]) == ["quotes"], "nothing after the clusters"
+
+
+def test_models_and_the_system_prompt(folder: Path) -> None:
+    other = {**QUOTES, "name": "other", "model": "ollama/llama3", "litellm_completion_kwargs": {"temperature": 0.5}}
+    far = {**QUOTES, "name": "far", "model": "anthropic/claude"}
+    persona = {"persona": "a reader", "dataset_description": "reviews of kettles"}
+    made = imported(folder, QUOTES, other, far, system_prompt=persona)
+    assert made.flow["engines"] == {
+        "gpt_4o": {
+            "kind": "openai",
+            "model": "gpt-4o",
+            "base_url": "https://api.openai.com/v1",
+            "api_key": "${env:OPENAI_API_KEY}",
+        },
+        "llama3": {"kind": "openai", "model": "llama3", "base_url": "http://localhost:11434/v1"},
+        "claude": {**made.flow["engines"]["gpt_4o"], "model": "claude"},
+    }
+    assert [what.partition(":")[0] for what in made.not_taken_over] == ["the provider of 'anthropic/claude'"]
+    assert made.flow["constants"] == {"system": "You are a reader. The data: reviews of kettles."}
+    assert made.flow["nodes"]["other"]["llm"]["temperature"] == 0.5
+    assert made.flow["nodes"]["other"]["llm"]["system"] == "{{ system }}"
+
+
+def test_rows_that_are_not_there_have_the_columns_that_prompts_name(folder: Path) -> None:
+    (folder / "reviews.json").unlink()
+    made = imported(folder, QUOTES)
+    assert list(made.flow["outputs"]) == ["review", "quotes", "mood"]
+    assert "were not there" in made.remarks[0]
+
+
+def test_operations_may_be_a_mapping(folder: Path) -> None:
+    made = imported(folder, QUOTES, operations={"quotes": {key: QUOTES[key] for key in QUOTES if key != "name"}})
+    assert list(made.flow["nodes"]) == ["quotes"]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("a: [", "the pipeline is no YAML"),
+        ("a: 1", "this is no pipeline of DocETL"),
+        ("pipeline: {steps: []}", "nothing of"),
+        ("datasets: {}\npipeline: {steps: [{name: a, input: nix, operations: []}]}", "nothing of"),
+    ],
+)
+def test_what_is_no_pipeline(folder: Path, text: str, what: str) -> None:
+    (folder / "pipeline.yaml").write_text(text)
+    with pytest.raises(FlowError) as caught:
+        import_docetl(folder / "pipeline.yaml", folder)
+    assert what in caught.value.what
+
+
+def test_what_came_of_it_is_bound(folder: Path) -> None:
+    with pytest.raises(FlowError) as caught:
+        imported(folder, {**QUOTES, "prompt": "{{ input.review | nix }}"})
+    assert "what came of pipeline.yaml is no flow" in caught.value.what
+    assert "nix" in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("written", "form"),
+    [
+        ("string", "str"),
+        ("Boolean", "bool"),
+        ("list[ list[int] ]", "list[list[int]]"),
+        ("{a: integer, b: list[str]}", {"a": "int", "b": "list[str]"}),
+        ("list[{name: string, is old: bool}]", [{"name": "str", "is old": "bool"}]),
+        ("enum[not yet, done]", ["not yet", "done"]),
+    ],
+)
+def test_types_have_a_short_form(written: str, form: Any) -> None:
+    assert answer_form({"a": written}) == {"a": form}
+
+
+def test_objects_of_any_fields_need_a_schema() -> None:
+    assert answer_form({"a": "list[object]", "b": "enum[x]"}) == {
+        "json_schema": {
+            "type": "object",
+            "properties": {"a": {"type": "array", "items": {"type": "object"}}, "b": {"enum": ["x"]}},
+            "required": ["a", "b"],
+            "additionalProperties": False,
+        }
+    }
+
+
+@pytest.mark.parametrize("written", ["list[", "{a}", "nix", "list[str]]"])
+def test_types_that_cannot_be_read(written: str) -> None:
+    with pytest.raises(FlowError):
+        answer_form({"a": written})
+
+
+def test_names_are_given_once() -> None:
+    names = FreshNames(["row"])
+    assert [names.give(wish) for wish in ("a b", "A b", "row", "a b")] == ["a_b", "A_b_2", "row_2", "a_b_3"]
