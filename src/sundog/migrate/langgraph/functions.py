@@ -1,4 +1,4 @@
-"""What the source of a node's function tells: the keys of the state that it reads and writes, and the one question that
+"""The facts that a node's source tells: the keys of the state that it reads and writes, and the one question that
 it asks a model, where it does nothing else.
 
 Owns the reading of source. It calls nothing; what it cannot read stays a function.
