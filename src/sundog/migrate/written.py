@@ -53,10 +53,10 @@ class ImportedFlow:
         return "".join(f"# {part}\n" for line in lines for part in _folded(line))
 
 
-def identifier(text: str) -> str:
+def flow_name(text: str) -> str:
     """Return a name that a flow takes: letters, digits and `_`.
 
-    >>> identifier("Sort, then: ask!"), identifier("2nd"), identifier("a__b")
+    >>> flow_name("Sort, then: ask!"), flow_name("2nd"), flow_name("a__b")
     ('Sort_then_ask', 'n_2nd', 'a_b')
     """
     words = "".join(letter if letter.isascii() and letter.isalnum() else " " for letter in text).split()
@@ -72,7 +72,7 @@ class FreshNames:
 
     def give(self, wish: str) -> str:
         """Return `wish` as a name, with a number where it is taken."""
-        name, number = (base := identifier(wish)), 2
+        name, number = (base := flow_name(wish)), 2
         while name.lower() in self._taken:
             name, number = f"{base}_{number}", number + 1
         self._taken.add(name.lower())

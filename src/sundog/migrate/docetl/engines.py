@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sundog.migrate.written import FreshNames, ImportedFlow, identifier
+from sundog.migrate.written import FreshNames, ImportedFlow, flow_name
 
 DEFAULT_MODEL = "gpt-4o-mini"
 OPENAI = "https://api.openai.com/v1"
@@ -31,7 +31,7 @@ class ModelEngines:
         """Return the name of the engine of an operation."""
         model = str(operation.get("model") or self._default)
         if model not in self._by_model:
-            self._by_model[model] = self._names.give(identifier(model.rpartition("/")[2]))
+            self._by_model[model] = self._names.give(flow_name(model.rpartition("/")[2]))
             self._made.flow["engines"][self._by_model[model]] = self._block(model)
         return self._by_model[model]
 

@@ -18,7 +18,7 @@ from sundog.errors import FlowError
 from sundog.migrate.docetl.engines import ModelEngines
 from sundog.migrate.docetl.operations import Making, Operation, apply, sql_name
 from sundog.migrate.docetl.rows import TableDraft, columns_of_file, columns_of_rows
-from sundog.migrate.written import FreshNames, ImportedFlow, identifier
+from sundog.migrate.written import FreshNames, ImportedFlow, flow_name
 
 # `item` and `doc` are what elements of a group are mostly called.
 _COLUMN = re.compile(r"\b(?:input|item|doc|inputs\[0\])\.(\w+)")
@@ -29,7 +29,7 @@ def import_docetl(path: Path, folder: Path) -> ImportedFlow:
     """Return the flow of a pipeline file, to lie in `folder`. FlowError where it is no pipeline, or none of its
     operations can be taken over."""
     config = _read(path)
-    made = ImportedFlow({"name": identifier(path.stem), "engines": {}, "inputs": {}, "constants": {}})
+    made = ImportedFlow({"name": flow_name(path.stem), "engines": {}, "inputs": {}, "constants": {}})
     names = FreshNames(_RESERVED)
     making = Making(made, names, ModelEngines(config, made, names), [])
     if system := _system_prompt(config.get("system_prompt") or {}):
@@ -96,7 +96,7 @@ class _Walk:
             table = TableDraft(making.names.give(str(step["name"])), {"query": query}, columns_of_rows(before.columns))
         elif name in (self._config.get("datasets") or {}):
             columns = self._dataset(name, self._config["datasets"][name])
-            source = {"from": identifier(name)}
+            source = {"from": flow_name(name)}
             table = TableDraft(making.names.give(str(step["name"])), source, columns_of_rows(columns))
         else:
             making.made.leave_out(f"the step '{step.get('name')}': it reads no data set")
@@ -108,7 +108,7 @@ class _Walk:
         """Add the input, and return its columns."""
         made, path = self._making.made, Path(str(dataset.get("path")))
         self._making.names.give(name)
-        made.flow["inputs"][identifier(name)] = {
+        made.flow["inputs"][flow_name(name)] = {
             "path": os.path.relpath(path, self._folder) if path.exists() else str(path)
         }
         for tool in dataset.get("parsing_tools") or dataset.get("parsing") or ():

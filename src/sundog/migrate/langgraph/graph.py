@@ -18,7 +18,7 @@ from typing import Any
 from sundog.errors import FlowError
 from sundog.migrate.langgraph.functions import FunctionFacts, ModelQuestion, NodeFunction, StateKey, facts_of
 from sundog.migrate.langgraph.state import StateWriter, value_of_key
-from sundog.migrate.written import FreshNames, ImportedFlow, identifier
+from sundog.migrate.written import FreshNames, ImportedFlow, flow_name
 
 START, END = "__start__", "__end__"
 OPENAI = "https://api.openai.com/v1"
@@ -56,7 +56,7 @@ def import_langgraph(reference: str) -> ImportedFlow:
     builder = getattr(graph, "builder", graph)
     if not all(hasattr(builder, name) for name in ("nodes", "edges", "branches")):
         raise FlowError(f"'{reference}' is no graph of LangGraph", hint="it is a StateGraph, compiled or not")
-    flow = {"name": identifier(reference.partition(":")[2]), "engines": {}, "inputs": {}, "nodes": {}, "outputs": {}}
+    flow = {"name": flow_name(reference.partition(":")[2]), "engines": {}, "inputs": {}, "nodes": {}, "outputs": {}}
     walk = _Walk(ImportedFlow(flow), builder, _keys(builder), FreshNames(_RESERVED))
     order = _order(walk)
     for name in sorted(builder.nodes.keys() - set(order)):
@@ -228,7 +228,7 @@ def _engine(model: Any, walk: _Walk) -> str:
         block: dict[str, Any] = {"kind": "openai", "model": name, "base_url": str(base_url or OPENAI)}
         if base_url is None:
             block["api_key"] = "${env:OPENAI_API_KEY}"
-        walk.engines[id(model)] = walk.names.give(identifier(name.rpartition("/")[2]))
+        walk.engines[id(model)] = walk.names.give(flow_name(name.rpartition("/")[2]))
         walk.made.flow["engines"][walk.engines[id(model)]] = block
     return walk.engines[id(model)]
 
