@@ -125,6 +125,33 @@ def test_all_rows_are_one_group(folder: Path) -> None:
     assert [sorted(row) for row in rows_of(made, folder)] == [["sum"]]
 
 
+def test_values_are_resolved(folder: Path) -> None:
+    same: dict[str, Any] = {"name": "same", "type": "resolve", "output": {"schema": {"quotes": "str"}}}
+    same["comparison_prompt"] = "Is {{ input1.quotes }} what {{ input2.quotes }} is?"
+    same |= {"blocking_threshold": 0.5, "resolution_prompt": "x", "comparison_model": "gpt-4o"}
+    made = imported(folder, QUOTES, UNNEST, same)
+    assert made.flow["tables"]["same_rows"] == {
+        "resolve": {
+            "source": "single_rows",
+            "column": "quotes",
+            "engine": "gpt_4o",
+            "prompt": "Is {{ row.left }} what {{ row.right }} is?",
+            "as": "canonical",
+        },
+        "outputs": {
+            "id": "{{ row.id }}",
+            "review": "{{ row.review }}",
+            "mood": "{{ row.mood }}",
+            "quotes": "{{ row.canonical }}",
+        },
+    }
+    assert [what.partition(":")[0] for what in sorted(made.not_taken_over)] == [
+        "same.blocking_threshold",
+        "same.resolution_prompt",
+    ]
+    assert all(isinstance(row["quotes"], str) for row in rows_of(made, folder))
+
+
 @pytest.mark.parametrize(
     ("fields", "chunks"),
     [
@@ -167,15 +194,15 @@ def test_a_step_reads_what_the_step_before_gives(folder: Path) -> None:
 
 def test_what_is_not_taken_over_is_told(folder: Path) -> None:
     checked = {**QUOTES, "validate": ["len(output['quotes']) > 1"], "gleaning": {"num_rounds": 1}, "odd": 1}
-    resolve = {"name": "same", "type": "resolve", "comparison_prompt": "x"}
+    gather = {"name": "around", "type": "gather"}
     cluster = {"name": "groups", "type": "cluster"}
-    made = imported(folder, checked, resolve, cluster, UNNEST)
+    made = imported(folder, checked, gather, cluster, UNNEST)
     assert sorted(made.not_taken_over) == [
         "cluster 'groups' and what comes after it: it has no equal",
+        "gather 'around': write a query with lag and lead over the chunks; the rows go on as they are",
         "quotes.gleaning: write a loop of two steps, one that answers and one that judges",
         "quotes.odd",
         "quotes.validate: Python expressions; say it in the output's schema, or filter by a template",
-        "resolve 'same': it compares pairs of rows; the rows go on as they are",
     ]
     text = made.text(folder, "pipeline.yaml")
     assert text.startswith("# imported from pipeline.yaml\n# not taken over: ")

@@ -1,7 +1,7 @@
 """DocETL's operations on a table that is being made.
 
 Owns what each operation becomes. Row by row: `map`, `parallel_map` and `filter` are steps of the table. `unnest`,
-`split` and `reduce` begin a table with a query over the one before. No others are taken over; each says why.
+`split`, `reduce` and `resolve` begin a table over the one before. No others are taken over; each says why.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sundog.migrate.docetl.engines import ModelEngines, sampling_of
 from sundog.migrate.docetl.rows import TableDraft, columns_of_rows
 from sundog.migrate.docetl.schemas import answer_form, field_name
 from sundog.migrate.prompts import with_names
-from sundog.migrate.written import FreshNames, ImportedFlow
+from sundog.migrate.written import FreshNames, ImportedFlow, flow_name
 
 Operation = Mapping[str, Any]
 CHARACTERS_PER_TOKEN = 4
@@ -26,6 +26,7 @@ _SILENT = frozenset({
     "flush_partial_results", "bypass_cache", "timeout", "max_retries_per_timeout", "drop_keys", "reduce_key",
     "unnest_key", "expand_fields", "split_key", "method", "method_kwargs", "synthesize_resolve", "execution",
     "litellm_completion_kwargs", "num_retries_on_validate_failure", "associative", "batch_prompt", "max_batch_size",
+    "comparison_prompt", "comparison_model", "optimize_blocking",
 })  # fmt: skip
 _WHY = {
     "validate": "Python expressions; say it in the output's schema, or filter by a template",
@@ -39,9 +40,12 @@ _WHY = {
     "keep_empty": "a row with an empty list has no rows after it",
     "recursive": "only the outer list is unnested",
     "tools": "write a step for each",
+    "resolution_prompt": "the canonical value is the one of most rows",
+    "blocking_keys": "all pairs are asked about; write a `block`",
+    "blocking_threshold": "all pairs are asked about; write a `block`",
+    "blocking_conditions": "Python expressions; write a `block` with `on`",
 }
 _NO_EQUAL = {
-    "resolve": "it compares pairs of rows; the rows go on as they are",
     "gather": "write a query with lag and lead over the chunks; the rows go on as they are",
     "sample": "give `sundog run` --limit or --sample",
 }
@@ -155,7 +159,7 @@ def _unnest(operation: Operation, table: TableDraft, making: Making) -> TableDra
     selected = [*(f"e.{sql_name(column)}" for column in others), f"u.element as {sql_name(key)}"]
     selected += [f"u.element.{sql_name(column)} as {sql_name(column)}" for column in expanded]
     query = f"select {_listed(selected)}\nfrom {sql_name(table.name)} e, unnest(e.{sql_name(key)}) as u(element)"
-    return _begin(operation, query, [*others, key, *expanded], making)
+    return _begin(operation, {"query": query}, columns_of_rows([*others, key, *expanded]), making)
 
 
 def _split(operation: Operation, table: TableDraft, making: Making) -> TableDraft:
@@ -174,24 +178,44 @@ def _split(operation: Operation, table: TableDraft, making: Making) -> TableDraf
     selected = [f"e.{sql_name(column)}" for column in others]
     selected += [f"{expression} as {sql_name(column)}" for column, expression in made.items()]
     query = f"select {_listed(selected)}\nfrom {sql_name(table.name)} e, {number} as u(number)"
-    return _begin(operation, query, [*others, *made], making)
+    return _begin(operation, {"query": query}, columns_of_rows([*others, *made]), making)
 
 
 def _reduce(operation: Operation, table: TableDraft, making: Making) -> TableDraft:
     written = operation["reduce_key"]
     keys = [] if written in ("_all", ["_all"]) else [written] if isinstance(written, str) else list(written)
     schema = _schema(operation)
-    packed = ", ".join(f"{sql_name(column)} := {sql_name(column)}" for column in table.columns)
-    selected = _listed([*map(sql_name, keys), f"list(struct_pack({packed})) as inputs"])
-    grouped = f"\ngroup by {', '.join(map(sql_name, keys))}" if keys else ""
-    after = _begin(operation, f"select {selected}\nfrom {sql_name(table.name)}{grouped}", [*keys, "inputs"], making)
+    # The elements of a group lack the columns of `by`, and prompts read all of them.
+    by = {f"by_{flow_name(key)}": key for key in keys}
+    selected = [f"{sql_name(key)} as {name}" for name, key in by.items()] or ["1 as by_all"]
+    query = f"select {_listed([*selected, *map(sql_name, table.columns)])}\nfrom {sql_name(table.name)}"
+    collect = {"query": query, "by": list(by) or ["by_all"], "as": "inputs"}
+    after = _begin(operation, {"collect": collect}, {}, making)
     step = _ask(operation, str(operation["prompt"]), schema, after, making, inputs="row.inputs")
-    after.columns = {**columns_of_rows(keys), **{column: f"{step}.{field_name(column)}" for column in schema}}
+    after.columns = {key: f"row.{name}" for name, key in by.items()}
+    after.columns |= {column: f"{step}.{field_name(column)}" for column in schema}
     return after
 
 
-def _begin(operation: Operation, query: str, columns: list[str], making: Making) -> TableDraft:
-    after = TableDraft(making.names.give(f"{operation['name']}_rows"), {"query": query}, columns_of_rows(columns))
+def _resolve(operation: Operation, table: TableDraft, making: Making) -> TableDraft:
+    (column, *others) = _schema(operation)
+    if others or column not in table.columns:
+        raise FlowError("it resolves values of one column that is there")
+    names = {"input1": {column: "row.left"}, "input2": {column: "row.right"}}
+    prompt = with_names(str(operation["comparison_prompt"]), names, {})
+    engine = making.engines.of({**operation, "model": operation.get("comparison_model") or operation.get("model")})
+    canonical = next(name for name in ("canonical", f"canonical_{flow_name(column)}") if name not in table.columns)
+    resolve = {"source": table.name, "column": column, "engine": engine, "prompt": prompt, "as": canonical}
+    after = _begin(operation, {"resolve": resolve}, columns_of_rows(table.columns), making)
+    after.columns[column] = f"row.{canonical}"
+    making.made.remarks.append(
+        f"'{operation['name']}' asks about all pairs of values: write a `block` to keep them few."
+    )
+    return after
+
+
+def _begin(operation: Operation, source: dict[str, Any], columns: dict[str, str], making: Making) -> TableDraft:
+    after = TableDraft(making.names.give(f"{operation['name']}_rows"), source, columns)
     making.tables.append(after)
     return after
 
@@ -217,4 +241,5 @@ _OPERATIONS: Mapping[str, Callable[[Operation, TableDraft, Making], TableDraft]]
     "unnest": _unnest,
     "split": _split,
     "reduce": _reduce,
+    "resolve": _resolve,
 }

@@ -23,7 +23,7 @@ class TableDraft:
     """A table that is being made, one operation after the other."""
 
     name: str
-    #: `{"from": ...}` or `{"query": ...}`.
+    #: As in a flow: `from`, `query`, `collect` or `resolve`.
     source: dict[str, Any]
     #: Expressions by column, in order.
     columns: dict[str, str]
