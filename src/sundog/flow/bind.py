@@ -21,13 +21,18 @@ from sundog.flow.prompt_file import FilePositions
 from sundog.flow.references import ReferenceCheck
 from sundog.flow.secret_check import check_no_secrets, check_secret_spelling
 from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, OutputSpec, WorkersSpec
+from sundog.flow.taken import Taken
 from sundog.flow.validation import read
 from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan, Table, WorkerGroup, steps_of
 from sundog.ir.tables import InputRows
 
 
-def load_flow(path: Path) -> LogicalPlan:
-    """Return the plan of a flow file; FlowError with its place for whatever is wrong in it."""
+def load_flow(path: Path, within: tuple[Path, ...] = ()) -> LogicalPlan:
+    """Return the plan of a flow file; FlowError with its place for whatever is wrong in it. `within`: the flows that
+    take a table of it."""
+    if path.resolve() in within:
+        files = " -> ".join(one.name for one in (*within, path))
+        raise FlowError(f"the flows take tables of each other in a circle: {files}", where=str(path))
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -37,36 +42,44 @@ def load_flow(path: Path) -> LogicalPlan:
         where = Location(str(path), before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
         raise FlowError(f"the flow is not UTF-8 text: byte 0x{error.object[error.start]:02X}", where=where) from error
     document = read_document(text, str(path))
-    return bind(document.data, document.positions, base_dir=path.parent)
+    return bind(document.data, document.positions, base_dir=path.parent, within=(*within, path.resolve()))
 
 
-def bind(data: Any, positions: Positions, *, base_dir: Path) -> LogicalPlan:
+def bind(data: Any, positions: Positions, *, base_dir: Path, within: tuple[Path, ...] = ()) -> LogicalPlan:
     """Return the plan of a flow given as plain data; FlowError that lists everything that is wrong.
 
-    `base_dir`: the folder that relative paths and module names of operators start from.
+    `base_dir`: the folder that relative paths and module names of operators start from. `within`: as of `load_flow`.
     """
     complaints = Complaints()
     flow = read(FlowSpec, data, (), positions, complaints)
     complaints.raise_if_any()
     assert flow is not None
     made = MadePositions(positions)
-    tables = ExpandedTables(flow.tables)
-    if flow.tables:
+    others = {name: table for name, table in flow.tables.items() if _is_of_other_flow(table)}
+    own = {name: table for name, table in flow.tables.items() if name not in others}
+    tables = ExpandedTables(own)
+    if own:
         # Few flows have tables.
         from sundog.flow.expansions.catalog import expand
 
-        tables = expand(flow.tables, made, complaints)
+        tables = expand(own, made, complaints)
         complaints.raise_if_any()
-    binder = _Binder(FilePositions(made), complaints, base_dir, tables.made_by)
-    plan = binder.plan(flow.model_copy(update={"tables": tables.tables}))
+    binder = _Binder(FilePositions(made), complaints, base_dir, tables.made_by, within)
+    plan = binder.plan(flow.model_copy(update={"tables": tables.tables}), others)
     complaints.raise_if_any()
     return plan
 
 
 class _Binder:
     def __init__(
-        self, positions: FilePositions, complaints: Complaints, base_dir: Path, made_by: Mapping[str, str]
+        self,
+        positions: FilePositions,
+        complaints: Complaints,
+        base_dir: Path,
+        made_by: Mapping[str, str],
+        within: tuple[Path, ...],
     ) -> None:
+        self._within = within
         self._made_by = made_by
         self._positions = positions
         self._complaints = complaints
@@ -75,10 +88,10 @@ class _Binder:
         #: By group.
         self._num_workers: dict[str, int] = {}
 
-    def plan(self, flow: FlowSpec) -> LogicalPlan:
-        """Return the plan of `flow`; where something is wrong, all of it is among the complaints, and what is returned
-        is of no use."""
-        if not flow.inputs:
+    def plan(self, flow: FlowSpec, others: Mapping[str, Any]) -> LogicalPlan:
+        """Return the plan of `flow`, with the tables `others` of other flows; where something is wrong, all of it is
+        among the complaints, and what is returned is of no use."""
+        if not flow.inputs and not others:
             self._complain("a flow needs an input: its rows are what it runs on", ("inputs",))
         workers = tuple(group for name, data in flow.workers.items() if (group := self._workers(name, data)))
         self._num_workers = {group.name: group.count for group in workers}
@@ -86,46 +99,71 @@ class _Binder:
         inputs = tuple(
             source
             for index, item in enumerate(flow.inputs.items())
-            if (source := self._input(*item, is_first=not index, joins=not flow.tables))
+            if (source := self._input(*item, is_first=not index, joins=not flow.tables and not others))
         )
         for name in flow.constants:
             self._names.give(name, "constant", self._positions.key(("constants", name)))
+        taken = self._taken(flow, others, engines, workers, inputs)
         binder = NodeBinder(
             self._positions,
             self._complaints,
             self._names,
             self._base_dir,
             # A block that was wrong stands for itself, so that the steps on it are not called wrong too.
-            {**{name: EngineBlock(name, "", {}) for name in flow.engines}, **{block.name: block for block in engines}},
+            {**{name: EngineBlock(name, "", {}) for name in flow.engines}, **taken.engines},
         )
-        tables, results, drafts = self._tables(flow, inputs, binder)
+        tables, results, drafts = self._tables(flow, taken, [*flow.tables, *others], binder)
         for section in ("inputs", "constants", "outputs"):
             check_no_secrets(getattr(flow, section), (section,), self._positions, self._complaints)
         return LogicalPlan(
             flow.name,
-            engines,
-            inputs,
-            flow.constants,
+            tuple(taken.engines.values()),
+            tuple(taken.inputs.values()),
+            taken.constants,
             tables,
             results,
-            workers,
+            tuple(taken.workers.values()),
             flow.objective,
-            limits=self._limits(flow, drafts),
+            limits={**taken.limits, **self._limits(flow, drafts)},
         )
 
+    def _taken(
+        self,
+        flow: FlowSpec,
+        others: Mapping[str, Any],
+        engines: Sequence[EngineBlock],
+        workers: Sequence[WorkerGroup],
+        inputs: Sequence[InputSource],
+    ) -> Taken:
+        """Return the flow's own parts, with those that come along with tables of other flows."""
+        taken = Taken(
+            {one.name: one for one in engines},
+            {one.name: one for one in workers},
+            {one.name: one for one in inputs},
+            dict(flow.constants),
+        )
+        if others:
+            from sundog.flow.tables.other_flow import OtherFlows  # few flows take tables of others
+
+            def load(path: Path) -> LogicalPlan:
+                return load_flow(path, self._within)
+
+            flows = OtherFlows(load, self._base_dir, self._positions, self._complaints, self._names, taken)
+            flows.take(others)
+        return taken
+
     def _tables(
-        self, flow: FlowSpec, inputs: Sequence[InputSource], binder: NodeBinder
+        self, flow: FlowSpec, taken: Taken, written: Sequence[str], binder: NodeBinder
     ) -> tuple[tuple[Table, ...], tuple[str, ...], Sequence[NodeDraft]]:
-        """Return the tables, the names of those that are results, and the drafts of all nodes."""
-        names = tuple(source.name for source in inputs)
-        if flow.tables:
+        """Return the tables, the names of those that are results, and the drafts of all nodes. `written`: the names of
+        the tables that the flow has."""
+        names = tuple(taken.inputs)
+        if written:
             # Few flows have queries, and whatever reads them is slow to import.
             from sundog.flow.tables.bind_tables import TableBinder
 
-            tables = TableBinder(
-                self._positions, self._complaints, self._names, binder, names, flow.constants, self._made_by
-            )
-            return tables.bound(flow)
+            binder_of_tables = TableBinder(self._positions, self._complaints, self._names, binder, taken, self._made_by)
+            return binder_of_tables.bound(flow, written)
         if flow.results is not None:
             where = self._positions.key(("results",))
             self._complaints.add("'results' names tables, and this flow has none", where, "take it out")
@@ -217,6 +255,10 @@ class _Binder:
 
     def _complain(self, what: str, path: DataPath) -> None:
         self._complaints.add(what, self._positions.key(path))
+
+
+def _is_of_other_flow(table: Any) -> bool:
+    return isinstance(table, dict) and isinstance(table.get("from"), dict)
 
 
 def _are_whole(drafts: Iterable[NodeDraft]) -> bool:

@@ -87,7 +87,8 @@ class Session:
     def _files(self) -> dict[Path, str]:
         """Return the files that a run reads or writes besides its inputs, and what each is."""
         steps = steps_of(self.flow.written.nodes)
-        found = {Path(step.location.file): "the flow" for step in steps if step.location is not None}
+        places = [step.location for step in steps] + [table.location for table in self.flow.written.tables]
+        found = {Path(place.file): "the flow" for place in places if place is not None}
         for step in steps:
             for name in self.flow.operators[step.operator].traits(step.spec).files:
                 found[self._base_dir / name] = f"a file of step '{step.name}'"

@@ -286,6 +286,12 @@ class FlowBuilder(NodesBuilder):
         self._data["tables"][name] |= data
         return TableBuilder(name, self._data["tables"][name], self._sites)
 
+    def table_of(self, name: str, *, flow: str | Path, table: str | None = None) -> str:
+        """Add a table that another flow file of this folder computes, and return its name, for queries. `table`: None
+        for the only table of a flow without tables."""
+        self._put("tables", name, {"from": _given({"flow": str(flow), "table": table})})
+        return name
+
     def resolve(
         self,
         name: str,

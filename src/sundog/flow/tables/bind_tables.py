@@ -21,6 +21,7 @@ from sundog.flow.references import ANY_ROW, ReferenceCheck
 from sundog.flow.secret_check import check_no_secrets
 from sundog.flow.spec import FlowSpec, OutputSpec
 from sundog.flow.tables.table_spec import TableSpec
+from sundog.flow.taken import Taken
 from sundog.flow.validation import read
 from sundog.ir.graph import table_order
 from sundog.ir.logical import Table
@@ -45,46 +46,52 @@ class TableBinder:
         complaints: Complaints,
         names: Names,
         nodes: NodeBinder,
-        inputs: Sequence[str],
-        constants: Mapping[str, Any],
+        taken: Taken,
         made_by: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`made_by`: the words that tables came from which the user did not write so."""
+        """`taken`: the parts of the flow, with tables of other flows. `made_by`: the words that tables came from which
+        the user did not write so."""
         self._made_by = made_by
         self._positions = positions
         self._complaints = complaints
         self._names = names
         self._nodes = nodes
-        self._inputs = inputs
-        self._constants = constants
+        self._inputs = list(taken.inputs)
+        self._constants = taken.constants
+        self._others = taken.tables
         #: By table, as far as they are known; those of inputs are not.
-        self._columns: dict[str, tuple[str, ...]] = {}
+        self._columns = {
+            name: tuple(column for column, _ in table.outputs) for name, table in self._others.items() if table.outputs
+        }
 
-    def bound(self, flow: FlowSpec) -> tuple[tuple[Table, ...], tuple[str, ...], Sequence[NodeDraft]]:
-        """Return the tables, the names of those that are results, and the drafts of all nodes."""
+    def bound(
+        self, flow: FlowSpec, written: Sequence[str]
+    ) -> tuple[tuple[Table, ...], tuple[str, ...], Sequence[NodeDraft]]:
+        """Return the tables, the names of those that are results, and the drafts of all nodes. `written`: the names of
+        the tables that the flow has, those of other flows last."""
         for section in ("nodes", "outputs"):
             if getattr(flow, section):
                 hint = f"write `{section}` inside a table"
                 self._complaints.add(f"a flow with tables has no {section} of its own", self._key((section,)), hint)
         self._check_names(flow)
         specs = {name: spec for name, data in flow.tables.items() if (spec := self._read(name, data))}
-        sources = {name: self._source(name, spec, flow.tables) for name, spec in specs.items()}
+        known = {**flow.tables, **self._others}
+        sources = {name: self._source(name, spec, known) for name, spec in specs.items()}
         drafts = {name: self._nodes.drafts(spec.nodes, (*_place(name), "nodes")) for name, spec in specs.items()}
         made = {name: self._table(name, specs[name], sources[name], drafts) for name in self._order(sources)}
         every = [draft for of_table in drafts.values() for draft in of_table]
-        tables = tuple(made[name] for name in specs)
-        return tables, self._results(flow, tables), every
+        tables = (*self._others.values(), *(made[name] for name in specs))
+        return tables, self._results(flow, tables, written), every
 
-    def _results(self, flow: FlowSpec, tables: Sequence[Table]) -> tuple[str, ...]:
+    def _results(self, flow: FlowSpec, tables: Sequence[Table], written: Sequence[str]) -> tuple[str, ...]:
         """Return the tables whose rows are asked for: as written, else those that no other reads."""
-        names = [table.name for table in tables]
         if flow.results is None:
             read_by_others = {name for table in tables for name in table.reads}
-            return tuple(name for name in names if name not in read_by_others)
+            return tuple(name for name in written if name not in read_by_others)
         for index, name in enumerate(flow.results):
             where = self._positions.value(("results", index))
-            if name not in flow.tables:
-                self._complaints.add(f"there is no table '{name}'", where, suggest(name, flow.tables))
+            if name not in written:
+                self._complaints.add(f"there is no table '{name}'", where, suggest(name, written))
             elif name in flow.results[:index]:
                 self._complaints.add(f"the table '{name}' is named twice", where)
         if not flow.results:
@@ -94,7 +101,7 @@ class TableBinder:
 
     def _check_names(self, flow: FlowSpec) -> None:
         """Check that SQL, which does not tell capitals from small letters, tells all relations apart."""
-        seen = {name.lower(): name for name in self._inputs}
+        seen = {name.lower(): name for name in (*self._inputs, *self._others)}
         for name in flow.tables:
             where = self._key(_place(name))
             self._names.give(name, "table", where)
