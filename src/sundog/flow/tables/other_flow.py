@@ -21,7 +21,7 @@ from sundog.flow.validation import read
 from sundog.ir.graph import table_order
 from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan, Table, WorkerGroup, steps_of
 
-Load = Callable[[Path], LogicalPlan]
+LoadFlow = Callable[[Path], LogicalPlan]
 """Reads another flow; FlowError for what is wrong in it."""
 T = TypeVar("T", EngineBlock, InputSource, WorkerGroup)
 
@@ -47,7 +47,7 @@ class OtherFlows:
     """This class takes tables of other flows into one. What is wrong goes to `complaints`."""
 
     def __init__(
-        self, load: Load, base_dir: Path, positions: Positions, complaints: Complaints, names: Names, taken: Taken
+        self, load: LoadFlow, base_dir: Path, positions: Positions, complaints: Complaints, names: Names, taken: Taken
     ) -> None:
         """`taken`: what the flow has itself; what comes along is added to it."""
         self._load = load
