@@ -195,14 +195,16 @@ def test_a_step_reads_what_the_step_before_gives(folder: Path) -> None:
 def test_what_is_not_taken_over_is_told(folder: Path) -> None:
     checked = {**QUOTES, "validate": ["len(output['quotes']) > 1"], "gleaning": {"num_rounds": 1}, "odd": 1}
     gather = {"name": "around", "type": "gather"}
+    rank = {"name": "best", "type": "rank", "prompt": "x"}
     cluster = {"name": "groups", "type": "cluster"}
-    made = imported(folder, checked, gather, cluster, UNNEST)
+    made = imported(folder, checked, gather, rank, cluster, UNNEST)
     assert sorted(made.not_taken_over) == [
         "cluster 'groups' and what comes after it: it has no equal",
         "gather 'around': write a query with lag and lead over the chunks; the rows go on as they are",
         "quotes.gleaning: write a loop of two steps, one that answers and one that judges",
         "quotes.odd",
         "quotes.validate: Python expressions; say it in the output's schema, or filter by a template",
+        "rank 'best': write a step that scores, and a table with `order by`; the rows go on in their order",
     ]
     text = made.text(folder, "pipeline.yaml")
     assert text.startswith("# imported from pipeline.yaml\n# not taken over: ")
@@ -235,6 +237,15 @@ def test_rows_that_are_not_there_have_the_columns_that_prompts_name(folder: Path
     made = imported(folder, QUOTES)
     assert list(made.flow["outputs"]) == ["review", "quotes", "mood"]
     assert "were not there" in made.remarks[0]
+
+
+def test_python_in_the_file_ends_the_way(folder: Path) -> None:
+    made = imported(folder, QUOTES, {"name": "clean", "type": "code_map", "code": "def transform(doc): ..."}, UNNEST)
+    assert made.not_taken_over == [
+        "code_map 'clean' and what comes after it: its Python stands in the file; put it into a module, and write a "
+        "python step"
+    ]
+    assert list(made.flow["nodes"]) == ["quotes"]
 
 
 def test_operations_may_be_a_mapping(folder: Path) -> None:

@@ -26,6 +26,7 @@ from sundog.secrets import Secrets
 from tests.operators import plain_mcp_server
 from tests.operators.conformance import SECRET, SECRET_VALUE, Case, Context, OperatorConformance, Subject, until
 from tests.operators.mcp_server import WebServer
+from tests.operators.plain_web_server import ForgetfulServer
 
 PROGRAM = Path(plain_mcp_server.__file__)
 
@@ -430,3 +431,37 @@ def test_what_is_seen_before_the_first_call(web: WebServer, seen: Path) -> None:
     (unread,) = findings(spec("large", **program(seen, "large schema")))
     assert unread.startswith("its arguments and results are not checked: the schema of its result has more than")
     assert not is_running(processes(seen)[0])
+
+
+def test_a_session_that_the_server_has_forgotten_is_opened_again() -> None:
+    """The call that it was found by is not sent again: nobody knows whether the server has acted."""
+
+    async def forgotten(server: ForgetfulServer) -> OperatorError:
+        operator, one = MCPOperator(Path()), spec("echo", {"a": 1}, url=server.url)
+        await use(operator, one)
+        server.sessions.clear()
+        with pytest.raises(OperatorError) as caught:
+            await use(operator, one)
+        assert (await use(operator, one))["json"] == {"a": 1}
+        await operator.close()
+        return caught.value
+
+    with ForgetfulServer() as server:
+        failed = asyncio.run(forgotten(server))
+        assert (server.num_opened, server.num_uses) == (2, 2)
+    assert "Session terminated" in failed.what
+    assert failed.is_outcome_unknown
+
+
+def test_a_status_that_is_a_failure_is_told() -> None:
+    with ForgetfulServer() as server:
+        server.status = 503
+        failed = fault(spec("echo", url=server.url, effect=False))
+        assert failed.hint == "it has answered 503 Service Unavailable"
+        assert failed.retryable
+        assert server.num_uses == 1
+
+
+def test_a_program_that_cannot_be_started_stops_the_run() -> None:
+    (found,) = findings(spec("a", command=["no-such-program"]), {})
+    assert found.startswith("fatal: the program 'no-such-program' cannot be started: No such file or directory")

@@ -26,7 +26,7 @@ _SILENT = frozenset({
     "flush_partial_results", "bypass_cache", "timeout", "max_retries_per_timeout", "drop_keys", "reduce_key",
     "unnest_key", "expand_fields", "split_key", "method", "method_kwargs", "synthesize_resolve", "execution",
     "litellm_completion_kwargs", "num_retries_on_validate_failure", "associative", "batch_prompt", "max_batch_size",
-    "comparison_prompt", "comparison_model", "optimize_blocking",
+    "comparison_prompt", "comparison_model", "optimize_blocking", "embedding_model",
 })  # fmt: skip
 _WHY = {
     "validate": "Python expressions; say it in the output's schema, or filter by a template",
@@ -48,7 +48,10 @@ _WHY = {
 _NO_EQUAL = {
     "gather": "write a query with lag and lead over the chunks; the rows go on as they are",
     "sample": "give `sundog run` --limit or --sample",
+    "rank": "write a step that scores, and a table with `order by`; the rows go on in their order",
 }
+_PYTHON = "its Python stands in the file; put it into a module, and write a python step"
+_STOPS = {"code_map": _PYTHON, "code_filter": _PYTHON, "code_reduce": _PYTHON}
 
 
 @dataclass(slots=True)
@@ -70,7 +73,7 @@ def apply(operation: Operation, table: TableDraft, making: Making) -> TableDraft
         making.made.leave_out(f"{kind} '{name}': {_NO_EQUAL[kind]}")
         return table
     if kind not in _OPERATIONS:
-        making.made.leave_out(f"{kind} '{name}' and what comes after it: it has no equal")
+        making.made.leave_out(f"{kind} '{name}' and what comes after it: {_STOPS.get(kind, 'it has no equal')}")
         return None
     for key in operation.keys() - _SILENT:
         making.made.leave_out(f"{name}.{key}{': ' + _WHY[key] if key in _WHY else ''}")
@@ -191,7 +194,7 @@ def _reduce(operation: Operation, table: TableDraft, making: Making) -> TableDra
     query = f"select {_listed([*selected, *map(sql_name, table.columns)])}\nfrom {sql_name(table.name)}"
     collect = {"query": query, "by": list(by) or ["by_all"], "as": "inputs"}
     after = _begin(operation, {"collect": collect}, {}, making)
-    step = _ask(operation, str(operation["prompt"]), schema, after, making, inputs="row.inputs")
+    step = _ask(operation, str(operation["prompt"]), schema, after, making, inputs="row.inputs", values="row.inputs")
     after.columns = {key: f"row.{name}" for name, key in by.items()}
     after.columns |= {column: f"{step}.{field_name(column)}" for column in schema}
     return after

@@ -131,7 +131,12 @@ class MCPOperator:
         )
 
     async def inspect(self, spec: MCPSpec, given: Inspection) -> Sequence[Finding]:
-        listed = await listed_tools(spec.address, self._base_dir, given.secrets)
+        try:
+            listed = await listed_tools(spec.address, self._base_dir, given.secrets)
+        except OperatorError as error:
+            if error.retryable:
+                raise
+            return [Finding(error.what, error.hint, is_fatal=True)]
         tool = listed.tool(spec.tool)
         if tool is None:
             return [_missing(spec.tool, dict(listed.left_out), [one.name for one in listed.tools])]

@@ -48,6 +48,8 @@ class MCPServer:
         self._closing = asyncio.Event()
         self._opening: asyncio.Timeout | None = None
         self._has_broken = False
+        #: The status of the last answer that was a failure.
+        self._refusal: str | None = None
 
     @property
     def is_usable(self) -> bool:
@@ -137,7 +139,7 @@ class MCPServer:
         from sundog.operators.mcp.web import web_client
 
         headers = {name: reveal_text(value, self._secrets) for name, value in self._address.headers}
-        client: httpx2.AsyncClient = await stack.enter_async_context(web_client(headers))
+        client: httpx2.AsyncClient = await stack.enter_async_context(web_client(headers, self._refused))
         url = reveal_text(self._address.url, self._secrets)
         return streamable_http_client(url, http_client=client, max_sse_event_size=MAX_MESSAGE_BYTES)
 
@@ -172,7 +174,12 @@ class MCPServer:
             is_outcome_unknown=is_effect,
         )
 
+    def _refused(self, status: str) -> None:
+        self._refusal = status
+
     def _said(self) -> str | None:
+        if self._refusal is not None:
+            return f"it has answered {self._refusal}"
         said = "" if self._program is None else self._secrets.redact(self._program.said())
         return f"it says: {said}" if said else None
 

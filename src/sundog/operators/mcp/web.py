@@ -6,7 +6,7 @@ event by event.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import cast
 
 import httpx2
@@ -16,17 +16,24 @@ from sundog.operators.mcp.program import MAX_MESSAGE_BYTES
 CONNECT_TIMEOUT_S = 30.0
 
 
-def web_client(headers: Mapping[str, str]) -> httpx2.AsyncClient:
-    """Return a client whose answers are bounded; a call's own time limit bounds the wait for one."""
+def web_client(headers: Mapping[str, str], on_refusal: Callable[[str], None]) -> httpx2.AsyncClient:
+    """Return a client whose answers are bounded; a call's own time limit bounds the wait for one. `on_refusal` gets the
+    status of each answer that is a failure, which the protocol's library drops."""
+
+    async def look(response: httpx2.Response) -> None:
+        if response.status_code >= 400:
+            on_refusal(f"{response.status_code} {response.reason_phrase}".rstrip())
+        _bound(response)
+
     return httpx2.AsyncClient(
         # An answer is counted as it is read, so it must not be a small one that unpacks to a large one.
         headers={"Accept-Encoding": "identity", **headers},
         timeout=httpx2.Timeout(CONNECT_TIMEOUT_S, read=None),
-        event_hooks={"response": [_bound]},
+        event_hooks={"response": [look]},
     )
 
 
-async def _bound(response: httpx2.Response) -> None:
+def _bound(response: httpx2.Response) -> None:
     if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):
         response.stream = _BoundedStream(cast(httpx2.AsyncByteStream, response.stream))
 
