@@ -41,7 +41,7 @@ def copy_example(name: str, folder: Path, engine: str) -> None:
 def run_example(folder: Path, *options: str, output: str = "out.jsonl") -> Finished:
     ran = sundog(folder, "run", "flow.yaml", "--output", output, "--json", *options)
     assert ran.exit_code == 0, ran.stderr
-    return Finished(read_rows(folder / output), report_of(ran))
+    return Finished(read_rows(folder / output.rpartition("=")[2]), report_of(ran))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

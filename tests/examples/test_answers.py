@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines.test_openvino import needs_model
-from tests.examples.stage import EMBEDDED, NULL, copy_example, run_example
+from tests.examples.stage import EMBEDDED, NULL, copy_example, read_rows, run_example
 
 ENGINES = [pytest.param(NULL, id="null"), pytest.param(EMBEDDED, id="embedded", marks=needs_model)]
 NUM_AUDITED_BY_THE_MODEL = 16
@@ -92,3 +92,19 @@ def test_shop_agent(tmp_path: Path, engine: str) -> None:
     assert asked + finished.calls("total")[0] <= sum(turns), "at most one tool in a turn"
     assert executed <= min(asked, len(price_of)), "equal look-ups of all questions are made once"
     assert finished.calls("answer")[0] == len(turns)
+
+
+def test_medications(tmp_path: Path, engine: str) -> None:
+    folder = tmp_path / "medications"
+    copy_example("medications", folder, engine)
+    visits = len((folder / "visits.csv").read_text().splitlines()) - 1
+    finished = run_example(folder, "--output", "drugs=drugs.jsonl", output="histories=histories.jsonl")
+    histories, drugs = finished.rows, read_rows(folder / "drugs.jsonl")
+    assert finished.calls("read")[0] == visits
+    assert {row["canonical"] for row in drugs} == {row["drug"] for row in histories}
+    assert sum(row["num_visits"] for row in histories) == len(drugs), "each mention is in one history"
+    assert finished.calls("summary")[0] == len(histories)
+    values = {row["drug"] for row in drugs}
+    assert all(row["canonical"] in values for row in drugs)
+    (judge,) = [node["node"] for node in finished.report["nodes"] if node["node"] not in ("read", "summary")]
+    assert finished.calls(judge)[0] <= len(values) * (len(values) - 1) // 2, "no pair is asked about twice"
