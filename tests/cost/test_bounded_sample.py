@@ -10,6 +10,7 @@ import pytest
 import sundog as sd
 from sundog.config import read_config
 from sundog.cost import plan_sample
+from sundog.cost.tables import sampled_table
 from sundog.explanation.explanation import Explanation
 from sundog.measured import plan_costs
 from sundog.present.document import PlanDocument
@@ -35,11 +36,11 @@ def calls_looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     walk = plan_sample.sample_plan
 
     def counted(*given: Any) -> Any:
-        calls = walk(*given)
-        found.append(len(calls))
-        return calls
+        walked = walk(*given)
+        found.append(len(walked.calls))
+        return walked
 
-    monkeypatch.setattr(plan_costs, "sample_plan", counted)
+    monkeypatch.setattr(sampled_table, "sample_plan", counted)
     return found
 
 

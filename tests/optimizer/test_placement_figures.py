@@ -12,6 +12,7 @@ from sundog.cost.estimate import Estimate
 from sundog.cost.history import ASSUMED_CALL_S, ASSUMED_TOOL_S
 from sundog.cost.node_cost import CallCost, RowSample
 from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
+from sundog.cost.tables.sampled_table import TableEstimate
 from sundog.ir.logical import WorkerGroup, steps_of
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import OPERATORS
@@ -27,6 +28,7 @@ from sundog.optimizer.placement_of_plan import placement_problem
 from sundog.optimizer.planner import plan_physical
 
 GPU = WorkerGroup("gpu", 2)
+ROWS = TableEstimate("", RowSample(10, 100), Estimate.exactly(100), Estimate.exactly(100), is_known=True)
 PLACES = [
     PoolReplicas("engine:small", GPU, 2),
     PoolReplicas("engine:large", GPU, 2),
@@ -165,7 +167,7 @@ def estimate(**seconds: Estimate | None) -> PlanEstimate:
     calls = CallCost(Estimate.exactly(100), Estimate.exactly(100))
     pools = {call.name: call.pool for call in calls_of(plan().nodes)}
     nodes = tuple(NodeEstimate(name, "", pools[name], calls, None, one, None) for name, one in seconds.items())
-    return PlanEstimate(RowSample(10, 100), nodes, None, (), ())
+    return PlanEstimate((ROWS,), nodes, None, (), ())
 
 
 @pytest.mark.parametrize(

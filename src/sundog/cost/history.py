@@ -15,6 +15,8 @@ from sundog.cost.estimate import Estimate, share_of
 _LOG_WIDTH = log(1.05)
 ZERO_BUCKET = -(2**31)
 MIN_TOLD = 5
+CHILDREN_ERROR = 0.1
+"""The relative error of a table's rows for each row that it reads, where runs agree: the next rows are others."""
 # A tool that was never timed is taken to answer in 10 ms, give or take a factor of ten.
 ASSUMED_TOOL_S = Estimate(0.001, 0.01, 0.1)
 # A call of an engine that was never timed is taken to have a place to itself for so long.
@@ -98,6 +100,8 @@ class NodeRecord:
     num_turns: Histogram = field(default_factory=Histogram)
     #: Lengths of results as JSON.
     result_bytes: Histogram = field(default_factory=Histogram)
+    #: Of a table whose query reads other tables, its rows for each done row of these, one value a run.
+    num_children: Histogram = field(default_factory=Histogram)
 
 
 # By (node, model); the model of a step without an engine, and of what no model decides, is "".
@@ -147,6 +151,18 @@ def output_tokens(record: NodeRecord | None, num_calls: float, max_tokens: int) 
     known = None if record is None else mean_of(record.output_tokens, num_calls)
     limit = Estimate.exactly(max_tokens)
     return Estimate(1.0, (1 + max_tokens) / 2, max_tokens) if known is None else known.at_most(limit)
+
+
+def children_per_row(record: NodeRecord | None) -> Estimate | None:
+    """Return how many rows a table has for each row of the tables that it reads; None where no run tells. One run
+    tells it within a factor of two."""
+    if record is None or not record.num_children.counts:
+        return None
+    told = record.num_children
+    if told.count == 1:
+        return Estimate(told.mean / 2, told.mean, told.mean * 2)
+    margin = max(CHILDREN_ERROR * told.mean, 1.645 * told.spread * (1 / told.count + 1) ** 0.5)
+    return Estimate.around(told.mean, margin)
 
 
 def selectivity(record: NodeRecord | None) -> Estimate:

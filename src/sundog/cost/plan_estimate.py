@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from sundog.cost.estimate import NOTHING, Estimate, sum_of
-from sundog.cost.gaps import fill_gaps
 from sundog.cost.history import ASSUMED_TOOL_S, mean_of, output_tokens
 from sundog.cost.node_cost import (
     NO_CALLS,
@@ -28,6 +28,7 @@ from sundog.cost.node_cost import (
 )
 from sundog.cost.plan_sample import UNLIMITED_OUTPUT_TOKENS, PlannedCall
 from sundog.cost.pools import EnginePool, Known
+from sundog.cost.tables.sampled_table import SampledTable, TableEstimate
 from sundog.ir.physical import CallExec, Exec, LoopExec, Sharing, calls_of
 
 
@@ -51,7 +52,7 @@ class NodeEstimate:
 class PlanEstimate:
     """The estimate of a plan."""
 
-    sample: RowSample
+    tables: tuple[TableEstimate, ...]
     #: In plan order.
     nodes: tuple[NodeEstimate, ...]
     #: Seconds from the first call to the last row's end, with the engines started before; None where an engine was
@@ -61,6 +62,12 @@ class PlanEstimate:
     critical_path: tuple[str, ...]
     #: Sentences that say what was not known, and what to do about it.
     missing: tuple[str, ...]
+
+    @property
+    def sample(self) -> RowSample:
+        """The sampled rows and all rows of all tables, those to come as many as are expected."""
+        samples = [table.sample for table in self.tables]
+        return RowSample(sum(one.num_sampled for one in samples), sum(one.num_rows for one in samples))
 
     @property
     def calls(self) -> CallCost:
@@ -81,41 +88,37 @@ class PlanEstimate:
 class SampledPlan:
     """The sample on which an estimate of a plan rests."""
 
-    nodes: tuple[Exec, ...]
-    #: The calls of the sampled rows, row by row, with the tokens of their gaps in place.
-    calls: tuple[PlannedCall, ...]
-    #: The numbers of all sampled rows, also of those without a call.
-    rows: tuple[int, ...]
-    sample: RowSample
+    #: In topological order.
+    tables: tuple[SampledTable, ...]
     known: Known
+    #: Sentences that say which rows could not be told, and why.
+    notes: tuple[str, ...] = ()
 
+    @property
+    def calls(self) -> tuple[PlannedCall, ...]:
+        """The calls of the sampled rows of all tables."""
+        return tuple(chain.from_iterable(table.calls for table in self.tables))
 
-def sampled_plan(
-    nodes: Sequence[Exec], calls: Sequence[PlannedCall], rows: Sequence[int], sample: RowSample, known: Known
-) -> SampledPlan:
-    """Return the sample of a plan. `calls`: what plan_sample found for the sampled `rows`."""
-    planned = {node.name: node for node in calls_of(nodes)}
-    by_node: dict[str, list[int]] = defaultdict(list)
-    for place, call in enumerate(calls):
-        by_node[call.node].append(place)
-    filled = list(calls)
-    for name, places in by_node.items():
-        some = fill_gaps([calls[place] for place in places], known.record(name, planned[name].pool))
-        for place, call in zip(places, some, strict=True):
-            filled[place] = call
-    return SampledPlan(tuple(nodes), tuple(filled), tuple(rows), sample, known)
+    @property
+    def num_rows(self) -> int:
+        """The rows of all tables, those to come as many as are expected."""
+        return sum(table.sample.num_rows for table in self.tables)
 
 
 def estimate_plan(plan: SampledPlan) -> PlanEstimate:
     """Estimate all but the makespan, which is None: a simulation tells it."""
     known = plan.known
-    by_node: dict[str, list[PlannedCall]] = defaultdict(list)
-    for call in plan.calls:
-        by_node[call.node].append(call)
-    steps = _Steps(plan.sample, known)
-    found = {node.name: steps.estimate(node, by_node[node.name]) for node in calls_of(plan.nodes)}
-    path = _longest(plan.nodes, found)[1] if has_seconds(found.values(), known) else ()
-    return PlanEstimate(plan.sample, tuple(found.values()), None, path, _missing(found, known))
+    steps = _Steps(known)
+    found: dict[str, NodeEstimate] = {}
+    for table in plan.tables:
+        by_node: dict[str, list[PlannedCall]] = defaultdict(list)
+        for call in table.calls:
+            by_node[call.node].append(call)
+        for node in calls_of(table.nodes):
+            found[node.name] = steps.estimate(node, by_node[node.name], table.sample)
+    path = _longest_of(plan.tables, found) if has_seconds(found.values(), known) else ()
+    tables = tuple(TableEstimate(t.name, t.sample, t.num_rows, t.num_done, t.is_known) for t in plan.tables)
+    return PlanEstimate(tables, tuple(found.values()), None, path, (*_missing(found, known), *plan.notes))
 
 
 def has_seconds(found: Collection[NodeEstimate], known: Known) -> bool:
@@ -128,19 +131,18 @@ def has_seconds(found: Collection[NodeEstimate], known: Known) -> bool:
 class _Steps:
     """Steps in plan order: what earlier ones have made and computed, later ones find."""
 
-    def __init__(self, sample: RowSample, known: Known) -> None:
-        self._sample = sample
+    def __init__(self, known: Known) -> None:
         self._known = known
         self._made: set[Hashable] = set()
         self._warm: dict[str, set[int]] = defaultdict(set)
 
-    def estimate(self, node: CallExec, calls: Sequence[PlannedCall]) -> NodeEstimate:
-        """Return what the sampled `calls` of one step come to for all rows; seconds are None while nothing is known of
-        its calls' time."""
+    def estimate(self, node: CallExec, calls: Sequence[PlannedCall], sample: RowSample) -> NodeEstimate:
+        """Return what the sampled `calls` of one step come to for all rows of its table; seconds are None while nothing
+        is known of its calls' time."""
         pool = self._known.pools[node.pool]
         if isinstance(pool, EnginePool):
-            return self._engine_step(node, pool, calls)
-        cost = sum((one for one, _ in self._groups(node, calls)), NO_CALLS)
+            return self._engine_step(node, pool, calls, sample)
+        cost = sum((one for one, _ in self._groups(node, calls, sample)), NO_CALLS)
         record = self._known.record(node.name)
         call_s = None if record is None else mean_of(record.call_s, cost.num_executed.expected)
         if cost.num_asked == NOTHING:
@@ -148,9 +150,11 @@ class _Steps:
         seconds = None if call_s is None else estimate_tool_seconds(cost, call_s, pool.max_concurrency)
         return NodeEstimate(node.name, node.step.operator, node.pool, cost, None, seconds, None)
 
-    def _engine_step(self, node: CallExec, pool: EnginePool, calls: Sequence[PlannedCall]) -> NodeEstimate:
+    def _engine_step(
+        self, node: CallExec, pool: EnginePool, calls: Sequence[PlannedCall], sample: RowSample
+    ) -> NodeEstimate:
         cost, tokens = NO_CALLS, NO_TOKENS
-        for one, more in self._groups(node, calls):
+        for one, more in self._groups(node, calls, sample):
             cost, tokens = cost + one, tokens + more
         usd = None if pool.prices is None else estimate_dollars(tokens, pool.prices)
         seconds = None
@@ -170,7 +174,9 @@ class _Steps:
             return None
         return estimate_tool_seconds(cost, call_s, pool.max_concurrency * pool.num_replicas)
 
-    def _groups(self, node: CallExec, calls: Sequence[PlannedCall]) -> list[tuple[CallCost, TokenCost]]:
+    def _groups(
+        self, node: CallExec, calls: Sequence[PlannedCall], sample: RowSample
+    ) -> list[tuple[CallCost, TokenCost]]:
         """Return the costs of the calls that are made with one chance, the likelier ones first."""
         pool, is_shared = self._known.pools[node.pool], node.sharing is not Sharing.NEVER
         by_chance: dict[Estimate, list[PlannedCall]] = defaultdict(list)
@@ -179,12 +185,12 @@ class _Steps:
         costs: list[tuple[CallCost, TokenCost]] = []
         for chance in sorted(by_chance, key=lambda one: -one.expected):
             sampled = [call.sampled for call in by_chance[chance]]
-            cost = count_calls(sampled, self._sample, chance, is_shared=is_shared, made=self._made)
+            cost = count_calls(sampled, sample, chance, is_shared=is_shared, made=self._made)
             tokens = NO_TOKENS
             if isinstance(pool, EnginePool):
                 tokens = estimate_tokens(
                     sampled,
-                    self._sample,
+                    sample,
                     cost,
                     self._answer_tokens(node, cost),
                     is_shared=is_shared,
@@ -234,11 +240,21 @@ def _missing(found: Mapping[str, NodeEstimate], known: Known) -> tuple[str, ...]
     return tuple(notes)
 
 
+def _longest_of(tables: Sequence[SampledTable], found: Mapping[str, NodeEstimate]) -> tuple[str, ...]:
+    """Return the chain with the most seconds: that of a table comes after those of the tables that it waits for."""
+    best: dict[str, tuple[float, tuple[str, ...]]] = {}
+    for table in tables:
+        before = max((best[name] for name in table.waits_for), default=(0.0, ()), key=lambda one: one[0])
+        seconds, names = _longest(table.nodes, found)
+        best[table.name] = before[0] + seconds, before[1] + names
+    return max(best.values(), default=(0.0, ()), key=lambda one: one[0])[1]
+
+
 def _longest(nodes: Sequence[Exec], found: Mapping[str, NodeEstimate]) -> tuple[float, tuple[str, ...]]:
     """Return the chain with the most seconds through `nodes`, which are in topological order."""
     best: dict[str, tuple[float, tuple[str, ...]]] = {}
     for node in nodes:
-        before = max((best[name] for name in node.before), default=(0.0, ()), key=lambda chain: chain[0])
+        before = max((best[name] for name in node.before), default=(0.0, ()), key=lambda one: one[0])
         if isinstance(node, LoopExec):
             seconds, names = _longest(node.body, found)
         elif isinstance(node, CallExec):
@@ -248,4 +264,4 @@ def _longest(nodes: Sequence[Exec], found: Mapping[str, NodeEstimate]) -> tuple[
         else:
             seconds, names = 0.0, ()
         best[node.name] = before[0] + seconds, before[1] + names
-    return max(best.values(), default=(0.0, ()), key=lambda chain: chain[0])
+    return max(best.values(), default=(0.0, ()), key=lambda one: one[0])

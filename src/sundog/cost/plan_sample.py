@@ -6,7 +6,7 @@ history. Runs nothing; the meaning of the nodes is that of runtime.executor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -99,14 +99,39 @@ class _Scope:
         self.unknown[name] = value
 
 
+@dataclass(frozen=True, slots=True)
+class WalkedRows:
+    """The sampled rows of one table as they go through its steps."""
+
+    #: Row by row and in the order of the plan.
+    calls: tuple[PlannedCall, ...]
+    #: For each row, how many of those that it stands for end with an output, if no call fails.
+    num_done: tuple[Estimate, ...]
+
+
 def sample_plan(
-    nodes: Sequence[Exec], constants: Mapping[str, Any], rows: Sequence[tuple[int, Mapping[str, Any]]], known: Known
-) -> list[PlannedCall]:
-    """Return the calls of `rows`, each with its number, row by row and in the order of the plan."""
+    nodes: Sequence[Exec],
+    constants: Mapping[str, Any],
+    rows: Sequence[tuple[int, Mapping[str, Any] | Upstream]],
+    known: Known,
+    chance: Estimate = ONCE,
+) -> WalkedRows:
+    """Return the calls of `rows`, each with its number; a row may be one that other steps have yet to make. `chance`:
+    how many rows each of them stands for, as far as that is not certain."""
     walk = _Walk(known, MAX_CALLS // (max(1, len(known.steps)) * max(1, len(rows))))
+    num_done = []
     for number, row in rows:
-        walk.nodes(nodes, _Scope(number, {**constants, "row": row}, {}, ONCE))
-    return walk.calls
+        unknown = {"row": row} if isinstance(row, Upstream) else {}
+        scope = _Scope(number, {**constants} if unknown else {**constants, "row": row}, unknown, chance)
+        walk.nodes(nodes, scope)
+        num_done.append(NOTHING if scope.gone else _product(chance, scope.passing.values()))
+    return WalkedRows(tuple(walk.calls), tuple(num_done))
+
+
+def _product(first: Estimate, others: Iterable[Estimate]) -> Estimate:
+    for one in others:
+        first = first * one
+    return first
 
 
 class _Walk:

@@ -44,15 +44,16 @@ class Explanation:
             order = self._reading_order(inputs)
             advice = prompt_advice(self._flow, inputs)
             findings = self._session.inspect(inputs)
-        estimate = costs.estimate(self._plan)
-        placing = self._session.estimates.placed(costs, estimate)
-        estimate = costs.with_makespan(self._plan, estimate, placing)
+            estimate = costs.estimate(self._plan)
+            placing = self._session.estimates.placed(costs, estimate)
+            estimate = costs.with_makespan(self._plan, estimate, placing)
+            rewrites = rewrite_documents(self._flow, costs, estimate)
         explained = Explained(
             logical_tree(self._flow.written),
             replace(self._plan, placement=None if placing is None else placing[1]),
             pool_facts(self._flow),
             sharing_reasons(self._flow),
-            rewrite_documents(self._flow, costs, estimate),
+            rewrites,
             order,
             advice,
             [WarningDocument(one.place, one.what, one.hint, one.is_fatal) for one in findings],

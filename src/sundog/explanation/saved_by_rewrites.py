@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from sundog.cost.plan_estimate import PlanEstimate
 from sundog.ir.logical import LogicalPlan
+from sundog.ir.physical import Exec, PhysicalPlan
+from sundog.ir.tables import TableSource
 from sundog.measured.plan_costs import PlanCosts
 from sundog.present.document import RewriteDocument, merged_calls, rewrite_document
 from sundog.session.planned_flow import PlannedFlow, physical_plan
@@ -19,14 +21,14 @@ def rewrite_documents(flow: PlannedFlow, costs: PlanCosts, estimate: PlanEstimat
     after: dict[str, list[PlanEstimate]] = {}
     notes: dict[str, list[str]] = {}
     # Some rules leave all steps as they are, and the last one leaves the plan: those cost no second estimate.
-    known = [(flow.plan.nodes, estimate)]
+    known = [(_steps_and_rows(flow.plan), estimate)]
 
     def estimated(logical: LogicalPlan) -> PlanEstimate:
         plan = physical_plan(logical, flow.written, flow.operators, flow.choices)
-        found = next((one for nodes, one in known if nodes == plan.nodes), None)
+        found = next((one for other, one in known if other == _steps_and_rows(plan)), None)
         if found is None:
             found = costs.estimate(plan)
-            known.append((plan.nodes, found))
+            known.append((_steps_and_rows(plan), found))
         return found
 
     last = flow.written
@@ -38,3 +40,8 @@ def rewrite_documents(flow: PlannedFlow, costs: PlanCosts, estimate: PlanEstimat
     found = [rewrite_document(rule, notes[rule], before[rule], after[rule]) for rule in notes]
     merged = merged_calls(estimate)
     return found if merged is None else [*found, merged]
+
+
+def _steps_and_rows(plan: PhysicalPlan) -> list[tuple[TableSource, tuple[Exec, ...]]]:
+    """Return all that an estimate depends on."""
+    return [(table.table.source, table.nodes) for table in plan.tables]

@@ -80,6 +80,11 @@ class Observations:
         """A `for_each` had a list of so many elements."""
         self.records.setdefault((node, ""), NodeRecord()).num_items.add(num_items)
 
+    def made(self, table: str, num_read: int, num_rows: int) -> None:
+        """A table has so many rows, and the tables that its query reads had `num_read` done rows (at least 1)."""
+        record = self.records.setdefault((table, ""), NodeRecord())
+        record.num_children.add(num_rows / num_read)
+
     def turned(self, node: str, num_turns: int) -> None:
         """A loop ended after so many turns."""
         self.records.setdefault((node, ""), NodeRecord()).num_turns.add(num_turns)
@@ -128,7 +133,10 @@ def extend_history(state_dir: Path, flow: str, seen: History) -> None:
 
 
 def _histograms(record: NodeRecord) -> dict[str, Histogram]:
-    kinds = ("prompt_tokens", "counted_tokens", "output_tokens", "result_bytes", "call_s", "num_items", "num_turns")
+    kinds = (
+        *("prompt_tokens", "counted_tokens", "output_tokens", "result_bytes"),
+        *("call_s", "num_items", "num_turns", "num_children"),
+    )
     return {kind: getattr(record, kind) for kind in kinds}
 
 

@@ -10,24 +10,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from sundog.batch.follower import PlacementWithFigures
-from sundog.cost.history import History
+from sundog.cost.estimate import Estimate, sum_of
+from sundog.cost.history import History, children_per_row
 from sundog.cost.load_range import deciding_tool
-from sundog.cost.node_cost import RowSample
-from sundog.cost.plan_estimate import PlanEstimate, SampledPlan, estimate_plan, has_seconds, sampled_plan
-from sundog.cost.plan_sample import sample_plan
+from sundog.cost.plan_estimate import PlanEstimate, SampledPlan, estimate_plan, has_seconds
 from sundog.cost.pools import EnginePool, Known, StepFacts, ToolPool
 from sundog.cost.profile import Profile
 from sundog.cost.prompt_sample import MeasuredPrompt, Texts, text_blocks, token_blocks
+from sundog.cost.tables.query_rows import rows_of_query
+from sundog.cost.tables.sampled_table import SampledTable, TableRows, known_rows, rows_to_come, sampled_table
 from sundog.deployment import engine_limits, identities, opened, tool_limits
 from sundog.engines.base import EngineKind, EngineOptions, EngineOutline, Message, Role
 from sundog.engines.embedded.models import cache_folder
 from sundog.errors import SundogError
 from sundog.ir.logical import EngineBlock, Step, templates_of
-from sundog.ir.physical import PhysicalPlan, calls_of
+from sundog.ir.physical import PhysicalPlan, TableExec, calls_of
 from sundog.ir.pool_names import engine_pool, label_of
+from sundog.ir.query_forms import QueryForm
 from sundog.ir.values.canonical import canonical_json, describe_value
 from sundog.measured.node_history import read_history
 from sundog.measured.profiles import load_profile
@@ -56,8 +58,26 @@ def characters_to_sample(plan: PhysicalPlan) -> int:
     return MAX_SAMPLED_CHARACTERS // max(1, sum(1 for _ in calls_of(plan.nodes)))
 
 
+class RowsBeforeRuns(Protocol):
+    """This class tells what is known of the rows of tables before their steps have run."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that say which rows could not be told, and why."""
+        ...
+
+    def known(self, plan: PhysicalPlan, table: TableExec) -> tuple[SampledRows, int] | None:
+        """Return a sample of the rows of a table and how many there are; None where steps of other tables decide
+        that."""
+        ...
+
+    def form(self, table: TableExec) -> QueryForm:
+        """Return the form of the query of a table whose rows are not known."""
+        ...
+
+
 class PlanCosts:
-    """Estimates plans of one flow over one sample of its rows. `engines`: the flow's blocks. `counts_tokens` False:
+    """Estimates plans of one flow over samples of its tables. `engines`: the flow's blocks. `counts_tokens` False:
     only the numbers of calls are wanted, for which no tokenizer is loaded."""
 
     def __init__(
@@ -66,15 +86,13 @@ class PlanCosts:
         engines: Sequence[EngineBlock],
         operators: Mapping[str, Operator],
         state_dir: Path,
-        rows: SampledRows,
-        num_rows: int,
+        rows: RowsBeforeRuns,
         *,
         counts_tokens: bool = True,
     ) -> None:
         self._counts_tokens = counts_tokens
         self._operators = operators
         self._rows = rows
-        self._sample = RowSample(len(rows), num_rows)
         self._blocks = {engine_pool(block.name): block for block in engines}
         self._history: History = read_history(state_dir, flow)
         self._pools: dict[str, EnginePool] = {}
@@ -113,10 +131,23 @@ class PlanCosts:
         """Return the sample that estimates and simulations of `plan` rest on; that of the last plan is kept."""
         if self._last is None or self._last[0] is not plan:
             known = self._known(plan)
-            calls = sample_plan(plan.nodes, plan.logical.constants, self._rows, known)
-            rows = [number for number, _ in self._rows]
-            self._last = plan, sampled_plan(plan.nodes, calls, rows, self._sample, known)
+            found: dict[str, SampledTable] = {}
+            for table in plan.tables:
+                waits_for = tuple(name for name in table.table.reads if name in found)
+                rows = self._table_rows(plan, table, {name: found[name].num_done for name in waits_for})
+                found[table.name] = sampled_table(table, plan.logical.constants, rows, waits_for, known)
+            self._last = plan, SampledPlan(tuple(found.values()), known, self._rows.notes)
         return self._last[1]
+
+    def _table_rows(self, plan: PhysicalPlan, table: TableExec, num_done: Mapping[str, Estimate]) -> TableRows:
+        """Return the rows of a table. `num_done`: the rows of each table that it reads."""
+        rows = self._rows.known(plan, table)
+        if rows is not None:
+            return known_rows(*rows)
+        told = children_per_row(self._history.get((table.name, "")))
+        guess = partial(rows_of_query, self._rows.form(table), num_done)
+        num_rows = guess() if told is None else sum_of(num_done.values()) * told
+        return rows_to_come(table.name, num_rows.at_most(Estimate.exactly(table.table.max_rows)))
 
     def _known(self, plan: PhysicalPlan) -> Known:
         who = identities(plan)

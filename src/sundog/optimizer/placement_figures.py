@@ -54,7 +54,8 @@ class PlacementFigures:
     basis: str
     #: The steps of which no time is known, so that only their proportions count.
     guessed: frozenset[str] = frozenset()
-    #: Rows of the batch; 0 for a batch that is in flight as a whole, however many they are.
+    #: Rows of the batch, of several tables those of the largest; 0 for a batch that is in flight as a whole, however
+    #: many they are.
     num_rows: float = 0.0
 
     def left(self, shares: Mapping[str, float]) -> PlacementFigures:
@@ -148,4 +149,5 @@ def figures_of(
         basis = "call counts alone"
     else:
         basis = f"measured calls; for {', '.join(unknown)} call counts alone" if unknown else "measured calls"
-    return PlacementFigures(exec_s, num_waves, num_places, load_s, basis, frozenset(unknown), estimate.sample.num_rows)
+    num_rows = max((table.sample.num_rows for table in estimate.tables), default=0)
+    return PlacementFigures(exec_s, num_waves, num_places, load_s, basis, frozenset(unknown), num_rows)

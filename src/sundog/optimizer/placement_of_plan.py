@@ -19,6 +19,7 @@ from sundog.ir.physical import (
     PhysicalPlan,
     Placement,
     PlannedStep,
+    TableExec,
     ValueExec,
     WorkerOrder,
 )
@@ -40,6 +41,8 @@ from sundog.optimizer.placement.windows import AllWindows, assigned_steps
 from sundog.optimizer.placement_figures import PlacementFigures, PoolReplicas
 
 HOUR_S = 3600.0
+BARRIER = "rows of "
+"""Begins the name of the part before a table that reads other tables; no step can be called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class _Part:
     name: str
     call: CallExec | None
     parents: tuple[str, ...]
+    #: What comes behind it waits for all rows before it.
+    is_barrier: bool = False
 
 
 def place_on_workers(
@@ -112,12 +117,12 @@ def placement_problem(
     llm_nodes: list[LLMNode] = []
     tool_nodes: list[ToolNode] = []
     waves_s: dict[str, list[float]] = {pool: [] for pool in by_pool}
-    parts = [part for part in _parts(plan.nodes) if part.call is None or part.name in figures.exec_s]
+    parts = [part for part in _parts(plan.tables) if part.call is None or part.name in figures.exec_s]
     left = {part.name for part in parts}
     for part in parts:
         parents = tuple(parent for parent in part.parents if parent in left)
         if part.call is None:
-            tool_nodes.append(ToolNode(part.name, 0.0, parents, 0.0))
+            tool_nodes.append(ToolNode(part.name, 0.0, parents, 0.0, is_barrier=part.is_barrier))
             continue
         exec_s, pool = figures.exec_s[part.name].expected, part.call.pool
         num_waves = figures.num_waves[part.name]
@@ -160,8 +165,15 @@ def _replicas(replicas: Sequence[PoolReplicas], residents: Mapping[str, tuple[st
                 yield Replica(name, pools, residents.get(name, ()), first.group.max_resident, price)
 
 
-def _parts(nodes: Sequence[Exec]) -> Iterator[_Part]:
-    yield from _parts_below(nodes, (), {})
+def _parts(tables: Sequence[TableExec]) -> Iterator[_Part]:
+    """Yield the parts table by table, those of a table behind a barrier where it reads other tables."""
+    ends: dict[str, tuple[str, ...]] = {}
+    for table in tables:
+        before = tuple(dict.fromkeys(part for name in table.table.reads for part in ends.get(name, ())))
+        barrier = [_Part(f"{BARRIER}{table.name}", None, before, is_barrier=True)] if before else []
+        own = list(_parts_below(table.nodes, tuple(part.name for part in barrier), {}))
+        ends[table.name] = tuple(part.name for part in own) or before
+        yield from (*barrier, *own)
 
 
 def _parts_below(nodes: Sequence[Exec], above: tuple[str, ...], ends: dict[str, tuple[str, ...]]) -> Iterator[_Part]:

@@ -125,6 +125,7 @@ class Run:
         try:
             await self._run_rows(on_row)
             state = "finished"
+            self._observe_tables()
             return await asyncio.to_thread(self._write_files, time.monotonic() - begin_s)
         except RunStopped:
             self._write_errors()
@@ -234,6 +235,15 @@ class Run:
                 path.unlink()
         self._store.forget_failed_rows(self.record.run_id)
         self._restore_progress()
+
+    def _observe_tables(self) -> None:
+        """Learn how many rows each table has that is made of others."""
+        counts = self._store.count_rows(self.record.run_id)
+        for table in self.plan.logical.tables:
+            num_read = sum(counts.get((name, "done"), 0) for name in table.reads)
+            num_rows = sum(number for (name, _), number in counts.items() if name == table.name)
+            if num_read:
+                self._figures.observations.made(table.name, num_read, num_rows)
 
     def _restore_progress(self) -> None:
         counts = self._store.count_states(self.record.run_id)

@@ -37,20 +37,19 @@ class FlowEstimates:
         self._state_dir = state_dir
 
     def costs(self, inputs: FlowInputs, num_rows: int | None = None, *, counts_tokens: bool = True) -> PlanCosts:
-        """Return what plans of this flow cost over a sample of the rows of `inputs`. `num_rows`: how many there are,
-        None where they are to be counted."""
+        """Return what plans of this flow cost over samples of the rows of its tables, for as long as `inputs` are open.
+        `num_rows`: how many the first input has, None where they are to be counted."""
         from sundog.measured.plan_costs import PlanCosts, characters_to_sample, num_rows_to_sample
+        from sundog.session.rows_before_runs import TableRowsBeforeRuns
 
         plan, written = self._flow.plan, self._flow.written
-        rows = inputs.first
-        sampled = rows.sampled(num_rows_to_sample(plan), characters_to_sample(plan))
+        rows = TableRowsBeforeRuns(inputs, plan, num_rows_to_sample(plan), characters_to_sample(plan), num_rows)
         return PlanCosts(
             written.name,
             written.engines,
             self._flow.operators,
             self._state_dir,
-            sampled,
-            rows.count() if num_rows is None else num_rows,
+            rows,
             counts_tokens=counts_tokens,
         )
 
@@ -59,7 +58,7 @@ class FlowEstimates:
         workers."""
         with closing(self._rows):
             costs = self.costs(self._rows.as_written())
-        return self.placed(costs, costs.estimate(self._flow.plan), share_left)
+            return self.placed(costs, costs.estimate(self._flow.plan), share_left)
 
     def placed(self, costs: PlanCosts, estimate: PlanEstimate, share_left: float = 1.0) -> PlacementWithFigures | None:
         """Return where steps run, and the figures behind it; None without workers."""
@@ -84,7 +83,7 @@ class FlowEstimates:
         snapshots = self._state_dir / "runs" / run.run_id / "inputs"
         with closing(self._rows.open(self._flow.plan.logical, snapshots)) as inputs:
             costs = self.costs(inputs, run.num_rows, counts_tokens=False)
-        return costs.estimate(self._flow.plan).calls.num_executed.expected
+            return costs.estimate(self._flow.plan).calls.num_executed.expected
 
 
 def selectivity_of_filters(written: LogicalPlan, rows: FlowRows, state_dir: Path) -> Mapping[str, float]:

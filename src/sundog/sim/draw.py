@@ -61,7 +61,7 @@ class _Draw:
 
 
 class Drawn:
-    """The rows of a batch. `row_numbers`: of all sampled rows, also those without a call."""
+    """The rows of one table of a batch. `row_numbers`: of all sampled rows, also those without a call."""
 
     def __init__(
         self,
@@ -70,8 +70,11 @@ class Drawn:
         estimates: Sequence[NodeEstimate],
         row_numbers: Sequence[int],
         known: Known,
+        table: str = "",
     ) -> None:
-        """`nodes`: each call of the plan with its depth. `calls`: of the sampled rows, their gaps filled."""
+        """`nodes`: each call of the plan with its depth. `calls`: of the sampled rows, their gaps filled. `table`: the
+        name of their table."""
+        self._table = table
         self._row_numbers = row_numbers
         self._rows = _by_row(calls)
         self._shared_blocks = _shared_blocks(calls)
@@ -111,7 +114,7 @@ class Drawn:
                 made.append(self._made(call, before, draw.copy, repeat, luck, num_made[call.node]))
             # What waits for a call that is not made waits for those before it.
             ends[place] = tuple(places) or before
-        return SimulatedRow(tuple(made))
+        return SimulatedRow(tuple(made), table=self._table)
 
     def _made(
         self, call: PlannedCall, before: tuple[int, ...], copy: int, repeat: int, luck: float, number: int

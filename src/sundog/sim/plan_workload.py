@@ -6,14 +6,16 @@ Owns the way from what an estimate knows to what a simulation needs. Never simul
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from sundog.batch.step_facts import call_facts
 from sundog.cost.plan_estimate import NodeEstimate, SampledPlan
-from sundog.cost.pools import EnginePool, ToolPool
+from sundog.cost.pools import EnginePool, Known, ToolPool
+from sundog.cost.tables.sampled_table import SampledTable
 from sundog.engines.modelled.replica import StepSeconds
 from sundog.ir.physical import CallExec, Exec, LoopExec, PhysicalPlan, calls_of
 from sundog.sim.draw import Drawn
-from sundog.sim.workload import EngineFleet, FollowedPlan, ModelledEngine, StepTraits, Workload
+from sundog.sim.workload import EngineFleet, FollowedPlan, ModelledEngine, SimulatedTable, StepTraits, Workload
 
 DEFAULT_STEP_TOKENS = 256
 MAX_BLOCK_TOKENS = 64
@@ -30,19 +32,39 @@ def workload_of(
     is_part: bool = False,
 ) -> Workload:
     """Return what `num_rows` rows of the plan's batch come to; `is_part`: they stand for more. `loads_s`: by engine
-    pool, of those on workers."""
-    drawn = Drawn(_depths(plan.nodes), sampled.calls, estimates, sampled.rows, sampled.known)
+    pool, of those on workers. A table with rows has at least one of them."""
+    all_rows = max(1, sampled.num_rows)
+    tables = tuple(
+        _simulated(
+            table,
+            estimates,
+            sampled.known,
+            min(table.sample.num_rows, max(1, table.sample.num_rows * num_rows // all_rows)),
+            is_part=is_part,
+        )
+        for table in sampled.tables
+    )
     loads_s = loads_s or {}
     pools = sampled.known.pools.values()
     return Workload(
-        lambda: drawn.rows(num_rows, is_part=is_part),
-        num_rows,
+        lambda: chain.from_iterable(table.rows() for table in tables),
+        sum(table.num_rows for table in tables),
         plan.max_rows_in_flight,
         {pool.name: fleet_of(pool, loads_s.get(pool.name, 0.0)) for pool in pools if isinstance(pool, EnginePool)},
         {pool.name: pool.max_concurrency for pool in pools if isinstance(pool, ToolPool)},
         step_traits(plan),
         followed,
+        tables if len(tables) > 1 else (),
     )
+
+
+def _simulated(
+    table: SampledTable, estimates: Sequence[NodeEstimate], known: Known, num_rows: int, *, is_part: bool
+) -> SimulatedTable:
+    depths = _depths(table.nodes)
+    own = [estimate for estimate in estimates if estimate.node in depths]
+    drawn = Drawn(depths, table.calls, own, table.rows, known, table.name)
+    return SimulatedTable(table.name, lambda: drawn.rows(num_rows, is_part=is_part), num_rows, table.waits_for)
 
 
 def fleet_of(pool: EnginePool, load_s: float) -> EngineFleet:
@@ -61,8 +83,11 @@ def fleet_of(pool: EnginePool, load_s: float) -> EngineFleet:
 
 
 def longest_tokens(sampled: SampledPlan, estimates: Sequence[NodeEstimate]) -> int:
-    """Return how many tokens the longest prompt and the longest answer may have together, blocks rounded up."""
-    longest_prompt = max((call.sampled.num_prompt_tokens.high for call in sampled.calls), default=0.0)
+    """Return how many tokens the longest prompt and the longest answer of some steps may have together, blocks rounded
+    up."""
+    nodes = {estimate.node for estimate in estimates}
+    prompts = (call.sampled.num_prompt_tokens.high for call in sampled.calls if call.node in nodes)
+    longest_prompt = max(prompts, default=0.0)
     longest_answer = 0.0
     for estimate in estimates:
         record = sampled.known.record(estimate.node, estimate.pool)

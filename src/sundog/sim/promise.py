@@ -80,7 +80,7 @@ def _workload(
         part.num_rows,
         loads_s={} if placing is None else placing[0].load_s,
         followed=None if placing is None else _followed(plan, part, sampled, placing),
-        is_part=part.num_rows < sampled.sample.num_rows,
+        is_part=part.num_rows < sampled.num_rows,
     )
     if part.scale > 1:
         return scaled_down(workload, part.scale, longest_tokens(sampled, estimate.nodes))
@@ -93,7 +93,7 @@ def _followed(plan: PhysicalPlan, part: _Part, sampled: SampledPlan, placing: Pl
     figures, placement = placing
     window = plan.max_rows_in_flight / part.scale
     if window >= part.num_rows:
-        window = plan.max_rows_in_flight * part.num_rows / max(1, sampled.sample.num_rows)
+        window = plan.max_rows_in_flight * part.num_rows / max(1, sampled.num_rows)
     in_part = replace(plan, max_rows_in_flight=max(1, round(window)))
     return FollowedPlan(in_part, (figures.of_share(1 - part.share_left).scaled_down(part.scale), placement))
 
@@ -116,11 +116,12 @@ class _Part:
 
 
 def _part_of(plan: PhysicalPlan, sampled: SampledPlan, estimate: PlanEstimate, max_calls: int) -> _Part:
-    num_rows, num_calls = sampled.sample.num_rows, estimate.calls.num_asked.expected
+    num_rows, num_calls = sampled.num_rows, estimate.calls.num_asked.expected
     if num_calls <= max_calls:
         return _Part(num_rows, 1.0, 0.0)
     places = [pool.max_concurrency for pool in sampled.known.pools.values() if pool.max_concurrency > MIN_PLACES]
-    window = plan.max_rows_in_flight if plan.max_rows_in_flight < num_rows else None
+    most_rows = max((table.sample.num_rows for table in sampled.tables), default=0)
+    window = plan.max_rows_in_flight if plan.max_rows_in_flight < most_rows else None
     scale = largest_scale(places, num_calls / max_calls, window)
     num_simulated = max(1, int(min(num_rows / scale, num_rows * max_calls / num_calls)))
     return _Part(num_simulated, scale, max(0.0, 1 - num_simulated * scale / num_rows))

@@ -16,12 +16,12 @@ from sundog.engines.base import Usage
 from sundog.errors import CallError
 from sundog.host.attempt import Success
 from sundog.host.driver import Driver, GivenUp
-from sundog.ir.physical import Exec, calls_of
+from sundog.ir.physical import TableExec, calls_of
 from sundog.sched.events import RequestArrived, Submit
 from sundog.sim.latency import Latencies, RequestTimes
 from sundog.sim.machines import Machines
 from sundog.sim.phases import ApartCalls
-from sundog.sim.workload import SimulatedCall, SimulatedRow, StepTraits
+from sundog.sim.workload import SimulatedCall, SimulatedRow, SimulatedTable, StepTraits
 
 NO_TRAITS = StepTraits()
 
@@ -58,10 +58,10 @@ class SimulatedRows:
         driver: Driver,
         machines: Machines,
         steps: Mapping[str, StepTraits],
-        nodes: Sequence[Exec] = (),
+        tables: Sequence[TableExec] = (),
         follower: Follower | None = None,
     ) -> None:
-        """`nodes` and `follower`: of a plan that is followed, which is told of each node that a row has passed."""
+        """`tables` and `follower`: of a plan that is followed, which is told of each node that a row has passed."""
         self.num_rows = self.num_asked = self.num_executed = self.num_failed_rows = 0
         self.latencies = Latencies()
         #: By pool, calls that wait for their first attempt.
@@ -70,8 +70,8 @@ class SimulatedRows:
         self._machines = machines
         self._steps = steps
         self._follower = follower
-        self._node_of = {call.name: node.name for node in nodes for call in calls_of((node,))}
-        self._nodes = tuple(node.name for node in nodes)
+        self._node_of = {call.name: node.name for t in tables for node in t.nodes for call in calls_of((node,))}
+        self._nodes = {table.name: tuple(node.name for node in table.nodes) for table in tables}
         self._needs_s: Mapping[str, float] = {} if follower is None else follower.needs_s
         self._ended: set[Hashable] = set()
         self._in_flight: dict[Hashable, asyncio.Future[None]] = {}
@@ -85,6 +85,20 @@ class SimulatedRows:
                 await self._run_row(row)
 
         await asyncio.gather(*(lane() for _ in range(max_rows_in_flight)))
+
+    async def run_tables(self, tables: Sequence[SimulatedTable], max_rows_in_flight: int) -> None:
+        """Run all rows of tables, those of each once the tables that it waits for have ended."""
+        ended = {table.name: asyncio.Event() for table in tables}
+
+        async def run(table: SimulatedTable) -> None:
+            for name in table.waits_for:
+                await ended[name].wait()
+            if self._follower is not None:
+                self._follower.drains.begin(table.name, table.num_rows)
+            await self.run_within(table.rows(), min(max_rows_in_flight, table.num_rows))
+            ended[table.name].set()
+
+        await asyncio.gather(*(run(table) for table in tables))
 
     async def run_as_they_come(self, rows: Iterator[SimulatedRow]) -> None:
         """Run all rows, each from the time at which it comes, however many are there; they are in the order of these
@@ -110,7 +124,7 @@ class SimulatedRows:
             for other in call.before:
                 after[other].append(place)
         tasks: list[Awaitable[None]] = []
-        passing = self._passing(row)
+        passing = self._passing(arrived)
 
         async def follow(place: int) -> None:
             """Run a call and then what waits for it alone; what else it sets free has tasks of its own."""
@@ -141,11 +155,11 @@ class SimulatedRows:
         self._driver.workflow_left(f"row-{row_index}")
         self.latencies.row_s.add(self._driver.now_s() - begin_s)
 
-    def _passing(self, row: Sequence[SimulatedCall]) -> _Passing:
+    def _passing(self, row: SimulatedRow) -> _Passing:
         if self._follower is None:
             return _Passing({}, {}, lambda node: None)
-        left = dict.fromkeys(self._nodes, 0)
-        for call in row:
+        left = dict.fromkeys(self._nodes[row.table], 0)
+        for call in row.calls:
             left[self._node_of[call.node]] += 1
         return _Passing(left, self._node_of, self._follower.drains.passed)
 

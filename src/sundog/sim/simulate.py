@@ -94,11 +94,11 @@ async def _following(workload: Workload, driver: Driver, machines: Machines) -> 
         return
     assert workload.num_rows is not None, "the rows of a plan that is followed are counted"
     follower = Follower(followed.plan, followed.placing, workload.num_rows, driver, machines)
-    for table in followed.plan.tables:
+    for table in followed.plan.tables if not workload.tables else ():
         follower.drains.begin(table.name, workload.num_rows)
     follower.begin()
     async with follower.reviewing():
-        yield SimulatedRows(driver, machines, workload.steps, followed.plan.nodes, follower)
+        yield SimulatedRows(driver, machines, workload.steps, followed.plan.tables, follower)
 
 
 def _result(pool: str, counts: PoolCounts, machines: Machines) -> PoolResult:
@@ -144,5 +144,7 @@ async def _run(rows: SimulatedRows, workload: Workload) -> None:
     window = workload.max_rows_in_flight
     if window is None:
         await rows.run_as_they_come(workload.rows())
+    elif workload.tables:
+        await rows.run_tables(workload.tables, window)
     else:
         await rows.run_within(workload.rows(), window if workload.num_rows is None else min(window, workload.num_rows))

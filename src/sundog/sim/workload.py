@@ -55,8 +55,21 @@ class SimulatedRow:
     calls: tuple[SimulatedCall, ...]
     #: Its number in the order of the rows, by which policies rank; None for its place among the rows as they begin.
     order: int | None = None
+    #: The name of its table.
+    table: str = ""
     #: Seconds from the begin at which it comes; where a window holds rows back, it begins as soon as there is room.
     arrives_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedTable:
+    """The rows of one table of a batch. `rows` as of a workload."""
+
+    name: str
+    rows: Callable[[], Iterator[SimulatedRow]]
+    num_rows: int
+    #: The tables before it that must have ended; each has a window of rows of its own.
+    waits_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,3 +198,5 @@ class Workload:
     steps: Mapping[str, StepTraits] = field(default_factory=dict)
     #: The plan whose placement is followed, with what it rests on; None where no engine is on workers.
     followed: FollowedPlan | None = None
+    #: The tables of a batch that has several; `rows` are then those of all.
+    tables: tuple[SimulatedTable, ...] = ()

@@ -33,9 +33,7 @@ def require_rooms(sampled: SampledPlan, estimates: Sequence[NodeEstimate], names
     for key, pool in sampled.known.pools.items():
         if isinstance(pool, EnginePool) and (name := _name_of(pool, names)) is not None:
             served = [one for one in estimates if one.pool == key]
-            nodes = {one.node for one in served}
-            asked = replace(sampled, calls=tuple(call for call in sampled.calls if call.node in nodes))
-            require_room(pool, name, longest_tokens(asked, served))
+            require_room(pool, name, longest_tokens(sampled, served))
 
 
 def profile_notes(sampled: SampledPlan, names: Mapping[str, str]) -> Iterator[str]:

@@ -89,13 +89,11 @@ class Study:
         )
         session = plan_session(variant.applied(self._written), self._base_dir, self._config, choices)
         with closing(session.rows):
-            inputs = session.rows.as_written()
-            num_rows = inputs.count() if variant.num_rows is None else variant.num_rows
-            costs = session.estimates.costs(inputs, num_rows)
-        sampled = with_profiles(costs.sampled(session.plan), variant.profiles)
+            costs = session.estimates.costs(session.rows.as_written(), variant.num_rows)
+            sampled = with_profiles(costs.sampled(session.plan), variant.profiles)
         estimate = estimate_plan(sampled)
         require_rooms(sampled, estimate.nodes, variant.profiles)
-        if not sampled.rows:
+        if not sampled.num_rows:
             raise ConfigError(
                 "there are no rows, so there is nothing to simulate", hint="give the flow some input rows"
             )
@@ -110,7 +108,7 @@ class Study:
             plan,
             sampled,
             estimate.nodes,
-            sampled.sample.num_rows,
+            sampled.num_rows,
             loads_s=figures.load_s,
             followed=None if placing is None else FollowedPlan(plan, placing),
         )

@@ -36,7 +36,7 @@ class Indexed:
     and with all saved that its parents' KV cache can save. `pool[n]`: the pool that a
     tool shares with others, -1 for none. `tools_below[n]`: the tools that may be ready when LLM node n is placed, and
     `first_tools` those that are from the start, each in the order in which a pool takes them: the longest tail first.
-    `size`: what the time for one state grows with.
+    `is_barrier[n]`: what waits for n waits for all rows. `size`: what the time for one state grows with.
     """
 
     def __init__(self, problem: PlacementProblem) -> None:
@@ -52,6 +52,7 @@ class Indexed:
         self.exec_s = [node.exec_s for node in nodes]
         self.wave_s = [node.wave_s for node in nodes]
         self.call_s = [node.call_s for node in nodes]
+        self.is_barrier = [False] * self.num_llm + [tool.is_barrier for tool in problem.tool_nodes]
         self.rows_flow = any(wave_s < inf for wave_s in self.wave_s) or any(self.call_s)
         self._index_graph([node.parents for node in nodes])
         self._index_models(problem)

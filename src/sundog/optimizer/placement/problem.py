@@ -72,6 +72,8 @@ class ToolNode:
     #: The database or host whose places it shares with the other tools that name it; None shares with none.
     pool: str | None = None
     call_s: float = 0.0
+    #: Nothing behind it begins before all rows of its parents have ended; it takes no time of its own.
+    is_barrier: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,8 @@ class Schedule:
         """Place a tool and return its start and end."""
         ix = self.ix
         start_s, work_s, pool = self.heads_s[tool], ix.exec_s[tool], ix.pool[tool]
+        if ix.is_barrier[tool]:
+            start_s = self.fed_s[tool]
         if pool >= 0:
             if start_s < self.pools_s[pool]:
                 start_s = self.pools_s[pool]

@@ -36,7 +36,7 @@ def at_times(workload: Workload, times_s: Callable[[], Iterator[float]]) -> Work
         for time_s, row in zip(times_s(), workload.rows(), strict=False):
             yield replace(row, arrives_s=time_s)
 
-    return replace(workload, rows=rows, max_rows_in_flight=None)
+    return replace(workload, rows=rows, max_rows_in_flight=None, tables=())
 
 
 def trace_workload(

@@ -1,0 +1,182 @@
+"""The rows of a flow's tables before anything has run: those of inputs, and those of queries over inputs alone.
+
+Owns which queries an estimate runs, and for how long. What rows steps will make nobody knows here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+from sundog.errors import CallError, RunError
+from sundog.ir.logical import LogicalPlan, Table
+from sundog.ir.physical import FilterExec, PhysicalPlan, TableExec, TypedColumn
+from sundog.ir.query_forms import QueryForm
+from sundog.ir.tables import CollectedRows, ComponentRows, InputRows, QueryRows
+from sundog.ir.templates.render import render_condition, render_json
+from sundog.ir.values.normal_form import NoNormalForm, encode
+from sundog.measured.plan_costs import SampledRows
+from sundog.runtime.rows.inputs import RowSource
+from sundog.runtime.rows.table import BadRow
+from sundog.runtime.tables.flow_inputs import FlowInputs
+
+MAX_QUERY_S = 5.0
+"""A query that takes longer is left to the run."""
+MAX_LOADED_ROWS = 20_000
+"""A table of more rows is not computed for the queries that read it."""
+KnownRows = tuple[SampledRows, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found of one table."""
+
+    #: The table, and those that it reads: what decides its rows.
+    made_of: tuple[Table, ...]
+    #: Both None where steps decide its rows.
+    known: KnownRows | None
+    source: RowSource | None
+
+
+class TableRowsBeforeRuns:
+    """The rows of tables over one opening of the inputs, which stays open meanwhile. Its methods raise InputError."""
+
+    def __init__(
+        self, inputs: FlowInputs, plan: PhysicalPlan, max_rows: int, max_characters: int, num_first: int | None
+    ) -> None:
+        """`plan`: the flow's, whose tables have types. `max_rows`, `max_characters`: of the sample of each table.
+        `num_first`: how many rows the first input is taken to have, None for those that it has."""
+        self.notes: tuple[str, ...] = ()
+        self._inputs = inputs
+        self._written: LogicalPlan = plan.written
+        self._columns: Mapping[str, tuple[TypedColumn, ...]] = {table.name: table.columns for table in plan.tables}
+        self._sizes = max_rows, max_characters
+        self._num_first = num_first
+        self._found: list[_Found] = []
+        self._loaded: dict[str, tuple[Table, ...]] = {}
+
+    def known(self, plan: PhysicalPlan, table: TableExec) -> KnownRows | None:
+        """Return a sample of the rows of a table and how many there are; None where steps decide that."""
+        return self._find(plan, table).known
+
+    def form(self, table: TableExec) -> QueryForm:
+        """Return the form of the query of a table."""
+        from sundog.queries.form import form_of  # what reads queries, which few flows have
+        from sundog.queries.parsed import parse_query
+
+        match table.table.source:
+            case QueryRows(sql=sql):
+                return form_of(parse_query(sql))
+            case CollectedRows(sql=sql):
+                return QueryForm((form_of(parse_query(sql)),), is_grouped=True)
+            case ComponentRows(nodes=sql):
+                return form_of(parse_query(sql))
+        raise AssertionError(f"the rows of '{table.name}' are those of an input")
+
+    def _find(self, plan: PhysicalPlan, table: TableExec) -> _Found:
+        made_of = _made_of(plan, table)
+        found = next((one for one in self._found if one.made_of == made_of), None)
+        if found is None:
+            is_of_input = isinstance(table.table.source, InputRows)
+            source = self._inputs.source(self._written.table(table.name)) if is_of_input else self._queried(plan, table)
+            known = None
+            if source is not None:
+                known = source.sampled(*self._sizes), self._scaled(made_of, source.count())
+            found = _Found(made_of, known, source)
+            self._found.append(found)
+        return found
+
+    def _scaled(self, made_of: tuple[Table, ...], num_rows: int) -> int:
+        """Return how many rows a table has where the first input is taken to have another number of them."""
+        first = next((one for one in self._written.tables if isinstance(one.source, InputRows)), None)
+        if self._num_first is None or first is None or not num_rows:
+            return num_rows
+        if first.name not in {one.name for one in made_of}:
+            return num_rows
+        return max(1, round(num_rows * self._num_first / max(1, self._inputs.first.count())))
+
+    def _queried(self, plan: PhysicalPlan, table: TableExec) -> RowSource | None:
+        """Return the rows of a query over inputs, and over tables whose outputs no step fills."""
+        read = [one for one in plan.tables if one.name in table.table.reads]
+        if not all(self._is_loadable(plan, one) for one in read):
+            return None
+        from sundog.runtime.tables.made import made_rows, make  # what reads queries, which few flows have
+
+        relations, folder = self._inputs.relations, self._folder / str(len(self._found))
+        folder.mkdir()
+        for name in table.table.reads:
+            if name not in {one.name for one in read}:
+                relations.load_input(name)
+        for one in read:
+            self._load(plan, one)
+        limit = Timer(MAX_QUERY_S, relations.interrupt)
+        limit.start()
+        try:
+            make(table.table, relations, folder)
+        except RunError as error:
+            late = f"takes longer than {MAX_QUERY_S:g} s"
+            why = late if limit.finished.is_set() else f"fails ({error.what})"
+            self.notes += (f"the query of the table '{table.name}' {why}: its rows are guessed",)
+            return None
+        finally:
+            limit.cancel()
+        return made_rows(table.table, folder)
+
+    @cached_property
+    def _folder(self) -> Path:
+        """The rows of queries, for as long as this object is there."""
+        path = Path(tempfile.mkdtemp(prefix="sundog-"))
+        weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
+        return path
+
+    def _is_loadable(self, plan: PhysicalPlan, table: TableExec) -> bool:
+        is_plain = all(isinstance(node, FilterExec) for node in table.nodes)
+        if not is_plain or not self._columns.get(table.name):
+            return False
+        found = self.known(plan, table)
+        return found is not None and found[1] <= MAX_LOADED_ROWS
+
+    def _load(self, plan: PhysicalPlan, table: TableExec) -> None:
+        """Make a table a relation; its outputs read nothing but the rows that it is made of."""
+        made_of = _made_of(plan, table)
+        if self._loaded.get(table.name) == made_of:
+            return
+        source = self._find(plan, table).source
+        assert source is not None, f"the rows of '{table.name}' are known"
+        columns = tuple((column.name, column.type) for column in self._columns[table.name])
+        self._inputs.relations.load(table.name, columns, _lines(table, plan.logical.constants, source))
+        self._loaded[table.name] = made_of
+
+
+def _made_of(plan: PhysicalPlan, table: TableExec) -> tuple[Table, ...]:
+    """Return a table and all that it is made of."""
+    by_name = {one.name: one for one in plan.tables}
+    above = [made for name in table.table.reads if name in by_name for made in _made_of(plan, by_name[name])]
+    return (table.table, *above)
+
+
+def _lines(table: TableExec, constants: Mapping[str, Any], source: RowSource) -> Iterator[bytes]:
+    """Yield the rows of a table without calls as they end."""
+    for batch in source.batches():
+        for _, row in batch:
+            line = None if isinstance(row, BadRow) else _line(table, {**constants, "row": row})
+            if line is not None:
+                yield line
+
+
+def _line(table: TableExec, scope: Mapping[str, Any]) -> bytes | None:
+    try:
+        for node in table.nodes:
+            if isinstance(node, FilterExec) and not render_condition(node.filter.predicate, scope):
+                return None
+        return encode({name: render_json(template, scope) for name, template in table.table.outputs})
+    except (CallError, NoNormalForm):
+        # The row fails, and no table that reads this one has it.
+        return None
