@@ -15,8 +15,8 @@ from sundog.cost.estimate import Estimate, share_of
 _LOG_WIDTH = log(1.05)
 ZERO_BUCKET = -(2**31)
 MIN_TOLD = 5
-CHILDREN_ERROR = 0.1
-"""The relative error of a table's rows for each row that it reads, where runs agree: the next rows are others."""
+RUNS_ERROR = 0.1
+"""The relative error of what runs tell as a whole where they agree: the next rows are others."""
 # A tool that was never timed is taken to answer in 10 ms, give or take a factor of ten.
 ASSUMED_TOOL_S = Estimate(0.001, 0.01, 0.1)
 # A call of an engine that was never timed is taken to have a place to itself for so long.
@@ -100,8 +100,11 @@ class NodeRecord:
     num_turns: Histogram = field(default_factory=Histogram)
     #: Lengths of results as JSON.
     result_bytes: Histogram = field(default_factory=Histogram)
-    #: Of a table whose query reads other tables, its rows for each done row of these, one value a run.
+    #: The rows of a table for each done row of the tables that its query reads, one value a run.
     num_children: Histogram = field(default_factory=Histogram)
+    #: The executed calls of a step of such a table for each that was asked for, one value a run that found no results
+    #: of others.
+    executed_share: Histogram = field(default_factory=Histogram)
 
 
 # By (node, model); the model of a step without an engine, and of what no model decides, is "".
@@ -156,12 +159,23 @@ def output_tokens(record: NodeRecord | None, num_calls: float, max_tokens: int) 
 def children_per_row(record: NodeRecord | None) -> Estimate | None:
     """Return how many rows a table has for each row of the tables that it reads; None where no run tells. One run
     tells it within a factor of two."""
-    if record is None or not record.num_children.counts:
+    return None if record is None else _told_by_runs(record.num_children)
+
+
+def executed_share(record: NodeRecord | None) -> Estimate | None:
+    """Return how many calls of a step are executed for each that is asked for; None where no run tells. One run tells
+    it within a factor of two."""
+    found = None if record is None else _told_by_runs(record.executed_share)
+    return None if found is None else found.at_most(Estimate.exactly(1.0))
+
+
+def _told_by_runs(told: Histogram) -> Estimate | None:
+    """Return what another run will tell."""
+    if not told.counts:
         return None
-    told = record.num_children
     if told.count == 1:
         return Estimate(told.mean / 2, told.mean, told.mean * 2)
-    margin = max(CHILDREN_ERROR * told.mean, 1.645 * told.spread * (1 / told.count + 1) ** 0.5)
+    margin = max(RUNS_ERROR * told.mean, 1.645 * told.spread * (1 / told.count + 1) ** 0.5)
     return Estimate.around(told.mean, margin)
 
 

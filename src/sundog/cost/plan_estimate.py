@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from sundog.cost.estimate import NOTHING, Estimate, sum_of
-from sundog.cost.history import ASSUMED_TOOL_S, mean_of, output_tokens
+from sundog.cost.history import ASSUMED_TOOL_S, executed_share, mean_of, output_tokens
 from sundog.cost.node_cost import (
     NO_CALLS,
     NO_TOKENS,
@@ -114,6 +114,7 @@ def estimate_plan(plan: SampledPlan) -> PlanEstimate:
         by_node: dict[str, list[PlannedCall]] = defaultdict(list)
         for call in table.calls:
             by_node[call.node].append(call)
+        steps.is_known = table.is_known
         for node in calls_of(table.nodes):
             found[node.name] = steps.estimate(node, by_node[node.name], table.sample)
     path = _longest_of(plan.tables, found) if has_seconds(found.values(), known) else ()
@@ -132,6 +133,8 @@ class _Steps:
     """Steps in plan order: what earlier ones have made and computed, later ones find."""
 
     def __init__(self, known: Known) -> None:
+        #: The rows of the table in question are there; else which of their calls will be equal is not to be seen.
+        self.is_known = True
         self._known = known
         self._made: set[Hashable] = set()
         self._warm: dict[str, set[int]] = defaultdict(set)
@@ -179,6 +182,9 @@ class _Steps:
     ) -> list[tuple[CallCost, TokenCost]]:
         """Return the costs of the calls that are made with one chance, the likelier ones first."""
         pool, is_shared = self._known.pools[node.pool], node.sharing is not Sharing.NEVER
+        share = None
+        if is_shared and not self.is_known:
+            share = executed_share(self._known.record(node.name))
         by_chance: dict[Estimate, list[PlannedCall]] = defaultdict(list)
         for call in calls:
             by_chance[call.chance].append(call)
@@ -186,6 +192,8 @@ class _Steps:
         for chance in sorted(by_chance, key=lambda one: -one.expected):
             sampled = [call.sampled for call in by_chance[chance]]
             cost = count_calls(sampled, sample, chance, is_shared=is_shared, made=self._made)
+            if share is not None:
+                cost = replace(cost, num_executed=(cost.num_asked * share).at_most(cost.num_asked))
             tokens = NO_TOKENS
             if isinstance(pool, EnginePool):
                 tokens = estimate_tokens(
@@ -244,7 +252,7 @@ def _longest_of(tables: Sequence[SampledTable], found: Mapping[str, NodeEstimate
     """Return the chain with the most seconds: that of a table comes after those of the tables that it waits for."""
     best: dict[str, tuple[float, tuple[str, ...]]] = {}
     for table in tables:
-        before = max((best[name] for name in table.waits_for), default=(0.0, ()), key=lambda one: one[0])
+        before = max((best[name] for name in table.sources), default=(0.0, ()), key=lambda one: one[0])
         seconds, names = _longest(table.nodes, found)
         best[table.name] = before[0] + seconds, before[1] + names
     return max(best.values(), default=(0.0, ()), key=lambda one: one[0])[1]

@@ -19,7 +19,7 @@ class SetKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class JoinedForm:
-    """What stands behind a join."""
+    """The source behind a join."""
 
     source: str | QueryForm
     #: It says which rows belong together.
@@ -34,7 +34,7 @@ class JoinedForm:
 class QueryForm:
     """One query."""
 
-    #: What stands behind `from`: a relation, a query; several are the branches of a set operation, none is one row.
+    #: The relation or query behind `from`; several are the branches of a set operation, none is one row.
     sources: tuple[str | QueryForm, ...] = ()
     sets: SetKind = SetKind.ALL
     joins: tuple[JoinedForm, ...] = ()

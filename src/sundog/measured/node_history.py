@@ -82,8 +82,11 @@ class Observations:
 
     def made(self, table: str, num_read: int, num_rows: int) -> None:
         """A table has so many rows, and the tables that its query reads had `num_read` done rows (at least 1)."""
-        record = self.records.setdefault((table, ""), NodeRecord())
-        record.num_children.add(num_rows / num_read)
+        self.records.setdefault((table, ""), NodeRecord()).num_children.add(num_rows / num_read)
+
+    def shared(self, node: str, num_asked: int, num_executed: int) -> None:
+        """A run asked for so many calls of a step (at least 1), and executed so many."""
+        self.records.setdefault((node, ""), NodeRecord()).executed_share.add(num_executed / num_asked)
 
     def turned(self, node: str, num_turns: int) -> None:
         """A loop ended after so many turns."""
@@ -135,7 +138,7 @@ def extend_history(state_dir: Path, flow: str, seen: History) -> None:
 def _histograms(record: NodeRecord) -> dict[str, Histogram]:
     kinds = (
         *("prompt_tokens", "counted_tokens", "output_tokens", "result_bytes"),
-        *("call_s", "num_items", "num_turns", "num_children"),
+        *("call_s", "num_items", "num_turns", "num_children", "executed_share"),
     )
     return {kind: getattr(record, kind) for kind in kinds}
 

@@ -133,9 +133,9 @@ class PlanCosts:
             known = self._known(plan)
             found: dict[str, SampledTable] = {}
             for table in plan.tables:
-                waits_for = tuple(name for name in table.table.reads if name in found)
-                rows = self._table_rows(plan, table, {name: found[name].num_done for name in waits_for})
-                found[table.name] = sampled_table(table, plan.logical.constants, rows, waits_for, known)
+                read = {name: found[name].num_done for name in table.table.reads if name in found}
+                rows = self._table_rows(plan, table, read)
+                found[table.name] = sampled_table(table, plan.logical.constants, rows, known)
             self._last = plan, SampledPlan(tuple(found.values()), known, self._rows.notes)
         return self._last[1]
 

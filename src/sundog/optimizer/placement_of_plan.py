@@ -42,7 +42,7 @@ from sundog.optimizer.placement_figures import PlacementFigures, PoolReplicas
 
 HOUR_S = 3600.0
 BARRIER = "rows of "
-"""Begins the name of the part before a table that reads other tables; no step can be called so."""
+"""Begins the name of the part before a table that waits for others; no step can be called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class _Part:
     name: str
     call: CallExec | None
     parents: tuple[str, ...]
-    #: What comes behind it waits for all rows before it.
+    #: The parts behind it wait for all rows before it.
     is_barrier: bool = False
 
 
@@ -166,13 +166,15 @@ def _replicas(replicas: Sequence[PoolReplicas], residents: Mapping[str, tuple[st
 
 
 def _parts(tables: Sequence[TableExec]) -> Iterator[_Part]:
-    """Yield the parts table by table, those of a table behind a barrier where it reads other tables."""
+    """Yield the parts table by table, those of a table behind a barrier where it waits for others to end."""
     ends: dict[str, tuple[str, ...]] = {}
     for table in tables:
-        before = tuple(dict.fromkeys(part for name in table.table.reads for part in ends.get(name, ())))
+        before = tuple(dict.fromkeys(part for name in table.waits_for for part in ends[name]))
         barrier = [_Part(f"{BARRIER}{table.name}", None, before, is_barrier=True)] if before else []
-        own = list(_parts_below(table.nodes, tuple(part.name for part in barrier), {}))
-        ends[table.name] = tuple(part.name for part in own) or before
+        flowing = () if table.stream_of is None else ends[table.stream_of]
+        above = (*flowing, *(part.name for part in barrier))
+        own = list(_parts_below(table.nodes, above, {}))
+        ends[table.name] = tuple(part.name for part in own) or above
         yield from (*barrier, *own)
 
 

@@ -23,7 +23,7 @@ from sundog.host.driver import Driver
 from sundog.host.event_log import EventLog
 from sundog.host.health import Health
 from sundog.host.waits import Waits
-from sundog.ir.physical import PhysicalPlan
+from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.pool_names import engine_pool, label_of
 from sundog.ir.row_ids import RowRef
 from sundog.ir.tables import InputRows
@@ -237,13 +237,19 @@ class Run:
         self._restore_progress()
 
     def _observe_tables(self) -> None:
-        """Learn how many rows each table has that is made of others."""
+        """Learn how many rows each table has that is made of others, and how many of its calls are equal."""
         counts = self._store.count_rows(self.record.run_id)
-        for table in self.plan.logical.tables:
-            num_read = sum(counts.get((name, "done"), 0) for name in table.reads)
+        totals = self._store.node_totals(self.record.run_id)
+        for table in self.plan.tables:
+            num_read = sum(counts.get((name, "done"), 0) for name in table.table.reads)
+            if not num_read:
+                continue
             num_rows = sum(number for (name, _), number in counts.items() if name == table.name)
-            if num_read:
-                self._figures.observations.made(table.name, num_read, num_rows)
+            self._figures.observations.made(table.name, num_read, num_rows)
+            for call in calls_of(table.nodes):
+                node = totals.get(call.name)
+                if node is not None and node.num_executed and call.name not in self._figures.num_reused:
+                    self._figures.observations.shared(call.name, node.num_asked, node.num_executed)
 
     def _restore_progress(self) -> None:
         counts = self._store.count_states(self.record.run_id)

@@ -36,7 +36,7 @@ KnownRows = tuple[SampledRows, int]
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was found of one table."""
+    """The rows of one table."""
 
     #: The table, and those that it reads: what decides its rows.
     made_of: tuple[Table, ...]

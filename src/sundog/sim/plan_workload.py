@@ -64,7 +64,9 @@ def _simulated(
     depths = _depths(table.nodes)
     own = [estimate for estimate in estimates if estimate.node in depths]
     drawn = Drawn(depths, table.calls, own, table.rows, known, table.name)
-    return SimulatedTable(table.name, lambda: drawn.rows(num_rows, is_part=is_part), num_rows, table.waits_for)
+    return SimulatedTable(
+        table.name, lambda: drawn.rows(num_rows, is_part=is_part), num_rows, table.waits_for, table.stream_of
+    )
 
 
 def fleet_of(pool: EnginePool, load_s: float) -> EngineFleet:

@@ -50,6 +50,33 @@ class _Passing:
             self._on_passed(node)
 
 
+class _TableCourse:
+    """One table on its way: which of its rows have ended, for those that wait for them."""
+
+    def __init__(self, table: SimulatedTable) -> None:
+        self.table = table
+        self.ended = asyncio.Event()
+        self.num_begun = 0
+        #: Rows begin in their order.
+        self.turn = asyncio.Lock()
+        self._num_ended = 0
+        self._changed = asyncio.Event()
+
+    def row_ended(self) -> None:
+        self._num_ended += 1
+        self._changed.set()
+
+    def end(self) -> None:
+        self.ended.set()
+        self._changed.set()
+
+    async def until_given(self, number: int, num_rows: int) -> None:
+        """Wait until row `number` of the `num_rows` of a table is there whose rows are made of these."""
+        while not self.ended.is_set() and self._num_ended * num_rows <= number * self.table.num_rows:
+            self._changed.clear()
+            await self._changed.wait()
+
+
 class SimulatedRows:
     """Rows of one load."""
 
@@ -88,17 +115,42 @@ class SimulatedRows:
 
     async def run_tables(self, tables: Sequence[SimulatedTable], max_rows_in_flight: int) -> None:
         """Run all rows of tables, those of each once the tables that it waits for have ended."""
-        ended = {table.name: asyncio.Event() for table in tables}
+        courses = {table.name: _TableCourse(table) for table in tables}
+        await asyncio.gather(*(self._run_table(one, courses, max_rows_in_flight) for one in courses.values()))
 
-        async def run(table: SimulatedTable) -> None:
-            for name in table.waits_for:
-                await ended[name].wait()
-            if self._follower is not None:
-                self._follower.drains.begin(table.name, table.num_rows)
-            await self.run_within(table.rows(), min(max_rows_in_flight, table.num_rows))
-            ended[table.name].set()
+    async def _run_table(
+        self, course: _TableCourse, courses: Mapping[str, _TableCourse], max_rows_in_flight: int
+    ) -> None:
+        table = course.table
+        for name in table.waits_for:
+            await courses[name].ended.wait()
+        source = None if table.stream_of is None else courses[table.stream_of]
+        if source is None:
+            self._begin(table)
+        rows = table.rows()
 
-        await asyncio.gather(*(run(table) for table in tables))
+        async def lane() -> None:
+            while True:
+                async with course.turn:
+                    row = next(rows, None)
+                    if row is None:
+                        return
+                    if source is not None:
+                        await source.until_given(course.num_begun, table.num_rows)
+                    course.num_begun += 1
+                await self._run_row(row)
+                course.row_ended()
+
+        await asyncio.gather(*(lane() for _ in range(min(max_rows_in_flight, table.num_rows))))
+        if source is not None:
+            await source.ended.wait()
+            self._begin(table)
+        course.end()
+
+    def _begin(self, table: SimulatedTable) -> None:
+        """Take note of how many rows a table has: of one whose rows come from another, once that has ended."""
+        if self._follower is not None:
+            self._follower.drains.begin(table.name, table.num_rows)
 
     async def run_as_they_come(self, rows: Iterator[SimulatedRow]) -> None:
         """Run all rows, each from the time at which it comes, however many are there; they are in the order of these

@@ -70,6 +70,8 @@ class SimulatedTable:
     num_rows: int
     #: The tables before it that must have ended; each has a window of rows of its own.
     waits_for: tuple[str, ...] = ()
+    #: The table whose rows become its own as they end, in equal shares; None where all are there when it begins.
+    stream_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,8 @@ class SampledTable:
     nodes: tuple[Exec, ...]
     #: The tables that have ended when it begins.
     waits_for: tuple[str, ...]
+    #: The table whose rows become its own as they end, None where the rows are all there when it begins.
+    stream_of: str | None
     #: The calls of the sampled rows, row by row, with the tokens of their gaps in place.
     calls: tuple[PlannedCall, ...]
     #: The numbers of all sampled rows, also of those without a call.
@@ -70,16 +72,20 @@ class SampledTable:
     num_done: Estimate
     is_known: bool = True
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The tables before it, whether they must have ended or not."""
+        return self.waits_for if self.stream_of is None else (*self.waits_for, self.stream_of)
 
-def sampled_table(
-    table: TableExec, constants: Mapping[str, Any], found: TableRows, waits_for: tuple[str, ...], known: Known
-) -> SampledTable:
+
+def sampled_table(table: TableExec, constants: Mapping[str, Any], found: TableRows, known: Known) -> SampledTable:
     """Return the sample of a table, whose rows are `found`."""
     walked = sample_plan(table.nodes, constants, found.rows, known, found.chance)
     return SampledTable(
         table.name,
         tuple(table.nodes),
-        waits_for,
+        table.waits_for,
+        table.stream_of,
         _filled(table.nodes, walked.calls, known),
         tuple(number for number, _ in found.rows),
         found.sample,
