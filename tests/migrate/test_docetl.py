@@ -173,6 +173,23 @@ def test_texts_are_split(folder: Path, fields: dict[str, Any], chunks: list[str]
     assert rows[0]["cut_id"] == rows[1]["cut_id"] != rows[2]["cut_id"]
 
 
+def test_chunks_see_those_beside_them(folder: Path) -> None:
+    split: dict[str, Any] = {"name": "cut", "type": "split", "split_key": "review", "method": "delimiter"}
+    split["method_kwargs"] = {"delimiter": ". "}
+    keys = {"content_key": "review_chunk", "doc_id_key": "cut_id", "order_key": "cut_chunk_num"}
+    around = {"previous": {"tail": {"count": 1}, "head": {"count": 1}}, "next": {"head": {"count": 2}}}
+    gather = {"name": "seen", "type": "gather", **keys, "peripheral_chunks": around}
+    made = imported(folder, split, gather)
+    assert [row["review_chunk_rendered"] for row in rows_of(made, folder)] == [
+        "Text:\nIt boils fast\nAfter:\nThe handle is hot.",
+        "Before:\nIt boils fast\nText:\nThe handle is hot.",
+        "Text:\nLoud.",
+        "Text:\nIt boils fast\nAfter:\nLoud.",
+        "Before:\nIt boils fast\nText:\nLoud.",
+    ]
+    assert made.not_taken_over == ["seen.peripheral_chunks.previous.head: only the chunks right beside one"]
+
+
 def test_fields_of_an_element_become_columns(folder: Path) -> None:
     (folder / "reviews.json").write_text(
         json.dumps([{"id": 1, "who": [{"name": "Ann", "age": 3}, {"name": "Bo", "age": 4}]}])
@@ -194,13 +211,11 @@ def test_a_step_reads_what_the_step_before_gives(folder: Path) -> None:
 
 def test_what_is_not_taken_over_is_told(folder: Path) -> None:
     checked = {**QUOTES, "validate": ["len(output['quotes']) > 1"], "gleaning": {"num_rounds": 1}, "odd": 1}
-    gather = {"name": "around", "type": "gather"}
     rank = {"name": "best", "type": "rank", "prompt": "x"}
     cluster = {"name": "groups", "type": "cluster"}
-    made = imported(folder, checked, gather, rank, cluster, UNNEST)
+    made = imported(folder, checked, rank, cluster, UNNEST)
     assert sorted(made.not_taken_over) == [
         "cluster 'groups' and what comes after it: it has no equal",
-        "gather 'around': write a query with lag and lead over the chunks; the rows go on as they are",
         "quotes.gleaning: write a loop of two steps, one that answers and one that judges",
         "quotes.odd",
         "quotes.validate: Python expressions; say it in the output's schema, or filter by a template",

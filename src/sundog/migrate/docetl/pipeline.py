@@ -16,8 +16,10 @@ from ruamel.yaml.error import YAMLError
 
 from sundog.errors import FlowError
 from sundog.migrate.docetl.engines import ModelEngines
-from sundog.migrate.docetl.operations import Making, Operation, apply, sql_name
+from sundog.migrate.docetl.making import Making, Operation
+from sundog.migrate.docetl.operations import apply
 from sundog.migrate.docetl.rows import TableDraft, columns_of_file, columns_of_rows
+from sundog.migrate.docetl.table_steps import sql_name
 from sundog.migrate.written import FreshNames, ImportedFlow, flow_name
 
 # `item` and `doc` are what elements of a group are mostly called.
@@ -126,7 +128,7 @@ class _Walk:
         made = {name for one in self._operations.values() for name in ((one.get("output") or {}).get("schema") or {})}
         for one in self._operations.values():
             texts = [one.get("prompt"), *(part.get("prompt") for part in one.get("prompts") or ())]
-            keys = [one.get("unnest_key"), one.get("split_key"), one.get("reduce_key")]
+            keys = [one.get("unnest_key"), one.get("split_key"), one.get("reduce_key"), one.get("content_key")]
             listed = [
                 key for written in keys if written for key in ([written] if isinstance(written, str) else written)
             ]
