@@ -148,13 +148,22 @@ class Run:
 
     def _write_files(self, busy_s: float) -> Report:
         run_id, outputs = self.record.run_id, self._options.outputs
-        warnings = tuple(map(str, self.findings))
+        warnings = (*map(str, self.findings), *self._notes())
         for name, path in outputs.items():
             columns = [column for column, _ in self.plan.logical.table(name).outputs]
             warnings += write_output(path, columns, partial(self._store.rows, run_id, name, "done"))
         errors = self._write_errors()
         written = Written(tuple(outputs.values()), errors, warnings)
         return read_report(self._store, run_id, self.plan, written, self._figures, busy_s=self.record.busy_s + busy_s)
+
+    def _notes(self) -> Iterator[str]:
+        """Yield what changed in the values that queries of tables gave."""
+        if any(not isinstance(table.source, InputRows) for table in self.plan.logical.tables):
+            from sundog.runtime.tables.made import notes_on_made  # what reads queries, which few flows have
+
+            folder = self._runs.folder(self.record.run_id) / "tables"
+            yield from notes_on_made([table.name for table in self.plan.tables], folder)
+            yield from () if self._course is None else self._course.notes
 
     def _write_errors(self) -> Path | None:
         """Write the errors file beside the first output: it is there when rows failed, gone when none did."""

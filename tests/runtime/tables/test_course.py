@@ -247,6 +247,18 @@ def test_a_query_that_fails_ends_the_run_and_keeps_what_was_computed(tmp_path: P
     assert run(mended, tmp_path).report.num_executed == 3
 
 
+def test_values_that_become_null_are_told(tmp_path: Path) -> None:
+    flow = with_groups(tmp_path)
+    flow.table("made", query="select sum(mg) / 0.0 as share from groups")
+    flow.table("flown", query="select mg / 0.0 as share from mentions")
+    result = run(flow, tmp_path)
+    assert list(result.table("made")) == [{"share": None}]
+    assert result.report.warnings == (
+        "table 'made': 1 values of column 'share' are NaN or infinite, and become null",
+        "table 'flown': 3 values of column 'share' are NaN or infinite, and become null",
+    )
+
+
 def test_too_many_rows_end_the_run(tmp_path: Path) -> None:
     flow = with_groups(tmp_path)
     flow.table("pairs", query="select a.name, b.name as other from groups a, groups b", max_rows=3)

@@ -18,13 +18,13 @@ MAX_LINE_BYTES = 16 * 2**20
 _NUMBERS = count()
 
 
-def connect_duckdb(scratch_dir: Path) -> duckdb.DuckDBPyConnection:
+def connect_duckdb(scratch_dir: Path, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckDBPyConnection:
     """Return a connection that spills into `scratch_dir`. One thread: rows come in one order only."""
     connection = duckdb.connect(
         ":memory:",
         config={
             "threads": 1,
-            "memory_limit": MEMORY_LIMIT,
+            "memory_limit": memory_limit,
             "temp_directory": str(scratch_dir),
             "preserve_insertion_order": True,
             "autoinstall_known_extensions": False,

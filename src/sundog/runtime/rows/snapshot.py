@@ -49,9 +49,13 @@ def take_snapshot(
                 write_snapshot(path, lambda nulled: _query_lines(source, query, connection, nulled))
         else:
             write_snapshot(path, lambda nulled: _call_lines(source, base_dir, nulled))
+    return InputFiles(source.name, (path,), "jsonl", path.parent, notes=notes_beside(path))
+
+
+def notes_beside(path: Path) -> tuple[str, ...]:
+    """Return what changed in the values of a snapshot when it was written, a sentence each."""
     notes_path = _notes_path(path)
-    notes = from_json(notes_path.read_bytes()) if notes_path.exists() else []
-    return InputFiles(source.name, (path,), "jsonl", path.parent, notes=tuple(notes))
+    return tuple(from_json(notes_path.read_bytes())) if notes_path.exists() else ()
 
 
 def write_snapshot(path: Path, lines: Callable[[Counter[str]], Iterable[bytes]]) -> None:

@@ -18,6 +18,7 @@ from sundog.runtime.feed import Feed, IdentifiedRows, interrupted
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.rows.inputs import RowSource
+from sundog.runtime.rows.values import note_nulled
 from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.store.store import Store
 
@@ -53,6 +54,8 @@ class TableCourse:
         #: The tables that wait for others to end.
         self._waiting: set[str] = set()
         self._ended = {table.name: asyncio.Event() for table in plan.tables}
+        #: What changed in values of rows that flowed from table to table, a sentence each.
+        self.notes: list[str] = []
         self._failure: BaseException | None = None
         self._is_stopping = False
 
@@ -137,6 +140,8 @@ class TableCourse:
 
         pump = Pump(query, self._store, self._run_id, table.table, stream, changed, has_ended)
         await feed.run(pump.batches())
+        nulled = query.nulled.items()
+        self.notes += [f"table '{table.name}': {note_nulled(name, count)}" for name, count in nulled if count]
         self._count(table.name, pump.num_rows)
         self._on_begin(table.name, feed.num_started)
 

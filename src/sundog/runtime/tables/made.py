@@ -7,14 +7,14 @@ run that was killed goes on with the rows that it began with.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sundog.ir.logical import InputSource, Table
 from sundog.ir.tables import CollectedRows, ComponentRows, QueryRows
 from sundog.queries.parsed import parse_query
 from sundog.runtime.rows.inputs import RowSource, open_rows
-from sundog.runtime.rows.snapshot import write_snapshot
+from sundog.runtime.rows.snapshot import notes_beside, write_snapshot
 from sundog.runtime.tables.collected import collected_lines
 from sundog.runtime.tables.components import component_lines
 from sundog.runtime.tables.relations import Relations
@@ -37,6 +37,12 @@ def _lines(table: Table, relations: Relations, nulled: Counter[str]) -> Iterator
         case ComponentRows() as source:
             return component_lines(table, source, relations)
     raise AssertionError(f"the rows of '{table.name}' are those of an input")
+
+
+def notes_on_made(tables: Sequence[str], folder: Path) -> Iterator[str]:
+    """Yield what changed in the values of the queries of `tables` when these were made, a sentence each."""
+    for name in tables:
+        yield from (f"table '{name}': {note}" for note in notes_beside(folder / f"{name}.jsonl"))
 
 
 def made_rows(table: Table, folder: Path) -> RowSource:

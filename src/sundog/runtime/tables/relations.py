@@ -47,6 +47,10 @@ class KeptRows:
     types: Mapping[str, DuckDBPyType]
 
 
+TABLES_MEMORY_LIMIT = "256MB"
+"""Beyond it what queries read goes to the scratch folder; the inputs of the same run have connections of their own."""
+
+
 class Relations:
     """The inputs and ended tables of one flow as tables of DuckDB, whose `rowid` counts their rows in order."""
 
@@ -66,7 +70,7 @@ class Relations:
         self._snapshot_dir = snapshot_dir or self._scratch_dir
         self._choice = choice
         self._constants = constants
-        self._connection = connect_duckdb(self._scratch_dir)
+        self._connection = connect_duckdb(self._scratch_dir, TABLES_MEMORY_LIMIT)
         self._loaded: set[str] = set()
         self._declared: set[str] = set()
         self._running: set[duckdb.DuckDBPyConnection] = set()
