@@ -39,7 +39,19 @@ from sundog.transport.client import Client, Request
 from tests.docs.pages import ROOT, Block
 
 RUN_ID = re.compile(r"\b([a-z_]\w*)-[0-9a-f]{8}\b")
-FLOW_KEYS = {"name", "workers", "engines", "limits", "inputs", "constants", "tables", "results", "nodes", "outputs"}
+FLOW_KEYS = {
+    "name",
+    "workers",
+    "engines",
+    "limits",
+    "inputs",
+    "constants",
+    "tools",
+    "tables",
+    "results",
+    "nodes",
+    "outputs",
+}
 
 
 class Stage:

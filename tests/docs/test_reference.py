@@ -15,9 +15,11 @@ from typer.main import get_command
 
 from sundog.cli.main import app
 from sundog.engines.base import ENGINES, EngineOptions
+from sundog.flow.agents.agent_spec import MADE_KEYS, AgentSpec, ToolSpec
 from sundog.flow.expansions.resolve import ResolveSpec
 from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, LimitSpec, LoopSpec, NodeSpec, WorkersSpec
 from sundog.flow.tables.table_spec import CollectSpec, ComponentsSpec, TableSpec
+from sundog.ir.agent_turn import AgentTurnSpec
 from sundog.operators.base import OPERATORS
 from sundog.vllm_plugin.envelope import Envelope
 from sundog.vllm_plugin.options import PluginOptions
@@ -48,6 +50,7 @@ def described() -> dict[tuple[Path, str], Models]:
         (VLLM_PAGE, "The envelope"): (Envelope,),
     }
     found |= {(LANGUAGE, name): (OPERATORS.get(name).Spec,) for name in OPERATORS.names()}
+    found |= {(LANGUAGE, "agent"): (AgentSpec, AgentTurnSpec), (LANGUAGE, "Tools"): (ToolSpec,)}
     return found | {(ENGINE_PAGE, name): (ENGINES.get(name).Options,) for name in ENGINES.names()}
 
 
@@ -75,6 +78,8 @@ def test_every_key_and_its_default_is_in_its_table(page: Path, heading: str) -> 
         # The options that all engines have are on the other page, where a kind does not change them.
         common = keys_of((EngineOptions,))
         expected = {key: default for key, default in expected.items() if key == "model" or default != common.get(key)}
+    if heading == "agent":
+        expected = {key: default for key, default in expected.items() if key not in MADE_KEYS}
     found = {row[0].strip("`"): row[2] for row in tables(page)[heading] if row[0].startswith("`")}
     assert found == expected
 

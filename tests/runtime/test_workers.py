@@ -15,7 +15,7 @@ from sundog.batch import follower
 from sundog.batch.follower import Follower, engine_replicas
 from sundog.cost.estimate import Estimate
 from sundog.engines.base import GenerateRequest, Message
-from sundog.errors import EngineUnavailable, RunError, RunStopped
+from sundog.errors import CallError, EngineUnavailable, RunError, RunStopped
 from sundog.host.attempt import Success
 from sundog.host.driver import Driver, GivenUp
 from sundog.host.virtual_loop import run_virtually
@@ -122,6 +122,11 @@ class Bench:
         await self.pools.close()
         loads = [event.pool for event in self.events if getattr(event, "worker_id", None) and hasattr(event, "pool")]
         return Ran(ends, self.events, loads, took_s)
+
+    async def call_or_error(
+        self, node: CallExec, scope: Mapping[str, Any], place: CallIdentity
+    ) -> CallAnswer | CallError:
+        raise AssertionError("no agent is here")
 
     async def call(self, node: CallExec, scope: Mapping[str, Any], place: CallIdentity) -> CallAnswer:
         request_id = place.request_id

@@ -25,6 +25,7 @@ from sundog.cost.prompt_sample import (
     signature_of,
 )
 from sundog.errors import CallError
+from sundog.ir.agents import ARGS, AgentExec
 from sundog.ir.logical import (
     MAX_RENDERED_TURNS,
     ForEach,
@@ -48,6 +49,8 @@ ONCE = Estimate.exactly(1.0)
 UNLIMITED_OUTPUT_TOKENS = 1024
 UNKNOWN_ITEMS = Estimate(0.0, 3.0, 10.0)
 UNKNOWN_TURNS = 10
+# Of one tool in one turn of an agent.
+UNKNOWN_USES = Estimate(0.0, 0.5, 2.0)
 UNKNOWN_TURN = Estimate(0.0, 0.5, 1.0)
 MAX_CALLS = 100_000
 """The bound for all rows together. In longer lists and loops so many elements and turns stand for all,
@@ -229,7 +232,8 @@ class _Walk:
             return chosen, Estimate.exactly(len(found) / len(chosen)) if len(chosen) < len(found) else ONCE
         record = self._known.record(node)
         length = None if record is None else mean_of(record.num_items, 1.0)
-        length = UNKNOWN_ITEMS if length is None else length
+        if length is None:
+            length = UNKNOWN_USES if each.variable == ARGS else UNKNOWN_ITEMS
         num_items = min(round(length.expected), self._room(scope))
         sources = [scope.unknown[name].signature for name in sorted(each.items.names & scope.unknown.keys())]
         marks = [each.items.source, str(scope.row), *sources]
@@ -329,7 +333,8 @@ class _Walk:
 
     def _share_of_turn(self, node: LoopExec, turn: int, *, is_last_known: bool) -> Estimate:
         """Return the share of loops that get to this turn."""
-        if turn == 1 or (node.loop.until is None and is_last_known):
+        is_sure = node.loop.until is None and is_last_known and not isinstance(node, AgentExec)
+        if turn == 1 or is_sure:
             return ONCE
         record = self._known.record(node.name)
         if record is None or not record.num_turns.counts:

@@ -10,6 +10,8 @@ from typing import Literal
 
 ToolForm = Literal["native", "constrained"]
 """The way in which a model calls tools: by the server's own protocol, or by an answer of a form that names one."""
+FINAL = "final"
+"""In the place of a tool's name: the answer ends the conversation. No tool may have this name."""
 ToolChoice = Literal["auto", "required", "none"]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sundog.engines.base import ENGINES, EngineOptions
 from sundog.errors import FlowError, Location, UserError, suggest
@@ -20,11 +20,14 @@ from sundog.flow.positions import DataPath, Positions, read_document
 from sundog.flow.prompt_file import FilePositions
 from sundog.flow.references import ReferenceCheck
 from sundog.flow.secret_check import check_no_secrets, check_secret_spelling
-from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, OutputSpec, WorkersSpec
+from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, NodeSpec, OutputSpec, WorkersSpec
 from sundog.flow.taken import Taken
 from sundog.flow.validation import read
 from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan, Table, WorkerGroup, steps_of
 from sundog.ir.tables import InputRows
+
+if TYPE_CHECKING:
+    from sundog.flow.agents.bind_tools import BoundTool
 
 
 def load_flow(path: Path, within: tuple[Path, ...] = ()) -> LogicalPlan:
@@ -104,14 +107,10 @@ class _Binder:
         for name in flow.constants:
             self._names.give(name, "constant", self._positions.key(("constants", name)))
         taken = self._taken(flow, others, engines, workers, inputs)
-        binder = NodeBinder(
-            self._positions,
-            self._complaints,
-            self._names,
-            self._base_dir,
-            # A block that was wrong stands for itself, so that the steps on it are not called wrong too.
-            {**{name: EngineBlock(name, "", {}) for name in flow.engines}, **taken.engines},
-        )
+        # A block that was wrong stands for itself, so that the steps on it are not called wrong too.
+        blocks = {**{name: EngineBlock(name, "", {}) for name in flow.engines}, **taken.engines}
+        binder = NodeBinder(self._positions, self._complaints, self._names, self._base_dir, blocks)
+        self._bind_tools(flow, binder, blocks)
         tables, results, drafts = self._tables(flow, taken, [*flow.tables, *others], binder)
         for section in ("inputs", "constants", "outputs"):
             check_no_secrets(getattr(flow, section), (section,), self._positions, self._complaints)
@@ -151,6 +150,23 @@ class _Binder:
             flows = OtherFlows(load, self._base_dir, self._positions, self._complaints, self._names, taken)
             flows.take(others)
         return taken
+
+    def _bind_tools(self, flow: FlowSpec, binder: NodeBinder, engines: Mapping[str, EngineBlock]) -> None:
+        """Let the binder make agents, which may use the tools of the flow."""
+        written = (self._positions, self._complaints, self._names, binder)
+        tools: dict[str, BoundTool | None] = {}
+        # Few flows have agents.
+        if flow.tools:
+            from sundog.flow.agents.bind_tools import ToolBinder
+
+            tools = ToolBinder(*written).bound(flow.tools)
+
+        def draft(name: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
+            from sundog.flow.agents.bind_agents import AgentBinder
+
+            return AgentBinder(*written, engines, tools).draft(name, spec, path)
+
+        binder.draft_agent = draft
 
     def _tables(
         self, flow: FlowSpec, taken: Taken, written: Sequence[str], binder: NodeBinder

@@ -5,7 +5,7 @@ Owns the rules of a node by itself: its operator, its modifiers. Never looks at 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,9 @@ class NodeDraft:
     body: tuple[NodeDraft, ...] = ()
 
 
+DraftAgent = Callable[[str, NodeSpec, DataPath], NodeDraft]
+
+
 class NodeBinder:
     """This class makes drafts of the nodes of one flow, scope by scope, and gives each name to `names`. What is wrong
     goes to `complaints`, and the draft of a wrong node has none."""
@@ -61,6 +64,8 @@ class NodeBinder:
         self._names = names
         self._base_dir = base_dir
         self._engines = engines
+        #: Makes the draft of an agent, which flow.agents knows.
+        self.draft_agent: DraftAgent | None = None
 
     def drafts(self, nodes: Mapping[str, Any], path: DataPath) -> tuple[NodeDraft, ...]:
         return tuple(self._draft(name, data, (*path, name)) for name, data in nodes.items())
@@ -81,6 +86,8 @@ class NodeBinder:
                 return self._loop(name, spec, path)
             case "value":
                 return self._value(name, spec, path)
+            case "agent" if self.draft_agent is not None:
+                return self.draft_agent(name, spec, path)
         return self._step(name, operator, spec, path)
 
     def _operator_of(self, spec: NodeSpec, path: DataPath) -> str | None:
@@ -134,7 +141,7 @@ class NodeBinder:
 
     def _value(self, name: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
         assert spec.value is not None
-        each = _each(spec)
+        each = each_of(spec)
         node = ValueNode(name, spec.value, spec.when, each, spec.after, self._positions.key(path))
         shape = _UNKNOWN if spec.value.is_expression else Scalar("str")
         return NodeDraft(name, path, "value", node=node, shape=ListOf(shape) if each else shape)
@@ -150,7 +157,7 @@ class NodeBinder:
             check_no_secrets(str(template), (*block, key), self._positions, self._complaints)
         shape = Record((("turns", Scalar("int")), *((draft.name, draft.shape) for draft in body)))
         where = self._positions.key(path)
-        each = _each(spec)
+        each = each_of(spec)
         node = Loop(name, nodes_bound(body), loop.max_turns, loop.until, spec.when, each, spec.after, where)
         return NodeDraft(name, path, "loop", spec.loop, node, ListOf(shape) if each else shape, body)
 
@@ -174,16 +181,12 @@ class NodeBinder:
         except UserError as error:
             self._add(error.what, block, error.hint)
             return NodeDraft(name, path)
-        try:
-            data = with_prompt_files(data, block, operator.Spec.allows_files, self._base_dir, self._positions)
-        except FlowError as error:
-            if not isinstance(error.where, Location):
-                raise
-            self._complaints.add(error.what, error.where, error.hint)
+        data = self.with_files(data, block, operator.Spec)
+        if data is None and spec.operators[key] is not None:
             return NodeDraft(name, path)
         beside = {modifier: f"'{modifier}' stands beside '{key}', not inside it" for modifier in STEP_MODIFIERS}
         own = read(operator.Spec, data, block, self._positions, self._complaints, beside)
-        if own is None or not self._passes_check(operator, own, block):
+        if own is None or not self.passes_check(operator, own, block):
             return NodeDraft(name, path)
         open_fields = operator.Spec.allows_secrets
         closed = (
@@ -197,7 +200,7 @@ class NodeBinder:
             key,
             own,
             spec.when,
-            _each(spec),
+            each_of(spec),
             spec.after,
             spec.timeout,
             spec.retries,
@@ -208,7 +211,18 @@ class NodeBinder:
         shape = operator.shape(own)
         return NodeDraft(name, path, key, data, node, ListOf(shape) if node.for_each else shape)
 
-    def _passes_check(self, operator: Operator, spec: OperatorSpec, block: DataPath) -> bool:
+    def with_files(self, data: Any, block: DataPath, spec: type[OperatorSpec]) -> Any:
+        """Return an operator's data with the prompts that stand in files; None after complaining."""
+        try:
+            return with_prompt_files(data, block, spec.allows_files, self._base_dir, self._positions)
+        except FlowError as error:
+            if not isinstance(error.where, Location):
+                raise
+            self._complaints.add(error.what, error.where, error.hint)
+            return None
+
+    def passes_check(self, operator: Operator, spec: OperatorSpec, block: DataPath) -> bool:
+        """Return whether an operator takes a spec, after complaining where it does not."""
         try:
             operator.check(spec, self._engines)
         except FlowError as error:
@@ -229,5 +243,5 @@ def nodes_bound(drafts: Sequence[NodeDraft]) -> tuple[Node, ...]:
     return tuple(draft.node for draft in drafts if draft.node is not None)
 
 
-def _each(spec: NodeSpec) -> ForEach | None:
+def each_of(spec: NodeSpec) -> ForEach | None:
     return None if spec.for_each is None else ForEach(spec.for_each, spec.as_ or ITEM)

@@ -5,6 +5,7 @@ Owns scopes and the check of references in them. Never changes a plan.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from types import MappingProxyType
@@ -14,8 +15,10 @@ from sundog.errors import CallError, FlowError, Location, suggest
 from sundog.flow.complaints import Complaints
 from sundog.flow.nodes import NodeDraft
 from sundog.flow.positions import DataPath, Positions
+from sundog.ir.agents import ARGS, Agent
 from sundog.ir.graph import dependencies, topological_order
-from sundog.ir.logical import Filter, ForEach, Loop, Node, Step, ValueNode, templates_of
+from sundog.ir.logical import Filter, ForEach, Loop, Node, Step, ValueNode, steps_of, templates_of
+from sundog.ir.schemas.output_schema import schema_shape
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape, find_path_mistake
 from sundog.ir.tables import InputRows, TableSource
 from sundog.ir.templates.render import render_value
@@ -41,6 +44,7 @@ class ReferenceCheck:
         self._positions = positions
         self._complaints = complaints
         self._row = row
+        self._constants: Shapes = {}
         joined = source.joined if isinstance(source, InputRows) else ()
         self._hints = {**elsewhere, **dict.fromkeys(source.reads, "columns are read as row.<column>")}
         self._hints |= {name: f"its columns are read as row.{name}.<column>" for name in joined}
@@ -60,6 +64,7 @@ class ReferenceCheck:
         outputs, which stand at `place`, see the steps of the outermost."""
         for name, value in _inner_names(drafts):
             self._hints.setdefault(name, f"it is a step inside a loop: read {value}")
+        self._constants = {name: _shape_of(value) for name, value in constants.items()}
         scope = {ROW: self._row, **{name: _shape_of(value) for name, value in constants.items()}}
         self._check_nodes(drafts, scope)
         scope |= _values(drafts)
@@ -78,6 +83,8 @@ class ReferenceCheck:
                     for template in templates_of(step.spec):
                         place = _place_of(template.source, draft.block, (*draft.path, draft.operator))
                         self._check_template(template, place, inner)
+                case Agent() as agent:
+                    self._check_agent(agent, draft, self._check_modifiers(agent, draft.path, scope))
                 case Loop() as loop:
                     self._check_loop(loop, draft, self._check_modifiers(loop, draft.path, scope))
                 case Filter() as node:
@@ -113,6 +120,21 @@ class ReferenceCheck:
         self._check_nodes(draft.body, within)
         if loop.until is not None:
             self._check_template(loop.until, (*draft.path, "loop", "until"), {**within, **_values(draft.body)})
+
+    def _check_agent(self, agent: Agent, draft: NodeDraft, scope: Shapes) -> None:
+        """Check an agent: its tools see the row, constants and their arguments."""
+        block = (*draft.path, "agent")
+        for template in templates_of(agent.turn.spec):
+            self._check_template(template, _place_of(template.source, draft.block, block), scope)
+        if agent.stop_when is not None:
+            said: Shapes = {"turns": Scalar("int"), "text": Scalar("str"), "messages": ListOf(Anything())}
+            self._check_template(agent.stop_when, (*block, "stop_when"), {**scope, **said})
+        steps = {step.name: step for step in steps_of(agent.body)}
+        for tool in agent.tools:
+            args = schema_shape(json.loads(tool.parameters))
+            within = {ROW: self._row, **self._constants, ARGS: args}
+            for template in templates_of(steps[tool.step].spec):
+                self._check_template(template, ("tools", tool.name, steps[tool.step].operator), within)
 
     def _check_template(self, template: Template, place: DataPath, scope: Shapes) -> None:
         if not template.paths:

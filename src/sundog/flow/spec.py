@@ -28,6 +28,8 @@ class FlowSpec(_Written):
     limits: dict[str, Any] = Field(default_factory=dict)
     inputs: dict[str, Any]
     constants: dict[str, Any] = Field(default_factory=dict)
+    #: Steps that agents may use.
+    tools: dict[str, Any] = Field(default_factory=dict)
     #: With `tables`, neither `nodes` nor `outputs` stand here, but in each table.
     tables: dict[str, Any] = Field(default_factory=dict)
     #: The tables whose rows are asked for; None for those that no other table reads.

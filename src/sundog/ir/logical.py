@@ -84,6 +84,10 @@ class Loop:
     after: tuple[str, ...] = ()
     location: Location | None = field(default=None, compare=False)
 
+    @property
+    def conditions(self) -> tuple[Template | None, ...]:
+        return self.until, self.when
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -285,8 +289,8 @@ def _collect(value: Any, found: list[Template]) -> None:
             _collect(item, found)
     elif kind is ForEach:
         found.append(value.items)
-    elif kind is Loop:
-        for part in (value.body, value.max_turns, value.until, value.when, value.for_each):
+    elif issubclass(kind, Loop):
+        for part in (value.body, value.max_turns, *value.conditions, value.for_each):
             _collect(part, found)
     elif kind is Filter:
         found.append(value.predicate)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
-from sundog.engines.base import ENGINES, Chunk, GenerateRequest, Message, Role, SchemaLimitedKind
+from sundog.engines.base import ENGINES, GenerateRequest, Message, Role, SchemaLimitedKind
 from sundog.errors import BadResponse, FlowError, suggest
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
@@ -23,7 +23,7 @@ from sundog.ir.templates.render import Scope, render_text
 from sundog.ir.templates.template import Template
 from sundog.ir.templates.whole_numbers import WholeNumber, render_whole_number
 from sundog.ir.values.canonical import canonical_json
-from sundog.ir.values.normal_form import whole_text
+from sundog.operators.answer_stream import whole_answer
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
 from sundog.operators.llm_inspection import long_prompts, small_limits
 
@@ -141,7 +141,7 @@ class LLMOperator:
             about=context.about,
             needs_first_token=context.needs_first_token,
         )
-        text, last = await _collect(request, context)
+        text, last = await whole_answer(request, context)
         if request.json_schema is None:
             return Outcome({"text": text}, last.usage)
         is_cut = last.finish_reason == "length"
@@ -187,22 +187,3 @@ def _answer_options(spec: LLMSpec) -> dict[str, Any]:
         "stop": list(spec.stop),
         "json_schema": None if spec.output is None else spec.output.text,
     }
-
-
-async def _collect(request: GenerateRequest, context: CallContext) -> tuple[str, Chunk]:
-    """Return the whole text and the last chunk; leaving early closes the stream, which aborts the request."""
-    pieces: list[str] = []
-    last: Chunk | None = None
-    stream = context.engine.generate(request)
-    try:
-        async for last in stream:
-            # An answer in one piece ends with its prefill: its end says all.
-            if not pieces and last.finish_reason is None:
-                context.prefill_ended()
-            pieces.append(last.text)
-    finally:
-        await stream.aclose()
-    if last is None or last.finish_reason is None:
-        raise BadResponse("the engine's stream ended before the answer did", retryable=True)
-    # Engines that cut text into tokens may cut a character, and servers write what Python cannot encode.
-    return whole_text("".join(pieces)), last

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 
+from sundog.ir.agents import Agent, AgentExec
 from sundog.ir.graph import dependencies, table_order, topological_order
 from sundog.ir.logical import (
     Filter,
@@ -138,6 +139,8 @@ class _Planner:
         match node:
             case Step():
                 return self._call(node, before)
+            case Agent():
+                return AgentExec(node, _with_next_turn(self.order(node.body)), before)
             case Loop():
                 return LoopExec(node, self.order(node.body), before)
             case Filter():
@@ -167,6 +170,13 @@ class _Planner:
         block = self._engines.get(engine or "")
         of_engine = None if block is None else block.options.get("max_retry_wait_s")
         return MAX_RETRY_WAIT_S if of_engine is None else float(of_engine)
+
+
+def _with_next_turn(body: tuple[Exec, ...]) -> tuple[Exec, ...]:
+    """Return an agent's steps with a turn that is followed by the next, whose prompt begins with this one's."""
+    turn = body[0]
+    assert isinstance(turn, CallExec)
+    return (replace(turn, has_successor=True), *body[1:])
 
 
 def _one_after_the_other(nodes: tuple[Exec, ...]) -> tuple[Exec, ...]:

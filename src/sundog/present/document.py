@@ -11,6 +11,7 @@ from typing import Any
 
 from sundog.cost.estimate import Estimate
 from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
+from sundog.ir.agents import AgentExec
 from sundog.ir.logical import ForEach, InputSource
 from sundog.ir.physical import (
     CallExec,
@@ -287,7 +288,8 @@ def _step(
             body = tuple(_step(inner, by_name, path, reasons) for inner in node.body)
             is_critical = any(call.is_critical for inner in body for call in inner.calls())
             most = node.loop.max_turns
-            title = f"at most {spell_turns(most)}"
+            kind = "agent, " if isinstance(node, AgentExec) else ""
+            title = f"{kind}at most {spell_turns(most)}"
             return StepDocument(
                 node.name,
                 "loop",

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sundog.ir.agents import Agent
 from sundog.ir.logical import (
     EngineBlock,
     Filter,
@@ -79,6 +80,10 @@ def node_tree(node: Node) -> Tree:
             return Tree(f"{node.name}: filter {shorten_value(node.predicate)}", tuple(_edges(node)))
         case ValueNode():
             return Tree(f"{node.name}: value {shorten_value(node.template)}", tuple(_modifiers(node)))
+        case Agent():
+            stop = [Tree(f"stop when {shorten_value(node.stop_when)}")] if node.stop_when else []
+            steps = (node_tree(inner) for inner in node.body)
+            return Tree(f"{node.name}: agent, at most {node.max_turns} turns", (*_modifiers(node), *stop, *steps))
         case Loop():
             until = [Tree(f"until {shorten_value(node.until)}")] if node.until else []
             body = (node_tree(inner) for inner in node.body)
@@ -179,11 +184,9 @@ def _edges(node: Node) -> Iterator[Tree]:
 
 def _own_templates(node: Node) -> list[Template]:
     """Return those of the node itself: the steps of a loop have lines of their own."""
-    return (
-        templates_of((node.max_turns, node.until, node.when, node.for_each))
-        if isinstance(node, Loop)
-        else templates_of(node)
-    )
+    if not isinstance(node, Loop):
+        return templates_of(node)
+    return templates_of((node.max_turns, node.conditions, node.for_each))
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sundog.ir.agents import AgentExec
 from sundog.ir.physical import (
     CallExec,
     Exec,
@@ -108,6 +109,9 @@ def _exec_tree(node: Exec, reasons: Mapping[str, str]) -> Tree:
             gathered = [Tree("gathered: calls that wait together are one request")] if node.step.is_gathered else []
             facts = [Tree(_sharing(node, reasons)), *gathered, Tree(_attempts(node))]
             return Tree(f"CallExec {node.name}: {node.step.operator} on {node.pool}", (*waits, *facts))
+        case AgentExec():
+            steps = (_exec_tree(inner, reasons) for inner in node.body)
+            return Tree(f"AgentExec {node.name}: at most {node.loop.max_turns} turns", (*waits, *steps))
         case LoopExec():
             body = (_exec_tree(inner, reasons) for inner in node.body)
             return Tree(f"LoopExec {node.name}: at most {spell_turns(node.loop.max_turns)}", (*waits, *body))

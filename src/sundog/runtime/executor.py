@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
 from sundog.errors import CallError, OperatorError
+from sundog.ir.agents import AgentExec
 from sundog.ir.logical import MAX_RENDERED_TURNS, ForEach
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, TableExec, ValueExec
 from sundog.ir.row_ids import RowRef
@@ -71,6 +73,8 @@ class Calls(Protocol):
     """This class answers calls."""
 
     async def call(self, node: CallExec, scope: Scope, identity: CallIdentity) -> CallAnswer: ...
+
+    async def call_or_error(self, node: CallExec, scope: Scope, identity: CallIdentity) -> CallAnswer | CallError: ...
 
 
 class Passages(Protocol):
@@ -221,12 +225,29 @@ class RowExecutor:
         match node:
             case ValueExec():
                 return render_json(node.value.template, scope)
+            case AgentExec():
+                from sundog.runtime.agents.conversation import AgentConversation  # few flows have agents
+
+                ask, use_tool = partial(self._call, row, depth), partial(self._call_or_error, row, depth)
+                return await AgentConversation(node, scope, path, ask, use_tool, self._observer).value()
             case LoopExec():
                 return await self._run_loop(node, scope, row, path)
+        return (await self._call(row, depth, node, scope, path)).value
+
+    async def _call(self, row: _Row, depth: int, node: CallExec, scope: Scope, path: str) -> CallAnswer:
         answer = await self._calls.call(node, scope, CallIdentity(row.row, path, self._depth + depth, row.position))
-        usage = answer.usage
-        row.asked.append(Asked(node.name, usage.num_prompt_tokens, usage.num_output_tokens))
-        return answer.value
+        row.asked.append(_asked(node, answer))
+        return answer
+
+    async def _call_or_error(
+        self, row: _Row, depth: int, node: CallExec, scope: Scope, path: str
+    ) -> CallAnswer | CallError:
+        """Return what a tool of an agent gives, or the failure that its model is told."""
+        identity = CallIdentity(row.row, path, self._depth + depth, row.position)
+        answer = await self._calls.call_or_error(node, scope, identity)
+        if isinstance(answer, CallAnswer):
+            row.asked.append(_asked(node, answer))
+        return answer
 
     async def _run_loop(self, node: LoopExec, scope: Values, row: _Row, path: str) -> Values:
         loop = node.loop
@@ -257,6 +278,10 @@ def _with_history(nodes: tuple[Exec, ...]) -> set[str]:
     """Return the loops whose turns read those before."""
     loops = [node for node in nodes if isinstance(node, LoopExec)]
     return {node.name for node in loops if reads_history(node.loop)}.union(*(_with_history(one.body) for one in loops))
+
+
+def _asked(node: CallExec, answer: CallAnswer) -> Asked:
+    return Asked(node.name, answer.usage.num_prompt_tokens, answer.usage.num_output_tokens)
 
 
 def _chains(nodes: tuple[Exec, ...]) -> set[int]:

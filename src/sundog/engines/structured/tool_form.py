@@ -15,11 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sundog.engines.base import Message
-from sundog.engines.tool_use import ToolCall, ToolChoice, ToolSchema
+from sundog.engines.tool_use import FINAL, ToolCall, ToolChoice, ToolSchema
 from sundog.errors import BadResponse
-
-FINAL = "final"
-"""In the place of a tool's name: the answer ends the conversation. No tool may have this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +40,15 @@ def constrained_messages(messages: Sequence[Message], tools: Sequence[ToolSchema
     """Return a conversation for an engine that knows no tools: they are told in the system message, calls are the
     answers that they were, and results are messages of the user. The beginning of a conversation stays the same from
     turn to turn."""
-    told = "\n\n".join(("You can use these tools:", *map(_told, tools), _HOW))
+    told = told_tools(tools)
     first = messages[0] if messages and messages[0].role == "system" else None
     system = Message("system", told if first is None else f"{first.content}\n\n{told}")
     return (system, *_plain(messages[first is not None :]))
+
+
+def told_tools(tools: Sequence[ToolSchema]) -> str:
+    """Return what a model is told of its tools and of the form of an answer."""
+    return "\n\n".join(("You can use these tools:", *map(_told, tools), _HOW))
 
 
 def read_constrained(text: str) -> ConstrainedAnswer:

@@ -63,9 +63,15 @@ class _Account(FormatChecker):
 def find_answer_mistake(value: Any, schema_text: str) -> str | None:
     """Return the first place where `value` does not fit the schema, and how; None where it fits. ValueError and
     RecursionError for what cannot be checked within bounds."""
+    mistakes = find_answer_mistakes(value, schema_text)
+    return mistakes[0] if mistakes else None
+
+
+def find_answer_mistakes(value: Any, schema_text: str) -> list[str]:
+    """Return the places where `value` does not fit the schema, and how, in their order. Raises as above."""
     validator = _validator(schema_text).evolve(format_checker=_Account())
     mistakes = sorted(islice(validator.iter_errors(value), MAX_SHOWN_MISTAKES), key=lambda one: one.json_path)
-    return f"{mistakes[0].json_path}: {mistakes[0].message}" if mistakes else None
+    return [f"{mistake.json_path}: {mistake.message}" for mistake in mistakes]
 
 
 def check_schema(schema: dict[str, Any]) -> None:

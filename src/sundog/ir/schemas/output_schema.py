@@ -38,23 +38,30 @@ class OutputSchema:
     #: The paths that templates may read.
     shape: Shape
 
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """Return the names of the fields that the schema lists."""
+        return tuple(json.loads(self.text).get("properties", {}))
+
     @classmethod
     def of(cls, written: Any) -> OutputSchema:
         """Read the short form or `{json_schema: ...}`; ValueError with the field where it is wrong."""
         try:
-            schema = _schema_of(written)
+            schema = object_schema(written)
             text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
         except RecursionError as error:
             raise ValueError("'output' is nested too deeply") from error
         if "text" in schema.get("properties", {}):
             raise ValueError("an output field cannot be called 'text': that is the whole answer")
-        return cls(text, _shape(schema))
+        return cls(text, schema_shape(schema))
 
 
-def _schema_of(written: Any) -> dict[str, Any]:
+def object_schema(written: Any, what: str = "output") -> dict[str, Any]:
+    """Return the JSON Schema of an object, of the short form or `{json_schema: ...}`; ValueError with the field where
+    it is wrong. `what`: the key under which it is written."""
     if isinstance(written, Mapping) and "json_schema" in written:
-        return _full_schema(written)
-    return _object(written, "output")
+        return _full_schema(written, what)
+    return _object(written, what)
 
 
 def parse_answer(
@@ -163,24 +170,25 @@ def _one_of(literals: list[Any], where: str) -> dict[str, Any]:
     return {"enum": literals}
 
 
-def _full_schema(written: Mapping[str, Any]) -> dict[str, Any]:
+def _full_schema(written: Mapping[str, Any], what: str) -> dict[str, Any]:
     from sundog.ir.schemas.answer_check import check_schema
 
     schema = written["json_schema"]
     if len(written) != 1:
-        raise ValueError("'json_schema' stands alone in 'output'")
+        raise ValueError(f"'json_schema' stands alone in '{what}'")
     if not isinstance(schema, dict) or schema.get("type") != "object":
         raise ValueError("'json_schema' must describe an object: {type: object, properties: {...}}")
     check_schema(schema)
     return schema
 
 
-def _shape(schema: Any) -> Shape:
+def schema_shape(schema: Any) -> Shape:
+    """Return the paths that values of a schema have, as far as it tells."""
     match schema:
         case {"type": "object", "properties": dict() as properties, "additionalProperties": False}:
-            return Record(tuple((name, _shape(value)) for name, value in properties.items()))
+            return Record(tuple((name, schema_shape(value)) for name, value in properties.items()))
         case {"type": "array", "items": dict() as items}:
-            return ListOf(_shape(items))
+            return ListOf(schema_shape(items))
         case {"type": str() as name} if name in _KINDS:
             return Scalar(_KINDS[name])
         case {"enum": list() as literals}:

@@ -16,6 +16,7 @@ from jinja2.visitor import NodeTransformer
 from pydantic import BaseModel
 
 from sundog.errors import FlowError
+from sundog.ir.agents import Agent
 from sundog.ir.logical import Filter, ForEach, Loop, Node, Step, ValueNode
 from sundog.ir.templates.environment import ENVIRONMENT, shown_value
 from sundog.ir.templates.template import Literal, Reference, Segment, Template
@@ -39,7 +40,10 @@ def change_templates(node: N, change: TemplateChange) -> N:
             each = _change_each(node.for_each, change)
             until, when = _changed(node.until, change), _changed(node.when, change)
             turns = _changed(node.max_turns, change)
-            return replace(node, body=body, max_turns=turns, until=until, when=when, for_each=each)
+            changed = replace(node, body=body, max_turns=turns, until=until, when=when, for_each=each)
+            if isinstance(changed, Agent):
+                return replace(changed, stop_when=_changed(changed.stop_when, change))
+            return changed
         case Filter():
             return replace(node, predicate=change(node.predicate))
         case ValueNode():

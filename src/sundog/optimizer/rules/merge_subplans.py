@@ -11,6 +11,7 @@ from collections.abc import Hashable, Mapping, Set
 from dataclasses import replace
 from typing import TypeGuard
 
+from sundog.ir.agents import Agent
 from sundog.ir.graph import nearest, topological_order
 from sundog.ir.logical import (
     Loop,
@@ -70,10 +71,15 @@ def _merge_once(table: Table, facts: PlanFacts) -> tuple[Table, list[str]] | Non
         return replace(table, nodes=nodes, outputs=tuple(outputs.items())), notes
     outer = outer_paths(table)
     for index, node in enumerate(table.nodes):
-        if isinstance(node, Loop) and (merged := _merge_in_loop(node, outer, facts)):
+        if _is_plain_loop(node) and (merged := _merge_in_loop(node, outer, facts)):
             loop, notes = merged
             return replace(table, nodes=(*table.nodes[:index], loop, *table.nodes[index + 1 :])), notes
     return None
+
+
+def _is_plain_loop(node: Node) -> TypeGuard[Loop]:
+    """Return whether a node is a loop whose steps run in each turn; which of an agent's do, its model decides."""
+    return isinstance(node, Loop) and not isinstance(node, Agent)
 
 
 def _merge_in_loop(loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> tuple[Loop, list[str]] | None:
@@ -159,7 +165,7 @@ def _hoist(table: Table, facts: PlanFacts) -> tuple[Table, list[str]] | None:
     nodes: list[Node] = []
     notes: list[str] = []
     for node in table.nodes:
-        if isinstance(node, Loop) and node.when is None and node.for_each is None:
+        if _is_plain_loop(node) and node.when is None and node.for_each is None:
             while steps := _invariants(node, outer, facts):
                 nodes += (replace(step, after=node.after) for step in steps)
                 notes += (f"{step.name} is computed once, before the loop {node.name}" for step in steps)

@@ -71,5 +71,10 @@ def call_key(run: RunScope, node: CallExec, call: BoundCall, identity: CallIdent
     return _digest(*parts)
 
 
+def error_key(run: RunScope, identity: CallIdentity) -> bytes:
+    """Return the key under which the failure of a call is kept, where one is."""
+    return _digest("error", run.run_id, str(identity.row), identity.path)
+
+
 def _digest(*parts: object) -> bytes:
     return blake2b(canonical_json(parts), digest_size=16).digest()

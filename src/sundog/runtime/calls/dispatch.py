@@ -11,14 +11,16 @@ from functools import partial
 from typing import Any
 
 from sundog.engines.base import Usage
+from sundog.errors import CallError
 from sundog.host.attempt import RunAttempt
 from sundog.host.driver import Driver, GivenUp
 from sundog.ir.physical import CallExec, Sharing
 from sundog.ir.templates.render import Scope
+from sundog.ir.values.normal_form import encode, whole_text
 from sundog.operators.base import BoundCall
 from sundog.runtime.calls.attempt import Attempts
 from sundog.runtime.calls.binder import Binder
-from sundog.runtime.calls.call_key import CallIdentity, RunScope
+from sundog.runtime.calls.call_key import CallIdentity, RunScope, error_key
 from sundog.runtime.calls.claims import Claim
 from sundog.runtime.calls.gather import Gatherer, Take
 from sundog.runtime.calls.guard import CommittedOutcome
@@ -83,6 +85,22 @@ class Dispatcher:
             answer = await self._execute(node, call, key, identity)
             leader.succeed(answer)
             return answer
+
+    async def call_or_error(self, node: CallExec, scope: Scope, identity: CallIdentity) -> CallAnswer | CallError:
+        """Return what `call` does, or the error with which it fails, which is committed too: whoever acts on a failure
+        must find it again. CallError where nobody knows whether an effect happened."""
+        key = error_key(self._run, identity)
+        known = await self._store.get(key)
+        if known is not None:
+            return CallError(known.value)
+        try:
+            return await self.call(node, scope, identity)
+        except CallError as error:
+            if node.is_effect and error.is_outcome_unknown:
+                raise
+            body = encode(whole_text(error.what))
+            await self._store.put(key, self._run.run_id, node.name, body, NO_USAGE, settles_claim=False)
+            return error
 
     async def _execute(self, node: CallExec, call: BoundCall, key: bytes, identity: CallIdentity) -> CallAnswer:
         """Run the call, gathered or alone, and commit its result."""

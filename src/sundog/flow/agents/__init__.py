@@ -1,0 +1,1 @@
+"""Agents and their tools: what a flow says of them, as nodes of a plan."""

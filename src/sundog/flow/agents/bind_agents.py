@@ -1,0 +1,181 @@
+"""An agent's written node -> an Agent of the plan: its turn, and a step for each of its tools.
+
+Owns the rules of an agent by itself. What templates read is flow.references' affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sundog.engines.base import ENGINES
+from sundog.engines.tool_use import ToolForm
+from sundog.errors import suggest
+from sundog.flow.agents.agent_spec import MADE_KEYS, TURN_KEYS, AgentSpec
+from sundog.flow.agents.bind_tools import TURN, BoundTool
+from sundog.flow.complaints import Complaints
+from sundog.flow.names import Names
+from sundog.flow.nodes import NodeBinder, NodeDraft, each_of
+from sundog.flow.positions import DataPath, Positions
+from sundog.flow.spec import NodeSpec
+from sundog.flow.validation import read
+from sundog.ir.agent_turn import AgentTurnSpec, OfferedTool
+from sundog.ir.agents import ARGS, Agent, AgentLimits, Tool
+from sundog.ir.logical import EngineBlock, ForEach, Step
+from sundog.ir.schemas.shape import ListOf, Record, Scalar, Shape
+from sundog.ir.templates.template import Template
+from sundog.operators.base import OPERATORS
+
+OWN_FIELDS = ("turns", "stopped", "messages")
+"""Fields of an agent's value that `output` cannot have."""
+
+
+class AgentBinder:
+    """This class makes drafts of agents. `tools`: those of the flow by name, None for a wrong one."""
+
+    def __init__(
+        self,
+        positions: Positions,
+        complaints: Complaints,
+        names: Names,
+        nodes: NodeBinder,
+        engines: Mapping[str, EngineBlock],
+        tools: Mapping[str, BoundTool | None],
+    ) -> None:
+        self._positions = positions
+        self._complaints = complaints
+        self._names = names
+        self._nodes = nodes
+        self._engines = engines
+        self._tools = tools
+
+    def draft(self, name: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
+        """Return the draft of an agent; one without a node where it is wrong."""
+        block, data = (*path, "agent"), spec.operators["agent"]
+        nothing = NodeDraft(name, path)
+        own, of_turn = self._split(data, block)
+        agent = read(AgentSpec, own, block, self._positions, self._complaints)
+        written = self._nodes.with_files(of_turn, block, AgentTurnSpec)
+        turn = None if written is None else read(AgentTurnSpec, written, block, self._positions, self._complaints)
+        tools = None if agent is None else self._tools_of(agent, block)
+        if agent is None or turn is None or tools is None or not self._is_well(agent, turn, block):
+            return nothing
+        offered = tuple(OfferedTool(name=key, **_told(tool)) for key, tool in tools.items())
+        turn = turn.model_copy(update={"offered": offered, "form": self._form(turn.engine)})
+        if not self._nodes.passes_check(OPERATORS.get("agent")(Path()), turn, block):
+            return nothing
+        node = self._agent(name, spec, agent, turn, tools, path)
+        shape = _shape(turn)
+        return NodeDraft(name, path, "agent", data, node, ListOf(shape) if node.for_each else shape)
+
+    def _agent(
+        self,
+        name: str,
+        spec: NodeSpec,
+        agent: AgentSpec,
+        turn: AgentTurnSpec,
+        tools: Mapping[str, BoundTool],
+        path: DataPath,
+    ) -> Agent:
+        where = self._positions.key(path)
+        first = f"{name}__{TURN}"
+        made = {tool: f"{name}__{tool}" for tool in tools}
+        for one in (first, *made.values()):
+            self._names.give(one, "step", where)
+        calls = ForEach(Template(f"{{{{ {first}.calls }}}}"), ARGS)
+        limits = {"timeout_s": spec.timeout, "retries": spec.retries, "max_retry_wait_s": spec.max_retry_wait}
+        body = (
+            Step(first, "agent", turn, share=spec.share, location=where, **limits),  # type: ignore[arg-type]  # by name
+            *(replace(tool.step, name=made[key], for_each=calls) for key, tool in tools.items()),
+        )
+        return Agent(
+            name,
+            body,
+            agent.max_turns,
+            when=spec.when,
+            for_each=each_of(spec),
+            after=spec.after,
+            location=where,
+            tools=tuple(Tool(key, tool.description, tool.parameters, made[key]) for key, tool in tools.items()),
+            limits=_limits(agent, self._engines[turn.engine]),
+            stop_when=agent.stop_when,
+            max_repeats=agent.max_repeats,
+            has_parallel_tools=turn.parallel_tools,
+        )
+
+    def _split(self, data: Any, block: DataPath) -> tuple[Any, Any]:
+        """Return the keys of the agent and those of its turns, which are read each by its own model."""
+        if not isinstance(data, dict):
+            return data, {}
+        for key in MADE_KEYS:
+            if key in data:
+                self._add(f"unknown key '{key}'", (*block, key), suggest(key, (*TURN_KEYS, *AgentSpec.model_fields)))
+        own = {key: value for key, value in data.items() if key in AgentSpec.model_fields}
+        return own, {key: value for key, value in data.items() if key not in own and key not in MADE_KEYS}
+
+    def _tools_of(self, agent: AgentSpec, block: DataPath) -> dict[str, BoundTool] | None:
+        """Return the agent's tools; None where one is wrong, after complaining."""
+        found: dict[str, BoundTool] = {}
+        for index, name in enumerate(agent.tools):
+            where = self._positions.value((*block, "tools", index))
+            if name not in self._tools:
+                hint = suggest(name, self._tools) if self._tools else "write it under the flow's `tools`"
+                self._complaints.add(f"there is no tool '{name}'", where, hint)
+            elif name in found:
+                self._complaints.add(f"the tool '{name}' is named twice", where)
+            elif (tool := self._tools[name]) is not None:
+                found[name] = tool
+        return found if len(found) == len(agent.tools) else None
+
+    def _is_well(self, agent: AgentSpec, turn: AgentTurnSpec, block: DataPath) -> bool:
+        if turn.engine not in self._engines:
+            hint = suggest(turn.engine, self._engines)
+            self._complaints.add(f"there is no engine '{turn.engine}'", self._positions.value((*block, "engine")), hint)
+            return False
+        if agent.bounds.usd is not None and not self._engines[turn.engine].options.get("price"):
+            self._add("limits.usd needs the engine's price", (*block, "limits"), f"give '{turn.engine}' a `price`")
+        if agent.stop_when is not None and not agent.stop_when.is_expression:
+            hint = 'put all of it between {{ and }}, as in "{{ turns > 3 }}"'
+            self._add("'stop_when' must be one expression", (*block, "stop_when"), hint)
+        shape = None if turn.output is None else turn.output.shape
+        names = [name for name, _ in shape.fields] if isinstance(shape, Record) else []
+        for name in OWN_FIELDS:
+            if name in names:
+                self._add(f"an agent's output has no field '{name}': that is its own", (*block, "output"), None)
+        return True
+
+    def _form(self, engine: str) -> ToolForm:
+        block = self._engines[engine]
+        if block.kind not in ENGINES.names():
+            # The block is wrong, and complained of.
+            return "constrained"
+        kind = ENGINES.get(block.kind)()
+        return kind.tool_form(kind.Options.model_validate(dict(block.options)))
+
+    def _add(self, what: str, path: DataPath, hint: str | None) -> None:
+        self._complaints.add(what, self._positions.key(path), hint)
+
+
+def _limits(agent: AgentSpec, engine: EngineBlock) -> AgentLimits:
+    price = engine.options.get("price")
+    if agent.bounds.usd is None or price is None:
+        return AgentLimits(agent.bounds.tokens)
+    per_token = (price[f"{kind}_usd_per_mtok"] / 1e6 for kind in ("input", "output"))
+    return AgentLimits(agent.bounds.tokens, agent.bounds.usd, *per_token)
+
+
+def _told(tool: BoundTool) -> dict[str, Any]:
+    return {"description": tool.description, "parameters": tool.parameters}
+
+
+def _shape(turn: AgentTurnSpec) -> Shape:
+    call = Record.of(id=Scalar("str"), name=Scalar("str"), arguments=Scalar("str"))
+    message = Record.of(role=Scalar("str"), content=Scalar("str"), tool_calls=ListOf(call), tool_call_id=Scalar("str"))
+    own = Record.of(text=Scalar("str"), turns=Scalar("int"), stopped=Scalar("str"), messages=ListOf(message))
+    if turn.output is None:
+        return own
+    # An agent that does not come to an answer has none of the fields, though they are there as null.
+    fields = turn.output.shape.fields if isinstance(turn.output.shape, Record) else ()
+    return Record((*own.fields, *fields))

@@ -1,0 +1,214 @@
+"""One turn of an agent: the conversation so far and the tools go to an engine, an answer or calls of tools come back.
+
+Owns the request's making, in the form in which the engine's models call tools, and the reading of the answer. Never
+runs a tool, and never decides whether there is another turn: runtime.agents does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sundog.engines.base import ENGINES, GenerateRequest, Message, SchemaLimitedKind
+from sundog.engines.structured.tool_form import constrained_messages, constrained_schema, read_constrained, told_tools
+from sundog.engines.tool_use import ToolCall, ToolChoice, ToolSchema
+from sundog.errors import BadResponse, FlowError
+from sundog.ir.agent_turn import AgentTurnSpec
+from sundog.ir.logical import EngineBlock, OperatorSpec
+from sundog.ir.physical import Sharing
+from sundog.ir.pool_names import engine_pool
+from sundog.ir.schemas.output_schema import parse_answer
+from sundog.ir.schemas.shape import ListOf, Record, Scalar, Shape
+from sundog.ir.templates.render import Scope, render_text
+from sundog.ir.templates.template import Template
+from sundog.ir.values.canonical import canonical_json
+from sundog.ir.values.normal_form import whole_text
+from sundog.operators.answer_stream import whole_answer
+from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
+
+SO_FAR = "agent__so_far"
+"""The name in a scope of the conversation so far; no step of a user can have it."""
+_MARKUP = ("{{", "{%", "{#")
+
+
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """A conversation after some turns."""
+
+    #: The answers and the results of tools; not what was asked first.
+    messages: tuple[Message, ...] = ()
+    #: No tool may be called any more, and the answer has the form of `output`.
+    is_last: bool = False
+
+
+class AgentTurnOperator:
+    """This operator makes one turn of each call: `{text, calls: [{tool, arguments}], is_cut}`, and where there is an
+    `output` its `fields`."""
+
+    name = "agent"
+    Spec: type[OperatorSpec] = AgentTurnSpec
+
+    def __init__(self, base_dir: Path) -> None:
+        pass
+
+    def check(self, spec: AgentTurnSpec, engines: Mapping[str, EngineBlock]) -> None:
+        block = engines[spec.engine]
+        kind = ENGINES.get(block.kind)() if block.kind in ENGINES.names() else None
+        if not isinstance(kind, SchemaLimitedKind):
+            return
+        for tool in _tools(spec):
+            _check_schema(kind, constrained_schema((tool,), "required", None), f"the parameters of '{tool.name}'")
+        if spec.output is not None:
+            _check_schema(kind, spec.output.text, "the output")
+
+    def traits(self, spec: AgentTurnSpec) -> Traits:
+        is_greedy = spec.temperature == 0
+        return Traits(
+            Sharing.ALWAYS if is_greedy else Sharing.NEVER,
+            pool=engine_pool(spec.engine),
+            engine=spec.engine,
+            conversation=tuple(_expected(spec)),
+            max_tokens=spec.max_tokens,
+            answer_options=canonical_json(_options(spec, SoFar())).decode("utf-8", "surrogatepass"),
+            timeout_s=600.0,
+            reason="greedy" if is_greedy else "not greedy",
+        )
+
+    def shape(self, spec: AgentTurnSpec) -> Shape:
+        call = Record.of(tool=Scalar("str"), arguments=Scalar("str"))
+        return Record.of(text=Scalar("str"), calls=ListOf(call), is_cut=Scalar("bool"))
+
+    def bind(self, spec: AgentTurnSpec, scope: Scope, engines: Mapping[str, Mapping[str, Any]]) -> BoundCall:
+        so_far = scope.get(SO_FAR) or SoFar()
+        asked = tuple(Message(role, render_text(content, scope)) for role, content in spec.conversation())
+        messages = (*asked, *so_far.messages)
+        payload = {
+            "engine": dict(engines[spec.engine]),
+            "messages": [as_json(message) for message in messages],
+            **_options(spec, so_far),
+        }
+        prompt = messages if spec.form == "native" else constrained_messages(messages, _tools(spec))
+        return BoundCall(payload, prompt, spec.max_tokens)
+
+    async def run(self, call: BoundCall, context: CallContext) -> Outcome:
+        payload = call.payload
+        tools = tuple(ToolSchema(*tool) for tool in payload["tools"])
+        request = GenerateRequest(
+            request_id=context.request_id,
+            messages=call.prompt,
+            max_tokens=payload["max_tokens"],
+            temperature=payload["temperature"],
+            seed=payload["seed"],
+            stop=tuple(payload["stop"]),
+            priority=context.priority,
+            about=context.about,
+            needs_first_token=context.needs_first_token,
+        )
+        choice: ToolChoice = payload["choice"]
+        if payload["form"] == "constrained":
+            request.json_schema = constrained_schema(tools, choice, payload["output"])
+        elif choice == "none":
+            request.json_schema = payload["output"]
+        else:
+            request.tools, request.tool_choice = tools, choice
+            request.has_parallel_calls = payload["parallel"]
+        text, last = await whole_answer(request, context)
+        calls = last.tool_calls
+        if payload["form"] == "constrained":
+            answer = read_constrained(text)
+            if last.finish_reason == "length" and answer.text == text:
+                # A part of the form is neither an answer nor a call.
+                raise BadResponse(
+                    "the answer was cut off", hint="raise max_tokens", retryable=payload["temperature"] != 0
+                )
+            text, calls = answer.text, () if answer.call is None else (answer.call,)
+        if choice == "required" and not calls and last.finish_reason != "length":
+            raise BadResponse("the model called no tool", retryable=request.temperature != 0)
+        made = [{"tool": whole_text(one.name), "arguments": whole_text(one.arguments)} for one in calls]
+        is_cut = last.finish_reason == "length"
+        value = {"text": text, "calls": made, "is_cut": is_cut}
+        if payload["output"] is not None:
+            value["fields"] = None if calls else _fields(text, payload, is_cut, context)
+        return Outcome(value, last.usage)
+
+    async def close(self) -> None:
+        pass
+
+
+def _tools(spec: AgentTurnSpec) -> tuple[ToolSchema, ...]:
+    return tuple(ToolSchema(tool.name, tool.description, tool.parameters) for tool in spec.offered)
+
+
+def _fields(text: str, payload: Any, is_cut: bool, context: CallContext) -> dict[str, Any] | None:
+    """Return what an answer says of the fields of `output`. A model that was free in its words may have said nothing of
+    them: None."""
+    is_free = payload["form"] == "native" and payload["choice"] != "none"
+    try:
+        return parse_answer(
+            text,
+            payload["output"],
+            hint="the answer was cut off: raise max_tokens" if is_cut else None,
+            retryable=payload["temperature"] != 0,
+            redact=context.secrets.redact,
+        )
+    except BadResponse:
+        if is_free:
+            return None
+        raise
+
+
+def as_json(message: Message) -> dict[str, Any]:
+    """Return a message of a conversation as JSON types, as an agent's value has it."""
+    written: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        written["tool_calls"] = [
+            {"id": call.id, "name": call.name, "arguments": call.arguments} for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        written["tool_call_id"] = message.tool_call_id
+    return written
+
+
+def turn_message(text: str, calls: Sequence[ToolCall]) -> Message:
+    """Return an answer as the next turn's prompt has it."""
+    return Message("assistant", text, tool_calls=tuple(calls))
+
+
+def _options(spec: AgentTurnSpec, so_far: SoFar) -> dict[str, Any]:
+    """Return what decides the answer beside the engine and the messages."""
+    return {
+        "form": spec.form,
+        "tools": [[tool.name, tool.description, tool.parameters] for tool in _tools(spec)],
+        "choice": "none" if so_far.is_last else spec.tool_choice,
+        "parallel": spec.parallel_tools,
+        "output": None if spec.output is None else spec.output.text,
+        "max_tokens": spec.max_tokens,
+        "temperature": spec.temperature,
+        "seed": spec.seed,
+        "stop": list(spec.stop),
+    }
+
+
+def _expected(spec: AgentTurnSpec) -> Iterator[tuple[str, Template]]:
+    """Yield the first prompt as it is known before the run, the tools as text where a template can hold that."""
+    told = told_tools(_tools(spec))
+    has_told = any(mark in told for mark in _MARKUP)
+    for role, template in spec.conversation():
+        if role == "system" and not has_told:
+            has_told = True
+            yield role, Template(f"{template.source}\n\n{told}")
+        else:
+            if not has_told:
+                has_told = True
+                yield "system", Template(told)
+            yield role, template
+
+
+def _check_schema(kind: SchemaLimitedKind, schema: str, what: str) -> None:
+    try:
+        kind.check_schema(schema)
+    except BadResponse as error:
+        where = f" ({error.where})" if error.where else ""
+        raise FlowError(f"the engine cannot be asked for {what}: {error.what}{where}", hint=error.hint) from error

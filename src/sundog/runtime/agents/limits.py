@@ -1,0 +1,49 @@
+"""The end of a conversation that has not come to an answer. Pure: it follows from committed answers alone, so that a
+run that goes on ends it where the first one would have.
+
+Owns the limits' order and meaning. Never asks anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from sundog.engines.base import Usage
+from sundog.ir.agents import Agent
+from sundog.ir.templates.render import Scope, render_condition
+
+Stopped = Literal["answer", "max_turns", "tokens", "usd", "stop_when", "repeats", "context"]
+
+
+def why_stopped(
+    agent: Agent,
+    scope: Scope,
+    usages: Sequence[Usage],
+    used: Sequence[bytes],
+    said: Mapping[str, Any],
+) -> Stopped | None:
+    """Return what ends a conversation after a turn that called tools; None where it goes on. `usages`: of its turns;
+    `used`: what its uses of tools were, in order; `said`: what `stop_when` reads beside the scope."""
+    if len(used) >= agent.max_repeats and len(set(used[-agent.max_repeats :])) == 1:
+        return "repeats"
+    if agent.stop_when is not None and render_condition(agent.stop_when, {**scope, **said}):
+        return "stop_when"
+    limits = agent.limits
+    if limits.tokens is not None and num_tokens(usages) >= limits.tokens:
+        return "tokens"
+    if limits.usd is not None and _usd(agent, usages) >= limits.usd:
+        return "usd"
+    assert isinstance(agent.max_turns, int), "an agent's is no template"
+    return "max_turns" if len(usages) >= agent.max_turns else None
+
+
+def num_tokens(usages: Sequence[Usage]) -> int:
+    """Return the tokens of all prompts and answers."""
+    return sum(usage.num_prompt_tokens + usage.num_output_tokens for usage in usages)
+
+
+def _usd(agent: Agent, usages: Sequence[Usage]) -> float:
+    limits = agent.limits
+    prompt = sum(usage.num_prompt_tokens for usage in usages) * limits.usd_per_prompt_token
+    return prompt + sum(usage.num_output_tokens for usage in usages) * limits.usd_per_output_token

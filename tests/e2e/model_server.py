@@ -1,0 +1,78 @@
+"""A server that speaks the OpenAI protocol, whose model calls the tool `act` a few times and then answers."""
+
+from __future__ import annotations
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from types import TracebackType
+from typing import Any
+
+
+class ModelServer:
+    """`num_uses`: the uses of the tool in a conversation; the n-th, from 0, has the argument n. `num_asked`: turns."""
+
+    def __init__(self, num_uses: int) -> None:
+        self.num_uses = num_uses
+        self.num_asked = 0
+
+    def __enter__(self) -> ModelServer:
+        server = self
+
+        class Handler(_Handler):
+            owner = server
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self._thread = Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self._thread.start()
+        self.base_url = f"http://127.0.0.1:{self._http.server_port}/v1"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def message(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
+        turn = sum(one["role"] == "assistant" for one in messages)
+        if turn >= self.num_uses:
+            return {"role": "assistant", "content": f"done after {turn}"}
+        function = {"name": "act", "arguments": json.dumps({"step": turn})}
+        return {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": f"x{self.num_asked}", "function": function}],
+        }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    owner: ModelServer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing."""
+
+    def do_GET(self) -> None:
+        self._send({"data": [{"id": "m"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)))
+        self.owner.num_asked += 1
+        message = self.owner.message(body["messages"])
+        reason = "tool_calls" if "tool_calls" in message else "stop"
+        choice = {"index": 0, "message": message, "finish_reason": reason}
+        self._send({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 3}})
+
+    def _send(self, value: Any) -> None:
+        body = json.dumps(value).encode()
+        try:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        except OSError:
+            self.close_connection = True  # the client was killed

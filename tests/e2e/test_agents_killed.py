@@ -1,0 +1,69 @@
+"""Conversations of agents that are killed again and again: they go on at the turn, and no effect happens twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.counting_server import CountingServer
+from tests.e2e.model_server import ModelServer
+from tests.e2e.processes import NUM_AT_ONCE, finish, run, start
+
+pytestmark = pytest.mark.slow
+
+NUM_ROWS = 12
+NUM_USES = 5
+COMMAND = ("run", "flow.yaml", "--output", "out.jsonl")
+FLOW = """
+name: agents
+engines: {{model: {{kind: openai, base_url: "{base_url}", model: m}}}}
+inputs: {{rows: {{path: rows.jsonl}}}}
+limits: {{"{origin}": {{max_concurrency: {num_at_once}}}}}
+tools:
+  act:
+    description: Do one step.
+    parameters: {{step: int}}
+    http: {{method: {method}, url: "{origin}/{{{{ row.id * 100 + args.step }}}}"}}
+nodes:
+  work: {{agent: {{engine: model, prompt: "Work on {{{{ row.id }}}}.", tools: [act], max_turns: 9}}}}
+outputs: {{id: "{{{{ row.id }}}}", text: "{{{{ work.text }}}}", said: "{{{{ work.messages }}}}"}}
+"""
+
+
+def write_flow(folder: Path, origin: str, model: ModelServer, method: str, num_at_once: int) -> None:
+    text = FLOW.format(origin=origin, base_url=model.base_url, method=method, num_at_once=num_at_once)
+    (folder / "flow.yaml").write_text(text)
+    (folder / "rows.jsonl").write_text("".join(json.dumps({"id": number}) + "\n" for number in range(NUM_ROWS)))
+
+
+@pytest.mark.parametrize(("method", "num_at_once"), [("GET", NUM_AT_ONCE), ("POST", 1)])
+def test_conversations_go_on_at_the_turn(tmp_path: Path, method: str, num_at_once: int) -> None:
+    with CountingServer(is_open=False) as server, ModelServer(NUM_USES) as model:
+        write_flow(tmp_path, server.origin, model, method, num_at_once)
+        num_killed = 0
+        for num_more in (0, 9, 4, 7):
+            num_before = len(server.asked)
+            server.open_for_next(num_more)
+            process = start(tmp_path, *COMMAND)
+            server.wait_for(num_before + num_more + 1)
+            process.kill()
+            assert finish(process)[0] == -signal.SIGKILL
+            num_killed += 1
+        server.open_gate()
+        code, _, stderr = run(tmp_path, *COMMAND)
+        written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        # An effect in flight when the run is killed fails its row: nobody knows whether it happened.
+        most = num_killed * num_at_once
+        assert model.num_asked <= NUM_ROWS * (NUM_USES + 1) + most, "only what was in flight is asked again"
+        assert {row["text"] for row in written} == {f"done after {NUM_USES}"}
+        if method == "GET":
+            assert code == 0, stderr
+            assert len(written) == NUM_ROWS
+            assert len(server.asked) <= NUM_ROWS * NUM_USES + most
+        else:
+            assert set(server.by_row.values()) == {1}, "an effect that may have happened is not repeated"
+            assert len(written) >= NUM_ROWS - most
+            assert all(server.by_row[row["id"] * 100 + step] == 1 for row in written for step in range(NUM_USES))

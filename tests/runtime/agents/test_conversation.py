@@ -1,0 +1,251 @@
+"""Conversations of agents with a scripted model: what ends them, what the model is told, and what is sent."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+import sundog as sd
+from sundog.engines.base import ENGINES
+from sundog.errors import BadResponse, PromptTooLong
+from tests.runtime.agents.scripted_agent import STAGE, Answer, ScriptedKind, Stage, one_by_one
+
+FLOW = """
+name: support
+engines:
+  model: {kind: scripted, model: m, price: {input_usd_per_mtok: 1000, output_usd_per_mtok: 1000}}
+inputs: {mails: mails.csv}
+constants: {shop: Dawn}
+tools:
+  order:
+    description: Look up an order of this customer.
+    parameters: {id: int}
+    sql:
+      database: "sqlite:///shop.db"
+      query: "select item, cents from orders where id = :id and customer = :customer"
+      params: {id: "{{ args.id }}", customer: "{{ row.customer }}"}
+  refund:
+    description: Pay money back.
+    parameters: {order: int, cents: int}
+    sql:
+      database: "sqlite:///log.db"
+      query: "insert into refunds values (:order, :cents)"
+      params: {order: "{{ args.order }}", cents: "{{ args.cents }}"}
+  now: {description: The time., python: {call: "watch:now", args: {log: LOG}}}
+nodes:
+  help:
+    agent:
+      engine: model
+      system: "You help customers of {{ shop }}."
+      prompt: "{{ row.mail }}"
+      tools: [order, refund, now]
+      max_turns: 5
+OPTIONS
+outputs:
+  text: "{{ help.text }}"
+  stopped: "{{ help.stopped }}"
+  turns: "{{ help.turns }}"
+  said: "{{ help.messages }}"
+"""
+
+
+WATCH = """
+def now(log):
+    with open(log, "a") as file:
+        file.write(".")
+    raise ValueError("the clock stands")
+"""
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage:
+    monkeypatch.setitem(ENGINES._loaded, "scripted", ScriptedKind)
+    monkeypatch.setattr(STAGE, "requests", [])
+    monkeypatch.setattr(STAGE, "finish_reason", "stop")
+    (tmp_path / "mails.csv").write_text("customer,mail\nann,Where is order 7?\n")
+    (tmp_path / "watch.py").write_text(WATCH)
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as shop, shop:
+        shop.execute("create table orders (id integer, customer text, item text, cents integer)")
+        shop.execute("insert into orders values (7, 'ann', 'lamp', 1999), (8, 'bob', 'rug', 500)")
+    with closing(sqlite3.connect(tmp_path / "log.db")) as log, log:
+        log.execute("create table refunds (id integer, cents integer)")
+    return STAGE
+
+
+def flow_of(folder: Path) -> str:
+    return FLOW.replace("LOG", str(folder / "watch.log"))
+
+
+def run(folder: Path, *answers: Answer, options: str = "", **more: Any) -> Any:
+    """Return the only row of the flow, answered so."""
+    STAGE.script = one_by_one(*answers)
+    path = folder / "flow.yaml"
+    path.write_text(
+        flow_of(folder).replace("OPTIONS", "".join(f"      {line}\n" for line in dedent(options).splitlines()))
+    )
+    return sd.run(path, state=folder / "state", **more)
+
+
+def refunds(folder: Path) -> list[tuple[int, int]]:
+    with closing(sqlite3.connect(folder / "log.db")) as log:
+        return log.execute("select * from refunds").fetchall()
+
+
+def told(row: Any) -> list[str]:
+    """Return what the tools told."""
+    return [message["content"] for message in row["said"] if message["role"] == "tool"]
+
+
+def test_an_answer_ends_it(stage: Stage, tmp_path: Path) -> None:
+    (row,) = run(tmp_path, [("order", {"id": 7})], [("refund", {"order": 7, "cents": 1999})], "Your money is back.")
+    assert (row["text"], row["stopped"], row["turns"]) == ("Your money is back.", "answer", 3)
+    assert refunds(tmp_path) == [(7, 1999)]
+    assert [(one["role"], one["content"]) for one in row["said"]] == [
+        ("system", "You help customers of Dawn."),
+        ("user", "Where is order 7?"),
+        ("assistant", ""),
+        ("tool", '[{"item":"lamp","cents":1999}]'),
+        ("assistant", ""),
+        ("tool", '[{"num_rows":1}]'),
+        ("assistant", "Your money is back."),
+    ]
+    call = {"id": "call_2_0", "name": "refund", "arguments": '{"order": 7, "cents": 1999}'}
+    assert row["said"][4]["tool_calls"] == [call], "and no id of the server's"
+    assert row["said"][5]["tool_call_id"] == "call_2_0"
+    assert [tool.name for tool in stage.requests[0].tools] == ["order", "refund", "now"]
+
+
+def test_a_tool_sees_the_row(stage: Stage, tmp_path: Path) -> None:
+    (row,) = run(tmp_path, [("order", {"id": 8})], "It is not yours.")
+    assert told(row) == ["[]"], "the order is bob's"
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (("refnd", {}), "error: there is no tool 'refnd'; there are: order, refund, now"),
+        (("order", '{"id": 7'), "error: the arguments are not JSON"),
+        (("order", "[7]"), "error: the arguments are no JSON object"),
+        (("order", {"id": "seven"}), "$.id: 'seven' is not of type 'integer'"),
+        (("refund", {"order": "x", "cents": "y", "why": 1}), "$.cents: 'y' is not of type 'integer'; $.order: 'x'"),
+        (("now", {}), "error: ValueError: the clock stands"),
+    ],
+)
+def test_what_is_wrong_is_told_to_the_model(stage: Stage, tmp_path: Path, call: tuple[str, Any], says: str) -> None:
+    (row,) = run(tmp_path, [call], "I see.")
+    assert says in told(row)[0]
+    assert row["stopped"] == "answer"
+    assert refunds(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "stopped", "turns"),
+    [
+        ("", "max_turns", 5),
+        ("limits: {tokens: 40}", "tokens", 3),
+        ("limits: {usd: 0.02}", "usd", 2),
+        ("stop_when: \"{{ turns > 1 and row.customer == 'ann' }}\"", "stop_when", 2),
+        ("stop_when: \"{{ (messages | last).content == '[]' }}\"", "stop_when", 1),
+    ],
+)
+def test_a_limit_ends_it(stage: Stage, tmp_path: Path, options: str, stopped: str, turns: int) -> None:
+    calls: list[Answer] = [[("order", {"id": 100 + number})] for number in range(9)]
+    (row,) = run(tmp_path, *calls, options=options)
+    assert (row["stopped"], row["turns"], row["text"]) == (stopped, turns, "")
+    assert len(stage.requests) == turns
+
+
+def test_the_same_use_again_and_again_ends_it(stage: Stage, tmp_path: Path) -> None:
+    again: list[Answer] = [[("order", '{"id": 7}')], [("order", '{ "id":7 }')]]
+    (row,) = run(tmp_path, *again, options="max_repeats: 3")
+    assert (row["stopped"], row["turns"]) == ("repeats", 3)
+
+
+def test_a_conversation_longer_than_the_context_ends(stage: Stage, tmp_path: Path) -> None:
+    long = PromptTooLong("4,097 tokens, and the engine takes 4,096")
+    (row,) = run(tmp_path, [("order", {"id": 7})], long, options="output: {is_paid: bool}")
+    assert (row["stopped"], row["turns"]) == ("context", 1)
+    result = run(tmp_path, long, options="max_repeats: 4")
+    assert (result.report.num_failed, len(list(result))) == (1, 0), "the first prompt is the row's own"
+
+
+def test_output_is_asked_for_where_a_limit_ends_it(stage: Stage, tmp_path: Path) -> None:
+    calls: list[Answer] = [[("order", {"id": 1})], [("order", {"id": 2})], '{"is_paid": false}']
+    (row,) = run(tmp_path, *calls, options="output: {is_paid: bool}\nlimits: {tokens: 30}")
+    assert (row["stopped"], row["turns"], row["text"]) == ("tokens", 3, '{"is_paid": false}')
+    last = stage.requests[-1]
+    assert last.tools == ()
+    assert '"is_paid"' in (last.json_schema or "")
+
+
+def test_free_words_are_asked_for_their_fields(stage: Stage, tmp_path: Path) -> None:
+    (row,) = run(tmp_path, "Paid, I think.", '{"is_paid": true}', options="output: {is_paid: bool}")
+    assert (row["stopped"], row["turns"], row["text"]) == ("answer", 2, '{"is_paid": true}')
+    fresh = run(tmp_path, '{"is_paid": true}', options="output: {is_paid: bool}", fresh=True)
+    assert [row["turns"] for row in fresh] == [1]
+
+
+def test_a_turn_that_fails_fails_the_row(stage: Stage, tmp_path: Path) -> None:
+    result = run(tmp_path, [("order", {"id": 7})], BadResponse("no answer"))
+    assert result.report.num_failed == 1
+    assert result.errors[0]["node"] == "help"
+    mended = run(tmp_path, [("order", {"id": 7})], "There.", retry_failed=True)
+    assert [row["text"] for row in mended] == ["There."]
+    assert len(stage.requests) == 3, "the first turn is kept"
+
+
+def test_a_failure_that_the_model_was_told_stays(stage: Stage, tmp_path: Path) -> None:
+    run(tmp_path, [("now", {})], BadResponse("no answer"))
+    log = (tmp_path / "watch.log").read_text()
+    (row,) = run(tmp_path, [("now", {})], "Some day.", retry_failed=True)
+    assert told(row) == ["error: ValueError: the clock stands"]
+    assert (tmp_path / "watch.log").read_text() == log, "what comes after it rests on it"
+
+
+def test_uses_of_one_turn_come_in_their_order(stage: Stage, tmp_path: Path) -> None:
+    both = [("refund", {"order": 1, "cents": 1}), ("order", {"id": 7}), ("refund", {"order": 2, "cents": 2})]
+    (row,) = run(tmp_path, [*both, ("nothing", {})], "Done.")
+    assert refunds(tmp_path) == [(1, 1), (2, 2)]
+    assert [one[:12] for one in told(row)] == ['[{"num_rows"', '[{"item":"la', '[{"num_rows"', "error: there"]
+
+
+def test_a_finished_run_asks_nothing_again(stage: Stage, tmp_path: Path) -> None:
+    answers: list[Answer] = [[("now", {}), ("refund", {"order": 7, "cents": 1})], "Done."]
+    first = list(run(tmp_path, *answers))
+    assert list(run(tmp_path, *answers)) == first
+    assert len(stage.requests) == 2
+    assert refunds(tmp_path) == [(7, 1)]
+
+
+def test_the_constrained_form_is_the_same_conversation(stage: Stage, tmp_path: Path) -> None:
+    flow = flow_of(tmp_path).replace("model: m,", "model: m, tool_calls: constrained,")
+    STAGE.script = one_by_one('{"tool":"order","args":{"id":7}}', '{"tool":"final","answer":"A lamp."}')
+    (tmp_path / "flow.yaml").write_text(flow.replace("OPTIONS", ""))
+    (row,) = sd.run(tmp_path / "flow.yaml", state=tmp_path / "state")
+    assert (row["text"], row["stopped"], row["turns"]) == ("A lamp.", "answer", 2)
+    assert [one["content"] for one in row["said"]][2:] == ["", '[{"item":"lamp","cents":1999}]', "A lamp."]
+    second = stage.requests[1]
+    assert second.messages[-2].content == '{"tool":"order","args":{"id":7}}'
+    assert second.messages[: len(stage.requests[0].messages)] == stage.requests[0].messages
+
+
+def test_half_of_a_constrained_answer_fails_the_row(stage: Stage, tmp_path: Path) -> None:
+    flow = flow_of(tmp_path).replace("model: m,", "model: m, tool_calls: constrained,")
+    STAGE.script = one_by_one('{"tool":"final","answer":"A la')
+    (tmp_path / "flow.yaml").write_text(flow.replace("OPTIONS", ""))
+    stage.finish_reason = "length"
+    result = sd.run(tmp_path / "flow.yaml", state=tmp_path / "state")
+    assert result.errors[0]["cause"] == "BadResponse: the answer was cut off"
+
+
+def test_explain_shows_the_agent(stage: Stage, tmp_path: Path) -> None:
+    run(tmp_path, "Done.")
+    shown = str(sd.explain(tmp_path / "flow.yaml", state=tmp_path / "state"))
+    assert "help: agent, at most 5 turns" in shown
+    assert "help__refund" in shown
+    assert "effect: claimed" in shown
