@@ -54,7 +54,7 @@ class TableCourse:
         #: The tables that wait for others to end.
         self._waiting: set[str] = set()
         self._ended = {table.name: asyncio.Event() for table in plan.tables}
-        #: What changed in values of rows that flowed from table to table, a sentence each.
+        #: Sentences about values that changed in rows which flowed from table to table.
         self.notes: list[str] = []
         self._failure: BaseException | None = None
         self._is_stopping = False
