@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from sundog.cost.estimate import Estimate
-from sundog.present.analysis import LEFT, left_range
+from sundog.present.analysis import left_range
 from sundog.present.figures import Shown, show_estimate
+from sundog.present.tables import LEFT_RANGE
 from tests.cli.flows import sundog
 
 EVIL = "</script></style><script>alert(1)</script>\"'><img src=x onerror=alert(2)> & {{ 1 }}"
@@ -122,7 +123,7 @@ def test_analyze_puts_the_run_beside_the_estimate(folder: Path, check_golden: Ca
 
 def left(text: str) -> list[str]:
     """Lines of counts that left their range; times are the machine's."""
-    return [line for line in text.splitlines() if LEFT in line and "seconds" not in line]
+    return [line for line in text.splitlines() if LEFT_RANGE in line and "seconds" not in line]
 
 
 def test_reused_results_do_not_leave_the_range_of_what_is_executed(folder: Path) -> None:

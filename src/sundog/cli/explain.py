@@ -99,4 +99,4 @@ def _analyze(session: Session, explanation: Explanation, document: PlanDocument,
         report = execute(session, opened)
         if isinstance(report, int):
             raise typer.Exit(report)
-        return explanation.analyzed(document, report, is_whole=is_whole)
+        return explanation.analyzed(document, report, opened.row_counts(), is_whole=is_whole)

@@ -6,6 +6,7 @@ Owns gathering it, from one opening of the rows. Runs no step; the arithmetic is
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from sundog.ir.templates.template import Path
 from sundog.present.document import Explained, PlanDocument, WarningDocument, document_of
 from sundog.present.logical_tree import logical_tree
 from sundog.present.physical_tree import physical_tree
+from sundog.present.tables import rows_shown, way_of
 from sundog.present.text import plan_text
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.tables.flow_inputs import FlowInputs
@@ -68,15 +70,23 @@ class Explanation:
         planned = self._plan.logical.table(table.name)
         return reading_order_of(planned, inputs.source(table), self._plan.max_rows_in_flight)
 
-    def analyzed(self, document: PlanDocument, report: Report, *, is_whole: bool) -> PlanDocument:
-        """Return `document` with what the run did. `is_whole`: the process that reports has run all of it."""
+    def analyzed(
+        self, document: PlanDocument, report: Report, rows: Mapping[str, Mapping[str, int]], *, is_whole: bool
+    ) -> PlanDocument:
+        """Return `document` with what the run did. `rows`: by table and state. `is_whole`: the process that reports has
+        run all of it."""
         # Few commands analyze, and these bring the store along.
         from sundog.present.analysis import with_actual
         from sundog.runtime.figures.actuals import actuals_of
 
         notes = () if is_whole else (NOT_WHOLE,)
         return with_actual(
-            document, actuals_of(report, self._plan), report.rows_s if is_whole else None, notes, is_whole=is_whole
+            document,
+            actuals_of(report, self._plan),
+            report.rows_s if is_whole else None,
+            notes,
+            is_whole=is_whole,
+            rows=rows,
         )
 
     def shown(self, document: PlanDocument, form: str) -> str:
@@ -89,5 +99,6 @@ class Explanation:
             return html_of(document)
         placed = replace(self._plan, placement=document.placement)
         pools, reasons = pool_facts(self._flow), sharing_reasons(self._flow)
-        physical = physical_tree(placed, pools, reasons, document.num_rows, document.reading_order)
+        ways = {table.name: f"{way_of(table)}, {rows_shown(table)} rows" for table in document.tables}
+        physical = physical_tree(placed, pools, reasons, document.num_rows, document.reading_order, ways)
         return plan_text(document, physical).rstrip("\n")

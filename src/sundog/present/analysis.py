@@ -12,8 +12,9 @@ from sundog.cost.estimate import Estimate
 from sundog.cost.node_cost import REUSED
 from sundog.present.document import QUANTITIES, PlanDocument, StepDocument
 from sundog.present.figures import show_actual, show_estimate
+from sundog.present.tables import LEFT_RANGE, with_rows
 
-LEFT = "left its range"
+NO_ROWS: Mapping[str, Mapping[str, int]] = {}
 OF_ALL = frozenset({"num_asked", "num_asked_prompt_tokens"})
 """Quantities that do not grow smaller where results of earlier runs are used."""
 
@@ -25,11 +26,13 @@ def with_actual(
     notes: tuple[str, ...],
     *,
     is_whole: bool = True,
+    rows: Mapping[str, Mapping[str, int]] = NO_ROWS,
 ) -> PlanDocument:
     """Return the document with what a run did beside the estimate.
 
     `by_step`: quantities of each call that the run knows; `makespan_s`: None where one process did not do it all;
-    `notes`: what the reader should know of these numbers; `is_whole`: one process did it all.
+    `notes`: what the reader should know of these numbers; `is_whole`: one process did it all;
+    `rows`: by table and state, of a flow that names its tables.
     """
     reused = {name: actual[REUSED] for name, actual in by_step.items() if REUSED in actual}
     if reused:
@@ -43,6 +46,7 @@ def with_actual(
     return replace(
         document,
         steps=tuple(_step(step, by_step) for step in document.steps),
+        tables=with_rows(document.tables, rows),
         actual_totals=totals,
         actual_makespan_s=makespan_s,
         is_actual_partial=bool(reused) or not is_whole,
@@ -89,7 +93,7 @@ def _rows(
         done, mark = "", ""
         if quantity in actual:
             done = show_actual(actual[quantity], quantity)
-            mark = LEFT if left_range(estimate, actual[quantity], quantity, is_partial=is_partial) else ""
+            mark = LEFT_RANGE if left_range(estimate, actual[quantity], quantity, is_partial=is_partial) else ""
         found.append((name if not found else "", label, str(show_estimate(estimate, quantity)), done, mark))
     return found
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sundog.present.document import PlanDocument, StepDocument
 from sundog.present.figures import Shown, show_estimate
 from sundog.present.layout import LayoutNode
+from sundog.present.tables import TableDocument, rows_shown, way_of
 
 HEAD_HEIGHT = 30
 LINE_HEIGHT = 17
@@ -58,13 +59,15 @@ class Card:
 
 def cards_of(document: PlanDocument) -> dict[str, Card]:
     """Return the cards by name, in the order of the plan; the bodies of loops behind these."""
-    found = {INPUTS: _inputs(document)}
+    found = {INPUTS: _inputs(document)} | {band_of(table.name): _band(table, document) for table in document.tables}
     found |= {step.name: _step(step) for step in _all(document.steps)}
     return found | {OUTPUTS: _outputs(document)}
 
 
 def nodes_of(document: PlanDocument, cards: Mapping[str, Card]) -> list[LayoutNode]:
     """Return what layout places: steps that wait for none stand below the inputs, outputs below what they read."""
+    if document.tables:
+        return _bands(document, cards)
     steps = [_node(step, cards, INPUTS) for step in document.steps]
     # Filters decide which rows come out.
     read = {name for output in document.outputs for name in output.reads}
@@ -77,7 +80,59 @@ def nodes_of(document: PlanDocument, cards: Mapping[str, Card]) -> list[LayoutNo
 
 def in_words(document: PlanDocument) -> str:
     """Return the picture for those who cannot see it."""
-    return " ".join(_sentences(document.steps))
+    if not document.tables:
+        return " ".join(_sentences(document.steps))
+    return " ".join(
+        sentence
+        for table in document.tables
+        for sentence in (f"The table {table.name} {way_of(table)}.", *_sentences(steps_of_table(document, table)))
+    )
+
+
+def band_of(table: str) -> str:
+    """Return the name of the card that holds a table; no step can be called so."""
+    return f" table {table}"
+
+
+def steps_of_table(document: PlanDocument, table: TableDocument) -> list[StepDocument]:
+    return [step for step in document.steps if step.name in table.steps]
+
+
+def _bands(document: PlanDocument, cards: Mapping[str, Card]) -> list[LayoutNode]:
+    """Return a band for each table with its steps inside, below the tables that it reads or waits for."""
+    bands = [
+        LayoutNode(
+            band_of(table.name),
+            tuple(map(band_of, table.sources)) or (INPUTS,),
+            cards[band_of(table.name)].height,
+            cards[band_of(table.name)].is_critical,
+            tuple(_node(step, cards, None) for step in steps_of_table(document, table)),
+            turns=False,
+        )
+        for table in document.tables
+    ]
+    results = tuple(band_of(table.name) for table in document.tables if table.is_result)
+    first = LayoutNode(INPUTS, (), cards[INPUTS].height, True)
+    return [first, *bands, LayoutNode(OUTPUTS, results, cards[OUTPUTS].height, True)]
+
+
+def _band(table: TableDocument, document: PlanDocument) -> Card:
+    source = " ".join(table.source.split())
+    ways = [way_of(table)] if table.sources or table.kind != "input" else []
+    lines = [f"{table.kind} {source}", *ways, f"gives {', '.join(table.columns)}"]
+    rows = [("rows", rows_shown(table))]
+    if table.actual is not None:
+        rows.append(("rows of the run", Shown(f"{table.num_actual:,}", "")))
+    is_critical = any(call.is_critical for step in steps_of_table(document, table) for call in step.calls())
+    return Card(
+        "table",
+        _cut(table.name, MAX_TAGGED_CHARACTERS),
+        f"{table.name}: {table.source}; {way_of(table)}",
+        "result" if table.is_result else "table",
+        tuple(_cut(line, MAX_CHARACTERS) for line in lines),
+        tuple(rows),
+        is_critical,
+    )
 
 
 def _sentences(steps: Sequence[StepDocument]) -> Iterator[str]:
@@ -101,7 +156,7 @@ def _node(step: StepDocument, cards: Mapping[str, Card], first: str | None) -> L
 
 
 def _inputs(document: PlanDocument) -> Card:
-    lines = [f"{document.num_rows:,} rows"]
+    lines = [] if document.tables else [f"{document.num_rows:,} rows"]
     for one in document.inputs[:MAX_LISTED]:
         joined = "" if one.key is None else f", joined by {one.key[0]}"
         lines.append(_cut(f"{one.name}: {' '.join(one.source.split())}", MAX_CHARACTERS - len(joined)) + joined)
@@ -111,6 +166,10 @@ def _inputs(document: PlanDocument) -> Card:
 
 
 def _outputs(document: PlanDocument) -> Card:
+    if document.tables:
+        results = [table.name for table in document.tables if table.is_result]
+        lines = [_cut(one, MAX_CHARACTERS) for one in results[:MAX_LISTED]] + _more(len(results), "tables")
+        return Card("output", "results", ", ".join(results), "", tuple(lines), (), False)
     lines = [_cut(f"{one.name} = {_spoken(one.template)}", MAX_CHARACTERS) for one in document.outputs[:MAX_LISTED]]
     lines += _more(len(document.outputs), "columns")
     title = "; ".join(f"{one.name} = {one.template}" for one in document.outputs)

@@ -26,6 +26,7 @@ from sundog.ir.physical import (
 from sundog.ir.templates.template import Path, Template
 from sundog.present.logical_tree import Tree, shorten_value, spell_turns
 from sundog.present.physical_tree import PoolFacts
+from sundog.present.tables import TableDocument, table_documents
 
 QuantityEstimates = Mapping[str, Estimate]
 """By quantity, those that are known and mean something for the step, in the order of QUANTITIES."""
@@ -166,14 +167,19 @@ class PlanDocument:
     actual_makespan_s: float | None = None
     #: Other runs or processes did a part of its work.
     is_actual_partial: bool = False
+    #: The tables of a flow with named ones, else none: its rows are then those of the whole.
+    tables: tuple[TableDocument, ...] = ()
 
     def calls(self) -> Iterator[StepDocument]:
         for step in self.steps:
             yield from step.calls()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON types; an estimate is {low, expected, high}."""
-        return {"form": 1, **asdict(self)}
+        """Return JSON types; an estimate is {low, expected, high}. `tables` is there where the flow names some."""
+        found = {"form": 1, **asdict(self)}
+        if not self.tables:
+            del found["tables"]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +226,7 @@ def document_of(explained: Explained, estimate: PlanEstimate) -> PlanDocument:
         inputs=tuple(_input(source) for source in plan.logical.inputs),
         outputs=tuple(_output(*column, table) for table in plan.tables for column in table.table.outputs),
         warnings=tuple(explained.warnings),
+        tables=table_documents(plan, estimate.tables),
     )
 
 

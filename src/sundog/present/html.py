@@ -6,16 +6,18 @@ users wrote.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from sundog.present.analysis import left_range
-from sundog.present.cards import FIGURE_HEIGHT, FIGURES, HEAD_HEIGHT, LINE_HEIGHT, cards_of, in_words, nodes_of
+from sundog.present.cards import FIGURE_HEIGHT, FIGURES, HEAD_HEIGHT, LINE_HEIGHT, Card, cards_of, in_words, nodes_of
 from sundog.present.document import QUANTITIES, PlanDocument
 from sundog.present.figures import Shown, show_actual, show_estimate
-from sundog.present.layout import picture_of
+from sundog.present.layout import MAX_CARDS, Picture, picture_of
 from sundog.present.logical_tree import print_tree
+from sundog.present.tables import left_rows, way_of
 from sundog.present.text import saving
 
 MAX_DRAWN = 300
@@ -27,7 +29,7 @@ def html_of(document: PlanDocument) -> str:
     cards = cards_of(document)
     return page_template("page.html").render(
         document=document,
-        picture=picture_of(nodes_of(document, cards)) if len(cards) <= MAX_DRAWN else None,
+        picture=_picture(document, cards) if len(cards) <= MAX_DRAWN else None,
         cards=cards,
         description=in_words(document),
         head_height=HEAD_HEIGHT,
@@ -38,10 +40,17 @@ def html_of(document: PlanDocument) -> str:
         show=show_estimate,
         show_actual=show_actual,
         left_range=left_range,
+        way_of=way_of,
+        left_rows=left_rows,
         saving=saving,
         logical=print_tree(document.logical),
         advice="\n".join(print_tree(tree) for tree in document.advice),
     )
+
+
+def _picture(document: PlanDocument, cards: Mapping[str, Card]) -> Picture:
+    """Return the steps as cards, of a flow that names its tables in a band for each."""
+    return picture_of(nodes_of(document, cards), 1 if document.tables else MAX_CARDS)
 
 
 def _tiles(document: PlanDocument) -> list[tuple[str, Shown]]:

@@ -34,6 +34,8 @@ class LayoutNode:
     height: float
     is_critical: bool = False
     body: tuple[LayoutNode, ...] = ()
+    #: The body comes again: a line leads from its end to its beginning.
+    turns: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +90,16 @@ class _Arranged:
     height: float
 
 
-def picture_of(nodes: Sequence[LayoutNode]) -> Picture:
-    """Return the picture of `nodes`, which are in topological order."""
-    return _drawn(_arranged(nodes), 0.0, 0.0)
+def picture_of(nodes: Sequence[LayoutNode], max_beside: int = MAX_CARDS) -> Picture:
+    """Return the picture of `nodes`, which are in topological order, at most so many of them side by side."""
+    return _drawn(_arranged(nodes, max_beside), 0.0, 0.0)
 
 
-def _arranged(nodes: Sequence[LayoutNode]) -> _Arranged:
+def _arranged(nodes: Sequence[LayoutNode], max_beside: int = MAX_CARDS) -> _Arranged:
     inner = {node.name: _arranged(node.body) for node in nodes if node.body}
     sizes = {node.name: _size(node, inner.get(node.name)) for node in nodes}
     before = _reduced({node.name: node.waits_for for node in nodes})
-    layers = _layers(before)
+    layers = _layers(before, max_beside)
     lanes = _add_lanes(layers, before)
     sizes |= {lane: (LANE_WIDTH, 0.0) for some in lanes.values() for lane in some}
     layers = _ordered(layers, _steps_down(before, lanes))
@@ -130,13 +132,13 @@ def _reduced(before: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _layers(before: Mapping[str, Sequence[str]]) -> list[list[str]]:
+def _layers(before: Mapping[str, Sequence[str]], max_beside: int) -> list[list[str]]:
     """Put each card into the first layer below what it waits for that has room."""
     depth: dict[str, int] = {}
     layers: list[list[str]] = []
     for name, waits in before.items():
         layer = max((depth[other] + 1 for other in waits), default=0)
-        while layer < len(layers) and len(layers[layer]) == MAX_CARDS:
+        while layer < len(layers) and len(layers[layer]) == max_beside:
             layer += 1
         if layer == len(layers):
             layers.append([])
@@ -224,6 +226,8 @@ def _box(arranged: _Arranged, name: str, x: float, y: float) -> Box:
         return box
     body = arranged.inner[name]
     inner = _drawn(body, x + (width - TURN_WIDTH - body.width) / 2, y + node.height)
+    if not node.turns:
+        return replace(box, inner=inner.boxes, edges=inner.edges)
     side, end = x + width - PADDING, y + height - PADDING
     turn = f"M{side - 10:g},{end:g} L{side:g},{end:g} L{side:g},{y + node.height:g} L{side - 10:g},{y + node.height:g}"
     return replace(box, inner=inner.boxes, edges=inner.edges, turn=turn)

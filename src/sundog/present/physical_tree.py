@@ -5,7 +5,7 @@ Owns what of a physical plan is shown; the printing is in present.logical_tree. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sundog.ir.agents import AgentExec
@@ -25,6 +25,7 @@ from sundog.ir.templates.template import Path, spell_path
 from sundog.present.logical_tree import Tree, shorten_value, spell_turns
 
 NO_GAP = 1e-6
+NO_WAYS: Mapping[str, str] = {}
 
 _SHARED = {
     Sharing.ALWAYS: "always: equal calls are made once",
@@ -54,19 +55,38 @@ def physical_tree(
     reasons: Mapping[str, str],
     num_rows: int,
     order: Sequence[Path] = (),
+    ways: Mapping[str, str] = NO_WAYS,
 ) -> Tree:
     """Return the physical plan as a tree.
 
     `reasons`: by step, why its calls may be shared or not. `num_rows`: of the input. `order`: by what it is read.
+    `ways`: by table, how its rows come and how many, where the flow names its tables.
     """
     read = f", read by {', '.join(map(spell_path, order))}" if order else ""
     return Tree(
         f"physical plan, policy {plan.policy}",
         (
-            Tree(f"rows: {num_rows:,}, at most {plan.max_rows_in_flight:,} in flight{read}"),
-            Tree("steps", tuple(_exec_tree(node, reasons) for node in plan.nodes)),
+            *_steps(plan, reasons, f"{num_rows:,}", read, ways),
             Tree("pools", tuple(Tree(_pool(pool)) for pool in pools)),
             *([] if plan.placement is None else [_placement(plan.placement)]),
+        ),
+    )
+
+
+def _steps(
+    plan: PhysicalPlan, reasons: Mapping[str, str], num_rows: str, read: str, ways: Mapping[str, str]
+) -> Iterator[Tree]:
+    window = f"at most {plan.max_rows_in_flight:,} in flight"
+    if not ways:
+        yield Tree(f"rows: {num_rows}, {window}{read}")
+        yield Tree("steps", tuple(_exec_tree(node, reasons) for node in plan.nodes))
+        return
+    yield Tree(f"rows: {window} of each table{read}")
+    yield Tree(
+        "tables",
+        tuple(
+            Tree(f"{table.name}: {ways[table.name]}", tuple(_exec_tree(node, reasons) for node in table.nodes))
+            for table in plan.tables
         ),
     )
 

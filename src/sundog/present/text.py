@@ -18,6 +18,7 @@ from sundog.present.document import (
 )
 from sundog.present.figures import Shown, count, seconds, show_estimate
 from sundog.present.logical_tree import Tree, print_tree
+from sundog.present.tables import table_lines
 
 HEADS = {
     "num_asked": ("calls", "asked"),
@@ -62,12 +63,17 @@ def rewrites_tree(rewrites: Sequence[RewriteDocument]) -> Tree:
 def estimate_lines(document: PlanDocument) -> Iterator[str]:
     """Yield the lines below the plan: what they rest on, the table of the steps, the makespan, the critical path, and
     what is missing."""
-    if document.num_sampled == document.num_rows:
+    if document.tables:
+        basis = f"{document.num_sampled:,} rows of its tables"
+    elif document.num_sampled == document.num_rows:
         basis = f"all {document.num_rows:,} rows"
     else:
         basis = f"{document.num_sampled:,} of {document.num_rows:,} rows, chosen at random"
     yield f"{'estimate' if document.actual_totals is None else 'estimate and actual'}, from {basis}"
     yield ""
+    if document.tables:
+        yield from table_lines(document.tables)
+        yield ""
     yield from _table(document) if document.actual_totals is None else analysis_lines(document)
     yield ""
     if document.makespan_s is not None and document.actual_makespan_s is None:

@@ -141,6 +141,13 @@ class Run:
             for row_id, body in self._store.rows(self.record.run_id, table, "done"):
                 yield RowRef(table, row_id), self._store.decoded(body)
 
+    def row_counts(self) -> dict[str, dict[str, int]]:
+        """Return how many rows have ended, by table and state."""
+        found: dict[str, dict[str, int]] = {table.name: {} for table in self.plan.tables}
+        for (table, state), number in self._store.count_rows(self.record.run_id).items():
+            found.setdefault(table, {})[state] = number
+        return found
+
     def failures(self) -> Iterator[dict[str, Any]]:
         """Yield {row, node, cause, attempts} of each failed row, table by table, each in its order; with its `table`
         where the flow has several."""
