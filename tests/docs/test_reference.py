@@ -16,6 +16,8 @@ from typer.main import get_command
 from sundog.cli.main import app
 from sundog.engines.base import ENGINES, EngineOptions
 from sundog.flow.agents.agent_spec import MADE_KEYS, AgentSpec, ToolSpec
+from sundog.flow.expansions.join import JoinSpec
+from sundog.flow.expansions.rank import RankSpec
 from sundog.flow.expansions.resolve import ResolveSpec
 from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, LimitSpec, LoopSpec, NodeSpec, WorkersSpec
 from sundog.flow.tables.table_spec import CollectSpec, ComponentsSpec, TableSpec
@@ -44,6 +46,8 @@ def described() -> dict[tuple[Path, str], Models]:
         (LANGUAGE, "Groups"): (CollectSpec,),
         (LANGUAGE, "Components"): (ComponentsSpec,),
         (LANGUAGE, "Resolve"): (ResolveSpec,),
+        (LANGUAGE, "Join"): (JoinSpec,),
+        (LANGUAGE, "Rank"): (RankSpec,),
         (LANGUAGE, "Nodes"): (NodeSpec,),
         (LANGUAGE, "loop"): (LoopSpec,),
         (VLLM_PAGE, "Install and start"): (PluginOptions,),

@@ -45,6 +45,7 @@ def database() -> Iterator[Database]:
         ("select e.id, b.m from e left join b on e.k = b.k", None),
         ("select id from e union all select k from e", None),
         ("select id, from e -- a comment", None),
+        ("select id, e.rowid as r from e", "it numbers the rows of a source"),
         ("select n, count(*) as c from e group by n", "it groups its rows"),
         ("select max(id) as m from e", "it groups its rows"),
         ("select n from e having true", "it groups its rows"),

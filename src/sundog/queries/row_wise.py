@@ -73,6 +73,9 @@ def _objections(query: Query, select: exp.Select, stream: str, finished: Collect
             yield "it has a window"
         elif is_aggregate(node):
             yield "it groups its rows"
+        elif isinstance(node, exp.Column) and node.name.lower() == "rowid":
+            # In a part of the rows it is another number. Only queries that the program made may say it.
+            yield "it numbers the rows of a source"
         elif isinstance(node, exp.Columns):
             yield "its columns are chosen by a pattern"
     yield from _of_sources(select, stream, finished)

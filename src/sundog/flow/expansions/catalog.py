@@ -12,12 +12,16 @@ from pydantic import BaseModel
 
 from sundog.flow.complaints import Complaints
 from sundog.flow.expansions.base import Expanded, ExpandedTables, MadePositions
+from sundog.flow.expansions.join import JoinSpec, join
+from sundog.flow.expansions.rank import RankSpec, rank
 from sundog.flow.expansions.resolve import ResolveSpec, resolve
 from sundog.flow.validation import read
 
 SOURCES = ("from", "query", "collect", "components")
 EXPANSIONS: Mapping[str, tuple[type[BaseModel], Callable[[str, Any, Mapping[str, Any]], Expanded]]] = {
     "resolve": (ResolveSpec, resolve),
+    "join": (JoinSpec, join),
+    "rank": (RankSpec, rank),
 }
 """By word, its keys and what makes the tables: of the table's name, the block, and the table's other keys."""
 

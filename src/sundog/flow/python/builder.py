@@ -305,9 +305,44 @@ class FlowBuilder(NodesBuilder):
     ) -> TableBuilder:
         """Add a table of the rows of `source`, an input or a table, in which values of `column` that mean the same have
         one canonical value. It takes also `system`, `block`, `canonical`, `as_`, `max_pairs` and `max_cluster`."""
-        words = {"as" if word == "as_" else word: value for word, value in fields.items()}
-        block = {"source": str(source), "column": column, "engine": engine, "prompt": prompt, **words}
-        self._put("tables", name, _given({"resolve": _given(block), "failed_rows": failed_rows}))
+        block = {"source": str(source), "column": column, "engine": engine, "prompt": prompt, **fields}
+        return self._expansion(name, "resolve", block, failed_rows)
+
+    def join(
+        self,
+        name: str,
+        *,
+        left: TableBuilder | str,
+        right: TableBuilder | str,
+        engine: str,
+        prompt: Prompt,
+        failed_rows: str | None = None,
+        **fields: Any,
+    ) -> TableBuilder:
+        """Add a table of the pairs of rows of two sources that a model finds to match. Its columns are `left` and
+        `right`, each a row. It takes also `system`, `block`, `keep` and `max_pairs`."""
+        block = {"left": str(left), "right": str(right), "engine": engine, "prompt": prompt, **fields}
+        return self._expansion(name, "join", block, failed_rows)
+
+    def rank(
+        self,
+        name: str,
+        *,
+        source: TableBuilder | str,
+        engine: str,
+        prompt: Prompt,
+        k: int,
+        failed_rows: str | None = None,
+        **fields: Any,
+    ) -> TableBuilder:
+        """Add a table of the `k` rows of a source to which a model gives the highest scores. It takes also `system` and
+        `as_`."""
+        block = {"source": str(source), "engine": engine, "prompt": prompt, "k": k, **fields}
+        return self._expansion(name, "rank", block, failed_rows)
+
+    def _expansion(self, name: str, word: str, block: Mapping[str, Any], failed_rows: str | None) -> TableBuilder:
+        words = {"as" if key == "as_" else key: value for key, value in block.items()}
+        self._put("tables", name, _given({word: _given(words), "failed_rows": failed_rows}))
         self._data["tables"][name] |= {"nodes": {}, "outputs": {}}
         return TableBuilder(name, self._data["tables"][name], self._sites)
 

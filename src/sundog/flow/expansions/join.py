@@ -1,0 +1,72 @@
+"""`join`: pairs of rows of two sources for which a condition in words holds, as a model judges each.
+
+Owns the tables that it stands for. A pair without a verdict is a failed row, never one that does not match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sundog.flow.expansions.base import Expanded, identifier
+from sundog.flow.expansions.resolve import MAX_PAIRS
+from sundog.flow.positions import DataPath
+
+
+class JoinSpec(BaseModel):
+    """Two sources and the condition."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    #: An input or a table.
+    left: str = Field(min_length=1)
+    right: str = Field(min_length=1)
+    engine: str
+    #: Asks whether the rows `row.left` and `row.right` belong together.
+    prompt: Any
+    system: Any = None
+    #: A SQL condition over `l` and `r` for the pairs that are asked about, None for all.
+    block: str | None = Field(default=None, min_length=1)
+    #: With `left`, rows of the left source that match none stay, with null on the right.
+    keep: Literal["pairs", "left"] = "pairs"
+    #: More pairs end the run before the first of them is asked about.
+    max_pairs: int = Field(default=MAX_PAIRS, ge=1)
+
+
+def join(name: str, spec: JoinSpec, others: Mapping[str, Any]) -> Expanded:
+    """Return the pairs that match, and the rows."""
+    pairs, judge = f"{name}__pairs", f"{name}__judge"
+    left, right = identifier(spec.left), identifier(spec.right)
+    asked = {"engine": spec.engine, "prompt": spec.prompt, "output": {"matches": "bool"}}
+    if spec.system is not None:
+        asked["system"] = spec.system
+    condition = "true" if spec.block is None else f"({spec.block})"
+    matching = f'select p."left", p."right" from {pairs} p'
+    if spec.keep == "left":
+        matching = f'select l as "left", p."right" from {left} l left join {pairs} p on p.left_id = l.rowid'
+    tables: dict[str, Mapping[str, Any]] = {
+        pairs: {
+            "query": f'select l.rowid as left_id, l as "left", r as "right" from {left} l join {right} r'
+            f" on {condition}",
+            "max_rows": spec.max_pairs,
+            "nodes": {
+                judge: {"llm": asked},
+                f"{name}__matching": {"filter": f"{{{{ {judge}.matches }}}}"},
+            },
+            "outputs": {"left_id": "{{ row.left_id }}", "left": "{{ row.left }}", "right": "{{ row.right }}"},
+            **{key: others[key] for key in ("failed_rows",) if key in others},
+        },
+        name: {"query": matching, **others},
+    }
+    return Expanded(tables, _places(name, pairs, judge))
+
+
+def _places(name: str, pairs: str, judge: str) -> dict[DataPath, DataPath]:
+    written: DataPath = ("tables", name, "join")
+    return {
+        ("tables", pairs, "nodes", judge, "llm"): written,
+        ("tables", pairs, "query"): written,
+        ("tables", pairs, "max_rows"): (*written, "max_pairs"),
+        ("tables", name, "query"): written,
+    }
