@@ -103,7 +103,7 @@ def ranked(flow: sd.Flow, **more: Any) -> Any:
 
 
 def test_the_rows_of_the_highest_scores_come_out(tmp_path: Path, asked: Asked) -> None:
-    """Of equal scores the earlier row comes first; equal rows are asked about once, and both have a place."""
+    """The earlier row of equal scores comes first; equal rows are asked about once, and both have a place."""
     flow = flow_of(tmp_path, ["aa", "bbbb", "cc", "bbbb", "d", "eee"])
     ranked(flow, k=5)
     assert [(row["text"], row["score"]) for row in run(flow, tmp_path)] == [
