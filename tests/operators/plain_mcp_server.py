@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -55,6 +56,9 @@ def result_of(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
             os._exit(3)
         case "silent":
             time.sleep(3600)
+        case "daemon":
+            daemon = subprocess.Popen(["sleep", "60"], start_new_session=True)
+            return {"content": text, "structuredContent": {"process": daemon.pid}}
         case "noise":
             os.write(1, b"loading the model...\n")
     return {"content": text}

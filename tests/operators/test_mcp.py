@@ -325,6 +325,21 @@ def test_no_program_outlives_the_event_loop(seen: Path) -> None:
     assert not is_running(processes(seen)[0])
 
 
+def test_a_child_that_has_left_holds_nothing_up(seen: Path) -> None:
+    """It holds the pipes of its parent open; that a program takes it away is nothing that sundog may do."""
+
+    async def left() -> int:
+        operator = MCPOperator(Path())
+        value = await use(operator, spec("daemon", **program(seen)))
+        await operator.close()
+        return int(value["json"]["process"])
+
+    daemon = asyncio.run(left())
+    assert is_running(daemon)
+    assert not is_running(processes(seen)[0])
+    os.kill(daemon, signal.SIGKILL)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends a child with its parent")
 def test_no_program_outlives_a_killed_parent(seen: Path) -> None:
     code = (

@@ -93,7 +93,8 @@ class MCPOperator:
         check_secrets(spec.arguments)
 
     def traits(self, spec: MCPSpec) -> Traits:
-        reach = reach_of(ToolAnnotationsTold(), effect=spec.effect, trust=False)
+        written = spec.effect if "effect" in spec.model_fields_set else None
+        reach = reach_of(ToolAnnotationsTold(), effect=written, trust=False)
         pool = spec.address.pool
         return Traits(
             Sharing.RUN if reach.is_shared else Sharing.NEVER,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES = 16 * 2**20
 """A page of a server's list with 200 schemas of 64 KiB is the longest message that has a reason."""
 GRACE_S = 2.0
+POLL_S = 0.01
 MAX_TAIL_BYTES = 2_000
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -156,7 +157,8 @@ class Program:
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*tasks, return_exceptions=True)
-            await process.wait()
+            await _ends(process, GRACE_S)
+            _close_pipes(process)
 
 
 async def _drain(process: asyncio.subprocess.Process) -> None:
@@ -167,12 +169,20 @@ async def _drain(process: asyncio.subprocess.Process) -> None:
 
 
 async def _ends(process: asyncio.subprocess.Process, within_s: float) -> bool:
-    try:
-        async with asyncio.timeout(within_s):
-            await process.wait()
-    except TimeoutError:
-        return False
-    return True
+    """Return whether the program ends in time. `Process.wait` waits for the end of its pipes too, which a child that
+    has left the group may hold open for ever."""
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + within_s
+    while process.returncode is None and loop.time() < end_s:  # noqa: ASYNC110 - the loop tells no event of it
+        await asyncio.sleep(POLL_S)
+    return process.returncode is not None
+
+
+def _close_pipes(process: asyncio.subprocess.Process) -> None:
+    # Nothing public closes pipes that a child of the program still holds.
+    transport = getattr(process, "_transport", None)
+    if transport is not None:
+        transport.close()
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> bool:

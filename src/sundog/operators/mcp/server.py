@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -102,6 +103,8 @@ class MCPServer:
 
     async def _own(self, opened: asyncio.Future[ToolList]) -> None:
         try:
+            # The library takes half a second, in which nothing else would go on.
+            await asyncio.to_thread(import_module, "mcp")
             async with contextlib.AsyncExitStack() as stack:
                 async with asyncio.timeout(OPEN_TIMEOUT_S) as self._opening:
                     client = await stack.enter_async_context(self._connection())
@@ -147,7 +150,9 @@ class MCPServer:
         cause = _first(error)
         if isinstance(cause, OperatorError):
             return cause
-        if isinstance(cause, TimeoutError):
+        if self._closing.is_set():
+            what = "was stopped before it came up"
+        elif isinstance(cause, TimeoutError):
             what = f"did not come up within {OPEN_TIMEOUT_S:g} s"
         elif self._program is not None and self._program.end is not None:
             what = f"cannot be used: {self._program.end}"
