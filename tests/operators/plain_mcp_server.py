@@ -99,6 +99,8 @@ def main(how: str, seen: Path) -> None:
         said = answer(how, message["method"], message.get("params") or {})
         sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": message["id"], **said}) + "\n")
         sys.stdout.flush()
+    while how == "deaf":
+        time.sleep(1)
 
 
 if __name__ == "__main__":

@@ -342,16 +342,25 @@ def test_a_child_that_has_left_holds_nothing_up(seen: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends a child with its parent")
 def test_no_program_outlives_a_killed_parent(seen: Path) -> None:
-    code = (
-        "import asyncio\nfrom pathlib import Path\nfrom tests.operators.test_mcp import *\n"
-        f"one = spec('a', **program(Path({str(seen)!r}), 'stubborn'))\n"
-        "asyncio.run(use(MCPOperator(Path()), one))"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", code])
-    asyncio.run(until(lambda: told(seen) == ["start"]))
-    assert is_running(processes(seen)[0])
-    parent.kill()
-    parent.wait()
+    code = f"""
+import asyncio
+from pathlib import Path
+from sundog.operators.mcp.address import ServerAddress
+from sundog.operators.mcp.server import MCPServer
+from sundog.secrets import Secrets
+
+async def main():
+    await MCPServer(ServerAddress({program(seen, "deaf")["command"]!r}), Path(), Secrets({{}})).open()
+    print("up", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"up\n"
+        assert is_running(processes(seen)[0])
+        parent.kill()
     asyncio.run(until(lambda: not is_running(processes(seen)[0])))
 
 
