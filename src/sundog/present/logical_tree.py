@@ -67,10 +67,11 @@ def _tables(plan: LogicalPlan) -> list[Tree]:
 
 
 def _table_sections(table: Table) -> list[Tree]:
-    return [
+    sections = [
         Tree("nodes", tuple(node_tree(node) for node in table.nodes)),
         Tree("outputs", tuple(Tree(f"{name} = {shorten_value(template)}") for name, template in table.outputs)),
     ]
+    return [section for section in sections if section.children]
 
 
 def node_tree(node: Node) -> Tree:
@@ -132,11 +133,16 @@ def _table(table: Table) -> str:
         case InputRows(input=name):
             return f"{table.name}: from {name}"
         case QueryRows(sql=sql):
-            return f"{table.name}: {shorten_value(sql)}"
+            return f"{table.name}: {_on_one_line(sql)}"
         case CollectedRows(sql=sql, by=by):
-            return f"{table.name}: collect by {', '.join(by)} of {shorten_value(sql)}"
+            return f"{table.name}: collect by {', '.join(by)} of {_on_one_line(sql)}"
         case ComponentRows(nodes=nodes, edges=edges):
-            return f"{table.name}: components of {shorten_value(nodes)} by {shorten_value(edges)}"
+            return f"{table.name}: components of {_on_one_line(nodes)} by {_on_one_line(edges)}"
+
+
+def _on_one_line(sql: str) -> str:
+    text = " ".join(sql.split())
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 3] + "..."
 
 
 def _input(source: InputSource) -> str:
