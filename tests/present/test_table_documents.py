@@ -88,3 +88,29 @@ def test_a_flow_that_names_no_table_has_none_in_its_document(folder: Path) -> No
     found = sundog(folder, "explain", "one.yaml", "--format", "json")
     assert found.exit_code == 0, found.stderr
     assert "tables" not in json.loads(found.stdout)
+
+
+def test_the_list_of_runs_has_the_rows_of_all_tables(folder: Path) -> None:
+    sundog(folder, "run", "flow.yaml", "--output", "out.jsonl")
+    (listed,) = json.loads(sundog(folder, "runs", "--json").stdout)
+    assert listed["rows"] == listed["done"] + listed["dropped"] == 12 + 22 + 6
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "what"),
+    [
+        ("--arrivals", "poisson:5/s", "come from each other, not over time"),
+        ("--log", "last", "its log does not tell when each began"),
+    ],
+)
+def test_loads_that_several_tables_cannot_have_are_refused(folder: Path, option: str, value: str, what: str) -> None:
+    sundog(folder, "run", "flow.yaml", "--output", "out.jsonl")
+    ran = sundog(folder, "simulate", "flow.yaml", option, value)
+    assert (ran.exit_code, what in ran.stderr) == (2, True), ran.stderr
+
+
+def test_a_simulation_has_the_rows_of_all_tables(folder: Path) -> None:
+    sundog(folder, "run", "flow.yaml", "--output", "out.jsonl")
+    found = json.loads(sundog(folder, "simulate", "flow.yaml", "--format", "json").stdout)
+    (variant,) = found["variants"]
+    assert (variant["num_rows"], variant["num_asked"]) == (40, 39)

@@ -74,3 +74,29 @@ def test_the_promise_is_the_run(shape: str, options: dict[str, Any], error: floa
     document = Explanation(plan_session(flow.plan(), flow.base_dir, read_config(tmp_path))).document()
     assert document.makespan_s is not None
     assert document.makespan_s.expected == pytest.approx(report.rows_s, rel=error)
+
+
+def tables(wait: bool) -> sd.Flow:
+    """Return a flow whose second table is made of the rows of the first, each as it ends or all when all have."""
+    flow = sd.Flow("tables")
+    flow.engine("local", kind="null", step_time=STEP_TIME, max_step_tokens=256, output_tokens=20, max_concurrency=8)
+    flow.input("rows", rows=[{"a": n} for n in range(60)])
+    first = flow.table("first", source="rows")
+    first.llm("ask", engine="local", prompt="Row {{ row.a }}")
+    first.output(a="{{ row.a }}", said="{{ ask.text }}")
+    select = "select a // 2 as a, count(*) as n from first group by all" if wait else "select a, said from first"
+    second = flow.table("second", query=select)
+    second.llm("tell", engine="local", prompt="Tell of {{ row.a }}")
+    second.output(a="{{ row.a }}", told="{{ tell.text }}")
+    return flow
+
+
+@pytest.mark.parametrize("wait", [False, True], ids=["streams", "waits"])
+def test_the_promise_of_tables_is_the_run(wait: bool, tmp_path: Path) -> None:
+    flow = tables(wait)
+    save_profile(cache_folder(), flow.plan().engines[0], profile_of(8))
+    ran(flow, tmp_path)
+    report = ran(flow, tmp_path)
+    document = Explanation(plan_session(flow.plan(), flow.base_dir, read_config(tmp_path))).document()
+    assert document.makespan_s is not None
+    assert document.makespan_s.expected == pytest.approx(report.rows_s, rel=0.05)

@@ -31,8 +31,9 @@ class RunSummary:
     flow: str
     #: Running (a process works on it now), unfinished (the same command continues it) or finished.
     state: str
-    #: Rows of its input; `done`, `failed` and `dropped` have ended.
-    rows: int
+    #: Rows of its input, of several tables those of all once it has finished, and None before; `done`, `failed` and
+    #: `dropped` have ended.
+    rows: int | None
     done: int
     failed: int
     dropped: int
@@ -181,12 +182,17 @@ def _opened(state_dir: Path) -> Iterator[tuple[Store, RunList]]:
 
 def _summary(record: RunRecord, store: Store, runs: RunList) -> RunSummary:
     counts = store.count_states(record.run_id)
+    has_tables = any(table for table, _ in store.count_rows(record.run_id))
+    num_rows: int | None = record.num_rows
+    if has_tables:
+        # How many rows queries give is known when all have ended.
+        num_rows = sum(counts.values()) if record.state == "finished" else None
     is_running = record.state != "finished" and runs.is_locked(record.command)
     return RunSummary(
         run=record.run_id,
         flow=record.flow,
         state="running" if is_running else record.state,
-        rows=record.num_rows,
+        rows=num_rows,
         done=counts["done"],
         failed=counts["failed"],
         dropped=counts["dropped"],

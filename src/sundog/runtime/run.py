@@ -191,8 +191,7 @@ class Run:
         ):
             for replica in pools.replicas(driver.now_s()):
                 driver.tell(replica)
-            num_left = self.record.num_rows - self.progress.num_ended
-            follower = Follower(self.plan, placing, num_left, driver, pools)
+            follower = Follower(self.plan, placing, self._num_left(placing), driver, pools)
             follower.begin()
             self._course = self._course_of(driver, pools, follower, policies, on_row)
             if self._is_stopping:
@@ -296,11 +295,18 @@ class Run:
             keep_loads(self._options.state_dir, self.plan, pools.loads_s)
 
     def _placed(self) -> PlacementWithFigures | None:
-        """Return where the steps run and why; None without workers, or rows. A continued run has so much less to do."""
-        num_rows, num_ended = self.record.num_rows, self.progress.num_ended
+        """Return where the steps run and why; None without workers, or rows. A continued run has so much less to do, if
+        its rows are known."""
+        num_rows, num_ended = self.progress.num_rows, self.progress.num_ended
         if num_ended == num_rows or not any(one.group for one in engine_replicas(self.plan)):
             return None
-        return self._placing(1 - num_ended / num_rows)
+        return self._placing(1.0 if num_rows is None else 1 - num_ended / num_rows)
+
+    def _num_left(self, placing: PlacementWithFigures | None) -> int:
+        """Return how many rows have not ended: of the largest table as expected, where queries decide that."""
+        if self.progress.num_rows is not None:
+            return self.progress.num_rows - self.progress.num_ended
+        return 0 if placing is None else max(1, round(placing[0].num_rows))
 
     @asynccontextmanager
     async def _driver(self, policies: PolicySet, log: EventLog, pools: RunPools) -> AsyncIterator[Driver]:

@@ -93,7 +93,8 @@ async def _following(workload: Workload, driver: Driver, machines: Machines) -> 
         yield SimulatedRows(driver, machines, workload.steps)
         return
     assert workload.num_rows is not None, "the rows of a plan that is followed are counted"
-    follower = Follower(followed.plan, followed.placing, workload.num_rows, driver, machines)
+    num_rows = max((table.num_rows for table in workload.tables), default=workload.num_rows)
+    follower = Follower(followed.plan, followed.placing, num_rows, driver, machines)
     for table in followed.plan.tables if not workload.tables else ():
         follower.drains.begin(table.name, workload.num_rows)
     follower.begin()

@@ -69,6 +69,12 @@ class OfferedLoad:
             return Offered(workload)
         source = read_arrivals(self.arrivals)
         if isinstance(source, ArrivalProcess):
+            if workload.tables:
+                raise ConfigError(
+                    "the rows of a flow with several tables come from each other, not over time",
+                    where=f"--arrivals {self.arrivals}",
+                    hint="leave it away, or give a flow of one table",
+                )
             return Offered(at_times(workload, source.times_s))
         self._check_rows(variant)
         return self._traced(source, workload)

@@ -64,6 +64,11 @@ def replayed_run(
 
 
 def _check(run: LoggedRun, plan: PhysicalPlan) -> None:
+    if len(plan.tables) > 1:
+        raise ConfigError(
+            "the run has several tables, and its log does not tell when each began",
+            hint="simulate the flow without --log",
+        )
     if not run.calls:
         raise ConfigError("the run has no call that was answered", hint="give another run")
     on_workers = {one.pool for one in engine_replicas(plan) if one.group is not None}

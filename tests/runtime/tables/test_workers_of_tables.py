@@ -1,0 +1,39 @@
+"""Tables whose engines take turns on workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sundog as sd
+from sundog.config import read_config
+from sundog.session.session import plan_session
+
+
+def two_tables() -> sd.Flow:
+    """Return a flow of queries alone, so that no row is known when its run begins."""
+    flow = sd.Flow("turns")
+    flow.workers("gpu", count=1, max_resident=1)
+    for name in ("small", "large"):
+        flow.engine(name, kind="null", model=name, workers="gpu", output_tokens=3)
+    flow.input("visits", rows=[{"id": number} for number in range(30)])
+    first = flow.table("first", query="select * from visits where id < 20")
+    first.llm("read", engine="small", prompt="Read {{ row.id }}")
+    first.output(id="{{ row.id }}", text="{{ read.text }}")
+    second = flow.table("second", query="select id % 5 as k, count(*) as n from first group by all")
+    second.llm("say", engine="large", prompt="Say {{ row.k }} {{ row.n }}")
+    second.output(k="{{ row.k }}", said="{{ say.text }}")
+    return flow
+
+
+def test_a_run_whose_rows_queries_give_has_its_workers(tmp_path: Path) -> None:
+    result = two_tables().run(state=tmp_path)
+    assert {node.node: node.num_executed for node in result.report.nodes} == {"read": 20, "say": 5}
+
+
+def test_a_table_that_waits_is_placed_behind_all_rows_of_the_other(tmp_path: Path) -> None:
+    flow = two_tables()
+    flow.run(state=tmp_path)
+    placing = plan_session(flow.plan(), flow.base_dir, read_config(tmp_path)).estimates.placing()
+    assert placing is not None
+    spans = {step.step: step for order in placing[1].orders for step in order.steps}
+    assert spans["say"].start_s >= spans["read"].end_s
