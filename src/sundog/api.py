@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from sundog.config import Config, read_config
 from sundog.errors import suggest
 from sundog.flow.prompt_file import prompt_file
-from sundog.flow.python.builder import FlowBuilder, item, row
+from sundog.flow.python.builder import FlowBuilder, args, item, row
 from sundog.ir.logical import LogicalPlan
 from sundog.result.notebook import NotebookText, Page
 from sundog.result.run_result import Result, Row
@@ -41,6 +41,7 @@ __all__ = [
     "Result",
     "Row",
     "Simulation",
+    "args",
     "explain",
     "item",
     "load",

@@ -12,7 +12,7 @@ import pytest
 
 from sundog.errors import FlowError, Location
 from sundog.flow.bind import load_flow
-from sundog.flow.python.builder import FlowBuilder, item
+from sundog.flow.python.builder import FlowBuilder, args, item
 from sundog.flow.python.reference import Ref
 from sundog.functions import resolve_function
 from sundog.ir.logical import LogicalPlan, Step
@@ -90,6 +90,27 @@ def everything() -> FlowBuilder:
         after="each",
     )
     audit = flow.python("audit", json.loads, args={"s": refine.value.draft.text}, after=["each"])
+    order = flow.tool(
+        "order",
+        description="Look up an order.",
+        parameters={"number": "int"},
+        http={"url": f"http://localhost/orders/{args.number}?by={row.user}"},
+        timeout=5,
+    )
+    paid = flow.tool(
+        "paid", description="Mark it as paid.", python={"call": json.loads, "args": {"s": tone}, "effect": True}
+    )
+    flow.agent(
+        "help",
+        engine=local,
+        prompt=row.user,
+        tools=[order, paid],
+        max_turns=4,
+        stop_when="{{ turns > 2 and row.id == '1' }}",
+        output={"reply": "str"},
+        limits={"tokens": 9000},
+        when="{{ facts.unit == 'none' }}",
+    )
     send = flow.http("send", method="POST", url=f"http://localhost/{row.id}", json={"a": audit})
     flow.mcp(
         "tell",
@@ -131,7 +152,7 @@ def test_the_builder_and_the_file_give_equal_plans() -> None:
 def test_the_order_of_nodes_and_columns_is_that_of_the_calls() -> None:
     plan = everything().plan()
     assert [node.name for node in plan.nodes] == [
-        "context", "keep", "facts", "each", "refine", "titles", "audit", "send", "tell",
+        "context", "keep", "facts", "each", "refine", "titles", "audit", "help", "send", "tell",
     ]  # fmt: skip
     assert [name for name, _ in plan.tables[0].outputs] == ["id", "answer"]
 

@@ -18,6 +18,7 @@ from sundog.flow.python.call_sites import CallSites, caller
 from sundog.flow.python.reference import Expression, Ref
 from sundog.flow.python.rows import Rows, register_rows
 from sundog.functions import refer_to
+from sundog.ir.agents import ARGS
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.templates.template import ITEM, LOOP, ROW, Template
 from sundog.ir.values.normal_form import normal_form
@@ -28,6 +29,7 @@ After = Ref | str | Iterable[Ref | str]
 
 row = Ref(ROW)
 item = Ref(ITEM)
+args = Ref(ARGS)
 
 
 class NodesBuilder:
@@ -95,6 +97,15 @@ class NodesBuilder:
     def mcp(self, name: str, *, tool: str, **fields: Any) -> Ref:
         """Add a use of a tool of an MCP server, which `command` or `url` names, and modifiers."""
         return self.step(name, "mcp", tool=tool, **fields)
+
+    def agent(self, name: str, *, engine: str, prompt: Prompt, tools: Iterable[str], **fields: Any) -> Ref:
+        """Add an agent that may use `tools`, as `Flow.tool` returns them; it takes also what `agent` does in a flow
+        file, and modifiers. `output` is as for `llm`."""
+        try:
+            form = output_of(fields.pop("output", None))
+        except ValueError as error:
+            raise FlowError(f"the output of '{name}': {error}", where=caller()) from error
+        return self.step(name, "agent", engine=engine, prompt=prompt, tools=list(tools), output=form, **fields)
 
     def filter(self, name: str, predicate: Text, *, after: After = ()) -> None:
         """Add a filter: rows for which `predicate` is false end here."""
@@ -201,7 +212,7 @@ class FlowBuilder(NodesBuilder):
         self.name = name
         self.base_dir = Path(base_dir or "")
         sections: dict[str, Any] = {
-            name: {} for name in ("workers", "engines", "limits", "inputs", "constants", "tables", "outputs")
+            name: {} for name in ("workers", "engines", "limits", "inputs", "constants", "tools", "tables", "outputs")
         }
         self._data: dict[str, Any] = {"name": name, "objective": objective, **sections}
         super().__init__({}, ("nodes",), CallSites())
@@ -256,6 +267,12 @@ class FlowBuilder(NodesBuilder):
         """Add a value that templates read by its name."""
         self._put("constants", name, value)
         return Ref(name)
+
+    def tool(self, name: str, *, description: str, parameters: Any = None, **step: Any) -> str:
+        """Add a step that agents may use; return its name. `step` is one operator with what stands below it in a flow
+        file, as in `sql={"database": ..., "query": ...}`, and modifiers. Its templates read `args`."""
+        self._put("tools", name, {"description": description, **_given({"parameters": parameters}), **step})
+        return name
 
     def table(
         self,
