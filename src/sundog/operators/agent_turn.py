@@ -204,6 +204,8 @@ def _expected(spec: AgentTurnSpec) -> Iterator[tuple[str, Template]]:
                 has_told = True
                 yield "system", Template(told)
             yield role, template
+    # Each turn reads the ones before, as a step of a loop does: two turns of a conversation are never equal calls.
+    yield "assistant", Template("{{ loop.last }}")
 
 
 def _check_schema(kind: SchemaLimitedKind, schema: str, what: str) -> None:
