@@ -17,7 +17,8 @@ from pydantic_core import from_json
 from sundog.config import Config, read_config
 from sundog.errors import suggest
 from sundog.flow.prompt_file import prompt_file
-from sundog.flow.python.builder import FlowBuilder, args, item, row
+from sundog.flow.python.builder import FlowBuilder
+from sundog.flow.python.nodes_builder import args, item, row
 from sundog.ir.logical import LogicalPlan
 from sundog.result.notebook import NotebookText, Page
 from sundog.result.run_result import Result, Row

@@ -12,7 +12,8 @@ import pytest
 
 from sundog.errors import FlowError, Location
 from sundog.flow.bind import load_flow
-from sundog.flow.python.builder import FlowBuilder, args, item
+from sundog.flow.python.builder import FlowBuilder
+from sundog.flow.python.nodes_builder import args, item
 from sundog.flow.python.reference import Ref
 from sundog.functions import resolve_function
 from sundog.ir.logical import LogicalPlan, Step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -249,3 +250,18 @@ def test_explain_shows_the_agent(stage: Stage, tmp_path: Path) -> None:
     assert "help: agent, at most 5 turns" in shown
     assert "help__refund" in shown
     assert "effect: claimed" in shown
+
+
+def test_turns_of_one_conversation_are_not_taken_for_equal_calls(stage: Stage, tmp_path: Path) -> None:
+    run(tmp_path, [("order", {"id": 7})], [("order", {"id": 8})], "Done.")
+    shown = json.loads(str(sd.explain(tmp_path / "flow.yaml", format="json", state=tmp_path / "other")))
+    (turn,) = [step for step in found_steps(shown) if step["name"] == "help__turn"]
+    estimate = turn["estimate"]
+    assert estimate["num_executed"]["expected"] == pytest.approx(estimate["num_asked"]["expected"]) != 1
+
+
+def found_steps(value: Any) -> list[Any]:
+    """Return every mapping of a document that has a name and an estimate."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    own = [value] if isinstance(value, dict) and {"name", "estimate"} <= value.keys() else []
+    return own + [step for one in inner for step in found_steps(one)]

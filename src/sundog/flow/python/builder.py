@@ -5,179 +5,19 @@ Owns the calls that make that data. Never checks what bind checks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sundog.errors import FlowError
 from sundog.flow.bind import bind
 from sundog.flow.limits import shown
-from sundog.flow.positions import DataPath
-from sundog.flow.python.answer_type import output_of
-from sundog.flow.python.call_sites import CallSites, caller
-from sundog.flow.python.reference import Expression, Ref
+from sundog.flow.python.call_sites import CallSites
+from sundog.flow.python.nodes_builder import NodesBuilder, Prompt, Text, given, plain, row
+from sundog.flow.python.reference import Ref
 from sundog.flow.python.rows import Rows, register_rows
-from sundog.functions import refer_to
-from sundog.ir.agents import ARGS
 from sundog.ir.logical import LogicalPlan
-from sundog.ir.templates.template import ITEM, LOOP, ROW, Template
-from sundog.ir.values.normal_form import normal_form
-
-Text = str | Expression
-Prompt = Text | Mapping[str, str]
-After = Ref | str | Iterable[Ref | str]
-
-row = Ref(ROW)
-item = Ref(ITEM)
-args = Ref(ARGS)
-
-
-class NodesBuilder:
-    """Adds nodes to one scope: a flow, or the body of a loop.
-
-    Each method names a node and returns its value as a `Ref`, for f-strings and conditions. The modifiers of
-    every step: `when`, `for_each` and `as_`, `after`, `timeout` (seconds), `retries`,
-    `max_retry_wait` (seconds), `share`.
-    """
-
-    def __init__(self, nodes: dict[str, Any], path: DataPath, sites: CallSites) -> None:
-        self._nodes = nodes
-        self._path = path
-        self._sites = sites
-
-    def step(  # noqa: PLR0913 - the words of a step in a flow file, which users write by name
-        self,
-        name: str,
-        operator: str,
-        *,
-        when: Text | None = None,
-        for_each: Text | None = None,
-        as_: str | None = None,
-        after: After = (),
-        timeout: float | None = None,
-        retries: int | None = None,
-        max_retry_wait: float | None = None,
-        share: bool | None = None,
-        **spec: Any,
-    ) -> Ref:
-        """Add a step of any registered operator; `spec` is what stands below the operator in a flow file."""
-        modifiers = {
-            "when": when,
-            "for_each": for_each,
-            "as": as_,
-            "after": _names(after),
-            "timeout": timeout,
-            "retries": retries,
-            "max_retry_wait": max_retry_wait,
-            "share": share,
-        }
-        return self._add(name, {operator: _given(spec), **_given(modifiers)})
-
-    def llm(self, name: str, *, engine: str, prompt: Prompt | None = None, output: Any = None, **fields: Any) -> Ref:
-        """Add an LLM call; it takes also `messages`, `system`, `max_tokens`, `temperature`, `seed`, `stop` and
-        modifiers. `output` is the answer's form as in a flow file, or a pydantic model, a dataclass or a TypedDict."""
-        try:
-            form = output_of(output)
-        except ValueError as error:
-            raise FlowError(f"the output of '{name}': {error}", where=caller()) from error
-        return self.step(name, "llm", engine=engine, prompt=prompt, output=form, **fields)
-
-    def sql(self, name: str, *, database: str, query: str, **fields: Any) -> Ref:
-        """Add a SQL statement with bound `params`, and modifiers."""
-        return self.step(name, "sql", database=database, query=query, **fields)
-
-    def http(self, name: str, *, url: Text, **fields: Any) -> Ref:
-        """Add an HTTP request, and modifiers."""
-        return self.step(name, "http", url=url, **fields)
-
-    def python(self, name: str, call: Callable[..., Any] | str, **fields: Any) -> Ref:
-        """Add a call of a function or "module:function" with `args`, and modifiers."""
-        return self.step(name, "python", call=call, **fields)
-
-    def mcp(self, name: str, *, tool: str, **fields: Any) -> Ref:
-        """Add a use of a tool of an MCP server, which `command` or `url` names, and modifiers."""
-        return self.step(name, "mcp", tool=tool, **fields)
-
-    def agent(self, name: str, *, engine: str, prompt: Prompt, tools: Iterable[str], **fields: Any) -> Ref:
-        """Add an agent that may use `tools`, as `Flow.tool` returns them; it takes also what `agent` does in a flow
-        file, and modifiers. `output` is as for `llm`."""
-        try:
-            form = output_of(fields.pop("output", None))
-        except ValueError as error:
-            raise FlowError(f"the output of '{name}': {error}", where=caller()) from error
-        return self.step(name, "agent", engine=engine, prompt=prompt, tools=list(tools), output=form, **fields)
-
-    def filter(self, name: str, predicate: Text, *, after: After = ()) -> None:
-        """Add a filter: rows for which `predicate` is false end here."""
-        self._add(name, {"filter": predicate, **_given({"after": _names(after)})})
-
-    def define(
-        self,
-        name: str,
-        template: Text,
-        *,
-        when: Text | None = None,
-        for_each: Text | None = None,
-        as_: str | None = None,
-        after: After = (),
-    ) -> Ref:
-        """Add a value that no call computes; in a flow file it is `value`, which here is what steps read of a loop."""
-        modifiers = {"when": when, "for_each": for_each, "as": as_, "after": _names(after)}
-        return self._add(name, {"value": template, **_given(modifiers)})
-
-    def loop(
-        self,
-        name: str,
-        *,
-        max_turns: int | Text,
-        until: Text | None = None,
-        when: Text | None = None,
-        for_each: Text | None = None,
-        as_: str | None = None,
-        after: After = (),
-    ) -> LoopBuilder:
-        """Add a bounded loop; its steps are added to what this returns."""
-        nodes: dict[str, Any] = {}
-        body = {**_given({"max_turns": _plain(max_turns), "until": _plain(until)}), "nodes": nodes}
-        modifiers = {"when": when, "for_each": for_each, "as": as_, "after": _names(after)}
-        value = self._add(name, {"loop": body, **_given(modifiers)})
-        return LoopBuilder(nodes, (*self._path, name, "loop"), self._sites, value, body)
-
-    def _add(self, name: str, node: dict[str, Any]) -> Ref:
-        where = self._sites.record((*self._path, name))
-        if name in self._nodes:
-            raise FlowError(f"the node '{name}' is already there", where=where, hint="choose another name")
-        # Kept as it is where the loop's builder goes on filling it.
-        self._nodes[name] = {key: value if key == "loop" else _plain(value) for key, value in node.items()}
-        return Ref(name)
-
-
-class LoopBuilder(NodesBuilder):
-    """The body of a loop. `turn` counts from 1; `last.<step>` is a value of the turn before, `history.<step>` the
-    list of those of all turns before; `value` is what
-    steps outside read. As a context manager it does nothing but indent."""
-
-    turn = Ref(f"{LOOP}.turn")
-    last = Ref(f"{LOOP}.last")
-    history = Ref(f"{LOOP}.history")
-
-    def __init__(
-        self, nodes: dict[str, Any], path: DataPath, sites: CallSites, value: Ref, body: dict[str, Any]
-    ) -> None:
-        super().__init__(nodes, (*path, "nodes"), sites)
-        self._body = body
-        self.value = value
-
-    def until(self, condition: Text) -> None:
-        """End the loop after the turn in which `condition` holds: for conditions that read the loop's own steps."""
-        self._sites.record((*self._path[:-1], "until"))
-        self._body["until"] = _plain(condition)
-
-    def __enter__(self) -> LoopBuilder:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        return None
+from sundog.ir.templates.template import ROW
 
 
 class TableBuilder(NodesBuilder):
@@ -200,7 +40,7 @@ class TableBuilder(NodesBuilder):
             where = self._sites.record(("tables", self.name, "outputs", name))
             if name in self._columns:
                 raise FlowError(f"the table has a column '{name}' already", where=where, hint="choose another name")
-            self._columns[name] = _plain(template)
+            self._columns[name] = plain(template)
 
 
 class FlowBuilder(NodesBuilder):
@@ -224,7 +64,7 @@ class FlowBuilder(NodesBuilder):
 
     def engine(self, name: str, *, kind: str, **options: Any) -> str:
         """Add an engine block, and return its name."""
-        self._put("engines", name, {"kind": kind, **_given(options)})
+        self._put("engines", name, {"kind": kind, **given(options)})
         return name
 
     def limit(self, address: str, *, max_concurrency: int) -> None:
@@ -260,7 +100,7 @@ class FlowBuilder(NodesBuilder):
             "types": types,
             "at": at,
         }
-        self._put("inputs", name, _given(source))
+        self._put("inputs", name, given(source))
         return row if is_first else Ref(f"{ROW}.{name}")
 
     def constant(self, name: str, value: Any) -> Ref:
@@ -271,7 +111,7 @@ class FlowBuilder(NodesBuilder):
     def tool(self, name: str, *, description: str, parameters: Any = None, **step: Any) -> str:
         """Add a step that agents may use; return its name. `step` is one operator with what stands below it in a flow
         file, as in `sql={"database": ..., "query": ...}`, and modifiers. Its templates read `args`."""
-        self._put("tools", name, {"description": description, **_given({"parameters": parameters}), **step})
+        self._put("tools", name, {"description": description, **given({"parameters": parameters}), **step})
         return name
 
     def table(
@@ -299,14 +139,14 @@ class FlowBuilder(NodesBuilder):
             "failed_rows": failed_rows,
             "max_rows": max_rows,
         }
-        self._put("tables", name, _given(words))
+        self._put("tables", name, given(words))
         self._data["tables"][name] |= data
         return TableBuilder(name, self._data["tables"][name], self._sites)
 
     def table_of(self, name: str, *, flow: str | Path, table: str | None = None) -> str:
         """Add a table that another flow file of this folder computes, and return its name, for queries. `table`: None
         for the only table of a flow without tables."""
-        self._put("tables", name, {"from": _given({"flow": str(flow), "table": table})})
+        self._put("tables", name, {"from": given({"flow": str(flow), "table": table})})
         return name
 
     def resolve(
@@ -359,7 +199,7 @@ class FlowBuilder(NodesBuilder):
 
     def _expansion(self, name: str, word: str, block: Mapping[str, Any], failed_rows: str | None) -> TableBuilder:
         words = {"as" if key == "as_" else key: value for key, value in block.items()}
-        self._put("tables", name, _given({word: _given(words), "failed_rows": failed_rows}))
+        self._put("tables", name, given({word: given(words), "failed_rows": failed_rows}))
         self._data["tables"][name] |= {"nodes": {}, "outputs": {}}
         return TableBuilder(name, self._data["tables"][name], self._sites)
 
@@ -382,34 +222,4 @@ class FlowBuilder(NodesBuilder):
         if name in self._data[section]:
             label = shown(name) if section == "limits" else name
             raise FlowError(f"'{label}' is already in {section}", where=where, hint="choose another name")
-        self._data[section][name] = _plain(value)
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _names(after: After) -> list[str] | None:
-    names = [after] if isinstance(after, Ref | str) else after
-    return [name._source if isinstance(name, Ref) else name for name in names] or None
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` as a flow file would hold it: text for templates and functions, dicts and lists for the rest."""
-    match value:
-        case Expression() | Template():
-            return str(value)
-        case Mapping():
-            return {str(key): _plain(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_plain(inner) for inner in value]
-        case Path():
-            return str(value)
-        case _ if callable(value):
-            return refer_to(value)
-    try:
-        return normal_form(value)
-    except ValueError as error:
-        raise FlowError(
-            f"a {type(value).__name__} cannot stand in a flow: it has no JSON form", where=caller()
-        ) from error
+        self._data[section][name] = plain(value)
