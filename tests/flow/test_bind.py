@@ -43,10 +43,15 @@ def test_the_parts_of_a_plan() -> None:
         InputSource("owners", call="json:loads", args={"s": "[]"}, key=("owner", "user")),
     )
     assert plan.constants == {"tone": "formal", "limits": {"low": 1, "high": [2, 3]}}
-    context, keep, facts, each, refine, _, audit, *_ = plan.nodes
+    context, keep, facts, each, refine, whole, _, _, audit, *_ = plan.nodes
     assert isinstance(context, Step)
     assert (context.operator, context.timeout_s, context.retries, context.share) == ("sql", 5, 1, False)
     assert keep == Filter("keep", Template("{{ (context | length) > 0 }}"), ("context",))
+    assert isinstance(whole, Filter)
+    assert (whole.predicate, whole.reason) == (
+        Template("{{ facts.answer }}"),
+        Template("no answer about {{ row.topic }}"),
+    )
     assert isinstance(facts, Step)
     assert (facts.when, facts.share, facts.for_each) == (Template("{{ row.topic != 'none' }}"), True, None)
     assert isinstance(each, Step)
@@ -59,7 +64,7 @@ def test_the_parts_of_a_plan() -> None:
     assert [node.name for node in refine.body] == ["draft", "critique"]
     assert isinstance(audit, Step)
     assert audit.after == ("each",)
-    assert [name for name, _ in plan.tables[0].outputs] == ["id", "answer"]
+    assert [name for name, _ in plan.tables[0].outputs] == ["id", "answer", "tokens"]
 
 
 def test_parts_know_where_they_were_written() -> None:

@@ -82,6 +82,7 @@ def everything() -> FlowBuilder:
         )
         refine.llm("critique", engine=local, prompt=draft.text)
         refine.until("{{ critique.text == 'ok' }}")
+    flow.require("whole", facts.answer, f"no answer about {row.topic}", after="each")
     flow.define(
         "titles",
         "{{ part.title | upper }}",
@@ -90,7 +91,9 @@ def everything() -> FlowBuilder:
         when="{{ facts.unit == 'none' }}",
         after="each",
     )
-    audit = flow.python("audit", json.loads, args={"s": refine.value.draft.text}, after=["each"])
+    flow.llm("guess", engine=local, prompt="{{ titles | vote }}", temperature=0.7, seed=4, samples=3)
+    form = {"text": "str", "parts": [{"n": "int"}]}
+    audit = flow.python("audit", json.loads, args={"s": refine.value.draft.text}, output=form, after=["each"])
     order = flow.tool(
         "order",
         description="Look up an order.",
@@ -122,7 +125,7 @@ def everything() -> FlowBuilder:
         stateful=True,
         max_sessions=2,
     )
-    flow.output(id=row.id, answer=f"{facts.answer} ({refine.value.turns})")
+    flow.output(id=row.id, answer=f"{facts.answer} ({refine.value.turns})", tokens=facts.usage.output_tokens)
     return flow
 
 
@@ -153,9 +156,9 @@ def test_the_builder_and_the_file_give_equal_plans() -> None:
 def test_the_order_of_nodes_and_columns_is_that_of_the_calls() -> None:
     plan = everything().plan()
     assert [node.name for node in plan.nodes] == [
-        "context", "keep", "facts", "each", "refine", "titles", "audit", "help", "send", "tell",
+        "context", "keep", "facts", "each", "refine", "whole", "titles", "guess", "audit", "help", "send", "tell",
     ]  # fmt: skip
-    assert [name for name, _ in plan.tables[0].outputs] == ["id", "answer"]
+    assert [name for name, _ in plan.tables[0].outputs] == ["id", "answer", "tokens"]
 
 
 def test_errors_point_at_the_call() -> None:

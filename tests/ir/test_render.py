@@ -85,3 +85,40 @@ def test_conditions_follow_the_template_language() -> None:
 def test_what_a_template_may_not_do_is_an_error_of_the_row(source: str) -> None:
     with pytest.raises(OperatorError, match="template error"):
         render_value(Template(source), {"row": {"x": 1, "null": None}})
+
+
+@pytest.mark.parametrize(
+    ("values", "winner"),
+    [
+        (["a", "b", "b"], "b"),
+        (["a", "b", "b", "a"], "a"),
+        ([1, True, True, 1.0], True),
+        ([{"a": 1, "b": 2}, {"b": 2, "a": 1}, "x"], {"a": 1, "b": 2}),
+        ([None, None, "x"], None),
+        ([], None),
+    ],
+)
+def test_a_vote_goes_to_the_most_frequent_value_of_equals_the_first(values: list[Any], winner: Any) -> None:
+    assert render_value(Template("{{ values | vote }}"), {"values": values}) == winner
+    answers = [{"kind": value} for value in values]
+    assert render_value(Template("{{ answers | map(attribute='kind') | vote }}"), {"answers": answers}) == winner
+
+
+def test_a_mean_is_of_numbers() -> None:
+    mean = Template("{{ values | mean }}")
+    assert [render_value(mean, {"values": values}) for values in ([1, 2], [0.1] * 10, [], SKIPPED)] == [
+        1.5,
+        0.1,
+        None,
+        None,
+    ]
+    for wrong in (["1"], [True], [None], "12", 3, [10**400]):
+        with pytest.raises(OperatorError):
+            render_value(mean, {"values": wrong})
+
+
+def test_votes_are_bounded() -> None:
+    with pytest.raises(OperatorError, match="more than 67,108,864 characters"):
+        render_value(
+            Template("{{ [text] * 100 | vote }}".replace("[text] * 100", "([text] * 100)")), {"text": "x" * 10**6}
+        )

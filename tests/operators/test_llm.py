@@ -16,6 +16,7 @@ from sundog.ir.logical import EngineBlock
 from sundog.ir.physical import Sharing
 from sundog.ir.schemas.shape import Anything, Record, Scalar
 from sundog.ir.templates.environment import SKIPPED
+from sundog.ir.templates.template import SAMPLE
 from sundog.operators.base import BoundCall
 from sundog.operators.llm import LLMOperator, LLMSpec
 from sundog.secrets import Secrets
@@ -159,6 +160,21 @@ def test_greedy_calls_are_shared_always_and_others_never() -> None:
     reasons = [operator.traits(spec(temperature=t)).reason for t in (0, 0.5, None)]
     assert reasons == ["greedy", "temperature 0.5", "the engine's own temperature"]
     assert operator.traits(spec(temperature=None)).sharing is Sharing.NEVER
+
+
+def test_samples_are_different_calls_with_seeds_of_their_own() -> None:
+    spec = LLMSpec.model_validate({"engine": "e", "prompt": "x", "temperature": 1, "seed": "{{ row.n }}", "samples": 3})
+    operator = LLMOperator(Path())
+    payloads = [operator.bind(spec, {"row": {"n": 7}, SAMPLE: number}, {"e": {}}).payload for number in range(3)]
+    assert [(one["seed"], one["sample"]) for one in payloads] == [(7, 0), (8, 1), (9, 2)]
+    assert operator.traits(spec).num_samples == 3
+
+
+def test_a_seed_that_is_no_whole_number_of_64_bits_fails_its_row() -> None:
+    spec = LLMSpec.model_validate({"engine": "e", "prompt": "x", "seed": "{{ row.n }}"})
+    for wrong in (2**63, "7", 1.0, True):
+        with pytest.raises(OperatorError, match="seed must be a whole number from -9,223"):
+            LLMOperator(Path()).bind(spec, {"row": {"n": wrong}}, {"e": {}})
 
 
 def test_the_shape_names_the_fields() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from sundog.errors import FlowError, OperatorError
 from sundog.ir.physical import Sharing
+from sundog.ir.schemas.shape import ListOf, Record, Scalar
 from sundog.ir.templates.render import Scope
 from sundog.operators.python import PythonOperator, PythonSpec
 from tests.operators.calls import fault_of_step, run_step
@@ -172,6 +173,23 @@ def test_arguments_keep_their_types(folder: Path) -> None:
     row = {"row": {"n": 1, "f": 0.5, "list": [1, {"a": None}]}}
     value = run(folder, spec("echo", n="{{ row.n }}", tree={"f": ["{{ row.f }}", "{{ row.list }}"]}, c=True), row)
     assert value == {"n": 1, "tree": {"f": [0.5, [1, {"a": None}]]}, "c": True}
+
+
+@pytest.mark.parametrize("function", ["echo", "add_later"])
+def test_what_is_returned_must_have_the_form_that_the_step_says(folder: Path, function: str) -> None:
+    args = {"a": 1, "b": 2} if function == "add_later" else {"n": 1, "text": "x", "usage": ["a"]}
+    output = {"n": "int", "text": "str", "usage": "list[str]"}
+    written = PythonSpec(call=f"{MODULE}:{function}", args=args, output=output)  # type: ignore[arg-type]  # as written
+    if function == "echo":
+        assert run(folder, written) == args
+        assert PythonOperator(folder).shape(written) == Record.of(
+            n=Scalar("int"), text=Scalar("str"), usage=ListOf(Scalar("str"))
+        )
+        written = written.model_copy(update={"args": {**args, "n": 1.5, "text": "x" * 10_000}})
+    fault = fault_of_step(PythonOperator(folder), written, None)
+    assert f"what '{MODULE}:{function}' returned does not fit the output schema: $" in fault.what
+    assert len(fault.what) < 500
+    assert not fault.is_outcome_unknown
 
 
 def test_an_async_function_is_awaited(folder: Path) -> None:

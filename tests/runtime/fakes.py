@@ -113,6 +113,10 @@ def keep(name: str, predicate: str) -> Filter:
     return Filter(name, Template(predicate))
 
 
+def require(name: str, that: str, otherwise: str) -> Filter:
+    return Filter(name, Template(that), reason=Template(otherwise))
+
+
 def loop(name: str, *body: Node, max_turns: int | str, until: str | None = None) -> Loop:
     most = Template(max_turns) if isinstance(max_turns, str) else max_turns
     return Loop(name, body, most, None if until is None else Template(until))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sundog.errors import CallError
-from tests.runtime.fakes import FakeOperator, World, fails, keep, loop, plan_of, step, value
+from tests.runtime.fakes import FakeOperator, World, fails, keep, loop, plan_of, require, step, value
 
 
 @pytest.fixture
@@ -91,6 +91,17 @@ def test_a_filter_ends_a_row_before_later_effects(world: World) -> None:
     plan = plan_of(step("a", "{{ row.x }}"), keep("big", "{{ row.x > 1 }}"), step("b", "late", effect=True))
     ends = world.run(plan, {"x": 1}, {"x": 2})
     assert [end.state for end in ends] == ["dropped", "done"]
+    assert world.operator.runs["late"] == 1
+
+
+def test_a_requirement_fails_a_row_before_later_effects(world: World) -> None:
+    big = require("big", "{{ row.x > 1 }}", "{{ row.x }} is too small" + "!" * 5_000)
+    plan = plan_of(step("a", "{{ row.x }}"), big, step("b", "late", effect=True), outputs={"b": "{{ b }}"})
+    ends = world.run(plan, {"x": 1}, {"x": 2})
+    assert [end.state for end in ends] == ["failed", "done"]
+    told = json.loads(ends[0].body)
+    assert (told["node"], told["cause"][:35], told["attempts"]) == ("big", "OperatorError: 1 is too small!!!!!!", 0)
+    assert len(told["cause"]) < 2_100
     assert world.operator.runs["late"] == 1
 
 

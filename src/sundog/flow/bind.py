@@ -13,6 +13,7 @@ from sundog.engines.base import ENGINES, EngineOptions
 from sundog.errors import FlowError, Location, UserError, suggest
 from sundog.flow.complaints import Complaints
 from sundog.flow.expansions.base import ExpandedTables, MadePositions
+from sundog.flow.files.constants import with_constant_files
 from sundog.flow.limits import LimitReader
 from sundog.flow.names import Names
 from sundog.flow.nodes import NodeBinder, NodeDraft, nodes_bound
@@ -57,6 +58,9 @@ def bind(data: Any, positions: Positions, *, base_dir: Path, within: tuple[Path,
     flow = read(FlowSpec, data, (), positions, complaints)
     complaints.raise_if_any()
     assert flow is not None
+    if flow.constants:
+        constants = with_constant_files(flow.constants, base_dir, positions, complaints)
+        flow = flow.model_copy(update={"constants": constants})
     made = MadePositions(positions)
     others = {name: table for name, table in flow.tables.items() if _is_of_other_flow(table)}
     own = {name: table for name, table in flow.tables.items() if name not in others}

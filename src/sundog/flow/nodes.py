@@ -16,15 +16,31 @@ from sundog.flow.names import Names
 from sundog.flow.positions import DataPath
 from sundog.flow.prompt_file import FilePositions, with_prompt_files
 from sundog.flow.secret_check import check_no_secrets
-from sundog.flow.spec import FILTER_MODIFIERS, LOOP_MODIFIERS, STEP_MODIFIERS, VALUE_MODIFIERS, LoopSpec, NodeSpec
+from sundog.flow.spec import (
+    FILTER_MODIFIERS,
+    LOOP_MODIFIERS,
+    REQUIRE_MODIFIERS,
+    STEP_MODIFIERS,
+    VALUE_MODIFIERS,
+    LoopSpec,
+    NodeSpec,
+    RequireSpec,
+)
 from sundog.flow.validation import known_keys, read
 from sundog.ir.logical import EngineBlock, Filter, ForEach, Loop, Node, OperatorSpec, Step, ValueNode
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
-from sundog.ir.templates.template import ITEM, LOOP, Template
+from sundog.ir.templates.template import ITEM, LOOP, SAMPLE, Template
 from sundog.operators.base import OPERATORS, Operator
 
 _UNKNOWN = Anything()
-_ALLOWED = {"filter": FILTER_MODIFIERS, "loop": LOOP_MODIFIERS, "value": VALUE_MODIFIERS}
+_ALLOWED = {
+    "filter": FILTER_MODIFIERS,
+    "loop": LOOP_MODIFIERS,
+    "require": REQUIRE_MODIFIERS,
+    "value": VALUE_MODIFIERS,
+}
+FILTERS = ("filter", "require")
+"""What ends rows has no value, and stands in no loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +93,13 @@ class NodeBinder:
         if spec is None or operator is None:
             return NodeDraft(name, path)
         self._check_modifiers(operator, spec, data, path)
-        beside = {key: text for key, text in data.items() if key != operator or key in ("filter", "value")}
+        beside = {key: text for key, text in data.items() if key != operator or key in ("filter", "require", "value")}
         check_no_secrets(beside, path, self._positions, self._complaints)
         match operator:
             case "filter":
                 return self._filter(name, spec, path)
+            case "require":
+                return self._require(name, spec, path)
             case "loop":
                 return self._loop(name, spec, path)
             case "value":
@@ -139,6 +157,15 @@ class NodeBinder:
         node = Filter(name, spec.filter, spec.after, self._positions.key(path))
         return NodeDraft(name, path, "filter", node=node)
 
+    def _require(self, name: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
+        block = (*path, "require")
+        require = read(RequireSpec, spec.require, block, self._positions, self._complaints)
+        if require is None:
+            return NodeDraft(name, path)
+        self._check_expression(require.that, "that", (*block, "that"))
+        node = Filter(name, require.that, spec.after, self._positions.key(path), require.else_)
+        return NodeDraft(name, path, "require", node=node)
+
     def _value(self, name: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
         assert spec.value is not None
         each = each_of(spec)
@@ -167,8 +194,10 @@ class NodeBinder:
         for draft in body:
             if draft.name == "turns":
                 self._add("'turns' cannot name a step of a loop: it is the loop's number of turns", draft.path)
-            if draft.operator == "filter":
-                self._add("a filter cannot stand inside a loop", draft.path, "put it before or after the loop")
+            if draft.operator in FILTERS:
+                self._add(
+                    f"a {draft.operator} cannot stand inside a loop", draft.path, "put it before or after the loop"
+                )
         self._check_expression(loop.until, "until", (*block, "until"))
         if loop.until is not None and not loop.until.names & {LOOP, *(draft.name for draft in body)}:
             hint = "let it read a step of the loop, or loop.turn; leave it out to use all max_turns"
@@ -193,14 +222,15 @@ class NodeBinder:
             {field: value for field, value in data.items() if field not in open_fields} if type(data) is dict else data
         )
         check_no_secrets(closed, block, self._positions, self._complaints)
-        if spec.share and operator.traits(own).is_effect:
+        traits = operator.traits(own)
+        if spec.share and traits.is_effect:
             self._add("an effect cannot be shared: every row has its own", (*path, "share"), "take out 'share'")
         node = Step(
             name,
             key,
             own,
             spec.when,
-            each_of(spec),
+            self._samples(traits.num_samples, spec, path) or each_of(spec),
             spec.after,
             spec.timeout,
             spec.retries,
@@ -220,6 +250,15 @@ class NodeBinder:
                 raise
             self._complaints.add(error.what, error.where, error.hint)
             return None
+
+    def _samples(self, number: int | None, spec: NodeSpec, path: DataPath) -> ForEach | None:
+        """Return samples as the elements of a list: each is a call of its own."""
+        if number is None:
+            return None
+        if spec.for_each is not None:
+            hint = "let for_each go over a list that holds each element as many times"
+            self._add("a step with samples has no 'for_each'", (*path, "for_each"), hint)
+        return ForEach(Template(f"{{{{ {list(range(number))} }}}}"), SAMPLE)
 
     def passes_check(self, operator: Operator, spec: OperatorSpec, block: DataPath) -> bool:
         """Return whether an operator takes a spec, after complaining where it does not."""

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sundog.errors import FlowError, Location
+from sundog.flow.files.in_folder import MAX_FILE_BYTES, read_file_of_flow
 from sundog.flow.positions import DataPath, Positions
 
-MAX_PROMPT_BYTES = 2**20
+MAX_PROMPT_BYTES = MAX_FILE_BYTES
 MAX_INCLUDES = 1_000
 FILE = "file"
 # Comments and raw text hide what looks like an include in them.
@@ -130,13 +131,12 @@ class _Reader:
         return PromptText("".join(self._texts), tuple(self._pieces))
 
     def _append(self, name: str, above: tuple[str, ...], where: Location | None = None) -> None:
-        path = self._inside(name, where)
         if name in above:
             raise FlowError(f"the prompt file '{name}' includes itself", where=where)
         self._num_includes += 1
         if self._num_includes > MAX_INCLUDES:
             raise FlowError(f"a prompt includes more than {MAX_INCLUDES:,} files", where=where)
-        source = _Source(str(self._folder / name), _text_of(path, name, where))
+        source = _Source(str(self._folder / name), read_file_of_flow(self._folder, name, "prompt file", where))
         begin = 0
         for index, end, included in _includes(source):
             self._add(source, begin, max(begin, index))
@@ -151,38 +151,6 @@ class _Reader:
         self._length += end - begin
         if self._length > MAX_PROMPT_BYTES:
             raise FlowError(f"the prompt with what it includes is longer than {MAX_PROMPT_BYTES // 2**20} MiB")
-
-    def _inside(self, name: str, where: Location | None) -> Path:
-        """Return the file's real path; FlowError where that is not in the flow's folder."""
-        try:
-            path = (self._folder / name).resolve()
-        except (OSError, ValueError, RuntimeError) as error:
-            raise FlowError(f"the prompt file '{name}' cannot be read: {error}", where=where) from error
-        if not name or Path(name).is_absolute() or not path.is_relative_to(self._folder.resolve()):
-            raise FlowError(
-                f"the prompt file '{name}' is not in the flow's folder",
-                where=where,
-                hint="prompts are read from that folder and those below it; links that lead out of it are not followed",
-            )
-        return path
-
-
-def _text_of(path: Path, name: str, where: Location | None) -> str:
-    """Return the file's text without its last line end, which editors write and nobody means."""
-    try:
-        if not path.is_file():
-            raise FlowError(f"the prompt file '{name}' is not there", where=where, hint=f"looked for {path}")
-        if path.stat().st_size > MAX_PROMPT_BYTES:
-            raise FlowError(f"the prompt file '{name}' is longer than {MAX_PROMPT_BYTES // 2**20} MiB", where=where)
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise FlowError(f"the prompt file '{name}' cannot be read: {error.strerror}", where=where) from error
-    except UnicodeDecodeError as error:
-        raise FlowError(
-            f"the prompt file '{name}' is not UTF-8 text", where=where, hint=f"byte {error.start}"
-        ) from error
-    text = text.replace("\r\n", "\n")
-    return text.removesuffix("\n")
 
 
 def _includes(source: _Source) -> list[tuple[int, int, str]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sundog.errors import CallError, FlowError, Location, suggest
 from sundog.flow.complaints import Complaints
-from sundog.flow.nodes import NodeDraft
+from sundog.flow.nodes import FILTERS, NodeDraft
 from sundog.flow.positions import DataPath, Positions
 from sundog.ir.agents import ARGS, Agent
 from sundog.ir.graph import dependencies, topological_order
@@ -73,7 +73,7 @@ class ReferenceCheck:
 
     def _check_nodes(self, drafts: Sequence[NodeDraft], outer: Shapes) -> None:
         """Check the nodes of one scope: the flow's own, or the body of one loop."""
-        self._hints |= {draft.name: "a filter has no value" for draft in drafts if draft.operator == "filter"}
+        self._hints |= {draft.name: f"a {draft.operator} has no value" for draft in drafts if draft.operator in FILTERS}
         scope = {**outer, **_values(drafts)}
         beside = {draft.name for draft in drafts}
         for draft in drafts:
@@ -87,8 +87,11 @@ class ReferenceCheck:
                     self._check_agent(agent, draft, self._check_modifiers(agent, draft.path, scope))
                 case Loop() as loop:
                     self._check_loop(loop, draft, self._check_modifiers(loop, draft.path, scope))
-                case Filter() as node:
+                case Filter(reason=None) as node:
                     self._check_template(node.predicate, (*draft.path, "filter"), scope)
+                case Filter(reason=Template() as reason) as node:
+                    self._check_template(node.predicate, (*draft.path, "require", "that"), scope)
+                    self._check_template(reason, (*draft.path, "require", "else"), scope)
                 case ValueNode() as value:
                     inner = self._check_modifiers(value, draft.path, scope)
                     self._check_template(value.template, (*draft.path, "value"), inner)
@@ -186,13 +189,14 @@ class ReferenceCheck:
         for index, node in enumerate(nodes):
             if not isinstance(node, Filter):
                 continue
-            read = node.predicate.names | set(node.after)
+            kind = "filter" if node.reason is None else "requirement"
+            read = {name for template in templates_of(node) for name in template.names} | set(node.after)
             for name in sorted(one for one in read if position.get(one, -1) > index):
                 found = True
                 self._complaints.add(
-                    f"the filter '{node.name}' waits for '{name}', which is written below it",
+                    f"the {kind} '{node.name}' waits for '{name}', which is written below it",
                     self._positions.key(paths[node.name]),
-                    f"steps below a filter wait for it: write '{node.name}' below '{name}'",
+                    f"steps below it wait for it: write '{node.name}' below '{name}'",
                 )
         return found
 
@@ -205,7 +209,7 @@ def _inner_names(drafts: Sequence[NodeDraft], outer: str = "") -> Iterator[tuple
 
 
 def _values(drafts: Sequence[NodeDraft]) -> dict[str, Shape]:
-    return {draft.name: draft.shape for draft in drafts if draft.operator != "filter" and draft.name != ROW}
+    return {draft.name: draft.shape for draft in drafts if draft.operator not in FILTERS and draft.name != ROW}
 
 
 def _shape_of(value: Any) -> Shape:

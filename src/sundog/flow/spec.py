@@ -151,12 +151,20 @@ class NodeSpec(_Written):
     share: bool | None = None
     filter: Template | None = None
     value: Template | None = None
+    require: dict[str, Any] | None = None
     loop: dict[str, Any] | None = None
 
     @property
     def operators(self) -> dict[str, Any]:
         """The keys that are no modifiers: names of registered operators, or mistakes."""
         return dict(self.model_extra or {})
+
+
+class RequireSpec(_Written):
+    """A condition that each row must meet, and what is said of a row that does not."""
+
+    that: Template
+    else_: Template = Field(alias="else")
 
 
 class LoopSpec(_Written):
@@ -177,4 +185,4 @@ class LoopSpec(_Written):
 STEP_MODIFIERS = ("when", "for_each", "as", "after", "timeout", "retries", "max_retry_wait", "share")
 LOOP_MODIFIERS = ("when", "for_each", "as", "after")
 VALUE_MODIFIERS = LOOP_MODIFIERS
-FILTER_MODIFIERS = ("after",)
+FILTER_MODIFIERS = REQUIRE_MODIFIERS = ("after",)

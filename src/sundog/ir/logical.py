@@ -97,6 +97,8 @@ class Filter:
     predicate: Template
     after: tuple[str, ...] = ()
     location: Location | None = field(default=None, compare=False)
+    #: The reason why such a row has failed; None where it is dropped.
+    reason: Template | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +296,7 @@ def _collect(value: Any, found: list[Template]) -> None:
             _collect(part, found)
     elif kind is Filter:
         found.append(value.predicate)
+        _collect(value.reason, found)
     elif kind is ValueNode:
         for part in (value.template, value.when, value.for_each):
             _collect(part, found)

@@ -80,7 +80,7 @@ def _unknown_in(nodes: Sequence[Node], outer: set[str]) -> Iterator[str]:
             case Step():
                 yield from _names(templates_of(node.spec)) - inner
             case Filter():
-                yield from node.predicate.names - scope
+                yield from _names(templates_of(node)) - scope
             case ValueNode():
                 yield from node.template.names - inner
             case Loop():

@@ -52,6 +52,8 @@ class Traits:
     reason: str | None = None
     #: The parameter by which calls may be gathered; the operator then is a GatheringOperator.
     lookup: str | None = None
+    #: So many calls for each row whose answers are a list; None for one call.
+    num_samples: int | None = None
     #: The files that it reads or writes, from the flow's folder: no output may replace them.
     files: tuple[str, ...] = ()
 

@@ -20,7 +20,7 @@ from sundog.ir.pool_names import engine_pool
 from sundog.ir.schemas.output_schema import OutputSchema, parse_answer
 from sundog.ir.schemas.shape import Anything, Record, Scalar, Shape
 from sundog.ir.templates.render import Scope, render_text
-from sundog.ir.templates.template import Template
+from sundog.ir.templates.template import SAMPLE, Template
 from sundog.ir.templates.whole_numbers import WholeNumber, render_whole_number
 from sundog.ir.values.canonical import canonical_json
 from sundog.operators.answer_stream import whole_answer
@@ -29,6 +29,7 @@ from sundog.operators.llm_inspection import long_prompts, small_limits
 
 SEEDS = (-(2**63), 2**63 - 1)
 """The smallest and the largest that a template may give: what servers hold."""
+USAGE_SHAPE = (("usage", Record.of(prompt_tokens=Scalar("int"), output_tokens=Scalar("int"))),)
 PromptRole = Literal["system", "user", "assistant"]
 
 
@@ -54,6 +55,8 @@ class LLMSpec(OperatorSpec):
     temperature: float | None = Field(default=0.0, ge=0)
     seed: WholeNumber | None = None
     stop: tuple[str, ...] = ()
+    #: So many answers to the same prompt, as a list; None for one answer that is no list.
+    samples: int | None = Field(default=None, ge=2, le=100)
     #: The answer's form, as ir.schemas.output_schema says.
     output: Annotated[OutputSchema, PlainValidator(OutputSchema.of)] | None = None
 
@@ -63,6 +66,8 @@ class LLMSpec(OperatorSpec):
             raise ValueError("an llm step has exactly one of 'prompt' and 'messages'")
         if self.system is not None and any(message.role == "system" for message in self.messages):
             raise ValueError("'system' is given twice: as a key and in 'messages'")
+        if self.samples is not None and self.temperature == 0:
+            raise ValueError(f"{self.samples} samples at temperature 0 are {self.samples} equal answers: raise it")
         return self
 
     def conversation(self) -> Iterator[tuple[Role, Template]]:
@@ -102,13 +107,14 @@ class LLMOperator:
             answer_options=canonical_json(_answer_options(spec)).decode("utf-8", "surrogatepass"),
             timeout_s=600.0,
             reason=_reason(spec.temperature),
+            num_samples=spec.samples,
         )
 
     def shape(self, spec: LLMSpec) -> Shape:
         if spec.output is None:
-            return Record.of(text=Scalar("str"))
+            return Record((("text", Scalar("str")),), USAGE_SHAPE)
         if isinstance(spec.output.shape, Record):
-            return Record((("text", Scalar("str")), *spec.output.shape.fields))
+            return Record((("text", Scalar("str")), *spec.output.shape.fields), USAGE_SHAPE)
         return Anything()
 
     def bind(self, spec: LLMSpec, scope: Scope, engines: Mapping[str, Mapping[str, Any]]) -> BoundCall:
@@ -119,6 +125,10 @@ class LLMOperator:
             **_answer_options(spec),
             "seed": None if spec.seed is None else render_whole_number(spec.seed, scope, "seed", *SEEDS),
         }
+        if spec.samples is not None:
+            # Equal requests with one seed would have one answer.
+            payload["sample"] = number = scope[SAMPLE]
+            payload["seed"] = None if payload["seed"] is None else payload["seed"] + number
         return BoundCall(payload, messages, spec.max_tokens)
 
     async def inspect(self, spec: LLMSpec, given: Inspection) -> Sequence[Finding]:

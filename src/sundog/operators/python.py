@@ -13,14 +13,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, PlainValidator
 
 from sundog.errors import FlowError, OperatorError, error_text, suggest
 from sundog.functions import SESSION_PREFIX
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
+from sundog.ir.schemas.output_schema import OutputSchema, why_not_fitting
 from sundog.ir.schemas.shape import Anything, Shape
 from sundog.ir.templates.render import Scope
 from sundog.ir.values.normal_form import NoNormalForm, normal_form
@@ -39,6 +40,8 @@ from sundog.operators.own_modules import digests_of
 POOL = "python"
 """The pool of all functions, and its address."""
 DEFAULT_THREADS = 8
+MAX_SHOWN = 300
+"""Characters of a mistake, which may hold the whole value."""
 Function = Callable[..., Any]
 
 
@@ -53,6 +56,8 @@ class PythonSpec(OperatorSpec):
     args: dict[str, Argument] = Field(default_factory=dict)
     #: The function changes something outside, so it is claimed and never repeated by itself.
     effect: bool = False
+    #: The form of what the function returns, as ir.schemas.output_schema says; None where it may be anything.
+    output: Annotated[OutputSchema, PlainValidator(OutputSchema.of_value)] | None = None
 
 
 class PythonOperator:
@@ -97,17 +102,16 @@ class PythonOperator:
         return digests_of(spec.call.partition(":")[0], self._base_dir)
 
     def shape(self, spec: PythonSpec) -> Shape:
-        return Anything()
+        return Anything() if spec.output is None else spec.output.shape
 
     def bind(self, spec: PythonSpec, scope: Scope, engines: Mapping[str, Mapping[str, Any]]) -> BoundCall:
-        return BoundCall(
-            {
-                "call": spec.call,
-                "args": render_argument(spec.args, scope),
-                "secrets": secret_places(spec.args),
-                "effect": spec.effect,
-            }
-        )
+        payload = {
+            "call": spec.call,
+            "args": render_argument(spec.args, scope),
+            "secrets": secret_places(spec.args),
+            "effect": spec.effect,
+        }
+        return BoundCall(payload if spec.output is None else {**payload, "output": spec.output.text})
 
     async def run(self, call: BoundCall, context: CallContext) -> Outcome:
         payload = call.payload
@@ -120,6 +124,8 @@ class PythonOperator:
                 value = _to_json(value, payload["call"], is_effect=is_effect)
             else:
                 value = await self._run_in_thread(payload["call"], args, context, is_effect=is_effect)
+            if "output" in payload:
+                await asyncio.to_thread(_check_form, value, payload)
         except OperatorError as error:
             raise redact_error(error, context.secrets) from None
         return Outcome(context.secrets.redact_all(value))
@@ -220,6 +226,16 @@ def _late(timeout_s: float, *, is_effect: bool) -> OperatorError:
         retryable=not is_effect,
         is_outcome_unknown=is_effect,
     )
+
+
+def _check_form(value: Any, payload: Mapping[str, Any]) -> None:
+    why = why_not_fitting(value, payload["output"])
+    if why is not None:
+        raise OperatorError(
+            f"what '{payload['call']}' returned {why if len(why) <= MAX_SHOWN else why[:MAX_SHOWN] + '...'}",
+            hint="mend the function, or the step's `output`",
+            is_outcome_unknown=payload["effect"],
+        )
 
 
 def _to_json(value: Any, call: str, *, is_effect: bool) -> Any:

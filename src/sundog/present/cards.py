@@ -57,6 +57,10 @@ class Card:
         return lines + FOOT_HEIGHT
 
 
+_ROW_ENDS = {"filter": "keeps rows where ", "require": "fails rows unless "}
+"""By kind of the nodes that end rows, how their condition is told."""
+
+
 def cards_of(document: PlanDocument) -> dict[str, Card]:
     """Return the cards by name, in the order of the plan; the bodies of loops behind these."""
     found = {INPUTS: _inputs(document)} | {band_of(table.name): _band(table, document) for table in document.tables}
@@ -71,7 +75,7 @@ def nodes_of(document: PlanDocument, cards: Mapping[str, Card]) -> list[LayoutNo
     steps = [_node(step, cards, INPUTS) for step in document.steps]
     # Filters decide which rows come out.
     read = {name for output in document.outputs for name in output.reads}
-    read |= {step.name for step in document.steps if step.kind == "filter"}
+    read |= {step.name for step in document.steps if step.kind in _ROW_ENDS}
     waits = tuple(step.name for step in document.steps if step.name in read) or (INPUTS,)
     first = LayoutNode(INPUTS, (), cards[INPUTS].height, True)
     last = LayoutNode(OUTPUTS, waits, cards[OUTPUTS].height, True)
@@ -138,7 +142,7 @@ def _band(table: TableDocument, document: PlanDocument) -> Card:
 def _sentences(steps: Sequence[StepDocument]) -> Iterator[str]:
     for step in steps:
         waits = f"waits for {', '.join(step.waits_for)}" if step.waits_for else "waits for nothing"
-        when = f" and runs when {_spoken(step.condition)}" if step.condition and step.kind != "filter" else ""
+        when = f" and runs when {_spoken(step.condition)}" if step.condition and step.kind not in _ROW_ENDS else ""
         yield f"{step.name} ({step.title}) {waits}{when}."
         if step.body:
             yield f"In each turn of {step.name}:"
@@ -205,7 +209,7 @@ def _lines(step: StepDocument) -> Iterator[str]:
     elif step.kind in ("loop", "value"):
         yield _cut(step.title, MAX_CHARACTERS)
     if step.condition is not None:
-        yield from _wrapped("keeps rows where " if step.kind == "filter" else "when ", step.condition)
+        yield from _wrapped(_ROW_ENDS.get(step.kind, "when "), step.condition)
     if step.for_each is not None:
         yield from _wrapped("for each of ", step.for_each)
     if step.until is not None:

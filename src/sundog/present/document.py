@@ -23,7 +23,7 @@ from sundog.ir.physical import (
     TableExec,
     ValueExec,
 )
-from sundog.ir.templates.template import Path, Template
+from sundog.ir.templates.template import SAMPLE, Path, Template
 from sundog.present.logical_tree import Tree, shorten_value, spell_turns
 from sundog.present.physical_tree import PoolFacts
 from sundog.present.tables import TableDocument, table_documents
@@ -48,7 +48,7 @@ class StepDocument:
     """One node of the physical plan."""
 
     name: str
-    #: Call, loop, filter or value.
+    #: Call, loop, filter, require or value.
     kind: str
     #: Its operator or condition, shortened.
     title: str
@@ -277,7 +277,7 @@ def _text(template: Template | None) -> str | None:
 
 
 def _each(each: ForEach | None) -> str | None:
-    return None if each is None else each.items.source
+    return None if each is None or each.variable == SAMPLE else each.items.source
 
 
 def _step(
@@ -286,8 +286,9 @@ def _step(
     match node:
         case FilterExec():
             predicate = node.filter.predicate
+            kind = "filter" if node.filter.reason is None else "require"
             return StepDocument(
-                node.name, "filter", shorten_value(predicate), node.before, False, condition=predicate.source
+                node.name, kind, shorten_value(predicate), node.before, False, condition=predicate.source
             )
         case ValueExec():
             return _value(node)

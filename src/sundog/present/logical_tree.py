@@ -28,7 +28,7 @@ from sundog.ir.logical import (
 )
 from sundog.ir.schemas.output_schema import OutputSchema
 from sundog.ir.tables import CollectedRows, ComponentRows, InputRows, QueryRows
-from sundog.ir.templates.template import Template, spell_path
+from sundog.ir.templates.template import SAMPLE, Template, spell_path
 from sundog.ir.values.canonical import describe_value
 
 MAX_SHOWN_CHARACTERS = 60
@@ -78,7 +78,10 @@ def node_tree(node: Node) -> Tree:
     """Return one node as a tree: what it is, then its modifiers, what it reads, and its operator's fields."""
     match node:
         case Filter():
-            return Tree(f"{node.name}: filter {shorten_value(node.predicate)}", tuple(_edges(node)))
+            if node.reason is None:
+                return Tree(f"{node.name}: filter {shorten_value(node.predicate)}", tuple(_edges(node)))
+            otherwise = Tree(f"else {shorten_value(node.reason)}")
+            return Tree(f"{node.name}: require {shorten_value(node.predicate)}", (otherwise, *_edges(node)))
         case ValueNode():
             return Tree(f"{node.name}: value {shorten_value(node.template)}", tuple(_modifiers(node)))
         case Agent():
@@ -160,7 +163,7 @@ def _input(source: InputSource) -> str:
 def _modifiers(node: Step | Loop | ValueNode) -> Iterator[Tree]:
     if node.when is not None:
         yield Tree(f"when {shorten_value(node.when)}")
-    if node.for_each is not None:
+    if node.for_each is not None and node.for_each.variable != SAMPLE:
         yield Tree(f"for each {node.for_each.variable} in {shorten_value(node.for_each.items)}")
     yield from _edges(node)
     if isinstance(node, Step):

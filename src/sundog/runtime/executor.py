@@ -15,15 +15,17 @@ from typing import Any, Protocol
 
 from sundog.errors import CallError, OperatorError
 from sundog.ir.agents import AgentExec
-from sundog.ir.logical import MAX_RENDERED_TURNS, ForEach
+from sundog.ir.logical import MAX_RENDERED_TURNS, ForEach, templates_of
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, TableExec, ValueExec
+from sundog.ir.pool_names import engine_of
 from sundog.ir.row_ids import RowRef
 from sundog.ir.sql_types import SQLType, misfit, spell_type
 from sundog.ir.templates.environment import SKIPPED
 from sundog.ir.templates.reads import reads_history
-from sundog.ir.templates.render import Scope, render_condition, render_json, render_value
+from sundog.ir.templates.render import Scope, render_condition, render_json, render_text, render_value
 from sundog.ir.templates.template import Template
 from sundog.ir.templates.whole_numbers import render_whole_number
+from sundog.ir.values.answer import Answer
 from sundog.ir.values.normal_form import encode, whole_text
 from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.dispatch import CallAnswer
@@ -32,6 +34,7 @@ from sundog.store.store import RowState
 from sundog.store.writer import Asked
 
 Values = dict[str, Any]
+MAX_REASON_CHARACTERS = 2_000
 INPUTS_NODE = "inputs"
 """In the place of a node: the row came in with a value that none can have."""
 
@@ -116,6 +119,7 @@ class RowExecutor:
         self._passages = passages
         self._chains = _chains(table.nodes)
         self._with_history = _with_history(table.nodes)
+        self._tells_usage = any("usage" in one.source for one in templates_of((table.table.nodes, self._outputs)))
 
     async def run(self, ref: RowRef, row: Mapping[str, Any] | BadRow, position: int = 0) -> RowEnd:
         """Return the row's end as a value, whatever its data does. `position`: as in `CallIdentity`. RunStopped passes
@@ -180,9 +184,11 @@ class RowExecutor:
         try:
             match node:
                 case FilterExec():
-                    if not self._holds(node.name, node.filter.predicate, scope):
+                    if self._holds(node.name, node.filter.predicate, scope):
+                        return True
+                    if node.filter.reason is None:
                         raise RowDropped
-                    return True
+                    raise OperatorError(render_text(node.filter.reason, scope)[:MAX_REASON_CHARACTERS])
                 case CallExec(step=body) | LoopExec(loop=body) | ValueExec(value=body):
                     if body.when is not None and not self._holds(body.name, body.when, scope):
                         return SKIPPED
@@ -232,7 +238,7 @@ class RowExecutor:
                 return await AgentConversation(node, scope, path, ask, use_tool, self._observer).value()
             case LoopExec():
                 return await self._run_loop(node, scope, row, path)
-        return (await self._call(row, depth, node, scope, path)).value
+        return self._told(node, await self._call(row, depth, node, scope, path))
 
     async def _call(self, row: _Row, depth: int, node: CallExec, scope: Scope, path: str) -> CallAnswer:
         answer = await self._calls.call(node, scope, CallIdentity(row.row, path, self._depth + depth, row.position))
@@ -248,6 +254,14 @@ class RowExecutor:
         if isinstance(answer, CallAnswer):
             row.asked.append(_asked(node, answer))
         return answer
+
+    def _told(self, node: CallExec, answer: CallAnswer) -> Any:
+        """Return the value as templates see it: with its usage, where one may read that."""
+        if not self._tells_usage or engine_of(node.pool) is None or not isinstance(answer.value, dict):
+            return answer.value
+        usage = answer.usage
+        tokens = {"prompt_tokens": usage.num_prompt_tokens, "output_tokens": usage.num_output_tokens}
+        return Answer(answer.value, tokens)
 
     async def _run_loop(self, node: LoopExec, scope: Values, row: _Row, path: str) -> Values:
         loop = node.loop

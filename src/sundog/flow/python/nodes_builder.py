@@ -72,11 +72,7 @@ class NodesBuilder:
     def llm(self, name: str, *, engine: str, prompt: Prompt | None = None, output: Any = None, **fields: Any) -> Ref:
         """Add an LLM call; it takes also `messages`, `system`, `max_tokens`, `temperature`, `seed`, `stop` and
         modifiers. `output` is the answer's form as in a flow file, or a pydantic model, a dataclass or a TypedDict."""
-        try:
-            form = output_of(output)
-        except ValueError as error:
-            raise FlowError(f"the output of '{name}': {error}", where=caller()) from error
-        return self.step(name, "llm", engine=engine, prompt=prompt, output=form, **fields)
+        return self.step(name, "llm", engine=engine, prompt=prompt, output=_form(name, output), **fields)
 
     def sql(self, name: str, *, database: str, query: str, **fields: Any) -> Ref:
         """Add a SQL statement with bound `params`, and modifiers."""
@@ -86,9 +82,10 @@ class NodesBuilder:
         """Add an HTTP request, and modifiers."""
         return self.step(name, "http", url=url, **fields)
 
-    def python(self, name: str, call: Callable[..., Any] | str, **fields: Any) -> Ref:
-        """Add a call of a function or "module:function" with `args`, and modifiers."""
-        return self.step(name, "python", call=call, **fields)
+    def python(self, name: str, call: Callable[..., Any] | str, *, output: Any = None, **fields: Any) -> Ref:
+        """Add a call of a function or "module:function" with `args`, and modifiers. `output` is the form of what it
+        returns, as of `llm`."""
+        return self.step(name, "python", call=call, output=_form(name, output), **fields)
 
     def mcp(self, name: str, *, tool: str, **fields: Any) -> Ref:
         """Add a use of a tool of an MCP server, which `command` or `url` names, and modifiers."""
@@ -106,6 +103,10 @@ class NodesBuilder:
     def filter(self, name: str, predicate: Text, *, after: After = ()) -> None:
         """Add a filter: rows for which `predicate` is false end here."""
         self._add(name, {"filter": predicate, **given({"after": _names(after)})})
+
+    def require(self, name: str, that: Text, otherwise: Text, *, after: After = ()) -> None:
+        """Add a requirement: rows for which `that` is false fail, with the text `otherwise` as the reason."""
+        self._add(name, {"require": {"that": that, "else": otherwise}, **given({"after": _names(after)})})
 
     def define(
         self,
@@ -174,6 +175,13 @@ class LoopBuilder(NodesBuilder):
 
     def __exit__(self, *exception: object) -> None:
         return None
+
+
+def _form(name: str, output: Any) -> Any:
+    try:
+        return output_of(output)
+    except ValueError as error:
+        raise FlowError(f"the output of '{name}': {error}", where=caller()) from error
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:

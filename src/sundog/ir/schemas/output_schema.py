@@ -45,14 +45,23 @@ class OutputSchema:
 
     @classmethod
     def of(cls, written: Any) -> OutputSchema:
+        """Read the form of an LLM's answer as `of_value` does; fields that an answer has anyway are refused too."""
+        found = cls.of_value(written)
+        properties = json.loads(found.text).get("properties", {})
+        if "text" in properties:
+            raise ValueError("an output field cannot be called 'text': that is the whole answer")
+        if "usage" in properties:
+            raise ValueError("an output field cannot be called 'usage': that is the tokens that the answer took")
+        return found
+
+    @classmethod
+    def of_value(cls, written: Any) -> OutputSchema:
         """Read the short form or `{json_schema: ...}`; ValueError with the field where it is wrong."""
         try:
             schema = object_schema(written)
             text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
         except RecursionError as error:
             raise ValueError("'output' is nested too deeply") from error
-        if "text" in schema.get("properties", {}):
-            raise ValueError("an output field cannot be called 'text': that is the whole answer")
         return cls(text, schema_shape(schema))
 
 
@@ -99,17 +108,22 @@ def _fitting(answer: str, schema_text: str) -> dict[str, Any]:
         raise _NoAnswer("the answer is nested too deeply") from error
     except ValueError as error:
         raise _NoAnswer(f"the answer is not JSON: {error}") from error
+    if why := why_not_fitting(value, schema_text):
+        raise _NoAnswer(f"the answer {why}")
+    assert isinstance(value, dict)
+    return value
+
+
+def why_not_fitting(value: Any, schema_text: str) -> str | None:
+    """Return why a JSON value is not what a schema asks for, as the rest of a sentence; None where it is."""
     from sundog.ir.schemas.answer_check import find_answer_mistake
 
     try:
         mistake = find_answer_mistake(value, schema_text)
     except (ValueError, RecursionError) as error:
         why = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
-        raise _NoAnswer(f"the answer cannot be checked: {why}") from error
-    if mistake is not None:
-        raise _NoAnswer(f"the answer does not fit the output schema: {mistake}")
-    assert isinstance(value, dict)
-    return value
+        return f"cannot be checked: {why}"
+    return None if mistake is None else f"does not fit the output schema: {mistake}"
 
 
 def _beginning(text: str) -> str:

@@ -31,6 +31,8 @@ class Record:
     """Named fields, and no others."""
 
     fields: tuple[tuple[str, Shape], ...]
+    #: Values that templates may read beside the fields, and that are no part of the value.
+    beside: tuple[tuple[str, Shape], ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, **fields: Shape) -> Record:
@@ -55,8 +57,8 @@ def find_path_mistake(shape: Shape, path: tuple[str, ...], holder: str) -> tuple
         return None
     key, rest = path[0], path[1:]
     match shape:
-        case Record(fields=fields):
-            known = dict(fields)
+        case Record(fields=fields, beside=beside):
+            known = dict((*fields, *beside))
             if key in known:
                 return find_path_mistake(known[key], rest, f"{holder}.{key}")
             if key in _MAPPING_METHODS:

@@ -161,6 +161,15 @@ def _pay_join(spending: Spending, value: Any, args: Positional, kwargs: Keywords
     return items
 
 
+def _pay_values(spending: Spending, value: Any, args: Positional, kwargs: Keywords) -> Any:
+    """Return the elements themselves, each of which is written once."""
+    if isinstance(value, Undefined | str | dict):
+        return value
+    items = list(_counted(spending, value, 0))
+    spending.text_of(items)
+    return items
+
+
 def _pay_json(spending: Spending, value: Any, args: Positional, kwargs: Keywords) -> Any:
     # Each level indents all that it holds.
     spending.text(_whole(_argument(args, kwargs, 0, "indent")) * spending.num_steps)
@@ -202,6 +211,8 @@ _COSTS: dict[str, Callable[[Spending, Any, Positional, Keywords], Any]] = {
     "replace": _pay_replace,
     "format": _pay_format,
     "join": _pay_join,
+    "mean": _pay_values,
+    "vote": _pay_values,
     "tojson": _pay_json,
     "wordwrap": _pay_wrap,
     "pprint": _pay_pprint,

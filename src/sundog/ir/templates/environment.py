@@ -15,7 +15,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 from jinja2.visitor import NodeTransformer
 
 from sundog.ir.templates.bounded_filters import bounded, is_in, iterated, sized
+from sundog.ir.templates.own_filters import OWN_FILTERS
 from sundog.ir.templates.spending import pay_braces, pay_method, pay_operator, spending_of
+from sundog.ir.values.answer import Answer
 
 
 class Skipped(ChainableUndefined):
@@ -107,9 +109,16 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """A column called `items` or `keys` wins over the method of that name."""
+        if attribute == "usage" and isinstance(obj, Answer):
+            return obj.usage
         if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        if argument == "usage" and isinstance(obj, Answer):
+            return obj.usage
+        return super().getitem(obj, argument)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Apply an operator that can make more than it was given, once that is paid for."""
@@ -148,7 +157,8 @@ def _make() -> _Environment:
     environment.globals.clear()
     environment.globals["range"] = safe_range
     del environment.filters["random"]  # a template is a function of its scope
-    environment.filters = {name: bounded(name, function) for name, function in environment.filters.items()}
+    every = {**environment.filters, **OWN_FILTERS}
+    environment.filters = {name: bounded(name, function) for name, function in every.items()}
     environment.filters |= {_SIZED: sized, _ITERATED: iterated, _CONCATENATED: _concatenated}
     environment.tests["in"] = is_in
     environment.tests["none"] = lambda value: value is None or isinstance(value, Skipped)

@@ -45,7 +45,7 @@ def change_templates(node: N, change: TemplateChange) -> N:
                 return replace(changed, stop_when=_changed(changed.stop_when, change))
             return changed
         case Filter():
-            return replace(node, predicate=change(node.predicate))
+            return replace(node, predicate=change(node.predicate), reason=_changed(node.reason, change))
         case ValueNode():
             each, when = _change_each(node.for_each, change), _changed(node.when, change)
             return replace(node, template=change(node.template), when=when, for_each=each)

@@ -21,6 +21,8 @@ from sundog.ir.templates.environment import ENVIRONMENT, FILTERS, TESTS
 Path = tuple[str, ...]
 ROW, ITEM, LOOP = "row", "item", "loop"
 """The names that the language gives: of the input row, of the element of a `for_each` and of the state of a loop."""
+SAMPLE = "\0sample"
+"""The number of a sample among those of its row, from 0: a name that no template can spell."""
 MAX_KEPT_TEMPLATES = 16_384
 """Parsed ones, and what ir.templates.render makes of them: more than a plan of some thousand steps has."""
 SyntaxNode = TypeVar("SyntaxNode", bound=nodes.Node)

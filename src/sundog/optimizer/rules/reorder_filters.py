@@ -2,7 +2,8 @@
 selective, where selectivity has been measured.
 
 The filter that comes first now sees rows that the other would have dropped, so it must be one that cannot fail: it
-compares columns and constants for equality. What it needs stands above both, and no effect stands between them.
+compares columns and constants for equality. What it needs stands above both, and no effect stands between them. Nothing
+passes a `require`, which fails rows.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class _Order:
 
     def _insert(self, node: Filter, bit: int) -> str | None:
         place = len(self._blocks)
-        if place and cannot_fail(node.predicate, self._constants):
+        if place and node.reason is None and cannot_fail(node.predicate, self._constants):
             rank, waits_for = self._rank(node), self._ancestry.above[node.name]
             while place and self._may_pass(self._blocks[place - 1], rank, waits_for):
                 place -= 1
@@ -105,7 +106,13 @@ class _Order:
         return f"{node.name} before {passed}"
 
     def _may_pass(self, block: _Block, rank: FilterRank, waits_for: int) -> bool:
-        return block.is_passable and not block.bits & waits_for and rank < self._rank(block.filter)
+        # A row that fails must not be dropped before it does.
+        return (
+            block.is_passable
+            and block.filter.reason is None
+            and not block.bits & waits_for
+            and rank < self._rank(block.filter)
+        )
 
     def _rank(self, node: Filter) -> FilterRank:
         work = self._work.most(self._ancestry.above[node.name])

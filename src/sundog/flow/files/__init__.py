@@ -1,0 +1,1 @@
+"""Files that are part of a flow: prompts and constants."""
