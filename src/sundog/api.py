@@ -10,7 +10,7 @@ from contextlib import aclosing, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast, get_args
 
 from pydantic_core import from_json
 
@@ -141,7 +141,7 @@ class Runnable:
         """Yield the output rows as they finish, those of an earlier part of the run first. Leaving early lets running
         calls end and keeps what is finished. A slow reader slows the run down, so that memory stays bounded."""
         session = self._session(options, Options.__optional_keys__)
-        run_options = _run_options(options, session.plan.logical)
+        run_options = _run_options(options, session.flow.written)
         with session.open_run(run_options) as opened:
             for ref, columns in opened.rows():
                 yield Row(ref, columns)
@@ -204,7 +204,7 @@ class Runnable:
         # A clean terminal is left also where the run is refused before it begins.
         with closing(display):
             session = self._session(options, WatchedOptions.__optional_keys__)
-            run_options = _run_options(options, session.plan.logical)
+            run_options = _run_options(options, session.flow.written)
             with session.open_run(run_options) as opened:
                 if on_open is not None:
                     on_open(opened)
@@ -220,7 +220,9 @@ class Runnable:
     def _session(self, options: PlanOptions, known: frozenset[str]) -> Session:
         """Raise TypeError for an option that is not `known`."""
         _check_known(options, known)
-        return plan_session(self.plan(), self.base_dir, _config(options), _plan_choices(options))
+        plan = self.plan()
+        choices = replace(_plan_choices(options), outputs=tuple(_outputs(cast(Options, options), plan)))
+        return plan_session(plan, self.base_dir, _config(options), choices)
 
 
 class Flow(FlowBuilder, Runnable):
@@ -297,12 +299,17 @@ def _plan_choices(options: PlanOptions) -> PlanChoices:
     )
 
 
-def _run_options(options: Options, plan: LogicalPlan) -> RunOptions:
+def _outputs(options: Options, plan: LogicalPlan) -> dict[str, Path]:
+    """Return the paths of files by table."""
     output = options.get("output")
     written = [] if output is None else [output] if isinstance(output, str | Path) else list(output.items())
+    return outputs_named(plan, written)
+
+
+def _run_options(options: Options, plan: LogicalPlan) -> RunOptions:
     return RunOptions(
         _config(options).state_dir,
-        outputs_named(plan, written),
+        _outputs(options, plan),
         options.get("fresh", False),
         options.get("max_errors"),
         options.get("retry_failed", False),

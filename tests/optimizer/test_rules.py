@@ -38,7 +38,7 @@ def applied(rule: Rule, flow: str) -> str:
 def shown(plan: LogicalPlan) -> str:
     """The inputs only where their columns are chosen."""
     tree = logical_tree(plan)
-    sections = {"nodes", "outputs"} | ({"inputs"} if any(source.columns for source in plan.inputs) else set())
+    sections = {"nodes", "outputs", "tables"} | ({"inputs"} if any(source.columns for source in plan.inputs) else set())
     return "".join(print_tree(child) for child in tree.children if child.line in sections)
 
 

@@ -87,7 +87,7 @@ def explain(
     if analyze:
         from sundog.runtime.run_options import RunOptions
 
-        files = files_of(session.plan.logical, output)[0]
+        files = files_of(session.flow.written, output)[0]
         document = _analyze(session, explanation, document, RunOptions(config.state_dir, files, fresh))
     print_result(explanation.shown(document, form.value))
 

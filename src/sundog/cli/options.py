@@ -5,6 +5,7 @@ Owns their names and help, and what those of a plan come to. --debug is kept whe
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,6 +44,7 @@ def planned_session(context: typer.Context, config: Config) -> Session:
     from sundog.runtime.rows.row_choice import RowChoice
     from sundog.session.choices import PlanChoices, Rewriting
     from sundog.session.flow_file import load_plan
+    from sundog.session.output_names import outputs_named
     from sundog.session.session import plan_session
 
     given = context.params
@@ -55,7 +57,9 @@ def planned_session(context: typer.Context, config: Config) -> Session:
         given["placement"],
     )
     flow: Path = given["flow"]
-    return plan_session(load_plan(flow, parse_inputs(given["inputs"])), flow.parent, config, choices)
+    written = load_plan(flow, parse_inputs(given["inputs"]))
+    outputs = tuple(outputs_named(written, given.get("output", [])))
+    return plan_session(written, flow.parent, config, replace(choices, outputs=outputs))
 
 
 FlowArgument = Annotated[

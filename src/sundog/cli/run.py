@@ -91,7 +91,7 @@ def run(
     config = read_config(state)
     session = planned_session(context, config)
     allowed = 0 if fail_fast else max_errors
-    files, printed = files_of(session.plan.logical, output)
+    files, printed = files_of(session.flow.written, output)
     options = RunOptions(config.state_dir, files, fresh, allowed, retry_failed, repeat_unknown_effects, repeat_effects)
     with session.open_run(options) as opened:
         raise typer.Exit(_run(session, opened, printed, is_quiet=quiet, is_json=as_json, allowed=allowed))

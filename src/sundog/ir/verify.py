@@ -10,43 +10,33 @@ from typing import Any
 
 from sundog.errors import FlowError, PlanError
 from sundog.ir.graph import nearest, topological_order
-from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, Table, ValueNode, steps_of, templates_of
+from sundog.ir.logical import Filter, LogicalPlan, Loop, Node, Step, Table, ValueNode, templates_of
 from sundog.ir.tables import InputRows
 from sundog.ir.templates.template import ROW, Path, Template
+from sundog.ir.verify_tables import ColumnsRead, check_tables
 
 IsOrdered = Callable[[Step], bool]
 """Says of a step that it changes the outside world, or touches something there that the plan changes."""
 
 
-def check_rewrite(before: LogicalPlan, after: LogicalPlan, is_effect: IsOrdered, is_ordered: IsOrdered) -> None:
+def check_rewrite(
+    before: LogicalPlan,
+    after: LogicalPlan,
+    is_effect: IsOrdered,
+    is_ordered: IsOrdered,
+    columns_read: ColumnsRead,
+) -> None:
     """Raise PlanError for the first thing that `after` does not keep of `before`."""
-    _check_tables(before, after, is_effect)
+    check_tables(before, after, is_effect, columns_read)
     _check_names(before, after)
     for table in after.tables:
         _check_cycles(table.nodes)
         old = before.table(table.name)
-        if [name for name, _ in old.outputs] != [name for name, _ in table.outputs]:
-            raise PlanError("the outputs are not the columns that they were")
         if more := _columns(_row_paths(table)) - _columns(_row_paths(old)):
             raise PlanError(f"the column '{min(more)}' is read, and was not before")
         _check_effects(old, table, before.constants, is_effect)
     _check_columns(after)
     _check_order(before, after, is_ordered)
-
-
-def _check_tables(before: LogicalPlan, after: LogicalPlan, is_effect: IsOrdered) -> None:
-    """Check that every result is there, that no table is made up, and that only tables without effects are gone, which
-    no table reads."""
-    names = [table.name for table in after.tables]
-    if len(names) != len(set(names)) or not {table.name for table in before.tables}.issuperset(names):
-        raise PlanError("the tables are not tables that there were")
-    if before.results != after.results or not set(after.results).issubset(names):
-        raise PlanError("the results are not the tables that they were")
-    gone = {table.name for table in before.tables}.difference(names)
-    if lost := [step.name for name in gone for step in steps_of(before.table(name).nodes) if is_effect(step)]:
-        raise PlanError(f"the effect '{min(lost)}' was lost")
-    if read := gone.intersection(name for table in after.tables for name in table.reads):
-        raise PlanError(f"the table '{min(read)}' is read, and no longer there")
 
 
 def _check_names(before: LogicalPlan, after: LogicalPlan) -> None:

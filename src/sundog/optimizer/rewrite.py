@@ -84,9 +84,15 @@ def rewrite_by(rule: Rule, plan: LogicalPlan) -> Rewritten:
 def _check(rule: Rule, before: LogicalPlan, change: RuleResult, operators: Mapping[str, Operator]) -> None:
     facts = PlanFacts(before, operators)
     try:
-        check_rewrite(before, change.plan, facts.is_effect, facts.is_ordered)
+        check_rewrite(before, change.plan, facts.is_effect, facts.is_ordered, _columns_read)
     except PlanError as error:
         raise PlanError(f"the rule {rule.name} broke the plan: {error.what}", hint=_hint(rule.name)) from error
+
+
+def _columns_read(plan: LogicalPlan, table: str) -> frozenset[str] | None:
+    from sundog.optimizer.rules.tables.readers import output_columns_read  # what reads queries, which few flows have
+
+    return output_columns_read(plan, table)
 
 
 def _hint(rule: str) -> str:

@@ -51,3 +51,5 @@ class PlanChoices:
     objective: str | None = None
     #: Name of the solver that places steps on workers.
     placement: str = "auto"
+    #: The tables whose rows go to files; they are results too, whatever the flow asks for.
+    outputs: tuple[str, ...] = ()

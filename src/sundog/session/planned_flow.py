@@ -48,7 +48,9 @@ def plan_flow(
 ) -> PlannedFlow:
     """Return `written` rewritten and planned. `selectivity`: the share of rows that each filter keeps, where anything
     tells. FlowError for what cannot be planned, ConfigError for an unknown objective or solver."""
-    rewritten = rewrite(written, operators, without=choices.rewriting.left_out, selectivity=selectivity)
+    results = tuple(dict.fromkeys((*written.results, *choices.outputs)))
+    asked = written if results == written.results else replace(written, results=results)
+    rewritten = rewrite(asked, operators, without=choices.rewriting.left_out, selectivity=selectivity)
     plan = physical_plan(rewritten.plan, written, operators, choices)
     return PlannedFlow(written, operators, choices, rewritten, plan)
 

@@ -118,6 +118,28 @@ def test_several_results_are_named(tmp_path: Path) -> None:
         result.table("group")
 
 
+def test_a_table_that_only_an_output_names_is_made(tmp_path: Path) -> None:
+    flow = with_groups(tmp_path)
+    flow.results("mentions")
+    assert run(flow, tmp_path).report.num_done == 3, "nobody needs the groups"
+    result = run(flow, tmp_path, output={"groups": tmp_path / "g.jsonl"})
+    assert (tmp_path / "g.jsonl").read_text().splitlines() == [
+        '{"name":"ASPIRIN!","n":2,"mg":150.5}',
+        '{"name":"IBUPROFEN!","n":1,"mg":400.0}',
+    ]
+    assert result.tables == ("mentions", "groups")
+
+
+def test_a_step_whose_answer_no_query_reads_does_not_run(tmp_path: Path) -> None:
+    flow = visits(tmp_path)
+    read = flow.table("read", source="visits")
+    read.output(id=read.row.id, said=read.python("say", refusing, args={"text": "ibuprofen"}))
+    flow.table("counted", query="select count(*) as n from read")
+    result = run(flow, tmp_path)
+    assert list(result) == [{"n": 3}]
+    assert result.report.num_executed == 0
+
+
 def test_tables_of_one_database_are_written_together(tmp_path: Path) -> None:
     outputs = {"groups": tmp_path / "out.duckdb#groups", "mentions": tmp_path / "out.duckdb#mentions"}
     run(with_groups(tmp_path), tmp_path, output=outputs)

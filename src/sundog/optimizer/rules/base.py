@@ -8,7 +8,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from importlib import import_module
+from typing import Protocol, cast
 
 from sundog.ir.logical import LogicalPlan, Node, Table
 from sundog.optimizer.facts import PlanFacts
@@ -73,3 +74,19 @@ class TableRule(ABC):
         for change in changes:
             plan = plan.with_table(change.table)
         return RuleResult(plan, tuple(note for change in changes for note in change.notes))
+
+
+class RuleOfTables:
+    """A rule over several tables, which is imported, with all that reads queries, where a flow has several."""
+
+    def __init__(self, name: str, of: str) -> None:
+        """`of`: its class, in the module of its name in rules.tables."""
+        self.name = name
+        self._of = of
+
+    def apply(self, context: Context) -> RuleResult | None:
+        return self.loaded().apply(context) if len(context.plan.tables) > 1 else None
+
+    def loaded(self) -> Rule:
+        module = import_module(f"sundog.optimizer.rules.tables.{self.name}")
+        return cast(Rule, getattr(module, self._of)())

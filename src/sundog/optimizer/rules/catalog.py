@@ -5,7 +5,7 @@ Owns the order and its reasons. merge_calls is not among them: it takes effect w
 
 from __future__ import annotations
 
-from sundog.optimizer.rules.base import Rule
+from sundog.optimizer.rules.base import Rule, RuleOfTables
 from sundog.optimizer.rules.drop_dead_steps import DropDeadSteps
 from sundog.optimizer.rules.fold_constants import FoldConstants
 from sundog.optimizer.rules.gather_lookups import GatherLookups
@@ -19,6 +19,10 @@ from sundog.optimizer.rules.reorder_filters import ReorderFilters
 MERGE_CALLS = "merge_calls"
 
 RULES: tuple[Rule, ...] = (
+    # Nothing else needs to look at a table that is not made.
+    RuleOfTables("drop_unread_tables", "DropUnreadTables"),
+    # Steps become dead by it.
+    RuleOfTables("drop_unread_outputs", "DropUnreadOutputs"),
     # Steps may become equal, dead or free of conditions by it.
     FoldConstants(),
     # Readers of the same step then look the same too, and so does what waits for them.
