@@ -19,7 +19,7 @@ from sundog.errors import FlowError
 from sundog.ir.agents import Agent
 from sundog.ir.logical import Filter, ForEach, Loop, Node, Step, ValueNode
 from sundog.ir.templates.environment import ENVIRONMENT, shown_value
-from sundog.ir.templates.template import Literal, Reference, Segment, Template
+from sundog.ir.templates.template import ROW, Literal, Reference, Segment, Template
 
 TemplateChange = Callable[[Template], Template]
 N = TypeVar("N", bound=Node)
@@ -59,6 +59,25 @@ def rename(template: Template, names: Mapping[str, str]) -> Template | None:
     if not read:
         return template
     return _substitute(template, read, {old: nodes.Name(new, "load") for old, new in read.items()})
+
+
+def with_columns(template: Template, columns: Mapping[str, str]) -> Template | None:
+    """Return `template` reading, for each `row.COLUMN` that is a key of `columns`, the column that is its value; None
+    as for `rename`."""
+    tokens = _tokens(template)
+    if tokens is None:
+        return None
+    texts: list[str] = []
+    before = ("", "")
+    for _, kind, text in tokens:
+        texts.append(columns.get(text, text) if kind == "name" and before == (ROW, ".") else text)
+        before = before if kind == "whitespace" else (before[1], text)
+    try:
+        found = Template("".join(texts))
+    except FlowError:
+        return None
+    new = ENVIRONMENT.parse(found.source)
+    return found if _ReplaceColumns(columns).visit(ENVIRONMENT.parse(template.source)) == new else None
 
 
 def with_values(template: Template, values: Mapping[str, Any]) -> Template | None:
@@ -160,6 +179,17 @@ class _Replace(NodeTransformer):
 
     def visit_Name(self, node: nodes.Name) -> nodes.Expr:  # noqa: N802 - as jinja2's visitor wants it
         return self._values.get(node.name, node)
+
+
+class _ReplaceColumns(NodeTransformer):
+    def __init__(self, columns: Mapping[str, str]) -> None:
+        self._columns = columns
+
+    def visit_Getattr(self, node: nodes.Getattr) -> nodes.Expr:  # noqa: N802 - as jinja2's visitor wants it
+        if isinstance(node.node, nodes.Name) and node.node.name == ROW:
+            return nodes.Getattr(node.node, self._columns.get(node.attr, node.attr), node.ctx)
+        self.generic_visit(node)
+        return node
 
 
 def _tokens(template: Template) -> list[Token] | None:

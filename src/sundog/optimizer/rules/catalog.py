@@ -29,6 +29,8 @@ RULES: tuple[Rule, ...] = (
     MergeSubplans(),
     # A dead step would count as a reader that always runs, and hold back filters and conditions.
     DropDeadSteps(),
+    # The filters that stand at the source of a table are ordered and pushed down there.
+    RuleOfTables("push_filter", "PushFilter"),
     # The cheapest filter must be the first before steps are put behind filters.
     ReorderFilters(),
     PushDownFilter(),
