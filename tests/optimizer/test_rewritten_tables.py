@@ -1,4 +1,4 @@
-"""What the driver does not let a rule do to the tables of a flow."""
+"""Rules that break the tables of a flow are named, and what they broke."""
 
 from __future__ import annotations
 

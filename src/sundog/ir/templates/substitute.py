@@ -61,7 +61,7 @@ def rename(template: Template, names: Mapping[str, str]) -> Template | None:
     return _substitute(template, read, {old: nodes.Name(new, "load") for old, new in read.items()})
 
 
-def with_columns(template: Template, columns: Mapping[str, str]) -> Template | None:
+def rename_columns(template: Template, columns: Mapping[str, str]) -> Template | None:
     """Return `template` reading, for each `row.COLUMN` that is a key of `columns`, the column that is its value; None
     as for `rename`."""
     tokens = _tokens(template)

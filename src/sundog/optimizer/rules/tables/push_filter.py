@@ -13,7 +13,7 @@ from itertools import takewhile
 
 from sundog.ir.logical import Filter, LogicalPlan, Table, steps_of
 from sundog.ir.tables import QueryRows
-from sundog.ir.templates.substitute import with_columns
+from sundog.ir.templates.substitute import rename_columns
 from sundog.ir.templates.template import ROW, Reference, Template
 from sundog.optimizer.rules.base import Context, RuleResult
 from sundog.optimizer.rules.reorder_filters import cannot_fail
@@ -96,7 +96,7 @@ def _source_of(plan: LogicalPlan, table: Table, predicate: Template) -> tuple[Ta
     shown = {name.lower(): _column_of(template, source) for name, template in source.outputs}
     names = {name: shown.get(column.lower()) for name, column in pulled[0].columns.items()}
     known = {name: column for name, column in names.items() if column is not None}
-    found = with_columns(predicate, known) if len(known) == len(names) else None
+    found = rename_columns(predicate, known) if len(known) == len(names) else None
     return None if found is None else (source, found)
 
 
