@@ -44,7 +44,6 @@ def planned_session(context: typer.Context, config: Config) -> Session:
     from sundog.runtime.rows.row_choice import RowChoice
     from sundog.session.choices import PlanChoices, Rewriting
     from sundog.session.flow_file import load_plan
-    from sundog.session.output_names import outputs_named
     from sundog.session.session import plan_session
 
     given = context.params
@@ -58,8 +57,11 @@ def planned_session(context: typer.Context, config: Config) -> Session:
     )
     flow: Path = given["flow"]
     written = load_plan(flow, parse_inputs(given["inputs"]))
-    outputs = tuple(outputs_named(written, given.get("output", [])))
-    return plan_session(written, flow.parent, config, replace(choices, outputs=outputs))
+    if given.get("output"):
+        from sundog.session.output_names import outputs_named
+
+        choices = replace(choices, outputs=tuple(outputs_named(written, given["output"])))
+    return plan_session(written, flow.parent, config, choices)
 
 
 FlowArgument = Annotated[

@@ -18,7 +18,7 @@ from sundog.optimizer.rules.tables.readers import (
     output_columns_read,
     queries_of,
     readers_of,
-    schema_of,
+    columns_of_tables,
     with_queries,
 )
 from sundog.queries.columns import output_columns
@@ -83,11 +83,11 @@ def _without_unread_columns(plan: LogicalPlan, table: Table) -> tuple[LogicalPla
     if not isinstance(table.source, QueryRows) or any(not path or path[0] in _METHODS for path in paths):
         return plan, []
     (query,) = queries_of(table)
-    columns = output_columns(query, schema_of(plan))
+    columns = output_columns(query, columns_of_tables(plan))
     unread = frozenset(columns or ()) - {path[0] for path in paths}
     found = without_columns(query, unread) if unread else None
     if found is None:
         return plan, []
-    left = output_columns(found, schema_of(plan)) or ()
+    left = output_columns(found, columns_of_tables(plan)) or ()
     note = f"the query of {table.name} without {', '.join(name for name in columns or () if name not in left)}"
     return plan.with_table(with_queries(table, [found])), [note]

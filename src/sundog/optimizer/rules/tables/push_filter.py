@@ -17,7 +17,7 @@ from sundog.ir.templates.substitute import rename_columns
 from sundog.ir.templates.template import ROW, Reference, Template
 from sundog.optimizer.rules.base import Context, RuleResult
 from sundog.optimizer.rules.reorder_filters import cannot_fail
-from sundog.optimizer.rules.tables.readers import queries_of, readers_of, schema_of
+from sundog.optimizer.rules.tables.readers import queries_of, readers_of, columns_of_tables
 from sundog.queries.columns import output_columns
 from sundog.queries.movement import pull_filter
 
@@ -83,11 +83,11 @@ def _source_of(plan: LogicalPlan, table: Table, predicate: Template) -> tuple[Ta
     """Return the table whose rows a condition may be asked of instead, and the condition there."""
     (query,) = queries_of(table)
     read = frozenset(path[1] for path in predicate.paths if path[0] == ROW and len(path) == 2)
-    columns = output_columns(query, schema_of(plan))
+    columns = output_columns(query, columns_of_tables(plan))
     # The numbers of a source's rows, which queries of expansions may read, are others without the rows that are gone.
     if columns is None or not read or not read <= set(columns) or "rowid" in query.sql.lower():
         return None
-    pulled = pull_filter(query, read, schema_of(plan))
+    pulled = pull_filter(query, read, columns_of_tables(plan))
     if pulled is None or len(pulled) != 1:
         return None
     source = next((one for one in plan.tables if one.name == pulled[0].relation), None)

@@ -39,14 +39,14 @@ def readers_of(plan: LogicalPlan, name: str) -> list[Table]:
     return [table for table in plan.tables if name in table.reads]
 
 
-def schema_of(plan: LogicalPlan) -> Schema:
+def columns_of_tables(plan: LogicalPlan) -> Schema:
     """Return the columns of all tables; those of inputs are not known."""
     return {table.name: [name for name, _ in table.outputs] for table in plan.tables}
 
 
 def output_columns_read(plan: LogicalPlan, name: str) -> frozenset[str] | None:
     """Return the columns of a table that queries read, in small letters; None for all, or where that is not certain."""
-    schema, found = schema_of(plan), frozenset[str]()
+    schema, found = columns_of_tables(plan), frozenset[str]()
     for reader in readers_of(plan, name):
         for query in queries_of(reader):
             read = columns_read(query, name, schema) if name in query.reads else frozenset()
