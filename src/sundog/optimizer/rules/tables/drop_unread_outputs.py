@@ -15,10 +15,10 @@ from sundog.ir.templates.reads import outer_paths
 from sundog.ir.templates.template import ROW, Template
 from sundog.optimizer.rules.base import Context, RuleResult
 from sundog.optimizer.rules.tables.readers import (
+    columns_of_tables,
     output_columns_read,
     queries_of,
     readers_of,
-    columns_of_tables,
     with_queries,
 )
 from sundog.queries.columns import output_columns

@@ -17,7 +17,7 @@ from sundog.ir.templates.substitute import rename_columns
 from sundog.ir.templates.template import ROW, Reference, Template
 from sundog.optimizer.rules.base import Context, RuleResult
 from sundog.optimizer.rules.reorder_filters import cannot_fail
-from sundog.optimizer.rules.tables.readers import queries_of, readers_of, columns_of_tables
+from sundog.optimizer.rules.tables.readers import columns_of_tables, queries_of, readers_of
 from sundog.queries.columns import output_columns
 from sundog.queries.movement import pull_filter
 
