@@ -30,7 +30,7 @@ tables:
       judge: {llm: {engine: local, prompt: "Is {{ row.word }} a word?", max_tokens: 4}}
     outputs: {word: "{{ row.word }}", verdict: "{{ judge.text }}"}
   groups:
-    query: "select word, count(*) as n from words group by word"
+    query: "select word, count(verdict) as n from words group by word"
     nodes:
       say: {llm: {engine: local, prompt: "{{ row.word }} {{ row.n }}", max_tokens: 4}}
     outputs: {word: "{{ row.word }}", said: "{{ say.text }}"}
