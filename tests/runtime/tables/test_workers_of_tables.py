@@ -26,7 +26,7 @@ def two_tables() -> sd.Flow:
     first = flow.table("first", query="select * from visits where id < 20")
     first.llm("read", engine="small", prompt="Read {{ row.id }}")
     first.output(id="{{ row.id }}", text="{{ read.text }}")
-    second = flow.table("second", query="select id % 5 as k, count(*) as n from first group by all")
+    second = flow.table("second", query="select id % 5 as k, count(text) as n from first group by all")
     second.llm("say", engine="large", prompt="Say {{ row.k }} {{ row.n }}")
     second.output(k="{{ row.k }}", said="{{ say.text }}")
     return flow
