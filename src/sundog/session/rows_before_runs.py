@@ -88,10 +88,16 @@ class TableRowsBeforeRuns:
             source = self._inputs.source(self._written.table(table.name)) if is_of_input else self._queried(plan, table)
             known = None
             if source is not None:
-                known = source.sampled(*self._sizes), self._scaled(made_of, source.count())
+                known = self._sampled(source), self._scaled(made_of, source.count())
             found = _Found(made_of, known, source)
             self._found.append(found)
         return found
+
+    def _sampled(self, source: RowSource) -> SampledRows:
+        """Return the sample of a source. That of an input serves every plan, whatever its steps are: files are gone
+        through once."""
+        kept = next((one.known[0] for one in self._found if one.source is source and one.known is not None), None)
+        return source.sampled(*self._sizes) if kept is None else kept
 
     def _scaled(self, made_of: tuple[Table, ...], num_rows: int) -> int:
         """Return how many rows a table has where the first input is taken to have another number of them."""

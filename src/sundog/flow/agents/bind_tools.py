@@ -77,6 +77,9 @@ class ToolBinder:
         (draft,) = self._nodes.drafts({name: rest}, ("tools",))
         if spec is None or not isinstance(draft.node, Step):
             return None
+        if draft.node.for_each is not None:
+            self._add("a tool gives one answer, and no 'samples'", (*path, draft.operator))
+            return None
         return BoundTool(spec.description, spec.parameters, draft.node, draft)
 
     def _check_name(self, name: str, path: DataPath) -> None:
