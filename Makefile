@@ -38,7 +38,8 @@ bench: $(VENV)/.dev ## the benchmark on an engine without a model: do all arms g
 	$(BIN)/sundog bench --quick
 
 marked: $(VENV)/.dev model ## the other tests: embedded model, vLLM where it is installed, slow ones
-	$(PYTEST) -m "local or vllm or slow"
+	$(PYTEST) -n 2 -m slow tests/tables
+	$(PYTEST) -m "local or vllm or slow" --ignore=tests/tables
 
 format: $(VENV)/.dev ## format, and mend what ruff can mend
 	$(BIN)/ruff format .

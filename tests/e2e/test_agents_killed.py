@@ -55,8 +55,8 @@ def test_conversations_go_on_at_the_turn(tmp_path: Path, method: str, num_at_onc
         server.open_gate()
         code, _, stderr = run(tmp_path, *COMMAND)
         written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-        # An effect in flight when the run is killed fails its row: nobody knows whether it happened.
-        most = num_killed * num_at_once
+        # A conversation has one call in flight, or answered and not yet committed, when the run is killed.
+        most = num_killed * NUM_ROWS
         assert model.num_asked <= NUM_ROWS * (NUM_USES + 1) + most, "only what was in flight is asked again"
         assert {row["text"] for row in written} == {f"done after {NUM_USES}"}
         if method == "GET":
@@ -65,5 +65,7 @@ def test_conversations_go_on_at_the_turn(tmp_path: Path, method: str, num_at_onc
             assert len(server.asked) <= NUM_ROWS * NUM_USES + most
         else:
             assert set(server.by_row.values()) == {1}, "an effect that may have happened is not repeated"
-            assert len(written) >= NUM_ROWS - most
+            # An effect in flight when the run is killed fails its row: nobody knows whether it happened. One is at
+            # work at a time, and on a slow disk the one before may not be committed yet.
+            assert len(written) >= NUM_ROWS - 2 * num_killed
             assert all(server.by_row[row["id"] * 100 + step] == 1 for row in written for step in range(NUM_USES))
