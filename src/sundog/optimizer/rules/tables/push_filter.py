@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import takewhile
 
-from sundog.ir.logical import Filter, LogicalPlan, Table, steps_of
+from sundog.ir.logical import Filter, LogicalPlan, Node, Table, steps_of
 from sundog.ir.tables import QueryRows
 from sundog.ir.templates.substitute import rename_columns
 from sundog.ir.templates.template import ROW, Reference, Template
@@ -70,13 +70,20 @@ def _moves(plan: LogicalPlan, table: Table, context: Context) -> Iterator[tuple[
     if not isinstance(table.source, QueryRows) or any(map(context.facts.is_ordered, steps)):
         return
     named = {name for node in table.nodes for name in node.after}
-    for node in takewhile(lambda one: isinstance(one, Filter), table.nodes):
+    for node in takewhile(_only_drops, table.nodes):
         assert isinstance(node, Filter)
         if node.after or node.name in named or not cannot_fail(node.predicate, frozenset(plan.constants)):
             continue
         found = _source_of(plan, table, node.predicate)
-        if found is not None and not any(map(context.facts.is_ordered, steps_of(found[0].nodes))):
+        if found is None or any(map(context.facts.is_ordered, steps_of(found[0].nodes))):
+            continue
+        # What a row must be to count as whole is asked of every row.
+        if all(_only_drops(one) for one in found[0].nodes if isinstance(one, Filter)):
             yield node, found[0], replace(node, predicate=found[1])
+
+
+def _only_drops(node: Node) -> bool:
+    return isinstance(node, Filter) and node.reason is None
 
 
 def _source_of(plan: LogicalPlan, table: Table, predicate: Template) -> tuple[Table, Template] | None:
