@@ -14,6 +14,7 @@ from tests.engines.vllm_server import MAX_MODEL_LEN, write_model
 
 
 class TestVLLMLocal(EngineConformance):
+    has_room_for_tools = False
     kind = VLLMLocalKind()
     # A token is a byte here.
     schema_tokens = 400
