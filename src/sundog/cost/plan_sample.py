@@ -49,7 +49,7 @@ ONCE = Estimate.exactly(1.0)
 UNLIMITED_OUTPUT_TOKENS = 1024
 UNKNOWN_ITEMS = Estimate(0.0, 3.0, 10.0)
 UNKNOWN_TURNS = 10
-# Of one tool in one turn of an agent.
+# Calls of one tool in one turn of an agent.
 UNKNOWN_USES = Estimate(0.0, 0.5, 2.0)
 UNKNOWN_TURN = Estimate(0.0, 0.5, 1.0)
 MAX_CALLS = 100_000

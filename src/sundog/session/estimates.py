@@ -82,7 +82,7 @@ class FlowEstimates:
         thread, is reading its own."""
         snapshots = self._state_dir / "runs" / run.run_id / "inputs"
         with closing(self._rows.open(self._flow.plan.logical, snapshots)) as inputs:
-            # Of several tables the run has written down the rows of all that are inputs, and queries have more.
+            # Where there are several tables, the run has written down the rows of inputs only, and queries have more.
             num_rows = run.num_rows if len(self._flow.plan.tables) == 1 else None
             costs = self.costs(inputs, num_rows, counts_tokens=False)
             return costs.estimate(self._flow.plan).calls.num_executed.expected

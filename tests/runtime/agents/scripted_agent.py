@@ -34,7 +34,7 @@ class Stage:
     def __init__(self) -> None:
         self.script: Script = lambda messages: "done"
         self.requests: list[GenerateRequest] = []
-        #: Of answers that are text.
+        #: The reason why answers that are text end.
         self.finish_reason: FinishReason = "stop"
 
 
