@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Mapping
@@ -12,7 +13,10 @@ import duckdb
 import pytest
 
 import sundog as sd
+from sundog.config import read_config
 from sundog.errors import ConfigError, FlowError, InputError, RunStopped, SundogError
+from sundog.runtime.run_options import RunOptions
+from sundog.session.session import plan_session
 
 VISITS = [
     {"id": 1, "drugs": [{"name": "aspirin", "mg": 100.0}, {"name": "ibuprofen", "mg": 400.0}]},
@@ -296,3 +300,13 @@ def test_tables_that_do_not_read_each_other_run_side_by_side(tmp_path: Path) -> 
         table.output(text=table.python(f"meet_{name}", meet, args={"text": name}))
     result = run(flow, tmp_path)
     assert [[row["text"] for row in result.table(name)] for name in ("one", "two")] == [["one"], ["two"]]
+
+
+def test_a_run_that_is_stopped_before_its_first_row_ends(tmp_path: Path) -> None:
+    flow = with_groups(tmp_path)
+    session = plan_session(flow.plan(), tmp_path, read_config())
+    with session.open_run(RunOptions(tmp_path / "state")) as opened:
+        opened.stop()
+        with pytest.raises(RunStopped, match="interrupted"):
+            asyncio.run(asyncio.wait_for(opened.execute(), 20))
+    assert run(flow, tmp_path).report.num_executed == 3

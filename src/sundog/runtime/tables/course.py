@@ -98,12 +98,12 @@ class TableCourse:
                 self.stop(error)
 
     async def _run_table(self, table: TableExec) -> None:
+        if self._is_stopping:
+            return
         self._waiting.add(table.name)
         for name in table.waits_for:
             await self._ended[name].wait()
         self._waiting.discard(table.name)
-        if self._is_stopping:
-            return
         if table.stream_of is None:
             await self._run_counted(table)
         else:
