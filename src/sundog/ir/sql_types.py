@@ -56,6 +56,11 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_SHOWN = 60
 
 
+def sql_name(name: str) -> str:
+    """Return a name as SQL takes it, whatever it is."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def spell_type(type: SQLType) -> str:
     """Return a type as SQL writes it, as in `STRUCT("name" VARCHAR)[]`."""
     match type:
@@ -64,7 +69,7 @@ def spell_type(type: SQLType) -> str:
         case ListType(item=item, length=length):
             return f"{spell_type(item)}[{'' if length is None else length}]"
         case StructType(fields=fields):
-            return f"STRUCT({', '.join(f'{_quoted(name)} {spell_type(field)}' for name, field in fields)})"
+            return f"STRUCT({', '.join(f'{sql_name(name)} {spell_type(field)}' for name, field in fields)})"
 
 
 def type_of_shape(shape: Shape) -> SQLType:
@@ -146,7 +151,3 @@ def _is_decimal(text: str, num_digits: int, num_behind: int) -> bool:
 def _shown(value: Any) -> str:
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from jinja2 import Environment, TemplateSyntaxError
 
 from sundog.errors import FlowError
+from sundog.ir.templates.template import column_of_row
 
 JinjaToken = tuple[int, str, str]
 
@@ -32,15 +33,6 @@ def with_names(template: str, records: Mapping[str, Mapping[str, str]], names: M
         made.append(text)
         place += used
     return "".join(made)
-
-
-def column_of_row(name: str) -> str:
-    """Return the expression of a row's column.
-
-    >>> column_of_row("note"), column_of_row("first name")
-    ('row.note', "row['first name']")
-    """
-    return f"row.{name}" if name.isidentifier() else f"row[{name!r}]"
 
 
 def _renamed(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sqlglot import Token, TokenType, exp
 
+from sundog.ir.sql_types import sql_name
 from sundog.queries.clauses import Clause, Edit, closing
 from sundog.queries.functions import unknown_function
 from sundog.queries.parsed import Query, is_relation
@@ -56,7 +57,7 @@ def keys_of(query: Query, select: exp.Select, clauses: Sequence[Clause]) -> Keye
         if isinstance(joined, exp.Join) and joined.kind in ("SEMI", "ANTI"):
             continue
         if isinstance(one, exp.Table) and _has_rowid(one):
-            keys.append(f"{_quoted(one.alias_or_name)}.rowid")
+            keys.append(f"{sql_name(one.alias_or_name)}.rowid")
         elif isinstance(one, exp.Unnest) and not one.args.get("offset") and len(one.expressions) == 1:
             name = f"{_POSITION}{len(positions)}"
             alias, edit = _with_position(words, next(calls), name)
@@ -73,10 +74,6 @@ def _has_rowid(table: exp.Table) -> bool:
     columns = alias.columns if isinstance(alias, exp.TableAlias) else []
     plain = is_relation(table) and not table.args.get("pivots") and not table.args.get("joins")
     return plain and all(column.name.lower() != "rowid" for column in columns)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _unnests(words: Sequence[Token], behind: Clause) -> list[int]:
@@ -102,10 +99,10 @@ def _with_position(words: Sequence[Token], call: int, name: str) -> tuple[str, E
     elif number == len(words) or words[number].token_type not in (TokenType.VAR, TokenType.IDENTIFIER):
         place = words[end].end + 1
         return '"unnest"', Edit(place, place, f' with ordinality as "unnest"("unnest", {name})')
-    alias, last, column = _quoted(words[number].text), number, _quoted(words[number].text)
+    alias, last, column = sql_name(words[number].text), number, sql_name(words[number].text)
     if number + 1 < len(words) and words[number + 1].token_type is TokenType.L_PAREN:
         last = closing(words, number + 1)
-        column = _quoted(words[number + 2].text)
+        column = sql_name(words[number + 2].text)
     text = f" with ordinality as {alias}({column}, {name})"
     return alias, Edit(words[end].end + 1, words[last].end + 1, text)
 

@@ -18,7 +18,7 @@ from sundog.ir.physical import PhysicalPlan, TypedColumn
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Shape
 from sundog.ir.sql_types import JSON, VARCHAR, ListType, SQLType, StructType, type_of_shape
 from sundog.ir.tables import CollectedRows, ComponentRows, InputRows, QueryRows
-from sundog.ir.templates.template import ROW, Path, Reference, Template
+from sundog.ir.templates.template import ROW, Path, Reference, Template, column_of_row
 from sundog.operators.base import Operator
 from sundog.queries.parsed import parse_query
 from sundog.runtime.tables.collected import collected_columns
@@ -83,8 +83,7 @@ def _row_of(table: Table, relations: Relations) -> dict[str, SQLType]:
 
 
 def _with_columns_of(table: Table, row: Mapping[str, SQLType]) -> Table:
-    names = [f"row.{name}" if name.isidentifier() else f"row[{name!r}]" for name in row]
-    outputs = tuple((name, Template(f"{{{{ {read} }}}}")) for name, read in zip(row, names, strict=True))
+    outputs = tuple((name, Template(f"{{{{ {column_of_row(name)} }}}}")) for name in row)
     return replace(table, outputs=outputs)
 
 

@@ -58,8 +58,3 @@ class MadePositions:
             if place is not None:
                 return (*place, *path[length:])
         return path
-
-
-def identifier(name: str) -> str:
-    """Return a name as SQL writes it."""
-    return '"' + name.replace('"', '""') + '"'

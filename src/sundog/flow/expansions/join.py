@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sundog.flow.expansions.base import Expanded, identifier
+from sundog.flow.expansions.base import Expanded
 from sundog.flow.expansions.resolve import MAX_PAIRS
 from sundog.flow.positions import DataPath
+from sundog.ir.sql_types import sql_name
 
 
 class JoinSpec(BaseModel):
@@ -37,7 +38,7 @@ class JoinSpec(BaseModel):
 def join(name: str, spec: JoinSpec, others: Mapping[str, Any]) -> Expanded:
     """Return the pairs that match, and the rows."""
     pairs, judge = f"{name}__pairs", f"{name}__judge"
-    left, right = identifier(spec.left), identifier(spec.right)
+    left, right = sql_name(spec.left), sql_name(spec.right)
     asked = {"engine": spec.engine, "prompt": spec.prompt, "output": {"matches": "bool"}}
     if spec.system is not None:
         asked["system"] = spec.system

@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sundog.flow.expansions.base import Expanded, identifier
+from sundog.flow.expansions.base import Expanded
 from sundog.flow.positions import DataPath
+from sundog.ir.sql_types import sql_name
 
 _ID = "rank__id"
 
@@ -35,7 +36,7 @@ class RankSpec(BaseModel):
 def rank(name: str, spec: RankSpec, others: Mapping[str, Any]) -> Expanded:
     """Return the scores, and the rows."""
     scores, judge = f"{name}__scores", f"{name}__judge"
-    source = identifier(spec.source)
+    source = sql_name(spec.source)
     asked = {"engine": spec.engine, "prompt": spec.prompt, "output": {"score": "int"}}
     if spec.system is not None:
         asked["system"] = spec.system
@@ -47,7 +48,7 @@ def rank(name: str, spec: RankSpec, others: Mapping[str, Any]) -> Expanded:
             **{key: others[key] for key in ("failed_rows",) if key in others},
         },
         name: {
-            "query": f"select s.*, c.score as {identifier(spec.as_)} from {source} s join {scores} c"
+            "query": f"select s.*, c.score as {sql_name(spec.as_)} from {source} s join {scores} c"
             f" on c.id = s.rowid order by c.score desc, s.rowid limit {spec.k}",
             **others,
         },

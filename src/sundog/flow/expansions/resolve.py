@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from sundog.flow.expansions.base import Expanded, identifier
+from sundog.flow.expansions.base import Expanded
 from sundog.flow.positions import DataPath
+from sundog.ir.sql_types import sql_name
 
 MAX_PAIRS = 100_000
 MAX_CLUSTER = 100
@@ -73,7 +74,7 @@ class ResolveSpec(BaseModel):
 def resolve(name: str, spec: ResolveSpec, others: Mapping[str, Any]) -> Expanded:
     """Return the distinct values, the pairs with their verdicts, the clusters, their canonical values, and the rows."""
     values, pairs, clusters, canonical = (f"{name}__{part}" for part in ("values", "pairs", "clusters", "canonical"))
-    source, column, judge = identifier(spec.source), identifier(spec.column), f"{name}__judge"
+    source, column, judge = sql_name(spec.source), sql_name(spec.column), f"{name}__judge"
     waiting = {key: others[key] for key in ("failed_rows",) if key in others}
     asked = {"engine": spec.engine, "prompt": spec.prompt, "output": {"same": "bool"}}
     if spec.system is not None:
@@ -112,7 +113,7 @@ def resolve(name: str, spec: ResolveSpec, others: Mapping[str, Any]) -> Expanded
             f" {_ORDERS[spec.canonical]}) as canonical from {clusters} k join {values} v on v.id = k.id order by k.id",
         },
         name: {
-            "query": f"select s.*, c.canonical as {identifier(spec.as_)} from {source} s"
+            "query": f"select s.*, c.canonical as {sql_name(spec.as_)} from {source} s"
             f" left join {canonical} c on c.value = s.{column}::varchar",
             **others,
         },
@@ -122,7 +123,7 @@ def resolve(name: str, spec: ResolveSpec, others: Mapping[str, Any]) -> Expanded
 
 def _candidates(values: str, spec: ResolveSpec) -> Iterator[str]:
     """Yield a select of pairs for each rule."""
-    column, block = identifier(spec.column), spec.block
+    column, block = sql_name(spec.column), spec.block
     named = f"select v.id, v.value as {column} from {values} v"
     pair = "select l.id as left_id, r.id as right_id"
     if block is None:

@@ -27,7 +27,7 @@ from sundog.ir.graph import table_order
 from sundog.ir.logical import Table
 from sundog.ir.schemas.shape import Anything, Record
 from sundog.ir.tables import CollectedRows, ComponentRows, InputRows, QueryRows, TableSource
-from sundog.ir.templates.template import Template
+from sundog.ir.templates.template import Template, column_of_row
 from sundog.queries.check import complaints_of
 from sundog.queries.columns import output_columns
 from sundog.queries.parsed import UnreadableQuery, parse_query
@@ -219,7 +219,7 @@ class TableBinder:
         """Return the query's own columns as outputs; none where only the inputs tell which these are."""
         if spec.from_ is not None or spec.nodes:
             self._complain(f"the table '{name}' needs outputs: its columns", _place(name))
-        return tuple((column, Template(f"{{{{ {_read_as(column)} }}}}")) for column in columns or ())
+        return tuple((column, Template(f"{{{{ {column_of_row(column)} }}}}")) for column in columns or ())
 
     def _outputs(self, written: Mapping[str, Any], place: DataPath) -> Columns:
         return tuple(
@@ -261,7 +261,3 @@ class TableBinder:
 
 def _place(name: str) -> DataPath:
     return ("tables", name)
-
-
-def _read_as(column: str) -> str:
-    return f"row.{column}" if column.isidentifier() else f"row[{column!r}]"

@@ -33,6 +33,15 @@ def spell_path(path: Path) -> str:
     return path[0] + "".join(f"[{key}]" if key.isdigit() else f".{key}" for key in path[1:])
 
 
+def column_of_row(name: str) -> str:
+    """Return the expression of a row's column.
+
+    >>> column_of_row("note"), column_of_row("first name")
+    ('row.note', "row['first name']")
+    """
+    return f"row.{name}" if name.isidentifier() else f"row[{name!r}]"
+
+
 @dataclass(frozen=True, slots=True)
 class Literal:
     """Text that is the same for every row."""

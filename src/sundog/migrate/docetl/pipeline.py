@@ -15,11 +15,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from sundog.errors import FlowError
+from sundog.ir.sql_types import sql_name
 from sundog.migrate.docetl.engines import ModelEngines
 from sundog.migrate.docetl.making import Making, Operation
 from sundog.migrate.docetl.operations import apply
 from sundog.migrate.docetl.rows import TableDraft, columns_of_file, columns_of_rows
-from sundog.migrate.docetl.table_steps import sql_name
 from sundog.migrate.written import FreshNames, ImportedFlow, flow_name
 
 # `item` and `doc` are what elements of a group are mostly called.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sundog.migrate.prompts import column_of_row
+from sundog.ir.templates.template import column_of_row
 
 MAX_LOOKED_AT = 1_000
 MAX_BYTES = 50_000_000

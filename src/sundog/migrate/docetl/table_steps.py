@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sundog.errors import FlowError
+from sundog.ir.sql_types import sql_name
 from sundog.migrate.docetl.making import Making, Operation, ask, schema_of
 from sundog.migrate.docetl.rows import TableDraft, columns_of_rows
 from sundog.migrate.docetl.schemas import field_name
@@ -131,11 +132,6 @@ def _begin(operation: Operation, source: dict[str, Any], columns: dict[str, str]
 
 def _listed(selected: Sequence[str]) -> str:
     return ",\n  ".join(selected)
-
-
-def sql_name(name: str) -> str:
-    """Return a name as SQL takes it, whatever it is."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def sql_text(value: str) -> str:

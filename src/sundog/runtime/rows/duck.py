@@ -70,11 +70,6 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def quoted(name: str) -> str:
-    """Return a name as SQL writes it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def file_list(paths: Sequence[Path]) -> str:
     """Return `paths` as a DuckDB list; characters that DuckDB would read as a glob stand for themselves."""
     return "[" + ", ".join(literal(_escape_glob(str(path))) for path in paths) + "]"

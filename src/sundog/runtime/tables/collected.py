@@ -13,10 +13,10 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from sundog.ir.logical import Table
-from sundog.ir.sql_types import ListType, StructType
+from sundog.ir.sql_types import ListType, StructType, sql_name
 from sundog.ir.tables import CollectedRows
 from sundog.queries.parsed import parse_query
-from sundog.runtime.rows.duck import MAX_LINE_BYTES, quoted
+from sundog.runtime.rows.duck import MAX_LINE_BYTES
 from sundog.runtime.rows.formats.json_line import bad_line, reason_of
 from sundog.runtime.rows.snapshot import json_lines
 from sundog.runtime.tables.column_types import ColumnTypes
@@ -39,8 +39,8 @@ def collected_lines(table: Table, source: CollectedRows, relations: Relations, n
     """Yield a line of JSON for each group, in the order of their first rows; a `bad_line` for one that holds what no
     row can, and for one that is too large. `nulled` and errors: as of `Relations.lines`."""
     with relations.kept(table, parse_query(source.sql)) as kept:
-        columns = ", ".join(map(quoted, kept.types))
-        number = f"min(rowid) OVER (PARTITION BY {', '.join(map(quoted, source.by))})"
+        columns = ", ".join(map(sql_name, kept.types))
+        number = f"min(rowid) OVER (PARTITION BY {', '.join(map(sql_name, source.by))})"
         select = f"SELECT {columns}, {number} AS {GROUP} FROM {kept.name} ORDER BY {GROUP}, rowid"
         lines = json_lines(kept.cursor, select, {**kept.types, GROUP: kept.cursor.type("BIGINT")}, nulled)
         for _, group in groupby(map(_read, lines), key=lambda row: row[0]):

@@ -23,10 +23,10 @@ from duckdb.sqltypes import DuckDBPyType
 
 from sundog.errors import FlowError, InputError, RunError
 from sundog.ir.logical import InputSource, Table
-from sundog.ir.sql_types import SQLType, spell_type
+from sundog.ir.sql_types import SQLType, spell_type, sql_name
 from sundog.queries.order import Keyed, with_keys
 from sundog.queries.parsed import Query
-from sundog.runtime.rows.duck import connect_duckdb, fetched, new_name, quoted
+from sundog.runtime.rows.duck import connect_duckdb, fetched, new_name
 from sundog.runtime.rows.failures import explained, first_sentence
 from sundog.runtime.rows.formats.loaded_json import load_lines, typed_select
 from sundog.runtime.rows.formats.open_table import open_table
@@ -105,7 +105,7 @@ class Relations:
                     )
                 is_first = name == next(iter(self._inputs))
                 select = self._chosen(relation, num_rows) if is_first else relation
-                self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} AS {select}")
+                self._connection.execute(f"CREATE OR REPLACE TABLE {sql_name(name)} AS {select}")
             self._loaded.add(name)
 
     def input_columns(self, name: str) -> ColumnTypes:
@@ -127,7 +127,7 @@ class Relations:
 
     def columns_of(self, name: str) -> ColumnTypes:
         """Return the columns of a relation that is there."""
-        return self._typed(f"SELECT * FROM {quoted(name)}", None)
+        return self._typed(f"SELECT * FROM {sql_name(name)}", None)
 
     def declare_input(self, name: str) -> None:
         """Make an input, whose rows are not loaded, an empty relation; nothing where it is one, or a table."""
@@ -137,8 +137,8 @@ class Relations:
 
     def declare(self, name: str, columns: ColumnTypes) -> None:
         """Make an empty relation."""
-        types = ", ".join(f"{quoted(column)} {spell_type(type)}" for column, type in columns)
-        self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} ({types})")
+        types = ", ".join(f"{sql_name(column)} {spell_type(type)}" for column, type in columns)
+        self._connection.execute(f"CREATE OR REPLACE TABLE {sql_name(name)} ({types})")
 
     def load(self, name: str, columns: ColumnTypes, lines: Iterable[bytes]) -> None:
         """Make a relation of rows as JSON objects, in their order, in the place of one of that name."""
@@ -147,7 +147,7 @@ class Relations:
             try:
                 load_lines(self._connection, staged, lines)
                 select = typed_select(staged, {column: spell_type(type) for column, type in columns})
-                self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} AS {select}")
+                self._connection.execute(f"CREATE OR REPLACE TABLE {sql_name(name)} AS {select}")
             finally:
                 self._connection.execute(f"DROP TABLE IF EXISTS {staged}")
 
@@ -195,7 +195,7 @@ class Relations:
                 cursor.execute(f"SET search_path = '{schema},main'")
                 staged, given = f"{schema}.lines", {column: spell_type(type) for column, type in columns}
                 load_lines(cursor, staged, lines)
-                cursor.execute(f"CREATE TABLE {schema}.{quoted(stream)} AS {typed_select(staged, given)}")
+                cursor.execute(f"CREATE TABLE {schema}.{sql_name(stream)} AS {typed_select(staged, given)}")
                 parameters = self._parameters(query)
                 types = _types_of(cursor, query.sql, parameters)
                 return _with_keys_apart(cursor, keyed, types, parameters, nulled)
@@ -208,7 +208,7 @@ class Relations:
         """The rows of a query in a table of their own, whose `rowid` counts them in their order, until the block ends.
         RunError as of `lines`, and for what fails in the block."""
         keyed, types, name = with_keys(query), self._types(query.sql, query), new_name("kept")
-        columns = ", ".join(map(quoted, types))
+        columns = ", ".join(map(sql_name, types))
         hidden = "".join(f", __k{index}" for index in range(keyed.num_keys))
         select = f"SELECT {columns} FROM ({keyed.sql}\n) AS t({columns}{hidden}) LIMIT {table.max_rows + 1}"
         with explained(lambda error: _failure(table, error)), self._cursor() as cursor:

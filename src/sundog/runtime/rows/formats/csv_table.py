@@ -19,7 +19,8 @@ from duckdb.sqltypes import DuckDBPyType
 
 from sundog.errors import InputError, SundogError, suggest
 from sundog.ir.schemas.shape import Record, Shape
-from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, literal, quoted, stream
+from sundog.ir.sql_types import sql_name
+from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, literal, stream
 from sundog.runtime.rows.failures import different_columns, explained, no_key_column, shorten, too_long, unreadable
 from sundog.runtime.rows.formats.csv_text import BadQuoting, delimiter_of, first_line_not_utf8, records
 from sundog.runtime.rows.formats.kept_rows import kept_or_read
@@ -67,7 +68,7 @@ class CSVTable:
         return value_of(self._wanted, path)
 
     def relation(self) -> str:
-        columns = ", ".join(f"{column} AS {quoted(name)}" for name, column in self._raw_columns())
+        columns = ", ".join(f"{column} AS {sql_name(name)}" for name, column in self._raw_columns())
         return f"SELECT {columns} FROM {self._source}"
 
     def described(self) -> str:

@@ -15,7 +15,8 @@ import duckdb
 import pyarrow as pa
 from pydantic_core import to_json
 
-from sundog.runtime.rows.duck import literal, new_name, quoted
+from sundog.ir.sql_types import sql_name
+from sundog.runtime.rows.duck import literal, new_name
 from sundog.runtime.rows.table import InputRow
 
 BATCH_ROWS = 2048
@@ -57,7 +58,7 @@ class SeenTypes:
 def typed_select(table: str, types: Mapping[str, Any]) -> str:
     """Return a select of the lines of `table`, in order, with columns of the given types: their SQL text, or a
     structure as DuckDB's from_json takes it."""
-    columns = ", ".join(f"s.{quoted(name)} AS {quoted(name)}" for name in types)
+    columns = ", ".join(f"s.{sql_name(name)} AS {sql_name(name)}" for name in types)
     return f"SELECT {columns} FROM (SELECT from_json(line, {literal(json.dumps(types))}) AS s FROM {table})"
 
 

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from sundog.errors import InputError, SundogError, error_text
 from sundog.ir.schemas.shape import Record, Shape
-from sundog.runtime.rows.duck import file_list, quoted
+from sundog.ir.sql_types import sql_name
+from sundog.runtime.rows.duck import file_list
 from sundog.runtime.rows.failures import different_columns, explained, no_key_column, unreadable
 from sundog.runtime.rows.paths import InputFiles
 from sundog.runtime.rows.table import JoinKey, Scan
@@ -55,7 +56,7 @@ class ParquetTable:
 
     def relation(self) -> str:
         columns = (
-            f"r{index} AS {quoted(name)}" for index, name in enumerate(self._names) if self.files.is_wanted(name)
+            f"r{index} AS {sql_name(name)}" for index, name in enumerate(self._names) if self.files.is_wanted(name)
         )
         return f"SELECT {', '.join(columns)} FROM {self._reader}"
 
