@@ -11,6 +11,9 @@ from sundog.ir.agents import Agent
 from sundog.ir.logical import Filter, Loop, Node, Step, Table, ValueNode, templates_of
 from sundog.ir.templates.template import LOOP, Path
 
+DICT_METHODS = frozenset(dir(dict))
+"""What a template reads of a row by these names may be the method and not the column, and the method reaches all."""
+
 
 def paths_read(node: Node) -> frozenset[Path]:
     """Return the paths that a node reads from outside itself; of a loop, those that leave its body."""
@@ -39,7 +42,7 @@ def names_needed(loop: Loop, outer: Iterable[Path]) -> frozenset[str]:
 
 def names_passed_on(loop: Loop, outer: Iterable[Path]) -> frozenset[str]:
     """Return the steps of a loop's body that are read through the loop's value (by the paths `outer`) `loop.last` or
-    `loop.history`.     All of them where such a value is read as a whole."""
+    `loop.history`. All of them where such a value is read as a whole."""
     names = _names(loop)
     passed: set[str] = set()
     for path in outer:

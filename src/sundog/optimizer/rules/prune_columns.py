@@ -10,11 +10,9 @@ from dataclasses import replace
 
 from sundog.ir.logical import LogicalPlan, Table
 from sundog.ir.tables import InputRows
-from sundog.ir.templates.reads import outer_paths
+from sundog.ir.templates.reads import DICT_METHODS, outer_paths
 from sundog.ir.templates.template import ROW
 from sundog.optimizer.rules.base import Context, RuleResult
-
-_METHODS = frozenset(dir(dict))
 
 
 class PruneColumns:
@@ -65,7 +63,7 @@ def _columns_of(name: str, table: Table, keys: Mapping[str, tuple[str, str] | No
         read = [path[1:] for path in paths if path[0] == name]
     else:
         read = [path for path in paths if path[0] not in table.joined]
-    if any(not path or path[0] in _METHODS for path in read):
+    if any(not path or path[0] in DICT_METHODS for path in read):
         return None
     own = keys.get(name)
     driving = [key[1] for other in table.joined if (key := keys.get(other)) is not None]

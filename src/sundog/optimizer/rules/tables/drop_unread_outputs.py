@@ -11,7 +11,7 @@ from dataclasses import replace
 from sundog.ir.graph import table_order
 from sundog.ir.logical import LogicalPlan, Table
 from sundog.ir.tables import QueryRows
-from sundog.ir.templates.reads import outer_paths
+from sundog.ir.templates.reads import DICT_METHODS, outer_paths
 from sundog.ir.templates.template import ROW, Template
 from sundog.optimizer.rules.base import Context, RuleResult
 from sundog.optimizer.rules.tables.readers import (
@@ -23,8 +23,6 @@ from sundog.optimizer.rules.tables.readers import (
 )
 from sundog.queries.columns import output_columns
 from sundog.queries.removal import without_columns
-
-_METHODS = frozenset(dir(dict))
 
 
 class DropUnreadOutputs:
@@ -80,7 +78,7 @@ def _cheapest(table: Table) -> tuple[tuple[str, Template], ...]:
 
 def _without_unread_columns(plan: LogicalPlan, table: Table) -> tuple[LogicalPlan, list[str]]:
     paths = {path[1:] for path in outer_paths(table) if path[0] == ROW}
-    if not isinstance(table.source, QueryRows) or any(not path or path[0] in _METHODS for path in paths):
+    if not isinstance(table.source, QueryRows) or any(not path or path[0] in DICT_METHODS for path in paths):
         return plan, []
     (query,) = queries_of(table)
     columns = output_columns(query, columns_of_tables(plan))

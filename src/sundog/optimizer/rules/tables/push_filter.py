@@ -13,6 +13,7 @@ from itertools import takewhile
 
 from sundog.ir.logical import Filter, LogicalPlan, Node, Table, steps_of
 from sundog.ir.tables import QueryRows
+from sundog.ir.templates.reads import DICT_METHODS
 from sundog.ir.templates.substitute import rename_columns
 from sundog.ir.templates.template import ROW, Reference, Template
 from sundog.optimizer.rules.base import Context, RuleResult
@@ -20,8 +21,6 @@ from sundog.optimizer.rules.reorder_filters import cannot_fail
 from sundog.optimizer.rules.tables.readers import columns_of_tables, queries_of, readers_of
 from sundog.queries.columns import output_columns
 from sundog.queries.movement import pull_filter
-
-_METHODS = frozenset(dir(dict))
 
 
 class PushFilter:
@@ -111,6 +110,6 @@ def _column_of(template: Template, table: Table) -> str | None:
     """Return the column of the row that a template is, untouched."""
     match template.segments:
         case (Reference(path=(name, column)),) if template.is_expression and name == ROW:
-            is_plain = column.isidentifier() and column not in _METHODS and column not in table.joined
+            is_plain = column.isidentifier() and column not in DICT_METHODS and column not in table.joined
             return column if is_plain else None
     return None
