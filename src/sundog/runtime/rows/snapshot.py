@@ -17,7 +17,6 @@ from typing import Any
 
 import duckdb
 from duckdb import StatementType
-from duckdb.sqltypes import DuckDBPyType
 from pydantic_core import from_json, to_json
 
 from sundog.errors import InputError
@@ -25,12 +24,11 @@ from sundog.ir.logical import InputSource
 from sundog.ir.values.normal_form import NoNormalForm, normal_form
 from sundog.operators.edited_modules import resolve_as_written
 from sundog.private_files import FILE_MODE, make_private_folder, open_private
-from sundog.runtime.rows.duck import fetched
 from sundog.runtime.rows.failures import explained, first_sentence
 from sundog.runtime.rows.formats.json_line import bad_line
 from sundog.runtime.rows.paths import InputFiles
-from sundog.runtime.rows.table import BadRow
-from sundog.runtime.rows.values import column_of, count_nulled, decoder, note_nulled, select_list
+from sundog.runtime.rows.values.decoding import note_nulled
+from sundog.runtime.rows.values.query_rows import json_lines
 from sundog.runtime.rows.whole_file import whole_file
 
 # DuckDB looks for relative names in the working folder before any other, so a query runs in the flow's folder.
@@ -97,31 +95,6 @@ def _query_lines(
                 hint="name one of them otherwise: ... AS another_name",
             )
         yield from json_lines(cursor, query, dict(zip(relation.columns, relation.types, strict=True)), nulled)
-
-
-def json_lines(
-    cursor: duckdb.DuckDBPyConnection,
-    query: str,
-    types: Mapping[str, DuckDBPyType],
-    nulled: Counter[str],
-    *,
-    num_hidden: int = 0,
-    parameters: Mapping[str, Any] | None = None,
-) -> Iterator[bytes]:
-    """Yield the rows of `query` in its order, a line of JSON for each, or a `bad_line`. `types`: its columns, but for
-    `num_hidden` behind them that no row has. Raises what DuckDB raises."""
-    columns = [column_of(name, type, f"r{index}") for index, (name, type) in enumerate(types.items())]
-    renamed = ", ".join(f"r{index}" for index in range(len(columns) + num_hidden))
-    decode, counted = decoder(columns), count_nulled(columns)
-    selection = ", ".join([select_list(columns), *(expression for _, expression in counted)])
-    for rows in fetched(cursor, f"SELECT {selection} FROM ({query}\n) AS t({renamed})", parameters=parameters):
-        for place, (name, _) in enumerate(counted, start=len(columns)):
-            nulled[name] += sum(row[place] for row in rows)
-        for row, values in zip(decode([row[: len(columns)] for row in rows]), rows, strict=True):
-            if isinstance(row, BadRow):
-                yield bad_line(row.reason, dict(zip(types, values, strict=False))) + b"\n"
-            else:
-                yield to_json(row) + b"\n"
 
 
 def _call_lines(source: InputSource, base_dir: Path, nulled: Counter[str]) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from sundog.ir.tables import CollectedRows
 from sundog.queries.parsed import parse_query
 from sundog.runtime.rows.duck import MAX_LINE_BYTES
 from sundog.runtime.rows.formats.json_line import bad_line, reason_of
-from sundog.runtime.rows.snapshot import json_lines
+from sundog.runtime.rows.values.query_rows import json_lines
 from sundog.runtime.tables.column_types import ColumnTypes
 from sundog.runtime.tables.relations import Relations
 

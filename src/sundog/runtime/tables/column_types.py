@@ -11,7 +11,7 @@ from typing import cast
 from duckdb.sqltypes import DuckDBPyType
 
 from sundog.ir.sql_types import JSON, VARCHAR, ListType, PlainType, SQLType, StructType
-from sundog.runtime.rows.value_sql import children_of, is_json
+from sundog.runtime.rows.values.value_sql import children_of, is_json
 
 ColumnTypes = tuple[tuple[str, SQLType], ...]
 """Names and types of columns, in order."""

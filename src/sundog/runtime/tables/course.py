@@ -18,7 +18,7 @@ from sundog.runtime.feed import Feed, IdentifiedRows, interrupted
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.rows.inputs import RowSource
-from sundog.runtime.rows.values import note_nulled
+from sundog.runtime.rows.values.decoding import note_nulled
 from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.store.store import Store
 

@@ -26,14 +26,13 @@ from sundog.ir.logical import InputSource, Table
 from sundog.ir.sql_types import SQLType, spell_type, sql_name
 from sundog.queries.order import Keyed, with_keys
 from sundog.queries.parsed import Query
-from sundog.runtime.rows.duck import connect_duckdb, fetched, new_name
+from sundog.runtime.rows.duck import connect_duckdb, new_name
 from sundog.runtime.rows.failures import explained, first_sentence
 from sundog.runtime.rows.formats.loaded_json import load_lines, typed_select
 from sundog.runtime.rows.formats.open_table import open_table
 from sundog.runtime.rows.row_choice import RowChoice
-from sundog.runtime.rows.snapshot import json_lines
 from sundog.runtime.rows.table import BadRow, InputRow
-from sundog.runtime.rows.values import column_of, count_nulled, decoder, select_list
+from sundog.runtime.rows.values.query_rows import json_lines, query_rows
 from sundog.runtime.tables.column_types import ColumnTypes, column_type
 
 
@@ -168,13 +167,13 @@ class Relations:
                 keyed.sql,
                 self._types(query.sql, query),
                 nulled,
-                num_hidden=keyed.num_keys,
+                num_keys=keyed.num_keys,
                 parameters=self._parameters(query),
             )
             for line in found:
                 num_rows += 1
                 if num_rows > table.max_rows:
-                    raise _too_many_rows(table)
+                    raise too_many_rows(table)
                 yield line
 
     def keyed_rows(
@@ -198,7 +197,8 @@ class Relations:
                 cursor.execute(f"CREATE TABLE {schema}.{sql_name(stream)} AS {typed_select(staged, given)}")
                 parameters = self._parameters(query)
                 types = _types_of(cursor, query.sql, parameters)
-                return _with_keys_apart(cursor, keyed, types, parameters, nulled)
+                found = query_rows(cursor, keyed.sql, types, nulled, num_keys=keyed.num_keys, parameters=parameters)
+                return [(one.keys, one.row) for one in found]
             finally:
                 cursor.execute("RESET search_path")
                 cursor.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
@@ -216,7 +216,7 @@ class Relations:
                 cursor.execute(f"CREATE TABLE {name} AS {select}", self._parameters(query) or None)
                 ((num_rows,),) = cursor.execute(f"SELECT count(*) FROM {name}").fetchall()
                 if num_rows > table.max_rows:
-                    raise _too_many_rows(table)
+                    raise too_many_rows(table)
                 yield KeptRows(cursor, name, types)
             finally:
                 cursor.execute(f"DROP TABLE IF EXISTS {name}")
@@ -260,28 +260,6 @@ def _types_of(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[s
     return dict(zip(relation.columns, relation.types, strict=True))
 
 
-def _with_keys_apart(
-    cursor: duckdb.DuckDBPyConnection,
-    keyed: Keyed,
-    types: Mapping[str, DuckDBPyType],
-    parameters: Mapping[str, Any],
-    nulled: Counter[str],
-) -> list[tuple[tuple[int, ...], InputRow | BadRow]]:
-    columns = [column_of(name, type, f"r{index}") for index, (name, type) in enumerate(types.items())]
-    width, counted = len(columns), count_nulled(columns)
-    keys = [f"r{index}" for index in range(width, width + keyed.num_keys)]
-    names = ", ".join([*(f"r{index}" for index in range(width)), *keys])
-    selection = ", ".join([select_list(columns), *keys, *(expression for _, expression in counted)])
-    decode, num_values = decoder(columns), width + keyed.num_keys
-    found: list[tuple[tuple[int, ...], InputRow | BadRow]] = []
-    for rows in fetched(cursor, f"SELECT {selection} FROM ({keyed.sql}\n) AS t({names})", parameters=parameters):
-        for place, (name, _) in enumerate(counted, start=num_values):
-            nulled[name] += sum(row[place] for row in rows)
-        decoded = decode([row[:width] for row in rows])
-        found += [(row[width:num_values], one) for row, one in zip(rows, decoded, strict=True)]
-    return found
-
-
 def _mistake(table: Table, error: duckdb.Error) -> FlowError:
     candidates = re.search(r"^Candidate bindings[: ]+(.*)$", str(error), re.MULTILINE)
     hint = f"columns near that name: {candidates[1]}" if candidates else None
@@ -293,7 +271,8 @@ def _failure(table: Table, error: duckdb.Error) -> RunError:
     return RunError(f"{_place(table, error)} failed: {first_sentence(error)}", where=table.location, hint=hint)
 
 
-def _too_many_rows(table: Table) -> RunError:
+def too_many_rows(table: Table) -> RunError:
+    """Return the error for a query that gives more rows than its table may have."""
     return RunError(
         f"the query of the table '{table.name}' gives more than {table.max_rows:,} rows",
         where=table.location,

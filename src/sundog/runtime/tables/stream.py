@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import duckdb
 
-from sundog.errors import RunError
 from sundog.ir.logical import Table
 from sundog.ir.row_ids import RowId
 from sundog.ir.tables import QueryRows
@@ -22,7 +21,7 @@ from sundog.runtime.feed import IdentifiedRows
 from sundog.runtime.rows.failures import first_sentence
 from sundog.runtime.rows.table import BadRow
 from sundog.runtime.tables.column_types import ColumnTypes
-from sundog.runtime.tables.relations import Relations
+from sundog.runtime.tables.relations import Relations, too_many_rows
 from sundog.store.store import Store
 
 MAX_BATCH = 256
@@ -120,8 +119,4 @@ class Pump:
     def _count(self, num_rows: int) -> None:
         self.num_rows += num_rows
         if self.num_rows > self._table.max_rows:
-            raise RunError(
-                f"the query of the table '{self._table.name}' gives more than {self._table.max_rows:,} rows",
-                where=self._table.location,
-                hint="does a join lack its condition? if not, raise max_rows",
-            )
+            raise too_many_rows(self._table)

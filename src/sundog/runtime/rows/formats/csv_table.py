@@ -26,7 +26,16 @@ from sundog.runtime.rows.formats.csv_text import BadQuoting, delimiter_of, first
 from sundog.runtime.rows.formats.kept_rows import kept_or_read
 from sundog.runtime.rows.paths import UNREADABLE, InputFiles
 from sundog.runtime.rows.table import JoinKey, Scan
-from sundog.runtime.rows.values import Column, column_of, decoder, key_of, notes_on, select_list, shape_of, value_of
+from sundog.runtime.rows.values.decoding import (
+    Column,
+    column_of,
+    decoder,
+    key_of,
+    notes_on,
+    select_list,
+    shape_of,
+    value_of,
+)
 
 EXACT_DIGITS = 15
 """A double keeps so many digits of any number; of more it keeps those that are its own shortest text."""

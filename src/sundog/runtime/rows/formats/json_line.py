@@ -15,7 +15,7 @@ from pydantic_core import from_json, to_json
 
 from sundog.ir.values.normal_form import MAX_LEVELS, NoNormalForm, normal_form
 from sundog.runtime.rows.table import BadRow, InputRow
-from sundog.runtime.rows.values import whole_number
+from sundog.runtime.rows.values.decoding import whole_number
 
 # Private-use characters: no column of a user's is called so.
 _BAD = "\ue000bad row\ue001"

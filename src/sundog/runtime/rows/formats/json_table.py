@@ -21,7 +21,7 @@ from sundog.runtime.rows.formats.json_line import NotARow, bad_line, object_in, 
 from sundog.runtime.rows.formats.kept_rows import kept_or_read
 from sundog.runtime.rows.paths import UNREADABLE, InputFiles, open_bytes
 from sundog.runtime.rows.table import BadRow, InputRow, JoinKey, Scan
-from sundog.runtime.rows.values import json_text, pointer_to
+from sundog.runtime.rows.values.decoding import json_text, pointer_to
 
 T = TypeVar("T")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic_core import to_json
 
-from sundog.runtime.rows.column_type import ColumnType
+from sundog.runtime.rows.values.column_type import ColumnType
 
 if TYPE_CHECKING:
     from sundog.runtime.rows.formats.stored_rows import SizedRow

@@ -21,7 +21,16 @@ from sundog.runtime.rows.duck import file_list
 from sundog.runtime.rows.failures import different_columns, explained, no_key_column, unreadable
 from sundog.runtime.rows.paths import InputFiles
 from sundog.runtime.rows.table import JoinKey, Scan
-from sundog.runtime.rows.values import Column, column_of, decoder, key_of, notes_on, select_list, shape_of, value_of
+from sundog.runtime.rows.values.decoding import (
+    Column,
+    column_of,
+    decoder,
+    key_of,
+    notes_on,
+    select_list,
+    shape_of,
+    value_of,
+)
 
 MAX_DECIMAL_DIGITS = 38
 """DuckDB reads wider ones as doubles."""

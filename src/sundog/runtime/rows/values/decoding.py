@@ -17,7 +17,7 @@ from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.ir.values.normal_form import INTEGER_BOUND, MAX_LEVELS, NoNormalForm, normal_form
 from sundog.runtime.rows.duck import literal, stream
 from sundog.runtime.rows.table import BadRow, Decode, InputRow, JoinKey
-from sundog.runtime.rows.value_sql import (
+from sundog.runtime.rows.values.value_sql import (
     NESTED,
     TEXT_TYPES,
     WHOLE_TYPES,
