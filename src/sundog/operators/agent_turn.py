@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sundog.engines.base import ENGINES, GenerateRequest, Message, SchemaLimitedKind
+from sundog.engines.base import ENGINES, Message, SchemaLimitedKind
 from sundog.engines.structured.tool_form import constrained_messages, constrained_schema, read_constrained, told_tools
 from sundog.engines.tool_use import ToolCall, ToolChoice, ToolSchema
 from sundog.errors import BadResponse, FlowError
@@ -25,7 +25,7 @@ from sundog.ir.templates.render import Scope, render_text
 from sundog.ir.templates.template import Template
 from sundog.ir.values.canonical import canonical_json
 from sundog.ir.values.normal_form import whole_text
-from sundog.operators.answer_stream import whole_answer
+from sundog.operators.answer_stream import request_of, whole_answer
 from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
 
 SO_FAR = "agent__so_far"
@@ -95,17 +95,7 @@ class AgentTurnOperator:
     async def run(self, call: BoundCall, context: CallContext) -> Outcome:
         payload = call.payload
         tools = tuple(ToolSchema(*tool) for tool in payload["tools"])
-        request = GenerateRequest(
-            request_id=context.request_id,
-            messages=call.prompt,
-            max_tokens=payload["max_tokens"],
-            temperature=payload["temperature"],
-            seed=payload["seed"],
-            stop=tuple(payload["stop"]),
-            priority=context.priority,
-            about=context.about,
-            needs_first_token=context.needs_first_token,
-        )
+        request = request_of(call, context)
         choice: ToolChoice = payload["choice"]
         if payload["form"] == "constrained":
             request.json_schema = constrained_schema(tools, choice, payload["output"])

@@ -8,7 +8,23 @@ from __future__ import annotations
 from sundog.engines.base import Chunk, GenerateRequest
 from sundog.errors import BadResponse
 from sundog.ir.values.normal_form import whole_text
-from sundog.operators.base import CallContext
+from sundog.operators.base import BoundCall, CallContext
+
+
+def request_of(call: BoundCall, context: CallContext) -> GenerateRequest:
+    """Return the request for a call whose payload has `max_tokens`, `temperature`, `seed` and `stop`."""
+    payload = call.payload
+    return GenerateRequest(
+        request_id=context.request_id,
+        messages=call.prompt,
+        max_tokens=payload["max_tokens"],
+        temperature=payload["temperature"],
+        seed=payload["seed"],
+        stop=tuple(payload["stop"]),
+        priority=context.priority,
+        about=context.about,
+        needs_first_token=context.needs_first_token,
+    )
 
 
 async def whole_answer(request: GenerateRequest, context: CallContext) -> tuple[str, Chunk]:

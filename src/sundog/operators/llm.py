@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
-from sundog.engines.base import ENGINES, GenerateRequest, Message, Role, SchemaLimitedKind
+from sundog.engines.base import ENGINES, Message, Role, SchemaLimitedKind
 from sundog.errors import BadResponse, FlowError, suggest
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
@@ -23,7 +23,7 @@ from sundog.ir.templates.render import Scope, render_text
 from sundog.ir.templates.template import SAMPLE, Template
 from sundog.ir.templates.whole_numbers import WholeNumber, render_whole_number
 from sundog.ir.values.canonical import canonical_json
-from sundog.operators.answer_stream import whole_answer
+from sundog.operators.answer_stream import request_of, whole_answer
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
 from sundog.operators.llm_inspection import long_prompts, small_limits
 
@@ -138,19 +138,8 @@ class LLMOperator:
         )
 
     async def run(self, call: BoundCall, context: CallContext) -> Outcome:
-        payload = call.payload
-        request = GenerateRequest(
-            request_id=context.request_id,
-            messages=call.prompt,
-            max_tokens=payload["max_tokens"],
-            temperature=payload["temperature"],
-            seed=payload["seed"],
-            stop=tuple(payload["stop"]),
-            json_schema=payload["json_schema"],
-            priority=context.priority,
-            about=context.about,
-            needs_first_token=context.needs_first_token,
-        )
+        request = request_of(call, context)
+        request.json_schema = call.payload["json_schema"]
         text, last = await whole_answer(request, context)
         if request.json_schema is None:
             return Outcome({"text": text}, last.usage)
