@@ -25,7 +25,7 @@ from sundog.ir.templates.render import Scope, render_text
 from sundog.ir.templates.template import Template
 from sundog.ir.values.canonical import canonical_json
 from sundog.ir.values.normal_form import whole_text
-from sundog.operators.answer_stream import request_of, whole_answer
+from sundog.operators.answer_stream import generate_request, whole_answer
 from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
 
 SO_FAR = "agent__so_far"
@@ -95,7 +95,7 @@ class AgentTurnOperator:
     async def run(self, call: BoundCall, context: CallContext) -> Outcome:
         payload = call.payload
         tools = tuple(ToolSchema(*tool) for tool in payload["tools"])
-        request = request_of(call, context)
+        request = generate_request(call, context)
         choice: ToolChoice = payload["choice"]
         if payload["form"] == "constrained":
             request.json_schema = constrained_schema(tools, choice, payload["output"])

@@ -11,7 +11,7 @@ from sundog.ir.values.normal_form import whole_text
 from sundog.operators.base import BoundCall, CallContext
 
 
-def request_of(call: BoundCall, context: CallContext) -> GenerateRequest:
+def generate_request(call: BoundCall, context: CallContext) -> GenerateRequest:
     """Return the request for a call whose payload has `max_tokens`, `temperature`, `seed` and `stop`."""
     payload = call.payload
     return GenerateRequest(

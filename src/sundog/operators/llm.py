@@ -23,7 +23,7 @@ from sundog.ir.templates.render import Scope, render_text
 from sundog.ir.templates.template import SAMPLE, Template
 from sundog.ir.templates.whole_numbers import WholeNumber, render_whole_number
 from sundog.ir.values.canonical import canonical_json
-from sundog.operators.answer_stream import request_of, whole_answer
+from sundog.operators.answer_stream import generate_request, whole_answer
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
 from sundog.operators.llm_inspection import long_prompts, small_limits
 
@@ -138,7 +138,7 @@ class LLMOperator:
         )
 
     async def run(self, call: BoundCall, context: CallContext) -> Outcome:
-        request = request_of(call, context)
+        request = generate_request(call, context)
         request.json_schema = call.payload["json_schema"]
         text, last = await whole_answer(request, context)
         if request.json_schema is None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from sundog.errors import InputError, RunError, SundogError, suggest
-from sundog.runtime.rows.duck import MAX_LINE_BYTES, MEMORY_LIMIT
+from sundog.runtime.rows.duck import MAX_LINE_BYTES
 from sundog.runtime.rows.paths import InputFiles
 
 MAX_QUOTED_CHARS = 80
@@ -81,7 +81,8 @@ def shorten(text: str) -> str:
 def _lack_of_room(error: duckdb.Error) -> RunError | None:
     if isinstance(error, duckdb.OutOfMemoryException):
         return RunError(
-            f"reading the inputs needs more memory than the {MEMORY_LIMIT} it may take, or its temporary files no room",
+            "reading the rows needs more memory than it may take, or more room for its temporary files: "
+            + first_sentence(error),
             hint="make room in the temporary folder (TMPDIR), join fewer or narrower columns, or read the rows "
             "as they come (--no-rule hoist_prefix)",
         )

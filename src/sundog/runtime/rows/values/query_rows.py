@@ -22,10 +22,10 @@ from sundog.runtime.rows.values.decoding import column_of, count_nulled, decoder
 class QueryRow(NamedTuple):
     """A row of a query."""
 
-    #: What DuckDB gave for each column.
+    #: The value of each column as DuckDB gave it.
     values: tuple[Any, ...]
     row: InputRow | BadRow
-    #: Of the columns behind those of the row.
+    #: The values of the columns that stand behind those of the row.
     keys: tuple[int, ...]
 
 
