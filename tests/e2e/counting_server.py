@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Condition, Thread
-from types import TracebackType
-from typing import Any
+from threading import Condition
+
+from tests.loopback_server import LoopbackServer, QuietHandler
 
 WAIT_S = 30.0
 
@@ -20,7 +19,7 @@ class Asked:
     key: str | None
 
 
-class CountingServer:
+class CountingServer(LoopbackServer):
     """`asked`: every request, when it came. `retry_after_s`: what it puts all of them off for with a 429, None to
     answer. A test opens and shuts the gate, and kills at a count, not at a time."""
 
@@ -60,34 +59,16 @@ class CountingServer:
             is_early = len(self.asked) <= self._num_to_answer
             assert is_early or self._changed.wait_for(lambda: self._is_open, WAIT_S), "the gate stayed shut"
 
-    def __enter__(self) -> CountingServer:
-        server = self
+    def handler(self) -> type[_Handler]:
+        return _Handler
 
-        class Handler(_Handler):
-            owner = server
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._thread = Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
-        self.origin = f"http://127.0.0.1:{self._http.server_port}"
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.open_gate()
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
+        super().__exit__()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(QuietHandler):
     owner: CountingServer
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing."""
 
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("content-length") or 0))
@@ -105,4 +86,4 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True  # the client was killed
 
-    do_GET = do_POST = _answer  # noqa: N815 - http.server's names
+    do_GET = do_POST = _answer

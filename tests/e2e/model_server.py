@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import json
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from types import TracebackType
 from typing import Any
 
+from tests.loopback_server import LoopbackServer, QuietHandler
 
-class ModelServer:
+
+class ModelServer(LoopbackServer):
     """`num_uses`: the uses of the tool in a conversation; the n-th, from 0, has the argument n. `num_asked`: turns."""
 
     def __init__(self, num_uses: int) -> None:
         self.num_uses = num_uses
         self.num_asked = 0
 
-    def __enter__(self) -> ModelServer:
-        server = self
+    def handler(self) -> type[_Handler]:
+        return _Handler
 
-        class Handler(_Handler):
-            owner = server
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._thread = Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
-        self.base_url = f"http://127.0.0.1:{self._http.server_port}/v1"
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
+    @property
+    def base_url(self) -> str:
+        return f"{self.origin}/v1"
 
     def message(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
         turn = sum(one["role"] == "assistant" for one in messages)
@@ -48,12 +34,8 @@ class ModelServer:
         }
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(QuietHandler):
     owner: ModelServer
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing."""
 
     def do_GET(self) -> None:
         self._send({"data": [{"id": "m"}]})

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.e2e.counting_server import CountingServer
 
 FLOW = """
 name: sent
@@ -59,6 +62,16 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
     return finish(start(folder, *arguments))
+
+
+def kill_after(folder: Path, server: CountingServer, num_more: int, *arguments: str) -> None:
+    """Kill `sundog ...` once it has had `num_more` answers and waits for the next at the server's shut gate."""
+    num_before = len(server.asked)
+    server.open_for_next(num_more)
+    process = start(folder, *arguments)
+    server.wait_for(num_before + num_more + 1)
+    process.kill()
+    assert finish(process)[0] == -signal.SIGKILL
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> str:

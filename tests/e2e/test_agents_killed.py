@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.counting_server import CountingServer
 from tests.e2e.model_server import ModelServer
-from tests.e2e.processes import NUM_AT_ONCE, finish, run, start
+from tests.e2e.processes import NUM_AT_ONCE, kill_after, run
 
 pytestmark = pytest.mark.slow
 
@@ -45,12 +44,7 @@ def test_conversations_go_on_at_the_turn(tmp_path: Path, method: str, num_at_onc
         write_flow(tmp_path, server.origin, model, method, num_at_once)
         num_killed = 0
         for num_more in (0, 9, 4, 7):
-            num_before = len(server.asked)
-            server.open_for_next(num_more)
-            process = start(tmp_path, *COMMAND)
-            server.wait_for(num_before + num_more + 1)
-            process.kill()
-            assert finish(process)[0] == -signal.SIGKILL
+            kill_after(tmp_path, server, num_more, *COMMAND)
             num_killed += 1
         server.open_gate()
         code, _, stderr = run(tmp_path, *COMMAND)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.counting_server import CountingServer
-from tests.e2e.processes import NUM_AT_ONCE, finish, run, start
+from tests.e2e.processes import NUM_AT_ONCE, kill_after, run
 
 pytestmark = pytest.mark.slow
 
@@ -62,12 +61,7 @@ def test_a_run_over_tables_that_is_killed_gives_the_same_bytes(tmp_path: Path) -
         server.shut_gate()
         num_killed = 0
         for num_more in (0, 5, 14, 3, 20, 13, 1, 2):
-            num_before = len(server.asked)
-            server.open_for_next(num_more)
-            process = start(tmp_path, *COMMAND)
-            server.wait_for(num_before + num_more + 1)
-            process.kill()
-            assert finish(process)[0] == -signal.SIGKILL
+            kill_after(tmp_path, server, num_more, *COMMAND)
             num_killed += 1
         server.open_gate()
         code, _, stderr = run(tmp_path, *COMMAND)

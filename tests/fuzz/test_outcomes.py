@@ -16,18 +16,15 @@ from hypothesis import strategies as st
 from sundog.api import Flow
 from sundog.engines.base import (
     ENGINES,
-    Capabilities,
     Chunk,
     Engine,
     EngineOptions,
-    EngineOutline,
-    EngineStats,
     GenerateRequest,
-    Message,
     Usage,
 )
 from sundog.errors import BadResponse, StoreError
 from sundog.secrets import Secrets
+from tests.engines.plain_engine import PlainEngine, PlainKind
 from tests.fuzz.budget import bounded, fuzz
 
 MODULE = "sundog_hostile_steps"
@@ -111,12 +108,10 @@ def given_by(value: Any) -> Any:
     return value
 
 
-class HostileEngine:
+class HostileEngine(PlainEngine):
     """Answers the prompt "number" with that one of `answers`."""
 
     answers: Sequence[Any] = ()
-
-    async def start(self) -> None: ...
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         given = given_by(self.answers[int(request.messages[-1].content)])
@@ -124,33 +119,8 @@ class HostileEngine:
             given = Answered(GOOD, 3, 2, 1)
         yield Chunk(given.text, "stop", Usage(given.prompt, given.output, given.cached))
 
-    def capabilities(self) -> Capabilities:
-        return Capabilities(None, None, False, False, False)
 
-    def stats(self) -> EngineStats:
-        return EngineStats()
-
-    def count_prompt_tokens(self, request: GenerateRequest) -> int:
-        return 1
-
-    async def close(self) -> None: ...
-
-
-class HostileKind:
-    Options = EngineOptions
-
-    def identity(self, options: EngineOptions) -> Mapping[str, Any]:
-        return {"hostile": options.model}
-
-    def num_replicas(self, options: EngineOptions) -> int:
-        return 1
-
-    def outline(self, options: EngineOptions) -> EngineOutline:
-        def count(messages: Sequence[Message]) -> int:
-            return 1
-
-        return EngineOutline(count, 0.0, None, None, None)
-
+class HostileKind(PlainKind):
     def open(self, options: EngineOptions, replica: int, secrets: Secrets) -> Engine:
         return HostileEngine()
 

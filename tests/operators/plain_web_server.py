@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
+from tests.loopback_server import LoopbackServer, QuietHandler
 from tests.operators.plain_mcp_server import answer
 
 
-class ForgetfulServer:
+class ForgetfulServer(LoopbackServer):
     """`status`: what each use of a tool is answered with; `sessions`: those that it knows."""
 
     def __init__(self) -> None:
@@ -18,22 +17,16 @@ class ForgetfulServer:
         self.sessions: list[str] = []
         self.num_opened = 0
         self.num_uses = 0
-        handler = type("Handler", (_Handler,), {"owner": self})
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self._http.server_port}/mcp"
-        self._thread = Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
 
-    def __enter__(self) -> ForgetfulServer:
-        self._thread.start()
-        return self
+    def handler(self) -> type[_Handler]:
+        return _Handler
 
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+    @property
+    def url(self) -> str:
+        return f"{self.origin}/mcp"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     owner: ForgetfulServer
 
     def do_POST(self) -> None:
@@ -58,9 +51,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         self._reply(200)
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing goes to the terminal."""
 
     def _reply(self, status: int, message: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> None:
         body = b""

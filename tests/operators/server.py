@@ -7,11 +7,10 @@ import json
 import socket
 import struct
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
-from types import TracebackType
-from typing import Any
+from threading import Lock
 from urllib.parse import parse_qs, urlsplit
+
+from tests.loopback_server import LoopbackServer, QuietHandler
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,7 @@ class Seen:
 
 
 @dataclass
-class Server:
+class Server(LoopbackServer):
     """`seen`: requests in the order they came. `num_hanging`: requests that wait for their client to go away."""
 
     seen: list[Seen] = field(default_factory=list)
@@ -31,30 +30,13 @@ class Server:
     num_connections: int = 0
     lock: Lock = field(default_factory=Lock)
 
-    def __enter__(self) -> Server:
-        server = self
-
-        class Handler(_Handler):
-            owner = server
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
-        self.origin = f"http://127.0.0.1:{self._http.server_port}"
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
+    def handler(self) -> type[_Handler]:
+        return _Handler
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     """/echo, /status/N, /redirect, /loop, /cookie, /bytes/HEX, /deep/N, /gzip/N, /reset, /half, /hang."""
 
-    protocol_version = "HTTP/1.1"
     timeout = 10
     owner: Server
 
@@ -62,9 +44,6 @@ class _Handler(BaseHTTPRequestHandler):
         super().setup()
         with self.owner.lock:
             self.owner.num_connections += 1
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
     def _answer_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
@@ -75,7 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
         name, _, argument = url.path.lstrip("/").partition("/")
         getattr(self, f"_{name}")(argument)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer_any  # noqa: N815 - http.server's names
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer_any
 
     def _echo(self, argument: str) -> None:
         seen = self.owner.seen[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 from sundog.engines.base import (
@@ -11,8 +11,6 @@ from sundog.engines.base import (
     Chunk,
     Engine,
     EngineOptions,
-    EngineOutline,
-    EngineStats,
     FinishReason,
     GenerateRequest,
     Message,
@@ -20,12 +18,13 @@ from sundog.engines.base import (
 )
 from sundog.engines.tool_use import ToolCall, ToolForm
 from sundog.secrets import Secrets
+from tests.engines.plain_engine import PROMPT_TOKENS, PlainEngine, PlainKind
 
 #: Text, or (tool, arguments) pairs; arguments that are text are sent as they are.
 Answer = str | list[tuple[str, Any]] | Exception
 Script = Callable[[Sequence[Message]], Answer]
 
-PROMPT_TOKENS, OUTPUT_TOKENS = 10, 5
+OUTPUT_TOKENS = 5
 
 
 class Stage:
@@ -41,9 +40,7 @@ class Stage:
 STAGE = Stage()
 
 
-class ScriptedEngine:
-    async def start(self) -> None: ...
-
+class ScriptedEngine(PlainEngine):
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         STAGE.requests.append(request)
         answer = STAGE.script(request.messages)
@@ -63,30 +60,8 @@ class ScriptedEngine:
     def capabilities(self) -> Capabilities:
         return Capabilities(None, None, True, False, False)
 
-    def stats(self) -> EngineStats:
-        return EngineStats()
 
-    def count_prompt_tokens(self, request: GenerateRequest) -> int:
-        return PROMPT_TOKENS
-
-    async def close(self) -> None: ...
-
-
-class ScriptedKind:
-    Options = EngineOptions
-
-    def identity(self, options: EngineOptions) -> Mapping[str, Any]:
-        return {"scripted": options.model}
-
-    def num_replicas(self, options: EngineOptions) -> int:
-        return 1
-
-    def outline(self, options: EngineOptions) -> EngineOutline:
-        def count(messages: Sequence[Message]) -> int:
-            return PROMPT_TOKENS
-
-        return EngineOutline(count, 0.0, None, None, None)
-
+class ScriptedKind(PlainKind):
     def tool_form(self, options: EngineOptions) -> ToolForm:
         return options.tool_calls or "native"
 

@@ -65,7 +65,7 @@ _SIZED, _ITERATED, _CONCATENATED = "\0sized", "\0iterated", "\0concatenated"
 class _Paying(NodeTransformer):
     """A syntax tree in which loops, comparisons, slices and `~` pay too: Jinja has no hooks for these."""
 
-    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - as jinja2's visitor wants it
+    def visit_For(self, node: nodes.For) -> nodes.Node:
         """Let each turn of a `for` pay for itself and for the text that it writes."""
         self.generic_visit(node)
         num_characters = sum(len(text.data) for part in node.body for text in _texts(part))
@@ -73,7 +73,7 @@ class _Paying(NodeTransformer):
         node.iter = _filter(node.iter, _ITERATED, nodes.Const(num_characters))
         return node
 
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802 - as above
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
         """Let a comparison pay for the size of what it compares with."""
         self.generic_visit(node)
         for operand in node.ops:
@@ -81,11 +81,11 @@ class _Paying(NodeTransformer):
                 operand.expr = _filter(operand.expr, _SIZED)
         return node
 
-    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:  # noqa: N802 - as above
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:
         self.generic_visit(node)
         return _filter(node, _SIZED) if isinstance(node.arg, nodes.Slice) else node
 
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - as above
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
         return _filter(nodes.List(node.nodes, lineno=node.lineno), _CONCATENATED)
 
@@ -99,7 +99,7 @@ def _filter(node: nodes.Expr, name: str, *args: nodes.Expr) -> nodes.Filter:
 
 
 class _Generator(CodeGenerator):
-    def visit_Template(self, node: nodes.Template, frame: Frame | None = None) -> None:  # noqa: N802 - as above
+    def visit_Template(self, node: nodes.Template, frame: Frame | None = None) -> None:
         super().visit_Template(_Paying().visit(node), frame)
 
 

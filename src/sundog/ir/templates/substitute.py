@@ -177,7 +177,7 @@ class _Replace(NodeTransformer):
     def __init__(self, values: Mapping[str, nodes.Expr]) -> None:
         self._values = values
 
-    def visit_Name(self, node: nodes.Name) -> nodes.Expr:  # noqa: N802 - as jinja2's visitor wants it
+    def visit_Name(self, node: nodes.Name) -> nodes.Expr:
         return self._values.get(node.name, node)
 
 
@@ -185,7 +185,7 @@ class _ReplaceColumns(NodeTransformer):
     def __init__(self, columns: Mapping[str, str]) -> None:
         self._columns = columns
 
-    def visit_Getattr(self, node: nodes.Getattr) -> nodes.Expr:  # noqa: N802 - as jinja2's visitor wants it
+    def visit_Getattr(self, node: nodes.Getattr) -> nodes.Expr:
         if isinstance(node.node, nodes.Name) and node.node.name == ROW:
             return nodes.Getattr(node.node, self._columns.get(node.attr, node.attr), node.ctx)
         self.generic_visit(node)
