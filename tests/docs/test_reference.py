@@ -19,6 +19,7 @@ from sundog.flow.agents.agent_spec import MADE_KEYS, AgentSpec, ToolSpec
 from sundog.flow.expansions.join import JoinSpec
 from sundog.flow.expansions.rank import RankSpec
 from sundog.flow.expansions.resolve import ResolveSpec
+from sundog.flow.expansions.short_forms import SHORT_FORMS
 from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, LimitSpec, LoopSpec, NodeSpec, WorkersSpec
 from sundog.flow.tables.table_spec import CollectSpec, ComponentsSpec, TableSpec
 from sundog.ir.agent_turn import AgentTurnSpec
@@ -54,6 +55,7 @@ def described() -> dict[tuple[Path, str], Models]:
         (VLLM_PAGE, "The envelope"): (Envelope,),
     }
     found |= {(LANGUAGE, name): (OPERATORS.get(name).Spec,) for name in OPERATORS.names()}
+    found |= {(LANGUAGE, name): (spec,) for name, spec in SHORT_FORMS.items()}
     found |= {(LANGUAGE, "agent"): (AgentSpec, AgentTurnSpec), (LANGUAGE, "Tools"): (ToolSpec,)}
     return found | {(ENGINE_PAGE, name): (ENGINES.get(name).Options,) for name in ENGINES.names()}
 

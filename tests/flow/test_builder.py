@@ -125,6 +125,12 @@ def everything() -> FlowBuilder:
         stateful=True,
         max_sessions=2,
     )
+    labels = ["glad", "angry", 3]
+    only = "{{ facts.unit == 'none' }}"
+    flow.classify("mood", engine=local, text=facts.answer, labels=labels, many=True, max_tokens=9, when=only)
+    kinds = {"tax": f"a {tone} duty", "law": "a rule"}
+    flow.classify("sort", engine=local, text=row.topic, labels=kinds, prompt="Which?")
+    flow.extract("found", engine=local, text=row.topic, fields={"names": [{"name": "str"}]})
     flow.output(id=row.id, answer=f"{facts.answer} ({refine.value.turns})", tokens=facts.usage.output_tokens)
     return flow
 
@@ -157,6 +163,7 @@ def test_the_order_of_nodes_and_columns_is_that_of_the_calls() -> None:
     plan = everything().plan()
     assert [node.name for node in plan.nodes] == [
         "context", "keep", "facts", "each", "refine", "whole", "titles", "guess", "audit", "help", "send", "tell",
+        "mood", "sort", "found",
     ]  # fmt: skip
     assert [name for name, _ in plan.tables[0].outputs] == ["id", "answer", "tokens"]
 

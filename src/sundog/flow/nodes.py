@@ -12,6 +12,7 @@ from typing import Any
 
 from sundog.errors import FlowError, Location, UserError, suggest
 from sundog.flow.complaints import Complaints
+from sundog.flow.expansions.short_forms import SHORT_FORMS
 from sundog.flow.names import Names
 from sundog.flow.positions import DataPath
 from sundog.flow.prompt_file import FilePositions, with_prompt_files
@@ -106,13 +107,16 @@ class NodeBinder:
                 return self._value(name, spec, path)
             case "agent" if self.draft_agent is not None:
                 return self.draft_agent(name, spec, path)
+            case "classify" | "extract":
+                return self._short_form(name, operator, spec, path)
         return self._step(name, operator, spec, path)
 
     def _operator_of(self, spec: NodeSpec, path: DataPath) -> str | None:
         """Return the node's one operator; None after complaining."""
+        names = _step_names()
         built_in = [name for name in _ALLOWED if getattr(spec, name) is not None]
-        known = [*built_in, *(key for key in spec.operators if key in OPERATORS.names())]
-        unknown = [key for key in spec.operators if key not in OPERATORS.names()]
+        known = [*built_in, *(key for key in spec.operators if key in names)]
+        unknown = [key for key in spec.operators if key not in names]
         for key in unknown:
             self._complain_of_key(key, known, path)
         if len(known) == 1:
@@ -121,16 +125,17 @@ class NodeBinder:
             listed = " and ".join(f"'{key}'" for key in known)
             self._add(f"one node cannot be {listed} at once", (*path, known[1]), "make a node of each")
         elif not unknown:
-            every = ", ".join(sorted({*_ALLOWED, *OPERATORS.names()}))
+            every = ", ".join(sorted({*_ALLOWED, *names}))
             self._add(f"the node '{path[-1]}' does not say what it does", path, f"give it one of: {every}")
         return None
 
     def _complain_of_key(self, key: str, operators: list[str], path: DataPath) -> None:
         for operator in operators:
-            if operator in OPERATORS.names() and key in known_keys(OPERATORS.get(operator).Spec):
+            model = SHORT_FORMS.get(operator) or (operator in OPERATORS.names() and OPERATORS.get(operator).Spec)
+            if model and key in known_keys(model):
                 self._add(f"unknown key '{key}' in '{path[-1]}'", (*path, key), f"'{key}' belongs inside '{operator}'")
                 return
-        hint = suggest(key, {*_ALLOWED, *OPERATORS.names(), *STEP_MODIFIERS})
+        hint = suggest(key, {*_ALLOWED, *_step_names(), *STEP_MODIFIERS})
         self._add(f"unknown key '{key}' in '{path[-1]}'", (*path, key), hint)
 
     def _check_modifiers(self, operator: str, spec: NodeSpec, data: Mapping[str, Any], path: DataPath) -> None:
@@ -203,18 +208,31 @@ class NodeBinder:
             hint = "let it read a step of the loop, or loop.turn; leave it out to use all max_turns"
             self._add("'until' reads nothing that changes from turn to turn", (*block, "until"), hint)
 
+    def _short_form(self, name: str, key: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
+        """Make the step that a short form stands for; its mistakes are told where the short form stands."""
+        block, written = (*path, key), spec.operators[key]
+        data = self.with_files(written, block, SHORT_FORMS[key].allows_files)
+        if data is None and written is not None:
+            return NodeDraft(name, path)
+        short = read(SHORT_FORMS[key], data, block, self._positions, self._complaints, _beside(key))
+        return NodeDraft(name, path) if short is None else self._bound_step(name, "llm", spec, path, block, short.llm())
+
     def _step(self, name: str, key: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
-        block, data = (*path, key), spec.operators[key]
+        return self._bound_step(name, key, spec, path, (*path, key), spec.operators[key])
+
+    def _bound_step(
+        self, name: str, key: str, spec: NodeSpec, path: DataPath, block: DataPath, written: Any
+    ) -> NodeDraft:
+        """Make a step of the operator `key` of `written`, whose place is `block`."""
         try:
             operator = OPERATORS.get(key)(self._base_dir)
         except UserError as error:
             self._add(error.what, block, error.hint)
             return NodeDraft(name, path)
-        data = self.with_files(data, block, operator.Spec)
-        if data is None and spec.operators[key] is not None:
+        data = self.with_files(written, block, operator.Spec.allows_files)
+        if data is None and written is not None:
             return NodeDraft(name, path)
-        beside = {modifier: f"'{modifier}' stands beside '{key}', not inside it" for modifier in STEP_MODIFIERS}
-        own = read(operator.Spec, data, block, self._positions, self._complaints, beside)
+        own = read(operator.Spec, data, block, self._positions, self._complaints, _beside(key))
         if own is None or not self.passes_check(operator, own, block):
             return NodeDraft(name, path)
         open_fields = operator.Spec.allows_secrets
@@ -239,12 +257,14 @@ class NodeBinder:
             max_retry_wait_s=spec.max_retry_wait,
         )
         shape = operator.shape(own)
-        return NodeDraft(name, path, key, data, node, ListOf(shape) if node.for_each else shape)
+        # What a short form makes was not written: a mistake in it stands anywhere in the block.
+        block_data = data if block[-1] == key else None
+        return NodeDraft(name, path, str(block[-1]), block_data, node, ListOf(shape) if node.for_each else shape)
 
-    def with_files(self, data: Any, block: DataPath, spec: type[OperatorSpec]) -> Any:
-        """Return an operator's data with the prompts that stand in files; None after complaining."""
+    def with_files(self, data: Any, block: DataPath, fields: frozenset[str]) -> Any:
+        """Return an operator's data with the prompts that stand in files in `fields`; None after complaining."""
         try:
-            return with_prompt_files(data, block, spec.allows_files, self._base_dir, self._positions)
+            return with_prompt_files(data, block, fields, self._base_dir, self._positions)
         except FlowError as error:
             if not isinstance(error.where, Location):
                 raise
@@ -280,6 +300,15 @@ class NodeBinder:
 def nodes_bound(drafts: Sequence[NodeDraft]) -> tuple[Node, ...]:
     """Return the nodes that are not wrong."""
     return tuple(draft.node for draft in drafts if draft.node is not None)
+
+
+def _step_names() -> set[str]:
+    return {*OPERATORS.names(), *SHORT_FORMS}
+
+
+def _beside(key: str) -> dict[str, str]:
+    """Return hints for the modifiers of a node that stand inside its operator."""
+    return {modifier: f"'{modifier}' stands beside '{key}', not inside it" for modifier in STEP_MODIFIERS}
 
 
 def each_of(spec: NodeSpec) -> ForEach | None:

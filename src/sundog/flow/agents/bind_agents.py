@@ -57,7 +57,7 @@ class AgentBinder:
         nothing = NodeDraft(name, path)
         own, of_turn = self._split(data, block)
         agent = read(AgentSpec, own, block, self._positions, self._complaints)
-        written = self._nodes.with_files(of_turn, block, AgentTurnSpec)
+        written = self._nodes.with_files(of_turn, block, AgentTurnSpec.allows_files)
         turn = None if written is None else read(AgentTurnSpec, written, block, self._positions, self._complaints)
         tools = None if agent is None else self._tools_of(agent, block)
         if agent is None or turn is None or tools is None or not self._is_well(agent, turn, block):

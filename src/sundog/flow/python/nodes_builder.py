@@ -74,6 +74,17 @@ class NodesBuilder:
         modifiers. `output` is the answer's form as in a flow file, or a pydantic model, a dataclass or a TypedDict."""
         return self.step(name, "llm", engine=engine, prompt=prompt, output=_form(name, output), **fields)
 
+    def classify(self, name: str, *, engine: str, text: Text, labels: Any, many: bool = False, **fields: Any) -> Ref:
+        """Add an LLM call whose `label` is one of `labels` (a list, or a mapping to what each means), with `many` a
+        list `labels` of them; it takes also `prompt` and what is told of `llm`."""
+        listed = labels if isinstance(labels, Mapping) else list(labels)
+        return self.step(name, "classify", engine=engine, text=text, labels=listed, many=many or None, **fields)
+
+    def extract(self, name: str, *, engine: str, text: Text, fields: Any, **more: Any) -> Ref:
+        """Add an LLM call that finds `fields` in a text, which have the forms of `output` in `llm`; it takes also
+        `prompt` and what is told there."""
+        return self.step(name, "extract", engine=engine, text=text, fields=_form(name, fields), **more)
+
     def sql(self, name: str, *, database: str, query: str, **fields: Any) -> Ref:
         """Add a SQL statement with bound `params`, and modifiers."""
         return self.step(name, "sql", database=database, query=query, **fields)
