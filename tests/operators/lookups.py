@@ -9,7 +9,8 @@ from typing import Any
 
 from sundog.errors import OperatorError
 from sundog.operators.base import Outcome
-from sundog.operators.sql.operator import SQLOperator, SQLSpec
+from sundog.operators.sql.operator import SQLOperator
+from sundog.operators.sql.spec import SQLSpec
 from tests.operators.conformance import Context
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from sundog.errors import OperatorError
 from sundog.ir.templates.render import Scope
-from sundog.operators.sql.operator import SQLOperator, SQLSpec
+from sundog.operators.sql.operator import SQLOperator
+from sundog.operators.sql.spec import SQLSpec
 from tests.operators.calls import fault_of_step, run_step
 from tests.operators.conformance import Context
 

@@ -22,7 +22,8 @@ from sundog.errors import FlowError, OperatorError
 from sundog.ir.physical import Sharing
 from sundog.operators.sql import database as sql_database
 from sundog.operators.sql.database import Database, Statement
-from sundog.operators.sql.operator import SQLOperator, SQLSpec
+from sundog.operators.sql.operator import SQLOperator
+from sundog.operators.sql.spec import SQLSpec
 from sundog.operators.sql.url import resource_of, reveal_url
 from sundog.secrets import Secrets
 from tests.operators.conformance import SECRET, SECRET_VALUE, Case, Context, OperatorConformance, Subject, until

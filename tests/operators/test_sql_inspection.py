@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sundog.operators.base import Finding, Inspection
-from sundog.operators.sql.operator import SQLOperator, SQLSpec
+from sundog.operators.sql.operator import SQLOperator
+from sundog.operators.sql.spec import SQLSpec
 from sundog.secrets import Secrets
 from tests.operators.shop import names, spec
 

@@ -16,7 +16,8 @@ from sundog.errors import OperatorError
 from sundog.operators.base import Inspection, Outcome
 from sundog.operators.sql import inspection as sql_inspection
 from sundog.operators.sql.database import Database, Statement
-from sundog.operators.sql.operator import SQLOperator, SQLSpec
+from sundog.operators.sql.operator import SQLOperator
+from sundog.operators.sql.spec import SQLSpec
 from sundog.secrets import Secrets
 from tests.operators.conformance import Context
 from tests.operators.lookups import compare

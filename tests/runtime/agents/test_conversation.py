@@ -121,6 +121,24 @@ def test_an_answer_ends_it(stage: Stage, tmp_path: Path) -> None:
     assert [tool.name for tool in stage.requests[0].tools] == ["order", "refund", "now"]
 
 
+def test_sql_that_the_model_writes_only_reads(stage: Stage, tmp_path: Path) -> None:
+    tool = """  ask:
+    description: Ask the shop's database.
+    parameters: {sql: str}
+    sql: {database: "sqlite:///shop.db", generated: "{{ args.sql }}", max_rows: 5}
+nodes:"""
+    flow = tmp_path / "asks.yaml"
+    text = flow_of(tmp_path).replace("nodes:", tool, 1).replace("[order, refund, now]", "[ask]").replace("OPTIONS", "")
+    flow.write_text(text)
+    asked = ["delete from orders", "select itm from orders", "select item from orders order by id"]
+    stage.script = one_by_one(*([("ask", {"sql": sql})] for sql in asked), "a lamp and a rug")
+    (row,) = sd.run(flow, state=tmp_path / "state")
+    refused, failed, answered = told(row)
+    assert refused == "error: the generated statement is refused: delete is no query"
+    assert "no such column: itm" in failed
+    assert answered == '[{"item":"lamp"},{"item":"rug"}]'
+
+
 def test_a_tool_sees_the_row(stage: Stage, tmp_path: Path) -> None:
     (row,) = run(tmp_path, [("order", {"id": 8})], "It is not yours.")
     assert told(row) == ["[]"], "the order is bob's"

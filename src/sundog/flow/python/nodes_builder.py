@@ -85,7 +85,7 @@ class NodesBuilder:
         `prompt` and what is told there."""
         return self.step(name, "extract", engine=engine, text=text, fields=_form(name, fields), **more)
 
-    def sql(self, name: str, *, database: str, query: str, **fields: Any) -> Ref:
+    def sql(self, name: str, *, database: str, query: str | None = None, **fields: Any) -> Ref:
         """Add a SQL statement with bound `params`, and modifiers."""
         return self.step(name, "sql", database=database, query=query, **fields)
 

@@ -51,6 +51,8 @@ class Statement:
     raw_column: str | None = None
     #: The names of the expanding parameters.
     lists: tuple[str, ...] = ()
+    #: The same statement will come again.
+    is_remembered: bool = True
 
 
 class Database:
@@ -174,7 +176,8 @@ class _Attempt:
     def _execute(self, connection: Connection) -> list[SQLRow]:
         self._raise_if_stopped()
         self.is_sent = True
-        options = {"stream_results": not self.statement.is_write, "compiled_cache": self.compiled}
+        cache = self.compiled if self.statement.is_remembered else None
+        options = {"stream_results": not self.statement.is_write, "compiled_cache": cache}
         result = connection.execute(self.statement.text, self.statement.params, execution_options=options)
         if not result.returns_rows:
             # Drivers say -1 where a statement counts nothing, as CREATE TABLE.

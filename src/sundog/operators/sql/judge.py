@@ -52,7 +52,12 @@ class Judgement:
 
 @lru_cache(maxsize=1024)
 def judge(query: str, backend: str) -> Judgement:
-    """Judge `query` in the dialect of SQLAlchemy's `backend`."""
+    """Judge `query` in the dialect of SQLAlchemy's `backend`; what the flow writes is asked for again and again."""
+    return judge_anew(query, backend)
+
+
+def judge_anew(query: str, backend: str) -> Judgement:
+    """Judge `query` and remember nothing, since each row may have another one."""
     dialect = DIALECTS.get(backend)
     if dialect is None:
         return Judgement(Reach.WRITE, f"statements of {backend} are not judged, so it counts as a write")
@@ -69,6 +74,8 @@ def judge(query: str, backend: str) -> Judgement:
         return Judgement(Reach.WRITE, "not one statement", num_statements=len(statements))
     (root,) = statements
     if not isinstance(root, exp.Query | exp.Values):
+        if isinstance(root, exp.Condition | exp.Alias):
+            return Judgement(Reach.WRITE, "it is no statement")
         is_silent = isinstance(root, exp.DML | exp.DDL) and root.find(exp.Returning) is None
         return Judgement(Reach.WRITE, f"{root.key} is no query", has_rows=False if is_silent else None)
     reach, reason = max((_judge_node(node, backend) for node in root.walk()), key=lambda found: found[0])

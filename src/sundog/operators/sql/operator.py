@@ -1,7 +1,7 @@
 """The `sql` step: one statement on a database, its values bound, never pasted.
 
-Owns the spec, what the plan knows of the step, and binding. `judge` says what a statement does, `lookup`
-gathers and `database` executes; they are loaded when first needed, so that a flow without SQL never waits for their
+Owns what the plan knows of the step, and the databases of a run. `judge` says what a statement does, `lookup` gathers
+and `database` executes; they are loaded when first needed, so that a flow without SQL never waits for their
 libraries.
 
 A row is a dict of JSON types: numbers as they are, decimals and dates as text (nothing is rounded), bytes as base64.
@@ -10,21 +10,17 @@ A row is a dict of JSON types: numbers as they are, decimals and dates as text (
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Hashable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from sundog.errors import FlowError, OperatorError, suggest
-from sundog.ir.logical import EngineBlock, OperatorSpec, templates_of
+from sundog.errors import OperatorError
+from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.ir.templates.render import Scope
 from sundog.ir.values.canonical import canonical_json
-from sundog.operators.arguments import Argument, redact_error, render_argument
+from sundog.operators.arguments import redact_error
 from sundog.operators.base import (
     DEFAULT_CONCURRENCY,
     BoundCall,
@@ -34,12 +30,10 @@ from sundog.operators.base import (
     Outcome,
     Traits,
 )
+from sundog.operators.sql.spec import SQLSpec, bind_spec, bound_text, check_spec, judgement_of, lookup_in, marked_for
 
 if TYPE_CHECKING:
-    from sqlalchemy import TextClause
-
-    from sundog.operators.sql.database import Database, SQLRow
-    from sundog.operators.sql.judge import Judgement
+    from sundog.operators.sql.database import Database, SQLRow, Statement
     from sundog.operators.sql.lookup import Lookup
 
 
@@ -47,22 +41,6 @@ WRITE_RETRIES = 5
 FILE_CONCURRENCY = 8
 """Calls in flight on a database that is a file, where the flow says nothing: its queries run on the cores here."""
 _FILES = ("sqlite", "duckdb")
-_LIST_PARAM = re.compile(r"\bin\s*:(\w+)", re.IGNORECASE)
-
-
-class SQLSpec(OperatorSpec):
-    """One SQL statement."""
-
-    allows_secrets = frozenset({"database"})
-
-    #: A SQLAlchemy URL; a relative SQLite path starts at the flow file's folder.
-    database: str
-    #: One statement, its parameters written `:name`.
-    query: str
-    #: Their values; a list stands for `(:a, :b, ...)` after `in`.
-    params: dict[str, Argument] = Field(default_factory=dict)
-    #: A query with more rows fails.
-    max_rows: int = Field(default=10_000, ge=1)
 
 
 class SQLOperator:
@@ -78,36 +56,25 @@ class SQLOperator:
         self._has_plain_table: dict[tuple[str, str], bool] = {}
 
     def check(self, spec: SQLSpec, engines: Mapping[str, EngineBlock]) -> None:
-        from sundog.operators.sql.url import check_url
-
-        if "{{" in spec.query or "{%" in spec.query:
-            raise FlowError(
-                "a SQL query is no template",
-                hint="values go to params: where id = :id, and params: {id: '{{ row.id }}'}",
-            )
-        check_url(spec.database)
-        num_statements = _judge(spec).num_statements
-        if num_statements != 1:
-            raise FlowError(f"the query holds {num_statements} statements", hint="write one statement in each step")
-        _check_params(spec)
+        check_spec(spec)
 
     def traits(self, spec: SQLSpec) -> Traits:
         from sundog.operators.sql.judge import Reach
         from sundog.operators.sql.url import backend_of
 
-        found = _judge(spec)
+        found = judgement_of(spec)
         resource, files = self._place(spec.database)
         backend = backend_of(spec.database)
         max_concurrency = FILE_CONCURRENCY if backend in _FILES else DEFAULT_CONCURRENCY
         if found.reach is not Reach.WRITE:
             sharing = Sharing.RUN if found.reach is Reach.READ else Sharing.NEVER
-            lookup = _lookup(spec)
+            lookup = lookup_in(spec)
             return Traits(
                 sharing,
                 pool=resource,
                 resource=resource,
                 max_concurrency=max_concurrency,
-                reason=f"read-only: {found.reason}",
+                reason=found.reason if spec.generated is not None else f"read-only: {found.reason}",
                 lookup=None if lookup is None else lookup.param,
                 files=files,
             )
@@ -149,33 +116,20 @@ class SQLOperator:
         return self._known[database]
 
     def shape(self, spec: SQLSpec) -> Shape:
-        if _judge(spec).has_rows is False:
+        if judgement_of(spec).has_rows is False:
             return ListOf(Record.of(num_rows=Scalar("int")))
         return ListOf(Anything())
 
     def bind(self, spec: SQLSpec, scope: Scope, engines: Mapping[str, Mapping[str, Any]]) -> BoundCall:
-        params = {name: render_argument(argument, scope) for name, argument in spec.params.items()}
-        for name, value in params.items():
-            for item in value if isinstance(value, list) else [value]:
-                if isinstance(item, dict | list):
-                    raise OperatorError(
-                        f"the parameter '{name}' holds a {'mapping' if isinstance(item, dict) else 'list of lists'}",
-                        hint="a parameter is text, a number, true, false, null or a list of these; | tojson makes text",
-                    )
-        for name in _LIST_PARAM.findall(_marked(spec.query, spec.database)):
-            if not isinstance(params.get(name, []), list):
-                kind = "null" if params[name] is None else "a single value"
-                raise OperatorError(
-                    f"the parameter '{name}' is {kind}, and after `in` stands a list",
-                    hint=f"give it a list: {{{{ [...] }}}}, or write in (:{name}) for a single value",
-                )
-        return BoundCall({"database": spec.database, "query": spec.query, "params": params, "max_rows": spec.max_rows})
+        return bind_spec(spec, scope)
 
     async def run(self, call: BoundCall, context: CallContext) -> Outcome:
         from sundog.operators.sql.judge import Reach, judge
         from sundog.operators.sql.url import backend_of
 
         payload = call.payload
+        if "generated" in payload:
+            return Outcome(context.secrets.redact_all(await self._execute_generated(payload, context)))
         reach = judge(payload["query"], backend_of(payload["database"])).reach
         rows = await self._execute(
             payload["database"],
@@ -190,7 +144,7 @@ class SQLOperator:
     def group_of(self, spec: SQLSpec, call: BoundCall) -> Hashable | None:
         from sundog.operators.sql.lookup import kind_of
 
-        lookup = _lookup(spec)
+        lookup = lookup_in(spec)
         assert lookup is not None, "this step has no look-up"
         params = dict(call.payload["params"])
         kind = kind_of(params.pop(lookup.param))
@@ -201,7 +155,7 @@ class SQLOperator:
     ) -> Sequence[Outcome | None]:
         from sundog.operators.sql.lookup import LOOKUP_KEY, kind_of, split_rows
 
-        lookup = _lookup(spec)
+        lookup = lookup_in(spec)
         assert lookup is not None, "this step has no look-up"
         if not await self._is_plain_table(spec.database, lookup, context):
             return [None] * len(calls)
@@ -229,8 +183,9 @@ class SQLOperator:
         from sundog.operators.sql.url import reveal_url
 
         url = reveal_url(spec.database, given.secrets)
-        query = _marked(spec.query, spec.database)
-        return await asyncio.to_thread(findings_of, query, url, self._base_dir, _judge(spec))
+        # Whatever will be generated, the database must be there.
+        query = marked_for(spec.query or "select 1", spec.database)
+        return await asyncio.to_thread(findings_of, query, url, self._base_dir, judgement_of(spec))
 
     async def close(self) -> None:
         databases, self._databases = self._databases, {}
@@ -246,6 +201,17 @@ class SQLOperator:
             self._has_plain_table[known] = bool(rows)
         return self._has_plain_table[known]
 
+    async def _execute_generated(self, payload: Mapping[str, Any], context: CallContext) -> list[SQLRow]:
+        """Run a statement that no other row may have: nothing of it is remembered."""
+        from sqlalchemy import text
+
+        from sundog.operators.sql.database import Statement
+        from sundog.operators.sql.generated import without_parameters
+
+        clause = text(without_parameters(payload["generated"]))
+        statement = Statement(clause, {}, is_write=False, max_rows=payload["max_rows"], is_remembered=False)
+        return await self._run(statement, payload["database"], context)
+
     async def _execute(
         self,
         url: str,
@@ -260,8 +226,11 @@ class SQLOperator:
         from sundog.operators.sql.database import Statement
 
         lists = tuple(sorted(name for name, value in params.items() if isinstance(value, list)))
-        statement = Statement(_text(_marked(query, url), lists), params, is_write, max_rows, raw_column, lists)
-        database = self._open(url, context, is_write=is_write)
+        statement = Statement(bound_text(marked_for(query, url), lists), params, is_write, max_rows, raw_column, lists)
+        return await self._run(statement, url, context)
+
+    async def _run(self, statement: Statement, url: str, context: CallContext) -> list[SQLRow]:
+        database = self._open(url, context, is_write=statement.is_write)
         try:
             return await database.execute(statement, timeout_s=context.timeout_s)
         except OperatorError as error:
@@ -282,46 +251,3 @@ class SQLOperator:
                 is_write=is_write,
             )
         return self._databases[key]
-
-
-def _judge(spec: SQLSpec) -> Judgement:
-    from sundog.operators.sql.judge import judge
-    from sundog.operators.sql.url import backend_of
-
-    return judge(spec.query, backend_of(spec.database))
-
-
-def _marked(query: str, url: str) -> str:
-    from sundog.operators.sql.text import marked
-    from sundog.operators.sql.url import backend_of
-
-    return marked(query, backend_of(url))
-
-
-def _lookup(spec: SQLSpec) -> Lookup | None:
-    from sundog.operators.sql.lookup import lookup_of
-    from sundog.operators.sql.url import backend_of
-
-    varying = frozenset(name for name, value in spec.params.items() if any(one.names for one in templates_of(value)))
-    return lookup_of(spec.query, backend_of(spec.database), varying)
-
-
-def _check_params(spec: SQLSpec) -> None:
-    wanted = _text(_marked(spec.query, spec.database), ()).compile().params.keys()
-    for name in wanted - spec.params.keys():
-        raise FlowError(
-            f"the query reads :{name}, which params does not give",
-            hint=f"{suggest(name, spec.params)} (a colon that begins no parameter is written \\:)",
-        )
-    for name in spec.params.keys() - wanted:
-        # SQLAlchemy takes no name that is followed by a colon for a parameter.
-        is_cast = f":{name}::" in spec.query
-        hint = f"write cast(:{name} as ...) in place of :{name}::..." if is_cast else suggest(name, wanted)
-        raise FlowError(f"the query does not read the parameter '{name}'", hint=hint)
-
-
-@lru_cache(maxsize=1024)
-def _text(query: str, lists: tuple[str, ...]) -> TextClause:
-    from sqlalchemy import bindparam, text
-
-    return text(query).bindparams(*(bindparam(name, expanding=True) for name in lists))
