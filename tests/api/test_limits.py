@@ -92,16 +92,16 @@ def test_a_database_gets_as_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """With more than the default of a file, its connections are as many."""
     with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
         connection.execute("create table item (id integer)")
-    crowd, run = Crowd(limit), database._Attempt.run
+    crowd, run = Crowd(limit), database.StatementAttempt.run
 
-    def counted(attempt: database._Attempt) -> list[database.SQLRow]:
+    def counted(attempt: database.StatementAttempt) -> list[database.SQLRow]:
         with attempt.connections.lent(lambda: False):
             crowd.enter()
             crowd.wait()
             crowd.leave()
         return run(attempt)
 
-    monkeypatch.setattr(database._Attempt, "run", counted)
+    monkeypatch.setattr(database.StatementAttempt, "run", counted)
     flow = sd.Flow("looking", base_dir=tmp_path)
     flow.limit("sqlite:///shop.db", max_concurrency=limit)
     row = flow.input("rows", rows=[{"id": number} for number in range(30)])

@@ -144,7 +144,7 @@ def test_a_relative_path_starts_at_the_flows_folder(folder: Path, monkeypatch: p
     [
         (URL, "select 1", "sqlite:shop.db", 8),
         (URL, "delete from item", "sqlite:shop.db (writes)", 1),
-        ("duckdb:///shop.duckdb", "select 1", "duckdb:/shop.duckdb", 8),
+        ("duckdb:///shop.duckdb", "select 1", "duckdb:shop.duckdb", 8),
         ("postgresql+psycopg://me@db/shop", "select 1", "postgresql:db/shop", 32),
         ("postgresql+psycopg://me@db/shop", "delete from item", "postgresql:db/shop", 32),
     ],

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, ClassVar, Protocol
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, CursorResult, Engine, QueuePool, TextClause, create_engine, event
@@ -23,13 +24,11 @@ from sundog.errors import OperatorError
 from sundog.ir.values.normal_form import NoNormalForm, normal_form
 from sundog.operators.sql.connections import HeldConnections
 from sundog.operators.sql.faults import TRANSACTIONAL, Phase, sql_fault_of
-from sundog.operators.sql.url import sqlite_path
+from sundog.operators.sql.url import file_path
 from sundog.operators.sql.values import exact_json, read_postgresql_as_it_is
 
 STOP_WAIT_S = 5.0
 STOP_INTERVAL_S = 0.05
-# Drivers refuse values they cannot send (an integer past 64 bits, half a surrogate pair) with the last two.
-_FAULTS = (SQLAlchemyError, OperatorError, OverflowError, ValueError)
 
 # Without a handler the tracebacks of connections that could not be tidied up would be printed over the progress
 # display; what went wrong is the row's error in any case.
@@ -55,15 +54,31 @@ class Statement:
     is_remembered: bool = True
 
 
+class Lending(Protocol):
+    """Connections that a database lends to threads."""
+
+    def lent(self, is_stopped: Callable[[], bool]) -> AbstractContextManager[Any]:
+        """Yield a connection, with `commit`. A fault of the driver where there is none to be had, or the call is
+        stopped while it waits (`wake` must follow)."""
+        ...
+
+    def wake(self) -> None:
+        """Let those that wait look whether they are stopped."""
+        ...
+
+
 class Database:
     """This class runs the statements of one database, over at most `max_connections` connections. `execute` may be
     called many times at once on one event loop; it waits in threads. `is_write`: of a SQLite file, which is open either
     for reads or for writes; other databases take both."""
 
+    #: A parameter may be a list as it is, and is not written out as its elements.
+    takes_lists = False
+
     def __init__(self, url: URL, base_dir: Path, *, max_connections: int, is_write: bool = False) -> None:
         self.backend = url.get_backend_name()
         if self.backend == "sqlite":
-            self._engine = open_sqlite(sqlite_path(url, base_dir), max_connections, is_write=is_write)
+            self._engine = open_sqlite(file_path(url, base_dir), max_connections, is_write=is_write)
         else:
             self._engine = _open_server(url, max_connections)
         self._connections = HeldConnections(self._engine)
@@ -76,8 +91,7 @@ class Database:
 
         A statement past `timeout_s`, or whose caller is cancelled, is stopped and not committed.
         """
-        compiled = self._compiled.setdefault(statement.lists, {})
-        attempt = _Attempt(self._connections, self.backend, statement, timeout_s, compiled)
+        attempt = self.attempt(statement, timeout_s)
         future = asyncio.get_running_loop().run_in_executor(self._threads, attempt.run)
         try:
             await asyncio.wait({future}, timeout=timeout_s)
@@ -96,12 +110,17 @@ class Database:
             is_outcome_unknown=is_unknown,
         )
 
+    def attempt(self, statement: Statement, timeout_s: float) -> StatementAttempt:
+        """Return an attempt at `statement` that has not begun."""
+        compiled = self._compiled.setdefault(statement.lists, {})
+        return StatementAttempt(self._connections, self.backend, statement, timeout_s, compiled)
+
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._engine.dispose()
 
 
-async def _stop(attempt: _Attempt, future: asyncio.Future[list[SQLRow]]) -> None:
+async def _stop(attempt: StatementAttempt, future: asyncio.Future[list[SQLRow]]) -> None:
     """Stop the statement and wait for its thread, at most STOP_WAIT_S."""
     future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     for _ in range(round(STOP_WAIT_S / STOP_INTERVAL_S)):
@@ -112,11 +131,14 @@ async def _stop(attempt: _Attempt, future: asyncio.Future[list[SQLRow]]) -> None
             return
 
 
-@dataclass(slots=True)
-class _Attempt:
+@dataclass
+class StatementAttempt:
     """One statement in one transaction: `run` in a thread, `stop` from any other."""
 
-    connections: HeldConnections
+    # Drivers refuse values they cannot send (an integer past 64 bits, half a surrogate pair) with the last two.
+    faults: ClassVar[tuple[type[Exception], ...]] = (SQLAlchemyError, OperatorError, OverflowError, ValueError)
+
+    connections: Lending
     backend: str
     statement: Statement
     timeout_s: float
@@ -132,12 +154,12 @@ class _Attempt:
         says how far the statement had come."""
         phase = Phase.CONNECTING
         try:
-            self._raise_if_stopped()
+            self.raise_if_stopped()
             with self.connections.lent(lambda: self.is_stopped) as connection:
                 phase = Phase.EXECUTING
-                self._prepare(connection)
+                self.prepare(connection)
                 try:
-                    rows = self._execute(connection)
+                    rows = self.execute(connection)
                     phase = Phase.COMMITTING
                     self._enter_commit()
                     connection.commit()
@@ -145,11 +167,10 @@ class _Attempt:
                 finally:
                     with self._lock:
                         self._driver_connection = None
-        except _FAULTS as error:
+        except self.faults as error:
             if self.is_stopped and not self.is_committing:
                 raise self._timeout() from error
-            is_write, params = self.statement.is_write, self.statement.params
-            raise sql_fault_of(error, phase, self.backend, is_write=is_write, params=params) from error
+            raise self.fault(error, phase) from error
 
     def stop(self) -> None:
         """Keep `run` from committing and end its statement, unless the commit has begun."""
@@ -164,17 +185,23 @@ class _Attempt:
                     getattr(self._driver_connection, name)()
                     return
 
-    def _prepare(self, connection: Connection) -> None:
+    def set_driver_connection(self, connection: Any) -> None:
+        """Tell which connection is to be interrupted."""
         with self._lock:
-            self._driver_connection = connection.connection.driver_connection
+            self._driver_connection = connection
+
+    def prepare(self, connection: Any) -> None:
+        """Make a connection ready for the statement."""
+        self.set_driver_connection(connection.connection.driver_connection)
         if self.backend == "sqlite":
             wait_ms = max(1, round(self.timeout_s * 1000))
             self._driver_connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
         elif self.backend == "postgresql" and not self.statement.is_write:
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
 
-    def _execute(self, connection: Connection) -> list[SQLRow]:
-        self._raise_if_stopped()
+    def execute(self, connection: Any) -> list[SQLRow]:
+        """Return the rows, in their JSON forms."""
+        self.raise_if_stopped()
         self.is_sent = True
         cache = self.compiled if self.statement.is_remembered else None
         options = {"stream_results": not self.statement.is_write, "compiled_cache": cache}
@@ -184,12 +211,17 @@ class _Attempt:
             return [{"num_rows": result.rowcount if result.rowcount >= 0 else None}]
         return _fetch(result, self.statement.max_rows, self.statement.raw_column)
 
+    def fault(self, error: Exception, phase: Phase) -> OperatorError:
+        """Return `error` as the call's failure."""
+        is_write, params = self.statement.is_write, self.statement.params
+        return sql_fault_of(error, phase, self.backend, is_write=is_write, params=params)
+
     def _enter_commit(self) -> None:
         with self._lock:
-            self._raise_if_stopped()
+            self.raise_if_stopped()
             self.is_committing = self.statement.is_write
 
-    def _raise_if_stopped(self) -> None:
+    def raise_if_stopped(self) -> None:
         if self.is_stopped:
             raise self._timeout()
 
@@ -207,16 +239,26 @@ class _Attempt:
 
 def _fetch(result: CursorResult[Any], max_rows: int, raw_column: str | None) -> list[SQLRow]:
     names = list(result.keys())
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise OperatorError(f"two columns are called '{twice[0]}'", hint="name them apart in the query with AS")
+    check_names(names)
     found = result.fetchmany(max_rows + 1)
     result.close()
     if len(found) > max_rows:
-        raise OperatorError(f"the query gave more than {max_rows} rows", hint="narrow it or raise max_rows of the step")
-    return [_to_row(names, row, raw_column) for row in found]
+        raise gave_too_many_rows(max_rows)
+    return [to_row(names, row, raw_column) for row in found]
 
 
-def _to_row(names: list[str], row: Any, raw_column: str | None) -> SQLRow:
+def check_names(names: Sequence[str]) -> None:
+    """Raise OperatorError where two columns have one name."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise OperatorError(f"two columns are called '{twice[0]}'", hint="name them apart in the query with AS")
+
+
+def gave_too_many_rows(max_rows: int) -> OperatorError:
+    return OperatorError(f"the query gave more than {max_rows} rows", hint="narrow it or raise max_rows of the step")
+
+
+def to_row(names: Sequence[str], row: Iterable[Any], raw_column: str | None = None) -> SQLRow:
+    """Return the values by name, in their JSON forms but for `raw_column`; OperatorError where one has none."""
     values: SQLRow = {}
     for name, value in zip(names, row, strict=True):
         try:

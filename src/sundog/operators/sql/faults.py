@@ -16,7 +16,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sundog.errors import OperatorError
 
 # Here a transaction that was not committed left nothing behind, whatever its statements were.
-TRANSACTIONAL = frozenset({"sqlite", "postgresql"})
+TRANSACTIONAL = frozenset({"sqlite", "duckdb", "postgresql"})
 
 _SQLITE_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _SQLITE_REFUSED = _SQLITE_LOCKED | {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_FULL}

@@ -82,6 +82,18 @@ VOLATILE_NAMES = _words(
     """
 )
 
+# DuckDB alone is trusted with these.
+DUCKDB_NAMES = _words(
+    """
+    array_cosine_similarity array_cosine_distance array_cross_product array_distance array_inner_product
+    array_negative_inner_product array_value list_value list_contains list_distinct list_extract list_has_all
+    list_has_any list_slice list_sort list_sum list_avg list_min list_max list_unique list_zip flatten range
+    list_cosine_similarity list_distance list_inner_product struct_pack struct_extract map_keys map_values map_extract
+    damerau_levenshtein hamming jaccard jaro_similarity jaro_winkler_similarity strip_accents regexp_full_match
+    string_split_regex epoch epoch_ms epoch_us isfinite isnan isinf median arg_max arg_min histogram
+    """
+)
+
 # These classes of sqlglot make one value out of one row: no aggregate, and nothing that makes rows.
 SCALAR_TYPES = _words(
     """

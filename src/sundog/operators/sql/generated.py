@@ -13,7 +13,7 @@ from sundog.operators.sql.judge import Judgement, Reach, judge_anew
 
 MAX_STATEMENT_CHARACTERS = 20_000
 """A longer statement is refused: reading it holds up other rows."""
-READ_ONLY_BACKENDS = ("sqlite", "postgresql")
+READ_ONLY_BACKENDS = ("sqlite", "duckdb", "postgresql")
 """Here a statement can be kept from writing, whatever it says."""
 
 _HINT = "let it be one select; what a model writes is only read with"

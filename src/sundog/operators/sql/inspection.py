@@ -1,7 +1,7 @@
 """This module lets a database tell what is wrong with a SQL step before anything runs.
 
-Owns the ways to let a database look at a statement without running it: SQLite explains it, PostgreSQL parses it. Never
-changes a database, and gives no statement of the user's to one that could only run it.
+Owns the ways to let a database look at a statement without running it: SQLite and DuckDB explain it, PostgreSQL parses
+it. Never changes a database, and gives no statement of the user's to one that could only run it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from sundog.errors import OperatorError
 from sundog.operators.base import Finding
 from sundog.operators.sql.database import open_sqlite
 from sundog.operators.sql.faults import Phase, sql_fault_of
-from sundog.operators.sql.judge import Judgement
-from sundog.operators.sql.url import sqlite_path
+from sundog.operators.sql.judge import Judgement, Reach
+from sundog.operators.sql.url import file_path
 
 CONNECT_TIMEOUT_S = 5
 _NUMBERED: Dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # SQLAlchemy's
@@ -43,7 +43,9 @@ def findings_of(query: str, url: URL, base_dir: Path, judgement: Judgement) -> l
     backend = url.get_backend_name()
     try:
         if backend == "sqlite":
-            return list(_asked_sqlite(query, sqlite_path(url, base_dir)))
+            return list(_asked_sqlite(query, file_path(url, base_dir)))
+        if backend == "duckdb":
+            return list(_asked_duckdb(query, file_path(url, base_dir), judgement))
         found, was_asked = _asked_server(query, url)
     except OperatorError as error:
         is_busy = _BUSY.search(error.what) is not None
@@ -83,6 +85,26 @@ def _asked_sqlite(query: str, path: Path) -> Iterator[Finding]:
         yield Finding(f"the statement could not be sent: {error}")
     finally:
         engine.dispose()
+
+
+def _asked_duckdb(query: str, path: Path, judgement: Judgement) -> Iterator[Finding]:
+    """DuckDB explains what only reads; of a write it says only whether it can be read."""
+    import duckdb
+
+    from sundog.operators.sql.duckdb_file import duckdb_fault_of, numbered, open_duckdb
+
+    try:
+        with open_duckdb(path, is_write=False) as connection:
+            statement, names = numbered(text(query))
+            if judgement.reach is Reach.WRITE:
+                connection.extract_statements(statement)
+            else:
+                connection.execute(f"explain {statement}", [None] * len(names))
+    except duckdb.Error as error:
+        is_missing = isinstance(error, duckdb.CatalogException | duckdb.BinderException)
+        is_wrong = is_missing or isinstance(error, duckdb.ParserException)
+        found = duckdb_fault_of(error, Phase.EXECUTING, is_write=False)
+        yield Finding(found.what, found.hint, is_fatal=is_wrong, is_of_state=is_missing)
 
 
 def _with_lists(query: str) -> str:

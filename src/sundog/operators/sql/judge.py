@@ -19,11 +19,14 @@ from sqlglot.errors import ParseError, SqlglotError
 from sundog.operators.sql import functions as sql_functions
 
 # SQLAlchemy's backend names to sqlglot's dialects; statements of any other database count as writes.
-DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql"}
+DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql", "duckdb": "duckdb"}
 
 # Without a handler its notes about unknown syntax would be printed over the progress display.
 logging.getLogger("sqlglot").addHandler(logging.NullHandler())
 
+# Here no function writes but those of sequences.
+_PURE_FUNCTIONS = {"sqlite": "SQLite", "duckdb": "DuckDB"}
+_SEQUENCES = ("nextval", "next_value_for")
 _CLOCK_WORDS = frozenset({"now", "today", "tomorrow", "yesterday"})
 _CLOCK_CASTS = frozenset({"DATE", "TIME", "TIMETZ", "TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMPNTZ", "DATETIME"})
 
@@ -132,8 +135,12 @@ def _judge_function(node: exp.Func, backend: str) -> tuple[Reach, str]:
         if name in clock and _may_read_clock(node):
             return Reach.VOLATILE, f"{written}() may read the clock"
         return _PURE
-    if backend == "sqlite":
-        return Reach.VOLATILE, f"{written}() is not known; SQLite functions cannot write"
+    if backend == "duckdb" and name in sql_functions.DUCKDB_NAMES and not isinstance(node.parent, exp.Dot):
+        return _PURE
+    if written in _SEQUENCES:
+        return Reach.WRITE, f"{written}() moves a sequence on"
+    if backend in _PURE_FUNCTIONS:
+        return Reach.VOLATILE, f"{written}() is not known; {_PURE_FUNCTIONS[backend]} functions cannot write"
     return Reach.WRITE, f"{written}() is not known and might write, so it counts as a write"
 
 

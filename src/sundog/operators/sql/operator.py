@@ -33,14 +33,16 @@ from sundog.operators.base import (
 from sundog.operators.sql.spec import SQLSpec, bind_spec, bound_text, check_spec, judgement_of, lookup_in, marked_for
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL
+
     from sundog.operators.sql.database import Database, SQLRow, Statement
+    from sundog.operators.sql.duckdb_file import DuckDBFile
     from sundog.operators.sql.lookup import Lookup
 
 
 WRITE_RETRIES = 5
 FILE_CONCURRENCY = 8
 """Calls in flight on a database that is a file, where the flow says nothing: its queries run on the cores here."""
-_FILES = ("sqlite", "duckdb")
 
 
 class SQLOperator:
@@ -52,6 +54,7 @@ class SQLOperator:
     def __init__(self, base_dir: Path) -> None:
         self._base_dir = base_dir
         self._databases: dict[tuple[str, bool], Database] = {}
+        self._duckdb_files: dict[Path, DuckDBFile] = {}
         self._known: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._has_plain_table: dict[tuple[str, str], bool] = {}
 
@@ -60,12 +63,12 @@ class SQLOperator:
 
     def traits(self, spec: SQLSpec) -> Traits:
         from sundog.operators.sql.judge import Reach
-        from sundog.operators.sql.url import backend_of
+        from sundog.operators.sql.url import FILE_BACKENDS, backend_of
 
         found = judgement_of(spec)
         resource, files = self._place(spec.database)
         backend = backend_of(spec.database)
-        max_concurrency = FILE_CONCURRENCY if backend in _FILES else DEFAULT_CONCURRENCY
+        max_concurrency = FILE_CONCURRENCY if backend in FILE_BACKENDS else DEFAULT_CONCURRENCY
         if found.reach is not Reach.WRITE:
             sharing = Sharing.RUN if found.reach is Reach.READ else Sharing.NEVER
             lookup = lookup_in(spec)
@@ -78,15 +81,15 @@ class SQLOperator:
                 lookup=None if lookup is None else lookup.param,
                 files=files,
             )
-        # SQLite takes one writer at a time: others would only wait for its lock.
-        is_sqlite = backend == "sqlite"
+        # A file takes one writer at a time: others would only wait for its lock.
+        is_file = backend in FILE_BACKENDS
         return Traits(
             Sharing.NEVER,
-            pool=f"{resource} (writes)" if is_sqlite else resource,
+            pool=f"{resource} (writes)" if is_file else resource,
             is_effect=True,
             resource=resource,
             writes=True,
-            max_concurrency=1 if is_sqlite else max_concurrency,
+            max_concurrency=1 if is_file else max_concurrency,
             # Only what is known not to have happened: many writers of one row get in each other's way at first.
             retries=WRITE_RETRIES,
             reason=f"a write: {found.reason}",
@@ -210,7 +213,7 @@ class SQLOperator:
 
         clause = text(without_parameters(payload["generated"]))
         statement = Statement(clause, {}, is_write=False, max_rows=payload["max_rows"], is_remembered=False)
-        return await self._run(statement, payload["database"], context)
+        return await self._run(self._open(payload["database"], context, is_write=False), statement, context)
 
     async def _execute(
         self,
@@ -225,12 +228,13 @@ class SQLOperator:
     ) -> list[SQLRow]:
         from sundog.operators.sql.database import Statement
 
-        lists = tuple(sorted(name for name, value in params.items() if isinstance(value, list)))
+        database = self._open(url, context, is_write=is_write)
+        named = () if database.takes_lists else params.items()
+        lists = tuple(sorted(name for name, value in named if isinstance(value, list)))
         statement = Statement(bound_text(marked_for(query, url), lists), params, is_write, max_rows, raw_column, lists)
-        return await self._run(statement, url, context)
+        return await self._run(database, statement, context)
 
-    async def _run(self, statement: Statement, url: str, context: CallContext) -> list[SQLRow]:
-        database = self._open(url, context, is_write=statement.is_write)
+    async def _run(self, database: Database, statement: Statement, context: CallContext) -> list[SQLRow]:
         try:
             return await database.execute(statement, timeout_s=context.timeout_s)
         except OperatorError as error:
@@ -238,16 +242,25 @@ class SQLOperator:
 
     def _open(self, url: str, context: CallContext, *, is_write: bool) -> Database:
         """Return the database of a call, with as many connections as its pool has calls at once: those that only read a
-        SQLite file are a pool of their own."""
+        file are a pool of their own."""
         from sundog.operators.sql.database import Database
-        from sundog.operators.sql.url import backend_of, reveal_url
+        from sundog.operators.sql.url import FILE_BACKENDS, backend_of, reveal_url
 
-        key = (url, is_write and backend_of(url) == "sqlite")
+        backend = backend_of(url)
+        key = (url, is_write and backend in FILE_BACKENDS)
         if key not in self._databases:
-            self._databases[key] = Database(
-                reveal_url(url, context.secrets),
-                self._base_dir,
-                max_connections=context.max_concurrency,
-                is_write=is_write,
+            revealed, num = reveal_url(url, context.secrets), context.max_concurrency
+            self._databases[key] = (
+                self._open_duckdb(revealed, num, is_write=is_write)
+                if backend == "duckdb"
+                else Database(revealed, self._base_dir, max_connections=num, is_write=is_write)
             )
         return self._databases[key]
+
+    def _open_duckdb(self, url: URL, max_connections: int, *, is_write: bool) -> Database:
+        from sundog.operators.sql.duckdb_file import DuckDBDatabase, DuckDBFile
+        from sundog.operators.sql.url import file_path
+
+        path = file_path(url, self._base_dir)
+        file = self._duckdb_files.setdefault(path, DuckDBFile(path))
+        return DuckDBDatabase(file, max_connections=max_connections, is_write=is_write)

@@ -21,13 +21,15 @@ from sundog.secrets import PATTERN, Secrets
 _MARK = re.compile("\ue000(\\w+)\ue001")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_]*)(\+[A-Za-z0-9_]+)?://")
 
+FILE_BACKENDS = ("sqlite", "duckdb")
+"""The databases that are a file."""
+
 # The names that SQLAlchemy does not know.
 _OTHER_NAMES = {"postgres": "postgresql+psycopg", "sqlserver": "mssql+pyodbc", "sqlite3": "sqlite", "pg": "postgresql"}
 _DIALECT_PACKAGES = {
     "bigquery": "sqlalchemy-bigquery",
     "clickhouse": "clickhouse-sqlalchemy",
     "databricks": "databricks-sqlalchemy",
-    "duckdb": "duckdb-engine",
     "redshift": "sqlalchemy-redshift",
     "snowflake": "snowflake-sqlalchemy",
     "trino": "trino[sqlalchemy]",
@@ -64,6 +66,9 @@ def check_url(database: str) -> None:
     try:
         url = _parse(database)
         _check_password(url)
+        if backend == "duckdb":
+            _check_file(url)
+            return
         dialect = url.get_dialect()
         if dialect.is_async:
             raise FlowError(f"'{url.drivername}' is an async driver", hint="name a sync one, as in postgresql+psycopg")
@@ -77,7 +82,7 @@ def check_url(database: str) -> None:
     except (ArgumentError, ValueError) as error:
         raise _no_url() from error
     if backend == "sqlite":
-        _check_sqlite(url)
+        _check_file(url)
 
 
 def check_address(database: str) -> None:
@@ -90,8 +95,8 @@ def check_address(database: str) -> None:
     _check_password(url)
     if url.query:
         raise FlowError("an address has no options", hint="leave out what stands after the ? of the database URL")
-    if url.get_backend_name() == "sqlite":
-        _check_sqlite(url)
+    if url.get_backend_name() in FILE_BACKENDS:
+        _check_file(url)
 
 
 def database_address(database: str) -> str:
@@ -105,10 +110,10 @@ def resource_of(database: str, base_dir: Path) -> str:
     """Return the database as a plan names it: no user, no password, no options; equal for two URLs of one database."""
     url = _parse(database)
     backend = url.get_backend_name()
-    if backend == "sqlite":
-        path = sqlite_path(url, base_dir)
+    if backend in FILE_BACKENDS:
+        path = file_path(url, base_dir)
         base = base_dir.resolve()
-        return _named(f"sqlite:{path.relative_to(base) if path.is_relative_to(base) else path}")
+        return _named(f"{backend}:{path.relative_to(base) if path.is_relative_to(base) else path}")
     port = f":{url.port}" if url.port else ""
     return _named(f"{backend}:{url.host or ''}{port}/{url.database or ''}")
 
@@ -117,7 +122,7 @@ def files_of_database(database: str) -> tuple[str, ...]:
     """Return the file that the database is, where it is one and no secret hides its name; from the flow's folder."""
     url = _parse(database)
     name = url.database or ""
-    return (name,) if url.get_backend_name() in ("sqlite", "duckdb") and name and not _MARK.search(name) else ()
+    return (name,) if url.get_backend_name() in FILE_BACKENDS and name and not _MARK.search(name) else ()
 
 
 def reveal_url(database: str, secrets: Secrets) -> URL:
@@ -140,8 +145,8 @@ def reveal_url(database: str, secrets: Secrets) -> URL:
     )
 
 
-def sqlite_path(url: URL, base_dir: Path) -> Path:
-    """Return the file of a SQLite URL; a relative one is looked for in `base_dir`."""
+def file_path(url: URL, base_dir: Path) -> Path:
+    """Return the file that a URL names; a relative one is looked for in `base_dir`."""
     return (base_dir / (url.database or "")).resolve()
 
 
@@ -178,10 +183,12 @@ def _driver_hint(backend: str, module: str) -> str:
     return f"write {other}://, whose driver is installed, or: {install}" if other else install
 
 
-def _check_sqlite(url: URL) -> None:
-    if url.drivername not in ("sqlite", "sqlite+pysqlite"):
-        raise FlowError(f"'{url.drivername}' is not supported", hint="write sqlite:///file.db")
+def _check_file(url: URL) -> None:
+    backend = url.get_backend_name()
+    example = f"{backend}:///file.{'db' if backend == 'sqlite' else 'duckdb'}"
+    if url.drivername not in ("sqlite", "sqlite+pysqlite", "duckdb"):
+        raise FlowError(f"'{url.drivername}' is not supported", hint=f"write {example}")
     if not url.database or url.database.startswith(":memory:"):
-        raise FlowError("a database in memory is empty for every call", hint="name a file: sqlite:///file.db")
-    if url.database.startswith("file:") or url.query:
-        raise FlowError("a SQLite URL has no options here", hint="write the path alone: sqlite:///file.db")
+        raise FlowError("a database in memory is empty for every call", hint=f"name a file: {example}")
+    if url.database.startswith(("file:", "md:", "motherduck:")) or url.query or url.host:
+        raise FlowError(f"a URL of {backend} names a file and has no options here", hint=f"write the path: {example}")
