@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sundog.errors import Location
 from sundog.ir.tables import MAX_ROWS, FirstRows, InputRows, TableSource
-from sundog.ir.templates.template import Path, Template
+from sundog.ir.templates.template import ROW, Path, Reference, Template
 
 
 class OperatorSpec(BaseModel):
@@ -207,6 +207,16 @@ class Table:
     def reads(self) -> tuple[str, ...]:
         """The inputs and tables whose rows it is made of."""
         return self.source.reads
+
+    @property
+    def untouched(self) -> dict[str, str]:
+        """The outputs that are a column of the row and nothing else, each with that column."""
+        found = {}
+        for name, template in self.outputs:
+            match template.segments:
+                case (Reference(path=(first, column)),) if template.is_expression and first == ROW:
+                    found[name] = column
+        return found
 
     @property
     def joined(self) -> tuple[str, ...]:

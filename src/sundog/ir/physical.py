@@ -172,6 +172,8 @@ class TableExec:
     depth: int = 0
     #: The columns as queries see them; none where no query reads the table.
     columns: tuple[TypedColumn, ...] = ()
+    #: A table that reads this one marks what its failed rows belong to.
+    is_marked: bool = False
 
     @property
     def name(self) -> str:

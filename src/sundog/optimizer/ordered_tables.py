@@ -39,7 +39,8 @@ def ordered_tables(
         depth = max((found[name].depth + len(found[name].nodes) for name in sources), default=0)
         one = TableExec(table, order(table.nodes), stream, tuple(waits_for), "" if stream else why, depth)
         found[table.name] = one if sources else replace(one, why_it_waits="")
-    return tuple(found.values())
+    marked = {name for table in plan.tables if table.failed_rows == "mark" for name in table.reads}
+    return tuple(replace(one, is_marked=one.name in marked) for one in found.values())
 
 
 def _stream_of(table: Table, sources: Sequence[str]) -> tuple[str | None, str]:

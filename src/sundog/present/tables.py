@@ -39,6 +39,8 @@ class TableDocument:
     is_result: bool
     #: Rows of its sources that failed are left out.
     leaves_out_failed: bool
+    #: Groups with a row that failed are failed rows.
+    marks_failed: bool
     steps: tuple[str, ...]
     columns: tuple[str, ...]
     num_rows: Estimate
@@ -77,6 +79,8 @@ def way_of(table: TableDocument) -> str:
         parts.append(f"waits for {', '.join(table.waits_for)}{why}")
     if table.leaves_out_failed:
         parts.append("leaves failed rows out")
+    if table.marks_failed:
+        parts.append("fails groups with a failed row")
     return ", ".join(parts) or f"reads {', '.join(table.reads)}"
 
 
@@ -120,6 +124,7 @@ def _document(table: TableExec, estimate: TableEstimate, plan: PhysicalPlan) -> 
         table.why_it_waits,
         table.name in plan.logical.results,
         table.table.failed_rows == "leave_out",
+        table.table.failed_rows == "mark",
         tuple(node.name for node in table.nodes),
         tuple(name for name, _ in table.table.outputs),
         estimate.num_rows,

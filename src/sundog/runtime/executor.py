@@ -29,12 +29,14 @@ from sundog.ir.values.answer import Answer
 from sundog.ir.values.normal_form import encode, whole_text
 from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.dispatch import CallAnswer
+from sundog.runtime.figures.failed_rows import KNOWN
 from sundog.runtime.rows.table import BadRow
 from sundog.store.store import RowState
 from sundog.store.writer import Asked
 
 Values = dict[str, Any]
 MAX_REASON_CHARACTERS = 2_000
+_MEND_ROW = "mend the row: another input is another run"
 INPUTS_NODE = "inputs"
 """In the place of a node: the row came in with a value that none can have."""
 
@@ -45,7 +47,7 @@ class RowEnd:
 
     row: RowRef
     state: RowState
-    #: The output row, or {node, cause, attempts} of a failed one, as JSON.
+    #: The output row, or {node, cause, attempts} of a failed one and the columns that are known of it, as JSON.
     body: bytes
     asked: tuple[Asked, ...]
 
@@ -111,6 +113,7 @@ class RowExecutor:
         self.table = table.name
         self._outputs = table.table.outputs
         self._types = {column.name: column.type for column in table.columns if column.is_checked}
+        self._untouched = table.table.untouched if table.is_marked else {}
         self._constants = constants
         self._nodes = table.nodes
         self._depth = table.depth
@@ -128,19 +131,22 @@ class RowExecutor:
         scope: Values = {**self._constants, "row": row}
         try:
             if isinstance(row, BadRow):
-                raise NodeFailed(
-                    INPUTS_NODE, OperatorError(row.reason, hint="mend the row: another input is another run")
-                )
+                raise NodeFailed(INPUTS_NODE, OperatorError(row.reason, hint=row.hint or _MEND_ROW))
             await self._run_nodes(self._nodes, scope, on_its_way, "")
             return RowEnd(ref, "done", self._output(scope), tuple(on_its_way.asked))
         except RowDropped:
             return RowEnd(ref, "dropped", b"{}", tuple(on_its_way.asked))
         except NodeFailed as failed:
-            return RowEnd(ref, "failed", _failure(failed), tuple(on_its_way.asked))
+            return RowEnd(ref, "failed", _failure(failed, self._known(row)), tuple(on_its_way.asked))
         finally:
             for node in self._nodes:
                 if node.name not in scope:
                     self._passages.passed(node.name)
+
+    def _known(self, row: Mapping[str, Any] | BadRow) -> Values:
+        """Return the columns that a failed row has all the same, where a table marks by them what belongs to it."""
+        columns = row.known if isinstance(row, BadRow) else row
+        return {name: columns[column] for name, column in self._untouched.items() if column in columns}
 
     def _output(self, scope: Values) -> bytes:
         columns: Values = {}
@@ -328,8 +334,9 @@ def _misfit_error(column: str, type: SQLType, why: str) -> OperatorError:
     )
 
 
-def _failure(failed: NodeFailed) -> bytes:
+def _failure(failed: NodeFailed, known: Values) -> bytes:
     error = failed.error
     hint = {"hint": whole_text(error.hint)} if error.hint else {}
     cause = whole_text(f"{type(error).__name__}: {error.what}")
-    return encode({"node": failed.node, "cause": cause, **hint, "attempts": error.num_attempts})
+    kept = {KNOWN: known} if known else {}
+    return encode({"node": failed.node, "cause": cause, **hint, "attempts": error.num_attempts, **kept})

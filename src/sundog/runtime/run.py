@@ -47,7 +47,7 @@ from sundog.runtime.run_identity import SelectedRun
 from sundog.runtime.run_options import RunOptions
 from sundog.runtime.run_pools import RunPools
 from sundog.runtime.tables.course import TableCourse
-from sundog.runtime.tables.made_anew import made_without_rows
+from sundog.runtime.tables.made_anew import made_with_marks, made_without_rows
 from sundog.sched.core import SchedulerCore
 from sundog.sched.policy import POLICIES, PolicySet
 from sundog.secrets import Secrets
@@ -243,9 +243,11 @@ class Run:
     def _forget_failed_rows(self) -> None:
         """Let failed rows be tried again, and let tables be made anew that were made without them."""
         made_without = made_without_rows(self.plan, self._store, self.record.run_id)
+        with_marks = made_with_marks(self.plan, self._store, self.record.run_id)
         folder = self._runs.folder(self.record.run_id) / "tables"
         for name in made_without:
             self._store.forget_rows(self.record.run_id, name)
+        for name in {*made_without, *with_marks}:
             for path in folder.glob(f"{name}.*"):
                 path.unlink()
         self._store.forget_failed_rows(self.record.run_id)

@@ -14,6 +14,7 @@ from typing import Any
 
 from sundog.errors import FlowError, Location, suggest
 from sundog.flow.complaints import Complaints
+from sundog.flow.expansions.catalog import EXPANSIONS
 from sundog.flow.names import Names
 from sundog.flow.nodes import NodeBinder, NodeDraft, nodes_bound
 from sundog.flow.positions import DataPath, Positions
@@ -22,7 +23,7 @@ from sundog.flow.secret_check import check_no_secrets
 from sundog.flow.spec import FlowSpec, OutputSpec
 from sundog.flow.tables.table_spec import TableSpec
 from sundog.flow.taken import Taken
-from sundog.flow.validation import read
+from sundog.flow.validation import known_keys, read
 from sundog.ir.graph import table_order
 from sundog.ir.logical import Table
 from sundog.ir.schemas.shape import Anything, Record
@@ -30,6 +31,7 @@ from sundog.ir.tables import CollectedRows, ComponentRows, InputRows, QueryRows,
 from sundog.ir.templates.template import Template, column_of_row
 from sundog.queries.check import complaints_of
 from sundog.queries.columns import output_columns
+from sundog.queries.marked import why_not_marked
 from sundog.queries.parsed import UnreadableQuery, parse_query
 from sundog.queries.select_parts import RESERVED
 
@@ -59,6 +61,10 @@ class TableBinder:
         self._inputs = list(taken.inputs)
         self._constants = taken.constants
         self._others = taken.tables
+        #: By table the columns that its failed rows have too, None for all.
+        self._untouched: dict[str, tuple[str, ...] | None] = {
+            name: tuple(table.untouched) for name, table in self._others.items()
+        }
         #: By table, as far as they are known; those of inputs are not.
         self._columns = {
             name: tuple(column for column, _ in table.outputs) for name, table in self._others.items() if table.outputs
@@ -113,7 +119,10 @@ class TableBinder:
                 self._complaints.add(what, where, "rename one of them")
 
     def _read(self, name: str, data: Any) -> TableSpec | None:
-        spec = read(TableSpec, data, _place(name), self._positions, self._complaints)
+        words = [*known_keys(TableSpec), *EXPANSIONS]
+        keys = data if isinstance(data, dict) else ()
+        unknown = {key: hint for key in keys if key not in words and (hint := suggest(key, words))}
+        spec = read(TableSpec, data, _place(name), self._positions, self._complaints, unknown)
         if spec is not None:
             check_no_secrets(spec.outputs, (*_place(name), "outputs"), self._positions, self._complaints)
             for word in ("query", "collect", "components"):
@@ -121,11 +130,11 @@ class TableBinder:
         return spec
 
     def _source(self, name: str, spec: TableSpec, tables: Mapping[str, Any]) -> TableSource:
-        place = _place(name)
+        place, is_made = _place(name), name in self._made_by
         if spec.query is not None:
-            return self._query(spec.query, (*place, "query"), tables, is_made=name in self._made_by)
+            return self._query(spec.query, (*place, "query"), tables, is_made=is_made)
         if spec.collect is not None:
-            query = self._query(spec.collect.query, (*place, "collect", "query"), tables)
+            query = self._query(spec.collect.query, (*place, "collect", "query"), tables, is_made=is_made)
             self._check_name(spec.collect.as_, self._positions.value((*place, "collect", "as")))
             by, as_, max_group_rows = spec.collect.by, spec.collect.as_, spec.collect.max_group_rows
             return CollectedRows(query.sql, query.reads, by, as_, max_group_rows)
@@ -172,7 +181,8 @@ class TableBinder:
     ) -> Table:
         """Return one table. Those that it reads have been made."""
         place = _place(name)
-        columns = self._columns_of(source, place)
+        is_marking = spec.failed_rows == "mark" and name not in self._made_by
+        columns = self._columns_of(source, place, is_marking=is_marking)
         row = ANY_ROW if columns is None else Record(tuple((column, Anything()) for column in columns))
         outputs = self._outputs(spec.outputs, place)
         if not spec.outputs:
@@ -187,7 +197,7 @@ class TableBinder:
         check.check(drafts[name], self._constants, outputs, (*place, "outputs"))
         self._check_columns(spec, outputs, place)
         self._columns[name] = tuple(column for column, _ in outputs)
-        return Table(
+        table = Table(
             name,
             source,
             nodes_bound(drafts[name]),
@@ -198,9 +208,23 @@ class TableBinder:
             made_by=self._made_by.get(name),
             location=self._key(place),
         )
+        self._untouched[name] = tuple(table.untouched) if outputs else None
+        return table
 
-    def _columns_of(self, source: TableSource, place: DataPath) -> tuple[str, ...] | None:
-        """Return the columns that a row has; None where they are not known yet, and where the query was refused."""
+    def _check_marks(self, source: CollectedRows, place: DataPath) -> None:
+        """Check that a row that failed belongs to the group to which it will belong when it is mended."""
+        (name, *others), where = source.reads or ("",), self._key((*place, "failed_rows"))
+        if name in self._inputs and not others:
+            hint = "read a table that has steps, or take out 'failed_rows'"
+            self._complaints.add(f"'failed_rows: mark' marks rows that failed, and '{name}' is an input", where, hint)
+            return
+        if why := why_not_marked(parse_query(source.sql), self._untouched.get(name), source.by):
+            hint = "collect by columns that are nothing but `{{ row.NAME }}`, and join in a table before it"
+            self._complaints.add(f"the query of a table with 'failed_rows: mark' is wrong: {why}", where, hint)
+
+    def _columns_of(self, source: TableSource, place: DataPath, *, is_marking: bool = False) -> tuple[str, ...] | None:
+        """Return the columns that a row has; None where they are not known yet, and where the query was refused.
+        `is_marking`: groups with failed rows are marked."""
         if isinstance(source, ComponentRows):
             return ("id", "component")
         if isinstance(source, InputRows):
@@ -213,6 +237,8 @@ class TableBinder:
             return columns
         if mistake := source.mistake_over(columns):
             self._complaints.add(mistake[0], self._key((*place, "collect", "by")), mistake[1])
+        elif is_marking:
+            self._check_marks(source, place)
         return (*source.by, source.as_)
 
     def _same_columns(self, name: str, spec: TableSpec, columns: Sequence[str] | None) -> Columns:

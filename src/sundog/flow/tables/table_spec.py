@@ -59,7 +59,7 @@ class TableSpec(BaseModel):
     outputs: dict[str, Any] = Field(default_factory=dict)
     #: SQL types by output.
     types: dict[str, str] = Field(default_factory=dict)
-    failed_rows: Literal["stop", "leave_out"] = "stop"
+    failed_rows: Literal["stop", "leave_out", "mark"] = "stop"
     #: A query that gives more rows ends the run.
     max_rows: int = Field(default=MAX_ROWS, ge=1)
 
@@ -71,4 +71,6 @@ class TableSpec(BaseModel):
             raise ValueError("'failed_rows' belongs to 'query': rows of an input do not wait for others")
         if self.from_ is not None and "max_rows" in self.model_fields_set:
             raise ValueError("'max_rows' belongs to 'query'")
+        if self.failed_rows == "mark" and self.collect is None:
+            raise ValueError("'failed_rows: mark' belongs to 'collect': it marks groups")
         return self

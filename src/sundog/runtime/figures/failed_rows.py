@@ -11,6 +11,9 @@ from typing import Any
 from sundog.ir.row_ids import spell_row_id
 from sundog.store.store import Store
 
+KNOWN = "known"
+"""The key in the body of a failed row with the columns that it has all the same."""
+
 
 def failed_rows(store: Store, run_id: str, tables: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield {row, node, cause, attempts} of each failed row, table by table, each in its order. In a flow of several
@@ -18,4 +21,6 @@ def failed_rows(store: Store, run_id: str, tables: Sequence[str]) -> Iterator[di
     for table in tables:
         for row_id, body in store.rows(run_id, table, "failed"):
             place = {"table": table, "row": spell_row_id(row_id)} if table else {"row": row_id[0]}
-            yield {**place, **store.decoded(body)}
+            failure = store.decoded(body)
+            failure.pop(KNOWN, None)
+            yield {**place, **failure}

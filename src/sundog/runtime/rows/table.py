@@ -5,8 +5,8 @@ Owns the contract of a table. The formats are in csv_table, json_table and parqu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sundog.errors import SundogError
@@ -25,6 +25,10 @@ class BadRow:
 
     #: A sentence that says what and where.
     reason: str
+    #: The columns that are known all the same.
+    known: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    #: The way to mend it, None where the row itself has to be.
+    hint: str | None = field(default=None, compare=False)
 
 
 RowBatch = list[tuple[int, InputRow | BadRow]]

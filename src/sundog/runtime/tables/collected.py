@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -15,9 +16,10 @@ from pydantic_core import from_json, to_json
 from sundog.ir.logical import Table
 from sundog.ir.sql_types import ListType, StructType, sql_name
 from sundog.ir.tables import CollectedRows
+from sundog.queries.marked import FAILED, with_mark
 from sundog.queries.parsed import parse_query
 from sundog.runtime.rows.duck import MAX_LINE_BYTES
-from sundog.runtime.rows.formats.json_line import bad_line, reason_of
+from sundog.runtime.rows.formats.json_line import bad_line, bad_row_of
 from sundog.runtime.rows.values.query_rows import json_lines
 from sundog.runtime.tables.column_types import ColumnTypes
 from sundog.runtime.tables.relations import Relations
@@ -38,30 +40,53 @@ def collected_columns(columns: ColumnTypes, source: CollectedRows) -> ColumnType
 def collected_lines(table: Table, source: CollectedRows, relations: Relations, nulled: Counter[str]) -> Iterator[bytes]:
     """Yield a line of JSON for each group, in the order of their first rows; a `bad_line` for one that holds what no
     row can, and for one that is too large. `nulled` and errors: as of `Relations.lines`."""
-    with relations.kept(table, parse_query(source.sql)) as kept:
+    query = parse_query(source.sql)
+    if table.failed_rows == "mark":
+        query = with_mark(query, marked_relation(source))
+    with relations.kept(table, query) as kept:
         columns = ", ".join(map(sql_name, kept.types))
         number = f"min(rowid) OVER (PARTITION BY {', '.join(map(sql_name, source.by))})"
         select = f"SELECT {columns}, {number} AS {GROUP} FROM {kept.name} ORDER BY {GROUP}, rowid"
         lines = json_lines(kept.cursor, select, {**kept.types, GROUP: kept.cursor.type("BIGINT")}, nulled)
-        for _, group in groupby(map(_read, lines), key=lambda row: row[0]):
+        for _, group in groupby(map(_read, lines), key=lambda line: line.group):
             yield _folded(group, source)
 
 
-def _read(line: bytes) -> tuple[int, dict[str, Any], str | None, int]:
-    """Return the number of the group, the row, why it is bad, and its size in bytes."""
-    row = from_json(line)
-    return row.pop(GROUP), row, reason_of(line.decode()), len(line)
+def marked_relation(source: CollectedRows) -> str:
+    """Return the table whose failed rows are marked: of several that a made query reads, the last."""
+    return source.reads[-1]
 
 
-def _folded(group: Iterator[tuple[int, dict[str, Any], str | None, int]], source: CollectedRows) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One row of a group."""
+
+    #: The number of the group.
+    group: int
+    row: dict[str, Any]
+    #: The reason why no row can be so, None where one can.
+    why_bad: str | None
+    num_bytes: int
+    has_failed: bool
+
+
+def _read(line: bytes) -> _Line:
+    row, bad = from_json(line), bad_row_of(line.decode())
+    why_bad = None if bad is None else bad.reason
+    return _Line(row.pop(GROUP), row, why_bad, len(line), row.pop(FAILED, False))
+
+
+def _folded(group: Iterator[_Line], source: CollectedRows) -> bytes:
     head: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
-    num_rows = num_bytes = 0
-    reason: str | None = None
-    for _, row, bad, size in group:
+    num_rows = num_bytes = num_failed = 0
+    reason, hint = None, None
+    for line in group:
+        row = line.row
         if not num_rows:
             head = {name: row.get(name) for name in source.by}
-        num_rows, num_bytes, reason = num_rows + 1, num_bytes + size, reason or bad
+        num_rows, num_bytes, reason = num_rows + 1, num_bytes + line.num_bytes, reason or line.why_bad
+        num_failed += line.has_failed
         if reason is None and num_rows <= source.max_group_rows and num_bytes <= MAX_GROUP_BYTES:
             rows.append({name: value for name, value in row.items() if name not in source.by})
         else:
@@ -70,8 +95,11 @@ def _folded(group: Iterator[tuple[int, dict[str, Any], str | None, int]], source
         reason = f"{_shown(head)} has {num_rows:,} rows, and max_group_rows is {source.max_group_rows:,}"
     elif num_bytes > MAX_GROUP_BYTES:
         reason = f"the rows of {_shown(head)} are {num_bytes:,} bytes, and a row holds {MAX_GROUP_BYTES:,}"
-    line = to_json({**head, source.as_: rows}) if reason is None else bad_line(reason, head)
-    return line + b"\n"
+    elif num_failed:
+        reason = f"{num_failed:,} of {num_rows:,} parts failed: rows of '{marked_relation(source)}'"
+        hint = "see these rows in the errors file; --retry-failed tries them again, and then this one"
+    folded = to_json({**head, source.as_: rows}) if reason is None else bad_line(reason, head, hint)
+    return folded + b"\n"
 
 
 def _shown(head: dict[str, Any]) -> str:

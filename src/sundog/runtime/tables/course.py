@@ -1,7 +1,6 @@
 """The course of a run over its tables: each begins when those that its query reads have ended.
 
-Owns when a table begins and ends, and what a failed row means for the tables that read it. Never runs a step; the feeds
-do.
+Owns when a table begins and ends. Never runs a step; the feeds do.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
-from sundog.errors import RunStopped
 from sundog.ir.physical import PhysicalPlan, TableExec
 from sundog.ir.sql_types import SQLType
 from sundog.ir.tables import InputRows
@@ -19,6 +17,7 @@ from sundog.runtime.figures.progress import Progress
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.values.decoding import note_nulled
+from sundog.runtime.tables.failed_sources import check_failures, with_failed
 from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.store.store import Store
 
@@ -147,16 +146,24 @@ class TableCourse:
 
     async def _made(self, table: TableExec) -> RowSource:
         """Run the query of a table, unless that was done before, and return its rows."""
-        from sundog.runtime.tables.made import made_rows, make  # as above
+        from sundog.runtime.tables.made import made_rows, make, make_marked  # as above
 
         await self._load_sources(table)
-        await asyncio.to_thread(make, table.table, self._inputs.relations, self._folder)
+        relations = self._inputs.relations
+        if table.table.failed_rows == "mark":
+            source = self._plan.table(table.table.reads[-1])
+            rows = with_failed(source.table, self._store, self._run_id, table.name)
+            await asyncio.to_thread(make_marked, table.table, _columns_of(source), rows, relations, self._folder)
+        else:
+            await asyncio.to_thread(make, table.table, relations, self._folder)
         return made_rows(table.table, self._folder)
 
     async def _load_sources(self, table: TableExec) -> None:
         """Load what a query reads but for what flows into it."""
         sources = [name for name in table.table.reads if name in self._ended and name != table.stream_of]
-        self._check_failures(table, sources)
+        check_failures(self._plan, table, sources, self._store, self._run_id)
+        if table.table.failed_rows == "mark":
+            return
         for name in sources:
             if name not in self._loads:
                 self._loads[name] = asyncio.ensure_future(asyncio.to_thread(self._load, self._plan.table(name)))
@@ -168,19 +175,6 @@ class TableCourse:
     def _load(self, table: TableExec) -> None:
         rows = self._store.rows(self._run_id, table.name, "done")
         self._inputs.relations.load(table.name, _columns_of(table), (body for _, body in rows))
-
-    def _check_failures(self, table: TableExec, sources: list[str]) -> None:
-        """A row that failed may belong to any group or pair: without it the others would be wrong without a word."""
-        counts = self._store.count_rows(self._run_id)
-        for name in sources:
-            num_failed = counts.get((name, "failed"), 0)
-            if num_failed and table.table.failed_rows == "stop":
-                rows = "1 of them" if num_failed == 1 else f"{num_failed:,} of them"
-                raise RunStopped(
-                    f"the table '{table.name}' needs all rows of '{name}', and {rows} failed",
-                    hint="see the errors file; repeat the command with --retry-failed, or write `failed_rows: "
-                    f"leave_out` in '{table.name}'",
-                )
 
     def _count(self, table: str, num_rows: int) -> None:
         self._num_rows[table] = num_rows

@@ -7,7 +7,7 @@ run that was killed goes on with the rows that it began with.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sundog.ir.logical import InputSource, Table
@@ -16,6 +16,7 @@ from sundog.queries.parsed import parse_query
 from sundog.runtime.rows.inputs import RowSource, open_rows
 from sundog.runtime.rows.snapshot import notes_beside, write_snapshot
 from sundog.runtime.tables.collected import collected_lines
+from sundog.runtime.tables.column_types import ColumnTypes
 from sundog.runtime.tables.components import component_lines
 from sundog.runtime.tables.relations import Relations
 
@@ -26,6 +27,16 @@ def make(table: Table, relations: Relations, folder: Path) -> None:
     path = folder.absolute() / f"{table.name}.jsonl"
     if not path.exists():
         write_snapshot(path, lambda nulled: _lines(table, relations, nulled))
+
+
+def make_marked(
+    table: Table, columns: ColumnTypes, rows: Iterable[tuple[bytes, bool]], relations: Relations, folder: Path
+) -> None:
+    """Do as `make` does for a table that marks what failed rows belong to. `rows`: those of the table that it reads, as
+    `Relations.marked` takes them."""
+    if not (folder.absolute() / f"{table.name}.jsonl").exists():
+        with relations.marked(table.name, table.reads[-1], columns, rows):
+            make(table, relations, folder)
 
 
 def _lines(table: Table, relations: Relations, nulled: Counter[str]) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -24,6 +24,7 @@ from duckdb.sqltypes import DuckDBPyType
 from sundog.errors import FlowError, InputError, RunError
 from sundog.ir.logical import InputSource, Table
 from sundog.ir.sql_types import SQLType, spell_type, sql_name
+from sundog.queries.marked import FAILED
 from sundog.queries.order import Keyed, with_keys
 from sundog.queries.parsed import Query
 from sundog.runtime.rows.duck import connect_duckdb, new_name
@@ -74,6 +75,8 @@ class Relations:
         self._declared: set[str] = set()
         self._running: set[duckdb.DuckDBPyConnection] = set()
         self._lock = Lock()
+        #: By table the schema in which its query finds failed rows too.
+        self._marked: dict[str, str] = {}
         self._remove = weakref.finalize(self, shutil.rmtree, self._scratch_dir, ignore_errors=True)
 
     def close(self) -> None:
@@ -150,6 +153,33 @@ class Relations:
             finally:
                 self._connection.execute(f"DROP TABLE IF EXISTS {staged}")
 
+    @contextmanager
+    def marked(
+        self, reader: str, name: str, columns: ColumnTypes, rows: Iterable[tuple[bytes, bool]]
+    ) -> Iterator[None]:
+        """Let the query of the table `reader` find `rows`, in their order, as the relation `name` until the block ends:
+        the JSON object of each, and whether the row failed, so that the relation `FAILED` has its number."""
+        schema, numbers = new_name("marked"), list[int]()
+
+        def lines() -> Iterator[bytes]:
+            for number, (line, has_failed) in enumerate(rows):
+                if has_failed:
+                    numbers.append(number)
+                yield line
+
+        with self._lock:
+            self._connection.execute(f"CREATE SCHEMA {schema}")
+            load_lines(self._connection, f"{schema}.lines", lines())
+            select = typed_select(f"{schema}.lines", {column: spell_type(type) for column, type in columns})
+            self._connection.execute(f"CREATE TABLE {schema}.{sql_name(name)} AS {select}")
+            self._connection.execute(f"CREATE TABLE {schema}.{FAILED} AS SELECT unnest(?::BIGINT[]) AS id", [numbers])
+            self._marked[reader] = schema
+        try:
+            yield
+        finally:
+            del self._marked[reader]
+            self._connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
     def describe(self, table: Table, query: Query) -> ColumnTypes:
         """Return the columns that a query gives over the relations as they are, which may be empty; FlowError for what
         only their types show to be wrong."""
@@ -207,12 +237,15 @@ class Relations:
     def kept(self, table: Table, query: Query) -> Iterator[KeptRows]:
         """The rows of a query in a table of their own, whose `rowid` counts them in their order, until the block ends.
         RunError as of `lines`, and for what fails in the block."""
-        keyed, types, name = with_keys(query), self._types(query.sql, query), new_name("kept")
-        columns = ", ".join(map(sql_name, types))
+        keyed, name = with_keys(query), new_name("kept")
         hidden = "".join(f", __k{index}" for index in range(keyed.num_keys))
-        select = f"SELECT {columns} FROM ({keyed.sql}\n) AS t({columns}{hidden}) LIMIT {table.max_rows + 1}"
         with explained(lambda error: _failure(table, error)), self._cursor() as cursor:
             try:
+                if table.name in self._marked:
+                    cursor.execute(f"SET search_path = '{self._marked[table.name]},main'")
+                types = self._types(query.sql, query, cursor)
+                columns = ", ".join(map(sql_name, types))
+                select = f"SELECT {columns} FROM ({keyed.sql}\n) AS t({columns}{hidden}) LIMIT {table.max_rows + 1}"
                 cursor.execute(f"CREATE TABLE {name} AS {select}", self._parameters(query) or None)
                 ((num_rows,),) = cursor.execute(f"SELECT count(*) FROM {name}").fetchall()
                 if num_rows > table.max_rows:
@@ -244,12 +277,14 @@ class Relations:
     def _typed(self, sql: str, query: Query | None) -> ColumnTypes:
         return tuple((name, column_type(type)) for name, type in self._types(sql, query).items())
 
-    def _types(self, sql: str, query: Query | None) -> dict[str, DuckDBPyType]:
-        with closing(self._connection.cursor()) as cursor:
+    def _types(
+        self, sql: str, query: Query | None, cursor: duckdb.DuckDBPyConnection | None = None
+    ) -> dict[str, DuckDBPyType]:
+        with closing(self._connection.cursor()) if cursor is None else nullcontext(cursor) as asked:
             # A relation's errors name no line.
             parameters = {} if query is None else self._parameters(query)
-            cursor.execute(f"DESCRIBE {sql}", parameters or None)
-            return _types_of(cursor, sql, parameters)
+            asked.execute(f"DESCRIBE {sql}", parameters or None)
+            return _types_of(asked, sql, parameters)
 
     def _parameters(self, query: Query) -> dict[str, Any]:
         return {name: self._constants[name] for name in query.parameters}

@@ -19,6 +19,7 @@ from sundog.runtime.rows.values.decoding import whole_number
 
 # Private-use characters: no column of a user's is called so.
 _BAD = "\ue000bad row\ue001"
+_HINT = "\ue000hint\ue001"
 _BAD_BEGINS = f'{{"{_BAD}":'
 
 
@@ -37,12 +38,12 @@ def row_of(line: str | bytes) -> InputRow | BadRow:
     return _formed(value)
 
 
-def bad_line(reason: str, row: Mapping[str, Any]) -> bytes:
+def bad_line(reason: str, row: Mapping[str, Any], hint: str | None = None) -> bytes:
     """Return the line of a copy or a snapshot that stands for a bad row: its reason, and the plain values of `row`, so
-    that it is still found by its key."""
-    kept: InputRow = {}
+    that it is still found by its key. `hint`: as of `BadRow`."""
+    kept: InputRow = {} if hint is None else {_HINT: hint}
     for name, value in row.items():
-        if isinstance(value, str | int | float):
+        if value is None or isinstance(value, str | int | float):
             with suppress(NoNormalForm):
                 kept |= normal_form({name: value})
     return to_json({_BAD: reason, **kept})
@@ -51,6 +52,15 @@ def bad_line(reason: str, row: Mapping[str, Any]) -> bytes:
 def reason_of(line: str) -> str | None:
     """Return why the row of a `bad_line` is bad; None for the line of any other row."""
     return str(from_json(line)[_BAD]) if line.startswith(_BAD_BEGINS) else None
+
+
+def bad_row_of(line: str) -> BadRow | None:
+    """Return the bad row that a `bad_line` stands for; None for the line of any other row."""
+    if not line.startswith(_BAD_BEGINS):
+        return None
+    known = from_json(line)
+    reason, hint = str(known.pop(_BAD)), known.pop(_HINT, None)
+    return BadRow(reason, known, hint)
 
 
 def object_in(line: str | bytes) -> Mapping[str, Any]:

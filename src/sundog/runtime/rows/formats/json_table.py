@@ -17,7 +17,7 @@ from sundog.errors import InputError, SundogError
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, literal, new_name, stream
 from sundog.runtime.rows.failures import explained, no_key_column, shorten, too_long, unreadable
-from sundog.runtime.rows.formats.json_line import NotARow, bad_line, object_in, reason_of, row_of
+from sundog.runtime.rows.formats.json_line import NotARow, bad_line, bad_row_of, object_in, row_of
 from sundog.runtime.rows.formats.kept_rows import kept_or_read
 from sundog.runtime.rows.paths import UNREADABLE, InputFiles, open_bytes
 from sundog.runtime.rows.table import BadRow, InputRow, JoinKey, Scan
@@ -201,8 +201,8 @@ class JSONTable:
         return copy
 
     def _parse(self, text: str) -> InputRow | BadRow:
-        reason = reason_of(text) if self._copies or self._is_snapshot else None
-        return row_of(text) if reason is None else BadRow(reason)
+        bad = bad_row_of(text) if self._copies or self._is_snapshot else None
+        return row_of(text) if bad is None else bad
 
     def _checked(self, text: str) -> InputRow | BadRow:
         """Return the row; InputError with the line where it is none."""
