@@ -18,6 +18,7 @@ from sundog.engines.base import ENGINES, EngineOptions
 from sundog.flow.agents.agent_spec import MADE_KEYS, AgentSpec, ToolSpec
 from sundog.flow.expansions.join import JoinSpec
 from sundog.flow.expansions.rank import RankSpec
+from sundog.flow.expansions.reduce import ReduceSpec
 from sundog.flow.expansions.resolve import ResolveSpec
 from sundog.flow.expansions.short_forms import SHORT_FORMS
 from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, LimitSpec, LoopSpec, NodeSpec, WorkersSpec
@@ -49,6 +50,7 @@ def described() -> dict[tuple[Path, str], Models]:
         (LANGUAGE, "Resolve"): (ResolveSpec,),
         (LANGUAGE, "Join"): (JoinSpec,),
         (LANGUAGE, "Rank"): (RankSpec,),
+        (LANGUAGE, "Reduce"): (ReduceSpec,),
         (LANGUAGE, "Nodes"): (NodeSpec,),
         (LANGUAGE, "loop"): (LoopSpec,),
         (VLLM_PAGE, "Install and start"): (PluginOptions,),

@@ -74,6 +74,9 @@ class TableRowsBeforeRuns:
         match table.table.source:
             case QueryRows(sql=sql):
                 return form_of(parse_query(sql))
+            case CollectedRows(reads=(one,)):
+                # Each of its rows is in one group, whatever the query does to find out in which.
+                return QueryForm((one,), is_grouped=True)
             case CollectedRows(sql=sql):
                 return QueryForm((form_of(parse_query(sql)),), is_grouped=True)
             case ComponentRows(nodes=sql):

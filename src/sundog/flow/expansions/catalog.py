@@ -14,6 +14,7 @@ from sundog.flow.complaints import Complaints
 from sundog.flow.expansions.base import Expanded, ExpandedTables, MadePositions
 from sundog.flow.expansions.join import JoinSpec, join
 from sundog.flow.expansions.rank import RankSpec, rank
+from sundog.flow.expansions.reduce import ReduceSpec, reduce
 from sundog.flow.expansions.resolve import ResolveSpec, resolve
 from sundog.flow.validation import read
 
@@ -22,6 +23,7 @@ EXPANSIONS: Mapping[str, tuple[type[BaseModel], Callable[[str, Any, Mapping[str,
     "resolve": (ResolveSpec, resolve),
     "join": (JoinSpec, join),
     "rank": (RankSpec, rank),
+    "reduce": (ReduceSpec, reduce),
 }
 """By word, its keys and what makes the tables: of the table's name, the block, and the table's other keys."""
 

@@ -13,7 +13,7 @@ from sundog.errors import FlowError
 from sundog.flow.bind import bind
 from sundog.flow.limits import shown
 from sundog.flow.python.call_sites import CallSites
-from sundog.flow.python.nodes_builder import NodesBuilder, Prompt, Text, given, plain, row
+from sundog.flow.python.nodes_builder import NodesBuilder, Prompt, Text, form_of_answer, given, plain, row
 from sundog.flow.python.reference import Ref
 from sundog.flow.python.rows import Rows, register_rows
 from sundog.ir.logical import LogicalPlan
@@ -196,6 +196,24 @@ class FlowBuilder(NodesBuilder):
         `as_`."""
         block = {"source": str(source), "engine": engine, "prompt": prompt, "k": k, **fields}
         return self._expansion(name, "rank", block, failed_rows)
+
+    def reduce(
+        self,
+        name: str,
+        *,
+        source: TableBuilder | str,
+        text: str,
+        engine: str,
+        prompt: Text,
+        failed_rows: str | None = None,
+        output: Any = None,
+        **fields: Any,
+    ) -> TableBuilder:
+        """Add a table of the groups of `source`, in each of which all texts of a column became one. It takes also `by`,
+        `order_by`, `merge` or `fold`, `system`, `max_tokens`, `max_prompt_tokens`, `max_levels` and `as_`. `output` is
+        as for `llm`."""
+        block = {"source": str(source), "text": text, "engine": engine, "prompt": prompt, **fields}
+        return self._expansion(name, "reduce", {**block, "output": form_of_answer(name, output)}, failed_rows)
 
     def _expansion(self, name: str, word: str, block: Mapping[str, Any], failed_rows: str | None) -> TableBuilder:
         words = {"as" if key == "as_" else key: value for key, value in block.items()}

@@ -72,7 +72,7 @@ class NodesBuilder:
     def llm(self, name: str, *, engine: str, prompt: Prompt | None = None, output: Any = None, **fields: Any) -> Ref:
         """Add an LLM call; it takes also `messages`, `system`, `max_tokens`, `temperature`, `seed`, `stop` and
         modifiers. `output` is the answer's form as in a flow file, or a pydantic model, a dataclass or a TypedDict."""
-        return self.step(name, "llm", engine=engine, prompt=prompt, output=_form(name, output), **fields)
+        return self.step(name, "llm", engine=engine, prompt=prompt, output=form_of_answer(name, output), **fields)
 
     def classify(self, name: str, *, engine: str, text: Text, labels: Any, many: bool = False, **fields: Any) -> Ref:
         """Add an LLM call whose `label` is one of `labels` (a list, or a mapping to what each means), with `many` a
@@ -83,7 +83,7 @@ class NodesBuilder:
     def extract(self, name: str, *, engine: str, text: Text, fields: Any, **more: Any) -> Ref:
         """Add an LLM call that finds `fields` in a text, which have the forms of `output` in `llm`; it takes also
         `prompt` and what is told there."""
-        return self.step(name, "extract", engine=engine, text=text, fields=_form(name, fields), **more)
+        return self.step(name, "extract", engine=engine, text=text, fields=form_of_answer(name, fields), **more)
 
     def sql(self, name: str, *, database: str, query: str | None = None, **fields: Any) -> Ref:
         """Add a SQL statement with bound `params`, and modifiers."""
@@ -96,7 +96,7 @@ class NodesBuilder:
     def python(self, name: str, call: Callable[..., Any] | str, *, output: Any = None, **fields: Any) -> Ref:
         """Add a call of a function or "module:function" with `args`, and modifiers. `output` is the form of what it
         returns, as of `llm`."""
-        return self.step(name, "python", call=call, output=_form(name, output), **fields)
+        return self.step(name, "python", call=call, output=form_of_answer(name, output), **fields)
 
     def mcp(self, name: str, *, tool: str, **fields: Any) -> Ref:
         """Add a use of a tool of an MCP server, which `command` or `url` names, and modifiers."""
@@ -188,7 +188,7 @@ class LoopBuilder(NodesBuilder):
         return None
 
 
-def _form(name: str, output: Any) -> Any:
+def form_of_answer(name: str, output: Any) -> Any:
     try:
         return output_of(output)
     except ValueError as error:
