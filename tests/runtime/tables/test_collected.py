@@ -12,6 +12,7 @@ import pytest
 import sundog as sd
 from sundog.errors import FlowError, RunError
 from sundog.ir.logical import InputSource, Table
+from sundog.ir.sql_types import PlainType
 from sundog.ir.tables import CollectedRows
 from sundog.queries.parsed import parse_query
 from sundog.runtime.rows.inputs import ALL_ROWS
@@ -77,7 +78,7 @@ def test_a_group_that_is_too_large_fails_alone(rows_of: Any, monkeypatch: pytest
         BadRow("the group ward = 'a' has 2 rows, and max_group_rows is 1"),
         {"ward": None, "rows": [{"id": 4}]},
     ]
-    monkeypatch.setattr("sundog.runtime.tables.collected.MAX_GROUP_BYTES", 60)
+    monkeypatch.setattr("sundog.runtime.tables.collected.MAX_GROUP_BYTES", 39)
     first, *_, last = rows_of(collect(sql, ("ward",)))
     assert isinstance(first, BadRow)
     assert first.reason.startswith("the rows of the group ward = 'b' are ")
@@ -145,3 +146,39 @@ def test_columns_that_only_the_input_tells_are_checked_before_anything_runs(tmp_
     flow.table("more", collect={"query": "select * from visits", "by": "wards"})
     with pytest.raises(FlowError, match="the query gives no column 'wards' to collect by"):
         flow.run(state=tmp_path / "state", progress=False)
+
+
+def test_zeros_are_one_group(rows_of: Any) -> None:
+    sql = "select case id when 2 then -0.0::double else 0.0::double end as zero, id from visits where id < 4"
+    assert [len(row["rows"]) for row in rows_of(collect(sql, ("zero",)))] == [4]
+
+
+NUM_LONG = 3000
+
+
+def long_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_memory_mb: int) -> Relations:
+    """Rows that together are more than `max_memory_mb`, of which queries take 16 at first."""
+    monkeypatch.setattr("sundog.runtime.tables.relations.MIN_MEMORY_MB", 16)
+    monkeypatch.setattr("sundog.runtime.tables.relations.MAX_MEMORY_MB", max_memory_mb)
+    relations = Relations([], tmp_path, None, ALL_ROWS, {})
+    columns = (("id", PlainType("BIGINT")), ("text", PlainType("VARCHAR")))
+    lines = [json.dumps({"id": number, "text": f"{number:08}" * 3000}).encode() for number in range(NUM_LONG)]
+    relations.with_room(lambda: relations.load("visits", columns, lines))
+    return relations
+
+
+def test_long_rows_are_collected_in_less_memory_than_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    relations = long_rows(tmp_path, monkeypatch, 128)
+    table = Table("t", collect("select id, id % 30 as ward, text from visits", ("ward",)), (), ())
+    relations.with_room(lambda: make(table, relations, tmp_path / "made"))
+    lines = (tmp_path / "made" / "t.jsonl").read_text().splitlines()
+    assert [json.loads(line)["ward"] for line in lines] == list(range(30))
+    assert [[row["id"] for row in json.loads(line)["rows"]] for line in lines[:2]] == [
+        list(range(ward, NUM_LONG, 30)) for ward in (0, 1)
+    ]
+    relations.close()
+
+
+def test_rows_that_are_too_long_for_the_memory_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RunError, match=r"needs more memory than it may take"):
+        long_rows(tmp_path, monkeypatch, 24)

@@ -8,24 +8,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
 from sundog.ir.logical import Table
-from sundog.ir.sql_types import ListType, StructType, sql_name
+from sundog.ir.sql_types import ListType, StructType
 from sundog.ir.tables import CollectedRows
 from sundog.queries.marked import FAILED, with_mark
 from sundog.queries.parsed import parse_query
 from sundog.runtime.rows.duck import MAX_LINE_BYTES
 from sundog.runtime.rows.formats.json_line import bad_line, bad_row_of
-from sundog.runtime.rows.values.query_rows import json_lines
 from sundog.runtime.tables.column_types import ColumnTypes
+from sundog.runtime.tables.lines_by_key import lines_by_key
 from sundog.runtime.tables.relations import Relations
 
-GROUP = "__group"
-"""The column that tells by a number which group a row is of."""
 MAX_GROUP_BYTES = MAX_LINE_BYTES // 2
 _MAX_SHOWN = 60
 
@@ -43,13 +40,10 @@ def collected_lines(table: Table, source: CollectedRows, relations: Relations, n
     query = parse_query(source.sql)
     if table.failed_rows == "mark":
         query = with_mark(query, marked_relation(source))
-    with relations.kept(table, query) as kept:
-        columns = ", ".join(map(sql_name, kept.types))
-        number = f"min(rowid) OVER (PARTITION BY {', '.join(map(sql_name, source.by))})"
-        select = f"SELECT {columns}, {number} AS {GROUP} FROM {kept.name} ORDER BY {GROUP}, rowid"
-        lines = json_lines(kept.cursor, select, {**kept.types, GROUP: kept.cursor.type("BIGINT")}, nulled)
-        for _, group in groupby(map(_read, lines), key=lambda line: line.group):
-            yield _folded(group, source)
+    lines = relations.lines(table, query, nulled)
+    with lines_by_key(table, lines, lambda line: _key(line, source), relations) as groups:
+        for group in groups:
+            yield _folded(map(_read, group), source)
 
 
 def marked_relation(source: CollectedRows) -> str:
@@ -57,12 +51,17 @@ def marked_relation(source: CollectedRows) -> str:
     return source.reads[-1]
 
 
+def _key(line: bytes, source: CollectedRows) -> bytes:
+    """Return a text that the rows of one group share. Equal numbers are one group, and there are two zeros."""
+    row = from_json(line)
+    values = (row.get(name) for name in source.by)
+    return to_json([0.0 if isinstance(value, float) and value == 0 else value for value in values])
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
     """One row of a group."""
 
-    #: The number of the group.
-    group: int
     row: dict[str, Any]
     #: The reason why no row can be so, None where one can.
     why_bad: str | None
@@ -72,8 +71,7 @@ class _Line:
 
 def _read(line: bytes) -> _Line:
     row, bad = from_json(line), bad_row_of(line.decode())
-    why_bad = None if bad is None else bad.reason
-    return _Line(row.pop(GROUP), row, why_bad, len(line), row.pop(FAILED, False))
+    return _Line(row, None if bad is None else bad.reason, len(line), row.pop(FAILED, False))
 
 
 def _folded(group: Iterator[_Line], source: CollectedRows) -> bytes:

@@ -6,7 +6,9 @@ Owns when a table begins and ends. Never runs a step; the feeds do.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from sundog.ir.physical import PhysicalPlan, TableExec
@@ -47,6 +49,13 @@ class TableCourse:
         self._on_begin = on_begin
         self._num_rows: dict[str, int] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
+        #: How many tables have yet to read a relation.
+        self._num_readers = Counter(
+            name
+            for table in plan.tables
+            if not isinstance(table.table.source, InputRows)
+            for name in set(table.table.reads)
+        )
         self._tables: dict[str, asyncio.Task[None]] = {}
         #: These wake the tables whose rows come from others.
         self._changed: list[asyncio.Event] = []
@@ -139,6 +148,7 @@ class TableCourse:
 
         pump = Pump(query, self._store, self._run_id, table.table, stream, changed, has_ended)
         await feed.run(pump.batches())
+        await self._drop_unread(table)
         nulled = query.nulled.items()
         self.notes += [f"table '{table.name}': {note_nulled(name, count)}" for name, count in nulled if count]
         self._count(table.name, pump.num_rows)
@@ -146,17 +156,23 @@ class TableCourse:
 
     async def _made(self, table: TableExec) -> RowSource:
         """Run the query of a table, unless that was done before, and return its rows."""
-        from sundog.runtime.tables.made import made_rows, make, make_marked  # as above
+        from sundog.runtime.tables.made import made_rows  # as above
 
         await self._load_sources(table)
+        await self._with_room(partial(self._make, table))
+        await self._drop_unread(table)
+        return made_rows(table.table, self._folder)
+
+    def _make(self, table: TableExec) -> None:
+        from sundog.runtime.tables.made import make, make_marked  # as above
+
         relations = self._inputs.relations
         if table.table.failed_rows == "mark":
             source = self._plan.table(table.table.reads[-1])
             rows = with_failed(source.table, self._store, self._run_id, table.name)
-            await asyncio.to_thread(make_marked, table.table, _columns_of(source), rows, relations, self._folder)
+            make_marked(table.table, _columns_of(source), rows, relations, self._folder)
         else:
-            await asyncio.to_thread(make, table.table, relations, self._folder)
-        return made_rows(table.table, self._folder)
+            make(table.table, relations, self._folder)
 
     async def _load_sources(self, table: TableExec) -> None:
         """Load what a query reads but for what flows into it."""
@@ -166,11 +182,21 @@ class TableCourse:
             return
         for name in sources:
             if name not in self._loads:
-                self._loads[name] = asyncio.ensure_future(asyncio.to_thread(self._load, self._plan.table(name)))
+                self._loads[name] = asyncio.ensure_future(self._with_room(partial(self._load, self._plan.table(name))))
             await asyncio.shield(self._loads[name])
         for name in table.table.reads:
             if name not in self._ended:
-                await asyncio.to_thread(self._inputs.relations.load_input, name)
+                await self._with_room(partial(self._inputs.relations.load_input, name))
+
+    async def _with_room(self, work: Callable[[], None]) -> None:
+        await asyncio.to_thread(self._inputs.relations.with_room, work)
+
+    async def _drop_unread(self, table: TableExec) -> None:
+        """Drop the relations that `table` is the last to read."""
+        for name in set(table.table.reads):
+            self._num_readers[name] -= 1
+            if not self._num_readers[name] and name != table.stream_of:
+                await asyncio.to_thread(self._inputs.relations.drop, name)
 
     def _load(self, table: TableExec) -> None:
         rows = self._store.rows(self._run_id, table.name, "done")

@@ -11,12 +11,12 @@ import shutil
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
@@ -29,7 +29,7 @@ from sundog.queries.order import Keyed, with_keys
 from sundog.queries.parsed import Query
 from sundog.runtime.rows.duck import connect_duckdb, new_name
 from sundog.runtime.rows.failures import explained, first_sentence
-from sundog.runtime.rows.formats.loaded_json import load_lines, typed_select
+from sundog.runtime.rows.formats.loaded_json import load_lines
 from sundog.runtime.rows.formats.open_table import open_table
 from sundog.runtime.rows.row_choice import RowChoice
 from sundog.runtime.rows.table import BadRow, InputRow
@@ -47,8 +47,10 @@ class KeptRows:
     types: Mapping[str, DuckDBPyType]
 
 
-TABLES_MEMORY_LIMIT = "256MB"
+MIN_MEMORY_MB = 64
 """Beyond it what queries read goes to the scratch folder; the inputs of the same run have connections of their own."""
+MAX_MEMORY_MB = 1024
+"""What queries over long rows may take: DuckDB works on 2,048 rows at once, however long they are."""
 
 
 class Relations:
@@ -70,7 +72,8 @@ class Relations:
         self._snapshot_dir = snapshot_dir or self._scratch_dir
         self._choice = choice
         self._constants = constants
-        self._connection = connect_duckdb(self._scratch_dir, TABLES_MEMORY_LIMIT)
+        self._memory_mb = MIN_MEMORY_MB
+        self._connection = connect_duckdb(self._scratch_dir, f"{self._memory_mb}MB")
         self._loaded: set[str] = set()
         self._declared: set[str] = set()
         self._running: set[duckdb.DuckDBPyConnection] = set()
@@ -87,6 +90,21 @@ class Relations:
         """End the queries that run now, each with an error."""
         for cursor in tuple(self._running):
             cursor.interrupt()
+
+    def with_room(self, work: Callable[[], None]) -> None:
+        """Do `work`. Where DuckDB lacks the memory for it, it may take twice as much, up to MAX_MEMORY_MB, and the work
+        is done again."""
+        while True:
+            memory_mb = self._memory_mb
+            try:
+                return work()
+            except RunError as error:
+                if not isinstance(error.__cause__, duckdb.OutOfMemoryException) or memory_mb >= MAX_MEMORY_MB:
+                    raise
+                with self._lock:
+                    # Another table's work may have made the room already.
+                    self._memory_mb = max(self._memory_mb, min(2 * memory_mb, MAX_MEMORY_MB))
+                    self._connection.execute(f"SET memory_limit = '{self._memory_mb}MB'")
 
     def load_input(self, name: str) -> None:
         """Make the rows of an input a relation, if they are none yet. InputError where they cannot be read, and where a
@@ -144,14 +162,17 @@ class Relations:
 
     def load(self, name: str, columns: ColumnTypes, lines: Iterable[bytes]) -> None:
         """Make a relation of rows as JSON objects, in their order, in the place of one of that name."""
-        staged = new_name("lines")
+        types = {column: spell_type(type) for column, type in columns}
+        with self._lock, explained(lambda error: _unloadable(name, error)):
+            self._connection.execute(f"DROP TABLE IF EXISTS {sql_name(name)}")
+            load_lines(self._connection, sql_name(name), lines, types)
+
+    def drop(self, name: str) -> None:
+        """Give back the memory of a relation that nobody reads any more."""
         with self._lock:
-            try:
-                load_lines(self._connection, staged, lines)
-                select = typed_select(staged, {column: spell_type(type) for column, type in columns})
-                self._connection.execute(f"CREATE OR REPLACE TABLE {sql_name(name)} AS {select}")
-            finally:
-                self._connection.execute(f"DROP TABLE IF EXISTS {staged}")
+            self._connection.execute(f"DROP TABLE IF EXISTS {sql_name(name)}")
+            self._loaded.discard(name)
+            self._declared.discard(name)
 
     @contextmanager
     def marked(
@@ -167,18 +188,18 @@ class Relations:
                     numbers.append(number)
                 yield line
 
-        with self._lock:
+        with self._lock, explained(lambda error: _unloadable(name, error)):
             self._connection.execute(f"CREATE SCHEMA {schema}")
-            load_lines(self._connection, f"{schema}.lines", lines())
-            select = typed_select(f"{schema}.lines", {column: spell_type(type) for column, type in columns})
-            self._connection.execute(f"CREATE TABLE {schema}.{sql_name(name)} AS {select}")
+            types = {column: spell_type(type) for column, type in columns}
+            load_lines(self._connection, f"{schema}.{sql_name(name)}", lines(), types)
             self._connection.execute(f"CREATE TABLE {schema}.{FAILED} AS SELECT unnest(?::BIGINT[]) AS id", [numbers])
             self._marked[reader] = schema
         try:
             yield
         finally:
             del self._marked[reader]
-            self._connection.execute(f"DROP SCHEMA {schema} CASCADE")
+            with self._lock:
+                self._connection.execute(f"DROP SCHEMA {schema} CASCADE")
 
     def describe(self, table: Table, query: Query) -> ColumnTypes:
         """Return the columns that a query gives over the relations as they are, which may be empty; FlowError for what
@@ -192,10 +213,12 @@ class Relations:
         keyed = with_keys(query)
         num_rows = 0
         with explained(lambda error: _failure(table, error)), self._cursor() as cursor:
+            if table.name in self._marked:
+                cursor.execute(f"SET search_path = '{self._marked[table.name]},main'")
             found = json_lines(
                 cursor,
                 keyed.sql,
-                self._types(query.sql, query),
+                self._types(query.sql, query, cursor),
                 nulled,
                 num_keys=keyed.num_keys,
                 parameters=self._parameters(query),
@@ -222,12 +245,11 @@ class Relations:
             cursor.execute(f"CREATE SCHEMA {schema}")
             try:
                 cursor.execute(f"SET search_path = '{schema},main'")
-                staged, given = f"{schema}.lines", {column: spell_type(type) for column, type in columns}
-                load_lines(cursor, staged, lines)
-                cursor.execute(f"CREATE TABLE {schema}.{sql_name(stream)} AS {typed_select(staged, given)}")
+                types = {column: spell_type(type) for column, type in columns}
+                load_lines(cursor, f"{schema}.{sql_name(stream)}", lines, types)
                 parameters = self._parameters(query)
-                types = _types_of(cursor, query.sql, parameters)
-                found = query_rows(cursor, keyed.sql, types, nulled, num_keys=keyed.num_keys, parameters=parameters)
+                of_query = _types_of(cursor, query.sql, parameters)
+                found = query_rows(cursor, keyed.sql, of_query, nulled, num_keys=keyed.num_keys, parameters=parameters)
                 return [(one.keys, one.row) for one in found]
             finally:
                 cursor.execute("RESET search_path")
@@ -237,13 +259,10 @@ class Relations:
     def kept(self, table: Table, query: Query) -> Iterator[KeptRows]:
         """The rows of a query in a table of their own, whose `rowid` counts them in their order, until the block ends.
         RunError as of `lines`, and for what fails in the block."""
-        keyed, name = with_keys(query), new_name("kept")
+        keyed, types, name = with_keys(query), self._types(query.sql, query), new_name("kept")
         hidden = "".join(f", __k{index}" for index in range(keyed.num_keys))
         with explained(lambda error: _failure(table, error)), self._cursor() as cursor:
             try:
-                if table.name in self._marked:
-                    cursor.execute(f"SET search_path = '{self._marked[table.name]},main'")
-                types = self._types(query.sql, query, cursor)
                 columns = ", ".join(map(sql_name, types))
                 select = f"SELECT {columns} FROM ({keyed.sql}\n) AS t({columns}{hidden}) LIMIT {table.max_rows + 1}"
                 cursor.execute(f"CREATE TABLE {name} AS {select}", self._parameters(query) or None)
@@ -253,6 +272,17 @@ class Relations:
                 yield KeptRows(cursor, name, types)
             finally:
                 cursor.execute(f"DROP TABLE IF EXISTS {name}")
+
+    @contextmanager
+    def scratch(self, table: Table) -> Iterator[tuple[duckdb.DuckDBPyConnection, BinaryIO]]:
+        """A cursor whose query `interrupt` ends, and an empty file, for rows of `table` that are to be put in order.
+        RunError for what fails in the block."""
+        with (
+            explained(lambda error: _failure(table, error)),
+            self._cursor() as cursor,
+            tempfile.TemporaryFile(dir=self._scratch_dir) as file,
+        ):
+            yield cursor, file
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -304,6 +334,10 @@ def _mistake(table: Table, error: duckdb.Error) -> FlowError:
 def _failure(table: Table, error: duckdb.Error) -> RunError:
     hint = "what has been computed is kept: mend the query's casts, or the rows, and repeat the command"
     return RunError(f"{_place(table, error)} failed: {first_sentence(error)}", where=table.location, hint=hint)
+
+
+def _unloadable(name: str, error: duckdb.Error) -> RunError:
+    return RunError(f"the rows of the table '{name}' cannot be read by queries: {first_sentence(error)}")
 
 
 def too_many_rows(table: Table) -> RunError:

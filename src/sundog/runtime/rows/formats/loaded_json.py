@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain
 from typing import Any
 
 import duckdb
@@ -20,6 +20,7 @@ from sundog.runtime.rows.duck import literal, new_name
 from sundog.runtime.rows.table import InputRow
 
 BATCH_ROWS = 2048
+BATCH_BYTES = 8 * 2**20
 _MANY_DIGITS = re.compile(rb"\d{19}")
 _NUMBERS = ("UBIGINT", "BIGINT", "HUGEINT", "DOUBLE")
 
@@ -35,12 +36,7 @@ class SeenTypes:
 
     def lines(self, rows: Iterable[InputRow]) -> Iterator[bytes]:
         """Yield each row as a line of JSON. The types are known when all have been taken."""
-        remaining = iter(rows)
-        while some := list(islice(remaining, BATCH_ROWS)):
-            lines = [to_json(row) for row in some]
-            for line, row in zip(lines, some, strict=True):
-                if self._whole == "BIGINT" and _MANY_DIGITS.search(line) and _has_huge(row):
-                    self._whole = "HUGEINT"
+        for lines in _batches(map(self._line, rows)):
             # DuckDB holds every document that it takes a structure of.
             ((found,),) = self._connection.execute(
                 "SELECT json_group_structure(line::JSON) FROM (SELECT unnest(?) AS line)",
@@ -48,6 +44,12 @@ class SeenTypes:
             ).fetchall()
             self._structure = _merged(self._structure, json.loads(found))
             yield from lines
+
+    def _line(self, row: InputRow) -> bytes:
+        line = to_json(row)
+        if self._whole == "BIGINT" and _MANY_DIGITS.search(line) and _has_huge(row):
+            self._whole = "HUGEINT"
+        return line
 
     def of(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the types of columns, as `typed_select` takes them."""
@@ -62,15 +64,40 @@ def typed_select(table: str, types: Mapping[str, Any]) -> str:
     return f"SELECT {columns} FROM (SELECT from_json(line, {literal(json.dumps(types))}) AS s FROM {table})"
 
 
-def load_lines(connection: duckdb.DuckDBPyConnection, table: str, lines: Iterable[bytes]) -> None:
-    """Make `table` with one column `line`, in the order of `lines`; few of them are in Python's memory at once."""
-    connection.execute(f"CREATE TABLE {table} (line VARCHAR)")
-    remaining, batch_name = iter(lines), new_name("batch")
-    while some := list(islice(remaining, BATCH_ROWS)):
-        batch = pa.table({"line": pa.array([line.decode() for line in some], pa.string())})
-        connection.register(batch_name, batch)
-        connection.execute(f"INSERT INTO {table} SELECT line FROM {batch_name}")
-        connection.unregister(batch_name)
+def load_lines(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    lines: Iterable[bytes],
+    types: Mapping[str, Any] | None = None,
+) -> None:
+    """Make `table`, in the order of `lines`: with one column `line`, or with the columns that `typed_select` gives of
+    `types`. Few lines are in memory as text at once."""
+    batch_name = new_name("batch")
+    select = f"SELECT line FROM {batch_name}" if types is None else typed_select(batch_name, types)
+    is_made = False
+    for batch in chain(_batches(lines), [[]]):
+        # The last one is empty: it makes the table where there are no lines.
+        if batch or not is_made:
+            connection.register(
+                batch_name, pa.table({"line": pa.array([line.decode() for line in batch], pa.string())})
+            )
+            connection.execute(f"INSERT INTO {table} {select}" if is_made else f"CREATE TABLE {table} AS {select}")
+            connection.unregister(batch_name)
+            is_made = True
+
+
+def _batches(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield `lines` in lists of at most BATCH_ROWS, and of no more than BATCH_BYTES but for one line."""
+    batch: list[bytes] = []
+    num_bytes = 0
+    for line in lines:
+        if batch and (len(batch) == BATCH_ROWS or num_bytes + len(line) > BATCH_BYTES):
+            yield batch
+            batch, num_bytes = [], 0
+        batch.append(line)
+        num_bytes += len(line)
+    if batch:
+        yield batch
 
 
 def _merged(left: Any, right: Any) -> Any:
