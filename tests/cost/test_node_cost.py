@@ -27,6 +27,7 @@ from sundog.cost.step_time import FitError, StepTime, StepWork, call_work, decod
 from sundog.engines.base import GenerateRequest, Message
 from sundog.engines.modelled.null import NullKind, NullOptions
 from sundog.host.virtual_loop import run_virtually
+from sundog.ir.conversations.written import FROM
 from sundog.ir.templates.template import Template
 from sundog.secrets import Secrets
 from sundog.tokens import TokenPrices
@@ -239,3 +240,15 @@ def test_dollars() -> None:
 def test_tools_take_their_calls_side_by_side() -> None:
     cost = CallCost(Estimate.exactly(40), Estimate(10, 20, 40))
     assert estimate_tool_seconds(cost, Estimate(0.1, 0.2, 0.4), 4) == Estimate(0.25, 1.0, 4.0)
+
+
+def test_messages_of_a_row_are_counted_as_they_are_sent() -> None:
+    chat = [{"role": "user", "content": "a" * 40}, {"role": "assistant", "content": "b" * 40}]
+    conversation = ((FROM, Template("{{ row.chat }}")), ("user", Template("c")))
+    written = (("user", Template("a" * 40)), ("assistant", Template("b" * 40)), ("user", Template("c")))
+    call = sample_call(0, conversation, {"row": {"chat": chat}}, {}, characters)
+    assert call == sample_call(0, written, {}, {}, characters), "and is the same call"
+    upstream = {"before": Upstream("one", None)}
+    unknown = sample_call(0, ((FROM, Template("{{ before.messages }}")), *written), {}, upstream, characters)
+    assert (unknown.num_gaps, unknown.is_known) == (1, False)
+    assert unknown.num_prompt_tokens.expected > 0

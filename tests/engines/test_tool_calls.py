@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator
+from typing import Any
 
 import pytest
 
 from sundog.engines.base import GenerateRequest, Message
 from sundog.engines.message_parts import FilePart, ImagePart, TextPart
+from sundog.engines.openai.engine import OpenAIEngine
+from sundog.engines.openai.options import OpenAIOptions
 from sundog.engines.openai.protocol.answers import read_chunks
 from sundog.engines.structured.tool_form import constrained_messages, constrained_schema, read_constrained
 from sundog.engines.tool_use import ToolCall
 from sundog.engines.vllm.engine import VLLMKind, VLLMOptions
 from sundog.errors import BadResponse, EngineError
+from sundog.secrets import Secrets
 from tests.engines.conformance import TOOLS, Answer, collect
 from tests.engines.deviations import Bad
 from tests.engines.scripted import Scripted, scripted_engine
-from tests.engines.server import Exchange
+from tests.engines.server import MODEL, Exchange
 from tests.engines.tool_deviations import CALLS, CallDeviation
 
 REQUEST = GenerateRequest("r", (Message("user", "Where is order 7?"),), tools=TOOLS)
@@ -78,6 +82,20 @@ def test_tools_and_turns_go_out_as_the_protocol_has_them(scripted: Scripted, is_
         },
         {"role": "tool", "content": "[]", "tool_call_id": "call_1_0"},
     ]
+
+
+@pytest.mark.parametrize("told", [{"tool_calls": "constrained"}, {"api": "completions"}])
+def test_a_model_without_tools_is_told_what_a_conversation_used(scripted: Scripted, told: dict[str, Any]) -> None:
+    made = Message("assistant", "", tool_calls=(ToolCall("call_1_0", "look_up", '{"order":7}'),))
+    messages = (Message("user", "Where is 7?"), made, Message("tool", "gone", tool_call_id="call_1_0"))
+    options = OpenAIOptions(model=MODEL, base_url=scripted.server.base_url, **told)
+    body = json.loads(OpenAIEngine(options, 0, Secrets({}))._content(GenerateRequest("r", messages)))
+    said = ["Where is 7?", '{"tool":"look_up","args":{"order":7}}', "look_up returned:\ngone"]
+    if "api" in told:
+        assert body["prompt"] == "\n\n".join(said)
+    else:
+        assert [one["content"] for one in body["messages"]] == said
+        assert [one["role"] for one in body["messages"]] == ["user", "assistant", "user"]
 
 
 def test_parts_go_out_as_the_protocol_has_them(scripted: Scripted) -> None:

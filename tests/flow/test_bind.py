@@ -12,7 +12,7 @@ from sundog.flow.bind import bind, load_flow
 from sundog.flow.columns import check_columns
 from sundog.flow.positions import read_document
 from sundog.ir.logical import Filter, ForEach, InputSource, LogicalPlan, Loop, Step
-from sundog.ir.schemas.shape import ListOf, Record, Scalar
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar
 from sundog.ir.templates.template import Template
 
 EVERYTHING = Path(__file__).parent / "everything.yaml"
@@ -163,6 +163,7 @@ FULL = Record.of(
     topic=Scalar(),
     filing_id=Scalar(),
     user=Scalar(),
+    shots=Anything(),
     filings=Record.of(id=Scalar(), filing_id=Scalar()),
     owners=Record.of(owner=Scalar()),
 )

@@ -68,6 +68,7 @@ def everything() -> FlowBuilder:
         engine=remote,
         messages=[
             {"role": "system", "content": "Be short."},
+            {"from": row.shots},
             {"role": "user", "content": f"{part.title} {limits.high[0]}"},
         ],
         output={"json_schema": {"type": "object", "properties": {"a": {"type": "integer"}}}},
@@ -104,7 +105,7 @@ def everything() -> FlowBuilder:
     paid = flow.tool(
         "paid", description="Mark it as paid.", python={"call": json.loads, "args": {"s": tone}, "effect": True}
     )
-    flow.agent(
+    help_ = flow.agent(
         "help",
         engine=local,
         prompt=row.user,
@@ -115,6 +116,7 @@ def everything() -> FlowBuilder:
         limits={"tokens": 9000},
         when="{{ facts.unit == 'none' }}",
     )
+    flow.llm("go_on", engine=local, messages=help_.messages, when="{{ facts.unit == 'none' }}")
     send = flow.http("send", method="POST", url=f"http://localhost/{row.id}", json={"a": audit})
     flow.mcp(
         "tell",
@@ -162,8 +164,8 @@ def test_the_builder_and_the_file_give_equal_plans() -> None:
 def test_the_order_of_nodes_and_columns_is_that_of_the_calls() -> None:
     plan = everything().plan()
     assert [node.name for node in plan.nodes] == [
-        "context", "keep", "facts", "each", "refine", "whole", "titles", "guess", "audit", "help", "send", "tell",
-        "mood", "sort", "found",
+        "context", "keep", "facts", "each", "refine", "whole", "titles", "guess", "audit", "help", "go_on", "send",
+        "tell", "mood", "sort", "found",
     ]  # fmt: skip
     assert [name for name, _ in plan.tables[0].outputs] == ["id", "answer", "tokens"]
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sundog.engines.base import Capabilities, Chunk, EngineStats, FinishReason, GenerateRequest, Message, Usage
+from sundog.engines.tool_use import ToolCall
 from sundog.errors import BadResponse, EngineOverloaded, FlowError, OperatorError
 from sundog.ir.logical import EngineBlock
 from sundog.ir.physical import Sharing
@@ -140,6 +141,91 @@ def test_messages_keep_their_order_and_roles() -> None:
     )
     call = bind(written, {"row": {"q": "why"}})
     assert call.prompt == (Message("system", "s"), Message("user", "why"), Message("assistant", "a"))
+
+
+CHAT: list[dict[str, Any]] = [
+    {"role": "user", "content": "Where is it?", "name": None},
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "name": "order", "arguments": '{"id": 7}'}]},
+    {"role": "tool", "content": "at the door", "tool_call_id": "c1"},
+]
+
+
+def test_messages_of_a_row_stand_among_those_of_the_flow() -> None:
+    written = spec(
+        messages=[
+            {"role": "system", "content": "s"},
+            {"from": "{{ row.chat }}"},
+            {"role": "user", "content": "{{ row.q }}"},
+        ]
+    )
+    call = bind(written, {"row": {"chat": CHAT, "q": "and now?"}})
+    assert call.prompt == (
+        Message("system", "s"),
+        Message("user", "Where is it?"),
+        Message("assistant", "", tool_calls=(ToolCall("c1", "order", '{"id": 7}'),)),
+        Message("tool", "at the door", tool_call_id="c1"),
+        Message("user", "and now?"),
+    )
+    openai = [{"id": "c1", "type": "function", "function": {"name": "order", "arguments": '{"id": 7}'}}]
+    same = [CHAT[0], {**CHAT[1], "tool_calls": openai}, CHAT[2]]
+    assert bind(written, {"row": {"chat": same, "q": "and now?"}}) == call
+
+
+def test_equal_messages_are_one_call_however_they_are_written() -> None:
+    chat = [{"role": "user", "content": "a"}]
+    alone = bind(spec(messages="{{ row.chat }}"), {"row": {"chat": chat}})
+    assert alone == bind(spec(messages=[{"from": "{{ row.chat }}"}]), {"row": {"chat": chat}})
+    assert alone == bind(spec(prompt="a"))
+    for part in ({"content": "b"}, {"role": "assistant"}):
+        assert bind(spec(messages="{{ row.chat }}"), {"row": {"chat": [chat[0] | part]}}).payload != alone.payload
+    answered = bind(spec(messages="{{ row.chat }}"), {"row": {"chat": CHAT}}).payload
+    other = [CHAT[0], {**CHAT[1], "tool_calls": [{"id": "c1", "name": "order", "arguments": '{"id": 8}'}]}, CHAT[2]]
+    assert bind(spec(messages="{{ row.chat }}"), {"row": {"chat": other}}).payload != answered
+
+
+USER: dict[str, Any] = {"role": "user", "content": "a"}
+CALLING: dict[str, Any] = {"role": "assistant", "content": "", "tool_calls": [{"id": "c1", "name": "t"}]}
+
+
+@pytest.mark.parametrize(
+    ("chat", "says"),
+    [
+        (None, r"row.chat }} must give a list of messages, and gives null"),
+        ('[{"role": "user"}]', r"and gives text"),
+        ({"role": "user", "content": "a"}, r"and gives a mapping"),
+        ([], "there is no message: the list is empty"),
+        ([USER, "a"], r"message 2 of \{\{ row.chat \}\} is no mapping but text"),
+        ([{"content": "a"}], "message 1 of .* has no role"),
+        ([{"role": "assistent", "content": "a"}], "has the role 'assistent'"),
+        ([{"role": ["user"], "content": "a"}], "has the role"),
+        ([{"role": "user"}], "has no content"),
+        ([{"role": "user", "content": 3}], "has a number as its content"),
+        ([{"role": "user", "content": "a", "name": "bob"}], "has 'name', which engines are not given"),
+        ([{"role": "user", "content": "a", "tool_calls": [{}]}], "has 'tool_calls', and its role is user"),
+        ([{"role": "assistant", "tool_calls": "x"}], "'tool_calls' that are no list"),
+        ([{"role": "assistant", "tool_calls": ["x"]}], "a tool call that is no mapping"),
+        ([{"role": "assistant", "tool_calls": [{"id": "a", "function": 3}]}], "a tool call that is no mapping"),
+        ([{"role": "assistant", "tool_calls": [{"id": 3, "name": "t"}]}], "a tool call whose 'id' is no text"),
+        ([{"role": "assistant", "content": None}], "has no content"),
+        ([{"role": "tool", "content": "a"}], "has the role tool and no 'tool_call_id'"),
+        ([{"role": "user", "content": "a", "tool_call_id": "c1"}], "has a 'tool_call_id', and its role is user"),
+        ([USER, {"role": "tool", "content": "a", "tool_call_id": "c1"}], "message 2 answers the call 'c1'"),
+        ([CALLING, USER, {"role": "tool", "content": "a", "tool_call_id": "c1"}], "message 3 answers the call 'c1'"),
+        ([CALLING, *[{"role": "tool", "content": "a", "tool_call_id": "c1"}] * 2], "message 3 answers the call 'c1'"),
+        ([USER] * 10_001, "gives 10,001 messages; at most 10,000 are sent"),
+        ([{"role": "user", "content": "a" * 2**16}] * (2**10 + 1), "more than 67,108,864 characters together"),
+    ],
+)
+def test_what_is_no_conversation_fails_its_row(chat: Any, says: str) -> None:
+    with pytest.raises(OperatorError, match=says):
+        bind(spec(messages="{{ row.chat }}"), {"row": {"chat": chat}})
+
+
+def test_a_system_message_is_given_once() -> None:
+    chat = [{"role": "system", "content": "a"}, USER]
+    assert bind(spec(messages="{{ row.chat }}"), {"row": {"chat": chat}}).prompt[0] == Message("system", "a")
+    with pytest.raises(OperatorError, match="'system' is given twice: in the flow and in"):
+        bind(spec(system="s", messages="{{ row.chat }}"), {"row": {"chat": chat}})
 
 
 def test_what_decides_the_answer_is_in_the_payload_and_nothing_else() -> None:

@@ -13,7 +13,8 @@ from sundog.flow.bind import bind
 from sundog.operators.base import OPERATORS
 from sundog.optimizer.advice import MAX_EFFORT, advise, fields_wanted, tried_moves
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.prompt_parts import StepPrompt, prompts_of
+from sundog.optimizer.prefix import prefix_tree
+from sundog.optimizer.prompt_parts import StepPrompt, Value, prompts_of
 from tests.optimizer.bench import Nowhere
 
 ROWS = [
@@ -36,6 +37,10 @@ def prompts(**steps: str | tuple[str, str]) -> tuple[StepPrompt, ...]:
     for name, texts in steps.items():
         system, prompt = texts if isinstance(texts, tuple) else (None, texts)
         nodes[name] = {"llm": {"engine": "local", "prompt": prompt} | ({"system": system} if system else {})}
+    return prompts_of_steps(nodes)
+
+
+def prompts_of_steps(nodes: dict[str, Any]) -> tuple[StepPrompt, ...]:
     flow = {
         "name": "flow",
         "engines": {"local": {"kind": "null"}},
@@ -143,3 +148,19 @@ def test_moves_in_wide_prompts_are_bounded_by_their_effort(num_values: int) -> N
     assert is_cut == (num_values > 20)
     assert len(moves) * num_values**2 <= MAX_EFFORT
     assert len(fields_wanted(of_pool)) <= 2500
+
+
+def test_a_list_of_messages_stays_where_it_is_and_begins_prompts_alike() -> None:
+    given = {"from": "{{ row.document }}"}
+    one, two = (
+        {"engine": "local", "messages": [given, {"role": "user", "content": f"{text}: {QUESTION}"}]}
+        for text in ("first", "second")
+    )
+    found = prompts_of_steps({"one": {"llm": one}, "two": {"llm": two}})
+    assert all(move.value.label == "row.question" for move in tried_moves(found)[0])
+    assert not any(move.where == "at the beginning of the prompt" for move in tried_moves(found)[0])
+    (line,) = prefix_tree(found)
+    assert line.steps == ("one", "two"), "what both have in common is computed once"
+    (shared,) = line.children
+    assert isinstance(shared.part, Value)
+    assert (shared.part.label, shared.steps) == ("row.document", ("one", "two"))

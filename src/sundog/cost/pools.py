@@ -12,7 +12,8 @@ from functools import partial
 
 from sundog.cost.history import History, NodeRecord, tokens_per_counted
 from sundog.cost.profile import Profile
-from sundog.cost.prompt_sample import Conversation, Filling, Measure, ScaledMeasure, filling_of
+from sundog.cost.prompt_sample import Filling, Measure, ScaledMeasure, filling_of
+from sundog.ir.conversations.written import Conversation
 from sundog.tokens import TokenPrices
 
 SCALED_ERROR = 0.05

@@ -14,12 +14,13 @@ from typing import Any, Protocol
 from zlib import crc32
 
 from sundog.cost.estimate import NOTHING, Estimate, sum_of
+from sundog.ir.conversations.given import given_messages
+from sundog.ir.conversations.written import FROM, Conversation
 from sundog.ir.templates.render import Scope, render_text
 from sundog.ir.templates.template import Computed, Literal, Path, Reference, Template
 from sundog.ir.values.canonical import canonical_json
 from sundog.tokens import CHARACTERS_PER_TOKEN
 
-Conversation = Sequence[tuple[str, Template]]
 Texts = Sequence[tuple[str, str]]
 """Messages, each a role and its text."""
 # A stand-in for text to come where blocks are cut: its length is a guess, where it begins and whose it is are not.
@@ -152,7 +153,7 @@ def sample_call(
     """Return the call of one row. `scope` holds what is known (the row, constants, values of steps), `upstream` what is
     not; a name in both is known in part, as `loop.turn` is. `identity`: what else decides the answer. OperatorError
     where a template cannot be rendered."""
-    messages = [(role, _parts(template, scope, upstream)) for role, template in conversation]
+    messages = [one for role, template in conversation for one in _messages(role, template, scope, upstream)]
     texts = [(role, "".join(part for part in parts if isinstance(part, str))) for role, parts in messages]
     gaps = [part for _, parts in messages for part in parts if isinstance(part, _Gap)]
     steps = [name for gap in gaps for name in gap.steps]
@@ -183,6 +184,18 @@ def _guess(gap: _Gap, upstream: Mapping[str, Upstream]) -> Estimate:
 def signature_of(texts: Iterable[str]) -> str:
     """Return a text that is equal for equal texts in equal order, in every process."""
     return blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _messages(
+    role: str, template: Template, scope: Scope, upstream: Mapping[str, Upstream]
+) -> list[tuple[str, list[str | _Gap]]]:
+    """Return the messages that stand in one place of a conversation, each as a role and its parts."""
+    if role != FROM:
+        return [(role, _parts(template, scope, upstream))]
+    if not template.names & upstream.keys():
+        return [(message.role, [message.text]) for message in given_messages(template, scope)]
+    # Of a list to come nobody knows how many messages it holds: it is one of unknown length.
+    return [("user", [part for part in _parts(template, scope, upstream) if isinstance(part, _Gap)])]
 
 
 def _parts(template: Template, scope: Scope, upstream: Mapping[str, Upstream]) -> list[str | _Gap]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
+from sundog.ir.conversations.written import Messages, check_prompt, conversation_of
 from sundog.ir.logical import OperatorSpec
 from sundog.ir.schemas.output_schema import OutputSchema
 from sundog.ir.templates.template import Template
@@ -28,9 +29,10 @@ class OfferedTool(BaseModel):
 class AgentTurnSpec(OperatorSpec):
     """The turns of one agent."""
 
-    allows_files: ClassVar[frozenset[str]] = frozenset({"prompt", "system"})
+    allows_files: ClassVar[frozenset[str]] = frozenset({"prompt", "system", "messages"})
     engine: str
-    prompt: Template
+    prompt: Template | None = None
+    messages: Messages = ()
     system: Template | None = None
     #: None leaves the limit to the engine.
     max_tokens: int | None = Field(default=None, ge=1)
@@ -46,8 +48,11 @@ class AgentTurnSpec(OperatorSpec):
     offered: tuple[OfferedTool, ...] = ()
     form: Literal["native", "constrained"] = "constrained"
 
-    def conversation(self) -> Iterator[tuple[Literal["system", "user"], Template]]:
+    @model_validator(mode="after")
+    def _one_prompt(self) -> AgentTurnSpec:
+        check_prompt("an agent", self.prompt, self.system, self.messages)
+        return self
+
+    def conversation(self) -> Iterator[tuple[str, Template]]:
         """Yield what is asked first, in order."""
-        if self.system is not None:
-            yield "system", self.system
-        yield "user", self.prompt
+        return conversation_of(self.prompt, self.system, self.messages)

@@ -21,12 +21,13 @@ from sundog.ir.physical import Sharing
 from sundog.ir.pool_names import engine_pool
 from sundog.ir.schemas.output_schema import parse_answer
 from sundog.ir.schemas.shape import ListOf, Record, Scalar, Shape
-from sundog.ir.templates.render import Scope, render_text
+from sundog.ir.templates.render import Scope
 from sundog.ir.templates.template import Template
 from sundog.ir.values.canonical import canonical_json
 from sundog.ir.values.normal_form import whole_text
 from sundog.operators.answer_stream import generate_request, whole_answer
 from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
+from sundog.operators.prompt_messages import as_json, render_messages
 
 SO_FAR = "agent__so_far"
 """The name in a scope of the conversation so far; no step of a user can have it."""
@@ -82,7 +83,7 @@ class AgentTurnOperator:
 
     def bind(self, spec: AgentTurnSpec, scope: Scope, engines: Mapping[str, Mapping[str, Any]]) -> BoundCall:
         so_far = scope.get(SO_FAR) or SoFar()
-        asked = tuple(Message(role, render_text(content, scope)) for role, content in spec.conversation())
+        asked = render_messages(spec.conversation(), scope)
         messages = (*asked, *so_far.messages)
         payload = {
             "engine": dict(engines[spec.engine]),
@@ -147,18 +148,6 @@ def _fields(text: str, payload: Any, is_cut: bool, context: CallContext) -> dict
         if is_free:
             return None
         raise
-
-
-def as_json(message: Message) -> dict[str, Any]:
-    """Return a message of a conversation as JSON types, as an agent's value has it."""
-    written: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.tool_calls:
-        written["tool_calls"] = [
-            {"id": call.id, "name": call.name, "arguments": call.arguments} for call in message.tool_calls
-        ]
-    if message.tool_call_id is not None:
-        written["tool_call_id"] = message.tool_call_id
-    return written
 
 
 def turn_message(text: str, calls: Sequence[ToolCall]) -> Message:

@@ -8,37 +8,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import Field, PlainValidator, model_validator
 
-from sundog.engines.base import ENGINES, Message, Role, SchemaLimitedKind
+from sundog.engines.base import ENGINES, SchemaLimitedKind
 from sundog.errors import BadResponse, FlowError, suggest
+from sundog.ir.conversations.written import Messages, check_prompt, conversation_of
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
 from sundog.ir.pool_names import engine_pool
 from sundog.ir.schemas.output_schema import OutputSchema, parse_answer
 from sundog.ir.schemas.shape import Anything, Record, Scalar, Shape
-from sundog.ir.templates.render import Scope, render_text
+from sundog.ir.templates.render import Scope
 from sundog.ir.templates.template import SAMPLE, Template
 from sundog.ir.templates.whole_numbers import WholeNumber, render_whole_number
 from sundog.ir.values.canonical import canonical_json
 from sundog.operators.answer_stream import generate_request, whole_answer
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
 from sundog.operators.llm_inspection import long_prompts, small_limits
+from sundog.operators.prompt_messages import render_messages, written_briefly
 
 SEEDS = (-(2**63), 2**63 - 1)
 """The smallest and the largest that a template may give: what servers hold."""
 USAGE_SHAPE = (("usage", Record.of(prompt_tokens=Scalar("int"), output_tokens=Scalar("int"))),)
-PromptRole = Literal["system", "user", "assistant"]
-
-
-class PromptMessage(BaseModel):
-    """One message of a conversation given in full."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-    role: PromptRole
-    content: Template
 
 
 class LLMSpec(OperatorSpec):
@@ -47,7 +40,7 @@ class LLMSpec(OperatorSpec):
     allows_files: ClassVar[frozenset[str]] = frozenset({"prompt", "system", "messages"})
     engine: str
     prompt: Template | None = None
-    messages: tuple[PromptMessage, ...] = ()
+    messages: Messages = ()
     system: Template | None = None
     #: None leaves the limit to the engine.
     max_tokens: int | None = Field(default=None, ge=1)
@@ -62,22 +55,14 @@ class LLMSpec(OperatorSpec):
 
     @model_validator(mode="after")
     def _one_prompt(self) -> LLMSpec:
-        if (self.prompt is None) == (not self.messages):
-            raise ValueError("an llm step has exactly one of 'prompt' and 'messages'")
-        if self.system is not None and any(message.role == "system" for message in self.messages):
-            raise ValueError("'system' is given twice: as a key and in 'messages'")
+        check_prompt("an llm step", self.prompt, self.system, self.messages)
         if self.samples is not None and self.temperature == 0:
             raise ValueError(f"{self.samples} samples at temperature 0 are {self.samples} equal answers: raise it")
         return self
 
-    def conversation(self) -> Iterator[tuple[Role, Template]]:
+    def conversation(self) -> Iterator[tuple[str, Template]]:
         """Yield the messages in the order in which the engine sees them."""
-        if self.system is not None:
-            yield "system", self.system
-        if self.prompt is not None:
-            yield "user", self.prompt
-        for message in self.messages:
-            yield message.role, message.content
+        return conversation_of(self.prompt, self.system, self.messages)
 
 
 class LLMOperator:
@@ -118,10 +103,10 @@ class LLMOperator:
         return Anything()
 
     def bind(self, spec: LLMSpec, scope: Scope, engines: Mapping[str, Mapping[str, Any]]) -> BoundCall:
-        messages = tuple(Message(role, render_text(content, scope)) for role, content in spec.conversation())
+        messages = render_messages(spec.conversation(), scope)
         payload = {
             "engine": dict(engines[spec.engine]),
-            "messages": [[message.role, message.content] for message in messages],
+            "messages": [written_briefly(message) for message in messages],
             **_answer_options(spec),
             "seed": None if spec.seed is None else render_whole_number(spec.seed, scope, "seed", *SEEDS),
         }

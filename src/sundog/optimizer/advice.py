@@ -116,7 +116,8 @@ def _moves(prompts: Sequence[StepPrompt]) -> Iterator[_Move]:
     """Yield the moves of each column and of each text that a tool finds, from the least change to the greatest. Answers
     have none: they are short as a rule."""
     values = (part for prompt in prompts for part in prompt.parts if isinstance(part, Value) and part.fields)
-    for value in dict.fromkeys(value for value in values if value.path is not None or value.is_lookup):
+    movable = (value for value in values if not value.is_list and (value.path is not None or value.is_lookup))
+    for value in dict.fromkeys(movable):
         yield from _single_moves(prompts, value)
         for where, moved in _joint_moves(prompts, value):
             steps = tuple(new.step for old, new in zip(prompts, moved, strict=True) if new != old)
@@ -148,7 +149,7 @@ def _joint_moves(prompts: Sequence[StepPrompt], value: Value) -> Iterator[tuple[
             for prompt, number in zip(prompts, holding, strict=True)
         ),
     )
-    if any(holding):
+    if any(holding) and all(prompt.messages[0].role for prompt in prompts):
         yield (
             "at the beginning of the prompt",
             tuple(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sundog.cost.row_statistics import RowFields
+from sundog.ir.conversations.written import FROM
 from sundog.ir.graph import nearest, topological_order
 from sundog.ir.logical import (
     Node,
@@ -49,6 +50,8 @@ class Value:
     is_lookup: bool = False
     #: Tells apart what has one label and may differ, as the elements of two lists.
     place: str = ""
+    #: A list of messages, which is no text that another place of a prompt could hold.
+    is_list: bool = False
 
 
 Part = FixedText | Value
@@ -58,6 +61,7 @@ Part = FixedText | Value
 class MessageParts:
     """One message of a prompt: its role, then its parts, no two texts side by side."""
 
+    #: Empty where the part is a list of messages.
     role: str
     parts: tuple[Part, ...]
 
@@ -122,7 +126,17 @@ class _Reader:
                     self._see_through(node)
 
     def message(self, step: str, role: str, template: Template) -> MessageParts:
+        if role == FROM:
+            return MessageParts("", (self._list(step, template),))
         return MessageParts(role, merged(self._parts(step, template)))
+
+    def _list(self, step: str, template: Template) -> Value:
+        """Return a list of messages as one value."""
+        match template.segments:
+            case [Reference(path=(name, _, *_) as path)] if name == ROW:
+                return Value(spell_path(path), frozenset({path}), path, is_list=True)
+        label = f"the messages of {', '.join(sorted(map(spell_path, template.paths))) or step}"
+        return Value(label, self._fields(template.paths), place=f"{step} {template.source}", is_list=True)
 
     def _see_through(self, node: ValueNode) -> None:
         """Keep the parts of the text of a value that each row has, which stand in a prompt in place of its name."""

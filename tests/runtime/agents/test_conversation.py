@@ -139,6 +139,40 @@ nodes:"""
     assert answered == '[{"item":"lamp"},{"item":"rug"}]'
 
 
+def test_it_goes_on_with_the_conversation_of_a_row(stage: Stage, tmp_path: Path) -> None:
+    (before,) = run(tmp_path, [("order", {"id": 7})], "It is on its way.")
+    chat = json.dumps([*before["said"], {"role": "user", "content": "And order 8?"}])
+    (tmp_path / "flow.yaml").write_text(
+        (tmp_path / "flow.yaml")
+        .read_text()
+        .replace('prompt: "{{ row.mail }}"', 'messages: "{{ chat }}"')
+        .replace('      system: "You help customers of {{ shop }}."\n', "")
+        .replace("constants: {shop: Dawn}", f"constants: {{shop: Dawn, chat: {chat}}}")
+    )
+    stage.requests.clear()
+    STAGE.script = lambda messages: "It is not yours." if messages[-1].role == "tool" else [("order", {"id": 8})]
+    (row,) = sd.run(tmp_path / "flow.yaml", state=tmp_path / "state")
+    assert (row["text"], row["turns"]) == ("It is not yours.", 2)
+    assert row["said"][: len(before["said"])] == before["said"]
+    first = stage.requests[0].messages
+    assert [message.role for message in first] == ["system", "user", "assistant", "tool", "assistant", "user"]
+    assert first[2].tool_calls[0].name == "order"
+
+
+def test_a_wrong_conversation_of_a_row_fails_the_row(stage: Stage, tmp_path: Path) -> None:
+    run(tmp_path, "hello")
+    (tmp_path / "mails.csv").write_text("customer,mail\nann,Hello\nbob,Hello\n")
+    chat = "{{ [{'role': 'user', 'content': row.mail}] if row.customer == 'ann' else row.mail }}"
+    text = (tmp_path / "flow.yaml").read_text().replace('prompt: "{{ row.mail }}"', f'messages: "{chat}"')
+    (tmp_path / "flow.yaml").write_text(text)
+    stage.requests.clear()
+    result = sd.run(tmp_path / "flow.yaml", state=tmp_path / "state")
+    assert [row["text"] for row in result] == ["hello"]
+    (failed,) = result.errors
+    assert "must give a list of messages, and gives text" in str(failed)
+    assert len(stage.requests) == 1
+
+
 def test_a_tool_sees_the_row(stage: Stage, tmp_path: Path) -> None:
     (row,) = run(tmp_path, [("order", {"id": 8})], "It is not yours.")
     assert told(row) == ["[]"], "the order is bob's"

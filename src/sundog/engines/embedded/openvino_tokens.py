@@ -12,6 +12,7 @@ from typing import Any
 
 from sundog.engines.base import Message
 from sundog.engines.embedded.openvino_pipeline import last_line
+from sundog.engines.structured.tool_form import plain_messages
 from sundog.errors import BadResponse
 
 FEWEST_CUT_TOKENS = 512
@@ -23,7 +24,7 @@ PROBE = "a b " * 200_000
 
 def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     """Return the tokens of a conversation; BadResponse where the model's chat template does not take it."""
-    history = [{"role": message.role, "content": message.content} for message in messages]
+    history = [{"role": message.role, "content": message.content} for message in plain_messages(messages)]
     try:
         text = tokenizer.apply_chat_template(history, True)
     except RuntimeError as error:

@@ -23,6 +23,7 @@ from sundog.engines.openai.options import OpenAIOptions
 from sundog.engines.openai.protocol.answers import read_chunks
 from sundog.engines.openai.protocol.bodies import PATHS, request_body, with_extra
 from sundog.engines.openai.protocol.failures import MAX_ERROR_BYTES, engine_error_of
+from sundog.engines.structured.tool_form import plain_messages
 from sundog.engines.tool_use import ToolForm
 from sundog.engines.vllm.metrics import kv_capacity_tokens, metrics_url
 from sundog.errors import BadResponse, ConfigError, EngineError, EngineUnavailable, SundogError
@@ -164,6 +165,9 @@ class OpenAIEngine:
 
     def _content(self, request: GenerateRequest) -> bytes:
         options = self._options
+        if options.tool_calls == "constrained" or options.api != "chat":
+            # The model knows of no tools; a conversation that a row holds may have used some.
+            request = replace(request, messages=tuple(plain_messages(request.messages)))
         body = request_body(
             request,
             model=options.model,

@@ -43,7 +43,23 @@ def constrained_messages(messages: Sequence[Message], tools: Sequence[ToolSchema
     told = told_tools(tools)
     first = messages[0] if messages and messages[0].role == "system" else None
     system = Message("system", told if first is None else f"{first.content}\n\n{told}")
-    return (system, *_plain(messages[first is not None :]))
+    return (system, *plain_messages(messages[first is not None :]))
+
+
+def plain_messages(messages: Sequence[Message]) -> Iterator[Message]:
+    """Yield the messages as an engine sees them that knows of no tools: calls are the answers that they were, and
+    results are messages of the user."""
+    names: dict[str, str] = {}
+    for message in messages:
+        names |= {call.id: call.name for call in message.tool_calls}
+        if message.role == "tool":
+            name = names.get(message.tool_call_id or "", "the tool")
+            yield Message("user", f"{name} returned:\n{message.content}")
+        elif message.tool_calls:
+            calls = (_written(call) for call in message.tool_calls)
+            yield replace(message, content="\n".join((message.content, *calls)).strip(), tool_calls=())
+        else:
+            yield message
 
 
 def told_tools(tools: Sequence[ToolSchema]) -> str:
@@ -94,21 +110,6 @@ def _closed(name: str, **fields: Any) -> dict[str, Any]:
         "required": list(properties),
         "additionalProperties": False,
     }
-
-
-def _plain(messages: Sequence[Message]) -> Iterator[Message]:
-    """Yield the messages as an engine sees them that knows of no tools."""
-    names: dict[str, str] = {}
-    for message in messages:
-        names |= {call.id: call.name for call in message.tool_calls}
-        if message.role == "tool":
-            name = names.get(message.tool_call_id or "", "the tool")
-            yield Message("user", f"{name} returned:\n{message.content}")
-        elif message.tool_calls:
-            calls = (_written(call) for call in message.tool_calls)
-            yield replace(message, content="\n".join((message.content, *calls)).strip(), tool_calls=())
-        else:
-            yield message
 
 
 def _written(call: ToolCall) -> str:

@@ -31,6 +31,7 @@ from sundog.engines.base import (
 )
 from sundog.engines.counters import Counters
 from sundog.engines.openai.engine import SERVER_BLOCK_TOKENS
+from sundog.engines.structured.tool_form import plain_messages
 from sundog.engines.tool_use import ToolForm
 from sundog.engines.vllm.command import Device, ServerArgument, argument_name, replicas_with_room, server_environment
 from sundog.engines.vllm.engine import ENVELOPE_ARGUMENT, MAX_NUM_SEQS, answering, context_argument, serves_plugin
@@ -188,7 +189,7 @@ def _encoder(model: str) -> Encode:
         raise ConfigError(f"the tokenizer of '{model}' cannot be loaded: {error}", hint="check model") from error
 
     def encode(messages: Sequence[Message]) -> list[int]:
-        turns = [{"role": message.role, "content": message.content} for message in messages]
+        turns = [{"role": message.role, "content": message.content} for message in plain_messages(messages)]
         text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         tokens: list[int] = tokenizer.encode(text, add_special_tokens=False)
         return tokens

@@ -71,7 +71,9 @@ class NodesBuilder:
 
     def llm(self, name: str, *, engine: str, prompt: Prompt | None = None, output: Any = None, **fields: Any) -> Ref:
         """Add an LLM call; it takes also `messages`, `system`, `max_tokens`, `temperature`, `seed`, `stop` and
-        modifiers. `output` is the answer's form as in a flow file, or a pydantic model, a dataclass or a TypedDict."""
+        modifiers. `messages` is a list of `{"role": ..., "content": ...}` and `{"from": list of messages}`, or that
+        list of a row alone. `output` is the answer's form as in a flow file, or a pydantic model, a dataclass or a
+        TypedDict."""
         return self.step(name, "llm", engine=engine, prompt=prompt, output=form_of_answer(name, output), **fields)
 
     def classify(self, name: str, *, engine: str, text: Text, labels: Any, many: bool = False, **fields: Any) -> Ref:
@@ -102,7 +104,9 @@ class NodesBuilder:
         """Add a use of a tool of an MCP server, which `command` or `url` names, and modifiers."""
         return self.step(name, "mcp", tool=tool, **fields)
 
-    def agent(self, name: str, *, engine: str, prompt: Prompt, tools: Iterable[str], **fields: Any) -> Ref:
+    def agent(
+        self, name: str, *, engine: str, tools: Iterable[str], prompt: Prompt | None = None, **fields: Any
+    ) -> Ref:
         """Add an agent that may use `tools`, as `Flow.tool` returns them; it takes also what `agent` does in a flow
         file, and modifiers. `output` is as for `llm`."""
         try:

@@ -15,8 +15,9 @@ from sundog.errors import PromptTooLong
 from sundog.ir.agent_turn import AgentTurnSpec
 from sundog.ir.agents import AgentExec
 from sundog.ir.physical import CallExec
-from sundog.ir.templates.render import Scope, render_text
-from sundog.operators.agent_turn import SO_FAR, SoFar, as_json, turn_message
+from sundog.ir.templates.render import Scope
+from sundog.operators.agent_turn import SO_FAR, SoFar, turn_message
+from sundog.operators.prompt_messages import as_json, render_messages
 from sundog.runtime.agents.limits import Stopped, why_stopped
 from sundog.runtime.agents.tool_uses import UseTool, read_uses, run_uses
 from sundog.runtime.calls.dispatch import CallAnswer
@@ -67,7 +68,7 @@ class AgentConversation:
     async def value(self) -> dict[str, Any]:
         """Return the agent's value. CallError where a turn failed, where the first prompt is too long, or where nobody
         knows whether an effect happened."""
-        asked = [Message(role, render_text(text, self._scope)) for role, text in self._spec.conversation()]
+        asked = list(render_messages(self._spec.conversation(), self._scope))
         said = _Said()
         stopped = await self._turns(asked, said)
         if self._spec.output is not None and said.fields is None and stopped != "context":

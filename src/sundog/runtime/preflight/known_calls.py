@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sundog.errors import CallError
+from sundog.ir.conversations.written import FROM
 from sundog.ir.logical import ForEach, Loop, Step, ValueNode, templates_of
 from sundog.ir.physical import (
     CallExec,
@@ -147,8 +148,8 @@ class Walk:
 
     def _count_nulls(self, node: CallExec, scope: Scope) -> None:
         traits = self._operators[node.step.operator].traits(node.step.spec)
-        for _, template in traits.conversation:
-            for segment in template.segments:
+        for role, template in traits.conversation:
+            for segment in template.segments if role != FROM else ():
                 if isinstance(segment, Reference) and _is_null(segment.path, scope):
                     self.found.nulls[node.name][segment.path] += 1
 
