@@ -48,6 +48,7 @@ ONCE = Estimate.exactly(1.0)
 # Without `max_tokens` and without history.
 UNLIMITED_OUTPUT_TOKENS = 1024
 UNKNOWN_ITEMS = Estimate(0.0, 3.0, 10.0)
+MOSTLY = Estimate(0.0, 1.0, 1.0)
 UNKNOWN_TURNS = 10
 # Calls of one tool in one turn of an agent.
 UNKNOWN_USES = Estimate(0.0, 0.5, 2.0)
@@ -201,7 +202,11 @@ class _Walk:
 
     def _filter(self, node: FilterExec, scope: _Scope) -> None:
         if not scope.can_tell(node.filter.predicate):
-            scope.passing[node.name] = selectivity(self._known.record(node.name))
+            record = self._known.record(node.name)
+            is_guess = record is None or not record.num_judged
+            # What is required of rows is taken to hold: those of which it does not fail.
+            is_required = node.filter.reason is not None and is_guess
+            scope.passing[node.name] = MOSTLY if is_required else selectivity(record)
         elif not render_condition(node.filter.predicate, scope.known):
             scope.gone.add(node.name)
 

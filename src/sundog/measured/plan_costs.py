@@ -71,6 +71,11 @@ class RowsBeforeRuns(Protocol):
         that."""
         ...
 
+    def counted(self, plan: PhysicalPlan, table: TableExec) -> int | None:
+        """Return how many rows a table has whose steps' values are not known, but decide nothing of that; None where
+        they do."""
+        ...
+
     def form(self, table: TableExec) -> QueryForm:
         """Return the form of the query of a table whose rows are not known."""
         ...
@@ -144,6 +149,9 @@ class PlanCosts:
         rows = self._rows.known(plan, table)
         if rows is not None:
             return known_rows(*rows)
+        number = self._rows.counted(plan, table)
+        if number is not None:
+            return rows_to_come(table.name, Estimate.exactly(number))
         told = children_per_row(self._history.get((table.name, "")))
         guess = partial(rows_of_query, self._rows.form(table), num_done)
         num_rows = guess() if told is None else sum_of(num_done.values()) * told

@@ -61,10 +61,16 @@ class TableRowsBeforeRuns:
         self._num_first = num_first
         self._found: list[_Found] = []
         self._loaded: dict[str, tuple[Table, ...]] = {}
+        self._placed_rows: list[tuple[tuple[Table, ...], RowSource | None]] = []
 
     def known(self, plan: PhysicalPlan, table: TableExec) -> KnownRows | None:
         """Return a sample of the rows of a table and how many there are; None where steps decide that."""
         return self._find(plan, table).known
+
+    def counted(self, plan: PhysicalPlan, table: TableExec) -> int | None:
+        """Return how many rows a table has that gives each row of its source a place whatever steps make of it."""
+        source = self._placed(plan, table)
+        return None if source is None else source.count()
 
     def form(self, table: TableExec) -> QueryForm:
         """Return the form of the query of a table."""
@@ -138,6 +144,38 @@ class TableRowsBeforeRuns:
             limit.cancel()
         return made_rows(table.table, folder)
 
+    def _placed(self, plan: PhysicalPlan, table: TableExec) -> RowSource | None:
+        """Return the rows of a table that marks failed rows, of which only the columns of its groups are true: these
+        follow from columns that its source's rows have before their steps."""
+        if table.table.failed_rows != "mark":
+            return None
+        made_of = _made_of(plan, table)
+        kept = next((one for one in self._placed_rows if one[0] == made_of), None)
+        if kept is None:
+            read = plan.table(table.table.reads[-1])
+            source = self._find(plan, read).source or self._placed(plan, read)
+            is_small = source is not None and source.count() <= MAX_LOADED_ROWS
+            drops = any(isinstance(node, FilterExec) and node.filter.reason is None for node in read.nodes)
+            placed = None
+            if source is not None and is_small and not drops and read.columns:
+                placed = self._made_of_places(table.table, read, source)
+            kept = made_of, placed
+            self._placed_rows.append(kept)
+        return kept[1]
+
+    def _made_of_places(self, table: Table, read: TableExec, source: RowSource) -> RowSource | None:
+        from sundog.runtime.tables.made import made_rows, make_marked  # as above
+
+        folder = self._folder / f"placed-{len(self._placed_rows)}"
+        folder.mkdir()
+        columns = tuple((column.name, column.type) for column in read.columns)
+        rows = ((line, False) for line in _places(read.table, source))
+        try:
+            make_marked(table, columns, rows, self._inputs.relations, folder)
+        except RunError:
+            return None
+        return made_rows(table, folder)
+
     @cached_property
     def _folder(self) -> Path:
         """The rows of queries, for as long as this object is there."""
@@ -178,6 +216,14 @@ def _lines(table: TableExec, constants: Mapping[str, Any], source: RowSource) ->
             line = None if isinstance(row, BadRow) else _line(table, {**constants, "row": row})
             if line is not None:
                 yield line
+
+
+def _places(table: Table, source: RowSource) -> Iterator[bytes]:
+    """Yield the rows of a table with the columns that are its row's own."""
+    for batch in source.batches():
+        for _, row in batch:
+            if not isinstance(row, BadRow):
+                yield encode({name: row[column] for name, column in table.untouched.items() if column in row})
 
 
 def _line(table: TableExec, scope: Mapping[str, Any]) -> bytes | None:

@@ -242,6 +242,17 @@ def test_no_prompt_has_more_texts_than_fit(
     assert all(len(prompt) <= BIG * 4 for prompt in asked.asked)
 
 
+def test_an_estimate_knows_the_tree_before_anything_runs(tmp_path: Path, model: Model) -> None:
+    flow = flow_of(tmp_path, texts(150))
+    told = {one["name"]: one["num_rows"] for one in json.loads(str(flow.explain("json", state=tmp_path)))["tables"]}
+    assert model.asked == []
+    run(flow, tmp_path)
+    (made,) = (tmp_path / "state").glob("runs/*/tables")
+    for name in (*(f"told__{level}" for level in range(6)), "told__groups"):
+        num_rows = len((made / f"{name}.jsonl").read_text().splitlines())
+        assert told[name] == {"low": num_rows, "expected": num_rows, "high": num_rows}, name
+
+
 def test_a_file_and_python_give_equal_plans(tmp_path: Path, model: Model) -> None:
     written = """
     name: f
