@@ -16,6 +16,7 @@ from typer.main import get_command
 from sundog.cli.main import app
 from sundog.engines.base import ENGINES, EngineOptions
 from sundog.flow.agents.agent_spec import MADE_KEYS, AgentSpec, ToolSpec
+from sundog.flow.expansions.cascade import CascadeSpec
 from sundog.flow.expansions.join import JoinSpec
 from sundog.flow.expansions.rank import RankSpec
 from sundog.flow.expansions.reduce import ReduceSpec
@@ -49,6 +50,7 @@ def described() -> dict[tuple[Path, str], Models]:
         (LANGUAGE, "Components"): (ComponentsSpec,),
         (LANGUAGE, "Resolve"): (ResolveSpec,),
         (LANGUAGE, "Join"): (JoinSpec,),
+        (LANGUAGE, "Cascade"): (CascadeSpec,),
         (LANGUAGE, "Rank"): (RankSpec,),
         (LANGUAGE, "Reduce"): (ReduceSpec,),
         (LANGUAGE, "Nodes"): (NodeSpec,),

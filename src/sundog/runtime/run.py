@@ -37,6 +37,7 @@ from sundog.runtime.calls.dispatch import Dispatcher
 from sundog.runtime.calls.requests import Requests
 from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
+from sundog.runtime.figures.agreements import agreement_notes
 from sundog.runtime.figures.failed_rows import failed_rows
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.figures.report import Report, Written, read_report
@@ -164,13 +165,14 @@ class Run:
         return read_report(self._store, run_id, self.plan, written, self._figures, busy_s=self.record.busy_s + busy_s)
 
     def _notes(self) -> Iterator[str]:
-        """Yield what changed in the values that queries of tables gave."""
+        """Yield what changed in the values that queries of tables gave, and what cascades cost."""
         if any(not isinstance(table.source, InputRows) for table in self.plan.logical.tables):
             from sundog.runtime.tables.made import notes_on_made  # what reads queries, which few flows have
 
             folder = self._runs.folder(self.record.run_id) / "tables"
             yield from notes_on_made([table.name for table in self.plan.tables], folder)
             yield from () if self._course is None else self._course.notes
+            yield from agreement_notes(self.plan.written, self._store, self.record.run_id)
 
     def _write_errors(self) -> Path | None:
         """Write the errors file beside the first output: it is there when rows failed, gone when none did."""

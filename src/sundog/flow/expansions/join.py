@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sundog.flow.expansions.base import Expanded
+from sundog.flow.expansions.cascade import CascadeSpec, cascaded, places
 from sundog.flow.expansions.resolve import MAX_PAIRS
 from sundog.flow.positions import DataPath
 from sundog.ir.sql_types import sql_name
@@ -31,6 +32,8 @@ class JoinSpec(BaseModel):
     block: str | None = Field(default=None, min_length=1)
     #: With `left`, rows of the left source that match none stay, with null on the right.
     keep: Literal["pairs", "left"] = "pairs"
+    #: A smaller engine that judges where a sample shows that it agrees with `engine`.
+    cascade: CascadeSpec | None = None
     #: More pairs end the run before the first of them is asked about.
     max_pairs: int = Field(default=MAX_PAIRS, ge=1)
 
@@ -46,21 +49,28 @@ def join(name: str, spec: JoinSpec, others: Mapping[str, Any]) -> Expanded:
     matching = f'select p."left", p."right" from {pairs} p'
     if spec.keep == "left":
         matching = f'select l as "left", p."right" from {left} l left join {pairs} p on p.left_id = l.rowid'
+    of_pairs = {
+        "query": f'select l.rowid as left_id, l as "left", r as "right" from {left} l join {right} r on {condition}',
+        "max_rows": spec.max_pairs,
+        **{key: others[key] for key in ("failed_rows",) if key in others},
+    }
     tables: dict[str, Mapping[str, Any]] = {
         pairs: {
-            "query": f'select l.rowid as left_id, l as "left", r as "right" from {left} l join {right} r'
-            f" on {condition}",
-            "max_rows": spec.max_pairs,
+            **of_pairs,
             "nodes": {
                 judge: {"llm": asked},
                 f"{name}__matching": {"filter": f"{{{{ {judge}.matches }}}}"},
             },
             "outputs": {"left_id": "{{ row.left_id }}", "left": "{{ row.left }}", "right": "{{ row.right }}"},
-            **{key: others[key] for key in ("failed_rows",) if key in others},
         },
         name: {"query": matching, **others},
     }
-    return Expanded(tables, _places(name, pairs, judge))
+    if spec.cascade is not None:
+        columns = ("left_id", "left", "right")
+        judged = cascaded(name, spec.cascade, asked, columns, "matches", only_yes=True)
+        of_judged = matching.replace(f"{pairs} p", f"{name}__judged p")
+        tables = {pairs: of_pairs, **judged, name: {"query": of_judged, **others}}
+    return Expanded(tables, _places(name, pairs, judge) | places(name, ("tables", name, "join")))
 
 
 def _places(name: str, pairs: str, judge: str) -> dict[DataPath, DataPath]:

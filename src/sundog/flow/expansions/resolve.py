@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sundog.flow.expansions.base import Expanded
+from sundog.flow.expansions.cascade import CascadeSpec, cascaded, places
 from sundog.flow.positions import DataPath
 from sundog.ir.sql_types import sql_name
 
@@ -62,6 +63,8 @@ class ResolveSpec(BaseModel):
     system: Any = None
     #: The pairs that are asked about, None for all.
     block: BlockSpec | None = None
+    #: A smaller engine that judges where a sample shows that it agrees with `engine`.
+    cascade: CascadeSpec | None = None
     canonical: Literal["most_frequent", "longest", "first"] = "most_frequent"
     #: The column that is added.
     as_: str = Field(default="canonical", alias="as", min_length=1)
@@ -103,7 +106,7 @@ def resolve(name: str, spec: ResolveSpec, others: Mapping[str, Any]) -> Expanded
         clusters: {
             "components": {
                 "nodes": f"select v.id from {values} v",
-                "edges": f"select p.left_id, p.right_id from {pairs} p where p.same",
+                "edges": _edges(pairs),
                 "max_nodes": spec.max_cluster,
             },
             **waiting,
@@ -118,7 +121,18 @@ def resolve(name: str, spec: ResolveSpec, others: Mapping[str, Any]) -> Expanded
             **others,
         },
     }
-    return Expanded(tables, _places(name, pairs, judge))
+    if spec.cascade is not None:
+        of_pairs = {key: value for key, value in tables[pairs].items() if key in ("query", "max_rows")}
+        of_clusters = {**tables[clusters]["components"], "edges": _edges(f"{name}__judged")}
+        columns = ("left_id", "right_id", "left", "right")
+        tables[pairs] = of_pairs
+        tables[clusters] = {**tables[clusters], "components": of_clusters}
+        tables |= cascaded(name, spec.cascade, asked, columns, "same", only_yes=False)
+    return Expanded(tables, _places(name, pairs, judge) | places(name, ("tables", name, "resolve")))
+
+
+def _edges(pairs: str) -> str:
+    return f"select p.left_id, p.right_id from {pairs} p where p.same"
 
 
 def _candidates(values: str, spec: ResolveSpec) -> Iterator[str]:

@@ -19,6 +19,7 @@ from sundog.batch.step_facts import TOLD
 from sundog.deployment import identities, used_engines
 from sundog.engines.base import EngineOutline
 from sundog.errors import ConfigError, SundogError, error_text
+from sundog.ir.agreement import cascades_of
 from sundog.ir.physical import (
     CallExec,
     Exec,
@@ -70,12 +71,21 @@ def inspect_plan(
     """Return the findings in the order of the plan. It takes ROWS_TIMEOUT_S and TIMEOUT_S at most for each table, and
     says what it could not look at. The rows of queries are not there yet: of their tables only the engines and what the
     operators say without rows are looked at. `open_operators`: gives operators of its own, which it closes."""
-    found: list[PlanFinding] = []
+    found = list(_of_cascades(plan))
     for table in plan.tables:
         rows = inputs.source(table.table) if isinstance(table.table.source, InputRows) else None
         found += _inspect_table(replace(plan, tables=(table,)), rows, open_operators, secrets)
     notes = _notes(inputs) if found or inputs.count() else ()
     return tuple(dict.fromkeys((*notes, *(_untold_facts(plan.policy) if inputs.count() else ()), *found)))
+
+
+def _of_cascades(plan: PhysicalPlan) -> Iterator[PlanFinding]:
+    for one in cascades_of(plan.written):
+        what = (
+            f"'{one.small}' judges in the place of '{one.large}' where {one.num_sampled:,} sampled pairs show that "
+            f"they agree on {one.agree:.1%} of all: some verdicts may be others"
+        )
+        yield PlanFinding(f"table '{one.table}'", what, f"without 'cascade' '{one.large}' judges all pairs", False)
 
 
 def _inspect_table(
