@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from sundog.errors import RunStopped, SundogError
@@ -15,6 +16,7 @@ from sundog.ir.row_ids import RowId, RowRef
 from sundog.runtime.calls.call_key import RunScope
 from sundog.runtime.executor import RowEnd, RowExecutor
 from sundog.runtime.figures.progress import Progress
+from sundog.runtime.row_window import RowWindow, bytes_of
 from sundog.runtime.rows.table import BadRow, InputRow
 from sundog.store.store import Store
 
@@ -25,8 +27,8 @@ OnRow = Callable[[RowEnd], Awaitable[None]]
 
 
 class Feed:
-    """Takes batches of rows and runs them, at most `max_rows_in_flight` at once. The driver hears of each row's end
-    before it is committed, and that the run stops."""
+    """Takes batches of rows and runs them, at most `max_rows_in_flight` at once and of long rows fewer. The driver
+    hears of each row's end before it is committed, and that the run stops."""
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class Feed:
         self._store = store
         self._driver = driver
         self._progress = progress
-        self._slots = asyncio.Semaphore(max_rows_in_flight)
+        self._window = RowWindow(max_rows_in_flight)
         self._max_errors = max_errors
         self._on_row = on_row
         self._is_stopping = False
@@ -87,13 +89,14 @@ class Feed:
         for row_id, row in batch:
             if row_id in ended:
                 continue
-            await self._slots.acquire()
+            num_bytes = bytes_of(row)
+            await self._window.enter(num_bytes)
             if self._is_stopping:
                 return
             task = asyncio.ensure_future(self._run_row(RowRef(self._table, row_id), row, self.num_started))
             self.num_started += 1
             self._rows.add(task)
-            task.add_done_callback(self._forget)
+            task.add_done_callback(partial(self._forget, num_bytes))
 
     async def _run_row(self, ref: RowRef, row: Mapping[str, Any] | BadRow, position: int) -> None:
         end = await self._executor.run(ref, row, position)
@@ -105,9 +108,9 @@ class Feed:
         if self._on_row is not None:
             await self._on_row(end)
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
+    def _forget(self, num_bytes: int, task: asyncio.Task[None]) -> None:
         self._rows.discard(task)
-        self._slots.release()
+        self._window.leave(num_bytes)
         if task.cancelled() or (error := task.exception()) is None:
             return
         if not (isinstance(error, RunStopped) and self._is_stopping):
