@@ -108,6 +108,21 @@ def test_rows_without_a_text_add_nothing_and_groups_without_one_stay(tmp_path: P
     assert sorted(model.asked) == ["Of:\n\n#1", "Of:\n\n#2\n\n---\n\n#3"]
 
 
+def test_texts_of_any_type_are_read_as_text(tmp_path: Path, model: Model) -> None:
+    """A column whose type nobody knows holds JSON, and is no text in quotes."""
+    flow_of(tmp_path, [("a", '#1 "so"'), ("a", None)])
+    flow = sd.Flow("f", base_dir=tmp_path)
+    flow.engine("local", kind="null")
+    flow.input("rows", "rows.csv", types={"note": "VARCHAR"})
+    read = flow.table("read", source="rows")
+    read.output(note="{{ row.note or none }}", number=read.row.id)
+    words: dict[str, Any] = {"source": "read", "engine": "local", "prompt": "Of:"}
+    flow.reduce("told", text="note", **words)
+    flow.reduce("counted", text="number", **words)
+    run(flow, tmp_path)
+    assert sorted(model.asked) == ['Of:\n\n#1 "so"', "Of:\n\n0\n\n---\n\n1"]
+
+
 def test_texts_come_in_the_order_that_is_asked_for(tmp_path: Path, model: Model) -> None:
     result = run(flow_of(tmp_path, texts(60), order_by="id % 10 desc, id"), tmp_path)
     wanted = sorted(range(0, 60, 2), key=lambda number: (-(number % 10), number))

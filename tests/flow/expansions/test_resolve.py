@@ -68,6 +68,14 @@ def test_values_that_mean_the_same_get_one_value(tmp_path: Path, judge: Judge) -
     assert len(judge.asked) == len({frozenset(pair) for pair in judge.asked}) == 10
 
 
+def test_values_in_json_are_texts_without_quotes(tmp_path: Path, judge: Judge) -> None:
+    flow = flow_of(tmp_path, source="read")
+    read = flow.table("read", source="mentions")
+    read.output(drug="{{ row.drug or none }}")
+    result = run(flow, tmp_path)
+    assert canonical(result) == ["Aspirin", "Aspirin", "Ibuprofen", None, "Aspirin", "Aspirin", "Ibuprofen"]
+
+
 @pytest.mark.parametrize(
     ("rule", "values"),
     [

@@ -58,3 +58,8 @@ class MadePositions:
             if place is not None:
                 return (*place, *path[length:])
         return path
+
+
+def as_text(column: str) -> str:
+    """Return the SQL of a column as text, whatever its type: a text in JSON is read without its quotes."""
+    return f"(to_json({column})->>'$')"

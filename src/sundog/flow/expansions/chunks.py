@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from sundog.flow.expansions.base import as_text
 from sundog.ir.sql_types import sql_name
 from sundog.tokens import CHARACTERS_PER_TOKEN
 
@@ -43,7 +44,7 @@ class Chunking(NamedTuple):
 def chunks_of_rows(texts: Chunking) -> str:
     """Return a select of the texts of each group in their order, with the part that they belong to, the number of
     parts, a key that follows from the part's texts, and the tokens of its longest one."""
-    room, source, text = texts.room_tokens, sql_name(texts.source), f"s.{sql_name(texts.text)}::varchar"
+    room, source, text = texts.room_tokens, sql_name(texts.source), as_text(f"s.{sql_name(texts.text)}")
     # A quarter more than there are on average, and of letters that take several bytes as many more.
     size = f"cast(ceil(coalesce(strlen({text}), 0) * 1.25 / {CHARACTERS_PER_TOKEN}) as bigint) + {_BETWEEN_TOKENS}"
     rows = (

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from sundog.flow.expansions.base import Expanded
+from sundog.flow.expansions.base import Expanded, as_text
 from sundog.flow.expansions.cascade import CascadeSpec, cascaded, places
 from sundog.flow.positions import DataPath
 from sundog.ir.sql_types import sql_name
@@ -78,14 +78,15 @@ def resolve(name: str, spec: ResolveSpec, others: Mapping[str, Any]) -> Expanded
     """Return the distinct values, the pairs with their verdicts, the clusters, their canonical values, and the rows."""
     values, pairs, clusters, canonical = (f"{name}__{part}" for part in ("values", "pairs", "clusters", "canonical"))
     source, column, judge = sql_name(spec.source), sql_name(spec.column), f"{name}__judge"
+    text = as_text(f"s.{column}")
     waiting = {key: others[key] for key in ("failed_rows",) if key in others}
     asked = {"engine": spec.engine, "prompt": spec.prompt, "output": {"same": "bool"}}
     if spec.system is not None:
         asked["system"] = spec.system
     tables: dict[str, Mapping[str, Any]] = {
         values: {
-            "query": f"select row_number() over (order by min(s.rowid)) - 1 as id, s.{column}::varchar as value,"
-            f" count(*) as num_rows from {source} s where s.{column} is not null group by s.{column}::varchar"
+            "query": f"select row_number() over (order by min(s.rowid)) - 1 as id, {text} as value,"
+            f" count(*) as num_rows from {source} s where {text} is not null group by {text}"
             " order by id",
             **waiting,
         },
@@ -117,7 +118,7 @@ def resolve(name: str, spec: ResolveSpec, others: Mapping[str, Any]) -> Expanded
         },
         name: {
             "query": f"select s.*, c.canonical as {sql_name(spec.as_)} from {source} s"
-            f" left join {canonical} c on c.value = s.{column}::varchar",
+            f" left join {canonical} c on c.value = {text}",
             **others,
         },
     }
