@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import jsonschema
 import pytest
 
-from sundog.engines.base import Chunk, Engine, EngineOptions, GenerateRequest, Message, Usage
+from sundog.engines.base import Chunk, Engine, EngineOptions, GenerateRequest, Message, PartsKind, Usage
+from sundog.engines.message_parts import ImagePart, TextPart
 from sundog.engines.structured.tool_form import constrained_messages, constrained_schema, read_constrained
 from sundog.engines.tool_use import ToolCall, ToolChoice, ToolSchema
 from sundog.errors import EngineError, EngineUnavailable, PromptTooLong
@@ -180,6 +181,19 @@ class EngineConformance:
         outline = self.kind.outline(self.options())
         assert outline.count(request.messages) == counted, "the same without a running engine"
         assert self.counts_exactly or outline.count_error > 0
+
+    def test_pictures_are_counted_and_decide_the_answer(self, started: Started) -> None:
+        if not isinstance(self.kind, PartsKind) or "image" not in self.kind.part_kinds(self.options()):
+            pytest.skip("these engines take text only")
+        requests = [
+            GenerateRequest("r", (Message("user", "", (TextPart("What is it?"), ImagePart(sha256=key, size=size))),))
+            for key, size in (("ab" * 32, (100, 100)), ("cd" * 32, (100, 100)), ("ab" * 32, (2000, 2000)))
+        ]
+        small, _, large = (started.engine.count_prompt_tokens(request) for request in requests)
+        assert started.engine.count_prompt_tokens(ask_for("What is it?")) + 200 < small + 100 < large
+        one, other = (started.run(collect(started.engine, request)) for request in requests[:2])
+        assert one.usage.num_prompt_tokens > 0
+        assert one.text != other.text or not self.counts_exactly
 
     def test_a_greedy_request_has_one_answer(self, started: Started) -> None:
         # The first one warms the prefix cache: what an engine computes anew may differ in the last bit.

@@ -121,18 +121,23 @@ async def read_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
         yield Exchange(method, path, headers, json.loads(body) if body else {}, writer)
 
 
+def text_of(content: Any) -> str:
+    """Return the content of a message as one text; parts that are none count by how they are written."""
+    return content if isinstance(content, str) else json.dumps(content) if content else ""
+
+
 async def answer_well(exchange: Exchange) -> None:
     body, is_chat = exchange.body, "/chat/completions" in exchange.path
     messages = body["messages"] if is_chat else [{"role": "user", "content": body["prompt"]}]
     schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
     request = GenerateRequest(
         "x",
-        tuple(Message(one["role"], one["content"] or "") for one in messages),
+        tuple(Message(one["role"], text_of(one["content"])) for one in messages),
         max_tokens=body.get("max_tokens"),
         stop=tuple(body.get("stop", ())),
         json_schema=None if schema is None else json.dumps(schema),
     )
-    num_prompt_tokens = sum(len(one["content"] or "") for one in messages) // 4 + 1
+    num_prompt_tokens = sum(len(text_of(one["content"])) for one in messages) // 4 + 1
     if num_prompt_tokens > MAX_CONTEXT_TOKENS:
         message = f"This model's maximum context length is {MAX_CONTEXT_TOKENS} tokens."
         await exchange.send(400, json.dumps({"error": {"message": message, "code": 400}}))

@@ -99,9 +99,9 @@ def test_a_model_without_tools_is_told_what_a_conversation_used(scripted: Script
 
 
 def test_parts_go_out_as_the_protocol_has_them(scripted: Scripted) -> None:
-    image = ImagePart("ab" * 32, "image/png", detail="low", data=b"\x89PNG")
+    image = ImagePart("ab" * 32, "image/png", detail="low", read=lambda: b"\x89PNG")
     parts = (TextPart("What is it?"), image, ImagePart(url="https://example.org/a.png"))
-    parts_of_file = (FilePart("cd" * 32, "application/pdf", "a.pdf", b"%PDF"),)
+    parts_of_file = (FilePart("cd" * 32, "application/pdf", "a.pdf", lambda: b"%PDF"),)
 
     async def answer(exchange: Exchange) -> None:
         body = {"choices": [{"index": 0, "message": {"content": "a cat"}, "finish_reason": "stop"}]}
@@ -119,7 +119,7 @@ def test_parts_go_out_as_the_protocol_has_them(scripted: Scripted) -> None:
 
 
 def test_one_picture_under_two_paths_is_one_message() -> None:
-    first, second = (ImagePart("ab" * 32, "image/png", data=data) for data in (b"read here", b"read there"))
+    first, second = (ImagePart("ab" * 32, "image/png", read=read) for read in (lambda: b"here", lambda: b"there"))
     assert Message("user", "", (first,)) == Message("user", "", (second,))
     assert "abab" in Message("user", "", (first,)).text
 

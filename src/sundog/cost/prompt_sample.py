@@ -15,7 +15,7 @@ from zlib import crc32
 
 from sundog.cost.estimate import NOTHING, Estimate, sum_of
 from sundog.ir.conversations.given import given_messages
-from sundog.ir.conversations.written import FROM, Conversation
+from sundog.ir.conversations.written import FROM, PART_ROLES, Conversation
 from sundog.ir.templates.render import Scope, render_text
 from sundog.ir.templates.template import Computed, Literal, Path, Reference, Template
 from sundog.ir.values.canonical import canonical_json
@@ -30,6 +30,8 @@ FILLER_WORDS = (
     *("life", "child", "world", "school", "state", "family", "student", "group"),
 )
 FILLER_TOKENS = 32
+IMAGE_TOKENS = 768
+"""As of a picture of 1,024 by 1,024 pixels."""
 UNKNOWN_TOKENS = Estimate(0.0, 64.0, 1024.0)
 
 
@@ -190,8 +192,12 @@ def _messages(
     role: str, template: Template, scope: Scope, upstream: Mapping[str, Upstream]
 ) -> list[tuple[str, list[str | _Gap]]]:
     """Return the messages that stand in one place of a conversation, each as a role and its parts."""
+    if PART_ROLES.get(role, ("text",))[0] != "text":
+        # Its size is not known before it is read: as many words stand for it as a picture has tokens.
+        words = " ".join(FILLER_WORDS * (IMAGE_TOKENS // len(FILLER_WORDS)))
+        return [("user", [*_parts(template, scope, upstream), words])]
     if role != FROM:
-        return [(role, _parts(template, scope, upstream))]
+        return [("user" if role in PART_ROLES else role, _parts(template, scope, upstream))]
     if not template.names & upstream.keys():
         return [(message.role, [message.text]) for message in given_messages(template, scope)]
     # Of a list to come nobody knows how many messages it holds: it is one of unknown length.

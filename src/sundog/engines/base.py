@@ -11,11 +11,11 @@ from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sundog.engines.message_parts import MessagePart, part_text
+from sundog.engines.message_parts import MessagePart, PartKind, TextPart, part_text, part_tokens
 from sundog.engines.tool_use import ToolCall, ToolChoice, ToolForm, ToolSchema
 from sundog.registry import Registry
 from sundog.secrets import Secrets
-from sundog.tokens import TokenPrices
+from sundog.tokens import CHARACTERS_PER_TOKEN, TokenPrices
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -27,7 +27,7 @@ class Message:
 
     role: Role
     content: str
-    #: In place of `content`, for engines that have `takes_parts`.
+    #: In place of `content`, for engines whose kind is a PartsKind.
     parts: tuple[MessagePart, ...] = ()
     #: The tools that an assistant called in this turn.
     tool_calls: tuple[ToolCall, ...] = ()
@@ -41,6 +41,12 @@ class Message:
             return self.content
         calls = (f"{call.name}{call.arguments}" for call in self.tool_calls)
         return "".join((self.content, *map(part_text, self.parts), *calls))
+
+    @property
+    def num_part_tokens(self) -> int:
+        """Return an estimate of the tokens that its pictures and documents have beyond those of `text`."""
+        parts = (part for part in self.parts if not isinstance(part, TextPart))
+        return sum(part_tokens(part) - len(part_text(part)) // CHARACTERS_PER_TOKEN for part in parts)
 
 
 @dataclass(slots=True)
@@ -245,6 +251,15 @@ class EngineKind(Protocol):
 
     def open(self, options: Any, replica: int, secrets: Secrets) -> Engine:
         """Return replica number `replica` (from 0), not started."""
+        ...
+
+
+@runtime_checkable
+class PartsKind(Protocol):
+    """A kind whose engines may take more than text."""
+
+    def part_kinds(self, options: Any) -> frozenset[PartKind]:
+        """Return the kinds of parts that engines of this block take beside text."""
         ...
 
 

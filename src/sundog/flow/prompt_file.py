@@ -111,9 +111,25 @@ def _replaced(value: Any, path: DataPath, base_dir: Path, positions: FilePositio
             raise FlowError("'file' names a file of the flow's folder", where=positions.value((*path, FILE)), hint=hint)
         case list() | tuple():
             return [_replaced(one, (*path, place), base_dir, positions) for place, one in enumerate(value)]
+        case {"content": list() | tuple() as parts}:
+            # There `file` is a document that the engine reads; only a text may stand in a file of the flow's.
+            return {
+                **value,
+                "content": [
+                    _text_replaced(part, (*path, "content", place), base_dir, positions)
+                    for place, part in enumerate(parts)
+                ],
+            }
         case {"content": content}:
             return {**value, "content": _replaced(content, (*path, "content"), base_dir, positions)}
     return value
+
+
+def _text_replaced(part: Any, path: DataPath, base_dir: Path, positions: FilePositions) -> Any:
+    match part:
+        case {"text": {} as text}:
+            return {**part, "text": _replaced(text, (*path, "text"), base_dir, positions)}
+    return part
 
 
 class _Reader:

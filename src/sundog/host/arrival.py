@@ -14,7 +14,8 @@ def prompt_tokens(engine: Engine | None, request_id: str, prompt: tuple[Message,
     """Return the prompt's tokens, an estimate without an engine."""
     if engine is not None:
         return engine.count_prompt_tokens(GenerateRequest(request_id, prompt))
-    return sum(len(message.text) for message in prompt) // CHARACTERS_PER_TOKEN + 1
+    num_characters = sum(len(message.text) for message in prompt)
+    return num_characters // CHARACTERS_PER_TOKEN + 1 + sum(message.num_part_tokens for message in prompt)
 
 
 def shared_prefix(engine: Engine | None, prompt: tuple[Message, ...]) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
-from sundog.ir.conversations.written import Messages, check_prompt, conversation_of
+from sundog.ir.conversations.written import Messages, check_prompt, conversation_of, kinds_of_parts
 from sundog.ir.logical import OperatorSpec
 from sundog.ir.schemas.output_schema import OutputSchema
 from sundog.ir.templates.template import Template
@@ -51,6 +51,8 @@ class AgentTurnSpec(OperatorSpec):
     @model_validator(mode="after")
     def _one_prompt(self) -> AgentTurnSpec:
         check_prompt("an agent", self.prompt, self.system, self.messages)
+        if kinds_of_parts(self.messages):
+            raise ValueError("an agent is asked in text: let an llm step before it read images and files")
         return self
 
     def conversation(self) -> Iterator[tuple[str, Template]]:

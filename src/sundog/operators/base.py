@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from sundog.engines.base import Engine, EngineOutline, Message, Usage
 from sundog.ir.logical import EngineBlock, OperatorSpec
@@ -68,6 +68,8 @@ class BoundCall:
     #: The messages of an LLM call, in order.
     prompt: tuple[Message, ...] = ()
     max_tokens: int | None = None
+    #: False where files must be looked at before its payload says everything; its operator is a PreparingOperator.
+    is_prepared: bool = True
 
 
 @dataclass(slots=True)
@@ -201,6 +203,15 @@ class GatheringOperator(Operator, Protocol):
     ) -> Sequence[Outcome | None]:
         """Return the outcome of each call of one group, exactly as it would be alone; None where that is not certain,
         and the call must run alone. CallError where the one request failed, which says nothing about any call."""
+        ...
+
+
+@runtime_checkable
+class PreparingOperator(Protocol):
+    """An operator whose calls may name files that decide their results."""
+
+    async def prepare(self, call: BoundCall) -> BoundCall:
+        """Return an unprepared call with what its files hold in the payload; OperatorError for a bad file."""
         ...
 
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PlainValidator, model_validator
 
-from sundog.engines.base import ENGINES, SchemaLimitedKind
+from sundog.engines.base import ENGINES, PartsKind, SchemaLimitedKind
 from sundog.errors import BadResponse, FlowError, suggest
-from sundog.ir.conversations.written import Messages, check_prompt, conversation_of
+from sundog.ir.conversations.written import Messages, check_prompt, conversation_of, kinds_of_parts
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
 from sundog.ir.pool_names import engine_pool
@@ -27,6 +27,7 @@ from sundog.ir.values.canonical import canonical_json
 from sundog.operators.answer_stream import generate_request, whole_answer
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
 from sundog.operators.llm_inspection import long_prompts, small_limits
+from sundog.operators.message_files import has_unread_parts, read_parts
 from sundog.operators.prompt_messages import render_messages, written_briefly
 
 SEEDS = (-(2**63), 2**63 - 1)
@@ -72,12 +73,13 @@ class LLMOperator:
     Spec: type[OperatorSpec] = LLMSpec
 
     def __init__(self, base_dir: Path) -> None:
-        pass
+        self._base_dir = base_dir
 
     def check(self, spec: LLMSpec, engines: Mapping[str, EngineBlock]) -> None:
         if spec.engine not in engines:
             what = f"there is no engine '{spec.engine}'"
             raise FlowError(what, where="engine", hint=suggest(spec.engine, engines))
+        check_parts(kinds_of_parts(spec.messages), engines[spec.engine])
         if spec.output is not None:
             _check_output(spec.output, engines[spec.engine])
 
@@ -114,7 +116,12 @@ class LLMOperator:
             # Equal requests with one seed would have one answer.
             payload["sample"] = number = scope[SAMPLE]
             payload["seed"] = None if payload["seed"] is None else payload["seed"] + number
-        return BoundCall(payload, messages, spec.max_tokens)
+        return BoundCall(payload, messages, spec.max_tokens, not has_unread_parts(messages))
+
+    async def prepare(self, call: BoundCall) -> BoundCall:
+        messages = await read_parts(call.prompt, self._base_dir)
+        payload = {**call.payload, "messages": [written_briefly(message) for message in messages]}
+        return BoundCall(payload, messages, call.max_tokens)
 
     async def inspect(self, spec: LLMSpec, given: Inspection) -> Sequence[Finding]:
         schema = None if spec.output is None else spec.output.text
@@ -141,6 +148,18 @@ class LLMOperator:
 
     async def close(self) -> None:
         pass
+
+
+def check_parts(kinds: frozenset[str], engine: EngineBlock) -> None:
+    """Raise FlowError where an engine takes no parts of these kinds."""
+    if not kinds or engine.kind not in ENGINES.names():
+        return
+    kind = ENGINES.get(engine.kind)()
+    options = kind.Options.model_validate(dict(engine.options))
+    taken = kind.part_kinds(options) if isinstance(kind, PartsKind) else frozenset[str]()
+    for missing in sorted(kinds - taken):
+        hint = "engines of kind openai take images and PDF files (`api: chat`), those of kind vllm images"
+        raise FlowError(f"the engine '{engine.name}' takes no {missing}s", where="messages", hint=hint)
 
 
 def _check_output(output: OutputSchema, engine: EngineBlock) -> None:

@@ -9,23 +9,31 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from sundog.engines.base import Message, Role
+from sundog.engines.message_parts import FilePart, ImagePart, MessagePart, TextPart, UnreadPart
 from sundog.engines.tool_use import ToolCall
-from sundog.ir.conversations.given import rendered_conversation
+from sundog.ir.conversations.given import GivenMessage, GivenPart, rendered_conversation
 from sundog.ir.templates.render import Scope
 from sundog.ir.templates.template import Template
 
 
 def render_messages(conversation: Iterable[tuple[str, Template]], scope: Scope) -> tuple[Message, ...]:
     """Return the messages of one row; OperatorError where they are none that an engine takes."""
-    return tuple(
-        Message(
-            cast(Role, message.role),
-            message.content,
-            tool_calls=tuple(ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls),
-            tool_call_id=message.tool_call_id,
-        )
-        for message in rendered_conversation(conversation, scope)
-    )
+    return tuple(map(_message, rendered_conversation(conversation, scope)))
+
+
+def _message(given: GivenMessage) -> Message:
+    calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in given.tool_calls)
+    role = cast(Role, given.role)
+    if not given.parts:
+        return Message(role, given.content, tool_calls=calls, tool_call_id=given.tool_call_id)
+    first = (TextPart(given.content),) if given.content else ()
+    return Message(role, "", (*first, *map(_part, given.parts)))
+
+
+def _part(given: GivenPart) -> MessagePart:
+    if given.kind == "text":
+        return TextPart(given.text)
+    return UnreadPart(given.kind, given.text, given.detail)
 
 
 def as_json(message: Message) -> dict[str, Any]:
@@ -42,6 +50,21 @@ def as_json(message: Message) -> dict[str, Any]:
 
 def written_briefly(message: Message) -> Any:
     """Return a message as the key of a call holds it: most are a role and a text."""
+    if message.parts:
+        return [message.role, [_part_as_json(part) for part in message.parts]]
     if message.tool_calls or message.tool_call_id is not None:
         return as_json(message)
     return [message.role, message.content]
+
+
+def _part_as_json(part: MessagePart) -> dict[str, Any]:
+    """Return a part by what it holds, wherever that came from."""
+    match part:
+        case TextPart(text=text):
+            return {"text": text}
+        case UnreadPart(kind=kind, source=source, detail=detail):
+            return {kind: source, "detail": detail}
+        case ImagePart(sha256=sha256, url=url, detail=detail):
+            return {"image": {"url": url} if url else {"sha256": sha256}, "detail": detail}
+        case FilePart(sha256=sha256):
+            return {"file": {"sha256": sha256}}

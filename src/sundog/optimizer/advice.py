@@ -116,7 +116,7 @@ def _moves(prompts: Sequence[StepPrompt]) -> Iterator[_Move]:
     """Yield the moves of each column and of each text that a tool finds, from the least change to the greatest. Answers
     have none: they are short as a rule."""
     values = (part for prompt in prompts for part in prompt.parts if isinstance(part, Value) and part.fields)
-    movable = (value for value in values if not value.is_list and (value.path is not None or value.is_lookup))
+    movable = (value for value in values if not value.is_whole and (value.path is not None or value.is_lookup))
     for value in dict.fromkeys(movable):
         yield from _single_moves(prompts, value)
         for where, moved in _joint_moves(prompts, value):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sundog.cost.row_statistics import RowFields
-from sundog.ir.conversations.written import FROM
+from sundog.ir.conversations.written import FROM, PART_ROLES
 from sundog.ir.graph import nearest, topological_order
 from sundog.ir.logical import (
     Node,
@@ -24,6 +24,7 @@ from sundog.ir.physical import Sharing
 from sundog.ir.templates.template import ROW, Computed, Literal, Path, Reference, Segment, Template, spell_path
 from sundog.optimizer.facts import PlanFacts
 
+_WORDS = {"image": "the image", "file": "the file"}
 MAX_PARTS_OF_VALUE = 64
 """Values that read values twice would grow without end; a longer one is one part."""
 
@@ -50,8 +51,8 @@ class Value:
     is_lookup: bool = False
     #: Tells apart what has one label and may differ, as the elements of two lists.
     place: str = ""
-    #: A list of messages, which is no text that another place of a prompt could hold.
-    is_list: bool = False
+    #: A list of messages, a picture or a document, which is no text that another place of a prompt could hold.
+    is_whole: bool = False
 
 
 Part = FixedText | Value
@@ -126,17 +127,18 @@ class _Reader:
                     self._see_through(node)
 
     def message(self, step: str, role: str, template: Template) -> MessageParts:
-        if role == FROM:
-            return MessageParts("", (self._list(step, template),))
+        if role == FROM or PART_ROLES.get(role, ("text",))[0] != "text":
+            return MessageParts("", (self._whole(step, role, template),))
         return MessageParts(role, merged(self._parts(step, template)))
 
-    def _list(self, step: str, template: Template) -> Value:
-        """Return a list of messages as one value."""
+    def _whole(self, step: str, role: str, template: Template) -> Value:
+        """Return a list of messages, a picture or a document as one value."""
         match template.segments:
             case [Reference(path=(name, _, *_) as path)] if name == ROW:
-                return Value(spell_path(path), frozenset({path}), path, is_list=True)
-        label = f"the messages of {', '.join(sorted(map(spell_path, template.paths))) or step}"
-        return Value(label, self._fields(template.paths), place=f"{step} {template.source}", is_list=True)
+                return Value(spell_path(path), frozenset({path}), path, place=role, is_whole=True)
+        read = ", ".join(sorted(map(spell_path, template.paths))) or step
+        label = f"{_WORDS.get(role.partition(':')[0], 'the messages')} of {read}"
+        return Value(label, self._fields(template.paths), place=f"{step} {role} {template.source}", is_whole=True)
 
     def _see_through(self, node: ValueNode) -> None:
         """Keep the parts of the text of a value that each row has, which stand in a prompt in place of its name."""

@@ -27,6 +27,7 @@ from sundog.engines.base import (
     Usage,
 )
 from sundog.engines.counters import Counters
+from sundog.engines.message_parts import PartKind
 from sundog.engines.modelled.block_table import BlockTable, block_keys
 from sundog.engines.modelled.replica import StepSeconds
 from sundog.engines.modelled.steps import ModelledSteps
@@ -198,6 +199,9 @@ class NullKind:
     def check_schema(self, schema_text: str) -> None:
         read_schema(schema_text)
 
+    def part_kinds(self, options: NullOptions) -> frozenset[PartKind]:
+        return frozenset({"image", "file"})
+
     def tool_form(self, options: NullOptions) -> ToolForm:
         return "constrained"
 
@@ -206,7 +210,8 @@ class NullKind:
 
 
 def count_prompt_tokens(messages: Sequence[Message]) -> int:
-    return sum(len(message.text) for message in messages) // CHARACTERS_PER_TOKEN + 1
+    num_characters = sum(len(message.text) for message in messages)
+    return num_characters // CHARACTERS_PER_TOKEN + 1 + sum(message.num_part_tokens for message in messages)
 
 
 def count_tokens(text: str) -> int:

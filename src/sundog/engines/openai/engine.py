@@ -17,6 +17,7 @@ from typing import Any
 
 from sundog.engines.base import Capabilities, Chunk, Doubt, EngineOutline, EngineStats, GenerateRequest, Message
 from sundog.engines.counters import Counters
+from sundog.engines.message_parts import PartKind
 from sundog.engines.openai.connection import Connection
 from sundog.engines.openai.models import Listed, read_models
 from sundog.engines.openai.options import OpenAIOptions
@@ -238,6 +239,9 @@ class OpenAIKind:
             is_attached=True,
         )
 
+    def part_kinds(self, options: OpenAIOptions) -> frozenset[PartKind]:
+        return frozenset({"image", "file"} if options.api == "chat" else ())
+
     def tool_form(self, options: OpenAIOptions) -> ToolForm:
         return options.tool_calls or ("native" if options.api == "chat" else "constrained")
 
@@ -246,4 +250,6 @@ class OpenAIKind:
 
 
 def estimate_prompt_tokens(messages: Sequence[Message]) -> int:
-    return sum(len(message.text) // CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE for message in messages)
+    return sum(
+        len(message.text) // CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE + message.num_part_tokens for message in messages
+    )

@@ -27,6 +27,7 @@ from sundog.engines.base import (
     EngineStats,
     GenerateRequest,
 )
+from sundog.engines.message_parts import PartKind
 from sundog.engines.openai.engine import COUNT_ERROR, SERVER_BLOCK_TOKENS, OpenAIEngine, estimate_prompt_tokens
 from sundog.engines.openai.options import OpenAIOptions, ServerOptions
 from sundog.engines.served import ReplicaLoad, ServerCommand
@@ -232,6 +233,9 @@ class VLLMKind:
         known = options.max_context_tokens or context_argument(options.arguments)
         is_attached = bool(options.base_urls)
         return EngineOutline(estimate_prompt_tokens, COUNT_ERROR, None, SERVER_BLOCK_TOKENS, None, known, is_attached)
+
+    def part_kinds(self, options: VLLMOptions) -> frozenset[PartKind]:
+        return frozenset({"image"} if options.api == "chat" else ())
 
     def tool_form(self, options: VLLMOptions) -> ToolForm:
         return options.tool_calls or ("native" if "tool_call_parser" in options.arguments else "constrained")

@@ -72,8 +72,8 @@ class NodesBuilder:
     def llm(self, name: str, *, engine: str, prompt: Prompt | None = None, output: Any = None, **fields: Any) -> Ref:
         """Add an LLM call; it takes also `messages`, `system`, `max_tokens`, `temperature`, `seed`, `stop` and
         modifiers. `messages` is a list of `{"role": ..., "content": ...}` and `{"from": list of messages}`, or that
-        list of a row alone. `output` is the answer's form as in a flow file, or a pydantic model, a dataclass or a
-        TypedDict."""
+        list of a row alone; `content` may be a list of `{"text": ...}`, `{"image": ...}` and `{"file": ...}`.
+        `output` is the answer's form as in a flow file, or a pydantic model, a dataclass or a TypedDict."""
         return self.step(name, "llm", engine=engine, prompt=prompt, output=form_of_answer(name, output), **fields)
 
     def classify(self, name: str, *, engine: str, text: Text, labels: Any, many: bool = False, **fields: Any) -> Ref:

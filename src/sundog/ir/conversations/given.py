@@ -7,11 +7,11 @@ is asked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sundog.errors import OperatorError
-from sundog.ir.conversations.written import FROM
+from sundog.ir.conversations.written import FROM, PART_ROLES, WrittenDetail, WrittenKind
 from sundog.ir.templates.render import Scope, render_json, render_text
 from sundog.ir.templates.spending import MAX_CHARACTERS
 from sundog.ir.templates.template import Template
@@ -33,6 +33,16 @@ class GivenCall:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenPart:
+    """A part of a message beside its first text."""
+
+    kind: WrittenKind
+    #: The text, or what names or holds a picture or a document.
+    text: str
+    detail: WrittenDetail | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GivenMessage:
     """One message, rendered."""
 
@@ -41,11 +51,14 @@ class GivenMessage:
     tool_calls: tuple[GivenCall, ...] = ()
     #: The call whose result a message of the role `tool` is.
     tool_call_id: str | None = None
+    #: The parts that follow the content.
+    parts: tuple[GivenPart, ...] = ()
 
     @property
     def text(self) -> str:
         """Return all that a model reads of it."""
-        return "".join((self.content, *(f"{call.name}{call.arguments}" for call in self.tool_calls)))
+        parts = (part.text for part in self.parts)
+        return "".join((self.content, *parts, *(f"{call.name}{call.arguments}" for call in self.tool_calls)))
 
 
 class _Mistake(Exception):
@@ -62,6 +75,10 @@ def rendered_conversation(conversation: Iterable[tuple[str, Template]], scope: S
     found: list[GivenMessage] = []
     has_system = False
     for role, template in conversation:
+        if role in PART_ROLES:
+            part = GivenPart(PART_ROLES[role][0], _part_text(role, template, scope), PART_ROLES[role][1])
+            found[-1] = replace(found[-1], parts=(*found[-1].parts, part))
+            continue
         if role != FROM:
             has_system = has_system or role == "system"
             found.append(GivenMessage(role, render_text(template, scope)))
@@ -73,6 +90,21 @@ def rendered_conversation(conversation: Iterable[tuple[str, Template]], scope: S
         found += given
     _check_whole(found)
     return tuple(found)
+
+
+def _part_text(role: str, template: Template, scope: Scope) -> str:
+    kind = PART_ROLES[role][0]
+    if kind == "text":
+        return render_text(template, scope)
+    value = render_json(template, scope)
+    if not isinstance(value, str) or not value:
+        shown = "an empty text" if value == "" else _kind(value)
+        hint = "give a file's path, an address, or the bytes; a row without one may be dropped with a filter"
+        raise OperatorError(f"{_shown(template)} must give {_A[kind]}, and gives {shown}", hint=hint)
+    return value
+
+
+_A = {"image": "an image", "file": "a file"}
 
 
 def given_messages(template: Template, scope: Scope) -> list[GivenMessage]:

@@ -5,7 +5,7 @@ Owns their form. What a template gives is read by `given`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -15,8 +15,87 @@ from sundog.ir.templates.template import Template
 FROM = "from"
 """In the place of a role: the template gives a list of messages, and each has its own."""
 PromptRole = Literal["system", "user", "assistant"]
+WrittenDetail = Literal["auto", "low", "high"]
+WrittenKind = Literal["text", "image", "file"]
+PART_ROLES: Mapping[str, tuple[WrittenKind, WrittenDetail | None]] = {
+    "text": ("text", None),
+    "image": ("image", None),
+    "image:auto": ("image", "auto"),
+    "image:low": ("image", "low"),
+    "image:high": ("image", "high"),
+    "file": ("file", None),
+}
+"""In the place of a role: a further part of the message before, of this kind and with this detail."""
 Conversation = Sequence[tuple[str, Template]]
-"""Messages in the order in which an engine sees them: a role and its text, or FROM and a list of messages."""
+"""What an engine sees, in order: a role and a text, one of PART_ROLES and what gives the part, or FROM and a list of
+messages."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_kind(cls, data: Any) -> Any:
+        if isinstance(data, dict) and len({"text", "image", "file"} & data.keys()) != 1:
+            raise ValueError("a part of a message has exactly one of 'text', 'image' and 'file'")
+        return data
+
+
+class WrittenText(_Part):
+    """A piece of a message's text."""
+
+    text: Template
+
+
+class WrittenImage(_Part):
+    """A picture: a file of the flow's folder, an address, or the bytes themselves in base64."""
+
+    image: Template
+    #: The care with which a model looks at it, None for the server's own.
+    detail: WrittenDetail | None = None
+
+
+class WrittenFile(_Part):
+    """A PDF document: a file of the flow's folder, or the bytes themselves in base64."""
+
+    file: Template
+
+
+WrittenPart = WrittenText | WrittenImage | WrittenFile
+
+
+def _kind_of_part(value: Any) -> str:
+    match value:
+        case WrittenImage() | {"image": _}:
+            return "a picture"
+        case WrittenFile() | {"file": _}:
+            return "a document"
+    return "a piece of text"
+
+
+def _form_of_content(value: Any) -> str:
+    return "parts" if isinstance(value, list | tuple) else "one text"
+
+
+def _refuse_empty(parts: Any) -> Any:
+    if not parts:
+        raise ValueError("must not be an empty list")
+    return parts
+
+
+Parts = Annotated[
+    tuple[
+        Annotated[
+            Annotated[WrittenText, Tag("a piece of text")]
+            | Annotated[WrittenImage, Tag("a picture")]
+            | Annotated[WrittenFile, Tag("a document")],
+            Discriminator(_kind_of_part),
+        ],
+        ...,
+    ],
+    BeforeValidator(_refuse_empty),
+]
 
 
 class WrittenMessage(BaseModel):
@@ -24,7 +103,9 @@ class WrittenMessage(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
     role: PromptRole
-    content: Template
+    content: Annotated[
+        Annotated[Template, Tag("one text")] | Annotated[Parts, Tag("parts")], Discriminator(_form_of_content)
+    ]
 
 
 def _check_expression(template: Template) -> Template:
@@ -90,6 +171,32 @@ def conversation_of(
     for message in messages:
         match message:
             case WrittenMessage(role=role, content=content):
-                yield role, content
+                yield from ((role, content),) if isinstance(content, Template) else _spread(role, content)
             case GivenMessages(from_=template):
                 yield FROM, template
+
+
+def kinds_of_parts(messages: Messages) -> frozenset[str]:
+    """Return the kinds of parts beside text that messages of a flow have."""
+    found = (message.content for message in messages if isinstance(message, WrittenMessage))
+    parts = [part for content in found if not isinstance(content, Template) for part in content]
+    images = {"image" for part in parts if isinstance(part, WrittenImage)}
+    return frozenset(images | {"file" for part in parts if isinstance(part, WrittenFile)})
+
+
+def _spread(role: str, parts: Sequence[WrittenPart]) -> Iterator[tuple[str, Template]]:
+    """Yield a message of parts: its first text, empty where it begins with none, and then the others."""
+    first, *others = parts
+    if isinstance(first, WrittenText):
+        yield role, first.text
+    else:
+        yield role, Template("")
+        others = list(parts)
+    for part in others:
+        match part:
+            case WrittenText(text=text):
+                yield "text", text
+            case WrittenImage(image=image, detail=detail):
+                yield "image" if detail is None else f"image:{detail}", image
+            case WrittenFile(file=file):
+                yield "file", file

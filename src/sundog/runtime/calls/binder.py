@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from sundog.ir.physical import CallExec
 from sundog.ir.templates.render import Scope
-from sundog.operators.base import BoundCall, GatheringOperator, Operator
+from sundog.operators.base import BoundCall, GatheringOperator, Operator, PreparingOperator
 from sundog.runtime.calls.call_key import CallIdentity, RunScope, call_key
 from sundog.runtime.calls.guard import fail_call
 from sundog.secrets import Secrets
@@ -37,6 +37,15 @@ class Binder:
             call = self._operators[node.step.operator].bind(node.step.spec, scope, self._identities)
             return call, call_key(self._run, node, call, identity)
         except BaseException as error:  # fail_call decides what passes
+            fail_call(error, self._secrets)
+
+    async def prepare(self, node: CallExec, call: BoundCall, identity: CallIdentity) -> tuple[BoundCall, bytes]:
+        """Return an unprepared call with what its files hold, and its key; CallError for a bad file."""
+        operator = cast(PreparingOperator, self._operators[node.step.operator])
+        try:
+            call = await operator.prepare(call)
+            return call, call_key(self._run, node, call, identity)
+        except BaseException as error:  # as in bind
             fail_call(error, self._secrets)
 
     def group_of(self, node: CallExec, call: BoundCall) -> Hashable | None:

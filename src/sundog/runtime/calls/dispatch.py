@@ -66,6 +66,8 @@ class Dispatcher:
         """Return the call's answer, committed; CallError when it failed, RunStopped when the run drains."""
         self._figures.progress.num_asked += 1
         call, key = self._binder.bind(node, scope, identity)
+        if not call.is_prepared:
+            call, key = await self._binder.prepare(node, call, identity)
         # Awaited as it is: with one more turn of the loop between the look-up and the check for equal calls in flight,
         # such a call could commit and leave unseen.
         stored = await self._store.get(key)

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from sundog.engines.base import GenerateRequest, Message
-from sundog.engines.message_parts import FilePart, ImagePart, MessagePart, TextPart
+from sundog.engines.message_parts import FilePart, ImagePart, MessagePart, TextPart, UnreadPart
 
 
 def message_body(message: Message) -> dict[str, Any]:
@@ -51,12 +51,14 @@ def _part_body(part: MessagePart) -> dict[str, Any]:
     match part:
         case TextPart(text=text):
             return {"type": "text", "text": text}
+        case UnreadPart():
+            raise AssertionError("an engine is given parts that have been read")
         case ImagePart():
-            url = part.url or _data_url(part.media_type, part.data)
+            url = part.url or _data_url(part.media_type, part.read())
             detail = {} if part.detail is None else {"detail": part.detail}
             return {"type": "image_url", "image_url": {"url": url, **detail}}
         case FilePart():
-            data = _data_url(part.media_type, part.data)
+            data = _data_url(part.media_type, part.read())
             return {"type": "file", "file": {"filename": part.name, "file_data": data}}
 
 
