@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sundog.engines.base import ENGINES, EngineOptions
-from sundog.errors import FlowError, Location, UserError, suggest
+from sundog.errors import FlowError, UserError, suggest
 from sundog.flow.complaints import Complaints
 from sundog.flow.expansions.base import ExpandedTables, MadePositions
 from sundog.flow.files.constants import with_constant_files
+from sundog.flow.files.flow_file import read_flow_file
+from sundog.flow.files.included_positions import IncludedPositions
 from sundog.flow.limits import LimitReader
 from sundog.flow.names import Names
 from sundog.flow.nodes import NodeBinder, NodeDraft, nodes_bound
-from sundog.flow.positions import DataPath, Positions, read_document
+from sundog.flow.positions import DataPath, Positions
 from sundog.flow.prompt_file import FilePositions
 from sundog.flow.references import ReferenceCheck
 from sundog.flow.secret_check import check_no_secrets, check_secret_spelling
@@ -37,15 +39,7 @@ def load_flow(path: Path, within: tuple[Path, ...] = ()) -> LogicalPlan:
     if path.resolve() in within:
         files = " -> ".join(one.name for one in (*within, path))
         raise FlowError(f"the flows take tables of each other in a circle: {files}", where=str(path))
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise FlowError(f"the flow cannot be read: {error.strerror}", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        before = error.object[: error.start]
-        where = Location(str(path), before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
-        raise FlowError(f"the flow is not UTF-8 text: byte 0x{error.object[error.start]:02X}", where=where) from error
-    document = read_document(text, str(path))
+    document = read_flow_file(path)
     return bind(document.data, document.positions, base_dir=path.parent, within=(*within, path.resolve()))
 
 
@@ -61,7 +55,11 @@ def bind(data: Any, positions: Positions, *, base_dir: Path, within: tuple[Path,
     if flow.constants:
         constants = with_constant_files(flow.constants, base_dir, positions, complaints)
         flow = flow.model_copy(update={"constants": constants})
-    made = MadePositions(positions)
+    found = IncludedPositions(positions)
+    if _has_includes(flow):
+        flow = _with_included_steps(flow, base_dir, found, complaints)
+        complaints.raise_if_any()
+    made = MadePositions(found)
     others = {name: table for name, table in flow.tables.items() if _is_of_other_flow(table)}
     own = {name: table for name, table in flow.tables.items() if name not in others}
     tables = ExpandedTables(own)
@@ -275,6 +273,35 @@ class _Binder:
 
     def _complain(self, what: str, path: DataPath) -> None:
         self._complaints.add(what, self._positions.key(path))
+
+
+def _has_includes(flow: FlowSpec) -> bool:
+    """Return whether steps of other flows may be among those of a flow: few have any."""
+    left: list[Any] = [flow.nodes, *flow.tables.values()]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            if "include" in one:
+                return True
+            left += one.values()
+    return False
+
+
+def _with_included_steps(
+    flow: FlowSpec, base_dir: Path, positions: IncludedPositions, complaints: Complaints
+) -> FlowSpec:
+    """Return a flow with the steps of other flows in place of its includes, which `positions` knows afterwards."""
+    from sundog.flow.files.included import Including  # few flows include steps
+
+    including = Including(base_dir, positions, complaints, flow.constants)
+    nodes = including.nodes(flow.nodes, ("nodes",))
+    tables = {
+        name: {**table, "nodes": including.nodes(table["nodes"], ("tables", name, "nodes"))}
+        if isinstance(table, dict) and isinstance(table.get("nodes"), dict)
+        else table
+        for name, table in flow.tables.items()
+    }
+    return flow.model_copy(update={"nodes": nodes, "tables": tables, "constants": including.constants})
 
 
 def _is_of_other_flow(table: Any) -> bool:

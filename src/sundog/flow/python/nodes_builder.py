@@ -115,6 +115,22 @@ class NodesBuilder:
             raise FlowError(f"the output of '{name}': {error}", where=caller()) from error
         return self.step(name, "agent", engine=engine, prompt=prompt, tools=list(tools), output=form, **fields)
 
+    def include(
+        self,
+        name: str,
+        flow: str | Path,
+        *,
+        nodes: Iterable[str] | None = None,
+        with_: Mapping[str, Any] | None = None,
+        prefix: str | None = None,
+    ) -> Callable[[str], Ref]:
+        """Take steps of another flow file (all, or those named `nodes`) into this one. `with_` gives values in place of
+        its constants, and `prefix` stands before the steps' names. Return what gives a step's value by its name there,
+        as in `shared("facts").text`."""
+        spec = {"flow": str(flow), "nodes": None if nodes is None else list(nodes), "with": with_, "prefix": prefix}
+        self._add(name, {"include": given(spec)})
+        return lambda step: Ref(f"{prefix or ''}{step}")
+
     def filter(self, name: str, predicate: Text, *, after: After = ()) -> None:
         """Add a filter: rows for which `predicate` is false end here."""
         self._add(name, {"filter": predicate, **given({"after": _names(after)})})
