@@ -108,3 +108,45 @@ def test_medications(tmp_path: Path, engine: str) -> None:
     assert all(row["canonical"] in values for row in drugs)
     (judge,) = [node["node"] for node in finished.report["nodes"] if node["node"] not in ("read", "summary")]
     assert finished.calls(judge)[0] <= len(values) * (len(values) - 1) // 2, "no pair is asked about twice"
+
+
+def test_reviews(tmp_path: Path, engine: str) -> None:
+    folder = tmp_path / "reviews"
+    copy_example("reviews", folder, engine)
+    reviews, products = read_rows(folder / "reviews.csv"), read_rows(folder / "products.csv")
+    finished = run_example(folder, "--output", "counted=counted.jsonl", output="urgent=urgent.jsonl")
+    urgent, counted = finished.rows, read_rows(folder / "counted.jsonl")
+    section = {row["id"]: row["section"] for row in products}
+    pairs = sum(section[product] == review["section"] for review in reviews for product in section)
+    assert finished.calls("about__judge")[0] == pairs < len(reviews) * len(products), "pairs of one section only"
+    assert {row["product"] for row in counted} == section.keys(), "products without a review are there too"
+    found = sum(row["num_reviews"] for row in counted)
+    assert finished.calls("urgent__judge")[0] == found
+    assert len(urgent) == min(5, found)
+    scores = [row["score"] for row in urgent]
+    assert scores == sorted(scores, reverse=True)
+    section_of = {int(row["id"]): row["section"] for row in reviews}
+    assert all(section[row["product"]] == section_of[row["review"]] for row in urgent)
+
+
+def test_report_digest(tmp_path: Path, engine: str) -> None:
+    folder = tmp_path / "report_digest"
+    copy_example("report_digest", folder, engine)
+    report = read_rows(folder / "report.csv")
+    chapters = list(dict.fromkeys(row["chapter"] for row in report))
+    finished = run_example(folder, "--output", "chapters=chapters.jsonl", output="whole=whole.jsonl")
+    found = read_rows(folder / "chapters.jsonl")
+    assert [row["chapter"] for row in found] == chapters, "in the order of their first paragraphs"
+    assert all(row["text"] for row in found)
+    (whole,) = finished.rows
+    assert whole["digest"]
+    chunks, merged = finished.calls("chapters__ask0")[0], finished.calls("chapters__ask1")[0]
+    assert len(chapters) <= merged < chunks < len(report), "each level has fewer calls than the one before"
+    if engine != NULL:
+        return
+    path = folder / "report.csv"
+    path.write_text(path.read_text().replace("Petrel", "Pelican", 1))
+    again = run_example(folder, "--output", "chapters=chapters.jsonl", output="whole=whole.jsonl")
+    asked, executed = again.calls("chapters__ask0")
+    assert asked == chunks
+    assert 0 < executed <= 2, "only the changed paragraph's chunk is asked about anew"
