@@ -26,6 +26,7 @@ from sundog.cost.prompt_sample import (
 )
 from sundog.errors import CallError
 from sundog.ir.agents import ARGS, AgentExec
+from sundog.ir.alternatives import AlternativesExec
 from sundog.ir.logical import (
     MAX_RENDERED_TURNS,
     ForEach,
@@ -52,6 +53,8 @@ MOSTLY = Estimate(0.0, 1.0, 1.0)
 UNKNOWN_TURNS = 10
 # Calls of one tool in one turn of an agent.
 UNKNOWN_USES = Estimate(0.0, 0.5, 2.0)
+# Calls of a step that fail after all attempts.
+UNKNOWN_FAILURES = Estimate(0.0, 0.0, 1.0)
 UNKNOWN_TURN = Estimate(0.0, 0.5, 1.0)
 MAX_CALLS = 100_000
 """The bound for all rows together. In longer lists and loops so many elements and turns stand for all,
@@ -253,6 +256,8 @@ class _Walk:
         self, node: CallExec | LoopExec, scope: _Scope, chance: Estimate, waits: tuple[int, ...], element: str
     ) -> Upstream:
         """Walk one call, or one loop; afterwards `scope.ends` says what ends it."""
+        if isinstance(node, AlternativesExec):
+            return self._alternatives(node, scope, chance, waits)
         if isinstance(node, LoopExec):
             return self._loop(node, scope, chance, waits)
         facts, pool = self._known.steps[node.name], self._known.pools[node.pool]
@@ -276,6 +281,22 @@ class _Walk:
         if node.name not in self._value_tokens:
             self._value_tokens[node.name] = self._mean_value_tokens(node)
         return Upstream(signature, self._value_tokens[node.name])
+
+    def _alternatives(
+        self, node: AlternativesExec, scope: _Scope, chance: Estimate, waits: tuple[int, ...]
+    ) -> Upstream:
+        """Walk a step and what may stand in for it; the value is taken to be the first's."""
+        inner = scope.inner(chance, waits, 1)
+        self.nodes(node.body[:1], inner)
+        first = inner.unknown.get(node.first.name, Upstream("", None))
+        if node.alternatives.on_error == "engine":
+            record = self._known.record(node.alternatives.counted_as)
+            is_seen = record is not None and record.num_judged
+            inner.chance = inner.chance * (selectivity(record) if is_seen else UNKNOWN_FAILURES)
+        self.nodes(node.body[1:], inner)
+        made = {end for body in node.body for end in inner.ends.get(body.name, ())}
+        scope.ends[node.name] = tuple(sorted(made)) or waits
+        return first
 
     def _measuring(self, node: CallExec) -> tuple[Measure, Filling]:
         """Return what measures the prompts of a step, and what stands in them for text to come."""

@@ -18,12 +18,13 @@ from sundog.flow.files.flow_file import read_flow_file
 from sundog.flow.files.included_positions import IncludedPositions
 from sundog.flow.limits import LimitReader
 from sundog.flow.names import Names
-from sundog.flow.nodes import NodeBinder, NodeDraft, nodes_bound
+from sundog.flow.nodes import NodeBinder, nodes_bound
 from sundog.flow.positions import DataPath, Positions
 from sundog.flow.prompt_file import FilePositions
 from sundog.flow.references import ReferenceCheck
 from sundog.flow.secret_check import check_no_secrets, check_secret_spelling
 from sundog.flow.spec import EngineSpec, FlowSpec, InputSpec, NodeSpec, OutputSpec, WorkersSpec
+from sundog.flow.steps.node_draft import NodeDraft
 from sundog.flow.taken import Taken
 from sundog.flow.validation import read
 from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan, Table, WorkerGroup, steps_of

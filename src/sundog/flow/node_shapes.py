@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sundog.ir.alternatives import Alternatives
 from sundog.ir.logical import Loop, Node, Step, Table, ValueNode
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.operators.base import Operator
@@ -23,6 +24,8 @@ def _shapes(nodes: Sequence[Node], operators: Mapping[str, Operator]) -> dict[st
         match node:
             case Step():
                 shape = operators[node.operator].shape(node.spec)
+            case Alternatives():
+                shape = _shapes([node.first], operators)[node.first.name]
             case Loop():
                 shape = Record((("turns", Scalar("int")), *_shapes(node.body, operators).items()))
             case ValueNode():

@@ -6,7 +6,6 @@ Owns the rules of a node by itself: its operator, its modifiers. Never looks at 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from sundog.flow.positions import DataPath
 from sundog.flow.prompt_file import FilePositions, with_prompt_files
 from sundog.flow.secret_check import check_no_secrets
 from sundog.flow.spec import (
+    AGENT_MODIFIERS,
     FILTER_MODIFIERS,
     LOOP_MODIFIERS,
     REQUIRE_MODIFIERS,
@@ -27,13 +27,14 @@ from sundog.flow.spec import (
     NodeSpec,
     RequireSpec,
 )
+from sundog.flow.steps.bind_alternatives import AlternativesBinder, has_alternatives
+from sundog.flow.steps.node_draft import NodeDraft, each_of
 from sundog.flow.validation import known_keys, read
 from sundog.ir.logical import EngineBlock, Filter, ForEach, Loop, Node, OperatorSpec, Step, ValueNode
-from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
+from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar
 from sundog.ir.templates.template import ITEM, LOOP, SAMPLE, Template
 from sundog.operators.base import OPERATORS, Operator
 
-_UNKNOWN = Anything()
 _ALLOWED = {
     "filter": FILTER_MODIFIERS,
     "loop": LOOP_MODIFIERS,
@@ -42,23 +43,6 @@ _ALLOWED = {
 }
 FILTERS = ("filter", "require")
 """What ends rows has no value, and stands in no loop."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeDraft:
-    """A node and where it was written."""
-
-    name: str
-    path: DataPath
-    #: The key that says what the node does.
-    operator: str = ""
-    #: The data below that key.
-    block: Any = None
-    #: None where it is wrong: its name is known all the same.
-    node: Node | None = None
-    #: The shape of the node's value.
-    shape: Shape = _UNKNOWN
-    body: tuple[NodeDraft, ...] = ()
 
 
 DraftAgent = Callable[[str, NodeSpec, DataPath], NodeDraft]
@@ -83,6 +67,7 @@ class NodeBinder:
         self._engines = engines
         #: Makes the draft of an agent, which flow.agents knows.
         self.draft_agent: DraftAgent | None = None
+        self._alternatives = AlternativesBinder(positions, complaints, names, self._one_step)
 
     def drafts(self, nodes: Mapping[str, Any], path: DataPath) -> tuple[NodeDraft, ...]:
         return tuple(self._draft(name, data, (*path, name)) for name, data in nodes.items())
@@ -107,9 +92,13 @@ class NodeBinder:
                 return self._value(name, spec, path)
             case "agent" if self.draft_agent is not None:
                 return self.draft_agent(name, spec, path)
-            case "classify" | "extract":
-                return self._short_form(name, operator, spec, path)
-        return self._step(name, operator, spec, path)
+        if has_alternatives(operator, spec):
+            return self._alternatives.draft(name, operator, spec, path)
+        return self._one_step(name, operator, spec, path)
+
+    def _one_step(self, name: str, operator: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
+        make = self._short_form if operator in SHORT_FORMS else self._step
+        return make(name, operator, spec, path)
 
     def _operator_of(self, spec: NodeSpec, path: DataPath) -> str | None:
         """Return the node's one operator; None after complaining."""
@@ -139,7 +128,7 @@ class NodeBinder:
         self._add(f"unknown key '{key}' in '{path[-1]}'", (*path, key), hint)
 
     def _check_modifiers(self, operator: str, spec: NodeSpec, data: Mapping[str, Any], path: DataPath) -> None:
-        allowed = _ALLOWED.get(operator, STEP_MODIFIERS)
+        allowed = AGENT_MODIFIERS if operator == "agent" else _ALLOWED.get(operator, STEP_MODIFIERS)
         for key in STEP_MODIFIERS:
             if key in data and key not in allowed:
                 listed = ", ".join(allowed)
@@ -175,7 +164,7 @@ class NodeBinder:
         assert spec.value is not None
         each = each_of(spec)
         node = ValueNode(name, spec.value, spec.when, each, spec.after, self._positions.key(path))
-        shape = _UNKNOWN if spec.value.is_expression else Scalar("str")
+        shape = Anything() if spec.value.is_expression else Scalar("str")
         return NodeDraft(name, path, "value", node=node, shape=ListOf(shape) if each else shape)
 
     def _loop(self, name: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
@@ -309,7 +298,3 @@ def _step_names() -> set[str]:
 def _beside(key: str) -> dict[str, str]:
     """Return hints for the modifiers of a node that stand inside its operator."""
     return {modifier: f"'{modifier}' stands beside '{key}', not inside it" for modifier in STEP_MODIFIERS}
-
-
-def each_of(spec: NodeSpec) -> ForEach | None:
-    return None if spec.for_each is None else ForEach(spec.for_each, spec.as_ or ITEM)

@@ -13,15 +13,18 @@ from typing import Any
 
 from sundog.errors import CallError, FlowError, Location, suggest
 from sundog.flow.complaints import Complaints
-from sundog.flow.nodes import FILTERS, NodeDraft
+from sundog.flow.nodes import FILTERS
 from sundog.flow.positions import DataPath, Positions
+from sundog.flow.steps.node_draft import NodeDraft
 from sundog.ir.agents import ARGS, Agent
+from sundog.ir.alternatives import Alternatives
 from sundog.ir.graph import dependencies, topological_order
 from sundog.ir.logical import Filter, ForEach, Loop, Node, Step, ValueNode, steps_of, templates_of
 from sundog.ir.schemas.output_schema import schema_shape
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape, find_path_mistake
 from sundog.ir.tables import InputRows, TableSource
 from sundog.ir.templates.render import render_value
+from sundog.ir.templates.substitute import rename
 from sundog.ir.templates.template import ITEM, LOOP, ROW, Path, Reference, Template
 from sundog.ir.values.normal_form import normal_form
 
@@ -83,6 +86,8 @@ class ReferenceCheck:
                     for template in templates_of(step.spec):
                         place = _place_of(template.source, draft.block, (*draft.path, draft.operator))
                         self._check_template(template, place, inner)
+                case Alternatives() as node:
+                    self._check_alternatives(node, draft, self._check_modifiers(node, draft.path, scope))
                 case Agent() as agent:
                     self._check_agent(agent, draft, self._check_modifiers(agent, draft.path, scope))
                 case Loop() as loop:
@@ -123,6 +128,22 @@ class ReferenceCheck:
         self._check_nodes(draft.body, within)
         if loop.until is not None:
             self._check_template(loop.until, (*draft.path, "loop", "until"), {**within, **_values(draft.body)})
+
+    def _check_alternatives(self, node: Alternatives, draft: NodeDraft, scope: Shapes) -> None:
+        """Check a step that another may stand in for, and what says when: that reads the first one's answer."""
+        for template in templates_of(node.first.spec):
+            self._check_template(
+                template, _place_of(template.source, draft.block, (*draft.path, draft.operator)), scope
+            )
+        for template in templates_of(node.otherwise):
+            self._check_template(template, (*draft.path, "on_error", "value"), scope)
+        if node.second is not None and node.second.when is not None:
+            shape = scope[node.name]
+            first = shape.item if node.for_each is not None and isinstance(shape, ListOf) else shape
+            # In the words of the flow, which knows no name of the first step.
+            written = rename(node.second.when, {node.first.name: node.name}) or node.second.when
+            within = {**scope, node.first.name: first, node.name: first}
+            self._check_template(written, (*draft.path, "escalate_when"), within)
 
     def _check_agent(self, agent: Agent, draft: NodeDraft, scope: Shapes) -> None:
         """Check an agent: its tools see the row, constants and their arguments."""

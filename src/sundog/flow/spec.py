@@ -149,6 +149,10 @@ class NodeSpec(_Written):
     #: The longest wait, in seconds, before one that a server may ask for.
     max_retry_wait: float | None = Field(default=None, ge=0)
     share: bool | None = None
+    #: The stand-in for a call that failed.
+    on_error: dict[str, Any] | None = None
+    #: The second of two engines is asked where it holds of the first one's answer.
+    escalate_when: Template | None = None
     filter: Template | None = None
     value: Template | None = None
     require: dict[str, Any] | None = None
@@ -182,7 +186,8 @@ class LoopSpec(_Written):
         return value
 
 
-STEP_MODIFIERS = ("when", "for_each", "as", "after", "timeout", "retries", "max_retry_wait", "share")
+AGENT_MODIFIERS = ("when", "for_each", "as", "after", "timeout", "retries", "max_retry_wait", "share")
+STEP_MODIFIERS = (*AGENT_MODIFIERS, "on_error", "escalate_when")
 LOOP_MODIFIERS = ("when", "for_each", "as", "after")
 VALUE_MODIFIERS = LOOP_MODIFIERS
 FILTER_MODIFIERS = REQUIRE_MODIFIERS = ("after",)

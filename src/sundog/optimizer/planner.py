@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 
 from sundog.ir.agents import Agent, AgentExec
+from sundog.ir.alternatives import Alternatives, AlternativesExec
 from sundog.ir.graph import dependencies, table_order, topological_order
 from sundog.ir.logical import (
     Filter,
@@ -141,6 +142,8 @@ class _Planner:
                 return self._call(node, before)
             case Agent():
                 return AgentExec(node, _with_next_turn(self.order(node.body)), before)
+            case Alternatives():
+                return AlternativesExec(node, self.order(node.body), before)
             case Loop():
                 return LoopExec(node, self.order(node.body), before)
             case Filter():

@@ -12,6 +12,7 @@ from typing import Any
 from sundog.cost.estimate import Estimate
 from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
 from sundog.ir.agents import AgentExec
+from sundog.ir.alternatives import AlternativesExec
 from sundog.ir.logical import ForEach, InputSource
 from sundog.ir.physical import (
     CallExec,
@@ -298,6 +299,8 @@ def _step(
             most = node.loop.max_turns
             kind = "agent, " if isinstance(node, AgentExec) else ""
             title = f"{kind}at most {spell_turns(most)}"
+            if isinstance(node, AlternativesExec):
+                title = f"one step, or {node.alternatives.told}"
             return StepDocument(
                 node.name,
                 "loop",

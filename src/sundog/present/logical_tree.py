@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sundog.ir.agents import Agent
+from sundog.ir.alternatives import Alternatives
 from sundog.ir.logical import (
     EngineBlock,
     Filter,
@@ -84,6 +85,10 @@ def node_tree(node: Node) -> Tree:
             return Tree(f"{node.name}: require {shorten_value(node.predicate)}", (otherwise, *_edges(node)))
         case ValueNode():
             return Tree(f"{node.name}: value {shorten_value(node.template)}", tuple(_modifiers(node)))
+        case Alternatives():
+            steps = (node_tree(inner) for inner in node.body)
+            value = [Tree(f"on error {shorten_value(node.otherwise)}")] if node.on_error == "value" else []
+            return Tree(f"{node.name}: one step, or {node.told}", (*_modifiers(node), *steps, *value))
         case Agent():
             stop = [Tree(f"stop when {shorten_value(node.stop_when)}")] if node.stop_when else []
             steps = (node_tree(inner) for inner in node.body)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sundog.ir.agents import AgentExec
+from sundog.ir.alternatives import AlternativesExec
 from sundog.ir.physical import (
     CallExec,
     Exec,
@@ -132,6 +133,9 @@ def _exec_tree(node: Exec, reasons: Mapping[str, str]) -> Tree:
         case AgentExec():
             steps = (_exec_tree(inner, reasons) for inner in node.body)
             return Tree(f"AgentExec {node.name}: at most {node.loop.max_turns} turns", (*waits, *steps))
+        case AlternativesExec():
+            steps = (_exec_tree(inner, reasons) for inner in node.body)
+            return Tree(f"AlternativesExec {node.name}: one step, or {node.alternatives.told}", (*waits, *steps))
         case LoopExec():
             body = (_exec_tree(inner, reasons) for inner in node.body)
             return Tree(f"LoopExec {node.name}: at most {spell_turns(node.loop.max_turns)}", (*waits, *body))

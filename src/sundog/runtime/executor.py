@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from sundog.errors import CallError, OperatorError
 from sundog.ir.agents import AgentExec
+from sundog.ir.alternatives import AlternativesExec
 from sundog.ir.logical import MAX_RENDERED_TURNS, ForEach, templates_of
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, TableExec, ValueExec
 from sundog.ir.pool_names import engine_of
@@ -242,6 +243,8 @@ class RowExecutor:
 
                 ask, use_tool = partial(self._call, row, depth), partial(self._call_or_error, row, depth)
                 return await AgentConversation(node, scope, path, ask, use_tool, self._observer).value()
+            case AlternativesExec():
+                return await self._run_alternatives(node, scope, row, path, depth)
             case LoopExec():
                 return await self._run_loop(node, scope, row, path)
         return self._told(node, await self._call(row, depth, node, scope, path))
@@ -260,6 +263,24 @@ class RowExecutor:
         if isinstance(answer, CallAnswer):
             row.asked.append(_asked(node, answer))
         return answer
+
+    async def _run_alternatives(self, node: AlternativesExec, scope: Values, row: _Row, path: str, depth: int) -> Any:
+        from sundog.runtime.alternatives import alternative_value  # few flows have any
+
+        async def run_step(call: CallExec, inner: Values, prefix: str, place: int) -> Any:
+            return await self._run_node(call, inner, row, prefix, depth + place)
+
+        async def try_step(call: CallExec, inner: Scope, at: str) -> Any:
+            answer = await self._call_or_error(row, depth, call, inner, at)
+            if isinstance(answer, CallAnswer):
+                return self._told(call, answer)
+            count(call.name)
+            return answer
+
+        def count(name: str) -> None:
+            row.asked.append(Asked(name, 0, 0))
+
+        return await alternative_value(node, scope, path, run_step, try_step, count, self._observer)
 
     def _told(self, node: CallExec, answer: CallAnswer) -> Any:
         """Return the value as templates see it: with its usage, where one may read that."""

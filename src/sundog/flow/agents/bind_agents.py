@@ -17,9 +17,10 @@ from sundog.flow.agents.agent_spec import MADE_KEYS, TURN_KEYS, AgentSpec
 from sundog.flow.agents.bind_tools import TURN, BoundTool
 from sundog.flow.complaints import Complaints
 from sundog.flow.names import Names
-from sundog.flow.nodes import NodeBinder, NodeDraft, each_of
+from sundog.flow.nodes import NodeBinder
 from sundog.flow.positions import DataPath, Positions
 from sundog.flow.spec import NodeSpec
+from sundog.flow.steps.node_draft import NodeDraft, each_of
 from sundog.flow.validation import read
 from sundog.ir.agent_turn import AgentTurnSpec, OfferedTool
 from sundog.ir.agents import ARGS, Agent, AgentLimits, Tool

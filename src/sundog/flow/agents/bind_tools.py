@@ -15,8 +15,9 @@ from sundog.engines.tool_use import FINAL
 from sundog.flow.agents.agent_spec import TOOL_KEYS, ToolSpec
 from sundog.flow.complaints import Complaints
 from sundog.flow.names import Names
-from sundog.flow.nodes import NodeBinder, NodeDraft
+from sundog.flow.nodes import NodeBinder
 from sundog.flow.positions import DataPath, Positions
+from sundog.flow.steps.node_draft import NodeDraft
 from sundog.flow.validation import read
 from sundog.ir.agents import ARGS
 from sundog.ir.logical import Step

@@ -54,6 +54,8 @@ class NodesBuilder:
         retries: int | None = None,
         max_retry_wait: float | None = None,
         share: bool | None = None,
+        on_error: Mapping[str, Any] | None = None,
+        escalate_when: Text | None = None,
         **spec: Any,
     ) -> Ref:
         """Add a step of any registered operator; `spec` is what stands below the operator in a flow file."""
@@ -66,6 +68,8 @@ class NodesBuilder:
             "retries": retries,
             "max_retry_wait": max_retry_wait,
             "share": share,
+            "on_error": on_error,
+            "escalate_when": escalate_when,
         }
         return self._add(name, {operator: given(spec), **given(modifiers)})
 

@@ -16,11 +16,12 @@ from sundog.errors import FlowError, Location, suggest
 from sundog.flow.complaints import Complaints
 from sundog.flow.expansions.catalog import EXPANSIONS
 from sundog.flow.names import Names
-from sundog.flow.nodes import NodeBinder, NodeDraft, nodes_bound
+from sundog.flow.nodes import NodeBinder, nodes_bound
 from sundog.flow.positions import DataPath, Positions
 from sundog.flow.references import ANY_ROW, ReferenceCheck
 from sundog.flow.secret_check import check_no_secrets
 from sundog.flow.spec import FlowSpec, OutputSpec
+from sundog.flow.steps.node_draft import NodeDraft
 from sundog.flow.tables.table_spec import TableSpec
 from sundog.flow.taken import Taken
 from sundog.flow.validation import known_keys, read

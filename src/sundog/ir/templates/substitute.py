@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from sundog.errors import FlowError
 from sundog.ir.agents import Agent
+from sundog.ir.alternatives import Alternatives
 from sundog.ir.logical import Filter, ForEach, Loop, Node, Step, ValueNode
 from sundog.ir.templates.environment import ENVIRONMENT, shown_value
 from sundog.ir.templates.template import ROW, Literal, Reference, Segment, Template
@@ -43,6 +44,8 @@ def change_templates(node: N, change: TemplateChange) -> N:
             changed = replace(node, body=body, max_turns=turns, until=until, when=when, for_each=each)
             if isinstance(changed, Agent):
                 return replace(changed, stop_when=_changed(changed.stop_when, change))
+            if isinstance(changed, Alternatives):
+                return replace(changed, otherwise=_changed(changed.otherwise, change))
             return changed
         case Filter():
             return replace(node, predicate=change(node.predicate), reason=_changed(node.reason, change))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sundog.ir.agents import Agent
+from sundog.ir.alternatives import Alternatives
 from sundog.ir.graph import ancestors, dependencies
 from sundog.ir.logical import Filter, Loop, Node, Step, Table, ValueNode
 from sundog.ir.templates.reads import names_needed, outer_paths, paths_read
@@ -48,7 +49,7 @@ def _pushed(nodes: Nodes, needed: frozenset[str], outer: frozenset[Path], facts:
     """
     notes: list[str] = []
     for index, node in enumerate(nodes):
-        if isinstance(node, Loop) and not isinstance(node, Agent):
+        if isinstance(node, Loop) and not isinstance(node, Agent | Alternatives):
             body, more = _pushed(node.body, names_needed(node, outer), frozenset(), facts)
             nodes = (*nodes[:index], replace(node, body=body), *nodes[index + 1 :]) if more else nodes
             notes += more

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sundog.ir.alternatives import alternatives_of
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.runtime.figures.engine_report import EngineReport, engine_reports
 from sundog.runtime.figures.run_figures import RunFigures
@@ -43,6 +44,8 @@ class Report:
     engines: tuple[EngineReport, ...] = ()
     #: By step, the calls of this process that results of other runs answered.
     num_reused: Mapping[str, int] = field(default_factory=dict)
+    #: By step, the answers of what stands in for it: a second engine, or a value.
+    num_stood_in: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def num_asked(self) -> int:
@@ -102,6 +105,10 @@ class Report:
             "",
             *_table(self.nodes),
         ]
+        lines += [
+            f"instead  {count:,} {'answer' if count == 1 else 'answers'} of {step}"
+            for step, count in self.num_stood_in.items()
+        ]
         lines += [f"warning: {warning}" for warning in self.warnings]
         lines += [f"output   {output}" for output in self.outputs]
         lines += [f"errors   {self.errors}"] if self.errors else []
@@ -151,6 +158,11 @@ def read_report(
         step_seconds={name: steps[name].pool_s for name in names if name in steps},
         engines=engine_reports(plan.logical.engines, figures.work),
         num_reused=figures.num_reused,
+        num_stood_in={
+            f"{one.name} {one.told}": totals[one.counted_as].num_asked
+            for one in alternatives_of(plan.logical.nodes)
+            if one.counted_as in totals and totals[one.counted_as].num_asked
+        },
     )
 
 

@@ -20,6 +20,7 @@ from sundog.deployment import identities, used_engines
 from sundog.engines.base import EngineOutline
 from sundog.errors import ConfigError, SundogError, error_text
 from sundog.ir.agreement import cascades_of
+from sundog.ir.alternatives import AlternativesExec
 from sundog.ir.physical import (
     CallExec,
     Exec,
@@ -261,7 +262,10 @@ def _always_run(nodes: Sequence[Exec]) -> Iterator[str]:
         body = node.step if isinstance(node, CallExec) else node.loop
         if body.when is not None or body.for_each is not None:
             continue
-        if isinstance(node, LoopExec):
+        if isinstance(node, AlternativesExec):
+            if node.alternatives.on_error is None:
+                yield node.first.name
+        elif isinstance(node, LoopExec):
             yield from _always_run(node.body)
         else:
             yield node.name

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sundog.errors import CallError
+from sundog.ir.alternatives import AlternativesExec
 from sundog.ir.conversations.written import FROM
 from sundog.ir.logical import ForEach, Loop, Step, ValueNode, templates_of
 from sundog.ir.physical import (
@@ -113,7 +114,9 @@ class Walk:
         if isinstance(node, LoopExec):
             for scope in scopes:
                 history: dict[str, Any] = {inner.name: [] for inner in node.body}
-                self._walk(node.body, number, {**scope, "loop": {"turn": 1, "last": SKIPPED, "history": history}})
+                # What stands in is asked by few rows, if any.
+                body = node.body[:1] if isinstance(node, AlternativesExec) else node.body
+                self._walk(body, number, {**scope, "loop": {"turn": 1, "last": SKIPPED, "history": history}})
             return
         for scope in scopes:
             self._count_nulls(node, scope)

@@ -1,0 +1,1 @@
+"""Nodes as they are drafted, and steps that another may stand in for."""
