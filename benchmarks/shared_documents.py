@@ -20,8 +20,8 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Recorder:
     """This class records what an arm asked its engine for, and how long the engine took to start."""
 
     start_s: float = 0.0
-    asked: list[tuple[tuple[Message, ...], Usage]] = field(default_factory=list)
+    asked: list[tuple[tuple[Message, ...], Usage, str]] = field(default_factory=list)
 
 
 class Recorded:
@@ -80,11 +80,26 @@ class Recorded:
         self._recorder.start_s += time.perf_counter() - begin_s
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        text = ""
         async with aclosing(self._engine.generate(request)) as chunks:
             async for chunk in chunks:
+                text += chunk.text
                 if chunk.usage is not None:
-                    self._recorder.asked.append((request.messages, chunk.usage))
+                    self._recorder.asked.append((request.messages, chunk.usage, text))
                 yield chunk
+
+
+@contextmanager
+def listened_to(engine_kind: str) -> Iterator[Recorder]:
+    """What engines of this kind are asked for in the block."""
+    recorder = Recorder()
+    kind: Any = ENGINES.get(engine_kind)
+    original = kind.open
+    kind.open = lambda self, *arguments: Recorded(original(self, *arguments), recorder)
+    try:
+        yield recorder
+    finally:
+        kind.open = original
 
 
 def main() -> None:
@@ -178,15 +193,9 @@ def measure(
     if given.base_url is not None:
         root = given.base_url.removesuffix("/v1")
         httpx.post(f"{root}/reset_prefix_cache", timeout=60).raise_for_status()
-    recorder = Recorder()
-    kind: Any = ENGINES.get(given.kind)
-    original = kind.open
-    kind.open = lambda self, *arguments: Recorded(original(self, *arguments), recorder)
-    begin_s, begin_cpu_s = time.perf_counter(), cpu_s(given.server_pid)
-    try:
+    with listened_to(given.kind) as recorder:
+        begin_s, begin_cpu_s = time.perf_counter(), cpu_s(given.server_pid)
         arm(rows, options, recorder)
-    finally:
-        kind.open = original
     wall_s = time.perf_counter() - begin_s - recorder.start_s
     result = {"wall_s": wall_s, "cpu_s": cpu_s(given.server_pid) - begin_cpu_s, **tokens(recorder, options)}
     least, work = distinct_prefix_minimum(read_calls(recorder, options), BLOCK_TOKENS)
@@ -210,7 +219,7 @@ def cpu_s(server_pid: int | None) -> float:
 
 
 def tokens(recorder: Recorder, options: dict[str, Any]) -> dict[str, int]:
-    usages = [usage for _, usage in recorder.asked]
+    usages = [usage for _, usage, _ in recorder.asked]
     num_prompt_tokens = sum(usage.num_prompt_tokens for usage in usages)
     return {
         "num_executed": len(usages),
@@ -222,17 +231,23 @@ def tokens(recorder: Recorder, options: dict[str, Any]) -> dict[str, int]:
 
 def read_calls(recorder: Recorder, options: dict[str, Any]) -> list[Made]:
     if options["kind"] == "openai":
-        return [Made(ask_for_tokens(messages, options), usage) for messages, usage in recorder.asked]
+        return [Made(ask_for_tokens(messages, options), usage) for messages, usage, _ in recorder.asked]
     engine = open_engine(options)
 
     async def encode() -> list[Made]:
         await engine.start()
         try:
-            return [Made(engine._encode(messages), usage) for messages, usage in recorder.asked]
+            return [made(engine, messages, usage, text) for messages, usage, text in recorder.asked]
         finally:
             await engine.close()
 
     return asyncio.run(encode())
+
+
+def made(engine: Any, messages: tuple[Message, ...], usage: Usage, text: str) -> Made:
+    prompt = engine._encode(messages)
+    followed = engine._encode((*messages, Message("assistant", text)))
+    return Made(prompt, usage, followed[len(prompt) : len(prompt) + usage.num_output_tokens])
 
 
 def ask_for_tokens(messages: tuple[Message, ...], options: dict[str, Any]) -> list[int]:
