@@ -91,7 +91,7 @@ class Recorded:
 
 @contextmanager
 def listened_to(engine_kind: str) -> Iterator[Recorder]:
-    """What engines of this kind are asked for in the block."""
+    """Record what engines of this kind are asked for in the block."""
     recorder = Recorder()
     kind: Any = ENGINES.get(engine_kind)
     original = kind.open

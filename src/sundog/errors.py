@@ -8,6 +8,7 @@
     ├── RunError
     │   ├── StoreError
     │   └── RunStopped
+    │       └── AnswersAwaited
     ├── CallError
     │   ├── EngineError
     │   │   ├── EngineTimeout
@@ -18,8 +19,8 @@
     │   └── OperatorError
     └── PlanError
 
-A UserError ends a command with exit code 2, every other one that reaches it with 1. A CallError of a row's call reaches
-no command: it becomes a value of the row.
+A UserError ends a command with exit code 2, AnswersAwaited with 3, every other one that reaches it with 1. A CallError
+of a row's call reaches no command: it becomes a value of the row.
 
 Owns the exception tree and the form of a message: what happened, where, and what to do. Never prints.
 """
@@ -95,6 +96,13 @@ class StoreError(RunError):
 
 class RunStopped(RunError):
     """Raised where a run ends early, interrupted or with too many failed rows; caught by the run, which writes them."""
+
+
+class AnswersAwaited(RunStopped):
+    """Raised where a person has to answer before a row, or the run, can go on; caught by the feed, whose other rows go
+    on, and of a run by the command line, which exits with 3."""
+
+    exit_code = 3
 
 
 class PlanError(SundogError):

@@ -1,6 +1,7 @@
 """The `sundog` command: its subcommands, and how an error becomes an exit code.
 
-Owns exit codes: 2 for the user's input, 1 for a failure at run time, 128 + signal after an interruption.
+Owns exit codes: 2 for the user's input, 1 for a failure at run time, 3 where a person has to answer first, 128 + signal
+after an interruption.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ COMMANDS = OnDemand(
         "explain": Declared("sundog.cli.explain", "Example: sundog explain flow.yaml --limit 100"),
         "simulate": Declared("sundog.cli.simulate", "Example: sundog simulate flow.yaml --replicas local=4"),
         "show": Declared("sundog.cli.show", "Example: sundog show last --format csv"),
+        "answer": Declared("sundog.cli.answer", "Example: sundog answer last --row 17 --text yes"),
         "runs": Declared("sundog.cli.runs", "Example: sundog runs"),
         "trace": Declared("sundog.cli.trace", "Example: sundog trace last --output run.trace.json"),
         "calibrate": Declared("sundog.cli.calibrate", "Example: sundog calibrate flow.yaml --engine local"),

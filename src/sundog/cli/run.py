@@ -35,7 +35,7 @@ from sundog.cli.options import (
 )
 from sundog.cli.terminal.console import print_note, print_result, require_stdout, result_stream
 from sundog.config import read_config
-from sundog.errors import ConfigError, RunStopped, SundogError
+from sundog.errors import AnswersAwaited, ConfigError, RunStopped, SundogError
 
 if TYPE_CHECKING:
     from sundog.display import Display
@@ -160,7 +160,8 @@ def execute(
         outcome = run_loop(_execute(session, opened, display))
     except SundogError as error:
         if is_json:
-            say(json.dumps({"run_id": opened.record.run_id, "state": "unfinished", "error": str(error)}))
+            state = "waits" if isinstance(error, AnswersAwaited) else "unfinished"
+            say(json.dumps({"run_id": opened.record.run_id, "state": state, "error": str(error)}))
         raise
     finally:
         display.close()

@@ -70,6 +70,8 @@ class BoundCall:
     max_tokens: int | None = None
     #: False where files must be looked at before its payload says everything; its operator is a PreparingOperator.
     is_prepared: bool = True
+    #: The question that a person answers in place of the operator; None for every call that is run.
+    question: str | None = None
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from sundog.errors import RunStopped, SundogError
+from sundog.errors import AnswersAwaited, RunStopped, SundogError
 from sundog.host.driver import Driver
 from sundog.ir.row_ids import RowId, RowRef
 from sundog.runtime.calls.call_key import RunScope
@@ -54,6 +54,8 @@ class Feed:
         self._is_stopping = False
         self._failure: BaseException | None = None
         self._rows: set[asyncio.Task[None]] = set()
+        #: How many rows have not ended, since a person has to answer first.
+        self.num_awaiting = 0
         #: How many rows this process has taken up.
         self.num_started = 0
         #: Each is set when a row has been committed.
@@ -113,7 +115,9 @@ class Feed:
         self._window.leave(num_bytes)
         if task.cancelled() or (error := task.exception()) is None:
             return
-        if not (isinstance(error, RunStopped) and self._is_stopping):
+        if isinstance(error, AnswersAwaited):
+            self.num_awaiting += 1
+        elif not (isinstance(error, RunStopped) and self._is_stopping):
             self.stop(error)
 
     def _count(self, end: RowEnd) -> None:
@@ -131,6 +135,12 @@ class Feed:
 
 def interrupted() -> RunStopped:
     return RunStopped("the run was interrupted", hint="the same command, or call, continues it")
+
+
+def awaiting(num_rows: int, run_id: str) -> AnswersAwaited:
+    """Return the error for a run in which rows wait for a person's answers."""
+    rows = "1 row waits for an answer" if num_rows == 1 else f"{num_rows:,} rows wait for answers"
+    return AnswersAwaited(rows, hint=f"sundog answer {run_id}; the same command, or call, then continues the run")
 
 
 def too_many_failures(num_failed: int, max_errors: int) -> SundogError:

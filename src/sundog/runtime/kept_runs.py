@@ -29,7 +29,8 @@ class RunSummary:
 
     run: str
     flow: str
-    #: Running (a process works on it now), unfinished (the same command continues it) or finished.
+    #: Running (a process works on it now), unfinished (the same command continues it), waits (it does so once a person
+    #: has answered) or finished.
     state: str
     #: Rows of its input, of several tables those of all once it has finished, and None before; `done`, `failed` and
     #: `dropped` have ended.
@@ -91,6 +92,13 @@ def opened_rows(state_dir: Path, run_id: str, table: str | None, *, is_failed: b
     with _opened(_known(state_dir)) as (store, runs):
         meant = _meant(runs, run_id)
         yield RunRows(store, meant, _table_meant(store.tables(meant), table, is_failed=is_failed), is_failed=is_failed)
+
+
+@contextmanager
+def opened_run(state_dir: Path, run_id: str) -> Iterator[tuple[Store, str]]:
+    """The store, and the run that `run_id` means, as `run_id_of` says; ConfigError where there is none."""
+    with _opened(_known(state_dir)) as (store, runs):
+        yield store, _meant(runs, run_id)
 
 
 def list_runs(state_dir: Path, prefix: str = "") -> list[RunSummary]:
@@ -187,11 +195,15 @@ def _summary(record: RunRecord, store: Store, runs: RunList) -> RunSummary:
     if has_tables:
         # How many rows queries give is known when all have ended.
         num_rows = sum(counts.values()) if record.state == "finished" else None
-    is_running = record.state != "finished" and runs.is_locked(record.command)
+    state: str = record.state
+    if state != "finished" and runs.is_locked(record.command):
+        state = "running"
+    elif state == "unfinished" and store.awaited(record.run_id):
+        state = "waits"
     return RunSummary(
         run=record.run_id,
         flow=record.flow,
-        state="running" if is_running else record.state,
+        state=state,
         rows=num_rows,
         done=counts["done"],
         failed=counts["failed"],

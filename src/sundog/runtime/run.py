@@ -37,7 +37,6 @@ from sundog.runtime.calls.dispatch import Dispatcher
 from sundog.runtime.calls.requests import Requests
 from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
-from sundog.runtime.figures.agreements import agreement_notes
 from sundog.runtime.figures.failed_rows import failed_rows
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.figures.report import Report, Written, read_report
@@ -167,6 +166,7 @@ class Run:
     def _notes(self) -> Iterator[str]:
         """Yield what changed in the values that queries of tables gave, and what cascades cost."""
         if any(not isinstance(table.source, InputRows) for table in self.plan.logical.tables):
+            from sundog.runtime.figures.agreements import agreement_notes  # of tables alone
             from sundog.runtime.tables.made import notes_on_made  # what reads queries, which few flows have
 
             folder = self._runs.folder(self.record.run_id) / "tables"

@@ -14,7 +14,7 @@ from pathlib import Path
 from sundog.errors import StoreError, error_text
 from sundog.private_files import make_private_file, open_private
 
-STORE_VERSION = 3
+STORE_VERSION = 4
 CREATE_STORE = """
 create table results (
     key blob primary key,
@@ -29,6 +29,15 @@ create table claims (
     key blob primary key,
     run_id text not null,
     request_id text not null
+) strict;
+create table awaited (
+    key blob primary key,
+    run_id text not null,
+    table_name text not null,
+    row_id blob not null,
+    path text not null,
+    node text not null,
+    question text not null
 ) strict;
 create table executed (
     run_id text not null,

@@ -46,6 +46,18 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaited:
+    """A question that a person has not answered."""
+
+    key: bytes
+    row: RowRef
+    #: The call's place in its row.
+    path: str
+    node: str
+    question: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeTotals:
     """One node's calls and tokens in one run: asked for by finished rows, and executed."""
 
@@ -154,6 +166,36 @@ class Store:
     def release(self, key: bytes) -> asyncio.Future[None]:
         """Say that a claimed effect is known not to have happened."""
         return self._write((sql.DROP_CLAIM, (key,)))
+
+    def put_awaited(
+        self, key: bytes, run_id: str, row: RowRef, path: str, node: str, question: str
+    ) -> asyncio.Future[None]:
+        """Keep the question of a call that a person answers."""
+        values = (key, run_id, row.table, encode_row_id(row.row_id), path, node, question)
+        return self._write((sql.PUT_AWAITED, values))
+
+    def awaited(self, run_id: str) -> list[Awaited]:
+        """Return the questions of a run that have no answer, by row."""
+        query = (
+            "select key, table_name, row_id, path, node, question from awaited"
+            " where run_id = ? order by table_name, row_id, path"
+        )
+        return [
+            Awaited(key, RowRef(table, decode_row_id(row_id)), path, node, question)
+            for key, table, row_id, path, node, question in self._rows(query, (run_id,))
+        ]
+
+    def answer(self, run_id: str, awaited: Awaited, body: bytes) -> None:
+        """Commit an answer, encoded, as the result of the call that waits for it."""
+        self.execute("begin immediate", ())
+        try:
+            values = (awaited.key, run_id, awaited.node, body, 0, 0, 0)
+            self.execute("insert into results values (?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing", values)
+            self.execute("delete from awaited where key = ?", (awaited.key,))
+            self.execute("commit", ())
+        except BaseException:
+            self.connection.rollback()
+            raise
 
     def put_row(
         self, run_id: str, row: RowRef, state: RowState, body: bytes, asked: tuple[Asked, ...]

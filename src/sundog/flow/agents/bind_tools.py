@@ -75,6 +75,8 @@ class ToolBinder:
                 self._add(f"a tool is one step, and not {kind}", (*path, key))
                 return None
         rest = {key: value for key, value in data.items() if key not in (*TOOL_KEYS, *_NO_MODIFIERS)}
+        if rest.get("human") is True:
+            rest["human"] = {"question": _question(data)}
         (draft,) = self._nodes.drafts({name: rest}, ("tools",))
         if spec is None or not isinstance(draft.node, Step):
             return None
@@ -91,3 +93,10 @@ class ToolBinder:
 
     def _add(self, what: str, path: DataPath) -> None:
         self._complaints.add(what, self._positions.key(path))
+
+
+def _question(tool: Mapping[str, Any]) -> str:
+    """Return the template of what a person is asked: the argument `question`, where the tool has it, else all."""
+    parameters = tool.get("parameters")
+    has_question = isinstance(parameters, dict) and "question" in parameters
+    return "{{ args.question }}" if has_question else "{{ args | tojson }}"

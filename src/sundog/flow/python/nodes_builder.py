@@ -104,6 +104,10 @@ class NodesBuilder:
         returns, as of `llm`."""
         return self.step(name, "python", call=call, output=form_of_answer(name, output), **fields)
 
+    def human(self, name: str, question: Text, **fields: Any) -> Ref:
+        """Add a question that a person answers, by `sundog answer`, and modifiers."""
+        return self.step(name, "human", question=question, **fields)
+
     def mcp(self, name: str, *, tool: str, **fields: Any) -> Ref:
         """Add a use of a tool of an MCP server, which `command` or `url` names, and modifiers."""
         return self.step(name, "mcp", tool=tool, **fields)

@@ -135,6 +135,8 @@ def _shown(use: Use, answer: CallAnswer | CallError) -> str:
     match use.step.step.operator, value:
         case (("http" | "mcp"), {"json": content, "text": text}):
             value = text if content is None else content
+        case "human", {"text": text}:
+            value = text
         case "llm", {"text": text, **fields}:
             value = fields or text
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from sundog.engines.base import Usage
-from sundog.errors import CallError
+from sundog.errors import AnswersAwaited, CallError
 from sundog.host.attempt import RunAttempt
 from sundog.host.driver import Driver, GivenUp
 from sundog.ir.physical import CallExec, Sharing
@@ -75,6 +75,9 @@ class Dispatcher:
             self._driver.workflow_left(self._run.workflow_id(identity.row))
             self._figures.reused(node.name, is_of_another_run=stored.run_id != self._run.run_id)
             return CallAnswer(stored.value, stored.usage)
+        if call.question is not None:
+            await self._store.put_awaited(key, self._run.run_id, identity.row, identity.path, node.name, call.question)
+            raise AnswersAwaited(f"row {identity.row} waits for an answer")
         leader = self._in_flight.get(key)
         if leader is not None:
             self._driver.workflow_left(self._run.workflow_id(identity.row))

@@ -14,12 +14,11 @@ from pathlib import Path
 from sundog.ir.physical import PhysicalPlan, TableExec
 from sundog.ir.sql_types import SQLType
 from sundog.ir.tables import InputRows
-from sundog.runtime.feed import Feed, IdentifiedRows, interrupted
+from sundog.runtime.feed import Feed, IdentifiedRows, awaiting, interrupted
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.values.decoding import note_nulled
-from sundog.runtime.tables.failed_sources import check_failures, with_failed
 from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.store.store import Store
 
@@ -64,6 +63,8 @@ class TableCourse:
         self._ended = {table.name: asyncio.Event() for table in plan.tables}
         #: Sentences about values that changed in rows which flowed from table to table.
         self.notes: list[str] = []
+        #: The tables that cannot end before a person answers, for a row of theirs or of one that they read.
+        self._held: set[str] = set()
         self._failure: BaseException | None = None
         self._is_stopping = False
 
@@ -81,7 +82,8 @@ class TableCourse:
             self._inputs.relations.interrupt()
 
     async def run(self) -> None:
-        """Run all rows of all tables; raises what stopped the run first, if anything did."""
+        """Run all rows of all tables; raises what stopped the run first, if anything did. AnswersAwaited where rows are
+        left that a person has to answer for."""
         for table in self._plan.tables:
             self._tables[table.name] = asyncio.ensure_future(self._until_stopped(table))
         try:
@@ -96,6 +98,8 @@ class TableCourse:
             raise self._failure
         if self._is_stopping:
             raise interrupted()
+        if self._held:
+            raise awaiting(sum(feed.num_awaiting for feed in self._feeds.values()), self._run_id)
 
     async def _until_stopped(self, table: TableExec) -> None:
         try:
@@ -112,13 +116,19 @@ class TableCourse:
         for name in table.waits_for:
             await self._ended[name].wait()
         self._waiting.discard(table.name)
+        if self._held.isdisjoint(table.waits_for):
+            await self._run_rows(table)
+        if self._feeds[table.name].num_awaiting or not self._held.isdisjoint((*table.waits_for, *table.table.reads)):
+            self._held.add(table.name)
+        self._ended[table.name].set()
+        for changed in self._feeds[table.name].listeners:
+            changed.set()
+
+    async def _run_rows(self, table: TableExec) -> None:
         if table.stream_of is None:
             await self._run_counted(table)
         else:
             await self._run_stream(table, table.stream_of)
-        self._ended[table.name].set()
-        for changed in self._feeds[table.name].listeners:
-            changed.set()
 
     async def _run_counted(self, table: TableExec) -> None:
         """Run a table whose rows are all there."""
@@ -164,6 +174,7 @@ class TableCourse:
         return made_rows(table.table, self._folder)
 
     def _make(self, table: TableExec) -> None:
+        from sundog.runtime.tables.failed_sources import with_failed
         from sundog.runtime.tables.made import make, make_marked  # as above
 
         relations = self._inputs.relations
@@ -176,6 +187,8 @@ class TableCourse:
 
     async def _load_sources(self, table: TableExec) -> None:
         """Load what a query reads but for what flows into it."""
+        from sundog.runtime.tables.failed_sources import check_failures  # as above
+
         sources = [name for name in table.table.reads if name in self._ended and name != table.stream_of]
         check_failures(self._plan, table, sources, self._store, self._run_id)
         if table.table.failed_rows == "mark":

@@ -1,0 +1,80 @@
+"""The questions of kept runs that a person has to answer, and the answers.
+
+Owns which question is meant, and the value that an answer becomes. Never runs anything: the run's own command goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sundog.errors import ConfigError, suggest
+from sundog.ir.values.normal_form import encode, whole_text
+from sundog.runtime.kept_runs import opened_run
+from sundog.store.store import Awaited, Store
+
+MAX_ANSWER_CHARACTERS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQuestion:
+    """A question that has no answer."""
+
+    #: The row's number, behind its table where the run has several.
+    row: str
+    #: The call's place in its row.
+    path: str
+    question: str
+
+
+class OpenQuestions:
+    """The questions of one run that have no answers, by row."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store = store
+        self.run_id = run_id
+        self._awaited = store.awaited(run_id)
+
+    def __iter__(self) -> Iterator[OpenQuestion]:
+        return (OpenQuestion(str(one.row), one.path, one.question) for one in self._awaited)
+
+    def __len__(self) -> int:
+        return len(self._awaited)
+
+    def answer(self, row: str, text: str, path: str | None = None) -> None:
+        """Commit the answer to the question of a row; `path` names one of several. ConfigError where there is no such
+        question."""
+        if len(text) > MAX_ANSWER_CHARACTERS:
+            raise ConfigError(
+                f"the answer has {len(text):,} characters, and at most {MAX_ANSWER_CHARACTERS:,} are kept"
+            )
+        meant = self._meant(row, path)
+        self._store.answer(self.run_id, meant, encode({"text": whole_text(text)}))
+        self._awaited.remove(meant)
+
+    def _meant(self, row: str, path: str | None) -> Awaited:
+        found = [one for one in self._awaited if str(one.row) == row]
+        if not found:
+            rows = list(dict.fromkeys(str(one.row) for one in self._awaited))
+            raise ConfigError(f"row '{row}' of run {self.run_id} waits for no answer", hint=_known(row, rows))
+        if path is not None:
+            found = [one for one in found if one.path == path]
+            if not found:
+                raise ConfigError(f"row '{row}' has no question at '{path}'")
+        if len(found) > 1:
+            places = ", ".join(one.path for one in found)
+            raise ConfigError(f"row '{row}' has {len(found)} questions", hint=f"name one by --path: {places}")
+        return found[0]
+
+
+def _known(row: str, rows: Sequence[str]) -> str:
+    return suggest(row, rows) if rows else "none does"
+
+
+@contextmanager
+def open_questions(state_dir: Path, run_id: str) -> Iterator[OpenQuestions]:
+    """The questions of the run that `run_id` means, as `run_id_of` says; ConfigError where there is none."""
+    with opened_run(state_dir, run_id) as (store, meant):
+        yield OpenQuestions(store, meant)

@@ -1,0 +1,162 @@
+"""Questions that a person answers: the row waits, the others go on, and the same command continues."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import sundog as sd
+from sundog.cli.main import app
+from sundog.engines.base import ENGINES, Message
+from sundog.errors import AnswersAwaited, ConfigError
+from sundog.runtime.answers import OpenQuestions, open_questions
+from sundog.runtime.kept_runs import list_runs
+from tests.runtime.agents.scripted_agent import STAGE, Answer, ScriptedKind, Stage, num_answers
+
+FLOW = """
+name: approvals
+inputs: {claims: claims.csv}
+nodes:
+  approve:
+    when: "{{ row.cents > 100 }}"
+    human: {question: "Pay {{ row.cents }} to {{ row.name }}?"}
+outputs: {name: "{{ row.name }}", answer: "{{ approve.text if approve is defined else 'small' }}"}
+"""
+WITH_GROUPS = """
+name: approvals
+inputs: {claims: claims.csv}
+tables:
+  asked:
+    from: claims
+    nodes: {approve: {when: "{{ row.cents > 100 }}", human: {question: "Pay {{ row.name }}?"}}}
+    outputs: {name: "{{ row.name }}", answer: "{{ approve.text if approve is defined else 'small' }}"}
+  each: {query: "select upper(name) as name from asked"}
+  counted: {query: "select answer, count(*) as n from asked group by answer"}
+"""
+AGENT = """
+name: desk
+engines: {model: {kind: scripted, model: m}}
+inputs: {claims: claims.csv}
+tools:
+  ask: {description: Ask the boss., parameters: {question: str}, human: true}
+  other: {description: Ask anybody., parameters: {about: str, urgent: bool}, human: true}
+nodes:
+  help: {agent: {engine: model, prompt: "{{ row.name }}", tools: [ask, other]}}
+outputs: {name: "{{ row.name }}", text: "{{ help.text }}"}
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "claims.csv").write_text("name,cents\nann,900\nbob,50\ncid,700\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    monkeypatch.setitem(ENGINES._loaded, "scripted", ScriptedKind)
+    monkeypatch.setattr(STAGE, "requests", [])
+    return STAGE
+
+
+def run(state: Path, text: str) -> list[dict[str, Any]]:
+    (state.parent / "flow.yaml").write_text(text)
+    return [dict(row) for row in sd.load(state.parent / "flow.yaml").run(state=state)]
+
+
+def asked(questions: OpenQuestions) -> list[tuple[str, str, str]]:
+    return [(one.row, one.path, one.question) for one in questions]
+
+
+def test_rows_wait_for_their_answers_and_others_end(state: Path) -> None:
+    with pytest.raises(AnswersAwaited, match="2 rows wait for answers") as waiting:
+        run(state, FLOW)
+    assert "sundog answer approvals-" in str(waiting.value)
+    assert [(one.state, one.done) for one in list_runs(state)] == [("waits", 1)]
+    with open_questions(state, "last") as questions:
+        assert asked(questions) == [("0", "approve", "Pay 900 to ann?"), ("2", "approve", "Pay 700 to cid?")]
+        questions.answer("2", "no")
+        assert [one.row for one in questions] == ["0"]
+    with pytest.raises(AnswersAwaited, match="1 row waits for an answer"):
+        run(state, FLOW)
+    with open_questions(state, "last") as questions:
+        questions.answer("0", "yes")
+    assert run(state, FLOW) == [
+        {"name": "ann", "answer": "yes"},
+        {"name": "bob", "answer": "small"},
+        {"name": "cid", "answer": "no"},
+    ]
+    assert [one.state for one in list_runs(state)] == ["finished"]
+
+
+def test_tables_that_need_all_rows_wait_too(state: Path) -> None:
+    with pytest.raises(AnswersAwaited, match="2 rows wait for answers"):
+        run(state, WITH_GROUPS)
+    with open_questions(state, "last") as questions:
+        assert [one.row for one in questions] == ["asked:0", "asked:2"]
+        for row in ("asked:0", "asked:2"):
+            questions.answer(row, "yes")
+    (state.parent / "flow.yaml").write_text(WITH_GROUPS)
+    result = sd.load(state.parent / "flow.yaml").run(state=state)
+    assert [row["name"] for row in result.table("each")] == ["ANN", "BOB", "CID"]
+    assert [(row["answer"], row["n"]) for row in result.table("counted")] == [("yes", 2), ("small", 1)]
+
+
+def test_an_agent_asks_a_person(state: Path, stage: Stage) -> None:
+    """Both questions of a turn are asked at once, and the conversation goes on at the turn."""
+
+    def script(messages: Sequence[Message]) -> Answer:
+        if messages[0].text != "ann":
+            return "nothing to ask"
+        if not num_answers(messages):
+            return [("ask", {"question": "May I?"}), ("other", {"about": "it", "urgent": True})]
+        return " and ".join(message.text for message in messages if message.role == "tool")
+
+    stage.script = script
+    with pytest.raises(AnswersAwaited, match="1 row waits"):
+        run(state, AGENT)
+    num_asked = len(stage.requests)
+    with open_questions(state, "last") as questions:
+        (_, first, one), (_, second, other) = asked(questions)
+        assert (one, json.loads(other)) == ("May I?", {"about": "it", "urgent": True})
+        with pytest.raises(ConfigError, match="row '0' has 2 questions"):
+            questions.answer("0", "yes")
+        questions.answer("0", "yes", first)
+        questions.answer("0", "no", second)
+    assert run(state, AGENT)[0] == {"name": "ann", "text": "yes and no"}
+    assert len(stage.requests) == num_asked + 1, "only the turn behind the answers is asked"
+
+
+def test_what_waits_for_no_answer_takes_none(state: Path) -> None:
+    with pytest.raises(AnswersAwaited):
+        run(state, FLOW)
+    with open_questions(state, "last") as questions:
+        with pytest.raises(ConfigError, match=r"row '1' of run .* waits for no answer"):
+            questions.answer("1", "yes")
+        with pytest.raises(ConfigError, match="no question at 'other'"):
+            questions.answer("0", "yes", "other")
+
+
+def test_the_commands(state: Path) -> None:
+    (state.parent / "flow.yaml").write_text(FLOW)
+    command = ["run", "flow.yaml", "--output", "out.jsonl", "--state", str(state), "--quiet"]
+    runner = CliRunner()
+    assert runner.invoke(app, command).exit_code == 3
+    assert not (state.parent / "out.jsonl").exists()
+    answer = ["answer", "last", "--state", str(state)]
+    listed = runner.invoke(app, answer)
+    assert listed.stdout == "row 0 (approve): Pay 900 to ann?\nrow 2 (approve): Pay 700 to cid?\n"
+    assert [one["row"] for one in json.loads(runner.invoke(app, [*answer, "--json"]).stdout)] == ["0", "2"]
+    assert runner.invoke(app, [*answer, "--row", "0"]).exit_code == 2
+    for row in ("0", "2"):
+        given = runner.invoke(app, [*answer, "--row", row, "--text", "yes"])
+        assert given.exit_code == 0, given.stderr
+    assert "waits for no answer" in given.stderr
+    assert runner.invoke(app, command).exit_code == 0
+    assert len((state.parent / "out.jsonl").read_text().splitlines()) == 3
