@@ -23,6 +23,8 @@ RULES: tuple[Rule, ...] = (
     RuleOfTables("drop_unread_tables", "DropUnreadTables"),
     # Steps become dead by it.
     RuleOfTables("drop_unread_outputs", "DropUnreadOutputs"),
+    # The columns that a table still reads are known by now.
+    RuleOfTables("distinct_first", "DistinctFirst"),
     # Steps may become equal, dead or free of conditions by it.
     FoldConstants(),
     # Readers of the same step then look the same too, and so does what waits for them.
