@@ -22,7 +22,15 @@ from sundog.cost.node_cost import (
     estimate_tool_seconds,
 )
 from sundog.cost.profile import Profile, StepLimits, least_seconds
-from sundog.cost.prompt_sample import MeasuredPrompt, SampledCall, Texts, Upstream, sample_call, text_blocks
+from sundog.cost.prompt_sample import (
+    IMAGE_TOKENS,
+    MeasuredPrompt,
+    SampledCall,
+    Texts,
+    Upstream,
+    sample_call,
+    text_blocks,
+)
 from sundog.cost.step_time import FitError, StepTime, StepWork, call_work, decode_work, prefill_work
 from sundog.engines.base import GenerateRequest, Message
 from sundog.engines.modelled.null import NullKind, NullOptions
@@ -252,3 +260,15 @@ def test_messages_of_a_row_are_counted_as_they_are_sent() -> None:
     unknown = sample_call(0, ((FROM, Template("{{ before.messages }}")), *written), {}, upstream, characters)
     assert (unknown.num_gaps, unknown.is_known) == (1, False)
     assert unknown.num_prompt_tokens.expected > 0
+
+
+def test_a_picture_counts_as_one_whatever_its_source_is() -> None:
+    conversation = (("user", Template("What is it?")), ("image", Template("{{ row.photo }}")))
+    short, long = (
+        sample_call(0, conversation, {"row": {"photo": one}}, {}, characters) for one in ("a.png", "b" * 99_999)
+    )
+    plain = sample_call(0, conversation[:1], {}, {}, characters)
+    assert short.num_prompt_tokens == long.num_prompt_tokens
+    added = short.num_prompt_tokens.expected - plain.num_prompt_tokens.expected
+    assert added == IMAGE_TOKENS * CHARACTERS_PER_TOKEN, "here a character is a token"
+    assert short.signature != long.signature

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 import sundog as sd
@@ -85,6 +86,21 @@ def test_bytes_of_a_column_and_addresses(tmp_path: Path, server: Server) -> None
     assert len(run(tmp_path, server, photo, "https://example.org/a.png")) == 2
     urls = sorted(parts[1]["image_url"]["url"] for parts in sent(server))
     assert urls == [f"data:image/jpeg;base64,{photo}", "https://example.org/a.png"]
+
+
+def test_a_column_of_bytes_holds_pictures(tmp_path: Path, server: Server) -> None:
+    run(tmp_path, server, "a.png")
+    server.exchanges.clear()
+    with duckdb.connect() as connection:
+        connection.execute("create table t as select 1 as id, 2 as what, $1::blob as photo", [png()])
+        connection.execute(f"copy t to '{tmp_path / 'rows.parquet'}'")
+    flow = (tmp_path / "flow.yaml").read_text().replace("rows.jsonl", "rows.parquet")
+    (tmp_path / "flow.yaml").write_text(flow)
+    explained = sd.explain(tmp_path / "flow.yaml", state=tmp_path / "state")
+    assert len(sd.run(tmp_path / "flow.yaml", state=tmp_path / "state")) == 1
+    (parts,) = sent(server)
+    assert parts[1]["image_url"]["url"].endswith(base64.b64encode(png()).decode())
+    assert "look" in str(explained)
 
 
 def test_a_document_goes_out_as_a_file(tmp_path: Path, server: Server) -> None:

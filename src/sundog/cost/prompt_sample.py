@@ -30,8 +30,16 @@ FILLER_WORDS = (
     *("life", "child", "world", "school", "state", "family", "student", "group"),
 )
 FILLER_TOKENS = 32
-IMAGE_TOKENS = 768
+IMAGE_TOKENS = 765
 """As of a picture of 1,024 by 1,024 pixels."""
+LOW_DETAIL_TOKENS = 85
+FILE_TOKENS = 4_096
+"""As of a document of 64 KiB."""
+_TOKENS_TO_READ = {
+    role: FILE_TOKENS if kind == "file" else LOW_DETAIL_TOKENS if detail == "low" else IMAGE_TOKENS
+    for role, (kind, detail) in PART_ROLES.items()
+    if kind != "text"
+}
 UNKNOWN_TOKENS = Estimate(0.0, 64.0, 1024.0)
 
 
@@ -192,16 +200,25 @@ def _messages(
     role: str, template: Template, scope: Scope, upstream: Mapping[str, Upstream]
 ) -> list[tuple[str, list[str | _Gap]]]:
     """Return the messages that stand in one place of a conversation, each as a role and its parts."""
-    if PART_ROLES.get(role, ("text",))[0] != "text":
-        # Its size is not known before it is read: as many words stand for it as a picture has tokens.
-        words = " ".join(FILLER_WORDS * (IMAGE_TOKENS // len(FILLER_WORDS)))
-        return [("user", [*_parts(template, scope, upstream), words])]
+    if (num_tokens := _TOKENS_TO_READ.get(role)) is not None:
+        return [("user", _part_to_read(template, scope, upstream, num_tokens))]
     if role != FROM:
         return [("user" if role in PART_ROLES else role, _parts(template, scope, upstream))]
     if not template.names & upstream.keys():
         return [(message.role, [message.text]) for message in given_messages(template, scope)]
     # Of a list to come nobody knows how many messages it holds: it is one of unknown length.
     return [("user", [part for part in _parts(template, scope, upstream) if isinstance(part, _Gap)])]
+
+
+def _part_to_read(
+    template: Template, scope: Scope, upstream: Mapping[str, Upstream], num_tokens: int
+) -> list[str | _Gap]:
+    """Return what stands for a picture or a document, whose size is not known before it is read: as much text as it has
+    tokens, another one for another source, which may be bytes and much longer."""
+    found = _parts(template, scope, upstream)
+    mark = signature_of(part for part in found if isinstance(part, str))
+    text = f"{mark} " * (num_tokens * CHARACTERS_PER_TOKEN // (len(mark) + 1) + 1)
+    return [*(part for part in found if isinstance(part, _Gap)), text[: num_tokens * CHARACTERS_PER_TOKEN]]
 
 
 def _parts(template: Template, scope: Scope, upstream: Mapping[str, Upstream]) -> list[str | _Gap]:
