@@ -134,12 +134,19 @@ def test_flows_may_include_what_includes_steps(folder: Path) -> None:
             "the name 'facts' is taken by a step",
             "flow.yaml:8:3",
         ),
+        (
+            "  s: {include: {flow: steps.yaml, with: {labels: {file: no.json}}}}",
+            "the file 'no.json' is not there",
+            "flow.yaml:7:57",
+        ),
+        ("  s: {include: {flow: gone.yaml}}", "the file 'no.json' is not there", "gone.yaml:1:28"),
         ("  s: {include: {flow: set.yaml, prefix: my_}}", "cannot be changed for certain", "set.yaml:3:14"),
     ],
 )
 def test_what_is_wrong_is_told_where_it_was_written(folder: Path, includes: str, what: str, place: str) -> None:
     (folder / "circle.yaml").write_text("nodes: {a: {include: {flow: circle.yaml}}}")
     (folder / "list.yaml").write_text("- a")
+    (folder / "gone.yaml").write_text("constants: {labels: {file: no.json}}\nnodes: {a: {value: x}}\n")
     (folder / "column.yaml").write_text('nodes:\n  kind:\n    llm: {engine: local, prompt: "Say {{ rov.text }}"}\n')
     text = 'nodes:\n  a: {value: x}\n  b: {value: "{% set a = a %}{{ a }}"}\n'
     (folder / "set.yaml").write_text(text)

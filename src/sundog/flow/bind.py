@@ -53,13 +53,13 @@ def bind(data: Any, positions: Positions, *, base_dir: Path, within: tuple[Path,
     flow = read(FlowSpec, data, (), positions, complaints)
     complaints.raise_if_any()
     assert flow is not None
-    if flow.constants:
-        constants = with_constant_files(flow.constants, base_dir, positions, complaints)
-        flow = flow.model_copy(update={"constants": constants})
     found = IncludedPositions(positions)
     if _has_includes(flow):
         flow = _with_included_steps(flow, base_dir, found, complaints)
         complaints.raise_if_any()
+    if flow.constants:
+        constants = with_constant_files(flow.constants, base_dir, found, complaints)
+        flow = flow.model_copy(update={"constants": constants})
     made = MadePositions(found)
     others = {name: table for name, table in flow.tables.items() if _is_of_other_flow(table)}
     own = {name: table for name, table in flow.tables.items() if name not in others}

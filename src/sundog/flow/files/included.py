@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sundog.errors import FlowError, Location, suggest
 from sundog.flow.complaints import Complaints
-from sundog.flow.files.constants import with_constant_files
 from sundog.flow.files.flow_file import read_flow_file
 from sundog.flow.files.included_positions import IncludedPositions
 from sundog.flow.positions import DataPath
@@ -160,8 +159,7 @@ class Including:
         found = read(OtherSteps, document.data, (), document.positions, self._complaints)
         if found is None:
             return None
-        constants = with_constant_files(found.constants, self._base_dir, document.positions, self._complaints)
-        return _Other(found.nodes, constants, FilePositions(document.positions))
+        return _Other(found.nodes, found.constants, FilePositions(document.positions))
 
     def _chosen(self, spec: IncludeSpec, other: _Other, block: DataPath) -> list[str]:
         """Return the names of the steps, in the order in which the other flow has them."""
