@@ -15,7 +15,6 @@ from sundog.flow.complaints import Complaints
 from sundog.flow.expansions.base import ExpandedTables, MadePositions
 from sundog.flow.files.constants import with_constant_files
 from sundog.flow.files.flow_file import read_flow_file
-from sundog.flow.files.included_positions import IncludedPositions
 from sundog.flow.limits import LimitReader
 from sundog.flow.names import Names
 from sundog.flow.nodes import NodeBinder, nodes_bound
@@ -53,9 +52,9 @@ def bind(data: Any, positions: Positions, *, base_dir: Path, within: tuple[Path,
     flow = read(FlowSpec, data, (), positions, complaints)
     complaints.raise_if_any()
     assert flow is not None
-    found = IncludedPositions(positions)
+    found = positions
     if _has_includes(flow):
-        flow = _with_included_steps(flow, base_dir, found, complaints)
+        flow, found = _with_included_steps(flow, base_dir, positions, complaints)
         complaints.raise_if_any()
     if flow.constants:
         constants = with_constant_files(flow.constants, base_dir, found, complaints)
@@ -289,12 +288,15 @@ def _has_includes(flow: FlowSpec) -> bool:
 
 
 def _with_included_steps(
-    flow: FlowSpec, base_dir: Path, positions: IncludedPositions, complaints: Complaints
-) -> FlowSpec:
-    """Return a flow with the steps of other flows in place of its includes, which `positions` knows afterwards."""
-    from sundog.flow.files.included import Including  # few flows include steps
+    flow: FlowSpec, base_dir: Path, positions: Positions, complaints: Complaints
+) -> tuple[FlowSpec, Positions]:
+    """Return a flow with the steps of other flows in place of its includes, and where they and all else stand."""
+    # Few flows include steps.
+    from sundog.flow.files.included import Including
+    from sundog.flow.files.included_positions import IncludedPositions
 
-    including = Including(base_dir, positions, complaints, flow.constants)
+    known = IncludedPositions(positions)
+    including = Including(base_dir, known, complaints, flow.constants)
     nodes = including.nodes(flow.nodes, ("nodes",))
     tables = {
         name: {**table, "nodes": including.nodes(table["nodes"], ("tables", name, "nodes"))}
@@ -302,7 +304,8 @@ def _with_included_steps(
         else table
         for name, table in flow.tables.items()
     }
-    return flow.model_copy(update={"nodes": nodes, "tables": tables, "constants": including.constants})
+    sections = {"nodes": nodes, "tables": tables, "constants": including.constants}
+    return flow.model_copy(update=sections), known
 
 
 def _is_of_other_flow(table: Any) -> bool:

@@ -27,8 +27,7 @@ from sundog.ir.values.canonical import canonical_json
 from sundog.operators.answer_stream import generate_request, whole_answer
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
 from sundog.operators.llm_inspection import long_prompts, small_limits
-from sundog.operators.message_files import has_unread_parts, read_parts
-from sundog.operators.prompt_messages import render_messages, written_briefly
+from sundog.operators.prompt_messages import has_unread_parts, render_messages, written_briefly
 
 SEEDS = (-(2**63), 2**63 - 1)
 """The smallest and the largest that a template may give: what servers hold."""
@@ -119,6 +118,8 @@ class LLMOperator:
         return BoundCall(payload, messages, spec.max_tokens, not has_unread_parts(messages))
 
     async def prepare(self, call: BoundCall) -> BoundCall:
+        from sundog.operators.message_files import read_parts  # few prompts hold pictures
+
         messages = await read_parts(call.prompt, self._base_dir)
         payload = {**call.payload, "messages": [written_briefly(message) for message in messages]}
         return BoundCall(payload, messages, call.max_tokens)

@@ -26,10 +26,6 @@ MAX_CALL_BYTES = 50 * 2**20
 _NAMES_SHOWN = 100
 
 
-def has_unread_parts(messages: Sequence[Message]) -> bool:
-    return any(isinstance(part, UnreadPart) for message in messages for part in message.parts)
-
-
 async def read_parts(messages: Sequence[Message], folder: Path) -> tuple[Message, ...]:
     """Return messages whose pictures and documents have been looked at; OperatorError for one that is none."""
     return await asyncio.to_thread(_read_all, messages, folder)

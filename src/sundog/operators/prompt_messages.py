@@ -5,7 +5,7 @@ Owns both forms. What a row's own messages may be is ir.conversations' affair.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from sundog.engines.base import Message, Role
@@ -19,6 +19,11 @@ from sundog.ir.templates.template import Template
 def render_messages(conversation: Iterable[tuple[str, Template]], scope: Scope) -> tuple[Message, ...]:
     """Return the messages of one row; OperatorError where they are none that an engine takes."""
     return tuple(map(_message, rendered_conversation(conversation, scope)))
+
+
+def has_unread_parts(messages: Sequence[Message]) -> bool:
+    """Return whether pictures or documents of messages must be looked at before they are sent."""
+    return any(isinstance(part, UnreadPart) for message in messages for part in message.parts)
 
 
 def _message(given: GivenMessage) -> Message:
