@@ -84,9 +84,9 @@ TableSource = InputRows | QueryRows | CollectedRows | ComponentRows
 
 @dataclass(frozen=True, slots=True)
 class FirstRows:
-    """Only the first rows of a table that end with an output are wanted."""
+    """Only the first rows of a table are wanted, where each of them must end with an output."""
 
     num_rows: int
-    #: Columns of the source by which rows come first, each with True where larger values come first; none for the order
-    #: of the rows.
+    #: Columns of the row by which rows come first, each with True where larger values come first, nulls last; each is
+    #: an output too, untouched. Rows that are equal there come in their order.
     order_by: tuple[tuple[str, bool], ...] = ()

@@ -40,8 +40,16 @@ def check_tables(
 
 def _check_table(old: Table, table: Table) -> None:
     kept = replace(
-        table, source=old.source, nodes=old.nodes, outputs=old.outputs, types=old.types, row_order=old.row_order
+        table,
+        source=old.source,
+        nodes=old.nodes,
+        outputs=old.outputs,
+        types=old.types,
+        row_order=old.row_order,
+        take=old.take,
     )
+    if old.take not in (None, table.take):
+        raise PlanError(f"the table '{table.name}' takes other rows than it took")
     if kept != old or any(old.types.get(name) != type for name, type in table.types.items()):
         raise PlanError(f"the table '{table.name}' has other options than it had")
     is_same = old.source == table.source

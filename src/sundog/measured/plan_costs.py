@@ -155,7 +155,9 @@ class PlanCosts:
         told = children_per_row(self._history.get((table.name, "")))
         guess = partial(rows_of_query, self._rows.form(table), num_done)
         num_rows = guess() if told is None else sum_of(num_done.values()) * told
-        return rows_to_come(table.name, num_rows.at_most(Estimate.exactly(table.table.max_rows)))
+        take = table.table.take
+        most = table.table.max_rows if take is None else min(take.num_rows, table.table.max_rows)
+        return rows_to_come(table.name, num_rows.at_most(Estimate.exactly(most)))
 
     def _known(self, plan: PhysicalPlan) -> Known:
         who = identities(plan)

@@ -28,7 +28,7 @@ from sundog.ir.logical import (
     templates_of,
 )
 from sundog.ir.schemas.output_schema import OutputSchema
-from sundog.ir.tables import CollectedRows, ComponentRows, InputRows, QueryRows
+from sundog.ir.tables import CollectedRows, ComponentRows, FirstRows, InputRows, QueryRows
 from sundog.ir.templates.template import SAMPLE, Template, spell_path
 from sundog.ir.values.canonical import describe_value
 
@@ -137,15 +137,22 @@ def _workers(group: WorkerGroup) -> str:
 
 
 def _table(table: Table) -> str:
+    first = "" if table.take is None else f", {spell_take(table.take)}"
     match table.source:
         case InputRows(input=name):
-            return f"{table.name}: from {name}"
+            return f"{table.name}: from {name}{first}"
         case QueryRows(sql=sql):
-            return f"{table.name}: {_on_one_line(sql)}"
+            return f"{table.name}: {_on_one_line(sql)}{first}"
         case CollectedRows(sql=sql, by=by):
             return f"{table.name}: collect by {', '.join(by)} of {_on_one_line(sql)}"
         case ComponentRows(nodes=nodes, edges=edges):
             return f"{table.name}: components of {_on_one_line(nodes)} by {_on_one_line(edges)}"
+
+
+def spell_take(take: FirstRows) -> str:
+    """Return the rows that a table takes, as in "the first 10 by size desc"."""
+    order = ", ".join(f"{column}{' desc' if is_descending else ''}" for column, is_descending in take.order_by)
+    return f"the first {take.num_rows:,}{f' by {order}' if order else ''}"
 
 
 def _on_one_line(sql: str) -> str:

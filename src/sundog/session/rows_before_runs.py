@@ -97,7 +97,7 @@ class TableRowsBeforeRuns:
             source = self._inputs.source(self._written.table(table.name)) if is_of_input else self._queried(plan, table)
             known = None
             if source is not None:
-                known = self._sampled(source), self._scaled(made_of, source.count())
+                known = _taken(table.table, self._sampled(source), self._scaled(made_of, source.count()))
             found = _Found(made_of, known, source)
             self._found.append(found)
         return found
@@ -200,6 +200,13 @@ class TableRowsBeforeRuns:
         columns = tuple((column.name, column.type) for column in self._columns[table.name])
         self._inputs.relations.load(table.name, columns, _lines(table, plan.logical.constants, source))
         self._loaded[table.name] = made_of
+
+
+def _taken(table: Table, sample: SampledRows, num_rows: int) -> KnownRows:
+    """Return the rows of a table that may want its first ones only; any of the sample stand for these."""
+    if table.take is None or table.take.num_rows >= num_rows:
+        return sample, num_rows
+    return sample[: table.take.num_rows], table.take.num_rows
 
 
 def _made_of(plan: PhysicalPlan, table: TableExec) -> tuple[Table, ...]:

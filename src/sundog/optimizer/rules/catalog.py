@@ -33,6 +33,8 @@ RULES: tuple[Rule, ...] = (
     DropDeadSteps(),
     # The filters that stand at the source of a table are ordered and pushed down there.
     RuleOfTables("push_filter", "PushFilter"),
+    # A filter that has moved to another table is in the way no more, or is now.
+    RuleOfTables("push_take", "PushTake"),
     # The cheapest filter must be the first before steps are put behind filters.
     ReorderFilters(),
     PushDownFilter(),

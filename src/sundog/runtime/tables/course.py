@@ -137,11 +137,22 @@ class TableCourse:
         else:
             rows = await self._made(table)
         order = await asyncio.to_thread(reading_order_of, table.table, rows, self._plan.max_rows_in_flight)
-        num_rows = await asyncio.to_thread(rows.count)
+        taken = await self._taken(table, rows)
+        num_rows = await asyncio.to_thread(rows.count) if taken is None else len(taken)
         self._count(table.name, num_rows)
         ended = sum(number for (name, _), number in self._store.count_rows(self._run_id).items() if name == table.name)
         self._on_begin(table.name, num_rows - ended)
-        await self._feeds[table.name].run(_identified(rows, order))
+        await self._feeds[table.name].run(_identified(rows, order, taken))
+
+    async def _taken(self, table: TableExec, rows: RowSource) -> frozenset[int] | None:
+        """Return the numbers of the rows that are wanted, None for all."""
+        if table.table.take is None:
+            return None
+        from sundog.runtime.tables.first_rows import first_rows  # what reads queries, which few flows have
+
+        found: list[frozenset[int] | None] = []
+        await self._with_room(lambda: found.append(first_rows(table, rows, self._inputs.relations)))
+        return found[-1]
 
     async def _run_stream(self, table: TableExec, stream: str) -> None:
         """Run a table whose rows come as those of `stream` end."""
@@ -225,7 +236,9 @@ def _columns_of(table: TableExec) -> tuple[tuple[str, SQLType], ...]:
     return tuple((column.name, column.type) for column in table.columns)
 
 
-async def _identified(rows: RowSource, order: tuple[tuple[str, ...], ...]) -> AsyncIterator[IdentifiedRows]:
+async def _identified(
+    rows: RowSource, order: tuple[tuple[str, ...], ...], taken: frozenset[int] | None
+) -> AsyncIterator[IdentifiedRows]:
     batches = rows.batches(order=order)
     while batch := await asyncio.to_thread(next, batches, None):
-        yield [((number,), row) for number, row in batch]
+        yield [((number,), row) for number, row in batch if taken is None or number in taken]

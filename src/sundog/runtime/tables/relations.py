@@ -273,6 +273,19 @@ class Relations:
             finally:
                 cursor.execute(f"DROP TABLE IF EXISTS {name}")
 
+    def first_numbers(self, keys: Sequence[tuple[SQLType, bool]], lines: Iterable[bytes], num_rows: int) -> list[int]:
+        """Return the numbers of the first rows in an order: by `keys`, for each its type and whether larger values come
+        first, and then by the numbers. `lines`: a JSON object for each row: its number `n`, its keys `k0`, `k1`..."""
+        name, order = new_name("first"), [f"k{at}{' DESC' if keys[at][1] else ''}" for at in range(len(keys))]
+        types = {"n": "BIGINT", **{f"k{at}": spell_type(type) for at, (type, _) in enumerate(keys)}}
+        with explained(lambda error: _unloadable(name, error)), self._cursor() as cursor:
+            try:
+                load_lines(cursor, name, lines, types)
+                select = f"SELECT n FROM {name} ORDER BY {', '.join([*order, 'n'])} LIMIT {num_rows}"
+                return [number for (number,) in cursor.execute(select).fetchall()]
+            finally:
+                cursor.execute(f"DROP TABLE IF EXISTS {name}")
+
     @contextmanager
     def scratch(self, table: Table) -> Iterator[tuple[duckdb.DuckDBPyConnection, BinaryIO]]:
         """A cursor whose query `interrupt` ends, and an empty file, for rows of `table` that are to be put in order.

@@ -1,0 +1,98 @@
+"""Tables of which only the first rows are wanted: the rows are those of the naive plan, and calls are made for no
+other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sundog.api import Runnable
+from sundog.errors import SundogError
+from sundog.flow.bind import bind
+from sundog.ir.logical import LogicalPlan
+from tests.optimizer.bench import Nowhere
+
+ROWS: list[dict[str, Any]] = [
+    {"id": 0, "size": 3, "day": "2026-01-03", "share": 0.5},
+    {"id": 1, "size": None, "day": "2026-01-02", "share": None},
+    {"id": 2, "size": 12, "day": None, "share": 12.25},
+    {"id": 3, "size": 3, "day": "2026-01-01", "share": 3.0},
+    {"id": 4, "size": 7, "day": "2026-01-03", "share": -1.0},
+    {"id": 5, "size": 3, "day": "2026-01-05", "share": 0.5},
+]
+
+
+FAILING = set[int]()
+
+
+def checked(value: int) -> int:
+    if value in FAILING:
+        raise ValueError("not now")
+    return value
+
+
+class Bound(Runnable):
+    def __init__(self, plan: LogicalPlan, base_dir: Path) -> None:
+        self._plan = plan
+        self.base_dir = base_dir
+
+    def plan(self) -> LogicalPlan:
+        return self._plan
+
+
+def flow(query: str, of: Mapping[str, Any]) -> dict[str, Any]:
+    outputs = {name: f"{{{{ row.{name} }}}}" for name in ROWS[0]}
+    steps = {
+        "gist": {"llm": {"engine": "local", "prompt": "P {{ row.id }}"}},
+        "fails": {"python": {"call": "tests.tables.test_first_rows:checked", "args": {"value": "{{ row.id }}"}}},
+    }
+    shown = {name: f"{{{{ row.{name} }}}}" for name in query.removeprefix("select ").partition(" from")[0].split(", ")}
+    return {
+        "name": "first",
+        "engines": {"local": {"kind": "null"}},
+        "inputs": {"rows": {"path": "rows.jsonl"}},
+        "tables": {
+            "read": {**of, "nodes": steps, "outputs": {**outputs, "gist": "{{ gist.text }}", "f": "{{ fails }}"}},
+            "first": {"query": query, "outputs": shown},
+        },
+    }
+
+
+def run(folder: Path, document: Mapping[str, Any], **options: Any) -> tuple[list[Any], int]:
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS)
+    (folder / "rows.jsonl").write_text(lines)
+    plan = bind(document, Nowhere(), base_dir=folder)
+    found = Bound(plan, folder).run(progress=False, **options)
+    return list(found.table("first")), found.report.num_executed
+
+
+@pytest.mark.parametrize(
+    "of", [{"from": "rows"}, {"query": "select * from rows where id >= 0"}], ids=["input", "query"]
+)
+@pytest.mark.parametrize(
+    "order", ["", "order by size", "order by size desc", "order by day desc, share", "order by share, id desc"]
+)
+@pytest.mark.parametrize("limit", [0, 1, 2, 4, 9])
+def test_calls_are_made_for_the_rows_that_are_taken(tmp_path: Path, of: Any, order: str, limit: int) -> None:
+    document = flow(f"select id, gist from read {order} limit {limit}", of)
+    naive, num_all = run(tmp_path, document, state=tmp_path / "naive", naive=True)
+    found, num_taken = run(tmp_path, document, state=tmp_path / "state")
+    assert found == naive
+    assert num_all == 12
+    assert num_taken == min(limit, 6)
+
+
+def test_a_run_goes_on_with_the_rows_that_it_began_with(tmp_path: Path) -> None:
+    """One of the first rows fails, and is mended; the others are not called again."""
+    document = flow("select id, gist, f from read order by size desc limit 3", {"from": "rows"})
+    FAILING.add(4)
+    with pytest.raises(SundogError, match="needs all rows of 'read', and 1 of them failed"):
+        run(tmp_path, document, state=tmp_path / "state")
+    FAILING.clear()
+    found, num_executed = run(tmp_path, document, state=tmp_path / "state", retry_failed=True)
+    assert [row["id"] for row in found] == [2, 4, 0]
+    assert num_executed == 6
