@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from sundog.errors import Location
-from sundog.ir.tables import MAX_ROWS, FirstRows, InputRows, TableSource
+from sundog.ir.tables import MAX_ROWS, FirstRows, InputRows, MatchingRows, TableSource
 from sundog.ir.templates.template import ROW, Path, Reference, Template
 
 
@@ -195,7 +195,8 @@ class Table:
     failed_rows: Literal["stop", "leave_out", "mark"] = "stop"
     #: A query that gives more rows ends the run.
     max_rows: int = MAX_ROWS
-    take: FirstRows | None = None
+    #: The rows that are wanted, None for all.
+    take: FirstRows | MatchingRows | None = None
     #: Rows with equal values there share prompt text, so they are better read side by side. It changes no answer, so
     #: plans that differ in nothing else are equal.
     row_order: tuple[RowKey, ...] = field(default=(), compare=False)

@@ -90,3 +90,14 @@ class FirstRows:
     #: Columns of the row by which rows come first, each with True where larger values come first, nulls last; each is
     #: an output too, untouched. Rows that are equal there come in their order.
     order_by: tuple[tuple[str, bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MatchingRows:
+    """Only the rows of a table for which all conditions hold are wanted."""
+
+    #: In DuckDB's words, over the columns of `alias`.
+    conditions: tuple[str, ...]
+    alias: str
+    #: The columns that the conditions read, each with the column of the row that it is, untouched.
+    columns: tuple[tuple[str, str], ...]

@@ -30,6 +30,7 @@ from sundog.ir.logical import EngineBlock, Step, templates_of
 from sundog.ir.physical import PhysicalPlan, TableExec, calls_of
 from sundog.ir.pool_names import engine_pool, label_of
 from sundog.ir.query_forms import QueryForm
+from sundog.ir.tables import FirstRows
 from sundog.ir.values.canonical import canonical_json, describe_value
 from sundog.measured.node_history import read_history
 from sundog.measured.profiles import load_profile
@@ -156,7 +157,7 @@ class PlanCosts:
         guess = partial(rows_of_query, self._rows.form(table), num_done)
         num_rows = guess() if told is None else sum_of(num_done.values()) * told
         take = table.table.take
-        most = table.table.max_rows if take is None else min(take.num_rows, table.table.max_rows)
+        most = min(take.num_rows, table.table.max_rows) if isinstance(take, FirstRows) else table.table.max_rows
         return rows_to_come(table.name, num_rows.at_most(Estimate.exactly(most)))
 
     def _known(self, plan: PhysicalPlan) -> Known:

@@ -28,7 +28,7 @@ from sundog.ir.logical import (
     templates_of,
 )
 from sundog.ir.schemas.output_schema import OutputSchema
-from sundog.ir.tables import CollectedRows, ComponentRows, FirstRows, InputRows, QueryRows
+from sundog.ir.tables import CollectedRows, ComponentRows, FirstRows, InputRows, MatchingRows, QueryRows
 from sundog.ir.templates.template import SAMPLE, Template, spell_path
 from sundog.ir.values.canonical import describe_value
 
@@ -149,8 +149,10 @@ def _table(table: Table) -> str:
             return f"{table.name}: components of {_on_one_line(nodes)} by {_on_one_line(edges)}"
 
 
-def spell_take(take: FirstRows) -> str:
+def spell_take(take: FirstRows | MatchingRows) -> str:
     """Return the rows that a table takes, as in "the first 10 by size desc"."""
+    if isinstance(take, MatchingRows):
+        return f"where {_on_one_line(' and '.join(take.conditions))}"
     order = ", ".join(f"{column}{' desc' if is_descending else ''}" for column, is_descending in take.order_by)
     return f"the first {take.num_rows:,}{f' by {order}' if order else ''}"
 

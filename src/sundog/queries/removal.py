@@ -38,9 +38,10 @@ class SplitWhere:
     columns: frozenset[str]
 
 
-def split_where(query: Query, relation: str, schema: Schema) -> SplitWhere | None:
+def split_where(query: Query, relation: str, schema: Schema, among: frozenset[str] | None = None) -> SplitWhere | None:
     """Return `query` without those conditions of its `where` that read the columns of `relation` only and cannot fail;
-    None where there is none, where the relation is read twice, or where its rows may be missing by an outer join."""
+    None where there is none, where the relation is read twice, or where its rows may be missing by an outer join.
+    `among`: the columns that they may read, in small letters, None for all."""
     select = query.tree
     if not isinstance(select, exp.Select) or select.args.get("where") is None or select.args.get("with_"):
         return None
@@ -54,6 +55,8 @@ def split_where(query: Query, relation: str, schema: Schema) -> SplitWhere | Non
     if clause is None or len(spans) != len(conditions):
         return None
     moved = [_reads_only(scope, one, sources[0].alias) for one in conditions]
+    if among is not None:
+        moved = [one if one is not None and {name.lower() for name in one} <= among else None for one in moved]
     texts = [query.sql[query.tokens[first].start : query.tokens[end - 1].end + 1] for first, end in spans]
     kept = [text for text, columns in zip(texts, moved, strict=True) if columns is None]
     left = [one for one, columns in zip(conditions, moved, strict=True) if columns is None]

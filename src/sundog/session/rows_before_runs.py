@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -19,7 +20,7 @@ from sundog.errors import CallError, RunError
 from sundog.ir.logical import LogicalPlan, Table
 from sundog.ir.physical import FilterExec, PhysicalPlan, TableExec, TypedColumn
 from sundog.ir.query_forms import QueryForm
-from sundog.ir.tables import CollectedRows, ComponentRows, InputRows, QueryRows
+from sundog.ir.tables import CollectedRows, ComponentRows, FirstRows, InputRows, QueryRows
 from sundog.ir.templates.render import render_condition, render_json
 from sundog.ir.values.normal_form import NoNormalForm, encode
 from sundog.measured.plan_costs import SampledRows
@@ -97,7 +98,7 @@ class TableRowsBeforeRuns:
             source = self._inputs.source(self._written.table(table.name)) if is_of_input else self._queried(plan, table)
             known = None
             if source is not None:
-                known = _taken(table.table, self._sampled(source), self._scaled(made_of, source.count()))
+                known = self._taken(table, source, self._sampled(source), self._scaled(made_of, source.count()))
             found = _Found(made_of, known, source)
             self._found.append(found)
         return found
@@ -107,6 +108,25 @@ class TableRowsBeforeRuns:
         through once."""
         kept = next((one.known[0] for one in self._found if one.source is source and one.known is not None), None)
         return source.sampled(*self._sizes) if kept is None else kept
+
+    def _taken(self, table: TableExec, source: RowSource, sample: SampledRows, num_rows: int) -> KnownRows:
+        """Return the rows of a table that may not want all of them. Of many rows that must be looked at, all count."""
+        take, num_all = table.table.take, source.count()
+        if take is None:
+            return sample, num_rows
+        if isinstance(take, FirstRows):
+            return sample[: take.num_rows], min(take.num_rows, num_rows)
+        if num_all > MAX_LOADED_ROWS:
+            return sample, num_rows
+        from sundog.runtime.tables.wanted_rows import wanted_rows  # what reads queries, which few flows have
+
+        numbers = wanted_rows(table.table, self._columns[table.name], source, self._inputs.relations)
+        if numbers is None:
+            return sample, num_rows
+        some = [row for row in sample if row[0] in numbers]
+        rows = (row for batch in source.batches() for row in batch if row[0] in numbers)
+        first = ((number, row) for number, row in rows if not isinstance(row, BadRow))
+        return some or list(islice(first, 1)), round(num_rows * len(numbers) / max(1, num_all))
 
     def _scaled(self, made_of: tuple[Table, ...], num_rows: int) -> int:
         """Return how many rows a table has where the first input is taken to have another number of them."""
@@ -200,13 +220,6 @@ class TableRowsBeforeRuns:
         columns = tuple((column.name, column.type) for column in self._columns[table.name])
         self._inputs.relations.load(table.name, columns, _lines(table, plan.logical.constants, source))
         self._loaded[table.name] = made_of
-
-
-def _taken(table: Table, sample: SampledRows, num_rows: int) -> KnownRows:
-    """Return the rows of a table that may want its first ones only; any of the sample stand for these."""
-    if table.take is None or table.take.num_rows >= num_rows:
-        return sample, num_rows
-    return sample[: table.take.num_rows], table.take.num_rows
 
 
 def _made_of(plan: PhysicalPlan, table: TableExec) -> tuple[Table, ...]:

@@ -35,6 +35,7 @@ RULES: tuple[Rule, ...] = (
     RuleOfTables("push_filter", "PushFilter"),
     # A filter that has moved to another table is in the way no more, or is now.
     RuleOfTables("push_take", "PushTake"),
+    RuleOfTables("push_where", "PushWhere"),
     # The cheapest filter must be the first before steps are put behind filters.
     ReorderFilters(),
     PushDownFilter(),

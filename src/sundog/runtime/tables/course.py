@@ -148,10 +148,12 @@ class TableCourse:
         """Return the numbers of the rows that are wanted, None for all."""
         if table.table.take is None:
             return None
-        from sundog.runtime.tables.first_rows import first_rows  # what reads queries, which few flows have
+        from sundog.runtime.tables.wanted_rows import wanted_rows  # what reads queries, which few flows have
 
         found: list[frozenset[int] | None] = []
-        await self._with_room(lambda: found.append(first_rows(table, rows, self._inputs.relations)))
+        await self._with_room(
+            lambda: found.append(wanted_rows(table.table, table.columns, rows, self._inputs.relations))
+        )
         return found[-1]
 
     async def _run_stream(self, table: TableExec, stream: str) -> None:

@@ -286,6 +286,24 @@ class Relations:
             finally:
                 cursor.execute(f"DROP TABLE IF EXISTS {name}")
 
+    def matching_numbers(
+        self, alias: str, columns: ColumnTypes, lines: Iterable[bytes], conditions: Sequence[str]
+    ) -> list[int] | None:
+        """Return the numbers of the rows for which all `conditions` hold; None where DuckDB cannot tell of some row.
+        `lines`: a JSON object for each row: its number `__n`, and `columns`."""
+        name = new_name("matched")
+        types = {"__n": "BIGINT", **{column: spell_type(type) for column, type in columns}}
+        where = " AND ".join(f"({condition}\n)" for condition in conditions)
+        with explained(lambda error: _unloadable(name, error)), self._cursor() as cursor:
+            try:
+                load_lines(cursor, name, lines, types)
+                found = cursor.execute(f"SELECT __n FROM {name} AS {sql_name(alias)} WHERE {where}").fetchall()
+                return [number for (number,) in found]
+            except (duckdb.DataError, duckdb.ProgrammingError):
+                return None
+            finally:
+                cursor.execute(f"DROP TABLE IF EXISTS {name}")
+
     @contextmanager
     def scratch(self, table: Table) -> Iterator[tuple[duckdb.DuckDBPyConnection, BinaryIO]]:
         """A cursor whose query `interrupt` ends, and an empty file, for rows of `table` that are to be put in order.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sundog.ir.logical import Filter, LogicalPlan, Step, Table, steps_of
+from sundog.ir.logical import Filter, LogicalPlan, Table, steps_of
 from sundog.ir.tables import FirstRows, InputRows, QueryRows
 from sundog.ir.templates.reads import DICT_METHODS
 from sundog.optimizer.facts import PlanFacts
@@ -42,7 +42,7 @@ class PushTake:
     def apply(self, context: Context) -> RuleResult | None:
         plan, notes = context.plan, list[str]()
         for table in plan.tables:
-            take = _take_of(plan, table) if _may_take(plan, table, context.facts) else None
+            take = _take_of(plan, table) if is_of_inputs_with_steps(plan, table, context.facts) else None
             if take is not None:
                 plan = plan.with_table(replace(table, take=take))
                 order = ", ".join(
@@ -53,22 +53,23 @@ class PushTake:
         return RuleResult(plan, tuple(notes)) if notes else None
 
 
-def _may_take(plan: LogicalPlan, table: Table, facts: PlanFacts) -> bool:
-    """Return whether a table may have fewer rows: each of them ends with an output, and nothing else comes of it."""
+def is_of_inputs_with_steps(plan: LogicalPlan, table: Table, facts: PlanFacts) -> bool:
+    """Return whether a table that runs steps for rows of inputs may run them for some of these rows only, as far as it
+    alone tells: it is no result, and nothing outside comes of it."""
     if table.take is not None or table.name in plan.results or not isinstance(table.source, InputRows | QueryRows):
         return False
-    names = {one.name for one in plan.tables}
     steps = steps_of(table.nodes)
-    is_first = names.isdisjoint(table.reads) and table.failed_rows == "stop"
-    has_filters = any(isinstance(node, Filter) for node in table.nodes)
-    has_steps = any(isinstance(node, Step) for node in table.nodes)
-    return is_first and has_steps and not has_filters and not any(map(facts.is_ordered, steps))
+    is_first = table.failed_rows != "mark" and {one.name for one in plan.tables}.isdisjoint(table.reads)
+    return is_first and bool(steps) and not any(map(facts.is_ordered, steps))
 
 
 def _take_of(plan: LogicalPlan, table: Table) -> FirstRows | None:
     """Return the rows of `table` that its only reader takes, None where it may take any."""
     readers = readers_of(plan, table.name)
     if len(readers) != 1 or not isinstance(readers[0].source, QueryRows) or readers[0].failed_rows != "stop":
+        return None
+    # Each of the first rows must end with an output.
+    if any(isinstance(node, Filter) for node in table.nodes):
         return None
     (query,) = queries_of(readers[0])
     if query.reads != (table.name,) or "rowid" in query.sql.lower():

@@ -1,5 +1,5 @@
-"""Tables of which only the first rows are wanted: the rows are those of the naive plan, and calls are made for no
-other."""
+"""Tables of which only some rows are wanted, the first ones or those of a condition: the result is that of the naive
+plan, and calls are made for no other row."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def flow(query: str, of: Mapping[str, Any]) -> dict[str, Any]:
     outputs = {name: f"{{{{ row.{name} }}}}" for name in ROWS[0]}
     steps = {
         "gist": {"llm": {"engine": "local", "prompt": "P {{ row.id }}"}},
-        "fails": {"python": {"call": "tests.tables.test_first_rows:checked", "args": {"value": "{{ row.id }}"}}},
+        "fails": {"python": {"call": "tests.tables.test_wanted_rows:checked", "args": {"value": "{{ row.id }}"}}},
     }
     shown = {name: f"{{{{ row.{name} }}}}" for name in query.removeprefix("select ").partition(" from")[0].split(", ")}
     return {
@@ -84,6 +84,31 @@ def test_calls_are_made_for_the_rows_that_are_taken(tmp_path: Path, of: Any, ord
     assert found == naive
     assert num_all == 12
     assert num_taken == min(limit, 6)
+
+
+@pytest.mark.parametrize(
+    "of", [{"from": "rows"}, {"query": "select * from rows where id >= 0"}], ids=["input", "query"]
+)
+@pytest.mark.parametrize(
+    ("condition", "num_wanted"),
+    [
+        ("size = 3", 3),
+        ("size is null or share > 1", 3),
+        ("size > 3 and gist <> '' and day is not null", 1),
+        ("r.share between 0.5 and 3 -- half\n and not (id = 3)", 2),
+        ("day > '2026-01-02' and size in (3, 7)", 3),
+        ("id = 99", 0),
+        ("length(day) > 3", 6),
+        ("size = 3 or gist <> ''", 6),
+    ],
+)
+def test_calls_are_made_for_the_rows_of_conditions(tmp_path: Path, of: Any, condition: str, num_wanted: int) -> None:
+    document = flow(f"select id, gist from read as r where {condition}", of)
+    naive, num_all = run(tmp_path, document, state=tmp_path / "naive", naive=True)
+    found, num_executed = run(tmp_path, document, state=tmp_path / "state")
+    assert found == naive
+    assert num_all == 12
+    assert num_executed == num_wanted
 
 
 def test_a_run_goes_on_with_the_rows_that_it_began_with(tmp_path: Path) -> None:
