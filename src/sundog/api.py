@@ -16,6 +16,7 @@ from pydantic_core import from_json
 
 from sundog.config import Config, read_config
 from sundog.errors import suggest
+from sundog.flow.agents.server_lists import ASKED_LISTS, ServerLists
 from sundog.flow.prompt_file import prompt_file
 from sundog.flow.python.builder import FlowBuilder
 from sundog.flow.python.nodes_builder import args, item, row
@@ -29,6 +30,7 @@ from sundog.runtime.run import Run
 from sundog.runtime.run_options import RunOptions
 from sundog.session.choices import PlanChoices, Rewriting
 from sundog.session.flow_file import load_plan
+from sundog.session.kept_lists import KeptLists
 from sundog.session.output_names import outputs_named
 from sundog.session.session import Session, plan_session
 from sundog.whatif.variant_options import VariantOptions, option_line
@@ -123,6 +125,10 @@ class Runnable:
 
     def plan(self) -> LogicalPlan:
         """Return the logical plan; FlowError for whatever is wrong in the flow."""
+        return self.planned_with(ASKED_LISTS)
+
+    def planned_with(self, lists: ServerLists) -> LogicalPlan:
+        """Return the logical plan as `plan` does. `lists`: gives the tools of servers."""
         raise NotImplementedError
 
     def run(self, **options: Unpack[WatchedOptions]) -> Result:
@@ -220,9 +226,11 @@ class Runnable:
     def _session(self, options: PlanOptions, known: frozenset[str]) -> Session:
         """Raise TypeError for an option that is not `known`."""
         _check_known(options, known)
-        plan = self.plan()
+        config = _config(options)
+        lists = KeptLists(config, is_fresh=bool(options.get("fresh")))
+        plan = self.planned_with(lists)
         choices = replace(_plan_choices(options), outputs=tuple(_outputs(cast(Options, options), plan)))
-        return plan_session(plan, self.base_dir, _config(options), choices)
+        return plan_session(plan, self.base_dir, config, choices, lists)
 
 
 class Flow(FlowBuilder, Runnable):
@@ -237,8 +245,8 @@ class FlowFile(Runnable):
         self.base_dir = self.path.parent
         self._inputs = dict(inputs or {})
 
-    def plan(self) -> LogicalPlan:
-        return load_plan(self.path, self._inputs)
+    def planned_with(self, lists: ServerLists) -> LogicalPlan:
+        return load_plan(self.path, self._inputs, lists)
 
 
 def load(path: str | Path, inputs: Mapping[str, str | Path] | None = None) -> FlowFile:

@@ -33,6 +33,8 @@ def page_of_tools(how: str, cursor: str | None) -> dict[str, Any]:
         return {
             "tools": [tool("large", description="x", outputSchema={**ANYTHING, "title": "x" * 70_000}), tool("small")]
         }
+    if how.startswith("has "):
+        return {"tools": [tool(how.removeprefix("has ")), tool("echo")]}
     return {"tools": [tool("lie", outputSchema=DEGREES), tool("keep", outputSchema=DEGREES), tool("echo")]}
 
 
@@ -85,6 +87,9 @@ def tell(seen: Path, event: str) -> None:
 
 
 def main(how: str, seen: Path) -> None:
+    """As `as FILE says` it behaves as that file says when it starts."""
+    if how.startswith("as "):
+        how = Path(how.removeprefix("as ").removesuffix(" says")).read_text()
     tell(seen, f"start {os.getpid()}")
     if how == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -132,7 +132,7 @@ def test_the_command_line_and_the_api_mean_the_same_choices(
 ) -> None:
     asked: list[PlanChoices] = []
 
-    def ask(plan: LogicalPlan, base_dir: Path, config: Any, choices: PlanChoices) -> Session:
+    def ask(plan: LogicalPlan, base_dir: Path, config: Any, choices: PlanChoices, lists: Any) -> Session:
         asked.append(choices)
         raise Asked(choices)
 

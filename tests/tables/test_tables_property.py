@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from sundog.api import Runnable
 from sundog.errors import SundogError
+from sundog.flow.agents.server_lists import ServerLists
 from sundog.flow.bind import bind
 from sundog.ir.graph import table_order
 from sundog.ir.logical import Filter, LogicalPlan
@@ -36,7 +37,7 @@ class _Bound(Runnable):
         self._plan = plan
         self.base_dir = base_dir
 
-    def plan(self) -> LogicalPlan:
+    def planned_with(self, lists: ServerLists) -> LogicalPlan:
         return self._plan
 
 

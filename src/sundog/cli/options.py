@@ -44,6 +44,7 @@ def planned_session(context: typer.Context, config: Config) -> Session:
     from sundog.runtime.rows.row_choice import RowChoice
     from sundog.session.choices import PlanChoices, Rewriting
     from sundog.session.flow_file import load_plan
+    from sundog.session.kept_lists import KeptLists
     from sundog.session.session import plan_session
 
     given = context.params
@@ -56,12 +57,13 @@ def planned_session(context: typer.Context, config: Config) -> Session:
         given["placement"],
     )
     flow: Path = given["flow"]
-    written = load_plan(flow, parse_inputs(given["inputs"]))
+    lists = KeptLists(config, is_fresh=bool(given.get("fresh")))
+    written = load_plan(flow, parse_inputs(given["inputs"]), lists)
     if given.get("output"):
         from sundog.session.output_names import outputs_named
 
         choices = replace(choices, outputs=tuple(outputs_named(written, given["output"])))
-    return plan_session(written, flow.parent, config, choices)
+    return plan_session(written, flow.parent, config, choices, lists)
 
 
 FlowArgument = Annotated[

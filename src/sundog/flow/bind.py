@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sundog.engines.base import ENGINES, EngineOptions
 from sundog.errors import FlowError, UserError, suggest
+from sundog.flow.agents.server_lists import ASKED_LISTS, ServerLists
 from sundog.flow.complaints import Complaints
 from sundog.flow.expansions.base import ExpandedTables, MadePositions
 from sundog.flow.files.constants import with_constant_files
@@ -33,20 +34,28 @@ if TYPE_CHECKING:
     from sundog.flow.agents.bind_tools import BoundTool
 
 
-def load_flow(path: Path, within: tuple[Path, ...] = ()) -> LogicalPlan:
+def load_flow(path: Path, within: tuple[Path, ...] = (), lists: ServerLists = ASKED_LISTS) -> LogicalPlan:
     """Return the plan of a flow file; FlowError with its place for whatever is wrong in it. `within`: the flows that
-    take a table of it."""
+    take a table of it; `lists`: gives the tools of servers."""
     if path.resolve() in within:
         files = " -> ".join(one.name for one in (*within, path))
         raise FlowError(f"the flows take tables of each other in a circle: {files}", where=str(path))
     document = read_flow_file(path)
-    return bind(document.data, document.positions, base_dir=path.parent, within=(*within, path.resolve()))
+    return bind(document.data, document.positions, base_dir=path.parent, within=(*within, path.resolve()), lists=lists)
 
 
-def bind(data: Any, positions: Positions, *, base_dir: Path, within: tuple[Path, ...] = ()) -> LogicalPlan:
+def bind(
+    data: Any,
+    positions: Positions,
+    *,
+    base_dir: Path,
+    within: tuple[Path, ...] = (),
+    lists: ServerLists = ASKED_LISTS,
+) -> LogicalPlan:
     """Return the plan of a flow given as plain data; FlowError that lists everything that is wrong.
 
-    `base_dir`: the folder that relative paths and module names of operators start from. `within`: as of `load_flow`.
+    `base_dir`: the folder that relative paths and module names of operators start from. `within` and `lists`: as of
+    `load_flow`.
     """
     complaints = Complaints()
     flow = read(FlowSpec, data, (), positions, complaints)
@@ -69,7 +78,15 @@ def bind(data: Any, positions: Positions, *, base_dir: Path, within: tuple[Path,
 
         tables = expand(own, made, complaints)
         complaints.raise_if_any()
-    binder = _Binder(FilePositions(made), complaints, base_dir, tables.made_by, within)
+    members: Mapping[str, tuple[str, ...]] = {}
+    if flow.tools:
+        from sundog.flow.agents.tool_sets import expand_sets  # few flows have tools
+
+        said = {"name": flow.name, "tools": flow.tools, "nodes": flow.nodes, "tables": flow.tables}
+        sets = expand_sets(said, base_dir, lists, made, complaints)
+        complaints.raise_if_any()
+        flow, members = flow.model_copy(update={"tools": sets.tools}), sets.members
+    binder = _Binder(FilePositions(made), complaints, base_dir, tables.made_by, within, lists, members)
     plan = binder.plan(flow.model_copy(update={"tables": tables.tables}), others)
     complaints.raise_if_any()
     return plan
@@ -83,8 +100,12 @@ class _Binder:
         base_dir: Path,
         made_by: Mapping[str, str],
         within: tuple[Path, ...],
+        lists: ServerLists,
+        sets: Mapping[str, tuple[str, ...]],
     ) -> None:
         self._within = within
+        self._lists = lists
+        self._sets = sets
         self._made_by = made_by
         self._positions = positions
         self._complaints = complaints
@@ -147,7 +168,7 @@ class _Binder:
             from sundog.flow.tables.other_flow import OtherFlows  # few flows take tables of others
 
             def load(path: Path) -> LogicalPlan:
-                return load_flow(path, self._within)
+                return load_flow(path, self._within, self._lists)
 
             flows = OtherFlows(load, self._base_dir, self._positions, self._complaints, self._names, taken)
             flows.take(others)
@@ -166,7 +187,7 @@ class _Binder:
         def draft(name: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
             from sundog.flow.agents.bind_agents import AgentBinder
 
-            return AgentBinder(*written, engines, tools).draft(name, spec, path)
+            return AgentBinder(*written, engines, tools, self._sets).draft(name, spec, path)
 
         binder.draft_agent = draft
 

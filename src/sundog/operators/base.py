@@ -14,6 +14,7 @@ from sundog.engines.base import Engine, EngineOutline, Message, Usage
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
 from sundog.ir.schemas.shape import Shape
+from sundog.ir.server_tools import ServerTool, ServerTools
 from sundog.ir.templates.render import Scope
 from sundog.ir.templates.template import Template
 from sundog.registry import Registry
@@ -224,6 +225,26 @@ class InspectingOperator(Operator, Protocol):
         """Return what is wrong, nothing where all is well. It may connect and read; it never changes anything outside,
         and needs no call to be in `given`. A SundogError says why it could not look: this is told and stops nothing.
         `close` is called afterwards, as after a run."""
+        ...
+
+
+class ListingOperator(Operator, Protocol):
+    """An operator that uses tools of servers, which list them."""
+
+    #: The words that name a server, without a tool.
+    ServerSpec: type[OperatorSpec]
+
+    def check_server(self, spec: Any) -> None:
+        """Raise FlowError as `check` does, for a server."""
+        ...
+
+    async def list_tools(self, spec: Any, secrets: Secrets) -> ServerTools:
+        """Ask a server for its tools, within a time limit; OperatorError where there is no list."""
+        ...
+
+    def tool_step(self, spec: Any, tool: ServerTool, *, effect: bool | None, trust: bool) -> Mapping[str, Any]:
+        """Return the step that uses a tool, as a flow would write it: the operator with its data, and modifiers.
+        `effect`: what the flow says of it; `trust`: the flow believes what the server says of its tools. Pure."""
         ...
 
 

@@ -122,6 +122,14 @@ def run_ids_of(state_dir: Path) -> list[str]:
         return [record.run_id for record in runs.all()]
 
 
+def unfinished_runs(state_dir: Path) -> list[tuple[str, Path]]:
+    """Return the ids and folders of the runs that a command may go on with, newest first."""
+    if not _has_runs(state_dir):
+        return []
+    with _opened(state_dir) as (_, runs):
+        return [(one.run_id, runs.folder(one.run_id)) for one in runs.all() if one.state != "finished"]
+
+
 def run_id_of(state_dir: Path, written: str) -> str:
     """Return the id of the run that `written` means: an id, as much of it as no other begins with, or `last`;
     ConfigError where there is none."""

@@ -45,7 +45,7 @@ def bytes_of(value: Any) -> int:
     """Return about how much memory a JSON value takes in Python.
 
     >>> bytes_of({"id": 7, "words": ["ab", "cd"]})
-    424
+    428
     """
     match value:
         case str():

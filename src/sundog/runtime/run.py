@@ -100,6 +100,11 @@ class Run:
         return self._figures.progress
 
     @property
+    def folder(self) -> Path:
+        """The folder in which it keeps what is no call and no row."""
+        return self._runs.folder(self.record.run_id)
+
+    @property
     def is_finished(self) -> bool:
         """Return whether every row had ended before this process began."""
         return self.record.state == "finished" and not self._options.retry_failed
@@ -169,7 +174,7 @@ class Run:
             from sundog.runtime.figures.agreements import agreement_notes  # of tables alone
             from sundog.runtime.tables.made import notes_on_made  # what reads queries, which few flows have
 
-            folder = self._runs.folder(self.record.run_id) / "tables"
+            folder = self.folder / "tables"
             yield from notes_on_made([table.name for table in self.plan.tables], folder)
             yield from () if self._course is None else self._course.notes
             yield from agreement_notes(self.plan.written, self._store, self.record.run_id)
@@ -238,7 +243,7 @@ class Run:
             )
             for table in plan.tables
         }
-        folder = self._runs.folder(self.record.run_id) / "tables"
+        folder = self.folder / "tables"
         begin = follower.drains.begin
         return TableCourse(plan, self.inputs, feeds, self._store, self.record.run_id, folder, self.progress, begin)
 
@@ -246,7 +251,7 @@ class Run:
         """Let failed rows be tried again, and let tables be made anew that were made without them."""
         made_without = made_without_rows(self.plan, self._store, self.record.run_id)
         with_marks = made_with_marks(self.plan, self._store, self.record.run_id)
-        folder = self._runs.folder(self.record.run_id) / "tables"
+        folder = self.folder / "tables"
         for name in made_without:
             self._store.forget_rows(self.record.run_id, name)
         for name in {*made_without, *with_marks}:

@@ -10,14 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from sundog.errors import ConfigError, suggest
+from sundog.flow.agents.server_lists import ASKED_LISTS, ServerLists
 from sundog.flow.bind import load_flow
 from sundog.ir.logical import InputSource, LogicalPlan
 
 
-def load_plan(path: Path, inputs: Mapping[str, str | Path]) -> LogicalPlan:
+def load_plan(path: Path, inputs: Mapping[str, str | Path], lists: ServerLists = ASKED_LISTS) -> LogicalPlan:
     """Return the plan of a flow file. `inputs`: other paths for inputs, from the working directory; globs as in a flow.
+    `lists`: gives the tools of servers.
     FlowError for what is wrong in the flow, ConfigError for an input that it does not have."""
-    plan = load_flow(path)
+    plan = load_flow(path, lists=lists)
     known = [source.name for source in plan.inputs]
     for name in inputs:
         if name not in known:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.session.choices import PlanChoices
 from sundog.session.estimates import FlowEstimates, selectivity_of_filters
 from sundog.session.flow_rows import FlowRows
+from sundog.session.kept_lists import KeptLists
 from sundog.session.planned_flow import PlannedFlow, check_choices, plan_flow
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ NO_CHOICES = PlanChoices()
 class Session:
     """One planned flow, to be run or explained. To make one reads nothing; `plan_session` makes them."""
 
-    def __init__(self, flow: PlannedFlow, rows: FlowRows, base_dir: Path, config: Config) -> None:
+    def __init__(
+        self, flow: PlannedFlow, rows: FlowRows, base_dir: Path, config: Config, lists: KeptLists | None = None
+    ) -> None:
         #: The flow as it was written, chosen and planned.
         self.flow = flow
         #: Its rows; nothing of them has been read but what planning needed.
@@ -43,6 +47,7 @@ class Session:
         self.estimates = FlowEstimates(flow, rows, config.state_dir)
         self._base_dir = base_dir
         self._secrets = config.secrets
+        self._lists = lists
 
     @property
     def plan(self) -> PhysicalPlan:
@@ -67,6 +72,8 @@ class Session:
             closing(self.rows),
             open_run(self.plan, self._open_inputs, inputs, operators, self._secrets, options, placing) as run,
         ):
+            if run.is_new and self._lists is not None:
+                self._lists.keep(run.folder)
             if not run.is_finished:
                 run.findings = self.inspect(run.inputs)
                 try:
@@ -78,7 +85,9 @@ class Session:
 
     def inspect(self, inputs: FlowInputs) -> tuple[PlanFinding, ...]:
         """Return what is wrong with a run over `inputs`, as can be seen before the first call."""
-        return inspect_plan(self.plan, inputs, lambda: open_operators(self.flow.written, self._base_dir), self._secrets)
+        operators = partial(open_operators, self.flow.written, self._base_dir)
+        told = () if self._lists is None else self._lists.findings
+        return (*told, *inspect_plan(self.plan, inputs, operators, self._secrets))
 
     def _open_inputs(self, snapshot_dir: Path) -> FlowInputs:
         """Return the inputs that a run reads, with those columns only that its plan uses."""
@@ -95,10 +104,16 @@ class Session:
         return found
 
 
-def plan_session(written: LogicalPlan, base_dir: Path, config: Config, choices: PlanChoices = NO_CHOICES) -> Session:
-    """Plan a flow. `base_dir`: relative paths begin here. Reads a sample of the rows, and the history of earlier runs,
-    where the order of filters may depend on them, and nothing else. The session's `rows.close()` lets go of the files;
-    `open_run` does it in the end.
+def plan_session(
+    written: LogicalPlan,
+    base_dir: Path,
+    config: Config,
+    choices: PlanChoices = NO_CHOICES,
+    lists: KeptLists | None = None,
+) -> Session:
+    """Plan a flow. `base_dir`: relative paths begin here. `lists`: those that gave the tools of servers. Reads a sample
+    of the rows, and the history of earlier runs, where the order of filters may depend on them, and nothing else. The
+    session's `rows.close()` lets go of the files; `open_run` does it in the end.
 
     ConfigError for a choice that does not exist, FlowError for what cannot be planned, InputError for rows that cannot
     be read.
@@ -108,14 +123,14 @@ def plan_session(written: LogicalPlan, base_dir: Path, config: Config, choices: 
     operators = open_operators(written, base_dir)
     if [table.name for table in written.tables] == [""]:
         selectivity = selectivity_of_filters(written, rows, config.state_dir)
-        return Session(plan_flow(written, operators, choices, selectivity), rows, base_dir, config)
+        return Session(plan_flow(written, operators, choices, selectivity), rows, base_dir, config, lists)
     from sundog.session.query_check import check_queries, with_columns  # what reads queries, which few flows have
 
     with closing(rows):
         written, columns = check_queries(written, operators, rows.as_written().relations)
     flow = plan_flow(written, operators, choices, {})
     flow = replace(flow, plan=with_columns(flow.plan, columns))
-    return Session(flow, FlowRows(written, base_dir, choices.rows), base_dir, config)
+    return Session(flow, FlowRows(written, base_dir, choices.rows), base_dir, config, lists)
 
 
 def open_operators(plan: LogicalPlan, base_dir: Path) -> dict[str, Operator]:

@@ -34,7 +34,8 @@ OWN_FIELDS = ("turns", "stopped", "messages")
 
 
 class AgentBinder:
-    """This class makes drafts of agents. `tools`: those of the flow by name, None for a wrong one."""
+    """This class makes drafts of agents. `tools`: those of the flow by name, None for a wrong one; `sets`: the names of
+    tools by that of their set."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class AgentBinder:
         nodes: NodeBinder,
         engines: Mapping[str, EngineBlock],
         tools: Mapping[str, BoundTool | None],
+        sets: Mapping[str, tuple[str, ...]],
     ) -> None:
         self._positions = positions
         self._complaints = complaints
@@ -51,6 +53,7 @@ class AgentBinder:
         self._nodes = nodes
         self._engines = engines
         self._tools = tools
+        self._sets = sets
 
     def draft(self, name: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
         """Return the draft of an agent; one without a node where it is wrong."""
@@ -119,16 +122,21 @@ class AgentBinder:
     def _tools_of(self, agent: AgentSpec, block: DataPath) -> dict[str, BoundTool] | None:
         """Return the agent's tools; None where one is wrong, after complaining."""
         found: dict[str, BoundTool] = {}
-        for index, name in enumerate(agent.tools):
+        is_well = True
+        for index, written in enumerate(agent.tools):
             where = self._positions.value((*block, "tools", index))
-            if name not in self._tools:
-                hint = suggest(name, self._tools) if self._tools else "write it under the flow's `tools`"
-                self._complaints.add(f"there is no tool '{name}'", where, hint)
-            elif name in found:
-                self._complaints.add(f"the tool '{name}' is named twice", where)
-            elif (tool := self._tools[name]) is not None:
-                found[name] = tool
-        return found if len(found) == len(agent.tools) else None
+            for name in self._sets.get(written, (written,)):
+                if name not in self._tools:
+                    known = [*self._tools, *self._sets]
+                    hint = suggest(name, known) if known else "write it under the flow's `tools`"
+                    self._complaints.add(f"there is no tool '{name}'", where, hint)
+                elif name in found:
+                    self._complaints.add(f"the tool '{name}' is named twice", where)
+                elif (tool := self._tools[name]) is not None:
+                    found[name] = tool
+                    continue
+                is_well = False
+        return found if is_well else None
 
     def _is_well(self, agent: AgentSpec, turn: AgentTurnSpec, block: DataPath) -> bool:
         if turn.engine not in self._engines:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sundog.errors import FlowError
+from sundog.flow.agents.server_lists import ASKED_LISTS, ServerLists
 from sundog.flow.bind import bind
 from sundog.flow.limits import shown
 from sundog.flow.python.call_sites import CallSites
@@ -108,10 +109,11 @@ class FlowBuilder(NodesBuilder):
         self._put("constants", name, value)
         return Ref(name)
 
-    def tool(self, name: str, *, description: str, parameters: Any = None, **step: Any) -> str:
+    def tool(self, name: str, *, description: str | None = None, parameters: Any = None, **step: Any) -> str:
         """Add a step that agents may use; return its name. `step` is one operator with what stands below it in a flow
-        file, as in `sql={"database": ..., "query": ...}`, and modifiers. Its templates read `args`."""
-        self._put("tools", name, {"description": description, **given({"parameters": parameters}), **step})
+        file, as in `sql={"database": ..., "query": ...}`, and modifiers. Its templates read `args`. The tools of a
+        server all at once, as in `mcp={"url": ...}` with `only`, `trust` and `effects`, need no description."""
+        self._put("tools", name, {**given({"description": description, "parameters": parameters}), **step})
         return name
 
     def table(
@@ -233,7 +235,11 @@ class FlowBuilder(NodesBuilder):
 
     def plan(self) -> LogicalPlan:
         """Return the logical plan; FlowError that lists everything that is wrong, by the lines that wrote it."""
-        return bind({**self._data, "nodes": self._nodes}, self._sites, base_dir=self.base_dir)
+        return self.planned_with(ASKED_LISTS)
+
+    def planned_with(self, lists: ServerLists) -> LogicalPlan:
+        """Return the logical plan as `plan` does. `lists`: gives the tools of servers."""
+        return bind({**self._data, "nodes": self._nodes}, self._sites, base_dir=self.base_dir, lists=lists)
 
     def _put(self, section: str, name: str, value: Any) -> None:
         where = self._sites.record((section, name))

@@ -12,16 +12,18 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from sundog.errors import FlowError, OperatorError, suggest
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
 from sundog.ir.schemas.answer_check import find_answer_mistake
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
+from sundog.ir.server_tools import ServerTool, ServerTools
 from sundog.ir.templates.render import Scope
+from sundog.ir.templates.template import Template
 from sundog.operators.arguments import (
     Argument,
     check_secrets,
@@ -31,45 +33,36 @@ from sundog.operators.arguments import (
     secret_places,
 )
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
-from sundog.operators.mcp.address import POOL_PREFIX, ServerAddress, check_server
+from sundog.operators.mcp.address import POOL_PREFIX, ServerAddress
 from sundog.operators.mcp.annotations import ToolAnnotationsTold, reach_of
 from sundog.operators.mcp.catalog import ListedTool
 from sundog.operators.mcp.result import tool_error, tool_value
 from sundog.operators.mcp.server import MCPServer
-from sundog.operators.mcp.sessions import Sessions, listed_tools
-from sundog.secrets import PATTERN
+from sundog.operators.mcp.sessions import Sessions
+from sundog.operators.mcp.tool_set import MCPServerSpec, check_server_spec, server_tools, tool_step
+from sundog.secrets import PATTERN, Secrets
 
 PROGRAM_CONCURRENCY = 8
 """Calls in flight on a program, where the flow says nothing: it runs on the cores here."""
 
 
-class MCPSpec(OperatorSpec):
+def _are_arguments(value: Any) -> Any:
+    if isinstance(value, Mapping) or (isinstance(value, Template) and value.is_expression):
+        return value
+    raise ValueError("must be a mapping of arguments, or one expression that gives one")
+
+
+class MCPSpec(MCPServerSpec):
     """One use of a tool."""
 
     allows_secrets = frozenset({"env", "url", "headers", "arguments"})
 
-    #: The program that is the server, and its arguments.
-    command: tuple[str, ...] = ()
-    #: Environment variables of the program.
-    env: dict[str, str] = Field(default_factory=dict)
-    #: The server's URL, in place of a command.
-    url: str | None = None
-    #: Headers of the requests to the URL.
-    headers: dict[str, str] = Field(default_factory=dict)
     #: The tool's name.
     tool: str = Field(min_length=1)
-    #: Its arguments by name.
-    arguments: dict[str, Argument] = Field(default_factory=dict)
+    #: Its arguments by name, or one template that gives them.
+    arguments: Annotated[Argument, AfterValidator(_are_arguments)] = Field(default_factory=dict)
     #: False where the tool changes nothing, so that equal calls are one and a failed one is tried again.
     effect: bool = True
-    #: Each call gets a connection (with a command: a process) of its own.
-    stateful: bool = False
-    #: So many of them at once.
-    max_sessions: int = Field(default=8, ge=1, le=64)
-
-    @property
-    def address(self) -> ServerAddress:
-        return ServerAddress(self.command, tuple(self.env.items()), self.url, tuple(self.headers.items()))
 
 
 class MCPOperator:
@@ -77,6 +70,7 @@ class MCPOperator:
 
     name = "mcp"
     Spec: type[OperatorSpec] = MCPSpec
+    ServerSpec: type[OperatorSpec] = MCPServerSpec
 
     def __init__(self, base_dir: Path) -> None:
         self._base_dir = base_dir
@@ -85,11 +79,9 @@ class MCPOperator:
     def check(self, spec: MCPSpec, engines: Mapping[str, EngineBlock]) -> None:
         if find_spec("mcp") is None:
             raise FlowError("an mcp step needs the package 'mcp'", hint="pip install 'sundog[mcp]'")
-        check_server(spec.address)
+        check_server_spec(spec)
         if "{{" in spec.tool or "{%" in spec.tool:
             raise FlowError("the name of a tool is no template", where="tool", hint="write one step for each tool")
-        if not spec.stateful and "max_sessions" in spec.model_fields_set:
-            raise FlowError("max_sessions goes with stateful: true", where="max_sessions", hint="leave it out")
         check_secrets(spec.arguments)
 
     def traits(self, spec: MCPSpec) -> Traits:
@@ -124,7 +116,7 @@ class MCPOperator:
                 "url": spec.url,
                 "headers": spec.headers,
                 "tool": spec.tool,
-                "arguments": render_argument(spec.arguments, scope),
+                "arguments": _mapping(render_argument(spec.arguments, scope)),
                 "secrets": secret_places(spec.arguments),
                 "is_effect": spec.effect,
                 "is_stateful": spec.stateful,
@@ -133,7 +125,8 @@ class MCPOperator:
 
     async def inspect(self, spec: MCPSpec, given: Inspection) -> Sequence[Finding]:
         try:
-            listed = await listed_tools(spec.address, self._base_dir, given.secrets)
+            # All steps on one server look at one list.
+            listed = await self._sessions.shared(spec.address, given.secrets).open()
         except OperatorError as error:
             if error.retryable:
                 raise
@@ -171,6 +164,25 @@ class MCPOperator:
 
     async def close(self) -> None:
         await self._sessions.close()
+
+    def check_server(self, spec: MCPServerSpec) -> None:
+        if find_spec("mcp") is None:
+            raise FlowError("the tools of an MCP server need the package 'mcp'", hint="pip install 'sundog[mcp]'")
+        check_server_spec(spec)
+
+    async def list_tools(self, spec: MCPServerSpec, secrets: Secrets) -> ServerTools:
+        return await server_tools(spec, self._base_dir, secrets)
+
+    def tool_step(self, spec: MCPServerSpec, tool: ServerTool, *, effect: bool | None, trust: bool) -> dict[str, Any]:
+        return tool_step(spec, tool, effect=effect, trust=trust)
+
+
+def _mapping(arguments: Any) -> Any:
+    if isinstance(arguments, dict):
+        return arguments
+    raise OperatorError(
+        f"the arguments of a tool are a mapping, no {type(arguments).__name__}", hint="mend 'arguments'"
+    )
 
 
 class _Attempt:
