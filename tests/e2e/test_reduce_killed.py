@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.counting_server import Asked, CountingServer
+from tests.e2e.chat_server import ChatServer
 from tests.e2e.processes import NUM_AT_ONCE, kill_after, run
-from tests.loopback_server import QuietHandler
 
 pytestmark = pytest.mark.slow
 
@@ -34,35 +34,9 @@ tables:
 """
 
 
-class NumbersServer(CountingServer):
-    """It answers each prompt with the numbers in it."""
-
-    def handler(self) -> type[Any]:
-        return _Chat
-
-
-class _Chat(QuietHandler):
-    owner: NumbersServer
-
-    def do_GET(self) -> None:
-        self._send("application/json", json.dumps({"object": "list", "data": [{"id": "m", "object": "model"}]}))
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        found = re.findall(r"#\d+", body["messages"][-1]["content"])
-        self.owner.receive(Asked("POST", int(found[0][1:]), None))
-        chunk = {"choices": [{"index": 0, "delta": {"content": " ".join(found)}, "finish_reason": "stop"}]}
-        self._send("text/event-stream", f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n")
-
-    def _send(self, kind: str, text: str) -> None:
-        try:
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(text.encode())))
-            self.end_headers()
-            self.wfile.write(text.encode())
-        except OSError:
-            self.close_connection = True  # the client was killed
+def numbers(body: Mapping[str, Any]) -> str:
+    """Return the numbers in a prompt."""
+    return " ".join(re.findall(r"#\d+", body["messages"][-1]["content"]))
 
 
 def write_flow(folder: Path, origin: str) -> None:
@@ -72,7 +46,7 @@ def write_flow(folder: Path, origin: str) -> None:
 
 
 def test_a_reduce_that_is_killed_gives_the_same_bytes(tmp_path: Path) -> None:
-    with NumbersServer() as server:
+    with ChatServer(numbers) as server:
         calm = tmp_path / "calm"
         calm.mkdir()
         write_flow(calm, server.origin)

@@ -148,6 +148,20 @@ def test_what_only_types_show_to_be_wrong_is_told_before_any_row(bench: Bench) -
         assert hint is None or hint in (raised.value.hint or "")
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select a.*, b.* from visits a join visits b on a.id = b.id",
+        "select v.*, 1 as id from visits v",
+        'select v.*, 1 as "ID" from visits v',
+        "select * from visits v, (select 'x' as ID)",
+    ],
+)
+def test_a_column_that_a_star_gives_again_is_refused(bench: Bench, sql: str) -> None:
+    with pytest.raises(FlowError, match=r"the column '(?i:id)' twice"):
+        bench.relations.describe(table_of(sql), parse_query(sql))
+
+
 def test_a_query_that_fails_or_never_ends_leaves_no_table(bench: Bench) -> None:
     with pytest.raises(RunError, match=r"the query of the table 't' \(its line 1\) failed: Could not convert"):
         bench.rows("select day::bigint as n from visits")

@@ -203,8 +203,13 @@ class Relations:
 
     def describe(self, table: Table, query: Query) -> ColumnTypes:
         """Return the columns that a query gives over the relations as they are, which may be empty; FlowError for what
-        only their types show to be wrong."""
-        with explained(lambda error: _mistake(table, error)):
+        only their types show to be wrong, and for two columns of one name, as a star may give."""
+        with explained(lambda error: _mistake(table, error)), closing(self._connection.cursor()) as cursor:
+            names = [
+                str(row[0])
+                for row in cursor.execute(f"DESCRIBE {query.sql}", self._parameters(query) or None).fetchall()
+            ]
+            _refuse_twice(table, names)
             return self._typed(query.sql, query)
 
     def lines(self, table: Table, query: Query, nulled: Counter[str]) -> Iterator[bytes]:
@@ -360,6 +365,21 @@ def _mistake(table: Table, error: duckdb.Error) -> FlowError:
     candidates = re.search(r"^Candidate bindings[: ]+(.*)$", str(error), re.MULTILINE)
     hint = f"columns near that name: {candidates[1]}" if candidates else None
     return FlowError(f"{_place(table, error)}: {first_sentence(error)}", where=table.location, hint=hint)
+
+
+def _refuse_twice(table: Table, names: Sequence[str]) -> None:
+    """Raise FlowError where two of `names` are one: SQL does not tell capitals from small letters."""
+    count = Counter(name.lower() for name in names)
+    for name in names:
+        if count[name.lower()] > 1:
+            given = "the query" if table.made_by is None else f"'{table.made_by}'"
+            raise FlowError(
+                f"{given} gives the table '{table.name}' the column '{name}' twice",
+                where=table.location,
+                hint="name the columns in place of *, or leave one out: * exclude (NAME)"
+                if table.made_by is None
+                else "a column of its source has that name: give the new one another with `as`",
+            )
 
 
 def _failure(table: Table, error: duckdb.Error) -> RunError:
