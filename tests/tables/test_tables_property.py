@@ -159,7 +159,8 @@ def test_half_of_the_flows_have_rows_that_flow(tmp_path: Path) -> None:
 
     count()
     assert sum(number > 0 for number in num_streaming) >= len(num_streaming) / 2
-    assert kinds >= {*SOURCES, "loop", "agent", "classify", "extract", "failed_rows"}
+    assert kinds >= {"loop", "agent", "failed_rows"}
+    assert len(kinds & SOURCES.keys()) >= 3
 
 
 class ForgetFilters:

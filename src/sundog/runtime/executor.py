@@ -260,8 +260,8 @@ class RowExecutor:
         """Return what a tool of an agent gives, or the failure that its model is told."""
         identity = CallIdentity(row.row, path, self._depth + depth, row.position)
         answer = await self._calls.call_or_error(node, scope, identity)
-        if isinstance(answer, CallAnswer):
-            row.asked.append(_asked(node, answer))
+        # A failure is committed too, and so it is executed: what is executed was asked for.
+        row.asked.append(_asked(node, answer) if isinstance(answer, CallAnswer) else Asked(node.name, 0, 0))
         return answer
 
     async def _run_alternatives(self, node: AlternativesExec, scope: Values, row: _Row, path: str, depth: int) -> Any:
@@ -272,10 +272,7 @@ class RowExecutor:
 
         async def try_step(call: CallExec, inner: Scope, at: str) -> Any:
             answer = await self._call_or_error(row, depth, call, inner, at)
-            if isinstance(answer, CallAnswer):
-                return self._told(call, answer)
-            count(call.name)
-            return answer
+            return self._told(call, answer) if isinstance(answer, CallAnswer) else answer
 
         def count(name: str) -> None:
             row.asked.append(Asked(name, 0, 0))

@@ -317,3 +317,26 @@ def found_steps(value: Any) -> list[Any]:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     own = [value] if isinstance(value, dict) and {"name", "estimate"} <= value.keys() else []
     return own + [step for one in inner for step in found_steps(one)]
+
+
+def test_a_use_of_a_tool_that_fails_was_asked_for(stage: Stage, tmp_path: Path) -> None:
+    result = run(tmp_path, [("now", {})], "It is late.")
+    (node,) = (node for node in result.report.nodes if node.node == "help__now")
+    assert (node.num_asked, node.num_executed) == (1, 1)
+
+
+def test_rows_of_a_table_may_use_nothing_but_tools_that_fail(stage: Stage, tmp_path: Path) -> None:
+    columns = '{customer: "{{ row.customer }}", mail: "{{ row.mail }}"}'
+    tables = f"tables:\n  mailed: {{from: mails, outputs: {columns}}}\n  helped:\n    query: select * from mailed\n"
+    text = flow_of(tmp_path).replace("OPTIONS\n", "").replace("tools: [order, refund, now]", "tools: [now]")
+    head, nodes = text.split("nodes:\n")
+    nodes, outputs = nodes.split("outputs:\n")
+    path = tmp_path / "flow.yaml"
+    path.write_text(f"{head}{tables}    nodes:\n{_deeper(nodes)}    outputs:\n{_deeper(outputs)}")
+    STAGE.script = one_by_one([("now", {})], "It is late.")
+    (row,) = sd.run(path, state=tmp_path / "state").table("helped")
+    assert row["text"] == "It is late."
+
+
+def _deeper(text: str) -> str:
+    return "".join(f"    {line}\n" for line in text.splitlines())
