@@ -73,6 +73,8 @@ QUERIES = {
         "select id, a, b from {s} order by id limit 3",
     ],
 }  # fmt: skip
+#: Those through which rows flow.
+FLOWING = ["projection", "star", "where", "unnest", "union all"]
 CONDITIONS = [
     "row.a == 1",
     "row.a != 1",
@@ -248,7 +250,7 @@ def _section(draw: Draw, table: str, relations: list[str]) -> tuple[dict[str, An
         section: dict[str, Any] = {kind: _filled(written, s=source, o=other, t=table)}
         choices = ["leave_out", "mark"] if kind == "collect" and source not in INPUTS else ["leave_out"]
     else:
-        kind = draw(st.sampled_from(list(QUERIES)))
+        kind = draw(st.sampled_from([*QUERIES, *FLOWING, *FLOWING]))
         section = {"query": _filled(draw(st.sampled_from(QUERIES[kind])), s=source, o=other)}
         columns, choices = _OWN, ["leave_out"]
     # Of a table whose reader needs every row, only those that this takes are needed.
@@ -263,7 +265,7 @@ def flows(draw: Draw) -> Flow:
     relations = list(INPUTS)
     tables: dict[str, Any] = {}
     tools: dict[str, Any] = {}
-    for number in range(draw(st.integers(1, 4))):
+    for number in range(draw(st.sampled_from([1, 2, 3, 3, 4, 4]))):
         section, columns = _section(draw, f"t{number}", relations)
         table = _Table(f"t{number}", columns)
         for _ in range(draw(st.integers(0, 3))):

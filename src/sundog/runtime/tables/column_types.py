@@ -6,10 +6,14 @@ JSON.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import cast
 
 from duckdb.sqltypes import DuckDBPyType
 
+from sundog.errors import FlowError
+from sundog.ir.logical import Table
 from sundog.ir.sql_types import JSON, VARCHAR, ListType, PlainType, SQLType, StructType
 from sundog.runtime.rows.values.value_sql import children_of, is_json
 
@@ -39,6 +43,21 @@ def column_type(type: DuckDBPyType) -> SQLType:
         case "map" | "union" | "variant" | "tuple" | "struct":
             return JSON
     return VARCHAR
+
+
+def refuse_twice(table: Table, names: Sequence[str]) -> None:
+    """Raise FlowError where two of `names` are one: SQL does not tell capitals from small letters."""
+    count = Counter(name.lower() for name in names)
+    for name in names:
+        if count[name.lower()] > 1:
+            given = "the query" if table.made_by is None else f"'{table.made_by}'"
+            raise FlowError(
+                f"{given} gives the table '{table.name}' the column '{name}' twice",
+                where=table.location,
+                hint="name the columns in place of *, or leave one out: * exclude (NAME)"
+                if table.made_by is None
+                else "a column of its source has that name: give the new one another with `as`",
+            )
 
 
 def _list_of(child: DuckDBPyType, length: int | None) -> SQLType:

@@ -34,7 +34,7 @@ from sundog.runtime.rows.formats.open_table import open_table
 from sundog.runtime.rows.row_choice import RowChoice
 from sundog.runtime.rows.table import BadRow, InputRow
 from sundog.runtime.rows.values.query_rows import json_lines, query_rows
-from sundog.runtime.tables.column_types import ColumnTypes, column_type
+from sundog.runtime.tables.column_types import ColumnTypes, column_type, refuse_twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ class Relations:
                 str(row[0])
                 for row in cursor.execute(f"DESCRIBE {query.sql}", self._parameters(query) or None).fetchall()
             ]
-            _refuse_twice(table, names)
+            refuse_twice(table, names)
             return self._typed(query.sql, query)
 
     def lines(self, table: Table, query: Query, nulled: Counter[str]) -> Iterator[bytes]:
@@ -365,21 +365,6 @@ def _mistake(table: Table, error: duckdb.Error) -> FlowError:
     candidates = re.search(r"^Candidate bindings[: ]+(.*)$", str(error), re.MULTILINE)
     hint = f"columns near that name: {candidates[1]}" if candidates else None
     return FlowError(f"{_place(table, error)}: {first_sentence(error)}", where=table.location, hint=hint)
-
-
-def _refuse_twice(table: Table, names: Sequence[str]) -> None:
-    """Raise FlowError where two of `names` are one: SQL does not tell capitals from small letters."""
-    count = Counter(name.lower() for name in names)
-    for name in names:
-        if count[name.lower()] > 1:
-            given = "the query" if table.made_by is None else f"'{table.made_by}'"
-            raise FlowError(
-                f"{given} gives the table '{table.name}' the column '{name}' twice",
-                where=table.location,
-                hint="name the columns in place of *, or leave one out: * exclude (NAME)"
-                if table.made_by is None
-                else "a column of its source has that name: give the new one another with `as`",
-            )
 
 
 def _failure(table: Table, error: duckdb.Error) -> RunError:
