@@ -13,7 +13,9 @@ from sundog.ir.logical import LogicalPlan
 
 LEVEL = 0.05
 """The chance of being wrong: what is shown is shown at 95 % confidence."""
-AGREEMENT = "cascade__agreement"
+AGREEMENT, TOGETHER = "cascade__agreement", "together__agreement"
+NUM_ALONE = 59
+"""Pairs that are judged alone as well where several stand in a prompt."""
 _STEPS = 60
 
 
@@ -53,6 +55,40 @@ def shown_share(num: int, num_agreed: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if at_least(num, num_agreed, middle) <= LEVEL else (low, middle)
     return low
+
+
+def counted_agreement(cheap: str, dear: str) -> str:
+    """Return the SQL of a struct that tells how often the verdicts `cheap` and `dear` are equal."""
+    counts = {
+        "num": "count(*)",
+        "num_agreed": f"count(*) filter (where {cheap} = {dear})",
+        "num_yes": f"count(*) filter (where {dear})",
+        "num_yes_agreed": f"count(*) filter (where {cheap} and {dear})",
+    }
+    fields = ", ".join(f"'{key}': {value}" for key, value in counts.items())
+    return f"{{{fields}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Pairs of a plan that are judged several in a prompt."""
+
+    #: The table whose pairs are judged.
+    table: str
+    num_rows: int
+
+    @property
+    def agreed(self) -> str:
+        """The table of one row with what the sample showed."""
+        return f"{self.table}__agreed"
+
+
+def together_of(plan: LogicalPlan) -> Iterator[Together]:
+    """Yield what a plan, as it was written, judges together."""
+    for table in plan.tables:
+        said = {name: template.source for name, template in table.outputs}
+        if table.made_by is not None and TOGETHER in said:
+            yield Together(table.name.removesuffix("__agreed"), int(said["together__num_rows"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sundog.flow.positions import DataPath
-from sundog.ir.agreement import AGREEMENT, LEVEL, least_agreed
+from sundog.ir.agreement import AGREEMENT, LEVEL, counted_agreement, least_agreed
 
 _ROW, _BY_SMALL = "cascade__row", "cascade__by_small"
 
@@ -48,13 +48,7 @@ def cascaded(
     small, large = f"{name}__small", f"{name}__large"
     by_small, by_large = f"{name}__by_small", f"{name}__by_large"
     of_small = {**asked, "engine": cascade.engine}
-    counts = {
-        "num": "count(*)",
-        "num_agreed": "count(*) filter (where s.small = s.large)",
-        "num_yes": "count(*) filter (where s.large)",
-        "num_yes_agreed": "count(*) filter (where s.large and s.small)",
-    }
-    struct = ", ".join(f"'{key}': {value}" for key, value in counts.items())
+    struct = counted_agreement("s.small", "s.large")
     verdict = f"{by_small}.{field} if row.{_BY_SMALL} else {by_large}.{field}"
     needed = least_agreed(cascade.sample, cascade.agree)
     taken = f"a.{AGREEMENT}.num = {cascade.sample} and a.{AGREEMENT}.num_agreed >= {needed}"
@@ -70,7 +64,7 @@ def cascaded(
             },
         },
         agreed: {
-            "query": f"select {{{struct}}} as {AGREEMENT} from {sample} s",
+            "query": f"select {struct} as {AGREEMENT} from {sample} s",
             # A sampled pair without both verdicts shows nothing, and without the whole sample nothing is shown.
             "failed_rows": "leave_out",
             "outputs": {
@@ -99,7 +93,7 @@ def cascaded(
     }
 
 
-def places(name: str, written: DataPath) -> dict[DataPath, DataPath]:
+def places_of_cascade(name: str, written: DataPath) -> dict[DataPath, DataPath]:
     """Return where the parts of the steps were written that `cascaded` makes of the block at `written`."""
     found: dict[DataPath, DataPath] = {}
     for table, small, large in (("sample", "small", "large"), ("judged", "by_small", "by_large")):

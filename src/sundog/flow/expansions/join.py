@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sundog.flow.expansions.base import Expanded
-from sundog.flow.expansions.cascade import CascadeSpec, cascaded, places
+from sundog.flow.expansions.cascade import CascadeSpec, cascaded, places_of_cascade
 from sundog.flow.expansions.resolve import MAX_PAIRS
+from sundog.flow.expansions.together import MAX_ROWS_PER_PROMPT, check_trades, places_of_together, together
 from sundog.flow.positions import DataPath
 from sundog.ir.sql_types import sql_name
 
@@ -34,8 +35,15 @@ class JoinSpec(BaseModel):
     keep: Literal["pairs", "left"] = "pairs"
     #: A smaller engine that judges where a sample shows that it agrees with `engine`.
     cascade: CascadeSpec | None = None
+    #: So many pairs are judged by one answer, None for one.
+    rows_per_prompt: int | None = Field(default=None, ge=2, le=MAX_ROWS_PER_PROMPT)
     #: More pairs end the run before the first of them is asked about.
     max_pairs: int = Field(default=MAX_PAIRS, ge=1)
+
+    @model_validator(mode="after")
+    def _one_trade(self) -> JoinSpec:
+        check_trades(self.cascade, self.rows_per_prompt, self.prompt)
+        return self
 
 
 def join(name: str, spec: JoinSpec, others: Mapping[str, Any]) -> Expanded:
@@ -65,12 +73,17 @@ def join(name: str, spec: JoinSpec, others: Mapping[str, Any]) -> Expanded:
         },
         name: {"query": matching, **others},
     }
+    columns, found = ("left_id", "left", "right"), _places(name, pairs, judge)
+    of_judged = {"query": matching.replace(f"{pairs} p", f"{name}__judged p"), **others}
     if spec.cascade is not None:
-        columns = ("left_id", "left", "right")
         judged = cascaded(name, spec.cascade, asked, columns, "matches", only_yes=True)
-        of_judged = matching.replace(f"{pairs} p", f"{name}__judged p")
-        tables = {pairs: of_pairs, **judged, name: {"query": of_judged, **others}}
-    return Expanded(tables, _places(name, pairs, judge) | places(name, ("tables", name, "join")))
+        tables = {pairs: of_pairs, **judged, name: of_judged}
+        found |= places_of_cascade(name, ("tables", name, "join"))
+    if spec.rows_per_prompt is not None:
+        judged = together(name, spec.rows_per_prompt, of_pairs, asked, columns, "matches", only_yes=True)
+        tables = {**judged, name: of_judged}
+        found |= places_of_together(name, ("tables", name, "join"))
+    return Expanded(tables, found)
 
 
 def _places(name: str, pairs: str, judge: str) -> dict[DataPath, DataPath]:

@@ -12,7 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sundog.flow.expansions.base import Expanded, as_text
-from sundog.flow.expansions.cascade import CascadeSpec, cascaded, places
+from sundog.flow.expansions.cascade import CascadeSpec, cascaded, places_of_cascade
+from sundog.flow.expansions.together import MAX_ROWS_PER_PROMPT, check_trades, places_of_together, together
 from sundog.flow.positions import DataPath
 from sundog.ir.sql_types import sql_name
 
@@ -65,6 +66,8 @@ class ResolveSpec(BaseModel):
     block: BlockSpec | None = None
     #: A smaller engine that judges where a sample shows that it agrees with `engine`.
     cascade: CascadeSpec | None = None
+    #: So many pairs are judged by one answer, None for one.
+    rows_per_prompt: int | None = Field(default=None, ge=2, le=MAX_ROWS_PER_PROMPT)
     canonical: Literal["most_frequent", "longest", "first"] = "most_frequent"
     #: The column that is added.
     as_: str = Field(default="canonical", alias="as", min_length=1)
@@ -72,6 +75,11 @@ class ResolveSpec(BaseModel):
     max_pairs: int = Field(default=MAX_PAIRS, ge=1)
     #: A larger cluster ends the run.
     max_cluster: int = Field(default=MAX_CLUSTER, ge=2)
+
+    @model_validator(mode="after")
+    def _one_trade(self) -> ResolveSpec:
+        check_trades(self.cascade, self.rows_per_prompt, self.prompt)
+        return self
 
 
 def resolve(name: str, spec: ResolveSpec, others: Mapping[str, Any]) -> Expanded:
@@ -122,14 +130,27 @@ def resolve(name: str, spec: ResolveSpec, others: Mapping[str, Any]) -> Expanded
             **others,
         },
     }
+    traded, places = _traded(name, spec, tables, asked)
+    return Expanded(traded, {**_places(name, pairs, judge), **places})
+
+
+def _traded(
+    name: str, spec: ResolveSpec, tables: Mapping[str, Mapping[str, Any]], asked: Mapping[str, Any]
+) -> tuple[dict[str, Mapping[str, Any]], dict[DataPath, DataPath]]:
+    """Return the tables with those that judge in another way, where the block asks for one, and the places of these."""
+    pairs, clusters, written = f"{name}__pairs", f"{name}__clusters", ("tables", name, "resolve")
+    if spec.cascade is None and spec.rows_per_prompt is None:
+        return dict(tables), {}
+    of_pairs = {key: value for key, value in tables[pairs].items() if key in ("query", "max_rows")}
+    of_clusters = {**tables[clusters]["components"], "edges": _edges(f"{name}__judged")}
+    columns = ("left_id", "right_id", "left", "right")
+    found = {**tables, pairs: of_pairs, clusters: {**tables[clusters], "components": of_clusters}}
     if spec.cascade is not None:
-        of_pairs = {key: value for key, value in tables[pairs].items() if key in ("query", "max_rows")}
-        of_clusters = {**tables[clusters]["components"], "edges": _edges(f"{name}__judged")}
-        columns = ("left_id", "right_id", "left", "right")
-        tables[pairs] = of_pairs
-        tables[clusters] = {**tables[clusters], "components": of_clusters}
-        tables |= cascaded(name, spec.cascade, asked, columns, "same", only_yes=False)
-    return Expanded(tables, _places(name, pairs, judge) | places(name, ("tables", name, "resolve")))
+        judged = cascaded(name, spec.cascade, asked, columns, "same", only_yes=False)
+        return {**found, **judged}, places_of_cascade(name, written)
+    assert spec.rows_per_prompt is not None
+    judged = together(name, spec.rows_per_prompt, of_pairs, asked, columns, "same", only_yes=False)
+    return {**found, **judged}, places_of_together(name, written)
 
 
 def _edges(pairs: str) -> str:

@@ -1,24 +1,33 @@
-"""The agreement of engines that judged a sample both, in words.
+"""The agreement of two ways in which a sample was judged, in words.
 
-Owns what a run with a cascade says it cost. Decides nothing: the run's own query has decided.
+Owns what a run with such a trade says it cost. Decides nothing: the run's own query has decided.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sundog.ir.agreement import AGREEMENT, LEVEL, Cascade, cascades_of, least_agreed, shown_share
+from sundog.ir.agreement import AGREEMENT, LEVEL, TOGETHER, Cascade, cascades_of, least_agreed, shown_share, together_of
 from sundog.ir.logical import LogicalPlan
 from sundog.store.store import Store
 
 
 def agreement_notes(plan: LogicalPlan, store: Store, run_id: str) -> Iterator[str]:
-    """Yield for each cascade of a plan, as written, whose sample has been judged, what that showed."""
+    """Yield for each trade of a plan, as written, whose sample has been judged, what that showed."""
     for cascade in cascades_of(plan):
         for _, body in store.rows(run_id, cascade.agreed, "done"):
             counts = store.count_rows(run_id)
             num_judged = sum(number for (table, _), number in counts.items() if table == cascade.judged)
             yield _note(cascade, store.decoded(body)[AGREEMENT], num_judged)
+
+    for one in together_of(plan):
+        for _, body in store.rows(run_id, one.agreed, "done"):
+            found = store.decoded(body)[TOGETHER]
+            yes, yes_agreed = found["num_yes"], found["num_yes_agreed"]
+            yield (
+                f"prompts of {one.num_rows} pairs of '{one.table}': {found['num_agreed']:,} of {found['num']:,} sampled"
+                f" pairs were judged there as alone, and {yes_agreed:,} of the {yes:,} that are a yes alone"
+            )
 
 
 def _note(cascade: Cascade, found: dict[str, int], num_judged: int) -> str:

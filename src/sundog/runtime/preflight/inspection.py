@@ -19,7 +19,7 @@ from sundog.batch.step_facts import TOLD
 from sundog.deployment import identities, used_engines
 from sundog.engines.base import EngineOutline
 from sundog.errors import ConfigError, SundogError, error_text
-from sundog.ir.agreement import cascades_of
+from sundog.ir.agreement import cascades_of, together_of
 from sundog.ir.alternatives import AlternativesExec
 from sundog.ir.physical import (
     CallExec,
@@ -72,7 +72,7 @@ def inspect_plan(
     """Return the findings in the order of the plan. It takes ROWS_TIMEOUT_S and TIMEOUT_S at most for each table, and
     says what it could not look at. The rows of queries are not there yet: of their tables only the engines and what the
     operators say without rows are looked at. `open_operators`: gives operators of its own, which it closes."""
-    found = list(_of_cascades(plan))
+    found = list(_of_trades(plan))
     for table in plan.tables:
         rows = inputs.source(table.table) if isinstance(table.table.source, InputRows) else None
         found += _inspect_table(replace(plan, tables=(table,)), rows, open_operators, secrets)
@@ -80,13 +80,16 @@ def inspect_plan(
     return tuple(dict.fromkeys((*notes, *(_untold_facts(plan.policy) if inputs.count() else ()), *found)))
 
 
-def _of_cascades(plan: PhysicalPlan) -> Iterator[PlanFinding]:
+def _of_trades(plan: PhysicalPlan) -> Iterator[PlanFinding]:
     for one in cascades_of(plan.written):
         what = (
             f"'{one.small}' judges in the place of '{one.large}' where {one.num_sampled:,} sampled pairs show that "
             f"they agree on {one.agree:.1%} of all: some verdicts may be others"
         )
         yield PlanFinding(f"table '{one.table}'", what, f"without 'cascade' '{one.large}' judges all pairs", False)
+    for each in together_of(plan.written):
+        what = f"{each.num_rows} pairs are judged in one prompt: some verdicts may be others than alone"
+        yield PlanFinding(f"table '{each.table}'", what, "without 'rows_per_prompt' each pair has its own", False)
 
 
 def _inspect_table(
