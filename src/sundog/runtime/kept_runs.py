@@ -122,12 +122,12 @@ def run_ids_of(state_dir: Path) -> list[str]:
         return [record.run_id for record in runs.all()]
 
 
-def unfinished_runs(state_dir: Path) -> list[tuple[str, Path]]:
-    """Return the ids and folders of the runs that a command may go on with, newest first."""
+def run_folders(state_dir: Path) -> list[tuple[str, Path]]:
+    """Return the ids and folders of all runs, newest first; empty where there is no state folder."""
     if not _has_runs(state_dir):
         return []
     with _opened(state_dir) as (_, runs):
-        return [(one.run_id, runs.folder(one.run_id)) for one in runs.all() if one.state != "finished"]
+        return [(one.run_id, runs.folder(one.run_id)) for one in runs.all()]
 
 
 def run_id_of(state_dir: Path, written: str) -> str:

@@ -1,5 +1,5 @@
-"""The lists of servers' tools that a flow is planned with: those that an unfinished run of it began with, else those
-that the servers give now.
+"""The lists of servers' tools that a flow is planned with: those that the latest run of it began with, else those that
+the servers give now. With another list the flow would be another one, and a repeated command would make effects again.
 
 Owns that choice, the file beside the run, and what is told of a list that has changed.
 """
@@ -70,10 +70,10 @@ class KeptLists:
         staging.rename(folder / FILE)
 
     def _kept(self, key: str) -> tuple[str, ServerTools | None]:
-        """Return the list with which the latest unfinished run of this flow began, and the run."""
-        from sundog.runtime.kept_runs import unfinished_runs  # few flows ask servers
+        """Return the list with which the latest run of this flow began, and the run."""
+        from sundog.runtime.kept_runs import run_folders  # few flows ask servers
 
-        for run_id, folder in [] if self._is_fresh else unfinished_runs(self._config.state_dir):
+        for run_id, folder in [] if self._is_fresh else run_folders(self._config.state_dir):
             path = folder / FILE
             if path.exists():
                 written = json.loads(path.read_text("utf-8"))

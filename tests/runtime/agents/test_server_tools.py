@@ -166,7 +166,7 @@ def test_a_server_that_does_not_come_up_is_told_before_anything(stage: Stage, tm
         flow_with(tmp_path, {"command": ["no-such-program"]}).plan()
 
 
-def test_an_unfinished_run_goes_on_with_the_list_that_it_began_with(
+def test_a_run_goes_on_with_the_list_that_it_began_with(
     stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     how = tmp_path / "how.txt"
@@ -183,7 +183,9 @@ def test_an_unfinished_run_goes_on_with_the_list_that_it_began_with(
     assert "the server lists others now (new: t000" in capsys.readouterr().err
     stage.requests.clear()
     run(flow_with(tmp_path, mcp), "done", **options)
-    assert len(offered(stage)) == 200, "that run is finished: a new one asks the server"
+    assert not stage.requests, "that run is finished, whatever the server lists"
+    run(flow_with(tmp_path, mcp), "done", fresh=True, **options)
+    assert len(offered(stage)) == 200
 
 
 def test_lists_are_kept_as_they_are(tmp_path: Path) -> None:
