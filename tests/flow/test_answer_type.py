@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -14,6 +15,7 @@ from sundog.engines.structured.json_schema import read_schema
 from sundog.errors import FlowError
 from sundog.flow.python.answer_type import output_of
 from sundog.flow.python.builder import FlowBuilder
+from sundog.ir.agents import Agent
 from sundog.ir.schemas.output_schema import OutputSchema
 from sundog.ir.schemas.shape import ListOf, Record, Scalar
 
@@ -160,3 +162,28 @@ def test_a_flow_reads_the_fields() -> None:
     flow.output(wrong=answer.knd)
     with pytest.raises(FlowError, match="has no field 'knd'"):
         flow.plan()
+
+
+def tool_schema(parameters: Any) -> dict[str, Any]:
+    """Return the schema that a model is told of a tool with these parameters."""
+    flow = FlowBuilder("f")
+    engine = flow.engine("e", kind="null")
+    row = flow.input("rows", "rows.csv")
+    call = {"call": json.loads, "args": {"s": f"{row.text}"}}
+    name = flow.tool("find", description="Find it.", parameters=parameters, python=call)
+    flow.output(text=flow.agent("a", engine=engine, prompt=f"{row.text}", tools=[name]).text)
+    (agent,) = (node for node in flow.plan().nodes if isinstance(node, Agent))
+    schema: dict[str, Any] = json.loads(agent.tools[0].parameters)
+    return schema
+
+
+def test_the_parameters_of_a_tool_take_types_and_classes() -> None:
+    assert tool_schema({"text": str, "number": int}) == tool_schema({"text": "str", "number": "int"})
+    assert tool_schema(Part)["properties"]["size"] == {"type": "integer", "minimum": 0, "maximum": 9}
+    assert tool_schema(Part)["required"] == ["name", "size"]
+
+
+def test_parameters_that_cannot_be_taken_are_named() -> None:
+    with pytest.raises(FlowError) as caught:
+        tool_schema({"parts": list[int]})
+    assert caught.value.what.startswith("the parameters of 'find': list[int] stands in a mapping of fields")

@@ -34,7 +34,7 @@ def _named(value: Any) -> Any:
         return value.__name__
     if isinstance(value, type) or getattr(value, "__origin__", None) is not None:
         raise ValueError(
-            f"{value!r} stands in a mapping of fields; write a class with fields for it, and output=the class"
+            f"{value!r} stands in a mapping of fields; write a class with fields for the whole, and give that"
         )
     return output_of(value) if isinstance(value, Mapping) else value
 

@@ -216,11 +216,12 @@ class LoopBuilder(NodesBuilder):
         return None
 
 
-def form_of_answer(name: str, output: Any) -> Any:
+def form_of_answer(name: str, output: Any, word: str = "output") -> Any:
+    """Return a form of values as a flow file holds it; FlowError that names it by `word` where it cannot be taken."""
     try:
         return output_of(output)
     except ValueError as error:
-        raise FlowError(f"the output of '{name}': {error}", where=caller()) from error
+        raise FlowError(f"the {word} of '{name}': {error}", where=caller()) from error
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
