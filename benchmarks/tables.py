@@ -22,8 +22,10 @@ from counted import VARIABLE, command
 from machine import save
 
 MAX_CONCURRENCY = 256
+MAX_ROWS_IN_FLIGHT = 2048
+"""The default. Each has one call that is asked, or answered and not yet committed."""
 PARTS_OF_A_ROW = 4
-ROWS_OF_A_GROUP = 100
+ROWS_OF_A_GROUP = 1000
 OUTPUTS = ("parts", "groups")
 FLOW = """
 name: tables
@@ -38,10 +40,13 @@ tables:
       read: {llm: {engine: nothing, prompt: "Read {{ row.part }}", max_tokens: 16}}
     outputs: {id: "{{ row.id }}", topic: "{{ row.topic }}", text: "{{ read.text }}"}
   groups:
-    collect: {query: "select topic, id, text from parts", by: topic, as: texts}
-    nodes:
-      tell: {llm: {engine: nothing, prompt: "Tell {{ row.texts | map(attribute='text') | join(' ') }}", max_tokens: 16}}
-    outputs: {topic: "{{ row.topic }}", text: "{{ tell.text }}", num_texts: "{{ row.texts | length }}"}
+    reduce:
+      source: parts
+      by: topic
+      text: text
+      engine: nothing
+      prompt: "Sum up {{ row.topic }}."
+      max_tokens: 40
 """
 
 
@@ -109,7 +114,7 @@ def killed(folder: Path, num_kills: int, one_pass: int, chance: random.Random) -
     return {
         "num_kills": num_kills,
         "calls_made_again": num_counted(folder, "killed") - one_pass,
-        "allowed_again": num_kills * MAX_CONCURRENCY,
+        "allowed_again": num_kills * MAX_ROWS_IN_FLIGHT,
         "killed_cpu_s": round(cpu_s + _cpu_s(usage), 2),
         "killed_peak_memory_mb": round(usage.ru_maxrss / 1024, 1),
         "is_result_equal": all(digest(folder, "killed", table) == digest(folder, "calm", table) for table in OUTPUTS),
