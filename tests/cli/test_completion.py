@@ -33,7 +33,10 @@ def offered(folder: Path, line: str) -> list[str]:
         ("sundog run below/", ["below/other.yml"]),
         ("sundog run flow.yaml --input ", ["rows="]),
         ("sundog run flow.yaml --policy pr", ["prefix_grouped"]),
-        ("sundog run flow.yaml --no-rule push", ["push_filter", "push_down_filter", "push_down_when"]),
+        (
+            "sundog run flow.yaml --no-rule push",
+            ["push_filter", "push_take", "push_where", "push_down_filter", "push_down_when"],
+        ),
         ("sundog run flow.yaml --objective c", ["cost"]),
         ("sundog run flow.yaml --placement h", ["heft", "halo_dp"]),
         ("sundog run flow.yaml --placement l", ["least"]),

@@ -12,6 +12,7 @@ import pytest
 
 from sundog.api import Runnable
 from sundog.errors import SundogError
+from sundog.flow.agents.server_lists import ServerLists
 from sundog.flow.bind import bind
 from sundog.ir.logical import LogicalPlan
 from tests.optimizer.bench import Nowhere
@@ -40,7 +41,7 @@ class Bound(Runnable):
         self._plan = plan
         self.base_dir = base_dir
 
-    def plan(self) -> LogicalPlan:
+    def planned_with(self, lists: ServerLists) -> LogicalPlan:
         return self._plan
 
 
