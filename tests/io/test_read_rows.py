@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import gzip
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -293,6 +294,14 @@ def test_rows_are_fetched_as_they_are_taken(thousand: str, open_at: Open, fetche
     for taken in range(1, 6):
         next(batches)
         assert fetched == [10] * taken
+
+
+def test_long_rows_are_decoded_in_smaller_batches(put: Put, open_at: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    put("long.jsonl", "".join(json.dumps({"id": number, "text": "x" * 100 * number}) + "\n" for number in range(6)))
+    monkeypatch.setattr("sundog.runtime.rows.inputs.MAX_BATCH_CHARACTERS", 500)
+    batches = list(open_at("long.jsonl").batches())
+    assert [[number for number, _ in batch] for batch in batches] == [[0, 1, 2], [3], [4], [5]]
+    assert [row["id"] for batch in batches for _, row in batch if not isinstance(row, BadRow)] == list(range(6))
 
 
 def test_a_limit_stops_the_reading(thousand: str, open_at: Open, fetched: list[int]) -> None:

@@ -32,6 +32,8 @@ from sundog.runtime.rows.row_choice import RowChoice
 from sundog.runtime.rows.table import BadRow, InputRow, InputTable, RowBatch
 
 SAMPLE_BATCH = 16
+MAX_BATCH_CHARACTERS = 2 * 2**20
+"""Rows of more text are decoded in several batches: as Python's values they take ten times as much memory."""
 ALL_ROWS = RowChoice()
 MAX_SETS_AT_ONCE = 32
 """Each counted set of values has a table of its own in DuckDB's memory, however few the rows are."""
@@ -118,9 +120,9 @@ class RowSource:
                     for index, row in rows
                     if start_row <= index < num_candidates and (chosen is None or index in chosen)
                 ]
-                if numbered:
-                    decoded = decode([row for _, row in numbered])
-                    yield [(index, row) for (index, _), row in zip(numbered, decoded, strict=True)]
+                for some in _pieces(numbered):
+                    decoded = decode([row for _, row in some])
+                    yield [(index, row) for (index, _), row in zip(some, decoded, strict=True)]
 
     def statistics(self, sets: Collection[RowFields], first: int | None = None) -> RowStatistics:
         """Return the statistics of the values in `sets`: over all rows, counted within some per cent, or exactly over
@@ -242,3 +244,16 @@ class RowSource:
         if named or len(tables) == 1:
             return (named or tables)[0].explain(error)
         return unreadable(", ".join(table.files.name for table in tables), str(self._base_dir), error)
+
+
+def _pieces(rows: Sequence[tuple[int, tuple[Any, ...]]]) -> Iterator[Sequence[tuple[int, tuple[Any, ...]]]]:
+    """Yield `rows` in pieces of at most MAX_BATCH_CHARACTERS of text, and of one row at least."""
+    begin = num_characters = 0
+    for place, (_, row) in enumerate(rows):
+        length = sum(len(value) for value in row if isinstance(value, str))
+        if place > begin and num_characters + length > MAX_BATCH_CHARACTERS:
+            yield rows[begin:place]
+            begin, num_characters = place, 0
+        num_characters += length
+    if rows:
+        yield rows[begin:]
