@@ -60,16 +60,23 @@ def answer(
 
 
 def _ask(questions: OpenQuestions) -> None:
-    """Ask for one answer after the other; an empty one leaves the question open."""
+    """Ask for one answer after the other; an empty one leaves the question open, and the end of input all others."""
     for question in list(questions):
         print_result(_shown(question))
-        if text := input("> ").strip():
+        try:
+            text = input("> ").strip()
+        except EOFError:
+            print_result("")
+            return
+        if text:
             questions.answer(question.row, text, question.path)
 
 
 def _shown(question: OpenQuestion) -> str:
-    """Return a question on lines of its own; control characters of an answer must not act on the terminal."""
-    text = "".join(one if one.isprintable() or one == "\n" else " " for one in question.question)
+    """Return a question on lines of its own, all but the first indented, so that none looks like another question;
+    control characters of a question must not act on the terminal."""
+    lines = question.question.split("\n")
+    text = "\n  ".join("".join(one if one.isprintable() else " " for one in line) for line in lines)
     return f"row {question.row} ({question.path}): {text}"
 
 

@@ -11,10 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 import sundog as sd
+from sundog.cli.answer import _ask, _shown
 from sundog.cli.main import app
 from sundog.engines.base import ENGINES, Message
 from sundog.errors import AnswersAwaited, ConfigError
-from sundog.runtime.answers import OpenQuestions, open_questions
+from sundog.runtime.answers import OpenQuestion, OpenQuestions, open_questions
 from sundog.runtime.kept_runs import list_runs
 from tests.runtime.agents.scripted_agent import STAGE, Answer, ScriptedKind, Stage, num_answers
 
@@ -141,6 +142,27 @@ def test_what_waits_for_no_answer_takes_none(state: Path) -> None:
             questions.answer("1", "yes")
         with pytest.raises(ConfigError, match="no question at 'other'"):
             questions.answer("0", "yes", "other")
+
+
+def test_the_end_of_input_leaves_what_is_open(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AnswersAwaited):
+        run(state, FLOW)
+    typed = iter(["yes"])
+
+    def line(prompt: str) -> str:
+        if (text := next(typed, None)) is None:
+            raise EOFError
+        return text
+
+    monkeypatch.setattr("builtins.input", line)
+    with open_questions(state, "last") as questions:
+        _ask(questions)
+        assert asked(questions) == [("2", "approve", "Pay 700 to cid?")]
+
+
+def test_no_line_of_a_question_looks_like_another_one() -> None:
+    shown = _shown(OpenQuestion("1", "ok", "Pay?\x1b[1m\nrow 2 (ok): Pay more?"))
+    assert shown == "row 1 (ok): Pay? [1m\n  row 2 (ok): Pay more?"
 
 
 def test_the_commands(state: Path) -> None:
