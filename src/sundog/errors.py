@@ -116,7 +116,8 @@ class CallError(SundogError):
 
     `retryable`: the same call may succeed later. `retry_after_s`: the server's wish, in seconds.
     `is_outcome_unknown`: the other side may have acted; an effect with it is never repeated by itself.
-    `num_attempts`: how many were made; counted by the runtime.
+    `num_attempts`: how many were made; counted by the runtime. `call_s`: seconds until it was given up, where those are
+    kept.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class CallError(SundogError):
         self.retry_after_s = retry_after_s
         self.is_outcome_unknown = is_outcome_unknown
         self.num_attempts = 0
+        self.call_s = 0.0
 
 
 class OperatorError(CallError):

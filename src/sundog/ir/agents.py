@@ -35,6 +35,8 @@ class AgentLimits:
 
     #: Tokens of all prompts and answers together.
     tokens: int | None = None
+    #: Seconds of all its calls together, as they were when they were computed.
+    seconds: float | None = None
     #: The price of the engine stands below.
     usd: float | None = None
     usd_per_prompt_token: float = 0.0

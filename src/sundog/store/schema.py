@@ -14,7 +14,7 @@ from pathlib import Path
 from sundog.errors import StoreError, error_text
 from sundog.private_files import make_private_file, open_private
 
-STORE_VERSION = 4
+STORE_VERSION = 5
 CREATE_STORE = """
 create table results (
     key blob primary key,
@@ -23,7 +23,8 @@ create table results (
     value blob not null,
     num_prompt_tokens integer not null,
     num_cached_tokens integer not null,
-    num_output_tokens integer not null
+    num_output_tokens integer not null,
+    call_s real not null
 ) strict;
 create table claims (
     key blob primary key,

@@ -29,7 +29,7 @@ LOOK_UP_SIZES = (256, 16, 1)
 MAX_ROW_IDS = 512
 """Rows that one query looks for; SQLite takes 999 values in every build."""
 GET_RESULTS = {
-    size: "select key, value, num_prompt_tokens, num_cached_tokens, num_output_tokens, run_id"
+    size: "select key, value, num_prompt_tokens, num_cached_tokens, num_output_tokens, run_id, call_s"
     f" from results where key in ({', '.join('?' * size)})"
     for size in LOOK_UP_SIZES
 }
@@ -43,6 +43,8 @@ class Stored:
     usage: Usage
     #: The run that computed it.
     run_id: str
+    #: Seconds that the call took then.
+    call_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,11 @@ class Store:
         while keys:
             size = next(size for size in LOOK_UP_SIZES if size <= len(keys))
             some, keys = keys[:size], keys[size:]
-            for key, value, num_prompt, num_cached, num_output, run_id in self._rows(GET_RESULTS[size], tuple(some)):
-                found[key] = Stored(self.decoded(value), Usage(num_prompt, num_output, num_cached), run_id)
+            for key, value, num_prompt, num_cached, num_output, run_id, call_s in self._rows(
+                GET_RESULTS[size], tuple(some)
+            ):
+                usage = Usage(num_prompt, num_output, num_cached)
+                found[key] = Stored(self.decoded(value), usage, run_id, call_s)
         return found
 
     def decoded(self, body: bytes) -> Any:
@@ -141,20 +146,28 @@ class Store:
             raise damaged(self.path, error) from error
 
     def put(
-        self, key: bytes, run_id: str, node: str, body: bytes, usage: Usage, *, settles_claim: bool = False
+        self,
+        key: bytes,
+        run_id: str,
+        node: str,
+        body: bytes,
+        usage: Usage,
+        *,
+        call_s: float = 0.0,
+        settles_claim: bool = False,
     ) -> Awaitable[Stored | None]:
         """Commit a result, encoded, and settle the claim on the same key in the same commit. Where one has been
         committed before, that one stays and is what this gives; None where this one stays."""
         tokens = (usage.num_prompt_tokens, usage.num_cached_tokens or 0, usage.num_output_tokens)
         settled = [(sql.DROP_CLAIM, (key,))] if settles_claim else []
-        return self._first(self._open_writer().put((key, run_id, node, body, *tokens), *settled))
+        return self._first(self._open_writer().put((key, run_id, node, body, *tokens, call_s), *settled))
 
     async def _first(self, put: Awaitable[sql.ResultRow | None]) -> Stored | None:
         row = await put
         if row is None:
             return None
-        _, run_id, _, value, num_prompt, num_cached, num_output = row
-        return Stored(self.decoded(value), Usage(num_prompt, num_output, num_cached), run_id)
+        _, run_id, _, value, num_prompt, num_cached, num_output, call_s = row
+        return Stored(self.decoded(value), Usage(num_prompt, num_output, num_cached), run_id, call_s)
 
     def is_claimed(self, key: bytes) -> bool:
         return self._fetch("select 1 from claims where key = ?", (key,)) is not None
@@ -189,8 +202,8 @@ class Store:
         """Commit an answer, encoded, as the result of the call that waits for it."""
         self.execute("begin immediate", ())
         try:
-            values = (awaited.key, run_id, awaited.node, body, 0, 0, 0)
-            self.execute("insert into results values (?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing", values)
+            values = (awaited.key, run_id, awaited.node, body, 0, 0, 0, 0.0)
+            self.execute("insert into results values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing", values)
             self.execute("delete from awaited where key = ?", (awaited.key,))
             self.execute("commit", ())
         except BaseException:

@@ -47,8 +47,8 @@ insert into executed values (?, ?, ?, ?, ?, ?) on conflict (run_id, node) do upd
 """
 MAX_TOTAL = 1 << 53
 """Where sums of tokens stop growing: far beyond any true one, and below what SQLite can hold."""
-ResultRow = tuple[bytes, str, str, bytes, int, int, int]
-"""Key, run, node, value as JSON; prompt, cached and output tokens."""
+ResultRow = tuple[bytes, str, str, bytes, int, int, int, float]
+"""Key, run, node, value as JSON; prompt, cached and output tokens; seconds that the call took."""
 
 
 @dataclass(slots=True)
@@ -217,7 +217,7 @@ def _executed_totals(batch: list[_Write]) -> list[tuple[str, str, int, int, int,
     totals: dict[tuple[str, str], list[int]] = {}
     for write in batch:
         if write.result is not None:
-            _, run_id, node, _, *tokens = write.result
+            _, run_id, node, _, *tokens, _ = write.result
             total = totals.setdefault((run_id, node), [0, 0, 0, 0])
             for index, number in enumerate((1, *tokens)):
                 total[index] = min(total[index] + number, MAX_TOTAL)

@@ -14,6 +14,7 @@ import pytest
 import sundog as sd
 from sundog.engines.base import ENGINES
 from sundog.errors import BadResponse, PromptTooLong
+from sundog.runtime.calls import attempt, dispatch
 from tests.runtime.agents.scripted_agent import STAGE, Answer, ScriptedKind, Stage, one_by_one
 
 FLOW = """
@@ -211,6 +212,41 @@ def test_a_limit_ends_it(stage: Stage, tmp_path: Path, options: str, stopped: st
     (row,) = run(tmp_path, *calls, options=options)
     assert (row["stopped"], row["turns"], row["text"]) == (stopped, turns, "")
     assert len(stage.requests) == turns
+
+
+class Clock:
+    """Ten seconds pass with each turn, five with each use of the tool `now`."""
+
+    def __init__(self, stage: Stage, log: Path) -> None:
+        self._stage = stage
+        self._log = log
+
+    def __call__(self) -> float:
+        num_uses = len(self._log.read_text()) if self._log.exists() else 0
+        return 10.0 * len(self._stage.requests) + 5.0 * num_uses
+
+
+@pytest.mark.parametrize(("seconds", "turns"), [(10, 1), (15, 1), (15.5, 2), (40, 3), (41, 3), (46, 4), (1000, 5)])
+def test_seconds_are_those_of_turns_and_uses(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, turns: int
+) -> None:
+    clock = Clock(stage, tmp_path / "watch.log")
+    monkeypatch.setattr(attempt, "monotonic", clock)
+    monkeypatch.setattr(dispatch, "monotonic", clock)
+    # Uses that fail count too.
+    options = f"limits: {{seconds: {seconds}}}\nmax_repeats: 9"
+    (row,) = run(tmp_path, [("now", {})], options=options)
+    assert (row["turns"], row["stopped"]) == (turns, "max_turns" if turns == 5 else "seconds")
+
+
+def test_seconds_end_a_run_that_goes_on_alike(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "monotonic", Clock(stage, tmp_path / "watch.log"))
+    calls: list[Answer] = [[("order", {"id": 1})], [("order", {"id": 2})], [("order", {"id": 3})]]
+    options = "limits: {seconds: 30}"
+    result = run(tmp_path, *calls[:2], BadResponse("no answer"), options=options)
+    assert result.report.num_failed == 1
+    (row,) = run(tmp_path, *calls, "Done.", options=options, retry_failed=True)
+    assert (row["turns"], row["stopped"], len(stage.requests)) == (3, "seconds", 4), "the first turns' are kept"
 
 
 def test_the_same_use_again_and_again_ends_it(stage: Stage, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class LimitsSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     tokens: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     usd: float | None = Field(default=None, gt=0)
 
 

@@ -170,9 +170,9 @@ class AgentBinder:
 def _limits(agent: AgentSpec, engine: EngineBlock) -> AgentLimits:
     price = engine.options.get("price")
     if agent.bounds.usd is None or price is None:
-        return AgentLimits(agent.bounds.tokens)
+        return AgentLimits(agent.bounds.tokens, agent.bounds.seconds)
     per_token = (price[f"{kind}_usd_per_mtok"] / 1e6 for kind in ("input", "output"))
-    return AgentLimits(agent.bounds.tokens, agent.bounds.usd, *per_token)
+    return AgentLimits(agent.bounds.tokens, agent.bounds.seconds, agent.bounds.usd, *per_token)
 
 
 def _told(tool: BoundTool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sundog.engines.base import Message, Usage
-from sundog.errors import PromptTooLong
+from sundog.errors import CallError, PromptTooLong
 from sundog.ir.agent_turn import AgentTurnSpec
 from sundog.ir.agents import AgentExec
 from sundog.ir.physical import CallExec
@@ -41,6 +41,8 @@ class _Said:
     usages: list[Usage] = field(default_factory=list)
     #: The keys of all uses of tools, in order.
     used: list[bytes] = field(default_factory=list)
+    #: Seconds that each of its calls took when it was computed, in no order.
+    call_seconds: list[float] = field(default_factory=list)
     text: str = ""
     fields: dict[str, Any] | None = None
 
@@ -84,6 +86,12 @@ class AgentConversation:
 
     async def _turns(self, asked: list[Message], said: _Said) -> Stopped:
         agent = self._node.agent
+
+        async def use_tool(step: CallExec, scope: Scope, path: str) -> CallAnswer | CallError:
+            answer = await self._use_tool(step, scope, path)
+            said.call_seconds.append(answer.call_s)
+            return answer
+
         while True:
             try:
                 called = await self._turn(said, is_last=False)
@@ -99,11 +107,11 @@ class AgentConversation:
                 self._observer.fanned_out(tool.step, sum(use.call.name == tool.name for use in uses))
             prefix = f"{self._path}.{said.num_turns}/"
             is_parallel = agent.has_parallel_tools
-            said.messages += await run_uses(uses, self._scope, prefix, self._use_tool, is_parallel=is_parallel)
+            said.messages += await run_uses(uses, self._scope, prefix, use_tool, is_parallel=is_parallel)
             said.used += [use.key for use in uses]
             messages = [as_json(message) for message in (*asked, *said.messages)] if agent.stop_when else []
             seen = {"turns": said.num_turns, "text": said.text, "messages": messages}
-            if stopped := why_stopped(agent, self._scope, said.usages, said.used, seen):
+            if stopped := why_stopped(agent, self._scope, said.usages, said.used, said.call_seconds, seen):
                 return stopped
 
     async def _turn(self, said: _Said, *, is_last: bool) -> list[dict[str, str]]:
@@ -112,6 +120,7 @@ class AgentConversation:
         turn = self._node.turn
         answer = await self._ask(turn, scope, f"{self._path}.{said.num_turns + 1}/{turn.name}")
         said.usages.append(answer.usage)
+        said.call_seconds.append(answer.call_s)
         said.text, said.fields = answer.value["text"], answer.value.get("fields")
         calls: list[dict[str, str]] = answer.value["calls"]
         return calls

@@ -6,6 +6,7 @@ Owns the limits' order and meaning. Never asks anything.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from sundog.engines.base import Usage
 from sundog.ir.agents import Agent
 from sundog.ir.templates.render import Scope, render_condition
 
-Stopped = Literal["answer", "max_turns", "tokens", "usd", "stop_when", "repeats", "context"]
+Stopped = Literal["answer", "max_turns", "tokens", "seconds", "usd", "stop_when", "repeats", "context"]
 
 
 def why_stopped(
@@ -21,10 +22,12 @@ def why_stopped(
     scope: Scope,
     usages: Sequence[Usage],
     used: Sequence[bytes],
+    call_seconds: Sequence[float],
     said: Mapping[str, Any],
 ) -> Stopped | None:
     """Return what ends a conversation after a turn that called tools; None where it goes on. `usages`: of its turns;
-    `used`: what its uses of tools were, in order; `said`: what `stop_when` reads beside the scope."""
+    `used`: what its uses of tools were, in order; `call_seconds`: of each of its calls, in any order; `said`: what
+    `stop_when` reads beside the scope."""
     if len(used) >= agent.max_repeats and len(set(used[-agent.max_repeats :])) == 1:
         return "repeats"
     if agent.stop_when is not None and render_condition(agent.stop_when, {**scope, **said}):
@@ -32,6 +35,9 @@ def why_stopped(
     limits = agent.limits
     if limits.tokens is not None and num_tokens(usages) >= limits.tokens:
         return "tokens"
+    # The exact sum does not depend on the order in which uses of tools ended.
+    if limits.seconds is not None and math.fsum(call_seconds) >= limits.seconds:
+        return "seconds"
     if limits.usd is not None and _usd(agent, usages) >= limits.usd:
         return "usd"
     assert isinstance(agent.max_turns, int), "an agent's is no template"

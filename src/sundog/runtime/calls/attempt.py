@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, NoReturn, cast
 
 from sundog.engines.base import Engine, Message
@@ -86,6 +87,7 @@ class Attempts:
         self, node: CallExec, call: BoundCall, key: bytes, identity: CallIdentity, submit: Submit
     ) -> Success[CommittedOutcome]:
         """Run a call; CallError where it fails."""
+        begin_s = monotonic()
         try:
             with self._limits.within(node.timeout_s + GRACE_S):
                 try:
@@ -96,6 +98,7 @@ class Attempts:
                     fail_call(error, self._secrets, is_outcome_unknown=node.is_effect)
         except (CallError, TimeoutError) as error:
             _end_in_failure(node, error)
+        kept.call_s = monotonic() - begin_s
         return Success(kept, kept.usage, num_result_bytes=len(kept.body))
 
     async def together(
@@ -105,6 +108,7 @@ class Attempts:
         calls = take()
         # Its traits named a look-up, or the step would not be gathered.
         operator = cast(GatheringOperator, self._operators[node.step.operator])
+        begin_s = monotonic()
         try:
             with self._limits.within(node.timeout_s + GRACE_S):
                 try:
@@ -116,6 +120,10 @@ class Attempts:
                     fail_call(error, self._secrets)
         except (CallError, TimeoutError) as error:
             _end_in_failure(node, error)
+        call_s = monotonic() - begin_s
+        for answer in answers:
+            if answer is not None:
+                answer.call_s = call_s
         lengths = [len(answer.body) for answer in answers if answer is not None]
         return Success(answers, None, len(calls), len(lengths), sum(lengths) / max(1, len(lengths)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from sundog.engines.base import Usage
@@ -37,6 +38,8 @@ class CallAnswer:
 
     value: Any
     usage: Usage
+    #: Seconds of its attempt, without waiting for a place.
+    call_s: float = 0.0
 
 
 class Dispatcher:
@@ -74,7 +77,7 @@ class Dispatcher:
         if stored is not None:
             self._driver.workflow_left(self._run.workflow_id(identity.row))
             self._figures.reused(node.name, is_of_another_run=stored.run_id != self._run.run_id)
-            return CallAnswer(stored.value, stored.usage)
+            return CallAnswer(stored.value, stored.usage, stored.call_s)
         if call.question is not None:
             await self._store.put_awaited(key, self._run.run_id, identity.row, identity.path, node.name, call.question)
             raise AnswersAwaited(f"row {identity.row} waits for an answer")
@@ -97,15 +100,17 @@ class Dispatcher:
         key = error_key(self._run, identity)
         known = await self._store.get(key)
         if known is not None:
-            return CallError(known.value)
+            return _failed(CallError(known.value), known.call_s)
+        begin_s = monotonic()
         try:
             return await self.call(node, scope, identity)
         except CallError as error:
             if node.is_effect and error.is_outcome_unknown:
                 raise
             body = encode(whole_text(error.what))
-            await self._store.put(key, self._run.run_id, node.name, body, NO_USAGE, settles_claim=False)
-            return error
+            call_s = monotonic() - begin_s
+            first = await self._store.put(key, self._run.run_id, node.name, body, NO_USAGE, call_s=call_s)
+            return _failed(error, call_s if first is None else first.call_s)
 
     async def _execute(self, node: CallExec, call: BoundCall, key: bytes, identity: CallIdentity) -> CallAnswer:
         """Run the call, gathered or alone, and commit its result."""
@@ -121,9 +126,13 @@ class Dispatcher:
                 raise refusal(given_up, node.pool, node.max_retry_wait_s) from given_up.cause
         usage = kept.usage or NO_USAGE
         run_id = self._run.run_id
-        first = await self._store.put(key, run_id, node.name, kept.body, usage, settles_claim=node.is_effect)
+        first = await self._store.put(
+            key, run_id, node.name, kept.body, usage, call_s=kept.call_s, settles_claim=node.is_effect
+        )
         # Another process may have answered an equal call meanwhile: the first result is the result.
-        return CallAnswer(kept.value, usage) if first is None else CallAnswer(first.value, first.usage)
+        if first is not None:
+            return CallAnswer(first.value, first.usage, first.call_s)
+        return CallAnswer(kept.value, usage, kept.call_s)
 
     async def _gathered(self, node: CallExec, call: BoundCall, identity: CallIdentity) -> CommittedOutcome | None:
         """Return the outcome from a request that answered other calls too; None where the call must run alone."""
@@ -138,3 +147,8 @@ class Dispatcher:
             return await self._driver.run(request, partial(self._attempts.together, node, take, identity))
         except GivenUp as given_up:
             raise refusal(given_up, node.pool, request.max_retry_wait_s) from given_up.cause
+
+
+def _failed(error: CallError, call_s: float) -> CallError:
+    error.call_s = call_s
+    return error

@@ -30,6 +30,8 @@ class CommittedOutcome:
     #: The same as JSON.
     body: bytes
     usage: Usage | None
+    #: Seconds of the attempt that gave it.
+    call_s: float = 0.0
 
 
 def fail_call(error: BaseException, secrets: Secrets, *, is_outcome_unknown: bool = False) -> NoReturn:
