@@ -138,7 +138,9 @@ def interrupted() -> RunStopped:
 
 
 def awaiting(num_rows: int, run_id: str) -> AnswersAwaited:
-    """Return the error for a run in which rows wait for a person's answers."""
+    """Return the error for a run in which rows wait for a person's answers, or have got them since they asked."""
+    if not num_rows:
+        return AnswersAwaited("all questions have been answered meanwhile", hint="the same command, or call, goes on")
     rows = "1 row waits for an answer" if num_rows == 1 else f"{num_rows:,} rows wait for answers"
     return AnswersAwaited(rows, hint=f"sundog answer {run_id}; the same command, or call, then continues the run")
 

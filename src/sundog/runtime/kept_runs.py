@@ -206,8 +206,8 @@ def _summary(record: RunRecord, store: Store, runs: RunList) -> RunSummary:
     state: str = record.state
     if state != "finished" and runs.is_locked(record.command):
         state = "running"
-    elif state == "unfinished" and store.awaited(record.run_id):
-        state = "waits"
+    elif state == "waits" and not store.awaited(record.run_id):
+        state = "unfinished"
     return RunSummary(
         run=record.run_id,
         flow=record.flow,

@@ -17,7 +17,7 @@ from typing import Any
 from sundog.batch.follower import Follower, PlacementWithFigures, engine_replicas
 from sundog.batch.step_facts import call_facts
 from sundog.deployment import call_limits, identities
-from sundog.errors import RunStopped
+from sundog.errors import AnswersAwaited, RunStopped
 from sundog.host.beside import beside
 from sundog.host.driver import Driver
 from sundog.host.event_log import EventLog
@@ -127,12 +127,14 @@ class Run:
             return self._write_files(0.0)
         begin_s = time.monotonic()
         state: RunState = "unfinished"
+        self._runs.go_on(self.record.run_id)
         try:
             await self._run_rows(on_row)
             state = "finished"
             self._observe_tables()
             return await asyncio.to_thread(self._write_files, time.monotonic() - begin_s)
-        except RunStopped:
+        except RunStopped as stopped:
+            state = "waits" if isinstance(stopped, AnswersAwaited) else state
             self._write_errors()
             raise
         finally:

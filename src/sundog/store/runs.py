@@ -23,7 +23,7 @@ from sundog.private_files import make_private_folder, open_private
 from sundog.store.schema import store_error
 from sundog.store.store import Store
 
-RunState = Literal["unfinished", "finished", "stopped"]
+RunState = Literal["unfinished", "waits", "finished"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,10 @@ class RunList:
 
     def put_modules(self, run_id: str, modules: str) -> None:
         self._store.execute("update runs set modules = ? where run_id = ?", (modules, run_id))
+
+    def go_on(self, run_id: str) -> None:
+        """Say that a process works on the run, so that it is unfinished if that is killed."""
+        self._store.execute("update runs set state = 'unfinished' where run_id = ?", (run_id,))
 
     def end(self, run_id: str, state: RunState, busy_s: float) -> None:
         values = (state, _now(), busy_s, run_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ import sundog as sd
 from sundog.cli.answer import _ask, _shown
 from sundog.cli.main import app
 from sundog.engines.base import ENGINES, Message
-from sundog.errors import AnswersAwaited, ConfigError
+from sundog.errors import AnswersAwaited, ConfigError, RunStopped
 from sundog.runtime.answers import OpenQuestion, OpenQuestions, open_questions
 from sundog.runtime.kept_runs import list_runs
+from sundog.runtime.tables.course import TableCourse
+from sundog.store.store import Store
 from tests.runtime.agents.scripted_agent import STAGE, Answer, ScriptedKind, Stage, num_answers
 
 FLOW = """
@@ -182,3 +184,34 @@ def test_the_commands(state: Path) -> None:
     assert "waits for no answer" in given.stderr
     assert runner.invoke(app, command).exit_code == 0
     assert len((state.parent / "out.jsonl").read_text().splitlines()) == 3
+
+
+def test_answers_that_come_while_the_run_runs_are_kept(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_awaited = Store.put_awaited
+
+    def answered(store: Store, key: bytes, run_id: str, *more: Any) -> Awaitable[None]:
+        async def write() -> None:
+            await put_awaited(store, key, run_id, *more)
+            for one in store.awaited(run_id):
+                store.answer(run_id, one, b'{"text":"yes"}')
+
+        return write()
+
+    monkeypatch.setattr(Store, "put_awaited", answered)
+    with pytest.raises(AnswersAwaited, match="all questions have been answered meanwhile"):
+        run(state, FLOW)
+    assert [one.state for one in list_runs(state)] == ["unfinished"]
+    assert [row["answer"] for row in run(state, FLOW)] == ["yes", "small", "yes"]
+
+
+def test_a_run_that_goes_on_waits_no_more(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AnswersAwaited):
+        run(state, FLOW)
+
+    def interrupted(course: TableCourse) -> None:
+        raise RunStopped("interrupted")
+
+    monkeypatch.setattr(TableCourse, "run", interrupted)
+    with pytest.raises(RunStopped, match="interrupted"):
+        run(state, FLOW)
+    assert [one.state for one in list_runs(state)] == ["unfinished"]

@@ -99,7 +99,8 @@ class TableCourse:
         if self._is_stopping:
             raise interrupted()
         if self._held:
-            raise awaiting(sum(feed.num_awaiting for feed in self._feeds.values()), self._run_id)
+            # Some may have been answered meanwhile, and some questions are shared.
+            raise awaiting(len({one.row for one in self._store.awaited(self._run_id)}), self._run_id)
 
     async def _until_stopped(self, table: TableExec) -> None:
         try:
