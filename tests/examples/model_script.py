@@ -48,7 +48,7 @@ class ScriptedModel(ModelServer):
         self._release.set()
 
 
-def use(name: str, **arguments: Any) -> Message:
+def use(name: str, /, **arguments: Any) -> Message:
     """The model uses one tool."""
     function = {"name": name, "arguments": json.dumps(arguments)}
     return {"role": "assistant", "content": None, "tool_calls": [{"id": f"{name}1", "function": function}]}
