@@ -17,6 +17,7 @@ from typing import Any
 
 from sundog.engines.base import GenerateRequest, Message
 from sundog.engines.modelled.null import count_tokens, modelled_answer
+from sundog.engines.modelled.vectors import hashed_vector
 
 MODEL = "served"
 MAX_CONTEXT_TOKENS = 400
@@ -127,6 +128,9 @@ def text_of(content: Any) -> str:
 
 
 async def answer_well(exchange: Exchange) -> None:
+    if exchange.path.endswith("/embeddings"):
+        await answer_vectors(exchange)
+        return
     body, is_chat = exchange.body, "/chat/completions" in exchange.path
     messages = body["messages"] if is_chat else [{"role": "user", "content": body["prompt"]}]
     schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
@@ -154,6 +158,18 @@ async def answer_well(exchange: Exchange) -> None:
     usage = {"prompt_tokens": num_prompt_tokens, "completion_tokens": count_tokens(text)}
     await exchange.send_event({"choices": [], "usage": {**usage, "prompt_tokens_details": details}})
     await exchange.end_stream()
+
+
+async def answer_vectors(exchange: Exchange) -> None:
+    """Give the null engine's vectors, the last one first, as the protocol allows; "bad" is refused."""
+    texts = exchange.body["input"]
+    if "bad" in texts:
+        await exchange.send(400, json.dumps({"error": {"message": "this text is not taken", "code": 400}}))
+        return
+    vectors = [hashed_vector(MODEL, text, exchange.body.get("dimensions")) for text in texts]
+    data = [{"object": "embedding", "index": i, "embedding": list(vector)} for i, vector in enumerate(vectors)]
+    usage = {"prompt_tokens": sum(map(len, texts)), "total_tokens": sum(map(len, texts))}
+    await exchange.send(200, json.dumps({"object": "list", "data": data[::-1], "usage": usage}))
 
 
 async def call_a_tool(exchange: Exchange, tools: list[Any], request: GenerateRequest) -> None:

@@ -27,10 +27,12 @@ from sundog.engines.base import (
     Usage,
 )
 from sundog.engines.counters import Counters
+from sundog.engines.embeddings import Embeddings, EmbedRequest
 from sundog.engines.message_parts import PartKind
 from sundog.engines.modelled.block_table import BlockTable, block_keys
 from sundog.engines.modelled.replica import StepSeconds
 from sundog.engines.modelled.steps import ModelledSteps
+from sundog.engines.modelled.vectors import hashed_vector
 from sundog.engines.structured.json_schema import (
     AnswerSchema,
     AnyOfSchema,
@@ -91,8 +93,7 @@ class NullEngine:
         self._is_open = True
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
-        if not self._is_open:
-            raise EngineUnavailable("the null engine is not started, or closed", retryable=True)
+        self._check_open()
         with self._counters:
             text, finish_reason = modelled_answer(self._options.model, request, self._options.output_tokens)
             usage = Usage(self.count_prompt_tokens(request), count_tokens(text), 0)
@@ -113,6 +114,24 @@ class NullEngine:
                 await asyncio.sleep(self._options.latency_s)
             self._counters.add(usage)
             yield Chunk(text, finish_reason, usage)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        self._check_open()
+        with self._counters:
+            num_tokens = sum(map(count_tokens, request.texts))
+            if self._steps is not None:
+                async with aclosing(self._steps.generate(num_tokens, 1, (), is_streamed=False)) as told:
+                    async for _ in told:
+                        """Its prompt takes its time."""
+            elif self._options.latency_s:
+                await asyncio.sleep(self._options.latency_s)
+            model, usage = self._options.model, Usage(num_tokens, 0, 0)
+            self._counters.add(usage)
+            return Embeddings(tuple(hashed_vector(model, text, request.dimensions) for text in request.texts), usage)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise EngineUnavailable("the null engine is not started, or closed", retryable=True)
 
     def capabilities(self) -> Capabilities:
         return self._capabilities
@@ -201,6 +220,9 @@ class NullKind:
 
     def part_kinds(self, options: NullOptions) -> frozenset[PartKind]:
         return frozenset({"image", "file"})
+
+    def has_embeddings(self, options: NullOptions) -> bool:
+        return True
 
     def tool_form(self, options: NullOptions) -> ToolForm:
         return "constrained"

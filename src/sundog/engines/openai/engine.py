@@ -9,20 +9,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from sundog.engines.base import Capabilities, Chunk, Doubt, EngineOutline, EngineStats, GenerateRequest, Message
 from sundog.engines.counters import Counters
+from sundog.engines.embeddings import Embeddings, EmbedRequest
 from sundog.engines.message_parts import PartKind
 from sundog.engines.openai.connection import Connection
 from sundog.engines.openai.models import Listed, read_models
 from sundog.engines.openai.options import OpenAIOptions
 from sundog.engines.openai.protocol.answers import read_chunks
 from sundog.engines.openai.protocol.bodies import PATHS, request_body, with_extra
+from sundog.engines.openai.protocol.embeddings import (
+    EMBEDDINGS_PATH,
+    MAX_VECTORS_BYTES,
+    embeddings_body,
+    read_embeddings,
+)
 from sundog.engines.openai.protocol.failures import MAX_ERROR_BYTES, engine_error_of
 from sundog.engines.structured.tool_form import plain_messages
 from sundog.engines.tool_use import ToolForm
@@ -30,7 +37,7 @@ from sundog.engines.vllm.metrics import kv_capacity_tokens, metrics_url
 from sundog.errors import BadResponse, ConfigError, EngineError, EngineUnavailable, SundogError
 from sundog.secrets import Secrets
 from sundog.tokens import CHARACTERS_PER_TOKEN
-from sundog.transport.answer import REDIRECTS, WholeAnswer
+from sundog.transport.answer import REDIRECTS, StreamedAnswer, WholeAnswer
 from sundog.transport.faults import TooLarge, TransportFault
 
 START_TIMEOUT_S = 30.0
@@ -92,22 +99,37 @@ class OpenAIEngine:
         self._capabilities = self._what_is_known()
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        with self._exchange():
+            async with aclosing(self._attempt(request)) as chunks:
+                async for chunk in chunks:
+                    if chunk.usage is not None:
+                        self._counters.add(chunk.usage)
+                    yield chunk
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        with self._exchange():
+            content = _encoded(embeddings_body(request, self._options.model, self._extra_body), "text")
+            async with self.connection.post(EMBEDDINGS_PATH, content) as answer:
+                if not 200 <= answer.status < 300:
+                    raise await self._refusal(answer)
+                found = read_embeddings(await answer.read(MAX_VECTORS_BYTES), request)
+            self._counters.add(found.usage)
+            return found
+
+    @contextmanager
+    def _exchange(self) -> Iterator[None]:
+        """Count a request, and tell its failures without secrets."""
         if not self._is_started:
             raise EngineUnavailable("the engine is not started, or closed")
-        connection = self.connection
         with self._counters:
             try:
-                async with aclosing(self._attempt(request)) as chunks:
-                    async for chunk in chunks:
-                        if chunk.usage is not None:
-                            self._counters.add(chunk.usage)
-                        yield chunk
+                yield
             except TransportFault as fault:
-                raise connection.error_of(fault) from None
+                raise self.connection.error_of(fault) from None
             except EngineError as error:
-                error.what = connection.hide(error.what)[:MAX_SHOWN_CHARACTERS]
+                error.what = self.connection.hide(error.what)[:MAX_SHOWN_CHARACTERS]
                 error.args = (error.what,)
-                error.where = connection.shown_url
+                error.where = self.connection.shown_url
                 raise
 
     def capabilities(self) -> Capabilities:
@@ -145,13 +167,7 @@ class OpenAIEngine:
         """Yield the chunks as they come where their time matters, else one for the whole answer."""
         async with self.connection.post(PATHS[self._options.api], self._content(request)) as answer:
             if not 200 <= answer.status < 300:
-                body = await answer.read_start(MAX_ERROR_BYTES, ERROR_BODY_S)
-                error = engine_error_of(answer.status, answer.headers, body, now_s=time.time())
-                if answer.status == 404 and self._listed.is_missing:
-                    error.hint = self._listed.hint
-                elif answer.status in REDIRECTS and (location := answer.headers.get("location")):
-                    error.hint = self._redirect_hint(location)
-                raise error
+                raise await self._refusal(answer)
             texts: list[str] = []
             count = partial(self.count_prompt_tokens, request)
             async with aclosing(read_chunks(answer, count, takes_calls=bool(request.tools))) as chunks:
@@ -163,6 +179,15 @@ class OpenAIEngine:
                     if chunk.usage is not None:
                         yield replace(chunk, text="".join(texts))
             await answer.finish(FINISH_S)
+
+    async def _refusal(self, answer: StreamedAnswer) -> EngineError:
+        body = await answer.read_start(MAX_ERROR_BYTES, ERROR_BODY_S)
+        error = engine_error_of(answer.status, answer.headers, body, now_s=time.time())
+        if answer.status == 404 and self._listed.is_missing:
+            error.hint = self._listed.hint
+        elif answer.status in REDIRECTS and (location := answer.headers.get("location")):
+            error.hint = self._redirect_hint(location)
+        return error
 
     def _content(self, request: GenerateRequest) -> bytes:
         options = self._options
@@ -176,11 +201,7 @@ class OpenAIEngine:
             has_priority=options.has_priority,
             is_streamed=request.needs_first_token,
         )
-        try:
-            body = {**with_extra(body, self._extra_body), **self._more(request)}
-            return json.dumps(body, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise BadResponse(f"the prompt cannot be written as UTF-8: {error.reason}", hint="clean the row") from error
+        return _encoded({**with_extra(body, self._extra_body), **self._more(request)}, "prompt")
 
     async def _read_kv_capacity(self) -> None:
         """It stays unknown where the page is not reachable: a proxy may serve the protocol alone."""
@@ -242,11 +263,21 @@ class OpenAIKind:
     def part_kinds(self, options: OpenAIOptions) -> frozenset[PartKind]:
         return frozenset({"image", "file"} if options.api == "chat" else ())
 
+    def has_embeddings(self, options: OpenAIOptions) -> bool:
+        return True
+
     def tool_form(self, options: OpenAIOptions) -> ToolForm:
         return options.tool_calls or ("native" if options.api == "chat" else "constrained")
 
     def open(self, options: OpenAIOptions, replica: int, secrets: Secrets) -> OpenAIEngine:
         return OpenAIEngine(options, replica, secrets)
+
+
+def _encoded(body: Mapping[str, Any], what: str) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadResponse(f"the {what} cannot be written as UTF-8: {error.reason}", hint="clean the row") from error
 
 
 def estimate_prompt_tokens(messages: Sequence[Message]) -> int:

@@ -27,6 +27,7 @@ from sundog.engines.base import (
     EngineStats,
     GenerateRequest,
 )
+from sundog.engines.embeddings import Embeddings, EmbedRequest
 from sundog.engines.message_parts import PartKind
 from sundog.engines.openai.engine import COUNT_ERROR, SERVER_BLOCK_TOKENS, OpenAIEngine, estimate_prompt_tokens
 from sundog.engines.openai.options import OpenAIOptions, ServerOptions
@@ -195,6 +196,13 @@ class VLLMEngine:
             self.suspicion.set()
             raise
 
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        try:
+            return await self._protocol.embed(request)
+        except EngineUnavailable:
+            self.suspicion.set()
+            raise
+
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
@@ -236,6 +244,9 @@ class VLLMKind:
 
     def part_kinds(self, options: VLLMOptions) -> frozenset[PartKind]:
         return frozenset({"image"} if options.api == "chat" else ())
+
+    def has_embeddings(self, options: VLLMOptions) -> bool:
+        return True
 
     def tool_form(self, options: VLLMOptions) -> ToolForm:
         return options.tool_calls or ("native" if "tool_call_parser" in options.arguments else "constrained")

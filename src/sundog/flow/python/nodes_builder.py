@@ -108,6 +108,10 @@ class NodesBuilder:
         """Add a question that a person answers, by `sundog answer`, and modifiers."""
         return self.step(name, "human", question=question, **fields)
 
+    def embed(self, name: str, *, engine: str, text: Text, dimensions: int | None = None, **fields: Any) -> Ref:
+        """Add the vector of a text, and modifiers."""
+        return self.step(name, "embed", engine=engine, text=text, dimensions=dimensions, **fields)
+
     def mcp(self, name: str, *, tool: str, **fields: Any) -> Ref:
         """Add a use of a tool of an MCP server, which `command` or `url` names, and modifiers."""
         return self.step(name, "mcp", tool=tool, **fields)

@@ -102,6 +102,11 @@ class AlternativesBinder:
                 self._add("'on_error' names an engine, and the step has none", (*path, "on_error"), "give a `value`")
                 return nothing
             engines = [block["engine"], on_error.engine]
+        if engines and operator == "embed":
+            self._add(
+                "the vectors of two engines cannot be compared", path, "name one engine; 'on_error' takes a `value`"
+            )
+            return nothing
         if len(engines) == NUM_ENGINES and engines[0] == engines[1]:
             self._add(f"the engine '{engines[0]}' would be asked twice", path, "name another one")
             return nothing

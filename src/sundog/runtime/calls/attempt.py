@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NoReturn, cast
 
-from sundog.engines.base import Engine, Message
+from sundog.engines.base import Engine, Message, Usage
 from sundog.errors import CallError, EngineTimeout
 from sundog.host.attempt import Success
 from sundog.host.driver import Driver
@@ -125,7 +125,7 @@ class Attempts:
             if answer is not None:
                 answer.call_s = call_s
         lengths = [len(answer.body) for answer in answers if answer is not None]
-        return Success(answers, None, len(calls), len(lengths), sum(lengths) / max(1, len(lengths)))
+        return Success(answers, _in_all(answers), len(calls), len(lengths), sum(lengths) / max(1, len(lengths)))
 
     def _kept_or_none(self, outcome: Outcome | None) -> CommittedOutcome | None:
         try:
@@ -155,6 +155,20 @@ class Attempts:
     def _about(self, node: CallExec, identity: CallIdentity, prompt: tuple[Message, ...]) -> Mapping[str, Any]:
         facts = self._run.facts.get(node.name, NO_FACTS)
         return envelope(facts, self._run.workflow_id(identity.row), identity.depth, prompt)
+
+
+def _in_all(answers: Sequence[CommittedOutcome | None]) -> Usage | None:
+    """Return the tokens of gathered calls together; None where they have none."""
+    told = [answer.usage for answer in answers if answer is not None and answer.usage is not None]
+    if not told:
+        return None
+    num_cached = [usage.num_cached_tokens for usage in told if usage.num_cached_tokens is not None]
+    return Usage(
+        sum(usage.num_prompt_tokens for usage in told),
+        sum(usage.num_output_tokens for usage in told),
+        sum(num_cached) if num_cached else None,
+        is_estimated=any(usage.is_estimated for usage in told),
+    )
 
 
 def _end_in_failure(node: CallExec, error: CallError | TimeoutError) -> NoReturn:
