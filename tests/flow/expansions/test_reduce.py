@@ -221,6 +221,13 @@ def test_a_fold_reads_one_chunk_after_the_other(tmp_path: Path, model: Model) ->
     assert len(later) == sum("of b:" in prompt.lower() for prompt in model.asked) - 1 > 2
 
 
+def test_a_fold_asks_nothing_about_chunks_without_a_text(tmp_path: Path, model: Model) -> None:
+    rows: list[Row] = [("a", "#1 here"), *[("a", None)] * 40, ("a", "#2 there"), *[("b", None)] * 3]
+    result = run(flow_of(tmp_path, rows, fold="More of {{ row.ward }}:"), tmp_path)
+    assert [(row["ward"], row["text"]) for row in result] == [("a", "#1 #2"), ("b", None)]
+    assert len(model.asked) == 2
+
+
 def test_rows_of_the_source_that_failed_stop_the_run_or_are_left_out(tmp_path: Path, model: Model) -> None:
     model.broken = {"#4"}
     with pytest.raises(RunStopped, match="'told__0' needs all rows of 'read', and 1 of them failed"):

@@ -34,6 +34,7 @@ from sundog.ir.templates.template import Template
 TEXT = "reduce__text"
 MAX_LEVELS = 10
 _EACH = f"{{% for part in row.{PARTS} if part.{ITEM} is not none %}}"
+_SAID = f"row.{PARTS} | rejectattr('{ITEM}', 'none') | list"
 _LISTED = f"{_EACH}{{{{ '\n\n---\n\n' if not loop.first }}}}{{{{ part.{ITEM} }}}}{{% endfor %}}"
 
 
@@ -134,14 +135,14 @@ def _tree(name: str, spec: ReduceSpec, of_source: Mapping[str, Any]) -> dict[str
 
 def _leaves(name: str, spec: ReduceSpec) -> dict[str, Any]:
     """Return the table of the chunks of rows, each with its answer; a chunk without any text has none."""
-    asked, is_said = f"{name}__ask0", f"row.{PARTS} | rejectattr('{ITEM}', 'none') | list"
+    asked = f"{name}__ask0"
     return {
         **_chunked(spec, chunks_of_rows(spec.chunking)),
         "nodes": {
             f"{name}__fits": _fits(spec),
-            asked: {"llm": _llm(spec, spec.prompt.source, _LISTED), "when": f"{{{{ {is_said} }}}}"},
+            asked: {"llm": _llm(spec, spec.prompt.source, _LISTED), "when": f"{{{{ {_SAID} }}}}"},
         },
-        "outputs": {**_of_part(spec), TEXT: f"{{{{ {asked}.text if {is_said} else none }}}}"},
+        "outputs": {**_of_part(spec), TEXT: f"{{{{ {asked}.text if {_SAID} else none }}}}"},
         "types": {TEXT: "VARCHAR"},
     }
 
@@ -165,16 +166,19 @@ def _merged(name: str, spec: ReduceSpec, level: int) -> dict[str, Any]:
 def _folded(name: str, spec: ReduceSpec, of_source: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     assert spec.fold is not None
     chunks, loop, asked = f"{name}__0", f"{name}__fold", f"{name}__ask"
-    part = f"{{{{ row.{PARTS}[loop.turn - 1].{ITEM} }}}}"
+    part = f"{{{{ ({_SAID})[loop.turn - 1].{ITEM} }}}}"
     more = f"{spec.fold.source}\n\nSo far:\n{{{{ loop.last.{asked}.text }}}}"
     prompt = f"{{% if loop.turn == 1 %}}{spec.prompt.source}{{% else %}}{more}{{% endif %}}"
     sql = f"select {_columns(spec)}, s.{TEXT} as {ITEM} from {chunks} s order by s.rowid"
+    # A chunk without any text has no turn, and a group of such chunks no answer.
+    listed = f"{{{{ {_SAID} | map(attribute='{ITEM}') | join('\\n\\n---\\n\\n') if {_SAID} else none }}}}"
     room = spec.chunking._replace(room_tokens=spec.max_prompt_tokens - spec.max_tokens)
     return {
         chunks: {
             **_chunked(spec, chunks_of_rows(room)),
             "nodes": {f"{name}__fits": _fits(spec)},
-            "outputs": {**_of_part(spec), TEXT: _LISTED},
+            "outputs": {**_of_part(spec), TEXT: listed},
+            "types": {TEXT: "VARCHAR"},
             **of_source,
         },
         f"{name}__groups": {
@@ -182,13 +186,15 @@ def _folded(name: str, spec: ReduceSpec, of_source: Mapping[str, Any]) -> dict[s
             "failed_rows": "mark",
             "nodes": {
                 loop: {
+                    "when": f"{{{{ {_SAID} }}}}",
                     "loop": {
-                        "max_turns": f"{{{{ row.{PARTS} | length }}}}",
+                        "max_turns": f"{{{{ {_SAID} | length }}}}",
                         "nodes": {asked: {"llm": _llm(spec, prompt, part)}},
-                    }
+                    },
                 }
             },
-            "outputs": {**_bare(spec.by), TEXT: f"{{{{ {loop}.{asked}.text }}}}"},
+            "outputs": {**_bare(spec.by), TEXT: f"{{{{ {loop}.{asked}.text if {_SAID} else none }}}}"},
+            "types": {TEXT: "VARCHAR"},
         },
     }
 
