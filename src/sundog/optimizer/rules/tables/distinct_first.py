@@ -24,19 +24,17 @@ from sundog.queries.distinct import distinct_rows, needs_distinct_rows_only
 class DistinctFirst:
     """Take distinct rows before steps, where they are taken behind them.
 
-    >>> from sundog.flow.example import example_plan
+    >>> from sundog.flow.example import example_tables
     >>> from sundog.optimizer.rewrite import rewrite_by
-    >>> plan = example_plan('''
-    ...     inputs: {mails: {path: mails.csv}}
-    ...     tables:
-    ...       read:
-    ...         query: "select state from mails where size > 1"
-    ...         nodes: {meant: {llm: {engine: local, prompt: "Explain {{ row.state }}"}}}
-    ...         outputs: {state: "{{ row.state }}", meant: "{{ meant.text }}"}
-    ...       states: {query: "select distinct state, meant from read", outputs: {meant: "{{ row.meant }}"}}''')
-    >>> print(rewrite_by(DistinctFirst(), plan).plan.table("read").source.sql)
+    >>> plan = example_tables('''
+    ...     explained:
+    ...       query: "select state from read where size > 1"
+    ...       nodes: {meant: {llm: {engine: local, prompt: "Explain {{ row.state }}"}}}
+    ...       outputs: {state: "{{ row.state }}", meant: "{{ meant.text }}"}
+    ...     states: {query: "select distinct state, meant from explained", outputs: {meant: "{{ row.meant }}"}}''')
+    >>> print(rewrite_by(DistinctFirst(), plan).plan.table("explained").source.sql)
     select "state" from (
-    select state from mails where size > 1
+    select state from read where size > 1
     ) as __rows group by "state", "state"::varchar
     """
 

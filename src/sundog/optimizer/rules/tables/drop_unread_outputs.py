@@ -28,16 +28,10 @@ from sundog.queries.removal import without_columns
 class DropUnreadOutputs:
     """Leave out the columns between tables that nobody reads.
 
-    >>> from sundog.flow.example import example_plan
+    >>> from sundog.flow.example import example_tables
     >>> from sundog.optimizer.rewrite import rewrite_by
-    >>> plan = example_plan('''
-    ...     inputs: {mails: {path: mails.csv}}
-    ...     tables:
-    ...       read:
-    ...         from: mails
-    ...         nodes: {gist: {llm: {engine: local, prompt: "Sum up {{ row.mail }}"}}}
-    ...         outputs: {state: "{{ row.state }}", gist: "{{ gist.text }}"}
-    ...       states: {query: "select state, count(*) as n from read group by state", outputs: {n: "{{ row.n }}"}}''')
+    >>> plan = example_tables('''
+    ...     states: {query: "select state, count(*) as n from read group by state", outputs: {n: "{{ row.n }}"}}''')
     >>> [name for name, _ in rewrite_by(DropUnreadOutputs(), plan).plan.table("read").outputs]
     ['state']
     """

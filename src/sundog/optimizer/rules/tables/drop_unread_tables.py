@@ -15,16 +15,12 @@ from sundog.optimizer.rules.base import Context, RuleResult
 class DropUnreadTables:
     """Leave out the tables that nothing asked for is made of.
 
-    >>> from sundog.flow.example import example_plan
+    >>> from sundog.flow.example import example_tables
     >>> from sundog.optimizer.rewrite import rewrite_by
-    >>> plan = example_plan('''
-    ...     inputs: {mails: {path: mails.csv}}
-    ...     tables:
-    ...       open: {query: "select * from mails where state = 'open'", outputs: {id: "{{ row.id }}"}}
-    ...       sizes: {query: "select max(size) as size from mails", outputs: {size: "{{ row.size }}"}}
-    ...     results: [open]''')
+    >>> plan = example_tables('''
+    ...     sizes: {query: "select max(bytes) as size from mails", outputs: {size: "{{ row.size }}"}}''')
     >>> [table.name for table in rewrite_by(DropUnreadTables(), plan).plan.tables]
-    ['open']
+    ['sizes']
     """
 
     name = "drop_unread_tables"

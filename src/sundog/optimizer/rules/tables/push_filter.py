@@ -26,22 +26,16 @@ from sundog.queries.movement import pull_filter
 class PushFilter:
     """Put a filter where the rows come from.
 
-    >>> from sundog.flow.example import example_plan
+    >>> from sundog.flow.example import example_tables
     >>> from sundog.optimizer.rewrite import rewrite_by
-    >>> plan = example_plan('''
-    ...     inputs: {mails: {path: mails.csv}}
-    ...     tables:
-    ...       read:
-    ...         from: mails
-    ...         nodes: {gist: {llm: {engine: local, prompt: "Sum up {{ row.mail }}"}}}
-    ...         outputs: {state: "{{ row.state }}", gist: "{{ gist.text }}"}
-    ...       open:
-    ...         query: "select state as st, gist from read"
-    ...         nodes: {is_open: {filter: "{{ row.st == 'open' }}"}}
-    ...         outputs: {gist: "{{ row.gist }}"}''')
+    >>> plan = example_tables('''
+    ...     open:
+    ...       query: "select state as st, gist from read"
+    ...       nodes: {is_open: {filter: "{{ row.st == 'open' }}"}}
+    ...       outputs: {gist: "{{ row.gist }}"}''')
     >>> first = rewrite_by(PushFilter(), plan).plan.table("read").nodes[0]
     >>> first.name, first.predicate.source
-    ('is_open', "{{ row.state == 'open' }}")
+    ('is_open', "{{ row.status == 'open' }}")
     """
 
     name = "push_filter"
