@@ -44,6 +44,7 @@ def stream(*deltas: dict[str, Any], finish_reason: str = "tool_calls") -> bytes:
 A, B = '{"order": 7}', '{"order": 8}'
 ONE: Calls = [("a", "look", A)]
 TWO: Calls = [("a", "look", A), ("b", "look", B)]
+ONE_ID: Calls = [("a", "look", A), ("a", "look", B)]
 BEGUN_A, BEGUN_B = delta(0, "a", "look", ""), delta(1, "b", "look", "")
 
 
@@ -72,6 +73,8 @@ def without_an_index() -> Iterator[CallDeviation]:
     yield CallDeviation("neither index nor id, two", no_ids, [("", "look", A), ("", "look", B)])
     same = stream(delta(0, "a", "look", A), delta(0, "b", "look", B))
     yield CallDeviation("one index for both", same, TWO)
+    one_id = stream(delta(0, "a", "look", A), delta(1, "a", "look", B[:5]), delta(1, arguments=B[5:]))
+    yield CallDeviation("one id for both", one_id, ONE_ID)
 
 
 def of_proxies() -> Iterator[CallDeviation]:
@@ -93,6 +96,10 @@ def whole_answers() -> Iterator[CallDeviation]:
     yield CallDeviation("whole, ends with stop", whole(message, "stop"), ONE)
     other = {**plain, "id": "b", "function": {"name": "look", "arguments": B}}
     yield CallDeviation("whole, two", whole({**message, "tool_calls": [plain, other]}, "tool_calls"), TWO)
+    for name, id in (("one id", "a"), ("empty ids", ""), ("no ids", None)):
+        listed = [{**call, "id": id} for call in (plain, other, other)]
+        three = [(id or "", "look", arguments) for arguments in (A, B, B)]
+        yield CallDeviation(f"whole, {name}", whole({**message, "tool_calls": listed}, "tool_calls"), three)
     beside = whole({**message, "content": "Let me see."}, "tool_calls")
     yield CallDeviation("text beside calls", beside, ONE, "Let me see.")
     as_object = {"function": {"name": "look", "arguments": {"order": 7}}}

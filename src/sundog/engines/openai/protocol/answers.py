@@ -118,7 +118,7 @@ class AnswerReader:
             if not self._has_events:
                 raise _no_json(error, body) from error
             return text
-        text = self._read_value(value)
+        text = self._read_value(value, is_whole=True)
         self._count(text)
         if self._finish_reason is None and self._has_events:
             # Whole JSON is a whole answer; some servers leave its reason out.
@@ -159,7 +159,7 @@ class AnswerReader:
             self._plain.learn(data, event)
         return text
 
-    def _read_value(self, event: Any) -> str:
+    def _read_value(self, event: Any, *, is_whole: bool = False) -> str:
         """Return the text of an event or of a whole answer."""
         if not isinstance(event, dict):
             raise BadResponse(f"the server sent JSON that is not an object: {_shown(event)}", retryable=True)
@@ -171,7 +171,7 @@ class AnswerReader:
             if piece is not None and piece.calls is not None:
                 self._has_called = True
                 if self._takes_calls:
-                    self._calls.add(piece.calls)
+                    self._calls.add(piece.calls, is_whole=is_whole)
         except (AttributeError, TypeError) as error:
             raise BadResponse(f"the server sent a malformed answer: {error!s:.200}", retryable=True) from error
         if piece is None:

@@ -1,7 +1,7 @@
 """The calls of tools in an answer, joined from the pieces in which servers send them.
 
 Owns which pieces belong to one call: by `index`, which servers also leave out, write as -1, or give to several calls.
-Never judges names or arguments.
+What an answer that came whole lists are calls and no pieces, whatever their ids. Never judges names or arguments.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ class CallJoiner:
         self._calls: list[_Open] = []
         self.num_characters = 0
 
-    def add(self, pieces: Any) -> None:
-        """Take what one event, or a whole answer, says of calls. TypeError or AttributeError for another form."""
+    def add(self, pieces: Any, *, is_whole: bool = False) -> None:
+        """Take what one event says of calls, or an answer that came whole (`is_whole`). TypeError or AttributeError for
+        another form."""
         if not pieces:
             return
         if not isinstance(pieces, list):
             raise TypeError("its tool_calls are no list")
         for piece in pieces:
-            self._add(piece)
+            self._add(piece, is_whole=is_whole)
 
     def calls(self) -> tuple[ToolCall, ...]:
         """Return the calls in their order; BadResponse for one that names no tool."""
@@ -57,10 +58,10 @@ class CallJoiner:
                 raise BadResponse("the server sent a tool's call without the tool's name", retryable=True)
         return tuple(ToolCall(call.id, call.name, joined_pairs(call.arguments).strip() or "{}") for call in found)
 
-    def _add(self, piece: Any) -> None:
+    def _add(self, piece: Any, *, is_whole: bool) -> None:
         function = piece.get("function") or piece
         id, name = _text(piece.get("id")), _text(function.get("name"))
-        call = self._call_of(_index(piece.get("index")), id, name)
+        call = self._begun(None, id) if is_whole else self._call_of(_index(piece.get("index")), id, name)
         call.id = call.id or id
         call.name = call.name or name
         text = _arguments(function.get("arguments"))
@@ -74,7 +75,9 @@ class CallJoiner:
     def _call_of(self, index: int | None, id: str, name: str) -> _Open:
         """Return the call that a piece belongs to: a new one where the piece begins one."""
         last = self._calls[-1] if self._calls else None
-        if id and (known := next((call for call in self._calls if call.id == id), None)):
+        # Servers with one id for all calls tell them apart by their index.
+        same = (call for call in self._calls if call.id == id and (index is None or call.index in (None, index)))
+        if id and (known := next(same, None)):
             return known
         if index is not None:
             known = next((call for call in reversed(self._calls) if call.index == index), None)
@@ -83,6 +86,10 @@ class CallJoiner:
                 return known
         elif last is not None and not name and not (id and last.id and _is_object(last.arguments)):
             return last
+        return self._begun(index, id)
+
+    def _begun(self, index: int | None, id: str) -> _Open:
+        """Return a new call."""
         if len(self._calls) >= MAX_CALLS:
             raise BadResponse(f"the model called more than {MAX_CALLS} tools at once")
         self._calls.append(_Open(index, id))
