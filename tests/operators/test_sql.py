@@ -8,8 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +310,57 @@ def test_a_write_that_could_not_be_stopped_in_time_is_not_committed_later(
     asyncio.run(give_up())
     database.close()
     assert names(folder) == ["tea", "milk"]
+
+
+def select(query: str) -> Statement:
+    return Statement(text(query), {}, is_write=False, max_rows=10)
+
+
+def test_only_the_late_statement_of_a_connection_is_interrupted(folder: Path) -> None:
+    database = Database(make_url(URL), folder, max_connections=1)
+
+    async def statements() -> list[dict[str, Any]]:
+        with pytest.raises(OperatorError, match="two columns") as half_read:
+            await database.execute(select("select id as a, name as a from item"), timeout_s=5)
+        assert half_read.value  # whoever holds the failure holds its result too
+        with pytest.raises(OperatorError, match="was stopped"):
+            await database.execute(select(ENDLESS), timeout_s=0.05)
+        return await database.execute(select("select name from item order by id"), timeout_s=5)
+
+    assert asyncio.run(statements()) == [{"name": "tea"}, {"name": "milk"}]
+    database.close()
+
+
+def test_a_connection_that_was_given_back_is_not_interrupted(database: Database) -> None:
+    attempt = database.attempt(select("select 1"), 5)
+    interrupted = []
+
+    class Refusing:
+        def execute(self, statement: str) -> None:
+            raise OperatorError(f"refused: {statement}")
+
+        def interrupt(self) -> None:
+            interrupted.append(self)
+
+    class Connected:
+        driver_connection = Refusing()
+
+    class Lent:
+        connection = Connected()
+
+    class Lending:
+        @contextmanager
+        def lent(self, is_stopped: Callable[[], bool]) -> Iterator[Lent]:
+            yield Lent()
+
+        def wake(self) -> None:
+            pass
+
+    attempt.connections = Lending()
+    with pytest.raises(OperatorError, match="refused"):
+        attempt.run()
+    attempt.stop()
+    assert not interrupted
 
 
 @pytest.mark.parametrize(

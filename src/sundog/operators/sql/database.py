@@ -157,16 +157,16 @@ class StatementAttempt:
             self.raise_if_stopped()
             with self.connections.lent(lambda: self.is_stopped) as connection:
                 phase = Phase.EXECUTING
-                self.prepare(connection)
                 try:
+                    self.prepare(connection)
                     rows = self.execute(connection)
                     phase = Phase.COMMITTING
                     self._enter_commit()
                     connection.commit()
                     return rows
                 finally:
-                    with self._lock:
-                        self._driver_connection = None
+                    # From here on the connection is another call's, which no stop of this one may reach.
+                    self.set_driver_connection(None)
         except self.faults as error:
             if self.is_stopped and not self.is_committing:
                 raise self._timeout() from error
@@ -186,17 +186,19 @@ class StatementAttempt:
                     return
 
     def set_driver_connection(self, connection: Any) -> None:
-        """Tell which connection is to be interrupted."""
+        """Tell which connection is to be interrupted, None for none."""
         with self._lock:
             self._driver_connection = connection
 
     def prepare(self, connection: Any) -> None:
         """Make a connection ready for the statement."""
-        self.set_driver_connection(connection.connection.driver_connection)
+        driver_connection = connection.connection.driver_connection
         if self.backend == "sqlite":
+            # It waits for nothing, so nothing has to interrupt it.
             wait_ms = max(1, round(self.timeout_s * 1000))
-            self._driver_connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
-        elif self.backend == "postgresql" and not self.statement.is_write:
+            driver_connection.execute(f"PRAGMA busy_timeout = {wait_ms}").close()
+        self.set_driver_connection(driver_connection)
+        if self.backend == "postgresql" and not self.statement.is_write:
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
 
     def execute(self, connection: Any) -> list[SQLRow]:
@@ -238,10 +240,13 @@ class StatementAttempt:
 
 
 def _fetch(result: CursorResult[Any], max_rows: int, raw_column: str | None) -> list[SQLRow]:
-    names = list(result.keys())
-    check_names(names)
-    found = result.fetchmany(max_rows + 1)
-    result.close()
+    try:
+        names = list(result.keys())
+        check_names(names)
+        found = result.fetchmany(max_rows + 1)
+    finally:
+        # An open result would keep SQLite's connection at work: a later interrupt would end the statements of others.
+        result.close()
     if len(found) > max_rows:
         raise gave_too_many_rows(max_rows)
     return [to_row(names, row, raw_column) for row in found]
