@@ -115,6 +115,17 @@ def test_a_value_stands_in(folder: Path) -> None:
     assert result.report.num_stood_in == {"answer by the value of on_error": 1}
 
 
+def test_rows_that_run_again_are_counted_once(folder: Path) -> None:
+    FAILING.add(("small", "c"))
+    path = folder / "flow.yaml"
+    failing = """outputs: {bad: "{{ [1][row.mail != 'a'] }}", """
+    path.write_text(FLOW.replace("NODE", VALUE.strip("\n")).replace("outputs: {", failing))
+    for retry in (False, True, True):
+        report = sd.run(path, state=folder / "state", retry_failed=retry).report
+        assert (report.num_failed, report.num_stood_in) == (2, {"answer by the value of on_error": 1})
+        assert (report.num_asked, report.num_executed) == (3, 3)
+
+
 def test_the_failure_is_kept_and_the_run_goes_on_from_it(folder: Path) -> None:
     FAILING.update({("small", "b?"), ("large", "b?")})
     result = run(folder, OTHER)

@@ -101,6 +101,9 @@ def test_totals_are_of_finished_rows_and_of_this_run(tmp_path: Path) -> None:
     assert store.tables("run") == ["", "t"]
     store.forget_failed_rows("run")
     assert store.count_rows("run") == {("", "done"): 1}
+    assert store.node_totals("run") == {"a": NodeTotals("a", 2, 20, 6, 1, 10, 4, 3), "b": NodeTotals("b", 1, 1, 1)}
+    store.forget_rows("run", "")
+    assert store.node_totals("run") == {"a": NodeTotals("a", 0, 0, 0, 1, 10, 4, 3)}
     store.close()
 
 
@@ -180,7 +183,7 @@ def test_a_value_that_is_no_json_any_more_is_told_as_damage(tmp_path: Path) -> N
         store.execute("insert into results values (?, 'run', 'n', ?, 1, 1, 1, 0.5)", (b"k", b'{"text": "a'))
         with pytest.raises(StoreError, match="the store is damaged"):
             await asyncio.wait_for(store.get(b"k"), 30)
-        store.execute("insert into rows values (null, cast(x'ff' as text), '', x'0100', 'done', x'00')", ())
+        store.execute("insert into rows values (null, cast(x'ff' as text), '', x'0100', 'done', x'00', '[]')", ())
         with pytest.raises(StoreError, match="the store is damaged"):
             list(store._rows("select run_id from rows", ()))
         store.close()

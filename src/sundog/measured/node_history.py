@@ -85,8 +85,10 @@ class Observations:
         self.records.setdefault((table, ""), NodeRecord()).num_children.add(num_rows / num_read)
 
     def shared(self, node: str, num_asked: int, num_executed: int) -> None:
-        """A run asked for so many calls of a step (at least 1), and executed so many."""
-        self.records.setdefault((node, ""), NodeRecord()).executed_share.add(num_executed / num_asked)
+        """The rows of a run asked for so many calls of a step, and the run executed so many: more, where rows of it
+        were forgotten."""
+        if num_asked:
+            self.records.setdefault((node, ""), NodeRecord()).executed_share.add(min(1.0, num_executed / num_asked))
 
     def turned(self, node: str, num_turns: int) -> None:
         """A loop ended after so many turns."""

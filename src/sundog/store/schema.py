@@ -14,7 +14,7 @@ from pathlib import Path
 from sundog.errors import StoreError, error_text
 from sundog.private_files import make_private_file, open_private
 
-STORE_VERSION = 5
+STORE_VERSION = 6
 CREATE_STORE = """
 create table results (
     key blob primary key,
@@ -56,15 +56,17 @@ create table rows (
     row_id blob not null,
     state text not null,
     body blob not null,
+    asked text not null,
     unique (run_id, table_name, row_id)
 ) strict;
 create table asked (
     run_id text not null,
+    table_name text not null,
     node text not null,
     num_calls integer not null,
     num_prompt_tokens integer not null,
     num_output_tokens integer not null,
-    primary key (run_id, node)
+    primary key (run_id, table_name, node)
 ) strict, without rowid;
 create table runs (
     run_id text primary key,

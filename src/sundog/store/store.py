@@ -6,9 +6,11 @@ Owns reading and the meaning of the tables. Writes go through the writer thread;
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -200,21 +202,18 @@ class Store:
 
     def answer(self, run_id: str, awaited: Awaited, body: bytes) -> None:
         """Commit an answer, encoded, as the result of the call that waits for it."""
-        self.execute("begin immediate", ())
-        try:
+        with self._transaction():
             values = (awaited.key, run_id, awaited.node, body, 0, 0, 0, 0.0)
             self.execute("insert into results values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing", values)
             self.execute("delete from awaited where key = ?", (awaited.key,))
-            self.execute("commit", ())
-        except BaseException:
-            self.connection.rollback()
-            raise
 
     def put_row(
         self, run_id: str, row: RowRef, state: RowState, body: bytes, asked: tuple[Asked, ...]
     ) -> asyncio.Future[None]:
-        values = (None, run_id, row.table, encode_row_id(row.row_id), state, body)
-        return self._write((sql.PUT_ROW, values), run_id=run_id, asked=asked)
+        # A failed row may be forgotten, and then what it asked is.
+        kept = json.dumps(sql.asked_totals(asked)) if state == "failed" and asked else "[]"
+        values = (None, run_id, row.table, encode_row_id(row.row_id), state, body, kept)
+        return self._write((sql.PUT_ROW, values), of=(run_id, row.table), asked=asked)
 
     def put_busy(self, run_id: str, busy_s: float) -> asyncio.Future[None]:
         """Keep how long processes have worked on a run, for the case that this one is killed."""
@@ -270,18 +269,27 @@ class Store:
 
     def forget_rows(self, run_id: str, table: str) -> None:
         """Let all rows of a table be computed again; the results of their calls are kept."""
-        self.execute("delete from rows where run_id = ? and table_name = ?", (run_id, table))
+        with self._transaction():
+            for kind in ("rows", "asked"):
+                self.execute(f"delete from {kind} where run_id = ? and table_name = ?", (run_id, table))
 
     def forget_failed_rows(self, run_id: str) -> None:
-        """Let the failed rows of a run be tried again."""
-        self.execute("delete from rows where run_id = ? and state = 'failed'", (run_id,))
+        """Let the failed rows of a run be tried again: they will ask anew for what they asked."""
+        query = "select table_name, asked from rows where run_id = ? and state = 'failed' and asked <> '[]'"
+        with self._transaction():
+            for table, asked in self.select(query, (run_id,)):
+                for node, *numbers in json.loads(asked):
+                    self.execute(sql.TAKE_BACK_ASKED, (*numbers, run_id, table, node))
+            self.execute("delete from rows where run_id = ? and state = 'failed'", (run_id,))
 
     def node_totals(self, run_id: str) -> dict[str, NodeTotals]:
         """Return what each step of a run asked for and what of it was executed, by the step's name."""
         asked = {
             node: values
             for node, *values in self._rows(
-                "select node, num_calls, num_prompt_tokens, num_output_tokens from asked where run_id = ?", (run_id,)
+                "select node, sum(num_calls), sum(num_prompt_tokens), sum(num_output_tokens) from asked"
+                " where run_id = ? group by node",
+                (run_id,),
             )
         }
         executed = {
@@ -303,6 +311,17 @@ class Store:
             self.connection.execute(statement, values)
         except (sqlite3.Error, ValueError) as error:
             raise store_error(self.path, error) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit all that `execute` does inside, or none of it."""
+        self.execute("begin immediate", ())
+        try:
+            yield
+            self.execute("commit", ())
+        except BaseException:
+            self.connection.rollback()
+            raise
 
     def select(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """Return the rows of a query; StoreError where the file is damaged."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -33,10 +32,15 @@ PUT_AWAITED = "insert or replace into awaited values {}"
 PUT_ROW = "insert or replace into rows values {}"
 PUT_BUSY = "update runs set busy_s = ? where run_id = ?"
 ADD_ASKED = """
-insert into asked values (?, ?, ?, ?, ?) on conflict (run_id, node) do update set
+insert into asked values (?, ?, ?, ?, ?, ?) on conflict (run_id, table_name, node) do update set
     num_calls = num_calls + excluded.num_calls,
     num_prompt_tokens = min(num_prompt_tokens + excluded.num_prompt_tokens, 1 << 53),
     num_output_tokens = min(num_output_tokens + excluded.num_output_tokens, 1 << 53)
+"""
+TAKE_BACK_ASKED = """
+update asked set
+    num_calls = num_calls - ?, num_prompt_tokens = num_prompt_tokens - ?, num_output_tokens = num_output_tokens - ?
+where run_id = ? and table_name = ? and node = ?
 """
 ADD_EXECUTED = """
 insert into executed values (?, ?, ?, ?, ?, ?) on conflict (run_id, node) do update set
@@ -53,7 +57,7 @@ ResultRow = tuple[bytes, str, str, bytes, int, int, int, float]
 
 @dataclass(slots=True)
 class Asked:
-    """The calls and tokens that one finished row asked of one node; they go into the run's totals in the row's own
+    """The calls and tokens that one finished row asked of one node; they go into its table's totals in the row's own
     commit."""
 
     node: str
@@ -64,7 +68,8 @@ class Asked:
 @dataclass(slots=True)
 class _Write:
     statements: tuple[tuple[str, tuple[Any, ...]], ...]
-    run_id: str
+    #: Run and table of the row that asked.
+    of: tuple[str, str]
     asked: tuple[Asked, ...]
     done: asyncio.Future[ResultRow | None]
     result: ResultRow | None = None
@@ -84,18 +89,19 @@ class Writer:
         self._thread.start()
 
     def write(
-        self, *statements: tuple[str, tuple[Any, ...]], run_id: str = "", asked: tuple[Asked, ...] = ()
+        self, *statements: tuple[str, tuple[Any, ...]], of: tuple[str, str] = ("", ""), asked: tuple[Asked, ...] = ()
     ) -> asyncio.Future[None]:
-        """Commit all `statements` or none; the future raises StoreError when they could not be."""
+        """Commit all `statements` or none, and what a row of the run and table `of` asked; the future raises StoreError
+        when they could not be."""
         done = self._loop.create_future()
-        self._add(_Write(statements, run_id, asked, done))
+        self._add(_Write(statements, of, asked, done))
         return done
 
     def put(self, result: ResultRow, *statements: tuple[str, tuple[Any, ...]]) -> asyncio.Future[ResultRow | None]:
         """Commit a result, that it was computed, and `statements`. Where another run has put one under its key before,
         that one stays, and the future gives it; None where this one stays."""
         done: asyncio.Future[ResultRow | None] = self._loop.create_future()
-        self._add(_Write(statements, "", (), done, result))
+        self._add(_Write(statements, ("", ""), (), done, result))
         return done
 
     def close(self) -> None:
@@ -200,17 +206,23 @@ def _by_statement(batch: list[_Write]) -> Iterable[tuple[str, list[tuple[Any, ..
     return values.items()
 
 
-def _asked_totals(batch: list[_Write]) -> list[tuple[str, str, int, int, int]]:
-    calls: Counter[tuple[str, str]] = Counter()
-    prompt: Counter[tuple[str, str]] = Counter()
-    output: Counter[tuple[str, str]] = Counter()
+def asked_totals(asked: Iterable[Asked]) -> list[tuple[str, int, int, int]]:
+    """Return (node, calls, prompt tokens, output tokens) for each node of `asked`."""
+    totals: dict[str, list[int]] = {}
+    for one in asked:
+        total = totals.setdefault(one.node, [0, 0, 0])
+        for index, number in enumerate((1, one.num_prompt_tokens, one.num_output_tokens)):
+            total[index] = min(total[index] + number, MAX_TOTAL)
+    return [(node, calls, prompt, output) for node, (calls, prompt, output) in totals.items()]
+
+
+def _asked_totals(batch: list[_Write]) -> Iterator[tuple[str, str, str, int, int, int]]:
+    of_table: dict[tuple[str, str], list[Asked]] = {}
     for write in batch:
-        for asked in write.asked:
-            key = (write.run_id, asked.node)
-            calls[key] += 1
-            prompt[key] += asked.num_prompt_tokens
-            output[key] += asked.num_output_tokens
-    return [(*key, calls[key], min(prompt[key], MAX_TOTAL), min(output[key], MAX_TOTAL)) for key in calls]
+        if write.asked:
+            of_table.setdefault(write.of, []).extend(write.asked)
+    for of, asked in of_table.items():
+        yield from ((*of, *total) for total in asked_totals(asked))
 
 
 def _executed_totals(batch: list[_Write]) -> list[tuple[str, str, int, int, int, int]]:

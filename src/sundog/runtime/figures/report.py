@@ -167,7 +167,8 @@ def read_report(
 
 
 def _saving(what: str, asked: int, verb: str, done: int, unit: str = "") -> str:
-    saved = f"  ({1 - done / asked:.0%} saved)" if asked else ""
+    # Calls of rows that were forgotten since were executed all the same.
+    saved = f"  ({1 - done / asked:.0%} saved)" if asked and done <= asked else ""
     return f"{what:<8} {asked:,} {unit}asked for, {done:,} {verb}{saved}"
 
 
