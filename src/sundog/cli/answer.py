@@ -77,11 +77,15 @@ def _shown(question: OpenQuestion) -> str:
     control characters of a question must not act on the terminal."""
     lines = question.question.split("\n")
     text = "\n  ".join("".join(one if one.isprintable() else " " for one in line) for line in lines)
-    return f"row {question.row} ({question.path}): {text}"
+    number = len(question.shared_by)
+    others = f", and {number:,} other {'row' if number == 1 else 'rows'}" if number else ""
+    return f"row {question.row} ({question.path}){others}: {text}"
 
 
 def _left(questions: OpenQuestions) -> str:
     if not len(questions):
         return f"run {questions.run_id} waits for no answer; its command continues it"
-    number = "1 question has" if len(questions) == 1 else f"{len(questions):,} questions have"
-    return f"{number} no answer yet: sundog answer {questions.run_id} --row ROW --text TEXT"
+    number = "1 question" if len(questions) == 1 else f"{len(questions):,} questions"
+    of = "1 row" if questions.num_rows == 1 else f"{questions.num_rows:,} rows"
+    have = "has" if len(questions) == 1 else "have"
+    return f"{number} of {of} {have} no answer yet: sundog answer {questions.run_id} --row ROW --text TEXT"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from sundog.errors import OperatorError
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
 from sundog.ir.schemas.shape import Record, Scalar, Shape
@@ -46,6 +47,9 @@ class HumanOperator:
 
     def bind(self, spec: HumanSpec, scope: Scope, engines: Mapping[str, Mapping[str, object]]) -> BoundCall:
         question = render_text(spec.question, scope)
+        if not question.strip():
+            hint = "nobody could answer it: a `when` that asks for the text skips the step where there is none"
+            raise OperatorError("the question is empty", hint=hint)
         return BoundCall({"question": question}, question=question)
 
     async def run(self, call: BoundCall, context: CallContext) -> Outcome:

@@ -27,6 +27,8 @@ class OpenQuestion:
     #: The call's place in its row.
     path: str
     question: str
+    #: The other rows that wait for the same answer.
+    shared_by: tuple[str, ...] = ()
 
 
 class OpenQuestions:
@@ -38,21 +40,33 @@ class OpenQuestions:
         self._awaited = store.awaited(run_id)
 
     def __iter__(self) -> Iterator[OpenQuestion]:
-        return (OpenQuestion(str(one.row), one.path, one.question) for one in self._awaited)
+        by_key: dict[bytes, list[Awaited]] = {}
+        for one in self._awaited:
+            by_key.setdefault(one.key, []).append(one)
+        for first, *others in by_key.values():
+            rows = tuple(dict.fromkeys(str(one.row) for one in others if one.row != first.row))
+            yield OpenQuestion(str(first.row), first.path, first.question, rows)
 
     def __len__(self) -> int:
-        return len(self._awaited)
+        return len({one.key for one in self._awaited})
+
+    @property
+    def num_rows(self) -> int:
+        """Return how many rows wait."""
+        return len({one.row for one in self._awaited})
 
     def answer(self, row: str, text: str, path: str | None = None) -> None:
-        """Commit the answer to the question of a row; `path` names one of several. ConfigError where there is no such
-        question."""
+        """Commit the answer to the question of a row, and so of all that share it; `path` names one of several.
+        ConfigError where there is no such question, or the answer is empty."""
+        if not text.strip():
+            raise ConfigError("the answer is empty", hint="give a text; without an answer the row goes on waiting")
         if len(text) > MAX_ANSWER_CHARACTERS:
             raise ConfigError(
                 f"the answer has {len(text):,} characters, and at most {MAX_ANSWER_CHARACTERS:,} are kept"
             )
         meant = self._meant(row, path)
         self._store.answer(self.run_id, meant, encode({"text": whole_text(text)}))
-        self._awaited.remove(meant)
+        self._awaited = [one for one in self._awaited if one.key != meant.key]
 
     def _meant(self, row: str, path: str | None) -> Awaited:
         found = [one for one in self._awaited if str(one.row) == row]
@@ -63,7 +77,7 @@ class OpenQuestions:
             found = [one for one in found if one.path == path]
             if not found:
                 raise ConfigError(f"row '{row}' has no question at '{path}'")
-        if len(found) > 1:
+        if len({one.key for one in found}) > 1:
             places = ", ".join(one.path for one in found)
             raise ConfigError(f"row '{row}' has {len(found)} questions", hint=f"name one by --path: {places}")
         return found[0]

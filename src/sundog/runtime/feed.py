@@ -137,12 +137,15 @@ def interrupted() -> RunStopped:
     return RunStopped("the run was interrupted", hint="the same command, or call, continues it")
 
 
-def awaiting(num_rows: int, run_id: str) -> AnswersAwaited:
+def awaiting(num_rows: int, num_questions: int, run_id: str) -> AnswersAwaited:
     """Return the error for a run in which rows wait for a person's answers, or have got them since they asked."""
-    if not num_rows:
+    if not num_questions:
         return AnswersAwaited("all questions have been answered meanwhile", hint="the same command, or call, goes on")
-    rows = "1 row waits for an answer" if num_rows == 1 else f"{num_rows:,} rows wait for answers"
-    return AnswersAwaited(rows, hint=f"sundog answer {run_id}; the same command, or call, then continues the run")
+    rows = "1 row waits" if num_rows == 1 else f"{num_rows:,} rows wait"
+    questions = "the answer to 1 question" if num_questions == 1 else f"the answers to {num_questions:,} questions"
+    return AnswersAwaited(
+        f"{rows} for {questions}", hint=f"sundog answer {run_id}; the same command, or call, then continues the run"
+    )
 
 
 def too_many_failures(num_failed: int, max_errors: int) -> SundogError:

@@ -32,14 +32,15 @@ create table claims (
     request_id text not null
 ) strict;
 create table awaited (
-    key blob primary key,
     run_id text not null,
+    key blob not null,
     table_name text not null,
     row_id blob not null,
     path text not null,
     node text not null,
-    question text not null
-) strict;
+    question text not null,
+    primary key (run_id, key, table_name, row_id, path)
+) strict, without rowid;
 create table executed (
     run_id text not null,
     node text not null,

@@ -186,11 +186,11 @@ class Store:
         self, key: bytes, run_id: str, row: RowRef, path: str, node: str, question: str
     ) -> asyncio.Future[None]:
         """Keep the question of a call that a person answers."""
-        values = (key, run_id, row.table, encode_row_id(row.row_id), path, node, question)
+        values = (run_id, key, row.table, encode_row_id(row.row_id), path, node, question)
         return self._write((sql.PUT_AWAITED, values))
 
     def awaited(self, run_id: str) -> list[Awaited]:
-        """Return the questions of a run that have no answer, by row."""
+        """Return the questions of a run that have no answer, by row: one that rows share is there for each of them."""
         query = (
             "select key, table_name, row_id, path, node, question from awaited"
             " where run_id = ? order by table_name, row_id, path"
@@ -201,15 +201,16 @@ class Store:
         ]
 
     def answer(self, run_id: str, awaited: Awaited, body: bytes) -> None:
-        """Commit an answer, encoded, as the result of the call that waits for it."""
+        """Commit an answer, encoded, as the result of the calls that wait for it."""
         with self._transaction():
             values = (awaited.key, run_id, awaited.node, body, 0, 0, 0, 0.0)
             self.execute("insert into results values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing", values)
-            self.execute("delete from awaited where key = ?", (awaited.key,))
+            self.execute("delete from awaited where run_id = ? and key = ?", (run_id, awaited.key))
 
     def put_row(
         self, run_id: str, row: RowRef, state: RowState, body: bytes, asked: tuple[Asked, ...]
     ) -> asyncio.Future[None]:
+        """Commit a row's end, and what it asked of each node."""
         # A failed row may be forgotten, and then what it asked is.
         kept = json.dumps(sql.asked_totals(asked)) if state == "failed" and asked else "[]"
         values = (None, run_id, row.table, encode_row_id(row.row_id), state, body, kept)

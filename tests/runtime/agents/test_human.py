@@ -78,7 +78,7 @@ def asked(questions: OpenQuestions) -> list[tuple[str, str, str]]:
 
 
 def test_rows_wait_for_their_answers_and_others_end(state: Path) -> None:
-    with pytest.raises(AnswersAwaited, match="2 rows wait for answers") as waiting:
+    with pytest.raises(AnswersAwaited, match="2 rows wait for the answers to 2 questions") as waiting:
         run(state, FLOW)
     assert "sundog answer approvals-" in str(waiting.value)
     assert [(one.state, one.done) for one in list_runs(state)] == [("waits", 1)]
@@ -86,7 +86,7 @@ def test_rows_wait_for_their_answers_and_others_end(state: Path) -> None:
         assert asked(questions) == [("0", "approve", "Pay 900 to ann?"), ("2", "approve", "Pay 700 to cid?")]
         questions.answer("2", "no")
         assert [one.row for one in questions] == ["0"]
-    with pytest.raises(AnswersAwaited, match="1 row waits for an answer"):
+    with pytest.raises(AnswersAwaited, match="1 row waits for the answer to 1 question"):
         run(state, FLOW)
     with open_questions(state, "last") as questions:
         questions.answer("0", "yes")
@@ -99,7 +99,7 @@ def test_rows_wait_for_their_answers_and_others_end(state: Path) -> None:
 
 
 def test_tables_that_need_all_rows_wait_too(state: Path) -> None:
-    with pytest.raises(AnswersAwaited, match="2 rows wait for answers"):
+    with pytest.raises(AnswersAwaited, match="2 rows wait for the answers to 2 questions"):
         run(state, WITH_GROUPS)
     with open_questions(state, "last") as questions:
         assert [one.row for one in questions] == ["asked:0", "asked:2"]
@@ -122,7 +122,7 @@ def test_an_agent_asks_a_person(state: Path, stage: Stage) -> None:
         return " and ".join(message.text for message in messages if message.role == "tool")
 
     stage.script = script
-    with pytest.raises(AnswersAwaited, match="1 row waits"):
+    with pytest.raises(AnswersAwaited, match="1 row waits for the answers to 2 questions"):
         run(state, AGENT)
     num_asked = len(stage.requests)
     with open_questions(state, "last") as questions:
@@ -144,6 +144,38 @@ def test_what_waits_for_no_answer_takes_none(state: Path) -> None:
             questions.answer("1", "yes")
         with pytest.raises(ConfigError, match="no question at 'other'"):
             questions.answer("0", "yes", "other")
+        for empty in ("", " \n"):
+            with pytest.raises(ConfigError, match="the answer is empty"):
+                questions.answer("0", empty)
+
+
+def test_rows_that_share_a_question_share_its_answer(state: Path) -> None:
+    (state.parent / "claims.csv").write_text("name,cents\nann,900\nbob,900\ncid,700\nann,900\n")
+    shared = FLOW.replace(' to {{ row.name }}?"}', '?"}\n    share: true')
+    with pytest.raises(AnswersAwaited, match="4 rows wait for the answers to 2 questions"):
+        run(state, shared)
+    listed = CliRunner().invoke(app, ["answer", "last", "--state", str(state)])
+    assert listed.stdout == "row 0 (approve), and 2 other rows: Pay 900?\nrow 2 (approve): Pay 700?\n"
+    assert listed.stderr.startswith("2 questions of 4 rows have no answer yet")
+    with open_questions(state, "last") as questions:
+        assert [(one.row, one.shared_by) for one in questions] == [("0", ("1", "3")), ("2", ())]
+        questions.answer("3", "yes")
+        assert (len(questions), questions.num_rows) == (1, 1)
+        questions.answer("2", "no")
+    assert [row["answer"] for row in run(state, shared)] == ["yes", "yes", "no", "yes"]
+
+
+def test_an_empty_question_is_not_asked(state: Path, stage: Stage) -> None:
+    empty = FLOW.replace("Pay {{ row.cents }} to {{ row.name }}?", "{{ '' if row.name == 'ann' else ' ' }}")
+    (state.parent / "flow.yaml").write_text(empty)
+    result = sd.run(state.parent / "flow.yaml", state=state)
+    assert [error["cause"] for error in result.errors] == ["OperatorError: the question is empty"] * 2
+
+    def script(messages: Sequence[Message]) -> Answer:
+        return messages[-1].text if num_answers(messages) else [("ask", {"question": ""})]
+
+    stage.script = script
+    assert {row["text"] for row in run(state, AGENT)} == {"error: the question is empty"}
 
 
 def test_the_end_of_input_leaves_what_is_open(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,8 @@ class TableCourse:
             raise interrupted()
         if self._held:
             # Some may have been answered meanwhile, and some questions are shared.
-            raise awaiting(len({one.row for one in self._store.awaited(self._run_id)}), self._run_id)
+            left = self._store.awaited(self._run_id)
+            raise awaiting(len({one.row for one in left}), len({one.key for one in left}), self._run_id)
 
     async def _until_stopped(self, table: TableExec) -> None:
         try:
