@@ -42,9 +42,13 @@ def test_the_plan_tells_what_follows() -> None:
     assert found["think"] == BEFORE_A_TOOL
     assert found["answer"] == CallFacts("f", "answer")
     assert found["judge"] == CallFacts("f", "judge")
+    told = call_facts("f", planned().nodes, {"look": 1.5, "judge": 9.0})
+    assert told == {**found, "think": replace(BEFORE_A_TOOL, expected_pause_s=1.5)}
 
 
-@pytest.mark.parametrize("facts", [CallFacts("f", "think"), BEFORE_A_TOOL])
+@pytest.mark.parametrize(
+    "facts", [CallFacts("f", "think"), BEFORE_A_TOOL, replace(BEFORE_A_TOOL, tool_share=0.75, expected_pause_s=1.5)]
+)
 def test_the_plugin_reads_the_same_facts(facts: CallFacts) -> None:
     said = envelope(facts, "run/1", 2, PROMPT)
     read = read_envelope({"sundog": json.dumps(said)})

@@ -15,6 +15,7 @@ FULL = {
     "flow": "review", "node": "answer", "workflow": "row-7", "turn": 2, "last_turn": False, "prefix_group": "filing-3",
     "steps_to_next_use": 2, "expected_output_tokens": 40, "deadline_s": 30.0, "successor_path_s": 4.5,
     "remaining_steps": 2, "remaining_tokens": 900, "tenant": "audit", "tool": "search",
+    "tool_share": 0.75, "expected_pause_s": 1.5,
 }  # fmt: skip
 
 
@@ -42,6 +43,7 @@ def test_no_envelope(extra_args: dict[str, object] | None) -> None:
         ('{"turn": "2"}', "turn: Input should be a valid integer"),
         ('{"turn": -1}', "turn: Input should be greater than or equal to 0"),
         ('{"workflw": "x"}', "workflw: Extra inputs are not permitted"),
+        ('{"tool_share": 1.1}', "tool_share: Input should be less than or equal to 1"),
         ('{"deadline_s": 0}', "deadline_s: Input should be greater than 0"),
         ("[]", "Input should be an object"),
         (7, "Input should be a valid dictionary"),

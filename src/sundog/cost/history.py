@@ -15,12 +15,21 @@ from sundog.cost.estimate import Estimate, share_of
 _LOG_WIDTH = log(1.05)
 ZERO_BUCKET = -(2**31)
 MIN_TOLD = 5
+MIN_CONVERSATIONS = 10
+"""Fewer conversations say nothing of the next turn."""
+MAX_TOLD_TURN = 26
+"""The buckets of a histogram hold one number of turns each up to here."""
 RUNS_ERROR = 0.1
 """The relative error of what runs tell as a whole where they agree: the next rows are others."""
 # A tool that was never timed is taken to answer in 10 ms, give or take a factor of ten.
 ASSUMED_TOOL_S = Estimate(0.001, 0.01, 0.1)
 # A call of an engine that was never timed is taken to have a place to itself for so long.
 ASSUMED_CALL_S = Estimate(0.01, 0.1, 1.0)
+
+
+def bucket_of(value: float) -> int:
+    """Return the bucket of a histogram that holds a positive value."""
+    return round(log(value) / _LOG_WIDTH)
 
 
 @dataclass(slots=True)
@@ -35,7 +44,7 @@ class Histogram:
     squares: float = 0.0
 
     def add(self, value: float) -> None:
-        bucket = ZERO_BUCKET if value <= 0 else round(log(value) / _LOG_WIDTH)
+        bucket = ZERO_BUCKET if value <= 0 else bucket_of(value)
         self.counts[bucket] = self.counts.get(bucket, 0) + 1
         self.total += value
         self.squares += value * value
@@ -43,6 +52,10 @@ class Histogram:
     @property
     def count(self) -> int:
         return sum(self.counts.values())
+
+    def near(self, value: float) -> int:
+        """Return how many values are in the bucket of `value`."""
+        return self.counts.get(bucket_of(value), 0)
 
     @property
     def mean(self) -> float:
@@ -60,7 +73,7 @@ class Histogram:
 
     def share_at_least(self, value: float) -> tuple[int, int]:
         """Return how many of how many values are at least `value`, within half a bucket."""
-        bound = round(log(value) / _LOG_WIDTH)
+        bound = bucket_of(value)
         return sum(count for bucket, count in self.counts.items() if bucket >= bound), self.count
 
     def quantile(self, share: float) -> float:
@@ -105,6 +118,8 @@ class NodeRecord:
     #: The executed calls of a step of such a table for each that was asked for, one value a run that found no results
     #: of others.
     executed_share: Histogram = field(default_factory=Histogram)
+    #: The turns of an agent after which this step, one of its tools, was used: one value a turn.
+    after_turns: Histogram = field(default_factory=Histogram)
 
 
 # By (node, model); the model of a step without an engine, and of what no model decides, is "".
@@ -167,6 +182,52 @@ def executed_share(record: NodeRecord | None) -> Estimate | None:
     it within a factor of two."""
     found = None if record is None else _told_by_runs(record.executed_share)
     return None if found is None else found.at_most(Estimate.exactly(1.0))
+
+
+def ended_share(record: NodeRecord | None, turn: int) -> float | None:
+    """Return the share of the conversations of an agent that ended with a turn, of those that got to it; None where
+    runs tell too little. Turns count from 1."""
+    num_reached = _num_reached(record, turn)
+    if record is None or num_reached < MIN_CONVERSATIONS:
+        return None
+    return record.num_turns.near(turn) / num_reached
+
+
+def turns_to_come(record: NodeRecord | None, turn: int) -> float | None:
+    """Return the mean number of turns that followed a turn of an agent; None where runs tell too little."""
+    if record is None or _num_reached(record, turn) < MIN_CONVERSATIONS:
+        return None
+    reached = [(bucket, count) for bucket, count in record.num_turns.counts.items() if bucket >= bucket_of(turn)]
+    num_more = sum(count * (round(exp(bucket * _LOG_WIDTH)) - turn) for bucket, count in reached)
+    return max(0.0, num_more / sum(count for _, count in reached))
+
+
+def likeliest_tool(
+    agent: NodeRecord | None, tools: Mapping[str, NodeRecord | None], turn: int
+) -> tuple[str, float] | None:
+    """Return which of an agent's `tools`, by their steps, was used after a turn most often, and the share of the
+    conversations that got to this turn and used it then; None where runs tell too little."""
+    num_reached = _num_reached(agent, turn)
+    if num_reached < MIN_CONVERSATIONS:
+        return None
+    used = {step: 0 if record is None else record.after_turns.near(turn) for step, record in tools.items()}
+    step = max(used, key=lambda one: used[one], default=None)
+    return None if step is None or not used[step] else (step, min(1.0, used[step] / num_reached))
+
+
+def mean_call_s(history: History) -> dict[str, float]:
+    """Return by step the mean seconds of its calls, of those that were ever timed."""
+    timed: dict[str, tuple[float, int]] = {}
+    for (step, _), record in history.items():
+        total_s, count = timed.get(step, (0.0, 0))
+        timed[step] = total_s + record.call_s.total, count + record.call_s.count
+    return {step: total_s / count for step, (total_s, count) in timed.items() if count}
+
+
+def _num_reached(record: NodeRecord | None, turn: int) -> int:
+    if record is None or turn > MAX_TOLD_TURN:
+        return 0
+    return record.num_turns.share_at_least(turn)[0]
 
 
 def _told_by_runs(told: Histogram) -> Estimate | None:

@@ -94,6 +94,10 @@ class Observations:
         """A loop ended after so many turns."""
         self.records.setdefault((node, ""), NodeRecord()).num_turns.add(num_turns)
 
+    def used_after(self, node: str, turn: int) -> None:
+        """A conversation that has ended used a tool, whose step is `node`, after a turn; turns count from 1."""
+        self.records.setdefault((node, ""), NodeRecord()).after_turns.add(turn)
+
 
 def history_path(state_dir: Path) -> Path:
     return state_dir / "history.sqlite"
@@ -140,7 +144,7 @@ def extend_history(state_dir: Path, flow: str, seen: History) -> None:
 def _histograms(record: NodeRecord) -> dict[str, Histogram]:
     kinds = (
         *("prompt_tokens", "counted_tokens", "output_tokens", "result_bytes"),
-        *("call_s", "num_items", "num_turns", "num_children", "executed_share"),
+        *("call_s", "num_items", "num_turns", "num_children", "executed_share", "after_turns"),
     )
     return {kind: getattr(record, kind) for kind in kinds}
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sundog.errors import CallError, OperatorError
 from sundog.ir.agents import AgentExec
@@ -32,8 +32,12 @@ from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.dispatch import CallAnswer
 from sundog.runtime.figures.failed_rows import KNOWN
 from sundog.runtime.rows.table import BadRow
+from sundog.sched.facts import CallFacts
 from sundog.store.store import RowState
 from sundog.store.writer import Asked
+
+if TYPE_CHECKING:
+    from sundog.runtime.agents.turn_facts import TurnFacts
 
 Values = dict[str, Any]
 MAX_REASON_CHARACTERS = 2_000
@@ -92,11 +96,12 @@ class Passages(Protocol):
 
 class Observer(Protocol):
     """Hears what the rows decide: `judged`, how a condition of a node turned out; `fanned_out`, how long a list of
-    `for_each` was; `turned`, after how many turns a loop ended."""
+    `for_each` was; `turned`, after how many turns a loop ended; `used_after`, after which turn an agent used a tool."""
 
     def judged(self, node: str, holds: bool) -> None: ...
     def fanned_out(self, node: str, num_items: int) -> None: ...
     def turned(self, node: str, num_turns: int) -> None: ...
+    def used_after(self, node: str, turn: int) -> None: ...
 
 
 class RowExecutor:
@@ -109,7 +114,9 @@ class RowExecutor:
         calls: Calls,
         observer: Observer,
         passages: Passages,
+        turns: Mapping[str, TurnFacts] | None = None,
     ) -> None:
+        """`turns`: by agent, what is told of each of its turns."""
         #: The name of its table.
         self.table = table.name
         self._outputs = table.table.outputs
@@ -121,6 +128,7 @@ class RowExecutor:
         self._calls = calls
         self._observer = observer
         self._passages = passages
+        self._turns = turns or {}
         self._chains = _chains(table.nodes)
         self._with_history = _with_history(table.nodes)
         self._tells_usage = any("usage" in one.source for one in templates_of((table.table.nodes, self._outputs)))
@@ -242,15 +250,26 @@ class RowExecutor:
                 from sundog.runtime.agents.conversation import AgentConversation  # few flows have agents
 
                 ask, use_tool = partial(self._call, row, depth), partial(self._call_or_error, row, depth)
-                return await AgentConversation(node, scope, path, ask, use_tool, self._observer).value()
+                told = self._turns.get(node.name)
+                return await AgentConversation(node, scope, path, ask, use_tool, told, self._observer).value()
             case AlternativesExec():
                 return await self._run_alternatives(node, scope, row, path, depth)
             case LoopExec():
                 return await self._run_loop(node, scope, row, path)
         return self._told(node, await self._call(row, depth, node, scope, path))
 
-    async def _call(self, row: _Row, depth: int, node: CallExec, scope: Scope, path: str) -> CallAnswer:
-        answer = await self._calls.call(node, scope, CallIdentity(row.row, path, self._depth + depth, row.position))
+    async def _call(
+        self,
+        row: _Row,
+        depth: int,
+        node: CallExec,
+        scope: Scope,
+        path: str,
+        num_turns: int = 0,
+        facts: CallFacts | None = None,
+    ) -> CallAnswer:
+        identity = CallIdentity(row.row, path, self._depth + depth, row.position, num_turns, facts)
+        answer = await self._calls.call(node, scope, identity)
         row.asked.append(_asked(node, answer))
         return answer
 

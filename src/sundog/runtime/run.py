@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from sundog.batch.follower import Follower, PlacementWithFigures, engine_replicas
-from sundog.batch.step_facts import call_facts
+from sundog.batch.step_facts import plan_facts
+from sundog.cost.history import mean_call_s
 from sundog.deployment import call_limits, identities
 from sundog.errors import AnswersAwaited, RunStopped
 from sundog.host.beside import beside
@@ -28,8 +29,9 @@ from sundog.ir.pool_names import engine_pool, label_of
 from sundog.ir.row_ids import RowRef
 from sundog.ir.tables import InputRows
 from sundog.measured.loads import keep_loads
-from sundog.measured.node_history import extend_history
+from sundog.measured.node_history import extend_history, read_history
 from sundog.operators.base import Operator
+from sundog.runtime.agents.turn_facts import turn_facts
 from sundog.runtime.calls.attempt import Attempts
 from sundog.runtime.calls.binder import Binder
 from sundog.runtime.calls.call_key import RunScope
@@ -217,11 +219,12 @@ class Run:
         """Return the way of the rows: the feed of their table takes them up, its executor runs their steps, and the
         dispatcher answers each call, by an attempt of the driver's where nothing else has the answer."""
         plan, operators, secrets = self.plan, self._operators, self._secrets
+        history = read_history(self._options.state_dir, plan.logical.name)
         scope = RunScope(
             self.record.run_id,
             bool(self.record.is_fresh),
             self._options.repeat_unknown_effects,
-            call_facts(plan.logical.name, plan.nodes),
+            plan_facts(plan, mean_call_s(history)),
         )
         dispatcher = Dispatcher(
             scope,
@@ -232,10 +235,11 @@ class Run:
             Attempts(scope, driver, operators, pools.engines, call_limits(plan, operators), secrets),
             self._figures,
         )
+        turns, observations = turn_facts(plan, history), self._figures.observations
         feeds = {
             table.name: Feed(
                 scope,
-                RowExecutor(table, plan.logical.constants, dispatcher, self._figures.observations, follower.drains),
+                RowExecutor(table, plan.logical.constants, dispatcher, observations, follower.drains, turns),
                 self._store,
                 driver,
                 self.progress,

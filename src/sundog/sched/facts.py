@@ -39,6 +39,10 @@ class CallFacts:
     num_remaining_steps: float | None = None
     #: Prompt and output tokens of its workflow's calls after it, 0 where nobody told.
     num_remaining_tokens: float = 0.0
+    #: The share of earlier runs in which `tool` followed, in [0, 1]; None where nothing but the plan says that it does.
+    tool_share: float | None = None
+    #: Seconds that `tool` takes in the mean of earlier runs, None where none has told.
+    expected_pause_s: float | None = None
 
     @property
     def step_id(self) -> str:

@@ -110,6 +110,8 @@ class WorkflowView:
     tool: str = ""
     #: Since when that runs.
     tool_began_s: float | None = None
+    #: Seconds that it takes by what was told, None where nobody told.
+    expected_pause_s: float | None = None
     #: KV tokens that its next call will find, as long as they are kept.
     num_held_tokens: int = 0
     #: Until when they are kept, as last decided.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from sundog.batch.step_facts import call_facts
+from sundog.batch.step_facts import plan_facts
 from sundog.cost.plan_estimate import NodeEstimate, SampledPlan
 from sundog.cost.pools import EnginePool, Known, ToolPool
 from sundog.cost.tables.sampled_table import SampledTable
@@ -102,7 +102,7 @@ def longest_tokens(sampled: SampledPlan, estimates: Sequence[NodeEstimate]) -> i
 
 def step_traits(plan: PhysicalPlan) -> dict[str, StepTraits]:
     """Return by step what all its calls have in common."""
-    facts = call_facts(plan.logical.name, plan.nodes)
+    facts = plan_facts(plan)
     return {
         call.name: StepTraits(facts[call.name], call.has_successor, call.max_attempts) for call in calls_of(plan.nodes)
     }

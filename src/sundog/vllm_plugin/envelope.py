@@ -56,6 +56,10 @@ class Envelope(BaseModel):
     tenant: str = ""
     #: The name of what runs between this turn and the next.
     tool: str = ""
+    #: The share of earlier runs in which that tool ran then.
+    tool_share: float | None = Field(default=None, ge=0, le=1)
+    #: Seconds that it takes, as earlier runs tell.
+    expected_pause_s: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
     def facts(self) -> CallFacts:
         """Return the same in the words of the scheduler, without what stands in the request itself."""
@@ -71,6 +75,8 @@ class Envelope(BaseModel):
             successor_path_s=self.successor_path_s,
             num_remaining_steps=self.remaining_steps,
             num_remaining_tokens=self.remaining_tokens,
+            tool_share=self.tool_share,
+            expected_pause_s=self.expected_pause_s,
         )
 
 

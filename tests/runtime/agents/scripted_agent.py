@@ -35,6 +35,8 @@ class Stage:
         self.requests: list[GenerateRequest] = []
         #: The reason why answers that are text end.
         self.finish_reason: FinishReason = "stop"
+        #: The engine is told what the run knows of each call.
+        self.reads_about = False
 
 
 STAGE = Stage()
@@ -58,7 +60,7 @@ class ScriptedEngine(PlainEngine):
         yield Chunk("", "tool_calls", usage, calls)
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(None, None, True, False, False)
+        return Capabilities(None, None, True, False, False, reads_about=STAGE.reads_about)
 
 
 class ScriptedKind(PlainKind):

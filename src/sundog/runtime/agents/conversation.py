@@ -20,17 +20,21 @@ from sundog.operators.agent_turn import SO_FAR, SoFar, turn_message
 from sundog.operators.prompt_messages import as_json, render_messages
 from sundog.runtime.agents.limits import Stopped, why_stopped
 from sundog.runtime.agents.tool_uses import UseTool, read_uses, run_uses
+from sundog.runtime.agents.turn_facts import TurnFacts
 from sundog.runtime.calls.dispatch import CallAnswer
+from sundog.sched.facts import CallFacts
 
-Ask = Callable[[CallExec, Scope, str], Awaitable[CallAnswer]]
-"""Makes a call under a path; CallError where it failed."""
+Ask = Callable[[CallExec, Scope, str, int, CallFacts | None], Awaitable[CallAnswer]]
+"""Makes the call of a turn under a path, after so many turns, with what is told of it; CallError where it failed."""
 
 
 class TurnObserver(Protocol):
-    """Hears how many uses of each tool a turn had, and how many turns a conversation."""
+    """Hears how many uses of each tool a turn had; of a conversation that has ended, after which turns each tool was
+    used, and how many turns there were."""
 
     def fanned_out(self, node: str, num_items: int) -> None: ...
     def turned(self, node: str, num_turns: int) -> None: ...
+    def used_after(self, node: str, turn: int) -> None: ...
 
 
 @dataclass(slots=True)
@@ -41,6 +45,8 @@ class _Said:
     usages: list[Usage] = field(default_factory=list)
     #: The keys of all uses of tools, in order.
     used: list[bytes] = field(default_factory=list)
+    #: The steps of tools that were used, with the turn that they were used after.
+    used_after: list[tuple[str, int]] = field(default_factory=list)
     #: Seconds that each of its calls took when it was computed, in no order.
     call_seconds: list[float] = field(default_factory=list)
     text: str = ""
@@ -55,13 +61,21 @@ class AgentConversation:
     """This class holds the conversations of one agent with one row. `path` is the agent's."""
 
     def __init__(
-        self, node: AgentExec, scope: Scope, path: str, ask: Ask, use_tool: UseTool, observer: TurnObserver
+        self,
+        node: AgentExec,
+        scope: Scope,
+        path: str,
+        ask: Ask,
+        use_tool: UseTool,
+        told: TurnFacts | None,
+        observer: TurnObserver,
     ) -> None:
         self._node = node
         self._scope = scope
         self._path = path
         self._ask = ask
         self._use_tool = use_tool
+        self._told = told
         self._observer = observer
         spec = node.agent.turn.spec
         assert isinstance(spec, AgentTurnSpec)
@@ -76,6 +90,8 @@ class AgentConversation:
         if self._spec.output is not None and said.fields is None and stopped != "context":
             await self._last_turn(said)
         self._observer.turned(self._node.name, said.num_turns)
+        for step, turn in said.used_after:
+            self._observer.used_after(step, turn)
         return {
             "text": said.text,
             **self._fields(said),
@@ -104,7 +120,10 @@ class AgentConversation:
             if not uses:
                 return "answer"
             for tool in agent.tools:
-                self._observer.fanned_out(tool.step, sum(use.call.name == tool.name for use in uses))
+                num_uses = sum(use.call.name == tool.name for use in uses)
+                self._observer.fanned_out(tool.step, num_uses)
+                if num_uses:
+                    said.used_after.append((tool.step, said.num_turns))
             prefix = f"{self._path}.{said.num_turns}/"
             is_parallel = agent.has_parallel_tools
             said.messages += await run_uses(uses, self._scope, prefix, use_tool, is_parallel=is_parallel)
@@ -117,8 +136,9 @@ class AgentConversation:
     async def _turn(self, said: _Said, *, is_last: bool) -> list[dict[str, str]]:
         """Ask for the next answer; return the calls that it makes."""
         scope = {**self._scope, SO_FAR: SoFar(tuple(said.messages), is_last)}
-        turn = self._node.turn
-        answer = await self._ask(turn, scope, f"{self._path}.{said.num_turns + 1}/{turn.name}")
+        turn, number = self._node.turn, said.num_turns + 1
+        told = None if self._told is None else self._told.of(number, is_final=is_last)
+        answer = await self._ask(turn, scope, f"{self._path}.{number}/{turn.name}", said.num_turns, told)
         said.usages.append(answer.usage)
         said.call_seconds.append(answer.call_s)
         said.text, said.fields = answer.value["text"], answer.value.get("fields")

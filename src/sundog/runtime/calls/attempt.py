@@ -24,7 +24,6 @@ from sundog.runtime.calls.gather import Take
 from sundog.runtime.calls.guard import CommittedOutcome, fail_call, keep
 from sundog.runtime.calls.time_limits import TimeLimits
 from sundog.sched.events import Submit
-from sundog.sched.facts import NO_FACTS
 from sundog.secrets import Secrets
 
 GRACE_S = 1.0
@@ -153,8 +152,8 @@ class Attempts:
         )
 
     def _about(self, node: CallExec, identity: CallIdentity, prompt: tuple[Message, ...]) -> Mapping[str, Any]:
-        facts = self._run.facts.get(node.name, NO_FACTS)
-        return envelope(facts, self._run.workflow_id(identity.row), identity.depth, prompt)
+        facts, turn = self._run.facts_of(node.name, identity), identity.depth + identity.num_turns
+        return envelope(facts, self._run.workflow_id(identity.row), turn, prompt)
 
 
 def _in_all(answers: Sequence[CommittedOutcome | None]) -> Usage | None:

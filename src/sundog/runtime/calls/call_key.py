@@ -13,7 +13,7 @@ from sundog.ir.physical import CallExec, Sharing
 from sundog.ir.row_ids import RowRef
 from sundog.ir.values.canonical import canonical_json
 from sundog.operators.base import BoundCall
-from sundog.sched.facts import CallFacts
+from sundog.sched.facts import NO_FACTS, CallFacts
 
 
 @dataclass(slots=True)
@@ -26,6 +26,10 @@ class CallIdentity:
     depth: int
     #: The number of rows that this process took up before this one.
     position: int = 0
+    #: The turns of its conversation before it, 0 outside of an agent.
+    num_turns: int = 0
+    #: Facts of this call alone, None where those of its step hold.
+    facts: CallFacts | None = None
 
     @property
     def order(self) -> int:
@@ -49,6 +53,10 @@ class RunScope:
     repeats_unknown_effects: bool
     #: By step of its flow, for policies and engines.
     facts: Mapping[str, CallFacts] = field(default_factory=dict)
+
+    def facts_of(self, step: str, identity: CallIdentity) -> CallFacts:
+        """Return what is known of a call of a step."""
+        return self.facts.get(step, NO_FACTS) if identity.facts is None else identity.facts
 
     def workflow_id(self, row: RowRef) -> str:
         """Return the name of a row's run among the workflows of all runs."""

@@ -22,6 +22,8 @@ def envelope(facts: CallFacts, workflow_id: str, turn: int, prompt: tuple[Messag
         "steps_to_next_use": facts.steps_to_next_use,
         "remaining_steps": facts.num_remaining_steps,
         "tool": facts.tool or None,
+        "tool_share": facts.tool_share,
+        "expected_pause_s": facts.expected_pause_s,
     }
     blocks = prefix_key(prompt)
     if blocks:

@@ -14,7 +14,6 @@ from sundog.operators.base import BoundCall
 from sundog.runtime.calls.call_key import CallIdentity, RunScope
 from sundog.runtime.calls.guard import fail_call
 from sundog.sched.events import RequestArrived
-from sundog.sched.facts import NO_FACTS
 from sundog.secrets import Secrets
 from sundog.tokens import DEFAULT_OUTPUT_TOKENS
 
@@ -59,7 +58,7 @@ class Requests:
             has_successor=node.has_successor and bool(key),
             max_retry_wait_s=node.max_retry_wait_s,
             workflow_id=self._run.workflow_id(identity.row),
-            facts=self._run.facts.get(node.name, NO_FACTS),
+            facts=self._run.facts_of(node.name, identity),
         )
 
     def gathered(self, node: CallExec, identity: CallIdentity) -> RequestArrived:
@@ -73,7 +72,7 @@ class Requests:
             identity.depth,
             need_s=self._needs_s.get(node.name, 0.0),
             workflow_id=self._run.workflow_id(identity.row),
-            facts=self._run.facts.get(node.name, NO_FACTS),
+            facts=self._run.facts_of(node.name, identity),
         )
 
     def _prompt_of(self, node: CallExec, call: BoundCall, request_id: str) -> tuple[int, tuple[int, ...]]:

@@ -85,6 +85,7 @@ class WorkflowBook:
             self.forget(workflow.workflow_id)
             return None
         workflow.tool = request.facts.tool
+        workflow.expected_pause_s = request.facts.expected_pause_s
         workflow.tool_began_s = self._sched.time_s
         workflow.num_held_tokens = num_held_tokens
         return workflow
@@ -106,7 +107,7 @@ class WorkflowBook:
             tool_s = max(0.0, request.arrival_time - workflow.tool_began_s)
             for tool in {workflow.tool, ""}:
                 self._tool_times_s.add(tool, tool_s)
-        workflow.tool, workflow.tool_began_s = "", None
+        workflow.tool, workflow.tool_began_s, workflow.expected_pause_s = "", None, None
         workflow.steps_to_next_use = facts.steps_to_next_use
         workflow.num_remaining_steps = facts.num_remaining_steps
         workflow.num_remaining_tokens = facts.num_remaining_tokens

@@ -12,6 +12,8 @@ ALL_TOOLS = ""
 MIN_TOOL_SAMPLES = 20
 COLD_S = 2.0
 MAX_TOLD_S = 600.0
+PAUSE_FACTOR = 2.0
+"""What is told of a pause is a mean, and half of all pauses may be longer."""
 
 
 def nothing_is_retained(workflow: WorkflowView, replica: ReplicaView, sched: SchedView) -> float:
@@ -27,7 +29,8 @@ def nothing_is_retained(workflow: WorkflowView, replica: ReplicaView, sched: Sch
 
 def continuum_ttl(workflow: WorkflowView, replica: ReplicaView, sched: SchedView) -> float:
     """Keep blocks as Continuum does (arXiv 2511.02230): for the time t that maximises P(tool ends within t) * B - cost
-    * t over the durations seen of this tool, or of all tools while it has fewer than 20; 2 s before that.
+    * t over the durations seen of this tool, or of all tools while it has fewer than 20; before that for twice the
+    pause that was told, at most 10 minutes, or 2 s.
 
     B, in seconds, is what a call that finds its blocks saves: their prefill, and the wait of those that come back to
     nothing, as far as turns done tell how few are left. The paper's cost is 1; here a second of keeping costs the share
@@ -46,10 +49,14 @@ def continuum_ttl(workflow: WorkflowView, replica: ReplicaView, sched: SchedView
     1.0
     >>> continuum_ttl(workflow, replica, SchedView())  # no duration is known
     2.0
+    >>> workflow.expected_pause_s = 7.0
+    >>> continuum_ttl(workflow, replica, SchedView())
+    14.0
     """
     times_s = _tool_times_s(workflow.tool, sched)
     if times_s is None:
-        return COLD_S
+        told_s = workflow.expected_pause_s
+        return COLD_S if told_s is None else min(MAX_TOLD_S, PAUSE_FACTOR * told_s)
     benefit_s = workflow.num_held_tokens * sched.prefill_token_s - sched.turns_correlation * sched.requeue_s
     limit = replica.max_tokens_in_flight
     cost = 1.0 if limit is None else sched.num_queued * workflow.num_held_tokens / limit
