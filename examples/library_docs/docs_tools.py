@@ -1,4 +1,4 @@
-"""What the agent can ask of the documentation that the standard library of this Python carries with it."""
+"""Searches in the documentation that the standard library of this Python carries with it, for an agent."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from sundog.engines.base import Chunk, Engine, EngineOptions, GenerateRequest, M
 from sundog.engines.message_parts import ImagePart, TextPart
 from sundog.engines.structured.tool_form import constrained_messages, constrained_schema, read_constrained
 from sundog.engines.tool_use import ToolCall, ToolChoice, ToolSchema
-from sundog.errors import EngineError, EngineUnavailable, PromptTooLong
+from sundog.errors import BadResponse, EngineError, EngineUnavailable, PromptTooLong
 from sundog.secrets import Secrets
 
 T = TypeVar("T")
@@ -138,6 +138,8 @@ class EngineConformance:
     schema_tokens = 200
     #: False where the model's context is too small for the list of tools in a prompt.
     has_room_for_tools = True
+    #: False where the model behind a server that takes pictures reads text only.
+    model_sees_pictures = True
 
     @classmethod
     def options(cls) -> EngineOptions:
@@ -191,6 +193,10 @@ class EngineConformance:
         ]
         small, _, large = (started.engine.count_prompt_tokens(request) for request in requests)
         assert started.engine.count_prompt_tokens(ask_for("What is it?")) + 200 < small + 100 < large
+        if not self.model_sees_pictures:
+            with pytest.raises(BadResponse):
+                started.run(collect(started.engine, requests[0]))
+            return
         one, other = (started.run(collect(started.engine, request)) for request in requests[:2])
         assert one.usage.num_prompt_tokens > 0
         assert one.text != other.text or not self.counts_exactly

@@ -33,6 +33,7 @@ def vllm_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 class OverVLLM(EngineConformance):
     has_room_for_tools = False
+    model_sees_pictures = False
     counts_exactly = False
     # A token is a byte here.
     schema_tokens = 400

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 from tests.e2e.model_server import ModelServer
-from tests.e2e.processes import WAIT_S, start
+from tests.e2e.processes import WAIT_S, run, start
+from tests.examples.stage import ONE_BY_ONE, run_example
 
+COMMAND = ("run", "flow.yaml", "--output", "out.jsonl", *ONE_BY_ONE)
 Message = dict[str, Any]
 Script = Callable[[list[Message]], Message]
 
@@ -34,6 +36,18 @@ class ScriptedModel(ModelServer):
             self._is_held.set()
             self._release.wait(WAIT_S)
         return self._script(messages)
+
+    def kill_at_turns(self, turns: Sequence[int], killed: Path, calm: Path) -> None:
+        """Run the example in `killed` to its end, with a kill after each number of `turns`, and compare with `calm`."""
+        run_example(calm, *ONE_BY_ONE)
+        one_pass = self.num_asked
+        for num_more in turns:
+            self.kill_at(num_more, killed, *COMMAND)
+            assert not (killed / "out.jsonl").exists()
+        code, _, stderr = run(killed, *COMMAND)
+        assert code == 0, stderr
+        assert self.num_asked == 2 * one_pass + len(turns), "only the turn in flight is asked again"
+        assert (killed / "out.jsonl").read_bytes() == (calm / "out.jsonl").read_bytes()
 
     def kill_at(self, num_more: int, folder: Path, *command: str) -> None:
         """Kill `sundog ...` while it waits for the answer after `num_more` others: nothing else is in flight then."""

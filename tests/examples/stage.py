@@ -14,6 +14,7 @@ from tests.cli.flows import report_of, sundog
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 EMBEDDED = "{kind: openvino, model: smollm2-135m}"
 NULL = '{kind: "null"}'
+ONE_BY_ONE = ("--max-rows-in-flight", "1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,10 @@ import pytest
 
 from sundog.runtime.kept_runs import list_runs
 from tests.e2e.processes import WAIT_S, run, start
-from tests.examples.stage import NULL, copy_example, run_example
+from tests.examples.stage import NULL, ONE_BY_ONE, copy_example, run_example
 
 pytestmark = pytest.mark.slow
 
-ONE_BY_ONE = ("--max-rows-in-flight", "1")
 COMMAND = ("run", "flow.yaml", "--output", "out.csv", "--json", *ONE_BY_ONE)
 
 

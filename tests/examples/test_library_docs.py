@@ -6,14 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import run
 from tests.engines.test_openvino import needs_model
 from tests.examples.model_script import Message, ScriptedModel, say, use
-from tests.examples.stage import EMBEDDED, NULL, copy_example, read_rows, run_example
+from tests.examples.stage import EMBEDDED, NULL, ONE_BY_ONE, copy_example, read_rows, run_example
 
 ENGINES = [pytest.param(NULL, id="null"), pytest.param(EMBEDDED, id="embedded", marks=needs_model)]
-ONE_BY_ONE = ("--max-rows-in-flight", "1")
-COMMAND = ("run", "flow.yaml", "--output", "out.jsonl", *ONE_BY_ONE)
 WORDS = {
     "middle": "median",
     "largest": "nlargest",
@@ -76,12 +73,4 @@ def test_killed_at_a_turn_and_continued(tmp_path: Path) -> None:
         calm, killed = tmp_path / "calm", tmp_path / "killed"
         for folder in (calm, killed):
             copy_example("library_docs", folder, model.engine)
-        run_example(calm, *ONE_BY_ONE)
-        one_pass = model.num_asked
-        for num_more in (2, 5, 8):
-            model.kill_at(num_more, killed, *COMMAND)
-            assert not (killed / "out.jsonl").exists()
-        code, _, stderr = run(killed, *COMMAND)
-    assert code == 0, stderr
-    assert model.num_asked == 2 * one_pass + 3, "only the turn in flight is asked again"
-    assert (killed / "out.jsonl").read_bytes() == (calm / "out.jsonl").read_bytes()
+        model.kill_at_turns((2, 5, 8), killed, calm)

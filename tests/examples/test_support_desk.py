@@ -11,13 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.flows import sundog
-from tests.e2e.processes import run
 from tests.engines.test_openvino import needs_model
-from tests.examples.model_script import Message, ScriptedModel, results, say, use
-from tests.examples.stage import EMBEDDED, NULL, copy_example, read_rows, run_example
+from tests.examples.model_script import COMMAND, Message, ScriptedModel, results, say, use
+from tests.examples.stage import EMBEDDED, NULL, ONE_BY_ONE, copy_example, read_rows, run_example
 
-ONE_BY_ONE = ("--max-rows-in-flight", "1")
-COMMAND = ("run", "flow.yaml", "--output", "out.jsonl", *ONE_BY_ONE)
 SMALL = [(101, 3900, 1), (106, 1800, 7)]
 
 
@@ -79,13 +76,5 @@ def test_small_orders_are_paid_and_large_ones_are_approved(tmp_path: Path) -> No
 def test_killed_at_a_turn_and_continued(tmp_path: Path) -> None:
     with ScriptedModel(script) as model:
         calm, killed = make_desk(tmp_path / "calm", model.engine), make_desk(tmp_path / "killed", model.engine)
-        run_example(calm, *ONE_BY_ONE)
-        one_pass = model.num_asked
-        for num_more in (2, 3, 4):
-            model.kill_at(num_more, killed, *COMMAND)
-            assert not (killed / "out.jsonl").exists()
-        code, _, stderr = run(killed, *COMMAND)
-    assert code == 0, stderr
-    assert model.num_asked == 2 * one_pass + 3, "only the turn in flight is asked again"
-    assert (killed / "out.jsonl").read_bytes() == (calm / "out.jsonl").read_bytes()
+        model.kill_at_turns((2, 3, 4), killed, calm)
     assert refunds(killed) == refunds(calm) == SMALL

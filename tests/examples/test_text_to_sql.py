@@ -8,12 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import run
 from tests.examples.model_script import Message, ScriptedModel, say, use
-from tests.examples.stage import NULL, copy_example, read_rows, run_example
+from tests.examples.stage import NULL, ONE_BY_ONE, copy_example, read_rows, run_example
 
-ONE_BY_ONE = ("--max-rows-in-flight", "1")
-COMMAND = ("run", "flow.yaml", "--output", "out.jsonl", *ONE_BY_ONE)
 WRONG, NARROW, RIGHT = (
     "select pages from book",
     "select count(*) as n from book",
@@ -66,12 +63,4 @@ def test_statements_are_mended(tmp_path: Path) -> None:
 def test_killed_at_a_turn_and_continued(tmp_path: Path) -> None:
     with ScriptedModel(script) as model:
         calm, killed = make_library(tmp_path / "calm", model.engine), make_library(tmp_path / "killed", model.engine)
-        run_example(calm, *ONE_BY_ONE)
-        one_pass = model.num_asked
-        for num_more in (1, 4, 9):
-            model.kill_at(num_more, killed, *COMMAND)
-            assert not (killed / "out.jsonl").exists()
-        code, _, stderr = run(killed, *COMMAND)
-    assert code == 0, stderr
-    assert model.num_asked == 2 * one_pass + 3, "only the turn in flight is asked again"
-    assert (killed / "out.jsonl").read_bytes() == (calm / "out.jsonl").read_bytes()
+        model.kill_at_turns((1, 4, 9), killed, calm)

@@ -73,7 +73,7 @@ QUERIES = {
         "select id, a, b from {s} order by id limit 3",
     ],
 }  # fmt: skip
-#: Those through which rows flow.
+#: The kinds through which rows flow.
 FLOWING = ["projection", "star", "where", "unnest", "union all"]
 CONDITIONS = [
     "row.a == 1",
@@ -253,7 +253,7 @@ def _section(draw: Draw, table: str, relations: list[str]) -> tuple[dict[str, An
         kind = draw(st.sampled_from([*QUERIES, *FLOWING, *FLOWING]))
         section = {"query": _filled(draw(st.sampled_from(QUERIES[kind])), s=source, o=other)}
         columns, choices = _OWN, ["leave_out"]
-    # Of a table whose reader needs every row, only those that this takes are needed.
+    # Without this, a table whose reader needs every row runs only the rows that the reader takes.
     if draw(st.integers(0, 1 if kind == "limit" else 9)):
         section["failed_rows"] = draw(st.sampled_from(choices))
     return section, columns

@@ -206,7 +206,7 @@ def _messages(
         return [("user" if role in PART_ROLES else role, _parts(template, scope, upstream))]
     if not template.names & upstream.keys():
         return [(message.role, [message.text]) for message in given_messages(template, scope)]
-    # Of a list to come nobody knows how many messages it holds: it is one of unknown length.
+    # A list to come counts as one message of unknown length: nobody knows how many messages it holds.
     return [("user", [part for part in _parts(template, scope, upstream) if isinstance(part, _Gap)])]
 
 

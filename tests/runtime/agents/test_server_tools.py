@@ -13,7 +13,10 @@ import pytest
 import sundog as sd
 from sundog.engines.base import ENGINES
 from sundog.errors import FlowError, RunStopped
+from sundog.ir.agents import Agent
+from sundog.ir.logical import Step
 from sundog.ir.server_tools import ServerTool, ServerTools, difference
+from sundog.operators.mcp.operator import MCPSpec
 from tests.operators import plain_mcp_server
 from tests.operators.mcp_server import WebServer
 from tests.runtime.agents.scripted_agent import STAGE, Answer, ScriptedKind, Stage, one_by_one
@@ -61,23 +64,30 @@ def offered(stage: Stage) -> list[str]:
     return [tool.name for tool in stage.requests[0].tools]
 
 
+def tools_with_effects(flow: sd.Flow) -> list[str]:
+    agent = flow.plan().nodes[0]
+    assert isinstance(agent, Agent)
+    specs = [step.spec for step in agent.body if isinstance(step, Step)]
+    mcp = [spec for spec in specs if isinstance(spec, MCPSpec)]
+    return [tool.name for tool, spec in zip(agent.tools, mcp, strict=True) if spec.effect]
+
+
 def test_a_set_gives_each_tool_of_the_server(stage: Stage, tmp_path: Path) -> None:
     with WebServer(tmp_path) as web:
         flow = flow_with(tmp_path, {"url": web.url}, trust=True, effects={"echo": False})
         (row,) = run(flow, [("files__weather", {"city": "Oslo"}), ("files__echo", {"text": "a"})], "four")
-        plan = flow.plan()
+        effects = tools_with_effects(flow)
     names = ["echo", "hang", "large", "order", "picture", "refuse", "weather"]
     assert offered(stage) == [f"files__{name}" for name in names]
     assert told(row) == ['{"city":"Oslo","degrees":4}', '{"result":"a"}']
-    steps = {tool.name: plan.nodes[0].body[number + 1].spec for number, tool in enumerate(plan.nodes[0].tools)}  # type: ignore[union-attr]  # an agent
     # The server is trusted: it says that the weather is only read. Of the others it says nothing, or that they change.
-    assert [name for name, spec in steps.items() if not spec.effect] == ["files__echo", "files__weather"]  # type: ignore[union-attr]  # of mcp
+    assert effects == [f"files__{name}" for name in names if name not in {"echo", "weather"}]
 
 
 def test_nothing_is_trusted_unless_the_flow_says_so(stage: Stage, tmp_path: Path) -> None:
     with WebServer(tmp_path) as web:
         flow = flow_with(tmp_path, {"url": web.url}, only=["weather"])
-        assert flow.plan().nodes[0].body[1].spec.effect  # type: ignore[union-attr]  # an agent's tool of mcp
+        assert tools_with_effects(flow) == ["files__weather"]
         (row,) = run(flow, [("files__weather", {"town": "Oslo"})], "no")
     assert offered(stage) == ["files__weather"]
     assert "the arguments do not fit the tool's parameters" in told(row)[0]

@@ -17,7 +17,7 @@ GROUP, PART, NUM_PARTS, KEY, LONGEST, PARTS, ITEM = (
     f"reduce__{name}" for name in ("group", "part", "num_parts", "key", "longest", "parts", "item")
 )
 _BETWEEN_TOKENS = 8
-"""What stands between two texts, in tokens."""
+"""Tokens of what stands between two texts."""
 _CHUNKS_OF_SEGMENT = 4
 """Chunks between two ends that hashes decide, on average."""
 

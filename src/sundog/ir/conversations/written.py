@@ -27,8 +27,8 @@ PART_ROLES: Mapping[str, tuple[WrittenKind, WrittenDetail | None]] = {
 }
 """In the place of a role: a further part of the message before, of this kind and with this detail."""
 Conversation = Sequence[tuple[str, Template]]
-"""What an engine sees, in order: a role and a text, one of PART_ROLES and what gives the part, or FROM and a list of
-messages."""
+"""The messages for an engine, in order: a role and a text, one of PART_ROLES and what gives the part, or FROM and a
+list of messages."""
 
 
 class _Part(BaseModel):
