@@ -29,6 +29,28 @@ def test_a_skipped_step_is_empty_for_those_who_read_it(world: World) -> None:
     assert world.operator.runs["x"] == 0
 
 
+@pytest.mark.parametrize(
+    ("read", "found"),
+    [
+        ("{{ l.a.text }}", None),
+        ("[{{ l.a.text }}]", "[]"),
+        ("{{ l['a'].text }}", None),
+        ("{{ l.a is defined }}", False),
+        ("{{ l.a is none }}", True),
+        ("{{ l.a.deep.down or 'empty' }}", "empty"),
+        ("{{ l }}", {"turns": 1, "a": None, "b": "x"}),
+        ("{{ l | tojson }}", '{"a": null, "b": "x", "turns": 1}'),
+        ("{{ [l] | map(attribute='a.text') | join }}", ""),
+        ("{{ m.l.a.text }}", None),
+        ("{{ m.l }}", {"turns": 1, "a": None, "b": "x"}),
+    ],
+)
+def test_a_skipped_step_of_a_loop_is_the_same_outside(world: World, read: str, found: Any) -> None:
+    turn = loop("l", step("a", "x", when="{{ row.x > 1 }}"), step("b", "x"), max_turns=1)
+    read_there = body(world, plan_of(turn, loop("m", turn, max_turns=1), value("read", read)), {"x": 1})
+    assert read_there["read"] == found
+
+
 def test_for_each_gathers_in_order(world: World) -> None:
     async def later_first(payload: str) -> str:
         for _ in range(10 - int(payload)):

@@ -11,8 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sundog.engines.base import ENGINES, Message, SchemaLimitedKind
-from sundog.engines.structured.tool_form import constrained_messages, constrained_schema, read_constrained, told_tools
+from sundog.engines.base import ENGINES, FinishReason, Message, SchemaLimitedKind
+from sundog.engines.structured.tool_form import (
+    constrained_messages,
+    constrained_schema,
+    read_constrained,
+    reads_as_json,
+    told_tools,
+)
 from sundog.engines.tool_use import ToolCall, ToolChoice, ToolSchema
 from sundog.errors import BadResponse, FlowError
 from sundog.ir.agent_turn import AgentTurnSpec
@@ -109,11 +115,8 @@ class AgentTurnOperator:
         calls = last.tool_calls
         if payload["form"] == "constrained":
             answer = read_constrained(text)
-            if last.finish_reason == "length" and answer.text == text:
-                # A part of the form is neither an answer nor a call.
-                raise BadResponse(
-                    "the answer was cut off", hint="raise max_tokens", retryable=payload["temperature"] != 0
-                )
+            if answer.text == text:
+                _refuse_a_part(text, last.finish_reason, payload)
             text, calls = answer.text, () if answer.call is None else (answer.call,)
         if choice == "required" and not calls and last.finish_reason != "length":
             raise BadResponse("the model called no tool", retryable=request.temperature != 0)
@@ -126,6 +129,19 @@ class AgentTurnOperator:
 
     async def close(self) -> None:
         pass
+
+
+def _refuse_a_part(text: str, finish_reason: FinishReason | None, payload: Any) -> None:
+    """Raise BadResponse for a part of the constrained form, which is neither an answer nor a call."""
+    is_retryable = payload["temperature"] != 0
+    if finish_reason == "length":
+        hint = "raise max_tokens"
+        if payload["max_tokens"] is None:
+            hint = "the model's context, or the server's own limit, was full: let the prompt or the results be shorter"
+        raise BadResponse("the answer was cut off", hint=hint, retryable=is_retryable)
+    if text.lstrip().startswith("{") and not reads_as_json(text):
+        hint = "a text of `stop` in it cuts it off" if payload["stop"] else "see how the engine constrains answers"
+        raise BadResponse("the answer is not whole JSON", hint=hint, retryable=is_retryable)
 
 
 def _tools(spec: AgentTurnSpec) -> tuple[ToolSchema, ...]:

@@ -27,6 +27,7 @@ from sundog.ir.templates.render import Scope, render_condition, render_json, ren
 from sundog.ir.templates.template import Template
 from sundog.ir.templates.whole_numbers import render_whole_number
 from sundog.ir.values.answer import Answer
+from sundog.ir.values.loop_value import LoopValue
 from sundog.ir.values.normal_form import encode, whole_text
 from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.dispatch import CallAnswer
@@ -324,7 +325,9 @@ class RowExecutor:
             if loop.until is not None and render_condition(loop.until, inner):
                 break
         self._observer.turned(loop.name, turn)
-        return {"turns": turn, **{name: _plain_value(value) for name, value in last.items()}}
+        value = {"turns": turn, **{name: _plain_value(value) for name, value in last.items()}}
+        skipped = [name for name, value in last.items() if value is SKIPPED]
+        return LoopValue(value, skipped) if skipped else value
 
 
 def _plain_value(value: Any) -> Any:

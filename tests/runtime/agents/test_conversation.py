@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import sundog as sd
-from sundog.engines.base import ENGINES
+from sundog.engines.base import ENGINES, FinishReason
 from sundog.errors import BadResponse, PromptTooLong
 from sundog.runtime.calls import attempt, dispatch
 from tests.runtime.agents.scripted_agent import STAGE, Answer, ScriptedKind, Stage, one_by_one
@@ -323,13 +323,26 @@ def test_the_constrained_form_is_the_same_conversation(stage: Stage, tmp_path: P
     assert second.messages[: len(stage.requests[0].messages)] == stage.requests[0].messages
 
 
-def test_half_of_a_constrained_answer_fails_the_row(stage: Stage, tmp_path: Path) -> None:
+@pytest.mark.parametrize("answer", ['{"tool":"final","answer":"A la', '{"tool":"order","args":{"id":'])
+@pytest.mark.parametrize(
+    ("options", "finish_reason", "cause", "hint"),
+    [
+        ("      max_tokens: 5\n", "length", "the answer was cut off", "raise max_tokens"),
+        ("", "length", "the answer was cut off", "context"),
+        ("      stop: [mp]\n", "stop", "the answer is not whole JSON", "`stop`"),
+    ],
+)
+def test_half_of_a_constrained_answer_fails_the_row(
+    stage: Stage, tmp_path: Path, answer: str, options: str, finish_reason: FinishReason, cause: str, hint: str
+) -> None:
     flow = flow_of(tmp_path).replace("model: m,", "model: m, tool_calls: constrained,")
-    STAGE.script = one_by_one('{"tool":"final","answer":"A la')
-    (tmp_path / "flow.yaml").write_text(flow.replace("OPTIONS", ""))
-    stage.finish_reason = "length"
+    STAGE.script = one_by_one(answer)
+    (tmp_path / "flow.yaml").write_text(flow.replace("OPTIONS", options))
+    stage.finish_reason = finish_reason
     result = sd.run(tmp_path / "flow.yaml", state=tmp_path / "state")
-    assert result.errors[0]["cause"] == "BadResponse: the answer was cut off"
+    assert result.errors[0]["cause"] == f"BadResponse: {cause}"
+    assert hint in result.errors[0]["hint"]
+    assert len(stage.requests) == 1, "a greedy model would say the same again"
 
 
 def test_explain_shows_the_agent(stage: Stage, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,6 +84,14 @@ def read_constrained(text: str) -> ConstrainedAnswer:
         answer = value.get("answer", "")
         return ConstrainedAnswer(answer if isinstance(answer, str) else _compact(answer))
     return ConstrainedAnswer(call=ToolCall("", name, _compact(value.get("args") or {})))
+
+
+def reads_as_json(text: str) -> bool:
+    """Return whether `text` is JSON that can be read."""
+    with suppress(ValueError, RecursionError):
+        json.loads(text)
+        return True
+    return False
 
 
 _HOW = (

@@ -18,6 +18,7 @@ from sundog.ir.templates.bounded_filters import bounded, is_in, iterated, sized
 from sundog.ir.templates.own_filters import OWN_FILTERS
 from sundog.ir.templates.spending import pay_braces, pay_method, pay_operator, spending_of
 from sundog.ir.values.answer import Answer
+from sundog.ir.values.loop_value import LoopValue
 
 
 class Skipped(ChainableUndefined):
@@ -111,13 +112,18 @@ class _Environment(ImmutableSandboxedEnvironment):
         """A column called `items` or `keys` wins over the method of that name."""
         if attribute == "usage" and isinstance(obj, Answer):
             return obj.usage
+        if isinstance(obj, LoopValue) and attribute in obj.skipped:
+            return SKIPPED
         if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return what `getattr` does for the carriers of values, and else the element."""
         if argument == "usage" and isinstance(obj, Answer):
             return obj.usage
+        if isinstance(obj, LoopValue) and isinstance(argument, str) and argument in obj.skipped:
+            return SKIPPED
         return super().getitem(obj, argument)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
