@@ -161,6 +161,9 @@ def test_too_many_failures_stop_the_run_and_keep_what_is_finished(
     ran = sundog(tmp_path, *command)
     assert ran.exit_code == 1
     assert f"error: {allowed + 1} rows failed, more than the {allowed} allowed\n" in ran.stderr
+    told = re.search(r"see them: sundog (show \S+ --errors);", ran.stderr)
+    assert told is not None
+    assert len(sundog(tmp_path, *told[1].split()).stdout.splitlines()) == allowed + 1
     assert not (tmp_path / "out.csv").exists()
     assert len(lines(tmp_path / "out.csv.errors.jsonl")) == allowed + 1
     num_done = num_checks(tmp_path)

@@ -210,6 +210,11 @@ class Table:
         return self.source.reads
 
     @property
+    def block(self) -> str:
+        """The name of the table that the user wrote, where this one is a part of what it stands for."""
+        return self.name if self.made_by is None else self.name.partition("__")[0]
+
+    @property
     def untouched(self) -> dict[str, str]:
         """The outputs that are a column of the row and nothing else, each with that column."""
         found = {}

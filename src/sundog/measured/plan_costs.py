@@ -77,6 +77,10 @@ class RowsBeforeRuns(Protocol):
         they do."""
         ...
 
+    def num_input_rows(self, name: str) -> int:
+        """Return how many rows an input has that a query reads."""
+        ...
+
     def form(self, table: TableExec) -> QueryForm:
         """Return the form of the query of a table whose rows are not known."""
         ...
@@ -154,11 +158,15 @@ class PlanCosts:
         if number is not None:
             return rows_to_come(table.name, Estimate.exactly(number))
         told = children_per_row(self._history.get((table.name, "")))
-        guess = partial(rows_of_query, self._rows.form(table), num_done)
-        num_rows = guess() if told is None else sum_of(num_done.values()) * told
+        num_rows = self._guessed(table, num_done) if told is None else sum_of(num_done.values()) * told
         take = table.table.take
         most = min(take.num_rows, table.table.max_rows) if isinstance(take, FirstRows) else table.table.max_rows
         return rows_to_come(table.name, num_rows.at_most(Estimate.exactly(most)))
+
+    def _guessed(self, table: TableExec, num_done: Mapping[str, Estimate]) -> Estimate:
+        inputs = {name: self._rows.num_input_rows(name) for name in table.table.reads if name not in num_done}
+        of_inputs = {name: Estimate.exactly(number) for name, number in inputs.items()}
+        return rows_of_query(self._rows.form(table), {**num_done, **of_inputs})
 
     def _known(self, plan: PhysicalPlan) -> Known:
         who = identities(plan)

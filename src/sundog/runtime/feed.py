@@ -130,7 +130,7 @@ class Feed:
             case "failed":
                 self._progress.num_failed += 1
                 if self._max_errors is not None and self._progress.num_failed > self._max_errors:
-                    self.stop(too_many_failures(self._progress.num_failed, self._max_errors))
+                    self.stop(too_many_failures(self._progress.num_failed, self._max_errors, self._run.run_id))
 
 
 def interrupted() -> RunStopped:
@@ -148,8 +148,8 @@ def awaiting(num_rows: int, num_questions: int, run_id: str) -> AnswersAwaited:
     )
 
 
-def too_many_failures(num_failed: int, max_errors: int) -> SundogError:
+def too_many_failures(num_failed: int, max_errors: int, run_id: str) -> SundogError:
     return RunStopped(
         f"{num_failed} rows failed, more than the {max_errors} allowed",
-        hint="see the errors file; repeat the command with --retry-failed to try those rows again",
+        hint=f"see them: sundog show {run_id} --errors; repeat the command with --retry-failed to try those rows again",
     )

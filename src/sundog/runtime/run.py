@@ -296,7 +296,7 @@ class Run:
     def _refuse_too_many_failures(self) -> None:
         limit, num_failed = self._options.max_errors, self.progress.num_failed
         if limit is not None and num_failed > limit:
-            raise too_many_failures(num_failed, limit)
+            raise too_many_failures(num_failed, limit, self.record.run_id)
 
     @asynccontextmanager
     async def _pools(self) -> AsyncIterator[RunPools]:

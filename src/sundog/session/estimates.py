@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sundog.batch.follower import PlacementWithFigures, engine_replicas
 from sundog.deployment import call_limits
 from sundog.ir.logical import Filter, LogicalPlan
+from sundog.ir.tables import InputRows
 from sundog.measured.loads import expected_loads, known_loads
 from sundog.measured.node_history import read_history
 from sundog.optimizer.placement_figures import PlacementFigures, figures_of
@@ -82,8 +83,10 @@ class FlowEstimates:
         thread, is reading its own."""
         snapshots = self._state_dir / "runs" / run.run_id / "inputs"
         with closing(self._rows.open(self._flow.plan.logical, snapshots)) as inputs:
-            # Where there are several tables, the run has written down the rows of inputs only, and queries have more.
-            num_rows = run.num_rows if len(self._flow.plan.tables) == 1 else None
+            # The run has written down the rows of tables that are made of inputs, and queries have others.
+            tables = self._flow.written.tables
+            is_counted = len(tables) == 1 and isinstance(tables[0].source, InputRows)
+            num_rows = run.num_rows if is_counted else None
             costs = self.costs(inputs, num_rows, counts_tokens=False)
             return costs.estimate(self._flow.plan).calls.num_executed.expected
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -73,6 +73,10 @@ class TableRowsBeforeRuns:
         source = self._placed(plan, table)
         return None if source is None else source.count()
 
+    def num_input_rows(self, name: str) -> int:
+        """Return how many rows an input has that a query reads."""
+        return self._scaled({name}, self._inputs.alone(name).count())
+
     def form(self, table: TableExec) -> QueryForm:
         """Return the form of the query of a table."""
         from sundog.queries.form import form_of  # what reads queries, which few flows have
@@ -98,7 +102,8 @@ class TableRowsBeforeRuns:
             source = self._inputs.source(self._written.table(table.name)) if is_of_input else self._queried(plan, table)
             known = None
             if source is not None:
-                known = self._taken(table, source, self._sampled(source), self._scaled(made_of, source.count()))
+                num_rows = self._scaled({name for one in made_of for name in one.reads}, source.count())
+                known = self._taken(table, source, self._sampled(source), num_rows)
             found = _Found(made_of, known, source)
             self._found.append(found)
         return found
@@ -128,12 +133,10 @@ class TableRowsBeforeRuns:
         first = ((number, row) for number, row in rows if not isinstance(row, BadRow))
         return some or list(islice(first, 1)), round(num_rows * len(numbers) / max(1, num_all))
 
-    def _scaled(self, made_of: tuple[Table, ...], num_rows: int) -> int:
-        """Return how many rows a table has where the first input is taken to have another number of them."""
-        first = next((one for one in self._written.tables if isinstance(one.source, InputRows)), None)
-        if self._num_first is None or first is None or not num_rows:
-            return num_rows
-        if first.name not in {one.name for one in made_of}:
+    def _scaled(self, read: Collection[str], num_rows: int) -> int:
+        """Return how many rows are made of the inputs `read` where the first input is taken to have another number of
+        them."""
+        if self._num_first is None or self._written.inputs[0].name not in read or not num_rows:
             return num_rows
         return max(1, round(num_rows * self._num_first / max(1, self._inputs.first.count())))
 

@@ -85,6 +85,31 @@ def test_queries_over_inputs_alone_are_run_for_the_estimate(tmp_path: Path) -> N
     assert found["rich"].num_rows.expected > found["rich"].num_done.expected, "the filter takes some"
 
 
+def test_inputs_that_a_query_reads_beside_a_table_of_steps_count(tmp_path: Path) -> None:
+    flow = three_tables()
+    told = flow.table("told", query="select v.id, r.text from visits v left join read r on r.id = v.id")
+    told.llm("tell", engine="local", prompt="{{ row.id }} {{ row.text }}")
+    told.output(said="{{ tell.text }}")
+    flow.table("pairs", query="select v.id, r.text from read r, visits v")
+    flow.results("told", "pairs")
+    found = {table.name: table.num_rows for table in estimate_of(flow, tmp_path).tables}
+    assert (found["told"].low, found["told"].expected) == (NUM_VISITS, NUM_VISITS)
+    assert found["pairs"].expected == NUM_VISITS**2
+
+
+def test_queries_over_the_first_input_have_more_rows_where_it_is_taken_to_have_more(tmp_path: Path) -> None:
+    flow = sd.Flow("wards")
+    flow.input("visits", rows=[{"ward": number, "cost": number} for number in range(10)])
+    flow.input("names", rows=[{"ward": number} for number in range(7)])
+    flow.table("dear", query="select ward from visits where cost >= 5")
+    flow.table("named", query="select ward from names")
+    session = plan_session(flow.plan(), flow.base_dir, read_config(tmp_path))
+    inputs = session.rows.as_written()
+    found = session.estimates.costs(inputs, 1_000).estimate(session.plan)
+    session.rows.close()
+    assert {table.name: table.num_rows.expected for table in found.tables} == {"dear": 500, "named": 7}
+
+
 def test_a_query_that_fails_leaves_its_rows_to_the_run(tmp_path: Path) -> None:
     flow = sd.Flow("wrong")
     flow.engine("local", kind="null")

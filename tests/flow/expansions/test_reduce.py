@@ -152,8 +152,8 @@ def test_a_part_that_failed_fails_its_group_and_no_other(tmp_path: Path, model: 
     result = run(failing(tmp_path), tmp_path)
     assert sorted(numbers(result, "every")) == ["a", "c"]
     causes = {row["table"]: row["cause"] for row in result.errors}
-    assert causes["told__groups"].endswith("1 of 1 parts failed: rows of 'told__5'")
-    assert re.search(r"1 of \d parts failed: rows of 'told__0'", causes["told__1"])
+    assert causes["told__groups"].endswith("1 of 1 parts of the group ward = \"b\" failed: rows of 'told__5'")
+    assert re.search(r"1 of \d parts of the group ward = .b. failed: rows of 'told__0'", causes["told__1"])
 
 
 def test_a_mended_part_mends_its_group_and_asks_nothing_else_again(tmp_path: Path, model: Model) -> None:

@@ -117,8 +117,12 @@ def test_words_that_values_share_make_pairs(tmp_path: Path, judge: Judge, monkey
 
 def test_a_pair_without_a_verdict_is_no_verdict(tmp_path: Path, judge: Judge) -> None:
     judge.unreadable = {("Aspirin", "aspirine")}
-    with pytest.raises(RunStopped, match="'drugs__clusters' needs all rows of 'drugs__pairs', and 1 of them failed"):
+    with pytest.raises(
+        RunStopped, match="'drugs__clusters' needs all rows of 'drugs__pairs', and 1 of them failed"
+    ) as told:
         run(flow_of(tmp_path), tmp_path)
+    assert told.value.hint is not None
+    assert told.value.hint.endswith("or write `failed_rows: leave_out` in 'drugs'"), "the table that the user wrote"
     judge.unreadable.clear()
     assert "aspirine" not in canonical(run(flow_of(tmp_path), tmp_path, retry_failed=True))
 

@@ -74,14 +74,14 @@ def test_several_columns_make_a_group(rows_of: Any) -> None:
 def test_a_group_that_is_too_large_fails_alone(rows_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sql = "select ward, id from visits where ward is not null or id = 4"
     assert rows_of(collect(sql, ("ward",), max_group_rows=1)) == [
-        BadRow("the group ward = 'b' has 2 rows, and max_group_rows is 1"),
-        BadRow("the group ward = 'a' has 2 rows, and max_group_rows is 1"),
+        BadRow('the group ward = "b" has 2 rows, and max_group_rows is 1'),
+        BadRow('the group ward = "a" has 2 rows, and max_group_rows is 1'),
         {"ward": None, "rows": [{"id": 4}]},
     ]
     monkeypatch.setattr("sundog.runtime.tables.collected.MAX_GROUP_BYTES", 39)
     first, *_, last = rows_of(collect(sql, ("ward",)))
     assert isinstance(first, BadRow)
-    assert first.reason.startswith("the rows of the group ward = 'b' are ")
+    assert first.reason.startswith('the rows of the group ward = "b" are ')
     assert last == {"ward": None, "rows": [{"id": 4}]}
 
 
@@ -138,7 +138,7 @@ def test_a_group_that_is_too_large_is_a_failed_row(tmp_path: Path) -> None:
     flow.results("histories")
     flow.run(state=tmp_path / "state", progress=False, output=tmp_path / "out.csv")
     (failed,) = map(json.loads, (tmp_path / "out.csv.errors.jsonl").read_text().splitlines())
-    assert failed["cause"].endswith("the group ward = 'b' has 3 rows, and max_group_rows is 2")
+    assert failed["cause"].endswith('the group ward = "b" has 3 rows, and max_group_rows is 2')
 
 
 def test_columns_that_only_the_input_tells_are_checked_before_anything_runs(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_failed_row_fails_its_group_and_no_other(tmp_path: Path, model: Model)
     assert wards(result) == WHOLE[1:]
     errors = [(row["table"], row["row"], row["node"], row["cause"]) for row in result.errors]
     assert [error[:3] for error in errors] == [("groups", "0", "inputs"), ("read", "2", "ask"), ("read", "6", "ask")]
-    assert errors[0][3].endswith("2 of 3 parts failed: rows of 'read'")
+    assert errors[0][3].endswith("2 of 3 parts of the group ward = \"b\" failed: rows of 'read'")
     assert all("known" not in row for row in result.errors)
 
 

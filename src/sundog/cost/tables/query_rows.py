@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sundog.cost.estimate import NOTHING, Estimate, sum_of
+from sundog.cost.estimate import Estimate, sum_of
 from sundog.cost.plan_sample import ONCE, UNKNOWN_ITEMS
 from sundog.ir.query_forms import JoinedForm, QueryForm, SetKind
 
@@ -67,7 +67,7 @@ def _joined(left: Estimate, right: Estimate, join: JoinedForm) -> Estimate:
 
 
 def _rows(one: str | QueryForm, num_rows: Mapping[str, Estimate]) -> Estimate:
-    return rows_of_query(one, num_rows) if isinstance(one, QueryForm) else num_rows.get(one, NOTHING)
+    return rows_of_query(one, num_rows) if isinstance(one, QueryForm) else num_rows[one]
 
 
 def _ends(estimate: Estimate) -> tuple[float, float, float]:

@@ -42,6 +42,11 @@ def expand(tables: Mapping[str, Any], positions: MadePositions, complaints: Comp
         others = {key: value for key, value in data.items() if key != word}
         for other in (*words[1:], *(key for key in SOURCES if key in others)):
             complaints.add(f"a table has either '{word}' or '{other}'", positions.key((*place, other)))
+        if others.get("failed_rows", "stop") not in ("stop", "leave_out"):
+            del others["failed_rows"]  # told here once, and not of each made table
+            complaints.add(
+                f"'failed_rows' of a '{word}' is stop or leave_out", positions.value((*place, "failed_rows"))
+            )
         model, make = EXPANSIONS[word]
         spec = read(model, data[word], (*place, word), positions, complaints)
         if spec is None:

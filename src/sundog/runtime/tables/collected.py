@@ -24,6 +24,8 @@ from sundog.runtime.tables.lines_by_key import lines_by_key
 from sundog.runtime.tables.relations import Relations
 
 MAX_GROUP_BYTES = MAX_LINE_BYTES // 2
+_MADE = "reduce__"
+"""Begins the names of the columns that an expansion adds to those of a group."""
 _MAX_SHOWN = 60
 
 
@@ -94,12 +96,14 @@ def _folded(group: Iterator[_Line], source: CollectedRows) -> bytes:
     elif num_bytes > MAX_GROUP_BYTES:
         reason = f"the rows of {_shown(head)} are {num_bytes:,} bytes, and a row holds {MAX_GROUP_BYTES:,}"
     elif num_failed:
-        reason = f"{num_failed:,} of {num_rows:,} parts failed: rows of '{marked_relation(source)}'"
+        reason = f"{num_failed:,} of {num_rows:,} parts of {_shown(head)} failed: rows of '{marked_relation(source)}'"
         hint = "see these rows in the errors file; --retry-failed tries them again, and then this one"
     folded = to_json({**head, source.as_: rows}) if reason is None else bad_line(reason, head, hint)
     return folded + b"\n"
 
 
 def _shown(head: dict[str, Any]) -> str:
-    text = ", ".join(f"{name} = {value!r}" for name, value in head.items())
-    return f"the group {text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + '...'}"
+    """Return the group by its columns, but for those that an expansion made."""
+    by = {name: value for name, value in head.items() if not name.startswith(_MADE)}
+    text = ", ".join(f"{name} = {to_json(value).decode()}" for name, value in by.items())
+    return f"the group {text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + '...'}".rstrip()

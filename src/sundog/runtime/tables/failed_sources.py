@@ -34,8 +34,8 @@ def check_failures(plan: PhysicalPlan, table: TableExec, sources: Sequence[str],
             whose = "" if place == name else f", which flow out of '{place}'"
             raise RunStopped(
                 f"the table '{table.name}' needs all rows of '{name}'{whose}, and {rows} failed",
-                hint="see the errors file; repeat the command with --retry-failed, or write `failed_rows: "
-                f"leave_out` in '{table.name}'",
+                hint=f"see them: sundog show {run_id} --errors; repeat the command with --retry-failed, or write "
+                f"`failed_rows: leave_out` in '{table.table.block}'",
             )
 
 

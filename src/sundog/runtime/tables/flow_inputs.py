@@ -36,10 +36,15 @@ class FlowInputs:
 
     @property
     def first(self) -> RowSource:
-        """The rows of the first table that is made of an input; where all are made of queries, those of the first
-        input."""
-        alone = Table("", InputRows(self._plan.inputs[0].name), (), ())
-        return self.source(next((table for table in self._plan.tables if isinstance(table.source, InputRows)), alone))
+        """The rows of the first input, with those that are joined to it in a flow without tables."""
+        name = self._plan.inputs[0].name
+        made_of = (table for table in self._plan.tables if isinstance(table.source, InputRows))
+        found = next((table for table in made_of if table.source.reads[0] == name), None)
+        return self.alone(name) if found is None else self.source(found)
+
+    def alone(self, name: str) -> RowSource:
+        """Return the rows of an input, to which no other is joined."""
+        return self.source(Table(name, InputRows(name), (), ()))
 
     @property
     def has_snapshots(self) -> bool:
@@ -83,10 +88,15 @@ class FlowInputs:
         return [source.name for source in self._plan.inputs if source.name in read]
 
     def count(self) -> int:
-        """Return how many rows the tables have that are made of inputs. All inputs are read and checked for this."""
-        for name in self.queried():
+        """Return how many rows the tables have, where each is made of an input, else the inputs that they read. All
+        inputs are read and checked for this."""
+        queried = self.queried()
+        for name in queried:
             self.relations.load_input(name)
-        return sum(source.count() for _, source in self.sources())
+        counts = [(table.reads[0], source.count()) for table, source in self.sources()]
+        if len(counts) == len(self._plan.tables):
+            return sum(number for _, number in counts)
+        return sum({**dict(counts), **{name: self.relations.num_rows(name) for name in queried}}.values())
 
     def notes(self) -> tuple[tuple[str, str], ...]:
         """Return (input, what changes in its values when they are read), a sentence each."""

@@ -128,6 +128,11 @@ class Relations:
                 self._connection.execute(f"CREATE OR REPLACE TABLE {sql_name(name)} AS {select}")
             self._loaded.add(name)
 
+    def num_rows(self, name: str) -> int:
+        """Return how many rows a relation has that is there."""
+        ((number,),) = self._connection.execute(f"SELECT count(*) FROM {sql_name(name)}").fetchall()
+        return int(number)
+
     def input_columns(self, name: str) -> ColumnTypes:
         """Return the columns of an input, whose rows are not loaded for this where its files tell them."""
         if name in self._loaded:

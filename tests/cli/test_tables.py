@@ -1,0 +1,31 @@
+"""What the command line says of flows with tables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.cli.flows import sundog
+
+FLOW = """
+name: wards
+inputs: {visits: visits.csv, names: names.csv}
+tables:
+  visited: {from: visits, outputs: {ward: "{{ row.ward }}"}}
+  seen: {from: visits, outputs: {ward: "{{ row.ward }}"}}
+  named: {query: select v.ward from visited v join names n on n.ward = v.ward}
+results: [named, seen]
+"""
+
+
+def write_wards(folder: Path) -> None:
+    (folder / "flow.yaml").write_text(FLOW)
+    (folder / "visits.csv").write_text("ward\n1\n1\n2\n")
+    (folder / "names.csv").write_text("ward\n1\n2\n")
+
+
+def test_the_head_of_a_run_counts_the_rows_of_each_input_once(tmp_path: Path) -> None:
+    write_wards(tmp_path)
+    ran = sundog(tmp_path, "run", "flow.yaml", "--output", "named=named.csv", "--output", "seen=seen.csv")
+    assert ran.exit_code == 0, ran.stderr
+    assert re.match(r"run wards-\w{8}: new, 5 input rows\n", ran.stderr)
