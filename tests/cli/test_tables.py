@@ -1,4 +1,4 @@
-"""What the command line says of flows with tables."""
+"""The words of the command line for flows with tables."""
 
 from __future__ import annotations
 
