@@ -6,6 +6,7 @@ Every table gives `id`, `a` and `b`, so that any query may read any table; some 
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -259,6 +260,16 @@ def _section(draw: Draw, table: str, relations: list[str]) -> tuple[dict[str, An
     return section, columns
 
 
+def _add_twin(name: str, twin: str, tables: dict[str, Any], tools: dict[str, Any]) -> None:
+    """Add a table that is equal to the one called `name` but for the names of its nodes and tools."""
+
+    def renamed(value: Any) -> Any:
+        return json.loads(json.dumps(value).replace(f"{name}_n", f"{twin}_n"))
+
+    tables[twin] = renamed(tables[name])
+    tools |= {renamed(one): renamed(tool) for one, tool in tools.items() if one.startswith(f"{name}_n")}
+
+
 @st.composite
 def flows(draw: Draw) -> Flow:
     """The document of a flow over the inputs `rows` and `others`."""
@@ -266,6 +277,10 @@ def flows(draw: Draw) -> Flow:
     tables: dict[str, Any] = {}
     tools: dict[str, Any] = {}
     for number in range(draw(st.sampled_from([1, 2, 3, 3, 4, 4]))):
+        if tables and not draw(st.integers(0, 5)):
+            _add_twin(f"t{number - 1}", f"t{number}", tables, tools)
+            relations.append(f"t{number}")
+            continue
         section, columns = _section(draw, f"t{number}", relations)
         table = _Table(f"t{number}", columns)
         for _ in range(draw(st.integers(0, 3))):

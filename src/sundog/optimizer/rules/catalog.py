@@ -36,6 +36,8 @@ RULES: tuple[Rule, ...] = (
     # A filter that has moved to another table is in the way no more, or is now.
     RuleOfTables("push_take", "PushTake"),
     RuleOfTables("push_where", "PushWhere"),
+    # Behind what moves to a table with one reader, as one table for both has two. What both take is then the same.
+    RuleOfTables("merge_tables", "MergeTables"),
     # The cheapest filter must be the first before steps are put behind filters.
     ReorderFilters(),
     PushDownFilter(),

@@ -31,8 +31,8 @@ from sundog.optimizer.rules.base import Context, Nodes, TableResult, TableRule
 
 
 class CannotRename(Exception):
-    """Raised where a template does not take other names for certain in place of `names`; caught in this module, which
-    keeps these steps apart."""
+    """Raised where a template does not take other names for certain in place of `names`; caught by the rule,
+    which keeps these steps apart."""
 
     def __init__(self, names: Set[str]) -> None:
         super().__init__(names)
@@ -111,8 +111,8 @@ def _try_merge(
     known: dict[Hashable, list[Step | ValueNode]] = defaultdict(list)
     left: dict[str, Node] = {}
     for written in topological_order(nodes, nearest(nodes)):
-        node = _reading(written, names)
-        if _may_be_one(node, facts):
+        node = reading(written, names)
+        if may_be_one(node, facts):
             firsts = known[_likeness(node)]
             first = None if node.name in kept else next((one for one in firsts if _are_equal(one, node)), None)
             if first is not None:
@@ -122,10 +122,10 @@ def _try_merge(
         left[node.name] = node
     notes = [f"{old} is {new}: one step for both" for old, new in names.items()]
     found = tuple(left[node.name] for node in nodes if node.name in left)
-    return found, {key: _renamed(template, names) for key, template in beside.items()}, notes
+    return found, {key: renamed(template, names) for key, template in beside.items()}, notes
 
 
-def _may_be_one(node: Node, facts: PlanFacts) -> TypeGuard[Step | ValueNode]:
+def may_be_one(node: Node, facts: PlanFacts) -> TypeGuard[Step | ValueNode]:
     """Return whether an equal node gives the same."""
     return isinstance(node, ValueNode) or (isinstance(node, Step) and facts.sharing(node) is not Sharing.NEVER)
 
@@ -140,18 +140,19 @@ def _are_equal(first: Step | ValueNode, second: Step | ValueNode) -> bool:
     return replace(first, name="") == replace(second, name="")
 
 
-def _reading(node: Node, names: Mapping[str, str]) -> Node:
-    """Return `node` with other names in its templates and in `after`."""
+def reading(node: Node, names: Mapping[str, str]) -> Node:
+    """Return `node` with other names in its templates and in `after`. CannotRename where it does not take them."""
     if names.keys().isdisjoint(name for template in templates_of(node) for name in template.names):
         changed = node
     else:
-        changed = change_templates(node, lambda template: _renamed(template, names))
+        changed = change_templates(node, lambda template: renamed(template, names))
     if names.keys().isdisjoint(node.after):
         return changed
     return replace(changed, after=tuple(dict.fromkeys(names.get(name, name) for name in node.after)))
 
 
-def _renamed(template: Template, names: Mapping[str, str]) -> Template:
+def renamed(template: Template, names: Mapping[str, str]) -> Template:
+    """Return `template` reading the values of `names` in the place of their keys. CannotRename as of `reading`."""
     wanted = {old: names[old] for old in template.names if old in names}
     found = rename(template, wanted)
     if found is None:
@@ -184,7 +185,7 @@ def _invariants(loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> list[St
     found = [
         step
         for step in loop.body
-        if _may_be_one(step, facts)
+        if may_be_one(step, facts)
         and not step.after
         and step.name not in held
         and own.isdisjoint(path[0] for path in paths_read(step))
