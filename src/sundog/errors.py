@@ -30,6 +30,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 MAX_MESSAGE = 2000
 """Characters that are shown of an exception which is not sundog's own."""
@@ -103,6 +104,8 @@ class AnswersAwaited(RunStopped):
     on, and of a run by the command line, which exits with 3."""
 
     exit_code = 3
+    #: The conversations of the row before (ir.conversations.transcript.RowTranscripts), None where there were none.
+    said: Any = None
 
 
 class PlanError(SundogError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 from dataclasses import asdict
@@ -26,12 +27,20 @@ PathOption = Annotated[
     str | None, typer.Option("--path", help="The question, where a row has several.", show_default=False)
 ]
 
+ByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--by", metavar="NAME", help="Who answers, as `sundog trace` tells. [default: your login]", show_default=False
+    ),
+]
+
 
 def answer(
     run: RunId,
     row: RowOption = None,
     text: TextOption = None,
     path: PathOption = None,
+    by: ByOption = None,
     state: State = None,
     as_json: JSON = False,
     debug: Debug = False,
@@ -45,7 +54,7 @@ def answer(
 
     if (row is None) != (text is None):
         raise ConfigError("--row and --text go together", hint="sundog answer RUN --row 17 --text yes")
-    with open_questions(read_config(state).state_dir, run) as questions:
+    with open_questions(read_config(state).state_dir, run, _login_name() if by is None else by) as questions:
         if row is not None and text is not None:
             questions.answer(row, text, path)
         elif as_json:
@@ -57,6 +66,14 @@ def answer(
             for question in questions:
                 print_result(_shown(question))
         print_note(_left(questions))
+
+
+def _login_name() -> str:
+    """Return the login name, empty where the machine knows none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
 
 
 def _ask(questions: OpenQuestions) -> None:

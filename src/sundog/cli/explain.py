@@ -83,20 +83,23 @@ def explain(
     config = read_config(state)
     session = planned_session(context, config)
     explanation = Explanation(session)
-    document = explanation.document()
+    document, run_id = explanation.document(), None
     if analyze:
         from sundog.runtime.run_options import RunOptions
 
         files = files_of(session.flow.written, output)[0]
-        document = _analyze(session, explanation, document, RunOptions(config.state_dir, files, fresh))
-    print_result(explanation.shown(document, form.value))
+        document, run_id = _analyze(session, explanation, document, RunOptions(config.state_dir, files, fresh))
+    print_result(explanation.shown(document, form.value, run_id))
 
 
-def _analyze(session: Session, explanation: Explanation, document: PlanDocument, options: RunOptions) -> PlanDocument:
-    """Return the document with what a run did; the run says on stderr how it goes."""
+def _analyze(
+    session: Session, explanation: Explanation, document: PlanDocument, options: RunOptions
+) -> tuple[PlanDocument, str]:
+    """Return the document with what a run did, and the run's id; the run says on stderr how it goes."""
     with session.open_run(options) as opened:
         is_whole = opened.is_new
         report = execute(session, opened)
         if isinstance(report, int):
             raise typer.Exit(report)
-        return explanation.analyzed(document, report, opened.row_counts(), is_whole=is_whole)
+        analyzed = explanation.analyzed(document, report, opened.row_counts(), is_whole=is_whole)
+        return analyzed, opened.record.run_id

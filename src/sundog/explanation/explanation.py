@@ -27,6 +27,8 @@ from sundog.session.session import Session
 if TYPE_CHECKING:
     from sundog.runtime.figures.report import Report
 
+MAX_ROWS_SAID = 5
+"""So many rows' conversations stand in a page."""
 NOT_WHOLE = "this process has not run all of the run: seconds are its own, --fresh runs everything"
 
 
@@ -89,14 +91,19 @@ class Explanation:
             rows=rows,
         )
 
-    def shown(self, document: PlanDocument, form: str) -> str:
-        """Return a document of this session; `form`: text, json or html."""
+    def shown(self, document: PlanDocument, form: str, run_id: str | None = None) -> str:
+        """Return a document of this session; `form`: text, json or html. `run_id`: of the run that was analyzed, of
+        whose conversations a page shows some."""
         if form == "json":
             return json.dumps(document.to_dict())
         if form == "html":
             from sundog.present.html import html_of
 
-            return html_of(document)
+            if run_id is None:
+                return html_of(document)
+            from sundog.runtime.kept_conversations import some_conversations
+
+            return html_of(document, *some_conversations(self._session.state_dir, run_id, MAX_ROWS_SAID))
         placed = replace(self._plan, placement=document.placement)
         pools, reasons = pool_facts(self._flow), sharing_reasons(self._flow)
         ways = {table.name: f"{way_of(table)}, {rows_shown(table)} rows" for table in document.tables}

@@ -6,13 +6,15 @@ users wrote.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from sundog.ir.conversations.transcript import RowConversations
 from sundog.present.analysis import left_range
 from sundog.present.cards import FIGURE_HEIGHT, FIGURES, HEAD_HEIGHT, LINE_HEIGHT, Card, cards_of, in_words, nodes_of
+from sundog.present.conversations import left_out, shown_conversations, with_visible_state
 from sundog.present.document import QUANTITIES, PlanDocument
 from sundog.present.figures import Shown, show_actual, show_estimate
 from sundog.present.layout import MAX_CARDS, Picture, picture_of
@@ -24,8 +26,9 @@ MAX_DRAWN = 300
 """With more steps a picture says nothing."""
 
 
-def html_of(document: PlanDocument) -> str:
-    """Return the page as text, with no resource from elsewhere."""
+def html_of(document: PlanDocument, said: Sequence[RowConversations] = (), num_rows_said: int = 0) -> str:
+    """Return the page as text, with no resource from elsewhere. `said`: the conversations of some rows of the run,
+    `num_rows_said`: of how many there are some."""
     cards = cards_of(document)
     return page_template("page.html").render(
         document=document,
@@ -45,6 +48,9 @@ def html_of(document: PlanDocument) -> str:
         saving=saving,
         logical=print_tree(document.logical),
         advice="\n".join(print_tree(tree) for tree in document.advice),
+        conversations=[(with_visible_state(row), shown_conversations(row, is_full=False)) for row in said],
+        num_rows_said=num_rows_said,
+        left_out=left_out,
     )
 
 

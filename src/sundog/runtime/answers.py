@@ -34,8 +34,10 @@ class OpenQuestion:
 class OpenQuestions:
     """The questions of one run that have no answers, by row."""
 
-    def __init__(self, store: Store, run_id: str) -> None:
+    def __init__(self, store: Store, run_id: str, answered_by: str = "") -> None:
+        """`answered_by`: who answers, for those who read the conversations."""
         self._store = store
+        self._answered_by = whole_text(answered_by)
         self.run_id = run_id
         self._awaited = store.awaited(run_id)
 
@@ -65,7 +67,7 @@ class OpenQuestions:
                 f"the answer has {len(text):,} characters, and at most {MAX_ANSWER_CHARACTERS:,} are kept"
             )
         meant = self._meant(row, path)
-        self._store.answer(self.run_id, meant, encode({"text": whole_text(text)}))
+        self._store.answer(self.run_id, meant, encode({"text": whole_text(text)}), self._answered_by)
         self._awaited = [one for one in self._awaited if one.key != meant.key]
 
     def _meant(self, row: str, path: str | None) -> Awaited:
@@ -88,7 +90,7 @@ def _known(row: str, rows: Sequence[str]) -> str:
 
 
 @contextmanager
-def open_questions(state_dir: Path, run_id: str) -> Iterator[OpenQuestions]:
+def open_questions(state_dir: Path, run_id: str, answered_by: str = "") -> Iterator[OpenQuestions]:
     """The questions of the run that `run_id` means, as `run_id_of` says; ConfigError where there is none."""
     with opened_run(state_dir, run_id) as (store, meant):
-        yield OpenQuestions(store, meant)
+        yield OpenQuestions(store, meant, answered_by)

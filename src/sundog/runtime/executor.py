@@ -13,9 +13,10 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sundog.errors import CallError, OperatorError
+from sundog.errors import AnswersAwaited, CallError, OperatorError
 from sundog.ir.agents import AgentExec
 from sundog.ir.alternatives import AlternativesExec
+from sundog.ir.conversations.transcript import RowTranscripts
 from sundog.ir.logical import MAX_RENDERED_TURNS, ForEach, templates_of
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, TableExec, ValueExec
 from sundog.ir.pool_names import engine_of
@@ -33,6 +34,7 @@ from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.dispatch import CallAnswer
 from sundog.runtime.figures.failed_rows import KNOWN
 from sundog.runtime.rows.table import BadRow
+from sundog.runtime.transcripts import RowRecord, recorded_steps
 from sundog.sched.facts import CallFacts
 from sundog.store.store import RowState
 from sundog.store.writer import Asked
@@ -56,6 +58,8 @@ class RowEnd:
     #: The output row, or {node, cause, attempts} of a failed one and the columns that are known of it, as JSON.
     body: bytes
     asked: tuple[Asked, ...]
+    #: The conversations in it, None where there were none.
+    said: RowTranscripts | None = None
 
 
 class RowDropped(Exception):
@@ -78,6 +82,10 @@ class _Row:
     row: RowRef
     position: int
     asked: list[Asked] = field(default_factory=list)
+    record: RowRecord = field(default_factory=RowRecord)
+
+    def ended(self, state: RowState, body: bytes) -> RowEnd:
+        return RowEnd(self.row, state, body, tuple(self.asked), self.record.packed())
 
 
 class Calls(Protocol):
@@ -131,6 +139,7 @@ class RowExecutor:
         self._passages = passages
         self._turns = turns or {}
         self._chains = _chains(table.nodes)
+        self._recorded = recorded_steps(table.nodes)
         self._with_history = _with_history(table.nodes)
         self._tells_usage = any("usage" in one.source for one in templates_of((table.table.nodes, self._outputs)))
 
@@ -143,11 +152,14 @@ class RowExecutor:
             if isinstance(row, BadRow):
                 raise NodeFailed(INPUTS_NODE, OperatorError(row.reason, hint=row.hint or _MEND_ROW))
             await self._run_nodes(self._nodes, scope, on_its_way, "")
-            return RowEnd(ref, "done", self._output(scope), tuple(on_its_way.asked))
+            return on_its_way.ended("done", self._output(scope))
         except RowDropped:
-            return RowEnd(ref, "dropped", b"{}", tuple(on_its_way.asked))
+            return on_its_way.ended("dropped", b"{}")
         except NodeFailed as failed:
-            return RowEnd(ref, "failed", _failure(failed, self._known(row)), tuple(on_its_way.asked))
+            return on_its_way.ended("failed", _failure(failed, self._known(row)))
+        except AnswersAwaited as awaited:
+            awaited.said = on_its_way.record.packed()
+            raise
         finally:
             for node in self._nodes:
                 if node.name not in scope:
@@ -252,12 +264,16 @@ class RowExecutor:
 
                 ask, use_tool = partial(self._call, row, depth), partial(self._call_or_error, row, depth)
                 told = self._turns.get(node.name)
-                return await AgentConversation(node, scope, path, ask, use_tool, told, self._observer).value()
+                conversation = AgentConversation(node, scope, path, ask, use_tool, self._observer, row.record, told)
+                return await conversation.value()
             case AlternativesExec():
                 return await self._run_alternatives(node, scope, row, path, depth)
             case LoopExec():
                 return await self._run_loop(node, scope, row, path)
-        return self._told(node, await self._call(row, depth, node, scope, path))
+        answer = await self._call(row, depth, node, scope, path)
+        if node.name in self._recorded:
+            row.record.step(node, path, depth, answer)
+        return self._told(node, answer)
 
     async def _call(
         self,

@@ -101,9 +101,14 @@ class Feed:
             task.add_done_callback(partial(self._forget, num_bytes))
 
     async def _run_row(self, ref: RowRef, row: Mapping[str, Any] | BadRow, position: int) -> None:
-        end = await self._executor.run(ref, row, position)
+        try:
+            end = await self._executor.run(ref, row, position)
+        except AnswersAwaited as awaited:
+            if awaited.said is not None:
+                await self._store.put_transcripts(self._run.run_id, ref, awaited.said)
+            raise
         self._driver.workflow_left(self._run.workflow_id(ref))
-        await self._store.put_row(self._run.run_id, ref, end.state, end.body, end.asked)
+        await self._store.put_row(self._run.run_id, ref, end.state, end.body, end.asked, end.said)
         for changed in self.listeners:
             changed.set()
         self._count(end)

@@ -45,6 +45,8 @@ class Session:
         self.rows = rows
         #: The estimates of what it will take.
         self.estimates = FlowEstimates(flow, rows, config.state_dir)
+        #: The folder that its runs are kept in.
+        self.state_dir = config.state_dir
         self._base_dir = base_dir
         self._secrets = config.secrets
         self._lists = lists

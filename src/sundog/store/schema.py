@@ -14,7 +14,7 @@ from pathlib import Path
 from sundog.errors import StoreError, error_text
 from sundog.private_files import make_private_file, open_private
 
-STORE_VERSION = 6
+STORE_VERSION = 7
 CREATE_STORE = """
 create table results (
     key blob primary key,
@@ -59,6 +59,19 @@ create table rows (
     body blob not null,
     asked text not null,
     unique (run_id, table_name, row_id)
+) strict;
+create table transcripts (
+    run_id text not null,
+    table_name text not null,
+    row_id blob not null,
+    ended text not null,
+    body blob not null,
+    primary key (run_id, table_name, row_id)
+) strict, without rowid;
+create table answered (
+    key blob primary key,
+    answered_by text not null,
+    answered_at text not null
 ) strict;
 create table asked (
     run_id text not null,

@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from sundog.engines.base import Usage
 from sundog.errors import StoreError
+from sundog.ir.conversations.transcript import RowTranscripts, pack_transcripts
 from sundog.ir.row_ids import RowId, RowRef, decode_row_id, encode_row_id
 from sundog.ir.values.normal_form import decode
 from sundog.private_files import make_private_folder
@@ -200,21 +202,35 @@ class Store:
             for key, table, row_id, path, node, question in self._rows(query, (run_id,))
         ]
 
-    def answer(self, run_id: str, awaited: Awaited, body: bytes) -> None:
-        """Commit an answer, encoded, as the result of the calls that wait for it."""
+    def answer(self, run_id: str, awaited: Awaited, body: bytes, answered_by: str) -> None:
+        """Commit an answer, encoded, as the result of the calls that wait for it, and who gave it."""
         with self._transaction():
             values = (awaited.key, run_id, awaited.node, body, 0, 0, 0, 0.0)
             self.execute("insert into results values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing", values)
             self.execute("delete from awaited where run_id = ? and key = ?", (run_id, awaited.key))
+            at = datetime.now(UTC).isoformat(timespec="seconds")
+            said = (awaited.key, answered_by, at)
+            self.execute("insert into answered values (?, ?, ?) on conflict (key) do nothing", said)
 
     def put_row(
-        self, run_id: str, row: RowRef, state: RowState, body: bytes, asked: tuple[Asked, ...]
+        self,
+        run_id: str,
+        row: RowRef,
+        state: RowState,
+        body: bytes,
+        asked: tuple[Asked, ...],
+        said: RowTranscripts | None = None,
     ) -> asyncio.Future[None]:
-        """Commit a row's end, and what it asked of each node."""
+        """Commit a row's end, what it asked of each node, and what was said in it."""
         # A failed row may be forgotten, and then what it asked is.
         kept = json.dumps(sql.asked_totals(asked)) if state == "failed" and asked else "[]"
         values = (None, run_id, row.table, encode_row_id(row.row_id), state, body, kept)
-        return self._write((sql.PUT_ROW, values), of=(run_id, row.table), asked=asked)
+        transcripts = [] if said is None else [_kept_transcripts(run_id, row, said)]
+        return self._write((sql.PUT_ROW, values), *transcripts, of=(run_id, row.table), asked=asked)
+
+    def put_transcripts(self, run_id: str, row: RowRef, said: RowTranscripts) -> asyncio.Future[None]:
+        """Keep what was said in a row that has not ended."""
+        return self._write(_kept_transcripts(run_id, row, said))
 
     def put_busy(self, run_id: str, busy_s: float) -> asyncio.Future[None]:
         """Keep how long processes have worked on a run, for the case that this one is killed."""
@@ -271,7 +287,7 @@ class Store:
     def forget_rows(self, run_id: str, table: str) -> None:
         """Let all rows of a table be computed again; the results of their calls are kept."""
         with self._transaction():
-            for kind in ("rows", "asked"):
+            for kind in ("rows", "asked", "transcripts"):
                 self.execute(f"delete from {kind} where run_id = ? and table_name = ?", (run_id, table))
 
     def forget_failed_rows(self, run_id: str) -> None:
@@ -281,6 +297,9 @@ class Store:
             for table, asked in self.select(query, (run_id,)):
                 for node, *numbers in json.loads(asked):
                     self.execute(sql.TAKE_BACK_ASKED, (*numbers, run_id, table, node))
+            failed = "select table_name, row_id from rows where run_id = ? and state = 'failed'"
+            said = f"delete from transcripts where run_id = ? and (table_name, row_id) in ({failed})"
+            self.execute(said, (run_id, run_id))
             self.execute("delete from rows where run_id = ? and state = 'failed'", (run_id,))
 
     def node_totals(self, run_id: str) -> dict[str, NodeTotals]:
@@ -351,3 +370,7 @@ class Store:
             return next(rows, None)
         except (sqlite3.Error, ValueError) as error:  # UnicodeDecodeError: text of a damaged file
             raise store_error(self.path, error) from error
+
+
+def _kept_transcripts(run_id: str, row: RowRef, said: RowTranscripts) -> tuple[str, tuple[Any, ...]]:
+    return sql.PUT_TRANSCRIPTS, (run_id, row.table, encode_row_id(row.row_id), said.ended, pack_transcripts(said))

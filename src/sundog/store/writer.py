@@ -30,6 +30,7 @@ PUT_CLAIM = "insert or replace into claims values {}"
 DROP_CLAIM = "delete from claims where key = ?"
 PUT_AWAITED = "insert or replace into awaited values {}"
 PUT_ROW = "insert or replace into rows values {}"
+PUT_TRANSCRIPTS = "insert or replace into transcripts values {}"
 PUT_BUSY = "update runs set busy_s = ? where run_id = ?"
 ADD_ASKED = """
 insert into asked values (?, ?, ?, ?, ?, ?) on conflict (run_id, table_name, node) do update set

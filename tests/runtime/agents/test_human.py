@@ -225,7 +225,7 @@ def test_answers_that_come_while_the_run_runs_are_kept(state: Path, monkeypatch:
         async def write() -> None:
             await put_awaited(store, key, run_id, *more)
             for one in store.awaited(run_id):
-                store.answer(run_id, one, b'{"text":"yes"}')
+                store.answer(run_id, one, b'{"text":"yes"}', "ann")
 
         return write()
 

@@ -6,22 +6,25 @@ before anything follows from it: a run that goes on finds them, and asks the nex
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sundog.engines.base import Message, Usage
-from sundog.errors import CallError, PromptTooLong
+from sundog.engines.tool_use import ToolCall
+from sundog.errors import AnswersAwaited, CallError, PromptTooLong
 from sundog.ir.agent_turn import AgentTurnSpec
 from sundog.ir.agents import AgentExec
+from sundog.ir.conversations.transcript import FAILED, WAITS, Figures, Saying
 from sundog.ir.physical import CallExec
 from sundog.ir.templates.render import Scope
 from sundog.operators.agent_turn import SO_FAR, SoFar, turn_message
 from sundog.operators.prompt_messages import as_json, render_messages
 from sundog.runtime.agents.limits import Stopped, why_stopped
-from sundog.runtime.agents.tool_uses import UseTool, read_uses, run_uses
+from sundog.runtime.agents.tool_uses import UseResult, UseTool, read_uses, run_uses
 from sundog.runtime.agents.turn_facts import TurnFacts
 from sundog.runtime.calls.dispatch import CallAnswer
+from sundog.runtime.transcripts import RowRecord, figures
 from sundog.sched.facts import CallFacts
 
 Ask = Callable[[CallExec, Scope, str, int, CallFacts | None], Awaitable[CallAnswer]]
@@ -49,6 +52,10 @@ class _Said:
     used_after: list[tuple[str, int]] = field(default_factory=list)
     #: Seconds that each of its calls took when it was computed, in no order.
     call_seconds: list[float] = field(default_factory=list)
+    #: All of it, as it is kept for readers.
+    kept: list[Saying] = field(default_factory=list)
+    #: The time and tokens of the last turn.
+    took: Figures | None = None
     text: str = ""
     fields: dict[str, Any] | None = None
 
@@ -67,8 +74,9 @@ class AgentConversation:
         path: str,
         ask: Ask,
         use_tool: UseTool,
-        told: TurnFacts | None,
         observer: TurnObserver,
+        record: RowRecord,
+        told: TurnFacts | None,
     ) -> None:
         self._node = node
         self._scope = scope
@@ -77,6 +85,7 @@ class AgentConversation:
         self._use_tool = use_tool
         self._told = told
         self._observer = observer
+        self._record = record
         spec = node.agent.turn.spec
         assert isinstance(spec, AgentTurnSpec)
         self._spec = spec
@@ -85,10 +94,17 @@ class AgentConversation:
         """Return the agent's value. CallError where a turn failed, where the first prompt is too long, or where nobody
         knows whether an effect happened."""
         asked = list(render_messages(self._spec.conversation(), self._scope))
-        said = _Said()
-        stopped = await self._turns(asked, said)
-        if self._spec.output is not None and said.fields is None and stopped != "context":
-            await self._last_turn(said)
+        said = _Said(kept=[self._record.message(message, 0) for message in asked])
+        ended: str = FAILED
+        try:
+            ended = stopped = await self._turns(asked, said)
+            if self._spec.output is not None and said.fields is None and stopped != "context":
+                await self._last_turn(said)
+        except AnswersAwaited:
+            ended = WAITS
+            raise
+        finally:
+            self._record.keep(self._path, "agent", ended, said.kept)
         self._observer.turned(self._node.name, said.num_turns)
         for step, turn in said.used_after:
             self._observer.used_after(step, turn)
@@ -116,7 +132,7 @@ class AgentConversation:
                     raise
                 return "context"
             uses = read_uses(self._node, said.num_turns, called)
-            said.messages.append(turn_message(said.text, [use.call for use in uses]))
+            self._answered(said, [use.call for use in uses])
             if not uses:
                 return "answer"
             for tool in agent.tools:
@@ -126,7 +142,9 @@ class AgentConversation:
                     said.used_after.append((tool.step, said.num_turns))
             prefix = f"{self._path}.{said.num_turns}/"
             is_parallel = agent.has_parallel_tools
-            said.messages += await run_uses(uses, self._scope, prefix, use_tool, is_parallel=is_parallel)
+            results = await run_uses(uses, self._scope, prefix, use_tool, is_parallel=is_parallel)
+            said.messages += [result.message for result in results]
+            said.kept += [self._kept(result, said.num_turns) for result in results]
             said.used += [use.key for use in uses]
             messages = [as_json(message) for message in (*asked, *said.messages)] if agent.stop_when else []
             seen = {"turns": said.num_turns, "text": said.text, "messages": messages}
@@ -141,6 +159,7 @@ class AgentConversation:
         answer = await self._ask(turn, scope, f"{self._path}.{number}/{turn.name}", said.num_turns, told)
         said.usages.append(answer.usage)
         said.call_seconds.append(answer.call_s)
+        said.took = figures(answer.call_s, answer.usage)
         said.text, said.fields = answer.value["text"], answer.value.get("fields")
         calls: list[dict[str, str]] = answer.value["calls"]
         return calls
@@ -152,7 +171,17 @@ class AgentConversation:
             await self._turn(said, is_last=True)
         except PromptTooLong:
             return
-        said.messages.append(turn_message(said.text, ()))
+        self._answered(said, ())
+
+    def _answered(self, said: _Said, calls: Sequence[ToolCall]) -> None:
+        message = turn_message(said.text, calls)
+        said.messages.append(message)
+        said.kept.append(self._record.message(message, said.num_turns, said.took))
+
+    def _kept(self, result: UseResult, turn: int) -> Saying:
+        took = Figures(round(result.call_s, 6))
+        key = result.answer_key.hex()
+        return self._record.message(result.message, turn, took, is_error=result.is_error, answer_key=key)
 
     def _fields(self, said: _Said) -> dict[str, Any]:
         """Return the fields of `output`, null where there was no answer."""

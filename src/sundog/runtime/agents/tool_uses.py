@@ -50,6 +50,20 @@ class Use:
         return self.step is not None and self.step.is_effect
 
 
+@dataclass(frozen=True, slots=True)
+class UseResult:
+    """This class holds the result of one use of a tool."""
+
+    #: As the model is told.
+    message: Message
+    #: Seconds that its call took, 0 where it could not be run.
+    call_s: float = 0.0
+    #: The message says what went wrong.
+    is_error: bool = False
+    #: The key of a person's answer, empty for all others.
+    answer_key: bytes = b""
+
+
 def read_uses(node: AgentExec, turn: int, called: Sequence[dict[str, str]]) -> list[Use]:
     """Return the uses that an answer calls for. The ids of a server are random: others stand in their place, so that
     equal conversations stay equal."""
@@ -69,23 +83,25 @@ def read_uses(node: AgentExec, turn: int, called: Sequence[dict[str, str]]) -> l
     return found
 
 
-async def run_uses(uses: Sequence[Use], scope: Scope, prefix: str, run: UseTool, *, is_parallel: bool) -> list[Message]:
-    """Return the messages of the results, in the order of the calls. Uses without effects run at once where
+async def run_uses(
+    uses: Sequence[Use], scope: Scope, prefix: str, run: UseTool, *, is_parallel: bool
+) -> list[UseResult]:
+    """Return the results, in the order of the calls. Uses without effects run at once where
     `is_parallel`; an effect waits for what was called before it."""
     numbers: dict[str, int] = {}
     jobs: list[tuple[Use, Callable[[], Awaitable[CallAnswer | CallError]]]] = []
-    messages: dict[str, Message] = {}
+    results: dict[str, UseResult] = {}
     for use in uses:
         if use.step is None:
-            messages[use.call.id] = _message(use, f"error: {use.mistake}")
+            results[use.call.id] = UseResult(_message(use, f"error: {use.mistake}"), is_error=True)
             continue
         number = numbers[use.step.name] = numbers.get(use.step.name, -1) + 1
         jobs.append((use, _job(use, use.step, scope, f"{prefix}{use.step.name}[{number}]", run)))
     for group in _groups(jobs, is_parallel=is_parallel):
         answers = await _all([job() for _, job in group])
         for (use, _), answer in zip(group, answers, strict=True):
-            messages[use.call.id] = _message(use, _shown(use, answer))
-    return [messages[use.call.id] for use in uses]
+            results[use.call.id] = _result(use, answer)
+    return [results[use.call.id] for use in uses]
 
 
 def _job(
@@ -118,6 +134,13 @@ async def _all(jobs: Sequence[Awaitable[CallAnswer | CallError]]) -> list[CallAn
     if failures:
         raise failures[0]
     return [task.result() for task in tasks]
+
+
+def _result(use: Use, answer: CallAnswer | CallError) -> UseResult:
+    message = _message(use, _shown(use, answer))
+    if isinstance(answer, CallError):
+        return UseResult(message, answer.call_s, is_error=True)
+    return UseResult(message, answer.call_s, answer_key=b"" if answer.question is None else answer.key)
 
 
 def _message(use: Use, text: str) -> Message:

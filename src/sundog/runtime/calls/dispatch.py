@@ -11,7 +11,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from sundog.engines.base import Usage
+from sundog.engines.base import Message, Usage
 from sundog.errors import AnswersAwaited, CallError
 from sundog.host.attempt import RunAttempt
 from sundog.host.driver import Driver, GivenUp
@@ -29,7 +29,7 @@ from sundog.runtime.calls.in_flight import InFlight
 from sundog.runtime.calls.refusals import refusal
 from sundog.runtime.calls.requests import Requests
 from sundog.runtime.figures.run_figures import RunFigures
-from sundog.store.store import NO_USAGE, Store
+from sundog.store.store import NO_USAGE, Store, Stored
 
 
 @dataclass(slots=True)
@@ -40,6 +40,12 @@ class CallAnswer:
     usage: Usage
     #: Seconds of its attempt, without waiting for a place.
     call_s: float = 0.0
+    #: The key of its result.
+    key: bytes = b""
+    #: The messages of an LLM call.
+    prompt: tuple[Message, ...] = ()
+    #: The question, where a person answered.
+    question: str | None = None
 
 
 class Dispatcher:
@@ -77,7 +83,7 @@ class Dispatcher:
         if stored is not None:
             self._driver.workflow_left(self._run.workflow_id(identity.row))
             self._figures.reused(node.name, is_of_another_run=stored.run_id != self._run.run_id)
-            return CallAnswer(stored.value, stored.usage, stored.call_s)
+            return _answer(stored, key, call)
         if call.question is not None:
             await self._store.put_awaited(key, self._run.run_id, identity.row, identity.path, node.name, call.question)
             raise AnswersAwaited(f"row {identity.row} waits for an answer")
@@ -131,8 +137,8 @@ class Dispatcher:
         )
         # Another process may have answered an equal call meanwhile: the first result is the result.
         if first is not None:
-            return CallAnswer(first.value, first.usage, first.call_s)
-        return CallAnswer(kept.value, usage, kept.call_s)
+            return _answer(first, key, call)
+        return CallAnswer(kept.value, usage, kept.call_s, key, call.prompt)
 
     async def _gathered(self, node: CallExec, call: BoundCall, identity: CallIdentity) -> CommittedOutcome | None:
         """Return the outcome from a request that answered other calls too; None where the call must run alone."""
@@ -147,6 +153,10 @@ class Dispatcher:
             return await self._driver.run(request, partial(self._attempts.together, node, take, identity))
         except GivenUp as given_up:
             raise refusal(given_up, node.pool, request.max_retry_wait_s) from given_up.cause
+
+
+def _answer(stored: Stored, key: bytes, call: BoundCall) -> CallAnswer:
+    return CallAnswer(stored.value, stored.usage, stored.call_s, key, call.prompt, call.question)
 
 
 def _failed(error: CallError, call_s: float) -> CallError:
