@@ -171,6 +171,17 @@ def test_generated_statements_only_read(shop: Path) -> None:
             run(shop, step, {"sql": text})
 
 
+def test_a_generated_result_has_a_largest_size(shop: Path) -> None:
+    for long in ("repeat('x', 11000000)", "range(2000000)", "map {'a': repeat('x', 11000000)}"):
+        step = SQLSpec.model_validate({"database": URL, "generated": f"select {long} as a"})
+        assert fault(shop, step).what == "the query gave more than 10,000,000 bytes"
+
+
+def test_what_a_statement_puts_on_the_disk_is_bounded(shop: Path) -> None:
+    step = spec("select value from duckdb_settings() where name = 'max_temp_directory_size'")
+    assert run(shop, step) == [{"value": "3.7 GiB"}]
+
+
 def test_reads_and_writes_of_one_file_take_turns(shop: Path) -> None:
     read = spec("select count(*) as n from item")
     write = spec("insert into item (id, name) values (:id, :id)", params={"id": "{{ id }}"})

@@ -106,6 +106,23 @@ def test_a_refusal_says_why(statement: Any, what: str) -> None:
     assert what in caught.value.what
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select hex(zeroblob(6000000)) as a",
+        "select hex(zeroblob(4500000)) as a, hex(zeroblob(1000000)) as b",
+        "select hex(zeroblob(1000000)) as a from item a, item b, item c",
+    ],
+)
+def test_a_result_has_a_largest_size(folder: Path, statement: str) -> None:
+    with pytest.raises(OperatorError) as caught:
+        run(folder, statement)
+    assert caught.value.what == "the query gave more than 10,000,000 bytes"
+    assert "substr" in (caught.value.hint or "")
+    (row,) = run(folder, "select hex(zeroblob(4500000)) as a")
+    assert len(row["a"]) == 9_000_000
+
+
 def test_colons_are_no_parameters(folder: Path) -> None:
     assert run(folder, r"select ':id' as a, '\:b' as b, '::c' as c") == [{"a": ":id", "b": r"\:b", "c": "::c"}]
 

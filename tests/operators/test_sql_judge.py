@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from sqlglot import exp
 
 from sundog.operators.sql import functions as sql_functions
-from sundog.operators.sql.judge import Reach, judge
+from sundog.operators.sql.judge import Reach, judge, judge_anew
 
 READ, VOLATILE, WRITE = Reach.READ, Reach.VOLATILE, Reach.WRITE
 LITE, PG, MY = "sqlite", "postgresql", "mysql"
@@ -38,6 +41,10 @@ STATEMENTS = [
     (PG, "select x from generate_series(1, 3) as x", READ),
     (PG, "select * from a except select * from b", READ),
     (PG, "select to_tsvector(a) @@ plainto_tsquery(:q) from t", READ),
+    (PG, "select a::regclass, a::regclass::text from t", READ),
+    (PG, "select a ? 'k', a ?| array['k'], a ?& array['k'], a @? '$.k', a #- '{k}' from t", READ),
+    (PG, "select jsonb_agg(a), make_date(a, b, 1), make_time(1, 2, 3), jsonb_set(a, b, c), num_nulls(a) from t", READ),
+    (PG, "select a::my_schema.kind from t", READ),
     (MY, "select date_format(d, '%Y'), if(a, b, c), concat_ws(',', a, b) from t", READ),
     (MY, "select * from t where id in :ids and a = :b limit 5", READ),
     (MY, "select json_extract(a, '$.b'), group_concat(a order by b separator ',') from t", READ),
@@ -143,6 +150,45 @@ def test_statements_are_counted() -> None:
 def test_only_a_silent_write_has_no_rows() -> None:
     queries = ("insert into t values (1)", "insert into t values (1) returning a", "select 1", "pragma user_version")
     assert [judge(query, LITE).has_rows for query in queries] == [False, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("backend", "query", "reason"),
+    [
+        (PG, "explain analyze delete from t", "explain is no query"),
+        (PG, "set role x", "set is no query"),
+        (PG, "truncate t", "truncate is no query"),
+        (LITE, "begin", "begin is no query"),
+        (LITE, "with x as (select 1) delete from t", "delete is no query"),
+        (PG, "select x -> 'a', jsonb_delete(x) from t", "jsonb_delete() is not known and might write"),
+    ],
+)
+def test_a_reason_names_what_was_written(backend: str, query: str, reason: str) -> None:
+    assert judge(query, backend).reason.startswith(reason)
+
+
+@pytest.mark.parametrize("opening", ["char(", "(date ", "int(decimal("])
+@pytest.mark.parametrize("backend", [LITE, PG, "duckdb"])
+def test_a_statement_is_read_in_a_bounded_number_of_steps(backend: str, opening: str) -> None:
+    closing = ")" * opening.count("(")
+    found = judge_anew(f"select {opening * 25}1{closing * 25}", backend)
+    assert found.reach is WRITE
+    assert found.complaint == "it takes too many steps to read"
+
+
+def test_nested_casts_are_judged_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+    walk = exp.Expression.walk
+
+    def counted(node: exp.Expression, *args: Any, **more: Any) -> Iterator[exp.Expr]:
+        nonlocal looked_at
+        for found in walk(node, *args, **more):
+            looked_at += 1
+            yield found
+
+    monkeypatch.setattr(exp.Expression, "walk", counted)
+    assert judge_anew("select :day" + "::date" * 500, PG).reach is VOLATILE
+    assert looked_at < 5_000
 
 
 def test_the_listed_types_are_sqlglots() -> None:

@@ -19,6 +19,7 @@ from sundog.operators.sql.database import Database, Statement
 from sundog.operators.sql.operator import SQLOperator
 from sundog.operators.sql.spec import SQLSpec
 from sundog.secrets import Secrets
+from tests.operators.calls import fault_of_step, run_step
 from tests.operators.conformance import Context
 from tests.operators.lookups import compare
 
@@ -107,6 +108,22 @@ def test_a_number_that_json_does_not_know_is_an_error_that_names_it(database: Da
     assert "the column 'x' has no JSON form" in error.what
     assert error.hint == "cast it to text in the query"
     assert execute(database, f"select cast({value} as text) as x")
+
+
+def test_equal_mistakes_are_told_alike(database: Database) -> None:
+    found = [fault(database, "select nosuch from sundog_test").what for _ in range(2)]
+    assert found == ['postgresql: column "nosuch" does not exist'] * 2
+    assert "LINE 2:  nosuch" in fault(database, "select 1 +\n nosuch").what
+    assert "No operator matches" in fault(database, "select 1 where 'a'::name = 1").what
+
+
+def test_a_generated_statement_may_name_types_and_use_json(database: Database) -> None:
+    assert SERVER_URL is not None
+    statement = "select 'sundog_test'::regclass::text as t, '{\"a\": 1}'::jsonb ? 'a' as j, '50%' as p"
+    step = SQLSpec.model_validate({"database": SERVER_URL, "generated": statement})
+    assert run_step(SQLOperator(Path()), step, None, None) == [{"t": "sundog_test", "j": True, "p": "50%"}]
+    long = SQLSpec.model_validate({"database": SERVER_URL, "generated": "select repeat('x', 11000000) as a"})
+    assert fault_of_step(SQLOperator(Path()), long, None).what == "the query gave more than 10,000,000 bytes"
 
 
 def test_a_null_without_a_type_gets_the_hint(database: Database) -> None:

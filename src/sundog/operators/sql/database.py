@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -21,20 +21,21 @@ from sqlalchemy import URL, Connection, CursorResult, Engine, QueuePool, TextCla
 from sqlalchemy.exc import SQLAlchemyError
 
 from sundog.errors import OperatorError
-from sundog.ir.values.normal_form import NoNormalForm, normal_form
 from sundog.operators.sql.connections import HeldConnections
 from sundog.operators.sql.faults import TRANSACTIONAL, Phase, sql_fault_of
+from sundog.operators.sql.rows import SQLRow, check_names, gave_too_many_bytes, take_rows, to_row
 from sundog.operators.sql.url import file_path
 from sundog.operators.sql.values import exact_json, read_postgresql_as_it_is
 
 STOP_WAIT_S = 5.0
 STOP_INTERVAL_S = 0.05
+_MAX_SQLITE_LENGTH = 1_000_000_000
+_SQLITE_TOO_BIG = sqlite3.SQLITE_TOOBIG
+_NUM_BUFFERED_LONG_ROWS = 64
 
 # Without a handler the tracebacks of connections that could not be tidied up would be printed over the progress
 # display; what went wrong is the row's error in any case.
 logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
-
-SQLRow = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Statement:
     lists: tuple[str, ...] = ()
     #: The same statement will come again.
     is_remembered: bool = True
+    #: The whole result has about so many bytes at most; None for any.
+    max_bytes: int | None = None
 
 
 class Lending(Protocol):
@@ -197,6 +200,8 @@ class StatementAttempt:
             # It waits for nothing, so nothing has to interrupt it.
             wait_ms = max(1, round(self.timeout_s * 1000))
             driver_connection.execute(f"PRAGMA busy_timeout = {wait_ms}").close()
+            longest = _MAX_SQLITE_LENGTH if self.statement.max_bytes is None else self.statement.max_bytes
+            driver_connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, longest)
         self.set_driver_connection(driver_connection)
         if self.backend == "postgresql" and not self.statement.is_write:
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
@@ -206,16 +211,20 @@ class StatementAttempt:
         self.raise_if_stopped()
         self.is_sent = True
         cache = self.compiled if self.statement.is_remembered else None
-        options = {"stream_results": not self.statement.is_write, "compiled_cache": cache}
+        options: dict[str, Any] = {"stream_results": not self.statement.is_write, "compiled_cache": cache}
+        if self.statement.max_bytes is not None:
+            options["max_row_buffer"] = _NUM_BUFFERED_LONG_ROWS
         result = connection.execute(self.statement.text, self.statement.params, execution_options=options)
         if not result.returns_rows:
             # Drivers say -1 where a statement counts nothing, as CREATE TABLE.
             return [{"num_rows": result.rowcount if result.rowcount >= 0 else None}]
-        return _fetch(result, self.statement.max_rows, self.statement.raw_column)
+        return _fetch(result, self.statement)
 
     def fault(self, error: Exception, phase: Phase) -> OperatorError:
         """Return `error` as the call's failure."""
-        is_write, params = self.statement.is_write, self.statement.params
+        is_write, params, max_bytes = self.statement.is_write, self.statement.params, self.statement.max_bytes
+        if max_bytes is not None and getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) == _SQLITE_TOO_BIG:
+            return gave_too_many_bytes(max_bytes)
         return sql_fault_of(error, phase, self.backend, is_write=is_write, params=params)
 
     def _enter_commit(self) -> None:
@@ -239,41 +248,13 @@ class StatementAttempt:
         )
 
 
-def _fetch(result: CursorResult[Any], max_rows: int, raw_column: str | None) -> list[SQLRow]:
-    try:
+def _fetch(result: CursorResult[Any], statement: Statement) -> list[SQLRow]:
+    # An open result would keep SQLite's connection at work: a later interrupt would end the statements of others.
+    with closing(result):
         names = list(result.keys())
         check_names(names)
-        found = result.fetchmany(max_rows + 1)
-    finally:
-        # An open result would keep SQLite's connection at work: a later interrupt would end the statements of others.
-        result.close()
-    if len(found) > max_rows:
-        raise gave_too_many_rows(max_rows)
-    return [to_row(names, row, raw_column) for row in found]
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Raise OperatorError where two columns have one name."""
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise OperatorError(f"two columns are called '{twice[0]}'", hint="name them apart in the query with AS")
-
-
-def gave_too_many_rows(max_rows: int) -> OperatorError:
-    return OperatorError(f"the query gave more than {max_rows} rows", hint="narrow it or raise max_rows of the step")
-
-
-def to_row(names: Sequence[str], row: Iterable[Any], raw_column: str | None = None) -> SQLRow:
-    """Return the values by name, in their JSON forms but for `raw_column`; OperatorError where one has none."""
-    values: SQLRow = {}
-    for name, value in zip(names, row, strict=True):
-        try:
-            values[name] = value if name == raw_column else normal_form(value)
-        except NoNormalForm as error:
-            raise OperatorError(
-                f"the column '{name}' has no JSON form: {error}",
-                hint="cast it to text in the query",
-            ) from error
-    return values
+        found = take_rows(result.fetchmany, statement.max_rows, statement.max_bytes)
+    return [to_row(names, row, statement.raw_column) for row in found]
 
 
 def open_sqlite(path: Path, max_connections: int, *, is_write: bool) -> Engine:

@@ -22,21 +22,21 @@ from sqlalchemy.engine.default import DefaultDialect
 from sundog.errors import OperatorError
 from sundog.operators.sql.database import (
     Database,
-    SQLRow,
     Statement,
     StatementAttempt,
-    check_names,
-    gave_too_many_rows,
-    to_row,
 )
 from sundog.operators.sql.faults import Phase
+from sundog.operators.sql.rows import SQLRow, check_names, take_rows, to_row
 
 MEMORY_LIMIT = "2GB"
+DISK_LIMIT = "4GB"
+"""In a folder beside the file; DuckDB itself would take nine tenths of what the disk has left."""
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
     "python_enable_replacements": False,
     "autoload_known_extensions": False,
     "memory_limit": MEMORY_LIMIT,
+    "max_temp_directory_size": DISK_LIMIT,
     "lock_configuration": True,
 }
 _NUMBERED = DefaultDialect(paramstyle="numeric_dollar")
@@ -165,7 +165,7 @@ class _DuckDBAttempt(StatementAttempt):
         connection.execute(statement, values)
         if self.statement.is_write and (num_rows := _num_changed(connection)) is not None:
             return [{"num_rows": num_rows if num_rows >= 0 else None}]
-        return _fetch(connection, self.statement.max_rows)
+        return _fetch(connection, self.statement)
 
     def fault(self, error: Exception, phase: Phase) -> OperatorError:
         if isinstance(error, duckdb.Error):
@@ -188,7 +188,9 @@ def duckdb_fault_of(error: duckdb.Error, phase: Phase, *, is_write: bool) -> Ope
     if isinstance(error, duckdb.TransactionException):
         return OperatorError(what, hint="nothing was changed", retryable=True)
     if isinstance(error, duckdb.OutOfMemoryException):
-        return OperatorError(what, hint=f"a statement has {MEMORY_LIMIT} of memory: let it read or sort less")
+        return OperatorError(
+            what, hint=f"a statement has {MEMORY_LIMIT} of memory and {DISK_LIMIT} of disk: let it read or sort less"
+        )
     # What the disk did not take may be in the file's log all the same.
     is_unknown = is_write and phase is Phase.COMMITTING and not isinstance(error, duckdb.IntegrityError)
     return OperatorError(what, is_outcome_unknown=is_unknown)
@@ -201,16 +203,14 @@ def _num_changed(connection: duckdb.DuckDBPyConnection) -> int | None:
     return connection.rowcount
 
 
-def _fetch(connection: duckdb.DuckDBPyConnection, max_rows: int) -> list[SQLRow]:
+def _fetch(connection: duckdb.DuckDBPyConnection, statement: Statement) -> list[SQLRow]:
     columns = connection.description or []
     names = [column[0] for column in columns]
     check_names(names)
     for name, type, *_ in columns:
         if any(one in str(type) for one in _ROUNDED_TYPES):
             raise OperatorError(f"the column '{name}' is of type {type}, which would be rounded", hint=_HINT_OF_TEXT)
-    found = connection.fetchmany(max_rows + 1)
-    if len(found) > max_rows:
-        raise gave_too_many_rows(max_rows)
+    found = take_rows(connection.fetchmany, statement.max_rows, statement.max_bytes)
     return [to_row(names, [_exact(name, value) for name, value in zip(names, row, strict=True)]) for row in found]
 
 

@@ -45,6 +45,7 @@ _MYSQL_REFUSED_FOR_GOOD = {1044, 1045, 1049}
 _SQLSTATE_OF_TYPES = ("42P18", "42P08", "42804", "42883")
 # The words of databases where one value belongs and a list of some stands.
 _OF_BRACKETS = re.compile("row value misused|should contain 1 column|operator does not exist.* record", re.IGNORECASE)
+_POINTED_LINE = re.compile(r"\nLINE 1: [^\n]*\n *\^")
 _RETRYABLE_CODES = {
     "mysql": _MYSQL_RETRYABLE,
     "mariadb": _MYSQL_RETRYABLE,
@@ -79,7 +80,7 @@ def sql_fault_of(
         if is_server_full(error):
             hint += ", and a smaller `max_concurrency` in the flow's `limits` takes fewer connections"
     return OperatorError(
-        f"{backend}: {str(error.orig).strip()}",
+        f"{backend}: {_said(error, is_write=is_write)}",
         hint=hint,
         retryable=is_retryable,
         is_outcome_unknown=is_unknown,
@@ -89,6 +90,13 @@ def sql_fault_of(
 def is_server_full(error: DBAPIError) -> bool:
     """Return whether a server says that it has no connection left."""
     return _FULL.search(str(error.orig)) is not None
+
+
+def _said(error: DBAPIError, *, is_write: bool) -> str:
+    """Return the database's words. Where PostgreSQL points into the first line of a read, it shows the cursor that
+    SQLAlchemy has put before it, under a name that differs each time: equal mistakes must be told alike."""
+    said = str(error.orig).strip()
+    return said if is_write else _POINTED_LINE.sub("", said, count=1)
 
 
 def _hint(error: DBAPIError, phase: Phase, params: Mapping[str, Any]) -> str | None:

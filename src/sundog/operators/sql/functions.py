@@ -27,11 +27,12 @@ PURE_TYPES = _words(
     RegexpSplit Levenshtein MatchAgainst Typeof ToNumber ToChar
     Date Time Datetime Timestamp TsOrDsToDate TsOrDsToTime TsOrDsToTimestamp TsOrDsToDatetime TimeToStr StrToTime
     StrToDate StrToUnix TimeToUnix UnixToTime DateAdd DateSub DateDiff TsOrDsAdd TsOrDsDiff DateTrunc TimestampTrunc
-    DateBin TimestampAdd TimestampSub TimestampDiff TimeAdd TimeSub TimeDiff DateFromParts TimestampFromParts
-    MakeInterval LastDay Extract Year Quarter Month Week WeekOfYear Day DayOfMonth DayOfWeek DayOfYear Dayname Monthname
-    Hour Minute Second ToDays JustifyDays JustifyHours JustifyInterval
+    DateBin TimestampAdd TimestampSub TimestampDiff TimeAdd TimeSub TimeDiff DateFromParts TimeFromParts
+    TimestampFromParts MakeInterval LastDay Extract Year Quarter Month Week WeekOfYear Day DayOfMonth DayOfWeek
+    DayOfYear Dayname Monthname Hour Minute Second ToDays JustifyDays JustifyHours JustifyInterval
     JSONExtract JSONExtractScalar JSONBExtract JSONBExtractScalar JSONObject JSONArray JSONArrayAgg JSONObjectAgg
-    JSONBObjectAgg JSONBContains JSONBExists JSONExists JSONArrayContains JSONKeys JSONType JSONSet JSONRemove
+    JSONBObjectAgg JSONBContains JSONBContainsTopKey JSONBContainsAnyTopKeys JSONBContainsAllTopKeys JSONBPathExists
+    JSONBDeleteAtPath JSONBExists JSONExists JSONArrayContains JSONKeys JSONType JSONSet JSONRemove
     JSONArrayAppend JSONArrayInsert JSONStripNulls JSONCast ParseJSON
     Array ArrayAppend ArrayConcat ArrayContains ArrayContainedBy ArrayContainsAll ArrayOverlaps ArrayAny ArrayAll
     ArraySize ArrayPosition ArrayPrepend ArrayRemove ArrayToString StringToArray Unnest Explode
@@ -58,6 +59,14 @@ PURE_NAMES = _words(
     jsonb_each_text jsonb_object_keys json_object_keys jsonb_path_query jsonb_path_exists jsonb_typeof json_typeof
     array_length array_position array_upper array_lower cardinality regexp_matches regexp_match btrim char_length
     character_length quote_literal quote_ident similarity word_similarity
+    jsonb_agg jsonb_set jsonb_insert jsonb_pretty jsonb_strip_nulls json_strip_nulls jsonb_extract_path
+    jsonb_extract_path_text jsonb_to_record jsonb_to_recordset json_to_record json_to_recordset jsonb_path_query_array
+    jsonb_path_query_first jsonb_path_match make_date generate_subscripts pg_typeof pg_size_pretty quote_nullable
+    regexp_split_to_table regexp_split_to_array string_to_table isfinite array_fill array_ndims array_dims array_replace
+    array_positions num_nulls num_nonnulls every regr_slope regr_intercept regr_r2 regr_count regr_avgx regr_avgy
+    convert_from convert_to parse_ident setweight numnode int4range int8range numrange daterange tsrange tstzrange
+    isempty lower_inc upper_inc lower_inf upper_inf scale min_scale gcd lcm
+    obj_description col_description format_type to_regclass pg_get_constraintdef pg_get_indexdef pg_get_viewdef
     field find_in_set strcmp json_contains json_length json_search json_unquote json_value json_overlaps
     period_diff maketime makedate sec_to_time time_to_sec from_days crc32 bin oct inet_aton inet_ntoa
     """

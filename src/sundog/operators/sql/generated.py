@@ -16,7 +16,10 @@ MAX_STATEMENT_CHARACTERS = 20_000
 READ_ONLY_BACKENDS = ("sqlite", "duckdb", "postgresql")
 """Here a statement can be kept from writing, whatever it says."""
 
-_HINT = "let it be one select; what a model writes is only read with"
+MAX_RESULT_BYTES = 10_000_000
+"""A larger result is refused: its step's author does not know what is read."""
+
+_HINT = "let it be one select: a generated statement only reads"
 _HINT_OF_WORDS = "let `generated` give the statement alone, without words around it"
 
 

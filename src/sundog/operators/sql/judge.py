@@ -13,10 +13,11 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Literal
 
-from sqlglot import exp, parse
+from sqlglot import exp
 from sqlglot.errors import ParseError, SqlglotError
 
 from sundog.operators.sql import functions as sql_functions
+from sundog.operators.sql.bounded_parse import parse_bounded
 
 # SQLAlchemy's backend names to sqlglot's dialects; statements of any other database count as writes.
 DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql", "duckdb": "duckdb"}
@@ -27,6 +28,7 @@ logging.getLogger("sqlglot").addHandler(logging.NullHandler())
 # Here no function writes but those of sequences.
 _PURE_FUNCTIONS = {"sqlite": "SQLite", "duckdb": "DuckDB"}
 _SEQUENCES = ("nextval", "next_value_for")
+_WORDS = {"truncatetable": "truncate", "transaction": "begin"}
 _CLOCK_WORDS = frozenset({"now", "today", "tomorrow", "yesterday"})
 _CLOCK_CASTS = frozenset({"DATE", "TIME", "TIMETZ", "TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMPNTZ", "DATETIME"})
 
@@ -68,7 +70,7 @@ def judge_anew(query: str, backend: str) -> Judgement:
         return Judgement(Reach.WRITE, "a comment that MySQL executes")
     try:
         # The text after the last semicolon may be a comment.
-        parsed = parse(query, read=dialect)
+        parsed = parse_bounded(query, dialect)
         statements = [found for found in parsed if found is not None and not isinstance(found, exp.Semicolon)]
     except (SqlglotError, RecursionError) as error:
         reason = "it could not be parsed, so it counts as a write"
@@ -80,9 +82,31 @@ def judge_anew(query: str, backend: str) -> Judgement:
         if isinstance(root, exp.Condition | exp.Alias):
             return Judgement(Reach.WRITE, "it is no statement")
         is_silent = isinstance(root, exp.DML | exp.DDL) and root.find(exp.Returning) is None
-        return Judgement(Reach.WRITE, f"{root.key} is no query", has_rows=False if is_silent else None)
-    reach, reason = max((_judge_node(node, backend) for node in root.walk()), key=lambda found: found[0])
+        return Judgement(Reach.WRITE, f"{_first_word(root)} is no query", has_rows=False if is_silent else None)
+    with_parameter = _above_parameters(root)
+    reach, reason = max(
+        (_judge_node(node, backend, with_parameter) for node in root.walk()), key=lambda found: found[0]
+    )
     return Judgement(reach, reason or "a query without volatile functions")
+
+
+def _first_word(statement: exp.Expr) -> str:
+    """Return the word that a statement begins with, whatever sqlglot calls it."""
+    if isinstance(statement, exp.Command):
+        return statement.name.lower()
+    return _WORDS.get(statement.key, statement.key)
+
+
+def _above_parameters(root: exp.Expr) -> frozenset[int]:
+    """Return the ids of all nodes that have a parameter below them. To look below each of them anew would take the
+    square of their number."""
+    found: set[int] = set()
+    for parameter in root.find_all(exp.Placeholder):
+        node = parameter.parent
+        while node is not None and id(node) not in found:
+            found.add(id(node))
+            node = node.parent
+    return frozenset(found)
 
 
 def _complaint(error: Exception) -> str:
@@ -90,13 +114,13 @@ def _complaint(error: Exception) -> str:
     if isinstance(error, ParseError) and error.errors:
         first = error.errors[0]
         return f"line {first['line']}, column {first['col']}: {first['description'].rstrip('.')}"
-    return str(error).strip().partition("\n")[0] or "it is nested too deeply"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error).strip().partition("\n")[0]
 
 
 _PURE = (Reach.READ, "")
 
 
-def _judge_node(node: exp.Expr, backend: str) -> tuple[Reach, str]:
+def _judge_node(node: exp.Expr, backend: str, with_parameter: frozenset[int]) -> tuple[Reach, str]:
     match node:
         case exp.DML() | exp.DDL() | exp.Command() | exp.Drop() | exp.Alter() | exp.TruncateTable() | exp.Set():
             return Reach.WRITE, f"holds {node.key}"
@@ -112,14 +136,21 @@ def _judge_node(node: exp.Expr, backend: str) -> tuple[Reach, str]:
             return Reach.VOLATILE, "reads a variable of the session"
         case exp.Literal() if node.is_string and node.name.strip().lower() in _CLOCK_WORDS:
             return Reach.VOLATILE, f"'{node.name}' may mean the clock"
-        case exp.Cast() if node.to.this.name in _CLOCK_CASTS and node.this.find(exp.Placeholder):
-            return Reach.VOLATILE, f"a parameter cast to {node.to.this.name.lower()} may be 'now'"
+        case exp.Cast() if id(node) in with_parameter and (clock := _clock_type(node)):
+            return Reach.VOLATILE, f"a parameter cast to {clock} may be 'now'"
         case exp.Func():
-            return _judge_function(node, backend)
+            return _judge_function(node, backend, with_parameter)
     return _PURE
 
 
-def _judge_function(node: exp.Func, backend: str) -> tuple[Reach, str]:
+def _clock_type(cast: exp.Cast) -> str:
+    """Return the type of a cast to a date or a time, empty for any other. The types of a database's own making are
+    texts and names."""
+    name = getattr(cast.to.this, "name", "")
+    return name.lower() if name in _CLOCK_CASTS else ""
+
+
+def _judge_function(node: exp.Func, backend: str, with_parameter: frozenset[int]) -> tuple[Reach, str]:
     is_named = isinstance(node, exp.Anonymous | exp.AnonymousAggFunc)
     name = node.name.lower() if is_named else type(node).__name__
     pure, volatile, clock = (
@@ -132,7 +163,7 @@ def _judge_function(node: exp.Func, backend: str) -> tuple[Reach, str]:
         return Reach.VOLATILE, f"{written}() differs at each call"
     # schema.lower(x) is not the built-in lower(x).
     if name in pure and not isinstance(node.parent, exp.Dot):
-        if name in clock and _may_read_clock(node):
+        if name in clock and (id(node) in with_parameter or not _has_arguments(node)):
             return Reach.VOLATILE, f"{written}() may read the clock"
         return _PURE
     if backend == "duckdb" and name in sql_functions.DUCKDB_NAMES and not isinstance(node.parent, exp.Dot):
@@ -144,6 +175,5 @@ def _judge_function(node: exp.Func, backend: str) -> tuple[Reach, str]:
     return Reach.WRITE, f"{written}() is not known and might write, so it counts as a write"
 
 
-def _may_read_clock(node: exp.Expr) -> bool:
-    has_arguments = any(True for _ in node.iter_expressions())
-    return not has_arguments or node.find(exp.Placeholder) is not None
+def _has_arguments(node: exp.Expr) -> bool:
+    return any(True for _ in node.iter_expressions())

@@ -35,9 +35,10 @@ from sundog.operators.sql.spec import SQLSpec, bind_spec, bound_text, check_spec
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-    from sundog.operators.sql.database import Database, SQLRow, Statement
+    from sundog.operators.sql.database import Database, Statement
     from sundog.operators.sql.duckdb_file import DuckDBFile
     from sundog.operators.sql.lookup import Lookup
+    from sundog.operators.sql.rows import SQLRow
 
 
 WRITE_RETRIES = 5
@@ -209,10 +210,10 @@ class SQLOperator:
         from sqlalchemy import text
 
         from sundog.operators.sql.database import Statement
-        from sundog.operators.sql.generated import without_parameters
+        from sundog.operators.sql.generated import MAX_RESULT_BYTES, without_parameters
 
-        clause = text(without_parameters(payload["generated"]))
-        statement = Statement(clause, {}, is_write=False, max_rows=payload["max_rows"], is_remembered=False)
+        clause, max_rows = text(without_parameters(payload["generated"])), payload["max_rows"]
+        statement = Statement(clause, {}, False, max_rows, is_remembered=False, max_bytes=MAX_RESULT_BYTES)
         return await self._run(self._open(payload["database"], context, is_write=False), statement, context)
 
     async def _execute(
