@@ -75,6 +75,9 @@ def without_an_index() -> Iterator[CallDeviation]:
     yield CallDeviation("one index for both", same, TWO)
     one_id = stream(delta(0, "a", "look", A), delta(1, "a", "look", B[:5]), delta(1, arguments=B[5:]))
     yield CallDeviation("one id for both", one_id, ONE_ID)
+    for index in (0, None):
+        listed = stream(delta(index, "a", "look", A), delta(index, "a", "look", B))
+        yield CallDeviation(f"one id for both, each with the index {index}", listed, ONE_ID)
 
 
 def of_proxies() -> Iterator[CallDeviation]:
@@ -106,11 +109,17 @@ def whole_answers() -> Iterator[CallDeviation]:
     yield CallDeviation("arguments as an object", whole({"tool_calls": [as_object]}), [("", "look", '{"order":7}')])
     empty = {"function": {"name": "look", "arguments": ""}}
     yield CallDeviation("no arguments", whole({"tool_calls": [empty]}), [("", "look", "{}")])
+    no_object = {"function": {"name": "look", "arguments": [1]}}
+    yield CallDeviation("arguments a list", whole({"tool_calls": [no_object]}), [("", "look", "[1]")])
+    yield CallDeviation("an id that is a number", whole({"tool_calls": [{**plain, "id": 0}]}), [("0", "look", A)])
     old = whole({"content": None, "function_call": {"name": "look", "arguments": A}}, "function_call")
     yield CallDeviation("the older form", old, [("", "look", A)])
     yield CallDeviation("text alone", whole({"content": "moon up", "tool_calls": []}), [], "moon up", "stop")
     cut = whole({"tool_calls": [{"id": "a", "function": {"name": "look", "arguments": A[:5]}}]}, "length")
     yield CallDeviation("cut off", cut, [("a", "look", A[:5])], "", "length")
+    begun = whole({"tool_calls": [empty, {"id": "a", "function": {"name": "look", "arguments": ""}}]}, "length")
+    without = [("", "look", "{}"), ("a", "look", "")]
+    yield CallDeviation("cut off before the arguments", begun, without, "", "length")
 
 
 def refused() -> Iterator[CallDeviation]:
@@ -123,8 +132,6 @@ def refused() -> Iterator[CallDeviation]:
     malformed = again(BadResponse, "malformed")
     yield CallDeviation("calls no list", whole({"tool_calls": {"0": call}}), malformed)
     yield CallDeviation("a call no object", whole({"tool_calls": ["look"]}), malformed)
-    listed = {"function": {"name": "look", "arguments": [1]}}
-    yield CallDeviation("arguments a list", whole({"tool_calls": [listed]}), malformed)
     many = [delta(None, f"c{number}", "look", A) for number in range(200)]
     yield CallDeviation("more calls than any turn has", stream(*many), Bad(BadResponse, "more than 128 tools"))
     broken = sse(piece(calls_of(BEGUN_A)))

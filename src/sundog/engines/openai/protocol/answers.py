@@ -88,7 +88,7 @@ class AnswerReader:
             text, self._half_pair = text + "\ufffd", ""
             self._count(text[-1])
         self._refuse_what_is_no_answer()
-        calls = self._calls.calls() if self._takes_calls else ()
+        calls = self._calls.calls(is_cut=self._finish_reason == "length") if self._takes_calls else ()
         usage = self._counts.usage(
             # Not asked for where the server tells: counting a long prompt takes its time.
             estimated_prompt_tokens=0 if self._counts.num_prompt_tokens is not None else self._count_prompt_tokens(),

@@ -50,21 +50,25 @@ class CallJoiner:
         for piece in pieces:
             self._add(piece, is_whole=is_whole)
 
-    def calls(self) -> tuple[ToolCall, ...]:
-        """Return the calls in their order; BadResponse for one that names no tool."""
+    def calls(self, *, is_cut: bool = False) -> tuple[ToolCall, ...]:
+        """Return the calls in their order; BadResponse for one that names no tool. A call without arguments has `{}`,
+        unless the answer was cut off in it (`is_cut`): it might have had some."""
         found = sorted(self._calls, key=lambda call: -1 if call.index is None else call.index)
         for call in found:
             if not call.name:
                 raise BadResponse("the server sent a tool's call without the tool's name", retryable=True)
-        return tuple(ToolCall(call.id, call.name, joined_pairs(call.arguments).strip() or "{}") for call in found)
+        last = self._calls[-1] if is_cut and self._calls else None
+        return tuple(
+            ToolCall(call.id, call.name, joined_pairs(call.arguments).strip() or ("" if call is last else "{}"))
+            for call in found
+        )
 
     def _add(self, piece: Any, *, is_whole: bool) -> None:
         function = piece.get("function") or piece
-        id, name = _text(piece.get("id")), _text(function.get("name"))
-        call = self._begun(None, id) if is_whole else self._call_of(_index(piece.get("index")), id, name)
+        id, name, text = _id(piece.get("id")), _text(function.get("name")), _arguments(function.get("arguments"))
+        call = self._begun(None, id) if is_whole else self._call_of(_index(piece.get("index")), id, name, text)
         call.id = call.id or id
         call.name = call.name or name
-        text = _arguments(function.get("arguments"))
         if text and len(text) == call.num_characters and text == call.arguments and _is_object(text):
             # Some proxies end a call with all of it once more.
             return
@@ -72,13 +76,13 @@ class CallJoiner:
         call.num_characters += len(text)
         self.num_characters += len(text) + len(name)
 
-    def _call_of(self, index: int | None, id: str, name: str) -> _Open:
+    def _call_of(self, index: int | None, id: str, name: str, text: str) -> _Open:
         """Return the call that a piece belongs to: a new one where the piece begins one."""
         last = self._calls[-1] if self._calls else None
         # Servers with one id for all calls tell them apart by their index.
-        same = (call for call in self._calls if call.id == id and (index is None or call.index in (None, index)))
-        if id and (known := next(same, None)):
-            return known
+        same = [call for call in self._calls if call.id == id and (index is None or call.index in (None, index))]
+        if id and same and not _begins_another(same[-1], name, text):
+            return same[-1]
         if index is not None:
             known = next((call for call in reversed(self._calls) if call.index == index), None)
             # Several calls of one index are told apart by what only the beginning of a call has.
@@ -96,10 +100,21 @@ class CallJoiner:
         return self._calls[-1]
 
 
+def _begins_another(known: _Open, name: str, text: str) -> bool:
+    """Return whether a piece with the id of a call is another call, whole as the known one is."""
+    is_whole = bool(name and known.name) and _is_object(text) and _is_object(known.arguments)
+    return is_whole and text != known.arguments
+
+
 def _index(written: Any) -> int | None:
     if isinstance(written, bool) or not isinstance(written, int) or written < 0:
         return None
     return written
+
+
+def _id(written: Any) -> str:
+    """Return an id as text: some servers count calls."""
+    return str(written) if isinstance(written, int) else _text(written)
 
 
 def _text(written: Any) -> str:
@@ -111,14 +126,11 @@ def _text(written: Any) -> str:
 
 
 def _arguments(written: Any) -> str:
-    """Return a piece of the arguments; some servers send an object in the place of its text."""
+    """Return a piece of the arguments; some servers send a value in the place of its text. One that is no object is a
+    mistake of the model's, which is told of it."""
     if written is None:
         return ""
-    if isinstance(written, dict):
-        return json.dumps(written, ensure_ascii=False, separators=(",", ":"))
-    if not isinstance(written, str):
-        raise TypeError(f"a call's arguments are of the type {type(written).__name__}")
-    return written
+    return written if isinstance(written, str) else json.dumps(written, ensure_ascii=False, separators=(",", ":"))
 
 
 def _is_object(text: str) -> bool:
