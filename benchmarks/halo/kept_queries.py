@@ -12,7 +12,8 @@ from contextlib import closing, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
-from sundog.operators.sql.database import Database, SQLRow, Statement
+from sundog.operators.sql.database import Database, Statement
+from sundog.operators.sql.rows import SQLRow
 
 MAX_WAIT_S = 60.0
 

@@ -18,6 +18,7 @@ from sundog.deployment import tool_limits
 from sundog.explanation.explanation import Explanation
 from sundog.host.virtual_loop import run_virtually
 from sundog.operators.sql import database
+from sundog.operators.sql.rows import SQLRow
 from sundog.session.session import plan_session
 from tests.engines.server import Exchange, Server, running_server
 
@@ -94,7 +95,7 @@ def test_a_database_gets_as_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         connection.execute("create table item (id integer)")
     crowd, run = Crowd(limit), database.StatementAttempt.run
 
-    def counted(attempt: database.StatementAttempt) -> list[database.SQLRow]:
+    def counted(attempt: database.StatementAttempt) -> list[SQLRow]:
         with attempt.connections.lent(lambda: False):
             crowd.enter()
             crowd.wait()
