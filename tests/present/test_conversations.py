@@ -133,6 +133,8 @@ def test_a_page_has_the_blocks_of_the_text() -> None:
         assert head in texts
     assert "ann, 2026-11-29T09:00:00+00:00" in texts
     assert "2 more conversations of this row are not kept." in texts
+    assert "sundog trace desk-1a2b --row 17 --full" in texts
+    assert "--full" not in conversations_html(EVERYTHING, is_full=True)
 
 
 @given(st.text(), st.integers(1, 200))

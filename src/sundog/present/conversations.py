@@ -7,7 +7,7 @@ ir.conversations.transcript.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -64,6 +64,12 @@ def shown_conversations(row: RowConversations, *, is_full: bool) -> tuple[ShownC
 def with_visible_state(row: RowConversations) -> RowConversations:
     """Return a row whose state can be shown: a failure tells what servers and models have said."""
     return replace(row, state=visible(row.state))
+
+
+def more_of(row: RowConversations, shown: Iterable[ShownConversation], *, is_full: bool) -> str:
+    """Return the command that shows more of the texts; empty where there is no more of them."""
+    is_cut = any(block.num_left_out for one in shown for block in one.blocks)
+    return f"sundog trace {row.run} --row {row.row} --full" if is_cut and not is_full else ""
 
 
 def left_out(num_characters: int) -> str:

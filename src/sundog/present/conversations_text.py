@@ -12,7 +12,7 @@ from typing import NamedTuple
 from rich.cells import cell_len, chop_cells
 
 from sundog.ir.conversations.transcript import RowConversations
-from sundog.present.conversations import Block, ShownConversation, left_out, shown_conversations, visible
+from sundog.present.conversations import Block, ShownConversation, left_out, more_of, shown_conversations, visible
 
 MIN_WIDTH = 20
 INDENT = "    "
@@ -30,16 +30,15 @@ def conversation_lines(row: RowConversations, width: int, *, is_full: bool) -> I
     """Yield lines of at most `width` cells of a terminal, or of MIN_WIDTH."""
     width = max(MIN_WIDTH, width)
     yield from _wrapped(f"row {row.row} of run {row.run}: {row.state}", width, "", is_head=True)
-    is_cut = False
-    for one in shown_conversations(row, is_full=is_full):
+    shown = shown_conversations(row, is_full=is_full)
+    for one in shown:
         yield Line("")
         yield from _conversation(one, width)
-        is_cut = is_cut or any(block.num_left_out for block in one.blocks)
     if row.kept.num_left_out:
         yield from _wrapped(f"({row.kept.num_left_out:,} more conversations are not kept)", width, "")
-    if is_cut and not is_full:
+    if more := more_of(row, shown, is_full=is_full):
         yield Line("")
-        yield from _wrapped(f"more of the texts: sundog trace {row.run} --row {row.row} --full", width, "")
+        yield from _wrapped(f"more of the texts: {more}", width, "")
 
 
 def _conversation(one: ShownConversation, width: int) -> Iterator[Line]:

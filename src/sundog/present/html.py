@@ -14,7 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from sundog.ir.conversations.transcript import RowConversations
 from sundog.present.analysis import left_range
 from sundog.present.cards import FIGURE_HEIGHT, FIGURES, HEAD_HEIGHT, LINE_HEIGHT, Card, cards_of, in_words, nodes_of
-from sundog.present.conversations import left_out, shown_conversations, with_visible_state
+from sundog.present.conversations import (
+    ShownConversation,
+    left_out,
+    more_of,
+    shown_conversations,
+    with_visible_state,
+)
 from sundog.present.document import QUANTITIES, PlanDocument
 from sundog.present.figures import Shown, show_actual, show_estimate
 from sundog.present.layout import MAX_CARDS, Picture, picture_of
@@ -48,7 +54,7 @@ def html_of(document: PlanDocument, said: Sequence[RowConversations] = (), num_r
         saving=saving,
         logical=print_tree(document.logical),
         advice="\n".join(print_tree(tree) for tree in document.advice),
-        conversations=[(with_visible_state(row), shown_conversations(row, is_full=False)) for row in said],
+        conversations=[_said(row) for row in said],
         num_rows_said=num_rows_said,
         left_out=left_out,
     )
@@ -57,6 +63,11 @@ def html_of(document: PlanDocument, said: Sequence[RowConversations] = (), num_r
 def _picture(document: PlanDocument, cards: Mapping[str, Card]) -> Picture:
     """Return the steps as cards, of a flow that names its tables in a band for each."""
     return picture_of(nodes_of(document, cards), 1 if document.tables else MAX_CARDS)
+
+
+def _said(row: RowConversations) -> tuple[RowConversations, tuple[ShownConversation, ...], str]:
+    shown = shown_conversations(row, is_full=False)
+    return with_visible_state(row), shown, more_of(row, shown, is_full=False)
 
 
 def _tiles(document: PlanDocument) -> list[tuple[str, Shown]]:

@@ -197,6 +197,27 @@ def test_no_more_is_kept_than_is_said(folder: Path, monkeypatch: pytest.MonkeyPa
     assert sum(len(one.content.text) for one in found.transcripts[0].said + found.transcripts[1].said) <= 25
 
 
+def test_rows_of_tables_are_named_with_their_table(folder: Path) -> None:
+    nodes = """tables:
+  asked:
+    from: rows
+    nodes: {help: {agent: {engine: model, prompt: "{{ row.q }}", tools: [look]}}}
+    outputs: {text: "{{ help.text }}"}
+  again:
+    query: "select text from asked"
+    nodes: {check: {agent: {engine: model, prompt: "{{ row.text }}", tools: [look]}}}
+    outputs: {text: "{{ check.text }}"}
+"""
+    (folder / "rows.jsonl").write_text('{"q": "a"}\n{"q": "b"}\n')
+    (folder / "flow.yaml").write_text(TOOLS.replace("nodes:\n", nodes))
+    STAGE.script = lambda messages: f"about {messages[-1].content}"
+    sd.run(folder / "flow.yaml", state=folder / ".sundog")
+    assert said(kept(folder, "asked:1"), "help")[-1] == (1, "assistant", "about b")
+    assert said(kept(folder, "again:1.0"), "check")[-1] == (1, "assistant", "about about b")
+    hint = trace(folder, "--row", "1").stderr
+    assert "rows that have some: again:0.0, again:1.0, asked:0, asked:1" in hint
+
+
 def test_flows_without_conversations_keep_none(folder: Path) -> None:
     run(
         folder,
