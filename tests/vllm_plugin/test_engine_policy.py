@@ -104,6 +104,17 @@ def test_blocks_are_kept_no_longer_than_the_policy_says() -> None:
     assert (policy.free_blocks.num_kept_blocks, policy.free_blocks.num_free_blocks) == (0, 10)
 
 
+def test_blocks_are_kept_for_twice_the_pause_that_is_told() -> None:
+    policy = at_work(catalog.CONTINUUM)
+    assert policy.free_blocks is not None
+    about = request("a", workflow="w", last_turn=False, tool="look", tool_share=0.8, expected_pause_s=7.0)
+    run(policy, about, end_s=10.0)
+    policy.begin_step(23.9, num_waiting=0)
+    assert policy.free_blocks.num_kept_blocks == 2
+    policy.begin_step(24.0, num_waiting=0)
+    assert policy.free_blocks.num_kept_blocks == 0
+
+
 @pytest.mark.parametrize("envelope", [{"workflow": "w"}, {"workflow": "w", "last_turn": True, "turn": 3}, {}])
 def test_nothing_is_kept_where_nothing_follows(envelope: dict[str, Any]) -> None:
     policy = at_work(catalog.CONTINUUM)
