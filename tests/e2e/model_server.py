@@ -24,9 +24,13 @@ class ModelServer(LoopbackServer):
 
     def message(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
         turn = sum(one["role"] == "assistant" for one in messages)
-        if turn >= self.num_uses:
-            return {"role": "assistant", "content": f"done after {turn}"}
-        function = {"name": "act", "arguments": json.dumps({"step": turn})}
+        return self.use("act", turn) if turn < self.num_uses else self.answer(turn)
+
+    def answer(self, turn: int) -> dict[str, Any]:
+        return {"role": "assistant", "content": f"done after {turn}"}
+
+    def use(self, tool: str, step: int) -> dict[str, Any]:
+        function = {"name": tool, "arguments": json.dumps({"step": step})}
         return {
             "role": "assistant",
             "content": None,

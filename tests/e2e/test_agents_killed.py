@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,16 +33,42 @@ outputs: {{id: "{{{{ row.id }}}}", text: "{{{{ work.text }}}}", said: "{{{{ work
 """
 
 
-def write_flow(folder: Path, origin: str, model: ModelServer, method: str, num_at_once: int) -> None:
-    text = FLOW.format(origin=origin, base_url=model.base_url, method=method, num_at_once=num_at_once)
+def write_flow(
+    folder: Path, origin: str, model: ModelServer, method: str, num_at_once: int, *, is_nested: bool
+) -> None:
+    flow = FLOW if not is_nested else FLOW[: FLOW.index("nodes:")] + HANDED_ON + FLOW.partition("outputs:")[2]
+    text = flow.format(origin=origin, base_url=model.base_url, method=method, num_at_once=num_at_once)
     (folder / "flow.yaml").write_text(text)
     (folder / "rows.jsonl").write_text("".join(json.dumps({"id": number}) + "\n" for number in range(NUM_ROWS)))
 
 
+class HandingServer(ModelServer):
+    """Whoever is asked to hand on uses the tool `part` once for each use of `act`, with the number of that; whoever is
+    asked for a part uses `act` once."""
+
+    def message(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
+        asked = messages[0]["content"]
+        if asked.startswith("Work on"):
+            return self.answer(1) if len(messages) > 1 else self.use("act", int(asked.split()[-1]))
+        turn = sum(one["role"] == "assistant" for one in messages)
+        return self.use("part", turn) if turn < self.num_uses else self.answer(turn)
+
+
+HANDED_ON = """  part:
+    description: Do one part.
+    parameters: {{step: int}}
+    agent: {{engine: model, prompt: "Work on {{{{ row.id }}}}, part {{{{ args.step }}}}", tools: [act]}}
+nodes:
+  work: {{agent: {{engine: model, prompt: "Hand on {{{{ row.id }}}}.", tools: [part], max_turns: 9}}}}
+outputs:"""
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
 @pytest.mark.parametrize(("method", "num_at_once"), [("GET", NUM_AT_ONCE), ("POST", 1)])
-def test_conversations_go_on_at_the_turn(tmp_path: Path, method: str, num_at_once: int) -> None:
-    with CountingServer(is_open=False) as server, ModelServer(NUM_USES) as model:
-        write_flow(tmp_path, server.origin, model, method, num_at_once)
+def test_conversations_go_on_at_the_turn(tmp_path: Path, method: str, num_at_once: int, *, is_nested: bool) -> None:
+    kind = HandingServer if is_nested else ModelServer
+    with CountingServer(is_open=False) as server, kind(NUM_USES) as model:
+        write_flow(tmp_path, server.origin, model, method, num_at_once, is_nested=is_nested)
         num_killed = 0
         for num_more in (0, 9, 4, 7):
             kill_after(tmp_path, server, num_more, *COMMAND)
@@ -51,7 +78,9 @@ def test_conversations_go_on_at_the_turn(tmp_path: Path, method: str, num_at_onc
         written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
         # A conversation has one call in flight, or answered and not yet committed, when the run is killed.
         most = num_killed * NUM_ROWS
-        assert model.num_asked <= NUM_ROWS * (NUM_USES + 1) + most, "only what was in flight is asked again"
+        # Each part has two turns of its own.
+        num_turns = NUM_USES + 1 + (2 * NUM_USES if is_nested else 0)
+        assert model.num_asked <= NUM_ROWS * num_turns + most, "only what was in flight is asked again"
         assert {row["text"] for row in written} == {f"done after {NUM_USES}"}
         if method == "GET":
             assert code == 0, stderr

@@ -20,7 +20,7 @@ from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.row_ids import RowRef
 from sundog.operators.base import OPERATORS
-from sundog.runtime.executor import RowEnd
+from sundog.runtime.row_way import RowEnd
 from sundog.sched.catalog import FCFS
 from sundog.sched.events import Event, ReplicaAdded, RequestFinished
 from sundog.secrets import Secrets

@@ -20,7 +20,7 @@ from sundog.ir.templates.render import Scope, render_value
 from sundog.ir.templates.template import Template
 from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
 from sundog.optimizer.planner import plan_physical
-from sundog.runtime.executor import RowEnd
+from sundog.runtime.row_way import RowEnd
 from sundog.sched.catalog import FCFS
 from sundog.sched.events import Event, ReplicaAdded
 from sundog.store.store import Store

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sundog.ir.physical import Sharing
-from sundog.runtime.executor import RowEnd
+from sundog.runtime.row_way import RowEnd
 from tests.runtime.fakes import FakeOperator, World, fails, plan_of, step
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from sundog.engines.base import Usage
 from sundog.ir.physical import Sharing
 from sundog.operators.base import BoundCall, CallContext, Outcome
-from sundog.runtime.executor import RowEnd
+from sundog.runtime.row_way import RowEnd
 from sundog.store.store import Store
 from sundog.store.writer import Writer, _resolve
 from tests.runtime.fakes import FakeOperator, World, plan_of, step

@@ -21,7 +21,7 @@ from sundog.runtime.calls import gather
 from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.gather import Gatherer, Take
 from sundog.runtime.calls.guard import CommittedOutcome
-from sundog.runtime.executor import RowEnd
+from sundog.runtime.row_way import RowEnd
 from sundog.sched.catalog import FCFS
 from sundog.sched.events import ReplicaAdded, RequestFailed, RequestFinished
 from sundog.store.store import Store

@@ -29,7 +29,8 @@ from sundog.optimizer.planner import PlannerOptions, plan_physical
 from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.dispatch import CallAnswer
 from sundog.runtime.calls.refusals import refusal
-from sundog.runtime.executor import RowEnd, RowExecutor
+from sundog.runtime.executor import RowExecutor
+from sundog.runtime.row_way import RowEnd
 from sundog.runtime.run_pools import RunPools
 from sundog.sched.catalog import FCFS, PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore

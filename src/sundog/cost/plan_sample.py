@@ -242,7 +242,8 @@ class _Walk:
         length = None if record is None else mean_of(record.num_items, 1.0)
         if length is None:
             length = UNKNOWN_USES if each.variable == ARGS else UNKNOWN_ITEMS
-        num_items = min(round(length.expected), self._room(scope))
+        # One stands for less than one too.
+        num_items = min(max(round(length.expected), 1 if length.high else 0), self._room(scope))
         sources = [scope.unknown[name].signature for name in sorted(each.items.names & scope.unknown.keys())]
         marks = [each.items.source, str(scope.row), *sources]
         items = [Upstream(signature_of([*marks, str(number)]), None) for number in range(num_items)]

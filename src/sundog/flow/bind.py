@@ -6,6 +6,7 @@ Owns the order of the checks and the making of plan nodes. Decides nothing about
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from sundog.ir.logical import EngineBlock, InputSource, LogicalPlan, Table, Work
 from sundog.ir.tables import InputRows
 
 if TYPE_CHECKING:
-    from sundog.flow.agents.bind_tools import BoundTool
+    from sundog.flow.agents.bind_tools import ToolBinder
 
 
 def load_flow(path: Path, within: tuple[Path, ...] = (), lists: ServerLists = ASKED_LISTS) -> LogicalPlan:
@@ -132,8 +133,7 @@ class _Binder:
         taken = self._taken(flow, others, engines, workers, inputs)
         # A block that was wrong stands for itself, so that the steps on it are not called wrong too.
         blocks = {**{name: EngineBlock(name, "", {}) for name in flow.engines}, **taken.engines}
-        binder = NodeBinder(self._positions, self._complaints, self._names, self._base_dir, blocks)
-        self._bind_tools(flow, binder, blocks)
+        binder = self._node_binder(flow, blocks)
         tables, results, drafts = self._tables(flow, taken, [*flow.tables, *others], binder)
         for section in ("inputs", "constants", "outputs"):
             check_no_secrets(getattr(flow, section), (section,), self._positions, self._complaints)
@@ -174,22 +174,30 @@ class _Binder:
             flows.take(others)
         return taken
 
-    def _bind_tools(self, flow: FlowSpec, binder: NodeBinder, engines: Mapping[str, EngineBlock]) -> None:
-        """Let the binder make agents, which may use the tools of the flow."""
-        written = (self._positions, self._complaints, self._names, binder)
-        tools: dict[str, BoundTool | None] = {}
-        # Few flows have agents.
+    def _node_binder(self, flow: FlowSpec, engines: Mapping[str, EngineBlock]) -> NodeBinder:
+        """Return what binds the nodes of the flow, agents too, which may use its tools."""
+
+        @cache
+        def tools() -> ToolBinder:
+            from sundog.flow.agents.bind_tools import ToolBinder  # few flows have agents
+
+            return ToolBinder(self._positions, self._complaints, self._names, binder_with, flow.tools)
+
+        def binder_with(names: Names) -> NodeBinder:
+            binder = NodeBinder(self._positions, self._complaints, names, self._base_dir, engines)
+
+            def draft(name: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
+                from sundog.flow.agents.bind_agents import AgentBinder
+
+                written = (self._positions, self._complaints, names, binder)
+                return AgentBinder(*written, engines, tools(), self._sets).draft(name, spec, path)
+
+            binder.draft_agent = draft
+            return binder
+
         if flow.tools:
-            from sundog.flow.agents.bind_tools import ToolBinder
-
-            tools = ToolBinder(*written).bound(flow.tools)
-
-        def draft(name: str, spec: NodeSpec, path: DataPath) -> NodeDraft:
-            from sundog.flow.agents.bind_agents import AgentBinder
-
-            return AgentBinder(*written, engines, tools, self._sets).draft(name, spec, path)
-
-        binder.draft_agent = draft
+            tools().bind_all()
+        return binder_with(self._names)
 
     def _tables(
         self, flow: FlowSpec, taken: Taken, written: Sequence[str], binder: NodeBinder

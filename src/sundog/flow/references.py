@@ -5,7 +5,6 @@ Owns scopes and the check of references in them. Never changes a plan.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from types import MappingProxyType
@@ -15,12 +14,11 @@ from sundog.errors import CallError, FlowError, Location, suggest
 from sundog.flow.complaints import Complaints
 from sundog.flow.nodes import FILTERS
 from sundog.flow.positions import DataPath, Positions
-from sundog.flow.steps.node_draft import NodeDraft
-from sundog.ir.agents import ARGS, Agent
+from sundog.flow.steps.node_draft import NodeDraft, ToolDraft
+from sundog.ir.agents import ARGS, Agent, ToolFlow
 from sundog.ir.alternatives import Alternatives
 from sundog.ir.graph import dependencies, topological_order
-from sundog.ir.logical import Filter, ForEach, Loop, Node, Step, ValueNode, steps_of, templates_of
-from sundog.ir.schemas.output_schema import schema_shape
+from sundog.ir.logical import Filter, ForEach, Loop, Node, Step, ValueNode, templates_of
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape, find_path_mistake
 from sundog.ir.tables import InputRows, TableSource
 from sundog.ir.templates.render import render_value
@@ -48,6 +46,8 @@ class ReferenceCheck:
         self._complaints = complaints
         self._row = row
         self._constants: Shapes = {}
+        #: The names of tools.
+        self._checked: set[str] = set()
         joined = source.joined if isinstance(source, InputRows) else ()
         self._hints = {**elsewhere, **dict.fromkeys(source.reads, "columns are read as row.<column>")}
         self._hints |= {name: f"its columns are read as row.{name}.<column>" for name in joined}
@@ -146,19 +146,36 @@ class ReferenceCheck:
             self._check_template(written, (*draft.path, "escalate_when"), within)
 
     def _check_agent(self, agent: Agent, draft: NodeDraft, scope: Shapes) -> None:
-        """Check an agent: its tools see the row, constants and their arguments."""
+        """Check an agent and its tools."""
         block = (*draft.path, "agent")
         for template in templates_of(agent.turn.spec):
             self._check_template(template, _place_of(template.source, draft.block, block), scope)
         if agent.stop_when is not None:
             said: Shapes = {"turns": Scalar("int"), "text": Scalar("str"), "messages": ListOf(Anything())}
             self._check_template(agent.stop_when, (*block, "stop_when"), {**scope, **said})
-        steps = {step.name: step for step in steps_of(agent.body)}
-        for tool in agent.tools:
-            args = schema_shape(json.loads(tool.parameters))
-            within = {ROW: self._row, **self._constants, ARGS: args}
-            for template in templates_of(steps[tool.step].spec):
-                self._check_template(template, ("tools", tool.name, steps[tool.step].operator), within)
+        for tool in draft.tools:
+            if tool.name not in self._checked:
+                self._checked.add(tool.name)
+                self._check_tool(tool)
+
+    def _check_tool(self, tool: ToolDraft) -> None:
+        """Check a tool: it sees the row, constants and its arguments. The steps of a flow see these as their row."""
+        within = {ROW: self._row, **self._constants, ARGS: tool.args}
+        match tool.node:
+            case Step() as step:
+                for template in templates_of(step.spec):
+                    self._check_template(template, (*tool.draft.path, step.operator), within)
+            case Agent() as agent:
+                self._check_agent(agent, tool.draft, within)
+            case ToolFlow():
+                self._check_nodes(tool.draft.given, within)
+                inside = {**within, **_values(tool.draft.given), ROW: tool.args}
+                del inside[ARGS]
+                self._check_nodes(tool.draft.body, inside)
+                for name, template in tool.draft.outputs:
+                    self._check_template(
+                        template, (*tool.draft.path, "flow", "outputs", name), {**inside, **_values(tool.draft.body)}
+                    )
 
     def _check_template(self, template: Template, place: DataPath, scope: Shapes) -> None:
         if not template.paths:

@@ -1,31 +1,35 @@
 """Agents in the plan: a model that is asked turn after turn, and the tools that it may use in between.
 
-Owns the data. An agent is a loop whose body is one turn and the steps of its tools, so whatever is known of loops holds
-for it: a turn is a call of the step `turn`, and the uses of a tool are the elements of its step's `for_each`. How many
-turns there are and which tools are used, the model decides; runtime.agents asks it.
+Owns the data. An agent is a loop whose body is one turn and a node for each of its tools: a step, another agent, or the
+steps of another flow. So whatever is known of loops holds for it: a turn is a call of the step `turn`, and the uses of
+a tool are the elements of its node's `for_each`. How many turns there are and which tools are used, the model decides;
+runtime.agents asks it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from sundog.ir.logical import Loop, Step
-from sundog.ir.physical import CallExec, LoopExec
+from sundog.ir.logical import Loop, Node, Step
+from sundog.ir.physical import CallExec, LoopExec, calls_of
 from sundog.ir.templates.template import Template
 
 ARGS = "args"
 """The name by which a tool's templates read the arguments of one use."""
+MAX_NESTED = 4
+"""So many agents and flows may stand one inside the other, as tools."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool of an agent: as the model is told of it, and the step that each use runs."""
+    """A tool of an agent: as the model is told of it, and the node that each use runs."""
 
     name: str
     description: str
     #: JSON text of the schema of its arguments, an object.
     parameters: str
-    #: The name of the step among those of the agent.
+    #: The name of the node in the agent's body.
     step: str
 
 
@@ -48,10 +52,12 @@ NO_LIMITS = AgentLimits()
 
 @dataclass(frozen=True, slots=True)
 class Agent(Loop):
-    """A model with tools. Its body is the turn, then the steps of the tools; `until` is not used.
+    """A model with tools. Its body is the turn, then the nodes of the tools; `until` is not used.
 
     Its value: {"text", the fields of `output`, "turns", "stopped", "messages"}.
     """
+
+    is_plain: ClassVar[bool] = False
 
     tools: tuple[Tool, ...] = ()
     limits: AgentLimits = NO_LIMITS
@@ -74,6 +80,35 @@ class Agent(Loop):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolFlow(Loop):
+    """The steps of another flow, which each use of a tool runs once for the arguments as a row. `until` is not used.
+
+    Its value, as the model reads it: the outputs by name, or the value of the one that the tool names.
+    """
+
+    is_plain: ClassVar[bool] = False
+
+    #: In the order of the other flow; only one where the tool names it.
+    outputs: tuple[tuple[str, Template], ...] = ()
+    #: The value is that of the only output.
+    has_one_output: bool = False
+    #: The other flow's file.
+    file: str = field(default="", compare=False)
+
+    @property
+    def conditions(self) -> tuple[Template | None, ...]:
+        return (*(template for _, template in self.outputs), self.when)
+
+
+def num_nested(node: Node) -> int:
+    """Return how many agents and flows stand one inside the other in a node, itself counted."""
+    if not isinstance(node, Loop):
+        return 0
+    inside = max((num_nested(inner) for inner in node.body), default=0)
+    return inside + isinstance(node, Agent | ToolFlow)
+
+
+@dataclass(frozen=True, slots=True)
 class AgentExec(LoopExec):
     """An agent as it is executed."""
 
@@ -84,10 +119,31 @@ class AgentExec(LoopExec):
 
     @property
     def turn(self) -> CallExec:
-        return self.call(self.agent.turn.name)
+        turn = self.node(self.agent.turn.name)
+        assert isinstance(turn, CallExec)
+        return turn
 
-    def call(self, step: str) -> CallExec:
-        """Return the turn, or the step of a tool."""
-        node = next(node for node in self.body if node.name == step)
-        assert isinstance(node, CallExec)
+    def node(self, name: str) -> UsedExec:
+        """Return the turn, or the node of a tool."""
+        node = next(node for node in self.body if node.name == name)
+        assert isinstance(node, CallExec | AgentExec | ToolFlowExec)
         return node
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFlowExec(LoopExec):
+    """The steps of another flow as a use of a tool executes them."""
+
+    @property
+    def flow(self) -> ToolFlow:
+        assert isinstance(self.loop, ToolFlow)
+        return self.loop
+
+
+UsedExec = CallExec | AgentExec | ToolFlowExec
+"""What a use of a tool runs."""
+
+
+def has_effects(node: UsedExec) -> bool:
+    """Return whether a use of a tool may change the outside world."""
+    return any(call.is_effect for call in calls_of((node,)))

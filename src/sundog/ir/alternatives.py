@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sundog.ir.logical import Loop, Node, Step
 from sundog.ir.physical import CallExec, LoopExec
@@ -23,6 +23,8 @@ VALUE = "value"
 class Alternatives(Loop):
     """A step and what stands in for it. Its value is the one that counts: the second's where that ran, else the
     first's, or `otherwise`. `until` is not used, and there is one turn."""
+
+    is_plain: ClassVar[bool] = False
 
     #: The second runs, or `otherwise` is the value, where the first failed; None where the second's `when` decides.
     on_error: Literal["engine", "value"] | None = None

@@ -74,6 +74,10 @@ class Loop:
     the last turn, ...}.
     """
 
+    #: Its steps run in each turn, and are read by `loop` and by the loop's name; a subclass may have a body for another
+    #: purpose.
+    is_plain: ClassVar[bool] = True
+
     name: str
     body: tuple[Node, ...]
     #: A template gives it for each row, and each element of `for_each`, from 1 to MAX_RENDERED_TURNS.

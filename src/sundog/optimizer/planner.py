@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 
-from sundog.ir.agents import Agent, AgentExec
+from sundog.ir.agents import Agent, AgentExec, ToolFlow, ToolFlowExec
 from sundog.ir.alternatives import Alternatives, AlternativesExec
 from sundog.ir.graph import dependencies, table_order, topological_order
 from sundog.ir.logical import (
@@ -142,6 +142,8 @@ class _Planner:
                 return self._call(node, before)
             case Agent():
                 return AgentExec(node, _with_next_turn(self.order(node.body)), before)
+            case ToolFlow():
+                return ToolFlowExec(node, self.order(node.body), before)
             case Alternatives():
                 return AlternativesExec(node, self.order(node.body), before)
             case Loop():

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from sundog.errors import RunStopped
 from sundog.runtime.calls.guard import run_loop
-from sundog.runtime.executor import RowEnd
+from sundog.runtime.row_way import RowEnd
 from sundog.runtime.run import Run
 
 T = TypeVar("T")

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from math import fsum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sundog.errors import AnswersAwaited, CallError, OperatorError
-from sundog.ir.agents import AgentExec
+from sundog.ir.agents import AgentExec, ToolFlowExec, UsedExec
 from sundog.ir.alternatives import AlternativesExec
-from sundog.ir.conversations.transcript import RowTranscripts
 from sundog.ir.logical import MAX_RENDERED_TURNS, ForEach, templates_of
 from sundog.ir.physical import CallExec, Exec, FilterExec, LoopExec, TableExec, ValueExec
 from sundog.ir.pool_names import engine_of
@@ -29,14 +28,14 @@ from sundog.ir.templates.template import Template
 from sundog.ir.templates.whole_numbers import render_whole_number
 from sundog.ir.values.answer import Answer
 from sundog.ir.values.loop_value import LoopValue
-from sundog.ir.values.normal_form import encode, whole_text
+from sundog.ir.values.normal_form import encode
 from sundog.runtime.calls.call_key import CallIdentity
 from sundog.runtime.calls.dispatch import CallAnswer
-from sundog.runtime.figures.failed_rows import KNOWN
+from sundog.runtime.row_way import NodeFailed, RowDropped, RowEnd, RowWay
 from sundog.runtime.rows.table import BadRow
-from sundog.runtime.transcripts import RowRecord, recorded_steps
+from sundog.runtime.transcripts import recorded_steps
 from sundog.sched.facts import CallFacts
-from sundog.store.store import RowState
+from sundog.store.store import NO_USAGE
 from sundog.store.writer import Asked
 
 if TYPE_CHECKING:
@@ -47,45 +46,6 @@ MAX_REASON_CHARACTERS = 2_000
 _MEND_ROW = "mend the row: another input is another run"
 INPUTS_NODE = "inputs"
 """In the place of a node: the row came in with a value that none can have."""
-
-
-@dataclass(slots=True)
-class RowEnd:
-    """The end of one row."""
-
-    row: RowRef
-    state: RowState
-    #: The output row, or {node, cause, attempts} of a failed one and the columns that are known of it, as JSON.
-    body: bytes
-    asked: tuple[Asked, ...]
-    #: The conversations in it, None where there were none.
-    said: RowTranscripts | None = None
-
-
-class RowDropped(Exception):
-    """Raised where a filter ends the row; caught by the row's own task in this module."""
-
-
-class NodeFailed(Exception):
-    """Raised where a step of the row failed with `error`; caught by the row's own task in this module."""
-
-    def __init__(self, node: str, error: CallError) -> None:
-        super().__init__(node)
-        self.node = node
-        self.error = error
-
-
-@dataclass(slots=True)
-class _Row:
-    """A row on its way. `asked` grows with each answered call."""
-
-    row: RowRef
-    position: int
-    asked: list[Asked] = field(default_factory=list)
-    record: RowRecord = field(default_factory=RowRecord)
-
-    def ended(self, state: RowState, body: bytes) -> RowEnd:
-        return RowEnd(self.row, state, body, tuple(self.asked), self.record.packed())
 
 
 class Calls(Protocol):
@@ -146,7 +106,7 @@ class RowExecutor:
     async def run(self, ref: RowRef, row: Mapping[str, Any] | BadRow, position: int = 0) -> RowEnd:
         """Return the row's end as a value, whatever its data does. `position`: as in `CallIdentity`. RunStopped passes
         through."""
-        on_its_way = _Row(ref, position)
+        on_its_way = RowWay(ref, position)
         scope: Values = {**self._constants, "row": row}
         try:
             if isinstance(row, BadRow):
@@ -156,7 +116,7 @@ class RowExecutor:
         except RowDropped:
             return on_its_way.ended("dropped", b"{}")
         except NodeFailed as failed:
-            return on_its_way.ended("failed", _failure(failed, self._known(row)))
+            return on_its_way.ended("failed", failed.body(self._known(row)))
         except AnswersAwaited as awaited:
             awaited.said = on_its_way.record.packed()
             raise
@@ -185,7 +145,7 @@ class RowExecutor:
         except ValueError as error:
             raise NodeFailed("outputs", OperatorError(str(error))) from error
 
-    async def _run_nodes(self, nodes: tuple[Exec, ...], scope: Values, row: _Row, prefix: str) -> None:
+    async def _run_nodes(self, nodes: tuple[Exec, ...], scope: Values, row: RowWay, prefix: str) -> None:
         """Fill `scope` with the value of every node. Of several failures, the first in plan order is raised:
         which one ends a row must not depend on timing."""
         if id(nodes) in self._chains:
@@ -208,7 +168,7 @@ class RowExecutor:
         if not prefix:
             self._passages.passed(node.name)
 
-    async def _run_node(self, node: Exec, scope: Values, row: _Row, prefix: str, depth: int) -> Any:
+    async def _run_node(self, node: Exec, scope: Values, row: RowWay, prefix: str, depth: int) -> Any:
         try:
             match node:
                 case FilterExec():
@@ -232,7 +192,13 @@ class RowExecutor:
         return holds
 
     async def _run_each(
-        self, node: CallExec | LoopExec | ValueExec, each: ForEach, scope: Values, row: _Row, prefix: str, depth: int
+        self,
+        node: CallExec | LoopExec | ValueExec,
+        each: ForEach,
+        scope: Values,
+        row: RowWay,
+        prefix: str,
+        depth: int,
     ) -> list[Any]:
         items = render_value(each.items, scope)
         if items is None:
@@ -254,7 +220,7 @@ class RowExecutor:
         return [task.result() for task in tasks]
 
     async def _run_once(
-        self, node: CallExec | LoopExec | ValueExec, scope: Values, row: _Row, path: str, depth: int
+        self, node: CallExec | LoopExec | ValueExec, scope: Values, row: RowWay, path: str, depth: int
     ) -> Any:
         match node:
             case ValueExec():
@@ -262,10 +228,14 @@ class RowExecutor:
             case AgentExec():
                 from sundog.runtime.agents.conversation import AgentConversation  # few flows have agents
 
-                ask, use_tool = partial(self._call, row, depth), partial(self._call_or_error, row, depth)
+                ask, use_tool = partial(self._call, row, depth), partial(self._use_tool, row, depth)
                 told = self._turns.get(node.name)
                 conversation = AgentConversation(node, scope, path, ask, use_tool, self._observer, row.record, told)
                 return await conversation.value()
+            case ToolFlowExec():
+                inner = dict(scope)
+                await self._run_nodes(node.body, inner, row, f"{path}.1/")
+                return {name: render_json(template, inner) for name, template in node.flow.outputs}
             case AlternativesExec():
                 return await self._run_alternatives(node, scope, row, path, depth)
             case LoopExec():
@@ -277,7 +247,7 @@ class RowExecutor:
 
     async def _call(
         self,
-        row: _Row,
+        row: RowWay,
         depth: int,
         node: CallExec,
         scope: Scope,
@@ -286,21 +256,56 @@ class RowExecutor:
         facts: CallFacts | None = None,
     ) -> CallAnswer:
         identity = CallIdentity(row.row, path, self._depth + depth, row.position, num_turns, facts)
+        if row.is_use:
+            kept = await self._kept(row, node, scope, identity)
+            if isinstance(kept, CallError):
+                raise kept
+            return kept
         answer = await self._calls.call(node, scope, identity)
         row.asked.append(_asked(node, answer))
         return answer
 
     async def _call_or_error(
-        self, row: _Row, depth: int, node: CallExec, scope: Scope, path: str
+        self, row: RowWay, depth: int, node: CallExec, scope: Scope, path: str
     ) -> CallAnswer | CallError:
-        """Return what a tool of an agent gives, or the failure that its model is told."""
-        identity = CallIdentity(row.row, path, self._depth + depth, row.position)
-        answer = await self._calls.call_or_error(node, scope, identity)
+        return await self._kept(row, node, scope, CallIdentity(row.row, path, self._depth + depth, row.position))
+
+    async def _kept(self, row: RowWay, node: CallExec, scope: Scope, identity: CallIdentity) -> CallAnswer | CallError:
+        """Return what a call gives, or its failure, committed, from which something follows."""
+        try:
+            answer = await self._calls.call_or_error(node, scope, identity)
+        except CallError as error:
+            row.unknown = error
+            raise
         # A failure is committed too, and so it is executed: what is executed was asked for.
         row.asked.append(_asked(node, answer) if isinstance(answer, CallAnswer) else Asked(node.name, 0, 0))
+        row.call_seconds.append(answer.call_s)
         return answer
 
-    async def _run_alternatives(self, node: AlternativesExec, scope: Values, row: _Row, path: str, depth: int) -> Any:
+    async def _use_tool(
+        self, row: RowWay, depth: int, node: UsedExec, scope: Scope, path: str
+    ) -> CallAnswer | CallError:
+        """Return what a tool of an agent gives, or the failure that its model is told. CallError where nobody knows
+        whether an effect happened."""
+        if isinstance(node, CallExec):
+            return await self._call_or_error(row, depth, node, scope, path)
+        from sundog.runtime.agents.nested import told_value  # few agents hand a part on
+
+        use = row.use()
+        answer: CallAnswer | CallError
+        try:
+            value = await self._run_once(node, dict(scope), use, path, depth)
+            answer = CallAnswer(told_value(node, value), NO_USAGE)
+        except (CallError, NodeFailed) as failed:
+            answer = failed.error if isinstance(failed, NodeFailed) else failed
+        if use.unknown is not None:
+            row.unknown = use.unknown
+            raise use.unknown
+        answer.call_s = fsum(use.call_seconds)
+        row.call_seconds.append(answer.call_s)
+        return answer
+
+    async def _run_alternatives(self, node: AlternativesExec, scope: Values, row: RowWay, path: str, depth: int) -> Any:
         from sundog.runtime.alternatives import alternative_value  # few flows have any
 
         async def run_step(call: CallExec, inner: Values, prefix: str, place: int) -> Any:
@@ -323,7 +328,7 @@ class RowExecutor:
         tokens = {"prompt_tokens": usage.num_prompt_tokens, "output_tokens": usage.num_output_tokens}
         return Answer(answer.value, tokens)
 
-    async def _run_loop(self, node: LoopExec, scope: Values, row: _Row, path: str) -> Values:
+    async def _run_loop(self, node: LoopExec, scope: Values, row: RowWay, path: str) -> Values:
         loop = node.loop
         max_turns = render_whole_number(loop.max_turns, scope, "max_turns", 1, MAX_RENDERED_TURNS)
         last: Any = SKIPPED
@@ -388,11 +393,3 @@ def _misfit_error(column: str, type: SQLType, why: str) -> OperatorError:
         f"the column '{column}' is {spelled} for the queries that read it, and {why}",
         hint=f"give it the type that all its values have: types: {{{column}: JSON}} in the table takes any value",
     )
-
-
-def _failure(failed: NodeFailed, known: Values) -> bytes:
-    error = failed.error
-    hint = {"hint": whole_text(error.hint)} if error.hint else {}
-    cause = whole_text(f"{type(error).__name__}: {error.what}")
-    kept = {KNOWN: known} if known else {}
-    return encode({"node": failed.node, "cause": cause, **hint, "attempts": error.num_attempts, **kept})

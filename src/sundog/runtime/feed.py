@@ -14,8 +14,9 @@ from sundog.errors import AnswersAwaited, RunStopped, SundogError
 from sundog.host.driver import Driver
 from sundog.ir.row_ids import RowId, RowRef
 from sundog.runtime.calls.call_key import RunScope
-from sundog.runtime.executor import RowEnd, RowExecutor
+from sundog.runtime.executor import RowExecutor
 from sundog.runtime.figures.progress import Progress
+from sundog.runtime.row_way import RowEnd
 from sundog.runtime.row_window import RowWindow, bytes_of
 from sundog.runtime.rows.table import BadRow, InputRow
 from sundog.store.store import Store

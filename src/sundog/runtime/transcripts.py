@@ -13,7 +13,7 @@ from typing import Any
 
 from sundog.engines.base import Message, Usage
 from sundog.engines.message_parts import TextPart
-from sundog.ir.agents import AgentExec
+from sundog.ir.agents import AgentExec, ToolFlowExec
 from sundog.ir.conversations.transcript import (
     Figures,
     KeptCall,
@@ -37,6 +37,7 @@ MAX_TRANSCRIPTS = 20
 """Conversations of a row: one with more of them has a fan-out."""
 MAX_SAYINGS = 500
 """Things said in one conversation."""
+_TURNS = (LoopExec, ToolFlowExec)
 _TURN = re.compile(r"^(.*)\.(\d+)/[^/]*$")
 
 
@@ -124,15 +125,17 @@ def figures(call_s: float, usage: Usage) -> Figures:
 
 
 def recorded_steps(nodes: Sequence[Exec], *, is_in_loop: bool = False) -> frozenset[str]:
-    """Return the steps of a table whose calls are kept: those in loops, those that are asked with a conversation, and
-    those that a person answers. What agents say, they keep themselves."""
+    """Return the steps of a table whose calls are kept: those in loops and in tools' flows, those that are asked with a
+    conversation, and those that a person answers. What agents say, they keep themselves."""
     found: set[str] = set()
     for node in nodes:
         if isinstance(node, CallExec):
             if is_in_loop or node.step.operator == "human" or _has_conversation(node.step):
                 found.add(node.name)
-        elif isinstance(node, LoopExec) and not isinstance(node, AgentExec):
-            found |= recorded_steps(node.body, is_in_loop=is_in_loop or type(node) is LoopExec)
+        elif isinstance(node, AgentExec):
+            found |= recorded_steps([inner for inner in node.body if isinstance(inner, LoopExec)])
+        elif isinstance(node, LoopExec):
+            found |= recorded_steps(node.body, is_in_loop=is_in_loop or type(node) in _TURNS)
     return frozenset(found)
 
 

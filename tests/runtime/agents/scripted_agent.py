@@ -79,3 +79,15 @@ def num_answers(messages: Sequence[Message]) -> int:
 def one_by_one(*answers: Answer) -> Script:
     """Answer in this order, the last one again and again."""
     return lambda messages: answers[min(num_answers(messages), len(answers) - 1)]
+
+
+def told(row: Any) -> list[str]:
+    """Return what the tools told in a row whose output `said` is the conversation."""
+    return [message["content"] for message in row["said"] if message["role"] == "tool"]
+
+
+def found_steps(value: Any) -> list[Any]:
+    """Return every mapping of a document that has a name and an estimate."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    own = [value] if isinstance(value, dict) and {"name", "estimate"} <= value.keys() else []
+    return own + [step for one in inner for step in found_steps(one)]

@@ -15,7 +15,7 @@ import sundog as sd
 from sundog.engines.base import ENGINES, FinishReason
 from sundog.errors import BadResponse, PromptTooLong
 from sundog.runtime.calls import attempt, dispatch
-from tests.runtime.agents.scripted_agent import STAGE, Answer, ScriptedKind, Stage, one_by_one
+from tests.runtime.agents.scripted_agent import STAGE, Answer, ScriptedKind, Stage, found_steps, one_by_one, told
 
 FLOW = """
 name: support
@@ -96,11 +96,6 @@ def run(folder: Path, *answers: Answer, options: str = "", **more: Any) -> Any:
 def refunds(folder: Path) -> list[tuple[int, int]]:
     with closing(sqlite3.connect(folder / "log.db")) as log:
         return log.execute("select * from refunds").fetchall()
-
-
-def told(row: Any) -> list[str]:
-    """Return what the tools told."""
-    return [message["content"] for message in row["said"] if message["role"] == "tool"]
 
 
 def test_an_answer_ends_it(stage: Stage, tmp_path: Path) -> None:
@@ -359,13 +354,6 @@ def test_turns_of_one_conversation_are_not_taken_for_equal_calls(stage: Stage, t
     (turn,) = [step for step in found_steps(shown) if step["name"] == "help__turn"]
     estimate = turn["estimate"]
     assert estimate["num_executed"]["expected"] == pytest.approx(estimate["num_asked"]["expected"]) != 1
-
-
-def found_steps(value: Any) -> list[Any]:
-    """Return every mapping of a document that has a name and an estimate."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    own = [value] if isinstance(value, dict) and {"name", "estimate"} <= value.keys() else []
-    return own + [step for one in inner for step in found_steps(one)]
 
 
 def test_a_use_of_a_tool_that_fails_was_asked_for(stage: Stage, tmp_path: Path) -> None:

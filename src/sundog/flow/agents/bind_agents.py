@@ -1,12 +1,13 @@
-"""An agent's written node -> an Agent of the plan: its turn, and a step for each of its tools.
+"""An agent's written node -> an Agent of the plan: its turn, and a node for each of its tools.
 
 Owns the rules of an agent by itself. What templates read is flow.references' affair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +15,31 @@ from sundog.engines.base import ENGINES
 from sundog.engines.tool_use import ToolForm
 from sundog.errors import suggest
 from sundog.flow.agents.agent_spec import MADE_KEYS, TURN_KEYS, AgentSpec
-from sundog.flow.agents.bind_tools import TURN, BoundTool
+from sundog.flow.agents.bind_tools import TURN, ToolBinder
+from sundog.flow.agents.inner_names import names_in_loops, outer_names, with_prefix
 from sundog.flow.complaints import Complaints
 from sundog.flow.names import Names
 from sundog.flow.nodes import NodeBinder
 from sundog.flow.positions import DataPath, Positions
 from sundog.flow.spec import NodeSpec
-from sundog.flow.steps.node_draft import NodeDraft, each_of
+from sundog.flow.steps.node_draft import NodeDraft, ToolDraft, each_of
 from sundog.flow.validation import read
 from sundog.ir.agent_turn import AgentTurnSpec, OfferedTool
-from sundog.ir.agents import ARGS, Agent, AgentLimits, Tool
-from sundog.ir.logical import EngineBlock, ForEach, Step
+from sundog.ir.agents import ARGS, MAX_NESTED, Agent, AgentLimits, Tool, num_nested
+from sundog.ir.logical import EngineBlock, ForEach, Step, steps_of
 from sundog.ir.schemas.shape import ListOf, Record, Scalar, Shape
 from sundog.ir.templates.template import Template
 from sundog.operators.base import OPERATORS
 
 OWN_FIELDS = ("turns", "stopped", "messages")
 """Fields of an agent's value that `output` cannot have."""
+MAX_STEPS = 10_000
+"""The steps of one agent, with all that its tools have inside."""
 
 
 class AgentBinder:
-    """This class makes drafts of agents. `tools`: those of the flow by name, None for a wrong one; `sets`: the names of
-    tools by that of their set."""
+    """This class makes drafts of agents. `tools`: makes those of the flow; `sets`: the names of tools by that of their
+    set."""
 
     def __init__(
         self,
@@ -44,7 +48,7 @@ class AgentBinder:
         names: Names,
         nodes: NodeBinder,
         engines: Mapping[str, EngineBlock],
-        tools: Mapping[str, BoundTool | None],
+        tools: ToolBinder,
         sets: Mapping[str, tuple[str, ...]],
     ) -> None:
         self._positions = positions
@@ -66,13 +70,15 @@ class AgentBinder:
         tools = None if agent is None else self._tools_of(agent, block)
         if agent is None or turn is None or tools is None or not self._is_well(agent, turn, block):
             return nothing
-        offered = tuple(OfferedTool(name=key, **_told(tool)) for key, tool in tools.items())
+        offered = tuple(
+            OfferedTool(name=tool.name, description=tool.description, parameters=tool.parameters) for tool in tools
+        )
         turn = turn.model_copy(update={"offered": offered, "form": self._form(turn.engine)})
         if not self._nodes.passes_check(OPERATORS.get("agent")(Path()), turn, block):
             return nothing
         node = self._agent(name, spec, agent, turn, tools, path)
         shape = _shape(turn)
-        return NodeDraft(name, path, "agent", data, node, ListOf(shape) if node.for_each else shape)
+        return NodeDraft(name, path, "agent", data, node, ListOf(shape) if node.for_each else shape, tools=tools)
 
     def _agent(
         self,
@@ -80,19 +86,23 @@ class AgentBinder:
         spec: NodeSpec,
         agent: AgentSpec,
         turn: AgentTurnSpec,
-        tools: Mapping[str, BoundTool],
+        tools: Sequence[ToolDraft],
         path: DataPath,
     ) -> Agent:
         where = self._positions.key(path)
         first = f"{name}__{TURN}"
-        made = {tool: f"{name}__{tool}" for tool in tools}
-        for one in (first, *made.values()):
+        made = [with_prefix(tool.node, f"{name}__") for tool in tools]
+        given = [first, *chain.from_iterable(map(outer_names, made))]
+        if path[0] != "tools":
+            # A tool that is no part of the plan yet leaves them free.
+            given += chain.from_iterable(map(names_in_loops, made))
+        for one in given:
             self._names.give(one, "step", where)
         calls = ForEach(Template(f"{{{{ {first}.calls }}}}"), ARGS)
         limits = {"timeout_s": spec.timeout, "retries": spec.retries, "max_retry_wait_s": spec.max_retry_wait}
         body = (
             Step(first, "agent", turn, share=spec.share, location=where, **limits),  # type: ignore[arg-type]  # by name
-            *(replace(tool.step, name=made[key], for_each=calls) for key, tool in tools.items()),
+            *(replace(node, for_each=calls) for node in made),
         )
         return Agent(
             name,
@@ -102,7 +112,10 @@ class AgentBinder:
             for_each=each_of(spec),
             after=spec.after,
             location=where,
-            tools=tuple(Tool(key, tool.description, tool.parameters, made[key]) for key, tool in tools.items()),
+            tools=tuple(
+                Tool(tool.name, tool.description, tool.parameters, node.name)
+                for tool, node in zip(tools, made, strict=True)
+            ),
             limits=_limits(agent, self._engines[turn.engine]),
             stop_when=agent.stop_when,
             max_repeats=agent.max_repeats,
@@ -119,9 +132,10 @@ class AgentBinder:
         own = {key: value for key, value in data.items() if key in AgentSpec.model_fields}
         return own, {key: value for key, value in data.items() if key not in own and key not in MADE_KEYS}
 
-    def _tools_of(self, agent: AgentSpec, block: DataPath) -> dict[str, BoundTool] | None:
+    def _tools_of(self, agent: AgentSpec, block: DataPath) -> tuple[ToolDraft, ...] | None:
         """Return the agent's tools; None where one is wrong, after complaining."""
-        found: dict[str, BoundTool] = {}
+        found: dict[str, ToolDraft] = {}
+        num_steps = 1
         is_well = True
         for index, written in enumerate(agent.tools):
             where = self._positions.value((*block, "tools", index))
@@ -132,11 +146,17 @@ class AgentBinder:
                     self._complaints.add(f"there is no tool '{name}'", where, hint)
                 elif name in found:
                     self._complaints.add(f"the tool '{name}' is named twice", where)
-                elif (tool := self._tools[name]) is not None:
+                elif (tool := self._tools.tool(name, where)) is not None:
                     found[name] = tool
-                    continue
+                    num_steps += len(steps_of([tool.node]))
+                    if num_nested(tool.node) < MAX_NESTED and num_steps <= MAX_STEPS:
+                        continue
+                    if num_steps <= MAX_STEPS:
+                        self._tools.complain_of_depth(name, where)
+                    else:
+                        self._complaints.add(f"the agent and its tools have more than {MAX_STEPS:,} steps", where)
                 is_well = False
-        return found if is_well else None
+        return tuple(found.values()) if is_well else None
 
     def _is_well(self, agent: AgentSpec, turn: AgentTurnSpec, block: DataPath) -> bool:
         if turn.engine not in self._engines:
@@ -173,10 +193,6 @@ def _limits(agent: AgentSpec, engine: EngineBlock) -> AgentLimits:
         return AgentLimits(agent.bounds.tokens, agent.bounds.seconds)
     per_token = (price[f"{kind}_usd_per_mtok"] / 1e6 for kind in ("input", "output"))
     return AgentLimits(agent.bounds.tokens, agent.bounds.seconds, agent.bounds.usd, *per_token)
-
-
-def _told(tool: BoundTool) -> dict[str, Any]:
-    return {"description": tool.description, "parameters": tool.parameters}
 
 
 def _shape(turn: AgentTurnSpec) -> Shape:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sundog.ir.agents import Agent
-from sundog.ir.alternatives import Alternatives
+from sundog.ir.agents import ToolFlow
 from sundog.ir.logical import Filter, Loop, Node, Step, Table, ValueNode, templates_of
 from sundog.ir.templates.template import LOOP, Path
 
@@ -22,9 +21,7 @@ def paths_read(node: Node) -> frozenset[Path]:
         case Step() | Filter() | ValueNode():
             return _paths(node)
         case Loop():
-            own = {inner.name for inner in node.body} | (
-                frozenset() if isinstance(node, Agent | Alternatives) else {LOOP}
-            )
+            own = {inner.name for inner in node.body} | ({LOOP} if node.is_plain else frozenset())
             inside = _paths(node.conditions).union(*(paths_read(inner) for inner in node.body))
             return _paths((node.when, node.for_each, node.max_turns)) | {path for path in inside if path[0] not in own}
 
@@ -37,9 +34,11 @@ def outer_paths(table: Table) -> frozenset[Path]:
 
 def names_needed(loop: Loop, outer: Iterable[Path]) -> frozenset[str]:
     """Return the steps of a loop's body whose values are read by other than the turn's own steps: as `names_passed_on`,
-    and those that `until` reads. The model of an agent may need all of its own, and of a
-    step that another may stand in for both count."""
-    if isinstance(loop, Agent | Alternatives):
+    and those that `until` reads. The model of an agent may need all of its own, of a step that another may stand in for
+    both count, and of a tool's flow those that its outputs read."""
+    if isinstance(loop, ToolFlow):
+        return _names(loop) & {path[0] for path in _paths(loop.conditions)}
+    if not loop.is_plain:
         return _names(loop)
     return names_passed_on(loop, outer) | ({path[0] for path in _paths(loop.until)} & _names(loop))
 

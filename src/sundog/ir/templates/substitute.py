@@ -16,7 +16,7 @@ from jinja2.visitor import NodeTransformer
 from pydantic import BaseModel
 
 from sundog.errors import FlowError
-from sundog.ir.agents import Agent
+from sundog.ir.agents import Agent, ToolFlow
 from sundog.ir.alternatives import Alternatives
 from sundog.ir.logical import Filter, ForEach, Loop, Node, Step, ValueNode
 from sundog.ir.templates.environment import ENVIRONMENT, shown_value
@@ -46,6 +46,8 @@ def change_templates(node: N, change: TemplateChange) -> N:
                 return replace(changed, stop_when=_changed(changed.stop_when, change))
             if isinstance(changed, Alternatives):
                 return replace(changed, otherwise=_changed(changed.otherwise, change))
+            if isinstance(changed, ToolFlow):
+                return replace(changed, outputs=tuple((name, change(one)) for name, one in changed.outputs))
             return changed
         case Filter():
             return replace(node, predicate=change(node.predicate), reason=_changed(node.reason, change))

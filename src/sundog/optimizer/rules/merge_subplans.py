@@ -11,8 +11,6 @@ from collections.abc import Hashable, Mapping, Set
 from dataclasses import replace
 from typing import TypeGuard
 
-from sundog.ir.agents import Agent
-from sundog.ir.alternatives import Alternatives
 from sundog.ir.graph import nearest, topological_order
 from sundog.ir.logical import (
     Loop,
@@ -80,7 +78,7 @@ def _merge_once(table: Table, facts: PlanFacts) -> tuple[Table, list[str]] | Non
 
 def _is_plain_loop(node: Node) -> TypeGuard[Loop]:
     """Return whether a node is a loop whose steps run in each turn; which of an agent's do, its model decides."""
-    return isinstance(node, Loop) and not isinstance(node, Agent | Alternatives)
+    return isinstance(node, Loop) and node.is_plain
 
 
 def _merge_in_loop(loop: Loop, outer: frozenset[Path], facts: PlanFacts) -> tuple[Loop, list[str]] | None:

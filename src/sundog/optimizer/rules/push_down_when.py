@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sundog.ir.agents import Agent
-from sundog.ir.alternatives import Alternatives
 from sundog.ir.graph import ancestors, dependencies
 from sundog.ir.logical import Filter, Loop, Node, Step, Table, ValueNode
 from sundog.ir.templates.reads import names_needed, outer_paths, paths_read
@@ -49,7 +47,7 @@ def _pushed(nodes: Nodes, needed: frozenset[str], outer: frozenset[Path], facts:
     """
     notes: list[str] = []
     for index, node in enumerate(nodes):
-        if isinstance(node, Loop) and not isinstance(node, Agent | Alternatives):
+        if isinstance(node, Loop) and node.is_plain:
             body, more = _pushed(node.body, names_needed(node, outer), frozenset(), facts)
             nodes = (*nodes[:index], replace(node, body=body), *nodes[index + 1 :]) if more else nodes
             notes += more

@@ -14,7 +14,7 @@ from sundog.engines.base import Message, Usage
 from sundog.engines.tool_use import ToolCall
 from sundog.errors import AnswersAwaited, CallError, PromptTooLong
 from sundog.ir.agent_turn import AgentTurnSpec
-from sundog.ir.agents import AgentExec
+from sundog.ir.agents import AgentExec, UsedExec
 from sundog.ir.conversations.transcript import FAILED, WAITS, Figures, Saying
 from sundog.ir.physical import CallExec
 from sundog.ir.templates.render import Scope
@@ -119,7 +119,7 @@ class AgentConversation:
     async def _turns(self, asked: list[Message], said: _Said) -> Stopped:
         agent = self._node.agent
 
-        async def use_tool(step: CallExec, scope: Scope, path: str) -> CallAnswer | CallError:
+        async def use_tool(step: UsedExec, scope: Scope, path: str) -> CallAnswer | CallError:
             answer = await self._use_tool(step, scope, path)
             said.call_seconds.append(answer.call_s)
             return answer

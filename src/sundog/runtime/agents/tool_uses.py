@@ -1,4 +1,4 @@
-"""The uses of tools in one turn: what a model called becomes calls of the tools' steps, and messages for the next turn.
+"""The uses of tools in one turn: what a model called becomes calls of the tools' nodes, and messages for the next turn.
 
 Owns what is told to the model of a use that failed: an unknown tool, arguments that do not fit, a call that failed. An
 effect of which nobody knows whether it happened is no message: it fails the row. Never runs a call itself.
@@ -16,7 +16,7 @@ from typing import Any
 from sundog.engines.base import Message
 from sundog.engines.tool_use import ToolCall
 from sundog.errors import CallError
-from sundog.ir.agents import ARGS, AgentExec
+from sundog.ir.agents import ARGS, AgentExec, UsedExec, has_effects
 from sundog.ir.physical import CallExec
 from sundog.ir.schemas.tool_schema import read_arguments
 from sundog.ir.templates.render import Scope
@@ -27,8 +27,8 @@ from sundog.runtime.calls.dispatch import CallAnswer
 MAX_RESULT_CHARACTERS = 100_000
 """A model is told as much of one result, and that it was cut."""
 
-UseTool = Callable[[CallExec, Scope, str], Awaitable[CallAnswer | CallError]]
-"""Makes a call under a path; returns its failure, which is committed as an answer is."""
+UseTool = Callable[[UsedExec, Scope, str], Awaitable[CallAnswer | CallError]]
+"""Runs a tool's node under a path; returns its failure, which is committed as an answer is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Use:
     call: ToolCall
     #: Equal uses have it in common.
     key: bytes
-    #: The step to run, None where it cannot be.
-    step: CallExec | None
+    #: The node to run, None where it cannot be.
+    step: UsedExec | None
     arguments: dict[str, Any] | None
     #: The reason why it cannot be run.
     mistake: str = ""
@@ -47,7 +47,7 @@ class Use:
     @property
     def is_alone(self) -> bool:
         """Return whether it waits for the uses before it, and those after it wait for it."""
-        return self.step is not None and self.step.is_effect
+        return self.step is not None and has_effects(self.step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def read_uses(node: AgentExec, turn: int, called: Sequence[dict[str, str]]) -> l
             continue
         arguments, mistake = read_arguments(text, tools[name].parameters)
         key = canonical_json([name, text if arguments is None else arguments])
-        step = None if arguments is None else node.call(tools[name].step)
+        step = None if arguments is None else node.node(tools[name].step)
         found.append(Use(call, key, step, arguments, mistake))
     return found
 
@@ -105,7 +105,7 @@ async def run_uses(
 
 
 def _job(
-    use: Use, step: CallExec, scope: Scope, path: str, run: UseTool
+    use: Use, step: UsedExec, scope: Scope, path: str, run: UseTool
 ) -> Callable[[], Awaitable[CallAnswer | CallError]]:
     return lambda: run(step, {**scope, ARGS: use.arguments}, path)
 
@@ -153,9 +153,10 @@ def _shown(use: Use, answer: CallAnswer | CallError) -> str:
     """Return a result as a model reads it: of an HTTP answer or a model's what it says, without headers and such."""
     if isinstance(answer, CallError):
         return f"error: {whole_text(answer.what)}"
-    assert use.step is not None
     value = answer.value
-    match use.step.step.operator, value:
+    # An agent's, or a flow's, is what a model reads already.
+    operator = use.step.step.operator if isinstance(use.step, CallExec) else ""
+    match operator, value:
         case (("http" | "mcp"), {"json": content, "text": text}):
             value = text if content is None else content
         case "human", {"text": text}:

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from sundog.engines.base import Message, Usage
-from sundog.errors import AnswersAwaited, CallError
+from sundog.errors import AnswersAwaited, CallError, PromptTooLong
 from sundog.host.attempt import RunAttempt
 from sundog.host.driver import Driver, GivenUp
 from sundog.ir.physical import CallExec, Sharing
@@ -106,14 +106,14 @@ class Dispatcher:
         key = error_key(self._run, identity)
         known = await self._store.get(key)
         if known is not None:
-            return _failed(CallError(known.value), known.call_s)
+            return _failed(_kept_failure(known.value), known.call_s)
         begin_s = monotonic()
         try:
             return await self.call(node, scope, identity)
         except CallError as error:
             if node.is_effect and error.is_outcome_unknown:
                 raise
-            body = encode(whole_text(error.what))
+            body = encode(_told_failure(error))
             call_s = monotonic() - begin_s
             first = await self._store.put(key, self._run.run_id, node.name, body, NO_USAGE, call_s=call_s)
             return _failed(error, call_s if first is None else first.call_s)
@@ -157,6 +157,19 @@ class Dispatcher:
 
 def _answer(stored: Stored, key: bytes, call: BoundCall) -> CallAnswer:
     return CallAnswer(stored.value, stored.usage, stored.call_s, key, call.prompt, call.question)
+
+
+def _told_failure(error: CallError) -> Any:
+    """Return what is kept of a failure: its text, and whether the prompt was too long, which ends a conversation."""
+    what = whole_text(error.what)
+    return {"too_long": what} if isinstance(error, PromptTooLong) else what
+
+
+def _kept_failure(value: Any) -> CallError:
+    match value:
+        case {"too_long": str(what)}:
+            return PromptTooLong(what)
+    return CallError(value)
 
 
 def _failed(error: CallError, call_s: float) -> CallError:
