@@ -11,6 +11,7 @@ from typing import Any
 
 from sundog.engines.base import FinishReason
 from sundog.engines.embedded.prefix_mirror import PrefixMirror
+from sundog.engines.embedded.step_loop import StepLoop
 from sundog.errors import BadResponse, ConfigError, EngineOverloaded
 
 
@@ -77,7 +78,7 @@ def _break() -> None:
     raise RuntimeError("bad alloc")
 
 
-def load_echo(how: str) -> tuple[EchoPipeline, int]:
+def load_echo(how: str) -> tuple[StepLoop, int]:
     """`how` it goes wrong, if it does; the fact is the process."""
     match how:
         case "no weights":
@@ -87,5 +88,5 @@ def load_echo(how: str) -> tuple[EchoPipeline, int]:
         case "kill in the first step":
             pipeline = EchoPipeline()
             pipeline.on_step = lambda: os.kill(os.getpid(), signal.SIGKILL)
-            return pipeline, os.getpid()
-    return EchoPipeline(), os.getpid()
+            return StepLoop(pipeline), os.getpid()
+    return StepLoop(EchoPipeline()), os.getpid()

@@ -143,8 +143,7 @@ async def answer_well(exchange: Exchange) -> None:
     )
     num_prompt_tokens = sum(len(text_of(one["content"])) for one in messages) // 4 + 1
     if num_prompt_tokens > MAX_CONTEXT_TOKENS:
-        message = f"This model's maximum context length is {MAX_CONTEXT_TOKENS} tokens."
-        await exchange.send(400, json.dumps({"error": {"message": message, "code": 400}}))
+        await refuse_length(exchange)
         return
     if is_chat and body.get("tools") and body["tool_choice"] != "none":
         await call_a_tool(exchange, body["tools"], request)
@@ -160,9 +159,17 @@ async def answer_well(exchange: Exchange) -> None:
     await exchange.end_stream()
 
 
+async def refuse_length(exchange: Exchange) -> None:
+    message = f"This model's maximum context length is {MAX_CONTEXT_TOKENS} tokens."
+    await exchange.send(400, json.dumps({"error": {"message": message, "code": 400}}))
+
+
 async def answer_vectors(exchange: Exchange) -> None:
-    """Give the null engine's vectors, the last one first, as the protocol allows; "bad" is refused."""
+    """Give the null engine's vectors, the last one first, as the protocol allows; "bad" and long texts are refused."""
     texts = exchange.body["input"]
+    if max(map(count_tokens, texts)) > MAX_CONTEXT_TOKENS:
+        await refuse_length(exchange)
+        return
     if "bad" in texts:
         await exchange.send(400, json.dumps({"error": {"message": "this text is not taken", "code": 400}}))
         return

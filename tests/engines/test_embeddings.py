@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from sundog.engines.base import Engine
+from sundog.engines.base import Engine, EngineOptions
 from sundog.engines.embeddings import EmbeddingEngine, Embeddings, EmbedRequest
 from sundog.engines.modelled.null import NullKind, NullOptions
 from sundog.engines.modelled.vectors import hashed_vector
@@ -18,22 +17,47 @@ from sundog.engines.openai.options import OpenAIOptions
 from sundog.engines.vllm.engine import VLLMKind, VLLMOptions
 from sundog.errors import BadResponse, EngineError, EngineOverloaded, EngineUnavailable, PromptTooLong
 from sundog.secrets import Secrets
-from tests.engines.server import MODEL, Behaviour, Exchange, Server, running_server
+from tests.engines.embedding_conformance import EmbeddingConformance
+from tests.engines.server import MODEL, Behaviour, Exchange, Server
 
 TWO = EmbedRequest("r", ("one", "two"))
 
 
-@pytest.fixture(scope="module")
-def module_server() -> Iterator[Server]:
-    with running_server() as server:
-        yield server
+class TestNull(EmbeddingConformance):
+    kind = NullKind()
+
+    @classmethod
+    def options(cls) -> NullOptions:
+        return NullOptions(max_concurrency=4)
 
 
-@pytest.fixture
-def server(module_server: Server) -> Iterator[Server]:
-    module_server.exchanges.clear()
-    yield module_server
-    assert not module_server.script, "the server was to be asked more often"
+class TestNullInSteps(TestNull):
+    @classmethod
+    def options(cls) -> NullOptions:
+        return NullOptions(step_time=(0.0, 0.0, 0.0, 0.0, 0.0), max_kv_tokens=64)
+
+
+class TestServed(EmbeddingConformance):
+    kind: Any = OpenAIKind()
+    counts_exactly = False
+    served: ClassVar[Server]
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def serve(cls, module_server: Server) -> None:
+        cls.served = module_server
+
+    @classmethod
+    def options(cls) -> EngineOptions:
+        return OpenAIOptions(model=MODEL, base_url=cls.served.base_url)
+
+
+class TestVLLMServed(TestServed):
+    kind = VLLMKind()
+
+    @classmethod
+    def options(cls) -> EngineOptions:
+        return VLLMOptions(model=MODEL, base_url=cls.served.base_url)
 
 
 def ask(engine: Engine, request: EmbedRequest) -> Embeddings:
@@ -150,13 +174,9 @@ def test_failures_mean_what_they_mean_for_answers(
         ask_server(server, TWO, sends(status, body))
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [{}, {"step_time": (0.0, 0.0, 0.0, 0.0, 0.0)}, {"step_time": (0.0, 0.0, 0.0, 0.0, 0.0), "max_kv_tokens": 64}],
-)
-def test_vectors_of_the_null_engine_are_of_the_text_alone(fields: Any) -> None:
-    request = EmbedRequest("r", ("one", "two", "one"), 4)
-    answer = ask(NullKind().open(NullOptions(**fields), 0, Secrets({})), request)
-    one, two, again = answer.vectors
+def test_vectors_of_the_null_engine_are_of_the_text_alone() -> None:
+    one, two, again = ask(
+        NullKind().open(NullOptions(), 0, Secrets({})), EmbedRequest("r", ("one", "two", "one"), 4)
+    ).vectors
     assert one == again != two
-    assert [round(sum(number * number for number in vector), 9) for vector in answer.vectors] == [1.0] * 3
+    assert [round(sum(number * number for number in vector), 9) for vector in (one, two)] == [1.0] * 2

@@ -19,29 +19,31 @@ from sundog.engines.embedded.step_loop import PipelineJob
 from sundog.errors import BadResponse, ConfigError, EngineError, EngineUnavailable
 from tests.engines.echo_pipeline import load_echo
 
+Echo = EngineProcess[PipelineJob, Chunk]
+
 LONG = list(b"x") * 1_000_000
 
 
-async def rest_of(stream: Stream) -> list[Chunk]:
+async def rest_of(stream: Stream[Chunk]) -> list[Chunk]:
     chunks: list[Chunk] = []
     while not chunks or chunks[-1].finish_reason is None:
-        result = await stream.chunks.get()
+        result = await stream.results.get()
         if isinstance(result, EngineError):
             raise result
         chunks.append(result)
     return chunks
 
 
-async def ask(process: EngineProcess, text: str, settings: Any = None) -> str:
+async def ask(process: Echo, text: str, settings: Any = None) -> str:
     stream = await process.submit(PipelineJob(list(text.encode()), settings, len(text.encode())))
     return "".join(chunk.text for chunk in await rest_of(stream))
 
 
-async def pid_of(process: EngineProcess) -> int:
+async def pid_of(process: Echo) -> int:
     return int(ast.literal_eval(await ask(process, "", "facts"))[0])
 
 
-def run_with(use: Callable[[EngineProcess], Awaitable[None]], how: str = "") -> None:
+def run_with(use: Callable[[Echo], Awaitable[None]], how: str = "") -> None:
     async def main() -> None:
         process = EngineProcess(load_echo, how)
         await process.start()
@@ -71,7 +73,7 @@ def test_it_runs_on_another_event_loop_than_asyncios() -> None:
 def test_answers_come_back_and_the_process_ends_with_close() -> None:
     pids: list[int] = []
 
-    async def use(process: EngineProcess) -> None:
+    async def use(process: Echo) -> None:
         assert await asyncio.gather(*(ask(process, f"text {i}") for i in range(20))) == [f"text {i}" for i in range(20)]
         pids.append(await pid_of(process))
         assert pids[0] != os.getpid()
@@ -82,9 +84,9 @@ def test_answers_come_back_and_the_process_ends_with_close() -> None:
 
 
 def test_jobs_larger_than_a_pipe() -> None:
-    async def use(process: EngineProcess) -> None:
+    async def use(process: Echo) -> None:
         streams = [await process.submit(PipelineJob(LONG, None, len(LONG))) for _ in range(3)]
-        assert [await stream.chunks.get() for stream in streams] == [Chunk("x")] * 3
+        assert [await stream.results.get() for stream in streams] == [Chunk("x")] * 3
         for stream in streams:
             stream.abort()
         assert await ask(process, "short") == "short"
@@ -95,7 +97,7 @@ def test_jobs_larger_than_a_pipe() -> None:
 def test_it_runs_where_the_parent_does_without_its_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    async def use(process: EngineProcess) -> None:
+    async def use(process: Echo) -> None:
         _, folder, script = ast.literal_eval(await ask(process, "", "facts"))
         assert (folder, script) == (str(tmp_path), None)
 
@@ -103,7 +105,7 @@ def test_it_runs_where_the_parent_does_without_its_script(tmp_path: Path, monkey
 
 
 def test_signals_are_left_to_the_parent_and_prints_stay_inside(capfd: pytest.CaptureFixture[str]) -> None:
-    async def use(process: EngineProcess) -> None:
+    async def use(process: Echo) -> None:
         assert await ask(process, "after two signals", "signal") == "after two signals"
         assert await ask(process, "after noise", "print") == "after noise"
 
@@ -112,7 +114,7 @@ def test_signals_are_left_to_the_parent_and_prints_stay_inside(capfd: pytest.Cap
 
 
 def test_a_refused_job_fails_alone() -> None:
-    async def use(process: EngineProcess) -> None:
+    async def use(process: Echo) -> None:
         with pytest.raises(BadResponse, match="not this one"):
             await ask(process, "x", "refuse")
         assert await ask(process, "next") == "next"
@@ -128,10 +130,10 @@ def test_a_refused_job_fails_alone() -> None:
     ],
 )
 def test_a_death_fails_what_runs_and_the_next_job_has_another_process(how: str, message: str) -> None:
-    async def use(process: EngineProcess) -> None:
+    async def use(process: Echo) -> None:
         first_pid = await pid_of(process)
         running = await process.submit(PipelineJob(LONG, None, len(LONG)))
-        await running.chunks.get()
+        await running.results.get()
         for failing in (ask(process, "x", how), rest_of(running)):
             with pytest.raises(EngineUnavailable) as caught:
                 await failing
@@ -145,7 +147,7 @@ def test_a_death_fails_what_runs_and_the_next_job_has_another_process(how: str, 
 
 
 def test_a_process_that_never_answers_is_started_twice_only() -> None:
-    async def use(process: EngineProcess) -> None:
+    async def use(process: Echo) -> None:
         for _ in range(2):
             with pytest.raises(EngineUnavailable, match="SIGKILL") as caught:
                 await ask(process, "x")
@@ -159,9 +161,9 @@ def test_a_process_that_never_answers_is_started_twice_only() -> None:
 
 
 def test_close_fails_what_still_runs() -> None:
-    async def use(process: EngineProcess) -> None:
+    async def use(process: Echo) -> None:
         stream = await process.submit(PipelineJob(LONG, None, len(LONG)))
-        await stream.chunks.get()
+        await stream.results.get()
         await process.close()
         with pytest.raises(EngineUnavailable, match="is closed"):
             await rest_of(stream)
@@ -190,7 +192,7 @@ def test_what_loading_raises_start_raises(how: str, error: type[Exception], mess
 
 
 def test_a_job_that_waits_for_another_process_fails_at_close() -> None:
-    async def use(process: EngineProcess) -> None:
+    async def use(process: Echo) -> None:
         with pytest.raises(EngineUnavailable, match="SIGKILL"):
             await ask(process, "x", "kill")
         waiting = asyncio.ensure_future(ask(process, "waits"))

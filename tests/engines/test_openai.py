@@ -54,19 +54,6 @@ class TestCompletionsConformance(OverServer):
         return OpenAIOptions(model=MODEL, base_url=cls.server.base_url, api="completions")
 
 
-@pytest.fixture(scope="module")
-def module_server() -> Iterator[Server]:
-    with running_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(module_server: Server) -> Iterator[Server]:
-    module_server.exchanges.clear()
-    yield module_server
-    assert not module_server.script, "the server was to be asked more often"
-
-
 def options_for(server: Server, **fields: Any) -> OpenAIOptions:
     return OpenAIOptions(**{"model": MODEL, "base_url": server.base_url, **fields})
 

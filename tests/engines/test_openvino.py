@@ -14,7 +14,8 @@ import pytest
 
 from sundog.engines.base import Chunk, Message
 from sundog.engines.embedded import models, openvino
-from sundog.engines.embedded.openvino import OpenVINOKind, OpenVINOOptions
+from sundog.engines.embedded.openvino import OpenVINOKind
+from sundog.engines.embedded.openvino_options import PROPERTIES, OpenVINOOptions
 from sundog.engines.embedded.openvino_pipeline import (
     KV_BLOCK_TOKENS,
     PipelineSettings,
@@ -22,7 +23,7 @@ from sundog.engines.embedded.openvino_pipeline import (
     load_pipeline,
     open_tokenizer,
 )
-from sundog.engines.embedded.step_loop import PipelineJob, StepLoop
+from sundog.engines.embedded.step_loop import PipelineJob
 from sundog.errors import BadResponse, ConfigError, EngineUnavailable, PromptTooLong, SundogError
 from sundog.secrets import Secrets
 from tests.engines.conformance import Answer, EngineConformance, Started, ask_for, collect
@@ -192,9 +193,9 @@ def test_more_requests_than_blocks_are_all_answered() -> None:
 @pytest.mark.skipif(why_not() is not None, reason=why_not() or "it can")
 def test_the_computed_number_of_cached_tokens_is_what_the_pipeline_skips() -> None:
     path, _ = openvino.find_model(models.resolve_model(MODEL, models.cache_folder()))
-    settings = PipelineSettings(path, openvino.PROPERTIES["fast"], 8192, max_num_batched_tokens=32, max_num_seqs=4)
-    pipeline, files = load_pipeline(settings)
-    steps, tokenizer = StepLoop(pipeline), open_tokenizer(path, files)
+    settings = PipelineSettings(path, PROPERTIES["fast"], 8192, max_num_batched_tokens=32, max_num_seqs=4)
+    steps, files = load_pipeline(settings)
+    tokenizer = open_tokenizer(path, files)
     for number, text in enumerate(("A document. " * 60, "A document. " * 60, "A document. " * 40 + "Another.")):
         prompt = tokenizer.encode(text).input_ids.data[0].tolist()
         steps.add(number, PipelineJob(prompt, Sampling(max_new_tokens=1, temperature=0.0, seed=0, grammar=None), 1))
@@ -214,7 +215,8 @@ def test_the_computed_number_of_cached_tokens_is_what_the_pipeline_skips() -> No
 def test_an_interrupt_ends_the_process() -> None:
     program = """
 import asyncio, os, signal
-from sundog.engines.embedded.openvino import OpenVINOKind, OpenVINOOptions
+from sundog.engines.embedded.openvino import OpenVINOKind
+from sundog.engines.embedded.openvino_options import OpenVINOOptions
 from sundog.secrets import Secrets
 from tests.engines.conformance import ask_for
 

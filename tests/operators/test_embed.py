@@ -15,6 +15,7 @@ from sundog.engines.modelled.vectors import hashed_vector
 from sundog.errors import EngineOverloaded, FlowError
 from sundog.ir.logical import EngineBlock
 from sundog.operators.embed import MAX_CHARACTERS, MAX_TEXTS, EmbedOperator, EmbedSpec
+from sundog.operators.llm import LLMOperator, LLMSpec
 from tests.engines.plain_engine import PlainEngine
 
 from .conformance import Case, Context, OperatorConformance, Subject
@@ -114,3 +115,15 @@ def test_an_engine_without_vectors_is_refused(kind: str | None, says: str) -> No
     engines = {} if kind is None else {"local": EngineBlock("local", kind, {"model": "m"})}
     with pytest.raises(FlowError, match=says):
         EmbedOperator(Path()).check(spec(), engines)
+
+
+@pytest.mark.parametrize(("output", "is_one"), [("last_hidden_state", True), ("logits", False)])
+def test_the_model_in_a_folder_decides_which_steps_may_ask_it(tmp_path: Path, output: str, is_one: bool) -> None:
+    (tmp_path / "openvino_model.xml").write_text(f'<layer type="Result" output_names="{output}">')
+    engines = {"local": EngineBlock("local", "openvino", {"model": str(tmp_path)})}
+    for_vectors: Any = EmbedOperator(Path()), spec()
+    for_answers: Any = LLMOperator(Path()), LLMSpec.model_validate({"engine": "local", "prompt": "x"})
+    (taken, of_taken), (refused, of_refused) = (for_vectors, for_answers)[:: 1 if is_one else -1]
+    taken.check(of_taken, engines)
+    with pytest.raises(FlowError, match="gives vectors, and no answers" if is_one else "gives no vectors"):
+        refused.check(of_refused, engines)

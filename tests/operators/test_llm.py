@@ -341,9 +341,11 @@ def test_a_schema_that_the_engine_cannot_generate_is_refused_with_the_flow(kind:
     written = spec(output={"json_schema": schema})
     operator = LLMOperator(Path())
     with pytest.raises(FlowError, match=f"engine 'local'.*'{next(iter(field))}'.*\\$\\.a") as caught:
-        operator.check(written, {"local": EngineBlock("local", kind, {})})
+        operator.check(written, {"local": EngineBlock("local", kind, {"model": "m"})})
     assert caught.value.where == "output"
-    operator.check(written, {"local": EngineBlock("local", "openai", {})})
+    operator.check(
+        written, {"local": EngineBlock("local", "openai", {"model": "m", "base_url": "http://localhost/v1"})}
+    )
 
 
 def test_a_call_that_stops_reading_closes_its_stream() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import sundog as sd
 from sundog.engines.modelled.vectors import hashed_vector
 from sundog.errors import FlowError
 from tests.engines.server import MODEL, Server, running_server
+from tests.engines.tiny_embedder import write_embedder
 
 TABLES = """
 name: near
@@ -101,3 +103,20 @@ def test_no_other_engine_stands_in() -> None:
     flow.output(vector=flow.embed("place", engine=engine, text=row.text, on_error={"engine": other}).vector)
     with pytest.raises(FlowError, match="cannot be compared"):
         flow.plan()
+
+
+@pytest.mark.local
+@pytest.mark.skipif(importlib.util.find_spec("openvino_genai") is None, reason="openvino-genai is not installed")
+def test_a_model_in_a_folder_gives_vectors_and_cuts_no_text(tmp_path: Path) -> None:
+    texts = ["a b c", "x " * 100, "a b c", "q w e"]
+    flow = sd.Flow("local")
+    engine = flow.engine("vectors", kind="openvino", model=str(write_embedder(tmp_path / "model")))
+    row = flow.input("rows", rows=[{"text": text} for text in texts])
+    flow.output(text=row.text, vector=flow.embed("place", engine=engine, text=row.text).vector)
+    result = flow.run(state=tmp_path / "state")
+    rows = result.to_list()
+    assert [row["text"] for row in rows] == ["a b c", "a b c", "q w e"]
+    assert rows[0] == rows[1] != rows[2]
+    (failed,) = result.errors
+    assert "the text has 102 tokens, and the model takes 64" in failed["cause"]
+    assert result.report.num_prompt_tokens == 5 + 5

@@ -31,6 +31,8 @@ class Embeddings:
     vectors: tuple[tuple[float, ...], ...]
     #: The tokens of the whole request; none of them are output.
     usage: Usage
+    #: The tokens of each text, None where the engine tells those of the request only.
+    num_tokens: tuple[int, ...] | None = None
 
 
 @runtime_checkable
@@ -49,4 +51,8 @@ class EmbeddingKind(Protocol):
 
     def has_embeddings(self, options: Any) -> bool:
         """Return whether engines of this block may be asked for vectors. The model itself may still have none."""
+        ...
+
+    def has_answers(self, options: Any) -> bool:
+        """Return whether engines of this block may be asked for answers too."""
         ...

@@ -33,6 +33,7 @@ from sundog.ir.values.canonical import canonical_json
 from sundog.ir.values.normal_form import whole_text
 from sundog.operators.answer_stream import generate_request, whole_answer
 from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
+from sundog.operators.embed import check_answers
 from sundog.operators.prompt_messages import as_json, render_messages
 
 SO_FAR = "agent__so_far"
@@ -62,6 +63,7 @@ class AgentTurnOperator:
 
     def check(self, spec: AgentTurnSpec, engines: Mapping[str, EngineBlock]) -> None:
         block = engines[spec.engine]
+        check_answers(block)
         kind = ENGINES.get(block.kind)() if block.kind in ENGINES.names() else None
         if not isinstance(kind, SchemaLimitedKind):
             return

@@ -13,7 +13,7 @@ from typing import Any, cast
 from pydantic import Field
 
 from sundog.engines.base import ENGINES, Message, Usage
-from sundog.engines.embeddings import EmbeddingEngine, EmbeddingKind, EmbedRequest
+from sundog.engines.embeddings import EmbeddingEngine, EmbeddingKind, Embeddings, EmbedRequest
 from sundog.errors import CallError, FlowError, OperatorError, suggest
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
@@ -57,7 +57,8 @@ class EmbedOperator:
         # A kind that nobody knows is told where the block stands.
         if block.kind in ENGINES.names() and not _has_embeddings(block):
             what = f"the engine '{block.name}' gives no vectors: its kind is {block.kind}"
-            raise FlowError(what, where="engine", hint="engines of the kinds openai, vllm and null do")
+            hint = "engines of the kinds openai, vllm and null do, and openvino with the folder of an embedding model"
+            raise FlowError(what, where="engine", hint=hint)
 
     def traits(self, spec: EmbedSpec) -> Traits:
         return Traits(
@@ -111,8 +112,17 @@ class EmbedOperator:
         # Its kind has said so, or the flow would have been refused.
         engine = cast(EmbeddingEngine, context.engine)
         answer = await engine.embed(EmbedRequest(context.request_id, texts, calls[0].payload["dimensions"]))
-        shares = _shares(answer.usage, texts)
+        shares = _shares(answer, texts)
         return [Outcome({"vector": list(vector)}, usage) for vector, usage in zip(answer.vectors, shares, strict=True)]
+
+
+def check_answers(block: EngineBlock) -> None:
+    """Raise FlowError for an engine whose model gives vectors and no answers."""
+    # A kind that nobody knows is told where the block stands.
+    kind = ENGINES.get(block.kind)() if block.kind in ENGINES.names() else None
+    if isinstance(kind, EmbeddingKind) and not kind.has_answers(kind.Options.model_validate(dict(block.options))):
+        what = f"the engine '{block.name}' gives vectors, and no answers"
+        raise FlowError(what, where="engine", hint="its model is one for embed steps: use another engine here")
 
 
 def _has_embeddings(block: EngineBlock) -> bool:
@@ -134,8 +144,13 @@ def _parts(calls: Sequence[BoundCall]) -> Iterator[Sequence[BoundCall]]:
     yield part
 
 
-def _shares(usage: Usage, texts: Sequence[str]) -> Iterator[Usage]:
-    """Yield the tokens of each text: those of the request, by the lengths of the texts, and in all as many."""
+def _shares(answer: Embeddings, texts: Sequence[str]) -> Iterator[Usage]:
+    """Yield the tokens of each text: as the engine tells them, else those of the request, by the lengths of the texts,
+    and in all as many."""
+    usage = answer.usage
+    if answer.num_tokens is not None:
+        yield from (replace(usage, num_prompt_tokens=num_tokens) for num_tokens in answer.num_tokens)
+        return
     num_characters = max(1, sum(map(len, texts)))
     done = given = 0
     for text in texts:

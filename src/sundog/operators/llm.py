@@ -26,6 +26,7 @@ from sundog.ir.templates.whole_numbers import WholeNumber, render_whole_number
 from sundog.ir.values.canonical import canonical_json
 from sundog.operators.answer_stream import generate_request, whole_answer
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
+from sundog.operators.embed import check_answers
 from sundog.operators.llm_inspection import long_prompts, small_limits
 from sundog.operators.prompt_messages import has_unread_parts, render_messages, written_briefly
 
@@ -78,6 +79,7 @@ class LLMOperator:
         if spec.engine not in engines:
             what = f"there is no engine '{spec.engine}'"
             raise FlowError(what, where="engine", hint=suggest(spec.engine, engines))
+        check_answers(engines[spec.engine])
         check_parts(kinds_of_parts(spec.messages), engines[spec.engine])
         if spec.output is not None:
             _check_output(spec.output, engines[spec.engine])

@@ -1,9 +1,9 @@
-"""A pipeline in a process of its own, and the way of its results to the event loop.
+"""A model in a process of its own, and the way of its results to the event loop.
 
 Owns the process: its start, its end, and another start after an unexpected end. Never knows which engine it is: how to
-load the pipeline is handed in. Never decides who runs first.
+load the model is handed in. Never decides who runs first.
 
-Why a process: a pipeline in native code may hold Python's lock for a whole step, and every tool and every other engine
+Why a process: a model in native code may hold Python's lock for a whole step, and every tool and every other engine
 would stand still meanwhile; and when it crashes or runs out of memory, only its own requests fail.
 """
 
@@ -17,15 +17,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from sundog.engines.base import Chunk
-from sundog.engines.embedded.engine_worker import JobCommand, PipelineLoad
+from sundog.engines.embedded.engine_worker import LoopLoad
+from sundog.engines.embedded.job_loop import JobCommand, JobLoop, is_last
 from sundog.engines.embedded.process_pipe import pack, receive
-from sundog.engines.embedded.step_loop import JobResult, Pipeline, PipelineJob
 from sundog.errors import EngineError, EngineUnavailable, SundogError
 
 A = TypeVar("A")
+J = TypeVar("J")
+R = TypeVar("R")
 
 # The process imports what this one can, and nothing of the user's: no script is run again, whatever `__main__` is.
 PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from sundog.engines.embedded.engine_worker import main; main()"
@@ -35,24 +36,24 @@ STDERR_BYTES = 4096
 
 
 @dataclass(slots=True, eq=False)
-class Stream:
-    """One job on its way; its chunks arrive in order, at the end the last one or an error."""
+class Stream(Generic[R]):
+    """One job on its way; its results arrive in order, at the end the last one or an error."""
 
     number: int
     process: _Process
-    chunks: asyncio.Queue[Chunk | EngineError] = field(default_factory=asyncio.Queue)
+    results: asyncio.Queue[R | EngineError] = field(default_factory=asyncio.Queue)
 
     def abort(self) -> None:
         """Free what the job holds; nothing happens if it has ended."""
         self.process.abort(self.number)
 
 
-class EngineProcess:
-    """This class runs a pipeline in a process of its own, and starts it again when it dies. `load` is a function of a
-    module that gives the pipeline, which stays in the process, and facts of it, which `start` returns. `argument`,
-    facts and jobs are picklable."""
+class EngineProcess(Generic[J, R]):
+    """This class runs a loop of jobs in a process of its own, and starts it again when it dies. `load` is a function of
+    a module that gives the loop, which stays in the process, and facts of it, which `start` returns. `argument`, facts,
+    jobs and results are picklable."""
 
-    def __init__(self, load: Callable[[A], tuple[Pipeline, Any]], argument: A) -> None:
+    def __init__(self, load: Callable[[A], tuple[JobLoop[J, R], Any]], argument: A) -> None:
         self._load = (load, argument)
         self._process: _Process | None = None
         self._lock = asyncio.Lock()
@@ -65,13 +66,13 @@ class EngineProcess:
         await self._current()
 
     async def start(self) -> Any:
-        """Return the facts, when the pipeline is loaded; raises the SundogError of loading it, or EngineUnavailable."""
+        """Return the facts, when the model is loaded; raises the SundogError of loading it, or EngineUnavailable."""
         if self._process is None:
             await self.spawn()
         assert self._process is not None
         return await asyncio.shield(self._process.loaded)
 
-    async def submit(self, job: PipelineJob) -> Stream:
+    async def submit(self, job: J) -> Stream[R]:
         """Send a request and return its stream. It starts the process again if it has died; EngineUnavailable if that
         fails, or failed too often."""
         return (await self._ready()).submit(job)
@@ -111,13 +112,13 @@ class EngineProcess:
 class _Process:
     """One process, from its start to its death: `death` says how it died, `loaded` is done when it takes jobs."""
 
-    def __init__(self, process: Process, load: PipelineLoad) -> None:
+    def __init__(self, process: Process, load: LoopLoad) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._process = process
         self._stdin, self._stdout = process.stdin, process.stdout
         self._stderr = b""
-        self._streams: dict[int, Stream] = {}
+        self._streams: dict[int, Stream[Any]] = {}
         self._numbers = count()
         self._commands: list[JobCommand] = []
         self.death: str | None = None
@@ -127,7 +128,7 @@ class _Process:
         self._readers = [asyncio.create_task(self._read_results()), asyncio.create_task(self._read_stderr())]
 
     @classmethod
-    async def spawn(cls, load: PipelineLoad) -> _Process:
+    async def spawn(cls, load: LoopLoad) -> _Process:
         """Start the process, with this interpreter and its paths, and let it begin to load. EngineUnavailable where the
         system starts none."""
         try:
@@ -143,12 +144,12 @@ class _Process:
             raise EngineUnavailable(f"the engine's process cannot be started: {error}", retryable=True) from error
         return cls(process, load)
 
-    def submit(self, job: PipelineJob) -> Stream:
+    def submit(self, job: Any) -> Stream[Any]:
         """Send a request to the process and return the stream of its answer. EngineUnavailable where the process is
         dead."""
         if self.death is not None:
             raise EngineUnavailable(self.death, retryable=True)
-        stream = Stream(next(self._numbers), self)
+        stream: Stream[Any] = Stream(next(self._numbers), self)
         self._streams[stream.number] = stream
         self._send((stream.number, job))
         return stream
@@ -196,19 +197,19 @@ class _Process:
         except asyncio.IncompleteReadError:
             self._fail_all(await self._died())
 
-    def _deliver(self, results: list[JobResult]) -> None:
+    def _deliver(self, results: list[tuple[int, Any]]) -> None:
         for number, result in results:
             # An aborted job may have had a result on its way.
             if (stream := self._streams.get(number)) is not None:
-                stream.chunks.put_nowait(result)
-                if isinstance(result, EngineError) or result.finish_reason is not None:
+                stream.results.put_nowait(result)
+                if is_last(result):
                     del self._streams[number]
                     self.has_answered = True
 
     def _fail_all(self, error: EngineUnavailable) -> None:
         streams, self._streams = self._streams, {}
         for stream in streams.values():
-            stream.chunks.put_nowait(error)
+            stream.results.put_nowait(error)
 
     async def _died(self) -> EngineUnavailable:
         if self.death is not None:

@@ -1,4 +1,4 @@
-"""The inside of an engine's process: loads a pipeline, then takes jobs and gives chunks until its parent is gone.
+"""The inside of an engine's process: loads a model, then takes jobs and gives results until its parent is gone.
 
 Owns the process: its signals, its pipes and its end. Never prints: what native code prints goes to standard error,
 which the parent keeps for the message when this process dies. The other end is `engine_process`.
@@ -14,14 +14,13 @@ import traceback
 from collections.abc import Callable
 from typing import Any, cast
 
+from sundog.engines.embedded.job_loop import JobCommand, JobLoop
 from sundog.engines.embedded.process_pipe import Inbox, send
-from sundog.engines.embedded.step_loop import Pipeline, PipelineJob, StepLoop
 from sundog.errors import SundogError
 
-# The first message: a function that gives the pipeline and what the parent is to know of it, and its argument.
-PipelineLoad = tuple[Callable[[Any], tuple[Pipeline, Any]], Any]
-# Each later one: jobs by number, None to abort.
-JobCommand = tuple[int, PipelineJob | None]
+# The first message: a function that gives the loop and what the parent is to know of it, and its argument. Each later
+# one is a list of JobCommand.
+LoopLoad = tuple[Callable[[Any], tuple[JobLoop[Any, Any], Any]], Any]
 
 PR_SET_PDEATHSIG = 1
 
@@ -47,14 +46,13 @@ def main() -> None:
 
 def serve(inbox: Inbox, out: int) -> None:
     """Send what loading gave, or its SundogError; then the results of each step in one message."""
-    load, argument = cast(PipelineLoad, inbox.receive(is_blocking=True)[0])
+    load, argument = cast(LoopLoad, inbox.receive(is_blocking=True)[0])
     try:
-        pipeline, facts = load(argument)
+        steps, facts = load(argument)
     except SundogError as error:
         send(out, error)
         return
     send(out, facts)
-    steps = StepLoop(pipeline)
     while True:
         for commands in inbox.receive(is_blocking=not steps.has_work()):
             _apply(steps, commands)
@@ -62,7 +60,7 @@ def serve(inbox: Inbox, out: int) -> None:
             send(out, results)
 
 
-def _apply(steps: StepLoop, commands: list[JobCommand]) -> None:
+def _apply(steps: JobLoop[Any, Any], commands: list[JobCommand]) -> None:
     for number, job in commands:
         if job is None:
             steps.abort(number)

@@ -92,8 +92,9 @@ def weights_identity(model: str) -> Mapping[str, Any]:
     if known is not None:
         return {"sha256": known.sha256}
     path = resolve_model(model, Path())
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [(file.name, file.stat()) for file in files]
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    folder = path if path.is_dir() else path.parent
+    stats = [(file.relative_to(folder).as_posix(), file.stat()) for file in files]
     return {"files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]}
 
 

@@ -1,13 +1,8 @@
 """The embedded engine: openvino-genai's continuous batching over a GGUF file or an OpenVINO folder.
 
-Owns the options, the prompt's tokens and one request's way through the engine. The pipeline runs in a process of its
+Owns the prompt's tokens and one request's way through the engine. The pipeline runs in a process of its
 own (engine_process); only the tokenizer is here. Never decides order (sched does) and never downloads weights (models
 does). openvino-genai is imported when an engine starts, not before.
-
-`precision`:
-- `fast`: single-precision activations and KV blocks, weights multiplied in 8 bits (dynamic quantization). The answer of
-  a greedy request can depend on what else was in the batch and in the prefix cache.
-- `batch_invariant`: without dynamic quantization. An answer depends on its request alone, at about half the speed.
 """
 
 from __future__ import annotations
@@ -17,15 +12,12 @@ import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 from zlib import crc32
-
-from pydantic import Field, model_validator
 
 from sundog.engines.base import (
     Capabilities,
     Chunk,
-    EngineOptions,
     EngineOutline,
     EngineStats,
     GenerateRequest,
@@ -34,6 +26,7 @@ from sundog.engines.base import (
 from sundog.engines.counters import Counters
 from sundog.engines.embedded import gguf, models
 from sundog.engines.embedded.engine_process import EngineProcess
+from sundog.engines.embedded.openvino_options import PROPERTIES, OpenVINOOptions
 from sundog.engines.embedded.openvino_pipeline import (
     KV_BLOCK_TOKENS,
     PipelineSettings,
@@ -45,6 +38,8 @@ from sundog.engines.embedded.openvino_pipeline import (
 )
 from sundog.engines.embedded.openvino_tokens import encode_prompt
 from sundog.engines.embedded.step_loop import PipelineJob
+from sundog.engines.embedded.vectors.embedder import OpenVINOEmbedder, outline_of
+from sundog.engines.embedded.vectors.model_folder import gives_vectors
 from sundog.engines.structured.json_grammar import compact_grammar
 from sundog.engines.structured.json_schema import read_schema
 from sundog.engines.tool_use import ToolForm
@@ -52,32 +47,6 @@ from sundog.errors import BadResponse, ConfigError, EngineError, EngineUnavailab
 from sundog.secrets import Secrets
 
 NUM_PROMPTS_REMEMBERED = 256
-
-PROPERTIES: Mapping[str, Mapping[str, str]] = {
-    "fast": {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"},
-    "batch_invariant": {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "KV_CACHE_PRECISION": "f32",
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
-    },
-}
-
-
-class OpenVINOOptions(EngineOptions):
-    """The options of `kind: openvino`. `model` is a name that `sundog model pull` knows, a .gguf file, or a folder with
-    an OpenVINO model."""
-
-    shared_device: str | None = Field(default="cpu", min_length=1)
-    precision: Literal["fast", "batch_invariant"] = "fast"
-    #: Room for the KV blocks of running requests and shared prefixes, in tokens; memory grows to it as it is used (46
-    #: KB a token for smollm2-135m).
-    max_kv_tokens: int = Field(default=32_768, ge=KV_BLOCK_TOKENS)
-    #: Tokens computed in one step; more is faster for long prompts, and lets others wait longer.
-    max_num_batched_tokens: int = Field(default=256, ge=KV_BLOCK_TOKENS)
-
-    @model_validator(mode="after")
-    def _tool_form(self) -> Self:
-        return self.only_constrained()
 
 
 class OpenVINOEngine:
@@ -118,7 +87,7 @@ class OpenVINOEngine:
         with self._counters:
             try:
                 while True:
-                    chunk = await stream.chunks.get()
+                    chunk = await stream.results.get()
                     if isinstance(chunk, EngineError):
                         raise chunk
                     if chunk.usage is not None:
@@ -182,12 +151,21 @@ class OpenVINOKind:
     Options = OpenVINOOptions
 
     def identity(self, options: OpenVINOOptions) -> Mapping[str, Any]:
-        return {"kind": "openvino", "weights": models.weights_identity(options.model), "precision": options.precision}
+        of_vectors = {"pooling": options.pooling, "normalize": options.normalize}
+        return {
+            "kind": "openvino",
+            "weights": models.weights_identity(options.model),
+            "precision": options.precision,
+            **{name: value for name, value in of_vectors.items() if value is not None},
+        }
 
     def num_replicas(self, options: OpenVINOOptions) -> int:
         return options.replicas
 
     def outline(self, options: OpenVINOOptions) -> EngineOutline:
+        folder = _vectors_folder(options)
+        if folder is not None:
+            return outline_of(options, folder)
         path, max_context_tokens = find_model(models.resolve_model(options.model, models.cache_folder()))
         tokenizer, _ = load_tokenizer(path)
 
@@ -213,8 +191,26 @@ class OpenVINOKind:
     def tool_form(self, options: OpenVINOOptions) -> ToolForm:
         return "constrained"
 
-    def open(self, options: OpenVINOOptions, replica: int, secrets: Secrets) -> OpenVINOEngine:
-        return OpenVINOEngine(options)
+    def has_embeddings(self, options: OpenVINOOptions) -> bool:
+        return _vectors_folder(options) is not None
+
+    def has_answers(self, options: OpenVINOOptions) -> bool:
+        return _vectors_folder(options) is None
+
+    def open(self, options: OpenVINOOptions, replica: int, secrets: Secrets) -> OpenVINOEngine | OpenVINOEmbedder:
+        folder = _vectors_folder(options)
+        return OpenVINOEngine(options) if folder is None else OpenVINOEmbedder(options, folder)
+
+
+def _vectors_folder(options: OpenVINOOptions) -> Path | None:
+    """Return the folder of a model that gives vectors, None for all others."""
+    path = Path(options.model).expanduser()
+    if options.model not in models.CATALOG and gives_vectors(path):
+        return path
+    for name in ("pooling", "normalize"):
+        if getattr(options, name) is not None:
+            raise ConfigError(f"'{name}' is for models that give vectors, and {options.model} answers")
+    return None
 
 
 def find_model(path: Path) -> tuple[Path, int]:

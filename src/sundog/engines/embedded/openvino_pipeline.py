@@ -19,6 +19,7 @@ from typing import Any
 from sundog.engines.base import FinishReason
 from sundog.engines.embedded.models import cache_folder
 from sundog.engines.embedded.prefix_mirror import PrefixMirror
+from sundog.engines.embedded.step_loop import StepLoop
 from sundog.errors import BadResponse, ConfigError, EngineOverloaded, EngineUnavailable
 
 # The block size of the CPU plugin; a prefix is shared in whole blocks of it.
@@ -56,7 +57,7 @@ class Sampling:
     grammar: str | None
 
 
-def load_pipeline(settings: PipelineSettings) -> tuple[OpenVINOPipeline, TokenizerFiles]:
+def load_pipeline(settings: PipelineSettings) -> tuple[StepLoop, TokenizerFiles]:
     """Read the weights, 3 to 8 s for a small model; EngineUnavailable or ConfigError with what to do."""
     genai = import_openvino("openvino_genai")
     scheduler = genai.SchedulerConfig()
@@ -77,7 +78,7 @@ def load_pipeline(settings: PipelineSettings) -> tuple[OpenVINOPipeline, Tokeniz
         ) from error
     if not tokenizer.chat_template:
         raise ConfigError(f"the model {settings.path} has no chat template", hint="use an instruction-tuned model")
-    return OpenVINOPipeline(pipeline, PrefixMirror(KV_BLOCK_TOKENS, scheduler.num_kv_blocks)), files
+    return StepLoop(OpenVINOPipeline(pipeline, PrefixMirror(KV_BLOCK_TOKENS, scheduler.num_kv_blocks))), files
 
 
 def open_tokenizer(path: Path, files: TokenizerFiles) -> Any:

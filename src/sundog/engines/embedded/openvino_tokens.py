@@ -35,7 +35,7 @@ def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     tokens = _encode(tokenizer, text)
     if len(tokens) < FEWEST_CUT_TOKENS or len(tokens) < _cut_tokens(tokenizer):
         return tokens
-    return [token for piece in _pieces(text) for token in _encode(tokenizer, piece)]
+    return [token for piece in pieces_of(text) for token in _encode(tokenizer, piece)]
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:
@@ -49,15 +49,15 @@ def _cut_tokens(tokenizer: Any) -> int:
     return len(_encode(tokenizer, PROBE))
 
 
-def _pieces(text: str) -> Iterator[str]:
+def pieces_of(text: str, max_characters: int = PIECE_CHARACTERS) -> Iterator[str]:
     """Yield `text` cut before single spaces, where tokenizers begin a word; in the midst of a word only where it is
     longer than a piece. So the tokens of the pieces are those of the text, but for a few around such a cut."""
     start = 0
-    while len(text) - start > PIECE_CHARACTERS:
-        end = text.rfind(" ", start + 1, start + PIECE_CHARACTERS)
+    while len(text) - start > max_characters:
+        end = text.rfind(" ", start + 1, start + max_characters)
         while end > start and text[end - 1].isspace():
             end = text.rfind(" ", start + 1, end)
-        end = end if end > start else start + PIECE_CHARACTERS
+        end = end if end > start else start + max_characters
         yield text[start:end]
         start = end
     yield text[start:]

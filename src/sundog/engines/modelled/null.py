@@ -118,7 +118,8 @@ class NullEngine:
     async def embed(self, request: EmbedRequest) -> Embeddings:
         self._check_open()
         with self._counters:
-            num_tokens = sum(map(count_tokens, request.texts))
+            num_tokens_of_each = tuple(map(count_tokens, request.texts))
+            num_tokens = sum(num_tokens_of_each)
             if self._steps is not None:
                 async with aclosing(self._steps.generate(num_tokens, 1, (), is_streamed=False)) as told:
                     async for _ in told:
@@ -127,7 +128,8 @@ class NullEngine:
                 await asyncio.sleep(self._options.latency_s)
             model, usage = self._options.model, Usage(num_tokens, 0, 0)
             self._counters.add(usage)
-            return Embeddings(tuple(hashed_vector(model, text, request.dimensions) for text in request.texts), usage)
+            vectors = tuple(hashed_vector(model, text, request.dimensions) for text in request.texts)
+            return Embeddings(vectors, usage, num_tokens_of_each)
 
     def _check_open(self) -> None:
         if not self._is_open:
@@ -222,6 +224,9 @@ class NullKind:
         return frozenset({"image", "file"})
 
     def has_embeddings(self, options: NullOptions) -> bool:
+        return True
+
+    def has_answers(self, options: NullOptions) -> bool:
         return True
 
     def tool_form(self, options: NullOptions) -> ToolForm:

@@ -266,6 +266,9 @@ class OpenAIKind:
     def has_embeddings(self, options: OpenAIOptions) -> bool:
         return True
 
+    def has_answers(self, options: OpenAIOptions) -> bool:
+        return True
+
     def tool_form(self, options: OpenAIOptions) -> ToolForm:
         return options.tool_calls or ("native" if options.api == "chat" else "constrained")
 

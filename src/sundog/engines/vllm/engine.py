@@ -248,6 +248,9 @@ class VLLMKind:
     def has_embeddings(self, options: VLLMOptions) -> bool:
         return True
 
+    def has_answers(self, options: VLLMOptions) -> bool:
+        return True
+
     def tool_form(self, options: VLLMOptions) -> ToolForm:
         return options.tool_calls or ("native" if "tool_call_parser" in options.arguments else "constrained")
 
