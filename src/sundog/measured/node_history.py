@@ -94,6 +94,10 @@ class Observations:
         """A loop ended after so many turns."""
         self.records.setdefault((node, ""), NodeRecord()).num_turns.add(num_turns)
 
+    def took(self, node: str, call_s: float) -> None:
+        """The calls of one use of a tool, an agent or a flow, took so long together."""
+        self.records.setdefault((node, ""), NodeRecord()).call_s.add(call_s)
+
     def used_after(self, node: str, turn: int) -> None:
         """A conversation that has ended used a tool, whose step is `node`, after a turn; turns count from 1."""
         self.records.setdefault((node, ""), NodeRecord()).after_turns.add(turn)

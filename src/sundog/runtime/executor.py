@@ -65,12 +65,14 @@ class Passages(Protocol):
 
 class Observer(Protocol):
     """Hears what the rows decide: `judged`, how a condition of a node turned out; `fanned_out`, how long a list of
-    `for_each` was; `turned`, after how many turns a loop ended; `used_after`, after which turn an agent used a tool."""
+    `for_each` was; `turned`, after how many turns a loop ended; `used_after`, after which turn an agent used a tool;
+    `took`, how long the calls of an agent or a flow took that is a tool."""
 
     def judged(self, node: str, holds: bool) -> None: ...
     def fanned_out(self, node: str, num_items: int) -> None: ...
     def turned(self, node: str, num_turns: int) -> None: ...
     def used_after(self, node: str, turn: int) -> None: ...
+    def took(self, node: str, call_s: float) -> None: ...
 
 
 class RowExecutor:
@@ -240,22 +242,12 @@ class RowExecutor:
                 return await self._run_alternatives(node, scope, row, path, depth)
             case LoopExec():
                 return await self._run_loop(node, scope, row, path)
-        answer = await self._call(row, depth, node, scope, path)
-        if node.name in self._recorded:
-            row.record.step(node, path, depth, answer)
-        return self._told(node, answer)
+        return self._heard(row, node, path, depth, await self._call(row, depth, node, scope, path))
 
     async def _call(
-        self,
-        row: RowWay,
-        depth: int,
-        node: CallExec,
-        scope: Scope,
-        path: str,
-        num_turns: int = 0,
-        facts: CallFacts | None = None,
+        self, row: RowWay, depth: int, node: CallExec, scope: Scope, path: str, facts: CallFacts | None = None
     ) -> CallAnswer:
-        identity = CallIdentity(row.row, path, self._depth + depth, row.position, num_turns, facts)
+        identity = CallIdentity(row.row, path, self._depth + depth, row.position, facts)
         if row.is_use:
             kept = await self._kept(row, node, scope, identity)
             if isinstance(kept, CallError):
@@ -302,6 +294,7 @@ class RowExecutor:
             row.unknown = use.unknown
             raise use.unknown
         answer.call_s = fsum(use.call_seconds)
+        self._observer.took(node.name, answer.call_s)
         row.call_seconds.append(answer.call_s)
         return answer
 
@@ -313,15 +306,18 @@ class RowExecutor:
 
         async def try_step(call: CallExec, inner: Scope, at: str) -> Any:
             answer = await self._call_or_error(row, depth, call, inner, at)
-            return self._told(call, answer) if isinstance(answer, CallAnswer) else answer
+            return self._heard(row, call, at, depth, answer) if isinstance(answer, CallAnswer) else answer
 
         def count(name: str) -> None:
             row.asked.append(Asked(name, 0, 0))
 
         return await alternative_value(node, scope, path, run_step, try_step, count, self._observer)
 
-    def _told(self, node: CallExec, answer: CallAnswer) -> Any:
-        """Return the value as templates see it: with its usage, where one may read that."""
+    def _heard(self, row: RowWay, node: CallExec, path: str, depth: int, answer: CallAnswer) -> Any:
+        """Return the value as templates see it: with its usage, where one may read that. Where the call is a part of a
+        conversation, it is kept for readers."""
+        if (is_alternative := self._recorded.get(node.name)) is not None:
+            row.record.step(node, path, depth, answer, is_alternative=is_alternative)
         if not self._tells_usage or engine_of(node.pool) is None or not isinstance(answer.value, dict):
             return answer.value
         usage = answer.usage

@@ -14,6 +14,7 @@ from typing import Any
 from sundog.engines.base import Message, Usage
 from sundog.engines.message_parts import TextPart
 from sundog.ir.agents import AgentExec, ToolFlowExec
+from sundog.ir.alternatives import AlternativesExec
 from sundog.ir.conversations.transcript import (
     Figures,
     KeptCall,
@@ -63,9 +64,11 @@ class RowRecord:
         kept = tuple(said[:MAX_SAYINGS])
         self._transcripts.append(Transcript(path, kind, ended, kept, len(said) - len(kept)))
 
-    def step(self, node: CallExec, path: str, place: int, answer: CallAnswer) -> None:
+    def step(self, node: CallExec, path: str, place: int, answer: CallAnswer, *, is_alternative: bool = False) -> None:
         """Keep a call of a step: in its loop's turn where it is in one, else as a conversation of its own. `place`:
-        among the steps beside it."""
+        among the steps beside it. `is_alternative`: another step may stand in for it, or it for another."""
+        if is_alternative:
+            path = path.rpartition("/")[0].rpartition(".")[0]
         found = _TURN.match(path)
         if found is None:
             kind: TranscriptKind = "human" if node.step.operator == "human" else "llm"
@@ -124,19 +127,21 @@ def figures(call_s: float, usage: Usage) -> Figures:
     return Figures(round(call_s, 6), usage.num_prompt_tokens, usage.num_cached_tokens or 0, usage.num_output_tokens)
 
 
-def recorded_steps(nodes: Sequence[Exec], *, is_in_loop: bool = False) -> frozenset[str]:
-    """Return the steps of a table whose calls are kept: those in loops and in tools' flows, those that are asked with a
-    conversation, and those that a person answers. What agents say, they keep themselves."""
-    found: set[str] = set()
+def recorded_steps(nodes: Sequence[Exec], *, is_in_loop: bool = False, is_alternative: bool = False) -> dict[str, bool]:
+    """Return the steps of a table whose calls are kept, with whether they are alternatives of one step: those in loops
+    and in tools' flows, those that are asked with a conversation, and those that a person answers. What agents say,
+    they keep themselves."""
+    found: dict[str, bool] = {}
     for node in nodes:
         if isinstance(node, CallExec):
             if is_in_loop or node.step.operator == "human" or _has_conversation(node.step):
-                found.add(node.name)
+                found[node.name] = is_alternative
         elif isinstance(node, AgentExec):
             found |= recorded_steps([inner for inner in node.body if isinstance(inner, LoopExec)])
         elif isinstance(node, LoopExec):
-            found |= recorded_steps(node.body, is_in_loop=is_in_loop or type(node) in _TURNS)
-    return frozenset(found)
+            is_loop = is_in_loop or type(node) in _TURNS
+            found |= recorded_steps(node.body, is_in_loop=is_loop, is_alternative=isinstance(node, AlternativesExec))
+    return found
 
 
 def _has_conversation(step: Step) -> bool:

@@ -178,6 +178,33 @@ def test_turns_of_a_loop_and_messages_of_rows_are_kept(folder: Path) -> None:
     assert (2, "assistant", "2 from Again?") in turns
 
 
+def test_a_step_that_stands_in_speaks_in_the_turn_of_the_other(folder: Path) -> None:
+    def script(messages: Sequence[Message]) -> Answer:
+        return BadResponse("no answer") if messages[0].content == "Tell 1" else f"told {messages[0].content}"
+
+    STAGE.script = script
+    nodes = """  talk:
+    loop:
+      max_turns: 2
+      nodes:
+        say:
+          llm: {engine: model, prompt: "Tell {{ loop.turn }}", temperature: 1}
+          retries: 0
+          on_error: {value: {text: "nothing"}}
+        check: {python: {call: "desk:is_enough", args: {turn: "{{ say.text | length }}"}}}
+  chat: {llm: {engine: model, messages: "{{ row.chat }}"}, on_error: {value: {text: none}}}
+outputs: {text: "{{ [talk, chat] }}"}
+"""
+    run(folder, nodes, [{"q": "x", "chat": [{"role": "user", "content": "Hello"}]}])
+    assert [(one.path, one.kind) for one in kept(folder).transcripts] == [("chat", "llm"), ("talk", "loop")]
+    assert said(kept(folder), "talk") == [
+        (1, "check", "false"),
+        (2, "user", "Tell 2"),
+        (2, "assistant", "told Tell 2"),
+        (2, "check", "false"),
+    ]
+
+
 def test_no_more_is_kept_than_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transcripts, "MAX_TEXT", 10)
     monkeypatch.setattr(transcripts, "MAX_ROW", 25)

@@ -14,8 +14,10 @@ import pytest
 import sundog as sd
 from sundog.engines.base import ENGINES, Message
 from sundog.errors import AnswersAwaited, BadResponse, PromptTooLong
+from sundog.measured.node_history import read_history
 from sundog.runtime.answers import open_questions
 from sundog.runtime.calls import attempt
+from sundog.runtime.kept_conversations import conversations_of
 from tests.runtime.agents.scripted_agent import STAGE, Answer, ScriptedKind, Stage, found_steps, num_answers, told
 
 FLOW = """
@@ -286,3 +288,14 @@ def test_explain_shows_and_counts_the_inner_agent(stage: Stage, tmp_path: Path) 
     }
     assert expected["help__research__turn"] > 0
     assert expected["help__research__note"] > 0
+
+
+def test_both_conversations_are_kept_and_the_time_of_the_inner_one(stage: Stage, tmp_path: Path) -> None:
+    run(tmp_path, conversations([("orders", {})], "a lamp"))
+    found = conversations_of(tmp_path / "state", "last", "0").kept.transcripts
+    assert [(one.path, one.ended) for one in found] == [("help", "answer"), ("help.1/help__research[0]", "answer")]
+    assert [one.content.text for one in found[0].said][-2:] == ["a lamp", "told: a lamp"]
+    assert [(one.role, one.content.text) for one in found[1].said][-1] == ("assistant", "a lamp")
+    history = read_history(tmp_path / "state", "desk")
+    assert history["help__research", ""].call_s.count == history["help__research", ""].after_turns.near(1) == 1
+    assert history["help__research", ""].call_s.total > 0

@@ -140,6 +140,17 @@ def test_the_last_turn_that_is_allowed_is_told(
     assert [{about["last_turn"] for about in found[number]} for number in sorted(found)] == [{one} for one in last]
 
 
+def test_turns_of_a_loop_count_as_turns(stage: Stage, tmp_path: Path) -> None:
+    more = """  again:
+    loop:
+      max_turns: 2
+      nodes: {think_on: {llm: {engine: model, prompt: "{{ help.turns }} {{ loop.turn }} {{ row.id }}"}}}
+"""
+    told(stage, tmp_path, lambda messages: "done", more=more.rstrip().replace("again:", "more:"))
+    turns = [one.about["turn"] for one in stage.requests if one.about["node"] == "think_on"]
+    assert sorted(set(turns)) == [min(turns), min(turns) + 1]
+
+
 def test_nothing_is_said_of_what_too_few_conversations_tell() -> None:
     turns, tools = NodeRecord(), {"a": NodeRecord(), "b": None}
     for number in range(9):

@@ -27,8 +27,8 @@ from sundog.runtime.calls.dispatch import CallAnswer
 from sundog.runtime.transcripts import RowRecord, figures
 from sundog.sched.facts import CallFacts
 
-Ask = Callable[[CallExec, Scope, str, int, CallFacts | None], Awaitable[CallAnswer]]
-"""Makes the call of a turn under a path, after so many turns, with what is told of it; CallError where it failed."""
+Ask = Callable[[CallExec, Scope, str, CallFacts | None], Awaitable[CallAnswer]]
+"""Makes the call of a turn under a path, with what is told of it; CallError where it failed."""
 
 
 class TurnObserver(Protocol):
@@ -156,7 +156,7 @@ class AgentConversation:
         scope = {**self._scope, SO_FAR: SoFar(tuple(said.messages), is_last)}
         turn, number = self._node.turn, said.num_turns + 1
         told = None if self._told is None else self._told.of(number, is_final=is_last)
-        answer = await self._ask(turn, scope, f"{self._path}.{number}/{turn.name}", said.num_turns, told)
+        answer = await self._ask(turn, scope, f"{self._path}.{number}/{turn.name}", told)
         said.usages.append(answer.usage)
         said.call_seconds.append(answer.call_s)
         said.took = figures(answer.call_s, answer.usage)

@@ -152,8 +152,8 @@ class Attempts:
         )
 
     def _about(self, node: CallExec, identity: CallIdentity, prompt: tuple[Message, ...]) -> Mapping[str, Any]:
-        facts, turn = self._run.facts_of(node.name, identity), identity.depth + identity.num_turns
-        return envelope(facts, self._run.workflow_id(identity.row), turn, prompt)
+        facts = self._run.facts_of(node.name, identity)
+        return envelope(facts, self._run.workflow_id(identity.row), identity.turn, prompt)
 
 
 def _in_all(answers: Sequence[CommittedOutcome | None]) -> Usage | None:

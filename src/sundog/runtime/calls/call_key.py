@@ -5,6 +5,7 @@ Owns what runs and rows may have in common. Never looks anything up.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -14,6 +15,8 @@ from sundog.ir.row_ids import RowRef
 from sundog.ir.values.canonical import canonical_json
 from sundog.operators.base import BoundCall
 from sundog.sched.facts import NO_FACTS, CallFacts
+
+_TURNS = re.compile(r"\.(\d+)/")
 
 
 @dataclass(slots=True)
@@ -26,10 +29,14 @@ class CallIdentity:
     depth: int
     #: The number of rows that this process took up before this one.
     position: int = 0
-    #: The turns of its conversation before it, 0 outside of an agent.
-    num_turns: int = 0
     #: Facts of this call alone, None where those of its step hold.
     facts: CallFacts | None = None
+
+    @property
+    def turn(self) -> int:
+        """The calls of its row before it, as far as its place tells: steps before it, and turns of loops and
+        conversations around it."""
+        return self.depth + sum(int(number) - 1 for number in _TURNS.findall(self.path))
 
     @property
     def order(self) -> int:
