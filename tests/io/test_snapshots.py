@@ -13,6 +13,7 @@ from sundog.errors import FlowError, InputError, Location
 from sundog.flow.python.rows import register_rows
 from sundog.ir.logical import InputSource
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar
+from sundog.runtime.rows import snapshot
 from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.table import BadRow
 
@@ -243,3 +244,18 @@ def test_a_query_may_be_joined(put: Put, read: Read) -> None:
         {"id": 2, "n": None},
         {"id": 1, "n": {"n": 1, "ten": 10}},
     ]
+
+
+def test_many_rows_are_kept_in_several_files(tmp_path: Path, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "MAX_PIECE_BYTES", 40)
+    kept = tmp_path / "state" / "inputs"
+    kept.mkdir(parents=True)
+    # A process that was killed before all rows were written may have left some.
+    (kept / "rows.99.jsonl").write_text('{"n": 99}\n')
+    rows = [{"n": n, "call": 1} for n in range(30)]
+    for _ in range(2):
+        assert read(call("rows", num=30), snapshot_dir=kept) == rows
+    files = sorted(kept.glob("*.jsonl"))
+    assert len(files) == 10
+    assert max(file.stat().st_size for file in files) < 60
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}

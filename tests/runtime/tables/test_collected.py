@@ -171,10 +171,9 @@ def test_long_rows_are_collected_in_less_memory_than_they_are(tmp_path: Path, mo
     relations = long_rows(tmp_path, monkeypatch, 128)
     table = Table("t", collect("select id, id % 30 as ward, text from visits", ("ward",)), (), ())
     relations.with_room(lambda: make(table, relations, tmp_path / "made"))
-    lines = (tmp_path / "made" / "t.jsonl").read_text().splitlines()
-    assert [json.loads(line)["ward"] for line in lines] == list(range(30))
-    assert [[row["id"] for row in json.loads(line)["rows"]] for line in lines[:2]] == [
-        list(range(ward, NUM_LONG, 30)) for ward in (0, 1)
+    groups = [group for batch in made_rows(table, tmp_path / "made").batches() for _, group in batch]
+    assert [isinstance(group, dict) and (group["ward"], [row["id"] for row in group["rows"]]) for group in groups] == [
+        (ward, list(range(ward, NUM_LONG, 30))) for ward in range(30)
     ]
     relations.close()
 

@@ -1,7 +1,7 @@
 """Rows that a query or a function makes, written once so that a resumed run reads the very same ones.
 
-Owns the snapshot files: `<input>.jsonl`, and `<input>.notes.json` where values changed on the way. Never reads the rows
-back; json_table does.
+Owns the snapshot files: `<input>.jsonl` with the last rows, `<input>.<number>.jsonl` with those before where they are
+many, and `<input>.notes.json` where values changed on the way. Never reads the rows back; json_table does.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ from sundog.runtime.rows.values.decoding import note_nulled
 from sundog.runtime.rows.values.query_rows import json_lines
 from sundog.runtime.rows.whole_file import whole_file
 
+MAX_PIECE_BYTES = 4 * 2**20
+"""Where a file of a snapshot ends. DuckDB works on 2,048 rows at once, however long they are, but never on those of two
+files: reading 48 MB of rows of 20 kB each takes 40 MB in such files, and 170 MB in a single one."""
+
 # DuckDB looks for relative names in the working folder before any other, so a query runs in the flow's folder.
 _WORKING_FOLDER = threading.Lock()
 
@@ -47,7 +51,8 @@ def take_snapshot(
                 write_snapshot(path, lambda nulled: _query_lines(source, query, connection, nulled))
         else:
             write_snapshot(path, lambda nulled: _call_lines(source, base_dir, nulled))
-    return InputFiles(source.name, (path,), "jsonl", path.parent, notes=notes_beside(path))
+    paths = (*_pieces_before(path), path)
+    return InputFiles(source.name, paths, "jsonl", path.parent, notes=notes_beside(path))
 
 
 def notes_beside(path: Path) -> tuple[str, ...]:
@@ -62,11 +67,27 @@ def write_snapshot(path: Path, lines: Callable[[Counter[str]], Iterable[bytes]])
     make_private_folder(path.parent)
     nulled = Counter[str]()
     with whole_file(path, FILE_MODE) as file:
-        file.writelines(lines(nulled))
+        for left in _pieces_before(path):
+            left.unlink()
+        piece, num_pieces = bytearray(), 0
+        for line in lines(nulled):
+            if len(piece) >= MAX_PIECE_BYTES:
+                num_pieces += 1
+                with whole_file(path.with_suffix(f".{num_pieces}.jsonl"), FILE_MODE) as before:
+                    before.write(piece)
+                piece.clear()
+            piece += line
+        file.write(piece)
         notes = [note_nulled(column, count) for column, count in nulled.items() if count]
         if notes:
             os.close(open_private(_notes_path(path), os.O_WRONLY))
             _notes_path(path).write_bytes(to_json(notes))
+
+
+def _pieces_before(path: Path) -> list[Path]:
+    """Return the files with the rows before those of `path`, in their order. They are whole where `path` is there."""
+    found = path.parent.glob(f"{path.stem}.*.jsonl")
+    return sorted(found, key=lambda piece: int(piece.suffixes[0][1:]))
 
 
 def _notes_path(path: Path) -> Path:
