@@ -221,6 +221,8 @@ def describe_progress(progress: Progress, forecast: Forecast) -> str:
     parts = [f"{progress.num_ended:,}{total} rows"]
     if progress.num_failed:
         parts.append(f"{progress.num_failed:,} failed")
+    if progress.num_not_run:
+        parts.append(f"{progress.num_not_run:,} not run because of that")
     num_executed = progress.num_restored_executed + progress.num_executed
     expected = "" if forecast.num_calls is None else f" of ≈{round(forecast.num_calls):,}"
     parts.append(f"{num_executed:,}{expected} calls")

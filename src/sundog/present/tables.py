@@ -15,7 +15,8 @@ from sundog.ir.tables import CollectedRows, ComponentRows, InputRows, QueryRows
 from sundog.present.figures import Shown, show_actual, show_estimate
 
 HEAD = ("table", "rows", "done")
-ACTUAL_HEAD = (*HEAD, "actual rows", "done", "failed", "dropped", "")
+STATES = {"done": "done", "failed": "failed", "not_run": "not run", "dropped": "dropped"}
+"""Heads of columns by the states of rows; `not_run` has one where there are such rows."""
 LEFT_RANGE = "left its range"
 
 
@@ -95,21 +96,23 @@ def left_rows(table: TableDocument) -> bool:
 
 def table_lines(tables: Sequence[TableDocument]) -> Iterator[str]:
     """Yield the rows of the tables, a line for each; with those of a run where there was one."""
-    is_run = any(table.actual is not None for table in tables)
-    lines = [ACTUAL_HEAD if is_run else HEAD, *(_cells(table, is_run=is_run) for table in tables)]
+    actual = [table.actual for table in tables if table.actual is not None]
+    states = [state for state in STATES if state != "not_run" or any(one.get(state) for one in actual)]
+    head = (*HEAD, "actual rows", *(STATES[state] for state in states), "") if actual else HEAD
+    lines = [head, *(_cells(table, states if actual else ()) for table in tables)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
 
 
-def _cells(table: TableDocument, *, is_run: bool) -> tuple[str, ...]:
+def _cells(table: TableDocument, states: Sequence[str]) -> tuple[str, ...]:
     name = f"{table.name} (result)" if table.is_result else table.name
     expected = (name, str(rows_shown(table)), str(show_estimate(table.num_done, "num_rows")))
-    if not is_run:
+    if not states:
         return expected
-    states = [show_actual((table.actual or {}).get(state, 0), "num_rows") for state in ("done", "failed", "dropped")]
+    numbers = [show_actual((table.actual or {}).get(state, 0), "num_rows") for state in states]
     mark = LEFT_RANGE if left_rows(table) else ""
-    return (*expected, show_actual(table.num_actual, "num_rows"), *states, mark)
+    return (*expected, show_actual(table.num_actual, "num_rows"), *numbers, mark)
 
 
 def _document(table: TableExec, estimate: TableEstimate, plan: PhysicalPlan) -> TableDocument:

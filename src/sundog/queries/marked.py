@@ -17,7 +17,8 @@ from sundog.queries.parsed import Query, is_relation, parse_query, relation_name
 from sundog.queries.select_parts import has_joins, is_grouped, is_one_pass, is_star, output_names, own_nodes, source
 
 FAILED = "__failed"
-"""The column that is true in a row that is made of a failed one, and the relation with the numbers of those rows."""
+"""The column with the tables in which rows failed for a row that is made of a missing one, null in others, and the
+relation with the numbers of missing rows."""
 _OTHERS = ("with_", "distinct", "limit", "offset", "qualify", "windows", "sample", "laterals")
 
 
@@ -76,5 +77,5 @@ def with_mark(query: Query, relation: str) -> Query:
     alias = next(one.alias_or_name for one in joined if isinstance(one, exp.Table) and relation_name(one) == relation)
     clause = next(one for one in clauses_of(query.tokens) if one.name == "select")
     end = query.tokens[clause.end - 1].end + 1
-    mark = f", {sql_name(alias)}.rowid in (select id from {FAILED}) as {FAILED}"
+    mark = f", (select f.failed_in from {FAILED} f where f.id = {sql_name(alias)}.rowid) as {FAILED}"
     return parse_query(edited(query.sql, [Edit(end, end, mark)]))

@@ -118,7 +118,9 @@ class RowExecutor:
         except RowDropped:
             return on_its_way.ended("dropped", b"{}")
         except NodeFailed as failed:
-            return on_its_way.ended("failed", failed.body(self._known(row)))
+            lacks = row.lacks if isinstance(row, BadRow) else None
+            body = failed.body(self._known(row), lacks)
+            return on_its_way.ended("failed" if lacks is None else "not_run", body)
         except AnswersAwaited as awaited:
             awaited.said = on_its_way.record.packed()
             raise

@@ -133,6 +133,8 @@ class Feed:
                 self._progress.num_done += 1
             case "dropped":
                 self._progress.num_dropped += 1
+            case "not_run":
+                self._progress.num_not_run += 1
             case "failed":
                 self._progress.num_failed += 1
                 if self._max_errors is not None and self._progress.num_failed > self._max_errors:

@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from sundog.errors import ConfigError, suggest
 from sundog.ir.row_ids import RowId
-from sundog.runtime.figures.failed_rows import failed_rows
+from sundog.runtime.figures.failed_rows import failed_rows, num_told
 from sundog.runtime.rows.outputs import write_rows
 from sundog.store.runs import RunList, RunRecord
 from sundog.store.store import STORE_FILE, Store
@@ -38,6 +38,8 @@ class RunSummary:
     done: int
     failed: int
     dropped: int
+    #: Rows made of rows that failed.
+    not_run: int
     #: ISO time, UTC.
     began: str
     #: ISO time, UTC.
@@ -50,7 +52,7 @@ class RunSummary:
 
 
 LAST = "last"
-FAILURE_COLUMNS = ("table", "row", "node", "cause", "hint", "attempts")
+FAILURE_COLUMNS = ("table", "row", "node", "cause", "hint", "attempts", "because_of")
 
 
 class RunRows:
@@ -64,10 +66,10 @@ class RunRows:
         self._tables = store.tables(run_id) if table is None else [table]
         counts = store.count_rows(run_id)
         num_done = sum(counts.get((name, "done"), 0) for name in self._tables)
-        num_failed = sum(counts.get((name, "failed"), 0) for name in self._tables)
+        num_failed = num_told(store, run_id, self._tables)
         self.num_rows, self.num_others = (num_failed, num_done) if is_failed else (num_done, num_failed)
-        first = 0 if any(self._tables) else 1
-        self.columns = FAILURE_COLUMNS[first:] if is_failed else tuple(next(iter(self), {}))
+        columns = FAILURE_COLUMNS if any(self._tables) else FAILURE_COLUMNS[1:-1]
+        self.columns = columns if is_failed else tuple(next(iter(self), {}))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self._store.decoded(body) for _, body in self._bodies())
@@ -82,7 +84,7 @@ class RunRows:
                 yield from self._store.rows(self.run_id, table, "done")
             return
         for number, row in enumerate(failed_rows(self._store, self.run_id, self._tables)):
-            yield (number,), to_json({"hint": None, **row})
+            yield (number,), to_json({name: row.get(name) for name in self.columns})
 
 
 @contextmanager
@@ -216,6 +218,7 @@ def _summary(record: RunRecord, store: Store, runs: RunList) -> RunSummary:
         done=counts["done"],
         failed=counts["failed"],
         dropped=counts["dropped"],
+        not_run=counts["not_run"],
         began=record.started_at,
         ended=record.ended_at,
         busy_s=record.busy_s,

@@ -13,7 +13,8 @@ from sundog.errors import CallError
 from sundog.ir.conversations.transcript import RowTranscripts
 from sundog.ir.row_ids import RowRef
 from sundog.ir.values.normal_form import encode, whole_text
-from sundog.runtime.figures.failed_rows import KNOWN
+from sundog.runtime.figures.failed_rows import BECAUSE_OF, KNOWN, MADE_OF
+from sundog.runtime.rows.table import Lacks
 from sundog.runtime.transcripts import RowRecord
 from sundog.store.store import RowState
 from sundog.store.writer import Asked
@@ -44,12 +45,15 @@ class NodeFailed(Exception):
         self.node = node
         self.error = error
 
-    def body(self, known: Mapping[str, Any]) -> bytes:
-        """Return what is kept of the failed row. `known`: columns that it has all the same."""
+    def body(self, known: Mapping[str, Any], lacks: Lacks | None) -> bytes:
+        """Return what is kept of the failed row, or of one that was not run for what it `lacks`. `known`: columns that
+        it has all the same."""
         error = self.error
         hint = {"hint": whole_text(error.hint)} if error.hint else {}
         cause = whole_text(f"{type(error).__name__}: {error.what}")
-        kept = {KNOWN: known} if known else {}
+        kept: dict[str, Any] = {KNOWN: known} if known else {}
+        if lacks is not None:
+            kept |= {BECAUSE_OF: lacks.failed_in, MADE_OF: lacks.table}
         return encode({"node": self.node, "cause": cause, **hint, "attempts": error.num_attempts, **kept})
 
 

@@ -287,7 +287,7 @@ class Run:
         is_known = all(isinstance(table.source, InputRows) for table in self.plan.logical.tables)
         progress.num_rows = self.record.num_rows if is_known else None
         progress.num_done, progress.num_failed = counts["done"], counts["failed"]
-        progress.num_dropped = counts["dropped"]
+        progress.num_dropped, progress.num_not_run = counts["dropped"], counts["not_run"]
         progress.num_restored = progress.num_ended
         if not self.is_new and not self.is_finished:
             totals = self._store.node_totals(self.record.run_id).values()

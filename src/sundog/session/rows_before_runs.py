@@ -192,7 +192,7 @@ class TableRowsBeforeRuns:
         folder = self._folder / f"placed-{len(self._placed_rows)}"
         folder.mkdir()
         columns = tuple((column.name, column.type) for column in read.columns)
-        rows = ((line, False) for line in _places(read.table, source))
+        rows = ((line, ()) for line in _places(read.table, source))
         try:
             make_marked(table, columns, rows, self._inputs.relations, folder)
         except RunError:

@@ -26,7 +26,10 @@ from sundog.store import writer as sql
 from sundog.store.schema import connect_store, damaged, store_error
 from sundog.store.writer import Asked, Writer
 
-RowState = Literal["done", "failed", "dropped"]
+RowState = Literal["done", "failed", "dropped", "not_run"]
+"""How a row ended; not_run: rows that it is made of failed."""
+MISSING: tuple[RowState, ...] = ("failed", "not_run")
+"""The states of rows without an output that they would have, had no call failed."""
 NO_USAGE = Usage(0, 0, 0)
 STORE_FILE = "store.sqlite"
 LOOK_UP_SIZES = (256, 16, 1)
@@ -273,6 +276,14 @@ class Store:
         query = "select table_name, state, count(*) from rows where run_id = ? group by table_name, state"
         return {(table, state): number for table, state, number in self._rows(query, (run_id,))}
 
+    def count_missing(self, run_id: str) -> Counter[str]:
+        """Return how many rows of each table have failed, or were not run for one that has."""
+        counted = Counter[str]()
+        for (table, state), number in self.count_rows(run_id).items():
+            if state in MISSING:
+                counted[table] += number
+        return counted
+
     def count_states(self, run_id: str) -> Counter[RowState]:
         """Return how many rows of all tables have ended, by state."""
         counted = Counter[RowState]()
@@ -291,7 +302,8 @@ class Store:
                 self.execute(f"delete from {kind} where run_id = ? and table_name = ?", (run_id, table))
 
     def forget_failed_rows(self, run_id: str) -> None:
-        """Let the failed rows of a run be tried again: they will ask anew for what they asked."""
+        """Let the failed rows of a run, and those made of them, be tried again: they will ask anew for what they
+        asked."""
         query = "select table_name, asked from rows where run_id = ? and state = 'failed' and asked <> '[]'"
         with self._transaction():
             for table, asked in self.select(query, (run_id,)):
@@ -300,7 +312,7 @@ class Store:
             failed = "select table_name, row_id from rows where run_id = ? and state = 'failed'"
             said = f"delete from transcripts where run_id = ? and (table_name, row_id) in ({failed})"
             self.execute(said, (run_id, run_id))
-            self.execute("delete from rows where run_id = ? and state = 'failed'", (run_id,))
+            self.execute("delete from rows where run_id = ? and state in ('failed', 'not_run')", (run_id,))
 
     def node_totals(self, run_id: str) -> dict[str, NodeTotals]:
         """Return what each step of a run asked for and what of it was executed, by the step's name."""

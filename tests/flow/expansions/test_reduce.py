@@ -151,9 +151,13 @@ def test_a_part_that_failed_fails_its_group_and_no_other(tmp_path: Path, model: 
     model.broken = {"#4"}
     result = run(failing(tmp_path), tmp_path)
     assert sorted(numbers(result, "every")) == ["a", "c"]
-    causes = {row["table"]: row["cause"] for row in result.errors}
-    assert causes["told__groups"].endswith("1 of 1 parts of the group ward = \"b\" failed: rows of 'told__5'")
-    assert re.search(r"1 of \d parts of the group ward = .b. failed: rows of 'told__0'", causes["told__1"])
+    # The chunk is told, and the group; what lies between is neither told nor counted as failed.
+    chunk, group = result.errors
+    assert (group["table"], group["because_of"]) == ("told__groups", ["told__0"])
+    assert group["cause"].endswith("1 of 1 parts of the group ward = \"b\" failed: rows of 'told__0'")
+    assert (chunk["table"], "because_of" in chunk) == ("told__0", False)
+    assert (result.report.num_failed, result.report.num_not_run) == (1, 6)
+    assert "1 failed, 6 not run because of it" in str(result.report)
 
 
 def test_a_mended_part_mends_its_group_and_asks_nothing_else_again(tmp_path: Path, model: Model) -> None:

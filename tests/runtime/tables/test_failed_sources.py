@@ -72,7 +72,9 @@ def test_a_failed_row_fails_its_group_and_no_other(tmp_path: Path, model: Model)
     errors = [(row["table"], row["row"], row["node"], row["cause"]) for row in result.errors]
     assert [error[:3] for error in errors] == [("groups", "0", "inputs"), ("read", "2", "ask"), ("read", "6", "ask")]
     assert errors[0][3].endswith("2 of 3 parts of the group ward = \"b\" failed: rows of 'read'")
-    assert all("known" not in row for row in result.errors)
+    assert all("known" not in row and "made_of" not in row for row in result.errors)
+    assert [row.get("because_of") for row in result.errors] == [["read"], None, None]
+    assert (result.report.num_failed, result.report.num_not_run) == (2, 1)
 
 
 def test_mended_rows_mend_their_group_and_ask_nothing_else_again(tmp_path: Path, model: Model) -> None:

@@ -24,6 +24,8 @@ class Progress:
     num_done: int = 0
     num_failed: int = 0
     num_dropped: int = 0
+    #: Rows made of rows that failed.
+    num_not_run: int = 0
     num_asked: int = 0
     #: Answered calls of the rows that ended here.
     num_asked_by_ended: int = 0
@@ -38,7 +40,7 @@ class Progress:
 
     @property
     def num_ended(self) -> int:
-        return self.num_done + self.num_failed + self.num_dropped
+        return self.num_done + self.num_failed + self.num_dropped + self.num_not_run
 
     def heard(self, attempt: Attempt) -> None:
         """Count the calls that an attempt has answered."""

@@ -26,6 +26,8 @@ class Report:
     num_done: int
     num_failed: int
     num_dropped: int
+    #: Rows made of rows that failed.
+    num_not_run: int
     #: Seconds that processes worked on the run.
     busy_s: float
     #: In plan order.
@@ -84,6 +86,12 @@ class Report:
         executed = self.num_prompt_tokens
         return (executed - self.num_computed_prompt_tokens) / executed if executed else 0.0
 
+    @property
+    def _not_run(self) -> str:
+        if not self.num_not_run:
+            return ""
+        return f"{self.num_not_run:,} not run because of {'it' if self.num_failed == 1 else 'them'}, "
+
     def to_dict(self) -> dict[str, Any]:
         """Return every number, sums included, for machines."""
         sums = (
@@ -95,8 +103,8 @@ class Report:
     def __str__(self) -> str:
         lines = [
             f"run {self.run_id}: {self.state}",
-            f"rows     {self.num_done:,} done, {self.num_failed:,} failed, {self.num_dropped:,} filtered out"
-            f" in {self.busy_s:,.1f} s",
+            f"rows     {self.num_done:,} done, {self.num_failed:,} failed, {self._not_run}"
+            f"{self.num_dropped:,} filtered out in {self.busy_s:,.1f} s",
             _saving("calls", self.num_asked, "executed", self.num_executed),
             _saving("prompt", self.num_asked_prompt_tokens, "computed", self.num_computed_prompt_tokens, "tokens "),
             _saving("output", self.num_asked_output_tokens, "computed", self.num_output_tokens, "tokens "),
@@ -149,6 +157,7 @@ def read_report(
         num_done=rows["done"],
         num_failed=rows["failed"],
         num_dropped=rows["dropped"],
+        num_not_run=rows["not_run"],
         busy_s=busy_s,
         nodes=tuple(totals.get(name, NodeTotals(name)) for name in names),
         outputs=tuple(map(str, written.outputs)),

@@ -19,6 +19,7 @@ from sundog.queries.marked import FAILED, with_mark
 from sundog.queries.parsed import parse_query
 from sundog.runtime.rows.duck import MAX_LINE_BYTES
 from sundog.runtime.rows.formats.json_line import bad_line, bad_row_of
+from sundog.runtime.rows.table import Lacks
 from sundog.runtime.tables.column_types import ColumnTypes
 from sundog.runtime.tables.lines_by_key import lines_by_key
 from sundog.runtime.tables.relations import Relations
@@ -68,25 +69,27 @@ class _Line:
     #: The reason why no row can be so, None where one can.
     why_bad: str | None
     num_bytes: int
-    has_failed: bool
+    #: The tables in which rows failed so that this one is missing; empty where it is there.
+    failed_in: tuple[str, ...]
 
 
 def _read(line: bytes) -> _Line:
     row, bad = from_json(line), bad_row_of(line.decode())
-    return _Line(row, None if bad is None else bad.reason, len(line), row.pop(FAILED, False))
+    return _Line(row, None if bad is None else bad.reason, len(line), tuple(row.pop(FAILED, None) or ()))
 
 
 def _folded(group: Iterator[_Line], source: CollectedRows) -> bytes:
     head: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     num_rows = num_bytes = num_failed = 0
-    reason, hint = None, None
+    reason, hint, lacks, failed_in = None, None, None, set[str]()
     for line in group:
         row = line.row
         if not num_rows:
             head = {name: row.get(name) for name in source.by}
         num_rows, num_bytes, reason = num_rows + 1, num_bytes + line.num_bytes, reason or line.why_bad
-        num_failed += line.has_failed
+        num_failed += bool(line.failed_in)
+        failed_in.update(line.failed_in)
         if reason is None and num_rows <= source.max_group_rows and num_bytes <= MAX_GROUP_BYTES:
             rows.append({name: value for name, value in row.items() if name not in source.by})
         else:
@@ -96,9 +99,11 @@ def _folded(group: Iterator[_Line], source: CollectedRows) -> bytes:
     elif num_bytes > MAX_GROUP_BYTES:
         reason = f"the rows of {_shown(head)} are {num_bytes:,} bytes, and a row holds {MAX_GROUP_BYTES:,}"
     elif num_failed:
-        reason = f"{num_failed:,} of {num_rows:,} parts of {_shown(head)} failed: rows of '{marked_relation(source)}'"
+        lacks = Lacks(marked_relation(source), tuple(sorted(failed_in)))
+        listed = ", ".join(f"'{table}'" for table in lacks.failed_in)
+        reason = f"{num_failed:,} of {num_rows:,} parts of {_shown(head)} failed: rows of {listed}"
         hint = "see these rows in the errors file; --retry-failed tries them again, and then this one"
-    folded = to_json({**head, source.as_: rows}) if reason is None else bad_line(reason, head, hint)
+    folded = to_json({**head, source.as_: rows}) if reason is None else bad_line(reason, head, hint, lacks)
     return folded + b"\n"
 
 

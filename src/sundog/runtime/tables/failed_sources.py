@@ -14,9 +14,9 @@ from pydantic_core import to_json
 from sundog.errors import RunStopped
 from sundog.ir.logical import Table
 from sundog.ir.physical import PhysicalPlan, TableExec
-from sundog.ir.row_ids import spell_row_id
-from sundog.runtime.figures.failed_rows import KNOWN
-from sundog.store.store import Store
+from sundog.ir.row_ids import RowId, spell_row_id
+from sundog.runtime.figures.failed_rows import BECAUSE_OF, KNOWN
+from sundog.store.store import MISSING, RowState, Store
 
 
 def check_failures(plan: PhysicalPlan, table: TableExec, sources: Sequence[str], store: Store, run_id: str) -> None:
@@ -24,10 +24,10 @@ def check_failures(plan: PhysicalPlan, table: TableExec, sources: Sequence[str],
     may belong to any group or pair. Rows of `sources` that flow out of another table lack those that failed there."""
     if table.table.failed_rows == "leave_out":
         return
-    counts = store.count_rows(run_id)
+    missing = store.count_missing(run_id)
     for name in sources:
         for place in _fed_by(plan, name):
-            num_failed = counts.get((place, "failed"), 0)
+            num_failed = missing[place]
             if not num_failed or (place == name and table.table.failed_rows == "mark"):
                 continue
             rows = "1 of them" if num_failed == 1 else f"{num_failed:,} of them"
@@ -48,17 +48,23 @@ def _fed_by(plan: PhysicalPlan, name: str) -> Iterator[str]:
         place = None if table.table.failed_rows == "leave_out" else table.stream_of
 
 
-def with_failed(source: Table, store: Store, run_id: str, reader: str) -> Iterator[tuple[bytes, bool]]:
-    """Yield the rows of `source` in their order: the columns that are known of each, as JSON, and whether it failed.
-    RunStopped for one of which nobody knows where it belongs."""
-    done = ((row_id, body, False) for row_id, body in store.rows(run_id, source.name, "done"))
-    failed = ((row_id, body, True) for row_id, body in store.rows(run_id, source.name, "failed"))
-    for row_id, body, has_failed in merge(done, failed, key=lambda row: row[0]):
-        known = store.decoded(body).get(KNOWN, {}) if has_failed else {}
-        if missing := [name for name in source.untouched if has_failed and name not in known]:
+def with_failed(source: Table, store: Store, run_id: str, reader: str) -> Iterator[tuple[bytes, Sequence[str]]]:
+    """Yield the rows of `source` in their order: the columns that are known of each, as JSON, and for one that is
+    missing the tables in which rows failed for it. RunStopped for one of which nobody knows where it belongs."""
+
+    def of_state(state: RowState) -> Iterator[tuple[RowId, RowState, bytes]]:
+        return ((row_id, state, body) for row_id, body in store.rows(run_id, source.name, state))
+
+    for row_id, state, body in merge(*map(of_state, ("done", *MISSING)), key=lambda row: row[0]):
+        if state == "done":
+            yield body, ()
+            continue
+        failure = store.decoded(body)
+        known = failure.get(KNOWN, {})
+        if missing := [name for name in source.untouched if name not in known]:
             raise RunStopped(
                 f"row {spell_row_id(row_id)} of '{source.name}' failed before its column '{missing[0]}' was known, so "
                 f"that '{reader}' cannot mark what it belongs to",
                 hint="mend that row, or write `failed_rows: leave_out`",
             )
-        yield to_json(known) if has_failed else body, has_failed
+        yield to_json(known), failure.get(BECAUSE_OF, (source.name,))

@@ -30,7 +30,7 @@ def make(table: Table, relations: Relations, folder: Path) -> None:
 
 
 def make_marked(
-    table: Table, columns: ColumnTypes, rows: Iterable[tuple[bytes, bool]], relations: Relations, folder: Path
+    table: Table, columns: ColumnTypes, rows: Iterable[tuple[bytes, Sequence[str]]], relations: Relations, folder: Path
 ) -> None:
     """Do as `make` does for a table that marks what failed rows belong to. `rows`: those of the table that it reads, as
     `Relations.marked` takes them."""

@@ -17,9 +17,9 @@ from sundog.store.store import Store
 def made_with_marks(plan: PhysicalPlan, store: Store, run_id: str) -> list[str]:
     """Return the tables that marked groups with rows that failed. Their other rows keep their numbers when these are
     mended, so that nothing of them is forgotten."""
-    counts = store.count_rows(run_id)
+    missing = store.count_missing(run_id)
     marking = (table.table for table in plan.tables if table.table.failed_rows == "mark")
-    return [table.name for table in marking if any(counts.get((name, "failed")) for name in table.reads)]
+    return [table.name for table in marking if any(missing[name] for name in table.reads)]
 
 
 def made_without_rows(plan: PhysicalPlan, store: Store, run_id: str) -> list[str]:
@@ -28,16 +28,14 @@ def made_without_rows(plan: PhysicalPlan, store: Store, run_id: str) -> list[str
     ConfigError where such a table has an effect: its rows would have other numbers than before, and an effect is known
     by the number of its row.
     """
-    counts = store.count_rows(run_id)
+    counts, missing = store.count_rows(run_id), store.count_missing(run_id)
     stale: list[str] = []
     for table in plan.tables:
         if isinstance(table.table.source, InputRows):
             continue
         waited = [name for name in table.table.reads if name != table.stream_of and not _keeps_numbers(plan, table)]
         lacking = (place for name in waited for place in _flows_from(plan, name))
-        is_stale = any(counts.get((place, "failed")) for place in lacking) or bool(
-            set(stale).intersection(table.table.reads)
-        )
+        is_stale = any(missing[place] for place in lacking) or bool(set(stale).intersection(table.table.reads))
         if not is_stale or not any(name == table.name for name, _ in counts):
             continue
         if effects := [call.name for call in calls_of(table.nodes) if call.is_effect]:

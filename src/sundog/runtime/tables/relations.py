@@ -181,23 +181,26 @@ class Relations:
 
     @contextmanager
     def marked(
-        self, reader: str, name: str, columns: ColumnTypes, rows: Iterable[tuple[bytes, bool]]
+        self, reader: str, name: str, columns: ColumnTypes, rows: Iterable[tuple[bytes, Sequence[str]]]
     ) -> Iterator[None]:
         """Let the query of the table `reader` find `rows`, in their order, as the relation `name` until the block ends:
-        the JSON object of each, and whether the row failed, so that the relation `FAILED` has its number."""
-        schema, numbers = new_name("marked"), list[int]()
+        the JSON object of each, and for one that is missing the tables in which rows failed for it, which the relation
+        `FAILED` has by its number."""
+        schema, numbers, tables = new_name("marked"), list[int](), list[Sequence[str]]()
 
         def lines() -> Iterator[bytes]:
-            for number, (line, has_failed) in enumerate(rows):
-                if has_failed:
+            for number, (line, failed_in) in enumerate(rows):
+                if failed_in:
                     numbers.append(number)
+                    tables.append(failed_in)
                 yield line
 
         with self._lock, explained(lambda error: _unloadable(name, error)):
             self._connection.execute(f"CREATE SCHEMA {schema}")
             types = {column: spell_type(type) for column, type in columns}
             load_lines(self._connection, f"{schema}.{sql_name(name)}", lines(), types)
-            self._connection.execute(f"CREATE TABLE {schema}.{FAILED} AS SELECT unnest(?::BIGINT[]) AS id", [numbers])
+            missing = "unnest(?::BIGINT[]) AS id, unnest(?::VARCHAR[][]) AS failed_in"
+            self._connection.execute(f"CREATE TABLE {schema}.{FAILED} AS SELECT {missing}", [numbers, tables])
             self._marked[reader] = schema
         try:
             yield

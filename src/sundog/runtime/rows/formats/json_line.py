@@ -14,12 +14,13 @@ from typing import Any, NoReturn
 from pydantic_core import from_json, to_json
 
 from sundog.ir.values.normal_form import MAX_LEVELS, NoNormalForm, normal_form
-from sundog.runtime.rows.table import BadRow, InputRow
+from sundog.runtime.rows.table import BadRow, InputRow, Lacks
 from sundog.runtime.rows.values.decoding import whole_number
 
 # Private-use characters: no column of a user's is called so.
 _BAD = "\ue000bad row\ue001"
 _HINT = "\ue000hint\ue001"
+_LACKS = "\ue000lacks\ue001"
 _BAD_BEGINS = f'{{"{_BAD}":'
 
 
@@ -38,10 +39,12 @@ def row_of(line: str | bytes) -> InputRow | BadRow:
     return _formed(value)
 
 
-def bad_line(reason: str, row: Mapping[str, Any], hint: str | None = None) -> bytes:
+def bad_line(reason: str, row: Mapping[str, Any], hint: str | None = None, lacks: Lacks | None = None) -> bytes:
     """Return the line of a copy or a snapshot that stands for a bad row: its reason, and the plain values of `row`, so
-    that it is still found by its key. `hint`: as of `BadRow`."""
+    that it is still found by its key. `hint` and `lacks`: as of `BadRow`."""
     kept: InputRow = {} if hint is None else {_HINT: hint}
+    if lacks is not None:
+        kept[_LACKS] = [lacks.table, *lacks.failed_in]
     for name, value in row.items():
         if value is None or isinstance(value, str | int | float):
             with suppress(NoNormalForm):
@@ -59,8 +62,8 @@ def bad_row_of(line: str) -> BadRow | None:
     if not line.startswith(_BAD_BEGINS):
         return None
     known = from_json(line)
-    reason, hint = str(known.pop(_BAD)), known.pop(_HINT, None)
-    return BadRow(reason, known, hint)
+    reason, hint, lacks = str(known.pop(_BAD)), known.pop(_HINT, None), known.pop(_LACKS, None)
+    return BadRow(reason, known, hint, None if lacks is None else Lacks(lacks[0], tuple(lacks[1:])))
 
 
 def object_in(line: str | bytes) -> Mapping[str, Any]:
