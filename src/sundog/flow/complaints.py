@@ -17,6 +17,8 @@ class Complaint:
     what: str
     where: Location
     hint: str | None = None
+    #: It is told before all others, which may follow from it.
+    comes_first: bool = False
 
     def __str__(self) -> str:
         return str(FlowError(self.what, where=self.where, hint=self.hint))
@@ -28,15 +30,20 @@ class Complaints:
     def __init__(self) -> None:
         self._found: dict[Complaint, None] = {}
 
-    def add(self, what: str, where: Location, hint: str | None = None) -> None:
-        self._found[Complaint(what, where, hint)] = None
+    def add(self, what: str, where: Location, hint: str | None = None, *, comes_first: bool = False) -> None:
+        self._found[Complaint(what, where, hint, comes_first)] = None
 
     def raise_if_any(self) -> None:
-        """Raise FlowError with everything found, in the order of the file; its place is that of the first."""
+        """Raise FlowError with everything found, in the order of the file behind what comes first; its place is that of
+        the first."""
         if not self._found:
             return
-        first, *others = sorted(self._found, key=lambda found: (found.where.line, found.where.column))
+        first, *others = sorted(self._found, key=_order)
         if not others:
             raise FlowError(first.what, where=first.where, hint=first.hint)
         text = first.what if first.hint is None else f"{first.what}\n  {first.hint}"
         raise FlowError("\n".join([text, *map(str, others)]), where=first.where)
+
+
+def _order(found: Complaint) -> tuple[bool, int, int]:
+    return (not found.comes_first, found.where.line, found.where.column)

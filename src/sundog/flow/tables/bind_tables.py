@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -36,6 +37,8 @@ from sundog.queries.marked import why_not_marked
 from sundog.queries.parsed import UnreadableQuery, parse_query
 from sundog.queries.select_parts import RESERVED
 
+_NAMES_READ = ("from", "source", "left", "right")
+_QUERIES_READ = ("query", "nodes", "edges")
 Columns = tuple[tuple[str, Template], ...]
 
 
@@ -85,7 +88,7 @@ class TableBinder:
         known = {**flow.tables, **self._others}
         sources = {name: self._source(name, spec, known) for name, spec in specs.items()}
         drafts = {name: self._nodes.drafts(spec.nodes, (*_place(name), "nodes")) for name, spec in specs.items()}
-        made = {name: self._table(name, specs[name], sources[name], drafts) for name in self._order(sources)}
+        made = {name: self._table(name, specs[name], sources[name], drafts) for name in self._order(sources, flow)}
         every = [draft for of_table in drafts.values() for draft in of_table]
         tables = (*self._others.values(), *(made[name] for name in specs))
         return tables, self._results(flow, tables, written), every
@@ -167,14 +170,18 @@ class TableBinder:
             self._complaints.add(one.what, self._inside(place, sql, one.offset), one.hint)
         return QueryRows(query.sql, query.reads)
 
-    def _order(self, sources: Mapping[str, TableSource]) -> list[str]:
-        """Return the tables so that each comes after those that it reads; as written where they form a circle."""
-        drafts = [Table(name, source, (), (), location=self._key(_place(name))) for name, source in sources.items()]
+    def _order(self, sources: Mapping[str, TableSource], flow: FlowSpec) -> list[str]:
+        """Return the tables so that each comes after those that it reads; as written where they form a circle, which
+        tables with other mistakes may be part of."""
+        every = {name: sources.get(name) or QueryRows("", _read_by(data)) for name, data in flow.tables.items()}
+        drafts = [Table(name, source, (), (), location=self._key(_place(name))) for name, source in every.items()]
         try:
-            return [table.name for table in table_order(drafts)]
+            return [table.name for table in table_order(drafts) if table.name in sources]
         except FlowError as error:
             where = error.where if isinstance(error.where, Location) else self._key(("tables",))
-            self._complaints.add(error.what, where, error.hint)
+            # A table that is called as an input is may only seem to read itself.
+            is_sure = not set(flow.tables).intersection(self._inputs)
+            self._complaints.add(error.what, where, error.hint, comes_first=is_sure)
             return list(sources)
 
     def _table(
@@ -284,6 +291,22 @@ class TableBinder:
 
     def _complain(self, what: str, path: DataPath) -> None:
         self._complaints.add(what, self._key(path))
+
+
+def _read_by(data: Any) -> tuple[str, ...]:
+    """Return what a table reads whose section is wrong in some other way, as far as that can be told."""
+    if not isinstance(data, Mapping):
+        return ()
+    found: list[str] = []
+    for key, value in data.items():
+        if isinstance(value, Mapping) and key not in ("nodes", "outputs", "types"):
+            found += _read_by(value)
+        elif isinstance(value, str) and key in _NAMES_READ:
+            found.append(value)
+        elif isinstance(value, str) and key in _QUERIES_READ:
+            with suppress(UnreadableQuery):
+                found += parse_query(value).reads
+    return tuple(found)
 
 
 def _place(name: str) -> DataPath:
