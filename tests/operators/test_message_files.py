@@ -83,7 +83,9 @@ def test_a_picture_is_one_call_wherever_it_comes_from(tmp_path: Path, server: Se
 def test_bytes_of_a_column_and_addresses(tmp_path: Path, server: Server) -> None:
     photo = base64.b64encode(jpeg(30, 20)).decode()
     assert photo.startswith("/9j/"), "as paths do"
-    assert len(run(tmp_path, server, photo, "https://example.org/a.png")) == 2
+    lines = "\n".join(photo[start : start + 76] for start in range(0, len(photo), 76))
+    others = (f"DATA:text/plain;BASE64,{photo}", f" data:image/jpeg;base64,{lines}\n", lines)
+    assert len(run(tmp_path, server, photo, " HTTPS://example.org/a.png ", *others)) == 5
     urls = sorted(parts[1]["image_url"]["url"] for parts in sent(server))
     assert urls == [f"data:image/jpeg;base64,{photo}", "https://example.org/a.png"]
 
@@ -112,6 +114,13 @@ def test_a_document_goes_out_as_a_file(tmp_path: Path, server: Server) -> None:
     assert sent(server) == [[file, {"type": "text", "text": "Sum it up."}]]
 
 
+def test_a_null_for_a_picture_is_no_text_of_the_prompt(tmp_path: Path, server: Server) -> None:
+    run(tmp_path, server, None, "https://example.org/a.png")
+    shown = str(sd.explain(tmp_path / "flow.yaml", state=tmp_path / "other"))
+    assert "must give an image, and gives null" in shown
+    assert "null reaches the prompt" not in shown
+
+
 @pytest.mark.parametrize(
     ("source", "says"),
     [
@@ -122,6 +131,12 @@ def test_a_document_goes_out_as_a_file(tmp_path: Path, server: Server) -> None:
         ("link.png", "is not in the flow's folder"),
         ("a\0b", "cannot be read"),
         ("large.png", "has 20.0 MiB; at most 20 are sent"),
+        ("file:///etc/passwd", "is an address of the kind file:, which no server reads"),
+        ("S3://bucket/a.png", "is an address of the kind s3:, which no server reads"),
+        ("https://example.org/a b.png", "is no address: there is a blank in it"),
+        ("https:///a.png", "is no address: it names no host"),
+        ("https://[a.png", "is no address: it names no host"),
+        ("DATA:image/png;base64,a", "the bytes are not base64"),
         ("data:image/png,abc", "a `data:` address must hold base64"),
         ("data:image/png;base64,a", "the bytes are not base64"),
         ("data:image/png;base64,aaaa", "is no image that servers take"),

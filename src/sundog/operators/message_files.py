@@ -7,8 +7,6 @@ they are read again when the request goes out, and must still be the same.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,6 +17,7 @@ from sundog.engines.base import Message
 from sundog.engines.message_parts import FilePart, ImagePart, MessagePart, UnreadPart
 from sundog.errors import OperatorError
 from sundog.operators.media import TAKEN, image_type, is_pdf
+from sundog.operators.media_address import decoded, is_data_address, web_address
 
 MAX_PART_BYTES = 20 * 2**20
 MAX_CALL_BYTES = 50 * 2**20
@@ -50,11 +49,11 @@ def _read_all(messages: Sequence[Message], folder: Path) -> tuple[Message, ...]:
 
 
 def _looked_at(part: UnreadPart, folder: Path) -> tuple[ImagePart | FilePart, int]:
-    if part.source.startswith(("http://", "https://")):
+    if (address := web_address(part.source, _named(part))) is not None:
         if part.kind == "file":
             hint = "engines take addresses of images only: put the document into the flow's folder"
             raise OperatorError(f"the file {_shown(part.source)} is an address", hint=hint)
-        return ImagePart(url=part.source, detail=part.detail), 0
+        return ImagePart(url=address, detail=part.detail), 0
     again: Callable[[], bytes]
     data = _written_out(part.source)
     if data is None:
@@ -62,7 +61,7 @@ def _looked_at(part: UnreadPart, folder: Path) -> tuple[ImagePart | FilePart, in
         data = _read_file(part, path)
         again = partial(_read_again, part, path, sha256(data).digest())
     else:
-        again = partial(_decoded, part.source)
+        again = partial(decoded, part.source)
     _refuse_large(part, len(data))
     digest = sha256(data).hexdigest()
     if part.kind == "file":
@@ -78,26 +77,16 @@ def _looked_at(part: UnreadPart, folder: Path) -> tuple[ImagePart | FilePart, in
 def _written_out(source: str) -> bytes | None:
     """Return the bytes that a text holds: those of a `data:` address, or of base64 that is a picture or a document;
     None for any other text, which is a path."""
-    if source.startswith("data:") or len(source) > _LONGEST_PATH:
-        return _decoded(source)
+    if is_data_address(source) or len(source) > _LONGEST_PATH:
+        return decoded(source)
     try:
-        data = base64.b64decode(source, validate=True)
-    except (binascii.Error, ValueError):
+        data = decoded(source)
+    except OperatorError:
         return None
     return data if is_pdf(data) or image_type(data) is not None else None
 
 
 _LONGEST_PATH = 4_096
-
-
-def _decoded(source: str) -> bytes:
-    head, comma, body = source.partition(",") if source.startswith("data:") else ("", "", source)
-    if head and (not comma or not head.endswith(";base64")):
-        raise OperatorError("a `data:` address must hold base64", hint="as in data:image/png;base64,iVBOR...")
-    try:
-        return base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise OperatorError(f"the bytes are not base64: {error}") from error
 
 
 def _inside(part: UnreadPart, folder: Path) -> Path:

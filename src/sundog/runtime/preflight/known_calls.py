@@ -13,7 +13,7 @@ from typing import Any
 
 from sundog.errors import CallError
 from sundog.ir.alternatives import AlternativesExec
-from sundog.ir.conversations.written import FROM
+from sundog.ir.conversations.written import FROM, PART_ROLES
 from sundog.ir.logical import ForEach, Loop, Step, ValueNode, templates_of
 from sundog.ir.physical import (
     CallExec,
@@ -152,7 +152,9 @@ class Walk:
     def _count_nulls(self, node: CallExec, scope: Scope) -> None:
         traits = self._operators[node.step.operator].traits(node.step.spec)
         for role, template in traits.conversation:
-            for segment in template.segments if role != FROM else ():
+            # A null in the place of a picture is no text but the row's error.
+            is_text = role != FROM and PART_ROLES.get(role, ("text", None))[0] == "text"
+            for segment in template.segments if is_text else ():
                 if isinstance(segment, Reference) and _is_null(segment.path, scope):
                     self.found.nulls[node.name][segment.path] += 1
 
