@@ -191,7 +191,8 @@ async def _execute(session: Session, opened: Run, display: Display) -> Report | 
 def _headline(opened: Run) -> str:
     progress, run_id = opened.progress, opened.record.run_id
     # How many rows queries give is known when they are asked.
-    rows = f"{opened.record.num_rows:,} {'input rows' if progress.num_rows is None else 'rows'}"
+    number = opened.record.num_rows
+    rows = f"{number:,} {'input ' if progress.num_rows is None else ''}{'row' if number == 1 else 'rows'}"
     if opened.is_finished:
         if num_failed := progress.num_failed:
             return (

@@ -154,7 +154,9 @@ def _table_meant(tables: list[str], table: str | None, *, is_failed: bool) -> st
             return None
         raise ConfigError(f"the run has {len(tables)} tables", hint=f"name one with --table: {', '.join(tables)}")
     if table not in tables:
-        raise ConfigError(f"the run has no rows of a table '{table}'", hint=suggest(table, [*filter(None, tables)]))
+        known = suggest(table, [*filter(None, tables)])
+        hint = f"{known}; a table that none of the results reads is not run" if any(tables) else "it has no tables"
+        raise ConfigError(f"the run has no rows of a table '{table}'", hint=hint)
     return table
 
 

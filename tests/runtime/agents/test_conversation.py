@@ -298,6 +298,35 @@ def test_uses_of_one_turn_come_in_their_order(stage: Stage, tmp_path: Path) -> N
     assert [one[:12] for one in told(row)] == ['[{"num_rows"', '[{"item":"la', '[{"num_rows"', "error: there"]
 
 
+def test_columns_of_agents_have_their_types(stage: Stage, tmp_path: Path) -> None:
+    stage.script = one_by_one('{"reply": "A lamp.", "sure": true}')
+    (tmp_path / "rows.csv").write_text("id\n1\n")
+    (tmp_path / "flow.yaml").write_text(
+        """
+name: desk
+engines: {model: {kind: scripted, model: m}}
+inputs: {rows: rows.csv}
+tools: {now: {description: Tell the system., python: {call: "platform:system", args: {}}}}
+tables:
+  helped:
+    from: rows
+    nodes: {help: {agent: {engine: model, prompt: Hi, tools: [now], output: {reply: str, sure: bool}}}}
+    outputs:
+      said: "{{ help.messages }}"
+      stopped: "{{ help.stopped }}"
+      turns: "{{ help.turns }}"
+      reply: "{{ help.reply }}"
+      sure: "{{ help.sure }}"
+  told:
+    query: >
+      select turns + 1 as next, reply || '!' as reply, not sure as sure, json_array_length(said) as n from helped
+      where stopped = 'answer'
+"""
+    )
+    (row,) = sd.run(tmp_path / "flow.yaml", state=tmp_path / "state")
+    assert dict(row) == {"next": 2, "reply": "A lamp.!", "sure": False, "n": 2}
+
+
 def test_a_finished_run_asks_nothing_again(stage: Stage, tmp_path: Path) -> None:
     answers: list[Answer] = [[("now", {}), ("refund", {"order": 7, "cents": 1})], "Done."]
     first = list(run(tmp_path, *answers))

@@ -19,6 +19,7 @@ from sundog.flow.agents.bind_tools import TURN, ToolBinder
 from sundog.flow.agents.inner_names import names_in_loops, outer_names, with_prefix
 from sundog.flow.complaints import Complaints
 from sundog.flow.names import Names
+from sundog.flow.node_shapes import agent_shape
 from sundog.flow.nodes import NodeBinder
 from sundog.flow.positions import DataPath, Positions
 from sundog.flow.spec import NodeSpec
@@ -27,7 +28,7 @@ from sundog.flow.validation import read
 from sundog.ir.agent_turn import AgentTurnSpec, OfferedTool
 from sundog.ir.agents import ARGS, MAX_NESTED, Agent, AgentLimits, Tool, num_nested
 from sundog.ir.logical import EngineBlock, ForEach, Step, steps_of
-from sundog.ir.schemas.shape import ListOf, Record, Scalar, Shape
+from sundog.ir.schemas.shape import ListOf, Record
 from sundog.ir.templates.template import Template
 from sundog.operators.base import OPERATORS
 
@@ -77,7 +78,7 @@ class AgentBinder:
         if not self._nodes.passes_check(OPERATORS.get("agent")(Path()), turn, block):
             return nothing
         node = self._agent(name, spec, agent, turn, tools, path)
-        shape = _shape(turn)
+        shape = agent_shape(turn)
         return NodeDraft(name, path, "agent", data, node, ListOf(shape) if node.for_each else shape, tools=tools)
 
     def _agent(
@@ -193,14 +194,3 @@ def _limits(agent: AgentSpec, engine: EngineBlock) -> AgentLimits:
         return AgentLimits(agent.bounds.tokens, agent.bounds.seconds)
     per_token = (price[f"{kind}_usd_per_mtok"] / 1e6 for kind in ("input", "output"))
     return AgentLimits(agent.bounds.tokens, agent.bounds.seconds, agent.bounds.usd, *per_token)
-
-
-def _shape(turn: AgentTurnSpec) -> Shape:
-    call = Record.of(id=Scalar("str"), name=Scalar("str"), arguments=Scalar("str"))
-    message = Record.of(role=Scalar("str"), content=Scalar("str"), tool_calls=ListOf(call), tool_call_id=Scalar("str"))
-    own = Record.of(text=Scalar("str"), turns=Scalar("int"), stopped=Scalar("str"), messages=ListOf(message))
-    if turn.output is None:
-        return own
-    # An agent that does not come to an answer has none of the fields, though they are there as null.
-    fields = turn.output.shape.fields if isinstance(turn.output.shape, Record) else ()
-    return Record((*own.fields, *fields))
