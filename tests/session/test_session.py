@@ -87,6 +87,32 @@ def test_columns_of_other_snapshots_are_checked_again(tmp_path: Path) -> None:
         rows.open(written, tmp_path / "two")
 
 
+COUNTED = """
+def rows():
+    with open({place!r}, "a") as calls:
+        calls.write("called ")
+    return [{{"id": number}} for number in range(3)]
+"""
+OF_FUNCTION = """
+name: counted
+inputs: {rows: {call: "made_for_tables:rows"}}
+tables:
+  one: {from: rows, nodes: {said: {value: "{{ row.id }}"}}, outputs: {id: "{{ row.id }}", said: "{{ said }}"}}
+  other: {query: select one.id from one join rows using (id)}
+"""
+
+
+def test_a_function_that_tables_read_runs_once_for_a_command(tmp_path: Path) -> None:
+    calls = tmp_path / "calls.txt"
+    (tmp_path / "made_for_tables.py").write_text(COUNTED.format(place=str(calls)))
+    (tmp_path / "flow.yaml").write_text(OF_FUNCTION)
+    for number in (1, 2):
+        assert len(list(sd.run(tmp_path / "flow.yaml", state=tmp_path / "state"))) == 3
+        assert len(calls.read_text().split()) == number
+    sd.explain(tmp_path / "flow.yaml", state=tmp_path / "state")
+    assert len(calls.read_text().split()) == 3
+
+
 class Asked(UserError):
     """The choices that a session was asked to be planned by."""
 

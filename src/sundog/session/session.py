@@ -132,7 +132,7 @@ def plan_session(
         written, columns = check_queries(written, operators, rows.as_written().relations)
     flow = plan_flow(written, operators, choices, {})
     flow = replace(flow, plan=with_columns(flow.plan, columns))
-    return Session(flow, FlowRows(written, base_dir, choices.rows), base_dir, config, lists)
+    return Session(flow, FlowRows(written, base_dir, choices.rows, rows.kept), base_dir, config, lists)
 
 
 def open_operators(plan: LogicalPlan, base_dir: Path) -> dict[str, Operator]:

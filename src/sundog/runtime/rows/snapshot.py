@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -53,6 +54,19 @@ def take_snapshot(
             write_snapshot(path, lambda nulled: _call_lines(source, base_dir, nulled))
     paths = (*_pieces_before(path), path)
     return InputFiles(source.name, paths, "jsonl", path.parent, notes=notes_beside(path))
+
+
+def copy_snapshot(name: str, from_dir: Path, to_dir: Path) -> None:
+    """Take over the snapshot of an input from another folder, where that has one and this one has none."""
+    path, copied = from_dir / f"{name}.jsonl", to_dir.absolute() / f"{name}.jsonl"
+    if copied.exists() or not path.exists():
+        return
+    make_private_folder(copied.parent)
+    # The notes come first: whoever finds the rows finds them too.
+    for one, other in ((_notes_path(path), _notes_path(copied)), (path, copied)):
+        if one.exists():
+            with one.open("rb") as rows, whole_file(other, FILE_MODE) as file:
+                shutil.copyfileobj(rows, file)
 
 
 def notes_beside(path: Path) -> tuple[str, ...]:
