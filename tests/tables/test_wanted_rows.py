@@ -112,6 +112,41 @@ def test_calls_are_made_for_the_rows_of_conditions(tmp_path: Path, of: Any, cond
     assert num_executed == num_wanted
 
 
+@pytest.mark.parametrize(
+    ("middle", "reader", "num_gists", "num_told"),
+    [
+        # The choice moves on to where the rows come from.
+        ("select id, size, day as n from read", "order by size desc limit 2", 2, 2),
+        ("select id, size, day as n from read", "where size = 3", 3, 3),
+        ("select id, size, gist as n from read where gist <> ''", "where size = 3 and n <> ''", 3, 3),
+        ("select min(id) as id, size, count(*) as n from read group by size", "where n > 1 and size = 3", 3, 1),
+        # It stays where rows are made, and rows that flow are chosen as they come.
+        ("select id, size, day as n from read where gist <> ''", "order by size desc limit 2", 6, 2),
+        ("select r.id, r.size, u.n from read r, unnest([r.id, 9]) as u(n)", "where n = 9", 6, 6),
+        ("select r.id, r.size, u.n from read r, unnest([r.id, 9]) as u(n)", "where n = 9 and size = 3", 3, 3),
+        # Each table takes what its own reader does.
+        ("select id, size, day as n from read order by id limit 4", "where size = 3", 4, 2),
+        ("select id, size, day as n from read where size > 1", "where size <= 3", 5, 3),
+    ],
+)
+def test_calls_are_made_for_the_rows_that_are_wanted_below(
+    tmp_path: Path, middle: str, reader: str, num_gists: int, num_told: int
+) -> None:
+    document = flow(f"select id, t from told {reader}", {"from": "rows"})
+    document["tables"]["read"]["nodes"].pop("fails")
+    document["tables"]["read"]["outputs"].pop("f")
+    document["tables"]["told"] = {
+        "query": middle,
+        "nodes": {"tell": {"llm": {"engine": "local", "prompt": "T {{ row.id }} {{ row.n }}"}}},
+        "outputs": {**{name: f"{{{{ row.{name} }}}}" for name in ("id", "size", "n")}, "t": "{{ tell.text }}"},
+    }
+    document["tables"]["first"]["outputs"] = {"id": "{{ row.id }}", "t": "{{ row.t }}"}
+    naive, _ = run(tmp_path, document, state=tmp_path / "naive", naive=True)
+    found, num_executed = run(tmp_path, document, state=tmp_path / "state", without_rules=["drop_unread_outputs"])
+    assert found == naive
+    assert num_executed == num_gists + num_told
+
+
 def test_a_run_goes_on_with_the_rows_that_it_began_with(tmp_path: Path) -> None:
     """One of the first rows fails, and is mended; the others are not called again."""
     document = flow("select id, gist, f from read order by size desc limit 3", {"from": "rows"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,19 @@ SOURCES = [
     {"query": "select id, a, b from rows union all select id, a, b from others"},
     {"query": "select a as id, a, min(b) as b from rows group by a"},
 ]
+# Tables between that of the steps and its reader, which all give the same columns; none is the first.
+MIDDLES = [
+    "select * from t",
+    "select id, b, a, x, y from t",
+    "select id, a, b, x, y from t where x <> 'answer 3'",
+    "select t.id, u.q as a, t.b, t.x, t.y from t, unnest([1, t.a]) as u(q)",
+    "select t.id, t.a, t.b, t.x, o.b as y from t join others o on t.a = o.a",
+    "select l.id, l.a, l.b, l.x, r.a as y from t l left join others r on l.id = r.id",
+    "select min(id) as id, a, b, min(x) as x, min(y) as y from t group by a, b",
+    "select distinct id, a, b, x, y from t",
+    "select id, a, b, x, y from t order by b limit 4",
+    "select id, a, b, x, y from t union all select id, a, b, x, y from t where a = 1",
+]
 QUERIES = [
     "select id, a, b, x, y from t order by a desc, id limit 2",
     "select id, a, x from t limit 3",
@@ -42,6 +56,25 @@ QUERIES = [
 ]
 
 
+def of(query: str, source: str) -> str:
+    """The query over `source` in the place of `t`."""
+    return re.sub(r"\bt\b", source, query)
+
+
+def middle(draw: Draw, name: str, source: str) -> dict[str, Any]:
+    """A table over `source`, some with steps of its own, and some of these with a filter."""
+    section: dict[str, Any] = {"query": of(draw(st.sampled_from(MIDDLES)), source)}
+    section["failed_rows"] = draw(st.sampled_from(["stop", "stop", "leave_out"]))
+    if draw(st.booleans()):
+        prompt = "M {{ row.b }} {{ row.id }}"
+        section["nodes"] = {f"{name}_told": {"llm": {"engine": "local", "prompt": prompt}}}
+        section["outputs"] = {one: f"{{{{ row.{one} }}}}" for one in ("id", "a", "b", "x")}
+        section["outputs"]["y"] = f"{{{{ {name}_told.text }}}}"
+        if not draw(st.integers(0, 3)):
+            section["nodes"][f"{name}_some"] = {"filter": "{{ row.a != 2 }}"}
+    return section
+
+
 @st.composite
 def pairs(draw: Draw) -> Flow:
     """The document of a flow: the table `t`, and the table `found`, which reads it."""
@@ -51,11 +84,15 @@ def pairs(draw: Draw) -> Flow:
     ask = {"llm": {"engine": "local", "prompt": "P {{ row.b }} {{ row.id }}"}}
     nodes = {"ask": ask, **{name: NODES[name] for name in names}}
     found = {"query": draw(st.sampled_from(QUERIES)), "failed_rows": draw(st.sampled_from(["stop", "leave_out"]))}
+    tables: Any = {"t": {**draw(st.sampled_from(SOURCES)), "nodes": nodes, "outputs": outputs}}
+    for number in range(draw(st.sampled_from([0, 1, 1, 2]))):
+        tables[f"m{number}"] = middle(draw, f"m{number}", list(tables)[-1])
+    found["query"] = of(found["query"], list(tables)[-1])
     return {
         "name": "pair",
         "engines": {"local": {"kind": "null"}},
         "inputs": {"rows": {"path": "rows.jsonl"}, "others": {"path": "others.jsonl"}},
-        "tables": {"t": {**draw(st.sampled_from(SOURCES)), "nodes": nodes, "outputs": outputs}, "found": found},
+        "tables": {**tables, "found": found},
         "results": ["found"],
     }
 

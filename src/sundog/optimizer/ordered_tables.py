@@ -12,7 +12,7 @@ from sundog.errors import FlowError
 from sundog.ir.graph import table_order
 from sundog.ir.logical import LogicalPlan, Node, Table
 from sundog.ir.physical import Exec, TableExec
-from sundog.ir.tables import InputRows, QueryRows
+from sundog.ir.tables import FirstRows, InputRows, QueryRows
 from sundog.queries.parsed import parse_query
 from sundog.queries.row_wise import why_not_row_wise
 
@@ -47,6 +47,8 @@ def _stream_of(table: Table, sources: Sequence[str]) -> tuple[str | None, str]:
     """Return the table whose rows flow into `table`, or why none does."""
     if not isinstance(table.source, QueryRows):
         return None, "" if isinstance(table.source, InputRows) else "it needs all rows"
+    if isinstance(table.take, FirstRows):
+        return None, "it takes the first rows only"
     query = parse_query(table.source.sql)
     why = ""
     for name in sources:

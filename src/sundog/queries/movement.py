@@ -22,7 +22,8 @@ _BOUNDS = ("limit", "offset", "sample", "with_", "laterals")
 
 @dataclass(frozen=True, slots=True)
 class PulledFilter:
-    """A source that a filter over outputs may stand at instead: each output that it reads is a column of it."""
+    """A source that a filter over outputs, or a choice of rows by them, may stand at instead: each output that it reads
+    is a column of it."""
 
     relation: str
     columns: Mapping[str, str]
@@ -62,6 +63,13 @@ def pull_filter(query: Query, output_columns: frozenset[str], schema: Schema) ->
         num_moved += 1
     num_read = sum(1 for table in relations(query.tree) if relation_name(table) in found)
     return tuple(found.values()) if num_read == num_moved else None
+
+
+def pull_conditions(query: Query, output_columns: frozenset[str], schema: Schema) -> PulledFilter | None:
+    """Return the one source that conditions in SQL over `output_columns` may be asked of instead. In a `union` a column
+    may have another type than in its branches, and the conditions mean something else."""
+    pulled = pull_filter(query, output_columns, schema) if isinstance(query.tree, exp.Select) else None
+    return None if pulled is None else pulled[0]
 
 
 def _branches(tree: exp.Expr | None) -> list[exp.Select] | None:
@@ -153,6 +161,21 @@ def pull_limit(query: Query, schema: Schema) -> PulledLimit | None:
             return None
         order_by.append(key)
     return PulledLimit(relation, int(count.name), tuple(order_by))
+
+
+def pull_first(query: Query, output_columns: Sequence[str], schema: Schema) -> PulledFilter | None:
+    """Return the source of which a query makes one row of each row, in their order, with the columns of it that
+    `output_columns`, maybe none, are."""
+    select = query.tree
+    if not isinstance(select, exp.Select) or not is_one_pass(select) or not _is_one_to_one(query, select):
+        return None
+    scope = ColumnScope(select, schema)
+    relation = scope.sources[0].relation if scope.sources else None
+    found = {name: origin_in(select, name, schema) for name in output_columns}
+    if relation is None or select.args.get("order") or select.args.get("limit"):
+        return None
+    columns = {name: one.column for name, one in found.items() if one is not None}
+    return PulledFilter(relation, columns) if len(columns) == len(found) else None
 
 
 def _is_one_to_one(query: Query, select: exp.Select) -> bool:

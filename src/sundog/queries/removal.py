@@ -34,8 +34,8 @@ class SplitWhere:
     query: Query
     alias: str
     conditions: tuple[str, ...]
-    #: The columns that they read; their types must be equal to those of what they are compared with.
-    columns: frozenset[str]
+    #: The columns that each of them reads; their types must be equal to those of what they are compared with.
+    columns: tuple[frozenset[str], ...]
 
 
 def split_where(query: Query, relation: str, schema: Schema, among: frozenset[str] | None = None) -> SplitWhere | None:
@@ -66,7 +66,7 @@ def split_where(query: Query, relation: str, schema: Schema, among: frozenset[st
     if len(left) == len(conditions) or rest is None or not _differs_in_where(rest.tree, select, left):
         return None
     gone = tuple(text for text, columns in zip(texts, moved, strict=True) if columns is not None)
-    return SplitWhere(rest, sources[0].alias, gone, frozenset().union(*(one for one in moved if one is not None)))
+    return SplitWhere(rest, sources[0].alias, gone, tuple(one for one in moved if one is not None))
 
 
 def _conjuncts(node: exp.Expr) -> Iterator[exp.Expr]:

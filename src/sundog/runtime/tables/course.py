@@ -163,7 +163,7 @@ class TableCourse:
         from sundog.runtime.tables.stream import Pump, RowWiseQuery  # what reads queries, which few flows have
 
         await self._load_sources(table)
-        query = RowWiseQuery(table.table, stream, _columns_of(self._plan.table(stream)), self._inputs.relations)
+        query = RowWiseQuery(table, stream, _columns_of(self._plan.table(stream)), self._inputs.relations)
         changed, feed = asyncio.Event(), self._feeds[table.name]
         self._changed.append(changed)
         self._feeds[stream].listeners.append(changed)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import duckdb
 
 from sundog.ir.logical import Table
+from sundog.ir.physical import TableExec
 from sundog.ir.row_ids import RowId
 from sundog.ir.tables import QueryRows
 from sundog.queries.order import with_keys
@@ -22,6 +23,7 @@ from sundog.runtime.rows.failures import first_sentence
 from sundog.runtime.rows.table import BadRow
 from sundog.runtime.tables.column_types import ColumnTypes
 from sundog.runtime.tables.relations import Relations, too_many_rows
+from sundog.runtime.tables.wanted_rows import wanted_of
 from sundog.store.store import Store
 
 MAX_BATCH = 256
@@ -34,10 +36,12 @@ class RowWiseQuery:
     """The query of one table, put to rows of the table `stream` that come in batches. What else it reads has ended and
     is loaded."""
 
-    def __init__(self, table: Table, stream: str, columns: ColumnTypes, relations: Relations) -> None:
+    def __init__(self, exec: TableExec, stream: str, columns: ColumnTypes, relations: Relations) -> None:
         """`columns`: of `stream`."""
+        table = exec.table
         assert isinstance(table.source, QueryRows)
         self._table = table
+        self._own_columns = exec.columns
         self._stream = stream
         self._columns = columns
         self._relations = relations
@@ -47,10 +51,10 @@ class RowWiseQuery:
         self.nulled = Counter[str]()
 
     def rows_of(self, rows: Sequence[tuple[RowId, bytes]]) -> IdentifiedRows:
-        """Return the rows that `rows`, ids and bodies as JSON, give, with their ids. Where the query fails for one of
-        them, it gives a bad row in its place."""
+        """Return the rows that `rows`, ids and bodies as JSON, give and the table takes, with their ids. Where the
+        query fails for one of them, it gives a bad row in its place."""
         try:
-            return self._expanded(rows)
+            return wanted_of(self._table, self._own_columns, self._expanded(rows), self._relations)
         except duckdb.Error as error:
             if len(rows) == 1:
                 return [

@@ -6,7 +6,7 @@ run that was killed finds the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from sundog.ir.logical import Table
@@ -14,9 +14,12 @@ from sundog.ir.physical import TypedColumn
 from sundog.ir.sql_types import SQLType
 from sundog.ir.tables import FirstRows, MatchingRows
 from sundog.ir.values.normal_form import encode
+from sundog.runtime.feed import IdentifiedRows
 from sundog.runtime.rows.inputs import RowSource
-from sundog.runtime.rows.table import BadRow
+from sundog.runtime.rows.table import BadRow, InputRow
 from sundog.runtime.tables.relations import Relations
+
+NumberedRows = Iterable[tuple[int, InputRow | BadRow]]
 
 
 def wanted_rows(
@@ -25,8 +28,7 @@ def wanted_rows(
     """Return the numbers of those of `rows` that the table takes, None for all. `columns`: those of the table. A row
     that lacks a column which decides is taken beside them: it fails, and a query that needs all rows must hear of
     it."""
-    types = {column.name: column.type for column in columns}
-    untouched = {column: types[name] for name, column in table.untouched.items() if name in types}
+    untouched = _types_of_row(table, columns)
     match table.take:
         case None:
             return None
@@ -35,19 +37,39 @@ def wanted_rows(
         case FirstRows() as take:
             return _first(take, untouched, rows, relations)
         case MatchingRows() as take:
-            return _matching(take, untouched, rows, relations)
+            numbered = (row for batch in rows.batches() for row in batch)
+            return _matching(take, untouched, numbered, relations)
+
+
+def wanted_of(
+    table: Table, columns: Sequence[TypedColumn], rows: IdentifiedRows, relations: Relations
+) -> IdentifiedRows:
+    """Return those of some rows, which flow, that the table takes, as `wanted_rows` does."""
+    if not isinstance(table.take, MatchingRows):
+        return rows
+    numbered = ((number, row) for number, (_, row) in enumerate(rows))
+    found = _matching(table.take, _types_of_row(table, columns), numbered, relations)
+    return rows if found is None else [row for number, row in enumerate(rows) if number in found]
+
+
+def _types_of_row(table: Table, columns: Sequence[TypedColumn]) -> Mapping[str, SQLType]:
+    """Return the types of those columns of the row that are columns of the table."""
+    types = {column.name: column.type for column in columns}
+    return {column: types[name] for name, column in table.untouched.items() if name in types}
 
 
 def _first(take: FirstRows, types: Mapping[str, SQLType], rows: RowSource, relations: Relations) -> frozenset[int]:
     lacking = set[int]()
     names = {f"k{at}": column for at, (column, _) in enumerate(take.order_by)}
     keys = [(types[column], is_descending) for column, is_descending in take.order_by]
-    found = relations.first_numbers(keys, _lines(rows, "n", names, lacking), take.num_rows)
+    found = relations.first_numbers(
+        keys, _lines((row for batch in rows.batches() for row in batch), "n", names, lacking), take.num_rows
+    )
     return frozenset(found) | lacking
 
 
 def _matching(
-    take: MatchingRows, types: Mapping[str, SQLType], rows: RowSource, relations: Relations
+    take: MatchingRows, types: Mapping[str, SQLType], rows: NumberedRows, relations: Relations
 ) -> frozenset[int] | None:
     lacking = set[int]()
     columns = tuple((name, types[column]) for name, column in take.columns)
@@ -57,11 +79,10 @@ def _matching(
     return None if found is None else frozenset(found) | lacking
 
 
-def _lines(rows: RowSource, number_as: str, names: Mapping[str, str], lacking: set[int]) -> Iterator[bytes]:
+def _lines(rows: NumberedRows, number_as: str, names: Mapping[str, str], lacking: set[int]) -> Iterator[bytes]:
     """Yield the number and some columns of each row, as JSON. `names`: by name there, the column of the row."""
-    for batch in rows.batches():
-        for number, row in batch:
-            if isinstance(row, BadRow) or any(column not in row for column in names.values()):
-                lacking.add(number)
-            else:
-                yield encode({number_as: number, **{name: row[column] for name, column in names.items()}})
+    for number, row in rows:
+        if isinstance(row, BadRow) or any(column not in row for column in names.values()):
+            lacking.add(number)
+        else:
+            yield encode({number_as: number, **{name: row[column] for name, column in names.items()}})
