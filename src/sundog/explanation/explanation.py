@@ -44,9 +44,10 @@ class Explanation:
         """Return what explain shows, as data. Reads the inputs, runs no step."""
         with closing(self._session.rows):
             inputs = self._session.rows.as_written()
-            costs = self._session.estimates.costs(inputs)
+            rows = self._session.estimates.table_rows(inputs)
+            costs = self._session.estimates.costs_over(rows)
             order = self._reading_order(inputs)
-            advice = prompt_advice(self._flow, inputs)
+            advice = prompt_advice(self._flow, rows)
             findings = self._session.inspect(inputs)
             estimate = costs.estimate(self._plan)
             placing = self._session.estimates.placed(costs, estimate)
@@ -66,11 +67,12 @@ class Explanation:
 
     def _reading_order(self, inputs: FlowInputs) -> tuple[Path, ...]:
         """Return the values to read the rows of the first input by; none, for the order in which they come."""
-        table = next((one for one, _ in inputs.sources()), None)
-        if table is None:
+        made = {table.name: table for table in self._plan.logical.tables}
+        found = ((made[table.name], rows) for table, rows in inputs.sources() if table.name in made)
+        table, rows = next(found, (None, None))
+        if table is None or rows is None:
             return ()
-        planned = self._plan.logical.table(table.name)
-        return reading_order_of(planned, inputs.source(table), self._plan.max_rows_in_flight)
+        return reading_order_of(table, rows, self._plan.max_rows_in_flight)
 
     def analyzed(
         self, document: PlanDocument, report: Report, rows: Mapping[str, Mapping[str, int]], *, is_whole: bool

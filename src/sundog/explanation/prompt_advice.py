@@ -13,24 +13,25 @@ from sundog.optimizer.facts import PlanFacts
 from sundog.optimizer.prompt_parts import StepPrompt, prompts_of
 from sundog.present.logical_tree import Tree
 from sundog.runtime.rows.inputs import RowSource
-from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.session.planned_flow import PlannedFlow
+from sundog.session.rows_before_runs import TableRowsBeforeRuns
 
 NOT_ALL_TRIED = "advice: prompts have so many values that not every move of one was tried"
 MAX_ADVICE_ROWS, MAX_ADVICE_COUNTS = 100_000, 2_000_000
 """Advice takes no longer on more rows, nor on more counted sets of values times rows; it says how many it looked at."""
 
 
-def prompt_advice(flow: PlannedFlow, inputs: FlowInputs) -> list[Tree]:
+def prompt_advice(flow: PlannedFlow, rows: TableRowsBeforeRuns) -> list[Tree]:
     """Return what the user could change in the prompts; nothing where nothing would be gained. Of tables whose rows
-    queries give nothing is known yet."""
+    steps of others decide nothing is known yet."""
     plan = flow.plan.logical
     facts = PlanFacts(plan, flow.operators)
-    return [
-        tree
-        for table, rows in inputs.sources()
-        for tree in _advice(prompts_of(plan.table(table.name), plan.constants, facts), rows)
-    ]
+    found = []
+    for table in flow.plan.tables:
+        prompts = prompts_of(table.table, plan.constants, facts)
+        source = rows.source(flow.plan, table) if prompts else None
+        found += _advice(prompts, source) if source is not None else []
+    return found
 
 
 def _advice(prompts: Mapping[str, Sequence[StepPrompt]], rows: RowSource) -> list[Tree]:

@@ -26,6 +26,7 @@ from sundog.session.planned_flow import PlannedFlow
 if TYPE_CHECKING:
     from sundog.cost.plan_estimate import PlanEstimate
     from sundog.measured.plan_costs import PlanCosts
+    from sundog.session.rows_before_runs import TableRowsBeforeRuns
     from sundog.store.runs import RunRecord
 
 
@@ -37,14 +38,24 @@ class FlowEstimates:
         self._rows = rows
         self._state_dir = state_dir
 
-    def costs(self, inputs: FlowInputs, num_rows: int | None = None, *, counts_tokens: bool = True) -> PlanCosts:
-        """Return what plans of this flow cost over samples of the rows of its tables, for as long as `inputs` are open.
-        `num_rows`: how many the first input has, None where they are to be counted."""
-        from sundog.measured.plan_costs import PlanCosts, characters_to_sample, num_rows_to_sample
+    def table_rows(self, inputs: FlowInputs, num_rows: int | None = None) -> TableRowsBeforeRuns:
+        """Return what is known of the rows of the flow's tables, for as long as `inputs` are open. `num_rows`: how many
+        the first input has, None where they are to be counted."""
+        from sundog.measured.plan_costs import characters_to_sample, num_rows_to_sample
         from sundog.session.rows_before_runs import TableRowsBeforeRuns
 
-        plan, written = self._flow.plan, self._flow.written
-        rows = TableRowsBeforeRuns(inputs, plan, num_rows_to_sample(plan), characters_to_sample(plan), num_rows)
+        plan = self._flow.plan
+        return TableRowsBeforeRuns(inputs, plan, num_rows_to_sample(plan), characters_to_sample(plan), num_rows)
+
+    def costs(self, inputs: FlowInputs, num_rows: int | None = None, *, counts_tokens: bool = True) -> PlanCosts:
+        """Return what plans of this flow cost over samples of the rows of its tables, as of `table_rows`."""
+        return self.costs_over(self.table_rows(inputs, num_rows), counts_tokens=counts_tokens)
+
+    def costs_over(self, rows: TableRowsBeforeRuns, *, counts_tokens: bool = True) -> PlanCosts:
+        """Return what plans of this flow cost over samples of `rows`."""
+        from sundog.measured.plan_costs import PlanCosts
+
+        written = self._flow.written
         return PlanCosts(
             written.name,
             written.engines,

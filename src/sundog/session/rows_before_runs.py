@@ -68,6 +68,10 @@ class TableRowsBeforeRuns:
         """Return a sample of the rows of a table and how many there are; None where steps decide that."""
         return self._find(plan, table).known
 
+    def source(self, plan: PhysicalPlan, table: TableExec) -> RowSource | None:
+        """Return the rows of a table, None where steps decide them."""
+        return self._find(plan, table).source
+
     def counted(self, plan: PhysicalPlan, table: TableExec) -> int | None:
         """Return how many rows a table has that gives each row of its source a place whatever steps make of it."""
         source = self._placed(plan, table)

@@ -19,7 +19,7 @@ from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.table import BadRow, InputRow
 from sundog.runtime.tables.relations import Relations
 
-NumberedRows = Iterable[tuple[int, InputRow | BadRow]]
+GivenRows = Iterable[tuple[int, InputRow | BadRow]]
 
 
 def wanted_rows(
@@ -69,7 +69,7 @@ def _first(take: FirstRows, types: Mapping[str, SQLType], rows: RowSource, relat
 
 
 def _matching(
-    take: MatchingRows, types: Mapping[str, SQLType], rows: NumberedRows, relations: Relations
+    take: MatchingRows, types: Mapping[str, SQLType], rows: GivenRows, relations: Relations
 ) -> frozenset[int] | None:
     lacking = set[int]()
     columns = tuple((name, types[column]) for name, column in take.columns)
@@ -79,7 +79,7 @@ def _matching(
     return None if found is None else frozenset(found) | lacking
 
 
-def _lines(rows: NumberedRows, number_as: str, names: Mapping[str, str], lacking: set[int]) -> Iterator[bytes]:
+def _lines(rows: GivenRows, number_as: str, names: Mapping[str, str], lacking: set[int]) -> Iterator[bytes]:
     """Yield the number and some columns of each row, as JSON. `names`: by name there, the column of the row."""
     for number, row in rows:
         if isinstance(row, BadRow) or any(column not in row for column in names.values()):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sundog.ir.logical import Filter, LogicalPlan, Table
 from sundog.ir.tables import FirstRows, QueryRows
 from sundog.optimizer.rules.tables.readers import columns_of_tables
-from sundog.optimizer.rules.tables.take_rule import Take, TakeRule, columns_of_row
+from sundog.optimizer.rules.tables.take_rule import TakeRule, WantedRows, columns_of_row
 from sundog.queries.movement import pull_first, pull_limit
 from sundog.queries.order import with_keys
 from sundog.queries.parsed import Query
@@ -42,7 +42,7 @@ class PushTake(TakeRule):
         take = _first(table, pulled.num_rows, pulled.order_by)
         return () if take is None else (take,)
 
-    def above(self, plan: LogicalPlan, table: Table, take: Take, query: Query) -> tuple[Table, Take] | None:
+    def above(self, plan: LogicalPlan, table: Table, take: WantedRows, query: Query) -> tuple[Table, WantedRows] | None:
         if not isinstance(take, FirstRows) or table.failed_rows != "stop":
             return None
         pulled = pull_first(query, [name for name, _ in take.order_by], columns_of_tables(plan))

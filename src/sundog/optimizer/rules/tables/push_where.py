@@ -13,7 +13,7 @@ from dataclasses import replace
 from sundog.ir.logical import LogicalPlan, Table
 from sundog.ir.tables import MatchingRows
 from sundog.optimizer.rules.tables.readers import columns_of_tables
-from sundog.optimizer.rules.tables.take_rule import Take, TakeRule, columns_of_row
+from sundog.optimizer.rules.tables.take_rule import TakeRule, WantedRows, columns_of_row
 from sundog.queries.movement import pull_conditions
 from sundog.queries.parsed import Query
 from sundog.queries.removal import split_where
@@ -44,7 +44,7 @@ class PushWhere(TakeRule):
             for condition, names in zip(split.conditions, read, strict=True)
         ]
 
-    def above(self, plan: LogicalPlan, table: Table, take: Take, query: Query) -> tuple[Table, Take] | None:
+    def above(self, plan: LogicalPlan, table: Table, take: WantedRows, query: Query) -> tuple[Table, WantedRows] | None:
         if not isinstance(take, MatchingRows):
             return None
         pulled = pull_conditions(query, frozenset(column for _, column in take.columns), columns_of_tables(plan))

@@ -19,7 +19,7 @@ from sundog.optimizer.rules.base import Context, RuleResult
 from sundog.optimizer.rules.tables.readers import queries_of, readers_of
 from sundog.queries.parsed import Query
 
-Take = FirstRows | MatchingRows
+WantedRows = FirstRows | MatchingRows
 
 
 class TakeRule(ABC):
@@ -28,12 +28,12 @@ class TakeRule(ABC):
     name: str
 
     @abstractmethod
-    def takes_of(self, plan: LogicalPlan, table: Table, reader: Table, query: Query) -> Sequence[Take]:
+    def takes_of(self, plan: LogicalPlan, table: Table, reader: Table, query: Query) -> Sequence[WantedRows]:
         """Return what `query`, that of the only reader of `table`, looks at of its rows: those that are in each of the
         takes returned, which is all rows where there is none."""
 
     @abstractmethod
-    def above(self, plan: LogicalPlan, table: Table, take: Take, query: Query) -> tuple[Table, Take] | None:
+    def above(self, plan: LogicalPlan, table: Table, take: WantedRows, query: Query) -> tuple[Table, WantedRows] | None:
         """Return the table that the rows of `table`, whose query is `query`, come from, and the rows of it that are
         enough where `table` takes some; None where it may need any."""
 
@@ -46,20 +46,22 @@ class TakeRule(ABC):
                 notes.append(f"{place} runs for {_spelled(take, whose)}")
         return RuleResult(plan, tuple(notes)) if notes else None
 
-    def _found(self, plan: LogicalPlan, table: Table, facts: PlanFacts) -> dict[str, Take]:
+    def _found(self, plan: LogicalPlan, table: Table, facts: PlanFacts) -> dict[str, WantedRows]:
         """Return the tables that need not run for all rows as the reader of `table` looks at some only, each with the
         rows that it runs for."""
         reader, query = _only_reader(plan, table)
         if reader is None or query is None or not _may_spare_rows(plan, table, facts):
             return {}
-        found: dict[str, Take] = {}
+        found: dict[str, WantedRows] = {}
         for one in self.takes_of(plan, table, reader, query):
             place, take = self._furthest_up(plan, table, one, facts)
             if place is not None:
                 found[place] = _both(found[place], take) if place in found else take
         return {place: take for place, take in found.items() if plan.table(place).take is None}
 
-    def _furthest_up(self, plan: LogicalPlan, table: Table, take: Take, facts: PlanFacts) -> tuple[str | None, Take]:
+    def _furthest_up(
+        self, plan: LogicalPlan, table: Table, take: WantedRows, facts: PlanFacts
+    ) -> tuple[str | None, WantedRows]:
         """Return the table furthest up that need not run for all rows, and the rows that it runs for; None where that
         spares no step, or has been done."""
         num_steps = len(steps_of(table.nodes))
@@ -79,7 +81,7 @@ class TakeRule(ABC):
         return table.name if num_steps else None, take
 
 
-def _both(one: Take, other: Take) -> Take:
+def _both(one: WantedRows, other: WantedRows) -> WantedRows:
     """Return the rows that are in both of two takes, of which each has conditions."""
     assert isinstance(one, MatchingRows)
     assert isinstance(other, MatchingRows)
@@ -87,7 +89,7 @@ def _both(one: Take, other: Take) -> Take:
     return replace(one, conditions=(*one.conditions, *other.conditions), columns=columns)
 
 
-def _is_covered(take: Take, by: Take) -> bool:
+def _is_covered(take: WantedRows, by: WantedRows) -> bool:
     """Return whether the rows that `by` takes are some of those of `take`, as far as their words tell."""
     if isinstance(take, MatchingRows) and isinstance(by, MatchingRows):
         return take.alias == by.alias and {*take.conditions} <= {*by.conditions} and {*take.columns} <= {*by.columns}
@@ -122,7 +124,7 @@ def columns_of_row(table: Table) -> Mapping[str, str]:
     }
 
 
-def _spelled(take: Take, whose: str) -> str:
+def _spelled(take: WantedRows, whose: str) -> str:
     if isinstance(take, MatchingRows):
         return f"rows where {' and '.join(take.conditions)}: {whose} takes no others"
     order = ", ".join(f"{column}{' desc' if is_descending else ''}" for column, is_descending in take.order_by)
