@@ -33,10 +33,12 @@ outputs: {{id: "{{{{ row.id }}}}", text: "{{{{ work.text }}}}", said: "{{{{ work
 """
 
 
-def write_flow(
-    folder: Path, origin: str, model: ModelServer, method: str, num_at_once: int, *, is_nested: bool
-) -> None:
-    flow = FLOW if not is_nested else FLOW[: FLOW.index("nodes:")] + HANDED_ON + FLOW.partition("outputs:")[2]
+def write_flow(folder: Path, origin: str, model: ModelServer, method: str, num_at_once: int, handed_to: str) -> None:
+    flow = FLOW
+    if handed_to:
+        (folder / "part.yaml").write_text(FLOW_OF_PART.format(method=method, origin=origin))
+        handed_on = HANDED_ON.replace("PART", PARTS[handed_to])
+        flow = FLOW[: FLOW.index("nodes:")] + handed_on + FLOW.partition("outputs:")[2]
     text = flow.format(origin=origin, base_url=model.base_url, method=method, num_at_once=num_at_once)
     (folder / "flow.yaml").write_text(text)
     (folder / "rows.jsonl").write_text("".join(json.dumps({"id": number}) + "\n" for number in range(NUM_ROWS)))
@@ -54,21 +56,33 @@ class HandingServer(ModelServer):
         return self.use("part", turn) if turn < self.num_uses else self.answer(turn)
 
 
+PARTS = {
+    "agent": 'agent: {{engine: model, prompt: "Work on {{{{ row.id }}}}, part {{{{ args.step }}}}", tools: [act]}}',
+    "flow": 'flow: {{file: part.yaml, with: {{id: "{{{{ row.id }}}}"}}}}',
+}
 HANDED_ON = """  part:
     description: Do one part.
     parameters: {{step: int}}
-    agent: {{engine: model, prompt: "Work on {{{{ row.id }}}}, part {{{{ args.step }}}}", tools: [act]}}
+    PART
 nodes:
   work: {{agent: {{engine: model, prompt: "Hand on {{{{ row.id }}}}.", tools: [part], max_turns: 9}}}}
 outputs:"""
 
 
-@pytest.mark.parametrize("is_nested", [False, True])
+FLOW_OF_PART = """
+nodes:
+  act: {{http: {{method: {method}, url: "{origin}/{{{{ id * 100 + row.step }}}}"}}}}
+constants: {{id: 0}}
+outputs: {{status: "{{{{ act.status }}}}"}}
+"""
+
+
+@pytest.mark.parametrize("handed_to", ["", *PARTS])
 @pytest.mark.parametrize(("method", "num_at_once"), [("GET", NUM_AT_ONCE), ("POST", 1)])
-def test_conversations_go_on_at_the_turn(tmp_path: Path, method: str, num_at_once: int, *, is_nested: bool) -> None:
-    kind = HandingServer if is_nested else ModelServer
+def test_conversations_go_on_at_the_turn(tmp_path: Path, method: str, num_at_once: int, handed_to: str) -> None:
+    kind = HandingServer if handed_to else ModelServer
     with CountingServer(is_open=False) as server, kind(NUM_USES) as model:
-        write_flow(tmp_path, server.origin, model, method, num_at_once, is_nested=is_nested)
+        write_flow(tmp_path, server.origin, model, method, num_at_once, handed_to)
         num_killed = 0
         for num_more in (0, 9, 4, 7):
             kill_after(tmp_path, server, num_more, *COMMAND)
@@ -78,8 +92,8 @@ def test_conversations_go_on_at_the_turn(tmp_path: Path, method: str, num_at_onc
         written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
         # A conversation has one call in flight, or answered and not yet committed, when the run is killed.
         most = num_killed * NUM_ROWS
-        # Each part has two turns of its own.
-        num_turns = NUM_USES + 1 + (2 * NUM_USES if is_nested else 0)
+        # An agent has two turns for each part.
+        num_turns = NUM_USES + 1 + (2 * NUM_USES if handed_to == "agent" else 0)
         assert model.num_asked <= NUM_ROWS * num_turns + most, "only what was in flight is asked again"
         assert {row["text"] for row in written} == {f"done after {NUM_USES}"}
         if method == "GET":

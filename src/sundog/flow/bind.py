@@ -63,7 +63,7 @@ def bind(
     complaints.raise_if_any()
     assert flow is not None
     found = positions
-    if _has_includes(flow):
+    if _has_includes(flow) or any(map(_is_flow, flow.tools.values())):
         flow, found = _with_included_steps(flow, base_dir, positions, complaints)
         complaints.raise_if_any()
     if flow.constants:
@@ -181,7 +181,7 @@ class _Binder:
         def tools() -> ToolBinder:
             from sundog.flow.agents.bind_tools import ToolBinder  # few flows have agents
 
-            return ToolBinder(self._positions, self._complaints, self._names, binder_with, flow.tools)
+            return ToolBinder(self._positions, self._complaints, self._names, binder_with, flow.tools, flow.constants)
 
         def binder_with(names: Names) -> NodeBinder:
             binder = NodeBinder(self._positions, self._complaints, names, self._base_dir, engines)
@@ -333,8 +333,18 @@ def _with_included_steps(
         else table
         for name, table in flow.tables.items()
     }
-    sections = {"nodes": nodes, "tables": tables, "constants": including.constants}
+    tools = {
+        name: {**tool, "flow": including.flow_of_tool(name, tool["flow"], ("tools", name, "flow"))}
+        if _is_flow(tool)
+        else tool
+        for name, tool in flow.tools.items()
+    }
+    sections = {"nodes": nodes, "tables": tables, "tools": tools, "constants": including.constants}
     return flow.model_copy(update=sections), known
+
+
+def _is_flow(tool: Any) -> bool:
+    return isinstance(tool, dict) and "flow" in tool
 
 
 def _is_of_other_flow(table: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sundog.cost.estimate import Estimate
 from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
-from sundog.ir.agents import AgentExec
+from sundog.ir.agents import AgentExec, ToolFlowExec
 from sundog.ir.alternatives import AlternativesExec
 from sundog.ir.logical import ForEach, InputSource
 from sundog.ir.physical import (
@@ -301,6 +301,8 @@ def _step(
             title = f"{kind}at most {spell_turns(most)}"
             if isinstance(node, AlternativesExec):
                 title = f"one step, or {node.alternatives.told}"
+            elif isinstance(node, ToolFlowExec):
+                title = f"the flow {node.flow.file}, once for each use"
             return StepDocument(
                 node.name,
                 "loop",

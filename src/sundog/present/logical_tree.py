@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sundog.ir.agents import Agent
+from sundog.ir.agents import Agent, ToolFlow
 from sundog.ir.alternatives import Alternatives
 from sundog.ir.logical import (
     EngineBlock,
@@ -93,6 +93,10 @@ def node_tree(node: Node) -> Tree:
             stop = [Tree(f"stop when {shorten_value(node.stop_when)}")] if node.stop_when else []
             steps = (node_tree(inner) for inner in node.body)
             return Tree(f"{node.name}: agent, at most {node.max_turns} turns", (*_modifiers(node), *stop, *steps))
+        case ToolFlow():
+            steps = (node_tree(inner) for inner in node.body)
+            outputs = (Tree(f"gives {name} = {shorten_value(template)}") for name, template in node.outputs)
+            return Tree(f"{node.name}: the flow {node.file}", (*_modifiers(node), *steps, *outputs))
         case Loop():
             until = [Tree(f"until {shorten_value(node.until)}")] if node.until else []
             body = (node_tree(inner) for inner in node.body)

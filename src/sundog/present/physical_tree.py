@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sundog.ir.agents import AgentExec
+from sundog.ir.agents import AgentExec, ToolFlowExec
 from sundog.ir.alternatives import AlternativesExec
 from sundog.ir.physical import (
     CallExec,
@@ -136,6 +136,9 @@ def _exec_tree(node: Exec, reasons: Mapping[str, str]) -> Tree:
         case AlternativesExec():
             steps = (_exec_tree(inner, reasons) for inner in node.body)
             return Tree(f"AlternativesExec {node.name}: one step, or {node.alternatives.told}", (*waits, *steps))
+        case ToolFlowExec():
+            steps = (_exec_tree(inner, reasons) for inner in node.body)
+            return Tree(f"ToolFlowExec {node.name}: {node.flow.file}", (*waits, *steps))
         case LoopExec():
             body = (_exec_tree(inner, reasons) for inner in node.body)
             return Tree(f"LoopExec {node.name}: at most {spell_turns(node.loop.max_turns)}", (*waits, *body))

@@ -7,12 +7,13 @@ flow.nodes' affair, and an agent's that of flow.agents.bind_agents.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from sundog.engines.tool_use import FINAL
 from sundog.errors import Location
 from sundog.flow.agents.agent_spec import TOOL_KEYS, ToolSpec
+from sundog.flow.agents.bind_flows import FLOW, FlowToolBinder
 from sundog.flow.complaints import Complaints
 from sundog.flow.names import Names
 from sundog.flow.nodes import NodeBinder
@@ -24,8 +25,6 @@ from sundog.ir.logical import Step
 
 TURN = "turn"
 """Ends the name of the step that an agent's turns are."""
-FLOW = "flow"
-"""The key of a tool that is another flow."""
 MAX_NAME = 64
 _NO_MODIFIERS = ("when", "for_each", "as", "after")
 _NO_TOOLS = {"filter": "a filter", "loop": "a loop", "require": "a requirement", "value": "a value"}
@@ -35,8 +34,6 @@ _NO_STAND_INS = {
 }
 MakeNodeBinder = Callable[[Names], NodeBinder]
 """Gives what binds nodes whose names are those."""
-DraftFlow = Callable[[str, Any, NodeBinder, Names], NodeDraft]
-"""Makes the draft of a tool that is a flow, of its name and what is written under it."""
 
 
 class ToolBinder:
@@ -50,12 +47,15 @@ class ToolBinder:
         names: Names,
         binder_with: MakeNodeBinder,
         written: Mapping[str, Any],
+        constants: Iterable[str],
     ) -> None:
+        """`constants`: the names of those of the flow."""
         self._positions = positions
         self._complaints = complaints
         self._names = names
         self._binder_with = binder_with
         self._written = written
+        self._constants = tuple(constants)
         self._made: dict[str, ToolDraft | None] = {}
         #: The tools that are being made, each for the one before it.
         self._open: list[str] = []
@@ -117,6 +117,10 @@ class ToolBinder:
         return ToolDraft(spec.description, spec.parameters, draft, draft.node)
 
     def _draft(self, name: str, rest: dict[str, Any], data: Mapping[str, Any]) -> NodeDraft:
+        if FLOW in rest:
+            self._names.give(name, "step", self._positions.key(("tools", name)))
+            flows = FlowToolBinder(self._positions, self._complaints, self._binder_with, self._constants)
+            return flows.draft(name, rest)
         if rest.get("human") is True:
             rest["human"] = {"question": _question(data)}
         (draft,) = self._binder_with(self._names).drafts({name: rest}, ("tools",))

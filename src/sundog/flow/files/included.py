@@ -43,12 +43,25 @@ class IncludeSpec(BaseModel):
     prefix: str = ""
 
 
+class ToolFlowSpec(BaseModel):
+    """The flow that a tool is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    #: A file in the folder of this flow.
+    file: str = Field(min_length=1)
+    #: The output whose value the model is told; None for all of them.
+    output: str | None = None
+    #: As of an include.
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
+
+
 class OtherSteps(BaseModel):
     """The parts of the other flow that count here; it may be one that can be run, or hold steps only."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     nodes: dict[str, Any] = Field(min_length=1)
     constants: dict[str, Any] = Field(default_factory=dict)
+    outputs: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +70,19 @@ class _Other:
 
     nodes: Mapping[str, Any]
     constants: Mapping[str, Any]
+    outputs: Mapping[str, Any]
     positions: FilePositions
+
+
+@dataclass(slots=True)
+class _Taken:
+    """Steps of another flow with the names that they have here."""
+
+    #: Steps in the place of constants, that give what `with` says.
+    given: dict[str, Any]
+    steps: dict[str, Any]
+    #: The names that changed, of steps and constants.
+    names: Mapping[str, str]
 
 
 class Including:
@@ -108,20 +133,54 @@ class Including:
                 self._complaints.add(f"'{key}' cannot stand beside 'include'", self._positions.key((*place, key)))
         block = (*place, INCLUDE)
         spec = read(IncludeSpec, data[INCLUDE], block, self._positions, self._complaints)
-        other = None if spec is None else self._other(spec.flow, block, within)
+        other = None if spec is None else self._other(spec.flow, (*block, "flow"), within)
         if spec is None or other is None:
             return {}
+        taken = self._taken(name, spec, other, block, path, path)
+        return self.nodes({**taken.given, **taken.steps}, path, (*within, spec.flow))
+
+    def flow_of_tool(self, name: str, data: Any, block: DataPath) -> dict[str, Any] | None:
+        """Return the flow that a tool is, which is written at `block`, with its steps; None after complaining."""
+        spec = read(ToolFlowSpec, data, block, self._positions, self._complaints)
+        other = None if spec is None else self._other(spec.file, (*block, "file"), (), is_whole=True)
+        if spec is None or other is None:
+            return None
+        if spec.output is not None and spec.output not in other.outputs:
+            where = self._positions.value((*block, "output"))
+            hint = suggest(spec.output, other.outputs)
+            self._complaints.add(f"{spec.file} has no output '{spec.output}'", where, hint)
+            return None
+        chosen = IncludeSpec.model_validate({"flow": spec.file, "with": spec.with_})
+        taken = self._taken(name, chosen, other, block, (*block, "given"), (*block, "nodes"))
+        outputs = {}
+        for key in other.outputs if spec.output is None else (spec.output,):
+            self._positions.add((*block, "outputs", key), ("outputs", key), other.positions)
+            outputs[key] = self._renamed(other.outputs[key], taken.names, (*block, "outputs", key))
+        return {
+            "file": spec.file,
+            "has_one_output": spec.output is not None,
+            "given": taken.given,
+            "nodes": self.nodes(taken.steps, (*block, "nodes"), (spec.file,)),
+            "outputs": outputs,
+        }
+
+    def _taken(
+        self, name: str, spec: IncludeSpec, other: _Other, block: DataPath, given_at: DataPath, path: DataPath
+    ) -> _Taken:
+        """Return the steps of the other flow that stand at `path` here, and at `given_at` those in the place of its
+        constants. `block`: where that is written."""
         chosen = self._chosen(spec, other, block)
         names = {step: f"{spec.prefix}{step}" for step in chosen if spec.prefix}
         parameters = self._parameters(spec, other, block)
+        given: dict[str, Any] = {}
         steps: dict[str, Any] = {}
         for constant, value in parameters.items():
             names[constant] = made = f"{name}_{constant}"
             at: DataPath = (*block, "with", constant)
             if isinstance(value, str) and any(mark in value for mark in _MARKS) and constant in spec.with_:
-                steps[made] = {"value": value}
-                self._positions.add((*path, made), at)
-                self._positions.add((*path, made, "value"), at)
+                given[made] = {"value": value}
+                self._positions.add((*given_at, made), at)
+                self._positions.add((*given_at, made, "value"), at)
             else:
                 self.constants[made] = value
                 is_given = constant in spec.with_
@@ -132,10 +191,11 @@ class Including:
             self._positions.add((*path, new), ("nodes", step), other.positions)
             inlined = self._with_prompts(other.nodes[step], ("nodes", step), other)
             steps[new] = self._renamed(inlined, names, (*path, new))
-        return self.nodes(steps, path, (*within, spec.flow))
+        return _Taken(given, steps, names)
 
-    def _other(self, flow: str, block: DataPath, within: tuple[str, ...]) -> _Other | None:
-        where = self._positions.value((*block, "flow"))
+    def _other(self, flow: str, place: DataPath, within: tuple[str, ...], *, is_whole: bool = False) -> _Other | None:
+        """Return the flow that `place` names. `is_whole`: it is one that can be run."""
+        where = self._positions.value(place)
         path = self._base_dir / flow
         self._num_includes += 1
         if flow in within:
@@ -148,18 +208,22 @@ class Including:
             self._complaints.add(what, where, "paths and functions of both count from one folder")
         else:
             try:
-                return self._read(path)
+                return self._read(path, where if is_whole else None)
             except FlowError as error:
                 at = error.where if isinstance(error.where, Location) else where
                 self._complaints.add(error.what, at, error.hint)
         return None
 
-    def _read(self, path: Path) -> _Other | None:
+    def _read(self, path: Path, whole_at: Location | None) -> _Other | None:
+        """`whole_at`: where a flow is asked for that can be run; None where steps are enough."""
         document = read_flow_file(path)
+        if whole_at is not None and (why := _why_no_tool(path.name, document.data)):
+            self._complaints.add(why[0], whole_at, why[1])
+            return None
         found = read(OtherSteps, document.data, (), document.positions, self._complaints)
         if found is None:
             return None
-        return _Other(found.nodes, found.constants, FilePositions(document.positions))
+        return _Other(found.nodes, found.constants, found.outputs, FilePositions(document.positions))
 
     def _chosen(self, spec: IncludeSpec, other: _Other, block: DataPath) -> list[str]:
         """Return the names of the steps, in the order in which the other flow has them."""
@@ -216,3 +280,17 @@ class Including:
             self._complaints.add(what, self._positions.value(path), hint)
             return text
         return found.source
+
+
+def _why_no_tool(file: str, data: Any) -> tuple[str, str] | None:
+    """Return why a flow cannot run for one row alone, with a hint; None where it can."""
+    if not isinstance(data, dict):
+        return f"{file} is no flow", "a flow file is a mapping with 'nodes' and 'outputs'"
+    if data.get("tables"):
+        return f"{file} has tables, and a tool runs for one row alone", "name a flow with 'nodes' and 'outputs'"
+    if not data.get("outputs"):
+        return (
+            f"{file} has no outputs, which are what a tool gives",
+            "write them there, or 'include' its steps",
+        )
+    return None
