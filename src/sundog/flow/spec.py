@@ -26,7 +26,7 @@ class FlowSpec(_Written):
     objective: Literal["makespan", "mean-completion", "cost"] = "makespan"
     engines: dict[str, Any] = Field(default_factory=dict)
     limits: dict[str, Any] = Field(default_factory=dict)
-    inputs: dict[str, Any]
+    inputs: dict[str, Any] = Field(default_factory=dict)
     constants: dict[str, Any] = Field(default_factory=dict)
     #: Steps that agents may use.
     tools: dict[str, Any] = Field(default_factory=dict)

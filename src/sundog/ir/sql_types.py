@@ -41,15 +41,23 @@ SQLType = PlainType | ListType | StructType
 JSON, VARCHAR = PlainType("JSON"), PlainType("VARCHAR")
 _OF_KIND = {"str": "VARCHAR", "int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN"}
 
-_WHOLE_BITS = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64, "HUGEINT": 128}
+_BITS = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64, "HUGEINT": 128}
+_WHOLE = {
+    **{name: range(-(2 ** (bits - 1)), 2 ** (bits - 1)) for name, bits in _BITS.items()},
+    **{f"U{name}": range(2**bits) for name, bits in _BITS.items()},
+}
 _FRACTIONS = frozenset({"FLOAT", "DOUBLE"})
 _DATE = r"(?P<year>\d{4})-(?P<month>0[1-9]|1[0-2])-(?P<day>0[1-9]|[12]\d|3[01])"
-_TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?"
+_SECOND = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d"
+_TIME = rf"{_SECOND}(\.\d{{1,6}})?)?"
 _ZONE = r"(Z|[+-]\d\d(:?\d\d)?)?"
 _TIMES = {
     "DATE": re.compile(_DATE),
     "TIME": re.compile(_TIME),
     "TIMESTAMP": re.compile(rf"{_DATE}([ T]{_TIME})?"),
+    "TIMESTAMP_S": re.compile(rf"{_DATE}([ T]{_SECOND})?)?"),
+    "TIMESTAMP_MS": re.compile(rf"{_DATE}([ T]{_SECOND}(\.\d{{1,3}})?)?)?"),
+    "TIMESTAMP_NS": re.compile(rf"{_DATE}([ T]{_SECOND}(\.\d{{1,9}})?)?)?"),
     "TIMESTAMP WITH TIME ZONE": re.compile(rf"{_DATE}([ T]{_TIME}{_ZONE})?"),
 }
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -119,9 +127,8 @@ def _is_of(value: Any, name: str) -> bool:
         return True
     if name == "BOOLEAN":
         return isinstance(value, bool)
-    if name in _WHOLE_BITS:
-        bound = 2 ** (_WHOLE_BITS[name] - 1)
-        return type(value) is int and -bound <= value < bound
+    if name in _WHOLE:
+        return type(value) is int and value in _WHOLE[name]
     if name in _FRACTIONS:
         return type(value) in (int, float)
     if name == "VARCHAR":

@@ -223,6 +223,25 @@ def test_no_value_is_changed_to_fit_a_type(tmp_path: Path, value: Any, types: Ma
         assert list(result) == [{"value": outcome}]
 
 
+@pytest.mark.parametrize(
+    ("value", "type"),
+    [
+        ("255", "UTINYINT"), ("18446744073709551615", "UBIGINT"),
+        ("340282366920938463463374607431768211455", "UHUGEINT"),
+        ("-170141183460469231731687303715884105727", "HUGEINT"), ("12345678901234567890.123456789", "DECIMAL(38,9)"),
+        ("2020-01-01 01:02:03.123456789", "TIMESTAMP_NS"), ("2020-01-01 01:02:03.123", "TIMESTAMP_MS"),
+        ("2020-01-01 01:02:03", "TIMESTAMP_S"), ("2020-01-01 01:02:03.123456", "TIMESTAMP"), ("2020-02-29", "DATE"),
+        ("[1, NULL, 3]", "UBIGINT[]"), ("{'a': 1, 'b': [2020-02-29]}", 'STRUCT(a UINTEGER, b DATE[])'),
+    ],
+)  # fmt: skip
+def test_values_keep_their_type_from_table_to_table(tmp_path: Path, value: str, type: str) -> None:
+    flow = visits(tmp_path, [{"id": 1}])
+    flow.table("first", query=f"select $${value}$$::{type} as value from visits")
+    flow.table("second", query="select value, typeof(value) as type from first")
+    flow.table("third", query="select type, value::varchar as text, typeof(value) as again from second")
+    assert list(run(flow, tmp_path)) == [{"type": type, "text": value, "again": type}]
+
+
 def test_empty_sets_are_tables(tmp_path: Path) -> None:
     flow = with_groups(tmp_path)
     (tmp_path / "visits.jsonl").write_text('{"id": 1, "drugs": [{"name": "x", "mg": 1.5}]}\n')

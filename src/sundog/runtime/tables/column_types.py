@@ -15,13 +15,14 @@ from duckdb.sqltypes import DuckDBPyType
 from sundog.errors import FlowError
 from sundog.ir.logical import Table
 from sundog.ir.sql_types import JSON, VARCHAR, ListType, PlainType, SQLType, StructType
-from sundog.runtime.rows.values.value_sql import children_of, is_json
+from sundog.runtime.rows.values.value_sql import WHOLE_TYPES, children_of, is_json
 
 ColumnTypes = tuple[tuple[str, SQLType], ...]
 """Names and types of columns, in order."""
 PASSING = frozenset(
-    {"boolean", "tinyint", "smallint", "integer", "bigint", "hugeint", "float", "double", "varchar"}
-    | {"decimal", "date", "time", "timestamp", "timestamp with time zone", "uuid"}
+    WHOLE_TYPES
+    | {"boolean", "float", "double", "varchar", "decimal", "date", "time", "uuid"}
+    | {"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"}
 )
 """Types whose values are the same again after they were JSON in a row."""
 
