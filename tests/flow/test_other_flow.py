@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write(folder: Path, tables: str, more: str = "") -> Path:
-    (folder / "flow.yaml").write_text(f"name: flow\n{more}\ntables:\n{tables}")
+    (folder / "flow.yaml").write_text(f"name: flow\n\n{more}\ntables:\n{tables}")
     return folder / "flow.yaml"
 
 
