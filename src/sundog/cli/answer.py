@@ -101,7 +101,7 @@ def _shown(question: OpenQuestion) -> str:
 
 def _left(questions: OpenQuestions) -> str:
     if not len(questions):
-        return f"run {questions.run_id} waits for no answer; its command continues it"
+        return f"run {questions.run_id} waits for no answer; unless it has finished, its command continues it"
     number = "1 question" if len(questions) == 1 else f"{len(questions):,} questions"
     of = "1 row" if questions.num_rows == 1 else f"{questions.num_rows:,} rows"
     have = "has" if len(questions) == 1 else "have"

@@ -10,7 +10,7 @@ import tempfile
 import weakref
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from threading import Timer
@@ -161,7 +161,7 @@ class TableRowsBeforeRuns:
         limit = Timer(MAX_QUERY_S, relations.interrupt)
         limit.start()
         try:
-            make(table.table, relations, folder)
+            relations.with_room(partial(make, table.table, relations, folder))
         except RunError as error:
             late = f"takes longer than {MAX_QUERY_S:g} s"
             why = late if limit.finished.is_set() else f"fails ({error.what})"
@@ -225,7 +225,8 @@ class TableRowsBeforeRuns:
         source = self._find(plan, table).source
         assert source is not None, f"the rows of '{table.name}' are known"
         columns = tuple((column.name, column.type) for column in self._columns[table.name])
-        self._inputs.relations.load(table.name, columns, _lines(table, plan.logical.constants, source))
+        relations = self._inputs.relations
+        relations.with_room(lambda: relations.load(table.name, columns, _lines(table, plan.logical.constants, source)))
         self._loaded[table.name] = made_of
 
 

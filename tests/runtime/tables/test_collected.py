@@ -158,13 +158,18 @@ NUM_LONG = 3000
 
 def long_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_memory_mb: int) -> Relations:
     """Rows that together are more than `max_memory_mb`, of which queries take 16 at first."""
-    monkeypatch.setattr("sundog.runtime.tables.relations.MIN_MEMORY_MB", 16)
-    monkeypatch.setattr("sundog.runtime.tables.relations.MAX_MEMORY_MB", max_memory_mb)
+    monkeypatch.setattr("sundog.runtime.tables.query_memory.MIN_MEMORY_MB", 16)
+    monkeypatch.setattr("sundog.runtime.tables.query_memory.MAX_MEMORY_MB", max_memory_mb)
     relations = Relations([], tmp_path, None, ALL_ROWS, {})
-    columns = (("id", PlainType("BIGINT")), ("text", PlainType("VARCHAR")))
-    lines = [json.dumps({"id": number, "text": f"{number:08}" * 3000}).encode() for number in range(NUM_LONG)]
-    relations.with_room(lambda: relations.load("visits", columns, lines))
+    relations.with_room(lambda: relations.load("visits", LONG_COLUMNS, long_lines()))
     return relations
+
+
+LONG_COLUMNS = (("id", PlainType("BIGINT")), ("text", PlainType("VARCHAR")))
+
+
+def long_lines() -> Iterator[bytes]:
+    return (json.dumps({"id": number, "text": f"{number:08}" * 3000}).encode() for number in range(NUM_LONG))
 
 
 def test_long_rows_are_collected_in_less_memory_than_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +180,16 @@ def test_long_rows_are_collected_in_less_memory_than_they_are(tmp_path: Path, mo
     assert [isinstance(group, dict) and (group["ward"], [row["id"] for row in group["rows"]]) for group in groups] == [
         (ward, list(range(ward, NUM_LONG, 30))) for ward in range(30)
     ]
+    relations.close()
+
+
+def test_long_rows_of_an_input_get_the_memory_that_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sundog.runtime.tables.query_memory.MIN_MEMORY_MB", 16)
+    (tmp_path / "notes.jsonl").write_bytes(b"\n".join(long_lines()))
+    relations = Relations([InputSource("notes", path="notes.jsonl")], tmp_path, None, ALL_ROWS, {})
+    assert relations.input_columns("notes") == LONG_COLUMNS
+    relations.load_input("notes")
+    assert relations.num_rows("notes") == NUM_LONG
     relations.close()
 
 

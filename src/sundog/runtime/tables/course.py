@@ -214,7 +214,7 @@ class TableCourse:
             await asyncio.shield(self._loads[name])
         for name in table.table.reads:
             if name not in self._ended:
-                await self._with_room(partial(self._inputs.relations.load_input, name))
+                await asyncio.to_thread(self._inputs.relations.load_input, name)
 
     async def _with_room(self, work: Callable[[], None]) -> None:
         await asyncio.to_thread(self._inputs.relations.with_room, work)

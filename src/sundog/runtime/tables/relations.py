@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
@@ -27,7 +28,7 @@ from sundog.ir.sql_types import SQLType, spell_type, sql_name
 from sundog.queries.marked import FAILED
 from sundog.queries.order import Keyed, with_keys
 from sundog.queries.parsed import Query
-from sundog.runtime.rows.duck import connect_duckdb, new_name
+from sundog.runtime.rows.duck import new_name
 from sundog.runtime.rows.failures import explained, first_sentence
 from sundog.runtime.rows.formats.loaded_json import load_lines
 from sundog.runtime.rows.formats.open_table import open_table
@@ -35,6 +36,7 @@ from sundog.runtime.rows.row_choice import RowChoice
 from sundog.runtime.rows.table import BadRow, InputRow
 from sundog.runtime.rows.values.query_rows import json_lines, query_rows
 from sundog.runtime.tables.column_types import ColumnTypes, column_type, refuse_twice
+from sundog.runtime.tables.query_memory import QueryMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +49,7 @@ class KeptRows:
     types: Mapping[str, DuckDBPyType]
 
 
-MIN_MEMORY_MB = 64
-"""Beyond it what queries read goes to the scratch folder; the inputs of the same run have connections of their own."""
-MAX_MEMORY_MB = 1024
-"""Queries over long rows may take as much: DuckDB works on 2,048 rows at once, however long they are."""
+T = TypeVar("T")
 
 
 class Relations:
@@ -72,8 +71,8 @@ class Relations:
         self._snapshot_dir = snapshot_dir or self._scratch_dir
         self._choice = choice
         self._constants = constants
-        self._memory_mb = MIN_MEMORY_MB
-        self._connection = connect_duckdb(self._scratch_dir, f"{self._memory_mb}MB")
+        self._memory = QueryMemory(self._scratch_dir)
+        self._connection = self._memory.connection
         self._loaded: set[str] = set()
         self._declared: set[str] = set()
         self._running: set[duckdb.DuckDBPyConnection] = set()
@@ -91,24 +90,16 @@ class Relations:
         for cursor in tuple(self._running):
             cursor.interrupt()
 
-    def with_room(self, work: Callable[[], None]) -> None:
-        """Do `work`. Where DuckDB lacks the memory for it, it may take twice as much, up to MAX_MEMORY_MB, and the work
-        is done again."""
-        while True:
-            memory_mb = self._memory_mb
-            try:
-                return work()
-            except RunError as error:
-                if not isinstance(error.__cause__, duckdb.OutOfMemoryException) or memory_mb >= MAX_MEMORY_MB:
-                    raise
-                with self._lock:
-                    # Another table's work may have made the room already.
-                    self._memory_mb = max(self._memory_mb, min(2 * memory_mb, MAX_MEMORY_MB))
-                    self._connection.execute(f"SET memory_limit = '{self._memory_mb}MB'")
+    def with_room(self, work: Callable[[], T]) -> T:
+        """Return what `work` gives over these relations, with as much memory as `QueryMemory` may give it."""
+        return self._memory.with_room(work)
 
     def load_input(self, name: str) -> None:
         """Make the rows of an input a relation, if they are none yet. InputError where they cannot be read, and where a
         row holds what no value can be: a query over the others would leave it out without a word."""
+        self.with_room(partial(self._load_input, name))
+
+    def _load_input(self, name: str) -> None:
         with self._lock:
             if name in self._loaded:
                 return
@@ -135,8 +126,9 @@ class Relations:
 
     def input_columns(self, name: str) -> ColumnTypes:
         """Return the columns of an input, whose rows are not loaded for this where its files tell them."""
-        if name in self._loaded:
-            return self.columns_of(name)
+        return self.columns_of(name) if name in self._loaded else self.with_room(partial(self._columns_read, name))
+
+    def _columns_read(self, name: str) -> ColumnTypes:
         source = self._inputs[name]
         table = open_table(source, self._connection, self._base_dir, self._snapshot_dir, self._scratch_dir)
         with explained(table.explain):
