@@ -147,7 +147,7 @@ def test_secrets_are_refused_in_constants_and_outputs() -> None:
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [(b"name: \xff", "not UTF-8"), (None, "cannot be read: No such file"), (b"\xef\xbb\xbfname: x", "is missing")],
+    [(b"name: \xff", "not UTF-8"), (None, "cannot be read: No such file"), (b"\xef\xbb\xbfname: x", "needs an input")],
 )
 def test_files_that_are_no_flow(tmp_path: Path, content: bytes | None, complaint: str) -> None:
     path = tmp_path / "flow.yaml"

@@ -90,6 +90,7 @@ def test_python_says_the_same(folder: Path) -> None:
         ("  a: {from: {flow: extract.yaml, table: note}}", "", "extract.yaml has no table 'note'", 5),
         ("  a: {from: {flow: extract.yaml}}", "", "extract.yaml has 3 tables: say which", 5),
         ("  a: {from: {flow: no.yaml, table: x}}", "", "the flow cannot be read", 5),
+        ("  a: {from: {flow: no.yaml, table: x}}\n  b: {query: select x from a}", "", "the flow cannot be read", 5),
         ("  a: {from: {flow: ../flow.yaml, table: x}}", "", "is not in the folder of this one", 5),
         ("  a: {from: {flow: flow.yaml, table: a}}", "", "the flows take tables of each other in a circle", 5),
         ("  a: {from: {flow: extract.yaml, table: notes}, nodes: {}}", "", "unknown key 'nodes' in 'a'", 5),
@@ -117,6 +118,7 @@ def test_what_is_wrong_is_told(folder: Path, tables: str, more: str, what: str, 
     with pytest.raises(FlowError) as raised:
         load_flow(write(folder, tables, more))
     assert what in str(raised.value)
+    assert "there is no table" not in str(raised.value), "what follows from a mistake is none"
     assert isinstance(raised.value.where, Location) or "circle" in what
     if isinstance(raised.value.where, Location) and raised.value.where.file.endswith("flow.yaml"):
         assert raised.value.where.line == line

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
+from itertools import groupby
 from types import MappingProxyType
 
 from sundog.errors import FlowError
@@ -120,7 +121,7 @@ def _sorted(
     except CycleError as error:
         cycle: list[str] = list(reversed(error.args[1]))
         raise FlowError(
-            f"the {kind} wait for each other in a circle: {' -> '.join(cycle)}",
+            f"the {kind} wait for each other in a circle: {_shown(cycle, by_name)}",
             where=by_name[cycle[0]].location,
             hint=f"an arrow means 'waits for'; {remedy}",
         ) from error
@@ -131,3 +132,10 @@ def _sorted(
         _, name = heappop(ready)
         yield name
         sorter.done(name)
+
+
+def _shown(cycle: Sequence[str], by_name: Mapping[str, Node | Table]) -> str:
+    """Return a circle with the tables that the user wrote in the place of what they stand for."""
+    names = (one.block if isinstance(one := by_name[name], Table) else name for name in cycle)
+    written = [name for name, _ in groupby(names)]
+    return " -> ".join(written if len(written) > 1 else 2 * written)

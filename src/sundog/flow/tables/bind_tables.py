@@ -85,7 +85,8 @@ class TableBinder:
                 self._complaints.add(f"a flow with tables has no {section} of its own", self._key((section,)), hint)
         self._check_names(flow)
         specs = {name: spec for name, data in flow.tables.items() if (spec := self._read(name, data))}
-        known = {**flow.tables, **self._others}
+        # Of other flows also those that could not be taken, which is told where they were to be.
+        known = {**dict.fromkeys(written), **flow.tables, **self._others}
         sources = {name: self._source(name, spec, known) for name, spec in specs.items()}
         drafts = {name: self._nodes.drafts(spec.nodes, (*_place(name), "nodes")) for name, spec in specs.items()}
         made = {name: self._table(name, specs[name], sources[name], drafts) for name in self._order(sources, flow)}
@@ -174,7 +175,10 @@ class TableBinder:
         """Return the tables so that each comes after those that it reads; as written where they form a circle, which
         tables with other mistakes may be part of."""
         every = {name: sources.get(name) or QueryRows("", _read_by(data)) for name, data in flow.tables.items()}
-        drafts = [Table(name, source, (), (), location=self._key(_place(name))) for name, source in every.items()]
+        drafts = [
+            Table(name, source, (), (), made_by=self._made_by.get(name), location=self._key(_place(name)))
+            for name, source in every.items()
+        ]
         try:
             return [table.name for table in table_order(drafts) if table.name in sources]
         except FlowError as error:

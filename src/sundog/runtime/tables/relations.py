@@ -383,10 +383,12 @@ def too_many_rows(table: Table) -> RunError:
         where=table.location,
         hint="does a join lack its condition? if not, raise max_rows"
         if table.made_by is None
-        else f"let the block of '{table.made_by}' find fewer pairs, or raise max_pairs",
+        else f"let the block of '{table.block}' find fewer pairs, or raise max_pairs",
     )
 
 
 def _place(table: Table, error: duckdb.Error) -> str:
+    if table.made_by is not None:
+        return f"the table '{table.name}' of the {table.made_by} '{table.block}'"
     found = re.search(r"^LINE (\d+):", str(error), re.MULTILINE)
     return f"the query of the table '{table.name}'" + (f" (its line {found[1]})" if found else "")
