@@ -8,6 +8,7 @@ runtime.agents asks it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -67,6 +68,16 @@ class Agent(Loop):
     max_repeats: int = 3
     #: The uses of one turn run at once.
     has_parallel_tools: bool = True
+
+    @property
+    def counted_wrong(self) -> str:
+        """The name under which uses of tools are counted that could not be run. No step can have it."""
+        return f"{self.name}/wrong"
+
+    @property
+    def counted_failed(self) -> str:
+        """The name under which uses of tools are counted that failed."""
+        return f"{self.name}/failed"
 
     @property
     def conditions(self) -> tuple[Template | None, ...]:
@@ -147,3 +158,12 @@ UsedExec = CallExec | AgentExec | ToolFlowExec
 def has_effects(node: UsedExec) -> bool:
     """Return whether a use of a tool may change the outside world."""
     return any(call.is_effect for call in calls_of((node,)))
+
+
+def agents_of(nodes: Sequence[Node]) -> Iterator[Agent]:
+    """Yield the agents, those inside loops too."""
+    for node in nodes:
+        if isinstance(node, Agent):
+            yield node
+        if isinstance(node, Loop):
+            yield from agents_of(node.body)

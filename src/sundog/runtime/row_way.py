@@ -77,4 +77,5 @@ class RowWay:
         return RowWay(self.row, self.position, self.asked, self.record, is_use=True)
 
     def ended(self, state: RowState, body: bytes) -> RowEnd:
-        return RowEnd(self.row, state, body, tuple(self.asked), self.record.packed())
+        counted = [Asked(name, 0, 0) for name in self.record.counted]
+        return RowEnd(self.row, state, body, (*self.asked, *counted), self.record.packed())

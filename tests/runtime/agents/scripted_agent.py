@@ -33,7 +33,7 @@ class Stage:
     def __init__(self) -> None:
         self.script: Script = lambda messages: "done"
         self.requests: list[GenerateRequest] = []
-        #: The reason why answers that are text end.
+        #: The reason why answers that are text end; with "length" those that are calls are cut off too.
         self.finish_reason: FinishReason = "stop"
         #: The engine is told what the run knows of each call.
         self.reads_about = False
@@ -57,7 +57,7 @@ class ScriptedEngine(PlainEngine):
             ToolCall(f"x{len(STAGE.requests)}{number}", name, given if isinstance(given, str) else json.dumps(given))
             for number, (name, given) in enumerate(answer)
         )
-        yield Chunk("", "tool_calls", usage, calls)
+        yield Chunk("", "length" if STAGE.finish_reason == "length" else "tool_calls", usage, calls)
 
     def capabilities(self) -> Capabilities:
         return Capabilities(None, None, True, False, False, reads_about=STAGE.reads_about)

@@ -250,6 +250,47 @@ def test_the_same_use_again_and_again_ends_it(stage: Stage, tmp_path: Path) -> N
     assert (row["stopped"], row["turns"]) == ("repeats", 3)
 
 
+def test_the_same_turn_again_and_again_ends_it(stage: Stage, tmp_path: Path) -> None:
+    both: list[Answer] = [[("order", {"id": 7}), ("order", {"id": 8})]]
+    (row,) = run(tmp_path, *both, options="max_repeats: 3")
+    assert (row["stopped"], row["turns"]) == ("repeats", 3)
+    (row,) = run(tmp_path, *both, options="max_repeats: 6")
+    assert (row["stopped"], row["turns"]) == ("max_turns", 5)
+
+
+@pytest.mark.parametrize("arguments", ['{"order": 7, "ce', ""])
+def test_a_call_that_was_cut_off_is_not_made(stage: Stage, tmp_path: Path, arguments: str) -> None:
+    stage.finish_reason = "length"
+    cut: list[tuple[str, Any]] = [("order", {"id": 7}), ("refund", arguments)]
+    (row,) = run(tmp_path, cut, [("order", {"id": 7})], "Done.")
+    assert refunds(tmp_path) == []
+    whole, part, after = told(row)
+    assert "lamp" in whole
+    assert "was cut off in the arguments of this call" in part
+    assert "lamp" in after, "an answer that is cut off behind its calls has whole ones"
+
+
+def test_what_the_model_was_told_of_is_counted(stage: Stage, tmp_path: Path) -> None:
+    wrong: list[tuple[str, Any]] = [("ordr", {"id": 7}), ("order", {"id": "x"}), ("now", {})]
+    result = run(tmp_path, wrong, [("order", "{")], "Done.")
+    assert (result.report.num_wrong_uses, result.report.num_failed_uses) == ({"help": 3}, {"help": 1})
+    assert "told     the model of help: 3 wrong uses of tools, 1 that failed" in str(result.report)
+
+
+def test_an_effect_in_doubt_is_told_with_its_tool(stage: Stage, tmp_path: Path) -> None:
+    tool = """  ring:
+    description: Ring the bell.
+    parameters: {times: int}
+    python: {call: "watch:now", args: {log: LOG}, effect: true}
+nodes:"""
+    flow = FLOW.replace("nodes:", tool, 1).replace("refund, now]", "ring]").replace("OPTIONS", "")
+    (tmp_path / "rings.yaml").write_text(flow.replace("LOG", str(tmp_path / "watch.log")))
+    stage.script = one_by_one([("ring", {"times": 2})], "Done.")
+    result = sd.run(tmp_path / "rings.yaml", state=tmp_path / "state")
+    cause = "OperatorError: the tool 'ring' with {\"times\": 2}: ValueError: the clock stands"
+    assert [error["cause"] for error in result.errors] == [cause]
+
+
 def test_a_conversation_longer_than_the_context_ends(stage: Stage, tmp_path: Path) -> None:
     long = PromptTooLong("4,097 tokens, and the engine takes 4,096")
     (row,) = run(tmp_path, [("order", {"id": 7})], long, options="output: {is_paid: bool}")

@@ -84,6 +84,12 @@ def test_a_set_gives_each_tool_of_the_server(stage: Stage, tmp_path: Path) -> No
     assert effects == [f"files__{name}" for name in names if name not in {"echo", "weather"}]
 
 
+def test_a_model_hears_of_pictures_that_it_is_not_shown(stage: Stage, tmp_path: Path) -> None:
+    with WebServer(tmp_path) as web:
+        (row,) = run(flow_with(tmp_path, {"url": web.url}, only=["picture"]), [("files__picture", {})], "nice")
+    assert told(row) == ["a dot\n(not shown here: image/png)"]
+
+
 def test_nothing_is_trusted_unless_the_flow_says_so(stage: Stage, tmp_path: Path) -> None:
     with WebServer(tmp_path) as web:
         flow = flow_with(tmp_path, {"url": web.url}, only=["weather"])

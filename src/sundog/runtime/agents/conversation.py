@@ -46,8 +46,11 @@ class _Said:
 
     messages: list[Message] = field(default_factory=list)
     usages: list[Usage] = field(default_factory=list)
-    #: The keys of all uses of tools, in order.
-    used: list[bytes] = field(default_factory=list)
+    #: By turn, the keys of its uses of tools.
+    used: list[list[bytes]] = field(default_factory=list)
+    #: Uses that could not be run, and uses that failed.
+    num_wrong: int = 0
+    num_failed: int = 0
     #: The steps of tools that were used, with the turn that they were used after.
     used_after: list[tuple[str, int]] = field(default_factory=list)
     #: Seconds that each of its calls took when it was computed, in no order.
@@ -57,6 +60,8 @@ class _Said:
     #: The time and tokens of the last turn.
     took: Figures | None = None
     text: str = ""
+    #: The last answer came to its longest.
+    is_cut: bool = False
     fields: dict[str, Any] | None = None
 
     @property
@@ -105,6 +110,8 @@ class AgentConversation:
             raise
         finally:
             self._record.keep(self._path, "agent", ended, said.kept)
+            agent = self._node.agent
+            self._record.counted += [agent.counted_wrong] * said.num_wrong + [agent.counted_failed] * said.num_failed
         self._observer.turned(self._node.name, said.num_turns)
         for step, turn in said.used_after:
             self._observer.used_after(step, turn)
@@ -131,7 +138,7 @@ class AgentConversation:
                 if not said.num_turns:
                     raise
                 return "context"
-            uses = read_uses(self._node, said.num_turns, called)
+            uses = read_uses(self._node, said.num_turns, called, is_cut=said.is_cut)
             self._answered(said, [use.call for use in uses])
             if not uses:
                 return "answer"
@@ -145,7 +152,10 @@ class AgentConversation:
             results = await run_uses(uses, self._scope, prefix, use_tool, is_parallel=is_parallel)
             said.messages += [result.message for result in results]
             said.kept += [self._kept(result, said.num_turns) for result in results]
-            said.used += [use.key for use in uses]
+            said.used.append([use.key for use in uses])
+            num_wrong = sum(use.step is None for use in uses)
+            said.num_wrong += num_wrong
+            said.num_failed += sum(result.is_error for result in results) - num_wrong
             messages = [as_json(message) for message in (*asked, *said.messages)] if agent.stop_when else []
             seen = {"turns": said.num_turns, "text": said.text, "messages": messages}
             if stopped := why_stopped(agent, self._scope, said.usages, said.used, said.call_seconds, seen):
@@ -161,6 +171,7 @@ class AgentConversation:
         said.call_seconds.append(answer.call_s)
         said.took = figures(answer.call_s, answer.usage)
         said.text, said.fields = answer.value["text"], answer.value.get("fields")
+        said.is_cut = answer.value["is_cut"]
         calls: list[dict[str, str]] = answer.value["calls"]
         return calls
 

@@ -21,14 +21,14 @@ def why_stopped(
     agent: Agent,
     scope: Scope,
     usages: Sequence[Usage],
-    used: Sequence[bytes],
+    used: Sequence[Sequence[bytes]],
     call_seconds: Sequence[float],
     said: Mapping[str, Any],
 ) -> Stopped | None:
     """Return what ends a conversation after a turn that called tools; None where it goes on. `usages`: of its turns;
-    `used`: what its uses of tools were, in order; `call_seconds`: of each of its calls, in any order; `said`: what
+    `used`: by turn, what its uses of tools were; `call_seconds`: of each of its calls, in any order; `said`: what
     `stop_when` reads beside the scope."""
-    if len(used) >= agent.max_repeats and len(set(used[-agent.max_repeats :])) == 1:
+    if _ends_alike(used, agent.max_repeats) or _ends_alike([use for turn in used for use in turn], agent.max_repeats):
         return "repeats"
     if agent.stop_when is not None and render_condition(agent.stop_when, {**scope, **said}):
         return "stop_when"
@@ -42,6 +42,11 @@ def why_stopped(
         return "usd"
     assert isinstance(agent.max_turns, int), "an agent's is no template"
     return "max_turns" if len(usages) >= agent.max_turns else None
+
+
+def _ends_alike(items: Sequence[Sequence[bytes] | bytes], number: int) -> bool:
+    """Return whether there are so many, and the last ones are equal."""
+    return len(items) >= number and all(item == items[-1] for item in items[-number:])
 
 
 def num_tokens(usages: Sequence[Usage]) -> int:

@@ -27,6 +27,9 @@ from sundog.runtime.calls.dispatch import CallAnswer
 MAX_RESULT_CHARACTERS = 100_000
 """A model is told as much of one result, and that it was cut."""
 
+_CUT = "the answer was cut off in the arguments of this call, which is not made: say less, or give shorter arguments"
+_NUM_SHOWN_CHARACTERS = 200
+
 UseTool = Callable[[UsedExec, Scope, str], Awaitable[CallAnswer | CallError]]
 """Runs a tool's node under a path; returns its failure, which is committed as an answer is."""
 
@@ -64,9 +67,9 @@ class UseResult:
     answer_key: bytes = b""
 
 
-def read_uses(node: AgentExec, turn: int, called: Sequence[dict[str, str]]) -> list[Use]:
+def read_uses(node: AgentExec, turn: int, called: Sequence[dict[str, str]], *, is_cut: bool = False) -> list[Use]:
     """Return the uses that an answer calls for. The ids of a server are random: others stand in their place, so that
-    equal conversations stay equal."""
+    equal conversations stay equal. `is_cut`: the answer came to its longest, so the last call may be a part of one."""
     tools = {tool.name: tool for tool in node.agent.tools}
     found = []
     for number, one in enumerate(called):
@@ -77,6 +80,8 @@ def read_uses(node: AgentExec, turn: int, called: Sequence[dict[str, str]]) -> l
             found.append(Use(call, canonical_json([name, text]), None, None, mistake))
             continue
         arguments, mistake = read_arguments(text, tools[name].parameters)
+        if is_cut and number == len(called) - 1 and not _is_object(text):
+            mistake = _CUT
         key = canonical_json([name, text if arguments is None else arguments])
         step = None if arguments is None else node.node(tools[name].step)
         found.append(Use(call, key, step, arguments, mistake))
@@ -107,7 +112,15 @@ async def run_uses(
 def _job(
     use: Use, step: UsedExec, scope: Scope, path: str, run: UseTool
 ) -> Callable[[], Awaitable[CallAnswer | CallError]]:
-    return lambda: run(step, {**scope, ARGS: use.arguments}, path)
+    async def job() -> CallAnswer | CallError:
+        try:
+            return await run(step, {**scope, ARGS: use.arguments}, path)
+        except CallError as error:
+            # It fails the row, of which only the agent would be named.
+            error.what = f"the tool '{use.call.name}' with {use.call.arguments[:_NUM_SHOWN_CHARACTERS]}: {error.what}"
+            raise
+
+    return job
 
 
 def _groups(jobs: Sequence[tuple[Use, Any]], *, is_parallel: bool) -> list[list[tuple[Use, Any]]]:
@@ -157,12 +170,28 @@ def _shown(use: Use, answer: CallAnswer | CallError) -> str:
     # An agent's, or a flow's, is what a model reads already.
     operator = use.step.step.operator if isinstance(use.step, CallExec) else ""
     match operator, value:
-        case (("http" | "mcp"), {"json": content, "text": text}):
+        case "http", {"json": content, "text": text}:
             value = text if content is None else content
+        case "mcp", {"json": content, "text": text, "parts": parts}:
+            value = _with_parts(text if content is None else content, parts)
         case "human", {"text": text}:
             value = text
         case "llm", {"text": text, **fields}:
             value = fields or text
+    return _text(value)
+
+
+def _with_parts(content: Any, parts: Sequence[Any]) -> Any:
+    """Return what a tool says, and that it gave pictures or sounds, which no model is shown: their words would be
+    missing."""
+    kinds = [str(part.get("mimeType") or part.get("type")) for part in parts if part.get("type") != "resource_link"]
+    if not kinds:
+        return content
+    told = f"(not shown here: {', '.join(kinds)})"
+    return told if content in ("", None) else f"{_text(content)}\n{told}"
+
+
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

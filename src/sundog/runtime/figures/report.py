@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sundog.ir.agents import agents_of
 from sundog.ir.alternatives import alternatives_of
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.runtime.figures.engine_report import EngineReport, engine_reports
@@ -48,6 +49,10 @@ class Report:
     num_reused: Mapping[str, int] = field(default_factory=dict)
     #: By step, the answers of what stands in for it: a second engine, or a value.
     num_stood_in: Mapping[str, int] = field(default_factory=dict)
+    #: By agent, the uses of tools that could not be run: an unknown tool, or arguments that do not fit.
+    num_wrong_uses: Mapping[str, int] = field(default_factory=dict)
+    #: By agent, the uses of tools that failed; of both the model was told.
+    num_failed_uses: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def num_asked(self) -> int:
@@ -117,6 +122,11 @@ class Report:
             f"instead  {count:,} {'answer' if count == 1 else 'answers'} of {step}"
             for step, count in self.num_stood_in.items()
         ]
+        lines += [
+            f"told     the model of {agent}: {self.num_wrong_uses.get(agent, 0):,} wrong uses of tools,"
+            f" {self.num_failed_uses.get(agent, 0):,} that failed"
+            for agent in dict.fromkeys([*self.num_wrong_uses, *self.num_failed_uses])
+        ]
         lines += [f"warning: {warning}" for warning in self.warnings]
         lines += [f"output   {output}" for output in self.outputs]
         lines += [f"errors   {self.errors}"] if self.errors else []
@@ -151,6 +161,13 @@ def read_report(
     totals = store.node_totals(run_id)
     steps = figures.recorder.steps(plan.logical.name)
     names = [call.name for call in calls_of(plan.nodes)]
+    agents = list(agents_of(plan.logical.nodes))
+
+    def counted(names: Mapping[str, str]) -> dict[str, int]:
+        return {
+            told: totals[name].num_asked for told, name in names.items() if name in totals and totals[name].num_asked
+        }
+
     return Report(
         run_id=run_id,
         state="finished",
@@ -167,11 +184,9 @@ def read_report(
         step_seconds={name: steps[name].pool_s for name in names if name in steps},
         engines=engine_reports(plan.logical.engines, figures.work),
         num_reused=figures.num_reused,
-        num_stood_in={
-            f"{one.name} {one.told}": totals[one.counted_as].num_asked
-            for one in alternatives_of(plan.logical.nodes)
-            if one.counted_as in totals and totals[one.counted_as].num_asked
-        },
+        num_stood_in=counted({f"{one.name} {one.told}": one.counted_as for one in alternatives_of(plan.logical.nodes)}),
+        num_wrong_uses=counted({agent.name: agent.counted_wrong for agent in agents}),
+        num_failed_uses=counted({agent.name: agent.counted_failed for agent in agents}),
     )
 
 
