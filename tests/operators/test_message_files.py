@@ -143,7 +143,8 @@ def test_a_null_for_a_picture_is_no_text_of_the_prompt(tmp_path: Path, server: S
         (None, "must give an image, and gives null"),
         ("", "must give an image, and gives an empty text"),
         (7, "must give an image, and gives a number"),
-        (".", "is not there"),
+        (".", "is no file"),
+        ("empty.png", "the image 'empty.png' is empty"),
     ],
 )
 def test_what_is_no_picture_fails_its_row_before_any_engine_call(
@@ -155,6 +156,7 @@ def test_what_is_no_picture_fails_its_row_before_any_engine_call(
     (folder / "link.png").symlink_to(tmp_path / "a.png")
     (folder / "good.png").write_bytes(png())
     (folder / "notes.txt").write_text("a picture of a lamp")
+    (folder / "empty.png").touch()
     (folder / "large.png").write_bytes(png(rest=b"x" * message_files.MAX_PART_BYTES))
     result = run(folder, server, "good.png", source)
     assert [row["id"] for row in result] == [0]

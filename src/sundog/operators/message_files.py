@@ -63,6 +63,8 @@ def _looked_at(part: UnreadPart, folder: Path) -> tuple[ImagePart | FilePart, in
     else:
         again = partial(decoded, part.source)
     _refuse_large(part, len(data))
+    if not data:
+        raise OperatorError(f"{_named(part)} is empty")
     digest = sha256(data).hexdigest()
     if part.kind == "file":
         if not is_pdf(data):
@@ -103,7 +105,8 @@ def _inside(part: UnreadPart, folder: Path) -> Path:
 def _read_file(part: UnreadPart, path: Path) -> bytes:
     try:
         if not path.is_file():
-            raise OperatorError(f"{_named(part)} is not there", hint="paths are counted from the flow's folder")
+            what = "is no file" if path.exists() else "is not there"
+            raise OperatorError(f"{_named(part)} {what}", hint="paths are counted from the flow's folder")
         _refuse_large(part, path.stat().st_size)
         return path.read_bytes()
     except OSError as error:

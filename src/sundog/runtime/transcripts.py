@@ -55,7 +55,7 @@ class RowRecord:
     """This class collects what is said in one row."""
 
     def __init__(self) -> None:
-        #: What is counted of it beside its calls, a name for each time.
+        #: The names of what is counted beside its calls, one for each time.
         self.counted: list[str] = []
         self._transcripts: list[Transcript] = []
         self._loops: dict[str, _Loop] = {}
