@@ -33,6 +33,11 @@ def page_of_tools(how: str, cursor: str | None) -> dict[str, Any]:
         return {
             "tools": [tool("large", description="x", outputSchema={**ANYTHING, "title": "x" * 70_000}), tool("small")]
         }
+    if how == "odd list":
+        twice = [tool("twice", description="a"), tool("twice", description="b")]
+        return {"tools": [tool("same"), tool("same"), *twice, tool(""), tool("echo", description=" ")]}
+    if how == "no schema":
+        return {"tools": [{"name": "first", "inputSchema": {}}, tool("echo")]}
     if how.startswith("has "):
         return {"tools": [tool(how.removeprefix("has ")), tool("echo")]}
     return {"tools": [tool("lie", outputSchema=DEGREES), tool("keep", outputSchema=DEGREES), tool("echo")]}
@@ -49,6 +54,11 @@ def result_of(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
             return {"content": text, "structuredContent": None}
         case "broken":
             return {"content": "no list"}
+        case "failure":
+            return {"content": [], "structuredContent": {"why": "the shop is closed"}, "isError": True}
+        case "paper":
+            paper = {"uri": "file:///a.pdf", "blob": "aGk=", "mimeType": "application/pdf"}
+            return {"content": [{"type": "resource", "resource": paper}]}
         case "flood":
             while True:
                 os.write(1, b"x" * 65_536)

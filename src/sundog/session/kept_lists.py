@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sundog.runtime.preflight.inspection import PlanFinding
 
 FILE = "tool_lists.json"
+_NUM_SHOWN = 3
 
 
 class KeptLists:
@@ -56,8 +57,13 @@ class KeptLists:
         self._given[key] = now if kept is None else kept
         return self._given[key]
 
-    def left_out(self, name: str, tool: str, reason: str) -> None:
-        self._note(name, f"the tool '{tool}' of the server is left out: {reason}", None)
+    def left_out(self, name: str, tools: Sequence[str], reason: str) -> None:
+        shown = ", ".join(f"'{tool}'" for tool in tools[:_NUM_SHOWN])
+        others = f" and {len(tools) - _NUM_SHOWN:,} others" if len(tools) > _NUM_SHOWN else ""
+        what = (
+            f"the tool {shown} of the server is" if len(tools) == 1 else f"the tools {shown}{others} of the server are"
+        )
+        self._note(name, f"{what} left out: {reason}", None)
 
     def keep(self, folder: Path) -> None:
         """Write the lists beside a run that has begun with them."""

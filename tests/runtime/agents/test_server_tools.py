@@ -155,6 +155,40 @@ def test_a_tool_with_a_schema_that_is_too_large_is_left_out_and_told(stage: Stag
     assert "the tool 'large' of the server is left out: the schema of its result" in flow.explain(state=tmp_path / "s")
 
 
+def test_a_list_that_names_tools_oddly_is_used_without_them(stage: Stage, tmp_path: Path) -> None:
+    flow = flow_with(tmp_path, program(tmp_path, "odd list"))
+    run(flow, "done", output=tmp_path / "out.jsonl")
+    assert offered(stage) == ["files__echo", "files__same"]
+    explained = flow.explain(state=tmp_path / "s")
+    assert "the tool 'twice' of the server is left out: the server lists it twice, and not alike" in explained
+    assert "the tool '' of the server is left out: it has no name" in explained
+
+
+def test_tools_left_out_for_one_reason_are_told_once(stage: Stage, tmp_path: Path) -> None:
+    explained = flow_with(tmp_path, program(tmp_path, "long list")).explain(state=tmp_path / "s")
+    assert "the tools 't200', 't201', 't202' and 47 others of the server are left out" in explained
+    assert explained.count("left out") == 1
+
+
+def test_a_list_that_breaks_the_protocol_is_told_with_its_place(stage: Stage, tmp_path: Path) -> None:
+    what = "lists its tools in a form that breaks the protocol: tools.0.inputSchema.type: Field required"
+    with pytest.raises(FlowError, match=what) as caught:
+        flow_with(tmp_path, program(tmp_path, "no schema")).plan()
+    assert "pydantic" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tool", "message"),
+    [
+        ("failure", 'error: the tool failed: {"why": "the shop is closed"}'),
+        ("paper", "(not shown here: application/pdf)"),
+    ],
+)
+def test_a_model_is_told_what_a_result_without_words_is(stage: Stage, tmp_path: Path, tool: str, message: str) -> None:
+    (row,) = run(flow_with(tmp_path, program(tmp_path, f"has {tool}")), [(f"files__{tool}", {})], "done")
+    assert told(row) == [message]
+
+
 @pytest.mark.parametrize(
     ("words", "what", "hint"),
     [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -27,8 +27,8 @@ class ServerLists(Protocol):
         of its steps; OperatorError where there is no list."""
         ...
 
-    def left_out(self, name: str, tool: str, reason: str) -> None:
-        """Hear that the set `name` goes without a tool of its server. `reason`: a phrase."""
+    def left_out(self, name: str, tools: Sequence[str], reason: str) -> None:
+        """Hear that the set `name` goes without tools of its server, all for one reason. `reason`: a phrase."""
         ...
 
 
@@ -40,7 +40,7 @@ class AskedLists:
     ) -> ServerTools:
         return ask_for_tools(operator, spec, Secrets(os.environ))
 
-    def left_out(self, name: str, tool: str, reason: str) -> None:
+    def left_out(self, name: str, tools: Sequence[str], reason: str) -> None:
         """Nobody is there to be told."""
 
 

@@ -145,9 +145,12 @@ class _Set:
             elif name not in tools:
                 hint = suggest(name, [*tools, *reasons])
                 self._add(f"the server has no tool '{name}'", (*self._path, *place), hint)
-        for name, why in reasons.items():
-            if words.only is None:
-                lists.left_out(self._name, name, why)
+        if words.only is None:
+            by_reason: dict[str, list[str]] = {}
+            for name, why in reasons.items():
+                by_reason.setdefault(why, []).append(name)
+            for why, names_left in by_reason.items():
+                lists.left_out(self._name, names_left, why)
         if not tools and not reasons:
             self._add("the server has no tools", self._path, "name another server")
         elif not tools:
@@ -161,7 +164,7 @@ class _Set:
     def _written(self, operator: ListingOperator, spec: Any, tool: ServerTool, words: ToolSetSpec) -> dict[str, Any]:
         step = operator.tool_step(spec, tool, effect=words.effects.get(tool.name), trust=words.trust)
         return {
-            "description": tool.description or tool.name,
+            "description": tool.description.strip() or tool.name,
             "parameters": {"json_schema": json.loads(tool.parameters)},
             **{key: self._data[key] for key in MODIFIERS if key in self._data},
             **step,
@@ -173,6 +176,8 @@ class _Set:
 
 def _why_no_tool(name: str, tool: ServerTool) -> str | None:
     """Return why models cannot be told of a tool; None where they can."""
+    if not tool.name:
+        return "it has no name"
     if len(name) > MAX_NAME:
         return f"its name has more than {MAX_NAME} characters with the set's"
     try:

@@ -65,6 +65,10 @@ def usable_tools(tools: Iterable[Tool]) -> ToolList:
     kept: dict[str, ListedTool] = {}
     left_out: dict[str, str] = {}
     for tool in tools:
+        if (known := kept.get(tool.name)) and known != _listed(tool):
+            # Nobody knows which of them the server means.
+            left_out[tool.name] = "the server lists it twice, and not alike"
+            del kept[tool.name]
         if tool.name in kept or tool.name in left_out:
             continue
         reason = next(_faults(tool), None)

@@ -43,6 +43,8 @@ def tool_value(result: CallToolResult, tool: ListedTool | None, *, is_effect: bo
 def tool_error(result: CallToolResult) -> OperatorError:
     """Return the failure of a tool that says itself that it failed."""
     text = " ".join("\n".join(_texts(result)).split())
+    if not text and result.structured_content:
+        text = json.dumps(result.structured_content, ensure_ascii=False)
     return OperatorError(f"the tool failed: {text[:1000]}" if text else "the tool failed, and says no more")
 
 

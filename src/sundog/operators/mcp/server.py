@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 OPEN_TIMEOUT_S = 30.0
 """Seconds for starting a server, the handshake and its list of tools."""
+_NUM_SHOWN_MISTAKES = 3
 
 # Without a handler the library's complaints, which may show parts of messages, would go to the terminal.
 logging.getLogger("mcp").addHandler(logging.NullHandler())
@@ -154,6 +155,8 @@ class MCPServer:
             what = "was stopped before it came up"
         elif isinstance(cause, TimeoutError):
             what = f"did not come up within {OPEN_TIMEOUT_S:g} s"
+        elif (broken := _broken_list(cause)) is not None:
+            what = f"lists its tools in a form that breaks the protocol: {self._secrets.redact(broken)}"
         elif self._program is not None and self._program.end is not None:
             what = f"cannot be used: {self._program.end}"
         else:
@@ -193,6 +196,19 @@ def _ends_connection(error: Any) -> bool:
     from mcp_types import CONNECTION_CLOSED
 
     return error.code == CONNECTION_CLOSED or "Session terminated" in str(error)
+
+
+def _broken_list(error: BaseException) -> str | None:
+    """Return the first mistakes in an answer that breaks the protocol, None for any other error. Its list of tools is
+    the only answer whose content is checked before there are calls."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return None
+    mistakes = error.errors(include_url=False, include_context=False, include_input=False)
+    shown = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in mistakes[:_NUM_SHOWN_MISTAKES]]
+    more = len(mistakes) - len(shown)
+    return "; ".join([*shown, f"and {more:,} more"] if more else shown)
 
 
 def _first(error: BaseException) -> BaseException:

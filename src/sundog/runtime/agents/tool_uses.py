@@ -184,7 +184,8 @@ def _shown(use: Use, answer: CallAnswer | CallError) -> str:
 def _with_parts(content: Any, parts: Sequence[Any]) -> Any:
     """Return what a tool says, and that it gave pictures or sounds, which no model is shown: their words would be
     missing."""
-    kinds = [str(part.get("mimeType") or part.get("type")) for part in parts if part.get("type") != "resource_link"]
+    others = [part.get("resource") or part for part in parts if part.get("type") != "resource_link"]
+    kinds = [str(part.get("mimeType") or part.get("type") or "a file") for part in others]
     if not kinds:
         return content
     told = f"(not shown here: {', '.join(kinds)})"
