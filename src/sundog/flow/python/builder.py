@@ -111,9 +111,10 @@ class FlowBuilder(NodesBuilder):
 
     def tool(self, name: str, *, description: str | None = None, parameters: Any = None, **step: Any) -> str:
         """Add a step that agents may use; return its name. `step` is one operator with what stands below it in a flow
-        file, as in `sql={"database": ..., "query": ...}`, and modifiers. Its templates read `args`. The tools of a
-        server all at once, as in `mcp={"url": ...}` with `only`, `trust` and `effects`, need no description.
-        `parameters` has the forms of `output` in `llm`."""
+        file, as in `sql={"database": ..., "query": ...}`, and modifiers; or another `agent`, or a `flow`, as in
+        `flow={"file": "verdict.yaml"}`. Its templates read `args`. The tools of a server all at once, as in
+        `mcp={"url": ...}` with `only`, `trust` and `effects`, need no description. `parameters` has the forms of
+        `output` in `llm`."""
         form = form_of_answer(name, parameters, "parameters")
         self._put("tools", name, {**given({"description": description, "parameters": form}), **step})
         return name
