@@ -133,6 +133,16 @@ def everything() -> FlowBuilder:
     kinds = {"tax": f"a {tone} duty", "law": "a rule"}
     flow.classify("sort", engine=local, text=row.topic, labels=kinds, prompt="Which?")
     flow.extract("found", engine=local, text=row.topic, fields={"names": [{"name": "str"}]})
+    sure = flow.llm(
+        "sure",
+        engine=["local", "remote"],
+        prompt=row.topic,
+        output={"is_sure": "bool"},
+        escalate_when="{{ not sure.is_sure }}",
+    )
+    asked = flow.llm("asked", engine=local, prompt=f"{row.topic} {sure.text}", retries=1, on_error={"engine": "remote"})
+    stands_in = {"value": {"why": f"{row.topic} could not be read"}}
+    flow.python("parsed", json.loads, args={"s": asked.text}, on_error=stands_in)
     flow.output(id=row.id, answer=f"{facts.answer} ({refine.value.turns})", tokens=facts.usage.output_tokens)
     return flow
 
@@ -165,7 +175,7 @@ def test_the_order_of_nodes_and_columns_is_that_of_the_calls() -> None:
     plan = everything().plan()
     assert [node.name for node in plan.nodes] == [
         "context", "keep", "facts", "each", "refine", "whole", "titles", "guess", "audit", "help", "go_on", "send",
-        "tell", "mood", "sort", "found",
+        "tell", "mood", "sort", "found", "sure", "asked", "parsed",
     ]  # fmt: skip
     assert [name for name, _ in plan.tables[0].outputs] == ["id", "answer", "tokens"]
 

@@ -119,6 +119,7 @@ KINDS = [
     "llm",
     "python",
     "refuse",
+    "escalated",
     "effect",
     "filter",
     "filter",
@@ -171,7 +172,14 @@ class _Table:
                 self.of_steps.append(f"{name}.size > 1")
             case "refuse":
                 self.nodes[name] = {"python": {"call": f"{HERE}:refuse", "args": {"value": self.a}}}
+                if draw(st.booleans()):
+                    self.nodes[name]["on_error"] = {"value": f"for {self.b}"}
                 self.texts.append(f"T {{{{ {name} }}}}")
+            case "escalated":
+                llm = {"engine": ["local", "second"], "prompt": f"E {text}", "output": {"sure": "bool"}}
+                self.nodes[name] = {"llm": llm, "escalate_when": f"{{{{ not {name}.sure }}}}"}
+                self.texts.append(f"{{{{ {name}.text }}}}")
+                self.of_steps.append(f"{name}.sure")
             case "effect":
                 self.nodes[name] = self._emit(name, text)
             case "filter":
@@ -299,7 +307,7 @@ def flows(draw: Draw) -> Flow:
         relations.append(table.name)
     flow: dict[str, Any] = {
         "name": "generated",
-        "engines": {"local": {"kind": "null"}},
+        "engines": {"local": {"kind": "null"}, "second": {"kind": "null", "model": "second"}},
         "constants": {"bound": 1},
         "inputs": {name: {"path": f"{name}.jsonl"} for name in INPUTS},
         "tools": tools,

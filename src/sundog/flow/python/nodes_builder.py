@@ -5,7 +5,7 @@ Owns the calls that make their data. Never checks what bind checks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,13 @@ class NodesBuilder:
         }
         return self._add(name, {operator: given(spec), **given(modifiers)})
 
-    def llm(self, name: str, *, engine: str, prompt: Prompt | None = None, output: Any = None, **fields: Any) -> Ref:
+    def llm(
+        self, name: str, *, engine: str | Sequence[str], prompt: Prompt | None = None, output: Any = None, **fields: Any
+    ) -> Ref:
         """Add an LLM call; it takes also `messages`, `system`, `max_tokens`, `temperature`, `seed`, `stop` and
-        modifiers. `messages` is a list of `{"role": ..., "content": ...}` and `{"from": list of messages}`, or that
-        list of a row alone; `content` may be a list of `{"text": ...}`, `{"image": ...}` and `{"file": ...}`.
+        modifiers. `engine` may be two, with `escalate_when`. `messages` is a list of `{"role": ..., "content": ...}`
+        and `{"from": list of messages}`, or that list of a row alone; `content` may be a list of `{"text": ...}`,
+        `{"image": ...}` and `{"file": ...}`.
         `output` is the answer's form as in a flow file, or a pydantic model, a dataclass or a TypedDict."""
         return self.step(name, "llm", engine=engine, prompt=prompt, output=form_of_answer(name, output), **fields)
 
