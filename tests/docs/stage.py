@@ -83,7 +83,7 @@ class Stage:
             raise AssertionError(f"a block of {block.language or 'no language'} needs a comment that says what it is")
 
     def _compare(self, expected: str, *, hides_numbers: bool, is_part: bool) -> None:
-        masks = [(RUN_ID, r"\1-ID"), (re.compile(r"in [\d.,]+ s$", re.M), "in TIME"), (re.compile(r" +$", re.M), "")]
+        masks = [(RUN_ID, r"\1-ID"), (re.compile(r"in [\d.,]+ s\b"), "in TIME"), (re.compile(r" +$", re.M), "")]
         if hides_numbers:
             masks += [
                 (re.compile(r"\b[\d,.]*\d\b"), "N"),
