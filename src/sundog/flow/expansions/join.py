@@ -6,16 +6,25 @@ Owns the tables that it stands for. A pair without a verdict is a failed row, ne
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from sundog.flow.expansions.base import Expanded
 from sundog.flow.expansions.cascade import CascadeSpec, cascaded, places_of_cascade
 from sundog.flow.expansions.resolve import MAX_PAIRS
 from sundog.flow.expansions.together import MAX_ROWS_PER_PROMPT, check_trades, places_of_together, together
+from sundog.flow.expansions.vectors import Compared, VectorRule, near_pairs
 from sundog.flow.positions import DataPath
 from sundog.ir.sql_types import sql_name
+
+
+class JoinBlock(BaseModel):
+    """The rule by which two rows are asked about, where SQL alone does not say it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    #: The vectors of a column of both sources that are near; with `top` the nearest right rows of each left row.
+    vector: VectorRule
 
 
 class JoinSpec(BaseModel):
@@ -29,8 +38,14 @@ class JoinSpec(BaseModel):
     #: Asks whether the rows `row.left` and `row.right` belong together.
     prompt: Any
     system: Any = None
-    #: A SQL condition over `l` and `r` for the pairs that are asked about, None for all.
-    block: str | None = Field(default=None, min_length=1)
+    #: A SQL condition over `l` and `r` for the pairs that are asked about, or a rule over vectors; None for all.
+    block: (
+        Annotated[
+            Annotated[str, Field(min_length=1), Tag("text")] | Annotated[JoinBlock, Tag("rule")],
+            Discriminator(lambda value: "text" if isinstance(value, str) else "rule"),
+        ]
+        | None
+    ) = None
     #: With `left`, rows of the left source that match none stay, with null on the right.
     keep: Literal["pairs", "left"] = "pairs"
     #: A smaller engine that judges where a sample shows that it agrees with `engine`.
@@ -53,12 +68,11 @@ def join(name: str, spec: JoinSpec, others: Mapping[str, Any]) -> Expanded:
     asked = {"engine": spec.engine, "prompt": spec.prompt, "output": {"matches": "bool"}}
     if spec.system is not None:
         asked["system"] = spec.system
-    condition = "true" if spec.block is None else f"({spec.block})"
     matching = f'select p."left", p."right" from {pairs} p'
     if spec.keep == "left":
         matching = f'select l as "left", p."right" from {left} l left join {pairs} p on p.left_id = l.rowid'
     of_pairs = {
-        "query": f'select l.rowid as left_id, l as "left", r as "right" from {left} l join {right} r on {condition}',
+        "query": _candidates(spec, left, right),
         "max_rows": spec.max_pairs,
         **{key: others[key] for key in ("failed_rows",) if key in others},
     }
@@ -84,6 +98,19 @@ def join(name: str, spec: JoinSpec, others: Mapping[str, Any]) -> Expanded:
         tables = {**judged, name: of_judged}
         found |= places_of_together(name, ("tables", name, "join"))
     return Expanded(tables, found)
+
+
+def _candidates(spec: JoinSpec, left: str, right: str) -> str:
+    if not isinstance(spec.block, JoinBlock):
+        condition = "true" if spec.block is None else f"({spec.block})"
+        return f'select l.rowid as left_id, l as "left", r as "right" from {left} l join {right} r on {condition}'
+    rule = spec.block.vector
+    of_left, of_right = (Compared(one, "rowid", rule.column) for one in (left, right))
+    near = near_pairs(of_left, of_right, rule, once=False)
+    return (
+        f'select p.left_id, l as "left", r as "right" from ({near}) p'
+        f" join {left} l on l.rowid = p.left_id join {right} r on r.rowid = p.right_id order by p.left_id, p.right_id"
+    )
 
 
 def _places(name: str, pairs: str, judge: str) -> dict[DataPath, DataPath]:

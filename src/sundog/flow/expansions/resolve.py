@@ -14,11 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from sundog.flow.expansions.base import Expanded, as_text
 from sundog.flow.expansions.cascade import CascadeSpec, cascaded, places_of_cascade
 from sundog.flow.expansions.together import MAX_ROWS_PER_PROMPT, check_trades, places_of_together, together
+from sundog.flow.expansions.vectors import Compared, VectorRule, near_pairs
 from sundog.flow.positions import DataPath
 from sundog.ir.sql_types import sql_name
 
 MAX_PAIRS = 100_000
 MAX_CLUSTER = 100
+VECTOR = "resolve__vector"
 _ORDERS = {
     "most_frequent": "v.num_rows desc, v.id",
     "longest": "length(v.value) desc, v.num_rows desc, v.id",
@@ -36,6 +38,8 @@ class BlockSpec(BaseModel):
     jaro_winkler: float | None = Field(default=None, gt=0, le=1)
     #: How many words both have at least.
     tokens: int | None = Field(default=None, ge=1)
+    #: The vectors of a column that are near.
+    vector: VectorRule | None = None
     #: A SQL condition over the column of `l` and of `r`.
     on: str | None = Field(default=None, min_length=1)
 
@@ -47,7 +51,7 @@ class BlockSpec(BaseModel):
     @model_validator(mode="after")
     def _has_a_rule(self) -> BlockSpec:
         if self == BlockSpec.model_construct():
-            raise ValueError("a block has at least one of 'equal', 'jaro_winkler', 'tokens' and 'on'")
+            raise ValueError("a block has at least one of 'equal', 'jaro_winkler', 'tokens', 'vector' and 'on'")
         return self
 
 
@@ -94,7 +98,7 @@ def resolve(name: str, spec: ResolveSpec, others: Mapping[str, Any]) -> Expanded
     tables: dict[str, Mapping[str, Any]] = {
         values: {
             "query": f"select row_number() over (order by min(s.rowid)) - 1 as id, {text} as value,"
-            f" count(*) as num_rows from {source} s where {text} is not null group by {text}"
+            f" count(*) as num_rows{_vector(spec)} from {source} s where {text} is not null group by {text}"
             " order by id",
             **waiting,
         },
@@ -153,6 +157,14 @@ def _traded(
     return {**found, **judged}, places_of_together(name, written)
 
 
+def _vector(spec: ResolveSpec) -> str:
+    """Return the column with the vector of a value: that of its first row which has one."""
+    if spec.block is None or spec.block.vector is None:
+        return ""
+    vector = f"s.{sql_name(spec.block.vector.column)}"
+    return f", first({vector} order by s.rowid) filter (where {vector} is not null) as {VECTOR}"
+
+
 def _edges(pairs: str) -> str:
     return f"select p.left_id, p.right_id from {pairs} p where p.same"
 
@@ -177,6 +189,9 @@ def _candidates(values: str, spec: ResolveSpec) -> Iterator[str]:
             f"{pair} from {words} l join {words} r on l.word = r.word and l.id < r.id where l.word <> ''"
             f" group by l.id, r.id having count(*) >= {block.tokens}"
         )
+    if block.vector is not None:
+        side = Compared(f"(select v.id, v.value as {column}, v.{VECTOR} from {values} v)", "id", VECTOR)
+        yield near_pairs(side, side, block.vector, once=True)
     if block.on is not None:
         yield f"{pair} from ({named}) l join ({named}) r on l.id < r.id and ({block.on})"
 

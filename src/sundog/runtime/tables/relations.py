@@ -364,6 +364,8 @@ def _types_of(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[s
 def _mistake(table: Table, error: duckdb.Error) -> FlowError:
     candidates = re.search(r"^Candidate bindings[: ]+(.*)$", str(error), re.MULTILINE)
     hint = f"columns near that name: {candidates[1]}" if candidates else None
+    if "array_cosine_similarity" in str(error):
+        hint = "vectors that are compared have one length, which their type says: types: {vector: FLOAT[384]}"
     return FlowError(f"{_place(table, error)}: {first_sentence(error)}", where=table.location, hint=hint)
 
 
