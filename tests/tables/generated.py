@@ -218,19 +218,14 @@ class _Table:
         self.of_steps.append(f"{name}.turns > 1")
 
     def _add_agent(self, draw: Draw, name: str, text: str) -> None:
-        """An agent whose tools read, fail for some rows, have an effect, or are an agent with such tools; the null
-        engine uses them by hazard."""
+        """An agent whose tools read, fail for some rows, or have an effect; the null engine uses them by hazard."""
         tools = {
             f"{name}_look": {"python": {"call": f"{HERE}:measure", "args": {"text": self.b}}},
             f"{name}_try": {"python": {"call": f"{HERE}:refuse", "args": {"value": self.a}}},
             f"{name}_tell": self._emit(name, "told"),
         }
-        inner = draw(st.lists(st.sampled_from(list(tools)), min_size=1, max_size=2, unique=True))
-        inside = {"engine": "local", "prompt": f"I {self.a}", "tools": inner, "max_turns": 2}
-        tools[f"{name}_hand"] = {"agent": inside}
         used = draw(st.lists(st.sampled_from(list(tools)), min_size=1, max_size=3, unique=True))
-        told = [*used, *inner] if f"{name}_hand" in used else used
-        self.tools |= {one: {"description": "Do it.", "parameters": {}, **tools[one]} for one in told}
+        self.tools |= {one: {"description": "Do it.", "parameters": {}, **tools[one]} for one in used}
         agent = {"engine": "local", "prompt": f"A {text}", "tools": used, "max_turns": draw(st.integers(1, 3))}
         self.nodes[name] = {"agent": agent}
         self.texts.append(f"T {{{{ {name}.text }}}} {{{{ {name}.stopped }}}}")
