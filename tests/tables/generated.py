@@ -285,7 +285,7 @@ def flows(draw: Draw) -> Flow:
     tables: dict[str, Any] = {}
     tools: dict[str, Any] = {}
     for number in range(draw(st.sampled_from([1, 2, 3, 3, 4, 4]))):
-        if tables and not draw(st.integers(0, 5)):
+        if tables and not draw(st.integers(0, 7)):
             _add_twin(f"t{number - 1}", f"t{number}", tables, tools)
             relations.append(f"t{number}")
             continue
