@@ -44,7 +44,7 @@ QUERIES = {
         "select id, b as b, a + 0 as a from {s}",
         "select a, id, b, b as c from {s}",
     ],
-    "star": ["select * from {s}", "from {s}", "select s.*, s.a as twice from {s} s"],
+    "star": ["select * from {s}", "from {s}", "select s.* from {s} s"],
     "where": [
         "select * from {s} where a > 0",
         "select id, a, b from {s} where a = 1 and b <> 'y'",
@@ -259,7 +259,7 @@ def _section(draw: Draw, table: str, relations: list[str]) -> tuple[dict[str, An
         section: dict[str, Any] = {kind: _filled(written, s=source, o=other, t=table)}
         choices = ["leave_out", "mark"] if kind == "collect" and source not in INPUTS else ["leave_out"]
     else:
-        kind = draw(st.sampled_from([*QUERIES, *FLOWING, *FLOWING]))
+        kind = draw(st.sampled_from([*QUERIES, *3 * FLOWING]))
         section = {"query": _filled(draw(st.sampled_from(QUERIES[kind])), s=source, o=other)}
         columns, choices = _OWN, ["leave_out"]
     # Without this, a table whose reader needs every row runs only the rows that the reader takes.
@@ -284,7 +284,7 @@ def flows(draw: Draw) -> Flow:
     relations = list(INPUTS)
     tables: dict[str, Any] = {}
     tools: dict[str, Any] = {}
-    for number in range(draw(st.sampled_from([1, 2, 3, 3, 4, 4]))):
+    for number in range(draw(st.sampled_from([1, 2, 3, 3, *4 * [4]]))):
         if tables and not draw(st.integers(0, 7)):
             _add_twin(f"t{number - 1}", f"t{number}", tables, tools)
             relations.append(f"t{number}")
