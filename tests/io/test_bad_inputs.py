@@ -16,7 +16,7 @@ import pytest
 
 from sundog.errors import InputError, Location, RunError
 from sundog.ir.logical import InputSource
-from sundog.runtime.rows.failures import explained
+from sundog.runtime.rows.failures import explained, explained_of_table
 from sundog.runtime.rows.inputs import RowSource
 
 Put = Callable[[str, str | bytes], Path]
@@ -322,6 +322,18 @@ def test_lack_of_room_is_no_fault_of_the_input(error: duckdb.Error) -> None:
         raise error
     assert caught.value.exit_code == 1
     assert str(error).split(": ", 1)[1].lower() in str(caught.value).lower(), "its numbers are those that hold"
+
+
+def test_what_takes_less_memory_is_told_of_where_the_rows_are() -> None:
+    error = duckdb.OutOfMemoryException("Out of Memory Error: could not allocate")
+    hints = []
+    for told in (explained, explained_of_table):
+        with pytest.raises(RunError) as caught, told(lambda error: InputError("bad")):
+            raise error
+        hints.append(str(caught.value.hint))
+    of_input, of_table = hints
+    assert "--no-rule hoist_prefix" in of_input
+    assert of_table.endswith("or let the query sort or join fewer or narrower columns")
 
 
 def test_decimals_that_would_be_rounded_are_refused(tmp_path: Path, open_at: Callable[..., RowSource]) -> None:

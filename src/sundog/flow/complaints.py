@@ -10,6 +10,15 @@ from dataclasses import dataclass
 from sundog.errors import FlowError, Location
 
 
+def with_article(noun: str) -> str:
+    """Return a noun with its article.
+
+    >>> with_article("agent"), with_article("loop")
+    ('an agent', 'a loop')
+    """
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 @dataclass(frozen=True, slots=True)
 class Complaint:
     """One thing that is wrong with a flow: what, where, and what to do about it."""

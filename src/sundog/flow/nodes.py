@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sundog.errors import FlowError, Location, UserError, suggest
-from sundog.flow.complaints import Complaints
+from sundog.flow.complaints import Complaints, with_article
 from sundog.flow.expansions.short_forms import SHORT_FORMS
 from sundog.flow.names import Names
 from sundog.flow.positions import DataPath
@@ -132,7 +132,7 @@ class NodeBinder:
         for key in STEP_MODIFIERS:
             if key in data and key not in allowed:
                 listed = ", ".join(allowed)
-                self._add(f"a {operator} cannot have '{key}'", (*path, key), f"it can have: {listed}")
+                self._add(f"{with_article(operator)} cannot have '{key}'", (*path, key), f"it can have: {listed}")
         for key in ("when", "for_each", "filter"):
             self._check_expression(getattr(spec, key), key, (*path, key))
         if spec.as_ is not None and spec.for_each is None:

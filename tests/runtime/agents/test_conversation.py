@@ -277,6 +277,11 @@ def test_what_the_model_was_told_of_is_counted(stage: Stage, tmp_path: Path) -> 
     assert "told     the model of help: 3 wrong uses of tools, 1 that failed" in str(result.report)
 
 
+def test_one_wrong_use_is_one(stage: Stage, tmp_path: Path) -> None:
+    result = run(tmp_path, [("ordr", {"id": 7})], "Done.")
+    assert "told     the model of help: 1 wrong use of a tool, 0 that failed" in str(result.report)
+
+
 def test_an_effect_in_doubt_is_told_with_its_tool(stage: Stage, tmp_path: Path) -> None:
     tool = """  ring:
     description: Ring the bell.

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from sundog.errors import FlowError, Location, suggest
-from sundog.flow.complaints import Complaints
+from sundog.flow.complaints import Complaints, with_article
 from sundog.flow.names import Names
 from sundog.flow.positions import DataPath, Positions
 from sundog.flow.taken import Taken
@@ -124,7 +124,7 @@ class OtherFlows:
                 self._differ(kind, one.name, flow, where)
 
     def _differ(self, kind: str, name: str, flow: str, where: Location) -> None:
-        what = f"this flow and {flow} both have {'an' if kind[0] in 'aeiou' else 'a'} {kind} '{name}', and they differ"
+        what = f"this flow and {flow} both have {with_article(kind)} '{name}', and they differ"
         self._complaints.add(what, where, "rename one of them, or make them equal")
 
 

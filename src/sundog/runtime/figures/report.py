@@ -123,7 +123,7 @@ class Report:
             for step, count in self.num_stood_in.items()
         ]
         lines += [
-            f"told     the model of {agent}: {self.num_wrong_uses.get(agent, 0):,} wrong uses of tools,"
+            f"told     the model of {agent}: {_wrong_uses(self.num_wrong_uses.get(agent, 0))},"
             f" {self.num_failed_uses.get(agent, 0):,} that failed"
             for agent in dict.fromkeys([*self.num_wrong_uses, *self.num_failed_uses])
         ]
@@ -134,6 +134,10 @@ class Report:
             rows = "1 row" if self.num_failed == 1 else f"{self.num_failed:,} rows"
             lines.append(f"failed   {rows}; --retry-failed (in Python retry_failed=True) tries them again")
         return "\n".join(lines)
+
+
+def _wrong_uses(count: int) -> str:
+    return "1 wrong use of a tool" if count == 1 else f"{count:,} wrong uses of tools"
 
 
 @dataclass(frozen=True, slots=True)

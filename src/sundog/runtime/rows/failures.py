@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -19,15 +20,21 @@ from sundog.runtime.rows.duck import MAX_LINE_BYTES
 from sundog.runtime.rows.paths import InputFiles
 
 MAX_QUOTED_CHARS = 80
+_LESS_OF_AN_INPUT = "join fewer or narrower columns, or read the rows as they come (--no-rule hoist_prefix)"
+_LESS_OF_A_TABLE = "let the query sort or join fewer or narrower columns"
 
 
 @contextmanager
-def explained(explain: Callable[[duckdb.Error], SundogError]) -> Iterator[None]:
-    """Raise what `explain` makes of a DuckDB error; lack of memory or disk is never the file's fault."""
+def explained(explain: Callable[[duckdb.Error], SundogError], *, with_less: str = _LESS_OF_AN_INPUT) -> Iterator[None]:
+    """Raise what `explain` makes of a DuckDB error; lack of memory or disk is never the file's fault. `with_less` says
+    what takes less memory."""
     try:
         yield
     except duckdb.Error as error:
-        raise (_lack_of_room(error) or explain(error)) from error
+        raise (_lack_of_room(error, with_less) or explain(error)) from error
+
+
+explained_of_table = partial(explained, with_less=_LESS_OF_A_TABLE)
 
 
 def unreadable(name: str, file: str, error: duckdb.Error) -> InputError:
@@ -78,13 +85,12 @@ def shorten(text: str) -> str:
     return line if len(line) <= MAX_QUOTED_CHARS else line[: MAX_QUOTED_CHARS - 3] + "..."
 
 
-def _lack_of_room(error: duckdb.Error) -> RunError | None:
+def _lack_of_room(error: duckdb.Error, with_less: str) -> RunError | None:
     if isinstance(error, duckdb.OutOfMemoryException):
         return RunError(
             "reading the rows needs more memory than it may take, or more room for its temporary files: "
             + first_sentence(error),
-            hint="make room in the temporary folder (TMPDIR), join fewer or narrower columns, or read the rows "
-            "as they come (--no-rule hoist_prefix)",
+            hint=f"make room in the temporary folder (TMPDIR), or {with_less}",
         )
     if any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT)):
         return RunError(

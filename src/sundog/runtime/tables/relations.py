@@ -29,7 +29,7 @@ from sundog.queries.marked import FAILED
 from sundog.queries.order import Keyed, with_keys
 from sundog.queries.parsed import Query
 from sundog.runtime.rows.duck import new_name
-from sundog.runtime.rows.failures import explained, first_sentence
+from sundog.runtime.rows.failures import explained, explained_of_table, first_sentence
 from sundog.runtime.rows.formats.loaded_json import load_lines
 from sundog.runtime.rows.formats.open_table import open_table
 from sundog.runtime.rows.row_choice import RowChoice
@@ -160,7 +160,7 @@ class Relations:
     def load(self, name: str, columns: ColumnTypes, lines: Iterable[bytes]) -> None:
         """Make a relation of rows as JSON objects, in their order, in the place of one of that name."""
         types = {column: spell_type(type) for column, type in columns}
-        with self._lock, explained(lambda error: _unloadable(name, error)):
+        with self._lock, explained_of_table(lambda error: _unloadable(name, error)):
             self._connection.execute(f"DROP TABLE IF EXISTS {sql_name(name)}")
             load_lines(self._connection, sql_name(name), lines, types)
 
@@ -187,7 +187,7 @@ class Relations:
                     tables.append(failed_in)
                 yield line
 
-        with self._lock, explained(lambda error: _unloadable(name, error)):
+        with self._lock, explained_of_table(lambda error: _unloadable(name, error)):
             self._connection.execute(f"CREATE SCHEMA {schema}")
             types = {column: spell_type(type) for column, type in columns}
             load_lines(self._connection, f"{schema}.{sql_name(name)}", lines(), types)
@@ -204,7 +204,7 @@ class Relations:
     def describe(self, table: Table, query: Query) -> ColumnTypes:
         """Return the columns that a query gives over the relations as they are, which may be empty; FlowError for what
         only their types show to be wrong, and for two columns of one name, as a star may give."""
-        with explained(lambda error: _mistake(table, error)), closing(self._connection.cursor()) as cursor:
+        with explained_of_table(lambda error: _mistake(table, error)), closing(self._connection.cursor()) as cursor:
             names = [
                 str(row[0])
                 for row in cursor.execute(f"DESCRIBE {query.sql}", self._parameters(query) or None).fetchall()
@@ -217,7 +217,7 @@ class Relations:
         gives more rows than the table may have."""
         keyed = with_keys(query)
         num_rows = 0
-        with explained(lambda error: _failure(table, error)), self._cursor() as cursor:
+        with explained_of_table(lambda error: _failure(table, error)), self._cursor() as cursor:
             if table.name in self._marked:
                 cursor.execute(f"SET search_path = '{self._marked[table.name]},main'")
             found = json_lines(
@@ -266,7 +266,7 @@ class Relations:
         RunError as of `lines`, and for what fails in the block."""
         keyed, types, name = with_keys(query), self._types(query.sql, query), new_name("kept")
         hidden = "".join(f", __k{index}" for index in range(keyed.num_keys))
-        with explained(lambda error: _failure(table, error)), self._cursor() as cursor:
+        with explained_of_table(lambda error: _failure(table, error)), self._cursor() as cursor:
             try:
                 columns = ", ".join(map(sql_name, types))
                 select = f"SELECT {columns} FROM ({keyed.sql}\n) AS t({columns}{hidden}) LIMIT {table.max_rows + 1}"
@@ -283,7 +283,7 @@ class Relations:
         first, and then by the numbers. `lines`: a JSON object for each row: its number `n`, its keys `k0`, `k1`..."""
         name, order = new_name("first"), [f"k{at}{' DESC' if keys[at][1] else ''}" for at in range(len(keys))]
         types = {"n": "BIGINT", **{f"k{at}": spell_type(type) for at, (type, _) in enumerate(keys)}}
-        with explained(lambda error: _unloadable(name, error)), self._cursor() as cursor:
+        with explained_of_table(lambda error: _unloadable(name, error)), self._cursor() as cursor:
             try:
                 load_lines(cursor, name, lines, types)
                 select = f"SELECT n FROM {name} ORDER BY {', '.join([*order, 'n'])} LIMIT {num_rows}"
@@ -299,7 +299,7 @@ class Relations:
         name = new_name("matched")
         types = {"__n": "BIGINT", **{column: spell_type(type) for column, type in columns}}
         where = " AND ".join(f"({condition}\n)" for condition in conditions)
-        with explained(lambda error: _unloadable(name, error)), self._cursor() as cursor:
+        with explained_of_table(lambda error: _unloadable(name, error)), self._cursor() as cursor:
             try:
                 load_lines(cursor, name, lines, types)
                 found = cursor.execute(f"SELECT __n FROM {name} AS {sql_name(alias)} WHERE {where}").fetchall()
@@ -314,7 +314,7 @@ class Relations:
         """A cursor whose query `interrupt` ends, and an empty file, for rows of `table` that are to be put in order.
         RunError for what fails in the block."""
         with (
-            explained(lambda error: _failure(table, error)),
+            explained_of_table(lambda error: _failure(table, error)),
             self._cursor() as cursor,
             tempfile.TemporaryFile(dir=self._scratch_dir) as file,
         ):
