@@ -217,7 +217,7 @@ class Runnable:
                 for finding in opened.findings:
                     display.note(f"warning: {finding}")
                 async with watching(opened.progress, display, partial(session.estimates.planned_calls, opened.record)):
-                    report = await opened.execute()
+                    report = await opened.execute(on_note=display.note)
         plan = session.plan.logical
         named = dict.fromkeys((*plan.results, *run_options.outputs))
         columns = {name: tuple(column for column, _ in plan.table(name).outputs) for name in named}

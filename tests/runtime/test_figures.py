@@ -37,7 +37,7 @@ def test_all_readers_agree(tmp_path: Path) -> None:
     assert [end.state for end in rows] == ["done"] * len(ROWS)
     assert here.part is not None
     figures, store = here.part.figures, Store(tmp_path)
-    report = read_report(store, "run-1", plan, Written((), None, ()), figures, busy_s=0.0)
+    report = read_report(store, "run-1", plan, Written((), None, (), ()), figures, busy_s=0.0)
     steps = figures.recorder.steps("test")
     records = {node: record for (node, _), record in figures.observations.records.items() if record.call_s.counts}
 

@@ -179,7 +179,7 @@ async def _execute(session: Session, opened: Run, display: Display) -> Report | 
     plan_calls = partial(session.estimates.planned_calls, opened.record)
     try:
         async with watching(opened.progress, display, plan_calls):
-            return await opened.execute()
+            return await opened.execute(on_note=display.note)
     except (RunStopped, asyncio.CancelledError):
         if interrupt.signal_number is None:
             raise

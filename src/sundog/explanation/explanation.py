@@ -45,6 +45,7 @@ class Explanation:
         with closing(self._session.rows):
             inputs = self._session.rows.as_written()
             rows = self._session.estimates.table_rows(inputs)
+            rows.tell_pairs(self._plan)
             costs = self._session.estimates.costs_over(rows)
             order = self._reading_order(inputs)
             advice = prompt_advice(self._flow, rows)

@@ -6,6 +6,7 @@ Owns the order of the checks and the making of plan nodes. Decides nothing about
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,8 @@ def bind(
     binder = _Binder(FilePositions(made), complaints, base_dir, tables.made_by, within, lists, members)
     plan = binder.plan(flow.model_copy(update={"tables": tables.tables}), others)
     complaints.raise_if_any()
-    return plan
+    told = (replace(table, candidates=tables.candidates.get(table.name, table.candidates)) for table in plan.tables)
+    return replace(plan, tables=tuple(told)) if tables.candidates else plan
 
 
 class _Binder:

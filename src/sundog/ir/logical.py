@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from sundog.errors import Location
-from sundog.ir.tables import MAX_ROWS, FirstRows, InputRows, MatchingRows, TableSource
+from sundog.ir.tables import MAX_ROWS, Candidates, FirstRows, InputRows, MatchingRows, TableSource
 from sundog.ir.templates.template import ROW, Path, Reference, Template
 
 
@@ -206,6 +206,8 @@ class Table:
     row_order: tuple[RowKey, ...] = field(default=(), compare=False)
     #: The name of the expansion that made this table, None for one that the user wrote.
     made_by: str | None = None
+    #: Set where its rows are pairs to judge, of which a run tells. It changes no answer.
+    candidates: Candidates | None = field(default=None, compare=False)
     location: Location | None = field(default=None, compare=False)
 
     @property

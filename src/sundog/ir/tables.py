@@ -82,6 +82,27 @@ class ComponentRows:
 TableSource = InputRows | QueryRows | CollectedRows | ComponentRows
 
 
+PAIRS, COMPARED = "sundog__pairs", "sundog__compared"
+"""The names by which `Candidates` reads the pairs of its table, and the first relation that the table reads. This one
+has a column NUMBER more, which counts its rows from 0."""
+NUMBER = "sundog__number"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """This class says what a run tells of the pairs of a table before it judges the first of them."""
+
+    #: A select over PAIRS and COMPARED of blocks, each a text and how many pairs are in it; None where all rows are
+    #: pairs and no block is larger than another.
+    blocks: str | None
+    #: The columns of the pairs that it reads.
+    columns: tuple[str, ...]
+    #: The column of vectors, in what the table reads, that lets pairs through.
+    vector: str | None
+    #: Says what has a vector, in the plural.
+    compared: str
+
+
 @dataclass(frozen=True, slots=True)
 class FirstRows:
     """Only the first rows of a table are wanted, where each of them must end with an output."""

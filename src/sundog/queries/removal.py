@@ -6,7 +6,7 @@ that it must have; where they differ, nothing is removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlglot import Token, TokenType, exp
@@ -14,6 +14,7 @@ from sqlglot import Token, TokenType, exp
 from sundog.errors import FlowError
 from sundog.queries.clauses import Clause, Edit, clauses_of, edited, outer_words
 from sundog.queries.columns import ColumnScope, Schema
+from sundog.queries.conditions import condition_spans, conjuncts
 from sundog.queries.order import with_keys
 from sundog.queries.parsed import Query, parse_query, relation_name, relations
 from sundog.queries.select_parts import is_aggregate, is_grouped, output_names, own_nodes
@@ -50,8 +51,8 @@ def split_where(query: Query, relation: str, schema: Schema, among: frozenset[st
     if len(sources) != 1 or sum(1 for table in relations(select) if relation_name(table) == relation) != 1:
         return None
     clause = next((one for one in clauses_of(query.tokens) if one.name == "where"), None)
-    conditions = list(_conjuncts(select.args["where"].this))
-    spans = [] if clause is None else _spans(query.tokens, clause)
+    conditions = list(conjuncts(select.args["where"].this))
+    spans = [] if clause is None else condition_spans(query.tokens, clause)
     if clause is None or len(spans) != len(conditions):
         return None
     moved = [_reads_only(scope, one, sources[0].alias) for one in conditions]
@@ -67,31 +68,6 @@ def split_where(query: Query, relation: str, schema: Schema, among: frozenset[st
         return None
     gone = tuple(text for text, columns in zip(texts, moved, strict=True) if columns is not None)
     return SplitWhere(rest, sources[0].alias, gone, tuple(one for one in moved if one is not None))
-
-
-def _conjuncts(node: exp.Expr) -> Iterator[exp.Expr]:
-    """Return what stands between the outermost `and`, from left to right."""
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, exp.And):
-            waiting += [one.expression, one.this]
-        else:
-            yield one
-
-
-def _spans(words: Sequence[Token], clause: Clause) -> list[tuple[int, int]]:
-    """Return the words of each condition of a `where`; the `and` of a `between` divides none."""
-    begins, num_between = [clause.first + 1], 0
-    for inner in outer_words(words[clause.first : clause.end]):
-        number = clause.first + inner
-        if words[number].token_type is TokenType.BETWEEN:
-            num_between += 1
-        elif words[number].token_type is TokenType.AND and num_between:
-            num_between -= 1
-        elif words[number].token_type is TokenType.AND:
-            begins.append(number + 1)
-    return list(zip(begins, [*(begin - 1 for begin in begins[1:]), clause.end], strict=True))
 
 
 def _reads_only(scope: ColumnScope, condition: exp.Expr, alias: str) -> frozenset[str] | None:
@@ -113,7 +89,7 @@ def _reads_only(scope: ColumnScope, condition: exp.Expr, alias: str) -> frozense
 def _differs_in_where(rest: exp.Query, select: exp.Select, left: Sequence[exp.Expr]) -> bool:
     """Return whether `rest` is `select` with only the conditions `left`."""
     where = rest.args.get("where")
-    found = list(_conjuncts(where.this)) if where is not None else []
+    found = list(conjuncts(where.this)) if where is not None else []
     return found == list(left) and _without(rest, "where") == _without(select, "where")
 
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sundog.batch.follower import Follower, PlacementWithFigures, engine_replicas
 from sundog.batch.step_facts import plan_facts
@@ -48,7 +48,7 @@ from sundog.runtime.rows.outputs import write_errors, write_output
 from sundog.runtime.run_identity import SelectedRun
 from sundog.runtime.run_options import RunOptions
 from sundog.runtime.run_pools import RunPools
-from sundog.runtime.tables.course import TableCourse
+from sundog.runtime.tables.course import OnNote, TableCourse, unheard
 from sundog.runtime.tables.made_anew import made_with_marks, made_without_rows
 from sundog.sched.core import SchedulerCore
 from sundog.sched.policy import POLICIES, PolicySet
@@ -57,6 +57,9 @@ from sundog.servers.run_servers import RunServers
 from sundog.servers.servers import Servers
 from sundog.store.runs import RunList, RunState
 from sundog.store.store import Store
+
+if TYPE_CHECKING:
+    from sundog.runtime.tables.candidates import ToldPairs
 
 TICK_S = 0.5
 
@@ -122,16 +125,17 @@ class Run:
         if self._course is not None:
             self._course.stop()
 
-    async def execute(self, on_row: OnRow | None = None) -> Report:
-        """Run what has not ended, write the files, give the report. `on_row` hears of each row once it is committed.
-        RunStopped after an interruption or too many failures; the same command continues."""
+    async def execute(self, on_row: OnRow | None = None, on_note: OnNote = unheard) -> Report:
+        """Run what has not ended, write the files, give the report. `on_row` hears of each row once it is committed,
+        `on_note` of what calls are about to be made for. RunStopped after an interruption or too many failures; the
+        same command continues."""
         if self.is_finished:
             return self._write_files(0.0)
         begin_s = time.monotonic()
         state: RunState = "unfinished"
         self._runs.go_on(self.record.run_id)
         try:
-            await self._run_rows(on_row)
+            await self._run_rows(on_row, on_note)
             state = "finished"
             self._observe_tables()
             return await asyncio.to_thread(self._write_files, time.monotonic() - begin_s)
@@ -164,12 +168,13 @@ class Run:
 
     def _write_files(self, busy_s: float) -> Report:
         run_id, outputs = self.record.run_id, self._options.outputs
-        warnings = (*map(str, self.findings), *self._notes())
+        told = tuple(self._told_pairs())
+        warnings = (*map(str, self.findings), *self._notes(), *(text for one in told for text in one.warnings))
         for name, path in outputs.items():
             columns = [column for column, _ in self.plan.logical.table(name).outputs]
             warnings += write_output(path, columns, partial(self._store.rows, run_id, name, "done"))
         errors = self._write_errors()
-        written = Written(tuple(outputs.values()), errors, warnings)
+        written = Written(tuple(outputs.values()), errors, warnings, tuple(one.note for one in told))
         return read_report(self._store, run_id, self.plan, written, self._figures, busy_s=self.record.busy_s + busy_s)
 
     def _notes(self) -> Iterator[str]:
@@ -183,12 +188,20 @@ class Run:
             yield from () if self._course is None else self._course.notes
             yield from agreement_notes(self.plan.written, self._store, self.record.run_id)
 
+    def _told_pairs(self) -> Iterator[ToldPairs]:
+        tables = [table.name for table in self.plan.tables if table.table.candidates is not None]
+        if tables:
+            from sundog.runtime.tables.candidates import kept_told  # what reads queries, which few flows have
+
+            found = (kept_told(name, self.folder / "tables") for name in tables)
+            yield from (one for one in found if one is not None)
+
     def _write_errors(self) -> Path | None:
         """Write the errors file beside the first output: it is there when rows failed, gone when none did."""
         first = next(iter(self._options.outputs.values()), None)
         return None if first is None else write_errors(first, self.failures())
 
-    async def _run_rows(self, on_row: OnRow | None) -> None:
+    async def _run_rows(self, on_row: OnRow | None, on_note: OnNote) -> None:
         if self._options.retry_failed:
             self._forget_failed_rows()
         self._refuse_too_many_failures()
@@ -210,7 +223,7 @@ class Run:
             begin_s = driver.now_s()
             health = Health(pools.engines, pools.names(), pools.servers, driver)
             async with follower.reviewing(), health.watching():
-                await self._course.run()
+                await self._course.run(on_note)
             self._figures.rows_s = driver.now_s() - begin_s
 
     def _course_of(

@@ -77,6 +77,23 @@ class TableRowsBeforeRuns:
         source = self._placed(plan, table)
         return None if source is None else source.count()
 
+    def tell_pairs(self, plan: PhysicalPlan) -> None:
+        """Add what a run will tell of pairs before it judges them to `notes`, where the pairs are known."""
+        for table in plan.tables:
+            # Of the pairs that a reader of theirs takes the run tells.
+            is_whole = table.table.candidates is not None and table.table.take is None
+            source = self.source(plan, table) if is_whole else None
+            if source is None:
+                continue
+            from sundog.runtime.tables.candidates import told_pairs  # what reads queries, which few flows have
+
+            for one in plan.tables:
+                if one.name in table.table.reads:
+                    self._load(plan, one)
+            relations = self._inputs.relations
+            told = relations.with_room(partial(told_pairs, table.table, source, None, relations))
+            self.notes += (told.note, *told.warnings)
+
     def num_input_rows(self, name: str) -> int:
         """Return how many rows an input has that a query reads."""
         return self._scaled({name}, self._inputs.alone(name).count())

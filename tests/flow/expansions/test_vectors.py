@@ -79,6 +79,40 @@ def test_near_vectors_make_pairs_once(tmp_path: Path, asked: list[str], rule: di
     assert [row["canonical"] for row in result] == list(NOTES)
 
 
+ONE = {"a": [1.0, 0.0], "b": None, "c": [1.0, 0.1]}
+"""The text without a vector is one."""
+
+
+@pytest.mark.parametrize(
+    ("make", "notes", "told"),
+    [
+        (resolved, NOTES, ("2 of 7 values of 'found' have no vector, or one of the length 0, and are near nothing",)),
+        (joined, NOTES, ("2 of 7 rows of 'placed' have no vector, or one of the length 0, and are near nothing",)),
+        (resolved, ONE, ("1 of 3 values of 'found' has no vector, or one of the length 0, and is near nothing",)),
+        (resolved, {"a": [1.0, 0.0], "b": [1.0, 0.1]}, ()),
+    ],
+)
+def test_a_run_tells_how_many_have_no_vector(
+    tmp_path: Path, asked: list[str], make: Any, notes: Mapping[str, Sequence[float] | None], told: tuple[str, ...]
+) -> None:
+    report = make(tmp_path, {"vector": {"column": "vector", "top": 1}}, notes=notes).report
+    assert report.warnings == told
+    (note,) = report.notes
+    assert note.startswith("found: ")
+
+
+def test_each_source_of_a_join_tells_of_its_own(tmp_path: Path, asked: list[str]) -> None:
+    flow = flow_of(tmp_path)
+    flow.table("other", query="select text, vector from placed where text in ('a', 'none')")
+    block = {"vector": {"column": "vector", "at_least": 0.99, "on": "l.text in (select text from notes)"}}
+    flow.join("found", left="other", right="placed", engine="local", prompt="x", block=block)
+    lacks = "have no vector, or one of the length 0, and are near nothing"
+    assert flow.run(state=tmp_path / "state", progress=False).report.warnings == (
+        "1 of 2 rows of 'other' has no vector, or one of the length 0, and is near nothing",
+        f"2 of 7 rows of 'placed' {lacks}",
+    )
+
+
 def test_of_equally_near_ones_the_earlier_row_is_taken(tmp_path: Path, asked: list[str]) -> None:
     notes = {"a": [1.0, 0.0], "b": [2.0, 0.0], "c": [3.0, 0.0], "d": [4.0, 0.0]}
     resolved(tmp_path, {"vector": {"column": "vector", "top": 1}}, notes=notes)

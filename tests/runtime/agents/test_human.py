@@ -17,7 +17,7 @@ from sundog.engines.base import ENGINES, Message
 from sundog.errors import AnswersAwaited, ConfigError, RunStopped
 from sundog.runtime.answers import OpenQuestion, OpenQuestions, open_questions
 from sundog.runtime.kept_runs import list_runs
-from sundog.runtime.tables.course import TableCourse
+from sundog.runtime.tables.course import OnNote, TableCourse
 from sundog.store.store import Store
 from tests.runtime.agents.scripted_agent import STAGE, Answer, ScriptedKind, Stage, num_answers
 
@@ -240,7 +240,7 @@ def test_a_run_that_goes_on_waits_no_more(state: Path, monkeypatch: pytest.Monke
     with pytest.raises(AnswersAwaited):
         run(state, FLOW)
 
-    def interrupted(course: TableCourse) -> None:
+    def interrupted(course: TableCourse, on_note: OnNote) -> None:
         raise RunStopped("interrupted")
 
     monkeypatch.setattr(TableCourse, "run", interrupted)

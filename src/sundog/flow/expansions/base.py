@@ -12,6 +12,7 @@ from typing import Any
 
 from sundog.errors import Location
 from sundog.flow.positions import DataPath, Positions
+from sundog.ir.tables import Candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Expanded:
     tables: Mapping[str, Mapping[str, Any]]
     #: By a part of a made table, the part of the written block that it was taken from. Parts below it are alike.
     places: Mapping[DataPath, DataPath]
+    #: By table of pairs, the words about them before they are judged.
+    candidates: Mapping[str, Candidates] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class ExpandedTables:
     tables: Mapping[str, Any]
     #: The word that each made table came from.
     made_by: Mapping[str, str] = field(default_factory=dict)
+    #: As of `Expanded`.
+    candidates: Mapping[str, Candidates] = field(default_factory=dict)
 
 
 class MadePositions:

@@ -17,6 +17,7 @@ from sundog.flow.expansions.rank import RankSpec, rank
 from sundog.flow.expansions.reduce import ReduceSpec, reduce
 from sundog.flow.expansions.resolve import ResolveSpec, resolve
 from sundog.flow.validation import read
+from sundog.ir.tables import Candidates
 
 SOURCES = ("from", "query", "collect", "components")
 EXPANSIONS: Mapping[str, tuple[type[BaseModel], Callable[[str, Any, Mapping[str, Any]], Expanded]]] = {
@@ -33,6 +34,7 @@ def expand(tables: Mapping[str, Any], positions: MadePositions, complaints: Comp
     `complaints`."""
     found: dict[str, Any] = {}
     made_by: dict[str, str] = {}
+    candidates: dict[str, Candidates] = {}
     for name, data in tables.items():
         words = [word for word in EXPANSIONS if isinstance(data, Mapping) and word in data]
         if not words:
@@ -56,4 +58,5 @@ def expand(tables: Mapping[str, Any], positions: MadePositions, complaints: Comp
         positions.add(made.places)
         found |= made.tables
         made_by |= dict.fromkeys(made.tables, word)
-    return ExpandedTables(found, made_by)
+        candidates |= made.candidates
+    return ExpandedTables(found, made_by, candidates)

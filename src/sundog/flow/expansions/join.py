@@ -11,12 +11,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from sundog.flow.expansions.base import Expanded
+from sundog.flow.expansions.blocks import blocks_of_rows, columns_for_blocks
 from sundog.flow.expansions.cascade import CascadeSpec, cascaded, places_of_cascade
 from sundog.flow.expansions.resolve import MAX_PAIRS
 from sundog.flow.expansions.together import MAX_ROWS_PER_PROMPT, check_trades, places_of_together, together
 from sundog.flow.expansions.vectors import Compared, VectorRule, near_pairs
 from sundog.flow.positions import DataPath
 from sundog.ir.sql_types import sql_name
+from sundog.ir.tables import Candidates
+from sundog.queries.conditions import keys_of_left
 
 
 class JoinBlock(BaseModel):
@@ -97,7 +100,15 @@ def join(name: str, spec: JoinSpec, others: Mapping[str, Any]) -> Expanded:
         judged = together(name, spec.rows_per_prompt, of_pairs, asked, columns, "matches", only_yes=True)
         tables = {**judged, name: of_judged}
         found |= places_of_together(name, ("tables", name, "join"))
-    return Expanded(tables, found)
+    return Expanded(tables, found, {pairs: _told(spec)})
+
+
+def _told(spec: JoinSpec) -> Candidates:
+    if spec.block is None:
+        return Candidates(None, (), None, "rows")
+    keys = () if isinstance(spec.block, JoinBlock) else keys_of_left(spec.block)
+    vector = spec.block.vector.column if isinstance(spec.block, JoinBlock) else None
+    return Candidates(blocks_of_rows(keys), columns_for_blocks(keys), vector, "rows")
 
 
 def _candidates(spec: JoinSpec, left: str, right: str) -> str:

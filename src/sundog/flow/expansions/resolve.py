@@ -12,11 +12,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sundog.flow.expansions.base import Expanded, as_text
+from sundog.flow.expansions.blocks import blocks_of_values
 from sundog.flow.expansions.cascade import CascadeSpec, cascaded, places_of_cascade
 from sundog.flow.expansions.together import MAX_ROWS_PER_PROMPT, check_trades, places_of_together, together
 from sundog.flow.expansions.vectors import Compared, VectorRule, near_pairs
 from sundog.flow.positions import DataPath
 from sundog.ir.sql_types import sql_name
+from sundog.ir.tables import Candidates
 
 MAX_PAIRS = 100_000
 MAX_CLUSTER = 100
@@ -135,7 +137,16 @@ def resolve(name: str, spec: ResolveSpec, others: Mapping[str, Any]) -> Expanded
         },
     }
     traded, places = _traded(name, spec, tables, asked)
-    return Expanded(traded, {**_places(name, pairs, judge), **places})
+    return Expanded(traded, {**_places(name, pairs, judge), **places}, {pairs: _told(spec)})
+
+
+def _told(spec: ResolveSpec) -> Candidates:
+    block = spec.block
+    if block is None:
+        return Candidates(None, (), None, "values")
+    by_likeness = (block.jaro_winkler, block.vector, block.on) != (None, None, None)
+    blocks = blocks_of_values(spec.column, block.equal, by_words=block.tokens is not None, by_likeness=by_likeness)
+    return Candidates(blocks, ("left_id", "right_id"), None if block.vector is None else VECTOR, "values")
 
 
 def _traded(

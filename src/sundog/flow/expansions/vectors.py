@@ -45,7 +45,6 @@ class Compared(NamedTuple):
     """One side of a comparison."""
 
     #: The rows as they stand in a `from`: a table or a select in parentheses.
-
     rows: str
     #: The columns with the row's number and its vector.
     id: str

@@ -38,6 +38,8 @@ class Report:
     errors: str | None
     #: The things that the reader should know of the output, and those seen before the first call.
     warnings: tuple[str, ...] = ()
+    #: Sentences about what was computed, of which none is wrong.
+    notes: tuple[str, ...] = ()
     #: Seconds of this process from the first row's start to the last one's end, with the engines started; None when it
     #: ran none.
     rows_s: float | None = None
@@ -127,6 +129,7 @@ class Report:
             f" {self.num_failed_uses.get(agent, 0):,} that failed"
             for agent in dict.fromkeys([*self.num_wrong_uses, *self.num_failed_uses])
         ]
+        lines += [f"note     {note}" for note in self.notes]
         lines += [f"warning: {warning}" for warning in self.warnings]
         lines += [f"output   {output}" for output in self.outputs]
         lines += [f"errors   {self.errors}"] if self.errors else []
@@ -148,6 +151,8 @@ class Written:
     #: None where no row failed.
     errors: Path | None
     warnings: tuple[str, ...]
+    #: As of the report.
+    notes: tuple[str, ...]
 
 
 def read_report(
@@ -184,6 +189,7 @@ def read_report(
         outputs=tuple(map(str, written.outputs)),
         errors=None if written.errors is None else str(written.errors),
         warnings=written.warnings + figures.warnings(),
+        notes=written.notes,
         rows_s=figures.rows_s,
         step_seconds={name: steps[name].pool_s for name in names if name in steps},
         engines=engine_reports(plan.logical.engines, figures.work),

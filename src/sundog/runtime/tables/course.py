@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from sundog.ir.logical import Table
 from sundog.ir.physical import PhysicalPlan, TableExec
 from sundog.ir.sql_types import SQLType
 from sundog.ir.tables import InputRows
@@ -21,6 +23,16 @@ from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.values.decoding import note_nulled
 from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.store.store import Store
+
+if TYPE_CHECKING:
+    from sundog.runtime.tables.candidates import ToldPairs
+
+OnNote = Callable[[str], None]
+"""Called with a sentence for whoever watches the run."""
+
+
+def unheard(note: str) -> None:
+    """Do nothing: nobody watches."""
 
 
 class TableCourse:
@@ -67,6 +79,7 @@ class TableCourse:
         self._held: set[str] = set()
         self._failure: BaseException | None = None
         self._is_stopping = False
+        self._on_note: OnNote = unheard
 
     def stop(self, reason: BaseException | None = None) -> None:
         """Begin no table more and no row more; what runs ends. The first reason counts."""
@@ -81,9 +94,10 @@ class TableCourse:
         if any(not isinstance(table.table.source, InputRows) for table in self._plan.tables):
             self._inputs.relations.interrupt()
 
-    async def run(self) -> None:
+    async def run(self, on_note: OnNote) -> None:
         """Run all rows of all tables; raises what stopped the run first, if anything did. AnswersAwaited where rows are
-        left that a person has to answer for."""
+        left that a person has to answer for. `on_note` hears what calls will be for, before the first of them."""
+        self._on_note = on_note
         for table in self._plan.tables:
             self._tables[table.name] = asyncio.ensure_future(self._until_stopped(table))
         try:
@@ -140,6 +154,10 @@ class TableCourse:
             rows = await self._made(table)
         order = await asyncio.to_thread(reading_order_of, table.table, rows, self._plan.max_rows_in_flight)
         taken = await self._taken(table, rows)
+        if table.table.candidates is not None:
+            await self._tell_pairs(table.table, rows, taken)
+        if not isinstance(table.table.source, InputRows):
+            await self._drop_unread(table)
         num_rows = await asyncio.to_thread(rows.count) if taken is None else len(taken)
         self._count(table.name, num_rows)
         ended = sum(number for (name, _), number in self._store.count_rows(self._run_id).items() if name == table.name)
@@ -157,6 +175,15 @@ class TableCourse:
             lambda: found.append(wanted_rows(table.table, table.columns, rows, self._inputs.relations))
         )
         return found[-1]
+
+    async def _tell_pairs(self, table: Table, rows: RowSource, taken: frozenset[int] | None) -> None:
+        from sundog.runtime.tables.candidates import keep_told, told_pairs  # as above
+
+        found: list[ToldPairs] = []
+        await self._with_room(lambda: found.append(told_pairs(table, rows, taken, self._inputs.relations)))
+        keep_told(found[-1], table.name, self._folder)
+        for text in (found[-1].note, *(f"warning: {one}" for one in found[-1].warnings)):
+            self._on_note(text)
 
     async def _run_stream(self, table: TableExec, stream: str) -> None:
         """Run a table whose rows come as those of `stream` end."""
@@ -185,7 +212,6 @@ class TableCourse:
 
         await self._load_sources(table)
         await self._with_room(partial(self._make, table))
-        await self._drop_unread(table)
         return made_rows(table.table, self._folder)
 
     def _make(self, table: TableExec) -> None:

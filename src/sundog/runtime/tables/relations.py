@@ -70,7 +70,7 @@ class Relations:
         self._scratch_dir = Path(tempfile.mkdtemp(prefix="sundog-"))
         self._snapshot_dir = snapshot_dir or self._scratch_dir
         self._choice = choice
-        self._constants = constants
+        self.constants = constants
         self._memory = QueryMemory(self._scratch_dir)
         self._connection = self._memory.connection
         self._loaded: set[str] = set()
@@ -353,7 +353,7 @@ class Relations:
             return _types_of(asked, sql, parameters)
 
     def _parameters(self, query: Query) -> dict[str, Any]:
-        return {name: self._constants[name] for name in query.parameters}
+        return {name: self.constants[name] for name in query.parameters}
 
 
 def _types_of(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any]) -> dict[str, DuckDBPyType]:

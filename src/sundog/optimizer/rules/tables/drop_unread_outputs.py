@@ -76,7 +76,8 @@ def _without_unread_columns(plan: LogicalPlan, table: Table) -> tuple[LogicalPla
         return plan, []
     (query,) = queries_of(table)
     columns = output_columns(query, columns_of_tables(plan))
-    unread = frozenset(columns or ()) - {path[0] for path in paths}
+    told = () if table.candidates is None else table.candidates.columns
+    unread = frozenset(columns or ()) - {path[0] for path in paths} - {*told}
     found = without_columns(query, unread) if unread else None
     if found is None:
         return plan, []
