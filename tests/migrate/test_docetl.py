@@ -8,52 +8,17 @@ from typing import Any
 
 import pytest
 
-import sundog as sd
 from sundog.errors import FlowError
 from sundog.migrate.docetl.pipeline import import_docetl
 from sundog.migrate.docetl.schemas import answer_form
-from sundog.migrate.written import FreshNames, ImportedFlow
+from sundog.migrate.written import FreshNames
+from tests.migrate.pipelines import imported, rows_of
 
-REVIEWS = [
-    {"id": 1, "review": "It boils fast. The handle is hot."},
-    {"id": 2, "review": "Loud."},
-    {"id": 3, "review": "It boils fast. Loud."},
-]
 QUOTES: dict[str, Any] = {
     "name": "quotes", "type": "map", "prompt": "Quotes of:\n{{ input.review }}", "model": "gpt-4o",
     "output": {"schema": {"quotes": "list[string]", "mood": "enum[good, bad]"}},
 }  # fmt: skip
 UNNEST = {"name": "single", "type": "unnest", "unnest_key": "quotes"}
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "reviews.json").write_text(json.dumps(REVIEWS))
-    return tmp_path
-
-
-def imported(folder: Path, *operations: dict[str, Any], **config: Any) -> ImportedFlow:
-    pipeline = {"steps": [{"name": "all", "input": "reviews", "operations": [one["name"] for one in operations]}]}
-    written = {
-        "datasets": {"reviews": {"type": "file", "path": "reviews.json"}},
-        "operations": list(operations),
-        "pipeline": pipeline,
-        **config,
-    }
-    (folder / "pipeline.yaml").write_text(json.dumps(written))
-    made = import_docetl(folder / "pipeline.yaml", folder)
-    made.text(folder, "pipeline.yaml")
-    return made
-
-
-def rows_of(made: ImportedFlow, folder: Path) -> list[dict[str, Any]]:
-    """The rows of the flow on the engine without a model."""
-    for engine in made.flow["engines"].values():
-        engine.clear()
-        engine["kind"] = "null"
-    (folder / "flow.yaml").write_text(made.text(folder, "pipeline.yaml"))
-    return list(sd.run(folder / "flow.yaml", state=folder / "state", progress=False))
 
 
 def test_map_and_filter_are_steps_of_one_table(folder: Path) -> None:
@@ -100,14 +65,21 @@ def test_unnest_and_reduce_begin_tables(folder: Path) -> None:
     }
     by_mood["prompt"] = "{{ inputs[0].mood }}:{% for item in inputs %} {{ loop.index }} {{ item.quotes }}{% endfor %}"
     made = imported(folder, QUOTES, UNNEST, about, by_mood)
-    assert list(made.flow["tables"]) == ["all", "single_rows", "by_mood_rows"]
-    assert made.flow["results"] == ["by_mood_rows"]
-    assert made.not_taken_over == []
-    single = made.flow["tables"]["single_rows"]
+    assert list(made.flow["tables"]) == ["all", "single", "by_mood"]
+    assert made.flow["results"] == ["by_mood"]
+    assert made.not_taken_over == ["by mood: the numbers of the texts (loop.index)"]
+    single = made.flow["tables"]["single"]
     assert single["outputs"]["text"] == "{{ about.text_ }}", "`text` is the whole answer"
-    assert made.flow["tables"]["by_mood_rows"]["nodes"]["by_mood"]["llm"]["prompt"].startswith(
-        "{{ row.inputs[0].mood }}:{% for item in row.inputs %} {{ loop.index }} {{ item.quotes }}"
-    )
+    assert made.flow["tables"]["by_mood"] == {
+        "reduce": {
+            "source": "single",
+            "by": "mood",
+            "text": "quotes",
+            "engine": "gpt_4o_mini",
+            "prompt": "{{ row.mood }}:",
+            "as": "sum",
+        }
+    }
     rows = rows_of(made, folder)
     assert {row["mood"] for row in rows} <= {"good", "bad"}
     assert all(isinstance(row["sum"], str) for row in rows)
@@ -120,19 +92,21 @@ def test_all_rows_are_one_group(folder: Path) -> None:
         "reduce_key": "_all",
         "output": {"schema": {"sum": "string"}},
     }
-    told["prompt"] = "{% for item in inputs %}{{ item.review }}{% endfor %}"
+    told["prompt"] = "Of all:\n{{ inputs | map(attribute='review') | join('; ') }}"
     made = imported(folder, told)
+    assert made.flow["tables"]["told"]["reduce"]["source"] == "reviews", "no table stands for an input alone"
     assert [sorted(row) for row in rows_of(made, folder)] == [["sum"]]
 
 
 def test_values_are_resolved(folder: Path) -> None:
     same: dict[str, Any] = {"name": "same", "type": "resolve", "output": {"schema": {"quotes": "str"}}}
     same["comparison_prompt"] = "Is {{ input1.quotes }} what {{ input2.quotes }} is?"
-    same |= {"blocking_threshold": 0.5, "resolution_prompt": "x", "comparison_model": "gpt-4o"}
+    same |= {"blocking_threshold": 0.5, "embedding_model": "my/own", "resolution_prompt": "x"}
+    same["comparison_model"] = "gpt-4o"
     made = imported(folder, QUOTES, UNNEST, same)
-    assert made.flow["tables"]["same_rows"] == {
+    assert made.flow["tables"]["same"] == {
         "resolve": {
-            "source": "single_rows",
+            "source": "single",
             "column": "quotes",
             "engine": "gpt_4o",
             "prompt": "Is {{ row.left }} what {{ row.right }} is?",
@@ -205,7 +179,7 @@ def test_a_step_reads_what_the_step_before_gives(folder: Path) -> None:
         {"name": "second", "input": "first", "operations": ["single"]},
     ]
     made = imported(folder, QUOTES, UNNEST, pipeline={"steps": steps})
-    assert list(made.flow["tables"]) == ["first", "second", "single_rows"]
+    assert list(made.flow["tables"]) == ["first", "single"]
     assert all(isinstance(row["quotes"], str) for row in rows_of(made, folder))
 
 

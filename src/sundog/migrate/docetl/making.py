@@ -30,18 +30,38 @@ class Making:
     tables: list[TableDraft]
     num_taken: int = 0
 
+    def system(self) -> dict[str, str]:
+        """Return `system` of a step, where the pipeline has a system prompt."""
+        return {"system": "{{ system }}"} if self.made.flow["constants"].get("system") else {}
+
+    def source_of(self, table: TableDraft) -> str:
+        """Return the name under which a query finds the rows of `table`; a table that adds nothing is dropped."""
+        if table.reads is None or not table.is_plain:
+            return table.name
+        self.tables.remove(table)
+        return table.reads
+
+
+def begin(wish: str, source: dict[str, Any], columns: dict[str, str], making: Making) -> TableDraft:
+    """Return a further table."""
+    after = TableDraft(making.names.give(wish), source, columns)
+    making.tables.append(after)
+    return after
+
 
 def ask(
     operation: Operation, prompt: str, schema: Mapping[str, Any], table: TableDraft, making: Making, **names: str
 ) -> str:
     """Add a step that asks the operation's model, and return its name."""
-    step = making.names.give(operation["name"])
-    llm: dict[str, Any] = {"engine": making.engines.of(operation)}
-    if system := making.made.flow["constants"].get("system"):
-        llm["system"] = "{{ system }}" if system else ""
+    llm: dict[str, Any] = {"engine": making.engines.of(operation), **making.system()}
     llm["prompt"] = with_names(prompt, {"input": table.columns}, names)
     llm |= {**sampling_of(operation), "output": answer_form(schema)}
-    node: dict[str, Any] = {"llm": llm}
+    return append_step(operation, str(operation["name"]), {"llm": llm}, table, making)
+
+
+def append_step(operation: Operation, wish: str, node: dict[str, Any], table: TableDraft, making: Making) -> str:
+    """Add a step with the patience of the operation, and return its name."""
+    step = making.names.give(wish)
     if "timeout" in operation:
         node["timeout"] = operation["timeout"]
     if "max_retries_per_timeout" in operation:

@@ -1,7 +1,8 @@
 """DocETL's operations on a table that is being made.
 
-Owns what each operation becomes. Row by row: `map`, `parallel_map` and `filter` are steps of the table. `unnest`,
-`split`, `gather`, `reduce` and `resolve` begin a table over the one before. No others are taken over; each says why.
+Owns what each operation becomes. Row by row: `map`, `parallel_map`, `extract` and `filter` are steps of the table.
+`unnest`, `split`, `gather`, `reduce` and `resolve` begin a table over the one before. No others are taken over; each
+says why.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from collections.abc import Callable, Mapping
 
 from sundog.errors import FlowError
 from sundog.migrate.docetl.making import Making, Operation
-from sundog.migrate.docetl.row_steps import add_filter, add_map, add_parallel_map
+from sundog.migrate.docetl.reduced import begin_reduced
+from sundog.migrate.docetl.row_steps import add_extract, add_filter, add_map, add_parallel_map
 from sundog.migrate.docetl.rows import TableDraft
 from sundog.migrate.docetl.table_steps import (
     begin_gathered,
-    begin_reduced,
     begin_resolved,
     begin_split,
     begin_unnested,
@@ -28,22 +29,23 @@ _SILENT = frozenset({
     "litellm_completion_kwargs", "num_retries_on_validate_failure", "associative", "batch_prompt", "max_batch_size",
     "comparison_prompt", "comparison_model", "optimize_blocking", "embedding_model",
     "content_key", "doc_id_key", "order_key", "peripheral_chunks",
+    "fold_prompt", "merge_prompt", "blocking_threshold", "blocking_keys",
+    "document_keys", "format_extraction", "extraction_key_suffix", "extraction_method",
 })  # fmt: skip
 _WHY = {
     "validate": "Python expressions; say it in the output's schema, or filter by a template",
     "gleaning": "write a loop of two steps, one that answers and one that judges",
-    "cascade": "one model answers all rows",
+    "cascade": "one model answers all rows; write two engines with `escalate_when`",
     "sample": "give `sundog run` --limit or --sample",
     "limit": "give `sundog run` --limit",
-    "fold_prompt": "each group is one prompt; a group that is longer than the model's context fails its row",
+    "fold_batch_size": "a prompt has as many texts as fit (max_prompt_tokens)",
+    "merge_batch_size": "a prompt has as many answers as fit (max_prompt_tokens)",
     "value_sampling": "all rows of a group are in its prompt",
     "skip_on_error": "a row whose call fails goes to the errors file",
     "keep_empty": "a row with an empty list has no rows after it",
     "recursive": "only the outer list is unnested",
     "tools": "write a step for each",
     "resolution_prompt": "the canonical value is the one of most rows",
-    "blocking_keys": "all pairs are asked about; write a `block`",
-    "blocking_threshold": "all pairs are asked about; write a `block`",
     "blocking_conditions": "Python expressions; write a `block` with `on`",
 }
 _NO_EQUAL = {
@@ -63,7 +65,7 @@ def apply(operation: Operation, table: TableDraft, making: Making) -> TableDraft
     if kind not in _OPERATIONS:
         making.made.leave_out(f"{kind} '{name}' and what comes after it: {_STOPS.get(kind, 'it has no equal')}")
         return None
-    for key in operation.keys() - _SILENT:
+    for key in sorted(operation.keys() - _SILENT):
         making.made.leave_out(f"{name}.{key}{': ' + _WHY[key] if key in _WHY else ''}")
     if "batch_prompt" in operation:
         making.made.leave_out(f"{name}.batch_prompt: each row has a prompt of its own")
@@ -79,6 +81,7 @@ def apply(operation: Operation, table: TableDraft, making: Making) -> TableDraft
 _OPERATIONS: Mapping[str, Callable[[Operation, TableDraft, Making], TableDraft]] = {
     "map": add_map,
     "parallel_map": add_parallel_map,
+    "extract": add_extract,
     "filter": add_filter,
     "unnest": begin_unnested,
     "split": begin_split,

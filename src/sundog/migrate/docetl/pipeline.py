@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 from sundog.errors import FlowError
 from sundog.ir.sql_types import sql_name
 from sundog.migrate.docetl.engines import ModelEngines
-from sundog.migrate.docetl.making import Making, Operation
+from sundog.migrate.docetl.making import Making, Operation, begin
 from sundog.migrate.docetl.operations import apply
 from sundog.migrate.docetl.rows import TableDraft, columns_of_file, columns_of_rows
 from sundog.migrate.written import FreshNames, ImportedFlow, flow_name
@@ -83,7 +83,9 @@ class _Walk:
 
     def _apply(self, used: Any, table: TableDraft) -> TableDraft | None:
         if not isinstance(used, str):
-            self._making.made.leave_out(f"equijoin '{next(iter(used))}' and what comes after it: it has no equal")
+            self._making.made.leave_out(
+                f"equijoin '{next(iter(used))}' and what comes after it: write a table with `join`"
+            )
             return None
         if used not in self._operations:
             self._making.made.leave_out(f"'{used}' and what comes after it: there is no such operation")
@@ -94,16 +96,15 @@ class _Walk:
         name, making = str(step.get("input")), self._making
         if name in self._ended:
             before = self._ended[name]
-            query = f"select * from {sql_name(before.name)}"
-            table = TableDraft(making.names.give(str(step["name"])), {"query": query}, columns_of_rows(before.columns))
+            source, columns, reads = {"query": f"select * from {sql_name(before.name)}"}, [*before.columns], before.name
         elif name in (self._config.get("datasets") or {}):
             columns = self._dataset(name, self._config["datasets"][name])
-            source = {"from": flow_name(name)}
-            table = TableDraft(making.names.give(str(step["name"])), source, columns_of_rows(columns))
+            source, reads = {"from": flow_name(name)}, flow_name(name)
         else:
             making.made.leave_out(f"the step '{step.get('name')}': it reads no data set")
             return None
-        making.tables.append(table)
+        table = begin(str(step["name"]), source, columns_of_rows(columns), making)
+        table.reads = reads
         return table
 
     def _dataset(self, name: str, dataset: Mapping[str, Any]) -> list[str]:
@@ -129,6 +130,7 @@ class _Walk:
         for one in self._operations.values():
             texts = [one.get("prompt"), *(part.get("prompt") for part in one.get("prompts") or ())]
             keys = [one.get("unnest_key"), one.get("split_key"), one.get("reduce_key"), one.get("content_key")]
+            keys += [one.get("document_keys"), one.get("blocking_keys")]
             listed = [
                 key for written in keys if written for key in ([written] if isinstance(written, str) else written)
             ]

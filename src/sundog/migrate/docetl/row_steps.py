@@ -1,14 +1,19 @@
 """DocETL's operations that see one row at a time: steps of the table that is being made.
 
-Owns `map`, `parallel_map` and `filter`.
+Owns `map`, `parallel_map`, `extract` and `filter`.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from sundog.errors import FlowError
-from sundog.migrate.docetl.making import Making, Operation, ask, schema_of
+from sundog.ir.templates.template import column_of_row
+from sundog.migrate.docetl.engines import sampling_of
+from sundog.migrate.docetl.making import Making, Operation, append_step, ask, schema_of
 from sundog.migrate.docetl.rows import TableDraft
 from sundog.migrate.docetl.schemas import field_name
+from sundog.migrate.prompts import with_names
 
 
 def add_map(operation: Operation, table: TableDraft, making: Making) -> TableDraft:
@@ -31,6 +36,27 @@ def add_parallel_map(operation: Operation, table: TableDraft, making: Making) ->
         fields = {column: schema[column] for column in one["output_keys"]}
         step = ask(asked, str(one["prompt"]), fields, table, making)
         found |= {column: f"{step}.{field_name(column)}" for column in fields}
+    table.columns |= found
+    return table
+
+
+def add_extract(operation: Operation, table: TableDraft, making: Making) -> TableDraft:
+    """Add a step for each text that passages are taken from; they are a column from here on."""
+    name, found = str(operation["name"]), dict[str, str]()
+    making.made.leave_out(f"{name}: the model writes the passages out, and nothing cuts them from the text")
+    for key in operation["document_keys"]:
+        text = f"{{{{ {table.columns.get(key, column_of_row(key))} }}}}"
+        prompt = with_names(str(operation["prompt"]), {"input": table.columns}, {})
+        extract: dict[str, Any] = {
+            "engine": making.engines.of(operation),
+            **making.system(),
+            "text": text,
+            "prompt": prompt,
+        }
+        extract |= {**sampling_of(operation), "fields": {"passages": "list[str]"}}
+        passages = f"{append_step(operation, name, {'extract': extract}, table, making)}.passages"
+        column = f"{key}{operation.get('extraction_key_suffix') or f'_extracted_{name}'}"
+        found[column] = f"{passages} | join('\\n\\n')" if operation.get("format_extraction", True) else passages
     table.columns |= found
     return table
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,26 +23,53 @@ class TableDraft:
     """A table that is being made, one operation after the other."""
 
     name: str
-    #: As in a flow: `from`, `query`, `collect` or `resolve`.
+    #: As in a flow: `from`, `query`, `collect`, `reduce` or `resolve`.
     source: dict[str, Any]
     #: Expressions by column, in order.
     columns: dict[str, str]
+    #: The input or table whose rows these are, unless steps change them.
+    reads: str | None = None
     nodes: dict[str, Any] = field(default_factory=dict)
+    #: Templates by column, for the table after it alone.
+    own: dict[str, str] = field(default_factory=dict)
+    #: SQL types by column.
+    types: dict[str, str] = field(default_factory=dict)
+    #: The columns of its source.
+    given: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.given = tuple(self.columns)
 
     @property
     def is_plain(self) -> bool:
         """Return whether its rows are those of its source as they are."""
-        return not self.nodes and all(expression == column_of_row(name) for name, expression in self.columns.items())
+        is_same = self.given == tuple(name for name, source in self.columns.items() if source == column_of_row(name))
+        return is_same and len(self.given) == len(self.columns) and not self.nodes and not self.own
+
+    def give(self, columns: Mapping[str, str]) -> None:
+        """Add columns that the source has."""
+        self.columns |= columns
+        self.given = tuple(self.columns)
+
+    def add_own(self, wish: str, template: str, type_: str | None = None) -> str:
+        """Add a column that only the table after this one reads, and return its name."""
+        taken, number, name = {one.lower() for one in (*self.columns, *self.own)}, 2, wish
+        while name in taken:
+            name, number = f"{wish}_{number}", number + 1
+        self.own[name] = template
+        if type_ is not None:
+            self.types[name] = type_
+        return name
 
     def outputs(self) -> dict[str, str]:
-        return {name: f"{{{{ {expression} }}}}" for name, expression in self.columns.items()}
+        return {name: f"{{{{ {expression} }}}}" for name, expression in self.columns.items()} | self.own
 
     def data(self) -> dict[str, Any]:
         """Return what stands under its name in `tables`."""
-        if self.is_plain and "query" in self.source:
+        if self.is_plain and ("query" in self.source or "reduce" in self.source):
             return self.source
         nodes = {"nodes": self.nodes} if self.nodes else {}
-        return {**self.source, **nodes, "outputs": self.outputs()}
+        return {**self.source, **nodes, "outputs": self.outputs(), **({"types": self.types} if self.types else {})}
 
 
 def columns_of_rows(names: Iterable[str]) -> dict[str, str]:

@@ -1,22 +1,26 @@
 """DocETL's operations that make other rows: each begins a table over the one before.
 
-Owns `unnest`, `split`, `gather`, `reduce` and `resolve`, and the SQL that they need.
+Owns `unnest`, `split`, `gather` and `resolve`, and the SQL that they need.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sundog.errors import FlowError
 from sundog.ir.sql_types import sql_name
-from sundog.migrate.docetl.making import Making, Operation, ask, schema_of
+from sundog.ir.templates.template import column_of_row
+from sundog.migrate.docetl.making import Making, Operation, append_step, begin, schema_of
 from sundog.migrate.docetl.rows import TableDraft, columns_of_rows
-from sundog.migrate.docetl.schemas import field_name
 from sundog.migrate.prompts import with_names
 from sundog.migrate.written import flow_name
 
 CHARACTERS_PER_TOKEN = 4
+_COLUMN_OF_PAIR = re.compile(r"\binput[12]\.(\w+)")
+DEFAULT_EMBEDDING_MODEL = "text-embedding-3-small"
+VECTOR_LENGTHS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 
 
 def begin_unnested(operation: Operation, table: TableDraft, making: Making) -> TableDraft:
@@ -27,8 +31,9 @@ def begin_unnested(operation: Operation, table: TableDraft, making: Making) -> T
     others = [column for column in table.columns if column not in (key, *expanded)]
     selected = [*(f"e.{sql_name(column)}" for column in others), f"u.element as {sql_name(key)}"]
     selected += [f"u.element.{sql_name(column)} as {sql_name(column)}" for column in expanded]
-    query = f"select {_listed(selected)}\nfrom {sql_name(table.name)} e, unnest(e.{sql_name(key)}) as u(element)"
-    return _begin(operation, {"query": query}, columns_of_rows([*others, key, *expanded]), making)
+    source = sql_name(making.source_of(table))
+    query = f"select {_listed(selected)}\nfrom {source} e, unnest(e.{sql_name(key)}) as u(element)"
+    return begin(str(operation["name"]), {"query": query}, columns_of_rows([*others, key, *expanded]), making)
 
 
 def begin_split(operation: Operation, table: TableDraft, making: Making) -> TableDraft:
@@ -47,8 +52,8 @@ def begin_split(operation: Operation, table: TableDraft, making: Making) -> Tabl
     others = [column for column in table.columns if column not in made]
     selected = [f"e.{sql_name(column)}" for column in others]
     selected += [f"{expression} as {sql_name(column)}" for column, expression in made.items()]
-    query = f"select {_listed(selected)}\nfrom {sql_name(table.name)} e, {number} as u(number)"
-    return _begin(operation, {"query": query}, columns_of_rows([*others, *made]), making)
+    query = f"select {_listed(selected)}\nfrom {sql_name(making.source_of(table))} e, {number} as u(number)"
+    return begin(str(operation["name"]), {"query": query}, columns_of_rows([*others, *made]), making)
 
 
 def begin_gathered(operation: Operation, table: TableDraft, making: Making) -> TableDraft:
@@ -65,10 +70,9 @@ def begin_gathered(operation: Operation, table: TableDraft, making: Making) -> T
     )
     column = f"{content}_rendered"
     others = [one for one in table.columns if one != column]
-    query = (
-        f"select {_listed([*map(sql_name, others), f'{rendered} as {sql_name(column)}'])}\nfrom {sql_name(table.name)}"
-    )
-    return _begin(operation, {"query": query}, columns_of_rows([*others, column]), making)
+    selected = _listed([*map(sql_name, others), f"{rendered} as {sql_name(column)}"])
+    query = f"select {selected}\nfrom {sql_name(making.source_of(table))}"
+    return begin(str(operation["name"]), {"query": query}, columns_of_rows([*others, column]), making)
 
 
 def _neighbours(content: str, over: str, part: Mapping[str, Any] | None, rows: str) -> str:
@@ -89,45 +93,53 @@ def _tell_of_far_chunks(name: str, around: Mapping[str, Any], making: Making) ->
                 making.made.leave_out(f"{name}.peripheral_chunks.{side}.{part}.content_key: the whole chunks are shown")
 
 
-def begin_reduced(operation: Operation, table: TableDraft, making: Making) -> TableDraft:
-    """Return a table with a row for each group, and the step that asks about it."""
-    written = operation["reduce_key"]
-    keys = [] if written in ("_all", ["_all"]) else [written] if isinstance(written, str) else list(written)
-    schema = schema_of(operation)
-    # The elements of a group lack the columns of `by`, and prompts read all of them.
-    by = {f"by_{flow_name(key)}": key for key in keys}
-    selected = [f"{sql_name(key)} as {name}" for name, key in by.items()] or ["1 as by_all"]
-    query = f"select {_listed([*selected, *map(sql_name, table.columns)])}\nfrom {sql_name(table.name)}"
-    collect = {"query": query, "by": list(by) or ["by_all"], "as": "inputs"}
-    after = _begin(operation, {"collect": collect}, {}, making)
-    step = ask(operation, str(operation["prompt"]), schema, after, making, inputs="row.inputs", values="row.inputs")
-    after.columns = {key: f"row.{name}" for name, key in by.items()}
-    after.columns |= {column: f"{step}.{field_name(column)}" for column in schema}
-    return after
-
-
 def begin_resolved(operation: Operation, table: TableDraft, making: Making) -> TableDraft:
     """Return the same rows with one value for all values of a column that mean the same."""
     (column, *others) = schema_of(operation)
     if others or column not in table.columns:
         raise FlowError("it resolves values of one column that is there")
+    read = set(_COLUMN_OF_PAIR.findall(str(operation["comparison_prompt"])))
+    if read - {column}:
+        raise FlowError(
+            f"its comparison_prompt reads '{min(read - {column})}', and pairs are of values of '{column}' alone"
+        )
     names = {"input1": {column: "row.left"}, "input2": {column: "row.right"}}
     prompt = with_names(str(operation["comparison_prompt"]), names, {})
     engine = making.engines.of({**operation, "model": operation.get("comparison_model") or operation.get("model")})
     canonical = next(name for name in ("canonical", f"canonical_{flow_name(column)}") if name not in table.columns)
-    resolve = {"source": table.name, "column": column, "engine": engine, "prompt": prompt, "as": canonical}
-    after = _begin(operation, {"resolve": resolve}, columns_of_rows(table.columns), making)
+    block = _block(operation, column, table, making)
+    resolve = {"source": making.source_of(table), "column": column, "engine": engine, "prompt": prompt, **block}
+    resolve["as"] = canonical
+    after = begin(str(operation["name"]), {"resolve": resolve}, columns_of_rows(table.columns), making)
     after.columns[column] = f"row.{canonical}"
-    making.made.remarks.append(
-        f"'{operation['name']}' asks about all pairs of values: write a `block` to keep them few."
-    )
+    if not block:
+        making.made.remarks.append(
+            f"'{operation['name']}' asks about all pairs of values: write a `block` to keep them few."
+        )
     return after
 
 
-def _begin(operation: Operation, source: dict[str, Any], columns: dict[str, str], making: Making) -> TableDraft:
-    after = TableDraft(making.names.give(f"{operation['name']}_rows"), source, columns)
-    making.tables.append(after)
-    return after
+def _block(operation: Operation, column: str, table: TableDraft, making: Making) -> dict[str, Any]:
+    """Return the near vectors that a threshold lets through, and add the step that makes the vectors."""
+    if "blocking_threshold" not in operation:
+        return {}
+    model = str(operation.get("embedding_model") or DEFAULT_EMBEDDING_MODEL)
+    length = VECTOR_LENGTHS.get(model.removeprefix("openai/"))
+    if length is None:
+        making.made.leave_out(
+            f"{operation['name']}.blocking_threshold: the length of the vectors of '{model}' is not known; write an "
+            "`embed` step, and a `block` with `vector`"
+        )
+        return {}
+    keys = [str(key) for key in operation.get("blocking_keys") or (column,)]
+    text = " ".join(f"{{{{ {table.columns.get(key, column_of_row(key))} }}}}" for key in keys)
+    # A text without a value has no vector, and is in no pair.
+    embed = {"when": text, "embed": {"engine": making.engines.of({"model": model}), "text": text}}
+    if len(keys) > 1:
+        del embed["when"]
+    step = append_step({}, f"{operation['name']}_vectors", embed, table, making)
+    vector = table.add_own("vector", f"{{{{ {step}.vector }}}}", f"FLOAT[{length}]")
+    return {"block": {"vector": {"column": vector, "at_least": operation["blocking_threshold"]}}}
 
 
 def _listed(selected: Sequence[str]) -> str:
