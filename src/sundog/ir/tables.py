@@ -50,6 +50,13 @@ class CollectedRows:
     as_: str
     #: A group of more rows is a failed row.
     max_group_rows: int = MAX_GROUP_ROWS
+    #: The column of whole numbers that orders the rows and is not in the lists; None where the query orders them.
+    order_by: str | None = None
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The columns of the query that are not in the lists."""
+        return self.by if self.order_by is None else (*self.by, self.order_by)
 
     def mistake_over(self, columns: Sequence[str]) -> tuple[str, str | None] | None:
         """Return what is wrong, and what to do about it, where the query gives `columns`; None where nothing is."""
@@ -58,7 +65,9 @@ class CollectedRows:
                 return f"the query gives no column '{name}' to collect by", suggest(name, columns)
             if self.by.count(name) > 1:
                 return f"the column '{name}' is named twice in 'by'", None
-        if not set(columns) - set(self.by):
+        if self.order_by is not None and self.order_by not in columns:
+            return f"the query gives no column '{self.order_by}' to order by", suggest(self.order_by, columns)
+        if not set(columns) - set(self.left_out):
             return "the query gives no column beside those of 'by'", "select what the lists shall hold, too"
         if self.as_.lower() in map(str.lower, self.by):
             return f"'as' and 'by' both name a column '{self.as_}'", "choose another name for the list"

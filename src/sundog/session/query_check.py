@@ -16,7 +16,7 @@ from sundog.ir.graph import table_order
 from sundog.ir.logical import LogicalPlan, Table
 from sundog.ir.physical import PhysicalPlan, TypedColumn
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Shape
-from sundog.ir.sql_types import JSON, VARCHAR, ListType, SQLType, StructType, type_of_shape
+from sundog.ir.sql_types import JSON, VARCHAR, ListType, PlainType, SQLType, StructType, spell_type, type_of_shape
 from sundog.ir.tables import CollectedRows, ComponentRows, InputRows, QueryRows
 from sundog.ir.templates.template import ROW, Path, Reference, Template, column_of_row
 from sundog.operators.base import Operator
@@ -27,6 +27,9 @@ from sundog.runtime.tables.relations import Relations
 
 TableColumns = Mapping[str, tuple[TypedColumn, ...]]
 """The columns of each table, by its name."""
+_WHOLE_NUMBERS = {
+    PlainType(name) for name in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
+}
 
 
 def check_queries(
@@ -77,9 +80,20 @@ def _row_of(table: Table, relations: Relations) -> dict[str, SQLType]:
             columns = relations.describe(table, parse_query(sql))
             if mistake := source.mistake_over([name for name, _ in columns]):
                 raise FlowError(mistake[0], where=table.location, hint=mistake[1])
+            _check_order(table, source, dict(columns))
             return dict(collected_columns(columns, source))
         case QueryRows(sql=sql):
             return dict(relations.describe(table, parse_query(sql)))
+
+
+def _check_order(table: Table, source: CollectedRows, types: Mapping[str, SQLType]) -> None:
+    if source.order_by is not None and types[source.order_by] not in _WHOLE_NUMBERS:
+        raise FlowError(
+            f"'order_by' needs whole numbers of at most 64 bits, and '{source.order_by}' is"
+            f" {spell_type(types[source.order_by])}",
+            where=table.location,
+            hint=f"CAST({source.order_by} AS BIGINT), or order the query",
+        )
 
 
 def _with_columns_of(table: Table, row: Mapping[str, SQLType]) -> Table:

@@ -124,6 +124,32 @@ def with_histories(folder: Path, **of_collect: Any) -> sd.Flow:
     return flow
 
 
+def test_a_column_of_numbers_orders_rows_and_groups(rows_of: Any) -> None:
+    sql = "select ward, id, text, case when id < 5 then -id end as place from visits where id > 1"
+    assert rows_of(collect(sql, ("ward",), order_by="place")) == [
+        {"ward": None, "rows": [{"id": 5, "text": "v"}, {"id": 4, "text": "u"}]},
+        {"ward": "b", "rows": [{"id": 3, "text": "x"}, {"id": 2, "text": "z"}]},
+    ]
+
+
+def test_equal_numbers_leave_groups_apart(rows_of: Any) -> None:
+    found = rows_of(collect("select ward, id, 7 as place from visits", ("ward",), order_by="place"))
+    assert sorted(str(row["ward"]) for row in found) == ["None", "a", "b"]
+    assert sum(len(row["rows"]) for row in found) == 6
+
+
+@pytest.mark.parametrize(
+    ("order_by", "message"),
+    [("text", "needs whole numbers of at most 64 bits, and 'text' is VARCHAR"), ("txt", "no column 'txt' to order by")],
+)
+def test_an_order_is_a_column_of_numbers(tmp_path: Path, order_by: str, message: str) -> None:
+    flow = with_histories(tmp_path)
+    flow.table("more", collect={"query": "select *, 1 as one from visits", "by": "ward", "order_by": order_by})
+    flow.results("more")
+    with pytest.raises(FlowError, match=message):
+        flow.run(state=tmp_path / "state", progress=False)
+
+
 def test_steps_run_over_groups_and_queries_read_their_lists(tmp_path: Path) -> None:
     result = with_histories(tmp_path).run(state=tmp_path / "state", progress=False)
     assert [(row["ward"], row["about"]) for row in result.table("histories")] == [
@@ -172,9 +198,23 @@ def long_lines() -> Iterator[bytes]:
     return (json.dumps({"id": number, "text": f"{number:08}" * 3000}).encode() for number in range(NUM_LONG))
 
 
-def test_long_rows_are_collected_in_less_memory_than_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("sql", "order_by"),
+    [
+        ("select id, id % 30 as ward, text from visits", None),
+        (
+            "select s.id, s.id % 30 as ward, h.place, s.text from (select rowid as number, row_number() over (order by"
+            " rowid) as place from visits) h join visits s on s.rowid = h.number",
+            "place",
+        ),
+    ],
+    ids=["no order", "order of numbers"],
+)
+def test_long_rows_are_collected_in_less_memory_than_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sql: str, order_by: str | None
+) -> None:
     relations = long_rows(tmp_path, monkeypatch, 128)
-    table = Table("t", collect("select id, id % 30 as ward, text from visits", ("ward",)), (), ())
+    table = Table("t", collect(sql, ("ward",), order_by=order_by), (), ())
     relations.with_room(lambda: make(table, relations, tmp_path / "made"))
     groups = [group for batch in made_rows(table, tmp_path / "made").batches() for _, group in batch]
     assert [isinstance(group, dict) and (group["ward"], [row["id"] for row in group["rows"]]) for group in groups] == [

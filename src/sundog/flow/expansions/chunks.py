@@ -13,8 +13,8 @@ from sundog.flow.expansions.base import as_text
 from sundog.ir.sql_types import sql_name
 from sundog.tokens import CHARACTERS_PER_TOKEN
 
-GROUP, PART, NUM_PARTS, KEY, LONGEST, PARTS, ITEM = (
-    f"reduce__{name}" for name in ("group", "part", "num_parts", "key", "longest", "parts", "item")
+GROUP, PART, NUM_PARTS, KEY, LONGEST, PARTS, ITEM, PLACE = (
+    f"reduce__{name}" for name in ("group", "part", "num_parts", "key", "longest", "parts", "item", "place")
 )
 _BETWEEN_TOKENS = 8
 """Tokens of what stands between two texts."""
@@ -42,8 +42,8 @@ class Chunking(NamedTuple):
 
 
 def chunks_of_rows(texts: Chunking) -> str:
-    """Return a select of the texts of each group in their order, with the part that they belong to, the number of
-    parts, a key that follows from the part's texts, and the tokens of its longest one."""
+    """Return a select of the texts, with the part of their group that they belong to, the number of parts, a key that
+    follows from the part's texts, the tokens of its longest one, and a number that orders the rows."""
     room, source, text = texts.room_tokens, sql_name(texts.source), as_text(f"s.{sql_name(texts.text)}")
     # A quarter more than there are on average, and of letters that take several bytes as many more.
     size = f"cast(ceil(coalesce(strlen({text}), 0) * 1.25 / {CHARACTERS_PER_TOKEN}) as bigint) + {_BETWEEN_TOKENS}"
@@ -105,11 +105,15 @@ def _parts(by: tuple[str, ...], chunked: str, source: str, text: str) -> str:
         f" max(f.r__tokens) over ({_part(chunk, 'f')}) as r__longest,"
         f" dense_rank() over ({_part(by, 'f')}order by f.r__segment, f.r__chunk) - 1 as r__part from ({chunked}) f"
     )
-    counted = f"select g.*, max(g.r__part) over ({_part(by, 'g')}) + 1 as r__num_parts from ({told}) g"
+    # Numbers alone are sorted: with the texts, that takes more memory than a run has.
+    counted = (
+        f"select g.*, max(g.r__part) over ({_part(by, 'g')}) + 1 as r__num_parts,"
+        f" row_number() over (order by g.r__first_id, g.r__part, g.r__n) as r__rank from ({told}) g"
+    )
     return (
         f"select {_named(by, 'h')}h.r__part as {PART}, h.r__num_parts as {NUM_PARTS}, h.r__part_key::varchar as {KEY},"
-        f" h.r__longest as {LONGEST}, {text} as {ITEM} from ({counted}) h join {source} s on s.rowid = h.r__id"
-        " order by h.r__first_id, h.r__part, h.r__n"
+        f" h.r__longest as {LONGEST}, h.r__rank as {PLACE}, {text} as {ITEM} from ({counted}) h"
+        f" join {source} s on s.rowid = h.r__id"
     )
 
 

@@ -21,6 +21,7 @@ from sundog.flow.expansions.chunks import (
     NUM_PARTS,
     PART,
     PARTS,
+    PLACE,
     Chunking,
     chunks_of_answers,
     chunks_of_rows,
@@ -200,7 +201,8 @@ def _folded(name: str, spec: ReduceSpec, of_source: Mapping[str, Any]) -> dict[s
 
 
 def _chunked(spec: ReduceSpec, sql: str) -> dict[str, Any]:
-    return {"collect": {"query": sql, "by": [*spec.by, PART, NUM_PARTS, KEY, LONGEST], "as": PARTS}}
+    by = [*spec.by, PART, NUM_PARTS, KEY, LONGEST]
+    return {"collect": {"query": sql, "by": by, "as": PARTS, "order_by": PLACE}}
 
 
 def _collected(spec: ReduceSpec, sql: str) -> dict[str, Any]:

@@ -141,8 +141,10 @@ class TableBinder:
         if spec.collect is not None:
             query = self._query(spec.collect.query, (*place, "collect", "query"), tables, is_made=is_made)
             self._check_name(spec.collect.as_, self._positions.value((*place, "collect", "as")))
-            by, as_, max_group_rows = spec.collect.by, spec.collect.as_, spec.collect.max_group_rows
-            return CollectedRows(query.sql, query.reads, by, as_, max_group_rows)
+            of_spec = spec.collect
+            return CollectedRows(
+                query.sql, query.reads, of_spec.by, of_spec.as_, of_spec.max_group_rows, of_spec.order_by
+            )
         if spec.components is not None:
             nodes = self._query(spec.components.nodes, (*place, "components", "nodes"), tables)
             edges = self._query(spec.components.edges, (*place, "components", "edges"), tables)

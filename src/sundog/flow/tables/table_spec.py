@@ -24,6 +24,8 @@ class CollectSpec(BaseModel):
     as_: str = Field(default="rows", alias="as", min_length=1)
     #: A group of more rows is a failed row.
     max_group_rows: int = Field(default=MAX_GROUP_ROWS, ge=1)
+    #: A column of whole numbers that orders the rows, in the place of an order of the query. It is not in the list.
+    order_by: str | None = Field(default=None, min_length=1)
 
     @field_validator("by", mode="before")
     @classmethod

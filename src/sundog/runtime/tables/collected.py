@@ -28,12 +28,14 @@ MAX_GROUP_BYTES = MAX_LINE_BYTES // 2
 _MADE = "reduce__"
 """Begins the names of the columns that an expansion adds to those of a group."""
 _MAX_SHOWN = 60
+_FIRST = -(2**63)
+"""The number of rows without one."""
 
 
 def collected_columns(columns: ColumnTypes, source: CollectedRows) -> ColumnTypes:
     """Return the columns of a collected row, where those of the query are `columns`."""
     types = dict(columns)
-    of_one = StructType(tuple((name, type) for name, type in columns if name not in source.by))
+    of_one = StructType(tuple((name, type) for name, type in columns if name not in source.left_out))
     return (*((name, types[name]) for name in source.by), (source.as_, ListType(of_one)))
 
 
@@ -43,7 +45,7 @@ def collected_lines(table: Table, source: CollectedRows, relations: Relations, n
     query = parse_query(source.sql)
     if table.failed_rows == "mark":
         query = with_mark(query, marked_relation(source))
-    lines = relations.lines(table, query, nulled)
+    lines = relations.lines(table, query, nulled, is_ordered=source.order_by is None)
     with lines_by_key(table, lines, lambda line: _key(line, source), relations) as groups:
         for group in groups:
             yield _folded(map(_read, group), source)
@@ -54,11 +56,16 @@ def marked_relation(source: CollectedRows) -> str:
     return source.reads[-1]
 
 
-def _key(line: bytes, source: CollectedRows) -> bytes:
-    """Return a text that the rows of one group share. Equal numbers are one group, and there are two zeros."""
+def _key(line: bytes, source: CollectedRows) -> tuple[bytes, int | None]:
+    """Return a text that the rows of one group share, and the row's number in the order. Equal numbers are one group,
+    and there are two zeros."""
     row = from_json(line)
     values = (row.get(name) for name in source.by)
-    return to_json([0.0 if isinstance(value, float) and value == 0 else value for value in values])
+    key = to_json([0.0 if isinstance(value, float) and value == 0 else value for value in values])
+    if source.order_by is None:
+        return key, None
+    number = row.get(source.order_by)
+    return key, _FIRST if number is None else number
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,7 @@ def _folded(group: Iterator[_Line], source: CollectedRows) -> bytes:
         num_failed += bool(line.failed_in)
         failed_in.update(line.failed_in)
         if reason is None and num_rows <= source.max_group_rows and num_bytes <= MAX_GROUP_BYTES:
-            rows.append({name: value for name, value in row.items() if name not in source.by})
+            rows.append({name: value for name, value in row.items() if name not in source.left_out})
         else:
             rows.clear()
     if num_rows > source.max_group_rows:

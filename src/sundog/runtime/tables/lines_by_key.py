@@ -25,41 +25,47 @@ _KEY_BYTES = 16
 
 @contextmanager
 def lines_by_key(
-    table: Table, lines: Iterator[bytes], key: Callable[[bytes], bytes], relations: Relations
+    table: Table, lines: Iterator[bytes], key: Callable[[bytes], tuple[bytes, int | None]], relations: Relations
 ) -> Iterator[Iterator[Iterator[bytes]]]:
-    """The groups of `lines` with equal keys, in the order of their first lines, each with its lines in their order. A
-    group is read before the next is asked for. RunError, as of `table`, where DuckDB has no room."""
+    """The groups of `lines` with equal keys, in the order of their first lines, each with its lines in their order:
+    that of the numbers that `key` gives beside a key, and where it gives none that in which they come. A group is read
+    before the next is asked for. RunError, as of `table`, where DuckDB has no room."""
     with relations.scratch(table) as (cursor, file):
         places = new_name("places")
-        cursor.execute(f"CREATE TABLE {places} (key BLOB, place BIGINT)")
+        cursor.execute(f"CREATE TABLE {places} (key BLOB, number BIGINT, place BIGINT)")
         try:
             found = _written(lines, key, file)
             while some := list(islice(found, _BATCH_LINES)):
                 _add(cursor, places, some)
-            first = "min(place) OVER (PARTITION BY key)"
-            ordered = chain.from_iterable(fetched(cursor, f"SELECT {first} AS first, place FROM {places} ORDER BY ALL"))
-            yield (_lines_at(file, group) for _, group in groupby(ordered, key=lambda row: row[0]))
+            first = "min(number) OVER (PARTITION BY key)"
+            sql = f"SELECT {first} AS first, key, number, place FROM {places} ORDER BY ALL"
+            ordered = chain.from_iterable(fetched(cursor, sql))
+            yield (_lines_at(file, group) for _, group in groupby(ordered, key=lambda row: row[:2]))
         finally:
             cursor.execute(f"DROP TABLE {places}")
 
 
-def _add(cursor: duckdb.DuckDBPyConnection, places: str, some: Sequence[tuple[bytes, int]]) -> None:
+def _add(cursor: duckdb.DuckDBPyConnection, places: str, some: Sequence[tuple[bytes, int, int]]) -> None:
     batch_name = new_name("batch")
-    cursor.register(batch_name, pa.table({"key": [key for key, _ in some], "place": [place for _, place in some]}))
-    cursor.execute(f"INSERT INTO {places} SELECT key, place FROM {batch_name}")
+    columns = dict(zip(("key", "number", "place"), zip(*some, strict=True), strict=True))
+    cursor.register(batch_name, pa.table(columns))
+    cursor.execute(f"INSERT INTO {places} SELECT key, number, place FROM {batch_name}")
     cursor.unregister(batch_name)
 
 
-def _written(lines: Iterator[bytes], key: Callable[[bytes], bytes], file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Write the lines and yield for each a digest of its key, and its place."""
+def _written(
+    lines: Iterator[bytes], key: Callable[[bytes], tuple[bytes, int | None]], file: BinaryIO
+) -> Iterator[tuple[bytes, int, int]]:
+    """Write the lines and yield for each a digest of its key, its number and its place."""
     place = 0
     for line in lines:
         file.write(line)
-        yield blake2b(key(line), digest_size=_KEY_BYTES).digest(), place
+        text, number = key(line)
+        yield blake2b(text, digest_size=_KEY_BYTES).digest(), place if number is None else number, place
         place += len(line)
 
 
-def _lines_at(file: BinaryIO, group: Iterator[tuple[int, int]]) -> Iterator[bytes]:
-    for _, place in group:
+def _lines_at(file: BinaryIO, group: Iterator[tuple[int, bytes, int, int]]) -> Iterator[bytes]:
+    for *_, place in group:
         file.seek(place)
         yield file.readline()

@@ -212,10 +212,10 @@ class Relations:
             refuse_twice(table, names)
             return self._typed(query.sql, query)
 
-    def lines(self, table: Table, query: Query, nulled: Counter[str]) -> Iterator[bytes]:
-        """Yield the rows of a table's query in their order, a line of JSON for each. RunError where the query fails or
-        gives more rows than the table may have."""
-        keyed = with_keys(query)
+    def lines(self, table: Table, query: Query, nulled: Counter[str], *, is_ordered: bool = True) -> Iterator[bytes]:
+        """Yield the rows of a table's query, a line of JSON for each, in their order, which takes memory for long ones,
+        or without one. RunError where the query fails or gives more rows than the table may have."""
+        keyed = with_keys(query) if is_ordered else Keyed(query.sql, 0, "values", False)
         num_rows = 0
         with explained_of_table(lambda error: _failure(table, error)), self._cursor() as cursor:
             if table.name in self._marked:

@@ -117,7 +117,7 @@ def _options(table: Table) -> Hashable:
         case QueryRows():
             of_source: Hashable = ()
         case CollectedRows() as source:
-            of_source = (source.by, source.as_, source.max_group_rows)
+            of_source = (source.by, source.as_, source.max_group_rows, source.order_by)
         case ComponentRows() as source:
             of_source = source.max_nodes
         case InputRows() as source:
