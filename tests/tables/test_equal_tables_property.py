@@ -15,7 +15,7 @@ from sundog.session.session import plan_session
 from tests.tables.generated import HERE, Draw, Flow, rows
 from tests.tables.test_tables_property import SETTINGS, Bench, Rows, check_same
 
-#: What tables are made of; `{t}` is the name of one.
+#: Sources of tables; `{t}` is the name of one.
 SOURCES = [
     {"query": "select id, a, b from rows where a > 0"},
     {"query": "SELECT id, a, b FROM rows -- all\n WHERE a > 0"},

@@ -152,7 +152,7 @@ class ToolFlowExec(LoopExec):
 
 
 UsedExec = CallExec | AgentExec | ToolFlowExec
-"""What a use of a tool runs."""
+"""A use of a tool runs one of these."""
 
 
 def has_effects(node: UsedExec) -> bool:

@@ -80,7 +80,7 @@ class TableRowsBeforeRuns:
     def tell_pairs(self, plan: PhysicalPlan) -> None:
         """Add what a run will tell of pairs before it judges them to `notes`, where the pairs are known."""
         for table in plan.tables:
-            # Of the pairs that a reader of theirs takes the run tells.
+            # A reader may take some of the pairs only: the run tells of those.
             is_whole = table.table.candidates is not None and table.table.take is None
             source = self.source(plan, table) if is_whole else None
             if source is None:

@@ -27,7 +27,7 @@ from sundog.store.schema import connect_store, damaged, store_error
 from sundog.store.writer import Asked, Writer
 
 RowState = Literal["done", "failed", "dropped", "not_run"]
-"""How a row ended; not_run: rows that it is made of failed."""
+"""The end of a row; not_run: rows that it is made of failed."""
 MISSING: tuple[RowState, ...] = ("failed", "not_run")
 """The states of rows without an output that they would have, had no call failed."""
 NO_USAGE = Usage(0, 0, 0)

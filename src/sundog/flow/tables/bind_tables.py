@@ -85,7 +85,7 @@ class TableBinder:
                 self._complaints.add(f"a flow with tables has no {section} of its own", self._key((section,)), hint)
         self._check_names(flow)
         specs = {name: spec for name, data in flow.tables.items() if (spec := self._read(name, data))}
-        # Of other flows also those that could not be taken, which is told where they were to be.
+        # Tables of other flows that could not be taken are known too: where they were to be, that is told.
         known = {**dict.fromkeys(written), **flow.tables, **self._others}
         sources = {name: self._source(name, spec, known) for name, spec in specs.items()}
         drafts = {name: self._nodes.drafts(spec.nodes, (*_place(name), "nodes")) for name, spec in specs.items()}

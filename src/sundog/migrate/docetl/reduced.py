@@ -22,7 +22,7 @@ from sundog.migrate.prompts import with_names
 from sundog.migrate.written import flow_name
 
 _PROMPT_TOKENS, _ANSWER_TOKENS = 4_000, 500
-"""What a `reduce` takes for a prompt and for an answer where it says nothing."""
+"""A `reduce` of DocETL that says nothing takes these for a prompt and for an answer."""
 _KEY_AS_A_WHOLE = re.compile(r"\{[{%][^}]*\breduce_key\b(?!\s*[.\[])[^}]*\}")
 _COLUMN_ALONE = re.compile(r"\{\{\s*\w+\.(\w+)\s*\}\}")
 

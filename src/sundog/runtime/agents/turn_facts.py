@@ -16,7 +16,7 @@ from sundog.ir.physical import Exec, LoopExec, PhysicalPlan, calls_of
 from sundog.sched.facts import CallFacts
 
 LAST_SHARE = 0.9
-"""Where so many of the conversations that got to a turn ended with it, the next one is expected to end with it too."""
+"""The share of the conversations that ended with a turn, from which on the next one is expected to end with it too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from sundog.runtime.rows.values.query_rows import json_lines
 from sundog.runtime.rows.whole_file import whole_file
 
 MAX_PIECE_BYTES = 4 * 2**20
-"""Where a file of a snapshot ends. DuckDB works on 2,048 rows at once, however long they are, but never on those of two
+"""A file of a snapshot ends here. DuckDB works on 2,048 rows at once, however long they are, but never on those of two
 files: reading 48 MB of rows of 20 kB each takes 40 MB in such files, and 170 MB in a single one."""
 
 # DuckDB looks for relative names in the working folder before any other, so a query runs in the flow's folder.

@@ -18,7 +18,7 @@ from sundog.runtime.rows.duck import connect_duckdb
 MIN_MEMORY_MB = 64
 """Beyond it what queries read goes to the scratch folder; the inputs of the same run have connections of their own."""
 MAX_MEMORY_MB = 1024
-"""What queries over long rows may take: DuckDB works on 2,048 rows at once, however long they are."""
+"""Queries over long rows may take as much: DuckDB works on 2,048 rows at once, however long they are."""
 T = TypeVar("T")
 
 

@@ -13,7 +13,7 @@ MIN_TOOL_SAMPLES = 20
 COLD_S = 2.0
 MAX_TOLD_S = 600.0
 PAUSE_FACTOR = 2.0
-"""What is told of a pause is a mean, and half of all pauses may be longer."""
+"""The pause that is told is a mean, and half of all pauses may be longer."""
 
 
 def nothing_is_retained(workflow: WorkflowView, replica: ReplicaView, sched: SchedView) -> float:

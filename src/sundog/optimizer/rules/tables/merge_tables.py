@@ -53,7 +53,7 @@ class MergeTables:
             left = [table for table in plan.tables if table.name not in into]
             readers = [_reading(table, into) for table in left]
             tables = [reader for reader in readers if reader is not None]
-            # What a table reads that cannot read another in its place is made for it.
+            # A table that can read nothing in the place of another keeps what it reads.
             unmoved = {
                 name for table, reader in zip(left, readers, strict=True) if reader is None for name in table.reads
             }
