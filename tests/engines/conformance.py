@@ -129,17 +129,13 @@ class Started:
         self._runner.close()
 
 
-class EngineConformance:
+class OpenedEngine:
+    """The engine of a suite, started once for a class."""
+
     # Any: a kind narrows the type of its options, which mypy does not accept for an attribute of a protocol.
     kind: Any
-    # True where count_prompt_tokens is exact.
+    #: True where count_prompt_tokens is exact.
     counts_exactly = True
-    # Tokens enough for an answer of SCHEMA.
-    schema_tokens = 200
-    #: False where the model's context is too small for the list of tools in a prompt.
-    has_room_for_tools = True
-    #: False where the model behind a server that takes pictures reads text only.
-    model_sees_pictures = True
 
     @classmethod
     def options(cls) -> EngineOptions:
@@ -156,6 +152,15 @@ class EngineConformance:
         started = Started(cls.open())
         yield started
         started.close()
+
+
+class EngineConformance(OpenedEngine):
+    # Tokens enough for an answer of SCHEMA.
+    schema_tokens = 200
+    #: False where the model's context is too small for the list of tools in a prompt.
+    has_room_for_tools = True
+    #: False where the model behind a server that takes pictures reads text only.
+    model_sees_pictures = True
 
     def test_only_the_last_chunk_has_finish_reason_and_usage(self, started: Started) -> None:
         chunks = started.ask("Say hello.", max_tokens=16).chunks

@@ -6,16 +6,13 @@ import asyncio
 import contextlib
 import json
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from sundog.engines.base import Engine, EngineOptions, GenerateRequest, Message
+from sundog.engines.base import Engine, GenerateRequest, Message
 from sundog.engines.embeddings import EmbeddingEngine, EmbeddingKind, Embeddings, EmbedRequest
 from sundog.errors import BadResponse, EngineError, EngineUnavailable, PromptTooLong
-from sundog.secrets import Secrets
-from tests.engines.conformance import Started
+from tests.engines.conformance import OpenedEngine, Started
 
 TEXTS = ("the sea", "a ship at sea, far from the harbour", "the sea", "x")
 
@@ -25,29 +22,9 @@ async def embed(engine: Engine, *texts: str, dimensions: int | None = None) -> E
     return await engine.embed(EmbedRequest("request", texts, dimensions))
 
 
-class EmbeddingConformance:
-    # Any: a kind narrows the type of its options, which mypy does not accept for an attribute of a protocol.
-    kind: Any
-    #: True where count_prompt_tokens is exact.
-    counts_exactly = True
+class EmbeddingConformance(OpenedEngine):
     #: False where vectors have the model's own length only.
     has_other_lengths = True
-
-    @classmethod
-    def options(cls) -> EngineOptions:
-        raise NotImplementedError
-
-    @classmethod
-    def open(cls) -> Engine:
-        engine: Engine = cls.kind.open(cls.options(), 0, Secrets({}))
-        return engine
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def started(cls) -> Iterator[Started]:
-        started = Started(cls.open())
-        yield started
-        started.close()
 
     def test_the_kind_says_that_it_gives_vectors(self) -> None:
         assert isinstance(self.kind, EmbeddingKind)
