@@ -92,15 +92,17 @@ def measure_kills(folder: Path, num_conversations: int, num_kills: int, chance: 
         process.wait()
     start(folder, "killed").wait()
     killed = noted(folder, "killed")
+    num_left_out = (calm - killed).total()
     return {
         "num_conversations": num_conversations,
         "num_turns": one_pass,
         "wall_s": round(wall_s, 2),
         "num_effects": sum(calm.values()),
         "num_kills": num_kills,
-        "turns_asked_again": num_counted(folder, "killed") - one_pass,
+        # A row that failed asks no further turn, and each turn that is not asked leaves its effect out.
+        "turns_asked_again_at_most": num_counted(folder, "killed") - one_pass + num_left_out,
         "effects_doubled": sum(number - 1 for number in killed.values()),
-        "effects_left_out": sum((calm - killed).values()),
+        "effects_left_out": num_left_out,
         "rows_failed_for_an_effect_of_unknown_outcome": num_lines(folder / "killed.jsonl.errors.jsonl"),
         "rows_equal_to_undisturbed": len(lines(folder / "killed.jsonl") & lines(folder / "calm.jsonl")),
     }
