@@ -1,6 +1,6 @@
 """The needs of a plan, read from its blocks of engines and tools: kinds, options, replicas, limits. Starts nothing.
 
-Owns the one place that decodes an engine's block. Never opens an engine: runtime.run_pools does.
+Owns the one place that decodes an engine's block. Never opens an engine: execution.pools does.
 """
 
 from __future__ import annotations

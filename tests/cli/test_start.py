@@ -25,7 +25,7 @@ UNUSED = {
     "sundog.optimizer.placement.choose", "sundog.present.html", "sundog.servers.local_pages", "sundog.transport.client",
 }  # fmt: skip
 EXPLAIN, RUN = ["explain"], ["run", "--output", "out.jsonl", "-q"]
-OF_RUNS = {"sundog.runtime.calls.dispatch", "sundog.host.driver", "sundog.runtime.run", "sundog.sched.core"}
+OF_RUNS = {"sundog.execution.calls.dispatch", "sundog.host.driver", "sundog.runtime.run", "sundog.sched.core"}
 OF_ESTIMATES = {
     "sundog.cost.node_cost",
     "sundog.cost.plan_estimate",

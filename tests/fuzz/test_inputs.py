@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from pydantic_core import from_json, to_json
 
 from sundog.errors import InputError, Location
+from sundog.execution.input_row import BadRow
 from sundog.ir.logical import InputSource
 from sundog.ir.schemas.shape import Record
 from sundog.runtime.rows.inputs import RowSource, open_rows
-from sundog.runtime.rows.table import BadRow
 from tests.fuzz.budget import bounded, fuzz
 
 JSONL = b"".join(

@@ -20,7 +20,7 @@ from sundog.sched.events import (
     TimerFired,
 )
 from sundog.sched.facts import CallFacts
-from tests.runtime.fakes import World, plan_of, step
+from tests.execution.fakes import World, plan_of, step
 
 
 def read_events(path: Path) -> list[Event]:

@@ -15,7 +15,7 @@ from sundog.errors import CallError, RunStopped
 from sundog.host.waits import Wait, Waits, span
 from sundog.ir.physical import Sharing
 from sundog.ir.pool_names import label_of
-from tests.runtime.fakes import World, plan_of, step
+from tests.execution.fakes import World, plan_of, step
 
 
 def busy(retry_after_s: float) -> CallError:

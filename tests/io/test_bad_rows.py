@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from sundog.execution.input_row import BadRow
 from sundog.ir.logical import InputSource
 from sundog.ir.values.normal_form import MAX_SHOWN_PATH
 from sundog.runtime.rows.inputs import RowSource
-from sundog.runtime.rows.table import BadRow
 
 Put = Callable[[str, str | bytes], Path]
 Open = Callable[..., RowSource]

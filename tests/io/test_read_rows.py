@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sundog.execution.input_row import BadRow
 from sundog.ir.logical import InputSource
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar
 from sundog.runtime.rows.duck import stream
 from sundog.runtime.rows.inputs import RowSource
-from sundog.runtime.rows.table import BadRow
 
 Put = Callable[[str, str | bytes], Path]
 Open = Callable[..., RowSource]

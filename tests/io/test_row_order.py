@@ -13,9 +13,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from sundog.execution.input_row import BadRow
 from sundog.ir.logical import InputSource
 from sundog.runtime.rows.inputs import RowSource
-from sundog.runtime.rows.table import BadRow
 
 Put = Callable[[str, str | bytes], Path]
 Open = Callable[..., RowSource]

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from sundog.errors import FlowError, InputError, Location
+from sundog.execution.input_row import BadRow
 from sundog.flow.python.rows import register_rows
 from sundog.ir.logical import InputSource
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar
 from sundog.runtime.rows import snapshot
 from sundog.runtime.rows.inputs import RowSource
-from sundog.runtime.rows.table import BadRow
 
 Put = Callable[[str, str | bytes], Path]
 Open = Callable[..., RowSource]

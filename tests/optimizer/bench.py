@@ -14,13 +14,13 @@ from typing import Any
 
 from sundog.engines.base import ENGINES
 from sundog.errors import Location
+from sundog.execution.row_way import RowEnd
 from sundog.flow.bind import bind
 from sundog.flow.positions import DataPath
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.row_ids import RowRef
 from sundog.operators.base import OPERATORS
-from sundog.runtime.row_way import RowEnd
 from sundog.sched.catalog import FCFS
 from sundog.sched.events import Event, ReplicaAdded, RequestFinished
 from sundog.secrets import Secrets

@@ -15,7 +15,7 @@ from sundog.ir.templates.template import Template
 from sundog.optimizer.rewrite import check_rule_names, rewrite
 from sundog.optimizer.rules.base import Context, RuleResult
 from tests.cli.flows import report_of, sundog, write_review
-from tests.runtime.fakes import FakeOperator, keep, plan_of, step, with_nodes
+from tests.execution.fakes import FakeOperator, keep, plan_of, step, with_nodes
 
 OPERATORS = {"fake": FakeOperator()}
 PLAN = plan_of(

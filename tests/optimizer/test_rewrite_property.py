@@ -15,9 +15,9 @@ from sundog.optimizer.planner import PlannerOptions, plan_physical
 from sundog.optimizer.rewrite import rewrite
 from sundog.optimizer.rules.base import Context, Rule, RuleResult
 from sundog.optimizer.rules.catalog import MERGE_CALLS, RULE_NAMES, RULES
+from tests.execution.fakes import with_nodes
 from tests.optimizer.bench import Bench, Ran
 from tests.optimizer.flows import LOOKUPS, flows, rows
-from tests.runtime.fakes import with_nodes
 
 NAIVE = PlannerOptions(merges_calls=False, is_serial=True)
 KEY = {"k": "{{ row.k }}"}

@@ -9,15 +9,15 @@ from typing import Any
 from sundog.batch.drains import Drains
 from sundog.batch.step_facts import call_facts
 from sundog.engines.base import Engine
+from sundog.execution.calls.attempt import Attempts
+from sundog.execution.calls.binder import Binder
+from sundog.execution.calls.call_key import RunScope
+from sundog.execution.calls.dispatch import Dispatcher
+from sundog.execution.calls.requests import Requests
+from sundog.execution.executor import RowExecutor
 from sundog.host.driver import Driver
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.operators.base import Operator
-from sundog.runtime.calls.attempt import Attempts
-from sundog.runtime.calls.binder import Binder
-from sundog.runtime.calls.call_key import RunScope
-from sundog.runtime.calls.dispatch import Dispatcher
-from sundog.runtime.calls.requests import Requests
-from sundog.runtime.executor import RowExecutor
 from sundog.runtime.figures.run_figures import RunFigures
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import Event

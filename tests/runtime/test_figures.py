@@ -14,8 +14,8 @@ from sundog.optimizer.placement_figures import MeasuredCalls
 from sundog.runtime.figures.report import Written, read_report
 from sundog.sched.events import RequestFailed, RequestFinished
 from sundog.store.store import Store
-from tests.runtime.fakes import fails, loop, plan_of, step
-from tests.runtime.test_gather import world
+from tests.execution.fakes import fails, loop, plan_of, step
+from tests.execution.test_gather import world
 
 PLAN = plan_of(
     step("a", "{{ row.x }}", is_gathered=True),

@@ -24,7 +24,7 @@ from sundog.runtime.preflight.inspection import PlanFinding, inspect_plan, refus
 from sundog.runtime.rows.row_choice import RowChoice
 from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.secrets import Secrets
-from tests.runtime.fakes import FakeOperator, keep, loop, step
+from tests.execution.fakes import FakeOperator, keep, loop, step
 
 Answer = Finding | Exception
 

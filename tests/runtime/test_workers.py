@@ -16,6 +16,12 @@ from sundog.batch.follower import Follower, engine_replicas
 from sundog.cost.estimate import Estimate
 from sundog.engines.base import GenerateRequest, Message
 from sundog.errors import CallError, EngineUnavailable, RunError, RunStopped
+from sundog.execution.calls.call_key import CallIdentity
+from sundog.execution.calls.dispatch import CallAnswer
+from sundog.execution.calls.refusals import refusal
+from sundog.execution.executor import RowExecutor
+from sundog.execution.pools import RunPools
+from sundog.execution.row_way import RowEnd
 from sundog.host.attempt import Success
 from sundog.host.driver import Driver, GivenUp
 from sundog.host.virtual_loop import run_virtually
@@ -26,12 +32,6 @@ from sundog.operators.base import OPERATORS
 from sundog.optimizer.place_steps import place_steps
 from sundog.optimizer.placement_figures import PlacementFigures, PoolReplicas
 from sundog.optimizer.planner import PlannerOptions, plan_physical
-from sundog.runtime.calls.call_key import CallIdentity
-from sundog.runtime.calls.dispatch import CallAnswer
-from sundog.runtime.calls.refusals import refusal
-from sundog.runtime.executor import RowExecutor
-from sundog.runtime.row_way import RowEnd
-from sundog.runtime.run_pools import RunPools
 from sundog.sched.catalog import FCFS, PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (

@@ -150,7 +150,7 @@ def execute(
 ) -> Report | int:
     """Execute and show how it goes: the report, or the exit code of an interruption. `say`: takes the JSON of a run
     that did not finish."""
-    from sundog.runtime.calls.guard import run_loop
+    from sundog.execution.calls.guard import run_loop
 
     display = display or _open_display(is_quiet=False, is_json=is_json)
     try:

@@ -1,7 +1,7 @@
 """The calls that sampled rows will make, found by walking the plan with what is known of each row.
 
 Owns what is known when: conditions, lists and prompts that read only the row are certain, the rest comes from the
-history. Runs nothing; the meaning of the nodes is that of runtime.executor.
+history. Runs nothing; the meaning of the nodes is that of execution.executor.
 """
 
 from __future__ import annotations

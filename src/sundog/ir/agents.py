@@ -3,7 +3,7 @@
 Owns the data. An agent is a loop whose body is one turn and a node for each of its tools: a step, another agent, or the
 steps of another flow. So whatever is known of loops holds for it: a turn is a call of the step `turn`, and the uses of
 a tool are the elements of its node's `for_each`. How many turns there are and which tools are used, the model decides;
-runtime.agents asks it.
+execution.agents asks it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 not good enough, or a value in place of a failed call.
 
 Owns the data. Such a step is a loop of one turn whose body is the first step and, where there is one, the second: what
-is known of loops holds for it. Each of the two is a call like any other; which are made, runtime.alternatives decides.
+is known of loops holds for it. Each of the two is a call like any other; execution.alternatives decides which are
+made.
 """
 
 from __future__ import annotations

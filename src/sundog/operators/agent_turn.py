@@ -1,7 +1,7 @@
 """One turn of an agent: the conversation so far and the tools go to an engine, an answer or calls of tools come back.
 
 Owns the request's making, in the form in which the engine's models call tools, and the reading of the answer. Never
-runs a tool, and never decides whether there is another turn: runtime.agents does.
+runs a tool, and never decides whether there is another turn: execution.agents does.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from sundog.errors import RunStopped
-from sundog.runtime.calls.guard import run_loop
-from sundog.runtime.row_way import RowEnd
+from sundog.execution.calls.guard import run_loop
+from sundog.execution.row_way import RowEnd
 from sundog.runtime.run import Run
 
 T = TypeVar("T")

@@ -11,14 +11,14 @@ from functools import partial
 from typing import Any
 
 from sundog.errors import AnswersAwaited, RunStopped, SundogError
+from sundog.execution.calls.call_key import RunScope
+from sundog.execution.executor import RowExecutor
+from sundog.execution.input_row import BadRow, InputRow
+from sundog.execution.row_way import RowEnd
 from sundog.host.driver import Driver
 from sundog.ir.row_ids import RowId, RowRef
-from sundog.runtime.calls.call_key import RunScope
-from sundog.runtime.executor import RowExecutor
 from sundog.runtime.figures.progress import Progress
-from sundog.runtime.row_way import RowEnd
 from sundog.runtime.row_window import RowWindow, bytes_of
-from sundog.runtime.rows.table import BadRow, InputRow
 from sundog.store.store import Store
 
 IdentifiedRows = list[tuple[RowId, InputRow | BadRow]]

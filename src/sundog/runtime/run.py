@@ -19,6 +19,14 @@ from sundog.batch.step_facts import plan_facts
 from sundog.cost.history import mean_call_s
 from sundog.deployment import call_limits, identities
 from sundog.errors import AnswersAwaited, RunStopped
+from sundog.execution.agents.turn_facts import turn_facts
+from sundog.execution.calls.attempt import Attempts
+from sundog.execution.calls.binder import Binder
+from sundog.execution.calls.call_key import RunScope
+from sundog.execution.calls.dispatch import Dispatcher
+from sundog.execution.calls.requests import Requests
+from sundog.execution.executor import RowExecutor
+from sundog.execution.pools import RunPools
 from sundog.host.beside import beside
 from sundog.host.driver import Driver
 from sundog.host.event_log import EventLog
@@ -31,13 +39,6 @@ from sundog.ir.tables import InputRows
 from sundog.measured.loads import keep_loads
 from sundog.measured.node_history import extend_history, read_history
 from sundog.operators.base import Operator
-from sundog.runtime.agents.turn_facts import turn_facts
-from sundog.runtime.calls.attempt import Attempts
-from sundog.runtime.calls.binder import Binder
-from sundog.runtime.calls.call_key import RunScope
-from sundog.runtime.calls.dispatch import Dispatcher
-from sundog.runtime.calls.requests import Requests
-from sundog.runtime.executor import RowExecutor
 from sundog.runtime.feed import Feed, OnRow, too_many_failures
 from sundog.runtime.figures.failed_rows import failed_rows
 from sundog.runtime.figures.progress import Progress
@@ -47,7 +48,6 @@ from sundog.runtime.preflight.inspection import PlanFinding
 from sundog.runtime.rows.outputs import write_errors, write_output
 from sundog.runtime.run_identity import SelectedRun
 from sundog.runtime.run_options import RunOptions
-from sundog.runtime.run_pools import RunPools
 from sundog.runtime.tables.course import OnNote, TableCourse, unheard
 from sundog.runtime.tables.made_anew import made_with_marks, made_without_rows
 from sundog.sched.core import SchedulerCore

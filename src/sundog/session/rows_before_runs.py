@@ -17,6 +17,7 @@ from threading import Timer
 from typing import Any
 
 from sundog.errors import CallError, RunError
+from sundog.execution.input_row import BadRow
 from sundog.ir.logical import LogicalPlan, Table
 from sundog.ir.physical import FilterExec, PhysicalPlan, TableExec, TypedColumn
 from sundog.ir.query_forms import QueryForm
@@ -25,7 +26,6 @@ from sundog.ir.templates.render import render_condition, render_json
 from sundog.ir.values.normal_form import NoNormalForm, encode
 from sundog.measured.plan_costs import SampledRows
 from sundog.runtime.rows.inputs import RowSource
-from sundog.runtime.rows.table import BadRow
 from sundog.runtime.tables.flow_inputs import FlowInputs
 
 MAX_QUERY_S = 5.0

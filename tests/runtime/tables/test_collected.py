@@ -11,12 +11,12 @@ import pytest
 
 import sundog as sd
 from sundog.errors import FlowError, RunError
+from sundog.execution.input_row import BadRow
 from sundog.ir.logical import InputSource, Table
 from sundog.ir.sql_types import PlainType
 from sundog.ir.tables import CollectedRows
 from sundog.queries.parsed import parse_query
 from sundog.runtime.rows.inputs import ALL_ROWS
-from sundog.runtime.rows.table import BadRow
 from sundog.runtime.tables.made import made_rows, make
 from sundog.runtime.tables.relations import Relations
 

@@ -1,6 +1,6 @@
 """The words of a row, as they are kept for readers: conversations of agents, turns of loops, questions to people.
 
-Owns the data and its form in the store. Never decides what is kept (runtime.transcripts), nor how it looks (present).
+Owns the data and its form in the store. Never decides what is kept (execution.transcripts), nor how it looks (present).
 """
 
 from __future__ import annotations

@@ -10,15 +10,9 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
+from sundog.execution.row_way import KNOWN, MADE_OF
 from sundog.ir.row_ids import spell_row_id
 from sundog.store.store import MISSING, RowState, Store
-
-KNOWN = "known"
-"""The key in the body of a failed row with the columns that it has all the same."""
-BECAUSE_OF = "because_of"
-"""The key in the body of a row that was not run with the tables in which rows failed for it."""
-MADE_OF = "made_of"
-"""The key in such a body with the table of the rows that it is made of."""
 
 
 def failed_rows(store: Store, run_id: str, tables: Sequence[str]) -> Iterator[dict[str, Any]]:

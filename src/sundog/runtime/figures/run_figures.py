@@ -29,6 +29,10 @@ class RunFigures:
         self.recorder = Recorder(self.progress.heard, self._observe, self._add_work)
         self._models = models
 
+    def asked(self) -> None:
+        """A step of a row asked for a call."""
+        self.progress.num_asked += 1
+
     def reused(self, step: str, *, is_of_another_run: bool) -> None:
         """A result that was there, or that an equal call gives, is the answer to a call."""
         self.progress.num_reused += 1

@@ -19,6 +19,7 @@ from sundog.batch.step_facts import TOLD
 from sundog.deployment import identities, used_engines
 from sundog.engines.base import EngineOutline
 from sundog.errors import ConfigError, SundogError, error_text
+from sundog.execution.input_row import BadRow
 from sundog.ir.agreement import cascades_of, together_of
 from sundog.ir.alternatives import AlternativesExec
 from sundog.ir.physical import (
@@ -38,7 +39,6 @@ from sundog.operators.base import Finding, InspectingOperator, Inspection, Opera
 from sundog.runtime.preflight.engine_inspection import look_at_engine, missing_secrets
 from sundog.runtime.preflight.known_calls import KnownCalls, Walk
 from sundog.runtime.rows.inputs import RowSource
-from sundog.runtime.rows.table import BadRow
 from sundog.runtime.tables.flow_inputs import FlowInputs
 from sundog.sched.policy import POLICIES
 from sundog.secrets import Secrets

@@ -1,7 +1,7 @@
 """The calls that rows will make, as far as they can be told before anything runs.
 
 Owns the walk through the plan with what a row alone decides: conditions, lists and arguments that read no other step.
-The meaning of the nodes is that of runtime.executor. Runs nothing.
+The meaning of the nodes is that of execution.executor. Runs nothing.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import duckdb
 
 from sundog.cost.row_statistics import RowFields, RowStatistics
 from sundog.errors import InputError, SundogError
+from sundog.execution.input_row import BadRow, InputRow
 from sundog.ir.logical import InputSource
 from sundog.ir.schemas.shape import Record, Shape
 from sundog.ir.templates.template import Path as ValuePath
@@ -29,7 +30,7 @@ from sundog.runtime.rows.join import Splitter, check_join
 from sundog.runtime.rows.picked import evenly_picked
 from sundog.runtime.rows.relation import Joined, Relation
 from sundog.runtime.rows.row_choice import RowChoice
-from sundog.runtime.rows.table import BadRow, InputRow, InputTable, RowBatch
+from sundog.runtime.rows.table import InputTable, RowBatch
 
 SAMPLE_BATCH = 16
 MAX_BATCH_CHARACTERS = 2 * 2**20

@@ -12,10 +12,11 @@ from typing import Any
 import duckdb
 
 from sundog.errors import InputError
+from sundog.execution.input_row import BadRow, InputRow
 from sundog.runtime.rows.duck import stream
 from sundog.runtime.rows.failures import shorten
 from sundog.runtime.rows.relation import Joined
-from sundog.runtime.rows.table import BadRow, InputRow, InputTable
+from sundog.runtime.rows.table import InputTable
 
 
 def check_join(connection: duckdb.DuckDBPyConnection, driver: InputTable, joined: Joined) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sundog.runtime.rows.table import InputRow
+from sundog.execution.input_row import InputRow
 
 OTHER_CHARACTERS = 8
 """A number, a truth value or null counts as so many."""

@@ -5,43 +5,17 @@ Owns the contract of a table. The formats are in csv_table, json_table and parqu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sundog.errors import SundogError
+from sundog.execution.input_row import BadRow, InputRow
 from sundog.ir.schemas.shape import Shape
 from sundog.runtime.rows.paths import InputFiles
 
 if TYPE_CHECKING:
     import duckdb
-
-InputRow = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Lacks:
-    """This class tells what a row lacks that is made of rows of which some are missing."""
-
-    #: The table of these rows.
-    table: str
-    #: The tables in which rows failed, for which these are missing.
-    failed_in: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that is there and holds what no value can be."""
-
-    #: A sentence that says what and where.
-    reason: str
-    #: The columns that are known all the same.
-    known: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    #: The way to mend it, None where the row itself has to be.
-    hint: str | None = field(default=None, compare=False)
-    #: It is bad because rows are missing that it is made of; None for any other reason.
-    lacks: Lacks | None = field(default=None, compare=False)
-
 
 RowBatch = list[tuple[int, InputRow | BadRow]]
 """Rows by their numbers in the input."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic_core import from_json, to_json
 
+from sundog.execution.input_row import BadRow
 from sundog.ir.logical import Table
 from sundog.ir.sql_types import sql_name
 from sundog.ir.tables import COMPARED, NUMBER, PAIRS
@@ -20,7 +21,6 @@ from sundog.queries.parsed import parse_query
 from sundog.runtime.rows.duck import new_name
 from sundog.runtime.rows.formats.loaded_json import load_lines
 from sundog.runtime.rows.inputs import RowSource
-from sundog.runtime.rows.table import BadRow
 from sundog.runtime.rows.whole_file import whole_file
 from sundog.runtime.tables.relations import Relations
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from sundog.execution.input_row import Lacks
 from sundog.ir.logical import Table
 from sundog.ir.sql_types import ListType, StructType
 from sundog.ir.tables import CollectedRows
@@ -19,7 +20,6 @@ from sundog.queries.marked import FAILED, with_mark
 from sundog.queries.parsed import parse_query
 from sundog.runtime.rows.duck import MAX_LINE_BYTES
 from sundog.runtime.rows.formats.json_line import bad_line, bad_row_of
-from sundog.runtime.rows.table import Lacks
 from sundog.runtime.tables.column_types import ColumnTypes
 from sundog.runtime.tables.lines_by_key import lines_by_key
 from sundog.runtime.tables.relations import Relations

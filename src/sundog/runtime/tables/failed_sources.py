@@ -12,10 +12,10 @@ from heapq import merge
 from pydantic_core import to_json
 
 from sundog.errors import RunStopped
+from sundog.execution.row_way import BECAUSE_OF, KNOWN
 from sundog.ir.logical import Table
 from sundog.ir.physical import PhysicalPlan, TableExec
 from sundog.ir.row_ids import RowId, spell_row_id
-from sundog.runtime.figures.failed_rows import BECAUSE_OF, KNOWN
 from sundog.store.store import MISSING, RowState, Store
 
 

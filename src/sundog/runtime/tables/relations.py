@@ -23,6 +23,7 @@ import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from sundog.errors import FlowError, InputError, RunError
+from sundog.execution.input_row import BadRow, InputRow
 from sundog.ir.logical import InputSource, Table
 from sundog.ir.sql_types import SQLType, spell_type, sql_name
 from sundog.queries.marked import FAILED
@@ -33,7 +34,6 @@ from sundog.runtime.rows.failures import explained, explained_of_table, first_se
 from sundog.runtime.rows.formats.loaded_json import load_lines
 from sundog.runtime.rows.formats.open_table import open_table
 from sundog.runtime.rows.row_choice import RowChoice
-from sundog.runtime.rows.table import BadRow, InputRow
 from sundog.runtime.rows.values.query_rows import json_lines, query_rows
 from sundog.runtime.tables.column_types import ColumnTypes, column_type, refuse_twice
 from sundog.runtime.tables.query_memory import QueryMemory

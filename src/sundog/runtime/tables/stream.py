@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import duckdb
 
+from sundog.execution.input_row import BadRow
 from sundog.ir.logical import Table
 from sundog.ir.physical import TableExec
 from sundog.ir.row_ids import RowId
@@ -20,7 +21,6 @@ from sundog.queries.order import with_keys
 from sundog.queries.parsed import parse_query
 from sundog.runtime.feed import IdentifiedRows
 from sundog.runtime.rows.failures import first_sentence
-from sundog.runtime.rows.table import BadRow
 from sundog.runtime.tables.column_types import ColumnTypes
 from sundog.runtime.tables.relations import Relations, too_many_rows
 from sundog.runtime.tables.wanted_rows import wanted_of

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from pydantic_core import from_json, to_json
 
+from sundog.execution.input_row import BadRow, InputRow, Lacks
 from sundog.ir.values.normal_form import MAX_LEVELS, NoNormalForm, normal_form
-from sundog.runtime.rows.table import BadRow, InputRow, Lacks
 from sundog.runtime.rows.values.decoding import whole_number
 
 # Private-use characters: no column of a user's is called so.

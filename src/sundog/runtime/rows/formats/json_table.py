@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 import duckdb
 
 from sundog.errors import InputError, SundogError
+from sundog.execution.input_row import BadRow, InputRow
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.runtime.rows.duck import MAX_LINE_BYTES, file_list, literal, new_name, stream
 from sundog.runtime.rows.failures import explained, no_key_column, shorten, too_long, unreadable
 from sundog.runtime.rows.formats.json_line import NotARow, bad_line, bad_row_of, object_in, row_of
 from sundog.runtime.rows.formats.kept_rows import kept_or_read
 from sundog.runtime.rows.paths import UNREADABLE, InputFiles, open_bytes
-from sundog.runtime.rows.table import BadRow, InputRow, JoinKey, Scan
+from sundog.runtime.rows.table import JoinKey, Scan
 from sundog.runtime.rows.values.decoding import json_text, pointer_to
 
 T = TypeVar("T")

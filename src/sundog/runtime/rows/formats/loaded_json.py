@@ -15,9 +15,9 @@ import duckdb
 import pyarrow as pa
 from pydantic_core import to_json
 
+from sundog.execution.input_row import InputRow
 from sundog.ir.sql_types import sql_name
 from sundog.runtime.rows.duck import literal, new_name
-from sundog.runtime.rows.table import InputRow
 
 BATCH_ROWS = 2048
 BATCH_BYTES = 8 * 2**20

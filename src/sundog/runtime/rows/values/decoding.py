@@ -13,10 +13,11 @@ from typing import Any
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
+from sundog.execution.input_row import BadRow, InputRow
 from sundog.ir.schemas.shape import Anything, ListOf, Record, Scalar, Shape
 from sundog.ir.values.normal_form import INTEGER_BOUND, MAX_LEVELS, NoNormalForm, normal_form
 from sundog.runtime.rows.duck import literal, stream
-from sundog.runtime.rows.table import BadRow, Decode, InputRow, JoinKey
+from sundog.runtime.rows.table import Decode, JoinKey
 from sundog.runtime.rows.values.value_sql import (
     NESTED,
     TEXT_TYPES,

@@ -13,9 +13,9 @@ import duckdb
 from duckdb.sqltypes import DuckDBPyType
 from pydantic_core import to_json
 
+from sundog.execution.input_row import BadRow, InputRow
 from sundog.runtime.rows.duck import fetched
 from sundog.runtime.rows.formats.json_line import bad_line
-from sundog.runtime.rows.table import BadRow, InputRow
 from sundog.runtime.rows.values.decoding import column_of, count_nulled, decoder, select_list
 
 
