@@ -17,7 +17,7 @@ from sundog.errors import AnswersAwaited, CallError, OperatorError
 from sundog.execution.calls.call_key import CallIdentity
 from sundog.execution.calls.dispatch import CallAnswer
 from sundog.execution.input_row import BadRow
-from sundog.execution.row_way import NodeFailed, RowDropped, RowEnd, RowWay
+from sundog.execution.row_way import NodeFailed, OnValue, RowDropped, RowEnd, RowWay
 from sundog.execution.transcripts import recorded_steps
 from sundog.ir.agents import AgentExec, ToolFlowExec, UsedExec
 from sundog.ir.alternatives import AlternativesExec
@@ -105,10 +105,12 @@ class RowExecutor:
         self._with_history = _with_history(table.nodes)
         self._tells_usage = any("usage" in one.source for one in templates_of((table.table.nodes, self._outputs)))
 
-    async def run(self, ref: RowRef, row: Mapping[str, Any] | BadRow, position: int = 0) -> RowEnd:
+    async def run(
+        self, ref: RowRef, row: Mapping[str, Any] | BadRow, position: int = 0, on_value: OnValue | None = None
+    ) -> RowEnd:
         """Return the row's end as a value, whatever its data does. `position`: as in `CallIdentity`. RunStopped passes
         through."""
-        on_its_way = RowWay(ref, position)
+        on_its_way = RowWay(ref, position, on_value=on_value)
         scope: Values = {**self._constants, "row": row}
         try:
             if isinstance(row, BadRow):
@@ -154,23 +156,25 @@ class RowExecutor:
         which one ends a row must not depend on timing."""
         if id(nodes) in self._chains:
             for depth, node in enumerate(nodes):
-                self._set(scope, node, await self._run_node(node, scope, row, prefix, depth), prefix)
+                self._set(scope, node, await self._run_node(node, scope, row, prefix, depth), prefix, row)
             return
         tasks: dict[str, asyncio.Task[None]] = {}
 
         async def wait_and_run(node: Exec, depth: int) -> None:
             for name in node.before:
                 await asyncio.shield(tasks[name])
-            self._set(scope, node, await self._run_node(node, scope, row, prefix, depth), prefix)
+            self._set(scope, node, await self._run_node(node, scope, row, prefix, depth), prefix, row)
 
         for depth, node in enumerate(nodes):
             tasks[node.name] = asyncio.ensure_future(wait_and_run(node, depth))
         await _all_then_first_failure(list(tasks.values()))
 
-    def _set(self, scope: Values, node: Exec, value: Any, prefix: str) -> None:
+    def _set(self, scope: Values, node: Exec, value: Any, prefix: str, row: RowWay) -> None:
         scope[node.name] = value
         if not prefix:
             self._passages.passed(node.name)
+            if row.on_value is not None:
+                row.on_value(node.name, value)
 
     async def _run_node(self, node: Exec, scope: Values, row: RowWay, prefix: str, depth: int) -> Any:
         try:

@@ -5,7 +5,7 @@ Owns the data. execution.executor moves rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ BECAUSE_OF = "because_of"
 """The key in the body of a row that was not run with the tables in which rows failed for it."""
 MADE_OF = "made_of"
 """The key in such a body with the table of the rows that it is made of."""
+OnValue = Callable[[str, Any], None]
+"""Hears of each node of the plan (not inside loops) and its value, as templates see it."""
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ class RowWay:
     position: int
     asked: list[Asked] = field(default_factory=list)
     record: RowRecord = field(default_factory=RowRecord)
+    on_value: OnValue | None = None
     #: These are the calls of one use of a tool: a model is told of their failures, which are committed.
     is_use: bool = False
     #: Seconds of the calls of that use, as they were when they were computed, in no order.

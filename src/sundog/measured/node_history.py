@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sundog.cost.history import Histogram, History, NodeRecord
 from sundog.engines.base import Usage
+from sundog.host.attempt import Attempt
 from sundog.private_files import make_private_file
 from sundog.store.schema import store_error
 
@@ -45,6 +46,11 @@ class Observations:
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], NodeRecord] = {}
 
+    def take(self) -> dict[tuple[str, str], NodeRecord]:
+        """Return what was collected so far, and begin anew."""
+        taken, self.records = self.records, {}
+        return taken
+
     def executed(
         self,
         node: str,
@@ -69,6 +75,18 @@ class Observations:
             record.output_tokens.add(usage.num_output_tokens)
             if num_counted_tokens:
                 record.counted_tokens.add(num_counted_tokens)
+
+    def heard(self, attempt: Attempt, model: str) -> None:
+        """Keep what an attempt shows of the calls that it has answered. `model`: as of `executed`."""
+        for _ in range(attempt.num_answered):
+            self.executed(
+                attempt.step,
+                model,
+                attempt.usage,
+                attempt.call_s,
+                num_counted_tokens=attempt.num_counted_tokens,
+                num_result_bytes=attempt.num_result_bytes,
+            )
 
     def judged(self, node: str, holds: bool) -> None:
         """A node's condition was evaluated for one row; this does not depend on a model."""

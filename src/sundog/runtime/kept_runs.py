@@ -30,10 +30,10 @@ class RunSummary:
     run: str
     flow: str
     #: Running (a process works on it now), unfinished (the same command continues it), waits (it does so once a person
-    #: has answered) or finished.
+    #: has answered), live (of a served flow, and nobody serves it now) or finished.
     state: str
-    #: Rows of its input, of several tables those of all once it has finished, and None before; `done`, `failed` and
-    #: `dropped` have ended.
+    #: Rows of its input, of several tables those of all once it has finished, and None before, as of a live run;
+    #: `done`, `failed` and `dropped` have ended.
     rows: int | None
     done: int
     failed: int
@@ -203,7 +203,7 @@ def _opened(state_dir: Path) -> Iterator[tuple[Store, RunList]]:
 def _summary(record: RunRecord, store: Store, runs: RunList) -> RunSummary:
     counts = store.count_states(record.run_id)
     has_tables = any(table for table, _ in store.count_rows(record.run_id))
-    num_rows: int | None = record.num_rows
+    num_rows: int | None = None if record.state == "live" else record.num_rows
     if has_tables:
         # How many rows queries give is known when all have ended.
         num_rows = sum(counts.values()) if record.state == "finished" else None

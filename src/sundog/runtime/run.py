@@ -17,15 +17,11 @@ from typing import TYPE_CHECKING, Any
 from sundog.batch.follower import Follower, PlacementWithFigures, engine_replicas
 from sundog.batch.step_facts import plan_facts
 from sundog.cost.history import mean_call_s
-from sundog.deployment import call_limits, identities
 from sundog.errors import AnswersAwaited, RunStopped
 from sundog.execution.agents.turn_facts import turn_facts
-from sundog.execution.calls.attempt import Attempts
-from sundog.execution.calls.binder import Binder
 from sundog.execution.calls.call_key import RunScope
-from sundog.execution.calls.dispatch import Dispatcher
-from sundog.execution.calls.requests import Requests
 from sundog.execution.executor import RowExecutor
+from sundog.execution.plan_calls import CallMeans, dispatcher_of
 from sundog.execution.pools import RunPools
 from sundog.host.beside import beside
 from sundog.host.driver import Driver
@@ -231,7 +227,7 @@ class Run:
     ) -> TableCourse:
         """Return the way of the rows: the feed of their table takes them up, its executor runs their steps, and the
         dispatcher answers each call, by an attempt of the driver's where nothing else has the answer."""
-        plan, operators, secrets = self.plan, self._operators, self._secrets
+        plan = self.plan
         history = read_history(self._options.state_dir, plan.logical.name)
         scope = RunScope(
             self.record.run_id,
@@ -239,15 +235,16 @@ class Run:
             self._options.repeat_unknown_effects,
             plan_facts(plan, mean_call_s(history)),
         )
-        dispatcher = Dispatcher(
-            scope,
+        means = CallMeans(
             self._store,
             driver,
-            Binder(scope, operators, identities(plan), secrets),
-            Requests(scope, pools.by_pool, follower.needs_s, secrets, needs_prefixes=policies.needs_prefixes),
-            Attempts(scope, driver, operators, pools.engines, call_limits(plan, operators), secrets),
-            self._figures,
+            pools.engines,
+            pools.by_pool,
+            self._secrets,
+            needs_prefixes=policies.needs_prefixes,
+            needs_s=follower.needs_s,
         )
+        dispatcher = dispatcher_of(plan, scope, self._operators, means, self._figures)
         turns, observations = turn_facts(plan, history), self._figures.observations
         feeds = {
             table.name: Feed(

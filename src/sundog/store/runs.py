@@ -23,7 +23,8 @@ from sundog.private_files import make_private_folder, open_private
 from sundog.store.schema import store_error
 from sundog.store.store import Store
 
-RunState = Literal["unfinished", "waits", "finished"]
+RunState = Literal["unfinished", "waits", "finished", "live"]
+"""The state of a run; live: the run of a served flow, which has no end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,13 @@ class RunList:
         values = (run_id, command, identity, flow, output, *state, *begun, effects, modules, 0)
         self._store.execute(f"insert into runs values ({', '.join('?' * len(values))})", values)
         return self.find(run_id)
+
+    def live(self, command: bytes, flow: str, identity: bytes) -> RunRecord:
+        """Return the live run of a served flow, and begin it where there is none. `identity`: of its plan now."""
+        record = self.latest(command) or self.start(command, identity, flow, "", 0, is_fresh=False)
+        values = ("live", identity, record.run_id)
+        self._store.execute("update runs set state = ?, identity = ? where run_id = ?", values)
+        return self.find(record.run_id)
 
     def others_with_effects(self, effects: bytes, nodes: Sequence[str], but: str) -> list[tuple[str, int]]:
         """Return (run, number of effects that it has made or begun) of each other run with the same `effects`, newest

@@ -14,7 +14,7 @@ from pathlib import Path
 from sundog.errors import StoreError, error_text
 from sundog.private_files import make_private_file, open_private
 
-STORE_VERSION = 7
+STORE_VERSION = 8
 CREATE_STORE = """
 create table results (
     key blob primary key,
@@ -99,6 +99,21 @@ create table runs (
     repeats_effects integer not null
 ) strict;
 create index runs_by_command on runs (command);
+create table accepted (
+    request_id text primary key,
+    run_id text not null,
+    number integer not null,
+    principal text not null,
+    idempotency_key text,
+    digest blob not null,
+    body blob not null,
+    accepted_at real not null,
+    ended text,
+    unique (run_id, number)
+) strict;
+create unique index accepted_by_key on accepted (run_id, principal, idempotency_key)
+    where idempotency_key is not null;
+create index accepted_open on accepted (run_id, number) where ended is null;
 """
 
 

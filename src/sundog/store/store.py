@@ -181,18 +181,18 @@ class Store:
 
     def claim(self, key: bytes, run_id: str, request_id: str) -> asyncio.Future[None]:
         """Say that an effect is about to start; it may start once the future is set."""
-        return self._write((sql.PUT_CLAIM, (key, run_id, request_id)))
+        return self.write((sql.PUT_CLAIM, (key, run_id, request_id)))
 
     def release(self, key: bytes) -> asyncio.Future[None]:
         """Say that a claimed effect is known not to have happened."""
-        return self._write((sql.DROP_CLAIM, (key,)))
+        return self.write((sql.DROP_CLAIM, (key,)))
 
     def put_awaited(
         self, key: bytes, run_id: str, row: RowRef, path: str, node: str, question: str
     ) -> asyncio.Future[None]:
         """Keep the question of a call that a person answers."""
         values = (run_id, key, row.table, encode_row_id(row.row_id), path, node, question)
-        return self._write((sql.PUT_AWAITED, values))
+        return self.write((sql.PUT_AWAITED, values))
 
     def awaited(self, run_id: str) -> list[Awaited]:
         """Return the questions of a run that have no answer, by row: one that rows share is there for each of them."""
@@ -229,15 +229,15 @@ class Store:
         kept = json.dumps(sql.asked_totals(asked)) if state == "failed" and asked else "[]"
         values = (None, run_id, row.table, encode_row_id(row.row_id), state, body, kept)
         transcripts = [] if said is None else [_kept_transcripts(run_id, row, said)]
-        return self._write((sql.PUT_ROW, values), *transcripts, of=(run_id, row.table), asked=asked)
+        return self.write((sql.PUT_ROW, values), *transcripts, of=(run_id, row.table), asked=asked)
 
     def put_transcripts(self, run_id: str, row: RowRef, said: RowTranscripts) -> asyncio.Future[None]:
         """Keep what was said in a row that has not ended."""
-        return self._write(_kept_transcripts(run_id, row, said))
+        return self.write(_kept_transcripts(run_id, row, said))
 
     def put_busy(self, run_id: str, busy_s: float) -> asyncio.Future[None]:
         """Keep how long processes have worked on a run, for the case that this one is killed."""
-        return self._write((sql.PUT_BUSY, (busy_s, run_id)))
+        return self.write((sql.PUT_BUSY, (busy_s, run_id)))
 
     def finished_rows(self, run_id: str, table: str, row_ids: Iterable[RowId]) -> set[RowId]:
         """Return those of `row_ids` that have ended in any way."""
@@ -359,7 +359,8 @@ class Store:
         """Return the rows of a query; StoreError where the file is damaged."""
         return list(self._rows(query, values))
 
-    def _write(self, *statements: tuple[str, tuple[Any, ...]], **more: Any) -> asyncio.Future[None]:
+    def write(self, *statements: tuple[str, tuple[Any, ...]], **more: Any) -> asyncio.Future[None]:
+        """Commit all `statements` or none, through the writer thread; see Writer.write."""
         return self._open_writer().write(*statements, **more)
 
     def _open_writer(self) -> Writer:

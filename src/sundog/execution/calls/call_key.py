@@ -65,6 +65,10 @@ class RunScope:
         """Return what is known of a call of a step."""
         return self.facts.get(step, NO_FACTS) if identity.facts is None else identity.facts
 
+    def reads_id(self, row: RowRef) -> str:
+        """Return the name of what shares one sight of the outside world: a read is made once in it."""
+        return self.run_id
+
     def workflow_id(self, row: RowRef) -> str:
         """Return the name of a row's run among the workflows of all runs."""
         return f"{self.run_id}/{row}"
@@ -80,7 +84,7 @@ def call_key(run: RunScope, node: CallExec, call: BoundCall, identity: CallIdent
         return _digest("effect", run.run_id, str(identity.row), identity.path)
     parts = [node.step.operator, call.payload]
     if node.sharing is not Sharing.ALWAYS or run.is_fresh:
-        parts.append(run.run_id)
+        parts.append(run.reads_id(identity.row))
     if node.sharing is Sharing.NEVER:
         parts += [str(identity.row), identity.path]
     return _digest(*parts)

@@ -19,7 +19,7 @@ from sundog.execution.calls.call_key import CallIdentity, RunScope, error_key
 from sundog.execution.calls.claims import Claim
 from sundog.execution.calls.gather import Gatherer, Take
 from sundog.execution.calls.guard import CommittedOutcome
-from sundog.execution.calls.in_flight import InFlight
+from sundog.execution.calls.in_flight import InFlight, LeaderLeft
 from sundog.execution.calls.refusals import refusal
 from sundog.execution.calls.requests import Requests
 from sundog.host.attempt import RunAttempt
@@ -95,17 +95,19 @@ class Dispatcher:
         if call.question is not None:
             await self._store.put_awaited(key, self._run.run_id, identity.row, identity.path, node.name, call.question)
             raise AnswersAwaited(f"row {identity.row} waits for an answer")
-        leader = self._in_flight.get(key)
-        if leader is not None:
+        while (leader := self._in_flight.get(key)) is not None:
             self._driver.workflow_left(self._run.workflow_id(identity.row))
-            answer = await leader.answer()
+            try:
+                answer = await leader.answer()
+            except LeaderLeft:
+                continue
             self._counts.reused(node.name, is_of_another_run=False)
             return answer
         if node.sharing is Sharing.NEVER:
             return await self._execute(node, call, key, identity)
-        with self._in_flight.leading(key) as leader:
+        with self._in_flight.leading(key) as leading:
             answer = await self._execute(node, call, key, identity)
-            leader.succeed(answer)
+            leading.succeed(answer)
             return answer
 
     async def call_or_error(self, node: CallExec, scope: Scope, identity: CallIdentity) -> CallAnswer | CallError:

@@ -9,9 +9,11 @@ import asyncio
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from sundog.errors import RunStopped
-
 T = TypeVar("T")
+
+
+class LeaderLeft(Exception):
+    """Raised for those who joined a call that was cancelled; caught by the dispatcher, where each looks again."""
 
 
 class Leader(Generic[T]):
@@ -34,9 +36,8 @@ class Leader(Generic[T]):
     ) -> None:
         del self._in_flight[self._key]
         if error is not None and self._future is not None:
-            # A cancelled leader means that the process is going down: those who joined must not wait for ever.
-            is_cancelled = isinstance(error, asyncio.CancelledError)
-            self._future.set_exception(RunStopped("the run was stopped") if is_cancelled else error)
+            # Nobody waits any more for the row whose call it was. That says nothing about those who joined.
+            self._future.set_exception(LeaderLeft() if isinstance(error, asyncio.CancelledError) else error)
             self._future.exception()
 
     def answer(self) -> asyncio.Future[T]:

@@ -48,16 +48,7 @@ class RunFigures:
         )
 
     def _observe(self, attempt: Attempt) -> None:
-        model = self._models.get(attempt.pool, "")
-        for _ in range(attempt.num_answered):
-            self.observations.executed(
-                attempt.step,
-                model,
-                attempt.usage,
-                attempt.call_s,
-                num_counted_tokens=attempt.num_counted_tokens,
-                num_result_bytes=attempt.num_result_bytes,
-            )
+        self.observations.heard(attempt, self._models.get(attempt.pool, ""))
 
     def _add_work(self, attempt: Attempt) -> None:
         work = self.work.get(attempt.pool)

@@ -1,0 +1,57 @@
+"""The way of the calls of one plan, put together: binder, requests, attempts and dispatcher.
+
+Owns which of them get what. Never runs a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sundog.deployment import call_limits, identities
+from sundog.engines.base import Engine
+from sundog.execution.calls.attempt import Attempts
+from sundog.execution.calls.binder import Binder
+from sundog.execution.calls.call_key import RunScope
+from sundog.execution.calls.dispatch import CallCounts, Dispatcher
+from sundog.execution.calls.requests import Requests
+from sundog.host.driver import Driver
+from sundog.ir.physical import PhysicalPlan
+from sundog.operators.base import Operator
+from sundog.secrets import Secrets
+from sundog.store.store import Store
+
+NO_NEEDS: Mapping[str, float] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class CallMeans:
+    """The means by which a host makes the calls of a plan."""
+
+    store: Store
+    driver: Driver
+    #: By replica, those that are started, now.
+    engines: Mapping[str, Engine]
+    #: By pool, an engine of each that has had one.
+    by_pool: Mapping[str, Engine]
+    secrets: Secrets
+    #: The policies compare prompts.
+    needs_prefixes: bool
+    #: By step, when the plan needs its results; it may change.
+    needs_s: Mapping[str, float] = field(default=NO_NEEDS)
+
+
+def dispatcher_of(
+    plan: PhysicalPlan, scope: RunScope, operators: Mapping[str, Operator], means: CallMeans, counts: CallCounts
+) -> Dispatcher:
+    """Return what answers the calls of a plan, by attempts of the driver's where nothing else has the answer."""
+    secrets = means.secrets
+    return Dispatcher(
+        scope,
+        means.store,
+        means.driver,
+        Binder(scope, operators, identities(plan), secrets),
+        Requests(scope, means.by_pool, means.needs_s, secrets, needs_prefixes=means.needs_prefixes),
+        Attempts(scope, means.driver, operators, means.engines, call_limits(plan, operators), secrets),
+        counts,
+    )

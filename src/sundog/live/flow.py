@@ -1,0 +1,171 @@
+"""A served flow: it accepts rows as they come, runs them at once, and loses none.
+
+Owns the life of a request: accepted (committed), running, ended. Never decides when or where a call runs; the core
+does. What a client sees of it is serve's affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from pydantic_core import to_json
+
+from sundog.execution.row_way import RowEnd
+from sundog.ir.row_ids import RowRef
+from sundog.live.flow_request import FlowRequest
+from sundog.live.refusals import KeyReused, Overloaded
+from sundog.live.row_runner import TABLE, RowRunner
+from sundog.live.terms import NO_TERMS, Terms
+from sundog.store.accepted import Accepted, AcceptedRequests
+
+RETRY_AFTER_S = 1.0
+
+
+class LiveFlow:
+    """This class serves one flow, once `renew` has told how. No more than `max_rows` rows are worked on at once; what
+    comes beyond is refused, and never waits in memory."""
+
+    def __init__(self, name: str, run_id: str, book: AcceptedRequests) -> None:
+        self.name = name
+        self.run_id = run_id
+        #: By the number of a request that runs; the scope of its calls reads them.
+        self.terms: dict[int, Terms] = {}
+        self.num_rows_in_flight = 0
+        self.is_stopping = False
+        self._book = book
+        self._next_number = book.next_number(run_id)
+        self._requests: dict[str, FlowRequest] = {}
+        #: By sender and idempotency key, the requests that run.
+        self._by_key: dict[tuple[str, str], FlowRequest] = {}
+        #: The last one begins what comes; those before end what they began.
+        self._runners: list[RowRunner] = []
+        self._max_rows = 0
+
+    def renew(self, runner: RowRunner, max_rows: int) -> None:
+        """Let `runner` begin what comes from now on."""
+        self._runners = [*(one for one in self._runners if not one.is_idle), runner]
+        self._max_rows = max_rows
+
+    async def resume(self) -> int:
+        """Go on with what was accepted and has not ended, and return how many requests that is."""
+        number = 0
+        for accepted in self._book.unended(self.run_id):
+            body = json.loads(accepted.body)
+            request = self._open(FlowRequest(accepted, len(body["rows"]), self._end))
+            terms = Terms.of(body["terms"])
+            ended = self.ended_rows(accepted)
+            for place, row in enumerate(body["rows"]):
+                if place not in ended:
+                    self._begin(request, place, row, terms)
+            for place, end in ended.items():
+                await request.row_ended(place, end)
+            number += 1
+        return number
+
+    async def accept(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        terms: Terms = NO_TERMS,
+        *,
+        principal: str = "",
+        idempotency_key: str | None = None,
+        keeps_steps: bool = False,
+        is_single: bool = False,
+    ) -> FlowRequest | Accepted:
+        """Accept rows, commit them, and begin. Overloaded where there is no room; KeyReused where the sender has used
+        the key for other rows. Where the key was used for these rows, that
+        request is given again, as it runs or as it is kept, and nothing begins."""
+        digest = blake2b(to_json([is_single, rows]), digest_size=16).digest()
+        if idempotency_key is not None and (known := self._known(principal, idempotency_key, digest)) is not None:
+            return known
+        if self.is_stopping or self.num_rows_in_flight + len(rows) > self._max_rows:
+            raise Overloaded(self._why_full(len(rows)), retry_after_s=RETRY_AFTER_S)
+        number, self._next_number = self._next_number, self._next_number + 1
+        body = to_json({"rows": rows, "is_single": is_single, "terms": terms.to_dict()})
+        sent = (principal, idempotency_key, digest, body, time.time())
+        accepted = Accepted(f"run-{uuid.uuid4().hex}", self.run_id, number, *sent)
+        request = self._open(FlowRequest(accepted, len(rows), self._end, keeps_steps=keeps_steps))
+        try:
+            await self._book.put(accepted)
+        except BaseException:
+            self._forget(request)
+            raise
+        for place, row in enumerate(rows):
+            self._begin(request, place, row, terms)
+        return request
+
+    def find(self, request_id: str) -> FlowRequest | Accepted | None:
+        """Return a request: as it runs, or as it is kept."""
+        return self._requests.get(request_id) or self._book.find(self.run_id, request_id)
+
+    async def cancel(self, request: FlowRequest) -> None:
+        """End the rows of a request that have not ended."""
+        request.is_cancelled = True
+        for task in request.running:
+            task.cancel()
+        for runner in self._runners:
+            runner.end_awaiting(request)
+        await request.ended()
+
+    async def look_for_answers(self) -> None:
+        """Go on with rows whose questions a person has answered."""
+        for runner in self._runners:
+            await runner.look_for_answers()
+
+    async def drain(self, within_s: float) -> None:
+        """Accept nothing more, and return when nothing runs, or after `within_s`."""
+        self.is_stopping = True
+        await asyncio.gather(*(runner.wait(within_s) for runner in self._runners))
+
+    async def close(self) -> None:
+        """Let go of what runs; what has not ended goes on when the flow is served again."""
+        self.is_stopping = True
+        await asyncio.gather(*(runner.close() for runner in self._runners))
+
+    def ended_rows(self, request: Accepted) -> dict[int, RowEnd]:
+        """Return the rows of a kept request that have ended, by place."""
+        found = self._book.rows(request, TABLE)
+        return {row_id[1]: RowEnd(RowRef(TABLE, row_id), state, body, ()) for row_id, state, body in found}
+
+    def _known(self, principal: str, key: str, digest: bytes) -> FlowRequest | Accepted | None:
+        running = self._by_key.get((principal, key))
+        kept = running.accepted if running is not None else self._book.find_key(self.run_id, principal, key)
+        if kept is not None and kept.digest != digest:
+            raise KeyReused(kept.request_id)
+        return running or kept
+
+    def _why_full(self, num_rows: int) -> str:
+        if self.is_stopping:
+            return f"the flow '{self.name}' takes no further rows: the server is stopping"
+        return f"{self.num_rows_in_flight:,} of {self._max_rows:,} rows are in flight, and {num_rows:,} more came"
+
+    def _open(self, request: FlowRequest) -> FlowRequest:
+        accepted = request.accepted
+        self._requests[accepted.request_id] = request
+        if accepted.idempotency_key is not None:
+            self._by_key[accepted.principal, accepted.idempotency_key] = request
+        self.num_rows_in_flight += request.num_rows
+        return request
+
+    def _begin(self, request: FlowRequest, place: int, row: Mapping[str, Any], terms: Terms) -> None:
+        if terms != NO_TERMS:
+            self.terms[request.accepted.number] = terms
+        self._runners[-1].start(request, place, row, terms)
+
+    def _forget(self, request: FlowRequest) -> None:
+        accepted = request.accepted
+        del self._requests[accepted.request_id]
+        if accepted.idempotency_key is not None:
+            del self._by_key[accepted.principal, accepted.idempotency_key]
+        self.terms.pop(accepted.number, None)
+        self.num_rows_in_flight -= request.num_rows
+
+    async def _end(self, request: FlowRequest) -> None:
+        await self._book.end(request.accepted.request_id, "cancelled" if request.is_cancelled else "completed")
+        self._forget(request)

@@ -1,0 +1,175 @@
+"""The live host: one scheduler core, one driver, one store and one set of engines for all that comes.
+
+Owns their life, and which flows are served. Never reads a flow file and never speaks HTTP; serve does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sundog.batch.step_facts import plan_facts
+from sundog.cost.history import mean_call_s
+from sundog.deployment import identities, tool_limits, used_engines
+from sundog.execution.agents.turn_facts import turn_facts
+from sundog.execution.executor import RowExecutor
+from sundog.execution.plan_calls import CallMeans, dispatcher_of
+from sundog.host.attempt import Attempt
+from sundog.host.beside import beside
+from sundog.host.driver import Driver
+from sundog.host.recorder import Recorder
+from sundog.host.waits import Waits
+from sundog.ir.physical import PhysicalPlan
+from sundog.ir.pool_names import label_of
+from sundog.ir.values.canonical import describe_value, fingerprint
+from sundog.live.engines import LiveEngines
+from sundog.live.figures import FlowFigures
+from sundog.live.flow import LiveFlow
+from sundog.live.row_runner import RowRunner
+from sundog.live.terms import LiveScope
+from sundog.measured.node_history import extend_history, read_history
+from sundog.operators.base import Operator
+from sundog.sched.core import SchedulerCore
+from sundog.sched.policy import POLICIES, PolicySet
+from sundog.secrets import Secrets
+from sundog.servers.servers import Servers
+from sundog.store.accepted import AcceptedRequests
+from sundog.store.runs import RunList
+from sundog.store.store import Store
+
+TICK_S = 2.0
+LIVE_POLICY = "prefix_grouped"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A flow that is to be served: its plan, and an operator for each kind of step in it."""
+
+    plan: PhysicalPlan
+    operators: Mapping[str, Operator]
+
+    @property
+    def name(self) -> str:
+        return self.plan.logical.name
+
+
+class LiveHost:
+    """One process's live host. `open_live_host` opens it."""
+
+    def __init__(
+        self, state_dir: Path, secrets: Secrets, policies: PolicySet, store: Store, stack: AsyncExitStack
+    ) -> None:
+        self._state_dir = state_dir
+        self._secrets = secrets
+        self._policies = policies
+        self._store = store
+        self._stack = stack
+        self._runs = RunList(store, state_dir)
+        self.engines = LiveEngines(Servers(state_dir, secrets), secrets)
+        self.recorder = Recorder(self._heard)
+        self.waits = Waits(label_of)
+        #: The driver of all requests.
+        self.driver = Driver(SchedulerCore(policies), _unlogged, None, self.recorder, self.waits)
+        #: By name, the flows that are served.
+        self.flows: dict[str, LiveFlow] = {}
+        #: Set where the host cannot go on.
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        #: By flow, what its calls have shown.
+        self.figures: dict[str, FlowFigures] = {}
+
+    async def serve(self, served: Served) -> LiveFlow:
+        """Serve a flow from now on, in place of the one of its name, whose rows end as they began; and go on with what
+        was accepted for it before. ConfigError or EngineError where its engines cannot be opened: then nothing has
+        changed."""
+        plan = served.plan
+        await self.engines.open(used_engines(plan), self.driver)
+        self.engines.open_tools(tool_limits(plan, served.operators), self.driver)
+        flow = self.flows.get(served.name)
+        if flow is not None:
+            flow.renew(self._runner(flow, served), plan.max_rows_in_flight)
+            return flow
+        flow = LiveFlow(served.name, self._run_id(plan), AcceptedRequests(self._store))
+        flow.renew(self._runner(flow, served), plan.max_rows_in_flight)
+        await flow.resume()
+        self.flows[served.name] = flow
+        return flow
+
+    def _run_id(self, plan: PhysicalPlan) -> str:
+        """Return the live run of a flow, locked against other processes."""
+        command = fingerprint(["live", plan.logical.name])
+        self._stack.enter_context(self._runs.lock(command))
+        parts = {"plan": describe_value(plan.written), "engines": identities(plan)}
+        return self._runs.live(command, plan.logical.name, fingerprint(parts)).run_id
+
+    def _runner(self, flow: LiveFlow, served: Served) -> RowRunner:
+        plan, history = served.plan, read_history(self._state_dir, served.name)
+        figures = self.figures.setdefault(served.name, FlowFigures())
+        facts = plan_facts(plan, mean_call_s(history))
+        scope = LiveScope(flow.run_id, is_fresh=False, repeats_unknown_effects=False, facts=facts, terms=flow.terms)
+        means = CallMeans(
+            self._store,
+            self.driver,
+            self.engines.engines,
+            self.engines.by_pool,
+            self._secrets,
+            needs_prefixes=self._policies.needs_prefixes,
+        )
+        calls = dispatcher_of(plan, scope, served.operators, means, figures)
+        (table,) = plan.tables
+        turns = turn_facts(plan, history)
+        executor = RowExecutor(table, plan.logical.constants, calls, figures.observations, figures, turns)
+        for operator in served.operators.values():
+            self._stack.push_async_callback(operator.close)
+        return RowRunner(scope, executor, self._store, self.driver, self.failure)
+
+    async def drain(self, within_s: float) -> None:
+        """Accept nothing more, and return when all has ended that was accepted, or after `within_s`. What has not
+        ended goes on when its flow is served again."""
+        await asyncio.gather(*(flow.drain(within_s) for flow in self.flows.values()))
+        self.driver.stop()
+
+    async def close(self) -> None:
+        """Let go of all that still runs."""
+        await asyncio.gather(*(flow.close() for flow in self.flows.values()))
+        self.keep_history()
+
+    def keep_history(self) -> None:
+        """Add to the history what the calls have shown since the last time."""
+        for name, figures in self.figures.items():
+            extend_history(self._state_dir, name, figures.observations.take())
+
+    async def tick(self) -> None:
+        """Look now and then at what happens outside of this process, as a person's answers."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            for flow in self.flows.values():
+                await flow.look_for_answers()
+
+    def _heard(self, attempt: Attempt) -> None:
+        figures = self.figures.get(attempt.flow)
+        if figures is not None:
+            figures.heard(attempt, self.engines.model_of(attempt.pool))
+
+
+def _unlogged(event: object) -> None:
+    """Keep no log of events: a live host has no end, and neither would that."""
+
+
+@asynccontextmanager
+async def open_live_host(state_dir: Path, secrets: Secrets, policy: str = LIVE_POLICY) -> AsyncIterator[LiveHost]:
+    """Yield a host that serves nothing so far; at the end it lets go of what still runs."""
+    store = Store(state_dir)
+    try:
+        store.open_writer()
+        async with AsyncExitStack() as stack:
+            host = LiveHost(state_dir, secrets, POLICIES.get(policy), store, stack)
+            stack.push_async_callback(host.engines.close)
+            stack.push_async_callback(host.driver.close)
+            stack.push_async_callback(host.close)
+            async with beside(host.tick()):
+                yield host
+    finally:
+        store.close()

@@ -1,0 +1,54 @@
+"""The terms on which a request is worked on: who is charged, how urgent it is, and until when.
+
+Owns these facts, and how the core hears of them. Never decides by them; policies do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from sundog.execution.calls.call_key import CallIdentity, RunScope
+from sundog.ir.row_ids import RowRef
+from sundog.sched.facts import CallFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The terms of one request."""
+
+    #: The one who is charged for it, "" where nobody told.
+    tenant: str = ""
+    #: Smaller is sooner, as in vLLM.
+    priority: int = 0
+    #: Seconds since the epoch after which nobody wants the answer, None for no end.
+    deadline_at: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, written: Mapping[str, Any]) -> Self:
+        """Return the terms that `to_dict` gave."""
+        return cls(**written)
+
+
+NO_TERMS = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class LiveScope(RunScope):
+    """The scope of a live run. Its requests see the outside world anew, each once: reads are shared among the rows of
+    one request."""
+
+    #: By the number of a request, while its rows run; those without any have none here.
+    terms: dict[int, Terms] = field(default_factory=dict)
+
+    def facts_of(self, step: str, identity: CallIdentity) -> CallFacts:
+        facts = RunScope.facts_of(self, step, identity)
+        terms = self.terms.get(identity.row.row_id[0])
+        return facts if terms is None else replace(facts, tenant=terms.tenant, priority=terms.priority)
+
+    def reads_id(self, row: RowRef) -> str:
+        return f"{self.run_id}/{row.row_id[0]}"
