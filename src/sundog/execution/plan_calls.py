@@ -21,8 +21,6 @@ from sundog.operators.base import Operator
 from sundog.secrets import Secrets
 from sundog.store.store import Store
 
-NO_NEEDS: Mapping[str, float] = {}
-
 
 @dataclass(frozen=True, slots=True)
 class CallMeans:
@@ -38,7 +36,7 @@ class CallMeans:
     #: The policies compare prompts.
     needs_prefixes: bool
     #: By step, when the plan needs its results; it may change.
-    needs_s: Mapping[str, float] = field(default=NO_NEEDS)
+    needs_s: Mapping[str, float] = field(default_factory=dict)
 
 
 def dispatcher_of(
