@@ -18,10 +18,25 @@ from sundog.errors import BadResponse
 MAX_CALLS = 128
 
 
+@dataclass(frozen=True, slots=True)
+class CallPiece:
+    """A piece that was joined to a call."""
+
+    #: The place of the call among those that have begun, from 0.
+    place: int
+    #: Empty as long as it is not known.
+    id: str
+    #: Empty as long as it is not known.
+    name: str
+    #: The piece of the arguments.
+    text: str
+
+
 @dataclass(slots=True)
 class _Open:
     """A call of which pieces may still come."""
 
+    place: int
     index: int | None
     id: str = ""
     name: str = ""
@@ -40,15 +55,14 @@ class CallJoiner:
         self._calls: list[_Open] = []
         self.num_characters = 0
 
-    def add(self, pieces: Any, *, is_whole: bool = False) -> None:
-        """Take what one event says of calls, or an answer that came whole (`is_whole`). TypeError or AttributeError for
-        another form."""
+    def add(self, pieces: Any, *, is_whole: bool = False) -> list[CallPiece]:
+        """Take what one event says of calls, or an answer that came whole (`is_whole`), and return what it adds to
+        which call. TypeError or AttributeError for another form."""
         if not pieces:
-            return
+            return []
         if not isinstance(pieces, list):
             raise TypeError("its tool_calls are no list")
-        for piece in pieces:
-            self._add(piece, is_whole=is_whole)
+        return [self._add(piece, is_whole=is_whole) for piece in pieces]
 
     def calls(self, *, is_cut: bool = False) -> tuple[ToolCall, ...]:
         """Return the calls in their order; BadResponse for one that names no tool. A call without arguments has `{}`,
@@ -63,7 +77,7 @@ class CallJoiner:
             for call in found
         )
 
-    def _add(self, piece: Any, *, is_whole: bool) -> None:
+    def _add(self, piece: Any, *, is_whole: bool) -> CallPiece:
         function = piece.get("function") or piece
         id, name, text = _id(piece.get("id")), _text(function.get("name")), _arguments(function.get("arguments"))
         call = self._begun(None, id) if is_whole else self._call_of(_index(piece.get("index")), id, name, text)
@@ -71,10 +85,11 @@ class CallJoiner:
         call.name = call.name or name
         if text and len(text) == call.num_characters and text == call.arguments and _is_object(text):
             # Some proxies end a call with all of it once more.
-            return
+            return CallPiece(call.place, call.id, call.name, "")
         call.pieces.append(text)
         call.num_characters += len(text)
         self.num_characters += len(text) + len(name)
+        return CallPiece(call.place, call.id, call.name, text)
 
     def _call_of(self, index: int | None, id: str, name: str, text: str) -> _Open:
         """Return the call that a piece belongs to: a new one where the piece begins one."""
@@ -96,7 +111,7 @@ class CallJoiner:
         """Return a new call."""
         if len(self._calls) >= MAX_CALLS:
             raise BadResponse(f"the model called more than {MAX_CALLS} tools at once")
-        self._calls.append(_Open(index, id))
+        self._calls.append(_Open(len(self._calls), index, id))
         return self._calls[-1]
 
 
