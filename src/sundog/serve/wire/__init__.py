@@ -1,0 +1,1 @@
+"""The wire forms of the model gateway, as pure translations to and from OpenAI chat."""
