@@ -16,7 +16,7 @@ T = TypeVar("T")
 MAX_SHOWN_CHARACTERS = 80
 
 
-def shown_value(value: Any) -> str:
+def shown_field(value: Any) -> str:
     """Return a value of a request as a message shows it."""
     text = shown_json(value, MAX_SHOWN_CHARACTERS)
     return f"'{text}'" if isinstance(value, str) else text
