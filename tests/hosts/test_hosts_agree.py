@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sundog.sched.facts import TIERS
 from sundog.sched.policy import PolicySet
 from tests.hosts.scenarios import Ask, by_core, by_driver, by_plugin, told
 from tests.sched.sets import REGISTERED, SETS
@@ -58,6 +59,23 @@ SCENARIOS = [
         ],
         ["other", "back", "a"],
     ),
+    (
+        "live",
+        waiting(ask("a", 1, tier="flex"), ask("b", 2), ask("c", 3, tier="batch"), ask("d", 4, tier="priority")),
+        "dbac",
+    ),
+    ("live", waiting(ask("a", 1, deadline_s=2.0), ask("b", 2), ask("c", 3, deadline_s=90.0)), "cba"),
+    (
+        "live",
+        [
+            told(FIRST, last_turn=False),
+            Ask("other", 1.0, 5.0, envelope={"workflow": "x"}),
+            ask("a", 2.0),
+            ask("back", 11.0, workflow="w0", turn=1, last_turn=False),
+            ask("of a child", 11.5, root="w0"),
+        ],
+        ["other", "back", "of a child", "a"],
+    ),
     ("prefix_grouped", waiting(ask("a", 1), ask("b", 2)), "ab"),
 ]
 
@@ -96,6 +114,7 @@ def _asks(drawn: list[tuple[int, int, int, int, bool, int, int]]) -> list[Ask]:
             "last_turn": is_last,
             "tenant": f"t{tenant}",
             "remaining_tokens": float(size * 10),
+            "tier": TIERS[size % len(TIERS)],
             "successor_path_s": float(deadline),
             **({"deadline_s": float(deadline)} if deadline else {}),
         }

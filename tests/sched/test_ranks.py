@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sundog.sched.books.samples import RecentSamplesByKey
-from sundog.sched.facts import CallFacts
+from sundog.sched.facts import TIERS, CallFacts
 from sundog.sched.policy import PolicySet
 from sundog.sched.views import RequestView, SchedView, WorkflowView
 from tests.sched.sets import REGISTERED, SETS
@@ -70,6 +70,18 @@ CASES = [
     ("slack_edf", "one that is lost comes last", {}, {"deadline_s": 105.0, "arrival_time": 1.0}),
     ("slack_edf", "steps after it count", {}, {"deadline_s": 107.0, "successor_path_s": 2.0, "arrival_time": 1.0}),
     ("slack_edf", "the lost as they came", {"deadline_s": 99.0, "arrival_time": 1.0}, {"deadline_s": 105.0}),
+    ("live", "a tier before a priority", {"arrival_time": 99.0}, {"tier": "flex", "priority": -9}),
+    ("live", "a tier before a deadline", {}, {"tier": "flex", "deadline_s": 110.0}),
+    ("live", "batch comes last", {"tier": "flex", "deadline_s": 99.0}, {"tier": "batch", "priority": -9}),
+    ("live", "priority before deadline", {"priority": -1}, {"deadline_s": 110.0}),
+    ("live", "earliest deadline", {"deadline_s": 120.0}, {"deadline_s": 121.0, "arrival_time": 1.0}),
+    ("live", "a deadline before none", {"deadline_s": 999.0}, {"arrival_time": 1.0}),
+    ("live", "one that is lost comes last", {"priority": 2}, {"deadline_s": 105.0, "priority": -2}),
+    ("live", "but in its tier alone", {"deadline_s": 105.0}, {"tier": "flex"}),
+    ("live", "the lost by priority", {"deadline_s": 105.0, "priority": -1}, {"deadline_s": 99.0, "arrival_time": 1.0}),
+    ("live", "then as they came", {"deadline_s": 105.0, "arrival_time": 1.0}, {"deadline_s": 99.0}),
+    ("live", "the program that arrived first", {"workflow_id": "old", "arrival_time": 95.0}, {"workflow_id": "new"}),
+    ("live", "the root of its parents", {"root_program": "old", "workflow_id": "kept"}, {"workflow_id": "new"}),
     (
         "prefix_grouped",
         "what extends its row's last call",
@@ -134,6 +146,8 @@ REQUESTS = st.builds(
         tenant=st.sampled_from(["", "greedy", "modest"]),
         successor_path_s=SECONDS,
         priority=st.integers(-2, 2),
+        tier=st.sampled_from(TIERS),
+        root_program=st.sampled_from(["", "old", "unknown"]),
     ),
 )
 

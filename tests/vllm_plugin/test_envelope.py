@@ -15,7 +15,7 @@ FULL = {
     "flow": "review", "node": "answer", "workflow": "row-7", "turn": 2, "last_turn": False, "prefix_group": "filing-3",
     "steps_to_next_use": 2, "expected_output_tokens": 40, "deadline_s": 30.0, "successor_path_s": 4.5,
     "remaining_steps": 2, "remaining_tokens": 900, "tenant": "audit", "tool": "search",
-    "tool_share": 0.75, "expected_pause_s": 1.5,
+    "tool_share": 0.75, "expected_pause_s": 1.5, "tier": "flex", "root": "row-1",
 }  # fmt: skip
 
 

@@ -26,9 +26,11 @@ from sundog.sched.policies.routing import (
     least_outstanding,
     not_where_it_failed,
     prefix_affinity,
+    session_affinity,
     within_load_bound,
 )
 from sundog.sched.policies.speculation import smart_spec
+from sundog.sched.policies.tiers import tier_first
 from sundog.sched.policies.time_slice import widest_steps
 from sundog.sched.policy import PolicySet
 
@@ -104,3 +106,16 @@ FAIR_SHARE = replace(_RANKED, name="fair_share", rank=order.fair_share, reads=("
 """The tenant that has had the least service runs first."""
 SLACK_EDF = replace(_RANKED, name="slack_edf", rank=order.slack_edf, reads=("deadline_s",))
 """The earliest deadline goes first among the requests that can still make it."""
+
+LIVE = replace(
+    FCFS,
+    name="live",
+    rank=tier_first,
+    scores=((not_where_it_failed, 4.0), (session_affinity, 1.0), (prefix_affinity, 1.0), (least_outstanding, 1.0)),
+    needs_prefixes=True,
+    needs_workflows=True,
+    ranks_with_time=True,
+    max_idle_s=3600.0,
+    draft=smart_spec,
+)
+"""Requests as they come run by tier, deadline and the arrival of their programs, where these ran before."""

@@ -57,6 +57,7 @@ from sundog.sched.events import (
     WorkerPlanned,
     WorkflowLeft,
 )
+from sundog.sched.facts import LOW_TIERS
 from sundog.sched.filling import Filler
 from sundog.sched.policy import Deferred, PolicySet
 from sundog.sched.views import ReplicaView, RequestView, SchedView
@@ -349,8 +350,9 @@ class SchedulerCore:
         tokens = request.num_prompt_tokens, request.num_expected_output_tokens
         replica.running.hold(request.request_id, request.prefix_key, *tokens)
         num_known = replica.prefixes.begin(request.prefix_key, request.request_id)
-        self._turns.start(request, num_known * block_tokens(request.prefix_key, request.num_prompt_tokens))
+        self._turns.start(request, replica, num_known * block_tokens(request.prefix_key, request.num_prompt_tokens))
         pool.num_free -= 1
+        pool.num_starts_above = 0 if request.facts.tier in LOW_TIERS else pool.num_starts_above + 1
         # Others with its prefix wait until it is computed, unless the engine shares what is being computed.
         leads = not replica.shares_cold_prefixes and pool.prefixes.is_shared(request.prefix_key[num_known:])
         actions.append(Submit(request.request_id, replica.replica_id, request.num_attempts, leads))

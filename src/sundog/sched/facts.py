@@ -7,6 +7,14 @@ Never decides what follows from them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+Tier = Literal["priority", "default", "flex", "batch"]
+"""A class of service. `batch` fills what the others leave."""
+TIERS: tuple[Tier, ...] = get_args(Tier)
+"""The soonest first."""
+LOW_TIERS = TIERS[2:]
+"""They wait for the others, and get a share of the starts where that would be for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,10 @@ class CallFacts:
     tool_share: float | None = None
     #: Seconds that `tool` takes in the mean of earlier runs, None where none has told.
     expected_pause_s: float | None = None
+    #: The class of service that was asked for.
+    tier: Tier = "default"
+    #: Name of the program at the root of its program's parents, "" where it has none.
+    root_program: str = ""
 
     @property
     def step_id(self) -> str:

@@ -35,6 +35,7 @@ class Filler:
         self._sched.num_queued = len(pool.waiting)
         self._sched.num_seen_blocks = pool.prefixes.num_blocks
         self._sched.num_cache_blocks = pool.num_cache_blocks
+        self._sched.num_starts_above = pool.num_starts_above
 
     def rank_all(self, pool: Pool) -> None:
         """Rank all that wait, here and at replicas, as ranks have changed."""
@@ -75,11 +76,19 @@ class Filler:
     def _rank_again(self, pool: Pool) -> None:
         """Ranks by workflows change while requests wait. A long queue is looked through again after RANK_AGAIN_S;
         meanwhile its best ones are, until one has not changed."""
-        queue = pool.waiting
-        if len(queue) <= MAX_RANKED_ALWAYS or self._sched.time_s >= pool.ranked_s + RANK_AGAIN_S:
+        queues = [pool.waiting, *pool.at_replica.values()] if self._policies.ranks_with_time else [pool.waiting]
+        is_due = self._sched.time_s >= pool.ranked_s + RANK_AGAIN_S
+        short = [queue for queue in queues if is_due or len(queue) <= MAX_RANKED_ALWAYS]
+        for queue in short:
             self._rank_queue(queue)
+        if len(short) == len(queues):
             pool.ranked_s = self._sched.time_s
             return
+        for queue in queues:
+            if len(queue) > MAX_RANKED_ALWAYS:
+                self._rank_heads(queue)
+
+    def _rank_heads(self, queue: list[Entry]) -> None:
         for _ in range(MAX_RANKED_HEADS):
             rank, sequence, request = queue[0]
             now = self._policies.rank(request, self._sched)

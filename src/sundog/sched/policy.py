@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from sundog.registry import Registry
 from sundog.sched.policies.retention import least_recently_used, nothing_is_retained
@@ -100,6 +101,11 @@ class PolicySet:
     needs_prefixes: bool = False
     #: Hosts keep the book of workflows only for a set that reads it.
     needs_workflows: bool = False
+    #: Ranks change with time, so that requests that wait at a replica are ranked again too.
+    ranks_with_time: bool = False
+    #: Seconds after which a workflow of which nothing waits or runs is forgotten. Where they are finite, one whose call
+    #: was broken off is not forgotten at once: its program may go on.
+    max_idle_s: float = inf
     #: Fields of CallFacts without which it orders requests as they came.
     reads: tuple[str, ...] = ()
     #: None lets all engines of a device start requests.

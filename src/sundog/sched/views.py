@@ -124,6 +124,12 @@ class WorkflowView:
     num_remaining_tokens: float = 0.0
     #: When it must have ended, None where nobody told.
     deadline_s: float | None = None
+    #: Its requests that wait or run.
+    num_open: int = 0
+    #: When its last call ended, None before the first has.
+    last_end_s: float | None = None
+    #: By pool, where its last call started; inside an engine there is none.
+    replica_ids: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -319,6 +325,8 @@ class SchedView:
     num_seen_blocks: int = 0
     #: both; blocks of the pool's smallest cache
     num_cache_blocks: int = 0
+    #: both; starts in the pool at hand since the last one of the tiers `flex` and `batch`
+    num_starts_above: int = 0
     #: core; load of the emptiest of the pool's replicas
     least_load: float = 0.0
     #: core; devices on which engines with a prefix cache compute; pools that share one count once

@@ -10,7 +10,7 @@ from dataclasses import replace
 from sundog.sched.books.between_calls import BetweenCalls
 from sundog.sched.books.prefix_index import PrefixIndex, PrefixOrder
 from sundog.sched.books.workflows import WorkflowBook, moved
-from sundog.sched.facts import CallFacts
+from sundog.sched.facts import LOW_TIERS, CallFacts
 from sundog.sched.views import ReplicaView, RequestView, SchedView, WorkflowView
 from sundog.vllm_plugin.engine_types import EngineRequest
 from sundog.vllm_plugin.envelope import Envelope
@@ -82,6 +82,7 @@ class EngineBooks:
         self.replica.requests[view.request_id] = view
         self.replica.num_running = len(self.replica.requests)
         self.replica.num_routed += view.num_preemptions == 0
+        self.sched.num_starts_above = 0 if view.facts.tier in LOW_TIERS else self.sched.num_starts_above + 1
         self.replica.running.hold(view.request_id, view.prefix_key, view.num_prompt_tokens, view.max_output_tokens)
         self.see(request)
         if view.request_id in self.envelopes:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sundog.errors import UserError
-from sundog.sched.facts import CallFacts
+from sundog.sched.facts import CallFacts, Tier
 
 ENVELOPE_KEY = "sundog"
 
@@ -60,6 +60,10 @@ class Envelope(BaseModel):
     tool_share: float | None = Field(default=None, ge=0, le=1)
     #: Seconds that it takes, as earlier runs tell.
     expected_pause_s: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    #: The class of service that was asked for.
+    tier: Tier = "default"
+    #: The workflow at the root of those that began this one.
+    root: str = ""
 
     def facts(self) -> CallFacts:
         """Return the same in the words of the scheduler, without what stands in the request itself."""
@@ -77,6 +81,8 @@ class Envelope(BaseModel):
             num_remaining_tokens=self.remaining_tokens,
             tool_share=self.tool_share,
             expected_pause_s=self.expected_pause_s,
+            tier=self.tier,
+            root_program=self.root,
         )
 
 

@@ -32,6 +32,8 @@ class Pool:
     num_free: int = 0
     #: Requests that wait for another one's prefill.
     num_parked: int = 0
+    #: Starts since the last one of the tiers `flex` and `batch`.
+    num_starts_above: int = 0
     #: Requests that have finished so far.
     num_finished: int = 0
     #: Blocks of the smallest of its replicas' caches.

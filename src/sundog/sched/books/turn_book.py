@@ -21,17 +21,18 @@ class TurnBook:
         self._retain = policies.retain
         self._sched = sched
         self._retained = RetainedBook()
-        self._workflows = WorkflowBook(sched, self._retained.release)
+        self._workflows = WorkflowBook(sched, self._retained.release, policies.max_idle_s)
 
     def pass_time(self, time_s: float) -> None:
-        """Let go what was retained until now."""
+        """Let go what was retained until now, and forget who has been away for too long."""
         self._retained.release_expired(time_s)
+        self._workflows.forget_idle()
 
     def arrive(self, request: RequestView) -> None:
         if self._needs_workflows:
             self._workflows.arrive(request)
 
-    def start(self, request: RequestView, num_cached_tokens: int) -> None:
+    def start(self, request: RequestView, replica: ReplicaView, num_cached_tokens: int) -> None:
         """Charge its prompt, but for what is taken to be in the replica's cache."""
         if not self._needs_workflows:
             return
@@ -39,6 +40,9 @@ class TurnBook:
         self._workflows.start(request, num_cached_tokens, block_tokens=0)
         request.num_charged_tokens = request.num_prompt_tokens - num_cached_tokens
         self._workflows.charge(request, request.num_charged_tokens, 0)
+        workflow = self._workflows.by_id.get(request.workflow_id)
+        if workflow is not None:
+            workflow.replica_ids[replica.pool] = replica.replica_id
 
     def finish(self, request: RequestView, replica: ReplicaView, event: RequestFinished) -> None:
         """Charge its answer, and what was wrong about its prompt; retain its KV if its workflow will come back soon."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
+from math import inf
 
 from sundog.sched.books.fairness import VirtualTokens
 from sundog.sched.books.samples import RecentSamplesByKey
@@ -20,6 +22,8 @@ MAX_KEYS = 4_096
 MAX_LENGTHS = 200
 """Lengths of answers remembered for each step and model, as many as Past-Future keeps."""
 MAX_TOOL_TIMES = 4_096
+NUM_LOOKED_AT = 2
+"""More than one, so that more are forgotten than come."""
 RECENT = 0.1
 """Weight of the newest sample in a moving mean."""
 
@@ -30,8 +34,14 @@ class WorkflowBook:
     A request with facts is charged to its tenant from its arrival to its end; one without is no business of this
     book, except that its answer's length is remembered."""
 
-    def __init__(self, sched: SchedView, on_forgotten: Callable[[str], object] = lambda workflow_id: None) -> None:
-        """`on_forgotten` hears of each workflow that leaves the book, for whatever reason."""
+    def __init__(
+        self,
+        sched: SchedView,
+        on_forgotten: Callable[[str], object] = lambda workflow_id: None,
+        max_idle_s: float = inf,
+    ) -> None:
+        """`on_forgotten` hears of each workflow that leaves the book, for whatever reason. `max_idle_s` as of a policy
+        set."""
         self.by_id: OrderedDict[str, WorkflowView] = OrderedDict()
         self._output_lengths: RecentSamplesByKey[tuple[str, str]] = RecentSamplesByKey(MAX_LENGTHS, MAX_KEYS)
         self._tool_times_s: RecentSamplesByKey[str] = RecentSamplesByKey(MAX_TOOL_TIMES, MAX_KEYS)
@@ -40,6 +50,7 @@ class WorkflowBook:
         self._num_workflows = 0
         self._sched = sched
         self._on_forgotten = on_forgotten
+        self._max_idle_s = max_idle_s
         sched.output_lengths = self._output_lengths
         sched.tool_times_s = self._tool_times_s
         sched.virtual_tokens = self._service
@@ -79,7 +90,9 @@ class WorkflowBook:
         if workflow is None:
             return None
         workflow.num_turns += 1
-        if request.facts.is_last_turn or not is_whole:
+        workflow.num_open = max(0, workflow.num_open - 1)
+        workflow.last_end_s = self._sched.time_s
+        if request.facts.is_last_turn or not (is_whole or self._max_idle_s < inf):
             self._turns.add(workflow.num_turns)
             self._sched.turns_correlation = self._turns.correlation
             self.forget(workflow.workflow_id)
@@ -94,6 +107,20 @@ class WorkflowBook:
         """It is known to ask no more."""
         if self.by_id.pop(workflow_id, None) is not None:
             self._on_forgotten(workflow_id)
+
+    def forget_idle(self) -> None:
+        """Forget those of which nothing has waited or run for too long; looks at the first few, at every event."""
+        if self._max_idle_s == inf:
+            return
+        since_s = self._sched.time_s - self._max_idle_s
+        for workflow_id in list(islice(self.by_id, NUM_LOOKED_AT)):
+            workflow = self.by_id[workflow_id]
+            if workflow.num_open:
+                self.by_id.move_to_end(workflow_id)
+            elif workflow.last_end_s is None or workflow.last_end_s <= since_s:
+                self.forget(workflow_id)
+            else:
+                return
 
     def _continue(self, request: RequestView, facts: CallFacts) -> int:
         workflow = self.by_id.get(request.workflow_id)
@@ -112,6 +139,7 @@ class WorkflowBook:
         workflow.num_remaining_steps = facts.num_remaining_steps
         workflow.num_remaining_tokens = facts.num_remaining_tokens
         workflow.deadline_s = request.deadline_s
+        workflow.num_open += 1
         self.by_id.move_to_end(request.workflow_id)
         return self._num_workflows
 

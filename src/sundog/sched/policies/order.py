@@ -77,7 +77,7 @@ def program_first_come(request: RequestView, sched: SchedView) -> tuple[float, .
     """
     workflow = sched.workflows.get(request.workflow_id)
     is_retained = workflow is not None and request.arrival_time < workflow.retained_until_s
-    return (-float(request.num_preemptions > 0), -float(is_retained), *_arrival(request, sched))
+    return (-float(request.num_preemptions > 0), -float(is_retained), *program_arrival(request, sched))
 
 
 def shortest_remaining(request: RequestView, sched: SchedView) -> tuple[float, ...]:
@@ -94,7 +94,7 @@ def shortest_remaining(request: RequestView, sched: SchedView) -> tuple[float, .
     workflow = sched.workflows.get(request.workflow_id)
     num_tokens = request.num_prefill_tokens + remaining_output_tokens(request, sched, MEDIAN)
     num_later_tokens = 0.0 if workflow is None else workflow.num_remaining_tokens
-    return (num_tokens + num_later_tokens, *_arrival(request, sched))
+    return (num_tokens + num_later_tokens, *program_arrival(request, sched))
 
 
 def least_attained_service(request: RequestView, sched: SchedView) -> tuple[float, ...]:
@@ -115,7 +115,7 @@ def least_attained_service(request: RequestView, sched: SchedView) -> tuple[floa
     workflow = sched.workflows.get(request.workflow_id)
     num_own_tokens = request.num_computed_tokens + request.num_output_tokens
     num_tokens = num_own_tokens if workflow is None else workflow.num_attained_tokens
-    return (num_tokens // SERVICE_QUANTUM_TOKENS, *_arrival(request, sched))
+    return (num_tokens // SERVICE_QUANTUM_TOKENS, *program_arrival(request, sched))
 
 
 def critical_path(request: RequestView, sched: SchedView) -> tuple[float, ...]:
@@ -131,7 +131,7 @@ def critical_path(request: RequestView, sched: SchedView) -> tuple[float, ...]:
     >>> [one.request_id for one in sorted(requests, key=lambda one: critical_path(one, SchedView()))]
     ['first', 'second', 'last']
     """
-    return (-remaining_s(request, sched), request.need_s, *_arrival(request, sched))
+    return (-remaining_s(request, sched), request.need_s, *program_arrival(request, sched))
 
 
 def fair_share(request: RequestView, sched: SchedView) -> tuple[float, ...]:
@@ -147,7 +147,7 @@ def fair_share(request: RequestView, sched: SchedView) -> tuple[float, ...]:
     >>> [one.request_id for one in sorted(requests, key=lambda one: fair_share(one, sched))]
     ['quiet', 'busy']
     """
-    return (sched.virtual_tokens.get(request.facts.tenant, 0.0), *_arrival(request, sched))
+    return (sched.virtual_tokens.get(request.facts.tenant, 0.0), *program_arrival(request, sched))
 
 
 def slack_edf(request: RequestView, sched: SchedView) -> tuple[float, ...]:
@@ -164,10 +164,19 @@ def slack_edf(request: RequestView, sched: SchedView) -> tuple[float, ...]:
     """
     deadline_s = float("inf") if request.deadline_s is None else request.deadline_s
     if sched.time_s + remaining_s(request, sched) > deadline_s:
-        return (1.0, 0.0, *_arrival(request, sched))
-    return (0.0, deadline_s, *_arrival(request, sched))
+        return (1.0, 0.0, *program_arrival(request, sched))
+    return (0.0, deadline_s, *program_arrival(request, sched))
 
 
-def _arrival(request: RequestView, sched: SchedView) -> tuple[float, float]:
-    workflow = sched.workflows.get(request.workflow_id)
-    return (request.arrival_time if workflow is None else workflow.arrival_s, request.arrival_time)
+def program_arrival(request: RequestView, sched: SchedView) -> tuple[float, float]:
+    """Return when its program arrived, or the one at the root of its program's parents; and when it did.
+
+    >>> from sundog.sched.facts import CallFacts
+    >>> from sundog.sched.views import WorkflowView
+    >>> sched = SchedView(workflows={"root": WorkflowView("root", 1.0), "child": WorkflowView("child", 7.0)})
+    >>> facts = CallFacts(root_program="root")
+    >>> program_arrival(RequestView("r", "gpu", arrival_time=9.0, workflow_id="child", facts=facts), sched)
+    (1.0, 9.0)
+    """
+    found = sched.workflows.get(request.facts.root_program) or sched.workflows.get(request.workflow_id)
+    return (request.arrival_time if found is None else found.arrival_s, request.arrival_time)

@@ -8,6 +8,8 @@ SLACK = 0.25
 """A share of a replica's slots or KV tokens."""
 WORTH_FOLLOWING = 0.5
 """A share of a prompt's blocks."""
+KV_HALF_LIFE_S = 300.0
+"""A guess: hosted caches of prompts keep an idle one for five minutes."""
 
 
 def within_load_bound(request: RequestView, replica: ReplicaView, sched: SchedView) -> bool:
@@ -52,6 +54,28 @@ def prefix_affinity(request: RequestView, replica: ReplicaView, sched: SchedView
     key = request.prefix_key
     share = replica.prefixes.num_known_blocks(key) / len(key) if key else 0.0
     return share if share >= WORTH_FOLLOWING else 0.0
+
+
+def session_affinity(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:
+    """Prefer the replica where the last call of the request's program ran, the less the longer that is ago: 1 while or
+    right after it ran, 1/2 after five minutes.
+
+    So a program finds its KV blocks again where its prompts tell nothing. SAGA (arXiv 2605.00528) has the same with a
+    bound on load, which is a filter here. Loses where programs are unlike each other: what came to a replica stays
+    there. A request on its own prefers none.
+
+    >>> from sundog.sched.views import WorkflowView
+    >>> program = WorkflowView("p", 0.0, last_end_s=100.0, replica_ids={"gpu": "gpu/1"})
+    >>> sched = SchedView(time_s=400.0, workflows={"p": program})
+    >>> request = RequestView("r", "gpu", workflow_id="p")
+    >>> [session_affinity(request, ReplicaView(name, "gpu"), sched) for name in ("gpu/0", "gpu/1")]
+    [0.0, 0.5]
+    """
+    program = sched.workflows.get(request.workflow_id)
+    if program is None or program.replica_ids.get(request.pool) != replica.replica_id:
+        return 0.0
+    away_s = 0.0 if program.last_end_s is None else sched.time_s - program.last_end_s
+    return float(0.5 ** (away_s / KV_HALF_LIFE_S))
 
 
 def not_where_it_failed(request: RequestView, replica: ReplicaView, sched: SchedView) -> float:
