@@ -104,6 +104,7 @@ def test_full_json_schema_is_kept_as_it_is() -> None:
         ({"json_schema": {"type": "object"}, "a": "str"}, "stands alone"),
         ({"json_schema": {"type": "array"}}, "must describe an object"),
         ({"json_schema": {"type": "object", "required": 3}}, "is no JSON Schema"),
+        ({"json_schema": {"type": "object", "$schema": []}}, "'\\$schema' is no text"),
         ({"json_schema": {"type": "object", "properties": {"a": {"$ref": "#/no"}}}}, "refers to '#/no'"),
         ({"json_schema": {"type": "object", "properties": {"a": {"$ref": "http://x/y"}}}}, "refers to 'http://x/y'"),
     ],

@@ -77,6 +77,8 @@ def find_answer_mistakes(value: Any, schema_text: str) -> list[str]:
 def check_schema(schema: dict[str, Any]) -> None:
     """Raise ValueError for what is no JSON Schema, or none that can be checked without the network and within
     bounds."""
+    if not isinstance(schema.get("$schema", ""), str):
+        raise ValueError("'json_schema' is no JSON Schema: its '$schema' is no text")
     try:
         _check_patterns(schema)
         kind: Any = validator_for(schema, default=Draft202012Validator)
