@@ -1,0 +1,1 @@
+"""The form `/v1/responses` over chat: requests, answers and streams."""
