@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sundog.engines.openai.protocol.json_text import parse_json
 from sundog.errors import BadResponse, EngineError, EngineUnavailable
 from sundog.serve.wire.answer_parts import AnswerParts, PartBegun, PartEnded, PartGrown, PartStep
 from tests.serve.wire.scripted_chat import begun_call, call, completion, delta, finish, more_call
@@ -150,6 +151,20 @@ def test_a_call_without_a_name_is_an_error() -> None:
 def test_more_of_a_call_that_has_ended_is_an_error() -> None:
     with pytest.raises(BadResponse, match="after its end"):
         steps_of(begun_call(0, "a", "f", "{}"), begun_call(1, "b", "g"), more_call(0, '{"x":1}'))
+
+
+def test_a_call_is_judged_once_while_others_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[bytes] = []
+
+    def judge(data: bytes) -> Any:
+        judged.append(data)
+        return parse_json(data)
+
+    monkeypatch.setattr("sundog.serve.wire.answer_parts.parse_json", judge)
+    waiting = [begun_call(1, "b", "g", "["), *[more_call(1, "1,")] * 50]
+    steps = steps_of(begun_call(0, "a", "f", "{"), *waiting, more_call(0, "}"))
+    assert merged(steps) == [A, PartGrown("{}"), END, B, PartGrown("[" + "1," * 50), END]
+    assert judged == [b"{", b"{}"]
 
 
 @st.composite

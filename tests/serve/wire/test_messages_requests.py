@@ -160,6 +160,17 @@ TURNS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
             {"role": "user", "content": "so?"},
         ],
     ),
+    "turns of an assistant that follow each other": (
+        [{"role": "assistant", "content": content} for content in ("a", [use("1")], "b")],
+        [
+            {
+                "role": "assistant",
+                "content": "a",
+                "tool_calls": [{"id": "1", "type": "function", "function": {"name": "find", "arguments": "{}"}}],
+            },
+            {"role": "assistant", "content": "b"},
+        ],
+    ),
     "pictures of results": (
         [{"role": "user", "content": [result("1", [IMAGE]), result("2"), text("so?")]}],
         [

@@ -97,6 +97,15 @@ def test_an_answer_that_was_cut_is_incomplete(reason: str, status: str, details:
     assert told[-1]["response"] == answer
 
 
+def test_only_the_last_item_of_an_answer_that_was_cut_is_incomplete() -> None:
+    """Both calls are told at the end: the first one never was whole."""
+    calls = [call("c1", "find", "{"), call("c2", "find", "{")]
+    answer = whole(completion("length", tool_calls=calls))
+    assert [one["status"] for one in answer["output"]] == ["completed", "incomplete"]
+    told = sent([begun_call(0, "c1", "find", "{"), begun_call(1, "c2", "find", "{"), *finish("length")])
+    assert told[-1]["response"] == answer
+
+
 @pytest.mark.parametrize("message", [{"content": ""}, {"content": None}])
 def test_an_answer_without_a_word_is_an_empty_message(message: dict[str, Any]) -> None:
     answer = whole(completion(**message))
@@ -218,5 +227,6 @@ def test_a_request_that_follows_begins_with_the_items_before() -> None:
     ]
     assert responses_to_chat(second_body, earlier=kept)["messages"] == expected
     all_kept = items_of(second_body, whole(completion(content="done"), second_body), kept)
+    assert "item_reference" not in [item["type"] for item in all_kept]
     third = responses_to_chat({"model": "m", "input": "more"}, earlier=all_kept)["messages"]
     assert third == [*expected, {"role": "assistant", "content": "done"}, {"role": "user", "content": "more"}]

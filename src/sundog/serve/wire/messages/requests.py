@@ -112,7 +112,8 @@ def _add_user(conversation: ChatConversation, content: Any, param: str) -> None:
 
 
 def _add_assistant(conversation: ChatConversation, content: Any, param: str) -> None:
-    conversation.close_turn()
+    """Add what an assistant thought and said, and its calls. A turn that says nothing belongs to the message
+    of the turn before."""
     texts: list[str] = []
     calls: list[tuple[str, str, str]] = []
     for place, block in blocks_at(content, param):
