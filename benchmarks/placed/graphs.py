@@ -55,6 +55,14 @@ class Graph:
         read = {parent for step in self.steps for parent in step.parents}
         return tuple(step.name for step in self.steps if step.name not in read)
 
+    @property
+    def depths(self) -> dict[str, int]:
+        """By step, how many steps the longest chain before it has."""
+        found: dict[str, int] = {}
+        for step in self.steps:
+            found[step.name] = max((found[parent] + 1 for parent in step.parents), default=0)
+        return found
+
     def call_s(self, step: GraphStep) -> float:
         return CALL_S if step.is_llm else {"sql": SQL_S, "http": self.http_s, "py": 0.0}[step.kind]
 
