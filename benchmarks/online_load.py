@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from machine import save
-from online.arms import COMPARED
+from online.arms import COMPARED, WHAT_IFS
 from online.figures import Effort, OnlineCase, measured, ratios
 from online.load import NUM_QUERIES, SPACINGS
 from online.workload import UNLIMITED_PLACES, Machines
@@ -43,6 +43,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--spacings", nargs="*", default=list(SPACINGS), choices=SPACINGS)
     parser.add_argument("--repetitions", nargs="*", default=["halo", "none"], choices=list(NUM_QUERIES))
     parser.add_argument("--places", type=int, default=UNLIMITED_PLACES, help="of all SQL steps, and of all HTTP steps")
+    parser.add_argument("--what-ifs", nargs="*", default=["windows_merging"], choices=list(WHAT_IFS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="120 s and one load, coarse rates")
     parser.add_argument("--jobs", type=int, default=1)
@@ -55,7 +56,7 @@ def _cases(given: argparse.Namespace) -> Iterator[OnlineCase]:
         for repetition in given.repetitions:
             for spacing in given.spacings:
                 if fnmatch(name, given.workloads):
-                    effort = QUICK if given.quick else Effort()
+                    effort = QUICK if given.quick else Effort(arms=(*COMPARED, *given.what_ifs))
                     yield OnlineCase(graph, spacing, repetition, Machines(given.places), effort, given.seed)
 
 
