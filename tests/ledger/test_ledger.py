@@ -67,7 +67,8 @@ def test_a_call_that_cost_more_is_counted_whole() -> None:
     ledger = opened(SpendingLimits(max_tokens=100))
     ledger.settle(held(ledger.reserve([RUN], Charge(num_tokens=80), 0.0)), Charge(num_tokens=120))
     assert ledger.spent(RUN).num_tokens == 120
-    assert not refused(ledger.reserve([RUN], NO_CHARGE, 0.0)).may_fit_later
+    assert not refused(ledger.reserve([RUN], Charge(num_tokens=1), 0.0)).may_fit_later
+    held(ledger.reserve([RUN], NO_CHARGE, 0.0))
 
 
 def test_nothing_starts_at_the_deadline() -> None:

@@ -32,8 +32,9 @@ COMMANDS = OnDemand(
         "calibrate": Declared("sundog.cli.calibrate", "Example: sundog calibrate flow.yaml --engine local"),
         "bench": Declared("sundog.cli.bench", "Example: sundog bench --quick", PASSED_ON),
         "import": Declared("sundog.cli.import_flow", attribute="import_flow"),
-        "engine": Declared("sundog.cli.engine"),
-        "model": Declared("sundog.cli.model"),
+        "engine": Declared("sundog.cli.groups.engine"),
+        "keys": Declared("sundog.cli.groups.keys"),
+        "model": Declared("sundog.cli.groups.model"),
     }
 )
 

@@ -47,8 +47,9 @@ class SpendingLimits:
             raise ConfigError(f"max_tokens cannot be {self.max_tokens}", hint="write a number of tokens, as 1000000")
 
     @property
-    def is_any(self) -> bool:
-        return self != NO_LIMITS
+    def are_of_money(self) -> bool:
+        """Return whether dollars or tokens are limited."""
+        return self.max_usd is not None or self.max_tokens is not None
 
 
 NO_LIMITS = SpendingLimits()
@@ -70,14 +71,14 @@ class _Account:
         self.max_nano_usd = None if limits.max_usd is None else nano_usd_of(limits.max_usd)
 
     def refusals(self, charge: Charge, now_s: float) -> Iterator[LimitRefusal]:
-        """Yield each limit that does not let a call of `charge` start."""
+        """Yield each limit that does not let a call of `charge` start. What costs nothing passes no limit of money."""
         limits, held = self.limits, self.spent + self.reserved + charge
         surely = self.spent + charge
         if limits.deadline_s is not None and now_s >= limits.deadline_s:
             yield self._refusal("deadline", charge, now_s, may_fit_later=False)
-        if self.max_nano_usd is not None and held.nano_usd > self.max_nano_usd:
+        if self.max_nano_usd is not None and charge.nano_usd and held.nano_usd > self.max_nano_usd:
             yield self._refusal("max_usd", charge, now_s, may_fit_later=surely.nano_usd <= self.max_nano_usd)
-        if limits.max_tokens is not None and held.num_tokens > limits.max_tokens:
+        if limits.max_tokens is not None and charge.num_tokens and held.num_tokens > limits.max_tokens:
             yield self._refusal("max_tokens", charge, now_s, may_fit_later=surely.num_tokens <= limits.max_tokens)
 
     def _refusal(self, limit: LimitName, charge: Charge, now_s: float, *, may_fit_later: bool) -> LimitRefusal:

@@ -114,6 +114,30 @@ create table accepted (
 create unique index accepted_by_key on accepted (run_id, principal, idempotency_key)
     where idempotency_key is not null;
 create index accepted_open on accepted (run_id, number) where ended is null;
+create table spent (
+    scope text primary key,
+    nano_usd integer not null,
+    num_tokens integer not null,
+    reserved_nano_usd integer not null,
+    num_reserved_tokens integer not null
+) strict, without rowid;
+create table api_keys (
+    key_hash blob primary key,
+    key_id text not null unique,
+    shown text not null,
+    name text not null,
+    tenant text not null,
+    terms text not null,
+    created_at text not null,
+    expires_at real,
+    revoked_at text
+) strict, without rowid;
+create unique index api_keys_by_name on api_keys (name) where revoked_at is null;
+create table tenants (
+    tenant text primary key,
+    max_usd real,
+    max_tokens integer
+) strict, without rowid;
 """
 
 

@@ -9,11 +9,11 @@ import re
 
 from sundog.errors import ConfigError
 
-_PARTS = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+_PARTS = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
 def read_duration(option: str, text: str) -> float:
-    """Return the seconds of `2h`, `90m`, `1h30m` or `45s`; ConfigError for another form, or for none at all.
+    """Return the seconds of `30d`, `2h`, `90m`, `1h30m` or `45s`; ConfigError for another form, or for none at all.
 
     >>> read_duration("--deadline", "1h30m")
     5400.0
@@ -33,4 +33,4 @@ def seconds_of(text: str) -> float | None:
     match = _PARTS.fullmatch(text)
     if match is None or not text:
         return None
-    return sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+    return sum(float(part or 0) * unit for part, unit in zip(match.groups(), (86_400, 3600, 60, 1), strict=True))

@@ -1,5 +1,5 @@
-"""This module completes words for the shell: run ids, flow files, and names of policies, rules, engines, profiles and
-models.
+"""This module completes words for the shell: run ids, flow files, and names of policies, rules, engines, profiles,
+models, keys and tenants.
 
 Owns the candidates. Never fails: where something cannot be read there is nothing to complete.
 """
@@ -116,6 +116,36 @@ def models(context: typer.Context, incomplete: str) -> Iterable[str]:
     from sundog.engines.embedded.models import CATALOG
 
     return CATALOG
+
+
+@_completing
+def key_names(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """Yield the names of keys that can be revoked."""
+    from sundog.access.api_keys import APIKeys
+    from sundog.store.store import STORE_FILE, Store
+
+    folder = read_config(context.params.get("state")).state_dir
+    if (folder / STORE_FILE).exists():
+        store = Store(folder)
+        try:
+            yield from (record.name for record in APIKeys(store).all() if record.revoked_at is None)
+        finally:
+            store.close()
+
+
+@_completing
+def tenants(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """Yield the tenants that have keys."""
+    from sundog.access.api_keys import APIKeys
+    from sundog.store.store import STORE_FILE, Store
+
+    folder = read_config(context.params.get("state")).state_dir
+    if (folder / STORE_FILE).exists():
+        store = Store(folder)
+        try:
+            yield from sorted({record.tenant for record in APIKeys(store).all()})
+        finally:
+            store.close()
 
 
 @_completing

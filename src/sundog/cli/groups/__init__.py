@@ -1,0 +1,1 @@
+"""Commands that have commands below them: engines, models, keys."""

@@ -1,0 +1,75 @@
+"""Spending of each scope, and what it holds for calls that run, over restarts.
+
+Owns the table `spent`. Never decides by it: the ledger does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sundog.ledger.charges import NO_CHARGE, Charge
+from sundog.ledger.ledger import SpendingScope
+from sundog.store.store import Store
+
+ADD_SPENT = """
+insert into spent values (?, ?, ?, ?, ?) on conflict (scope) do update set
+    nano_usd = nano_usd + excluded.nano_usd,
+    num_tokens = num_tokens + excluded.num_tokens,
+    reserved_nano_usd = reserved_nano_usd + excluded.reserved_nano_usd,
+    num_reserved_tokens = num_reserved_tokens + excluded.num_reserved_tokens
+"""
+SPEND_RESERVED = """
+update spent set
+    nano_usd = nano_usd + reserved_nano_usd, reserved_nano_usd = 0,
+    num_tokens = num_tokens + num_reserved_tokens, num_reserved_tokens = 0
+where scope = ?
+"""
+
+
+@dataclass(slots=True)
+class SpendingChange:
+    """An account of the store, or its change since it was written last."""
+
+    spent: Charge = NO_CHARGE
+    reserved: Charge = NO_CHARGE
+
+
+class SpentBook:
+    """This class keeps the accounts of a state folder. One process at a time works on the calls of a scope: whoever
+    takes it up counts what was held for calls that never ended as spent, since nobody knows what they have cost."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def take_up(self, scope: SpendingScope) -> Charge | None:
+        """Return what a scope has spent, with what was held for calls of processes that are gone; None where nothing
+        was written of it."""
+        found = self.written(scope)
+        if found is not None and found.reserved != NO_CHARGE:
+            self._store.execute(SPEND_RESERVED, (_name(scope),))
+        return None if found is None else found.spent + found.reserved
+
+    def written(self, scope: SpendingScope) -> SpendingChange | None:
+        """Return what is written of a scope, also while another process works on its calls."""
+        query = "select nano_usd, num_tokens, reserved_nano_usd, num_reserved_tokens from spent where scope = ?"
+        found = self._store.select(query, (_name(scope),))
+        return SpendingChange(Charge(*found[0][:2]), Charge(*found[0][2:])) if found else None
+
+    def add(self, changes: Mapping[SpendingScope, SpendingChange]) -> asyncio.Future[None]:
+        """Commit changes, all or none; they are on the disk once the future is set."""
+        return self._store.write(*((ADD_SPENT, _row(scope, change)) for scope, change in changes.items()))
+
+    def forget(self, scope: SpendingScope) -> asyncio.Future[None]:
+        """Drop the account of a scope that has ended."""
+        return self._store.write(("delete from spent where scope = ?", (_name(scope),)))
+
+
+def _row(scope: SpendingScope, change: SpendingChange) -> tuple[str, int, int, int, int]:
+    spent, reserved = change.spent, change.reserved
+    return (_name(scope), spent.nano_usd, spent.num_tokens, reserved.nano_usd, reserved.num_tokens)
+
+
+def _name(scope: SpendingScope) -> str:
+    return f"{scope.kind}:{scope.name}"
