@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from sundog.sched.catalog import FCFS, PREFIX_GROUPED
+from sundog.sched.catalog import FCFS, LIVE, PREFIX_GROUPED
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
     Action,
@@ -32,6 +32,7 @@ from sundog.sched.events import (
     Unload,
     WakeAt,
 )
+from sundog.sched.facts import CallFacts
 from sundog.sched.policy import PolicySet
 from tests.sched.sets import SETS
 
@@ -98,20 +99,25 @@ class CheckedCore(SchedulerCore):
 @dataclass(frozen=True)
 class Scripted:
     """A request for the pool `p`. `attempts`: seconds that each takes, and how it ends; the last one goes on for ever.
-    `leaves_s`: when nobody waits for it any more."""
+    `leaves_s`: when nobody waits for it any more. `program`: the one that it is a call of, not the last."""
 
     name: str
     at_s: float
     attempts: tuple[tuple[float, str], ...] = ((1.0, "finished"),)
     max_attempts: int = 3
     leaves_s: float | None = None
+    program: str = ""
+    num_tokens: int = 0
 
     def attempt(self, number: int) -> tuple[float, str]:
         """Attempt `number`, from 1."""
         return self.attempts[min(number, len(self.attempts)) - 1]
 
     def arrived(self) -> RequestArrived:
-        return RequestArrived(self.at_s, self.name, "p", max_attempts=self.max_attempts, max_retry_wait_s=60.0)
+        arrived = RequestArrived(self.at_s, self.name, "p", num_prompt_tokens=self.num_tokens)
+        arrived.max_attempts, arrived.max_retry_wait_s = self.max_attempts, 60.0
+        arrived.workflow_id, arrived.facts = self.program, CallFacts(is_last_turn=not self.program)
+        return arrived
 
 
 @dataclass(frozen=True)
@@ -122,9 +128,10 @@ class Replica:
     num_slots: int
     from_s: float = 0.0
     until_s: float | None = None
+    max_tokens: int | None = None
 
     def added(self) -> ReplicaAdded:
-        return ReplicaAdded(self.from_s, self.name, "p", self.num_slots, None, 100)
+        return ReplicaAdded(self.from_s, self.name, "p", self.num_slots, self.max_tokens, 100)
 
 
 FAILS, FINE = (1.0, "retryable"), (1.0, "finished")
@@ -177,6 +184,24 @@ class HostConformance(ABC):
         self.drive(core, ONE, [Scripted(name, 1.0) for name in "xyz"])
         more_follow = [event.more_follow for event in core.events if isinstance(event, RequestArrived)]
         assert more_follow == [True, True, False]
+
+    @pytest.mark.parametrize(("num_others", "expected_s"), [(30, 31.0), (60, 122.0)])
+    def test_what_waits_aside_is_asked_for_again_though_nothing_happens(
+        self, num_others: int, expected_s: float
+    ) -> None:
+        """While one call runs, a program waits beside the context of another: until it weighs half, or, where it needs
+        more than that, until it has waited for as long as it may."""
+        core = CheckedCore(LIVE)
+        load = [
+            Scripted("other", 0.0, program="away", num_tokens=60),
+            Scripted("long", 0.5, ((600.0, "finished"),), num_tokens=10),
+            Scripted("waits", 2.0, program="new", num_tokens=num_others),
+        ]
+        ended = self.drive(core, (Replica("a", 4, max_tokens=70),), load)
+        assert ended == dict.fromkeys(("other", "long", "waits"), "finished")
+        (end_s,) = (one.time_s for one in core.events if isinstance(one, RequestFinished) and one.request_id == "waits")
+        assert end_s == pytest.approx(expected_s + 1.0)
+        core.check_end()
 
     @pytest.mark.parametrize("policies", SETS, ids=lambda policies: policies.name)
     def test_every_policy_set_ends_every_request(self, policies: PolicySet) -> None:

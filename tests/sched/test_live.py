@@ -23,6 +23,7 @@ class LiveCore:
     def __init__(self, *num_slots: int, max_tokens: int | None = None) -> None:
         self.core = SchedulerCore(LIVE)
         self.workflows = self.core._view.workflows
+        self.replicas = self.core._replicas
         for number, slots in enumerate(num_slots):
             self.tell(ReplicaAdded(0.0, f"p/{number}", "p", slots, max_tokens, 1000))
 
@@ -38,8 +39,8 @@ class LiveCore:
             setattr(arrived, field, value)
         return started(self.tell(arrived))
 
-    def end(self, name: str, time_s: float, *tokens: int) -> list[str]:
-        return started(self.tell(RequestFinished(time_s, name, *tokens)))
+    def end(self, name: str, time_s: float, num_prompt_tokens: int = 0) -> list[str]:
+        return started(self.tell(RequestFinished(time_s, name, num_prompt_tokens)))
 
 
 def started(actions: list[Action]) -> list[str]:
@@ -89,6 +90,25 @@ def test_a_flood_of_default_leaves_flex_every_tenth_start(num_replicas: int) -> 
     assert len(order) == 100
     assert len(flex) in {9, 10}
     assert all(later - earlier == STARTS_ABOVE + 1 for earlier, later in pairwise(flex))
+
+
+def test_one_that_waits_at_a_replica_has_its_turn_there() -> None:
+    """It waits where its program ran, as that has hardly more to do than the other one."""
+    core = LiveCore(4, 4)
+    (home,) = places(core.tell(RequestArrived(0.0, "at home", "p", workflow_id="one", facts=TURN)))
+    running = [name for number in range(6) for name in core.ask(f"first {number}", 0.0)]
+    assert len(running) == 6
+    core.ask("of flex", 1.0, "one", CallFacts(tier="flex", is_last_turn=False))
+    assert core.replicas[home].num_waiting == 1
+    core.ask("fills", 1.0)
+    begun, at_home = list[str](), "at home"
+    for number in range(30):
+        time_s = 60.0 + number
+        core.ask(f"x{number}", time_s, "one")
+        core.ask(f"y{number}", time_s, "one")
+        (at_home,) = core.end(at_home, time_s)
+        begun.append(at_home)
+    assert begun.index("of flex") == 1, "as the tenth, after a minute"
 
 
 AWAY = WorkflowView("away", 0.0, last_end_s=100.0, replica_ids={"p": "p/1", "other": "p/0"})

@@ -18,6 +18,7 @@ from sundog.sched.policies.admission import (
     past_future,
     promised_slots_are_kept,
 )
+from sundog.sched.policies.programs import contexts_fit
 from sundog.sched.policies.residency import follow_plan, oldest_call_first
 from sundog.sched.policies.retention import continuum_ttl, farthest_use_first, latest_program_first, while_use_is_told
 from sundog.sched.policies.retry import exponential_backoff
@@ -30,7 +31,7 @@ from sundog.sched.policies.routing import (
     within_load_bound,
 )
 from sundog.sched.policies.speculation import smart_spec
-from sundog.sched.policies.tiers import tier_first
+from sundog.sched.policies.tiers import beside_live, tier_first
 from sundog.sched.policies.time_slice import widest_steps
 from sundog.sched.policy import PolicySet
 
@@ -111,6 +112,7 @@ LIVE = replace(
     FCFS,
     name="live",
     rank=tier_first,
+    admit=(beside_live, conservative, contexts_fit),
     scores=((not_where_it_failed, 4.0), (session_affinity, 1.0), (prefix_affinity, 1.0), (least_outstanding, 1.0)),
     needs_prefixes=True,
     needs_workflows=True,

@@ -261,6 +261,14 @@ class WorkflowLeft:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkflowEnded:
+    """A workflow will ask no more, of no pool. Its last call said so itself where its facts did."""
+
+    time_s: float
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class TimerFired:
     """The time asked for with WakeAt has come."""
 
@@ -295,6 +303,7 @@ Event = (
     | RequestFailed
     | RequestCancelled
     | WorkflowLeft
+    | WorkflowEnded
     | TimerFired
     | Draining
 )

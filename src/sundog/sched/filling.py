@@ -16,6 +16,7 @@ Move = tuple[RequestView, ReplicaView, Admitted | Deferred]
 """A request that has left its queue: it starts on the replica, or is deferred until another one's prefill."""
 
 
+ADMITTED, NO_ROOM = Admitted(), Deferred()
 MAX_RANKED_ALWAYS = 32
 MAX_RANKED_HEADS = 8
 RANK_AGAIN_S = 0.05
@@ -40,14 +41,15 @@ class Filler:
     def rank_all(self, pool: Pool) -> None:
         """Rank all that wait, here and at replicas, as ranks have changed."""
         self.look_at(pool)
-        for queue in (pool.waiting, *pool.at_replica.values()):
+        for queue in (pool.waiting, pool.aside, *pool.at_replica.values()):
             self._rank_queue(queue)
 
     def moves(self, pool: Pool) -> Iterator[Move]:
         """Carry each out before the next is asked for.
 
         Strictly by rank on each replica: the first request without room there holds back those behind it, so nobody
-        starves. Requests find their replica while any has a free slot, and wait for it if that one is full.
+        starves. Requests find their replica while any has a free slot, and wait for it if that one is full. Those that
+        wait aside hold back each other alone, and come back, in their rank, when a free replica would admit them.
         """
         if self._policies.dispatches_at_once:
             self._dispatch(pool)
@@ -57,18 +59,22 @@ class Filler:
         if self._policies.needs_workflows:
             self._rank_again(pool)
         free = [one for one in pool.replicas if one.num_running < one.max_concurrency and one.is_serving]
+        num_returning = len(pool.aside)
         while free:
+            num_returning = num_returning - 1 if num_returning and self._returns(pool, free) else 0
             replica = _first_in_rank(pool, free)
             if replica is None:
                 if not (self._route(pool) if pool.waiting else self._take_over(pool, free)):
                     return
                 continue
             request = pool.at_replica[replica.replica_id][0][2]
-            verdict = self._admit(request, replica)
-            if isinstance(verdict, Deferred) and verdict.until is None:
+            verdict = self._admit(pool, request, replica)
+            if verdict == NO_ROOM:
                 free.remove(replica)
                 continue
-            pool.pop(replica)
+            entry = pool.pop(replica)
+            if isinstance(verdict, Deferred) and verdict.until_s is not None:
+                heapq.heappush(pool.aside, entry)
             yield request, replica, verdict
             if replica.num_running == replica.max_concurrency:
                 free.remove(replica)
@@ -76,7 +82,9 @@ class Filler:
     def _rank_again(self, pool: Pool) -> None:
         """Ranks by workflows change while requests wait. A long queue is looked through again after RANK_AGAIN_S;
         meanwhile its best ones are, until one has not changed."""
-        queues = [pool.waiting, *pool.at_replica.values()] if self._policies.ranks_with_time else [pool.waiting]
+        queues = [pool.waiting, pool.aside]
+        if self._policies.ranks_with_time:
+            queues += pool.at_replica.values()
         is_due = self._sched.time_s >= pool.ranked_s + RANK_AGAIN_S
         short = [queue for queue in queues if is_due or len(queue) <= MAX_RANKED_ALWAYS]
         for queue in short:
@@ -113,10 +121,23 @@ class Filler:
         self._sched.least_load = min(replica.load for replica in serving)
         fit = [replica for replica in serving if self._is_fit(request, replica)]
         if fit:
-            replica = fit[0] if len(fit) == 1 else max(fit, key=lambda one: self._preference(request, one))
-            replica.num_routed += 1
-            pool.push(replica, heapq.heappop(pool.waiting))
+            self._send(pool, heapq.heappop(pool.waiting), fit)
         return bool(fit)
+
+    def _returns(self, pool: Pool, free: Sequence[ReplicaView]) -> bool:
+        """Return whether the first of those that wait aside could go to a free replica, as one would admit it."""
+        request = pool.aside[0][2]
+        self._sched.least_load = min(replica.load for replica in pool.replicas if replica.is_serving)
+        fit = [one for one in free if self._is_fit(request, one) and self._admit(pool, request, one) == ADMITTED]
+        if fit:
+            self._send(pool, heapq.heappop(pool.aside), fit)
+        return bool(fit)
+
+    def _send(self, pool: Pool, entry: Entry, fit: Sequence[ReplicaView]) -> None:
+        """Let the request wait at the one that it prefers."""
+        replica = fit[0] if len(fit) == 1 else max(fit, key=lambda one: self._preference(entry[2], one))
+        replica.num_routed += 1
+        pool.push(replica, entry)
 
     def _take_over(self, pool: Pool, free: Sequence[ReplicaView]) -> bool:
         """Return whether one of the free replicas, for which nothing waits, has got what had come to wait too long
@@ -147,12 +168,15 @@ class Filler:
         total = sum(weight * score(request, replica, self._sched) for score, weight in self._policies.scores)
         return total, -replica.num_routed
 
-    def _admit(self, request: RequestView, replica: ReplicaView) -> Admitted | Deferred:
+    def _admit(self, pool: Pool, request: RequestView, replica: ReplicaView) -> Admitted | Deferred:
+        if request.facts.tier == "batch":
+            first = pool.first_waiting()
+            self._sched.first_waiting = None if first is None else first[2]
         for admit in self._policies.admit:
             verdict = admit(request, replica, self._sched)
             if isinstance(verdict, Deferred):
                 return verdict
-        return Admitted()
+        return ADMITTED
 
 
 def _first_in_rank(pool: Pool, free: Sequence[ReplicaView]) -> ReplicaView | None:

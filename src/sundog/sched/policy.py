@@ -36,6 +36,9 @@ class Deferred:
 
     #: The request whose prefill (or end) is worth waiting for; None waits for room.
     until: str | None = None
+    #: It waits aside, where it holds back nobody, until a replica admits it; at that time it is asked for again in any
+    #: case, never where it is infinite. None: it waits in its place, and holds back those behind it.
+    until_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from math import inf
 
 from sundog.sched.books.kv_ledger import KVLedger
 from sundog.sched.books.prefix_index import PrefixIndex
+from sundog.sched.books.programs.contexts import Contexts
 from sundog.sched.books.samples import RecentSamples
 from sundog.sched.facts import NO_FACTS, CallFacts
 
@@ -45,6 +46,8 @@ class RequestView:
     failed_replicas: tuple[str, ...] = ()
     #: core; the replica at which another request computes its prefix, None while it does not wait for that
     parked_at: str | None = None
+    #: core; where it waits aside, when it is asked for again in any case
+    aside_until_s: float = inf
     #: core; KV tokens that it will add where it is parked or waits
     num_queued_tokens: int = 0
     #: core; when the plan needs its result, in seconds from the plan's begin
@@ -191,6 +194,8 @@ class ReplicaView:
     requests: dict[str, RequestView] = field(default_factory=dict)
     #: both; KV tokens kept for workflows between two calls
     num_retained_tokens: int = 0
+    #: core; of the programs whose last call ended here
+    contexts: Contexts = field(default_factory=Contexts)
     #: plugin; tokens of a KV block
     block_tokens: int = 1
     #: core; the worker that has loaded it, None for one that stays
@@ -321,6 +326,8 @@ class SchedView:
     time_s: float = 0.0
     #: both; in the queue of the pool at hand: those that wait, and for which no replica is chosen
     num_queued: int = 0
+    #: core; of the pool at hand, told to those of the tier `batch`
+    first_waiting: RequestView | None = None
     #: both; different prefix blocks that came to the pool at hand
     num_seen_blocks: int = 0
     #: both; blocks of the pool's smallest cache
@@ -352,6 +359,11 @@ class SchedView:
     virtual_tokens: Mapping[str, float] = field(default_factory=dict)
     #: both; those that are under way, by id
     workflows: Mapping[str, WorkflowView] = field(default_factory=dict)
+
+    def program_arrival_s(self, request: RequestView) -> float:
+        """Return when its program arrived, or the one at the root of its program's parents."""
+        found = self.workflows.get(request.facts.root_program) or self.workflows.get(request.workflow_id)
+        return request.arrival_time if found is None else found.arrival_s
 
     @property
     def keeps_turns(self) -> bool:

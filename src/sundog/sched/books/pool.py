@@ -26,6 +26,8 @@ class Pool:
     replicas: list[ReplicaView] = field(default_factory=list)
     #: A heap of the requests without a replica.
     waiting: list[Entry] = field(default_factory=list)
+    #: A heap of the requests that wait aside, until a replica admits them or their time has come.
+    aside: list[Entry] = field(default_factory=list)
     #: By replica, the requests that wait for a slot there.
     at_replica: dict[str, list[Entry]] = field(default_factory=dict)
     #: Slots that are free at the replicas that serve.
@@ -46,7 +48,7 @@ class Pool:
 
     @property
     def has_waiting(self) -> bool:
-        return bool(self.waiting) or any(self.at_replica.values())
+        return bool(self.waiting or self.aside) or any(self.at_replica.values())
 
     @property
     def num_waiting(self) -> int:
@@ -87,6 +89,17 @@ class Pool:
         self._withdraw(replica, last)
         return last
 
+    def call_back(self, time_s: float) -> bool:
+        """Let those that have waited aside for as long as they may wait with all others; return whether there were
+        any."""
+        due = [entry for entry in self.aside if entry[2].aside_until_s <= time_s]
+        if due:
+            self.aside = [entry for entry in self.aside if entry[2].aside_until_s > time_s]
+            heapq.heapify(self.aside)
+            for entry in due:
+                heapq.heappush(self.waiting, entry)
+        return bool(due)
+
     def stop_serving(self, replica: ReplicaView) -> None:
         """Send what waits at a replica elsewhere; to be called before the replica is marked."""
         if replica.is_serving:
@@ -105,6 +118,8 @@ class Pool:
         """Take a request out of whichever queue holds it. Rare, so linear."""
         self.waiting = [entry for entry in self.waiting if entry[2] is not request]
         heapq.heapify(self.waiting)
+        self.aside = [entry for entry in self.aside if entry[2] is not request]
+        heapq.heapify(self.aside)
         for replica in self.replicas:
             for entry in self.at_replica[replica.replica_id]:
                 if entry[2] is request:
@@ -115,6 +130,7 @@ class Pool:
         """Return all that waited."""
         found = [entry[2] for entry in self.all_waiting()]
         self.waiting.clear()
+        self.aside.clear()
         for replica in self.replicas:
             for entry in list(self.at_replica[replica.replica_id]):
                 self._withdraw(replica, entry)
@@ -125,6 +141,7 @@ class Pool:
 
     def _queues(self) -> Iterator[list[Entry]]:
         yield self.waiting
+        yield self.aside
         yield from self.at_replica.values()
 
     def _withdraw(self, replica: ReplicaView, entry: Entry) -> None:

@@ -5,10 +5,12 @@ Owns their comings and goings. Never starts a request or gives one up: the core 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sundog.sched.books.pool import Pool
 from sundog.sched.books.prefix_index import PrefixIndex
 from sundog.sched.events import ReplicaAdded, ReplicaReported, Why
-from sundog.sched.views import ReplicaView
+from sundog.sched.views import ReplicaView, RequestView
 
 
 class PoolBook:
@@ -99,8 +101,15 @@ class PoolBook:
         replica.kv_usage = event.kv_usage
         replica.num_preemptions = event.num_preemptions
 
-    def check(self) -> None:
-        """Assert that replicas and pools agree about slots and queues."""
+    def check(self, requests: Collection[RequestView]) -> None:
+        """Assert that replicas and pools agree about slots and queues, and with the requests."""
+        for replica in self.replicas.values():
+            running = [one for one in requests if one.replica_id == replica.replica_id]
+            assert replica.num_running == len(running) <= replica.max_concurrency, replica
+            assert all(one.request_id in replica.running for one in running), replica
+            queued = [one for one in requests if one.parked_at == replica.replica_id]
+            queued += [entry[2] for entry in self.pools[replica.pool].at_replica[replica.replica_id]]
+            assert replica.num_queued_tokens == sum(one.num_queued_tokens for one in queued), replica
         for pool in self.pools.values():
             serving = [replica for replica in pool.replicas if replica.is_serving]
             assert pool.num_free == sum(replica.max_concurrency - replica.num_running for replica in serving)

@@ -67,6 +67,7 @@ class WorkflowBook:
         workflow = self.by_id.get(request.workflow_id)
         if workflow is None:
             return
+        workflow.replica_ids[request.pool] = request.replica_id or ""
         if request.num_preemptions == 0 and workflow.num_held_tokens > num_cached_tokens + block_tokens:
             self._sched.requeue_s = moved(self._sched.requeue_s, max(0.0, self._sched.time_s - request.arrival_time))
         workflow.num_held_tokens = 0

@@ -31,7 +31,7 @@ def conservative(request: RequestView, replica: ReplicaView, sched: SchedView) -
     ...     request = RequestView("r", "gpu", num_prompt_tokens=150, num_expected_output_tokens=num_tokens)
     ...     print(conservative(request, replica, SchedView()))
     Admitted()
-    Deferred(until=None)
+    Deferred(until=None, until_s=None)
     """
     limit = replica.max_tokens_in_flight
     if limit is None or replica.num_running == 0:
@@ -54,7 +54,7 @@ def aggressive(request: RequestView, replica: ReplicaView, sched: SchedView) -> 
     >>> aggressive(RequestView("r", "gpu", num_prompt_tokens=500, num_expected_output_tokens=400), replica, SchedView())
     Admitted()
     >>> aggressive(RequestView("r", "gpu", num_prompt_tokens=501), replica, SchedView())
-    Deferred(until=None)
+    Deferred(until=None, until_s=None)
     """
     limit = replica.max_tokens_in_flight
     if limit is None or replica.num_running == 0:
@@ -84,7 +84,7 @@ def past_future(request: RequestView, replica: ReplicaView, sched: SchedView) ->
     >>> replica.running.hold("other", (), 300, 100)
     >>> new = RequestView("r", "gpu", node="flow/sum", model="m", num_prompt_tokens=300, num_expected_output_tokens=400)
     >>> conservative(new, replica, sched), past_future(new, replica, sched)
-    (Deferred(until=None), Admitted())
+    (Deferred(until=None, until_s=None), Admitted())
     """
     limit = replica.max_tokens_in_flight
     if limit is None or replica.num_running == 0:
@@ -120,7 +120,7 @@ def beside_retained(request: RequestView, replica: ReplicaView, sched: SchedView
     >>> replica = ReplicaView("gpu/0", "gpu", num_running=1, max_tokens_in_flight=1000, num_retained_tokens=900)
     >>> sched = SchedView(workflows={"kept": WorkflowView("kept", arrival_s=0.0, retained_until_s=60.0)})
     >>> beside_retained(RequestView("r", "gpu", num_prompt_tokens=200, workflow_id="new"), replica, sched)
-    Deferred(until=None)
+    Deferred(until=None, until_s=None)
     >>> beside_retained(RequestView("r", "gpu", num_prompt_tokens=200, workflow_id="kept"), replica, sched)
     Admitted()
     """
@@ -164,7 +164,7 @@ def promised_slots_are_kept(request: RequestView, replica: ReplicaView, sched: S
     >>> cache = PrefixIndex(max_blocks=10)
     >>> replica = ReplicaView("gpu/0", "gpu", max_concurrency=2, num_running=1, num_open_workflows=1, prefixes=cache)
     >>> promised_slots_are_kept(RequestView("new", "gpu", prefix_key=(1, 2)), replica, SchedView())
-    Deferred(until=None)
+    Deferred(until=None, until_s=None)
     >>> promised_slots_are_kept(RequestView("next", "gpu", prefix_key=(1, 2), is_successor=True), replica, SchedView())
     Admitted()
     """
@@ -187,7 +187,7 @@ def one_warms_the_prefix(request: RequestView, replica: ReplicaView, sched: Sche
     >>> replica = ReplicaView("gpu/0", "gpu", num_running=1, prefixes=PrefixIndex(100))
     >>> _ = replica.prefixes.begin((1, 2), "first")
     >>> one_warms_the_prefix(RequestView("second", "gpu", prefix_key=(1, 2, 3)), replica, SchedView())
-    Deferred(until='first')
+    Deferred(until='first', until_s=None)
     >>> one_warms_the_prefix(RequestView("another", "gpu", prefix_key=(7, 8)), replica, SchedView())
     Admitted()
     """

@@ -178,5 +178,4 @@ def program_arrival(request: RequestView, sched: SchedView) -> tuple[float, floa
     >>> program_arrival(RequestView("r", "gpu", arrival_time=9.0, workflow_id="child", facts=facts), sched)
     (1.0, 9.0)
     """
-    found = sched.workflows.get(request.facts.root_program) or sched.workflows.get(request.workflow_id)
-    return (request.arrival_time if found is None else found.arrival_s, request.arrival_time)
+    return (sched.program_arrival_s(request), request.arrival_time)

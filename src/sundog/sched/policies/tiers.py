@@ -5,16 +5,24 @@ The tiers are those of `sched.facts`. What would wait for ever below others has 
 
 from __future__ import annotations
 
+from math import ceil, inf
+
 from sundog.sched.facts import LOW_TIERS, TIERS
+from sundog.sched.policies.admission import ADMITTED
 from sundog.sched.policies.order import program_arrival
 from sundog.sched.policies.prediction import remaining_s
-from sundog.sched.views import RequestView, SchedView
+from sundog.sched.policy import Admitted, Deferred
+from sundog.sched.views import ReplicaView, RequestView, SchedView
 
+ASIDE = Deferred(until_s=inf)
 _PLACES = {tier: float(place) for place, tier in enumerate(TIERS)}
 PATIENCE_S = {"flex": 60.0, "batch": 3600.0}
 """Flex answers somebody who waits at an HTTP call, with ten minutes in the clients of OpenAI; a batch has a day."""
 STARTS_ABOVE = 9
 """Starts of others after which one that has lost its patience goes first: it costs them a tenth at most."""
+
+RESERVE = 0.1
+"""A share of a replica's slots and KV tokens, one slot at least, that batch work leaves to what comes."""
 
 
 def tier_first(request: RequestView, sched: SchedView) -> tuple[float, ...]:
@@ -36,7 +44,7 @@ def tier_first(request: RequestView, sched: SchedView) -> tuple[float, ...]:
     if has_its_turn(request, sched):
         return (-1.0, request.arrival_time)
     facts = request.facts
-    deadline_s = float("inf") if request.deadline_s is None else request.deadline_s
+    deadline_s = inf if request.deadline_s is None else request.deadline_s
     is_lost = sched.time_s + remaining_s(request, sched) > deadline_s
     urgency = (1.0, facts.priority, 0.0) if is_lost else (0.0, facts.priority, deadline_s)
     return (_PLACES[facts.tier], *urgency, *program_arrival(request, sched))
@@ -56,3 +64,39 @@ def has_its_turn(request: RequestView, sched: SchedView) -> bool:
     if tier not in LOW_TIERS or sched.num_starts_above < STARTS_ABOVE:
         return False
     return sched.time_s >= request.arrival_time + PATIENCE_S[tier]
+
+
+def beside_live(request: RequestView, replica: ReplicaView, sched: SchedView) -> Admitted | Deferred:
+    """Let a request of the tier `batch` start where nothing of another tier waits in the pool, and leave a tenth of the
+    slots and of the KV tokens to what comes. One that waits holds back nobody. One that `has_its_turn` may start at any
+    time.
+
+    Where live requests came all at once they would find every slot taken by answers of minutes; so would those that
+    wait find each slot that is free taken again. Loses the reserve, and steps that would be wider than live load makes
+    them.
+
+    >>> from sundog.sched.facts import CallFacts
+    >>> request = RequestView("r", "gpu", facts=CallFacts(tier="batch"))
+    >>> replicas = [ReplicaView("gpu/0", "gpu", max_concurrency=20, num_running=num) for num in (17, 18)]
+    >>> [beside_live(request, replica, SchedView()) for replica in replicas]
+    [Admitted(), Deferred(until=None, until_s=inf)]
+    >>> beside_live(request, replicas[0], SchedView(first_waiting=RequestView("live", "gpu")))
+    Deferred(until=None, until_s=inf)
+    """
+    if request.facts.tier != "batch" or has_its_turn(request, sched):
+        return ADMITTED
+    first = sched.first_waiting
+    if first is not None and first.facts.tier != "batch":
+        return ASIDE
+    if replica.num_running == 0:
+        return ADMITTED
+    num_slots = replica.max_concurrency - max(1, ceil(RESERVE * replica.max_concurrency))
+    limit = replica.max_tokens_in_flight
+    if replica.num_running >= num_slots:
+        return ASIDE
+    if limit is None:
+        return ADMITTED
+    num_further_tokens = replica.running.num_further_tokens(
+        request.prefix_key, request.num_prompt_tokens, request.max_output_tokens
+    )
+    return ADMITTED if replica.running.num_tokens + num_further_tokens <= (1.0 - RESERVE) * limit else ASIDE
