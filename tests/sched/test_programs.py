@@ -35,6 +35,7 @@ SCHED = SchedView(
         "middle": WorkflowView("middle", 2.0, last_end_s=100.0, replica_ids=HERE),
         "young": WorkflowView("young", 3.0, last_end_s=100.0, replica_ids=HERE),
         "paused": WorkflowView("paused", 0.0, last_end_s=100.0 - 4 * HALF_LIFE_S - 1.0, replica_ids=HERE),
+        "next door": WorkflowView("next door", 0.0, last_end_s=100.0, replica_ids={"p": "p/1"}),
         "elsewhere": WorkflowView("elsewhere", 0.0, last_end_s=100.0, replica_ids={"q": "q/0"}),
     },
 )
@@ -61,6 +62,7 @@ def replica(limit: int | None = 1000, num_running: int = 1, **contexts: int) -> 
         ("the oldest beside what runs", "old", replica(middle=900, young=900), 0.0, True),
         ("away for long: as a new one", "paused", replica(old=701), 0.0, False),
         ("active in another pool: as a new one", "elsewhere", replica(old=701), 0.0, False),
+        ("active at another replica: as a new one", "next door", replica(old=701), 0.0, False),
         ("nobody waits for more than two minutes", "new", replica(old=900), MAX_WAIT_S, True),
         ("but as long", "new", replica(old=900), MAX_WAIT_S - 0.1, False),
         ("on its own", "", replica(old=900), 0.0, True),
@@ -199,6 +201,18 @@ def test_it_goes_where_there_is_room() -> None:
     assert places(core.tell(WorkflowEnded(4.0, "a"))) == [at_one]
 
 
+def test_new_programs_spread_by_contexts() -> None:
+    core = LiveCore(4, 4, max_tokens=1000)
+    (first,) = places(core.tell(arrived("a0", 0.0, "a", 300)))
+    core.end("a0", 1.0, 300)
+    core.ask("b0", 2.0, "b", num_prompt_tokens=10)
+    assert core.workflows["b"].replica_ids["p"] != first
+    core.end("b0", 3.0, 10)
+    core.ask("c0", 4.0, "c", num_prompt_tokens=10)
+    assert core.workflows["c"].replica_ids["p"] != first, "both idle, and each has had one"
+    assert places(core.tell(arrived("a1", 5.0, "a", 310))) == [first]
+
+
 def test_one_timer_for_each_time() -> None:
     core = with_contexts()
     wakes = [one.time_s for one in core.tell(arrived("new", 4.0, "c", 900)) if isinstance(one, WakeAt)]
@@ -243,16 +257,16 @@ def batch(tier: Tier = "batch", **more: int) -> RequestView:
 @pytest.mark.parametrize(
     ("request_", "slots", "num_running", "tokens", "first", "expected"),
     [
-        (batch(), 20, 17, 0, "batch", True),
-        (batch(), 20, 18, 0, "batch", False),
+        (batch(), 20, 16, 0, "batch", True),
+        (batch(), 20, 17, 0, "batch", False),
         (batch("flex"), 20, 19, 0, "batch", True),
         (batch(), 4, 2, 0, "batch", True),
         (batch(), 4, 3, 0, "batch", False),
         (batch(), 1, 0, 0, "batch", True),
         (batch(), 20, 1, 0, "flex", False),
         (batch(), 20, 0, 0, "default", False),
-        (batch(num_prompt_tokens=400), 20, 1, 500, "batch", True),
-        (batch(num_prompt_tokens=401), 20, 1, 500, "batch", False),
+        (batch(num_prompt_tokens=350), 20, 1, 500, "batch", True),
+        (batch(num_prompt_tokens=351), 20, 1, 500, "batch", False),
     ],
 )
 def test_batch_work_leaves_room(

@@ -18,7 +18,7 @@ from sundog.sched.policies.admission import (
     past_future,
     promised_slots_are_kept,
 )
-from sundog.sched.policies.programs import contexts_fit
+from sundog.sched.policies.programs import contexts_fit, room_beside_contexts
 from sundog.sched.policies.residency import follow_plan, oldest_call_first
 from sundog.sched.policies.retention import continuum_ttl, farthest_use_first, latest_program_first, while_use_is_told
 from sundog.sched.policies.retry import exponential_backoff
@@ -113,7 +113,7 @@ LIVE = replace(
     name="live",
     rank=tier_first,
     admit=(beside_live, conservative, contexts_fit),
-    scores=((not_where_it_failed, 4.0), (session_affinity, 1.0), (prefix_affinity, 1.0), (least_outstanding, 1.0)),
+    scores=(*TO_THE_PREFIX, (session_affinity, 1.0), (room_beside_contexts, 1.0)),
     needs_prefixes=True,
     needs_workflows=True,
     ranks_with_time=True,
