@@ -28,6 +28,11 @@ def check_columns(table: Table, inputs: Sequence[InputSource], row_shape: Record
         _check(path, row_shape, where)
 
 
+def columns_read(table: Table) -> tuple[str, ...]:
+    """Return the columns of its rows that `table` reads, in the order of the alphabet."""
+    return tuple(sorted({path[0] for path, _ in _columns_read(table) if path}))
+
+
 def _columns_read(table: Table) -> Iterator[tuple[Path, Location | str]]:
     for node in table.nodes:
         for template in templates_of(node):

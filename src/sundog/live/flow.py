@@ -57,7 +57,8 @@ class LiveFlow:
         number = 0
         for accepted in self._book.unended(self.run_id):
             body = json.loads(accepted.body)
-            request = self._open(FlowRequest(accepted, len(body["rows"]), self._end))
+            request = FlowRequest(accepted, len(body["rows"]), self._end, is_single=body["is_single"])
+            self._open(request)
             terms = Terms.of(body["terms"])
             ended = self.ended_rows(accepted)
             for place, row in enumerate(body["rows"]):
@@ -90,7 +91,7 @@ class LiveFlow:
         body = to_json({"rows": rows, "is_single": is_single, "terms": terms.to_dict()})
         sent = (principal, idempotency_key, digest, body, time.time())
         accepted = Accepted(f"run-{uuid.uuid4().hex}", self.run_id, number, *sent)
-        request = self._open(FlowRequest(accepted, len(rows), self._end, keeps_steps=keeps_steps))
+        request = self._open(FlowRequest(accepted, len(rows), self._end, is_single=is_single, keeps_steps=keeps_steps))
         try:
             await self._book.put(accepted)
         except BaseException:
@@ -127,6 +128,11 @@ class LiveFlow:
         """Let go of what runs; what has not ended goes on when the flow is served again."""
         self.is_stopping = True
         await asyncio.gather(*(runner.close() for runner in self._runners))
+
+    def as_ended(self, kept: Accepted) -> FlowRequest:
+        """Return a kept request as it was when it ended."""
+        body = json.loads(kept.body)
+        return FlowRequest.kept(kept, len(body["rows"]), self.ended_rows(kept), is_single=body["is_single"])
 
     def ended_rows(self, request: Accepted) -> dict[int, RowEnd]:
         """Return the rows of a kept request that have ended, by place."""

@@ -6,9 +6,9 @@ Owns the order of what is told. Never runs a row.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from sundog.execution.row_way import RowEnd
 from sundog.store.accepted import Accepted
@@ -33,13 +33,26 @@ class Told:
     value: Any = None
 
 
-class FlowRequest:
-    """This class holds one request. `keeps_steps`: somebody wants to hear of steps, whose values are kept until it
-    ends."""
+async def _nothing(request: FlowRequest) -> None:
+    """Nobody has to hear of it."""
 
-    def __init__(self, accepted: Accepted, num_rows: int, on_end: OnEnd, *, keeps_steps: bool = False) -> None:
+
+class FlowRequest:
+    """This class holds one request. `is_single`: its sender sent one row and not a list. `keeps_steps`: somebody wants
+    to hear of steps, whose values are kept until it ends."""
+
+    def __init__(
+        self,
+        accepted: Accepted,
+        num_rows: int,
+        on_end: OnEnd = _nothing,
+        *,
+        is_single: bool = False,
+        keeps_steps: bool = False,
+    ) -> None:
         self.accepted = accepted
         self.num_rows = num_rows
+        self.is_single = is_single
         self.keeps_steps = keeps_steps
         #: By place, the rows that have ended.
         self.ends: dict[int, RowEnd] = {}
@@ -50,6 +63,18 @@ class FlowRequest:
         self._told: list[Told] = []
         self._changed = asyncio.Event()
         self._has_ended = asyncio.Event()
+
+    @classmethod
+    def kept(cls, accepted: Accepted, num_rows: int, ends: Mapping[int, RowEnd], *, is_single: bool) -> Self:
+        """Return a request that has ended before, with its rows."""
+        request = cls(accepted, num_rows, is_single=is_single)
+        request.is_cancelled = accepted.ended == "cancelled"
+        for place, end in ends.items():
+            request.ends[place] = end
+            request._tell("row", place)
+        request._has_ended.set()
+        request._tell("end")
+        return request
 
     @property
     def has_ended(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sundog.batch.step_facts import plan_facts
 from sundog.cost.history import mean_call_s
@@ -124,6 +125,10 @@ class LiveHost:
         for operator in served.operators.values():
             self._stack.push_async_callback(operator.close)
         return RowRunner(scope, executor, self._store, self.driver, self.failure)
+
+    def decoded(self, body: bytes) -> Any:
+        """Return the value of the body of a row that has ended."""
+        return self._store.decoded(body)
 
     async def drain(self, within_s: float) -> None:
         """Accept nothing more, and return when all has ended that was accepted, or after `within_s`. What has not

@@ -6,7 +6,7 @@ Owns the key, the headers, and what of them may be shown. Never reads an answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -58,10 +58,11 @@ class Connection:
         self._client = Client(ca_file=ca_file, proxy=proxy)
         self._json_headers = {"Content-Type": "application/json", **self._headers}
 
-    def post(self, path: str, body: bytes) -> Opening:
-        """Return the exchange of one JSON request with what is at `path` below the base URL."""
-        url = self.url_of(path)
-        return self._client.open(Request("POST", url, self._json_headers, body), silence_s=self._silence_s)
+    def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Opening:
+        """Return the exchange of one JSON request with what is at `path` below the base URL. `headers`: further ones;
+        they replace none of the server's own."""
+        sent = self._json_headers if not headers else {**headers, **self._json_headers}
+        return self._client.open(Request("POST", self.url_of(path), sent, body), silence_s=self._silence_s)
 
     async def get(self, url: str, *, within_s: float) -> WholeAnswer:
         """Return the whole answer; a TransportFault when there is none."""

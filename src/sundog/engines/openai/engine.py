@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -50,6 +50,8 @@ TOKENS_PER_MESSAGE = 4
 COUNT_ERROR = 0.25
 # A server does not tell the size of its cache's blocks: this is vLLM's on a GPU.
 SERVER_BLOCK_TOKENS = 16
+OF_THE_REQUEST = frozenset({400, 404, 413, 415, 422})
+"""Statuses of an answer that says that a forwarded request is wrong."""
 MAX_SHOWN_CHARACTERS = 1000
 """As much of an error's message is told, cut after its secrets are hidden."""
 
@@ -70,7 +72,7 @@ class OpenAIEngine:
         self._more = more
         self._base_url = options.base_urls[replica]
         self._secrets = secrets
-        self._extra_body = secrets.reveal_all(options.extra_body)
+        self._extra_body: dict[str, Any] = secrets.reveal_all(options.extra_body)
         self._listed = Listed()
         self._max_kv_tokens: int | None = None
         self.connection = Connection(options, self._base_url, secrets)
@@ -115,6 +117,26 @@ class OpenAIEngine:
                 found = read_embeddings(await answer.read(MAX_VECTORS_BYTES), request)
             self._counters.add(found.usage)
             return found
+
+    @property
+    def has_chat(self) -> bool:
+        return self._options.api == "chat"
+
+    @property
+    def model(self) -> str:
+        return self._options.model
+
+    @property
+    def added_fields(self) -> Mapping[str, Any]:
+        return self._extra_body
+
+    @asynccontextmanager
+    async def forward(self, path: str, body: bytes, headers: Mapping[str, str]) -> AsyncGenerator[StreamedAnswer, None]:
+        with self._exchange():
+            async with self.connection.post(path, body, headers) as answer:
+                if not 200 <= answer.status < 300 and answer.status not in OF_THE_REQUEST:
+                    raise await self._refusal(answer)
+                yield answer
 
     @contextmanager
     def _exchange(self) -> Iterator[None]:

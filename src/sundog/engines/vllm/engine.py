@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import cache
 from typing import Any, Self
@@ -47,6 +47,7 @@ from sundog.engines.vllm.health import probe
 from sundog.engines.vllm.metrics import health_url
 from sundog.errors import ConfigError, EngineUnavailable
 from sundog.secrets import Secrets
+from sundog.transport.answer import StreamedAnswer
 
 # vLLM's own for most machines; tokens in flight, bounded by the KV capacity, are the tighter limit of long prompts.
 MAX_NUM_SEQS = 256
@@ -199,6 +200,27 @@ class VLLMEngine:
     async def embed(self, request: EmbedRequest) -> Embeddings:
         try:
             return await self._protocol.embed(request)
+        except EngineUnavailable:
+            self.suspicion.set()
+            raise
+
+    @property
+    def has_chat(self) -> bool:
+        return self._protocol.has_chat
+
+    @property
+    def model(self) -> str:
+        return self._protocol.model
+
+    @property
+    def added_fields(self) -> Mapping[str, Any]:
+        return self._protocol.added_fields
+
+    @asynccontextmanager
+    async def forward(self, path: str, body: bytes, headers: Mapping[str, str]) -> AsyncGenerator[StreamedAnswer, None]:
+        try:
+            async with self._protocol.forward(path, body, headers) as answer:
+                yield answer
         except EngineUnavailable:
             self.suspicion.set()
             raise

@@ -1,0 +1,57 @@
+"""`sundog serve`: flows and models over HTTP, until a signal asks for the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sundog.cli.options import Debug, State
+from sundog.cli.terminal import completion
+from sundog.cli.terminal.console import print_note
+from sundog.config import read_config
+from sundog.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sundog.serve.serving import Serving
+
+
+def serve(
+    flows: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[FLOW]...",
+            help="Flow files (YAML), or folders with a flow.yaml.",
+            show_default=False,
+            autocompletion=completion.flow_files,
+        ),
+    ] = [],  # noqa: B006 - typer reads the default, nobody changes it
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8321,
+    drain: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.0, help="Longest wait for accepted work when asked to stop.")
+    ] = 30.0,
+    state: State = None,
+    debug: Debug = False,
+) -> None:
+    """Serve flows over HTTP.
+
+    What was accepted is finished, also after a crash: the same command goes on with it.
+    """
+    try:
+        from sundog.serve.server import ServerOptions, serve_flows
+    except ModuleNotFoundError as error:
+        hint = "install it: pip install 'sundog[serve]'"
+        raise ConfigError(f"serving needs the package {error.name}, which is not installed", hint=hint) from error
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    paths = [path / "flow.yaml" if path.is_dir() else path for path in flows]
+    asyncio.run(serve_flows(read_config(state), paths, ServerOptions(host, port, drain), _say_ready))
+
+
+def _say_ready(address: str, serving: Serving) -> None:
+    names = ", ".join(serving.loaded) or "no flows"
+    print_note(f"serving {names} at {address}")

@@ -1,0 +1,53 @@
+"""The application: every door of one live host, and how a failure leaves it.
+
+Owns which path leads to which door. Never opens the host; serve.server does, or whoever mounts the application.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sundog.errors import SundogError
+from sundog.serve.bodies import json_response
+from sundog.serve.doors.flows import FlowDoor
+from sundog.serve.doors.health import HealthDoor
+from sundog.serve.serving import Serving
+from sundog.serve.wire.errors import Refusal, openai_error, refusal_of
+
+log = logging.getLogger("sundog.serve")
+
+
+def make_app(serving: Serving) -> Starlette:
+    """Return the ASGI application of what is served."""
+    routes = [*FlowDoor(serving).routes, *HealthDoor(serving).routes]
+    handlers = {Refusal: _refused, HTTPException: _no_route, SundogError: _failed, Exception: _failed}
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+async def _refused(request: Request, refusal: Exception) -> Response:
+    assert isinstance(refusal, Refusal)
+    return _error(refusal)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    what = f"there is nothing at {request.method} {request.url.path}"
+    if error.status_code == 405:
+        what = f"{request.url.path} does not take {request.method}"
+    return _error(Refusal(error.status_code, what, code="not_found", is_final=True), error.headers or {})
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    if not isinstance(error, SundogError):
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _error(refusal_of(error))
+
+
+def _error(refusal: Refusal, headers: Mapping[str, str] = {}) -> Response:
+    return json_response(openai_error(refusal), refusal.status, {**headers, **refusal.headers()})

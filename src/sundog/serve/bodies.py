@@ -1,0 +1,62 @@
+"""Bodies of requests, read within bounds, and answers as JSON.
+
+Owns the bound of a body. Never knows what a body means.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import from_json, to_json
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from sundog.serve.wire.errors import Refusal
+
+MAX_BODY_BYTES = 32 * 2**20
+
+
+async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """Return the body; Refusal 413 as soon as it is too long."""
+    told = request.headers.get("content-length", "")
+    if told.isdigit() and int(told) > max_bytes:
+        raise _too_large(max_bytes)
+    pieces: list[bytes] = []
+    num_bytes = 0
+    try:
+        async for piece in request.stream():
+            num_bytes += len(piece)
+            if num_bytes > max_bytes:
+                raise _too_large(max_bytes)
+            pieces.append(piece)
+    except ClientDisconnect:
+        raise Refusal(400, "the client left before its request was whole") from None
+    return b"".join(pieces)
+
+
+def parse_json_body(body: bytes) -> Any:
+    """Return the value of a body; Refusal 400 for what is no JSON."""
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise Refusal(400, f"the body is no JSON: {error}", code="invalid_json", is_final=True) from error
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an answer in JSON."""
+    return Response(_encoded(value), status, headers, media_type="application/json")
+
+
+def _encoded(value: Any) -> bytes:
+    try:
+        return to_json(value)
+    except ValueError:
+        # Half of a surrogate pair, which only escapes can say.
+        return json.dumps(value).encode()
+
+
+def _too_large(max_bytes: int) -> Refusal:
+    what = f"the body is larger than the {max_bytes:,} bytes that this server takes"
+    return Refusal(413, what, code="body_too_large", is_final=True)

@@ -1,0 +1,214 @@
+"""The door of flows: rows come in, and are answered when done, as they end, or later.
+
+Owns what of HTTP means what. The life of a request is live.flow's affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from sundog.errors import suggest
+from sundog.live.flow import LiveFlow
+from sundog.live.flow_request import FlowRequest, Told
+from sundog.live.refusals import KeyReused, Overloaded
+from sundog.live.terms import Terms
+from sundog.serve.bodies import json_response, parse_json_body, read_body
+from sundog.serve.loading import LoadedFlow
+from sundog.serve.serving import Serving
+from sundog.serve.wire.errors import Refusal, wrong_request
+from sundog.serve.wire.flow_runs import ShownRow, WantedRun, read_wanted, row_document, run_document
+from sundog.serve.wire.sse import KEEP_ALIVE, event_bytes
+from sundog.store.accepted import Accepted
+
+KEEP_ALIVE_S = 15.0
+MAX_KEY_CHARACTERS = 255
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d+)", re.I)
+EVENT_STREAM = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+class FlowDoor:
+    """This class answers for the flows that are served."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._host = serving.host
+        self._loaded = serving.loaded
+        runs = "/v1/flows/{name}/runs"
+        self.routes = [
+            Route(runs, self.post, methods=["POST"]),
+            Route(runs + "/{id}", self.get, methods=["GET"]),
+            Route(runs + "/{id}", self.cancel, methods=["DELETE"]),
+            Route(runs + "/{id}/cancel", self.cancel, methods=["POST"]),
+            Route("/v1/flows", self.list, methods=["GET"]),
+            Route("/v1/flows/{name}", self.describe, methods=["GET"]),
+        ]
+
+    async def list(self, request: Request) -> Response:
+        return json_response({"object": "list", "data": [_described(flow) for flow in self._loaded.values()]})
+
+    async def describe(self, request: Request) -> Response:
+        self._flow(request)
+        return json_response(_described(self._loaded[request.path_params["name"]]))
+
+    async def post(self, request: Request) -> Response:
+        flow, now = self._flow(request), time.time()
+        wanted = read_wanted(parse_json_body(await read_body(request)), self._loaded[flow.name].columns)
+        deadline_at = None if wanted.deadline_s is None else now + wanted.deadline_s
+        is_async, wait_s = _preference(request)
+        try:
+            accepted = await flow.accept(
+                wanted.rows,
+                Terms(priority=wanted.priority, deadline_at=deadline_at),
+                idempotency_key=_key(request),
+                keeps_steps=wanted.is_streamed,
+                is_single=wanted.is_single,
+            )
+        except Overloaded as error:
+            raise Refusal(429, error.what, code="overloaded", retry_after_s=error.retry_after_s) from error
+        except KeyReused as error:
+            message = f"{error.what} (run {error.where}); {error.hint}"
+            raise Refusal(
+                422, message, param="Idempotency-Key", code="idempotency_key_reused", is_final=True
+            ) from error
+        return await self._answer(flow, accepted, wanted, is_async=is_async, wait_s=wait_s)
+
+    async def get(self, request: Request) -> Response:
+        flow = self._flow(request)
+        found = self._found(flow, request)
+        if "text/event-stream" in request.headers.get("accept", ""):
+            return self._stream(flow, self._running(flow, found), after=_last_event(request))
+        return json_response(self._document(flow, found))
+
+    async def cancel(self, request: Request) -> Response:
+        flow = self._flow(request)
+        found = self._found(flow, request)
+        if isinstance(found, FlowRequest):
+            await flow.cancel(found)
+        return json_response(self._document(flow, found))
+
+    async def _answer(
+        self, flow: LiveFlow, accepted: FlowRequest | Accepted, wanted: WantedRun, *, is_async: bool, wait_s: float
+    ) -> Response:
+        if wanted.is_streamed:
+            return self._stream(flow, self._running(flow, accepted))
+        if isinstance(accepted, FlowRequest):
+            try:
+                async with asyncio.timeout(wait_s if is_async else None):
+                    await accepted.ended()
+            except TimeoutError:
+                headers = {
+                    "location": f"/v1/flows/{flow.name}/runs/{accepted.accepted.request_id}",
+                    "preference-applied": "respond-async",
+                    "retry-after": "1",
+                }
+                return json_response(self._document(flow, accepted), 202, headers)
+        return json_response(self._document(flow, accepted))
+
+    def _stream(self, flow: LiveFlow, request: FlowRequest, after: int = -1) -> Response:
+        events = self._events(flow, request, after)
+        return StreamingResponse(events, media_type="text/event-stream", headers=EVENT_STREAM)
+
+    async def _events(self, flow: LiveFlow, request: FlowRequest, after: int) -> AsyncIterator[bytes]:
+        begun = {"id": request.accepted.request_id, "flow": flow.name, "num_rows": request.num_rows}
+        if after < 0:
+            yield event_bytes(begun, event="run")
+        told = request.told(after)
+        coming = asyncio.ensure_future(anext(told, None))
+        try:
+            while True:
+                done, _ = await asyncio.wait([coming], timeout=KEEP_ALIVE_S)
+                if not done:
+                    yield KEEP_ALIVE
+                    continue
+                one = coming.result()
+                if one is None:
+                    return
+                yield self._event(flow, request, one)
+                coming = asyncio.ensure_future(anext(told, None))
+        finally:
+            coming.cancel()
+
+    def _event(self, flow: LiveFlow, request: FlowRequest, told: Told) -> bytes:
+        match told.kind:
+            case "step":
+                data = {"index": told.row, "step": told.step, "value": told.value}
+            case "row":
+                data = row_document(told.row, self._shown(request.ends)[told.row])
+            case "end":
+                data = {**self._document(flow, request)}
+                data.pop("rows", None)
+                data.pop("row", None)
+        return event_bytes(data, event=told.kind, id=str(told.number))
+
+    def _flow(self, request: Request) -> LiveFlow:
+        name = request.path_params["name"]
+        flow = self._host.flows.get(name)
+        if flow is None:
+            what = f"there is no flow '{name}'; {suggest(name, self._host.flows)}"
+            raise Refusal(404, what, param="flow", code="flow_not_found", is_final=True)
+        return flow
+
+    def _found(self, flow: LiveFlow, request: Request) -> FlowRequest | Accepted:
+        request_id = request.path_params["id"]
+        found = flow.find(request_id)
+        if found is None:
+            what = f"the flow '{flow.name}' has no run '{request_id}'"
+            raise Refusal(404, what, param="id", code="run_not_found", is_final=True)
+        return found
+
+    def _running(self, flow: LiveFlow, found: FlowRequest | Accepted) -> FlowRequest:
+        return found if isinstance(found, FlowRequest) else flow.as_ended(found)
+
+    def _document(self, flow: LiveFlow, found: FlowRequest | Accepted) -> dict[str, Any]:
+        request = self._running(flow, found)
+        status = "running"
+        if request.has_ended:
+            status = "cancelled" if request.is_cancelled else "completed"
+        return run_document(
+            request.accepted.request_id,
+            flow.name,
+            status,
+            accepted_at=request.accepted.accepted_at,
+            num_rows=request.num_rows,
+            is_single=request.is_single,
+            ended=self._shown(request.ends),
+        )
+
+    def _shown(self, ends: Mapping[int, Any]) -> dict[int, ShownRow]:
+        return {place: ShownRow(end.state, self._host.decoded(end.body)) for place, end in ends.items()}
+
+
+def _reused(error: KeyReused) -> Refusal:
+    message = f"{error.what} (run {error.where}); {error.hint}"
+    return Refusal(422, message, param="Idempotency-Key", code="idempotency_key_reused", is_final=True)
+
+
+def _described(flow: LoadedFlow) -> dict[str, Any]:
+    return {"id": flow.name, "object": "flow", "columns": list(flow.columns), "outputs": list(flow.outputs)}
+
+
+def _preference(request: Request) -> tuple[bool, float]:
+    """Return whether the client would rather have the answer later, and for how many seconds it waits before that (RFC
+    7240)."""
+    prefer = ",".join(request.headers.getlist("prefer"))
+    wait = _WAIT.search(prefer)
+    return "respond-async" in prefer.lower(), float(wait.group(1)) if wait else 0.0
+
+
+def _key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARACTERS:
+        raise wrong_request("Idempotency-Key", f"it has 1 to {MAX_KEY_CHARACTERS} characters")
+    return key
+
+
+def _last_event(request: Request) -> int:
+    last = request.headers.get("last-event-id", "")
+    return int(last) if last.isdecimal() else -1

@@ -1,0 +1,142 @@
+"""The server: the application on a socket, from its start to the end of what it has accepted.
+
+Owns signals, the order of a stop, and the limits of connections. Never answers a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from sundog.config import Config
+from sundog.errors import ConfigError
+from sundog.host.beside import beside
+from sundog.serve.app import make_app
+from sundog.serve.serving import Serving, open_serving
+
+KEEP_ALIVE_S = 75
+"""Longer than clients keep a connection that they do not use, so that none is closed under a request."""
+MAX_HEADER_BYTES = 64 * 1024
+BACKLOG = 2048
+GRACE_S = 2
+"""Streams that are still open when all work has ended are given so long to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """The choices of whoever starts a server."""
+
+    host: str = "127.0.0.1"
+    #: 0 takes a free one.
+    port: int = 8321
+    #: Seconds that accepted work has to end after the server was asked to stop; what is left goes on at the next start.
+    drain_s: float = 30.0
+
+
+async def serve_flows(
+    config: Config, paths: Sequence[Path], options: ServerOptions, on_ready: Callable[[str, Serving], None]
+) -> None:
+    """Serve until a signal asks for the end. `on_ready` hears of the address. Raises what the host failed with."""
+    check_address(options.host)
+    with listening(options.host, options.port) as listener:
+        async with open_serving(config, paths) as serving, beside(serving.look_for_changes()):
+            server = _Server(_configured(make_app(serving)))
+            stop = asyncio.Event()
+            with _signals(stop, serving):
+                running = asyncio.ensure_future(server.serve(sockets=[listener]))
+                on_ready(_address(listener), serving)
+                await _until_stopped(stop, running, serving)
+                await serving.drain(options.drain_s)
+                server.should_exit = True
+                await running
+            if serving.host.failure.done():
+                serving.host.failure.result()
+
+
+def check_address(host: str) -> None:
+    """Raise ConfigError for an address that others reach: without keys, everybody could use the engines."""
+    try:
+        is_local = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        is_local = False
+    if not is_local:
+        what = f"without keys the server listens on this machine alone, not on {host}"
+        raise ConfigError(what, hint="make a key first: sundog keys add NAME")
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """The socket of the server; ConfigError where the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            what = f"nothing can listen on {host}:{port}: {error.strerror}"
+            raise ConfigError(what, hint="choose another --port, or 0 for a free one") from error
+        listener.listen(BACKLOG)
+        yield listener
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to this module: accepted work comes to its end before the socket is closed."""
+        yield
+
+
+def _configured(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+    )
+
+
+async def _until_stopped(stop: asyncio.Event, running: asyncio.Future[None], serving: Serving) -> None:
+    stopped = asyncio.ensure_future(stop.wait())
+    any_of: list[asyncio.Future[Any]] = [stopped, running, serving.host.failure]
+    await asyncio.wait(any_of, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+
+
+@contextmanager
+def _signals(stop: asyncio.Event, serving: Serving) -> Iterator[None]:
+    """SIGTERM and SIGINT end the server, SIGHUP has it read the files again."""
+    loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(serving.reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
