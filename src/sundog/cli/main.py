@@ -31,7 +31,7 @@ COMMANDS = OnDemand(
         "trace": Declared("sundog.cli.trace", "Example: sundog trace last --output run.trace.json"),
         "calibrate": Declared("sundog.cli.calibrate", "Example: sundog calibrate flow.yaml --engine local"),
         "bench": Declared("sundog.cli.bench", "Example: sundog bench --quick", PASSED_ON),
-        "serve": Declared("sundog.cli.serve", "Example: sundog serve flow.yaml"),
+        "serve": Declared("sundog.cli.live.serve", "Example: sundog serve flow.yaml"),
         "import": Declared("sundog.cli.import_flow", attribute="import_flow"),
         "engine": Declared("sundog.cli.groups.engine"),
         "keys": Declared("sundog.cli.groups.keys"),

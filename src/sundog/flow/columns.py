@@ -28,7 +28,7 @@ def check_columns(table: Table, inputs: Sequence[InputSource], row_shape: Record
         _check(path, row_shape, where)
 
 
-def columns_read(table: Table) -> tuple[str, ...]:
+def columns_that_rows_need(table: Table) -> tuple[str, ...]:
     """Return the columns of its rows that `table` reads, in the order of the alphabet."""
     return tuple(sorted({path[0] for path, _ in _columns_read(table) if path}))
 

@@ -42,7 +42,7 @@ from sundog.store.runs import RunList
 from sundog.store.store import Store
 
 TICK_S = 2.0
-LIVE_POLICY = "prefix_grouped"
+LIVE_POLICY = "live"
 
 
 @dataclass(frozen=True, slots=True)

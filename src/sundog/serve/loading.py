@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sundog.config import Config
 from sundog.errors import FlowError
-from sundog.flow.columns import columns_read
+from sundog.flow.columns import columns_that_rows_need
 from sundog.ir.logical import LogicalPlan
 from sundog.ir.tables import InputRows
 from sundog.live.host import Served
@@ -51,10 +51,10 @@ def load_served(path: Path, config: Config) -> LoadedFlow:
     plan = plan_flow(written, operators, NO_CHOICES, selectivity).plan
     (table,) = written.tables
     outputs = tuple(name for name, _ in table.outputs)
-    return LoadedFlow(path, Served(plan, operators), columns_read(table), outputs)
+    return LoadedFlow(path, Served(plan, operators), columns_that_rows_need(table), outputs)
 
 
-def check_names(flows: Sequence[LoadedFlow]) -> None:
+def check_flow_names(flows: Sequence[LoadedFlow]) -> None:
     """Raise FlowError where two files hold flows of one name."""
     by_name: dict[str, Path] = {}
     for flow in flows:

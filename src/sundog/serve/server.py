@@ -33,7 +33,7 @@ GRACE_S = 2
 
 
 @dataclass(frozen=True, slots=True)
-class ServerOptions:
+class ListenOptions:
     """The choices of whoever starts a server."""
 
     host: str = "127.0.0.1"
@@ -44,10 +44,10 @@ class ServerOptions:
 
 
 async def serve_flows(
-    config: Config, paths: Sequence[Path], options: ServerOptions, on_ready: Callable[[str, Serving], None]
+    config: Config, paths: Sequence[Path], options: ListenOptions, on_ready: Callable[[str, Serving], None]
 ) -> None:
     """Serve until a signal asks for the end. `on_ready` hears of the address. Raises what the host failed with."""
-    check_address(options.host)
+    check_listen_address(options.host)
     with listening(options.host, options.port) as listener:
         async with open_serving(config, paths) as serving, beside(serving.look_for_changes()):
             server = _Server(_configured(make_app(serving)))
@@ -63,7 +63,7 @@ async def serve_flows(
                 serving.host.failure.result()
 
 
-def check_address(host: str) -> None:
+def check_listen_address(host: str) -> None:
     """Raise ConfigError for an address that others reach: without keys, everybody could use the engines."""
     try:
         is_local = host == "localhost" or ip_address(host).is_loopback

@@ -1,4 +1,4 @@
-"""What one server serves: the live host, and the flow files that it has loaded.
+"""This module holds what one server serves: the live host, and the flow files that it has loaded.
 
 Owns loading and reloading: a bad file leaves the flow that was served before. Never speaks HTTP.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from sundog.config import Config
 from sundog.errors import FlowError, SundogError
 from sundog.live.host import LiveHost, open_live_host
-from sundog.serve.loading import LoadedFlow, check_names, load_served
+from sundog.serve.loading import LoadedFlow, check_flow_names, load_served
 
 log = logging.getLogger("sundog.serve")
 LOOK_S = 1.0
@@ -36,7 +36,7 @@ class Serving:
     async def load(self, paths: Sequence[Path]) -> None:
         """Serve the flows of some files. The first error is raised, and nothing of that file is served."""
         flows = [await asyncio.to_thread(load_served, path, self.config) for path in paths]
-        check_names(flows)
+        check_flow_names(flows)
         for flow in flows:
             await self._serve(flow)
 

@@ -33,7 +33,7 @@ def main() -> None:
     os.dup2(2, 1)
     exit_code = 0
     try:
-        serve(inbox, out)
+        serve_jobs(inbox, out)
     except (EOFError, BrokenPipeError):
         pass  # the parent is gone, and with it everybody who could wait for an answer
     except Exception:
@@ -44,7 +44,7 @@ def main() -> None:
     os._exit(exit_code)
 
 
-def serve(inbox: Inbox, out: int) -> None:
+def serve_jobs(inbox: Inbox, out: int) -> None:
     """Send what loading gave, or its SundogError; then the results of each step in one message."""
     load, argument = cast(LoopLoad, inbox.receive(is_blocking=True)[0])
     try:

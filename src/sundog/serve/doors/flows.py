@@ -58,6 +58,7 @@ class FlowDoor:
         return json_response(_described(self._loaded[request.path_params["name"]]))
 
     async def post(self, request: Request) -> Response:
+        """Accept rows, and answer as the client would like it."""
         flow, now = self._flow(request), time.time()
         wanted = read_wanted(parse_json_body(await read_body(request)), self._loaded[flow.name].columns)
         deadline_at = None if wanted.deadline_s is None else now + wanted.deadline_s
@@ -80,6 +81,7 @@ class FlowDoor:
         return await self._answer(flow, accepted, wanted, is_async=is_async, wait_s=wait_s)
 
     async def get(self, request: Request) -> Response:
+        """Return a run as it is now, or as it goes on."""
         flow = self._flow(request)
         found = self._found(flow, request)
         if "text/event-stream" in request.headers.get("accept", ""):
@@ -87,6 +89,7 @@ class FlowDoor:
         return json_response(self._document(flow, found))
 
     async def cancel(self, request: Request) -> Response:
+        """End the rows that have not ended, and return the run."""
         flow = self._flow(request)
         found = self._found(flow, request)
         if isinstance(found, FlowRequest):

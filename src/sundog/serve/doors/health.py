@@ -24,6 +24,7 @@ class HealthDoor:
         return json_response({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
+        """Return 200 while work is taken, and 503 while the server comes to its end."""
         serving = self._serving
         state = {
             "status": "stopping" if serving.is_stopping else "ready",

@@ -18,14 +18,13 @@ MAX_ROWS = 1_000
 MAX_DEADLINE_S = 30 * 86_400.0
 MAX_PRIORITY = 2**31 - 1
 FIELDS = ("row", "rows", "stream", "deadline_s", "priority")
-Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class WantedRun:
     """The wish of a client: rows of a flow."""
 
-    rows: Rows
+    rows: list[dict[str, Any]]
     #: It sent `row`, and gets `row`.
     is_single: bool
     #: It wants to hear of rows, and of steps, as they end.
@@ -103,7 +102,7 @@ def row_document(place: int, row: ShownRow) -> dict[str, Any]:
     return shown
 
 
-def _rows(rows: Any, columns: Sequence[str], *, is_single: bool) -> Rows:
+def _rows(rows: Any, columns: Sequence[str], *, is_single: bool) -> list[dict[str, Any]]:
     if not isinstance(rows, list):
         raise wrong_request("rows", "it is no list of rows")
     if not 1 <= len(rows) <= MAX_ROWS:

@@ -43,13 +43,13 @@ def serve(
     What was accepted is finished, also after a crash: the same command goes on with it.
     """
     try:
-        from sundog.serve.server import ServerOptions, serve_flows
+        from sundog.serve.server import ListenOptions, serve_flows
     except ModuleNotFoundError as error:
         hint = "install it: pip install 'sundog[serve]'"
         raise ConfigError(f"serving needs the package {error.name}, which is not installed", hint=hint) from error
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     paths = [path / "flow.yaml" if path.is_dir() else path for path in flows]
-    asyncio.run(serve_flows(read_config(state), paths, ServerOptions(host, port, drain), _say_ready))
+    asyncio.run(serve_flows(read_config(state), paths, ListenOptions(host, port, drain), _say_ready))
 
 
 def _say_ready(address: str, serving: Serving) -> None:
