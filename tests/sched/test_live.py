@@ -176,3 +176,35 @@ def test_a_program_of_which_a_request_waits_is_not_forgotten() -> None:
     assert set(core.workflows) == {"runs", "waits"}, "it ended less than an hour ago, and the other one runs"
     core.ask("more", 7620.0)
     assert set(core.workflows) == {"waits"}
+
+
+def test_a_row_stands_where_it_came_though_its_last_turn_on_another_engine_has_ended() -> None:
+    """The plan tells of each engine which call is the last there; the row's next call is for another one."""
+    core = LiveCore(1)
+    assert core.ask("old/0", 0.0, "old", CallFacts(is_last_turn=True)) == ["old/0"]
+    assert core.ask("young/0", 1.0, "young") == []
+    assert core.end("old/0", 2.0) == ["young/0"]
+    assert "old" not in core.workflows
+    assert core.ask("young/1", 3.0, "young") == []
+    assert core.ask("old/1", 4.0, "old") == []
+    assert core.end("young/0", 5.0) == ["old/1"]
+
+
+def test_a_row_that_waits_stands_where_it_came_when_its_last_turn_elsewhere_ends() -> None:
+    core = LiveCore(2)
+    core.ask("busy", 0.0)
+    core.ask("old/0", 1.0, "old", CallFacts(is_last_turn=True))
+    core.ask("young", 2.0, "young")
+    core.ask("old/1", 3.0, "old")
+    core.tell(RequestCancelled(4.0, "busy"))
+    core.end("old/0", 5.0)
+    assert core.core._view.program_arrival_s(RequestView("r", "p", 9.0, workflow_id="old")) == 1.0
+
+
+def test_a_program_that_was_idle_for_an_hour_comes_anew() -> None:
+    core = LiveCore(1)
+    core.ask("old/0", 0.0, "old")
+    core.end("old/0", 1.0)
+    core.ask("other", 3700.0, "other")
+    core.ask("old/1", 3701.0, "old")
+    assert core.core._view.program_arrivals_s == {"other": 3700.0, "old": 3701.0}

@@ -359,11 +359,17 @@ class SchedView:
     virtual_tokens: Mapping[str, float] = field(default_factory=dict)
     #: both; those that are under way, by id
     workflows: Mapping[str, WorkflowView] = field(default_factory=dict)
+    #: both; by id, when the first call of a workflow came, also of those whose last turn on some engine has ended
+    program_arrivals_s: Mapping[str, float] = field(default_factory=dict)
 
     def program_arrival_s(self, request: RequestView) -> float:
         """Return when its program arrived, or the one at the root of its program's parents."""
-        found = self.workflows.get(request.facts.root_program) or self.workflows.get(request.workflow_id)
-        return request.arrival_time if found is None else found.arrival_s
+        for workflow_id in (request.facts.root_program, request.workflow_id):
+            workflow = self.workflows.get(workflow_id)
+            arrival_s = self.program_arrivals_s.get(workflow_id) if workflow is None else workflow.arrival_s
+            if arrival_s is not None:
+                return arrival_s
+        return request.arrival_time
 
     @property
     def keeps_turns(self) -> bool:

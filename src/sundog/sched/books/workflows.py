@@ -48,6 +48,8 @@ class WorkflowBook:
         self._service = VirtualTokens()
         self._turns = TurnCounts()
         self._num_workflows = 0
+        #: By id, when its first call came, the one that asked longest ago first.
+        self._arrivals_s: OrderedDict[str, float] = OrderedDict()
         self._sched = sched
         self._on_forgotten = on_forgotten
         self._max_idle_s = max_idle_s
@@ -55,6 +57,7 @@ class WorkflowBook:
         sched.tool_times_s = self._tool_times_s
         sched.virtual_tokens = self._service
         sched.workflows = self.by_id
+        sched.program_arrivals_s = self._arrivals_s
 
     def arrive(self, request: RequestView) -> int:
         """Note what the request says of its workflow. Returns how many workflows have come so far, its own one counted;
@@ -96,7 +99,7 @@ class WorkflowBook:
         if request.facts.is_last_turn or not (is_whole or self._max_idle_s < inf):
             self._turns.add(workflow.num_turns)
             self._sched.turns_correlation = self._turns.correlation
-            self.forget(workflow.workflow_id)
+            self._let_go(workflow.workflow_id)
             return None
         workflow.tool = request.facts.tool
         workflow.expected_pause_s = request.facts.expected_pause_s
@@ -106,8 +109,8 @@ class WorkflowBook:
 
     def forget(self, workflow_id: str) -> None:
         """It is known to ask no more."""
-        if self.by_id.pop(workflow_id, None) is not None:
-            self._on_forgotten(workflow_id)
+        self._arrivals_s.pop(workflow_id, None)
+        self._let_go(workflow_id)
 
     def forget_idle(self) -> None:
         """Forget those of which nothing has waited or run for too long; looks at the first few, at every event."""
@@ -123,10 +126,22 @@ class WorkflowBook:
             else:
                 return
 
+    def _let_go(self, workflow_id: str) -> None:
+        """Its last turn has ended, on the engine that had it: a row asks others still, and stands where it came."""
+        if self.by_id.pop(workflow_id, None) is not None:
+            self._on_forgotten(workflow_id)
+
+    def _arrival_s(self, request: RequestView) -> float:
+        arrival_s = self._arrivals_s.setdefault(request.workflow_id, request.arrival_time)
+        self._arrivals_s.move_to_end(request.workflow_id)
+        if len(self._arrivals_s) > MAX_WORKFLOWS:
+            self._arrivals_s.popitem(last=False)
+        return arrival_s
+
     def _continue(self, request: RequestView, facts: CallFacts) -> int:
-        workflow = self.by_id.get(request.workflow_id)
+        arrival_s, workflow = self._arrival_s(request), self.by_id.get(request.workflow_id)
         if workflow is None:
-            workflow = WorkflowView(request.workflow_id, arrival_s=request.arrival_time, tenant=facts.tenant)
+            workflow = WorkflowView(request.workflow_id, arrival_s, tenant=facts.tenant)
             self.by_id[request.workflow_id] = workflow
             self._num_workflows += 1
             if len(self.by_id) > MAX_WORKFLOWS:
