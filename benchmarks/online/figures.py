@@ -34,7 +34,7 @@ class Effort:
 
     duration_s: float = DURATION_S
     tolerance: float = 1.02
-    most_times: float = 6.0
+    most_times: float = 5.0
     shares: tuple[float, ...] = SHARES
     arms: tuple[str, ...] = tuple(ARMS)
 

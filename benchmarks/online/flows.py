@@ -1,30 +1,30 @@
 """The published graphs as flows to be served, and a load as requests to them.
 
-Owns both forms. The engines are null engines, with as many replicas as the planner gives each model, and tools last as
-long as the graph says; who serves real models puts other engines in their place.
+Owns both forms. The engines are null engines, and tools last as long as the graph says; who serves real models puts
+other engines in their place.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from placed.graphs import CALL_S, PLACES, Graph, GraphStep
 
 from online.load import Asked
-from online.ours import planned_shares
-from online.workload import Machines
+from online.workload import UNLIMITED_PLACES
 
 
-def write_flow(graph: Graph, machines: Machines, folder: Path) -> Path:
-    """Write the flow `NAME.yaml`, which asks for a row's `query`; its tools are steps `timed` (`placed.timed`)."""
+def write_flow(graph: Graph, folder: Path, shares: Mapping[str, int], tool_places: int = UNLIMITED_PLACES) -> Path:
+    """Write the flow `NAME.yaml`, which asks for a row's `query`; its tools are steps `timed` (`placed.timed`).
+    `shares`: how many replicas each model has."""
     flow = {
         "name": graph.name,
-        "engines": {model: _engine(model, num) for model, num in planned_shares(graph, machines).items()},
+        "engines": {model: _engine(model, num) for model, num in shares.items()},
         "inputs": {"rows": {"path": "rows.jsonl"}},
-        "nodes": {step.name: _node(graph, machines, step) for step in graph.steps},
+        "nodes": {step.name: _node(graph, tool_places, step) for step in graph.steps},
         "outputs": {name: _value(graph, name) for name in graph.ends},
     }
     (folder / "rows.jsonl").write_text(json.dumps(row_of(Asked(0.0, 0))) + "\n")
@@ -49,13 +49,13 @@ def _engine(model: str, num_replicas: int) -> dict[str, Any]:
     return {"kind": "null", "model": model, "latency_s": CALL_S, "max_concurrency": PLACES, "replicas": num_replicas}
 
 
-def _node(graph: Graph, machines: Machines, step: GraphStep) -> dict[str, Any]:
+def _node(graph: Graph, tool_places: int, step: GraphStep) -> dict[str, Any]:
     # With the step's name in it no two steps make equal calls; requests of one query do.
     about = " ".join([step.name, "{{ row.query }}", *(_value(graph, parent) for parent in step.parents)])
     if step.is_llm:
         return {"llm": {"engine": step.kind, "prompt": about}}
     seconds = graph.call_s(step)
-    return {"timed": {"about": about, "pool": step.kind, "seconds": seconds, "places": machines.tool_places}}
+    return {"timed": {"about": about, "pool": step.kind, "seconds": seconds, "places": tool_places}}
 
 
 def _value(graph: Graph, name: str) -> str:

@@ -8,29 +8,39 @@ of today.
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from math import inf
+from pathlib import Path
 
+from placed import timed
 from placed.graphs import PLACES, Graph
 
 from online.answered import Answered
 from online.batch_run import problem_of
+from online.flows import write_flow
 from online.load import DURATION_S, Asked
 from online.workload import Machines, most_per_s
+from sundog.batch.step_facts import plan_facts
+from sundog.config import read_config
 from sundog.host.driver import Driver
 from sundog.host.recorder import Recorder
 from sundog.host.virtual_loop import run_virtually
-from sundog.live.host import LIVE_POLICY
 from sundog.optimizer.placement.choose import solver_named
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import Event
 from sundog.sched.facts import CallFacts
 from sundog.sched.policy import POLICIES
+from sundog.session.flow_file import load_plan
+from sundog.session.session import plan_session
 from sundog.sim.machines import Machines as SimulatedMachines
 from sundog.sim.rows import SimulatedRows
 from sundog.sim.workload import EngineFleet, ModelledEngine, SimulatedCall, SimulatedRow, StepTraits
+
+POLICY = "live"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,16 @@ def planned_shares(graph: Graph, machines: Machines) -> dict[str, int]:
     return {model.name: sum(model.name in some for some in models) for model in problem.models}
 
 
+@cache
+def facts_of(graph: Graph) -> dict[str, CallFacts]:
+    """Return what the live host tells the core of each step's calls: what the plan of the graph's flow knows."""
+    timed.register()
+    with tempfile.TemporaryDirectory(prefix="sundog-online-") as folder:
+        plan = load_plan(write_flow(graph, Path(folder), planned_shares(graph, Machines())), {})
+        session = plan_session(plan, Path(folder), replace(read_config(), state_dir=Path(folder)))
+        return plan_facts(session.plan)
+
+
 class _TimedRows(SimulatedRows):
     """Rows whose ends are kept, by number."""
 
@@ -67,9 +87,7 @@ class _TimedRows(SimulatedRows):
 class OurRun:
     """One run. `counts`: of the last one."""
 
-    def __init__(
-        self, graph: Graph, machines: Machines, policy: str = LIVE_POLICY, *, shares_tools: bool = False
-    ) -> None:
+    def __init__(self, graph: Graph, machines: Machines, policy: str = POLICY, *, shares_tools: bool = False) -> None:
         """`shares_tools`: equal look-ups are made once too, over time, as Halo makes them."""
         self._graph = graph
         self._machines = machines
@@ -88,7 +106,7 @@ class OurRun:
         tools = {step.kind: self._machines.tool_places for step in self._graph.steps if not step.is_llm}
         machines = SimulatedMachines({model: EngineFleet(engine, num) for model, num in shares.items()}, tools)
         driver = Driver(SchedulerCore(POLICIES.get(self._policy)), _ignore, machines, Recorder(machines.count))
-        steps = {step.name: StepTraits(CallFacts(self._graph.name, step.name)) for step in self._graph.steps}
+        steps = {name: StepTraits(facts) for name, facts in facts_of(self._graph).items()}
         rows = _TimedRows(driver, machines, steps)
         try:
             for replica in machines.begin(0.0):

@@ -19,7 +19,7 @@ from online.figures import Effort, OnlineCase, measured, ratios, sustained_per_s
 from online.fleet_run import FleetRun
 from online.flows import row_of, write_flow, write_requests
 from online.load import Asked, Load
-from online.ours import OurRun, planned_shares
+from online.ours import OurRun, facts_of, planned_shares
 from online.workload import Machines, best_shares, by_supersteps, most_per_s, path_s, shares_per_s
 from placed import timed
 from placed.cases import Case
@@ -147,6 +147,24 @@ def test_ours_makes_equal_llm_calls_once_and_each_look_up() -> None:
     assert shared.counts.num_executed == 2 * 3
 
 
+def test_ours_tells_the_core_what_the_plan_knows() -> None:
+    facts = facts_of(GRAPHS["w1"])
+    assert set(facts) == {step.name for step in GRAPHS["w1"].steps}
+    last = {name for name, one in facts.items() if one.is_last_turn}
+    assert {"tail_focus", "imdb_final_answer", "hub_full_context"} <= last  # of each engine
+
+
+@pytest.mark.parametrize("policy", ["prefix_grouped", "live"])
+def test_under_overload_requests_end_in_the_order_in_which_they_came(policy: str) -> None:
+    """First come first served for each call would end few of them: later ones' first calls come before last calls."""
+    asked = Load("even", 13.0, "none", duration_s=60.0).asked()
+    num_ended = [
+        sum(one.end_s < inf for one in OurRun(GRAPHS["w1"], MACHINES, name).run(asked, 100.0))
+        for name in (policy, "fcfs")
+    ]
+    assert num_ended[0] > 1.2 * num_ended[1]
+
+
 def test_what_has_not_ended_in_time_has_no_end() -> None:
     for name, arm in ARMS.items():
         answered = arm(CHAIN, MACHINES).run(at(0.0, 20.0), 16.0)
@@ -209,7 +227,7 @@ def test_a_quick_case_has_all_figures() -> None:
 @EVERY_GRAPH
 def test_the_flows_have_the_steps_of_the_graphs(graph: Graph, tmp_path: Path) -> None:
     timed.register()
-    plan = load_plan(write_flow(graph, MACHINES, tmp_path), {})
+    plan = load_plan(write_flow(graph, tmp_path, best_shares(graph, MACHINES)), {})
     assert {node.name for node in plan.nodes} >= {step.name for step in graph.steps}
 
 
