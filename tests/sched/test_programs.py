@@ -166,6 +166,14 @@ def test_the_latest_program_pauses_where_contexts_have_grown() -> None:
     assert started(core.tell(WorkflowEnded(8.0, "a"))) == ["b1"]
 
 
+def test_a_program_that_runs_counts_once() -> None:
+    core = with_contexts()
+    assert core.ask("a1", 4.0, "a", num_prompt_tokens=450) == ["a1"]
+    assert core.replicas["p/0"].contexts.num_tokens(3.0) == 400.0, "that of b; what runs is held by what runs"
+    core.end("a1", 5.0, 460)
+    assert core.replicas["p/0"].contexts.num_tokens(5.0, besides="b") == 460.0
+
+
 def test_a_program_whose_next_call_waits_keeps_its_weight() -> None:
     core = with_contexts()
     core.ask("b1", 4.0, "b", num_prompt_tokens=600)
