@@ -1,4 +1,4 @@
-"""Who asks: the headers and fields by which clients and routers tell it, and those that cannot be read."""
+"""The identity of who asks: headers and fields by which clients and routers tell it, read or refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.serve.identity import IDENTITY_HEADERS, SESSION_NAMES, Told, told_of
+from sundog.serve.identity import IDENTITY_HEADERS, SESSION_NAMES, ToldIdentity, told_of
 from sundog.serve.wire.errors import Refusal
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -34,7 +34,7 @@ def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return both | {name: merged(one[name], other[name]) for name in shared}
 
 
-def asked(names: dict[str, Any]) -> Told:
+def asked(names: dict[str, Any]) -> ToldIdentity:
     """All that a request tells that has these headers and fields."""
     headers = {name: value for name, value in names.items() if not name.startswith("body:")}
     body: dict[str, Any] = {}
@@ -45,7 +45,7 @@ def asked(names: dict[str, Any]) -> Told:
 
 
 def test_a_request_that_tells_nothing() -> None:
-    assert told_of({"content-type": "application/json", "x-session-id": " "}, {"session_id": None}) == Told()
+    assert told_of({"content-type": "application/json", "x-session-id": " "}, {"session_id": None}) == ToldIdentity()
 
 
 @pytest.mark.parametrize("name", SESSION_NAMES)
@@ -126,6 +126,7 @@ def test_agents_within_the_session_of_an_address() -> None:
         ({"body:service_tier": "flex", "x-smg-priority": "interactive"}, "flex"),
         ({"x-llm-d-inference-objective": "flex"}, "flex"),
         ({"x-gateway-inference-objective": "priority"}, "priority"),
+        ({"x-llm-d-inference-objective": "batch"}, "batch"),
         ({"x-llm-d-inference-objective": "any-name-of-theirs"}, "default"),
     ],
 )

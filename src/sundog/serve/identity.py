@@ -1,4 +1,4 @@
-"""Who asks: the session, its parent, class, rank and limits, as the headers and fields of a request tell them.
+"""The identity of who asks: session, parent, class, rank and limits, as headers and fields of a request tell them.
 
 Owns the names under which clients and routers tell them, in their order. Never keeps anything: the books of sessions
 are the host's.
@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from sundog.sched.facts import TIERS, Tier
 from sundog.serve.told_values import ToldValues, read_id, refuse_told
-
-Tier = Literal["flex", "default", "priority"]
 
 PATH = "path"
 """The source of a session that the address names: `/s/ID/v1`."""
@@ -59,7 +58,7 @@ _TIERS: Mapping[str, Mapping[str, Tier]] = {
     "x-smg-priority": {"bulk": "flex", "default": "default", "interactive": "priority", "system": "priority"},
 }
 _OBJECTIVES = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
-_OBJECTIVE_TIERS: Mapping[str, Tier] = {"flex": "flex", "priority": "priority"}
+_OBJECTIVE_TIERS: Mapping[str, Tier] = {tier: tier for tier in TIERS}
 _RANKS = ("x-vllm-priority", "body:priority", "body:nvext.agent_hints.priority")
 _HIGHER_IS_SOONER = "body:nvext.agent_hints.priority"
 _MOST_PRIORITY = 2**31 - 1
@@ -97,7 +96,7 @@ IDENTITY_HEADERS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ToldIdentity:
     """All that a request tells of itself; empty, or None, where it tells nothing."""
 
     session: str = ""
@@ -126,13 +125,13 @@ class Told:
     traceparent: str = ""
 
 
-def told_of(headers: Mapping[str, str], body: Mapping[str, Any], path_session: str | None = None) -> Told:
+def told_of(headers: Mapping[str, str], body: Mapping[str, Any], path_session: str | None = None) -> ToldIdentity:
     """Return what a request tells of itself; Refusal, which names the header or the field, for a value that cannot be
     read. `headers`: by names in small letters. `path_session`: the one of an address `/s/ID/v1`."""
     told = ToldValues(headers, body)
     source, session, parent = _session(told, path_session)
     _, num_tokens = told.first_whole(_LENGTH, least=0, most=_MOST_TOKENS)
-    return Told(
+    return ToldIdentity(
         session=session,
         session_source=source,
         parent=parent if parent != session else "",
