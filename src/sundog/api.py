@@ -85,6 +85,10 @@ class Options(PlanOptions, total=False):
     retry_failed: bool
     repeat_unknown_effects: bool
     repeat_effects: bool
+    max_usd: float | None
+    max_tokens: int | None
+    #: Seconds after the run began, or text as in `2h`.
+    deadline: float | str | None
 
 
 class WatchedOptions(Options, total=False):
@@ -113,9 +117,9 @@ class SimulateOptions(VariantOptions, total=False):
 
 class Runnable:
     """A flow that can be run. The options of `run`, `arun` and `stream` are those of `sundog run`: output, limit,
-    sample, seed, fresh, state, max_errors, retry_failed, repeat_unknown_effects, repeat_effects, policy,
-    max_rows_in_flight, without_rules, naive, objective, placement. `run` and `arun` show how the run goes on a terminal
-    and in a notebook, unless `progress=False`.
+    sample, seed, fresh, state, max_errors, retry_failed, repeat_unknown_effects, repeat_effects, max_usd, max_tokens,
+    deadline, policy, max_rows_in_flight, without_rules, naive, objective, placement. `run` and `arun` show how the run
+    goes on a terminal and in a notebook, unless `progress=False`.
 
     As on the command line, the same flow over the same rows to the same output is one run: what was interrupted
     is continued, what is finished is given back without calling anything, unless `fresh=True`.
@@ -185,7 +189,6 @@ class Runnable:
         [('as planned', 64, {'local': 1}), ('--replicas local=2', 64, {'local': 2}), ('--rows 640', 640, {'local': 1})]
         """
         _check_known(options, SimulateOptions.__optional_keys__)
-        from sundog.whatif.duration import read_duration
         from sundog.whatif.question import Question
         from sundog.whatif.variant import Variant, read_variant
 
@@ -194,7 +197,7 @@ class Runnable:
         question = Question(
             replace(read_variant(option_line(variant), Variant()), title=Variant().title),
             tuple(option_line(one) for one in options.get("compare", ())),
-            read_duration("--deadline", deadline) if isinstance(deadline, str) else deadline,
+            _seconds(deadline),
             str(options.get("arrivals", "")),
             options.get("log"),
         )
@@ -323,4 +326,14 @@ def _run_options(options: Options, plan: LogicalPlan) -> RunOptions:
         options.get("retry_failed", False),
         options.get("repeat_unknown_effects", False),
         options.get("repeat_effects", False),
+        options.get("max_usd"),
+        options.get("max_tokens"),
+        _seconds(options.get("deadline")),
     )
+
+
+def _seconds(duration: float | str | None) -> float | None:
+    """Return a deadline as seconds."""
+    from sundog.whatif.duration import read_duration
+
+    return read_duration("--deadline", duration) if isinstance(duration, str) else duration

@@ -8,7 +8,8 @@
     ├── RunError
     │   ├── StoreError
     │   └── RunStopped
-    │       └── AnswersAwaited
+    │       ├── AnswersAwaited
+    │       └── LimitReached
     ├── CallError
     │   ├── EngineError
     │   │   ├── EngineTimeout
@@ -108,6 +109,14 @@ class AnswersAwaited(RunStopped):
     said: Any = None
 
 
+class LimitReached(RunStopped):
+    """Raised where a limit of money, tokens or time lets no further call start; caught by the feed, which lets what
+    runs end, by those who joined the call, and by whoever answers a live request."""
+
+    #: The reason with its parts (ledger.ledger.LimitRefusal), None where there is no call.
+    refusal: Any = None
+
+
 class PlanError(SundogError):
     """Raised where a plan or a placement breaks an invariant, by a bug; caught by the driver of the rewrites, which
     names the rule, and by the command line."""
@@ -120,8 +129,12 @@ class CallError(SundogError):
     `retryable`: the same call may succeed later. `retry_after_s`: the server's wish, in seconds.
     `is_outcome_unknown`: the other side may have acted; an effect with it is never repeated by itself.
     `num_attempts`: how many were made; counted by the runtime. `call_s`: seconds until it was given up, where those are
-    kept.
+    kept. `is_refused`: the other side has computed nothing of it, so that it cost nothing. `usage`: the tokens that it
+    took all the same (engines.base.Usage), None where nobody tells.
     """
+
+    is_refused = False
+    usage: Any = None
 
     def __init__(
         self,
@@ -156,6 +169,8 @@ class EngineTimeout(EngineError):
 class EngineOverloaded(EngineError):
     """Raised where an engine has no room or refuses for its load, as with status 429; caught as a CallError."""
 
+    is_refused = True
+
 
 class EngineUnavailable(EngineError):
     """Raised where no engine answers: not started, closed, crashed; caught as a CallError, and by the health checks."""
@@ -167,6 +182,8 @@ class BadResponse(EngineError):
 
 class PromptTooLong(EngineError):
     """Raised where a prompt and its answer do not fit into the model's context; caught as a CallError."""
+
+    is_refused = True
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -318,3 +318,20 @@ def test_what_fails_for_some_rows_is_a_warning(tmp_path: Path) -> None:
     assert "warning: step 'facts'" in ran.stderr
     again = report_of(sundog(tmp_path, "run", "flow.yaml", "--json"))
     assert again["warnings"] == [], "a finished run calls nothing, and nothing is looked at"
+
+
+def test_limits_stop_a_run_which_a_larger_one_continues(tmp_path: Path) -> None:
+    write_review(tmp_path)
+    flow = (tmp_path / "flow.yaml").read_text()
+    (tmp_path / "flow.yaml").write_text(flow.replace("prompt:", "max_tokens: 50, prompt:"))
+    command = ("run", "flow.yaml", "--output", "out.jsonl", "--json", "--max-tokens")
+    stopped = sundog(tmp_path, *command, "300")
+    assert stopped.exit_code == 1
+    told = json.loads(stopped.stdout)
+    assert told["state"] == "unfinished"
+    assert "max_tokens of the run" in told["error"]
+    assert json.loads(sundog(tmp_path, "runs", "--json").stdout)[0]["state"] == "unfinished"
+    whole = report_of(sundog(tmp_path, *command, "30000"))
+    assert (whole["run_id"], whole["num_done"]) == (told["run_id"], 12)
+    assert sundog(tmp_path, *command[:4], "--fresh", "--deadline", "soon").exit_code == 2
+    assert sundog(tmp_path, *command[:4], "--fresh", "--max-usd", "1").exit_code == 2, "nothing has a price"

@@ -76,7 +76,7 @@ def test_nothing_starts_at_the_deadline() -> None:
     held(ledger.reserve([RUN], NO_CHARGE, 9.9))
     refusal = refused(ledger.reserve([RUN], NO_CHARGE, 10.0))
     assert (refusal.limit, refusal.may_fit_later) == ("deadline", False)
-    assert str(refused(ledger.reserve([RUN], NO_CHARGE, 12.5))) == "the deadline of the run 'r' passed 2.5 s ago"
+    assert str(refusal) == "the deadline of the run 'r' has passed"
 
 
 def test_a_call_is_paid_from_all_of_its_scopes_or_none() -> None:

@@ -70,6 +70,16 @@ def run(
         bool,
         typer.Option("--repeat-unknown-effects", help="Run effects again that a crash left without an outcome."),
     ] = False,
+    max_usd: Annotated[
+        float | None, typer.Option(min=0, metavar="USD", help="Stop before its calls cost more.", show_default=False)
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Stop before they have more tokens.", show_default=False)
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Start no call so long after the run began, as 2h.", show_default=False),
+    ] = None,
     policy: Policy = None,
     max_rows_in_flight: MaxRows = None,
     no_rule: NoRule = [],  # noqa: B006 - as inputs
@@ -85,6 +95,7 @@ def run(
     The same command continues what was interrupted, and repeats nothing that is finished.
     """
     from sundog.runtime.run_options import RunOptions
+    from sundog.whatif.duration import read_duration
 
     if fail_fast and max_errors:
         raise ConfigError("--fail-fast and --max-errors contradict each other", hint="leave one of them away")
@@ -92,7 +103,9 @@ def run(
     session = planned_session(context, config)
     allowed = 0 if fail_fast else max_errors
     files, printed = files_of(session.flow.written, output)
-    options = RunOptions(config.state_dir, files, fresh, allowed, retry_failed, repeat_unknown_effects, repeat_effects)
+    repeats = (retry_failed, repeat_unknown_effects, repeat_effects)
+    limits = (max_usd, max_tokens, None if deadline is None else read_duration("--deadline", deadline))
+    options = RunOptions(config.state_dir, files, fresh, allowed, *repeats, *limits)
     with session.open_run(options) as opened:
         raise typer.Exit(_run(session, opened, printed, is_quiet=quiet, is_json=as_json, allowed=allowed))
 

@@ -129,6 +129,8 @@ class Capabilities:
     reads_about: bool = False
     #: None where nothing speaks against it.
     doubt: Doubt | None = None
+    #: `count_prompt_tokens` gives the very tokens that a request will have, and no estimate.
+    counts_exactly: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,9 @@ class SpendingAccounts:
     def is_open(self, scope: SpendingScope) -> bool:
         return self._ledger.is_open(scope)
 
+    def limits(self, scope: SpendingScope) -> SpendingLimits:
+        return self._ledger.limits(scope)
+
     def spent(self, scope: SpendingScope) -> Charge:
         return self._ledger.spent(scope)
 

@@ -114,6 +114,11 @@ class Driver:
         self._between_calls: dict[str, str] = {}
         self._arrivals: list[RequestArrived] = []
 
+    @property
+    def is_stopping(self) -> bool:
+        """Return whether no further attempt starts."""
+        return self._is_stopping
+
     def now_s(self) -> float:
         """Return the seconds since this driver began."""
         return self._loop.time() - self._start_s

@@ -118,8 +118,7 @@ class LimitRefusal:
     def __str__(self) -> str:
         limits = self.limits
         if self.limit == "deadline":
-            assert limits.deadline_s is not None, "it refused"
-            return f"the deadline of the {self.scope} passed {self.now_s - limits.deadline_s:.1f} s ago"
+            return f"the deadline of the {self.scope} has passed"
         charges = (self.spent, self.reserved, self.asked)
         if self.limit == "max_usd":
             assert limits.max_usd is not None, "it refused"
@@ -164,6 +163,9 @@ class Ledger:
 
     def is_open(self, scope: SpendingScope) -> bool:
         return scope in self._accounts
+
+    def limits(self, scope: SpendingScope) -> SpendingLimits:
+        return self._accounts[scope].limits
 
     def spent(self, scope: SpendingScope) -> Charge:
         return self._accounts[scope].spent

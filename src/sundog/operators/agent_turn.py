@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sundog.engines.base import ENGINES, FinishReason, Message, SchemaLimitedKind
+from sundog.engines.base import ENGINES, Chunk, FinishReason, Message, SchemaLimitedKind
 from sundog.engines.structured.tool_form import (
     constrained_messages,
     constrained_schema,
@@ -31,7 +31,7 @@ from sundog.ir.templates.render import Scope
 from sundog.ir.templates.template import Template
 from sundog.ir.values.canonical import canonical_json
 from sundog.ir.values.normal_form import whole_text
-from sundog.operators.answer_stream import generate_request, whole_answer
+from sundog.operators.answer_stream import generate_request, paid, whole_answer
 from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
 from sundog.operators.embed import check_answers
 from sundog.operators.prompt_messages import as_json, render_messages
@@ -114,23 +114,29 @@ class AgentTurnOperator:
             request.tools, request.tool_choice = tools, choice
             request.has_parallel_calls = payload["parallel"]
         text, last = await whole_answer(request, context)
-        calls = last.tool_calls
-        if payload["form"] == "constrained":
-            answer = read_constrained(text)
-            if answer.text == text:
-                _refuse_a_part(text, last.finish_reason, payload)
-            text, calls = answer.text, () if answer.call is None else (answer.call,)
-        if choice == "required" and not calls and last.finish_reason != "length":
-            raise BadResponse("the model called no tool", retryable=request.temperature != 0)
-        made = [{"tool": whole_text(one.name), "arguments": whole_text(one.arguments)} for one in calls]
-        is_cut = last.finish_reason == "length"
-        value = {"text": text, "calls": made, "is_cut": is_cut}
-        if payload["output"] is not None:
-            value["fields"] = None if calls else _fields(text, payload, is_cut, context)
-        return Outcome(value, last.usage)
+        with paid(last.usage):
+            return Outcome(_value(text, last, payload, context), last.usage)
 
     async def close(self) -> None:
         pass
+
+
+def _value(text: str, last: Chunk, payload: Any, context: CallContext) -> dict[str, Any]:
+    """Return what a turn has said and called; BadResponse where it cannot be read."""
+    calls = last.tool_calls
+    if payload["form"] == "constrained":
+        answer = read_constrained(text)
+        if answer.text == text:
+            _refuse_a_part(text, last.finish_reason, payload)
+        text, calls = answer.text, () if answer.call is None else (answer.call,)
+    if payload["choice"] == "required" and not calls and last.finish_reason != "length":
+        raise BadResponse("the model called no tool", retryable=payload["temperature"] != 0)
+    made = [{"tool": whole_text(one.name), "arguments": whole_text(one.arguments)} for one in calls]
+    is_cut = last.finish_reason == "length"
+    value = {"text": text, "calls": made, "is_cut": is_cut}
+    if payload["output"] is not None:
+        value["fields"] = None if calls else _fields(text, payload, is_cut, context)
+    return value
 
 
 def _refuse_a_part(text: str, finish_reason: FinishReason | None, payload: Any) -> None:

@@ -5,8 +5,11 @@ Owns what the scheduler is told on the way. Never reads what an answer says.
 
 from __future__ import annotations
 
-from sundog.engines.base import Chunk, GenerateRequest
-from sundog.errors import BadResponse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sundog.engines.base import Chunk, GenerateRequest, Usage
+from sundog.errors import BadResponse, CallError
 from sundog.ir.values.normal_form import whole_text
 from sundog.operators.base import BoundCall, CallContext
 
@@ -45,3 +48,13 @@ async def whole_answer(request: GenerateRequest, context: CallContext) -> tuple[
         raise BadResponse("the engine's stream ended before the answer did", retryable=True)
     # Engines that cut text into tokens may cut a character, and servers write what Python cannot encode.
     return whole_text("".join(pieces)), last
+
+
+@contextmanager
+def paid(usage: Usage | None) -> Iterator[None]:
+    """Give a failure to read an answer the tokens that the answer has taken."""
+    try:
+        yield
+    except CallError as error:
+        error.usage = usage
+        raise

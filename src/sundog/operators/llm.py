@@ -24,7 +24,7 @@ from sundog.ir.templates.render import Scope
 from sundog.ir.templates.template import SAMPLE, Template
 from sundog.ir.templates.whole_numbers import WholeNumber, render_whole_number
 from sundog.ir.values.canonical import canonical_json
-from sundog.operators.answer_stream import generate_request, whole_answer
+from sundog.operators.answer_stream import generate_request, paid, whole_answer
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
 from sundog.operators.embed import check_answers
 from sundog.operators.llm_inspection import long_prompts, small_limits
@@ -139,13 +139,14 @@ class LLMOperator:
         if request.json_schema is None:
             return Outcome({"text": text}, last.usage)
         is_cut = last.finish_reason == "length"
-        fields = parse_answer(
-            text,
-            request.json_schema,
-            hint="the answer was cut off: raise max_tokens" if is_cut else None,
-            retryable=request.temperature != 0,
-            redact=context.secrets.redact,
-        )
+        with paid(last.usage):
+            fields = parse_answer(
+                text,
+                request.json_schema,
+                hint="the answer was cut off: raise max_tokens" if is_cut else None,
+                retryable=request.temperature != 0,
+                redact=context.secrets.redact,
+            )
         # A schema that leaves room for other fields may be answered with one of this name.
         return Outcome({"text": text} | fields | {"text": text}, last.usage)
 

@@ -40,6 +40,7 @@ from sundog.runtime.figures.failed_rows import failed_rows
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.figures.report import Report, Written, read_report
 from sundog.runtime.figures.run_figures import RunFigures
+from sundog.runtime.limits import RunLimits
 from sundog.runtime.preflight.inspection import PlanFinding
 from sundog.runtime.rows.outputs import write_errors, write_output
 from sundog.runtime.run_identity import SelectedRun
@@ -89,6 +90,7 @@ class Run:
         self._secrets = secrets
         self._options = options
         self._placing = placing
+        self._limits = RunLimits(plan, selected.record, options, store)
         self._course: TableCourse | None = None
         self._is_stopping = False
         self._figures = RunFigures({engine_pool(block.name): block.options["model"] for block in plan.logical.engines})
@@ -170,7 +172,9 @@ class Run:
             columns = [column for column, _ in self.plan.logical.table(name).outputs]
             warnings += write_output(path, columns, partial(self._store.rows, run_id, name, "done"))
         errors = self._write_errors()
-        written = Written(tuple(outputs.values()), errors, warnings, tuple(one.note for one in told))
+        written = Written(
+            tuple(outputs.values()), errors, warnings, (*(one.note for one in told), *self._limits.notes())
+        )
         return read_report(self._store, run_id, self.plan, written, self._figures, busy_s=self.record.busy_s + busy_s)
 
     def _notes(self) -> Iterator[str]:
@@ -201,6 +205,7 @@ class Run:
         if self._options.retry_failed:
             self._forget_failed_rows()
         self._refuse_too_many_failures()
+        self._limits.check()
         policies = POLICIES.get(self.plan.policy)
         placing = await asyncio.to_thread(self._placed)
         async with (
@@ -209,6 +214,7 @@ class Run:
             self._driver(policies, log, pools) as driver,
             _rare_collections(),
         ):
+            self._limits.open(pools.by_pool, self._operators)
             for replica in pools.replicas(driver.now_s()):
                 driver.tell(replica)
             follower = Follower(self.plan, placing, self._num_left(placing), driver, pools)
@@ -219,7 +225,8 @@ class Run:
             begin_s = driver.now_s()
             health = Health(pools.engines, pools.names(), pools.servers, driver)
             async with follower.reviewing(), health.watching():
-                await self._course.run(on_note)
+                with self._limits.holding(self._course.stop, self.progress):
+                    await self._course.run(on_note)
             self._figures.rows_s = driver.now_s() - begin_s
 
     def _course_of(
@@ -234,6 +241,7 @@ class Run:
             bool(self.record.is_fresh),
             self._options.repeat_unknown_effects,
             plan_facts(plan, mean_call_s(history)),
+            self._limits.payers,
         )
         means = CallMeans(
             self._store,
@@ -243,6 +251,7 @@ class Run:
             self._secrets,
             needs_prefixes=policies.needs_prefixes,
             needs_s=follower.needs_s,
+            accounts=self._limits.accounts,
         )
         dispatcher = dispatcher_of(plan, scope, self._operators, means, self._figures)
         turns, observations = turn_facts(plan, history), self._figures.observations
@@ -361,6 +370,7 @@ class Run:
             async with beside(tick()):
                 yield log
         finally:
+            self._limits.close()
             self._store.close_writer()
             log.close()
 

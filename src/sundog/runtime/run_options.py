@@ -26,3 +26,9 @@ class RunOptions:
     repeat_unknown_effects: bool = False
     #: Effects that another run of the flow has made over the same input may run again.
     repeat_effects: bool = False
+    #: The most that its calls may cost, over all processes that work on the run; None for no limit.
+    max_usd: float | None = None
+    #: As `max_usd`, the tokens of their prompts and answers.
+    max_tokens: int | None = None
+    #: Seconds after the run began from which on no call starts.
+    deadline_s: float | None = None

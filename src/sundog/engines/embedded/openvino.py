@@ -64,6 +64,7 @@ class OpenVINOEngine:
             has_priority=False,
             has_prefix_cache=True,
             max_step_tokens=options.max_num_batched_tokens,
+            counts_exactly=True,
         )
         self._tokenizer: Any = None
         self._process = EngineProcess(load_pipeline, self._pipeline_settings())

@@ -179,6 +179,7 @@ def _capabilities(options: NullOptions) -> Capabilities:
         has_prefix_cache=options.max_kv_tokens is not None,
         shares_cold_prefixes=True,
         max_step_tokens=None if options.step_time is None else options.max_step_tokens,
+        counts_exactly=True,
     )
 
 

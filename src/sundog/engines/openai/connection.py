@@ -90,7 +90,9 @@ class Connection:
             case _:
                 kind, is_retryable = EngineUnavailable, not isinstance(fault, Untrusted)
                 what = f"the connection to the server failed: {fault.what}"
-        return kind(self.hide(what), where=self.shown_url, hint=fault.hint, retryable=is_retryable)
+        error = kind(self.hide(what), where=self.shown_url, hint=fault.hint, retryable=is_retryable)
+        error.is_refused = not fault.is_sent
+        return error
 
     def start_error_of(self, fault: TransportFault) -> ConfigError | EngineUnavailable:
         """Return what a fault means before anything was asked of the server."""

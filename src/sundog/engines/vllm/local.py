@@ -126,6 +126,7 @@ class VLLMLocalEngine:
             max_step_tokens=known.max_step_tokens,
             shares_cold_prefixes=True,
             reads_about=self._has_plugin,
+            counts_exactly=True,
         )
 
     def stats(self) -> EngineStats:

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from sundog.ir.physical import CallExec, Sharing
 from sundog.ir.row_ids import RowRef
 from sundog.ir.values.canonical import canonical_json
+from sundog.ledger.ledger import SpendingScope
 from sundog.operators.base import BoundCall
 from sundog.sched.facts import NO_FACTS, CallFacts
 
@@ -60,10 +61,16 @@ class RunScope:
     repeats_unknown_effects: bool
     #: By step of its flow, for policies and engines.
     facts: Mapping[str, CallFacts] = field(default_factory=dict)
+    #: The accounts of limits that its calls are paid from, none without limits.
+    payers: tuple[SpendingScope, ...] = ()
 
     def facts_of(self, step: str, identity: CallIdentity) -> CallFacts:
         """Return what is known of a call of a step."""
         return self.facts.get(step, NO_FACTS) if identity.facts is None else identity.facts
+
+    def paid_by(self, row: RowRef) -> tuple[SpendingScope, ...]:
+        """Return the accounts that the calls of a row are paid from, open ones; none where nobody has limits."""
+        return self.payers
 
     def reads_id(self, row: RowRef) -> str:
         """Return the name of what shares one sight of the outside world: a read is made once in it."""

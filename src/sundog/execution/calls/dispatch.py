@@ -16,6 +16,7 @@ from sundog.errors import AnswersAwaited, CallError, PromptTooLong
 from sundog.execution.calls.attempt import Attempts
 from sundog.execution.calls.binder import Binder
 from sundog.execution.calls.call_key import CallIdentity, RunScope, error_key
+from sundog.execution.calls.charging import Charging
 from sundog.execution.calls.claims import Claim
 from sundog.execution.calls.gather import Gatherer, Take
 from sundog.execution.calls.guard import CommittedOutcome
@@ -68,6 +69,7 @@ class Dispatcher:
         requests: Requests,
         attempts: Attempts,
         counts: CallCounts,
+        charging: Charging | None = None,
     ) -> None:
         self._run = run
         self._store = store
@@ -76,6 +78,7 @@ class Dispatcher:
         self._requests = requests
         self._attempts = attempts
         self._counts = counts
+        self._charging = charging
         self._in_flight: InFlight[CallAnswer] = InFlight()
         self._gatherer = Gatherer(self._send_gathered)
 
@@ -135,6 +138,8 @@ class Dispatcher:
             attempt: RunAttempt[CommittedOutcome] = partial(self._attempts.alone, node, call, key, identity)
             if node.is_effect:
                 attempt = Claim(self._store, self._run, key, identity).around(attempt)
+            if self._charging is not None:
+                attempt = self._charging.around(attempt, node, identity, lambda: (call,))
             try:
                 # Not in a coroutine of its own: each one costs every call.
                 kept = await self._driver.run(self._requests.alone(node, call, identity), attempt)
@@ -153,14 +158,20 @@ class Dispatcher:
     async def _gathered(self, node: CallExec, call: BoundCall, identity: CallIdentity) -> CommittedOutcome | None:
         """Return the outcome from a request that answered other calls too; None where the call must run alone."""
         group = self._binder.group_of(node, call)
-        return None if group is None else await self._gatherer.ask(node, group, call, identity)
+        if group is None:
+            return None
+        # Those who pay from other accounts send their own request.
+        return await self._gatherer.ask(node, (group, self._run.paid_by(identity.row)), call, identity)
 
     async def _send_gathered(
         self, node: CallExec, identity: CallIdentity, take: Take
     ) -> Sequence[CommittedOutcome | None]:
         request = self._requests.gathered(node, identity)
+        attempt: RunAttempt[Sequence[CommittedOutcome | None]] = partial(self._attempts.together, node, take, identity)
+        if self._charging is not None:
+            attempt = self._charging.around(attempt, node, identity, take)
         try:
-            return await self._driver.run(request, partial(self._attempts.together, node, take, identity))
+            return await self._driver.run(request, attempt)
         except GivenUp as given_up:
             raise refusal(given_up, node.pool, request.max_retry_wait_s) from given_up.cause
 

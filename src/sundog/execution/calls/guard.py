@@ -58,7 +58,7 @@ def fail_call(error: BaseException, secrets: Secrets, *, is_outcome_unknown: boo
 def keep(outcome: Outcome, secrets: Secrets) -> CommittedOutcome:
     """Return what is committed of an outcome; NoNormalForm where its value has no JSON form."""
     value = secrets.redact_all(normal_form(outcome.value))
-    return CommittedOutcome(value, encode(value), outcome.usage and _checked(outcome.usage))
+    return CommittedOutcome(value, encode(value), outcome.usage and checked_usage(outcome.usage))
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
@@ -83,7 +83,7 @@ def _cause(error: BaseException, secrets: Secrets) -> str:
     return error_text(error, secrets.redact)
 
 
-def _checked(usage: Usage) -> Usage:
+def checked_usage(usage: Usage) -> Usage:
     """Return `usage` where each count is one; a count that is none was not told."""
     if _is_count(usage.num_prompt_tokens) and _is_count(usage.num_output_tokens):
         cached, seen = usage.num_cached_tokens, usage.num_seen_tokens

@@ -9,11 +9,14 @@ import asyncio
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from sundog.errors import LimitReached
+
 T = TypeVar("T")
 
 
 class LeaderLeft(Exception):
-    """Raised for those who joined a call that was cancelled; caught by the dispatcher, where each looks again."""
+    """Raised for those who joined a call that was cancelled, or found no room in its limits;
+    caught by the dispatcher, where each looks again."""
 
 
 class Leader(Generic[T]):
@@ -36,8 +39,10 @@ class Leader(Generic[T]):
     ) -> None:
         del self._in_flight[self._key]
         if error is not None and self._future is not None:
-            # Nobody waits any more for the row whose call it was. That says nothing about those who joined.
-            self._future.set_exception(LeaderLeft() if isinstance(error, asyncio.CancelledError) else error)
+            # Nobody waits any more for the row whose call it was, or its limits let no call start. That says nothing
+            # about those who joined.
+            has_left = isinstance(error, asyncio.CancelledError | LimitReached)
+            self._future.set_exception(LeaderLeft() if has_left else error)
             self._future.exception()
 
     def answer(self) -> asyncio.Future[T]:

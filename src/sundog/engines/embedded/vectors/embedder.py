@@ -43,6 +43,7 @@ class OpenVINOEmbedder:
             has_priority=False,
             has_prefix_cache=False,
             max_step_tokens=options.max_num_batched_tokens,
+            counts_exactly=True,
         )
         self._counters = Counters()
 

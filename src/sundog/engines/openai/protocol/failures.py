@@ -55,7 +55,10 @@ def engine_error_of(status: int, headers: Mapping[str, str], body: str | bytes, 
     time, for a Retry-After that is a date. Of `body` the first MAX_ERROR_BYTES are read."""
     data = body.encode("utf-8", "replace") if isinstance(body, str) else body
     words, message = _read_error(_value_of(data[:MAX_ERROR_BYTES]))
-    return _error(status, words, f"the server answered {status}: {message}", retry_after_s(headers, now_s))
+    error = _error(status, words, f"the server answered {status}: {message}", retry_after_s(headers, now_s))
+    # Of a request that is at fault itself nothing is computed; servers that fail, or are late, may have begun.
+    error.is_refused = error.is_refused or (status < 500 and status != 408)
+    return error
 
 
 def is_error(event: Mapping[str, Any]) -> bool:
