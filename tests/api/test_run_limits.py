@@ -79,7 +79,7 @@ def test_a_run_without_limits_writes_no_account(tmp_path: Path) -> None:
 
 def test_what_was_spent_without_limits_counts_when_there_are_some(tmp_path: Path) -> None:
     async def first_rows() -> None:
-        stream = priced(latency_s=0.01).stream(state=tmp_path)
+        stream = priced().stream(state=tmp_path, max_rows_in_flight=1)
         async for _ in stream:
             break
         await stream.aclose()
