@@ -17,7 +17,11 @@ PREFIX_BLOCK_CHARACTERS = CHARACTERS_PER_TOKEN * PREFIX_BLOCK_TOKENS
 
 def prefix_key(prompt: tuple[Message, ...]) -> tuple[int, ...]:
     """Return one cumulative hash per full block of the prompt, roles included; a shorter common prefix is not seen."""
-    text = "".join(f"{message.role}\n{message.text}\n" for message in prompt)
+    return prefix_key_of("".join(f"{message.role}\n{message.text}\n" for message in prompt))
+
+
+def prefix_key_of(text: str) -> tuple[int, ...]:
+    """Return the same of a prompt that is one text."""
     key: list[int] = []
     value = 0
     for start in range(0, len(text) - PREFIX_BLOCK_CHARACTERS + 1, PREFIX_BLOCK_CHARACTERS):

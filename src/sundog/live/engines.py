@@ -16,7 +16,7 @@ from sundog.host.driver import Driver
 from sundog.host.health import Health
 from sundog.host.replicas import replica_added
 from sundog.ir.logical import EngineBlock
-from sundog.ir.pool_names import engine_pool
+from sundog.ir.pool_names import engine_of, engine_pool
 from sundog.sched.events import ReplicaAdded
 from sundog.secrets import Secrets
 from sundog.servers.run_servers import RunServers
@@ -73,6 +73,12 @@ class LiveEngines:
             if pool not in self._tools:
                 self._tools[pool] = max_concurrency
                 driver.tell(ReplicaAdded(driver.now_s(), pool, pool, max_concurrency))
+
+    def block(self, pool: str) -> EngineBlock:
+        """Return the block of an engine that is open."""
+        name = engine_of(pool)
+        assert name is not None, f"{pool} is the pool of a tool"
+        return self._blocks[name]
 
     def model_of(self, pool: str) -> str:
         """Return the model of an engine's pool, "" of a tool's."""

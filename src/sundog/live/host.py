@@ -29,6 +29,7 @@ from sundog.ir.values.canonical import describe_value, fingerprint
 from sundog.live.engines import LiveEngines
 from sundog.live.figures import FlowFigures
 from sundog.live.flow import LiveFlow
+from sundog.live.models import ModelCalls
 from sundog.live.row_runner import RowRunner
 from sundog.live.terms import LiveScope
 from sundog.measured.node_history import extend_history, read_history
@@ -74,6 +75,8 @@ class LiveHost:
         self.waits = Waits(label_of)
         #: The driver of all requests.
         self.driver = Driver(SchedulerCore(policies), _unlogged, None, self.recorder, self.waits)
+        #: The calls of models that come one by one.
+        self.models = ModelCalls(self.engines, self.driver)
         #: By name, the flows that are served.
         self.flows: dict[str, LiveFlow] = {}
         #: Set where the host cannot go on.

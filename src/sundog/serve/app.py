@@ -17,6 +17,7 @@ from sundog.errors import SundogError
 from sundog.serve.bodies import json_response
 from sundog.serve.doors.flows import FlowDoor
 from sundog.serve.doors.health import HealthDoor
+from sundog.serve.doors.models.door import ModelDoor
 from sundog.serve.serving import Serving
 from sundog.serve.wire.errors import Refusal, openai_error, refusal_of
 
@@ -25,7 +26,7 @@ log = logging.getLogger("sundog.serve")
 
 def make_app(serving: Serving) -> Starlette:
     """Return the ASGI application of what is served."""
-    routes = [*FlowDoor(serving).routes, *HealthDoor(serving).routes]
+    routes = [*ModelDoor(serving).routes, *FlowDoor(serving).routes, *HealthDoor(serving).routes]
     handlers = {Refusal: _refused, HTTPException: _no_route, SundogError: _failed, Exception: _failed}
     return Starlette(routes=routes, exception_handlers=handlers)
 

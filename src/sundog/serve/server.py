@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from sundog.config import Config
 from sundog.errors import ConfigError
 from sundog.host.beside import beside
+from sundog.ir.logical import EngineBlock
 from sundog.serve.app import make_app
 from sundog.serve.serving import Serving, open_serving
 
@@ -39,6 +40,8 @@ class ListenOptions:
     host: str = "127.0.0.1"
     #: 0 takes a free one.
     port: int = 8321
+    #: The engines that are served as models, beside those of flows.
+    engines: tuple[EngineBlock, ...] = ()
     #: Seconds that accepted work has to end after the server was asked to stop; what is left goes on at the next start.
     drain_s: float = 30.0
 
@@ -49,7 +52,7 @@ async def serve_flows(
     """Serve until a signal asks for the end. `on_ready` hears of the address. Raises what the host failed with."""
     check_listen_address(options.host)
     with listening(options.host, options.port) as listener:
-        async with open_serving(config, paths) as serving, beside(serving.look_for_changes()):
+        async with open_serving(config, paths, options.engines) as serving, beside(serving.look_for_changes()):
             server = _Server(_configured(make_app(serving)))
             stop = asyncio.Event()
             with _signals(stop, serving):

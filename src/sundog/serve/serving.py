@@ -13,7 +13,9 @@ from pathlib import Path
 
 from sundog.config import Config
 from sundog.errors import FlowError, SundogError
+from sundog.ir.logical import EngineBlock
 from sundog.live.host import LiveHost, open_live_host
+from sundog.serve.engine_file import DEFAULT_ENGINE
 from sundog.serve.loading import LoadedFlow, check_flow_names, load_served
 
 log = logging.getLogger("sundog.serve")
@@ -88,9 +90,15 @@ def _changed_at(path: Path) -> float:
 
 
 @asynccontextmanager
-async def open_serving(config: Config, paths: Sequence[Path]) -> AsyncIterator[Serving]:
-    """Yield a live host that serves the flows of some files; SundogError where one of them cannot be served."""
+async def open_serving(
+    config: Config, paths: Sequence[Path], engines: Sequence[EngineBlock] = ()
+) -> AsyncIterator[Serving]:
+    """Yield a live host that serves the flows of some files and the models of all engines, of the embedded one where
+    there is no other; SundogError where one of them cannot be served."""
     async with open_live_host(config.state_dir, config.secrets) as host:
         serving = Serving(host, config)
+        await host.engines.open(engines, host.driver)
         await serving.load(paths)
+        if not host.engines.engines and not paths:
+            await host.engines.open([DEFAULT_ENGINE], host.driver)
         yield serving

@@ -30,6 +30,12 @@ def serve(
             autocompletion=completion.flow_files,
         ),
     ] = [],  # noqa: B006 - typer reads the default, nobody changes it
+    engines: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Engines (YAML) to serve as models, beside those of flows.", show_default=False
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8321,
     drain: Annotated[
@@ -38,20 +44,23 @@ def serve(
     state: State = None,
     debug: Debug = False,
 ) -> None:
-    """Serve flows over HTTP.
+    """Serve flows and models over HTTP.
 
     What was accepted is finished, also after a crash: the same command goes on with it.
     """
     try:
+        from sundog.serve.engine_file import load_engines
         from sundog.serve.server import ListenOptions, serve_flows
     except ModuleNotFoundError as error:
         hint = "install it: pip install 'sundog[serve]'"
         raise ConfigError(f"serving needs the package {error.name}, which is not installed", hint=hint) from error
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    blocks = () if engines is None else load_engines(engines)
     paths = [path / "flow.yaml" if path.is_dir() else path for path in flows]
-    asyncio.run(serve_flows(read_config(state), paths, ListenOptions(host, port, drain), _say_ready))
+    asyncio.run(serve_flows(read_config(state), paths, ListenOptions(host, port, blocks, drain), _say_ready))
 
 
 def _say_ready(address: str, serving: Serving) -> None:
-    names = ", ".join(serving.loaded) or "no flows"
-    print_note(f"serving {names} at {address}")
+    flows = ", ".join(serving.loaded) or "no flows"
+    models = ", ".join(sorted({name for name, _ in serving.host.models.names()}))
+    print_note(f"serving flows: {flows}; models: {models}; at {address}")

@@ -1,0 +1,276 @@
+"""The door of models: `/v1/chat/completions` and its siblings over all kinds of engines.
+
+Owns the way of a request from its bytes to the core. Which engine answers, and when, the core decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from sundog.deployment import opened
+from sundog.engines.base import Engine
+from sundog.engines.embeddings import EmbeddingEngine
+from sundog.engines.forwarding import ForwardingEngine
+from sundog.errors import SundogError
+from sundog.host.attempt import Success
+from sundog.host.prefix_key import prefix_key_of
+from sundog.live.models import ModelCall, UnknownModel
+from sundog.live.refusals import Overloaded
+from sundog.sched.events import Submit, WorkflowEnded
+from sundog.sched.facts import CallFacts
+from sundog.serve.bodies import json_response, parse_json_body, read_body
+from sundog.serve.doors.models.exchange import JSON, Exchange
+from sundog.serve.doors.models.forms import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, WireForm
+from sundog.serve.doors.models.kept_responses import KeptResponses
+from sundog.serve.doors.models.own_engines import OwnCall, abilities_of, own_call
+from sundog.serve.doors.models.programs import ProgramPlace, Programs
+from sundog.serve.doors.models.prompts import prompt_text
+from sundog.serve.doors.models.reply import Reply
+from sundog.serve.identity import ToldIdentity, told_of
+from sundog.serve.serving import Serving
+from sundog.serve.wire.embeddings import embed_call, embeddings_answer
+from sundog.serve.wire.errors import Refusal, refusal_of
+from sundog.serve.wire.messages.requests import messages_to_chat
+from sundog.serve.wire.pass_through import forwarded_headers
+from sundog.serve.wire.usage import AnswerHead
+from sundog.tokens import CHARACTERS_PER_TOKEN, DEFAULT_OUTPUT_TOKENS
+
+FORMS: Mapping[str, WireForm] = {
+    "/chat/completions": CHAT,
+    "/completions": COMPLETIONS,
+    "/embeddings": EMBEDDINGS,
+    "/responses": RESPONSES,
+    "/messages": MESSAGES,
+}
+MAX_WAIT_S = 3_600.0
+"""The longest time for which a client's own limit is believed."""
+
+
+class ModelDoor:
+    """This class answers for the models that are served."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self._models = serving.host.models
+        self._engines = serving.host.engines
+        self._driver = serving.host.driver
+        self._programs = Programs()
+        self._kept = KeptResponses()
+        self.routes: list[Route] = []
+        for path, form in FORMS.items():
+            for prefix in ("/v1", "/s/{session}/v1"):
+                self.routes.append(Route(prefix + path, _Endpoint(self, form), methods=["POST"]))
+        for prefix in ("/v1", "/s/{session}/v1"):
+            self.routes += [
+                Route(prefix + "/models", self.list, methods=["GET"]),
+                Route(prefix + "/models/{model:path}", self.describe, methods=["GET"]),
+                Route(prefix + "/messages/count_tokens", self.count_tokens, methods=["POST"]),
+                Route(prefix + "/responses/{id}", self.kept_response, methods=["GET"]),
+            ]
+        self.routes.append(Route("/programs/release", self.release, methods=["POST"]))
+
+    async def list(self, request: Request) -> Response:
+        names = dict(reversed(list(self._models.names())))
+        return json_response({"object": "list", "data": [_model(name) for name in sorted(names)]})
+
+    async def describe(self, request: Request) -> Response:
+        self._pool(request.path_params["model"])
+        return json_response(_model(request.path_params["model"]))
+
+    async def release(self, request: Request) -> Response:
+        """End a program whose client will ask no more."""
+        body = parse_json_body(await read_body(request))
+        session = body.get("program_id") if isinstance(body, dict) else None
+        if not isinstance(session, str) or not session:
+            raise Refusal(400, "program_id: it is the id of the program that ends", param="program_id", is_final=True)
+        self._end_program(session)
+        return json_response({"program_id": session, "released": True})
+
+    async def count_tokens(self, request: Request) -> Response:
+        """Return how many tokens a prompt of `/v1/messages` has, as far as this server knows."""
+        chat = messages_to_chat(parse_json_body(await read_body(request)), needs_max_tokens=False)
+        self._pool(chat["model"])
+        return json_response({"input_tokens": _num_tokens(prompt_text(chat))})
+
+    async def kept_response(self, request: Request) -> Response:
+        """Return an answer of `/v1/responses` that is still kept."""
+        return json_response(self._kept.answer(request.path_params["id"]))
+
+    async def answer(self, form: WireForm, request: Request, raw: bytes, reply: Reply) -> None:
+        """Answer a request in one form, also where the answer is an error."""
+        exchange: Exchange | None = None
+        try:
+            body = parse_json_body(raw)
+            earlier = self._kept.earlier(body) if form is RESPONSES else ()
+            chat = form.to_chat(body, earlier)
+            exchange = self._exchange(form, raw, body, chat, request, reply)
+            await self._run(exchange, request)
+            if form is RESPONSES:
+                self._kept.keep(body, exchange, earlier)
+        except (Refusal, SundogError) as error:
+            refusal = _refused(error)
+            if exchange is None:
+                await reply.whole(form.status(refusal), to_json(form.error(refusal)), {**JSON, **refusal.headers()})
+            else:
+                await exchange.failed(refusal)
+
+    async def _run(self, exchange: Exchange, request: Request) -> None:
+        """Have the core run it; Refusal, or another SundogError, where it gets an error."""
+        chat = exchange.chat
+        said = chat if exchange.form.is_plain else {**exchange.body, **chat}
+        told = told_of(request.headers, said, request.path_params.get("session"))
+        pool = self._pool(chat.get("model"))
+        if told.is_final and told.session:
+            self._end_program(told.session)
+        engine = self._models.engine(pool)
+        run = self._run_of(exchange, pool, engine)
+        place = self._programs.place(told, "", chat, exchange.answer_id)
+        try:
+            async with asyncio.timeout(None if told.timeout_s is None else min(told.timeout_s, MAX_WAIT_S)):
+                await self._models.run(self._call(exchange, pool, engine, told, place), run)
+        except TimeoutError:
+            raise Refusal(504, "the time that the client gave has passed", code="timeout") from None
+        except BaseException:
+            self._programs.failed(place)
+            raise
+
+    def _exchange(
+        self, form: WireForm, raw: bytes, body: Any, chat: Mapping[str, Any], request: Request, reply: Reply
+    ) -> Exchange:
+        answer_id = f"{form.prefix}{uuid.uuid4().hex}"
+        return Exchange(
+            form=form,
+            raw=raw,
+            body=body,
+            chat=chat,
+            is_streamed=bool(chat.get("stream")),
+            answer_id=answer_id,
+            created=int(time.time()),
+            reply=reply,
+            headers=forwarded_headers(request.headers.items()),
+            num_prompt_tokens=_num_tokens(prompt_text(chat)),
+            on_first=partial(self._models.first_token, answer_id),
+        )
+
+    def _run_of(self, exchange: Exchange, pool: str, engine: Engine) -> Any:
+        """Return what runs an attempt of the exchange; Refusal for a body that the engine cannot be asked with."""
+        if isinstance(engine, ForwardingEngine):
+            return exchange.forwarded
+        if exchange.form is EMBEDDINGS:
+            return partial(self._embed, exchange)
+        kind, options = opened(self._engines.block(pool))
+        head = AnswerHead(exchange.answer_id, exchange.created, str(exchange.chat.get("model")))
+        is_chat = exchange.form is not COMPLETIONS
+        own = own_call(exchange.chat, head, abilities_of(kind, options), is_chat=is_chat)
+        return partial(self._generate, exchange, own)
+
+    async def _generate(self, exchange: Exchange, own: OwnCall, engine: Engine, submit: Submit) -> Success[None]:
+        own.request.needs_first_token = exchange.is_streamed or submit.needs_first_token
+        return await exchange.generated(engine, own.request, submit, own.told)
+
+    async def _embed(self, exchange: Exchange, engine: Engine, submit: Submit) -> Success[None]:
+        if not isinstance(engine, EmbeddingEngine):
+            raise Refusal(400, f"the model '{exchange.chat['model']}' gives no vectors", param="model", is_final=True)
+        call = embed_call(exchange.chat, exchange.answer_id)
+        found = await engine.embed(call.request)
+        await exchange.told_whole(embeddings_answer(call, found, str(exchange.chat["model"])))
+        return Success(None, found.usage)
+
+    def _call(
+        self, exchange: Exchange, pool: str, engine: Engine, told: ToldIdentity, place: ProgramPlace
+    ) -> ModelCall:
+        limit = exchange.chat.get("max_completion_tokens") or exchange.chat.get("max_tokens")
+        # Clients allow far longer answers than come; room is kept for what is likely.
+        likely = told.num_expected_output_tokens or DEFAULT_OUTPUT_TOKENS
+        num_output_tokens = min(limit, likely) if isinstance(limit, int) else likely
+        has_cache = engine.capabilities().has_prefix_cache
+        return ModelCall(
+            exchange.answer_id,
+            pool,
+            exchange.num_prompt_tokens,
+            num_output_tokens,
+            prefix_key_of(prompt_text(exchange.chat)) if has_cache else (),
+            workflow_id=place.program,
+            workflow_order=place.order,
+            num_turns=place.num_turns,
+            facts=CallFacts(
+                is_last_turn=not place.program,
+                tenant=told.tenant,
+                priority=told.priority,
+                deadline_s=told.deadline_s,
+                tier=told.tier,
+                root_program=place.root,
+            ),
+        )
+
+    def _pool(self, model: Any) -> str:
+        if not isinstance(model, str):
+            raise Refusal(400, "model: it is the name of a model", param="model", is_final=True)
+        try:
+            return self._models.pool_of(model)
+        except UnknownModel as error:
+            what = f"{error.what}; {error.hint}"
+            raise Refusal(404, what, param="model", code="model_not_found", is_final=True) from error
+
+    def _end_program(self, session: str) -> None:
+        name = self._programs.end("", session)
+        self._driver.tell(WorkflowEnded(self._driver.now_s(), name))
+
+
+def _refused(error: Refusal | SundogError) -> Refusal:
+    if isinstance(error, Overloaded):
+        return Refusal(429, error.what, code="overloaded", retry_after_s=error.retry_after_s)
+    return refusal_of(error)
+
+
+class _Endpoint:
+    """One form's endpoint, as an ASGI application: bytes go from the engine to the socket without a queue."""
+
+    def __init__(self, door: ModelDoor, form: WireForm) -> None:
+        self._door = door
+        self._form = form
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        reply = Reply(send, {"x-request-id": request.headers.get("x-request-id") or uuid.uuid4().hex})
+        try:
+            raw = await read_body(request)
+        except Refusal as refusal:
+            await reply.whole(self._form.status(refusal), to_json(self._form.error(refusal)), JSON)
+            return
+        working = asyncio.ensure_future(self._door.answer(self._form, request, raw, reply))
+        leaving = asyncio.ensure_future(_client_left(receive))
+        try:
+            await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            if not working.done():
+                # Nobody reads the answer any more.
+                working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+
+
+async def _client_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        """Nothing else comes behind a body."""
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "sundog"}
+
+
+def _num_tokens(text: str) -> int:
+    return len(text) // CHARACTERS_PER_TOKEN + 1

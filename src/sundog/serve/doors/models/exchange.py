@@ -1,0 +1,214 @@
+"""One exchange at a door of models: what the client asked, and how the engine's answer reaches it.
+
+Owns the way of an answer in both kinds of engines: a server's bytes, and the chunks of an engine in this process. An
+attempt that fails before the answer has begun may be made again elsewhere; one that fails later ends the stream.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic_core import from_json, to_json
+
+from sundog.engines.base import Chunk, Engine, GenerateRequest, Usage
+from sundog.engines.forwarding import ForwardingEngine
+from sundog.engines.openai.protocol.usage import Counts
+from sundog.errors import BadResponse, EngineError
+from sundog.host.attempt import Success
+from sundog.sched.events import Submit
+from sundog.serve.doors.models.forms import FormStream, WireForm
+from sundog.serve.doors.models.reply import Reply
+from sundog.serve.wire.errors import Refusal
+from sundog.serve.wire.pass_through import answer_headers, forwarded_body
+from sundog.serve.wire.sse import ChunkReader
+from sundog.serve.wire.stream_scan import StreamScan
+from sundog.transport.answer import StreamedAnswer
+
+MAX_ANSWER_BYTES = 256 * 2**20
+MAX_ERROR_BYTES = 2**20
+JSON = {"content-type": "application/json"}
+
+
+class ToldChunks(Protocol):
+    """The chunks of an engine of this process in the words of a chat, or of a completion."""
+
+    def feed(self, chunk: Chunk) -> list[dict[str, Any]]:
+        """Return the chunks of a stream that one of the engine's makes."""
+        ...
+
+    def whole(self, chunks: list[Chunk]) -> dict[str, Any]:
+        """Return the completion that all of them make."""
+        ...
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request of a client, with all that its attempts need."""
+
+    form: WireForm
+    #: The body as it came, and what it says.
+    raw: bytes
+    body: Mapping[str, Any]
+    #: The chat that it asks for; `body` itself of a plain form.
+    chat: Mapping[str, Any]
+    is_streamed: bool
+    #: The id of the answer, and its time in seconds since 1970.
+    answer_id: str
+    created: int
+    reply: Reply
+    #: Headers for a server.
+    headers: Mapping[str, str]
+    num_prompt_tokens: int
+    #: Called when the first piece is there, where the core wants to hear of it.
+    on_first: Callable[[], None]
+    stream: FormStream = field(init=False)
+    #: The whole answer in the client's form, None while there is none, and of what passed through.
+    answer: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self.stream = self.form.stream(self.body, self.answer_id, self.created)
+
+    async def forwarded(self, engine: ForwardingEngine, submit: Submit) -> Success[None]:
+        """Ask a server, and pass on what it answers."""
+        try:
+            async with engine.forward(self.form.path, self._sent(engine), self.headers) as answer:
+                if answer.status >= 400:
+                    return await self._wrong(answer)
+                if self.is_streamed:
+                    return await self._passed_stream(answer, submit)
+                return await self._passed_whole(answer)
+        except EngineError as error:
+            raise self._final_once_begun(error) from error.__cause__
+
+    async def generated(
+        self, engine: Engine, request: GenerateRequest, submit: Submit, told: ToldChunks
+    ) -> Success[None]:
+        """Ask an engine of this process, and tell its chunks in the client's form."""
+        usage: Usage | None = None
+        chunks: list[Chunk] = []
+        is_first = True
+        try:
+            async with aclosing(engine.generate(request)) as generated:
+                async for chunk in generated:
+                    if is_first:
+                        is_first = False
+                        self._first(submit)
+                    usage = chunk.usage or usage
+                    if not self.is_streamed:
+                        chunks.append(chunk)
+                        continue
+                    await self._begin()
+                    await self.reply.pieces(piece for one in told.feed(chunk) for piece in self.stream.feed(one))
+            if self.is_streamed:
+                await self._end()
+            else:
+                await self.told_whole(told.whole(chunks))
+        except EngineError as error:
+            raise self._final_once_begun(error) from error.__cause__
+        return Success(None, usage)
+
+    async def told_whole(self, completion: Mapping[str, Any]) -> None:
+        """Send a whole answer in the client's form."""
+        self.answer = self.form.from_chat(completion, self.body, self.answer_id, self.created)
+        await self.reply.whole(200, to_json(self.answer), JSON)
+
+    async def failed(self, refusal: Refusal) -> None:
+        """Tell the client of a failure, in its form: as an answer, or as the end of the stream that has begun."""
+        if not self.reply.has_begun:
+            body = to_json(self.form.error(refusal))
+            await self.reply.whole(self.form.status(refusal), body, {**JSON, **refusal.headers()})
+        elif self.is_streamed:
+            await self.reply.pieces(self.stream.fail(refusal))
+            await self.reply.end_stream()
+
+    def _sent(self, engine: ForwardingEngine) -> bytes:
+        raw = self.raw if self.form.is_plain else json.dumps(self.chat, ensure_ascii=True).encode()
+        if engine.added_fields:
+            raw = json.dumps({**self.chat, **engine.added_fields}).encode()
+        return forwarded_body(raw, self.chat, model=engine.model)
+
+    async def _passed_stream(self, answer: StreamedAnswer, submit: Submit) -> Success[None]:
+        scan, reader = StreamScan(), ChunkReader()
+        is_plain, is_first = self.form.is_plain, True
+        async for piece in answer:
+            if is_first:
+                is_first = False
+                self._first(submit)
+                await self._begin()
+            scan.feed(piece)
+            if is_plain:
+                await self.reply.piece(piece)
+            else:
+                await self.reply.pieces(told for chunk in reader.feed(piece) for told in self.stream.feed(chunk))
+        if is_first:
+            raise BadResponse("the server's stream has no events", retryable=True)
+        if is_plain:
+            await self.reply.end_stream()
+        else:
+            await self.reply.pieces(told for chunk in reader.end() for told in self.stream.feed(chunk))
+            await self._end()
+        ended = scan.end()
+        return Success(None, self._usage(ended.usage))
+
+    async def _passed_whole(self, answer: StreamedAnswer) -> Success[None]:
+        body = await answer.read(MAX_ANSWER_BYTES)
+        try:
+            completion = from_json(body)
+        except ValueError as error:
+            raise BadResponse(f"the server's answer is no JSON: {error}", retryable=True) from error
+        if not isinstance(completion, dict):
+            raise BadResponse("the server's answer is no JSON object", retryable=True)
+        if self.form.is_plain:
+            await self.reply.whole(200, body, {**JSON, **answer_headers(answer.headers.items())})
+        else:
+            await self.told_whole(completion)
+        return Success(None, self._usage(completion.get("usage")))
+
+    async def _wrong(self, answer: StreamedAnswer) -> Success[None]:
+        """Pass on what a server says of a request that is wrong."""
+        body = await answer.read(MAX_ERROR_BYTES)
+        if self.form.is_plain:
+            await self.reply.whole(answer.status, body, {**JSON, **answer_headers(answer.headers.items())})
+        else:
+            await self.failed(Refusal(answer.status, _message_of(body), is_final=True))
+        return Success(None, num_answered=0)
+
+    async def _begin(self) -> None:
+        if not self.reply.has_begun:
+            await self.reply.begin_stream()
+            await self.reply.pieces(self.stream.begin())
+
+    async def _end(self) -> None:
+        await self._begin()
+        await self.reply.pieces(self.stream.end())
+        await self.reply.end_stream()
+
+    def _first(self, submit: Submit) -> None:
+        if submit.needs_first_token:
+            self.on_first()
+
+    def _usage(self, told: Any) -> Usage | None:
+        if told is None:
+            return None
+        return Counts().updated(told).usage(estimated_prompt_tokens=self.num_prompt_tokens, num_characters=0)
+
+    def _final_once_begun(self, error: EngineError) -> EngineError:
+        """Return the failure; it is the last one where the client has got a part of the answer."""
+        if self.reply.has_begun:
+            error.retryable = False
+        return error
+
+
+def _message_of(body: bytes) -> str:
+    """Return what a server says is wrong."""
+    try:
+        told = from_json(body)
+    except ValueError:
+        told = None
+    error = told.get("error") if isinstance(told, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    return message if isinstance(message, str) else "the server refuses the request"
