@@ -136,3 +136,26 @@ def test_a_client_that_leaves_ends_its_call(tmp_path: Path) -> None:
             return server.serving.host.models.num_in_flight
 
         assert asyncio.run_coroutine_threadsafe(left(), server.loop).result() == 0
+
+
+def test_equal_greedy_calls_are_made_once(tmp_path: Path) -> None:
+    slow = EngineBlock("slow", "null", {"model": "slow", "latency_s": 0.05})
+    with running(tmp_path, engines=[slow]) as server:
+
+        async def ask(number: int) -> str:
+            async with openai.AsyncOpenAI(base_url=f"{server.address}/v1", api_key="none") as one:
+                if number % 2:
+                    return (await one.responses.create(model="slow", input="hello", temperature=0)).output_text
+                answer = await one.chat.completions.create(
+                    model="slow", messages=HELLO, temperature=0, user=str(number)
+                )
+                return answer.choices[0].message.content or ""
+
+        async def ask_all() -> list[str]:
+            return await asyncio.gather(*map(ask, range(8)))
+
+        texts = asyncio.run(ask_all()) + asyncio.run(ask_all())
+        assert len(set(texts)) == 1
+        stats = server.serving.host.engines.engines["slow/0"].stats()
+        assert stats.num_requests == 1
+        assert server.serving.host.shared.num_reused == 15

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 from sundog.deployment import num_replicas, opened
 from sundog.engines.base import Engine, EngineOptions
@@ -32,6 +33,7 @@ class LiveEngines:
         self._opened = AsyncExitStack()
         self._blocks: dict[str, EngineBlock] = {}
         self._tools: dict[str, int] = {}
+        self._identities: dict[str, Mapping[str, Any]] = {}
         self.engines: dict[str, Engine] = {}
         self.by_pool: dict[str, Engine] = {}
         self.options: dict[str, EngineOptions] = {}
@@ -60,7 +62,8 @@ class LiveEngines:
             self._blocks[block.name] = block
             self.engines |= started
             pool = engine_pool(block.name)
-            self.options[pool] = opened(block)[1]
+            kind, self.options[pool] = opened(block)
+            self._identities[pool] = kind.identity(self.options[pool])
             self.by_pool[pool] = next(iter(started.values()))
             for replica_id, engine in started.items():
                 driver.tell(replica_added(driver.now_s(), replica_id, pool, self.options[pool], engine))
@@ -79,6 +82,10 @@ class LiveEngines:
         name = engine_of(pool)
         assert name is not None, f"{pool} is the pool of a tool"
         return self._blocks[name]
+
+    def identity(self, pool: str) -> Mapping[str, Any]:
+        """Return what decides the answers of an engine."""
+        return self._identities[pool]
 
     def model_of(self, pool: str) -> str:
         """Return the model of an engine's pool, "" of a tool's."""

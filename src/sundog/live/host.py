@@ -31,6 +31,7 @@ from sundog.live.figures import FlowFigures
 from sundog.live.flow import LiveFlow
 from sundog.live.models import ModelCalls
 from sundog.live.row_runner import RowRunner
+from sundog.live.shared_answers import SharedAnswers
 from sundog.live.terms import LiveScope
 from sundog.measured.node_history import extend_history, read_history
 from sundog.operators.base import Operator
@@ -44,6 +45,8 @@ from sundog.store.store import Store
 
 TICK_S = 2.0
 LIVE_POLICY = "live"
+GATEWAY = "gateway"
+"""In the place of a run: the calls of models that came one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ class LiveHost:
         self.driver = Driver(SchedulerCore(policies), _unlogged, None, self.recorder, self.waits)
         #: The calls of models that come one by one.
         self.models = ModelCalls(self.engines, self.driver)
+        #: The answers that equal calls of models have in common.
+        self.shared = SharedAnswers(store, GATEWAY)
         #: By name, the flows that are served.
         self.flows: dict[str, LiveFlow] = {}
         #: Set where the host cannot go on.

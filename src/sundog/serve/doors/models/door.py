@@ -11,16 +11,16 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from sundog.deployment import opened
-from sundog.engines.base import Engine
+from sundog.engines.base import Engine, Usage
 from sundog.engines.embeddings import EmbeddingEngine
 from sundog.engines.forwarding import ForwardingEngine
 from sundog.errors import SundogError
@@ -31,13 +31,14 @@ from sundog.live.refusals import Overloaded
 from sundog.sched.events import Submit, WorkflowEnded
 from sundog.sched.facts import CallFacts
 from sundog.serve.bodies import json_response, parse_json_body, read_body
-from sundog.serve.doors.models.exchange import JSON, Exchange
+from sundog.serve.doors.models.exchange import JSON, Exchange, message_of
 from sundog.serve.doors.models.forms import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, WireForm
 from sundog.serve.doors.models.kept_responses import KeptResponses
 from sundog.serve.doors.models.own_engines import OwnCall, abilities_of, own_call
 from sundog.serve.doors.models.programs import ProgramPlace, Programs
 from sundog.serve.doors.models.prompts import prompt_text
-from sundog.serve.doors.models.reply import Reply
+from sundog.serve.doors.models.reply import HeldReply, Reply
+from sundog.serve.doors.models.sharing import sharing_key
 from sundog.serve.identity import ToldIdentity, told_of
 from sundog.serve.serving import Serving
 from sundog.serve.wire.embeddings import embed_call, embeddings_answer
@@ -54,6 +55,8 @@ FORMS: Mapping[str, WireForm] = {
     "/responses": RESPONSES,
     "/messages": MESSAGES,
 }
+PLAIN: Mapping[str, WireForm] = {form.path: form for form in (CHAT, COMPLETIONS, EMBEDDINGS)}
+"""The forms of servers, by their paths."""
 MAX_WAIT_S = 3_600.0
 """The longest time for which a client's own limit is believed."""
 
@@ -134,17 +137,43 @@ class ModelDoor:
         pool = self._pool(chat.get("model"))
         if told.is_final and told.session:
             self._end_program(told.session)
-        engine = self._models.engine(pool)
-        run = self._run_of(exchange, pool, engine)
         place = self._programs.place(told, "", chat, exchange.answer_id)
+        key = self._key(exchange, pool)
         try:
             async with asyncio.timeout(None if told.timeout_s is None else min(told.timeout_s, MAX_WAIT_S)):
-                await self._models.run(self._call(exchange, pool, engine, told, place), run)
+                if key is None:
+                    await self._made(exchange, pool, told, place)
+                else:
+                    make = partial(self._made_to_share, exchange, pool, told, place)
+                    found = await self._serving.host.shared.answer(key, str(chat["model"]), make)
+                    await exchange.told_whole(cast(Mapping[str, Any], found))
         except TimeoutError:
             raise Refusal(504, "the time that the client gave has passed", code="timeout") from None
         except BaseException:
             self._programs.failed(place)
             raise
+
+    def _key(self, exchange: Exchange, pool: str) -> bytes | None:
+        """Return the key of an answer that equal calls have in common; None for a stream, which is sent as it comes."""
+        if exchange.is_streamed:
+            return None
+        return sharing_key(exchange.form.path, exchange.chat, self._engines.identity(pool))
+
+    async def _made(self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace) -> Usage | None:
+        """Have the core run the call."""
+        engine = self._models.engine(pool)
+        run = self._run_of(exchange, pool, engine)
+        return await self._models.run(self._call(exchange, pool, engine, told, place), run)
+
+    async def _made_to_share(
+        self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace
+    ) -> tuple[object, Usage | None]:
+        """Return the completion of a call, and its tokens; Refusal where a server says that it is wrong."""
+        held = HeldReply()
+        usage = await self._made(exchange.held(PLAIN[exchange.form.path], held), pool, told, place)
+        if held.status != 200:
+            raise Refusal(held.status, message_of(held.body), is_final=True)
+        return from_json(held.body), usage
 
     def _exchange(
         self, form: WireForm, raw: bytes, body: Any, chat: Mapping[str, Any], request: Request, reply: Reply
@@ -176,17 +205,19 @@ class ModelDoor:
         own = own_call(exchange.chat, head, abilities_of(kind, options), is_chat=is_chat)
         return partial(self._generate, exchange, own)
 
-    async def _generate(self, exchange: Exchange, own: OwnCall, engine: Engine, submit: Submit) -> Success[None]:
+    async def _generate(
+        self, exchange: Exchange, own: OwnCall, engine: Engine, submit: Submit
+    ) -> Success[Usage | None]:
         own.request.needs_first_token = exchange.is_streamed or submit.needs_first_token
         return await exchange.generated(engine, own.request, submit, own.told)
 
-    async def _embed(self, exchange: Exchange, engine: Engine, submit: Submit) -> Success[None]:
+    async def _embed(self, exchange: Exchange, engine: Engine, submit: Submit) -> Success[Usage | None]:
         if not isinstance(engine, EmbeddingEngine):
             raise Refusal(400, f"the model '{exchange.chat['model']}' gives no vectors", param="model", is_final=True)
         call = embed_call(exchange.chat, exchange.answer_id)
         found = await engine.embed(call.request)
         await exchange.told_whole(embeddings_answer(call, found, str(exchange.chat["model"])))
-        return Success(None, found.usage)
+        return Success(found.usage, found.usage)
 
     def _call(
         self, exchange: Exchange, pool: str, engine: Engine, told: ToldIdentity, place: ProgramPlace

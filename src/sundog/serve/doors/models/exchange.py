@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from pydantic_core import from_json, to_json
@@ -72,7 +72,7 @@ class Exchange:
     def __post_init__(self) -> None:
         self.stream = self.form.stream(self.body, self.answer_id, self.created)
 
-    async def forwarded(self, engine: ForwardingEngine, submit: Submit) -> Success[None]:
+    async def forwarded(self, engine: ForwardingEngine, submit: Submit) -> Success[Usage | None]:
         """Ask a server, and pass on what it answers."""
         try:
             async with engine.forward(self.form.path, self._sent(engine), self.headers) as answer:
@@ -86,7 +86,7 @@ class Exchange:
 
     async def generated(
         self, engine: Engine, request: GenerateRequest, submit: Submit, told: ToldChunks
-    ) -> Success[None]:
+    ) -> Success[Usage | None]:
         """Ask an engine of this process, and tell its chunks in the client's form."""
         usage: Usage | None = None
         chunks: list[Chunk] = []
@@ -109,7 +109,12 @@ class Exchange:
                 await self.told_whole(told.whole(chunks))
         except EngineError as error:
             raise self._final_once_begun(error) from error.__cause__
-        return Success(None, usage)
+        return Success(usage, usage)
+
+    def held(self, form: WireForm, reply: Reply) -> Exchange:
+        """Return the same exchange in the form of a server, with its answer for `reply`."""
+        raw = self.raw if self.form.is_plain else to_json(self.chat)
+        return replace(self, form=form, raw=raw, body=self.chat, reply=reply)
 
     async def told_whole(self, completion: Mapping[str, Any]) -> None:
         """Send a whole answer in the client's form."""
@@ -131,7 +136,7 @@ class Exchange:
             raw = json.dumps({**self.chat, **engine.added_fields}).encode()
         return forwarded_body(raw, self.chat, model=engine.model)
 
-    async def _passed_stream(self, answer: StreamedAnswer, submit: Submit) -> Success[None]:
+    async def _passed_stream(self, answer: StreamedAnswer, submit: Submit) -> Success[Usage | None]:
         scan, reader = StreamScan(), ChunkReader()
         is_plain, is_first = self.form.is_plain, True
         async for piece in answer:
@@ -152,9 +157,10 @@ class Exchange:
             await self.reply.pieces(told for chunk in reader.end() for told in self.stream.feed(chunk))
             await self._end()
         ended = scan.end()
-        return Success(None, self._usage(ended.usage))
+        usage = self._usage(ended.usage)
+        return Success(usage, usage)
 
-    async def _passed_whole(self, answer: StreamedAnswer) -> Success[None]:
+    async def _passed_whole(self, answer: StreamedAnswer) -> Success[Usage | None]:
         body = await answer.read(MAX_ANSWER_BYTES)
         try:
             completion = from_json(body)
@@ -166,15 +172,16 @@ class Exchange:
             await self.reply.whole(200, body, {**JSON, **answer_headers(answer.headers.items())})
         else:
             await self.told_whole(completion)
-        return Success(None, self._usage(completion.get("usage")))
+        usage = self._usage(completion.get("usage"))
+        return Success(usage, usage)
 
-    async def _wrong(self, answer: StreamedAnswer) -> Success[None]:
+    async def _wrong(self, answer: StreamedAnswer) -> Success[Usage | None]:
         """Pass on what a server says of a request that is wrong."""
         body = await answer.read(MAX_ERROR_BYTES)
         if self.form.is_plain:
             await self.reply.whole(answer.status, body, {**JSON, **answer_headers(answer.headers.items())})
         else:
-            await self.failed(Refusal(answer.status, _message_of(body), is_final=True))
+            await self.failed(Refusal(answer.status, message_of(body), is_final=True))
         return Success(None, num_answered=0)
 
     async def _begin(self) -> None:
@@ -203,7 +210,7 @@ class Exchange:
         return error
 
 
-def _message_of(body: bytes) -> str:
+def message_of(body: bytes) -> str:
     """Return what a server says is wrong."""
     try:
         told = from_json(body)

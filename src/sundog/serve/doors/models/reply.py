@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
 EVENT_STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -52,3 +52,20 @@ class Reply:
     async def end_stream(self) -> None:
         """End a stream."""
         await self._send({"type": "http.response.body", "body": b""})
+
+
+class HeldReply(Reply):
+    """This class holds a whole answer for whoever has asked for it, in place of a client."""
+
+    def __init__(self) -> None:
+        super().__init__(_to_nobody, {})
+        self.status = 0
+        self.body = b""
+
+    async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.has_begun = True
+        self.status, self.body = status, body
+
+
+async def _to_nobody(message: Message) -> None:
+    raise AssertionError("a held answer is never a stream")
