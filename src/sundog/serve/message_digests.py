@@ -51,7 +51,7 @@ def _said(message: Any) -> Iterator[bytes]:
         return
     role = message.get("role")
     role = "system" if role == "developer" else role
-    yield _canonical(role)
+    yield role.encode("utf-8", "surrogatepass") if isinstance(role, str) else _canonical(role)
     content = message.get("content")
     text = _text(content)
     if text is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from sundog.serve.wire.errors import Refusal
@@ -25,9 +26,8 @@ class ToldValues:
 
     def found(self, name: str) -> Any:
         """Return what a header or a field says; None where it says nothing."""
-        if name.startswith("body:"):
-            return _present(_inside(self._body, name.removeprefix("body:").split(".")))
-        return _present(self._headers.get(name))
+        path = _path(name)
+        return _present(_inside(self._body, path) if path else self._headers.get(name))
 
     def first(self, names: tuple[str, ...]) -> tuple[str, Any]:
         """Return the first of the names that says something, and what it says; empty and None where none does."""
@@ -96,7 +96,13 @@ def refuse_told(name: str, what: str) -> NoReturn:
 _WORDS: Mapping[str, bool] = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def _inside(value: Any, path: list[str]) -> Any:
+@lru_cache(maxsize=256)
+def _path(name: str) -> tuple[str, ...]:
+    """Return the path of a field; that of a header is empty."""
+    return tuple(name.removeprefix("body:").split(".")) if name.startswith("body:") else ()
+
+
+def _inside(value: Any, path: tuple[str, ...]) -> Any:
     """Return what lies at a path; None where there is no such path."""
     for name in path:
         if not isinstance(value, Mapping):

@@ -104,6 +104,7 @@ SCHEMA_WORDS = st.sampled_from(
      "minimum", "maximum", "maxLength", "additionalProperties", "$defs"]
 )  # fmt: skip
 SCHEMA_VALUES = st.sampled_from(["object", "string", "integer", "array", "#/$defs/a", "#", "a"]) | JSON
+SELF = {"type": "object", "properties": {"a": {"$ref": "#"}}, "$defs": {"a": {"$ref": "#/$defs/a"}}}
 SCHEMAS = st.recursive(
     SCHEMA_VALUES,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(SCHEMA_WORDS, inner, max_size=4),
@@ -111,7 +112,7 @@ SCHEMAS = st.recursive(
 )
 
 
-@given(SCHEMAS, st.booleans())
+@given(SCHEMAS | st.builds(dict, st.just(SELF), items=SCHEMA_VALUES), st.booleans())
 def test_any_schema_is_taken_or_refused(schema: Any, is_draft_3: bool) -> None:
     if is_draft_3 and isinstance(schema, dict):
         schema = {**schema, "$schema": "http://json-schema.org/draft-03/schema#"}

@@ -6,7 +6,7 @@ Owns the form in which its models call tools. Never reads an answer: `chat.answe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sundog.engines.base import GenerateRequest, Message
@@ -15,6 +15,7 @@ from sundog.engines.tool_use import FINAL
 from sundog.serve.wire.body_fields import Fields, refuse_field
 from sundog.serve.wire.chat.abilities import ChatAbilities
 from sundog.serve.wire.chat.messages import read_messages
+from sundog.serve.wire.chat.references import without_references
 from sundog.serve.wire.chat.schemas import answer_schema, check_ability
 from sundog.serve.wire.chat.tools import OfferedTools, read_tools
 from sundog.serve.wire.settings import CallSettings, read_settings
@@ -45,6 +46,9 @@ def chat_call(body: Mapping[str, Any], request_id: str, abilities: ChatAbilities
     schema = answer_schema(fields)
     check_ability(schema, abilities.check_schema, "response_format")
     is_constrained = abilities.tool_form == "constrained" and bool(offered.tools)
+    if is_constrained:
+        offered = _without_references(offered)
+        schema = None if schema is None else without_references(schema, "response_format")
     if abilities.tool_form == "constrained":
         messages = _told(messages, offered)
     if is_constrained:
@@ -54,6 +58,15 @@ def chat_call(body: Mapping[str, Any], request_id: str, abilities: ChatAbilities
         request.tools, request.tool_choice = offered.tools, offered.choice
         request.has_parallel_calls = offered.has_parallel_calls
     return ChatCall(request, is_constrained, offered.is_named, settings.is_streamed, settings.has_usage_chunk)
+
+
+def _without_references(offered: OfferedTools) -> OfferedTools:
+    """Return the tools with parameters that can stand inside the schema of an answer."""
+    tools = tuple(
+        replace(tool, parameters=without_references(tool.parameters, f"tools[{number}].function.parameters"))
+        for number, tool in enumerate(offered.tools)
+    )
+    return replace(offered, tools=tools)
 
 
 def _told(messages: tuple[Message, ...], offered: OfferedTools) -> tuple[Message, ...]:
