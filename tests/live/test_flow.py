@@ -158,6 +158,17 @@ def test_a_cancelled_request_ends_and_others_go_on(tmp_path: Path) -> None:
     run(test())
 
 
+def test_a_request_that_is_cancelled_before_its_rows_begin_ends(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with served(tmp_path, SLOW) as (host, flow):
+            request = await accepted(flow, ROWS)
+            await asyncio.wait_for(flow.cancel(request), 30)
+            assert [value["node"] for _, value in values(host, request)] == ["cancelled"] * 2
+            assert flow.num_rows_in_flight == 0
+
+    run(test())
+
+
 def test_an_equal_call_goes_on_when_the_row_that_leads_it_is_cancelled(tmp_path: Path) -> None:
     flow_text = TWO_STEPS.replace("model: m", "model: m, latency_s: 0.05")
 

@@ -45,12 +45,13 @@ class LiveFlow:
         self._by_key: dict[tuple[str, str], FlowRequest] = {}
         #: The last one begins what comes; those before end what they began.
         self._runners: list[RowRunner] = []
-        self._max_rows = 0
+        #: The most rows that are in flight.
+        self.max_rows = 0
 
     def renew(self, runner: RowRunner, max_rows: int) -> None:
         """Let `runner` begin what comes from now on."""
         self._runners = [*(one for one in self._runners if not one.is_idle), runner]
-        self._max_rows = max_rows
+        self.max_rows = max_rows
 
     async def resume(self) -> int:
         """Go on with what was accepted and has not ended, and return how many requests that is."""
@@ -85,7 +86,7 @@ class LiveFlow:
         digest = blake2b(to_json([is_single, rows]), digest_size=16).digest()
         if idempotency_key is not None and (known := self._known(principal, idempotency_key, digest)) is not None:
             return known
-        if self.is_stopping or self.num_rows_in_flight + len(rows) > self._max_rows:
+        if self.is_stopping or self.num_rows_in_flight + len(rows) > self.max_rows:
             raise Overloaded(self._why_full(len(rows)), retry_after_s=RETRY_AFTER_S)
         number, self._next_number = self._next_number, self._next_number + 1
         body = to_json({"rows": rows, "is_single": is_single, "terms": terms.to_dict()})
@@ -149,7 +150,7 @@ class LiveFlow:
     def _why_full(self, num_rows: int) -> str:
         if self.is_stopping:
             return f"the flow '{self.name}' takes no further rows: the server is stopping"
-        return f"{self.num_rows_in_flight:,} of {self._max_rows:,} rows are in flight, and {num_rows:,} more came"
+        return f"{self.num_rows_in_flight:,} of {self.max_rows:,} rows are in flight, and {num_rows:,} more came"
 
     def _open(self, request: FlowRequest) -> FlowRequest:
         accepted = request.accepted

@@ -6,6 +6,7 @@ Owns the order of what is told. Never runs a row.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -13,6 +14,8 @@ from typing import Any, Literal, Self
 from sundog.execution.row_way import RowEnd
 from sundog.store.accepted import Accepted
 
+KEPT = "kept"
+"""The epoch of requests that had ended before this process worked on them: what is told of them is always the same."""
 ToldKind = Literal["step", "row", "end"]
 """A step has ended; a row has, and its end is committed; the request has, and nothing follows."""
 OnEnd = Callable[["FlowRequest"], Awaitable[None]]
@@ -54,6 +57,8 @@ class FlowRequest:
         self.num_rows = num_rows
         self.is_single = is_single
         self.keeps_steps = keeps_steps
+        #: The numbers of what is told count within it; another process, which has other steps to tell, has another.
+        self.epoch = uuid.uuid4().hex[:8]
         #: By place, the rows that have ended.
         self.ends: dict[int, RowEnd] = {}
         self.is_cancelled = False
@@ -68,6 +73,7 @@ class FlowRequest:
     def kept(cls, accepted: Accepted, num_rows: int, ends: Mapping[int, RowEnd], *, is_single: bool) -> Self:
         """Return a request that has ended before, with its rows."""
         request = cls(accepted, num_rows, is_single=is_single)
+        request.epoch = KEPT
         request.is_cancelled = accepted.ended == "cancelled"
         for place, end in ends.items():
             request.ends[place] = end
@@ -99,14 +105,14 @@ class FlowRequest:
     async def told(self, after: int = -1) -> AsyncIterator[Told]:
         """Yield all that was told behind the number `after`, then what follows, up to the end. A slow reader costs
         nothing but its place in the list."""
-        place = after + 1
+        place = min(after + 1, len(self._told))
         while True:
             while place < len(self._told):
                 one = self._told[place]
                 place += 1
                 yield one
-                if one.kind == "end":
-                    return
+            if self._told and self._told[-1].kind == "end":
+                return
             self._changed.clear()
             await self._changed.wait()
 

@@ -49,16 +49,16 @@ class RowRunner:
     def start(self, request: FlowRequest, place: int, row: Mapping[str, Any], terms: Terms) -> None:
         """Run a row of a request."""
         task = asyncio.ensure_future(self._run(request, place, row, terms))
-        request.running.add(task)
         self._tasks.add(task)
         task.add_done_callback(partial(self._done, request))
 
     async def look_for_answers(self) -> None:
-        """Go on with rows whose questions a person has answered."""
+        """Go on with rows whose questions a person has answered, and end those whose time is over."""
         if not self._awaiting:
             return
-        left = {one.row for one in self._store.awaited(self._scope.run_id)}
-        for ref in [ref for ref in self._awaiting if ref not in left]:
+        left, now = {one.row for one in self._store.awaited(self._scope.run_id)}, time.time()
+        over = {ref for ref, (_, _, terms) in self._awaiting.items() if terms.is_over(now)}
+        for ref in [ref for ref in self._awaiting if ref in over or ref not in left]:
             request, row, terms = self._awaiting.pop(ref)
             self.start(request, ref.row_id[1], row, terms)
 
@@ -87,6 +87,8 @@ class RowRunner:
 
     async def _run(self, request: FlowRequest, place: int, row: Mapping[str, Any], terms: Terms) -> None:
         ref = RowRef(TABLE, (request.accepted.number, place))
+        # A task that is cancelled before it begins would end without its row.
+        request.running.add(_this_task())
         try:
             end = await self._end_of(request, ref, row, terms)
         except AnswersAwaited as awaited:
@@ -104,13 +106,15 @@ class RowRunner:
         """Return how a row ends, also where its time is over or nobody wants it. RunStopped where it does not."""
         if request.is_cancelled:
             return _failed(ref, CANCELLED, "the request was cancelled", None)
+        if terms.is_over(time.time()):
+            return _out_of_time(ref)
         on_value = partial(request.step_ended, ref.row_id[1]) if request.keeps_steps else None
         left_s = None if terms.deadline_at is None else terms.deadline_at - time.time()
         try:
             async with asyncio.timeout(left_s):
                 return await self._executor.run(ref, row, request.accepted.number, on_value)
         except TimeoutError:
-            return _failed(ref, DEADLINE, "the deadline of the request has passed", "give it more time")
+            return _out_of_time(ref)
         except asyncio.CancelledError:
             if not request.is_cancelled:
                 raise
@@ -129,6 +133,10 @@ class RowRunner:
             return
         if not isinstance(error, RunStopped) and not self._on_failure.done():
             self._on_failure.set_exception(error)
+
+
+def _out_of_time(ref: RowRef) -> RowEnd:
+    return _failed(ref, DEADLINE, "the deadline of the request has passed", "give it more time")
 
 
 def _failed(ref: RowRef, node: str, what: str, hint: str | None) -> RowEnd:

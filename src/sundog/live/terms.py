@@ -25,6 +25,10 @@ class Terms:
     #: Seconds since the epoch after which nobody wants the answer, None for no end.
     deadline_at: float | None = None
 
+    def is_over(self, now: float) -> bool:
+        """Return whether nobody wants the answer any more at `now`, in seconds since the epoch."""
+        return self.deadline_at is not None and self.deadline_at <= now
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -38,10 +38,10 @@ async def _refused(request: Request, refusal: Exception) -> Response:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    what = f"there is nothing at {request.method} {request.url.path}"
+    what, code = f"there is nothing at {request.method} {request.url.path}", "not_found"
     if error.status_code == 405:
-        what = f"{request.url.path} does not take {request.method}"
-    return _error(Refusal(error.status_code, what, code="not_found", is_final=True), error.headers or {})
+        what, code = f"{request.url.path} does not take {request.method}", "method_not_allowed"
+    return _error(Refusal(error.status_code, what, code=code, is_final=True), error.headers or {})
 
 
 async def _failed(request: Request, error: Exception) -> Response:

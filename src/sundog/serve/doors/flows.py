@@ -72,12 +72,9 @@ class FlowDoor:
                 is_single=wanted.is_single,
             )
         except Overloaded as error:
-            raise Refusal(429, error.what, code="overloaded", retry_after_s=error.retry_after_s) from error
+            raise _no_room(flow, len(wanted.rows), error) from error
         except KeyReused as error:
-            message = f"{error.what} (run {error.where}); {error.hint}"
-            raise Refusal(
-                422, message, param="Idempotency-Key", code="idempotency_key_reused", is_final=True
-            ) from error
+            raise _reused(error) from error
         return await self._answer(flow, accepted, wanted, is_async=is_async, wait_s=wait_s)
 
     async def get(self, request: Request) -> Response:
@@ -85,7 +82,7 @@ class FlowDoor:
         flow = self._flow(request)
         found = self._found(flow, request)
         if "text/event-stream" in request.headers.get("accept", ""):
-            return self._stream(flow, self._running(flow, found), after=_last_event(request))
+            return self._stream(flow, self._running(flow, found), request.headers.get("last-event-id", ""))
         return json_response(self._document(flow, found))
 
     async def cancel(self, request: Request) -> Response:
@@ -114,8 +111,8 @@ class FlowDoor:
                 return json_response(self._document(flow, accepted), 202, headers)
         return json_response(self._document(flow, accepted))
 
-    def _stream(self, flow: LiveFlow, request: FlowRequest, after: int = -1) -> Response:
-        events = self._events(flow, request, after)
+    def _stream(self, flow: LiveFlow, request: FlowRequest, last_event: str = "") -> Response:
+        events = self._events(flow, request, _told_until(request, last_event))
         return StreamingResponse(events, media_type="text/event-stream", headers=EVENT_STREAM)
 
     async def _events(self, flow: LiveFlow, request: FlowRequest, after: int) -> AsyncIterator[bytes]:
@@ -148,7 +145,7 @@ class FlowDoor:
                 data = {**self._document(flow, request)}
                 data.pop("rows", None)
                 data.pop("row", None)
-        return event_bytes(data, event=told.kind, id=str(told.number))
+        return event_bytes(data, event=told.kind, id=f"{request.epoch}-{told.number}")
 
     def _flow(self, request: Request) -> LiveFlow:
         name = request.path_params["name"]
@@ -188,6 +185,15 @@ class FlowDoor:
         return {place: ShownRow(end.state, self._host.decoded(end.body)) for place, end in ends.items()}
 
 
+def _no_room(flow: LiveFlow, num_rows: int, error: Overloaded) -> Refusal:
+    if flow.is_stopping:
+        return Refusal(503, error.what, code="stopping", retry_after_s=error.retry_after_s)
+    if num_rows > flow.max_rows:
+        what = f"the flow '{flow.name}' works on {flow.max_rows:,} rows at once, and these are {num_rows:,}"
+        return wrong_request("rows", what, hint="send fewer in a request")
+    return Refusal(429, error.what, code="overloaded", retry_after_s=error.retry_after_s)
+
+
 def _reused(error: KeyReused) -> Refusal:
     message = f"{error.what} (run {error.where}); {error.hint}"
     return Refusal(422, message, param="Idempotency-Key", code="idempotency_key_reused", is_final=True)
@@ -212,6 +218,7 @@ def _key(request: Request) -> str | None:
     return key
 
 
-def _last_event(request: Request) -> int:
-    last = request.headers.get("last-event-id", "")
-    return int(last) if last.isdecimal() else -1
+def _told_until(request: FlowRequest, last_event: str) -> int:
+    """Return the number of the last event that a reader has had, -1 where it has had none of these."""
+    epoch, _, number = last_event.partition("-")
+    return int(number) if epoch == request.epoch and re.fullmatch(r"\d{1,9}", number, re.ASCII) else -1
