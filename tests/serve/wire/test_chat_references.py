@@ -92,3 +92,8 @@ def test_arguments_of_nested_models_bound_a_constrained_answer() -> None:
     assert final["properties"]["answer"] == WRITTEN
     (native,) = called(NATIVE, tools=[TOOL]).request.tools
     assert json.loads(native.parameters) == TOUR
+
+
+def test_a_property_may_have_the_name_of_a_word_of_schemas() -> None:
+    schema = {"$defs": {"a": {"type": "string"}}, "properties": {"default": {"$ref": "#/$defs/a"}}}
+    assert written(schema) == {"properties": {"default": {"type": "string"}}}
