@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sundog import errors
+    from sundog import agents, errors
     from sundog.api import (
         Flow,
         FlowFile,
@@ -39,6 +39,7 @@ __all__ = [
     "Row",
     "Simulation",
     "__version__",
+    "agents",
     "args",
     "errors",
     "explain",
@@ -52,8 +53,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("sundog.errors")
+    if name in ("agents", "errors"):
+        return import_module(f"sundog.{name}")
     if name == "__version__":
         return import_module("importlib.metadata").version("sundog")
     if name in __all__:

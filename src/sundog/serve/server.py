@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -64,6 +64,19 @@ async def serve_flows(
                 await running
             if serving.host.failure.done():
                 serving.host.failure.result()
+
+
+@asynccontextmanager
+async def running_server(serving: Serving) -> AsyncIterator[str]:
+    """The address of a server of this machine alone, on a free port, while the context lasts."""
+    with listening("127.0.0.1", 0) as listener:
+        server = _Server(_configured(make_app(serving)))
+        running = asyncio.ensure_future(server.serve(sockets=[listener]))
+        try:
+            yield _address(listener)
+        finally:
+            server.should_exit = True
+            await running
 
 
 def check_listen_address(host: str) -> None:
