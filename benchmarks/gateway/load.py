@@ -1,0 +1,161 @@
+"""The load of a gateway: so many requests are in flight all the time, each on a connection that is kept.
+
+Owns what is asked and what is measured of the answers. It is one process that does nothing else, and reads only what
+ends an answer: `python -m gateway.load URL`, with `benchmarks` on the path, prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from math import ceil
+from urllib.parse import urlsplit
+
+import httptools
+
+CONTENT = "Say a word, and say it again. " * 13
+"""About a hundred tokens; each request begins with a number of its own, so that no two are equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The figures of one load. Times are of answers that are whole, from the moment at which a request is sent."""
+
+    num_answers: int
+    #: Answers with another status than 200, connections that broke, and streams without their end.
+    num_failures: int
+    #: From the first request to the last answer.
+    seconds: float
+    p50_ms: float
+    p95_ms: float
+    #: To the first piece of the body.
+    first_p50_ms: float
+    first_p95_ms: float
+    #: Of the process that asks.
+    cpu_s: float
+
+
+@dataclass(slots=True)
+class Tally:
+    """The answers so far."""
+
+    whole_s: list[float] = field(default_factory=list)
+    first_s: list[float] = field(default_factory=list)
+    num_failures: int = 0
+
+
+def request_bytes(host: str, path: str, model: str, number: int, *, is_streamed: bool) -> bytes:
+    """Return one request."""
+    messages = [{"role": "system", "content": "You are brief."}, {"role": "user", "content": f"{number}: {CONTENT}"}]
+    body = json.dumps({"model": model, "messages": messages, "max_tokens": 64, "stream": is_streamed}).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\nauthorization: Bearer none\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+class Asking(asyncio.Protocol):
+    """This class asks on one connection, again and again until a moment. `ended` is done when it has stopped."""
+
+    def __init__(self, requests: list[bytes], tally: Tally, until_s: float, *, is_streamed: bool) -> None:
+        self._requests = requests
+        self._tally = tally
+        self._until_s = until_s
+        self._is_streamed = is_streamed
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._sent_s = self._first_s = 0.0
+        self._tail = b""
+        self._has_asked = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._ask()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.ended.done():
+            self._tally.num_failures += 1
+            self.ended.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        if not self._first_s:
+            self._first_s = time.perf_counter()
+        self._tail = body if len(body) >= 32 else self._tail[-32:] + body
+
+    def on_message_complete(self) -> None:
+        """Count the answer and ask again."""
+        now_s = time.perf_counter()
+        is_whole = not self._is_streamed or self._tail.rstrip().endswith(b"data: [DONE]")
+        if self._parser.get_status_code() == 200 and self._first_s and is_whole:
+            self._tally.whole_s.append(now_s - self._sent_s)
+            self._tally.first_s.append(self._first_s - self._sent_s)
+        else:
+            self._tally.num_failures += 1
+        self._parser = httptools.HttpResponseParser(self)
+        # The parser that has called this is still at work.
+        asyncio.get_running_loop().call_soon(self._ask)
+
+    def _ask(self) -> None:
+        if self._transport is None or self.ended.done():
+            return
+        self._first_s, self._tail = 0.0, b""
+        self._sent_s = time.perf_counter()
+        if self._requests and (self._sent_s < self._until_s or not self._has_asked):
+            self._has_asked = True
+            self._transport.write(self._requests.pop())
+        else:
+            self.ended.set_result(None)
+            self._transport.close()
+
+
+async def measured(
+    url: str, model: str, num_in_flight: int, for_s: float, *, is_streamed: bool, max_requests: int = 100_000
+) -> Measured:
+    """Ask at a base URL for so long, or until there have been so many requests, and wait for the last answers."""
+    where = urlsplit(url)
+    assert where.hostname is not None
+    path = f"{where.path}/chat/completions"
+    first = time.time_ns()
+    count = min(max_requests, max(num_in_flight, int(for_s * 5_000)))
+    requests = [
+        request_bytes(where.netloc, path, model, first + number, is_streamed=is_streamed) for number in range(count)
+    ]
+    tally, loop = Tally(), asyncio.get_running_loop()
+    cpu_s, began_s = time.process_time(), time.perf_counter()
+    asking = []
+    for _ in range(num_in_flight):
+        _, one = await loop.create_connection(
+            lambda: Asking(requests, tally, began_s + for_s, is_streamed=is_streamed), where.hostname, where.port
+        )
+        asking.append(one.ended)
+    await asyncio.gather(*asking)
+    return _figures(tally, time.perf_counter() - began_s, time.process_time() - cpu_s)
+
+
+def percentile_ms(times_s: list[float], share: float) -> float:
+    """Return the least time that so many are not above, in milliseconds; 0 of none."""
+    return 1000 * sorted(times_s)[ceil(share * len(times_s)) - 1] if times_s else 0.0
+
+
+def _figures(tally: Tally, seconds: float, cpu_s: float) -> Measured:
+    whole, first = tally.whole_s, tally.first_s
+    shares = [percentile_ms(times_s, share) for times_s in (whole, first) for share in (0.5, 0.95)]
+    return Measured(len(whole), tally.num_failures, seconds, *shares, cpu_s)
+
+
+if __name__ == "__main__":
+    _parser = argparse.ArgumentParser(description=__doc__)
+    _parser.add_argument("url")
+    _parser.add_argument("--model", required=True)
+    _parser.add_argument("--in-flight", type=int, required=True)
+    _parser.add_argument("--for-s", type=float, required=True)
+    _parser.add_argument("--stream", action="store_true")
+    _given = _parser.parse_args()
+    _found = measured(_given.url, _given.model, _given.in_flight, _given.for_s, is_streamed=_given.stream)
+    print(json.dumps(asdict(asyncio.run(_found))))
