@@ -120,6 +120,7 @@ async def measured(
     """Ask at a base URL for so long, or until there have been so many requests, and wait for the last answers."""
     where = urlsplit(url)
     assert where.hostname is not None
+    assert where.port is not None
     path = f"{where.path}/chat/completions"
     first = time.time_ns()
     count = min(max_requests, max(num_in_flight, int(for_s * 5_000)))
@@ -145,8 +146,16 @@ def percentile_ms(times_s: list[float], share: float) -> float:
 
 def _figures(tally: Tally, seconds: float, cpu_s: float) -> Measured:
     whole, first = tally.whole_s, tally.first_s
-    shares = [percentile_ms(times_s, share) for times_s in (whole, first) for share in (0.5, 0.95)]
-    return Measured(len(whole), tally.num_failures, seconds, *shares, cpu_s)
+    return Measured(
+        num_answers=len(whole),
+        num_failures=tally.num_failures,
+        seconds=seconds,
+        p50_ms=percentile_ms(whole, 0.5),
+        p95_ms=percentile_ms(whole, 0.95),
+        first_p50_ms=percentile_ms(first, 0.5),
+        first_p95_ms=percentile_ms(first, 0.95),
+        cpu_s=cpu_s,
+    )
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, runtime_checkable
+from functools import cache
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
+from sundog.engines.base import Engine
 from sundog.transport.answer import StreamedAnswer
 
 
@@ -38,3 +40,14 @@ class ForwardingEngine(Protocol):
         the answer once its head is there: of success, or of a request that is wrong and would be so at any replica.
         EngineError for any other answer, and where none comes, also while its body is read."""
         ...
+
+
+def is_forwarding(engine: Engine) -> TypeGuard[ForwardingEngine]:
+    """Return whether an engine takes such bodies. Its class tells: to look at each engine anew would cost more than to
+    parse a body."""
+    return _is_forwarding(type(engine))
+
+
+@cache
+def _is_forwarding(kind: type[Engine]) -> bool:
+    return all(hasattr(kind, member) for member in ("has_chat", "model", "added_fields", "forward"))

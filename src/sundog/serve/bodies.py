@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import from_json, to_json
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive
 
 from sundog.serve.wire.errors import Refusal
 
@@ -20,19 +21,26 @@ MAX_BODY_BYTES = 32 * 2**20
 
 async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """Return the body; Refusal 413 as soon as it is too long."""
-    told = request.headers.get("content-length", "")
+    return await received_body(request.receive, request.headers.get("content-length", ""), max_bytes)
+
+
+async def received_body(receive: Receive, told: str, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """Return the body that comes with the messages of a request, which tells its length or ""."""
     if told.isdigit() and int(told) > max_bytes:
         raise _too_large(max_bytes)
     pieces: list[bytes] = []
     num_bytes = 0
-    try:
-        async for piece in request.stream():
-            num_bytes += len(piece)
-            if num_bytes > max_bytes:
-                raise _too_large(max_bytes)
-            pieces.append(piece)
-    except ClientDisconnect:
-        raise Refusal(400, "the client left before its request was whole") from None
+    more_follow = True
+    while more_follow:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refusal(400, "the client left before its request was whole")
+        piece = message.get("body", b"")
+        num_bytes += len(piece)
+        if num_bytes > max_bytes:
+            raise _too_large(max_bytes)
+        pieces.append(piece)
+        more_follow = message.get("more_body", False)
     return b"".join(pieces)
 
 

@@ -93,6 +93,12 @@ IDENTITY_HEADERS = frozenset(
     if not name.startswith("body:")
 )
 """The headers, in small letters, that say who asks and how urgently."""
+_IDENTITY_FIELDS = frozenset(
+    name.removeprefix("body:").partition(".")[0]
+    for name in (*SESSION_NAMES, *_TIERS, *_RANKS, *_LENGTH)
+    if name.startswith("body:")
+)
+"""The outermost fields of a body that say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,9 @@ class ToldIdentity:
 def told_of(headers: Mapping[str, str], body: Mapping[str, Any], path_session: str | None = None) -> ToldIdentity:
     """Return what a request tells of itself; Refusal, which names the header or the field, for a value that cannot be
     read. `headers`: by names in small letters. `path_session`: the one of an address `/s/ID/v1`."""
+    traceparent = _traceparent(headers.get("traceparent", ""))
+    if not path_session and _IDENTITY_FIELDS.isdisjoint(body) and IDENTITY_HEADERS.isdisjoint(headers):
+        return ToldIdentity(traceparent=traceparent)
     told = ToldValues(headers, body)
     source, session, parent = _session(told, path_session)
     _, num_tokens = told.first_whole(_LENGTH, least=0, most=_MOST_TOKENS)
@@ -145,7 +154,7 @@ def told_of(headers: Mapping[str, str], body: Mapping[str, Any], path_session: s
         num_expected_output_tokens=num_tokens,
         deadline_s=told.first_number((DEADLINE_NAME,), least=0),
         budget_usd=told.first_number((BUDGET_NAME,), least=0),
-        traceparent=_traceparent(headers.get("traceparent", "")),
+        traceparent=traceparent,
     )
 
 

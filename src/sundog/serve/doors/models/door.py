@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -22,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from sundog.deployment import opened
 from sundog.engines.base import Engine, Usage
 from sundog.engines.embeddings import EmbeddingEngine
-from sundog.engines.forwarding import ForwardingEngine
+from sundog.engines.forwarding import is_forwarding
 from sundog.errors import SundogError
 from sundog.host.attempt import Success
 from sundog.host.prefix_key import prefix_key_of
@@ -30,7 +29,8 @@ from sundog.live.models import ModelCall, UnknownModel
 from sundog.live.refusals import Overloaded
 from sundog.sched.events import Submit, WorkflowEnded
 from sundog.sched.facts import CallFacts
-from sundog.serve.bodies import json_response, parse_json_body, read_body
+from sundog.serve.bodies import json_response, parse_json_body, read_body, received_body
+from sundog.serve.doors.models.asked import AskedHead
 from sundog.serve.doors.models.exchange import JSON, Exchange, message_of
 from sundog.serve.doors.models.forms import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, WireForm
 from sundog.serve.doors.models.kept_responses import KeptResponses
@@ -111,15 +111,15 @@ class ModelDoor:
         """Return an answer of `/v1/responses` that is still kept."""
         return json_response(self._kept.answer(request.path_params["id"]))
 
-    async def answer(self, form: WireForm, request: Request, raw: bytes, reply: Reply) -> None:
+    async def answer(self, form: WireForm, asked: AskedHead, raw: bytes, reply: Reply) -> None:
         """Answer a request in one form, also where the answer is an error."""
         exchange: Exchange | None = None
         try:
             body = parse_json_body(raw)
             earlier = self._kept.earlier(body) if form is RESPONSES else ()
             chat = form.to_chat(body, earlier)
-            exchange = self._exchange(form, raw, body, chat, request, reply)
-            await self._run(exchange, request)
+            exchange = self._exchange(form, raw, body, chat, asked, reply)
+            await self._run(exchange, asked)
             if form is RESPONSES:
                 self._kept.keep(body, exchange, earlier)
         except (Refusal, SundogError) as error:
@@ -129,11 +129,11 @@ class ModelDoor:
             else:
                 await exchange.failed(refusal)
 
-    async def _run(self, exchange: Exchange, request: Request) -> None:
+    async def _run(self, exchange: Exchange, asked: AskedHead) -> None:
         """Have the core run it; Refusal, or another SundogError, where it gets an error."""
         chat = exchange.chat
         said = chat if exchange.form.is_plain else {**exchange.body, **chat}
-        told = told_of(request.headers, said, request.path_params.get("session"))
+        told = told_of(asked.headers, said, asked.path_session)
         pool = self._pool(chat.get("model"))
         if told.is_final and told.session:
             self._end_program(told.session)
@@ -176,7 +176,7 @@ class ModelDoor:
         return from_json(held.body), usage
 
     def _exchange(
-        self, form: WireForm, raw: bytes, body: Any, chat: Mapping[str, Any], request: Request, reply: Reply
+        self, form: WireForm, raw: bytes, body: Any, chat: Mapping[str, Any], asked: AskedHead, reply: Reply
     ) -> Exchange:
         answer_id = f"{form.prefix}{uuid.uuid4().hex}"
         return Exchange(
@@ -188,14 +188,13 @@ class ModelDoor:
             answer_id=answer_id,
             created=int(time.time()),
             reply=reply,
-            headers=forwarded_headers(request.headers.items()),
-            num_prompt_tokens=_num_tokens(prompt_text(chat)),
+            headers=forwarded_headers(asked.all_headers),
             on_first=partial(self._models.first_token, answer_id),
         )
 
     def _run_of(self, exchange: Exchange, pool: str, engine: Engine) -> Any:
         """Return what runs an attempt of the exchange; Refusal for a body that the engine cannot be asked with."""
-        if isinstance(engine, ForwardingEngine):
+        if is_forwarding(engine):
             return exchange.forwarded
         if exchange.form is EMBEDDINGS:
             return partial(self._embed, exchange)
@@ -226,13 +225,15 @@ class ModelDoor:
         # Clients allow far longer answers than come; room is kept for what is likely.
         likely = told.num_expected_output_tokens or DEFAULT_OUTPUT_TOKENS
         num_output_tokens = min(limit, likely) if isinstance(limit, int) else likely
+        text = prompt_text(exchange.chat)
+        exchange.num_prompt_tokens = _num_tokens(text)
         has_cache = engine.capabilities().has_prefix_cache
         return ModelCall(
             exchange.answer_id,
             pool,
             exchange.num_prompt_tokens,
             num_output_tokens,
-            prefix_key_of(prompt_text(exchange.chat)) if has_cache else (),
+            prefix_key_of(text) if has_cache else (),
             workflow_id=place.program,
             workflow_order=place.order,
             num_turns=place.num_turns,
@@ -274,29 +275,36 @@ class _Endpoint:
         self._form = form
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        reply = Reply(send, {"x-request-id": request.headers.get("x-request-id") or uuid.uuid4().hex})
+        asked = AskedHead(scope)
+        reply = Reply(send, {"x-request-id": asked.headers.get("x-request-id") or uuid.uuid4().hex})
         try:
-            raw = await read_body(request)
+            raw = await received_body(receive, asked.headers.get("content-length", ""))
         except Refusal as refusal:
             await reply.whole(self._form.status(refusal), to_json(self._form.error(refusal)), JSON)
             return
-        working = asyncio.ensure_future(self._door.answer(self._form, request, raw, reply))
-        leaving = asyncio.ensure_future(_client_left(receive))
-        try:
-            await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            leaving.cancel()
-            if not working.done():
-                # Nobody reads the answer any more.
-                working.cancel()
-        with suppress(asyncio.CancelledError):
-            await working
+        await _while_somebody_reads(receive, self._door.answer(self._form, asked, raw, reply))
 
 
-async def _client_left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        """Nothing else comes behind a body."""
+async def _while_somebody_reads(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Do some work in this task, and leave it where the client has left: then nobody reads the answer any more."""
+    task, has_left = asyncio.current_task(), False
+    assert task is not None, "a server runs each request in a task"
+
+    async def watch() -> None:
+        nonlocal has_left
+        while (await receive())["type"] != "http.disconnect":
+            """Nothing else comes behind a body."""
+        has_left = True
+        task.cancel()
+
+    watching = asyncio.ensure_future(watch())
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not has_left or task.uncancel():
+            raise
+    finally:
+        watching.cancel()
 
 
 def _model(name: str) -> dict[str, Any]:

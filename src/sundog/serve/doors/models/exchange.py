@@ -62,9 +62,10 @@ class Exchange:
     reply: Reply
     #: Headers for a server.
     headers: Mapping[str, str]
-    num_prompt_tokens: int
     #: Called when the first piece is there, where the core wants to hear of it.
     on_first: Callable[[], None]
+    #: As it is estimated for the core.
+    num_prompt_tokens: int = 0
     stream: FormStream = field(init=False)
     #: The whole answer in the client's form, None while there is none, and of what passed through.
     answer: Mapping[str, Any] | None = None

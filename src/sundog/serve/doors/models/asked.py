@@ -1,0 +1,26 @@
+"""The head of a request, read once: its headers, and the session that its address names.
+
+Owns the form in which the door of models hands both on. Never reads a body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from starlette.types import Scope
+
+
+class AskedHead:
+    """The head of one request. Names of headers are in small letters, as ASGI has them."""
+
+    __slots__ = ("all_headers", "headers", "path_session")
+
+    def __init__(self, scope: Scope) -> None:
+        #: In the order in which they came, also those that came several times.
+        self.all_headers: Sequence[tuple[str, str]] = [
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+        ]
+        #: By name; the first one counts.
+        self.headers: Mapping[str, str] = dict(reversed(self.all_headers))
+        #: None for an address without one.
+        self.path_session: str | None = scope.get("path_params", {}).get("session")
