@@ -1,10 +1,10 @@
-"""What does a gateway in front of a model's server cost: latency, and processor time a request?
+"""How much does a gateway in front of a model's server cost: latency, and processor time a request?
 
 `python benchmarks/gateway_cost.py --litellm /path/of/litellm --vllm-router /path/of/vllm-router` asks a server that
 computes nothing, directly and through each gateway in turn, 1, 64 and 512 requests in flight, streams and whole
 answers, several rounds, all on loopback. Gateways share one core (`--gateway-core`), and only one has a load at a time;
-the server and the load have the others. A gateway without a command is left out. Writes results/NAME.json. `--quick` takes seconds and writes
-nothing.
+the server and the load have the others. A gateway without a command is left out. Writes results/NAME.json. `--quick`
+takes seconds and writes nothing.
 """
 
 from __future__ import annotations
