@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,11 @@ def test_a_server_that_is_asked_to_stop_ends_what_it_has_accepted(tmp_path: Path
         assert (kept["status"], kept["row"]["output"]) == ("completed", {"id": 1})
 
 
+def tells(part: str, ready: Heard) -> bool:
+    """Return whether the server says of a file that could not be reloaded what was wrong with it."""
+    return part in json.dumps(ready.body["reload_errors"])
+
+
 def test_a_flow_is_reloaded_while_its_rows_run_and_a_bad_file_changes_nothing(tmp_path: Path) -> None:
     flow = tmp_path / "flow.yaml"
     with served(tmp_path, HELD) as server:
@@ -220,7 +226,7 @@ def test_a_flow_is_reloaded_while_its_rows_run_and_a_bad_file_changes_nothing(tm
             (HELD.replace("notes:hold", "broken:hold"), "no such thing"),
         ):
             flow.write_text(bad)
-            ready = server.until("/ready", lambda heard, part=part: part in json.dumps(heard.body["reload_errors"]))
+            ready = server.until("/ready", partial(tells, part))
             assert ready.status == 200, "the flow that was served before goes on"
             again = server.ask("POST", RUNS, {"row": {"id": 2, "name": "y"}})
             assert again.body["row"]["output"] == {"new": "y", "id": 2}

@@ -327,3 +327,11 @@ def test_flows_are_listed(server: Running) -> None:
     assert [flow["id"] for flow in listed] == ["topics", "gated", "asks"]
     one = ask(server.address, "GET", "/v1/flows/topics").body
     assert (one["columns"], one["outputs"]) == (["topic"], ["topic", "facts"])
+
+
+def test_what_is_served_is_described(server: Running) -> None:
+    described = ask(server.address, "GET", "/openapi.json").body
+    assert RUNS in described["paths"]
+    page = ask(server.address, "GET", "/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert f"curl {server.address}{RUNS} -d" in page.body

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from sundog.errors import SundogError
 from sundog.serve.bodies import json_response
+from sundog.serve.doors.descriptions import DescriptionDoor
 from sundog.serve.doors.flows import FlowDoor
 from sundog.serve.doors.health import HealthDoor
 from sundog.serve.doors.models.door import ModelDoor
@@ -26,7 +27,8 @@ log = logging.getLogger("sundog.serve")
 
 def make_app(serving: Serving) -> Starlette:
     """Return the ASGI application of what is served."""
-    routes = [*ModelDoor(serving).routes, *FlowDoor(serving).routes, *HealthDoor(serving).routes]
+    doors = (ModelDoor(serving), FlowDoor(serving), DescriptionDoor(serving), HealthDoor(serving))
+    routes = [route for door in doors for route in door.routes]
     handlers = {Refusal: _refused, HTTPException: _no_route, SundogError: _failed, Exception: _failed}
     return Starlette(routes=routes, exception_handlers=handlers)
 

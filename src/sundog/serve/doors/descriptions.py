@@ -1,0 +1,40 @@
+"""The doors that tell what is served: one for programs, one for people.
+
+Owns where they are. Never runs anything.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from sundog.serve.bodies import json_response
+from sundog.serve.serving import Serving
+from sundog.serve.wire.descriptions.flow_page import flow_page
+from sundog.serve.wire.descriptions.openapi import FlowForm, openapi_document
+
+NO_SCRIPTS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
+
+
+class DescriptionDoor:
+    """This class describes the flows that are served now."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._loaded = serving.loaded
+        self.routes = [
+            Route("/openapi.json", self.openapi, methods=["GET"]),
+            Route("/docs", self.page, methods=["GET"]),
+        ]
+
+    async def openapi(self, request: Request) -> Response:
+        return json_response(openapi_document(self._forms(), version("sundog")))
+
+    async def page(self, request: Request) -> Response:
+        address = str(request.base_url).rstrip("/")
+        return HTMLResponse(flow_page(self._forms(), address), headers=NO_SCRIPTS)
+
+    def _forms(self) -> list[FlowForm]:
+        return [FlowForm(flow.name, flow.columns, flow.outputs) for flow in self._loaded.values()]

@@ -1,0 +1,1 @@
+"""The descriptions of what is served, for programs and for people."""

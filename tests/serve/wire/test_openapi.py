@@ -1,0 +1,76 @@
+"""The descriptions of flows fit what clients send and get; the page shows them without a script."""
+
+from __future__ import annotations
+
+import shlex
+from html.parser import HTMLParser
+
+import jsonschema
+import pytest
+
+from sundog.serve.wire.descriptions.flow_page import example_command, flow_page
+from sundog.serve.wire.descriptions.openapi import FlowForm, openapi_document
+from sundog.serve.wire.flow_runs import ShownRow, run_document
+
+FORM = FlowForm("topics", ("question", "topic"), ("answer",))
+DOCUMENT = openapi_document([FORM], "1.0")
+RUNS = DOCUMENT["paths"]["/v1/flows/topics/runs"]["post"]
+WANTED = RUNS["requestBody"]["content"]["application/json"]["schema"]
+ROW = {"question": "why", "topic": 1}
+
+
+def test_each_flow_has_its_paths_and_each_operation_a_name_of_its_own() -> None:
+    paths = openapi_document([FORM, FlowForm("other", (), ())], "1.0")["paths"]
+    assert list(paths) == [f"/v1/flows/{name}/runs{rest}" for name in ("topics", "other") for rest in ("", "/{id}")]
+    names = [operation["operationId"] for path in paths.values() for operation in path.values()]
+    assert len(names) == len(set(names)) == 6
+    assert set(RUNS["responses"]) == {"200", "202", "400", "404", "413", "422", "429", "503"}
+
+
+@pytest.mark.parametrize("body", [{"row": ROW}, {"rows": [ROW, ROW], "stream": True, "deadline_s": 3, "priority": -1}])
+def test_right_bodies_fit_the_form(body: object) -> None:
+    jsonschema.validate(body, WANTED)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"row": ROW, "rows": [ROW]},
+        {"row": {"topic": 1}},
+        {"rows": []},
+        {"row": ROW, "x": 1},
+        {"rows": [ROW] * 1001},
+    ],
+)
+def test_wrong_bodies_do_not(body: object) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(body, WANTED)
+
+
+@pytest.mark.parametrize("is_single", [True, False])
+def test_answers_fit_the_form(is_single: bool) -> None:
+    ended = {0: ShownRow("failed", {"node": "a", "cause": "b", "attempts": 1})}
+    run = run_document("r", "topics", "running", accepted_at=1.0, num_rows=1, is_single=is_single, ended=ended)
+    jsonschema.validate(run, RUNS["responses"]["200"]["content"]["application/json"]["schema"])
+
+
+def test_the_page_shows_names_as_they_are_and_needs_nothing_from_elsewhere() -> None:
+    seen: list[tuple[str, dict[str, str | None]]] = []
+    texts: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            seen.append((tag, dict(attrs)))
+
+        def handle_data(self, data: str) -> None:
+            texts.append(data)
+
+    form = FlowForm("topics", ("it's <b>",), ("answer",))
+    Reader().feed(flow_page([form], "http://127.0.0.1:8321"))
+    assert {"script", "link", "img", "b"}.isdisjoint(tag for tag, _ in seen)
+    assert example_command(form, "http://127.0.0.1:8321") in texts
+    assert "it's <b>" in texts
+    words = shlex.split(example_command(form, "http://127.0.0.1:8321"))
+    assert words[0:3] == ["curl", "http://127.0.0.1:8321/v1/flows/topics/runs", "-d"]
+    assert words[3] == '{"row": {"it\'s <b>": "..."}}'
