@@ -159,3 +159,22 @@ def test_equal_greedy_calls_are_made_once(tmp_path: Path) -> None:
         stats = server.serving.host.engines.engines["slow/0"].stats()
         assert stats.num_requests == 1
         assert server.serving.host.shared.num_reused == 15
+
+
+def test_calls_in_flight_end_before_the_server_does(tmp_path: Path) -> None:
+    slow = EngineBlock("slow", "null", {"model": "slow", "latency_s": 0.2})
+
+    async def ask_and_stop(server: Running) -> str:
+        async with openai.AsyncOpenAI(base_url=f"{server.address}/v1", api_key="none", max_retries=0) as one:
+            asked = asyncio.ensure_future(one.chat.completions.create(model="slow", messages=HELLO))
+            while not server.serving.host.models.num_in_flight:  # noqa: ASYNC110 - a count of another loop
+                await asyncio.sleep(0)
+            draining = asyncio.run_coroutine_threadsafe(server.serving.drain(30.0), server.loop)
+            answer = await asked
+            await asyncio.wrap_future(draining)
+            with pytest.raises(openai.InternalServerError):
+                await one.chat.completions.create(model="slow", messages=HELLO)
+            return answer.choices[0].finish_reason
+
+    with running(tmp_path, engines=[slow]) as server:
+        assert asyncio.run(ask_and_stop(server)) == "stop"

@@ -141,7 +141,8 @@ class LiveHost:
     async def drain(self, within_s: float) -> None:
         """Accept nothing more, and return when all has ended that was accepted, or after `within_s`. What has not
         ended goes on when its flow is served again."""
-        await asyncio.gather(*(flow.drain(within_s) for flow in self.flows.values()))
+        drains = [flow.drain(within_s) for flow in self.flows.values()]
+        await asyncio.gather(self.models.drain(within_s), *drains)
         self.driver.stop()
 
     async def close(self) -> None:

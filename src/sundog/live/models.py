@@ -5,7 +5,9 @@ Owns which engine a model's name means, and how many calls wait at most. Never r
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -61,6 +63,17 @@ class ModelCalls:
         self._engines = engines
         self._driver = driver
         self.num_in_flight = 0
+        self._is_stopping = False
+        #: Set while nothing is in flight.
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+
+    async def drain(self, within_s: float) -> None:
+        """Take nothing more, and return when no call is in flight, or after `within_s`."""
+        self._is_stopping = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._is_idle.wait()
 
     def names(self) -> Iterator[tuple[str, str]]:
         """Yield each name that a client may use for a model, and the engine's pool: the names of the blocks first."""
@@ -87,6 +100,8 @@ class ModelCalls:
     async def run(self, call: ModelCall, attempt: ModelAttempt[T]) -> T:
         """Return what `attempt` gives, run where and when the core says, and again where it says so. Overloaded where
         too many calls wait; EngineError where it failed."""
+        if self._is_stopping:
+            raise EngineUnavailable("the server is stopping", retryable=True)
         if self.num_in_flight >= MAX_WAITING:
             raise Overloaded(f"{self.num_in_flight:,} calls of models are in flight", retry_after_s=RETRY_AFTER_S)
         arrived = RequestArrived(
@@ -104,6 +119,7 @@ class ModelCalls:
             facts=call.facts,
         )
         self.num_in_flight += 1
+        self._is_idle.clear()
         try:
             return await self._driver.run(
                 arrived, lambda submit: attempt(self._engines.engines[submit.replica_id], submit)
@@ -112,6 +128,8 @@ class ModelCalls:
             raise _failure(given_up, call.pool) from given_up.cause
         finally:
             self.num_in_flight -= 1
+            if not self.num_in_flight:
+                self._is_idle.set()
 
     def first_token(self, request_id: str) -> None:
         """The first piece of an answer is there, where the core wanted to hear of it."""
