@@ -29,10 +29,12 @@ if TYPE_CHECKING:
         run,
         simulate,
     )
+    from sundog.client import FlowClient as Client
 
 __version__: str
 
 __all__ = [
+    "Client",
     "Flow",
     "FlowFile",
     "Result",
@@ -55,6 +57,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in ("agents", "errors"):
         return import_module(f"sundog.{name}")
+    if name == "Client":
+        return import_module("sundog.client").FlowClient
     if name == "__version__":
         return import_module("importlib.metadata").version("sundog")
     if name in __all__:

@@ -31,14 +31,23 @@ class Event:
     data: Any
 
 
-def ask(address: str, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Heard:
-    """Return the answer to a request; `body` is sent as JSON, or as it is where it is bytes."""
+def ask(
+    address: str,
+    method: str,
+    path: str,
+    body: Any = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    as_text: bool = False,
+) -> Heard:
+    """Return the answer to a request; `body` is sent as JSON, or as it is where it is bytes. `as_text`: the body of the
+    answer is not read as JSON."""
     with closing(_connected(address)) as connection:
         connection.request(method, path, _encoded(body), dict(headers or {}))
         answer = connection.getresponse()
         text = answer.read()
     found = {name.lower(): value for name, value in answer.getheaders()}
-    is_json = found.get("content-type", "").startswith("application/json")
+    is_json = not as_text and found.get("content-type", "").startswith("application/json")
     return Heard(answer.status, found, json.loads(text) if is_json else text.decode())
 
 
