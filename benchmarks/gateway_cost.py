@@ -69,7 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 64, 512])
     parser.add_argument("--kinds", nargs="*", default=["whole", "stream"], choices=["whole", "stream"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--for-s", type=float, default=2.0, help="of each load")
+    parser.add_argument("--for-s", type=float, default=1.5, help="of each load")
     parser.add_argument("--whole-ms", type=float, default=100.0, help="mean delay of a whole answer")
     parser.add_argument("--first-ms", type=float, default=20.0, help="mean delay of a stream's first piece")
     parser.add_argument("--gap-ms", type=float, default=5.0, help="mean delay between two pieces of a stream")
@@ -146,7 +146,7 @@ def _shown(line: dict[str, Any]) -> str:
     added = f"added {line['added_p50_ms']} / {line['added_p95_ms']} ms, " if "added_p50_ms" in line else ""
     head = f"{kind:<6} {line['num_in_flight']:>3} {line['arm']:<11} {line['answers_per_s']:>7} a second, "
     times = f"p50 {line['p50_ms']}, p95 {line['p95_ms']} ms, {added}"
-    return f"{head}{times}cpu {line['cpu_ms_per_answer']} ms, {line['num_failures']} failures"
+    return f"{head}{times}cpu {line['cpu_ms_per_answer']} ms, {line['num_failures']} failures, {line['num_unanswered']} cut off"
 
 
 if __name__ == "__main__":

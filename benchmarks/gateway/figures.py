@@ -66,6 +66,7 @@ def _line(group: Sequence[Point]) -> dict[str, Any]:
         "is_streamed": one.is_streamed,
         "num_answers": num_answers,
         "num_failures": sum(each.num_failures for each in found),
+        "num_unanswered": sum(each.num_unanswered for each in found),
         "answers_per_s": round(median(each.num_answers / each.seconds for each in found), 1),
         **{name: round(median(getattr(each, name) for each in found), 2) for name in names},
         "cpu_ms_per_answer": _ms(sum(point.gateway_cpu_s for point in group), num_answers),

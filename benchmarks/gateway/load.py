@@ -19,6 +19,9 @@ import httptools
 CONTENT = "Say a word, and say it again. " * 13
 """About a hundred tokens; each request begins with a number of its own, so that no two are equal."""
 
+MAX_WAIT_S = 20.0
+"""The last answers are waited for so long, and then cut off."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -27,6 +30,8 @@ class Measured:
     num_answers: int
     #: Answers with another status than 200, connections that broke, and streams without their end.
     num_failures: int
+    #: Requests without an answer when the load was cut off.
+    num_unanswered: int
     #: From the first request to the last answer.
     seconds: float
     p50_ms: float
@@ -61,6 +66,7 @@ class Asking(asyncio.Protocol):
     def __init__(self, requests: list[bytes], tally: Tally, until_s: float, *, is_streamed: bool) -> None:
         self._requests = requests
         self._tally = tally
+        self.is_answered = True
         self._until_s = until_s
         self._is_streamed = is_streamed
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -97,6 +103,7 @@ class Asking(asyncio.Protocol):
             self._tally.first_s.append(self._first_s - self._sent_s)
         else:
             self._tally.num_failures += 1
+        self.is_answered = True
         self._parser = httptools.HttpResponseParser(self)
         # The parser that has called this is still at work.
         asyncio.get_running_loop().call_soon(self._ask)
@@ -107,7 +114,7 @@ class Asking(asyncio.Protocol):
         self._first_s, self._tail = 0.0, b""
         self._sent_s = time.perf_counter()
         if self._requests and (self._sent_s < self._until_s or not self._has_asked):
-            self._has_asked = True
+            self._has_asked, self.is_answered = True, False
             self._transport.write(self._requests.pop())
         else:
             self.ended.set_result(None)
@@ -134,9 +141,11 @@ async def measured(
         _, one = await loop.create_connection(
             lambda: Asking(requests, tally, began_s + for_s, is_streamed=is_streamed), where.hostname, where.port
         )
-        asking.append(one.ended)
-    await asyncio.gather(*asking)
-    return _figures(tally, time.perf_counter() - began_s, time.process_time() - cpu_s)
+        asking.append(one)
+    left_s = began_s + for_s + MAX_WAIT_S - time.perf_counter()
+    await asyncio.wait([one.ended for one in asking], timeout=left_s)
+    num_unanswered = sum(not one.ended.done() and not one.is_answered for one in asking)
+    return _figures(tally, num_unanswered, time.perf_counter() - began_s, time.process_time() - cpu_s)
 
 
 def percentile_ms(times_s: list[float], share: float) -> float:
@@ -144,11 +153,12 @@ def percentile_ms(times_s: list[float], share: float) -> float:
     return 1000 * sorted(times_s)[ceil(share * len(times_s)) - 1] if times_s else 0.0
 
 
-def _figures(tally: Tally, seconds: float, cpu_s: float) -> Measured:
+def _figures(tally: Tally, num_unanswered: int, seconds: float, cpu_s: float) -> Measured:
     whole, first = tally.whole_s, tally.first_s
     return Measured(
         num_answers=len(whole),
         num_failures=tally.num_failures,
+        num_unanswered=num_unanswered,
         seconds=seconds,
         p50_ms=percentile_ms(whole, 0.5),
         p95_ms=percentile_ms(whole, 0.95),

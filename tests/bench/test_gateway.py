@@ -57,7 +57,7 @@ def test_a_stream_without_its_end_and_a_refusal_are_failures() -> None:
 
 def point(arm: str, p50_ms: float, num_answers: int = 10, gateway_cpu_s: float = 0.0) -> Point:
     times = {"p50_ms": p50_ms, "p95_ms": 2 * p50_ms, "first_p50_ms": p50_ms - 1, "first_p95_ms": p50_ms}
-    found = Measured(num_answers=num_answers, num_failures=1, seconds=2.0, cpu_s=0.02, **times)
+    found = Measured(num_answers=num_answers, num_failures=1, num_unanswered=0, seconds=2.0, cpu_s=0.02, **times)
     return Point(arm, 64, False, found, gateway_cpu_s)
 
 
