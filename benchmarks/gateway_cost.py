@@ -146,7 +146,8 @@ def _shown(line: dict[str, Any]) -> str:
     added = f"added {line['added_p50_ms']} / {line['added_p95_ms']} ms, " if "added_p50_ms" in line else ""
     head = f"{kind:<6} {line['num_in_flight']:>3} {line['arm']:<11} {line['answers_per_s']:>7} a second, "
     times = f"p50 {line['p50_ms']}, p95 {line['p95_ms']} ms, {added}"
-    return f"{head}{times}cpu {line['cpu_ms_per_answer']} ms, {line['num_failures']} failures, {line['num_unanswered']} cut off"
+    lost = f"{line['num_failures']} failures, {line['num_unanswered']} cut off"
+    return f"{head}{times}cpu {line['cpu_ms_per_answer']} ms, {lost}"
 
 
 if __name__ == "__main__":
