@@ -70,7 +70,8 @@ class LiveHost:
         self._state_dir = state_dir
         self._secrets = secrets
         self._policies = policies
-        self._store = store
+        #: Results, rows, and all else that outlives the process.
+        self.store = store
         self._stack = stack
         self._runs = RunList(store, state_dir)
         self.engines = LiveEngines(Servers(state_dir, secrets), secrets)
@@ -100,7 +101,7 @@ class LiveHost:
         if flow is not None:
             flow.renew(self._runner(flow, served), plan.max_rows_in_flight)
             return flow
-        flow = LiveFlow(served.name, self._run_id(plan), AcceptedRequests(self._store))
+        flow = LiveFlow(served.name, self._run_id(plan), AcceptedRequests(self.store))
         flow.renew(self._runner(flow, served), plan.max_rows_in_flight)
         await flow.resume()
         self.flows[served.name] = flow
@@ -119,7 +120,7 @@ class LiveHost:
         facts = plan_facts(plan, mean_call_s(history))
         scope = LiveScope(flow.run_id, is_fresh=False, repeats_unknown_effects=False, facts=facts, terms=flow.terms)
         means = CallMeans(
-            self._store,
+            self.store,
             self.driver,
             self.engines.engines,
             self.engines.by_pool,
@@ -132,11 +133,11 @@ class LiveHost:
         executor = RowExecutor(table, plan.logical.constants, calls, figures.observations, figures, turns)
         for operator in served.operators.values():
             self._stack.push_async_callback(operator.close)
-        return RowRunner(scope, executor, self._store, self.driver, self.failure)
+        return RowRunner(scope, executor, self.store, self.driver, self.failure)
 
     def decoded(self, body: bytes) -> Any:
         """Return the value of the body of a row that has ended."""
-        return self._store.decoded(body)
+        return self.store.decoded(body)
 
     async def drain(self, within_s: float) -> None:
         """Accept nothing more, and return when all has ended that was accepted, or after `within_s`. What has not

@@ -10,15 +10,18 @@ from collections.abc import Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sundog.access.api_keys import APIKeys
 from sundog.errors import SundogError
 from sundog.serve.bodies import json_response
 from sundog.serve.doors.descriptions import DescriptionDoor
 from sundog.serve.doors.flows import FlowDoor
 from sundog.serve.doors.health import HealthDoor
 from sundog.serve.doors.models.door import ModelDoor
+from sundog.serve.guard import KeyGuard
 from sundog.serve.serving import Serving
 from sundog.serve.wire.errors import Refusal, openai_error, refusal_of
 
@@ -30,7 +33,8 @@ def make_app(serving: Serving) -> Starlette:
     doors = (ModelDoor(serving), FlowDoor(serving), DescriptionDoor(serving), HealthDoor(serving))
     routes = [route for door in doors for route in door.routes]
     handlers = {Refusal: _refused, HTTPException: _no_route, SundogError: _failed, Exception: _failed}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    guard = Middleware(KeyGuard, keys=APIKeys(serving.host.store))
+    return Starlette(routes=routes, exception_handlers=handlers, middleware=[guard])
 
 
 async def _refused(request: Request, refusal: Exception) -> Response:

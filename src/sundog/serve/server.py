@@ -19,6 +19,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from sundog.access.api_keys import APIKeys
 from sundog.config import Config
 from sundog.errors import ConfigError
 from sundog.host.beside import beside
@@ -26,6 +27,7 @@ from sundog.ir.logical import EngineBlock
 from sundog.serve.app import make_app
 from sundog.serve.joined_writes import JoiningProtocol
 from sundog.serve.serving import Serving, open_serving
+from sundog.store.store import Store
 
 KEEP_ALIVE_S = 75
 """Longer than clients keep a connection that they do not use, so that none is closed under a request."""
@@ -52,7 +54,7 @@ async def serve_flows(
     config: Config, paths: Sequence[Path], options: ListenOptions, on_ready: Callable[[str, Serving], None]
 ) -> None:
     """Serve until a signal asks for the end. `on_ready` hears of the address. Raises what the host failed with."""
-    check_listen_address(options.host)
+    check_listen_address(options.host, has_keys=_has_keys(config.state_dir))
     with listening(options.host, options.port) as listener:
         async with open_serving(config, paths, options.engines) as serving, beside(serving.look_for_changes()):
             server = _Server(_configured(make_app(serving)))
@@ -82,8 +84,10 @@ async def running_server(serving: Serving) -> AsyncIterator[str]:
             await running
 
 
-def check_listen_address(host: str) -> None:
+def check_listen_address(host: str, *, has_keys: bool) -> None:
     """Raise ConfigError for an address that others reach: without keys, everybody could use the engines."""
+    if has_keys:
+        return
     try:
         is_local = host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -91,6 +95,14 @@ def check_listen_address(host: str) -> None:
     if not is_local:
         what = f"without keys the server listens on this machine alone, not on {host}"
         raise ConfigError(what, hint="make a key first: sundog keys add NAME")
+
+
+def _has_keys(state_dir: Path) -> bool:
+    store = Store(state_dir)
+    try:
+        return APIKeys(store).is_any()
+    finally:
+        store.close()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from sundog.serve.bodies import json_response
+from sundog.serve.guard import principal_of
 from sundog.serve.serving import Serving
 from sundog.serve.wire.descriptions.flow_page import flow_page
 from sundog.serve.wire.descriptions.openapi import FlowForm, openapi_document
@@ -30,11 +31,17 @@ class DescriptionDoor:
         ]
 
     async def openapi(self, request: Request) -> Response:
-        return json_response(openapi_document(self._forms(), version("sundog")))
+        return json_response(openapi_document(self._forms(request), version("sundog")))
 
     async def page(self, request: Request) -> Response:
         address = str(request.base_url).rstrip("/")
-        return HTMLResponse(flow_page(self._forms(), address), headers=NO_SCRIPTS)
+        return HTMLResponse(flow_page(self._forms(request), address), headers=NO_SCRIPTS)
 
-    def _forms(self) -> list[FlowForm]:
-        return [FlowForm(flow.name, flow.columns, flow.outputs) for flow in self._loaded.values()]
+    def _forms(self, request: Request) -> list[FlowForm]:
+        """Return the flows that the one who asks may use."""
+        principal = principal_of(request.scope)
+        return [
+            FlowForm(flow.name, flow.columns, flow.outputs)
+            for flow in self._loaded.values()
+            if principal is None or principal.allows_flow(flow.name)
+        ]

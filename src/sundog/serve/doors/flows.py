@@ -21,6 +21,7 @@ from sundog.live.flow_request import FlowRequest, Told
 from sundog.live.refusals import KeyReused, Overloaded
 from sundog.live.terms import Terms
 from sundog.serve.bodies import json_response, parse_json_body, read_body
+from sundog.serve.guard import owner_of, principal_of
 from sundog.serve.loading import LoadedFlow
 from sundog.serve.serving import Serving
 from sundog.serve.wire.errors import Refusal, wrong_request
@@ -51,7 +52,9 @@ class FlowDoor:
         ]
 
     async def list(self, request: Request) -> Response:
-        return json_response({"object": "list", "data": [_described(flow) for flow in self._loaded.values()]})
+        principal = principal_of(request.scope)
+        found = [flow for flow in self._loaded.values() if principal is None or principal.allows_flow(flow.name)]
+        return json_response({"object": "list", "data": [_described(flow) for flow in found]})
 
     async def describe(self, request: Request) -> Response:
         self._flow(request)
@@ -66,7 +69,8 @@ class FlowDoor:
         try:
             accepted = await flow.accept(
                 wanted.rows,
-                Terms(priority=wanted.priority, deadline_at=deadline_at),
+                Terms(_tenant(request), wanted.priority, deadline_at),
+                principal=owner_of(request.scope),
                 idempotency_key=_key(request),
                 keeps_steps=wanted.is_streamed,
                 is_single=wanted.is_single,
@@ -148,7 +152,9 @@ class FlowDoor:
         return event_bytes(data, event=told.kind, id=f"{request.epoch}-{told.number}")
 
     def _flow(self, request: Request) -> LiveFlow:
-        name = request.path_params["name"]
+        name, principal = request.path_params["name"], principal_of(request.scope)
+        if principal is not None and not principal.allows_flow(name):
+            raise Refusal(403, f"this key may not use the flow '{name}'", code="flow_not_allowed", is_final=True)
         flow = self._host.flows.get(name)
         if flow is None:
             what = f"there is no flow '{name}'; {suggest(name, self._host.flows)}"
@@ -158,7 +164,7 @@ class FlowDoor:
     def _found(self, flow: LiveFlow, request: Request) -> FlowRequest | Accepted:
         request_id = request.path_params["id"]
         found = flow.find(request_id)
-        if found is None:
+        if found is None or _sender(found) != owner_of(request.scope):
             what = f"the flow '{flow.name}' has no run '{request_id}'"
             raise Refusal(404, what, param="id", code="run_not_found", is_final=True)
         return found
@@ -197,6 +203,16 @@ def _no_room(flow: LiveFlow, num_rows: int, error: Overloaded) -> Refusal:
 def _reused(error: KeyReused) -> Refusal:
     message = f"{error.what} (run {error.where}); {error.hint}"
     return Refusal(422, message, param="Idempotency-Key", code="idempotency_key_reused", is_final=True)
+
+
+def _tenant(request: Request) -> str:
+    principal = principal_of(request.scope)
+    return "" if principal is None else principal.tenant
+
+
+def _sender(found: FlowRequest | Accepted) -> str:
+    """Return the id of the key that a run was sent with, "" without keys."""
+    return found.accepted.principal if isinstance(found, FlowRequest) else found.principal
 
 
 def _described(flow: LoadedFlow) -> dict[str, Any]:

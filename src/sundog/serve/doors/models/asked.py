@@ -1,6 +1,6 @@
-"""The head of a request, read once: its headers, and the session that its address names.
+"""The head of a request, read once: its headers, the session that its address names, and whose key it came with.
 
-Owns the form in which the door of models hands both on. Never reads a body.
+Owns the form in which the door of models hands these on. Never reads a body.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 
 from starlette.types import Scope
 
+from sundog.serve.guard import owner_of, principal_of
+
 
 class AskedHead:
     """The head of one request. Names of headers are in small letters, as ASGI has them."""
 
-    __slots__ = ("all_headers", "headers", "path_session")
+    __slots__ = ("all_headers", "headers", "owner", "path_session", "principal")
 
     def __init__(self, scope: Scope) -> None:
         #: In the order in which they came, also those that came several times.
@@ -24,3 +26,7 @@ class AskedHead:
         self.headers: Mapping[str, str] = dict(reversed(self.all_headers))
         #: None for an address without one.
         self.path_session: str | None = scope.get("path_params", {}).get("session")
+        #: None where the server has no keys.
+        self.principal = principal_of(scope)
+        #: The id of that key: all that the request begins belongs to it.
+        self.owner = owner_of(scope)

@@ -9,6 +9,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from sundog.access.principal import Principal
 from sundog.deployment import opened
 from sundog.engines.base import Engine, Usage
 from sundog.engines.embeddings import EmbeddingEngine
@@ -39,6 +41,7 @@ from sundog.serve.doors.models.programs import ProgramPlace, Programs
 from sundog.serve.doors.models.prompts import prompt_text
 from sundog.serve.doors.models.reply import HeldReply, Reply
 from sundog.serve.doors.models.sharing import sharing_key
+from sundog.serve.guard import owner_of, principal_of
 from sundog.serve.identity import ToldIdentity, told_of
 from sundog.serve.serving import Serving
 from sundog.serve.wire.embeddings import embed_call, embeddings_answer
@@ -85,11 +88,12 @@ class ModelDoor:
         self.routes.append(Route("/programs/release", self.release, methods=["POST"]))
 
     async def list(self, request: Request) -> Response:
-        names = dict(reversed(list(self._models.names())))
+        principal = principal_of(request.scope)
+        names = {name for name, _ in self._models.names() if principal is None or principal.allows_model(name)}
         return json_response({"object": "list", "data": [_model(name) for name in sorted(names)]})
 
     async def describe(self, request: Request) -> Response:
-        self._pool(request.path_params["model"])
+        self._pool(request.path_params["model"], principal_of(request.scope))
         return json_response(_model(request.path_params["model"]))
 
     async def release(self, request: Request) -> Response:
@@ -98,30 +102,30 @@ class ModelDoor:
         session = body.get("program_id") if isinstance(body, dict) else None
         if not isinstance(session, str) or not session:
             raise Refusal(400, "program_id: it is the id of the program that ends", param="program_id", is_final=True)
-        self._end_program(session)
+        self._end_program(owner_of(request.scope), session)
         return json_response({"program_id": session, "released": True})
 
     async def count_tokens(self, request: Request) -> Response:
         """Return how many tokens a prompt of `/v1/messages` has, as far as this server knows."""
         chat = messages_to_chat(parse_json_body(await read_body(request)), needs_max_tokens=False)
-        self._pool(chat["model"])
+        self._pool(chat["model"], principal_of(request.scope))
         return json_response({"input_tokens": _num_tokens(prompt_text(chat))})
 
     async def kept_response(self, request: Request) -> Response:
         """Return an answer of `/v1/responses` that is still kept."""
-        return json_response(self._kept.answer(request.path_params["id"]))
+        return json_response(self._kept.answer(owner_of(request.scope), request.path_params["id"]))
 
     async def answer(self, form: WireForm, asked: AskedHead, raw: bytes, reply: Reply) -> None:
         """Answer a request in one form, also where the answer is an error."""
         exchange: Exchange | None = None
         try:
             body = parse_json_body(raw)
-            earlier = self._kept.earlier(body) if form is RESPONSES else ()
+            earlier = self._kept.earlier(asked.owner, body) if form is RESPONSES else ()
             chat = form.to_chat(body, earlier)
             exchange = self._exchange(form, raw, body, chat, asked, reply)
             await self._run(exchange, asked)
             if form is RESPONSES:
-                self._kept.keep(body, exchange, earlier)
+                self._kept.keep(asked.owner, body, exchange, earlier)
         except (Refusal, SundogError) as error:
             refusal = _refused(error)
             if exchange is None:
@@ -134,10 +138,13 @@ class ModelDoor:
         chat = exchange.chat
         said = chat if exchange.form.is_plain else {**exchange.body, **chat}
         told = told_of(asked.headers, said, asked.path_session)
-        pool = self._pool(chat.get("model"))
+        if asked.principal is not None:
+            # The key tells who is charged, whatever the request says of itself.
+            told = replace(told, tenant=asked.principal.tenant)
+        pool = self._pool(chat.get("model"), asked.principal)
         if told.is_final and told.session:
-            self._end_program(told.session)
-        place = self._programs.place(told, "", chat, exchange.answer_id)
+            self._end_program(asked.owner, told.session)
+        place = self._programs.place(told, asked.owner, chat, exchange.answer_id)
         key = self._key(exchange, pool)
         try:
             async with asyncio.timeout(None if told.timeout_s is None else min(told.timeout_s, MAX_WAIT_S)):
@@ -247,17 +254,21 @@ class ModelDoor:
             ),
         )
 
-    def _pool(self, model: Any) -> str:
+    def _pool(self, model: Any, principal: Principal | None) -> str:
+        """Return the pool of the engine that a client means; Refusal where there is none, or its key may not use it."""
         if not isinstance(model, str):
             raise Refusal(400, "model: it is the name of a model", param="model", is_final=True)
+        if principal is not None and not principal.allows_model(model):
+            what = f"this key may not use the model '{model}'"
+            raise Refusal(403, what, param="model", code="model_not_allowed", is_final=True)
         try:
             return self._models.pool_of(model)
         except UnknownModel as error:
             what = f"{error.what}; {error.hint}"
             raise Refusal(404, what, param="model", code="model_not_found", is_final=True) from error
 
-    def _end_program(self, session: str) -> None:
-        name = self._programs.end("", session)
+    def _end_program(self, owner: str, session: str) -> None:
+        name = self._programs.end(owner, session)
         self._driver.tell(WorkflowEnded(self._driver.now_s(), name))
 
 

@@ -25,28 +25,30 @@ class KeptResponses:
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._num_bytes = 0
-        #: By id: the answer, and the items that a request which follows it begins with.
-        self._kept: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()
+        #: By the ids of the key that asked and of the answer: that, and the items that a request after it begins with.
+        self._kept: OrderedDict[tuple[str, str], tuple[bytes, bytes]] = OrderedDict()
 
-    def earlier(self, body: Any) -> Sequence[Mapping[str, Any]]:
+    def earlier(self, owner: str, body: Any) -> Sequence[Mapping[str, Any]]:
         """Return the items that come before the input of a request; Refusal where it follows an unknown answer."""
         previous = body.get("previous_response_id") if isinstance(body, Mapping) else None
         if previous is None:
             return ()
-        kept = self._kept.get(previous) if isinstance(previous, str) else None
+        kept = self._kept.get((owner, previous)) if isinstance(previous, str) else None
         if kept is None:
             raise _unknown(str(previous), "previous_response_id")
         items: list[dict[str, Any]] = from_json(kept[1])
         return items
 
-    def answer(self, id: str) -> Any:
+    def answer(self, owner: str, id: str) -> Any:
         """Return a kept answer; Refusal where there is none."""
-        kept = self._kept.get(id)
+        kept = self._kept.get((owner, id))
         if kept is None:
             raise _unknown(id, "id")
         return from_json(kept[0])
 
-    def keep(self, body: Mapping[str, Any], exchange: Exchange, earlier: Sequence[Mapping[str, Any]]) -> None:
+    def keep(
+        self, owner: str, body: Mapping[str, Any], exchange: Exchange, earlier: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Keep the answer of an exchange, unless its client wants none kept."""
         answer = exchange.answer
         if isinstance(exchange.stream, ResponsesStream) and exchange.is_streamed:
@@ -54,7 +56,7 @@ class KeptResponses:
         if answer is None or body.get("store") is False:
             return
         kept = to_json(answer), to_json(items_of(body, answer, earlier))
-        self._kept[exchange.answer_id] = kept
+        self._kept[owner, exchange.answer_id] = kept
         self._num_bytes += len(kept[0]) + len(kept[1])
         while self._num_bytes > self._max_bytes:
             _, gone = self._kept.popitem(last=False)
