@@ -7,6 +7,8 @@ Owns the reading of Markdown. A comment right above a block says how the tests t
     <!-- output, with other numbers -->  the same, but numbers come from another engine
     <!-- output, in part -->             lines of it
     <!-- exit N -->                      the commands end with that code (0 without it)
+    <!-- served: FLOW -->                a server with this flow answers the curl commands below
+    <!-- status N -->                    the curl command is answered with that status (200 without it)
     <!-- not run: REASON -->             left alone
 """
 

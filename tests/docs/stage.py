@@ -36,7 +36,9 @@ from sundog.engines.vllm.local import VLLMLocalKind
 from sundog.secrets import PATTERN
 from sundog.transport.answer import WholeAnswer
 from sundog.transport.client import Client, Request
+from tests.docs.curl import curl
 from tests.docs.pages import ROOT, Block
+from tests.serve.running import running
 
 RUN_ID = re.compile(r"\b([a-z_]\w*)-[0-9a-f]{8}\b")
 FLOW_KEYS = {
@@ -64,6 +66,17 @@ class Stage:
         self._base = base
         self._names: dict[str, Any] = {"__name__": "__main__"}
         self._num_parts = 0
+        self._open = contextlib.ExitStack()
+        #: Where the server of the page answers, "" before it is started.
+        self._address = ""
+        #: The last run that a server told of.
+        self._run_id = ""
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._open.close()
 
     def play(self, block: Block) -> None:
         kind, _, rest = (part.strip() for part in block.mark.partition(":"))
@@ -71,6 +84,10 @@ class Stage:
             assert rest, "say why it is not run"
         elif kind == "file":
             (self.folder / rest).write_text(block.text, encoding="utf-8")
+        elif kind == "served":
+            self._address = self._open.enter_context(running(self.folder / "served", [self.folder / rest])).address
+        elif kind.startswith("status "):
+            self._curl(block.text, int(kind.removeprefix("status ")))
         elif kind.startswith("output"):
             self._compare(block.text, hides_numbers="other numbers" in kind, is_part="in part" in kind)
         elif block.language == "sh":
@@ -111,6 +128,8 @@ class Stage:
                 case ["export", assignment]:
                     name, _, value = assignment.partition("=")
                     self._monkeypatch.setenv(name, value)
+                case ["curl", *_]:
+                    self._curl(line, 200)
                 case ["cat", name]:
                     self.printed = (self.folder / name).read_text(encoding="utf-8")
                 case ["make", target]:
@@ -126,6 +145,14 @@ class Stage:
         assert result.exit_code == exit_code, f"sundog {shlex.join(arguments)}\n{result.output}"
         self.printed = result.stdout or result.stderr
 
+    def _curl(self, text: str, status: int) -> None:
+        line = text.replace("\\\n", " ").replace("$ID", self._run_id)
+        heard = curl(self._address, shlex.split(line, comments=True)[1:])
+        assert heard.status == status, heard.body
+        self.printed = heard.body
+        if found := re.search(r'"id":\s*"(run-\w+)"', heard.body):
+            self._run_id = found[1]
+
     def _known_run(self, argument: str) -> str:
         """A run id of the page as the id that the flow's run has here."""
         if not RUN_ID.fullmatch(argument):
@@ -137,6 +164,8 @@ class Stage:
         return str(found[0]) if found else argument
 
     def _run_python(self, source: str) -> None:
+        if self._address:
+            source = source.replace("http://127.0.0.1:8321", self._address)
         code = compile(source, "the page", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             result = eval(code, self._names)

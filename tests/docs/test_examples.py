@@ -40,13 +40,13 @@ def put_fixtures(folder: Path) -> None:
 def test_what_a_page_shows_works(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(tmp_path, monkeypatch)
     put_fixtures(tmp_path)
-    stage = Stage(tmp_path, base_flow(), monkeypatch)
-    for block in blocks(page):
-        try:
-            stage.play(block)
-        except BaseException as error:
-            error.add_note(f"in the block at {block.where}")
-            raise
+    with Stage(tmp_path, base_flow(), monkeypatch) as stage:
+        for block in blocks(page):
+            try:
+                stage.play(block)
+            except BaseException as error:
+                error.add_note(f"in the block at {block.where}")
+                raise
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,7 @@ def test_what_a_page_shows_works(page: Path, tmp_path: Path, monkeypatch: pytest
         ("sh", "sundog run example.yaml", "exit 2"),
         ("sh", "make nothing", ""),
         ("sh", "rm -rf .", ""),
+        ("sh", "curl localhost:8321/v1/flows", ""),
         ("python", "import sundog as sd\nsd.Flow('a').llmm()", ""),
         ("text", "anything", "output"),
         ("text", "anything", ""),
