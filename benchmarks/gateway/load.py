@@ -19,7 +19,7 @@ import httptools
 CONTENT = "Say a word, and say it again. " * 13
 """About a hundred tokens; each request begins with a number of its own, so that no two are equal."""
 
-MAX_WAIT_S = 20.0
+MAX_WAIT_S = 10.0
 """The last answers are waited for so long, and then cut off."""
 
 
