@@ -185,7 +185,7 @@ any_path = st.builds(
 
 @dataclass(frozen=True)
 class Told:
-    """What an application answers."""
+    """The answer of an application."""
 
     status: int
     headers: Mapping[str, str]
