@@ -6,7 +6,7 @@ Owns waiters, timers, loads under way and the event log's order. Never knows wha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +14,7 @@ from sundog.errors import CallError
 from sundog.host.attempt import RunAttempt, Success
 from sundog.host.recorder import Recorder, RunningAttempt
 from sundog.host.waits import Waits
+from sundog.sched.books.pool import Pool
 from sundog.sched.core import SchedulerCore
 from sundog.sched.events import (
     Abort,
@@ -118,6 +119,11 @@ class Driver:
     def is_stopping(self) -> bool:
         """Return whether no further attempt starts."""
         return self._is_stopping
+
+    @property
+    def pools(self) -> Mapping[str, Pool]:
+        """Return the core's books on each pool, to be read alone."""
+        return self._core.pools
 
     def now_s(self) -> float:
         """Return the seconds since this driver began."""

@@ -5,8 +5,48 @@ Owns the counts. Metrics, pages and the history read them.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter, deque
+
 from sundog.host.attempt import Attempt
 from sundog.measured.node_history import Observations
+
+CALL_BOUNDS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+"""The buckets of the GenAI conventions."""
+NUM_RECENT = 512
+
+
+class CallFigures:
+    """This class counts the attempts of one step, or of the gateway, at one engine or tool."""
+
+    def __init__(self) -> None:
+        #: Attempts by outcome.
+        self.num_by_outcome: Counter[str] = Counter()
+        #: Attempts that succeeded, by bucket; the last one has no bound.
+        self.num_by_bucket = [0] * (len(CALL_BOUNDS_S) + 1)
+        self.total_s = 0.0
+        self.num_prompt_tokens = 0
+        self.num_cached_tokens = 0
+        #: Prompt tokens of answers that tell of the prefix cache.
+        self.num_queried_tokens = 0
+        self.num_output_tokens = 0
+        #: Seconds of the attempts that succeeded last.
+        self.recent_s: deque[float] = deque(maxlen=NUM_RECENT)
+
+    def heard(self, attempt: Attempt) -> None:
+        """Count an attempt that has ended."""
+        self.num_by_outcome[attempt.outcome] += 1
+        if attempt.outcome == "succeeded":
+            seconds = attempt.ended_s - attempt.began_s
+            self.num_by_bucket[bisect_left(CALL_BOUNDS_S, seconds)] += 1
+            self.total_s += seconds
+            self.recent_s.append(seconds)
+        if (usage := attempt.usage) is not None:
+            self.num_prompt_tokens += usage.num_prompt_tokens
+            self.num_output_tokens += usage.num_output_tokens
+            if usage.num_cached_tokens is not None:
+                self.num_queried_tokens += usage.num_prompt_tokens
+                self.num_cached_tokens += usage.num_cached_tokens
 
 
 class FlowFigures:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -37,6 +38,9 @@ class LiveFlow:
         #: By the number of a request that runs; the scope of its calls reads them.
         self.terms: dict[int, Terms] = {}
         self.num_rows_in_flight = 0
+        #: Requests that came in this process, and by state the rows of those that have ended in it.
+        self.num_accepted = 0
+        self.num_ended_rows: Counter[str] = Counter()
         self.is_stopping = False
         self._book = book
         self._next_number = book.next_number(run_id)
@@ -98,6 +102,7 @@ class LiveFlow:
         except BaseException:
             self._forget(request)
             raise
+        self.num_accepted += 1
         for place, row in enumerate(rows):
             self._begin(request, place, row, terms)
         return request
@@ -175,4 +180,5 @@ class LiveFlow:
 
     async def _end(self, request: FlowRequest) -> None:
         await self._book.end(request.accepted.request_id, "cancelled" if request.is_cancelled else "completed")
+        self.num_ended_rows.update(end.state for end in request.ends.values())
         self._forget(request)

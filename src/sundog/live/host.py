@@ -27,7 +27,7 @@ from sundog.ir.physical import PhysicalPlan
 from sundog.ir.pool_names import label_of
 from sundog.ir.values.canonical import describe_value, fingerprint
 from sundog.live.engines import LiveEngines
-from sundog.live.figures import FlowFigures
+from sundog.live.figures import CallFigures, FlowFigures
 from sundog.live.flow import LiveFlow
 from sundog.live.models import ModelCalls
 from sundog.live.row_runner import RowRunner
@@ -89,6 +89,8 @@ class LiveHost:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         #: By flow, what its calls have shown.
         self.figures: dict[str, FlowFigures] = {}
+        #: By pool, flow and step, the attempts of all flows and of models.
+        self.calls: dict[tuple[str, str, str], CallFigures] = {}
 
     async def serve(self, served: Served) -> LiveFlow:
         """Serve a flow from now on, in place of the one of its name, whose rows end as they began; and go on with what
@@ -165,6 +167,9 @@ class LiveHost:
 
     def _heard(self, attempt: Attempt) -> None:
         figures = self.figures.get(attempt.flow)
+        # What a client tells of itself makes no key here, so that their number has a bound.
+        key = (attempt.pool, "", "") if figures is None else (attempt.pool, attempt.flow, attempt.step)
+        self.calls.setdefault(key, CallFigures()).heard(attempt)
         if figures is not None:
             figures.heard(attempt, self.engines.model_of(attempt.pool))
 

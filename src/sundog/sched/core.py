@@ -71,10 +71,11 @@ class SchedulerCore:
     def __init__(self, policies: PolicySet) -> None:
         self._policies = policies
         self._book = PoolBook()
-        self._pools = self._book.pools
+        #: By name; whoever watches reads them, and changes nothing.
+        self.pools = self._book.pools
         self._replicas = self._book.replicas
         self._requests: dict[str, RequestView] = {}
-        self._parked = ParkingBook(self._pools, self._replicas)
+        self._parked = ParkingBook(self.pools, self._replicas)
         self._delayed = DelayBook()
         self._is_draining = False
         self._arrived: list[RequestView] = []
@@ -84,9 +85,9 @@ class SchedulerCore:
         self._view = SchedView()
         self._turns = TurnBook(policies, self._view)
         self._filler = Filler(policies, self._view)
-        self._devices = DeviceBook(policies.time_slice, self._view, self._pools)
+        self._devices = DeviceBook(policies.time_slice, self._view, self.pools)
         self._step_order = StepOrderBook(self._view)
-        self._workers = WorkerBook(policies.residency, self._view, self._pools)
+        self._workers = WorkerBook(policies.residency, self._view, self.pools)
         self._handlers: dict[type, Callable[[Any, list[Action]], None]] = {
             PoolOpened: self._pool_opened,
             PoolClosed: self._pool_closed,
@@ -137,9 +138,9 @@ class SchedulerCore:
         for replica in self._replicas.values():
             assert replica.num_open_workflows == self._between_calls.num_at(replica), replica
         arrived = [request.request_id for request in self._arrived]
-        waiting = [entry[2].request_id for pool in self._pools.values() for entry in pool.all_waiting()]
+        waiting = [entry[2].request_id for pool in self.pools.values() for entry in pool.all_waiting()]
         parked = self._parked.request_ids()
-        assert len(parked) == sum(pool.num_parked for pool in self._pools.values())
+        assert len(parked) == sum(pool.num_parked for pool in self.pools.values())
         placed = sorted(
             [*arrived, *waiting, *parked, *self._delayed.request_ids(), *(request.request_id for request in running)]
         )
@@ -192,13 +193,13 @@ class SchedulerCore:
             actions.append(Unload(replica.replica_id))
 
     def _refill(self, replica: ReplicaView, actions: list[Action]) -> None:
-        self._fill(self._pools[replica.pool], actions)
+        self._fill(self.pools[replica.pool], actions)
 
     def _request_arrived(self, event: RequestArrived, actions: list[Action]) -> None:
         assert event.request_id not in self._requests, f"request {event.request_id} is there already"
         refusal = self._book.refusal(event.pool)
         if refusal is None:
-            self._record_arrival(event, self._pools[event.pool])
+            self._record_arrival(event, self.pools[event.pool])
         else:
             actions.append(GiveUp(event.request_id, 0, refusal))
         if not event.more_follow:
@@ -238,9 +239,9 @@ class SchedulerCore:
         """All are known before the first is ranked."""
         arrived, self._arrived = self._arrived, []
         for request in arrived:
-            self._enqueue(self._pools[request.pool], request)
+            self._enqueue(self.pools[request.pool], request)
         for name in dict.fromkeys(request.pool for request in arrived):
-            self._fill(self._pools[name], actions)
+            self._fill(self.pools[name], actions)
 
     def _prefill_ended(self, event: PrefillEnded, actions: list[Action]) -> None:
         request = self._requests[event.request_id]
@@ -248,7 +249,7 @@ class SchedulerCore:
         replica = self._replicas[request.replica_id]
         replica.prefixes.end(request.prefix_key, request.request_id, is_warm=True)
         self._unpark(request.request_id)
-        self._fill(self._pools[request.pool], actions)
+        self._fill(self.pools[request.pool], actions)
 
     def _request_finished(self, event: RequestFinished, actions: list[Action]) -> None:
         request = self._requests.pop(event.request_id)
@@ -256,9 +257,9 @@ class SchedulerCore:
         self._turns.finish(request, replica, event)
         if request.has_successor:
             self._between_calls.open(request, replica)
-        self._pools[request.pool].num_finished += 1
+        self.pools[request.pool].num_finished += 1
         self._unpark(request.request_id)
-        self._fill(self._pools[request.pool], actions)
+        self._fill(self.pools[request.pool], actions)
 
     def _request_failed(self, event: RequestFailed, actions: list[Action]) -> None:
         request = self._requests[event.request_id]
@@ -272,7 +273,7 @@ class SchedulerCore:
             at_s = event.time_s + self._policies.retry(request, event.retry_after_s, self._view)
             self._delayed.add(request.request_id, at_s)
             actions.append(WakeAt(at_s, request.request_id))
-        self._fill(self._pools[request.pool], actions)
+        self._fill(self.pools[request.pool], actions)
 
     def _why_not_again(self, request: RequestView, event: RequestFailed) -> Why | None:
         """Return None where a failed request has another attempt; the policy set's `retry` says when."""
@@ -288,7 +289,7 @@ class SchedulerCore:
     def _request_cancelled(self, event: RequestCancelled, actions: list[Action]) -> None:
         request = self._requests.pop(event.request_id)
         self._turns.break_off(request)
-        pool = self._pools[request.pool]
+        pool = self.pools[request.pool]
         if request.replica_id is not None:
             actions.append(Abort(request.request_id))
             self._leave_replica(request, actions, is_warm=False)
@@ -299,26 +300,26 @@ class SchedulerCore:
 
     def _workflow_left(self, event: WorkflowLeft, actions: list[Action]) -> None:
         if self._between_calls.close(event.pool, event.workflow_id) is not None:
-            self._fill(self._pools[event.pool], actions)
+            self._fill(self.pools[event.pool], actions)
 
     def _workflow_ended(self, event: WorkflowEnded, actions: list[Action]) -> None:
         self._turns.leave(event.workflow_id)
-        for name, pool in self._pools.items():
+        for name, pool in self.pools.items():
             self._between_calls.close(name, event.workflow_id)
             self._fill(pool, actions)
 
     def _timer_fired(self, event: TimerFired, actions: list[Action]) -> None:
-        touched = {name: pool for name, pool in self._pools.items() if pool.aside and pool.call_back(event.time_s)}
+        touched = {name: pool for name, pool in self.pools.items() if pool.aside and pool.call_back(event.time_s)}
         for request_id in self._delayed.due(event.time_s):
             request = self._requests[request_id]
-            touched[request.pool] = self._pools[request.pool]
+            touched[request.pool] = self.pools[request.pool]
             self._enqueue(touched[request.pool], request)
         for pool in touched.values():
             self._fill(pool, actions)
 
     def _steps_ordered(self, event: StepsOrdered, actions: list[Action]) -> None:
         self._step_order.order(event)
-        for pool in self._pools.values():
+        for pool in self.pools.values():
             self._filler.rank_all(pool)
             self._fill(pool, actions)
 
@@ -370,7 +371,7 @@ class SchedulerCore:
         replica.num_running -= 1
         replica.running.release(request.request_id)
         replica.prefixes.end(request.prefix_key, request.request_id, is_warm=is_warm)
-        self._pools[request.pool].num_free += replica.is_serving
+        self.pools[request.pool].num_free += replica.is_serving
         request.replica_id = None
         self._unload_if_drained(replica, actions)
         return replica
@@ -382,7 +383,7 @@ class SchedulerCore:
 
     def _unpark(self, holder: str) -> None:
         for request in self._parked.leave_all(holder):
-            self._enqueue(self._pools[request.pool], request)
+            self._enqueue(self.pools[request.pool], request)
 
     def _forget_place(self, pool: Pool, request: RequestView) -> None:
         """Take a request that does not run out of whichever queue holds it. Rare, so linear."""
@@ -395,5 +396,5 @@ class SchedulerCore:
         """Give up what waits for an engine that no worker can load, or whose replicas are lost."""
         gone: dict[str, Why] = {**dict.fromkeys(self._workers.lost_pools(), "unloadable"), **self._book.gone}
         for name, why in gone.items():
-            for request in self._pools[name].clear():
+            for request in self.pools[name].clear():
                 self._give_up(request, actions, why)

@@ -21,6 +21,7 @@ from sundog.serve.doors.descriptions import DescriptionDoor
 from sundog.serve.doors.flows import FlowDoor
 from sundog.serve.doors.health import HealthDoor
 from sundog.serve.doors.models.door import ModelDoor
+from sundog.serve.doors.seeing import SeeingDoor
 from sundog.serve.guard import KeyGuard
 from sundog.serve.serving import Serving
 from sundog.serve.wire.errors import Refusal, openai_error, refusal_of
@@ -30,7 +31,7 @@ log = logging.getLogger("sundog.serve")
 
 def make_app(serving: Serving) -> Starlette:
     """Return the ASGI application of what is served."""
-    doors = (ModelDoor(serving), FlowDoor(serving), DescriptionDoor(serving), HealthDoor(serving))
+    doors = (ModelDoor(serving), FlowDoor(serving), DescriptionDoor(serving), HealthDoor(serving), SeeingDoor(serving))
     routes = [route for door in doors for route in door.routes]
     handlers = {Refusal: _refused, HTTPException: _no_route, SundogError: _failed, Exception: _failed}
     guard = Middleware(KeyGuard, keys=APIKeys(serving.host.store))
