@@ -33,6 +33,7 @@ class _HostCollector(Collector):
         self._host = host
 
     def collect(self) -> Iterable[Metric]:
+        """Yield the figures as they are now."""
         yield from self._flows()
         yield from self._flow_calls()
         yield from self._calls()
