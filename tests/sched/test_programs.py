@@ -131,7 +131,7 @@ def test_contexts_that_weigh_nothing_are_forgotten() -> None:
 
 
 def aside(core: LiveCore) -> list[str]:
-    return sorted(entry[2].request_id for entry in core.core._pools["p"].aside)
+    return sorted(entry[2].request_id for entry in core.core.pools["p"].aside)
 
 
 def with_contexts() -> LiveCore:
