@@ -129,12 +129,14 @@ class CallError(SundogError):
     `retryable`: the same call may succeed later. `retry_after_s`: the server's wish, in seconds.
     `is_outcome_unknown`: the other side may have acted; an effect with it is never repeated by itself.
     `num_attempts`: how many were made; counted by the runtime. `call_s`: seconds until it was given up, where those are
-    kept. `is_refused`: the other side has computed nothing of it, so that it cost nothing. `usage`: the tokens that it
-    took all the same (engines.base.Usage), None where nobody tells.
+    kept. `inner`: as of an answer, the calls of models that were made for a use of a tool. `is_refused`: the other side
+    has computed nothing of it, so that it cost nothing. `usage`: the tokens that it took all the same
+    (engines.base.Usage), None where nobody tells.
     """
 
     is_refused = False
     usage: Any = None
+    inner: tuple[Any, ...] = ()
 
     def __init__(
         self,

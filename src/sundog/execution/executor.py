@@ -277,7 +277,7 @@ class RowExecutor:
             raise
         # A failure is committed too, and so it is executed: what is executed was asked for.
         row.asked.append(_asked(node, answer) if isinstance(answer, CallAnswer) else Asked(node.name, 0, 0))
-        row.call_seconds.append(answer.call_s)
+        row.took(answer, engine_of(node.pool))
         return answer
 
     async def _use_tool(
@@ -299,9 +299,9 @@ class RowExecutor:
         if use.unknown is not None:
             row.unknown = use.unknown
             raise use.unknown
-        answer.call_s = fsum(use.call_seconds)
+        answer.call_s, answer.inner = fsum(use.call_seconds), tuple(use.spent)
         self._observer.took(node.name, answer.call_s)
-        row.call_seconds.append(answer.call_s)
+        row.took(answer)
         return answer
 
     async def _run_alternatives(self, node: AlternativesExec, scope: Values, row: RowWay, path: str, depth: int) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sundog.errors import CallError
+from sundog.execution.calls.dispatch import CallAnswer, EngineUsage
 from sundog.execution.input_row import Lacks
 from sundog.execution.transcripts import RowRecord
 from sundog.ir.conversations.transcript import RowTranscripts
@@ -78,12 +79,21 @@ class RowWay:
     is_use: bool = False
     #: Seconds of the calls of that use, as they were when they were computed, in no order.
     call_seconds: list[float] = field(default_factory=list)
+    #: The tokens of those of them that asked a model, with its engine.
+    spent: list[EngineUsage] = field(default_factory=list)
     #: The failure of an effect of that use, of which nobody knows whether it happened: no model is told.
     unknown: CallError | None = None
 
     def use(self) -> RowWay:
         """Return the row as the calls of one use of a tool see it."""
         return RowWay(self.row, self.position, self.asked, self.record, is_use=True)
+
+    def took(self, answer: CallAnswer | CallError, engine: str | None = None) -> None:
+        """Count what an answer has taken, or a failure. `engine`: the one that was asked for it, None for a tool."""
+        if engine is not None and isinstance(answer, CallAnswer):
+            answer.inner = ((engine, answer.usage),)
+        self.call_seconds.append(answer.call_s)
+        self.spent += answer.inner
 
     def ended(self, state: RowState, body: bytes) -> RowEnd:
         counted = [Asked(name, 0, 0) for name in self.record.counted]

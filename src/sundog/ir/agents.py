@@ -38,14 +38,13 @@ class Tool:
 class AgentLimits:
     """The bounds of one conversation beside its turns; None for none."""
 
-    #: Tokens of all prompts and answers together.
+    #: Tokens of all prompts and answers together, those of models that its tools ask too.
     tokens: int | None = None
     #: Seconds of all its calls together, as they were when they were computed.
     seconds: float | None = None
-    #: The price of the engine stands below.
     usd: float | None = None
-    usd_per_prompt_token: float = 0.0
-    usd_per_output_token: float = 0.0
+    #: With `usd`, the price of a token of a prompt and of an answer, by the name of each engine that has one.
+    prices: tuple[tuple[str, float, float], ...] = ()
 
 
 NO_LIMITS = AgentLimits()

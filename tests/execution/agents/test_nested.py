@@ -22,7 +22,9 @@ from tests.execution.agents.scripted_agent import STAGE, Answer, ScriptedKind, S
 
 FLOW = """
 name: desk
-engines: {model: {kind: scripted, model: m, tool_calls: FORM}}
+engines:
+  model: {kind: scripted, model: m, tool_calls: FORM, price: {input_usd_per_mtok: 1000, output_usd_per_mtok: 1000}}
+  small: {kind: scripted, model: s, price: {input_usd_per_mtok: 100, output_usd_per_mtok: 100}}
 inputs: {mails: mails.csv}
 tools:
   research:
@@ -48,6 +50,10 @@ OPTIONS
     sql: {database: "sqlite:///log.db", query: "insert into notes values (:text)", params: {text: "{{ args.text }}"}}
   ask: {description: Ask a person., parameters: {question: str}, human: true}
   boss: {description: Ask the boss., parameters: {}, agent: {engine: model, prompt: Boss?, tools: [research]}}
+  quick:
+    description: Ask another model.
+    parameters: {question: str}
+    llm: {engine: small, prompt: "Quickly: {{ args.question }}"}
   break: {description: Break it., python: {call: "broken:break_it", effect: true}}
 nodes:
   help:
@@ -275,6 +281,34 @@ def test_seconds_of_the_outer_agent_count_the_inner_ones_calls(
     outer: list[Answer] = [[("research", {"question": f"{number}?"})] for number in range(9)]
     (row,) = run(tmp_path, conversations(ORDERS, "A lamp.", outer=outer), outer="limits: {seconds: 60}")
     assert (row["stopped"], len(told(row))) == ("seconds", 2), "thirty seconds with each turn of the outer one"
+
+
+@pytest.mark.parametrize(
+    ("tool", "limits", "stopped"),
+    [
+        ("research", "tokens: 60", "tokens"),
+        ("research", "tokens: 91", "max_turns"),
+        ("research", "usd: 0.06", "usd"),
+        ("research", "usd: 0.091", "max_turns"),
+        ("quick", "tokens: 60", "tokens"),
+        ("quick", "usd: 0.035", "usd"),
+        ("quick", "usd: 0.037", "max_turns"),
+    ],
+)
+def test_tokens_and_dollars_of_the_outer_agent_count_what_its_tools_ask(
+    stage: Stage, tmp_path: Path, tool: str, limits: str, stopped: str
+) -> None:
+    """Each call of a model has fifteen tokens. An inner agent needs two, and of the quick tool there are two uses
+    a turn, on an engine that costs a tenth: 90 tokens in two turns, 0.09 and 0.036 dollars."""
+    num_uses = 1 if tool == "research" else 2
+    outer: list[Answer] = [[(tool, {"question": f"{number} {use}?"}) for use in range(num_uses)] for number in range(9)]
+    script = conversations(ORDERS, "A lamp.", outer=outer)
+
+    def answer(messages: Sequence[Message]) -> Answer:
+        return "quick" if messages[0].text.startswith("Quickly") else script(messages)
+
+    (row,) = run(tmp_path, answer, tools=tool, outer=f"max_turns: 2\n      limits: {{{limits}}}")
+    assert (row["stopped"], len(told(row))) == (stopped, 2 * num_uses)
 
 
 def test_explain_shows_and_counts_the_inner_agent(stage: Stage, tmp_path: Path) -> None:

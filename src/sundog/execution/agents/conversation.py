@@ -16,7 +16,7 @@ from sundog.errors import AnswersAwaited, CallError, PromptTooLong
 from sundog.execution.agents.limits import Stopped, why_stopped
 from sundog.execution.agents.tool_uses import UseResult, UseTool, read_uses, run_uses
 from sundog.execution.agents.turn_facts import TurnFacts
-from sundog.execution.calls.dispatch import CallAnswer
+from sundog.execution.calls.dispatch import CallAnswer, EngineUsage
 from sundog.execution.transcripts import RowRecord, figures
 from sundog.ir.agent_turn import AgentTurnSpec
 from sundog.ir.agents import AgentExec, UsedExec
@@ -46,6 +46,8 @@ class _Said:
 
     messages: list[Message] = field(default_factory=list)
     usages: list[Usage] = field(default_factory=list)
+    #: The tokens of models that its tools have asked.
+    inner: list[EngineUsage] = field(default_factory=list)
     #: By turn, the keys of its uses of tools.
     used: list[list[bytes]] = field(default_factory=list)
     #: Uses that could not be run, and uses that failed.
@@ -129,6 +131,7 @@ class AgentConversation:
         async def use_tool(step: UsedExec, scope: Scope, path: str) -> CallAnswer | CallError:
             answer = await self._use_tool(step, scope, path)
             said.call_seconds.append(answer.call_s)
+            said.inner += answer.inner
             return answer
 
         while True:
@@ -158,7 +161,7 @@ class AgentConversation:
             said.num_failed += sum(result.is_error for result in results) - num_wrong
             messages = [as_json(message) for message in (*asked, *said.messages)] if agent.stop_when else []
             seen = {"turns": said.num_turns, "text": said.text, "messages": messages}
-            if stopped := why_stopped(agent, self._scope, said.usages, said.used, said.call_seconds, seen):
+            if stopped := why_stopped(agent, self._scope, said.usages, said.inner, said.used, said.call_seconds, seen):
                 return stopped
 
     async def _turn(self, said: _Said, *, is_last: bool) -> list[dict[str, str]]:

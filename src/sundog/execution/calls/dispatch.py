@@ -31,6 +31,9 @@ from sundog.ir.values.normal_form import encode, whole_text
 from sundog.operators.base import BoundCall
 from sundog.store.store import NO_USAGE, Store, Stored
 
+EngineUsage = tuple[str, Usage]
+"""The tokens of one call, with the engine that was asked."""
+
 
 @dataclass(slots=True)
 class CallAnswer:
@@ -46,6 +49,8 @@ class CallAnswer:
     prompt: tuple[Message, ...] = ()
     #: The question, where a person answered.
     question: str | None = None
+    #: The calls of models that were made for it, where it is the answer of a tool that was used.
+    inner: tuple[EngineUsage, ...] = ()
 
 
 class CallCounts(Protocol):

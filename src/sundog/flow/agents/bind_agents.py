@@ -117,7 +117,7 @@ class AgentBinder:
                 Tool(tool.name, tool.description, tool.parameters, node.name)
                 for tool, node in zip(tools, made, strict=True)
             ),
-            limits=_limits(agent, self._engines[turn.engine]),
+            limits=_limits(agent, self._engines),
             stop_when=agent.stop_when,
             max_repeats=agent.max_repeats,
             has_parallel_tools=turn.parallel_tools,
@@ -188,9 +188,13 @@ class AgentBinder:
         self._complaints.add(what, self._positions.key(path), hint)
 
 
-def _limits(agent: AgentSpec, engine: EngineBlock) -> AgentLimits:
-    price = engine.options.get("price")
-    if agent.bounds.usd is None or price is None:
-        return AgentLimits(agent.bounds.tokens, agent.bounds.seconds)
-    per_token = (price[f"{kind}_usd_per_mtok"] / 1e6 for kind in ("input", "output"))
-    return AgentLimits(agent.bounds.tokens, agent.bounds.seconds, agent.bounds.usd, *per_token)
+def _limits(agent: AgentSpec, engines: Mapping[str, EngineBlock]) -> AgentLimits:
+    """Return its limits, with the prices of all engines: its tools may ask any."""
+    bounds = agent.bounds
+    if bounds.usd is None:
+        return AgentLimits(bounds.tokens, bounds.seconds)
+    prices = ((name, block.options.get("price")) for name, block in engines.items())
+    per_token = tuple(
+        (name, price["input_usd_per_mtok"] / 1e6, price["output_usd_per_mtok"] / 1e6) for name, price in prices if price
+    )
+    return AgentLimits(bounds.tokens, bounds.seconds, bounds.usd, per_token)
