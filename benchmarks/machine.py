@@ -31,12 +31,13 @@ def facts() -> dict[str, Any]:
     }
 
 
-def save(name: str, result: dict[str, Any]) -> None:
-    """Write results/<name>.json and print the same."""
+def save(name: str, result: dict[str, Any], *, is_shown: bool = True) -> None:
+    """Write results/<name>.json and, where it `is_shown`, print the same."""
     text = json.dumps({"machine": facts(), **result}, indent=2)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(text + "\n")
-    print(text)
+    if is_shown:
+        print(text)
 
 
 def sundog(*arguments: str | Path) -> list[str]:

@@ -3,7 +3,8 @@ take?
 
 `python benchmarks/online_load.py` simulates the six published graphs under open loops, evenly spaced and Poisson, with
 queries that repeat and without, in virtual time on modelled engines. Writes results/NAME.json. Nothing in it depends on
-the machine. `--quick` takes seconds and writes nothing.
+the machine. It takes an hour of processor time; results are written after each case. `--quick` takes seconds and writes
+nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from machine import save
 from online.arms import COMPARED, WHAT_IFS
 from online.figures import Effort, OnlineCase, measured, ratios
 from online.load import NUM_QUERIES, SPACINGS
+from online.ours import POLICY
 from online.workload import UNLIMITED_PLACES, Machines
 from placed.graphs import published_graphs
 
@@ -32,9 +34,16 @@ def main() -> None:
         for one in pool.map(measured, _cases(given)):
             found.append(one | {"ratios": ratios(one)})
             print(_line(found[-1]), flush=True)
-    if not given.quick:
-        settings = {name: getattr(given, name) for name in ("seed", "places", "spacings", "repetitions")}
-        save(given.name, {"targets": TARGETS, "settings": settings | {"num_queries": NUM_QUERIES}, "cases": found})
+            if not given.quick:
+                _save(given, found)
+
+
+def _save(given: argparse.Namespace, found: list[dict[str, Any]]) -> None:
+    """Write the cases so far: a run of hours may be stopped."""
+    names = ("workloads", "seed", "places", "spacings", "repetitions", "what_ifs")
+    settings = {name: getattr(given, name) for name in names} | {"policy": POLICY, "num_queries": NUM_QUERIES}
+    result = {"targets": TARGETS, "settings": settings, "cases": found}
+    save(given.name, result, is_shown=False)
 
 
 def _arguments() -> argparse.Namespace:
