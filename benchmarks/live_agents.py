@@ -37,7 +37,7 @@ BLOCK_TOKENS = 32
 NUM_SLOTS = 64
 SETS = ("fcfs", "prefix_grouped", "continuum", "live")
 SHARES = (0.3, 0.4, 0.5)
-"""Of the tokens of all programs at their ends, those that the caches of all replicas hold."""
+"""The shares of the tokens of all programs at their ends that the caches of all replicas hold."""
 TOOLS = (1.0, 10.0)
 REPLICAS = (1, 2)
 

@@ -39,7 +39,7 @@ class Measured:
     #: To the first piece of the body.
     first_p50_ms: float
     first_p95_ms: float
-    #: Of the process that asks.
+    #: The seconds are those of the process that asks.
     cpu_s: float
 
 

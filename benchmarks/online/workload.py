@@ -14,7 +14,7 @@ from placed.graphs import CALL_S, PLACES, Graph
 
 NUM_WORKERS = 8
 UNLIMITED_PLACES = 10**6
-"""Of a tool that is latency alone: Halo's templates sleep, and any number may sleep at once."""
+"""The limit of a tool that is latency alone: Halo's templates sleep, and any number may sleep at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -285,7 +285,7 @@ class _LoopThread:
         try:
             return future.result()
         except BaseException:
-            # Of a caller that is interrupted nothing goes on; where the work itself failed, this does nothing.
+            # Nothing goes on for a caller that is interrupted; where the work itself failed, this does nothing.
             future.cancel()
             raise
 

@@ -21,6 +21,7 @@ from sundog.access.api_keys import APIKeys
 from sundog.access.principal import KeyTerms
 from sundog.errors import ConfigError
 from sundog.ir.logical import EngineBlock
+from sundog.ledger.ledger import SpendingLimits
 from sundog.serve.server import check_listen_address
 from sundog.store.store import Store
 from tests.serve.asking import ask
@@ -325,3 +326,21 @@ def test_others_reach_only_a_server_with_keys() -> None:
         check_listen_address("0.0.0.0", has_keys=False)
     check_listen_address("127.0.0.1", has_keys=False)
     check_listen_address("0.0.0.0", has_keys=True)
+
+
+def test_limits_that_the_server_does_not_keep_let_nothing_be_spent(tmp_path: Path) -> None:
+    of_key, of_tenant = added(tmp_path, "one", max_usd=20.0), added(tmp_path, "two", tenant="team")
+    with kept_keys(tmp_path) as keys:
+        keys.limit_tenant("team", SpendingLimits(max_tokens=1000))
+    with running(tmp_path, engines=MODELS) as server:
+        for key in (of_key, of_tenant):
+            headers = {"x-api-key": key}
+            refused = ask(server.address, "POST", "/v1/chat/completions", CHAT, headers)
+            assert (refused.status, refused.body["error"]["code"]) == (403, "spending_limit_not_kept")
+            assert ask(server.address, "GET", "/v1/models", None, headers).status == 200
+
+
+def test_a_budget_that_the_server_does_not_keep_is_refused(tmp_path: Path) -> None:
+    with running(tmp_path, engines=MODELS) as server:
+        refused = ask(server.address, "POST", "/v1/chat/completions", CHAT, {"x-sundog-budget": "1.5"})
+        assert (refused.status, refused.body["error"]["param"]) == (400, "x-sundog-budget")

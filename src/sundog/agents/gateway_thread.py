@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from sundog.config import Config
 from sundog.ir.logical import EngineBlock
@@ -19,8 +20,9 @@ from sundog.serve.serving import Serving, open_serving
 class GatewayThread:
     """One gateway that runs."""
 
-    def __init__(self, config: Config, engines: Sequence[EngineBlock]) -> None:
+    def __init__(self, config: Config, engines: Sequence[EngineBlock], flows: Sequence[Path] = ()) -> None:
         self._config = config
+        self._flows = flows
         self._engines = engines
         self._is_up = threading.Event()
         self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
@@ -28,13 +30,25 @@ class GatewayThread:
         self._thread = threading.Thread(target=self._work, name="sundog-gateway", daemon=True)
         #: The address, once it is up.
         self.address = ""
-        self.serving: Serving | None = None
+        self._up: tuple[Serving, asyncio.AbstractEventLoop] | None = None
 
     def start(self) -> None:
         """Return when it answers; raises why it does not."""
         self._thread.start()
         self._is_up.wait()
         self._raise_failure()
+
+    @property
+    def serving(self) -> Serving:
+        """Return what is served; it belongs to `loop`."""
+        assert self._up is not None, "start first"
+        return self._up[0]
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop of its thread."""
+        assert self._up is not None, "start first"
+        return self._up[1]
 
     def stop(self) -> None:
         """Return when it has ended; raises what it failed with."""
@@ -59,19 +73,21 @@ class GatewayThread:
     async def _serve(self) -> None:
         stop = asyncio.Event()
         async with (
-            open_serving(self._config, (), self._engines) as serving,
+            open_serving(self._config, self._flows, self._engines) as serving,
             running_server(serving) as self.address,
         ):
-            self.serving = serving
+            self._up = serving, asyncio.get_running_loop()
             self._stop = asyncio.get_running_loop(), stop
             self._is_up.set()
             await stop.wait()
 
 
 @contextmanager
-def gateway_thread(config: Config, engines: Sequence[EngineBlock]) -> Iterator[GatewayThread]:
-    """A gateway while the context lasts."""
-    gateway = GatewayThread(config, engines)
+def gateway_thread(
+    config: Config, engines: Sequence[EngineBlock], flows: Sequence[Path] = ()
+) -> Iterator[GatewayThread]:
+    """A gateway, which serves some flows too, while the context lasts."""
+    gateway = GatewayThread(config, engines, flows)
     gateway.start()
     try:
         yield gateway

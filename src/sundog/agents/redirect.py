@@ -14,7 +14,7 @@ from functools import wraps
 from typing import Any
 
 LIBRARIES = ("httpx", "httpx2")
-"""Those with which the clients of models ask; each is changed where it has been imported."""
+"""The libraries with which clients of models ask; each is changed where it has been imported."""
 ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/embeddings", "/messages", "/messages/count_tokens")
 #: The address of the program of the row that runs, up to and with `/v1`; None outside of rows.
 program_url: ContextVar[str | None] = ContextVar("program_url", default=None)

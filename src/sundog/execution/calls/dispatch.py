@@ -165,7 +165,7 @@ class Dispatcher:
         group = self._binder.group_of(node, call)
         if group is None:
             return None
-        # Those who pay from other accounts send their own request.
+        # Calls that are paid from other accounts have a request of their own.
         return await self._gatherer.ask(node, (group, self._run.paid_by(identity.row)), call, identity)
 
     async def _send_gathered(

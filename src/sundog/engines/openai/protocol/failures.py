@@ -56,7 +56,7 @@ def engine_error_of(status: int, headers: Mapping[str, str], body: str | bytes, 
     data = body.encode("utf-8", "replace") if isinstance(body, str) else body
     words, message = _read_error(_value_of(data[:MAX_ERROR_BYTES]))
     error = _error(status, words, f"the server answered {status}: {message}", retry_after_s(headers, now_s))
-    # Of a request that is at fault itself nothing is computed; servers that fail, or are late, may have begun.
+    # Nothing is computed of a request that is at fault itself; servers that fail, or are late, may have begun.
     error.is_refused = error.is_refused or (status < 500 and status != 408)
     return error
 

@@ -42,10 +42,10 @@ from sundog.serve.doors.models.prompts import prompt_text
 from sundog.serve.doors.models.reply import HeldReply, Reply
 from sundog.serve.doors.models.sharing import sharing_key
 from sundog.serve.guard import owner_of, principal_of
-from sundog.serve.identity import ToldIdentity, told_of
+from sundog.serve.identity import BUDGET_NAME, ToldIdentity, told_of
 from sundog.serve.serving import Serving
 from sundog.serve.wire.embeddings import embed_call, embeddings_answer
-from sundog.serve.wire.errors import Refusal, refusal_of
+from sundog.serve.wire.errors import Refusal, refusal_of, wrong_request
 from sundog.serve.wire.messages.requests import messages_to_chat
 from sundog.serve.wire.pass_through import forwarded_headers
 from sundog.serve.wire.usage import AnswerHead
@@ -141,6 +141,8 @@ class ModelDoor:
         if asked.principal is not None:
             # The key tells who is charged, whatever the request says of itself.
             told = replace(told, tenant=asked.principal.tenant)
+        if told.budget_usd is not None:
+            raise wrong_request(BUDGET_NAME, "this server keeps no budgets of programs", hint="leave it out")
         pool = self._pool(chat.get("model"), asked.principal)
         if told.is_final and told.session:
             self._end_program(asked.owner, told.session)
