@@ -20,6 +20,11 @@ class ChatServer(CountingServer):
     def handler(self) -> type[Any]:
         return _Chat
 
+    def reply(self, body: Mapping[str, Any]) -> tuple[str, str]:
+        """Return the type and the text of what answers a request."""
+        chunk = {"choices": [{"index": 0, "delta": {"content": self.answer(body)}, "finish_reason": "stop"}]}
+        return "text/event-stream", f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+
 
 class _Chat(QuietHandler):
     owner: ChatServer
@@ -29,9 +34,10 @@ class _Chat(QuietHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        # What it costs, it costs when it comes, whatever becomes of the client.
+        kind, text = self.owner.reply(body)
         self.owner.receive(Asked("POST", 0, None))
-        chunk = {"choices": [{"index": 0, "delta": {"content": self.owner.answer(body)}, "finish_reason": "stop"}]}
-        self._send("text/event-stream", f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n")
+        self._send(kind, text)
 
     def _send(self, kind: str, text: str) -> None:
         try:

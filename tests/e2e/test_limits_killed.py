@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.chat_server import ChatServer
-from tests.e2e.counting_server import Asked
 from tests.e2e.processes import NUM_AT_ONCE, kill_after, run
-from tests.loopback_server import QuietHandler
 
 pytestmark = pytest.mark.slow
 
@@ -44,8 +42,15 @@ class PaidServer(ChatServer):
         super().__init__(lambda body: f"answer to {body['messages'][-1]['content'][:8]}")
         self.num_tokens = 0
 
-    def handler(self) -> type[Any]:
-        return _Paid
+    def reply(self, body: Mapping[str, Any]) -> tuple[str, str]:
+        usage = self.charge(body)
+        message = {"role": "assistant", "content": self.answer(body)}
+        choice = {"index": 0, "message": message, "delta": message, "finish_reason": "stop"}
+        if not body.get("stream"):
+            return "application/json", json.dumps({"choices": [choice], "usage": usage})
+        events = [{"choices": [choice]}, {"choices": [], "usage": usage}]
+        text = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+        return "text/event-stream", f"{text}data: [DONE]\n\n"
 
     def charge(self, body: Mapping[str, Any]) -> dict[str, int]:
         """Return the tokens of a request: some for its text, and more or less of what it allows for the answer."""
@@ -54,36 +59,6 @@ class PaidServer(ChatServer):
         usage = {"prompt_tokens": 60 + len(text) * 3 // 4, "completion_tokens": 1 + len(text) % allowed}
         self.num_tokens += sum(usage.values())
         return usage
-
-
-class _Paid(QuietHandler):
-    owner: PaidServer
-
-    def do_GET(self) -> None:
-        self._send("application/json", json.dumps({"object": "list", "data": [{"id": "m", "object": "model"}]}))
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        usage = self.owner.charge(body)
-        self.owner.receive(Asked("POST", 0, None))
-        message = {"role": "assistant", "content": self.owner.answer(body)}
-        choice = {"index": 0, "message": message, "delta": message, "finish_reason": "stop"}
-        if body.get("stream"):
-            events = [{"choices": [choice]}, {"choices": [], "usage": usage}]
-            text = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
-            self._send("text/event-stream", f"{text}data: [DONE]\n\n")
-        else:
-            self._send("application/json", json.dumps({"choices": [choice], "usage": usage}))
-
-    def _send(self, kind: str, text: str) -> None:
-        try:
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(text.encode())))
-            self.end_headers()
-            self.wfile.write(text.encode())
-        except OSError:
-            self.close_connection = True  # the client was killed
 
 
 def write_flow(folder: Path, origin: str) -> None:

@@ -139,12 +139,20 @@ def test_a_scope_that_has_ended_leaves_nothing(tmp_path: Path) -> None:
     in_process(tmp_path, main)
 
 
+Outcome = asyncio.Future[Reservation | LimitRefusal]
+
+
+async def two_behind_one(spending: SpendingAccounts) -> tuple[Reservation, Outcome, Outcome]:
+    """Return a call that holds nearly all, and two that wait behind it: one that is large, and one that is small."""
+    spending.open(RUN, SpendingLimits(max_tokens=100))
+    first = await held(spending, 90)
+    large = asyncio.ensure_future(spending.reserve([RUN], tokens(60)))
+    return first, large, asyncio.ensure_future(spending.reserve([RUN], tokens(5)))
+
+
 def test_calls_wait_in_order_until_they_fit(tmp_path: Path) -> None:
     async def main(spending: SpendingAccounts, store: Store) -> None:
-        spending.open(RUN, SpendingLimits(max_tokens=100))
-        first = await held(spending, 90)
-        large = asyncio.ensure_future(spending.reserve([RUN], tokens(60)))
-        small = asyncio.ensure_future(spending.reserve([RUN], tokens(5)))
+        first, large, small = await two_behind_one(spending)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert not large.done()
@@ -183,10 +191,7 @@ def test_who_does_not_wait_is_told_at_once(tmp_path: Path) -> None:
 
 def test_who_leaves_the_queue_holds_nothing_and_lets_others_by(tmp_path: Path) -> None:
     async def main(spending: SpendingAccounts, store: Store) -> None:
-        spending.open(RUN, SpendingLimits(max_tokens=100))
-        first = await held(spending, 90)
-        large = asyncio.ensure_future(spending.reserve([RUN], tokens(60)))
-        small = asyncio.ensure_future(spending.reserve([RUN], tokens(5)))
+        first, large, small = await two_behind_one(spending)
         await asyncio.sleep(0)
         large.cancel()
         assert isinstance(await small, Reservation)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sundog.servers.run_servers import RunServers
 
 
-async def _start_all(engines: Iterable[Engine]) -> None:
+async def start_all(engines: Iterable[Engine]) -> None:
     """Start all at once. The first failure is raised when none starts any more: what is closed must not come up after
     that."""
     starting = [asyncio.ensure_future(engine.start()) for engine in engines]
@@ -64,7 +64,7 @@ class RunPools:
                 if block.workers is None:
                     for number in range(num_replicas(block)):
                         self._open(block, str(number), number)
-            await _start_all(self.engines.values())
+            await start_all(self.engines.values())
         except BaseException:
             await self.close()
             raise

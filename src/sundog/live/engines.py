@@ -5,7 +5,6 @@ Owns opening and closing of replicas, and that one name means one engine. Never 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from sundog.deployment import num_replicas, opened
 from sundog.engines.base import Engine, EngineOptions
 from sundog.errors import ConfigError
+from sundog.execution.pools import start_all
 from sundog.host.driver import Driver
 from sundog.host.health import Health
 from sundog.host.replicas import replica_added
@@ -106,13 +106,9 @@ class LiveEngines:
         for number in range(num_replicas(block)):
             replica_id = f"{block.name}/{number}"
             made[replica_id] = self._servers.attach(replica_id) or kind.open(options, number, self._secrets)
-        starting = [asyncio.ensure_future(engine.start()) for engine in made.values()]
         try:
-            await asyncio.gather(*starting)
+            await start_all(made.values())
         except BaseException:
-            for one in starting:
-                one.cancel()
-            await asyncio.gather(*starting, return_exceptions=True)
             for engine in made.values():
                 await engine.close()
             raise

@@ -2,13 +2,14 @@
 
 Owns which piece of a stream belongs to which part, and when a part is whole. One part is open at a time: pieces of
 another one wait until it is whole, since the forms of the gateway tell of part after part. An answer that came whole
-goes the same way, so that it and a stream of it are told alike. Never writes an event.
+goes the same way, so that it and a stream of it are told alike. The forms write the events.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,7 +18,8 @@ from sundog.engines.openai.protocol.calls import CallJoiner, CallPiece
 from sundog.engines.openai.protocol.choices import BROKEN_OFF, CUT_OFF, FILTERED, STOPPED, TOOLS
 from sundog.engines.openai.protocol.failures import error_told, is_error
 from sundog.engines.openai.protocol.json_text import joined_pairs, parse_json, shown_json
-from sundog.errors import BadResponse
+from sundog.errors import BadResponse, SundogError
+from sundog.serve.wire.errors import Refusal, refusal_of
 
 AnswerPartKind = Literal["reasoning", "text", "refusal", "call"]
 AnswerEnd = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -243,3 +245,52 @@ def tokens_told(usage: Mapping[str, Any] | None, *path: str) -> int:
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+class PartsStream(ABC):
+    """A stream that tells the parts of one answer in a form. After `end` or `fail`, and after a chunk that tells of a
+    failure, nothing follows."""
+
+    def __init__(self) -> None:
+        self._parts = AnswerParts()
+
+    @property
+    @abstractmethod
+    def is_over(self) -> bool:
+        """Return whether the last event has been told."""
+
+    @abstractmethod
+    def begin(self) -> list[bytes]:
+        """Return the first events; `feed` sends them where this was not called before."""
+
+    @abstractmethod
+    def fail(self, refusal: Refusal) -> list[bytes]:
+        """Return the events that end the stream with a failure."""
+
+    def feed(self, chunk: Mapping[str, Any]) -> list[bytes]:
+        """Return the events that a chunk makes."""
+        if self.is_over:
+            return []
+        try:
+            steps = self._parts.feed(chunk)
+        except SundogError as error:
+            return self.fail(refusal_of(error))
+        return [*self.begin(), *self._told(steps)]
+
+    def end(self) -> list[bytes]:
+        """Return the last events; those of a failure where the answer broke off."""
+        if self.is_over:
+            return []
+        try:
+            steps = self._parts.end()
+        except SundogError as error:
+            return self.fail(refusal_of(error))
+        return [*self.begin(), *self._ended(steps)]
+
+    @abstractmethod
+    def _told(self, steps: Sequence[PartStep]) -> list[bytes]:
+        """Return the events of steps that come before the end."""
+
+    @abstractmethod
+    def _ended(self, steps: Sequence[PartStep]) -> list[bytes]:
+        """Return the events of the last steps, and of the end."""

@@ -5,32 +5,35 @@ Owns the order of the events: the message starts, block follows block, the messa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sundog.errors import SundogError
-from sundog.serve.wire.answer_parts import AnswerParts, PartBegun, PartEnded, PartGrown, PartStep
-from sundog.serve.wire.errors import Refusal, anthropic_error_event, refusal_of
+from sundog.serve.wire.answer_parts import PartBegun, PartEnded, PartGrown, PartsStream, PartStep
+from sundog.serve.wire.errors import Refusal, anthropic_error_event
 from sundog.serve.wire.messages.answers import SIGNATURE, begun_block, empty_answer, end_fields, usage_of
 from sundog.serve.wire.messages.requests import shows_thinking
 from sundog.serve.wire.sse import event_bytes
 
 
-class MessagesStream:
+class MessagesStream(PartsStream):
     """This class tells one answer. `num_prompt_tokens` is what the first event says of the prompt; the last one says
-    what the engine counted. After `end` or `fail`, and after a chunk that tells of a failure, nothing follows."""
+    what the engine counted."""
 
     def __init__(self, body: Mapping[str, Any], id: str, *, num_prompt_tokens: int = 0) -> None:
+        super().__init__()
         self._body = body
         self._id = id
         self._num_prompt_tokens = num_prompt_tokens
         self._shows_thinking = shows_thinking(dict(body))
-        self._parts = AnswerParts()
         self._open: PartBegun | None = None
         self._num_blocks = 0
         self._has_begun = False
         self._has_refused = False
-        self.is_over = False
+        self._is_over = False
+
+    @property
+    def is_over(self) -> bool:
+        return self._is_over
 
     def begin(self) -> list[bytes]:
         """Return the first event; `feed` sends it where this was not called before."""
@@ -45,26 +48,9 @@ class MessagesStream:
         """Return an event without meaning, for a client that waits."""
         return [] if self.is_over else [*self.begin(), _event("ping")]
 
-    def feed(self, chunk: Mapping[str, Any]) -> list[bytes]:
-        """Return the events that a chunk makes."""
-        if self.is_over:
-            return []
-        try:
-            steps = self._parts.feed(chunk)
-        except SundogError as error:
-            return self.fail(refusal_of(error))
-        return [*self.begin(), *self._told(steps)]
-
-    def end(self) -> list[bytes]:
-        """Return the last events; those of a failure where the answer broke off."""
-        if self.is_over:
-            return []
-        try:
-            steps = self._parts.end()
-        except SundogError as error:
-            return self.fail(refusal_of(error))
-        events = [*self.begin(), *self._told(steps)]
-        self.is_over = True
+    def _ended(self, steps: Sequence[PartStep]) -> list[bytes]:
+        events = self._told(steps)
+        self._is_over = True
         delta = end_fields(self._parts, self._body, has_refused=self._has_refused)
         return [
             *events,
@@ -76,10 +62,10 @@ class MessagesStream:
         """Return the event that ends the stream with an error."""
         if self.is_over:
             return []
-        self.is_over = True
+        self._is_over = True
         return [anthropic_error_event(refusal)]
 
-    def _told(self, steps: Iterable[PartStep]) -> list[bytes]:
+    def _told(self, steps: Sequence[PartStep]) -> list[bytes]:
         events: list[bytes] = []
         for step in steps:
             if isinstance(step, PartBegun):

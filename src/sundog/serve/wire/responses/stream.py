@@ -6,13 +6,12 @@ Never waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sundog.errors import SundogError
-from sundog.serve.wire.answer_parts import AnswerParts, PartBegun, PartEnded, PartGrown, PartStep
-from sundog.serve.wire.errors import Refusal, refusal_of
+from sundog.serve.wire.answer_parts import PartBegun, PartEnded, PartGrown, PartsStream, PartStep
+from sundog.serve.wire.errors import Refusal
 from sundog.serve.wire.responses.answers import (
     begun_response,
     content_part,
@@ -35,15 +34,14 @@ class _OpenItem:
     texts: list[str] = field(default_factory=list)
 
 
-class ResponsesStream:
-    """This class tells one answer. After `end` or `fail`, and after a chunk that tells of a failure, nothing follows.
-    `answer`: the response object as the last event has it, None before."""
+class ResponsesStream(PartsStream):
+    """This class tells one answer. `answer`: the response object as the last event has it, None before."""
 
     def __init__(self, body: Mapping[str, Any], id: str, created: int) -> None:
+        super().__init__()
         self._body = body
         self._id = id
         self._created = created
-        self._parts = AnswerParts()
         self._response: dict[str, Any] | None = None
         self._item: _OpenItem | None = None
         self._output: list[dict[str, Any]] = []
@@ -72,25 +70,8 @@ class ResponsesStream:
         begun = self.begin()
         return begun or [self._event("response.in_progress", response=self._begun())]
 
-    def feed(self, chunk: Mapping[str, Any]) -> list[bytes]:
-        """Return the events that a chunk makes."""
-        if self.is_over:
-            return []
-        try:
-            steps = self._parts.feed(chunk)
-        except SundogError as error:
-            return self.fail(refusal_of(error))
-        return [*self.begin(), *self._told(steps)]
-
-    def end(self) -> list[bytes]:
-        """Return the last events; those of a failure where the answer broke off."""
-        if self.is_over:
-            return []
-        try:
-            steps = self._parts.end()
-        except SundogError as error:
-            return self.fail(refusal_of(error))
-        events = [*self.begin(), *self._told(steps, is_end=True)]
+    def _ended(self, steps: Sequence[PartStep]) -> list[bytes]:
+        events = self._told(steps, is_end=True)
         if not self._output:
             events.extend(self._told([PartBegun("text"), PartEnded()], is_end=True))
         self.answer = ended_response(self._begun(), self._parts, self._output)
@@ -109,9 +90,8 @@ class ResponsesStream:
             self._response = begun_response(self._body, self._id, self._created, self._parts.model)
         return self._response
 
-    def _told(self, steps: Iterable[PartStep], *, is_end: bool = False) -> list[bytes]:
+    def _told(self, steps: Sequence[PartStep], *, is_end: bool = False) -> list[bytes]:
         """Return the events of `steps`, which end the answer (`is_end`) or come before its end."""
-        steps = list(steps)
         events: list[bytes] = []
         for number, step in enumerate(steps):
             is_last = is_end and number == len(steps) - 1
