@@ -94,8 +94,8 @@ class LiveHost:
 
     async def serve(self, served: Served) -> LiveFlow:
         """Serve a flow from now on, in place of the one of its name, whose rows end as they began; and go on with what
-        was accepted for it before. ConfigError or EngineError where its engines cannot be opened: then nothing has
-        changed."""
+        was accepted for it before. ConfigError or EngineError where its engines cannot be opened: then what was
+        served before is served on."""
         plan = served.plan
         await self.engines.open(used_engines(plan), self.driver)
         self.engines.open_tools(tool_limits(plan, served.operators), self.driver)
