@@ -79,8 +79,18 @@ def test_requests_that_are_right_are_answered(ask: Ask, path: str) -> None:
         assert told.status == 200, told
 
 
+STOPS_IN_JSON = {
+    "model": MODEL,
+    "messages": [{"role": "user", "content": "hello"}],
+    "tools": [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}],
+    "stop": ["tool"],
+    "stream": True,
+}
+
+
 @fuzz(2.0)
 @given(made_wrong())
+@example(Asked("/v1/chat/completions", json.dumps(STOPS_IN_JSON).encode()))
 def test_requests_made_wrong(ask: Ask, asked: Asked) -> None:
     check(ask, asked)
 

@@ -176,6 +176,28 @@ def test_a_final_answer_is_sent_while_it_is_written() -> None:
     assert [one["choices"][0]["delta"] for one in stream.feed(Chunk('noon."}'))] == [{"content": "noon."}]
 
 
+@pytest.mark.parametrize(
+    ("text", "content", "num_calls"),
+    [
+        (SAY + '"It is noon. No?"}', "It is ", 0),
+        (SAY + '"It is late."}', "It is late.", 0),
+        (SAY + '{"noon": 12}}', '{"', 0),
+        ("It is noon, said freely.", "It is ", 0),
+        ('{"tool":"weather","args":{"city":"noon"}}', "", 1),
+        ('{"tool":"clock"}', "", 1),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_a_stop_ends_the_final_answer_and_never_the_json_around_it(
+    text: str, content: str, num_calls: int, size: int
+) -> None:
+    call = called(tools=[WEATHER, CLOCK], stop=["noon", "tool", "args"])
+    assert call.request.stop == ()
+    (choice,) = ChatCompletion.model_validate(chat_completion(call, in_pieces(text, "stop", size), HEAD)).choices
+    assert (choice.message.content or "", len(choice.message.tool_calls or ())) == (content, num_calls)
+    assert choice.finish_reason == ("tool_calls" if num_calls else "stop")
+
+
 @pytest.mark.parametrize("text", ['{"tool":"weather","args":', '{"tool":7}', SAY + '"a\\x"}'])
 def test_broken_answers_of_constrained_tools(text: str) -> None:
     with pytest.raises(BadResponse):

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from sundog.engines.base import Chunk, FinishReason, Usage
 from sundog.engines.embedded.kv_room import KVRoom
 from sundog.engines.embedded.prefix_mirror import PrefixMirror
-from sundog.engines.embedded.token_text import StopScanner, TokenTail, take_text
+from sundog.engines.embedded.token_text import TokenTail, take_text
+from sundog.engines.stop_texts import StopScanner
 from sundog.errors import EngineError, EngineOverloaded
 
 

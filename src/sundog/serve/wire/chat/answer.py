@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sundog.engines.base import Chunk, FinishReason
+from sundog.engines.stop_texts import StopScanner
 from sundog.engines.tool_use import ToolCall
 from sundog.errors import BadResponse
 from sundog.serve.wire.chat.final_text import FinalText
@@ -23,6 +24,8 @@ class ChatAnswerReader:
     def __init__(self, call: ChatCall) -> None:
         self._call = call
         self._final = FinalText() if call.is_constrained else None
+        self._stops = StopScanner(call.stop)
+        self._is_stopped = False
         self._pieces = WholePieces()
         self.calls: tuple[ToolCall, ...] = ()
         self.finish_reason: FinishReason | None = None
@@ -30,17 +33,30 @@ class ChatAnswerReader:
     def feed(self, chunk: Chunk) -> str:
         """Return the text that a chunk adds; after the last one `calls` and `finish_reason` are known. BadResponse for
         an answer that is neither text nor a call."""
-        text = chunk.text if self._final is None else self._final.feed(chunk.text)
+        text = self._final_text(chunk.text)
         calls = chunk.tool_calls
         if chunk.finish_reason is None:
-            return self._pieces.feed(text)
-        if self._final is not None:
+            return self._pieces.feed(self._until_stop(text, is_last=False))
+        if self._final is not None and not self._is_stopped:
             rest = self._final.end(chunk.finish_reason)
             text += rest.text
             calls = () if rest.call is None else (rest.call,)
-        text = self._pieces.feed(text) + self._pieces.end()
+        text = self._pieces.feed(self._until_stop(text, is_last=True)) + self._pieces.end()
         self.calls = tuple(self._with_id(number, call) for number, call in enumerate(calls))
         self.finish_reason = self._end_of(chunk.finish_reason)
+        return text
+
+    def _final_text(self, piece: str) -> str:
+        """Return what a piece adds to the final answer; nothing once a text of `stop` has ended it."""
+        if self._is_stopped:
+            return ""
+        return piece if self._final is None else self._final.feed(piece)
+
+    def _until_stop(self, text: str, *, is_last: bool) -> str:
+        """Return what can be sent of the text, none of it after a text that ends the answer."""
+        if self._is_stopped:
+            return ""
+        text, self._is_stopped = self._stops.feed(text, is_last=is_last)
         return text
 
     def _with_id(self, number: int, call: ToolCall) -> ToolCall:
@@ -51,7 +67,7 @@ class ChatAnswerReader:
 
     def _end_of(self, told: FinishReason) -> FinishReason:
         if not self.calls:
-            is_whole = self._final is not None and self._final.is_over
+            is_whole = self._is_stopped or (self._final is not None and self._final.is_over)
             return "stop" if told == "tool_calls" or is_whole else told
         if told == "length" and not self._call.is_constrained:
             return told

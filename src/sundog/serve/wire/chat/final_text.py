@@ -60,8 +60,7 @@ class FinalText:
         if answer.text != text or not text.lstrip().startswith("{") or reads_as_json(text):
             return answer
         if finish_reason != "length":
-            hint = "a text of `stop` in it cuts it off, or the engine does not constrain its answers"
-            raise BadResponse("the answer is not whole JSON", hint=hint, retryable=True)
+            raise BadResponse("the answer is not whole JSON: the engine does not constrain it", retryable=True)
         head = _HEAD.match(text)
         return ConstrainedAnswer(text[head.end() :] if head else "")
 

@@ -29,6 +29,9 @@ class ChatCall:
     request: GenerateRequest
     #: The answer is JSON that names a tool or the final answer (sundog.engines.structured.tool_form).
     is_constrained: bool
+    #: Texts that end the final answer of such JSON, and stay out of it. The engine is not told of them: they would cut
+    #: the JSON.
+    stop: tuple[str, ...]
     #: The request named the tool; an answer that calls it ends with `stop`.
     is_tool_named: bool
     is_streamed: bool
@@ -53,11 +56,14 @@ def chat_call(body: Mapping[str, Any], request_id: str, abilities: ChatAbilities
         messages = _told(messages, offered)
     if is_constrained:
         schema = _constrained(offered, schema, abilities)
+    stop = settings.stop if is_constrained else ()
+    if is_constrained:
+        settings = replace(settings, stop=())
     request = _request(request_id, messages, settings, schema)
     if abilities.tool_form == "native":
         request.tools, request.tool_choice = offered.tools, offered.choice
         request.has_parallel_calls = offered.has_parallel_calls
-    return ChatCall(request, is_constrained, offered.is_named, settings.is_streamed, settings.has_usage_chunk)
+    return ChatCall(request, is_constrained, stop, offered.is_named, settings.is_streamed, settings.has_usage_chunk)
 
 
 def _without_references(offered: OfferedTools) -> OfferedTools:
