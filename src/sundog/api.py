@@ -73,6 +73,8 @@ class PlanOptions(TypedDict, total=False):
     naive: bool
     objective: str | None
     placement: str
+    #: The address of a `sundog serve` whose models are asked.
+    via: str | None
 
 
 class Options(PlanOptions, total=False):
@@ -307,6 +309,7 @@ def _plan_choices(options: PlanOptions) -> PlanChoices:
         options.get("max_rows_in_flight"),
         options.get("objective"),
         options.get("placement", "auto"),
+        via=options.get("via"),
     )
 
 

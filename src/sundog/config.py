@@ -1,6 +1,6 @@
 """The settings that the environment decides, and the one place that reads it.
 
-Owns the variables and their defaults: SUNDOG_STATE, and those that flows name as `${env:NAME}`.
+Owns the variables and their defaults: SUNDOG_STATE, SUNDOG_API_KEY, and those that flows name as `${env:NAME}`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from sundog.secrets import Secrets
 
 STATE_DIR = ".sundog"
+SERVER_KEY = "SUNDOG_API_KEY"
 # One for the process: what one run reveals, no error of this process may show.
 _SECRETS = Secrets(os.environ)
 
@@ -24,9 +25,11 @@ class Config:
     state_dir: Path
     #: The environment that flows may name.
     secrets: Secrets
+    #: The key for a server that a run goes through, as a flow would write it; None without one.
+    server_key: str | None = None
 
 
 def read_config(state_dir: Path | None = None) -> Config:
     """Return the environment's settings; `state_dir` comes before SUNDOG_STATE."""
     chosen = state_dir or Path(os.environ.get("SUNDOG_STATE") or STATE_DIR)
-    return Config(chosen, _SECRETS)
+    return Config(chosen, _SECRETS, f"${{env:{SERVER_KEY}}}" if os.environ.get(SERVER_KEY) else None)

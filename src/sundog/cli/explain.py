@@ -21,6 +21,7 @@ from sundog.cli.options import (
     Sample,
     Seed,
     State,
+    Via,
     planned_session,
 )
 from sundog.cli.run import execute, files_of
@@ -70,6 +71,7 @@ def explain(
     naive: Naive = False,
     objective: ObjectiveOption = None,
     placement: PlacementOption = "auto",
+    via: Via = None,
     debug: Debug = False,
 ) -> None:
     """Print the plans of a flow and their cost.

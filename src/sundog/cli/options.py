@@ -39,7 +39,7 @@ def parse_inputs(written: list[str]) -> dict[str, str]:
 
 
 def planned_session(context: typer.Context, config: Config) -> Session:
-    """Plan the flow of a command that has the arguments and options of this page from FLOW to --placement, by the names
+    """Plan the flow of a command that has the arguments and options of this page from FLOW to --via, by the names
     that they have there."""
     from sundog.runtime.rows.row_choice import RowChoice
     from sundog.session.choices import PlanChoices, Rewriting
@@ -55,6 +55,7 @@ def planned_session(context: typer.Context, config: Config) -> Session:
         given["max_rows_in_flight"],
         given["objective"],
         given["placement"],
+        via=given["via"],
     )
     flow: Path = given["flow"]
     lists = KeptLists(config, is_fresh=bool(given.get("fresh")))
@@ -135,6 +136,12 @@ PlacementOption = Annotated[
         help="Who places steps on workers: auto, least, round_robin, operator_wise, min_switch, heft, halo_dp or "
         "partition.",
         autocompletion=completion.placements,
+    ),
+]
+Via = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="Ask the models of a `sundog serve`, after its live requests.", show_default=False
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N rows.", show_default=False)]

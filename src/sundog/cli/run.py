@@ -31,6 +31,7 @@ from sundog.cli.options import (
     Sample,
     Seed,
     State,
+    Via,
     planned_session,
 )
 from sundog.cli.terminal.console import print_note, print_result, require_stdout, result_stream
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
 
 MAX_SHOWN_FAILURES = 5
 STDOUT = Path("-")
+RunDeadline = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Start no call so long after the run began, as 2h.", show_default=False),
+]
 
 
 def run(
@@ -76,16 +81,14 @@ def run(
     max_tokens: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Stop before they have more tokens.", show_default=False)
     ] = None,
-    deadline: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Start no call so long after the run began, as 2h.", show_default=False),
-    ] = None,
+    deadline: RunDeadline = None,
     policy: Policy = None,
     max_rows_in_flight: MaxRows = None,
     no_rule: NoRule = [],  # noqa: B006 - as inputs
     naive: Naive = False,
     objective: ObjectiveOption = None,
     placement: PlacementOption = "auto",
+    via: Via = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report.")] = False,
     as_json: JSON = False,
     debug: Debug = False,

@@ -53,3 +53,5 @@ class PlanChoices:
     placement: str = "auto"
     #: The tables whose rows go to files; they are results too, whatever the flow asks for.
     outputs: tuple[str, ...] = ()
+    #: The address of a server that has the models, None where the flow's own engines answer.
+    via: str | None = None

@@ -121,6 +121,10 @@ def plan_session(
     be read.
     """
     check_choices(choices)
+    if choices.via is not None:
+        from sundog.session.through_server import through_server  # what few runs need
+
+        written = through_server(written, choices.via, config.server_key)
     rows = FlowRows(written, base_dir, choices.rows)
     operators = open_operators(written, base_dir)
     if [table.name for table in written.tables] == [""]:
