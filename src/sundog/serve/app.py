@@ -16,8 +16,10 @@ from starlette.responses import Response
 
 from sundog.access.api_keys import APIKeys
 from sundog.errors import SundogError
+from sundog.serve.batches.shelf import FileShelf
 from sundog.serve.bodies import json_response
 from sundog.serve.doors.descriptions import DescriptionDoor
+from sundog.serve.doors.files import FileDoor
 from sundog.serve.doors.flows import FlowDoor
 from sundog.serve.doors.health import HealthDoor
 from sundog.serve.doors.models.door import ModelDoor
@@ -31,7 +33,9 @@ log = logging.getLogger("sundog.serve")
 
 def make_app(serving: Serving) -> Starlette:
     """Return the ASGI application of what is served."""
-    doors = (ModelDoor(serving), FlowDoor(serving), DescriptionDoor(serving), HealthDoor(serving), SeeingDoor(serving))
+    shelf = FileShelf(serving.config.state_dir)
+    described = (DescriptionDoor(serving), HealthDoor(serving), SeeingDoor(serving))
+    doors = (ModelDoor(serving), FlowDoor(serving), FileDoor(serving, shelf), *described)
     routes = [route for door in doors for route in door.routes]
     handlers = {Refusal: _refused, HTTPException: _no_route, SundogError: _failed, Exception: _failed}
     guard = Middleware(KeyGuard, keys=APIKeys(serving.host.store))

@@ -14,7 +14,7 @@ from pathlib import Path
 from sundog.errors import StoreError, error_text
 from sundog.private_files import make_private_file, open_private
 
-STORE_VERSION = 8
+STORE_VERSION = 9
 CREATE_STORE = """
 create table results (
     key blob primary key,
@@ -114,6 +114,49 @@ create table accepted (
 create unique index accepted_by_key on accepted (run_id, principal, idempotency_key)
     where idempotency_key is not null;
 create index accepted_open on accepted (run_id, number) where ended is null;
+create table files (
+    number integer primary key,
+    file_id text not null unique,
+    principal text not null,
+    purpose text not null,
+    filename text not null,
+    num_bytes integer not null,
+    created_at real not null,
+    expires_at real,
+    batch_id text
+) strict;
+create index files_by_principal on files (principal, number);
+create table batches (
+    number integer primary key,
+    batch_id text not null unique,
+    principal text not null,
+    input_file_id text not null,
+    endpoint text not null,
+    completion_window text not null,
+    metadata text,
+    output_expires_s real,
+    output_file_id text not null,
+    error_file_id text not null,
+    created_at real not null,
+    expires_at real not null,
+    status text not null,
+    times text not null,
+    num_lines integer not null,
+    num_completed integer not null,
+    num_failed integer not null,
+    errors text not null
+) strict;
+create index batches_by_principal on batches (principal, number);
+create index batches_open on batches (number)
+    where status in ('validating', 'in_progress', 'finalizing', 'cancelling');
+create table batch_lines (
+    batch_id text not null,
+    number integer not null,
+    is_error integer not null,
+    body blob not null,
+    primary key (batch_id, number)
+) strict;
+create index batch_lines_by_kind on batch_lines (batch_id, is_error, number);
 create table spent (
     scope text primary key,
     nano_usd integer not null,

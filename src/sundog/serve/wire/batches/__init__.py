@@ -1,0 +1,1 @@
+"""The forms of files and batches on the wire."""
