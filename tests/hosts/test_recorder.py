@@ -122,7 +122,8 @@ def test_every_attempt_of_the_driver_has_a_record() -> None:
     failed, succeeded, cancelled = heard
     assert (failed.num_answered, failed.usage) == (0, None)
     assert succeeded[:4] == ("p", "p/0", "f", "a")
-    assert succeeded[-5:] == (Usage(10, 3, 4), 5, 4, 0, 0.0)
+    assert succeeded[8:] == (Usage(10, 3, 4), 5, 4, 0, 0.0, None, "")
+    assert str(failed.failure) == "not yet"
     assert succeeded.call_s == pytest.approx(2.0 / 5)
     assert cancelled.ended_s - cancelled.began_s == pytest.approx(1.0)
 

@@ -68,7 +68,7 @@ def test_requests_on_their_own_are_no_successors_of_each_other() -> None:
     core.tell(arrived("a", prefix_key=(1, 2), has_successor=True))
     core.tell(RequestFinished(1.0, "a"))
     core.tell(arrived("b", 2.0, prefix_key=(1, 2), has_successor=True))
-    (request,) = core.core._requests.values()
+    (request,) = core.core.requests.values()
     assert (request.is_successor, request.num_inherited_blocks) == (False, 0)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from sundog.engines.base import Usage
+from sundog.errors import CallError
 from sundog.sched.events import Submit
 
 T = TypeVar("T")
@@ -54,6 +55,10 @@ class Attempt(NamedTuple):
     num_counted_tokens: int = 0
     #: As of Success.
     num_result_bytes: float = 0.0
+    #: The error of an attempt that failed.
+    failure: CallError | None = None
+    #: The one who is charged for it, "" where nobody told.
+    tenant: str = ""
 
     @property
     def call_s(self) -> float:

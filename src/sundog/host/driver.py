@@ -38,6 +38,7 @@ from sundog.sched.events import (
     Why,
     WorkflowLeft,
 )
+from sundog.sched.views import RequestView
 
 T = TypeVar("T")
 
@@ -125,6 +126,11 @@ class Driver:
         """Return the core's books on each pool, to be read alone."""
         return self._core.pools
 
+    @property
+    def requests(self) -> Mapping[str, RequestView]:
+        """Return the requests that have not ended, by id, to be read alone."""
+        return self._core.requests
+
     def now_s(self) -> float:
         """Return the seconds since this driver began."""
         return self._loop.time() - self._start_s
@@ -195,7 +201,7 @@ class Driver:
         waiter.failure = error
         waiter.next = self._loop.create_future()
         ended_s = self.now_s()
-        self.recorder.end(running, ended_s, "failed")
+        self.recorder.end(running, ended_s, "failed", failure=error)
         self._handle(RequestFailed(ended_s, submit.request_id, error.retryable, error.retry_after_s))
 
     def _succeeded(self, arrived: RequestArrived, running: RunningAttempt, success: Success[Any]) -> None:

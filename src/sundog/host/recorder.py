@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sundog.errors import CallError
 from sundog.host.attempt import Attempt, AttemptOutcome, Listener, Success
 from sundog.sched.events import RequestArrived
 
@@ -98,7 +99,12 @@ class Recorder:
         return RunningAttempt(arrived, replica_id, pool, replica, now_s)
 
     def end(
-        self, running: RunningAttempt, now_s: float, outcome: AttemptOutcome, gave: Success[Any] = NO_ANSWER
+        self,
+        running: RunningAttempt,
+        now_s: float,
+        outcome: AttemptOutcome,
+        gave: Success[Any] = NO_ANSWER,
+        failure: CallError | None = None,
     ) -> None:
         """The attempt has ended."""
         running.pool.count(-1, now_s)
@@ -126,6 +132,8 @@ class Recorder:
             gave.num_answered,
             running.arrived.num_prompt_tokens,
             gave.num_result_bytes,
+            failure,
+            facts.tenant,
         )
         for listener in self._listeners:
             listener(attempt)

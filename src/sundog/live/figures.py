@@ -6,7 +6,8 @@ Owns the counts. Metrics, pages and the history read them.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass
 
 from sundog.host.attempt import Attempt
 from sundog.measured.node_history import Observations
@@ -49,34 +50,75 @@ class CallFigures:
                 self.num_cached_tokens += usage.num_cached_tokens
 
 
+@dataclass(slots=True)
+class StepCounts:
+    """The calls of one step."""
+
+    num_asked: int = 0
+    num_executed: int = 0
+    num_reused: int = 0
+    #: Attempts that failed; another one may have followed.
+    num_failed: int = 0
+
+
+NO_STEP_COUNTS = StepCounts()
+
+
+class ReplicaFigures:
+    """This class counts what the answers of one replica tell of its prefix cache."""
+
+    def __init__(self) -> None:
+        self.num_queried_tokens = 0
+        self.num_cached_tokens = 0
+
+    def heard(self, attempt: Attempt) -> None:
+        """Count an attempt that has ended."""
+        if attempt.usage is not None and attempt.usage.num_cached_tokens is not None:
+            self.num_queried_tokens += attempt.usage.num_prompt_tokens
+            self.num_cached_tokens += attempt.usage.num_cached_tokens
+
+
 class FlowFigures:
     """This class counts the calls of one flow."""
 
     def __init__(self) -> None:
         self.observations = Observations()
-        #: Calls that steps of rows asked for.
-        self.num_asked = 0
-        self.num_executed = 0
-        #: Calls that a result, or an equal call in flight, has answered.
-        self.num_reused = 0
+        #: By step.
+        self.steps: defaultdict[str, StepCounts] = defaultdict(StepCounts)
         self.num_prompt_tokens = 0
         self.num_cached_tokens = 0
         self.num_output_tokens = 0
 
-    def asked(self) -> None:
+    @property
+    def num_asked(self) -> int:
+        """Calls that steps of rows asked for."""
+        return sum(step.num_asked for step in self.steps.values())
+
+    @property
+    def num_executed(self) -> int:
+        return sum(step.num_executed for step in self.steps.values())
+
+    @property
+    def num_reused(self) -> int:
+        """Calls that a result, or an equal call in flight, has answered."""
+        return sum(step.num_reused for step in self.steps.values())
+
+    def asked(self, step: str) -> None:
         """A step of a row asked for a call."""
-        self.num_asked += 1
+        self.steps[step].num_asked += 1
 
     def reused(self, step: str, *, is_of_another_run: bool) -> None:
         """A result that was there, or that an equal call gives, is the answer to a call."""
-        self.num_reused += 1
+        self.steps[step].num_reused += 1
 
     def passed(self, node: str) -> None:
         """A row has passed a node. Nothing drains in a run without an end."""
 
     def heard(self, attempt: Attempt, model: str) -> None:
         """Count the calls that an attempt has answered."""
-        self.num_executed += attempt.num_answered
+        step = self.steps[attempt.step]
+        step.num_executed += attempt.num_answered
+        step.num_failed += attempt.outcome == "failed"
         if attempt.usage is not None:
             self.num_prompt_tokens += attempt.usage.num_prompt_tokens
             self.num_cached_tokens += attempt.usage.num_cached_tokens or 0

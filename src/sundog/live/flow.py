@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -19,6 +19,7 @@ from pydantic_core import to_json
 
 from sundog.execution.row_way import RowEnd
 from sundog.ir.row_ids import RowRef
+from sundog.live.figures import NUM_RECENT
 from sundog.live.flow_request import FlowRequest
 from sundog.live.refusals import KeyReused, Overloaded
 from sundog.live.row_runner import TABLE, RowRunner
@@ -41,6 +42,8 @@ class LiveFlow:
         #: Requests that came in this process, and by state the rows of those that have ended in it.
         self.num_accepted = 0
         self.num_ended_rows: Counter[str] = Counter()
+        #: Seconds of the requests that ended last, from their acceptance on.
+        self.recent_s: deque[float] = deque(maxlen=NUM_RECENT)
         self.is_stopping = False
         self._book = book
         self._next_number = book.next_number(run_id)
@@ -181,4 +184,5 @@ class LiveFlow:
     async def _end(self, request: FlowRequest) -> None:
         await self._book.end(request.accepted.request_id, "cancelled" if request.is_cancelled else "completed")
         self.num_ended_rows.update(end.state for end in request.ends.values())
+        self.recent_s.append(max(0.0, time.time() - request.accepted.accepted_at))
         self._forget(request)

@@ -6,6 +6,7 @@ Owns their life, and which flows are served. Never reads a flow file and never s
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ from sundog.ir.physical import PhysicalPlan
 from sundog.ir.pool_names import label_of
 from sundog.ir.values.canonical import describe_value, fingerprint
 from sundog.live.engines import LiveEngines
-from sundog.live.figures import CallFigures, FlowFigures
+from sundog.live.failures import Failures
+from sundog.live.figures import CallFigures, FlowFigures, ReplicaFigures
 from sundog.live.flow import LiveFlow
 from sundog.live.models import ModelCalls
 from sundog.live.row_runner import RowRunner
@@ -91,6 +93,10 @@ class LiveHost:
         self.figures: dict[str, FlowFigures] = {}
         #: By pool, flow and step, the attempts of all flows and of models.
         self.calls: dict[tuple[str, str, str], CallFigures] = {}
+        #: By replica.
+        self.replicas: dict[str, ReplicaFigures] = {}
+        #: The failures of rows and attempts.
+        self.failures = Failures(secrets.redact)
 
     async def serve(self, served: Served) -> LiveFlow:
         """Serve a flow from now on, in place of the one of its name, whose rows end as they began; and go on with what
@@ -135,7 +141,7 @@ class LiveHost:
         executor = RowExecutor(table, plan.logical.constants, calls, figures.observations, figures, turns)
         for operator in served.operators.values():
             self._stack.push_async_callback(operator.close)
-        return RowRunner(scope, executor, self.store, self.driver, self.failure)
+        return RowRunner(flow.name, scope, executor, self.store, self.driver, self.failure, self.failures)
 
     def decoded(self, body: bytes) -> Any:
         """Return the value of the body of a row that has ended."""
@@ -170,6 +176,9 @@ class LiveHost:
         # What a client tells of itself makes no key here, so that their number has a bound.
         key = (attempt.pool, "", "") if figures is None else (attempt.pool, attempt.flow, attempt.step)
         self.calls.setdefault(key, CallFigures()).heard(attempt)
+        self.replicas.setdefault(attempt.replica_id, ReplicaFigures()).heard(attempt)
+        if attempt.failure is not None:
+            self.failures.attempt_failed(attempt, attempt.failure, time.time())
         if figures is not None:
             figures.heard(attempt, self.engines.model_of(attempt.pool))
 

@@ -16,6 +16,7 @@ from sundog.execution.executor import RowExecutor
 from sundog.execution.row_way import NodeFailed, RowEnd
 from sundog.host.driver import Driver
 from sundog.ir.row_ids import RowRef
+from sundog.live.failures import Failures
 from sundog.live.flow_request import FlowRequest
 from sundog.live.terms import LiveScope, Terms
 from sundog.store.store import Store
@@ -34,9 +35,19 @@ class RowRunner:
     """This class runs the rows of one flow's requests."""
 
     def __init__(
-        self, scope: LiveScope, executor: RowExecutor, store: Store, driver: Driver, on_failure: asyncio.Future[None]
+        self,
+        flow: str,
+        scope: LiveScope,
+        executor: RowExecutor,
+        store: Store,
+        driver: Driver,
+        on_failure: asyncio.Future[None],
+        failures: Failures,
     ) -> None:
-        """`on_failure`: the host ends with what is set here, which is a bug, or a store that takes nothing any more."""
+        """`on_failure`: the host ends with what is set here, which is a bug, or a store that takes nothing any more.
+        `failures`: counts the rows that fail."""
+        self._flow = flow
+        self._failures = failures
         self._scope = scope
         self._executor = executor
         self._store = store
@@ -100,6 +111,9 @@ class RowRunner:
         # What is on its way to the disk is cancelled by nobody.
         request.running.discard(_this_task())
         await self._store.put_row(self._scope.run_id, ref, end.state, end.body, end.asked, end.said)
+        if end.state == "failed":
+            told = self._store.decoded(end.body)
+            self._failures.row_failed(self._flow, told["node"], told["cause"], time.time(), terms.tenant)
         await request.row_ended(place, end)
 
     async def _end_of(self, request: FlowRequest, ref: RowRef, row: Mapping[str, Any], terms: Terms) -> RowEnd:

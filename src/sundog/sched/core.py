@@ -71,10 +71,10 @@ class SchedulerCore:
     def __init__(self, policies: PolicySet) -> None:
         self._policies = policies
         self._book = PoolBook()
-        #: By name; whoever watches reads them, and changes nothing.
+        #: By name; whoever watches reads these and the requests that are open, and changes nothing.
         self.pools = self._book.pools
         self._replicas = self._book.replicas
-        self._requests: dict[str, RequestView] = {}
+        self.requests: dict[str, RequestView] = {}
         self._parked = ParkingBook(self.pools, self._replicas)
         self._delayed = DelayBook()
         self._is_draining = False
@@ -129,11 +129,11 @@ class SchedulerCore:
 
     @property
     def num_unfinished(self) -> int:
-        return len(self._requests)
+        return len(self.requests)
 
     def check(self) -> None:
         """Assert that the books agree with each other; for tests and idle moments."""
-        running = [request for request in self._requests.values() if request.replica_id is not None]
+        running = [request for request in self.requests.values() if request.replica_id is not None]
         assert self._num_running == len(running)
         for replica in self._replicas.values():
             assert replica.num_open_workflows == self._between_calls.num_at(replica), replica
@@ -144,11 +144,9 @@ class SchedulerCore:
         placed = sorted(
             [*arrived, *waiting, *parked, *self._delayed.request_ids(), *(request.request_id for request in running)]
         )
-        assert placed == sorted(self._requests), "every request is in exactly one place"
-        assert all(holder in self._requests for holder in self._parked.holders()), (
-            "parked behind a request that is gone"
-        )
-        self._book.check(self._requests.values())
+        assert placed == sorted(self.requests), "every request is in exactly one place"
+        assert all(holder in self.requests for holder in self._parked.holders()), "parked behind a request that is gone"
+        self._book.check(self.requests.values())
         self._devices.check()
         self._workers.check()
 
@@ -160,7 +158,7 @@ class SchedulerCore:
         for request in pool.clear():
             self._give_up(request, actions, "closed")
         # Others wait for a time, for another one's prefill, or for the last of their moment.
-        for request in [one for one in self._requests.values() if one.pool == event.pool and one.replica_id is None]:
+        for request in [one for one in self.requests.values() if one.pool == event.pool and one.replica_id is None]:
             self._forget_place(pool, request)
             self._give_up(request, actions, "closed")
         self._book.forget_if_closed(event.pool)
@@ -196,7 +194,7 @@ class SchedulerCore:
         self._fill(self.pools[replica.pool], actions)
 
     def _request_arrived(self, event: RequestArrived, actions: list[Action]) -> None:
-        assert event.request_id not in self._requests, f"request {event.request_id} is there already"
+        assert event.request_id not in self.requests, f"request {event.request_id} is there already"
         refusal = self._book.refusal(event.pool)
         if refusal is None:
             self._record_arrival(event, self.pools[event.pool])
@@ -231,7 +229,7 @@ class SchedulerCore:
         if event.facts.deadline_s is not None:
             request.deadline_s = event.time_s + event.facts.deadline_s
         self._turns.arrive(request)
-        self._requests[event.request_id] = request
+        self.requests[event.request_id] = request
         self._workers.begin_step(event.pool, request.node)
         self._arrived.append(request)
 
@@ -244,7 +242,7 @@ class SchedulerCore:
             self._fill(self.pools[name], actions)
 
     def _prefill_ended(self, event: PrefillEnded, actions: list[Action]) -> None:
-        request = self._requests[event.request_id]
+        request = self.requests[event.request_id]
         assert request.replica_id is not None, f"{event.request_id} is not running"
         replica = self._replicas[request.replica_id]
         replica.prefixes.end(request.prefix_key, request.request_id, is_warm=True)
@@ -252,7 +250,7 @@ class SchedulerCore:
         self._fill(self.pools[request.pool], actions)
 
     def _request_finished(self, event: RequestFinished, actions: list[Action]) -> None:
-        request = self._requests.pop(event.request_id)
+        request = self.requests.pop(event.request_id)
         replica = self._leave_replica(request, actions, is_warm=True)
         self._turns.finish(request, replica, event)
         if request.has_successor:
@@ -262,7 +260,7 @@ class SchedulerCore:
         self._fill(self.pools[request.pool], actions)
 
     def _request_failed(self, event: RequestFailed, actions: list[Action]) -> None:
-        request = self._requests[event.request_id]
+        request = self.requests[event.request_id]
         replica = self._leave_replica(request, actions, is_warm=False)
         request.failed_replicas = (*request.failed_replicas, replica.replica_id)
         self._unpark(request.request_id)
@@ -287,7 +285,7 @@ class SchedulerCore:
         return "draining" if self._is_draining else None
 
     def _request_cancelled(self, event: RequestCancelled, actions: list[Action]) -> None:
-        request = self._requests.pop(event.request_id)
+        request = self.requests.pop(event.request_id)
         self._turns.break_off(request)
         pool = self.pools[request.pool]
         if request.replica_id is not None:
@@ -311,7 +309,7 @@ class SchedulerCore:
     def _timer_fired(self, event: TimerFired, actions: list[Action]) -> None:
         touched = {name: pool for name, pool in self.pools.items() if pool.aside and pool.call_back(event.time_s)}
         for request_id in self._delayed.due(event.time_s):
-            request = self._requests[request_id]
+            request = self.requests[request_id]
             touched[request.pool] = self.pools[request.pool]
             self._enqueue(touched[request.pool], request)
         for pool in touched.values():
@@ -326,10 +324,10 @@ class SchedulerCore:
     def _drain(self, event: Draining, actions: list[Action]) -> None:
         self._is_draining = True
         for request_id in self._delayed.clear():
-            self._give_up(self._requests[request_id], actions, "draining")
+            self._give_up(self.requests[request_id], actions, "draining")
 
     def _give_up(self, request: RequestView, actions: list[Action], why: Why = "failed") -> None:
-        del self._requests[request.request_id]
+        del self.requests[request.request_id]
         self._turns.break_off(request)
         actions.append(GiveUp(request.request_id, request.num_attempts, why))
 
@@ -343,7 +341,7 @@ class SchedulerCore:
 
     def _defer(self, request: RequestView, replica: ReplicaView, verdict: Deferred, actions: list[Action]) -> None:
         if verdict.until_s is None:
-            assert verdict.until in self._requests, f"deferred until {verdict.until}, which is not there"
+            assert verdict.until in self.requests, f"deferred until {verdict.until}, which is not there"
             self._parked.park(request, replica, verdict.until)
         elif verdict.until_s != request.aside_until_s:
             request.aside_until_s = verdict.until_s

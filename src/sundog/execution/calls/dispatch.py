@@ -57,7 +57,7 @@ class CallCounts(Protocol):
     """This class counts calls that have no attempt of their own: each that was asked for, and each that was answered
     without executing it."""
 
-    def asked(self) -> None: ...
+    def asked(self, step: str) -> None: ...
 
     def reused(self, step: str, *, is_of_another_run: bool) -> None: ...
 
@@ -89,7 +89,7 @@ class Dispatcher:
 
     async def call(self, node: CallExec, scope: Scope, identity: CallIdentity) -> CallAnswer:
         """Return the call's answer, committed; CallError when it failed, RunStopped when the run drains."""
-        self._counts.asked()
+        self._counts.asked(node.name)
         call, key = self._binder.bind(node, scope, identity)
         if not call.is_prepared:
             call, key = await self._binder.prepare(node, call, identity)

@@ -29,7 +29,7 @@ class RunFigures:
         self.recorder = Recorder(self.progress.heard, self._observe, self._add_work)
         self._models = models
 
-    def asked(self) -> None:
+    def asked(self, step: str) -> None:
         """A step of a row asked for a call."""
         self.progress.num_asked += 1
 

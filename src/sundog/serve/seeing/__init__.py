@@ -1,0 +1,1 @@
+"""The status of a server, the live page, and the log of its requests."""
