@@ -87,6 +87,8 @@ class LiveHost:
         self.shared = SharedAnswers(store, GATEWAY)
         #: By name, the flows that are served.
         self.flows: dict[str, LiveFlow] = {}
+        #: By flow, the operators of the plan that is served.
+        self._operators: dict[str, Mapping[str, Operator]] = {}
         #: Set where the host cannot go on.
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         #: By flow, what its calls have shown.
@@ -105,6 +107,10 @@ class LiveHost:
         plan = served.plan
         await self.engines.open(used_engines(plan), self.driver)
         self.engines.open_tools(tool_limits(plan, served.operators), self.driver)
+        if self._operators.get(served.name) is not served.operators:
+            self._operators[served.name] = served.operators
+            for operator in served.operators.values():
+                self._stack.push_async_callback(operator.close)
         flow = self.flows.get(served.name)
         if flow is not None:
             flow.renew(self._runner(flow, served), plan.max_rows_in_flight)
@@ -139,8 +145,6 @@ class LiveHost:
         (table,) = plan.tables
         turns = turn_facts(plan, history)
         executor = RowExecutor(table, plan.logical.constants, calls, figures.observations, figures, turns)
-        for operator in served.operators.values():
-            self._stack.push_async_callback(operator.close)
         return RowRunner(flow.name, scope, executor, self.store, self.driver, self.failure, self.failures)
 
     def decoded(self, body: bytes) -> Any:
@@ -157,12 +161,16 @@ class LiveHost:
     async def close(self) -> None:
         """Let go of all that still runs."""
         await asyncio.gather(*(flow.close() for flow in self.flows.values()))
-        self.keep_history()
+        await self.keep_history()
 
-    def keep_history(self) -> None:
-        """Add to the history what the calls have shown since the last time."""
-        for name, figures in self.figures.items():
-            extend_history(self._state_dir, name, figures.observations.take())
+    async def keep_history(self) -> list[str]:
+        """Add to the history what the rows have shown since the last time, and return the flows of which it is
+        something."""
+        taken = {name: figures.observations.take() for name, figures in self.figures.items()}
+        shown = {name: records for name, records in taken.items() if records}
+        for name, records in shown.items():
+            await asyncio.to_thread(extend_history, self._state_dir, name, records)
+        return list(shown)
 
     async def tick(self) -> None:
         """Look now and then at what happens outside of this process, as a person's answers."""

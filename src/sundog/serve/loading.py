@@ -5,8 +5,8 @@ Owns what a flow may not be that is served. Never opens an engine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sundog.config import Config
@@ -47,11 +47,17 @@ def load_served(path: Path, config: Config) -> LoadedFlow:
     written = load_plan(path, {}, KeptLists(config))
     _check(written, path)
     operators = open_operators(written, path.parent)
-    selectivity = selectivity_of(written, [], read_history(config.state_dir, written.name))
-    plan = plan_flow(written, operators, NO_CHOICES, selectivity).plan
+    plan = plan_flow(written, operators, NO_CHOICES, _shown_selectivity(written, config)).plan
     (table,) = written.tables
     outputs = tuple(name for name, _ in table.outputs)
     return LoadedFlow(path, Served(plan, operators), columns_that_rows_need(table), outputs)
+
+
+def replanned(flow: LoadedFlow, config: Config) -> LoadedFlow:
+    """Return the same flow, planned by what its rows have shown since."""
+    served, written = flow.served, flow.served.plan.written
+    plan = plan_flow(written, served.operators, NO_CHOICES, _shown_selectivity(written, config)).plan
+    return replace(flow, served=replace(served, plan=plan))
 
 
 def check_flow_names(flows: Sequence[LoadedFlow]) -> None:
@@ -62,6 +68,10 @@ def check_flow_names(flows: Sequence[LoadedFlow]) -> None:
             what = f"two flows are named '{flow.name}': {by_name[flow.name]} and {flow.path}"
             raise FlowError(what, where=str(flow.path), hint="give one of them another name")
         by_name[flow.name] = flow.path
+
+
+def _shown_selectivity(written: LogicalPlan, config: Config) -> Mapping[str, float]:
+    return selectivity_of(written, [], read_history(config.state_dir, written.name))
 
 
 def _check(written: LogicalPlan, path: Path) -> None:

@@ -56,7 +56,11 @@ async def serve_flows(
     """Serve until a signal asks for the end. `on_ready` hears of the address. Raises what the host failed with."""
     check_listen_address(options.host, has_keys=_has_keys(config.state_dir))
     with listening(options.host, options.port) as listener:
-        async with open_serving(config, paths, options.engines) as serving, beside(serving.look_for_changes()):
+        async with (
+            open_serving(config, paths, options.engines) as serving,
+            beside(serving.look_for_changes()),
+            beside(serving.keep_plans_fresh()),
+        ):
             server = _Server(_configured(make_app(serving)))
             stop = asyncio.Event()
             with _signals(stop, serving):

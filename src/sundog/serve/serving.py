@@ -12,14 +12,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sundog.config import Config
-from sundog.errors import FlowError, SundogError
+from sundog.errors import FlowError, StoreError, SundogError
 from sundog.ir.logical import EngineBlock
 from sundog.live.host import LiveHost, open_live_host
 from sundog.serve.engine_file import DEFAULT_ENGINE
-from sundog.serve.loading import LoadedFlow, check_flow_names, load_served
+from sundog.serve.loading import LoadedFlow, check_flow_names, load_served, replanned
 
 log = logging.getLogger("sundog.serve")
 LOOK_S = 1.0
+RENEW_S = 60.0
+"""Plans are made anew so often, where rows have shown anything since."""
 
 
 class Serving:
@@ -54,6 +56,30 @@ class Serving:
             for flow in list(self.loaded.values()):
                 if _changed_at(flow.path) != self._changed_at[flow.path]:
                     await self._reload(flow)
+
+    async def keep_plans_fresh(self) -> None:
+        """Renew plans now and then, for as long as nobody cancels this."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            await self.renew_plans()
+
+    async def renew_plans(self) -> None:
+        """Keep what rows have shown, and plan those flows by it of which they have shown something. Rows end with the
+        plan that they began with. A flow that cannot be planned is served on as it was."""
+        try:
+            shown = await self.host.keep_history()
+        except StoreError as error:
+            log.error("what rows have shown is not kept: %s", error)
+            return
+        for name in shown:
+            flow = self.loaded[name]
+            try:
+                renewed = await asyncio.to_thread(replanned, flow, self.config)
+                if self.loaded[name] is flow:
+                    await self.host.serve(renewed.served)
+                    self.loaded[name] = renewed
+            except SundogError as error:
+                log.error("the plan of the flow '%s' is not renewed: %s", name, error)
 
     async def drain(self, within_s: float) -> None:
         """Take nothing more, and return when what was accepted has ended, or after `within_s`."""
