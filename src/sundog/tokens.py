@@ -12,6 +12,9 @@ CHARACTERS_PER_TOKEN = 4
 DEFAULT_OUTPUT_TOKENS = 256
 """The tokens that the scheduler takes an answer to need when the step does not say."""
 
+TEMPLATE_TOKENS, MESSAGE_TOKENS = 128, 16
+"""The tokens that a server's chat template may add to a prompt, and to each of its messages."""
+
 
 class TokenPrices(BaseModel):
     """US dollars per million tokens."""

@@ -107,6 +107,9 @@ HEADERS: Mapping[str, tuple[str, ...]] = {
     "traceparent": ("00-1-2-3", "x"),
     "content-length": ("3", "x", "-1", "99999999999999"),
     "content-type": ("text/plain", "application/json; charset=utf-7", "multipart/form-data"),
+    "x-sundog-budget": ("1", "0", "-1", "nan", "much", "1e300"),
+    "x-sundog-max-usd": ("1", "0", "-1", "inf", "much"),
+    "x-sundog-max-tokens": ("10000", "0", "-1", "1.5", "99999999999999999999"),
     "x-request-id": ("one", "\xe9"),
 }
 

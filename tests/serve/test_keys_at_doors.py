@@ -11,20 +11,16 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import openai
 import pytest
 
-from sundog.access.api_keys import APIKeys
-from sundog.access.principal import KeyTerms
 from sundog.errors import ConfigError
 from sundog.ir.logical import EngineBlock
-from sundog.ledger.ledger import SpendingLimits
 from sundog.serve.server import check_listen_address
-from sundog.store.store import Store
 from tests.serve.asking import ask
+from tests.serve.keyed import Clock, added, kept_keys
 from tests.serve.running import Running, running
 
 MODELS = [EngineBlock("one", "null", {"model": "model-one"}), EngineBlock("two", "null", {"model": "model-two"})]
@@ -44,32 +40,6 @@ outputs: {{facts: "{{{{ facts.text }}}}"}}
 ROW = {"row": {"topic": "bees"}}
 WRONG = "sk-sundog-" + "w" * 43
 SLOW = EngineBlock("slow", "null", {"model": "slow", "latency_s": 60.0})
-
-
-@contextmanager
-def kept_keys(state_dir: Path) -> Iterator[APIKeys]:
-    """The keys of a state folder, as another process has them."""
-    store = Store(state_dir)
-    try:
-        yield APIKeys(store)
-    finally:
-        store.close()
-
-
-def added(state_dir: Path, name: str, tenant: str = "", **terms: Any) -> str:
-    with kept_keys(state_dir) as keys:
-        return keys.add(name, tenant or name, KeyTerms(**terms))[0]
-
-
-class Clock:
-    """The time of the guard, which a test moves."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.ahead_s = 0.0
-        clock = SimpleNamespace(
-            time=lambda: time.time() + self.ahead_s, monotonic=lambda: time.monotonic() + self.ahead_s
-        )
-        monkeypatch.setattr("sundog.serve.guard.time", clock)
 
 
 @pytest.fixture
@@ -326,21 +296,3 @@ def test_others_reach_only_a_server_with_keys() -> None:
         check_listen_address("0.0.0.0", has_keys=False)
     check_listen_address("127.0.0.1", has_keys=False)
     check_listen_address("0.0.0.0", has_keys=True)
-
-
-def test_limits_that_the_server_does_not_keep_let_nothing_be_spent(tmp_path: Path) -> None:
-    of_key, of_tenant = added(tmp_path, "one", max_usd=20.0), added(tmp_path, "two", tenant="team")
-    with kept_keys(tmp_path) as keys:
-        keys.limit_tenant("team", SpendingLimits(max_tokens=1000))
-    with running(tmp_path, engines=MODELS) as server:
-        for key in (of_key, of_tenant):
-            headers = {"x-api-key": key}
-            refused = ask(server.address, "POST", "/v1/chat/completions", CHAT, headers)
-            assert (refused.status, refused.body["error"]["code"]) == (403, "spending_limit_not_kept")
-            assert ask(server.address, "GET", "/v1/models", None, headers).status == 200
-
-
-def test_a_budget_that_the_server_does_not_keep_is_refused(tmp_path: Path) -> None:
-    with running(tmp_path, engines=MODELS) as server:
-        refused = ask(server.address, "POST", "/v1/chat/completions", CHAT, {"x-sundog-budget": "1.5"})
-        assert (refused.status, refused.body["error"]["param"]) == (400, "x-sundog-budget")

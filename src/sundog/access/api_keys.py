@@ -14,7 +14,7 @@ from secrets import token_hex, token_urlsafe
 from sundog.access.principal import KeyTerms, Principal
 from sundog.errors import ConfigError, suggest
 from sundog.ledger.charges import NO_CHARGE, Charge
-from sundog.ledger.ledger import SpendingLimits, SpendingScope
+from sundog.ledger.ledger import NO_LIMITS, SpendingLimits, SpendingScope
 from sundog.store.spending import SpentBook
 from sundog.store.store import Store
 
@@ -105,6 +105,12 @@ class APIKeys:
         """Return the limits of all tenants that have any."""
         found = self._store.select("select tenant, max_usd, max_tokens from tenants order by tenant", ())
         return {tenant: SpendingLimits(max_usd, max_tokens) for tenant, max_usd, max_tokens in found}
+
+    def limits_of(self, key_id: str, tenant: str) -> tuple[tuple[SpendingScope, SpendingLimits], ...]:
+        """Return what may be spent with a key, known by its id, and by its tenant, also where it was revoked."""
+        found = self._store.select("select terms from api_keys where key_id = ?", (key_id,))
+        terms = KeyTerms.of_json(found[0][0]) if found else KeyTerms()
+        return Principal(key_id, tenant, terms, self.tenant_limits().get(tenant, NO_LIMITS)).scopes
 
     def spent(self, scope: SpendingScope) -> Charge:
         """Return what a key or a tenant has spent, with what is held for calls that run."""

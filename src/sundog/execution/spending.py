@@ -86,6 +86,11 @@ class SpendingAccounts:
             await self._book.forget(scope)
         return spent
 
+    def leave(self, scope: SpendingScope) -> None:
+        """Forget an account in this process; what it has spent is written. No call of it may run or wait."""
+        self._ledger.close(scope)
+        self._written.discard(scope)
+
     def is_open(self, scope: SpendingScope) -> bool:
         return self._ledger.is_open(scope)
 

@@ -18,6 +18,7 @@ from sundog.host.health import Health
 from sundog.host.replicas import replica_added
 from sundog.ir.logical import EngineBlock
 from sundog.ir.pool_names import engine_of, engine_pool
+from sundog.ledger.charges import Tariff
 from sundog.sched.events import ReplicaAdded
 from sundog.secrets import Secrets
 from sundog.servers.run_servers import RunServers
@@ -37,6 +38,8 @@ class LiveEngines:
         self.engines: dict[str, Engine] = {}
         self.by_pool: dict[str, Engine] = {}
         self.options: dict[str, EngineOptions] = {}
+        #: By pool, what its tokens cost.
+        self.tariffs: dict[str, Tariff] = {}
 
     def check(self, blocks: Sequence[EngineBlock]) -> None:
         """Raise ConfigError where a block has the name of another engine that is open, or runs on workers."""
@@ -63,6 +66,7 @@ class LiveEngines:
             self.engines |= started
             pool = engine_pool(block.name)
             kind, self.options[pool] = opened(block)
+            self.tariffs[pool] = Tariff.of(self.options[pool].price)
             self._identities[pool] = kind.identity(self.options[pool])
             self.by_pool[pool] = next(iter(started.values()))
             for replica_id, engine in started.items():

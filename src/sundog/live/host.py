@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from sundog.host.waits import Waits
 from sundog.ir.physical import PhysicalPlan
 from sundog.ir.pool_names import label_of
 from sundog.ir.values.canonical import describe_value, fingerprint
+from sundog.live.accounts import LiveAccounts
+from sundog.live.budgets import ProgramBudgets
 from sundog.live.engines import LiveEngines
 from sundog.live.failures import Failures
 from sundog.live.figures import CallFigures, FlowFigures, ReplicaFigures
@@ -67,7 +69,13 @@ class LiveHost:
     """One process's live host. `open_live_host` opens it."""
 
     def __init__(
-        self, state_dir: Path, secrets: Secrets, policies: PolicySet, store: Store, stack: AsyncExitStack
+        self,
+        state_dir: Path,
+        secrets: Secrets,
+        policies: PolicySet,
+        store: Store,
+        stack: AsyncExitStack,
+        locks: ExitStack,
     ) -> None:
         self._state_dir = state_dir
         self._secrets = secrets
@@ -83,6 +91,10 @@ class LiveHost:
         self.driver = Driver(SchedulerCore(policies), _unlogged, None, self.recorder, self.waits)
         #: The calls of models that come one by one.
         self.models = ModelCalls(self.engines, self.driver)
+        #: The accounts of limits, and the budgets of programs among them.
+        self.accounts = LiveAccounts(store, lambda: locks.enter_context(self._runs.lock(fingerprint(["accounts"]))))
+        self.budgets = ProgramBudgets(store, self.accounts)
+        self.budgets.forget_old()
         #: The answers that equal calls of models have in common.
         self.shared = SharedAnswers(store, GATEWAY)
         #: By name, the flows that are served.
@@ -176,6 +188,7 @@ class LiveHost:
         """Look now and then at what happens outside of this process, as a person's answers."""
         while True:
             await asyncio.sleep(TICK_S)
+            self.accounts.look_for_changes()
             for flow in self.flows.values():
                 await flow.look_for_answers()
 
@@ -198,15 +211,14 @@ def _unlogged(event: object) -> None:
 @asynccontextmanager
 async def open_live_host(state_dir: Path, secrets: Secrets, policy: str = LIVE_POLICY) -> AsyncIterator[LiveHost]:
     """Yield a host that serves nothing so far; at the end it lets go of what still runs."""
-    store = Store(state_dir)
-    try:
+    # Another process may count what is spent once all of it is on the disk.
+    with ExitStack() as locks, closing(Store(state_dir)) as store:
         store.open_writer()
         async with AsyncExitStack() as stack:
-            host = LiveHost(state_dir, secrets, POLICIES.get(policy), store, stack)
+            host = LiveHost(state_dir, secrets, POLICIES.get(policy), store, stack, locks)
+            stack.callback(host.accounts.spending.flush)
             stack.push_async_callback(host.engines.close)
             stack.push_async_callback(host.driver.close)
             stack.push_async_callback(host.close)
             async with beside(host.tick()):
                 yield host
-    finally:
-        store.close()

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from sundog.engines.base import Engine
 from sundog.errors import CallError, EngineUnavailable, SundogError, suggest
+from sundog.execution.calls.payment import Payment
 from sundog.host.attempt import Success
 from sundog.host.driver import Driver, GivenUp
 from sundog.ir.pool_names import engine_of, engine_pool
@@ -97,9 +98,10 @@ class ModelCalls:
         """Return an engine of a pool: what it can is what all of them can."""
         return self._engines.by_pool[pool]
 
-    async def run(self, call: ModelCall, attempt: ModelAttempt[T]) -> T:
-        """Return what `attempt` gives, run where and when the core says, and again where it says so. Overloaded where
-        too many calls wait; EngineError where it failed."""
+    async def run(self, call: ModelCall, attempt: ModelAttempt[T], payment: Payment | None = None) -> T:
+        """Return what `attempt` gives, run where and when the core says, and again where it says so. `payment`: None
+        where nobody has limits. Overloaded where too many calls wait; EngineError where it failed; LimitReached where
+        it cannot be paid."""
         if self._is_stopping:
             raise EngineUnavailable("the server is stopping", retryable=True)
         if self.num_in_flight >= MAX_WAITING:
@@ -118,11 +120,17 @@ class ModelCalls:
             workflow_id=call.workflow_id,
             facts=call.facts,
         )
+
+        def run(submit: Submit) -> Awaitable[Success[T]]:
+            return attempt(self._engines.engines[submit.replica_id], submit)
+
         self.num_in_flight += 1
         self._is_idle.clear()
         try:
-            return await self._driver.run(
-                arrived, lambda submit: attempt(self._engines.engines[submit.replica_id], submit)
+            return (
+                await self._driver.run(arrived, run)
+                if payment is None
+                else await payment.run(self._driver, arrived, run)
             )
         except GivenUp as given_up:
             raise _failure(given_up, call.pool) from given_up.cause

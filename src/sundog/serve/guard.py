@@ -91,20 +91,11 @@ class KeyGuard:
         """Count a request that begins something, and return with what; Refusal where its key has reached a limit."""
         if scope["method"] != "POST" or _path(scope).endswith(_ENDING_PATHS):
             return None
-        _refuse_unkept(principal)
         key = SpendingScope("key", principal.key_id)
         refused = self._gate.enter(key, principal.terms.requests, time.monotonic())
         if refused is not None:
             raise Refusal(429, str(refused), code="rate_limit_exceeded", retry_after_s=refused.retry_after_s)
         return key
-
-
-def _refuse_unkept(principal: Principal) -> None:
-    """Raise Refusal for a key with limits that no door keeps so far: to let it spend beyond them would be worse."""
-    for scope, limits in principal.scopes:
-        if limits.are_of_money:
-            what = f"the {scope} has a limit of dollars or tokens, which this server does not keep: nothing is spent"
-            raise Refusal(403, what, code="spending_limit_not_kept", is_final=True)
 
 
 def _sent_keys(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:

@@ -69,6 +69,10 @@ _LENGTH = ("body:nvext.agent_hints.osl",)
 _MOST_TOKENS = 2**31 - 1
 DEADLINE_NAME = "x-sundog-deadline"
 BUDGET_NAME = "x-sundog-budget"
+MAX_USD_NAME = "x-sundog-max-usd"
+MAX_TOKENS_NAME = "x-sundog-max-tokens"
+OWN_NAMES = frozenset({DEADLINE_NAME, BUDGET_NAME, MAX_USD_NAME, MAX_TOKENS_NAME})
+"""The headers that mean something here alone."""
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 IDENTITY_HEADERS = frozenset(
     name
@@ -87,8 +91,7 @@ IDENTITY_HEADERS = frozenset(
         _PARENT_AGENT,
         _THREAD,
         _PARENT_THREAD,
-        DEADLINE_NAME,
-        BUDGET_NAME,
+        *OWN_NAMES,
     )
     if not name.startswith("body:")
 )
@@ -127,6 +130,9 @@ class ToldIdentity:
     deadline_s: float | None = None
     #: The whole program may cost so much.
     budget_usd: float | None = None
+    #: This request may cost so much.
+    max_usd: float | None = None
+    max_tokens: int | None = None
     #: W3C trace context, as it came; empty where it is none.
     traceparent: str = ""
 
@@ -154,6 +160,8 @@ def told_of(headers: Mapping[str, str], body: Mapping[str, Any], path_session: s
         num_expected_output_tokens=num_tokens,
         deadline_s=told.first_number((DEADLINE_NAME,), least=0),
         budget_usd=told.first_number((BUDGET_NAME,), least=0),
+        max_usd=told.first_number((MAX_USD_NAME,), least=0),
+        max_tokens=told.first_whole((MAX_TOKENS_NAME,), least=0, most=_MOST_TOKENS)[1],
         traceparent=traceparent,
     )
 

@@ -164,6 +164,11 @@ create table spent (
     reserved_nano_usd integer not null,
     num_reserved_tokens integer not null
 ) strict, without rowid;
+create table budgets (
+    scope text primary key,
+    max_usd real not null,
+    told_at real not null
+) strict, without rowid;
 create table api_keys (
     key_hash blob primary key,
     key_id text not null unique,

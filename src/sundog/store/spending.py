@@ -1,6 +1,6 @@
 """Spending of each scope, and what it holds for calls that run, over restarts.
 
-Owns the table `spent`. Never decides by it: the ledger does.
+Owns the tables `spent` and `budgets`. Never decides by it: the ledger does.
 """
 
 from __future__ import annotations
@@ -62,8 +62,31 @@ class SpentBook:
         return self._store.write(*((ADD_SPENT, _row(scope, change)) for scope, change in changes.items()))
 
     def forget(self, scope: SpendingScope) -> asyncio.Future[None]:
-        """Drop the account of a scope that has ended."""
-        return self._store.write(("delete from spent where scope = ?", (_name(scope),)))
+        """Drop the account of a scope that has ended, and its budget."""
+        name = (_name(scope),)
+        return self._store.write(
+            ("delete from spent where scope = ?", name), ("delete from budgets where scope = ?", name)
+        )
+
+    def put_budget(self, scope: SpendingScope, max_usd: float, told_at: float) -> asyncio.Future[None]:
+        """Keep the limit of a scope that has it from a client; it is kept once the future is set."""
+        statement = "insert or replace into budgets values (?, ?, ?)"
+        return self._store.write((statement, (_name(scope), max_usd, told_at)))
+
+    def budget(self, scope: SpendingScope) -> float | None:
+        """Return the dollars that a client has told for a scope."""
+        found = self._store.select("select max_usd from budgets where scope = ?", (_name(scope),))
+        return float(found[0][0]) if found else None
+
+    def has_budgets(self) -> bool:
+        return bool(self._store.select("select 1 from budgets limit 1", ()))
+
+    def forget_budgets(self, before: float) -> None:
+        """Drop the budgets, and the accounts of their scopes, that were told last before a time in seconds since the
+        epoch."""
+        old = "select scope from budgets where told_at < ?"
+        self._store.execute(f"delete from spent where scope in ({old})", (before,))
+        self._store.execute("delete from budgets where told_at < ?", (before,))
 
 
 def _row(scope: SpendingScope, change: SpendingChange) -> tuple[str, int, int, int, int]:

@@ -22,10 +22,9 @@ from sundog.ledger.charges import NO_CHARGE, Charge, Tariff
 from sundog.ledger.ledger import LimitRefusal, Reservation, SpendingLimits, SpendingScope
 from sundog.operators.base import BoundCall
 from sundog.sched.events import Submit
+from sundog.tokens import MESSAGE_TOKENS, TEMPLATE_TOKENS
 
 T = TypeVar("T")
-TEMPLATE_TOKENS, MESSAGE_TOKENS = 128, 16
-"""The tokens that a server's chat template may add to a prompt, and to each of its messages."""
 TEXTS_OF_PROMPT = ("engine", "messages", "text")
 """What of a call's payload its messages say, or no server reads; all else may be a part of the prompt."""
 
@@ -69,28 +68,9 @@ class Charging:
             if self._driver.is_stopping:
                 self._accounts.release(outcome)
                 raise RunStopped("the run is stopping")
-            return await self._settled(attempt, submit, outcome, self._tariffs.get(node.pool))
+            return await paid_attempt(self._accounts, attempt, submit, outcome, self._tariffs.get(node.pool))
 
         return charged
-
-    async def _settled(
-        self, attempt: RunAttempt[T], submit: Submit, reservation: Reservation, tariff: Tariff | None
-    ) -> Success[T]:
-        # Whatever ends without a word may have been computed, and counts whole.
-        cost = reservation.charge
-        try:
-            success = await attempt(submit)
-            if success.usage is not None and success.num_answered == success.num_calls:
-                cost = _charge(tariff, success.usage)
-            return success
-        except CallError as error:
-            if error.is_refused:
-                cost = NO_CHARGE
-            elif error.usage is not None:
-                cost = _charge(tariff, checked_usage(error.usage))
-            raise
-        finally:
-            self._accounts.settle(reservation, cost)
 
     def _most(
         self, node: CallExec, payers: Sequence[SpendingScope], calls: Sequence[BoundCall], submit: Submit
@@ -100,6 +80,33 @@ class Charging:
             return NO_CHARGE
         engine = self._engines[submit.replica_id]
         return sum((most_of_call(call, engine, tariff, node.pool) for call in calls), NO_CHARGE)
+
+
+async def paid_attempt(
+    accounts: SpendingAccounts,
+    attempt: RunAttempt[T],
+    submit: Submit,
+    reservation: Reservation,
+    tariff: Tariff | None,
+) -> Success[T]:
+    """Return what an attempt gives, with its reservation settled however it ends."""
+    # Whatever ends without a word may have been computed, and counts whole.
+    cost = reservation.charge
+    try:
+        success = await attempt(submit)
+        # Where no call is answered and tokens are told, the request was wrong, and these are all that it took.
+        usage = success.usage
+        if usage is not None and not usage.is_estimated and success.num_answered in (0, success.num_calls):
+            cost = _charge(tariff, usage)
+        return success
+    except CallError as error:
+        if error.is_refused:
+            cost = NO_CHARGE
+        elif error.usage is not None:
+            cost = _charge(tariff, checked_usage(error.usage))
+        raise
+    finally:
+        accounts.settle(reservation, cost)
 
 
 def bounds_calls(limits: SpendingLimits, tariff: Tariff) -> bool:
@@ -119,7 +126,10 @@ def most_of_call(call: BoundCall, engine: Engine, tariff: Tariff, pool: str) -> 
             f"nobody knows how long an answer of the engine '{engine_of(pool)}' may be, so no limit can hold",
             hint="give the step `max_tokens`, or the engine `max_context_tokens` where its kind has that",
         )
-    return tariff.most(num_prompt_tokens, max(0, max_context_tokens - num_prompt_tokens))
+    if engine.capabilities().counts_exactly:
+        return tariff.most(num_prompt_tokens, max(0, max_context_tokens - num_prompt_tokens))
+    # A prompt may be shorter than the most, and its answer longer by that.
+    return tariff.most(num_prompt_tokens, max_context_tokens)
 
 
 def most_prompt_tokens(call: BoundCall, engine: Engine) -> int:

@@ -16,6 +16,7 @@ from sundog.errors import (
     EngineTimeout,
     EngineUnavailable,
     InputError,
+    LimitReached,
     PromptTooLong,
     RunStopped,
     StoreError,
@@ -29,6 +30,8 @@ DEFAULT_RETRY_AFTER_S = 1.0
 OPENAI_TYPES: Mapping[int, str] = {
     401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error",
 }  # fmt: skip
+QUOTA_CODES = frozenset({"insufficient_quota", "budget_exceeded"})
+"""They say that money is at its end, which no wait changes."""
 ANTHROPIC_TYPES: Mapping[int, str] = {
     401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
     413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error",
@@ -67,6 +70,8 @@ class Refusal(Exception):
         """Return the type of the error in OpenAI's words."""
         if self.status >= 500:
             return "server_error"
+        if self.status == 429 and self.code in QUOTA_CODES:
+            return "insufficient_quota"
         return OPENAI_TYPES.get(self.status, "invalid_request_error")
 
     def headers(self) -> dict[str, str]:
@@ -121,6 +126,11 @@ def refusal_of(error: BaseException) -> Refusal:
             return error
         case CallError():
             return _refusal_of_call(error)
+        case LimitReached():
+            # A key, or its tenant, has spent what it may; a program or a request what its client allows.
+            is_own = error.refusal is not None and error.refusal.scope.kind in ("program", "request")
+            code = "budget_exceeded" if is_own else "insufficient_quota"
+            return Refusal(429, error.what, code=code, is_final=True)
         case InputError():
             return Refusal(400, _message(error), code="invalid_input", is_final=True)
         case StoreError():

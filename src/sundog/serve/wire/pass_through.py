@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sundog.serve.identity import BUDGET_NAME, DEADLINE_NAME, IDENTITY_HEADERS
+from sundog.serve.identity import IDENTITY_HEADERS, OWN_NAMES
 
 HOP_BY_HOP = frozenset(
     {
@@ -26,7 +26,7 @@ HOP_BY_HOP = frozenset(
     }
 )
 """The headers that belong to one connection, beside those that its `connection` names."""
-_FORWARDED = (IDENTITY_HEADERS - {DEADLINE_NAME, BUDGET_NAME}) | {
+_FORWARDED = (IDENTITY_HEADERS - OWN_NAMES) | {
     "baggage",
     "openai-beta",
     "traceparent",

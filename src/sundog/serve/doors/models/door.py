@@ -21,12 +21,13 @@ from starlette.types import Receive, Scope, Send
 
 from sundog.access.principal import Principal
 from sundog.deployment import opened
-from sundog.engines.base import Engine, Usage
+from sundog.engines.base import Engine, GenerateRequest, Usage
 from sundog.engines.embeddings import EmbeddingEngine
 from sundog.engines.forwarding import is_forwarding
 from sundog.errors import SundogError
 from sundog.host.attempt import Success
 from sundog.host.prefix_key import prefix_key_of
+from sundog.live.accounts import AccountsHeld
 from sundog.live.models import ModelCall, UnknownModel
 from sundog.live.refusals import Overloaded
 from sundog.sched.events import Submit, WorkflowEnded
@@ -37,15 +38,16 @@ from sundog.serve.doors.models.exchange import JSON, Exchange, message_of
 from sundog.serve.doors.models.forms import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, WireForm
 from sundog.serve.doors.models.kept_responses import KeptResponses
 from sundog.serve.doors.models.own_engines import OwnCall, abilities_of, own_call
+from sundog.serve.doors.models.paying import Payers, Paying
 from sundog.serve.doors.models.programs import ProgramPlace, Programs
 from sundog.serve.doors.models.prompts import prompt_text
 from sundog.serve.doors.models.reply import HeldReply, Reply
 from sundog.serve.doors.models.sharing import sharing_key
 from sundog.serve.guard import owner_of, principal_of
-from sundog.serve.identity import BUDGET_NAME, ToldIdentity, told_of
+from sundog.serve.identity import ToldIdentity, told_of
 from sundog.serve.serving import Serving
 from sundog.serve.wire.embeddings import embed_call, embeddings_answer
-from sundog.serve.wire.errors import Refusal, refusal_of, wrong_request
+from sundog.serve.wire.errors import Refusal, refusal_of
 from sundog.serve.wire.messages.requests import messages_to_chat
 from sundog.serve.wire.pass_through import forwarded_headers
 from sundog.serve.wire.usage import AnswerHead
@@ -73,6 +75,7 @@ class ModelDoor:
         self._engines = serving.host.engines
         self._driver = serving.host.driver
         self._programs = Programs()
+        self._paying = Paying(serving.host)
         self._kept = KeptResponses()
         self.routes: list[Route] = []
         for path, form in FORMS.items():
@@ -102,7 +105,7 @@ class ModelDoor:
         session = body.get("program_id") if isinstance(body, dict) else None
         if not isinstance(session, str) or not session:
             raise Refusal(400, "program_id: it is the id of the program that ends", param="program_id", is_final=True)
-        self._end_program(owner_of(request.scope), session)
+        await self._end_program(owner_of(request.scope), session)
         return json_response({"program_id": session, "released": True})
 
     async def count_tokens(self, request: Request) -> Response:
@@ -141,26 +144,37 @@ class ModelDoor:
         if asked.principal is not None:
             # The key tells who is charged, whatever the request says of itself.
             told = replace(told, tenant=asked.principal.tenant)
-        if told.budget_usd is not None:
-            raise wrong_request(BUDGET_NAME, "this server keeps no budgets of programs", hint="leave it out")
         pool = self._pool(chat.get("model"), asked.principal)
         if told.is_final and told.session:
-            self._end_program(asked.owner, told.session)
+            await self._end_program(asked.owner, told.session)
         place = self._programs.place(told, asked.owner, chat, exchange.answer_id)
-        key = self._key(exchange, pool)
         try:
             async with asyncio.timeout(None if told.timeout_s is None else min(told.timeout_s, MAX_WAIT_S)):
-                if key is None:
-                    await self._made(exchange, pool, told, place)
+                if self._paying.is_limited(asked, told, place):
+                    payers = await self._paying.payers(asked, told, place, exchange.answer_id)
+                    try:
+                        await self._answered(exchange, pool, told, place, payers)
+                    finally:
+                        await self._paying.close(payers)
                 else:
-                    make = partial(self._made_to_share, exchange, pool, told, place)
-                    found = await self._serving.host.shared.answer(key, str(chat["model"]), make)
-                    await exchange.told_whole(cast(Mapping[str, Any], found))
+                    await self._answered(exchange, pool, told, place, ())
         except TimeoutError:
             raise Refusal(504, "the time that the client gave has passed", code="timeout") from None
         except BaseException:
             self._programs.failed(place)
             raise
+
+    async def _answered(
+        self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace, payers: Payers
+    ) -> None:
+        """Answer by a call of its own, or by one that equal calls have in common."""
+        key = self._key(exchange, pool)
+        if key is None:
+            await self._made(exchange, pool, told, place, payers)
+        else:
+            make = partial(self._made_to_share, exchange, pool, told, place, payers)
+            found = await self._serving.host.shared.answer(key, str(exchange.chat["model"]), make)
+            await exchange.told_whole(cast(Mapping[str, Any], found))
 
     def _key(self, exchange: Exchange, pool: str) -> bytes | None:
         """Return the key of an answer that equal calls have in common; None for a stream, which is sent as it comes."""
@@ -168,18 +182,21 @@ class ModelDoor:
             return None
         return sharing_key(exchange.form.path, exchange.chat, self._engines.identity(pool))
 
-    async def _made(self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace) -> Usage | None:
-        """Have the core run the call."""
+    async def _made(
+        self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace, payers: Payers
+    ) -> Usage | None:
+        """Have the core run the call, once it is paid."""
         engine = self._models.engine(pool)
-        run = self._run_of(exchange, pool, engine)
-        return await self._models.run(self._call(exchange, pool, engine, told, place), run)
+        run, request = self._run_of(exchange, pool, engine)
+        payment = self._paying.payment(payers, pool, engine, exchange.chat, request) if payers else None
+        return await self._models.run(self._call(exchange, pool, engine, told, place), run, payment)
 
     async def _made_to_share(
-        self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace
+        self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace, payers: Payers
     ) -> tuple[object, Usage | None]:
         """Return the completion of a call, and its tokens; Refusal where a server says that it is wrong."""
         held = HeldReply()
-        usage = await self._made(exchange.held(PLAIN[exchange.form.path], held), pool, told, place)
+        usage = await self._made(exchange.held(PLAIN[exchange.form.path], held), pool, told, place, payers)
         if held.status != 200:
             raise Refusal(held.status, message_of(held.body), is_final=True)
         return from_json(held.body), usage
@@ -201,17 +218,18 @@ class ModelDoor:
             on_first=partial(self._models.first_token, answer_id),
         )
 
-    def _run_of(self, exchange: Exchange, pool: str, engine: Engine) -> Any:
-        """Return what runs an attempt of the exchange; Refusal for a body that the engine cannot be asked with."""
+    def _run_of(self, exchange: Exchange, pool: str, engine: Engine) -> tuple[Any, GenerateRequest | None]:
+        """Return what runs an attempt of the exchange, and the request that an engine of this process gets; Refusal for
+        a body that the engine cannot be asked with."""
         if is_forwarding(engine):
-            return exchange.forwarded
+            return exchange.forwarded, None
         if exchange.form is EMBEDDINGS:
-            return partial(self._embed, exchange)
+            return partial(self._embed, exchange), None
         kind, options = opened(self._engines.block(pool))
         head = AnswerHead(exchange.answer_id, exchange.created, str(exchange.chat.get("model")))
         is_chat = exchange.form is not COMPLETIONS
         own = own_call(exchange.chat, head, abilities_of(kind, options), is_chat=is_chat)
-        return partial(self._generate, exchange, own)
+        return partial(self._generate, exchange, own), own.request
 
     async def _generate(
         self, exchange: Exchange, own: OwnCall, engine: Engine, submit: Submit
@@ -269,14 +287,17 @@ class ModelDoor:
             what = f"{error.what}; {error.hint}"
             raise Refusal(404, what, param="model", code="model_not_found", is_final=True) from error
 
-    def _end_program(self, owner: str, session: str) -> None:
+    async def _end_program(self, owner: str, session: str) -> None:
         name = self._programs.end(owner, session)
         self._driver.tell(WorkflowEnded(self._driver.now_s(), name))
+        await self._serving.host.budgets.end(name)
 
 
 def _refused(error: Refusal | SundogError) -> Refusal:
     if isinstance(error, Overloaded):
         return Refusal(429, error.what, code="overloaded", retry_after_s=error.retry_after_s)
+    if isinstance(error, AccountsHeld):
+        return Refusal(503, f"{error.what}; {error.hint}", code="accounts_held", is_final=True)
     return refusal_of(error)
 
 

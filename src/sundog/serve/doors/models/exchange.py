@@ -26,6 +26,7 @@ from sundog.serve.wire.errors import Refusal
 from sundog.serve.wire.pass_through import answer_headers, forwarded_body
 from sundog.serve.wire.sse import ChunkReader
 from sundog.serve.wire.stream_scan import StreamScan
+from sundog.store.store import NO_USAGE
 from sundog.transport.answer import StreamedAnswer
 
 MAX_ANSWER_BYTES = 256 * 2**20
@@ -183,7 +184,7 @@ class Exchange:
             await self.reply.whole(answer.status, body, {**JSON, **answer_headers(answer.headers.items())})
         else:
             await self.failed(Refusal(answer.status, message_of(body), is_final=True))
-        return Success(None, num_answered=0)
+        return Success(None, NO_USAGE, num_answered=0)
 
     async def _begin(self) -> None:
         if not self.reply.has_begun:

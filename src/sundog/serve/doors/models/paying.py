@@ -1,0 +1,151 @@
+"""The payers of a call of a model, and the most that it can cost.
+
+Owns what a body says of both. What fits is the ledger's affair, and waiting that of the accounts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sundog.engines.base import Engine, GenerateRequest
+from sundog.engines.forwarding import is_forwarding
+from sundog.engines.message_parts import FILE_BYTES_PER_TOKEN
+from sundog.execution.calls.payment import Payment
+from sundog.ir.pool_names import engine_of
+from sundog.ledger.charges import NO_CHARGE
+from sundog.ledger.ledger import SpendingLimits, SpendingScope
+from sundog.live.host import LiveHost
+from sundog.serve.doors.models.asked import AskedHead
+from sundog.serve.doors.models.programs import ProgramPlace
+from sundog.serve.identity import BUDGET_NAME, ToldIdentity
+from sundog.serve.wire.errors import wrong_request
+from sundog.tokens import MESSAGE_TOKENS, TEMPLATE_TOKENS
+
+Payers = tuple[SpendingScope, ...]
+PICTURE_TOKENS = 1_445
+"""A picture of eight tiles, the largest that servers of this kind look at; it is a guess."""
+MAX_COUNTED_TOKENS = 10**10
+"""No call has as many; sums of more would not fit into the store."""
+_PICTURES = ("image_url", "input_image", "image")
+_LIMITS = ("max_completion_tokens", "max_tokens")
+
+
+class Paying:
+    """This class finds who pays for a call, and how much is to be held for it."""
+
+    def __init__(self, host: LiveHost) -> None:
+        self._accounts = host.accounts
+        self._budgets = host.budgets
+        self._tariffs = host.engines.tariffs
+
+    def is_limited(self, asked: AskedHead, told: ToldIdentity, place: ProgramPlace) -> bool:
+        """Return whether somebody may have to pay for a call; `payers` tells who."""
+        has_own = told.budget_usd is not None or told.max_usd is not None or told.max_tokens is not None
+        return has_own or asked.principal is not None or (self._budgets.are_any and place.program != "")
+
+    async def payers(self, asked: AskedHead, told: ToldIdentity, place: ProgramPlace, request_id: str) -> Payers:
+        """Return who pays: the key and its tenant, the program and the one at the root of its parents, and the request
+        itself, as far as they have limits. `close` must follow."""
+        if told.budget_usd is not None and not told.session:
+            what = "the budget is that of a program, and this request does not name one"
+            raise wrong_request(BUDGET_NAME, what, hint="send x-session-id too, or x-sundog-max-usd for one request")
+        payers = () if asked.principal is None else self._accounts.of(asked.principal.scopes)
+        payers += await self._budgets.enter(place.program, told.budget_usd)
+        payers += await self._budgets.enter(place.root, None)
+        if told.max_usd is not None or told.max_tokens is not None:
+            request = SpendingScope("request", request_id)
+            self._accounts.open(request, SpendingLimits(told.max_usd, told.max_tokens), is_kept=False)
+            payers += (request,)
+        return payers
+
+    async def close(self, payers: Payers) -> None:
+        """A request that they pay for has ended."""
+        for payer in payers:
+            if payer.kind == "request":
+                await self._accounts.close(payer)
+            elif payer.kind == "program":
+                await self._budgets.leave(payer)
+
+    def payment(
+        self, payers: Payers, pool: str, engine: Engine, body: Mapping[str, Any], request: GenerateRequest | None
+    ) -> Payment | None:
+        """Return what pays for a call, None where nobody has limits. `request`: as an engine of this process is asked.
+        Refusal where nobody knows what it can cost at most."""
+        if not payers:
+            return None
+        tariff, most = self._tariffs[pool], NO_CHARGE
+        if self._accounts.bounds(payers, tariff):
+            if is_forwarding(engine):
+                body = {**body, **engine.added_fields}
+            num_prompt_tokens = most_tokens_of_prompts(body, engine, request)
+            num_output_tokens = most_tokens_of_answers(body, engine, num_prompt_tokens, engine_of(pool) or pool)
+            if num_prompt_tokens + num_output_tokens > MAX_COUNTED_TOKENS:
+                raise wrong_request("max_tokens", "the call may take more tokens than limits can count")
+            most = tariff.most(num_prompt_tokens, num_output_tokens)
+        return self._accounts.payment(payers, tariff, most)
+
+
+def most_tokens_of_prompts(body: Mapping[str, Any], engine: Engine, request: GenerateRequest | None) -> int:
+    """Return the most tokens that the prompts of a body can have: those that are, where the engine's tokenizer is here,
+    else one for each byte, as no token of text is shorter. Of pictures and documents it is an estimate."""
+    if request is not None and engine.capabilities().counts_exactly:
+        return engine.count_prompt_tokens(request)
+    messages = body.get("messages")
+    if not isinstance(messages, Sequence) or isinstance(messages, str):
+        messages = ()
+    around = TEMPLATE_TOKENS + MESSAGE_TOKENS * len(messages)
+    rest = {name: value for name, value in body.items() if name != "messages"}
+    return around + _num_bytes(rest) + sum(_message_tokens(message) for message in messages)
+
+
+def most_tokens_of_answers(body: Mapping[str, Any], engine: Engine, num_prompt_tokens: int, name: str) -> int:
+    """Return the most tokens that all answers to a body can have; Refusal where nobody knows that."""
+    if "input" in body and "messages" not in body:
+        return 0
+    limits = [body[limit] for limit in _LIMITS if _is_count(body.get(limit))]
+    max_context_tokens = engine.capabilities().max_context_tokens
+    if limits:
+        each = int(max(limits))
+    elif max_context_tokens is not None:
+        counts_exactly = engine.capabilities().counts_exactly
+        each = max(0, max_context_tokens - (num_prompt_tokens if counts_exactly else 0))
+    else:
+        what = f"nobody knows how long an answer of the model '{name}' may be, and a limit needs to know"
+        raise wrong_request("max_tokens", what, hint="say it", code="max_tokens_needed")
+    return each * _num_answers(body)
+
+
+def _num_answers(body: Mapping[str, Any]) -> int:
+    of_each = max([1, *(int(body[name]) for name in ("n", "best_of") if _is_count(body.get(name)))])
+    prompts = body.get("prompt")
+    are_many = isinstance(prompts, list) and any(isinstance(one, str | list) for one in prompts)
+    return of_each * (len(prompts) if are_many and isinstance(prompts, list) else 1)
+
+
+def _message_tokens(message: Any) -> int:
+    content = message.get("content") if isinstance(message, Mapping) else None
+    if not isinstance(content, list):
+        return _num_bytes(message)
+    others = {name: value for name, value in message.items() if name != "content"}
+    return _num_bytes(others) + sum(_part_tokens(content))
+
+
+def _part_tokens(parts: Sequence[Any]) -> Iterator[int]:
+    for part in parts:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind in _PICTURES:
+            yield PICTURE_TOKENS
+        elif kind in ("file", "input_audio", "input_file"):
+            yield _num_bytes(part) // FILE_BYTES_PER_TOKEN + 1
+        else:
+            yield _num_bytes(part)
+
+
+def _num_bytes(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
