@@ -109,8 +109,13 @@ def test_the_doors_of_anthropic_say_it_in_its_form(server: Running, keys: dict[s
     assert ask(server.address, "POST", path, body, {"x-api-key": keys["all"]}).status == 200
 
 
-def test_who_watches_needs_no_key(server: Running) -> None:
+def test_who_watches_needs_no_key(server: Running, keys: dict[str, str]) -> None:
     assert [ask(server.address, "GET", path).status for path in ("/health", "/ready")] == [200, 200]
+    seen = {"status": "ready", "num_reload_errors": 0}
+    for headers in ({}, bearer(WRONG)):
+        assert ask(server.address, "GET", "/ready", None, headers).body == seen, "names are for those who have a key"
+    told = ask(server.address, "GET", "/ready", None, bearer(keys["some"])).body
+    assert (set(told["flows"]), told["reload_errors"]) == ({"animals", "bees"}, {})
 
 
 def test_a_key_in_either_header_opens(server: Running, keys: dict[str, str]) -> None:
@@ -135,7 +140,10 @@ def test_a_key_uses_and_sees_what_it_may(server: Running, keys: dict[str, str]) 
                 ask_for()
     some, found = bearer(keys["some"]), ask(server.address, "GET", "/v1/flows", None, bearer(keys["some"]))
     assert [flow["id"] for flow in found.body["data"]] == ["animals"]
-    told = json.dumps(ask(server.address, "GET", "/openapi.json", None, some).body)
+    document = ask(server.address, "GET", "/openapi.json", None, some).body
+    (scheme,) = document["components"]["securitySchemes"].items()
+    assert (scheme[1], document["security"]) == ({"type": "http", "scheme": "bearer"}, [{scheme[0]: []}])
+    told = json.dumps(document)
     assert ("/animals/" in told, "/bees/" in told) == (True, False)
     assert ask(server.address, "POST", "/v1/flows/animals/runs", ROW, some).status == 200
     for method, path in (("POST", "/v1/flows/bees/runs"), ("GET", "/v1/flows/bees"), ("GET", "/v1/flows/bees/runs/x")):

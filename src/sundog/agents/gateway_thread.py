@@ -13,17 +13,25 @@ from pathlib import Path
 
 from sundog.config import Config
 from sundog.ir.logical import EngineBlock
-from sundog.serve.server import running_server
+from sundog.serve.connections.limits import ConnectionLimits
+from sundog.serve.server import DEFAULT_LIMITS, running_server
 from sundog.serve.serving import Serving, open_serving
 
 
 class GatewayThread:
     """One gateway that runs."""
 
-    def __init__(self, config: Config, engines: Sequence[EngineBlock], flows: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        engines: Sequence[EngineBlock],
+        flows: Sequence[Path] = (),
+        limits: ConnectionLimits = DEFAULT_LIMITS,
+    ) -> None:
         self._config = config
         self._flows = flows
         self._engines = engines
+        self._limits = limits
         self._is_up = threading.Event()
         self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._failure: BaseException | None = None
@@ -74,7 +82,7 @@ class GatewayThread:
         stop = asyncio.Event()
         async with (
             open_serving(self._config, self._flows, self._engines) as serving,
-            running_server(serving) as self.address,
+            running_server(serving, self._limits) as self.address,
         ):
             self._up = serving, asyncio.get_running_loop()
             self._stop = asyncio.get_running_loop(), stop
@@ -84,10 +92,13 @@ class GatewayThread:
 
 @contextmanager
 def gateway_thread(
-    config: Config, engines: Sequence[EngineBlock], flows: Sequence[Path] = ()
+    config: Config,
+    engines: Sequence[EngineBlock],
+    flows: Sequence[Path] = (),
+    limits: ConnectionLimits = DEFAULT_LIMITS,
 ) -> Iterator[GatewayThread]:
     """A gateway, which serves some flows too, while the context lasts."""
-    gateway = GatewayThread(config, engines, flows)
+    gateway = GatewayThread(config, engines, flows, limits)
     gateway.start()
     try:
         yield gateway

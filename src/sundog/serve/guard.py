@@ -25,6 +25,7 @@ OPEN_PATHS = frozenset({"/health", "/ready"})
 LOOK_S = 1.0
 """A server without keys asks for one so long after the first was made, at most."""
 _PRINCIPAL = "sundog.principal"
+_IS_STRANGER = "sundog.is_stranger"
 _ANTHROPIC_PATHS = ("/v1/messages", "/v1/messages/count_tokens")
 _ENDING_PATHS = ("/cancel", "/release", "/count_tokens")
 """These end something, or only count: whoever has reached a limit may do so all the same."""
@@ -41,6 +42,12 @@ def owner_of(scope: Scope) -> str:
     return "" if principal is None else principal.key_id
 
 
+def is_stranger(scope: Scope) -> bool:
+    """Return whether a request came without a valid key to a server that has some: it is at a door that is open to
+    all."""
+    return bool(scope.get(_IS_STRANGER))
+
+
 class KeyGuard:
     """This class lets those through to an ASGI application who have a key."""
 
@@ -53,7 +60,12 @@ class KeyGuard:
         self._looked_at_s = -math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _path(scope) not in OPEN_PATHS and self._needs_keys(time.monotonic()):
+        if scope["type"] != "http" or not self._needs_keys(time.monotonic()):
+            await self._app(scope, receive, send)
+        elif _path(scope) in OPEN_PATHS:
+            scope[_IS_STRANGER] = self._known(scope) is None
+            await self._app(scope, receive, send)
+        else:
             try:
                 principal = scope[_PRINCIPAL] = self._principal(scope)
                 key = self._enter(scope, principal)
@@ -65,8 +77,6 @@ class KeyGuard:
             finally:
                 if key is not None:
                     self._gate.leave(key, time.monotonic())
-        else:
-            await self._app(scope, receive, send)
 
     def _needs_keys(self, now_s: float) -> bool:
         """Return whether a key was ever made: it may have been revoked since, which opens nothing."""
@@ -77,15 +87,19 @@ class KeyGuard:
 
     def _principal(self, scope: Scope) -> Principal:
         """Return whose key came with a request; Refusal without a valid one. No answer tells which of them it was."""
-        sent, now_s = list(_sent_keys(scope["headers"])), time.time()
-        for key in sent:
-            principal = self._ring.principal(key, now_s)
-            if principal is not None:
-                return principal
+        principal = self._known(scope)
+        if principal is not None:
+            return principal
         what = "the key of this request is not valid: it is another one, has expired or was revoked"
-        if not sent:
+        if not any(_sent_keys(scope["headers"])):
             what = "this server asks for a key: send it as `Authorization: Bearer KEY` or as `x-api-key: KEY`"
         raise Refusal(401, what, code="invalid_api_key", is_final=True)
+
+    def _known(self, scope: Scope) -> Principal | None:
+        """Return whose key came with a request, None without a valid one."""
+        now_s = time.time()
+        found = (self._ring.principal(key, now_s) for key in _sent_keys(scope["headers"]))
+        return next((principal for principal in found if principal is not None), None)
 
     def _enter(self, scope: Scope, principal: Principal) -> SpendingScope | None:
         """Count a request that begins something, and return with what; Refusal where its key has reached a limit."""

@@ -25,14 +25,16 @@ from sundog.errors import ConfigError
 from sundog.host.beside import beside
 from sundog.ir.logical import EngineBlock
 from sundog.serve.app import make_app
-from sundog.serve.joined_writes import JoiningProtocol
+from sundog.serve.connections.bounded import BoundedConfig, look_at_connections
+from sundog.serve.connections.files import allowed_files
+from sundog.serve.connections.limits import ConnectionLimits
 from sundog.serve.serving import Serving, open_serving
 from sundog.store.store import Store
 
 KEEP_ALIVE_S = 75
 """Longer than clients keep a connection that they do not use, so that none is closed under a request."""
-MAX_HEADER_BYTES = 64 * 1024
 BACKLOG = 2048
+DEFAULT_LIMITS = ConnectionLimits()
 GRACE_S = 2
 """Streams that are still open when all work has ended are given so long to be read."""
 
@@ -48,6 +50,8 @@ class ListenOptions:
     engines: tuple[EngineBlock, ...] = ()
     #: Seconds that accepted work has to end after the server was asked to stop; what is left goes on at the next start.
     drain_s: float = 30.0
+    #: The limits of its connections.
+    limits: ConnectionLimits = DEFAULT_LIMITS
 
 
 async def serve_flows(
@@ -56,36 +60,39 @@ async def serve_flows(
     """Serve until a signal asks for the end. `on_ready` hears of the address. Raises what the host failed with."""
     check_listen_address(options.host, has_keys=_has_keys(config.state_dir))
     with listening(options.host, options.port) as listener:
+        limits = options.limits.within(allowed_files(options.limits.num_files))
         async with (
             open_serving(config, paths, options.engines) as serving,
             beside(serving.look_for_changes()),
             beside(serving.keep_plans_fresh()),
         ):
-            server = _Server(_configured(make_app(serving)))
+            server = _Server(_configured(make_app(serving), limits))
             stop = asyncio.Event()
-            with _signals(stop, serving):
-                running = asyncio.ensure_future(server.serve(sockets=[listener]))
-                on_ready(_address(listener), serving)
-                _leave_to_itself_what_stays()
-                await _until_stopped(stop, running, serving)
-                await serving.drain(options.drain_s)
-                server.should_exit = True
-                await running
+            async with beside(look_at_connections(server, limits)):
+                with _signals(stop, serving):
+                    running = asyncio.ensure_future(server.serve(sockets=[listener]))
+                    on_ready(_address(listener), serving)
+                    _leave_to_itself_what_stays()
+                    await _until_stopped(stop, running, serving)
+                    await serving.drain(options.drain_s)
+                    server.should_exit = True
+                    await running
             if serving.host.failure.done():
                 serving.host.failure.result()
 
 
 @asynccontextmanager
-async def running_server(serving: Serving) -> AsyncIterator[str]:
+async def running_server(serving: Serving, limits: ConnectionLimits = DEFAULT_LIMITS) -> AsyncIterator[str]:
     """The address of a server of this machine alone, on a free port, while the context lasts."""
     with listening("127.0.0.1", 0) as listener:
-        server = _Server(_configured(make_app(serving)))
+        server = _Server(_configured(make_app(serving), limits))
         running = asyncio.ensure_future(server.serve(sockets=[listener]))
-        try:
-            yield _address(listener)
-        finally:
-            server.should_exit = True
-            await running
+        async with beside(look_at_connections(server, limits)):
+            try:
+                yield _address(listener)
+            finally:
+                server.should_exit = True
+                await running
 
 
 def check_listen_address(host: str, *, has_keys: bool) -> None:
@@ -131,10 +138,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _configured(app: Starlette) -> uvicorn.Config:
-    return uvicorn.Config(
+def _configured(app: Starlette, limits: ConnectionLimits) -> uvicorn.Config:
+    return BoundedConfig(
         app,
-        http=JoiningProtocol,
+        limits,
         ws="none",
         proxy_headers=False,
         log_config=None,
@@ -143,7 +150,6 @@ def _configured(app: Starlette) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
 
 

@@ -27,6 +27,15 @@ def test_each_flow_has_its_paths_and_each_operation_a_name_of_its_own() -> None:
     assert set(RUNS["responses"]) == {"200", "202", "400", "404", "413", "422", "429", "503"}
 
 
+def test_a_server_with_keys_asks_for_one() -> None:
+    document = openapi_document([FORM], "1.0", has_keys=True)
+    assert document["security"] == [{name: []} for name in document["components"]["securitySchemes"]]
+    for path in document["paths"].values():
+        assert all({"401", "403"} <= set(operation["responses"]) for operation in path.values())
+    assert "security" not in DOCUMENT
+    assert "401" not in RUNS["responses"]
+
+
 @pytest.mark.parametrize("body", [{"row": ROW}, {"rows": [ROW, ROW], "stream": True, "deadline_s": 3, "priority": -1}])
 def test_right_bodies_fit_the_form(body: object) -> None:
     jsonschema.validate(body, WANTED)

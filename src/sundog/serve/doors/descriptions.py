@@ -31,7 +31,8 @@ class DescriptionDoor:
         ]
 
     async def openapi(self, request: Request) -> Response:
-        return json_response(openapi_document(self._forms(request), version("sundog")))
+        has_keys = principal_of(request.scope) is not None
+        return json_response(openapi_document(self._forms(request), version("sundog"), has_keys=has_keys))
 
     async def page(self, request: Request) -> Response:
         address = str(request.base_url).rstrip("/")

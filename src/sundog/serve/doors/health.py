@@ -5,11 +5,14 @@ Owns what counts as ready. Never mends anything.
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from sundog.serve.bodies import json_response
+from sundog.serve.guard import is_stranger
 from sundog.serve.serving import Serving
 
 
@@ -24,11 +27,15 @@ class HealthDoor:
         return json_response({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """Return 200 while work is taken, and 503 while the server comes to its end."""
+        """Return 200 while work is taken, and 503 while the server comes to its end. Names of flows and files are for
+        those who have a key, where there are keys."""
         serving = self._serving
-        state = {
+        state: dict[str, Any] = {
             "status": "stopping" if serving.is_stopping else "ready",
-            "flows": {name: {"rows_in_flight": flow.num_rows_in_flight} for name, flow in serving.host.flows.items()},
-            "reload_errors": serving.reload_errors,
+            "num_reload_errors": len(serving.reload_errors),
         }
+        if not is_stranger(request.scope):
+            flows = serving.host.flows.items()
+            state["flows"] = {name: {"rows_in_flight": flow.num_rows_in_flight} for name, flow in flows}
+            state["reload_errors"] = serving.reload_errors
         return json_response(state, 503 if serving.is_stopping else 200)

@@ -5,7 +5,7 @@ Owns what programs are told of requests and answers before they send any. Never 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,9 @@ REFUSALS = {
     "429": "There is no room for these rows now; Retry-After says when to come again.",
     "503": "The server is stopping.",
 }
+REFUSALS_OF_KEYS = {"401": "There is no valid key.", "403": "The key may not use this flow."}
+SCHEME = "key"
+"""The name of the security scheme: an API key as `Authorization: Bearer KEY`."""
 PARAMETERS = (
     ("Prefer", "`respond-async` accepts the rows and answers at once, or after `wait=SECONDS`."),
     ("Idempotency-Key", "Rows that are sent again with their key are not run again: the first run is the answer."),
@@ -39,8 +42,8 @@ class FlowForm:
     outputs: tuple[str, ...]
 
 
-def openapi_document(flows: Sequence[FlowForm], version: str) -> dict[str, Any]:
-    """Return the description of all flows, for a server of this version of sundog."""
+def openapi_document(flows: Sequence[FlowForm], version: str, *, has_keys: bool = False) -> dict[str, Any]:
+    """Return the description of all flows, for a server of this version of sundog. `has_keys`: it asks for a key."""
     paths: dict[str, Any] = {}
     for flow in flows:
         runs = f"/v1/flows/{flow.name}/runs"
@@ -54,12 +57,18 @@ def openapi_document(flows: Sequence[FlowForm], version: str) -> dict[str, Any]:
             "get": read | shown | {"parameters": [run_id, _header(*LAST_EVENT)]},
             "delete": end | shown,
         }
-    return {
+    document: dict[str, Any] = {
         "openapi": OPENAPI_VERSION,
         "info": {"title": "sundog", "version": version},
         "paths": paths,
         "components": {"schemas": {"Error": _error()}},
     }
+    if has_keys:
+        document["components"]["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{SCHEME: []}]
+        for operation in (one for path in paths.values() for one in path.values()):
+            operation["responses"] |= _refusals(*REFUSALS_OF_KEYS, of=REFUSALS_OF_KEYS)
+    return document
 
 
 def _post(flow: FlowForm) -> dict[str, Any]:
@@ -125,8 +134,8 @@ def _error() -> dict[str, Any]:
     return {"type": "object", "properties": {"error": error}, "required": ["error"]}
 
 
-def _refusals(*statuses: str) -> dict[str, Any]:
-    return {status: _answer(REFUSALS[status], {"$ref": "#/components/schemas/Error"}) for status in statuses}
+def _refusals(*statuses: str, of: Mapping[str, str] = REFUSALS) -> dict[str, Any]:
+    return {status: _answer(of[status], {"$ref": "#/components/schemas/Error"}) for status in statuses}
 
 
 def _answer(what: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from sundog.serve.joined_writes import JoinedWrites
+from sundog.serve.connections.joined_writes import JoinedWrites
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 

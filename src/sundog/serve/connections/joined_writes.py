@@ -23,12 +23,15 @@ class JoinedWrites:
         self._transport = transport
         self._loop = loop
         self._head = b""
+        #: Bytes that were written so far, taken by the client or not.
+        self.num_written = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
         """Send it now, or at the end of this turn where it is a head."""
+        self.num_written += len(data)
         if self._head:
             head, self._head = self._head, b""
             self._transport.write(head + data)
