@@ -328,7 +328,7 @@ def _step(
                 is_effect=node.is_effect,
                 max_attempts=node.max_attempts,
                 timeout_s=node.timeout_s,
-                estimate=_figures(by_name[node.name]),
+                estimate=_figures(by_name[node.name]) if node.name in by_name else None,
                 condition=_text(node.step.when),
                 for_each=_each(node.step.for_each),
             )

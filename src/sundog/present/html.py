@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 
 from sundog.ir.conversations.transcript import RowConversations
 from sundog.present.analysis import left_range
@@ -28,6 +28,7 @@ from sundog.present.logical_tree import print_tree
 from sundog.present.tables import left_rows, way_of
 from sundog.present.text import saving
 
+HEIGHTS = {"head": HEAD_HEIGHT, "line": LINE_HEIGHT, "figure": FIGURE_HEIGHT}
 MAX_DRAWN = 300
 """With more steps a picture says nothing."""
 
@@ -41,9 +42,7 @@ def html_of(document: PlanDocument, said: Sequence[RowConversations] = (), num_r
         picture=_picture(document, cards) if len(cards) <= MAX_DRAWN else None,
         cards=cards,
         description=in_words(document),
-        head_height=HEAD_HEIGHT,
-        line_height=LINE_HEIGHT,
-        figure_height=FIGURE_HEIGHT,
+        heights=HEIGHTS,
         tiles=_tiles(document),
         quantities=_quantities(document),
         show=show_estimate,
@@ -87,9 +86,9 @@ def _quantities(document: PlanDocument) -> dict[str, str]:
 
 
 @cache
-def page_template(name: str) -> Template:
-    """Return a page of this folder; jinja2 escapes all that users wrote."""
-    loader = PackageLoader("sundog.present", ".")
+def page_template(name: str, package: str = "sundog.present") -> Template:
+    """Return a page of a package, which may include parts of this folder; jinja2 escapes all that users wrote."""
+    loader = ChoiceLoader([PackageLoader(package, "."), PackageLoader("sundog.present", ".")])
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -22,6 +22,8 @@ from sundog.serve.wire.errors import Refusal, anthropic_error, anthropic_status,
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
 """Whoever watches the server has no key."""
+SHELL_PATHS = frozenset({"/", "/live.css", "/live.js"})
+"""The live page asks for a key itself, which browsers do not send; nothing in it tells anything before."""
 LOOK_S = 1.0
 """A server without keys asks for one so long after the first was made, at most."""
 _PRINCIPAL = "sundog.principal"
@@ -62,8 +64,11 @@ class KeyGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not self._needs_keys(time.monotonic()):
             await self._app(scope, receive, send)
-        elif _path(scope) in OPEN_PATHS:
-            scope[_IS_STRANGER] = self._known(scope) is None
+        elif _path(scope) in OPEN_PATHS or (_path(scope) in SHELL_PATHS and scope["method"] in ("GET", "HEAD")):
+            known = self._known(scope)
+            scope[_IS_STRANGER] = known is None
+            if known is not None:
+                scope[_PRINCIPAL] = known
             await self._app(scope, receive, send)
         else:
             try:

@@ -1,4 +1,4 @@
-"""The doors for whoever watches: the metrics of the server, and its status.
+"""The doors for whoever watches: the metrics of the server, its status, and the live page.
 
 Owns which form goes out. Never counts anything.
 """
@@ -12,15 +12,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sundog.serve.bodies import json_response
+from sundog.ir.physical import PhysicalPlan
+from sundog.present.live.plan_picture import PlanPicture, plan_picture
+from sundog.serve.doors.live_page import LivePageDoor
 from sundog.serve.guard import principal_of
 from sundog.serve.metrics import metrics_of
+from sundog.serve.seeing.live_page import Pictures
 from sundog.serve.seeing.status import Status
 from sundog.serve.seeing.status_of_host import ServedPlans, status_of_host
 from sundog.serve.serving import Serving
-
-NOT_KEPT = {"cache-control": "no-store"}
-"""What is shown now is of no use a second later."""
 
 
 class SeeingDoor:
@@ -28,20 +28,23 @@ class SeeingDoor:
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
-        self.routes = [
-            Route("/metrics", self.metrics, methods=["GET"]),
-            Route("/v1/status", self.status, methods=["GET"]),
-        ]
+        #: By flow, the picture of the plan that is served.
+        self._pictures: dict[str, tuple[PhysicalPlan, PlanPicture]] = {}
+        page = LivePageDoor(self._look, "sundog", has_doors=True)
+        self.routes = [Route("/metrics", self.metrics, methods=["GET"]), *page.routes]
 
     async def metrics(self, request: Request) -> Response:
         return Response(metrics_of(self._serving.host), headers={"content-type": CONTENT_TYPE_LATEST})
 
-    async def status(self, request: Request) -> Response:
-        """Return what happens now, as far as the one who asks may see it."""
-        return json_response(self._status(request).to_dict(), headers=NOT_KEPT)
-
-    def _status(self, request: Request) -> Status:
+    def _look(self, request: Request) -> tuple[Status, Pictures]:
         serving = self._serving
         plans = {name: flow.served.plan for name, flow in serving.loaded.items()}
         served = ServedPlans(plans, serving.reload_errors, serving.is_stopping, version("sundog"))
-        return status_of_host(serving.host, served, principal_of(request.scope))
+        status = status_of_host(serving.host, served, principal_of(request.scope))
+        return status, {name: self._picture(name, plan) for name, plan in plans.items()}
+
+    def _picture(self, flow: str, plan: PhysicalPlan) -> PlanPicture:
+        known = self._pictures.get(flow)
+        if known is None or known[0] is not plan:
+            known = self._pictures[flow] = plan, plan_picture(plan)
+        return known[1]

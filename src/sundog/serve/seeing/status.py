@@ -25,9 +25,10 @@ class StepStatus:
     """The calls of one step."""
 
     name: str
-    num_running: int
-    #: Calls that wait for a place at an engine or tool, or for their next attempt.
-    num_waiting: int
+    #: None where it is not known, as of a run of another process.
+    num_running: int | None
+    #: Calls that wait for a place at an engine or tool, or for their next attempt; None as above.
+    num_waiting: int | None
     num_asked: int
     num_executed: int
     #: Answered without being made.
