@@ -11,7 +11,6 @@ import pytest
 from hypothesis import example, given
 
 from sundog.ir.logical import EngineBlock
-from sundog.serve.app import make_app
 from tests.fuzz.budget import bounded, fuzz
 from tests.fuzz.doors import BODIES, FLOW, MODEL, Asked, Told, answer_of, any_bytes, any_json, any_path, made_wrong
 from tests.serve.running import running
@@ -37,7 +36,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     flow = folder / "topics.yaml"
     flow.write_text(TOPICS)
     with running(folder / "state", [flow], [EngineBlock("one", "null", {"model": MODEL})]) as server:
-        app = make_app(server.serving)
+        app = server.app
 
         def ask(asked: Asked) -> Told:
             return asyncio.run_coroutine_threadsafe(answer_of(app, asked), server.loop).result(ANSWER_S)

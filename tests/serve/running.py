@@ -23,4 +23,4 @@ def running(
     limits: ConnectionLimits = DEFAULT_LIMITS,
 ) -> AbstractContextManager[Running]:
     """Run a server until the context ends."""
-    return gateway_thread(Config(state_dir, Secrets({})), engines, flows, limits)
+    return gateway_thread(Config(state_dir, Secrets({})), engines, flows, limits, has_batches=True)

@@ -117,6 +117,15 @@ class APIKeys:
         found = self._book.written(scope)
         return NO_CHARGE if found is None else found.spent + found.reserved
 
+    def principal(self, key_id: str, now: float) -> Principal | None:
+        """Return whose key has this id; None where it was revoked or has expired at `now`, in seconds since the
+        epoch."""
+        found = self._store.select("select key_hash from api_keys where key_id = ?", (key_id,))
+        key = self.find(found[0][0]) if found else None
+        if key is None or (key.expires_at is not None and now >= key.expires_at):
+            return None
+        return key.principal
+
     def find(self, hashed: bytes) -> FoundKey | None:
         """Return whose key has this hash; None where no key has it, or it was revoked."""
         found = self._store.select(_PRINCIPAL, (hashed,))

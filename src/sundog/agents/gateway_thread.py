@@ -11,8 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from starlette.applications import Starlette
+
 from sundog.config import Config
 from sundog.ir.logical import EngineBlock
+from sundog.serve.app import open_app
 from sundog.serve.connections.limits import ConnectionLimits
 from sundog.serve.server import DEFAULT_LIMITS, running_server
 from sundog.serve.serving import Serving, open_serving
@@ -27,11 +30,14 @@ class GatewayThread:
         engines: Sequence[EngineBlock],
         flows: Sequence[Path] = (),
         limits: ConnectionLimits = DEFAULT_LIMITS,
+        *,
+        has_batches: bool = False,
     ) -> None:
         self._config = config
         self._flows = flows
         self._engines = engines
         self._limits = limits
+        self._has_batches = has_batches
         self._is_up = threading.Event()
         self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._failure: BaseException | None = None
@@ -39,6 +45,7 @@ class GatewayThread:
         #: The address, once it is up.
         self.address = ""
         self._up: tuple[Serving, asyncio.AbstractEventLoop] | None = None
+        self._app: Starlette | None = None
 
     def start(self) -> None:
         """Return when it answers; raises why it does not."""
@@ -51,6 +58,12 @@ class GatewayThread:
         """Return what is served; it belongs to `loop`."""
         assert self._up is not None, "start first"
         return self._up[0]
+
+    @property
+    def app(self) -> Starlette:
+        """Return the application that answers."""
+        assert self._app is not None, "start first"
+        return self._app
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -82,8 +95,10 @@ class GatewayThread:
         stop = asyncio.Event()
         async with (
             open_serving(self._config, self._flows, self._engines) as serving,
-            running_server(serving, self._limits) as self.address,
+            open_app(serving, has_batches=self._has_batches) as app,
+            running_server(app, self._limits) as self.address,
         ):
+            self._app = app
             self._up = serving, asyncio.get_running_loop()
             self._stop = asyncio.get_running_loop(), stop
             self._is_up.set()
@@ -96,9 +111,11 @@ def gateway_thread(
     engines: Sequence[EngineBlock],
     flows: Sequence[Path] = (),
     limits: ConnectionLimits = DEFAULT_LIMITS,
+    *,
+    has_batches: bool = False,
 ) -> Iterator[GatewayThread]:
-    """A gateway, which serves some flows too, while the context lasts."""
-    gateway = GatewayThread(config, engines, flows, limits)
+    """A gateway, which serves some flows too, and batches where it is to, while the context lasts."""
+    gateway = GatewayThread(config, engines, flows, limits, has_batches=has_batches)
     gateway.start()
     try:
         yield gateway

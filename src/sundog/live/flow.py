@@ -30,15 +30,16 @@ RETRY_AFTER_S = 1.0
 
 
 class LiveFlow:
-    """This class serves one flow, once `renew` has told how. No more than `max_rows` rows are worked on at once; what
-    comes beyond is refused, and never waits in memory."""
+    """This class serves one flow, once `renew` has told how. No more than `max_rows` rows are worked on at once, and as
+    many of batches beside them; what comes beyond is refused, and never waits in memory."""
 
     def __init__(self, name: str, run_id: str, book: AcceptedRequests) -> None:
         self.name = name
         self.run_id = run_id
         #: By the number of a request that runs; the scope of its calls reads them.
         self.terms: dict[int, Terms] = {}
-        self.num_rows_in_flight = 0
+        #: Rows in flight of batches (True), and of all others.
+        self._num_in_flight: Counter[bool] = Counter()
         #: Requests that came in this process, and by state the rows of those that have ended in it.
         self.num_accepted = 0
         self.num_ended_rows: Counter[str] = Counter()
@@ -55,6 +56,10 @@ class LiveFlow:
         #: The most rows that are in flight.
         self.max_rows = 0
 
+    @property
+    def num_rows_in_flight(self) -> int:
+        return self._num_in_flight.total()
+
     def renew(self, runner: RowRunner, max_rows: int) -> None:
         """Let `runner` begin what comes from now on."""
         self._runners = [*(one for one in self._runners if not one.is_idle), runner]
@@ -66,8 +71,8 @@ class LiveFlow:
         for accepted in self._book.unended(self.run_id):
             body = json.loads(accepted.body)
             request = FlowRequest(accepted, len(body["rows"]), self._end, is_single=body["is_single"])
-            self._open(request)
             terms = Terms.of(body["terms"])
+            self._open(request, terms)
             ended = self.ended_rows(accepted)
             for place, row in enumerate(body["rows"]):
                 if place not in ended:
@@ -93,13 +98,15 @@ class LiveFlow:
         digest = blake2b(to_json([is_single, rows]), digest_size=16).digest()
         if idempotency_key is not None and (known := self._known(principal, idempotency_key, digest)) is not None:
             return known
-        if self.is_stopping or self.num_rows_in_flight + len(rows) > self.max_rows:
-            raise Overloaded(self._why_full(len(rows)), retry_after_s=RETRY_AFTER_S)
+        num_in_flight = self._num_in_flight[_is_of_batch(terms)]
+        if self.is_stopping or num_in_flight + len(rows) > self.max_rows:
+            raise Overloaded(self._why_full(num_in_flight, len(rows)), retry_after_s=RETRY_AFTER_S)
         number, self._next_number = self._next_number, self._next_number + 1
         body = to_json({"rows": rows, "is_single": is_single, "terms": terms.to_dict()})
         sent = (principal, idempotency_key, digest, body, time.time())
         accepted = Accepted(f"run-{uuid.uuid4().hex}", self.run_id, number, *sent)
-        request = self._open(FlowRequest(accepted, len(rows), self._end, is_single=is_single, keeps_steps=keeps_steps))
+        request = FlowRequest(accepted, len(rows), self._end, is_single=is_single, keeps_steps=keeps_steps)
+        self._open(request, terms)
         try:
             await self._book.put(accepted)
         except BaseException:
@@ -155,22 +162,21 @@ class LiveFlow:
             raise KeyReused(kept.request_id)
         return running or kept
 
-    def _why_full(self, num_rows: int) -> str:
+    def _why_full(self, num_in_flight: int, num_rows: int) -> str:
         if self.is_stopping:
             return f"the flow '{self.name}' takes no further rows: the server is stopping"
-        return f"{self.num_rows_in_flight:,} of {self.max_rows:,} rows are in flight, and {num_rows:,} more came"
+        return f"{num_in_flight:,} of {self.max_rows:,} rows are in flight, and {num_rows:,} more came"
 
-    def _open(self, request: FlowRequest) -> FlowRequest:
+    def _open(self, request: FlowRequest, terms: Terms) -> None:
         accepted = request.accepted
         self._requests[accepted.request_id] = request
         if accepted.idempotency_key is not None:
             self._by_key[accepted.principal, accepted.idempotency_key] = request
-        self.num_rows_in_flight += request.num_rows
-        return request
+        if terms != NO_TERMS:
+            self.terms[accepted.number] = terms
+        self._num_in_flight[_is_of_batch(terms)] += request.num_rows
 
     def _begin(self, request: FlowRequest, place: int, row: Mapping[str, Any], terms: Terms) -> None:
-        if terms != NO_TERMS:
-            self.terms[request.accepted.number] = terms
         self._runners[-1].start(request, place, row, terms)
 
     def _forget(self, request: FlowRequest) -> None:
@@ -178,11 +184,15 @@ class LiveFlow:
         del self._requests[accepted.request_id]
         if accepted.idempotency_key is not None:
             del self._by_key[accepted.principal, accepted.idempotency_key]
-        self.terms.pop(accepted.number, None)
-        self.num_rows_in_flight -= request.num_rows
+        terms = self.terms.pop(accepted.number, NO_TERMS)
+        self._num_in_flight[_is_of_batch(terms)] -= request.num_rows
 
     async def _end(self, request: FlowRequest) -> None:
         await self._book.end(request.accepted.request_id, "cancelled" if request.is_cancelled else "completed")
         self.num_ended_rows.update(end.state for end in request.ends.values())
         self.recent_s.append(max(0.0, time.time() - request.accepted.accepted_at))
         self._forget(request)
+
+
+def _is_of_batch(terms: Terms) -> bool:
+    return terms.tier == "batch"

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from sundog.execution.calls.call_key import CallIdentity, RunScope
 from sundog.ir.row_ids import RowRef
-from sundog.sched.facts import CallFacts
+from sundog.sched.facts import CallFacts, Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Terms:
     priority: int = 0
     #: Seconds since the epoch after which nobody wants the answer, None for no end.
     deadline_at: float | None = None
+    #: The class of service.
+    tier: Tier = "default"
 
     def is_over(self, now: float) -> bool:
         """Return whether nobody wants the answer any more at `now`, in seconds since the epoch."""
@@ -52,7 +54,9 @@ class LiveScope(RunScope):
     def facts_of(self, step: str, identity: CallIdentity) -> CallFacts:
         facts = RunScope.facts_of(self, step, identity)
         terms = self.terms.get(identity.row.row_id[0])
-        return facts if terms is None else replace(facts, tenant=terms.tenant, priority=terms.priority)
+        if terms is None:
+            return facts
+        return replace(facts, tenant=terms.tenant, priority=terms.priority, tier=terms.tier)
 
     def reads_id(self, row: RowRef) -> str:
         return f"{self.run_id}/{row.row_id[0]}"

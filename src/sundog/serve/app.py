@@ -1,12 +1,13 @@
 """The application: every door of one live host, and how a failure leaves it.
 
-Owns which path leads to which door. Never opens the host; serve.server does, or whoever mounts the application.
+Owns which path leads to which door. Never opens the host; serve.serving does.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,8 +17,10 @@ from starlette.responses import Response
 
 from sundog.access.api_keys import APIKeys
 from sundog.errors import SundogError
+from sundog.serve.batches.batches import open_batches
 from sundog.serve.batches.shelf import FileShelf
 from sundog.serve.bodies import json_response
+from sundog.serve.doors.batches import BatchDoor
 from sundog.serve.doors.descriptions import DescriptionDoor
 from sundog.serve.doors.files import FileDoor
 from sundog.serve.doors.flows import FlowDoor
@@ -31,15 +34,21 @@ from sundog.serve.wire.errors import Refusal, openai_error, refusal_of
 log = logging.getLogger("sundog.serve")
 
 
-def make_app(serving: Serving) -> Starlette:
-    """Return the ASGI application of what is served."""
-    shelf = FileShelf(serving.config.state_dir)
-    described = (DescriptionDoor(serving), HealthDoor(serving), SeeingDoor(serving))
-    doors = (ModelDoor(serving), FlowDoor(serving), FileDoor(serving, shelf), *described)
+@asynccontextmanager
+async def open_app(serving: Serving, *, has_batches: bool = True) -> AsyncIterator[Starlette]:
+    """Yield the ASGI application of what is served. `has_batches`: it takes batches, and works on those of the state
+    folder until the context ends."""
+    models = ModelDoor(serving)
+    doors = (models, FlowDoor(serving), DescriptionDoor(serving), HealthDoor(serving), SeeingDoor(serving))
     routes = [route for door in doors for route in door.routes]
-    handlers = {Refusal: _refused, HTTPException: _no_route, SundogError: _failed, Exception: _failed}
-    guard = Middleware(KeyGuard, keys=APIKeys(serving.host.store))
-    return Starlette(routes=routes, exception_handlers=handlers, middleware=[guard])
+    async with AsyncExitStack() as stack:
+        if has_batches:
+            shelf = FileShelf(serving.config.state_dir)
+            batches = await stack.enter_async_context(open_batches(serving, models, shelf))
+            routes += FileDoor(serving, shelf, batches).routes + BatchDoor(batches, serving.loaded).routes
+        handlers = {Refusal: _refused, HTTPException: _no_route, SundogError: _failed, Exception: _failed}
+        guard = Middleware(KeyGuard, keys=APIKeys(serving.host.store))
+        yield Starlette(routes=routes, exception_handlers=handlers, middleware=[guard])
 
 
 async def _refused(request: Request, refusal: Exception) -> Response:

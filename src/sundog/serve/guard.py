@@ -50,6 +50,11 @@ def is_stranger(scope: Scope) -> bool:
     return bool(scope.get(_IS_STRANGER))
 
 
+def scope_of(principal: Principal | None) -> Scope:
+    """Return the scope of a request that this server makes for somebody, without a socket."""
+    return {"type": "http", "headers": [], _PRINCIPAL: principal}
+
+
 class KeyGuard:
     """This class lets those through to an ASGI application who have a key."""
 

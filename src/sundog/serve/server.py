@@ -24,7 +24,7 @@ from sundog.config import Config
 from sundog.errors import ConfigError
 from sundog.host.beside import beside
 from sundog.ir.logical import EngineBlock
-from sundog.serve.app import make_app
+from sundog.serve.app import open_app
 from sundog.serve.connections.bounded import BoundedConfig, look_at_connections
 from sundog.serve.connections.files import allowed_files
 from sundog.serve.connections.limits import ConnectionLimits
@@ -65,8 +65,9 @@ async def serve_flows(
             open_serving(config, paths, options.engines) as serving,
             beside(serving.look_for_changes()),
             beside(serving.keep_plans_fresh()),
+            open_app(serving) as app,
         ):
-            server = _Server(_configured(make_app(serving), limits))
+            server = _Server(_configured(app, limits))
             stop = asyncio.Event()
             async with beside(look_at_connections(server, limits)):
                 with _signals(stop, serving):
@@ -82,10 +83,10 @@ async def serve_flows(
 
 
 @asynccontextmanager
-async def running_server(serving: Serving, limits: ConnectionLimits = DEFAULT_LIMITS) -> AsyncIterator[str]:
-    """The address of a server of this machine alone, on a free port, while the context lasts."""
+async def running_server(app: Starlette, limits: ConnectionLimits = DEFAULT_LIMITS) -> AsyncIterator[str]:
+    """The address of a server of an application, for this machine alone, on a free port, while the context lasts."""
     with listening("127.0.0.1", 0) as listener:
-        server = _Server(_configured(make_app(serving), limits))
+        server = _Server(_configured(app, limits))
         running = asyncio.ensure_future(server.serve(sockets=[listener]))
         async with beside(look_at_connections(server, limits)):
             try:

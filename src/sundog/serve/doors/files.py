@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from sundog.serve.batches.batches import Batches
 from sundog.serve.batches.shelf import FileShelf, IncomingFile
 from sundog.serve.bodies import json_response
 from sundog.serve.guard import owner_of
@@ -29,8 +30,7 @@ from sundog.serve.wire.batches.files import (
 )
 from sundog.serve.wire.batches.multipart import FormReader
 from sundog.serve.wire.errors import Refusal, wrong_request
-from sundog.store.batches import BatchBook
-from sundog.store.files import FileBook, KeptFile
+from sundog.store.files import KeptFile
 
 NUM_FILES_OF_PAGE = 1_000
 MAX_FILES_OF_PAGE = 10_000
@@ -43,11 +43,11 @@ BYTES = "application/octet-stream"
 class FileDoor:
     """This class takes, shows and gives files."""
 
-    def __init__(self, serving: Serving, shelf: FileShelf) -> None:
+    def __init__(self, serving: Serving, shelf: FileShelf, batches: Batches) -> None:
         self._serving = serving
-        self._files = FileBook(serving.host.store)
-        self._batches = BatchBook(serving.host.store)
         self._shelf = shelf
+        self._batches = batches
+        self._files = batches.files
         self.routes = [
             Route("/v1/files", self.post, methods=["POST"]),
             Route("/v1/files", self.list, methods=["GET"]),
@@ -101,16 +101,11 @@ class FileDoor:
     async def delete(self, request: Request) -> Response:
         """Forget a file that no batch needs any more."""
         file = self._file(request)
-        reader = self._batches.reader_of(file.file_id)
+        reader = self._batches.book.reader_of(file.file_id)
         if reader is not None:
             what = f"the batch '{reader}' is not done with the file; cancel it first, or wait"
             raise Refusal(409, what, param="id", code="file_in_use", is_final=True)
-        await self._files.delete(file.file_id)
-        if file.batch_id is None:
-            await self._shelf.remove(file.file_id)
-        else:
-            is_error = self._is_of_errors(file, file.batch_id)
-            await self._batches.drop_lines(file.batch_id, is_error=is_error)
+        await self._batches.delete(file)
         return json_response({"id": file.file_id, "object": "file", "deleted": True})
 
     def _check(self, request: Request) -> None:
@@ -129,17 +124,12 @@ class FileDoor:
         return found
 
     def _document(self, file: KeptFile) -> dict[str, object]:
-        return file_document(file, file.num_bytes)
-
-    def _is_of_errors(self, file: KeptFile, batch_id: str) -> bool:
-        batch = self._batches.find(file.principal, batch_id)
-        assert batch is not None, "a batch outlives its files"
-        return batch.error_file_id == file.file_id
+        return file_document(file, self._batches.num_bytes(file))
 
     async def _lines(self, file: KeptFile, batch_id: str) -> AsyncIterator[bytes]:
         """Yield the lines that have ended, a few at a time."""
-        is_error, number = self._is_of_errors(file, batch_id), 0
-        while found := self._batches.lines(batch_id, number, NUM_LINES_AT_ONCE, is_error=is_error):
+        is_error, number = self._batches.is_of_errors(file, batch_id), 0
+        while found := self._batches.book.lines(batch_id, number, NUM_LINES_AT_ONCE, is_error=is_error):
             yield b"".join(body for _, body in found)
             number = found[-1][0]
 

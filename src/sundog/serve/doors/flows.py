@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.requests import Request
@@ -21,11 +21,12 @@ from sundog.live.flow_request import FlowRequest, Told
 from sundog.live.refusals import KeyReused, Overloaded
 from sundog.live.terms import Terms
 from sundog.serve.bodies import json_response, parse_json_body, read_body
+from sundog.serve.flow_answers import as_request, key_reused, no_room, shown_rows, shown_run
 from sundog.serve.guard import owner_of, principal_of
 from sundog.serve.loading import LoadedFlow
 from sundog.serve.serving import Serving
 from sundog.serve.wire.errors import Refusal, wrong_request
-from sundog.serve.wire.flow_runs import ShownRow, WantedRun, read_wanted, row_document, run_document
+from sundog.serve.wire.flow_runs import WantedRun, read_wanted, row_document
 from sundog.serve.wire.sse import KEEP_ALIVE, event_bytes
 from sundog.store.accepted import Accepted
 
@@ -76,9 +77,9 @@ class FlowDoor:
                 is_single=wanted.is_single,
             )
         except Overloaded as error:
-            raise _no_room(flow, len(wanted.rows), error) from error
+            raise no_room(flow, len(wanted.rows), error) from error
         except KeyReused as error:
-            raise _reused(error) from error
+            raise key_reused(error) from error
         return await self._answer(flow, accepted, wanted, is_async=is_async, wait_s=wait_s)
 
     async def get(self, request: Request) -> Response:
@@ -86,7 +87,7 @@ class FlowDoor:
         flow = self._flow(request)
         found = self._found(flow, request)
         if "text/event-stream" in request.headers.get("accept", ""):
-            return self._stream(flow, self._running(flow, found), request.headers.get("last-event-id", ""))
+            return self._stream(flow, as_request(flow, found), request.headers.get("last-event-id", ""))
         return json_response(self._document(flow, found))
 
     async def cancel(self, request: Request) -> Response:
@@ -101,7 +102,7 @@ class FlowDoor:
         self, flow: LiveFlow, accepted: FlowRequest | Accepted, wanted: WantedRun, *, is_async: bool, wait_s: float
     ) -> Response:
         if wanted.is_streamed:
-            return self._stream(flow, self._running(flow, accepted))
+            return self._stream(flow, as_request(flow, accepted))
         if isinstance(accepted, FlowRequest):
             try:
                 async with asyncio.timeout(wait_s if is_async else None):
@@ -144,7 +145,7 @@ class FlowDoor:
             case "step":
                 data = {"index": told.row, "step": told.step, "value": told.value}
             case "row":
-                data = row_document(told.row, self._shown(request.ends)[told.row])
+                data = row_document(told.row, shown_rows(self._host, request.ends)[told.row])
             case "end":
                 data = {**self._document(flow, request)}
                 data.pop("rows", None)
@@ -169,40 +170,8 @@ class FlowDoor:
             raise Refusal(404, what, param="id", code="run_not_found", is_final=True)
         return found
 
-    def _running(self, flow: LiveFlow, found: FlowRequest | Accepted) -> FlowRequest:
-        return found if isinstance(found, FlowRequest) else flow.as_ended(found)
-
     def _document(self, flow: LiveFlow, found: FlowRequest | Accepted) -> dict[str, Any]:
-        request = self._running(flow, found)
-        status = "running"
-        if request.has_ended:
-            status = "cancelled" if request.is_cancelled else "completed"
-        return run_document(
-            request.accepted.request_id,
-            flow.name,
-            status,
-            accepted_at=request.accepted.accepted_at,
-            num_rows=request.num_rows,
-            is_single=request.is_single,
-            ended=self._shown(request.ends),
-        )
-
-    def _shown(self, ends: Mapping[int, Any]) -> dict[int, ShownRow]:
-        return {place: ShownRow(end.state, self._host.decoded(end.body)) for place, end in ends.items()}
-
-
-def _no_room(flow: LiveFlow, num_rows: int, error: Overloaded) -> Refusal:
-    if flow.is_stopping:
-        return Refusal(503, error.what, code="stopping", retry_after_s=error.retry_after_s)
-    if num_rows > flow.max_rows:
-        what = f"the flow '{flow.name}' works on {flow.max_rows:,} rows at once, and these are {num_rows:,}"
-        return wrong_request("rows", what, hint="send fewer in a request")
-    return Refusal(429, error.what, code="overloaded", retry_after_s=error.retry_after_s)
-
-
-def _reused(error: KeyReused) -> Refusal:
-    message = f"{error.what} (run {error.where}); {error.hint}"
-    return Refusal(422, message, param="Idempotency-Key", code="idempotency_key_reused", is_final=True)
+        return shown_run(self._host, flow, as_request(flow, found))
 
 
 def _tenant(request: Request) -> str:

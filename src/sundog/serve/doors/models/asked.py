@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 
 from starlette.types import Scope
 
+from sundog.sched.facts import Tier
 from sundog.serve.guard import owner_of, principal_of
 
 
 class AskedHead:
     """The head of one request. Names of headers are in small letters, as ASGI has them."""
 
-    __slots__ = ("all_headers", "headers", "owner", "path_session", "principal")
+    __slots__ = ("all_headers", "headers", "owner", "path_session", "principal", "tier")
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, tier: Tier | None = None) -> None:
         #: In the order in which they came, also those that came several times.
         self.all_headers: Sequence[tuple[str, str]] = [
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
@@ -30,3 +31,5 @@ class AskedHead:
         self.principal = principal_of(scope)
         #: The id of that key: all that the request begins belongs to it.
         self.owner = owner_of(scope)
+        #: The class of service that it has, whatever it tells; None where that is its own to say.
+        self.tier = tier

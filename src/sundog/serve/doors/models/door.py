@@ -127,7 +127,8 @@ class ModelDoor:
             chat = form.to_chat(body, earlier)
             exchange = self._exchange(form, raw, body, chat, asked, reply)
             await self._run(exchange, asked)
-            if form is RESPONSES:
+            if form is RESPONSES and asked.tier != "batch":
+                # The lines of a batch would push out what a client is about to go on from.
                 self._kept.keep(asked.owner, body, exchange, earlier)
         except (Refusal, SundogError) as error:
             refusal = _refused(error)
@@ -144,10 +145,14 @@ class ModelDoor:
         if asked.principal is not None:
             # The key tells who is charged, whatever the request says of itself.
             told = replace(told, tenant=asked.principal.tenant)
+        if asked.tier is not None:
+            told = replace(told, tier=asked.tier)
         pool = self._pool(chat.get("model"), asked.principal)
         if told.is_final and told.session:
             await self._end_program(asked.owner, told.session)
-        place = self._programs.place(told, asked.owner, chat, exchange.answer_id)
+        is_alone = asked.tier == "batch" and not told.session
+        programs = self._programs
+        place = programs.alone() if is_alone else programs.place(told, asked.owner, chat, exchange.answer_id)
         try:
             async with asyncio.timeout(None if told.timeout_s is None else min(told.timeout_s, MAX_WAIT_S)):
                 if self._paying.is_limited(asked, told, place):

@@ -65,6 +65,11 @@ class Programs:
             return ProgramPlace(order=self._num_programs, chained=chained)
         return self._placed(chained.program, chained.parent, chained)
 
+    def alone(self) -> ProgramPlace:
+        """Return the place of a call that is on its own, and of which nothing is remembered."""
+        self._num_programs += 1
+        return ProgramPlace(order=self._num_programs)
+
     def failed(self, place: ProgramPlace) -> None:
         """The call got no answer: the next one stands where it stood."""
         if place.chained is not None:

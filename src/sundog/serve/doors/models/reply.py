@@ -61,10 +61,12 @@ class HeldReply(Reply):
         super().__init__(_to_nobody, {})
         self.status = 0
         self.body = b""
+        #: By names in small letters.
+        self.headers: Mapping[str, str] = {}
 
     async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         self.has_begun = True
-        self.status, self.body = status, body
+        self.status, self.body, self.headers = status, body, headers
 
 
 async def _to_nobody(message: Message) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from sundog.errors import suggest
 from sundog.serve.wire.errors import Refusal, wrong_request
@@ -92,7 +92,7 @@ def read_after(written: str | None) -> str | None:
     return written
 
 
-def is_id(written: Any) -> bool:
+def is_id(written: Any) -> TypeGuard[str]:
     """Return whether a text has the form of ids."""
     return isinstance(written, str) and _ID.fullmatch(written) is not None
 
