@@ -46,7 +46,7 @@ class Batches:
         self._shelf = shelf
         self.book = BatchBook(serving.host.store)
         self.files = FileBook(serving.host.store)
-        self._room = LineRoom()
+        self.room = LineRoom()
         self._turns = asyncio.Semaphore(MAX_AT_WORK)
         #: False where another process works on the batches of the folder.
         self.is_ours = False
@@ -142,7 +142,7 @@ class Batches:
 
     def _begin(self, batch: KeptBatch) -> None:
         path, work = self._shelf.path(batch.input_file_id), work_of(batch, self._serving, self._models)
-        run = self._runs[batch.batch_id] = BatchRun(batch, path, self._serving, work, self._room, self._turns)
+        run = self._runs[batch.batch_id] = BatchRun(batch, path, self._serving, work, self.room, self._turns)
         task = asyncio.ensure_future(run.run())
         self._tasks.add(task)
         task.add_done_callback(partial(self._done, run))
@@ -171,6 +171,6 @@ async def open_batches(serving: Serving, models: ModelDoor, shelf: FileShelf) ->
             yield batches
             return
         stack.push_async_callback(batches.close)
-        await stack.enter_async_context(beside(batches.sweep()))
+        await stack.enter_async_context(beside(batches.sweep(), batches.room.keep_pace()))
         batches.resume()
         yield batches

@@ -1,23 +1,30 @@
 """The room of batches: how many of their lines are worked on at once.
 
-Owns the order in which batches that wait for room get some. Never starts a line.
+Owns the order in which batches that wait for room get some, and how much there is: lines that keep the loop busy would
+hold up those who wait for an answer. Never starts a line.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 
 MAX_LINES_AT_ONCE = 256
+MIN_LINES_AT_ONCE = 8
 MAX_BYTES_AT_ONCE = 64 * 2**20
+LOOK_S = 0.02
+MAX_LAG_S = 0.005
+"""Others may wait so long for their turn of the loop."""
 
 
 class LineRoom:
     """This class lets lines in, of all batches together, in the order in which they ask."""
 
-    def __init__(self, max_lines: int = MAX_LINES_AT_ONCE, max_bytes: int = MAX_BYTES_AT_ONCE) -> None:
+    def __init__(self, max_lines: int = 4 * MIN_LINES_AT_ONCE, max_bytes: int = MAX_BYTES_AT_ONCE) -> None:
         self._max_lines = max_lines
         self._max_bytes = max_bytes
+        self._has_lines = asyncio.Event()
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self.num_lines = 0
         self._num_bytes = 0
@@ -40,6 +47,11 @@ class LineRoom:
         """A line is done with."""
         self.num_lines -= 1
         self._num_bytes -= num_bytes
+        self._let_in()
+        if not self.num_lines:
+            self._has_lines.clear()
+
+    def _let_in(self) -> None:
         while self._waiting:
             wanted, turn = self._waiting[0]
             if turn.done():
@@ -51,6 +63,18 @@ class LineRoom:
             self._take(wanted)
             turn.set_result(None)
 
+    async def keep_pace(self) -> None:
+        """Measure how long turns of the loop take while there are lines, and let as many in as do not hold up others.
+        Where another process has taken the processor, fewer lines would not help, so that only time of this thread
+        counts."""
+        while True:
+            await self._has_lines.wait()
+            began_s, used_s = time.monotonic(), time.thread_time()
+            await asyncio.sleep(LOOK_S)
+            lag_s = time.monotonic() - began_s - LOOK_S
+            self._max_lines = paced(self._max_lines, min(lag_s, time.thread_time() - used_s))
+            self._let_in()
+
     def _fits(self, num_bytes: int) -> bool:
         """Return whether there is room. One line that is larger than all room goes alone."""
         is_small = self._num_bytes + num_bytes <= self._max_bytes or not self.num_lines
@@ -59,3 +83,15 @@ class LineRoom:
     def _take(self, num_bytes: int) -> None:
         self.num_lines += 1
         self._num_bytes += num_bytes
+        self._has_lines.set()
+
+
+def paced(max_lines: int, lag_s: float) -> int:
+    """Return how many lines may be worked on at once from now on, where a turn of the loop has taken `lag_s`.
+
+    >>> paced(100, 0.0), paced(100, 0.006), paced(8, 1.0), paced(256, 0.0)
+    (104, 75, 8, 256)
+    """
+    if lag_s <= MAX_LAG_S:
+        return min(MAX_LINES_AT_ONCE, max_lines + 1 + max_lines // 32)
+    return max(MIN_LINES_AT_ONCE, max_lines * 3 // 4)
