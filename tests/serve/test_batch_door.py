@@ -18,8 +18,9 @@ from sundog.serve.batches.attempts import Attempted
 from tests.engines.server import Exchange, running_server
 from tests.serve.asking import ask
 from tests.serve.batching import CHAT, begun, chat_line, client_of, ended, endpoint_of, read, sent, until
+from tests.serve.keyed import added, kept_keys
 from tests.serve.running import Running, running
-from tests.serve.test_keys_at_doors import MODELS, added, kept_keys
+from tests.serve.test_keys_at_doors import MODELS
 
 SLOW = EngineBlock("slow", "null", {"model": "slow", "latency_s": 60.0})
 FLOW = """

@@ -14,8 +14,9 @@ import pytest
 
 from sundog.serve.batches import shelf
 from tests.serve.asking import Heard, ask
+from tests.serve.keyed import added
 from tests.serve.running import Running, running
-from tests.serve.test_keys_at_doors import MODELS, added
+from tests.serve.test_keys_at_doors import MODELS
 
 LINES = b'{"custom_id": "one"}\n' * 3
 

@@ -1,4 +1,4 @@
-"""What one attempt at a line of a batch has come to, and whether there is another one.
+"""The answer of one attempt at a line of a batch, and whether there is another one.
 
 Owns which failures pass, and how long is waited for that. Never makes an attempt.
 """
@@ -23,7 +23,7 @@ class Attempted:
     #: JSON.
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-    #: What went wrong though there is an answer, None where nothing has.
+    #: The failure that there is beside an answer, None where there is none.
     error: dict[str, Any] | None = None
 
     @property

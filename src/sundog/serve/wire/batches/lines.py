@@ -21,7 +21,7 @@ MAX_ID_CHARACTERS = 512
 
 @dataclass(frozen=True, slots=True)
 class LineRules:
-    """What the lines of one batch are measured with."""
+    """The rules that the lines of one batch are measured with."""
 
     endpoint: str
     #: The names of models that its maker may ask.
