@@ -49,7 +49,7 @@ class Stage:
         self.driver = driver
         scope = RunScope("r", is_fresh=False, repeats_unknown_effects=False, payers=(RUN,))
         engines: Any = {"local/0": Exact()}
-        self.charging = Charging(scope, self.accounts, driver, {"engine:local": PRICED}, engines)
+        self.charging = Charging(scope, self.accounts, driver, {"engine:local": PRICED}, engines, {})
 
     async def attempt(
         self,

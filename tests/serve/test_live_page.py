@@ -12,8 +12,9 @@ import pytest
 from sundog.ir.logical import EngineBlock
 from tests.browser import DESKTOP, PHONE, Tab, browser_tab
 from tests.serve.asking import ask
+from tests.serve.keyed import added
 from tests.serve.running import Running, running
-from tests.serve.test_keys_at_doors import added, bearer
+from tests.serve.test_keys_at_doors import bearer
 
 NAME = "<b>alert(1)<-b>"
 ANTS = "</li><img src=x onerror=alert(2)>"

@@ -12,9 +12,10 @@ from typing import Any
 
 from sundog.ir.logical import EngineBlock
 from tests.serve.asking import ask
+from tests.serve.keyed import added
 from tests.serve.running import Running, running
 from tests.serve.test_flow_door import ROW, RUNS, TOPICS
-from tests.serve.test_keys_at_doors import added, bearer
+from tests.serve.test_keys_at_doors import bearer
 
 SLOW = EngineBlock("slow", "null", {"model": "slow", "latency_s": 60.0, "max_concurrency": 1})
 FAILING = """

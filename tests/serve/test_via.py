@@ -12,8 +12,8 @@ from sundog.config import SERVER_KEY
 from sundog.errors import UserError
 from sundog.ir.logical import EngineBlock
 from sundog.sched.events import RequestArrived
+from tests.serve.keyed import added
 from tests.serve.running import running
-from tests.serve.test_keys_at_doors import added
 
 FLOW = """
 name: topics

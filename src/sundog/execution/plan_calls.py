@@ -52,7 +52,7 @@ def dispatcher_of(
     secrets, accounts = means.secrets, means.accounts
     charging = None
     if accounts is not None:
-        charging = Charging(scope, accounts, means.driver, tariffs_of(plan), means.engines)
+        charging = Charging(scope, accounts, means.driver, tariffs_of(plan), means.engines, means.by_pool)
     return Dispatcher(
         scope,
         means.store,

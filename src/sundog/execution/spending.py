@@ -79,6 +79,10 @@ class SpendingAccounts:
     async def close(self, scope: SpendingScope) -> Charge:
         """Forget an account for good, and return what it has spent. No call of it may run or wait."""
         spent = self._ledger.close(scope)
+        for payers in [payers for payers in self._waiting if scope in payers]:
+            # What was cancelled may not have heard of it yet.
+            for one in self._waiting.pop(payers):
+                one.answer.cancel()
         if scope in self._written:
             self._written.discard(scope)
             # A batch of the writer keeps no order between statements.

@@ -44,8 +44,11 @@ class LiveAccounts:
         return tuple([scope for scope, limits in limited if self._pays(scope, limits)])
 
     def of_key(self, key_id: str, tenant: str) -> tuple[SpendingScope, ...]:
-        """Return those who pay for what was begun with a key, with the limits that they have now."""
-        return self.of(self._keys.limits_of(key_id, tenant)) if key_id else ()
+        """Return the accounts of a key and its tenant, known by their names; each pays as long as it has limits."""
+        key, owner = SpendingScope("key", key_id), SpendingScope("tenant", tenant)
+        if key not in self._limits or owner not in self._limits:
+            self.of(self._keys.limits_of(key_id, tenant))
+        return key, owner
 
     def paying(self, scopes: Iterable[SpendingScope]) -> tuple[SpendingScope, ...]:
         """Return those of some scopes who pay now."""
@@ -54,7 +57,7 @@ class LiveAccounts:
     def open(self, scope: SpendingScope, limits: SpendingLimits, *, is_kept: bool = True) -> None:
         """Open the account of a request or a program, or give it other limits. One that `is_kept` outlives this
         process."""
-        if is_kept:
+        if is_kept and scope.kind != "request":
             self._take()
         self.spending.open(scope, limits, is_kept=is_kept)
         self._paying.add(scope)

@@ -19,6 +19,8 @@ from pydantic_core import to_json
 
 from sundog.execution.row_way import RowEnd
 from sundog.ir.row_ids import RowRef
+from sundog.ledger.ledger import SpendingScope
+from sundog.live.accounts import LiveAccounts
 from sundog.live.figures import NUM_RECENT
 from sundog.live.flow_request import FlowRequest
 from sundog.live.refusals import KeyReused, Overloaded
@@ -33,7 +35,7 @@ class LiveFlow:
     """This class serves one flow, once `renew` has told how. No more than `max_rows` rows are worked on at once, and as
     many of batches beside them; what comes beyond is refused, and never waits in memory."""
 
-    def __init__(self, name: str, run_id: str, book: AcceptedRequests) -> None:
+    def __init__(self, name: str, run_id: str, book: AcceptedRequests, accounts: LiveAccounts) -> None:
         self.name = name
         self.run_id = run_id
         #: By the number of a request that runs; the scope of its calls reads them.
@@ -47,6 +49,9 @@ class LiveFlow:
         self.recent_s: deque[float] = deque(maxlen=NUM_RECENT)
         self.is_stopping = False
         self._book = book
+        self._accounts = accounts
+        #: By the number of a request that runs, those who pay for it where they have limits.
+        self._payers: dict[int, tuple[SpendingScope, ...]] = {}
         self._next_number = book.next_number(run_id)
         self._requests: dict[str, FlowRequest] = {}
         #: By sender and idempotency key, the requests that run.
@@ -73,6 +78,7 @@ class LiveFlow:
             request = FlowRequest(accepted, len(body["rows"]), self._end, is_single=body["is_single"])
             terms = Terms.of(body["terms"])
             self._open(request, terms)
+            self._charge(accepted, terms)
             ended = self.ended_rows(accepted)
             for place, row in enumerate(body["rows"]):
                 if place not in ended:
@@ -112,6 +118,7 @@ class LiveFlow:
         except BaseException:
             self._forget(request)
             raise
+        self._charge(accepted, terms)
         self.num_accepted += 1
         for place, row in enumerate(rows):
             self._begin(request, place, row, terms)
@@ -179,8 +186,26 @@ class LiveFlow:
     def _begin(self, request: FlowRequest, place: int, row: Mapping[str, Any], terms: Terms) -> None:
         self._runners[-1].start(request, place, row, terms)
 
+    def payers_of(self, number: int) -> tuple[SpendingScope, ...]:
+        """Return those who pay for the calls of a request now: its key, the tenant, and the request itself, as far as
+        they have limits."""
+        payers = self._payers.get(number)
+        return () if payers is None else self._accounts.paying(payers)
+
+    def _charge(self, accepted: Accepted, terms: Terms) -> None:
+        """Note who pays for a request, and open its own account where it has limits."""
+        payers: tuple[SpendingScope, ...] = ()
+        if accepted.principal:
+            payers = self._accounts.of_key(accepted.principal, terms.tenant)
+        if terms.limits.are_of_money:
+            payers += (_account_of(accepted),)
+            self._accounts.open(payers[-1], terms.limits)
+        if payers:
+            self._payers[accepted.number] = payers
+
     def _forget(self, request: FlowRequest) -> None:
         accepted = request.accepted
+        self._payers.pop(accepted.number, None)
         del self._requests[accepted.request_id]
         if accepted.idempotency_key is not None:
             del self._by_key[accepted.principal, accepted.idempotency_key]
@@ -188,6 +213,7 @@ class LiveFlow:
         self._num_in_flight[_is_of_batch(terms)] -= request.num_rows
 
     async def _end(self, request: FlowRequest) -> None:
+        await self._accounts.close(_account_of(request.accepted))
         await self._book.end(request.accepted.request_id, "cancelled" if request.is_cancelled else "completed")
         self.num_ended_rows.update(end.state for end in request.ends.values())
         self.recent_s.append(max(0.0, time.time() - request.accepted.accepted_at))
@@ -196,3 +222,7 @@ class LiveFlow:
 
 def _is_of_batch(terms: Terms) -> bool:
     return terms.tier == "batch"
+
+
+def _account_of(accepted: Accepted) -> SpendingScope:
+    return SpendingScope("request", accepted.request_id)

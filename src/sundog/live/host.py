@@ -127,7 +127,7 @@ class LiveHost:
         if flow is not None:
             flow.renew(self._runner(flow, served), plan.max_rows_in_flight)
             return flow
-        flow = LiveFlow(served.name, self._run_id(plan), AcceptedRequests(self.store))
+        flow = LiveFlow(served.name, self._run_id(plan), AcceptedRequests(self.store), self.accounts)
         flow.renew(self._runner(flow, served), plan.max_rows_in_flight)
         await flow.resume()
         self.flows[served.name] = flow
@@ -144,7 +144,14 @@ class LiveHost:
         plan, history = served.plan, read_history(self._state_dir, served.name)
         figures = self.figures.setdefault(served.name, FlowFigures())
         facts = plan_facts(plan, mean_call_s(history))
-        scope = LiveScope(flow.run_id, is_fresh=False, repeats_unknown_effects=False, facts=facts, terms=flow.terms)
+        scope = LiveScope(
+            flow.run_id,
+            is_fresh=False,
+            repeats_unknown_effects=False,
+            facts=facts,
+            terms=flow.terms,
+            payers_of=flow.payers_of,
+        )
         means = CallMeans(
             self.store,
             self.driver,
@@ -152,6 +159,7 @@ class LiveHost:
             self.engines.by_pool,
             self._secrets,
             needs_prefixes=self._policies.needs_prefixes,
+            accounts=self.accounts.spending,
         )
         calls = dispatcher_of(plan, scope, served.operators, means, figures)
         (table,) = plan.tables

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from sundog.errors import AnswersAwaited, OperatorError, RunError, RunStopped, StoreError
+from sundog.errors import AnswersAwaited, LimitReached, OperatorError, RunError, RunStopped, StoreError
 from sundog.execution.executor import RowExecutor
 from sundog.execution.row_way import NodeFailed, RowEnd
 from sundog.host.driver import Driver
@@ -27,6 +27,8 @@ DEADLINE = "deadline"
 """In the place of a node: the deadline of the request ended the row."""
 CANCELLED = "cancelled"
 """In the place of a node: whoever sent the request cancelled it."""
+LIMIT = "limit"
+"""In the place of a node: a limit of dollars or tokens lets a call of the row no more start."""
 ENGINE = "engine"
 """In the place of a node: no engine is left that could answer."""
 
@@ -134,6 +136,11 @@ class RowRunner:
                 raise
             _this_task().uncancel()
             return _failed(ref, CANCELLED, "the request was cancelled", None)
+        except LimitReached as reached:
+            # Others of the request go on, which may need no money.
+            return _failed(
+                ref, LIMIT, reached.what, "send it again with a larger limit: what was made is not paid again"
+            )
         except (RunStopped, StoreError):
             raise
         except RunError as error:

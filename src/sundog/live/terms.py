@@ -5,12 +5,13 @@ Owns these facts, and how the core hears of them. Never decides by them; policie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from sundog.execution.calls.call_key import CallIdentity, RunScope
 from sundog.ir.row_ids import RowRef
+from sundog.ledger.ledger import SpendingLimits, SpendingScope
 from sundog.sched.facts import CallFacts, Tier
 
 
@@ -26,6 +27,13 @@ class Terms:
     deadline_at: float | None = None
     #: The class of service.
     tier: Tier = "default"
+    #: The rows of the request may cost so much together.
+    max_usd: float | None = None
+    max_tokens: int | None = None
+
+    @property
+    def limits(self) -> SpendingLimits:
+        return SpendingLimits(self.max_usd, self.max_tokens)
 
     def is_over(self, now: float) -> bool:
         """Return whether nobody wants the answer any more at `now`, in seconds since the epoch."""
@@ -50,6 +58,8 @@ class LiveScope(RunScope):
 
     #: By the number of a request, while its rows run; those without any have none here.
     terms: dict[int, Terms] = field(default_factory=dict)
+    #: Gives those who pay for the calls of a request, by its number, as far as they have limits.
+    payers_of: Callable[[int], tuple[SpendingScope, ...]] = lambda number: ()
 
     def facts_of(self, step: str, identity: CallIdentity) -> CallFacts:
         facts = RunScope.facts_of(self, step, identity)
@@ -57,6 +67,13 @@ class LiveScope(RunScope):
         if terms is None:
             return facts
         return replace(facts, tenant=terms.tenant, priority=terms.priority, tier=terms.tier)
+
+    def paid_by(self, row: RowRef) -> tuple[SpendingScope, ...]:
+        return self.payers_of(row.row_id[0])
+
+    @property
+    def pays_before_place(self) -> bool:
+        return True
 
     def reads_id(self, row: RowRef) -> str:
         return f"{self.run_id}/{row.row_id[0]}"

@@ -14,7 +14,8 @@ from datetime import datetime
 from sundog.deployment import used_engines
 from sundog.engines.base import Engine
 from sundog.errors import ConfigError, LimitReached
-from sundog.execution.calls.charging import bounds_calls, limit_reached
+from sundog.execution.calls.charging import bounds_calls
+from sundog.execution.calls.payment import limit_reached
 from sundog.execution.plan_calls import tariffs_of
 from sundog.execution.spending import SpendingAccounts
 from sundog.ir.physical import PhysicalPlan, calls_of

@@ -17,6 +17,7 @@ from sundog.access.key_ring import KeyRing
 from sundog.access.principal import Principal
 from sundog.ledger.ledger import SpendingScope
 from sundog.ledger.request_limits import RequestGate
+from sundog.live.accounts import AccountsHeld
 from sundog.serve.bodies import json_response
 from sundog.serve.wire.errors import Refusal, anthropic_error, anthropic_status, openai_error
 
@@ -53,6 +54,11 @@ def is_stranger(scope: Scope) -> bool:
 def scope_of(principal: Principal | None) -> Scope:
     """Return the scope of a request that this server makes for somebody, without a socket."""
     return {"type": "http", "headers": [], _PRINCIPAL: principal}
+
+
+def accounts_held(error: AccountsHeld) -> Refusal:
+    """Return what a client hears where another process counts what its key spends."""
+    return Refusal(503, f"{error.what}; {error.hint}", code="accounts_held", is_final=True)
 
 
 class KeyGuard:

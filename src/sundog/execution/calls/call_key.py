@@ -72,6 +72,12 @@ class RunScope:
         """Return the accounts that the calls of a row are paid from, open ones; none where nobody has limits."""
         return self.payers
 
+    @property
+    def pays_before_place(self) -> bool:
+        """Return whether calls hold their money before they ask for a place, so that who waits for money keeps none
+        that others could have."""
+        return False
+
     def reads_id(self, row: RowRef) -> str:
         """Return the name of what shares one sight of the outside world: a read is made once in it."""
         return self.run_id

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from sundog.engines.base import Engine, GenerateRequest, Usage
-from sundog.errors import CallError, LimitReached, RunError, RunStopped
+from sundog.engines.base import Engine, GenerateRequest
+from sundog.errors import RunError, RunStopped
 from sundog.execution.calls.call_key import CallIdentity, RunScope
-from sundog.execution.calls.guard import checked_usage
+from sundog.execution.calls.payment import Payment, limit_reached, paid_attempt
 from sundog.execution.spending import SpendingAccounts
 from sundog.host.attempt import RunAttempt, Success
 from sundog.host.driver import Driver
@@ -19,7 +19,7 @@ from sundog.ir.physical import CallExec
 from sundog.ir.pool_names import engine_of
 from sundog.ir.values.canonical import canonical_json
 from sundog.ledger.charges import NO_CHARGE, Charge, Tariff
-from sundog.ledger.ledger import LimitRefusal, Reservation, SpendingLimits, SpendingScope
+from sundog.ledger.ledger import LimitRefusal, SpendingLimits, SpendingScope
 from sundog.operators.base import BoundCall
 from sundog.sched.events import Submit
 from sundog.tokens import MESSAGE_TOKENS, TEMPLATE_TOKENS
@@ -31,7 +31,7 @@ TEXTS_OF_PROMPT = ("engine", "messages", "text")
 
 class Charging:
     """This class lets the attempts of one host start where their payers have room. `tariffs`: by the pool of each
-    engine; `engines`: by replica, now."""
+    engine; `engines`: by replica, now; `by_pool`: one of each, where the run pays before it asks for a place."""
 
     def __init__(
         self,
@@ -40,12 +40,22 @@ class Charging:
         driver: Driver,
         tariffs: Mapping[str, Tariff],
         engines: Mapping[str, Engine],
+        by_pool: Mapping[str, Engine],
     ) -> None:
         self._run = run
         self._accounts = accounts
         self._driver = driver
         self._tariffs = tariffs
         self._engines = engines
+        self._by_pool = by_pool
+
+    def payment(self, node: CallExec, call: BoundCall, identity: CallIdentity) -> Payment | None:
+        """Return what pays for a call that runs alone; None where nobody has limits, or it costs nothing."""
+        payers = self._run.paid_by(identity.row)
+        tariff = self._tariffs.get(node.pool)
+        if not payers or tariff is None:
+            return None
+        return Payment(self._accounts, payers, tariff, self._most(node, payers, (call,), self._by_pool.get(node.pool)))
 
     def around(
         self,
@@ -61,7 +71,7 @@ class Charging:
             return attempt
 
         async def charged(submit: Submit) -> Success[T]:
-            charge = self._most(node, payers, take(), submit)
+            charge = self._most(node, payers, take(), self._engines.get(submit.replica_id))
             outcome = await self._accounts.reserve(payers, charge)
             if isinstance(outcome, LimitRefusal):
                 raise limit_reached(outcome)
@@ -73,40 +83,13 @@ class Charging:
         return charged
 
     def _most(
-        self, node: CallExec, payers: Sequence[SpendingScope], calls: Sequence[BoundCall], submit: Submit
+        self, node: CallExec, payers: Sequence[SpendingScope], calls: Sequence[BoundCall], engine: Engine | None
     ) -> Charge:
         tariff = self._tariffs.get(node.pool)
         if tariff is None or not any(bounds_calls(self._accounts.limits(payer), tariff) for payer in payers):
             return NO_CHARGE
-        engine = self._engines[submit.replica_id]
+        assert engine is not None, "only a pool of engines has a tariff"
         return sum((most_of_call(call, engine, tariff, node.pool) for call in calls), NO_CHARGE)
-
-
-async def paid_attempt(
-    accounts: SpendingAccounts,
-    attempt: RunAttempt[T],
-    submit: Submit,
-    reservation: Reservation,
-    tariff: Tariff | None,
-) -> Success[T]:
-    """Return what an attempt gives, with its reservation settled however it ends."""
-    # Whatever ends without a word may have been computed, and counts whole.
-    cost = reservation.charge
-    try:
-        success = await attempt(submit)
-        # Where no call is answered and tokens are told, the request was wrong, and these are all that it took.
-        usage = success.usage
-        if usage is not None and not usage.is_estimated and success.num_answered in (0, success.num_calls):
-            cost = _charge(tariff, usage)
-        return success
-    except CallError as error:
-        if error.is_refused:
-            cost = NO_CHARGE
-        elif error.usage is not None:
-            cost = _charge(tariff, checked_usage(error.usage))
-        raise
-    finally:
-        accounts.settle(reservation, cost)
 
 
 def bounds_calls(limits: SpendingLimits, tariff: Tariff) -> bool:
@@ -142,20 +125,3 @@ def most_prompt_tokens(call: BoundCall, engine: Engine) -> int:
     num_part_tokens = sum(message.num_part_tokens for message in call.prompt)
     around = TEMPLATE_TOKENS + MESSAGE_TOKENS * len(call.prompt)
     return num_bytes + len(canonical_json(more)) + num_part_tokens + around
-
-
-def limit_reached(refusal: LimitRefusal) -> LimitReached:
-    """Return the error of a call that a limit does not let start."""
-    hint = "ask with a larger limit"
-    if refusal.scope.kind == "run":
-        option = f"--{refusal.limit.replace('_', '-')}"
-        hint = f"the same command with a larger {option}, or a call with a larger {refusal.limit}, continues the run"
-    reached = LimitReached(str(refusal), hint=hint)
-    reached.refusal = refusal
-    return reached
-
-
-def _charge(tariff: Tariff | None, usage: Usage) -> Charge:
-    if tariff is None:
-        return NO_CHARGE
-    return tariff.charge(usage.num_prompt_tokens, usage.num_output_tokens, usage.num_cached_tokens or 0)

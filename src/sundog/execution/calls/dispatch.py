@@ -143,11 +143,19 @@ class Dispatcher:
             attempt: RunAttempt[CommittedOutcome] = partial(self._attempts.alone, node, call, key, identity)
             if node.is_effect:
                 attempt = Claim(self._store, self._run, key, identity).around(attempt)
+            payment = None
             if self._charging is not None:
-                attempt = self._charging.around(attempt, node, identity, lambda: (call,))
+                if self._run.pays_before_place:
+                    payment = self._charging.payment(node, call, identity)
+                else:
+                    attempt = self._charging.around(attempt, node, identity, lambda: (call,))
             try:
+                request = self._requests.alone(node, call, identity)
                 # Not in a coroutine of its own: each one costs every call.
-                kept = await self._driver.run(self._requests.alone(node, call, identity), attempt)
+                if payment is None:
+                    kept = await self._driver.run(request, attempt)
+                else:
+                    kept = await payment.run(self._driver, request, attempt)
             except GivenUp as given_up:
                 raise refusal(given_up, node.pool, node.max_retry_wait_s) from given_up.cause
         usage = kept.usage or NO_USAGE

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
 
-from sundog.errors import RunStopped
-from sundog.execution.calls.charging import limit_reached, paid_attempt
+from sundog.engines.base import Usage
+from sundog.errors import CallError, LimitReached, RunStopped
+from sundog.execution.calls.guard import checked_usage
 from sundog.execution.spending import SpendingAccounts
 from sundog.host.attempt import RunAttempt, Success
 from sundog.host.driver import Driver
-from sundog.ledger.charges import Charge, Tariff
+from sundog.ledger.charges import NO_CHARGE, Charge, Tariff
 from sundog.ledger.ledger import LimitRefusal, Reservation, SpendingScope
 from sundog.sched.events import RequestArrived, Submit
 
@@ -60,3 +61,47 @@ class Payment:
         if isinstance(outcome, LimitRefusal):
             raise limit_reached(outcome)
         return outcome
+
+
+async def paid_attempt(
+    accounts: SpendingAccounts,
+    attempt: RunAttempt[T],
+    submit: Submit,
+    reservation: Reservation,
+    tariff: Tariff | None,
+) -> Success[T]:
+    """Return what an attempt gives, with its reservation settled however it ends."""
+    # Whatever ends without a word may have been computed, and counts whole.
+    cost = reservation.charge
+    try:
+        success = await attempt(submit)
+        # Where no call is answered and tokens are told, the request was wrong, and these are all that it took.
+        usage = success.usage
+        if usage is not None and not usage.is_estimated and success.num_answered in (0, success.num_calls):
+            cost = _charge(tariff, usage)
+        return success
+    except CallError as error:
+        if error.is_refused:
+            cost = NO_CHARGE
+        elif error.usage is not None:
+            cost = _charge(tariff, checked_usage(error.usage))
+        raise
+    finally:
+        accounts.settle(reservation, cost)
+
+
+def limit_reached(refusal: LimitRefusal) -> LimitReached:
+    """Return the error of a call that a limit does not let start."""
+    hint = "ask with a larger limit"
+    if refusal.scope.kind == "run":
+        option = f"--{refusal.limit.replace('_', '-')}"
+        hint = f"the same command with a larger {option}, or a call with a larger {refusal.limit}, continues the run"
+    reached = LimitReached(str(refusal), hint=hint)
+    reached.refusal = refusal
+    return reached
+
+
+def _charge(tariff: Tariff | None, usage: Usage) -> Charge:
+    if tariff is None:
+        return NO_CHARGE
+    return tariff.charge(usage.num_prompt_tokens, usage.num_output_tokens, usage.num_cached_tokens or 0)

@@ -15,6 +15,7 @@ from pydantic_core import from_json, to_json
 
 from sundog.access.api_keys import APIKeys
 from sundog.access.principal import Principal
+from sundog.live.accounts import AccountsHeld
 from sundog.live.flow import LiveFlow
 from sundog.live.flow_request import FlowRequest
 from sundog.live.models import UnknownModel
@@ -25,7 +26,7 @@ from sundog.serve.doors.models.asked import AskedHead
 from sundog.serve.doors.models.door import FORMS, ModelDoor
 from sundog.serve.doors.models.reply import HeldReply
 from sundog.serve.flow_answers import as_request, key_reused, no_room, shown_run
-from sundog.serve.guard import scope_of
+from sundog.serve.guard import accounts_held, scope_of
 from sundog.serve.serving import Serving
 from sundog.serve.wire.batches.lines import BatchLine, LineRules
 from sundog.serve.wire.batches.requests import flow_of
@@ -134,7 +135,8 @@ class FlowLines:
         try:
             payer = self._allowed_payer()
             wanted = read_wanted(line.body, self._serving.loaded[self._name].columns)
-            terms = Terms("" if payer is None else payer.tenant, wanted.priority, self._deadline_at(wanted), "batch")
+            tenant, limits = "" if payer is None else payer.tenant, (wanted.max_usd, wanted.max_tokens)
+            terms = Terms(tenant, wanted.priority, self._deadline_at(wanted), "batch", *limits)
             found = await self._ran(flow, line.number, wanted, terms)
         except Refusal as refusal:
             return _refused(refusal)
@@ -181,6 +183,8 @@ class FlowLines:
             raise no_room(flow, len(wanted.rows), error) from error
         except KeyReused as error:
             raise key_reused(error) from error
+        except AccountsHeld as error:
+            raise accounts_held(error) from error
 
     async def _ended(self, flow: LiveFlow, accepting: asyncio.Future[FlowRequest | Accepted]) -> FlowRequest | Accepted:
         try:

@@ -16,13 +16,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from sundog.errors import suggest
+from sundog.live.accounts import AccountsHeld
 from sundog.live.flow import LiveFlow
 from sundog.live.flow_request import FlowRequest, Told
 from sundog.live.refusals import KeyReused, Overloaded
 from sundog.live.terms import Terms
 from sundog.serve.bodies import json_response, parse_json_body, read_body
 from sundog.serve.flow_answers import as_request, key_reused, no_room, shown_rows, shown_run
-from sundog.serve.guard import owner_of, principal_of
+from sundog.serve.guard import accounts_held, owner_of, principal_of
 from sundog.serve.loading import LoadedFlow
 from sundog.serve.serving import Serving
 from sundog.serve.wire.errors import Refusal, wrong_request
@@ -68,9 +69,13 @@ class FlowDoor:
         deadline_at = None if wanted.deadline_s is None else now + wanted.deadline_s
         is_async, wait_s = _preference(request)
         try:
+            if (principal := principal_of(request.scope)) is not None:
+                self._host.accounts.of(principal.scopes)
             accepted = await flow.accept(
                 wanted.rows,
-                Terms(_tenant(request), wanted.priority, deadline_at),
+                Terms(
+                    _tenant(request), wanted.priority, deadline_at, max_usd=wanted.max_usd, max_tokens=wanted.max_tokens
+                ),
                 principal=owner_of(request.scope),
                 idempotency_key=_key(request),
                 keeps_steps=wanted.is_streamed,
@@ -80,6 +85,8 @@ class FlowDoor:
             raise no_room(flow, len(wanted.rows), error) from error
         except KeyReused as error:
             raise key_reused(error) from error
+        except AccountsHeld as error:
+            raise accounts_held(error) from error
         return await self._answer(flow, accepted, wanted, is_async=is_async, wait_s=wait_s)
 
     async def get(self, request: Request) -> Response:

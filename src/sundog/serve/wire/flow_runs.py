@@ -17,7 +17,9 @@ MAX_ROWS = 1_000
 """The most rows of one request."""
 MAX_DEADLINE_S = 30 * 86_400.0
 MAX_PRIORITY = 2**31 - 1
-FIELDS = ("row", "rows", "stream", "deadline_s", "priority")
+MAX_USD = 1e9
+MAX_TOKENS = 2**53
+FIELDS = ("row", "rows", "stream", "deadline_s", "priority", "max_usd", "max_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,9 @@ class WantedRun:
     deadline_s: float | None
     #: Smaller is sooner.
     priority: int
+    #: Dollars and tokens that the run may cost, None for no limit.
+    max_usd: float | None = None
+    max_tokens: int | None = None
 
 
 def read_wanted(body: Any, columns: Sequence[str]) -> WantedRun:
@@ -51,6 +56,8 @@ def read_wanted(body: Any, columns: Sequence[str]) -> WantedRun:
         _flag(body, "stream"),
         _number(body, "deadline_s", 0.0, MAX_DEADLINE_S),
         _priority(body),
+        _number(body, "max_usd", 0.0, MAX_USD, is_open=False),
+        _tokens(body),
     )
 
 
@@ -136,13 +143,25 @@ def _flag(body: Mapping[str, Any], name: str) -> bool:
     return value
 
 
-def _number(body: Mapping[str, Any], name: str, least: float, most: float) -> float | None:
+def _number(body: Mapping[str, Any], name: str, least: float, most: float, *, is_open: bool = True) -> float | None:
+    """Return a number of a body; `is_open`: it must be above the least."""
     value = body.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least < value <= most:
-        raise wrong_request(name, f"it is a number above {least:g}, {most:,g} at most")
+    is_number = not isinstance(value, bool) and isinstance(value, int | float)
+    if not is_number or not least <= value <= most or (is_open and value == least):
+        least_text = f"above {least:g}" if is_open else f"from {least:g}"
+        raise wrong_request(name, f"it is a number {least_text}, {most:,g} at most")
     return float(value)
+
+
+def _tokens(body: Mapping[str, Any]) -> int | None:
+    value = body.get("max_tokens")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
+        raise wrong_request("max_tokens", "it is a whole number of tokens")
+    return value
 
 
 def _priority(body: Mapping[str, Any]) -> int:

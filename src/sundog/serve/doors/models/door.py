@@ -43,7 +43,7 @@ from sundog.serve.doors.models.programs import ProgramPlace, Programs
 from sundog.serve.doors.models.prompts import prompt_text
 from sundog.serve.doors.models.reply import HeldReply, Reply
 from sundog.serve.doors.models.sharing import sharing_key
-from sundog.serve.guard import owner_of, principal_of
+from sundog.serve.guard import accounts_held, owner_of, principal_of
 from sundog.serve.identity import ToldIdentity, told_of
 from sundog.serve.serving import Serving
 from sundog.serve.wire.embeddings import embed_call, embeddings_answer
@@ -302,7 +302,7 @@ def _refused(error: Refusal | SundogError) -> Refusal:
     if isinstance(error, Overloaded):
         return Refusal(429, error.what, code="overloaded", retry_after_s=error.retry_after_s)
     if isinstance(error, AccountsHeld):
-        return Refusal(503, f"{error.what}; {error.hint}", code="accounts_held", is_final=True)
+        return accounts_held(error)
     return refusal_of(error)
 
 

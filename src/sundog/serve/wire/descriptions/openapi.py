@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sundog.serve.wire.flow_runs import MAX_DEADLINE_S, MAX_ROWS
+from sundog.serve.wire.flow_runs import MAX_DEADLINE_S, MAX_ROWS, MAX_TOKENS, MAX_USD
 
 OPENAPI_VERSION = "3.1.0"
 JSON = "application/json"
@@ -98,6 +98,8 @@ def _wanted(flow: FlowForm) -> dict[str, Any]:
         "rows": {"type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS},
         "stream": {"type": "boolean", "default": False},
         "deadline_s": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": MAX_DEADLINE_S},
+        "max_usd": {"type": ["number", "null"], "minimum": 0, "maximum": MAX_USD},
+        "max_tokens": {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_TOKENS},
         "priority": {"type": "integer", "default": 0, "description": "Smaller is sooner."},
     }
     one_of = [{"required": ["row"]}, {"required": ["rows"]}]
