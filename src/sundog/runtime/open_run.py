@@ -5,6 +5,7 @@ Owns what makes two commands mean one run. What a run does is in runtime.run.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,14 +15,18 @@ from sundog.batch.follower import PlacementWithFigures
 from sundog.deployment import identities
 from sundog.ir.logical import steps_of
 from sundog.ir.physical import PhysicalPlan
-from sundog.ir.values.canonical import describe_value
+from sundog.ir.values.canonical import canonical_json, describe_value
 from sundog.operators.base import ModularOperator, Operator
+from sundog.private_files import make_private_folder, open_private
 from sundog.runtime.run import Run
 from sundog.runtime.run_identity import OpenInputs, RunCommand, select_run
 from sundog.runtime.run_options import RunOptions
 from sundog.secrets import Secrets
 from sundog.store.runs import RunList
 from sundog.store.store import Store
+
+PLAN_FILE = "plan.json"
+"""In the folder of a run, its plan in the form of `describe_value`."""
 
 
 @contextmanager
@@ -63,6 +68,18 @@ def open_run(
             yield Run(plan, selected, store, runs, operators, secrets, options, placing)
     finally:
         store.close()
+
+
+def keep_plan(run: Run) -> None:
+    """Write the plan of a run into its folder for whoever watches it, unless it is there."""
+    path = run.folder / PLAN_FILE
+    if path.exists():
+        return
+    plan = run.plan
+    told = {"tables": plan.tables, "inputs": plan.logical.inputs, "results": plan.logical.results}
+    make_private_folder(run.folder)
+    with os.fdopen(open_private(path, os.O_WRONLY | os.O_TRUNC), "wb") as file:
+        file.write(canonical_json(describe_value(told)))
 
 
 def _effects_and_modules(

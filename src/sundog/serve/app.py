@@ -6,7 +6,7 @@ Owns which path leads to which door. Never opens the host; serve.serving does.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from sundog.access.api_keys import APIKeys
 from sundog.errors import SundogError
@@ -25,11 +26,14 @@ from sundog.serve.doors.descriptions import DescriptionDoor
 from sundog.serve.doors.files import FileDoor
 from sundog.serve.doors.flows import FlowDoor
 from sundog.serve.doors.health import HealthDoor
+from sundog.serve.doors.live_page import LivePageDoor
 from sundog.serve.doors.models.door import ModelDoor
 from sundog.serve.doors.seeing import SeeingDoor
 from sundog.serve.guard import KeyGuard
+from sundog.serve.seeing.watching import WatchedRun
 from sundog.serve.serving import Serving
 from sundog.serve.wire.errors import Refusal, openai_error, refusal_of
+from sundog.store.store import Store
 
 log = logging.getLogger("sundog.serve")
 
@@ -46,9 +50,23 @@ async def open_app(serving: Serving, *, has_batches: bool = True) -> AsyncIterat
             shelf = FileShelf(serving.config.state_dir)
             batches = await stack.enter_async_context(open_batches(serving, models, shelf))
             routes += FileDoor(serving, shelf, batches).routes + BatchDoor(batches, serving.loaded).routes
-        handlers = {Refusal: _refused, HTTPException: _no_route, SundogError: _failed, Exception: _failed}
-        guard = Middleware(KeyGuard, keys=APIKeys(serving.host.store))
-        yield Starlette(routes=routes, exception_handlers=handlers, middleware=[guard])
+        yield _application(routes, serving.host.store)
+
+
+def make_watch_app(run: WatchedRun, store: Store) -> Starlette:
+    """Return the ASGI application that shows a run. `store`: of the state folder, for its keys."""
+    page = LivePageDoor(run.look, f"Run {run.run_id}", has_doors=False)
+    return _application([*page.routes, Route("/health", _is_there, methods=["GET"])], store)
+
+
+def _application(routes: Sequence[Route], store: Store) -> Starlette:
+    handlers = {Refusal: _refused, HTTPException: _no_route, SundogError: _failed, Exception: _failed}
+    guard = Middleware(KeyGuard, keys=APIKeys(store))
+    return Starlette(routes=routes, exception_handlers=handlers, middleware=[guard])
+
+
+async def _is_there(request: Request) -> Response:
+    return json_response({"status": "ok"})
 
 
 async def _refused(request: Request, refusal: Exception) -> Response:

@@ -24,10 +24,11 @@ from sundog.config import Config
 from sundog.errors import ConfigError
 from sundog.host.beside import beside
 from sundog.ir.logical import EngineBlock
-from sundog.serve.app import open_app
+from sundog.serve.app import make_watch_app, open_app
 from sundog.serve.connections.bounded import BoundedConfig, look_at_connections
 from sundog.serve.connections.files import allowed_files
 from sundog.serve.connections.limits import ConnectionLimits
+from sundog.serve.seeing.watching import WatchedRun
 from sundog.serve.serving import Serving, open_serving
 from sundog.store.store import Store
 
@@ -80,6 +81,23 @@ async def serve_flows(
                     await running
             if serving.host.failure.done():
                 serving.host.failure.result()
+
+
+async def serve_watched(config: Config, run_id: str, options: ListenOptions, on_ready: Callable[[str], None]) -> None:
+    """Show a run of the state folder until a signal asks for the end. `on_ready` hears of the address."""
+    store = Store(config.state_dir)
+    try:
+        check_listen_address(options.host, has_keys=APIKeys(store).is_any())
+        with listening(options.host, options.port) as listener:
+            limits = options.limits.within(allowed_files(options.limits.num_files))
+            app = make_watch_app(WatchedRun(config.state_dir, run_id), store)
+            server = _Server(_configured(app, limits))
+            async with beside(look_at_connections(server, limits)):
+                with _ended_by_signals(server):
+                    on_ready(_address(listener))
+                    await server.serve(sockets=[listener])
+    finally:
+        store.close()
 
 
 @asynccontextmanager
@@ -166,6 +184,18 @@ async def _until_stopped(stop: asyncio.Event, running: asyncio.Future[None], ser
     any_of: list[asyncio.Future[Any]] = [stopped, running, serving.host.failure]
     await asyncio.wait(any_of, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
+
+
+@contextmanager
+def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, setattr, server, "should_exit", True)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class Session:
     def open_run(self, options: RunOptions) -> Iterator[Run]:
         """Yield the run that is meant, locked while open, and looked at; InputError for columns that are not there,
         ConfigError where no row can succeed."""
-        from sundog.runtime.open_run import open_run
+        from sundog.runtime.open_run import keep_plan, open_run
         from sundog.runtime.preflight.distinct_files import check_distinct
         from sundog.runtime.rows.outputs import check_output_paths
 
@@ -83,6 +83,7 @@ class Session:
                 except ConfigError:
                     run.discard()
                     raise
+                keep_plan(run)
             yield run
 
     def inspect(self, inputs: FlowInputs) -> tuple[PlanFinding, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,15 @@ def serve(
     drain: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.0, help="Longest wait for accepted work when asked to stop.")
     ] = 30.0,
+    watch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Show a batch run of the state folder, and serve nothing: its id, the beginning of that, or `last`.",
+            show_default=False,
+            autocompletion=completion.run_ids,
+        ),
+    ] = None,
     state: State = None,
     debug: Debug = False,
 ) -> None:
@@ -49,15 +59,31 @@ def serve(
     What was accepted is finished, also after a crash: the same command goes on with it.
     """
     try:
+        from sundog.runtime.watched_run import meant_run
         from sundog.serve.engine_file import load_engines
-        from sundog.serve.server import ListenOptions, serve_flows
+        from sundog.serve.server import ListenOptions, serve_flows, serve_watched
     except ModuleNotFoundError as error:
         hint = "install it: pip install 'sundog[serve]'"
         raise ConfigError(f"serving needs the package {error.name}, which is not installed", hint=hint) from error
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if watch is not None:
+        _refuse_with_watch(flows, engines)
+        config = read_config(state)
+        run_id = meant_run(config.state_dir, watch)
+        asyncio.run(serve_watched(config, run_id, ListenOptions(host, port), partial(_say_watched, run_id)))
+        return
     blocks = () if engines is None else load_engines(engines)
     paths = [path / "flow.yaml" if path.is_dir() else path for path in flows]
     asyncio.run(serve_flows(read_config(state), paths, ListenOptions(host, port, blocks, drain), _say_ready))
+
+
+def _refuse_with_watch(flows: list[Path], engines: Path | None) -> None:
+    if flows or engines is not None:
+        raise ConfigError("--watch shows a run and serves neither flows nor engines", hint="leave one of them away")
+
+
+def _say_watched(run_id: str, address: str) -> None:
+    print_note(f"showing the run {run_id} at {address}")
 
 
 def _say_ready(address: str, serving: Serving) -> None:

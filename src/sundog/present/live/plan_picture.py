@@ -1,14 +1,12 @@
 """A plan as a picture without an estimate: its cards carry counts that change.
 
-Owns the picture, and its form as JSON, in which a run keeps it for whoever watches. Never knows where counts come from.
+Owns the picture. Never knows where its counts come from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-
-from pydantic import TypeAdapter, ValidationError
 
 from sundog.cost.estimate import Estimate
 from sundog.cost.node_cost import RowSample
@@ -26,6 +24,7 @@ MAX_DRAWN = 60
 NOTHING_KNOWN = Estimate(0.0, 0.0, 0.0)
 StepFigures = Mapping[str, Sequence[tuple[str, str]]]
 """By step, the labels and numbers on its card; as many for each of them."""
+NO_FIGURES: StepFigures = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,36 +58,25 @@ class DrawnPlan:
 
 def plan_picture(plan: PhysicalPlan) -> PlanPicture:
     """Return the picture of a plan."""
-    document = _document(plan)
+    return picture_of_document(_document(plan))
+
+
+def picture_of_document(document: PlanDocument) -> PlanPicture:
+    """Return the picture of a plan of which nothing was estimated."""
     cards = {name: replace(card, figures=()) for name, card in cards_of(document).items()}
-    cards[INPUTS] = replace(cards[INPUTS], lines=cards[INPUTS].lines if document.tables else cards[INPUTS].lines[1:])
+    # The first line is the number of rows, which nobody knows.
+    cards[INPUTS] = replace(cards[INPUTS], lines=cards[INPUTS].lines[0 if document.tables else 1 :])
     names = tuple(table.name for table in document.tables)
     steps = tuple(step.name for step in document.calls())
     return PlanPicture(tuple(nodes_of(document, cards)), cards, in_words(document), names, steps)
 
 
-def drawn(plan: PlanPicture, figures: StepFigures) -> DrawnPlan:
-    """Return the picture with `figures` on the cards of its steps."""
-    told = {**figures, **{band_of(table): figures[table] for table in plan.tables if table in figures}}
+def drawn(plan: PlanPicture, figures: StepFigures, tables: StepFigures = NO_FIGURES) -> DrawnPlan:
+    """Return the picture with `figures` on the cards of its steps, and those of its `tables` on theirs."""
+    told = {**figures, **{band_of(table): tables[table] for table in plan.tables if table in tables}}
     cards = {name: _with_figures(card, told.get(name, ())) for name, card in plan.cards.items()}
     nodes = [_sized(node, cards) for node in plan.nodes]
     return DrawnPlan(picture_of(nodes, 1 if plan.tables else MAX_CARDS), cards, plan.words)
-
-
-def picture_to_json(plan: PlanPicture) -> bytes:
-    """Return the form in which a run keeps it."""
-    return _FORM.dump_json(plan)
-
-
-def picture_from_json(text: bytes) -> PlanPicture | None:
-    """Return what `picture_to_json` wrote; None for the form of another version."""
-    try:
-        return _FORM.validate_json(text)
-    except ValidationError:
-        return None
-
-
-_FORM = TypeAdapter(PlanPicture)
 
 
 def _document(plan: PhysicalPlan) -> PlanDocument:

@@ -5,7 +5,7 @@ Owns what goes out under which address. Whose status it is, the one who makes th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -16,7 +16,7 @@ from sundog.serve.guard import is_stranger
 from sundog.serve.seeing.live_page import SAFE_HEADERS, Pictures, asset, live_figures, whole_page
 from sundog.serve.seeing.status import Status
 
-Look = Callable[[Request], tuple[Status, Pictures]]
+Look = Callable[[Request], Awaitable[tuple[Status, Pictures]]]
 """Gives the status, as far as the one who asks may see it, and pictures of its flows."""
 
 
@@ -38,14 +38,14 @@ class LivePageDoor:
     async def page(self, request: Request) -> Response:
         """Return the page; where there are keys and none was sent, with a form that asks for one and no figures."""
         locked = is_stranger(request.scope)
-        content = "" if locked else live_figures(*self._look(request))
+        content = "" if locked else live_figures(*await self._look(request))
         root, address = request.scope.get("root_path", ""), str(request.base_url).rstrip("/")
         page = whole_page(content, root, address, title=self._title, is_locked=locked, has_doors=self._has_doors)
         return HTMLResponse(page, headers=SAFE_HEADERS)
 
     async def figures(self, request: Request) -> Response:
         """Return what changes of the page."""
-        return HTMLResponse(live_figures(*self._look(request)), headers=SAFE_HEADERS)
+        return HTMLResponse(live_figures(*await self._look(request)), headers=SAFE_HEADERS)
 
     async def style(self, request: Request) -> Response:
         return Response(asset("live.css"), media_type="text/css", headers=SAFE_HEADERS)
@@ -55,4 +55,5 @@ class LivePageDoor:
 
     async def status(self, request: Request) -> Response:
         """Return the status as JSON."""
-        return json_response(self._look(request)[0].to_dict(), headers={"cache-control": "no-store"})
+        status, _ = await self._look(request)
+        return json_response(status.to_dict(), headers={"cache-control": "no-store"})

@@ -36,7 +36,7 @@ class SeeingDoor:
     async def metrics(self, request: Request) -> Response:
         return Response(metrics_of(self._serving.host), headers={"content-type": CONTENT_TYPE_LATEST})
 
-    def _look(self, request: Request) -> tuple[Status, Pictures]:
+    async def _look(self, request: Request) -> tuple[Status, Pictures]:
         serving = self._serving
         plans = {name: flow.served.plan for name, flow in serving.loaded.items()}
         served = ServedPlans(plans, serving.reload_errors, serving.is_stopping, version("sundog"))

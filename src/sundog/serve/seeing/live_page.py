@@ -36,7 +36,12 @@ def whole_page(content: str, root: str, address: str, *, title: str, is_locked: 
     """Return the whole page around its figures. `root`: the path at which the application is mounted; `is_locked`:
     the server has keys, and nobody has sent one; `has_doors`: there are more than this page."""
     return page_template("live.html", PACKAGE).render(
-        content=Markup(content), root=root, address=address, title=title, is_locked=is_locked, has_doors=has_doors
+        content=Markup(content),
+        root=root,
+        address=address,
+        title="sundog" if is_locked else title,
+        is_locked=is_locked,
+        has_doors=has_doors,
     )
 
 
@@ -77,7 +82,12 @@ def _has(pictures: Pictures, flow: FlowStatus) -> bool:
 
 
 def _drawn(flow: FlowStatus, picture: PlanPicture) -> DrawnPlan:
-    return drawn(picture, _step_figures(flow))
+    tables = {table: _row_figures(flow.tables.get(table, {})) for table in picture.tables}
+    return drawn(picture, _step_figures(flow), tables)
+
+
+def _row_figures(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    return [(f"rows {STATES[state]}", f"{counts.get(state, 0):,}") for state in ("done", "failed", "dropped")]
 
 
 def _step_figures(flow: FlowStatus) -> StepFigures:

@@ -6,7 +6,7 @@ Owns the form, which `/v1/status` gives as JSON and the live page shows. Never r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -62,6 +62,8 @@ class FlowStatus:
     #: Times from the acceptance of a request to its end; None while none has ended.
     requests: Latency | None
     steps: tuple[StepStatus, ...]
+    #: The rows of each table that has a name, by state; only runs have such tables.
+    tables: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def num_asked(self) -> int:
