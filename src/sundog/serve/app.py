@@ -30,6 +30,7 @@ from sundog.serve.doors.live_page import LivePageDoor
 from sundog.serve.doors.models.door import ModelDoor
 from sundog.serve.doors.seeing import SeeingDoor
 from sundog.serve.guard import KeyGuard
+from sundog.serve.seeing.request_log import RequestLog, path_template
 from sundog.serve.seeing.watching import WatchedRun
 from sundog.serve.serving import Serving
 from sundog.serve.wire.errors import Refusal, openai_error, refusal_of
@@ -62,7 +63,7 @@ def make_watch_app(run: WatchedRun, store: Store) -> Starlette:
 def _application(routes: Sequence[Route], store: Store) -> Starlette:
     handlers = {Refusal: _refused, HTTPException: _no_route, SundogError: _failed, Exception: _failed}
     guard = Middleware(KeyGuard, keys=APIKeys(store))
-    return Starlette(routes=routes, exception_handlers=handlers, middleware=[guard])
+    return Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(RequestLog), guard])
 
 
 async def _is_there(request: Request) -> Response:
@@ -84,7 +85,7 @@ async def _no_route(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     if not isinstance(error, SundogError):
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        log.error("%s %s failed", request.method, path_template(request.scope), exc_info=error)
     return _error(refusal_of(error))
 
 

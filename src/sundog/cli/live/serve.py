@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +14,7 @@ from sundog.cli.terminal import completion
 from sundog.cli.terminal.console import print_note
 from sundog.config import read_config
 from sundog.errors import ConfigError
+from sundog.serve.seeing.log_lines import LogFormat, LogLevel, set_up_logs
 
 if TYPE_CHECKING:
     from sundog.serve.serving import Serving
@@ -51,6 +50,8 @@ def serve(
             autocompletion=completion.run_ids,
         ),
     ] = None,
+    log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or a JSON object each.")] = LogFormat.TEXT,
+    log_level: Annotated[LogLevel, typer.Option(help="Requests are logged at `info`.")] = LogLevel.INFO,
     state: State = None,
     debug: Debug = False,
 ) -> None:
@@ -65,16 +66,16 @@ def serve(
     except ModuleNotFoundError as error:
         hint = "install it: pip install 'sundog[serve]'"
         raise ConfigError(f"serving needs the package {error.name}, which is not installed", hint=hint) from error
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    config = read_config(state)
+    set_up_logs(log_format, log_level, config.secrets.redact)
     if watch is not None:
         _refuse_with_watch(flows, engines)
-        config = read_config(state)
         run_id = meant_run(config.state_dir, watch)
         asyncio.run(serve_watched(config, run_id, ListenOptions(host, port), partial(_say_watched, run_id)))
         return
     blocks = () if engines is None else load_engines(engines)
     paths = [path / "flow.yaml" if path.is_dir() else path for path in flows]
-    asyncio.run(serve_flows(read_config(state), paths, ListenOptions(host, port, blocks, drain), _say_ready))
+    asyncio.run(serve_flows(config, paths, ListenOptions(host, port, blocks, drain), _say_ready))
 
 
 def _refuse_with_watch(flows: list[Path], engines: Path | None) -> None:

@@ -25,6 +25,7 @@ from sundog.serve.bodies import json_response, parse_json_body, read_body
 from sundog.serve.flow_answers import as_request, key_reused, no_room, shown_rows, shown_run
 from sundog.serve.guard import accounts_held, owner_of, principal_of
 from sundog.serve.loading import LoadedFlow
+from sundog.serve.seeing.request_log import RequestNotes, notes_of
 from sundog.serve.serving import Serving
 from sundog.serve.wire.errors import Refusal, wrong_request
 from sundog.serve.wire.flow_runs import WantedRun, read_wanted, row_document
@@ -87,7 +88,9 @@ class FlowDoor:
             raise key_reused(error) from error
         except AccountsHeld as error:
             raise accounts_held(error) from error
-        return await self._answer(flow, accepted, wanted, is_async=is_async, wait_s=wait_s)
+        answer = await self._answer(flow, accepted, wanted, is_async=is_async, wait_s=wait_s)
+        _note(notes_of(request.scope), accepted)
+        return answer
 
     async def get(self, request: Request) -> Response:
         """Return a run as it is now, or as it goes on."""
@@ -167,6 +170,7 @@ class FlowDoor:
         if flow is None:
             what = f"there is no flow '{name}'; {suggest(name, self._host.flows)}"
             raise Refusal(404, what, param="flow", code="flow_not_found", is_final=True)
+        notes_of(request.scope).flow = name
         return flow
 
     def _found(self, flow: LiveFlow, request: Request) -> FlowRequest | Accepted:
@@ -179,6 +183,17 @@ class FlowDoor:
 
     def _document(self, flow: LiveFlow, found: FlowRequest | Accepted) -> dict[str, Any]:
         return shown_run(self._host, flow, as_request(flow, found))
+
+
+def _note(notes: RequestNotes, accepted: FlowRequest | Accepted) -> None:
+    if not isinstance(accepted, FlowRequest):
+        notes.run = accepted.request_id
+        return
+    notes.run = accepted.accepted.request_id
+    if accepted.has_ended:
+        asked = [one for end in accepted.ends.values() for one in end.asked]
+        notes.num_prompt_tokens = sum(one.num_prompt_tokens for one in asked)
+        notes.num_output_tokens = sum(one.num_output_tokens for one in asked)
 
 
 def _tenant(request: Request) -> str:

@@ -11,12 +11,13 @@ from starlette.types import Scope
 
 from sundog.sched.facts import Tier
 from sundog.serve.guard import owner_of, principal_of
+from sundog.serve.seeing.request_log import notes_of
 
 
 class AskedHead:
     """The head of one request. Names of headers are in small letters, as ASGI has them."""
 
-    __slots__ = ("all_headers", "headers", "owner", "path_session", "principal", "tier")
+    __slots__ = ("all_headers", "headers", "notes", "owner", "path_session", "principal", "tier")
 
     def __init__(self, scope: Scope, tier: Tier | None = None) -> None:
         #: In the order in which they came, also those that came several times.
@@ -31,5 +32,7 @@ class AskedHead:
         self.principal = principal_of(scope)
         #: The id of that key: all that the request begins belongs to it.
         self.owner = owner_of(scope)
+        #: The notes for the log.
+        self.notes = notes_of(scope)
         #: The class of service that it has, whatever it tells; None where that is its own to say.
         self.tier = tier

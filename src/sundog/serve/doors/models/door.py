@@ -148,6 +148,7 @@ class ModelDoor:
         if asked.tier is not None:
             told = replace(told, tier=asked.tier)
         pool = self._pool(chat.get("model"), asked.principal)
+        asked.notes.model = str(chat["model"])
         if told.is_final and told.session:
             await self._end_program(asked.owner, told.session)
         is_alone = asked.tier == "batch" and not told.session
@@ -177,6 +178,7 @@ class ModelDoor:
         if key is None:
             await self._made(exchange, pool, told, place, payers)
         else:
+            exchange.notes.is_reused = True
             make = partial(self._made_to_share, exchange, pool, told, place, payers)
             found = await self._serving.host.shared.answer(key, str(exchange.chat["model"]), make)
             await exchange.told_whole(cast(Mapping[str, Any], found))
@@ -194,7 +196,11 @@ class ModelDoor:
         engine = self._models.engine(pool)
         run, request = self._run_of(exchange, pool, engine)
         payment = self._paying.payment(payers, pool, engine, exchange.chat, request) if payers else None
-        return await self._models.run(self._call(exchange, pool, engine, told, place), run, payment)
+        call = self._call(exchange, pool, engine, told, place)
+        usage: Usage | None = await self._models.run(call, run, payment)
+        exchange.notes.took(usage)
+        exchange.notes.is_reused = False
+        return usage
 
     async def _made_to_share(
         self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace, payers: Payers
@@ -221,6 +227,7 @@ class ModelDoor:
             reply=reply,
             headers=forwarded_headers(asked.all_headers),
             on_first=partial(self._models.first_token, answer_id),
+            notes=asked.notes,
         )
 
     def _run_of(self, exchange: Exchange, pool: str, engine: Engine) -> tuple[Any, GenerateRequest | None]:

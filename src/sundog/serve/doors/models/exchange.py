@@ -22,6 +22,7 @@ from sundog.host.attempt import Success
 from sundog.sched.events import Submit
 from sundog.serve.doors.models.forms import FormStream, WireForm
 from sundog.serve.doors.models.reply import Reply
+from sundog.serve.seeing.request_log import RequestNotes
 from sundog.serve.wire.errors import Refusal
 from sundog.serve.wire.pass_through import answer_headers, forwarded_body
 from sundog.serve.wire.sse import ChunkReader
@@ -65,6 +66,8 @@ class Exchange:
     headers: Mapping[str, str]
     #: Called when the first piece is there, where the core wants to hear of it.
     on_first: Callable[[], None]
+    #: The notes of its request for the log.
+    notes: RequestNotes
     #: As it is estimated for the core.
     num_prompt_tokens: int = 0
     stream: FormStream = field(init=False)
