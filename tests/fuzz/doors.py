@@ -82,6 +82,14 @@ MESSAGE = {
     "stop_sequences": ["end"],
     "stream": True,
 }
+BATCH_FILE = "file-one"
+BATCH = {
+    "input_file_id": BATCH_FILE,
+    "endpoint": "/v1/chat/completions",
+    "completion_window": "24h",
+    "metadata": {"job": "one"},
+    "output_expires_after": {"anchor": "created_at", "seconds": 3600},
+}
 RUN = {"rows": [{"topic": "bees"}, {"topic": "tea"}], "priority": 1, "deadline_s": 5, "stream": False}
 BODIES: Mapping[str, tuple[Any, ...]] = {
     "/v1/chat/completions": (CHAT, SHAPED),
@@ -91,6 +99,7 @@ BODIES: Mapping[str, tuple[Any, ...]] = {
     "/v1/responses": (RESPONSE,),
     "/v1/messages": (MESSAGE,),
     "/v1/messages/count_tokens": (MESSAGE,),
+    "/v1/batches": (BATCH,),
     "/programs/release": ({"program_id": "one"},),
     f"/v1/flows/{FLOW}/runs": (RUN, {"row": {"topic": "bees"}, "stream": True}),
 }
@@ -121,7 +130,8 @@ _values = st.recursive(
 )
 
 
-def _encoded(value: Any) -> bytes:
+def encoded(value: Any) -> bytes:
+    """Return a value as a client would send it that writes anything."""
     try:
         return json.dumps(value, default=str).encode()
     except (ValueError, RecursionError, TypeError):
@@ -149,10 +159,10 @@ def made_wrong(draw: st.DrawFn) -> Asked:
     """Requests that are answered, with some changes."""
     path = draw(st.sampled_from(sorted(BODIES)))
     body = mutated_data(draw(st.sampled_from(BODIES[path])), draw(MUTATIONS))
-    return Asked(path, _encoded(body), draw(_headers))
+    return Asked(path, encoded(body), draw(_headers))
 
 
-any_json = st.builds(Asked, st.sampled_from(sorted(BODIES)), _values.map(_encoded), _headers)
+any_json = st.builds(Asked, st.sampled_from(sorted(BODIES)), _values.map(encoded), _headers)
 any_bytes = st.builds(
     Asked,
     st.sampled_from(sorted(BODIES)),
@@ -173,6 +183,10 @@ any_path = st.builds(
             "/v1/flows/{0}/runs",
             "/v1/flows/" + FLOW + "/runs/{0}",
             "/v1/flows/{0}/runs/{1}/cancel",
+            "/v1/files",
+            "/v1/files/{0}",
+            "/v1/batches/{0}",
+            "/v1/batches/{0}/cancel",
             "/health",
             "/ready",
             "/{0}",
@@ -183,6 +197,25 @@ any_path = st.builds(
     _names,
     st.sampled_from(["GET", "POST", "DELETE", "PUT", "HEAD", "OPTIONS"]),
     _headers,
+)
+
+FORM_PARTS = (
+    b"--x\r\n",
+    b"--x--\r\n",
+    b"--",
+    b"\r\n",
+    b"\r\n\r\n",
+    b'Content-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n',
+    b'Content-Disposition: form-data; name="file"; filename="one"\r\n\r\n{}\r\n',
+    b'Content-Disposition: form-data; name="expires_after[seconds]"\r\n\r\n3600\r\n',
+    b"Content-Disposition: form-data; name*=utf-8''%ff\r\n",
+    b"Content-Disposition\r\n",
+)
+FORM_TYPES = ("multipart/form-data; boundary=x", 'multipart/form-data; boundary="', "multipart/mixed; boundary=x", "")
+any_form = st.builds(
+    lambda pieces, kind: Asked("/v1/files", b"".join(pieces), {"content-type": kind}),
+    st.lists(st.sampled_from(FORM_PARTS) | st.binary(max_size=9), max_size=9),
+    st.sampled_from(FORM_TYPES) | st.just(FORM_TYPES[0]),
 )
 
 

@@ -9,10 +9,31 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import example, given
+from hypothesis import strategies as st
 
 from sundog.ir.logical import EngineBlock
+from sundog.serve.serving import Serving
+from sundog.serve.wire.batches.lines import LineRules, checked_line, read_line, unanswered_line
+from sundog.serve.wire.errors import Refusal
+from sundog.store.files import FileBook, KeptFile
 from tests.fuzz.budget import bounded, fuzz
-from tests.fuzz.doors import BODIES, FLOW, MODEL, Asked, Told, answer_of, any_bytes, any_json, any_path, made_wrong
+from tests.fuzz.doors import (
+    BATCH_FILE,
+    BODIES,
+    CHAT,
+    FLOW,
+    MODEL,
+    Asked,
+    Told,
+    answer_of,
+    any_bytes,
+    any_form,
+    any_json,
+    any_path,
+    encoded,
+    made_wrong,
+)
+from tests.fuzz.mutations import MUTATIONS, mutated_data
 from tests.serve.running import running
 
 ANSWER_S = 60.0
@@ -37,12 +58,21 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     flow.write_text(TOPICS)
     with running(folder / "state", [flow], [EngineBlock("one", "null", {"model": MODEL})]) as server:
         app = server.app
+        asyncio.run_coroutine_threadsafe(keep_file(server.serving), server.loop).result(ANSWER_S)
 
         def ask(asked: Asked) -> Told:
             return asyncio.run_coroutine_threadsafe(answer_of(app, asked), server.loop).result(ANSWER_S)
 
         yield ask
         assert server.serving.host.models.num_in_flight == 0, "a call that has an answer is over"
+
+
+async def keep_file(serving: Serving) -> None:
+    """Keep a file of a batch, as if a client had sent it."""
+    path = serving.config.state_dir / "files" / BATCH_FILE
+    path.parent.mkdir()
+    path.write_bytes(b'{"custom_id": "one", "method": "POST", "url": "/v1/chat/completions", "body": {}}')
+    await FileBook(serving.host.store).put(KeptFile(BATCH_FILE, "", "batch", "one", 9, 0.0))
 
 
 def check(ask: Ask, asked: Asked) -> None:
@@ -113,3 +143,30 @@ def test_any_bytes(ask: Ask, asked: Asked) -> None:
 @given(any_path)
 def test_any_path(ask: Ask, asked: Asked) -> None:
     check(ask, asked)
+
+
+@fuzz()
+@given(any_form)
+def test_any_form(ask: Ask, asked: Asked) -> None:
+    check(ask, asked)
+
+
+LINE = {"custom_id": "one", "method": "POST", "url": "/v1/chat/completions", "body": {**CHAT, "stream": False}}
+RULES = LineRules("/v1/chat/completions", models=(MODEL,))
+
+
+@fuzz()
+@given(MUTATIONS.map(lambda mutations: encoded(mutated_data(LINE, mutations))) | st.binary(max_size=99))
+@example(json.dumps(LINE).encode())
+@example(b"[" * 100_000)
+@example(json.dumps({**LINE, "custom_id": "\ud800"}).encode())
+def test_any_line_of_a_batch(raw: bytes) -> None:
+    with bounded():
+        try:
+            custom_id = checked_line(raw, RULES)
+        except Refusal:
+            return
+        line = read_line(1, raw)
+        told = unanswered_line("batch_x", line, "late", "it came late")
+    assert told.count(b"\n") == 1, "one line tells of one line"
+    assert json.loads(told)["custom_id"] == custom_id == line.custom_id

@@ -210,6 +210,41 @@ def test_what_has_no_room_is_refused(tmp_path: Path) -> None:
     run(test())
 
 
+def test_rows_of_batches_take_no_room_of_others(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with served(tmp_path, SLOW) as (_, flow):
+            rows = [dict(ROWS[0], question=str(number)) for number in range(1000)]
+            of_batch = Terms(tier="batch")
+            for _ in range(2):
+                await accepted(flow, rows, terms=of_batch)
+            with pytest.raises(Overloaded):
+                await flow.accept(rows, of_batch)
+            for _ in range(2):
+                await accepted(flow, rows)
+            with pytest.raises(Overloaded):
+                await flow.accept(rows)
+            assert flow.num_rows_in_flight == 4000
+
+    run(test())
+
+
+def test_the_core_hears_of_the_tier_of_a_request(tmp_path: Path) -> None:
+    async def test() -> None:
+        tiers = set()
+        async with served(tmp_path) as (host, flow):
+            tell = host.driver.run
+
+            async def watched(arrived: Any, attempt: Any) -> Any:
+                tiers.add(arrived.facts.tier)
+                return await tell(arrived, attempt)
+
+            host.driver.run = watched  # type: ignore[method-assign]  # to hear what the core is told
+            await (await accepted(flow, ROWS[:1], terms=Terms(tier="batch"))).ended()
+        assert tiers == {"batch"}
+
+    run(test())
+
+
 def test_steps_are_told_in_the_order_in_which_they_end(tmp_path: Path) -> None:
     async def test() -> None:
         async with served(tmp_path) as (_, flow):

@@ -90,6 +90,26 @@ def test_its_files_are_files(client: openai.OpenAI, server: Running) -> None:
     assert on_loop(server, lambda: store.select(query, (batch.id,))) == [(0,)]
 
 
+def test_lines_are_counted(tmp_path: Path) -> None:
+    with running(tmp_path, (), [*MODELS, SLOW]) as server, client_of(server.address) as client:
+        lines = [chat_line(1), {**chat_line(2), "body": {"model": "model-one", "messages": 3}}, chat_line(3, "slow")]
+        until(
+            client, begun(client, lines).id, lambda one: one.request_counts.completed + one.request_counts.failed == 2
+        )
+        text = ask(server.address, "GET", "/metrics").body
+        assert figures_of(text) == {
+            "sundog:batches_open": 1.0,
+            "sundog:batch_lines_in_flight": 1.0,
+            'sundog:batch_lines_ended_total{outcome="completed"}': 1.0,
+            'sundog:batch_lines_ended_total{outcome="failed"}': 1.0,
+        }
+
+
+def figures_of(text: str) -> dict[str, float]:
+    lines = [line.split() for line in text.splitlines() if line.startswith("sundog:batch")]
+    return {name: float(value) for name, value in lines}
+
+
 def on_loop(server: Running, work: Any) -> Any:
     """Return what some work on the loop of a server gives."""
 

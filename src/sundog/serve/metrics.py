@@ -17,14 +17,16 @@ from sundog.live.figures import CALL_BOUNDS_S, CallFigures, FlowFigures
 from sundog.live.flow import LiveFlow
 from sundog.live.host import LiveHost
 from sundog.sched.views import ReplicaView
+from sundog.serve.batches.figures import BatchFigures
 
 CALL_LABELS = ("engine", "model", "flow", "step")
 
 
-def metrics_of(host: LiveHost) -> bytes:
+def metrics_of(host: LiveHost, batches: BatchFigures) -> bytes:
     """Return the figures as they are now, in the text form."""
     registry = CollectorRegistry()
     registry.register(_HostCollector(host))
+    registry.register(_BatchCollector(batches))
     return generate_latest(registry)
 
 
@@ -124,6 +126,22 @@ class _HostCollector(Collector):
     def _labels(self, key: tuple[str, str, str]) -> list[str]:
         pool, flow, step = key
         return [label_of(pool), self._host.engines.model_of(pool), flow, step]
+
+
+class _BatchCollector(Collector):
+    def __init__(self, figures: BatchFigures) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the figures as they are now."""
+        figures = self._figures
+        yield GaugeMetricFamily("sundog:batches_open", "Batches that have not ended.", figures.num_open)
+        in_flight = figures.num_lines_in_flight
+        yield GaugeMetricFamily("sundog:batch_lines_in_flight", "Lines of batches in flight.", in_flight)
+        ended = CounterMetricFamily("sundog:batch_lines_ended", "Lines of batches that ended.", labels=["outcome"])
+        for outcome, number in figures.num_ended_lines.items():
+            ended.add_metric([outcome], number)
+        yield ended
 
 
 def _add_ended(family: CounterMetricFamily, flow: LiveFlow) -> None:

@@ -15,6 +15,7 @@ from sundog.config import Config
 from sundog.errors import FlowError, StoreError, SundogError
 from sundog.ir.logical import EngineBlock
 from sundog.live.host import LiveHost, open_live_host
+from sundog.serve.batches.figures import BatchFigures
 from sundog.serve.engine_file import DEFAULT_ENGINE
 from sundog.serve.loading import LoadedFlow, check_flow_names, load_served, replanned
 
@@ -33,6 +34,7 @@ class Serving:
         #: By name.
         self.loaded: dict[str, LoadedFlow] = {}
         self.is_stopping = False
+        self.batch_figures = BatchFigures()
         #: By file, why its last reload failed; none for a file that is served as it is.
         self.reload_errors: dict[str, str] = {}
         self._changed_at: dict[Path, float] = {}

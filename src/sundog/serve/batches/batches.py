@@ -143,6 +143,7 @@ class Batches:
     def _begin(self, batch: KeptBatch) -> None:
         path, work = self._shelf.path(batch.input_file_id), work_of(batch, self._serving, self._models)
         run = self._runs[batch.batch_id] = BatchRun(batch, path, self._serving, work, self.room, self._turns)
+        self._serving.batch_figures.num_open = len(self._runs)
         task = asyncio.ensure_future(run.run())
         self._tasks.add(task)
         task.add_done_callback(partial(self._done, run))
@@ -151,6 +152,7 @@ class Batches:
         self._tasks.discard(task)
         if not run.batch.is_open:
             del self._runs[run.batch.batch_id]
+            self._serving.batch_figures.num_open = len(self._runs)
         if task.cancelled() or (error := task.exception()) is None:
             return
         log.error("the batch %s has failed", run.batch.batch_id, exc_info=error)

@@ -11,11 +11,13 @@ import time
 from collections import deque
 
 MAX_LINES_AT_ONCE = 256
-MIN_LINES_AT_ONCE = 8
+MIN_LINES_AT_ONCE = 4
 MAX_BYTES_AT_ONCE = 64 * 2**20
 LOOK_S = 0.02
-MAX_LAG_S = 0.005
-"""Others may wait so long for their turn of the loop."""
+NUM_TURNS = 3
+"""Turns that are measured at a time."""
+MAX_TURN_S = 0.002
+"""A turn of the loop may take so long: everybody else waits for it."""
 
 
 class LineRoom:
@@ -65,14 +67,16 @@ class LineRoom:
 
     async def keep_pace(self) -> None:
         """Measure how long turns of the loop take while there are lines, and let as many in as do not hold up others.
-        Where another process has taken the processor, fewer lines would not help, so that only time of this thread
-        counts."""
+        Time of this thread is what counts: where another process has taken the processor, fewer lines are no help."""
         while True:
             await self._has_lines.wait()
-            began_s, used_s = time.monotonic(), time.thread_time()
             await asyncio.sleep(LOOK_S)
-            lag_s = time.monotonic() - began_s - LOOK_S
-            self._max_lines = paced(self._max_lines, min(lag_s, time.thread_time() - used_s))
+            longest_s = 0.0
+            for _ in range(NUM_TURNS):
+                began_s = time.thread_time()
+                await asyncio.sleep(0)
+                longest_s = max(longest_s, time.thread_time() - began_s)
+            self._max_lines = paced(self._max_lines, longest_s)
             self._let_in()
 
     def _fits(self, num_bytes: int) -> bool:
@@ -86,12 +90,12 @@ class LineRoom:
         self._has_lines.set()
 
 
-def paced(max_lines: int, lag_s: float) -> int:
-    """Return how many lines may be worked on at once from now on, where a turn of the loop has taken `lag_s`.
+def paced(max_lines: int, turn_s: float) -> int:
+    """Return how many lines may be worked on at once from now on, where a turn of the loop has taken `turn_s`.
 
-    >>> paced(100, 0.0), paced(100, 0.006), paced(8, 1.0), paced(256, 0.0)
-    (104, 75, 8, 256)
+    >>> paced(100, 0.0), paced(100, 0.003), paced(4, 1.0), paced(256, 0.0)
+    (104, 75, 4, 256)
     """
-    if lag_s <= MAX_LAG_S:
+    if turn_s <= MAX_TURN_S:
         return min(MAX_LINES_AT_ONCE, max_lines + 1 + max_lines // 32)
     return max(MIN_LINES_AT_ONCE, max_lines * 3 // 4)

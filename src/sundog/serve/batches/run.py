@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from sundog.serve.batches.answering import LineWork, request_id
 from sundog.serve.batches.attempts import Attempted
 from sundog.serve.batches.checking import LineCheck
+from sundog.serve.batches.figures import LineOutcome
 from sundog.serve.batches.reading import RawLine, line_pages
 from sundog.serve.batches.room import LineRoom
 from sundog.serve.serving import Serving
@@ -56,6 +57,7 @@ class BatchRun:
         self.batch = batch
         self._path = path
         self._serving = serving
+        self._figures = serving.batch_figures
         self._book = BatchBook(serving.host.store)
         self._files = FileBook(serving.host.store)
         self._work = work
@@ -158,11 +160,13 @@ class BatchRun:
         return [line for line in page if line.number not in ended]
 
     async def _answer(self, line: BatchLine, num_bytes: int) -> None:
+        self._figures.num_lines_in_flight += 1
         try:
             end = await self._end_of(line)
             if end is not None:
-                await asyncio.shield(self._keep(end))
+                await asyncio.shield(self._keep(end, "failed" if end.is_error else "completed"))
         finally:
+            self._figures.num_lines_in_flight -= 1
             self._room.leave(num_bytes)
 
     async def _end_of(self, line: BatchLine) -> LineEnd | None:
@@ -186,12 +190,13 @@ class BatchRun:
         body = answered_line(self.batch.batch_id, line, attempted.status, request_id(), attempted.body, error)
         return LineEnd(line.number, not attempted.is_good, body)
 
-    async def _keep(self, end: LineEnd) -> None:
+    async def _keep(self, end: LineEnd, how: LineOutcome) -> None:
         """Keep the end of a line, and count it once it is on the disk."""
         num_before = self.totals.num_failed if end.is_error else self.totals.num_completed
         file = None if num_before else self._file(is_error=end.is_error)
         await self._book.end_line(self.batch.batch_id, end, file)
         self.totals.add(end)
+        self._figures.num_ended_lines[how] += 1
 
     def _file(self, *, is_error: bool) -> KeptFile:
         batch, now = self.batch, time.time()
@@ -207,7 +212,7 @@ class BatchRun:
                 lines = [read_line(one.number, one.raw) for one in self._unended_of(page)]
                 bodies = [unanswered_line(self.batch.batch_id, line, EXPIRED, WHY_EXPIRED) for line in lines]
                 ends = [LineEnd(line.number, True, body) for line, body in zip(lines, bodies, strict=True)]
-                await asyncio.gather(*(self._keep(end) for end in ends))
+                await asyncio.gather(*(self._keep(end, "expired") for end in ends))
         await self._end("expired")
 
     async def _end(self, status: BatchStatus) -> None:

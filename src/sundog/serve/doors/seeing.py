@@ -34,7 +34,8 @@ class SeeingDoor:
         self.routes = [Route("/metrics", self.metrics, methods=["GET"]), *page.routes]
 
     async def metrics(self, request: Request) -> Response:
-        return Response(metrics_of(self._serving.host), headers={"content-type": CONTENT_TYPE_LATEST})
+        figures = metrics_of(self._serving.host, self._serving.batch_figures)
+        return Response(figures, headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def _look(self, request: Request) -> tuple[Status, Pictures]:
         serving = self._serving

@@ -1,4 +1,4 @@
-"""The description of the flows' doors in the form of OpenAPI 3.1.
+"""The description of the doors of flows, files and batches in the form of OpenAPI 3.1.
 
 Owns what programs are told of requests and answers before they send any. Never knows what is served beyond names.
 """
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sundog.serve.wire.descriptions.batches import batch_paths
 from sundog.serve.wire.flow_runs import MAX_DEADLINE_S, MAX_ROWS, MAX_TOKENS, MAX_USD
 
 OPENAPI_VERSION = "3.1.0"
@@ -43,7 +44,8 @@ class FlowForm:
 
 
 def openapi_document(flows: Sequence[FlowForm], version: str, *, has_keys: bool = False) -> dict[str, Any]:
-    """Return the description of all flows, for a server of this version of sundog. `has_keys`: it asks for a key."""
+    """Return the description of all flows, files and batches, for a server of this version of sundog. `has_keys`: it
+    asks for a key."""
     paths: dict[str, Any] = {}
     for flow in flows:
         runs = f"/v1/flows/{flow.name}/runs"
@@ -57,6 +59,7 @@ def openapi_document(flows: Sequence[FlowForm], version: str, *, has_keys: bool 
             "get": read | shown | {"parameters": [run_id, _header(*LAST_EVENT)]},
             "delete": end | shown,
         }
+    paths |= batch_paths()
     document: dict[str, Any] = {
         "openapi": OPENAPI_VERSION,
         "info": {"title": "sundog", "version": version},

@@ -1,0 +1,24 @@
+"""The figures of batches, all since the start of the server.
+
+Owns the counts. Metrics read them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+LineOutcome = Literal["completed", "failed", "expired"]
+
+
+@dataclass(slots=True)
+class BatchFigures:
+    """This class counts batches and their lines."""
+
+    #: Batches that have not ended.
+    num_open: int = 0
+    #: Lines that are worked on now.
+    num_lines_in_flight: int = 0
+    #: Lines that have ended, by how.
+    num_ended_lines: Counter[LineOutcome] = field(default_factory=Counter)
