@@ -44,7 +44,8 @@ def _page(path: Path, offset: int, number: int) -> tuple[list[RawLine], int, int
     num_bytes = 0
     with path.open("rb") as file:
         file.seek(offset)
-        while len(lines) < NUM_LINES_OF_PAGE and num_bytes < PAGE_BYTES:
+        # However many empty lines there are, a page without a line is the end of the file.
+        while not lines or (len(lines) < NUM_LINES_OF_PAGE and num_bytes < PAGE_BYTES):
             raw = file.readline(MAX_LINE_BYTES + 1)
             if not raw:
                 break

@@ -18,6 +18,8 @@ NUM_TURNS = 3
 """Turns that are measured at a time."""
 MAX_TURN_S = 0.002
 """A turn of the loop may take so long: everybody else waits for it."""
+FEW_LINES_PER_S = 200.0
+"""Fewer take less than a tenth of the loop, at half a millisecond each."""
 
 
 class LineRoom:
@@ -30,6 +32,8 @@ class LineRoom:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self.num_lines = 0
         self._num_bytes = 0
+        #: Lines that were done with since `keep_pace` looked.
+        self._num_left = 0
 
     async def enter(self, num_bytes: int) -> None:
         """Return when a line of so many bytes may be worked on. `leave` gives its room to others."""
@@ -48,6 +52,7 @@ class LineRoom:
     def leave(self, num_bytes: int) -> None:
         """A line is done with."""
         self.num_lines -= 1
+        self._num_left += 1
         self._num_bytes -= num_bytes
         self._let_in()
         if not self.num_lines:
@@ -67,16 +72,19 @@ class LineRoom:
 
     async def keep_pace(self) -> None:
         """Measure how long turns of the loop take while there are lines, and let as many in as do not hold up others.
-        Time of this thread is what counts: where another process has taken the processor, fewer lines are no help."""
+        Time of this thread is what counts: where another process has taken the processor, fewer lines are no help. Nor
+        are they where hardly a line ends, and others keep the loop busy."""
         while True:
             await self._has_lines.wait()
+            self._num_left, looked_at_s = 0, time.monotonic()
             await asyncio.sleep(LOOK_S)
+            lines_per_s = self._num_left / (time.monotonic() - looked_at_s)
             longest_s = 0.0
             for _ in range(NUM_TURNS):
                 began_s = time.thread_time()
                 await asyncio.sleep(0)
                 longest_s = max(longest_s, time.thread_time() - began_s)
-            self._max_lines = paced(self._max_lines, longest_s)
+            self._max_lines = paced(self._max_lines, longest_s, lines_per_s)
             self._let_in()
 
     def _fits(self, num_bytes: int) -> bool:
@@ -90,12 +98,15 @@ class LineRoom:
         self._has_lines.set()
 
 
-def paced(max_lines: int, turn_s: float) -> int:
-    """Return how many lines may be worked on at once from now on, where a turn of the loop has taken `turn_s`.
+def paced(max_lines: int, turn_s: float, lines_per_s: float) -> int:
+    """Return how many lines may be worked on at once from now on, where a turn of the loop has taken `turn_s` and so
+    many lines have ended.
 
-    >>> paced(100, 0.0), paced(100, 0.003), paced(4, 1.0), paced(256, 0.0)
-    (104, 75, 4, 256)
+    >>> paced(100, 0.0, 900.0), paced(256, 0.0, 900.0)
+    (104, 256)
+    >>> paced(100, 0.003, 900.0), paced(4, 1.0, 900.0), paced(100, 0.003, 90.0)
+    (75, 4, 104)
     """
-    if turn_s <= MAX_TURN_S:
+    if turn_s <= MAX_TURN_S or lines_per_s < FEW_LINES_PER_S:
         return min(MAX_LINES_AT_ONCE, max_lines + 1 + max_lines // 32)
     return max(MIN_LINES_AT_ONCE, max_lines * 3 // 4)
