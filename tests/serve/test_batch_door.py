@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from sundog.ir.logical import EngineBlock
+from sundog.sched.events import RequestArrived
 from sundog.serve.batches import checking
 from sundog.serve.batches.attempts import Attempted
 from tests.engines.server import Exchange, running_server
@@ -324,6 +325,37 @@ def test_which_answers_are_asked_for_again(
 def test_the_wait_grows_to_its_bound() -> None:
     waits = [Attempted(503, b"{}").wait_s(number, 0) for number in (1, 2, 3, 7, 10_000)]
     assert waits == [0.5, 1.0, 2.0, 30.0, 30.0]
+
+
+def test_lines_come_behind_all_others_whatever_they_say(
+    client: openai.OpenAI, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiers: list[str] = []
+    run = server.serving.host.driver.run
+
+    async def watched(arrived: RequestArrived, attempt: Any) -> Any:
+        tiers.append(arrived.facts.tier)
+        return await run(arrived, attempt)
+
+    monkeypatch.setattr(server.serving.host.driver, "run", watched)
+    ended(client, begun(client, [chat_line(1), chat_line(2, service_tier="priority")]).id)
+    client.chat.completions.create(**chat_line(3)["body"])
+    assert tiers == ["batch", "batch", "default"]
+
+
+def test_a_line_that_has_ended_is_not_asked_again(tmp_path: Path) -> None:
+    with running(tmp_path, (), [*MODELS, SLOW]) as server, client_of(server.address) as client:
+        batch = begun(client, [chat_line(1), chat_line(2, model="slow")])
+        until(client, batch.id, lambda one: one.request_counts.completed == 1)
+        before = read(client, client.batches.retrieve(batch.id).output_file_id)
+    with running(tmp_path, (), [*MODELS, SLOW]) as server, client_of(server.address) as client:
+        until(client, batch.id, lambda one: server.serving.host.models.num_in_flight == 1)
+        client.batches.cancel(batch.id)
+        assert ended(client, batch.id).request_counts.to_dict() == {"total": 2, "completed": 1, "failed": 0}
+        assert read(client, client.batches.retrieve(batch.id).output_file_id) == before
+        text = ask(server.address, "GET", "/metrics").body
+        attempts = {line for line in text.splitlines() if line.startswith("sundog:call_attempts_total")}
+        assert not [line for line in attempts if 'engine="one"' in line], attempts
 
 
 def test_a_batch_belongs_to_its_key(tmp_path: Path) -> None:
