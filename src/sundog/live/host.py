@@ -37,6 +37,7 @@ from sundog.live.models import ModelCalls
 from sundog.live.row_runner import RowRunner
 from sundog.live.shared_answers import SharedAnswers
 from sundog.live.terms import LiveScope
+from sundog.live.tracing import LiveTracing, RowRuns
 from sundog.measured.node_history import extend_history, read_history
 from sundog.operators.base import Operator
 from sundog.sched.core import SchedulerCore
@@ -76,6 +77,7 @@ class LiveHost:
         store: Store,
         stack: AsyncExitStack,
         locks: ExitStack,
+        tracing: LiveTracing | None = None,
     ) -> None:
         self._state_dir = state_dir
         self._secrets = secrets
@@ -88,7 +90,9 @@ class LiveHost:
         self.recorder = Recorder(self._heard)
         self.waits = Waits(label_of)
         #: The driver of all requests.
-        self.driver = Driver(SchedulerCore(policies), _unlogged, None, self.recorder, self.waits)
+        self.driver = self._driver(tracing)
+        #: None where nobody traces.
+        self.tracing = tracing
         #: The calls of models that come one by one.
         self.models = ModelCalls(self.engines, self.driver)
         #: The accounts of limits, and the budgets of programs among them.
@@ -111,6 +115,12 @@ class LiveHost:
         self.replicas: dict[str, ReplicaFigures] = {}
         #: The failures of rows and attempts.
         self.failures = Failures(secrets.redact)
+
+    def _driver(self, tracing: LiveTracing | None) -> Driver:
+        core = SchedulerCore(self._policies)
+        if tracing is None:
+            return Driver(core, _unlogged, None, self.recorder, self.waits)
+        return tracing.driver(core, self.recorder, self.waits, self.engines)
 
     async def serve(self, served: Served) -> LiveFlow:
         """Serve a flow from now on, in place of the one of its name, whose rows end as they began; and go on with what
@@ -161,11 +171,16 @@ class LiveHost:
             needs_prefixes=self._policies.needs_prefixes,
             accounts=self.accounts.spending,
         )
-        calls = dispatcher_of(plan, scope, served.operators, means, figures)
+        counts = figures if self.tracing is None else self.tracing.counts(figures)
+        calls = dispatcher_of(plan, scope, served.operators, means, counts)
         (table,) = plan.tables
         turns = turn_facts(plan, history)
         executor = RowExecutor(table, plan.logical.constants, calls, figures.observations, figures, turns)
-        return RowRunner(flow.name, scope, executor, self.store, self.driver, self.failure, self.failures)
+        runs: RowRuns = executor
+        if self.tracing is not None:
+            self.tracing.serves(plan)
+            runs = self.tracing.rows(served.name, executor, flow.terms)
+        return RowRunner(flow.name, scope, runs, self.store, self.driver, self.failure, self.failures)
 
     def decoded(self, body: bytes) -> Any:
         """Return the value of the body of a row that has ended."""
@@ -217,13 +232,15 @@ def _unlogged(event: object) -> None:
 
 
 @asynccontextmanager
-async def open_live_host(state_dir: Path, secrets: Secrets, policy: str = LIVE_POLICY) -> AsyncIterator[LiveHost]:
+async def open_live_host(
+    state_dir: Path, secrets: Secrets, policy: str = LIVE_POLICY, tracing: LiveTracing | None = None
+) -> AsyncIterator[LiveHost]:
     """Yield a host that serves nothing so far; at the end it lets go of what still runs."""
     # Another process may count what is spent once all of it is on the disk.
     with ExitStack() as locks, closing(Store(state_dir)) as store:
         store.open_writer()
         async with AsyncExitStack() as stack:
-            host = LiveHost(state_dir, secrets, POLICIES.get(policy), store, stack, locks)
+            host = LiveHost(state_dir, secrets, POLICIES.get(policy), store, stack, locks, tracing)
             stack.callback(host.accounts.spending.flush)
             stack.push_async_callback(host.engines.close)
             stack.push_async_callback(host.driver.close)

@@ -12,13 +12,13 @@ from functools import partial
 from typing import Any
 
 from sundog.errors import AnswersAwaited, LimitReached, OperatorError, RunError, RunStopped, StoreError
-from sundog.execution.executor import RowExecutor
 from sundog.execution.row_way import NodeFailed, RowEnd
 from sundog.host.driver import Driver
 from sundog.ir.row_ids import RowRef
 from sundog.live.failures import Failures
 from sundog.live.flow_request import FlowRequest
 from sundog.live.terms import LiveScope, Terms
+from sundog.live.tracing import RowRuns
 from sundog.store.store import Store
 
 TABLE = ""
@@ -40,7 +40,7 @@ class RowRunner:
         self,
         flow: str,
         scope: LiveScope,
-        executor: RowExecutor,
+        executor: RowRuns,
         store: Store,
         driver: Driver,
         on_failure: asyncio.Future[None],

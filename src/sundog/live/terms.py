@@ -30,6 +30,8 @@ class Terms:
     #: The rows of the request may cost so much together.
     max_usd: float | None = None
     max_tokens: int | None = None
+    #: The trace of its client, in the form of W3C, "" for none.
+    traceparent: str = ""
 
     @property
     def limits(self) -> SpendingLimits:

@@ -30,6 +30,7 @@ from sundog.serve.connections.files import allowed_files
 from sundog.serve.connections.limits import ConnectionLimits
 from sundog.serve.seeing.watching import WatchedRun
 from sundog.serve.serving import Serving, open_serving
+from sundog.serve.tracing.exporting import open_traces
 from sundog.store.store import Store
 
 KEEP_ALIVE_S = 75
@@ -51,6 +52,8 @@ class ListenOptions:
     engines: tuple[EngineBlock, ...] = ()
     #: Seconds that accepted work has to end after the server was asked to stop; what is left goes on at the next start.
     drain_s: float = 30.0
+    #: Spans of what it does go to a receiver.
+    is_traced: bool = False
     #: The limits of its connections.
     limits: ConnectionLimits = DEFAULT_LIMITS
 
@@ -63,7 +66,8 @@ async def serve_flows(
     with listening(options.host, options.port) as listener:
         limits = options.limits.within(allowed_files(options.limits.num_files))
         async with (
-            open_serving(config, paths, options.engines) as serving,
+            open_traces(is_on=options.is_traced) as traces,
+            open_serving(config, paths, options.engines, traces) as serving,
             beside(serving.look_for_changes()),
             beside(serving.keep_plans_fresh()),
             open_app(serving) as app,

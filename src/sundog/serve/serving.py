@@ -15,6 +15,7 @@ from sundog.config import Config
 from sundog.errors import FlowError, StoreError, SundogError
 from sundog.ir.logical import EngineBlock
 from sundog.live.host import LiveHost, open_live_host
+from sundog.live.tracing import LiveTracing
 from sundog.serve.batches.figures import BatchFigures
 from sundog.serve.engine_file import DEFAULT_ENGINE
 from sundog.serve.loading import LoadedFlow, check_flow_names, load_served, replanned
@@ -119,11 +120,14 @@ def _changed_at(path: Path) -> float:
 
 @asynccontextmanager
 async def open_serving(
-    config: Config, paths: Sequence[Path], engines: Sequence[EngineBlock] = ()
+    config: Config,
+    paths: Sequence[Path],
+    engines: Sequence[EngineBlock] = (),
+    tracing: LiveTracing | None = None,
 ) -> AsyncIterator[Serving]:
     """Yield a live host that serves the flows of some files and the models of all engines, of the embedded one where
     there is no other; SundogError where one of them cannot be served."""
-    async with open_live_host(config.state_dir, config.secrets) as host:
+    async with open_live_host(config.state_dir, config.secrets, tracing=tracing) as host:
         serving = Serving(host, config)
         await host.engines.open(engines, host.driver)
         await serving.load(paths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,9 +16,24 @@ from sundog.cli.terminal.console import print_note
 from sundog.config import read_config
 from sundog.errors import ConfigError
 from sundog.serve.seeing.log_lines import LogFormat, LogLevel, set_up_logs
+from sundog.serve.tracing.exporting import is_wanted
 
 if TYPE_CHECKING:
     from sundog.serve.serving import Serving
+
+
+_Watch = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN",
+        help="Show a batch run of the state folder, and serve nothing: its id, the beginning of that, or `last`.",
+        show_default=False,
+        autocompletion=completion.run_ids,
+    ),
+]
+_OTel = Annotated[
+    bool, typer.Option("--otel", help="Export OpenTelemetry traces, also without OTEL_EXPORTER_OTLP_ENDPOINT.")
+]
 
 
 def serve(
@@ -41,17 +57,10 @@ def serve(
     drain: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.0, help="Longest wait for accepted work when asked to stop.")
     ] = 30.0,
-    watch: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RUN",
-            help="Show a batch run of the state folder, and serve nothing: its id, the beginning of that, or `last`.",
-            show_default=False,
-            autocompletion=completion.run_ids,
-        ),
-    ] = None,
+    watch: _Watch = None,
     log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or a JSON object each.")] = LogFormat.TEXT,
     log_level: Annotated[LogLevel, typer.Option(help="Requests are logged at `info`.")] = LogLevel.INFO,
+    otel: _OTel = False,
     state: State = None,
     debug: Debug = False,
 ) -> None:
@@ -74,8 +83,9 @@ def serve(
         asyncio.run(serve_watched(config, run_id, ListenOptions(host, port), partial(_say_watched, run_id)))
         return
     blocks = () if engines is None else load_engines(engines)
+    options = ListenOptions(host, port, blocks, drain, is_traced=is_wanted(os.environ, is_said=otel))
     paths = [path / "flow.yaml" if path.is_dir() else path for path in flows]
-    asyncio.run(serve_flows(config, paths, ListenOptions(host, port, blocks, drain), _say_ready))
+    asyncio.run(serve_flows(config, paths, options, _say_ready))
 
 
 def _refuse_with_watch(flows: list[Path], engines: Path | None) -> None:

@@ -25,6 +25,7 @@ from sundog.transport.faults import (
     TransportFault,
     Untrusted,
 )
+from sundog.transport.trace_headers import NO_TRACE, TRACE_HEADERS
 
 _SCHEME = re.compile(r"(Bearer|Basic|Token|ApiKey|Api-Key)\s+", re.I)
 _CREDENTIAL = re.compile(r"key|token|secret|auth|password|cookie|session", re.I)
@@ -58,10 +59,11 @@ class Connection:
         self._client = Client(ca_file=ca_file, proxy=proxy)
         self._json_headers = {"Content-Type": "application/json", **self._headers}
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Opening:
+    def post(self, path: str, body: bytes, headers: Mapping[str, str] = NO_TRACE) -> Opening:
         """Return the exchange of one JSON request with what is at `path` below the base URL. `headers`: further ones;
         they replace none of the server's own."""
-        sent = self._json_headers if not headers else {**headers, **self._json_headers}
+        traced = TRACE_HEADERS.get()
+        sent = {**headers, **traced, **self._json_headers} if headers or traced else self._json_headers
         return self._client.open(Request("POST", self.url_of(path), sent, body), silence_s=self._silence_s)
 
     async def get(self, url: str, *, within_s: float) -> WholeAnswer:

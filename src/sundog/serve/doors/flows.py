@@ -35,6 +35,7 @@ from sundog.store.accepted import Accepted
 KEEP_ALIVE_S = 15.0
 MAX_KEY_CHARACTERS = 255
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d+)", re.I)
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 EVENT_STREAM = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -75,7 +76,12 @@ class FlowDoor:
             accepted = await flow.accept(
                 wanted.rows,
                 Terms(
-                    _tenant(request), wanted.priority, deadline_at, max_usd=wanted.max_usd, max_tokens=wanted.max_tokens
+                    _tenant(request),
+                    wanted.priority,
+                    deadline_at,
+                    max_usd=wanted.max_usd,
+                    max_tokens=wanted.max_tokens,
+                    traceparent=self._trace_of(request),
                 ),
                 principal=owner_of(request.scope),
                 idempotency_key=_key(request),
@@ -91,6 +97,14 @@ class FlowDoor:
         answer = await self._answer(flow, accepted, wanted, is_async=is_async, wait_s=wait_s)
         _note(notes_of(request.scope), accepted)
         return answer
+
+    def _trace_of(self, request: Request) -> str:
+        """Return the trace that a client tells of, where somebody traces: rows keep it over restarts."""
+        told = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+        if told is None or self._host.tracing is None:
+            return ""
+        notes_of(request.scope).trace_id = told.group(1)
+        return told.group()
 
     async def get(self, request: Request) -> Response:
         """Return a run as it is now, or as it goes on."""

@@ -44,6 +44,10 @@ class RequestNotes:
     is_reused: bool | None = None
     trace_id: str | None = None
 
+    def is_of_trace(self, trace_id: str) -> None:
+        """Note the trace of a call."""
+        self.trace_id = trace_id
+
     def took(self, usage: Usage | None) -> None:
         """Note the tokens of a call."""
         if usage is not None:

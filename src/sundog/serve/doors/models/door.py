@@ -9,6 +9,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Coroutine, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -60,6 +61,8 @@ FORMS: Mapping[str, WireForm] = {
     "/responses": RESPONSES,
     "/messages": MESSAGES,
 }
+OPERATIONS = {COMPLETIONS.path: "text_completion", EMBEDDINGS.path: "embeddings"}
+"""By path of a form, what its calls are called in traces; the others are chats."""
 PLAIN: Mapping[str, WireForm] = {form.path: form for form in (CHAT, COMPLETIONS, EMBEDDINGS)}
 """The forms of servers, by their paths."""
 MAX_WAIT_S = 3_600.0
@@ -197,10 +200,19 @@ class ModelDoor:
         run, request = self._run_of(exchange, pool, engine)
         payment = self._paying.payment(payers, pool, engine, exchange.chat, request) if payers else None
         call = self._call(exchange, pool, engine, told, place)
-        usage: Usage | None = await self._models.run(call, run, payment)
+        with self._traced(exchange, place):
+            usage: Usage | None = await self._models.run(call, run, payment)
         exchange.notes.took(usage)
         exchange.notes.is_reused = False
         return usage
+
+    def _traced(self, exchange: Exchange, place: ProgramPlace) -> AbstractContextManager[None]:
+        """Return what traces the call that is made inside."""
+        tracing = self._serving.host.tracing
+        if tracing is None:
+            return nullcontext()
+        operation = OPERATIONS.get(exchange.form.path, "chat")
+        return tracing.model_call(operation, exchange.headers, place.program, exchange.notes.is_of_trace)
 
     async def _made_to_share(
         self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace, payers: Payers
