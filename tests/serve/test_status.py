@@ -63,6 +63,7 @@ def test_counts_of_flows_calls_and_engines(tmp_path: Path) -> None:
     assert status["savings"]["num_asked_calls"] == 7
     assert status["savings"]["num_merged_calls"] == 4
     assert status["gateway"]["num_reused"] == 2
+    assert status["batches"] == {"num_open": 0, "num_lines_in_flight": 0, "lines_ended": {}}
     (engine,) = (one for one in status["engines"] if one["kind"] == "engine")
     assert engine["attempts"] == {"succeeded": 3}
     assert engine["calls"]["num"] == 3
@@ -138,3 +139,20 @@ def test_a_key_sees_its_flows_and_the_messages_of_its_tenant(tmp_path: Path) -> 
     assert (less["failures"], less["last_failures"]) == ([], [])
     (account,) = others["accounts"]
     assert (account["kind"], account["max_usd"], account["spent_usd"]) == ("key", 20.0, 0.0)
+
+
+def test_batches_are_told_on_the_page_too(tmp_path: Path) -> None:
+    with running(tmp_path, engines=[SLOW]) as server:
+        before = ask(server.address, "GET", "/live").body
+        figures = server.serving.batch_figures
+        figures.num_open, figures.num_lines_in_flight = 1, 7
+        figures.num_ended_lines.update(completed=40, failed=2)
+        status, page = status_of(server), ask(server.address, "GET", "/live").body
+    assert status["batches"] == {
+        "num_open": 1,
+        "num_lines_in_flight": 7,
+        "lines_ended": {"completed": 40, "failed": 2},
+    }
+    assert "batches open" not in before
+    assert "7 lines in flight" in page
+    assert "<b>42</b>" in page

@@ -40,7 +40,8 @@ class SeeingDoor:
     async def _look(self, request: Request) -> tuple[Status, Pictures]:
         serving = self._serving
         plans = {name: flow.served.plan for name, flow in serving.loaded.items()}
-        served = ServedPlans(plans, serving.reload_errors, serving.is_stopping, version("sundog"))
+        batches, is_stopping = serving.batch_figures, serving.is_stopping
+        served = ServedPlans(plans, serving.reload_errors, batches, is_stopping, version("sundog"))
         status = status_of_host(serving.host, served, principal_of(request.scope))
         return status, {name: self._picture(name, plan) for name, plan in plans.items()}
 

@@ -132,6 +132,16 @@ class GatewayStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchesStatus:
+    """The batches of `/v1/batches`, since the start of the server."""
+
+    num_open: int
+    num_lines_in_flight: int
+    #: By outcome, lines that have ended.
+    lines_ended: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class SavingsStatus:
     """The work that was asked for and not done."""
 
@@ -201,6 +211,8 @@ class Status:
     reload_errors: Mapping[str, str]
     #: None for a run that is watched.
     gateway: GatewayStatus | None = None
+    #: None for a run that is watched.
+    batches: BatchesStatus | None = None
     #: The id of a run that is watched.
     run: str | None = None
 

@@ -24,8 +24,10 @@ from sundog.live.host import LiveHost
 from sundog.live.models import MAX_WAITING
 from sundog.sched.books.pool import Pool
 from sundog.sched.views import ReplicaView, RequestView
+from sundog.serve.batches.figures import BatchFigures
 from sundog.serve.seeing.status import (
     AccountStatus,
+    BatchesStatus,
     EngineStatus,
     FailureCount,
     FailureMessage,
@@ -49,6 +51,7 @@ class ServedPlans:
     #: By flow.
     plans: Mapping[str, PhysicalPlan]
     reload_errors: Mapping[str, str]
+    batches: BatchFigures
     is_stopping: bool
     version: str
 
@@ -65,6 +68,7 @@ def status_of_host(host: LiveHost, served: ServedPlans, principal: Principal | N
         flows=tuple(_flow(flow, host.figures[flow.name], served.plans.get(flow.name), requests) for flow in flows),
         engines=tuple(_engines(host)),
         gateway=_gateway(host, requests),
+        batches=_batches(served.batches),
         savings=_savings(host),
         accounts=tuple(_accounts(host, principal)),
         failures=tuple(_kinds(host.failures, names)),
@@ -164,6 +168,11 @@ def _kv_usage(replica: ReplicaView) -> float | None:
 def _gateway(host: LiveHost, requests: Sequence[RequestView]) -> GatewayStatus:
     programs = {one.workflow_id for one in requests if not one.facts.flow and one.workflow_id}
     return GatewayStatus(host.models.num_in_flight, MAX_WAITING, len(programs), host.shared.num_reused)
+
+
+def _batches(figures: BatchFigures) -> BatchesStatus:
+    ended: dict[str, int] = {**figures.num_ended_lines}
+    return BatchesStatus(figures.num_open, figures.num_lines_in_flight, ended)
 
 
 def _savings(host: LiveHost) -> SavingsStatus:
