@@ -20,5 +20,5 @@ class BatchFigures:
     num_open: int = 0
     #: Lines that are worked on now.
     num_lines_in_flight: int = 0
-    #: Lines that have ended, by how.
-    num_ended_lines: Counter[LineOutcome] = field(default_factory=Counter)
+    #: Lines that have ended, by LineOutcome.
+    num_ended_lines: Counter[str] = field(default_factory=Counter)
