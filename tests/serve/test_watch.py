@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,7 @@ def ran(tmp_path: Path) -> Path:
 def watched(state: Path, run: str = "last") -> Iterator[str]:
     """The address of a server of another process that shows a run."""
     command = [sys.executable, "-m", "sundog", "serve", "--watch", run, "--port", "0", "--state", str(state)]
+    command += ["--log-level", "warning"]  # nobody reads its log
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
@@ -116,6 +118,7 @@ def test_a_run_in_flight_goes_on_while_it_is_watched(tmp_path: Path) -> None:
                     assert name == "running"
                     if ended.get("done") not in seen:
                         seen.append(ended.get("done"))
+                    time.sleep(0.1)
                 assert "facts" in ask(address, "GET", "/").body
         finally:
             process.kill()

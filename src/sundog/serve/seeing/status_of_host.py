@@ -171,7 +171,7 @@ def _gateway(host: LiveHost, requests: Sequence[RequestView]) -> GatewayStatus:
 
 
 def _batches(figures: BatchFigures) -> BatchesStatus:
-    ended: dict[str, int] = {**figures.num_ended_lines}
+    ended = {str(outcome): number for outcome, number in figures.num_ended_lines.items()}
     return BatchesStatus(figures.num_open, figures.num_lines_in_flight, ended)
 
 
