@@ -29,6 +29,7 @@ class ServedProcess:
         self.start_s = 0.0
         self._folder = folder
         self._command = [*sundog("serve"), *arguments, "--port", str(self.port), "--state", str(folder / "state")]
+        self._command += ["--log-level", "warning"]
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:

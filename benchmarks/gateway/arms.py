@@ -34,6 +34,7 @@ def sundog_gateway(upstream: str, port: int, folder: Path, command: str) -> Gate
     file = folder / "engines.yaml"
     file.write_text(json.dumps({"engines": {ENGINE: engine}}))
     arguments = ["serve", "--engines", str(file), "--port", str(port), "--state", str(folder / "state")]
+    arguments += ["--log-level", "warning"]  # the other gateways log no requests either
     return Gateway([*command.split(), *arguments], f"http://127.0.0.1:{port}/v1")
 
 

@@ -87,7 +87,8 @@ class Server:
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[str]:
-        self.process = start(self.folder, "serve", "flow.yaml", "--port", str(self.port))
+        # Nobody reads its log, which would fill the pipe.
+        self.process = start(self.folder, "serve", "flow.yaml", "--port", str(self.port), "--log-level", "warning")
         read_until(self.process, "serving flows: notes")
         return self.process
 
