@@ -15,6 +15,7 @@ from sundog.ir.logical import EngineBlock
 from sundog.ledger.charges import Charge
 from sundog.ledger.ledger import SpendingLimits, SpendingScope
 from sundog.store.store import Store
+from tests.e2e.test_limits_killed import PaidServer
 from tests.serve.asking import Heard, ask
 from tests.serve.keyed import Clock, added, kept_keys
 from tests.serve.running import Running, running
@@ -231,3 +232,19 @@ def on_loop(server: Running, act: Any) -> None:
         act()
 
     asyncio.run_coroutine_threadsafe(acting(), server.loop).result()
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_stream_of_a_server_is_charged_what_it_tells(tmp_path: Path, asks: bool) -> None:
+    key = key_of(tmp_path, "one", max_tokens=10_000)
+    with PaidServer() as behind:
+        block = EngineBlock("front", "openai", {"model": "m", "base_url": f"{behind.origin}/v1"})
+        with running(tmp_path, engines=[block]) as server:
+            asked = body(stream=True) | ({"stream_options": {"include_usage": True}} if asks else {})
+            heard = ask(server.address, "POST", PATH, asked, key)
+            assert heard.body.count("data: {") == 1 + asks
+            assert ('"usage"' in heard.body) == asks
+            assert heard.body.endswith("data: [DONE]\n\n")
+            figures = server.serving.host.calls["engine:front", "", ""]
+    assert behind.num_tokens == figures.num_prompt_tokens + figures.num_output_tokens
+    assert [charge.num_tokens for charge in written(tmp_path).values()] == [behind.num_tokens]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.serve.wire.pass_through import answer_headers, forwarded_body, forwarded_headers
+from sundog.serve.wire.pass_through import answer_headers, asks_for_usage, forwarded_body, forwarded_headers, with_usage
 
 
 def forwarded(raw: bytes, model: str = "Qwen/Qwen3") -> bytes:
@@ -97,3 +97,20 @@ def test_headers_of_an_answer() -> None:
         "x-ratelimit-remaining-tokens": "7",
         "x-llm-d-request-dropped-reason": "rejected-saturated",
     }
+
+
+@pytest.mark.parametrize(
+    ("raw", "options"),
+    [
+        (b'{"stream":true}', {"include_usage": True}),
+        (b' \n{ "stream" : true }', {"include_usage": True}),
+        (b'{"stream":true,"stream_options":null}', {"include_usage": True}),
+        (b'{"stream":true,"stream_options":{"include_usage":false,"x":1}}', {"include_usage": True, "x": 1}),
+        (b'{"stream":true,"stream_options":3}', 3),
+    ],
+)
+def test_a_stream_tells_its_tokens_though_its_client_does_not_ask(raw: bytes, options: Any) -> None:
+    body = json.loads(raw)
+    assert not asks_for_usage(body)
+    assert json.loads(with_usage(raw, body)) == {**body, "stream_options": options}
+    assert asks_for_usage({"stream_options": {"include_usage": True}})

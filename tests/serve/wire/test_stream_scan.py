@@ -138,3 +138,44 @@ def test_a_line_that_is_too_long_is_neither_kept_nor_read(monkeypatch: pytest.Mo
         scan.feed(raw[at : at + 10])
         assert sum(map(len, scan._open)) <= 110
     assert scan.end() == ScannedEnd(None, "stop")
+
+
+def passed(*pieces: bytes) -> tuple[bytes, ScannedEnd]:
+    scan = StreamScan()
+    shown = b"".join([*map(scan.passed, pieces), scan.last()])
+    return shown, scan.end()
+
+
+@given(st.data(), st.sampled_from(["\n\n", "\r\n\r\n"]), st.booleans())
+def test_tokens_that_nobody_asked_for_are_left_out_and_known(data: st.DataObject, gap: str, is_compact: bool) -> None:
+    raw = stream(EVENTS, gap=gap, is_compact=is_compact)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=12)))
+    pieces = [raw[start:end] for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
+    shown, end = passed(*pieces)
+    assert end == ScannedEnd(USAGE, "stop", False)
+    without = stream(EVENTS[:-1], gap=gap, is_compact=is_compact)
+    # Where a piece ends between an event and its empty line, that line may stay; it is no event.
+    assert [line for line in shown.splitlines() if line] == [line for line in without.splitlines() if line]
+    assert len(cuts) or shown == without
+
+
+@pytest.mark.parametrize(
+    "event", [chunk("", "stop", usage=USAGE), {"usage": USAGE}, {"choices": [], "usage": None}, {"choices": []}]
+)
+def test_an_event_that_tells_anything_else_passes(event: dict[str, Any]) -> None:
+    raw = stream([chunk("a"), event])
+    assert passed(*raw.splitlines(keepends=True))[0] == raw
+
+
+def test_a_line_that_is_too_long_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "MAX_LINE_BYTES", 100)
+    raw = stream([chunk("x" * 1000), {"choices": [], "usage": {**USAGE, "pad": "x" * 500}}, chunk("", "stop")])
+    assert passed(*(raw[at : at + 10] for at in range(0, len(raw), 10)))[0] == raw
+    assert passed(raw)[0] == raw
+
+
+def test_a_last_event_of_tokens_may_lack_its_end() -> None:
+    raw = b'data: {"choices":[{"finish_reason":"stop"}]}\n\n'
+    usage = f"data: {json.dumps({'choices': [], 'usage': USAGE})}".encode()
+    assert passed(raw, usage) == (raw, ScannedEnd(USAGE, "stop"))
+    assert passed(raw, b"data: [DONE]") == (raw + b"data: [DONE]", ScannedEnd(None, "stop"))

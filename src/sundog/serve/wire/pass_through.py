@@ -65,6 +65,23 @@ def forwarded_body(raw: bytes, body: Mapping[str, Any], *, model: str) -> bytes:
     return json.dumps({**body, "model": model}, separators=(",", ":")).encode()
 
 
+def asks_for_usage(body: Mapping[str, Any]) -> bool:
+    """Return whether a client wants to hear of the tokens of its stream."""
+    options = body.get("stream_options")
+    return isinstance(options, Mapping) and bool(options.get("include_usage"))
+
+
+def with_usage(raw: bytes, body: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a stream's body that asks the server for the tokens too. `body`: what `raw` says."""
+    begin = raw.find(b"{") + 1
+    if "stream_options" not in body and begin and body:
+        return b'%s"stream_options":{"include_usage":true},%s' % (raw[:begin], raw[begin:])
+    options = body.get("stream_options")
+    if options is not None and not isinstance(options, Mapping):
+        return raw
+    return json.dumps({**body, "stream_options": {**(options or {}), "include_usage": True}}).encode()
+
+
 def forwarded_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return the headers of a request that go to the server: who asks, and how requests are traced. Keys, cookies, the
     host and the form of the body are the connection's own. Names may have any case; the last value counts."""

@@ -1,7 +1,7 @@
 """A stream of chat chunks that passes through is watched for its tokens, its end and errors, and not read.
 
-Owns the marks by which the few events are known that say so. Only the last of them are parsed; every other chunk costs
-one search.
+Owns the marks by which the few events are known that say so, and leaves out an event of tokens that the client did not
+ask for. Only these are parsed; every other chunk costs one search.
 """
 
 from __future__ import annotations
@@ -51,14 +51,37 @@ class StreamScan:
         if _MARK.search(piece):
             self._read(piece)
 
+    def passed(self, piece: bytes) -> bytes:
+        """Take the next bytes, and return those that are passed on: whole lines, without the event that tells of tokens
+        and of nothing else."""
+        if self._open:
+            piece = self._joined(piece)
+        elif not piece.endswith(b"\n"):
+            piece = self._whole_lines(piece)
+        if _MARK.search(piece):
+            self._read(piece)
+            piece = _without_usage(piece)
+        if self._num_open_bytes > MAX_LINE_BYTES:
+            piece += self._left()
+            self._open.clear()
+            self._num_open_bytes = 0
+        return piece
+
+    def last(self) -> bytes:
+        """Return what `passed` has kept of the last line; before `end`."""
+        return _without_usage(self._left())
+
     def end(self) -> ScannedEnd:
         """Return what the stream has told; its last line may lack its end."""
-        rest = b"".join(self._open)
+        rest = self._left()
         self._open.clear()
         if _MARK.search(rest):
             self._read(rest)
         usage = _usage_of(_event(self._usage_line))
         return ScannedEnd(usage, _finish_reason_of(_event(self._finish_line)), self._has_error)
+
+    def _left(self) -> bytes:
+        return b"".join(self._open)
 
     def _joined(self, piece: bytes) -> bytes:
         """Return the lines that `piece` ends, with what came of them before."""
@@ -92,6 +115,24 @@ class StreamScan:
                 self._finish_line = line
             if marks - {_USAGE, _FINISH} and not self._has_error:
                 self._has_error = bool(_event(line).get("error"))
+
+
+def _without_usage(lines: bytes) -> bytes:
+    kept: list[bytes] = []
+    is_hidden = False
+    for line in lines.splitlines(keepends=True):
+        # The empty line behind an event goes with it.
+        is_hidden = _tells_usage_alone(line) or (is_hidden and not line.strip())
+        if not is_hidden:
+            kept.append(line)
+    return b"".join(kept)
+
+
+def _tells_usage_alone(line: bytes) -> bool:
+    if len(line) > MAX_LINE_BYTES or not _MARK.search(line):
+        return False
+    event = _event(line)
+    return event.get("choices") == [] and isinstance(event.get("usage"), dict)
 
 
 def _event(line: bytes) -> Mapping[str, Any]:

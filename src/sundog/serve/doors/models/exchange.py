@@ -24,7 +24,7 @@ from sundog.serve.doors.models.forms import FormStream, WireForm
 from sundog.serve.doors.models.reply import Reply
 from sundog.serve.seeing.request_log import RequestNotes
 from sundog.serve.wire.errors import Refusal
-from sundog.serve.wire.pass_through import answer_headers, forwarded_body
+from sundog.serve.wire.pass_through import answer_headers, asks_for_usage, forwarded_body, with_usage
 from sundog.serve.wire.sse import ChunkReader
 from sundog.serve.wire.stream_scan import StreamScan
 from sundog.store.store import NO_USAGE
@@ -84,7 +84,7 @@ class Exchange:
                 if answer.status >= 400:
                     return await self._wrong(answer)
                 if self.is_streamed:
-                    return await self._passed_stream(answer, submit)
+                    return await self._passed_stream(answer, submit, hides_usage=self._hides_usage(engine))
                 return await self._passed_whole(answer)
         except EngineError as error:
             raise self._final_once_begun(error) from error.__cause__
@@ -139,9 +139,18 @@ class Exchange:
         raw = self.raw if self.form.is_plain else json.dumps(self.chat, ensure_ascii=True).encode()
         if engine.added_fields:
             raw = json.dumps({**self.chat, **engine.added_fields}).encode()
-        return forwarded_body(raw, self.chat, model=engine.model)
+        sent = forwarded_body(raw, self.chat, model=engine.model)
+        if not self._hides_usage(engine):
+            return sent
+        return with_usage(sent, {**self.chat, **engine.added_fields, "model": engine.model})
 
-    async def _passed_stream(self, answer: StreamedAnswer, submit: Submit) -> Success[Usage | None]:
+    def _hides_usage(self, engine: ForwardingEngine) -> bool:
+        """Return whether the server tells of a stream's tokens for this process alone."""
+        return self.is_streamed and not asks_for_usage(self.chat) and "stream_options" not in engine.added_fields
+
+    async def _passed_stream(
+        self, answer: StreamedAnswer, submit: Submit, *, hides_usage: bool
+    ) -> Success[Usage | None]:
         scan, reader = StreamScan(), ChunkReader()
         is_plain, is_first = self.form.is_plain, True
         async for piece in answer:
@@ -149,6 +158,10 @@ class Exchange:
                 is_first = False
                 self._first(submit)
                 await self._begin()
+            if is_plain and hides_usage:
+                if shown := scan.passed(piece):
+                    await self.reply.piece(shown)
+                continue
             scan.feed(piece)
             if is_plain:
                 await self.reply.piece(piece)
@@ -157,6 +170,8 @@ class Exchange:
         if is_first:
             raise BadResponse("the server's stream has no events", retryable=True)
         if is_plain:
+            if hides_usage and (shown := scan.last()):
+                await self.reply.piece(shown)
             await self.reply.end_stream()
         else:
             await self.reply.pieces(told for chunk in reader.end() for told in self.stream.feed(chunk))
