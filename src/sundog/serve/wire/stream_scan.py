@@ -58,6 +58,8 @@ class StreamScan:
             piece = self._joined(piece)
         elif not piece.endswith(b"\n"):
             piece = self._whole_lines(piece)
+        elif not _MARK.search(piece):
+            return piece
         if _MARK.search(piece):
             self._read(piece)
             piece = _without_usage(piece)
