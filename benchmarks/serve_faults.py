@@ -3,6 +3,7 @@
 `python benchmarks/serve_faults.py PART ...` runs parts of the experiment, all of them where none is named, and keeps
 the figures of each in results/serve_faults.json with the commit and the settings that it ran with:
 
+`kills`: the server is killed at random moments, while rows with effects and calls of models run;
 `memory`: requests with sessions, prompts and keys of their own, and rows; the memory of the server as they go on.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from faults.kills import KillLoad, kills
 from faults.memory import MemoryLoad, memory
 from machine import RESULTS, facts
 
@@ -37,6 +39,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--seed", type=int, default=17)
+    parser.add_argument("--kills", type=int, default=100, help="of `kills`")
     parser.add_argument("--requests", type=int, default=1_000_000, help="of `memory`")
     parser.add_argument("--rows", type=int, default=50_000, help="of `memory`")
     parser.add_argument("--every", type=int, default=50_000, help="requests from one note of `memory` to the next")
@@ -52,7 +55,12 @@ def _memory(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {"settings": asdict(load), **asyncio.run(memory(load, folder))}
 
 
-PARTS: Mapping[str, Callable[[argparse.Namespace, Path], dict[str, Any]]] = {"memory": _memory}
+def _kills(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    load = KillLoad(given.seed, given.kills, 40, 0.15, num_senders=6, num_chatters=4)
+    return {"settings": asdict(load), **asyncio.run(kills(load, folder))}
+
+
+PARTS: Mapping[str, Callable[[argparse.Namespace, Path], dict[str, Any]]] = {"kills": _kills, "memory": _memory}
 
 
 def _keep(part: str, found: dict[str, Any]) -> None:
