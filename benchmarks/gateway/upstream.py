@@ -50,7 +50,7 @@ def _response(body: bytes) -> bytes:
 
 
 class Script:
-    """The answers with their times. `num_asked` counts requests for answers."""
+    """The answers with their times. `num_asked` counts requests for answers; `GET /asked` tells it."""
 
     def __init__(self, whole_s: float, first_s: float, gap_s: float) -> None:
         """`whole_s`: the mean delay of a whole answer; `first_s`, `gap_s`: those of a stream's first piece, and
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
-        self._body = b""
+        self._body = self._url = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -85,7 +85,10 @@ class Connection(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def on_message_begin(self) -> None:
-        self._body = b""
+        self._body = self._url = b""
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
 
     def on_body(self, body: bytes) -> None:
         self._body += body
@@ -94,7 +97,7 @@ class Connection(asyncio.Protocol):
         """Answer the request that is whole."""
         script = self._script
         if self._parser.get_method() != b"POST":
-            self._write(_response(_MODELS.encode()))
+            self._write(_response(str(script.num_asked).encode() if self._url == b"/asked" else _MODELS.encode()))
             return
         script.num_asked += 1
         part = next(script.spread)
@@ -114,15 +117,15 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
 
-async def listen(script: Script) -> tuple[asyncio.Server, int]:
-    """Return a server on a free port of loopback, and the port."""
+async def listen(script: Script, port: int = 0) -> tuple[asyncio.Server, int]:
+    """Return a server on a port of loopback, 0 for a free one, and the port."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(script), "127.0.0.1", 0, backlog=2048)
+    server = await loop.create_server(lambda: Connection(script), "127.0.0.1", port, backlog=2048)
     return server, server.sockets[0].getsockname()[1]
 
 
-async def _serve(script: Script) -> None:
-    server, port = await listen(script)
+async def _serve(script: Script, port: int) -> None:
+    server, port = await listen(script, port)
     print(port, flush=True)
     await server.serve_forever()
 
@@ -131,5 +134,6 @@ if __name__ == "__main__":
     _parser = argparse.ArgumentParser(description=__doc__)
     for _name in ("whole-s", "first-s", "gap-s"):
         _parser.add_argument(f"--{_name}", type=float, required=True)
+    _parser.add_argument("--port", type=int, default=0)
     _given = _parser.parse_args()
-    asyncio.run(_serve(Script(_given.whole_s, _given.first_s, _given.gap_s)))
+    asyncio.run(_serve(Script(_given.whole_s, _given.first_s, _given.gap_s), _given.port))
