@@ -13,7 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 from sundog.engines.openai.protocol.events import EventSplitter
@@ -65,6 +65,19 @@ class AnsweredRow:
         return self.output
 
 
+class RequestTerms(TypedDict, total=False):
+    """These terms go with the rows of one request."""
+
+    #: Seconds after which nobody wants the answer.
+    deadline_s: float | None
+    #: Smaller is sooner.
+    priority: int
+    #: Dollars that all rows together may cost.
+    max_usd: float | None
+    #: Tokens of prompts and answers that all rows together may take.
+    max_tokens: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """Rows on their way to a server. The key is the same each time they are sent, so that they are accepted once."""
@@ -91,24 +104,22 @@ class FlowClient:
         self._exchange = _Exchange(address.rstrip("/"), api_key, patience_s)
         self._loop = _LoopThread()
 
-    def run(
-        self, flow: str, row: Mapping[str, Any], *, deadline_s: float | None = None, priority: int = 0
-    ) -> dict[str, Any] | None:
+    def run(self, flow: str, row: Mapping[str, Any], **terms: Unpack[RequestTerms]) -> dict[str, Any] | None:
         """Return the output of a row, None where a filter dropped it; RowFailed where it failed."""
-        body = {"rows": [row], "deadline_s": deadline_s, "priority": priority}
+        body = {"rows": [row], **terms}
         return self._submitted(flow, body).wait()[0].value()
 
     def run_rows(
-        self, flow: str, rows: Sequence[Mapping[str, Any]], *, deadline_s: float | None = None, priority: int = 0
+        self, flow: str, rows: Sequence[Mapping[str, Any]], **terms: Unpack[RequestTerms]
     ) -> list[AnsweredRow]:
         """Return the rows, in their order, when all have ended."""
-        return self._submitted(flow, {"rows": list(rows), "deadline_s": deadline_s, "priority": priority}).wait()
+        return self._submitted(flow, {"rows": list(rows), **terms}).wait()
 
     def stream(
-        self, flow: str, rows: Sequence[Mapping[str, Any]], *, deadline_s: float | None = None, priority: int = 0
+        self, flow: str, rows: Sequence[Mapping[str, Any]], **terms: Unpack[RequestTerms]
     ) -> Iterator[AnsweredRow]:
         """Yield each row as it ends, once."""
-        body = {"rows": list(rows), "deadline_s": deadline_s, "priority": priority, "stream": True}
+        body = {"rows": list(rows), **terms, "stream": True}
         coming = self._exchange.rows(_request(flow, body))
         try:
             while (row := self._loop.call(_next_of(coming))) is not None:
@@ -116,11 +127,9 @@ class FlowClient:
         finally:
             self._loop.call(_closed(coming))
 
-    def submit(
-        self, flow: str, rows: Sequence[Mapping[str, Any]], *, deadline_s: float | None = None, priority: int = 0
-    ) -> SubmittedRun:
+    def submit(self, flow: str, rows: Sequence[Mapping[str, Any]], **terms: Unpack[RequestTerms]) -> SubmittedRun:
         """Return once the rows are accepted: they are worked on though nobody waits."""
-        run = self._submitted(flow, {"rows": list(rows), "deadline_s": deadline_s, "priority": priority})
+        run = self._submitted(flow, {"rows": list(rows), **terms})
         run.accept()
         return run
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import sundog as sd
+from sundog.client import RowFailed
 from sundog.ledger.ledger import SpendingLimits
 from tests.serve.asking import Heard, ask
 from tests.serve.keyed import added, kept_keys
@@ -137,3 +139,11 @@ def test_a_limit_that_is_none_is_refused(server: Running, name: str, value: Any)
 def test_without_limits_nothing_is_counted(tmp_path: Path, server: Running) -> None:
     assert rows_of(ask(server.address, "POST", RUNS, {"rows": [row(0)]})) == [("done", "")]
     assert written(tmp_path / "state") == {}
+
+
+def test_the_client_sends_limits(server: Running) -> None:
+    with sd.Client(server.address) as client:
+        with pytest.raises(RowFailed, match="max_tokens of the request") as failed:
+            client.run("topics", row(1), max_tokens=2 * NUM_TOKENS - 1)
+        assert failed.value.node == "limit"
+        assert client.run("topics", row(1), max_usd=CALL_USD) is not None, "one of the two calls was made before"
