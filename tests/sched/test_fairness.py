@@ -9,11 +9,11 @@ from sundog.sched.books.fairness import VirtualTokens
 
 
 def test_an_output_token_counts_as_two_and_a_weight_divides() -> None:
-    tokens = VirtualTokens({"paying": 4.0})
+    tokens = VirtualTokens()
     for tenant in ("plain", "paying"):
         tokens.arrive(tenant)
-    for tenant in ("plain", "paying"):
-        tokens.charge(tenant, 100, 10)
+    for tenant, weight in (("plain", 1.0), ("paying", 4.0)):
+        tokens.charge(tenant, 100, 10, weight)
     assert dict(tokens) == {"plain": 120.0, "paying": 30.0}
 
 

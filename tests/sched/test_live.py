@@ -92,6 +92,23 @@ def test_a_flood_of_default_leaves_flex_every_tenth_start(num_replicas: int) -> 
     assert all(later - earlier == STARTS_ABOVE + 1 for earlier, later in pairwise(flex))
 
 
+@pytest.mark.parametrize(("weight", "num_of_first"), [(1.0, 15), (2.0, 20), (5.0, 25)])
+@pytest.mark.parametrize("num_waiting", [30, 120])
+def test_tenants_that_wait_have_starts_by_their_weights(weight: float, num_of_first: int, num_waiting: int) -> None:
+    core = LiveCore(1)
+    core.ask("running", 0.0)
+    for number in range(num_waiting):
+        # The one of weight 1 comes first, and would have all starts by the order of arrival.
+        core.ask(f"plain {number}", 1.0, facts=CallFacts(tenant="plain"), num_prompt_tokens=100)
+    for number in range(num_waiting):
+        core.ask(f"heavy {number}", 2.0, facts=CallFacts(tenant="heavy", weight=weight), num_prompt_tokens=100)
+    order, running = [], ["running"]
+    for number in range(30):
+        running = core.end(running[0], 3.0 + number, num_prompt_tokens=100)
+        order += running
+    assert sum(name.startswith("heavy") for name in order) in (num_of_first, num_of_first + 1)
+
+
 def test_one_that_waits_at_a_replica_has_its_turn_there() -> None:
     """It waits where its program ran, as that has hardly more to do than the other one."""
     core = LiveCore(4, 4)

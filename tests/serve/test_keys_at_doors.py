@@ -18,6 +18,7 @@ import pytest
 
 from sundog.errors import ConfigError
 from sundog.ir.logical import EngineBlock
+from sundog.sched.events import RequestArrived
 from sundog.serve.server import check_listen_address
 from tests.serve.asking import ask
 from tests.serve.keyed import Clock, added, kept_keys
@@ -53,6 +54,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         "folder": str(folder),
         "all": added(folder, "all", "acme"),
+        "heavy": added(folder, "heavy", "firm", weight=3.0),
         "some": added(folder, "some", "acme", models=("model-o*",), flows=("a*",)),
     }
 
@@ -122,6 +124,23 @@ def test_a_key_in_either_header_opens(server: Running, keys: dict[str, str]) -> 
     assert client(server, keys["all"]).chat.completions.create(**CHAT).choices
     headers = {"x-api-key": keys["all"], "Authorization": "Bearer none"}
     assert ask(server.address, "POST", "/v1/chat/completions", CHAT, headers).status == 200
+
+
+def test_the_weight_of_a_key_goes_with_its_calls(
+    server: Running, keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, heard = server.serving.host.driver, []
+    run = driver.run
+
+    def heard_run(arrived: RequestArrived, attempt: Any) -> Any:
+        heard.append((arrived.facts.tenant, arrived.facts.weight))
+        return run(arrived, attempt)
+
+    monkeypatch.setattr(driver, "run", heard_run)
+    chat = {**CHAT, "messages": [{"role": "user", "content": "how heavy?"}]}
+    for path, body in (("/v1/chat/completions", chat), ("/v1/flows/bees/runs", {"row": {"topic": "weights"}})):
+        assert ask(server.address, "POST", path, body, bearer(keys["heavy"])).status == 200
+    assert heard == [("firm", 3.0)] * 2
 
 
 def test_a_key_uses_and_sees_what_it_may(server: Running, keys: dict[str, str]) -> None:

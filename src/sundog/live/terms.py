@@ -21,6 +21,8 @@ class Terms:
 
     #: The one who is charged for it, "" where nobody told.
     tenant: str = ""
+    #: The share of its tenant among those that wait.
+    weight: float = 1.0
     #: Smaller is sooner, as in vLLM.
     priority: int = 0
     #: Seconds since the epoch after which nobody wants the answer, None for no end.
@@ -68,7 +70,8 @@ class LiveScope(RunScope):
         terms = self.terms.get(identity.row.row_id[0])
         if terms is None:
             return facts
-        return replace(facts, tenant=terms.tenant, priority=terms.priority, tier=terms.tier)
+        who = replace(facts, tenant=terms.tenant, weight=terms.weight)
+        return replace(who, priority=terms.priority, tier=terms.tier)
 
     def paid_by(self, row: RowRef) -> tuple[SpendingScope, ...]:
         return self.payers_of(row.row_id[0])

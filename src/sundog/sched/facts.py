@@ -31,6 +31,8 @@ class CallFacts:
     tool: str = ""
     #: The one who is charged for it.
     tenant: str = ""
+    #: The share of its tenant among those that wait; twice as much service counts as little as half of it.
+    weight: float = 1.0
     #: Smaller is sooner, as in vLLM.
     priority: int = 0
     #: Bound of its answer in tokens where `num_expected_output_tokens` is less, else 0.

@@ -119,6 +119,8 @@ class ToldIdentity:
     #: Smaller is sooner, as vLLM has it.
     priority: int = 0
     tenant: str = ""
+    #: The share of its tenant among those that wait, which its key tells and no request.
+    weight: float = 1.0
     #: The wished time to the first token.
     ttft_s: float | None = None
     #: The wished time of each later token.

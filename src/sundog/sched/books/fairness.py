@@ -13,13 +13,11 @@ OUTPUT_TOKEN_WEIGHT = 2.0
 
 class VirtualTokens(Mapping[str, float]):
     """Virtual token counters (VTC, Sheng et al., OSDI 2024): tokens computed for a tenant, an output token as two, over
-    its weight. A tenant that comes back is lifted to the least of those that are there: idle time saves up nothing.
-
-    `weights`: by tenant, 1 for those not named. Forgets a tenant who left when its counter no longer matters.
+    the weight of the request. A tenant that comes back is lifted to the least of those that are there: idle time saves
+    up nothing. One who left is forgotten when its counter no longer matters.
     """
 
-    def __init__(self, weights: Mapping[str, float] | None = None) -> None:
-        self._weights = dict(weights or {})
+    def __init__(self) -> None:
         self._tokens: dict[str, float] = {}
         self._num_requests: Counter[str] = Counter()
 
@@ -38,10 +36,10 @@ class VirtualTokens(Mapping[str, float]):
             self._tokens[tenant] = max(self._tokens.get(tenant, 0.0), self._least())
         self._num_requests[tenant] += 1
 
-    def charge(self, tenant: str, num_prompt_tokens: int, num_output_tokens: int) -> None:
-        """Count so many tokens that were computed for a request of it that is here."""
+    def charge(self, tenant: str, num_prompt_tokens: int, num_output_tokens: int, weight: float = 1.0) -> None:
+        """Count so many tokens that were computed for a request of it that is here. `weight`: above 0."""
         num_tokens = num_prompt_tokens + OUTPUT_TOKEN_WEIGHT * num_output_tokens
-        self._tokens[tenant] += num_tokens / self._weights.get(tenant, 1.0)
+        self._tokens[tenant] += num_tokens / weight
 
     def leave(self, tenant: str) -> None:
         """A request of it ended, whichever way."""

@@ -77,7 +77,8 @@ class WorkflowBook:
 
     def charge(self, request: RequestView, num_prompt_tokens: int, num_output_tokens: int) -> None:
         """Count the tokens that were computed for it."""
-        self._service.charge(request.facts.tenant, num_prompt_tokens, num_output_tokens)
+        facts = request.facts
+        self._service.charge(facts.tenant, num_prompt_tokens, num_output_tokens, facts.weight)
         workflow = self.by_id.get(request.workflow_id)
         if workflow is not None:
             workflow.num_attained_tokens += num_prompt_tokens + num_output_tokens

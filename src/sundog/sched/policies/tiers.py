@@ -9,7 +9,7 @@ from math import ceil, inf
 
 from sundog.sched.facts import LOW_TIERS, TIERS
 from sundog.sched.policies.admission import ADMITTED
-from sundog.sched.policies.order import program_arrival
+from sundog.sched.policies.order import fair_share
 from sundog.sched.policies.prediction import remaining_s
 from sundog.sched.policy import Admitted, Deferred
 from sundog.sched.views import ReplicaView, RequestView, SchedView
@@ -29,9 +29,10 @@ times as long and gives the batch 90 % of what is left, 0.15 makes it 1.09 and g
 
 
 def tier_first(request: RequestView, sched: SchedView) -> tuple[float, ...]:
-    """Rank by tier, then by priority, then the earliest deadline, then programs and requests as they came. Within a
-    tier, those that cannot keep their deadline any more come behind all others (the slack of FlowPrefill, arXiv
-    2602.16603). Before everything comes one that `has_its_turn`.
+    """Rank by tier, then by priority, then the earliest deadline, then the tenant that has had the least service for
+    its weight (`fair_share`), then programs and requests as they came. Within a tier, those that cannot keep their
+    deadline any more come behind all others (the slack of FlowPrefill, arXiv 2602.16603). Before everything comes one
+    that `has_its_turn`.
 
     The later turns of a program come before newer programs, as it stands where it, or the root of its parents, arrived
     (program-level order of Continuum, arXiv 2511.02230). Loses where tiers are used without measure: the lower ones get
@@ -43,6 +44,10 @@ def tier_first(request: RequestView, sched: SchedView) -> tuple[float, ...]:
     >>> requests += [RequestView("due", "gpu", 9.0, deadline_s=20.0), RequestView("lost", "gpu", 0.0, deadline_s=5.0)]
     >>> [one.request_id for one in sorted(requests, key=lambda one: tier_first(one, SchedView(time_s=10.0)))]
     ['soon', 'due', 'any', 'lost', 'work']
+    >>> sched = SchedView(time_s=10.0, virtual_tokens={"busy": 900.0, "quiet": 20.0})
+    >>> two = [RequestView(tenant, "gpu", 1.0, facts=CallFacts(tenant=tenant)) for tenant in ("busy", "quiet")]
+    >>> min(two, key=lambda one: tier_first(one, sched)).request_id
+    'quiet'
     """
     if has_its_turn(request, sched):
         return (-1.0, request.arrival_time)
@@ -50,7 +55,7 @@ def tier_first(request: RequestView, sched: SchedView) -> tuple[float, ...]:
     deadline_s = inf if request.deadline_s is None else request.deadline_s
     is_lost = sched.time_s + remaining_s(request, sched) > deadline_s
     urgency = (1.0, facts.priority, 0.0) if is_lost else (0.0, facts.priority, deadline_s)
-    return (_PLACES[facts.tier], *urgency, *program_arrival(request, sched))
+    return (_PLACES[facts.tier], *urgency, *fair_share(request, sched))
 
 
 def has_its_turn(request: RequestView, sched: SchedView) -> bool:

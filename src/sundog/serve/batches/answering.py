@@ -135,8 +135,9 @@ class FlowLines:
         try:
             payer = self._allowed_payer()
             wanted = read_wanted(line.body, self._serving.loaded[self._name].columns)
-            tenant, limits = "" if payer is None else payer.tenant, (wanted.max_usd, wanted.max_tokens)
-            terms = Terms(tenant, wanted.priority, self._deadline_at(wanted), "batch", *limits)
+            sender = ("", 1.0) if payer is None else (payer.tenant, payer.weight)
+            limits = wanted.max_usd, wanted.max_tokens
+            terms = Terms(*sender, wanted.priority, self._deadline_at(wanted), "batch", *limits)
             found = await self._ran(flow, line.number, wanted, terms)
         except Refusal as refusal:
             return _refused(refusal)

@@ -77,6 +77,7 @@ class FlowDoor:
                 wanted.rows,
                 Terms(
                     _tenant(request),
+                    1.0 if principal is None else principal.weight,
                     wanted.priority,
                     deadline_at,
                     max_usd=wanted.max_usd,

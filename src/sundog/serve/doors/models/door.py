@@ -147,7 +147,7 @@ class ModelDoor:
         told = told_of(asked.headers, said, asked.path_session)
         if asked.principal is not None:
             # The key tells who is charged, whatever the request says of itself.
-            told = replace(told, tenant=asked.principal.tenant)
+            told = replace(told, tenant=asked.principal.tenant, weight=asked.principal.weight)
         if asked.tier is not None:
             told = replace(told, tier=asked.tier)
         pool = self._pool(chat.get("model"), asked.principal)
@@ -291,6 +291,7 @@ class ModelDoor:
             facts=CallFacts(
                 is_last_turn=not place.program,
                 tenant=told.tenant,
+                weight=told.weight,
                 priority=told.priority,
                 deadline_s=told.deadline_s,
                 tier=told.tier,
