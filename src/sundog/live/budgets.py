@@ -48,9 +48,14 @@ class ProgramBudgets:
         self._remember(scope, max_usd)
         if max_usd is None:
             return ()
-        if is_new:
-            await self._book.put_budget(scope, max_usd, time.time())
+        # It counts from now on: the program may be ended, or others may come, before the budget is on the disk.
         self._num_running[scope] += 1
+        if is_new:
+            try:
+                await self._book.put_budget(scope, max_usd, time.time())
+            except BaseException:
+                await self.leave(scope)
+                raise
         return (scope,)
 
     async def leave(self, scope: SpendingScope) -> None:
