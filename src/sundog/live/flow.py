@@ -114,11 +114,13 @@ class LiveFlow:
         request = FlowRequest(accepted, len(rows), self._end, is_single=is_single, keeps_steps=keeps_steps)
         self._open(request, terms)
         try:
+            # Whoever cannot pay is told so before anything is promised.
+            self._charge(accepted, terms)
             await self._book.put(accepted)
         except BaseException:
             self._forget(request)
+            await self._accounts.close(_account_of(accepted))
             raise
-        self._charge(accepted, terms)
         self.num_accepted += 1
         for place, row in enumerate(rows):
             self._begin(request, place, row, terms)
