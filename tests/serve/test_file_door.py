@@ -133,6 +133,7 @@ FORM = {"content-type": "multipart/form-data; boundary=x"}
         (form(BATCH, ("expires_after[anchor]", "created_at"), ("expires_after[seconds]", "x")), FORM, "seconds"),
         (form(("purpose", "y" * 70_000)), FORM, "fields of a form"),
         (form(BATCH, end="") + form(), FORM, "twice"),
+        (form(BATCH, *((f"field-{number}", "") for number in range(70))), FORM, "more than 64 parts"),
     ],
 )
 def test_a_form_that_is_wrong_is_refused(server: Running, body: bytes, headers: dict[str, str], part: str) -> None:

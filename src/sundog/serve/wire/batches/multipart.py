@@ -12,6 +12,7 @@ from sundog.serve.wire.errors import Refusal, wrong_request
 
 MAX_FIELD_BYTES = 64 * 1024
 MAX_FILENAME_CHARACTERS = 255
+MAX_PARTS = 64
 FILE = "file"
 
 
@@ -29,6 +30,7 @@ class FormReader:
         #: None until the file has begun.
         self.filename: str | None = None
         self._has_ended = False
+        self._num_parts = 0
         self._header = bytearray()
         self._value = bytearray()
         self._disposition = ""
@@ -70,6 +72,9 @@ class FormReader:
             raise wrong_request(FILE, "the form has no such part", hint="send the file in it")
 
     def _begin_part(self) -> None:
+        self._num_parts += 1
+        if self._num_parts > MAX_PARTS:
+            raise _broken(f"it has more than {MAX_PARTS} parts")
         self._disposition = self._name = ""
         self._field = bytearray()
 
