@@ -149,6 +149,38 @@ def test_a_batch_waits_for_its_flow_and_no_effect_is_doubled(folder: Path) -> No
     assert len((folder / "begun.txt").read_text().split()) == 4, "each effect began once"
 
 
+def test_a_batch_whose_flow_is_not_there_ends_with_its_time(folder: Path) -> None:
+    paths, state = [folder / "gated.yaml"], folder / "state"
+    engines = [EngineBlock("one", "null", {"model": "m"})]
+    with running(state, paths) as server, client_of(server.address) as client:
+        batch = ended(client, begun(client, [line("a", "one")], FLOW).id)
+    with closing(sqlite3.connect(state / "store.sqlite")) as store, store:
+        # As it is where the server stops before it has looked at the lines.
+        store.execute("update batches set status = 'validating', times = '{}', expires_at = ?", (time.time() + 1.0,))
+    with running(state, (), engines) as server, client_of(server.address) as client:
+        assert client.batches.retrieve(batch.id).status == "validating", "it waits for its flow"
+        assert ended(client, batch.id).status == "expired"
+
+
+def test_what_cannot_be_paid_is_not_accepted(folder: Path) -> None:
+    state = folder / "state"
+    key = added(state, "ours", max_tokens=1_000)
+    engines = [EngineBlock("one", "null", {"model": "m"})]
+    with (
+        running(state, [folder / "gated.yaml"]) as server,
+        running(state, (), engines) as second,
+        client_of(server.address, key) as client,
+    ):
+        asked = {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 9}
+        assert ask(second.address, "POST", "/v1/chat/completions", asked, {"x-api-key": key}).status == 200
+        batch = ended(client, begun(client, [line("a", "one")], FLOW).id)
+        (refused,) = read(client, batch.error_file_id)
+        assert refused["response"]["body"]["error"]["code"] == "accounts_held"
+        assert server.serving.host.flows["gated"].num_rows_in_flight == 0
+    with closing(sqlite3.connect(state / "store.sqlite")) as store:
+        assert store.execute("select count(*) from accepted").fetchone() == (0,)
+
+
 def test_another_process_keeps_the_batches_of_a_folder(folder: Path) -> None:
     engines = [EngineBlock("one", "null", {"model": "m"})]
     with (

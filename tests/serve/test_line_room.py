@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sundog.serve.batches.room import LineRoom
+from sundog.serve.batches.room import LinePlace, LineRoom
 
 
 async def entering(room: LineRoom, entered: list[str], name: str, num_bytes: int = 1) -> asyncio.Task[None]:
@@ -71,5 +71,27 @@ def test_who_leaves_while_it_waits_takes_no_room() -> None:
         await turn()
         await last
         assert (entered, room.num_lines) == (["a", "last"], 1)
+
+    asyncio.run(test())
+
+
+def test_a_line_that_waits_to_be_tried_again_leaves_its_place_to_others() -> None:
+    async def test() -> None:
+        room, entered = LineRoom(max_lines=1), list[str]()
+        await entering(room, entered, "a")
+        place = LinePlace(room, 1)
+        waiting = asyncio.ensure_future(place.wait(0.0))
+        await entering(room, entered, "b")
+        await turn()
+        assert (entered, waiting.done(), room.num_lines) == (["a", "b"], False, 1)
+        room.leave(1)
+        await waiting
+        assert room.num_lines == 1
+        gone = asyncio.ensure_future(place.wait(60.0))
+        await turn()
+        gone.cancel()
+        await turn()
+        place.leave()
+        assert room.num_lines == 0, "it had no place any more"
 
     asyncio.run(test())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sundog.serve.wire.batches.lines import MAX_LINE_BYTES
+from sundog.serve.wire.errors import Refusal
 
 NUM_LINES_OF_PAGE = 256
 PAGE_BYTES = 2**20
@@ -29,10 +30,15 @@ class RawLine:
 
 
 async def line_pages(path: Path) -> AsyncGenerator[list[RawLine], None]:
-    """Yield the lines of a file, those of one page at a time. The file is read in a thread."""
+    """Yield the lines of a file, those of one page at a time; Refusal where it cannot be read. The file is read in a
+    thread."""
     offset = number = 0
     while True:
-        page, offset, number = await asyncio.to_thread(_page, path, offset, number)
+        try:
+            page, offset, number = await asyncio.to_thread(_page, path, offset, number)
+        except OSError as error:
+            what = f"the file '{path.name}' cannot be read any more: {error.strerror}"
+            raise Refusal(404, what, param="input_file_id", code="file_not_readable", is_final=True) from error
         if not page:
             return
         yield page

@@ -98,6 +98,28 @@ class LineRoom:
         self._has_lines.set()
 
 
+class LinePlace:
+    """This class holds the place of a line that has entered a room."""
+
+    def __init__(self, room: LineRoom, num_bytes: int) -> None:
+        self._room = room
+        self._num_bytes = num_bytes
+        self._is_in = True
+
+    async def wait(self, wait_s: float) -> None:
+        """Return after so many seconds, in which others have the place, and once there is room again."""
+        self.leave()
+        await asyncio.sleep(wait_s)
+        await self._room.enter(self._num_bytes)
+        self._is_in = True
+
+    def leave(self) -> None:
+        """The line is done with, whether it has its place or waits for it."""
+        if self._is_in:
+            self._is_in = False
+            self._room.leave(self._num_bytes)
+
+
 def paced(max_lines: int, turn_s: float, lines_per_s: float) -> int:
     """Return how many lines may be worked on at once from now on, where a turn of the loop has taken `turn_s` and so
     many lines have ended.

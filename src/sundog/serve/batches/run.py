@@ -18,7 +18,7 @@ from sundog.serve.batches.attempts import Attempted
 from sundog.serve.batches.checking import LineCheck
 from sundog.serve.batches.figures import LineOutcome
 from sundog.serve.batches.reading import RawLine, line_pages
-from sundog.serve.batches.room import LineRoom
+from sundog.serve.batches.room import MAX_LINES_AT_ONCE, LinePlace, LineRoom
 from sundog.serve.serving import Serving
 from sundog.serve.wire.batches.files import BATCH_OUTPUT
 from sundog.serve.wire.batches.lines import (
@@ -38,6 +38,8 @@ EXPIRED = "batch_expired"
 WHY_EXPIRED = "the completion window of the batch was over before this line had ended"
 LOOK_S = 1.0
 """A batch whose flow is not served looks for it so often."""
+MAX_BYTES_OF_BATCH = 16 * 2**20
+"""The lines of one batch that are worked on, or wait to be tried again, are no longer together."""
 
 
 class BatchRun:
@@ -62,6 +64,8 @@ class BatchRun:
         self._files = FileBook(serving.host.store)
         self._work = work
         self._room = room
+        #: The room of this batch alone: its lines that wait to be tried again have left the other one.
+        self._own_room = LineRoom(MAX_LINES_AT_ONCE, MAX_BYTES_OF_BATCH)
         self._turns = turns
         #: Over the lines whose ends are kept.
         self.totals: LineTotals = self._book.totals(batch.batch_id)
@@ -80,6 +84,12 @@ class BatchRun:
                 await self._end("cancelled")
             if self.batch.status == "finalizing":
                 await self._end("completed")
+        except* Refusal as refusals:
+            # Its file is gone, or damaged: that is the end of this batch, and of no other one.
+            refusal = refusals.exceptions[0]
+            while isinstance(refusal, BaseExceptionGroup):
+                refusal = refusal.exceptions[0]
+            await self._fail([line_error(refusal, None)])
         finally:
             self._has_stopped.set()
 
@@ -92,27 +102,33 @@ class BatchRun:
         errors = await self._unless_over(self._errors(), None)
         if self._is_cancelled.is_set():
             await self._change("cancelling")
+        elif errors is None:
+            await self._end("expired")
         elif errors:
-            self.batch = replace(self.batch, errors=errors)
-            await self._end("failed")
+            await self._fail(errors)
         else:
             await self._change("in_progress")
 
-    async def _errors(self) -> list[dict[str, Any]]:
-        """Return what is wrong with the lines, having counted them."""
+    async def _fail(self, errors: list[dict[str, Any]]) -> None:
+        self.batch = replace(self.batch, errors=errors)
+        await self._end("failed")
+
+    async def _errors(self) -> list[dict[str, Any]] | None:
+        """Return what is wrong with the lines, having counted them; None where the time of the batch was over before
+        anybody could tell."""
+        rules = await self._rules()
+        if rules is None:
+            return None
         async with self._turns:
-            try:
-                check = LineCheck(await self._rules())
-            except Refusal as refusal:
-                return [line_error(refusal, None)]
+            check = LineCheck(rules)
             await check.read(self._path)
             self.batch = replace(self.batch, num_lines=check.num_lines)
             return check.errors
 
-    async def _rules(self) -> LineRules:
+    async def _rules(self) -> LineRules | None:
         while True:
             rules = self._work.rules()
-            if rules is not None:
+            if rules is not None or self._left_s() <= 0:
                 return rules
             await asyncio.sleep(LOOK_S)
 
@@ -142,6 +158,7 @@ class BatchRun:
         """Work on all lines that have not ended, and return whether they have; not where the server stops."""
         async with self._turns, asyncio.TaskGroup() as lines, aclosing(self._unended()) as unended:
             async for line, num_bytes in unended:
+                await self._own_room.enter(num_bytes)
                 await self._room.enter(num_bytes)
                 lines.create_task(self._answer(line, num_bytes))
                 if self._serving.is_stopping:
@@ -161,15 +178,17 @@ class BatchRun:
 
     async def _answer(self, line: BatchLine, num_bytes: int) -> None:
         self._figures.num_lines_in_flight += 1
+        place = LinePlace(self._room, num_bytes)
         try:
-            end = await self._end_of(line)
+            end = await self._end_of(line, place)
             if end is not None:
-                await asyncio.shield(self._keep(end, "failed" if end.is_error else "completed"))
+                await self._kept(end, "failed" if end.is_error else "completed")
         finally:
             self._figures.num_lines_in_flight -= 1
-            self._room.leave(num_bytes)
+            place.leave()
+            self._own_room.leave(num_bytes)
 
-    async def _end_of(self, line: BatchLine) -> LineEnd | None:
+    async def _end_of(self, line: BatchLine, place: LinePlace) -> LineEnd | None:
         """Return the end of a line, None where it has none before the work is over."""
         num_attempts = num_failures = 0
         while not self._is_over:
@@ -180,7 +199,7 @@ class BatchRun:
             if wait_s is None:
                 return self._told(line, attempted)
             if not self._is_over:
-                await asyncio.sleep(wait_s)
+                await place.wait(wait_s)
         return None
 
     def _told(self, line: BatchLine, attempted: Attempted) -> LineEnd:
@@ -189,6 +208,15 @@ class BatchRun:
             error = {**error, "code": EXPIRED}
         body = answered_line(self.batch.batch_id, line, attempted.status, request_id(), attempted.body, error)
         return LineEnd(line.number, not attempted.is_good, body)
+
+    async def _kept(self, end: LineEnd, how: LineOutcome) -> None:
+        """Return when the end of a line is kept, also where this is cancelled: it is not told twice."""
+        keeping = asyncio.ensure_future(self._keep(end, how))
+        try:
+            await asyncio.shield(keeping)
+        except asyncio.CancelledError:
+            await keeping
+            raise
 
     async def _keep(self, end: LineEnd, how: LineOutcome) -> None:
         """Keep the end of a line, and count it once it is on the disk."""
