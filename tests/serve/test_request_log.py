@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Message
 
 from sundog.ir.logical import EngineBlock
 from sundog.secrets import Secrets
+from sundog.serve.seeing.line_writer import LineWriter
 from sundog.serve.seeing.log_lines import JSONLines, LogFormat, LogLevel, TextLines, set_up_logs
+from sundog.serve.seeing.request_log import RequestLog
 from tests.serve.asking import ask
 from tests.serve.keyed import added
 from tests.serve.running import running
@@ -112,7 +123,7 @@ def test_at_the_level_of_warnings_no_request_is_logged(tmp_path: Path, lines: io
 
 @pytest.mark.parametrize("form", LogFormat)
 def test_lines_have_no_secret_and_not_what_an_exception_says(
-    form: LogFormat, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    form: LogFormat, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
@@ -124,8 +135,78 @@ def test_lines_have_no_secret_and_not_what_an_exception_says(
         raise KeyError(PROMPT)
     except KeyError as error:
         logging.getLogger("sundog.serve").error("it failed with %s", "a-secret-value", exc_info=error)
-    text = capsys.readouterr().err
+    root.handlers[0].flush()
+    text = capfd.readouterr().err
     assert "it failed with ${env:TOKEN}" in text
     assert "KeyError" in text
     assert "test_request_log" in text
     assert PROMPT not in text
+
+
+@pytest.mark.parametrize("lines", [JSONLines], indirect=True)
+@pytest.mark.parametrize("name", ["v", "f", "v1", "flows", "runs", "v1/flows"])
+def test_a_path_is_told_as_its_route_is_written_whatever_a_client_names(
+    tmp_path: Path, lines: io.StringIO, name: str
+) -> None:
+    with running(tmp_path, engines=[MODEL]) as server:
+        assert ask(server.address, "POST", f"/v1/flows/{name}/runs", {"row": {}}).status == 404
+        assert ask(server.address, "GET", f"/v1/models/{name}").status == 404
+        assert ask(server.address, "POST", f"/s/{name}/v1/chat/completions", chat()).status in (200, 404)
+    flow, model, program = [one["path"] for one in requests_of(lines)]
+    assert flow == ("unmatched" if "/" in name else "/v1/flows/{name}/runs")
+    assert model == "/v1/models/{model}"
+    assert program == ("unmatched" if "/" in name else "/s/{session}/v1/chat/completions")
+
+
+@pytest.mark.parametrize("lines", [JSONLines], indirect=True)
+@pytest.mark.parametrize(("error", "status"), [(KeyError("a fault"), 500), (ClientDisconnect(), 499)])
+def test_a_request_that_fails_is_told_from_one_whose_client_has_left(
+    lines: io.StringIO, error: Exception, status: int
+) -> None:
+    async def failing(request: Request) -> Response:
+        raise error
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        """Send nothing."""
+
+    app = Starlette(routes=[Route("/", failing)], middleware=[Middleware(RequestLog)])
+    scope = {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": [], "query_string": b""}
+    with pytest.raises(type(error)):
+        asyncio.run(app(scope, receive, send))
+    assert [one["status"] for one in requests_of(lines)] == [status]
+
+
+def test_a_log_that_nobody_reads_keeps_nobody_waiting_and_says_how_many_lines_it_has_lost() -> None:
+    reading, writing = os.pipe()
+    writer = LineWriter(writing, max_lines=20)
+    for number in range(200):
+        # More than the pipe takes.
+        writer.handle(logging.makeLogRecord({"msg": f"{number} {'x' * 4096}"}))
+    text: list[str] = []
+    with os.fdopen(reading) as pipe:
+        reader = Thread(target=lambda: text.extend(pipe))
+        reader.start()
+        writer.flush()
+        writer.handle(logging.makeLogRecord({"msg": "the last one"}))
+        writer.flush()
+        os.close(writing)
+        reader.join(10)
+    *lines, lost, last = text
+    assert last == "the last one\n"
+    numbers = [int(line.split()[0]) for line in lines]
+    assert numbers == [*range(len(numbers))]
+    assert lost == f"{200 - len(numbers)} lines of this log are lost: nobody has read them in time\n"
+    assert 20 <= len(numbers) < 200
+
+
+def test_a_log_whose_reader_is_gone_is_written_no_more() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    writer = LineWriter(writing)
+    for _ in range(2):
+        writer.handle(logging.makeLogRecord({"msg": "a line"}))
+        writer.flush()
+    os.close(writing)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -16,6 +15,9 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any
 
+from sundog.serve.seeing.line_writer import LineWriter
+
+STDERR = 2
 IN_MESSAGE = frozenset({"method", "path", "status"})
 """The fields of a request that its message has already."""
 
@@ -34,7 +36,7 @@ class LogLevel(StrEnum):
 
 def set_up_logs(form: LogFormat, level: LogLevel, redact: Callable[[str], str]) -> None:
     """Write logs from `level` on to stderr. `redact`: takes secrets out of a text."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LineWriter(STDERR)
     handler.setFormatter(JSONLines(redact) if form is LogFormat.JSON else TextLines(redact))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 

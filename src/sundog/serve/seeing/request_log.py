@@ -13,6 +13,8 @@ import uuid
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sundog.engines.base import Usage
@@ -87,6 +89,11 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, sent)
+        except Exception as error:
+            # Who stands around this application answers in its place, where nothing was sent.
+            if answer.status == CLIENT_HAS_LEFT and not isinstance(error, ClientDisconnect):
+                answer.status = 500
+            raise
         finally:
             _log(scope, answer, notes)
 
@@ -96,9 +103,8 @@ def path_template(scope: Scope) -> str:
     if "endpoint" not in scope:
         return "unmatched"
     path = cast(str, scope["path"]).removeprefix(scope.get("root_path", ""))
-    for name, value in scope.get("path_params", {}).items():
-        path = path.replace(f"/{value}", f"/{{{name}}}", 1)
-    return path
+    routes = (one for one in scope["app"].routes if isinstance(one, Route) and one.endpoint == scope["endpoint"])
+    return next((one.path_format for one in routes if one.path_regex.match(path)), "unmatched")
 
 
 def _log(scope: Scope, answer: _Answer, notes: RequestNotes) -> None:
