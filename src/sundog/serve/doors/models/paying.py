@@ -102,9 +102,12 @@ def most_tokens_of_prompts(body: Mapping[str, Any], engine: Engine, request: Gen
 
 def most_tokens_of_answers(body: Mapping[str, Any], engine: Engine, num_prompt_tokens: int, name: str) -> int:
     """Return the most tokens that all answers to a body can have; Refusal where nobody knows that."""
-    if "input" in body and "messages" not in body:
+    if "input" in body and "messages" not in body and "prompt" not in body:
         return 0
-    limits = [body[limit] for limit in _LIMITS if _is_count(body.get(limit))]
+    limits = [body[limit] for limit in _LIMITS if body.get(limit) is not None]
+    if not all(_is_count(limit) for limit in limits):
+        # Servers read texts as numbers, and some a negative one as no limit: it bounds nothing here.
+        limits = []
     max_context_tokens = engine.capabilities().max_context_tokens
     if limits:
         each = int(max(limits))
@@ -118,7 +121,12 @@ def most_tokens_of_answers(body: Mapping[str, Any], engine: Engine, num_prompt_t
 
 
 def _num_answers(body: Mapping[str, Any]) -> int:
-    of_each = max([1, *(int(body[name]) for name in ("n", "best_of") if _is_count(body.get(name)))])
+    of_each = 1
+    for name in ("n", "best_of"):
+        number = body.get(name)
+        if number is not None and not _is_count(number):
+            raise wrong_request(name, "it is a whole number from 1 on: a limit counts all answers")
+        of_each = max(of_each, number or 1)
     prompts = body.get("prompt")
     are_many = isinstance(prompts, list) and any(isinstance(one, str | list) for one in prompts)
     return of_each * (len(prompts) if are_many and isinstance(prompts, list) else 1)
