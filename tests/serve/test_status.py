@@ -131,12 +131,18 @@ def test_a_key_sees_its_flows_and_the_messages_of_its_tenant(tmp_path: Path) -> 
         run = {"row": {"topic": "ants", "text": "private"}}
         assert ask(server.address, "POST", "/v1/flows/failing/runs", run, bearer(key)).status == 200
         assert ask(server.address, "GET", "/v1/status").status == 401
+        server.serving.reload_errors[str(flow)] = "the file is bad"
         own, others, less = (status_of(server, one) for one in (key, stranger, narrow))
+        ready = [ask(server.address, "GET", "/ready", None, bearer(one)).body for one in (key, narrow)]
     assert [one["message"] for one in own["last_failures"]] == ["ants are refused: ants private"]
     assert others["last_failures"] == []
     assert others["failures"] == own["failures"], "counts are of all"
     assert [one["name"] for one in less["flows"]] == ["topics"]
     assert (less["failures"], less["last_failures"]) == ([], [])
+    assert (own["reload_errors"], less["reload_errors"]) == ({str(flow): "the file is bad"}, {})
+    assert [set(one["flows"]) for one in ready] == [{"failing", "topics"}, {"topics"}]
+    assert [len(one["reload_errors"]) for one in ready] == [1, 0]
+    assert [one["num_reload_errors"] for one in ready] == [1, 1]
     (account,) = others["accounts"]
     assert (account["kind"], account["max_usd"], account["spent_usd"]) == ("key", 20.0, 0.0)
 

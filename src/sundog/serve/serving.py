@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sundog.access.principal import Principal
 from sundog.config import Config
 from sundog.errors import FlowError, StoreError, SundogError
 from sundog.ir.logical import EngineBlock
@@ -83,6 +84,12 @@ class Serving:
                     self.loaded[name] = renewed
             except SundogError as error:
                 log.error("the plan of the flow '%s' is not renewed: %s", name, error)
+
+    def reload_errors_for(self, principal: Principal | None) -> dict[str, str]:
+        """Return, by file, why reloads failed, of those flows that `principal` may use; None may use all."""
+        flows = [one for one in self.loaded.values() if principal is None or principal.allows_flow(one.name)]
+        paths = [str(flow.path) for flow in flows]
+        return {path: self.reload_errors[path] for path in paths if path in self.reload_errors}
 
     async def drain(self, within_s: float) -> None:
         """Take nothing more, and return when what was accepted has ended, or after `within_s`."""

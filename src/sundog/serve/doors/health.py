@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sundog.serve.bodies import json_response
-from sundog.serve.guard import is_stranger
+from sundog.serve.guard import is_stranger, principal_of
 from sundog.serve.serving import Serving
 
 
@@ -28,14 +28,15 @@ class HealthDoor:
 
     async def ready(self, request: Request) -> Response:
         """Return 200 while work is taken, and 503 while the server comes to its end. Names of flows and files are for
-        those who have a key, where there are keys."""
+        those who have a key that may use them, where there are keys."""
         serving = self._serving
         state: dict[str, Any] = {
             "status": "stopping" if serving.is_stopping else "ready",
             "num_reload_errors": len(serving.reload_errors),
         }
         if not is_stranger(request.scope):
-            flows = serving.host.flows.items()
-            state["flows"] = {name: {"rows_in_flight": flow.num_rows_in_flight} for name, flow in flows}
-            state["reload_errors"] = serving.reload_errors
+            who = principal_of(request.scope)
+            flows = [flow for flow in serving.host.flows.values() if who is None or who.allows_flow(flow.name)]
+            state["flows"] = {flow.name: {"rows_in_flight": flow.num_rows_in_flight} for flow in flows}
+            state["reload_errors"] = serving.reload_errors_for(who)
         return json_response(state, 503 if serving.is_stopping else 200)

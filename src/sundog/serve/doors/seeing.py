@@ -41,8 +41,9 @@ class SeeingDoor:
         serving = self._serving
         plans = {name: flow.served.plan for name, flow in serving.loaded.items()}
         batches, is_stopping = serving.batch_figures, serving.is_stopping
-        served = ServedPlans(plans, serving.reload_errors, batches, is_stopping, version("sundog"))
-        status = status_of_host(serving.host, served, principal_of(request.scope))
+        principal = principal_of(request.scope)
+        served = ServedPlans(plans, serving.reload_errors_for(principal), batches, is_stopping, version("sundog"))
+        status = status_of_host(serving.host, served, principal)
         return status, {name: self._picture(name, plan) for name, plan in plans.items()}
 
     def _picture(self, flow: str, plan: PhysicalPlan) -> PlanPicture:

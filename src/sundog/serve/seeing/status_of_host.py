@@ -50,6 +50,7 @@ class ServedPlans:
 
     #: By flow.
     plans: Mapping[str, PhysicalPlan]
+    #: By file, those of flows that the one who asks may use.
     reload_errors: Mapping[str, str]
     batches: BatchFigures
     is_stopping: bool
