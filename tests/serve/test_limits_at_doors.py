@@ -227,6 +227,20 @@ def test_one_process_counts_what_is_spent(tmp_path: Path) -> None:
     assert list(written(tmp_path).values()) == [Charge(2 * USED.nano_usd, 2 * USED.num_tokens)]
 
 
+def test_limits_that_another_process_counts_end_no_work_of_this_one(tmp_path: Path) -> None:
+    key, free = key_of(tmp_path, "one", max_tokens=100), key_of(tmp_path, "two", "other")
+    with running(tmp_path, engines=[PRICED]) as second:
+        with running(tmp_path, engines=[PRICED]) as first:
+            assert ask(first.address, "POST", PATH, body(0), key).status == 200
+            assert ask(second.address, "POST", PATH, body(1), free).status == 200
+            with kept_keys(tmp_path) as kept:
+                kept.limit_tenant("other", SpendingLimits(max_tokens=50))
+            on_loop(second, second.serving.host.accounts.look_for_changes)
+        on_loop(second, second.serving.host.accounts.look_for_changes)
+        scope = SpendingScope("tenant", "other")
+        assert second.serving.host.accounts.spending.limits(scope).max_tokens == 50, "it counts once it may"
+
+
 def on_loop(server: Running, act: Any) -> None:
     async def acting() -> None:
         act()
@@ -245,6 +259,7 @@ def test_a_stream_of_a_server_is_charged_what_it_tells(tmp_path: Path, asks: boo
             assert heard.body.count("data: {") == 1 + asks
             assert ('"usage"' in heard.body) == asks
             assert heard.body.endswith("data: [DONE]\n\n")
-            figures = server.serving.host.calls["engine:front", "", ""]
+        # The stream ends before the call is counted.
+        figures = server.serving.host.calls["engine:front", "", ""]
     assert behind.num_tokens == figures.num_prompt_tokens + figures.num_output_tokens
     assert [charge.num_tokens for charge in written(tmp_path).values()] == [behind.num_tokens]

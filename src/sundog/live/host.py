@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,6 +207,14 @@ class LiveHost:
             await asyncio.to_thread(extend_history, self._state_dir, name, records)
         return list(shown)
 
+    async def or_fail(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do some work beside what is served; where it fails, the host cannot go on."""
+        try:
+            await work()
+        except Exception as error:
+            if not self.failure.done():
+                self.failure.set_exception(error)
+
     async def tick(self) -> None:
         """Look now and then at what happens outside of this process, as a person's answers."""
         while True:
@@ -245,5 +253,5 @@ async def open_live_host(
             stack.push_async_callback(host.engines.close)
             stack.push_async_callback(host.driver.close)
             stack.push_async_callback(host.close)
-            async with beside(host.tick()):
+            async with beside(host.or_fail(host.tick)):
                 yield host

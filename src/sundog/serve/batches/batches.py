@@ -130,7 +130,10 @@ class Batches:
         while True:
             for file in self.files.expired(time.time(), NUM_SWEPT_AT_ONCE):
                 if self.book.reader_of(file.file_id) is None:
-                    await self.delete(file)
+                    try:
+                        await self.delete(file)
+                    except OSError as error:
+                        log.error("the bytes of the file %s stay on the disk: %s", file.file_id, error)
             await asyncio.sleep(SWEEP_S)
 
     async def close(self) -> None:
@@ -173,6 +176,7 @@ async def open_batches(serving: Serving, models: ModelDoor, shelf: FileShelf) ->
             yield batches
             return
         stack.push_async_callback(batches.close)
-        await stack.enter_async_context(beside(batches.sweep(), batches.room.keep_pace()))
+        works = (serving.host.or_fail(work) for work in (batches.sweep, batches.room.keep_pace))
+        await stack.enter_async_context(beside(*works))
         batches.resume()
         yield batches
