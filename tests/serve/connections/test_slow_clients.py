@@ -27,7 +27,8 @@ LONG = {"model": "long", "stream": True, "messages": [{"role": "user", "content"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server with an engine that has one place, and whose answers no buffer of a connection holds."""
     block = EngineBlock("long", "null", {"output_tokens": 4_000_000, "max_concurrency": 1})
-    with running(tmp_path_factory.mktemp("slow"), engines=[block], limits=LIMITS) as one:
+    thinking = EngineBlock("thinking", "null", {"latency_s": 3 * LIMITS.max_slow_s})
+    with running(tmp_path_factory.mktemp("slow"), engines=[block, thinking], limits=LIMITS) as one:
         yield one
 
 
@@ -56,6 +57,13 @@ def test_a_reader_that_takes_its_time_gets_all(server: Running) -> None:
         while not b"".join(pieces[-2:]).endswith(b"\r\n0\r\n\r\n"):
             pieces.append(reader.recv(65536))
         assert sum(map(len, pieces)) > 16_000_000
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_who_waits_for_a_model_that_thinks_for_long_gets_its_answer(server: Running, is_streamed: bool) -> None:
+    heard = ask(server.address, "POST", CHAT, {**LONG, "model": "thinking", "stream": is_streamed}, as_text=is_streamed)
+    assert heard.status == 200
+    assert "[DONE]" in heard.body if is_streamed else heard.body["choices"]
 
 
 @pytest.mark.parametrize("sent", [b"POST /v1/chat", head(CHAT, 100), head(CHAT, 100) + b'{"model": '])
