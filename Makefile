@@ -30,7 +30,7 @@ check: $(VENV)/.dev ## format, lint, types, who may import whom
 	$(BIN)/lint-imports
 
 fast: $(VENV)/.dev ## the tests that need no model, no network and no vLLM
-	$(PYTEST) -n 2 -m "not local and not vllm and not slow"
+	$(PYTEST) -n 2 --dist worksteal -m "not local and not vllm and not slow"
 
 fuzz: $(VENV)/.dev ## a minute of hostile flows, rows, answers and streams
 	$(PYTEST) -n 2 tests/fuzz --fuzz-examples 600
@@ -39,7 +39,7 @@ bench: $(VENV)/.dev ## the benchmark on an engine without a model: do all arms g
 	$(BIN)/sundog bench --quick
 
 marked: $(VENV)/.dev model ## the other tests: embedded model, vLLM where it is installed, slow ones
-	$(PYTEST) -n 2 -m slow tests/tables
+	$(PYTEST) -n 2 --dist worksteal -m slow tests/tables
 	$(PYTEST) -m "local or vllm or slow" --ignore=tests/tables
 
 format: $(VENV)/.dev ## format, and mend what ruff can mend
