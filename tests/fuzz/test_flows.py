@@ -67,9 +67,11 @@ def tried(folder: Path, text: bytes) -> None:
 
 
 def _check_told(error: UserError, text: bytes) -> None:
-    """Check that the user is told what is wrong, and where in the file."""
+    """Check that the user is told what is wrong, and where in the file, or in one that it takes in."""
     assert error.what.strip()
     assert isinstance(error.where, Location), f"it does not say where: {error}"
+    if Path(error.where.file).name != "flow.yaml":
+        text = Path(error.where.file).read_bytes()
     num_lines = len(re.findall(rb"\r\n|\n|\r|\xc2\x85|\xe2\x80[\xa8\xa9]", text)) + 1
     assert 1 <= error.where.line <= num_lines + 1
 

@@ -1,4 +1,5 @@
-"""The guard in front of all doors: where the state folder has keys, nobody comes in without one.
+"""The guard in front of all doors: where the state folder has keys, nobody comes in without one; where it has none, no
+page of another site does.
 
 Owns who asks, and how many requests of a key are let in. Which models and flows a key may use, the doors ask it.
 """
@@ -8,7 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 from typing import cast
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -27,6 +30,8 @@ SHELL_PATHS = frozenset({"/", "/live.css", "/live.js"})
 """The live page asks for a key itself, which browsers do not send; nothing in it tells anything before."""
 LOOK_S = 1.0
 """A server without keys asks for one so long after the first was made, at most."""
+MAX_ORIGIN_CHARACTERS = 100
+"""So much of what a browser sent is shown."""
 _PRINCIPAL = "sundog.principal"
 _IS_STRANGER = "sundog.is_stranger"
 _ANTHROPIC_PATHS = ("/v1/messages", "/v1/messages/count_tokens")
@@ -73,8 +78,14 @@ class KeyGuard:
         self._looked_at_s = -math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self._needs_keys(time.monotonic()):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+        elif not self._needs_keys(time.monotonic()):
+            origin = _foreign_origin(scope["headers"])
+            if origin is None:
+                await self._app(scope, receive, send)
+            else:
+                await _refuse(_not_from(origin), scope, receive, send)
         elif _path(scope) in OPEN_PATHS or (_path(scope) in SHELL_PATHS and scope["method"] in ("GET", "HEAD")):
             known = self._known(scope)
             scope[_IS_STRANGER] = known is None
@@ -135,6 +146,25 @@ def _sent_keys(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
             yield text
         elif name == b"authorization" and text[:7].lower() == "bearer ":
             yield text[7:].strip()
+
+
+def _foreign_origin(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return the site of the page that sends a request, None where no page does, or one of this machine. A browser lets
+    the page of any site send one to a loopback address, which needs no key."""
+    origin = next((value.decode("latin-1") for name, value in headers if name == b"origin"), None)
+    if origin is None:
+        return None
+    try:
+        host = urlsplit(origin).hostname or ""
+        is_here = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        is_here = False
+    return None if is_here else origin
+
+
+def _not_from(origin: str) -> Refusal:
+    what = f"without keys this server answers no page of another site, as {origin[:MAX_ORIGIN_CHARACTERS]!r}"
+    return Refusal(403, f"{what}; make a key (sundog keys add NAME) and send it", code="foreign_origin", is_final=True)
 
 
 def _path(scope: Scope) -> str:
