@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults.kills import FLOW
 
 from tests.e2e.processes import WAIT_S, finish, read_until, start
 from tests.serve.asking import Heard, ask
@@ -31,21 +32,6 @@ NUM_ROWS = 240
 NUM_SENDERS = 6
 RUNS = "/v1/flows/notes/runs"
 LATER = {"Prefer": "respond-async"}
-FLOW = """
-name: notes
-engines:
-  local: {kind: "null", latency_s: 0.02}
-inputs:
-  rows: {path: rows.jsonl}
-nodes:
-  text:
-    llm: {engine: local, prompt: "Write about {{ row.id }}"}
-  note:
-    python: {call: "notes:write", args: {id: "{{ row.id }}", text: "{{ text.text }}"}, effect: true}
-  after:
-    llm: {engine: local, prompt: "So {{ note }} ends"}
-outputs: {id: "{{ row.id }}", text: "{{ after.text }}"}
-"""
 NOTES = """
 import time
 from pathlib import Path

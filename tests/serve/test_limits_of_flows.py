@@ -34,7 +34,7 @@ outputs: {topic: "{{ row.topic }}", first: "{{ first.text }}", second: "{{ secon
 """
 RUNS = "/v1/flows/topics/runs"
 NUM_TOKENS, CALL_USD = 10, 0.073
-"""Of a call here."""
+"""A call here has so many tokens and costs so much."""
 
 
 def row(number: int) -> dict[str, str]:

@@ -10,4 +10,4 @@ from contextvars import ContextVar
 
 NO_TRACE: Mapping[str, str] = {}
 TRACE_HEADERS: ContextVar[Mapping[str, str]] = ContextVar("sundog.trace_headers", default=NO_TRACE)
-"""Those of the call that the current task makes."""
+"""The headers of the call that the current task makes."""

@@ -90,7 +90,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, sent)
         except Exception as error:
-            # Who stands around this application answers in its place, where nothing was sent.
+            # The one around this application answers in its place, where nothing was sent.
             if answer.status == CLIENT_HAS_LEFT and not isinstance(error, ClientDisconnect):
                 answer.status = 500
             raise
