@@ -13,9 +13,10 @@ from typing import Any
 
 import openai
 import pytest
+from faults.kills import FLOW
 
 from tests.e2e.processes import finish
-from tests.e2e.test_serve_killed import FLOW, NOTES, Server
+from tests.e2e.test_serve_killed import NOTES, Server
 from tests.serve.batching import LOOK_S, begun, chat_line, client_of, read
 
 pytestmark = pytest.mark.slow
