@@ -1,13 +1,17 @@
-"""Golden files for the whole suite: texts that users see, kept in tests/golden and reviewed in diffs. No deadlines."""
+"""Golden files for the whole suite: texts that users see, kept in tests/golden and reviewed in diffs. No deadlines.
+What a test registers ends with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from sundog.engines.base import ENGINES
+from sundog.operators.base import OPERATORS
+from sundog.sched.policy import POLICIES
 from tests.fuzz.budget import DEFAULT_EXAMPLES, set_examples
 
 # How long an example takes depends on what else the machine does.
@@ -30,6 +34,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     set_examples(config.getoption("--fuzz-examples"))
+
+
+@pytest.fixture(autouse=True)
+def the_same_names_are_registered_after_each_test() -> Iterator[None]:
+    """Messages of later tests name what is registered, in whatever order the tests are run."""
+    before = {registry: registry.names() for registry in (ENGINES, OPERATORS, POLICIES)}
+    yield
+    for registry, names in before.items():
+        for name in {*registry.names()} - {*names}:
+            registry.remove(name)
 
 
 @pytest.fixture

@@ -34,6 +34,10 @@ class Registry(Generic[T]):
         """Register `entry` in this process only: for notebooks and tests."""
         self._loaded[name] = entry
 
+    def remove(self, name: str) -> None:
+        """Take back what `add` registered; an entry that is installed is loaded again when it is next asked for."""
+        self._loaded.pop(name, None)
+
     def get(self, name: str) -> T:
         """Return the entry called `name`; ConfigError when there is none or its import fails."""
         if name not in self._loaded:
