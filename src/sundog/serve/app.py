@@ -6,7 +6,7 @@ Owns which path leads to which door. Never opens the host; serve.serving does.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
@@ -33,6 +33,7 @@ from sundog.serve.guard import KeyGuard
 from sundog.serve.seeing.request_log import RequestLog, path_template
 from sundog.serve.seeing.watching import WatchedRun
 from sundog.serve.serving import Serving
+from sundog.serve.sites import AnsweredSites
 from sundog.serve.wire.errors import Refusal, openai_error, refusal_of
 from sundog.store.store import Store
 
@@ -40,9 +41,11 @@ log = logging.getLogger("sundog.serve")
 
 
 @asynccontextmanager
-async def open_app(serving: Serving, *, has_batches: bool = True) -> AsyncIterator[Starlette]:
+async def open_app(
+    serving: Serving, *, has_batches: bool = True, allowed_hosts: Iterable[str] = ()
+) -> AsyncIterator[Starlette]:
     """Yield the ASGI application of what is served. `has_batches`: it takes batches, and works on those of the state
-    folder until the context ends."""
+    folder until the context ends; `allowed_hosts`: the names that it answers to without keys, beside this machine's."""
     models = ModelDoor(serving)
     doors = (models, FlowDoor(serving), DescriptionDoor(serving), HealthDoor(serving), SeeingDoor(serving))
     routes = [route for door in doors for route in door.routes]
@@ -51,18 +54,19 @@ async def open_app(serving: Serving, *, has_batches: bool = True) -> AsyncIterat
             shelf = FileShelf(serving.config.state_dir)
             batches = await stack.enter_async_context(open_batches(serving, models, shelf))
             routes += FileDoor(serving, shelf, batches).routes + BatchDoor(batches, serving.loaded).routes
-        yield _application(routes, serving.host.store)
+        yield _application(routes, serving.host.store, allowed_hosts)
 
 
-def make_watch_app(run: WatchedRun, store: Store) -> Starlette:
-    """Return the ASGI application that shows a run. `store`: of the state folder, for its keys."""
+def make_watch_app(run: WatchedRun, store: Store, allowed_hosts: Iterable[str] = ()) -> Starlette:
+    """Return the ASGI application that shows a run. `store`: of the state folder, for its keys; `allowed_hosts`: as
+    those of `open_app`."""
     page = LivePageDoor(run.look, f"Run {run.run_id}", has_doors=False)
-    return _application([*page.routes, Route("/health", _is_there, methods=["GET"])], store)
+    return _application([*page.routes, Route("/health", _is_there, methods=["GET"])], store, allowed_hosts)
 
 
-def _application(routes: Sequence[Route], store: Store) -> Starlette:
+def _application(routes: Sequence[Route], store: Store, allowed_hosts: Iterable[str]) -> Starlette:
     handlers = {Refusal: _refused, HTTPException: _no_route, SundogError: _failed, Exception: _failed}
-    guard = Middleware(KeyGuard, keys=APIKeys(store))
+    guard = Middleware(KeyGuard, keys=APIKeys(store), sites=AnsweredSites(allowed_hosts))
     return Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(RequestLog), guard])
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_address
 from typing import cast
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,6 +20,7 @@ from sundog.ledger.ledger import SpendingScope
 from sundog.ledger.request_limits import RequestGate
 from sundog.live.accounts import AccountsHeld
 from sundog.serve.bodies import json_response
+from sundog.serve.sites import AnsweredSites
 from sundog.serve.wire.errors import Refusal, anthropic_error, anthropic_status, openai_error
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
@@ -30,8 +29,6 @@ SHELL_PATHS = frozenset({"/", "/live.css", "/live.js"})
 """The live page asks for a key itself, which browsers do not send; nothing in it tells anything before."""
 LOOK_S = 1.0
 """A server without keys asks for one so long after the first was made, at most."""
-MAX_ORIGIN_CHARACTERS = 100
-"""So much of what a browser sent is shown."""
 _PRINCIPAL = "sundog.principal"
 _IS_STRANGER = "sundog.is_stranger"
 _ANTHROPIC_PATHS = ("/v1/messages", "/v1/messages/count_tokens")
@@ -67,10 +64,12 @@ def accounts_held(error: AccountsHeld) -> Refusal:
 
 
 class KeyGuard:
-    """This class lets those through to an ASGI application who have a key."""
+    """This class lets those through to an ASGI application who have a key. `sites`: those that are answered while there
+    is none."""
 
-    def __init__(self, app: ASGIApp, keys: APIKeys) -> None:
+    def __init__(self, app: ASGIApp, keys: APIKeys, sites: AnsweredSites) -> None:
         self._app = app
+        self._sites = sites
         self._keys = keys
         self._ring = KeyRing(keys)
         self._gate = RequestGate()
@@ -81,11 +80,11 @@ class KeyGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif not self._needs_keys(time.monotonic()):
-            origin = _foreign_origin(scope["headers"])
-            if origin is None:
+            why_not = self._sites.why_not(scope["headers"])
+            if why_not is None:
                 await self._app(scope, receive, send)
             else:
-                await _refuse(_not_from(origin), scope, receive, send)
+                await _refuse(why_not, scope, receive, send)
         elif _path(scope) in OPEN_PATHS or (_path(scope) in SHELL_PATHS and scope["method"] in ("GET", "HEAD")):
             known = self._known(scope)
             scope[_IS_STRANGER] = known is None
@@ -146,25 +145,6 @@ def _sent_keys(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
             yield text
         elif name == b"authorization" and text[:7].lower() == "bearer ":
             yield text[7:].strip()
-
-
-def _foreign_origin(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Return the site of the page that sends a request, None where no page does, or one of this machine. A browser lets
-    the page of any site send one to a loopback address, which needs no key."""
-    origin = next((value.decode("latin-1") for name, value in headers if name == b"origin"), None)
-    if origin is None:
-        return None
-    try:
-        host = urlsplit(origin).hostname or ""
-        is_here = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        is_here = False
-    return None if is_here else origin
-
-
-def _not_from(origin: str) -> Refusal:
-    what = f"without keys this server answers no page of another site, as {origin[:MAX_ORIGIN_CHARACTERS]!r}"
-    return Refusal(403, f"{what}; make a key (sundog keys add NAME) and send it", code="foreign_origin", is_final=True)
 
 
 def _path(scope: Scope) -> str:

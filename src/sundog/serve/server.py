@@ -12,7 +12,6 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from sundog.serve.connections.files import allowed_files
 from sundog.serve.connections.limits import ConnectionLimits
 from sundog.serve.seeing.watching import WatchedRun
 from sundog.serve.serving import Serving, open_serving
+from sundog.serve.sites import is_of_this_machine
 from sundog.serve.tracing.exporting import open_traces
 from sundog.store.store import Store
 
@@ -54,6 +54,8 @@ class ListenOptions:
     drain_s: float = 30.0
     #: Spans of what it does go to a receiver.
     is_traced: bool = False
+    #: The names that it answers to without keys, beside those of this machine.
+    allowed_hosts: tuple[str, ...] = ()
     #: The limits of its connections.
     limits: ConnectionLimits = DEFAULT_LIMITS
 
@@ -70,7 +72,7 @@ async def serve_flows(
             open_serving(config, paths, options.engines, traces) as serving,
             beside(serving.look_for_changes()),
             beside(serving.keep_plans_fresh()),
-            open_app(serving) as app,
+            open_app(serving, allowed_hosts=options.allowed_hosts) as app,
         ):
             server = _Server(_configured(app, limits))
             stop = asyncio.Event()
@@ -94,7 +96,7 @@ async def serve_watched(config: Config, run_id: str, options: ListenOptions, on_
         check_listen_address(options.host, has_keys=APIKeys(store).is_any())
         with listening(options.host, options.port) as listener:
             limits = options.limits.within(allowed_files(options.limits.num_files))
-            app = make_watch_app(WatchedRun(config.state_dir, run_id), store)
+            app = make_watch_app(WatchedRun(config.state_dir, run_id), store, options.allowed_hosts)
             server = _Server(_configured(app, limits))
             async with beside(look_at_connections(server, limits)):
                 with _ended_by_signals(server):
@@ -120,13 +122,7 @@ async def running_server(app: Starlette, limits: ConnectionLimits = DEFAULT_LIMI
 
 def check_listen_address(host: str, *, has_keys: bool) -> None:
     """Raise ConfigError for an address that others reach: without keys, everybody could use the engines."""
-    if has_keys:
-        return
-    try:
-        is_local = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        is_local = False
-    if not is_local:
+    if not has_keys and not is_of_this_machine(host):
         what = f"without keys the server listens on this machine alone, not on {host}"
         raise ConfigError(what, hint="make a key first: sundog keys add NAME")
 

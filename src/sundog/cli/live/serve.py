@@ -34,6 +34,15 @@ _Watch = Annotated[
 _OTel = Annotated[
     bool, typer.Option("--otel", help="Export OpenTelemetry traces, also without OTEL_EXPORTER_OTLP_ENDPOINT.")
 ]
+_AllowedHosts = Annotated[
+    list[str],
+    typer.Option(
+        "--allowed-host",
+        metavar="NAME",
+        help="A name that the server answers to without keys, beside localhost and the like. Repeatable.",
+        show_default=False,
+    ),
+]
 
 
 def serve(
@@ -54,6 +63,7 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8321,
+    allowed_hosts: _AllowedHosts = [],  # noqa: B006 - typer reads the default, nobody changes it
     drain: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.0, help="Longest wait for accepted work when asked to stop.")
     ] = 30.0,
@@ -80,10 +90,12 @@ def serve(
     if watch is not None:
         _refuse_with_watch(flows, engines)
         run_id = meant_run(config.state_dir, watch)
-        asyncio.run(serve_watched(config, run_id, ListenOptions(host, port), partial(_say_watched, run_id)))
+        shown = ListenOptions(host, port, allowed_hosts=tuple(allowed_hosts))
+        asyncio.run(serve_watched(config, run_id, shown, partial(_say_watched, run_id)))
         return
     blocks = () if engines is None else load_engines(engines)
-    options = ListenOptions(host, port, blocks, drain, is_traced=is_wanted(os.environ, is_said=otel))
+    is_traced = is_wanted(os.environ, is_said=otel)
+    options = ListenOptions(host, port, blocks, drain, is_traced=is_traced, allowed_hosts=tuple(allowed_hosts))
     paths = [path / "flow.yaml" if path.is_dir() else path for path in flows]
     asyncio.run(serve_flows(config, paths, options, _say_ready))
 
