@@ -22,10 +22,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gateway.arms import GATEWAYS, OWN_COMMAND, Gateway
+from gateway.delays import DEFAULT_SEED, NUM_CHUNKS, SPREAD, Delays
 from gateway.figures import DIRECT, Point, table, times_the_rate
 from gateway.load import Measured
 from gateway.processes import BENCHMARKS, cpu_s, free_port, pinned, started, wait_until_it_answers
-from gateway.upstream import MODEL, NUM_CHUNKS, SPREAD
+from gateway.upstream import MODEL
 from machine import save
 
 TARGETS = "p50 added at most 3 ms at 64 in flight; at least 3 times the answers a second of litellm on the same core"
@@ -48,6 +49,7 @@ class Arm:
 
 def main() -> None:
     given = _arguments()
+    print(json.dumps(_settings(given)))
     with TemporaryDirectory() as folder, ExitStack() as stack:
         upstream = stack.enter_context(_upstream(given, Path(folder)))
         arms = [Arm(DIRECT, upstream, MODEL)]
@@ -66,6 +68,8 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sundog", default=OWN_COMMAND, help="command of sundog; '' leaves it out")
+    other = "command of another sundog, as 'env PYTHONPATH=OTHER/src python -m sundog'"
+    parser.add_argument("--sundog-other", default="", help=other)
     parser.add_argument("--litellm", default="", help="command of LiteLLM's proxy")
     parser.add_argument("--vllm-router", default="", help="command of vLLM's router")
     parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 64, 512])
@@ -75,6 +79,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--whole-ms", type=float, default=100.0, help="mean delay of a whole answer")
     parser.add_argument("--first-ms", type=float, default=20.0, help="mean delay of a stream's first piece")
     parser.add_argument("--gap-ms", type=float, default=5.0, help="mean delay between two pieces of a stream")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of the delays, within 0.8 to 1.2 of the mean")
     parser.add_argument("--gateway-core", default="0", help="core of the gateways; '' pins nothing")
     parser.add_argument("--other-cores", default="1", help="cores of the server and the load; '' pins nothing")
     parser.add_argument("--quick", action="store_true", help="one round of half a second each")
@@ -86,7 +91,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _settings(given: argparse.Namespace) -> dict[str, Any]:
-    names = ("rounds", "for_s", "whole_ms", "first_ms", "gap_ms", "gateway_core", "other_cores")
+    names = ("rounds", "for_s", "whole_ms", "first_ms", "gap_ms", "seed", "gateway_core", "other_cores")
     return {name: getattr(given, name) for name in names} | {"num_chunks": NUM_CHUNKS, "spread": SPREAD}
 
 
@@ -94,11 +99,13 @@ def _commands(given: argparse.Namespace) -> dict[str, str]:
     return {name: getattr(given, name) for name in GATEWAYS if getattr(given, name)}
 
 
+def _delays(given: argparse.Namespace) -> Delays:
+    return Delays(given.whole_ms / 1000, given.first_ms / 1000, given.gap_ms / 1000, given.seed)
+
+
 @contextmanager
 def _upstream(given: argparse.Namespace, folder: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "gateway.upstream"]
-    for name in ("whole", "first", "gap"):
-        command += [f"--{name}-s", str(getattr(given, f"{name}_ms") / 1000)]
+    command = [sys.executable, "-m", "gateway.upstream", *_delays(given).arguments()]
     with started(pinned(command, given.other_cores), folder / "upstream.log", PATH) as process:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
@@ -145,7 +152,7 @@ def _settle(arm: Arm) -> None:
 
 def _load(given: argparse.Namespace, arm: Arm, num_in_flight: int, kind: str, for_s: float) -> Measured:
     command = [sys.executable, "-m", "gateway.load", arm.url, "--model", arm.model]
-    command += ["--in-flight", str(num_in_flight), "--for-s", str(for_s)]
+    command += ["--in-flight", str(num_in_flight), "--for-s", str(for_s), *_delays(given).arguments()]
     command += ["--stream"] if kind == "stream" else []
     told = subprocess.run(
         pinned(command, given.other_cores), capture_output=True, text=True, check=True, timeout=120, cwd=BENCHMARKS

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gateway.delays import Delays
 from gateway.upstream import MODEL, Script, listen
 
 from faults.asking import BrokenOff, KeptConnection, request_bytes
@@ -64,7 +65,7 @@ class _Progress:
 
 async def memory(load: MemoryLoad, folder: Path) -> dict[str, Any]:
     """Return what a server held as a load went on: of chats first, then of rows."""
-    upstream, port = await listen(Script(0.0, 0.0, 0.0))
+    upstream, port = await listen(Script(Delays(0.0, 0.0, 0.0)))
     async with upstream:
         server = _server(folder, f"http://127.0.0.1:{port}/v1")
         await asyncio.to_thread(server.start)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.delays import Delays
 from gateway.upstream import MODEL, Script, listen
 
 from faults.asking import Heard, KeptConnection, request_bytes
@@ -51,7 +52,7 @@ class VanishLoad:
 
 async def vanishing(load: VanishLoad, folder: Path) -> dict[str, Any]:
     """Return what was left in the server of clients that have gone."""
-    upstream, port = await listen(Script(0.1, 0.02, 0.01))
+    upstream, port = await listen(Script(Delays(0.1, 0.02, 0.01)))
     async with upstream:
         engines = f"engines:\n  {BEHIND}: {{kind: openai, model: {MODEL}, base_url: http://127.0.0.1:{port}/v1"
         (folder / "engines.yaml").write_text(f"{engines}, max_concurrency: {NUM_PLACES}}}\n")

@@ -60,6 +60,7 @@ def vllm_router_gateway(upstream: str, port: int, folder: Path, command: str) ->
 
 GATEWAYS: Mapping[str, Callable[[str, int, Path, str], Gateway]] = {
     "sundog": sundog_gateway,
+    "sundog_other": sundog_gateway,
     "litellm": litellm_gateway,
     "vllm_router": vllm_router_gateway,
 }

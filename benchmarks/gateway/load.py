@@ -16,8 +16,11 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from gateway.delays import NUM_CHUNKS, NUM_DELAYS, Delays, add_delay_arguments, of_arguments
+
 CONTENT = "Say a word, and say it again. " * 13
-"""About a hundred tokens; each request begins with a number of its own, so that no two are equal."""
+"""About a hundred tokens; each request begins with a number of its own, so that no two are equal, and by which its
+delays are known."""
 
 MAX_WAIT_S = 10.0
 """The last answers are waited for so long, and then cut off."""
@@ -39,6 +42,10 @@ class Measured:
     #: To the first piece of the body.
     first_p50_ms: float
     first_p95_ms: float
+    #: The times beyond the delays of each answer, which say what all on the way to the server and back has taken.
+    late_p50_ms: float
+    late_p95_ms: float
+    late_first_p50_ms: float
     #: The seconds are those of the process that asks.
     cpu_s: float
 
@@ -49,7 +56,36 @@ class Tally:
 
     whole_s: list[float] = field(default_factory=list)
     first_s: list[float] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)
+    late_first_s: list[float] = field(default_factory=list)
     num_failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedRequest:
+    """One request that is to be sent. Its delays: of the first piece of the answer, and of all of it."""
+
+    data: bytes
+    first_s: float
+    whole_s: float
+
+
+def requests_of(
+    host: str, path: str, model: str, count: int, delays: Delays, *, is_streamed: bool
+) -> list[NumberedRequest]:
+    """Return requests that nobody has sent before. The delays of all lists of one length are the same."""
+    first = time.time_ns() // NUM_DELAYS * NUM_DELAYS
+    parts = delays.parts()
+    first_s = delays.first_s if is_streamed else delays.whole_s
+    whole_s = delays.first_s + NUM_CHUNKS * delays.gap_s if is_streamed else delays.whole_s
+    return [
+        NumberedRequest(
+            request_bytes(host, path, model, first + place, is_streamed=is_streamed),
+            parts[place % NUM_DELAYS] * first_s,
+            parts[place % NUM_DELAYS] * whole_s,
+        )
+        for place in range(count)
+    ]
 
 
 def request_bytes(host: str, path: str, model: str, number: int, *, is_streamed: bool) -> bytes:
@@ -63,7 +99,7 @@ def request_bytes(host: str, path: str, model: str, number: int, *, is_streamed:
 class Asking(asyncio.Protocol):
     """This class asks on one connection, again and again until a moment. `ended` is done when it has stopped."""
 
-    def __init__(self, requests: list[bytes], tally: Tally, until_s: float, *, is_streamed: bool) -> None:
+    def __init__(self, requests: list[NumberedRequest], tally: Tally, until_s: float, *, is_streamed: bool) -> None:
         self._requests = requests
         self._tally = tally
         self.is_answered = True
@@ -74,7 +110,7 @@ class Asking(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._sent_s = self._first_s = 0.0
         self._tail = b""
-        self._has_asked = False
+        self._asked: NumberedRequest | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -98,9 +134,12 @@ class Asking(asyncio.Protocol):
         """Count the answer and ask again."""
         now_s = time.perf_counter()
         is_whole = not self._is_streamed or self._tail.rstrip().endswith(b"data: [DONE]")
-        if self._parser.get_status_code() == 200 and self._first_s and is_whole:
-            self._tally.whole_s.append(now_s - self._sent_s)
-            self._tally.first_s.append(self._first_s - self._sent_s)
+        if self._asked is not None and self._parser.get_status_code() == 200 and self._first_s and is_whole:
+            whole_s, first_s = now_s - self._sent_s, self._first_s - self._sent_s
+            self._tally.whole_s.append(whole_s)
+            self._tally.first_s.append(first_s)
+            self._tally.late_s.append(whole_s - self._asked.whole_s)
+            self._tally.late_first_s.append(first_s - self._asked.first_s)
         else:
             self._tally.num_failures += 1
         self.is_answered = True
@@ -113,27 +152,32 @@ class Asking(asyncio.Protocol):
             return
         self._first_s, self._tail = 0.0, b""
         self._sent_s = time.perf_counter()
-        if self._requests and (self._sent_s < self._until_s or not self._has_asked):
-            self._has_asked, self.is_answered = True, False
-            self._transport.write(self._requests.pop())
+        if self._requests and (self._sent_s < self._until_s or self._asked is None):
+            self._asked, self.is_answered = self._requests.pop(), False
+            self._transport.write(self._asked.data)
         else:
             self.ended.set_result(None)
             self._transport.close()
 
 
 async def measured(
-    url: str, model: str, num_in_flight: int, for_s: float, *, is_streamed: bool, max_requests: int = 100_000
+    url: str,
+    model: str,
+    num_in_flight: int,
+    for_s: float,
+    delays: Delays,
+    *,
+    is_streamed: bool,
+    max_requests: int = 100_000,
 ) -> Measured:
-    """Ask at a base URL for so long, or until there have been so many requests, and wait for the last answers."""
+    """Ask at a base URL for so long, or until there have been so many requests, and wait for the last answers.
+    `delays`: those of the server behind it."""
     where = urlsplit(url)
     assert where.hostname is not None
     assert where.port is not None
     path = f"{where.path}/chat/completions"
-    first = time.time_ns()
     count = min(max_requests, max(num_in_flight, int(for_s * 5_000)))
-    requests = [
-        request_bytes(where.netloc, path, model, first + number, is_streamed=is_streamed) for number in range(count)
-    ]
+    requests = requests_of(where.netloc, path, model, count, delays, is_streamed=is_streamed)
     tally, loop = Tally(), asyncio.get_running_loop()
     cpu_s, began_s = time.process_time(), time.perf_counter()
     asking = []
@@ -164,6 +208,9 @@ def _figures(tally: Tally, num_unanswered: int, seconds: float, cpu_s: float) ->
         p95_ms=percentile_ms(whole, 0.95),
         first_p50_ms=percentile_ms(first, 0.5),
         first_p95_ms=percentile_ms(first, 0.95),
+        late_p50_ms=percentile_ms(tally.late_s, 0.5),
+        late_p95_ms=percentile_ms(tally.late_s, 0.95),
+        late_first_p50_ms=percentile_ms(tally.late_first_s, 0.5),
         cpu_s=cpu_s,
     )
 
@@ -175,6 +222,8 @@ if __name__ == "__main__":
     _parser.add_argument("--in-flight", type=int, required=True)
     _parser.add_argument("--for-s", type=float, required=True)
     _parser.add_argument("--stream", action="store_true")
+    add_delay_arguments(_parser)
     _given = _parser.parse_args()
-    _found = measured(_given.url, _given.model, _given.in_flight, _given.for_s, is_streamed=_given.stream)
+    _delays = of_arguments(_given)
+    _found = measured(_given.url, _given.model, _given.in_flight, _given.for_s, _delays, is_streamed=_given.stream)
     print(json.dumps(asdict(asyncio.run(_found))))

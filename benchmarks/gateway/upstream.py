@@ -1,4 +1,4 @@
-"""A server of the OpenAI protocol that computes nothing: each answer is scripted, and comes after a fixed delay.
+"""A server of the OpenAI protocol that computes nothing: each answer is scripted, and comes after a scripted delay.
 
 Owns the answers and their times. It is one process with one loop, and speaks HTTP with no framework, so that it is no
 bottleneck: `python -m gateway.upstream`, with `benchmarks` on the path, prints its port.
@@ -9,14 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from itertools import cycle
 from typing import Any
 
 import httptools
 
-SPREAD = (0.8, 1.1, 0.9, 1.2, 1.0)
-"""The delays of answers that follow each other, as parts of their mean, so that answers do not come in step."""
-NUM_CHUNKS = 64
+from gateway.delays import NUM_CHUNKS, Delays, add_delay_arguments, number_of, of_arguments
+
 MODEL = "scripted"
 USAGE = {"prompt_tokens": 100, "completion_tokens": NUM_CHUNKS, "total_tokens": 100 + NUM_CHUNKS}
 _MODELS = json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model", "created": 1, "owned_by": "x"}]})
@@ -52,16 +50,18 @@ def _response(body: bytes) -> bytes:
 class Script:
     """The answers with their times. `num_asked` counts requests for answers; `GET /asked` tells it."""
 
-    def __init__(self, whole_s: float, first_s: float, gap_s: float) -> None:
-        """`whole_s`: the mean delay of a whole answer; `first_s`, `gap_s`: those of a stream's first piece, and
-        between two pieces."""
-        self.whole_s = whole_s
-        self.first_s = first_s
-        self.gap_s = gap_s
+    def __init__(self, delays: Delays) -> None:
+        self.delays = delays
         self.whole = whole_answer()
         self.pieces = stream_pieces()
-        self.spread = cycle(SPREAD)
         self.num_asked = 0
+        self._parts = delays.parts()
+
+    def part(self, body: bytes) -> float:
+        """Return the delays of a request as a part of their mean. One without a number has the place at which it
+        came."""
+        number = number_of(body)
+        return self._parts[(self.num_asked if number is None else number) % len(self._parts)]
 
 
 class Connection(asyncio.Protocol):
@@ -100,17 +100,19 @@ class Connection(asyncio.Protocol):
             self._write(_response(str(script.num_asked).encode() if self._url == b"/asked" else _MODELS.encode()))
             return
         script.num_asked += 1
-        part = next(script.spread)
+        part, delays, now_s = script.part(self._body), script.delays, self._loop.time()
         if json.loads(self._body).get("stream"):
-            self._loop.call_later(script.first_s * part, self._send_piece, 0, script.gap_s * part)
+            at_s = now_s + delays.first_s * part
+            self._loop.call_at(at_s, self._send_piece, 0, at_s, delays.gap_s * part)
         else:
-            self._loop.call_later(script.whole_s * part, self._write, script.whole)
+            self._loop.call_at(now_s + delays.whole_s * part, self._write, script.whole)
 
-    def _send_piece(self, number: int, gap_s: float) -> None:
+    def _send_piece(self, number: int, at_s: float, gap_s: float) -> None:
+        """Send a piece. The times of the next ones do not depend on when this one is sent, but on when it should be."""
         pieces = self._script.pieces
         self._write(pieces[number])
         if self._transport is not None and number + 1 < len(pieces):
-            self._loop.call_later(gap_s, self._send_piece, number + 1, gap_s)
+            self._loop.call_at(at_s + gap_s, self._send_piece, number + 1, at_s + gap_s, gap_s)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
@@ -132,8 +134,7 @@ async def _serve(script: Script, port: int) -> None:
 
 if __name__ == "__main__":
     _parser = argparse.ArgumentParser(description=__doc__)
-    for _name in ("whole-s", "first-s", "gap-s"):
-        _parser.add_argument(f"--{_name}", type=float, required=True)
+    add_delay_arguments(_parser)
     _parser.add_argument("--port", type=int, default=0)
     _given = _parser.parse_args()
-    asyncio.run(_serve(Script(_given.whole_s, _given.first_s, _given.gap_s), _given.port))
+    asyncio.run(_serve(Script(of_arguments(_given)), _given.port))
