@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Coroutine, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -157,21 +157,15 @@ class ModelDoor:
         is_alone = asked.tier == "batch" and not told.session
         programs = self._programs
         place = programs.alone() if is_alone else programs.place(told, asked.owner, chat, exchange.answer_id)
+        # Whichever way a request leaves without an answer, its payers are let go, and its place is free again.
+        is_answered = False
         try:
-            async with asyncio.timeout(None if told.timeout_s is None else min(told.timeout_s, MAX_WAIT_S)):
-                if self._paying.is_limited(asked, told, place):
-                    payers = await self._paying.payers(asked, told, place, exchange.answer_id)
-                    try:
-                        await self._answered(exchange, pool, told, place, payers)
-                    finally:
-                        await self._paying.close(payers)
-                else:
-                    await self._answered(exchange, pool, told, place, ())
-        except TimeoutError:
-            raise Refusal(504, "the time that the client gave has passed", code="timeout") from None
-        except BaseException:
-            self._programs.failed(place)
-            raise
+            async with _within(told), self._paying.payers(asked, told, place, exchange.answer_id) as payers:
+                await self._answered(exchange, pool, told, place, payers)
+            is_answered = not exchange.is_refused
+        finally:
+            if not is_answered:
+                programs.failed(place)
 
     async def _answered(
         self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace, payers: Payers
@@ -316,6 +310,18 @@ class ModelDoor:
         name = self._programs.end(owner, session)
         self._driver.tell(WorkflowEnded(self._driver.now_s(), name))
         await self._serving.host.budgets.end(name)
+
+
+@asynccontextmanager
+async def _within(told: ToldIdentity) -> AsyncIterator[None]:
+    """The time that a client gives; Refusal once it has passed."""
+    try:
+        async with asyncio.timeout(None if told.timeout_s is None else min(told.timeout_s, MAX_WAIT_S)) as limit:
+            yield
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise Refusal(504, "the time that the client gave has passed", code="timeout") from error
 
 
 def _refused(error: Refusal | SundogError) -> Refusal:

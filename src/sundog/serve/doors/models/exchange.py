@@ -71,6 +71,8 @@ class Exchange:
     #: As it is estimated for the core.
     num_prompt_tokens: int = 0
     stream: FormStream = field(init=False)
+    #: A server behind this one has said that the request is wrong, and the client was told so.
+    is_refused: bool = False
     #: The whole answer in the client's form, None while there is none, and of what passed through.
     answer: Mapping[str, Any] | None = None
 
@@ -198,6 +200,7 @@ class Exchange:
     async def _wrong(self, answer: StreamedAnswer) -> Success[Usage | None]:
         """Pass on what a server says of a request that is wrong."""
         body = await answer.read(MAX_ERROR_BYTES)
+        self.is_refused = True
         if self.form.is_plain:
             await self.reply.whole(answer.status, body, {**JSON, **answer_headers(answer.headers.items())})
         else:

@@ -6,7 +6,8 @@ Owns what a body says of both. What fits is the ledger's affair, and waiting tha
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from sundog.engines.base import Engine, GenerateRequest
@@ -40,33 +41,27 @@ class Paying:
         self._budgets = host.budgets
         self._tariffs = host.engines.tariffs
 
-    def is_limited(self, asked: AskedHead, told: ToldIdentity, place: ProgramPlace) -> bool:
-        """Return whether somebody may have to pay for a call; `payers` tells who."""
-        has_own = told.budget_usd is not None or told.max_usd is not None or told.max_tokens is not None
-        return has_own or asked.principal is not None or (self._budgets.are_any and place.program != "")
-
-    async def payers(self, asked: AskedHead, told: ToldIdentity, place: ProgramPlace, request_id: str) -> Payers:
-        """Return who pays: the key and its tenant, the program and the one at the root of its parents, and the request
-        itself, as far as they have limits. `close` must follow."""
+    @asynccontextmanager
+    async def payers(
+        self, asked: AskedHead, told: ToldIdentity, place: ProgramPlace, request_id: str
+    ) -> AsyncIterator[Payers]:
+        """Yield who pays while a request is answered: the key and its tenant, the program and the one at the root of
+        its parents, and the request itself, as far as they have limits."""
         if told.budget_usd is not None and not told.session:
             what = "the budget is that of a program, and this request does not name one"
             raise wrong_request(BUDGET_NAME, what, hint="send x-session-id too, or x-sundog-max-usd for one request")
         payers = () if asked.principal is None else self._accounts.of(asked.principal.scopes)
-        payers += await self._budgets.enter(place.program, told.budget_usd)
-        payers += await self._budgets.enter(place.root, None)
-        if told.max_usd is not None or told.max_tokens is not None:
-            request = SpendingScope("request", request_id)
-            self._accounts.open(request, SpendingLimits(told.max_usd, told.max_tokens), is_kept=False)
-            payers += (request,)
-        return payers
-
-    async def close(self, payers: Payers) -> None:
-        """A request that they pay for has ended."""
-        for payer in payers:
-            if payer.kind == "request":
-                await self._accounts.close(payer)
-            elif payer.kind == "program":
-                await self._budgets.leave(payer)
+        async with AsyncExitStack() as stack:
+            for program, told_usd in ((place.program, told.budget_usd), (place.root, None)):
+                for payer in await self._budgets.enter(program, told_usd):
+                    stack.push_async_callback(self._budgets.leave, payer)
+                    payers += (payer,)
+            if told.max_usd is not None or told.max_tokens is not None:
+                request = SpendingScope("request", request_id)
+                self._accounts.open(request, SpendingLimits(told.max_usd, told.max_tokens), is_kept=False)
+                stack.push_async_callback(self._accounts.close, request)
+                payers += (request,)
+            yield payers
 
     def payment(
         self, payers: Payers, pool: str, engine: Engine, body: Mapping[str, Any], request: GenerateRequest | None

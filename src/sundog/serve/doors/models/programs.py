@@ -72,6 +72,9 @@ class Programs:
 
     def failed(self, place: ProgramPlace) -> None:
         """The call got no answer: the next one stands where it stood."""
+        program = self._programs.get(place.program)
+        if program is not None and program.order == place.order:
+            program.num_turns -= 1
         if place.chained is not None:
             self._chains.failed(place.chained)
 
