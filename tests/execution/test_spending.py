@@ -283,3 +283,16 @@ def test_whatever_ends_when_no_limit_is_passed(
     kept: dict[SpendingScope, Charge] = {}
     in_process(folder, main)
     in_process(folder, after)
+
+
+def test_who_stops_waiting_for_the_end_of_an_account_disturbs_no_other(tmp_path: Path) -> None:
+    async def main(spending: SpendingAccounts, store: Store) -> None:
+        spending.open(RUN, SpendingLimits(max_tokens=100))
+        spending.open(TENANT, SpendingLimits(max_tokens=100))
+        reserving = asyncio.ensure_future(spending.reserve([TENANT], tokens(10)))
+        closing = asyncio.ensure_future(spending.close(RUN))
+        await asyncio.sleep(0)
+        closing.cancel()
+        assert isinstance(await reserving, Reservation)
+
+    in_process(tmp_path, main)

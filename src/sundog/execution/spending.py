@@ -85,8 +85,9 @@ class SpendingAccounts:
                 one.answer.cancel()
         if scope in self._written:
             self._written.discard(scope)
-            # A batch of the writer keeps no order between statements.
-            await asyncio.gather(*filter(None, (self._next_write, self._last_write)))
+            # A batch of the writer keeps no order between statements. Others wait for the same writes.
+            for written in filter(None, (self._next_write, self._last_write)):
+                await asyncio.shield(written)
             await self._book.forget(scope)
         return spent
 
