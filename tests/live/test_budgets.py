@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -11,11 +12,18 @@ from sundog.live.budgets import ProgramBudgets
 from sundog.store.store import Store
 
 
-def test_a_program_that_ends_while_its_budget_is_written_ends_with_its_request(tmp_path: Path) -> None:
-    async def test(store: Store) -> None:
+def in_process(folder: Path, test: Callable[[ProgramBudgets, LiveAccounts], Awaitable[None]]) -> None:
+    async def whole(store: Store) -> None:
         store.open_writer()
         accounts = LiveAccounts(store, lambda: None)
-        budgets = ProgramBudgets(store, accounts)
+        await test(ProgramBudgets(store, accounts), accounts)
+
+    with closing(Store(folder)) as store:
+        asyncio.run(whole(store))
+
+
+def test_a_program_that_ends_while_its_budget_is_written_ends_with_its_request(tmp_path: Path) -> None:
+    async def test(budgets: ProgramBudgets, accounts: LiveAccounts) -> None:
         entering = asyncio.ensure_future(budgets.enter("/one", 2.0))
         await asyncio.sleep(0)
         await budgets.end("/one")
@@ -24,5 +32,18 @@ def test_a_program_that_ends_while_its_budget_is_written_ends_with_its_request(t
         await budgets.leave(scope)
         assert accounts.paying((scope,)) == ()
 
-    with closing(Store(tmp_path)) as store:
-        asyncio.run(test(store))
+    in_process(tmp_path, test)
+
+
+def test_a_program_that_comes_while_the_last_one_of_its_name_is_forgotten_is_a_new_one(tmp_path: Path) -> None:
+    async def test(budgets: ProgramBudgets, accounts: LiveAccounts) -> None:
+        (scope,) = await budgets.enter("/one", 2.0)
+        await budgets.leave(scope)
+        ending = asyncio.ensure_future(budgets.end("/one"))
+        await asyncio.sleep(0)
+        assert await budgets.enter("/one", None) == (), "nobody has told it a budget"
+        await ending
+        assert await budgets.enter("/one", 3.0) == (scope,)
+        assert accounts.spending.limits(scope).max_usd == 3.0
+
+    in_process(tmp_path, test)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -178,6 +179,40 @@ def test_a_program_keeps_its_budget_until_it_ends(tmp_path: Path) -> None:
         refused(ask(server.address, "POST", PATH, body(6), one), "budget_exceeded")
         assert ask(server.address, "POST", "/programs/release", {"program_id": "p"}).status == 200
         assert ask(server.address, "POST", PATH, body(7), one).status == 200, "a new one, without a budget"
+    assert written(tmp_path) == {}
+
+
+def wait_until_ended(server: Running) -> None:
+    """Return when no program has an account: they end when the answers of their last requests were sent."""
+    for _ in range(1000):
+        if not server.serving.host.accounts._paying:
+            return
+        time.sleep(0.005)
+    raise AssertionError("a program has not ended")
+
+
+def test_the_last_request_of_a_program_is_bound_by_its_budget(tmp_path: Path) -> None:
+    one, final = {"x-session-id": "p"}, {"x-session-id": "p", "x-dynamo-session-final": "true"}
+    child = {"x-session-id": "c", "x-parent-session-id": "p", "x-dynamo-session-final": "true"}
+    budget = {"x-sundog-budget": str(2.5 * CALL_USD)}
+    with running(tmp_path, engines=[PRICED]) as server:
+        assert ask(server.address, "POST", PATH, body(0), one | budget).status == 200
+        assert ask(server.address, "POST", PATH, body(1), child).status == 200, "the end of a child is not its parent's"
+        for number in (2, 3):
+            # What was refused has ended nothing: it may be sent again, and finds no more room.
+            refused(ask(server.address, "POST", PATH, body(number), final), "budget_exceeded")
+        assert ask(server.address, "POST", PATH, body(4, max_tokens=1), final).status == 200, "this one fits"
+        wait_until_ended(server)
+        assert ask(server.address, "POST", PATH, body(5), one).status == 200, "a new one, without a budget"
+    assert written(tmp_path) == {}
+
+
+def test_a_program_whose_first_request_is_its_last(tmp_path: Path) -> None:
+    final = {"x-session-id": "p", "x-dynamo-session-final": "true", "x-sundog-budget": str(0.5 * CALL_USD)}
+    with running(tmp_path, engines=[PRICED]) as server:
+        refused(ask(server.address, "POST", PATH, body(0), final), "budget_exceeded")
+        assert ask(server.address, "POST", PATH, body(1), final | {"x-sundog-budget": "1"}).status == 200
+        wait_until_ended(server)
     assert written(tmp_path) == {}
 
 

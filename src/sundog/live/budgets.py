@@ -5,6 +5,7 @@ Owns which programs have one, over restarts. Never decides what fits: the ledger
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter, OrderedDict
 
@@ -31,6 +32,8 @@ class ProgramBudgets:
         self._num_running: Counter[SpendingScope] = Counter()
         #: Programs that end with their last request.
         self._ending: set[SpendingScope] = set()
+        #: Programs that have ended, until nothing of them is on the disk any more.
+        self._forgetting: dict[SpendingScope, asyncio.Event] = {}
         #: Some program may have a budget.
         self.are_any = self._book.has_budgets()
 
@@ -40,6 +43,8 @@ class ProgramBudgets:
         if not name or (told_usd is None and not self.are_any):
             return ()
         scope = SpendingScope("program", name)
+        while (forgetting := self._forgetting.get(scope)) is not None:
+            await forgetting.wait()
         max_usd = self._known(scope) if told_usd is None else told_usd
         if max_usd is not None and self._budgets.get(scope) != max_usd:
             self._accounts.open(scope, SpendingLimits(max_usd))
@@ -70,7 +75,7 @@ class ProgramBudgets:
     async def end(self, name: str) -> None:
         """Forget a program that has ended, once its last request has."""
         scope = SpendingScope("program", name)
-        if not self.are_any or self._known(scope) is None:
+        if not self.are_any or scope in self._forgetting or self._known(scope) is None:
             return
         if self._num_running[scope]:
             self._ending.add(scope)
@@ -84,10 +89,14 @@ class ProgramBudgets:
 
     async def _forget(self, scope: SpendingScope) -> None:
         self._budgets.pop(scope, None)
-        if self._accounts.paying((scope,)):
-            await self._accounts.close(scope)
-        else:
-            await self._book.forget(scope)
+        self._forgetting[scope] = asyncio.Event()
+        try:
+            if self._accounts.paying((scope,)):
+                await self._accounts.close(scope)
+            else:
+                await self._book.forget(scope)
+        finally:
+            self._forgetting.pop(scope).set()
 
     def _known(self, scope: SpendingScope) -> float | None:
         return self._budgets[scope] if scope in self._budgets else self._book.budget(scope)

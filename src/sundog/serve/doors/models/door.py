@@ -152,8 +152,6 @@ class ModelDoor:
             told = replace(told, tier=asked.tier)
         pool = self._pool(chat.get("model"), asked.principal)
         asked.notes.model = str(chat["model"])
-        if told.is_final and told.session:
-            await self._end_program(asked.owner, told.session)
         is_alone = asked.tier == "batch" and not told.session
         programs = self._programs
         place = programs.alone() if is_alone else programs.place(told, asked.owner, chat, exchange.answer_id)
@@ -166,6 +164,9 @@ class ModelDoor:
         finally:
             if not is_answered:
                 programs.failed(place)
+        # Without an answer it may be sent again, and is still bound by the budget of its program.
+        if is_answered and told.is_final and told.session:
+            await self._end_program(asked.owner, told.session)
 
     async def _answered(
         self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace, payers: Payers
@@ -283,7 +284,7 @@ class ModelDoor:
             workflow_order=place.order,
             num_turns=place.num_turns,
             facts=CallFacts(
-                is_last_turn=not place.program,
+                is_last_turn=told.is_final or not place.program,
                 tenant=told.tenant,
                 weight=told.weight,
                 priority=told.priority,
@@ -347,11 +348,12 @@ class _Endpoint:
         except Refusal as refusal:
             await reply.whole(self._form.status(refusal), to_json(self._form.error(refusal)), JSON)
             return
-        await _while_somebody_reads(receive, self._door.answer(self._form, asked, raw, reply))
+        await _while_somebody_reads(receive, reply, self._door.answer(self._form, asked, raw, reply))
 
 
-async def _while_somebody_reads(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Do some work in this task, and leave it where the client has left: then nobody reads the answer any more."""
+async def _while_somebody_reads(receive: Receive, reply: Reply, work: Coroutine[Any, Any, None]) -> None:
+    """Do some work in this task, and leave it where the client has left before the answer has ended: then nobody reads
+    it any more."""
     task, has_left = asyncio.current_task(), False
     assert task is not None, "a server runs each request in a task"
 
@@ -359,8 +361,9 @@ async def _while_somebody_reads(receive: Receive, work: Coroutine[Any, Any, None
         nonlocal has_left
         while (await receive())["type"] != "http.disconnect":
             """Nothing else comes behind a body."""
-        has_left = True
-        task.cancel()
+        if not reply.has_ended:
+            has_left = True
+            task.cancel()
 
     watching = asyncio.ensure_future(watch())
     try:

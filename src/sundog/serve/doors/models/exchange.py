@@ -133,7 +133,7 @@ class Exchange:
         if not self.reply.has_begun:
             body = to_json(self.form.error(refusal))
             await self.reply.whole(self.form.status(refusal), body, {**JSON, **refusal.headers()})
-        elif self.is_streamed:
+        elif self.is_streamed and not self.reply.has_ended:
             await self.reply.pieces(self.stream.fail(refusal))
             await self.reply.end_stream()
 

@@ -23,12 +23,14 @@ class Reply:
         self._send = send
         self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         self.has_begun = False
+        #: Nothing more is sent: its client is free to go.
+        self.has_ended = False
 
     async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         """Send an answer that is all there."""
         told = [(name.encode(), value.encode()) for name, value in headers.items()]
         told.append((b"content-length", str(len(body)).encode()))
-        self.has_begun = True
+        self.has_begun = self.has_ended = True
         await self._send({"type": "http.response.start", "status": status, "headers": [*self._headers, *told]})
         await self._send({"type": "http.response.body", "body": body})
 
@@ -51,6 +53,7 @@ class Reply:
 
     async def end_stream(self) -> None:
         """End a stream."""
+        self.has_ended = True
         await self._send({"type": "http.response.body", "body": b""})
 
 
@@ -65,7 +68,7 @@ class HeldReply(Reply):
         self.headers: Mapping[str, str] = {}
 
     async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        self.has_begun = True
+        self.has_begun = self.has_ended = True
         self.status, self.body, self.headers = status, body, headers
 
 
