@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sundog.errors import StoreError
 from sundog.live.flow_request import FlowRequest
 from sundog.live.refusals import KeyReused, Overloaded
 from sundog.live.terms import Terms
@@ -140,6 +143,40 @@ def test_rows_that_a_process_had_ended_are_not_run_again(tmp_path: Path) -> None
             assert [told.kind async for told in request.told()] == ["row", "end"]
 
     asyncio.run(look(asyncio.run(begin())))
+
+
+def test_a_kept_request_that_cannot_be_read_keeps_no_other_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def begin() -> list[str]:
+        async with served(tmp_path, SLOW) as (_, flow):
+            return [(await accepted(flow, ROWS, idempotency_key=key)).accepted.request_id for key in "abcd"]
+
+    async def go_on(bad: list[str], good: str) -> None:
+        async with served(tmp_path) as (_, flow):
+            request = flow.find(good)
+            assert isinstance(request, FlowRequest)
+            await asyncio.wait_for(request.ended(), 30)
+            for one in bad:
+                kept = flow.find(one)
+                assert isinstance(kept, Accepted)
+                with pytest.raises(StoreError, match=f"run '{one}' of the flow 'topics'") as failed:
+                    flow.as_ended(kept)
+                assert str(failed.value) in caplog.text, "the log says what and where"
+            assert flow.num_rows_in_flight == 0
+            another = await accepted(flow, ROWS)
+            await another.ended()
+
+    *bad, good = asyncio.run(begin())
+    bodies = (
+        b"{",
+        b'{"rows": [1], "is_single": false, "terms": {}}',
+        b'{"rows": [{}], "is_single": 0, "terms": {"x": 1}}',
+    )
+    with closing(sqlite3.connect(tmp_path / "state" / "store.sqlite")) as store, store:
+        for request_id, body in zip(bad, bodies, strict=True):
+            store.execute("update accepted set body = ? where request_id = ?", (body, request_id))
+    asyncio.run(go_on(bad, good))
 
 
 def test_a_cancelled_request_ends_and_others_go_on(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 import sundog as sd
 from sundog.client import RowFailed
+from sundog.ir.logical import EngineBlock
 from sundog.ledger.ledger import SpendingLimits
 from tests.serve.asking import Heard, ask
 from tests.serve.keyed import added, kept_keys
@@ -33,6 +36,7 @@ nodes:
 outputs: {topic: "{{ row.topic }}", first: "{{ first.text }}", second: "{{ second.text }}"}
 """
 RUNS = "/v1/flows/topics/runs"
+LIMITS: dict[str, dict[str, Any]] = {"limited": {"max_tokens": 1000}, "free": {}}
 NUM_TOKENS, CALL_USD = 10, 0.073
 """A call here has so many tokens and costs so much."""
 
@@ -147,3 +151,51 @@ def test_the_client_sends_limits(server: Running) -> None:
             client.run("topics", row(1), max_tokens=2 * NUM_TOKENS - 1)
         assert failed.value.node == "limit"
         assert client.run("topics", row(1), max_usd=CALL_USD) is not None, "one of the two calls was made before"
+
+
+def test_a_run_whose_key_another_process_counts_waits_for_it_and_no_other_does(
+    tmp_path: Path, flow: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sundog.live.host.TICK_S", 0.05)
+    state = tmp_path / "state"
+    limited, free = ({"x-api-key": added(state, name, name, **terms)} for name, terms in LIMITS.items())
+    flow.write_text(FLOW.replace("model: m", "model: m\n    latency_s: 60"))
+    later = {"Prefer": "respond-async"}
+    with running(state, [flow]) as first:
+        ids = []
+        for key, number in ((limited, 1), (free, 2), (limited, 3), (free, 4)):
+            heard = ask(first.address, "POST", RUNS, {"row": row(number)}, key | later)
+            assert heard.status == 202
+            ids.append(heard.body["id"])
+    flow.write_text(FLOW)
+    with ExitStack() as others:
+        other = others.enter_context(running(state, engines=[EngineBlock("priced", "null", {"model": "m"})]))
+        body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 7}
+        assert ask(other.address, "POST", "/v1/chat/completions", body, limited).status == 200, "it counts from now on"
+        with running(state, [flow]) as second:
+
+            def status(run_id: str, key: dict[str, str]) -> str:
+                return str(ask(second.address, "GET", f"{RUNS}/{run_id}", None, key).body["status"])
+
+            def has_completed(run_id: str, key: dict[str, str]) -> bool:
+                return status(run_id, key) == "completed"
+
+            for run_id in (ids[1], ids[3]):
+                wait_until(partial(has_completed, run_id, free))
+            assert [status(run_id, limited) for run_id in (ids[0], ids[2])] == ["running"] * 2
+            assert f"the run '{ids[0]}' of the flow 'topics' waits" in caplog.text
+            assert second.serving.host.flows["topics"].num_rows_in_flight == 0, "what waits takes no room of others"
+            assert ask(second.address, "POST", RUNS, {"row": row(9)}, free).status == 200
+            cancelled = ask(second.address, "DELETE", f"{RUNS}/{ids[2]}", None, limited)
+            assert cancelled.body["status"] == "cancelled"
+            others.close()
+            wait_until(partial(has_completed, ids[0], limited))
+            assert ask(second.address, "GET", f"{RUNS}/{ids[0]}", None, limited).body["row"]["state"] == "done"
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if is_so():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came")

@@ -7,7 +7,7 @@ does. What a client sees of it is serve's affair.
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import time
 import uuid
 from collections import Counter, deque
@@ -17,17 +17,20 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from sundog.errors import StoreError
 from sundog.execution.row_way import RowEnd
 from sundog.ir.row_ids import RowRef
 from sundog.ledger.ledger import SpendingScope
-from sundog.live.accounts import LiveAccounts
+from sundog.live.accounts import AccountsHeld, LiveAccounts
 from sundog.live.figures import NUM_RECENT
 from sundog.live.flow_request import FlowRequest
+from sundog.live.kept_requests import KeptRequest, read_kept
 from sundog.live.refusals import KeyReused, Overloaded
 from sundog.live.row_runner import TABLE, RowRunner
 from sundog.live.terms import NO_TERMS, Terms
 from sundog.store.accepted import Accepted, AcceptedRequests
 
+log = logging.getLogger("sundog.live")
 RETRY_AFTER_S = 1.0
 
 
@@ -56,6 +59,8 @@ class LiveFlow:
         self._requests: dict[str, FlowRequest] = {}
         #: By sender and idempotency key, the requests that run.
         self._by_key: dict[tuple[str, str], FlowRequest] = {}
+        #: By id, the requests of an earlier process that have not begun in this one.
+        self._held: dict[str, tuple[FlowRequest, KeptRequest]] = {}
         #: The last one begins what comes; those before end what they began.
         self._runners: list[RowRunner] = []
         #: The most rows that are in flight.
@@ -71,22 +76,43 @@ class LiveFlow:
         self.max_rows = max_rows
 
     async def resume(self) -> int:
-        """Go on with what was accepted and has not ended, and return how many requests that is."""
-        number = 0
+        """Go on with what was accepted and has not ended, and return how many requests that is. One that cannot be
+        read is left as it is, and one whose payers another process counts is held until this one may."""
         for accepted in self._book.unended(self.run_id):
-            body = json.loads(accepted.body)
-            request = FlowRequest(accepted, len(body["rows"]), self._end, is_single=body["is_single"])
-            terms = Terms.of(body["terms"])
-            self._open(request, terms)
-            self._charge(accepted, terms)
-            ended = self.ended_rows(accepted)
-            for place, row in enumerate(body["rows"]):
+            try:
+                kept = read_kept(accepted, self.name)
+            except StoreError as error:
+                log.error("a run that was accepted does not go on, and all others do: %s", error)
+                continue
+            request = FlowRequest(accepted, len(kept.rows), self._end, is_single=kept.is_single)
+            self._open(request, kept.terms)
+            self._held[accepted.request_id] = request, kept
+        number = len(self._held)
+        await self.begin_held()
+        for request, _ in self._held.values():
+            what = "the run '%s' of the flow '%s' waits until no other process counts what its key may spend"
+            log.warning(what, request.accepted.request_id, self.name)
+        return number
+
+    async def begin_held(self) -> None:
+        """Begin the requests that could not be begun, as far as that is possible now."""
+        for request_id, (request, kept) in list(self._held.items()):
+            ends_at_once = request.is_cancelled or kept.terms.is_over(time.time())
+            if request_id not in self._held or (self.is_stopping and not ends_at_once):
+                continue
+            try:
+                self._charge(request.accepted, kept.terms)
+            except AccountsHeld:
+                if not ends_at_once:
+                    continue
+            del self._held[request_id]
+            self._num_in_flight[_is_of_batch(kept.terms)] += request.num_rows
+            ended = self.ended_rows(request.accepted)
+            for place, row in enumerate(kept.rows):
                 if place not in ended:
-                    self._begin(request, place, row, terms)
+                    self._begin(request, place, row, kept.terms)
             for place, end in ended.items():
                 await request.row_ended(place, end)
-            number += 1
-        return number
 
     async def accept(
         self,
@@ -108,11 +134,12 @@ class LiveFlow:
         if self.is_stopping or num_in_flight + len(rows) > self.max_rows:
             raise Overloaded(self._why_full(num_in_flight, len(rows)), retry_after_s=RETRY_AFTER_S)
         number, self._next_number = self._next_number, self._next_number + 1
-        body = to_json({"rows": rows, "is_single": is_single, "terms": terms.to_dict()})
+        body = KeptRequest(rows, is_single, terms).body()
         sent = (principal, idempotency_key, digest, body, time.time())
         accepted = Accepted(f"run-{uuid.uuid4().hex}", self.run_id, number, *sent)
         request = FlowRequest(accepted, len(rows), self._end, is_single=is_single, keeps_steps=keeps_steps)
         self._open(request, terms)
+        self._num_in_flight[_is_of_batch(terms)] += len(rows)
         try:
             # Whoever cannot pay is told so before anything is promised.
             self._charge(accepted, terms)
@@ -133,6 +160,7 @@ class LiveFlow:
     async def cancel(self, request: FlowRequest) -> None:
         """End the rows of a request that have not ended."""
         request.is_cancelled = True
+        await self.begin_held()
         for task in request.running:
             task.cancel()
         for runner in self._runners:
@@ -155,9 +183,9 @@ class LiveFlow:
         await asyncio.gather(*(runner.close() for runner in self._runners))
 
     def as_ended(self, kept: Accepted) -> FlowRequest:
-        """Return a kept request as it was when it ended."""
-        body = json.loads(kept.body)
-        return FlowRequest.kept(kept, len(body["rows"]), self.ended_rows(kept), is_single=body["is_single"])
+        """Return a kept request as it was when it ended; StoreError where it cannot be read."""
+        read = read_kept(kept, self.name)
+        return FlowRequest.kept(kept, len(read.rows), self.ended_rows(kept), is_single=read.is_single)
 
     def ended_rows(self, request: Accepted) -> dict[int, RowEnd]:
         """Return the rows of a kept request that have ended, by place."""
@@ -183,7 +211,6 @@ class LiveFlow:
             self._by_key[accepted.principal, accepted.idempotency_key] = request
         if terms != NO_TERMS:
             self.terms[accepted.number] = terms
-        self._num_in_flight[_is_of_batch(terms)] += request.num_rows
 
     def _begin(self, request: FlowRequest, place: int, row: Mapping[str, Any], terms: Terms) -> None:
         self._runners[-1].start(request, place, row, terms)

@@ -221,6 +221,7 @@ class LiveHost:
             await asyncio.sleep(TICK_S)
             self.accounts.look_for_changes()
             for flow in self.flows.values():
+                await flow.begin_held()
                 await flow.look_for_answers()
 
     def _heard(self, attempt: Attempt) -> None:
