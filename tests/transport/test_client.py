@@ -13,6 +13,7 @@ import pytest
 
 from sundog.transport.answer import WholeAnswer
 from sundog.transport.client import Client, Request
+from sundog.transport.connection import WatchedConnection
 from sundog.transport.faults import Broken, Damaged, Silent, TooLarge, TransportFault, Unreachable
 from sundog.transport.send_progress import SendProgress
 from tests.transport.raw_server import OK, Answering, RawServer, close_at_once, serving, then_close, then_wait
@@ -134,6 +135,60 @@ def test_silence_ends_a_request() -> None:
         await is_gone.wait()
 
     use(then_wait(HEAD + b"Content-Length: 99\r\n\r\nhalf", is_gone), test=test)
+
+
+def test_silence_is_counted_from_the_last_piece_and_one_timer_watches_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream lasts longer than its silence may, and its end is told that long after the last piece."""
+    is_gone, num_timers = asyncio.Event(), 0
+
+    async def pieces(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED)
+        for _ in range(40):
+            writer.write(b"1\r\na\r\n")
+            await asyncio.sleep(0.01)
+        await reader.read()
+        is_gone.set()
+
+    set_timer = WatchedConnection._look_at
+
+    def counted(one: WatchedConnection, at_s: float) -> None:
+        nonlocal num_timers
+        num_timers += 1
+        set_timer(one, at_s)
+
+    async def test(client: Client, server: RawServer) -> None:
+        last_s, num_pieces = 0.0, 0
+        loop = asyncio.get_running_loop()
+
+        async def read() -> None:
+            nonlocal last_s, num_pieces
+            async with client.open(Request("GET", server.origin), silence_s=0.2) as answer:
+                async for piece in answer:
+                    last_s, num_pieces = loop.time(), num_pieces + len(piece)
+
+        with pytest.raises(Silent):
+            await read()
+        assert num_pieces == 40
+        assert loop.time() - last_s > 0.15
+        await is_gone.wait()
+
+    monkeypatch.setattr(WatchedConnection, "_look_at", counted)
+    use(pieces, test=test)
+    assert num_timers < 10
+
+
+def test_a_kept_connection_is_watched_for_as_long_as_each_request_says() -> None:
+    async def test(client: Client, server: RawServer) -> None:
+        request = Request("GET", server.origin)
+        async with client.open(request, silence_s=60.0) as answer:
+            assert await answer.read(9) == b"ok"
+        await asyncio.sleep(0.06)
+        with pytest.raises(Silent):
+            async with client.open(request, silence_s=0.05) as answer:
+                await answer.read(100)
+        assert server.num_connections == 1
+
+    use(OK, then_wait(HEAD + b"Content-Length: 99\r\n\r\nhalf", asyncio.Event()), test=test)
 
 
 @pytest.mark.parametrize("sent", [b"", HEAD + b"Content-Length: 99\r\n\r\nhalf"])

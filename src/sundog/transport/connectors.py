@@ -5,14 +5,18 @@ Owns what aiohttp's connectors do not tell: that a request has got its connectio
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from sundog.errors import ConfigError
+from sundog.transport.connection import WatchedConnection
 
 if TYPE_CHECKING:
     from sundog.transport.proxies import Proxy
@@ -28,6 +32,8 @@ class _ReportingConnector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        kind: type[ResponseHandler] = WatchedConnection
+        self._factory = partial(kind, asyncio.get_running_loop())
         self._used: WeakSet[Any] = WeakSet()
 
     async def connect(self, req: Any, traces: Any, timeout: aiohttp.ClientTimeout) -> Any:  # noqa: ASYNC109 - aiohttp's
