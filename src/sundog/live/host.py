@@ -228,8 +228,13 @@ class LiveHost:
         figures = self.figures.get(attempt.flow)
         # What a client tells of itself makes no key here, so that their number has a bound.
         key = (attempt.pool, "", "") if figures is None else (attempt.pool, attempt.flow, attempt.step)
-        self.calls.setdefault(key, CallFigures()).heard(attempt)
-        self.replicas.setdefault(attempt.replica_id, ReplicaFigures()).heard(attempt)
+        calls, replica = self.calls.get(key), self.replicas.get(attempt.replica_id)
+        if calls is None:
+            calls = self.calls[key] = CallFigures()
+        if replica is None:
+            replica = self.replicas[attempt.replica_id] = ReplicaFigures()
+        calls.heard(attempt)
+        replica.heard(attempt)
         if attempt.failure is not None:
             self.failures.attempt_failed(attempt, attempt.failure, time.time())
         if figures is not None:

@@ -85,6 +85,9 @@ class Filler:
         queues = [pool.waiting, pool.aside]
         if self._policies.ranks_with_time:
             queues += pool.at_replica.values()
+            if sum(map(len, queues)) == 1:
+                # One alone comes before nobody, and is ranked again once another one waits.
+                return
         is_due = self._sched.time_s >= pool.ranked_s + RANK_AGAIN_S
         short = [queue for queue in queues if is_due or len(queue) <= MAX_RANKED_ALWAYS]
         for queue in short:

@@ -139,12 +139,15 @@ class ToldIdentity:
     traceparent: str = ""
 
 
+NOTHING_TOLD = ToldIdentity()
+
+
 def told_of(headers: Mapping[str, str], body: Mapping[str, Any], path_session: str | None = None) -> ToldIdentity:
     """Return what a request tells of itself; Refusal, which names the header or the field, for a value that cannot be
     read. `headers`: by names in small letters. `path_session`: the one of an address `/s/ID/v1`."""
     traceparent = _traceparent(headers.get("traceparent", ""))
     if not path_session and _IDENTITY_FIELDS.isdisjoint(body) and IDENTITY_HEADERS.isdisjoint(headers):
-        return ToldIdentity(traceparent=traceparent)
+        return ToldIdentity(traceparent=traceparent) if traceparent else NOTHING_TOLD
     told = ToldValues(headers, body)
     source, session, parent = _session(told, path_session)
     _, num_tokens = told.first_whole(_LENGTH, least=0, most=_MOST_TOKENS)

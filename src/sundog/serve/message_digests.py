@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -18,7 +19,8 @@ _BILLING_LINE = re.compile(r"^x-anthropic-billing-header:[^\n]*\n?", re.MULTILIN
 def conversation_digests(scope: str, messages: Sequence[Any]) -> list[bytes]:
     """Return for each message the digest of the conversation up to it. Conversations of two scopes, e.g. of two
     tenants, are never equal."""
-    return list(_digests(_state(scope.encode("utf-8", "surrogatepass")), messages))
+    digest = _of_scope(scope)
+    return [digest := _next(digest, message) for message in messages]
 
 
 def digest_after(digest: bytes, message: Any) -> bytes:
@@ -26,10 +28,9 @@ def digest_after(digest: bytes, message: Any) -> bytes:
     return _next(digest, message)
 
 
-def _digests(digest: bytes, messages: Sequence[Any]) -> Iterator[bytes]:
-    for message in messages:
-        digest = _next(digest, message)
-        yield digest
+@lru_cache(maxsize=1024)
+def _of_scope(scope: str) -> bytes:
+    return _state(scope.encode("utf-8", "surrogatepass"))
 
 
 def _next(digest: bytes, message: Any) -> bytes:
@@ -37,11 +38,8 @@ def _next(digest: bytes, message: Any) -> bytes:
 
 
 def _state(*parts: bytes) -> bytes:
-    state = blake2b(digest_size=16)
-    for part in parts:
-        state.update(len(part).to_bytes(8, "big"))
-        state.update(part)
-    return state.digest()
+    framed = b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
+    return blake2b(framed, digest_size=16).digest()
 
 
 def _said(message: Any) -> Iterator[bytes]:

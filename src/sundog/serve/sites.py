@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -41,6 +42,7 @@ class AnsweredSites:
         return host in self._names or is_of_this_machine(host)
 
 
+@lru_cache(maxsize=64)
 def is_of_this_machine(host: str) -> bool:
     """Return whether a name or an address means this machine wherever it is said.
 

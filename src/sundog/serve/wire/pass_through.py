@@ -7,25 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from sundog.serve.identity import IDENTITY_HEADERS, OWN_NAMES
 
-HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""The headers that belong to one connection, beside those that its `connection` names."""
 _FORWARDED = (IDENTITY_HEADERS - OWN_NAMES) | {
     "baggage",
     "openai-beta",
@@ -35,6 +21,7 @@ _FORWARDED = (IDENTITY_HEADERS - OWN_NAMES) | {
     "x-data-parallel-rank",
     "x-request-id",
 }
+"""The headers of a request that go to the server. None is one of a single connection, as `transfer-encoding` is."""
 _ANSWERED = frozenset(
     {
         "content-type",
@@ -47,6 +34,7 @@ _ANSWERED = frozenset(
         "x-smg-preempted",
     }
 )
+"""The headers of an answer that go to the client; none is one of a single connection either."""
 _ANSWERED_PREFIXES = ("x-ratelimit-",)
 _MODEL = re.compile(rb'"model"(?P<gap>\s*:\s*)"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ESCAPED_LETTER = b"\\u006"
@@ -85,18 +73,23 @@ def with_usage(raw: bytes, body: Mapping[str, Any]) -> bytes:
 def forwarded_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return the headers of a request that go to the server: who asks, and how requests are traced. Keys, cookies, the
     host and the form of the body are the connection's own. Names may have any case; the last value counts."""
-    return {name: value for name, value in _of_ends(headers) if name in _FORWARDED}
+    found = [(name.lower(), value) for name, value in headers]
+    named = _named_by_connection(found)
+    return {name: value for name, value in found if name in _FORWARDED and name not in named}
 
 
 def answer_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return the headers of an answer that go back to the client: what it is, its limits, and when to ask again."""
+    found = [(name.lower(), value) for name, value in headers]
+    named = _named_by_connection(found)
     return {
-        name: value for name, value in _of_ends(headers) if name in _ANSWERED or name.startswith(_ANSWERED_PREFIXES)
+        name: value
+        for name, value in found
+        if (name in _ANSWERED or name.startswith(_ANSWERED_PREFIXES)) and name not in named
     }
 
 
-def _of_ends(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the headers that are meant for the ends of a way, and not for one connection on it."""
-    found = [(name.lower(), value) for name, value in headers]
-    named = {one.strip().lower() for name, value in found if name == "connection" for one in value.split(",")}
-    return [(name, value) for name, value in found if name not in HOP_BY_HOP and name not in named]
+def _named_by_connection(headers: Iterable[tuple[str, str]]) -> Container[str]:
+    """Return the headers that `connection` names: they are meant for one connection, and not for the ends of a way."""
+    told = [value for name, value in headers if name == "connection"]
+    return {one.strip().lower() for value in told for one in value.split(",")} if told else ()

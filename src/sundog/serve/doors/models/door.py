@@ -6,8 +6,8 @@ Owns the way of a request from its bytes to the core. Which engine answers, and 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-import uuid
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -158,7 +158,8 @@ class ModelDoor:
         # Whichever way a request leaves without an answer, its payers are let go, and its place is free again.
         is_answered = False
         try:
-            async with _within(told), self._paying.payers(asked, told, place, exchange.answer_id) as payers:
+            within = nullcontext() if told.timeout_s is None else _within(told.timeout_s)
+            async with within, self._paying.payers(asked, told, place, exchange.answer_id) as payers:
                 await self._answered(exchange, pool, told, place, payers)
             is_answered = not exchange.is_refused
         finally:
@@ -222,7 +223,7 @@ class ModelDoor:
     def _exchange(
         self, form: WireForm, raw: bytes, body: Any, chat: Mapping[str, Any], asked: AskedHead, reply: Reply
     ) -> Exchange:
-        answer_id = f"{form.prefix}{uuid.uuid4().hex}"
+        answer_id = f"{form.prefix}{os.urandom(16).hex()}"
         return Exchange(
             form=form,
             raw=raw,
@@ -314,10 +315,10 @@ class ModelDoor:
 
 
 @asynccontextmanager
-async def _within(told: ToldIdentity) -> AsyncIterator[None]:
+async def _within(seconds: float) -> AsyncIterator[None]:
     """The time that a client gives; Refusal once it has passed."""
     try:
-        async with asyncio.timeout(None if told.timeout_s is None else min(told.timeout_s, MAX_WAIT_S)) as limit:
+        async with asyncio.timeout(min(seconds, MAX_WAIT_S)) as limit:
             yield
     except TimeoutError as error:
         if not limit.expired():
@@ -342,7 +343,7 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = AskedHead(scope)
-        reply = Reply(send, {"x-request-id": asked.headers.get("x-request-id") or uuid.uuid4().hex})
+        reply = Reply(send, {"x-request-id": asked.headers.get("x-request-id") or os.urandom(16).hex()})
         try:
             raw = await received_body(receive, asked.headers.get("content-length", ""))
         except Refusal as refusal:

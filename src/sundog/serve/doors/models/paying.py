@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
 from sundog.engines.base import Engine, GenerateRequest
@@ -29,6 +29,8 @@ PICTURE_TOKENS = 1_445
 """A picture of eight tiles, the largest that servers of this kind look at; it is a guess."""
 MAX_COUNTED_TOKENS = 10**10
 """No call has as many; sums of more would not fit into the store."""
+NOBODY = nullcontext[Payers](())
+"""The payers of a request without limits."""
 _PICTURES = ("image_url", "input_image", "image")
 _LIMITS = ("max_completion_tokens", "max_tokens")
 
@@ -41,12 +43,20 @@ class Paying:
         self._budgets = host.budgets
         self._tariffs = host.engines.tariffs
 
+    def payers(
+        self, asked: AskedHead, told: ToldIdentity, place: ProgramPlace, request_id: str
+    ) -> AbstractAsyncContextManager[Payers]:
+        """Return the context in which a request is answered; it gives who pays: the key and its tenant, the program and
+        the one at the root of its parents, and the request itself, as far as they have limits."""
+        limits = (told.budget_usd, told.max_usd, told.max_tokens)
+        if asked.principal is None and not self._budgets.are_any and all(limit is None for limit in limits):
+            return NOBODY
+        return self._entered(asked, told, place, request_id)
+
     @asynccontextmanager
-    async def payers(
+    async def _entered(
         self, asked: AskedHead, told: ToldIdentity, place: ProgramPlace, request_id: str
     ) -> AsyncIterator[Payers]:
-        """Yield who pays while a request is answered: the key and its tenant, the program and the one at the root of
-        its parents, and the request itself, as far as they have limits."""
         if told.budget_usd is not None and not told.session:
             what = "the budget is that of a program, and this request does not name one"
             raise wrong_request(BUDGET_NAME, what, hint="send x-session-id too, or x-sundog-max-usd for one request")
