@@ -13,7 +13,10 @@ from typing import Any
 import openai
 import pytest
 
+from sundog.errors import StoreError
 from sundog.ir.logical import EngineBlock
+from sundog.serve.batches.shelf import FileShelf
+from sundog.store.batches import BatchBook
 from tests.serve.asking import ask
 from tests.serve.batching import LOOK_S, WAIT_S, begun, client_of, ended, read, sent, until
 from tests.serve.keyed import added
@@ -236,3 +239,54 @@ def test_what_a_killed_process_has_left_goes_after_a_day(folder: Path) -> None:
             os.utime(shelf / name, (1.0, 1.0))
     with running(folder / "state", [folder / "gated.yaml"]):
         assert {path.name for path in shelf.iterdir()} == {kept, "file-new.part"}
+
+
+def left_over(state: Path) -> int:
+    """Return how many rows of files, ends of lines and files on the disk there are."""
+    query = "select (select count(*) from files) + (select count(*) from batch_lines)"
+    with closing(sqlite3.connect(state / "store.sqlite", timeout=30)) as store:
+        (number,) = store.execute(query).fetchone()
+    return int(number) + len(list((state / "files").iterdir()))
+
+
+def wait_until_left(state: Path, number: int) -> None:
+    deadline = time.monotonic() + WAIT_S / 6
+    while left_over(state) != number:
+        assert time.monotonic() < deadline, left_over(state)
+        time.sleep(LOOK_S)
+
+
+def test_a_file_whose_end_is_cut_off_is_swept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = folder / "state"
+
+    def cut_off(*args: Any, **kinds: Any) -> Any:
+        raise StoreError("killed here")
+
+    with running(state, [folder / "gated.yaml"]) as server, client_of(server.address) as client:
+        batch = ended(client, begun(client, [line("a", "one"), line("b", "two")], FLOW).id)
+        with monkeypatch.context() as killing:
+            killing.setattr(BatchBook, "drop_lines", cut_off)
+            killing.setattr(FileShelf, "remove", cut_off)
+            for file_id in (batch.output_file_id, batch.input_file_id):
+                with pytest.raises(openai.InternalServerError):
+                    client.files.delete(file_id)
+                with pytest.raises(openai.NotFoundError):
+                    client.files.retrieve(file_id)
+    assert left_over(state) == 5
+    with running(state, [folder / "gated.yaml"]):
+        wait_until_left(state, 0)
+
+
+def test_a_sweep_takes_all_files_but_those_that_a_batch_needs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sundog.serve.batches.batches.NUM_SWEPT_AT_ONCE", 4)
+    state = folder / "state"
+    with running(state, [folder / "gated.yaml"]) as server, client_of(server.address) as client:
+        needed = {begun(client, [line("a", "held")], FLOW).input_file_id for _ in range(6)}
+        for _ in range(11):
+            sent(client, [line("a", "one")])
+    with closing(sqlite3.connect(state / "store.sqlite", timeout=30)) as store, store:
+        store.execute("update files set expires_at = created_at - 1e6")
+    # Where their flow is not served, they wait.
+    with running(state, engines=[EngineBlock("one", "null", {"model": "one"})]):
+        wait_until_left(state, 2 * len(needed))
+        assert {path.name for path in (state / "files").iterdir()} == needed

@@ -13,6 +13,7 @@ from sundog.store.store import Store
 
 PUT_FILE = "insert or ignore into files values (null, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE = "delete from files where file_id = ?"
+_EXPIRE = "update files set expires_at = ? where file_id = ?"
 _SIZE = "update files set num_bytes = ? where file_id = ?"
 _COLUMNS = "file_id, principal, purpose, filename, num_bytes, created_at, expires_at, batch_id"
 
@@ -68,9 +69,9 @@ class FileBook:
             rest, values = f"{rest} and number {beyond} (select number from files where file_id = ?)", [*values, after]
         return self._select(f"{rest} order by number {order} limit ?", (*values, limit))
 
-    def expired(self, now: float, limit: int) -> list[KeptFile]:
-        """Return at most `limit` files whose time is over."""
-        return self._select("where expires_at <= ? order by expires_at limit ?", (now, limit))
+    def expired(self, now: float, after: str, limit: int) -> list[KeptFile]:
+        """Return at most `limit` files whose time is over, in the order of their ids, those behind `after`."""
+        return self._select("where expires_at <= ? and file_id > ? order by file_id limit ?", (now, after, limit))
 
     def is_kept(self, file_id: str) -> bool:
         """Return whether a file has this id, whosever it is."""
@@ -80,8 +81,12 @@ class FileBook:
         """Keep how long a file has become."""
         return self._store.write((_SIZE, (num_bytes, file_id)))
 
+    def expire(self, file_id: str, now: float) -> asyncio.Future[None]:
+        """Say that the time of a file is over: nobody finds it any more."""
+        return self._store.write((_EXPIRE, (now, file_id)))
+
     def delete(self, file_id: str) -> asyncio.Future[None]:
-        """Forget a file."""
+        """Forget a file, of which nothing else is left."""
         return self._store.write((_DELETE, (file_id,)))
 
     def _select(self, rest: str, values: tuple[Any, ...]) -> list[KeptFile]:

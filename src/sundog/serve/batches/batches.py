@@ -35,6 +35,7 @@ MAX_AT_WORK = 64
 """Batches that are worked on at once; the others wait for their turn."""
 SWEEP_S = 60.0
 NUM_SWEPT_AT_ONCE = 100
+"""So many rows of files are read at once."""
 
 
 class Batches:
@@ -105,12 +106,13 @@ class Batches:
         return run.totals.num_error_bytes if is_error else run.totals.num_output_bytes
 
     async def delete(self, file: KeptFile) -> None:
-        """Forget a file, and what it holds."""
-        await self.files.delete(file.file_id)
+        """Forget a file, and what it holds. Its row goes last: where this is cut off, a sweep finds it, and ends it."""
+        await self.files.expire(file.file_id, time.time())
         if file.batch_id is None:
             await self._shelf.remove(file.file_id)
         else:
             await self.book.drop_lines(file.batch_id, is_error=self.is_of_errors(file, file.batch_id))
+        await self.files.delete(file.file_id)
 
     def is_of_errors(self, file: KeptFile, batch_id: str) -> bool:
         """Return whether a file of a batch is the one of its errors."""
@@ -125,16 +127,23 @@ class Batches:
         for batch in self.book.open():
             self._begin(batch)
 
-    async def sweep(self) -> None:
+    async def keep_swept(self) -> None:
         """Forget files whose time is over, for as long as nobody cancels this."""
         while True:
-            for file in self.files.expired(time.time(), NUM_SWEPT_AT_ONCE):
+            await self.sweep()
+            await asyncio.sleep(SWEEP_S)
+
+    async def sweep(self) -> None:
+        """Forget all files whose time is over now and that no batch needs."""
+        now, after = time.time(), ""
+        while files := self.files.expired(now, after, NUM_SWEPT_AT_ONCE):
+            after = files[-1].file_id
+            for file in files:
                 if self.book.reader_of(file.file_id) is None:
                     try:
                         await self.delete(file)
                     except OSError as error:
                         log.error("the bytes of the file %s stay on the disk: %s", file.file_id, error)
-            await asyncio.sleep(SWEEP_S)
 
     async def close(self) -> None:
         """Let go of what is at work; it goes on at the next start."""
@@ -176,7 +185,7 @@ async def open_batches(serving: Serving, models: ModelDoor, shelf: FileShelf) ->
             yield batches
             return
         stack.push_async_callback(batches.close)
-        works = (serving.host.or_fail(work) for work in (batches.sweep, batches.room.keep_pace))
+        works = (serving.host.or_fail(work) for work in (batches.keep_swept, batches.room.keep_pace))
         await stack.enter_async_context(beside(*works))
         batches.resume()
         yield batches
