@@ -41,6 +41,30 @@ def test_a_batch_that_waits_for_its_server_holds_up_no_other(tmp_path: Path, mon
         client.batches.cancel(stuck.id)
 
 
+@pytest.mark.parametrize("num_lines", [3, 50])
+def test_a_batch_that_waits_takes_no_turn_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_lines: int
+) -> None:
+    attempt, are_away = ModelLines.attempt, [True]
+
+    async def one_is_away(self: ModelLines, line: BatchLine) -> Attempted:
+        return GONE if line.body["model"] == "model-two" and are_away[0] else await attempt(self, line)
+
+    monkeypatch.setattr(ModelLines, "attempt", one_is_away)
+    monkeypatch.setattr("sundog.serve.batches.batches.MAX_AT_WORK", 1)
+    monkeypatch.setattr("sundog.serve.batches.run.MAX_LINES_AT_ONCE", 8)
+    monkeypatch.setattr("sundog.serve.batches.attempts.MAX_WAIT_S", 0.3)
+    with running(tmp_path, (), MODELS) as server, client_of(server.address) as client:
+        stuck = begun(client, [chat_line(number, model="model-two") for number in range(num_lines)])
+        until(client, stuck.id, lambda one: server.serving.batch_figures.num_lines_in_flight == min(num_lines, 8))
+        for _ in range(3):
+            other = ended(client, begun(client, [chat_line(number) for number in range(20)]).id)
+            assert other.request_counts.completed == 20
+        are_away.clear()
+        are_away.append(False)
+        assert ended(client, stuck.id).request_counts.completed == num_lines
+
+
 def test_a_batch_whose_file_is_gone_fails_and_no_other_one(tmp_path: Path) -> None:
     with running(tmp_path, (), MODELS) as server, client_of(server.address) as client:
         file_id = sent(client, [chat_line(1)])

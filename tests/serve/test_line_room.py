@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sundog.serve.batches.room import LinePlace, LineRoom
+from sundog.serve.batches.turns import BatchTurn, TurnPlace
 
 
 async def entering(room: LineRoom, entered: list[str], name: str, num_bytes: int = 1) -> asyncio.Task[None]:
@@ -79,7 +80,7 @@ def test_a_line_that_waits_to_be_tried_again_leaves_its_place_to_others() -> Non
     async def test() -> None:
         room, entered = LineRoom(max_lines=1), list[str]()
         await entering(room, entered, "a")
-        place = LinePlace(room, 1)
+        place = LinePlace(room, 1, TurnPlace(BatchTurn(asyncio.Semaphore(1))))
         waiting = asyncio.ensure_future(place.wait(0.0))
         await entering(room, entered, "b")
         await turn()
@@ -93,5 +94,34 @@ def test_a_line_that_waits_to_be_tried_again_leaves_its_place_to_others() -> Non
         await turn()
         place.leave()
         assert room.num_lines == 0, "it had no place any more"
+
+    asyncio.run(test())
+
+
+def test_a_batch_has_its_turn_while_one_of_it_works() -> None:
+    async def test() -> None:
+        turns = asyncio.Semaphore(1)
+        one, other = BatchTurn(turns), BatchTurn(turns)
+        reader, line, of_other = TurnPlace(one), TurnPlace(one), TurnPlace(other)
+        await reader.enter()
+        await line.enter()
+        await line.enter()
+        reader.leave()
+        waiting = asyncio.ensure_future(of_other.enter())
+        await turn()
+        assert (one.is_held, waiting.done()) == (True, False)
+        line.leave()
+        line.leave()
+        await waiting
+        assert (one.is_held, other.is_held) == (False, True)
+        back = [asyncio.ensure_future(place.enter()) for place in (reader, line)]
+        await turn()
+        assert not any(task.done() for task in back)
+        back[0].cancel()
+        await turn()
+        of_other.leave()
+        await back[1]
+        line.leave()
+        assert not turns.locked(), "whoever gives up holds nothing"
 
     asyncio.run(test())

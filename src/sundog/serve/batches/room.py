@@ -10,6 +10,8 @@ import asyncio
 import time
 from collections import deque
 
+from sundog.serve.batches.turns import TurnPlace
+
 MAX_LINES_AT_ONCE = 256
 MIN_LINES_AT_ONCE = 4
 MAX_BYTES_AT_ONCE = 64 * 2**20
@@ -37,7 +39,7 @@ class LineRoom:
 
     async def enter(self, num_bytes: int) -> None:
         """Return when a line of so many bytes may be worked on. `leave` gives its room to others."""
-        if not self._waiting and self._fits(num_bytes):
+        if self.has_room(num_bytes):
             self._take(num_bytes)
             return
         turn = asyncio.get_running_loop().create_future()
@@ -48,6 +50,10 @@ class LineRoom:
             if turn.done() and not turn.cancelled():
                 self.leave(num_bytes)
             raise
+
+    def has_room(self, num_bytes: int) -> bool:
+        """Return whether a line of so many bytes is let in at once."""
+        return not self._waiting and self._fits(num_bytes)
 
     def leave(self, num_bytes: int) -> None:
         """A line is done with."""
@@ -99,17 +105,19 @@ class LineRoom:
 
 
 class LinePlace:
-    """This class holds the place of a line that has entered a room."""
+    """This class holds the place of a line that has entered a room, and its part in the turn of its batch."""
 
-    def __init__(self, room: LineRoom, num_bytes: int) -> None:
+    def __init__(self, room: LineRoom, num_bytes: int, turn: TurnPlace) -> None:
         self._room = room
         self._num_bytes = num_bytes
+        self._turn = turn
         self._is_in = True
 
     async def wait(self, wait_s: float) -> None:
         """Return after so many seconds, in which others have the place, and once there is room again."""
         self.leave()
         await asyncio.sleep(wait_s)
+        await self._turn.enter()
         await self._room.enter(self._num_bytes)
         self._is_in = True
 
@@ -118,6 +126,7 @@ class LinePlace:
         if self._is_in:
             self._is_in = False
             self._room.leave(self._num_bytes)
+        self._turn.leave()
 
 
 def paced(max_lines: int, turn_s: float, lines_per_s: float) -> int:

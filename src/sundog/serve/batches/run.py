@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from sundog.serve.batches.checking import LineCheck
 from sundog.serve.batches.figures import LineOutcome
 from sundog.serve.batches.reading import RawLine, line_pages
 from sundog.serve.batches.room import MAX_LINES_AT_ONCE, LinePlace, LineRoom
+from sundog.serve.batches.turns import BatchTurn, TurnPlace
 from sundog.serve.serving import Serving
 from sundog.serve.wire.batches.files import BATCH_OUTPUT
 from sundog.serve.wire.batches.lines import (
@@ -156,14 +158,36 @@ class BatchRun:
 
     async def _feed(self) -> bool:
         """Work on all lines that have not ended, and return whether they have; not where the server stops."""
-        async with self._turns, asyncio.TaskGroup() as lines, aclosing(self._unended()) as unended:
-            async for line, num_bytes in unended:
-                await self._own_room.enter(num_bytes)
-                await self._room.enter(num_bytes)
-                lines.create_task(self._answer(line, num_bytes))
-                if self._serving.is_stopping:
-                    break
+        turn = BatchTurn(self._turns)
+        async with asyncio.TaskGroup() as lines, aclosing(self._unended()) as unended:
+            reading = TurnPlace(turn)
+            await reading.enter()
+            try:
+                async for line, num_bytes in unended:
+                    if not self._own_room.has_room(num_bytes):
+                        reading.leave()
+                    await self._own_room.enter(num_bytes)
+                    await reading.enter()
+                    await self._room.enter(num_bytes)
+                    await self._begin(lines, line, num_bytes, TurnPlace(turn))
+                    if self._serving.is_stopping:
+                        break
+            finally:
+                reading.leave()
         return not self._serving.is_stopping
+
+    async def _begin(self, lines: asyncio.TaskGroup, line: BatchLine, num_bytes: int, turn: TurnPlace) -> None:
+        await turn.enter()
+        place = LinePlace(self._room, num_bytes, turn)
+        self._figures.num_lines_in_flight += 1
+        task = lines.create_task(self._answer(line, place))
+        # What is cancelled before it begins has no other end.
+        task.add_done_callback(partial(self._left, place, num_bytes))
+
+    def _left(self, place: LinePlace, num_bytes: int, task: asyncio.Task[None]) -> None:
+        self._figures.num_lines_in_flight -= 1
+        place.leave()
+        self._own_room.leave(num_bytes)
 
     async def _unended(self) -> AsyncGenerator[tuple[BatchLine, int], None]:
         """Yield the lines that have not ended, each with its length in bytes."""
@@ -176,17 +200,10 @@ class BatchRun:
         ended = self._book.ended(self.batch.batch_id, page[0].number, page[-1].number)
         return [line for line in page if line.number not in ended]
 
-    async def _answer(self, line: BatchLine, num_bytes: int) -> None:
-        self._figures.num_lines_in_flight += 1
-        place = LinePlace(self._room, num_bytes)
-        try:
-            end = await self._end_of(line, place)
-            if end is not None:
-                await self._kept(end, "failed" if end.is_error else "completed")
-        finally:
-            self._figures.num_lines_in_flight -= 1
-            place.leave()
-            self._own_room.leave(num_bytes)
+    async def _answer(self, line: BatchLine, place: LinePlace) -> None:
+        end = await self._end_of(line, place)
+        if end is not None:
+            await self._kept(end, "failed" if end.is_error else "completed")
 
     async def _end_of(self, line: BatchLine, place: LinePlace) -> LineEnd | None:
         """Return the end of a line, None where it has none before the work is over."""
