@@ -32,6 +32,10 @@ class Delays:
     gap_s: float
     seed: int = DEFAULT_SEED
 
+    def mean_s(self, *, is_streamed: bool) -> float:
+        """Return the mean time of an answer, to its end."""
+        return self.first_s + NUM_CHUNKS * self.gap_s if is_streamed else self.whole_s
+
     def parts(self) -> list[float]:
         """Return NUM_DELAYS delays as parts of their mean, which is 1: evenly spread, in an order that the seed tells.
 

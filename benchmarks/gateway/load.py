@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from gateway.delays import NUM_CHUNKS, NUM_DELAYS, Delays, add_delay_arguments, of_arguments
+from gateway.delays import NUM_DELAYS, Delays, add_delay_arguments, of_arguments
 
 CONTENT = "Say a word, and say it again. " * 13
 """About a hundred tokens; each request begins with a number of its own, so that no two are equal, and by which its
@@ -76,8 +76,7 @@ def requests_of(
     """Return requests that nobody has sent before. The delays of all lists of one length are the same."""
     first = time.time_ns() // NUM_DELAYS * NUM_DELAYS
     parts = delays.parts()
-    first_s = delays.first_s if is_streamed else delays.whole_s
-    whole_s = delays.first_s + NUM_CHUNKS * delays.gap_s if is_streamed else delays.whole_s
+    first_s, whole_s = delays.first_s if is_streamed else delays.whole_s, delays.mean_s(is_streamed=is_streamed)
     return [
         NumberedRequest(
             request_bytes(host, path, model, first + place, is_streamed=is_streamed),
@@ -170,8 +169,9 @@ async def measured(
     is_streamed: bool,
     max_requests: int = 100_000,
 ) -> Measured:
-    """Ask at a base URL for so long, or until there have been so many requests, and wait for the last answers.
-    `delays`: those of the server behind it."""
+    """Ask at a base URL for so long, or until there have been so many requests, and wait for the last answers. The
+    first requests come evenly within the mean time of an answer, before that. `delays`: those of the server behind
+    it."""
     where = urlsplit(url)
     assert where.hostname is not None
     assert where.port is not None
@@ -180,13 +180,16 @@ async def measured(
     requests = requests_of(where.netloc, path, model, count, delays, is_streamed=is_streamed)
     tally, loop = Tally(), asyncio.get_running_loop()
     cpu_s, began_s = time.process_time(), time.perf_counter()
+    mean_s = delays.mean_s(is_streamed=is_streamed)
+    until_s = began_s + mean_s + for_s
     asking = []
-    for _ in range(num_in_flight):
+    for number in range(num_in_flight):
+        await asyncio.sleep(began_s + mean_s * number / num_in_flight - time.perf_counter())
         _, one = await loop.create_connection(
-            lambda: Asking(requests, tally, began_s + for_s, is_streamed=is_streamed), where.hostname, where.port
+            lambda: Asking(requests, tally, until_s, is_streamed=is_streamed), where.hostname, where.port
         )
         asking.append(one)
-    left_s = began_s + for_s + MAX_WAIT_S - time.perf_counter()
+    left_s = until_s + MAX_WAIT_S - time.perf_counter()
     await asyncio.wait([one.ended for one in asking], timeout=left_s)
     num_unanswered = sum(not one.ended.done() and not one.is_answered for one in asking)
     return _figures(tally, num_unanswered, time.perf_counter() - began_s, time.process_time() - cpu_s)
