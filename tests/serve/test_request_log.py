@@ -114,6 +114,18 @@ def test_a_line_tells_who_asked_for_what_and_what_it_took(tmp_path: Path, lines:
     assert "flow" not in missing
 
 
+@pytest.mark.parametrize("lines", [JSONLines], indirect=True)
+def test_lines_of_streams_tell_which_was_made(tmp_path: Path, lines: io.StringIO) -> None:
+    with running(tmp_path, engines=[MODEL]) as server:
+        for _ in range(2):
+            greedy = chat(temperature=0, stream=True)
+            assert ask(server.address, "POST", "/v1/chat/completions", greedy).status == 200
+    first, second = requests_of(lines)
+    assert (first["is_reused"], second["is_reused"]) == (False, True)
+    assert first["num_output_tokens"] > 0
+    assert "num_output_tokens" not in second
+
+
 def test_at_the_level_of_warnings_no_request_is_logged(tmp_path: Path, lines: io.StringIO) -> None:
     logging.getLogger().setLevel(logging.WARNING)
     with running(tmp_path, engines=[MODEL]) as server:

@@ -195,7 +195,7 @@ class LiveHost:
 
     async def close(self) -> None:
         """Let go of all that still runs."""
-        await asyncio.gather(*(flow.close() for flow in self.flows.values()))
+        await asyncio.gather(self.shared.settle(), *(flow.close() for flow in self.flows.values()))
         await self.keep_history()
 
     async def keep_history(self) -> list[str]:

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -35,15 +35,15 @@ from sundog.sched.events import Submit, WorkflowEnded
 from sundog.sched.facts import CallFacts
 from sundog.serve.bodies import json_response, parse_json_body, read_body, received_body
 from sundog.serve.doors.models.asked import AskedHead
-from sundog.serve.doors.models.exchange import JSON, Exchange, message_of
+from sundog.serve.doors.models.exchange import JSON, Exchange
 from sundog.serve.doors.models.forms import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, WireForm
 from sundog.serve.doors.models.kept_responses import KeptResponses
 from sundog.serve.doors.models.own_engines import OwnCall, abilities_of, own_call
 from sundog.serve.doors.models.paying import Payers, Paying
 from sundog.serve.doors.models.programs import ProgramPlace, Programs
 from sundog.serve.doors.models.prompts import prompt_text
-from sundog.serve.doors.models.reply import HeldReply, Reply
-from sundog.serve.doors.models.sharing import sharing_key
+from sundog.serve.doors.models.reply import Reply
+from sundog.serve.doors.models.shared_calls import SharedCalls
 from sundog.serve.guard import accounts_held, owner_of, principal_of
 from sundog.serve.identity import ToldIdentity, told_of
 from sundog.serve.serving import Serving
@@ -63,8 +63,6 @@ FORMS: Mapping[str, WireForm] = {
 }
 OPERATIONS = {COMPLETIONS.path: "text_completion", EMBEDDINGS.path: "embeddings"}
 """By path of a form, what its calls are called in traces; the others are chats."""
-PLAIN: Mapping[str, WireForm] = {form.path: form for form in (CHAT, COMPLETIONS, EMBEDDINGS)}
-"""The forms of servers, by their paths."""
 MAX_WAIT_S = 3_600.0
 """The longest time for which a client's own limit is believed."""
 
@@ -79,6 +77,7 @@ class ModelDoor:
         self._driver = serving.host.driver
         self._programs = Programs()
         self._paying = Paying(serving.host)
+        self._shared = SharedCalls(serving.host.shared, self._engines)
         self._kept = KeptResponses()
         self.routes: list[Route] = []
         for path, form in FORMS.items():
@@ -159,8 +158,9 @@ class ModelDoor:
         is_answered = False
         try:
             within = nullcontext() if told.timeout_s is None else _within(told.timeout_s)
-            async with within, self._paying.payers(asked, told, place, exchange.answer_id) as payers:
-                await self._answered(exchange, pool, told, place, payers)
+            async with within, self._paying.payers(asked, told, place, exchange.answer_id) as held:
+                make = partial(self._made, pool=pool, told=told, place=place, payers=held.payers)
+                await self._shared.answer(exchange, pool, held, make)
             is_answered = not exchange.is_refused
         finally:
             if not is_answered:
@@ -168,25 +168,6 @@ class ModelDoor:
         # Without an answer it may be sent again, and is still bound by the budget of its program.
         if is_answered and told.is_final and told.session:
             await self._end_program(asked.owner, told.session)
-
-    async def _answered(
-        self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace, payers: Payers
-    ) -> None:
-        """Answer by a call of its own, or by one that equal calls have in common."""
-        key = self._key(exchange, pool)
-        if key is None:
-            await self._made(exchange, pool, told, place, payers)
-        else:
-            exchange.notes.is_reused = True
-            make = partial(self._made_to_share, exchange, pool, told, place, payers)
-            found = await self._serving.host.shared.answer(key, str(exchange.chat["model"]), make)
-            await exchange.told_whole(cast(Mapping[str, Any], found))
-
-    def _key(self, exchange: Exchange, pool: str) -> bytes | None:
-        """Return the key of an answer that equal calls have in common; None for a stream, which is sent as it comes."""
-        if exchange.is_streamed:
-            return None
-        return sharing_key(exchange.form.path, exchange.chat, self._engines.identity(pool))
 
     async def _made(
         self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace, payers: Payers
@@ -209,16 +190,6 @@ class ModelDoor:
             return nullcontext()
         operation = OPERATIONS.get(exchange.form.path, "chat")
         return tracing.model_call(operation, exchange.headers, place.program, exchange.notes.is_of_trace)
-
-    async def _made_to_share(
-        self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace, payers: Payers
-    ) -> tuple[object, Usage | None]:
-        """Return the completion of a call, and its tokens; Refusal where a server says that it is wrong."""
-        held = HeldReply()
-        usage = await self._made(exchange.held(PLAIN[exchange.form.path], held), pool, told, place, payers)
-        if held.status != 200:
-            raise Refusal(held.status, message_of(held.body), is_final=True)
-        return from_json(held.body), usage
 
     def _exchange(
         self, form: WireForm, raw: bytes, body: Any, chat: Mapping[str, Any], asked: AskedHead, reply: Reply
@@ -248,7 +219,7 @@ class ModelDoor:
         kind, options = opened(self._engines.block(pool))
         head = AnswerHead(exchange.answer_id, exchange.created, str(exchange.chat.get("model")))
         is_chat = exchange.form is not COMPLETIONS
-        own = own_call(exchange.chat, head, abilities_of(kind, options), is_chat=is_chat)
+        own = own_call(exchange.own_chat, head, abilities_of(kind, options), is_chat=is_chat)
         return partial(self._generate, exchange, own), own.request
 
     async def _generate(

@@ -7,10 +7,11 @@ attempt that fails before the answer has begun may be made again elsewhere; one 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, cast
 
 from pydantic_core import from_json, to_json
 
@@ -25,6 +26,7 @@ from sundog.serve.doors.models.reply import Reply
 from sundog.serve.seeing.request_log import RequestNotes
 from sundog.serve.wire.errors import Refusal
 from sundog.serve.wire.pass_through import answer_headers, asks_for_usage, forwarded_body, with_usage
+from sundog.serve.wire.replays.telling import replayed_chunks
 from sundog.serve.wire.sse import ChunkReader
 from sundog.serve.wire.stream_scan import StreamScan
 from sundog.store.store import NO_USAGE
@@ -32,6 +34,8 @@ from sundog.transport.answer import StreamedAnswer
 
 MAX_ANSWER_BYTES = 256 * 2**20
 MAX_ERROR_BYTES = 2**20
+FINISH_S = 0.1
+"""A server may leave a stream open after its end."""
 JSON = {"content-type": "application/json"}
 
 
@@ -70,6 +74,8 @@ class Exchange:
     notes: RequestNotes
     #: As it is estimated for the core.
     num_prompt_tokens: int = 0
+    #: Its stream tells of tokens, whatever the client wants: others read it too.
+    keeps_usage: bool = False
     stream: FormStream = field(init=False)
     #: A server behind this one has said that the request is wrong, and the client was told so.
     is_refused: bool = False
@@ -86,7 +92,8 @@ class Exchange:
                 if answer.status >= 400:
                     return await self._wrong(answer)
                 if self.is_streamed:
-                    return await self._passed_stream(answer, submit, hides_usage=self._hides_usage(engine))
+                    hides_usage = self._adds_usage(engine) and not self.keeps_usage
+                    return await self._passed_stream(answer, submit, hides_usage=hides_usage)
                 return await self._passed_whole(answer)
         except EngineError as error:
             raise self._final_once_begun(error) from error.__cause__
@@ -121,7 +128,30 @@ class Exchange:
     def held(self, form: WireForm, reply: Reply) -> Exchange:
         """Return the same exchange in the form of a server, with its answer for `reply`."""
         raw = self.raw if self.form.is_plain else to_json(self.chat)
-        return replace(self, form=form, raw=raw, body=self.chat, reply=reply)
+        return replace(self, form=form, raw=raw, body=self.chat, reply=reply, keeps_usage=self.is_streamed)
+
+    @property
+    def own_chat(self) -> Mapping[str, Any]:
+        """Return the chat as an engine of this process is asked."""
+        return {**self.chat, "stream_options": {"include_usage": True}} if self.keeps_usage else self.chat
+
+    @property
+    def has_begun(self) -> bool:
+        """Return whether the client has got a part of the answer."""
+        return self.reply.has_begun
+
+    async def read_whole(self, answer: object) -> None:
+        """Send a completion that is there as a stream in the client's form."""
+        completion = cast(Mapping[str, Any], answer)
+        has_usage = asks_for_usage(self.chat)
+        chunks = replayed_chunks(completion, has_usage=has_usage) if self.form.is_plain else [completion]
+        await self._begin()
+        await self.reply.pieces(told for chunk in chunks for told in self.stream.feed(chunk))
+        await self._end()
+
+    async def read_pieces(self, pieces: AsyncIterator[bytes]) -> None:
+        """Send a stream that others read too, in the client's form."""
+        await self._sent_stream(pieces, StreamScan(), hides_usage=not asks_for_usage(self.chat))
 
     async def told_whole(self, completion: Mapping[str, Any]) -> None:
         """Send a whole answer in the client's form."""
@@ -142,23 +172,41 @@ class Exchange:
         if engine.added_fields:
             raw = json.dumps({**self.chat, **engine.added_fields}).encode()
         sent = forwarded_body(raw, self.chat, model=engine.model)
-        if not self._hides_usage(engine):
+        if not self._adds_usage(engine):
             return sent
         return with_usage(sent, {**self.chat, **engine.added_fields, "model": engine.model})
 
-    def _hides_usage(self, engine: ForwardingEngine) -> bool:
-        """Return whether the server tells of a stream's tokens for this process alone."""
+    def _adds_usage(self, engine: ForwardingEngine) -> bool:
+        """Return whether the server is asked for a stream's tokens though the client does not ask."""
         return self.is_streamed and not asks_for_usage(self.chat) and "stream_options" not in engine.added_fields
 
     async def _passed_stream(
         self, answer: StreamedAnswer, submit: Submit, *, hides_usage: bool
     ) -> Success[Usage | None]:
-        scan, reader = StreamScan(), ChunkReader()
-        is_plain, is_first = self.form.is_plain, True
-        async for piece in answer:
+        scan = StreamScan()
+        await self._sent_stream(answer, scan, partial(self._first, submit), hides_usage=hides_usage)
+        if not self.reply.has_begun:
+            raise BadResponse("the server's stream has no events", retryable=True)
+        if self.reply.is_done:
+            await answer.finish(FINISH_S)
+        ended = scan.end()
+        usage = self._usage(ended.usage)
+        return Success(usage, usage)
+
+    async def _sent_stream(
+        self,
+        pieces: AsyncIterator[bytes],
+        scan: StreamScan,
+        on_first: Callable[[], None] = lambda: None,
+        *,
+        hides_usage: bool,
+    ) -> None:
+        """Send a stream, if it has any pieces."""
+        reader, is_plain, is_first = ChunkReader(), self.form.is_plain, True
+        async for piece in pieces:
             if is_first:
                 is_first = False
-                self._first(submit)
+                on_first()
                 await self._begin()
             if is_plain and hides_usage:
                 if shown := scan.passed(piece):
@@ -167,10 +215,12 @@ class Exchange:
             scan.feed(piece)
             if is_plain:
                 await self.reply.piece(piece)
+                if self.reply.is_done:
+                    break
             else:
                 await self.reply.pieces(told for chunk in reader.feed(piece) for told in self.stream.feed(chunk))
         if is_first:
-            raise BadResponse("the server's stream has no events", retryable=True)
+            return
         if is_plain:
             if hides_usage and (shown := scan.last()):
                 await self.reply.piece(shown)
@@ -178,9 +228,6 @@ class Exchange:
         else:
             await self.reply.pieces(told for chunk in reader.end() for told in self.stream.feed(chunk))
             await self._end()
-        ended = scan.end()
-        usage = self._usage(ended.usage)
-        return Success(usage, usage)
 
     async def _passed_whole(self, answer: StreamedAnswer) -> Success[Usage | None]:
         body = await answer.read(MAX_ANSWER_BYTES)

@@ -29,10 +29,39 @@ PICTURE_TOKENS = 1_445
 """A picture of eight tiles, the largest that servers of this kind look at; it is a guess."""
 MAX_COUNTED_TOKENS = 10**10
 """No call has as many; sums of more would not fit into the store."""
-NOBODY = nullcontext[Payers](())
-"""The payers of a request without limits."""
 _PICTURES = ("image_url", "input_image", "image")
 _LIMITS = ("max_completion_tokens", "max_tokens")
+
+
+class HeldPayers:
+    """The payers of one request, until nobody needs them any more: they are held as a context by the request itself,
+    and by a call that goes on for others when that has ended. `left`: what is to be closed then, None for nothing."""
+
+    def __init__(self, payers: Payers, left: AsyncExitStack | None = None) -> None:
+        self.payers = payers
+        self._left = left
+        self._num_holding = 0
+
+    async def __aenter__(self) -> HeldPayers:
+        self.hold()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.let_go()
+
+    def hold(self) -> None:
+        """Keep them; `let_go` must follow."""
+        self._num_holding += 1
+
+    async def let_go(self) -> None:
+        """Close them, where nobody else holds them."""
+        self._num_holding -= 1
+        if not self._num_holding and self._left is not None:
+            await self._left.aclose()
+
+
+NOBODY = nullcontext(HeldPayers(()))
+"""The payers of a request without limits."""
 
 
 class Paying:
@@ -45,7 +74,7 @@ class Paying:
 
     def payers(
         self, asked: AskedHead, told: ToldIdentity, place: ProgramPlace, request_id: str
-    ) -> AbstractAsyncContextManager[Payers]:
+    ) -> AbstractAsyncContextManager[HeldPayers]:
         """Return the context in which a request is answered; it gives who pays: the key and its tenant, the program and
         the one at the root of its parents, and the request itself, as far as they have limits."""
         limits = (told.budget_usd, told.max_usd, told.max_tokens)
@@ -56,7 +85,7 @@ class Paying:
     @asynccontextmanager
     async def _entered(
         self, asked: AskedHead, told: ToldIdentity, place: ProgramPlace, request_id: str
-    ) -> AsyncIterator[Payers]:
+    ) -> AsyncIterator[HeldPayers]:
         if told.budget_usd is not None and not told.session:
             what = "the budget is that of a program, and this request does not name one"
             raise wrong_request(BUDGET_NAME, what, hint="send x-session-id too, or x-sundog-max-usd for one request")
@@ -71,7 +100,9 @@ class Paying:
                 self._accounts.open(request, SpendingLimits(told.max_usd, told.max_tokens), is_kept=False)
                 stack.push_async_callback(self._accounts.close, request)
                 payers += (request,)
-            yield payers
+            held = HeldPayers(payers, stack.pop_all())
+        async with held:
+            yield held
 
     def payment(
         self, payers: Payers, pool: str, engine: Engine, body: Mapping[str, Any], request: GenerateRequest | None

@@ -6,8 +6,12 @@ Owns whether the answer has begun: until then it may still become an error with 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from starlette.types import Message, Send
+
+from sundog.live.shared_streams import SharedStream
+from sundog.serve.wire.replays.joining import CompletionJoiner
 
 EVENT_STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -25,6 +29,8 @@ class Reply:
         self.has_begun = False
         #: Nothing more is sent: its client is free to go.
         self.has_ended = False
+        #: The end of a stream has been sent, and what comes behind it is not wanted.
+        self.is_done = False
 
     async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         """Send an answer that is all there."""
@@ -70,6 +76,32 @@ class HeldReply(Reply):
     async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         self.has_begun = self.has_ended = True
         self.status, self.body, self.headers = status, body, headers
+
+
+class SharedReply(HeldReply):
+    """This class hands the pieces of a stream to whoever shares it, and joins them into the whole answer; what is no
+    stream is held."""
+
+    def __init__(self, stream: SharedStream) -> None:
+        super().__init__()
+        self._stream = stream
+        self._joiner = CompletionJoiner()
+
+    async def begin_stream(self) -> None:
+        self.has_begun = True
+
+    async def piece(self, piece: bytes) -> None:
+        self._joiner.feed(piece)
+        # Clients leave as soon as they have read the end.
+        self._stream.is_whole = self.is_done = self._joiner.is_done
+        self._stream.add(piece)
+
+    async def end_stream(self) -> None:
+        """Wait for nothing: the stream ends with its call."""
+
+    def joined(self) -> Mapping[str, Any] | None:
+        """Return the whole answer, None where nobody knows how to say it."""
+        return self._joiner.end()
 
 
 async def _to_nobody(message: Message) -> None:
