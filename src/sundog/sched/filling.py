@@ -145,6 +145,9 @@ class Filler:
     def _take_over(self, pool: Pool, free: Sequence[ReplicaView]) -> bool:
         """Return whether one of the free replicas, for which nothing waits, has got what had come to wait too long
         elsewhere."""
+        if len(free) == len(pool.replicas):
+            # None has what another one could take over.
+            return False
         taker = min(free, key=lambda one: one.load)
         self._sched.least_load = taker.load
         fullest = max(pool.replicas, key=lambda one: (one.num_waiting > 0, one.load))

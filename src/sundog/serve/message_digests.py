@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -30,36 +30,39 @@ def digest_after(digest: bytes, message: Any) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _of_scope(scope: str) -> bytes:
-    return _state(scope.encode("utf-8", "surrogatepass"))
+    return _state([scope.encode("utf-8", "surrogatepass")])
 
 
 def _next(digest: bytes, message: Any) -> bytes:
-    return _state(digest, *_said(message))
+    return _state([digest, *_said(message)])
 
 
-def _state(*parts: bytes) -> bytes:
-    framed = b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
-    return blake2b(framed, digest_size=16).digest()
+def _state(parts: Sequence[bytes]) -> bytes:
+    state = blake2b(digest_size=16)
+    for part in parts:
+        state.update(len(part).to_bytes(8, "big"))
+        state.update(part)
+    return state.digest()
 
 
-def _said(message: Any) -> Iterator[bytes]:
-    """Yield the role, the content and the calls of a message."""
+def _said(message: Any) -> list[bytes]:
+    """Return the role, the content and the calls of a message."""
     if not isinstance(message, Mapping):
-        yield _canonical(message)
-        return
+        return [_canonical(message)]
     role = message.get("role")
     role = "system" if role == "developer" else role
-    yield role.encode("utf-8", "surrogatepass") if isinstance(role, str) else _canonical(role)
     content = message.get("content")
     text = _text(content)
     if text is None:
-        yield b"parts" + _canonical(content)
+        said = b"parts" + _canonical(content)
     else:
         text = _BILLING_LINE.sub("", text) if role == "system" else text
-        yield text.strip().encode("utf-8", "surrogatepass")
+        said = text.strip().encode("utf-8", "surrogatepass")
+    parts = [role.encode("utf-8", "surrogatepass") if isinstance(role, str) else _canonical(role), said]
     calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, list) else ():
-        yield _call(call)
+    if isinstance(calls, list):
+        parts += map(_call, calls)
+    return parts
 
 
 def _text(content: Any) -> str | None:

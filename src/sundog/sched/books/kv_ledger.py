@@ -40,7 +40,7 @@ class KVLedger:
 
     def num_further_tokens(self, key: tuple[int, ...], num_prompt_tokens: int, num_other_tokens: int) -> int:
         """Return what a prompt with this key, and an answer of `num_other_tokens`, would add."""
-        num_held = sum(block in self._blocks for block in key)
+        num_held = sum(map(self._blocks.__contains__, key))
         return num_prompt_tokens + num_other_tokens - num_held * block_tokens(key, num_prompt_tokens)
 
     def num_other_tokens(self, owner: str) -> int:

@@ -78,7 +78,7 @@ class PrefixOrder:
         num_known = next((number for number, block in enumerate(key) if block not in self._numbers), len(key))
         if num_known:
             self._repeated.add(key[num_known - 1])
-        found = tuple(self._numbers[block] if block in self._numbers else self._add(block) for block in key)
+        found = tuple([self._numbers[block] if block in self._numbers else self._add(block) for block in key])
         while len(self._numbers) > self._max_blocks:
             self._repeated.discard(self._numbers.popitem(last=False)[0])
         return found

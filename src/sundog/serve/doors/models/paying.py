@@ -77,10 +77,10 @@ class Paying:
     ) -> AbstractAsyncContextManager[HeldPayers]:
         """Return the context in which a request is answered; it gives who pays: the key and its tenant, the program and
         the one at the root of its parents, and the request itself, as far as they have limits."""
-        limits = (told.budget_usd, told.max_usd, told.max_tokens)
-        if asked.principal is None and not self._budgets.are_any and all(limit is None for limit in limits):
-            return NOBODY
-        return self._entered(asked, told, place, request_id)
+        tells_limits = told.budget_usd is not None or told.max_usd is not None or told.max_tokens is not None
+        if tells_limits or asked.principal is not None or self._budgets.are_any:
+            return self._entered(asked, told, place, request_id)
+        return NOBODY
 
     @asynccontextmanager
     async def _entered(

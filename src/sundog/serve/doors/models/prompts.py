@@ -5,37 +5,34 @@ Owns which fields a model reads. Never judges them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 
 def prompt_text(body: Mapping[str, Any]) -> str:
     """Return what a model reads of a body, as one text: tools first, then its messages, or its prompt or input. What is
     wrong in it is left out."""
-    return "".join(_parts(body))
-
-
-def _parts(body: Mapping[str, Any]) -> Iterator[str]:
+    parts: list[str] = []
     if tools := body.get("tools"):
-        yield f"{tools}\n"
+        parts.append(f"{tools}\n")
     messages = body.get("messages")
     if not isinstance(messages, list):
-        yield from _texts(body.get("prompt", body.get("input")))
-        return
+        return "".join([*parts, _text(body.get("prompt", body.get("input")))])
     for message in messages:
         if isinstance(message, dict):
-            yield f"{message.get('role')}\n"
-            yield from _texts(message.get("content"))
+            content = message.get("content")
+            parts.append(f"{message.get('role')}\n")
+            parts.append(content if isinstance(content, str) else _text(content))
             if calls := message.get("tool_calls"):
-                yield str(calls)
-            yield "\n"
+                parts.append(str(calls))
+            parts.append("\n")
+    return "".join(parts)
 
 
-def _texts(content: Any) -> Iterator[str]:
+def _text(content: Any) -> str:
     if isinstance(content, str):
-        yield content
-    elif isinstance(content, list):
-        for part in content:
-            text = part.get("text") if isinstance(part, dict) else part
-            if isinstance(text, str):
-                yield text
+        return content
+    if not isinstance(content, list):
+        return ""
+    texts = [part.get("text") if isinstance(part, dict) else part for part in content]
+    return "".join([text for text in texts if isinstance(text, str)])
