@@ -5,13 +5,8 @@ Owns the grammar text (EBNF as xgrammar reads it). Never runs it.
 Two reasons for a grammar of our own. A small model offered white space between the parts of a JSON answer fills the
 answer with it until `max_tokens`, and openvino-genai has no switch against that. And a string without a bound may never
 end. So every part gets a share of the token budget, and strings, lists and numbers without a bound get one from their
-share. Text is counted at two characters a token: prose takes about half of it, and a model that falls into digits can
-still run out. Of a number each character is counted as a token.
-
-The form of the rules follows what the sampler can check quickly: a counted repetition is fast up to 127 and very slow
-beyond, and so is whatever can be read in two ways. Nested options are fast at run time but cost about 7 ms a character
-to compile, once. Hence three forms of a string: counted, nested, and for the longest counted in bounded words. So a
-string of moderate budget has at most 512 characters; long texts are better asked for without a schema.
+share. Of a number each character is counted as a token; text_rules says how strings are counted. A model that falls
+into digits can still run out.
 """
 
 from __future__ import annotations
@@ -30,94 +25,68 @@ from sundog.engines.structured.json_schema import (
     StringSchema,
     read_schema,
 )
+from sundog.engines.structured.text_rules import (
+    JSON_CHARACTERS_PER_TOKEN,
+    MAX_REPEAT,
+    MIN_TEXT_TOKENS,
+    TextRules,
+    counted,
+)
 from sundog.errors import BadResponse
 
 DEFAULT_TOKENS = 1024
-JSON_CHARACTERS_PER_TOKEN = 2
-MAX_REPEAT = 127
-MAX_NESTED = 512
-MAX_WORD = 24
-# From here on words hold more text than nested characters, though most words are shorter than they may be.
-MIN_WORDS_CHARACTERS = 2000
 MAX_ITEMS = 16
 MAX_DIGITS = 15
 MAX_DECIMALS = 6
-MIN_TEXT_TOKENS = 8
-
-BASE_RULES = (
-    r"""
-char ::= [^"\\\x00-\x1f] | "\\" ["\\/bfnrt]
-letter ::= [^ "\\\x00-\x1f] | "\\" ["\\/bfnrt]
-word ::= """
-    f"letter{{0,{MAX_WORD}}}"
-)
 
 
 @lru_cache(maxsize=256)
 def compact_grammar(schema_text: str, max_tokens: int | None) -> str:
     """Return the grammar of a schema for answers of at most `max_tokens`; BadResponse for a schema outside the
     subset."""
-    return f"root ::= {_rule(read_schema(schema_text), max_tokens or DEFAULT_TOKENS)}{BASE_RULES}"
+    rules = TextRules()
+    return f"root ::= {_rule(read_schema(schema_text), max_tokens or DEFAULT_TOKENS, rules)}{rules.text()}"
 
 
-def _rule(shape: AnswerSchema, budget: int) -> str:
+def _rule(shape: AnswerSchema, budget: int, rules: TextRules) -> str:
     match shape:
         case LiteralSchema(texts=texts):
             return _any_of([_quote(text) for text in texts])
         case NumberSchema():
             return _number(shape, budget)
         case StringSchema():
-            return _text(shape, budget)
+            return rules.name(shape, budget)
         case ArraySchema():
-            return _items(shape, budget)
+            return _items(shape, budget, rules)
         case ObjectSchema():
-            return _fields(shape, budget)
+            return _fields(shape, budget, rules)
         case AnyOfSchema(options=options):
-            return _any_of([_rule(option, budget) for option in options])
+            return _any_of([_rule(option, budget, rules) for option in options])
 
 
-def _fields(shape: ObjectSchema, budget: int) -> str:
+def _fields(shape: ObjectSchema, budget: int, rules: TextRules) -> str:
     keys = [f"{json.dumps(name, ensure_ascii=False)}:" for name, _ in shape.fields]
     elastic = [one for _, one in shape.fields if _is_elastic(one)]
     spare = budget - _least_tokens(shape) + sum(map(_least_tokens, elastic))
     numbers = [min(_most_tokens(one), spare // len(elastic)) for one in elastic if isinstance(one, NumberSchema)]
     share = (spare - sum(numbers)) // max(len(elastic) - len(numbers), 1)
     budgets = (spare // len(elastic) if isinstance(one, NumberSchema) and elastic else share for _, one in shape.fields)
-    parts = [_rule(one, tokens) for (_, one), tokens in zip(shape.fields, budgets, strict=True)]
+    parts = [_rule(one, tokens, rules) for (_, one), tokens in zip(shape.fields, budgets, strict=True)]
     pairs = [f"{_quote(('{' if i == 0 else ',') + keys[i])} {part}" for i, part in enumerate(parts)]
     return f"({' '.join(pairs)} {_quote('}')})"
 
 
-def _items(shape: ArraySchema, budget: int) -> str:
+def _items(shape: ArraySchema, budget: int, rules: TextRules) -> str:
     if shape.max_items == 0:
         return _quote("[]")
     if shape.min_items > min(MAX_REPEAT, shape.max_items or MAX_REPEAT):
         raise BadResponse(f"this engine cannot generate lists of {shape.min_items} items", hint="ask for fewer")
     fitting = budget // (_least_tokens(shape.item) + 1)
     most = max(shape.min_items, min(shape.max_items or MAX_ITEMS, MAX_REPEAT, fitting), 1)
-    item = _rule(shape.item, budget // most - 1)
-    more = _repeat(f"{_quote(',')} {item}", max(shape.min_items - 1, 0), most - 1)
+    item = _rule(shape.item, budget // most - 1, rules)
+    more = counted(f"{_quote(',')} {item}", max(shape.min_items - 1, 0), most - 1)
     filled = f"{_quote('[')} {item} {more} {_quote(']')}"
     return f"({filled})" if shape.min_items else _any_of([_quote("[]"), filled])
-
-
-def _text(shape: StringSchema, budget: int) -> str:
-    least, budget = shape.min_length, max(budget, MIN_TEXT_TOKENS)
-    most = max(least, min(budget * JSON_CHARACTERS_PER_TOKEN, shape.max_length or budget * JSON_CHARACTERS_PER_TOKEN))
-    if least > MAX_REPEAT or least > (shape.max_length or least):
-        raise BadResponse(f"this engine cannot generate strings of at least {least} characters", hint="ask for fewer")
-    if shape.max_length == 0:
-        return _quote('""')
-    if most <= MAX_REPEAT:
-        body = _repeat("char", least, most)
-    elif most < MIN_WORDS_CHARACTERS:
-        num_free = min(most, MAX_NESTED) - least
-        body = f"{_repeat('char', least, least)} {'(char ' * num_free}{')?' * num_free}"
-    else:
-        num_words = min((most - least + 1) // (MAX_WORD + 1), MAX_REPEAT)
-        more = _repeat('" " word', 0, num_words - 1)
-        body = f"{_repeat('char', least, least)} word {more}"
-    return f'("\\"" {body} "\\"")'
 
 
 def _number(shape: NumberSchema, budget: int) -> str:
@@ -224,10 +193,6 @@ def _is_elastic(shape: AnswerSchema) -> bool:
 
 def _any_of(rules: list[str]) -> str:
     return f"({' | '.join(rules)})"
-
-
-def _repeat(rule: str, least: int, most: int) -> str:
-    return f"({rule}){{{least},{most}}}" if most else ""
 
 
 def _quote(text: str) -> str:
