@@ -12,7 +12,12 @@ from typing import Any
 import openai
 import pytest
 
+from sundog.serve.app import open_app
 from sundog.serve.batches import shelf
+from sundog.serve.batches.quota import FileQuota
+from sundog.serve.wire.errors import Refusal
+from sundog.store.files import FileBook
+from sundog.store.store import Store
 from tests.serve.asking import Heard, ask
 from tests.serve.keyed import added
 from tests.serve.running import Running, running
@@ -165,3 +170,51 @@ def test_lists_that_are_asked_for_wrongly_are_refused(server: Running, path: str
 def kept_files(server: Running) -> list[str]:
     folder = server.serving.config.state_dir / "files"
     return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+
+def test_the_files_of_a_key_have_a_bound_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(open_app.__wrapped__.__kwdefaults__, "max_kept_bytes", 1000)  # type: ignore[attr-defined]  # its default
+    keys = [{"x-api-key": added(tmp_path, name)} for name in ("ours", "theirs")]
+
+    def send(server: Running, num_bytes: int, key: dict[str, str]) -> Heard:
+        return ask(server.address, "POST", "/v1/files", form(BATCH, file=b"x" * num_bytes), FORM | key)
+
+    with running(tmp_path, (), MODELS) as server:
+        first = send(server, 600, keys[0])
+        assert first.status == 200
+        heard = send(server, 401, keys[0])
+        assert (heard.status, heard.body["error"]["code"]) == (413, "file_quota_exceeded")
+        assert "600 of 1,000 bytes" in heard.body["error"]["message"]
+        assert "--file-quota" in heard.body["error"]["message"]
+        assert heard.headers["x-should-retry"] == "false"
+        assert len(kept_files(server)) == 1, "nothing is left of it"
+        assert send(server, 1000, keys[1]).status == 200, "another key has files of its own"
+        assert send(server, 400, keys[0]).status == 200
+    with running(tmp_path, (), MODELS) as server:
+        assert send(server, 1, keys[0]).status == 413
+        assert ask(server.address, "DELETE", f"/v1/files/{first.body['id']}", None, keys[0]).status == 200
+        assert send(server, 600, keys[0]).status == 200
+
+
+def test_files_that_come_at_once_have_no_more_room_together(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    quota = FileQuota(FileBook(store), 1000)
+    with quota.coming("", 0) as one, quota.coming("", 0) as two:
+        one.take(700)
+        two.take(300)
+        with pytest.raises(Refusal, match="have 700 of 1,000 bytes"):
+            two.take(1)
+        one.is_kept = True
+        with pytest.raises(Refusal), quota.coming("", 1):
+            """It is refused before its first byte, by what its client says."""
+    with quota.coming("", 1000) as three:
+        three.take(1000)
+    store.close()
+
+
+def test_a_file_that_is_told_to_be_too_long_is_refused_before_it_comes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(Refusal) as refused, FileQuota(FileBook(store), 1000).coming("", 1001):
+        """Nothing of it is read."""
+    assert (refused.value.status, refused.value.code) == (413, "file_quota_exceeded")
+    store.close()

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from sundog.access.api_keys import APIKeys
 from sundog.errors import SundogError
 from sundog.serve.batches.batches import open_batches
+from sundog.serve.batches.quota import MAX_KEPT_BYTES
 from sundog.serve.batches.shelf import FileShelf
 from sundog.serve.bodies import json_response
 from sundog.serve.doors.batches import BatchDoor
@@ -42,10 +43,15 @@ log = logging.getLogger("sundog.serve")
 
 @asynccontextmanager
 async def open_app(
-    serving: Serving, *, has_batches: bool = True, allowed_hosts: Iterable[str] = ()
+    serving: Serving,
+    *,
+    has_batches: bool = True,
+    allowed_hosts: Iterable[str] = (),
+    max_kept_bytes: int = MAX_KEPT_BYTES,
 ) -> AsyncIterator[Starlette]:
     """Yield the ASGI application of what is served. `has_batches`: it takes batches, and works on those of the state
-    folder until the context ends; `allowed_hosts`: the names that it answers to without keys, beside this machine's."""
+    folder until the context ends; `allowed_hosts`: the names that it answers to without keys, beside this machine's;
+    `max_kept_bytes`: those of the files of one key."""
     models = ModelDoor(serving)
     doors = (models, FlowDoor(serving), DescriptionDoor(serving), HealthDoor(serving), SeeingDoor(serving))
     routes = [route for door in doors for route in door.routes]
@@ -53,7 +59,9 @@ async def open_app(
         if has_batches:
             shelf = FileShelf(serving.config.state_dir)
             batches = await stack.enter_async_context(open_batches(serving, models, shelf))
-            routes += FileDoor(serving, shelf, batches).routes + BatchDoor(batches, serving.loaded).routes
+            routes += (
+                FileDoor(serving, shelf, batches, max_kept_bytes).routes + BatchDoor(batches, serving.loaded).routes
+            )
         yield _application(routes, serving.host.store, allowed_hosts)
 
 

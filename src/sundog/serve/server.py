@@ -24,6 +24,7 @@ from sundog.errors import ConfigError
 from sundog.host.beside import beside
 from sundog.ir.logical import EngineBlock
 from sundog.serve.app import make_watch_app, open_app
+from sundog.serve.batches.quota import MAX_KEPT_BYTES
 from sundog.serve.connections.bounded import BoundedConfig, look_at_connections
 from sundog.serve.connections.files import allowed_files
 from sundog.serve.connections.limits import ConnectionLimits
@@ -56,6 +57,8 @@ class ListenOptions:
     is_traced: bool = False
     #: The names that it answers to without keys, beside those of this machine.
     allowed_hosts: tuple[str, ...] = ()
+    #: The files of one key have so many bytes together at most.
+    max_kept_bytes: int = MAX_KEPT_BYTES
     #: The limits of its connections.
     limits: ConnectionLimits = DEFAULT_LIMITS
 
@@ -72,7 +75,7 @@ async def serve_flows(
             open_serving(config, paths, options.engines, traces) as serving,
             beside(serving.look_for_changes()),
             beside(serving.keep_plans_fresh()),
-            open_app(serving, allowed_hosts=options.allowed_hosts) as app,
+            open_app(serving, allowed_hosts=options.allowed_hosts, max_kept_bytes=options.max_kept_bytes) as app,
         ):
             server = _Server(_configured(app, limits))
             stop = asyncio.Event()

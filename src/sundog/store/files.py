@@ -73,6 +73,12 @@ class FileBook:
         """Return at most `limit` files whose time is over, in the order of their ids, those behind `after`."""
         return self._select("where expires_at <= ? and file_id > ? order by file_id limit ?", (now, after, limit))
 
+    def num_bytes(self, principal: str) -> int:
+        """Return how many bytes the files of somebody have, also those whose time is over and that are there still."""
+        query = "select coalesce(sum(num_bytes), 0) from files where principal = ?"
+        ((found,),) = self._store.select(query, (principal,))
+        return int(found)
+
     def is_kept(self, file_id: str) -> bool:
         """Return whether a file has this id, whosever it is."""
         return bool(self._store.select("select 1 from files where file_id = ?", (file_id,)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,6 +44,10 @@ _AllowedHosts = Annotated[
         show_default=False,
     ),
 ]
+_FileQuota = Annotated[
+    float, typer.Option(metavar="GIB", min=0.0, help="GiB that the files of one key have together at most.")
+]
+_GIB = 2**30
 
 
 def serve(
@@ -64,6 +69,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8321,
     allowed_hosts: _AllowedHosts = [],  # noqa: B006 - typer reads the default, nobody changes it
+    file_quota: _FileQuota = 16.0,
     drain: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.0, help="Longest wait for accepted work when asked to stop.")
     ] = 30.0,
@@ -87,15 +93,15 @@ def serve(
         raise ConfigError(f"serving needs the package {error.name}, which is not installed", hint=hint) from error
     config = read_config(state)
     set_up_logs(log_format, log_level, config.secrets.redact)
+    options = ListenOptions(host, port, allowed_hosts=tuple(allowed_hosts))
     if watch is not None:
         _refuse_with_watch(flows, engines)
         run_id = meant_run(config.state_dir, watch)
-        shown = ListenOptions(host, port, allowed_hosts=tuple(allowed_hosts))
-        asyncio.run(serve_watched(config, run_id, shown, partial(_say_watched, run_id)))
+        asyncio.run(serve_watched(config, run_id, options, partial(_say_watched, run_id)))
         return
     blocks = () if engines is None else load_engines(engines)
-    is_traced = is_wanted(os.environ, is_said=otel)
-    options = ListenOptions(host, port, blocks, drain, is_traced=is_traced, allowed_hosts=tuple(allowed_hosts))
+    is_traced, max_kept_bytes = is_wanted(os.environ, is_said=otel), int(file_quota * _GIB)
+    options = replace(options, engines=blocks, drain_s=drain, is_traced=is_traced, max_kept_bytes=max_kept_bytes)
     paths = [path / "flow.yaml" if path.is_dir() else path for path in flows]
     asyncio.run(serve_flows(config, paths, options, _say_ready))
 

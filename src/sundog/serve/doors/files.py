@@ -14,6 +14,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sundog.serve.batches.batches import Batches
+from sundog.serve.batches.quota import ComingFile, FileQuota
 from sundog.serve.batches.shelf import FileShelf, IncomingFile
 from sundog.serve.bodies import json_response
 from sundog.serve.guard import owner_of
@@ -43,11 +44,13 @@ BYTES = "application/octet-stream"
 class FileDoor:
     """This class takes, shows and gives files."""
 
-    def __init__(self, serving: Serving, shelf: FileShelf, batches: Batches) -> None:
+    def __init__(self, serving: Serving, shelf: FileShelf, batches: Batches, max_kept_bytes: int) -> None:
+        """`max_kept_bytes`: those of the files of one key together."""
         self._serving = serving
         self._shelf = shelf
         self._batches = batches
         self._files = batches.files
+        self._quota = FileQuota(self._files, max_kept_bytes)
         self.routes = [
             Route("/v1/files", self.post, methods=["POST"]),
             Route("/v1/files", self.list, methods=["GET"]),
@@ -58,17 +61,19 @@ class FileDoor:
 
     async def post(self, request: Request) -> Response:
         """Take a file: it is on the disk before this is answered."""
-        self._check(request)
+        told_bytes = self._check(request)
+        owner = owner_of(request.scope)
         file_id, now = f"file-{uuid.uuid4().hex}", time.time()
         form = FormReader(request.headers.get("content-type", ""))
-        with self._shelf.receiving(file_id) as incoming:
-            await _receive(request, form, incoming)
+        with self._quota.coming(owner, told_bytes - FORM_BYTES) as coming, self._shelf.receiving(file_id) as incoming:
+            await _receive(request, form, incoming, coming)
             expires_s = read_expiry(form.fields)
             await incoming.keep()
             expires_at = None if expires_s is None else now + expires_s
-            of = (owner_of(request.scope), BATCH, form.filename or file_id)
+            of = (owner, BATCH, form.filename or file_id)
             file = KeptFile(file_id, *of, incoming.num_bytes, now, expires_at)
             await self._files.put(file)
+            coming.is_kept = True
         return json_response(self._document(file))
 
     async def list(self, request: Request) -> Response:
@@ -108,13 +113,17 @@ class FileDoor:
         await self._batches.delete(file)
         return json_response({"id": file.file_id, "object": "file", "deleted": True})
 
-    def _check(self, request: Request) -> None:
+    def _check(self, request: Request) -> int:
+        """Return how long a request says that it is, 0 where it does not; Refusal where it is too long, or comes too
+        late."""
         if self._serving.is_stopping:
             raise Refusal(503, "the server is stopping", code="stopping", retry_after_s=1.0)
         told = request.headers.get("content-length", "")
-        if told.isdigit() and int(told) > self._shelf.max_bytes + FORM_BYTES:
+        num_bytes = int(told) if told.isdigit() else 0
+        if num_bytes > self._shelf.max_bytes + FORM_BYTES:
             what = f"the file is larger than the {self._shelf.max_bytes:,} bytes that this server takes"
             raise Refusal(413, what, param="file", code="file_too_large", is_final=True)
+        return num_bytes
 
     def _file(self, request: Request) -> KeptFile:
         file_id = request.path_params["id"]
@@ -134,7 +143,7 @@ class FileDoor:
             number = found[-1][0]
 
 
-async def _receive(request: Request, form: FormReader, incoming: IncomingFile) -> None:
+async def _receive(request: Request, form: FormReader, incoming: IncomingFile, coming: ComingFile) -> None:
     """Read a form to its end, and its file to the disk."""
     num_bytes, more_follow = 0, True
     while more_follow:
@@ -144,6 +153,7 @@ async def _receive(request: Request, form: FormReader, incoming: IncomingFile) -
         piece = message.get("body", b"")
         num_bytes += len(piece)
         for part in form.feed(piece):
+            coming.take(len(part))
             await incoming.write(part)
         if num_bytes > incoming.num_bytes + FORM_BYTES:
             raise wrong_request("file", "the form has more beside its file than this server takes")
