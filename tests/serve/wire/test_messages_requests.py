@@ -45,7 +45,7 @@ FIELDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "stops": ({"stop_sequences": ["a"]}, {"stop": ["a"]}),
     "no stops": ({"stop_sequences": []}, {}),
     "user": ({"metadata": {"user_id": "u"}}, {"user": "u"}),
-    "stream": ({"stream": True}, {"stream": True, "stream_options": {"include_usage": True}}),
+    "stream": ({"stream": True}, {"stream": True}),
     "no stream": ({"stream": False}, {}),
     "tools": ({"tools": [TOOL]}, {"tools": [NESTED]}),
     "tools of a server": ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, {}),

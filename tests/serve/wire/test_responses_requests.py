@@ -81,7 +81,7 @@ FIELDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "effort": ({"reasoning": {"effort": "low", "summary": "auto"}}, {"reasoning_effort": "low"}),
     "stream": (
         {"stream": True, "stream_options": {"include_obfuscation": False}},
-        {"stream": True, "stream_options": {"include_usage": True}},
+        {"stream": True},
     ),
     "text": ({"text": {"format": {"type": "text"}, "verbosity": "low"}}, {"verbosity": "low"}),
     "an object": ({"text": {"format": {"type": "json_object"}}}, {"response_format": {"type": "json_object"}}),

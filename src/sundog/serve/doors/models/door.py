@@ -44,6 +44,7 @@ from sundog.serve.doors.models.programs import ProgramPlace, Programs
 from sundog.serve.doors.models.prompts import prompt_text
 from sundog.serve.doors.models.reply import Reply
 from sundog.serve.doors.models.shared_calls import SharedCalls
+from sundog.serve.doors.models.usage_asking import UsageAsking
 from sundog.serve.guard import accounts_held, owner_of, principal_of
 from sundog.serve.identity import ToldIdentity, told_of
 from sundog.serve.serving import Serving
@@ -77,6 +78,7 @@ class ModelDoor:
         self._driver = serving.host.driver
         self._programs = Programs()
         self._paying = Paying(serving.host)
+        self._usage_asking = UsageAsking()
         self._shared = SharedCalls(serving.host.shared, self._engines)
         self._kept = KeptResponses()
         self.routes: list[Route] = []
@@ -207,6 +209,7 @@ class ModelDoor:
             headers=forwarded_headers(asked.all_headers),
             on_first=partial(self._models.first_token, answer_id),
             notes=asked.notes,
+            usage_asking=self._usage_asking,
         )
 
     def _run_of(self, exchange: Exchange, pool: str, engine: Engine) -> tuple[Any, GenerateRequest | None]:

@@ -23,6 +23,7 @@ from sundog.host.attempt import Success
 from sundog.sched.events import Submit
 from sundog.serve.doors.models.forms import FormStream, WireForm
 from sundog.serve.doors.models.reply import Reply
+from sundog.serve.doors.models.usage_asking import FIELD, UsageAsking, blames_the_asking
 from sundog.serve.seeing.request_log import RequestNotes
 from sundog.serve.wire.errors import Refusal
 from sundog.serve.wire.pass_through import answer_headers, asks_for_usage, forwarded_body, with_usage
@@ -72,6 +73,8 @@ class Exchange:
     on_first: Callable[[], None]
     #: The notes of its request for the log.
     notes: RequestNotes
+    #: The servers that may be asked for the tokens of a stream.
+    usage_asking: UsageAsking
     #: As it is estimated for the core.
     num_prompt_tokens: int = 0
     #: Its stream tells of tokens, whatever the client wants: others read it too.
@@ -87,16 +90,17 @@ class Exchange:
 
     async def forwarded(self, engine: ForwardingEngine, submit: Submit) -> Success[Usage | None]:
         """Ask a server, and pass on what it answers."""
+        adds_usage = self._adds_usage(engine)
         try:
-            async with engine.forward(self.form.path, self._sent(engine), self.headers) as answer:
-                if answer.status >= 400:
-                    return await self._wrong(answer)
-                if self.is_streamed:
-                    hides_usage = self._adds_usage(engine) and not self.keeps_usage
-                    return await self._passed_stream(answer, submit, hides_usage=hides_usage)
-                return await self._passed_whole(answer)
+            found = await self._passed(engine, submit, adds_usage=adds_usage)
+            if found is None:
+                found = await self._passed(engine, submit, adds_usage=False)
+                assert found is not None, "nothing was added that a server could blame"
+                if not self.is_refused:
+                    self.usage_asking.is_refused(engine, submit.replica_id)
         except EngineError as error:
             raise self._final_once_begun(error) from error.__cause__
+        return found
 
     async def generated(
         self, engine: Engine, request: GenerateRequest, submit: Submit, told: ToldChunks
@@ -133,7 +137,8 @@ class Exchange:
     @property
     def own_chat(self) -> Mapping[str, Any]:
         """Return the chat as an engine of this process is asked."""
-        return {**self.chat, "stream_options": {"include_usage": True}} if self.keeps_usage else self.chat
+        tells_usage = self.is_streamed and (self.keeps_usage or not self.form.is_plain)
+        return {**self.chat, FIELD: {"include_usage": True}} if tells_usage else self.chat
 
     @property
     def has_begun(self) -> bool:
@@ -167,18 +172,36 @@ class Exchange:
             await self.reply.pieces(self.stream.fail(refusal))
             await self.reply.end_stream()
 
-    def _sent(self, engine: ForwardingEngine) -> bytes:
+    async def _passed(
+        self, engine: ForwardingEngine, submit: Submit, *, adds_usage: bool
+    ) -> Success[Usage | None] | None:
+        """Pass on what a server answers; None where it blames what was added to the request (`adds_usage`)."""
+        sent = self._sent(engine, adds_usage=adds_usage)
+        async with engine.forward(self.form.path, sent, self.headers) as answer:
+            if answer.status >= 400:
+                body = await answer.read(MAX_ERROR_BYTES)
+                if adds_usage and blames_the_asking(answer.status, body):
+                    return None
+                return await self._wrong(answer, body)
+            if self.is_streamed:
+                hides_usage = adds_usage and not self.keeps_usage
+                return await self._passed_stream(answer, submit, hides_usage=hides_usage)
+            return await self._passed_whole(answer)
+
+    def _sent(self, engine: ForwardingEngine, *, adds_usage: bool) -> bytes:
         raw = self.raw if self.form.is_plain else json.dumps(self.chat, ensure_ascii=True).encode()
         if engine.added_fields:
             raw = json.dumps({**self.chat, **engine.added_fields}).encode()
         sent = forwarded_body(raw, self.chat, model=engine.model)
-        if not self._adds_usage(engine):
+        if not adds_usage:
             return sent
         return with_usage(sent, {**self.chat, **engine.added_fields, "model": engine.model})
 
     def _adds_usage(self, engine: ForwardingEngine) -> bool:
         """Return whether the server is asked for a stream's tokens though the client does not ask."""
-        return self.is_streamed and not asks_for_usage(self.chat) and "stream_options" not in engine.added_fields
+        if not self.is_streamed or asks_for_usage(self.chat) or FIELD in engine.added_fields:
+            return False
+        return self.usage_asking.may_ask(engine)
 
     async def _passed_stream(
         self, answer: StreamedAnswer, submit: Submit, *, hides_usage: bool
@@ -244,9 +267,8 @@ class Exchange:
         usage = self._usage(completion.get("usage"))
         return Success(usage, usage)
 
-    async def _wrong(self, answer: StreamedAnswer) -> Success[Usage | None]:
+    async def _wrong(self, answer: StreamedAnswer, body: bytes) -> Success[Usage | None]:
         """Pass on what a server says of a request that is wrong."""
-        body = await answer.read(MAX_ERROR_BYTES)
         self.is_refused = True
         if self.form.is_plain:
             await self.reply.whole(answer.status, body, {**JSON, **answer_headers(answer.headers.items())})

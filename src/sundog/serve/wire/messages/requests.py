@@ -42,7 +42,7 @@ def messages_to_chat(body: Any, *, needs_max_tokens: bool = True) -> dict[str, A
     if (user := optional(text_at, metadata.get("user_id"), "metadata.user_id")) is not None:
         chat["user"] = user
     if optional(truth_at, body.get("stream"), "stream"):
-        chat.update({"stream": True, "stream_options": {"include_usage": True}})
+        chat["stream"] = True
     return chat
 
 

@@ -45,7 +45,7 @@ def responses_to_chat(body: Any, *, earlier: Sequence[Mapping[str, Any]] = ()) -
     if (effort := optional(word_at, reasoning.get("effort"), "reasoning.effort")) is not None:
         chat["reasoning_effort"] = effort
     if optional(truth_at, body.get("stream"), "stream"):
-        chat.update({"stream": True, "stream_options": {"include_usage": True}})
+        chat["stream"] = True
     return chat
 
 
