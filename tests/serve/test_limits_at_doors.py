@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -135,6 +138,63 @@ def test_who_may_not_pay_does_not_fail_others_that_joined(tmp_path: Path) -> Non
     assert sum(charge.num_tokens for charge in written(tmp_path).values()) == 4 * USED.num_tokens
 
 
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("others", [{"max_tokens": 1000}, {}])
+def test_nobody_waits_for_the_money_of_another_key(tmp_path: Path, others: dict[str, Any], is_streamed: bool) -> None:
+    """Equal calls: those of one key wait until another call of its own has ended, and those of the other do not."""
+    poor, rich = key_of(tmp_path, "one", max_tokens=15), key_of(tmp_path, "two", "other", **others)
+    slow = EngineBlock("slow", "null", {"model": "s", "latency_s": 60.0, "output_tokens": NUM_OUTPUT})
+    with running(tmp_path, engines=[PRICED, slow]) as server, ThreadPoolExecutor(8) as threads:
+        models = server.serving.host.models
+        leaving = Leaving(server.address, body(model="s"), poor)
+        wait_until(lambda: models.num_in_flight == 1)
+        shared = partial(ask, server.address, "POST", PATH, body(1, temperature=0, stream=is_streamed))
+        waiting = [threads.submit(shared, poor) for _ in range(3)]
+        wait_until(lambda: models.num_in_flight == 2)
+        time.sleep(0.1)
+        assert [one.status for one in threads.map(shared, [rich] * 3)] == [200] * 3
+        assert not any(one.done() for one in waiting)
+        leaving.close()
+        assert [one.result().status for one in waiting] == [200] * 3
+        assert server.serving.host.engines.engines["priced/0"].stats().num_requests == 1
+        wait_until(lambda: models.num_in_flight == 0)
+    (spent, *_) = [charge for scope, charge in written(tmp_path).items() if scope.startswith("key:")]
+    assert spent.num_tokens == USED.num_tokens
+
+
+def test_equal_calls_of_one_key_that_waited_are_made_once(tmp_path: Path) -> None:
+    key = key_of(tmp_path, "one", max_tokens=25)
+    slow = EngineBlock("slow", "null", {"model": "s", "latency_s": 0.3, "output_tokens": NUM_OUTPUT})
+    with running(tmp_path, engines=[PRICED, slow]) as server, ThreadPoolExecutor(8) as threads:
+        before = threads.submit(ask, server.address, "POST", PATH, body(model="s", max_tokens=20), key)
+        wait_until(lambda: server.serving.host.models.num_in_flight == 1)
+        sends = (body(1, temperature=0, stream=bool(number % 2)) for number in range(6))
+        heard = threads.map(lambda sent: ask(server.address, "POST", PATH, sent, key), sends)
+        assert [one.status for one in heard] == [200] * 6
+        assert before.result().status == 200
+        assert server.serving.host.engines.engines["priced/0"].stats().num_requests == 1
+    assert [charge.num_tokens for charge in written(tmp_path).values()] == [2 * USED.num_tokens]
+
+
+class Leaving:
+    """A client that has asked, and may leave."""
+
+    def __init__(self, address: str, asked: dict[str, Any], headers: dict[str, str]) -> None:
+        self._connection = http.client.HTTPConnection(address.removeprefix("http://"))
+        self._connection.request("POST", PATH, json.dumps(asked).encode(), headers)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if is_so():
+            return
+        time.sleep(0.005)
+    raise AssertionError("it never came")
+
+
 def test_a_tenant_is_limited_with_all_its_keys_and_a_change_reaches_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,11 +244,7 @@ def test_a_program_keeps_its_budget_until_it_ends(tmp_path: Path) -> None:
 
 def wait_until_ended(server: Running) -> None:
     """Return when no program has an account: they end when the answers of their last requests were sent."""
-    for _ in range(1000):
-        if not server.serving.host.accounts._paying:
-            return
-        time.sleep(0.005)
-    raise AssertionError("a program has not ended")
+    wait_until(lambda: not server.serving.host.accounts._paying)
 
 
 def test_the_last_request_of_a_program_is_bound_by_its_budget(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -102,10 +102,6 @@ class ModelCalls:
         """Return what `attempt` gives, run where and when the core says, and again where it says so. `payment`: None
         where nobody has limits. Overloaded where too many calls wait; EngineError where it failed; LimitReached where
         it cannot be paid."""
-        if self._is_stopping:
-            raise EngineUnavailable("the server is stopping", retryable=True)
-        if self.num_in_flight >= MAX_WAITING:
-            raise Overloaded(f"{self.num_in_flight:,} calls of models are in flight", retry_after_s=RETRY_AFTER_S)
         arrived = RequestArrived(
             0.0,
             call.request_id,
@@ -124,16 +120,28 @@ class ModelCalls:
         def run(submit: Submit) -> Awaitable[Success[T]]:
             return attempt(self._engines.engines[submit.replica_id], submit)
 
+        with self.waiting():
+            try:
+                return (
+                    await self._driver.run(arrived, run)
+                    if payment is None
+                    else await payment.run(self._driver, arrived, run)
+                )
+            except GivenUp as given_up:
+                raise _failure(given_up, call.pool) from given_up.cause
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count a call that runs, or waits, while the context lasts. Overloaded where there are too many;
+        EngineUnavailable where the server is stopping."""
+        if self._is_stopping:
+            raise EngineUnavailable("the server is stopping", retryable=True)
+        if self.num_in_flight >= MAX_WAITING:
+            raise Overloaded(f"{self.num_in_flight:,} calls of models are in flight", retry_after_s=RETRY_AFTER_S)
         self.num_in_flight += 1
         self._is_idle.clear()
         try:
-            return (
-                await self._driver.run(arrived, run)
-                if payment is None
-                else await payment.run(self._driver, arrived, run)
-            )
-        except GivenUp as given_up:
-            raise _failure(given_up, call.pool) from given_up.cause
+            yield
         finally:
             self.num_in_flight -= 1
             if not self.num_in_flight:

@@ -1,6 +1,7 @@
 """Answers that equal calls of models have in common: in flight, and of all that were made before.
 
-Owns the one commit of each answer. Never decides which calls are equal; the doors do.
+Owns the one commit of each answer, and that nobody waits for the money of others. Never decides which calls are equal;
+the doors do.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from sundog.engines.base import Usage
 from sundog.errors import EngineUnavailable, LimitReached
 from sundog.execution.calls.in_flight import InFlight, LeaderLeft
 from sundog.ir.values.normal_form import encode
+from sundog.ledger.ledger import SpendingScope
 from sundog.live.shared_streams import SharedStream
 from sundog.store.store import NO_USAGE, Store
 
@@ -41,6 +44,28 @@ class StreamReader(Protocol):
         ...
 
 
+class PayingCall(Protocol):
+    """The money of a call that limits bind."""
+
+    @property
+    def payers(self) -> tuple[SpendingScope, ...]:
+        """Return who pays: calls of the same ones wait for the same money."""
+        ...
+
+    @property
+    def is_held(self) -> bool:
+        """Return whether its money is held."""
+        ...
+
+    async def hold(self) -> None:
+        """Return when its money is held; LimitReached where it never will be."""
+        ...
+
+    def let_go(self) -> None:
+        """Give back what is held, unless the call has begun."""
+        ...
+
+
 class SharedAnswers:
     """This class answers calls that are functions of their requests."""
 
@@ -51,52 +76,65 @@ class SharedAnswers:
         #: By key, the streams that others may join.
         self._streams: dict[bytes, SharedStream] = {}
         self._making: set[asyncio.Task[None]] = set()
+        #: By key and payers, those that wait for money: one after the other, as the first one's answer is that of all.
+        self._waiting: WeakValueDictionary[tuple[bytes, tuple[SpendingScope, ...]], asyncio.Lock]
+        self._waiting = WeakValueDictionary()
         #: Calls that were answered without being made.
         self.num_reused = 0
 
-    async def answer(self, key: bytes, model: str, make: MakeAnswer) -> object:
+    async def answer(self, key: bytes, model: str, make: MakeAnswer, paying: PayingCall | None = None) -> object:
         """Return the answer of a key: a committed one, that of an equal call in flight, or the one that `make` gives,
-        committed. What `make` raises is the failure of all that have joined."""
+        committed. What `make` raises is the failure of all that have joined. `paying`: None where nobody has limits.
+        The money is there before anybody can join."""
         found = await self._stored(key)
-        while found is None:
-            leader, stream = self._in_flight.get(key), self._streams.get(key)
-            try:
-                if leader is not None:
-                    found = await leader.answer()
-                elif stream is not None:
-                    found = await stream.answer()
-                else:
-                    break
-            except (LeaderLeft, LimitReached):
-                # The limits are those of whoever came first.
-                continue
-        else:
-            self.num_reused += 1
-            return found
-        with self._in_flight.leading(key) as leading:
-            answer, usage = await make()
-            answer = await self._kept(key, model, answer, usage)
-            leading.succeed(answer)
-            return answer
+        try:
+            while found is None:
+                if paying is not None and not paying.is_held and not self._is_coming(key):
+                    found = await self._hold(key, paying)
+                    continue
+                leader, stream = self._in_flight.get(key), self._streams.get(key)
+                if leader is None and stream is None:
+                    return await self._led(key, model, make)
+                _let_go(paying)
+                try:
+                    found = await (leader or stream).answer()  # type: ignore[union-attr]  # one of them is there
+                except (LeaderLeft, LimitReached):
+                    # The limits are those of whoever came first.
+                    continue
+        finally:
+            _let_go(paying)
+        self.num_reused += 1
+        return found
 
-    async def stream(self, key: bytes, model: str, make: MakeStream, reader: StreamReader) -> None:
+    async def stream(
+        self, key: bytes, model: str, make: MakeStream, reader: StreamReader, paying: PayingCall | None = None
+    ) -> None:
         """Answer a key as a stream: by a committed answer, by that of an equal call in flight, as it comes where that
         is a stream, or by the stream that `make` gives, which is committed when it has ended. That goes on for as long
-        as somebody reads it, whoever came first."""
+        as somebody reads it, whoever came first. `paying`: as of `answer`; `make` takes what is held."""
         found = await self._stored(key)
-        while found is None:
-            leader, stream = self._in_flight.get(key), self._streams.get(key)
-            is_first = leader is None and stream is None
-            try:
-                if leader is not None:
-                    found = await leader.answer()
-                else:
-                    await _read(stream or self._begin(key, model, make), reader)
-                    self.num_reused += not is_first
-                    return
-            except (LeaderLeft, LimitReached):
-                if is_first or reader.has_begun:
-                    raise
+        try:
+            while found is None:
+                if paying is not None and not paying.is_held and not self._is_coming(key):
+                    found = await self._hold(key, paying)
+                    continue
+                leader, stream = self._in_flight.get(key), self._streams.get(key)
+                is_first = leader is None and stream is None
+                try:
+                    if leader is not None:
+                        _let_go(paying)
+                        found = await leader.answer()
+                    else:
+                        stream = stream or self._begin(key, model, make)
+                        _let_go(paying)
+                        await _read(stream, reader)
+                        self.num_reused += not is_first
+                        return
+                except (LeaderLeft, LimitReached):
+                    if is_first or reader.has_begun:
+                        raise
+        finally:
+            _let_go(paying)
         self.num_reused += 1
         await reader.read_whole(found)
 
@@ -106,6 +144,35 @@ class SharedAnswers:
             stream.give_up()
         if self._making:
             await asyncio.wait(self._making)
+
+    async def _hold(self, key: bytes, paying: PayingCall) -> object | None:
+        """Return when the money of a call is held and nobody makes it, or when others do; the answer where there is
+        one by then. Nothing is awaited between its return and the beginning of the call."""
+        lock = self._waiting.setdefault((key, paying.payers), asyncio.Lock())
+        async with lock:
+            if self._is_coming(key):
+                return None
+            found = await self._stored(key)
+            if found is not None or self._is_coming(key):
+                return found
+            try:
+                await paying.hold()
+            except LimitReached:
+                found = await self._stored(key)
+                if found is None and not self._is_coming(key):
+                    raise
+                return found
+            return await self._stored(key)
+
+    def _is_coming(self, key: bytes) -> bool:
+        return self._in_flight.get(key) is not None or key in self._streams
+
+    async def _led(self, key: bytes, model: str, make: MakeAnswer) -> object:
+        with self._in_flight.leading(key) as leading:
+            answer, usage = await make()
+            answer = await self._kept(key, model, answer, usage)
+            leading.succeed(answer)
+            return answer
 
     async def _stored(self, key: bytes) -> object | None:
         stored = await self._store.get(key)
@@ -160,3 +227,8 @@ class SharedAnswers:
 async def _read(stream: SharedStream, reader: StreamReader) -> None:
     async with aclosing(stream.pieces()) as pieces:
         await reader.read_pieces(pieces)
+
+
+def _let_go(paying: PayingCall | None) -> None:
+    if paying is not None:
+        paying.let_go()

@@ -39,12 +39,23 @@ class Payment:
 
     async def run(self, driver: Driver, arrived: RequestArrived, attempt: RunAttempt[T]) -> T:
         """Return what `driver.run` does, once the request fits into all limits; LimitReached where it never will."""
-        self._held = await self._reserved()
         try:
+            await self.hold()
             return await driver.run(arrived, partial(self._attempted, driver, attempt))
         finally:
-            if self._held is not None:
-                self._accounts.release(self._held)
+            self.let_go()
+
+    async def hold(self) -> None:
+        """Return when the request fits into all limits, and hold the money of its first attempt; LimitReached where it
+        never will. `let_go`, or `run`, must follow."""
+        if self._held is None:
+            self._held = await self._reserved()
+
+    def let_go(self) -> None:
+        """Give back what is held for an attempt that has not begun."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._accounts.release(held)
 
     async def _attempted(self, driver: Driver, attempt: RunAttempt[T], submit: Submit) -> Success[T]:
         reservation, self._held = self._held, None

@@ -26,6 +26,7 @@ from sundog.engines.base import Engine, GenerateRequest, Usage
 from sundog.engines.embeddings import EmbeddingEngine
 from sundog.engines.forwarding import is_forwarding
 from sundog.errors import SundogError
+from sundog.execution.calls.payment import Payment
 from sundog.host.attempt import Success
 from sundog.host.prefix_key import prefix_key_of
 from sundog.live.accounts import AccountsHeld
@@ -162,7 +163,8 @@ class ModelDoor:
             within = nullcontext() if told.timeout_s is None else _within(told.timeout_s)
             async with within, self._paying.payers(asked, told, place, exchange.answer_id) as held:
                 make = partial(self._made, pool=pool, told=told, place=place, payers=held.payers)
-                await self._shared.answer(exchange, pool, held, make)
+                hold = partial(self._held, pool=pool, payers=held.payers)
+                await self._shared.answer(exchange, pool, held, make, hold)
             is_answered = not exchange.is_refused
         finally:
             if not is_answered:
@@ -171,16 +173,36 @@ class ModelDoor:
         if is_answered and told.is_final and told.session:
             await self._end_program(asked.owner, told.session)
 
-    async def _made(
-        self, exchange: Exchange, pool: str, told: ToldIdentity, place: ProgramPlace, payers: Payers
-    ) -> Usage | None:
-        """Have the core run the call, once it is paid."""
+    async def _held(self, exchange: Exchange, pool: str, payers: Payers) -> Payment:
+        """Return a payment for the call of an exchange, with its money held."""
         engine = self._models.engine(pool)
-        run, request = self._run_of(exchange, pool, engine)
-        payment = self._paying.payment(payers, pool, engine, exchange.chat, request) if payers else None
-        call = self._call(exchange, pool, engine, told, place)
-        with self._traced(exchange, place):
-            usage: Usage | None = await self._models.run(call, run, payment)
+        _, request = self._run_of(exchange, pool, engine)
+        payment = self._paying.payment(payers, pool, engine, exchange.chat, request)
+        with self._models.waiting():
+            await payment.hold()
+        return payment
+
+    async def _made(
+        self,
+        exchange: Exchange,
+        payment: Payment | None,
+        pool: str,
+        told: ToldIdentity,
+        place: ProgramPlace,
+        payers: Payers,
+    ) -> Usage | None:
+        """Have the core run the call, once it is paid. `payment`: the one that is held, None where none is so far."""
+        try:
+            engine = self._models.engine(pool)
+            run, request = self._run_of(exchange, pool, engine)
+            if payment is None and payers:
+                payment = self._paying.payment(payers, pool, engine, exchange.chat, request)
+            call = self._call(exchange, pool, engine, told, place)
+            with self._traced(exchange, place):
+                usage: Usage | None = await self._models.run(call, run, payment)
+        finally:
+            if payment is not None:
+                payment.let_go()
         exchange.notes.took(usage)
         exchange.notes.is_reused = False
         return usage

@@ -6,7 +6,7 @@ Owns what a body says of both. What fits is the ledger's affair, and waiting tha
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
@@ -60,6 +60,39 @@ class HeldPayers:
             await self._left.aclose()
 
 
+class HeldMoney:
+    """The money of one call that may be made for others too, until it is made. `held`: gives a payment whose money is
+    held; LimitReached where there never is enough."""
+
+    def __init__(self, payers: Payers, held: Callable[[], Awaitable[Payment]]) -> None:
+        self._payers = payers
+        self._held = held
+        self._payment: Payment | None = None
+
+    @property
+    def payers(self) -> Payers:
+        return self._payers
+
+    @property
+    def is_held(self) -> bool:
+        return self._payment is not None
+
+    async def hold(self) -> None:
+        """Return when the money is held."""
+        self._payment = await self._held()
+
+    def let_go(self) -> None:
+        """Give back what is held and was not taken."""
+        if self._payment is not None:
+            self.take().let_go()
+
+    def take(self) -> Payment:
+        """Return the payment, which is the affair of whoever takes it from now on."""
+        payment, self._payment = self._payment, None
+        assert payment is not None, "hold it first"
+        return payment
+
+
 NOBODY = nullcontext(HeldPayers(()))
 """The payers of a request without limits."""
 
@@ -106,11 +139,9 @@ class Paying:
 
     def payment(
         self, payers: Payers, pool: str, engine: Engine, body: Mapping[str, Any], request: GenerateRequest | None
-    ) -> Payment | None:
-        """Return what pays for a call, None where nobody has limits. `request`: as an engine of this process is asked.
+    ) -> Payment:
+        """Return what pays for a call that somebody has limits for. `request`: as an engine of this process is asked.
         Refusal where nobody knows what it can cost at most."""
-        if not payers:
-            return None
         tariff, most = self._tariffs[pool], NO_CHARGE
         if self._accounts.bounds(payers, tariff):
             if is_forwarding(engine):

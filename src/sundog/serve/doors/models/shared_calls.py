@@ -11,12 +11,13 @@ from typing import Any, cast
 from pydantic_core import from_json
 
 from sundog.engines.base import Usage
+from sundog.execution.calls.payment import Payment
 from sundog.live.engines import LiveEngines
 from sundog.live.shared_answers import SharedAnswers
 from sundog.live.shared_streams import SharedStream
 from sundog.serve.doors.models.exchange import Exchange, message_of
 from sundog.serve.doors.models.forms import CHAT, COMPLETIONS, EMBEDDINGS, WireForm
-from sundog.serve.doors.models.paying import HeldPayers
+from sundog.serve.doors.models.paying import HeldMoney, HeldPayers
 from sundog.serve.doors.models.reply import HeldReply, SharedReply
 from sundog.serve.doors.models.sharing import sharing_key
 from sundog.serve.wire.errors import Refusal
@@ -24,8 +25,10 @@ from sundog.serve.wire.errors import Refusal
 PLAIN: Mapping[str, WireForm] = {form.path: form for form in (CHAT, COMPLETIONS, EMBEDDINGS)}
 """The forms of servers, by their paths."""
 
-MakeCall = Callable[[Exchange], Awaitable[Usage | None]]
-"""Has the core run the call of an exchange."""
+MakeCall = Callable[[Exchange, Payment | None], Awaitable[Usage | None]]
+"""Has the core run the call of an exchange, paid with what is held where that is told."""
+HoldMoney = Callable[[Exchange], Awaitable[Payment]]
+"""Gives a payment for the call of an exchange, with its money held."""
 
 
 class SharedCalls:
@@ -35,17 +38,20 @@ class SharedCalls:
         self._shared = shared
         self._engines = engines
 
-    async def answer(self, exchange: Exchange, pool: str, payers: HeldPayers, make: MakeCall) -> None:
+    async def answer(self, exchange: Exchange, pool: str, payers: HeldPayers, make: MakeCall, hold: HoldMoney) -> None:
         """Answer an exchange by a call of its own, or by one that equal calls have in common."""
         key, model = self._key(exchange, pool), str(exchange.chat.get("model"))
         if key is None:
-            await make(exchange)
+            await make(exchange, None)
             return
         exchange.notes.is_reused = True
+        money = HeldMoney(payers.payers, lambda: hold(_as_asked(exchange, HeldReply()))) if payers.payers else None
         if exchange.is_streamed:
-            await self._shared.stream(key, model, lambda stream: _streamed(exchange, payers, make, stream), exchange)
+            await self._shared.stream(
+                key, model, lambda stream: _streamed(exchange, payers, make, stream, money), exchange, money
+            )
         else:
-            found = await self._shared.answer(key, model, lambda: _whole(exchange, make))
+            found = await self._shared.answer(key, model, lambda: _whole(exchange, make, money), money)
             await exchange.told_whole(cast(Mapping[str, Any], found))
 
     def _key(self, exchange: Exchange, pool: str) -> bytes | None:
@@ -55,26 +61,27 @@ class SharedCalls:
         return sharing_key(exchange.form.path, exchange.chat, self._engines.identity(pool))
 
 
-async def _whole(exchange: Exchange, make: MakeCall) -> tuple[object, Usage | None]:
+async def _whole(exchange: Exchange, make: MakeCall, money: HeldMoney | None) -> tuple[object, Usage | None]:
     """Return the completion of a call, and its tokens; Refusal where a server says that it is wrong."""
     held = HeldReply()
-    usage = await make(exchange.held(PLAIN[exchange.form.path], held))
+    usage = await make(_as_asked(exchange, held), None if money is None else money.take())
     _check(held)
     return from_json(held.body), usage
 
 
 def _streamed(
-    exchange: Exchange, payers: HeldPayers, make: MakeCall, stream: SharedStream
+    exchange: Exchange, payers: HeldPayers, make: MakeCall, stream: SharedStream, money: HeldMoney | None
 ) -> Coroutine[Any, Any, tuple[object | None, Usage | None]]:
     """Return what makes a stream for all who read it. Its payers are held until it has ended, though the request that
     it is made for may end before."""
     exchange.notes.is_reused = False
     payers.hold()
+    payment = None if money is None else money.take()
 
     async def made() -> tuple[object | None, Usage | None]:
         try:
             shared = SharedReply(stream)
-            usage = await make(exchange.held(PLAIN[exchange.form.path], shared))
+            usage = await make(_as_asked(exchange, shared), payment)
             if shared.status:
                 _check(shared)
             return shared.joined(), usage
@@ -82,6 +89,11 @@ def _streamed(
             await payers.let_go()
 
     return made()
+
+
+def _as_asked(exchange: Exchange, reply: HeldReply | SharedReply) -> Exchange:
+    """Return an exchange in the form that servers are asked in."""
+    return exchange.held(PLAIN[exchange.form.path], reply)
 
 
 def _check(held: HeldReply) -> None:
