@@ -35,7 +35,7 @@ from sundog.serve.seeing.request_log import RequestLog, path_template
 from sundog.serve.seeing.watching import WatchedRun
 from sundog.serve.serving import Serving
 from sundog.serve.sites import AnsweredSites
-from sundog.serve.wire.errors import Refusal, openai_error, refusal_of
+from sundog.serve.wire.errors import Refusal, error_at, refusal_of
 from sundog.store.store import Store
 
 log = logging.getLogger("sundog.serve")
@@ -84,7 +84,7 @@ async def _is_there(request: Request) -> Response:
 
 async def _refused(request: Request, refusal: Exception) -> Response:
     assert isinstance(refusal, Refusal)
-    return _error(refusal)
+    return _error(request, refusal)
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
@@ -92,14 +92,15 @@ async def _no_route(request: Request, error: Exception) -> Response:
     what, code = f"there is nothing at {request.method} {request.url.path}", "not_found"
     if error.status_code == 405:
         what, code = f"{request.url.path} does not take {request.method}", "method_not_allowed"
-    return _error(Refusal(error.status_code, what, code=code, is_final=True), error.headers or {})
+    return _error(request, Refusal(error.status_code, what, code=code, is_final=True), error.headers or {})
 
 
 async def _failed(request: Request, error: Exception) -> Response:
     if not isinstance(error, SundogError):
         log.error("%s %s failed", request.method, path_template(request.scope), exc_info=error)
-    return _error(refusal_of(error))
+    return _error(request, refusal_of(error))
 
 
-def _error(refusal: Refusal, headers: Mapping[str, str] = {}) -> Response:
-    return json_response(openai_error(refusal), refusal.status, {**headers, **refusal.headers()})
+def _error(request: Request, refusal: Refusal, headers: Mapping[str, str] = {}) -> Response:
+    status, body = error_at(request.url.path, refusal)
+    return json_response(body, status, {**headers, **refusal.headers()})

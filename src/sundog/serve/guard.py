@@ -21,7 +21,7 @@ from sundog.ledger.request_limits import RequestGate
 from sundog.live.accounts import AccountsHeld
 from sundog.serve.bodies import json_response
 from sundog.serve.sites import AnsweredSites
-from sundog.serve.wire.errors import Refusal, anthropic_error, anthropic_status, openai_error
+from sundog.serve.wire.errors import Refusal, error_at
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
 """Whoever watches the server has no key."""
@@ -31,7 +31,6 @@ LOOK_S = 1.0
 """A server without keys asks for one so long after the first was made, at most."""
 _PRINCIPAL = "sundog.principal"
 _IS_STRANGER = "sundog.is_stranger"
-_ANTHROPIC_PATHS = ("/v1/messages", "/v1/messages/count_tokens")
 _ENDING_PATHS = ("/cancel", "/release", "/count_tokens")
 """These end something, or only count: whoever has reached a limit may do so all the same."""
 
@@ -154,9 +153,7 @@ def _path(scope: Scope) -> str:
 
 
 async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    is_anthropic = _path(scope).endswith(_ANTHROPIC_PATHS)
-    body = anthropic_error(refusal) if is_anthropic else openai_error(refusal)
-    status = anthropic_status(refusal) if is_anthropic else refusal.status
+    status, body = error_at(_path(scope), refusal)
     headers = refusal.headers()
     if status == 401:
         headers["www-authenticate"] = "Bearer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -79,7 +80,7 @@ def test_blanks_and_silence_keep_no_connection(server: Running) -> None:
             sender.sendall(sent)
             assert all_of(sender) == b""
     with connected(server.address) as sender:
-        sender.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        sender.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
         sender.recv(65536)
         sender.sendall(b"\r\n")
         assert all_of(sender) == b""
@@ -117,6 +118,28 @@ def test_a_head_that_is_too_large_is_refused(server: Running) -> None:
             assert refusal(all_of(sender)) == (431, "headers_too_large")
 
 
+def test_errors_at_the_door_of_messages_have_its_form(server: Running) -> None:
+    large = "x-large: " + "l" * 3000
+    for path in ("/v1/messages", "/s/agent/v1/messages/count_tokens?beta=true", "/v1/%6dessages"):
+        late, too_large = head(path, 100) + b"{", head(path, 2, large) + b"{}"
+        for sent, status in ((late, 408), (too_large, 431), (too_large.removesuffix(b"\r\n\r\n{}"), 431)):
+            with connected(server.address) as sender:
+                sender.sendall(sent)
+                told, _, body = all_of(sender).partition(b"\r\n\r\n")
+            assert int(told.split()[1]) == status
+            assert (json.loads(body)["type"], json.loads(body)["error"]["type"]) == ("error", "invalid_request_error")
+    with connected(server.address) as sender:
+        sender.sendall(b"POST /v1/messages")
+        assert refusal(all_of(sender)) == (408, "request_timeout"), "the path may go on"
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+def test_refusals_at_the_door_of_messages_have_its_form(server: Running, path: str) -> None:
+    for method, body, status in (("POST", b"{", 400), ("DELETE", None, 405)):
+        heard = ask(server.address, method, path, body)
+        assert (heard.status, heard.body["type"]) == (status, "error")
+
+
 def test_what_is_no_http_is_told_so(server: Running) -> None:
     with connected(server.address) as sender:
         sender.sendall(b"hello\r\n\r\n")
@@ -124,9 +147,9 @@ def test_what_is_no_http_is_told_so(server: Running) -> None:
 
 
 def test_headers_behind_a_body_are_not_kept(server: Running) -> None:
-    chunked = b"POST /health HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-behind: b\r\n\r\n"
+    chunked = b"POST /health HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-behind: b\r\n\r\n"
     with connected(server.address) as sender:
-        sender.sendall(chunked + b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        sender.sendall(chunked + b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         answer = all_of(sender)
         assert answer.startswith(b"HTTP/1.1 405 ")
         assert b"HTTP/1.1 200 OK" in answer
@@ -136,7 +159,7 @@ def test_connections_beyond_the_limit_are_told_so(server: Running) -> None:
     with ExitStack() as stack:
         kept: list[socket.socket] = [stack.enter_context(connected(server.address)) for _ in range(MAX_CONNECTIONS)]
         for one in kept:
-            one.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+            one.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
             assert one.recv(65536).startswith(b"HTTP/1.1 200 OK")
         refused = ask(server.address, "GET", "/health")
         assert (refused.status, refused.body["error"]["code"]) == (503, "too_many_connections")

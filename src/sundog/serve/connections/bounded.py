@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import uvicorn
 from starlette.applications import Starlette
@@ -172,8 +173,15 @@ class BoundedProtocol(JoiningProtocol):
     def _refuse(self, refusal: Refusal) -> None:
         if not self.transport.is_closing():
             log.info("a connection is closed: %s", refusal.message)
-            self.transport.write(refusal_bytes(refusal))
+            self.transport.write(refusal_bytes(refusal, self._known_path))
             self.transport.close()
+
+    @property
+    def _known_path(self) -> str:
+        """Return the path of the request that comes in, "" as long as it may not be whole."""
+        if not self._is_in_request or (self._is_in_head and not self.headers):
+            return ""
+        return unquote_to_bytes(self.url.partition(b"?")[0]).decode("latin-1")
 
     def _abort(self, why: str) -> None:
         log.info("a connection is closed: its client %s", why)

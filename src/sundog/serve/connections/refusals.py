@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from sundog.serve.bodies import json_response
-from sundog.serve.wire.errors import Refusal, openai_error
+from sundog.serve.wire.errors import Refusal, error_at
 
 RETRY_AFTER_S = 1.0
 
@@ -35,12 +35,13 @@ def not_http(what: str) -> Refusal:
     return Refusal(400, f"this is no HTTP request: {what}", code="invalid_http", is_final=True)
 
 
-def refusal_bytes(refusal: Refusal) -> bytes:
-    """Return the answer as it is sent."""
-    body = to_json(openai_error(refusal))
+def refusal_bytes(refusal: Refusal, path: str) -> bytes:
+    """Return the answer as it is sent. `path`: of the request, "" where it is not known."""
+    status, told = error_at(path, refusal)
+    body = to_json(told)
     headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
     lines = [f"{name}: {value}" for name, value in {**headers, **refusal.headers()}.items()]
-    head = [f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}", *lines, "", ""]
+    head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *lines, "", ""]
     return "\r\n".join(head).encode() + body
 
 
@@ -52,4 +53,5 @@ class RefusingApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {"connection": "close", **self._refusal.headers()}
-        await json_response(openai_error(self._refusal), self._refusal.status, headers)(scope, receive, send)
+        status, body = error_at(scope["path"], self._refusal)
+        await json_response(body, status, headers)(scope, receive, send)

@@ -37,6 +37,7 @@ ANTHROPIC_TYPES: Mapping[int, str] = {
     413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error",
     529: "overloaded_error",
 }  # fmt: skip
+_ANTHROPIC_PATHS = ("/v1/messages", "/v1/messages/count_tokens")
 
 
 class Refusal(Exception):
@@ -111,6 +112,17 @@ def anthropic_error(refusal: Refusal) -> dict[str, Any]:
 def anthropic_status(refusal: Refusal) -> int:
     """Return the status of an error at Anthropic's door, which has one of its own for a server that is overloaded."""
     return 529 if refusal.status == 503 and refusal.code == "overloaded" else refusal.status
+
+
+def error_at(path: str, refusal: Refusal) -> tuple[int, dict[str, Any]]:
+    """Return the status and the body of an error in the form of the door that is at `path`.
+
+    >>> error_at("/v1/messages", Refusal(408, "it is late"))
+    (408, {'type': 'error', 'error': {'type': 'invalid_request_error', 'message': 'it is late'}})
+    """
+    if path.endswith(_ANTHROPIC_PATHS):
+        return anthropic_status(refusal), anthropic_error(refusal)
+    return refusal.status, openai_error(refusal)
 
 
 def anthropic_error_event(refusal: Refusal) -> bytes:
