@@ -117,7 +117,7 @@ async def work_of_an_answer(state_dir: Path, engine: EngineBlock, *, is_streamed
     return counts["functions"] / NUM_COUNTED, counts["tasks"] / NUM_COUNTED
 
 
-@pytest.mark.parametrize(("is_streamed", "most"), [(False, 415), (True, 435)])
+@pytest.mark.parametrize(("is_streamed", "most"), [(False, 430), (True, 455)])
 def test_an_engine_of_the_process_is_asked_with_little_work(is_streamed: bool, most: int, tmp_path: Path) -> None:
     block = EngineBlock("one", "null", {"model": "one"})
     num_functions, num_tasks = asyncio.run(work_of_an_answer(tmp_path, block, is_streamed=is_streamed))
@@ -126,7 +126,7 @@ def test_an_engine_of_the_process_is_asked_with_little_work(is_streamed: bool, m
     assert num_tasks <= 1
 
 
-@pytest.mark.parametrize(("is_streamed", "most"), [(False, 308), (True, 700)])
+@pytest.mark.parametrize(("is_streamed", "most"), [(False, 320), (True, 740)])
 def test_a_server_is_asked_with_little_work(is_streamed: bool, most: int, tmp_path: Path) -> None:
     async def forward() -> tuple[float, float]:
         async with serving(NO_LIST, stream if is_streamed else whole_answer()) as one:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -78,6 +78,7 @@ class OpenAIEngine:
         self.connection = Connection(options, self._base_url, secrets)
         self._is_started = False
         self._counters = Counters()
+        self._exchanges = _Exchange(self._counters, self.connection)
         self._capabilities = self._what_is_known()
 
     async def start(self) -> None:
@@ -138,21 +139,11 @@ class OpenAIEngine:
                     raise await self._refusal(answer)
                 yield answer
 
-    @contextmanager
-    def _exchange(self) -> Iterator[None]:
-        """Count a request, and tell its failures without secrets."""
+    def _exchange(self) -> _Exchange:
+        """Return the context of a request."""
         if not self._is_started:
             raise EngineUnavailable("the engine is not started, or closed")
-        with self._counters:
-            try:
-                yield
-            except TransportFault as fault:
-                raise self.connection.error_of(fault) from None
-            except EngineError as error:
-                error.what = self.connection.hide(error.what)[:MAX_SHOWN_CHARACTERS]
-                error.args = (error.what,)
-                error.where = self.connection.shown_url
-                raise
+        return self._exchanges
 
     def capabilities(self) -> Capabilities:
         return self._capabilities
@@ -257,6 +248,26 @@ class OpenAIEngine:
     def _redirect_hint(self, location: str) -> str:
         shown = self.connection.hide(location)[:MAX_SHOWN_CHARACTERS]
         return f"it points to {shown}: write the address behind the redirect"
+
+
+class _Exchange:
+    """The context in which a request runs: it is counted, and its failures are told without secrets."""
+
+    def __init__(self, counters: Counters, connection: Connection) -> None:
+        self._counters = counters
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._counters.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *raised: object) -> None:
+        self._counters.__exit__()
+        if isinstance(error, TransportFault):
+            raise self._connection.error_of(error) from None
+        if isinstance(error, EngineError):
+            error.what = self._connection.hide(error.what)[:MAX_SHOWN_CHARACTERS]
+            error.args = (error.what,)
+            error.where = self._connection.shown_url
 
 
 class OpenAIKind:
