@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from sundog.config import Config
-from sundog.errors import FlowError
+from sundog.cost.history import History
+from sundog.errors import FlowError, StoreError
 from sundog.ir.physical import FilterExec
+from sundog.live import host as live_host
+from sundog.live.figures import FlowFigures
 from sundog.live.flow_request import FlowRequest
-from sundog.measured.node_history import read_history
+from sundog.live.host import open_live_host
+from sundog.measured.node_history import extend_history, read_history
 from sundog.secrets import Secrets
 from sundog.serve import serving as serving_module
 from sundog.serve.serving import Serving, open_serving
@@ -93,3 +97,30 @@ def test_a_flow_that_cannot_be_planned_is_served_on(
                 assert "the plan of the flow 'sieves' is not renewed: no plan" in caplog.text
 
     asyncio.run(test())
+
+
+def test_what_one_flow_has_shown_is_kept_though_that_of_another_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, names = extend_history, ["one", "two", "three"]
+
+    def failing(state_dir: Path, flow: str, seen: History) -> None:
+        if flow == "one":
+            raise StoreError("the disk is full")
+        whole(state_dir, flow, seen)
+
+    async def test() -> None:
+        async with open_live_host(tmp_path, Secrets({})) as host:
+            for name in names:
+                host.figures[name] = FlowFigures()
+                host.figures[name].observations.judged("keep", True)
+            with monkeypatch.context() as full:
+                full.setattr(live_host, "extend_history", failing)
+                kept, (failure,) = await host.keep_history()
+                assert (kept, str(failure)) == (names[1:], "the disk is full")
+                host.figures["one"].observations.judged("keep", False)
+            assert await host.keep_history() == (["one"], [])
+
+    asyncio.run(test())
+    judged = [read_history(tmp_path, name)["keep", ""] for name in names]
+    assert [(record.num_held, record.num_judged) for record in judged] == [(1, 2), (1, 1), (1, 1)]

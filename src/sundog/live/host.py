@@ -16,6 +16,7 @@ from typing import Any
 from sundog.batch.step_facts import plan_facts
 from sundog.cost.history import mean_call_s
 from sundog.deployment import identities, tool_limits, used_engines
+from sundog.errors import StoreError
 from sundog.execution.agents.turn_facts import turn_facts
 from sundog.execution.executor import RowExecutor
 from sundog.execution.plan_calls import CallMeans, dispatcher_of
@@ -196,16 +197,24 @@ class LiveHost:
     async def close(self) -> None:
         """Let go of all that still runs."""
         await asyncio.gather(self.shared.settle(), *(flow.close() for flow in self.flows.values()))
-        await self.keep_history()
+        _, failures = await self.keep_history()
+        if failures:
+            raise failures[0]
 
-    async def keep_history(self) -> list[str]:
-        """Add to the history what the rows have shown since the last time, and return the flows of which it is
-        something."""
-        taken = {name: figures.observations.take() for name, figures in self.figures.items()}
-        shown = {name: records for name, records in taken.items() if records}
-        for name, records in shown.items():
-            await asyncio.to_thread(extend_history, self._state_dir, name, records)
-        return list(shown)
+    async def keep_history(self) -> tuple[list[str], list[StoreError]]:
+        """Add to the history what the rows have shown since the last time, and return the flows of which something was
+        kept, and why that of others was not: it is added the next time."""
+        kept, failures = list[str](), list[StoreError]()
+        for name, figures in self.figures.items():
+            records = figures.observations.take()
+            try:
+                if records:
+                    await asyncio.to_thread(extend_history, self._state_dir, name, records)
+                    kept.append(name)
+            except StoreError as error:
+                figures.observations.put_back(records)
+                failures.append(error)
+        return kept, failures
 
     async def or_fail(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do some work beside what is served; where it fails, the host cannot go on."""

@@ -51,6 +51,19 @@ class Observations:
         taken, self.records = self.records, {}
         return taken
 
+    def put_back(self, taken: History) -> None:
+        """Add what was taken, and could not be kept, to what was collected since."""
+        for key, earlier in taken.items():
+            record = self.records.setdefault(key, NodeRecord())
+            record.num_judged += earlier.num_judged
+            record.num_held += earlier.num_held
+            of_record = _histograms(record)
+            for kind, histogram in _histograms(earlier).items():
+                for bucket, count in histogram.counts.items():
+                    of_record[kind].counts[bucket] = of_record[kind].counts.get(bucket, 0) + count
+                of_record[kind].total += histogram.total
+                of_record[kind].squares += histogram.squares
+
     def executed(
         self,
         node: str,

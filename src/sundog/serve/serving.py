@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sundog.access.principal import Principal
 from sundog.config import Config
-from sundog.errors import FlowError, StoreError, SundogError
+from sundog.errors import FlowError, SundogError
 from sundog.ir.logical import EngineBlock
 from sundog.live.host import LiveHost, open_live_host
 from sundog.live.tracing import LiveTracing
@@ -70,11 +70,9 @@ class Serving:
     async def renew_plans(self) -> None:
         """Keep what rows have shown, and plan those flows by it of which they have shown something. Rows end with the
         plan that they began with. A flow that cannot be planned is served on as it was."""
-        try:
-            shown = await self.host.keep_history()
-        except StoreError as error:
-            log.error("what rows have shown is not kept: %s", error)
-            return
+        shown, failures = await self.host.keep_history()
+        for failure in failures:
+            log.error("what rows have shown is not kept now: %s", failure)
         for name in shown:
             flow = self.loaded[name]
             try:
