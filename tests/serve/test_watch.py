@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ import pytest
 import sundog as sd
 from sundog.config import Config
 from sundog.errors import ConfigError
-from sundog.runtime.open_run import PLAN_FILE
+from sundog.runtime.open_run import PLAN_FILE, keep_plan
 from sundog.runtime.watched_run import meant_run
 from sundog.secrets import Secrets
 from sundog.serve.server import ListenOptions, serve_watched
@@ -168,3 +170,33 @@ def test_a_browser_shows_it(ran: Path) -> None:
 
     with watched(ran) as address:
         asyncio.run(look(address))
+
+
+def test_a_plan_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = SimpleNamespace(tables=[], logical=SimpleNamespace(inputs=[], results=[]))
+    run: Any = SimpleNamespace(folder=tmp_path / "run", plan=plan)
+    with monkeypatch.context() as killing:
+        killing.setattr(os, "fdopen", lambda descriptor, mode: CutOff(descriptor))
+        with pytest.raises(KeyboardInterrupt):
+            keep_plan(run)
+    assert not (run.folder / PLAN_FILE).exists(), "nobody reads half of it, and the next process writes it"
+    keep_plan(run)
+    assert json.loads((run.folder / PLAN_FILE).read_bytes()) == {"inputs": [], "results": [], "tables": []}
+    assert [path.name for path in run.folder.iterdir()] == [PLAN_FILE]
+
+
+class CutOff:
+    """A file whose writer is killed."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> CutOff:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def write(self, content: bytes) -> None:
+        os.write(self._descriptor, content[:5])
+        raise KeyboardInterrupt

@@ -71,15 +71,17 @@ def open_run(
 
 
 def keep_plan(run: Run) -> None:
-    """Write the plan of a run into its folder for whoever watches it, unless it is there."""
+    """Write the plan of a run into its folder for whoever watches it, unless it is there: whole, or not at all."""
     path = run.folder / PLAN_FILE
     if path.exists():
         return
     plan = run.plan
     told = {"tables": plan.tables, "inputs": plan.logical.inputs, "results": plan.logical.results}
     make_private_folder(run.folder)
-    with os.fdopen(open_private(path, os.O_WRONLY | os.O_TRUNC), "wb") as file:
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with os.fdopen(open_private(part, os.O_WRONLY | os.O_TRUNC), "wb") as file:
         file.write(canonical_json(describe_value(told)))
+    part.replace(path)
 
 
 def _effects_and_modules(
