@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -327,3 +328,20 @@ def test_a_receiver_gets_the_spans_of_a_server_and_the_log_names_their_trace(tmp
     logged = [json.loads(line) for line in lines if line.startswith("{")]
     (line,) = [one for one in logged if one["logger"] == "sundog.requests"]
     assert line["trace_id"] == TRACE
+
+
+def test_a_receiver_that_is_away_delays_the_end_by_a_bound(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sundog.serve.tracing.exporting.MAX_SHUTDOWN_S", 0.2)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+
+    async def test() -> float:
+        async with open_traces(is_on=True) as traces:
+            assert traces is not None
+            traces._tracer.start_span("nobody takes it").end()
+            began = time.monotonic()
+        return time.monotonic() - began
+
+    assert asyncio.run(test()) < 1.5
+    assert "the last spans are lost" in caplog.text

@@ -6,8 +6,10 @@ Owns when traces are on, and that nothing of OpenTelemetry is imported where the
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -17,6 +19,8 @@ from sundog.errors import ConfigError
 if TYPE_CHECKING:
     from sundog.serve.tracing.traces import HostTraces
 
+log = logging.getLogger("sundog.serve")
+MAX_SHUTDOWN_S = 2.0
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 NAMES = ("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES")
 
@@ -47,9 +51,22 @@ async def open_traces(*, is_on: bool) -> AsyncIterator[HostTraces | None]:
         hint = "install it: pip install 'sundog[otel]', or leave traces out: OTEL_SDK_DISABLED=true"
         raise ConfigError(f"traces need the package {error.name}, which is not installed", hint=hint) from error
     named = {} if any(os.environ.get(name) for name in NAMES) else {"service.name": "sundog"}
-    provider = TracerProvider(resource=Resource.create({**named, "service.version": version("sundog")}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    exporter = OTLPSpanExporter()
+    provider = TracerProvider(
+        shutdown_on_exit=False, resource=Resource.create({**named, "service.version": version("sundog")})
+    )
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     try:
         yield HostTraces(provider, version("sundog"))
     finally:
-        await asyncio.to_thread(provider.shutdown)
+        await asyncio.to_thread(_shut_down, provider.shutdown, exporter.shutdown)
+
+
+def _shut_down(send_last: Callable[[], None], give_up: Callable[[], None]) -> None:
+    """Send the last spans, for MAX_SHUTDOWN_S at most: a receiver that is away keeps nobody from ending."""
+    sending = threading.Thread(target=send_last, name="sundog-last-spans", daemon=True)
+    sending.start()
+    sending.join(MAX_SHUTDOWN_S)
+    if sending.is_alive():
+        log.warning("the last spans are lost: their receiver has not taken them within %g s", MAX_SHUTDOWN_S)
+        give_up()
