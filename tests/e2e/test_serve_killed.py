@@ -190,6 +190,24 @@ def test_a_server_that_is_asked_to_stop_ends_what_it_has_accepted(tmp_path: Path
         assert (kept["status"], kept["row"]["output"]) == ("completed", {"id": 1})
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_the_server_at_once_and_nothing_is_lost(tmp_path: Path, number: signal.Signals) -> None:
+    with served(tmp_path, HELD) as server:
+        begun = server.ask("POST", RUNS, {"row": {"id": 1}}, **LATER)
+        server.process.send_signal(signal.SIGTERM)
+        server.until("/ready", lambda heard: heard.status == 503)
+        asked_at = time.monotonic()
+        server.process.send_signal(number)
+        code, _, stderr = finish(server.process)
+        assert code == 128 + number, stderr
+        assert time.monotonic() - asked_at < 5.0, "it waits for 30 s where nobody hurries it"
+        assert "ends at once" in stderr
+        (tmp_path / "go_1").touch()
+        server.start()
+        kept = server.until(begun.headers["location"], lambda heard: heard.body["status"] == "completed")
+        assert kept.body["row"]["output"] == {"id": 1}
+
+
 def tells(part: str, ready: Heard) -> bool:
     """Return whether the server says of a file that could not be reloaded what was wrong with it."""
     return part in json.dumps(ready.body["reload_errors"])

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import os
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -34,12 +37,24 @@ from sundog.serve.sites import is_of_this_machine
 from sundog.serve.tracing.exporting import open_traces
 from sundog.store.store import Store
 
+log = logging.getLogger("sundog.serve")
 KEEP_ALIVE_S = 75
 """Longer than clients keep a connection that they do not use, so that none is closed under a request."""
 BACKLOG = 2048
 DEFAULT_LIMITS = ConnectionLimits()
+MAX_HURRY_S = 2.0
+"""A server that is to end at once has so long to let go of what it holds."""
 GRACE_S = 2
 """Streams that are still open when all work has ended are given so long to be read."""
+
+
+class StoppedAtOnce(Exception):
+    """Raised where a second signal has ended a server that waited for accepted work; caught by the command."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        #: The number of the signal.
+        self.number = number
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +81,8 @@ class ListenOptions:
 async def serve_flows(
     config: Config, paths: Sequence[Path], options: ListenOptions, on_ready: Callable[[str, Serving], None]
 ) -> None:
-    """Serve until a signal asks for the end. `on_ready` hears of the address. Raises what the host failed with."""
+    """Serve until a signal asks for the end. `on_ready` hears of the address. Raises what the host failed with, and
+    StoppedAtOnce where another signal has ended its wait for accepted work."""
     check_listen_address(options.host, has_keys=_has_keys(config.state_dir))
     with listening(options.host, options.port) as listener:
         limits = options.limits.within(allowed_files(options.limits.num_files))
@@ -80,16 +96,19 @@ async def serve_flows(
             server = _Server(_configured(app, limits))
             stop = asyncio.Event()
             async with beside(look_at_connections(server, limits)):
-                with _signals(stop, serving):
+                with _signals(stop, serving) as hurry:
                     running = asyncio.ensure_future(server.serve(sockets=[listener]))
                     on_ready(_address(listener), serving)
                     _leave_to_itself_what_stays()
                     await _until_stopped(stop, running, serving)
-                    await serving.drain(options.drain_s)
+                    await _drained(serving, options.drain_s, hurry)
                     server.should_exit = True
+                    server.force_exit = hurry.done()
                     await running
             if serving.host.failure.done():
                 serving.host.failure.result()
+    if hurry.done():
+        raise StoppedAtOnce(hurry.result())
 
 
 async def serve_watched(config: Config, run_id: str, options: ListenOptions, on_ready: Callable[[str], None]) -> None:
@@ -182,6 +201,19 @@ def _leave_to_itself_what_stays() -> None:
     gc.freeze()
 
 
+async def _drained(serving: Serving, within_s: float, hurry: asyncio.Future[int]) -> None:
+    """Wait for accepted work, for `within_s` at most, or until `hurry` is done."""
+    draining = asyncio.ensure_future(serving.drain(within_s))
+    any_of: list[asyncio.Future[Any]] = [draining, hurry]
+    await asyncio.wait(any_of, return_when=asyncio.FIRST_COMPLETED)
+    if not draining.done():
+        draining.cancel()
+        await asyncio.wait({draining})
+        serving.host.driver.stop()
+    else:
+        draining.result()
+
+
 async def _until_stopped(stop: asyncio.Event, running: asyncio.Future[None], serving: Serving) -> None:
     stopped = asyncio.ensure_future(stop.wait())
     any_of: list[asyncio.Future[Any]] = [stopped, running, serving.host.failure]
@@ -202,9 +234,25 @@ def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
 
 
 @contextmanager
-def _signals(stop: asyncio.Event, serving: Serving) -> Iterator[None]:
-    """SIGTERM and SIGINT end the server, SIGHUP has it read the files again."""
+def _signals(stop: asyncio.Event, serving: Serving) -> Iterator[asyncio.Future[int]]:
+    """SIGTERM and SIGINT end the server, SIGHUP has it read the files again. Yields what is done, with its number, when
+    another one comes while the server ends; a third one has no handler, and ends the process."""
     loop = asyncio.get_running_loop()
+    hurry: asyncio.Future[int] = loop.create_future()
+
+    def end(number: int) -> None:
+        if not stop.is_set():
+            stop.set()
+            return
+        log.warning("a second signal: the server ends at once, and what has not ended goes on at its next start")
+        for one in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(one)
+        # A thread of a step that never ends would keep the process.
+        ending = threading.Timer(MAX_HURRY_S, os._exit, (128 + number,))
+        ending.daemon = True
+        ending.start()
+        hurry.set_result(number)
+
     reloads: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
@@ -213,10 +261,10 @@ def _signals(stop: asyncio.Event, serving: Serving) -> Iterator[None]:
         task.add_done_callback(reloads.discard)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end, number)
     loop.add_signal_handler(signal.SIGHUP, reload)
     try:
-        yield
+        yield hurry
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)

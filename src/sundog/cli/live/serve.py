@@ -87,7 +87,7 @@ def serve(
     try:
         from sundog.runtime.watched_run import meant_run
         from sundog.serve.engine_file import load_engines
-        from sundog.serve.server import ListenOptions, serve_flows, serve_watched
+        from sundog.serve.server import ListenOptions, StoppedAtOnce, serve_flows, serve_watched
     except ModuleNotFoundError as error:
         hint = "install it: pip install 'sundog[serve]'"
         raise ConfigError(f"serving needs the package {error.name}, which is not installed", hint=hint) from error
@@ -103,7 +103,10 @@ def serve(
     is_traced, max_kept_bytes = is_wanted(os.environ, is_said=otel), int(file_quota * _GIB)
     options = replace(options, engines=blocks, drain_s=drain, is_traced=is_traced, max_kept_bytes=max_kept_bytes)
     paths = [path / "flow.yaml" if path.is_dir() else path for path in flows]
-    asyncio.run(serve_flows(config, paths, options, _say_ready))
+    try:
+        asyncio.run(serve_flows(config, paths, options, _say_ready))
+    except StoppedAtOnce as stopped:
+        raise typer.Exit(128 + stopped.number) from None
 
 
 def _refuse_with_watch(flows: list[Path], engines: Path | None) -> None:
