@@ -297,8 +297,7 @@ def _display(options: WatchedOptions) -> Display:
 
 
 def _config(options: PlanOptions | SimulateOptions) -> Config:
-    state = options.get("state")
-    return read_config(None if state is None else Path(state))
+    return read_config(options.get("state"))
 
 
 def _plan_choices(options: PlanOptions) -> PlanChoices:

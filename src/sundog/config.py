@@ -21,7 +21,7 @@ _SECRETS = Secrets(os.environ)
 class Config:
     """This class holds what the environment decides."""
 
-    #: The folder of runs, results and event logs.
+    #: The folder of runs, results and event logs; of a state at a URL, its cache on this machine.
     state_dir: Path
     #: The environment that flows may name.
     secrets: Secrets
@@ -29,7 +29,16 @@ class Config:
     server_key: str | None = None
 
 
-def read_config(state_dir: Path | None = None) -> Config:
-    """Return the environment's settings; `state_dir` comes before SUNDOG_STATE."""
-    chosen = state_dir or Path(os.environ.get("SUNDOG_STATE") or STATE_DIR)
-    return Config(chosen, _SECRETS, f"${{env:{SERVER_KEY}}}" if os.environ.get(SERVER_KEY) else None)
+def read_config(state: str | Path | None = None) -> Config:
+    """Return the environment's settings; `state`, a folder or a URL, comes before SUNDOG_STATE."""
+    chosen = str(state or os.environ.get("SUNDOG_STATE") or STATE_DIR)
+    return Config(_state_folder(chosen), _SECRETS, f"${{env:{SERVER_KEY}}}" if os.environ.get(SERVER_KEY) else None)
+
+
+def _state_folder(state: str) -> Path:
+    if "://" not in state:
+        return Path(state)
+    from sundog.store.segments.cache import open_state
+
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sundog" / "states"
+    return open_state(state, caches)

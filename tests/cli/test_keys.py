@@ -57,7 +57,7 @@ def test_a_tenant_is_limited_and_what_was_spent_is_told(tmp_path: Path) -> None:
     said = sundog(tmp_path, "keys", "limit", "research", "--max-usd", "2.5")
     assert said.stdout == "the tenant 'research' may spend 2.50 dollars and any tokens\n"
     store = Store(tmp_path / ".sundog")
-    store.execute("insert into spent values ('tenant:research', 1500000000, 10, 0, 5)", ())
+    store.connection.execute("insert into spent values ('tenant:research', 1500000000, 10, 0, 5)")
     assert APIKeys(store).spent(SpendingScope("tenant", "research")) == Charge(1_500_000_000, 15)
     store.close()
     *_, line = sundog(tmp_path, "keys", "list").stdout.splitlines()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sundog.store.store import STORE_FILE
+from sundog.store.schema import STORE_FILE
 from tests.e2e.counting_server import CountingServer
 from tests.e2e.processes import NUM_AT_ONCE, WAIT_S, finish, read_until, run, start, write_sending
 

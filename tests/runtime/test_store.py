@@ -180,10 +180,12 @@ def test_a_folder_that_cannot_be_written_says_what_to_do(error: Exception) -> No
 def test_a_value_that_is_no_json_any_more_is_told_as_damage(tmp_path: Path) -> None:
     async def look_up() -> None:
         store = Store(tmp_path)
-        store.execute("insert into results values (?, 'run', 'n', ?, 1, 1, 1, 0.5)", (b"k", b'{"text": "a'))
+        store.connection.execute("insert into results values (?, 'run', 'n', ?, 1, 1, 1, 0.5)", (b"k", b'{"text": "a'))
         with pytest.raises(StoreError, match="the store is damaged"):
             await asyncio.wait_for(store.get(b"k"), 30)
-        store.execute("insert into rows values (null, cast(x'ff' as text), '', x'0100', 'done', x'00', '[]')", ())
+        store.connection.execute(
+            "insert into rows values (null, cast(x'ff' as text), '', x'0100', 'done', x'00', '[]')"
+        )
         with pytest.raises(StoreError, match="the store is damaged"):
             list(store._rows("select run_id from rows", ()))
         store.close()

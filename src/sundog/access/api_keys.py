@@ -16,6 +16,7 @@ from sundog.errors import ConfigError, suggest
 from sundog.ledger.charges import NO_CHARGE, Charge
 from sundog.ledger.ledger import NO_LIMITS, SpendingLimits, SpendingScope
 from sundog.store.spending import SpentBook
+from sundog.store.statements import Statement
 from sundog.store.store import Store
 
 PREFIX = "sk-sundog-"
@@ -24,6 +25,9 @@ NUM_SHOWN = 4
 """Characters that are shown of what is random, so that people can tell keys apart: 24 of 256 bits."""
 MAX_NAME = 100
 _COLUMNS = "key_id, shown, name, tenant, terms, created_at, expires_at, revoked_at"
+_PUT_KEY = Statement("put_key", "insert into api_keys values (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+_REVOKE_KEY = Statement("revoke_key", "update api_keys set revoked_at = ? where key_id = ?")
+_PUT_TENANT = Statement("put_tenant", "insert or replace into tenants values (?, ?, ?)")
 _PRINCIPAL = """
 select key_id, api_keys.tenant, terms, expires_at, max_usd, max_tokens
     from api_keys left join tenants on tenants.tenant = api_keys.tenant
@@ -74,7 +78,7 @@ class APIKeys:
         shown = f"{key[: len(PREFIX) + NUM_SHOWN]}..."
         record = KeyRecord(f"key-{token_hex(4)}", shown, name, tenant, terms, _now(), expires_at, None)
         values = (record.key_id, shown, name, tenant, terms.to_json(), record.created_at, expires_at, None)
-        self._store.execute("insert into api_keys values (?, ?, ?, ?, ?, ?, ?, ?, ?)", (key_hash(key), *values))
+        self._store.change((_PUT_KEY, (key_hash(key), *values)))
         return key, record
 
     def all(self) -> list[KeyRecord]:
@@ -93,13 +97,12 @@ class APIKeys:
             # Whoever writes the key itself must not find it in an error message.
             shown = "that" if PREFIX in name else f"'{name}'"
             raise ConfigError(f"there is no valid key {shown}", hint=suggest(name, [one.name for one in valid]))
-        self._store.execute("update api_keys set revoked_at = ? where key_id = ?", (_now(), found.key_id))
+        self._store.change((_REVOKE_KEY, (_now(), found.key_id)))
         return found
 
     def limit_tenant(self, tenant: str, limits: SpendingLimits) -> None:
         """Set what all keys of a tenant may spend together."""
-        statement = "insert or replace into tenants values (?, ?, ?)"
-        self._store.execute(statement, (tenant, limits.max_usd, limits.max_tokens))
+        self._store.change((_PUT_TENANT, (tenant, limits.max_usd, limits.max_tokens)))
 
     def tenant_limits(self) -> dict[str, SpendingLimits]:
         """Return the limits of all tenants that have any."""

@@ -60,7 +60,7 @@ async def map(
     programs are admitted by their memory. An exception ends its row, and others go on. Rows that have ended are kept:
     a call with the same `name` (the function's own without it) and rows goes on with a run that has not ended.
     """
-    config = read_config(None if state is None else Path(state))
+    config = read_config(state)
     blocks = (DEFAULT_ENGINE,) if engines is None else load_engines(Path(engines))
     taken = [normal_form(row) for row in rows]
     run = _AgentRun(function, name or _name_of(function), taken, blocks, config)

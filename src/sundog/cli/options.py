@@ -101,7 +101,12 @@ Inputs = Annotated[
     ),
 ]
 State = Annotated[
-    Path | None, typer.Option("--state", help="Folder that runs are kept in. [default: $SUNDOG_STATE or .sundog]")
+    str | None,
+    typer.Option(
+        "--state",
+        metavar="FOLDER|URL",
+        help="The folder that runs are kept in, or a URL (s3, gs, az, file). [default: $SUNDOG_STATE or .sundog]",
+    ),
 ]
 Policy = Annotated[
     str | None,

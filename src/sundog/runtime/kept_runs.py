@@ -20,7 +20,8 @@ from sundog.ir.row_ids import RowId
 from sundog.runtime.figures.failed_rows import failed_rows, num_told
 from sundog.runtime.rows.outputs import write_rows
 from sundog.store.runs import RunList, RunRecord
-from sundog.store.store import STORE_FILE, Store
+from sundog.store.schema import STORE_FILE
+from sundog.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,9 @@ def run_id_of(state_dir: Path, written: str) -> str:
 def event_logs(state_dir: Path, run_id: str) -> list[Path]:
     """Return the logs of a run, oldest first; ConfigError where there is no such run or nothing of it was executed."""
     with _opened(_known(state_dir)) as (_, runs):
-        logs = sorted(runs.folder(runs.find(run_id).run_id).glob("events-*.jsonl.gz"))
+        record = runs.find(run_id)
+        runs.fetch_files(record.run_id)
+        logs = sorted(runs.folder(record.run_id).glob("events-*.jsonl.gz"))
     if not logs:
         raise ConfigError(f"the run '{run_id}' has no event log", hint="it was stopped before anything was executed")
     return logs

@@ -143,6 +143,7 @@ class Run:
             raise
         finally:
             self._runs.end(self.record.run_id, state, self.record.busy_s + time.monotonic() - begin_s)
+            self._runs.keep_files(self.record.run_id, "*")
             extend_history(self._options.state_dir, self.plan.logical.name, self._figures.observations.records)
 
     def rows(self, tables: Sequence[str] | None = None) -> Iterator[tuple[RowRef, dict[str, Any]]]:
@@ -282,6 +283,7 @@ class Run:
         for name in {*made_without, *with_marks}:
             for path in folder.glob(f"{name}.*"):
                 path.unlink()
+        self._runs.keep_files(self.record.run_id, "tables/*")
         self._store.forget_failed_rows(self.record.run_id)
         self._restore_progress()
 

@@ -64,6 +64,7 @@ def select_run(runs: RunList, command: RunCommand, open_inputs: OpenInputs) -> S
     latest = None if command.is_fresh else runs.latest(command.key)
     if latest is not None and latest.state != "finished" and not _changed(latest, command):
         # Rows of a query or a function may have changed since; an unfinished run goes on with those it began with.
+        runs.fetch_files(latest.run_id)
         snapshots = runs.folder(latest.run_id) / "inputs"
         inputs = open_inputs(snapshots)
         if _identity(command.key, inputs, snapshots) == latest.identity:
@@ -76,12 +77,14 @@ def select_run(runs: RunList, command: RunCommand, open_inputs: OpenInputs) -> S
         is_same = latest is not None and latest.identity == identity
         if latest is not None and is_same and not _changed(latest, command):
             record = _continued(runs, latest, command)
+            runs.fetch_files(latest.run_id)
             inputs = _at(runs.folder(latest.run_id) / "inputs", inputs, open_inputs)
             return SelectedRun(record, inputs, is_new=False)
         record = _started(runs, command, identity, _effects(command, inputs, staging), num_rows)
         folder = runs.folder(record.run_id)
         make_private_folder(folder)
         staging.rename(folder / "inputs")
+        runs.keep_files(record.run_id, "inputs/*")
         inputs = _at(folder / "inputs", inputs, open_inputs)
         if latest is not None and is_same:
             return SelectedRun(record, inputs, is_new=True, changed=_changed(latest, command), before=latest.run_id)

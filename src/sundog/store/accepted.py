@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from sundog.ir.row_ids import RowId, decode_row_id, encode_row_id
+from sundog.store.statements import Statement
 from sundog.store.store import RowState, Store
 
 RequestEnd = Literal["completed", "cancelled"]
-PUT_ACCEPTED = "insert into accepted values {}"
-END_ACCEPTED = "update accepted set ended = ? where request_id = ?"
+_PUT = Statement("put_accepted", "insert into accepted values {}")
+_END = Statement("end_accepted", "update accepted set ended = ? where request_id = ?")
 _COLUMNS = "request_id, run_id, number, principal, idempotency_key, digest, body, accepted_at, ended"
 
 
@@ -57,11 +58,11 @@ class AcceptedRequests:
         """Accept a request; it is, once the future is set."""
         one = request
         values = (one.request_id, one.run_id, one.number, one.principal, one.idempotency_key, one.digest, one.body)
-        return self._store.write((PUT_ACCEPTED, (*values, one.accepted_at, one.ended)))
+        return self._store.write((_PUT, (*values, one.accepted_at, one.ended)))
 
     def end(self, request_id: str, how: RequestEnd) -> asyncio.Future[None]:
         """Say that all rows of a request have ended."""
-        return self._store.write((END_ACCEPTED, (how, request_id)))
+        return self._store.write((_END, (how, request_id)))
 
     def find(self, run_id: str, request_id: str) -> Accepted | None:
         """Return a request of a live run."""

@@ -21,6 +21,8 @@ from typing import Literal
 from sundog.errors import ConfigError, UserError, suggest
 from sundog.private_files import make_private_folder, open_private
 from sundog.store.schema import store_error
+from sundog.store.segments.run_files import fetch_files, keep_files
+from sundog.store.statements import Statement
 from sundog.store.store import Store
 
 RunState = Literal["unfinished", "waits", "finished", "live"]
@@ -59,6 +61,13 @@ STORED_COLUMNS = (
     "run_id, command, identity, flow, output, state, is_fresh, started_at, ended_at, num_rows, busy_s,"
     " effects, modules, repeats_effects"
 )
+_PUT_RUN = Statement("put_run", f"insert into runs values ({', '.join('?' * 14)})")
+_SERVE = Statement("serve_run", "update runs set state = ?, identity = ? where run_id = ?")
+_ALLOW_REPEATS = Statement("allow_repeats", "update runs set repeats_effects = 1 where run_id = ?")
+_PUT_MODULES = Statement("put_modules", "update runs set modules = ? where run_id = ?")
+_GO_ON = Statement("go_on", "update runs set state = 'unfinished' where run_id = ?")
+_END = Statement("end_run", "update runs set state = ?, ended_at = ?, busy_s = ? where run_id = ?")
+_FORGET = Statement("forget_run", "delete from runs where run_id = ?")
 MAX_NAME = 40
 """Characters of a flow's name in the id of a run, which names a folder."""
 
@@ -104,14 +113,14 @@ class RunList:
         run_id = f"{_file_name(flow)}-{uuid.uuid4().hex[:8]}"
         state, begun = ("unfinished", int(is_fresh)), (_now(), None, num_rows, 0.0)
         values = (run_id, command, identity, flow, output, *state, *begun, effects, modules, 0)
-        self._store.execute(f"insert into runs values ({', '.join('?' * len(values))})", values)
+        self._store.change((_PUT_RUN, values))
         return self.find(run_id)
 
     def live(self, command: bytes, flow: str, identity: bytes) -> RunRecord:
         """Return the live run of a served flow, and begin it where there is none. `identity`: of its plan now."""
         record = self.latest(command) or self.start(command, identity, flow, "", 0, is_fresh=False)
         values = ("live", identity, record.run_id)
-        self._store.execute("update runs set state = ?, identity = ? where run_id = ?", values)
+        self._store.change((_SERVE, values))
         return self.find(record.run_id)
 
     def others_with_effects(self, effects: bytes, nodes: Sequence[str], but: str) -> list[tuple[str, int]]:
@@ -139,23 +148,31 @@ class RunList:
         return next((other for other, command in found if self.is_locked(command)), None)
 
     def allow_repeats(self, run_id: str) -> None:
-        self._store.execute("update runs set repeats_effects = 1 where run_id = ?", (run_id,))
+        self._store.change((_ALLOW_REPEATS, (run_id,)))
 
     def put_modules(self, run_id: str, modules: str) -> None:
-        self._store.execute("update runs set modules = ? where run_id = ?", (modules, run_id))
+        self._store.change((_PUT_MODULES, (modules, run_id)))
 
     def go_on(self, run_id: str) -> None:
         """Say that a process works on the run, so that it is unfinished if that is killed."""
-        self._store.execute("update runs set state = 'unfinished' where run_id = ?", (run_id,))
+        self._store.change((_GO_ON, (run_id,)))
 
     def end(self, run_id: str, state: RunState, busy_s: float) -> None:
         values = (state, _now(), busy_s, run_id)
-        self._store.execute("update runs set state = ?, ended_at = ?, busy_s = ? where run_id = ?", values)
+        self._store.change((_END, values))
 
     def forget(self, run_id: str) -> None:
         """Take a run that has made no call, and its snapshots of rows, out of the list."""
-        self._store.execute("delete from runs where run_id = ?", (run_id,))
+        self._store.change((_FORGET, (run_id,)))
         shutil.rmtree(self.folder(run_id), ignore_errors=True)
+
+    def keep_files(self, run_id: str, pattern: str) -> None:
+        """Make the files of a run's folder that fit a pattern as safe as its rows are."""
+        keep_files(self._store, run_id, self.folder(run_id), pattern)
+
+    def fetch_files(self, run_id: str) -> None:
+        """Let the folder of a run have its files, also where another machine has written them."""
+        fetch_files(self._store, run_id, self.folder(run_id))
 
     def folder(self, run_id: str) -> Path:
         """Return where the run keeps its event log and its snapshots of rows."""
@@ -164,14 +181,20 @@ class RunList:
     def is_locked(self, command: bytes) -> bool:
         """Return whether a process works on a run of this command now."""
         try:
-            with self.lock(command):
-                return False
+            with self._file_lock(command):
+                cache = self._store.cache
+                return cache is not None and cache.is_at_work(command.hex())
         except UserError:
             return True
 
     @contextmanager
     def lock(self, command: bytes) -> Iterator[None]:
         """Keep other processes off the runs of this command. The lock ends with the process, however that dies."""
+        with self._file_lock(command), self._store.writing_to(command.hex()):
+            yield
+
+    @contextmanager
+    def _file_lock(self, command: bytes) -> Iterator[None]:
         path = self.state_dir / "locks" / command.hex()
         make_private_folder(path.parent)
         try:

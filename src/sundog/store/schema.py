@@ -14,6 +14,7 @@ from pathlib import Path
 from sundog.errors import StoreError, error_text
 from sundog.private_files import make_private_file, open_private
 
+STORE_FILE = "store.sqlite"
 STORE_VERSION = 9
 CREATE_STORE = """
 create table results (

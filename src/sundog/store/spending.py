@@ -11,21 +11,36 @@ from dataclasses import dataclass
 
 from sundog.ledger.charges import NO_CHARGE, Charge
 from sundog.ledger.ledger import SpendingScope
+from sundog.store.statements import Statement
 from sundog.store.store import Store
 
-ADD_SPENT = """
+ADD_SPENT = Statement(
+    "add_spent",
+    """
 insert into spent values (?, ?, ?, ?, ?) on conflict (scope) do update set
     nano_usd = nano_usd + excluded.nano_usd,
     num_tokens = num_tokens + excluded.num_tokens,
     reserved_nano_usd = reserved_nano_usd + excluded.reserved_nano_usd,
     num_reserved_tokens = num_reserved_tokens + excluded.num_reserved_tokens
-"""
-SPEND_RESERVED = """
+""",
+)
+SPEND_RESERVED = Statement(
+    "spend_reserved",
+    """
 update spent set
     nano_usd = nano_usd + reserved_nano_usd, reserved_nano_usd = 0,
     num_tokens = num_tokens + num_reserved_tokens, num_reserved_tokens = 0
 where scope = ?
-"""
+""",
+)
+
+_DROP_SPENT = Statement("drop_spent", "delete from spent where scope = ?")
+_DROP_BUDGET = Statement("drop_budget", "delete from budgets where scope = ?")
+_PUT_BUDGET = Statement("put_budget", "insert or replace into budgets values (?, ?, ?)")
+_DROP_OLD_SPENT = Statement(
+    "drop_old_spent", "delete from spent where scope in (select scope from budgets where told_at < ?)"
+)
+_DROP_OLD_BUDGETS = Statement("drop_old_budgets", "delete from budgets where told_at < ?")
 
 
 @dataclass(slots=True)
@@ -48,7 +63,7 @@ class SpentBook:
         was written of it."""
         found = self.written(scope)
         if found is not None and found.reserved != NO_CHARGE:
-            self._store.execute(SPEND_RESERVED, (_name(scope),))
+            self._store.change((SPEND_RESERVED, (_name(scope),)))
         return None if found is None else found.spent + found.reserved
 
     def written(self, scope: SpendingScope) -> SpendingChange | None:
@@ -64,14 +79,11 @@ class SpentBook:
     def forget(self, scope: SpendingScope) -> asyncio.Future[None]:
         """Drop the account of a scope that has ended, and its budget."""
         name = (_name(scope),)
-        return self._store.write(
-            ("delete from spent where scope = ?", name), ("delete from budgets where scope = ?", name)
-        )
+        return self._store.write((_DROP_SPENT, name), (_DROP_BUDGET, name))
 
     def put_budget(self, scope: SpendingScope, max_usd: float, told_at: float) -> asyncio.Future[None]:
         """Keep the limit of a scope that has it from a client; it is kept once the future is set."""
-        statement = "insert or replace into budgets values (?, ?, ?)"
-        return self._store.write((statement, (_name(scope), max_usd, told_at)))
+        return self._store.write((_PUT_BUDGET, (_name(scope), max_usd, told_at)))
 
     def budget(self, scope: SpendingScope) -> float | None:
         """Return the dollars that a client has told for a scope."""
@@ -84,9 +96,7 @@ class SpentBook:
     def forget_budgets(self, before: float) -> None:
         """Drop the budgets, and the accounts of their scopes, that were told last before a time in seconds since the
         epoch."""
-        old = "select scope from budgets where told_at < ?"
-        self._store.execute(f"delete from spent where scope in ({old})", (before,))
-        self._store.execute("delete from budgets where told_at < ?", (before,))
+        self._store.change((_DROP_OLD_SPENT, (before,)), (_DROP_OLD_BUDGETS, (before,)))
 
 
 def _row(scope: SpendingScope, change: SpendingChange) -> tuple[str, int, int, int, int]:

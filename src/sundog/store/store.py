@@ -23,15 +23,16 @@ from sundog.ir.row_ids import RowId, RowRef, decode_row_id, encode_row_id
 from sundog.ir.values.normal_form import decode
 from sundog.private_files import make_private_folder
 from sundog.store import writer as sql
-from sundog.store.schema import connect_store, damaged, store_error
-from sundog.store.writer import Asked, Writer
+from sundog.store.schema import STORE_FILE, connect_store, damaged, store_error
+from sundog.store.segments.opened import state_cache
+from sundog.store.statements import Statement, Values
+from sundog.store.writer import Asked, ChangeLog, Writer
 
 RowState = Literal["done", "failed", "dropped", "not_run"]
 """The end of a row; not_run: rows that it is made of failed."""
 MISSING: tuple[RowState, ...] = ("failed", "not_run")
 """The states of rows without an output that they would have, had no call failed."""
 NO_USAGE = Usage(0, 0, 0)
-STORE_FILE = "store.sqlite"
 LOOK_UP_SIZES = (256, 16, 1)
 MAX_ROW_IDS = 512
 """Rows that one query looks for; SQLite takes 999 values in every build."""
@@ -85,6 +86,7 @@ class Store:
 
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / STORE_FILE
+        self.cache = state_cache(state_dir)
         try:
             make_private_folder(state_dir)
         except OSError as error:
@@ -95,16 +97,37 @@ class Store:
             ) from error
         self.connection = connect_store(self.path)
         self._writer: Writer | None = None
+        self._log: ChangeLog | None = None
         self._wanted: dict[bytes, asyncio.Future[Stored | None]] = {}
 
     def open_writer(self) -> None:
-        self._writer = Writer(self.path)
+        self._check_log()
+        self._writer = Writer(self.path, self._log)
 
     def close_writer(self) -> None:
         """Commit what is queued; writes are over."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    @contextmanager
+    def writing_to(self, log: str) -> Iterator[None]:
+        """Be the one process that writes to a log, where the state lies at a URL: only inside may it be changed. All
+        changes are safe there in the end. UserError where another process writes to it."""
+        if self.cache is None:
+            yield
+            return
+        assert self._log is None, "one log at a time"
+        held = self._log = self.cache.take(log)
+        try:
+            yield
+        finally:
+            self.close_writer()
+            self._log = None
+            try:
+                held.close()
+            finally:
+                self.cache.release(log)
 
     def close(self) -> None:
         self.close_writer()
@@ -207,13 +230,13 @@ class Store:
 
     def answer(self, run_id: str, awaited: Awaited, body: bytes, answered_by: str) -> None:
         """Commit an answer, encoded, as the result of the calls that wait for it, and who gave it."""
-        with self._transaction():
-            values = (awaited.key, run_id, awaited.node, body, 0, 0, 0, 0.0)
-            self.execute("insert into results values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing", values)
-            self.execute("delete from awaited where run_id = ? and key = ?", (run_id, awaited.key))
-            at = datetime.now(UTC).isoformat(timespec="seconds")
-            said = (awaited.key, answered_by, at)
-            self.execute("insert into answered values (?, ?, ?) on conflict (key) do nothing", said)
+        result = (awaited.key, run_id, awaited.node, body, 0, 0, 0, 0.0)
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        self.change(
+            (sql.PUT_RESULT, result),
+            (sql.DROP_AWAITED, (run_id, awaited.key)),
+            (sql.PUT_ANSWERED, (awaited.key, answered_by, at)),
+        )
 
     def put_row(
         self,
@@ -297,22 +320,18 @@ class Store:
 
     def forget_rows(self, run_id: str, table: str) -> None:
         """Let all rows of a table be computed again; the results of their calls are kept."""
-        with self._transaction():
-            for kind in ("rows", "asked", "transcripts"):
-                self.execute(f"delete from {kind} where run_id = ? and table_name = ?", (run_id, table))
+        self.change(*((statement, (run_id, table)) for statement in sql.DROP_TABLE))
 
     def forget_failed_rows(self, run_id: str) -> None:
         """Let the failed rows of a run, and those made of them, be tried again: they will ask anew for what they
         asked."""
         query = "select table_name, asked from rows where run_id = ? and state = 'failed' and asked <> '[]'"
-        with self._transaction():
-            for table, asked in self.select(query, (run_id,)):
-                for node, *numbers in json.loads(asked):
-                    self.execute(sql.TAKE_BACK_ASKED, (*numbers, run_id, table, node))
-            failed = "select table_name, row_id from rows where run_id = ? and state = 'failed'"
-            said = f"delete from transcripts where run_id = ? and (table_name, row_id) in ({failed})"
-            self.execute(said, (run_id, run_id))
-            self.execute("delete from rows where run_id = ? and state in ('failed', 'not_run')", (run_id,))
+        taken_back = [
+            (sql.TAKE_BACK_ASKED, (*numbers, run_id, table, node))
+            for table, asked in self.select(query, (run_id,))
+            for node, *numbers in json.loads(asked)
+        ]
+        self.change(*taken_back, (sql.DROP_SAID_IN_FAILED, (run_id, run_id)), (sql.DROP_FAILED, (run_id,)))
 
     def node_totals(self, run_id: str) -> dict[str, NodeTotals]:
         """Return what each step of a run asked for and what of it was executed, by the step's name."""
@@ -337,31 +356,38 @@ class Store:
             for node in {**asked, **executed}
         }
 
-    def execute(self, statement: str, values: tuple[Any, ...]) -> None:
-        """Do one small write outside the writer thread, for what happens before and after a run's calls."""
+    def change(self, *writes: tuple[Statement, Values]) -> None:
+        """Commit small changes outside the writer thread, all or none, for what happens before and after a run's
+        calls."""
+        self._check_log()
         try:
-            self.connection.execute(statement, values)
-        except (sqlite3.Error, ValueError) as error:
-            raise store_error(self.path, error) from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Commit all that `execute` does inside, or none of it."""
-        self.execute("begin immediate", ())
-        try:
-            yield
-            self.execute("commit", ())
-        except BaseException:
+            self.connection.execute("begin immediate")
+            for statement, values in writes:
+                statement.execute(self.connection, [values])
+            if self._log is not None:
+                self._log.keep(self.connection, [(statement, [values]) for statement, values in writes])
+            self.connection.execute("commit")
+        except BaseException as error:
             self.connection.rollback()
+            if isinstance(error, sqlite3.Error | ValueError):
+                raise store_error(self.path, error) from error
             raise
 
     def select(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """Return the rows of a query; StoreError where the file is damaged."""
         return list(self._rows(query, values))
 
-    def write(self, *statements: tuple[str, tuple[Any, ...]], **more: Any) -> asyncio.Future[None]:
+    def write(self, *statements: tuple[Statement, Values], **more: Any) -> asyncio.Future[None]:
         """Commit all `statements` or none, through the writer thread; see Writer.write."""
         return self._open_writer().write(*statements, **more)
+
+    def _check_log(self) -> None:
+        if self.cache is not None and self._log is None:
+            raise StoreError(
+                "this command cannot change a state that lies at a URL",
+                where=self.cache.url,
+                hint="choose a folder for --state",
+            )
 
     def _open_writer(self) -> Writer:
         assert self._writer is not None, "open_writer first"
@@ -385,5 +411,5 @@ class Store:
             raise store_error(self.path, error) from error
 
 
-def _kept_transcripts(run_id: str, row: RowRef, said: RowTranscripts) -> tuple[str, tuple[Any, ...]]:
+def _kept_transcripts(run_id: str, row: RowRef, said: RowTranscripts) -> tuple[Statement, Values]:
     return sql.PUT_TRANSCRIPTS, (run_id, row.table, encode_row_id(row.row_id), said.ended, pack_transcripts(said))

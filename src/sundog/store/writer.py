@@ -8,48 +8,65 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Protocol
 
 from sundog.errors import StoreError
 from sundog.store.schema import connect_store, store_error
+from sundog.store.statements import Change, Statement, Values, by_statement
 
 MAX_BATCH = 4096
-MAX_STATEMENT_ROWS = 1024
-"""A power of two. SQLite's driver gives the interpreter away at each statement and waits for it afterwards, 5 ms where
-the loop is busy: a statement for each row made the loop wait for its commits."""
-PUT_RESULT = "insert into results values {} on conflict (key) do nothing"
+PUT_RESULT = Statement("put_result", "insert into results values {} on conflict (key) do nothing")
 GET_RESULT = "select * from results where key = ?"
-PUT_CLAIM = "insert or replace into claims values {}"
-DROP_CLAIM = "delete from claims where key = ?"
-PUT_AWAITED = "insert or replace into awaited values {}"
-PUT_ROW = "insert or replace into rows values {}"
-PUT_TRANSCRIPTS = "insert or replace into transcripts values {}"
-PUT_BUSY = "update runs set busy_s = ? where run_id = ?"
-ADD_ASKED = """
+PUT_CLAIM = Statement("put_claim", "insert or replace into claims values {}", awaits_log=True)
+DROP_CLAIM = Statement("drop_claim", "delete from claims where key = ?")
+PUT_AWAITED = Statement("put_awaited", "insert or replace into awaited values {}")
+PUT_ROW = Statement("put_row", "insert or replace into rows values {}")
+PUT_TRANSCRIPTS = Statement("put_transcripts", "insert or replace into transcripts values {}")
+PUT_BUSY = Statement("put_busy", "update runs set busy_s = ? where run_id = ?")
+ADD_ASKED = Statement(
+    "add_asked",
+    """
 insert into asked values (?, ?, ?, ?, ?, ?) on conflict (run_id, table_name, node) do update set
     num_calls = num_calls + excluded.num_calls,
     num_prompt_tokens = min(num_prompt_tokens + excluded.num_prompt_tokens, 1 << 53),
     num_output_tokens = min(num_output_tokens + excluded.num_output_tokens, 1 << 53)
-"""
-TAKE_BACK_ASKED = """
+""",
+)
+TAKE_BACK_ASKED = Statement(
+    "take_back_asked",
+    """
 update asked set
     num_calls = num_calls - ?, num_prompt_tokens = num_prompt_tokens - ?, num_output_tokens = num_output_tokens - ?
 where run_id = ? and table_name = ? and node = ?
-"""
-ADD_EXECUTED = """
+""",
+)
+ADD_EXECUTED = Statement(
+    "add_executed",
+    """
 insert into executed values (?, ?, ?, ?, ?, ?) on conflict (run_id, node) do update set
     num_calls = num_calls + excluded.num_calls,
     num_prompt_tokens = min(num_prompt_tokens + excluded.num_prompt_tokens, 1 << 53),
     num_cached_tokens = min(num_cached_tokens + excluded.num_cached_tokens, 1 << 53),
     num_output_tokens = min(num_output_tokens + excluded.num_output_tokens, 1 << 53)
-"""
+""",
+)
+DROP_AWAITED = Statement("drop_awaited", "delete from awaited where run_id = ? and key = ?")
+PUT_ANSWERED = Statement("put_answered", "insert into answered values {} on conflict (key) do nothing")
+DROP_TABLE = tuple(
+    Statement(f"drop_table_{kind}", f"delete from {kind} where run_id = ? and table_name = ?")
+    for kind in ("rows", "asked", "transcripts")
+)
+DROP_SAID_IN_FAILED = Statement(
+    "drop_said_in_failed",
+    "delete from transcripts where run_id = ? and (table_name, row_id) in"
+    " (select table_name, row_id from rows where run_id = ? and state = 'failed')",
+)
+DROP_FAILED = Statement("drop_failed", "delete from rows where run_id = ? and state in ('failed', 'not_run')")
 MAX_TOTAL = 1 << 53
 """Where sums of tokens stop growing: far beyond any true one, and below what SQLite can hold."""
 ResultRow = tuple[bytes, str, str, bytes, int, int, int, float]
@@ -68,7 +85,7 @@ class Asked:
 
 @dataclass(slots=True)
 class _Write:
-    statements: tuple[tuple[str, tuple[Any, ...]], ...]
+    statements: tuple[tuple[Statement, Values], ...]
     #: Run and table of the row that asked.
     of: tuple[str, str]
     asked: tuple[Asked, ...]
@@ -77,11 +94,30 @@ class _Write:
     first: ResultRow | None = None
 
 
+class ChangeLog(Protocol):
+    """Something that takes what is committed, in its order, to where it outlives this machine."""
+
+    def keep(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> int:
+        """Take changes inside the transaction that makes them; gives their number."""
+        ...
+
+    def when_sent(self, number: int, tell: Callable[[StoreError | None], None]) -> None:
+        """Have `tell` called, from any thread, once the changes of that number and all before are safe, or cannot
+        be."""
+        ...
+
+    def wait_for_room(self) -> None:
+        """Return once not too much waits to be sent, or nothing can be."""
+        ...
+
+
 class Writer:
     """Group commit: `write` and `put` return a future that is set once the commit is on the disk."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, log: ChangeLog | None = None) -> None:
+        """`log`: takes each commit too; None where the store is all there is."""
         self._path = path
+        self._log = log
         self._queue: SimpleQueue[list[_Write] | None] = SimpleQueue()
         self._pending: list[_Write] = []
         self._error: StoreError | None = None
@@ -90,7 +126,7 @@ class Writer:
         self._thread.start()
 
     def write(
-        self, *statements: tuple[str, tuple[Any, ...]], of: tuple[str, str] = ("", ""), asked: tuple[Asked, ...] = ()
+        self, *statements: tuple[Statement, Values], of: tuple[str, str] = ("", ""), asked: tuple[Asked, ...] = ()
     ) -> asyncio.Future[None]:
         """Commit all `statements` or none, and what a row of the run and table `of` asked; the future raises StoreError
         when they could not be."""
@@ -98,7 +134,7 @@ class Writer:
         self._add(_Write(statements, of, asked, done))
         return done
 
-    def put(self, result: ResultRow, *statements: tuple[str, tuple[Any, ...]]) -> asyncio.Future[ResultRow | None]:
+    def put(self, result: ResultRow, *statements: tuple[Statement, Values]) -> asyncio.Future[ResultRow | None]:
         """Commit a result, that it was computed, and `statements`. Where another run has put one under its key before,
         that one stays, and the future gives it; None where this one stays."""
         done: asyncio.Future[ResultRow | None] = self._loop.create_future()
@@ -136,8 +172,7 @@ class Writer:
                 some = self._queue.get()
             is_open = some is not None
             if batch:
-                self._commit(connection, batch)
-                self._loop.call_soon_threadsafe(_resolve, batch, self._error)
+                self._end(batch, self._commit(connection, batch))
         if connection is not None:
             connection.close()
 
@@ -148,27 +183,48 @@ class Writer:
             self._error = error if isinstance(error, StoreError) else store_error(self._path, error)
             return None
 
-    def _commit(self, connection: sqlite3.Connection | None, batch: list[_Write]) -> None:
-        """Whatever goes wrong ends all writing: a future that is never set would hold the run for ever."""
+    def _commit(self, connection: sqlite3.Connection | None, batch: list[_Write]) -> int:
+        """Whatever goes wrong ends all writing: a future that is never set would hold the run for ever. Gives the
+        number of the batch in the log."""
         if connection is None or self._error is not None:
-            return
+            return 0
+        number = 0
         try:
             connection.execute("begin immediate")
             _put_results(connection, [write for write in batch if write.result is not None])
-            for statement, values in _by_statement(batch):
-                _execute(connection, statement, values)
-            connection.executemany(ADD_ASKED, _asked_totals(batch))
-            connection.executemany(ADD_EXECUTED, _executed_totals(batch))
+            changes = [(statement, rows) for statement, rows in _changes(batch) if rows]
+            for statement, rows in changes:
+                statement.execute(connection, rows)
+            if self._log is not None:
+                number = self._log.keep(connection, [(PUT_RESULT, _first_results(batch)), *changes])
             connection.execute("commit")
         except Exception as error:  # also what Python's driver cannot bind
-            self._error = store_error(self._path, error)
+            self._error = error if isinstance(error, StoreError) else store_error(self._path, error)
             with suppress(sqlite3.Error):
                 connection.execute("rollback")
+        return number
+
+    def _end(self, batch: list[_Write], number: int) -> None:
+        """Tell those who wrote; the effects that are claimed begin once their claim is in the log."""
+        if self._log is None or self._error is not None:
+            self._tell(batch, self._error)
+            return
+        waiting: list[_Write] = []
+        safe: list[_Write] = []
+        for write in batch:
+            (waiting if any(statement.awaits_log for statement, _ in write.statements) else safe).append(write)
+        self._tell(safe, None)
+        if waiting:
+            self._log.when_sent(number, lambda error: self._tell(waiting, error))
+        self._log.wait_for_room()
+
+    def _tell(self, batch: list[_Write], error: StoreError | None) -> None:
+        self._loop.call_soon_threadsafe(_resolve, batch, error)
 
 
 def _put_results(connection: sqlite3.Connection, writes: list[_Write]) -> None:
     results = [write.result for write in writes if write.result is not None]
-    if _execute(connection, PUT_RESULT, results) == len(writes):
+    if PUT_RESULT.execute(connection, results) == len(writes):
         return
     for write, result in zip(writes, results, strict=True):
         (found,) = connection.execute(GET_RESULT, (result[0],))
@@ -176,35 +232,17 @@ def _put_results(connection: sqlite3.Connection, writes: list[_Write]) -> None:
             write.first = found
 
 
-def _execute(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
-    """Run a statement for all `rows`, many at once where `{}` stands for them. Gives the number of rows written."""
-    if "{}" not in statement:
-        return connection.executemany(statement, rows).rowcount
-    num_written = begin = 0
-    while num_left := len(rows) - begin:
-        # Powers of two, so that there are few different statements.
-        size = min(MAX_STATEMENT_ROWS, 1 << num_left.bit_length() - 1)
-        some = rows[begin : begin + size]
-        begin += size
-        values = list(chain.from_iterable(some))
-        num_written += connection.execute(_for_rows(statement, size, len(some[0])), values).rowcount
-    return num_written
+def _changes(batch: list[_Write]) -> Iterator[Change]:
+    """Yield what a batch changes beside its results. Order between statements is free: no two of one batch touch the
+    same row, since a claim is awaited before its result is written."""
+    yield from by_statement(one for write in batch for one in write.statements).items()
+    yield ADD_ASKED, list(_asked_totals(batch))
+    yield ADD_EXECUTED, _executed_totals(batch)
 
 
-@cache
-def _for_rows(statement: str, num_rows: int, num_columns: int) -> str:
-    row = f"({', '.join('?' * num_columns)})"
-    return statement.format(", ".join([row] * num_rows))
-
-
-def _by_statement(batch: list[_Write]) -> Iterable[tuple[str, list[tuple[Any, ...]]]]:
-    """Return the rows of each statement. Order between statements is free: no two of one batch touch the same row,
-    since a claim is awaited before its result is written."""
-    values: dict[str, list[tuple[Any, ...]]] = {}
-    for write in batch:
-        for statement, row in write.statements:
-            values.setdefault(statement, []).append(row)
-    return values.items()
+def _first_results(batch: list[_Write]) -> list[Values]:
+    """Return the results that stay. In a store made anew of the log the others would be the first ones."""
+    return [write.result for write in batch if write.result is not None and write.first is None]
 
 
 def asked_totals(asked: Iterable[Asked]) -> list[tuple[str, int, int, int]]:

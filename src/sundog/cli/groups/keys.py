@@ -133,7 +133,7 @@ def limit(
 
 
 @contextmanager
-def _opened(state: Path | None) -> Iterator[APIKeys]:
+def _opened(state: str | None) -> Iterator[APIKeys]:
     from sundog.access.api_keys import APIKeys
     from sundog.store.store import Store
 
@@ -144,7 +144,7 @@ def _opened(state: Path | None) -> Iterator[APIKeys]:
         store.close()
 
 
-def _folder(state: Path | None) -> Path:
+def _folder(state: str | None) -> Path:
     return read_config(state).state_dir
 
 

@@ -122,7 +122,8 @@ def models(context: typer.Context, incomplete: str) -> Iterable[str]:
 def key_names(context: typer.Context, incomplete: str) -> Iterator[str]:
     """Yield the names of keys that can be revoked."""
     from sundog.access.api_keys import APIKeys
-    from sundog.store.store import STORE_FILE, Store
+    from sundog.store.schema import STORE_FILE
+    from sundog.store.store import Store
 
     folder = read_config(context.params.get("state")).state_dir
     if (folder / STORE_FILE).exists():
@@ -137,7 +138,8 @@ def key_names(context: typer.Context, incomplete: str) -> Iterator[str]:
 def tenants(context: typer.Context, incomplete: str) -> Iterator[str]:
     """Yield the tenants that have keys."""
     from sundog.access.api_keys import APIKeys
-    from sundog.store.store import STORE_FILE, Store
+    from sundog.store.schema import STORE_FILE
+    from sundog.store.store import Store
 
     folder = read_config(context.params.get("state")).state_dir
     if (folder / STORE_FILE).exists():

@@ -1,0 +1,1 @@
+"""The segment log: what a store commits, on storage that outlives the machine."""

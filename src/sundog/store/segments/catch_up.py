@@ -1,0 +1,88 @@
+"""A cache catches up with a log: the changes of its segments are made in the cache, each once.
+
+Owns the order of that, and which of two results of one call stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from sqlite3 import Connection
+
+from sundog.errors import StoreError
+from sundog.store.segments.frames import unpack_frames
+from sundog.store.segments.log import Segment, SegmentLog
+from sundog.store.segments.positions import LogPosition, mark_lost, put_position, read_position
+from sundog.store.segments.segment import damaged_segment
+from sundog.store.statements import Change
+from sundog.store.writer import PUT_RESULT
+
+_NUM_AT_ONCE = 32
+"""Segments that are one transaction of the cache."""
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """Commit all that is done inside, or none of it."""
+    connection.execute("begin immediate")
+    try:
+        yield
+        connection.execute("commit")
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+def catch_up(log: SegmentLog, connection: Connection) -> LogPosition:
+    """Make the changes of all segments that the cache does not hold; gives the point up to which it does."""
+    position = read_position(connection, log.name)
+    segments = log.segments(position.next_number)
+    while some := list(islice(segments, _NUM_AT_ONCE)):
+        with transaction(connection):
+            for segment in some:
+                position = _behind(position, segment, _apply(segment, connection))
+            put_position(connection, log.name, position)
+    return position
+
+
+def restore_results(log: SegmentLog, connection: Connection) -> LogPosition:
+    """Let the results of a log be those that its runs have seen, where the cache holds others of the same calls."""
+    with transaction(connection):
+        connection.execute("create temp table own as select * from results limit 0")
+        connection.execute("create unique index temp.own_by_key on own (key)")
+        for segment in log.segments(0):
+            for statement, rows in _changes(segment):
+                if statement is PUT_RESULT:
+                    marks = ", ".join("?" * len(rows[0]))
+                    connection.executemany(f"insert or ignore into own values ({marks})", rows)
+        connection.execute("insert or replace into results select * from own")
+        connection.execute("drop table own")
+        position = replace(read_position(connection, log.name), has_lost=False)
+        mark_lost(connection, but=log.name)
+        put_position(connection, log.name, position)
+    return position
+
+
+def _behind(position: LogPosition, segment: Segment, has_lost: bool) -> LogPosition:
+    header = segment.header
+    return LogPosition(segment.number + 1, header.epoch, header.kind == "closed", position.has_lost or has_lost)
+
+
+def _apply(segment: Segment, connection: Connection) -> bool:
+    """Give whether a result found another one of its call."""
+    has_lost = False
+    for statement, rows in _changes(segment):
+        num_written = statement.execute(connection, rows)
+        has_lost |= statement is PUT_RESULT and num_written < len(rows)
+    return has_lost
+
+
+def _changes(segment: Segment) -> Iterator[Change]:
+    try:
+        yield from unpack_frames(segment.frames)
+    except StoreError:
+        raise
+    except Exception as error:  # pyarrow has no class above those of its failures
+        raise damaged_segment(segment.where) from error

@@ -1,0 +1,61 @@
+"""The caches of states at URLs that this process has opened, by their folders.
+
+Owns that list. It imports nothing of what a cache needs, since every command asks it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from sundog.errors import UserError
+from sundog.store.writer import ChangeLog
+
+LOCK_FILE = "cache.lock"
+"""The file by which a folder is known as a cache; whoever has locked it has the cache."""
+OPENED: dict[Path, StateCache] = {}
+
+
+class OpenLog(ChangeLog, Protocol):
+    """A log that this process writes to."""
+
+    def close(self) -> None:
+        """Send what is left. StoreError where that cannot be."""
+        ...
+
+
+class StateCache(Protocol):
+    """The cache of a state at a URL."""
+
+    @property
+    def url(self) -> str: ...
+
+    def take(self, name: str) -> OpenLog:
+        """Become the one process that writes to a log. UserError where another one does."""
+        ...
+
+    def release(self, name: str) -> None:
+        """Forget that this process writes to a log."""
+        ...
+
+    def put_file(self, path: Path) -> str:
+        """Keep the content of a file where the logs lie; gives the name by which it is fetched."""
+        ...
+
+    def fetch_file(self, digest: str, path: Path) -> None:
+        """Make a file of a content that was kept. StoreError where it is not there."""
+        ...
+
+    def is_at_work(self, name: str) -> bool:
+        """Return whether another process writes to a log; it is watched for some seconds where nobody has said that it
+        stopped."""
+        ...
+
+
+def state_cache(folder: Path) -> StateCache | None:
+    """Return the cache that a folder is; None for a folder that is a state itself. UserError for a cache that was not
+    opened by its URL."""
+    found = OPENED.get(folder)
+    if found is None and (folder / LOCK_FILE).exists():
+        raise UserError(f"{folder} is a cache of a state", hint="name the URL of that state with --state")
+    return found

@@ -1,0 +1,140 @@
+"""Object storage at a URL: objects that are made whole, at most once where that is asked for, listed and read.
+
+Owns obstore (extra `cloud`) and what its failures mean. Never knows what an object holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, cast
+from uuid import uuid4
+
+from sundog.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+SCHEMES = ("s3", "gs", "az", "file")
+"""The kinds of storage of which obstore is known to create objects only where there are none."""
+REQUEST_TIMEOUT = "20s"
+MAX_ERROR_CHARACTERS = 300
+_PROBE_FOLDER = "probes"
+
+
+class ObjectStorage:
+    """The objects below one URL, as `s3://bucket/folder`. Credentials and endpoints are those of the environment, as
+    the tools of each cloud read them (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, GOOGLE_SERVICE_ACCOUNT and so on).
+    StoreError, with the URL and what to do, for all that fails. Used from several threads."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._store = _opened(url)
+
+    def create(self, name: str, body: bytes) -> bool:
+        """Make an object, whole, unless one of that name is there; gives whether it was made. A request that failed
+        may have made it all the same."""
+        from obstore import put
+        from obstore.exceptions import AlreadyExistsError
+
+        try:
+            put(self._store, name, body, mode="create", use_multipart=False)
+        except AlreadyExistsError:
+            return False
+        except Exception as error:  # obstore has no class above those of its failures
+            raise self._failed(error) from error
+        return True
+
+    def replace(self, name: str, body: bytes) -> None:
+        """Make an object, whole, in place of any of that name."""
+        from obstore import put
+
+        try:
+            put(self._store, name, body, use_multipart=False)
+        except Exception as error:  # as above
+            raise self._failed(error) from error
+
+    def read(self, name: str) -> bytes | None:
+        """Return what an object holds; None where there is none of that name."""
+        from obstore import get
+
+        try:
+            return bytes(get(self._store, name).bytes())
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # as above
+            raise self._failed(error) from error
+
+    def names(self, folder: str, after: str = "") -> Iterator[str]:
+        """Yield the names of the objects of a folder, in no order, from behind the name `after` on."""
+        from obstore import list as listed
+
+        try:
+            for some in listed(self._store, folder, offset=after or None):
+                yield from (one["path"] for one in some)
+        except FileNotFoundError:  # a folder of files that nobody has made
+            return
+        except Exception as error:  # as above
+            raise self._failed(error) from error
+
+    def folders(self, folder: str) -> list[str]:
+        """Return the names of the folders in a folder."""
+        from obstore import list_with_delimiter
+
+        try:
+            return list(list_with_delimiter(self._store, folder)["common_prefixes"])
+        except FileNotFoundError:
+            return []
+        except Exception as error:  # as above
+            raise self._failed(error) from error
+
+    def check_creation(self) -> None:
+        """Raise StoreError where the storage makes an object a second time although only a first was asked for: then
+        two processes could work on one run."""
+        name = f"{_PROBE_FOLDER}/{uuid4().hex}"
+        try:
+            is_kept = self.create(name, b"first") and not self.create(name, b"second") and self.read(name) == b"first"
+        finally:
+            self._drop(name)
+        if not is_kept:
+            raise StoreError(
+                "this storage makes an object a second time although it was asked to make it once, so that two "
+                "processes could work on one run",
+                where=self.url,
+                hint="use storage that knows conditional puts (S3, Google Cloud Storage, Azure, a folder), or a newer "
+                "version of this one",
+            )
+
+    def _drop(self, name: str) -> None:
+        from obstore import delete
+
+        try:
+            delete(self._store, name)
+        except FileNotFoundError:
+            return
+        except Exception as error:  # as above
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> StoreError:
+        text = " ".join(str(error).split("Debug source:")[0].split())[:MAX_ERROR_CHARACTERS]
+        return StoreError(
+            f"the storage failed: {text}",
+            where=self.url,
+            hint="check its address, the credentials of this environment and that the bucket exists; the same command "
+            "continues the run",
+        )
+
+
+def _opened(url: str) -> ObjectStore:
+    scheme = url.partition("://")[0]
+    if scheme not in SCHEMES:
+        raise ConfigError(f"no state can be kept at {url}", hint=f"it begins with one of {', '.join(SCHEMES)}, and ://")
+    try:
+        from obstore.store import from_url
+    except ImportError as error:
+        raise ConfigError(f"{url} needs an extra of sundog", hint="pip install 'sundog[cloud]'") from error
+    more: Mapping[str, bool] = {"mkdir": True} if scheme == "file" else {}
+    options = {} if more else {"client_options": {"timeout": REQUEST_TIMEOUT, "allow_http": True}}
+    try:
+        return cast("ObjectStore", from_url(url, **more, **options))  # type: ignore[call-overload]  # they differ by scheme
+    except Exception as error:  # as above
+        raise ConfigError(f"no state can be kept at {url}: {' '.join(str(error).split())}", hint=None) from error
