@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 import boto3  # type: ignore[import-untyped]  # it has no types
 import pytest
@@ -28,8 +29,10 @@ def opened(storage: ObjectStorage, caches: Path) -> CachedState:
 
 
 @contextmanager
-def s3_server(monkeypatch: pytest.MonkeyPatch, bucket: str = "bucket") -> Iterator[str]:
+def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An S3 server with one bucket; gives the bucket's URL, with the environment that clients need."""
+    # All servers of a process have the same buckets.
+    bucket = f"bucket-{uuid4().hex}"
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:

@@ -20,7 +20,9 @@ from uuid import uuid4
 
 from sundog.errors import StoreError, UserError
 from sundog.private_files import make_private_folder, open_private
+from sundog.store import accepted, batches, files, runs, spending, store
 from sundog.store.schema import STORE_FILE, connect_store
+from sundog.store.segments import run_files
 from sundog.store.segments.catch_up import catch_up, restore_results
 from sundog.store.segments.log import SegmentLog, log_names
 from sundog.store.segments.opened import LOCK_FILE, OPENED
@@ -34,6 +36,8 @@ WATCH_S = 12.0
 _LOOK_EVERY_S = 1.0
 _NUM_TRIES = 5
 """Processes that take one log at the same time each find its end moved by another so often, at most."""
+_NAMED_BY_LOGS = (accepted, batches, files, runs, spending, store, run_files)
+"""The modules whose statements a log can hold: they must be known before it is read."""
 _FILES = "files"
 _STATES: dict[str, CachedState] = {}
 _OPENING = threading.Lock()
