@@ -38,7 +38,7 @@ WORDS = Path(__file__).with_name("README.md").read_text().split()
 
 @dataclass(frozen=True)
 class Took:
-    """What some work took."""
+    """The time that some work took."""
 
     wall_s: float
     cpu_s: float

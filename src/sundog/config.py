@@ -1,6 +1,7 @@
 """The settings that the environment decides, and the one place that reads it.
 
-Owns the variables and their defaults: SUNDOG_STATE, SUNDOG_API_KEY, and those that flows name as `${env:NAME}`.
+Owns the variables and their defaults: SUNDOG_STATE, SUNDOG_CACHE, SUNDOG_API_KEY, and those that flows name as
+`${env:NAME}`.
 """
 
 from __future__ import annotations
@@ -40,5 +41,6 @@ def _state_folder(state: str) -> Path:
         return Path(state)
     from sundog.store.segments.cache import open_state
 
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sundog" / "states"
-    return open_state(state, caches)
+    own, all_caches = os.environ.get("SUNDOG_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    caches = Path(own) if own else Path(all_caches or Path.home() / ".cache") / "sundog"
+    return open_state(state, caches / "states")

@@ -23,6 +23,7 @@ from sundog.execution.row_way import RowEnd
 from sundog.ir.physical import Sharing
 from sundog.operators.base import BoundCall, CallContext, Outcome
 from sundog.store.store import Store
+from sundog.store.totals import node_totals
 from sundog.store.writer import Writer, _resolve
 from tests.execution.fakes import FakeOperator, World, plan_of, step
 
@@ -184,7 +185,7 @@ def test_what_a_run_executed_is_not_changed_by_others(turn_writer: None, tmp_pat
 
     def totals(run: str) -> dict[str, int]:
         with closing(Store(tmp_path)) as store:
-            return {node: of_node.num_executed for node, of_node in store.node_totals(run).items()}
+            return {node: of_node.num_executed for node, of_node in node_totals(store, run).items()}
 
     asyncio.run(process(tmp_path, posts, Part("C", None)))
     before = totals("C")

@@ -18,7 +18,8 @@ from sundog.ir.row_ids import RowRef
 from sundog.ir.values.normal_form import encode
 from sundog.store.runs import RunList
 from sundog.store.schema import connect_store, store_error
-from sundog.store.store import NodeTotals, Store
+from sundog.store.store import Store
+from sundog.store.totals import NodeTotals, node_totals
 from sundog.store.writer import Asked
 
 USAGE = Usage(num_prompt_tokens=10, num_output_tokens=3, num_cached_tokens=4)
@@ -94,16 +95,16 @@ def test_totals_are_of_finished_rows_and_of_this_run(tmp_path: Path) -> None:
 
     store = Store(tmp_path)
     asyncio.run(fill(store))
-    assert store.node_totals("run") == {"a": NodeTotals("a", 3, 30, 9, 1, 10, 4, 3), "b": NodeTotals("b", 1, 1, 1)}
+    assert node_totals(store, "run") == {"a": NodeTotals("a", 3, 30, 9, 1, 10, 4, 3), "b": NodeTotals("b", 1, 1, 1)}
     assert store.count_rows("run") == {("", "done"): 1, ("t", "failed"): 1}
     assert store.finished_rows("run", "t", [(7, 1), (7,), (0,)]) == {(7, 1)}
     assert store.finished_rows("run", "", [(index,) for index in range(2000)]) == {(0,)}
     assert store.tables("run") == ["", "t"]
     store.forget_failed_rows("run")
     assert store.count_rows("run") == {("", "done"): 1}
-    assert store.node_totals("run") == {"a": NodeTotals("a", 2, 20, 6, 1, 10, 4, 3), "b": NodeTotals("b", 1, 1, 1)}
+    assert node_totals(store, "run") == {"a": NodeTotals("a", 2, 20, 6, 1, 10, 4, 3), "b": NodeTotals("b", 1, 1, 1)}
     store.forget_rows("run", "")
-    assert store.node_totals("run") == {"a": NodeTotals("a", 0, 0, 0, 1, 10, 4, 3)}
+    assert node_totals(store, "run") == {"a": NodeTotals("a", 0, 0, 0, 1, 10, 4, 3)}
     store.close()
 
 

@@ -16,7 +16,7 @@ from sundog.errors import ConfigError, suggest
 from sundog.ledger.charges import NO_CHARGE, Charge
 from sundog.ledger.ledger import NO_LIMITS, SpendingLimits, SpendingScope
 from sundog.store.spending import SpentBook
-from sundog.store.statements import Statement
+from sundog.store.statements import StoreStatement
 from sundog.store.store import Store
 
 PREFIX = "sk-sundog-"
@@ -25,9 +25,9 @@ NUM_SHOWN = 4
 """Characters that are shown of what is random, so that people can tell keys apart: 24 of 256 bits."""
 MAX_NAME = 100
 _COLUMNS = "key_id, shown, name, tenant, terms, created_at, expires_at, revoked_at"
-_PUT_KEY = Statement("put_key", "insert into api_keys values (?, ?, ?, ?, ?, ?, ?, ?, ?)")
-_REVOKE_KEY = Statement("revoke_key", "update api_keys set revoked_at = ? where key_id = ?")
-_PUT_TENANT = Statement("put_tenant", "insert or replace into tenants values (?, ?, ?)")
+_PUT_KEY = StoreStatement("put_key", "insert into api_keys values (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+_REVOKE_KEY = StoreStatement("revoke_key", "update api_keys set revoked_at = ? where key_id = ?")
+_PUT_TENANT = StoreStatement("put_tenant", "insert or replace into tenants values (?, ?, ?)")
 _PRINCIPAL = """
 select key_id, api_keys.tenant, terms, expires_at, max_usd, max_tokens
     from api_keys left join tenants on tenants.tenant = api_keys.tenant

@@ -28,6 +28,7 @@ from sundog.runtime.run_options import RunOptions
 from sundog.store.runs import RunRecord
 from sundog.store.spending import SpentBook
 from sundog.store.store import Store
+from sundog.store.totals import node_totals
 
 
 class RunLimits:
@@ -125,7 +126,7 @@ class RunLimits:
 
     def _spent_before(self) -> Charge:
         """Return what the calls have cost that earlier processes have made without limits."""
-        totals = self._store.node_totals(self._scope.name)
+        totals = node_totals(self._store, self._scope.name)
         spent = NO_CHARGE
         for call in calls_of(self._plan.nodes):
             tariff, node = self._tariffs.get(call.pool), totals.get(call.name)

@@ -54,6 +54,7 @@ from sundog.servers.run_servers import RunServers
 from sundog.servers.servers import Servers
 from sundog.store.runs import RunList, RunState
 from sundog.store.store import Store
+from sundog.store.totals import node_totals
 
 if TYPE_CHECKING:
     from sundog.runtime.tables.candidates import ToldPairs
@@ -290,7 +291,7 @@ class Run:
     def _observe_tables(self) -> None:
         """Learn how many rows each table has that is made of others, and how many of its calls are equal."""
         counts = self._store.count_rows(self.record.run_id)
-        totals = self._store.node_totals(self.record.run_id)
+        totals = node_totals(self._store, self.record.run_id)
         for table in self.plan.tables:
             num_read = sum(counts.get((name, "done"), 0) for name in table.table.reads)
             if not num_read:
@@ -311,7 +312,7 @@ class Run:
         progress.num_dropped, progress.num_not_run = counts["dropped"], counts["not_run"]
         progress.num_restored = progress.num_ended
         if not self.is_new and not self.is_finished:
-            totals = self._store.node_totals(self.record.run_id).values()
+            totals = node_totals(self._store, self.record.run_id).values()
             progress.num_restored_executed = sum(node.num_executed for node in totals)
 
     def _refuse_too_many_failures(self) -> None:

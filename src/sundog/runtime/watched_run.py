@@ -13,7 +13,8 @@ from typing import NamedTuple
 from sundog.runtime.kept_runs import RunSummary, list_runs, opened_run
 from sundog.runtime.open_run import PLAN_FILE
 from sundog.store.runs import RunList
-from sundog.store.store import NodeTotals, Store
+from sundog.store.store import Store
+from sundog.store.totals import NodeTotals, node_totals
 
 MAX_FAILURES = 1_000
 """So many of the newest failed rows are looked at."""
@@ -59,7 +60,7 @@ def read_standing(state_dir: Path, run_id: str) -> RunStanding:
         failures = tuple(_failures(store, run_id)) if summary.failed else ()
         plan = RunList(store, state_dir).folder(run_id) / PLAN_FILE
         return RunStanding(
-            summary, rows, store.node_totals(run_id), failures, plan.read_bytes() if plan.is_file() else None
+            summary, rows, node_totals(store, run_id), failures, plan.read_bytes() if plan.is_file() else None
         )
 
 

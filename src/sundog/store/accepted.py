@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from sundog.ir.row_ids import RowId, decode_row_id, encode_row_id
-from sundog.store.statements import Statement
+from sundog.store.statements import StoreStatement
 from sundog.store.store import RowState, Store
 
 RequestEnd = Literal["completed", "cancelled"]
-_PUT = Statement("put_accepted", "insert into accepted values {}")
-_END = Statement("end_accepted", "update accepted set ended = ? where request_id = ?")
+_PUT = StoreStatement("put_accepted", "insert into accepted values {}")
+_END = StoreStatement("end_accepted", "update accepted set ended = ? where request_id = ?")
 _COLUMNS = "request_id, run_id, number, principal, idempotency_key, digest, body, accepted_at, ended"
 
 

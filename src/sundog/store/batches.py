@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from sundog.store.files import PUT_FILE, KeptFile
-from sundog.store.statements import Statement
+from sundog.store.statements import StoreStatement
 from sundog.store.store import Store
 
 OpenStatus = Literal["validating", "in_progress", "finalizing", "cancelling"]
 BatchStatus = OpenStatus | Literal["failed", "completed", "cancelled", "expired"]
 OPEN: tuple[OpenStatus, ...] = get_args(OpenStatus)
 """A batch with one of these has not ended."""
-_PUT_BATCH = Statement("put_batch", f"insert into batches values (null, {', '.join('?' * 17)})")
-_CHANGE = Statement(
+_PUT_BATCH = StoreStatement("put_batch", f"insert into batches values (null, {', '.join('?' * 17)})")
+_CHANGE = StoreStatement(
     "change_batch",
     "update batches set status = ?, times = ?, num_lines = ?, num_completed = ?, num_failed = ?, errors = ?"
     " where batch_id = ?",
 )
-_PUT_LINE = Statement("put_batch_line", "insert or ignore into batch_lines values {}")
-_DROP_LINES = Statement(
+_PUT_LINE = StoreStatement("put_batch_line", "insert or ignore into batch_lines values {}")
+_DROP_LINES = StoreStatement(
     "drop_batch_lines",
     "delete from batch_lines where rowid in"
     " (select rowid from batch_lines where batch_id = ? and is_error = ? limit ?)",

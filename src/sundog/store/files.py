@@ -9,13 +9,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from sundog.store.statements import Statement
+from sundog.store.statements import StoreStatement
 from sundog.store.store import Store
 
-PUT_FILE = Statement("put_file", "insert or ignore into files values (null, ?, ?, ?, ?, ?, ?, ?, ?)")
-_DELETE = Statement("drop_file", "delete from files where file_id = ?")
-_EXPIRE = Statement("expire_file", "update files set expires_at = ? where file_id = ?")
-_SIZE = Statement("resize_file", "update files set num_bytes = ? where file_id = ?")
+PUT_FILE = StoreStatement("put_file", "insert or ignore into files values (null, ?, ?, ?, ?, ?, ?, ?, ?)")
+_DELETE = StoreStatement("drop_file", "delete from files where file_id = ?")
+_EXPIRE = StoreStatement("expire_file", "update files set expires_at = ? where file_id = ?")
+_SIZE = StoreStatement("resize_file", "update files set num_bytes = ? where file_id = ?")
 _COLUMNS = "file_id, principal, purpose, filename, num_bytes, created_at, expires_at, batch_id"
 
 

@@ -22,7 +22,7 @@ from sundog.errors import ConfigError, UserError, suggest
 from sundog.private_files import make_private_folder, open_private
 from sundog.store.schema import store_error
 from sundog.store.segments.run_files import fetch_files, keep_files
-from sundog.store.statements import Statement
+from sundog.store.statements import StoreStatement
 from sundog.store.store import Store
 
 RunState = Literal["unfinished", "waits", "finished", "live"]
@@ -61,13 +61,13 @@ STORED_COLUMNS = (
     "run_id, command, identity, flow, output, state, is_fresh, started_at, ended_at, num_rows, busy_s,"
     " effects, modules, repeats_effects"
 )
-_PUT_RUN = Statement("put_run", f"insert into runs values ({', '.join('?' * 14)})")
-_SERVE = Statement("serve_run", "update runs set state = ?, identity = ? where run_id = ?")
-_ALLOW_REPEATS = Statement("allow_repeats", "update runs set repeats_effects = 1 where run_id = ?")
-_PUT_MODULES = Statement("put_modules", "update runs set modules = ? where run_id = ?")
-_GO_ON = Statement("go_on", "update runs set state = 'unfinished' where run_id = ?")
-_END = Statement("end_run", "update runs set state = ?, ended_at = ?, busy_s = ? where run_id = ?")
-_FORGET = Statement("forget_run", "delete from runs where run_id = ?")
+_PUT_RUN = StoreStatement("put_run", f"insert into runs values ({', '.join('?' * 14)})")
+_SERVE = StoreStatement("serve_run", "update runs set state = ?, identity = ? where run_id = ?")
+_ALLOW_REPEATS = StoreStatement("allow_repeats", "update runs set repeats_effects = 1 where run_id = ?")
+_PUT_MODULES = StoreStatement("put_modules", "update runs set modules = ? where run_id = ?")
+_GO_ON = StoreStatement("go_on", "update runs set state = 'unfinished' where run_id = ?")
+_END = StoreStatement("end_run", "update runs set state = ?, ended_at = ?, busy_s = ? where run_id = ?")
+_FORGET = StoreStatement("forget_run", "delete from runs where run_id = ?")
 MAX_NAME = 40
 """Characters of a flow's name in the id of a run, which names a folder."""
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from sundog.ledger.charges import NO_CHARGE, Charge
 from sundog.ledger.ledger import SpendingScope
-from sundog.store.statements import Statement
+from sundog.store.statements import StoreStatement
 from sundog.store.store import Store
 
-ADD_SPENT = Statement(
+ADD_SPENT = StoreStatement(
     "add_spent",
     """
 insert into spent values (?, ?, ?, ?, ?) on conflict (scope) do update set
@@ -24,7 +24,7 @@ insert into spent values (?, ?, ?, ?, ?) on conflict (scope) do update set
     num_reserved_tokens = num_reserved_tokens + excluded.num_reserved_tokens
 """,
 )
-SPEND_RESERVED = Statement(
+SPEND_RESERVED = StoreStatement(
     "spend_reserved",
     """
 update spent set
@@ -34,13 +34,13 @@ where scope = ?
 """,
 )
 
-_DROP_SPENT = Statement("drop_spent", "delete from spent where scope = ?")
-_DROP_BUDGET = Statement("drop_budget", "delete from budgets where scope = ?")
-_PUT_BUDGET = Statement("put_budget", "insert or replace into budgets values (?, ?, ?)")
-_DROP_OLD_SPENT = Statement(
+_DROP_SPENT = StoreStatement("drop_spent", "delete from spent where scope = ?")
+_DROP_BUDGET = StoreStatement("drop_budget", "delete from budgets where scope = ?")
+_PUT_BUDGET = StoreStatement("put_budget", "insert or replace into budgets values (?, ?, ?)")
+_DROP_OLD_SPENT = StoreStatement(
     "drop_old_spent", "delete from spent where scope in (select scope from budgets where told_at < ?)"
 )
-_DROP_OLD_BUDGETS = Statement("drop_old_budgets", "delete from budgets where told_at < ?")
+_DROP_OLD_BUDGETS = StoreStatement("drop_old_budgets", "delete from budgets where told_at < ?")
 
 
 @dataclass(slots=True)

@@ -15,13 +15,13 @@ from typing import Any
 MAX_STATEMENT_ROWS = 1024
 """A power of two. SQLite's driver gives the interpreter away at each statement and waits for it afterwards, 5 ms where
 the loop is busy: a statement for each row made the loop wait for its commits."""
-Values = tuple[Any, ...]
+RowValues = tuple[Any, ...]
 """What a statement is told of one row: text, bytes, numbers and None."""
-_KNOWN: dict[str, Statement] = {}
+_KNOWN: dict[str, StoreStatement] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class StoreStatement:
     """A change of the store. `sql`: with `{}` in it where it takes the values of many rows at once."""
 
     name: str
@@ -33,7 +33,7 @@ class Statement:
         assert self.name not in _KNOWN, f"two statements are called {self.name}"
         _KNOWN[self.name] = self
 
-    def execute(self, connection: Connection, rows: Sequence[Values]) -> int:
+    def execute(self, connection: Connection, rows: Sequence[RowValues]) -> int:
         """Run it for all `rows`, many at once where that can be. Gives the number of rows written."""
         if "{}" not in self.sql:
             return connection.executemany(self.sql, rows).rowcount
@@ -48,18 +48,18 @@ class Statement:
         return num_written
 
 
-Change = tuple[Statement, Sequence[Values]]
+Change = tuple[StoreStatement, Sequence[RowValues]]
 """A statement and the rows for which it is run."""
 
 
-def find_statement(name: str) -> Statement | None:
+def find_statement(name: str) -> StoreStatement | None:
     """Return the statement of a name; None where this sundog has none."""
     return _KNOWN.get(name)
 
 
-def by_statement(writes: Iterable[tuple[Statement, Values]]) -> dict[Statement, list[Values]]:
+def by_statement(writes: Iterable[tuple[StoreStatement, RowValues]]) -> dict[StoreStatement, list[RowValues]]:
     """Return the rows of each statement, in their order."""
-    found: dict[Statement, list[Values]] = {}
+    found: dict[StoreStatement, list[RowValues]] = {}
     for statement, values in writes:
         found.setdefault(statement, []).append(values)
     return found

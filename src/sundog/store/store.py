@@ -25,7 +25,7 @@ from sundog.private_files import make_private_folder
 from sundog.store import writer as sql
 from sundog.store.schema import STORE_FILE, connect_store, damaged, store_error
 from sundog.store.segments.opened import state_cache
-from sundog.store.statements import Statement, Values
+from sundog.store.statements import RowValues, StoreStatement
 from sundog.store.writer import Asked, ChangeLog, Writer
 
 RowState = Literal["done", "failed", "dropped", "not_run"]
@@ -67,20 +67,6 @@ class Awaited:
     question: str
 
 
-@dataclass(frozen=True, slots=True)
-class NodeTotals:
-    """One node's calls and tokens in one run: asked for by finished rows, and executed."""
-
-    node: str
-    num_asked: int = 0
-    num_asked_prompt_tokens: int = 0
-    num_asked_output_tokens: int = 0
-    num_executed: int = 0
-    num_prompt_tokens: int = 0
-    num_cached_tokens: int = 0
-    num_output_tokens: int = 0
-
-
 class Store:
     """One process's view of the state folder's database. Used on one event loop."""
 
@@ -117,7 +103,8 @@ class Store:
         if self.cache is None:
             yield
             return
-        assert self._log is None, "one log at a time"
+        if self._log is not None:
+            raise self._unchangeable()
         held = self._log = self.cache.take(log)
         try:
             yield
@@ -333,30 +320,7 @@ class Store:
         ]
         self.change(*taken_back, (sql.DROP_SAID_IN_FAILED, (run_id, run_id)), (sql.DROP_FAILED, (run_id,)))
 
-    def node_totals(self, run_id: str) -> dict[str, NodeTotals]:
-        """Return what each step of a run asked for and what of it was executed, by the step's name."""
-        asked = {
-            node: values
-            for node, *values in self._rows(
-                "select node, sum(num_calls), sum(num_prompt_tokens), sum(num_output_tokens) from asked"
-                " where run_id = ? group by node",
-                (run_id,),
-            )
-        }
-        executed = {
-            node: values
-            for node, *values in self._rows(
-                "select node, num_calls, num_prompt_tokens, num_cached_tokens, num_output_tokens"
-                " from executed where run_id = ?",
-                (run_id,),
-            )
-        }
-        return {
-            node: NodeTotals(node, *asked.get(node, (0, 0, 0)), *executed.get(node, (0, 0, 0, 0)))
-            for node in {**asked, **executed}
-        }
-
-    def change(self, *writes: tuple[Statement, Values]) -> None:
+    def change(self, *writes: tuple[StoreStatement, RowValues]) -> None:
         """Commit small changes outside the writer thread, all or none, for what happens before and after a run's
         calls."""
         self._check_log()
@@ -377,17 +341,18 @@ class Store:
         """Return the rows of a query; StoreError where the file is damaged."""
         return list(self._rows(query, values))
 
-    def write(self, *statements: tuple[Statement, Values], **more: Any) -> asyncio.Future[None]:
+    def write(self, *statements: tuple[StoreStatement, RowValues], **more: Any) -> asyncio.Future[None]:
         """Commit all `statements` or none, through the writer thread; see Writer.write."""
         return self._open_writer().write(*statements, **more)
 
     def _check_log(self) -> None:
         if self.cache is not None and self._log is None:
-            raise StoreError(
-                "this command cannot change a state that lies at a URL",
-                where=self.cache.url,
-                hint="choose a folder for --state",
-            )
+            raise self._unchangeable()
+
+    def _unchangeable(self) -> StoreError:
+        where = None if self.cache is None else self.cache.url
+        hint = "choose a folder for --state"
+        return StoreError("this command cannot change a state that lies at a URL", where=where, hint=hint)
 
     def _open_writer(self) -> Writer:
         assert self._writer is not None, "open_writer first"
@@ -411,5 +376,5 @@ class Store:
             raise store_error(self.path, error) from error
 
 
-def _kept_transcripts(run_id: str, row: RowRef, said: RowTranscripts) -> tuple[Statement, Values]:
+def _kept_transcripts(run_id: str, row: RowRef, said: RowTranscripts) -> tuple[StoreStatement, RowValues]:
     return sql.PUT_TRANSCRIPTS, (run_id, row.table, encode_row_id(row.row_id), said.ended, pack_transcripts(said))

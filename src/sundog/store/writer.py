@@ -17,18 +17,18 @@ from typing import Protocol
 
 from sundog.errors import StoreError
 from sundog.store.schema import connect_store, store_error
-from sundog.store.statements import Change, Statement, Values, by_statement
+from sundog.store.statements import Change, RowValues, StoreStatement, by_statement
 
 MAX_BATCH = 4096
-PUT_RESULT = Statement("put_result", "insert into results values {} on conflict (key) do nothing")
+PUT_RESULT = StoreStatement("put_result", "insert into results values {} on conflict (key) do nothing")
 GET_RESULT = "select * from results where key = ?"
-PUT_CLAIM = Statement("put_claim", "insert or replace into claims values {}", awaits_log=True)
-DROP_CLAIM = Statement("drop_claim", "delete from claims where key = ?")
-PUT_AWAITED = Statement("put_awaited", "insert or replace into awaited values {}")
-PUT_ROW = Statement("put_row", "insert or replace into rows values {}")
-PUT_TRANSCRIPTS = Statement("put_transcripts", "insert or replace into transcripts values {}")
-PUT_BUSY = Statement("put_busy", "update runs set busy_s = ? where run_id = ?")
-ADD_ASKED = Statement(
+PUT_CLAIM = StoreStatement("put_claim", "insert or replace into claims values {}", awaits_log=True)
+DROP_CLAIM = StoreStatement("drop_claim", "delete from claims where key = ?")
+PUT_AWAITED = StoreStatement("put_awaited", "insert or replace into awaited values {}")
+PUT_ROW = StoreStatement("put_row", "insert or replace into rows values {}")
+PUT_TRANSCRIPTS = StoreStatement("put_transcripts", "insert or replace into transcripts values {}")
+PUT_BUSY = StoreStatement("put_busy", "update runs set busy_s = ? where run_id = ?")
+ADD_ASKED = StoreStatement(
     "add_asked",
     """
 insert into asked values (?, ?, ?, ?, ?, ?) on conflict (run_id, table_name, node) do update set
@@ -37,7 +37,7 @@ insert into asked values (?, ?, ?, ?, ?, ?) on conflict (run_id, table_name, nod
     num_output_tokens = min(num_output_tokens + excluded.num_output_tokens, 1 << 53)
 """,
 )
-TAKE_BACK_ASKED = Statement(
+TAKE_BACK_ASKED = StoreStatement(
     "take_back_asked",
     """
 update asked set
@@ -45,7 +45,7 @@ update asked set
 where run_id = ? and table_name = ? and node = ?
 """,
 )
-ADD_EXECUTED = Statement(
+ADD_EXECUTED = StoreStatement(
     "add_executed",
     """
 insert into executed values (?, ?, ?, ?, ?, ?) on conflict (run_id, node) do update set
@@ -55,18 +55,18 @@ insert into executed values (?, ?, ?, ?, ?, ?) on conflict (run_id, node) do upd
     num_output_tokens = min(num_output_tokens + excluded.num_output_tokens, 1 << 53)
 """,
 )
-DROP_AWAITED = Statement("drop_awaited", "delete from awaited where run_id = ? and key = ?")
-PUT_ANSWERED = Statement("put_answered", "insert into answered values {} on conflict (key) do nothing")
+DROP_AWAITED = StoreStatement("drop_awaited", "delete from awaited where run_id = ? and key = ?")
+PUT_ANSWERED = StoreStatement("put_answered", "insert into answered values {} on conflict (key) do nothing")
 DROP_TABLE = tuple(
-    Statement(f"drop_table_{kind}", f"delete from {kind} where run_id = ? and table_name = ?")
+    StoreStatement(f"drop_table_{kind}", f"delete from {kind} where run_id = ? and table_name = ?")
     for kind in ("rows", "asked", "transcripts")
 )
-DROP_SAID_IN_FAILED = Statement(
+DROP_SAID_IN_FAILED = StoreStatement(
     "drop_said_in_failed",
     "delete from transcripts where run_id = ? and (table_name, row_id) in"
     " (select table_name, row_id from rows where run_id = ? and state = 'failed')",
 )
-DROP_FAILED = Statement("drop_failed", "delete from rows where run_id = ? and state in ('failed', 'not_run')")
+DROP_FAILED = StoreStatement("drop_failed", "delete from rows where run_id = ? and state in ('failed', 'not_run')")
 MAX_TOTAL = 1 << 53
 """Where sums of tokens stop growing: far beyond any true one, and below what SQLite can hold."""
 ResultRow = tuple[bytes, str, str, bytes, int, int, int, float]
@@ -85,7 +85,7 @@ class Asked:
 
 @dataclass(slots=True)
 class _Write:
-    statements: tuple[tuple[Statement, Values], ...]
+    statements: tuple[tuple[StoreStatement, RowValues], ...]
     #: Run and table of the row that asked.
     of: tuple[str, str]
     asked: tuple[Asked, ...]
@@ -126,7 +126,10 @@ class Writer:
         self._thread.start()
 
     def write(
-        self, *statements: tuple[Statement, Values], of: tuple[str, str] = ("", ""), asked: tuple[Asked, ...] = ()
+        self,
+        *statements: tuple[StoreStatement, RowValues],
+        of: tuple[str, str] = ("", ""),
+        asked: tuple[Asked, ...] = (),
     ) -> asyncio.Future[None]:
         """Commit all `statements` or none, and what a row of the run and table `of` asked; the future raises StoreError
         when they could not be."""
@@ -134,7 +137,7 @@ class Writer:
         self._add(_Write(statements, of, asked, done))
         return done
 
-    def put(self, result: ResultRow, *statements: tuple[Statement, Values]) -> asyncio.Future[ResultRow | None]:
+    def put(self, result: ResultRow, *statements: tuple[StoreStatement, RowValues]) -> asyncio.Future[ResultRow | None]:
         """Commit a result, that it was computed, and `statements`. Where another run has put one under its key before,
         that one stays, and the future gives it; None where this one stays."""
         done: asyncio.Future[ResultRow | None] = self._loop.create_future()
@@ -240,7 +243,7 @@ def _changes(batch: list[_Write]) -> Iterator[Change]:
     yield ADD_EXECUTED, _executed_totals(batch)
 
 
-def _first_results(batch: list[_Write]) -> list[Values]:
+def _first_results(batch: list[_Write]) -> list[RowValues]:
     """Return the results that stay. In a store made anew of the log the others would be the first ones."""
     return [write.result for write in batch if write.result is not None and write.first is None]
 

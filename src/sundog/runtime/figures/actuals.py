@@ -13,7 +13,7 @@ from sundog.deployment import opened
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.pool_names import engine_pool
 from sundog.runtime.figures.report import Report
-from sundog.store.store import NodeTotals
+from sundog.store.totals import NodeTotals
 from sundog.tokens import TokenPrices
 
 

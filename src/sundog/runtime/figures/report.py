@@ -15,7 +15,8 @@ from sundog.ir.alternatives import alternatives_of
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.runtime.figures.engine_report import EngineReport, engine_reports
 from sundog.runtime.figures.run_figures import RunFigures
-from sundog.store.store import NodeTotals, Store
+from sundog.store.store import Store
+from sundog.store.totals import NodeTotals, node_totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def read_report(
     """Return the report of a run that has ended. Counts of rows and calls come from the store, so that they hold after
     a kill too; `figures` tell of this process alone."""
     rows = store.count_states(run_id)
-    totals = store.node_totals(run_id)
+    totals = node_totals(store, run_id)
     steps = figures.recorder.steps(plan.logical.name)
     names = [call.name for call in calls_of(plan.nodes)]
     agents = list(agents_of(plan.logical.nodes))

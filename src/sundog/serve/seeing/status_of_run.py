@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from sundog.runtime.watched_run import RowFailure, RunStanding
 from sundog.serve.seeing.status import FailureCount, FailureMessage, FlowStatus, SavingsStatus, Status, StepStatus
-from sundog.store.store import NodeTotals
+from sundog.store.totals import NodeTotals
 
 NUM_LAST_SHOWN = 20
 MAX_MESSAGE_CHARACTERS = 160

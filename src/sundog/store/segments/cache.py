@@ -28,7 +28,7 @@ from sundog.store.segments.log import SegmentLog, log_names
 from sundog.store.segments.opened import LOCK_FILE, OPENED
 from sundog.store.segments.positions import LogPosition, create_tables, logs_with_unsent, put_position, read_position
 from sundog.store.segments.segment import SegmentHeader
-from sundog.store.segments.sending import HeldLog, Overtaken, send
+from sundog.store.segments.sending import HeldLog, Overtaken, send_unsent
 from sundog.store.segments.storage import ObjectStorage
 
 WATCH_S = 12.0
@@ -154,7 +154,7 @@ class CachedState:
 
     def _send_left(self, log: SegmentLog, connection: Connection) -> None:
         position = read_position(connection, log.name)
-        while (sent := send(log, connection, position)) != position:
+        while (sent := send_unsent(log, connection, position)) != position:
             position = sent
 
     def _taken(self, log: SegmentLog, connection: Connection) -> LogPosition:

@@ -13,7 +13,7 @@ from sqlite3 import Connection
 
 from sundog.errors import StoreError
 from sundog.store.segments.frames import unpack_frames
-from sundog.store.segments.log import Segment, SegmentLog
+from sundog.store.segments.log import LogSegment, SegmentLog
 from sundog.store.segments.positions import LogPosition, mark_lost, put_position, read_position
 from sundog.store.segments.segment import damaged_segment
 from sundog.store.statements import Change
@@ -65,12 +65,12 @@ def restore_results(log: SegmentLog, connection: Connection) -> LogPosition:
     return position
 
 
-def _behind(position: LogPosition, segment: Segment, has_lost: bool) -> LogPosition:
+def _behind(position: LogPosition, segment: LogSegment, has_lost: bool) -> LogPosition:
     header = segment.header
     return LogPosition(segment.number + 1, header.epoch, header.kind == "closed", position.has_lost or has_lost)
 
 
-def _apply(segment: Segment, connection: Connection) -> bool:
+def _apply(segment: LogSegment, connection: Connection) -> bool:
     """Give whether a result found another one of its call."""
     has_lost = False
     for statement, rows in _changes(segment):
@@ -79,7 +79,7 @@ def _apply(segment: Segment, connection: Connection) -> bool:
     return has_lost
 
 
-def _changes(segment: Segment) -> Iterator[Change]:
+def _changes(segment: LogSegment) -> Iterator[Change]:
     try:
         yield from unpack_frames(segment.frames)
     except StoreError:

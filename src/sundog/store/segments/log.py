@@ -20,7 +20,7 @@ _NUM_FETCHED_AHEAD = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class LogSegment:
     """A segment of a log."""
 
     number: int
@@ -45,12 +45,12 @@ class SegmentLog:
             return True
         return self._storage.read(self._object(number)) == body
 
-    def segment(self, number: int) -> Segment | None:
+    def segment(self, number: int) -> LogSegment | None:
         """Return the segment of a number; None where there is none yet."""
         body = self._storage.read(self._object(number))
         return None if body is None else self._unpacked(number, body)
 
-    def segments(self, first: int) -> Iterator[Segment]:
+    def segments(self, first: int) -> Iterator[LogSegment]:
         """Yield the segments from a number on. StoreError where one is missing between them."""
         after = self._object(first - 1) if first else ""
         numbers = sorted(self._number(name) for name in self._storage.names(f"{LOGS}/{self.name}", after))
@@ -75,10 +75,10 @@ class SegmentLog:
         """Return the last sign of life; None where there was none."""
         return self._storage.read(f"alive/{self.name}")
 
-    def _unpacked(self, number: int, body: bytes) -> Segment:
+    def _unpacked(self, number: int, body: bytes) -> LogSegment:
         where = f"{self._storage.url}/{self._object(number)}"
         header, frames = unpack_segment(body, where)
-        return Segment(number, header, frames, where)
+        return LogSegment(number, header, frames, where)
 
     def _object(self, number: int) -> str:
         return f"{LOGS}/{self.name}/{number:0{_NUM_DIGITS}}"

@@ -1,4 +1,4 @@
-"""What a cache knows of the logs that it was made of: how far, what it has not yet sent, which files runs have.
+"""This module keeps what a cache knows of its logs: how far, what it has not yet sent, which files runs have.
 
 Owns the tables that only caches have. Each change of them is part of the transaction that it belongs to.
 """
@@ -37,7 +37,7 @@ class LogPosition:
 
     #: The first segment that it does not hold.
     next_number: int = 0
-    #: Of the last segment that it holds.
+    #: The epoch of the last segment that it holds.
     epoch: str = ""
     #: The last segment says that its writer has stopped.
     has_closed: bool = True

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 
 from sundog.store.segments.opened import StateCache
-from sundog.store.statements import Statement, Values
+from sundog.store.statements import RowValues, StoreStatement
 from sundog.store.store import Store
 
-_PUT = Statement("put_run_file", "insert or replace into run_files values {}")
-_DROP = Statement("drop_run_file", "delete from run_files where run_id = ? and path = ?")
+_PUT = StoreStatement("put_run_file", "insert or replace into run_files values {}")
+_DROP = StoreStatement("drop_run_file", "delete from run_files where run_id = ? and path = ?")
 
 
 def keep_files(store: Store, run_id: str, folder: Path, pattern: str) -> None:
@@ -49,7 +49,7 @@ def fetch_files(store: Store, run_id: str, folder: Path) -> None:
 
 def _changed(
     cache: StateCache, files: list[tuple[str, str, int]], run_id: str, folder: Path, pattern: str
-) -> Iterator[tuple[Statement, Values]]:
+) -> Iterator[tuple[StoreStatement, RowValues]]:
     kept = {path: num_bytes for path, _, num_bytes in files if _fits(path, pattern)}
     for file in sorted(folder.glob(pattern)):
         path = str(file.relative_to(folder))

@@ -16,7 +16,7 @@ SegmentKind = Literal["taken", "changes", "closed"]
 
 
 class SegmentHeader(BaseModel, frozen=True):
-    """What a segment tells before its changes."""
+    """The line that a segment begins with."""
 
     #: `taken`: a process begins to write here, and those before it write no more. `closed`: it has stopped, and
     #: nothing of it is missing.

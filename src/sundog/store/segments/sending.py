@@ -41,7 +41,8 @@ Tell = Callable[[StoreError | None], None]
 
 
 class Overtaken(StoreError):
-    """Another process writes to this log now."""
+    """Another process writes to this log now. Raised where the next segment is there already; caught by
+    `segments.cache`, which makes its cache anew, and as any StoreError is."""
 
     def __init__(self, log: str) -> None:
         super().__init__(
@@ -51,7 +52,7 @@ class Overtaken(StoreError):
         )
 
 
-def send(log: SegmentLog, connection: Connection, position: LogPosition) -> LogPosition:
+def send_unsent(log: SegmentLog, connection: Connection, position: LogPosition) -> LogPosition:
     """Make one segment of the first commits that the log lacks; gives where the log ends then, the same point where it
     lacks none. Overtaken where another process has written there."""
     unsent = first_unsent(connection, log.name, MAX_SEGMENT_BYTES)
@@ -148,7 +149,7 @@ class HeldLog:
         with self._changed:
             self._changed.wait_for(self._has_to_send, timeout=SEND_EVERY_S)
             is_closing, self._is_urgent = self._is_closing, False
-        while (sent := self._patiently(lambda: send(self._log, connection, self._position))) != self._position:
+        while (sent := self._patiently(lambda: send_unsent(self._log, connection, self._position))) != self._position:
             self._position = sent
             self._tell_sent(connection)
         if not is_closing:

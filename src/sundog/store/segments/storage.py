@@ -115,9 +115,9 @@ class ObjectStorage:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> StoreError:
-        text = " ".join(str(error).split("Debug source:")[0].split())[:MAX_ERROR_CHARACTERS]
+        text = str(error).partition("Debug source:")[0].partition("<?xml")[0]
         return StoreError(
-            f"the storage failed: {text}",
+            f"the storage failed: {' '.join(text.split())[:MAX_ERROR_CHARACTERS]}",
             where=self.url,
             hint="check its address, the credentials of this environment and that the bucket exists; the same command "
             "continues the run",
