@@ -115,9 +115,8 @@ class ObjectStorage:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> StoreError:
-        text = str(error).partition("Debug source:")[0].partition("<?xml")[0]
         return StoreError(
-            f"the storage failed: {' '.join(text.split())[:MAX_ERROR_CHARACTERS]}",
+            f"the storage failed: {_told(error)}",
             where=self.url,
             hint="check its address, the credentials of this environment and that the bucket exists; the same command "
             "continues the run",
@@ -137,4 +136,10 @@ def _opened(url: str) -> ObjectStore:
     try:
         return cast("ObjectStore", from_url(url, **more, **options))  # type: ignore[call-overload]  # they differ by scheme
     except Exception as error:  # as above
-        raise ConfigError(f"no state can be kept at {url}: {' '.join(str(error).split())}", hint=None) from error
+        raise ConfigError(f"no state can be kept at {url}: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """Return what obstore says without the source of its failure and the page of the server."""
+    text = str(error).partition("Debug source:")[0].partition("<?xml")[0]
+    return " ".join(text.split())[:MAX_ERROR_CHARACTERS]
