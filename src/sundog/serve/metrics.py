@@ -137,7 +137,7 @@ class _BatchCollector(Collector):
         figures = self._figures
         yield GaugeMetricFamily("sundog:batches_open", "Batches that have not ended.", figures.num_open)
         in_flight = figures.num_lines_in_flight
-        yield GaugeMetricFamily("sundog:batch_lines_in_flight", "Lines of batches in flight.", in_flight)
+        yield GaugeMetricFamily("sundog:batch_lines_in_flight", "Lines at work, or before a retry.", in_flight)
         ended = CounterMetricFamily("sundog:batch_lines_ended", "Lines of batches that ended.", labels=["outcome"])
         for outcome, number in figures.num_ended_lines.items():
             ended.add_metric([outcome], number)

@@ -18,7 +18,7 @@ class BatchFigures:
 
     #: Batches that have not ended.
     num_open: int = 0
-    #: Lines that are worked on now.
+    #: Lines that are worked on now, or wait to be tried again.
     num_lines_in_flight: int = 0
     #: Lines that have ended, by LineOutcome.
     num_ended_lines: Counter[str] = field(default_factory=Counter)
