@@ -1,8 +1,9 @@
 """Golden files for the whole suite: texts that users see, kept in tests/golden and reviewed in diffs. No deadlines.
-What a test registers ends with it."""
+Temporary folders are in memory where there is such a folder. What a test registers ends with it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,6 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     set_examples(config.getoption("--fuzz-examples"))
+    # Half of a small run is waiting for the disk. A killed process leaves the same files in memory.
+    if os.access("/dev/shm", os.W_OK):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sundog.config import read_config
 from sundog.session.session import plan_session
 from tests.tables.generated import HERE, Draw, Flow, rows
-from tests.tables.test_tables_property import SETTINGS, Bench, Rows, check_same
+from tests.tables.test_tables_property import FOLDER, SETTINGS, Bench, Rows, check_same
 
 #: Sources of tables; `{t}` is the name of one.
 SOURCES = [
@@ -94,7 +94,7 @@ def test_equal_tables_are_one_and_others_are_not() -> None:
     @settings(SETTINGS, max_examples=50)
     @given(flow=pairs(), given_rows=rows, other_rows=rows)
     def check(flow: Flow, given_rows: Rows, other_rows: Rows) -> None:
-        with tempfile.TemporaryDirectory() as path:
+        with tempfile.TemporaryDirectory(dir=FOLDER) as path:
             bench = Bench(Path(path), flow, given_rows, other_rows)
             check_same(bench.plan, bench.run(naive=True), bench.run())
             session = plan_session(bench.plan, Path(path), read_config(Path(path) / "state"))

@@ -12,7 +12,7 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from tests.tables.generated import HERE, Draw, Flow, rows
-from tests.tables.test_tables_property import SETTINGS, Bench, Rows, check_same
+from tests.tables.test_tables_property import FOLDER, SETTINGS, Bench, Rows, check_same
 
 NODES: dict[str, Any] = {
     "refused": {"python": {"call": f"{HERE}:refuse", "args": {"value": "{{ row.a }}"}}},
@@ -106,7 +106,7 @@ def test_rows_that_are_not_wanted_change_nothing(part: int) -> None:
     @given(flow=pairs(), given_rows=rows, other_rows=rows)
     def check(flow: Flow, given_rows: Rows, other_rows: Rows) -> None:
         nonlocal num_spared
-        with tempfile.TemporaryDirectory() as path:
+        with tempfile.TemporaryDirectory(dir=FOLDER) as path:
             bench = Bench(Path(path), flow, given_rows, other_rows)
             naive, rewritten = bench.run(naive=True), bench.run()
         check_same(bench.plan, naive, rewritten)
