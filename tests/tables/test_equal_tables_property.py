@@ -91,7 +91,7 @@ def pairs(draw: Draw) -> Flow:
 def test_equal_tables_are_one_and_others_are_not() -> None:
     nums_gone: list[int] = []
 
-    @settings(SETTINGS, max_examples=50)
+    @settings(SETTINGS, max_examples=30)
     @given(flow=pairs(), given_rows=rows, other_rows=rows)
     def check(flow: Flow, given_rows: Rows, other_rows: Rows) -> None:
         with tempfile.TemporaryDirectory(dir=FOLDER) as path:

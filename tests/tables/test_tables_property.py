@@ -147,7 +147,7 @@ def test_half_of_the_flows_have_rows_that_flow(tmp_path: Path) -> None:
     num_streaming: list[int] = []
     kinds: set[str] = set()
 
-    @settings(SETTINGS, max_examples=250, phases=[Phase.generate])
+    @settings(SETTINGS, max_examples=100, phases=[Phase.generate])
     @given(flow=flows())
     def count(flow: Flow) -> None:
         plan = Bench(tmp_path, flow, ONE_ROW, ONE_ROW).plan
