@@ -75,9 +75,21 @@ class Gateway:
         self.process = start(self._folder, "serve", *words)
         read_until(self.process, "serving flows: no flows")
 
+    def __enter__(self) -> Gateway:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.end(signal.SIGKILL)
+
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
         return finish(self.process)[0]
+
+
+def serving(folder: Path, engine: PricedServer) -> Gateway:
+    (folder / "engines.yaml").write_text(ENGINES.format(origin=engine.origin))
+    return Gateway(folder)
 
 
 @contextmanager
@@ -121,9 +133,7 @@ def test_the_limit_of_a_key_holds_whatever_is_killed(tmp_path: Path) -> None:
     limit = round(MAX_USD * 10**9)
     key = {"x-api-key": added(tmp_path / ".sundog", "one", max_usd=MAX_USD)}
     heard: Counter[int] = Counter()
-    with PricedServer() as engine:
-        (tmp_path / "engines.yaml").write_text(ENGINES.format(origin=engine.origin))
-        gateway = Gateway(tmp_path)
+    with PricedServer() as engine, serving(tmp_path, engine) as gateway:
         engine.shut_gate()
         for num_more in (5, 11, 3, 8):
             with load(gateway, key, heard):
