@@ -14,20 +14,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive
 
+from sundog.serve.connections.held_bodies import HeldBody, held_body
 from sundog.serve.wire.errors import Refusal
 
 MAX_BODY_BYTES = 32 * 2**20
 
 
 async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
-    """Return the body; Refusal 413 as soon as it is too long."""
-    return await received_body(request.receive, request.headers.get("content-length", ""), max_bytes)
+    """Return the body; Refusal 413 as soon as it is too long, 503 where all bodies together have no room."""
+    told = request.headers.get("content-length", "")
+    return await received_body(request.receive, told, held_body(request.scope), max_bytes)
 
 
-async def received_body(receive: Receive, told: str, max_bytes: int = MAX_BODY_BYTES) -> bytes:
-    """Return the body that comes with the messages of a request, which tells its length or ""."""
-    if told.isdigit() and int(told) > max_bytes:
-        raise _too_large(max_bytes)
+async def received_body(receive: Receive, told: str, held: HeldBody | None, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """Return the body that comes with the messages of a request, which tells its length or "". `held`: its share of
+    what this server holds, None without a bound."""
+    if held is not None:
+        max_bytes = min(max_bytes, held.max_bytes)
+    if told.isdigit():
+        if int(told) > max_bytes:
+            raise _too_large(max_bytes)
+        if held is not None:
+            held.expect(int(told))
     pieces: list[bytes] = []
     num_bytes = 0
     more_follow = True
@@ -39,6 +47,8 @@ async def received_body(receive: Receive, told: str, max_bytes: int = MAX_BODY_B
         num_bytes += len(piece)
         if num_bytes > max_bytes:
             raise _too_large(max_bytes)
+        if held is not None:
+            held.take(len(piece))
         pieces.append(piece)
         more_follow = message.get("more_body", False)
     return b"".join(pieces)

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
+from sundog.serve.connections.held_bodies import BoundedBodies
 from sundog.serve.connections.joined_writes import JoinedWrites, JoiningProtocol
 from sundog.serve.connections.limits import ConnectionLimits, Pace
 from sundog.serve.connections.refusals import (
@@ -37,7 +38,7 @@ class BoundedConfig(uvicorn.Config):
     """uvicorn's configuration of a server whose connections have limits."""
 
     def __init__(self, app: Starlette, limits: ConnectionLimits, **rest: Any) -> None:
-        super().__init__(app, http=BoundedProtocol, **rest)
+        super().__init__(BoundedBodies(app, limits.max_bodies_bytes), http=BoundedProtocol, **rest)
         self.limits = limits
 
 

@@ -1,4 +1,5 @@
-"""The limits of connections: how many there are, how large a head is, and how slow a client may be. Pure.
+"""The limits of connections: how many there are, how large heads and bodies are, and how slow a client may
+be. Pure.
 
 Owns these figures and what follows from them. Never touches a connection.
 """
@@ -22,6 +23,8 @@ class ConnectionLimits:
     max_connections: int = 4096
     #: The names and values of a request's headers, and its address.
     max_header_bytes: int = 64 * 1024
+    #: The bodies of all requests that are worked on, together; one that comes beyond is told 503.
+    max_bodies_bytes: int = 512 * 2**20
     #: A client that sends a request, or has a backlog of its answer to read, does at least `min_bytes_per_s` in each
     #: stretch of so many seconds, or ends what it does within one.
     max_slow_s: float = 60.0

@@ -35,6 +35,7 @@ from sundog.live.refusals import Overloaded
 from sundog.sched.events import Submit, WorkflowEnded
 from sundog.sched.facts import CallFacts
 from sundog.serve.bodies import json_response, parse_json_body, read_body, received_body
+from sundog.serve.connections.held_bodies import held_body
 from sundog.serve.doors.models.asked import AskedHead
 from sundog.serve.doors.models.exchange import JSON, Exchange
 from sundog.serve.doors.models.forms import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, WireForm
@@ -341,9 +342,10 @@ class _Endpoint:
         asked = AskedHead(scope)
         reply = Reply(send, {"x-request-id": asked.headers.get("x-request-id") or os.urandom(16).hex()})
         try:
-            raw = await received_body(receive, asked.headers.get("content-length", ""))
+            raw = await received_body(receive, asked.headers.get("content-length", ""), held_body(scope))
         except Refusal as refusal:
-            await reply.whole(self._form.status(refusal), to_json(self._form.error(refusal)), JSON)
+            body = to_json(self._form.error(refusal))
+            await reply.whole(self._form.status(refusal), body, {**JSON, **refusal.headers()})
             return
         await _while_somebody_reads(receive, reply, self._door.answer(self._form, asked, raw, reply))
 
