@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -17,6 +18,7 @@ from tests.serve.running import Running, running
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 MAX_BYTES = 100_000
+WAIT_S = 10.0
 LIMITS = ConnectionLimits(max_bodies_bytes=MAX_BYTES)
 
 
@@ -42,20 +44,24 @@ def is_refused(heard: Heard) -> bool:
     return True
 
 
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what the server has not read yet, or not heard of."""
+    ends_s = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < ends_s
+
+
 def test_bodies_that_are_not_whole_count(server: Running) -> None:
     with ExitStack() as stack:
         sender = stack.enter_context(connected(server.address))
         sender.sendall(head(CHAT, MAX_BYTES) + b" " * (MAX_BYTES - 10_000))
-        while (heard := ask(server.address, "POST", CHAT, body(20_000))).status == 200:
-            """What was sent has not come yet."""
-        assert is_refused(heard)
+        until(lambda: is_refused(ask(server.address, "POST", CHAT, body(20_000))))
         told = ask(server.address, "POST", MESSAGES, body(20_000))
         assert (told.status, is_refused(told)) == (529, True)
         counted = ask(server.address, "POST", "/v1/messages/count_tokens", body(20_000))
         assert (counted.status, is_refused(counted)) == (529, True)
         assert ask(server.address, "POST", CHAT, body(100)).status == 200, "a small one has room"
-    while is_refused(ask(server.address, "POST", CHAT, body(90_000))):
-        """The client has just left."""
+    until(lambda: not is_refused(ask(server.address, "POST", CHAT, body(90_000))))
 
 
 def test_bodies_of_requests_that_are_worked_on_count_until_those_end(server: Running) -> None:
@@ -70,8 +76,7 @@ def test_a_length_that_is_not_told_is_counted_as_it_comes(server: Running) -> No
     with ExitStack() as stack:
         sender = stack.enter_context(connected(server.address))
         sender.sendall(head(CHAT, MAX_BYTES) + b" " * 60_000)
-        while ask(server.address, "POST", CHAT, body(50_000)).status == 200:
-            """What was sent has not come yet."""
+        until(lambda: is_refused(ask(server.address, "POST", CHAT, body(50_000))))
         chunked = stack.enter_context(connected(server.address))
         lines = [f"POST {CHAT} HTTP/1.1", "host: localhost", "transfer-encoding: chunked", "connection: close", "", ""]
         chunked.sendall("\r\n".join(lines).encode() + b"c350\r\n" + b" " * 50_000 + b"\r\n0\r\n\r\n")
