@@ -7,13 +7,16 @@ Owns the variables and their defaults: SUNDOG_STATE, SUNDOG_CACHE, SUNDOG_API_KE
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from sundog.errors import ConfigError
 from sundog.secrets import Secrets
 
 STATE_DIR = ".sundog"
 SERVER_KEY = "SUNDOG_API_KEY"
+_CUT_URL = re.compile(r"(s3|gs|az|file):/(?!/)")
 # One for the process: what one run reveals, no error of this process may show.
 _SECRETS = Secrets(os.environ)
 
@@ -32,12 +35,35 @@ class Config:
 
 def read_config(state: str | Path | None = None) -> Config:
     """Return the environment's settings; `state`, a folder or a URL, comes before SUNDOG_STATE."""
-    chosen = str(state or os.environ.get("SUNDOG_STATE") or STATE_DIR)
-    return Config(_state_folder(chosen), _SECRETS, f"${{env:{SERVER_KEY}}}" if os.environ.get(SERVER_KEY) else None)
+    return Config(
+        _state_folder(_chosen(state)), _SECRETS, f"${{env:{SERVER_KEY}}}" if os.environ.get(SERVER_KEY) else None
+    )
+
+
+def environment_secrets() -> Secrets:
+    """Return the environment that flows may name."""
+    return _SECRETS
+
+
+def local_state(state: str | None) -> Path | None:
+    """Return the folder that `state`, or else SUNDOG_STATE, names; None for a URL, which costs requests to open."""
+    chosen = _chosen(state)
+    return None if _is_url(chosen) else Path(chosen)
+
+
+def _chosen(state: str | Path | None) -> str:
+    return str(state or os.environ.get("SUNDOG_STATE") or STATE_DIR)
+
+
+def _is_url(state: str) -> bool:
+    """ConfigError for a URL that has lost a slash, as in a Path: it would name a folder here."""
+    if _CUT_URL.match(state):
+        raise ConfigError(f"'{state}' is no URL and looks like one", hint="write it as text, with :// in it")
+    return "://" in state
 
 
 def _state_folder(state: str) -> Path:
-    if "://" not in state:
+    if not _is_url(state):
         return Path(state)
     from sundog.store.segments.cache import open_state
 

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from sundog.cli.on_demand import Declared, OnDemand
 from sundog.cli.options import DEBUG
 from sundog.cli.terminal.console import open_closed_streams, print_error, print_result, show_what_can_be_shown
-from sundog.config import read_config
+from sundog.config import environment_secrets
 
 # Its own command line reads the options, --help too.
 PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
@@ -46,13 +46,12 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; every error ends here, in words."""
-        ctx.obj = read_config()
         try:
             return super().invoke(ctx)
         except Exception as error:
             if type(error).__module__.partition(".")[0] == "typer":
                 raise
-            code = print_error(error, ctx.obj.secrets.redact, is_debug=bool(ctx.meta.get(DEBUG)))
+            code = print_error(error, environment_secrets().redact, is_debug=bool(ctx.meta.get(DEBUG)))
             raise typer.Exit(code) from error
 
 

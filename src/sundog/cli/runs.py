@@ -31,7 +31,7 @@ Prefix = Annotated[
 
 def runs(run: Prefix = "", state: State = None, as_json: JSON = False, debug: Debug = False) -> None:
     """List the runs of a state folder, newest first."""
-    from sundog.runtime.kept_runs import list_runs
+    from sundog.runtime.kept_runs import list_runs, shown_state
 
     folder = read_config(state).state_dir
     found = [summary.to_dict() for summary in list_runs(folder, run)]
@@ -41,7 +41,7 @@ def runs(run: Prefix = "", state: State = None, as_json: JSON = False, debug: De
         width = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None
         print_result("\n".join(run_lines(found, width)))
     else:
-        print_result(f"no runs in {folder}")
+        print_result(f"no runs in {shown_state(folder)}")
 
 
 def run_lines(found: list[dict[str, Any]], width: int | None) -> list[str]:

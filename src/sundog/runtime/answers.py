@@ -13,6 +13,7 @@ from pathlib import Path
 from sundog.errors import ConfigError, suggest
 from sundog.ir.values.normal_form import encode, whole_text
 from sundog.runtime.kept_runs import opened_run
+from sundog.store.runs import RunList
 from sundog.store.store import Awaited, Store
 
 MAX_ANSWER_CHARACTERS = 1_000_000
@@ -34,9 +35,10 @@ class OpenQuestion:
 class OpenQuestions:
     """The questions of one run that have no answers, by row."""
 
-    def __init__(self, store: Store, run_id: str, answered_by: str = "") -> None:
+    def __init__(self, store: Store, runs: RunList, run_id: str, answered_by: str = "") -> None:
         """`answered_by`: who answers, for those who read the conversations."""
         self._store = store
+        self._runs = runs
         self._answered_by = whole_text(answered_by)
         self.run_id = run_id
         self._awaited = store.awaited(run_id)
@@ -59,7 +61,8 @@ class OpenQuestions:
 
     def answer(self, row: str, text: str, path: str | None = None) -> None:
         """Commit the answer to the question of a row, and so of all that share it; `path` names one of several.
-        ConfigError where there is no such question, or the answer is empty."""
+        ConfigError where there is no such question, or the answer is empty; UserError where a process works on the run
+        and its state lies at a URL."""
         if not text.strip():
             raise ConfigError("the answer is empty", hint="give a text; without an answer the row goes on waiting")
         if len(text) > MAX_ANSWER_CHARACTERS:
@@ -67,7 +70,8 @@ class OpenQuestions:
                 f"the answer has {len(text):,} characters, and at most {MAX_ANSWER_CHARACTERS:,} are kept"
             )
         meant = self._meant(row, path)
-        self._store.answer(self.run_id, meant, encode({"text": whole_text(text)}), self._answered_by)
+        with self._runs.changing(self.run_id):
+            self._store.answer(self.run_id, meant, encode({"text": whole_text(text)}), self._answered_by)
         self._awaited = [one for one in self._awaited if one.key != meant.key]
 
     def _meant(self, row: str, path: str | None) -> Awaited:
@@ -93,4 +97,4 @@ def _known(row: str, rows: Sequence[str]) -> str:
 def open_questions(state_dir: Path, run_id: str, answered_by: str = "") -> Iterator[OpenQuestions]:
     """The questions of the run that `run_id` means, as `run_id_of` says; ConfigError where there is none."""
     with opened_run(state_dir, run_id) as (store, meant):
-        yield OpenQuestions(store, meant, answered_by)
+        yield OpenQuestions(store, RunList(store, state_dir), meant, answered_by)

@@ -21,6 +21,7 @@ from sundog.runtime.figures.failed_rows import failed_rows, num_told
 from sundog.runtime.rows.outputs import write_rows
 from sundog.store.runs import RunList, RunRecord
 from sundog.store.schema import STORE_FILE
+from sundog.store.segments.opened import state_cache
 from sundog.store.store import Store
 
 
@@ -117,6 +118,12 @@ def list_runs(state_dir: Path, prefix: str = "") -> list[RunSummary]:
         return [_summary(record, store, runs) for record in wanted]
 
 
+def shown_state(state_dir: Path) -> str:
+    """Return the folder or URL of a state as its user names it."""
+    cache = state_cache(state_dir)
+    return str(state_dir) if cache is None else cache.url
+
+
 def run_ids_of(state_dir: Path) -> list[str]:
     """Return the ids of all runs, newest first; empty where there is no state folder."""
     if not _has_runs(state_dir):
@@ -191,7 +198,7 @@ def _meant(runs: RunList, written: str) -> str:
 
 def _no_run(runs: RunList, written: str) -> ConfigError:
     known = [record.run_id for record in runs.all()]
-    return ConfigError(f"there is no run '{written}' in {runs.state_dir}", hint=suggest(written, known))
+    return ConfigError(f"there is no run '{written}' in {runs.where}", hint=suggest(written, known))
 
 
 @contextmanager

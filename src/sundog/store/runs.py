@@ -79,16 +79,24 @@ class RunList:
         self._store = store
         self.state_dir = state_dir
 
+    @property
+    def where(self) -> str:
+        """Return the folder or URL that the user named, for messages."""
+        return str(self.state_dir) if self._store.cache is None else self._store.cache.url
+
     def all(self) -> list[RunRecord]:
-        """Return all runs, newest first, by their number: a clock may have been set."""
-        return self._select("order by rowid desc", ())
+        """Return all runs, newest first: by their number in a folder, since a clock may have been set, and by their
+        beginning at a URL."""
+        # Of several machines the numbers are those in which this one has read their logs.
+        newest = "rowid desc" if self._store.cache is None else "started_at desc, rowid desc"
+        return self._select(f"order by {newest}", ())
 
     def find(self, run_id: str) -> RunRecord:
         """Return the run of that id; ConfigError when there is none."""
         found = self._select("where run_id = ?", (run_id,))
         if not found:
             known = [record.run_id for record in self.all()]
-            raise ConfigError(f"there is no run '{run_id}' in {self.state_dir}", hint=suggest(run_id, known))
+            raise ConfigError(f"there is no run '{run_id}' in {self.where}", hint=suggest(run_id, known))
         return found[0]
 
     def latest(self, command: bytes) -> RunRecord | None:
@@ -192,6 +200,16 @@ class RunList:
         """Keep other processes off the runs of this command. The lock ends with the process, however that dies."""
         with self._file_lock(command), self._store.writing_to(command.hex()):
             yield
+
+    @contextmanager
+    def changing(self, run_id: str) -> Iterator[None]:
+        """Let a run be changed by whoever does not work on it: in a folder at any time, at a URL while nobody does,
+        since its log has one writer. UserError where a process works on it."""
+        if self._store.cache is None:
+            yield
+        else:
+            with self.lock(self.find(run_id).command):
+                yield
 
     @contextmanager
     def _file_lock(self, command: bytes) -> Iterator[None]:

@@ -25,7 +25,7 @@ from sundog.private_files import make_private_folder
 from sundog.store import writer as sql
 from sundog.store.schema import STORE_FILE, connect_store, damaged, store_error
 from sundog.store.segments.opened import state_cache
-from sundog.store.statements import RowValues, StoreStatement
+from sundog.store.statements import Change, RowValues, StoreStatement
 from sundog.store.writer import Asked, ChangeLog, Writer
 
 RowState = Literal["done", "failed", "dropped", "not_run"]
@@ -326,10 +326,13 @@ class Store:
         self._check_log()
         try:
             self.connection.execute("begin immediate")
+            changes: list[Change] = []
             for statement, values in writes:
-                statement.execute(self.connection, [values])
+                num_written = statement.execute(self.connection, [values])
+                if num_written or statement is not sql.PUT_RESULT:  # as in the writer's log, results that lost are not
+                    changes.append((statement, [values]))
             if self._log is not None:
-                self._log.keep(self.connection, [(statement, [values]) for statement, values in writes])
+                self._log.keep(self.connection, changes)
             self.connection.execute("commit")
         except BaseException as error:
             self.connection.rollback()

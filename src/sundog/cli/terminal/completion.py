@@ -1,7 +1,7 @@
 """This module completes words for the shell: run ids, flow files, and names of policies, rules, engines, profiles,
 models, keys and tenants.
 
-Owns the candidates. Never fails: where something cannot be read there is nothing to complete.
+Owns the candidates. Never fails, and asks no network: where something cannot be read there is nothing to complete.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from sundog.config import read_config
+from sundog.config import local_state
 
 Complete = Callable[[typer.Context, str], list[str]]
 FLOW_SUFFIXES = {".yaml", ".yml"}
@@ -55,7 +55,8 @@ def run_ids(context: typer.Context, incomplete: str) -> Iterator[str]:
     """Yield the runs of the state folder, newest first, and `last`."""
     from sundog.runtime.kept_runs import run_ids_of
 
-    yield from run_ids_of(read_config(context.params.get("state")).state_dir)
+    if folder := local_state(context.params.get("state")):
+        yield from run_ids_of(folder)
     yield "last"
 
 
@@ -125,8 +126,8 @@ def key_names(context: typer.Context, incomplete: str) -> Iterator[str]:
     from sundog.store.schema import STORE_FILE
     from sundog.store.store import Store
 
-    folder = read_config(context.params.get("state")).state_dir
-    if (folder / STORE_FILE).exists():
+    folder = local_state(context.params.get("state"))
+    if folder is not None and (folder / STORE_FILE).exists():
         store = Store(folder)
         try:
             yield from (record.name for record in APIKeys(store).all() if record.revoked_at is None)
@@ -141,8 +142,8 @@ def tenants(context: typer.Context, incomplete: str) -> Iterator[str]:
     from sundog.store.schema import STORE_FILE
     from sundog.store.store import Store
 
-    folder = read_config(context.params.get("state")).state_dir
-    if (folder / STORE_FILE).exists():
+    folder = local_state(context.params.get("state"))
+    if folder is not None and (folder / STORE_FILE).exists():
         store = Store(folder)
         try:
             yield from sorted({record.tenant for record in APIKeys(store).all()})
