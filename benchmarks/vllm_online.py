@@ -39,6 +39,7 @@ CLIENT_ARMS: Mapping[str, Callable[[Asking], Answer | Gathered]] = {
 }
 ARMS = (*CLIENT_ARMS, OURS)
 KV_TOKENS = 65_536
+CASES = ("repeated", "none")
 
 
 def main() -> None:
@@ -46,7 +47,8 @@ def main() -> None:
     graph = published_graphs()[given.workload]
     found: list[dict[str, Any]] = []
     with running_vllm((MODEL,), KV_TOKENS, given.places) as servers:
-        for repetition, num_queries in (("repeated", given.queries), ("none", None)):
+        for repetition in given.cases:
+            num_queries = given.queries if repetition == "repeated" else None
             case = _Case(given, graph, servers, num_queries)
             peaks = {arm: peak_per_s(case.course(arm, given.most_per_s, is_ramp=True)) for arm in ARMS}
             print(repetition, "peak of the ramp:", {arm: round(peak, 2) for arm, peak in peaks.items()}, flush=True)
@@ -128,6 +130,7 @@ def _latencies(course: list[Answered], duration_s: float) -> dict[str, Any]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", default="w1")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--queries", type=int, default=20, help="different queries, where they repeat")
     parser.add_argument("--most-per-s", type=float, default=16.0, help="rate with which the ramp ends")
     parser.add_argument("--ramp-s", type=float, default=60.0)
