@@ -17,6 +17,7 @@ import openai
 import pytest
 
 from sundog.ir.logical import EngineBlock
+from sundog.ledger.ledger import SpendingScope
 from tests.engines.server import Exchange, Server, running_server
 from tests.serve.asking import ask
 from tests.serve.running import Running, running
@@ -81,7 +82,7 @@ def chat_stream(server: Running) -> tuple[Any, ...]:
 def chat_stream_without_tokens(server: Running) -> tuple[Any, ...]:
     with client(server) as one:
         chunks = list(one.chat.completions.create(model=MODEL, messages=HELLO, temperature=0, stream=True))
-    assert all(chunk.choices and chunk.usage is None for chunk in chunks)
+    assert all(chunk.choices and "usage" not in chunk.model_fields_set for chunk in chunks)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     return chunks[0].choices[0].delta.role, text, chunks[-1].choices[0].finish_reason
 
@@ -197,6 +198,20 @@ def test_forms_of_a_chat_share_their_streams(kind: str, request: pytest.FixtureR
     assert num_made(server) == 1
 
 
+@pytest.mark.parametrize("kind", ["own", "behind"])
+@pytest.mark.parametrize("temperature", [0, 1])
+@pytest.mark.parametrize(("path", "asked"), [(CHAT, {"messages": HELLO}), ("/v1/completions", {"prompt": "hello"})])
+def test_chunks_name_tokens_only_to_those_who_ask(
+    kind: str, temperature: float, path: str, asked: Any, request: pytest.FixtureRequest
+) -> None:
+    server: Running = request.getfixturevalue(kind)
+    body = {"model": MODEL, "temperature": temperature, "stream": True, **asked}
+    assert '"usage"' not in ask(server.address, "POST", path, body, as_text=True).body
+    told = ask(server.address, "POST", path, {**body, "stream_options": USAGE}, as_text=True).body
+    assert '"usage":null' in told
+    assert '"usage":{' in told
+
+
 class Held:
     """This class has a server begin a stream, and end it when it may."""
 
@@ -300,6 +315,36 @@ def test_a_server_that_leaves_a_stream_open_holds_up_nobody(gateway: Running, up
     assert chat_whole(gateway)[1] == "a"
     assert num_made(gateway) == 1
     assert upstream.exchanges[-1].is_abandoned.wait(1.0)
+
+
+@pytest.mark.parametrize("new", [{}, {"audio": {"id": "a"}}], ids=["kept", "not kept"])
+def test_who_leaves_at_the_end_of_a_stream_has_its_answer(
+    gateway: Running, upstream: Server, new: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def end_late(exchange: Exchange) -> None:
+        await exchange.begin_stream()
+        delta = {"content": "a", **new}
+        await exchange.send_event({"choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}]})
+        await exchange.send_raw(b"data: [DONE]\n\n")
+        await asyncio.sleep(0.05)
+        await exchange.send_raw(b"")
+
+    put = gateway.serving.host.store.put
+
+    async def put_late(*args: Any) -> Any:
+        await asyncio.sleep(0.1)
+        return await put(*args)
+
+    monkeypatch.setattr(gateway.serving.host.store, "put", put_late)
+    upstream.script.append(end_late)
+    with ExitStack() as stack:
+        told = {"x-session-id": "one", "x-sundog-budget": "5", "x-dynamo-session-final": "true"}
+        # The client closes its connection where the end has been read, and the answer has not ended.
+        assert [one.choices[0].delta.content for one in streamed(gateway, stack, extra_headers=told)] == ["a"]
+    program = SpendingScope("program", "/one")
+    budgets = gateway.serving.host.budgets
+    # Its last request has been answered, so it has ended.
+    until(lambda: program not in budgets._budgets)
 
 
 def test_a_time_that_is_over_is_that_of_its_own_client(gateway: Running, upstream: Server) -> None:

@@ -22,6 +22,8 @@ class SharedStream:
     def __init__(self, leave: Callable[[], None]) -> None:
         self._leave = leave
         self._pieces: list[bytes] = []
+        #: The bytes that readers get when the stream has ended.
+        self._last = b""
         self._num_bytes = 0
         self._num_readers = 0
         #: Done with the next piece, or the end; None where nobody waits for it.
@@ -33,14 +35,21 @@ class SharedStream:
 
     def add(self, piece: bytes) -> None:
         """Take the next bytes; BadResponse beyond what is kept in memory."""
-        self._num_bytes += len(piece)
-        if self._num_bytes > MAX_STREAM_BYTES:
-            raise BadResponse(f"the answer has more than {MAX_STREAM_BYTES // 2**20} MiB", hint="set max_tokens")
+        self._count(piece)
         self._pieces.append(piece)
         self._wake()
 
+    def add_last(self, piece: bytes) -> None:
+        """Take the bytes that say that all has come; BadResponse as of `add`. Clients leave as soon as they have read
+        them, and find no answer where that has not ended: so they are handed on with the end."""
+        self._count(piece)
+        self._last += piece
+        self.is_whole = True
+
     def end(self, answer: object | None) -> None:
         """The stream has ended. `answer`: what all of it says, None where nobody knows how to say it whole."""
+        if self._last:
+            self._pieces.append(self._last)
         self._ended.set_result(answer)
         self._wake()
 
@@ -86,6 +95,11 @@ class SharedStream:
             self._num_readers -= 1
             if not self._num_readers:
                 self.give_up()
+
+    def _count(self, piece: bytes) -> None:
+        self._num_bytes += len(piece)
+        if self._num_bytes > MAX_STREAM_BYTES:
+            raise BadResponse(f"the answer has more than {MAX_STREAM_BYTES // 2**20} MiB", hint="set max_tokens")
 
     async def _next(self) -> None:
         if self._grown is None:

@@ -92,9 +92,14 @@ class SharedReply(HeldReply):
 
     async def piece(self, piece: bytes) -> None:
         self._joiner.feed(piece)
-        # Clients leave as soon as they have read the end.
-        self._stream.is_whole = self.is_done = self._joiner.is_done
-        self._stream.add(piece)
+        self.is_done = self._joiner.is_done
+        if not self.is_done:
+            self._stream.add(piece)
+            return
+        begin = max(0, piece.rfind(b"data:"))
+        if begin:
+            self._stream.add(piece[:begin])
+        self._stream.add_last(piece[begin:])
 
     async def end_stream(self) -> None:
         """Wait for nothing: the stream ends with its call."""

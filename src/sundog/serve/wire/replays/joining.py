@@ -6,7 +6,7 @@ answer. Never sends anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sundog.engines.openai.protocol.calls import CallJoiner
@@ -16,7 +16,7 @@ from sundog.engines.openai.protocol.json_text import joined_pairs
 from sundog.errors import SundogError
 from sundog.ir.values.normal_form import normal_form
 from sundog.serve.wire.answer_parts import THOUGHTS
-from sundog.serve.wire.sse import ChunkReader
+from sundog.serve.wire.sse import DONE_EVENT, ChunkReader
 
 _OF_THE_FIRST = ("id", "object", "created", "model")
 """The fields that each chunk repeats; of all others the last value is that of the answer."""
@@ -37,16 +37,16 @@ class CompletionJoiner:
         self._head: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
         self._is_known = True
-
-    @property
-    def is_done(self) -> bool:
-        """Return whether the end has come that a stream tells itself."""
-        return self._reader.is_done
+        #: The end has come that a stream tells itself.
+        self.is_done = False
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes."""
         if self._is_known:
             self._take(lambda: self._reader.feed(piece))
+        # Where nobody reads its events any more, the end is known by its bytes.
+        is_end = self._reader.is_done if self._is_known else piece.endswith(DONE_EVENT)
+        self.is_done = self.is_done or is_end
 
     def end(self) -> dict[str, Any] | None:
         """Return the answer; None where the stream broke off, tells of a failure, or has what is not known here."""
@@ -65,7 +65,7 @@ class CompletionJoiner:
             return None
         return answer
 
-    def _take(self, read: Any) -> None:
+    def _take(self, read: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
         try:
             for chunk in read():
                 self._add(chunk)
