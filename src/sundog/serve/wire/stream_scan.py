@@ -1,7 +1,7 @@
 """A stream of chat chunks that passes through is watched for its tokens, its end and errors, and not read.
 
-Owns the marks by which the few events are known that say so, and leaves out an event of tokens that the client did not
-ask for. Only these are parsed; every other chunk costs one search.
+Owns the marks by which the few events are known that say so, and leaves out the tokens that the client did not ask for.
+Only these events are parsed; every other chunk costs a search or two.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ MAX_LINE_BYTES = 16 * 2**20
 _MARK = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"(?!")|error"\s*:\s*(?:\{|"(?!")))')
 """A field that says something. In a text of an answer its quotes would stand behind backslashes."""
 _USAGE, _FINISH = b"u", b"f"
+_NAME = b'"usage"'
+_NO_TOKENS = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])|(?<=\{)"usage"\s*:\s*null\s*,\s*')
+"""The field of tokens that are not there, with the comma that goes with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +56,14 @@ class StreamScan:
 
     def passed(self, piece: bytes) -> bytes:
         """Take the next bytes, and return those that are passed on: whole lines, without the event that tells of tokens
-        and of nothing else."""
+        and of nothing else, and without the field of others that says that there are none."""
         if self._open:
             piece = self._joined(piece)
         elif not piece.endswith(b"\n"):
             piece = self._whole_lines(piece)
-        elif not _MARK.search(piece):
-            return piece
         if _MARK.search(piece):
             self._read(piece)
+        if _NAME in piece:
             piece = _without_usage(piece)
         if self._num_open_bytes > MAX_LINE_BYTES:
             piece += self._left()
@@ -126,8 +128,17 @@ def _without_usage(lines: bytes) -> bytes:
         # The empty line behind an event goes with it.
         is_hidden = _tells_usage_alone(line) or (is_hidden and not line.strip())
         if not is_hidden:
-            kept.append(line)
+            kept.append(_without_null(line) if _NAME in line else line)
     return b"".join(kept)
+
+
+def _without_null(line: bytes) -> bytes:
+    if len(line) > MAX_LINE_BYTES or not (found := [*_NO_TOKENS.finditer(line)]):
+        return line
+    begin, end = found[-1].span()
+    # A field further in may have the same name: the last one stands outermost, and any other is looked for there.
+    is_outermost = line[end:].strip() == b"}" or (len(found) == 1 and "usage" in _event(line))
+    return line[:begin] + line[end:] if is_outermost else line
 
 
 def _tells_usage_alone(line: bytes) -> bool:
