@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from sundog.serve.app import open_app
 from sundog.serve.batches import shelf
 from sundog.serve.batches.quota import FileQuota
 from sundog.serve.wire.errors import Refusal
-from sundog.store.files import FileBook
+from sundog.store.files import FileBook, KeptFile
 from sundog.store.store import Store
 from tests.serve.asking import Heard, ask
 from tests.serve.keyed import added
@@ -199,22 +200,42 @@ def test_the_files_of_a_key_have_a_bound_together(tmp_path: Path, monkeypatch: p
 def test_files_that_come_at_once_have_no_more_room_together(tmp_path: Path) -> None:
     store = Store(tmp_path)
     quota = FileQuota(FileBook(store), 1000)
-    with quota.coming("", 0) as one, quota.coming("", 0) as two:
+    with quota.coming("", "one", 0) as one, quota.coming("", "two", 0) as two:
         one.take(700)
         two.take(300)
         with pytest.raises(Refusal, match="have 700 of 1,000 bytes"):
             two.take(1)
         one.is_kept = True
-        with pytest.raises(Refusal), quota.coming("", 1):
+        with pytest.raises(Refusal), quota.coming("", "more", 1):
             """It is refused before its first byte, by what its client says."""
-    with quota.coming("", 1000) as three:
+    with quota.coming("", "three", 1000) as three:
         three.take(1000)
+    store.close()
+
+
+def test_what_is_deleted_makes_room_while_another_file_comes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    book = FileBook(store)
+
+    async def main() -> None:
+        store.open_writer()
+        quota = FileQuota(book, 1000)
+        await book.put(KeptFile("file-1", "", "batch", "a", 600, 1.0, None))
+        with quota.coming("", "slow", 0) as slow:
+            slow.take(300)
+            await book.delete("file-1")
+            with quota.coming("", "quick", 700) as quick:
+                quick.take(700)
+            with pytest.raises(Refusal, match="have 300 of 1,000 bytes"), quota.coming("", "more", 701):
+                """One that comes now counts all the same."""
+
+    asyncio.run(main())
     store.close()
 
 
 def test_a_file_that_is_told_to_be_too_long_is_refused_before_it_comes(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with pytest.raises(Refusal) as refused, FileQuota(FileBook(store), 1000).coming("", 1001):
+    with pytest.raises(Refusal) as refused, FileQuota(FileBook(store), 1000).coming("", "one", 1001):
         """Nothing of it is read."""
     assert (refused.value.status, refused.value.code) == (413, "file_quota_exceeded")
     store.close()

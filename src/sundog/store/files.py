@@ -6,6 +6,7 @@ Owns their table. The bytes of a sent file lie in the state folder, those of a b
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,10 +75,13 @@ class FileBook:
         """Return at most `limit` files whose time is over, in the order of their ids, those behind `after`."""
         return self._select("where expires_at <= ? and file_id > ? order by file_id limit ?", (now, after, limit))
 
-    def num_bytes(self, principal: str) -> int:
-        """Return how many bytes the files of somebody have, also those whose time is over and that are there still."""
+    def num_bytes(self, principal: str, but: Collection[str] = ()) -> int:
+        """Return how many bytes the files of somebody have, also those whose time is over and that are there still.
+        `but`: the ids of files that do not count."""
         query = "select coalesce(sum(num_bytes), 0) from files where principal = ?"
-        ((found,),) = self._store.select(query, (principal,))
+        if but:
+            query += f" and file_id not in ({', '.join('?' * len(but))})"
+        ((found,),) = self._store.select(query, (principal, *but))
         return int(found)
 
     def is_kept(self, file_id: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sundog.serve.wire.errors import Refusal
 from sundog.store.files import FileBook
@@ -18,8 +18,9 @@ MAX_KEPT_BYTES = 16 * 2**30
 @dataclass(slots=True)
 class _Use:
     #: All of it is kept, or comes now.
-    num_bytes: int
-    num_coming: int = 0
+    num_bytes: int = 0
+    #: By id, the files that come now.
+    coming: dict[str, ComingFile] = field(default_factory=dict)
 
 
 class ComingFile:
@@ -52,24 +53,23 @@ class FileQuota:
         self._uses: dict[str, _Use] = {}
 
     @contextmanager
-    def coming(self, owner: str, told_bytes: int) -> Iterator[ComingFile]:
+    def coming(self, owner: str, file_id: str, told_bytes: int) -> Iterator[ComingFile]:
         """Yield what counts a file of a key; `told_bytes`: so many come at least, as its client says. Refusal where
         there is no room for them."""
-        use = self._uses.get(owner)
-        if use is None:
-            use = self._uses[owner] = _Use(self._book.num_bytes(owner))
-        file = ComingFile(self, owner, use)
-        use.num_coming += 1
+        use = self._uses.setdefault(owner, _Use())
+        # What was deleted, and what batches have made, is on the disk; a file that comes may be there or not.
+        use.num_bytes = self._book.num_bytes(owner, but=use.coming)
+        use.num_bytes += sum(one.num_bytes for one in use.coming.values())
+        file = use.coming[file_id] = ComingFile(self, owner, use)
         try:
             if use.num_bytes + told_bytes > self.max_bytes:
                 raise self.refusal(owner, use.num_bytes)
             yield file
         finally:
-            use.num_coming -= 1
+            del use.coming[file_id]
             if not file.is_kept:
                 use.num_bytes -= file.num_bytes
-            if not use.num_coming:
-                # What is deleted from now on makes room.
+            if not use.coming:
                 del self._uses[owner]
 
     def refusal(self, owner: str, num_bytes: int) -> Refusal:

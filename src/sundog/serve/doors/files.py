@@ -65,7 +65,8 @@ class FileDoor:
         owner = owner_of(request.scope)
         file_id, now = f"file-{uuid.uuid4().hex}", time.time()
         form = FormReader(request.headers.get("content-type", ""))
-        with self._quota.coming(owner, told_bytes - FORM_BYTES) as coming, self._shelf.receiving(file_id) as incoming:
+        quota = self._quota.coming(owner, file_id, told_bytes - FORM_BYTES)
+        with quota as coming, self._shelf.receiving(file_id) as incoming:
             await _receive(request, form, incoming, coming)
             expires_s = read_expiry(form.fields)
             await incoming.keep()
