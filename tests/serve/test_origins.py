@@ -94,8 +94,8 @@ def test_every_name_of_this_machine_is_answered(server: Running, host: str) -> N
 
 
 def test_allowed_names_are_answered_as_this_machine_is() -> None:
-    sites = AnsweredSites(["Gateway.lan", "[fd00::1]", "10.0.0.1"])
-    for host in ("gateway.lan", "gateway.LAN:8321", "[fd00::1]:8321", "10.0.0.1"):
+    sites = AnsweredSites(["Gateway.lan", "[fd00::1]", "10.0.0.1", "fd00:0::2"])
+    for host in ("gateway.lan", "gateway.LAN:8321", "[fd00::1]:8321", "10.0.0.1", "[fd00::2]", "[fd00:0::2]:1"):
         own_page = (b"origin", f"http://{host}".encode())
         assert sites.why_not([(b"host", host.encode()), own_page]) is None
     for host in ("a.gateway.lan", "gateway.lan.example", "10.0.0.2"):
@@ -104,6 +104,6 @@ def test_allowed_names_are_answered_as_this_machine_is() -> None:
         assert refusal.code == "foreign_host"
     twice = sites.why_not([(b"host", b"localhost"), (b"host", b"elsewhere.example")])
     assert twice is not None, "each of them may be the one that a browser means"
-    for wrong in ("gateway.lan:8321", "http://gateway.lan", "", "gateway.lan/"):
+    for wrong in ("gateway.lan:8321", "http://gateway.lan", "", "gateway.lan/", "*", "*.lan", "a b", "[gateway.lan]"):
         with pytest.raises(ConfigError, match="is no name of a host"):
             AnsweredSites([wrong])

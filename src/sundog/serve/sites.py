@@ -19,6 +19,8 @@ MAX_SHOWN_CHARACTERS = 100
 """So much of what a browser sent is shown."""
 _HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^\[\]:@/?#]*))(?::\d*)?")
 """A name or an address, and a port: what `Host` says."""
+_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]*")
+"""A name that can be asked for: others are written in these characters too."""
 
 
 class AnsweredSites:
@@ -26,7 +28,7 @@ class AnsweredSites:
     the names and addresses of this machine, with any port. ConfigError for one that is no host."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        self._names = frozenset(_checked(name) for name in names)
+        self._names = frozenset(written for name in names for written in _checked(name))
 
     def why_not(self, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
         """Return the refusal of a request that another site may have sent, None for any other. A request that names
@@ -57,12 +59,17 @@ def is_of_this_machine(host: str) -> bool:
         return False
 
 
-def _checked(name: str) -> str:
-    host = _host_of(name)
-    if not host or name.lower() not in (host, f"[{host}]"):
-        what = f"--allowed-host {name!r} is no name of a host"
-        raise ConfigError(what, hint="give a name or an address without a port, as gateway.lan")
-    return host
+def _checked(name: str) -> tuple[str, ...]:
+    """Return the forms in which a host is named: as it is given, and an address as browsers write it."""
+    host = name.lower()
+    try:
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        return bare, str(ip_address(bare))
+    except ValueError:
+        if _NAME.fullmatch(host):
+            return (host,)
+    what = f"--allowed-host {name!r} is no name of a host"
+    raise ConfigError(what, hint="give each name or address by itself and without a port, as gateway.lan")
 
 
 def _host_of(value: str) -> str:
