@@ -244,6 +244,9 @@ def _signals(stop: asyncio.Event, serving: Serving) -> Iterator[asyncio.Future[i
         if not stop.is_set():
             stop.set()
             return
+        if hurry.done():
+            # It came before its handler was gone.
+            return
         log.warning("a second signal: the server ends at once, and what has not ended goes on at its next start")
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(one)
