@@ -195,3 +195,9 @@ def test_explain_counts_the_values_of_a_wide_prompt(tmp_path: Path) -> None:
     shown = sundog(tmp_path, "explain", "flow.yaml")
     assert shown.exit_code == 0
     assert "not every move of one was tried" in shown.stdout
+
+
+def test_a_quota_of_files_is_a_finite_number(tmp_path: Path) -> None:
+    told = sundog(tmp_path, "serve", "--port", "0", "--file-quota", "inf")
+    assert told.exit_code == 2
+    assert "--file-quota inf is no number of GiB" in told.stderr

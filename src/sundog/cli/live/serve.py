@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from dataclasses import replace
 from functools import partial
@@ -100,13 +101,19 @@ def serve(
         asyncio.run(serve_watched(config, run_id, options, partial(_say_watched, run_id)))
         return
     blocks = () if engines is None else load_engines(engines)
-    is_traced, max_kept_bytes = is_wanted(os.environ, is_said=otel), int(file_quota * _GIB)
+    is_traced, max_kept_bytes = is_wanted(os.environ, is_said=otel), _num_bytes(file_quota)
     options = replace(options, engines=blocks, drain_s=drain, is_traced=is_traced, max_kept_bytes=max_kept_bytes)
     paths = [path / "flow.yaml" if path.is_dir() else path for path in flows]
     try:
         asyncio.run(serve_flows(config, paths, options, _say_ready))
     except StoppedAtOnce as stopped:
         raise typer.Exit(128 + stopped.number) from None
+
+
+def _num_bytes(file_quota: float) -> int:
+    if not math.isfinite(file_quota):
+        raise ConfigError(f"--file-quota {file_quota} is no number of GiB", hint="give a finite one, as 1000")
+    return int(file_quota * _GIB)
 
 
 def _refuse_with_watch(flows: list[Path], engines: Path | None) -> None:
