@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import permutations
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from sundog.ir.logical import EngineBlock
 from sundog.ledger.ledger import SpendingScope
+from sundog.live.shared_answers import SharedAnswers
 from tests.engines.server import Exchange, Server, running_server
 from tests.serve.asking import ask
 from tests.serve.running import Running, running
@@ -401,3 +403,37 @@ def test_what_a_server_refuses_is_told_with_its_status(gateway: Running, upstrea
     upstream.script.append(refuse)
     with closing(client(gateway)) as one, pytest.raises(openai.BadRequestError, match="too odd"):
         one.chat.completions.create(model=MODEL, messages=HELLO, temperature=0, seed=1, stream=True)
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_what_is_wrong_of_one_request_alone_is_told_to_no_other(
+    gateway: Running, upstream: Server, is_streamed: bool
+) -> None:
+    may_refuse = threading.Event()
+
+    async def refuse(exchange: Exchange) -> None:
+        while not may_refuse.is_set():  # noqa: ASYNC110 - an event of another thread
+            await asyncio.sleep(0.005)
+        await exchange.send(400, json.dumps({"error": {"message": "metadata: too odd", "type": "bad"}}))
+
+    async def answer(exchange: Exchange) -> None:
+        choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}
+        await exchange.send(200, json.dumps({"choices": [choice]}))
+
+    upstream.script += [refuse] if is_streamed else [refuse, answer]
+    body = {"model": MODEL, "messages": HELLO, "temperature": 0, "stream": is_streamed}
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(ask, gateway.address, "POST", CHAT, {**body, "metadata": {"odd": "1"}}, as_text=True)
+        until(lambda: num_made(gateway) == 1)
+        second = threads.submit(ask, gateway.address, "POST", CHAT, body, as_text=True)
+        shared = gateway.serving.host.shared
+        until(lambda: _num_joined(shared) == (2 if is_streamed else 1))
+        may_refuse.set()
+        assert (first.result().status, second.result().status) == (400, 200)
+    assert num_made(gateway) == 2
+
+
+def _num_joined(shared: SharedAnswers) -> int:
+    return sum(one._num_readers for one in shared._streams.values()) + sum(
+        one._future is not None for one in shared._in_flight._leaders.values()
+    )

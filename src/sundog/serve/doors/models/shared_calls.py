@@ -45,6 +45,17 @@ class SharedCalls:
             await make(exchange, None)
             return
         exchange.notes.is_reused = True
+        try:
+            await self._answer_shared(key, model, exchange, payers, make, hold)
+        except Refusal:
+            if not exchange.notes.is_reused or exchange.has_begun:
+                raise
+            # It was told to another client, whose request may be wrong in a field that is its own alone.
+            await make(exchange, None)
+
+    async def _answer_shared(
+        self, key: bytes, model: str, exchange: Exchange, payers: HeldPayers, make: MakeCall, hold: HoldMoney
+    ) -> None:
         money = HeldMoney(payers.payers, lambda: hold(_as_asked(exchange, HeldReply()))) if payers.payers else None
         if exchange.is_streamed:
             await self._shared.stream(
