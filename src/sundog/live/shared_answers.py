@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -86,21 +86,17 @@ class SharedAnswers:
         """Return the answer of a key: a committed one, that of an equal call in flight, or the one that `make` gives,
         committed. What `make` raises is the failure of all that have joined. `paying`: None where nobody has limits.
         The money is there before anybody can join."""
-        found = await self._stored(key)
         try:
-            while found is None:
-                if paying is not None and not paying.is_held and not self._is_coming(key):
-                    found = await self._hold(key, paying)
-                    continue
+            while (found := await self._look(key, paying)) is None:
                 leader, stream = self._in_flight.get(key), self._streams.get(key)
                 if leader is None and stream is None:
                     return await self._led(key, model, make)
                 _let_go(paying)
-                try:
+                # The limits are those of whoever came first.
+                with suppress(LeaderLeft, LimitReached):
                     found = await (leader or stream).answer()  # type: ignore[union-attr]  # one of them is there
-                except (LeaderLeft, LimitReached):
-                    # The limits are those of whoever came first.
-                    continue
+                if found is not None:
+                    break
         finally:
             _let_go(paying)
         self.num_reused += 1
@@ -112,24 +108,20 @@ class SharedAnswers:
         """Answer a key as a stream: by a committed answer, by that of an equal call in flight, as it comes where that
         is a stream, or by the stream that `make` gives, which is committed when it has ended. That goes on for as long
         as somebody reads it, whoever came first. `paying`: as of `answer`; `make` takes what is held."""
-        found = await self._stored(key)
         try:
-            while found is None:
-                if paying is not None and not paying.is_held and not self._is_coming(key):
-                    found = await self._hold(key, paying)
-                    continue
+            while (found := await self._look(key, paying)) is None:
                 leader, stream = self._in_flight.get(key), self._streams.get(key)
                 is_first = leader is None and stream is None
                 try:
                     if leader is not None:
                         _let_go(paying)
                         found = await leader.answer()
-                    else:
-                        stream = stream or self._begin(key, model, make)
-                        _let_go(paying)
-                        await _read(stream, reader)
-                        self.num_reused += not is_first
-                        return
+                        break
+                    stream = stream or self._begin(key, model, make)
+                    _let_go(paying)
+                    await _read(stream, reader)
+                    self.num_reused += not is_first
+                    return
                 except (LeaderLeft, LimitReached):
                     if is_first or reader.has_begun:
                         raise
@@ -144,6 +136,14 @@ class SharedAnswers:
             stream.give_up()
         if self._making:
             await asyncio.wait(self._making)
+
+    async def _look(self, key: bytes, paying: PayingCall | None) -> object | None:
+        """Return the answer that is there; else None, once the call can join an equal one, or has its money. Nothing is
+        awaited between that and its return."""
+        found = await self._stored(key)
+        while found is None and paying is not None and not paying.is_held and not self._is_coming(key):
+            found = await self._hold(key, paying)
+        return found
 
     async def _hold(self, key: bytes, paying: PayingCall) -> object | None:
         """Return when the money of a call is held and nobody makes it, or when others do; the answer where there is
