@@ -22,7 +22,7 @@ MAX_FUNCTION_LINES = 60
 MAX_FOLDER_MODULES = 16
 MAX_PARAMETERS = 8
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
-PURE_ROOMS = ("cost", "ir", "ledger", "queries", "sched")
+PURE_ROOMS = ("cluster", "cost", "ir", "ledger", "queries", "sched")
 PURE_MODULES = {
     "__future__", "abc", "array", "base64", "bisect", "collections", "copy", "dataclasses", "decimal", "difflib",
     "enum", "fractions", "functools", "graphlib", "hashlib", "heapq", "itertools", "jinja2", "json", "jsonschema",
