@@ -1,0 +1,182 @@
+"""The shares of limits: what is fair, and that no order of lost and late words lets cells pass a limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sundog.cluster.share_events import (
+    DemandTold,
+    LimitSet,
+    SetShare,
+    SharerGone,
+    SharerJoined,
+    SharesDue,
+    ShareTaken,
+)
+from sundog.cluster.shares import ShareBook, fair_amounts
+
+
+@pytest.mark.parametrize(
+    ("amount", "demands", "shares"),
+    [
+        (10, {"x": 3, "y": 20}, {"x": 3, "y": 7}),
+        (10, {"x": 0, "y": 20}, {"x": 1, "y": 9}),
+        (10, {"x": 20, "y": 20}, {"x": 5, "y": 5}),
+        (10, {"x": 1, "y": 2}, {"x": 5, "y": 5}),
+        (1, {"x": 0, "y": 5}, {"x": 0, "y": 1}),
+        (0, {"x": 1, "y": 5}, {"x": 0, "y": 0}),
+        (7, {}, {}),
+    ],
+)
+def test_shares_follow_demand(amount: int, demands: dict[str, int], shares: dict[str, int]) -> None:
+    assert fair_amounts(amount, demands) == shares
+
+
+@given(st.integers(0, 200), st.dictionaries(st.sampled_from("uvwxyz"), st.integers(0, 90)))
+def test_shares_use_the_limit_whole_and_leave_nobody_out(amount: int, demands: dict[str, int]) -> None:
+    shares = fair_amounts(amount, demands)
+    assert sum(shares.values()) == (amount if demands else 0)
+    assert amount < len(demands) or all(share >= 1 for share in shares.values())
+    for name, share in shares.items():
+        if share < demands[name]:
+            assert share >= max(shares.values()) - 1, "nobody has more than one who wants more"
+
+
+def test_a_share_is_lowered_before_another_one_is_raised() -> None:
+    book = ShareBook()
+    book.handle(LimitSet(0.0, "tool", 10))
+    assert book.handle(SharerJoined(0.0, "x")) == [SetShare("x", "tool", 1, 10)]
+    assert book.handle(SharerJoined(0.0, "y")) == [SetShare("x", "tool", 2, 5)]
+    assert book.handle(ShareTaken(0.1, "x", "tool", 1, 10)) == [], "the answer to an earlier word"
+    assert book.handle(ShareTaken(0.2, "x", "tool", 2, 5)) == [SetShare("y", "tool", 1, 5)]
+
+
+def test_a_word_that_is_not_answered_is_told_again() -> None:
+    book = ShareBook()
+    book.handle(LimitSet(0.0, "tool", 10))
+    word = book.handle(SharerJoined(0.0, "x"))
+    assert book.handle(SharesDue(1.0)) == word
+    book.handle(ShareTaken(1.0, "x", "tool", 1, 10))
+    assert book.handle(SharesDue(2.0)) == []
+
+
+def test_what_a_gone_cell_has_spent_stays_spent() -> None:
+    book = ShareBook()
+    book.handle(LimitSet(0.0, "dollars", 100, is_budget=True))
+    book.handle(SharerJoined(0.0, "x"))
+    book.handle(SharerGone(1.0, "x", (("dollars", 30),)))
+    assert book.handle(SharerJoined(1.0, "y")) == [SetShare("y", "dollars", 1, 70)]
+    book.handle(SharerGone(2.0, "y"))
+    assert book.handle(SharerJoined(3.0, "z")) == [], "the whole share of y counts as spent"
+
+
+@dataclass
+class Sharer:
+    """A cell as the events ask for it to be. It uses all that it may, and of a tool it gives back what it has to."""
+
+    share: int = 0
+    used: int = 0
+    heard: int = 0
+    unanswered: SetShare | None = None
+
+
+@dataclass
+class ShareWorld:
+    amount: int
+    is_budget: bool
+    book: ShareBook = field(default_factory=ShareBook)
+    cells: dict[str, Sharer] = field(default_factory=dict)
+    words: list[SetShare] = field(default_factory=list)
+    answers: list[ShareTaken] = field(default_factory=list)
+    spent: int = 0
+    num_joined: int = 0
+
+    def tell(self, event: object) -> None:
+        self.words += self.book.handle(event)  # type: ignore[arg-type]  # each caller tells an event
+        self.book.check()
+
+    def act(self, name: str, choice: int) -> None:
+        cells = list(self.cells)
+        match name:
+            case "joins" if len(cells) < 5:
+                self.num_joined += 1
+                self.cells[f"c{self.num_joined}"] = Sharer()
+                self.tell(SharerJoined(0.0, f"c{self.num_joined}"))
+            case "goes" if cells:
+                cell = self.cells.pop(cells[choice % len(cells)])
+                spent = (("limit", cell.used),) if choice % 2 else ()
+                self.spent += cell.used if self.is_budget else 0
+                self.tell(SharerGone(0.0, cells[choice % len(cells)], spent))
+            case "demands" if cells:
+                self.tell(DemandTold(0.0, cells[choice % len(cells)], "limit", choice % 40))
+            case "is due":
+                self.tell(SharesDue(0.0))
+            case "uses" if cells:
+                cell = self.cells[cells[choice % len(cells)]]
+                cell.used = max(cell.used, min(cell.share, cell.used + choice % 7))
+            case "ends" if cells and not self.is_budget:
+                cell = self.cells[cells[choice % len(cells)]]
+                cell.used = max(0, cell.used - choice % 7)
+            case "word" | "word lost" | "word doubled" if self.words:
+                place = choice % len(self.words)
+                word = self.words[place] if name == "word doubled" else self.words.pop(place)
+                if name != "word lost":
+                    self.hear(word)
+            case "answer" | "answer lost" | "answer doubled" if self.answers:
+                place = choice % len(self.answers)
+                answer = self.answers[place] if name == "answer doubled" else self.answers.pop(place)
+                if name != "answer lost":
+                    self.tell(answer)
+        for name_of_cell in self.cells:
+            self.answer(name_of_cell)
+        may_use = sum(max(cell.share, cell.used) for cell in self.cells.values())
+        assert may_use + self.spent <= self.amount, "the cells may use more than the limit"
+
+    def hear(self, word: SetShare) -> None:
+        cell = self.cells.get(word.cell)
+        if cell is not None and word.number >= cell.heard:
+            if word.number > cell.heard:
+                cell.share = max(word.amount, cell.used) if self.is_budget else word.amount
+            cell.heard, cell.unanswered = word.number, word
+
+    def answer(self, name: str) -> None:
+        cell = self.cells[name]
+        if cell.unanswered is not None and cell.used <= cell.share:
+            self.answers.append(ShareTaken(0.0, name, "limit", cell.heard, cell.share))
+            cell.unanswered = None
+
+    def finish(self) -> None:
+        """No word is lost any more, and calls end: each cell has its share."""
+        for _ in range(8):
+            self.act("is due", 0)
+            while self.words or self.answers:
+                self.act("word", 0)
+                self.act("answer", 0)
+            for cell in self.cells.values():
+                cell.used = min(cell.used, cell.share)
+
+
+HAPPENINGS = [
+    *["joins", "goes", "demands", "is due", "uses", "ends"],
+    *["word", "word lost", "word doubled", "answer", "answer lost", "answer doubled", "word", "answer"],
+]
+STEPS = st.lists(st.tuples(st.sampled_from(HAPPENINGS), st.integers(0, 1_000)), max_size=80)
+
+
+@given(st.integers(0, 30), st.booleans(), STEPS)
+@settings(max_examples=200, deadline=None)
+def test_no_limit_is_passed_whatever_happens(amount: int, is_budget: bool, steps: list[tuple[str, int]]) -> None:
+    world = ShareWorld(amount, is_budget)
+    world.tell(LimitSet(0.0, "limit", amount, is_budget))
+    world.act("joins", 0)
+    world.act("joins", 0)
+    for name, choice in steps:
+        world.act(name, choice)
+    world.finish()
+    if not is_budget and world.cells:
+        assert sum(cell.share for cell in world.cells.values()) == amount
+        assert amount < len(world.cells) or all(cell.share >= 1 for cell in world.cells.values())
