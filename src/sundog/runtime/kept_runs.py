@@ -151,7 +151,7 @@ def event_logs(state_dir: Path, run_id: str) -> list[Path]:
     """Return the logs of a run, oldest first; ConfigError where there is no such run or nothing of it was executed."""
     with _opened(_known(state_dir)) as (_, runs):
         record = runs.find(run_id)
-        runs.fetch_files(record.run_id)
+        runs.fetch_event_logs(record.run_id)
         logs = sorted(runs.folder(record.run_id).glob("events-*.jsonl.gz"))
     if not logs:
         raise ConfigError(f"the run '{run_id}' has no event log", hint="it was stopped before anything was executed")

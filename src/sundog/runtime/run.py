@@ -52,7 +52,7 @@ from sundog.sched.policy import POLICIES, PolicySet
 from sundog.secrets import Secrets
 from sundog.servers.run_servers import RunServers
 from sundog.servers.servers import Servers
-from sundog.store.runs import RunList, RunState
+from sundog.store.runs import MADE_TABLES, RunList, RunState
 from sundog.store.store import Store
 from sundog.store.totals import node_totals
 
@@ -144,7 +144,8 @@ class Run:
             raise
         finally:
             self._runs.end(self.record.run_id, state, self.record.busy_s + time.monotonic() - begin_s)
-            self._runs.keep_files(self.record.run_id, "*")
+            for pattern in ("*", MADE_TABLES):
+                self._runs.keep_files(self.record.run_id, pattern)
             extend_history(self._options.state_dir, self.plan.logical.name, self._figures.observations.records)
 
     def rows(self, tables: Sequence[str] | None = None) -> Iterator[tuple[RowRef, dict[str, Any]]]:
@@ -284,7 +285,7 @@ class Run:
         for name in {*made_without, *with_marks}:
             for path in folder.glob(f"{name}.*"):
                 path.unlink()
-        self._runs.keep_files(self.record.run_id, "tables/*")
+        self._runs.keep_files(self.record.run_id, MADE_TABLES)
         self._store.forget_failed_rows(self.record.run_id)
         self._restore_progress()
 

@@ -21,7 +21,7 @@ from typing import Literal
 from sundog.errors import ConfigError, UserError, suggest
 from sundog.private_files import make_private_folder, open_private
 from sundog.store.schema import store_error
-from sundog.store.segments.run_files import fetch_files, keep_files
+from sundog.store.segments.run_files import drop_unkept, fetch_files, keep_files
 from sundog.store.statements import StoreStatement
 from sundog.store.store import Store
 
@@ -68,6 +68,9 @@ _PUT_MODULES = StoreStatement("put_modules", "update runs set modules = ? where 
 _GO_ON = StoreStatement("go_on", "update runs set state = 'unfinished' where run_id = ?")
 _END = StoreStatement("end_run", "update runs set state = ?, ended_at = ?, busy_s = ? where run_id = ?")
 _FORGET = StoreStatement("forget_run", "delete from runs where run_id = ?")
+MADE_TABLES = "tables/*"
+"""In the folder of a run, what its queries have made."""
+_FILES_OF_RUNS = ("*", "inputs/*", MADE_TABLES)
 MAX_NAME = 40
 """Characters of a flow's name in the id of a run, which names a folder."""
 
@@ -179,8 +182,14 @@ class RunList:
         keep_files(self._store, run_id, self.folder(run_id), pattern)
 
     def fetch_files(self, run_id: str) -> None:
-        """Let the folder of a run have its files, also where another machine has written them."""
-        fetch_files(self._store, run_id, self.folder(run_id))
+        """Let the folder of a run that is locked have its files, and no made table of a process that was replaced."""
+        for pattern in _FILES_OF_RUNS:
+            fetch_files(self._store, run_id, self.folder(run_id), pattern)
+        drop_unkept(self._store, run_id, self.folder(run_id), MADE_TABLES)
+
+    def fetch_event_logs(self, run_id: str) -> None:
+        """Let the folder of a run have its event logs, also where another machine has written them."""
+        fetch_files(self._store, run_id, self.folder(run_id), "events-*")
 
     def folder(self, run_id: str) -> Path:
         """Return where the run keeps its event log and its snapshots of rows."""

@@ -22,6 +22,7 @@ from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.values.decoding import note_nulled
 from sundog.runtime.tables.flow_inputs import FlowInputs
+from sundog.store.runs import MADE_TABLES
 from sundog.store.segments.run_files import keep_files_meanwhile
 from sundog.store.store import Store
 
@@ -213,7 +214,7 @@ class TableCourse:
 
         await self._load_sources(table)
         await self._with_room(partial(self._make, table))
-        await keep_files_meanwhile(self._store, self._run_id, self._folder.parent, "tables/*")
+        await keep_files_meanwhile(self._store, self._run_id, self._folder.parent, MADE_TABLES)
         return made_rows(table.table, self._folder)
 
     def _make(self, table: TableExec) -> None:

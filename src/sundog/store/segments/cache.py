@@ -96,26 +96,22 @@ class CachedState:
         with self._lock:
             self._held.discard(name)
 
-    def put_file(self, path: Path) -> str:
-        """Keep the content of a file where the logs lie; gives its digest."""
-        body = path.read_bytes()
-        digest = sha256(body).hexdigest()
-        self._storage.create(f"{_FILES}/{digest}", body)
-        return digest
+    def put_file(self, digest: str, path: Path) -> None:
+        """Keep the content of a file where the logs lie, under its digest."""
+        self._storage.keep(f"{_FILES}/{digest}", path)
 
     def fetch_file(self, digest: str, path: Path) -> None:
         """Make a file of a content that was kept, whole. StoreError where it is not there."""
-        body = self._storage.read(f"{_FILES}/{digest}")
-        if body is None or sha256(body).hexdigest() != digest:
+        make_private_folder(path.parent)
+        part = path.with_name(f".{path.name}.part")
+        with os.fdopen(open_private(part, os.O_WRONLY | os.O_TRUNC), "wb") as file:
+            is_there = self._storage.fetch(f"{_FILES}/{digest}", file)
+        if not is_there or run_files.content_digest(part) != digest:
             raise StoreError(
                 f"the file '{path.name}' of a run is not in the state any more",
                 where=f"{self.url}/{_FILES}/{digest}",
                 hint="begin a new run with --fresh",
             )
-        make_private_folder(path.parent)
-        part = path.with_name(f".{path.name}.part")
-        with os.fdopen(open_private(part, os.O_WRONLY | os.O_TRUNC), "wb") as file:
-            file.write(body)
         part.replace(path)
 
     def is_at_work(self, name: str) -> bool:

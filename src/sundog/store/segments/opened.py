@@ -38,8 +38,8 @@ class StateCache(Protocol):
         """Forget that this process writes to a log."""
         ...
 
-    def put_file(self, path: Path) -> str:
-        """Keep the content of a file where the logs lie; gives the name by which it is fetched."""
+    def put_file(self, digest: str, path: Path) -> None:
+        """Keep the content of a file where the logs lie, under its digest."""
         ...
 
     def fetch_file(self, digest: str, path: Path) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import partial
+from hashlib import file_digest
 from pathlib import Path
 
 from sundog.store.segments.opened import StateCache
@@ -38,35 +39,52 @@ async def keep_files_meanwhile(store: Store, run_id: str, folder: Path, pattern:
             await store.write(*changes)
 
 
-def fetch_files(store: Store, run_id: str, folder: Path) -> None:
-    """Fetch what the folder of a run lacks of its files, where the state lies at a URL."""
+def fetch_files(store: Store, run_id: str, folder: Path, pattern: str) -> None:
+    """Let the folder of a run have its files that fit a pattern, as they were kept, where the state lies at a URL: one
+    that is here and another there was made by a process that has been replaced."""
     if store.cache is None:
         return
-    for path, digest, num_bytes in _kept(store, run_id):
-        if not _has(folder / path, num_bytes):
+    for path, digest in _kept(store, run_id):
+        if _fits(path, pattern) and not _has(folder / path, digest):
             store.cache.fetch_file(digest, folder / path)
 
 
+def drop_unkept(store: Store, run_id: str, folder: Path, pattern: str) -> None:
+    """Drop the files of a run's folder that fit a pattern and were never kept, or not any more, where the state lies at
+    a URL. Only for whoever has locked the run."""
+    if store.cache is not None:
+        kept = dict(_kept(store, run_id))
+        for file in sorted(folder.glob(pattern)):
+            if str(file.relative_to(folder)) not in kept:
+                file.unlink()
+
+
+def content_digest(file: Path) -> str:
+    """Return the digest under which the content of a file is kept."""
+    with file.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()
+
+
 def _changed(
-    cache: StateCache, files: list[tuple[str, str, int]], run_id: str, folder: Path, pattern: str
+    cache: StateCache, files: list[tuple[str, str]], run_id: str, folder: Path, pattern: str
 ) -> Iterator[tuple[StoreStatement, RowValues]]:
-    kept = {path: num_bytes for path, _, num_bytes in files if _fits(path, pattern)}
+    kept = {path: digest for path, digest in files if _fits(path, pattern)}
     for file in sorted(folder.glob(pattern)):
         path = str(file.relative_to(folder))
-        if file.is_file() and not file.name.startswith(".") and not _has(file, kept.pop(path, -1)):
-            digest = cache.put_file(file)
+        if file.is_file() and not file.name.startswith(".") and not _has(file, kept.pop(path, "")):
+            digest = content_digest(file)
+            cache.put_file(digest, file)
             yield _PUT, (run_id, path, digest, file.stat().st_size)
     for path in kept:
         yield _DROP, (run_id, path)
 
 
-def _kept(store: Store, run_id: str) -> list[tuple[str, str, int]]:
-    found = store.select("select path, digest, num_bytes from run_files where run_id = ? order by path", (run_id,))
-    return [(path, digest, num_bytes) for path, digest, num_bytes in found]
+def _kept(store: Store, run_id: str) -> list[tuple[str, str]]:
+    return [*store.select("select path, digest from run_files where run_id = ? order by path", (run_id,))]
 
 
-def _has(file: Path, num_bytes: int) -> bool:
-    return file.is_file() and file.stat().st_size == num_bytes
+def _has(file: Path, digest: str) -> bool:
+    return bool(digest) and file.is_file() and content_digest(file) == digest
 
 
 def _fits(path: str, pattern: str) -> bool:

@@ -6,7 +6,8 @@ Owns obstore (extra `cloud`) and what its failures mean. Never knows what an obj
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
 from uuid import uuid4
 
 from sundog.errors import ConfigError, StoreError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 SCHEMES = ("s3", "gs", "az", "file")
 """The kinds of storage of which obstore is known to create objects only where there are none."""
 REQUEST_TIMEOUT = "20s"
+PART_BYTES = 8 * 2**20
+"""Of a large object, so much is one request."""
 MAX_ERROR_CHARACTERS = 300
 _PROBE_FOLDER = "probes"
 
@@ -63,6 +66,40 @@ class ObjectStorage:
             return None
         except Exception as error:  # as above
             raise self._failed(error) from error
+
+    def keep(self, name: str, file: Path) -> None:
+        """Make an object of what a file holds, in parts, since each request has to end in REQUEST_TIMEOUT; nothing
+        where one of that name is there, which holds the same."""
+        from obstore import head, put
+
+        try:
+            head(self._store, name)
+        except FileNotFoundError:
+            pass
+        except Exception as error:  # as above
+            raise self._failed(error) from error
+        else:
+            return
+        try:
+            put(self._store, name, file, chunk_size=PART_BYTES, use_multipart=True)
+        except Exception as error:  # as above
+            raise self._failed(error) from error
+
+    def fetch(self, name: str, file: BinaryIO) -> bool:
+        """Write what an object holds into a file, in parts; gives False where there is none of that name."""
+        from obstore import get_range, head
+
+        try:
+            size = head(self._store, name)["size"]
+            for start in range(0, size, PART_BYTES):
+                file.write(get_range(self._store, name, start=start, length=min(PART_BYTES, size - start)))
+        except FileNotFoundError:
+            return False
+        except OSError:  # of the file here
+            raise
+        except Exception as error:  # as above
+            raise self._failed(error) from error
+        return True
 
     def names(self, folder: str, after: str = "") -> Iterator[str]:
         """Yield the names of the objects of a folder, in no order, from behind the name `after` on."""
