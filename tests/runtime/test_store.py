@@ -232,10 +232,10 @@ def test_a_command_is_locked_against_other_processes_until_they_die(tmp_path: Pa
     assert held.wait(30)
     store = Store(tmp_path)
     runs = RunList(store, tmp_path)
-    assert runs.is_locked(b"command")
+    assert runs.at_work([b"command"])
     with pytest.raises(UserError, match=f"pid {holder.pid}"), runs.lock(b"command"):
         pass
-    assert not runs.is_locked(b"another command")
+    assert not runs.at_work([b"another command"])
     holder.kill()
     holder.join()
     with runs.lock(b"command"):

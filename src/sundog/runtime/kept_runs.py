@@ -115,7 +115,8 @@ def list_runs(state_dir: Path, prefix: str = "") -> list[RunSummary]:
         wanted = records[:1] if prefix == LAST else [one for one in records if one.run_id.startswith(prefix)]
         if prefix and not wanted:
             raise _no_run(runs, prefix)
-        return [_summary(record, store, runs) for record in wanted]
+        at_work = runs.at_work(one.command for one in wanted if one.state != "finished")
+        return [_summary(record, store, is_at_work=record.command in at_work) for record in wanted]
 
 
 def shown_state(state_dir: Path) -> str:
@@ -210,7 +211,7 @@ def _opened(state_dir: Path) -> Iterator[tuple[Store, RunList]]:
         store.close()
 
 
-def _summary(record: RunRecord, store: Store, runs: RunList) -> RunSummary:
+def _summary(record: RunRecord, store: Store, *, is_at_work: bool) -> RunSummary:
     counts = store.count_states(record.run_id)
     has_tables = any(table for table, _ in store.count_rows(record.run_id))
     num_rows: int | None = None if record.state == "live" else record.num_rows
@@ -218,7 +219,7 @@ def _summary(record: RunRecord, store: Store, runs: RunList) -> RunSummary:
         # How many rows queries give is known when all have ended.
         num_rows = sum(counts.values()) if record.state == "finished" else None
     state: str = record.state
-    if state != "finished" and runs.is_locked(record.command):
+    if state != "finished" and is_at_work:
         state = "running"
     elif state == "waits" and not store.awaited(record.run_id):
         state = "unfinished"

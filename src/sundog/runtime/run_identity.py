@@ -142,6 +142,7 @@ def _started(runs: RunList, command: RunCommand, identity: bytes, effects: bytes
 def _refuse_repeats(runs: RunList, command: RunCommand, record: RunRecord, *, is_new: bool) -> None:
     if not record.effects or command.repeats_effects:
         return
+    runs.meet_others()
     steps = ", ".join(command.effects)
     repeat = "say --repeat-effects (in Python repeat_effects=True) if they are to happen again"
     if others := runs.others_with_effects(record.effects, tuple(command.effects), record.run_id):

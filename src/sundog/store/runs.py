@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -148,15 +148,18 @@ class RunList:
         return [(run_id, number) for run_id, number in found if number]
 
     def at_work_with_effects(self, effects: bytes, run_id: str, *, is_new: bool) -> str | None:
-        """Return another run with the same `effects` on which a process works now. Of two that begin at the same time
-        only the later one finds the other: both are in the list, and locked, before either looks."""
+        """Return another run with the same `effects` on which a process works now. In a folder, of two that begin at
+        the same time only the later one finds the other: both are in the list, and locked, before either looks. At a
+        URL each may find the other, since their logs have no order."""
         query = "select run_id, command from runs where effects = ? and run_id is not ? and command is not ?"
         own = self.find(run_id).command
-        if is_new:
+        values = [effects, run_id, own]
+        if is_new and self._store.cache is None:
             query += " and rowid < (select rowid from runs where run_id = ?)"
-        values = (effects, run_id, own, *([run_id] if is_new else []))
-        found = self._store.select(query, values)
-        return next((other for other, command in found if self.is_locked(command)), None)
+            values.append(run_id)
+        found = self._store.select(query, tuple(values))
+        at_work = self.at_work(command for _, command in found)
+        return next((other for other, command in found if command in at_work), None)
 
     def allow_repeats(self, run_id: str) -> None:
         self._store.change((_ALLOW_REPEATS, (run_id,)))
@@ -195,14 +198,23 @@ class RunList:
         """Return where the run keeps its event log and its snapshots of rows."""
         return self.state_dir / "runs" / run_id
 
-    def is_locked(self, command: bytes) -> bool:
-        """Return whether a process works on a run of this command now."""
-        try:
-            with self._file_lock(command):
-                cache = self._store.cache
-                return cache is not None and cache.is_at_work(command.hex())
-        except UserError:
-            return True
+    def at_work(self, commands: Iterable[bytes]) -> set[bytes]:
+        """Return those commands on a run of which a process works now."""
+        locked, free = set[bytes](), set[bytes]()
+        for command in {*commands}:
+            try:
+                with self._file_lock(command):
+                    free.add(command)
+            except UserError:
+                locked.add(command)
+        if self._store.cache is not None and free:
+            locked |= {*map(bytes.fromhex, self._store.cache.at_work(command.hex() for command in free))}
+        return locked
+
+    def meet_others(self) -> None:
+        """Have what was committed here be seen by others, and see what they have, where the state lies at a URL: in a
+        folder that is so anyway."""
+        self._store.meet_others()
 
     @contextmanager
     def lock(self, command: bytes) -> Iterator[None]:

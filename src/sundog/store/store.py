@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal
 
 from sundog.engines.base import Usage
@@ -84,6 +85,8 @@ class Store:
         self.connection = connect_store(self.path)
         self._writer: Writer | None = None
         self._log: ChangeLog | None = None
+        #: The number of the last change outside the writer thread.
+        self._last_kept = 0
         self._wanted: dict[bytes, asyncio.Future[Stored | None]] = {}
 
     def open_writer(self) -> None:
@@ -332,13 +335,23 @@ class Store:
                 if num_written or statement is not sql.PUT_RESULT:  # as in the writer's log, results that lost are not
                     changes.append((statement, [values]))
             if self._log is not None:
-                self._log.keep(self.connection, changes)
+                self._last_kept = self._log.keep(self.connection, changes)
             self.connection.execute("commit")
         except BaseException as error:
             self.connection.rollback()
             if isinstance(error, sqlite3.Error | ValueError):
                 raise store_error(self.path, error) from error
             raise
+
+    def meet_others(self) -> None:
+        """Return once others see what `change` has committed here, with what they have committed. StoreError where the
+        storage of a state at a URL does not answer."""
+        if self.cache is not None and self._log is not None:
+            told: SimpleQueue[StoreError | None] = SimpleQueue()
+            self._log.when_sent(self._last_kept, told.put)
+            if (error := told.get()) is not None:
+                raise error
+            self.cache.catch_up()
 
     def select(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """Return the rows of a query; StoreError where the file is damaged."""

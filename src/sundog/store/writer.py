@@ -218,8 +218,16 @@ class Writer:
             (waiting if any(statement.awaits_log for statement, _ in write.statements) else safe).append(write)
         self._tell(safe, None)
         if waiting:
-            self._log.when_sent(number, lambda error: self._tell(waiting, error))
+            self._log.when_sent(number, lambda error: self._tell_if_any(waiting, error))
         self._log.wait_for_room()
+
+    def _tell_if_any(self, batch: list[_Write], error: StoreError | None) -> None:
+        """Tell those who wait for the log, unless their loop has been left meanwhile: the log outlives this thread."""
+        try:
+            self._tell(batch, error)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
 
     def _tell(self, batch: list[_Write], error: StoreError | None) -> None:
         self._loop.call_soon_threadsafe(_resolve, batch, error)

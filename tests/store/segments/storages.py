@@ -15,8 +15,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from sundog.errors import StoreError
+from sundog.store.runs import RunList
 from sundog.store.segments.cache import CachedState, open_cache
 from sundog.store.segments.storage import ObjectStorage
+from sundog.store.store import Store
 
 T = TypeVar("T")
 
@@ -26,6 +28,21 @@ def opened(storage: ObjectStorage, caches: Path) -> CachedState:
     state = open_cache(storage, caches)
     state.catch_up()
     return state
+
+
+class Machine:
+    """A cache of its own, with its run list."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.state = opened(ObjectStorage(url), folder)
+        self.store = Store(self.state.folder)
+        self.runs = RunList(self.store, self.state.folder)
+
+    def write(self, run_id: str, name: str, content: bytes) -> Path:
+        path = self.runs.folder(run_id) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import sundog as sd
 from sundog import config
 from sundog.errors import AnswersAwaited, ConfigError, UserError
 from sundog.store.runs import RunList
-from sundog.store.segments import cache, sending
+from sundog.store.segments import cache
 from sundog.store.segments.storage import ObjectStorage
 from sundog.store.store import Store
 from tests.cli.flows import sundog
@@ -29,10 +29,6 @@ outputs: {name: "{{ row.name }}", answer: "{{ approve.text }}"}
 
 @pytest.fixture
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(sending, "ALIVE_EVERY_S", 0.02)
-    monkeypatch.setattr(sending, "SEND_EVERY_S", 0.02)
-    monkeypatch.setattr(cache, "WATCH_S", 0.2)
-    monkeypatch.setattr(cache, "_LOOK_EVERY_S", 0.02)
     on_machine(monkeypatch, tmp_path / "one")
     return f"file://{tmp_path}/shared"
 

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sundog.errors import StoreError
-from sundog.store.runs import MADE_TABLES, RunList
+from sundog.store.runs import MADE_TABLES
 from sundog.store.segments import storage
-from sundog.store.segments.storage import ObjectStorage
-from sundog.store.store import Store
-from tests.store.segments.storages import opened, s3_server
+from tests.store.segments.storages import Machine
 
 COMMAND = b"command"
-
-
-class Machine:
-    """A cache of its own, with its run list."""
-
-    def __init__(self, url: str, folder: Path) -> None:
-        self.state = opened(ObjectStorage(url), folder)
-        self.store = Store(self.state.folder)
-        self.runs = RunList(self.store, self.state.folder)
-
-    def write(self, run_id: str, name: str, content: bytes) -> Path:
-        path = self.runs.folder(run_id) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        return path
-
-
-@pytest.fixture(params=["folder", "s3"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    if request.param == "folder":
-        yield f"file://{tmp_path}/shared"
-    else:
-        with s3_server(monkeypatch) as bucket:
-            yield f"{bucket}/state"
 
 
 @pytest.fixture

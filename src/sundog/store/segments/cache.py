@@ -9,8 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import sqlite3
 import threading
-import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from itertools import count
@@ -21,25 +24,36 @@ from uuid import uuid4
 from sundog.errors import StoreError, UserError
 from sundog.private_files import make_private_folder, open_private
 from sundog.store import accepted, batches, files, runs, spending, store
-from sundog.store.schema import STORE_FILE, connect_store
+from sundog.store.schema import STORE_FILE, connect_store, store_error
 from sundog.store.segments import run_files
-from sundog.store.segments.catch_up import catch_up, restore_results
-from sundog.store.segments.log import SegmentLog, log_names
+from sundog.store.segments.catch_up import catch_up, restore_results, transaction
+from sundog.store.segments.log import OtherLog, SegmentLog, log_names
 from sundog.store.segments.opened import LOCK_FILE, OPENED
-from sundog.store.segments.positions import LogPosition, create_tables, logs_with_unsent, put_position, read_position
+from sundog.store.segments.positions import (
+    LogPosition,
+    create_tables,
+    forget_all,
+    logs_with_unsent,
+    put_position,
+    put_state_id,
+    read_position,
+    read_state_id,
+)
 from sundog.store.segments.segment import SegmentHeader
 from sundog.store.segments.sending import HeldLog, Overtaken, send_unsent
 from sundog.store.segments.storage import ObjectStorage
+from sundog.store.segments.watch import watched_alive
 
-WATCH_S = 12.0
-"""For so long a log is watched for a sign of life of its writer: four times the time between two of them."""
-_LOOK_EVERY_S = 1.0
+_NUM_LISTED_AT_ONCE = 16
 _NUM_TRIES = 5
 """Processes that take one log at the same time each find its end moved by another so often, at most."""
 _NAMED_BY_LOGS = (accepted, batches, files, runs, spending, store, run_files)
 """The modules whose statements a log can hold: they must be known before it is read."""
 _FILES = "files"
-_STATES: dict[str, CachedState] = {}
+_ID = "id"
+"""The object by which a state is known from one that lay there before it."""
+_STATES: dict[tuple[int, str], CachedState] = {}
+"""By process and URL."""
 _OPENING = threading.Lock()
 
 
@@ -62,17 +76,18 @@ class CachedState:
 
     def catch_up(self) -> None:
         """Take in what others have written, and send what a process of this cache that was killed could not."""
-        with self._lock:
+        with self._lock, self._connected() as connection:
+            create_tables(connection)
             try:
-                self._catch_up()
-            except Overtaken:
-                # Another process went on from the end of the log: what this cache has beyond it never happened.
+                self._catch_up(connection)
+            except (Overtaken, OtherLog):
+                # Another process went on from the end of a log, or all was deleted: what this cache has beyond it never
+                # happened.
                 if self._held:
                     raise
-                self._path.unlink()
-                for part in ("-wal", "-shm"):
-                    self._path.with_name(self._path.name + part).unlink(missing_ok=True)
-                self._catch_up()
+                with transaction(connection):
+                    forget_all(connection)
+                self._catch_up(connection)
 
     def take(self, name: str) -> HeldLog:
         """Become the one process that writes to a log. UserError where another one does."""
@@ -81,13 +96,14 @@ class CachedState:
                 raise UserError("this process is writing to this log already")
             if not self._is_checked:
                 self._storage.check_creation()
+                self._storage.create(_ID, uuid4().hex.encode())
                 self._is_checked = True
             log = SegmentLog(self._storage, name)
-            connection = connect_store(self._path)
-            try:
+            with self._connected() as connection:
+                self._check_id(connection)
+                # What this process has left from a time before must not come behind what others have written.
+                self._send_left(log, connection)
                 position = self._taken(log, connection)
-            finally:
-                connection.close()
             self._held.add(name)
         return HeldLog(log, self._path, position)
 
@@ -114,37 +130,47 @@ class CachedState:
             )
         part.replace(path)
 
-    def is_at_work(self, name: str) -> bool:
-        """Return whether another process writes to a log, as StateCache says."""
-        log = SegmentLog(self._storage, name)
+    def at_work(self, names: Iterable[str]) -> set[str]:
+        """Return the logs to which another process writes, as StateCache says."""
+        with self._connected() as connection:
+            positions = {name: read_position(connection, name) for name in names if name not in self._held}
+        asked = [one for one in positions.items() if not one[1].has_closed and not self._is_own(one[1])]
+        return watched_alive([(SegmentLog(self._storage, name), position.next_number) for name, position in asked])
+
+    def _is_own(self, position: LogPosition) -> bool:
+        """Return whether the last one that wrote was a process of this cache."""
+        return position.epoch.partition("-")[0] in self._own
+
+    def _check_id(self, connection: Connection) -> None:
+        """OtherLog where the state at the URL is not the one that the cache was made of: somebody has deleted that."""
+        found = self._storage.read(_ID) or b""
+        if read_state_id(connection) not in (b"", found):
+            raise OtherLog(self.url, "it is another one than before")
+        put_state_id(connection, found)
+
+    def _catch_up(self, connection: Connection) -> None:
+        self._check_id(connection)
+        for name in logs_with_unsent(connection):
+            if name not in self._held:
+                self._send_left(SegmentLog(self._storage, name), connection)
+        others = [
+            (SegmentLog(self._storage, name), read_position(connection, name))
+            for name in log_names(self._storage)
+            if name not in self._held
+        ]
+        with ThreadPoolExecutor(_NUM_LISTED_AT_ONCE) as pool:
+            new = [*pool.map(lambda one: one[0].numbers(one[1].next_number), others)]
+        for (log, _), numbers in zip(others, new, strict=True):
+            if numbers:
+                catch_up(log, connection, numbers)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
         connection = connect_store(self._path)
         try:
-            position = read_position(connection, name)
-        finally:
-            connection.close()
-        return name not in self._held and not position.has_closed and self._is_watched_alive(log, position)
-
-    def _is_watched_alive(self, log: SegmentLog, position: LogPosition) -> bool:
-        """Watch a log whose writer has not said that it stopped. Its clock is not asked: it has to change something."""
-        if position.epoch.partition("-")[0] in self._own:
-            return False
-        first, end_s = log.sign_of_life(), time.monotonic() + WATCH_S
-        while time.monotonic() < end_s:
-            time.sleep(_LOOK_EVERY_S)
-            if log.sign_of_life() != first or log.segment(position.next_number) is not None:
-                return True
-        return False
-
-    def _catch_up(self) -> None:
-        connection = connect_store(self._path)
-        try:
-            create_tables(connection)
-            for name in logs_with_unsent(connection):
-                if name not in self._held:
-                    self._send_left(SegmentLog(self._storage, name), connection)
-            for name in log_names(self._storage):
-                if name not in self._held:
-                    catch_up(SegmentLog(self._storage, name), connection)
+            yield connection
+        except sqlite3.Error as error:
+            raise store_error(self._path, error) from error
         finally:
             connection.close()
 
@@ -158,7 +184,8 @@ class CachedState:
         header = SegmentHeader(kind="taken", epoch=epoch, writer=f"process {os.getpid()} on {socket.gethostname()}")
         for _ in range(_NUM_TRIES):
             position = catch_up(log, connection)
-            if not position.has_closed and self._is_watched_alive(log, position):
+            is_asked = not position.has_closed and not self._is_own(position)
+            if is_asked and watched_alive([(log, position.next_number)]):
                 raise UserError(
                     f"another process is working on this run (it writes to log {log.name})",
                     hint="wait for it, or stop it; then repeat the command to continue the run",
@@ -176,19 +203,27 @@ class CachedState:
 
 def open_state(url: str, caches: Path) -> Path:
     """Return the folder of a cache of the state at a URL, which is made of it now. `caches`: the folder in which the
-    caches of this user lie. StoreError where the storage cannot be read."""
+    caches of this user lie. StoreError where the storage cannot be read, or no cache be made."""
     url = url.rstrip("/")
     with _OPENING:
-        state = _STATES.get(url)
+        # A process that was forked has a cache of its own.
+        state = _STATES.get((os.getpid(), url))
         if state is None:
-            state = _STATES[url] = open_cache(ObjectStorage(url), caches)
+            state = _STATES[os.getpid(), url] = open_cache(ObjectStorage(url), caches)
     state.catch_up()
     return state.folder
 
 
 def open_cache(storage: ObjectStorage, caches: Path) -> CachedState:
     """Return a cache of a storage in a folder that no other process has."""
-    folder, lock = _free_folder(caches / sha256(storage.url.encode()).hexdigest()[:16])
+    try:
+        folder, lock = _free_folder(caches / sha256(storage.url.encode()).hexdigest()[:16])
+    except OSError as error:
+        raise StoreError(
+            f"no cache of the state can be made: {error.strerror}",
+            where=str(caches),
+            hint="set SUNDOG_CACHE to a folder that can be written",
+        ) from error
     state = OPENED[folder] = CachedState(storage, folder, lock)
     return state
 

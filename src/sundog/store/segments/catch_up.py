@@ -5,7 +5,7 @@ Owns the order of that, and which of two results of one call stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -13,7 +13,7 @@ from sqlite3 import Connection
 
 from sundog.errors import StoreError
 from sundog.store.segments.frames import unpack_frames
-from sundog.store.segments.log import LogSegment, SegmentLog
+from sundog.store.segments.log import LogSegment, OtherLog, SegmentLog
 from sundog.store.segments.positions import LogPosition, mark_lost, put_position, read_position
 from sundog.store.segments.segment import damaged_segment
 from sundog.store.statements import Change
@@ -21,6 +21,12 @@ from sundog.store.writer import PUT_RESULT
 
 _NUM_AT_ONCE = 32
 """Segments that are one transaction of the cache."""
+
+_DROP_EQUAL = """
+delete from own where exists (
+    select 1 from results where results.key = own.key and results.run_id = own.run_id and results.value = own.value
+)
+"""
 
 
 @contextmanager
@@ -35,13 +41,15 @@ def transaction(connection: Connection) -> Iterator[None]:
         raise
 
 
-def catch_up(log: SegmentLog, connection: Connection) -> LogPosition:
-    """Make the changes of all segments that the cache does not hold; gives the point up to which it does."""
+def catch_up(log: SegmentLog, connection: Connection, numbers: Sequence[int] | None = None) -> LogPosition:
+    """Make the changes of all segments that the cache does not hold; gives the point up to which it does. `numbers`:
+    those segments, None where they have to be listed. OtherLog where they do not follow those that it holds."""
     position = read_position(connection, log.name)
-    segments = log.segments(position.next_number)
+    segments = log.segments(log.numbers(position.next_number) if numbers is None else numbers)
     while some := list(islice(segments, _NUM_AT_ONCE)):
         with transaction(connection):
             for segment in some:
+                _check_follows(position, segment)
                 position = _behind(position, segment, _apply(segment, connection))
             put_position(connection, log.name, position)
     return position
@@ -52,17 +60,25 @@ def restore_results(log: SegmentLog, connection: Connection) -> LogPosition:
     with transaction(connection):
         connection.execute("create temp table own as select * from results limit 0")
         connection.execute("create unique index temp.own_by_key on own (key)")
-        for segment in log.segments(0):
+        for segment in log.segments(log.numbers(0)):
             for statement, rows in _changes(segment):
                 if statement is PUT_RESULT:
                     marks = ", ".join("?" * len(rows[0]))
                     connection.executemany(f"insert or ignore into own values ({marks})", rows)
-        connection.execute("insert or replace into results select * from own")
+        connection.execute(_DROP_EQUAL)
+        num_restored = connection.execute("insert or replace into results select * from own").rowcount
         connection.execute("drop table own")
         position = replace(read_position(connection, log.name), has_lost=False)
-        mark_lost(connection, but=log.name)
+        if num_restored:
+            mark_lost(connection, but=log.name)
         put_position(connection, log.name, position)
     return position
+
+
+def _check_follows(position: LogPosition, segment: LogSegment) -> None:
+    """What is no beginning goes on with what the same process has written, or the log is not the one that was read."""
+    if segment.header.kind != "taken" and segment.header.epoch != position.epoch:
+        raise OtherLog(segment.where, "this segment does not follow the one before it")
 
 
 def _behind(position: LogPosition, segment: LogSegment, has_lost: bool) -> LogPosition:

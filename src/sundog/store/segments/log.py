@@ -6,7 +6,7 @@ a process that has lost its place finds its next number taken. No clocks, no loc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -30,6 +30,14 @@ class LogSegment:
     where: str
 
 
+class OtherLog(StoreError):
+    """Raised where the segments of a log do not follow those that a cache has read: it was deleted, or is damaged.
+    Caught by `segments.cache`, which makes its cache anew, and as any StoreError is."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"the log is damaged: {what}", where=where, hint="use another --state: what was in it is lost")
+
+
 class SegmentLog:
     """The log of one name in a storage."""
 
@@ -50,17 +58,22 @@ class SegmentLog:
         body = self._storage.read(self._object(number))
         return None if body is None else self._unpacked(number, body)
 
-    def segments(self, first: int) -> Iterator[LogSegment]:
-        """Yield the segments from a number on. StoreError where one is missing between them."""
-        after = self._object(first - 1) if first else ""
+    def numbers(self, first: int) -> list[int]:
+        """Return the numbers of the segments from one on. OtherLog where the one before it is gone, or one between
+        them."""
+        # The last one that is known has to be there still.
+        known = max(first - 1, 0)
+        after = self._object(known - 1) if known else ""
         numbers = sorted(self._number(name) for name in self._storage.names(f"{LOGS}/{self.name}", after))
-        if numbers != list(range(first, first + len(numbers))):
-            missing = next(number for place, number in enumerate(numbers, first) if number != place)
-            raise StoreError(
-                f"the log is damaged: a segment before number {missing} is missing",
-                where=f"{self._storage.url}/{LOGS}/{self.name}",
-                hint="use another --state: what was in it is lost",
-            )
+        if first and not numbers:
+            raise self._lacks(known + 1)
+        for place, number in enumerate(numbers, known):
+            if number != place:
+                raise self._lacks(number)
+        return [number for number in numbers if number >= first]
+
+    def segments(self, numbers: Sequence[int]) -> Iterator[LogSegment]:
+        """Yield segments that are there."""
         with ThreadPoolExecutor(_NUM_FETCHED_AHEAD) as pool:
             for begin in range(0, len(numbers), _NUM_FETCHED_AHEAD):
                 for found in pool.map(self.segment, numbers[begin : begin + _NUM_FETCHED_AHEAD]):
@@ -74,6 +87,10 @@ class SegmentLog:
     def sign_of_life(self) -> bytes | None:
         """Return the last sign of life; None where there was none."""
         return self._storage.read(f"alive/{self.name}")
+
+    def _lacks(self, number: int) -> OtherLog:
+        where = f"{self._storage.url}/{LOGS}/{self.name}"
+        return OtherLog(where, f"a segment before number {number} is missing")
 
     def _unpacked(self, number: int, body: bytes) -> LogSegment:
         where = f"{self._storage.url}/{self._object(number)}"

@@ -5,6 +5,7 @@ Owns that list. It imports nothing of what a cache needs, since every command as
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -46,9 +47,13 @@ class StateCache(Protocol):
         """Make a file of a content that was kept. StoreError where it is not there."""
         ...
 
-    def is_at_work(self, name: str) -> bool:
-        """Return whether another process writes to a log; it is watched for some seconds where nobody has said that it
-        stopped."""
+    def at_work(self, names: Iterable[str]) -> set[str]:
+        """Return the logs to which another process writes; those of which nobody has said that it stopped are watched
+        for some seconds, all at once."""
+        ...
+
+    def catch_up(self) -> None:
+        """Take in what others have written. StoreError where the storage cannot be read."""
         ...
 
 

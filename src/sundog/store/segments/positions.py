@@ -16,6 +16,7 @@ create table if not exists log_positions (
     has_closed integer not null,
     has_lost integer not null
 ) strict;
+create table if not exists state_id (one integer primary key, id blob not null) strict;
 create table if not exists outbox (
     number integer primary key autoincrement,
     log text not null,
@@ -57,6 +58,24 @@ def create_tables(connection: Connection) -> None:
     """Make the tables where they are missing."""
     for statement in _CREATE.split(";"):
         connection.execute(statement)
+
+
+def forget_all(connection: Connection) -> None:
+    """Let the cache hold nothing. Those who have it open go on with what is read next."""
+    tables = connection.execute("select name from sqlite_master where type = 'table' and name not like 'sqlite%'")
+    for (name,) in tables.fetchall():
+        connection.execute(f"delete from {name}")
+
+
+def read_state_id(connection: Connection) -> bytes:
+    """Return which state the cache was made of, empty where it knows none."""
+    found = connection.execute("select id from state_id").fetchone()
+    return b"" if found is None else bytes(found[0])
+
+
+def put_state_id(connection: Connection, state_id: bytes) -> None:
+    """Keep which state the cache is made of."""
+    connection.execute("insert or replace into state_id values (1, ?)", (state_id,))
 
 
 def read_position(connection: Connection, log: str) -> LogPosition:

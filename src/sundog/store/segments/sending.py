@@ -152,6 +152,8 @@ class HeldLog:
         while (sent := self._patiently(lambda: send_unsent(self._log, connection, self._position))) != self._position:
             self._position = sent
             self._tell_sent(connection)
+        if self._waiting:  # for what was sent before they asked
+            self._tell_sent(connection)
         if not is_closing:
             self._tell_alive()
             return False
