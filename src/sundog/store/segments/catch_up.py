@@ -76,7 +76,8 @@ def restore_results(log: SegmentLog, connection: Connection) -> LogPosition:
 
 
 def _check_follows(position: LogPosition, segment: LogSegment) -> None:
-    """What is no beginning goes on with what the same process has written, or the log is not the one that was read."""
+    """Each segment goes on with what the same process has written, or begins; else the log is not the one that was
+    read."""
     if segment.header.kind != "taken" and segment.header.epoch != position.epoch:
         raise OtherLog(segment.where, "this segment does not follow the one before it")
 

@@ -1,4 +1,4 @@
-"""Whether the writer of a log is alive, seen from outside: logs are watched for a change.
+"""This module finds out from outside whether the writer of a log is alive: logs are watched for a change.
 
 Owns how long. No clock of another machine is asked.
 """
