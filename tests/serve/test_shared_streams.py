@@ -304,13 +304,14 @@ def test_whoever_came_first_pays_to_the_end_though_it_has_left(gateway: Running,
     until(lambda: not host.accounts._paying)
 
 
-def test_a_server_that_leaves_a_stream_open_holds_up_nobody(gateway: Running, upstream: Server) -> None:
-    async def linger(exchange: Exchange) -> None:
-        await exchange.begin_stream()
-        await exchange.send_event({"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]})
-        await exchange.send_raw(b"data: [DONE]\n\n")
-        await asyncio.sleep(WAIT_S)
+async def linger(exchange: Exchange) -> None:
+    await exchange.begin_stream()
+    await exchange.send_event({"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]})
+    await exchange.send_raw(b"data: [DONE]\n\n")
+    await asyncio.sleep(WAIT_S)
 
+
+def test_a_server_that_leaves_a_stream_open_holds_up_nobody(gateway: Running, upstream: Server) -> None:
     upstream.script.append(linger)
     with ExitStack() as stack:
         assert [one.choices[0].delta.content for one in streamed(gateway, stack)] == ["a"]
@@ -319,9 +320,22 @@ def test_a_server_that_leaves_a_stream_open_holds_up_nobody(gateway: Running, up
     assert upstream.exchanges[-1].is_abandoned.wait(1.0)
 
 
-@pytest.mark.parametrize("new", [{}, {"audio": {"id": "a"}}], ids=["kept", "not kept"])
+@pytest.mark.parametrize(("path", "end"), [(CHAT, "[DONE]"), ("/v1/messages", "message_stop")])
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_what_comes_behind_the_end_of_a_stream_is_not_waited_for(
+    gateway: Running, upstream: Server, path: str, end: str, temperature: float
+) -> None:
+    upstream.script.append(linger)
+    body = {"model": MODEL, "messages": HELLO, "temperature": temperature, "stream": True, "max_tokens": 9}
+    began_s = time.monotonic()
+    assert end in ask(gateway.address, "POST", path, body, as_text=True).body
+    assert time.monotonic() - began_s < WAIT_S / 2
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+@pytest.mark.parametrize("new", [{}, {"audio": {"id": "a"}}], ids=["known", "not known"])
 def test_who_leaves_at_the_end_of_a_stream_has_its_answer(
-    gateway: Running, upstream: Server, new: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    gateway: Running, upstream: Server, new: dict[str, Any], temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def end_late(exchange: Exchange) -> None:
         await exchange.begin_stream()
@@ -341,8 +355,9 @@ def test_who_leaves_at_the_end_of_a_stream_has_its_answer(
     upstream.script.append(end_late)
     with ExitStack() as stack:
         told = {"x-session-id": "one", "x-sundog-budget": "5", "x-dynamo-session-final": "true"}
+        asked = streamed(gateway, stack, extra_headers=told, temperature=temperature)
         # The client closes its connection where the end has been read, and the answer has not ended.
-        assert [one.choices[0].delta.content for one in streamed(gateway, stack, extra_headers=told)] == ["a"]
+        assert [one.choices[0].delta.content for one in asked] == ["a"]
     program = SpendingScope("program", "/one")
     budgets = gateway.serving.host.budgets
     # Its last request has been answered, so it has ended.

@@ -360,7 +360,7 @@ async def _while_somebody_reads(receive: Receive, reply: Reply, work: Coroutine[
         nonlocal has_left
         while (await receive())["type"] != "http.disconnect":
             """Nothing else comes behind a body."""
-        if not reply.has_ended:
+        if not (reply.has_ended or reply.is_done):
             has_left = True
             task.cancel()
 

@@ -232,16 +232,17 @@ class Exchange:
                 on_first()
                 await self._begin()
             if is_plain and hides_usage:
-                if shown := scan.passed(piece):
-                    await self.reply.piece(shown)
-                continue
-            scan.feed(piece)
-            if is_plain:
-                await self.reply.piece(piece)
-                if self.reply.is_done:
-                    break
+                shown = scan.passed(piece)
             else:
-                await self.reply.pieces(told for chunk in reader.feed(piece) for told in self.stream.feed(chunk))
+                scan.feed(piece)
+                shown = piece
+            if not is_plain:
+                await self.reply.pieces(told for chunk in reader.feed(shown) for told in self.stream.feed(chunk))
+                self.reply.is_done = reader.is_done
+            elif shown:
+                await self.reply.piece(shown)
+            if self.reply.is_done:
+                break
         if is_first:
             return
         if is_plain:

@@ -12,6 +12,7 @@ from starlette.types import Message, Send
 
 from sundog.live.shared_streams import SharedStream
 from sundog.serve.wire.replays.joining import CompletionJoiner
+from sundog.serve.wire.sse import DONE_EVENT
 
 EVENT_STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -29,7 +30,8 @@ class Reply:
         self.has_begun = False
         #: Nothing more is sent: its client is free to go.
         self.has_ended = False
-        #: The end of a stream has been sent, and what comes behind it is not wanted.
+        #: The end that a stream tells itself has been sent: its client is free to go, and what comes behind it is not
+        #: wanted.
         self.is_done = False
 
     async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
@@ -49,6 +51,7 @@ class Reply:
 
     async def piece(self, piece: bytes) -> None:
         """Send the next bytes of a stream."""
+        self.is_done = piece.endswith(DONE_EVENT)
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def pieces(self, pieces: Iterable[bytes]) -> None:
