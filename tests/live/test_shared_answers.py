@@ -11,11 +11,12 @@ import pytest
 
 from sundog.engines.base import Usage
 from sundog.errors import EngineUnavailable, LimitReached
-from sundog.live.shared_answers import SharedAnswers
+from sundog.live.shared_answers import EqualCall, SharedAnswers
 from sundog.live.shared_streams import SharedStream
 from sundog.store.store import Store
 
 KEY = b"k" * 16
+CALL = EqualCall(KEY, "m")
 ANSWER = {"said": "abc"}
 
 
@@ -96,19 +97,19 @@ def test_equal_streams_are_made_once_and_kept(tmp_path: Path) -> None:
     async def main(store: Store) -> None:
         shared, maker = SharedAnswers(store, "gateway"), Maker()
         first, second, later = Reader(), Reader(), Reader()
-        leading = asyncio.ensure_future(shared.stream(KEY, "m", maker.make, first))
+        leading = asyncio.ensure_future(shared.stream(CALL, maker.make, first))
         maker.go(1)
         await turns()
-        following = asyncio.ensure_future(shared.stream(KEY, "m", maker.make, second))
-        whole = asyncio.ensure_future(shared.answer(KEY, "m", never))
+        following = asyncio.ensure_future(shared.stream(CALL, maker.make, second))
+        whole = asyncio.ensure_future(shared.answer(CALL, never))
         await turns()
         assert (first.text, second.text) == (b"a", b"a"), "who comes later reads from the beginning, as it comes"
         maker.go(2)
         assert await whole == ANSWER
         await asyncio.gather(leading, following)
         assert (first.text, second.text, maker.num_begun) == (b"abc", b"abc", 1)
-        await shared.stream(KEY, "m", maker.make, later)
-        assert later.read == [ANSWER] == [await shared.answer(KEY, "m", never)]
+        await shared.stream(CALL, maker.make, later)
+        assert later.read == [ANSWER] == [await shared.answer(CALL, never)]
         assert shared.num_reused == 4
 
     over_a_store(tmp_path, main)
@@ -122,9 +123,9 @@ def test_a_stream_that_equals_a_whole_call_in_flight_gets_its_answer(tmp_path: P
             await may_go.wait()
             return ANSWER, None
 
-        leading = asyncio.ensure_future(shared.answer(KEY, "m", make))
+        leading = asyncio.ensure_future(shared.answer(CALL, make))
         await turns()
-        following = asyncio.ensure_future(shared.stream(KEY, "m", Maker().make, reader))
+        following = asyncio.ensure_future(shared.stream(CALL, Maker().make, reader))
         await turns()
         may_go.set()
         await asyncio.gather(leading, following)
@@ -137,9 +138,9 @@ def test_who_leaves_first_harms_nobody_and_who_leaves_last_ends_the_call(tmp_pat
     async def main(store: Store) -> None:
         shared, maker = SharedAnswers(store, "gateway"), Maker()
         reader = Reader()
-        leading = asyncio.ensure_future(shared.stream(KEY, "m", maker.make, Reader()))
+        leading = asyncio.ensure_future(shared.stream(CALL, maker.make, Reader()))
         await turns()
-        following = asyncio.ensure_future(shared.stream(KEY, "m", maker.make, reader))
+        following = asyncio.ensure_future(shared.stream(CALL, maker.make, reader))
         maker.go(1)
         await turns()
         leading.cancel()
@@ -148,13 +149,13 @@ def test_who_leaves_first_harms_nobody_and_who_leaves_last_ends_the_call(tmp_pat
         await following
         assert (reader.text, maker.num_begun) == (b"abc", 1)
 
-        other, alone = b"o" * 16, Maker()
-        asked = asyncio.ensure_future(shared.stream(other, "m", alone.make, Reader()))
+        other, alone = EqualCall(b"o" * 16, "m"), Maker()
+        asked = asyncio.ensure_future(shared.stream(other, alone.make, Reader()))
         await turns()
         asked.cancel()
         await turns()
         assert (alone.num_begun, alone.num_ended) == (1, 1)
-        again = asyncio.ensure_future(shared.stream(other, "m", alone.make, Reader()))
+        again = asyncio.ensure_future(shared.stream(other, alone.make, Reader()))
         alone.go()
         await again
         assert alone.num_begun == 2, "nobody joins what was left"
@@ -165,7 +166,7 @@ def test_who_leaves_first_harms_nobody_and_who_leaves_last_ends_the_call(tmp_pat
 def test_who_leaves_before_the_call_has_begun_ends_it_in_order(tmp_path: Path) -> None:
     async def main(store: Store) -> None:
         shared, maker = SharedAnswers(store, "gateway"), Maker()
-        stream = shared._begin(KEY, "m", maker.make)
+        stream = shared._begin(CALL, maker.make)
         stream.give_up()
         await turns()
         assert (maker.num_begun, maker.num_ended) == (1, 1)
@@ -177,9 +178,9 @@ def test_a_slow_reader_holds_up_nobody(tmp_path: Path) -> None:
     async def main(store: Store) -> None:
         shared, maker, may_read = SharedAnswers(store, "gateway"), Maker(), asyncio.Event()
         slow, quick = Reader(may_read.wait), Reader()
-        first = asyncio.ensure_future(shared.stream(KEY, "m", maker.make, slow))
+        first = asyncio.ensure_future(shared.stream(CALL, maker.make, slow))
         await turns()
-        second = asyncio.ensure_future(shared.stream(KEY, "m", maker.make, quick))
+        second = asyncio.ensure_future(shared.stream(CALL, maker.make, quick))
         maker.go(1)
         await turns()
         maker.go(2)
@@ -196,7 +197,7 @@ def test_a_failure_is_that_of_all_and_is_not_kept(tmp_path: Path) -> None:
     async def main(store: Store) -> None:
         shared, maker = SharedAnswers(store, "gateway"), Maker(error=EngineUnavailable("gone"))
         readers = [Reader(), Reader()]
-        asked = [asyncio.ensure_future(shared.stream(KEY, "m", maker.make, one)) for one in readers]
+        asked = [asyncio.ensure_future(shared.stream(CALL, maker.make, one)) for one in readers]
         await turns()
         maker.go()
         found = await asyncio.gather(*asked, return_exceptions=True)
@@ -214,10 +215,10 @@ def test_limits_are_those_of_whoever_came_first(tmp_path: Path) -> None:
             await poor.wait()
             raise LimitReached("no money")
 
-        first = asyncio.ensure_future(shared.stream(KEY, "m", refused, Reader()))
+        first = asyncio.ensure_future(shared.stream(CALL, refused, Reader()))
         await turns()
         reader = Reader()
-        second = asyncio.ensure_future(shared.stream(KEY, "m", rich.make, reader))
+        second = asyncio.ensure_future(shared.stream(CALL, rich.make, reader))
         await turns()
         poor.set()
         rich.go()
@@ -233,13 +234,13 @@ def test_a_stream_that_nobody_can_say_whole_is_shared_and_not_kept(tmp_path: Pat
     async def main(store: Store) -> None:
         shared, maker = SharedAnswers(store, "gateway"), Maker(answer=None)
         reader = Reader()
-        leading = asyncio.ensure_future(shared.stream(KEY, "m", maker.make, reader))
+        leading = asyncio.ensure_future(shared.stream(CALL, maker.make, reader))
         await turns()
 
         async def make() -> tuple[object, Usage | None]:
             return ANSWER, None
 
-        whole = asyncio.ensure_future(shared.answer(KEY, "m", make))
+        whole = asyncio.ensure_future(shared.answer(CALL, make))
         maker.go()
         assert await whole == ANSWER
         await leading
@@ -258,7 +259,7 @@ def test_what_has_come_whole_is_kept_though_its_reader_has_left(tmp_path: Path) 
             return await put(*parts)
 
         store.put = late  # type: ignore[method-assign,assignment]  # a slow disk
-        asked = asyncio.ensure_future(shared.stream(KEY, "m", maker.make, Reader()))
+        asked = asyncio.ensure_future(shared.stream(CALL, maker.make, Reader()))
         maker.go()
         await turns()
         asked.cancel()
@@ -268,5 +269,26 @@ def test_what_has_come_whole_is_kept_though_its_reader_has_left(tmp_path: Path) 
         found = await store.get(KEY)
         assert found is not None
         assert found.value == ANSWER
+
+    over_a_store(tmp_path, main)
+
+
+def test_nobody_waits_for_an_equal_call_of_another_tier(tmp_path: Path) -> None:
+    async def main(store: Store) -> None:
+        shared, of_batch, live = SharedAnswers(store, "gateway"), asyncio.Event(), Maker()
+
+        async def make() -> tuple[object, Usage | None]:
+            await of_batch.wait()
+            return {"said": "later"}, None
+
+        waiting = asyncio.ensure_future(shared.answer(EqualCall(KEY, "m", "batch"), make))
+        await turns()
+        live.go()
+        reader = Reader()
+        await asyncio.wait_for(shared.stream(EqualCall(KEY, "m", "default"), live.make, reader), 5)
+        assert reader.text == b"abc"
+        of_batch.set()
+        assert await waiting == ANSWER, "the first one that is kept is that of all"
+        assert live.num_begun == 1
 
     over_a_store(tmp_path, main)

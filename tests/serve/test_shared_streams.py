@@ -304,6 +304,18 @@ def test_whoever_came_first_pays_to_the_end_though_it_has_left(gateway: Running,
     until(lambda: not host.accounts._paying)
 
 
+def test_nobody_waits_for_an_equal_call_of_a_lower_tier(gateway: Running, upstream: Server) -> None:
+    held = Held()
+    upstream.script.append(held.answer)
+    with ExitStack() as stack:
+        behind = streamed(gateway, stack, service_tier="flex")
+        next(behind)
+        assert chat_stream_without_tokens(gateway)[2] == "stop", "before the other one has ended"
+        held.may_end.set()
+        assert "".join(one.choices[0].delta.content or "" for one in behind) == "b"
+    assert num_made(gateway) == 2
+
+
 async def linger(exchange: Exchange) -> None:
     await exchange.begin_stream()
     await exchange.send_event({"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -25,6 +26,24 @@ MakeAnswer = Callable[[], Awaitable[tuple[object, Usage | None]]]
 MakeStream = Callable[[SharedStream], Coroutine[Any, Any, tuple[object | None, Usage | None]]]
 """Adds its pieces to a stream, and gives what all of it says, None where nobody knows how to say it whole, and its
 tokens. It is always run to its first wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class EqualCall:
+    """A call that is answered as all equal ones are."""
+
+    #: Equal for calls that have one answer.
+    key: bytes
+    #: The model that is noted with the answer.
+    model: str
+    #: The tier of whoever asks. A call in flight is joined by those of its own tier: one of a lower tier may wait for
+    #: an hour, and nobody of a higher one with it.
+    tier: str = ""
+
+    @property
+    def flight(self) -> bytes:
+        """Return what is equal for calls of which one in flight is joined by the others."""
+        return self.key + self.tier.encode()
 
 
 class StreamReader(Protocol):
@@ -73,24 +92,24 @@ class SharedAnswers:
         self._store = store
         self._run_id = run_id
         self._in_flight: InFlight[object] = InFlight()
-        #: By key, the streams that others may join.
+        #: By flight, the streams that others may join.
         self._streams: dict[bytes, SharedStream] = {}
         self._making: set[asyncio.Task[None]] = set()
-        #: By key and payers, those that wait for money: one after the other, as the first one's answer is that of all.
+        #: By flight and payers, those that wait for money, one after the other: the first one's answer is that of all.
         self._waiting: WeakValueDictionary[tuple[bytes, tuple[SpendingScope, ...]], asyncio.Lock]
         self._waiting = WeakValueDictionary()
         #: Calls that were answered without being made.
         self.num_reused = 0
 
-    async def answer(self, key: bytes, model: str, make: MakeAnswer, paying: PayingCall | None = None) -> object:
-        """Return the answer of a key: a committed one, that of an equal call in flight, or the one that `make` gives,
+    async def answer(self, call: EqualCall, make: MakeAnswer, paying: PayingCall | None = None) -> object:
+        """Return the answer of a call: a committed one, that of an equal call in flight, or the one that `make` gives,
         committed. What `make` raises is the failure of all that have joined. `paying`: None where nobody has limits.
         The money is there before anybody can join."""
         try:
-            while (found := await self._look(key, paying)) is None:
-                leader, stream = self._in_flight.get(key), self._streams.get(key)
+            while (found := await self._look(call, paying)) is None:
+                leader, stream = self._in_flight.get(call.flight), self._streams.get(call.flight)
                 if leader is None and stream is None:
-                    return await self._led(key, model, make)
+                    return await self._led(call, make)
                 _let_go(paying)
                 # The limits are those of whoever came first.
                 with suppress(LeaderLeft, LimitReached):
@@ -103,21 +122,21 @@ class SharedAnswers:
         return found
 
     async def stream(
-        self, key: bytes, model: str, make: MakeStream, reader: StreamReader, paying: PayingCall | None = None
+        self, call: EqualCall, make: MakeStream, reader: StreamReader, paying: PayingCall | None = None
     ) -> None:
-        """Answer a key as a stream: by a committed answer, by that of an equal call in flight, as it comes where that
+        """Answer a call as a stream: by a committed answer, by that of an equal call in flight, as it comes where that
         is a stream, or by the stream that `make` gives, which is committed when it has ended. That goes on for as long
         as somebody reads it, whoever came first. `paying`: as of `answer`; `make` takes what is held."""
         try:
-            while (found := await self._look(key, paying)) is None:
-                leader, stream = self._in_flight.get(key), self._streams.get(key)
+            while (found := await self._look(call, paying)) is None:
+                leader, stream = self._in_flight.get(call.flight), self._streams.get(call.flight)
                 is_first = leader is None and stream is None
                 try:
                     if leader is not None:
                         _let_go(paying)
                         found = await leader.answer()
                         break
-                    stream = stream or self._begin(key, model, make)
+                    stream = stream or self._begin(call, make)
                     _let_go(paying)
                     await _read(stream, reader)
                     self.num_reused += not is_first
@@ -137,40 +156,40 @@ class SharedAnswers:
         if self._making:
             await asyncio.wait(self._making)
 
-    async def _look(self, key: bytes, paying: PayingCall | None) -> object | None:
+    async def _look(self, call: EqualCall, paying: PayingCall | None) -> object | None:
         """Return the answer that is there; else None, once the call can join an equal one, or has its money. Nothing is
         awaited between that and its return."""
-        found = await self._stored(key)
-        while found is None and paying is not None and not paying.is_held and not self._is_coming(key):
-            found = await self._hold(key, paying)
+        found = await self._stored(call.key)
+        while found is None and paying is not None and not paying.is_held and not self._is_coming(call):
+            found = await self._hold(call, paying)
         return found
 
-    async def _hold(self, key: bytes, paying: PayingCall) -> object | None:
+    async def _hold(self, call: EqualCall, paying: PayingCall) -> object | None:
         """Return when the money of a call is held and nobody makes it, or when others do; the answer where there is
         one by then. Nothing is awaited between its return and the beginning of the call."""
-        lock = self._waiting.setdefault((key, paying.payers), asyncio.Lock())
+        lock = self._waiting.setdefault((call.flight, paying.payers), asyncio.Lock())
         async with lock:
-            if self._is_coming(key):
+            if self._is_coming(call):
                 return None
-            found = await self._stored(key)
-            if found is not None or self._is_coming(key):
+            found = await self._stored(call.key)
+            if found is not None or self._is_coming(call):
                 return found
             try:
                 await paying.hold()
             except LimitReached:
-                found = await self._stored(key)
-                if found is None and not self._is_coming(key):
+                found = await self._stored(call.key)
+                if found is None and not self._is_coming(call):
                     raise
                 return found
-            return await self._stored(key)
+            return await self._stored(call.key)
 
-    def _is_coming(self, key: bytes) -> bool:
-        return self._in_flight.get(key) is not None or key in self._streams
+    def _is_coming(self, call: EqualCall) -> bool:
+        return self._in_flight.get(call.flight) is not None or call.flight in self._streams
 
-    async def _led(self, key: bytes, model: str, make: MakeAnswer) -> object:
-        with self._in_flight.leading(key) as leading:
+    async def _led(self, call: EqualCall, make: MakeAnswer) -> object:
+        with self._in_flight.leading(call.flight) as leading:
             answer, usage = await make()
-            answer = await self._kept(key, model, answer, usage)
+            answer = await self._kept(call, answer, usage)
             leading.succeed(answer)
             return answer
 
@@ -178,28 +197,27 @@ class SharedAnswers:
         stored = await self._store.get(key)
         return None if stored is None else stored.value
 
-    async def _kept(self, key: bytes, model: str, answer: object, usage: Usage | None) -> object:
-        """Commit an answer, and return it, or the one that another process has committed before."""
-        first = await self._store.put(key, self._run_id, model, encode(answer), usage or NO_USAGE)
+    async def _kept(self, call: EqualCall, answer: object, usage: Usage | None) -> object:
+        """Commit an answer, and return it, or the one that was committed before."""
+        first = await self._store.put(call.key, self._run_id, call.model, encode(answer), usage or NO_USAGE)
         return answer if first is None else first.value
 
-    def _begin(self, key: bytes, model: str, make: MakeStream) -> SharedStream:
+    def _begin(self, call: EqualCall, make: MakeStream) -> SharedStream:
         def leave() -> None:
-            self._forget(key, stream)
+            self._forget(call, stream)
             # It runs up to its first wait before: what it holds, it lets go.
             loop.call_soon(making.cancel)
 
         loop = asyncio.get_running_loop()
-        stream = self._streams[key] = SharedStream(leave)
-        making = loop.create_task(self._make(key, model, make(stream), stream))
+        stream = self._streams[call.flight] = SharedStream(leave)
+        making = loop.create_task(self._make(call, make(stream), stream))
         self._making.add(making)
         making.add_done_callback(self._making.discard)
         return stream
 
     async def _make(
         self,
-        key: bytes,
-        model: str,
+        call: EqualCall,
         made: Coroutine[Any, Any, tuple[object | None, Usage | None]],
         stream: SharedStream,
     ) -> None:
@@ -207,21 +225,21 @@ class SharedAnswers:
             answer, usage = await made
             stream.is_whole = True
             if answer is not None:
-                answer = await self._kept(key, model, answer, usage)
+                answer = await self._kept(call, answer, usage)
         except asyncio.CancelledError:
             stream.fail(EngineUnavailable("the server is stopping", retryable=True))
             raise
         except Exception as error:  # its readers raise it
-            self._forget(key, stream)
+            self._forget(call, stream)
             stream.fail(error)
         else:
-            self._forget(key, stream)
+            self._forget(call, stream)
             stream.end(answer)
 
-    def _forget(self, key: bytes, stream: SharedStream) -> None:
+    def _forget(self, call: EqualCall, stream: SharedStream) -> None:
         """Let nobody join a stream any more."""
-        if self._streams.get(key) is stream:
-            del self._streams[key]
+        if self._streams.get(call.flight) is stream:
+            del self._streams[call.flight]
 
 
 async def _read(stream: SharedStream, reader: StreamReader) -> None:

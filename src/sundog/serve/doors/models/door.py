@@ -165,7 +165,7 @@ class ModelDoor:
             async with within, self._paying.payers(asked, told, place, exchange.answer_id) as held:
                 make = partial(self._made, pool=pool, told=told, place=place, payers=held.payers)
                 hold = partial(self._held, pool=pool, payers=held.payers)
-                await self._shared.answer(exchange, pool, held, make, hold)
+                await self._shared.answer(exchange, pool, told.tier, held, make, hold)
             is_answered = not exchange.is_refused
         finally:
             if not is_answered:

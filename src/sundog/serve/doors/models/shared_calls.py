@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from sundog.engines.base import Usage
 from sundog.execution.calls.payment import Payment
 from sundog.live.engines import LiveEngines
-from sundog.live.shared_answers import SharedAnswers
+from sundog.live.shared_answers import EqualCall, SharedAnswers
 from sundog.live.shared_streams import SharedStream
 from sundog.serve.doors.models.exchange import Exchange, message_of
 from sundog.serve.doors.models.forms import CHAT, COMPLETIONS, EMBEDDINGS, WireForm
@@ -38,15 +38,19 @@ class SharedCalls:
         self._shared = shared
         self._engines = engines
 
-    async def answer(self, exchange: Exchange, pool: str, payers: HeldPayers, make: MakeCall, hold: HoldMoney) -> None:
-        """Answer an exchange by a call of its own, or by one that equal calls have in common."""
-        key, model = self._key(exchange, pool), str(exchange.chat.get("model"))
+    async def answer(
+        self, exchange: Exchange, pool: str, tier: str, payers: HeldPayers, make: MakeCall, hold: HoldMoney
+    ) -> None:
+        """Answer an exchange by a call of its own, or by one that equal calls have in common. `tier`: of whoever
+        asks."""
+        key = self._key(exchange, pool)
         if key is None:
             await make(exchange, None)
             return
+        call = EqualCall(key, str(exchange.chat.get("model")), tier)
         exchange.notes.is_reused = True
         try:
-            await self._answer_shared(key, model, exchange, payers, make, hold)
+            await self._answer_shared(call, exchange, payers, make, hold)
         except Refusal:
             if not exchange.notes.is_reused or exchange.has_begun:
                 raise
@@ -54,15 +58,15 @@ class SharedCalls:
             await make(exchange, None)
 
     async def _answer_shared(
-        self, key: bytes, model: str, exchange: Exchange, payers: HeldPayers, make: MakeCall, hold: HoldMoney
+        self, call: EqualCall, exchange: Exchange, payers: HeldPayers, make: MakeCall, hold: HoldMoney
     ) -> None:
         money = HeldMoney(payers.payers, lambda: hold(_as_asked(exchange, HeldReply()))) if payers.payers else None
         if exchange.is_streamed:
             await self._shared.stream(
-                key, model, lambda stream: _streamed(exchange, payers, make, stream, money), exchange, money
+                call, lambda stream: _streamed(exchange, payers, make, stream, money), exchange, money
             )
         else:
-            found = await self._shared.answer(key, model, lambda: _whole(exchange, make, money), money)
+            found = await self._shared.answer(call, lambda: _whole(exchange, make, money), money)
             await exchange.told_whole(cast(Mapping[str, Any], found))
 
     def _key(self, exchange: Exchange, pool: str) -> bytes | None:
