@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,20 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, ...]]:
 def on_machine(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """From here on commands have the disk of another machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+
+
+@pytest.fixture
+def first(
+    tmp_path: Path, server: CountingServer, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that has begun the run on a machine, and waits for its first answers."""
+    write_sending(tmp_path, server.origin, "POST", NUM_ROWS)
+    on_machine(monkeypatch, tmp_path / "first")
+    server.shut_gate()
+    process = start(tmp_path, *command)
+    server.wait_for(NUM_AT_ONCE)
+    yield process
+    process.kill()
 
 
 def undisturbed(folder: Path, server: CountingServer, method: str) -> bytes:
@@ -88,21 +103,20 @@ def test_no_effect_happens_twice_when_a_machine_is_lost(
 
 
 def test_a_process_that_stood_still_makes_no_effect_once_it_is_replaced(
-    tmp_path: Path, server: CountingServer, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    server: CountingServer,
+    command: tuple[str, ...],
+    first: subprocess.Popen[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write_sending(tmp_path, server.origin, "POST", NUM_ROWS)
-    on_machine(monkeypatch, tmp_path / "first")
-    server.shut_gate()
-    process = start(tmp_path, *command)
-    server.wait_for(NUM_AT_ONCE)
-    process.send_signal(signal.SIGSTOP)
+    first.send_signal(signal.SIGSTOP)
     on_machine(monkeypatch, tmp_path / "second")
     server.open_gate()
     assert run(tmp_path, *command)[0] == 1
     assert server.by_row == dict.fromkeys(range(NUM_ROWS), 1)
     output = (tmp_path / "out.jsonl").read_bytes()
-    process.send_signal(signal.SIGCONT)
-    code, _, stderr = finish(process)
+    first.send_signal(signal.SIGCONT)
+    code, _, stderr = finish(first)
     assert code == 1
     assert "another process has taken over this run" in stderr
     assert server.by_row == dict.fromkeys(range(NUM_ROWS), 1)
@@ -110,17 +124,16 @@ def test_a_process_that_stood_still_makes_no_effect_once_it_is_replaced(
 
 
 def test_two_commands_at_once_are_told(
-    tmp_path: Path, server: CountingServer, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    server: CountingServer,
+    command: tuple[str, ...],
+    first: subprocess.Popen[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write_sending(tmp_path, server.origin, "POST", NUM_ROWS)
-    on_machine(monkeypatch, tmp_path / "first")
-    server.shut_gate()
-    process = start(tmp_path, *command)
-    server.wait_for(NUM_AT_ONCE)
     on_machine(monkeypatch, tmp_path / "second")
     code, _, stderr = run(tmp_path, *command)
     assert code != 0
     assert "another process is working on this run" in stderr
     server.open_gate()
-    assert finish(process)[0] == 0
+    assert finish(first)[0] == 0
     assert server.by_row == dict.fromkeys(range(NUM_ROWS), 1)
