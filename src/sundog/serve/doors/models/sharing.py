@@ -14,10 +14,11 @@ from sundog.ir.values.canonical import canonical_json
 _OF_THE_CALLER = frozenset(
     {
         *("model", "stream", "stream_options", "user", "metadata", "store", "service_tier", "priority"),
-        *("prompt_cache_key", "safety_identifier", "session_id", "program_id", "request_id", "nvext", "cache_salt"),
+        *("prompt_cache_key", "safety_identifier", "session_id", "program_id", "request_id", "nvext"),
     }
 )
-"""Fields that say who asks, and how the answer is sent, and change nothing in it."""
+"""Fields that say who asks, and how the answer is sent, and change nothing in it. `cache_salt` is none of them: its
+client wishes that nobody without it can tell, by the time of an answer, what was asked."""
 
 
 def sharing_key(path: str, body: Mapping[str, Any], identity: Mapping[str, Any]) -> bytes | None:
