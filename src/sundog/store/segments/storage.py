@@ -5,12 +5,16 @@ Owns obstore (extra `cloud`) and what its failures mean. Never knows what an obj
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 from uuid import uuid4
 
 from sundog.errors import ConfigError, StoreError
+from sundog.private_files import make_private_folder
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
 SCHEMES = ("s3", "gs", "az", "file")
 """The kinds of storage of which obstore is known to create objects only where there are none."""
 REQUEST_TIMEOUT = "20s"
+MAX_RETRY_TIME = timedelta(seconds=40)
+"""A request is not begun again later than so long after its first time: nobody hears an interruption meanwhile. Whoever
+sends is more patient."""
 PART_BYTES = 8 * 2**20
 """Of a large object, so much is one request."""
 MAX_ERROR_CHARACTERS = 300
@@ -170,10 +177,18 @@ def _opened(url: str) -> ObjectStore:
         from obstore.store import from_url
     except ImportError as error:
         raise ConfigError(f"{url} needs an extra of sundog", hint="pip install 'sundog[cloud]'") from error
-    more: Mapping[str, bool] = {"mkdir": True} if scheme == "file" else {}
-    options = {} if more else {"client_options": {"timeout": REQUEST_TIMEOUT, "allow_http": True}}
     try:
-        return cast("ObjectStore", from_url(url, **more, **options))  # type: ignore[call-overload]  # they differ by scheme
+        if scheme == "file":
+            # What lies below has the modes of the user's other files.
+            if urlsplit(url).netloc:
+                raise ValueError("a folder has three slashes, file:///folder")
+            make_private_folder(Path(url2pathname(urlsplit(url).path)))
+            return from_url(url, mkdir=True)
+        options = {
+            "client_options": {"timeout": REQUEST_TIMEOUT, "allow_http": True},
+            "retry_config": {"retry_timeout": MAX_RETRY_TIME},
+        }
+        return cast("ObjectStore", from_url(url, **options))  # type: ignore[call-overload]  # they differ by scheme
     except Exception as error:  # as above
         raise ConfigError(f"no state can be kept at {url}: {_told(error)}") from error
 
