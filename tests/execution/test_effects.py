@@ -24,7 +24,7 @@ from sundog.ir.physical import Sharing
 from sundog.operators.base import BoundCall, CallContext, Outcome
 from sundog.store.store import Store
 from sundog.store.totals import node_totals
-from sundog.store.writer import Writer, _resolve
+from sundog.store.writer import ChangeLog, Writer, _resolve
 from tests.execution.fakes import FakeOperator, World, plan_of, step
 
 ROWS = [{"x": 0}, {"x": 1}, {"x": 1}]
@@ -41,8 +41,9 @@ class TurnWriter(Writer):
     """Commits at the next turn of the loop instead of in a thread, so that a kill after so many turns is always the
     same kill."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, log: ChangeLog | None = None) -> None:
         self._path = path
+        self._log = log
         self._error = None
         self._loop = asyncio.get_running_loop()
         self._writes: list[Any] = []
