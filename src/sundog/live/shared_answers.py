@@ -107,13 +107,13 @@ class SharedAnswers:
         The money is there before anybody can join."""
         try:
             while (found := await self._look(call, paying)) is None:
-                leader, stream = self._in_flight.get(call.flight), self._streams.get(call.flight)
-                if leader is None and stream is None:
+                first = self._in_flight.get(call.flight) or self._streams.get(call.flight)
+                if first is None:
                     return await self._led(call, make)
                 _let_go(paying)
                 # The limits are those of whoever came first.
                 with suppress(LeaderLeft, LimitReached):
-                    found = await (leader or stream).answer()  # type: ignore[union-attr]  # one of them is there
+                    found = await first.answer()
                 if found is not None:
                     break
         finally:
