@@ -1,6 +1,6 @@
 """The settings that the environment decides, and the one place that reads it.
 
-Owns the variables and their defaults: SUNDOG_STATE, SUNDOG_CACHE, SUNDOG_API_KEY, and those that flows name as
+Owns the variables and their defaults: SUNDOG_STATE, SUNDOG_API_KEY, and those that flows name as
 `${env:NAME}`.
 """
 
@@ -65,8 +65,7 @@ def _is_url(state: str) -> bool:
 def _state_folder(state: str) -> Path:
     if not _is_url(state):
         return Path(state)
+    from sundog.engines.embedded.models import cache_folder
     from sundog.store.segments.cache import open_state
 
-    own, all_caches = os.environ.get("SUNDOG_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    caches = Path(own) if own else Path(all_caches or Path.home() / ".cache") / "sundog"
-    return open_state(state, caches / "states")
+    return open_state(state, cache_folder() / "states")

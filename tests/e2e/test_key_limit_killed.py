@@ -139,7 +139,7 @@ def test_the_limit_of_a_key_holds_whatever_is_killed(tmp_path: Path) -> None:
             with load(gateway, key, heard):
                 num_before = len(engine.asked)
                 engine.open_for_next(num_more)
-                # Those that were let through are answered, and these calls are in flight behind them.
+                # The calls that were let through are answered, and others are in flight behind them.
                 engine.wait_for(num_before + num_more + 1)
                 assert gateway.end(signal.SIGKILL) == -signal.SIGKILL
                 engine.open_gate()

@@ -90,7 +90,7 @@ class RunList:
     def all(self) -> list[RunRecord]:
         """Return all runs, newest first: by their number in a folder, since a clock may have been set, and by their
         beginning at a URL."""
-        # Of several machines the numbers are those in which this one has read their logs.
+        # Numbers follow the order in which this machine has read the logs of several.
         newest = "rowid desc" if self._store.cache is None else "started_at desc, rowid desc"
         return self._select(f"order by {newest}", ())
 

@@ -26,7 +26,7 @@ MAX_RETRY_TIME = timedelta(seconds=40)
 """A request is not begun again later than so long after its first time: nobody hears an interruption meanwhile. Whoever
 sends is more patient."""
 PART_BYTES = 8 * 2**20
-"""Of a large object, so much is one request."""
+"""The bytes of a large object that are one request."""
 MAX_ERROR_CHARACTERS = 300
 _PROBE_FOLDER = "probes"
 
