@@ -1,7 +1,7 @@
 """The loads of cells where groups of rows are of Zipf sizes: the largest over the mean, and prefixes computed again.
 
-The real partition and the real lease book in virtual time: cells are equally fast and take the largest bucket that is
-left. No row is stolen, so that the partition alone is judged. Sizes are drawn with a seed.
+The real cutter and the real lease book in virtual time: cells are equally fast and take the largest bucket that is
+left. No row is stolen, so that the cuts alone are judged. Sizes are drawn with a seed, and so is the order of groups.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 from machine import save
 
-from sundog.cluster.balance import BucketPlan, bucket_plan
 from sundog.cluster.lease_events import BucketAdded, CellAsked, CellJoined, LeaseEnded, LeasePart, PartKey
 from sundog.cluster.leases import LeaseBook
+from sundog.runtime.buckets.cutting import Border, BucketCutter, BucketSizes
 
 
 def zipf_groups(exponent: float, num_groups: int, num_rows: int, seed: int) -> list[int]:
@@ -29,17 +29,35 @@ def zipf_groups(exponent: float, num_groups: int, num_rows: int, seed: int) -> l
     return [min(num_groups - 1, bisect(sums, random.random() * sums[-1])) for _ in range(num_rows)]
 
 
-def bucket_sizes(plan: BucketPlan, values: list[str]) -> Counter[int]:
-    return Counter(plan.bucket_of(value, row) for row, value in enumerate(values))
+def group_sizes(exponent: float, num_groups: int, num_rows: int, seed: int) -> list[int]:
+    """Return the number of rows of each group that has any, in the order in which the groups are read: by a hash."""
+    sizes = list(Counter(zipf_groups(exponent, num_groups, num_rows, seed)).values())
+    Random(seed).shuffle(sizes)
+    return sizes
 
 
-def cell_loads(sizes: Counter[int], num_cells: int) -> Counter[str]:
+def bucket_sizes(cutter: BucketCutter, groups: list[int]) -> tuple[list[int], int]:
+    """Return the rows of each bucket, and how often a group is cut."""
+    buckets: list[int] = []
+    num_cuts = 0
+    for group, size in enumerate(groups):
+        key = group.to_bytes(4, "big")
+        for _ in range(size):
+            border = cutter.border(key)
+            if border is not Border.NONE:
+                buckets.append(0)
+            num_cuts += border is Border.SPLIT
+            buckets[-1] += 1
+    return buckets, num_cuts
+
+
+def cell_loads(sizes: list[int], num_cells: int) -> Counter[str]:
     """Return the rows that each cell works on; a row takes a second."""
     book = LeaseBook(dead_after_s=inf)
     cells = [f"cell-{number}" for number in range(num_cells)]
     for cell in cells:
         book.handle(CellJoined(0.0, cell))
-    for bucket, size in sorted(sizes.items()):
+    for bucket, size in enumerate(sizes):
         book.handle(BucketAdded(0.0, PartKey(bucket, 0), size))
     loads: Counter[str] = Counter()
     ends: list[tuple[float, str, int, LeasePart | None]] = [(0.0, cell, 1, None) for cell in cells]
@@ -57,16 +75,17 @@ def cell_loads(sizes: Counter[int], num_cells: int) -> Counter[str]:
 
 
 def figures(exponent: float, num_groups: int, num_rows: int, num_cells: int, seed: int = 1) -> dict[str, Any]:
-    values = [f"value {group}" for group in zipf_groups(exponent, num_groups, num_rows, seed)]
-    counts = Counter(values)
-    plan = bucket_plan(counts, num_cells)
-    loads = cell_loads(bucket_sizes(plan, values), num_cells)
+    sizes = BucketSizes.for_cells(num_rows, num_cells)
+    groups = group_sizes(exponent, num_groups, num_rows, seed)
+    buckets, num_cuts = bucket_sizes(BucketCutter(sizes), groups)
+    loads = cell_loads(buckets, num_cells)
     return {
         "zipf": exponent,
         "max_over_mean_load": round(max(loads.values()) * num_cells / num_rows, 4),
-        "hot_values": len(plan.spread),
-        "copied_prefixes": plan.num_copied_prefixes,
-        "copied_prefixes_percent_of_groups": round(100 * plan.num_copied_prefixes / num_groups, 3),
+        "buckets": len(buckets),
+        "hot_values": sum(size > sizes.hot_rows for size in groups),
+        "copied_prefixes": num_cuts,
+        "copied_prefixes_percent_of_groups": round(100 * num_cuts / num_groups, 3),
     }
 
 
