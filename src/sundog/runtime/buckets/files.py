@@ -26,7 +26,7 @@ MAX_PIECE_ROWS = 1_024
 MAX_PIECE_BYTES = 4 * 2**20
 """A row group ends here: whoever reads a few rows decodes no more than the groups that they lie in."""
 _ID, _KEY, _ROW, _BAD = "id", "key", "row", "bad"
-#: Of the last two one is there: the row, or why it is bad and what is known of it.
+# Either of the last two is there: the row, or why it is bad and what is known of it.
 _COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
     (_ID, pa.binary()),
     (_KEY, pa.binary(DIGEST_BYTES)),
