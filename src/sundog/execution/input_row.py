@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sundog.ir.row_ids import RowId
+
 InputRow = dict[str, Any]
 
 
@@ -34,3 +36,7 @@ class BadRow:
     hint: str | None = field(default=None, compare=False)
     #: It is bad because rows are missing that it is made of; None for any other reason.
     lacks: Lacks | None = field(default=None, compare=False)
+
+
+IdentifiedRows = list[tuple[RowId, InputRow | BadRow]]
+"""Rows of a table by their ids."""

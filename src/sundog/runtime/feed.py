@@ -13,16 +13,14 @@ from typing import Any
 from sundog.errors import AnswersAwaited, RunStopped, SundogError
 from sundog.execution.calls.call_key import RunScope
 from sundog.execution.executor import RowExecutor
-from sundog.execution.input_row import BadRow, InputRow
+from sundog.execution.input_row import BadRow, IdentifiedRows
 from sundog.execution.row_way import RowEnd
 from sundog.host.driver import Driver
-from sundog.ir.row_ids import RowId, RowRef
+from sundog.ir.row_ids import RowRef
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.row_window import RowWindow, bytes_of
 from sundog.store.store import Store
 
-IdentifiedRows = list[tuple[RowId, InputRow | BadRow]]
-"""Rows of a table by their ids."""
 OnRow = Callable[[RowEnd], Awaitable[None]]
 """Hears of a committed row; the row keeps its place among those in flight until it returns."""
 

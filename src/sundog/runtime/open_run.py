@@ -6,18 +6,18 @@ Owns what makes two commands mean one run. What a run does is in runtime.run.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
-from sundog.batch.follower import PlacementWithFigures
 from sundog.deployment import identities
 from sundog.ir.logical import steps_of
 from sundog.ir.physical import PhysicalPlan
 from sundog.ir.values.canonical import canonical_json, describe_value
 from sundog.operators.base import ModularOperator, Operator
 from sundog.private_files import make_private_folder, open_private
+from sundog.runtime.row_work import OpenWork
 from sundog.runtime.run import Run
 from sundog.runtime.run_identity import OpenInputs, RunCommand, select_run
 from sundog.runtime.run_options import RunOptions
@@ -37,11 +37,10 @@ def open_run(
     operators: Mapping[str, Operator],
     secrets: Secrets,
     options: RunOptions,
-    placing: Callable[[float], PlacementWithFigures | None],
+    open_work: OpenWork,
 ) -> Iterator[Run]:
     """The run that this command means, locked against other processes while open. `inputs`: how the rows are
-    chosen beyond the plan (limit, sample), as JSON types. `placing`: where steps run for a share of the batch; asked
-    only where there are workers."""
+    chosen beyond the plan (limit, sample), as JSON types. `open_work`: the means by which its rows are worked on."""
     store = Store(options.state_dir)
     try:
         runs = RunList(store, options.state_dir)
@@ -65,7 +64,7 @@ def open_run(
         )
         with runs.lock(command.key):
             selected = select_run(runs, command, open_inputs)
-            yield Run(plan, selected, store, runs, operators, secrets, options, placing)
+            yield Run(plan, selected, store, runs, operators, secrets, options, open_work)
     finally:
         store.close()
 

@@ -6,52 +6,35 @@ Owns the order of these steps and the run's state. Everything it does is in the 
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sundog.batch.follower import Follower, PlacementWithFigures, engine_replicas
-from sundog.batch.step_facts import plan_facts
-from sundog.cost.history import mean_call_s
 from sundog.errors import AnswersAwaited, RunStopped
-from sundog.execution.agents.turn_facts import turn_facts
-from sundog.execution.calls.call_key import RunScope
-from sundog.execution.executor import RowExecutor
-from sundog.execution.plan_calls import CallMeans, dispatcher_of
-from sundog.execution.pools import RunPools
 from sundog.host.beside import beside
-from sundog.host.driver import Driver
-from sundog.host.event_log import EventLog
-from sundog.host.health import Health
-from sundog.host.waits import Waits
 from sundog.ir.physical import PhysicalPlan, calls_of
-from sundog.ir.pool_names import engine_pool, label_of
+from sundog.ir.pool_names import engine_pool
 from sundog.ir.row_ids import RowRef
 from sundog.ir.tables import InputRows
-from sundog.measured.loads import keep_loads
-from sundog.measured.node_history import extend_history, read_history
+from sundog.measured.node_history import extend_history
 from sundog.operators.base import Operator
-from sundog.runtime.feed import Feed, OnRow, too_many_failures
+from sundog.runtime.feed import OnRow, too_many_failures
 from sundog.runtime.figures.failed_rows import failed_rows
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.figures.report import Report, Written, read_report
 from sundog.runtime.figures.run_figures import RunFigures
 from sundog.runtime.limits import RunLimits
 from sundog.runtime.preflight.inspection import PlanFinding
+from sundog.runtime.row_work import OpenWork, RowWork, WorkedRun
 from sundog.runtime.rows.outputs import write_errors, write_output
 from sundog.runtime.run_identity import SelectedRun
 from sundog.runtime.run_options import RunOptions
 from sundog.runtime.tables.course import OnNote, TableCourse, unheard
 from sundog.runtime.tables.made_anew import made_with_marks, made_without_rows
-from sundog.sched.core import SchedulerCore
-from sundog.sched.policy import POLICIES, PolicySet
 from sundog.secrets import Secrets
-from sundog.servers.run_servers import RunServers
-from sundog.servers.servers import Servers
 from sundog.store.runs import MADE_TABLES, RunList, RunState
 from sundog.store.store import Store
 from sundog.store.totals import node_totals
@@ -76,7 +59,7 @@ class Run:
         operators: Mapping[str, Operator],
         secrets: Secrets,
         options: RunOptions,
-        placing: Callable[[float], PlacementWithFigures | None],
+        open_work: OpenWork,
     ) -> None:
         self.plan = plan
         self.record = selected.record
@@ -90,12 +73,11 @@ class Run:
         self._operators = operators
         self._secrets = secrets
         self._options = options
-        self._placing = placing
+        self._open_work = open_work
         self._limits = RunLimits(plan, selected.record, options, store)
         self._course: TableCourse | None = None
         self._is_stopping = False
         self._figures = RunFigures({engine_pool(block.name): block.options["model"] for block in plan.logical.engines})
-        self._waits = Waits(label_of)
         self._restore_progress()
 
     @property
@@ -209,71 +191,31 @@ class Run:
             self._forget_failed_rows()
         self._refuse_too_many_failures()
         self._limits.check()
-        policies = POLICIES.get(self.plan.policy)
-        placing = await asyncio.to_thread(self._placed)
-        async with (
-            self._pools() as pools,
-            self._event_log(policies.name) as log,
-            self._driver(policies, log, pools) as driver,
-            _rare_collections(),
-        ):
-            self._limits.open(pools.by_pool, self._operators)
-            for replica in pools.replicas(driver.now_s()):
-                driver.tell(replica)
-            follower = Follower(self.plan, placing, self._num_left(placing), driver, pools)
-            follower.begin()
-            self._course = self._course_of(driver, pools, follower, policies, on_row)
+        async with self._writing(), self._open_work(self._worked(), on_row) as work:
+            course = self._course = self._course_of(work)
             if self._is_stopping:
-                self._course.stop()
-            begin_s = driver.now_s()
-            health = Health(pools.engines, pools.names(), pools.servers, driver)
-            async with follower.reviewing(), health.watching():
-                with self._limits.holding(self._course.stop, self.progress):
-                    await self._course.run(on_note)
-            self._figures.rows_s = driver.now_s() - begin_s
+                course.stop()
+            begin_s = time.monotonic()
+            with self._limits.holding(course.stop, self.progress):
+                await course.run(on_note)
+            self._figures.rows_s = time.monotonic() - begin_s
 
-    def _course_of(
-        self, driver: Driver, pools: RunPools, follower: Follower, policies: PolicySet, on_row: OnRow | None
-    ) -> TableCourse:
-        """Return the way of the rows: the feed of their table takes them up, its executor runs their steps, and the
-        dispatcher answers each call, by an attempt of the driver's where nothing else has the answer."""
-        plan = self.plan
-        history = read_history(self._options.state_dir, plan.logical.name)
-        scope = RunScope(
-            self.record.run_id,
-            bool(self.record.is_fresh),
-            self._options.repeat_unknown_effects,
-            plan_facts(plan, mean_call_s(history)),
-            self._limits.payers,
-        )
-        means = CallMeans(
+    def _worked(self) -> WorkedRun:
+        return WorkedRun(
+            self.plan,
+            self.record,
             self._store,
-            driver,
-            pools.engines,
-            pools.by_pool,
+            self._operators,
             self._secrets,
-            needs_prefixes=policies.needs_prefixes,
-            needs_s=follower.needs_s,
-            accounts=self._limits.accounts,
+            self._options,
+            self.folder,
+            self._figures,
+            self._limits,
         )
-        dispatcher = dispatcher_of(plan, scope, self._operators, means, self._figures)
-        turns, observations = turn_facts(plan, history), self._figures.observations
-        feeds = {
-            table.name: Feed(
-                scope,
-                RowExecutor(table, plan.logical.constants, dispatcher, observations, follower.drains, turns),
-                self._store,
-                driver,
-                self.progress,
-                max_rows_in_flight=plan.max_rows_in_flight,
-                max_errors=self._options.max_errors,
-                on_row=on_row,
-            )
-            for table in plan.tables
-        }
-        folder = self.folder / "tables"
-        begin = follower.drains.begin
-        return TableCourse(plan, self.inputs, feeds, self._store, self.record.run_id, folder, self.progress, begin)
+
+    def _course_of(self, work: RowWork) -> TableCourse:
+        run_id, folder = self.record.run_id, self.folder / "tables"
+        return TableCourse(self.plan, self.inputs, work.feeds, self._store, run_id, folder, self.progress, work.begin)
 
     def _forget_failed_rows(self) -> None:
         """Let failed rows be tried again, and let tables be made anew that were made without them."""
@@ -322,73 +264,19 @@ class Run:
             raise too_many_failures(num_failed, limit, self.record.run_id)
 
     @asynccontextmanager
-    async def _pools(self) -> AsyncIterator[RunPools]:
-        servers = RunServers(Servers(self._options.state_dir, self._secrets))
-        pools = RunPools(self.plan, self._operators, self._secrets, servers)
-        await pools.start()
-        try:
-            yield pools
-        finally:
-            await pools.close()
-            keep_loads(self._options.state_dir, self.plan, pools.loads_s)
-
-    def _placed(self) -> PlacementWithFigures | None:
-        """Return where the steps run and why; None without workers, or rows. A continued run has so much less to do, if
-        its rows are known."""
-        num_rows, num_ended = self.progress.num_rows, self.progress.num_ended
-        if num_ended == num_rows or not any(one.group for one in engine_replicas(self.plan)):
-            return None
-        return self._placing(1.0 if num_rows is None else 1 - num_ended / num_rows)
-
-    def _num_left(self, placing: PlacementWithFigures | None) -> int:
-        """Return how many rows have not ended: of the largest table as expected, where queries decide that."""
-        if self.progress.num_rows is not None:
-            return self.progress.num_rows - self.progress.num_ended
-        return 0 if placing is None else max(1, round(placing[0].num_rows))
-
-    @asynccontextmanager
-    async def _driver(self, policies: PolicySet, log: EventLog, pools: RunPools) -> AsyncIterator[Driver]:
-        """The driver, which loads nothing more in the end."""
-        driver = Driver(SchedulerCore(policies), log.append, pools, self._figures.recorder, self._waits)
-        try:
-            yield driver
-        finally:
-            await driver.close()
-
-    @asynccontextmanager
-    async def _event_log(self, policy: str) -> AsyncIterator[EventLog]:
-        """The log, and the writer thread, while rows run; the log is flushed at every tick."""
-        log = EventLog(self._runs.folder(self.record.run_id), policy, self.plan.max_rows_in_flight)
+    async def _writing(self) -> AsyncIterator[None]:
+        """Let the store take writes, and keep how long the run takes at every tick."""
         begin_s = time.monotonic()
 
         async def tick() -> None:
             while True:
                 await asyncio.sleep(TICK_S)
                 self.progress.elapsed_s = time.monotonic() - begin_s
-                self.progress.waits = self._waits.by_pool()
-                log.flush()
                 await self._store.put_busy(self.record.run_id, self.record.busy_s + self.progress.elapsed_s)
 
         self._store.open_writer()
         try:
             async with beside(tick()):
-                yield log
+                yield
         finally:
-            self._limits.close()
             self._store.close_writer()
-            log.close()
-
-
-@asynccontextmanager
-async def _rare_collections() -> AsyncIterator[None]:
-    """Collect cycles seldom while rows run. The rows in flight are many objects and no garbage: looking through them
-    at Python's default rate took a quarter of the coordinator's time (benchmarks/overhead.py)."""
-    threshold = gc.get_threshold()
-    gc.set_threshold(100_000, 50, 100)
-    # Nor through the modules, plans and libraries that were there before.
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*threshold)

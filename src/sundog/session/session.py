@@ -27,6 +27,7 @@ from sundog.session.kept_lists import KeptLists
 from sundog.session.planned_flow import PlannedFlow, check_choices, plan_flow
 
 if TYPE_CHECKING:
+    from sundog.runtime.row_work import OpenWork
     from sundog.runtime.run import Run
     from sundog.runtime.run_options import RunOptions
 
@@ -57,9 +58,11 @@ class Session:
         return self.flow.plan
 
     @contextmanager
-    def open_run(self, options: RunOptions) -> Iterator[Run]:
+    def open_run(self, options: RunOptions, open_work: OpenWork | None = None) -> Iterator[Run]:
         """Yield the run that is meant, locked while open, and looked at; InputError for columns that are not there,
-        ConfigError where no row can succeed."""
+        ConfigError where no row can succeed. `open_work`: the means by which its rows are worked on, None for this
+        process."""
+        from sundog.runtime.local_work import local_work
         from sundog.runtime.open_run import keep_plan, open_run
         from sundog.runtime.preflight.distinct_files import check_distinct
         from sundog.runtime.rows.outputs import check_output_paths
@@ -69,10 +72,11 @@ class Session:
             check_distinct(output, self.flow.written.inputs, self._base_dir, self._files())
         choices = self.flow.choices
         inputs = {**asdict(choices.rows), **choices.rewriting.identity()}
-        operators, placing = self.flow.operators, self.estimates.placing
+        operators = self.flow.operators
+        open_work = open_work or partial(local_work, placing=self.estimates.placing)
         with (
             closing(self.rows),
-            open_run(self.plan, self._open_inputs, inputs, operators, self._secrets, options, placing) as run,
+            open_run(self.plan, self._open_inputs, inputs, operators, self._secrets, options, open_work) as run,
         ):
             if run.is_new and self._lists is not None:
                 self._lists.keep(run.folder)

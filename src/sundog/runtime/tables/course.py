@@ -12,13 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sundog.execution.input_row import IdentifiedRows
 from sundog.ir.logical import Table
 from sundog.ir.physical import PhysicalPlan, TableExec
 from sundog.ir.sql_types import SQLType
 from sundog.ir.tables import InputRows
-from sundog.runtime.feed import Feed, IdentifiedRows, awaiting, interrupted
+from sundog.runtime.feed import awaiting, interrupted
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.row_order import reading_order_of
+from sundog.runtime.row_work import RowFeed
 from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.values.decoding import note_nulled
 from sundog.runtime.tables.flow_inputs import FlowInputs
@@ -44,7 +46,7 @@ class TableCourse:
         self,
         plan: PhysicalPlan,
         inputs: FlowInputs,
-        feeds: Mapping[str, Feed],
+        feeds: Mapping[str, RowFeed],
         store: Store,
         run_id: str,
         folder: Path,

@@ -12,14 +12,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import duckdb
 
-from sundog.execution.input_row import BadRow
+from sundog.execution.input_row import BadRow, IdentifiedRows
 from sundog.ir.logical import Table
 from sundog.ir.physical import TableExec
 from sundog.ir.row_ids import RowId
 from sundog.ir.tables import QueryRows
 from sundog.queries.order import with_keys
 from sundog.queries.parsed import parse_query
-from sundog.runtime.feed import IdentifiedRows
 from sundog.runtime.rows.failures import first_sentence
 from sundog.runtime.tables.column_types import ColumnTypes
 from sundog.runtime.tables.relations import Relations, too_many_rows

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from sundog.execution.input_row import BadRow, InputRow
+from sundog.execution.input_row import BadRow, IdentifiedRows, InputRow
 from sundog.ir.logical import Table
 from sundog.ir.physical import TypedColumn
 from sundog.ir.sql_types import SQLType
 from sundog.ir.tables import FirstRows, MatchingRows
 from sundog.ir.values.normal_form import encode
-from sundog.runtime.feed import IdentifiedRows
 from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.tables.relations import Relations
 
