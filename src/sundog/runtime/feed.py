@@ -6,7 +6,7 @@ Owns back-pressure and the reasons to stop. Never runs a call.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -66,8 +66,8 @@ class Feed:
         self._is_stopping = True
         self._driver.stop()
 
-    async def run(self, batches: AsyncIterator[IdentifiedRows]) -> None:
-        """Run all rows; raises what stopped the run, if anything did."""
+    async def run(self, batches: AsyncIterator[IdentifiedRows], order: Sequence[ValuePath] = ()) -> None:
+        """Run all rows, in the order in which they come; raises what stopped the run, if anything did."""
         try:
             async for batch in batches:
                 await self._start(batch)

@@ -6,7 +6,7 @@ Owns what a run asks of them, and what it tells them of itself. Never works on a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Protocol
 
 from sundog.execution.input_row import IdentifiedRows
 from sundog.ir.physical import PhysicalPlan
+from sundog.ir.templates.template import Path as ValuePath
 from sundog.operators.base import Operator
 from sundog.runtime.feed import OnRow
 from sundog.runtime.figures.run_figures import RunFigures
@@ -46,8 +47,9 @@ class RowFeed(Protocol):
         """Start nothing more; rows in flight end when their running calls do. The first reason counts."""
         ...
 
-    async def run(self, batches: AsyncIterator[IdentifiedRows]) -> None:
-        """Run all rows that have not ended; raises what stopped the run, if anything did."""
+    async def run(self, batches: AsyncIterator[IdentifiedRows], order: Sequence[ValuePath] = ()) -> None:
+        """Run all rows that have not ended; raises what stopped the run, if anything did. `order`: the values by which
+        they stand side by side."""
         ...
 
 

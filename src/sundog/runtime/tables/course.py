@@ -166,7 +166,7 @@ class TableCourse:
         self._count(table.name, num_rows)
         ended = sum(number for (name, _), number in self._store.count_rows(self._run_id).items() if name == table.name)
         self._on_begin(table.name, num_rows - ended)
-        await self._feeds[table.name].run(_identified(rows, order, taken))
+        await self._feeds[table.name].run(_identified(rows, order, taken), order)
 
     async def _taken(self, table: TableExec, rows: RowSource) -> frozenset[int] | None:
         """Return the numbers of the rows that are wanted, None for all."""
