@@ -17,6 +17,7 @@ from sundog.execution.input_row import BadRow, IdentifiedRows
 from sundog.execution.row_way import RowEnd
 from sundog.host.driver import Driver
 from sundog.ir.row_ids import RowRef
+from sundog.ir.templates.template import Path as ValuePath
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.row_window import RowWindow, bytes_of
 from sundog.store.store import Store
