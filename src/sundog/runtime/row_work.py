@@ -64,7 +64,7 @@ class RowWork:
 
 @dataclass(frozen=True, slots=True)
 class WorkedRun:
-    """What is known of a run where its rows are worked on."""
+    """A run as it is known where its rows are worked on."""
 
     plan: PhysicalPlan
     record: RunRecord

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.execution.input_row import BadRow, InputRow, Lacks
+from sundog.execution.input_row import BadRow, IdentifiedRows, InputRow, Lacks
 from sundog.ir.values.normal_form import normal_form
 from sundog.runtime.buckets.files import MAX_PIECE_ROWS, BucketFile, pack_rows, unpack_rows
-from sundog.runtime.feed import IdentifiedRows
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SCALARS = (

@@ -16,11 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic_core import to_json
 
-from sundog.execution.input_row import BadRow, InputRow, Lacks
+from sundog.execution.input_row import BadRow, IdentifiedRows, InputRow, Lacks
 from sundog.ir.row_ids import RowId, decode_row_id, encode_row_id
 from sundog.ir.values.normal_form import decode
 from sundog.runtime.buckets.cutting import DIGEST_BYTES, GroupKey
-from sundog.runtime.feed import IdentifiedRows
 
 MAX_PIECE_ROWS = 1_024
 MAX_PIECE_BYTES = 4 * 2**20
