@@ -92,6 +92,7 @@ class _Write:
     done: asyncio.Future[ResultRow | None]
     result: ResultRow | None = None
     first: ResultRow | None = None
+    awaits_log: bool = False
 
 
 class ChangeLog(Protocol):
@@ -130,18 +131,21 @@ class Writer:
         *statements: tuple[StoreStatement, RowValues],
         of: tuple[str, str] = ("", ""),
         asked: tuple[Asked, ...] = (),
+        awaits_log: bool = False,
     ) -> asyncio.Future[None]:
         """Commit all `statements` or none, and what a row of the run and table `of` asked; the future raises StoreError
-        when they could not be."""
+        when they could not be. `awaits_log`: it is set once they lie in the log, with all that was written before."""
         done = self._loop.create_future()
-        self._add(_Write(statements, of, asked, done))
+        self._add(_Write(statements, of, asked, done, awaits_log=awaits_log))
         return done
 
-    def put(self, result: ResultRow, *statements: tuple[StoreStatement, RowValues]) -> asyncio.Future[ResultRow | None]:
+    def put(
+        self, result: ResultRow, *statements: tuple[StoreStatement, RowValues], awaits_log: bool = False
+    ) -> asyncio.Future[ResultRow | None]:
         """Commit a result, that it was computed, and `statements`. Where another run has put one under its key before,
         that one stays, and the future gives it; None where this one stays."""
         done: asyncio.Future[ResultRow | None] = self._loop.create_future()
-        self._add(_Write(statements, ("", ""), (), done, result))
+        self._add(_Write(statements, ("", ""), (), done, result, awaits_log=awaits_log))
         return done
 
     def close(self) -> None:
@@ -208,14 +212,15 @@ class Writer:
         return number
 
     def _end(self, batch: list[_Write], number: int) -> None:
-        """Tell those who wrote; the effects that are claimed begin once their claim is in the log."""
+        """Tell those who wrote, some of them once it is in the log: effects that are claimed begin then."""
         if self._log is None or self._error is not None:
             self._tell(batch, self._error)
             return
         waiting: list[_Write] = []
         safe: list[_Write] = []
         for write in batch:
-            (waiting if any(statement.awaits_log for statement, _ in write.statements) else safe).append(write)
+            is_waiting = write.awaits_log or any(statement.awaits_log for statement, _ in write.statements)
+            (waiting if is_waiting else safe).append(write)
         self._tell(safe, None)
         if waiting:
             self._log.when_sent(number, lambda error: self._tell_if_any(waiting, error))

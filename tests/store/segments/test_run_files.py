@@ -85,6 +85,6 @@ def test_a_file_that_vanished_is_told(machines: tuple[Machine, Machine]) -> None
         one.runs.keep_files(run_id, "inputs/*")
     other.state.catch_up()
     for name in [*one.state._storage.names("files")]:
-        one.state._storage._drop(name)
+        one.state._storage.drop(name)
     with pytest.raises(StoreError, match="is not in the state any more"):
         other.runs.fetch_files(run_id)

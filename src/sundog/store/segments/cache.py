@@ -36,6 +36,7 @@ from sundog.store.segments.positions import (
     logs_with_unsent,
     put_position,
     put_state_id,
+    read_family,
     read_position,
     read_state_id,
 )
@@ -50,6 +51,7 @@ _NUM_TRIES = 5
 _NAMED_BY_LOGS = (accepted, batches, files, runs, spending, store, run_files)
 """The modules whose statements a log can hold: they must be known before it is read."""
 _FILES = "files"
+_SCRATCH = "scratch"
 _ID = "id"
 """The object by which a state is known from one that lay there before it."""
 _STATES: dict[tuple[int, str], CachedState] = {}
@@ -137,6 +139,48 @@ class CachedState:
         asked = [one for one in positions.items() if not one[1].has_closed and not self._is_own(one[1])]
         return watched_alive([(SegmentLog(self._storage, name), position.next_number) for name, position in asked])
 
+    def logs_beside(self, name: str) -> list[str]:
+        """Return the logs of the cells and owners of the run that a log is of."""
+        return [other for other in log_names(self._storage) if other.startswith(f"{name}.")]
+
+    def read(self, names: Iterable[str]) -> None:
+        """Take in what some logs hold."""
+        with self._lock, self._connected() as connection:
+            for name in names:
+                catch_up(SegmentLog(self._storage, name), connection)
+
+    def seal(self, name: str) -> None:
+        """Let nobody write to a log any more, and take in what it holds."""
+        with self._lock, self._connected() as connection:
+            log = SegmentLog(self._storage, name)
+            epoch = f"{self._id}-{uuid4().hex[:12]}"
+            position = catch_up(log, connection)
+            while not (position.next_number and position.has_closed):
+                if log.create(position.next_number, _taken_header(epoch, {})):
+                    log.create(position.next_number + 1, SegmentHeader(kind="closed", epoch=epoch))
+                position = catch_up(log, connection)
+
+    def epoch(self, name: str) -> str:
+        """Return the epoch of whoever writes to a log, or has written there last, as was read."""
+        with self._connected() as connection:
+            return read_position(connection, name).epoch
+
+    def put_scratch(self, name: str, body: bytes) -> None:
+        """Keep an object that others read while a run lasts."""
+        self._storage.replace(f"{_SCRATCH}/{name}", body)
+
+    def scratch(self, name: str) -> bytes:
+        """Return such an object. StoreError where it is not there."""
+        body = self._storage.read(f"{_SCRATCH}/{name}")
+        if body is None:
+            raise StoreError("rows of a run are not in the state any more", where=f"{self.url}/{_SCRATCH}/{name}")
+        return body
+
+    def drop_scratch(self, folder: str) -> None:
+        """Drop the objects of a folder."""
+        for name in list(self._storage.names(f"{_SCRATCH}/{folder}")):
+            self._storage.drop(name)
+
     def _is_own(self, position: LogPosition) -> bool:
         """Return whether the last one that wrote was a process of this cache."""
         return position.epoch.partition("-")[0] in self._own
@@ -181,7 +225,6 @@ class CachedState:
 
     def _taken(self, log: SegmentLog, connection: Connection) -> LogPosition:
         epoch = f"{self._id}-{uuid4().hex[:12]}"
-        header = SegmentHeader(kind="taken", epoch=epoch, writer=f"process {os.getpid()} on {socket.gethostname()}")
         for _ in range(_NUM_TRIES):
             position = catch_up(log, connection)
             is_asked = not position.has_closed and not self._is_own(position)
@@ -190,7 +233,8 @@ class CachedState:
                     f"another process is working on this run (it writes to log {log.name})",
                     hint="wait for it, or stop it; then repeat the command to continue the run",
                 )
-            if log.create(position.next_number, header):
+            after = read_family(connection, log.name)
+            if log.create(position.next_number, _taken_header(epoch, after)):
                 if position.has_lost:
                     position = restore_results(log, connection)
                 position = replace(position, next_number=position.next_number + 1, epoch=epoch, has_closed=False)
@@ -226,6 +270,11 @@ def open_cache(storage: ObjectStorage, caches: Path) -> CachedState:
         ) from error
     state = OPENED[folder] = CachedState(storage, folder, lock)
     return state
+
+
+def _taken_header(epoch: str, after: dict[str, int]) -> SegmentHeader:
+    writer = f"process {os.getpid()} on {socket.gethostname()}"
+    return SegmentHeader(kind="taken", epoch=epoch, writer=writer, after=after)
 
 
 def _free_folder(path: Path) -> tuple[Path, int]:

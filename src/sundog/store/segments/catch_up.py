@@ -42,17 +42,40 @@ def transaction(connection: Connection) -> Iterator[None]:
 
 
 def catch_up(log: SegmentLog, connection: Connection, numbers: Sequence[int] | None = None) -> LogPosition:
-    """Make the changes of all segments that the cache does not hold; gives the point up to which it does. `numbers`:
-    those segments, None where they have to be listed. OtherLog where they do not follow those that it holds."""
+    """Make the changes of all segments that the cache does not hold, each after those that it comes after in other
+    logs; gives the point up to which the cache holds the log. `numbers`: segments that are there, None where they have
+    to be listed. OtherLog where they do not follow those that it holds."""
     position = read_position(connection, log.name)
-    segments = log.segments(log.numbers(position.next_number) if numbers is None else numbers)
+    numbers = log.numbers(position.next_number) if numbers is None else numbers
+    # Some may have been read for another log that comes after them.
+    segments = log.segments([number for number in numbers if number >= position.next_number])
     while some := list(islice(segments, _NUM_AT_ONCE)):
-        with transaction(connection):
-            for segment in some:
-                _check_follows(position, segment)
-                position = _behind(position, segment, _apply(segment, connection))
-            put_position(connection, log.name, position)
+        for together in _cut_at_after(some):
+            _read_before(together[0], log, connection)
+            with transaction(connection):
+                for segment in together:
+                    _check_follows(position, segment)
+                    position = _behind(position, segment, _apply(segment, connection))
+                put_position(connection, log.name, position)
     return position
+
+
+def _cut_at_after(segments: Sequence[LogSegment]) -> Iterator[list[LogSegment]]:
+    """Yield segments in pieces, of which only the first one may come after other logs."""
+    piece: list[LogSegment] = []
+    for segment in segments:
+        if piece and segment.header.after:
+            yield piece
+            piece = []
+        piece.append(segment)
+    yield piece
+
+
+def _read_before(segment: LogSegment, log: SegmentLog, connection: Connection) -> None:
+    """Let the cache hold what the writer of a segment knew of other logs, and no more: the rest may come after it."""
+    for name, stop in segment.header.after.items():
+        if (first := read_position(connection, name).next_number) < stop:
+            catch_up(log.beside(name), connection, range(first, stop))
 
 
 def restore_results(log: SegmentLog, connection: Connection) -> LogPosition:

@@ -58,6 +58,10 @@ class SegmentLog:
         body = self._storage.read(self._object(number))
         return None if body is None else self._unpacked(number, body)
 
+    def beside(self, name: str) -> SegmentLog:
+        """Return another log of the same storage."""
+        return SegmentLog(self._storage, name)
+
     def numbers(self, first: int) -> list[int]:
         """Return the numbers of the segments from one on. OtherLog where the one before it is gone, or one between
         them."""

@@ -52,6 +52,35 @@ class StateCache(Protocol):
         for some seconds, all at once."""
         ...
 
+    def logs_beside(self, name: str) -> list[str]:
+        """Return the logs of the cells and owners of the run that a log is of."""
+        ...
+
+    def read(self, names: Iterable[str]) -> None:
+        """Take in what some logs hold."""
+        ...
+
+    def seal(self, name: str) -> None:
+        """Let nobody write to a log any more, and take in what it holds. Whoever writes there finds out with the next
+        segment."""
+        ...
+
+    def epoch(self, name: str) -> str:
+        """Return the epoch of whoever writes to a log, or has written there last, as was read."""
+        ...
+
+    def put_scratch(self, name: str, body: bytes) -> None:
+        """Keep an object that others read while a run lasts."""
+        ...
+
+    def scratch(self, name: str) -> bytes:
+        """Return such an object. StoreError where it is not there."""
+        ...
+
+    def drop_scratch(self, folder: str) -> None:
+        """Drop the objects of a folder."""
+        ...
+
     def catch_up(self) -> None:
         """Take in what others have written. StoreError where the storage cannot be read."""
         ...

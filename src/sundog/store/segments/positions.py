@@ -88,6 +88,13 @@ def read_position(connection: Connection, log: str) -> LogPosition:
     return LogPosition(next_number, epoch, bool(has_closed), bool(has_lost))
 
 
+def read_family(connection: Connection, log: str) -> dict[str, int]:
+    """Return how far the cache knows the logs of the same run beside one, those that it knows at all."""
+    name = log.partition(".")[0]
+    query = "select log, next_number from log_positions where (log = ? or log glob ? || '.*') and log <> ? order by log"
+    return {other: number for other, number in connection.execute(query, (name, name, log)) if number}
+
+
 def put_position(connection: Connection, log: str, position: LogPosition) -> None:
     """Keep how far the cache knows a log."""
     values = (log, position.next_number, position.epoch, position.has_closed, position.has_lost)

@@ -29,6 +29,9 @@ class SegmentHeader(BaseModel, frozen=True):
     form: int = STORE_VERSION
     #: The machine and process, for messages.
     writer: str = ""
+    #: Logs that the process had read, up to the segment before a number, when it took this one: what it writes may
+    #: change what they say, and so comes after it wherever both are read.
+    after: dict[str, int] = {}
 
 
 def pack_segment(header: SegmentHeader, frames: bytes = b"") -> bytes:

@@ -140,7 +140,7 @@ class ObjectStorage:
             self.create(name, b"first")
             is_kept = not self.create(name, b"second") and self.read(name) == b"first"
         finally:
-            self._drop(name)
+            self.drop(name)
         if not is_kept:
             raise StoreError(
                 "this storage makes an object a second time although it was asked to make it once, so that two "
@@ -150,7 +150,8 @@ class ObjectStorage:
                 "version of this one",
             )
 
-    def _drop(self, name: str) -> None:
+    def drop(self, name: str) -> None:
+        """Drop an object, if there is one of that name."""
         from obstore import delete
 
         try:

@@ -1,0 +1,95 @@
+"""Logs of one run beside one another: those of its cells, which its driver reads and seals."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sundog.errors import StoreError
+from sundog.ir.row_ids import RowRef
+from sundog.store.segments import sending
+from sundog.store.segments.positions import read_family
+from sundog.store.store import Store
+from tests.store.segments.storages import Machine
+
+COMMAND = b"command"
+DRIVER, CELL = COMMAND.hex(), f"{COMMAND.hex()}.cell-0"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"file://{tmp_path}/shared"
+
+
+def failed_rows(machine: Machine, run_id: str) -> int:
+    with closing(Store(machine.state.folder)) as store:
+        return store.count_states(run_id)["failed"]
+
+
+def fail_row(machine: Machine, log: str, run_id: str, number: int) -> None:
+    async def write(store: Store) -> None:
+        store.open_writer()
+        await store.put_row(run_id, RowRef("", (number,)), "failed", b"{}", ())
+
+    with closing(Store(machine.state.folder)) as store, store.writing_to(log):
+        asyncio.run(write(store))
+
+
+def test_what_a_driver_changes_comes_after_the_cells_that_it_had_read(url: str, tmp_path: Path) -> None:
+    """Also where the name of the cell's log comes later, and the log of a cell of the next driver comes last."""
+    cell, driver, third = (Machine(url, tmp_path / name) for name in ("cell", "driver", "third"))
+    fail_row(cell, CELL, "r", 1)
+    driver.state.catch_up()
+    with closing(Store(driver.state.folder)) as store, store.writing_to(DRIVER):
+        store.forget_failed_rows("r")
+        store.meet_others()
+        cell.state.catch_up()
+        assert failed_rows(cell, "r") == 0
+        fail_row(cell, f"{COMMAND.hex()}.cell-1", "r", 2)
+    third.state.catch_up()
+    assert failed_rows(third, "r") == 1
+
+
+def test_a_cache_reads_no_further_than_the_other_log_had_been_read(url: str, tmp_path: Path) -> None:
+    """Each of the two logs has a segment that comes after one of the other: neither is read to its end first."""
+    one, other, third = (Machine(url, tmp_path / name) for name in ("one", "other", "third"))
+    for machine, log in ((one, DRIVER), (other, CELL), (one, DRIVER), (other, CELL)):
+        machine.state.catch_up()
+        fail_row(machine, log, "r", len(log))
+    third.state.catch_up()
+    with closing(Store(third.state.folder)) as store:
+        assert read_family(store.connection, "none") == {}
+        assert read_family(store.connection, DRIVER) == {CELL: 6}
+
+
+def test_who_writes_to_a_sealed_log_finds_out(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "SEND_EVERY_S", 0.05)
+    cell, driver = (Machine(url, tmp_path / name) for name in ("cell", "driver"))
+
+    async def write(store: Store) -> None:
+        store.open_writer()
+        await store.put_row("r", RowRef("", (1,)), "failed", b"{}", ())
+        await store.write(awaits_log=True)
+        driver.state.seal(CELL)
+        assert failed_rows(driver, "r") == 1
+        await store.put_row("r", RowRef("", (2,)), "failed", b"{}", ())
+        with pytest.raises(sending.Overtaken, match="taken over"):
+            await store.write(awaits_log=True)
+
+    with pytest.raises(StoreError), closing(Store(cell.state.folder)) as store, store.writing_to(CELL):
+        asyncio.run(write(store))
+    driver.state.seal(CELL)
+    assert failed_rows(driver, "r") == 1
+    assert driver.state.logs_beside(DRIVER) == [CELL]
+
+
+def test_a_log_is_sealed_before_its_cell_takes_it(url: str, tmp_path: Path) -> None:
+    """The cell begins late, and its log is a closed one that it may take: what it writes there is read as any other."""
+    cell, driver = (Machine(url, tmp_path / name) for name in ("cell", "driver"))
+    driver.state.seal(CELL)
+    fail_row(cell, CELL, "r", 1)
+    driver.state.read([CELL])
+    assert failed_rows(driver, "r") == 1
