@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sundog.sched.catalog import FCFS, PREFIX_GROUPED
+from sundog.sched.catalog import FCFS, PAST_FUTURE, PREFIX_GROUPED
 from sundog.sched.events import (
     Action,
     GiveUp,
@@ -15,6 +15,7 @@ from sundog.sched.events import (
     ReplicaAdded,
     ReplicaDown,
     ReplicaDraining,
+    ReplicaLimited,
     ReplicaLost,
     ReplicaRemoved,
     RequestFailed,
@@ -49,6 +50,49 @@ def test_an_idle_replica_is_unloaded_at_once_and_a_down_one_may_just_be_removed(
     core.tell(ReplicaRemoved(2.0, "p/1"))
     assert core.tell(arrived("a", 3.0)) == [], "the pool is open: it waits for a replica"
     assert submitted(core.tell(ReplicaAdded(4.0, "p/2", "p", 1))) == [("a", "p/2")]
+
+
+def test_a_limit_that_falls_starts_nothing_until_it_is_reached_and_one_that_rises_starts_at_once() -> None:
+    core = Driven(FCFS, 3)
+    for name in "abcdef":
+        core.tell(arrived(name))
+    assert core.tell(ReplicaLimited(1.0, "p/0", 1)) == [], "a, b and c run on"
+    assert core.tell(RequestFinished(2.0, "a")) == core.tell(RequestFinished(3.0, "b")) == []
+    assert submitted(core.tell(RequestFinished(4.0, "c"))) == [("d", "p/0")]
+    assert submitted(core.tell(ReplicaLimited(5.0, "p/0", 3))) == [("e", "p/0"), ("f", "p/0")]
+
+
+def test_a_limit_of_nothing_lets_all_wait_and_one_full_replica_does_not_hide_another_ones_room() -> None:
+    core = Driven(FCFS, 0)
+    assert core.tell(arrived("a")) == []
+    assert submitted(core.tell(ReplicaLimited(1.0, "p/0", 2))) == [("a", "p/0")]
+    assert submitted(core.tell(arrived("b", 2.0))) == [("b", "p/0")]
+    core.tell(ReplicaLimited(3.0, "p/0", 0))
+    core.tell(ReplicaAdded(4.0, "p/1", "p", 2))
+    assert submitted(core.tell(arrived("c", 5.0))) == [("c", "p/1")], (
+        "two beyond a limit and two free are not none free"
+    )
+    core.tell(ReplicaDown(6.0, "p/0"))
+    core.tell(ReplicaLimited(7.0, "p/0", 9))
+    assert submitted(core.tell(arrived("d", 8.0))) == [("d", "p/1")]
+    assert core.tell(arrived("e", 9.0)) == [], "p/1 is full, and p/0 is down with whatever limit"
+
+
+def test_what_waits_at_a_replica_that_may_take_none_goes_elsewhere() -> None:
+    core = Driven(FCFS, 1, 1)
+    for name in "abcd":
+        core.tell(arrived(name))
+    core.tell(ReplicaLimited(1.0, "p/0", 0))
+    assert core.tell(RequestFinished(2.0, "a")) == []
+    assert submitted(core.tell(RequestFinished(3.0, "b"))) == [("c", "p/1")]
+    assert submitted(core.tell(RequestFinished(4.0, "c"))) == [("d", "p/1")]
+
+
+def test_a_limit_of_tokens_changes_with_that_of_requests() -> None:
+    core = Driven(PAST_FUTURE, 4, max_tokens=100)
+    core.tell(arrived("a", num_prompt_tokens=90))
+    assert core.tell(arrived("b", num_prompt_tokens=90)) == []
+    assert submitted(core.tell(ReplicaLimited(1.0, "p/0", 4, 1000))) == [("b", "p/0")]
 
 
 def test_a_pool_that_lost_its_last_replica_serves_again_with_a_new_one() -> None:
@@ -113,7 +157,7 @@ def test_a_closed_pool_gives_up_what_does_not_run(state: str) -> None:
 
 
 @given(
-    choices=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 99)), max_size=80),
+    choices=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 99)), max_size=80),
     max_attempts=st.integers(1, 3),
 )
 def test_every_request_ends_while_replicas_come_and_go(choices: list[tuple[int, int]], max_attempts: int) -> None:
@@ -121,6 +165,7 @@ def test_every_request_ends_while_replicas_come_and_go(choices: list[tuple[int, 
     core.tell(PoolOpened(0.0, "p"))
     running: dict[str, str] = {}
     replicas: dict[str, bool] = {}
+    limits: dict[str, int] = {"last": 4}
     open_requests: set[str] = set()
     number = 0
 
@@ -129,6 +174,7 @@ def test_every_request_ends_while_replicas_come_and_go(choices: list[tuple[int, 
             match action:
                 case Submit():
                     assert replicas[action.replica_id], "it drains"
+                    assert list(running.values()).count(action.replica_id) < limits[action.replica_id], "it is full"
                     running[action.request_id] = action.replica_id
                 case GiveUp():
                     open_requests.remove(action.request_id)
@@ -149,11 +195,15 @@ def test_every_request_ends_while_replicas_come_and_go(choices: list[tuple[int, 
                 )
             )
         elif what == 3:
-            replicas[f"p/{number}"] = True
+            replicas[f"p/{number}"], limits[f"p/{number}"] = True, 1 + pick % 3
             tell(core.tell(ReplicaAdded(now_s, f"p/{number}", "p", 1 + pick % 3, None, 100)))
         elif what == 4 and serving:
             replicas[serving[pick % len(serving)]] = False
             tell(core.tell(ReplicaDraining(now_s, serving[pick % len(serving)])))
+        elif what == 8 and replicas:
+            name = sorted(replicas)[pick % len(replicas)]
+            limits[name] = pick % 4
+            tell(core.tell(ReplicaLimited(now_s, name, limits[name])))
         elif running:
             request_id = sorted(running)[pick % len(running)]
             del running[request_id]

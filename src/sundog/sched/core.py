@@ -39,6 +39,7 @@ from sundog.sched.events import (
     ReplicaAdded,
     ReplicaDown,
     ReplicaDraining,
+    ReplicaLimited,
     ReplicaLost,
     ReplicaRemoved,
     ReplicaReported,
@@ -92,6 +93,7 @@ class SchedulerCore:
             PoolOpened: self._pool_opened,
             PoolClosed: self._pool_closed,
             ReplicaAdded: self._replica_added,
+            ReplicaLimited: lambda event, actions: self._refill(self._book.limit(event), actions),
             ReplicaDraining: self._replica_draining,
             RequestArrived: self._request_arrived,
             PrefillEnded: self._prefill_ended,
@@ -369,7 +371,7 @@ class SchedulerCore:
         replica.num_running -= 1
         replica.running.release(request.request_id)
         replica.prefixes.end(request.prefix_key, request.request_id, is_warm=is_warm)
-        self.pools[request.pool].num_free += replica.is_serving
+        self.pools[request.pool].num_free += replica.is_serving and replica.num_free > 0
         request.replica_id = None
         self._unload_if_drained(replica, actions)
         return replica

@@ -25,6 +25,7 @@ class ReplicaAdded:
     time_s: float
     replica_id: str
     pool: str
+    #: Requests at once, 0 where none starts before ReplicaLimited.
     max_concurrency: int
     #: Prompt plus output tokens it may hold, None for no limit.
     max_tokens_in_flight: int | None = None
@@ -52,6 +53,18 @@ class PoolClosed:
 
     time_s: float
     pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLimited:
+    """It takes so many requests at once from now on. What runs there beyond that ends by itself."""
+
+    time_s: float
+    replica_id: str
+    #: 0 where none starts for a while.
+    max_concurrency: int
+    #: As in ReplicaAdded.
+    max_tokens_in_flight: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +299,7 @@ Event = (
     PoolOpened
     | PoolClosed
     | ReplicaAdded
+    | ReplicaLimited
     | ReplicaDraining
     | ReplicaRemoved
     | ReplicaDown

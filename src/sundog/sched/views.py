@@ -218,13 +218,19 @@ class ReplicaView:
     @property
     def is_serving(self) -> bool:
         """Return whether it takes requests."""
-        return not (self.is_draining or self.is_down)
+        return not (self.is_draining or self.is_down) and self.max_concurrency > 0
+
+    @property
+    def num_free(self) -> int:
+        """Slots that are free; none where a lower limit than before is not reached yet."""
+        return max(0, self.max_concurrency - self.num_running)
 
     @property
     def load(self) -> float:
         """The share of its slots, or of its KV tokens where those are scarcer, that requests have or wait for."""
         num_requests = self.num_running + self.num_waiting + self.num_parked + self.num_foreign
-        slots = num_requests / self.max_concurrency
+        # One that may take none for a while is as full as one that takes one at a time.
+        slots = num_requests / max(1, self.max_concurrency)
         if self.max_tokens_in_flight is None:
             return slots
         return max(slots, (self.running.num_tokens + self.num_queued_tokens) / self.max_tokens_in_flight)

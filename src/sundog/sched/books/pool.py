@@ -65,7 +65,7 @@ class Pool:
     def add(self, replica: ReplicaView) -> None:
         self.replicas.append(replica)
         self.at_replica[replica.replica_id] = []
-        self.num_free += replica.max_concurrency
+        self.num_free += replica.num_free
         self._measure_caches()
 
     def remove(self, replica: ReplicaView) -> None:
@@ -103,7 +103,7 @@ class Pool:
     def stop_serving(self, replica: ReplicaView) -> None:
         """Send what waits at a replica elsewhere; to be called before the replica is marked."""
         if replica.is_serving:
-            self.num_free -= replica.max_concurrency - replica.num_running
+            self.num_free -= replica.num_free
         for entry in list(self.at_replica[replica.replica_id]):
             self._withdraw(replica, entry)
             heapq.heappush(self.waiting, entry)
@@ -112,7 +112,17 @@ class Pool:
         """It answers again, if it did not."""
         was_serving, replica.is_down = replica.is_serving, False
         if replica.is_serving and not was_serving:
-            self.num_free += replica.max_concurrency - replica.num_running
+            self.num_free += replica.num_free
+
+    def limit(self, replica: ReplicaView, max_concurrency: int) -> None:
+        """It takes so many at once; what waits at one that takes none goes elsewhere."""
+        if max_concurrency == 0:
+            self.stop_serving(replica)
+        elif replica.is_serving:
+            self.num_free -= replica.num_free
+        replica.max_concurrency = max_concurrency
+        if replica.is_serving:
+            self.num_free += replica.num_free
 
     def forget(self, request: RequestView) -> None:
         """Take a request out of whichever queue holds it. Rare, so linear."""

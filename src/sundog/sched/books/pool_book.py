@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from sundog.sched.books.pool import Pool
 from sundog.sched.books.prefix_index import PrefixIndex
-from sundog.sched.events import ReplicaAdded, ReplicaReported, Why
+from sundog.sched.events import ReplicaAdded, ReplicaLimited, ReplicaReported, Why
 from sundog.sched.views import ReplicaView, RequestView
 
 
@@ -66,6 +66,13 @@ class PoolBook:
         pool.remove(replica)
         return replica
 
+    def limit(self, event: ReplicaLimited) -> ReplicaView:
+        """Let a replica take so many requests at once, and return it."""
+        replica = self.replicas[event.replica_id]
+        replica.max_tokens_in_flight = event.max_tokens_in_flight
+        self.pools[replica.pool].limit(replica, event.max_concurrency)
+        return replica
+
     def drain(self, replica_id: str) -> ReplicaView:
         replica = self.replicas[replica_id]
         self.pools[replica.pool].stop_serving(replica)
@@ -105,14 +112,14 @@ class PoolBook:
         """Assert that replicas and pools agree about slots and queues, and with the requests."""
         for replica in self.replicas.values():
             running = [one for one in requests if one.replica_id == replica.replica_id]
-            assert replica.num_running == len(running) <= replica.max_concurrency, replica
+            assert replica.num_running == len(running), replica
             assert all(one.request_id in replica.running for one in running), replica
             queued = [one for one in requests if one.parked_at == replica.replica_id]
             queued += [entry[2] for entry in self.pools[replica.pool].at_replica[replica.replica_id]]
             assert replica.num_queued_tokens == sum(one.num_queued_tokens for one in queued), replica
         for pool in self.pools.values():
             serving = [replica for replica in pool.replicas if replica.is_serving]
-            assert pool.num_free == sum(replica.max_concurrency - replica.num_running for replica in serving)
+            assert pool.num_free == sum(replica.num_free for replica in serving)
         for replica in self.replicas.values():
             num_waiting = len(self.pools[replica.pool].at_replica[replica.replica_id])
             assert replica.num_waiting == num_waiting, replica
