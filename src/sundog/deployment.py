@@ -12,7 +12,7 @@ from sundog.engines.base import ENGINES, EngineKind, EngineOptions
 from sundog.ir.logical import EngineBlock
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.pool_names import engine_pool
-from sundog.operators.base import Operator
+from sundog.operators.base import Operator, Traits
 
 MIN_ROWS_IN_FLIGHT, MAX_ROWS_IN_FLIGHT = 2048, 32_768
 ROWS_OF_A_PLACE = 2
@@ -41,11 +41,17 @@ def tool_limits(plan: PhysicalPlan, operators: Mapping[str, Operator]) -> dict[s
     """Return the tools' pools and how many calls each takes at once, in the order of the plan: as the flow says, else
     as the operators do. The plan, its estimate, the simulator and the run have these numbers from here."""
     limits: dict[str, int] = {}
-    for call in calls_of(plan.nodes):
-        traits = operators[call.step.operator].traits(call.step.spec)
-        if traits.engine is None:
-            limits[call.pool] = max(limits.get(call.pool, 1), traits.max_concurrency)
+    for pool, traits in _tools(plan, operators):
+        limits[pool] = max(limits.get(pool, 1), traits.max_concurrency)
     return {pool: plan.logical.limits.get(pool, limit) for pool, limit in limits.items()}
+
+
+def outside_limits(plan: PhysicalPlan, operators: Mapping[str, Operator]) -> dict[str, int]:
+    """Return those of `tool_limits` that hold for all processes of a run together: where the flow says one, and where
+    the tool is no part of the process that calls it."""
+    of_process = {pool for pool, traits in _tools(plan, operators) if traits.is_limit_of_process}
+    own = of_process - plan.logical.limits.keys()
+    return {pool: limit for pool, limit in tool_limits(plan, operators).items() if pool not in own}
 
 
 def call_limits(plan: PhysicalPlan, operators: Mapping[str, Operator]) -> dict[str, int]:
@@ -74,6 +80,14 @@ def rows_in_flight(plan: PhysicalPlan) -> int:
     memory is meant to hold."""
     num_places = sum(number * options.max_concurrency for _, number, options in engine_limits(plan))
     return max(MIN_ROWS_IN_FLIGHT, min(ROWS_OF_A_PLACE * num_places, MAX_ROWS_IN_FLIGHT))
+
+
+def _tools(plan: PhysicalPlan, operators: Mapping[str, Operator]) -> Iterator[tuple[str, Traits]]:
+    """Yield the pool and the traits of each step that no engine answers."""
+    for call in calls_of(plan.nodes):
+        traits = operators[call.step.operator].traits(call.step.spec)
+        if traits.engine is None:
+            yield call.pool, traits
 
 
 def identities(plan: PhysicalPlan) -> dict[str, Mapping[str, Any]]:

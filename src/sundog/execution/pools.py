@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from sundog.deployment import num_replicas, opened, tool_limits, used_engines
 from sundog.engines.base import Engine, EngineOptions
-from sundog.host.replicas import replica_added
+from sundog.host.replicas import replica_added, shared_replica
 from sundog.ir.logical import EngineBlock
 from sundog.ir.physical import PhysicalPlan
-from sundog.ir.pool_names import engine_pool
+from sundog.ir.pool_names import engine_of, engine_pool
 from sundog.operators.base import Operator
-from sundog.sched.events import ReplicaAdded
+from sundog.sched.events import ReplicaAdded, ReplicaLimited
 from sundog.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class RunPools:
         self.by_pool: dict[str, Engine] = {}
         self.loads_s: dict[str, list[float]] = {}
         self._options: dict[str, EngineOptions] = {}
+        #: By pool, how many calls each replica takes at once from this process, where others have the rest.
+        self._shares = dict(plan.shares)
 
     async def start(self) -> None:
         """Start every engine that a step uses and no worker loads; the first failure is raised, after the others are
@@ -117,7 +119,18 @@ class RunPools:
         for replica_id, engine in self.engines.items():
             yield self._added(time_s, replica_id, engine)
         for pool, max_concurrency in tool_limits(self._plan, self._operators).items():
-            yield ReplicaAdded(time_s, pool, pool, max_concurrency)
+            yield ReplicaAdded(time_s, pool, pool, self._shares.get(pool, max_concurrency))
+
+    def share(self, time_s: float, pool: str, amount: int) -> Iterator[ReplicaLimited]:
+        """Let each replica of a pool take so many calls at once from this process, those that come later too; yield
+        the events that tell the core. The first share is the plan's."""
+        self._shares[pool] = amount
+        if engine_of(pool) is None:
+            yield ReplicaLimited(time_s, pool, amount)
+        for replica_id, engine in self.engines.items():
+            if _pool_of(replica_id) == pool:
+                added = self._added(time_s, replica_id, engine)
+                yield ReplicaLimited(time_s, replica_id, added.max_concurrency, added.max_tokens_in_flight)
 
     def _open(self, block: EngineBlock, place: str, number: int) -> str:
         (kind, options), replica_id = opened(block), f"{block.name}/{place}"
@@ -129,7 +142,10 @@ class RunPools:
         return replica_id
 
     def _added(self, time_s: float, replica_id: str, engine: Engine, worker_id: str | None = None) -> ReplicaAdded:
-        return replica_added(time_s, replica_id, _pool_of(replica_id), self._options[replica_id], engine, worker_id)
+        pool, options = _pool_of(replica_id), self._options[replica_id]
+        added = replica_added(time_s, replica_id, pool, options, engine, worker_id)
+        share = self._shares.get(pool)
+        return added if share is None else shared_replica(added, share)
 
 
 def _pool_of(replica_id: str) -> str:

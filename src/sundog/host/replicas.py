@@ -5,6 +5,9 @@ Owns the translation of an engine's options and capabilities. Never opens an eng
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import ceil
+
 from sundog.engines.base import Engine, EngineOptions
 from sundog.host.prefix_key import PREFIX_BLOCK_TOKENS
 from sundog.sched.events import ReplicaAdded
@@ -28,4 +31,17 @@ def replica_added(
         worker_id,
         shares_cold_prefixes=can.shares_cold_prefixes,
         shared_device=options.shared_device,
+    )
+
+
+def shared_replica(whole: ReplicaAdded, share: int) -> ReplicaAdded:
+    """Return the event for a replica of which this process may use `share` of its places: so large a part of its memory
+    is its own too."""
+    part = share / whole.max_concurrency
+    tokens = whole.max_tokens_in_flight
+    return replace(
+        whole,
+        max_concurrency=share,
+        max_tokens_in_flight=None if tokens is None else ceil(tokens * part),
+        num_prefix_blocks=ceil(whole.num_prefix_blocks * part),
     )

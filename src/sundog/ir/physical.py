@@ -5,7 +5,7 @@ Owns the Exec nodes. Never runs them; that is runtime.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
@@ -200,6 +200,9 @@ class PhysicalPlan:
     solver: str = "auto"
     #: None before the rows are known, and where there are no workers.
     placement: Placement | None = None
+    #: By pool, how many calls each of its replicas takes at once from this process, at first, where others have the
+    #: rest of its limit; none where this process has all of them. They change no answer.
+    shares: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def table(self, name: str) -> TableExec:
         return next(table for table in self.tables if table.name == name)

@@ -47,6 +47,8 @@ class Traits:
     answer_options: str = ""
     #: Calls in flight on its pool, where the flow has no limit for it; of the steps on one pool the largest counts.
     max_concurrency: int = DEFAULT_CONCURRENCY
+    #: It is what one process can do, as with threads of its own, and not what one thing outside takes.
+    is_limit_of_process: bool = False
     timeout_s: float = 60.0
     retries: int = 2
     #: A phrase for explain that says why it is taken for what it is.

@@ -78,7 +78,13 @@ class PythonOperator:
 
     def traits(self, spec: PythonSpec) -> Traits:
         if not spec.effect:
-            return Traits(Sharing.NEVER, POOL, max_concurrency=DEFAULT_THREADS, reason="a function of the user's")
+            return Traits(
+                Sharing.NEVER,
+                POOL,
+                max_concurrency=DEFAULT_THREADS,
+                is_limit_of_process=True,
+                reason="a function of the user's",
+            )
         return Traits(
             Sharing.NEVER,
             pool=POOL,
@@ -86,6 +92,7 @@ class PythonOperator:
             resource=f"python:{spec.call}",
             writes=True,
             max_concurrency=DEFAULT_THREADS,
+            is_limit_of_process=True,
             retries=0,
             reason="effect: true",
         )

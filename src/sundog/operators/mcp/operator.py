@@ -95,6 +95,7 @@ class MCPOperator:
             resource=pool,
             writes=reach.is_effect,
             max_concurrency=spec.max_sessions if spec.stateful else PROGRAM_CONCURRENCY,
+            is_limit_of_process=spec.address.url is None,
             retries=0 if reach.is_effect else 2,
             reason=reach.reason,
         )
