@@ -11,6 +11,7 @@ from typing import Any
 
 from sundog.engines.base import Usage
 from sundog.errors import CallError
+from sundog.execution.calls.exchange import CallExchange
 from sundog.execution.row_way import RowEnd
 from sundog.ir.logical import Filter, ForEach, LogicalPlan, Loop, Node, OperatorSpec, Step, Table, ValueNode
 from sundog.ir.physical import PhysicalPlan, Sharing
@@ -142,6 +143,7 @@ class World:
     events: list[Event] = field(default_factory=list)
     max_concurrency: int = 64
     part: Part | None = None
+    exchange: CallExchange | None = None
 
     def physical(self, plan: LogicalPlan) -> PhysicalPlan:
         return plan_physical(plan, {"fake": self.operator})
@@ -161,7 +163,8 @@ class World:
         store.open_writer()
         try:
             scope = {"run_id": "run-1", "is_fresh": False, "repeats_unknown_effects": False, **scope}
-            part = self.part = Part(plan, store, FCFS, self.events.append, {"fake": self.operator}, **scope)
+            fakes = {"fake": self.operator}
+            part = self.part = Part(plan, store, FCFS, self.events.append, fakes, exchange=self.exchange, **scope)
             part.driver.tell(ReplicaAdded(0.0, "fake", "fake", self.max_concurrency))
             ends = (part.executor.run(RowRef("", (index,)), row) for index, row in enumerate(rows))
             return list(await asyncio.gather(*ends))

@@ -13,6 +13,7 @@ from sundog.execution.calls.attempt import Attempts
 from sundog.execution.calls.binder import Binder
 from sundog.execution.calls.call_key import RunScope
 from sundog.execution.calls.dispatch import Dispatcher
+from sundog.execution.calls.exchange import CallExchange, ResultPlaces
 from sundog.execution.calls.requests import Requests
 from sundog.execution.executor import RowExecutor
 from sundog.host.driver import Driver
@@ -40,6 +41,7 @@ class Part:
         *,
         engines: Mapping[str, Engine] | None = None,
         identities: Mapping[str, Mapping[str, Any]] | None = None,
+        exchange: CallExchange | None = None,
         **scope: Any,
     ) -> None:
         """`scope`: fields of RunScope beside its facts."""
@@ -50,7 +52,7 @@ class Part:
         self.driver = Driver(SchedulerCore(policies), log, recorder=self.figures.recorder)
         dispatcher = Dispatcher(
             run,
-            store,
+            ResultPlaces(store, exchange),
             self.driver,
             Binder(run, operators, identities or {}, secrets),
             Requests(run, by_pool, {}, secrets, needs_prefixes=False),

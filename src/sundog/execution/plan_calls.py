@@ -15,6 +15,7 @@ from sundog.execution.calls.binder import Binder
 from sundog.execution.calls.call_key import RunScope
 from sundog.execution.calls.charging import Charging
 from sundog.execution.calls.dispatch import CallCounts, Dispatcher
+from sundog.execution.calls.exchange import CallExchange, ResultPlaces
 from sundog.execution.calls.requests import Requests
 from sundog.execution.spending import SpendingAccounts
 from sundog.host.driver import Driver
@@ -43,6 +44,8 @@ class CallMeans:
     needs_s: Mapping[str, float] = field(default_factory=dict)
     #: The accounts of limits; None where nobody has any.
     accounts: SpendingAccounts | None = None
+    #: The exchange of results with other processes of the same run; None where there are none.
+    exchange: CallExchange | None = None
 
 
 def dispatcher_of(
@@ -55,7 +58,7 @@ def dispatcher_of(
         charging = Charging(scope, accounts, means.driver, tariffs_of(plan), means.engines, means.by_pool)
     return Dispatcher(
         scope,
-        means.store,
+        ResultPlaces(means.store, means.exchange),
         means.driver,
         Binder(scope, operators, identities(plan), secrets),
         Requests(scope, means.by_pool, means.needs_s, secrets, needs_prefixes=means.needs_prefixes),

@@ -18,6 +18,7 @@ from sundog.execution.calls.binder import Binder
 from sundog.execution.calls.call_key import CallIdentity, RunScope, error_key
 from sundog.execution.calls.charging import Charging
 from sundog.execution.calls.claims import Claim
+from sundog.execution.calls.exchange import CallExchange, ResultPlaces
 from sundog.execution.calls.gather import Gatherer, Take
 from sundog.execution.calls.guard import CommittedOutcome
 from sundog.execution.calls.in_flight import InFlight, LeaderLeft
@@ -29,7 +30,7 @@ from sundog.ir.physical import CallExec, Sharing
 from sundog.ir.templates.render import Scope
 from sundog.ir.values.normal_form import encode, whole_text
 from sundog.operators.base import BoundCall
-from sundog.store.store import NO_USAGE, Store, Stored
+from sundog.store.store import NO_USAGE, Stored
 
 EngineUsage = tuple[str, Usage]
 """The tokens of one call, with the engine that was asked."""
@@ -63,12 +64,12 @@ class CallCounts(Protocol):
 
 
 class Dispatcher:
-    """Answers calls: from the store, from an equal call in flight, or by running them."""
+    """Answers calls: from the store, from an equal call in flight here or elsewhere, or by running them."""
 
     def __init__(
         self,
         run: RunScope,
-        store: Store,
+        results: ResultPlaces,
         driver: Driver,
         binder: Binder,
         requests: Requests,
@@ -77,7 +78,8 @@ class Dispatcher:
         charging: Charging | None = None,
     ) -> None:
         self._run = run
-        self._store = store
+        self._store = results.store
+        self._exchange = results.exchange
         self._driver = driver
         self._binder = binder
         self._requests = requests
@@ -114,7 +116,11 @@ class Dispatcher:
         if node.sharing is Sharing.NEVER:
             return await self._execute(node, call, key, identity)
         with self._in_flight.leading(key) as leading:
-            answer = await self._execute(node, call, key, identity)
+            exchange = self._exchange
+            if exchange is None or not exchange.asks(node):
+                answer = await self._execute(node, call, key, identity)
+            else:
+                answer = await self._exchanged(exchange, node, call, key, identity)
             leading.succeed(answer)
             return answer
 
@@ -136,8 +142,26 @@ class Dispatcher:
             first = await self._store.put(key, self._run.run_id, node.name, body, NO_USAGE, call_s=call_s)
             return _failed(error, call_s if first is None else first.call_s)
 
-    async def _execute(self, node: CallExec, call: BoundCall, key: bytes, identity: CallIdentity) -> CallAnswer:
-        """Run the call, gathered or alone, and commit its result."""
+    async def _exchanged(
+        self, exchange: CallExchange, node: CallExec, call: BoundCall, key: bytes, identity: CallIdentity
+    ) -> CallAnswer:
+        """Return the result that another process has, or makes now; else run the call, and let all have the result."""
+        leave = partial(self._driver.workflow_left, self._run.workflow_id(identity.row))
+        stored = await exchange.claim(node, key, leave)
+        if stored is not None:
+            leave()
+            self._counts.reused(node.name, is_of_another_run=stored.run_id != self._run.run_id)
+            return _answer(stored, key, call)
+        try:
+            return await self._execute(node, call, key, identity, exchange)
+        except BaseException:  # also where nobody waits for the call any more
+            exchange.release(key)
+            raise
+
+    async def _execute(
+        self, node: CallExec, call: BoundCall, key: bytes, identity: CallIdentity, exchange: CallExchange | None = None
+    ) -> CallAnswer:
+        """Run the call, gathered or alone, and commit its result: in the store, or where `exchange` does."""
         kept = await self._gathered(node, call, identity) if node.step.is_gathered else None
         if kept is None:
             attempt: RunAttempt[CommittedOutcome] = partial(self._attempts.alone, node, call, key, identity)
@@ -160,9 +184,12 @@ class Dispatcher:
                 raise refusal(given_up, node.pool, node.max_retry_wait_s) from given_up.cause
         usage = kept.usage or NO_USAGE
         run_id = self._run.run_id
-        first = await self._store.put(
-            key, run_id, node.name, kept.body, usage, call_s=kept.call_s, settles_claim=node.is_effect
-        )
+        if exchange is None:
+            first = await self._store.put(
+                key, run_id, node.name, kept.body, usage, call_s=kept.call_s, settles_claim=node.is_effect
+            )
+        else:
+            first = await exchange.put(key, run_id, node.name, kept.body, usage, call_s=kept.call_s)
         # Another process may have answered an equal call meanwhile: the first result is the result.
         if first is not None:
             return _answer(first, key, call)
