@@ -12,10 +12,10 @@ CLIENTS_VENV := .venv-clients
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test fast fuzz bench marked check format model vllm clients clean
+.PHONY: help demo test fast fuzz bench marked test-ray check format model vllm clients clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: model ## run the licence audit on the embedded model (installs what it needs)
 	@mkdir -p demo
@@ -30,7 +30,7 @@ check: $(VENV)/.dev ## format, lint, types, who may import whom
 	$(BIN)/lint-imports
 
 fast: $(VENV)/.dev ## the tests that need no model, no network and no vLLM
-	$(PYTEST) -n 2 --dist worksteal -m "not local and not vllm and not slow"
+	$(PYTEST) -n 2 --dist worksteal -m "not local and not vllm and not ray and not slow"
 
 fuzz: $(VENV)/.dev ## a minute of hostile flows, rows, answers and streams
 	$(PYTEST) -n 2 tests/fuzz --fuzz-examples 600
@@ -40,7 +40,10 @@ bench: $(VENV)/.dev ## the benchmark on an engine without a model: do all arms g
 
 marked: $(VENV)/.dev model ## the other tests: embedded model, vLLM where it is installed, slow ones
 	$(PYTEST) -n 2 --dist worksteal -m slow tests/tables
-	$(PYTEST) -m "local or vllm or slow" --ignore=tests/tables
+	$(PYTEST) -m "(local or vllm or slow) and not ray" --ignore=tests/tables
+
+test-ray: $(VENV)/.dev ## the tests that start a Ray cluster on this machine
+	$(PYTEST) -m ray
 
 format: $(VENV)/.dev ## format, and mend what ruff can mend
 	$(BIN)/ruff format .
