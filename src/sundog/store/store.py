@@ -37,11 +37,7 @@ NO_USAGE = Usage(0, 0, 0)
 LOOK_UP_SIZES = (256, 16, 1)
 MAX_ROW_IDS = 512
 """Rows that one query looks for; SQLite takes 999 values in every build."""
-GET_RESULTS = {
-    size: "select key, value, num_prompt_tokens, num_cached_tokens, num_output_tokens, run_id, call_s"
-    f" from results where key in ({', '.join('?' * size)})"
-    for size in LOOK_UP_SIZES
-}
+GET_RESULTS = {size: f"select * from results where key in ({', '.join('?' * size)})" for size in LOOK_UP_SIZES}
 
 
 @dataclass(slots=True)
@@ -147,16 +143,20 @@ class Store:
                 future.set_result(found.get(key))
 
     def _results(self, keys: list[bytes]) -> dict[bytes, Stored]:
-        found: dict[bytes, Stored] = {}
+        return {row[0]: self._stored(row) for row in self.result_rows(keys)}
+
+    def result_rows(self, keys: list[bytes]) -> list[sql.ResultRow]:
+        """Return the committed results of keys, in no order; with a log they need not lie there yet."""
+        found: list[Any] = []
         while keys:
             size = next(size for size in LOOK_UP_SIZES if size <= len(keys))
             some, keys = keys[:size], keys[size:]
-            for key, value, num_prompt, num_cached, num_output, run_id, call_s in self._rows(
-                GET_RESULTS[size], tuple(some)
-            ):
-                usage = Usage(num_prompt, num_output, num_cached)
-                found[key] = Stored(self.decoded(value), usage, run_id, call_s)
+            found += self._rows(GET_RESULTS[size], tuple(some))
         return found
+
+    def _stored(self, row: sql.ResultRow) -> Stored:
+        _, run_id, _, value, num_prompt, num_cached, num_output, call_s = row
+        return Stored(self.decoded(value), Usage(num_prompt, num_output, num_cached), run_id, call_s)
 
     def decoded(self, body: bytes) -> Any:
         """Return the value of a body of the store; StoreError where the file no longer holds what was written."""
@@ -184,10 +184,11 @@ class Store:
 
     async def _first(self, put: Awaitable[sql.ResultRow | None]) -> Stored | None:
         row = await put
-        if row is None:
-            return None
-        _, run_id, _, value, num_prompt, num_cached, num_output, call_s = row
-        return Stored(self.decoded(value), Usage(num_prompt, num_output, num_cached), run_id, call_s)
+        return None if row is None else self._stored(row)
+
+    def put_logged(self, result: sql.ResultRow) -> asyncio.Future[sql.ResultRow | None]:
+        """Commit a result as `put` does; the future is set once it lies in the log, where the store has one."""
+        return self._open_writer().put(result, awaits_log=True)
 
     def is_claimed(self, key: bytes) -> bool:
         return self._fetch("select 1 from claims where key = ?", (key,)) is not None
