@@ -2,186 +2,163 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Literal
 
+from sundog.cluster.asking import OwnerAsker, OwnerReply
 from sundog.cluster.owner_events import (
     AnswerBatch,
-    AnswerKey,
     AppendValue,
-    AskerBeat,
     AskerGone,
     BatchAsked,
     KeyAnswer,
     OwnerAction,
     OwnerEvent,
-    OwnerTimePassed,
-    ReadValue,
-    RefuseEpoch,
+    TellNews,
     ValueLogged,
-    ValueRead,
+    ValuesFound,
+    WakeListener,
 )
 from sundog.cluster.owners import OwnerBook
 
-State = Literal["new", "waits", "leads", "made"]
+State = Literal["waits", "leads", "made"]
 
 
-@dataclass
 class AskingCell:
-    """A cell as the events ask for it to be. Each of its calls gives another value."""
+    """A cell with what it wants. Each of its calls gives another value."""
 
-    name: str
-    epoch: int = 1
-    number: int = 0
-    answered: int = 0
-    wanted: dict[str, State] = field(default_factory=dict)
-    made: dict[str, bytes] = field(default_factory=dict)
-    asked: dict[str, int] = field(default_factory=dict)
-    has: dict[str, bytes] = field(default_factory=dict)
-    releases: list[str] = field(default_factory=list)
-    batch: BatchAsked | None = None
-    paused: bool = False
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asker = OwnerAsker(name)
+        self.wanted: dict[bytes, State] = {}
+        self.has: dict[bytes, bytes] = {}
+        self.paused = False
 
-    def keys(self, state: State) -> tuple[str, ...]:
-        return tuple(key for key, one in self.wanted.items() if one == state)
+    def keys(self, state: State) -> list[bytes]:
+        return [key for key, one in self.wanted.items() if one == state]
 
-    def next_batch(self) -> BatchAsked | None:
-        if self.batch is None:
-            claims, waits = self.keys("new"), self.keys("waits")
-            puts = tuple((key, self.made[key]) for key in self.keys("made"))
-            if claims or waits or puts or self.releases:
-                self.number += 1
-                self.batch = BatchAsked(
-                    0.0, self.name, self.epoch, self.number, claims, puts, tuple(self.releases), waits
-                )
-                self.asked.update(dict.fromkeys([*claims, *waits, *(key for key, _ in puts)], self.number))
-                self.releases = []
-        return self.batch
+    def want(self, key: bytes) -> None:
+        if key not in self.wanted:
+            self.wanted[key] = "waits"
+            self.asker.claim(key)
 
-    def beat(self) -> AskerBeat:
-        wants = frozenset(key for key, state in self.wanted.items() if state != "new")
-        return AskerBeat(0.0, self.name, self.epoch, self.answered, wants)
+    def drop(self, key: bytes) -> None:
+        del self.wanted[key]
+        self.asker.release(key)
 
-    def hear(self, action: AnswerBatch | AnswerKey | RefuseEpoch) -> None:
-        if action.epoch != self.epoch:
-            return
-        match action:
-            case RefuseEpoch():
-                self.epoch += 1
-                self.number = self.answered = 0
-                self.batch = None
-                self.releases, self.asked = [], {}
-                self.wanted.update(dict.fromkeys(self.keys("waits"), "new"))
-            case AnswerBatch(number=number, claims=claims) if self.batch is not None and number == self.number:
-                self.batch, self.answered = None, number
-                for key, answer in claims:
-                    if self.wanted.get(key) == "new":
-                        self.learn(key, answer)
-            case AnswerKey(number=number, key=key, answer=answer) if key in self.wanted:
-                is_lead = self.wanted[key] == "waits" and number >= self.asked.get(key, 0)
-                if isinstance(answer, bytes) or is_lead:
-                    self.learn(key, answer)
-
-    def learn(self, key: str, answer: KeyAnswer) -> None:
-        if isinstance(answer, bytes):
-            self.has[key] = answer
-            del self.wanted[key]
-        else:
-            self.wanted[key] = "leads" if answer == "lead" else "waits"
+    def hear(self, reply: OwnerReply) -> None:
+        for key, answer in self.asker.hear(reply):
+            if isinstance(answer, bytes):
+                assert self.wanted.pop(key) != "leads", "a call that is made hears of no value"
+                self.has[key] = answer
+            else:
+                assert self.wanted[key] == "waits"
+                self.wanted[key] = "leads" if answer == "lead" else "waits"
 
 
 class OwnerWorld:
     """Everything around one owner; each method is a thing that may happen."""
 
-    def __init__(self, num_cells: int, max_bytes: int = 30) -> None:
+    def __init__(self, num_cells: int) -> None:
         self.now_s = 0.0
-        self.max_bytes = max_bytes
-        self.book = OwnerBook(max_bytes)
-        self.log: dict[str, bytes] = {}
-        self.places: dict[str, tuple[int, int]] = {}
+        self.num_owners = 0
+        self.book = self.new_book()
+        #: What is committed, and that of it which outlives the owner.
+        self.store: dict[bytes, bytes] = {}
+        self.log: dict[bytes, bytes] = {}
         self.cells = {f"c{number}": AskingCell(f"c{number}") for number in range(num_cells)}
         self.num_calls = 0
         self.to_owner: list[OwnerEvent] = []
-        self.to_cells: list[AnswerBatch | AnswerKey | RefuseEpoch] = []
-        self.disk: list[AppendValue | ReadValue] = []
+        self.to_cells: list[OwnerReply] = []
+        self.disk: list[AppendValue] = []
+
+    def new_book(self) -> OwnerBook:
+        self.num_owners += 1
+        return OwnerBook(f"owner {self.num_owners}")
 
     def tell(self, event: OwnerEvent) -> None:
+        if isinstance(event, BatchAsked):
+            keys = [*event.claims, *(key for key, _ in event.puts)]
+            self.handle(ValuesFound(0.0, {key: self.store[key] for key in keys if key in self.store}))
+        self.handle(event)
+
+    def handle(self, event: OwnerEvent) -> None:
         actions = self.book.handle(replace(event, time_s=self.now_s))
         self.book.check()
         for action in actions:
-            if isinstance(action, AppendValue | ReadValue):
+            self.see(action)
+            if isinstance(action, AppendValue):
                 self.disk.append(action)
-            else:
-                self.see(action)
+            elif not isinstance(action, WakeListener):  # all listen all the time
                 self.to_cells.append(action)
 
     def see(self, action: OwnerAction) -> None:
-        shown: list[tuple[str, KeyAnswer]] = []
+        shown: list[tuple[bytes, KeyAnswer]] = []
         if isinstance(action, AnswerBatch):
             shown += action.claims
-        elif isinstance(action, AnswerKey):
-            shown.append((action.key, action.answer))
+        elif isinstance(action, TellNews):
+            shown += [(news.key, news.answer) for news in action.news]
         for key, answer in shown:
             assert not isinstance(answer, bytes) or self.log[key] == answer, "a value is seen that the log has not"
 
     def work_of_disk(self, choice: int) -> None:
+        """A value is committed, and later it lies in the log."""
         if not self.disk:
             return
-        work = self.disk.pop(choice % len(self.disk))
-        if isinstance(work, AppendValue):
-            self.append(work)
-            self.tell(ValueLogged(0.0, work.key, self.places[work.key]))
-        else:
-            self.tell(ValueRead(0.0, work.key, self.log[work.key]))
-
-    def append(self, work: AppendValue) -> None:
-        assert work.key not in self.log, "a key has two values"
-        self.places[work.key] = (0, len(self.log))
+        work = self.disk[choice % len(self.disk)]
+        if work.key not in self.store:
+            self.commit(work)
+            return
+        self.disk.remove(work)
         self.log[work.key] = work.value
+        self.tell(ValueLogged(0.0, work.key, work.value))
+
+    def commit(self, work: AppendValue) -> None:
+        assert work.key not in self.store, "a key has two values"
+        self.store[work.key] = work.value
 
     def restart_owner(self, choice: int) -> None:
         """A new owner reads the log, which has some of what the old one was appending. The words of others remain."""
         for number, work in enumerate(self.disk):
-            if isinstance(work, AppendValue) and choice >> number & 1:
-                self.append(work)
+            if choice >> number & 1:
+                self.log[work.key] = work.value
         self.disk.clear()
-        self.book = OwnerBook(self.max_bytes, self.places)
+        self.store = dict(self.log)
+        self.book = self.new_book()
 
     def cell(self, choice: int) -> AskingCell:
         return list(self.cells.values())[choice % len(self.cells)]
 
     def want(self, choice: int) -> None:
-        cell, key = self.cell(choice), f"k{choice // 7 % 5}"
-        cell.wanted.setdefault(key, "new")
+        self.cell(choice).want(b"k%d" % (choice // 7 % 5))
 
     def make_call(self, choice: int) -> None:
         cell = self.cell(choice)
         for key in cell.keys("leads")[:1]:
             self.num_calls += 1
-            cell.made[key] = f"{key} {cell.name} {self.num_calls}".encode()
             cell.wanted[key] = "made"
+            cell.asker.put(key, key + f" {cell.name} {self.num_calls}".encode())
 
     def fail_call(self, choice: int) -> None:
         cell = self.cell(choice)
         for key in cell.keys("leads")[:1]:
-            cell.releases.append(key)
-            cell.wanted[key] = "new"
-            if cell.batch is not None:
-                del cell.wanted[key]
+            cell.drop(key)
+            if choice % 2:
+                cell.want(key)
 
     def give_up(self, choice: int) -> None:
-        """A row that waits has ended otherwise; only the beat tells."""
+        """A row that waits has ended otherwise, or nobody waits for the row whose call it was."""
         cell = self.cell(choice)
-        for key in cell.keys("waits")[:1]:
-            del cell.wanted[key]
+        for key in (cell.keys("waits") + cell.keys("made"))[:1]:
+            cell.drop(key)
 
     def replace_cell(self, choice: int, *, is_told: bool) -> None:
         """A cell dies, and one of another name wants what it wanted."""
         old = self.cell(choice)
         del self.cells[old.name]
-        new = AskingCell(f"{old.name}'")
-        new.wanted = dict.fromkeys(old.wanted, "new")
-        self.cells[new.name] = new
+        new = self.cells[f"{old.name}'"] = AskingCell(f"{old.name}'")
+        for key in old.wanted:
+            new.want(key)
         if is_told:
             self.tell(AskerGone(0.0, old.name))
 
@@ -192,12 +169,11 @@ class OwnerWorld:
     def speak(self) -> None:
         for cell in self.cells.values():
             if not cell.paused:
-                batch = cell.next_batch()
-                self.to_owner += [cell.beat(), *([batch] if batch is not None else [])]
+                batch = cell.asker.next_batch()
+                self.to_owner += [cell.asker.beat(), cell.asker.listening(), *([batch] if batch is not None else [])]
 
     def pass_time(self, seconds: float) -> None:
         self.now_s += seconds
-        self.tell(OwnerTimePassed(0.0))
 
     def deliver(self, choice: int, *, copies: int) -> None:
         """One message of those on the way arrives, is lost (0 copies), or arrives and stays on the way (2)."""
@@ -209,10 +185,10 @@ class OwnerWorld:
                 self.tell(event)
         elif num_messages:
             place -= len(self.to_owner)
-            action = self.to_cells[place] if copies == 2 else self.to_cells.pop(place)
-            cell = self.cells.get(action.cell)
+            reply = self.to_cells[place] if copies == 2 else self.to_cells.pop(place)
+            cell = self.cells.get(reply.cell)
             if copies and cell is not None and not cell.paused:
-                cell.hear(action)
+                cell.hear(reply)
 
     def finish(self) -> None:
         """No fault any more: all messages arrive, calls end. Each cell gets all that it wants."""

@@ -1,4 +1,4 @@
-"""The values that an owner keeps in memory, the least recently used thrown away first."""
+"""The values that a cell has heard of its owners and keeps in memory, the least recently used thrown away first."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ class KeptValues:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._values: OrderedDict[str, bytes] = OrderedDict()
+        self._values: OrderedDict[bytes, bytes] = OrderedDict()
         self.num_bytes = 0
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: bytes) -> bytes | None:
         """Return the value, which is the most recently used one now, None where it is not kept."""
         value = self._values.get(key)
         if value is not None:
             self._values.move_to_end(key)
         return value
 
-    def keep(self, key: str, value: bytes) -> None:
+    def keep(self, key: bytes, value: bytes) -> None:
         """Keep the value of a key that has none here, and throw away others until all have room."""
-        assert key not in self._values, f"{key} has a value"
+        assert key not in self._values, f"{key!r} has a value"
         self._values[key] = value
         self.num_bytes += len(value)
         while self.num_bytes > self._max_bytes:

@@ -1,17 +1,18 @@
 """The events (past participles) and actions (imperatives) between an owner of call keys and those who ask it.
 
 Never decides. Times are seconds on the owner's monotonic clock, taken when a message came. Messages between an owner
-and its cells may be lost, doubled, late or in another order; its log and its clock are its own.
+and its cells may be lost, doubled, late or in another order; its store and its clock are its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 KeyAnswer = bytes | Literal["lead", "later"]
-"""The answer about a key: its value; `lead`, make the call and put its value; `later`, another cell makes it, or the
-value is being read: wait for it."""
+"""The answer about a key: its value; `lead`, make the call and put its value; `later`, another cell makes it: there
+will be news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,28 +26,36 @@ class BatchAsked:
     epoch: int
     #: The number of the batch within the epoch, from 1, one more for each.
     number: int
-    #: Keys about which it wants to know at once.
-    claims: tuple[str, ...] = ()
+    #: Keys that it wants. Of those that another cell makes it hears when there is news.
+    claims: tuple[bytes, ...] = ()
     #: Keys of calls that it has made, with their values. It is told of each which value stays.
-    puts: tuple[tuple[str, bytes], ...] = ()
-    #: Keys whose value it does not want any more: the call failed, or its row has ended.
-    releases: tuple[str, ...] = ()
-    #: Keys of which it wants to hear when there is news. It repeats these and puts in later batches until it hears.
-    waits: tuple[str, ...] = ()
+    puts: tuple[tuple[bytes, bytes], ...] = ()
+    #: Keys that it does not want any more: the call failed, or its row has ended. They end before the claims begin.
+    releases: tuple[bytes, ...] = ()
+    #: The owner whose answers it has heard in this epoch, empty for none.
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class AskerBeat:
-    """A cell lives. It tells all keys that it wants still, and what is not among them is released: a lead, for one,
-    whose answer it has never taken. Told each second."""
+class NewsAsked:
+    """A cell waits for news. Those that it has heard are forgotten, all others told again."""
 
     time_s: float
     cell: str
     epoch: int
-    #: The last batch of which it has the answer, 0 for none. Where the owner has seen a later one, nothing is released.
-    number: int
-    #: The keys that it leads, has put or waits for.
-    wants: frozenset[str]
+    #: The number of the last news that it has heard in this epoch, 0 for none.
+    heard: int
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AskerBeat:
+    """A cell lives. Told each second."""
+
+    time_s: float
+    cell: str
+    epoch: int
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +67,25 @@ class AskerGone:
 
 
 @dataclass(frozen=True, slots=True)
-class ValueLogged:
-    """AppendValue is done: the value lies in the log for good."""
+class ValuesFound:
+    """The store has these values among the claims and puts of the batch that is told next, with nothing between the
+    look at the store and that. It may have values that do not lie in the log yet."""
 
     time_s: float
-    key: str
-    #: The segment of the log, and the offset there.
-    place: tuple[int, int]
+    values: Mapping[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class ValueRead:
-    """ReadValue is done."""
+class ValueLogged:
+    """AppendValue is done: this value of the key lies in the log for good. It is another one than was appended where
+    the store had that before."""
 
     time_s: float
-    key: str
+    key: bytes
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerTimePassed:
-    """Time has passed, and nothing else. Told each second."""
-
-    time_s: float
-
-
-OwnerEvent = BatchAsked | AskerBeat | AskerGone | ValueLogged | ValueRead | OwnerTimePassed
+OwnerEvent = BatchAsked | NewsAsked | AskerBeat | AskerGone | ValuesFound | ValueLogged
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +95,44 @@ class AnswerBatch:
     cell: str
     epoch: int
     number: int
-    claims: tuple[tuple[str, KeyAnswer], ...]
+    claims: tuple[tuple[bytes, KeyAnswer], ...]
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerKey:
-    """Tell a cell of a key that it waits for or has put: the value, or that it leads now. A cell that has asked about
-    the key in a later batch than `number` takes no lead from it."""
+class KeyNews:
+    """News of a key that a cell has claimed or put: the value, or that it leads now. A cell that has asked about the
+    key in a later batch than `number` takes no lead from it."""
 
-    cell: str
-    epoch: int
     #: The cell's last batch when this was said.
     number: int
-    key: str
+    key: bytes
     answer: KeyAnswer
 
 
 @dataclass(frozen=True, slots=True)
+class TellNews:
+    """Tell a cell all news that it has not heard, in their order."""
+
+    cell: str
+    epoch: int
+    #: The number of the first of them within the epoch, from 1.
+    first: int
+    news: tuple[KeyNews, ...]
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class WakeListener:
+    """There is news for a cell: let it ask anew if it waits."""
+
+    cell: str
+
+
+@dataclass(frozen=True, slots=True)
 class RefuseEpoch:
-    """Tell a cell that its epoch is over: it was silent for too long and leads nothing. It asks with a higher one."""
+    """Tell a cell that its epoch is over: it was silent for too long, or this owner does not know of it. It leads and
+    awaits nothing, and asks with a higher one."""
 
     cell: str
     epoch: int
@@ -119,18 +140,10 @@ class RefuseEpoch:
 
 @dataclass(frozen=True, slots=True)
 class AppendValue:
-    """Append a value to the log, and report ValueLogged when it is there for good. Nobody sees the value before."""
+    """Commit a value, and report ValueLogged when it lies in the log. Nobody sees the value before."""
 
-    key: str
+    key: bytes
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ReadValue:
-    """Read a value from the log, and report ValueRead."""
-
-    key: str
-    place: tuple[int, int]
-
-
-OwnerAction = AnswerBatch | AnswerKey | RefuseEpoch | AppendValue | ReadValue
+OwnerAction = AnswerBatch | TellNews | WakeListener | RefuseEpoch | AppendValue

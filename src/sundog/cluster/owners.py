@@ -1,33 +1,34 @@
 """The owner of a range of call keys: which cell makes a call that several want, and the one value that all get.
 
-Owns the leads, those who wait, and the index of the log. A claim is answered at once and never waits, so that two cells
-that wait for each other's calls still make their own. The first value that is put stays; it is seen by nobody before it
-lies in the log. A lead ends with the value, with a release, or with the life of its cell.
+Owns the leads and those who wait; values that are there lie in its host's store. A claim is answered at once and never
+waits, so that two cells that wait for each other's calls still make their own. The first value that is put stays; it
+is seen by nobody before it lies in the log. A lead ends with the value, with a release, or with the life of its cell.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sundog.cluster.kept_values import KeptValues
 from sundog.cluster.leases import DEAD_AFTER_S
 from sundog.cluster.owner_events import (
     AnswerBatch,
-    AnswerKey,
     AppendValue,
     AskerBeat,
     AskerGone,
     BatchAsked,
     KeyAnswer,
+    KeyNews,
+    NewsAsked,
     OwnerAction,
     OwnerEvent,
-    OwnerTimePassed,
-    ReadValue,
     RefuseEpoch,
+    TellNews,
     ValueLogged,
-    ValueRead,
+    ValuesFound,
+    WakeListener,
 )
 
 
@@ -39,18 +40,19 @@ class _Asker:
     #: The last batch, and its answer in case that it was lost.
     number: int = 0
     answer: AnswerBatch | None = None
-    leads: set[str] = field(default_factory=set)
-    waits: set[str] = field(default_factory=set)
+    leads: set[bytes] = field(default_factory=set)
+    waits: set[bytes] = field(default_factory=set)
+    #: The news that it has not heard yet, as far as is known, and how many were said before these.
+    news: deque[KeyNews] = field(default_factory=deque)
+    num_heard: int = 0
 
 
 @dataclass(slots=True)
 class _OpenKey:
-    """A key of which somebody waits for news."""
+    """A key that somebody leads, or whose value is on its way to the log."""
 
     leader: str | None = None
-    #: The value that is being appended to the log.
-    value: bytes | None = None
-    is_read: bool = False
+    is_put: bool = False
     #: The cells that wait, the first one first.
     waiting: dict[str, None] = field(default_factory=dict)
 
@@ -58,34 +60,35 @@ class _OpenKey:
 class OwnerBook:
     """One instance owns one range of keys."""
 
-    def __init__(
-        self, max_bytes: int, logged: Mapping[str, tuple[int, int]] | None = None, dead_after_s: float = DEAD_AFTER_S
-    ) -> None:
-        """Values of `max_bytes` bytes are kept in memory. `logged` tells what an earlier owner's log has."""
-        self._values = KeptValues(max_bytes)
-        self._places = dict(logged or {})
-        self._open: dict[str, _OpenKey] = {}
+    def __init__(self, name: str, dead_after_s: float = DEAD_AFTER_S) -> None:
+        """`name`: another one for each instance, as an owner that was started again knows nothing of what was said
+        before. A cell is dead when `dead_after_s` seconds have passed without a word of it."""
+        self.name = name
+        self._open: dict[bytes, _OpenKey] = {}
         self._askers: dict[str, _Asker] = {}
         #: By cell, the highest epoch that is over.
         self._over: dict[str, int] = {}
+        self._found: Mapping[bytes, bytes] = {}
         self._dead_after_s = dead_after_s
         self._now_s = 0.0
         self._handlers: dict[type, Callable[[Any], Iterator[OwnerAction]]] = {
             BatchAsked: self._batch_asked,
+            NewsAsked: self._news_asked,
             AskerBeat: self._beat,
             AskerGone: self._gone,
+            ValuesFound: self._values_found,
             ValueLogged: self._logged,
-            ValueRead: self._read,
-            OwnerTimePassed: self._time_passed,
         }
 
     def handle(self, event: OwnerEvent) -> list[OwnerAction]:
         """Return what is to be done now that this has happened, in order."""
         self._now_s = max(self._now_s, event.time_s)
         actions: list[OwnerAction] = []
-        for asker in [one for one in self._askers.values() if one.last_heard_s <= self._now_s - self._dead_after_s]:
+        silent_since_s = self._now_s - self._dead_after_s
+        for asker in [one for one in self._askers.values() if one.last_heard_s <= silent_since_s]:
             actions += self._bury(asker)
-        return actions + list(self._handlers[type(event)](event))
+        actions += self._handlers[type(event)](event)
+        return actions
 
     def check(self) -> None:
         """Raise AssertionError where the books contradict themselves. For tests."""
@@ -95,13 +98,16 @@ class OwnerBook:
         waits = {(key, asker.cell) for asker in self._askers.values() for key in asker.waits}
         assert waits == {(key, cell) for key, one in self._open.items() for cell in one.waiting}
         for key, one in self._open.items():
-            states = (one.leader is not None, one.value is not None, one.is_read)
-            assert sum(states) == 1, f"{key} has news coming from one side"
-            assert one.is_read == (key in self._places), f"{key} is read when it lies in the log"
+            assert (one.leader is not None) != one.is_put, f"news of {key!r} comes from one side"
+            assert one.leader not in one.waiting, f"a leader waits for {key!r}"
 
-    def _asker(self, cell: str, epoch: int) -> Iterator[OwnerAction]:
-        """Let a cell's epoch begin or go on, and end its earlier one."""
+    def _begun(self, cell: str, epoch: int, owner: str) -> Iterator[OwnerAction]:
+        """Let a cell's epoch begin or go on, and end its earlier one; refuse it where it is over."""
         asker = self._askers.get(cell)
+        is_over = epoch <= self._over.get(cell, 0) or (asker is not None and epoch < asker.epoch)
+        if is_over or owner not in ("", self.name):
+            yield RefuseEpoch(cell, epoch)
+            return
         if asker is not None and asker.epoch < epoch:
             yield from self._bury(asker)
             asker = None
@@ -109,86 +115,84 @@ class OwnerBook:
             asker = self._askers[cell] = _Asker(cell, epoch, self._now_s)
         asker.last_heard_s = self._now_s
 
-    def _is_over(self, cell: str, epoch: int) -> bool:
+    def _asker(self, cell: str, epoch: int, owner: str) -> _Asker | None:
+        """Return who asks in this epoch; None where that was refused."""
         asker = self._askers.get(cell)
-        return epoch <= self._over.get(cell, 0) or (asker is not None and epoch < asker.epoch)
+        return asker if asker is not None and asker.epoch == epoch and owner in ("", self.name) else None
 
     def _beat(self, event: AskerBeat) -> Iterator[OwnerAction]:
-        if self._is_over(event.cell, event.epoch):
-            yield RefuseEpoch(event.cell, event.epoch)
-            return
-        yield from self._asker(event.cell, event.epoch)
-        asker = self._askers[event.cell]
-        if event.number >= asker.number:
-            for key in sorted((asker.leads | asker.waits) - event.wants):
-                yield from self._release(asker, key)
+        yield from self._begun(event.cell, event.epoch, event.owner)
+
+    def _values_found(self, event: ValuesFound) -> Iterator[OwnerAction]:
+        self._found = event.values
+        yield from ()
 
     def _batch_asked(self, event: BatchAsked) -> Iterator[OwnerAction]:
-        if self._is_over(event.cell, event.epoch):
-            yield RefuseEpoch(event.cell, event.epoch)
+        found, self._found = self._found, {}
+        yield from self._begun(event.cell, event.epoch, event.owner)
+        asker = self._asker(event.cell, event.epoch, event.owner)
+        if asker is None:
             return
-        yield from self._asker(event.cell, event.epoch)
-        asker = self._askers[event.cell]
         if event.number > asker.number:
             asker.number = event.number
             for key in event.releases:
                 yield from self._release(asker, key)
             for key, value in event.puts:
-                yield from self._put(asker, key, value)
-            claims = []
-            for key in event.claims:
-                answer, *reading = self._claim(asker, key)
-                claims.append((key, answer))
-                yield from reading
-            asker.answer = AnswerBatch(asker.cell, asker.epoch, asker.number, tuple(claims))
-            for key in event.waits:
-                yield from self._wait(asker, key)
+                yield from self._put(asker, key, value, found)
+            claims = tuple((key, self._claim(asker, key, found)) for key in event.claims)
+            asker.answer = AnswerBatch(asker.cell, asker.epoch, asker.number, claims, self.name)
         if event.number == asker.number and asker.answer is not None:
             yield asker.answer
 
-    def _claim(self, asker: _Asker, key: str) -> tuple[KeyAnswer, *tuple[OwnerAction, ...]]:
-        value = self._values.get(key)
-        if value is not None:
-            return (value,)
+    def _news_asked(self, event: NewsAsked) -> Iterator[OwnerAction]:
+        yield from self._begun(event.cell, event.epoch, event.owner)
+        asker = self._asker(event.cell, event.epoch, event.owner)
+        if asker is None:
+            return
+        while asker.news and asker.num_heard < event.heard:
+            asker.news.popleft()
+            asker.num_heard += 1
+        if asker.news:
+            yield TellNews(asker.cell, asker.epoch, asker.num_heard + 1, tuple(asker.news), self.name)
+
+    def _claim(self, asker: _Asker, key: bytes, found: Mapping[bytes, bytes]) -> KeyAnswer:
         one = self._open.get(key)
-        if one is not None:
-            return ("lead" if one.leader == asker.cell else "later",)
-        self._open[key] = one = _OpenKey()
-        if key in self._places:
-            one.is_read = True
-            return "later", ReadValue(key, self._places[key])
-        self._lead(key, one, asker)
-        return ("lead",)
+        if one is None:
+            # Where the key is open, what the store has of it need not lie in the log.
+            if key in found:
+                return found[key]
+            self._open[key] = _OpenKey(asker.cell)
+            asker.leads.add(key)
+            return "lead"
+        if one.leader == asker.cell:
+            return "lead"
+        self._wait(asker, key, one)
+        return "later"
 
-    def _lead(self, key: str, one: _OpenKey, asker: _Asker) -> None:
-        one.leader = asker.cell
-        asker.leads.add(key)
+    def _wait(self, asker: _Asker, key: bytes, one: _OpenKey) -> None:
+        one.waiting[asker.cell] = None
+        asker.waits.add(key)
 
-    def _wait(self, asker: _Asker, key: str) -> Iterator[OwnerAction]:
-        answer, *reading = self._claim(asker, key)
-        if answer == "later":
-            self._open[key].waiting[asker.cell] = None
-            asker.waits.add(key)
-            yield from reading
-        else:
-            yield self._tell(asker.cell, key, answer)
+    def _tell(self, asker: _Asker, key: bytes, answer: KeyAnswer) -> WakeListener:
+        asker.news.append(KeyNews(asker.number, key, answer))
+        return WakeListener(asker.cell)
 
-    def _tell(self, cell: str, key: str, answer: KeyAnswer) -> AnswerKey:
-        asker = self._askers[cell]
-        return AnswerKey(cell, asker.epoch, asker.number, key, answer)
-
-    def _put(self, asker: _Asker, key: str, value: bytes) -> Iterator[OwnerAction]:
+    def _put(self, asker: _Asker, key: bytes, value: bytes, found: Mapping[bytes, bytes]) -> Iterator[OwnerAction]:
         one = self._open.get(key)
-        if key not in self._places and (one is None or one.value is None):
-            one = one or self._open.setdefault(key, _OpenKey())
+        if one is None and key in found:
+            yield self._tell(asker, key, found[key])
+            return
+        if one is None:
+            one = self._open[key] = _OpenKey()
+        if not one.is_put:
             if one.leader is not None:
                 self._askers[one.leader].leads.remove(key)
                 one.leader = None
-            one.value = value
+            one.is_put = True
             yield AppendValue(key, value)
-        yield from self._wait(asker, key)
+        self._wait(asker, key, one)
 
-    def _release(self, asker: _Asker, key: str) -> Iterator[OwnerAction]:
+    def _release(self, asker: _Asker, key: bytes) -> Iterator[OwnerAction]:
         one = self._open.get(key)
         if one is None:
             return
@@ -198,7 +202,7 @@ class OwnerBook:
             asker.leads.remove(key)
             yield from self._pass_on(key, one)
 
-    def _pass_on(self, key: str, one: _OpenKey) -> Iterator[OwnerAction]:
+    def _pass_on(self, key: bytes, one: _OpenKey) -> Iterator[OwnerAction]:
         """Let the first one who waits lead, or forget the key."""
         one.leader = next(iter(one.waiting), None)
         if one.leader is None:
@@ -208,31 +212,19 @@ class OwnerBook:
         del one.waiting[one.leader]
         asker.waits.remove(key)
         asker.leads.add(key)
-        yield self._tell(one.leader, key, "lead")
+        yield self._tell(asker, key, "lead")
 
     def _logged(self, event: ValueLogged) -> Iterator[OwnerAction]:
-        value = self._open[event.key].value
-        assert value is not None, f"nobody has put {event.key}"
-        self._places[event.key] = event.place
-        yield from self._show(event.key, value)
-
-    def _read(self, event: ValueRead) -> Iterator[OwnerAction]:
-        assert self._open[event.key].is_read, f"nobody has asked for {event.key}"
-        yield from self._show(event.key, event.value)
-
-    def _show(self, key: str, value: bytes) -> Iterator[OwnerAction]:
-        self._values.keep(key, value)
-        for cell in self._open.pop(key).waiting:
-            self._askers[cell].waits.remove(key)
-            yield self._tell(cell, key, value)
+        one = self._open.pop(event.key)
+        assert one.is_put, f"nobody has put {event.key!r}"
+        for cell in one.waiting:
+            asker = self._askers[cell]
+            asker.waits.remove(event.key)
+            yield self._tell(asker, event.key, event.value)
 
     def _gone(self, event: AskerGone) -> Iterator[OwnerAction]:
         if event.cell in self._askers:
             yield from self._bury(self._askers[event.cell])
-
-    def _time_passed(self, event: OwnerTimePassed) -> Iterator[OwnerAction]:
-        """Only the silence of cells matters, which each event has looked at."""
-        yield from ()
 
     def _bury(self, asker: _Asker) -> Iterator[OwnerAction]:
         del self._askers[asker.cell]
