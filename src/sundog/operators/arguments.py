@@ -15,6 +15,7 @@ from sundog.errors import ConfigError, FlowError, OperatorError
 from sundog.ir.templates.render import Scope, render_value
 from sundog.ir.templates.template import Literal, Template
 from sundog.ir.values.normal_form import NoNormalForm, normal_form
+from sundog.operators.base import HeldTemplate
 from sundog.secrets import PATTERN, Secrets
 
 ArgumentPath = list[str | int]
@@ -71,6 +72,15 @@ def render_argument(argument: Any, scope: Scope) -> Any:
 def secret_places(argument: Any) -> list[ArgumentPath]:
     """Return where the flow's text names a secret: the keys that lead there, for `reveal_argument`."""
     return [place for template, place in _templates(argument, []) if _num_secrets(template)]
+
+
+def held_templates(argument: Any, *above: str, is_text: bool = False) -> tuple[HeldTemplate, ...]:
+    """Return the templates of an argument that stands in a payload under the keys `above`, rendered and otherwise as it
+    is; with `is_text`, values have become text."""
+    return tuple(
+        HeldTemplate((*above, *place), template, is_text or not template.is_expression)
+        for template, place in _templates(argument, [])
+    )
 
 
 def reveal_argument(value: Any, places: list[ArgumentPath], secrets: Secrets) -> Any:

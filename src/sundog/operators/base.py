@@ -20,8 +20,31 @@ from sundog.ir.templates.template import Template
 from sundog.registry import Registry
 from sundog.secrets import Secrets
 
+PayloadPlace = tuple[str | int, ...]
+"""The keys that lead to a value in a payload."""
 DEFAULT_CONCURRENCY = 32
 """Calls in flight on a pool of tools, where neither its operator nor the flow says another number."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTemplate:
+    """A template whose outcome stands in the payload of each call of a step, whole and as it is."""
+
+    place: PayloadPlace
+    template: Template
+    #: The payload holds a text there, whatever the outcome is; the value itself where this is False.
+    is_text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadForm:
+    """The payloads of a step's calls, as far as they are known before any row is."""
+
+    #: By name, canonical text of what is the same in every payload of the step. Calls of two steps of one operator are
+    #: never equal where the texts under one name differ.
+    fixed: Mapping[str, str]
+    #: Other places of the payload may hold the outcomes of other templates; one step has a place once.
+    held: tuple[HeldTemplate, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +82,8 @@ class Traits:
     num_samples: int | None = None
     #: The files that it reads or writes, from the flow's folder: no output may replace them.
     files: tuple[str, ...] = ()
+    #: None where nothing is known of its payloads.
+    payload: PayloadForm | None = None
 
 
 @dataclass(slots=True)

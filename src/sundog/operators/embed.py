@@ -22,7 +22,7 @@ from sundog.ir.schemas.shape import ListOf, Record, Scalar, Shape
 from sundog.ir.templates.render import Scope, render_text
 from sundog.ir.templates.template import Template
 from sundog.ir.values.normal_form import whole_text
-from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
+from sundog.operators.base import BoundCall, CallContext, HeldTemplate, Outcome, PayloadForm, Traits
 
 MAX_TEXTS = 256
 MAX_CHARACTERS = 100_000
@@ -71,6 +71,9 @@ class EmbedOperator:
             timeout_s=600.0,
             reason="the vector of a text",
             lookup="text",
+            payload=PayloadForm(
+                {"dimensions": str(spec.dimensions)}, (HeldTemplate(("text",), spec.text, is_text=True),)
+            ),
         )
 
     def shape(self, spec: EmbedSpec) -> Shape:

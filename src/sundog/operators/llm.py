@@ -28,7 +28,7 @@ from sundog.operators.answer_stream import generate_request, paid, whole_answer
 from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
 from sundog.operators.embed import check_answers
 from sundog.operators.llm_inspection import long_prompts, small_limits
-from sundog.operators.prompt_messages import has_unread_parts, render_messages, written_briefly
+from sundog.operators.prompt_messages import has_unread_parts, payload_form, render_messages, written_briefly
 
 SEEDS = (-(2**63), 2**63 - 1)
 """The smallest and the largest that a template may give: what servers hold."""
@@ -96,6 +96,7 @@ class LLMOperator:
             timeout_s=600.0,
             reason=_reason(spec.temperature),
             num_samples=spec.samples,
+            payload=payload_form(spec.conversation(), _fixed_options(spec)),
         )
 
     def shape(self, spec: LLMSpec) -> Shape:
@@ -183,6 +184,11 @@ def _reason(temperature: float | None) -> str:
     if temperature is None:
         return "the engine's own temperature"
     return f"temperature {temperature:g}" if temperature else "greedy"
+
+
+def _fixed_options(spec: LLMSpec) -> dict[str, Any]:
+    """Return those of the answer's options that all rows have in common."""
+    return {name: value for name, value in _answer_options(spec).items() if name != "seed"}
 
 
 def _answer_options(spec: LLMSpec) -> dict[str, Any]:

@@ -5,15 +5,18 @@ Owns both forms. What a row's own messages may be is ir.conversations' affair.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from sundog.engines.base import Message, Role
 from sundog.engines.message_parts import FilePart, ImagePart, MessagePart, TextPart, UnreadPart
 from sundog.engines.tool_use import ToolCall
 from sundog.ir.conversations.given import GivenMessage, GivenPart, rendered_conversation
+from sundog.ir.conversations.written import FROM, PART_ROLES
 from sundog.ir.templates.render import Scope
 from sundog.ir.templates.template import Template
+from sundog.ir.values.canonical import canonical_json
+from sundog.operators.base import HeldTemplate, PayloadForm
 
 
 def render_messages(conversation: Iterable[tuple[str, Template]], scope: Scope) -> tuple[Message, ...]:
@@ -39,6 +42,30 @@ def _part(given: GivenPart) -> MessagePart:
     if given.kind == "text":
         return TextPart(given.text)
     return UnreadPart(given.kind, given.text, given.detail)
+
+
+def payload_form(conversation: Iterable[tuple[str, Template]], options: Mapping[str, Any]) -> PayloadForm:
+    """Return the form of payloads with `messages` as `written_briefly` has them. `options` is the same for all rows.
+
+    The number of messages before a list that a template gives is known, and so is their place. Parts of a message are
+    left out: a picture is known by what it holds, wherever that came from.
+    """
+    said = list(conversation)
+    roles = [role for role, _ in said if role not in PART_ROLES]
+    fixed = {"options": canonical_json(dict(options)).decode("utf-8", "surrogatepass")}
+    if FROM not in roles:
+        fixed["roles"] = " ".join(roles)
+    held: list[HeldTemplate] = []
+    num_messages = 0
+    for at, (role, template) in enumerate(said):
+        if role == FROM:
+            break
+        if role in PART_ROLES:
+            continue
+        if at + 1 == len(said) or said[at + 1][0] not in PART_ROLES:
+            held.append(HeldTemplate(("messages", num_messages, 1), template, is_text=True))
+        num_messages += 1
+    return PayloadForm(fixed, tuple(held))
 
 
 def as_json(message: Message) -> dict[str, Any]:

@@ -28,12 +28,13 @@ from sundog.ir.values.normal_form import NoNormalForm, normal_form
 from sundog.operators.arguments import (
     Argument,
     check_secrets,
+    held_templates,
     redact_error,
     render_argument,
     reveal_argument,
     secret_places,
 )
-from sundog.operators.base import BoundCall, CallContext, Outcome, Traits
+from sundog.operators.base import BoundCall, CallContext, Outcome, PayloadForm, Traits
 from sundog.operators.edited_modules import resolve_as_written
 from sundog.operators.own_modules import digests_of
 
@@ -84,6 +85,7 @@ class PythonOperator:
                 max_concurrency=DEFAULT_THREADS,
                 is_limit_of_process=True,
                 reason="a function of the user's",
+                payload=PayloadForm({"call": spec.call}, held_templates(spec.args, "args")),
             )
         return Traits(
             Sharing.NEVER,

@@ -23,11 +23,12 @@ from sundog.ir.templates.template import Template
 from sundog.operators.arguments import (
     Argument,
     check_secrets,
+    held_templates,
     redact_error,
     render_argument,
     secret_places,
 )
-from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
+from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, PayloadForm, Traits
 from sundog.operators.http.answer import answer_value, body_text
 from sundog.operators.http.exchange import exchange, request_of
 from sundog.operators.http.faults import status_fault, transport_fault
@@ -104,7 +105,7 @@ class HTTPOperator:
         origin = origin_of(spec.url)
         if not spec.is_effect:
             says = f"{spec.method} reads" if spec.method in READS else f"{spec.method} without effect"
-            return Traits(Sharing.RUN, pool=origin, resource=origin, reason=says)
+            return Traits(Sharing.RUN, pool=origin, resource=origin, reason=says, payload=_payload_form(spec))
         return Traits(
             Sharing.NEVER,
             pool=origin,
@@ -199,6 +200,12 @@ class HTTPOperator:
             except BadAddress:
                 """A fault of its row, told by its call."""
         return []
+
+
+def _payload_form(spec: HTTPSpec) -> PayloadForm:
+    arguments = _arguments(spec)
+    body = held_templates({"json": arguments.pop("json")}, "request")
+    return PayloadForm({"method": spec.method}, (*held_templates(arguments, "request", is_text=True), *body))
 
 
 def _arguments(spec: HTTPSpec) -> dict[str, Any]:

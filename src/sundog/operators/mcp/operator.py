@@ -27,12 +27,13 @@ from sundog.ir.templates.template import Template
 from sundog.operators.arguments import (
     Argument,
     check_secrets,
+    held_templates,
     redact_error,
     render_argument,
     reveal_argument,
     secret_places,
 )
-from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, Traits
+from sundog.operators.base import BoundCall, CallContext, Finding, Inspection, Outcome, PayloadForm, Traits
 from sundog.operators.mcp.address import POOL_PREFIX, ServerAddress
 from sundog.operators.mcp.annotations import ToolAnnotationsTold, reach_of
 from sundog.operators.mcp.catalog import ListedTool
@@ -98,6 +99,7 @@ class MCPOperator:
             is_limit_of_process=spec.address.url is None,
             retries=0 if reach.is_effect else 2,
             reason=reach.reason,
+            payload=_payload_form(spec),
         )
 
     def address_of(self, spec: MCPSpec) -> str:
@@ -176,6 +178,10 @@ class MCPOperator:
 
     def tool_step(self, spec: MCPServerSpec, tool: ServerTool, *, effect: bool | None, trust: bool) -> dict[str, Any]:
         return tool_step(spec, tool, effect=effect, trust=trust)
+
+
+def _payload_form(spec: MCPSpec) -> PayloadForm:
+    return PayloadForm({"server": spec.address.pool, "tool": spec.tool}, held_templates(spec.arguments, "arguments"))
 
 
 def _mapping(arguments: Any) -> Any:

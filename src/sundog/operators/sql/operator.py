@@ -30,7 +30,16 @@ from sundog.operators.base import (
     Outcome,
     Traits,
 )
-from sundog.operators.sql.spec import SQLSpec, bind_spec, bound_text, check_spec, judgement_of, lookup_in, marked_for
+from sundog.operators.sql.spec import (
+    SQLSpec,
+    bind_spec,
+    bound_text,
+    check_spec,
+    judgement_of,
+    lookup_in,
+    marked_for,
+    payload_form_of,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -81,6 +90,7 @@ class SQLOperator:
                 reason=found.reason if spec.generated is not None else f"read-only: {found.reason}",
                 lookup=None if lookup is None else lookup.param,
                 files=files,
+                payload=payload_form_of(spec),
             )
         # A file takes one writer at a time: others would only wait for its lock.
         is_file = backend in FILE_BACKENDS

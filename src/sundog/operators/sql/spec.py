@@ -16,8 +16,9 @@ from sundog.errors import FlowError, OperatorError, suggest
 from sundog.ir.logical import OperatorSpec, templates_of
 from sundog.ir.templates.render import Scope, render_json
 from sundog.ir.templates.template import Template
-from sundog.operators.arguments import Argument, render_argument
-from sundog.operators.base import BoundCall
+from sundog.ir.values.canonical import canonical_json
+from sundog.operators.arguments import Argument, held_templates, render_argument
+from sundog.operators.base import BoundCall, PayloadForm
 
 if TYPE_CHECKING:
     from sqlalchemy import TextClause
@@ -87,6 +88,14 @@ def bind_spec(spec: SQLSpec, scope: Scope) -> BoundCall:
                 hint=f"give it a list: {{{{ [...] }}}}, or write in (:{name}) for a single value",
             )
     return BoundCall({"database": spec.database, "query": spec.query, "params": params, "max_rows": spec.max_rows})
+
+
+def payload_form_of(spec: SQLSpec) -> PayloadForm | None:
+    """Return the form of the payloads of a statement with parameters, None of a generated one."""
+    if spec.query is None:
+        return None
+    asked = canonical_json([spec.database, spec.query, spec.max_rows]).decode("utf-8", "surrogatepass")
+    return PayloadForm({"statement": asked}, held_templates(spec.params, "params"))
 
 
 def judgement_of(spec: SQLSpec) -> Judgement:
