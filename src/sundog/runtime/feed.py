@@ -60,6 +60,8 @@ class Feed:
         self.num_started = 0
         #: Each is set when a row has been committed.
         self.listeners: list[asyncio.Event] = []
+        #: Hears of a row that waits for a person's answer.
+        self.on_awaited: Callable[[RowRef], Awaitable[None]] | None = None
 
     def stop(self, reason: BaseException | None = None) -> None:
         """Start nothing more; rows in flight end when their running calls do. The first reason counts."""
@@ -106,6 +108,8 @@ class Feed:
         except AnswersAwaited as awaited:
             if awaited.said is not None:
                 await self._store.put_transcripts(self._run.run_id, ref, awaited.said)
+            if self.on_awaited is not None:
+                await self.on_awaited(ref)
             raise
         self._driver.workflow_left(self._run.workflow_id(ref))
         await self._store.put_row(self._run.run_id, ref, end.state, end.body, end.asked, end.said)

@@ -1,0 +1,326 @@
+"""The driver's side of a run on many machines: it starts cells, leases them the rows, and reads what they have done.
+
+Owns the lines to the cells and the books of leases. What is true is in the cells' logs: a part has ended once its rows
+are read from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from uuid import uuid4
+
+from sundog.cells.messages import CellEnded, CellLine, CellLost, CellNews, CellStarter, CellTask, CellWord, RowsAwaited
+from sundog.cells.messages import WorkPart
+from sundog.cluster.lease_events import (
+    BucketAdded,
+    CellBeat,
+    CellGone,
+    CellJoined,
+    ConfirmEnd,
+    DropPart,
+    LeaseAction,
+    LeaseEnded,
+    LeaseEvent,
+    LeasePart,
+    LeaseTimePassed,
+    PartKey,
+    PartSplit,
+    SplitPart,
+    StopCell,
+)
+from sundog.cluster.leases import LeaseBook
+from sundog.errors import RunError
+from sundog.runtime.figures.progress import Progress
+from sundog.store.segments.opened import StateCache
+
+TICK_S = 0.5
+READ_EVERY_S = 1.0
+MAX_STARTS = 3
+"""Cells at one place that end one after the other before one of them has ended a part."""
+END_S = 60.0
+"""A cell that was told to end has so long for it."""
+_COUNTED = (
+    "num_done num_failed num_dropped num_not_run num_asked num_asked_by_ended num_executed num_reused"
+    " num_prompt_tokens num_output_tokens"
+).split()
+
+
+class _Bucket:
+    """Where a bucket's rows lie, and the logs of those that are gone and held rows of it."""
+
+    def __init__(self, table: str, name: str, *, is_split: bool) -> None:
+        self.table = table
+        self.name = name
+        self.is_split = is_split
+        self.logs: list[str] = []
+
+
+class _Seat:
+    """The cell that is at a place, and its line."""
+
+    def __init__(self, place: int, name: str, line: CellLine) -> None:
+        self.place = place
+        self.name = name
+        self.line = line
+        self.progress = Progress()
+        self.parts: set[PartKey] = set()
+        self.has_ended_part = False
+        self.ended: CellEnded | None = None
+
+
+class CellHub:
+    """The cells of one run. `on_rows`: called after rows of cells have been read into the store."""
+
+    def __init__(
+        self, task: CellTask, starter: CellStarter, cache: StateCache, progress: Progress, on_rows: Callable[[], None]
+    ) -> None:
+        self._task = task
+        self._starter = starter
+        self._cache = cache
+        self._progress = progress
+        self._before = {name: getattr(progress, name) for name in _COUNTED}
+        self._gone_progress: list[Progress] = []
+        self._on_rows = on_rows
+        self._book = LeaseBook()
+        self._awake_s = 0.0
+        self._buckets: list[_Bucket] = []
+        self._num_open: defaultdict[str, int] = defaultdict(int)
+        self._num_awaiting: defaultdict[str, int] = defaultdict(int)
+        self._ended_parts: set[tuple[PartKey, int]] = set()
+        self._stops: dict[PartKey, int] = {}
+        self._seats: dict[str, _Seat] = {}
+        self._sealing: dict[str, asyncio.Task[None]] = {}
+        self._starts: defaultdict[int, int] = defaultdict(int)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._is_stopping = False
+        self._failure: BaseException | None = None
+        self._folder = f"{task.command}/{task.driver_epoch}"
+
+    # -- for feeds -------------------------------------------------------------------------------------------------
+
+    async def add_bucket(self, table: str, body: bytes, num_rows: int, *, is_split: bool) -> None:
+        """Keep a bucket's rows where all cells see them, and lease them."""
+        number = len(self._buckets)
+        bucket = _Bucket(table, f"{self._folder}/{number:06}.parquet", is_split=is_split)
+        self._buckets.append(bucket)
+        self._num_open[table] += num_rows
+        await asyncio.to_thread(self._cache.put_scratch, bucket.name, body)
+        key = PartKey(number, 0)
+        self._stops[key] = num_rows
+        self._handle(BucketAdded(self._awake_s, key, num_rows))
+
+    async def when_ended(self, table: str) -> int:
+        """Return once all buckets of a table have ended, or the run stops, with how many rows wait for a person."""
+        while self._num_open[table] and not (self._is_stopping and not self._seats):
+            self._changed.clear()
+            await self._changed.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._num_awaiting[table]
+
+    def stop(self, reason: BaseException | None = None) -> None:
+        """Have no row begin any more; the first reason counts."""
+        self._failure = self._failure or reason
+        if not self._is_stopping:
+            self._is_stopping = True
+            for seat in self._seats.values():
+                self._tell(seat, StopCell(seat.name))
+        self._changed.set()
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """Seal what cells of earlier drivers write to, and start cells. SundogError where none can be started."""
+        for name in await asyncio.to_thread(self._cache.logs_beside, self._task.command):
+            await asyncio.to_thread(self._cache.seal, name)
+        self._on_rows()
+        await asyncio.gather(*(self._start(place) for place in range(self._task.num_cells)))
+        self._spawn(self._tick())
+        self._spawn(self._read_often())
+
+    async def close(self) -> None:
+        """Let the cells end, read all that they have done, and drop the buckets."""
+        self._is_stopping = True
+        for seat in self._seats.values():
+            self._tell(seat, StopCell(seat.name))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_S):
+                while self._seats:
+                    self._changed.clear()
+                    await self._changed.wait()
+        for seat in list(self._seats.values()):
+            seat.line.end()
+            self._retire(seat)
+        await asyncio.gather(*self._sealing.values())
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._cache.drop_scratch, self._folder)
+        self._on_rows()
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        """Do something beside; a failure of it ends the run."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:
+                self.stop(error)
+
+        task = asyncio.ensure_future(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _start(self, place: int) -> None:
+        self._starts[place] += 1
+        name = f"cell-{place}-{uuid4().hex[:8]}"
+        line = await self._starter.start(self._task, place, name)
+        seat = self._seats[name] = _Seat(place, name, line)
+        self._handle(CellJoined(self._awake_s, name))
+        self._spawn(self._follow(seat))
+        if self._is_stopping:
+            self._tell(seat, StopCell(name))
+
+    async def _follow(self, seat: _Seat) -> None:
+        """Hear a cell until it has ended or is taken for dead, and put another one in its place."""
+        try:
+            while seat.name in self._seats and seat.ended is None:
+                await self._hear(seat, await seat.line.news())
+        except CellLost:
+            pass
+        if seat.name in self._seats:
+            self._handle(CellGone(self._awake_s, seat.name))
+        if seat.ended is not None and seat.ended.error is not None:
+            self.stop(seat.ended.error)
+        await self._sealing[seat.name]
+        if not self._is_stopping:
+            if not seat.has_ended_part and self._starts[seat.place] >= MAX_STARTS:
+                raise RunError(
+                    f"{MAX_STARTS} cells of the run have ended one after the other before they had done anything",
+                    hint="see their output in the logs of Ray; the same command continues the run",
+                )
+            await self._start(seat.place)
+
+    async def _hear(self, seat: _Seat, news: CellNews) -> None:
+        seat.progress = news.progress
+        self._count()
+        for said in news.says:
+            match said:
+                case LeaseEnded():
+                    await self._read([seat])
+                    self._part_ended(seat, said)
+                    self._handle(said, at=self._awake_s)
+                case PartSplit():
+                    self._split(said)
+                    self._handle(said, at=self._awake_s)
+                case RowsAwaited(table=table, row_ids=row_ids):
+                    self._num_awaiting[table] += len(row_ids)
+                case CellEnded():
+                    seat.ended = said
+                    return
+                case _:
+                    self._handle(said, at=self._awake_s)
+        self._handle(CellBeat(self._awake_s, seat.name, news.begun))
+
+    # -- books -----------------------------------------------------------------------------------------------------
+
+    def _handle(self, event: LeaseEvent, at: float | None = None) -> None:
+        """Tell the book what has happened, and do what it says."""
+        from dataclasses import replace
+
+        if at is not None:
+            event = replace(event, time_s=at)
+        actions = self._book.handle(event)
+        living = set(self._book.living_cells)
+        for seat in [seat for name, seat in self._seats.items() if name not in living]:
+            self._retire(seat)
+        for action in actions:
+            self._act(action)
+
+    def _act(self, action: LeaseAction) -> None:
+        match action:
+            case LeasePart():
+                seat = self._seats.get(action.cell)
+                if seat is not None:
+                    seat.parts.add(action.part)
+                    self._spawn(self._lease(seat, action))
+            case SplitPart(cell=cell) | ConfirmEnd(cell=cell) | DropPart(cell=cell) | StopCell(cell=cell):
+                seat = self._seats.get(cell)
+                if seat is not None:
+                    self._tell(seat, action)
+
+    async def _lease(self, seat: _Seat, lease: LeasePart) -> None:
+        """Tell a lease once the logs of those that held the rows before are sealed and read."""
+        bucket = self._buckets[lease.part.bucket]
+        logs = tuple(bucket.logs)
+        await asyncio.gather(*(self._sealing[log] for log in logs))
+        names = tuple(f"{self._task.command}.{log}" for log in logs)
+        await self._send(seat, (WorkPart(lease, bucket.table, bucket.name, bucket.is_split, names),))
+
+    def _part_ended(self, seat: _Seat, said: LeaseEnded) -> None:
+        seat.has_ended_part = True
+        self._starts[seat.place] = 1
+        key = (said.part, said.epoch)
+        if key in self._ended_parts or said.part not in seat.parts:
+            return
+        self._ended_parts.add(key)
+        seat.parts.discard(said.part)
+        self._num_open[self._buckets[said.part.bucket].table] -= said.stop - said.part.start
+        self._changed.set()
+
+    def _split(self, said: PartSplit) -> None:
+        stop = self._stops[said.part]
+        if said.at < stop:
+            self._stops[said.part] = said.at
+            self._stops[PartKey(said.part.bucket, said.at)] = stop
+
+    def _retire(self, seat: _Seat) -> None:
+        """Let a cell that is gone, or taken for dead, write nothing more, and take in what it has done."""
+        del self._seats[seat.name]
+        self._gone_progress.append(seat.progress)
+        for key in seat.parts:
+            logs = self._buckets[key.bucket].logs
+            if seat.name not in logs:
+                logs.append(seat.name)
+        self._sealing[seat.name] = asyncio.ensure_future(self._seal(seat))
+
+    async def _seal(self, seat: _Seat) -> None:
+        await asyncio.to_thread(self._cache.seal, f"{self._task.command}.{seat.name}")
+        self._on_rows()
+        self._changed.set()
+
+    # -- words and time --------------------------------------------------------------------------------------------
+
+    def _tell(self, seat: _Seat, word: CellWord) -> None:
+        self._spawn(self._send(seat, (word,)))
+
+    async def _send(self, seat: _Seat, words: tuple[CellWord, ...]) -> None:
+        with suppress(CellLost):  # whoever follows the cell sees that too
+            await seat.line.tell(words)
+
+    async def _tick(self) -> None:
+        """Let time pass for the book. A driver that was stopped itself hears its cells before it takes one for dead."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._awake_s += TICK_S
+            self._handle(LeaseTimePassed(self._awake_s))
+
+    async def _read_often(self) -> None:
+        while True:
+            await asyncio.sleep(READ_EVERY_S)
+            await self._read(list(self._seats.values()))
+
+    async def _read(self, seats: Iterable[_Seat]) -> None:
+        names = [f"{self._task.command}.{seat.name}" for seat in seats]
+        await asyncio.to_thread(self._cache.read, names)
+        self._on_rows()
+
+    def _count(self) -> None:
+        living = [seat.progress for seat in self._seats.values()]
+        for name in _COUNTED:
+            of_cells = sum(getattr(one, name) for one in (*self._gone_progress, *living))
+            setattr(self._progress, name, self._before[name] + of_cells)

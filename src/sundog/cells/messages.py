@@ -1,0 +1,129 @@
+"""The words between the driver of a run and its cells, beside those of `cluster.lease_events`.
+
+Owns their form: values that can be pickled. Never sends one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from sundog.cluster.lease_events import (
+    CellAsked,
+    ConfirmEnd,
+    DropPart,
+    LeaseEnded,
+    LeasePart,
+    PartKey,
+    PartSplit,
+    SplitPart,
+    StopCell,
+)
+from sundog.errors import SundogError
+from sundog.ir.physical import PhysicalPlan
+from sundog.ir.row_ids import RowId
+from sundog.runtime.figures.progress import Progress
+from sundog.runtime.run_options import RunOptions
+from sundog.store.runs import RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class CellTask:
+    """All that a cell has to know of its run before it starts."""
+
+    #: The URL of the state, which every machine sees.
+    state: str
+    #: The name of the driver's log, and its epoch there: a cell of an earlier driver does nothing.
+    command: str
+    driver_epoch: str
+    record: RunRecord
+    plan: PhysicalPlan
+    #: The folder in which the flow's files lie, the same on every machine.
+    base_dir: Path
+    #: Those of the run that count for a row.
+    options: RunOptions
+    #: The values of the environment that the flow names.
+    environment: Mapping[str, str]
+    num_cells: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkPart:
+    """Work on a part. The cell reads the logs of those that held rows of its bucket before it begins."""
+
+    lease: LeasePart
+    table: str
+    #: The name of the bucket's object.
+    object: str
+    #: The bucket has only a part of a group of equal prefix values.
+    is_split: bool
+    #: Logs of cells that are gone, sealed.
+    logs: tuple[str, ...] = ()
+
+
+CellWord = WorkPart | SplitPart | ConfirmEnd | DropPart | StopCell
+"""The words to a cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowsAwaited:
+    """Rows of a part have not ended, since a person has to answer first."""
+
+    table: str
+    row_ids: tuple[RowId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CellEnded:
+    """A cell has ended; nothing of what it did is missing from its log."""
+
+    #: The failure that ended it and has to end the run, None where it was told to end.
+    error: SundogError | None
+
+
+CellSays = CellAsked | PartSplit | LeaseEnded | RowsAwaited | CellEnded
+"""The words of a cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellNews:
+    """A cell lives: how it stands, and what has happened since its last news."""
+
+    #: As of CellBeat.
+    begun: tuple[tuple[PartKey, int, int], ...]
+    says: tuple[CellSays, ...]
+    progress: Progress
+    #: By engine or tool, what its calls took; other parts of a run hang their figures here.
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+
+class CellLost(Exception):
+    """Raised by a line to a cell where the cell is gone; caught by the driver's side, which puts another one in its
+    place."""
+
+
+class CellLine(Protocol):
+    """This class carries words to one cell and back. Its methods raise CellLost."""
+
+    async def tell(self, words: tuple[CellWord, ...]) -> None:
+        """Return once the cell has the words."""
+        ...
+
+    async def news(self) -> CellNews:
+        """Return the next news, which come once something happens, and after half a second at the latest."""
+        ...
+
+    def end(self) -> None:
+        """End the cell at once, if it is there still."""
+        ...
+
+
+class CellStarter(Protocol):
+    """This class starts cells on machines."""
+
+    async def start(self, task: CellTask, place: int, name: str) -> CellLine:
+        """Return the line to a new cell at a place in [0, num_cells), which does its task under a name that no other has.
+        SundogError where no cell can be started."""
+        ...
