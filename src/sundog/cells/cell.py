@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from sundog.cells.engine_shares import cell_plan
 from sundog.cells.held_parts import HeldPart, HeldParts
 from sundog.cells.mailbox import Mailbox
 from sundog.cells.messages import CellEnded, CellNews, CellSays, CellTask, CellWord, RowsAwaited, WorkPart
@@ -46,7 +47,7 @@ ROWS_AHEAD_OF_A_PLACE = 2
 class Cell:
     """One cell. `open_state`: gives the folder of a cache of the state at a URL."""
 
-    def __init__(self, task: CellTask, name: str, open_state: Callable[[str], Path]) -> None:
+    def __init__(self, task: CellTask, place: int, name: str, open_state: Callable[[str], Path]) -> None:
         self.log = f"{task.command}.{name}"
         self._task = task
         self._name = name
@@ -55,7 +56,8 @@ class Cell:
         self._words: Mailbox[CellWord] = Mailbox()
         self._parts = HeldParts()
         self._files: dict[str, BucketFile] = {}
-        plan = task.plan
+        self._operators = {step: OPERATORS.get(step)(task.base_dir) for step in _operators(task)}
+        plan = self._plan = cell_plan(task.plan, self._operators, place, task.num_cells)
         self._figures = RunFigures({engine_pool(block.name): block.options["model"] for block in plan.logical.engines})
         num_places = sum(number * options.max_concurrency for _, number, options in engine_limits(plan))
         self._rows_ahead = max(MIN_ROWS_AHEAD, ROWS_AHEAD_OF_A_PLACE * num_places)
@@ -104,10 +106,9 @@ class Cell:
         task, secrets = self._task, Secrets(self._task.environment)
         options = replace(task.options, state_dir=state_dir)
         folder = state_dir / "runs" / task.record.run_id / self._name
-        operators = {call: OPERATORS.get(call)(task.base_dir) for call in _operators(task)}
-        limits = RunLimits(task.plan, task.record, options, store)
+        limits = RunLimits(self._plan, task.record, options, store)
         run = WorkedRun(
-            task.plan, task.record, store, operators, secrets, options, folder, self._figures, limits
+            self._plan, task.record, store, self._operators, secrets, options, folder, self._figures, limits
         )
         store.open_writer()
         try:

@@ -10,10 +10,20 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from uuid import uuid4
 
-from sundog.cells.messages import CellEnded, CellLine, CellLost, CellNews, CellStarter, CellTask, CellWord, RowsAwaited
-from sundog.cells.messages import WorkPart
+from sundog.cells.messages import (
+    CellEnded,
+    CellLine,
+    CellLost,
+    CellNews,
+    CellStarter,
+    CellTask,
+    CellWord,
+    RowsAwaited,
+    WorkPart,
+)
 from sundog.cluster.lease_events import (
     BucketAdded,
     CellBeat,
@@ -33,6 +43,7 @@ from sundog.cluster.lease_events import (
 )
 from sundog.cluster.leases import LeaseBook
 from sundog.errors import RunError
+from sundog.runtime.feed import too_many_failures
 from sundog.runtime.figures.progress import Progress
 from sundog.store.segments.opened import StateCache
 
@@ -43,9 +54,17 @@ MAX_STARTS = 3
 END_S = 60.0
 """A cell that was told to end has so long for it."""
 _COUNTED = (
-    "num_done num_failed num_dropped num_not_run num_asked num_asked_by_ended num_executed num_reused"
-    " num_prompt_tokens num_output_tokens"
-).split()
+    "num_done",
+    "num_failed",
+    "num_dropped",
+    "num_not_run",
+    "num_asked",
+    "num_asked_by_ended",
+    "num_executed",
+    "num_reused",
+    "num_prompt_tokens",
+    "num_output_tokens",
+)
 
 
 class _Bucket:
@@ -69,13 +88,21 @@ class _Seat:
         self.parts: set[PartKey] = set()
         self.has_ended_part = False
         self.ended: CellEnded | None = None
+        self.is_gone = asyncio.Event()
 
 
 class CellHub:
-    """The cells of one run. `on_rows`: called after rows of cells have been read into the store."""
+    """The cells of one run. `on_rows`: called after rows of cells have been read into the store. `max_errors`: failed
+    rows that are allowed, None for any number."""
 
     def __init__(
-        self, task: CellTask, starter: CellStarter, cache: StateCache, progress: Progress, on_rows: Callable[[], None]
+        self,
+        task: CellTask,
+        starter: CellStarter,
+        cache: StateCache,
+        progress: Progress,
+        on_rows: Callable[[], None],
+        max_errors: int | None,
     ) -> None:
         self._task = task
         self._starter = starter
@@ -84,6 +111,7 @@ class CellHub:
         self._before = {name: getattr(progress, name) for name in _COUNTED}
         self._gone_progress: list[Progress] = []
         self._on_rows = on_rows
+        self._max_errors = max_errors
         self._book = LeaseBook()
         self._awake_s = 0.0
         self._buckets: list[_Bucket] = []
@@ -187,13 +215,18 @@ class CellHub:
 
     async def _follow(self, seat: _Seat) -> None:
         """Hear a cell until it has ended or is taken for dead, and put another one in its place."""
+        hearing = asyncio.ensure_future(self._hear_all(seat))
+        gone = asyncio.ensure_future(seat.is_gone.wait())
         try:
-            while seat.name in self._seats and seat.ended is None:
-                await self._hear(seat, await seat.line.news())
-        except CellLost:
-            pass
+            await asyncio.wait([hearing, gone], return_when=asyncio.FIRST_COMPLETED)
+            if hearing.done():
+                hearing.result()
+        finally:
+            hearing.cancel()
+            gone.cancel()
         if seat.name in self._seats:
             self._handle(CellGone(self._awake_s, seat.name))
+        seat.line.end()
         if seat.ended is not None and seat.ended.error is not None:
             self.stop(seat.ended.error)
         await self._sealing[seat.name]
@@ -204,6 +237,12 @@ class CellHub:
                     hint="see their output in the logs of Ray; the same command continues the run",
                 )
             await self._start(seat.place)
+
+    async def _hear_all(self, seat: _Seat) -> None:
+        """Hear a cell until it has ended, or its line is cut."""
+        with suppress(CellLost):
+            while seat.ended is None:
+                await self._hear(seat, await seat.line.news())
 
     async def _hear(self, seat: _Seat, news: CellNews) -> None:
         seat.progress = news.progress
@@ -230,8 +269,6 @@ class CellHub:
 
     def _handle(self, event: LeaseEvent, at: float | None = None) -> None:
         """Tell the book what has happened, and do what it says."""
-        from dataclasses import replace
-
         if at is not None:
             event = replace(event, time_s=at)
         actions = self._book.handle(event)
@@ -281,6 +318,7 @@ class CellHub:
     def _retire(self, seat: _Seat) -> None:
         """Let a cell that is gone, or taken for dead, write nothing more, and take in what it has done."""
         del self._seats[seat.name]
+        seat.is_gone.set()
         self._gone_progress.append(seat.progress)
         for key in seat.parts:
             logs = self._buckets[key.bucket].logs
@@ -324,3 +362,6 @@ class CellHub:
         for name in _COUNTED:
             of_cells = sum(getattr(one, name) for one in (*self._gone_progress, *living))
             setattr(self._progress, name, self._before[name] + of_cells)
+        num_failed = self._progress.num_failed
+        if self._max_errors is not None and num_failed > self._max_errors and not self._is_stopping:
+            self.stop(too_many_failures(num_failed, self._max_errors, self._task.record.run_id))

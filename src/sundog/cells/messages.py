@@ -124,6 +124,6 @@ class CellStarter(Protocol):
     """This class starts cells on machines."""
 
     async def start(self, task: CellTask, place: int, name: str) -> CellLine:
-        """Return the line to a new cell at a place in [0, num_cells), which does its task under a name that no other has.
-        SundogError where no cell can be started."""
+        """Return the line to a new cell at a place in [0, num_cells), which does its task under a name that no other
+        has. SundogError where no cell can be started."""
         ...

@@ -1,0 +1,88 @@
+"""The rows of a run, worked on by cells: an OpenWork for `runtime.run`.
+
+Owns the wiring of the driver's side. What it does is in the hub and its feeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from sundog.cells.hub import CellHub
+from sundog.cells.messages import CellStarter, CellTask
+from sundog.cells.remote_feed import RemoteFeed
+from sundog.errors import ConfigError
+from sundog.runtime.feed import OnRow
+from sundog.runtime.row_work import OpenWork, RowWork, WorkedRun
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """The cells of a run."""
+
+    #: 1 or more.
+    num_cells: int
+    #: The folder in which the flow's files lie on every machine.
+    base_dir: Path
+    #: The values of the environment that the flow names.
+    environment: Mapping[str, str]
+
+
+def cluster_work(starter: CellStarter, options: ClusterOptions) -> OpenWork:
+    """Return the means by which cells work on the rows of a run."""
+    return partial(_cluster_work, starter=starter, options=options)
+
+
+@asynccontextmanager
+async def _cluster_work(
+    run: WorkedRun, on_row: OnRow | None, *, starter: CellStarter, options: ClusterOptions
+) -> AsyncIterator[RowWork]:
+    """`on_row` hears of nothing: rows end elsewhere."""
+    assert on_row is None, "nobody streams the rows of a run on many machines"
+    cache = run.store.cache
+    if cache is None:
+        raise ConfigError(
+            "a run on many machines needs a state that all of them see",
+            hint="--state s3://bucket/folder, or file:///folder for a folder that all machines share",
+        )
+    command = run.record.command.hex()
+    # What this driver has changed comes before all that its cells do.
+    await run.store.write(awaits_log=True)
+    task = CellTask(
+        cache.url,
+        command,
+        cache.epoch(command),
+        run.record,
+        run.plan,
+        options.base_dir,
+        replace(run.options, outputs={}, max_errors=None),
+        options.environment,
+        options.num_cells,
+    )
+    feeds: dict[str, RemoteFeed] = {}
+
+    def tell_listeners() -> None:
+        for feed in feeds.values():
+            for changed in feed.listeners:
+                changed.set()
+
+    hub = CellHub(task, starter, cache, run.figures.progress, tell_listeners, run.options.max_errors)
+    num_rows: Callable[[], int | None] = lambda: run.figures.progress.num_rows  # noqa: E731
+    for table in run.plan.tables:
+        feeds[table.name] = RemoteFeed(table.name, run.record.run_id, run.store, hub, options.num_cells, num_rows)
+    try:
+        await hub.begin()
+        yield RowWork(feeds, lambda table, number: None)
+    finally:
+        await hub.close()
+        _recount(run)
+
+
+def _recount(run: WorkedRun) -> None:
+    """Count the rows as they are in the store: cells may have told of some that another one ran again."""
+    counts, progress = run.store.count_states(run.record.run_id), run.figures.progress
+    progress.num_done, progress.num_failed = counts["done"], counts["failed"]
+    progress.num_dropped, progress.num_not_run = counts["dropped"], counts["not_run"]
