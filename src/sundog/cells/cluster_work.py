@@ -5,7 +5,7 @@ Owns the wiring of the driver's side. What it does is in the hub and its feeds.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,8 +15,11 @@ from sundog.cells.hub import CellHub
 from sundog.cells.messages import CellStarter, CellTask
 from sundog.cells.remote_feed import RemoteFeed
 from sundog.errors import ConfigError
+from sundog.ir.physical import PhysicalPlan
+from sundog.ir.values.canonical import canonical_json, describe_value
 from sundog.runtime.feed import OnRow
 from sundog.runtime.row_work import OpenWork, RowWork, WorkedRun
+from sundog.secrets import PATTERN
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class ClusterOptions:
     num_cells: int
     #: The folder in which the flow's files lie on every machine.
     base_dir: Path
-    #: The values of the environment that the flow names.
+    #: The environment of the driver: cells have those values of it that the flow names.
     environment: Mapping[str, str]
 
 
@@ -59,10 +62,13 @@ async def _cluster_work(
         run.plan,
         options.base_dir,
         replace(run.options, outputs={}, max_errors=None),
-        options.environment,
+        named_in(run.plan, options.environment),
         options.num_cells,
     )
     feeds: dict[str, RemoteFeed] = {}
+
+    def num_rows() -> int | None:
+        return run.figures.progress.num_rows
 
     def tell_listeners() -> None:
         for feed in feeds.values():
@@ -70,7 +76,6 @@ async def _cluster_work(
                 changed.set()
 
     hub = CellHub(task, starter, cache, run.figures.progress, tell_listeners, run.options.max_errors)
-    num_rows: Callable[[], int | None] = lambda: run.figures.progress.num_rows  # noqa: E731
     for table in run.plan.tables:
         feeds[table.name] = RemoteFeed(table.name, run.record.run_id, run.store, hub, options.num_cells, num_rows)
     try:
@@ -79,6 +84,12 @@ async def _cluster_work(
     finally:
         await hub.close()
         _recount(run)
+
+
+def named_in(plan: PhysicalPlan, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of an environment that a plan names as `${env:NAME}`."""
+    text = canonical_json(describe_value(plan.written)).decode()
+    return {name: environment[name] for name in PATTERN.findall(text) if name in environment}
 
 
 def _recount(run: WorkedRun) -> None:
