@@ -68,7 +68,7 @@ _COUNTED = (
 
 
 class _Bucket:
-    """Where a bucket's rows lie, and the logs of those that are gone and held rows of it."""
+    """A bucket: the object with its rows, and the logs of those that are gone and held some of them."""
 
     def __init__(self, table: str, name: str, *, is_split: bool) -> None:
         self.table = table
@@ -128,8 +128,6 @@ class CellHub:
         self._failure: BaseException | None = None
         self._folder = f"{task.command}/{task.driver_epoch}"
 
-    # -- for feeds -------------------------------------------------------------------------------------------------
-
     async def add_bucket(self, table: str, body: bytes, num_rows: int, *, is_split: bool) -> None:
         """Keep a bucket's rows where all cells see them, and lease them."""
         number = len(self._buckets)
@@ -158,8 +156,6 @@ class CellHub:
             for seat in self._seats.values():
                 self._tell(seat, StopCell(seat.name))
         self._changed.set()
-
-    # -- life ------------------------------------------------------------------------------------------------------
 
     async def begin(self) -> None:
         """Seal what cells of earlier drivers write to, and start cells. SundogError where none can be started."""
@@ -265,8 +261,6 @@ class CellHub:
                     self._handle(said, at=self._awake_s)
         self._handle(CellBeat(self._awake_s, seat.name, news.begun))
 
-    # -- books -----------------------------------------------------------------------------------------------------
-
     def _handle(self, event: LeaseEvent, at: float | None = None) -> None:
         """Tell the book what has happened, and do what it says."""
         if at is not None:
@@ -330,8 +324,6 @@ class CellHub:
         await asyncio.to_thread(self._cache.seal, f"{self._task.command}.{seat.name}")
         self._on_rows()
         self._changed.set()
-
-    # -- words and time --------------------------------------------------------------------------------------------
 
     def _tell(self, seat: _Seat, word: CellWord) -> None:
         self._spawn(self._send(seat, (word,)))

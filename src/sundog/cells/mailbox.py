@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """What was put, in its order, until it is taken."""
+    """Items in the order in which they were put, until they are taken."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
