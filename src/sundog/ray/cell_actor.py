@@ -1,0 +1,154 @@
+"""A cell as a Ray actor, and the line to it.
+
+Owns what crosses between processes. What a cell does is in `sundog.cells`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from sundog import __version__
+from sundog.cells.cell import Cell
+from sundog.cells.messages import CellLine, CellLost, CellNews, CellTask, CellWord
+from sundog.config import read_config
+from sundog.errors import ConfigError, RunError, SundogError
+from sundog.execution.calls.guard import run_loop
+from sundog.store.segments.storage import ObjectStorage
+
+START_S = 120.0
+"""A cell that has not begun after so long has no room on the cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The versions of a process, which have to be those of the driver."""
+
+    sundog: str = __version__
+    python: str = platform.python_version()
+    ray: str = ray.__version__
+
+    def __str__(self) -> str:
+        return f"sundog {self.sundog}, Python {self.python}, Ray {self.ray}"
+
+
+class CellActor:
+    """One cell, in a thread with a loop of its own: a cell that is busy is heard all the same."""
+
+    def __init__(self) -> None:
+        self._cell: Cell | None = None
+
+    async def check(self, task: CellTask, probe: str) -> tuple[Installed, SundogError | None]:
+        """Return what is installed here, and why no cell can work here, None where one can. `probe`: the name of an
+        object that the driver has put into the state."""
+        return Installed(), await asyncio.to_thread(_obstacle, task, probe)
+
+    async def begin(self, task: CellTask, place: int, name: str) -> None:
+        """Start the cell."""
+        cell = self._cell = Cell(task, place, name, lambda url: read_config(url).state_dir)
+        threading.Thread(target=lambda: run_loop(cell.run()), name=name, daemon=True).start()
+
+    async def hear(self, words: tuple[CellWord, ...]) -> None:
+        """Take words from the driver."""
+        assert self._cell is not None, "it has begun"
+        self._cell.hear(words)
+
+    async def news(self) -> CellNews:
+        """Return the cell's next news."""
+        assert self._cell is not None, "it has begun"
+        return await self._cell.news()
+
+
+class RayLine:
+    """The line to a cell in an actor."""
+
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+
+    async def tell(self, words: tuple[CellWord, ...]) -> None:
+        """Return once the cell has the words; CellLost where it is gone."""
+        try:
+            await self.actor.hear.remote(words)
+        except RayError as error:
+            raise CellLost from error
+
+    async def news(self) -> CellNews:
+        """Return the next news; CellLost where the cell is gone."""
+        try:
+            news: CellNews = await self.actor.news.remote()
+        except RayError as error:
+            raise CellLost from error
+        return news
+
+    def end(self) -> None:
+        """End the actor's process."""
+        ray.kill(self.actor)
+
+
+class RayCells:
+    """Starts cells as actors, spread over the nodes."""
+
+    def __init__(self, probe: str) -> None:
+        """`probe`: the name of an object that the driver has put into the state."""
+        self._probe = probe
+        self._class: Any = ray.remote(CellActor)
+
+    async def start(self, task: CellTask, place: int, name: str) -> CellLine:
+        """Return the line to a new cell. ConfigError where no cell can work on the cluster's machines, RunError where
+        none can be started."""
+        # A cell that is gone is no more: another one, under another name, takes its place.
+        actor = self._class.options(
+            name=f"{task.record.run_id}/{name}",
+            num_cpus=1,
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+        ).remote()
+        try:
+            async with asyncio.timeout(START_S):
+                installed, obstacle = await actor.check.remote(task, self._probe)
+                if installed != Installed():
+                    raise ConfigError(
+                        f"a node of the cluster has {installed}, this process {Installed()}",
+                        hint="install the same versions on all nodes, as by one image",
+                    )
+                if obstacle is not None:
+                    raise obstacle
+                await actor.begin.remote(task, place, name)
+        except TimeoutError as error:
+            ray.kill(actor)
+            raise RunError(
+                f"the cluster gave no place to a cell in {START_S:.0f} s",
+                hint=f"each of the {task.num_cells} cells needs one CPU: take fewer with --cells, or add nodes",
+            ) from error
+        except RayError as error:
+            raise RunError(f"a cell could not be started: {error}", hint="see the logs of Ray") from error
+        except SundogError:
+            ray.kill(actor)
+            raise
+        return RayLine(actor)
+
+
+def _obstacle(task: CellTask, probe: str) -> SundogError | None:
+    """Return why no cell of a task can work on this machine."""
+    try:
+        if ObjectStorage(task.state).read(probe) is None:
+            return ConfigError(
+                f"the machine {platform.node()} does not see the state {task.state}",
+                hint="use a folder that all machines share, or storage: --state s3://bucket/folder",
+            )
+        if not Path(task.base_dir).is_dir():
+            return ConfigError(
+                f"the machine {platform.node()} has no folder {task.base_dir}, in which the flow's files lie",
+                hint="put it there, or submit the run as a job: --address http://HEAD:8265",
+            )
+    except SundogError as error:
+        return error
+    return None

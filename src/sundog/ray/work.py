@@ -1,0 +1,71 @@
+"""The rows of a run, worked on by a Ray cluster.
+
+Owns how a run connects to a cluster, and the number of its cells.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from math import ceil
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import ray
+
+from sundog.cells.cluster_work import ClusterOptions, cluster_work
+from sundog.deployment import engine_limits
+from sundog.ir.physical import PhysicalPlan
+from sundog.ray.cell_actor import RayCells
+from sundog.ray.options import RayOptions
+from sundog.runtime.feed import OnRow
+from sundog.runtime.row_work import OpenWork, RowWork, WorkedRun
+
+REPLICAS_OF_A_CELL = 25
+"""One process feeds so many engines: benchmarks of the coordinator are behind the number."""
+
+
+def ray_work(options: RayOptions, base_dir: Path) -> OpenWork:
+    """Return the means by which a Ray cluster works on the rows of a run. `base_dir`: the folder of the flow's files,
+    which lies at the same path on every node."""
+    return partial(_ray_work, options=options, base_dir=base_dir.absolute())
+
+
+@asynccontextmanager
+async def _ray_work(
+    run: WorkedRun, on_row: OnRow | None, *, options: RayOptions, base_dir: Path
+) -> AsyncIterator[RowWork]:
+    connected_here = not ray.is_initialized()
+    if connected_here:
+        ray.init(address=options.address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+    cache = run.store.cache
+    assert cache is not None, "the state lies at a URL"
+    probe = f"probes/{uuid4().hex}"
+    cache.put_scratch(probe, b"seen by all")
+    num_cells = options.num_cells or default_cells(run.plan, _num_nodes())
+    cells = ClusterOptions(num_cells, base_dir, dict(os.environ))
+    try:
+        async with cluster_work(RayCells(f"scratch/{probe}"), cells)(run, on_row) as work:
+            yield work
+    finally:
+        cache.drop_scratch("probes")
+        if connected_here:
+            ray.shutdown()
+
+
+def _num_nodes() -> int:
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # it has no types
+    return sum(bool(node["Alive"]) for node in nodes)
+
+
+def default_cells(plan: PhysicalPlan, num_nodes: int) -> int:
+    """Return how many cells a run has where its user says nothing: one for each node, and for every 25 replicas of an
+    engine, and never more than an engine takes calls at once."""
+    limits = list(engine_limits(plan))
+    num_replicas = sum(number for _, number, _ in limits)
+    num_places = [number * engine.max_concurrency for _, number, engine in limits]
+    return max(1, min([max(num_nodes, ceil(num_replicas / REPLICAS_OF_A_CELL)), *num_places]))
