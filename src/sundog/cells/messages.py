@@ -42,7 +42,7 @@ class CellTask:
     plan: PhysicalPlan
     #: The folder in which the flow's files lie, the same on every machine.
     base_dir: Path
-    #: Those of the run that count for a row.
+    #: The options of the run that count for a row.
     options: RunOptions
     #: The values of the environment that the flow names.
     environment: Mapping[str, str]
