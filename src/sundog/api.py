@@ -25,6 +25,7 @@ from sundog.result.notebook import NotebookText, Page
 from sundog.result.run_result import Result, Row
 from sundog.result.simulation import Simulation
 from sundog.runtime.drive import Drive, ended_rows
+from sundog.runtime.rows.outputs import Output
 from sundog.runtime.rows.row_choice import RowChoice
 from sundog.runtime.run import Run
 from sundog.runtime.run_options import RunOptions
@@ -80,7 +81,8 @@ class PlanOptions(TypedDict, total=False):
 class Options(PlanOptions, total=False):
     """These options say how to run, as those of `sundog run` do."""
 
-    #: A path, or one for each result (and any other table) of a flow with tables.
+    #: A path, or one for each result (and any other table) of a flow with tables. Text that ends with a slash is a
+    #: folder of parts, here or at a URL.
     output: str | Path | Mapping[str, str | Path] | None
     fresh: bool
     max_errors: int | None
@@ -312,8 +314,8 @@ def _plan_choices(options: PlanOptions) -> PlanChoices:
     )
 
 
-def _outputs(options: Options, plan: LogicalPlan) -> dict[str, Path]:
-    """Return the paths of files by table."""
+def _outputs(options: Options, plan: LogicalPlan) -> dict[str, Output]:
+    """Return the outputs by table."""
     output = options.get("output")
     written = [] if output is None else [output] if isinstance(output, str | Path) else list(output.items())
     return outputs_named(plan, written)

@@ -31,6 +31,7 @@ from sundog.runtime.rows.outputs import (
 )
 
 SUFFIXES = ".csv, .duckdb, .json, .jsonl, .ndjson, .parquet"
+IN_FOLDER = "name a file in it: {folder}/dir.csv/rows.parquet, or write {folder}/dir.csv/ for a folder of parts"
 FORMATS = ["csv", "json", "jsonl", "parquet"]
 ROWS: list[dict[str, Any]] = [
     {"id": 1, "text": "plain", "more": {"z": 1, "a": [1, "x"]}},
@@ -369,7 +370,7 @@ def test_a_file_that_another_writer_has_just_finished_is_left_alone(
         ("gone/out.csv", "the folder of the output is not there: {folder}/gone\n  mkdir -p {folder}/gone"),
         ("~/out.csv", "the folder of the output is not there: {folder}/~\n  mkdir -p {folder}/~"),
         ("x" * 240 + ".csv", "the name of the output is too long: " + "x" * 40 + "...\n  name a shorter one"),
-        ("dir.csv", "the output {folder}/dir.csv is a folder\n  name a file in it: {folder}/dir.csv/rows.parquet"),
+        ("dir.csv", f"the output {{folder}}/dir.csv is a folder\n  {IN_FOLDER}"),
     ],
 )  # fmt: skip
 def test_bad_output_paths(tmp_path: Path, name: str, message: str) -> None:

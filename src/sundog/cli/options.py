@@ -77,8 +77,8 @@ Outputs = Annotated[
     list[str],
     typer.Option(
         metavar="[TABLE=]PATH",
-        help="Result: .csv, .json, .jsonl, .parquet, .duckdb#table; - for JSON lines on stdout. Of a flow with several "
-        "results: TABLE=PATH, repeated.",
+        help="Result: .csv, .json, .jsonl, .parquet, .duckdb#table; folder/ or s3://bucket/folder/ for parts; - for "
+        "JSON lines on stdout. Of a flow with several results: TABLE=PATH, repeated.",
         show_default=False,
     ),
 ]

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sundog.display import Display
     from sundog.ir.logical import LogicalPlan
     from sundog.runtime.figures.report import Report
+    from sundog.runtime.rows.outputs import Output
     from sundog.runtime.run import Run
     from sundog.session.session import Session
 
@@ -113,18 +114,18 @@ def run(
         raise typer.Exit(_run(session, opened, printed, is_quiet=quiet, is_json=as_json, allowed=allowed))
 
 
-def files_of(plan: LogicalPlan, written: list[str]) -> tuple[dict[str, Path], str | None]:
-    """Return the files that are written, by table, and the table whose rows go to stdout, None where none does;
-    ConfigError where stdout is closed, or two tables go there."""
+def files_of(plan: LogicalPlan, written: list[str]) -> tuple[dict[str, Output], str | None]:
+    """Return the files and folders that are written, by table, and the table whose rows go to stdout, None where none
+    does; ConfigError where stdout is closed, or two tables go there."""
     from sundog.session.output_names import outputs_named
 
     outputs = outputs_named(plan, written)
-    printed = [table for table, path in outputs.items() if path == STDOUT]
+    printed = [table for table, output in outputs.items() if output == STDOUT]
     if len(printed) > 1:
         raise ConfigError("two tables cannot both go to stdout", hint=f"name a file: --output {printed[1]}=rows.jsonl")
     if printed:
         require_stdout()
-    return {table: path for table, path in outputs.items() if path != STDOUT}, next(iter(printed), None)
+    return {table: output for table, output in outputs.items() if output != STDOUT}, next(iter(printed), None)
 
 
 def _run(

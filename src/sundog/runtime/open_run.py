@@ -18,6 +18,7 @@ from sundog.ir.values.canonical import canonical_json, describe_value
 from sundog.operators.base import ModularOperator, Operator
 from sundog.private_files import make_private_folder, open_private
 from sundog.runtime.row_work import OpenWork
+from sundog.runtime.rows.outputs import output_identity
 from sundog.runtime.run import Run
 from sundog.runtime.run_identity import OpenInputs, RunCommand, select_run
 from sundog.runtime.run_options import RunOptions
@@ -44,7 +45,7 @@ def open_run(
     store = Store(options.state_dir)
     try:
         runs = RunList(store, options.state_dir)
-        output = ", ".join(str(path.resolve()) for path in options.outputs.values())
+        outputs = {table: output_identity(output) for table, output in options.outputs.items()}
         plan_parts = replace(plan.written, engines=(), workers=(), objective="")
         effects, modules = _effects_and_modules(plan, operators)
         command = RunCommand(
@@ -52,10 +53,10 @@ def open_run(
                 "plan": describe_value(plan_parts),
                 "engines": identities(plan),
                 "inputs": inputs,
-                "outputs": {table: str(path.resolve()) for table, path in options.outputs.items()},
+                "outputs": outputs,
             },
             plan.logical.name,
-            output,
+            ", ".join(outputs.values()),
             effects,
             modules,
             is_fresh=options.is_fresh,

@@ -29,7 +29,8 @@ from sundog.runtime.figures.run_figures import RunFigures
 from sundog.runtime.limits import RunLimits
 from sundog.runtime.preflight.inspection import PlanFinding
 from sundog.runtime.row_work import OpenWork, RowWork, WorkedRun
-from sundog.runtime.rows.outputs import write_errors, write_output
+from sundog.runtime.rows.folders.output_folder import PartOwner
+from sundog.runtime.rows.outputs import write_errors, write_result
 from sundog.runtime.run_identity import SelectedRun
 from sundog.runtime.run_options import RunOptions
 from sundog.runtime.tables.course import OnNote, TableCourse, unheard
@@ -153,12 +154,13 @@ class Run:
         run_id, outputs = self.record.run_id, self._options.outputs
         told = tuple(self._told_pairs())
         warnings = (*map(str, self.findings), *self._notes(), *(text for one in told for text in one.warnings))
-        for name, path in outputs.items():
+        for name, output in outputs.items():
             columns = [column for column, _ in self.plan.logical.table(name).outputs]
-            warnings += write_output(path, columns, partial(self._store.rows, run_id, name, "done"))
+            rows = partial(self._store.rows, run_id, name, "done")
+            warnings += write_result(output, PartOwner(run_id, name), columns, rows)
         errors = self._write_errors()
         written = Written(
-            tuple(outputs.values()), errors, warnings, (*(one.note for one in told), *self._limits.notes())
+            tuple(map(str, outputs.values())), errors, warnings, (*(one.note for one in told), *self._limits.notes())
         )
         return read_report(self._store, run_id, self.plan, written, self._figures, busy_s=self.record.busy_s + busy_s)
 
@@ -181,7 +183,7 @@ class Run:
             found = (kept_told(name, self.folder / "tables") for name in tables)
             yield from (one for one in found if one is not None)
 
-    def _write_errors(self) -> Path | None:
+    def _write_errors(self) -> Path | str | None:
         """Write the errors file beside the first output: it is there when rows failed, gone when none did."""
         first = next(iter(self._options.outputs.values()), None)
         return None if first is None else write_errors(first, self.failures())

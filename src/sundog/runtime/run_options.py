@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sundog.runtime.rows.outputs import Output
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """The options of a run."""
 
     state_dir: Path
-    #: Files by table; the rows of tables without one are kept in the store only.
-    outputs: Mapping[str, Path] = field(default_factory=dict)
+    #: Files, and folders of parts, by table; the rows of tables without one are kept in the store only.
+    outputs: Mapping[str, Output] = field(default_factory=dict)
     is_fresh: bool = False
     #: Failed rows that are still allowed, None for any number.
     max_errors: int | None = None

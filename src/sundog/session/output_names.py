@@ -1,4 +1,4 @@
-"""The files of a run, by the tables whose rows they hold.
+"""The outputs of a run, by the tables whose rows they hold.
 
 Owns the reading of what a user wrote: one path, or a path for each of several tables. Never looks at a file.
 """
@@ -10,21 +10,22 @@ from pathlib import Path
 
 from sundog.errors import ConfigError, suggest
 from sundog.ir.logical import LogicalPlan
+from sundog.runtime.rows.outputs import Output, output_meant
 
 Named = tuple[str, str | Path]
 """A table and its path."""
 
 
-def outputs_named(plan: LogicalPlan, written: Sequence[str | Path | Named]) -> dict[str, Path]:
-    """Return the paths by table. A path without a name is that of the flow's only result. ConfigError for a table that
-    is not there or has two paths, and for a path that may be that of several."""
-    found: dict[str, Path] = {}
+def outputs_named(plan: LogicalPlan, written: Sequence[str | Path | Named]) -> dict[str, Output]:
+    """Return the outputs by table. A path without a name is that of the flow's only result. ConfigError for a table
+    that is not there or has two paths, and for a path that may be that of several."""
+    found: dict[str, Output] = {}
     for one in written:
         table, path = _named(plan, one)
         if table in found:
             named = f"the table '{table}'" if table else "the result"
             raise ConfigError(f"{named} has two outputs: {found[table]} and {path}", hint="leave one of them away")
-        found[table] = Path(path)
+        found[table] = output_meant(path)
     return found
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sundog.config import Config
-from sundog.errors import ConfigError
+from sundog.errors import ConfigError, StoreError
 from sundog.ir.logical import LogicalPlan, steps_of
 from sundog.ir.physical import PhysicalPlan
 from sundog.operators.base import OPERATORS, Operator
@@ -60,12 +60,12 @@ class Session:
     @contextmanager
     def open_run(self, options: RunOptions, open_work: OpenWork | None = None) -> Iterator[Run]:
         """Yield the run that is meant, locked while open, and looked at; InputError for columns that are not there,
-        ConfigError where no row can succeed. `open_work`: the means by which its rows are worked on, None for this
-        process."""
+        ConfigError where no row can succeed, or an output cannot be written. `open_work`: the means by which its rows
+        are worked on, None for this process."""
         from sundog.runtime.local_work import local_work
         from sundog.runtime.open_run import keep_plan, open_run
         from sundog.runtime.preflight.distinct_files import check_distinct
-        from sundog.runtime.rows.outputs import check_output_paths
+        from sundog.runtime.rows.outputs import check_output_folders, check_output_paths
 
         check_output_paths(options.outputs)
         for output in options.outputs.values():
@@ -80,13 +80,15 @@ class Session:
         ):
             if run.is_new and self._lists is not None:
                 self._lists.keep(run.folder)
-            if not run.is_finished:
-                run.findings = self.inspect(run.inputs)
-                try:
+            try:
+                check_output_folders(options.outputs, run.record.run_id)
+                if not run.is_finished:
+                    run.findings = self.inspect(run.inputs)
                     refuse(run.findings)
-                except ConfigError:
-                    run.discard()
-                    raise
+            except (ConfigError, StoreError):
+                run.discard()
+                raise
+            if not run.is_finished:
                 keep_plan(run)
             yield run
 

@@ -27,7 +27,7 @@ def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
 def test_what_is_no_storage_is_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Path] = []
     monkeypatch.setattr(storage, "make_private_folder", made.append)
-    with pytest.raises(ConfigError, match="no state can be kept at"):
+    with pytest.raises(ConfigError, match="nothing can be kept at"):
         ObjectStorage(url)
     assert not made
 

@@ -34,7 +34,7 @@ class Report:
     busy_s: float
     #: In plan order.
     nodes: tuple[NodeTotals, ...]
-    #: The files of rows that were written.
+    #: The files and folders of rows that were written.
     outputs: tuple[str, ...]
     errors: str | None
     #: The things that the reader should know of the output, and those seen before the first call.
@@ -148,9 +148,9 @@ def _wrong_uses(count: int) -> str:
 class Written:
     """The files of a run that has ended, and what the reader should know of them."""
 
-    outputs: tuple[Path, ...]
+    outputs: tuple[str, ...]
     #: None where no row failed.
-    errors: Path | None
+    errors: Path | str | None
     warnings: tuple[str, ...]
     #: As of the report.
     notes: tuple[str, ...]
@@ -187,7 +187,7 @@ def read_report(
         num_not_run=rows["not_run"],
         busy_s=busy_s,
         nodes=tuple(totals.get(name, NodeTotals(name)) for name in names),
-        outputs=tuple(map(str, written.outputs)),
+        outputs=written.outputs,
         errors=None if written.errors is None else str(written.errors),
         warnings=written.warnings + figures.warnings(),
         notes=written.notes,

@@ -15,20 +15,33 @@ from pathlib import Path
 
 from sundog.errors import ConfigError
 from sundog.ir.logical import InputSource
-from sundog.runtime.rows.outputs import errors_path, target_of
+from sundog.runtime.rows.folders.output_folder import OutputFolder
+from sundog.runtime.rows.outputs import Output, errors_path, target_of
 
 _QUOTED = re.compile(r"'((?:[^']|'')+)'")
 
 
-def check_distinct(output: Path, inputs: Sequence[InputSource], base_dir: Path, others: Mapping[Path, str]) -> None:
+def check_distinct(output: Output, inputs: Sequence[InputSource], base_dir: Path, others: Mapping[Path, str]) -> None:
     """Raise ConfigError where the output, or its errors file, is a file that the run reads, or would be one next time.
     `others`: files that no input names, and what each is, as "the flow"."""
-    written = {target_of(output).file: "the output", errors_path(output): "the errors file of the output"}
-    for path, role in written.items():
+    for path, role in _written(output).items():
         for read, what in others.items():
             _refuse_same(path, role, read, what)
         for source in inputs:
             _check_input(path, role, source, base_dir)
+
+
+def _written(output: Output) -> dict[Path, str]:
+    """Return the files that are written, and what each is; of a folder, those that it always has. None at a URL."""
+    if not isinstance(output, OutputFolder):
+        return {target_of(output).file: "the output", errors_path(output): "the errors file of the output"}
+    if output.path is None:
+        return {}
+    from sundog.runtime.rows.folders.manifest import MANIFEST, PARTS_ERRORS, part_name
+
+    part = part_name(0, "run", "0" * 64, output.format)
+    names = {part: "a part", MANIFEST: "the manifest", PARTS_ERRORS: "the errors file"}
+    return {output.path / name: f"{what} of the output" for name, what in names.items()}
 
 
 def _check_input(path: Path, role: str, source: InputSource, base_dir: Path) -> None:

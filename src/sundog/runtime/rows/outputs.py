@@ -1,6 +1,7 @@
 """The files a run leaves: its rows, and its failures beside them.
 
-Owns formats and names of the output. A file appears whole or not at all, and the same rows give the same bytes.
+Owns formats and names of the output. A file appears whole or not at all, and the same rows give the same bytes. Outputs
+that are folders of parts are `folders`'.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from typing import Any, BinaryIO, Literal
 from pydantic_core import to_json
 
 from sundog.errors import ConfigError, suggest
+from sundog.runtime.rows.folders.output_folder import OutputFolder, PartOwner, folder_of
+from sundog.runtime.rows.formats.json_file import write_json, write_jsonl
 from sundog.runtime.rows.formats.stored_rows import SizedRow, StoredRows, parsed
 from sundog.runtime.rows.whole_file import told_failures, whole_file
 
+Output = Path | OutputFolder
+"""A file that is written whole, or a folder of parts."""
 OutputFormat = Literal["csv", "duckdb", "json", "jsonl", "parquet"]
 SUFFIXES: dict[str, OutputFormat] = {
     ".csv": "csv",
@@ -42,6 +47,17 @@ class Target:
     table: str | None = None
 
 
+def output_meant(written: str | Path) -> Output:
+    """Return what a user means: a folder of parts where the text ends with a slash, else a file. ConfigError for a URL
+    without that slash."""
+    return folder_of(written) or Path(written) if isinstance(written, str) else written
+
+
+def output_identity(output: Output) -> str:
+    """Return a text that is the same for the same output, whatever the working folder."""
+    return output.identity if isinstance(output, OutputFolder) else str(output.resolve())
+
+
 def target_of(path: Path) -> Target:
     """Return the meaning of a path: `out.parquet` is a file, `out.duckdb#answers` a table in one; ConfigError for
     anything else."""
@@ -55,39 +71,82 @@ def target_of(path: Path) -> Target:
     return Target(file, "duckdb", table) if is_database else Target(path, _format_of(path))
 
 
-def check_output_paths(outputs: Mapping[str, Path]) -> None:
-    """Say now what would go wrong at the end; ConfigError, also where two tables would go into one file."""
+def check_output_paths(outputs: Mapping[str, Output]) -> None:
+    """Say now what would go wrong at the end; ConfigError, also where two tables would go into one file or folder."""
     targets: dict[tuple[str, str | None], str] = {}
-    for name, path in outputs.items():
-        check_output_path(path)
-        target = target_of(path)
-        other = targets.setdefault((os.path.realpath(target.file), target.table), name)
+    for name, output in outputs.items():
+        if isinstance(output, OutputFolder):
+            _check_folder(output)
+            place: tuple[str, str | None] = (output.identity, None)
+        else:
+            check_output_path(output)
+            target = target_of(output)
+            place = (os.path.realpath(target.file), target.table)
+        other = targets.setdefault(place, name)
         if other != name:
-            raise ConfigError(f"the tables '{other}' and '{name}' both go to {path}", hint="name a file for each")
+            what = "folder" if isinstance(output, OutputFolder) else "file"
+            hint = f"name a {what} for each"
+            raise ConfigError(f"the tables '{other}' and '{name}' both go to {output}", hint=hint)
 
 
 def check_output_path(path: Path) -> None:
     """Say now what would go wrong at the end; ConfigError."""
+    if path.name not in ("", "..") and path.is_dir():
+        hint = f"name a file in it: {path / 'rows.parquet'}, or write {path}/ for a folder of parts"
+        raise ConfigError(f"the output {path} is a folder", hint=hint)
     target = target_of(path)
     folder = Path(os.path.realpath(target.file)).parent
     # The longest name that is written: the part file of the errors.
     if len(os.fsencode(errors_path(path).name)) + len("..part") > MAX_NAME_BYTES:
         raise ConfigError(f"the name of the output is too long: {path.name[:40]}...", hint="name a shorter one")
-    if target.file.is_dir():
-        raise ConfigError(f"the output {path} is a folder", hint=f"name a file in it: {path / 'rows.parquet'}")
     if errors_path(path).is_dir():
         what = f"failed rows of the output {path} go to {errors_path(path)}, which is a folder"
         raise ConfigError(what, hint="move the folder away, or name another output")
-    if not folder.is_dir():
-        is_home = str(path).startswith("~")
-        hint = "`~` is not expanded here: write the whole path" if is_home else f"mkdir -p {folder}"
-        raise ConfigError(f"the folder of the output is not there: {folder}", hint=hint)
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"cannot write into {folder}", hint="name an output elsewhere, or change its permissions")
+    _check_writable(folder, str(path))
     if target.format == "duckdb":
         from sundog.runtime.rows.formats.duckdb_file import check_database
 
         check_database(target.file)
+
+
+def _check_folder(output: OutputFolder) -> None:
+    """Say what is wrong with a URL, or with a folder of this machine, which is made at the end where it is missing."""
+    path = output.path
+    if path is None:
+        from sundog.runtime.rows.folders.places import place_of
+
+        place_of(output)
+        return
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"the output {output} is no folder", hint="name another folder, or leave its last slash away")
+    _check_writable(path if path.is_dir() else path.resolve().parent, output.written)
+
+
+def _check_writable(folder: Path, written: str) -> None:
+    if not folder.is_dir():
+        is_home = written.startswith("~")
+        hint = "`~` is not expanded here: write the whole path" if is_home else f"mkdir -p {folder}"
+        raise ConfigError(f"the folder of the output is not there: {folder}", hint=hint)
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"cannot write into {folder}", hint="name an output elsewhere, or change its permissions")
+
+
+def check_output_folders(outputs: Mapping[str, Output], run_id: str) -> None:
+    """Raise ConfigError where another run has written into a folder, StoreError where a URL cannot be written."""
+    for output in outputs.values():
+        if isinstance(output, OutputFolder):
+            from sundog.runtime.rows.folders.parts import check_folder
+
+            check_folder(output, run_id)
+
+
+def write_result(output: Output, owner: PartOwner, columns: Sequence[str], rows: StoredRows) -> tuple[str, ...]:
+    """Write `columns` of all rows of a run's table, as `write_output` and `write_parts` do; the warnings."""
+    if isinstance(output, OutputFolder):
+        from sundog.runtime.rows.folders.parts import write_parts
+
+        return write_parts(output, owner, columns, rows)
+    return write_output(output, columns, rows)
 
 
 def write_output(path: Path, columns: Sequence[str], rows: StoredRows) -> tuple[str, ...]:
@@ -118,9 +177,11 @@ def write_rows(stream: BinaryIO, format: OutputFormat, columns: Sequence[str], r
 
             warnings = write_csv(stream, columns, read())
         case "json":
-            warnings = _write_json(stream, columns, read())
+            write_json(stream, columns, read())
+            warnings = ()
         case "jsonl":
-            warnings = _write_jsonl(stream, columns, read())
+            write_jsonl(stream, columns, read())
+            warnings = ()
         case "parquet":
             from sundog.runtime.rows.formats.parquet_file import write_parquet
 
@@ -135,8 +196,12 @@ def errors_path(output: Path) -> Path:
     return output.with_name(f"{output.name.replace('#', '.')}.errors.jsonl")
 
 
-def write_errors(output: Path, failures: Iterable[Mapping[str, Any]]) -> Path | None:
+def write_errors(output: Output, failures: Iterable[Mapping[str, Any]]) -> Path | str | None:
     """Write one JSON line per failure beside `output`; without failures there is no file, an old one goes."""
+    if isinstance(output, OutputFolder):
+        from sundog.runtime.rows.folders.parts import write_folder_errors
+
+        return write_folder_errors(output, failures)
     path, remaining = errors_path(output), iter(failures)
     first = next(remaining, None)
     if first is None:
@@ -158,19 +223,3 @@ def _format_of(path: Path) -> OutputFormat:
             hint=suggest(path.suffix, SUFFIXES) if path.suffix else f"end it with one of: {', '.join(SUFFIXES)}",
         )
     return format
-
-
-def _write_json(stream: BinaryIO, columns: Sequence[str], rows: Iterator[SizedRow]) -> tuple[str, ...]:
-    """Write an array with a row on each line."""
-    before = b"[\n"
-    for row, _ in rows:
-        stream.write(before + to_json({name: row[name] for name in columns}))
-        before = b",\n"
-    stream.write(b"[]\n" if before == b"[\n" else b"\n]\n")
-    return ()
-
-
-def _write_jsonl(stream: BinaryIO, columns: Sequence[str], rows: Iterator[SizedRow]) -> tuple[str, ...]:
-    for row, _ in rows:
-        stream.write(to_json({name: row[name] for name in columns}) + b"\n")
-    return ()

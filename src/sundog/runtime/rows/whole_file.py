@@ -40,7 +40,7 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def _open_part(part: Path, mode: int) -> BinaryIO:
@@ -93,8 +93,8 @@ def told_failures(name: str) -> Iterator[None]:
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    """The new name survives a power cut, too."""
+def sync_folder(folder: Path) -> None:
+    """Let new names in a folder survive a power cut, too."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -17,6 +17,7 @@ from sundog.errors import ConfigError, StoreError
 from sundog.private_files import make_private_folder
 
 if TYPE_CHECKING:
+    from obstore import UpdateVersion
     from obstore.store import ObjectStore
 
 SCHEMES = ("s3", "gs", "az", "file")
@@ -63,6 +64,37 @@ class ObjectStorage:
         except Exception as error:  # as above
             raise self._failed(error) from error
 
+    def exchange(self, name: str, body: bytes, version: UpdateVersion) -> bool:
+        """Make an object in place of the one that `read_version` gave with this version; gives False where another has
+        come in its place, or none is there. The storage of `file://` cannot do it."""
+        from obstore import put
+        from obstore.exceptions import NotFoundError, PreconditionError
+
+        try:
+            put(self._store, name, body, mode=version, use_multipart=False)
+        except (PreconditionError, NotFoundError):
+            return False
+        except Exception as error:  # as above
+            raise self._failed(error) from error
+        return True
+
+    def read_version(self, name: str) -> tuple[bytes, UpdateVersion] | None:
+        """Return what an object holds, and its version for `exchange`; None where there is none of that name."""
+        from obstore import get
+
+        try:
+            found = get(self._store, name)
+            version: UpdateVersion = {}
+            if found.meta["e_tag"] is not None:
+                version["e_tag"] = found.meta["e_tag"]
+            if found.meta["version"] is not None:
+                version["version"] = found.meta["version"]
+            return bytes(found.bytes()), version
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # as above
+            raise self._failed(error) from error
+
     def read(self, name: str) -> bytes | None:
         """Return what an object holds; None where there is none of that name."""
         from obstore import get
@@ -77,7 +109,7 @@ class ObjectStorage:
     def keep(self, name: str, file: Path) -> None:
         """Make an object of what a file holds, in parts, since each request has to end in REQUEST_TIMEOUT; nothing
         where one of that name is there, which holds the same."""
-        from obstore import head, put
+        from obstore import head
 
         try:
             head(self._store, name)
@@ -87,6 +119,12 @@ class ObjectStorage:
             raise self._failed(error) from error
         else:
             return
+        self.send(name, file)
+
+    def send(self, name: str, file: Path) -> None:
+        """Make an object of what a file holds, in parts as `keep` does, in place of any of that name."""
+        from obstore import put
+
         try:
             put(self._store, name, file, chunk_size=PART_BYTES, use_multipart=True)
         except Exception as error:  # as above
@@ -173,7 +211,7 @@ class ObjectStorage:
 def _opened(url: str) -> ObjectStore:
     scheme = url.partition("://")[0]
     if scheme not in SCHEMES:
-        raise ConfigError(f"no state can be kept at {url}", hint=f"it begins with one of {', '.join(SCHEMES)}, and ://")
+        raise ConfigError(f"nothing can be kept at {url}", hint=f"it begins with one of {', '.join(SCHEMES)}, and ://")
     try:
         from obstore.store import from_url
     except ImportError as error:
@@ -191,7 +229,7 @@ def _opened(url: str) -> ObjectStore:
         }
         return cast("ObjectStore", from_url(url, **options))  # type: ignore[call-overload]  # they differ by scheme
     except Exception as error:  # as above
-        raise ConfigError(f"no state can be kept at {url}: {_told(error)}") from error
+        raise ConfigError(f"nothing can be kept at {url}: {_told(error)}") from error
 
 
 def _told(error: Exception) -> str:
