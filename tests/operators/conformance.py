@@ -18,7 +18,7 @@ from sundog.engines.base import Engine
 from sundog.errors import CallError, OperatorError
 from sundog.ir.logical import EngineBlock, OperatorSpec
 from sundog.ir.physical import Sharing
-from sundog.ir.templates.render import Scope
+from sundog.ir.templates.render import Scope, render_json, render_text
 from sundog.ir.values.canonical import canonical_json
 from sundog.operators.base import BoundCall, Operator, Outcome
 from sundog.secrets import Secrets
@@ -137,6 +137,16 @@ class OperatorConformance:
             with pytest.raises(OperatorError) as caught:
                 subject.bind(case)
             assert caught.value.what
+
+    def test_payloads_hold_what_the_traits_say_of_them(self, subject: Subject) -> None:
+        for case in subject.cases:
+            form = subject.operator.traits(case.spec).payload
+            for held in () if form is None else form.held:
+                found = subject.bind(case).payload
+                for key in held.place:
+                    found = found[key]
+                render = render_text if held.is_text and isinstance(found, str) else render_json
+                assert found == render(held.template, case.scope)
 
     def test_traits_agree_with_each_other(self, subject: Subject) -> None:
         for case in subject.cases:
