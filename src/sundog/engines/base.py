@@ -266,6 +266,15 @@ class PartsKind(Protocol):
 
 
 @runtime_checkable
+class EmbeddedKind(Protocol):
+    """A kind whose engines are no servers: they may load the model on this machine."""
+
+    def loads_model_here(self, options: Any) -> bool:
+        """Return whether engines of this block load the model into this process, or into one that they start."""
+        ...
+
+
+@runtime_checkable
 class SchemaLimitedKind(Protocol):
     """A kind whose engines generate answers of some schemas only."""
 

@@ -288,6 +288,17 @@ class AddressedOperator(Operator, Protocol):
         ...
 
 
+@runtime_checkable
+class PlacedOperator(Protocol):
+    """An operator whose steps may need what lies on one machine only."""
+
+    def bound_to_machine(self, spec: Any) -> Finding | None:
+        """Return what keeps a step from running in processes on several machines (a fatal finding), or what each of
+        them has for itself; None where nothing is to say. The flow's folder is the same on all of them. Pure, but for
+        a look at this machine's files."""
+        ...
+
+
 class ModularOperator(Operator, Protocol):
     """An operator whose steps run code of the user's."""
 

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
+from importlib.metadata import packages_distributions
 from pathlib import Path
+
+from sundog.operators.base import Finding
 
 
 def digests_of(module: str, folder: Path) -> dict[str, str]:
@@ -38,6 +43,20 @@ def files_of_module(module: str, folder: Path) -> list[Path]:
     for path in _files(module, folder):
         visit(path)
     return found
+
+
+def found_elsewhere(module: str, folder: Path) -> Finding | None:
+    """Return why other machines cannot import `module` (a fatal finding), or what they need for it; None for modules of
+    `folder` and of Python itself."""
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names or files_of_module(module, folder):
+        return None
+    if top in packages_distributions():
+        return Finding(f"the package '{top}' must be installed on every machine")
+    found = PathFinder.find_spec(top)
+    place = "" if found is None or found.origin is None else f" ({found.origin})"
+    what = f"its module '{top}'{place} is neither in the flow's folder nor of an installed package"
+    return Finding(what, "put it into the flow's folder, or install it on every machine", is_fatal=True)
 
 
 def _files(module: str, folder: Path) -> Iterator[Path]:

@@ -34,9 +34,9 @@ from sundog.operators.arguments import (
     reveal_argument,
     secret_places,
 )
-from sundog.operators.base import BoundCall, CallContext, Outcome, PayloadForm, Traits
+from sundog.operators.base import BoundCall, CallContext, Finding, Outcome, PayloadForm, Traits
 from sundog.operators.edited_modules import resolve_as_written
-from sundog.operators.own_modules import digests_of
+from sundog.operators.own_modules import digests_of, found_elsewhere
 
 POOL = "python"
 """The pool of all functions, and its address."""
@@ -109,6 +109,13 @@ class PythonOperator:
         if spec.call.startswith(SESSION_PREFIX):  # its name holds a digest of its code
             return {}
         return digests_of(spec.call.partition(":")[0], self._base_dir)
+
+    def bound_to_machine(self, spec: PythonSpec) -> Finding | None:
+        if not spec.call.startswith(SESSION_PREFIX):
+            return found_elsewhere(spec.call.partition(":")[0], self._base_dir)
+        what = "its function is known in this process alone, as those of notebooks and scripts and lambdas are"
+        hint = "move the function into a module in the flow's folder, and import it from there"
+        return Finding(what, hint, is_fatal=True)
 
     def shape(self, spec: PythonSpec) -> Shape:
         return Anything() if spec.output is None else spec.output.shape

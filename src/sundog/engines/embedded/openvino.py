@@ -163,6 +163,9 @@ class OpenVINOKind:
     def num_replicas(self, options: OpenVINOOptions) -> int:
         return options.replicas
 
+    def loads_model_here(self, options: OpenVINOOptions) -> bool:
+        return True
+
     def outline(self, options: OpenVINOOptions) -> EngineOutline:
         folder = _vectors_folder(options)
         if folder is not None:

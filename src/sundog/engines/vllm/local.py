@@ -153,6 +153,9 @@ class VLLMLocalKind:
     def num_replicas(self, options: VLLMLocalOptions) -> int:
         return options.replicas
 
+    def loads_model_here(self, options: VLLMLocalOptions) -> bool:
+        return True
+
     def outline(self, options: VLLMLocalOptions) -> EngineOutline:
         encode = _encoder(options.model)
         size = options.arguments.get("block_size", SERVER_BLOCK_TOKENS)

@@ -108,6 +108,11 @@ class MCPOperator:
     def pool_at(self, address: str) -> str | None:
         return address if address.startswith(POOL_PREFIX) else None
 
+    def bound_to_machine(self, spec: MCPSpec) -> Finding | None:
+        if not spec.command:
+            return None
+        return Finding(f"each process starts the program '{spec.command[0]}' for itself: what it keeps is its own")
+
     def shape(self, spec: MCPSpec) -> Shape:
         return Record.of(text=Scalar("str"), json=Anything(), parts=ListOf(Anything()), misfit=Scalar())
 

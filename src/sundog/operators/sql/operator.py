@@ -129,6 +129,22 @@ class SQLOperator:
             self._known[database] = resource_of(database, self._base_dir), files_of_database(database)
         return self._known[database]
 
+    def bound_to_machine(self, spec: SQLSpec) -> Finding | None:
+        from sundog.operators.sql.url import FILE_BACKENDS, backend_of
+
+        if backend_of(spec.database) not in FILE_BACKENDS:
+            return None
+        server = "put its tables into a database that is a server, as in postgresql+psycopg://host/name"
+        resource, files = self._place(spec.database)
+        if self.traits(spec).writes:
+            what = f"it writes to {resource}, a file: processes on several machines would damage it"
+            return Finding(what, server, is_fatal=True)
+        folder = self._base_dir.resolve()
+        if not files or not all((folder / name).resolve().is_relative_to(folder) for name in files):
+            what = f"it reads {resource}, a file that is not in the flow's folder: other machines may have another one"
+            return Finding(what, f"copy it into the flow's folder; or {server}", is_fatal=True)
+        return Finding(f"each machine reads {resource} for itself: nobody may write to it meanwhile")
+
     def shape(self, spec: SQLSpec) -> Shape:
         if judgement_of(spec).has_rows is False:
             return ListOf(Record.of(num_rows=Scalar("int")))
