@@ -61,7 +61,7 @@ async def _cluster_work(
         run.record,
         run.plan,
         options.base_dir,
-        replace(run.options, outputs={}, max_errors=None),
+        replace(run.options, outputs={}),
         named_in(run.plan, options.environment),
         options.num_cells,
     )

@@ -41,7 +41,7 @@ from sundog.cluster.lease_events import (
     SplitPart,
     StopCell,
 )
-from sundog.cluster.leases import LeaseBook
+from sundog.cluster.leases import DEAD_AFTER_S, LeaseBook
 from sundog.errors import RunError
 from sundog.runtime.feed import too_many_failures
 from sundog.runtime.figures.progress import Progress
@@ -112,7 +112,7 @@ class CellHub:
         self._gone_progress: list[Progress] = []
         self._on_rows = on_rows
         self._max_errors = max_errors
-        self._book = LeaseBook()
+        self._book = LeaseBook(DEAD_AFTER_S)
         self._awake_s = 0.0
         self._buckets: list[_Bucket] = []
         self._num_open: defaultdict[str, int] = defaultdict(int)

@@ -1,0 +1,124 @@
+"""Rows of a run on cells: what comes out, what is called, and what is lost with a cell or with the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sundog.cells import hub
+from sundog.errors import RunStopped
+from tests.cells.cluster_runs import Machines
+from tests.e2e.counting_server import CountingServer
+from tests.e2e.processes import NUM_AT_ONCE, write_sending
+
+NUM_ROWS = 60
+
+
+@pytest.fixture
+def server() -> Iterator[CountingServer]:
+    with CountingServer() as server:
+        yield server
+
+
+@pytest.fixture
+def expected(tmp_path: Path, server: CountingServer) -> bytes:
+    """The output of one process."""
+    calm = tmp_path / "calm"
+    calm.mkdir()
+    write_sending(calm, server.origin, "GET", NUM_ROWS)
+    _, output = Machines(calm).run()
+    server.asked.clear()
+    return output
+
+
+@pytest.fixture
+def machines(tmp_path: Path, server: CountingServer) -> Machines:
+    write_sending(tmp_path, server.origin, "GET", NUM_ROWS)
+    return Machines(tmp_path)
+
+
+def test_cells_give_what_one_process_gives(machines: Machines, server: CountingServer, expected: bytes) -> None:
+    report, output = machines.run(machines.work)
+    assert output == expected
+    assert max(server.by_row.values()) == 1
+    assert (report.num_done, report.num_asked) == (NUM_ROWS, 3 * NUM_ROWS)
+    assert len(machines.starter.lines) == 3
+
+
+def test_a_finished_run_is_known_to_all(machines: Machines, server: CountingServer, expected: bytes) -> None:
+    machines.run(machines.work)
+    assert machines.run(machines.work)[1] == expected
+    assert machines.run()[1] == expected
+    assert len(server.asked) == NUM_ROWS
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_cell_that_is_lost_costs_what_it_had_in_flight(
+    machines: Machines, server: CountingServer, expected: bytes, tmp_path: Path, method: str
+) -> None:
+    """Its thread goes on, as a machine does that only the network has lost, and it writes nothing more. An effect that
+    it had begun is not made again: its row fails, as after a kill."""
+    write_sending(tmp_path, server.origin, method, NUM_ROWS)
+    server.shut_gate()
+
+    def lose(stop: Callable[[], None]) -> None:
+        server.wait_for(NUM_AT_ONCE)
+        lost = next(iter(machines.starter.lines.values()))
+        lost.is_cut = True
+        while len(machines.starter.lines) == 3:
+            """Another one takes its place."""
+        server.open_gate()
+
+    report, output = machines.run(machines.work, lose)
+    assert report.num_done + report.num_failed == NUM_ROWS
+    if method == "GET":
+        assert output == expected
+        assert len(server.asked) <= NUM_ROWS + NUM_AT_ONCE
+    else:
+        assert 0 < report.num_failed <= NUM_AT_ONCE
+        assert max(server.by_row.values()) == 1
+
+
+def test_a_cell_that_is_silent_is_replaced(
+    machines: Machines, server: CountingServer, expected: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "DEAD_AFTER_S", 1.0)
+    server.shut_gate()
+
+    def silence(stop: Callable[[], None]) -> None:
+        server.wait_for(NUM_AT_ONCE)
+        next(iter(machines.starter.lines.values())).is_silent = True
+        while len(machines.starter.lines) == 3:
+            """Another one takes its place."""
+        server.open_gate()
+
+    _, output = machines.run(machines.work, silence)
+    assert output == expected
+    assert len(server.asked) <= NUM_ROWS + NUM_AT_ONCE
+
+
+def test_a_run_that_is_stopped_goes_on_anywhere(machines: Machines, server: CountingServer, expected: bytes) -> None:
+    """It stops on cells, goes on in one process, stops there, and ends on cells: no call is made twice."""
+    for work in (machines.work, None, machines.work):
+        num_before = len(server.asked)
+        server.shut_gate()
+        server.open_for_next(4)
+
+        def interrupt(stop: Callable[[], None], num_before: int = num_before) -> None:
+            server.wait_for(num_before + 5)
+            stop()
+            server.open_gate()
+
+        with pytest.raises(RunStopped, match="interrupted"):
+            machines.run(work, interrupt)
+    assert machines.run(machines.work)[1] == expected
+    assert max(server.by_row.values()) == 1
+
+
+def test_too_many_failures_stop_all_cells(machines: Machines, tmp_path: Path) -> None:
+    flow = tmp_path / "flow.yaml"
+    flow.write_text(flow.read_text().replace("{{ row.topic }}", "{{ row.id // 0 }}"))
+    with pytest.raises(RunStopped, match=r"rows failed, more than the 3 allowed"):
+        machines.run(machines.work, max_errors=3)
