@@ -119,6 +119,6 @@ def test_a_run_that_is_stopped_goes_on_anywhere(machines: Machines, server: Coun
 
 def test_too_many_failures_stop_all_cells(machines: Machines, tmp_path: Path) -> None:
     flow = tmp_path / "flow.yaml"
-    flow.write_text(flow.read_text().replace("{{ row.topic }}", "{{ row.id // 0 }}"))
+    flow.write_text(flow.read_text().replace("{{ row.topic }}", "{{ 1 // (row.id % 2) }}"))
     with pytest.raises(RunStopped, match=r"rows failed, more than the 3 allowed"):
         machines.run(machines.work, max_errors=3)
