@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sundog as sd
-from sundog.cells.engine_shares import cell_plan, late_cell_plan, shared_limits
+from sundog.cells.engine_shares import cell_plan, shared_limits
 from sundog.config import read_config
 from sundog.deployment import engine_limits, identities, opened
 from sundog.errors import ConfigError
@@ -93,11 +93,6 @@ def test_engines_on_workers_are_refused() -> None:
     logical = replace(session.plan.logical, engines=(replace(block, workers="gpu"),))
     with pytest.raises(ConfigError, match="loaded on workers, which are places of one machine"):
         cell_plan(replace(session.plan, logical=logical), session.flow.operators, 0, 2)
-
-
-def test_a_cell_that_begins_late_has_no_share_at_first() -> None:
-    session = session_of({"kind": "null"}, {"http://x": 4})
-    assert set(late_cell_plan(parts(session, 2)[0]).shares.values()) == {0}
 
 
 def test_a_cells_part_is_the_same_run_with_the_same_calls(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sundog.cluster.share_events import (
+    BudgetTold,
+    BudgetUsedUp,
     DemandTold,
     LimitSet,
     SetShare,
@@ -17,7 +19,7 @@ from sundog.cluster.share_events import (
     SharesDue,
     ShareTaken,
 )
-from sundog.cluster.shares import ShareBook, fair_amounts
+from sundog.cluster.shares import ShareBook, budget_amounts, fair_amounts
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,53 @@ def test_what_a_gone_cell_has_spent_stays_spent() -> None:
     assert book.handle(SharerJoined(3.0, "z")) == [], "the whole share of y counts as spent"
 
 
+def test_cells_that_begin_together_have_their_shares_at_once() -> None:
+    book = ShareBook()
+    book.handle(LimitSet(0.0, "tool", 10))
+    assert book.handle(SharerJoined(0.0, "x", (("tool", 5),))) == []
+    assert book.handle(SharerJoined(0.0, "y", (("tool", 5),))) == []
+    assert book.handle(SharesDue(1.0)) == []
+    assert book.handle(SharerJoined(2.0, "z")) == [SetShare("x", "tool", 1, 4), SetShare("y", "tool", 1, 3)]
+    with pytest.raises(AssertionError, match="begins with more of tool than there is"):
+        book.handle(SharerJoined(3.0, "w", (("tool", 1),)))
+
+
+@pytest.mark.parametrize(
+    ("amount", "uses", "shares"),
+    [
+        (100, {"x": (30, 0), "y": (10, 0)}, {"x": 60, "y": 40}),
+        (100, {"x": (24, 2), "y": (24, 2), "z": (24, 2), "w": (24, 2)}, {"x": 26, "y": 26, "z": 24, "w": 24}),
+        (100, {"x": (90, 20), "y": (5, 3)}, {"x": 91, "y": 9}),
+        (100, {"x": (90, 0), "y": (20, 5)}, {"x": 90, "y": 20}),
+    ],
+)
+def test_a_budget_lets_whole_calls_start(amount: int, uses: dict[str, tuple[int, int]], shares: dict[str, int]) -> None:
+    assert budget_amounts(amount, uses) == shares
+
+
+def test_a_budget_is_used_up_when_a_call_fits_whatever_ends() -> None:
+    book = ShareBook()
+    book.handle(LimitSet(0.0, "tokens", 100, is_budget=True))
+    for cell in "xy":
+        book.handle(SharerJoined(0.0, cell, (("tokens", 50),)))
+    book.handle(BudgetTold(1.0, "x", "tokens", 40, 10, 0))
+    book.handle(BudgetTold(1.0, "y", "tokens", 30, 10, 25))
+    assert book.handle(SharesDue(1.0)) == [SetShare("y", "tokens", 1, 45)], "what x holds may come back"
+    book.handle(BudgetTold(2.0, "x", "tokens", 46, 0, 0))
+    assert book.handle(SharesDue(2.0))[0] == BudgetUsedUp("tokens", 76, 25)
+    assert not any(isinstance(action, BudgetUsedUp) for action in book.handle(SharesDue(3.0))), "it is said once"
+
+
+def test_a_call_that_costs_more_than_it_may_takes_from_what_others_may_use() -> None:
+    book = ShareBook()
+    book.handle(LimitSet(0.0, "tokens", 100, is_budget=True))
+    for cell in "xy":
+        book.handle(SharerJoined(0.0, cell, (("tokens", 50),)))
+    book.handle(BudgetTold(1.0, "x", "tokens", 70, 0, 0))
+    assert book.handle(SharesDue(1.0)) == [SetShare("y", "tokens", 1, 15)]
+    assert book.handle(ShareTaken(1.0, "y", "tokens", 1, 15)) == [SetShare("x", "tokens", 1, 85)]
+
+
 @dataclass
 class Sharer:
     """A cell as the events ask for it to be. It uses all that it may, and of a tool it gives back what it has to."""
@@ -96,7 +145,8 @@ class ShareWorld:
     num_joined: int = 0
 
     def tell(self, event: object) -> None:
-        self.words += self.book.handle(event)  # type: ignore[arg-type]  # each caller tells an event
+        actions = self.book.handle(event)  # type: ignore[arg-type]  # each caller tells an event
+        self.words += [action for action in actions if isinstance(action, SetShare)]
         self.book.check()
 
     def act(self, name: str, choice: int) -> None:
@@ -111,6 +161,9 @@ class ShareWorld:
                 spent = (("limit", cell.used),) if choice % 2 else ()
                 self.spent += cell.used if self.is_budget else 0
                 self.tell(SharerGone(0.0, cells[choice % len(cells)], spent))
+            case "demands" if cells and self.is_budget:
+                name_of_one = cells[choice % len(cells)]
+                self.tell(BudgetTold(0.0, name_of_one, "limit", self.cells[name_of_one].used, 0, choice % 9))
             case "demands" if cells:
                 self.tell(DemandTold(0.0, cells[choice % len(cells)], "limit", choice % 40))
             case "is due":

@@ -39,13 +39,8 @@ def cell_plan(plan: PhysicalPlan, operators: Mapping[str, Operator], place: int,
     return replace(part, max_rows_in_flight=min(plan.max_rows_in_flight, rows_in_flight(part)))
 
 
-def late_cell_plan(part: PhysicalPlan) -> PhysicalPlan:
-    """Return the plan of a cell that begins when others have all shares: it waits until it is given some."""
-    return replace(part, shares=dict.fromkeys(part.shares, 0))
-
-
 def share_at(amount: int, place: int, num_cells: int) -> int:
-    """Return the first share of the cell at `place`. The shares of all cells make the whole amount.
+    """Return the first share of the cell at `place`, from 0. The shares of all cells make the whole amount.
 
     >>> [share_at(10, place, 4) for place in range(4)]
     [3, 3, 2, 2]

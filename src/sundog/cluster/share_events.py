@@ -26,6 +26,9 @@ class SharerJoined:
 
     time_s: float
     cell: str
+    #: The shares that it begins with, by limit, as those get them who begin together; of a limit that is not named it
+    #: has nothing until it is told.
+    holds: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,27 @@ class SharerGone:
 
 @dataclass(frozen=True, slots=True)
 class DemandTold:
-    """A cell tells how much of a limit it could use, what it uses included (of a budget: has used)."""
+    """A cell tells how many calls it could have under way at once, those that are included."""
 
     time_s: float
     cell: str
     limit: str
     amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetTold:
+    """A cell tells how it stands with its share of a budget."""
+
+    time_s: float
+    cell: str
+    limit: str
+    #: The cost of its calls that have ended.
+    spent: int
+    #: The most that those may cost which are under way.
+    held: int
+    #: The most that the first one may cost which waits for a larger share, 0 where none does.
+    asked: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +87,7 @@ class SharesDue:
     time_s: float
 
 
-ShareEvent = LimitSet | SharerJoined | SharerGone | DemandTold | ShareTaken | SharesDue
+ShareEvent = LimitSet | SharerJoined | SharerGone | DemandTold | BudgetTold | ShareTaken | SharesDue
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +100,17 @@ class SetShare:
     #: The number of this word, one more for each of this cell and limit.
     number: int
     amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetUsedUp:
+    """A cell's next call fits into no share any more, whatever the calls under way will cost less than they may. Said
+    once for each budget."""
+
+    limit: str
+    #: The cost of all calls of all cells that have ended.
+    spent: int
+    asked: int
+
+
+ShareAction = SetShare | BudgetUsedUp

@@ -55,7 +55,7 @@ class RunPools:
         self.loads_s: dict[str, list[float]] = {}
         self._options: dict[str, EngineOptions] = {}
         #: By pool, how many calls each replica takes at once from this process, where others have the rest.
-        self._shares = dict(plan.shares)
+        self.shares = dict(plan.shares)
 
     async def start(self) -> None:
         """Start every engine that a step uses and no worker loads; the first failure is raised, after the others are
@@ -119,12 +119,12 @@ class RunPools:
         for replica_id, engine in self.engines.items():
             yield self._added(time_s, replica_id, engine)
         for pool, max_concurrency in tool_limits(self._plan, self._operators).items():
-            yield ReplicaAdded(time_s, pool, pool, self._shares.get(pool, max_concurrency))
+            yield ReplicaAdded(time_s, pool, pool, self.shares.get(pool, max_concurrency))
 
     def share(self, time_s: float, pool: str, amount: int) -> Iterator[ReplicaLimited]:
         """Let each replica of a pool take so many calls at once from this process, those that come later too; yield
         the events that tell the core. The first share is the plan's."""
-        self._shares[pool] = amount
+        self.shares[pool] = amount
         if engine_of(pool) is None:
             yield ReplicaLimited(time_s, pool, amount)
         for replica_id, engine in self.engines.items():
@@ -144,7 +144,7 @@ class RunPools:
     def _added(self, time_s: float, replica_id: str, engine: Engine, worker_id: str | None = None) -> ReplicaAdded:
         pool, options = _pool_of(replica_id), self._options[replica_id]
         added = replica_added(time_s, replica_id, pool, options, engine, worker_id)
-        share = self._shares.get(pool)
+        share = self.shares.get(pool)
         return added if share is None else shared_replica(added, share)
 
 

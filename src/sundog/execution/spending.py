@@ -59,11 +59,12 @@ class SpendingAccounts:
         limits: SpendingLimits = NO_LIMITS,
         *,
         is_kept: bool = True,
+        is_counted: bool = False,
         spent: Charge = NO_CHARGE,
     ) -> None:
         """Open an account, or give one that is open other limits. One that `is_kept` goes on where it stood when a
         process opened it before; `spent` is what a new one begins with. Without limits of money, and where it had none
-        before, nothing of it is written."""
+        before, nothing of it is written unless it `is_counted`."""
         if not self._ledger.is_open(scope):
             before = self._book.take_up(scope) if is_kept else None
             if before is not None:
@@ -71,7 +72,7 @@ class SpendingAccounts:
             self._ledger.open(scope, limits, spent if before is None else before)
         else:
             self._ledger.open(scope, limits)
-        if is_kept and limits.are_of_money and scope not in self._written:
+        if is_kept and (limits.are_of_money or is_counted) and scope not in self._written:
             self._written.add(scope)
             self._change((scope,), self._ledger.spent(scope), self._ledger.reserved(scope))
         self._wake((scope,))
@@ -107,6 +108,12 @@ class SpendingAccounts:
 
     def reserved(self, scope: SpendingScope) -> Charge:
         return self._ledger.reserved(scope)
+
+    def first_waiting(self, scope: SpendingScope) -> Charge:
+        """Return the most that the call may cost which waits for this account and comes first, or the smallest of
+        several that do; nothing where none waits."""
+        first = [queue[0].charge for payers, queue in self._waiting.items() if scope in payers]
+        return min(first, key=lambda charge: (charge.nano_usd, charge.num_tokens), default=NO_CHARGE)
 
     async def reserve(
         self, scopes: Iterable[SpendingScope], charge: Charge, *, waits: bool = True

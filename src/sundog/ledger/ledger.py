@@ -38,6 +38,8 @@ class SpendingLimits:
     max_tokens: int | None = None
     #: No call starts from then on, on the clock of those who reserve.
     deadline_s: float | None = None
+    #: Larger ones of money may follow, so that a call waits for them which does not fit.
+    may_grow: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is no limit; ConfigError."""
@@ -77,9 +79,13 @@ class _Account:
         if limits.deadline_s is not None and now_s >= limits.deadline_s:
             yield self._refusal("deadline", charge, now_s, may_fit_later=False)
         if self.max_nano_usd is not None and charge.nano_usd and held.nano_usd > self.max_nano_usd:
-            yield self._refusal("max_usd", charge, now_s, may_fit_later=surely.nano_usd <= self.max_nano_usd)
+            yield self._refusal(
+                "max_usd", charge, now_s, may_fit_later=limits.may_grow or surely.nano_usd <= self.max_nano_usd
+            )
         if limits.max_tokens is not None and charge.num_tokens and held.num_tokens > limits.max_tokens:
-            yield self._refusal("max_tokens", charge, now_s, may_fit_later=surely.num_tokens <= limits.max_tokens)
+            yield self._refusal(
+                "max_tokens", charge, now_s, may_fit_later=limits.may_grow or surely.num_tokens <= limits.max_tokens
+            )
 
     def _refusal(self, limit: LimitName, charge: Charge, now_s: float, *, may_fit_later: bool) -> LimitRefusal:
         facts = (self.limits, self.spent, self.reserved, charge, now_s)
@@ -112,7 +118,7 @@ class LimitRefusal:
     #: The most that the refused call may cost.
     asked: Charge
     now_s: float
-    #: The call fits once calls that run have cost less than what they reserved.
+    #: The call fits once calls that run have cost less than what they reserved, or the limit has grown.
     may_fit_later: bool
 
     def __str__(self) -> str:

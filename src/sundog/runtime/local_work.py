@@ -17,6 +17,7 @@ from sundog.execution.agents.turn_facts import turn_facts
 from sundog.execution.calls.call_key import RunScope
 from sundog.execution.executor import RowExecutor
 from sundog.execution.plan_calls import CallMeans, dispatcher_of
+from sundog.execution.pool_shares import PoolShares
 from sundog.execution.pools import RunPools
 from sundog.host.beside import beside
 from sundog.host.driver import Driver
@@ -59,7 +60,7 @@ async def local_work(run: WorkedRun, on_row: OnRow | None = None, *, placing: Pl
         feeds = _feeds(run, driver, pools, follower, policies, on_row)
         health = Health(pools.engines, pools.names(), pools.servers, driver)
         async with follower.reviewing(), health.watching():
-            yield RowWork(feeds, follower.drains.begin)
+            yield RowWork(feeds, follower.drains.begin, PoolShares(pools, driver))
 
 
 def _feeds(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sundog.execution.input_row import IdentifiedRows
+from sundog.execution.pool_shares import PoolShares
 from sundog.ir.physical import PhysicalPlan
 from sundog.ir.templates.template import Path as ValuePath
 from sundog.operators.base import Operator
@@ -60,6 +61,8 @@ class RowWork:
     feeds: Mapping[str, RowFeed]
     #: Hears of each table that begins, with the number of its rows that have not ended.
     begin: Callable[[str, int], None]
+    #: The limits of its pools; None where other processes make the calls.
+    pools: PoolShares | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sundog.ledger.charges import NO_CHARGE, Charge
 from sundog.ledger.ledger import SpendingScope
@@ -53,24 +54,45 @@ class SpendingChange:
 
 class SpentBook:
     """This class keeps the accounts of a state folder. One process at a time works on the calls of a scope: whoever
-    takes it up counts what was held for calls that never ended as spent, since nobody knows what they have cost."""
+    takes it up counts what was held for calls that never ended as spent, since nobody knows what they have cost.
+    Several processes may have parts of a run, each an account of its own: `part_of_run` names it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def take_up(self, scope: SpendingScope) -> Charge | None:
         """Return what a scope has spent, with what was held for calls of processes that are gone; None where nothing
-        was written of it."""
-        found = self.written(scope)
-        if found is not None and found.reserved != NO_CHARGE:
-            self._store.change((SPEND_RESERVED, (_name(scope),)))
-        return None if found is None else found.spent + found.reserved
+        was written of it. The accounts of a run's parts go into the run's own."""
+        rows = self._rows(scope)
+        if not rows:
+            return None
+        name, parts = _name(scope), [row for row in rows if row[0] != _name(scope)]
+        statements: list[tuple[StoreStatement, tuple[Any, ...]]] = []
+        for row in parts:
+            statements += [(ADD_SPENT, (name, *_ended(row), 0, 0)), (_DROP_SPENT, (row[0],))]
+        if any(row[0] == name and (row[3] or row[4]) for row in rows):
+            statements.append((SPEND_RESERVED, (name,)))
+        if statements:
+            self._store.change(*statements)
+        return sum((Charge(*_ended(row)) for row in rows), NO_CHARGE)
 
     def written(self, scope: SpendingScope) -> SpendingChange | None:
-        """Return what is written of a scope, also while another process works on its calls."""
-        query = "select nano_usd, num_tokens, reserved_nano_usd, num_reserved_tokens from spent where scope = ?"
-        found = self._store.select(query, (_name(scope),))
-        return SpendingChange(Charge(*found[0][:2]), Charge(*found[0][2:])) if found else None
+        """Return what is written of a scope and its parts, also while other processes work on its calls."""
+        rows = self._rows(scope)
+        if not rows:
+            return None
+        return SpendingChange(
+            sum((Charge(row[1], row[2]) for row in rows), NO_CHARGE),
+            sum((Charge(row[3], row[4]) for row in rows), NO_CHARGE),
+        )
+
+    def _rows(self, scope: SpendingScope) -> list[tuple[Any, ...]]:
+        name = _name(scope)
+        query = "select scope, nano_usd, num_tokens, reserved_nano_usd, num_reserved_tokens from spent where scope = ?"
+        if scope.kind != "run":
+            return list(self._store.select(query, (name,)))
+        # A part's name continues its run's after a dot, and no run has a dot behind the name of another one.
+        return list(self._store.select(f"{query} or (scope > ? and scope < ?)", (name, f"{name}.", f"{name}/")))
 
     def add(self, changes: Mapping[SpendingScope, SpendingChange]) -> asyncio.Future[None]:
         """Commit changes, all or none; they are on the disk once the future is set."""
@@ -97,6 +119,16 @@ class SpentBook:
         """Drop the budgets, and the accounts of their scopes, that were told last before a time in seconds since the
         epoch."""
         self._store.change((_DROP_OLD_SPENT, (before,)), (_DROP_OLD_BUDGETS, (before,)))
+
+
+def part_of_run(run_id: str, name: str) -> SpendingScope:
+    """Return the account of the process `name` that has a part of a run."""
+    return SpendingScope("run", f"{run_id}.{name}")
+
+
+def _ended(row: tuple[Any, ...]) -> tuple[int, int]:
+    """Return what a row has spent once all that it holds counts as spent."""
+    return row[1] + row[3], row[2] + row[4]
 
 
 def _row(scope: SpendingScope, change: SpendingChange) -> tuple[str, int, int, int, int]:
