@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast, get_args
 from pydantic_core import from_json
 
 from sundog.config import Config, read_config
-from sundog.errors import suggest
+from sundog.errors import ConfigError, suggest
 from sundog.flow.agents.server_lists import ASKED_LISTS, ServerLists
 from sundog.flow.prompt_file import prompt_file
 from sundog.flow.python.builder import FlowBuilder
@@ -93,6 +93,8 @@ class Options(PlanOptions, total=False):
     max_tokens: int | None
     #: Seconds after the run began, or text as in `2h`.
     deadline: float | str | None
+    #: The rows of each table are written into at most so many files first, 1 or more, which a continued run reads.
+    buckets: int | None
 
 
 class WatchedOptions(Options, total=False):
@@ -333,7 +335,16 @@ def _run_options(options: Options, plan: LogicalPlan) -> RunOptions:
         options.get("max_usd"),
         options.get("max_tokens"),
         _seconds(options.get("deadline")),
+        _num_buckets(options.get("buckets")),
     )
+
+
+def _num_buckets(asked: int | None) -> int | None:
+    if asked is not None and asked < 1:
+        raise ConfigError(
+            f"the rows cannot be written into {asked} buckets", hint="ask for 1 or more, or leave it away"
+        )
+    return asked
 
 
 def _seconds(duration: float | str | None) -> float | None:

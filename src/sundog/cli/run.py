@@ -53,6 +53,17 @@ RunDeadline = Annotated[
     typer.Option(metavar="TIME", help="Start no call so long after the run began, as 2h.", show_default=False),
 ]
 
+Buckets = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Write the rows into at most N files first, in the order in which they are read; a run that is continued "
+        "reads those.",
+        show_default=False,
+    ),
+]
+
 
 def run(
     context: typer.Context,
@@ -83,6 +94,7 @@ def run(
         int | None, typer.Option(min=0, metavar="N", help="Stop before they have more tokens.", show_default=False)
     ] = None,
     deadline: RunDeadline = None,
+    buckets: Buckets = None,
     policy: Policy = None,
     max_rows_in_flight: MaxRows = None,
     no_rule: NoRule = [],  # noqa: B006 - as inputs
@@ -109,7 +121,7 @@ def run(
     files, printed = files_of(session.flow.written, output)
     repeats = (retry_failed, repeat_unknown_effects, repeat_effects)
     limits = (max_usd, max_tokens, None if deadline is None else read_duration("--deadline", deadline))
-    options = RunOptions(config.state_dir, files, fresh, allowed, *repeats, *limits)
+    options = RunOptions(config.state_dir, files, fresh, allowed, *repeats, *limits, buckets)
     with session.open_run(options) as opened:
         raise typer.Exit(_run(session, opened, printed, is_quiet=quiet, is_json=as_json, allowed=allowed))
 

@@ -35,6 +35,7 @@ from sundog.runtime.run_identity import SelectedRun
 from sundog.runtime.run_options import RunOptions
 from sundog.runtime.tables.course import OnNote, TableCourse, unheard
 from sundog.runtime.tables.made_anew import made_with_marks, made_without_rows
+from sundog.runtime.tables.table_files import TableFiles
 from sundog.secrets import Secrets
 from sundog.store.runs import MADE_TABLES, RunList, RunState
 from sundog.store.store import Store
@@ -216,8 +217,8 @@ class Run:
         )
 
     def _course_of(self, work: RowWork) -> TableCourse:
-        run_id, folder = self.record.run_id, self.folder / "tables"
-        return TableCourse(self.plan, self.inputs, work.feeds, self._store, run_id, folder, self.progress, work.begin)
+        run_id, files = self.record.run_id, TableFiles(self.folder, self._options.num_buckets)
+        return TableCourse(self.plan, self.inputs, work.feeds, self._store, run_id, files, self.progress, work.begin)
 
     def _forget_failed_rows(self) -> None:
         """Let failed rows be tried again, and let tables be made anew that were made without them."""
@@ -229,6 +230,7 @@ class Run:
         for name in {*made_without, *with_marks}:
             for path in folder.glob(f"{name}.*"):
                 path.unlink()
+        TableFiles(self.folder).drop_buckets()
         self._runs.keep_files(self.record.run_id, MADE_TABLES)
         self._store.forget_failed_rows(self.record.run_id)
         self._restore_progress()

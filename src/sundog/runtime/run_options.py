@@ -34,3 +34,6 @@ class RunOptions:
     max_tokens: int | None = None
     #: Seconds after the run began from which on no call starts.
     deadline_s: float | None = None
+    #: The rows of each table are sorted into so many files first, at most, from which the run and whoever goes on with
+    #: it read; None for none.
+    num_buckets: int | None = None

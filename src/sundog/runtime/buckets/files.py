@@ -94,6 +94,11 @@ class BucketFile:
                 for row_id, body, bad in zip(*columns, strict=True)
             ]
 
+    def ids(self) -> Iterator[list[RowId]]:
+        """Yield the ids of all rows, in pieces."""
+        for (row_ids,) in self._pieces([_ID], 0, None):
+            yield [decode_row_id(row_id) for row_id in row_ids]
+
     def group_starts(self, start: int = 0, stop: int | None = None) -> Iterator[int]:
         """Yield the places in [start, stop) at which a group begins: those where a part may begin without a second
         computation of a prefix. `start` counts as one."""

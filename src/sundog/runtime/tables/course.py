@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sundog.execution.input_row import IdentifiedRows
 from sundog.ir.logical import Table
 from sundog.ir.physical import PhysicalPlan, TableExec
+from sundog.ir.row_ids import RowId
 from sundog.ir.sql_types import SQLType
 from sundog.ir.tables import InputRows
+from sundog.ir.templates.template import Path as ValuePath
 from sundog.runtime.feed import awaiting, interrupted
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.row_order import reading_order_of
@@ -24,15 +26,27 @@ from sundog.runtime.row_work import RowFeed
 from sundog.runtime.rows.inputs import RowSource
 from sundog.runtime.rows.values.decoding import note_nulled
 from sundog.runtime.tables.flow_inputs import FlowInputs
+from sundog.runtime.tables.table_files import TableFiles
 from sundog.store.runs import MADE_TABLES
 from sundog.store.segments.run_files import keep_files_meanwhile
 from sundog.store.store import Store
 
 if TYPE_CHECKING:
+    from sundog.runtime.buckets.kept import KeptBuckets
     from sundog.runtime.tables.candidates import ToldPairs
 
 OnNote = Callable[[str], None]
 """Called with a sentence for whoever watches the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRows:
+    """The rows of a table in the order in which they are read."""
+
+    #: The values by which they are read, none where they come as they are.
+    order: tuple[ValuePath, ...]
+    num_rows: int
+    batches: AsyncIterator[IdentifiedRows]
 
 
 def unheard(note: str) -> None:
@@ -49,17 +63,16 @@ class TableCourse:
         feeds: Mapping[str, RowFeed],
         store: Store,
         run_id: str,
-        folder: Path,
+        files: TableFiles,
         progress: Progress,
         on_begin: Callable[[str, int], None],
     ) -> None:
-        """`folder`: keeps the rows of queries."""
         self._plan = plan
         self._inputs = inputs
         self._feeds = feeds
         self._store = store
         self._run_id = run_id
-        self._folder = folder
+        self._files = files
         self._progress = progress
         self._on_begin = on_begin
         self._num_rows: dict[str, int] = {}
@@ -120,6 +133,7 @@ class TableCourse:
             # Some may have been answered meanwhile, and some questions are shared.
             left = self._store.awaited(self._run_id)
             raise awaiting(len({one.row for one in left}), len({one.key for one in left}), self._run_id)
+        await asyncio.to_thread(self._files.drop_buckets)
 
     async def _until_stopped(self, table: TableExec) -> None:
         try:
@@ -156,17 +170,50 @@ class TableCourse:
             rows = self._inputs.source(table.table)
         else:
             rows = await self._made(table)
-        order = await asyncio.to_thread(reading_order_of, table.table, rows, self._plan.max_rows_in_flight)
-        taken = await self._taken(table, rows)
-        if table.table.candidates is not None:
-            await self._tell_pairs(table.table, rows, taken)
+        read = await self._read(table, rows)
         if not isinstance(table.table.source, InputRows):
             await self._drop_unread(table)
-        num_rows = await asyncio.to_thread(rows.count) if taken is None else len(taken)
-        self._count(table.name, num_rows)
+        self._count(table.name, read.num_rows)
         ended = sum(number for (name, _), number in self._store.count_rows(self._run_id).items() if name == table.name)
-        self._on_begin(table.name, num_rows - ended)
-        await self._feeds[table.name].run(_identified(rows, order, taken), order)
+        self._on_begin(table.name, read.num_rows - ended)
+        await self._feeds[table.name].run(read.batches, read.order)
+
+    async def _read(self, table: TableExec, rows: RowSource) -> ReadRows:
+        """Return the rows of a table as they are read: from its buckets where the run keeps such."""
+        kept = None
+        if self._files.num_buckets is not None:
+            from sundog.runtime.buckets.kept import kept_buckets  # what reads Parquet, which few flows have
+
+            kept = await asyncio.to_thread(kept_buckets, self._files.buckets(table.name))
+        if kept is None:
+            order = await asyncio.to_thread(reading_order_of, table.table, rows, self._plan.max_rows_in_flight)
+            taken = await self._taken(table, rows)
+            if table.table.candidates is not None:
+                await self._tell_pairs(table.table, rows, taken)
+            num_rows = await asyncio.to_thread(rows.count) if taken is None else len(taken)
+            batches = _identified(rows, order, taken)
+            if self._files.num_buckets is None:
+                return ReadRows(order, num_rows, batches)
+            kept = await self._written(table.name, num_rows, order, batches)
+        return ReadRows(kept.order, kept.num_rows, kept.batches(partial(self._have_ended, table.name)))
+
+    async def _written(
+        self, table: str, num_rows: int, order: Sequence[ValuePath], batches: AsyncIterator[IdentifiedRows]
+    ) -> KeptBuckets:
+        """Write the rows of a table into buckets. RunStopped where the run stops meanwhile."""
+        from sundog.runtime.buckets.kept import BucketMaker  # as above
+
+        assert self._files.num_buckets is not None, "buckets were asked for"
+        num_rows_of_bucket = max(1, -(-num_rows // self._files.num_buckets))
+        with BucketMaker(self._files.buckets(table), num_rows_of_bucket, order) as maker:
+            async for batch in batches:
+                if self._is_stopping:
+                    raise interrupted()
+                await asyncio.to_thread(maker.add, batch)
+            return await asyncio.to_thread(maker.finish)
+
+    def _have_ended(self, table: str, row_ids: Sequence[RowId]) -> bool:
+        return len(self._store.finished_rows(self._run_id, table, row_ids)) == len(row_ids)
 
     async def _taken(self, table: TableExec, rows: RowSource) -> frozenset[int] | None:
         """Return the numbers of the rows that are wanted, None for all."""
@@ -185,7 +232,7 @@ class TableCourse:
 
         found: list[ToldPairs] = []
         await self._with_room(lambda: found.append(told_pairs(table, rows, taken, self._inputs.relations)))
-        keep_told(found[-1], table.name, self._folder)
+        keep_told(found[-1], table.name, self._files.made)
         for text in (found[-1].note, *(f"warning: {one}" for one in found[-1].warnings)):
             self._on_note(text)
 
@@ -216,8 +263,8 @@ class TableCourse:
 
         await self._load_sources(table)
         await self._with_room(partial(self._make, table))
-        await keep_files_meanwhile(self._store, self._run_id, self._folder.parent, MADE_TABLES)
-        return made_rows(table.table, self._folder)
+        await keep_files_meanwhile(self._store, self._run_id, self._files.run_folder, MADE_TABLES)
+        return made_rows(table.table, self._files.made)
 
     def _make(self, table: TableExec) -> None:
         from sundog.runtime.tables.failed_sources import with_failed
@@ -227,9 +274,9 @@ class TableCourse:
         if table.table.failed_rows == "mark":
             source = self._plan.table(table.table.reads[-1])
             rows = with_failed(source.table, self._store, self._run_id, table.name)
-            make_marked(table.table, _columns_of(source), rows, relations, self._folder)
+            make_marked(table.table, _columns_of(source), rows, relations, self._files.made)
         else:
-            make(table.table, relations, self._folder)
+            make(table.table, relations, self._files.made)
 
     async def _load_sources(self, table: TableExec) -> None:
         """Load what a query reads but for what flows into it."""
