@@ -1,0 +1,93 @@
+"""The exchange of a cell: each key is asked for at the owner of its range.
+
+Owns the ranges, and what a value is to a dispatcher. Values that were heard are kept, as a cell asks for some again and
+again and has them in no store of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
+from contextlib import asynccontextmanager
+
+from sundog.cells.owning.line import OwnerLine
+from sundog.cells.owning.packing import pack_result, stored_of
+from sundog.cells.owning.talk import OwnerTalk
+from sundog.cluster.kept_values import KeptValues
+from sundog.engines.base import Usage
+from sundog.ir.physical import CallExec
+from sundog.store.store import Stored
+
+MAX_KEPT_BYTES = 64 * 2**20
+_PREFIX_BYTES = 8
+
+
+def range_of_key(key: bytes, num_owners: int) -> int:
+    """Return the number of the owner that has a key, by its first 8 bytes; all cells of a run have the same owners.
+
+    >>> [range_of_key(bytes([first]) * 16, 4) for first in (0, 63, 64, 255)]
+    [0, 0, 1, 3]
+    """
+    return int.from_bytes(key[:_PREFIX_BYTES], "big") * num_owners >> 8 * _PREFIX_BYTES
+
+
+class ExchangeClient:
+    """A CallExchange of one cell with the owners of its run."""
+
+    def __init__(
+        self, cell: str, lines: Sequence[OwnerLine], steps: Container[str], max_kept_bytes: int = MAX_KEPT_BYTES
+    ) -> None:
+        """`cell`: a name that no other process of the run has had. `lines`: one for each owner, in their order.
+        `steps`: names of those whose calls other cells may want. `max_kept_bytes`: of values in memory."""
+        self._steps = steps
+        self._talks = [OwnerTalk(cell, line) for line in lines]
+        self._kept = KeptValues(max_kept_bytes)
+
+    @asynccontextmanager
+    async def talking(self) -> AsyncIterator[None]:
+        """Talk with the owners inside."""
+        tasks = [asyncio.ensure_future(talk.run()) for talk in self._talks]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def asks(self, node: CallExec) -> bool:
+        """Return whether other cells may want the calls of a node."""
+        return node.name in self._steps
+
+    async def claim(self, node: CallExec, key: bytes, on_wait: Callable[[], None]) -> Stored | None:
+        """Return the value of a key, or None where this cell makes the call, as CallExchange says."""
+        value = self._kept.get(key)
+        if value is None:
+            value = await self._talk(key).claim(key, on_wait)
+            if value is None:
+                return None
+            self._keep(key, value)
+        return stored_of(value)
+
+    def put(
+        self, key: bytes, run_id: str, node_name: str, body: bytes, usage: Usage, *, call_s: float
+    ) -> Awaitable[Stored | None]:
+        """Let all cells have the result of a key that this cell leads, as CallExchange says."""
+        tokens = (usage.num_prompt_tokens, usage.num_cached_tokens or 0, usage.num_output_tokens)
+        packed = pack_result((key, run_id, node_name, body, *tokens, call_s))
+        return self._first(key, packed, self._talk(key).put(key, packed))
+
+    def release(self, key: bytes) -> None:
+        """Let another cell make a call that was claimed here."""
+        self._talk(key).release(key)
+
+    async def _first(self, key: bytes, packed: bytes, put: Awaitable[bytes]) -> Stored | None:
+        value = await put
+        self._keep(key, value)
+        return None if value == packed else stored_of(value)
+
+    def _keep(self, key: bytes, value: bytes) -> None:
+        if self._kept.get(key) is None:
+            self._kept.keep(key, value)
+
+    def _talk(self, key: bytes) -> OwnerTalk:
+        return self._talks[range_of_key(key, len(self._talks))]

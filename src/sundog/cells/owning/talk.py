@@ -1,0 +1,143 @@
+"""The talk of a cell with one owner: batches, news and beats over a line that loses, until the cell leaves.
+
+Owns when something is said again. No timer lies in the way of a call: the next batch goes as soon as the last one is
+answered, and has all that has come meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from sundog.cells.owning.line import LineLost, OwnerLine
+from sundog.cluster.asking import OwnerAsker, OwnerReply
+from sundog.cluster.owner_events import KeyAnswer
+from sundog.errors import StoreError
+
+BEAT_EVERY_S = 1.0
+LISTEN_S = 10.0
+ANSWER_S = 10.0
+"""What has no reply for so long was lost."""
+AGAIN_AFTER_S = 0.2
+PATIENCE_S = 300.0
+"""The cell ends where its owner is away for so long."""
+
+
+class OwnerTalk:
+    """One cell with one owner. A key has one claim or put at a time."""
+
+    def __init__(self, cell: str, line: OwnerLine) -> None:
+        self._line = line
+        self._asker = OwnerAsker(cell)
+        self._has_said = asyncio.Event()
+        self._waiting: dict[bytes, asyncio.Future[bytes | None]] = {}
+        self._on_wait: dict[bytes, Callable[[], None]] = {}
+        self._heard_at_s = 0.0
+        self._error: Exception | None = None
+
+    async def claim(self, key: bytes, on_wait: Callable[[], None]) -> bytes | None:
+        """Return the value of a key once there is one; None where this cell leads. `on_wait`: called where another
+        one does."""
+        self._asker.claim(key)
+        self._on_wait[key] = on_wait
+        try:
+            return await self._awaited(key)
+        except BaseException:
+            self.release(key)
+            raise
+        finally:
+            del self._on_wait[key], self._waiting[key]
+
+    def put(self, key: bytes, value: bytes) -> Awaitable[bytes]:
+        """Tell the value of a key that this cell leads; gives the value that stays, once it is safe."""
+        self._asker.put(key, value)
+        return self._stays(key, self._awaited(key))
+
+    def release(self, key: bytes) -> None:
+        """Let others lead."""
+        self._asker.release(key)
+        self._has_said.set()
+
+    async def run(self) -> None:
+        """Talk until this is cancelled. An owner that fails, or does not answer, fails all that wait for it."""
+        self._heard_at_s = self._now_s()
+        tasks = [asyncio.ensure_future(one()) for one in (self._ask, self._listen, self._beat)]
+        try:
+            await asyncio.gather(*tasks)
+        except Exception as error:  # nobody else would hear of it, and they would wait for ever
+            self._error = error
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(error)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _awaited(self, key: bytes) -> asyncio.Future[bytes | None]:
+        waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
+        if self._error is not None:
+            waiting.set_exception(self._error)
+        self._has_said.set()
+        return waiting
+
+    async def _stays(self, key: bytes, waiting: asyncio.Future[bytes | None]) -> bytes:
+        try:
+            value = await waiting
+        finally:
+            del self._waiting[key]
+        assert value is not None, "whoever has put a value does not lead"
+        return value
+
+    async def _ask(self) -> None:
+        while True:
+            batch = self._asker.next_batch()
+            if batch is None:
+                self._has_said.clear()
+                await self._has_said.wait()
+                continue
+            await self._hear(partial(self._line.ask, batch), ANSWER_S)
+            if self._asker.next_batch() is batch:
+                await asyncio.sleep(AGAIN_AFTER_S)
+
+    async def _listen(self) -> None:
+        while True:
+            if not await self._hear(partial(self._line.listen, self._asker.listening(), LISTEN_S), LISTEN_S + ANSWER_S):
+                await asyncio.sleep(AGAIN_AFTER_S)
+
+    async def _beat(self) -> None:
+        while True:
+            await self._hear(partial(self._line.beat, self._asker.beat()), ANSWER_S)
+            await asyncio.sleep(BEAT_EVERY_S)
+
+    async def _hear(self, say: Callable[[], Awaitable[Sequence[OwnerReply]]], within_s: float) -> bool:
+        """Say something and take the reply in; gives False where one of them was lost."""
+        try:
+            async with asyncio.timeout(within_s):
+                replies = await say()
+        except (LineLost, TimeoutError) as error:
+            if self._now_s() - self._heard_at_s > PATIENCE_S:
+                raise StoreError(
+                    f"an owner of calls has not answered for {PATIENCE_S:.0f} seconds",
+                    hint="look at the machine that it ran on; then repeat the command: it continues the run",
+                ) from error
+            return False
+        self._heard_at_s = self._now_s()
+        for reply in replies:
+            for key, answer in self._asker.hear(reply):
+                self._learn(key, answer)
+        if replies:
+            self._has_said.set()
+        return True
+
+    def _learn(self, key: bytes, answer: KeyAnswer) -> None:
+        waiting = self._waiting.get(key)
+        if waiting is None or waiting.done():
+            return
+        if answer == "later":
+            self._on_wait[key]()
+        else:
+            waiting.set_result(None if answer == "lead" else answer)
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()

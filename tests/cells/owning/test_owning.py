@@ -1,0 +1,256 @@
+"""Cells over an owner: a call that several want is made by one of them, whatever is lost, killed or late."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
+
+import pytest
+
+from sundog.cells.owning import talk
+from sundog.cells.owning.client import ExchangeClient
+from sundog.cluster.leases import DEAD_AFTER_S
+from sundog.errors import StoreError
+from sundog.host.virtual_loop import run_virtually
+from sundog.ir.values.normal_form import decode
+from sundog.store.segments import sending
+from sundog.store.store import Store
+from sundog.store.totals import NodeTotals, node_totals
+from tests.cells.owning.owners import LOG, PLAN, MemoryLine, OwnerLife, TestCell, owner_and_cells
+from tests.execution.fakes import FakeOperator, World, fails
+from tests.store.segments.storages import Machine
+
+K, M = b"k" * 16, b"\xffm" * 8
+LIMIT_S = 1.5 * talk.PATIENCE_S
+Body = Callable[[OwnerLife, TestCell, TestCell], Coroutine[Any, Any, None]]
+
+
+def two_cells(folder: Path, body: Body) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(LIMIT_S), owner_and_cells(folder, "x", "y") as (owner, (x, y)):
+            await body(owner, x, y)
+
+    run_virtually(main(), waits_for_threads=True)
+
+
+async def waiting(cell: TestCell, key: bytes) -> asyncio.Task[Any]:
+    """Return a claim that waits for another cell."""
+    cell.waits.clear()
+    task = asyncio.ensure_future(cell.claim(key))
+    await asyncio.wait_for(cell.waits.wait(), 5.0)
+    return task
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_cells_of_one_run_make_each_call_once(tmp_path: Path, share: float) -> None:
+    """Two dispatchers over one owner; some calls fail at first."""
+    operator = FakeOperator(behaviours={"a": fails(3, retryable=True)})
+    rows = [[{"x": f"{(7 * number + cell) % 30}"} for number in range(40)] for cell in (0, 1)]
+
+    async def main() -> None:
+        owner = OwnerLife(tmp_path)
+        await owner.start()
+        async with asyncio.timeout(LIMIT_S), AsyncExitStack() as stack:
+            runs = []
+            for number, some in enumerate(rows):
+                line = MemoryLine(owner, number, share)
+                client = ExchangeClient(f"c{number}", [line], {"a"})
+                await stack.enter_async_context(client.talking())
+                world = World(tmp_path / f"cell-{number}", operator, max_concurrency=8, exchange=client)
+                scope = {"run_id": "run-1", "is_fresh": False, "repeats_unknown_effects": False}
+                runs.append(world._run(world.physical(PLAN), tuple(some), scope))
+            for some, ends in zip(rows, await asyncio.gather(*runs), strict=True):
+                assert [decode(end.body) for end in ends] == [{"a": row["x"]} for row in some]
+        await owner.kill()
+
+    run_virtually(main(), waits_for_threads=True)
+    assert sum(operator.runs.values()) == 30 + 3
+    driver = Machine(f"file://{tmp_path}/shared", tmp_path / "driver")
+    driver.state.read([LOG])
+    with closing(driver.store) as store:
+        assert node_totals(store, "run-1") == {"a": NodeTotals("a", 0, 0, 0, 30, 300, 60, 150)}
+        assert store.select("select count(*) from results", ()) == [(30,)]
+    with closing(Store(tmp_path / "cell-0")) as store:
+        assert store.select("select * from results", ()) == []
+
+
+def test_cells_that_wait_for_one_another_both_go_on(tmp_path: Path) -> None:
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        assert await x.claim(K) == await y.claim(M) == "lead"
+        of_x, of_y = await waiting(x, M), await waiting(y, K)
+        assert await asyncio.gather(*[x.put(K, "1"), y.put(M, "2")]) == [None, None]
+        assert await asyncio.gather(*[of_x, of_y]) == ["2", "1"]
+
+    two_cells(tmp_path, body)
+
+
+def test_the_next_one_makes_a_call_that_was_released(tmp_path: Path) -> None:
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        await x.claim(K)
+        of_y = await waiting(y, K)
+        x.client.release(K)
+        assert await of_y == "lead"
+        of_x = await waiting(x, K)
+        await y.put(K, "1")
+        assert await of_x == "1"
+
+    two_cells(tmp_path, body)
+
+
+def test_a_claim_that_is_cancelled_leads_nothing(tmp_path: Path) -> None:
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        claim = asyncio.ensure_future(x.claim(K))
+        await asyncio.sleep(0)
+        claim.cancel()
+        await asyncio.wait([claim])
+        assert await y.claim(K) == "lead"
+        of_x = await waiting(x, K)
+        of_x.cancel()
+        await asyncio.wait([of_x])
+        await y.put(K, "1")
+        assert await x.claim(K) == "1"
+
+    two_cells(tmp_path, body)
+
+
+def test_a_value_that_nobody_waits_for_is_put_all_the_same(tmp_path: Path) -> None:
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        await x.claim(K)
+        put = asyncio.ensure_future(x.put(K, "1"))
+        await asyncio.sleep(0)
+        put.cancel()
+        await asyncio.wait([put])
+        x.client.release(K)
+        assert await y.claim(K) == "1"
+        assert await x.claim(K) == "1"
+
+    two_cells(tmp_path, body)
+
+
+def test_a_cell_that_is_gone_leads_nothing(tmp_path: Path) -> None:
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        await x.claim(K)
+        of_y = await waiting(y, K)
+        assert owner.host is not None
+        owner.host.gone("x")
+        x.line.is_cut = True
+        begin_s = asyncio.get_running_loop().time()
+        assert await of_y == "lead"
+        assert asyncio.get_running_loop().time() < begin_s + 1.0, "nobody waits for its silence"
+
+    two_cells(tmp_path, body)
+
+
+def test_the_first_value_stays_where_a_silent_cell_goes_on(tmp_path: Path) -> None:
+    """Its call runs meanwhile. It is refused, and its value is put; so is that of the one who has led after it."""
+
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        await asyncio.gather(x.claim(K), x.claim(M))
+        of_y = [await waiting(y, key) for key in (K, M)]
+        x.line.is_cut = True
+        assert await asyncio.wait_for(asyncio.gather(*of_y), 2 * DEAD_AFTER_S) == ["lead", "lead"]
+        x.line.is_cut = False
+        assert await y.put(K, "of y") is None
+        assert await x.put(K, "of x") == "of y"
+        assert await x.put(M, "of x") is None
+        assert await y.put(M, "of y") == "of x"
+
+    two_cells(tmp_path, body)
+
+
+def test_an_owner_that_is_started_again_has_its_log_and_hears_who_leads(tmp_path: Path) -> None:
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        await x.claim(K)
+        await x.put(K, "1")
+        await x.claim(M)
+        await owner.kill()
+        await owner.start()
+        assert await y.claim(K) == "1"
+        await asyncio.sleep(2 * talk.BEAT_EVERY_S)
+        of_y = await waiting(y, M)
+        assert await x.put(M, "2") is None
+        assert await of_y == "2"
+
+    two_cells(tmp_path, body)
+
+
+def test_who_waits_when_an_owner_ends_goes_on(tmp_path: Path) -> None:
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        await x.claim(K)
+        of_y = await waiting(y, K)
+        x.line.is_cut = True
+        await owner.kill()
+        await owner.start()
+        assert await of_y == "lead"
+
+    two_cells(tmp_path, body)
+
+
+def test_nobody_sees_a_value_before_it_lies_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_open = threading.Event()
+    is_open.set()
+    send_unsent = sending.send_unsent
+
+    def stands(log: object, connection: Connection, position: object) -> object:
+        is_open.wait()
+        return send_unsent(log, connection, position)  # type: ignore[arg-type]  # as they came
+
+    monkeypatch.setattr(sending, "send_unsent", stands)
+
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        await x.claim(K)
+        of_y = await waiting(y, K)
+        is_open.clear()
+        put = asyncio.ensure_future(x.put(K, "1"))
+        await asyncio.sleep(3.0)
+        z = TestCell("z", MemoryLine(owner))
+        async with z.client.talking():
+            of_z = await waiting(z, K)  # it is committed by now
+            assert not any(task.done() for task in (put, of_y, of_z))
+            is_open.set()
+            assert await asyncio.gather(*[put, of_y, of_z]) == [None, "1", "1"]
+
+    two_cells(tmp_path, body)
+
+
+def test_what_comes_while_a_batch_is_on_its_way_is_one_more_batch(tmp_path: Path) -> None:
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        keys = [number.to_bytes(16, "big") for number in range(500)]
+        await asyncio.gather(*map(x.claim, keys))
+        await asyncio.gather(*(x.put(key, "1") for key in keys))
+        assert len(x.line.batches) == 2
+        assert await asyncio.gather(*map(x.claim, keys)) == ["1"] * 500
+        assert len(x.line.batches) == 2, "it keeps what it has put"
+
+    two_cells(tmp_path, body)
+
+
+def test_an_owner_that_lost_its_log_fails_those_who_wait(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(LIMIT_S), owner_and_cells(tmp_path, "x") as (owner, (x,)):
+            await x.claim(K)
+            Machine(owner.url, tmp_path / "driver").state.seal(LOG)
+            with pytest.raises(StoreError, match="another process has taken over"):
+                await x.put(K, "1")
+            with pytest.raises(StoreError, match="another process has taken over"):
+                await x.claim(M)
+
+    with pytest.raises(StoreError, match="another process has taken over"):
+        run_virtually(main(), waits_for_threads=True)
+
+
+def test_an_owner_that_is_away_for_too_long_fails_those_who_wait(tmp_path: Path) -> None:
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        await x.claim(K)
+        await owner.kill()
+        begin_s = asyncio.get_running_loop().time()
+        with pytest.raises(StoreError, match="an owner of calls has not answered for 300 seconds"):
+            await x.claim(M)
+        assert asyncio.get_running_loop().time() >= begin_s + talk.PATIENCE_S - 20
+
+    two_cells(tmp_path, body)
