@@ -71,6 +71,8 @@ class OwnerBook:
         self._found: Mapping[bytes, bytes] = {}
         self._dead_after_s = dead_after_s
         self._now_s = 0.0
+        #: No cell can have been silent for too long before this time.
+        self._all_live_until_s = 0.0
         self._handlers: dict[type, Callable[[Any], Iterator[OwnerAction]]] = {
             BatchAsked: self._batch_asked,
             NewsAsked: self._news_asked,
@@ -84,9 +86,8 @@ class OwnerBook:
         """Return what is to be done now that this has happened, in order."""
         self._now_s = max(self._now_s, event.time_s)
         actions: list[OwnerAction] = []
-        silent_since_s = self._now_s - self._dead_after_s
-        for asker in [one for one in self._askers.values() if one.last_heard_s <= silent_since_s]:
-            actions += self._bury(asker)
+        if self._now_s >= self._all_live_until_s:
+            actions += self._bury_silent()
         actions += self._handlers[type(event)](event)
         return actions
 
@@ -225,6 +226,12 @@ class OwnerBook:
     def _gone(self, event: AskerGone) -> Iterator[OwnerAction]:
         if event.cell in self._askers:
             yield from self._bury(self._askers[event.cell])
+
+    def _bury_silent(self) -> Iterator[OwnerAction]:
+        for asker in [one for one in self._askers.values() if one.last_heard_s + self._dead_after_s <= self._now_s]:
+            yield from self._bury(asker)
+        first_s = min((one.last_heard_s for one in self._askers.values()), default=self._now_s)
+        self._all_live_until_s = first_s + self._dead_after_s
 
     def _bury(self, asker: _Asker) -> Iterator[OwnerAction]:
         del self._askers[asker.cell]
