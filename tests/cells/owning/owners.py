@@ -15,6 +15,7 @@ from sundog.cells.owning.line import LineLost
 from sundog.cluster.asking import OwnerReply
 from sundog.cluster.owner_events import AskerBeat, BatchAsked, NewsAsked
 from sundog.engines.base import Usage
+from sundog.ir.physical import calls_of
 from sundog.ir.values.normal_form import encode
 from sundog.store.segments.storage import ObjectStorage
 from sundog.store.store import Stored
@@ -23,7 +24,7 @@ from tests.store.segments.storages import opened
 
 LOG = "run.owner-0"
 PLAN = plan_of(step("a", "{{ row.x }}"))
-NODE = next(iter(World(Path(), FakeOperator()).physical(PLAN).tables[0].nodes))
+(NODE,) = calls_of(World(Path(), FakeOperator()).physical(PLAN).nodes)
 USAGE = Usage(10, 5, 2)
 Say = Callable[[OwnerHost], Awaitable[Sequence[OwnerReply]]]
 
@@ -120,7 +121,7 @@ class TestCell:
 
     async def claim(self, key: bytes) -> Any:
         """Return the value, "lead" where the cell leads."""
-        found = await self.client.claim(NODE, key, self.waits.set)  # type: ignore[arg-type]  # it is a CallExec
+        found = await self.client.claim(NODE, key, self.waits.set)
         return "lead" if found is None else found.value
 
     async def put(self, key: bytes, value: Any) -> Any:

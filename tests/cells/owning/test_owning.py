@@ -15,13 +15,14 @@ import pytest
 from sundog.cells.owning import talk
 from sundog.cells.owning.client import ExchangeClient
 from sundog.cluster.leases import DEAD_AFTER_S
+from sundog.cluster.owner_events import NewsAsked
 from sundog.errors import StoreError
 from sundog.host.virtual_loop import run_virtually
 from sundog.ir.values.normal_form import decode
 from sundog.store.segments import sending
 from sundog.store.store import Store
 from sundog.store.totals import NodeTotals, node_totals
-from tests.cells.owning.owners import LOG, PLAN, MemoryLine, OwnerLife, TestCell, owner_and_cells
+from tests.cells.owning.owners import LOG, NODE, PLAN, MemoryLine, OwnerLife, TestCell, owner_and_cells
 from tests.execution.fakes import FakeOperator, World, fails
 from tests.store.segments.storages import Machine
 
@@ -226,6 +227,23 @@ def test_what_comes_while_a_batch_is_on_its_way_is_one_more_batch(tmp_path: Path
         assert len(x.line.batches) == 2
         assert await asyncio.gather(*map(x.claim, keys)) == ["1"] * 500
         assert len(x.line.batches) == 2, "it keeps what it has put"
+
+    two_cells(tmp_path, body)
+
+
+def test_only_calls_of_some_steps_are_asked_for() -> None:
+    assert ExchangeClient("x", [], {"a"}).asks(NODE)
+    assert not ExchangeClient("x", [], {"b"}).asks(NODE)
+
+
+def test_a_cell_that_listens_anew_listens_once(tmp_path: Path) -> None:
+    """Its first question was lost on its way back, or came twice."""
+
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        assert owner.host is not None
+        first, second = (asyncio.ensure_future(owner.host.listen(NewsAsked(0.0, "z", 1, 0), 100.0)) for _ in range(2))
+        assert await asyncio.wait_for(first, 1.0) == ()
+        assert not second.done()
 
     two_cells(tmp_path, body)
 
