@@ -159,3 +159,32 @@ def test_no_buckets_are_none(tmp_path: Path) -> None:
     assert sundog(tmp_path, *COMMAND, "--buckets", "0").exit_code == 2
     with working_directory(tmp_path), pytest.raises(ConfigError, match="cannot be written into 0 buckets"):
         sd.load("flow.yaml").run(buckets=0)
+
+
+MADE = """
+name: made
+inputs: {rows: {path: rows.jsonl}}
+tables:
+  checked:
+    from: rows
+    nodes: {check: {python: {call: "checks:check", args: {id: "{{ row.id }}"}}, retries: 0}}
+    outputs: {id: "{{ row.id }}", found: "{{ check }}"}
+  again:
+    query: select id + 100 as id from checked where found >= 0 order by id
+    failed_rows: leave_out
+    nodes: {look: {python: {call: "checks:check", args: {id: "{{ row.id }}"}}, retries: 0}}
+    outputs: {id: "{{ row.id }}", found: "{{ look }}"}
+results: [again]
+"""
+
+
+def test_rows_of_a_table_that_is_made_anew_are_written_anew(tmp_path: Path) -> None:
+    """Row 4 was missing when the table was made of the others, and its buckets were written."""
+    write(tmp_path, bad="4 102")
+    (tmp_path / "flow.yaml").write_text(MADE)
+    assert sundog(tmp_path, *BUCKETS, "--max-errors", "1").exit_code == 1
+    assert len(index_of(tmp_path)) == 2
+    (tmp_path / "bad").write_text("")
+    again = sundog(tmp_path, *BUCKETS, "--retry-failed")
+    assert again.exit_code == 0, again.stderr
+    assert output_of(tmp_path) == list(range(100, 100 + NUM_ROWS))
