@@ -171,6 +171,17 @@ def test_what_is_no_manifest_is_refused(folder: OutputFolder) -> None:
         check_folder(folder, OWN.run_id)
 
 
+def test_what_lies_deeper_is_not_looked_at(folder: OutputFolder) -> None:
+    deeper = opened(f"{folder}inner/")
+    if folder.path is not None:
+        folder.path.mkdir()
+    write(deeper, ROWS, OTHER)
+    check_folder(folder, OWN.run_id)
+    write(folder, ROWS)
+    assert len([name for name in place_of(folder).names() if name != "inner"]) == 1 + 3
+    assert read(deeper) == ROWS
+
+
 def test_files_of_others_stay(folder: OutputFolder) -> None:
     put(folder, "part-of-mine.parquet", b"mine")
     check_folder(folder, OWN.run_id)

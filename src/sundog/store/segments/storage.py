@@ -158,6 +158,17 @@ class ObjectStorage:
         except Exception as error:  # as above
             raise self._failed(error) from error
 
+    def direct_names(self) -> list[str]:
+        """Return the names of the objects that lie in no folder."""
+        from obstore import list_with_delimiter
+
+        try:
+            return [one["path"] for one in list_with_delimiter(self._store)["objects"]]
+        except FileNotFoundError:
+            return []
+        except Exception as error:  # as above
+            raise self._failed(error) from error
+
     def folders(self, folder: str) -> list[str]:
         """Return the names of the folders in a folder."""
         from obstore import list_with_delimiter

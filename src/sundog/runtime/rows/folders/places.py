@@ -162,7 +162,7 @@ class StoragePlace:
         self._storage.send(name, file)
 
     def names(self) -> list[str]:
-        return [name for name in self._storage.names("") if "/" not in name]
+        return self._storage.direct_names()
 
     def drop(self, name: str) -> None:
         self._storage.drop(name)
