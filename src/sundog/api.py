@@ -5,8 +5,8 @@ Owns the public classes and functions. Everything that a run does is behind sund
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from sundog.whatif.variant_options import VariantOptions, option_line
 
 if TYPE_CHECKING:
     from sundog.display import Display
+    from sundog.runtime.row_work import OpenWork
 
 __all__ = [
     "Flow",
@@ -102,6 +103,14 @@ class WatchedOptions(Options, total=False):
 
     #: Show how the run goes; None does on a terminal and in a notebook.
     progress: bool | None
+    #: `ray` lets the cells of a Ray cluster work on the rows; None this process.
+    on: Literal["ray"] | None
+    #: With `on`: the cluster, HOST:PORT on one of its nodes; None for RAY_ADDRESS, or the Ray of this machine.
+    address: str | None
+    #: With `on`: processes that work on rows, at least 1; None for what nodes and engines need.
+    cells: int | None
+    #: With `on`: pools of engines grow until the run ends so soon: seconds, or text as in `2h`.
+    finish_in: float | str | None
 
 
 class SimulateOptions(VariantOptions, total=False):
@@ -220,7 +229,10 @@ class Runnable:
         with closing(display):
             session = self._session(options, WatchedOptions.__optional_keys__)
             run_options = _run_options(options, session.flow.written)
-            with session.open_run(run_options) as opened:
+            with (
+                _working_means(options, run_options.state_dir, self.base_dir) as means,
+                session.open_run(run_options, means) as opened,
+            ):
                 if on_open is not None:
                     on_open(opened)
                 for finding in opened.findings:
@@ -347,8 +359,29 @@ def _num_buckets(asked: int | None) -> int | None:
     return asked
 
 
-def _seconds(duration: float | str | None) -> float | None:
-    """Return a deadline as seconds."""
+@contextmanager
+def _working_means(options: WatchedOptions, state_dir: Path, base_dir: Path) -> Iterator[OpenWork | None]:
+    """Yield the means by which a cluster works on rows; None for this process."""
+    if options.get("on") is None:
+        for name in ("address", "cells", "finish_in"):
+            if options.get(name) is not None:
+                raise TypeError(f"{name} is of a run on a cluster: say on='ray', or leave it away")
+        yield None
+        return
+    if options.get("on") != "ray":
+        raise TypeError(f"on is 'ray' or None, not {options.get('on')!r}")
+    from sundog.ray.connection import chosen_address
+    from sundog.ray.on_ray import work_on_ray
+    from sundog.ray.options import RayOptions
+
+    finish_in_s = _seconds(options.get("finish_in"), "finish_in")
+    asked = RayOptions(chosen_address(options.get("address")), options.get("cells"), finish_in_s)
+    with work_on_ray(asked, state_dir, base_dir) as means:
+        yield means
+
+
+def _seconds(duration: float | str | None, option: str = "--deadline") -> float | None:
+    """Return a duration as seconds."""
     from sundog.whatif.duration import read_duration
 
-    return read_duration("--deadline", duration) if isinstance(duration, str) else duration
+    return read_duration(option, duration) if isinstance(duration, str) else duration

@@ -36,7 +36,7 @@ class Config:
 def read_config(state: str | Path | None = None) -> Config:
     """Return the environment's settings; `state`, a folder or a URL, comes before SUNDOG_STATE."""
     return Config(
-        _state_folder(_chosen(state)), _SECRETS, f"${{env:{SERVER_KEY}}}" if os.environ.get(SERVER_KEY) else None
+        _state_folder(chosen_state(state)), _SECRETS, f"${{env:{SERVER_KEY}}}" if os.environ.get(SERVER_KEY) else None
     )
 
 
@@ -45,14 +45,15 @@ def environment_secrets() -> Secrets:
     return _SECRETS
 
 
+def chosen_state(state: str | Path | None) -> str:
+    """Return the state that is meant, as it was written: a folder or a URL."""
+    return str(state or os.environ.get("SUNDOG_STATE") or STATE_DIR)
+
+
 def local_state(state: str | None) -> Path | None:
     """Return the folder that `state`, or else SUNDOG_STATE, names; None for a URL, which costs requests to open."""
-    chosen = _chosen(state)
+    chosen = chosen_state(state)
     return None if _is_url(chosen) else Path(chosen)
-
-
-def _chosen(state: str | Path | None) -> str:
-    return str(state or os.environ.get("SUNDOG_STATE") or STATE_DIR)
 
 
 def _is_url(state: str) -> bool:

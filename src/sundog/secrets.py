@@ -34,6 +34,10 @@ class Secrets:
         redact."""
         return PATTERN.sub(lambda match: self._value(match.group(1)), text)
 
+    def set_in(self, text: str) -> dict[str, str]:
+        """Return the variables that `text` names as `${env:NAME}`, with their values: those of them that are set."""
+        return {name: self._environment[name] for name in PATTERN.findall(text) if name in self._environment}
+
     def reveal_all(self, value: Any) -> Any:
         """Return the same, in every string of nested mappings and lists."""
         return self._map(value, self.reveal)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sundog.config import read_config
-from sundog.runtime import run as run_module
+from sundog.runtime import local_work
 from tests.cli.flows import num_checks, report_of, sundog, write_checked, write_review, write_rows
 
 
@@ -235,7 +235,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError("nothing is left")
 
-    monkeypatch.setattr(run_module, "EventLog", fail)
+    monkeypatch.setattr(local_work, "EventLog", fail)
     write_review(tmp_path)
     return tmp_path
 
@@ -255,7 +255,7 @@ def test_no_error_shows_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise ZeroDivisionError(f"refused: {read_config().secrets.reveal('${env:OUR_TOKEN}')}")
 
     monkeypatch.setenv("OUR_TOKEN", "tok-93c1f7")
-    monkeypatch.setattr(run_module, "EventLog", fail)
+    monkeypatch.setattr(local_work, "EventLog", fail)
     write_review(tmp_path)
     ran = sundog(tmp_path, "run", "flow.yaml", *debug)
     assert "refused: ${env:OUR_TOKEN}" in ran.stderr

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,9 +34,10 @@ QUIET = {
 
 
 @contextmanager
-def ray_cluster(num_nodes: int = NUM_NODES) -> Iterator[Cluster]:
+def ray_cluster(num_nodes: int = NUM_NODES, *, takes_jobs: bool = False) -> Iterator[Cluster]:
     """Start a head and `num_nodes` nodes, 15 s on two cores; all of their processes end with the block. No driver is
-    connected: `ray.init(cluster.address)` does that."""
+    connected: `ray.init(cluster.address)` does that. `takes_jobs`: the head has a job server at `cluster.webui_url`,
+    whose jobs run with the Python of this process."""
     os.environ.update(QUIET)
     from ray.cluster_utils import Cluster
 
@@ -42,12 +45,28 @@ def ray_cluster(num_nodes: int = NUM_NODES) -> Iterator[Cluster]:
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     cluster: Any = Cluster()  # its methods have no types
     try:
-        cluster.add_node(**NODE, include_dashboard=False, temp_dir=folder)
+        with _python_of_this_process():
+            ports = {
+                "dashboard_port": 0,
+                "dashboard_agent_listen_port": 0,
+            }  # other clusters of this machine have others
+            cluster.add_node(**NODE, **ports, include_dashboard=takes_jobs, temp_dir=folder)
         fill_up(cluster, num_nodes)
         yield cluster
     finally:
         cluster.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _python_of_this_process() -> Iterator[None]:
+    """A job's `python` is the first one on the path of its head."""
+    path = os.environ["PATH"]
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{path}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = path
 
 
 def fill_up(cluster: Cluster, num_nodes: int = NUM_NODES) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic_core import to_json
 
+from sundog.cli.on_ray import Cells, ClusterAddress, FinishIn, On, Shared, ray_place, submitted, working_means
 from sundog.cli.options import (
     JSON,
     Debug,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from sundog.runtime.figures.report import Report
     from sundog.runtime.rows.outputs import Output
     from sundog.runtime.run import Run
+    from sundog.runtime.run_options import RunOptions
     from sundog.session.session import Session
 
 MAX_SHOWN_FAILURES = 5
@@ -52,7 +54,7 @@ RunDeadline = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Start no call so long after the run began, as 2h.", show_default=False),
 ]
-
+MaxErrors = Annotated[int | None, typer.Option(min=0, help="Stop when more rows have failed.", show_default=False)]
 Buckets = Annotated[
     int | None,
     typer.Option(
@@ -75,9 +77,7 @@ def run(
     limit: Limit = None,
     sample: Sample = None,
     seed: Seed = 0,
-    max_errors: Annotated[
-        int | None, typer.Option(min=0, help="Stop when more rows have failed.", show_default=False)
-    ] = None,
+    max_errors: MaxErrors = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="The same as --max-errors 0.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run the failed rows again.")] = False,
     repeat_effects: Annotated[
@@ -102,6 +102,11 @@ def run(
     objective: ObjectiveOption = None,
     placement: PlacementOption = "auto",
     via: Via = None,
+    on: On = None,
+    address: ClusterAddress = None,
+    cells: Cells = None,
+    finish_in: FinishIn = None,
+    shared: Shared = [],  # noqa: B006 - as inputs
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report.")] = False,
     as_json: JSON = False,
     debug: Debug = False,
@@ -110,20 +115,37 @@ def run(
 
     The same command continues what was interrupted, and repeats nothing that is finished.
     """
+    if fail_fast and max_errors:
+        raise ConfigError("--fail-fast and --max-errors contradict each other", hint="leave one of them away")
+    place = ray_place(context)
+    if (code := submitted(context, place)) is not None:
+        raise typer.Exit(code)
+    config = read_config(state)
+    session = planned_session(context, config)
+    files, printed = files_of(session.flow.written, output)
+    options = _run_options(context, config.state_dir, files)
+    with working_means(place, config, flow) as means, session.open_run(options, means) as opened:
+        raise typer.Exit(_run(session, opened, printed, is_quiet=quiet, is_json=as_json, allowed=options.max_errors))
+
+
+def _run_options(context: typer.Context, state_dir: Path, files: dict[str, Output]) -> RunOptions:
     from sundog.runtime.run_options import RunOptions
     from sundog.whatif.duration import read_duration
 
-    if fail_fast and max_errors:
-        raise ConfigError("--fail-fast and --max-errors contradict each other", hint="leave one of them away")
-    config = read_config(state)
-    session = planned_session(context, config)
-    allowed = 0 if fail_fast else max_errors
-    files, printed = files_of(session.flow.written, output)
-    repeats = (retry_failed, repeat_unknown_effects, repeat_effects)
-    limits = (max_usd, max_tokens, None if deadline is None else read_duration("--deadline", deadline))
-    options = RunOptions(config.state_dir, files, fresh, allowed, *repeats, *limits, buckets)
-    with session.open_run(options) as opened:
-        raise typer.Exit(_run(session, opened, printed, is_quiet=quiet, is_json=as_json, allowed=allowed))
+    given = context.params
+    return RunOptions(
+        state_dir,
+        files,
+        given["fresh"],
+        0 if given["fail_fast"] else given["max_errors"],
+        given["retry_failed"],
+        given["repeat_unknown_effects"],
+        given["repeat_effects"],
+        given["max_usd"],
+        given["max_tokens"],
+        None if given["deadline"] is None else read_duration("--deadline", given["deadline"]),
+        given["buckets"],
+    )
 
 
 def files_of(plan: LogicalPlan, written: list[str]) -> tuple[dict[str, Output], str | None]:

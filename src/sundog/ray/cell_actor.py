@@ -9,13 +9,13 @@ import asyncio
 import platform
 import threading
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from sundog import __version__
 from sundog.cells.cell import Cell
 from sundog.cells.messages import CellLine, CellLost, CellNews, CellTask, CellWord
 from sundog.config import read_config
@@ -31,7 +31,7 @@ START_S = 120.0
 class Installed:
     """The versions of a process, which have to be those of the driver."""
 
-    sundog: str = __version__
+    sundog: str = version("sundog")
     python: str = platform.python_version()
     ray: str = ray.__version__
 

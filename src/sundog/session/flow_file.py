@@ -17,6 +17,7 @@ from sundog.ir.logical import InputSource, LogicalPlan
 
 def load_plan(path: Path, inputs: Mapping[str, str | Path], lists: ServerLists = ASKED_LISTS) -> LogicalPlan:
     """Return the plan of a flow file. `inputs`: other paths for inputs, from the working directory; globs as in a flow.
+    In the flow's folder they are counted from that, so that they are the same wherever it lies.
     `lists`: gives the tools of servers.
     FlowError for what is wrong in the flow, ConfigError for an input that it does not have."""
     plan = load_flow(path, lists=lists)
@@ -24,11 +25,16 @@ def load_plan(path: Path, inputs: Mapping[str, str | Path], lists: ServerLists =
     for name in inputs:
         if name not in known:
             raise ConfigError(f"the flow has no input '{name}'", where=str(path), hint=suggest(name, known))
-    return replace(plan, inputs=tuple(_read_from(source, inputs.get(source.name)) for source in plan.inputs))
+    return replace(
+        plan, inputs=tuple(_read_from(source, inputs.get(source.name), path.parent) for source in plan.inputs)
+    )
 
 
-def _read_from(source: InputSource, path: str | Path | None) -> InputSource:
+def _read_from(source: InputSource, path: str | Path | None, folder: Path) -> InputSource:
     if path is None:
         return source
     types = source.types if source.path is not None else {}
-    return InputSource(source.name, path=str(Path(path).absolute()), key=source.key, types=types, at=source.at)
+    absolute = Path(path).absolute()
+    in_folder = absolute.is_relative_to(folder.absolute())
+    found = absolute.relative_to(folder.absolute()) if in_folder else absolute
+    return InputSource(source.name, path=str(found), key=source.key, types=types, at=source.at)

@@ -1,0 +1,53 @@
+"""A run on a cluster as a command and as a Python program ask for it: the rows are those of one process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+import sundog
+from tests.cli.flows import sundog as command
+from tests.cli.flows import write_review
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
+
+pytestmark = pytest.mark.ray
+pytest.importorskip("ray", reason="ray is not installed: pip install 'sundog[ray]'")
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> bytes:
+    """The rows that one process writes."""
+    write_review(tmp_path)
+    ran = command(tmp_path, "run", "flow.yaml", "--output", "alone.jsonl", "--state", str(tmp_path / "alone"))
+    assert ran.exit_code == 0, ran.stderr
+    return (tmp_path / "alone.jsonl").read_bytes()
+
+
+def test_a_command_runs_on_the_cluster(cluster: Cluster, tmp_path: Path, alone: bytes) -> None:
+    words = ("--on", "ray", "--address", cluster.address, "--cells", "2", "--state", f"file://{tmp_path}/state")
+    ran = command(tmp_path, "run", "flow.yaml", "--output", "out.jsonl", *words, "--json")
+    assert ran.exit_code == 0, ran.stderr
+    assert json.loads(ran.stdout)["num_done"] == 12
+    assert (tmp_path / "out.jsonl").read_bytes() == alone
+    again = command(tmp_path, "run", "flow.yaml", "--output", "out.jsonl", *words)
+    assert "is finished already: 12 rows" in again.stderr
+
+
+def test_a_python_program_runs_on_the_cluster(cluster: Cluster, tmp_path: Path, alone: bytes) -> None:
+    flow, state = tmp_path / "flow.yaml", f"file://{tmp_path}/state"
+    result = sundog.run(flow, state=state, output=tmp_path / "out.jsonl", on="ray", cells=2, progress=False)
+    assert result.report.num_done == 12
+    assert (tmp_path / "out.jsonl").read_bytes() == alone
+
+
+def test_options_of_a_cluster_need_it(tmp_path: Path) -> None:
+    write_review(tmp_path)
+    with pytest.raises(TypeError, match="cells is of a run on a cluster: say on='ray'"):
+        sundog.run(tmp_path / "flow.yaml", state=tmp_path / "state", cells=2)
+    with pytest.raises(TypeError, match="on is 'ray' or None, not 'mars'"):
+        sundog.run(tmp_path / "flow.yaml", state=tmp_path / "state", on=cast(Any, "mars"))
