@@ -198,7 +198,7 @@ def test_nobody_sees_a_value_before_it_lies_in_the_log(tmp_path: Path, monkeypat
     send_unsent = sending.send_unsent
 
     def stands(log: object, connection: Connection, position: object) -> object:
-        is_open.wait()
+        is_open.wait(20.0)
         return send_unsent(log, connection, position)  # type: ignore[arg-type]  # as they came
 
     monkeypatch.setattr(sending, "send_unsent", stands)
