@@ -1,0 +1,1 @@
+"""Figures of runs on a Ray cluster, whose nodes are processes of this machine."""
