@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sundog.cells.cell import Cell
 from sundog.cells.messages import CellLine, CellLost, CellNews, CellTask, CellWord
+from sundog.cells.owning.line import OwnerLine
 from sundog.execution.calls.guard import run_loop
 from sundog.store.segments.cache import open_cache
 from sundog.store.segments.storage import ObjectStorage
@@ -47,13 +48,22 @@ class ThreadStarter:
         self.threads: list[threading.Thread] = []
         self._caches = caches
 
-    async def start(self, task: CellTask, place: int, name: str) -> CellLine:
+    async def start_owners(self, task: CellTask) -> tuple[OwnerLine, ...]:
+        return ()
+
+    async def tell_gone(self, name: str) -> None:
+        """There is no owner."""
+
+    async def end_owners(self) -> None:
+        """There is none."""
+
+    async def start(self, task: CellTask, name: str) -> CellLine:
         def open_state(url: str) -> Path:
             state = open_cache(ObjectStorage(url), self._caches / name)
             state.catch_up()
             return state.folder
 
-        cell = Cell(task, place, name, open_state)
+        cell = Cell(task, name, open_state)
         thread = threading.Thread(target=lambda: run_loop(cell.run()), name=name, daemon=True)
         thread.start()
         self.threads.append(thread)

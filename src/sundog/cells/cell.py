@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, nullcontext
 from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sundog.cells.engine_shares import cell_plan
+from sundog.cells.cell_exchange import AskedCalls
 from sundog.cells.held_parts import HeldPart, HeldParts
 from sundog.cells.mailbox import Mailbox
 from sundog.cells.messages import CellEnded, CellNews, CellSays, CellTask, CellWord, RowsAwaited, WorkPart
+from sundog.cells.owning.client import ExchangeClient
+from sundog.cells.sharing import CellShares
 from sundog.cluster.lease_events import CellAsked, ConfirmEnd, DropPart, LeaseEnded, PartSplit, SplitPart, StopCell
+from sundog.cluster.share_events import SetShare
 from sundog.deployment import engine_limits
 from sundog.errors import StoreError, SundogError
 from sundog.execution.input_row import IdentifiedRows
@@ -47,7 +50,7 @@ ROWS_AHEAD_OF_A_PLACE = 2
 class Cell:
     """One cell. `open_state`: gives the folder of a cache of the state at a URL."""
 
-    def __init__(self, task: CellTask, place: int, name: str, open_state: Callable[[str], Path]) -> None:
+    def __init__(self, task: CellTask, name: str, open_state: Callable[[str], Path]) -> None:
         self.log = f"{task.command}.{name}"
         self._task = task
         self._name = name
@@ -57,7 +60,9 @@ class Cell:
         self._parts = HeldParts()
         self._files: dict[str, BucketFile] = {}
         self._operators = {step: OPERATORS.get(step)(task.base_dir) for step in _operators(task)}
-        plan = self._plan = cell_plan(task.plan, self._operators, place, task.num_cells)
+        self._asked = AskedCalls(task.plan, self._operators, self._parts.is_split)
+        self._shares: CellShares | None = None
+        plan = task.plan
         self._figures = RunFigures({engine_pool(block.name): block.options["model"] for block in plan.logical.engines})
         num_places = sum(number * options.max_concurrency for _, number, options in engine_limits(plan))
         self._rows_ahead = max(MIN_ROWS_AHEAD, ROWS_AHEAD_OF_A_PLACE * num_places)
@@ -106,13 +111,17 @@ class Cell:
         task, secrets = self._task, Secrets(self._task.environment)
         options = replace(task.options, state_dir=state_dir)
         folder = state_dir / "runs" / task.record.run_id / self._name
-        limits = RunLimits(self._plan, task.record, options, store)
-        run = WorkedRun(
-            self._plan, task.record, store, self._operators, secrets, options, folder, self._figures, limits
-        )
+        limits = RunLimits(task.plan, task.record, options, store, cell=self._name)
+        run = WorkedRun(task.plan, task.record, store, self._operators, secrets, options, folder, self._figures, limits)
         store.open_writer()
         try:
-            async with local_work(run, partial(self._row_ended, store), placing=lambda share: None) as work:
+            exchange = ExchangeClient(self._name, task.owners, self._asked.asks) if task.owners else None
+            async with (
+                nullcontext() if exchange is None else exchange.talking(),
+                local_work(run, partial(self._row_ended, store), placing=_no_placing, exchange=exchange) as work,
+            ):
+                assert work.pools is not None, "the calls are made here"
+                self._shares = CellShares(work.pools, limits, task.plan.shares)
                 feeds = {name: feed for name, feed in work.feeds.items() if isinstance(feed, Feed)}
                 for name, feed in feeds.items():
                     feed.on_awaited = partial(self._row_awaits, store)
@@ -129,6 +138,8 @@ class Cell:
             ended, _ = await asyncio.wait([listening, *running], return_when=asyncio.FIRST_COMPLETED)
         finally:
             listening.cancel()
+            if self._shares is not None:
+                self._shares.let_go()
             for name, feed in feeds.items():
                 feed.stop()
                 self._queues[name].put_nowait(None)
@@ -141,6 +152,8 @@ class Cell:
         while not self._is_stopping:
             for word in await self._words.take(NEWS_EVERY_S):
                 await self._heed(word, cache)
+            assert self._shares is not None, "it has opened its pools"
+            self._says.put(self._shares.told())
 
     async def _heed(self, word: CellWord, cache: StateCache) -> None:
         match word:
@@ -155,6 +168,9 @@ class Cell:
                 if self._parts.find(key, epoch) is not None:
                     self._parts.drop(key)
                     self._ask()
+            case SetShare():
+                assert self._shares is not None, "it has opened its pools"
+                self._shares.hear(word)
             case StopCell():
                 self._is_stopping = True
 
@@ -162,6 +178,7 @@ class Cell:
         part = self._parts.add(work)
         if part is None:
             return
+        self._asked.know(work.table, work.partition)
         if work.logs:
             # What those have done who held these rows must not be done again.
             await asyncio.to_thread(cache.read, work.logs)
@@ -212,6 +229,10 @@ class Cell:
         if part.awaited:
             self._says.put(RowsAwaited(part.work.table, tuple(part.awaited)))
         self._says.put(LeaseEnded(0.0, self._name, lease.part, lease.epoch, part.stop))
+
+
+def _no_placing(share: float) -> None:
+    """Say that nothing is placed: a run on many machines has no workers."""
 
 
 def _operators(task: CellTask) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from sundog.cells.hub import CellHub
 from sundog.cells.messages import CellStarter, CellTask
 from sundog.cells.remote_feed import RemoteFeed
+from sundog.cells.sharing import RunShares
 from sundog.errors import ConfigError
 from sundog.ir.physical import PhysicalPlan
 from sundog.ir.values.canonical import canonical_json, describe_value
@@ -63,8 +64,8 @@ async def _cluster_work(
         options.base_dir,
         replace(run.options, outputs={}),
         named_in(run.plan, options.environment),
-        options.num_cells,
     )
+    shares = RunShares(run.plan, run.operators, run.limits, run.limits.begin_shared(), options.num_cells)
     feeds: dict[str, RemoteFeed] = {}
 
     def num_rows() -> int | None:
@@ -75,7 +76,7 @@ async def _cluster_work(
             for changed in feed.listeners:
                 changed.set()
 
-    hub = CellHub(task, starter, cache, run.figures.progress, tell_listeners, run.options.max_errors)
+    hub = CellHub(task, options.num_cells, starter, shares, run, tell_listeners)
     for table in run.plan.tables:
         feeds[table.name] = RemoteFeed(table.name, run.record.run_id, run.store, hub, options.num_cells, num_rows)
     try:

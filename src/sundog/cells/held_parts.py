@@ -12,7 +12,7 @@ from itertools import islice
 from sundog.cells.messages import WorkPart
 from sundog.cluster.lease_events import PartKey
 from sundog.execution.input_row import IdentifiedRows
-from sundog.ir.row_ids import RowId
+from sundog.ir.row_ids import RowId, RowRef
 from sundog.runtime.buckets.files import BucketFile
 
 PIECE_ROWS = 16
@@ -113,9 +113,14 @@ class HeldParts:
             part.awaited.append(row_id)
         return part if part.has_ended and not part.is_told and not part.is_dropped else None
 
+    def is_split(self, row: RowRef) -> bool:
+        """Return whether rows with the prefix value of a row that has begun may lie in another cell."""
+        return self._of_row[row.table, row.row_id].work.is_split
+
     def beat(self) -> tuple[tuple[PartKey, int, int], ...]:
         """Return (part, epoch, place of the first row that has not begun) of each part."""
-        return tuple((key, part.work.lease.epoch, part.begun) for key, part in self._parts.items())
+        # Another thread asks.
+        return tuple((key, part.work.lease.epoch, part.begun) for key, part in tuple(self._parts.items()))
 
     @property
     def num_left(self) -> int:

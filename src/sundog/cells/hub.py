@@ -24,6 +24,8 @@ from sundog.cells.messages import (
     RowsAwaited,
     WorkPart,
 )
+from sundog.cells.remote_feed import BucketRows
+from sundog.cells.sharing import RunShares, SharesTold
 from sundog.cluster.lease_events import (
     BucketAdded,
     CellBeat,
@@ -42,10 +44,11 @@ from sundog.cluster.lease_events import (
     StopCell,
 )
 from sundog.cluster.leases import DEAD_AFTER_S, LeaseBook
+from sundog.cluster.share_events import SetShare
 from sundog.errors import RunError
 from sundog.runtime.feed import too_many_failures
 from sundog.runtime.figures.progress import Progress
-from sundog.store.segments.opened import StateCache
+from sundog.runtime.row_work import WorkedRun
 
 TICK_S = 0.5
 READ_EVERY_S = 1.0
@@ -70,10 +73,11 @@ _COUNTED = (
 class _Bucket:
     """A bucket: the object with its rows, and the logs of those that are gone and held some of them."""
 
-    def __init__(self, table: str, name: str, *, is_split: bool) -> None:
-        self.table = table
+    def __init__(self, rows: BucketRows, name: str) -> None:
+        self.table = rows.table
         self.name = name
-        self.is_split = is_split
+        self.is_split = rows.is_split
+        self.partition = rows.partition
         self.logs: list[str] = []
 
 
@@ -92,26 +96,28 @@ class _Seat:
 
 
 class CellHub:
-    """The cells of one run. `on_rows`: called after rows of cells have been read into the store. `max_errors`: failed
-    rows that are allowed, None for any number."""
+    """The cells of one run. `task`: theirs, but for their shares of engines and limits. `on_rows`: called after rows of
+    cells have been read into the store."""
 
     def __init__(
         self,
         task: CellTask,
+        num_cells: int,
         starter: CellStarter,
-        cache: StateCache,
-        progress: Progress,
+        shares: RunShares,
+        run: WorkedRun,
         on_rows: Callable[[], None],
-        max_errors: int | None,
     ) -> None:
+        assert run.store.cache is not None, "the state lies at a URL"
         self._task = task
+        self._num_cells = num_cells
         self._starter = starter
-        self._cache = cache
-        self._progress = progress
-        self._before = {name: getattr(progress, name) for name in _COUNTED}
+        self._shares = shares
+        self._run = run
+        self._cache = run.store.cache
+        self._before = {name: getattr(run.figures.progress, name) for name in _COUNTED}
         self._gone_progress: list[Progress] = []
         self._on_rows = on_rows
-        self._max_errors = max_errors
         self._book = LeaseBook(DEAD_AFTER_S)
         self._awake_s = 0.0
         self._buckets: list[_Bucket] = []
@@ -128,13 +134,13 @@ class CellHub:
         self._failure: BaseException | None = None
         self._folder = f"{task.command}/{task.driver_epoch}"
 
-    async def add_bucket(self, table: str, body: bytes, num_rows: int, *, is_split: bool) -> None:
+    async def add_bucket(self, rows: BucketRows) -> None:
         """Keep a bucket's rows where all cells see them, and lease them."""
-        number = len(self._buckets)
-        bucket = _Bucket(table, f"{self._folder}/{number:06}.parquet", is_split=is_split)
+        number, table, num_rows = len(self._buckets), rows.table, rows.num_rows
+        bucket = _Bucket(rows, f"{self._folder}/{number:06}.parquet")
         self._buckets.append(bucket)
         self._num_open[table] += num_rows
-        await asyncio.to_thread(self._cache.put_scratch, bucket.name, body)
+        await asyncio.to_thread(self._cache.put_scratch, bucket.name, rows.body)
         key = PartKey(number, 0)
         self._stops[key] = num_rows
         self._handle(BucketAdded(self._awake_s, key, num_rows))
@@ -162,7 +168,8 @@ class CellHub:
         for name in await asyncio.to_thread(self._cache.logs_beside, self._task.command):
             await asyncio.to_thread(self._cache.seal, name)
         self._on_rows()
-        await asyncio.gather(*(self._start(place) for place in range(self._task.num_cells)))
+        self._task = replace(self._task, owners=await self._starter.start_owners(self._task))
+        await asyncio.gather(*(self._start(place) for place in range(self._num_cells)))
         self._spawn(self._tick())
         self._spawn(self._read_often())
 
@@ -183,6 +190,9 @@ class CellHub:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._starter.end_owners()
+        for name in await asyncio.to_thread(self._cache.logs_beside, self._task.command):
+            await asyncio.to_thread(self._cache.seal, name)
         await asyncio.to_thread(self._cache.drop_scratch, self._folder)
         self._on_rows()
 
@@ -202,7 +212,8 @@ class CellHub:
     async def _start(self, place: int) -> None:
         self._starts[place] += 1
         name = f"cell-{place}-{uuid4().hex[:8]}"
-        line = await self._starter.start(self._task, place, name)
+        plan = self._shares.join(self._awake_s, name, place)
+        line = await self._starter.start(replace(self._task, plan=plan), name)
         seat = self._seats[name] = _Seat(place, name, line)
         self._handle(CellJoined(self._awake_s, name))
         self._spawn(self._follow(seat))
@@ -252,6 +263,8 @@ class CellHub:
                 case PartSplit():
                     self._split(said)
                     self._handle(said, at=self._awake_s)
+                case SharesTold():
+                    self._tell_shares(self._shares.hear(self._awake_s, seat.name, said))
                 case RowsAwaited(table=table, row_ids=row_ids):
                     self._num_awaiting[table] += len(row_ids)
                 case CellEnded():
@@ -290,7 +303,8 @@ class CellHub:
         logs = tuple(bucket.logs)
         await asyncio.gather(*(self._sealing[log] for log in logs))
         names = tuple(f"{self._task.command}.{log}" for log in logs)
-        await self._send(seat, (WorkPart(lease, bucket.table, bucket.name, bucket.is_split, names),))
+        work = WorkPart(lease, bucket.table, bucket.name, bucket.is_split, bucket.partition, names)
+        await self._send(seat, (work,))
 
     def _part_ended(self, seat: _Seat, said: LeaseEnded) -> None:
         seat.has_ended_part = True
@@ -322,11 +336,20 @@ class CellHub:
 
     async def _seal(self, seat: _Seat) -> None:
         await asyncio.to_thread(self._cache.seal, f"{self._task.command}.{seat.name}")
+        await self._starter.tell_gone(seat.name)
+        run = self._run
+        self._tell_shares(self._shares.gone(self._awake_s, seat.name, run.store, run.record.run_id))
         self._on_rows()
         self._changed.set()
 
     def _tell(self, seat: _Seat, word: CellWord) -> None:
         self._spawn(self._send(seat, (word,)))
+
+    def _tell_shares(self, words: Iterable[SetShare]) -> None:
+        for word in words:
+            seat = self._seats.get(word.cell)
+            if seat is not None:
+                self._tell(seat, word)
 
     async def _send(self, seat: _Seat, words: tuple[CellWord, ...]) -> None:
         with suppress(CellLost):  # whoever follows the cell sees that too
@@ -338,6 +361,10 @@ class CellHub:
             await asyncio.sleep(TICK_S)
             self._awake_s += TICK_S
             self._handle(LeaseTimePassed(self._awake_s))
+            words, reached = self._shares.due(self._awake_s)
+            self._tell_shares(words)
+            if reached is not None:
+                self.stop(reached)
 
     async def _read_often(self) -> None:
         while True:
@@ -353,7 +380,7 @@ class CellHub:
         living = [seat.progress for seat in self._seats.values()]
         for name in _COUNTED:
             of_cells = sum(getattr(one, name) for one in (*self._gone_progress, *living))
-            setattr(self._progress, name, self._before[name] + of_cells)
-        num_failed = self._progress.num_failed
-        if self._max_errors is not None and num_failed > self._max_errors and not self._is_stopping:
-            self.stop(too_many_failures(num_failed, self._max_errors, self._task.record.run_id))
+            setattr(self._run.figures.progress, name, self._before[name] + of_cells)
+        num_failed, max_errors = self._run.figures.progress.num_failed, self._run.options.max_errors
+        if max_errors is not None and num_failed > max_errors and not self._is_stopping:
+            self.stop(too_many_failures(num_failed, max_errors, self._task.record.run_id))

@@ -6,10 +6,12 @@ Owns their form: values that can be pickled. Never sends one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from sundog.cells.owning.line import OwnerLine
+from sundog.cells.sharing import SharesTold
 from sundog.cluster.lease_events import (
     CellAsked,
     ConfirmEnd,
@@ -21,9 +23,11 @@ from sundog.cluster.lease_events import (
     SplitPart,
     StopCell,
 )
+from sundog.cluster.share_events import SetShare
 from sundog.errors import SundogError
 from sundog.ir.physical import PhysicalPlan
 from sundog.ir.row_ids import RowId
+from sundog.ir.templates.template import Path as ValuePath
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.run_options import RunOptions
 from sundog.store.runs import RunRecord
@@ -39,6 +43,7 @@ class CellTask:
     command: str
     driver_epoch: str
     record: RunRecord
+    #: The cell's own: with its share of engines and limits.
     plan: PhysicalPlan
     #: The folder in which the flow's files lie, the same on every machine.
     base_dir: Path
@@ -46,7 +51,8 @@ class CellTask:
     options: RunOptions
     #: The values of the environment that the flow names.
     environment: Mapping[str, str]
-    num_cells: int
+    #: The lines to the owners of call keys, one for each range.
+    owners: tuple[OwnerLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +65,13 @@ class WorkPart:
     object: str
     #: The bucket has only a part of a group of equal prefix values.
     is_split: bool
+    #: The value by which the rows of the table are cut into buckets, None where they lie anywhere.
+    partition: ValuePath | None = None
     #: Logs of cells that are gone, sealed.
     logs: tuple[str, ...] = ()
 
 
-CellWord = WorkPart | SplitPart | ConfirmEnd | DropPart | StopCell
+CellWord = WorkPart | SplitPart | ConfirmEnd | DropPart | StopCell | SetShare
 """The words to a cell."""
 
 
@@ -83,7 +91,7 @@ class CellEnded:
     error: SundogError | None
 
 
-CellSays = CellAsked | PartSplit | LeaseEnded | RowsAwaited | CellEnded
+CellSays = CellAsked | PartSplit | LeaseEnded | RowsAwaited | SharesTold | CellEnded
 """The words of a cell."""
 
 
@@ -95,8 +103,6 @@ class CellNews:
     begun: tuple[tuple[PartKey, int, int], ...]
     says: tuple[CellSays, ...]
     progress: Progress
-    #: By engine or tool, what its calls took; other parts of a run hang their figures here.
-    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 class CellLost(Exception):
@@ -123,7 +129,19 @@ class CellLine(Protocol):
 class CellStarter(Protocol):
     """This class starts cells on machines."""
 
-    async def start(self, task: CellTask, place: int, name: str) -> CellLine:
-        """Return the line to a new cell at a place in [0, num_cells), which does its task under a name that no other
-        has. SundogError where no cell can be started."""
+    async def start_owners(self, task: CellTask) -> tuple[OwnerLine, ...]:
+        """Return the lines to the owners of a run, which are started."""
+        ...
+
+    async def start(self, task: CellTask, name: str) -> CellLine:
+        """Return the line to a new cell, which does its task under a name that no other has. SundogError where no cell
+        can be started."""
+        ...
+
+    async def tell_gone(self, name: str) -> None:
+        """Let the owners know that a cell is gone."""
+        ...
+
+    async def end_owners(self) -> None:
+        """Return once the logs of the owners have all that they hold."""
         ...

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from sundog.execution.input_row import IdentifiedRows
@@ -18,10 +19,24 @@ from sundog.runtime.row_window import bytes_of
 from sundog.store.store import Store
 
 
+@dataclass(frozen=True, slots=True)
+class BucketRows:
+    """The rows of one bucket."""
+
+    table: str
+    #: As `pack_rows` writes them.
+    body: bytes
+    num_rows: int
+    #: It has only a part of a group of equal partition values.
+    is_split: bool
+    #: The value by which the rows are cut, None where they lie anywhere.
+    partition: ValuePath | None
+
+
 class BucketTaker(Protocol):
     """This class has the buckets of a run worked on."""
 
-    async def add_bucket(self, table: str, body: bytes, num_rows: int, *, is_split: bool) -> None:
+    async def add_bucket(self, rows: BucketRows) -> None:
         """Keep a bucket's rows and let cells have them."""
         ...
 
@@ -80,21 +95,24 @@ class RemoteFeed:
                 key = keys.key(row)
                 border = cutter.border(key, bytes_of(row))
                 if rows and border is not Border.NONE:
-                    await self._add(rows, groups, is_split=was_split or border is Border.SPLIT)
+                    await self._add(rows, groups, order, is_split=was_split or border is Border.SPLIT)
                     rows, groups, was_split = [], [], border is Border.SPLIT
                 rows.append((row_id, row))
                 groups.append(key)
             if self._is_stopping:
                 break
         if rows and not self._is_stopping:
-            await self._add(rows, groups, is_split=was_split)
+            await self._add(rows, groups, order, is_split=was_split)
         self.num_awaiting = await self._taker.when_ended(self._table)
         if self._failure is not None:
             raise self._failure
         if self._is_stopping:
             raise interrupted()
 
-    async def _add(self, rows: IdentifiedRows, groups: Sequence[GroupKey], *, is_split: bool) -> None:
+    async def _add(
+        self, rows: IdentifiedRows, groups: Sequence[GroupKey], order: Sequence[ValuePath], *, is_split: bool
+    ) -> None:
         self.num_started += len(rows)
         body = await asyncio.to_thread(pack_rows, rows, groups)
-        await self._taker.add_bucket(self._table, body, len(rows), is_split=is_split)
+        partition = order[0] if order else None
+        await self._taker.add_bucket(BucketRows(self._table, body, len(rows), is_split, partition))

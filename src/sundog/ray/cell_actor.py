@@ -18,9 +18,11 @@ from ray.exceptions import RayError
 
 from sundog.cells.cell import Cell
 from sundog.cells.messages import CellLine, CellLost, CellNews, CellTask, CellWord
+from sundog.cells.owning.line import OwnerLine
 from sundog.config import read_config
 from sundog.errors import ConfigError, RunError, SundogError
 from sundog.execution.calls.guard import run_loop
+from sundog.ray.owner_actor import RayOwnerLine, start_owner
 from sundog.store.segments.storage import ObjectStorage
 
 START_S = 120.0
@@ -50,9 +52,9 @@ class CellActor:
         object that the driver has put into the state."""
         return Installed(), await asyncio.to_thread(_obstacle, task, probe)
 
-    async def begin(self, task: CellTask, place: int, name: str) -> None:
+    async def begin(self, task: CellTask, name: str) -> None:
         """Start the cell."""
-        cell = self._cell = Cell(task, place, name, lambda url: read_config(url).state_dir)
+        cell = self._cell = Cell(task, name, lambda url: read_config(url).state_dir)
         threading.Thread(target=lambda: run_loop(cell.run()), name=name, daemon=True).start()
 
     async def hear(self, words: tuple[CellWord, ...]) -> None:
@@ -95,12 +97,30 @@ class RayLine:
 class RayCells:
     """Starts cells as actors, spread over the nodes."""
 
-    def __init__(self, probe: str) -> None:
+    def __init__(self, probe: str, num_owners: int) -> None:
         """`probe`: the name of an object that the driver has put into the state."""
         self._probe = probe
+        self._num_owners = num_owners
+        self._owners: tuple[RayOwnerLine, ...] = ()
         self._class: Any = ray.remote(CellActor)
 
-    async def start(self, task: CellTask, place: int, name: str) -> CellLine:
+    async def start_owners(self, task: CellTask) -> tuple[OwnerLine, ...]:
+        """Return the lines to the owners of a run."""
+        self._owners = tuple(start_owner(task, place) for place in range(self._num_owners))
+        return self._owners
+
+    async def tell_gone(self, name: str) -> None:
+        """Let the owners know that a cell is gone; one that does not hear it misses the cell's beat soon."""
+        gone = (line.actor.gone.remote(name) for line in self._owners)
+        await asyncio.gather(*gone, return_exceptions=True)
+
+    async def end_owners(self) -> None:
+        """Let the owners write what is left. One that cannot has committed nothing that anybody has seen."""
+        await asyncio.gather(*(line.actor.close.remote() for line in self._owners), return_exceptions=True)
+        for line in self._owners:
+            ray.kill(line.actor)
+
+    async def start(self, task: CellTask, name: str) -> CellLine:
         """Return the line to a new cell. ConfigError where no cell can work on the cluster's machines, RunError where
         none can be started."""
         # A cell that is gone is no more: another one, under another name, takes its place.
@@ -121,12 +141,12 @@ class RayCells:
                     )
                 if obstacle is not None:
                     raise obstacle
-                await actor.begin.remote(task, place, name)
+                await actor.begin.remote(task, name)
         except TimeoutError as error:
             ray.kill(actor)
             raise RunError(
                 f"the cluster gave no place to a cell in {START_S:.0f} s",
-                hint=f"each of the {task.num_cells} cells needs one CPU: take fewer with --cells, or add nodes",
+                hint="each cell needs one CPU: take fewer with --cells, or add nodes",
             ) from error
         except RayError as error:
             raise RunError(f"a cell could not be started: {error}", hint="see the logs of Ray") from error

@@ -27,6 +27,7 @@ from sundog.runtime.row_work import OpenWork, RowWork, WorkedRun
 
 REPLICAS_OF_A_CELL = 25
 """One process feeds so many engines: benchmarks of the coordinator are behind the number."""
+CELLS_OF_AN_OWNER = 8
 
 
 def ray_work(options: RayOptions, base_dir: Path) -> OpenWork:
@@ -47,9 +48,10 @@ async def _ray_work(
     probe = f"probes/{uuid4().hex}"
     cache.put_scratch(probe, b"seen by all")
     num_cells = options.num_cells or default_cells(run.plan, _num_nodes())
+    num_owners = options.num_owners or ceil(num_cells / CELLS_OF_AN_OWNER)
     cells = ClusterOptions(num_cells, base_dir, dict(os.environ))
     try:
-        async with cluster_work(RayCells(f"scratch/{probe}"), cells)(run, on_row) as work:
+        async with cluster_work(RayCells(f"scratch/{probe}", num_owners), cells)(run, on_row) as work:
             yield work
     finally:
         cache.drop_scratch("probes")

@@ -15,6 +15,7 @@ from sundog.batch.step_facts import plan_facts
 from sundog.cost.history import mean_call_s
 from sundog.execution.agents.turn_facts import turn_facts
 from sundog.execution.calls.call_key import RunScope
+from sundog.execution.calls.exchange import CallExchange
 from sundog.execution.executor import RowExecutor
 from sundog.execution.plan_calls import CallMeans, dispatcher_of
 from sundog.execution.pool_shares import PoolShares
@@ -41,9 +42,11 @@ Placing = Callable[[float], PlacementWithFigures | None]
 
 
 @asynccontextmanager
-async def local_work(run: WorkedRun, on_row: OnRow | None = None, *, placing: Placing) -> AsyncIterator[RowWork]:
+async def local_work(
+    run: WorkedRun, on_row: OnRow | None = None, *, placing: Placing, exchange: CallExchange | None = None
+) -> AsyncIterator[RowWork]:
     """Start the engines and tools of a plan, and give the feeds of its tables. `on_row` hears of each row once it is
-    committed."""
+    committed. `exchange`: with other processes that work on the same run."""
     policies, waits = POLICIES.get(run.plan.policy), Waits(label_of)
     placed = await asyncio.to_thread(_placed, run, placing)
     async with (
@@ -57,15 +60,24 @@ async def local_work(run: WorkedRun, on_row: OnRow | None = None, *, placing: Pl
             driver.tell(replica)
         follower = Follower(run.plan, placed, _num_left(run.figures.progress, placed), driver, pools)
         follower.begin()
-        feeds = _feeds(run, driver, pools, follower, policies, on_row)
+        means = CallMeans(
+            run.store,
+            driver,
+            pools.engines,
+            pools.by_pool,
+            run.secrets,
+            needs_prefixes=policies.needs_prefixes,
+            needs_s=follower.needs_s,
+            accounts=run.limits.accounts,
+            exchange=exchange,
+        )
+        feeds = _feeds(run, means, follower, on_row)
         health = Health(pools.engines, pools.names(), pools.servers, driver)
         async with follower.reviewing(), health.watching():
             yield RowWork(feeds, follower.drains.begin, PoolShares(pools, driver))
 
 
-def _feeds(
-    run: WorkedRun, driver: Driver, pools: RunPools, follower: Follower, policies: PolicySet, on_row: OnRow | None
-) -> dict[str, Feed]:
+def _feeds(run: WorkedRun, means: CallMeans, follower: Follower, on_row: OnRow | None) -> dict[str, Feed]:
     """Return the way of the rows: the feed of their table takes them up, its executor runs their steps, and the
     dispatcher answers each call, by an attempt of the driver's where nothing else has the answer."""
     plan, figures = run.plan, run.figures
@@ -77,16 +89,6 @@ def _feeds(
         plan_facts(plan, mean_call_s(history)),
         run.limits.payers,
     )
-    means = CallMeans(
-        run.store,
-        driver,
-        pools.engines,
-        pools.by_pool,
-        run.secrets,
-        needs_prefixes=policies.needs_prefixes,
-        needs_s=follower.needs_s,
-        accounts=run.limits.accounts,
-    )
     dispatcher = dispatcher_of(plan, scope, run.operators, means, figures)
     turns = turn_facts(plan, history)
     return {
@@ -94,7 +96,7 @@ def _feeds(
             scope,
             RowExecutor(table, plan.logical.constants, dispatcher, figures.observations, follower.drains, turns),
             run.store,
-            driver,
+            means.driver,
             figures.progress,
             max_rows_in_flight=plan.max_rows_in_flight,
             max_errors=run.options.max_errors,

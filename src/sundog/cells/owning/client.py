@@ -7,7 +7,7 @@ again and has them in no store of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from sundog.cells.owning.line import OwnerLine
@@ -16,10 +16,14 @@ from sundog.cells.owning.talk import OwnerTalk
 from sundog.cluster.kept_values import KeptValues
 from sundog.engines.base import Usage
 from sundog.ir.physical import CallExec
+from sundog.ir.row_ids import RowRef
+from sundog.operators.base import BoundCall
 from sundog.store.store import Stored
 
 MAX_KEPT_BYTES = 64 * 2**20
 _PREFIX_BYTES = 8
+AsksOwner = Callable[[CallExec, BoundCall, RowRef], bool]
+"""Says whether a call of a row has to be asked for."""
 
 
 def range_of_key(key: bytes, num_owners: int) -> int:
@@ -35,11 +39,11 @@ class ExchangeClient:
     """A CallExchange of one cell with the owners of its run."""
 
     def __init__(
-        self, cell: str, lines: Sequence[OwnerLine], steps: Container[str], max_kept_bytes: int = MAX_KEPT_BYTES
+        self, cell: str, lines: Sequence[OwnerLine], asks: AsksOwner, max_kept_bytes: int = MAX_KEPT_BYTES
     ) -> None:
         """`cell`: a name that no other process of the run has had. `lines`: one for each owner, in their order.
-        `steps`: names of those whose calls other cells may want. `max_kept_bytes`: of values in memory."""
-        self._steps = steps
+        `asks`: says which calls other cells may want. `max_kept_bytes`: of values in memory."""
+        self._asks = asks
         self._talks = [OwnerTalk(cell, line) for line in lines]
         self._kept = KeptValues(max_kept_bytes)
 
@@ -54,9 +58,9 @@ class ExchangeClient:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def asks(self, node: CallExec) -> bool:
-        """Return whether other cells may want the calls of a node."""
-        return node.name in self._steps
+    def asks(self, node: CallExec, call: BoundCall, row: RowRef) -> bool:
+        """Return whether other cells may want a call."""
+        return self._asks(node, call, row)
 
     async def claim(self, node: CallExec, key: bytes, on_wait: Callable[[], None]) -> Stored | None:
         """Return the value of a key, or None where this cell makes the call, as CallExchange says."""

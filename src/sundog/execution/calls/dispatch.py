@@ -117,7 +117,7 @@ class Dispatcher:
             return await self._execute(node, call, key, identity)
         with self._in_flight.leading(key) as leading:
             exchange = self._exchange
-            if exchange is None or not exchange.asks(node):
+            if exchange is None or not exchange.asks(node, call, identity.row):
                 answer = await self._execute(node, call, key, identity)
             else:
                 answer = await self._exchanged(exchange, node, call, key, identity)

@@ -11,14 +11,16 @@ from typing import Protocol
 
 from sundog.engines.base import Usage
 from sundog.ir.physical import CallExec
+from sundog.ir.row_ids import RowRef
+from sundog.operators.base import BoundCall
 from sundog.store.store import Store, Stored
 
 
 class CallExchange(Protocol):
     """A process claims a key once at a time, and ends each claim that it was given with `put` or `release`."""
 
-    def asks(self, node: CallExec) -> bool:
-        """Return whether other processes may want the same calls of this node, which is no effect."""
+    def asks(self, node: CallExec, call: BoundCall, row: RowRef) -> bool:
+        """Return whether other processes may want the same call of this node, which is no effect."""
         ...
 
     async def claim(self, node: CallExec, key: bytes, on_wait: Callable[[], None]) -> Stored | None:
