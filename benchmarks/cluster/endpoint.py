@@ -11,6 +11,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ class Counts:
     #: Effects that came, and the most that came under one name.
     num_effects: int
     most_of_one_effect: int
+    #: The longest time between two calls since the gaps are watched.
+    longest_gap_s: float
 
 
 class Endpoint:
@@ -48,6 +51,10 @@ class Endpoint:
     def forget(self) -> None:
         """Begin to count anew."""
         urlopen(Request(f"{self.origin}/forget", b"", method="POST")).close()
+
+    def watch_gaps(self) -> None:
+        """Look for the longest time without a call from now on."""
+        urlopen(Request(f"{self.origin}/gaps", b"", method="POST")).close()
 
 
 @contextmanager
@@ -67,6 +74,13 @@ class _Book:
         self.calls: Counter[bytes] = Counter()
         self.effects: Counter[str] = Counter()
         self.num_in_flight = self.most_in_flight = 0
+        self.longest_gap_s = 0.0
+        self.last_s = time.monotonic()
+
+    def count(self, key: bytes) -> None:
+        self.calls[key] += 1
+        now_s = time.monotonic()
+        self.longest_gap_s, self.last_s = max(self.longest_gap_s, now_s - self.last_s), now_s
 
     def told(self) -> bytes:
         counts = Counts(
@@ -75,6 +89,7 @@ class _Book:
             self.most_in_flight,
             self.effects.total(),
             max(self.effects.values(), default=0),
+            self.longest_gap_s,
         )
         return json.dumps({name: getattr(counts, name) for name in Counts.__slots__}).encode()
 
@@ -113,6 +128,9 @@ class _Connection(asyncio.Protocol):
         elif path == "/forget":
             book.__init__()  # type: ignore[misc]  # all of it begins anew
             self._answer(b"{}")
+        elif path == "/gaps":
+            book.longest_gap_s, book.last_s = 0.0, time.monotonic()
+            self._answer(b"{}")
         elif path.startswith("/effects/"):
             book.effects[path] += 1
             self._later(json.dumps({"effect": path}).encode())
@@ -121,7 +139,7 @@ class _Connection(asyncio.Protocol):
         else:
             # What comes with each request beside its messages is the same in all of them.
             key = blake2b(json.dumps(json.loads(body)["messages"]).encode(), digest_size=16).digest()
-            book.calls[key] += 1
+            book.count(key)
             self._later(_completion(key))
 
     def _later(self, body: bytes) -> None:
