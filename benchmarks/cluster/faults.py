@@ -136,7 +136,6 @@ def run_trial(scene: Scene, fault: str, expected: bytes, num_calls: int) -> Tria
     while scene.endpoint.counts().num_calls < at * num_calls:
         time.sleep(0.02)
     scene.endpoint.watch_gaps()
-    open("/tmp/ownlog", "a").write(f"{time.time():.3f} fault\n")
     FAULTS[fault](scene)
     assert scene.process is not None, "it was started"
     report, counts = report_of(scene.process), scene.endpoint.counts()
