@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,9 +32,9 @@ class ProcessorTime:
         self._is_over.set()
         self._thread.join()
         self._last |= _seconds_by_process()
-        found = Counter[str]()
+        found: dict[str, float] = {}
         for (pid, kind), seconds in self._last.items():
-            found[kind] += seconds - self._begin.get((pid, kind), 0.0)
+            found[kind] = found.get(kind, 0.0) + seconds - self._begin.get((pid, kind), 0.0)
         return {kind: round(seconds, 2) for kind, seconds in found.items() if seconds >= 0.01}
 
     def _watch(self) -> None:

@@ -1,4 +1,4 @@
-"""What is lost with a part of a cluster: `python -m benchmarks.cluster.faults [--times 20] [FAULT ...]`.
+"""What is lost with a part of a cluster: `python benchmarks/cluster_faults.py [--times 20] [FAULT ...]`.
 
 Faults come at random moments. Real Ray on this machine, a head and three nodes that are processes, and a server that
 counts every request. Each trial
@@ -13,6 +13,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,10 +22,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.cluster.endpoint import Endpoint, counting_endpoint
-from benchmarks.cluster.runs import NUM_CELLS, report_of, start_run
-from benchmarks.cluster.workload import write_workload
-from benchmarks.machine import save
+from clusters.cluster_runs import NUM_CELLS, report_of, start_run
+from clusters.endpoint import Endpoint, counting_endpoint
+from clusters.workload import write_workload
+from machine import save
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the tests' cluster
+
 from tests.ray.clusters import fill_up, ray_cluster
 
 if TYPE_CHECKING:
