@@ -14,7 +14,9 @@ from sundog.engines.base import Usage
 from sundog.execution.row_way import RowEnd
 from sundog.host.driver import Driver
 from sundog.ir.physical import CallExec, Sharing
+from sundog.ir.row_ids import RowRef
 from sundog.ir.values.normal_form import decode
+from sundog.operators.base import BoundCall
 from sundog.store.store import Store, Stored
 from sundog.store.totals import node_totals
 from tests.execution.fakes import World, fails, plan_of, step
@@ -37,7 +39,7 @@ class Others:
         self.released: list[bytes] = []
         self.waited: Callable[[], None] | None = None
 
-    def asks(self, node: CallExec) -> bool:
+    def asks(self, node: CallExec, call: BoundCall, row: RowRef) -> bool:
         return node.name != self.but
 
     async def claim(self, node: CallExec, key: bytes, on_wait: Callable[[], None]) -> Stored | None:

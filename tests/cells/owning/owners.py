@@ -15,8 +15,10 @@ from sundog.cells.owning.line import LineLost
 from sundog.cluster.asking import OwnerReply
 from sundog.cluster.owner_events import AskerBeat, BatchAsked, NewsAsked
 from sundog.engines.base import Usage
-from sundog.ir.physical import calls_of
+from sundog.ir.physical import CallExec, calls_of
+from sundog.ir.row_ids import RowRef
 from sundog.ir.values.normal_form import encode
+from sundog.operators.base import BoundCall
 from sundog.store.segments.storage import ObjectStorage
 from sundog.store.store import Stored
 from tests.execution.fakes import FakeOperator, World, plan_of, step
@@ -27,6 +29,11 @@ PLAN = plan_of(step("a", "{{ row.x }}"))
 (NODE,) = calls_of(World(Path(), FakeOperator()).physical(PLAN).nodes)
 USAGE = Usage(10, 5, 2)
 Say = Callable[[OwnerHost], Awaitable[Sequence[OwnerReply]]]
+
+
+def asks_of_a(node: CallExec, call: BoundCall, row: RowRef) -> bool:
+    """Other cells may want the calls of the step `a`."""
+    return node.name == "a"
 
 
 class OwnerLife:
@@ -115,7 +122,7 @@ class TestCell:
     def __init__(self, name: str, line: MemoryLine) -> None:
         self.name = name
         self.line = line
-        self.client = ExchangeClient(name, [line], {"a"})
+        self.client = ExchangeClient(name, [line], asks_of_a)
         #: A claim waits for another cell.
         self.waits = asyncio.Event()
 

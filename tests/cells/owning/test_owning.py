@@ -22,7 +22,7 @@ from sundog.ir.values.normal_form import decode
 from sundog.store.segments import sending
 from sundog.store.store import Store
 from sundog.store.totals import NodeTotals, node_totals
-from tests.cells.owning.owners import LOG, NODE, PLAN, MemoryLine, OwnerLife, TestCell, owner_and_cells
+from tests.cells.owning.owners import LOG, PLAN, MemoryLine, OwnerLife, TestCell, asks_of_a, owner_and_cells
 from tests.execution.fakes import FakeOperator, World, fails
 from tests.store.segments.storages import Machine
 
@@ -60,7 +60,7 @@ def test_cells_of_one_run_make_each_call_once(tmp_path: Path, share: float) -> N
             runs = []
             for number, some in enumerate(rows):
                 line = MemoryLine(owner, number, share)
-                client = ExchangeClient(f"c{number}", [line], {"a"})
+                client = ExchangeClient(f"c{number}", [line], asks_of_a)
                 await stack.enter_async_context(client.talking())
                 world = World(tmp_path / f"cell-{number}", operator, max_concurrency=8, exchange=client)
                 scope = {"run_id": "run-1", "is_fresh": False, "repeats_unknown_effects": False}
@@ -229,11 +229,6 @@ def test_what_comes_while_a_batch_is_on_its_way_is_one_more_batch(tmp_path: Path
         assert len(x.line.batches) == 2, "it keeps what it has put"
 
     two_cells(tmp_path, body)
-
-
-def test_only_calls_of_some_steps_are_asked_for() -> None:
-    assert ExchangeClient("x", [], {"a"}).asks(NODE)
-    assert not ExchangeClient("x", [], {"b"}).asks(NODE)
 
 
 def test_a_cell_that_listens_anew_listens_once(tmp_path: Path) -> None:
