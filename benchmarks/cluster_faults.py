@@ -1,4 +1,4 @@
-"""Faults in parts of a cluster, and what is lost by them: `python benchmarks/cluster_faults.py [--times 20] [FAULT ...]`.
+"""Faults in parts of a cluster, and what is lost by them: `python benchmarks/cluster_faults.py [--times 20] [FAULT]`.
 
 Faults come at random moments. Real Ray on this machine, a head and three nodes that are processes, and a server that
 counts every request. Each trial
