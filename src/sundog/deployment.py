@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sundog.engines.base import ENGINES, EngineKind, EngineOptions
+from sundog.engines.pool import PooledKind, ServerPool
 from sundog.ir.logical import EngineBlock
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.pool_names import engine_pool
@@ -26,9 +27,16 @@ def opened(block: EngineBlock) -> tuple[EngineKind, EngineOptions]:
 
 
 def num_replicas(block: EngineBlock) -> int:
-    """Return how many replicas the block asks for; on workers it is the core that decides."""
+    """Return how many replicas the block asks for, or is expected to have where they come and go; on workers it is the
+    core that decides."""
     kind, options = opened(block)
     return kind.num_replicas(options)
+
+
+def pool_of(block: EngineBlock) -> ServerPool | None:
+    """Return the pool whose servers come and go; None where the block's replicas are known."""
+    kind, options = opened(block)
+    return kind.pool(options) if isinstance(kind, PooledKind) else None
 
 
 def identity(block: EngineBlock) -> Mapping[str, Any]:

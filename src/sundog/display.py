@@ -237,6 +237,8 @@ def describe_progress(progress: Progress, forecast: Forecast) -> str:
 def describe_wait(wait: Wait) -> str:
     """Say who waits how long, and why, as in: 3 calls wait 40 s: 'local' asks for it (HTTP 429)."""
     calls = "1 call waits" if wait.num_calls == 1 else f"{wait.num_calls:,} calls wait"
+    if wait.is_for_server:
+        return f"{calls} for a server of '{wait.target}', {span(wait.wait_s)} so far ({wait.cause})"
     who = f"'{wait.target}' asks for it" if wait.is_asked_for else f"'{wait.target}' failed"
     return f"{calls} {span(wait.wait_s)}: {who} ({wait.cause})"
 

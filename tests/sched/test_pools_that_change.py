@@ -107,6 +107,18 @@ def test_a_pool_that_lost_its_last_replica_serves_again_with_a_new_one() -> None
     assert submitted(core.tell(RequestFinished(6.0, "c"))) == [("d", "p/1")]
 
 
+def test_a_pool_to_which_no_replica_came_gives_up_what_waits_until_one_comes() -> None:
+    core = Driven(FCFS)
+    core.tell(PoolOpened(0.0, "p"))
+    assert core.tell(arrived("a")) == []
+    assert core.tell(PoolClosed(1.0, "p", is_lost=True)) == [GiveUp("a", 0, "lost")]
+    assert core.tell(arrived("b", 2.0)) == [GiveUp("b", 0, "lost")]
+    core.tell(ReplicaAdded(3.0, "p/0", "p", 1))
+    assert submitted(core.tell(arrived("c", 4.0))) == [("c", "p/0")]
+    core.tell(PoolClosed(5.0, "p", is_lost=True))
+    assert core.tell(RequestFailed(6.0, "c", retryable=False)) == [GiveUp("c", 1, "lost")]
+
+
 def test_requests_on_their_own_are_no_successors_of_each_other() -> None:
     core = Driven(PREFIX_GROUPED, 4)
     core.tell(arrived("a", prefix_key=(1, 2), has_successor=True))

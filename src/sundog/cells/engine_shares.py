@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from sundog.cluster.shares import fair_amounts
-from sundog.deployment import num_replicas, opened, outside_limits, rows_in_flight, used_engines
+from sundog.deployment import num_replicas, opened, outside_limits, pool_of, rows_in_flight, used_engines
 from sundog.errors import ConfigError
 from sundog.ir.logical import EngineBlock
 from sundog.ir.physical import PhysicalPlan
@@ -25,8 +25,8 @@ def cell_plan(plan: PhysicalPlan, operators: Mapping[str, Operator], place: int,
     An engine with a replica for each cell gives the cell every `num_cells`-th one from `place` on, for itself alone. Of
     an engine with fewer, as a hosted one or a router, the cell has all replicas and a share of the calls that each
     takes at once; of a tool's limit it has a share, too, which is 0 where there are more cells than calls: its calls
-    wait until the limit is shared anew. The parts of all cells together never pass a limit. ConfigError where an
-    engine has no place for each cell, or is loaded on workers.
+    wait until the limit is shared anew. The servers of a pool are told to the cells that get them. The parts of all
+    cells together never pass a limit. ConfigError where an engine has no place for each cell, or is loaded on workers.
     """
     assert 0 <= place < num_cells, f"there is no place {place} among {num_cells}"
     engines = tuple(_part(block, place, num_cells) for block in plan.logical.engines)
@@ -72,11 +72,11 @@ def shared_limits(plan: PhysicalPlan, operators: Mapping[str, Operator], num_cel
 
 
 def _is_shared(block: EngineBlock, num_cells: int) -> bool:
-    return block.workers is None and num_replicas(block) < num_cells
+    return block.workers is None and pool_of(block) is None and num_replicas(block) < num_cells
 
 
 def _part(block: EngineBlock, place: int, num_cells: int) -> EngineBlock:
-    if block.workers is not None or _is_shared(block, num_cells):
+    if block.workers is not None or pool_of(block) is not None or _is_shared(block, num_cells):
         return block
     return replace(block, options={**block.options, **dict(_own_replicas(block, place, num_cells))})
 

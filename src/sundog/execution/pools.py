@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from sundog.deployment import num_replicas, opened, tool_limits, used_engines
+from sundog.deployment import num_replicas, opened, pool_of, tool_limits, used_engines
 from sundog.engines.base import Engine, EngineOptions
+from sundog.engines.pool import PooledKind
 from sundog.host.replicas import replica_added, shared_replica
 from sundog.ir.logical import EngineBlock
 from sundog.ir.physical import PhysicalPlan
@@ -23,6 +24,9 @@ from sundog.secrets import Secrets
 
 if TYPE_CHECKING:
     from sundog.servers.run_servers import RunServers
+
+
+NO_SERVER = "http://no.server.invalid/v1"
 
 
 async def start_all(engines: Iterable[Engine]) -> None:
@@ -54,6 +58,8 @@ class RunPools:
         self.by_pool: dict[str, Engine] = {}
         self.loads_s: dict[str, list[float]] = {}
         self._options: dict[str, EngineOptions] = {}
+        self._num_come: dict[str, int] = {}
+        self._broken_off: set[str] = set()
         #: By pool, how many calls each replica takes at once from this process, where others have the rest.
         self.shares = dict(plan.shares)
 
@@ -61,11 +67,14 @@ class RunPools:
         """Start every engine that a step uses and no worker loads; the first failure is raised, after the others are
         closed."""
         try:
-            await self.servers.up([block for block in used_engines(self._plan) if block.workers is None])
-            for block in used_engines(self._plan):
-                if block.workers is None:
-                    for number in range(num_replicas(block)):
-                        self._open(block, str(number), number)
+            staying = [block for block in used_engines(self._plan) if block.workers is None and pool_of(block) is None]
+            await self.servers.up(staying)
+            for block in staying:
+                for number in range(num_replicas(block)):
+                    self._open(block, str(number), number)
+            for block in self.coming:
+                # It counts tokens until the first server has come.
+                self.by_pool[engine_pool(block.name)] = self._at(block, NO_SERVER)
             await start_all(self.engines.values())
         except BaseException:
             await self.close()
@@ -78,8 +87,9 @@ class RunPools:
             for operator in self._operators.values():
                 left.push_async_callback(operator.close)
             left.push_async_callback(self.servers.down)
-            for engine in reversed(self.engines.values()):
-                left.push_async_callback(engine.close)
+            for replica_id, engine in reversed(self.engines.items()):
+                if replica_id not in self._broken_off:
+                    left.push_async_callback(engine.close)
 
     async def load(self, worker_id: str, pool: str) -> ReplicaAdded:
         """Start the engine of `pool` on a worker; the event's time is 0. SundogError when it cannot be started; then it
@@ -97,8 +107,34 @@ class RunPools:
         self.by_pool[pool] = engine
         return self._added(0.0, replica_id, engine, worker_id)
 
+    @property
+    def coming(self) -> list[EngineBlock]:
+        """Return the blocks of engines whose servers come and go."""
+        return [block for block in used_engines(self._plan) if pool_of(block) is not None]
+
+    async def attach(self, block: EngineBlock, base_url: str) -> ReplicaAdded:
+        """Start the engine of a server that has come; the event's time is 0. SundogError when it cannot be started;
+        then it is closed again."""
+        number = self._num_come[block.name] = self._num_come.get(block.name, -1) + 1
+        replica_id, engine = f"{block.name}/{number}", self._at(block, base_url)
+        try:
+            await engine.start()
+        except BaseException:
+            await engine.close()
+            raise
+        self.engines[replica_id], self._options[replica_id] = engine, opened(block)[1]
+        self.by_pool[engine_pool(block.name)] = engine
+        return self._added(0.0, replica_id, engine)
+
+    async def break_off(self, replica_id: str) -> None:
+        """Let what runs on a replica fail, as its server is gone; it is unloaded as all others."""
+        self._broken_off.add(replica_id)
+        await self.engines[replica_id].close()
+
     async def unload(self, replica_id: str) -> None:
-        await self.engines.pop(replica_id).close()
+        engine = self.engines.pop(replica_id)
+        if replica_id not in self._broken_off:
+            await engine.close()
 
     def residents(self) -> dict[str, tuple[str, ...]]:
         """Return by worker the pools of the engines loaded there."""
@@ -140,6 +176,11 @@ class RunPools:
         if block.workers is None:
             self.by_pool[engine_pool(block.name)] = engine
         return replica_id
+
+    def _at(self, block: EngineBlock, base_url: str) -> Engine:
+        kind, options = opened(block)
+        assert isinstance(kind, PooledKind), f"{block.name} has no pool"
+        return kind.at(options, base_url, self._secrets)
 
     def _added(self, time_s: float, replica_id: str, engine: Engine, worker_id: str | None = None) -> ReplicaAdded:
         pool, options = _pool_of(replica_id), self._options[replica_id]

@@ -6,8 +6,9 @@ Owns these facts and the words of the reasons. Reads no rows.
 from __future__ import annotations
 
 from sundog.batch.follower import engine_replicas
-from sundog.deployment import engine_limits, tool_limits
+from sundog.deployment import engine_limits, pool_of, tool_limits
 from sundog.ir.physical import CallExec, calls_of
+from sundog.ir.pool_names import engine_pool
 from sundog.present.physical_tree import PoolFacts
 from sundog.session.planned_flow import PlannedFlow
 
@@ -15,8 +16,15 @@ from sundog.session.planned_flow import PlannedFlow
 def pool_facts(flow: PlannedFlow) -> list[PoolFacts]:
     """Return the pools of the plan: those of engines, then those of tools."""
     groups = {one.pool: None if one.group is None else one.group.name for one in engine_replicas(flow.plan)}
+    sources = {
+        engine_pool(block.name): pool.shown
+        for block in flow.plan.logical.engines
+        if (pool := pool_of(block)) is not None
+    }
     engines = [
-        PoolFacts(pool, num_replicas, options.max_concurrency, options.max_tokens_in_flight, groups[pool])
+        PoolFacts(
+            pool, num_replicas, options.max_concurrency, options.max_tokens_in_flight, groups[pool], sources.get(pool)
+        )
         for pool, num_replicas, options in engine_limits(flow.plan)
     ]
     limits = flow.plan.logical.limits

@@ -23,6 +23,7 @@ from sundog.sched.events import (
     GiveUp,
     Load,
     LoadFailed,
+    PoolClosed,
     PrefillEnded,
     ReplicaAdded,
     ReplicaLost,
@@ -144,6 +145,11 @@ class Driver:
         if is_last:
             self._lost[pool] = why
         self._handle(ReplicaLost(self.now_s(), replica_id))
+
+    def lose_pool(self, pool: str, why: Exception) -> None:
+        """No replica has come to a pool for too long: what waits there is given up, and `why` is the cause."""
+        self._lost[pool] = why
+        self._handle(PoolClosed(self.now_s(), pool, is_lost=True))
 
     def stop(self) -> None:
         """Start no further attempt and load no further engine; what runs goes on. Loads under way, and what waits for

@@ -62,6 +62,11 @@ class Health:
         watch.lose(why, is_last=all(one.is_lost for one in others))
 
 
+async def until_lost(replica_id: str, pool: str, engine: Watched, servers: Restarter, driver: Driver) -> EngineError:
+    """Watch one replica that comes and goes, and return why it is lost."""
+    return await _Watch(replica_id, pool, engine, servers, driver).until_lost()
+
+
 class _Watch:
     """One replica's server."""
 

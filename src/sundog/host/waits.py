@@ -26,6 +26,8 @@ class Wait:
     cause: str
     #: The other side named the time, as with `Retry-After`; else it is a back-off.
     is_asked_for: bool
+    #: They wait for a server, of which there is none now; `cause` says where one may come from.
+    is_for_server: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Waits:
     def __init__(self, label_of: Callable[[str], str] = str) -> None:
         self._label_of = label_of
         self._delays: dict[str, _Delay] = {}
+        self._lacks: dict[str, Wait] = {}
 
     def begin(self, request_id: str, pool: str, wait_s: float, failure: CallError) -> None:
         self._delays[request_id] = _Delay(pool, wait_s, failure)
@@ -48,12 +51,22 @@ class Waits:
     def end(self, request_id: str) -> None:
         self._delays.pop(request_id, None)
 
+    def lack(self, pool: str, num_calls: int, wait_s: float, source: str) -> None:
+        """Note that calls of a pool wait for a server. `source`: where one may come from."""
+        self._lacks[pool] = Wait(
+            num_calls, wait_s, self._label_of(pool), source, is_asked_for=False, is_for_server=True
+        )
+
+    def end_lack(self, pool: str) -> None:
+        self._lacks.pop(pool, None)
+
     def by_pool(self) -> tuple[Wait, ...]:
-        """Return one entry for each pool, with the longest wait and what that call was told."""
+        """Return one entry for each pool, with the longest wait and what that call was told; and those that wait for a
+        server."""
         by_pool: dict[str, list[_Delay]] = {}
         for delay in self._delays.values():
             by_pool.setdefault(delay.pool, []).append(delay)
-        return tuple(_summary(self._label_of(pool), delays) for pool, delays in by_pool.items())
+        return (*(_summary(self._label_of(pool), delays) for pool, delays in by_pool.items()), *self._lacks.values())
 
 
 def _summary(target: str, delays: Sequence[_Delay]) -> Wait:

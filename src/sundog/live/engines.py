@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-from sundog.deployment import num_replicas, opened
+from sundog.deployment import num_replicas, opened, pool_of
 from sundog.engines.base import Engine, EngineOptions
 from sundog.errors import ConfigError
 from sundog.execution.pools import start_all
@@ -42,12 +42,16 @@ class LiveEngines:
         self.tariffs: dict[str, Tariff] = {}
 
     def check(self, blocks: Sequence[EngineBlock]) -> None:
-        """Raise ConfigError where a block has the name of another engine that is open, or runs on workers."""
+        """Raise ConfigError where a block has the name of another engine that is open, runs on workers or has a
+        pool."""
         for block in blocks:
             if block.workers is not None:
                 what = f"the engine '{block.name}' is loaded on workers in turns, which a live host does not do"
                 hint = f"take `on: {block.workers}` away and give it `replicas`"
                 raise ConfigError(what, where=block.location, hint=hint)
+            if pool_of(block) is not None:
+                what = f"the servers of the engine '{block.name}' come and go, which a live host does not follow"
+                raise ConfigError(what, where=block.location, hint="write base_url in place of `pool`")
             known = self._blocks.get(block.name)
             if known is not None and (known.kind, dict(known.options)) != (block.kind, dict(block.options)):
                 what = f"two engines of different options are named '{block.name}'"

@@ -46,6 +46,8 @@ class PoolFacts:
     max_tokens_in_flight: int | None = None
     #: The group that loads its replicas, at most so many.
     workers: str | None = None
+    #: The source of its replicas, where they come and go; figures count with `num_replicas` then.
+    source: str | None = None
     #: The flow's `limits` say how many calls it takes, and no default.
     is_limited: bool = False
 
@@ -163,6 +165,8 @@ def _pool(pool: PoolFacts) -> str:
     replicas = _count(pool.num_replicas, "replica")
     if pool.workers is not None:
         replicas = f"up to {replicas} on {pool.workers},"
+    if pool.source is not None:
+        replicas = f"as many replicas as there are ({pool.source}; figures count with {pool.num_replicas:,}),"
     said = ", as limits says" if pool.is_limited else ""
     return f"{pool.name}: {replicas} of at most {calls}{tokens} in flight{said}"
 

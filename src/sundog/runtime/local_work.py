@@ -16,6 +16,7 @@ from sundog.cost.history import mean_call_s
 from sundog.execution.agents.turn_facts import turn_facts
 from sundog.execution.calls.call_key import RunScope
 from sundog.execution.calls.exchange import CallExchange
+from sundog.execution.coming_replicas import ComingReplicas, WatchOf, watch_of_source
 from sundog.execution.executor import RowExecutor
 from sundog.execution.plan_calls import CallMeans, dispatcher_of
 from sundog.execution.pool_shares import PoolShares
@@ -43,10 +44,16 @@ Placing = Callable[[float], PlacementWithFigures | None]
 
 @asynccontextmanager
 async def local_work(
-    run: WorkedRun, on_row: OnRow | None = None, *, placing: Placing, exchange: CallExchange | None = None
+    run: WorkedRun,
+    on_row: OnRow | None = None,
+    *,
+    placing: Placing,
+    exchange: CallExchange | None = None,
+    watch_of: WatchOf = watch_of_source,
 ) -> AsyncIterator[RowWork]:
     """Start the engines and tools of a plan, and give the feeds of its tables. `on_row` hears of each row once it is
-    committed. `exchange`: with other processes that work on the same run."""
+    committed. `exchange`: with other processes that work on the same run. `watch_of` gives what hears of servers that
+    come and go."""
     policies, waits = POLICIES.get(run.plan.policy), Waits(label_of)
     placed = await asyncio.to_thread(_placed, run, placing)
     async with (
@@ -73,7 +80,8 @@ async def local_work(
         )
         feeds = _feeds(run, means, follower, on_row)
         health = Health(pools.engines, pools.names(), pools.servers, driver)
-        async with follower.reviewing(), health.watching():
+        coming = ComingReplicas(pools, driver, waits, watch_of)
+        async with follower.reviewing(), health.watching(), coming.watching():
             yield RowWork(feeds, follower.drains.begin, PoolShares(pools, driver))
 
 

@@ -156,13 +156,13 @@ class SchedulerCore:
         self._book.open(event.pool)
 
     def _pool_closed(self, event: PoolClosed, actions: list[Action]) -> None:
-        pool = self._book.close(event.pool)
+        pool = self._book.close(event.pool, event.why)
         for request in pool.clear():
-            self._give_up(request, actions, "closed")
+            self._give_up(request, actions, event.why)
         # Others wait for a time, for another one's prefill, or for the last of their moment.
         for request in [one for one in self.requests.values() if one.pool == event.pool and one.replica_id is None]:
             self._forget_place(pool, request)
-            self._give_up(request, actions, "closed")
+            self._give_up(request, actions, event.why)
         self._book.forget_if_closed(event.pool)
 
     def _replica_added(self, event: ReplicaAdded, actions: list[Action]) -> None:

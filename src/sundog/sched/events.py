@@ -53,6 +53,13 @@ class PoolClosed:
 
     time_s: float
     pool: str
+    #: No replica came for too long; one that comes all the same opens the pool again.
+    is_lost: bool = False
+
+    @property
+    def why(self) -> Why:
+        """Return why its requests are given up."""
+        return "lost" if self.is_lost else "closed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,9 @@ class Client:
         try:
             answer = await self._attempt(request, address, route, silence_s, progress)
         except (Broken, Damaged) as fault:
-            if isinstance(fault, Broken) and fault.is_silent and progress.is_kept and request.is_repeatable:
+            is_lost = isinstance(fault, Broken) and fault.is_silent and progress.is_kept
+            # Where this client was closed meanwhile, nothing goes out any more.
+            if is_lost and request.is_repeatable and not route.session.closed:
                 # The server closed the connection while it was kept: what crossed with that was not looked at.
                 progress.is_sending, progress.must_be_new = False, True
                 answer = await self._attempt(request, address, route, silence_s, progress)

@@ -31,6 +31,7 @@ from sundog.engines.openai.protocol.embeddings import (
     read_embeddings,
 )
 from sundog.engines.openai.protocol.failures import MAX_ERROR_BYTES, engine_error_of
+from sundog.engines.pool import ServerPool
 from sundog.engines.structured.tool_form import plain_messages
 from sundog.engines.tool_use import ToolForm
 from sundog.engines.vllm.metrics import kv_capacity_tokens, metrics_url
@@ -279,7 +280,7 @@ class OpenAIKind:
         return {"kind": "openai", "model": options.model, "api": options.api, "extra_body": options.extra_body}
 
     def num_replicas(self, options: OpenAIOptions) -> int:
-        return len(options.base_urls)
+        return len(options.base_urls) or options.replicas
 
     def outline(self, options: OpenAIOptions) -> EngineOutline:
         block_tokens = SERVER_BLOCK_TOKENS if options.has_prefix_cache else None
@@ -290,7 +291,7 @@ class OpenAIKind:
             block_tokens,
             None,
             max_context_tokens=options.max_context_tokens,
-            is_attached=True,
+            is_attached=options.pool is None,
         )
 
     def part_kinds(self, options: OpenAIOptions) -> frozenset[PartKind]:
@@ -304,6 +305,12 @@ class OpenAIKind:
 
     def tool_form(self, options: OpenAIOptions) -> ToolForm:
         return options.tool_calls or ("native" if options.api == "chat" else "constrained")
+
+    def pool(self, options: OpenAIOptions) -> ServerPool | None:
+        return options.pool
+
+    def at(self, options: OpenAIOptions, base_url: str, secrets: Secrets) -> OpenAIEngine:
+        return OpenAIEngine(options.model_copy(update={"base_url": base_url, "pool": None}), 0, secrets)
 
     def open(self, options: OpenAIOptions, replica: int, secrets: Secrets) -> OpenAIEngine:
         return OpenAIEngine(options, replica, secrets)

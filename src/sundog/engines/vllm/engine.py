@@ -31,6 +31,7 @@ from sundog.engines.embeddings import Embeddings, EmbedRequest
 from sundog.engines.message_parts import PartKind
 from sundog.engines.openai.engine import COUNT_ERROR, SERVER_BLOCK_TOKENS, OpenAIEngine, estimate_prompt_tokens
 from sundog.engines.openai.options import OpenAIOptions, ServerOptions
+from sundog.engines.pool import ServerPool, with_most_replicas
 from sundog.engines.served import ReplicaLoad, ServerCommand
 from sundog.engines.tool_use import ToolForm
 from sundog.engines.vllm.command import (
@@ -121,6 +122,9 @@ class VLLMOptions(ServerOptions):
         urls, arguments = written.get("base_url"), written.get("arguments")
         if isinstance(urls, list | tuple) and urls:
             found["replicas"] = len(urls)
+        found |= {
+            key: value for key, value in with_most_replicas({"pool": written.get("pool")}).items() if key != "pool"
+        }
         if isinstance(arguments, dict):
             named = {argument_name(str(key)): value for key, value in arguments.items()}
             if "max_num_seqs" in named:
@@ -139,6 +143,14 @@ class VLLMOptions(ServerOptions):
 
     @model_validator(mode="after")
     def _check_servers(self) -> Self:
+        if self.pool is not None:
+            started = ("start",) if self.pool.ray is not None else ("arguments", "environment", "python", "start")
+            for key in started:
+                if getattr(self, key):
+                    raise ValueError(
+                        f"'{key}' is for servers that sundog starts on this machine: leave it or 'pool' out"
+                    )
+            return self
         if not self.base_urls:
             for key in ("headers", "ca_file", "proxy"):
                 if getattr(self, key):
@@ -152,6 +164,8 @@ class VLLMOptions(ServerOptions):
         return self
 
     def max_replicas(self) -> int | None:
+        if self.pool is not None:
+            return None
         return replicas_with_room(self.device, self.arguments, self.environment)
 
     def of_openai(self, base_url: str) -> OpenAIOptions:
@@ -282,7 +296,13 @@ class VLLMKind:
         return VLLMEngine(options, options.base_urls[replica], secrets)
 
     def needs_server(self, options: VLLMOptions) -> bool:
-        return not options.base_urls
+        return not options.base_urls and options.pool is None
+
+    def pool(self, options: VLLMOptions) -> ServerPool | None:
+        return options.pool
+
+    def at(self, options: VLLMOptions, base_url: str, secrets: Secrets) -> Engine:
+        return VLLMEngine(options, base_url, secrets)
 
     def starts_by_itself(self, options: VLLMOptions) -> bool:
         return options.start

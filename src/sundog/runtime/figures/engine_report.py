@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sundog.deployment import num_replicas
+from sundog.deployment import num_replicas, pool_of
 from sundog.engines.embedded.models import cache_folder
 from sundog.ir.logical import EngineBlock
 from sundog.ir.pool_names import engine_pool
@@ -50,7 +50,7 @@ def engine_reports(blocks: Sequence[EngineBlock], work: Mapping[str, PoolWork]) 
             continue
         profile = load_profile(cache_folder(), block)
         bound_s = achieved = None
-        if profile is not None:
+        if profile is not None and pool_of(block) is None:
             from sundog.cost.profile import least_seconds
 
             bound_s = least_seconds(done.work * (1 / num_replicas(block)), profile)

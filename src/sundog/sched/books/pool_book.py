@@ -26,9 +26,9 @@ class PoolBook:
         self.gone.pop(name, None)
         return self.pools.setdefault(name, Pool())
 
-    def close(self, name: str) -> Pool:
+    def close(self, name: str, why: Why) -> Pool:
         """Let no further request in."""
-        self.gone[name] = "closed"
+        self.gone[name] = why
         return self.pools[name]
 
     def forget_if_closed(self, name: str) -> None:
