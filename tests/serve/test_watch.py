@@ -174,7 +174,7 @@ def test_a_browser_shows_it(ran: Path) -> None:
 
 def test_a_plan_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = SimpleNamespace(tables=[], logical=SimpleNamespace(inputs=[], results=[]))
-    run: Any = SimpleNamespace(folder=tmp_path / "run", plan=plan)
+    run: Any = SimpleNamespace(folder=tmp_path / "run", plan=plan, keep_file=lambda name: None)
     with monkeypatch.context() as killing:
         killing.setattr(os, "fdopen", lambda descriptor, mode: CutOff(descriptor))
         with pytest.raises(KeyboardInterrupt):

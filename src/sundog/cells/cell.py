@@ -38,6 +38,7 @@ from sundog.runtime.local_work import local_work
 from sundog.runtime.row_work import WorkedRun
 from sundog.secrets import Secrets
 from sundog.store.segments.opened import StateCache
+from sundog.store.segments.run_files import keep_files_meanwhile
 from sundog.store.segments.sending import Overtaken
 from sundog.store.store import Store
 
@@ -127,6 +128,8 @@ class Cell:
                     feed.on_awaited = partial(self._row_awaits, store)
                     self._queues[name] = asyncio.Queue()
                 yield feeds
+            # The event logs of a cell that is gone are gone with it.
+            await keep_files_meanwhile(store, task.record.run_id, folder.parent, f"{self._name}/events-*")
         finally:
             store.close_writer()
 

@@ -36,6 +36,12 @@ RowToShow = Annotated[
         "--row", metavar="ROW", help="The conversations of this row, by its number: 17, drugs:17.", show_default=False
     ),
 ]
+CellOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cell", metavar="CELL", help="Of a run on many machines: the cell, by name or number: 7.", show_default=False
+    ),
+]
 TalkFormOption = Annotated[
     TalkFormat | None,
     typer.Option("--format", help="With --row: text, or a page for a browser. [default: text]", show_default=False),
@@ -49,6 +55,7 @@ def trace(
     output: TraceOutput = None,
     form: TalkFormOption = None,
     full: WholeTexts = False,
+    cell: CellOption = None,
     state: State = None,
     debug: Debug = False,
 ) -> None:
@@ -61,8 +68,10 @@ def trace(
     if row is None:
         if form is not None or full:
             raise ConfigError("--format and --full are of one row's conversations", hint="name it: --row 17")
-        _export(folder, run, output)
+        _export(folder, run, output, cell)
         return
+    if cell is not None:
+        raise ConfigError("--cell is of event logs, and conversations are of a row", hint="leave --cell or --row away")
     from sundog.runtime.kept_conversations import conversations_of
 
     found = conversations_of(folder, run, row)
@@ -78,15 +87,15 @@ def trace(
         print_result(_text(found, width, is_full=full, is_styled=True))
 
 
-def _export(folder: Path, run: str, output: Path | None) -> None:
+def _export(folder: Path, run: str, output: Path | None, cell: str | None) -> None:
     from sundog.host.trace import write_trace
     from sundog.runtime.kept_conversations import num_conversations
     from sundog.runtime.kept_runs import event_logs, run_id_of
     from sundog.runtime.rows.whole_file import whole_file
 
     run_id = run_id_of(folder, run)
-    logs = event_logs(folder, run_id)
-    target = output or Path(f"{run_id}.trace.json")
+    logs = event_logs(folder, run_id, cell)
+    target = output or Path(f"{run_id}.trace.json" if cell is None else f"{run_id}.{cell}.trace.json")
     with whole_file(target) as file:
         write_trace(logs, file)
     print_result(f"{target}: open it at https://ui.perfetto.dev or in chrome://tracing")

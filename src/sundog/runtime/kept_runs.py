@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Literal
 from pydantic_core import to_json
 
 from sundog.errors import ConfigError, suggest
+from sundog.host.event_log import read_log
 from sundog.ir.row_ids import RowId
 from sundog.runtime.figures.failed_rows import failed_rows, num_told
 from sundog.runtime.rows.outputs import write_rows
@@ -148,15 +149,45 @@ def run_id_of(state_dir: Path, written: str) -> str:
         return _meant(runs, written)
 
 
-def event_logs(state_dir: Path, run_id: str) -> list[Path]:
-    """Return the logs of a run, oldest first; ConfigError where there is no such run or nothing of it was executed."""
+def event_logs(state_dir: Path, run_id: str, cell: str | None = None) -> list[Path]:
+    """Return the logs of a run, oldest first. `cell`: of a run on many machines, the name of a cell, or the number of a
+    place, at which cells have followed one another. ConfigError where there is no such run or cell, where it has cells
+    and none is named, and where nothing was executed."""
     with _opened(_known(state_dir)) as (_, runs):
         record = runs.find(run_id)
-        runs.fetch_event_logs(record.run_id)
-        logs = sorted(runs.folder(record.run_id).glob("events-*.jsonl.gz"))
+        cells = runs.cells(record.run_id)
+        logs: list[Path] = []
+        for folder in [""] if cell is None else _cells_meant(cells, cell):
+            runs.fetch_event_logs(record.run_id, folder)
+            logs += (runs.folder(record.run_id) / folder).glob("events-*.jsonl.gz")
+    if cells and not logs:
+        raise ConfigError(
+            f"each cell of the run '{run_id}' has an event log of its own: {', '.join(cells)}",
+            hint=f"name one, or its number: sundog trace {run_id} --cell {_place(cells[0])}",
+        )
     if not logs:
         raise ConfigError(f"the run '{run_id}' has no event log", hint="it was stopped before anything was executed")
-    return logs
+    return sorted(logs) if cell is None else sorted(logs, key=_began)
+
+
+def _cells_meant(cells: list[str], written: str) -> list[str]:
+    """Return the cells that are meant: one by its name, or those of a place by its number."""
+    found = [one for one in cells if written in (one, _place(one))]
+    if not found:
+        hint = suggest(written, cells) if cells else "it was worked on by one process"
+        raise ConfigError(f"no event log of a cell '{written}' was kept", hint=hint)
+    return found
+
+
+def _place(cell: str) -> str:
+    """Return the number in a cell's name, `cell-7-1a2b3c4d`."""
+    return cell.split("-")[1] if cell.count("-") == 2 else cell
+
+
+def _began(log: Path) -> str:
+    """Return when a log begins, by the clock of its machine."""
+    found = read_log(log)
+    return "" if found is None else found[0].started_at
 
 
 def _table_meant(tables: list[str], table: str | None, *, is_failed: bool) -> str | None:

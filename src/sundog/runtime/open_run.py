@@ -82,6 +82,7 @@ def keep_plan(run: Run) -> None:
     with os.fdopen(open_private(part, os.O_WRONLY | os.O_TRUNC), "wb") as file:
         file.write(canonical_json(describe_value(told)))
     part.replace(path)
+    run.keep_file(PLAN_FILE)
 
 
 def _effects_and_modules(

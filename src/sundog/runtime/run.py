@@ -132,6 +132,10 @@ class Run:
                 self._runs.keep_files(self.record.run_id, pattern)
             extend_history(self._options.state_dir, self.plan.logical.name, self._figures.observations.records)
 
+    def keep_file(self, name: str) -> None:
+        """Make a file of the run's folder as safe as its rows are."""
+        self._runs.keep_files(self.record.run_id, name)
+
     def rows(self, tables: Sequence[str] | None = None) -> Iterator[tuple[RowRef, dict[str, Any]]]:
         """Yield the output rows there are of some tables, of the results where none is named: table by table, each in
         its order."""

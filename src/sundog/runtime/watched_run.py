@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sundog.runtime.kept_runs import RunSummary, list_runs, opened_run
 from sundog.runtime.open_run import PLAN_FILE
 from sundog.store.runs import RunList
+from sundog.store.segments.opened import state_cache
 from sundog.store.store import Store
 from sundog.store.totals import NodeTotals, node_totals
 
@@ -51,14 +52,18 @@ def meant_run(state_dir: Path, written: str) -> str:
 
 
 def read_standing(state_dir: Path, run_id: str) -> RunStanding:
-    """Return the run as it stands now; ConfigError where it is gone."""
+    """Return the run as it stands now, also where other machines work on it; ConfigError where it is gone."""
+    if (cache := state_cache(state_dir)) is not None:
+        cache.catch_up()
     (summary,) = (one for one in list_runs(state_dir, run_id) if one.run == run_id)
     with opened_run(state_dir, run_id) as (store, _):
         rows: dict[str, dict[str, int]] = {}
         for (table, state), number in store.count_rows(run_id).items():
             rows.setdefault(table, {})[state] = number
         failures = tuple(_failures(store, run_id)) if summary.failed else ()
-        plan = RunList(store, state_dir).folder(run_id) / PLAN_FILE
+        runs = RunList(store, state_dir)
+        runs.fetch_file(run_id, PLAN_FILE)
+        plan = runs.folder(run_id) / PLAN_FILE
         return RunStanding(
             summary, rows, node_totals(store, run_id), failures, plan.read_bytes() if plan.is_file() else None
         )

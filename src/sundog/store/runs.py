@@ -21,7 +21,7 @@ from typing import Literal
 from sundog.errors import ConfigError, UserError, suggest
 from sundog.private_files import make_private_folder, open_private
 from sundog.store.schema import store_error
-from sundog.store.segments.run_files import drop_unkept, fetch_files, keep_files
+from sundog.store.segments.run_files import drop_unkept, fetch_files, keep_files, kept_paths
 from sundog.store.statements import StoreStatement
 from sundog.store.store import Store
 
@@ -190,9 +190,21 @@ class RunList:
             fetch_files(self._store, run_id, self.folder(run_id), pattern)
         drop_unkept(self._store, run_id, self.folder(run_id), MADE_TABLES)
 
-    def fetch_event_logs(self, run_id: str) -> None:
-        """Let the folder of a run have its event logs, also where another machine has written them."""
-        fetch_files(self._store, run_id, self.folder(run_id), "events-*")
+    def fetch_event_logs(self, run_id: str, cell: str = "") -> None:
+        """Let the folder of a run have its event logs, also where another machine has written them. `cell`: the folder
+        in it that has those of a cell."""
+        fetch_files(self._store, run_id, self.folder(run_id), f"{cell}/events-*" if cell else "events-*")
+
+    def fetch_file(self, run_id: str, path: str) -> None:
+        """Let the folder of a run have a file, if that was kept."""
+        fetch_files(self._store, run_id, self.folder(run_id), path)
+
+    def cells(self, run_id: str) -> list[str]:
+        """Return the cells of a run whose event logs were kept, sorted by name."""
+        if self._store.cache is None:
+            return []
+        paths = kept_paths(self._store, run_id, "*/events-*")
+        return sorted({path.partition("/")[0] for path in paths})
 
     def folder(self, run_id: str) -> Path:
         """Return where the run keeps its event log and its snapshots of rows."""

@@ -49,6 +49,11 @@ def fetch_files(store: Store, run_id: str, folder: Path, pattern: str) -> None:
             store.cache.fetch_file(digest, folder / path)
 
 
+def kept_paths(store: Store, run_id: str, pattern: str) -> list[str]:
+    """Return the paths of those files of a run that were kept and fit a pattern, from its folder."""
+    return [path for path, _ in _kept(store, run_id) if _fits(path, pattern)]
+
+
 def drop_unkept(store: Store, run_id: str, folder: Path, pattern: str) -> None:
     """Drop the files of a run's folder that fit a pattern and were never kept, or not any more, where the state lies at
     a URL. Only for whoever has locked the run."""
