@@ -169,10 +169,10 @@ def test_an_asker_that_was_refused_asks_for_all_that_it_wants_leads_and_has_put(
     asker.next_batch()
     assert asker.hear(RefuseEpoch("x", 1)) == []
     anew = asker.next_batch()
-    assert anew == BatchAsked(0.0, "x", 2, 1, claims=(b"asks", b"leads"), puts=((b"puts", b"v"),))
+    assert anew == BatchAsked(0.0, "x", 2, 1, claims=(b"asks",), leads=(b"leads",), puts=((b"puts", b"v"),))
     assert asker.hear(RefuseEpoch("x", 1)) == [], "an old word"
     assert asker.next_batch() == anew
-    assert asker.hear(answer("x", 1, (b"asks", b"1"), (b"leads", b"2"), epoch=2)) == [(b"asks", b"1")]
+    assert asker.hear(answer("x", 1, (b"asks", b"1"), epoch=2)) == [(b"asks", b"1")]
     asker.put(b"leads", b"late")
     batch = asker.next_batch()
     assert batch is not None
@@ -310,3 +310,32 @@ def test_forty_cells_make_each_call_once() -> None:
     world.finish()
     world.check()
     assert world.num_calls == len(distinct) == len(world.log)
+
+
+def test_an_owner_that_was_started_again_lets_those_lead_who_do() -> None:
+    """The first one that asks may want what another cell makes, which has not spoken yet."""
+    book = OwnerBook("o", settled_at_s=1.5)
+    assert claim(book, "x", 1, b"led", b"new", b"left") == [
+        answer("x", 1, (b"led", "later"), (b"new", "later"), (b"left", "later"))
+    ]
+    book.check()
+    book.handle(BatchAsked(0.5, "y", 1, 1, leads=(b"led", b"alone")))
+    book.handle(BatchAsked(0.6, "x", 1, 2, releases=(b"left",)))
+    book.check()
+    assert book.handle(AskerBeat(1.4, "x", 1)) == []
+    assert book.handle(AskerBeat(1.5, "x", 1)) == [WakeListener("x")]
+    assert news(book, "x", time_s=1.6) == [told("x", 1, KeyNews(2, b"new", "lead"))]
+    assert claim(book, "x", 3, b"alone", b"left", time_s=1.7) == [
+        answer("x", 3, (b"alone", "later"), (b"left", "lead"))
+    ]
+    book.check()
+
+
+def test_a_leader_that_is_gone_before_its_owner_has_settled_leaves_its_keys_to_later_ones() -> None:
+    book = OwnerBook("o", settled_at_s=1.5)
+    book.handle(BatchAsked(0.1, "y", 1, 1, leads=(b"k",)))
+    claim(book, "x", 1, b"k", time_s=0.2)
+    assert book.handle(AskerGone(0.3, "y")) == []
+    book.check()
+    assert book.handle(AskerBeat(1.5, "x", 1)) == [WakeListener("x")]
+    assert news(book, "x", time_s=1.6) == [told("x", 1, KeyNews(1, b"k", "lead"))]

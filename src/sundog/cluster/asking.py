@@ -85,15 +85,17 @@ class OwnerAsker:
         """Return the batch on its way, else the next one; None where there is nothing to say."""
         if self._batch is None and (self._unsaid or self._releases):
             self._number += 1
-            claims, puts = [], []
+            claims, leads, puts = [], [], []
             for key in self._unsaid:
                 one = self._wanted[key]
                 one.number = self._number
                 if one.state == "puts":
                     puts.append((key, one.value))
+                elif one.state == "leads":
+                    leads.append(key)
                 else:
                     claims.append(key)
-            said = (tuple(claims), tuple(puts), tuple(self._releases))
+            said = (tuple(claims), tuple(leads), tuple(puts), tuple(self._releases))
             self._batch = BatchAsked(0.0, self.cell, self.epoch, self._number, *said, self._owner)
             self._unsaid, self._releases = {}, {}
         return self._batch

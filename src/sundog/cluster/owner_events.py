@@ -28,6 +28,8 @@ class BatchAsked:
     number: int
     #: Keys that it wants. Of those that another cell makes it hears when there is news.
     claims: tuple[bytes, ...] = ()
+    #: Keys of calls that it makes already, as an owner before this one has said. They are not answered.
+    leads: tuple[bytes, ...] = ()
     #: Keys of calls that it has made, with their values. It is told of each which value stays.
     puts: tuple[tuple[bytes, bytes], ...] = ()
     #: Keys that it does not want any more: the call failed, or its row has ended. They end before the claims begin.

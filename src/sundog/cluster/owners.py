@@ -49,7 +49,8 @@ class _Asker:
 
 @dataclass(slots=True)
 class _OpenKey:
-    """A key that somebody leads, or whose value is on its way to the log."""
+    """A key that somebody leads, or whose value is on its way to the log; or that somebody wants of an owner that has
+    not settled."""
 
     leader: str | None = None
     is_put: bool = False
@@ -60,9 +61,10 @@ class _OpenKey:
 class OwnerBook:
     """One instance owns one range of keys."""
 
-    def __init__(self, name: str, dead_after_s: float = DEAD_AFTER_S) -> None:
+    def __init__(self, name: str, dead_after_s: float = DEAD_AFTER_S, settled_at_s: float = 0.0) -> None:
         """`name`: another one for each instance, as an owner that was started again knows nothing of what was said
-        before. A cell is dead when `dead_after_s` seconds have passed without a word of it."""
+        before. A cell is dead when `dead_after_s` seconds have passed without a word of it. `settled_at_s`: before that
+        time nobody leads who did not do so under the owner before, since it may be that another cell does."""
         self.name = name
         self._open: dict[bytes, _OpenKey] = {}
         self._askers: dict[str, _Asker] = {}
@@ -70,6 +72,8 @@ class OwnerBook:
         self._over: dict[str, int] = {}
         self._found: Mapping[bytes, bytes] = {}
         self._dead_after_s = dead_after_s
+        self._settled_at_s = settled_at_s
+        self._is_settled = settled_at_s == 0.0
         self._now_s = 0.0
         #: No cell can have been silent for too long before this time.
         self._all_live_until_s = 0.0
@@ -88,6 +92,8 @@ class OwnerBook:
         actions: list[OwnerAction] = []
         if self._now_s >= self._all_live_until_s:
             actions += self._bury_silent()
+        if not self._is_settled and self._now_s >= self._settled_at_s:
+            actions += self._settle()
         actions += self._handlers[type(event)](event)
         return actions
 
@@ -99,7 +105,8 @@ class OwnerBook:
         waits = {(key, asker.cell) for asker in self._askers.values() for key in asker.waits}
         assert waits == {(key, cell) for key, one in self._open.items() for cell in one.waiting}
         for key, one in self._open.items():
-            assert (one.leader is not None) != one.is_put, f"news of {key!r} comes from one side"
+            is_unsettled = not self._is_settled and one.leader is None and bool(one.waiting)
+            assert (one.leader is not None) != one.is_put or is_unsettled, f"news of {key!r} comes from one side"
             assert one.leader not in one.waiting, f"a leader waits for {key!r}"
 
     def _begun(self, cell: str, epoch: int, owner: str) -> Iterator[OwnerAction]:
@@ -138,6 +145,8 @@ class OwnerBook:
             asker.number = event.number
             for key in event.releases:
                 yield from self._release(asker, key)
+            for key in event.leads:
+                self._lead_on(asker, key, found)
             for key, value in event.puts:
                 yield from self._put(asker, key, value, found)
             claims = tuple((key, self._claim(asker, key, found)) for key in event.claims)
@@ -162,13 +171,30 @@ class OwnerBook:
             # Where the key is open, what the store has of it need not lie in the log.
             if key in found:
                 return found[key]
-            self._open[key] = _OpenKey(asker.cell)
-            asker.leads.add(key)
-            return "lead"
+            one = self._open[key] = _OpenKey()
+            if self._is_settled:
+                one.leader = asker.cell
+                asker.leads.add(key)
         if one.leader == asker.cell:
             return "lead"
         self._wait(asker, key, one)
         return "later"
+
+    def _lead_on(self, asker: _Asker, key: bytes, found: Mapping[bytes, bytes]) -> None:
+        """Let a cell lead that makes the call already, where nobody else does; else it hears when it puts its value."""
+        one = self._open.get(key)
+        if one is None and key not in found:
+            one = self._open[key] = _OpenKey()
+        if one is not None and one.leader is None and not one.is_put:
+            one.leader = asker.cell
+            asker.leads.add(key)
+
+    def _settle(self) -> Iterator[OwnerAction]:
+        """Let the first one who waits lead, of each key that nobody leads: all cells have spoken by now."""
+        self._is_settled = True
+        for key, one in list(self._open.items()):
+            if one.leader is None and not one.is_put:
+                yield from self._pass_on(key, one)
 
     def _wait(self, asker: _Asker, key: bytes, one: _OpenKey) -> None:
         one.waiting[asker.cell] = None
@@ -202,12 +228,19 @@ class OwnerBook:
         if one.leader == asker.cell:
             asker.leads.remove(key)
             yield from self._pass_on(key, one)
+        else:
+            self._forget_unwanted(key, one)
+
+    def _forget_unwanted(self, key: bytes, one: _OpenKey) -> None:
+        """Forget a key that nobody leads, has put or waits for."""
+        if one.leader is None and not one.is_put and not one.waiting:
+            del self._open[key]
 
     def _pass_on(self, key: bytes, one: _OpenKey) -> Iterator[OwnerAction]:
         """Let the first one who waits lead, or forget the key."""
-        one.leader = next(iter(one.waiting), None)
+        one.leader = next(iter(one.waiting), None) if self._is_settled else None
         if one.leader is None:
-            del self._open[key]
+            self._forget_unwanted(key, one)
             return
         asker = self._askers[one.leader]
         del one.waiting[one.leader]
@@ -238,5 +271,6 @@ class OwnerBook:
         self._over[asker.cell] = asker.epoch
         for key in asker.waits:
             del self._open[key].waiting[asker.cell]
+            self._forget_unwanted(key, self._open[key])
         for key in sorted(asker.leads):
             yield from self._pass_on(key, self._open[key])

@@ -202,10 +202,10 @@ class Run:
             course = self._course = self._course_of(work)
             if self._is_stopping:
                 course.stop()
-            begin_s = time.monotonic()
+            begin_s = asyncio.get_running_loop().time()
             with self._limits.holding(course.stop, self.progress):
                 await course.run(on_note)
-            self._figures.rows_s = time.monotonic() - begin_s
+            self._figures.rows_s = asyncio.get_running_loop().time() - begin_s
 
     def _worked(self) -> WorkedRun:
         return WorkedRun(

@@ -30,16 +30,20 @@ from sundog.cluster.owners import OwnerBook
 from sundog.store.store import Store
 from sundog.store.writer import ResultRow
 
+SETTLE_S = 1.5
+"""All cells that live speak to an owner that was started again within this time: each beats once a second."""
+
 
 @asynccontextmanager
-async def hosted_owner(folder: Path, log: str) -> AsyncIterator[OwnerHost]:
+async def hosted_owner(folder: Path, log: str, *, is_again: bool = False) -> AsyncIterator[OwnerHost]:
     """Give an owner whose state lies in a folder, a cache for that at a URL, and who is the one that writes to a log.
-    UserError where another process does, StoreError where the log cannot be written."""
+    `is_again`: it takes the place of one that was lost, and cells make calls that it knows nothing of. UserError where
+    another process does, StoreError where the log cannot be written."""
     store = Store(folder)
     try:
         with store.writing_to(log):
             store.open_writer()
-            yield OwnerHost(store)
+            yield OwnerHost(store, is_again=is_again)
     finally:
         store.close()
 
@@ -47,10 +51,10 @@ async def hosted_owner(folder: Path, log: str) -> AsyncIterator[OwnerHost]:
 class OwnerHost:
     """One owner; a line that loses nothing."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, is_again: bool = False) -> None:
         """`store`: its writer is open. What it has is never made again."""
         self._store = store
-        self._book = OwnerBook(uuid4().hex)
+        self._book = OwnerBook(uuid4().hex, settled_at_s=self._now_s() + SETTLE_S if is_again else 0.0)
         #: By cell, the one that waits for its news.
         self._listeners: dict[str, asyncio.Future[None]] = {}
         self._error: BaseException | None = None
