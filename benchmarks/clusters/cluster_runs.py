@@ -9,10 +9,13 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from sundog.config import read_config
+from sundog.ray.on_ray import work_on_ray
+from sundog.ray.options import RayOptions
 from sundog.runtime.run_options import RunOptions
 from sundog.session.flow_file import load_plan
 from sundog.session.session import plan_session
@@ -25,13 +28,13 @@ def run_workload(folder: Path, state: str, address: str | None = None) -> dict[s
     process alone."""
     config = read_config(state)
     session = plan_session(load_plan(folder / "flow.yaml", {}), folder, config)
-    work = None
-    if address is not None:
-        from sundog.ray.options import RayOptions
-        from sundog.ray.work import ray_work  # what a run of one process need not have
-
-        work = ray_work(RayOptions(address, NUM_CELLS), folder)
-    with session.open_run(RunOptions(config.state_dir, {"": folder / "out.jsonl"}), work) as run:
+    options = RunOptions(config.state_dir, {"": folder / "out.jsonl"})
+    with ExitStack() as opened:
+        work = None
+        if address is not None:
+            asked = RayOptions(address, NUM_CELLS)
+            work = opened.enter_context(work_on_ray(asked, config.state_dir, folder))
+        run = opened.enter_context(session.open_run(options, work))
         return asyncio.run(run.execute()).to_dict()
 
 

@@ -33,12 +33,18 @@ START_S = 120.0
 class Installed:
     """The versions of a process, which have to be those of the driver."""
 
-    sundog: str = version("sundog")
-    python: str = platform.python_version()
-    ray: str = ray.__version__
+    sundog: str
+    #: Without the third number: those are compatible.
+    python: str
+    ray: str
 
     def __str__(self) -> str:
         return f"sundog {self.sundog}, Python {self.python}, Ray {self.ray}"
+
+
+def installed_here() -> Installed:
+    """Return the versions of this process."""
+    return Installed(version("sundog"), ".".join(platform.python_version_tuple()[:2]), ray.__version__)
 
 
 class CellActor:
@@ -50,7 +56,7 @@ class CellActor:
     async def check(self, task: CellTask, probe: str) -> tuple[Installed, SundogError | None]:
         """Return what is installed here, and why no cell can work here, None where one can. `probe`: the name of an
         object that the driver has put into the state."""
-        return Installed(), await asyncio.to_thread(_obstacle, task, probe)
+        return installed_here(), await asyncio.to_thread(_obstacle, task, probe)
 
     async def begin(self, task: CellTask, name: str) -> None:
         """Start the cell."""
@@ -134,9 +140,9 @@ class RayCells:
         try:
             async with asyncio.timeout(START_S):
                 installed, obstacle = await actor.check.remote(task, self._probe)
-                if installed != Installed():
+                if installed != installed_here():
                     raise ConfigError(
-                        f"a node of the cluster has {installed}, this process {Installed()}",
+                        f"a node of the cluster has {installed}, this process {installed_here()}",
                         hint="install the same versions on all nodes, as by one image",
                     )
                 if obstacle is not None:

@@ -1,11 +1,10 @@
 """The rows of a run, worked on by a Ray cluster.
 
-Owns how a run connects to a cluster, and the number of its cells.
+Owns the number of cells and owners of a run. The process is a driver of the cluster already.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,9 +39,6 @@ def ray_work(options: RayOptions, base_dir: Path) -> OpenWork:
 async def _ray_work(
     run: WorkedRun, on_row: OnRow | None, *, options: RayOptions, base_dir: Path
 ) -> AsyncIterator[RowWork]:
-    connected_here = not ray.is_initialized()
-    if connected_here:
-        ray.init(address=options.address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     cache = run.store.cache
     assert cache is not None, "the state lies at a URL"
     probe = f"probes/{uuid4().hex}"
@@ -55,8 +51,6 @@ async def _ray_work(
             yield work
     finally:
         cache.drop_scratch("probes")
-        if connected_here:
-            ray.shutdown()
 
 
 def _num_nodes() -> int:

@@ -25,6 +25,7 @@ from sundog.session.estimates import FlowEstimates, selectivity_of_filters
 from sundog.session.flow_rows import FlowRows
 from sundog.session.kept_lists import KeptLists
 from sundog.session.planned_flow import PlannedFlow, check_choices, plan_flow
+from sundog.store.segments.opened import state_cache
 
 if TYPE_CHECKING:
     from sundog.runtime.row_work import OpenWork
@@ -60,8 +61,8 @@ class Session:
     @contextmanager
     def open_run(self, options: RunOptions, open_work: OpenWork | None = None) -> Iterator[Run]:
         """Yield the run that is meant, locked while open, and looked at; InputError for columns that are not there,
-        ConfigError where no row can succeed, or an output cannot be written. `open_work`: the means by which its rows
-        are worked on, None for this process."""
+        ConfigError where no row can succeed, an output cannot be written, or the plan is bound to this machine and
+        others are to work on it. `open_work`: the means by which its rows are worked on, None for this process."""
         from sundog.runtime.local_work import local_work
         from sundog.runtime.open_run import keep_plan, open_run
         from sundog.runtime.preflight.distinct_files import check_distinct
@@ -73,6 +74,11 @@ class Session:
         choices = self.flow.choices
         inputs = {**asdict(choices.rows), **choices.rewriting.identity()}
         operators = self.flow.operators
+        if open_work is not None:
+            from sundog.runtime.preflight.many_machines import check_many_machines  # what few runs need
+
+            cache = state_cache(self.state_dir)
+            check_many_machines(self.plan, operators, cache.url if cache else self.state_dir).raise_if_refused()
         open_work = open_work or partial(local_work, placing=self.estimates.placing)
         with (
             closing(self.rows),

@@ -1,0 +1,180 @@
+"""Parts of a cluster that are lost while a run goes on: what comes out, and what is called twice.
+
+The figures of many such moments are those of benchmarks/cluster_faults.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sundog.config import read_config
+from sundog.errors import ConfigError
+from sundog.ray import cell_actor
+from sundog.ray.cell_actor import installed_here
+from sundog.ray.on_ray import work_on_ray
+from sundog.ray.options import RayOptions
+from sundog.runtime.figures.report import Report
+from sundog.runtime.run_options import RunOptions
+from sundog.session.flow_file import load_plan
+from sundog.session.session import plan_session
+from tests.e2e.counting_server import CountingServer
+from tests.e2e.processes import NUM_AT_ONCE, write_sending
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
+
+pytestmark = pytest.mark.ray
+pytest.importorskip("ray", reason="ray is not installed: pip install 'sundog[ray]'")
+
+NUM_ROWS, NUM_CELLS = 60, 3
+Disturb = Callable[[], None]
+
+
+def processes_of(title: str) -> list[int]:
+    """The processes of Ray with a title."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                command = (folder / "cmdline").read_bytes().decode(errors="replace")
+            except OSError:  # it has ended
+                continue
+            if command.startswith(title):
+                found.append(int(folder.name))
+    return sorted(found)
+
+
+def run(folder: Path, output: str, disturb: Disturb | None = None, num_cells: int | None = NUM_CELLS) -> Report:
+    """Run flow.yaml of a folder; on this process alone where `num_cells` is None."""
+    config = read_config(f"file://{folder}/state-{output}")
+    session = plan_session(load_plan(folder / "flow.yaml", {}), folder, config)
+    options = RunOptions(config.state_dir, {"": folder / output})
+    if num_cells is None:
+        with session.open_run(options) as opened:
+            return asyncio.run(opened.execute())
+    with (
+        work_on_ray(RayOptions(num_cells=num_cells), config.state_dir, folder) as work,
+        session.open_run(options, work) as opened,
+    ):
+        disturbing = threading.Thread(target=disturb or (lambda: None))
+        disturbing.start()
+        report = asyncio.run(opened.execute())
+        disturbing.join()
+    return report
+
+
+@pytest.fixture
+def server() -> Iterator[CountingServer]:
+    with CountingServer() as server:
+        yield server
+
+
+@pytest.fixture
+def expected(tmp_path: Path, server: CountingServer, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """The output of one process."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_sending(tmp_path, server.origin, "GET", NUM_ROWS)
+    run(tmp_path, "alone.jsonl", num_cells=None)
+    server.asked.clear()
+    return (tmp_path / "alone.jsonl").read_bytes()
+
+
+def kill_cell(cluster: Cluster) -> None:
+    os.kill(random.choice(processes_of("ray::CellActor")), signal.SIGKILL)
+
+
+def kill_owner(cluster: Cluster) -> None:
+    os.kill(processes_of("ray::OwnerActor")[0], signal.SIGKILL)
+
+
+def remove_node(cluster: Cluster) -> None:
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+
+
+def stop_cell(cluster: Cluster) -> None:
+    pid, num_before = random.choice(processes_of("ray::CellActor")), len(processes_of("ray::CellActor"))
+    os.kill(pid, signal.SIGSTOP)
+    while len(processes_of("ray::CellActor")) == num_before:
+        time.sleep(0.1)
+    os.kill(pid, signal.SIGCONT)
+
+
+def test_a_cluster_gives_what_one_process_gives(
+    cluster: Cluster, server: CountingServer, expected: bytes, tmp_path: Path
+) -> None:
+    report = run(tmp_path, "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_bytes() == expected
+    assert report.num_done == NUM_ROWS
+    assert max(server.by_row.values()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strike", [kill_cell, kill_owner, remove_node, stop_cell])
+def test_what_is_lost_costs_what_was_in_flight(
+    cluster: Cluster, server: CountingServer, expected: bytes, tmp_path: Path, strike: Callable[[Cluster], None]
+) -> None:
+    server.shut_gate()
+
+    def disturb() -> None:
+        server.wait_for(NUM_AT_ONCE)
+        strike(cluster)
+        server.open_gate()
+
+    run(tmp_path, "out.jsonl", disturb)
+    assert (tmp_path / "out.jsonl").read_bytes() == expected
+    assert len(server.asked) <= NUM_ROWS + NUM_AT_ONCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strike", [kill_cell, stop_cell])
+def test_no_effect_happens_twice(
+    cluster: Cluster, server: CountingServer, expected: bytes, tmp_path: Path, strike: Callable[[Cluster], None]
+) -> None:
+    """The rows fail of which nobody knows whether their effect has happened."""
+    write_sending(tmp_path, server.origin, "POST", NUM_ROWS)
+    server.shut_gate()
+
+    def disturb() -> None:
+        server.wait_for(NUM_AT_ONCE)
+        strike(cluster)
+        server.open_gate()
+
+    report = run(tmp_path, "out.jsonl", disturb)
+    assert max(server.by_row.values()) == 1
+    assert report.num_done + report.num_failed == NUM_ROWS
+    assert 0 < report.num_failed <= NUM_AT_ONCE
+
+
+def test_other_versions_on_a_node_are_found_before_the_first_call(
+    cluster: Cluster, server: CountingServer, expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = replace(installed_here(), sundog="0.0.1")
+    monkeypatch.setattr(cell_actor, "installed_here", lambda: here)
+    with pytest.raises(ConfigError, match=r"a node of the cluster has sundog .*, this process sundog 0\.0\.1"):
+        run(tmp_path, "out.jsonl")
+    assert not server.asked
+
+
+def test_a_flow_whose_folder_is_not_on_the_nodes_is_refused(
+    cluster: Cluster, server: CountingServer, expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = read_config(f"file://{tmp_path}/state-elsewhere")
+    session = plan_session(load_plan(tmp_path / "flow.yaml", {}), tmp_path, config)
+    with (
+        work_on_ray(RayOptions(num_cells=1), config.state_dir, tmp_path / "nowhere") as work,
+        session.open_run(RunOptions(config.state_dir), work) as opened,
+        pytest.raises(ConfigError, match=r"has no folder .*nowhere, in which the flow's files lie"),
+    ):
+        asyncio.run(opened.execute())
+    assert not server.asked
